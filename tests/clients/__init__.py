@@ -1,0 +1,1 @@
+"""Drives the real client programs against scripted models on loopback."""

@@ -1,0 +1,1 @@
+"""Scripted models: one base, one file per provider's wire format."""

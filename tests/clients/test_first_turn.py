@@ -1,0 +1,27 @@
+"""Clients that do not wait for a slow server still have our tools in their first turn."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.clients.starts import IMPATIENT, first_turns
+
+pytestmark = [pytest.mark.clients, pytest.mark.drill]
+
+# The figure that is published comes from 20 starts; three keep the suite short.
+STARTS = int(os.environ.get("WVO_TEST_STARTS", "3"))
+
+
+@pytest.mark.requirement("CORE-3", "CORE-13")
+@pytest.mark.parametrize("program", IMPATIENT)
+def test_every_start_has_all_core_tools_in_its_first_turn_although_the_client_does_not_wait(
+    program: str, tmp_path: Path, need: Callable[[str], None]
+) -> None:
+    need(program)
+
+    starts = list(first_turns(program, STARTS, tmp_path))
+
+    assert len(starts) == STARTS
+    assert [start for start in starts if start.missing] == []
