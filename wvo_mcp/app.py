@@ -1,0 +1,209 @@
+"""Composition root: settings -> store -> adapters -> operations. The only place where they meet."""
+
+import logging
+import os
+import signal
+import sys
+import time
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import anyio
+
+from wvo_mcp.domain.lease import Caller, Policy
+from wvo_mcp.domain.text import as_id
+from wvo_mcp.execution.directives import DirectiveFiles
+from wvo_mcp.execution.roadmap_source import RoadmapSource
+from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
+from wvo_mcp.operations import Services, tools
+from wvo_mcp.orchestration import background
+from wvo_mcp.ports import Store, Transaction
+from wvo_mcp.processes import parent_started_at
+from wvo_mcp.settings import Settings, load
+from wvo_mcp.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from wvo_mcp.faces.mcp.wire import Wire
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+
+class SystemClock:
+    """`ports.Clock` of this machine."""
+
+    def __init__(self) -> None:
+        self._steady = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+        try:
+            self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        except OSError:
+            # Elsewhere the moment of the last start, to the minute, tells boots apart well enough.
+            self._boot = f"{round((time.time() - self.steady()) / 60)}"
+
+    def now(self) -> datetime:
+        at = datetime.now(UTC)
+        return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+    def steady(self) -> float:
+        return time.clock_gettime(self._steady)
+
+    def boot(self) -> str:
+        return self._boot
+
+
+def policy_of(settings: Settings) -> Policy:
+    return Policy(
+        wip_limit=settings.wip_limit,
+        agent_wip_limit=settings.agent_wip_limit,
+        lease_seconds=settings.lease_seconds,
+        grace_seconds=settings.lease_grace_seconds,
+    )
+
+
+def build_store(settings: Settings) -> SqliteStore:
+    return SqliteStore(
+        settings.database,
+        SystemClock(),
+        SessionLocks(settings.state_dir / "sessions"),
+        synchronous=settings.sqlite_synchronous,
+    )
+
+
+def build_services(settings: Settings, store: Store) -> Services:
+    return Services(
+        store=store,
+        policy=policy_of(settings),
+        roadmap=RoadmapSource(settings.roadmap),
+        directives=DirectiveFiles(settings.root),
+    )
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncGenerator[Services]:
+    """The services over an open store, without background work: for one command. Raises the store's typed errors."""
+    store = build_store(settings)
+    await store.open()
+    try:
+        yield build_services(settings, store)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await store.close()
+
+
+def agent_name(settings: Settings, client: str | None) -> str:
+    """WVO_AGENT_ID; else client + CLAUDE_CODE_SESSION_ID; else client + parent process and its start, so that a respawned
+    server is the same agent."""
+    if settings.agent_id is not None:
+        return settings.agent_id
+    session = os.environ.get("CLAUDE_CODE_SESSION_ID")
+    return as_id(f"{client or 'agent'}-{session or f'{os.getppid()}-{parent_started_at()}'}")
+
+
+def provider_of(settings: Settings, client: str | None) -> str | None:
+    """WVO_PROVIDER; else the provider whose name stands in the client's."""
+    if settings.provider is not None:
+        return settings.provider
+    return next((name for name in ("claude", "codex", "gemini") if client is not None and name in client.lower()), None)
+
+
+def cli_caller(settings: Settings) -> Caller:
+    """Commands of one agent share a durable session: no process stands for it, so nothing ends it but its leases."""
+    agent_id = agent_name(settings, "cli")
+    return Caller(
+        agent_id=agent_id,
+        session_id=f"cli:{agent_id}",
+        provider=settings.provider,
+        client="cli",
+        capabilities=settings.capabilities,
+        durable=True,
+        person=True,
+    )
+
+
+class _Noted:
+    """The store of a server: tells the lease keeper when this session wrote."""
+
+    def __init__(self, store: Store, wrote: Callable[[], None]) -> None:
+        self._store = store
+        self._wrote = wrote
+
+    async def read(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        return await self._store.read(caller, work)
+
+    async def write(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]], *, keep: bool = True) -> T:
+        try:
+            return await self._store.write(caller, work, keep=keep)
+        finally:
+            self._wrote()
+
+
+class _Connection:
+    """The one client of this process: which caller it is, once its name is known."""
+
+    def __init__(self, settings: Settings, session_id: str) -> None:
+        self._settings = settings
+        self._session_id = session_id
+        self._by_client: dict[str | None, Caller] = {}
+        self.caller = self.identify(None)
+
+    def identify(self, client: str | None) -> Caller:
+        known = self._by_client.get(client)
+        if known is None:
+            known = Caller(
+                agent_id=agent_name(self._settings, client),
+                session_id=self._session_id,
+                provider=provider_of(self._settings, client),
+                client=client,
+                capabilities=self._settings.capabilities,
+            )
+            self._by_client[client] = known
+        self.caller = known
+        return known
+
+
+async def serve(wire: "Wire") -> int:
+    """The whole life of the stdio server: until the client goes away or a signal ends it. The exit code.
+
+    Raises WrongSetting and the store's typed errors before anything is served.
+    """
+    # The SDK takes most of a second to import and nothing else here needs it.
+    from wvo_mcp.faces.mcp import build_server, serve_wire
+
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="wvo-mcp: %(levelname)s %(message)s")
+    settings = load()
+    toolsets = settings.enabled(frozenset(op.toolset for op in tools()))
+    store = build_store(settings)
+    await store.open()
+    session_id = uuid.uuid4().hex
+    connection = _Connection(settings, session_id)
+    clock = SystemClock()
+    keeper = background.Keeper(store, lambda: connection.caller, clock, settings.quiet_max_seconds)
+    services = build_services(settings, _Noted(store, keeper.wrote))
+    leader = background.Leader(store, services.roadmap, lambda: connection.caller, clock, services.policy)
+    try:
+        with SessionLock(settings.state_dir / "sessions", session_id):
+            await background.sync_or_alert(store, services.roadmap, connection.caller)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_until_signal, tasks.cancel_scope)
+                tasks.start_soon(keeper.run)
+                tasks.start_soon(leader.run)
+                server = build_server(services, connection.identify, toolsets, keeper.heard)
+                await serve_wire(server, wire)
+                tasks.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await background.end(store, connection.caller, services.policy)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await store.close()
+    return 0
+
+
+async def _until_signal(scope: anyio.CancelScope) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            scope.cancel()
+            return

@@ -1,0 +1,25 @@
+"""Points in time as every face and the database write them: UTC, ISO 8601, milliseconds, `Z`."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, PlainSerializer
+
+
+def iso(at: datetime) -> str:
+    """`2027-01-15T23:59:59.999Z`; fixed width, so that text order is time order."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def instant(text: str) -> datetime:
+    """The inverse of `iso`. Raises ValueError."""
+    return datetime.fromisoformat(text)
+
+
+def _aware(at: datetime) -> datetime:
+    if at.tzinfo is None:
+        raise ValueError("give a time zone, for example 2027-01-15T09:00:00Z")
+    return at.astimezone(UTC)
+
+
+Instant = Annotated[datetime, AfterValidator(_aware), PlainSerializer(iso, return_type=str)]

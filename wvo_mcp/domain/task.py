@@ -1,0 +1,143 @@
+"""The task and its state machine (contract, section 3), as data."""
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from wvo_mcp.domain.instant import Instant
+from wvo_mcp.errors import IllegalTransition
+
+
+class Status(StrEnum):
+    PENDING = "pending"
+    IN_PROGRESS = "in_progress"
+    IN_REVIEW = "in_review"
+    AWAITING_APPROVAL = "awaiting_approval"
+    BLOCKED = "blocked"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Priority(StrEnum):
+    CRITICAL = "critical"
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
+class TaskType(StrEnum):
+    GENERATION = "generation"
+    PARSING = "parsing"
+    VALIDATION = "validation"
+    REVIEW = "review"
+    OTHER = "other"
+
+
+class Origin(StrEnum):
+    ROADMAP = "roadmap"
+    AGENT = "agent"
+    HUMAN = "human"
+
+
+class Gate(StrEnum):
+    """What keeps a pending task with no unmet dependency from being claimed; also the `reason` of plan_next."""
+
+    NOT_BEFORE = "not_before"
+    APPROVAL = "approval"
+    CHILDREN = "children"
+
+
+GATE_BITS = {Gate.NOT_BEFORE: 1, Gate.APPROVAL: 2, Gate.CHILDREN: 4}
+
+MOVES: dict[Status, frozenset[Status]] = {
+    Status.PENDING: frozenset({Status.IN_PROGRESS, Status.BLOCKED, Status.CANCELLED}),
+    Status.IN_PROGRESS: frozenset(
+        {
+            Status.DONE,
+            Status.IN_REVIEW,
+            Status.AWAITING_APPROVAL,
+            Status.BLOCKED,
+            Status.FAILED,
+            Status.PENDING,
+            Status.CANCELLED,
+        }
+    ),
+    Status.IN_REVIEW: frozenset({Status.DONE, Status.PENDING, Status.BLOCKED, Status.CANCELLED}),
+    Status.AWAITING_APPROVAL: frozenset({Status.PENDING, Status.BLOCKED, Status.CANCELLED}),
+    Status.BLOCKED: frozenset({Status.PENDING, Status.CANCELLED}),
+    Status.FAILED: frozenset({Status.PENDING, Status.CANCELLED}),
+    Status.DONE: frozenset({Status.PENDING}),
+    Status.CANCELLED: frozenset({Status.PENDING}),
+}
+"""Every legal move; what is not here is refused."""
+
+SETTLED = frozenset({Status.DONE, Status.CANCELLED})
+"""Statuses that no longer wait for anything: they do not count into another task's unlock value."""
+
+MAX_EXPIRIES = 10
+"""The expired lease that blocks the task."""
+
+
+def check_move(task_id: str, origin: Status, target: Status) -> None:
+    """Raises IllegalTransition unless the state machine has the move."""
+    if target not in MOVES[origin]:
+        may = ", ".join(sorted(MOVES[origin]))
+        raise IllegalTransition(task_id, origin, target, hint=f"From {origin} it may move to: {may}.")
+
+
+def retry_delay_seconds(attempts: int) -> int:
+    """Backoff before failed attempt number `attempts` (from 1) is tried again: 30 s x 2^(attempts-1), at most 1 h."""
+    return min(3600, 30 * 2 ** min(attempts - 1, 10))
+
+
+class Task(BaseModel):
+    """One task as it is stored. Times are UTC; `lease_seconds` is the length that a renewal gives."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    seq: int
+    epic_id: str | None
+    milestone_id: str | None
+    parent_id: str | None
+    title: str
+    description: str
+    type: TaskType
+    status: Status
+    priority: Priority
+    complexity: int
+    business_value: float | None
+    score: float
+    unlock_count: int
+    unmet_deps: int
+    open_children: int
+    gates: int
+    lane_id: int
+    over_open: int
+    labels: tuple[str, ...]
+    files: tuple[str, ...]
+    capabilities: tuple[str, ...]
+    acceptance: tuple[str, ...]
+    requires_approval: bool
+    approved_at: Instant | None
+    not_before: Instant | None
+    assigned_to: str | None
+    session_id: str | None
+    lease_token: int
+    lease_expires_at: Instant | None
+    lease_seconds: int | None
+    progress: int | None
+    attempts: int
+    expiries: int
+    max_attempts: int
+    origin: Origin
+    blocked_reason: str | None
+    last_error: str | None
+    metadata: dict[str, Any]
+    version: int
+    created_at: Instant
+    updated_at: Instant
+    started_at: Instant | None
+    finished_at: Instant | None

@@ -1,0 +1,70 @@
+"""An OS lock stands for a live session: it dies with its process, however that ends.
+
+`flock` on a file of its own per session; the kernel releases it when the last descriptor closes, also by SIGKILL.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+
+from wvo_mcp.domain.text import as_id
+
+
+class SessionLock:
+    """Held from `acquire` to `release`. The file is removed at the end; a dead one's is removed by whoever finds it."""
+
+    def __init__(self, folder: Path, session_id: str) -> None:
+        self._path = _path(folder, session_id)
+        self._fd: int | None = None
+
+    def acquire(self) -> None:
+        """Raises OSError when the folder cannot be written."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        self._fd = fd
+
+    def release(self) -> None:
+        if self._fd is not None:
+            self._path.unlink(missing_ok=True)
+            os.close(self._fd)
+            self._fd = None
+
+    def __enter__(self) -> "SessionLock":
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class SessionLocks:
+    """`ports.Liveness` over the lock files of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def alive(self, session_id: str) -> bool:
+        path = _path(self._folder, session_id)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # it cannot be told: a lease must not be cut on a guess
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        else:
+            path.unlink(missing_ok=True)
+            return False
+        finally:
+            os.close(fd)
+
+
+def _path(folder: Path, session_id: str) -> Path:
+    return folder / f"{as_id(session_id)}.lock"

@@ -1,0 +1,223 @@
+"""The life of a claim: claim_task, heartbeat, checkpoint, complete_task, fail_task, release_task, block_task."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from wvo_mcp.domain.checkpoint import Checkpoint
+from wvo_mcp.domain.instant import Instant
+from wvo_mcp.domain.lease import Lease
+from wvo_mcp.domain.memory import ContextEntry
+from wvo_mcp.domain.task import Status, Task
+from wvo_mcp.domain.text import Id, Prose, Reference, Text
+from wvo_mcp.operations.core.views import TaskLine, TaskView, line, view
+from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
+from wvo_mcp.orchestration import claims, lifecycle
+
+RequestId = Annotated[
+    Id | None, Field(default=None, description="Your own id of this call: repeating it with the same input is safe.")
+]
+TaskId = Annotated[Id, Field(description="The task.")]
+Token = Annotated[
+    int | None,
+    Field(default=None, ge=0, le=2**62, description="Token of your lease; may be left out on the same connection."),
+]
+UNLOCKED_SHOWN = 100
+
+
+class ClaimTask(Input):
+    task_id: Id | None = Field(default=None, description="Leave out to get the best ready task.")
+    agent_id: Id | None = Field(default=None, description="Claim for this subagent, e.g. your name + '.1'.")
+    lease_seconds: int | None = Field(default=None, ge=1, le=86_400, description="Length of the lease.")
+    request_id: RequestId
+
+
+class Holding(Output):
+    id: str
+    lease: Lease
+
+
+class Route(Output):
+    provider: str
+    tier: str
+    model: str
+    reason: str
+
+
+class ClaimedTask(Output):
+    task: TaskView | None
+    lease: Lease | None = None
+    resume: Checkpoint | None = None
+    context: list[ContextEntry] = Field(default_factory=list[ContextEntry])
+    route: Route | None = None
+    reason: str | None = None
+    retry_after: int | None = Field(default=None, description="Seconds.")
+    holding: list[Holding] | None = None
+
+
+@operation(toolset="core", effect=Effect.WRITE, always_load=True)
+async def claim_task(ctx: Context, ask: ClaimTask) -> ClaimedTask:
+    """Get a task to work on: the best ready one, or the one named. You alone hold it until you complete, fail, release
+    or block it; the lease is renewed while you are connected. The answer has its last checkpoint (resume) and context.
+    task null: see reason; wait retry_after seconds, or go on with what is in holding."""
+    agent_id = ask.agent_id or ctx.caller.agent_id
+    claim = await claims.claim(ctx.tx, ctx.policy, agent_id, ask.task_id, ask.lease_seconds)
+    if claim.task is None:
+        return ClaimedTask(
+            task=None,
+            reason=claim.reason,
+            retry_after=claim.retry_after,
+            holding=[Holding(id=t.id, lease=_lease(t)) for t in claim.holding],
+        )
+    return ClaimedTask(task=view(claim.task), lease=claim.lease, resume=claim.resume, context=claim.context)
+
+
+def _lease(task: Task) -> Lease:
+    assert task.lease_expires_at is not None  # noqa: S101 - it is in progress
+    return Lease(token=task.lease_token, expires_at=task.lease_expires_at)
+
+
+class Heartbeat(Input):
+    task_id: TaskId
+    lease_token: Token
+    progress: int | None = Field(default=None, ge=0, le=100, description="Percent done.")
+    note: Text | None = Field(default=None, description="Kept in the history.")
+
+
+class Renewed(Output):
+    lease: Lease
+
+
+@operation(toolset="core", effect=Effect.WRITE, lease_write=False, idempotent=True)
+async def heartbeat(ctx: Context, ask: Heartbeat) -> Renewed:
+    """Renew your lease at once and report progress. Rarely needed: the server renews it while you are connected."""
+    await ctx.tx.sessions.ensure()
+    task = await lifecycle.held(ctx.tx, ctx.policy, ask.task_id, ask.lease_token)
+    lease = await lifecycle.extend(ctx.tx, task)
+    fields = {"lease_expires_at": lease.expires_at, "progress": task.progress if ask.progress is None else ask.progress}
+    data = {"progress": ask.progress, "note": ask.note}
+    await ctx.tx.tasks.change(task, "task.heartbeat", fields, {k: v for k, v in data.items() if v is not None})
+    return Renewed(lease=lease)
+
+
+class WriteCheckpoint(Input):
+    task_id: TaskId
+    lease_token: Token
+    summary: Prose = Field(description="What is done and decided.")
+    next_steps: Text | None = Field(default=None, description="What remains, for whoever goes on.")
+    progress: int | None = Field(default=None, ge=0, le=100, description="Percent done.")
+    files: list[Reference] = Field(default_factory=list, max_length=200, description="Paths touched.")
+
+
+class CheckpointRef(Output):
+    id: str
+    seq: int
+
+
+class CheckpointWritten(Output):
+    checkpoint: CheckpointRef
+    lease: Lease
+
+
+@operation(toolset="core", effect=Effect.WRITE, lease_write=True, always_load=True)
+async def checkpoint(ctx: Context, ask: WriteCheckpoint) -> CheckpointWritten:
+    """Save where you stand; whoever holds the task next starts from the last checkpoint. Do it after every step that
+    would hurt to repeat."""
+    await ctx.tx.sessions.ensure()
+    task = await lifecycle.held(ctx.tx, ctx.policy, ask.task_id, ask.lease_token)
+    saved = await ctx.tx.memory.add_checkpoint(task.id, ask.summary, ask.next_steps, ask.progress, ask.files)
+    lease = await lifecycle.extend(ctx.tx, task)
+    fields = {"lease_expires_at": lease.expires_at, "progress": task.progress if ask.progress is None else ask.progress}
+    await ctx.tx.tasks.change(task, "task.checkpoint", fields, {"checkpoint": saved.id, "progress": ask.progress})
+    return CheckpointWritten(checkpoint=CheckpointRef(id=saved.id, seq=saved.seq), lease=lease)
+
+
+class CompleteTask(Input):
+    task_id: TaskId
+    lease_token: Token
+    summary: Prose = Field(description="What was done and how it was checked.")
+    artifacts: list[Reference] = Field(default_factory=list, max_length=200, description="Paths or URLs of results.")
+
+
+class CompletedTask(Output):
+    task: TaskLine
+    unlocked: list[str]
+    unlocked_count: int
+
+
+@operation(toolset="core", effect=Effect.WRITE, lease_write=True, always_load=True)
+async def complete_task(ctx: Context, ask: CompleteTask) -> CompletedTask:
+    """Finish your task; its acceptance criteria are met. The answer names the tasks that became ready by it."""
+    await ctx.tx.sessions.ensure()
+    task = await lifecycle.held(ctx.tx, ctx.policy, ask.task_id, ask.lease_token, Status.DONE)
+    moved = await lifecycle.complete(ctx.tx, task, ask.summary, ask.artifacts)
+    return CompletedTask(
+        task=line(moved.task), unlocked=moved.unlocked[:UNLOCKED_SHOWN], unlocked_count=len(moved.unlocked)
+    )
+
+
+class FailTask(Input):
+    task_id: TaskId
+    lease_token: Token
+    error: Prose = Field(description="What went wrong and what was tried.")
+    retry: bool = Field(default=True, description="False: do not try again.")
+
+
+class FailedTask(Output):
+    task: TaskLine
+    attempts: int
+    retry_at: Instant | None
+
+
+@operation(toolset="core", effect=Effect.WRITE, lease_write=True)
+async def fail_task(ctx: Context, ask: FailTask) -> FailedTask:
+    """Report that your attempt failed. While attempts are left the task returns to the queue after a delay; else it is
+    failed and a person is alerted."""
+    await ctx.tx.sessions.ensure()
+    task = await lifecycle.held(ctx.tx, ctx.policy, ask.task_id, ask.lease_token, Status.FAILED)
+    moved = await lifecycle.fail(ctx.tx, task, ask.error, retry=ask.retry)
+    again = moved.task.status is Status.PENDING
+    return FailedTask(
+        task=line(moved.task), attempts=moved.task.attempts, retry_at=moved.task.not_before if again else None
+    )
+
+
+class ReleaseTask(Input):
+    task_id: TaskId
+    lease_token: Token
+    note: Text | None = Field(default=None, description="Why; kept in the history.")
+
+
+class TaskResult(Output):
+    task: TaskLine
+
+
+@operation(toolset="core", effect=Effect.WRITE, lease_write=True)
+async def release_task(ctx: Context, ask: ReleaseTask) -> TaskResult:
+    """Give your task back to the queue unfinished; its checkpoints stay. Counts as no failed attempt."""
+    await ctx.tx.sessions.ensure()
+    task = await lifecycle.held(ctx.tx, ctx.policy, ask.task_id, ask.lease_token, Status.PENDING)
+    data = {"note": ask.note} if ask.note else {}
+    moved = await lifecycle.move(ctx.tx, task, Status.PENDING, "task.released", data=data)
+    return TaskResult(task=line(moved.task))
+
+
+class BlockTask(Input):
+    task_id: TaskId
+    lease_token: Token
+    reason: Prose = Field(description="What is missing.")
+    waiting_for: list[Id] = Field(
+        default_factory=list, max_length=100, description="Tasks it waits for: it returns by itself when all are done."
+    )
+
+
+@operation(toolset="core", effect=Effect.WRITE, lease_write=True)
+async def block_task(ctx: Context, ask: BlockTask) -> TaskResult:
+    """Say that a task cannot go on: your own, or a pending one. With waiting_for it returns to the queue when all of
+    those are done; else a person unblocks it."""
+    await ctx.tx.sessions.ensure()
+    task = await ctx.tx.tasks.get(ask.task_id)
+    if task.status is not Status.PENDING or ask.lease_token is not None:
+        task = await lifecycle.held(ctx.tx, ctx.policy, ask.task_id, ask.lease_token, Status.BLOCKED)
+    moved = await lifecycle.block(ctx.tx, task, ask.reason, ask.waiting_for)
+    return TaskResult(task=line(moved.task))

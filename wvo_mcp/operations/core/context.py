@@ -1,0 +1,72 @@
+"""What is remembered: context_write, context_read."""
+
+from pydantic import Field
+
+from wvo_mcp.domain.memory import ContextEntry, Scope, within
+from wvo_mcp.domain.text import Id, Label, Prose, Text
+from wvo_mcp.errors import NotFound
+from wvo_mcp.operations.core.claiming import RequestId
+from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
+from wvo_mcp.orchestration import recall
+from wvo_mcp.orchestration.links import existing
+
+
+class ContextWrite(Input):
+    topic: Label = Field(description="What it is about; the same topic again makes a new version.")
+    content: Prose = Field(description="What others should know.")
+    tags: list[Label] = Field(default_factory=list, max_length=50, description="Free tags.")
+    task_id: Id | None = Field(default=None, description="Only about this task.")
+    epic_id: Id | None = Field(default=None, description="Only about this epic.")
+    request_id: RequestId
+
+
+class ContextWritten(Output):
+    topic: str
+    version: int
+
+
+@operation(toolset="core", effect=Effect.WRITE, always_load=True)
+async def context_write(ctx: Context, ask: ContextWrite) -> ContextWritten:
+    """Remember something for everybody who works here: a decision, a finding, a trap. Versions are kept."""
+    tx = ctx.tx
+    await tx.sessions.ensure()
+    scope = Scope.PROJECT
+    if ask.epic_id is not None:
+        scope = Scope.EPIC
+        if await tx.tasks.epic(ask.epic_id) is None:
+            raise NotFound("epic", ask.epic_id, field="epic_id")
+    if ask.task_id is not None:
+        scope = Scope.TASK
+        await existing(tx, [ask.task_id], "task_id")
+    version = await tx.memory.write(ask.topic, ask.content, ask.tags, scope, ask.task_id, ask.epic_id)
+    await tx.events.append("context.written", ask.task_id, {"topic": ask.topic, "version": version})
+    return ContextWritten(topic=ask.topic, version=version)
+
+
+class ContextRead(Input):
+    topic: Label | None = Field(default=None, description="Its versions, newest first.")
+    query: Text | None = Field(default=None, description="Words to search for, best match first.")
+    task_id: Id | None = Field(default=None, description="Only about this task.")
+    limit: int = Field(default=5, ge=1, le=100, description="How many entries.")
+    max_tokens: int = Field(default=2_000, ge=16, le=5_000, description="Budget of the answer.")
+
+
+class ContextFound(Output):
+    entries: list[ContextEntry]
+
+
+@operation(toolset="core", effect=Effect.READ)
+async def context_read(ctx: Context, ask: ContextRead) -> ContextFound:
+    """Read what is remembered: a topic, a search, or (with neither) the latest."""
+    memory = ctx.tx.memory
+    if ask.task_id is not None:
+        await existing(ctx.tx, [ask.task_id], "task_id")
+    if ask.topic is not None:
+        entries = await memory.versions(ask.topic, ask.limit)
+        if not entries:
+            raise NotFound("topic", ask.topic, await memory.topics_near(ask.topic), field="topic")
+    elif ask.query is not None:
+        entries = recall.newest(await memory.search(ask.query, ask.task_id, ask.limit, recent_only=False))
+    else:
+        entries = await memory.latest(ask.task_id, ask.limit)
+    return ContextFound(entries=within(entries, ask.max_tokens))

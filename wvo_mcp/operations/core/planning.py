@@ -1,0 +1,146 @@
+"""Look before you claim: plan_next, list_tasks, get_task."""
+
+from pydantic import Field
+
+from wvo_mcp.domain.checkpoint import Checkpoint
+from wvo_mcp.domain.event import Event
+from wvo_mcp.domain.memory import ContextEntry
+from wvo_mcp.domain.task import Priority, Status
+from wvo_mcp.domain.text import Id, Label, Text
+from wvo_mcp.domain.wsjf import Why
+from wvo_mcp.errors import InvalidInput
+from wvo_mcp.operations.core.views import TaskLine, TaskView, line, view
+from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
+from wvo_mcp.operations.results import MAX_CHARACTERS, compact
+from wvo_mcp.orchestration import planning, recall
+
+_TOTAL_CAP = 1_000
+
+
+class PlanNext(Input):
+    limit: int = Field(default=5, ge=1, le=50, description="How many tasks.")
+    agent_id: Id | None = Field(default=None, description="Plan for this subagent instead of you.")
+    epic_id: Id | None = Field(default=None, description="Only this epic.")
+
+
+class Ranked(Output):
+    id: str
+    title: str
+    score: float
+    why: Why
+    priority: Priority
+    epic_id: str | None
+
+
+class NotReadyTask(Output):
+    id: str
+    reason: str
+    waiting_for: list[str]
+
+
+class PlannedTasks(Output):
+    tasks: list[Ranked]
+    ready: int
+    in_progress: int
+    wip_limit: int
+    paused: bool
+    not_ready: list[NotReadyTask]
+
+
+@operation(toolset="core", effect=Effect.READ, always_load=True)
+async def plan_next(ctx: Context, ask: PlanNext) -> PlannedTasks:
+    """Show which tasks are worth doing next, best WSJF score first, with the parts of each score and why others are
+    not ready. Claims nothing: to get work, call claim_task."""
+    agent_id = ask.agent_id or ctx.caller.agent_id
+    plan = await planning.plan_next(ctx.tx, ctx.policy, agent_id, ask.epic_id, ask.limit)
+    return PlannedTasks(
+        tasks=[
+            Ranked(id=t.id, title=t.title, score=t.score, why=why, priority=t.priority, epic_id=t.epic_id)
+            for t, why in plan.tasks
+        ],
+        ready=plan.counts["ready"],
+        in_progress=plan.counts["in_progress"],
+        wip_limit=ctx.policy.wip_limit,
+        paused=plan.paused,
+        not_ready=[NotReadyTask(id=w.task.id, reason=w.reason, waiting_for=w.waiting_for[:10]) for w in plan.not_ready],
+    )
+
+
+class GetTask(Input):
+    task_id: Id = Field(description="The task.")
+
+
+class RelatedTask(Output):
+    id: str
+    status: Status
+
+
+class TaskDetails(Output):
+    task: TaskView
+    dependencies: list[RelatedTask]
+    dependents: list[RelatedTask]
+    checkpoints: list[Checkpoint]
+    events: list[Event]
+    context: list[ContextEntry]
+
+
+@operation(toolset="core", effect=Effect.READ)
+async def get_task(ctx: Context, ask: GetTask) -> TaskDetails:
+    """Read one task: description, acceptance criteria, dependencies, last checkpoints, history and context."""
+    tx = ctx.tx
+    task = await tx.tasks.get(ask.task_id)
+    waits = await tx.tasks.waits(task.id) if task.status is Status.BLOCKED else []
+    return TaskDetails(
+        task=view(task, waits),
+        dependencies=[RelatedTask(id=r["id"], status=r["status"]) for r in await tx.tasks.dependencies(task.id)],
+        dependents=[RelatedTask(id=r["id"], status=r["status"]) for r in await tx.tasks.dependents(task.id, 100)],
+        checkpoints=await tx.memory.checkpoints(task.id, 5),
+        events=await tx.events.of_task(task.id, 10),
+        context=recall.newest(await tx.memory.for_task(task, 5)),
+    )
+
+
+class ListTasks(Input):
+    status: Status | None = Field(default=None, description="Only this status.")
+    epic_id: Id | None = Field(default=None, description="Only this epic.")
+    label: Label | None = Field(default=None, description="Only with this label.")
+    agent_id: Id | None = Field(default=None, description="Only tasks assigned to this agent.")
+    query: Text | None = Field(default=None, description="Words that id, title or description contain.")
+    limit: int = Field(default=20, ge=1, le=100, description="Page size.")
+    cursor: str | None = Field(default=None, max_length=40, description="next_cursor of the page before.")
+
+
+class TaskPage(Output):
+    tasks: list[TaskLine]
+    next_cursor: str | None
+    total: int
+    total_is_capped: bool
+
+
+@operation(toolset="core", effect=Effect.READ)
+async def list_tasks(ctx: Context, ask: ListTasks) -> TaskPage:
+    """List or search tasks in order of creation, a page at a time."""
+    try:
+        after = int(ask.cursor or "0")
+    except ValueError:
+        raise InvalidInput("cursor", "give the next_cursor of an earlier page, unchanged") from None
+    if not 0 <= after < 2**62:
+        raise InvalidInput("cursor", "give the next_cursor of an earlier page, unchanged")
+    where = ask.model_dump(include={"status", "epic_id", "label", "agent_id", "query"}, exclude_none=True, mode="json")
+    found = await ctx.tx.tasks.page(where, after, ask.limit + 1)
+    page: list[TaskLine] = []
+    size = 0
+    for task in found[: ask.limit]:
+        shown = line(task)
+        size += len(compact(shown.model_dump(mode="json"))) + 1
+        if page and size > MAX_CHARACTERS - 500:
+            break
+        page.append(shown)
+    more = len(page) < len(found)
+    total = await ctx.tx.tasks.count(where, _TOTAL_CAP + 1)
+    return TaskPage(
+        tasks=page,
+        next_cursor=str(found[len(page) - 1].seq) if more else None,
+        total=min(total, _TOTAL_CAP),
+        total_is_capped=total > _TOTAL_CAP,
+    )

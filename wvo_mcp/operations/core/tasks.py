@@ -1,0 +1,131 @@
+"""What is to be done: create_tasks, update_task."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from wvo_mcp.domain.instant import Instant
+from wvo_mcp.domain.task import Origin, Priority, Status, TaskType
+from wvo_mcp.domain.text import FileGlob, Id, Label, Prose, Text, Title
+from wvo_mcp.errors import InvalidInput
+from wvo_mcp.operations.core.claiming import RequestId, TaskId, TaskResult
+from wvo_mcp.operations.core.views import line
+from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
+from wvo_mcp.orchestration import creation, editing
+
+_COLUMNS = (
+    "title", "description", "epic_id", "milestone_id", "type", "priority", "complexity", "business_value", "labels",
+    "files", "capabilities", "acceptance", "requires_approval", "not_before", "max_attempts",
+)  # fmt: skip
+
+
+class TaskFields(Input):
+    description: Text | None = Field(default=None, description="What is to be done, and why.")
+    epic_id: Id | None = Field(default=None, description="Epic; a new one is made.")
+    milestone_id: Id | None = Field(default=None, description="An existing milestone.")
+    parent_id: Id | None = Field(default=None, description="The task this is a part of.")
+    type: TaskType | None = Field(default=None, description="Kind of work.")
+    priority: Priority | None = Field(default=None, description="Default medium.")
+    complexity: int | None = Field(default=None, ge=1, le=10, description="Size; default 5.")
+    business_value: float | None = Field(default=None, ge=0, le=20, description="Overrides what priority gives.")
+    depends_on: list[Id] | None = Field(default=None, max_length=500, description="Tasks that must be done first.")
+    labels: list[Label] | None = Field(default=None, max_length=50, description="Free labels.")
+    files: list[FileGlob] | None = Field(default=None, max_length=50, description="Globs it will touch; kept disjoint.")
+    capabilities: list[Label] | None = Field(default=None, max_length=20, description="What an agent must have.")
+    acceptance: list[Prose] | None = Field(default=None, max_length=50, description="When it counts as done.")
+    requires_approval: bool | None = Field(default=None, description="A person must approve it first.")
+    not_before: Instant | None = Field(default=None, description="ISO 8601 with zone.")
+    max_attempts: int | None = Field(default=None, ge=1, le=100, description="Default 3.")
+
+
+class NewTask(TaskFields):
+    id: Id | None = Field(default=None, description="Left out: one is made.")
+    title: Title = Field(description="One line.")
+
+
+class CreateTasks(Input):
+    tasks: list[NewTask] = Field(min_length=1, max_length=500, description="All are created, or none.")
+    dry_run: bool = Field(default=False, description="Only check.")
+    request_id: RequestId
+
+
+class CreatedTasks(Output):
+    created: list[str]
+
+
+@operation(toolset="core", effect=Effect.WRITE)
+async def create_tasks(ctx: Context, ask: CreateTasks) -> CreatedTasks:
+    """Add tasks with their dependencies, all or nothing. Tasks of one call may depend on each other by id."""
+    await ctx.tx.sessions.ensure()
+    taken = {task.id for task in ask.tasks if task.id is not None}
+    drafts: list[creation.Draft] = []
+    for task in ask.tasks:
+        task_id = task.id or await fresh_id(ctx, taken)
+        taken.add(task_id)
+        drafts.append(creation.Draft(task_id, columns(task), task.depends_on or (), task.parent_id))
+    origin = Origin.HUMAN if ctx.caller.person else Origin.AGENT
+    return CreatedTasks(created=await creation.create(ctx.tx, drafts, origin))
+
+
+async def fresh_id(ctx: Context, taken: set[str]) -> str:
+    """`N17`-like, next to the number of tasks there are; never one that exists or stands in `taken`."""
+    number = sum((await ctx.tx.tasks.counts()).values()) + len(taken) + 1
+    while True:
+        task_id = f"N{number}"
+        if task_id not in taken and not await ctx.tx.tasks.known([task_id]):
+            return task_id
+        number += 1
+
+
+def columns(task: TaskFields) -> dict[str, Any]:
+    """The columns that were given; lists as tuples. A null leaves the default."""
+    given: dict[str, Any] = {}
+    for name in _COLUMNS:
+        value = getattr(task, name, None)
+        if value is not None:
+            given[name] = tuple(value) if isinstance(value, list) else value  # pyright: ignore[reportUnknownArgumentType]
+    return given
+
+
+class UpdateTask(TaskFields):
+    task_id: TaskId
+    title: Title | None = Field(default=None, description="One line.")
+    add_depends_on: list[Id] = Field(default_factory=list, max_length=500, description="Dependencies to add.")
+    remove_depends_on: list[Id] = Field(default_factory=list, max_length=500, description="Dependencies to remove.")
+    status: Literal["pending", "blocked", "cancelled"] | None = Field(
+        default=None, description="pending unblocks, retries, reopens or restores."
+    )
+    expected_version: int | None = Field(default=None, ge=1, le=2**62, description="Refuse when it changed meanwhile.")
+    reason: Text | None = Field(default=None, description="Needed to reopen or block.")
+    request_id: RequestId
+
+
+_CLEARABLE = frozenset({"epic_id", "milestone_id", "parent_id", "business_value", "not_before"})
+_EMPTY: dict[str, Any] = {"description": "", "labels": (), "files": (), "capabilities": (), "acceptance": ()}
+
+
+@operation(toolset="core", effect=Effect.WRITE)
+async def update_task(ctx: Context, ask: UpdateTask) -> TaskResult:
+    """Change a task: fields, dependencies, or a status move that needs no lease (block, cancel, unblock, retry, reopen,
+    restore). What you leave out stays; null clears. Nothing is ever deleted."""
+    await ctx.tx.sessions.ensure()
+    fields = columns(ask)
+    if ask.parent_id is not None:
+        fields["parent_id"] = ask.parent_id
+    for name in ask.model_fields_set:
+        if getattr(ask, name) is None and name in _CLEARABLE:
+            fields[name] = None
+        elif getattr(ask, name) is None and name in _EMPTY:
+            fields[name] = _EMPTY[name]
+    if not ask.model_fields_set - {"task_id", "request_id", "expected_version", "reason"}:
+        raise InvalidInput("arguments", "name at least one field to change")
+    edit = editing.Edit(
+        fields=fields,
+        depends_on=ask.depends_on,
+        add_depends_on=ask.add_depends_on,
+        remove_depends_on=ask.remove_depends_on,
+        status=None if ask.status is None else Status(ask.status),
+        reason=ask.reason,
+        expected_version=ask.expected_version,
+    )
+    return TaskResult(task=line(await editing.update(ctx.tx, ask.task_id, edit)))

@@ -1,0 +1,205 @@
+"""One declaration per thing the system can be asked to do; every face is a loop over the registry."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from wvo_mcp.domain.lease import Caller, Policy
+from wvo_mcp.errors import InvalidInput
+from wvo_mcp.operations.replay import Repeat
+from wvo_mcp.operations.results import fit
+from wvo_mcp.operations.schema import compact_schema
+from wvo_mcp.ports import Directives, RoadmapFiles, Store, Transaction
+
+
+class Effect(StrEnum):
+    """What a call does to the world; the MCP annotations, the HTTP method and the role follow from it."""
+
+    READ = "read"
+    WRITE = "write"
+    DESTRUCTIVE = "destructive"
+
+
+class Audience(StrEnum):
+    AGENTS = "agents"
+    """A tool, and a command, and a route."""
+    PEOPLE = "people"
+    """A command and a control of the page; never a tool."""
+
+
+class Input(BaseModel):
+    """Base of every input model: unknown fields are refused, by name."""
+
+    model_config = ConfigDict(extra="forbid", defer_build=True)
+
+
+class Output(BaseModel):
+    """Base of every output model."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What operations may use; built once, in `app.py`."""
+
+    store: Store
+    policy: Policy
+    roadmap: RoadmapFiles
+    directives: Directives
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One call: who calls, the limits, and the one transaction that the wrapper opened (none for `outside` operations)."""
+
+    services: Services
+    caller: Caller
+    transaction: Transaction | None = None
+
+    @property
+    def tx(self) -> Transaction:
+        if self.transaction is None:
+            raise RuntimeError("an outside operation opens its own transactions")
+        return self.transaction
+
+    @property
+    def policy(self) -> Policy:
+        return self.services.policy
+
+
+Run = Callable[[Context, Any], Awaitable[BaseModel]]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A registered operation. `takes_request_id` and `lease_write` say how a repeat is recognised (contract, section 6)."""
+
+    name: str
+    summary: str
+    effect: Effect
+    toolset: str
+    audience: Audience
+    takes: type[Input]
+    gives: type[BaseModel]
+    run: Run
+    idempotent: bool
+    lease_write: bool
+    outside: bool
+    always_load: bool
+    takes_request_id: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "takes_request_id", "request_id" in self.takes.model_fields)
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The input as JSON schema, without what no model needs to read."""
+        return compact_schema(self.takes.model_json_schema())
+
+    def parse(self, arguments: Mapping[str, Any] | None) -> Input:
+        """Raises InvalidInput that names the first wrong field; `details.problems` has up to ten."""
+        try:
+            return self.takes.model_validate(dict(arguments or {}))
+        except ValidationError as error:
+            raise _invalid(self, error) from None
+
+    async def __call__(self, services: Services, caller: Caller, arguments: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Validate, run in one transaction, and give the JSON-ready result, at most 20,000 characters of compact JSON."""
+        ask = self.parse(arguments)
+        context = Context(services, caller)
+        if self.outside:
+            return fit(dump(await self.run(context, ask)))
+        if self.effect is Effect.READ:
+            return fit(
+                dump(await services.store.read(caller, lambda tx: self.run(replace(context, transaction=tx), ask)))
+            )
+        keep = not getattr(ask, "dry_run", False)
+        return await services.store.write(
+            caller, lambda tx: self._once(replace(context, transaction=tx), ask), keep=keep
+        )
+
+    async def _once(self, context: Context, ask: Input) -> dict[str, Any]:
+        repeat = Repeat(context.tx, self.name, ask, lease_write=self.lease_write)
+        first = await repeat.first_result()
+        if first is not None:
+            return first
+        result = fit(dump(await self.run(context, ask)))
+        await repeat.keep(result)
+        return result
+
+
+def dump(result: BaseModel) -> dict[str, Any]:
+    return result.model_dump(mode="json")
+
+
+ALL: dict[str, Operation] = {}
+"""The registry, in order of declaration."""
+
+
+def operation(
+    *,
+    toolset: str,
+    effect: Effect,
+    audience: Audience = Audience.AGENTS,
+    idempotent: bool | None = None,
+    lease_write: bool = False,
+    outside: bool = False,
+    always_load: bool = False,
+) -> Callable[[Callable[..., Awaitable[BaseModel]]], Callable[..., Awaitable[BaseModel]]]:
+    """Register `async def name(ctx: Context, ask: In) -> Out`; its docstring becomes the tool's description.
+
+    `idempotent` defaults to reads and lease writes. `outside` operations touch more than the store and open their own
+    transactions. `always_load` marks the tools that a client should show from the first turn.
+    """
+
+    def register(run: Callable[..., Awaitable[BaseModel]]) -> Callable[..., Awaitable[BaseModel]]:
+        hints = get_type_hints(run)
+        name = run.__name__
+        if name in ALL or not run.__doc__:
+            raise TypeError(f"Operation {name!r} needs a unique name and a docstring.")
+        ALL[name] = Operation(
+            name=name,
+            summary=" ".join(run.__doc__.split()),
+            effect=effect,
+            toolset=toolset,
+            audience=audience,
+            takes=hints["ask"],
+            gives=hints["return"],
+            run=run,
+            idempotent=idempotent if idempotent is not None else (effect is Effect.READ or lease_write),
+            lease_write=lease_write,
+            outside=outside,
+            always_load=always_load,
+        )
+        return run
+
+    return register
+
+
+def tools(toolsets: frozenset[str] | None = None) -> list[Operation]:
+    """The operations that agents see; None means every toolset."""
+    return [
+        op for op in ALL.values() if op.audience is Audience.AGENTS and (toolsets is None or op.toolset in toolsets)
+    ]
+
+
+def _invalid(op: Operation, error: ValidationError) -> InvalidInput:
+    problems = [
+        {"field": ".".join(str(part) for part in item["loc"]) or "arguments", "problem": _plain(op, item)}
+        for item in error.errors(include_url=False, include_context=False, include_input=False)[:10]
+    ]
+    first = problems[0]
+    return InvalidInput(first["field"], first["problem"], problems=problems)
+
+
+def _plain(op: Operation, item: Mapping[str, Any]) -> str:
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] == "extra_forbidden" and len(item["loc"]) == 1:
+        return f"unknown field; {op.name} takes {', '.join(op.takes.model_fields)}"
+    if item["type"] == "missing":
+        return "is required"
+    return message

@@ -1,0 +1,110 @@
+"""The toolset `ops`: what is going on, and what happened."""
+
+from typing import Any
+
+from pydantic import Field
+
+from wvo_mcp.domain.event import Event
+from wvo_mcp.domain.instant import Instant
+from wvo_mcp.domain.task import Status
+from wvo_mcp.domain.text import Id, Label
+from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
+from wvo_mcp.operations.results import MAX_CHARACTERS, compact
+
+
+class StatusAsk(Input):
+    pass
+
+
+class HeldTask(Output):
+    id: str
+    title: str
+    agent_id: str | None
+    progress: int | None
+    lease_expires_at: Instant | None
+    started_at: Instant | None
+
+
+class ReadyTask(Output):
+    id: str
+    title: str
+    score: float
+
+
+class StatusReport(Output):
+    at: Instant
+    paused: bool
+    paused_reason: str | None
+    counts: dict[str, int]
+    wip_limit: int
+    in_progress: list[HeldTask]
+    ready: list[ReadyTask]
+    agents: list[dict[str, Any]]
+    alerts: list[dict[str, Any]]
+    stranded: list[dict[str, Any]] = Field(description="Open tasks behind a cancelled or failed one.")
+    leader: str | None
+    roadmap: dict[str, Any] | None
+    last_event: int
+
+
+@operation(toolset="ops", effect=Effect.READ)
+async def status(ctx: Context, ask: StatusAsk) -> StatusReport:
+    """Show the state of work: counts, who holds what, what is ready, agents, alerts."""
+    tx = ctx.tx
+    held = await tx.tasks.page({"status": Status.IN_PROGRESS.value}, 0, 50)
+    leader = await tx.state.leader("background")
+    return StatusReport(
+        at=tx.now,
+        paused=bool(await tx.state.get("paused")),
+        paused_reason=await tx.state.get("paused_reason"),
+        counts=await tx.tasks.counts(),
+        wip_limit=ctx.policy.wip_limit,
+        in_progress=[
+            HeldTask(
+                id=task.id,
+                title=task.title,
+                agent_id=task.assigned_to,
+                progress=task.progress,
+                lease_expires_at=task.lease_expires_at,
+                started_at=task.started_at,
+            )
+            for task in held
+        ],
+        ready=[ReadyTask(id=t.id, title=t.title, score=t.score) for t in await tx.queue.ready(None, 5)],
+        agents=[dict(row) for row in await tx.sessions.agents(20)],
+        alerts=[dict(row) for row in await tx.events.open_alerts(20)],
+        stranded=[dict(row) for row in await tx.tasks.stranded(20)],
+        leader=None if leader is None else leader["session_id"],
+        roadmap=await tx.state.get("roadmap"),
+        last_event=await tx.events.last_seq(),
+    )
+
+
+class EventsAsk(Input):
+    after: int = Field(default=0, ge=0, le=2**62, description="Only events behind this seq.")
+    task_id: Id | None = Field(default=None, description="Only of this task.")
+    kind: Label | None = Field(default=None, description="Only of this kind, e.g. task.completed.")
+    limit: int = Field(default=50, ge=1, le=500, description="Page size.")
+    last: bool = Field(default=False, description="The newest page instead of the oldest.")
+
+
+class EventPage(Output):
+    events: list[Event]
+    next_after: int = Field(description="Give it as `after` to read on.")
+    more: bool
+
+
+@operation(toolset="ops", effect=Effect.READ)
+async def events(ctx: Context, ask: EventsAsk) -> EventPage:
+    """Read the audit trail: who did what, when, from which session; append-only and hash-chained per task."""
+    trail = ctx.tx.events
+    after = max(ask.after, await trail.last_seq() - ask.limit) if ask.last else ask.after
+    found = await trail.after(after, ask.limit + 1, ask.task_id, ask.kind)
+    page: list[Event] = []
+    size = 0
+    for event in found[: ask.limit]:
+        size += len(compact(event.model_dump(mode="json"))) + 1
+        if page and size > MAX_CHARACTERS - 200:
+            break
+        page.append(event)
+    return EventPage(events=page, next_after=page[-1].seq if page else after, more=len(page) < len(found))

@@ -1,0 +1,173 @@
+"""What only people decide: commands and controls of the page, never tools (contract, section 6)."""
+
+from pydantic import Field
+
+from wvo_mcp.domain.task import Origin, Priority, Status, Task
+from wvo_mcp.domain.text import Id, Prose, Text, Title
+from wvo_mcp.errors import IllegalTransition
+from wvo_mcp.operations.core.claiming import TaskId, TaskResult
+from wvo_mcp.operations.core.tasks import TaskFields as _Fields
+from wvo_mcp.operations.core.tasks import columns, fresh_id
+from wvo_mcp.operations.core.views import line
+from wvo_mcp.operations.operation import Audience, Context, Effect, Input, Output, operation
+from wvo_mcp.orchestration import creation, editing, lifecycle
+
+
+class Decision(Input):
+    task_id: TaskId
+    reason: Text | None = Field(default=None, description="Kept in the history.")
+
+
+class ReasonedDecision(Input):
+    task_id: TaskId
+    reason: Prose = Field(description="Kept in the history.")
+
+
+@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE)
+async def approve(ctx: Context, ask: Decision) -> TaskResult:
+    """Let a task that requires approval be worked on."""
+    tx = ctx.tx
+    await tx.sessions.ensure()
+    task = await tx.tasks.get(ask.task_id)
+    if task.status is Status.AWAITING_APPROVAL:
+        moved = await lifecycle.move(tx, task, Status.PENDING, "task.approved", {"approved_at": tx.now}, _why(ask))
+        return TaskResult(task=line(moved.task))
+    if not task.requires_approval or task.status in (Status.DONE, Status.CANCELLED):
+        raise IllegalTransition(task.id, task.status, "approved", "It does not wait for an approval.")
+    approved = await tx.tasks.change(task, "task.approved", {"approved_at": task.approved_at or tx.now}, _why(ask))
+    return TaskResult(task=line(approved))
+
+
+@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE)
+async def deny(ctx: Context, ask: ReasonedDecision) -> TaskResult:
+    """Refuse a task that requires approval: it is blocked with the reason."""
+    tx = ctx.tx
+    await tx.sessions.ensure()
+    task = await tx.tasks.get(ask.task_id)
+    if not task.requires_approval and task.status is not Status.AWAITING_APPROVAL:
+        raise IllegalTransition(task.id, task.status, "denied", "It does not wait for an approval.")
+    fields = {"blocked_reason": ask.reason, "approved_at": None}
+    moved = await lifecycle.move(tx, task, Status.BLOCKED, "task.denied", fields, {"reason": ask.reason})
+    return TaskResult(task=line(moved.task))
+
+
+class Cancel(Decision):
+    pass
+
+
+class Cancelled(Output):
+    task_id: str
+    status: Status
+    stranded: list[str] = Field(description="Open tasks that depend on it.")
+
+
+@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE)
+async def cancel(ctx: Context, ask: Cancel) -> Cancelled:
+    """Take a task out of the plan, also one that is in progress; restore brings it back."""
+    tx = ctx.tx
+    await tx.sessions.ensure()
+    task = await tx.tasks.get(ask.task_id)
+    moved = await editing.set_status(tx, task, Status.CANCELLED, ask.reason)
+    behind = await tx.tasks.dependents(task.id, 100)
+    return Cancelled(
+        task_id=task.id,
+        status=moved.task.status,
+        stranded=[row["id"] for row in behind if row["status"] not in (Status.DONE, Status.CANCELLED)],
+    )
+
+
+async def _back(ctx: Context, task_id: str, reason: str | None, *origins: Status) -> TaskResult:
+    tx = ctx.tx
+    await tx.sessions.ensure()
+    task = await tx.tasks.get(task_id)
+    if task.status not in origins:
+        raise IllegalTransition(
+            task.id, task.status, Status.PENDING, f"This command is for {' and '.join(origins)} tasks."
+        )
+    moved = await editing.set_status(tx, task, Status.PENDING, reason)
+    return TaskResult(task=line(moved.task))
+
+
+@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE)
+async def unblock(ctx: Context, ask: Decision) -> TaskResult:
+    """Return a blocked task to the queue."""
+    return await _back(ctx, ask.task_id, ask.reason, Status.BLOCKED)
+
+
+@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE)
+async def retry(ctx: Context, ask: Decision) -> TaskResult:
+    """Return a failed task to the queue with all its attempts."""
+    return await _back(ctx, ask.task_id, ask.reason, Status.FAILED)
+
+
+@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE)
+async def reopen(ctx: Context, ask: ReasonedDecision) -> TaskResult:
+    """Return a finished task to the queue; what depends on it and has not begun waits again."""
+    return await _back(ctx, ask.task_id, ask.reason, Status.DONE)
+
+
+@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE)
+async def restore(ctx: Context, ask: Decision) -> TaskResult:
+    """Return a cancelled task to the queue."""
+    return await _back(ctx, ask.task_id, ask.reason, Status.CANCELLED)
+
+
+class Pause(Input):
+    reason: Text | None = Field(default=None, description="Shown to agents that ask for work.")
+
+
+class PauseState(Output):
+    paused: bool
+    reason: str | None
+
+
+@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, idempotent=True)
+async def pause(ctx: Context, ask: Pause) -> PauseState:
+    """Give out no more work; what is in progress may be finished."""
+    return await _switch(ctx, True, ask.reason)
+
+
+class Resume(Input):
+    pass
+
+
+@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, idempotent=True)
+async def resume(ctx: Context, ask: Resume) -> PauseState:
+    """Give out work again."""
+    return await _switch(ctx, False, None)
+
+
+async def _switch(ctx: Context, paused: bool, reason: str | None) -> PauseState:
+    tx = ctx.tx
+    await tx.sessions.ensure()
+    if bool(await tx.state.get("paused")) != paused or reason is not None:
+        await tx.state.put("paused", paused)
+        await tx.state.put("paused_reason", reason)
+        await tx.events.append("work.paused" if paused else "work.resumed", None, {"reason": reason} if reason else {})
+    return PauseState(paused=paused, reason=await tx.state.get("paused_reason"))
+
+
+class Add(Input):
+    title: Title = Field(description="One line.")
+    id: Id | None = Field(default=None, description="Left out: one is made.")
+    description: Text | None = Field(default=None, description="What is to be done, and why.")
+    epic_id: Id | None = Field(default=None, description="Epic; a new one is made.")
+    priority: Priority | None = Field(default=None, description="Default medium.")
+    complexity: int | None = Field(default=None, ge=1, le=10, description="Size; default 5.")
+    depends_on: list[Id] = Field(default_factory=list, max_length=500, description="Tasks that must be done first.")
+
+
+@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE)
+async def add(ctx: Context, ask: Add) -> TaskResult:
+    """Add one task by hand."""
+    await ctx.tx.sessions.ensure()
+    task_id = ask.id or await fresh_id(ctx, set())
+    fields = columns(_Fields(**ask.model_dump(exclude={"id", "title", "depends_on"}, exclude_none=True)))
+    draft = creation.Draft(task_id, {**fields, "title": ask.title}, ask.depends_on)
+    await creation.create(ctx.tx, [draft], Origin.HUMAN)
+    created: Task = await ctx.tx.tasks.get(task_id)
+    return TaskResult(task=line(created))
+
+
+def _why(ask: Decision) -> dict[str, str]:
+    return {"reason": ask.reason} if ask.reason else {}

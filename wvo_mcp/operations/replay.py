@@ -1,0 +1,64 @@
+"""Safe repeats: the first result of a call is kept with the change it made, and answers every repeat
+(contract, section 6)."""
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import BaseModel
+
+from wvo_mcp.domain.event import canonical
+from wvo_mcp.domain.task import Status, Task
+from wvo_mcp.ports import Transaction
+
+
+class Repeat:
+    """Recognises that one call repeats another: by its request_id, or by the token of the lease that did it."""
+
+    def __init__(self, tx: Transaction, tool: str, ask: BaseModel, *, lease_write: bool) -> None:
+        self._tx = tx
+        self._tool = tool
+        self._ask = ask
+        self._request_id: str | None = getattr(ask, "request_id", None)
+        self._agent_id: str = getattr(ask, "agent_id", None) or tx.caller.agent_id
+        self._lease_write = lease_write
+        self._leased: Task | None = None
+
+    async def first_result(self) -> dict[str, Any] | None:
+        """The result of the call that this one repeats. Raises RequestIdReused."""
+        replays = self._tx.replays
+        if self._request_id is not None:
+            kept = await replays.by_request(self._agent_id, self._tool, self._request_id, self._hash("request_id"))
+            return None if kept is None else json.loads(kept)
+        if self._lease_write:
+            return await self._by_lease()
+        return None
+
+    async def keep(self, result: dict[str, Any]) -> None:
+        """Store the result beside the change, in the same transaction."""
+        text = json.dumps(result, ensure_ascii=False)
+        replays = self._tx.replays
+        if self._request_id is not None:
+            await replays.keep_request(self._agent_id, self._tool, self._request_id, self._hash("request_id"), text)
+        if self._leased is not None:
+            await replays.keep_lease(
+                self._leased.id, self._leased.lease_token, self._tool, self._hash("lease_token"), text
+            )
+
+    async def _by_lease(self) -> dict[str, Any] | None:
+        task = await self._tx.tasks.find(str(getattr(self._ask, "task_id", "")))
+        if task is None:
+            return None
+        given = getattr(self._ask, "lease_token", None)
+        token = task.lease_token if given is None else int(given)
+        if task.status is Status.IN_PROGRESS and token == task.lease_token:
+            self._leased = task
+        row = await self._tx.replays.by_lease(task.id, token, self._tool, self._hash("lease_token"))
+        caller = self._tx.caller
+        if row is None or (row["session_id"] != caller.session_id and row["agent_id"] != caller.agent_id):
+            return None
+        return json.loads(row["result"])
+
+    def _hash(self, *without: str) -> str:
+        given = self._ask.model_dump(mode="json", exclude=set(without), exclude_defaults=True)
+        return hashlib.sha256(canonical(given).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""What is decided: pure over the ports, inside one transaction."""

@@ -1,0 +1,192 @@
+"""Who works on what (contract, section 5): one winner per task, liveness by sessions, fencing by tokens."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from wvo_mcp.domain.checkpoint import Checkpoint
+from wvo_mcp.domain.files import scopes_overlap
+from wvo_mcp.domain.lease import Lease, Policy
+from wvo_mcp.domain.memory import ContextEntry
+from wvo_mcp.domain.task import GATE_BITS, Gate, Status, Task
+from wvo_mcp.errors import AlreadyClaimed, NotReady, Paused, ReservationConflict, WipLimit
+from wvo_mcp.orchestration import lifecycle, recall
+from wvo_mcp.ports import Row, Transaction
+
+_RETRY_SECONDS = (2, 60)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A task with its lease and what the new holder should know; or, without a task, why there is none."""
+
+    task: Task | None
+    lease: Lease | None = None
+    resume: Checkpoint | None = None
+    context: list[ContextEntry] = field(default_factory=list[ContextEntry])
+    reason: str | None = None
+    retry_after: int | None = None
+    holding: list[Task] = field(default_factory=list[Task])
+
+
+async def reap(tx: Transaction, policy: Policy) -> None:
+    """Cut the leases of servers that are gone, return what expired to the queue, open gates whose time has come."""
+    own = tx.caller.session_id
+    for session_id in await tx.queue.held_sessions():
+        if session_id != own:
+            await lifecycle.ended(tx, policy, session_id)
+    for task in await tx.queue.expired():
+        await lifecycle.expire(tx, task)
+    await tx.queue.open_gates()
+
+
+async def claim(
+    tx: Transaction, policy: Policy, agent_id: str, task_id: str | None, lease_seconds: int | None
+) -> Claim:
+    """Give the agent one task, or say why not. A task given here is given to no one else until its lease ends.
+
+    Raises, for a named task only: NotFound, NotReady, AlreadyClaimed, WipLimit, ReservationConflict, Paused.
+    """
+    await tx.sessions.ensure()
+    await tx.sessions.touch_agent(agent_id)
+    await reap(tx, policy)
+    length = lease_seconds or policy.lease_seconds
+    if task_id is not None:
+        return await _claim_named(tx, policy, agent_id, task_id, length)
+    if await tx.state.get("paused"):
+        return await _nothing(tx, "paused", agent_id)
+    orphan = await tx.queue.orphan_of(agent_id)
+    if orphan is not None:
+        return await _grant(tx, orphan, agent_id, length)
+    if await tx.queue.holding(agent_id) >= policy.agent_wip_limit:
+        return await _nothing(tx, "agent_wip_limit", agent_id)
+    if (await tx.tasks.counts())["in_progress"] >= policy.wip_limit:
+        return await _nothing(tx, "wip_limit", agent_id)
+    circumstances = Circumstances(tx, await tx.sessions.capabilities(agent_id))
+    best = await tx.queue.pick(circumstances.admit)
+    if best is None:
+        return await _nothing(tx, "epic_wip_limit" if circumstances.full_epic else "no_ready_tasks", agent_id)
+    return await _grant(tx, best, agent_id, length)
+
+
+class Circumstances:
+    """What shuts tasks out at this moment: the agent's capabilities, files in use, full epics."""
+
+    def __init__(self, tx: Transaction, capabilities: tuple[str, ...]) -> None:
+        self._tx = tx
+        self._capabilities = frozenset(capabilities)
+        self._scopes: list[tuple[str, list[str]]] | None = None
+        self.full_epic = False
+        """True once a lane was shut out by nothing but the limit of its epic."""
+
+    async def admit(self, lane: Row) -> bool:
+        """May tasks of this lane be claimed?"""
+        if self.lacking(json.loads(lane["capabilities"])):
+            return False
+        if (await self.conflict(json.loads(lane["files"]))) is not None:
+            return False
+        if lane["epic_id"] and await self.epic_limit(lane["epic_id"]) is not None:
+            self.full_epic = True
+            return False
+        return True
+
+    def lacking(self, wanted: list[str] | tuple[str, ...]) -> list[str]:
+        """Capabilities that the agent does not have."""
+        return [name for name in wanted if name not in self._capabilities]
+
+    async def conflict(self, files: list[str] | tuple[str, ...]) -> tuple[str, list[str]] | None:
+        """(task in progress, globs of `files` that overlap with its), or None."""
+        if not files:
+            return None
+        if self._scopes is None:
+            self._scopes = [(row["id"], json.loads(row["files"])) for row in await self._tx.queue.scopes()]
+        for task_id, theirs in self._scopes:
+            shared = scopes_overlap(files, theirs)
+            if shared:
+                return task_id, shared
+        return None
+
+    async def epic_limit(self, epic_id: str | None) -> int | None:
+        """The limit, when the epic has reached it."""
+        epic = None if epic_id is None else await self._tx.tasks.epic(epic_id)
+        if epic is None or epic["wip_limit"] is None or epic["in_progress"] < epic["wip_limit"]:
+            return None
+        return int(epic["wip_limit"])
+
+
+async def _claim_named(tx: Transaction, policy: Policy, agent_id: str, task_id: str, length: int) -> Claim:
+    task = await tx.tasks.get(task_id)
+    if await tx.state.get("paused"):
+        raise Paused(await tx.state.get("paused_reason"))
+    if task.status is Status.IN_PROGRESS:
+        mine = task.assigned_to == agent_id and await lifecycle.ended(tx, policy, task.session_id)
+        if mine:
+            return await _grant(tx, task, agent_id, length)
+        shown = task.model_dump(mode="json")
+        raise AlreadyClaimed(task.id, task.assigned_to, shown["lease_expires_at"])
+    circumstances = Circumstances(tx, await tx.sessions.capabilities(agent_id))
+    refusal = await why_not_ready(tx, task, circumstances)
+    if refusal is not None and refusal[0] not in ("files", "epic_wip_limit"):
+        raise NotReady(task.id, refusal[0], refusal[1])
+    if await tx.queue.holding(agent_id) >= policy.agent_wip_limit:
+        raise WipLimit("agent", policy.agent_wip_limit, [t.id for t in await tx.queue.held_by_agent(agent_id)])
+    if (await tx.tasks.counts())["in_progress"] >= policy.wip_limit:
+        raise WipLimit("store", policy.wip_limit)
+    limit = await circumstances.epic_limit(task.epic_id)
+    if limit is not None:
+        raise WipLimit("epic", limit)
+    conflict = await circumstances.conflict(task.files)
+    if conflict is not None:
+        raise ReservationConflict(task.id, conflict[0], conflict[1])
+    return await _grant(tx, task, agent_id, length)
+
+
+async def why_not_ready(tx: Transaction, task: Task, circumstances: Circumstances) -> tuple[str, list[str]] | None:
+    """(reason as in `not_ready`, what is waited for), or None when the task may be claimed but for WIP limits of
+    agent and store. For a task that is not pending the reason is its status."""
+    if task.status is not Status.PENDING:
+        return task.status.value, await tx.tasks.waits(task.id) if task.status is Status.BLOCKED else []
+    if task.unmet_deps:
+        return "dependencies", await tx.tasks.unmet(task.id)
+    if task.not_before is not None and task.not_before > tx.now:
+        return "not_before", [task.model_dump(mode="json")["not_before"]]
+    if task.gates & GATE_BITS[Gate.APPROVAL]:
+        return "approval", ["a person: wvo-mcp approve " + task.id]
+    if task.gates & GATE_BITS[Gate.CHILDREN]:
+        return "children", await tx.tasks.open_children(task.id)
+    lacking = circumstances.lacking(task.capabilities)
+    if lacking:
+        return "capabilities", lacking
+    conflict = await circumstances.conflict(task.files)
+    if conflict is not None:
+        return "files", [conflict[0]]
+    if await circumstances.epic_limit(task.epic_id) is not None:
+        return "epic_wip_limit", [task.epic_id] if task.epic_id else []
+    return None
+
+
+async def _grant(tx: Transaction, task: Task, agent_id: str, length: int) -> Claim:
+    lease = Lease(token=task.lease_token + 1, expires_at=tx.now + timedelta(seconds=length))
+    fields = {
+        "status": Status.IN_PROGRESS,
+        "assigned_to": agent_id,
+        "session_id": tx.caller.session_id,
+        "lease_token": lease.token,
+        "lease_expires_at": lease.expires_at,
+        "lease_seconds": length,
+        "started_at": task.started_at or tx.now,
+    }
+    taken_from = task.session_id if task.status is Status.IN_PROGRESS else None
+    data = {"lease_token": lease.token, "agent": agent_id, **({"resumed_from": taken_from} if taken_from else {})}
+    granted = await tx.tasks.change(task, "task.claimed", fields, data)
+    await tx.sessions.assign(agent_id, task.id)
+    resume = await tx.memory.last_checkpoint(task.id)
+    return Claim(granted, lease, resume, await recall.for_claim(tx, granted))
+
+
+async def _nothing(tx: Transaction, reason: str, agent_id: str) -> Claim:
+    change = await tx.queue.next_change()
+    shortest, longest = _RETRY_SECONDS
+    wait = longest // 2 if change is None else int((change - tx.now).total_seconds()) + 1
+    holding = await tx.queue.held_by_agent(agent_id) if reason == "agent_wip_limit" else []
+    return Claim(None, reason=reason, retry_after=max(shortest, min(longest, wait)), holding=holding)

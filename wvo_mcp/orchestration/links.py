@@ -1,0 +1,44 @@
+"""Edges between tasks: they must lead somewhere, and never in a circle."""
+
+from collections.abc import Iterable, Sequence
+
+from wvo_mcp.errors import DependencyCycle, NotFound
+from wvo_mcp.ports import Transaction
+
+
+async def existing(tx: Transaction, task_ids: Iterable[str], field: str) -> list[str]:
+    """The distinct ids, in order. Raises NotFound, naming `field` and near matches, for the first that no task has."""
+    wanted = list(dict.fromkeys(task_ids))
+    known = await tx.tasks.known(wanted)
+    for task_id in wanted:
+        if task_id not in known:
+            raise NotFound("task", task_id, await tx.tasks.near(task_id), field=field)
+    return wanted
+
+
+async def check_no_cycle(tx: Transaction, task_id: str, waits_for: Sequence[str]) -> None:
+    """Would `task_id` wait for itself? Raises DependencyCycle with the path."""
+    for other in waits_for:
+        back = await tx.graph.path(other, task_id)
+        if back is not None:
+            raise DependencyCycle([task_id, *back])
+
+
+async def link(tx: Transaction, task_id: str, depends_on: Sequence[str], field: str) -> None:
+    """Add dependencies of an existing task. Raises NotFound, DependencyCycle."""
+    wanted = await existing(tx, depends_on, field)
+    present = {row["id"] for row in await tx.tasks.dependencies(task_id)}
+    new = [other for other in wanted if other not in present]
+    await check_no_cycle(tx, task_id, new)
+    if new:
+        await tx.tasks.add_dependencies(task_id, new)
+        await tx.graph.relinked(new)
+
+
+async def unlink(tx: Transaction, task_id: str, depends_on: Sequence[str]) -> None:
+    """Remove dependencies; those that are not there are passed over."""
+    present = {row["id"] for row in await tx.tasks.dependencies(task_id)}
+    gone = [other for other in dict.fromkeys(depends_on) if other in present]
+    if gone:
+        await tx.tasks.remove_dependencies(task_id, gone)
+        await tx.graph.relinked(gone)

@@ -1,0 +1,34 @@
+"""What the core needs of the world, as Protocols with their obligations.
+
+Repositories are reached through a `Transaction`; every method of theirs belongs to that one transaction. Methods are
+coroutines so that a networked store may wait; the embedded one never suspends, and an operation may await nothing else.
+"""
+
+from wvo_mcp.ports.records import (
+    EventRepository,
+    MemoryRepository,
+    ReplayRepository,
+    SessionRepository,
+    StateRepository,
+)
+from wvo_mcp.ports.store import Store, Transaction
+from wvo_mcp.ports.work import GraphRepository, QueueRepository, Row, TaskRepository
+from wvo_mcp.ports.world import Clock, Directives, Liveness, RoadmapFiles
+
+__all__ = [
+    "Clock",
+    "Directives",
+    "EventRepository",
+    "GraphRepository",
+    "Liveness",
+    "MemoryRepository",
+    "QueueRepository",
+    "ReplayRepository",
+    "RoadmapFiles",
+    "Row",
+    "SessionRepository",
+    "StateRepository",
+    "Store",
+    "TaskRepository",
+    "Transaction",
+]

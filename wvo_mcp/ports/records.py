@@ -1,0 +1,151 @@
+"""What is kept beside the tasks, within one transaction: audit, memory, sessions, replays, small facts."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from wvo_mcp.domain.checkpoint import Checkpoint
+from wvo_mcp.domain.event import Event
+from wvo_mcp.domain.memory import ContextEntry, Scope
+from wvo_mcp.domain.task import Task
+
+Row = dict[str, Any]
+
+
+class EventRepository(Protocol):
+    async def append(self, kind: str, task_id: str | None, data: Mapping[str, Any]) -> None:
+        """Append to the audit trail in the caller's name, chained to the task's last event."""
+        ...
+
+    async def of_task(self, task_id: str, limit: int) -> list[Event]:
+        """The last `limit`, oldest first."""
+        ...
+
+    async def after(self, seq: int, limit: int, task_id: str | None, kind: str | None) -> list[Event]: ...
+
+    async def broken_chain(self, task_id: str | None) -> int | None:
+        """`seq` of the first event whose chain does not hold (None: sound)."""
+        ...
+
+    async def raise_alert(self, kind: str, severity: str, task_id: str | None, message: str) -> None:
+        """One open alert per kind and task."""
+        ...
+
+    async def resolve_alert(self, kind: str, task_id: str | None) -> None: ...
+
+    async def last_seq(self) -> int: ...
+
+    async def open_alerts(self, limit: int) -> list[Row]: ...
+
+
+class MemoryRepository(Protocol):
+    async def add_checkpoint(
+        self, task_id: str, summary: str, next_steps: str | None, progress: int | None, files: Sequence[str]
+    ) -> Checkpoint: ...
+
+    async def last_checkpoint(self, task_id: str) -> Checkpoint | None: ...
+
+    async def checkpoints(self, task_id: str, limit: int) -> list[Checkpoint]:
+        """The last `limit`, oldest first."""
+        ...
+
+    async def write(
+        self, topic: str, content: str, tags: Sequence[str], scope: Scope, task_id: str | None, epic_id: str | None
+    ) -> int:
+        """Append a version of the topic; its number, from 1."""
+        ...
+
+    async def versions(self, topic: str, limit: int) -> list[ContextEntry]:
+        """Newest first."""
+        ...
+
+    async def search(self, query: str, task_id: str | None, limit: int, *, recent_only: bool) -> list[ContextEntry]:
+        """Entries that match any word of the query, best first. `recent_only` bounds the work to the newest entries."""
+        ...
+
+    async def latest(self, task_id: str | None, limit: int) -> list[ContextEntry]: ...
+
+    async def for_task(self, task: Task, limit: int) -> list[ContextEntry]:
+        """What was written for the task itself, then for its epic; newest first."""
+        ...
+
+    async def topics_near(self, wanted: str) -> list[str]: ...
+
+
+class SessionRepository(Protocol):
+    async def ensure(self) -> None:
+        """The caller's session and agent are on record; written once."""
+        ...
+
+    async def touch_agent(self, agent_id: str) -> None:
+        """The agent is on record and was seen now."""
+        ...
+
+    async def assign(self, agent_id: str, task_id: str | None) -> None:
+        """The agent began `task_id`; or, with None, left a task."""
+        ...
+
+    async def live(self, limit: int) -> list[Row]:
+        """Sessions that have not ended, newest first."""
+        ...
+
+    async def get(self, session_id: str) -> Row | None:
+        """{session_id, agent_id, ended_at, durable}."""
+        ...
+
+    async def end(self, session_id: str) -> None: ...
+
+    async def seen(self, session_id: str, at: datetime) -> None: ...
+
+    async def agents(self, limit: int) -> list[Row]: ...
+
+    async def capabilities(self, agent_id: str) -> tuple[str, ...]: ...
+
+
+class ReplayRepository(Protocol):
+    """First results of calls, for repeats. Kept for 24 hours."""
+
+    async def by_request(self, agent_id: str, tool: str, request_id: str, input_hash: str) -> str | None:
+        """The stored result. Raises RequestIdReused when the input differs."""
+        ...
+
+    async def keep_request(self, agent_id: str, tool: str, request_id: str, input_hash: str, result: str) -> None: ...
+
+    async def by_lease(self, task_id: str, token: int, tool: str, input_hash: str) -> Row | None:
+        """{result, session_id, agent_id} of the lease write that did the same before."""
+        ...
+
+    async def keep_lease(self, task_id: str, token: int, tool: str, input_hash: str, result: str) -> None: ...
+
+    async def forget(self, before: datetime) -> None: ...
+
+
+class StateRepository(Protocol):
+    """Small durable facts: the pause switch, leadership, the roadmap's last sync."""
+
+    async def get(self, name: str) -> Any: ...
+
+    async def put(self, name: str, value: Any) -> None: ...
+
+    async def lead(self, role: str, seconds: float, *, force: bool = False) -> int | None:
+        """Take or keep the leader lease of `role`; its fencing token, or None while another session holds it.
+        `force` takes it from a session that is known to be dead."""
+        ...
+
+    async def leader(self, role: str) -> Row | None: ...
+
+    async def resign(self, role: str) -> None: ...
+
+    async def roadmap_entries(self) -> dict[str, dict[str, Any]]:
+        """Task id -> entry as it stood in the file at the last sync."""
+        ...
+
+    async def put_roadmap_entries(self, entries: Mapping[str, dict[str, Any]], gone: Iterable[str]) -> None: ...
+
+    async def roadmap_tasks(self) -> list[Task]:
+        """All tasks whose origin is the roadmap, and those of other origins, by seq."""
+        ...
+
+    async def dependency_edges(self) -> list[tuple[str, str]]:
+        """(task, what it depends on), the whole store."""
+        ...

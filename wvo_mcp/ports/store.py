@@ -1,0 +1,61 @@
+"""The store and its transactions."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from wvo_mcp.domain.lease import Caller
+from wvo_mcp.ports.records import (
+    EventRepository,
+    MemoryRepository,
+    ReplayRepository,
+    SessionRepository,
+    StateRepository,
+)
+from wvo_mcp.ports.work import GraphRepository, QueueRepository, TaskRepository
+from wvo_mcp.ports.world import Liveness
+
+T = TypeVar("T")
+
+
+class Transaction(Protocol):
+    """One consistent view; for writers, all or nothing. `now` never precedes the store's latest event."""
+
+    @property
+    def now(self) -> datetime: ...
+    @property
+    def caller(self) -> Caller: ...
+    @property
+    def liveness(self) -> Liveness: ...
+    @property
+    def tasks(self) -> TaskRepository: ...
+    @property
+    def queue(self) -> QueueRepository: ...
+    @property
+    def graph(self) -> GraphRepository: ...
+    @property
+    def events(self) -> EventRepository: ...
+    @property
+    def memory(self) -> MemoryRepository: ...
+    @property
+    def sessions(self) -> SessionRepository: ...
+    @property
+    def replays(self) -> ReplayRepository: ...
+    @property
+    def state(self) -> StateRepository: ...
+
+
+class Store(Protocol):
+    """Everything that is remembered. Acknowledged writes are on disk.
+
+    Both run `work` over a fresh transaction and give what it gives; what it raises undoes everything. `work` may await
+    nothing but the transaction's repositories. Raise StoreBusy, StoreUnavailable, IncompatibleStore.
+    """
+
+    async def read(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Never blocks writers and is never blocked by them."""
+        ...
+
+    async def write(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]], *, keep: bool = True) -> T:
+        """One writer at a time; `keep` False undoes the work after it succeeded (a dry run)."""
+        ...

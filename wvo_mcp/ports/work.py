@@ -1,0 +1,212 @@
+"""Tasks, their queue and their graph, within one transaction."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from wvo_mcp.domain.task import Task
+
+Row = dict[str, Any]
+
+
+class TaskRepository(Protocol):
+    """Tasks with their dependencies, epics and milestones. Kept counters follow from every change made here."""
+
+    async def find(self, task_id: str) -> Task | None: ...
+
+    async def get(self, task_id: str, field: str = "task_id") -> Task:
+        """Raises NotFound with near matches, naming `field`."""
+        ...
+
+    async def known(self, task_ids: Iterable[str]) -> set[str]:
+        """Those of the ids that exist."""
+        ...
+
+    async def near(self, wanted: str) -> list[str]:
+        """Up to five existing ids that look like `wanted`, best first. Bounded work at any size of store."""
+        ...
+
+    async def add(self, fields: Mapping[str, Any]) -> Task:
+        """Insert a task; columns not given take their defaults. Labels are indexed."""
+        ...
+
+    async def change(self, task: Task, kind: str, fields: Mapping[str, Any], data: Mapping[str, Any]) -> Task:
+        """Write the columns, raise version, append an event of `kind` with `data`. Statuses pass `check_move` first.
+
+        Counters, lanes, the agent's row and parents follow. Raises IllegalTransition.
+        """
+        ...
+
+    async def dependencies(self, task_id: str) -> list[Row]:
+        """{id, status, title} of what it waits for, by id."""
+        ...
+
+    async def dependents(self, task_id: str, limit: int) -> list[Row]:
+        """{id, status, unmet_deps, gates} of those that wait for it directly, by id, at most `limit`."""
+        ...
+
+    async def unmet(self, task_id: str) -> list[str]:
+        """Ids of its dependencies that are not done."""
+        ...
+
+    async def add_dependencies(self, task_id: str, on: Sequence[str]) -> None:
+        """Insert the edges that are new and keep `unmet_deps` of the task right."""
+        ...
+
+    async def remove_dependencies(self, task_id: str, on: Sequence[str]) -> None: ...
+
+    async def settle_dependents(self, task_id: str, *, done: bool) -> list[str]:
+        """The task became done (or, with False, no longer is): every direct dependent counts one less (or more).
+
+        Gives the ids that are ready by it, best first, at most 1,000.
+        """
+        ...
+
+    async def open_children(self, task_id: str) -> list[str]: ...
+
+    async def waits(self, task_id: str) -> list[str]:
+        """Not yet done tasks that a blocked task waits for."""
+        ...
+
+    async def set_waits(self, task_id: str, on: Sequence[str]) -> None: ...
+
+    async def freed_by(self, task_id: str) -> list[str]:
+        """Blocked tasks of which this was the last that they waited for."""
+        ...
+
+    async def ensure_epic(self, epic_id: str, title: str | None = None, wip_limit: int | None = None) -> bool:
+        """True when it was new; an existing one is left as it is."""
+        ...
+
+    async def epic(self, epic_id: str) -> Row | None:
+        """{id, title, wip_limit, in_progress}."""
+        ...
+
+    async def change_epic(self, epic_id: str, fields: Mapping[str, Any]) -> None: ...
+
+    async def epics(self) -> list[Row]: ...
+
+    async def milestones(self) -> list[Row]: ...
+
+    async def milestone(self, milestone_id: str) -> Row | None:
+        """{id, epic_id, title, due_at}."""
+        ...
+
+    async def near_milestones(self, wanted: str) -> list[str]: ...
+
+    async def put_milestone(self, milestone_id: str, fields: Mapping[str, Any]) -> None: ...
+
+    async def of_milestone(self, milestone_id: str) -> list[str]: ...
+
+    async def page(self, where: Mapping[str, Any], after: int, limit: int) -> list[Task]:
+        """Tasks by `seq`, beginning behind `after`; `where` has any of status, epic_id, label, agent_id, query."""
+        ...
+
+    async def count(self, where: Mapping[str, Any], limit: int) -> int:
+        """How many match, counted up to `limit`."""
+        ...
+
+    async def stranded(self, limit: int) -> list[Row]:
+        """{id, waiting_for} of open tasks that depend on a cancelled or failed one, of the latest such."""
+        ...
+
+    async def counts(self) -> dict[str, int]:
+        """Kept counters: one per status, and `ready` (pending with no unmet dependency)."""
+        ...
+
+
+class QueueRepository(Protocol):
+    """The ready queue and the leases."""
+
+    async def ready(self, epic_id: str | None, limit: int, skip: int = 0) -> list[Task]:
+        """Pending tasks with no unmet dependency, best first, gated ones included, behind the first `skip`."""
+        ...
+
+    async def waiting(self, epic_id: str | None, limit: int) -> list[Task]:
+        """Pending tasks with unmet dependencies, best first."""
+        ...
+
+    async def pick(self, fits: Callable[[Row], Awaitable[bool]]) -> Task | None:
+        """The best task that no gate holds back, of a lane that `fits`. A lane {id, epic_id, capabilities, files} is
+        a set of tasks that the same circumstances shut out; each is asked for once at most."""
+        ...
+
+    async def open_gates(self) -> None:
+        """Lift the not-before gate of every task whose time has come."""
+        ...
+
+    async def expired(self) -> list[Task]:
+        """Tasks in progress whose lease has run out."""
+        ...
+
+    async def held_sessions(self) -> list[str]:
+        """Sessions, not yet ended and not durable, that have a task in progress."""
+        ...
+
+    async def held_by_agent(self, agent_id: str) -> list[Task]: ...
+
+    async def holding(self, agent_id: str) -> int:
+        """How many tasks the agent has in progress."""
+        ...
+
+    async def held_by_session(self, session_id: str) -> list[Task]: ...
+
+    async def scopes(self) -> list[Row]:
+        """{id, files} of the tasks in progress that name files."""
+        ...
+
+    async def orphan_of(self, agent_id: str) -> Task | None:
+        """The oldest task in progress of this agent whose session has ended."""
+        ...
+
+    async def renew(self, session_id: str) -> int:
+        """Every live lease of the session gets its full length again; how many."""
+        ...
+
+    async def cut(self, session_id: str, grace_seconds: int) -> int:
+        """No lease of the session lasts longer than the grace from now; how many were cut."""
+        ...
+
+    async def next_change(self) -> datetime | None:
+        """When the next lease or not-before ends."""
+        ...
+
+
+class GraphRepository(Protocol):
+    """Whole-graph questions; bounded, so that no call takes long at any size."""
+
+    async def path(self, start: str, goal: str) -> list[str] | None:
+        """A way from `start` to `goal` along what is waited for (dependencies, open children, waiting_for)."""
+        ...
+
+    async def added(self, task_ids: Sequence[str]) -> None:
+        """New tasks stand with their edges: raise the unlock counts of what they wait for, and their own."""
+        ...
+
+    async def opened(self, task_id: str) -> None:
+        """A task was done or cancelled and is open again."""
+        ...
+
+    async def settled(self, task_id: str, was_done: bool) -> None:
+        """A task became done or cancelled."""
+        ...
+
+    async def relinked(self, task_ids: Sequence[str]) -> None:
+        """Dependents of these tasks changed by an edge between existing tasks."""
+        ...
+
+    async def rescore(self, task_ids: Sequence[str]) -> None:
+        """Recompute scores after a change of their own attributes or of a due date."""
+        ...
+
+    async def refresh(self, limit: int) -> int:
+        """Recount up to `limit` marked tasks; how many are still marked."""
+        ...
+
+    async def stale(self) -> bool:
+        """Is any task marked for a recount?"""
+        ...
+
+    async def rescore_due(self, after: str | None, limit: int) -> str | None:
+        """Rescore open tasks with a due date, in id order behind `after`; the last id, or None at the end."""
+        ...

@@ -1,0 +1,60 @@
+"""What the core needs of the machine and of files."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
+from typing import Protocol
+
+from wvo_mcp.domain.roadmap import Roadmap, RoadmapChanges
+
+
+class Clock(Protocol):
+    """Two readings of time, injected everywhere. `now` may jump; `steady` never runs backwards within one `boot`."""
+
+    def now(self) -> datetime:
+        """The wall clock: aware, UTC, whole milliseconds."""
+        ...
+
+    def steady(self) -> float:
+        """Seconds since the machine started, also while it slept."""
+        ...
+
+    def boot(self) -> str:
+        """Names the machine's present run: steady readings of different boots cannot be compared."""
+        ...
+
+
+class Liveness(Protocol):
+    """Tells whether the server of a session lives. A lock dies with its process, however that ends."""
+
+    def alive(self, session_id: str) -> bool:
+        """False only when nobody holds the session's lock. Never blocks."""
+        ...
+
+
+class RoadmapFiles(Protocol):
+    """The roadmap as a file that people write."""
+
+    def fingerprint(self) -> str | None:
+        """Changes whenever the file may have changed; None while there is no file. Cheap: no reading."""
+        ...
+
+    async def read(self, known: Callable[[Iterable[str]], Awaitable[set[str]]]) -> Roadmap:
+        """Parse and check the file; `known` tells which ids exist in the store. Raises InvalidInput with line numbers,
+        NotFound when there is no file."""
+        ...
+
+    async def write(self, changes: RoadmapChanges, expected_digest: str) -> str:
+        """Apply the changes, keeping comments and order; the new digest. Raises Conflict when the file is another by now."""
+        ...
+
+
+class Directives(Protocol):
+    """Standing advice for agents, one markdown text per name."""
+
+    def names(self) -> list[str]:
+        """Sorted."""
+        ...
+
+    def read(self, name: str) -> str:
+        """At most 256 KiB. Raises NotFound with near matches, and InvalidInput for a text that cannot be shown."""
+        ...

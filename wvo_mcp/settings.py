@@ -1,0 +1,135 @@
+"""Every setting, read once from the environment (contract, section 1)."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+
+class WrongSetting(Exception):
+    """A variable has a value that is not allowed; the text is one line that names both and what is allowed."""
+
+
+def workspace_root(environ: dict[str, str], cwd: Path) -> tuple[Path, str]:
+    """The workspace and why it was chosen.
+
+    `ROOT`; else the main worktree of the git repository around CLAUDE_PROJECT_DIR or the current directory; else the
+    nearest folder upward that has `state/state.db`; else that directory itself.
+    """
+    if environ.get("ROOT"):
+        return Path(environ["ROOT"]).expanduser().absolute(), "ROOT"
+    start = Path(environ.get("CLAUDE_PROJECT_DIR") or cwd).expanduser().absolute()
+    for folder in (start, *start.parents):
+        main = _main_worktree(folder)
+        if main is not None:
+            return main, f"the git repository around {start}"
+    for folder in (start, *start.parents):
+        if (folder / "state" / "state.db").is_file():
+            return folder, "the nearest folder with state/state.db"
+    return start, "CLAUDE_PROJECT_DIR" if environ.get("CLAUDE_PROJECT_DIR") else "the current directory"
+
+
+def _main_worktree(folder: Path) -> Path | None:
+    """The main worktree when `folder` is the top of one of a repository's worktrees. Reads two small files, runs no git."""
+    mark = folder / ".git"
+    if mark.is_dir():
+        return folder if (mark / "HEAD").is_file() else None
+    try:
+        text = mark.read_text().strip()
+        if not text.startswith("gitdir:"):
+            return None
+        git_dir = (folder / text.removeprefix("gitdir:").strip()).resolve()
+        common = git_dir / "commondir"
+        if not common.is_file():
+            return folder  # a submodule is a repository of its own
+        shared = (git_dir / common.read_text().strip()).resolve()
+    except OSError:
+        return None
+    # A bare repository has no main worktree: its worktrees meet in the repository's own folder.
+    return shared.parent if shared.name == ".git" else shared
+
+
+class Settings(BaseSettings):
+    """The environment, validated. Durations in seconds."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True, case_sensitive=True)
+
+    root: Path = Field(validation_alias="ROOT")
+    root_reason: str = Field(default="ROOT", validation_alias="WVO_ROOT_REASON_")
+    state_dir: Path = Field(default=Path(), validation_alias="WVO_STATE_DIR")
+    database_url: str | None = Field(default=None, validation_alias="WVO_DATABASE_URL")
+    toolsets: Annotated[frozenset[str], NoDecode] = Field(default=frozenset({"core"}), validation_alias="WVO_TOOLSETS")
+    agent_id: str | None = Field(default=None, pattern=_ID, validation_alias="WVO_AGENT_ID")
+    provider: Literal["claude", "codex", "gemini", "local"] | None = Field(
+        default=None, validation_alias="WVO_PROVIDER"
+    )
+    capabilities: Annotated[tuple[str, ...], NoDecode] = Field(default=(), validation_alias="WVO_CAPABILITIES")
+    wip_limit: int = Field(default=3, ge=1, validation_alias="WVO_AUTOPILOT_WIP_LIMIT")
+    agent_wip_limit: int = Field(default=1, ge=1, validation_alias="WVO_AGENT_WIP_LIMIT")
+    lease_seconds: int = Field(default=600, ge=1, le=86_400, validation_alias="WVO_LEASE_SECONDS")
+    lease_grace_seconds: int = Field(default=60, ge=0, le=86_400, validation_alias="WVO_LEASE_GRACE_SECONDS")
+    quiet_max_seconds: int = Field(default=7_200, ge=1, validation_alias="WVO_QUIET_MAX_SECONDS")
+    pool_agents: int = Field(default=3, ge=1, validation_alias="WVO_AUTOPILOT_AGENTS")
+    max_iterations: int = Field(default=100, ge=1, validation_alias="WVO_AUTOPILOT_MAX_ITERATIONS")
+    health_interval_ms: int = Field(default=60_000, ge=100, validation_alias="WVO_AUTOPILOT_HEALTH_INTERVAL_MS")
+    health_auto_remediate: bool = Field(default=True, validation_alias="WVO_AUTOPILOT_HEALTH_AUTO_REMEDIATE")
+    stale_task_minutes: float = Field(default=10, gt=0, validation_alias="WVO_AUTOPILOT_STALE_TASK_MINUTES")
+    otel_enabled: bool = Field(default=False, validation_alias="OTEL_ENABLED")
+    sqlite_synchronous: Literal["FULL", "NORMAL"] = Field(default="FULL", validation_alias="WVO_SQLITE_SYNCHRONOUS")
+
+    @field_validator("toolsets", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        return frozenset(_listed(value)) if isinstance(value, str) else value
+
+    @field_validator("capabilities", mode="before")
+    @classmethod
+    def _list(cls, value: Any) -> Any:
+        return tuple(_listed(value)) if isinstance(value, str) else value
+
+    @property
+    def database(self) -> Path:
+        return self.state_dir / "state.db"
+
+    @property
+    def roadmap(self) -> Path:
+        return self.state_dir / "roadmap.yaml"
+
+    def enabled(self, known: frozenset[str]) -> frozenset[str]:
+        """The toolsets to show, of those known. Raises WrongSetting."""
+        unknown = self.toolsets - known - {"all"}
+        if unknown:
+            raise WrongSetting(
+                f"WVO_TOOLSETS={','.join(sorted(self.toolsets))!r}: {sorted(unknown)[0]!r} is no toolset;"
+                f" allowed: all, or a comma list of {', '.join(sorted(known))}"
+            )
+        return known if "all" in self.toolsets else self.toolsets
+
+
+def load(cwd: Path | None = None) -> Settings:
+    """The settings of this process. Raises WrongSetting."""
+    env = dict(os.environ)
+    root, reason = workspace_root(env, cwd or Path.cwd())
+    state_dir = root / Path(env.get("WVO_STATE_DIR") or "state").expanduser()
+    database_url = env.get("WVO_DATABASE_URL")
+    if database_url:
+        raise WrongSetting(
+            f"WVO_DATABASE_URL={database_url.rsplit('@', 1)[-1]!r}:"
+            " this version keeps its state in SQLite only; leave the variable unset"
+        )
+    given: dict[str, Any] = {"ROOT": root, "WVO_ROOT_REASON_": reason, "WVO_STATE_DIR": state_dir}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        name = str(first["loc"][0])
+        message = str(first["msg"]).removeprefix("Value error, ")
+        raise WrongSetting(f"{name}={env.get(name)!r}: {message}") from None
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

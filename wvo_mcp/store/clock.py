@@ -1,0 +1,63 @@
+"""The store's time: never behind its latest event, and steady when the machine's clock jumps.
+
+Leases of several processes are compared with each other, so all of them take their time from one place: the machine's
+steady clock plus an offset kept in the store. A wall clock that jumps forward moves the offset and all leases with it,
+so that nobody loses a lease by it; one that jumps back is not followed until it has caught up.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from wvo_mcp.domain.instant import instant, iso
+from wvo_mcp.errors import IncompatibleStore
+from wvo_mcp.ports import Clock
+from wvo_mcp.store.connection import Rows
+
+JUMP_MS = 2_000
+"""A larger difference between wall and steady clock is a jump; a smaller one is drift."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def store_time(rows: Rows, clock: Clock, schema: int, *, write: bool) -> datetime:
+    """The time of this transaction. Raises IncompatibleStore when a newer program has changed the schema meanwhile."""
+    row = rows.one(
+        "SELECT schema, boot, clock_offset_ms, (SELECT at FROM events ORDER BY seq DESC LIMIT 1) AS latest FROM store"
+    )
+    if row is None or row["schema"] > schema:
+        found = None if row is None else row["schema"]
+        raise IncompatibleStore(
+            f"The database was moved to schema {found} by a newer program; this one knows {schema}.",
+            hint="Restart this server with the newer wvo-mcp.",
+        )
+    wall = _ms(clock.now())
+    steady = int(clock.steady() * 1000)
+    floor = 0 if row["latest"] is None else _ms(instant(row["latest"]))
+    if row["boot"] != clock.boot():
+        now = max(wall, floor)
+        if write:
+            rows.run("UPDATE store SET boot = ?, clock_offset_ms = ?", (clock.boot(), now - steady))
+        return _at(now)
+    now = steady + int(row["clock_offset_ms"])
+    ahead = wall - now
+    if ahead > JUMP_MS and write:
+        rows.run("UPDATE store SET clock_offset_ms = clock_offset_ms + ?", (ahead,))
+        _shift_leases(rows, ahead)
+    return _at(max(wall, now, floor))
+
+
+def _shift_leases(rows: Rows, ahead_ms: int) -> None:
+    held = rows.all("SELECT id, lease_expires_at FROM tasks WHERE status = 'in_progress' AND lease_expires_at > ''")
+    ahead = timedelta(milliseconds=ahead_ms)
+    for task in held:
+        rows.run(
+            "UPDATE tasks SET lease_expires_at = ? WHERE id = ?",
+            (iso(instant(task["lease_expires_at"]) + ahead), task["id"]),
+        )
+
+
+def _ms(at: datetime) -> int:
+    return round((at - _EPOCH).total_seconds() * 1000)
+
+
+def _at(ms: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=ms)

@@ -1,0 +1,108 @@
+"""The audit trail: append-only, hash-chained per task; and the alerts that follow from it."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from wvo_mcp.domain.event import GENESIS, Event, canonical, chain_hash
+from wvo_mcp.domain.lease import Caller
+from wvo_mcp.store.connection import Rows
+
+_COLUMNS = "seq, at, kind, task_id, agent_id, session_id, data"
+
+
+class Events:
+    """`ports.EventRepository`."""
+
+    def __init__(self, rows: Rows, at: str, caller: Caller) -> None:
+        self._rows = rows
+        self._at = at
+        self._caller = caller
+
+    async def append(self, kind: str, task_id: str | None, data: Mapping[str, Any]) -> None:
+        if task_id is None:
+            prev = (
+                self._rows.value("SELECT hash FROM events WHERE task_id IS NULL ORDER BY seq DESC LIMIT 1") or GENESIS
+            )
+        else:
+            prev = self._rows.value("SELECT event_head FROM tasks WHERE id = ?", (task_id,)) or GENESIS
+        head = self.insert(kind, task_id, data, prev)
+        if task_id is not None:
+            self._rows.run("UPDATE tasks SET event_head = ? WHERE id = ?", (head, task_id))
+
+    def insert(self, kind: str, task_id: str | None, data: Mapping[str, Any], prev: str) -> str:
+        """Write the event; its hash, which the caller keeps as the task's `event_head`."""
+        seq = int(self._rows.value("SELECT max(seq) FROM events") or 0) + 1
+        agent_id, session_id = self._caller.agent_id, self._caller.session_id
+        text = canonical(data)
+        head = chain_hash(prev, seq, self._at, kind, task_id, agent_id, session_id, text)
+        self._rows.run(
+            "INSERT INTO events (seq, at, kind, task_id, agent_id, session_id, data, prev_hash, hash)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (seq, self._at, kind, task_id, agent_id, session_id, text, prev, head),
+        )
+        return head
+
+    async def of_task(self, task_id: str, limit: int) -> list[Event]:
+        rows = self._rows.all(
+            f"SELECT {_COLUMNS} FROM events WHERE task_id = ? ORDER BY seq DESC LIMIT ?", (task_id, limit)
+        )
+        return [_event(row) for row in reversed(rows)]
+
+    async def after(self, seq: int, limit: int, task_id: str | None, kind: str | None) -> list[Event]:
+        rows = self._rows.all(
+            f"""
+            SELECT {_COLUMNS} FROM events
+            WHERE seq > :seq
+              AND {"task_id = :task_id" if task_id is not None else "TRUE"}
+              AND {"kind = :kind" if kind is not None else "TRUE"}
+            ORDER BY seq LIMIT :limit
+            """,
+            {"seq": seq, "limit": limit, "task_id": task_id, "kind": kind},
+        )
+        return [_event(row) for row in rows]
+
+    async def last_seq(self) -> int:
+        return int(self._rows.value("SELECT max(seq) FROM events") or 0)
+
+    async def broken_chain(self, task_id: str | None) -> int | None:
+        prev = GENESIS
+        seq = 0
+        for row in self._rows.all(
+            f"SELECT {_COLUMNS}, prev_hash, hash FROM events WHERE task_id IS ? ORDER BY seq", (task_id,)
+        ):
+            seq = int(row["seq"])
+            rest = (row["at"], row["kind"], row["task_id"], row["agent_id"], row["session_id"], row["data"])
+            if row["prev_hash"] != prev or row["hash"] != chain_hash(prev, seq, *rest):
+                return seq
+            prev = row["hash"]
+        if task_id is not None:
+            head = self._rows.value("SELECT event_head FROM tasks WHERE id = ?", (task_id,))
+            if head is not None and head != prev:
+                return seq + 1  # the end of the chain is missing
+        return None
+
+    async def raise_alert(self, kind: str, severity: str, task_id: str | None, message: str) -> None:
+        raised = self._rows.run(
+            "INSERT OR IGNORE INTO alerts (kind, severity, task_id, message, raised_at) VALUES (?, ?, ?, ?, ?)",
+            (kind, severity, task_id, message, self._at),
+        )
+        if raised > 0:
+            await self.append("alert.raised", task_id, {"kind": kind, "severity": severity, "message": message})
+
+    async def resolve_alert(self, kind: str, task_id: str | None) -> None:
+        self._rows.run(
+            "UPDATE alerts SET resolved_at = ? WHERE kind = ? AND coalesce(task_id, '') = ? AND resolved_at IS NULL",
+            (self._at, kind, task_id or ""),
+        )
+
+    async def open_alerts(self, limit: int) -> list[dict[str, Any]]:
+        return self._rows.all(
+            "SELECT id, kind, severity, task_id, message, raised_at, acknowledged_at FROM alerts"
+            " WHERE resolved_at IS NULL ORDER BY id DESC LIMIT ?",
+            (limit,),
+        )
+
+
+def _event(row: Mapping[str, Any]) -> Event:
+    return Event.model_validate({**row, "data": json.loads(row["data"])})

@@ -1,0 +1,94 @@
+"""Schema migrations: numbered SQL files, forward only. `PRAGMA user_version` is the number of the last one applied."""
+
+from importlib import resources
+from pathlib import Path
+
+from wvo_mcp.errors import IncompatibleStore
+from wvo_mcp.store.connection import OLDEST_SQLITE, Connection, Rows, sqlite
+
+APPLICATION_ID = 0x57564F31
+"""`WVO1` in the file's header, so that a foreign database is recognised."""
+
+_HEADER = b"SQLite format 3\x00"
+
+
+def migrations() -> list[tuple[int, str]]:
+    """(number, SQL) of every migration, ascending."""
+    folder = resources.files("wvo_mcp.store") / "migrations" / "sqlite"
+    found = [(int(entry.name[:4]), entry.read_text()) for entry in folder.iterdir() if entry.name.endswith(".sql")]
+    return sorted(found)
+
+
+def latest() -> int:
+    return migrations()[-1][0]
+
+
+def check_file(path: Path) -> None:
+    """Raises IncompatibleStore when the library is too old or `path` is something else than a SQLite file."""
+    if sqlite.sqlite_version_info < OLDEST_SQLITE:
+        raise IncompatibleStore(
+            f"SQLite {sqlite.sqlite_version} can lose commits when several processes share a file.",
+            hint=f"Install pysqlite3 with SQLite {'.'.join(map(str, OLDEST_SQLITE))} or newer.",
+        )
+    if path.is_file():
+        with path.open("rb") as file:
+            head = file.read(16)
+        if head and head != _HEADER:
+            raise IncompatibleStore(
+                f"{path} is not a SQLite database.",
+                hint="Move the file away (it was left untouched) and start again, or set WVO_STATE_DIR to another folder.",
+            )
+
+
+async def migrate(connection: Connection) -> int:
+    """Bring the schema up to date; the version it has then. Raises IncompatibleStore for a newer or foreign database."""
+    steps = migrations()
+    target = steps[-1][0]
+    version = await connection.read(lambda rows: _version(rows, target))
+    if version < target:
+
+        async def apply(rows: Rows) -> None:
+            present = await _version(rows, target)  # another server may have been faster
+            for number, script in steps:
+                if number > present:
+                    for statement in statements(script):
+                        rows.run(statement)
+                    rows.run("UPDATE store SET schema = ?", (number,))
+                    rows.run(f"PRAGMA user_version = {number}")
+            rows.run(f"PRAGMA application_id = {APPLICATION_ID}")
+
+        await connection.write(apply)
+    return target
+
+
+async def _version(rows: Rows, target: int) -> int:
+    version = int(rows.value("PRAGMA user_version"))
+    application = int(rows.value("PRAGMA application_id"))
+    tables = rows.value("SELECT count(*) FROM sqlite_schema")
+    if tables and application != APPLICATION_ID:
+        raise IncompatibleStore(
+            "The database belongs to another program.",
+            hint="Set WVO_STATE_DIR to a folder of its own, or move that file away; it was left untouched.",
+        )
+    if version > target:
+        raise IncompatibleStore(
+            f"The database has schema {version}; this program knows schemas up to {target}.",
+            hint="Upgrade wvo-mcp on this machine: an older one must not write a newer database.",
+        )
+    return version
+
+
+def statements(script: str) -> list[str]:
+    """The script cut into single statements; triggers, with their inner semicolons, stay whole."""
+    found: list[str] = []
+    pending = ""
+    for line in script.splitlines(keepends=True):
+        if not pending and (not line.strip() or line.lstrip().startswith("--")):
+            continue
+        pending += line
+        if line.rstrip().endswith(";") and sqlite.complete_statement(pending):
+            found.append(pending)
+            pending = ""
+    if pending.strip():
+        raise ValueError(f"unfinished statement in a migration: {pending[:80]}")
+    return found

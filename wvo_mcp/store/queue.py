@@ -1,0 +1,189 @@
+"""The ready queue and the leases. Plans are pinned by a test: every statement seeks, none scans."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from wvo_mcp.domain.instant import instant, iso
+from wvo_mcp.domain.task import Task
+from wvo_mcp.store.connection import Rows
+from wvo_mcp.store.rows import COLUMNS, as_task
+from wvo_mcp.store.tasks import Tasks
+
+HEADS = 24
+"""So many of the best tasks are tried one by one before the lanes are asked."""
+
+Lane = dict[str, Any]
+
+
+class Queue:
+    """`ports.QueueRepository`, for one transaction."""
+
+    def __init__(self, rows: Rows, now: datetime, tasks: Tasks) -> None:
+        self._rows = rows
+        self._now = now
+        self._at = iso(now)
+        self._tasks = tasks
+
+    async def ready(self, epic_id: str | None, limit: int, skip: int = 0) -> list[Task]:
+        return self._listed("unmet_deps = 0", "tasks_ready", epic_id, limit, skip)
+
+    async def waiting(self, epic_id: str | None, limit: int) -> list[Task]:
+        return self._listed("unmet_deps > 0", "tasks_waiting", epic_id, limit)
+
+    def _listed(self, condition: str, index: str, epic_id: str | None, limit: int, skip: int = 0) -> list[Task]:
+        # `score > -1` turns a scan of the index into a seek; `INDEXED BY` makes a lost index an error, not a slow day.
+        chosen = f"INDEXED BY {index}" if epic_id is None else ""
+        rows = self._rows.all(
+            f"""
+            SELECT {COLUMNS} FROM tasks {chosen}
+            WHERE status = 'pending' AND {condition} AND score > -1
+              AND {"epic_id = :epic_id" if epic_id is not None else "TRUE"}
+            ORDER BY score DESC, created_at, id LIMIT :limit OFFSET :skip
+            """,
+            {"epic_id": epic_id, "limit": limit, "skip": skip},
+        )
+        return [as_task(row) for row in rows]
+
+    async def pick(self, fits: Callable[[Lane], Awaitable[bool]]) -> Task | None:
+        asked: dict[int, bool] = {}
+        heads = self._rows.all(
+            """
+            SELECT id, lane_id, gates FROM tasks INDEXED BY tasks_ready
+            WHERE status = 'pending' AND unmet_deps = 0 AND score > -1
+            ORDER BY score DESC, created_at, id LIMIT ?
+            """,
+            (HEADS,),
+        )
+        for head in heads:
+            if head["gates"] == 0:
+                lane_id = head["lane_id"]
+                if lane_id not in asked:
+                    lane = self._rows.one("SELECT id, epic_id, capabilities, files FROM lanes WHERE id = ?", (lane_id,))
+                    asked[lane_id] = lane is not None and await fits(lane)
+                if asked[lane_id]:
+                    return await self._tasks.find(head["id"])
+        if len(heads) < HEADS:
+            return None
+        return await self._pick_by_lane(fits, asked)
+
+    async def _pick_by_lane(self, fits: Callable[[Lane], Awaitable[bool]], asked: dict[int, bool]) -> Task | None:
+        best: tuple[float, str, str] | None = None
+        lanes = self._rows.all(
+            "SELECT id, epic_id, capabilities, files FROM lanes INDEXED BY lanes_ready WHERE ready > 0 AND id > 0"
+        )
+        for lane in lanes:
+            if (lane["id"] in asked and not asked[lane["id"]]) or not await fits(lane):
+                continue
+            row = self._rows.one(
+                """
+                SELECT score, created_at, id FROM tasks INDEXED BY tasks_lane
+                WHERE lane_id = ? AND status = 'pending' AND unmet_deps = 0 AND gates = 0
+                ORDER BY score DESC, created_at, id LIMIT 1
+                """,
+                (lane["id"],),
+            )
+            if row is not None:
+                rank = (-row["score"], row["created_at"], row["id"])
+                best = rank if best is None else min(best, rank)
+        return None if best is None else await self._tasks.find(best[2])
+
+    async def open_gates(self) -> None:
+        self._rows.run(
+            """
+            UPDATE tasks INDEXED BY tasks_timed SET gates = gates & ~1
+            WHERE status = 'pending' AND (gates & 1) = 1 AND not_before <= ?
+            """,
+            (self._at,),
+        )
+
+    async def expired(self) -> list[Task]:
+        rows = self._rows.all(
+            f"""
+            SELECT {COLUMNS} FROM tasks INDEXED BY tasks_leases
+            WHERE status = 'in_progress' AND lease_expires_at <= ? ORDER BY lease_expires_at
+            """,
+            (self._at,),
+        )
+        return [as_task(row) for row in rows]
+
+    async def held_sessions(self) -> list[str]:
+        return self._rows.column(
+            """
+            SELECT session_id FROM (
+              SELECT DISTINCT session_id FROM tasks INDEXED BY tasks_held_session
+              WHERE status = 'in_progress' AND session_id > ''
+            ) AS held
+            WHERE (SELECT ended_at IS NULL AND durable = 0 FROM sessions WHERE sessions.session_id = held.session_id)
+            """
+        )
+
+    async def held_by_agent(self, agent_id: str) -> list[Task]:
+        return self._held("tasks_held_agent", "assigned_to", agent_id)
+
+    async def held_by_session(self, session_id: str) -> list[Task]:
+        return self._held("tasks_held_session", "session_id", session_id)
+
+    def _held(self, index: str, column: str, value: str) -> list[Task]:
+        rows = self._rows.all(
+            f"SELECT {COLUMNS} FROM tasks INDEXED BY {index} WHERE {column} = ? AND status = 'in_progress'"
+            " ORDER BY started_at, id",
+            (value,),
+        )
+        return [as_task(row) for row in rows]
+
+    async def holding(self, agent_id: str) -> int:
+        """How many tasks the agent has in progress."""
+        return int(
+            self._rows.value(
+                "SELECT count(*) FROM tasks INDEXED BY tasks_held_agent WHERE assigned_to = ? AND status = 'in_progress'",
+                (agent_id,),
+            )
+        )
+
+    async def scopes(self) -> list[dict[str, Any]]:
+        return self._rows.all(
+            "SELECT id, files FROM tasks INDEXED BY tasks_scopes"
+            " WHERE status = 'in_progress' AND files <> '[]' AND id > ''"
+        )
+
+    async def orphan_of(self, agent_id: str) -> Task | None:
+        for task in await self.held_by_agent(agent_id):
+            ended = self._rows.value("SELECT ended_at FROM sessions WHERE session_id = ?", (task.session_id,))
+            if ended is not None:
+                return task
+        return None
+
+    async def renew(self, session_id: str) -> int:
+        renewed = 0
+        for task in await self.held_by_session(session_id):
+            expires = iso(self._now + timedelta(seconds=task.lease_seconds or 0))
+            renewed += self._rows.run(
+                "UPDATE tasks SET lease_expires_at = ? WHERE id = ? AND lease_expires_at < ?",
+                (expires, task.id, expires),
+            )
+        return renewed
+
+    async def cut(self, session_id: str, grace_seconds: int) -> int:
+        until = iso(self._now + timedelta(seconds=grace_seconds))
+        return self._rows.run(
+            """
+            UPDATE tasks INDEXED BY tasks_held_session SET lease_expires_at = :until
+            WHERE session_id = :session_id AND status = 'in_progress' AND lease_expires_at > :until
+            """,
+            {"session_id": session_id, "until": until},
+        )
+
+    async def next_change(self) -> datetime | None:
+        nearest = self._rows.column(
+            """
+            SELECT at FROM (
+              SELECT min(lease_expires_at) AS at FROM tasks INDEXED BY tasks_leases
+              WHERE status = 'in_progress' AND lease_expires_at > ''
+              UNION ALL
+              SELECT min(not_before) FROM tasks INDEXED BY tasks_timed
+              WHERE status = 'pending' AND (gates & 1) = 1 AND not_before > ''
+            ) WHERE at IS NOT NULL
+            """
+        )
+        return instant(min(nearest)) if nearest else None

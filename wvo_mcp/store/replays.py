@@ -1,0 +1,54 @@
+"""First results of calls, for repeats."""
+
+from datetime import datetime
+from typing import Any
+
+from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.lease import Caller
+from wvo_mcp.errors import RequestIdReused
+from wvo_mcp.store.connection import Rows
+
+
+class Replays:
+    """`ports.ReplayRepository`."""
+
+    def __init__(self, rows: Rows, at: str, caller: Caller) -> None:
+        self._rows = rows
+        self._at = at
+        self._caller = caller
+
+    async def by_request(self, agent_id: str, tool: str, request_id: str, input_hash: str) -> str | None:
+        row = self._rows.one(
+            "SELECT input_hash, result FROM requests WHERE agent_id = ? AND tool = ? AND request_id = ?",
+            (agent_id, tool, request_id),
+        )
+        if row is None:
+            return None
+        if row["input_hash"] != input_hash:
+            raise RequestIdReused(tool, request_id)
+        return str(row["result"])
+
+    async def keep_request(self, agent_id: str, tool: str, request_id: str, input_hash: str, result: str) -> None:
+        self._rows.run(
+            "INSERT INTO requests (agent_id, tool, request_id, input_hash, result, created_at) VALUES (?, ?, ?, ?, ?, ?)",
+            (agent_id, tool, request_id, input_hash, result, self._at),
+        )
+
+    async def by_lease(self, task_id: str, token: int, tool: str, input_hash: str) -> dict[str, Any] | None:
+        return self._rows.one(
+            "SELECT result, session_id, agent_id FROM lease_writes"
+            " WHERE task_id = ? AND lease_token = ? AND tool = ? AND input_hash = ?",
+            (task_id, token, tool, input_hash),
+        )
+
+    async def keep_lease(self, task_id: str, token: int, tool: str, input_hash: str, result: str) -> None:
+        self._rows.run(
+            "INSERT OR IGNORE INTO lease_writes"
+            " (task_id, lease_token, tool, input_hash, session_id, agent_id, result, created_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (task_id, token, tool, input_hash, self._caller.session_id, self._caller.agent_id, result, self._at),
+        )
+
+    async def forget(self, before: datetime) -> None:
+        for table in ("requests", "lease_writes"):
+            self._rows.run(f"DELETE FROM {table} WHERE created_at < ?", (iso(before),))

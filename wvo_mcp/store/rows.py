@@ -1,0 +1,43 @@
+"""How a task stands in its row."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.task import Task
+
+COLUMNS = (
+    "id, seq, epic_id, milestone_id, parent_id, title, description, type, status, priority, complexity, business_value,"
+    " score, unlock_count, unmet_deps, open_children, gates, lane_id, over_open, labels, files, capabilities, acceptance,"
+    " requires_approval, approved_at, not_before, assigned_to, session_id, lease_token, lease_expires_at, lease_seconds,"
+    " progress, attempts, expiries, max_attempts, origin, blocked_reason, last_error, metadata, version, created_at,"
+    " updated_at, started_at, finished_at"
+)
+
+_JSON = ("labels", "files", "capabilities", "acceptance", "metadata")
+
+
+def as_task(row: dict[str, Any]) -> Task:
+    for name in _JSON:
+        row[name] = json.loads(row[name])
+    return Task.model_validate(row)
+
+
+def encoded(value: Any) -> Any:
+    """A value as its column holds it."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, datetime):
+        return iso(value)
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, (list, tuple, dict)):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return value
+
+
+def encoded_all(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: encoded(value) for name, value in fields.items()}

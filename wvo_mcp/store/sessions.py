@@ -1,0 +1,130 @@
+"""Sessions and the agent pool."""
+
+import json
+import os
+import socket
+from datetime import datetime
+from typing import Any
+
+from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.lease import Caller
+from wvo_mcp.store.connection import Rows
+
+
+class Sessions:
+    """`ports.SessionRepository`."""
+
+    def __init__(self, rows: Rows, at: str, caller: Caller) -> None:
+        self._rows = rows
+        self._at = at
+        self._caller = caller
+
+    async def ensure(self) -> None:
+        caller = self._caller
+        seen = self._rows.run(
+            "UPDATE sessions SET last_call_at = ?, ended_at = NULL WHERE session_id = ?", (self._at, caller.session_id)
+        )
+        if not seen:
+            self._rows.run(
+                """
+                INSERT INTO sessions (session_id, agent_id, client, pid, host, durable, started_at, last_call_at)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                """,
+                (
+                    caller.session_id,
+                    caller.agent_id,
+                    caller.client,
+                    os.getpid(),
+                    socket.gethostname(),
+                    int(caller.durable),
+                    self._at,
+                    self._at,
+                ),
+            )
+
+    async def touch_agent(self, agent_id: str) -> None:
+        """The agent is on record and was seen now."""
+        caller = self._caller
+        own = agent_id == caller.agent_id
+        self._rows.run(
+            """
+            INSERT INTO agent_pool (agent_id, provider, status, capabilities, last_seen_at)
+            VALUES (:agent_id, :provider, 'idle', :capabilities, :at)
+            ON CONFLICT (agent_id) DO UPDATE SET
+              last_seen_at = :at,
+              status = iif(current_task_id IS NULL, 'idle', 'busy'),
+              provider = coalesce(:provider, provider),
+              capabilities = iif(:capabilities = '[]', capabilities, :capabilities)
+            """,
+            {
+                "agent_id": agent_id,
+                "provider": caller.provider,
+                "capabilities": json.dumps(sorted(caller.capabilities)) if own else "[]",
+                "at": self._at,
+            },
+        )
+
+    async def assign(self, agent_id: str, task_id: str | None) -> None:
+        """The agent began `task_id`; or, with None, left a task and shows another of its own, if any."""
+        self._rows.run(
+            """
+            UPDATE agent_pool SET current_task_id = :task_id, assigned_at = :at, last_seen_at = :at, status = 'busy'
+            WHERE agent_id = :agent_id AND :task_id IS NOT NULL
+            """,
+            {"agent_id": agent_id, "task_id": task_id, "at": self._at},
+        )
+        if task_id is None:
+            other = self._rows.value(
+                "SELECT id FROM tasks INDEXED BY tasks_held_agent WHERE assigned_to = ? AND status = 'in_progress' LIMIT 1",
+                (agent_id,),
+            )
+            self._rows.run(
+                """
+                UPDATE agent_pool SET current_task_id = :other, assigned_at = iif(:other IS NULL, NULL, assigned_at),
+                  status = iif(status = 'offline', status, iif(:other IS NULL, 'idle', 'busy'))
+                WHERE agent_id = :agent_id
+                """,
+                {"agent_id": agent_id, "other": other},
+            )
+
+    async def get(self, session_id: str) -> dict[str, Any] | None:
+        return self._rows.one(
+            "SELECT session_id, agent_id, ended_at, durable FROM sessions WHERE session_id = ?", (session_id,)
+        )
+
+    async def end(self, session_id: str) -> None:
+        self._rows.run(
+            "UPDATE sessions SET ended_at = ? WHERE session_id = ? AND ended_at IS NULL", (self._at, session_id)
+        )
+        self._rows.run(
+            """
+            UPDATE agent_pool SET status = 'offline'
+            WHERE agent_id = (SELECT agent_id FROM sessions WHERE session_id = ?)
+              AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.agent_id = agent_pool.agent_id AND s.ended_at IS NULL)
+            """,
+            (session_id,),
+        )
+
+    async def seen(self, session_id: str, at: datetime) -> None:
+        self._rows.run("UPDATE sessions SET last_call_at = ? WHERE session_id = ?", (iso(at), session_id))
+
+    async def live(self, limit: int) -> list[dict[str, Any]]:
+        """Sessions that have not ended, newest first."""
+        return self._rows.all(
+            "SELECT session_id, agent_id, client, pid, host, durable, started_at, last_call_at FROM sessions"
+            " WHERE ended_at IS NULL ORDER BY started_at DESC LIMIT ?",
+            (limit,),
+        )
+
+    async def agents(self, limit: int) -> list[dict[str, Any]]:
+        return self._rows.all(
+            "SELECT agent_id, provider, status, current_task_id, assigned_at, last_seen_at FROM agent_pool"
+            " ORDER BY last_seen_at DESC, agent_id LIMIT ?",
+            (limit,),
+        )
+
+    async def capabilities(self, agent_id: str) -> tuple[str, ...]:
+        if agent_id == self._caller.agent_id and self._caller.capabilities:
+            return self._caller.capabilities
+        kept = self._rows.value("SELECT capabilities FROM agent_pool WHERE agent_id = ?", (agent_id,))
+        return (*self._caller.capabilities, *json.loads(kept or "[]"))

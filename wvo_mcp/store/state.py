@@ -1,0 +1,84 @@
+"""Small durable facts, leadership, and what the roadmap said at the last sync."""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from wvo_mcp.domain.event import canonical
+from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.task import Task
+from wvo_mcp.store.connection import Rows
+from wvo_mcp.store.rows import COLUMNS, as_task
+from wvo_mcp.store.tasks import Tasks
+
+
+class State:
+    """`ports.StateRepository`."""
+
+    def __init__(self, rows: Rows, now: datetime, caller: Caller, tasks: Tasks) -> None:
+        self._rows = rows
+        self._now = now
+        self._caller = caller
+        self._tasks = tasks
+
+    async def get(self, name: str) -> Any:
+        text = self._rows.value("SELECT value FROM facts WHERE name = ?", (name,))
+        return None if text is None else json.loads(text)
+
+    async def put(self, name: str, value: Any) -> None:
+        self._rows.run(
+            "INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            (name, canonical(value)),
+        )
+
+    async def lead(self, role: str, seconds: float, *, force: bool = False) -> int | None:
+        own = self._caller.session_id
+        row = await self.leader(role)
+        until = iso(self._now + timedelta(seconds=seconds))
+        if row is None:
+            self._rows.run(
+                "INSERT INTO leaders (role, session_id, token, expires_at) VALUES (?, ?, 1, ?)", (role, own, until)
+            )
+            return 1
+        if row["session_id"] == own:
+            token = int(row["token"])
+        elif force or row["session_id"] is None or row["expires_at"] <= iso(self._now):
+            token = int(row["token"]) + 1
+        else:
+            return None
+        self._rows.run(
+            "UPDATE leaders SET session_id = ?, token = ?, expires_at = ? WHERE role = ?", (own, token, until, role)
+        )
+        return token
+
+    async def leader(self, role: str) -> dict[str, Any] | None:
+        return self._rows.one("SELECT role, session_id, token, expires_at FROM leaders WHERE role = ?", (role,))
+
+    async def resign(self, role: str) -> None:
+        self._rows.run(
+            "UPDATE leaders SET session_id = NULL WHERE role = ? AND session_id = ?", (role, self._caller.session_id)
+        )
+
+    async def roadmap_entries(self) -> dict[str, dict[str, Any]]:
+        rows = self._rows.all("SELECT task_id, entry FROM roadmap_entries")
+        return {row["task_id"]: json.loads(row["entry"]) for row in rows}
+
+    async def put_roadmap_entries(self, entries: Mapping[str, dict[str, Any]], gone: Iterable[str]) -> None:
+        for task_id, entry in entries.items():
+            self._rows.run(
+                "INSERT INTO roadmap_entries (task_id, entry) VALUES (?, ?)"
+                " ON CONFLICT (task_id) DO UPDATE SET entry = excluded.entry",
+                (task_id, canonical(entry)),
+            )
+        for task_id in gone:
+            self._rows.run("DELETE FROM roadmap_entries WHERE task_id = ?", (task_id,))
+
+    async def roadmap_tasks(self) -> list[Task]:
+        return [as_task(row) for row in self._rows.all(f"SELECT {COLUMNS} FROM tasks WHERE seq > 0 ORDER BY seq")]
+
+    async def dependency_edges(self) -> list[tuple[str, str]]:
+        """(task, what it depends on) of the whole store."""
+        rows = self._rows.all("SELECT task_id, depends_on_task_id FROM task_dependencies")
+        return [(row["task_id"], row["depends_on_task_id"]) for row in rows]

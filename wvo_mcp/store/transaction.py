@@ -1,0 +1,34 @@
+"""One transaction and its repositories."""
+
+from datetime import datetime
+
+from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.lease import Caller
+from wvo_mcp.ports import Liveness
+from wvo_mcp.store.connection import Rows
+from wvo_mcp.store.events import Events
+from wvo_mcp.store.graph import Graph
+from wvo_mcp.store.memory import Memory
+from wvo_mcp.store.queue import Queue
+from wvo_mcp.store.replays import Replays
+from wvo_mcp.store.sessions import Sessions
+from wvo_mcp.store.state import State
+from wvo_mcp.store.tasks import Tasks
+
+
+class SqliteTransaction:
+    """`ports.Transaction` over an open transaction of one connection."""
+
+    def __init__(self, rows: Rows, now: datetime, caller: Caller, liveness: Liveness) -> None:
+        at = iso(now)
+        self.now = now
+        self.caller = caller
+        self.liveness = liveness
+        self.events = Events(rows, at, caller)
+        self.tasks = Tasks(rows, now, self.events)
+        self.queue = Queue(rows, now, self.tasks)
+        self.graph = Graph(rows, now, self.tasks)
+        self.memory = Memory(rows, at, caller)
+        self.sessions = Sessions(rows, at, caller)
+        self.replays = Replays(rows, at, caller)
+        self.state = State(rows, now, caller, self.tasks)
