@@ -25,7 +25,7 @@ def _compact(node: Any, definitions: dict[str, Any]) -> Any:
         if len(real) == 1:
             del here["anyOf"]
             here = {**_compact(real[0], definitions), **here}
-    if here.get("default", 0) in (None, [], False):
+    if "default" in here and here["default"] in (None, [], False):
         del here["default"]
     for noise in ("title", "maxLength", "minLength", "maxItems", "minItems", "format", "pattern"):
         if noise in here and not isinstance(here[noise], dict):
