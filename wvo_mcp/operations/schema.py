@@ -2,6 +2,9 @@
 
 from typing import Any, cast
 
+_TOLD = 100_000
+"""A bound beyond this only keeps nonsense out of the database; no model needs to read it."""
+
 
 def compact_schema(schema: dict[str, Any]) -> dict[str, Any]:
     """The same schema inlined, without titles, null alternatives, defaults of null, and what only a validator reads."""
@@ -30,6 +33,9 @@ def _compact(node: Any, definitions: dict[str, Any]) -> Any:
     for noise in ("title", "maxLength", "minLength", "maxItems", "minItems", "format", "pattern"):
         if noise in here and not isinstance(here[noise], dict):
             del here[noise]
+    for bound in ("minimum", "maximum"):
+        if here.get(bound) == 0 or abs(here.get(bound, 1)) > _TOLD:
+            del here[bound]
     return {
         key: {name: _compact(value, definitions) for name, value in here[key].items()}
         if key == "properties"

@@ -41,6 +41,8 @@ async def update(tx: Transaction, task_id: str, edit: Edit) -> Task:
             expected=edit.expected_version,
             version=task.version,
         )
+    if task.requires_approval and edit.fields.get("requires_approval") is False and not tx.caller.person:
+        raise Forbidden(f"Task {task_id} requires an approval: only people lift that.")
     await change_fields(tx, task, edit.fields)
     await change_links(tx, task, edit)
     if edit.status is not None and edit.status is not task.status:

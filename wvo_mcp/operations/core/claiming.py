@@ -15,12 +15,12 @@ from wvo_mcp.operations.operation import Context, Effect, Input, Output, operati
 from wvo_mcp.orchestration import claims, lifecycle
 
 RequestId = Annotated[
-    Id | None, Field(default=None, description="Your own id of this call: repeating it with the same input is safe.")
+    Id | None, Field(default=None, description="Repeat a call safely: same id, same input.")
 ]
 TaskId = Annotated[Id, Field(description="The task.")]
 Token = Annotated[
     int | None,
-    Field(default=None, ge=0, le=2**62, description="Token of your lease; may be left out on the same connection."),
+    Field(default=None, ge=0, le=2**62, description="Optional on the connection that claimed."),
 ]
 UNLOCKED_SHOWN = 100
 

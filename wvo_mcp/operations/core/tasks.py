@@ -20,20 +20,20 @@ _COLUMNS = (
 
 
 class TaskFields(Input):
-    description: Text | None = Field(default=None, description="What is to be done, and why.")
-    epic_id: Id | None = Field(default=None, description="Epic; a new one is made.")
-    milestone_id: Id | None = Field(default=None, description="An existing milestone.")
-    parent_id: Id | None = Field(default=None, description="The task this is a part of.")
+    description: Text | None = Field(default=None, description="What and why.")
+    epic_id: Id | None = Field(default=None, description="A new one is made.")
+    milestone_id: Id | None = Field(default=None, description="Must exist.")
+    parent_id: Id | None = Field(default=None, description="Task it is a part of.")
     type: TaskType | None = Field(default=None, description="Kind of work.")
     priority: Priority | None = Field(default=None, description="Default medium.")
     complexity: int | None = Field(default=None, ge=1, le=10, description="Size; default 5.")
-    business_value: float | None = Field(default=None, ge=0, le=20, description="Overrides what priority gives.")
-    depends_on: list[Id] | None = Field(default=None, max_length=500, description="Tasks that must be done first.")
+    business_value: float | None = Field(default=None, ge=0, le=20, description="0-20; else by priority.")
+    depends_on: list[Id] | None = Field(default=None, max_length=500, description="Done first.")
     labels: list[Label] | None = Field(default=None, max_length=50, description="Free labels.")
-    files: list[FileGlob] | None = Field(default=None, max_length=50, description="Globs it will touch; kept disjoint.")
-    capabilities: list[Label] | None = Field(default=None, max_length=20, description="What an agent must have.")
-    acceptance: list[Prose] | None = Field(default=None, max_length=50, description="When it counts as done.")
-    requires_approval: bool | None = Field(default=None, description="A person must approve it first.")
+    files: list[FileGlob] | None = Field(default=None, max_length=50, description="Globs it touches.")
+    capabilities: list[Label] | None = Field(default=None, max_length=20, description="An agent must have.")
+    acceptance: list[Prose] | None = Field(default=None, max_length=50, description="Acceptance criteria.")
+    requires_approval: bool | None = Field(default=None, description="By a person, first.")
     not_before: Instant | None = Field(default=None, description="ISO 8601 with zone.")
     max_attempts: int | None = Field(default=None, ge=1, le=100, description="Default 3.")
 
@@ -90,12 +90,12 @@ def columns(task: TaskFields) -> dict[str, Any]:
 class UpdateTask(TaskFields):
     task_id: TaskId
     title: Title | None = Field(default=None, description="One line.")
-    add_depends_on: list[Id] = Field(default_factory=list, max_length=500, description="Dependencies to add.")
-    remove_depends_on: list[Id] = Field(default_factory=list, max_length=500, description="Dependencies to remove.")
+    add_depends_on: list[Id] = Field(default_factory=list, max_length=500, description="To add.")
+    remove_depends_on: list[Id] = Field(default_factory=list, max_length=500, description="To remove.")
     status: Literal["pending", "blocked", "cancelled"] | None = Field(
         default=None, description="pending unblocks, retries, reopens or restores."
     )
-    expected_version: int | None = Field(default=None, ge=1, le=2**62, description="Refuse when it changed meanwhile.")
+    expected_version: int | None = Field(default=None, ge=1, le=2**62, description="Refused if it differs.")
     reason: Text | None = Field(default=None, description="Needed to reopen or block.")
     request_id: RequestId
 
