@@ -55,6 +55,10 @@ class Directives(Protocol):
         """Sorted."""
         ...
 
+    def own(self) -> list[str]:
+        """Those of the names that not every workspace has."""
+        ...
+
     def read(self, name: str) -> str:
         """At most 256 KiB. Raises NotFound with near matches, and InvalidInput for a text that cannot be shown."""
         ...

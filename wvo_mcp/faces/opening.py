@@ -1,0 +1,158 @@
+"""The opening of an MCP conversation: what can be answered before the SDK is there, and exactly as it would.
+
+Loaded by the front, so nothing that takes time may be imported here, and this cannot live in `mcp/`. The answers were
+recorded from the SDK when the package was built (`mcp/snapshot.py`); what it might judge differently is left to it.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # typing itself would cost milliseconds
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, TypeGuard
+
+_PREFIX = "io.modelcontextprotocol/"
+_VERSION = f"{_PREFIX}protocolVersion"
+
+# What the SDK surely takes, part by part. `!` marks what is required, `*` stands for every part.
+_LEVELS = frozenset({"debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"})
+_ICON = {"src!": str, "mimeType": str, "sizes": [str], "theme": frozenset({"light", "dark"})}
+_CLIENT = {"name!": str, "version!": str, "title": str, "description": str, "websiteUrl": str, "icons": [_ICON]}
+_CAPABILITIES = {
+    "elicitation": {"form": dict, "url": dict},
+    "experimental": {"*": dict},
+    "extensions": {"*": dict},
+    "roots": {"listChanged": bool},
+    "sampling": {"context": dict, "tools": dict},
+    "tasks": {"list": dict, "cancel": dict, "requests": {"*": {"*": dict}}},
+}
+_META = {"progressToken": (str, int)}
+_ENVELOPE = {
+    **_META,
+    f"{_VERSION}!": str,
+    f"{_PREFIX}clientCapabilities!": _CAPABILITIES,
+    f"{_PREFIX}clientInfo": _CLIENT,
+    f"{_PREFIX}logLevel": _LEVELS,
+}
+_INITIALIZE = {"_meta": _META, "protocolVersion!": str, "capabilities!": _CAPABILITIES, "clientInfo!": _CLIENT}
+_FLAGS = {"toolsListChanged": bool, "promptsListChanged": bool, "resourcesListChanged": bool}
+_LISTEN = {"_meta!": _ENVELOPE, "notifications!": {**_FLAGS, "resourceSubscriptions": [str]}}
+
+
+def fits(value: Any, shape: Any) -> bool:
+    """True when every part that the shape names is there or not needed, and of its type."""
+    if _is_list(shape):
+        return _is_list(value) and all(fits(part, shape[0]) for part in value)
+    if isinstance(shape, frozenset):
+        return isinstance(value, str) and value in shape
+    if not is_object(shape):
+        return isinstance(value, shape) and (shape is bool or not isinstance(value, bool))
+    if not is_object(value):
+        return False
+    for name, wanted in shape.items():
+        if name == "*":
+            return all(fits(part, wanted) for part in value.values())
+        part = value.get(name.removesuffix("!"))
+        if name.endswith("!") if part is None else not fits(part, wanted):
+            return False
+    return True
+
+
+def is_object(value: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict)
+
+
+def _params(request: dict[str, Any]) -> dict[str, Any]:
+    return request.get("params") or {}
+
+
+def _is_list(value: Any) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
+class Record:
+    """The SDK's own answers, recorded when the package was built."""
+
+    def __init__(self, snapshot: Mapping[str, Any], toolsets: frozenset[str] | None) -> None:
+        """`toolsets` None shows the tools of all."""
+        self.handshake: list[str] = snapshot["handshake"]
+        self.modern: list[str] = snapshot["modern"]
+        self._answers: Mapping[str, Mapping[str, dict[str, Any]]] = snapshot["answers"]
+        by_toolset: Mapping[str, list[str]] = snapshot["toolsets"]
+        shown = by_toolset if toolsets is None else toolsets
+        self._shown = {name for toolset in shown for name in by_toolset[toolset]}
+
+    def answer(self, version: str, method: str) -> dict[str, Any] | None:
+        """{"result": ...} or {"error": ...} at this protocol version; None when there is no record of it.
+
+        The newest handshake version is recorded whole, the others as what differs from it.
+        """
+        base = self._answers[self.handshake[-1]]
+        answer = self._answers.get(version, base).get(method) or base.get(method)
+        if answer is not None and "but" in answer:
+            answer = {"result": {**base[method]["result"], **answer["but"]}}
+        if answer is not None and method == "tools/list":
+            tools = [tool for tool in answer["result"]["tools"] if tool["name"] in self._shown]
+            answer = {"result": {**answer["result"], "tools": tools}}
+        return answer
+
+
+class Opening:
+    """What the first request decided, and what can be answered at once."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self.begun = False
+        self._modern = False
+        self._version: str | None = None
+        """None until a handshake is accepted; a modern connection has its version from the start."""
+
+    def begin(self, request: dict[str, Any]) -> None:
+        """The first request decides the era, as in the SDK."""
+        self.begun = True
+        meta = _params(request).get("_meta")
+        self._modern = request["method"] != "initialize" and is_object(meta) and _VERSION in meta
+        if self._modern:
+            self._version = self._record.modern[-1]
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any] | None:
+        """The recorded answer, or None for what only the SDK can judge."""
+        method, params = request["method"], _params(request)
+        meta: Any = {} if params.get("_meta") is None else params["_meta"]
+        if self._modern:
+            plain = fits(meta, _ENVELOPE) and meta[_VERSION] in self._record.modern and method != "initialize"
+        else:
+            plain = fits(meta, _META) and _VERSION not in meta
+        if not plain or params.get("cursor") is not None:
+            return None
+        if not self._modern and method == "initialize":
+            return self._initialized(params)
+        if self._version is None and method != "ping":
+            return None
+        return self._record.answer(self._version or self._record.handshake[-1], method)
+
+    def _initialized(self, params: dict[str, Any]) -> dict[str, Any] | None:
+        if self._version is not None or not fits(params, _INITIALIZE):
+            return None
+        wanted = params["protocolVersion"]
+        version: str = wanted if wanted in self._record.handshake else self._record.handshake[-1]
+        self._version = version
+        return self._record.answer(version, "initialize")
+
+    def acknowledgement(self, request: dict[str, Any]) -> dict[str, Any] | None:
+        """Clients wait for this before their first turn; the stream itself is served by the SDK."""
+        params: Any = request.get("params")
+        if not self._modern or request["method"] != "subscriptions/listen" or not fits(params, _LISTEN):
+            return None
+        wanted = params["notifications"]
+        kept: dict[str, Any] = {name: True for name in _FLAGS if wanted.get(name)}
+        if wanted.get("resourceSubscriptions"):
+            kept["resourceSubscriptions"] = wanted["resourceSubscriptions"]
+        about = {"_meta": {f"{_PREFIX}subscriptionId": request["id"]}, "notifications": kept}
+        return {"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": about}
+
+    def stand_in(self, request: dict[str, Any]) -> dict[str, Any]:
+        """A harmless request that lets the SDK decide the era as the cancelled first one would have."""
+        if not self._modern:
+            return {"jsonrpc": "2.0", "method": "ping"}
+        return {"jsonrpc": "2.0", "method": "server/discover", "params": {"_meta": _params(request)["_meta"]}}
