@@ -1,0 +1,103 @@
+"""A bench to work at: services over a real store, and short ways to call operations."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from tests.support.clock import StoppedClock
+from tests.support.sessions import Servers, a_person, an_agent
+from wvo_mcp.domain.lease import Caller, Policy
+from wvo_mcp.domain.task import Task
+from wvo_mcp.operations import ALL, Services
+from wvo_mcp.ports import Transaction
+from wvo_mcp.store.connection import Rows
+from wvo_mcp.store.sqlite import SqliteStore
+
+T = TypeVar("T")
+
+ANN = an_agent("ann")
+BOB = an_agent("bob")
+OWNER = a_person()
+
+
+def a_task(task_id: str | None = None, **fields: Any) -> dict[str, Any]:
+    """An item of create_tasks."""
+    named = {} if task_id is None else {"id": task_id}
+    return {**named, "title": f"Do {task_id or 'it'}", **fields}
+
+
+class Bench:
+    """Calls operations as a face does: whole, through validation, transaction and replay."""
+
+    def __init__(self, services: Services, store: SqliteStore, clock: StoppedClock, servers: Servers) -> None:
+        self.services = services
+        self.store = store
+        self.clock = clock
+        self.servers = servers
+
+    def limits(self, **limits: int) -> None:
+        """Work under other limits from now on: fields of `Policy`."""
+        self.services = replace(self.services, policy=replace(self.services.policy, **limits))
+
+    @property
+    def policy(self) -> Policy:
+        return self.services.policy
+
+    async def call(self, name: str, caller: Caller = ANN, **arguments: Any) -> dict[str, Any]:
+        return await ALL[name](self.services, caller, arguments)
+
+    async def create(self, *tasks: Mapping[str, Any], caller: Caller = ANN) -> list[str]:
+        """The ids of the new tasks."""
+        created = await self.call("create_tasks", caller, tasks=[dict(task) for task in tasks])
+        return list(created["created"])
+
+    async def claim(self, caller: Caller = ANN, task_id: str | None = None, **arguments: Any) -> dict[str, Any]:
+        named = {} if task_id is None else {"task_id": task_id}
+        return await self.call("claim_task", caller, **named, **arguments)
+
+    async def complete(self, task_id: str, caller: Caller = ANN, **arguments: Any) -> dict[str, Any]:
+        return await self.call("complete_task", caller, task_id=task_id, **{"summary": "done", **arguments})
+
+    async def done(self, *task_ids: str, caller: Caller = ANN) -> None:
+        """Claim and complete each in turn."""
+        for task_id in task_ids:
+            await self.claim(caller, task_id)
+            await self.complete(task_id, caller)
+
+    async def task(self, task_id: str) -> Task:
+        return await self.read(lambda tx: tx.tasks.get(task_id))
+
+    async def status(self, *task_ids: str) -> list[str]:
+        return [(await self.task(task_id)).status.value for task_id in task_ids]
+
+    async def kinds(self, task_id: str) -> list[str]:
+        """Kinds of the task's events, oldest first."""
+        events = await self.read(lambda tx: tx.events.of_task(task_id, 1_000))
+        return [event.kind for event in events]
+
+    async def alerts(self) -> list[tuple[str, str, str | None]]:
+        """(kind, severity, task) of the open alerts, oldest first."""
+        rows = await self.read(lambda tx: tx.events.open_alerts(1_000))
+        return [(row["kind"], row["severity"], row["task_id"]) for row in reversed(rows)]
+
+    async def read(self, work: Callable[[Transaction], Awaitable[T]], caller: Caller = ANN) -> T:
+        return await self.store.read(caller, work)
+
+    async def write(self, work: Callable[[Transaction], Awaitable[T]], caller: Caller = ANN) -> T:
+        return await self.store.write(caller, work)
+
+    async def sql(self, statement: str, *params: Any) -> list[dict[str, Any]]:
+        """Rows of a statement, as the sqlite3 program would show them."""
+
+        async def select(rows: Rows) -> list[dict[str, Any]]:
+            return rows.all(statement, params)
+
+        return await self.store.writer.read(select)
+
+    async def force(self, statement: str, *params: Any) -> int:
+        """Change the database behind the product's back; how many rows."""
+
+        async def change(rows: Rows) -> int:
+            return rows.run(statement, params)
+
+        return await self.store.writer.write(change)
