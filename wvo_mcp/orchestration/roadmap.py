@@ -25,7 +25,7 @@ COLUMNS = (
 """Fields of the file that are columns of the task."""
 
 SYNCED = "roadmap"
-"""Name of the fact {digest, at, sync_ratio} about the last sync."""
+"""Name of the fact {digest, at, tasks, sync_ratio} about the last sync."""
 
 
 @dataclass(slots=True)
@@ -54,8 +54,16 @@ async def read_file(store: Store, files: RoadmapFiles, caller: Caller) -> Roadma
 
 async def sync_file(store: Store, files: RoadmapFiles, caller: Caller) -> Report:
     """Read the file and merge it. Raises what `read_file` and `sync` raise; the store is as it was then."""
+    digest = await files.digest()
+    last = await store.read(caller, lambda tx: tx.state.get(SYNCED))
+    if last is not None and last["digest"] == digest:
+        return _unchanged(last)
     parsed = await read_file(store, files, caller)
     return await store.write(caller, lambda tx: sync(tx, parsed))
+
+
+def _unchanged(last: Mapping[str, Any]) -> Report:
+    return Report(tasks=last["tasks"], sync_ratio=last["sync_ratio"], unchanged=True)
 
 
 async def sync(tx: Transaction, roadmap: Roadmap) -> Report:
@@ -63,9 +71,7 @@ async def sync(tx: Transaction, roadmap: Roadmap) -> Report:
     report = Report(tasks=len(roadmap.tasks))
     last = await tx.state.get(SYNCED)
     if last is not None and last["digest"] == roadmap.digest:
-        report.unchanged = True
-        report.sync_ratio = last["sync_ratio"]
-        return report
+        return _unchanged(last)
     await tx.sessions.ensure()
     await _groups(tx, roadmap)
     base = await tx.state.roadmap_entries()
@@ -88,7 +94,8 @@ async def sync(tx: Transaction, roadmap: Roadmap) -> Report:
         await _remove(tx, task_id, report)
     await tx.state.put_roadmap_entries({task.id: entries[task.id] for task in touched}, gone)
     report.sync_ratio = await _ratio(tx, roadmap)
-    await tx.state.put(SYNCED, {"digest": roadmap.digest, "at": iso(tx.now), "sync_ratio": report.sync_ratio})
+    synced = {"digest": roadmap.digest, "at": iso(tx.now), "tasks": report.tasks, "sync_ratio": report.sync_ratio}
+    await tx.state.put(SYNCED, synced)
     counts = {name: len(getattr(report, name)) for name in ("created", "updated", "cancelled", "restored")}
     await tx.events.append("roadmap.synced", None, {"digest": roadmap.digest, **counts})
     return report

@@ -38,6 +38,10 @@ class RoadmapFiles(Protocol):
         """Changes whenever the file may have changed; None while there is no file. Cheap: no reading."""
         ...
 
+    async def digest(self) -> str | None:
+        """SHA-256 of the file, as `Roadmap.digest` has it; None when it cannot be read."""
+        ...
+
     async def read(self, known: Callable[[Iterable[str]], Awaitable[set[str]]]) -> Roadmap:
         """Parse and check the file; `known` tells which ids exist in the store. Raises InvalidInput with line numbers,
         NotFound when there is no file."""
