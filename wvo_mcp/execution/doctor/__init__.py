@@ -1,0 +1,1 @@
+"""Checks of an installation. Each looks, changes nothing, and explains what it found and how to mend it."""

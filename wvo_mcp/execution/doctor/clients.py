@@ -1,0 +1,144 @@
+"""Which coding agents are wired to this program."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any, cast
+
+from wvo_mcp.domain.finding import Finding, fail, ok, warn
+from wvo_mcp.errors import WvoError
+from wvo_mcp.execution.installation import codex
+from wvo_mcp.execution.installation.entry import COMMAND, SERVER, is_ours
+from wvo_mcp.execution.installation.jsonc import Document
+from wvo_mcp.execution.installation.plan import ALLOW_RULE, STOP_HOOK, codex_home
+
+
+def clients(root: Path, environ: Mapping[str, str]) -> list[Finding]:
+    """One finding per client, and one for the command that their entries start."""
+    home = Path(environ.get("HOME") or Path.home())
+    path = environ.get("PATH")
+    findings = [
+        _command(path),
+        _client("claude", _claude_places(root, home), f"{COMMAND} init --claude", path),
+        _client("codex", _codex_places(root, environ), f"{COMMAND} init --codex", path),
+        _client("gemini", _gemini_places(root, home), f"{COMMAND} init --gemini", path),
+    ]
+    if findings[1].found.startswith("wired"):
+        findings.append(_claude_settings(root))
+    return findings
+
+
+def _command(path: str | None) -> Finding:
+    where = shutil.which(COMMAND, path=path)
+    if where is None:
+        return warn("command", f"{COMMAND} is not on PATH", "uv tool install wvo-mcp, or put its folder on PATH.")
+    return ok("command", where)
+
+
+Places = list[tuple[str, Any]]
+"""(file, entry or WvoError) of each file that exists."""
+
+
+def _client(name: str, places: Places, remedy: str, path: str | None) -> Finding:
+    check = f"client {name}"
+    for _, entry in places:
+        if isinstance(entry, WvoError):
+            return fail(check, entry.message.removesuffix(" Nothing was written."), "Mend that file.")
+    wired = [(shown, entry) for shown, entry in places if entry is not None]
+    if not wired:
+        return ok(check, f"not wired; {remedy} does it")
+    for shown, entry in wired:
+        if not is_ours(entry):
+            return warn(
+                check, f"{shown}: the entry {SERVER!r} starts something else", f"Look at it; {remedy} --replace"
+            )
+    shown, entry = wired[0]
+    command = str(entry.get("command"))
+    if shutil.which(command, path=path) is None:
+        return fail(
+            check, f"{shown}: the command {command!r} is not found", "Install it, or correct the entry's command."
+        )
+    if PurePath(command).name in ("uvx", "uv", "pipx"):
+        remedy = "uv tool install wvo-mcp, and the installed command: clients start without slow servers' tools."
+        return warn(check, f"wired in {shown} through {command}, which adds one to two seconds to the start", remedy)
+    return ok(check, f"wired in {shown}")
+
+
+def _claude_places(root: Path, home: Path) -> Places:
+    places = [_json(root, ".mcp.json", "mcpServers", SERVER)]
+    user = home / ".claude.json"
+    try:
+        content: Any = json.loads(user.read_bytes())
+    except (OSError, ValueError):
+        return places  # the client's own file: what it holds is the client's business
+    if isinstance(content, dict):
+        fields = cast("dict[str, Any]", content)
+        project = _child(_child(fields, "projects"), str(root))
+        entry = _child(_child(project, "mcpServers"), SERVER) or _child(_child(fields, "mcpServers"), SERVER)
+        places.append((str(user), entry or None))
+    return places
+
+
+def _child(value: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = value.get(name)
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
+def _gemini_places(root: Path, home: Path) -> Places:
+    name = ".gemini/settings.json"
+    return [_json(root, name, "mcpServers", SERVER), _json(home, name, "mcpServers", SERVER)]
+
+
+def _codex_places(root: Path, environ: Mapping[str, str]) -> Places:
+    places: Places = []
+    for path in (root / ".codex" / "config.toml", codex_home(environ) / "config.toml"):
+        text, problem = _text(path)
+        if text is None:
+            places.append((str(path), problem))
+            continue
+        try:
+            places.append((str(path), codex.entry_of(text, str(path))))
+        except WvoError as error:
+            places.append((str(path), error))
+    return places
+
+
+def _json(folder: Path, name: str, *path: str) -> tuple[str, Any]:
+    shown = str(folder / name)
+    text, problem = _text(folder / name)
+    if text is None:
+        return shown, problem
+    try:
+        return shown, Document(text, shown).get(*path)
+    except WvoError as error:
+        return shown, error
+
+
+def _text(path: Path) -> tuple[str | None, WvoError | None]:
+    try:
+        return path.read_text(encoding="utf-8"), None
+    except (FileNotFoundError, NotADirectoryError):
+        return None, None
+    except (OSError, UnicodeDecodeError) as error:
+        return None, WvoError(f"{path} cannot be read: {error}.")
+
+
+def _claude_settings(root: Path) -> Finding:
+    """The allow rule and the stop hook of the project, which make an agent pull by itself."""
+    name = ".claude/settings.json"
+    shown, allowed = _json(root, name, "permissions", "allow")
+    _, hooks = _json(root, name, "hooks", "Stop")
+    if isinstance(allowed, WvoError):
+        return fail("claude settings", allowed.message.removesuffix(" Nothing was written."), f"Mend {shown}.")
+    missing = [
+        what
+        for what, there in (
+            (f"the allow rule {ALLOW_RULE}", ALLOW_RULE in (allowed or ())),
+            ("the stop hook", STOP_HOOK in json.dumps(hooks)),
+        )
+        if not there
+    ]
+    if missing:
+        return warn("claude settings", f"{name} lacks {' and '.join(missing)}", f"{COMMAND} init --claude adds it.")
+    return ok("claude settings", f"allow rule and stop hook in {name}")

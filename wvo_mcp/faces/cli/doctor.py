@@ -1,0 +1,99 @@
+"""`wvo-mcp doctor`: every part of an installation is looked at and explained."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wvo_mcp.domain.finding import Finding, Outcome, fail, ok
+from wvo_mcp.execution.doctor import content, machine
+from wvo_mcp.execution.doctor.clients import clients
+from wvo_mcp.execution.session_lock import SessionLocks
+from wvo_mcp.faces.cli.output import json_option, print_json, reported, visible, wants_json
+from wvo_mcp.operations import tools
+from wvo_mcp.settings import WrongSetting, load, workspace_root
+from wvo_mcp.store.examination import examine, known_ids, library
+
+MARKS = {Outcome.OK: ("ok  ", "green"), Outcome.WARN: ("warn", "yellow"), Outcome.FAIL: ("FAIL", "red")}
+SNAPSHOT = Path(__file__).parent.parent.parent / "snapshot.json"
+
+
+def doctor_command() -> click.Command:
+    return click.Command(
+        "doctor",
+        help="Check this installation: machine, workspace, database, roadmap, clients. Changes nothing; every check says"
+        " what it found and how to mend it. Exit code 1 when something does not work.",
+        short_help="Check this installation and explain each part.",
+        params=[json_option()],
+        callback=_doctor,
+    )
+
+
+def _doctor(**given: Any) -> None:
+    with reported(as_json=wants_json(given["json"])) as as_json:
+        findings: list[Finding] = []
+        for found in _checks():
+            findings += found
+            if not as_json:
+                for finding in found:
+                    _print(finding)
+        failed = [finding for finding in findings if finding.outcome is Outcome.FAIL]
+        if as_json:
+            print_json({"ok": not failed, "checks": [asdict(finding) for finding in findings]})
+        else:
+            click.echo(f"{len(failed)} of {len(findings)} checks failed." if failed else "Everything needed works.")
+        if failed:
+            raise click.exceptions.Exit(1)
+
+
+def _checks() -> Iterator[list[Finding]]:
+    """The findings, check by check, so that a person sees them come."""
+    root, reason = workspace_root(dict(os.environ), Path.cwd())
+    state_dir = root / Path(os.environ.get("WVO_STATE_DIR") or "state").expanduser()
+    database = state_dir / "state.db"
+    alive = SessionLocks(state_dir / "sessions").alive
+    yield [machine.python(), library()]
+    yield [machine.workspace(root, reason), _settings()]
+    yield [machine.state_folder(state_dir), machine.disk(state_dir), machine.file_system(state_dir)]
+    yield examine(database, alive, datetime.now(UTC))
+    yield [content.roadmap(state_dir / "roadmap.yaml", lambda ids: known_ids(database, ids))]
+    yield [content.directives(root), _snapshot()]
+    yield clients(root, os.environ)
+
+
+def _settings() -> Finding:
+    try:
+        settings = load()
+        settings.enabled(frozenset(op.toolset for op in tools()))
+    except WrongSetting as error:
+        return fail("settings", str(error), "Correct the variable where the client or the shell sets it.")
+    return ok("settings", f"toolsets {', '.join(sorted(settings.toolsets))}; leases of {settings.lease_seconds} s")
+
+
+def _snapshot() -> Finding:
+    """What the server answers in its first moment is what it then serves."""
+    remedy = "Reinstall wvo-mcp; in a checkout run scripts/snapshot."
+    try:
+        recorded = json.loads(SNAPSHOT.read_bytes())
+        listed = {name: set(names) for name, names in recorded["toolsets"].items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return fail("snapshot", f"{SNAPSHOT} cannot be used: {error}", remedy)
+    served: dict[str, set[str]] = {}
+    for op in tools():
+        served.setdefault(op.toolset, set()).add(op.name)
+    if listed != served:
+        return fail("snapshot", "the packaged list of tools is not that of the program", remedy)
+    return ok("snapshot", f"{sum(map(len, served.values()))} tools, as the program has them")
+
+
+def _print(finding: Finding) -> None:
+    mark, colour = MARKS[finding.outcome]
+    click.secho(mark, fg=colour, bold=finding.outcome is Outcome.FAIL, nl=False)
+    click.echo(f"  {finding.check:<16}{visible(finding.found)}")
+    if finding.remedy:
+        click.secho(f"{'':22}{visible(finding.remedy)}", dim=finding.outcome is not Outcome.FAIL)

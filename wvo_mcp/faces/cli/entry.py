@@ -1,0 +1,41 @@
+"""Where the command line begins and ends: arguments in, exit code out."""
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wvo_mcp.faces.cli.application import Compose
+
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+def main(argv: list[str], compose: "Compose") -> int:
+    """Run one command; gives 0 for success, 1 for an error with a code, 2 for wrong usage, more for a signal."""
+    if argv == ["stop-hook"]:
+        from wvo_mcp.faces.cli.stop_hook import answer  # a client waits for it at the end of every turn
+
+        return answer(sys.stdin.buffer, sys.stdout)
+    return _run(argv, compose)
+
+
+def _run(argv: list[str], compose: "Compose") -> int:
+    import click  # the stop hook starts without it
+
+    from wvo_mcp.faces.cli.tree import build_cli
+
+    try:
+        code: object = build_cli(compose).main(args=argv, prog_name="wvo-mcp", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        return INTERRUPTED
+    except (BrokenPipeError, SystemExit):
+        # The reader has gone (click says so by SystemExit); nothing may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return BROKEN_PIPE
+    return code if isinstance(code, int) else 0

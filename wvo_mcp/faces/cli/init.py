@@ -1,0 +1,125 @@
+"""`wvo-mcp init`: show what would be written, ask, write."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wvo_mcp.execution.installation.draft import Change, apply
+from wvo_mcp.execution.installation.plan import Places, Plan, Wishes, codex_home, plan
+from wvo_mcp.faces.cli.output import json_option, print_json, reported, visible, wants_json
+from wvo_mcp.faces.cli.session import settings_or_usage
+
+OFFERS = {
+    "claude": "--claude    Claude Code: allow rule for our tools, stop hook, a section of CLAUDE.md",
+    "codex": "--codex     Codex: the server in your config.toml, a section of AGENTS.md",
+    "gemini": "--gemini    Gemini CLI: the server in .gemini/settings.json, a section of GEMINI.md",
+}
+
+
+def init_command() -> click.Command:
+    flags = [
+        (
+            "--claude",
+            "Also wire in Claude Code: allow rule, approval of the server, stop hook, a section of CLAUDE.md.",
+        ),
+        ("--codex", "Also wire in Codex for this user ($CODEX_HOME/config.toml), with a section of AGENTS.md."),
+        ("--codex-project", "Also wire in Codex for this project only (.codex/config.toml; it must be trusted)."),
+        ("--gemini", "Also wire in Gemini CLI (.gemini/settings.json), with a section of GEMINI.md."),
+        ("--replace", "Take the place of an entry named wvo that starts something else."),
+        ("--dry-run", "Only show what would be written, as a diff."),
+        ("--yes", "Do not ask before files that exist are changed."),
+    ]
+    return click.Command(
+        "init",
+        help="Wire this project into coding agents: .mcp.json, state/ with a sample roadmap, directives/, and on request"
+        " the clients' own settings. Nothing that you wrote is changed; running it again changes nothing.",
+        short_help="Wire this project into coding agents.",
+        params=[*(click.Option([name], is_flag=True, help=text) for name, text in flags), json_option()],
+        callback=_init,
+    )
+
+
+def _init(**given: Any) -> None:
+    with reported(as_json=wants_json(given["json"])) as as_json:
+        settings = settings_or_usage()
+        places = Places(settings.root, settings.state_dir, codex_home(os.environ))
+        talks = not as_json and sys.stdin.isatty()
+        planned = _planned(places, given, talks)
+        if as_json:
+            if not given["dry_run"]:
+                apply(planned.changes)
+            print_json(_summary(places.root, planned, written=not given["dry_run"]))
+            return
+        _carry_out(places.root, planned, given, talks)
+
+
+def _planned(places: Places, given: dict[str, Any], talks: bool) -> Plan:
+    """The plan; on a terminal a person decides about entries of other programs. Raises Conflict elsewhere."""
+    wishes = Wishes(**{name: given[name] for name in ("claude", "codex", "codex_project", "gemini", "replace")})
+    planned = plan(places, wishes)
+    if planned.foreign and talks and not given["dry_run"]:
+        for found in planned.foreign:
+            click.echo(f"{visible(found.shown)} has an entry 'wvo' that starts something else:")
+            click.echo("  " + visible(json.dumps(found.entry, ensure_ascii=False)))
+        if click.confirm("Take its place?"):
+            return plan(places, Wishes(**{**_as_dict(wishes), "replace": True}))
+    planned.check()
+    return planned
+
+
+def _as_dict(wishes: Wishes) -> dict[str, bool]:
+    return {name: getattr(wishes, name) for name in Wishes.__dataclass_fields__}
+
+
+def _carry_out(root: Path, planned: Plan, given: dict[str, Any], talks: bool) -> None:
+    changed = [change for change in planned.changes if not change.is_new]
+    shown = planned.changes if given["dry_run"] else changed
+    for change in shown:
+        _print_diff(change)
+    if given["dry_run"]:
+        click.echo(f"{len(planned.changes)} files would be written in {root}." if planned.changes else "Nothing to do.")
+    elif planned.changes:
+        if changed and talks and not given["yes"]:
+            click.confirm(
+                f"Change {len(changed)} files as shown and make {len(planned.changes) - len(changed)}?", abort=True
+            )
+        apply(planned.changes)
+        for change in planned.changes:
+            click.secho("made    " if change.is_new else "changed ", fg="green", nl=False)
+            click.echo(f"{visible(change.shown)}: {'; '.join(change.reasons)}")
+    else:
+        click.echo(f"Everything is in place in {root}.")
+    for note in planned.notes:
+        click.secho(visible(note), fg="yellow")
+    _print_offers(given)
+
+
+def _print_diff(change: Change) -> None:
+    colours = {"+": "green", "-": "red", "@": "cyan"}
+    for line in change.diff().splitlines():
+        click.secho(visible(line), fg=None if line.startswith(("+++", "---")) else colours.get(line[:1]))
+
+
+def _print_offers(given: dict[str, Any]) -> None:
+    offers = [text for name, text in OFFERS.items() if not given[name] and not given.get(f"{name}_project")]
+    if offers:
+        click.echo("On request also:")
+        for text in offers:
+            click.echo(f"  {text}")
+    click.echo("Next: edit state/roadmap.yaml, then start your agent here; wvo-mcp doctor checks the installation.")
+
+
+def _summary(root: Path, planned: Plan, *, written: bool) -> dict[str, Any]:
+    return {
+        "root": str(root),
+        "written": written,
+        "changes": [
+            {"path": str(change.path), "new": change.is_new, "reasons": list(change.reasons), "diff": change.diff()}
+            for change in planned.changes
+        ],
+        "notes": planned.notes,
+    }

@@ -1,0 +1,134 @@
+"""What goes on until it is stopped: `status --watch`, `events --follow`; and the export of all events."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from wvo_mcp.faces.cli.application import Compose
+from wvo_mcp.faces.cli.flags import arguments
+from wvo_mcp.faces.cli.output import print_line
+from wvo_mcp.faces.cli.session import calling
+from wvo_mcp.operations.operation import Operation
+
+Ask = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A command's other way to run: its further flags, those that switch to it, and what is done then."""
+
+    flags: tuple[str, ...]
+    options: Callable[[], list[click.Option]]
+    run: Callable[[Operation, Compose, Mapping[str, Any], bool], None]
+
+    def wanted(self, given: Mapping[str, Any]) -> bool:
+        return any(given[flag] for flag in self.flags)
+
+
+def _pace(seconds: float, ends: str) -> list[click.Option]:
+    return [
+        click.Option(
+            ["--interval"],
+            type=click.FloatRange(min=0.05),
+            default=seconds,
+            show_default=True,
+            help="Seconds between reads.",
+        ),
+        click.Option(["--count"], type=click.IntRange(min=1), help=f"Stop after so many {ends}; else Ctrl-C stops it."),
+    ]
+
+
+def _watch_options() -> list[click.Option]:
+    watch = click.Option(
+        ["--watch"], is_flag=True, help="Keep it live; elsewhere than on a terminal, a line of JSON each time."
+    )
+    return [watch, *_pace(2.0, "reads")]
+
+
+def _follow_options() -> list[click.Option]:
+    return [
+        click.Option(["--follow"], is_flag=True, help="Begin with the newest and print what comes, a line per event."),
+        click.Option(["--jsonl"], is_flag=True, help="Print all of them from --after on, one JSON object per line."),
+        *_pace(1.0, "reads"),
+    ]
+
+
+def _watch(op: Operation, compose: Compose, given: Mapping[str, Any], as_json: bool) -> None:
+    asked = arguments(op, given)
+    if as_json:
+
+        async def print_state(ask: Ask) -> None:
+            print_line(await ask(asked))
+
+        _until_stopped(op, compose, given, print_state)
+        return
+    from rich.live import Live as Screen  # costs a tenth of a second and serves terminals only
+
+    from wvo_mcp.faces.cli.views import view
+
+    # A terminal must get its cursor and its own screen back, also when the process is told to end.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with Screen(screen=True, auto_refresh=False) as screen:
+
+        async def redraw(ask: Ask) -> None:
+            screen.update(view(op.name, await ask(asked)), refresh=True)
+
+        _until_stopped(op, compose, given, redraw)
+
+
+def _follow(op: Operation, compose: Compose, given: Mapping[str, Any], as_json: bool) -> None:
+    asked = arguments(op, given)
+    if given["follow"] and "after" not in asked:
+        asked["last"] = True
+    lines = as_json or given["jsonl"]
+
+    async def print_new(ask: Ask) -> None:
+        more = True
+        while more:
+            page = await ask(asked)
+            for event in page["events"]:
+                print_line(event) if lines else click.echo(event_line(event))
+            asked.update(after=page["next_after"], last=False)
+            more = page["more"]
+
+    _until_stopped(op, compose, given if given["follow"] else {**given, "count": 1}, print_new)
+
+
+def event_line(event: Mapping[str, Any]) -> str:
+    """An event on one line, for people."""
+    from wvo_mcp.faces.cli.views.paint import clean  # brings rich, which serves terminals only
+
+    data = ", ".join(f"{name}={value}" for name, value in event["data"].items())
+    who = event["agent_id"] or "-"
+    return clean(f"{event['seq']:>7}  {event['at']}  {event['kind']:<18} {event['task_id'] or '-':<12} {who}  {data}")
+
+
+def _until_stopped(
+    op: Operation, compose: Compose, given: Mapping[str, Any], step: Callable[[Ask], Awaitable[None]]
+) -> None:
+    """Repeat the step at the interval, on one open store; Ctrl-C is how a person ends it, and no error."""
+
+    async def repeat() -> None:
+        async with calling(op, compose) as ask:
+            reads = 0
+            while True:
+                await step(ask)
+                reads += 1
+                if reads == given["count"]:
+                    return
+                await asyncio.sleep(given["interval"])
+
+    try:
+        asyncio.run(repeat())
+    except KeyboardInterrupt:
+        return
+
+
+LIVE = {
+    "status": Live(("watch",), _watch_options, _watch),
+    "events": Live(("follow", "jsonl"), _follow_options, _follow),
+}

@@ -1,0 +1,83 @@
+"""`wvo-mcp stop-hook`: reminds an agent that is about to stop of the task it holds.
+
+The client starts it at the end of every turn and waits for it, so it imports as little as it can, and whatever goes
+wrong it stays silent: a hook that fails would disturb an agent that has nothing to do with us.
+"""
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
+
+if TYPE_CHECKING:
+    import click
+
+    from wvo_mcp.store.glance import Held
+
+MAX_BYTES = 4_000_000
+CLIENT = "claude-code"
+"""The name that Claude Code gives itself as an MCP client; the server's agents are named by it and the session."""
+
+
+def answer(stdin: BinaryIO, stdout: TextIO) -> int:
+    """Read the hook's input and print a decision, or nothing. Always gives 0."""
+    try:
+        decision = _decision(json.loads(stdin.read(MAX_BYTES)))
+        if decision is not None:
+            stdout.write(json.dumps(decision) + "\n")
+            stdout.flush()
+    except Exception:  # noqa: S110 - see above: never in the way of the client
+        pass
+    return 0
+
+
+def stop_hook_command() -> "click.Command":
+    import click  # the hook itself starts without it
+
+    return click.Command(
+        "stop-hook",
+        help="For the client, not for people: reads the JSON of a Stop hook on stdin and answers with a reminder when the"
+        " agent that wants to stop still holds a task. wvo-mcp init --claude installs it.",
+        short_help="Remind an agent that stops of the task it holds.",
+        callback=lambda: answer(sys.stdin.buffer, sys.stdout),
+    )
+
+
+def _decision(asked: Any) -> dict[str, str] | None:
+    """{decision, reason}; None when the agent may stop: it was reminded already, or holds nothing."""
+    if not isinstance(asked, dict):
+        return None
+    fields = cast("dict[str, Any]", asked)
+    if fields.get("stop_hook_active") or fields.get("hook_event_name", "Stop") != "Stop":
+        return None
+    session = fields.get("session_id")
+    agent_id = os.environ.get("WVO_AGENT_ID") or (_agent_of(str(session)) if session else None)
+    if agent_id is None:
+        return None
+    from wvo_mcp.settings import workspace_root  # only an agent that may hold something pays for it
+    from wvo_mcp.store.glance import held_by
+
+    root, _ = workspace_root(dict(os.environ), Path(str(fields.get("cwd") or Path.cwd())))
+    held = held_by(root / (os.environ.get("WVO_STATE_DIR") or "state") / "state.db", agent_id)
+    return {"decision": "block", "reason": _reminder(held)} if held else None
+
+
+def _agent_of(session: str) -> str:
+    """The agent that Claude Code's server works as in this session."""
+    name = f"{CLIENT}-{session}"
+    if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name):
+        return name
+    from wvo_mcp.domain.text import as_id  # brings pydantic, and real session ids do not need it
+
+    return as_id(name)
+
+
+def _reminder(held: list["Held"]) -> str:
+    tasks = "; ".join(f'{task.id} "{task.title[:80]}" (lease token {task.token}, until {task.until})' for task in held)
+    return (
+        f"You still hold {tasks}. Before you stop: complete_task if it is done; checkpoint and go on if it is not;"
+        " or release_task, block_task or fail_task with the reason. To stop all the same, just stop again: the task then"
+        " returns to the queue when its lease ends."
+    )

@@ -1,0 +1,134 @@
+"""The tree of commands: the registry's operations and what installs and checks this program."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from wvo_mcp.faces.cli.application import Compose
+
+if TYPE_CHECKING:
+    from wvo_mcp.operations.operation import Operation
+
+GROUPS = {"core": "Work", "plan": "Plan", "ops": "Operations", "people": "People's verbs"}
+"""Headings of the help page; a toolset that is not named here gets its own name."""
+
+INSTALLATION = "Installation"
+
+HELP = """\
+The control plane for coding agents: decides what comes next, who holds it, and loses nothing.
+
+Without a command it serves MCP on stdio. Every tool of the server is a command here; on a terminal results are shown
+for people, elsewhere (or with --json) as JSON. Exit codes: 0 success, 1 an error with a code, 2 wrong usage.
+"""
+
+
+def build_cli(compose: Compose) -> click.Group:
+    """The whole command line over the registry."""
+    return _Tree(compose)
+
+
+class _Tree(click.Group):
+    def __init__(self, compose: Compose) -> None:
+        super().__init__("wvo-mcp", help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
+        self.params.append(
+            click.Option(
+                ["--version"],
+                is_flag=True,
+                expose_value=False,
+                is_eager=True,
+                callback=_version,
+                help="Show the version.",
+            )
+        )
+        self._compose = compose
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*(name.replace("_", "-") for name in _operations()), *_INSTALLATION]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _INSTALLATION:
+            return _INSTALLATION[cmd_name](self._compose)
+        op = _operations().get(cmd_name.replace("-", "_"))
+        if op is None:
+            return None
+        from wvo_mcp.faces.cli.commands import command_of  # installation commands start without the registry
+
+        return command_of(op, self._compose)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            raise click.NoSuchCommand(args[0], possibilities=self.list_commands(ctx), ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, click.Command]]] = {GROUPS[name]: [] for name in ("core", "plan", "ops")}
+        groups |= {heading: [] for heading in (*_headings(), GROUPS["people"], INSTALLATION)}
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            if command is not None and not command.hidden:
+                groups[_heading(name)].append((name, command))
+        width = max(len(name) for commands in groups.values() for name, _ in commands)
+        for heading, commands in groups.items():
+            if commands:
+                with formatter.section(heading):
+                    rows = [
+                        (name.ljust(width), command.get_short_help_str(formatter.width - width - 6))
+                        for name, command in commands
+                    ]
+                    formatter.write_dl(rows)
+
+
+def _operations() -> "dict[str, Operation]":
+    from wvo_mcp.operations import ALL  # init, doctor, stop-hook and --version start without the registry
+
+    return ALL
+
+
+def _headings() -> list[str]:
+    """Headings of further toolsets, in the order of the registry."""
+    return [_heading(name) for name, op in _operations().items() if op.toolset not in GROUPS]
+
+
+def _heading(command: str) -> str:
+    if command in _INSTALLATION:
+        return INSTALLATION
+    op = _operations()[command.replace("-", "_")]
+    return GROUPS["people"] if op.audience == "people" else GROUPS.get(op.toolset, op.toolset.capitalize())
+
+
+def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if not wanted:
+        return
+    from importlib.metadata import version  # twenty milliseconds that only this needs
+
+    click.echo(f"wvo-mcp {version('wvo-mcp')}")
+    ctx.exit()
+
+
+def _init(_compose: Compose) -> click.Command:
+    from wvo_mcp.faces.cli.init import init_command
+
+    return init_command()
+
+
+def _doctor(_compose: Compose) -> click.Command:
+    from wvo_mcp.faces.cli.doctor import doctor_command
+
+    return doctor_command()
+
+
+def _stop_hook(_compose: Compose) -> click.Command:
+    from wvo_mcp.faces.cli.stop_hook import stop_hook_command
+
+    return stop_hook_command()
+
+
+_INSTALLATION: dict[str, Callable[[Compose], click.Command]] = {
+    "init": _init,
+    "doctor": _doctor,
+    "stop-hook": _stop_hook,
+}
+"""Commands about this program itself; each is imported when it is called."""

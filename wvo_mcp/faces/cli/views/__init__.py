@@ -1,0 +1,42 @@
+"""Results as people read them on a terminal. Only a command that prints to a terminal imports this package."""
+
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console, RenderableType
+
+from wvo_mcp.faces.cli.views import memory, plain, state, work
+
+View = Callable[[dict[str, Any]], RenderableType]
+
+VIEWS: dict[str, View] = {
+    "plan_next": work.plan,
+    "claim_task": work.claim,
+    "get_task": work.details,
+    "list_tasks": work.page,
+    "complete_task": work.completed,
+    "fail_task": work.failed,
+    "create_tasks": work.created,
+    "heartbeat": work.renewed,
+    "checkpoint": work.checkpoint,
+    "context_read": memory.entries,
+    "context_write": memory.written,
+    "status": state.status,
+    "events": state.events,
+    "roadmap_sync": state.synced,
+    "pause": state.switch,
+    "resume": state.switch,
+    "cancel": work.cancelled,
+}
+"""One view per operation that deserves its own; whatever else there is is shown as it is."""
+
+
+def view(name: str, result: dict[str, Any]) -> RenderableType:
+    """The result of the operation `name`, for people."""
+    chosen = VIEWS.get(name) or (work.moved if set(result) == {"task"} else plain.anything)
+    return chosen(result)
+
+
+def show(name: str, result: dict[str, Any]) -> None:
+    """Print it."""
+    Console(highlight=False).print(view(name, result))

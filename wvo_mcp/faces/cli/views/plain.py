@@ -1,0 +1,55 @@
+"""Any result, readable: names and values, lists of objects as tables."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+
+from wvo_mcp.faces.cli.views.paint import Listing, joined, label, pairs, text
+
+_COLUMNS = 8
+
+
+def anything(result: Mapping[str, Any]) -> RenderableType:
+    """Scalars first, then what has a structure of its own."""
+    simple = [(_name(key), _plain(value)) for key, value in result.items() if not _nested(value)]
+    parts: list[RenderableType] = [pairs(simple)] if simple else []
+    for key, value in result.items():
+        if _nested(value):
+            parts += [label(_name(key)), Padding(_structure(value), (0, 0, 0, 2))]
+    return Group(*parts)
+
+
+def _structure(value: Any) -> RenderableType:
+    if isinstance(value, dict):
+        return anything(cast("dict[str, Any]", value))
+    rows = cast("list[dict[str, Any]]", value)
+    names = list(dict.fromkeys(name for row in rows for name in row))[:_COLUMNS]
+    made = Listing(*(f"{_name(name)}~" for name in names))
+    for row in rows:
+        made.add(*(text(_plain(row.get(name))) for name in names))
+    return made.table
+
+
+def _nested(value: Any) -> bool:
+    if isinstance(value, dict):
+        return bool(cast("dict[str, Any]", value))
+    items = cast("list[Any]", value) if isinstance(value, list) else []
+    return bool(items) and all(isinstance(item, dict) for item in items)
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return joined(cast("list[Any]", value), 20)
+    if isinstance(value, dict):
+        return joined(f"{key}={item}" for key, item in cast("dict[str, Any]", value).items())
+    return str(value)
+
+
+def _name(key: str) -> str:
+    return key.replace("_", " ")

@@ -1,0 +1,138 @@
+"""The state of work and what happened, on a terminal."""
+
+import json
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from wvo_mcp.domain.instant import instant
+from wvo_mcp.faces.cli.views.paint import SEVERITY, STATUS, Listing, ago, clean, joined, label, left, text
+
+_BAR = 40
+
+
+def status(result: dict[str, Any]) -> RenderableType:
+    now = instant(result["at"])
+    counts: dict[str, int] = result["counts"]
+    parts: list[RenderableType] = [_headline(result), _bar(counts), _legend(counts)]
+    if result["in_progress"]:
+        held = Listing("task", "title~", "by~", "progress>", "since", "lease left>")
+        for task in result["in_progress"]:
+            held.add(
+                text(task["id"], "bold"),
+                text(task["title"]),
+                text(task["agent_id"], "cyan"),
+                "" if task["progress"] is None else f"{task['progress']} %",
+                ago(task["started_at"], now),
+                left(task["lease_expires_at"], now),
+            )
+        parts += _block("In progress", held.table)
+    if result["ready"]:
+        ready = Listing("task", "title~", "score>")
+        for task in result["ready"]:
+            ready.add(text(task["id"], "bold"), text(task["title"]), f"{task['score']:.2f}")
+        parts += _block(f"Ready, best of {counts.get('ready', len(result['ready']))}", ready.table)
+    if result["agents"]:
+        agents = Listing("agent", "status", "task", "seen")
+        for agent in result["agents"]:
+            agents.add(
+                text(agent["agent_id"]),
+                text(agent["status"], {"busy": "cyan", "offline": "dim"}.get(agent["status"], "")),
+                text(agent["current_task_id"], "bold"),
+                ago(agent["last_seen_at"], now),
+            )
+        parts += _block("Agents", agents.table)
+    if result["alerts"]:
+        alerts = Listing("severity", "alert", "task", "message~", "since")
+        for alert in result["alerts"]:
+            alerts.add(
+                text(alert["severity"], SEVERITY.get(alert["severity"], "")),
+                text(alert["kind"]),
+                text(alert["task_id"], "bold"),
+                text(alert["message"]),
+                ago(alert["raised_at"], now),
+            )
+        parts += _block("Alerts", alerts.table)
+    if result["stranded"]:
+        stranded = Listing("task", "waits for what was cancelled or failed")
+        for task in result["stranded"]:
+            stranded.add(text(task["id"], "bold"), text(task["waiting_for"], "yellow"))
+        parts += _block("Stranded", stranded.table)
+    return Group(*parts)
+
+
+def _block(heading: str, content: RenderableType) -> list[RenderableType]:
+    return [Text(), label(heading), Padding(content, (0, 0, 0, 2))]
+
+
+def _headline(result: dict[str, Any]) -> Text:
+    counts: dict[str, int] = result["counts"]
+    total = sum(counts.get(name, 0) for name in STATUS)
+    done = counts.get("done", 0)
+    share = f" ({100 * done // total} %)" if total else ""
+    head = Text.assemble(
+        (f"{done} of {total} tasks done{share}", "bold"),
+        f"   {counts.get('in_progress', 0)}/{result['wip_limit']} in progress   {counts.get('ready', 0)} ready",
+    )
+    if result["paused"]:
+        reason = result["paused_reason"]
+        head.append(f"   PAUSED{': ' + clean(reason) if reason else ''}", "bold yellow")
+    return head
+
+
+def _bar(counts: dict[str, int]) -> Text:
+    total = sum(counts.get(name, 0) for name in STATUS)
+    bar = Text()
+    if not total:
+        return bar
+    for name in ("done", "in_progress", "in_review", "awaiting_approval", "blocked", "failed"):
+        part = counts.get(name, 0)
+        width = max(1, _BAR * part // total) if part else 0
+        bar.append("█" * min(width, _BAR - len(bar)), STATUS[name])
+    bar.append("░" * (_BAR - len(bar)), "dim")
+    return bar
+
+
+def _legend(counts: dict[str, int]) -> Text:
+    shown = [
+        Text(f"{counts[name]} {name.replace('_', ' ')}", style) for name, style in STATUS.items() if counts.get(name, 0)
+    ]
+    return Text(", ").join(shown) if shown else Text("No tasks yet: write state/roadmap.yaml, or wvo-mcp add.", "dim")
+
+
+def events(result: dict[str, Any]) -> RenderableType:
+    if not result["events"]:
+        return Text("No events.", "dim")
+    trail = Listing("seq>", "at", "event", "task", "by~", "data~")
+    for event in result["events"]:
+        trail.add(
+            str(event["seq"]),
+            text(event["at"][:19] + "Z", "dim"),
+            text(event["kind"]),
+            text(event["task_id"], "bold"),
+            text(event["agent_id"], "dim"),
+            text(json.dumps(event["data"], ensure_ascii=False) if event["data"] else "", "dim"),
+        )
+    more = Text(f"More: --after {result['next_after']}", "dim") if result["more"] else Text()
+    return Group(trail.table, more)
+
+
+def synced(result: dict[str, Any]) -> RenderableType:
+    if result["unchanged"]:
+        return Text(f"The roadmap is unchanged: {result['tasks']} tasks.", "dim")
+    parts: list[RenderableType] = [Text(f"The roadmap has {result['tasks']} tasks.", "bold")]
+    for name, style in (("created", "green"), ("updated", "cyan"), ("cancelled", "yellow"), ("restored", "green")):
+        if result[name]:
+            count = result["created_count"] if name == "created" else len(result[name])
+            parts.append(Text.assemble((f"{count} {name}: ", style), joined(result[name], 12)))
+    parts += [text(warning, "yellow") for warning in result["warnings"]]
+    return Group(*parts)
+
+
+def switch(result: dict[str, Any]) -> RenderableType:
+    if not result["paused"]:
+        return Text("Work is given out.", "green")
+    reason = f": {clean(result['reason'])}" if result["reason"] else ""
+    return Text(f"Paused{reason}. What is in progress may be finished; wvo-mcp resume goes on.", "yellow")

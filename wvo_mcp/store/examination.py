@@ -1,0 +1,254 @@
+"""Checks of the database file, read-only and bounded in time, also of one that cannot be opened for work."""
+
+import time
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, cast
+
+from pysqlite3 import dbapi2 as sqlite  # pyright: ignore
+
+from wvo_mcp.domain.finding import Finding, fail, ok, warn
+from wvo_mcp.domain.instant import instant
+from wvo_mcp.domain.lease import Caller
+from wvo_mcp.errors import IncompatibleStore
+from wvo_mcp.store.connection import OLDEST_SQLITE, DatabaseError, Rows, driven, typed
+from wvo_mcp.store.events import Events
+from wvo_mcp.store.glance import looking
+from wvo_mcp.store.migrate import APPLICATION_ID, check_file, latest
+
+SECONDS = 5.0
+"""For each of the checks that read much."""
+
+CHAINS = 500
+"""Tasks whose chain of events is followed, those that changed last."""
+
+_NOBODY = Caller("doctor", "doctor")
+_driver = cast(Any, sqlite)
+
+
+def library() -> Finding:
+    """The SQLite that this program brings along."""
+    version: str = _driver.sqlite_version
+    if tuple(_driver.sqlite_version_info) < OLDEST_SQLITE:
+        wanted = ".".join(map(str, OLDEST_SQLITE))
+        return fail(
+            "sqlite",
+            f"SQLite {version} can lose commits when several processes share a file",
+            f"Install pysqlite3 with SQLite {wanted} or newer: pip install --upgrade pysqlite3",
+        )
+    return ok("sqlite", f"SQLite {version}")
+
+
+def examine(path: Path, alive: Callable[[str], bool], now: datetime) -> list[Finding]:
+    """Every check that the file allows, in order; a check that cannot be made ends the list with its reason."""
+    if not path.exists():
+        return [ok("database", f"{path} is not there yet; the first server or command makes it")]
+    try:
+        check_file(path)
+    except IncompatibleStore as error:
+        return [fail("database", error.message, error.hint)]
+    except OSError as error:
+        return [
+            fail("database", f"{path} cannot be read: {error.strerror}", "Mend the rights of the file and its folder.")
+        ]
+    findings: list[Finding] = []
+    try:
+        with looking(path) as raw:
+            findings.append(_schema(raw, path))
+            if findings[0].outcome == "fail" or _version(raw) != latest():
+                return findings
+            findings += [
+                _journal(raw),
+                _integrity(raw),
+                _chains(raw),
+                _counters(raw),
+                _sessions(raw, alive),
+                _leader(raw, alive, now),
+            ]
+    except DatabaseError as error:
+        known = typed(error, path)
+        findings.append(fail("database", known.message, known.hint))
+    return findings
+
+
+def known_ids(path: Path, wanted: Iterable[str]) -> set[str]:
+    """Those of the ids that the store has; all of them when that cannot be told."""
+    asked = set(wanted)
+    try:
+        with looking(path) as raw:
+            return {one for one in asked if raw.execute("SELECT 1 FROM tasks WHERE id = ?", (one,)).fetchone()}
+    except DatabaseError:
+        return asked if path.exists() else set()
+
+
+def _version(raw: Any) -> int:
+    return int(raw.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _schema(raw: Any, path: Path) -> Finding:
+    version, newest = _version(raw), latest()
+    application = int(raw.execute("PRAGMA application_id").fetchone()[0])
+    tables = int(raw.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
+    if tables and application != APPLICATION_ID:
+        return fail(
+            "database",
+            f"{path} belongs to another program",
+            "Set WVO_STATE_DIR to a folder of its own, or move that file away.",
+        )
+    if version > newest:
+        return fail(
+            "database",
+            f"{path} has schema {version}; this program knows schemas up to {newest}",
+            "Upgrade wvo-mcp on this machine: an older one must not write a newer database.",
+        )
+    if version < newest:
+        return ok("database", f"{path} has schema {version}; the next server moves it to {newest}")
+    return ok("database", f"{path}, schema {version}, {path.stat().st_size / 1e6:.1f} MB")
+
+
+def _journal(raw: Any) -> Finding:
+    mode = raw.execute("PRAGMA journal_mode").fetchone()[0]
+    if mode != "wal":
+        remedy = (
+            "Stop all servers and start one again: it turns WAL on. Without it readers and writers block each other."
+        )
+        return warn("journal", f"the journal mode is {mode}", remedy)
+    return ok("journal", "WAL")
+
+
+@contextmanager
+def _bounded(raw: Any) -> Generator[None]:
+    """Statements inside are interrupted after SECONDS."""
+    deadline = time.monotonic() + SECONDS
+    raw.set_progress_handler(lambda: int(time.monotonic() > deadline), 10_000)
+    try:
+        yield
+    finally:
+        raw.set_progress_handler(None, 0)
+
+
+def _interrupted(error: Exception) -> bool:
+    return "interrupted" in str(error)
+
+
+def _integrity(raw: Any) -> Finding:
+    try:
+        with _bounded(raw):
+            problems = [row[0] for row in raw.execute("PRAGMA quick_check(5)")]
+    except DatabaseError as error:
+        if _interrupted(error):
+            return ok("integrity", f"no damage within {SECONDS:.0f} s; the file is too large for a whole check")
+        problems = [str(error)]
+    if problems != ["ok"]:
+        return fail(
+            "integrity",
+            f"the file is damaged: {problems[0]}",
+            "Stop all servers, keep the file, and recover what is in it: sqlite3 state.db .recover | sqlite3 new.db",
+        )
+    return ok("integrity", "quick_check found no damage")
+
+
+def _chains(raw: Any) -> Finding:
+    deadline = time.monotonic() + SECONDS
+    trail = Events(Rows(raw), "", _NOBODY)
+    tasks: list[str | None] = [None]
+    tasks += [row[0] for row in raw.execute(f"SELECT id FROM tasks ORDER BY updated_at DESC LIMIT {CHAINS}")]
+    followed = 0
+    try:
+        with _bounded(raw):
+            for task_id in tasks:
+                broken = driven(trail.broken_chain(task_id))
+                if broken is not None:
+                    whose = "without a task" if task_id is None else f"of task {task_id}"
+                    return fail(
+                        "events",
+                        f"the chain of events {whose} does not hold at event {broken}: it was edited from outside",
+                        "Find out who wrote to the database; the events before that one can be trusted.",
+                    )
+                followed += 1
+                if time.monotonic() > deadline:
+                    break
+    except DatabaseError as error:
+        if not _interrupted(error):
+            raise
+    return ok("events", f"{followed} chains of events hold")
+
+
+def _counters(raw: Any) -> Finding:
+    """The kept counters against a recount, in one view of the data."""
+    raw.execute("BEGIN")
+    try:
+        with _bounded(raw):
+            wrong = _miscounted(raw)
+    except DatabaseError as error:
+        if not _interrupted(error):
+            raise
+        return ok("counters", f"not recounted within {SECONDS:.0f} s: the store is too large")
+    finally:
+        raw.execute("ROLLBACK")
+    if wrong:
+        remedy = "Report it: the counters are kept by the database itself. The queue may miss tasks until it is mended."
+        return fail("counters", f"a recount differs: {'; '.join(wrong[:5])}", remedy)
+    return ok("counters", "equal to a recount")
+
+
+def _miscounted(raw: Any) -> list[str]:
+    kept = dict(raw.execute("SELECT name, n FROM counters WHERE name > ''"))
+    counted: dict[str, int] = dict(raw.execute("SELECT status, count(*) FROM tasks GROUP BY status"))
+    counted["ready"] = raw.execute("SELECT count(*) FROM tasks WHERE status = 'pending' AND unmet_deps = 0").fetchone()[
+        0
+    ]
+    wrong = [f"{name} {n} kept, {counted.get(name, 0)} found" for name, n in kept.items() if n != counted.get(name, 0)]
+    wrong += [
+        f"task {row[0]} waits for {row[2]}, {row[1]} kept"
+        for row in raw.execute(
+            """
+            SELECT id, unmet_deps, found FROM (
+              SELECT t.id, t.unmet_deps, (
+                SELECT count(*) FROM task_dependencies AS d JOIN tasks AS on_it ON on_it.id = d.depends_on_task_id
+                WHERE d.task_id = t.id AND on_it.status <> 'done'
+              ) AS found
+              FROM tasks AS t WHERE t.status = 'pending'
+            ) WHERE unmet_deps <> found LIMIT 5
+            """
+        )
+    ]
+    wrong += [
+        f"epic {row[0]} has {row[2]} in progress, {row[1]} kept"
+        for row in raw.execute(
+            """
+            SELECT id, in_progress, found FROM (
+              SELECT e.id, e.in_progress, (
+                SELECT count(*) FROM tasks AS t WHERE t.epic_id = e.id AND t.status = 'in_progress'
+              ) AS found
+              FROM epics AS e
+            ) WHERE in_progress <> found LIMIT 5
+            """
+        )
+    ]
+    return wrong
+
+
+def _sessions(raw: Any, alive: Callable[[str], bool]) -> Finding:
+    """Servers that run, and sessions whose server is gone and whose tasks come back by themselves."""
+    rows = raw.execute(
+        "SELECT session_id, agent_id FROM sessions WHERE ended_at IS NULL AND durable = 0 ORDER BY started_at DESC LIMIT 200"
+    ).fetchall()
+    living = [agent for session, agent in rows if alive(session)]
+    gone = len(rows) - len(living)
+    found = f"{len(living)} servers connected" + (f": {', '.join(living[:8])}" if living else "")
+    if gone:
+        found += f"; {gone} ended without a word, their tasks come back after the grace"
+    return ok("sessions", found)
+
+
+def _leader(raw: Any, alive: Callable[[str], bool], now: datetime) -> Finding:
+    """Who does what only one may do: watch the roadmap, refresh scores."""
+    row = raw.execute("SELECT session_id, expires_at FROM leaders WHERE role = 'background'").fetchone()
+    if row is None or row[0] is None:
+        return ok("leader", "none: no server has run yet, or all have ended")
+    if instant(row[1]) > now and alive(row[0]):
+        return ok("leader", f"session {row[0]}, until {row[1]}")
+    return ok("leader", "none at the moment; the next server takes over")
