@@ -7,8 +7,8 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,42 @@ def run(
     if overdue.is_set():
         raise DeadlinePassed(f"still running after {deadline:g} s\n{finished.report()}")
     return finished
+
+
+@contextmanager
+def running(
+    command: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str], deadline: float = 60.0
+) -> Generator[str]:
+    """A server in the background, stopped with its group at the end; yields the first line of its stdout.
+
+    Raises DeadlinePassed when that line does not come within `deadline` seconds, or never.
+    """
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr,
+        subprocess.Popen(
+            [str(word) for word in command],
+            cwd=cwd,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            start_new_session=True,
+        ) as process,
+    ):
+        watchdog = threading.Timer(deadline, _kill_group, [process.pid])
+        watchdog.start()
+        try:
+            assert process.stdout is not None
+            first_line = process.stdout.readline()
+            watchdog.cancel()
+            if not first_line:
+                stderr.seek(0)
+                raise DeadlinePassed(f"it said nothing on stdout within {deadline:g} s:\n{stderr.read()}")
+            yield first_line
+        finally:
+            watchdog.cancel()
+            _kill_group(process.pid)
 
 
 def _kill_group(leader: int) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.clients.models.script import Call, Say
+from tests.clients.models.script import Call, Say, all_text
 from tests.clients.programs import Client
 from tests.clients.workspace import CORE_TOOLS, rows
 
@@ -67,3 +67,14 @@ def test_claude_loads_the_tools_of_every_task_at_once_and_announces_the_others(c
     assert model.announced_tools(first) == CORE_TOOLS - loaded
     [started] = [event for event in run.events if event.get("subtype") == "init"]
     assert {(server["name"], server["status"]) for server in started["mcp_servers"]} == {("wvo", "connected")}
+
+
+@pytest.mark.requirement("CORE-14")
+def test_claude_is_reminded_of_the_task_that_it_still_holds_when_it_wants_to_stop(claude: Client) -> None:
+    with claude.model([Call("claim_task", {"task_id": "PRICES"}), Say("That is all.")]) as model:
+        run = claude.ask(model, "Work on the next task.")
+
+    assert run.exit_code == 0, run.report()
+    claiming, stopping, reminded = (all_text(turn.body["messages"]) for turn in model.turns)
+    assert "still hold PRICES" not in claiming + stopping
+    assert "still hold PRICES" in reminded
