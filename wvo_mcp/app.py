@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 import sys
 import time
 import uuid
@@ -16,6 +15,7 @@ import anyio
 
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.text import as_id
+from wvo_mcp.errors import WvoError
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
@@ -166,7 +166,7 @@ class _Connection:
 
 
 async def serve(wire: "Wire") -> int:
-    """The whole life of the stdio server: until the client goes away or a signal ends it. The exit code.
+    """The whole life of the stdio server: until the client goes away or the wire is hung up. The exit code.
 
     Raises WrongSetting and the store's typed errors before anything is served.
     """
@@ -188,22 +188,22 @@ async def serve(wire: "Wire") -> int:
         with SessionLock(settings.state_dir / "sessions", session_id):
             await background.sync_or_alert(store, services.roadmap, connection.caller)
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_until_signal, tasks.cancel_scope)
                 tasks.start_soon(keeper.run)
                 tasks.start_soon(leader.run)
                 server = build_server(services, connection.identify, toolsets, keeper.heard)
                 await serve_wire(server, wire)
                 tasks.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
-                await background.end(store, connection.caller, services.policy)
+                await _take_leave(store, connection.caller, services.policy)
     finally:
         with anyio.CancelScope(shield=True):
             await store.close()
     return 0
 
 
-async def _until_signal(scope: anyio.CancelScope) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            scope.cancel()
-            return
+async def _take_leave(store: Store, caller: Caller, policy: Policy) -> None:
+    try:
+        await background.end(store, caller, policy)
+    except WvoError as error:
+        # The lock is given up in a moment; the next claim of anybody does the same on our behalf.
+        logger.warning("the session could not be ended: %s", error.message)
