@@ -57,13 +57,15 @@ class Client(ABC):
     def __init__(self, place: Path) -> None:
         self.home = place / "home"
         self.project = place / "project"
+        self._first_on_path = place / "bin"
         self.home.mkdir(parents=True)
         self.project.mkdir(parents=True)
 
     @property
     def environment(self) -> dict[str, str]:
         """What every process of this client starts with."""
-        return {**clean_environment(self.home), **self.settings()}
+        clean = clean_environment(self.home)
+        return {**clean, "PATH": f"{self._first_on_path}{os.pathsep}{clean['PATH']}", **self.settings()}
 
     @classmethod
     def wired(cls, place: Path) -> Self:
@@ -74,6 +76,12 @@ class Client(ABC):
         done = run([SERVER, "init", f"--{cls.name}"], cwd=client.project, env=client.environment)
         assert done.exit_code == 0, done.report()
         return client
+
+    def delay_server(self, seconds: int) -> None:
+        """From now on `wvo-mcp` takes so much longer to start."""
+        slow = self._first_on_path / "wvo-mcp"
+        _write(slow, f'#!/bin/sh\nsleep {seconds}\nexec "{SERVER}" "$@"\n')
+        slow.chmod(0o755)
 
     def list_servers(self) -> Finished:
         """`NAME mcp list` in the project."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.starts import IMPATIENT, first_turns
+from tests.clients.workspace import CORE_TOOLS
 
 pytestmark = [pytest.mark.clients, pytest.mark.drill]
 
@@ -25,3 +26,15 @@ def test_every_start_has_all_core_tools_in_its_first_turn_although_the_client_do
 
     assert len(starts) == STARTS
     assert [start for start in starts if start.missing] == []
+
+
+@pytest.mark.parametrize("program", IMPATIENT)
+def test_a_server_that_starts_slowly_would_be_missed_by_the_first_turn(
+    program: str, tmp_path: Path, need: Callable[[str], None]
+) -> None:
+    """Without this the test above could pass because a new version of a client waits."""
+    need(program)
+
+    [start] = first_turns(program, 1, tmp_path, delay=4)
+
+    assert set(start.missing) == CORE_TOOLS

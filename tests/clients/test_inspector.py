@@ -41,6 +41,14 @@ def test_the_tool_schemas_are_portable_in_the_eyes_of_the_strict_inspector(inspe
     assert {tool["name"] for tool in tools} == CORE_TOOLS
 
 
+@pytest.mark.requirement("CORE-6")
+def test_the_strict_inspector_accepts_the_tools_of_every_toolset(inspect: Inspect) -> None:
+    listed = inspect("modern", "tools/list", "--strict", "-e", "WVO_TOOLSETS=all")
+
+    assert listed.exit_code == 0, listed.report()
+    assert {tool["name"] for tool in json.loads(listed.stdout)["result"]["tools"]} > CORE_TOOLS
+
+
 @pytest.mark.requirement("CORE-2")
 @pytest.mark.parametrize("era", ERAS)
 def test_the_inspector_calls_a_tool_and_reads_its_structured_result(inspect: Inspect, era: str) -> None:
