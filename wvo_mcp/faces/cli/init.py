@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +67,9 @@ def _planned(places: Places, given: dict[str, Any], talks: bool) -> Plan:
             click.echo(f"{visible(found.shown)} has an entry 'wvo' that starts something else:")
             click.echo("  " + visible(json.dumps(found.entry, ensure_ascii=False)))
         if click.confirm("Take its place?"):
-            return plan(places, Wishes(**{**_as_dict(wishes), "replace": True}))
+            return plan(places, replace(wishes, replace=True))
     planned.check()
     return planned
-
-
-def _as_dict(wishes: Wishes) -> dict[str, bool]:
-    return {name: getattr(wishes, name) for name in Wishes.__dataclass_fields__}
 
 
 def _carry_out(root: Path, planned: Plan, given: dict[str, Any], talks: bool) -> None:
@@ -83,10 +80,11 @@ def _carry_out(root: Path, planned: Plan, given: dict[str, Any], talks: bool) ->
     if given["dry_run"]:
         click.echo(f"{len(planned.changes)} files would be written in {root}." if planned.changes else "Nothing to do.")
     elif planned.changes:
-        if changed and talks and not given["yes"]:
-            click.confirm(
-                f"Change {len(changed)} files as shown and make {len(planned.changes) - len(changed)}?", abort=True
-            )
+        new = len(planned.changes) - len(changed)
+        ask = bool(changed) and talks and not given["yes"]
+        if ask and not click.confirm(f"Change {len(changed)} files as shown and make {new}?"):
+            click.echo("Nothing was written.")
+            raise click.exceptions.Exit(1)
         apply(planned.changes)
         for change in planned.changes:
             click.secho("made    " if change.is_new else "changed ", fg="green", nl=False)

@@ -1,5 +1,6 @@
 """The tree of commands: the registry's operations and what installs and checks this program."""
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,9 @@ def build_cli(compose: Compose) -> click.Group:
 
 class _Tree(click.Group):
     def __init__(self, compose: Compose) -> None:
-        super().__init__("wvo-mcp", help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
+        plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+        settings = {"help_option_names": ["-h", "--help"], "color": False if plain else None}
+        super().__init__("wvo-mcp", help=HELP, context_settings=settings)
         self.params.append(
             click.Option(
                 ["--version"],

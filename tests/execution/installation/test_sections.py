@@ -1,0 +1,40 @@
+"""Our section in a text that people write."""
+
+import pytest
+
+from wvo_mcp.errors import InvalidInput
+from wvo_mcp.execution.installation.sections import HASH, MARKDOWN, with_section
+
+OURS = "<!-- wvo-mcp:start -->\nnew\n<!-- wvo-mcp:end -->\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", OURS),
+        ("# Mine\n", "# Mine\n\n" + OURS),
+        ("# Mine", "# Mine\n\n" + OURS),
+        ("a\n<!-- wvo-mcp:start -->\nold\nold\n<!-- wvo-mcp:end -->\nb", "a\n" + OURS + "b"),
+        ("a\r\n<!-- wvo-mcp:start -->\r\nold\r\n<!-- wvo-mcp:end -->\r\nb\r\n", "a\n" + OURS + "b\n"),
+    ],
+)
+def test_only_what_stands_between_the_marks_changes(before: str, after: str) -> None:
+    crlf = "\r\n" in before
+    made = with_section(before, "new\n", MARKDOWN, "AGENTS.md")
+
+    assert made == (after.replace("\n", "\r\n") if crlf else after)
+    assert with_section(made, "new\n", MARKDOWN, "AGENTS.md") == made
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# wvo-mcp:start\n",
+        "# wvo-mcp:end\n",
+        "# wvo-mcp:end\n# wvo-mcp:start\n",
+        "# wvo-mcp:start\n" * 2 + "# wvo-mcp:end\n",
+    ],
+)
+def test_stray_marks_are_refused(text: str) -> None:
+    with pytest.raises(InvalidInput):
+        with_section(text, "new", HASH, ".gitignore")

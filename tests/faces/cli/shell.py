@@ -1,0 +1,156 @@
+"""A project folder and a shell in it: commands run in this process, as processes, and on a terminal."""
+
+import io
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wvo_mcp import app
+from wvo_mcp.faces.cli import main
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+PROGRAM = [sys.executable, "-m", "wvo_mcp"]
+DEADLINE = 60.0
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command left behind; on a terminal both streams are in `out`."""
+
+    code: int
+    out: str
+    err: str = ""
+
+    @property
+    def text(self) -> str:
+        """`out` without colours."""
+        return re.sub("\x1b\\[[0-9;]*m", "", self.out)
+
+    @property
+    def json(self) -> Any:
+        assert self.out.count("\n") == 1, f"one line of JSON is expected: {self.out!r} {self.err!r}"
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        assert self.code == 1, (self.code, self.out, self.err)
+        return self.json["error"]
+
+
+class Shell:
+    """Works in `root`, a fresh git repository, with a home of its own."""
+
+    def __init__(
+        self, root: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.root = root
+        self.home = home
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+
+    def __call__(self, *argv: str, stdin: str = "") -> Ran:
+        """Run a command in this process, with stdout and stdin piped."""
+        self._monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        self._capsys.readouterr()
+        code = main([*argv], lambda: app)
+        seen = self._capsys.readouterr()
+        return Ran(code, seen.out, seen.err)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        plain = {
+            "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+            "HOME": str(self.home),
+            "PYTHONPATH": str(REPOSITORY),
+            "LANG": "C.UTF-8",
+            "TERM": "xterm-256color",
+        }
+        return {**plain, **more}
+
+    def process(self, *argv: str, stdin: str = "", **environ: str) -> Ran:
+        """Run a command as a process of its own, with every stream piped."""
+        done = subprocess.run(
+            [*PROGRAM, *argv],
+            cwd=self.root,
+            env=self.environment(**environ),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def terminal(self, *argv: str, **environ: str) -> "Terminal":
+        """Start a command on a terminal of 100 columns and 50 lines."""
+        environ = {"COLUMNS": "100", "LINES": "50", **environ}
+        return Terminal([*PROGRAM, *argv], self.root, self.environment(**environ))
+
+    def on_terminal(self, *argv: str, **environ: str) -> Ran:
+        """Run a command on a terminal until it ends."""
+        with self.terminal(*argv, **environ) as terminal:
+            return terminal.finish()
+
+
+class Terminal:
+    """A process whose streams are a pseudo-terminal."""
+
+    def __init__(self, command: list[str], cwd: Path, environ: dict[str, str]) -> None:
+        self._fd, inner = pty.openpty()
+        self._process = subprocess.Popen(
+            command, cwd=cwd, env=environ, stdin=inner, stdout=inner, stderr=inner, start_new_session=True
+        )
+        os.close(inner)
+        self.seen = ""
+
+    def __enter__(self) -> "Terminal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._fd)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def until(self, there: Callable[[str], bool]) -> str:
+        """Everything seen so far, once `there` holds of it. Fails at the deadline or at the end of the output."""
+        deadline = time.monotonic() + DEADLINE
+        while not there(self.seen):
+            assert self._read(deadline), f"it ended, or took too long: {self.seen!r}"
+        return self.seen
+
+    def type(self, text: str) -> None:
+        os.write(self._fd, text.encode())
+
+    def interrupt(self) -> None:
+        """What Ctrl-C does."""
+        os.killpg(self._process.pid, signal.SIGINT)
+
+    def finish(self) -> Ran:
+        deadline = time.monotonic() + DEADLINE
+        while self._read(deadline):
+            pass
+        return Ran(self._process.wait(DEADLINE), self.seen.replace("\r\n", "\n"))
+
+    def _read(self, deadline: float) -> bool:
+        ready, _, _ = select.select([self._fd], [], [], max(0.0, deadline - time.monotonic()))
+        try:
+            chunk = os.read(self._fd, 65_536) if ready else b""
+        except OSError:
+            return False  # the last process closed the terminal
+        self.seen += chunk.decode(errors="replace")
+        return bool(chunk)

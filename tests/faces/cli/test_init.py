@@ -1,0 +1,134 @@
+"""`wvo-mcp init` from the shell."""
+
+import json
+
+import pytest
+
+from tests.faces.cli.shell import Shell
+
+
+def files(shell: Shell) -> dict[str, bytes]:
+    return {str(p.relative_to(shell.root)): p.read_bytes() for p in shell.root.rglob("*") if p.is_file()}
+
+
+@pytest.mark.requirement("CORE-12")
+def test_a_project_is_made_ready(shell: Shell) -> None:
+    made = shell("init").json
+
+    assert made["written"] is True
+    assert {change["path"] for change in made["changes"] if not change["new"]} == set()
+    assert json.loads((shell.root / ".mcp.json").read_text())["mcpServers"]["wvo"]["command"] == "wvo-mcp"
+    assert shell("roadmap-sync").json["created_count"] > 0
+    assert shell("plan-next").json["tasks"]
+
+
+@pytest.mark.requirement("CORE-12", "CORE-14")
+def test_every_client_is_wired_and_a_second_run_changes_nothing(shell: Shell) -> None:
+    shell("init", "--claude", "--codex", "--codex-project", "--gemini")
+    before = files(shell)
+    for name in (".claude/settings.json", ".codex/config.toml", ".gemini/settings.json", "AGENTS.md", "CLAUDE.md"):
+        assert name in before
+    assert "[mcp_servers.wvo]" in (shell.home / ".codex" / "config.toml").read_text()
+
+    again = shell("init", "--claude", "--codex", "--codex-project", "--gemini").json
+
+    assert again["changes"] == []
+    assert files(shell) == before
+
+
+@pytest.mark.requirement("CORE-12")
+def test_a_dry_run_shows_the_changes_and_writes_nothing(shell: Shell) -> None:
+    before = files(shell)
+
+    planned = shell("init", "--claude", "--dry-run").json
+
+    assert planned["written"] is False
+    assert any("+++ b/.claude/settings.json" in change["diff"] for change in planned["changes"])
+    assert files(shell) == before
+
+
+@pytest.mark.requirement("CORE-12")
+def test_an_entry_of_another_program_is_never_replaced_unasked(shell: Shell) -> None:
+    (shell.root / ".mcp.json").write_text('{"mcpServers": {"wvo": {"command": "theirs"}}}')
+    before = files(shell)
+
+    error = shell("init").error
+
+    assert error["code"] == "conflict"
+    assert error["details"]["entry"] == {"command": "theirs"}
+    assert files(shell) == before
+    assert shell("init", "--replace").code == 0
+    assert json.loads((shell.root / ".mcp.json").read_text())["mcpServers"]["wvo"]["command"] == "wvo-mcp"
+
+
+def test_a_broken_file_of_a_client_is_named_and_nothing_is_written(shell: Shell) -> None:
+    (shell.root / ".mcp.json").write_text("{\n  broken")
+    before = files(shell)
+
+    error = shell("init").error
+
+    assert (error["code"], error["details"]["field"], error["details"]["line"]) == ("invalid_input", ".mcp.json", 2)
+    assert files(shell) == before
+
+
+def test_on_a_terminal_a_person_is_asked_before_a_file_is_changed(shell: Shell) -> None:
+    (shell.root / "CLAUDE.md").write_text("# Ours\n")
+    before = files(shell)
+
+    with shell.terminal("init", "--claude", NO_COLOR="1") as terminal:
+        terminal.until(lambda seen: "[y/N]" in seen)
+        terminal.type("n\n")
+        refused = terminal.finish()
+    assert "+## Work comes from the wvo server" in refused.out
+    assert "Nothing was written." in refused.out
+    assert refused.code == 1
+    assert files(shell) == before
+
+    with shell.terminal("init", "--claude", NO_COLOR="1") as terminal:
+        terminal.until(lambda seen: "[y/N]" in seen)
+        terminal.type("y\n")
+        done = terminal.finish()
+    assert done.code == 0
+    assert "changed CLAUDE.md" in done.out
+    assert "made    .mcp.json" in done.out
+    assert "--codex" in done.out
+
+
+def test_on_a_terminal_a_person_sees_the_foreign_entry_and_decides(shell: Shell) -> None:
+    (shell.root / ".mcp.json").write_text('{"mcpServers": {"wvo": {"command": "theirs"}}}')
+
+    with shell.terminal("init", "--yes", NO_COLOR="1") as terminal:
+        terminal.until(lambda seen: "Take its place? [y/N]" in seen)
+        terminal.type("n\n")
+        refused = terminal.finish()
+    assert '{"command": "theirs"}' in refused.out
+    assert refused.code == 1
+    assert not (shell.root / "state").exists()
+
+    with shell.terminal("init", "--yes", NO_COLOR="1") as terminal:
+        terminal.until(lambda seen: "Take its place? [y/N]" in seen)
+        terminal.type("y\n")
+        assert terminal.finish().code == 0
+    assert "theirs" not in (shell.root / ".mcp.json").read_text()
+
+
+def test_on_a_terminal_nothing_to_do_is_said(shell: Shell) -> None:
+    shell("init")
+    shown = shell.on_terminal("init", NO_COLOR="1")
+    assert "Everything is in place in" in shown.out
+    assert "--claude" in shown.out
+
+
+def test_a_worktree_shares_the_installation_of_its_repository(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    side = shell.root.parent / "side"
+    meta = shell.root / ".git" / "worktrees" / "side"
+    meta.mkdir(parents=True)
+    (meta / "commondir").write_text("../..\n")
+    side.mkdir()
+    (side / ".git").write_text(f"gitdir: {meta}\n")
+    monkeypatch.chdir(side)
+
+    shell("init")
+
+    assert (shell.root / "state" / "roadmap.yaml").exists()
+    assert not (side / "state").exists()

@@ -1,0 +1,115 @@
+"""The reminder for an agent that is about to stop."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from tests.faces.cli.shell import Shell
+
+SESSION = "6de661dd-db8c-4261-9aa8-aa6c86798df9"
+Hook = Callable[..., str]
+
+
+@pytest.fixture
+def holder(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """The agent of Claude Code's session holds T1."""
+    shell("add", "Write it", "--id", "T1")
+    shell("add", "Write more", "--id", "T2")
+    monkeypatch.setenv("WVO_AGENT_ID", f"claude-code-{SESSION}")
+    shell("claim-task", "T1")
+    monkeypatch.delenv("WVO_AGENT_ID")
+    return shell
+
+
+@pytest.fixture
+def hook(shell: Shell) -> Hook:
+    def ask(**fields: object) -> str:
+        asked = {"session_id": SESSION, "hook_event_name": "Stop", "stop_hook_active": False, **fields}
+        ran = shell("stop-hook", stdin=json.dumps(asked))
+        assert (ran.code, ran.err) == (0, "")
+        return ran.out
+
+    return ask
+
+
+@pytest.mark.requirement("CORE-14")
+def test_an_agent_that_holds_a_task_is_reminded_of_it(holder: Shell, hook: Hook) -> None:
+    decision = json.loads(hook(cwd=str(holder.root)))
+
+    assert decision["decision"] == "block"
+    for part in ("T1", "Write it", "lease token 1", "complete_task", "release_task"):
+        assert part in decision["reason"]
+
+
+@pytest.mark.requirement("CORE-14")
+def test_it_is_reminded_once(holder: Shell, hook: Hook) -> None:
+    assert hook(stop_hook_active=True) == ""
+
+
+def test_an_agent_that_holds_nothing_may_stop(holder: Shell, hook: Hook) -> None:
+    assert hook(session_id="another") == ""
+    assert hook(session_id=None) == ""
+
+
+def test_a_finished_task_is_no_reason_to_stay(holder: Shell, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WVO_AGENT_ID", f"claude-code-{SESSION}")
+    holder("complete-task", "T1", "done")
+    monkeypatch.delenv("WVO_AGENT_ID")
+
+    assert hook() == ""
+
+
+def test_the_name_of_the_agent_may_be_given(holder: Shell, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WVO_AGENT_ID", "bob")
+    holder("claim-task", "T2")
+
+    assert "T2" in hook()
+    assert "T1" not in hook()
+
+
+def test_the_task_of_a_subagent_of_the_session_counts(
+    shell: Shell, hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell("add", "Write it", "--id", "T1")
+    monkeypatch.setenv("WVO_AGENT_ID", f"claude-code-{SESSION}")
+    shell("claim-task", "T1", "--agent-id", "main-tests")
+    monkeypatch.delenv("WVO_AGENT_ID")
+
+    assert "T1" in hook()
+
+
+@pytest.mark.parametrize("stdin", ["", "{", "[]", "null", '"x"', '{"session_id": 5}', "[" * 100_000, "\x00"])
+def test_whatever_it_is_given_it_never_disturbs_the_client(holder: Shell, stdin: str) -> None:
+    ran = holder("stop-hook", stdin=stdin)
+    assert (ran.code, ran.out, ran.err) == (0, "", "")
+
+
+def test_without_a_store_it_is_silent_and_makes_none(shell: Shell, hook: Hook) -> None:
+    assert hook() == ""
+    assert not (shell.root / "state").exists()
+
+
+def test_a_store_that_is_none_keeps_it_silent(shell: Shell, hook: Hook) -> None:
+    (shell.root / "state").mkdir()
+    (shell.root / "state" / "state.db").write_text("something else")
+    assert hook() == ""
+
+
+def test_a_name_that_is_no_id_is_turned_into_one(shell: Shell, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
+    shell("add", "Write it", "--id", "T1")
+    monkeypatch.setenv("WVO_AGENT_ID", "claude-code-a-b")
+    shell("claim-task", "T1")
+    monkeypatch.delenv("WVO_AGENT_ID")
+
+    assert "T1" in hook(session_id="a b")
+
+
+def test_as_a_process_it_answers_without_the_libraries_of_the_command_line(holder: Shell) -> None:
+    asked = json.dumps({"session_id": SESSION, "hook_event_name": "Stop", "stop_hook_active": False})
+
+    ran = holder.process("stop-hook", stdin=asked, PYTHONPROFILEIMPORTTIME="1")
+
+    assert json.loads(ran.out)["decision"] == "block"
+    imported = {line.rpartition("|")[2].strip() for line in ran.err.splitlines()}
+    assert not imported & {"click", "rich", "aiosqlite", "mcp"}
