@@ -305,6 +305,8 @@ def main() -> int:
     # Late: only the front's own needs are loaded with it.
     from wvo_mcp.faces.opening import Opening, Record
 
+    for number in _SIGNALS:
+        signal.signal(number, _exit)
     with open(__file__.removesuffix("front.py") + "snapshot.json", "rb") as file:  # noqa: PTH123 - pathlib costs 3 ms
         snapshot = json.load(file)
     known = sorted(snapshot["toolsets"])
@@ -322,8 +324,6 @@ def main() -> int:
         _say("serving MCP on this terminal, one JSON-RPC message a line; wvo-mcp --help lists the commands")
     wire = Wire(source, sink, Opening(Record(snapshot, None if "all" in chosen else frozenset(chosen))))
     wire.start()
-    for number in _SIGNALS:
-        signal.signal(number, _exit)
     try:
         return _serve(wire)
     except Exception as error:  # the edge of the process: the client and the person are told

@@ -2,15 +2,19 @@
 
 import logging
 import secrets
-from typing import Any
+from typing import Any, cast
 
 import mcp_types as types
 
 from wvo_mcp.errors import Internal, WvoError
-from wvo_mcp.operations.results import compact, fit
+from wvo_mcp.operations.results import MAX_CHARACTERS, compact
 
-MESSAGE_CHARACTERS = 4_000
+MESSAGE_CHARACTERS = 2_500
+DETAIL_CHARACTERS = 500
+DETAIL_ENTRIES = 50
 """An error may quote what it refuses, and that may be a megabyte."""
+_ROOM = 100
+"""For what is wrapped around an error."""
 
 _log = logging.getLogger(__name__)
 
@@ -24,14 +28,18 @@ def failure(error: WvoError) -> types.CallToolResult:
     shown = payload(error)
     text = f"{shown['code']}: {shown['message']} Hint: {shown['hint']}"
     return types.CallToolResult(
-        content=[types.TextContent(text=text)], structured_content=fit({"error": shown}), is_error=True
+        content=[types.TextContent(text=text)], structured_content={"error": shown}, is_error=True
     )
 
 
 def payload(error: WvoError) -> dict[str, Any]:
-    """{code, message, retryable, hint, details} with a message that is at most 4,000 characters long."""
+    """{code, message, retryable, hint, details}, at most 20,000 characters as compact JSON."""
     shown = error.payload()
-    shown["message"] = _cut(_encodable(shown["message"]))
+    shown["message"] = _cut(shown["message"], MESSAGE_CHARACTERS)
+    shown["details"] = _few(shown["details"])
+    for kinds in ((dict, list), (object,)):  # the largest first
+        if len(compact(shown)) > MAX_CHARACTERS - _ROOM:
+            shown["details"] = {name: part for name, part in shown["details"].items() if not isinstance(part, kinds)}
     return shown
 
 
@@ -42,10 +50,19 @@ def defect(tool: str, error: Exception) -> WvoError:
     return Internal(ref)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= MESSAGE_CHARACTERS else text[:MESSAGE_CHARACTERS] + " [...]"
+def _few(value: Any) -> Any:
+    """The same, with its texts cut, and its lists and objects after 50 entries."""
+    if isinstance(value, str):
+        return _cut(value, DETAIL_CHARACTERS)
+    if isinstance(value, list):
+        return [_few(part) for part in cast("list[Any]", value)[:DETAIL_ENTRIES]]
+    if isinstance(value, dict):
+        entries = list(cast("dict[str, Any]", value).items())[:DETAIL_ENTRIES]
+        return {_cut(name, DETAIL_CHARACTERS): _few(part) for name, part in entries}
+    return value
 
 
-def _encodable(text: str) -> str:
+def _cut(text: str, most: int) -> str:
+    shown = text if len(text) <= most else text[:most] + " [...]"
     # A quoted lone surrogate would make the whole answer impossible to send.
-    return text.encode(errors="backslashreplace").decode()
+    return shown.encode(errors="backslashreplace").decode()

@@ -54,7 +54,7 @@ class _Ledger:
     def __init__(self) -> None:
         self._running: set[str] = set()
         self._listening: set[str] = set()
-        self._fewer = anyio.Event()
+        self._ended = anyio.Event()
 
     def begin(self, request: types.JSONRPCRequest) -> None:
         (self._listening if request.method == "subscriptions/listen" else self._running).add(str(request.id))
@@ -63,21 +63,21 @@ class _Ledger:
         """It was answered, or cancelled and will not be."""
         self._running.discard(str(request_id))
         self._listening.discard(str(request_id))
-        self._fewer.set()
+        self._ended.set()
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._running or self._listening)
 
     async def room(self) -> None:
         """Wait until less than the most that may run at once does."""
         while len(self._running) >= IN_FLIGHT:
-            await self._change()
+            await self.fewer()
 
-    async def drained(self) -> None:
-        """Wait until nothing runs."""
-        while self._running or self._listening:
-            await self._change()
-
-    async def _change(self) -> None:
-        self._fewer = anyio.Event()
-        await self._fewer.wait()
+    async def fewer(self) -> None:
+        """Wait until something ends."""
+        self._ended = anyio.Event()
+        await self._ended.wait()
 
 
 class _Stream:
@@ -130,11 +130,13 @@ class _Incoming(_Stream):
             raise anyio.EndOfStream from None
 
     async def _drain(self) -> None:
-        # At the end of this stream the SDK cancels what still runs, and streams of events never end by themselves.
-        if isinstance(self._listener, ListenHandler):
-            self._listener.close()
+        # At the end of this stream the SDK cancels what still runs, and subscriptions never end by themselves.
         with anyio.move_on_after(DRAIN_SECONDS):
-            await self._ledger.drained()
+            while self._ledger.busy:
+                if isinstance(self._listener, ListenHandler):
+                    self._listener.close()  # again and again: one may have begun only now
+                with anyio.move_on_after(0.02):
+                    await self._ledger.fewer()
 
 
 class _Outgoing(_Stream):

@@ -1,0 +1,242 @@
+"""The server as a process: what a client sees from its first byte to the last."""
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.front.peer import INITIALIZED, Line, call, cancelled, initialize, modern, program, request
+from wvo_mcp import front
+
+FAKE_APP = """
+import sys, types
+app = types.ModuleType("wvo_mcp.app")
+exec({body!r}, app.__dict__)
+sys.modules["wvo_mcp.app"] = app
+import wvo_mcp
+wvo_mcp.app = app
+from wvo_mcp.front import main
+sys.exit(main())
+"""
+"""The front with another application behind it."""
+
+
+def fake(body: str) -> tuple[str, str]:
+    return "-c", FAKE_APP.format(body=body)
+
+
+def hello(line: Line) -> None:
+    line.says(initialize(0), INITIALIZED)
+    line.hears_only(0)
+
+
+@pytest.mark.requirement("CORE-1")
+def test_what_is_piped_in_is_answered_and_nothing_else_is_printed(tmp_path: Path) -> None:
+    asked = [
+        initialize(0),
+        INITIALIZED,
+        call(1, "context_write", {"topic": "t", "content": "c"}),
+        call(2, "plan_next"),
+        request(3, "tools/list"),
+    ]
+    with program(tmp_path) as server:
+        server.says(*asked)
+        server.stops_talking()
+        answers = {answer["id"]: answer for answer in (server.hears() for _ in range(4))}
+        assert server.ends()[0] == 0
+        assert sorted(answers) == [0, 1, 2, 3]
+        assert answers[1]["result"]["structuredContent"] == {"topic": "t", "version": 1}
+        server.hears_the_end()
+
+
+@pytest.mark.requirement("CORE-1")
+def test_stray_output_of_the_program_and_its_children_stays_off_the_wire(tmp_path: Path) -> None:
+    body = """
+import os, subprocess
+async def serve(wire):
+    print("stray", flush=True)
+    subprocess.run(["sh", "-c", "echo child; cat"], check=True)
+    while await wire.receive() is not None:
+        pass
+    return 0
+"""
+    with program(tmp_path, *fake(body)) as server:
+        server.says(initialize(0), request(1, "ping"))
+        server.hears_only(0)
+        server.hears_only(1)
+        server.stops_talking()
+        code, stderr = server.ends()
+        server.hears_the_end()
+    assert code == 0
+    assert stderr == "stray\nchild\n"
+
+
+@pytest.mark.requirement("CORE-3")
+def test_the_handshake_and_the_tools_come_long_before_the_sdk_is_there(tmp_path: Path) -> None:
+    started = time.monotonic()
+    with program(tmp_path) as server:
+        server.says(initialize(0), INITIALIZED, request(1, "tools/list"), call(2, "plan_next"))
+        server.hears_only(0)
+        tools = server.hears_only(1)["result"]["tools"]
+        at_once = time.monotonic() - started
+        server.hears_only(2)
+        served = time.monotonic() - started
+
+    assert {"plan_next", "claim_task"} <= {tool["name"] for tool in tools}
+    assert at_once < 1.0
+    assert at_once < served / 2
+
+
+@pytest.mark.requirement("CORE-3")
+def test_the_modern_probe_is_answered_long_before_the_sdk_is_there(tmp_path: Path) -> None:
+    started = time.monotonic()
+    with program(tmp_path) as server:
+        server.says(modern(0, "server/discover"), modern(1, "tools/list"))
+        server.hears_only(0)
+        server.hears_only(1)
+    assert time.monotonic() - started < 1.0
+
+
+@pytest.mark.requirement("CORE-3")
+def test_the_front_loads_nothing_but_the_standard_library() -> None:
+    code = "import sys; before = set(sys.modules); import wvo_mcp.front; print(*set(sys.modules) - before)"
+    listed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+    foreign = {name for name in listed if name.partition(".")[0] not in sys.stdlib_module_names}
+    assert foreign == {"wvo_mcp", "wvo_mcp.front"}
+    assert not {"typing", "asyncio", "pathlib", "dataclasses", "subprocess"} & set(listed)
+
+
+@pytest.mark.parametrize("value", ["core,nonsense", "nonsense"])
+def test_an_unknown_toolset_stops_the_start_with_one_line(tmp_path: Path, value: str) -> None:
+    with program(tmp_path, WVO_TOOLSETS=value) as server:
+        code, stderr = server.ends()
+
+    assert code == 2
+    assert stderr.count("\n") == 1
+    assert all(word in stderr for word in ("WVO_TOOLSETS", "'nonsense'", "core", "all"))
+
+
+@pytest.mark.parametrize(("value", "toolsets"), [("", {"core"}), (" plan , core", {"plan", "core"}), ("all", None)])
+def test_the_toolsets_that_are_named_are_shown(tmp_path: Path, value: str, toolsets: set[str] | None) -> None:
+    snapshot = json.loads(Path(front.__file__).with_name("snapshot.json").read_text())
+    with program(tmp_path, WVO_TOOLSETS=value) as server:
+        hello(server)
+        server.says(request(1, "tools/list"))
+        shown = {tool["name"] for tool in server.hears()["result"]["tools"]}
+
+    wanted = toolsets if toolsets is not None else snapshot["toolsets"]
+    assert shown == {name for toolset in wanted for name in snapshot["toolsets"][toolset]}
+
+
+def test_a_store_that_cannot_be_served_is_told_to_the_client_and_the_person(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "state.db").write_text("This is no database. " * 200)
+    with program(tmp_path) as server:
+        server.says(initialize(0), INITIALIZED, call(1, "plan_next"))
+        server.hears_only(0)
+        refused = server.hears_only(1)
+        code, stderr = server.ends()
+
+    assert code == 1
+    assert refused["error"]["code"] == -32603
+    assert "is not a SQLite database" in refused["error"]["message"]
+    assert stderr.count("\n") == 1
+    assert "is not a SQLite database" in stderr
+
+
+def test_a_wrong_setting_is_told_to_the_client_and_the_person(tmp_path: Path) -> None:
+    with program(tmp_path, WVO_LEASE_SECONDS="0") as server:
+        server.says(initialize(0), INITIALIZED, call(1, "plan_next"))
+        server.hears_only(0)
+        assert "WVO_LEASE_SECONDS" in server.hears_only(1)["error"]["message"]
+        code, stderr = server.ends()
+
+    assert code != 0
+    assert stderr.count("\n") == 1
+    assert "WVO_LEASE_SECONDS" in stderr
+
+
+def test_a_defect_at_the_start_is_one_line_with_its_place(tmp_path: Path) -> None:
+    with program(tmp_path, *fake("async def serve(wire):\n    return 1 / 0\n")) as server:
+        server.says(call(1, "plan_next"))
+        assert server.hears_only(1)["error"]["code"] == -32603
+        code, stderr = server.ends()
+
+    assert code == 1
+    assert stderr.count("\n") == 1
+    assert "ZeroDivisionError" in stderr
+
+
+def test_nothing_to_read_ends_the_server_cleanly(tmp_path: Path) -> None:
+    with program(tmp_path) as server:
+        server.stops_talking()
+        assert server.ends() == (0, "")
+
+
+def test_a_client_that_stopped_reading_ends_the_server_cleanly(tmp_path: Path) -> None:
+    with program(tmp_path) as server:
+        hello(server)
+        server.stops_listening()
+        server.says(call(1, "plan_next"))
+        assert server.ends() == (0, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_sdk_is_loaded_ends_the_server_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+    with program(tmp_path) as server:
+        hello(server)
+        server.process.send_signal(number)
+        assert server.ends() == (0, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_session_and_the_server_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+    with program(tmp_path) as server:
+        hello(server)
+        server.says(call(1, "context_write", {"topic": "t", "content": "c"}))
+        server.hears_only(1)
+        server.process.send_signal(number)
+        assert server.ends() == (0, "")
+
+    assert stored(tmp_path, "SELECT count(*) FROM sessions WHERE ended_at IS NULL") == 0
+
+
+@pytest.mark.requirement("CORE-11")
+@pytest.mark.parametrize("number", [signal.SIGKILL, None], ids=["killed", "closed"])
+def test_what_was_acknowledged_is_on_disk_when_the_client_vanishes(tmp_path: Path, number: int | None) -> None:
+    with program(tmp_path) as server:
+        hello(server)
+        for version in range(1, 6):
+            server.says(call(version, "context_write", {"topic": "t", "content": f"c{version}"}))
+            assert server.hears_only(version)["result"]["structuredContent"]["version"] == version
+        if number is not None:
+            server.process.send_signal(number)
+        server.stops_talking()
+        server.ends()
+
+    assert stored(tmp_path, "SELECT count(*) FROM context_entries WHERE topic = 't'") == 5
+
+
+def test_a_request_that_was_cancelled_while_it_waited_has_no_effect(tmp_path: Path) -> None:
+    write = call(1, "context_write", {"topic": "t", "content": "c"})
+    with program(tmp_path) as server:
+        server.says(initialize(0), INITIALIZED, write, cancelled(1), call(2, "plan_next"))
+        server.hears_only(0)
+        server.hears_only(2)
+        server.stops_talking()
+        assert server.ends()[0] == 0
+
+    assert stored(tmp_path, "SELECT count(*) FROM context_entries") == 0
+
+
+def stored(root: Path, query: str) -> Any:
+    with closing(sqlite3.connect(root / "state" / "state.db")) as database:
+        return database.execute(query).fetchone()[0]
