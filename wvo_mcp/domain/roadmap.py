@@ -1,0 +1,177 @@
+"""The roadmap that people write (contract, section 9), as frozen data.
+
+Dataclasses and not pydantic models: the reader has judged every value on the line where it stands, and judging 10,000
+tasks a second time would only cost time and lose the lines.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from enum import Enum
+from typing import Any, cast
+
+from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.task import Priority, Status, TaskType
+
+Entry = dict[str, Any]
+"""What the file says of one thing, JSON-ready: field names of the contract's tools, times as `iso` writes them, only
+the fields that the file states. Equal entries mean that the file says the same."""
+
+TASK_KEYS = {
+    "id": "id",
+    "title": "title",
+    "description": "description",
+    "type": "type",
+    "priority": "priority",
+    "complexity": "complexity",
+    "business_value": "business_value",
+    "depends_on": "depends_on",
+    "milestone": "milestone_id",
+    "parent": "parent_id",
+    "labels": "labels",
+    "files": "files",
+    "capabilities": "capabilities",
+    "acceptance": "acceptance",
+    "requires_approval": "requires_approval",
+    "not_before": "not_before",
+    "max_attempts": "max_attempts",
+    "status": "status",
+}
+"""Key in the file -> field of the task, in the order in which a new task is written."""
+
+MILESTONE_KEYS = {"id": "id", "title": "title", "due": "due_at"}
+EPIC_KEYS = {"id": "id", "title": "title", "wip_limit": "wip_limit"}
+
+ROADMAP_STATUSES = (Status.PENDING, Status.BLOCKED, Status.CANCELLED)
+"""What people may ask for in the file: reopen, block, cancel. Progress belongs to the database."""
+
+
+def end_of_day(day: date) -> datetime:
+    """The last millisecond of the day, UTC: a due date means the end of its day (contract, section 4)."""
+    return datetime.combine(day, time(23, 59, 59, 999_000), UTC)
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return iso(value)
+    if isinstance(value, tuple):
+        return list(cast("tuple[str, ...]", value))
+    return value.value if isinstance(value, Enum) else value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoadmapTask:
+    """One task of the file. `line` counts from 1; `given` names the fields that the file states, the others hold their
+    defaults. Times are UTC."""
+
+    id: str
+    title: str
+    epic_id: str
+    description: str = ""
+    milestone_id: str | None = None
+    parent_id: str | None = None
+    type: TaskType = TaskType.OTHER
+    priority: Priority = Priority.MEDIUM
+    complexity: int = 5
+    business_value: float | None = None
+    depends_on: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    acceptance: tuple[str, ...] = ()
+    requires_approval: bool = False
+    not_before: datetime | None = None
+    max_attempts: int = 3
+    status: Status | None = None
+    given: frozenset[str] = frozenset()
+    line: int = field(default=0, compare=False)
+
+    def entry(self) -> Entry:
+        """{id, title, epic_id} and every field in `given`; without the line."""
+        stated: Entry = {"id": self.id, "title": self.title, "epic_id": self.epic_id}
+        for name in self.given:
+            stated[name] = _json(getattr(self, name))
+        return stated
+
+    def digest(self) -> str:
+        """SHA-256, in hex, of the entry as canonical JSON."""
+        return digest_of(self.entry())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoadmapMilestone:
+    """`due_at` is the end of the day that the file names, UTC; None when it names none."""
+
+    id: str
+    title: str
+    epic_id: str
+    due_at: datetime | None = None
+    line: int = field(default=0, compare=False)
+
+    def entry(self) -> Entry:
+        """{id, title, epic_id} and due_at where there is one."""
+        due = {} if self.due_at is None else {"due_at": iso(self.due_at)}
+        return {"id": self.id, "title": self.title, "epic_id": self.epic_id, **due}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoadmapEpic:
+    """`wip_limit`: tasks of the epic in progress at once, None without a limit."""
+
+    id: str
+    title: str
+    wip_limit: int | None = None
+    line: int = field(default=0, compare=False)
+
+    def entry(self) -> Entry:
+        """{id, title} and wip_limit where there is one."""
+        limit = {} if self.wip_limit is None else {"wip_limit": self.wip_limit}
+        return {"id": self.id, "title": self.title, **limit}
+
+
+@dataclass(frozen=True, slots=True)
+class Roadmap:
+    """The whole file in its own order. `digest` is the SHA-256, in hex, of its bytes."""
+
+    epics: tuple[RoadmapEpic, ...]
+    milestones: tuple[RoadmapMilestone, ...]
+    tasks: tuple[RoadmapTask, ...]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoadmapProblem:
+    """One thing that is wrong in the file. `line` and `column` count from 1; `field` is a path such as
+    `epics[0].tasks[3].priority`, empty for the file as a whole; `message` says what was expected."""
+
+    line: int
+    column: int | None
+    field: str
+    message: str
+
+    def details(self) -> dict[str, Any]:
+        """{line, column, field, problem}, JSON-ready."""
+        return {"line": self.line, "column": self.column, "field": self.field, "problem": self.message}
+
+
+@dataclass(frozen=True, slots=True)
+class RoadmapChanges:
+    """What an export writes into the file, in the vocabulary of `entry()`.
+
+    tasks, epics, milestones: id of something in the file -> the fields to set; None takes a field out of the file. A
+    task with `epic_id` moves to that epic. added: whole entries of new tasks (`id`, `title`, `epic_id` and any other
+    field); an epic that the file lacks is made, with the title given under `epics` or else its id.
+    """
+
+    tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    epics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    milestones: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    added: tuple[Mapping[str, Any], ...] = ()
+
+
+def digest_of(entry: Mapping[str, Any]) -> str:
+    """SHA-256, in hex, of canonical JSON: sorted keys, no spaces, UTF-8."""
+    text = json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
