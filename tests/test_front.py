@@ -106,11 +106,12 @@ def test_the_modern_probe_is_answered_long_before_the_sdk_is_there(tmp_path: Pat
 
 @pytest.mark.requirement("CORE-3")
 def test_the_front_loads_nothing_but_the_standard_library() -> None:
-    code = "import sys; before = set(sys.modules); import wvo_mcp.front; print(*set(sys.modules) - before)"
-    listed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    code = "import sys; before = set(sys.modules); import {}; print(*set(sys.modules) - before)"
+    loading = code.format("wvo_mcp.__main__, wvo_mcp.front, wvo_mcp.faces.opening")
+    listed = subprocess.run([sys.executable, "-c", loading], capture_output=True, text=True, check=True).stdout.split()
 
     foreign = {name for name in listed if name.partition(".")[0] not in sys.stdlib_module_names}
-    assert foreign == {"wvo_mcp", "wvo_mcp.front"}
+    assert foreign == {"wvo_mcp", "wvo_mcp.__main__", "wvo_mcp.front", "wvo_mcp.faces", "wvo_mcp.faces.opening"}
     assert not {"typing", "asyncio", "pathlib", "dataclasses", "subprocess"} & set(listed)
 
 

@@ -1,7 +1,12 @@
 """`wvo-mcp`: without arguments the MCP server on stdio, else the command line."""
 
+from __future__ import annotations
+
 import sys
-from typing import Any
+
+TYPE_CHECKING = False  # typing itself would cost milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 # Late imports all over: the front must answer within milliseconds, and each half never needs the other.
 
