@@ -134,7 +134,7 @@ def _claude_settings(root: Path) -> Finding:
     missing = [
         what
         for what, there in (
-            (f"the allow rule {ALLOW_RULE}", ALLOW_RULE in (allowed or ())),
+            (f"the allow rule {ALLOW_RULE}", isinstance(allowed, list) and ALLOW_RULE in allowed),
             ("the stop hook", STOP_HOOK in json.dumps(hooks)),
         )
         if not there

@@ -1,0 +1,129 @@
+"""Which clients are wired, and how well."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from wvo_mcp.domain.finding import Finding, Outcome
+from wvo_mcp.execution.doctor.clients import clients
+from wvo_mcp.execution.installation import draft
+from wvo_mcp.execution.installation.plan import Places, Wishes, plan
+
+
+class Home:
+    """A project and a user's home; `wvo-mcp` and other programs can be put on the PATH."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.root = tmp_path / "project"
+        self.home = tmp_path / "home"
+        self.bin = tmp_path / "bin"
+        for folder in (self.root, self.home, self.bin):
+            folder.mkdir()
+
+    def program(self, name: str) -> None:
+        (self.bin / name).write_text("#!/bin/sh\n")
+        (self.bin / name).chmod(0o755)
+
+    def found(self) -> dict[str, Finding]:
+        environ = {"HOME": str(self.home), "PATH": str(self.bin)}
+        return {finding.check: finding for finding in clients(self.root, environ)}
+
+    def install(self, wishes: Wishes) -> None:
+        draft.apply(plan(Places(self.root, self.root / "state", self.home / ".codex"), wishes).changes)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+def test_a_bare_project_says_how_each_client_is_wired(home: Home) -> None:
+    found = home.found()
+
+    assert found["command"].outcome is Outcome.WARN
+    for name in ("claude", "codex", "gemini"):
+        assert f"wvo-mcp init --{name}" in found[f"client {name}"].found
+        assert found[f"client {name}"].outcome is Outcome.OK
+
+
+@pytest.mark.requirement("CORE-12")
+def test_what_init_writes_is_found_wired(home: Home) -> None:
+    home.program("wvo-mcp")
+    home.install(Wishes(claude=True, codex=True, gemini=True))
+
+    found = home.found()
+
+    assert {finding.outcome for finding in found.values()} == {Outcome.OK}
+    assert all(found[f"client {name}"].found.startswith("wired") for name in ("claude", "codex", "gemini"))
+    assert "allow rule and stop hook" in found["claude settings"].found
+
+
+def test_a_command_that_is_not_installed_fails(home: Home) -> None:
+    home.install(Wishes())
+    assert home.found()["client claude"].outcome is Outcome.FAIL
+
+
+def test_what_is_missing_for_pulling_by_itself_is_told(home: Home) -> None:
+    home.program("wvo-mcp")
+    home.install(Wishes())
+
+    finding = home.found()["claude settings"]
+
+    assert finding.outcome is Outcome.WARN
+    assert "allow rule" in finding.found
+    assert "stop hook" in finding.found
+
+
+def test_an_entry_of_another_program_is_a_warning(home: Home) -> None:
+    (home.root / ".mcp.json").write_text('{"mcpServers": {"wvo": {"command": "theirs"}}}')
+    assert "something else" in home.found()["client claude"].found
+
+
+def test_a_slow_way_to_start_is_a_warning(home: Home) -> None:
+    home.program("uvx")
+    (home.root / ".mcp.json").write_text('{"mcpServers": {"wvo": {"command": "uvx", "args": ["wvo-mcp"]}}}')
+    assert home.found()["client claude"].outcome is Outcome.WARN
+
+
+@pytest.mark.parametrize(
+    ("name", "client"),
+    [(".mcp.json", "claude"), (".gemini/settings.json", "gemini"), (".codex/config.toml", "codex")],
+)
+@pytest.mark.parametrize("content", [b"{ broken", b"\xff\xfe", b"[["])
+def test_a_broken_file_of_a_client_fails_and_is_named(home: Home, name: str, client: str, content: bytes) -> None:
+    (home.root / name).parent.mkdir(exist_ok=True)
+    (home.root / name).write_bytes(content)
+
+    finding = home.found()[f"client {client}"]
+
+    assert finding.outcome is Outcome.FAIL
+    assert name in finding.found
+
+
+def test_entries_that_the_client_keeps_for_itself_count(home: Home) -> None:
+    home.program("wvo-mcp")
+    local = {"projects": {str(home.root): {"mcpServers": {"wvo": {"command": "wvo-mcp"}}}}}
+    (home.home / ".claude.json").write_text(json.dumps(local))
+    (home.home / ".gemini").mkdir()
+    (home.home / ".gemini/settings.json").write_text('{"mcpServers": {"wvo": {"command": "wvo-mcp"}}}')
+
+    found = home.found()
+
+    assert ".claude.json" in found["client claude"].found
+    assert found["client gemini"].found.startswith("wired")
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"projects": 5, "mcpServers": []}'])
+def test_the_clients_own_files_may_hold_anything(home: Home, content: str) -> None:
+    (home.home / ".claude.json").write_text(content)
+    assert home.found()["client claude"].outcome is Outcome.OK
+
+
+def test_settings_of_wrong_shape_are_explained(home: Home) -> None:
+    home.program("wvo-mcp")
+    home.install(Wishes())
+    (home.root / ".claude").mkdir()
+    (home.root / ".claude/settings.json").write_text('{"permissions": {"allow": 5}}')
+
+    assert home.found()["claude settings"].outcome is Outcome.WARN

@@ -1,0 +1,128 @@
+"""`wvo-mcp doctor` on healthy and on broken installations."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faces.cli.shell import Ran, Shell
+from wvo_mcp.faces.cli import doctor
+
+
+@pytest.fixture
+def healthy(shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Shell:
+    """An installation as init leaves it, with the program on the PATH."""
+    program = tmp_path / "bin" / "wvo-mcp"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    shell("init", "--claude", "--codex", "--gemini")
+    shell("roadmap-sync")
+    return shell
+
+
+def outcomes(ran: Ran) -> dict[str, str]:
+    return {check["check"]: check["outcome"] for check in ran.json["checks"]}
+
+
+@pytest.mark.requirement("CORE-12")
+def test_a_healthy_installation_passes_every_check(healthy: Shell) -> None:
+    ran = healthy("doctor")
+
+    assert ran.code == 0
+    assert ran.json["ok"] is True
+    # How full this machine's disk is belongs to the machine.
+    assert {outcome for check, outcome in outcomes(ran).items() if check != "disk"} == {"ok"}
+    assert {"python", "sqlite", "workspace", "settings", "roadmap", "snapshot", "client codex"} <= set(outcomes(ran))
+
+
+@pytest.mark.requirement("CORE-12")
+def test_before_init_it_says_what_to_do(shell: Shell) -> None:
+    ran = shell("doctor")
+
+    assert ran.code == 0
+    assert outcomes(ran)["state folder"] == "warn"
+    remedies = [check["remedy"] for check in ran.json["checks"] if check["outcome"] != "ok"]
+    assert any("wvo-mcp init" in remedy for remedy in remedies)
+    assert not (shell.root / "state").exists()
+
+
+def no_database(root: Path) -> None:
+    for name in ("state.db-wal", "state.db-shm"):
+        (root / "state" / name).unlink(missing_ok=True)
+    (root / "state" / "state.db").write_text("no database " * 50)
+
+
+def broken_roadmap(root: Path) -> None:
+    (root / "state" / "roadmap.yaml").write_text("epics: [")
+
+
+def broken_entry(root: Path) -> None:
+    (root / ".mcp.json").write_text("{")
+
+
+def broken_directive(root: Path) -> None:
+    (root / "directives" / "broken.md").write_bytes(b"\xff")
+
+
+@pytest.mark.requirement("CORE-12")
+@pytest.mark.parametrize(
+    ("damage", "check"),
+    [
+        (no_database, "database"),
+        (broken_roadmap, "roadmap"),
+        (broken_entry, "client claude"),
+        (broken_directive, "directives"),
+    ],
+)
+def test_each_broken_part_fails_with_its_remedy_and_the_others_are_still_checked(
+    healthy: Shell, damage: Callable[[Path], None], check: str
+) -> None:
+    damage(healthy.root)
+
+    ran = healthy("doctor")
+
+    assert ran.code == 1
+    assert ran.json["ok"] is False
+    assert [name for name, outcome in outcomes(ran).items() if outcome == "fail"] == [check]
+    assert next(found["remedy"] for found in ran.json["checks"] if found["check"] == check)
+
+
+@pytest.mark.parametrize(("name", "value"), [("WVO_LEASE_SECONDS", "0"), ("WVO_TOOLSETS", "core,nonsense")])
+def test_a_wrong_setting_is_one_failed_check(
+    healthy: Shell, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    ran = healthy("doctor")
+
+    assert ran.code == 1
+    failed = [check for check in ran.json["checks"] if check["outcome"] == "fail"]
+    assert [check["check"] for check in failed] == ["settings"]
+    assert name in failed[0]["found"]
+
+
+def test_a_snapshot_of_another_version_fails(healthy: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    recorded = json.loads(doctor.SNAPSHOT.read_text())
+    recorded["toolsets"]["core"].append("brew_coffee")
+    other = tmp_path / "snapshot.json"
+    other.write_text(json.dumps(recorded))
+    monkeypatch.setattr(doctor, "SNAPSHOT", other)
+    assert outcomes(healthy("doctor"))["snapshot"] == "fail"
+    other.write_text("[]")
+    assert outcomes(healthy("doctor"))["snapshot"] == "fail"
+
+
+def test_on_a_terminal_each_check_is_a_line_and_its_remedy_below(healthy: Shell) -> None:
+    broken_roadmap(healthy.root)
+
+    shown = healthy.on_terminal("doctor")
+
+    assert shown.code == 1
+    lines = shown.text.splitlines()
+    failed = next(i for i, line in enumerate(lines) if line.startswith("FAIL"))
+    assert lines[failed].split()[1] == "roadmap"
+    assert lines[failed + 1].startswith(" " * 22)
+    assert "1 of" in lines[-1]

@@ -1,0 +1,175 @@
+"""Results on a terminal."""
+
+from io import StringIO
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
+from wvo_mcp.faces.cli.views import VIEWS, view
+from wvo_mcp.faces.cli.views.paint import span
+from wvo_mcp.operations import ALL
+
+pytestmark = pytest.mark.anyio
+
+
+def shown(name: str, result: dict[str, Any], width: int = 110) -> str:
+    out = StringIO()
+    Console(file=out, width=width, highlight=False).print(view(name, result))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines), default=0) <= width
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def test_every_view_belongs_to_an_operation() -> None:
+    assert set(VIEWS) <= set(ALL)
+
+
+async def test_a_plan_tells_why_and_why_not(bench: Bench) -> None:
+    await bench.create(a_task("T1", priority="high", complexity=2), a_task("T2", depends_on=["T1"]))
+
+    text = shown("plan_next", await bench.call("plan_next"))
+
+    assert "1 ready, 0/3 in progress" in text
+    assert "(value 10 + unlocks 1.0) / size 2" in text
+    assert "T2    dependencies          T1" in text
+
+
+async def test_a_claim_shows_the_task_where_it_stands_and_what_is_known(bench: Bench) -> None:
+    await bench.create(a_task("T1", description="All of it", acceptance=["tests pass"], files=["src/**"]))
+    await bench.claim(ANN)
+    await bench.call(
+        "checkpoint", ANN, task_id="T1", summary="half", next_steps="the rest", progress=50, files=["a.py"]
+    )
+    await bench.call("context_write", ANN, topic="Trap", content="Mind the gap", task_id="T1", tags=["trap"])
+    await bench.call("release_task", ANN, task_id="T1")
+
+    text = shown("claim_task", await bench.claim(BOB))
+
+    for part in (
+        "Claimed T1",
+        "token 2",
+        "All of it",
+        "- tests pass",
+        "src/**",
+        "50 %  half",
+        "the rest",
+        "Mind the gap",
+        "#trap",
+    ):
+        assert part in text
+
+
+async def test_no_claim_says_why_and_what_is_held(bench: Bench) -> None:
+    await bench.create(a_task("T1"), a_task("T2"))
+    await bench.claim(ANN, "T1")
+
+    text = shown("claim_task", await bench.claim(ANN))
+
+    assert "This agent holds as much as it may" in text
+    assert "holding T1  token 1" in text
+
+
+async def test_a_task_is_shown_with_all_that_concerns_it(bench: Bench) -> None:
+    await bench.create(
+        a_task("T1"),
+        a_task("T2", depends_on=["T1"], requires_approval=True, labels=["web"]),
+        a_task("T3", depends_on=["T2"]),
+    )
+    await bench.done("T1")
+
+    text = shown("get_task", await bench.call("get_task", task_id="T2"))
+
+    for part in (
+        "T2  Do T2  pending",
+        "Depends on",
+        "T1 done",
+        "Needed by",
+        "T3 pending",
+        "wvo-mcp approve T2",
+        "task.created",
+    ):
+        assert part in text
+
+
+async def test_lists_are_tables_that_fit_a_narrow_terminal(bench: Bench) -> None:
+    await bench.create(a_task("A-RATHER-LONG-ID-1", title="A title that is much too long for a narrow terminal " * 3))
+
+    text = shown("list_tasks", await bench.call("list_tasks"), width=60)
+
+    assert "A-RATHER-LONG-ID-1" in text
+    assert "…" in text
+    assert "1 of 1 tasks" in text
+
+
+async def test_status_and_events_are_shown(bench: Bench) -> None:
+    await bench.create(a_task("T1"), a_task("T2", depends_on=["T1"]))
+    await bench.claim(ANN, "T1")
+    await bench.call("cancel", OWNER, task_id="T1")
+    await bench.call("pause", OWNER, reason="lunch")
+
+    status = shown("status", await bench.call("status", OWNER))
+    assert "PAUSED: lunch" in status
+    assert "T2    T1" in status
+    events = shown("events", await bench.call("events", OWNER))
+    assert "task.cancelled" in events
+    assert "work.paused" in events
+
+
+async def test_an_empty_store_says_how_to_begin(bench: Bench) -> None:
+    assert "roadmap.yaml" in shown("status", await bench.call("status", OWNER))
+    assert shown("list_tasks", await bench.call("list_tasks")) == "No task matches."
+    assert shown("context_read", await bench.call("context_read")) == "Nothing is remembered about it."
+    assert shown("events", await bench.call("events", OWNER)) == "No events."
+
+
+async def test_every_write_is_confirmed_in_a_line_or_two(bench: Bench) -> None:
+    created = await bench.call("create_tasks", ANN, tasks=[a_task("T1"), a_task("T2", depends_on=["T1"])])
+    assert shown("create_tasks", created) == "2 created: T1, T2"
+    await bench.claim(ANN, "T1")
+    assert "Lease renewed" in shown("heartbeat", await bench.call("heartbeat", ANN, task_id="T1"))
+    written = await bench.call("checkpoint", ANN, task_id="T1", summary="half")
+    assert shown("checkpoint", written) == "Checkpoint 1 is kept."
+    again = shown("fail_task", await bench.call("fail_task", ANN, task_id="T1", error="it broke"))
+    assert "Attempt 1, tried again in" in again
+    bench.clock.advance(minutes=5)
+    await bench.claim(ANN, "T1")
+    assert "Ready by it: T2" in shown("complete_task", await bench.complete("T1"))
+    assert "T1 is pending" in shown("reopen", await bench.call("reopen", OWNER, task_id="T1", reason="not yet"))
+    remembered = await bench.call("context_write", ANN, topic="Trap", content="x")
+    assert shown("context_write", remembered) == "Remembered Trap as version 1."
+    assert "Paused: lunch" in shown("pause", await bench.call("pause", OWNER, reason="lunch"))
+    assert shown("resume", await bench.call("resume", OWNER)) == "Work is given out."
+    cancelled = shown("cancel", await bench.call("cancel", OWNER, task_id="T1"))
+    assert cancelled == "T1 is cancelled.\nStill waiting for it: T2"
+
+
+def test_a_result_without_a_view_of_its_own_is_readable() -> None:
+    result = {
+        "written": True,
+        "left_out": ["T1"],
+        "rows": [{"id": "A", "n": 1}, {"id": "B"}],
+        "more": {"x": None, "y": {}},
+    }
+
+    text = shown("roadmap_export", result)
+
+    assert "written   yes" in text
+    assert "left out  T1" in text
+    assert "A   1" in text
+
+
+def test_a_sync_names_what_it_did() -> None:
+    counts = {"created": ["T1"], "updated": [], "cancelled": ["T2"], "restored": []}
+    result = {"tasks": 5, "created_count": 1, "sync_ratio": 1.0, "unchanged": False, "warnings": ["T3 stays"], **counts}
+    text = shown("roadmap_sync", result)
+    assert text == "The roadmap has 5 tasks.\n1 created: T1\n1 cancelled: T2\nT3 stays"
+    assert "unchanged" in shown("roadmap_sync", {**result, "unchanged": True})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(5, "5 s"), (65, "1 min"), (3600, "1 h"), (3665, "1 h 1 min"), (200_000, "2 d"), (-5, "5 s")]
+)
+def test_spans_are_told_in_whole_units(seconds: float, text: str) -> None:
+    assert span(seconds) == text
