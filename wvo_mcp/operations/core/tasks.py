@@ -69,7 +69,8 @@ async def create_tasks(ctx: Context, ask: CreateTasks) -> CreatedTasks:
 
 async def fresh_id(ctx: Context, taken: set[str]) -> str:
     """`N17`-like, next to the number of tasks there are; never one that exists or stands in `taken`."""
-    number = sum((await ctx.tx.tasks.counts()).values()) + len(taken) + 1
+    counts = await ctx.tx.tasks.counts()
+    number = sum(counts[status] for status in Status) + len(taken) + 1
     while True:
         task_id = f"N{number}"
         if task_id not in taken and not await ctx.tx.tasks.known([task_id]):
