@@ -100,7 +100,8 @@ class Leader:
         self._policy = policy
         self._leading_until = 0.0
         self._renew_at = 0.0
-        self._fingerprint: str | None = None
+        self._seen: str | None = None
+        self._synced: str | None = None
         self._due: dict[str, float] = {}
 
     async def run(self) -> None:
@@ -156,11 +157,18 @@ class Leader:
         await self._every("forget", _FORGET_SECONDS, self._forget)
 
     async def watch_roadmap(self) -> None:
-        """Sync when the file changed; what is wrong in it becomes an alert, and the store stays as it was."""
+        """Sync when the file changed; what is wrong in it becomes an alert, and the store stays as it was.
+
+        A file is read once it has stood still for a tick: an editor that writes in place may have saved half of it, and
+        half a roadmap is a valid one, with tasks removed.
+        """
         fingerprint = self._files.fingerprint()
-        if fingerprint is None or fingerprint == self._fingerprint:
+        if fingerprint != self._seen:
+            self._seen = fingerprint
             return
-        self._fingerprint = fingerprint
+        if fingerprint is None or fingerprint == self._synced:
+            return
+        self._synced = fingerprint
         await sync_or_alert(self._store, self._files, self._caller())
 
     async def _expire(self) -> None:

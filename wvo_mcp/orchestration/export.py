@@ -32,11 +32,14 @@ async def pending_changes(tx: Transaction, roadmap: Roadmap) -> Export:
     for task_id, other in await tx.state.dependency_edges():
         edges.setdefault(task_id, []).append(other)
     in_file = {task.id: task for task in roadmap.tasks}
+    milestones = {milestone.id for milestone in roadmap.milestones}
     changes: dict[str, dict[str, Any]] = {}
     added: list[Mapping[str, Any]] = []
     left_out: list[str] = []
     for task in await tx.state.roadmap_tasks():
-        entry = stored_entry(task, edges.get(task.id, []))
+        entry = dict(stored_entry(task, edges.get(task.id, [])))
+        if entry["milestone_id"] not in milestones:
+            entry["milestone_id"] = None  # people took it out of the file
         written = in_file.get(task.id)
         if written is not None:
             fields = _differences(task, entry, written)
@@ -63,6 +66,8 @@ def _differences(task: Task, entry: Mapping[str, Any], written: RoadmapTask) -> 
         if name == "not_before" and task.attempts:
             continue  # the delay of a retry, not a person's wish
         now, then = entry[name], stated.get(name)
+        if name == "epic_id" and now is None:
+            continue  # in the file every task stands below an epic
         if name == "depends_on":
             if set(now) == set(then or ()):
                 continue
