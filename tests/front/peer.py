@@ -92,6 +92,13 @@ class Line:
         assert message.get("id") == request_id, message
         return message
 
+    def hears_all(self) -> list[Message]:
+        """Every message until the server closes its end."""
+        while chunk := os.read(self._from, 1 << 16):
+            self._held += chunk
+        lines, self._held = self._held.splitlines(), b""
+        return [json.loads(line) for line in lines]
+
     def hears_the_end(self) -> None:
         """Nothing more comes, and the server has closed its end."""
         assert self._held == b""
@@ -114,9 +121,14 @@ class Peer(Line):
 
     def __init__(self, toolsets: frozenset[str] | None) -> None:
         source, to_server = os.pipe()
-        from_server, sink = os.pipe()
+        from_server, self._sink = os.pipe()
         super().__init__(to_server, from_server)
-        self.wire = front.Wire(source, sink, Opening(Record(recorded(), toolsets)))
+        self.wire = front.Wire(source, self._sink, Opening(Record(recorded(), toolsets)))
+
+    def server_leaves(self) -> None:
+        """As a process does at its end: everything is written, then the pipe is closed."""
+        self.wire.close()
+        os.close(self._sink)
 
 
 class Program(Line):
