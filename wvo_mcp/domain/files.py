@@ -8,6 +8,8 @@ _ANY, _STAR, _DEEP = 0, 1, 2
 
 Token = int | str
 
+_MOST_STATES = 5_000
+
 
 @lru_cache(maxsize=4096)
 def _tokens(glob: str) -> tuple[Token, ...]:
@@ -45,7 +47,8 @@ def _tokens(glob: str) -> tuple[Token, ...]:
 @lru_cache(maxsize=16_384)
 def overlap(one: str, other: str) -> bool:
     """Can some path match both globs? A glob that names a folder covers what is below it."""
-    return _meet(_tokens(one), _tokens(other))
+    left, right = _tokens(one), _tokens(other)
+    return _meet(left, right) or _meet((*left, "/", _DEEP), right) or _meet(left, (*right, "/", _DEEP))
 
 
 def _meet(left: tuple[Token, ...], right: tuple[Token, ...]) -> bool:
@@ -61,14 +64,11 @@ def _meet(left: tuple[Token, ...], right: tuple[Token, ...]) -> bool:
         if state in seen:
             continue
         seen.add(state)
+        if len(seen) > _MOST_STATES:
+            return True  # hostile globs must not keep a claim waiting
         i, j = state
         if i == len(left) and j == len(right):
             return True
-        if i == len(left) or j == len(right):
-            rest = right[j:] if i == len(left) else left[i:]
-            # The shorter glob may be a folder, and the other one below it.
-            if rest[0] == "/" or all(token in (_STAR, _DEEP) for token in rest):
-                return True
         if i < len(left) and left[i] in (_STAR, _DEEP):
             todo.append((i + 1, j))
             if j < len(right) and (left[i] == _DEEP or right[j] not in ("/", _DEEP)):
