@@ -1,10 +1,13 @@
-"""What a tool call answers (contract, section 7): all of it in either half, for clients show the model only one."""
+"""What a tool call answers (contract, section 7): all of it in either half, for clients show the model only one.
+
+A `CallToolResult` in its wire form: the SDK checks it once more anyway, and building the model costs a fifth of a call.
+"""
 
 import logging
 import secrets
 from typing import Any, cast
 
-import mcp_types as types
+from pydantic_core import to_json
 
 from wvo_mcp.errors import Internal, WvoError
 from wvo_mcp.operations.results import MAX_CHARACTERS, compact
@@ -19,17 +22,15 @@ _ROOM = 100
 _log = logging.getLogger(__name__)
 
 
-def success(result: dict[str, Any]) -> types.CallToolResult:
-    return types.CallToolResult(content=[types.TextContent(text=compact(result))], structured_content=result)
+def success(result: dict[str, Any]) -> dict[str, Any]:
+    return _answer(to_json(result).decode(), result, is_error=False)
 
 
-def failure(error: WvoError) -> types.CallToolResult:
+def failure(error: WvoError) -> dict[str, Any]:
     """`CODE: message Hint: hint` for the clients that show text, the whole error for those that show the structure."""
     shown = payload(error)
     text = f"{shown['code']}: {shown['message']} Hint: {shown['hint']}"
-    return types.CallToolResult(
-        content=[types.TextContent(text=text)], structured_content={"error": shown}, is_error=True
-    )
+    return _answer(text, {"error": shown}, is_error=True)
 
 
 def payload(error: WvoError) -> dict[str, Any]:
@@ -48,6 +49,12 @@ def defect(tool: str, error: Exception) -> WvoError:
     ref = secrets.token_hex(4)
     _log.error("%s met a defect, ref %s", tool, ref, exc_info=error)
     return Internal(ref)
+
+
+def _answer(text: str, structure: dict[str, Any], *, is_error: bool) -> dict[str, Any]:
+    content = [{"type": "text", "text": text}]
+    # The older protocols know no resultType; the SDK leaves it out of their answers.
+    return {"resultType": "complete", "content": content, "structuredContent": structure, "isError": is_error}
 
 
 def _few(value: Any) -> Any:

@@ -38,10 +38,8 @@ def build_server(
         "wvo",
         version=_version(),
         title="wvo: work for coding agents",
-        description="Decides which task comes next, who holds it, and loses nothing.",
         instructions=INSTRUCTIONS,
         on_list_tools=face.list_tools,
-        on_call_tool=face.call_tool,
         on_list_resources=face.list_resources,
         on_list_resource_templates=face.list_templates,
         on_read_resource=face.read_resource,
@@ -49,6 +47,7 @@ def build_server(
         on_get_prompt=face.get_prompt,
         on_subscriptions_listen=ListenHandler(_News(services.directives), max_subscriptions=64),
     )
+    server.add_request_handler("tools/call", types.CallToolRequestParams, face.call_tool)
     server.add_notification_handler("notifications/initialized", types.NotificationParams, face.initialized)
     return server
 
@@ -100,7 +99,7 @@ class _Face:
         _single_page(params)
         return types.ListToolsResult(tools=self._tools)
 
-    async def call_tool(self, ctx: Request, params: types.CallToolRequestParams) -> types.CallToolResult:
+    async def call_tool(self, ctx: Request, params: types.CallToolRequestParams) -> dict[str, Any]:
         self._heard()
         try:
             operation = self._operations.get(params.name)
