@@ -1,0 +1,66 @@
+"""Server processes that work one store empty together, through real pipes."""
+
+import pytest
+
+from tests.races.drain import drain, seed_tasks
+from tests.support.history import Limits
+from tests.support.invariants import verify
+from tests.support.workspace import Workspace
+
+
+def work_empty(workspace: Workspace, count: int, agents: int, wip_limit: int, seconds: float) -> None:
+    workspace.settings = {"WVO_AUTOPILOT_WIP_LIMIT": str(wip_limit), "WVO_AGENT_WIP_LIMIT": "1"}
+    seed_tasks(workspace, count, seed=count)
+
+    ledger = drain(workspace, count, agents, seconds=seconds)
+
+    history = verify(workspace.database, Limits(store=wip_limit, agent=1))
+    assert set(history.completions.values()) == {1}
+    assert history.completions.total() == count
+    assert history.kinds["task.claimed"] == count
+    assert 1 < history.most_in_progress <= wip_limit
+    assert ledger.answers["complete_task"] == count
+    assert workspace.logged() == ""
+
+
+@pytest.mark.requirement("CLAIM-1", "SCHED-2", "CORE-1")
+def test_several_servers_complete_every_task_of_a_graph_exactly_once_within_all_limits(workspace: Workspace) -> None:
+    work_empty(workspace, count=400, agents=6, wip_limit=5, seconds=150)
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(420)
+@pytest.mark.requirement("CLAIM-1", "SCHED-2")
+def test_sixteen_servers_complete_three_thousand_tasks_exactly_once_within_all_limits(workspace: Workspace) -> None:
+    work_empty(workspace, count=3_000, agents=16, wip_limit=16, seconds=330)
+
+
+def survive(workspace: Workspace, count: int, agents: int, seconds: float, kill_every: float) -> None:
+    workspace.settings = {
+        "WVO_AUTOPILOT_WIP_LIMIT": str(agents),
+        "WVO_LEASE_SECONDS": "60",
+        "WVO_LEASE_GRACE_SECONDS": "1",
+    }
+    seed_tasks(workspace, count, seed=count)
+
+    ledger = drain(workspace, count, agents, seconds=seconds, kill_every=kill_every)
+
+    history = verify(workspace.database, Limits(store=agents, agent=1))
+    assert set(history.completions.values()) == {1}
+    assert history.completions.total() == count
+    assert ledger.answers["killed"] > 0
+    assert history.takeovers > 0
+    assert history.kinds["session.ended"] > 0
+    assert "Traceback" not in workspace.logged()
+
+
+@pytest.mark.requirement("CLAIM-1", "CLAIM-3", "CORE-11")
+def test_nothing_is_lost_or_done_twice_while_servers_are_killed(workspace: Workspace) -> None:
+    survive(workspace, count=300, agents=5, seconds=200, kill_every=1.0)
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(480)
+@pytest.mark.requirement("CLAIM-1", "CLAIM-3", "CORE-11", "CLAIM-5")
+def test_three_thousand_tasks_survive_a_kill_every_three_seconds(workspace: Workspace) -> None:
+    survive(workspace, count=3_000, agents=16, seconds=400, kill_every=3.0)

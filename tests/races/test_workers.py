@@ -1,0 +1,94 @@
+"""Worker processes on the store itself, killed far more often than any server would be."""
+
+import json
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.races.worker import seed_store
+from tests.support.dag import random_tasks
+from tests.support.history import History, Limits
+from tests.support.invariants import looked_at, verify
+from tests.support.nursery import Nursery
+
+WIP_LIMIT = 5
+
+
+def drained(folder: Path, names: list[str], count: int, *, kill_every: float, seconds: float) -> tuple[History, int]:
+    """One worker a name, respawned under the same name whenever it is killed, until all tasks are done. The history, and
+    how many were killed."""
+    folder.mkdir()
+    seed_store(folder, random_tasks(count, seed=count, epics=["A", "B"]))
+    chance = random.Random(count)
+    killed = 0
+    with Nursery("tests.races.worker", folder / "nursery.log") as nursery:
+
+        def spawned(name: str) -> int:
+            return nursery.spawn(folder=str(folder), agent_id=name, wip_limit=WIP_LIMIT, seed=chance.randrange(1 << 30))
+
+        living = [spawned(name) for name in names]
+        until = time.monotonic() + seconds
+        next_kill = time.monotonic() + kill_every
+        done = 0
+        while done < count:
+            assert time.monotonic() < until, f"{done} of {count} tasks were done in {seconds} s"
+            nursery.listen(max(0.0, next_kill - time.monotonic()))
+            if time.monotonic() >= next_kill:
+                next_kill = time.monotonic() + kill_every
+                victim = chance.randrange(len(names))
+                nursery.kill(living[victim])
+                killed += 1
+                living[victim] = spawned(names[victim])
+            with looked_at(folder / "state.db") as database:
+                done = database.value("SELECT n FROM counters WHERE name = 'done'")
+        for child in living:
+            nursery.wait(child)
+    assert (folder / "nursery.log").read_text() == ""
+    history = verify(folder / "state.db", Limits(store=WIP_LIMIT, agent=1))
+    assert set(history.completions.values()) == {1}
+    assert history.completions.total() == count
+    check_acknowledged(folder)
+    return history, killed
+
+
+def check_acknowledged(folder: Path) -> None:
+    """What a worker was told is stored, is stored."""
+    told = [json.loads(line) for line in (folder / "acknowledged").read_text().splitlines()]
+    with looked_at(folder / "state.db") as database:
+        checkpoints = set(database.column("SELECT id FROM checkpoints"))
+        completed = set(database.column("SELECT id FROM tasks WHERE status = 'done'"))
+    assert {name for what, name in told if what == "checkpoint"} <= checkpoints
+    finished = [name for what, name in told if what == "completed"]
+    assert set(finished) <= completed
+    assert len(finished) == len(set(finished))
+
+
+@pytest.mark.requirement("CLAIM-1", "CLAIM-3", "CORE-11")
+def test_workers_killed_five_times_a_second_lose_nothing_and_do_nothing_twice(tmp_path: Path) -> None:
+    names = [f"w{place}" for place in range(6)]
+
+    history, killed = drained(tmp_path / "store", names, 250, kill_every=0.2, seconds=200)
+
+    assert killed > 10
+    assert history.takeovers > 0
+
+
+@pytest.mark.requirement("CLAIM-2", "SCHED-2")
+def test_processes_under_one_name_hold_one_task_between_them_and_take_it_over_from_their_dead(tmp_path: Path) -> None:
+    history, _ = drained(tmp_path / "store", ["twin"] * 4, 80, kill_every=0.2, seconds=200)
+
+    assert history.most_by_agent["twin"] == 1
+    assert history.resumed > 0
+
+
+@pytest.mark.drill
+@pytest.mark.requirement("CLAIM-1", "CLAIM-3", "CORE-11")
+def test_a_thousand_tasks_survive_workers_killed_five_times_a_second(tmp_path: Path) -> None:
+    names = [f"w{place}" for place in range(8)]
+
+    history, killed = drained(tmp_path / "store", names, 1_000, kill_every=0.2, seconds=250)
+
+    assert killed > 30
+    assert history.takeovers > 5

@@ -1,0 +1,144 @@
+"""Is a database sound? Everything is asked of it as a person would ask: plain SQL, read only, beside running servers.
+
+`verify` fails with every broken rule; what it gives tells what happened.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from pysqlite3 import dbapi2
+
+from tests.support.dag import order, reached
+from tests.support.history import History, Limits, replay
+from tests.support.rules import KEPT, LEASES, RECORDS
+
+sqlite = cast("Any", dbapi2)
+"""The library of the product: two on one file in one process would break each other's locks."""
+
+Row = dict[str, Any]
+
+
+class Database:
+    """A read-only look at one moment of a database."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+
+    def rows(self, sql: str, *params: Any) -> list[Row]:
+        cursor = self._raw.execute(sql, params)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    def one(self, sql: str, *params: Any) -> Row:
+        return self.rows(sql, *params)[0]
+
+    def column(self, sql: str, *params: Any) -> list[Any]:
+        return [row[0] for row in self._raw.execute(sql, params)]
+
+    def value(self, sql: str, *params: Any) -> Any:
+        return self.column(sql, *params)[0]
+
+
+@contextmanager
+def looked_at(path: Path) -> Generator[Database]:
+    raw = sqlite.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=30, isolation_level=None)
+    try:
+        raw.execute("BEGIN")
+        yield Database(raw)
+    finally:
+        raw.close()
+
+
+def verify(path: Path, limits: Limits | None = None) -> History:
+    """Everything that must always hold, holds. The history of the store's tasks."""
+    with looked_at(path) as database:
+        problems = list(_broken_rules(database))
+        problems += _broken_chains(database)
+        problems += _wrong_ready_view(database)
+        problems += _wrong_scores(database)
+        history = replay(database, limits or Limits())
+    problems += history.problems
+    assert not problems, "\n".join([f"{len(problems)} rules are broken:", *problems[:40]])
+    return history
+
+
+def _broken_rules(database: Database) -> Iterator[str]:
+    for rules in (KEPT, LEASES, RECORDS):
+        for rule, offending in rules.items():
+            for row in database.rows(offending)[:5]:
+                yield f"{rule}: {row}"
+
+
+def _broken_chains(database: Database) -> Iterator[str]:
+    heads: dict[str | None, str] = {}
+    for row in database.rows("SELECT * FROM events ORDER BY seq"):
+        columns = ("seq", "at", "kind", "task_id", "agent_id", "session_id", "data")
+        before = heads.get(row["task_id"], "")
+        text = json.dumps(
+            [before, *(row[name] for name in columns)], sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        )
+        if row["prev_hash"] != before or row["hash"] != hashlib.sha256(text.encode()).hexdigest():
+            yield f"the chain of {row['task_id']} is broken at event {row['seq']}"
+        heads[row["task_id"]] = row["hash"]
+
+
+def _wrong_ready_view(database: Database) -> Iterator[str]:
+    """`ready_tasks` against the base tables: pending, every dependency done, no gate, room in the epic; best first."""
+    shown = database.column("SELECT id FROM ready_tasks")
+    expected = database.column(
+        """
+        SELECT id FROM tasks AS t
+        WHERE status = 'pending'
+          AND NOT EXISTS (
+            SELECT 1 FROM task_dependencies AS d JOIN tasks AS o ON o.id = d.depends_on_task_id
+            WHERE d.task_id = t.id AND o.status <> 'done')
+          AND NOT EXISTS (SELECT 1 FROM tasks AS c WHERE c.parent_id = t.id AND c.status NOT IN ('done', 'cancelled'))
+          AND (requires_approval = 0 OR approved_at IS NOT NULL)
+          AND ((gates & 1) = 0 OR not_before <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+          AND NOT EXISTS (
+            SELECT 1 FROM epics AS e WHERE e.id = t.epic_id AND e.wip_limit <= (
+              SELECT count(*) FROM tasks AS w WHERE w.epic_id = e.id AND w.status = 'in_progress'))
+        ORDER BY score DESC, created_at, id
+        """
+    )
+    if shown != expected:
+        yield f"ready_tasks shows {shown[:10]}, expected {expected[:10]} ({len(shown)} and {len(expected)} in all)"
+
+
+PRIORITIES = {"critical": 15.0, "high": 10.0, "medium": 5.0, "low": 1.0}
+
+
+def _wrong_scores(database: Database) -> Iterator[str]:
+    """Unlock counts and scores of open tasks, counted anew; nothing waits for itself."""
+    tasks = {row["id"]: row for row in database.rows("SELECT * FROM tasks")}
+    waits: dict[str, list[str]] = {task_id: [] for task_id in tasks}
+    for row in database.rows("SELECT * FROM task_dependencies"):
+        waits[row["task_id"]].append(row["depends_on_task_id"])
+    ordered = order(waits)
+    if ordered is None:
+        yield "dependencies form a circle"
+        return
+    if any(row["unlock_stale"] for row in tasks.values()):
+        return  # the leader has counts to refresh, and those above them are not right before that
+    open_tasks = {task_id for task_id, row in tasks.items() if row["status"] not in ("done", "cancelled")}
+    below = reached(waits, ordered, open_tasks)
+    dated = set(
+        database.column("SELECT t.id FROM tasks AS t JOIN milestones AS m ON m.id = t.milestone_id WHERE due_at > ''")
+    )
+    for task_id in open_tasks:
+        row = tasks[task_id]
+        unlocks = min(1023, below[task_id])
+        if row["unlock_count"] != unlocks:
+            yield f"{task_id} has the unlock count {row['unlock_count']}, expected {unlocks}"
+        elif task_id not in dated and row["score"] != _score(row, unlocks):
+            yield f"{task_id} has the score {row['score']}, expected {_score(row, unlocks)}"
+
+
+def _score(row: Mapping[str, Any], unlocks: int) -> float:
+    value = PRIORITIES[row["priority"]] if row["business_value"] is None else row["business_value"]
+    return round((value + min(10.0, math.log2(1 + unlocks))) / row["complexity"], 4)

@@ -1,0 +1,66 @@
+"""A workspace folder with real servers on it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.stdio_client import HANDSHAKE, StdioClient
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+class Workspace:
+    """One store; `server` starts a process on it. Settings are environment variables, for all servers or for one."""
+
+    def __init__(self, root: Path, logs: Path, **settings: str) -> None:
+        self.root = root
+        self.logs = logs
+        self.settings = settings
+        self.started: list[StdioClient] = []
+        root.mkdir(parents=True, exist_ok=True)
+        logs.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def database(self) -> Path:
+        return self.root / "state" / "state.db"
+
+    def environ(self, **settings: str) -> dict[str, str]:
+        """What a server of this workspace is started with: nothing of the surrounding environment but the path."""
+        plain = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.logs), "PYTHONPATH": str(REPOSITORY)}
+        return {**plain, "ROOT": str(self.root), **self.settings, **settings}
+
+    def spawn(self, agent_id: str, *, era: str = HANDSHAKE, cwd: Path | None = None, **settings: str) -> StdioClient:
+        """A server that was started and not yet spoken to."""
+        environ = self.environ(WVO_AGENT_ID=agent_id, **settings)
+        log = self.logs / f"{len(self.started)}-{agent_id}.log"
+        client = StdioClient({k: v for k, v in environ.items() if v}, cwd or self.root, log, era=era)
+        self.started.append(client)
+        return client
+
+    def server(self, agent_id: str, *, era: str = HANDSHAKE, cwd: Path | None = None, **settings: str) -> StdioClient:
+        """A server that serves `agent_id`."""
+        return self.spawn(agent_id, era=era, cwd=cwd, **settings).open()
+
+    def logged(self) -> str:
+        """All that the servers wrote to stderr."""
+        return "".join(log.read_text(errors="replace") for log in sorted(self.logs.glob("*.log")))
+
+    def close(self) -> None:
+        for client in self.started:
+            client.close()
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    """An empty workspace; its servers do not outlive the test."""
+    made = Workspace(tmp_path / "workspace", tmp_path / "logs")
+    yield made
+    made.close()
+
+
+def some_tasks(*task_ids: str, **fields: Any) -> dict[str, Any]:
+    """Arguments of create_tasks."""
+    return {"tasks": [{"id": task_id, "title": f"Do {task_id}", **fields} for task_id in task_ids]}
