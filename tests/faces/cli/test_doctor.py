@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.faces.cli.shell import Ran, Shell
+from wvo_mcp.domain.finding import Finding
+from wvo_mcp.execution.doctor import machine
 from wvo_mcp.faces.cli import doctor
 
 
@@ -113,6 +115,21 @@ def test_a_snapshot_of_another_version_fails(healthy: Shell, monkeypatch: pytest
     assert outcomes(healthy("doctor"))["snapshot"] == "fail"
     other.write_text("[]")
     assert outcomes(healthy("doctor"))["snapshot"] == "fail"
+
+
+def test_what_may_not_be_looked_at_is_told_and_the_rest_is_checked(
+    healthy: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(*_: object) -> Finding:
+        raise PermissionError(13, "Permission denied", "state")
+
+    monkeypatch.setattr(machine, "state_folder", locked)
+
+    ran = healthy("doctor")
+
+    assert ran.code == 1
+    assert outcomes(ran)["state folder"] == "fail"
+    assert outcomes(ran)["client claude"] == "ok"
 
 
 def test_on_a_terminal_each_check_is_a_line_and_its_remedy_below(healthy: Shell) -> None:

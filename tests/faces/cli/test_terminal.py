@@ -108,7 +108,7 @@ def test_an_error_on_a_terminal_is_a_sentence_and_a_hint(shop: Shell) -> None:
 def test_what_agents_wrote_cannot_steer_the_terminal(shop: Shell) -> None:
     shop("add", "\x1b]0;owned\x07\x1b[2J\u202eevil [bold]x[/bold]", "--id", "EVIL")
 
-    for argv in (["list-tasks"], ["get-task", "EVIL"], ["plan-next"], ["get-task", "\x1b[31mNO"]):
+    for argv in (["list-tasks"], ["get-task", "EVIL"], ["get-task", "\x1b[31mNO"]):
         shown = shop.on_terminal(*argv).text
         assert not {"\x1b", "\x07", "\u202e"} & set(shown)
     assert "[bold]x[/bold]" in shop.on_terminal("get-task", "EVIL").text

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,14 +56,24 @@ def _checks() -> Iterator[list[Finding]]:
     root, reason = workspace_root(dict(os.environ), Path.cwd())
     state_dir = root / Path(os.environ.get("WVO_STATE_DIR") or "state").expanduser()
     database = state_dir / "state.db"
-    alive = SessionLocks(state_dir / "sessions").alive
-    yield [machine.python(), library()]
-    yield [machine.workspace(root, reason), _settings()]
-    yield [machine.state_folder(state_dir), machine.disk(state_dir), machine.file_system(state_dir)]
-    yield examine(database, alive, datetime.now(UTC))
-    yield [content.roadmap(state_dir / "roadmap.yaml", lambda ids: known_ids(database, ids))]
-    yield [content.directives(root), _snapshot()]
-    yield clients(root, os.environ)
+    locks = SessionLocks(state_dir / "sessions")
+    now = datetime.now(UTC)
+    looks: list[tuple[str, Callable[[], list[Finding]]]] = [
+        ("python", lambda: [machine.python(), library()]),
+        ("workspace", lambda: [machine.workspace(root, reason), _settings()]),
+        ("state folder", lambda: [machine.state_folder(state_dir)]),
+        ("disk", lambda: [machine.disk(state_dir), machine.file_system(state_dir)]),
+        ("database", lambda: examine(database, locks.alive, now)),
+        ("roadmap", lambda: [content.roadmap(state_dir / "roadmap.yaml", lambda ids: known_ids(database, ids))]),
+        ("directives", lambda: [content.directives(root), _snapshot()]),
+        ("clients", lambda: clients(root, os.environ)),
+    ]
+    for check, look in looks:
+        try:
+            yield look()
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            yield [fail(check, f"{where}{error.strerror or error}", "Mend the rights of that file and of its folders.")]
 
 
 def _settings() -> Finding:

@@ -1,6 +1,7 @@
 """What goes on until it is stopped: `status --watch`, `events --follow`; and the export of all events."""
 
 import asyncio
+import gc
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -111,6 +112,8 @@ def _until_stopped(
     op: Operation, compose: Compose, given: Mapping[str, Any], step: Callable[[Ask], Awaitable[None]]
 ) -> None:
     """Repeat the step at the interval, on one open store; Ctrl-C is how a person ends it, and no error."""
+
+    gc.enable()  # this command may live for days
 
     async def repeat() -> None:
         async with calling(op, compose) as ask:
