@@ -20,7 +20,7 @@ MOUNTS = """\
 @pytest.mark.parametrize(
     ("folder", "outcome", "kind"),
     [
-        ("/work/state", Outcome.OK, "ext4"),
+        ("/data/state", Outcome.OK, "ext4"),
         ("/srv/team share/project/state", Outcome.WARN, "nfs4"),
         ("/srv/team share/local/state", Outcome.OK, "xfs"),
         ("/srv/team shares", Outcome.OK, "ext4"),
