@@ -28,6 +28,14 @@ sys.exit(main())
 """The front with another application behind it."""
 
 
+RECEIVING = """
+async def serve(wire):
+    while await wire.receive() is not None:
+        pass
+    return 0
+"""
+
+
 def fake(body: str) -> tuple[str, str]:
     return "-c", FAKE_APP.format(body=body)
 
@@ -160,7 +168,7 @@ def test_a_wrong_setting_is_told_to_the_client_and_the_person(tmp_path: Path) ->
         assert "WVO_LEASE_SECONDS" in server.hears_only(1)["error"]["message"]
         code, stderr = server.ends()
 
-    assert code != 0
+    assert code == 2
     assert stderr.count("\n") == 1
     assert "WVO_LEASE_SECONDS" in stderr
 
@@ -174,6 +182,20 @@ def test_a_defect_at_the_start_is_one_line_with_its_place(tmp_path: Path) -> Non
     assert code == 1
     assert stderr.count("\n") == 1
     assert "ZeroDivisionError" in stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_standard_stream_that_is_closed_hurts_nobody(tmp_path: Path, closed: str) -> None:
+    served = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, *fake(RECEIVING)],
+        input=json.dumps(request(1, "ping")).encode(),
+        capture_output=True,
+        env={"ROOT": str(tmp_path), "PYTHONPATH": str(Path(front.__file__).parents[1])},
+        timeout=60,
+    )
+
+    assert (served.returncode, served.stderr) == (0, b"")
+    assert served.stdout == (b'{"jsonrpc":"2.0","id":1,"result":{}}\n' if closed == "2>&-" else b"")
 
 
 def test_nothing_to_read_ends_the_server_cleanly(tmp_path: Path) -> None:

@@ -307,6 +307,9 @@ def main() -> int:
 
     for number in _SIGNALS:
         signal.signal(number, _exit)
+    while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass  # a standard descriptor that was closed must not be given to anything else
+    os.close(spare)
     with open(__file__.removesuffix("front.py") + "snapshot.json", "rb") as file:  # noqa: PTH123 - pathlib costs 3 ms
         snapshot = json.load(file)
     known = sorted(snapshot["toolsets"])
@@ -315,11 +318,7 @@ def main() -> int:
         value, allowed = ",".join(sorted(chosen)), f"all, or a comma list of {', '.join(known)}"
         _say(f"WVO_TOOLSETS={value!r}: {wrong[0]!r} is no toolset; allowed: {allowed}")
         return 2
-    try:
-        source, sink = _claim(0, os.open(os.devnull, os.O_RDONLY)), _claim(1, os.dup(2))
-    except OSError as error:
-        _say(f"stdin, stdout and stderr must be open, to speak MCP: {error}")
-        return 1
+    source, sink = _claim(0, os.open(os.devnull, os.O_RDONLY)), _claim(1, os.dup(2))
     if os.isatty(source):
         _say("serving MCP on this terminal, one JSON-RPC message a line; wvo-mcp --help lists the commands")
     wire = Wire(source, sink, Opening(Record(snapshot, None if "all" in chosen else frozenset(chosen))))

@@ -13,6 +13,8 @@ _ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 class WrongSetting(Exception):
     """A variable has a value that is not allowed; the text is one line that names both and what is allowed."""
 
+    exit_code = 2
+
 
 def workspace_root(environ: dict[str, str], cwd: Path) -> tuple[Path, str]:
     """The workspace and why it was chosen.
