@@ -24,6 +24,8 @@ def fit(result: dict[str, Any]) -> dict[str, Any]:
     cuts: dict[str, str] = {}
     while size > MAX_CHARACTERS - _ROOM and len(cuts) < 40:
         path, holder, key = _heaviest(result)
+        if holder is None:
+            break
         value = holder[key]
         excess = size - (MAX_CHARACTERS - _ROOM)
         if isinstance(value, str):
@@ -49,9 +51,9 @@ def _heaviest(root: dict[str, Any]) -> tuple[str, Any, Any]:
         weight = 0
         if isinstance(value, str) and len(value) > 200:
             weight = len(compact(value))
-        elif isinstance(value, list) and len(value) > 1:  # pyright: ignore[reportUnknownArgumentType]
+        elif isinstance(value, list):
             # A list yields only when its entries are many and small.
-            weight = len(compact(value)) // 2
+            weight = len(compact(value)) // 2 if len(value) > 1 else 0  # pyright: ignore[reportUnknownArgumentType]
             todo.extend((f"{path}[{i}]", value, i, v) for i, v in enumerate(value))  # pyright: ignore
         elif isinstance(value, dict):
             todo.extend((f"{path}.{k}", value, k, v) for k, v in value.items())  # pyright: ignore

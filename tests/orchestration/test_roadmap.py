@@ -1,0 +1,159 @@
+"""The three-way merge between the file, the store, and the file as it was."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.bench import ANN, OWNER, Bench, a_task
+from wvo_mcp.errors import InvalidInput
+
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("TASK-5")]
+
+HEAD = "epics:\n  - id: E\n    title: Epic\n    tasks:\n"
+T1 = "      - {id: T1, title: one, priority: high}\n"
+T2 = "      - {id: T2, title: two, depends_on: [T1]}\n"
+
+
+async def sync(bench: Bench, *lines: str, head: str = HEAD) -> dict[str, object]:
+    path(bench).write_text(head + "".join(lines))
+    return await bench.call("roadmap_sync", OWNER)
+
+
+def path(bench: Bench) -> Path:
+    return bench.store.path.parent / "roadmap.yaml"
+
+
+async def test_what_people_left_alone_stays_as_agents_made_it(bench: Bench) -> None:
+    await sync(bench, T1, T2)
+    await bench.call("update_task", ANN, task_id="T1", title="better", complexity=2)
+
+    report = await sync(bench, T1.replace("high", "low"), T2)
+
+    assert report["updated"] == ["T1"]
+    task = await bench.task("T1")
+    assert (task.title, task.complexity, task.priority) == ("better", 2, "low")
+
+
+async def test_progress_survives_every_edit(bench: Bench) -> None:
+    await sync(bench, T1, T2)
+    await bench.done("T1")
+    await bench.claim(ANN, "T2")
+
+    await sync(bench, T1.replace("one", "uno"), T2.replace("two", "due"))
+
+    assert await bench.status("T1", "T2") == ["done", "in_progress"]
+    assert (await bench.complete("T2"))["task"]["title"] == "due"
+
+
+async def test_an_unchanged_file_is_not_even_read(bench: Bench) -> None:
+    await sync(bench, T1, T2)
+
+    report = await sync(bench, T1, T2)
+
+    assert (report["unchanged"], report["tasks"], report["sync_ratio"]) == (True, 2, 1.0)
+
+
+async def test_a_removed_task_is_cancelled_and_one_that_returns_is_restored(bench: Bench) -> None:
+    await sync(bench, T1, T2)
+    await bench.create(a_task("A", epic_id="E"))
+
+    assert (await sync(bench, T1))["cancelled"] == ["T2"]
+    assert await bench.status("T1", "T2", "A") == ["pending", "cancelled", "pending"]
+    assert (await sync(bench, T1, T2))["restored"] == ["T2"]
+    assert await bench.status("T2") == ["pending"]
+
+
+async def test_work_in_progress_that_leaves_the_roadmap_ends_and_its_holder_learns_it(bench: Bench) -> None:
+    await sync(bench, T1)
+    await bench.claim(ANN, "T1")
+
+    await sync(bench, "      []\n", head=HEAD.rstrip("\n").removesuffix("tasks:") + "tasks: ")
+
+    assert await bench.status("T1") == ["cancelled"]
+
+
+async def test_what_a_person_cancelled_by_hand_stays_cancelled(bench: Bench) -> None:
+    await sync(bench, T1, T2)
+    await bench.call("cancel", OWNER, task_id="T2")
+
+    await sync(bench, T1.replace("one", "uno"), T2)
+
+    assert await bench.status("T2") == ["cancelled"]
+
+
+async def test_a_status_counts_when_it_is_written_and_not_at_every_sync(bench: Bench) -> None:
+    await sync(bench, T1)
+    await bench.done("T1")
+
+    await sync(bench, T1.replace("high", "high, status: pending"))
+    assert await bench.status("T1") == ["pending"]
+    await bench.done("T1")
+    await sync(bench, T1.replace("high", "low, status: pending"))
+    assert await bench.status("T1") == ["done"]
+
+
+async def test_blocking_in_the_file_is_taken_back_with_the_word(bench: Bench) -> None:
+    await sync(bench, T1.replace("high", "high, status: blocked"))
+    assert await bench.status("T1") == ["blocked"]
+
+    await sync(bench, T1)
+
+    assert await bench.status("T1") == ["pending"]
+
+
+async def test_edges_can_be_turned_round_in_one_edit(bench: Bench) -> None:
+    await sync(bench, T1, T2)
+
+    await sync(bench, T1.replace("high", "high, depends_on: [T2]"), T2.replace(", depends_on: [T1]", ""))
+
+    assert [(await bench.task(t)).unmet_deps for t in ("T1", "T2")] == [1, 0]
+    assert [(await bench.task(t)).unlock_count for t in ("T1", "T2")] == [0, 1]
+
+
+async def test_edges_that_agents_added_stay(bench: Bench) -> None:
+    await bench.create(a_task("A"))
+    await sync(bench, T1, T2)
+    await bench.call("update_task", ANN, task_id="T2", add_depends_on=["A"])
+
+    await sync(bench, T1, T2.replace("two", "due"))
+
+    assert (await bench.task("T2")).unmet_deps == 2
+
+
+async def test_a_broken_file_changes_nothing_and_names_the_line(bench: Bench) -> None:
+    await sync(bench, T1, T2)
+    before = await bench.sql("SELECT * FROM tasks ORDER BY id")
+
+    with pytest.raises(InvalidInput) as refused:
+        await sync(bench, T1.replace("one", "uno"), T2.replace("T1", "T9"))
+
+    assert refused.value.details["problems"][0]["line"] == 6
+    assert "T1" in refused.value.message or "T9" in refused.value.message
+    assert await bench.sql("SELECT * FROM tasks ORDER BY id") == before
+
+
+async def test_an_epic_takes_over_its_title_and_limit(bench: Bench) -> None:
+    await sync(bench, T1)
+
+    await sync(bench, T1, head=HEAD.replace("title: Epic", "title: Renamed\n    wip_limit: 1"))
+
+    epics = await bench.sql("SELECT title, wip_limit FROM epics")
+    assert epics == [{"title": "Renamed", "wip_limit": 1}]
+
+
+async def test_an_export_writes_back_what_the_store_knows_and_a_second_one_nothing(bench: Bench) -> None:
+    await sync(bench, "      # first of all\n", T1, T2)
+    await bench.call("update_task", ANN, task_id="T1", title="better")
+    await bench.create(a_task("N", epic_id="E", depends_on=["T2"]), a_task("loose"))
+    await bench.call("cancel", OWNER, task_id="T2")
+
+    answer = await bench.call("roadmap_export", OWNER)
+
+    assert (sorted(answer["changed"]), answer["added"], answer["left_out"]) == (["T1", "T2"], ["N"], ["loose"])
+    text = path(bench).read_text()
+    assert "# first of all" in text
+    assert "title: better" in text
+    again = await bench.call("roadmap_export", OWNER)
+    assert (again["written"], path(bench).read_text()) == (False, text)
+    assert await bench.status("T1", "T2", "N") == ["pending", "cancelled", "pending"]
+    assert (await bench.task("N")).origin == "roadmap"
