@@ -90,8 +90,7 @@ async def opened(settings: Settings) -> AsyncGenerator[Services]:
     try:
         yield build_services(settings, store)
     finally:
-        with anyio.CancelScope(shield=True):
-            await store.close()
+        await store.close()
 
 
 def agent_name(settings: Settings, client: str | None) -> str:

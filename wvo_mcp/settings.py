@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     @field_validator("toolsets", mode="before")
     @classmethod
     def _names(cls, value: Any) -> Any:
-        return frozenset(_listed(value)) if isinstance(value, str) else value
+        return frozenset(_listed(value)) or frozenset({"core"}) if isinstance(value, str) else value
 
     @field_validator("capabilities", mode="before")
     @classmethod

@@ -38,7 +38,9 @@ def load_roadmap(path: Path) -> RoadmapDraft:
     name = _shown(path)
     data = _bytes(path, name)
     if data is None:
-        raise NotFound("file", name)
+        error = NotFound("file", name)
+        error.hint = "Write it, or let `wvo-mcp init` make a sample; tasks can also be added without it."
+        raise error
     return parse(data, name)
 
 

@@ -1,6 +1,5 @@
 """Schema migrations: numbered SQL files, forward only. `PRAGMA user_version` is the number of the last one applied."""
 
-from importlib import resources
 from pathlib import Path
 
 from wvo_mcp.errors import IncompatibleStore
@@ -14,7 +13,7 @@ _HEADER = b"SQLite format 3\x00"
 
 def migrations() -> list[tuple[int, str]]:
     """(number, SQL) of every migration, ascending."""
-    folder = resources.files("wvo_mcp.store") / "migrations" / "sqlite"
+    folder = Path(__file__).parent / "migrations" / "sqlite"
     found = [(int(entry.name[:4]), entry.read_text()) for entry in folder.iterdir() if entry.name.endswith(".sql")]
     return sorted(found)
 
