@@ -95,7 +95,7 @@ def retry_delay_seconds(attempts: int) -> int:
 class Task(BaseModel):
     """One task as it is stored. Times are UTC; `lease_seconds` is the length that a renewal gives."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     id: str
     seq: int
@@ -137,6 +137,7 @@ class Task(BaseModel):
     last_error: str | None
     metadata: dict[str, Any]
     version: int
+    event_head: str
     created_at: Instant
     updated_at: Instant
     started_at: Instant | None

@@ -18,10 +18,17 @@ JUMP_MS = 2_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def store_time(rows: Rows, clock: Clock, schema: int, *, write: bool) -> datetime:
-    """The time of this transaction. Raises IncompatibleStore when a newer program has changed the schema meanwhile."""
+def store_time(rows: Rows, clock: Clock, schema: int, *, write: bool) -> tuple[datetime, int]:
+    """The time of this transaction and the number of the latest event.
+
+    Raises IncompatibleStore when a newer program has changed the schema meanwhile.
+    """
     row = rows.one(
-        "SELECT schema, boot, clock_offset_ms, (SELECT at FROM events ORDER BY seq DESC LIMIT 1) AS latest FROM store"
+        """
+        SELECT schema, boot, clock_offset_ms, (SELECT max(seq) FROM events) AS seq,
+          (SELECT at FROM events WHERE seq > 0 ORDER BY seq DESC LIMIT 1) AS latest
+        FROM store WHERE id = 1
+        """
     )
     if row is None or row["schema"] > schema:
         found = None if row is None else row["schema"]
@@ -31,18 +38,19 @@ def store_time(rows: Rows, clock: Clock, schema: int, *, write: bool) -> datetim
         )
     wall = _ms(clock.now())
     steady = int(clock.steady() * 1000)
+    last_seq = row["seq"] or 0
     floor = 0 if row["latest"] is None else _ms(instant(row["latest"]))
     if row["boot"] != clock.boot():
         now = max(wall, floor)
         if write:
             rows.run("UPDATE store SET boot = ?, clock_offset_ms = ?", (clock.boot(), now - steady))
-        return _at(now)
+        return _at(now), last_seq
     now = steady + int(row["clock_offset_ms"])
     ahead = wall - now
     if ahead > JUMP_MS and write:
         rows.run("UPDATE store SET clock_offset_ms = clock_offset_ms + ?", (ahead,))
         _shift_leases(rows, ahead)
-    return _at(max(wall, now, floor))
+    return _at(max(wall, now, floor)), last_seq
 
 
 def _shift_leases(rows: Rows, ahead_ms: int) -> None:

@@ -14,10 +14,12 @@ _COLUMNS = "seq, at, kind, task_id, agent_id, session_id, data"
 class Events:
     """`ports.EventRepository`."""
 
-    def __init__(self, rows: Rows, at: str, caller: Caller) -> None:
+    def __init__(self, rows: Rows, at: str, caller: Caller, last_seq: int | None = None) -> None:
         self._rows = rows
         self._at = at
         self._caller = caller
+        self._last_seq = last_seq
+        self._heads: dict[str, str] = {}
 
     async def append(self, kind: str, task_id: str | None, data: Mapping[str, Any]) -> None:
         if task_id is None:
@@ -25,14 +27,16 @@ class Events:
                 self._rows.value("SELECT hash FROM events WHERE task_id IS NULL ORDER BY seq DESC LIMIT 1") or GENESIS
             )
         else:
-            prev = self._rows.value("SELECT event_head FROM tasks WHERE id = ?", (task_id,)) or GENESIS
+            prev = self._heads.get(task_id)
+            if prev is None:
+                prev = self._rows.value("SELECT event_head FROM tasks WHERE id = ?", (task_id,)) or GENESIS
         head = self.insert(kind, task_id, data, prev)
         if task_id is not None:
             self._rows.run("UPDATE tasks SET event_head = ? WHERE id = ?", (head, task_id))
 
     def insert(self, kind: str, task_id: str | None, data: Mapping[str, Any], prev: str) -> str:
         """Write the event; its hash, which the caller keeps as the task's `event_head`."""
-        seq = int(self._rows.value("SELECT max(seq) FROM events") or 0) + 1
+        seq = self._last_seq = self._seq() + 1
         agent_id, session_id = self._caller.agent_id, self._caller.session_id
         text = canonical(data)
         head = chain_hash(prev, seq, self._at, kind, task_id, agent_id, session_id, text)
@@ -41,7 +45,13 @@ class Events:
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (seq, self._at, kind, task_id, agent_id, session_id, text, prev, head),
         )
+        if task_id is not None:
+            self._heads[task_id] = head
         return head
+
+    def head(self, task_id: str, read: str) -> str:
+        """Hash of the task's last event: that of this transaction, or else the one that was read with the task."""
+        return self._heads.get(task_id, read)
 
     async def of_task(self, task_id: str, limit: int) -> list[Event]:
         rows = self._rows.all(
@@ -62,8 +72,28 @@ class Events:
         )
         return [_event(row) for row in rows]
 
+    async def before_last(self, limit: int, task_id: str | None, kind: str | None) -> int:
+        first = self._rows.value(
+            f"""
+            SELECT min(seq) FROM (
+              SELECT seq FROM events
+              WHERE seq > 0
+                AND {"task_id = :task_id" if task_id is not None else "TRUE"}
+                AND {"kind = :kind" if kind is not None else "TRUE"}
+              ORDER BY seq DESC LIMIT :limit
+            )
+            """,
+            {"limit": limit, "task_id": task_id, "kind": kind},
+        )
+        return int(first or 1) - 1
+
     async def last_seq(self) -> int:
-        return int(self._rows.value("SELECT max(seq) FROM events") or 0)
+        return self._seq()
+
+    def _seq(self) -> int:
+        if self._last_seq is None:
+            self._last_seq = int(self._rows.value("SELECT max(seq) FROM events") or 0)
+        return self._last_seq
 
     async def broken_chain(self, task_id: str | None) -> int | None:
         prev = GENESIS

@@ -47,6 +47,26 @@ class Queue:
 
     async def pick(self, fits: Callable[[Lane], Awaitable[bool]]) -> Task | None:
         asked: dict[int, bool] = {}
+        best = self._rows.one(
+            f"""
+            SELECT {COLUMNS} FROM tasks INDEXED BY tasks_ready
+            WHERE status = 'pending' AND unmet_deps = 0 AND score > -1
+            ORDER BY score DESC, created_at, id LIMIT 1
+            """
+        )
+        if best is None:
+            return None
+        if best["gates"] == 0:
+            # Mostly this is it, so nothing else is read before it was tried; its lane is told by the task itself.
+            lane = {
+                "id": best["lane_id"],
+                "epic_id": best["epic_id"] or "",
+                "capabilities": best["capabilities"],
+                "files": best["files"],
+            }
+            asked[lane["id"]] = await fits(lane)
+            if asked[lane["id"]]:
+                return as_task(best)
         heads = self._rows.all(
             """
             SELECT id, lane_id, gates FROM tasks INDEXED BY tasks_ready

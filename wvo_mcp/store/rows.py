@@ -13,16 +13,18 @@ COLUMNS = (
     "id, seq, epic_id, milestone_id, parent_id, title, description, type, status, priority, complexity, business_value,"
     " score, unlock_count, unmet_deps, open_children, gates, lane_id, over_open, labels, files, capabilities, acceptance,"
     " requires_approval, approved_at, not_before, assigned_to, session_id, lease_token, lease_expires_at, lease_seconds,"
-    " progress, attempts, expiries, max_attempts, origin, blocked_reason, last_error, metadata, version, created_at,"
-    " updated_at, started_at, finished_at"
+    " progress, attempts, expiries, max_attempts, origin, blocked_reason, last_error, metadata, version, event_head,"
+    " created_at, updated_at, started_at, finished_at"
 )
 
-_JSON = ("labels", "files", "capabilities", "acceptance", "metadata")
+_LISTS = ("labels", "files", "capabilities", "acceptance")
 
 
 def as_task(row: dict[str, Any]) -> Task:
-    for name in _JSON:
-        row[name] = json.loads(row[name])
+    for name in _LISTS:
+        text = row[name]
+        row[name] = () if text == "[]" else json.loads(text)
+    row["metadata"] = {} if row["metadata"] == "{}" else json.loads(row["metadata"])
     return Task.model_validate(row)
 
 

@@ -68,14 +68,14 @@ class SqliteStore:
 
     async def read(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]]) -> T:
         async def reading(rows: Rows) -> T:
-            now = store_time(rows, self._clock, self._schema, write=False)
-            return await work(SqliteTransaction(rows, now, caller, self._liveness))
+            now, last_seq = store_time(rows, self._clock, self._schema, write=False)
+            return await work(SqliteTransaction(rows, now, caller, self._liveness, last_seq))
 
         return await self._reader.read(reading)
 
     async def write(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]], *, keep: bool = True) -> T:
         async def writing(rows: Rows) -> T:
-            now = store_time(rows, self._clock, self._schema, write=True)
-            return await work(SqliteTransaction(rows, now, caller, self._liveness))
+            now, last_seq = store_time(rows, self._clock, self._schema, write=True)
+            return await work(SqliteTransaction(rows, now, caller, self._liveness, last_seq))
 
         return await self._writer.write(writing, keep)

@@ -92,8 +92,8 @@ class Tasks(Groups, Listing):
         if values.keys() & {"epic_id", "capabilities", "files"}:
             lane = encoded_all({"epic_id": task.epic_id, "capabilities": task.capabilities, "files": task.files})
             values["lane_id"] = self._lane({**lane, **values})
-        head = self._rows.value("SELECT event_head FROM tasks WHERE id = ?", (task.id,))
-        values["event_head"] = self._events.insert(kind, task.id, data, head)
+        head = self._events.insert(kind, task.id, data, self._events.head(task.id, task.event_head))
+        values["event_head"] = head
         values["updated_at"] = self._at
         values["version"] = task.version + 1
         self._rows.run(
@@ -103,7 +103,7 @@ class Tasks(Groups, Listing):
         if "labels" in fields:
             self._rows.run("DELETE FROM task_labels WHERE task_id = ? AND seq = ?", (task.id, task.seq))
             self._label(task.seq, task.id, fields["labels"])
-        changed = {**fields, "version": values["version"], "updated_at": self._now}
+        changed = {**fields, "version": values["version"], "event_head": head, "updated_at": self._now}
         for name in ("gates", "lane_id"):
             if name in values:
                 changed[name] = values[name]

@@ -19,12 +19,15 @@ from wvo_mcp.store.tasks import Tasks
 class SqliteTransaction:
     """`ports.Transaction` over an open transaction of one connection."""
 
-    def __init__(self, rows: Rows, now: datetime, caller: Caller, liveness: Liveness) -> None:
+    def __init__(
+        self, rows: Rows, now: datetime, caller: Caller, liveness: Liveness, last_seq: int | None = None
+    ) -> None:
+        """`last_seq` is the number of the latest event; it is read when it is not given and needed."""
         at = iso(now)
         self.now = now
         self.caller = caller
         self.liveness = liveness
-        self.events = Events(rows, at, caller)
+        self.events = Events(rows, at, caller, last_seq)
         self.tasks = Tasks(rows, now, self.events)
         self.queue = Queue(rows, now, self.tasks)
         self.graph = Graph(rows, now, self.tasks)
