@@ -8,7 +8,7 @@ from wvo_mcp.domain.instant import Instant
 class Checkpoint(BaseModel):
     """One link of a task's chain; `seq` counts from 1, `parent_id` is the link before."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     id: str
     seq: int

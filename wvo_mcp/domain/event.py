@@ -15,7 +15,7 @@ GENESIS = ""
 class Event(BaseModel):
     """What happened: `data` holds before and after; events without a task form one chain of their own."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     seq: int
     at: Instant

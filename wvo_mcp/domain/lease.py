@@ -10,7 +10,7 @@ from wvo_mcp.domain.instant import Instant
 class Lease(BaseModel):
     """The right to work on a task: `token` only ever grows per task; send it with every later write."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     token: int = Field(description="Fencing token.")
     expires_at: Instant = Field(description="Renewed by the server while you are connected.")

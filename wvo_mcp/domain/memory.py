@@ -16,7 +16,7 @@ class Scope(StrEnum):
 class ContextEntry(BaseModel):
     """One version of a topic. `rank` is set by a search: lower is better (BM25)."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     topic: str
     version: int

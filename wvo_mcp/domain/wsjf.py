@@ -20,7 +20,7 @@ PRIORITY_VALUE = {Priority.CRITICAL: 15.0, Priority.HIGH: 10.0, Priority.MEDIUM:
 class Why(BaseModel):
     """The parts of a score; score = (business_value + time_criticality + unlock_value) / complexity."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     business_value: float
     time_criticality: float

@@ -98,7 +98,9 @@ class EventPage(Output):
 async def events(ctx: Context, ask: EventsAsk) -> EventPage:
     """Read the audit trail: who did what, when, from which session; append-only and hash-chained per task."""
     trail = ctx.tx.events
-    after = max(ask.after, await trail.last_seq() - ask.limit) if ask.last else ask.after
+    after = ask.after
+    if ask.last:
+        after = max(after, await trail.before_last(ask.limit, ask.task_id, ask.kind))
     found = await trail.after(after, ask.limit + 1, ask.task_id, ask.kind)
     page: list[Event] = []
     size = 0

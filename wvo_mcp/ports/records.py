@@ -35,6 +35,10 @@ class EventRepository(Protocol):
 
     async def last_seq(self) -> int: ...
 
+    async def before_last(self, limit: int, task_id: str | None, kind: str | None) -> int:
+        """The seq behind which the last `limit` events of the task and kind stand."""
+        ...
+
     async def open_alerts(self, limit: int) -> list[Row]: ...
 
 
@@ -74,7 +78,7 @@ class MemoryRepository(Protocol):
 
 class SessionRepository(Protocol):
     async def ensure(self) -> None:
-        """The caller's session and agent are on record; written once."""
+        """The caller's session is on record and was heard now; its agent, if on record, is not offline."""
         ...
 
     async def touch_agent(self, agent_id: str) -> None:
