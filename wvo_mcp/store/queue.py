@@ -58,7 +58,7 @@ class Queue:
             return None
         if best["gates"] == 0:
             # Mostly this is it, so nothing else is read before it was tried; its lane is told by the task itself.
-            lane = {
+            lane: Lane = {
                 "id": best["lane_id"],
                 "epic_id": best["epic_id"] or "",
                 "capabilities": best["capabilities"],
