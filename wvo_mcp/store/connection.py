@@ -23,6 +23,9 @@ sqlite = cast("Any", dbapi2)
 OLDEST_SQLITE = (3, 51, 3)
 """Older libraries can lose a committed transaction when two connections write and checkpoint at the same moment."""
 
+APPLICATION_ID = 0x57564F31
+"""`WVO1` in the file's header, so that a foreign database is recognised."""
+
 BUSY_BUDGET_SECONDS = 20.0
 DatabaseError = cast("type[Exception]", sqlite.Error)
 
@@ -95,6 +98,7 @@ class Connection(aiosqlite.Connection):
                 raw.execute("PRAGMA query_only = 1")
             else:
                 if raw.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                    check_ours(Rows(raw))  # the switch writes into the file
                     raw.execute("PRAGMA journal_mode = WAL")
                 raw.execute(f"PRAGMA synchronous = {self.synchronous}")
                 raw.execute("PRAGMA journal_size_limit = 67108864")
@@ -121,8 +125,12 @@ class Connection(aiosqlite.Connection):
         """Open the file. Raises the typed errors of `typed`."""
         try:
             await self
-        except DatabaseError as error:
-            raise typed(error, self._path) from error
+        except BaseException as error:
+            # The base class has told its thread to stop; one that outlives the event loop dies with a traceback.
+            self._thread.join()
+            if isinstance(error, DatabaseError):
+                raise typed(error, self._path) from error
+            raise
 
     async def read(self, work: Callable[[Rows], Awaitable[T]]) -> T:
         """Run `work` in one read transaction."""
@@ -190,6 +198,15 @@ class Connection(aiosqlite.Connection):
         # A full disk may have ended the transaction already.
         if self._conn.in_transaction:
             self._conn.execute("ROLLBACK")
+
+
+def check_ours(rows: Rows) -> None:
+    """Raises IncompatibleStore when the file has tables of another program."""
+    if int(rows.value("PRAGMA application_id")) != APPLICATION_ID and rows.value("SELECT count(*) FROM sqlite_schema"):
+        raise IncompatibleStore(
+            "The database belongs to another program.",
+            hint="Set WVO_STATE_DIR to a folder of its own, or move that file away; it was left untouched.",
+        )
 
 
 def driven(work: Awaitable[T]) -> T:

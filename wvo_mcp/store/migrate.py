@@ -3,10 +3,7 @@
 from pathlib import Path
 
 from wvo_mcp.errors import IncompatibleStore
-from wvo_mcp.store.connection import OLDEST_SQLITE, Connection, Rows, sqlite
-
-APPLICATION_ID = 0x57564F31
-"""`WVO1` in the file's header, so that a foreign database is recognised."""
+from wvo_mcp.store.connection import APPLICATION_ID, OLDEST_SQLITE, Connection, Rows, check_ours, sqlite
 
 _HEADER = b"SQLite format 3\x00"
 
@@ -62,13 +59,7 @@ async def migrate(connection: Connection) -> int:
 
 async def _version(rows: Rows, target: int) -> int:
     version = int(rows.value("PRAGMA user_version"))
-    application = int(rows.value("PRAGMA application_id"))
-    tables = rows.value("SELECT count(*) FROM sqlite_schema")
-    if tables and application != APPLICATION_ID:
-        raise IncompatibleStore(
-            "The database belongs to another program.",
-            hint="Set WVO_STATE_DIR to a folder of its own, or move that file away; it was left untouched.",
-        )
+    check_ours(rows)
     if version > target:
         raise IncompatibleStore(
             f"The database has schema {version}; this program knows schemas up to {target}.",
