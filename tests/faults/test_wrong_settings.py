@@ -1,0 +1,69 @@
+"""A wrong value in the environment stops the start with one line: the variable, the value, what is allowed."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.workspace import Workspace
+
+WRONG = {
+    "WVO_TOOLSETS": ("core,magic", "core"),
+    "WVO_AGENT_ID": ("no spaces allowed", "A-Za-z0-9"),
+    "WVO_PROVIDER": ("acme", "claude"),
+    "WVO_DATABASE_URL": ("mysql://somewhere/else", "SQLite"),
+    "WVO_AUTOPILOT_AGENTS": ("0", "1"),
+    "WVO_AUTOPILOT_WIP_LIMIT": ("none", "integer"),
+    "WVO_AGENT_WIP_LIMIT": ("-1", "1"),
+    "WVO_AUTOPILOT_MAX_ITERATIONS": ("1.5", "integer"),
+    "WVO_AUTOPILOT_HEALTH_INTERVAL_MS": ("soon", "integer"),
+    "WVO_AUTOPILOT_HEALTH_AUTO_REMEDIATE": ("perhaps", "boolean"),
+    "WVO_AUTOPILOT_STALE_TASK_MINUTES": ("0", "0"),
+    "WVO_LEASE_SECONDS": ("0", "1"),
+    "WVO_LEASE_GRACE_SECONDS": ("-1", "0"),
+    "WVO_QUIET_MAX_SECONDS": ("0", "1"),
+    "WVO_SQLITE_SYNCHRONOUS": ("OFF", "NORMAL"),
+    "OTEL_ENABLED": ("maybe", "boolean"),
+}
+
+
+def check(lines: list[str], variable: str) -> None:
+    value, allowed = WRONG[variable]
+    assert len(lines) == 1, lines
+    assert f"{variable}=" in lines[0]
+    assert value.rsplit("@", 1)[-1] in lines[0]
+    assert allowed in lines[0].split(value, 1)[1]
+
+
+@pytest.mark.requirement("CORE-1", "CORE-7")
+@pytest.mark.parametrize("variable", ["WVO_TOOLSETS", "WVO_LEASE_SECONDS"])
+def test_a_wrong_setting_stops_the_server_with_one_line(workspace: Workspace, variable: str) -> None:
+    workspace.settings = {variable: WRONG[variable][0]}
+
+    refused = workspace.spawn("ann")
+
+    assert refused.wait(60) == 2
+    check(refused.log.read_text().splitlines(), variable)
+    assert not workspace.database.exists()
+
+
+@pytest.mark.requirement("CORE-1", "CORE-7")
+@pytest.mark.parametrize("variable", sorted(WRONG))
+def test_a_wrong_setting_stops_a_command_with_one_line(workspace: Workspace, variable: str) -> None:
+    told = subprocess.run(
+        (sys.executable, "-m", "wvo_mcp", "plan-next"),
+        env=workspace.environ(**{variable: WRONG[variable][0]}),
+        cwd=workspace.root,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    if variable == "WVO_TOOLSETS":  # which tools are listed is no concern of commands
+        assert told.returncode == 0
+        return
+    assert told.returncode == 2
+    assert told.stdout == ""
+    check(told.stderr.splitlines(), variable)
+    assert not workspace.database.exists()
