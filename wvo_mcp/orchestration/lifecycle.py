@@ -6,7 +6,16 @@ from datetime import timedelta
 from typing import Any
 
 from wvo_mcp.domain.lease import Lease, Policy
-from wvo_mcp.domain.task import MAX_EXPIRIES, SETTLED, Status, Task, retry_delay_seconds
+from wvo_mcp.domain.task import (
+    GATE_BITS,
+    MAX_EXPIRIES,
+    SETTLED,
+    Gate,
+    Status,
+    Task,
+    check_move,
+    retry_delay_seconds,
+)
 from wvo_mcp.errors import IllegalTransition, InvalidInput, StaleLease
 from wvo_mcp.orchestration.links import check_no_cycle, existing
 from wvo_mcp.ports import Transaction
@@ -32,6 +41,7 @@ async def move(
 
     Raises IllegalTransition; nothing has changed then.
     """
+    check_move(task.id, task.status, to)
     changes: dict[str, Any] = {**(fields or {}), "status": to}
     leaving = task.status is Status.IN_PROGRESS and to is not Status.IN_PROGRESS
     if leaving:
@@ -72,7 +82,7 @@ async def _follow(tx: Transaction, before: Task, after: Task) -> list[str]:
             freed = await tx.tasks.get(waiting)
             if freed.status is Status.BLOCKED:
                 back = await move(tx, freed, Status.PENDING, "task.unblocked", data={"because": f"{after.id} is done"})
-                unlocked += [waiting] if ready(back.task) else []
+                unlocked += [waiting] if ready(tx, back.task) else []
     elif after.status is Status.CANCELLED:
         await tx.graph.settled(after.id, was_done=False)
     elif before.status is Status.DONE:
@@ -82,14 +92,17 @@ async def _follow(tx: Transaction, before: Task, after: Task) -> list[str]:
         await tx.graph.opened(after.id)
     if after.status in SETTLED and after.parent_id is not None:
         parent = await tx.tasks.find(after.parent_id)
-        if parent is not None and ready(parent):
+        if parent is not None and parent.id not in unlocked and ready(tx, parent):
             unlocked.append(parent.id)
     return unlocked
 
 
-def ready(task: Task) -> bool:
-    """Pending, nothing unmet, and no gate."""
-    return task.status is Status.PENDING and task.unmet_deps == 0 and task.gates == 0
+def ready(tx: Transaction, task: Task) -> bool:
+    """Pending, nothing unmet, and no gate but that of a time that has come: the next claim lifts it."""
+    gates = task.gates
+    if task.not_before is not None and task.not_before <= tx.now:
+        gates &= ~GATE_BITS[Gate.NOT_BEFORE]
+    return task.status is Status.PENDING and task.unmet_deps == 0 and gates == 0
 
 
 async def held(tx: Transaction, policy: Policy, task_id: str, token: int | None, to: Status | None = None) -> Task:

@@ -103,10 +103,12 @@ class Graph:
         self._shift(task_id, -1)
 
     async def relinked(self, task_ids: Sequence[str]) -> None:
-        for task_id in task_ids:
-            if self._rows.value("SELECT status FROM tasks WHERE id = ?", (task_id,)) == "done":
-                self._mark_over_open(task_id)
-        self._climb(self._nodes(task_ids), lambda row: self._recount(row["id"]))
+        nodes = self._nodes(task_ids)
+        for node in nodes:
+            # People may link a finished task to something open.
+            if not _walled(node):
+                self._mark_over_open(node["id"])
+        self._climb(nodes, lambda row: self._recount(row["id"]))
 
     def _mark_over_open(self, task_id: str) -> None:
         self._rows.run(

@@ -41,6 +41,14 @@ class Sessions:
                     self._at,
                 ),
             )
+        self._rows.run(
+            """
+            UPDATE agent_pool
+            SET last_seen_at = :at, status = iif(status = 'offline', iif(current_task_id IS NULL, 'idle', 'busy'), status)
+            WHERE agent_id = :agent_id
+            """,
+            {"agent_id": caller.agent_id, "at": self._at},
+        )
 
     async def touch_agent(self, agent_id: str) -> None:
         """The agent is on record and was seen now."""

@@ -195,10 +195,11 @@ class Tasks(Groups, Listing):
         return self._rows.column(
             """
             SELECT t.id FROM task_dependencies AS d CROSS JOIN tasks AS t ON t.id = d.task_id
-            WHERE d.depends_on_task_id = ? AND t.status = 'pending' AND t.unmet_deps = 0 AND t.gates = 0
+            WHERE d.depends_on_task_id = ? AND t.status = 'pending' AND t.unmet_deps = 0
+              AND (t.gates = 0 OR (t.gates = 1 AND t.not_before <= ?))
             ORDER BY t.score DESC, t.created_at, t.id LIMIT 1000
             """,
-            (task_id,),
+            (task_id, self._at),
         )
 
     async def open_children(self, task_id: str) -> list[str]:

@@ -1,0 +1,59 @@
+"""The whole machine of tasks against a model: after every step both must hold the same."""
+
+from collections.abc import Generator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.support.machine import Machine
+from tests.support.model import MAX_EXPIRIES, UNLOCK_CAP
+from wvo_mcp.orchestration import lifecycle
+from wvo_mcp.store import graph, queue
+
+pytestmark = pytest.mark.requirement(
+    "TASK-2", "TASK-3", "TASK-4", "SCHED-1", "SCHED-2", "SCHED-3", "CLAIM-1", "CLAIM-2", "CLAIM-4", "OBS-2", "CORE-8"
+)
+
+BOUNDED = settings(
+    max_examples=60,
+    stateful_step_count=40,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_numbers() -> Generator[None]:
+    """Caps that a short run reaches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph, "UNLOCK_CAP", UNLOCK_CAP)
+        patch.setattr(lifecycle, "MAX_EXPIRIES", MAX_EXPIRIES)
+        yield
+
+
+class CrampedMachine(Machine):
+    """The same with next to no budget for walking up the graph, and with the queue read lane by lane."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(graph, "BUDGET", 2)
+        self.patch.setattr(queue, "HEADS", 1)
+
+    def settle(self) -> None:
+        for _ in range(100):
+            if not self.loop.run(self.bench.read(lambda tx: tx.graph.stale())):
+                return
+            self.loop.run(self.bench.write(lambda tx: tx.graph.refresh(2)))
+        raise AssertionError("the refresh does not come to an end")
+
+    def teardown(self) -> None:
+        super().teardown()
+        self.patch.undo()
+
+
+TestTheStore = Machine.TestCase
+TestTheStore.settings = BOUNDED
+TestTheStoreWithSmallBudgets = CrampedMachine.TestCase
+TestTheStoreWithSmallBudgets.settings = BOUNDED

@@ -1,0 +1,399 @@
+"""A machine that plays calls on the store and on the model, and compares both after every step."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.support import model_calls as calls
+from tests.support.agreement import compare, contents
+from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
+from tests.support.clock import START, StoppedClock
+from tests.support.model import ModelSession, Refused, World
+from tests.support.sessions import Servers, an_agent
+from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.lease import Caller, Policy
+from wvo_mcp.domain.roadmap import Roadmap, RoadmapEpic, RoadmapMilestone, end_of_day
+from wvo_mcp.domain.task import Status
+from wvo_mcp.errors import WvoError
+from wvo_mcp.execution.directives import DirectiveFiles
+from wvo_mcp.execution.roadmap_source import RoadmapSource
+from wvo_mcp.operations import Services
+from wvo_mcp.orchestration import background, claims, lifecycle, roadmap
+from wvo_mcp.ports import Transaction
+from wvo_mcp.store.sqlite import SqliteStore
+
+MOST_TASKS = 7
+FIRST = [
+    a_task("T1", epic_id="E3"),
+    a_task("T2", depends_on=["T1"], files=["src/**"]),
+    a_task("T3", depends_on=["T1"], parent_id="T6", milestone_id="M2"),
+    a_task("T4", depends_on=["T2", "T3"], epic_id="E3"),
+    a_task("T5", requires_approval=True, files=["src/a.py"]),
+    a_task("T6", capabilities=["gpu"], priority="high"),
+]
+"""What every run begins with."""
+
+CYD = an_agent("cyd", None, "gpu")
+EPICS = st.sampled_from(["E1", "E2", "E3"])
+MILESTONES = st.sampled_from(["M1", "M2", "M9"])
+SCOPES = st.sampled_from([[], ["src/a.py"], ["src/**"], ["docs/*.md"]])
+DAYS = st.integers(-3, 40)
+SECONDS = st.integers(0, 900)
+LIMITS = st.sampled_from([None, 1, 2])
+WRITES = ("heartbeat", "checkpoint", "complete_task", "complete_task", "fail_task", "release_task", "block_task")
+
+
+def _of(make: Callable[["Machine"], Any]) -> st.SearchStrategy[Any]:
+    return st.runner().flatmap(lambda machine: st.sampled_from(make(machine)))
+
+
+IDS = _of(lambda machine: [*machine.world.tasks, *([] if len(machine.world.tasks) % 4 else ["X9"])])
+DONE = _of(lambda machine: [t.id for t in machine.world.tasks.values() if t.status == "done"] or ["T1"])
+BY = _of(lambda machine: machine.connected())
+"""Session ids of those who can call."""
+FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "epic_id": EPICS,
+    "milestone_id": MILESTONES,
+    "parent_id": IDS,
+    "priority": st.sampled_from(["critical", "high", "medium", "low"]),
+    "complexity": st.integers(1, 10),
+    "business_value": st.sampled_from([0, 7.5, 20]),
+    "files": SCOPES,
+    "capabilities": st.sampled_from([[], ["gpu"]]),
+    "requires_approval": st.booleans(),
+    "not_before": SECONDS.map(lambda seconds: iso(START.replace(minute=seconds // 60, second=seconds % 60))),
+    "max_attempts": st.integers(1, 3),
+}
+CLEARED = ("epic_id", "milestone_id", "parent_id", "business_value", "not_before")
+
+
+def _draft(task_ids: st.SearchStrategy[str], around: list[str]) -> st.SearchStrategy[dict[str, Any]]:
+    """A task with at most three attributes, so that most can be claimed, and at most two links to those around."""
+    names = st.lists(st.sampled_from([*FIELDS]), max_size=3, unique=True)
+    attributes = names.flatmap(lambda chosen: st.fixed_dictionaries({name: FIELDS[name] for name in chosen}))
+    links = st.lists(st.sampled_from(around), max_size=2, unique=True) if around else st.just([])
+    return st.tuples(task_ids, attributes, links).map(lambda drawn: a_task(drawn[0], **drawn[1], depends_on=drawn[2]))
+
+
+def _batch(machine: "Machine") -> st.SearchStrategy[list[dict[str, Any]]]:
+    """One to four drafts: mostly sound, linked to what exists and to each other."""
+    first = len(machine.world.tasks) + 1
+    new = [f"T{number}" for number in range(first, first + 4)]
+    daring = first % 4 == 0
+    items: list[st.SearchStrategy[dict[str, Any]]] = []
+    for place, task_id in enumerate(new):
+        around = [*machine.world.tasks, *(new if daring else new[:place])]
+        items.append(_draft(st.sampled_from([task_id, "T1"]) if daring else st.just(task_id), around))
+    return st.integers(1, 4).flatmap(lambda size: st.tuples(*items[:size])).map(list)
+
+
+class Machine(RuleBasedStateMachine):
+    """Steps are calls by agents and people, the passing of time, and servers that come and go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.Runner()
+        self.folder = Path(tempfile.mkdtemp())
+        self.clock = StoppedClock()
+        self.servers = Servers()
+        self.steps = 0
+        self.repeatable: tuple[str, Caller, dict[str, Any], dict[str, Any]] | None = None
+
+    @initialize(wip=st.integers(2, 5), own=st.integers(1, 2), grace=st.sampled_from([0, 60]))
+    def open(self, wip: int, own: int, grace: int) -> None:
+        policy = Policy(wip_limit=wip, agent_wip_limit=own, lease_seconds=300, grace_seconds=grace)
+        store = SqliteStore(self.folder / "state.db", self.clock, self.servers, synchronous="OFF")
+        self.loop.run(store.open())
+        files = RoadmapSource(self.folder / "roadmap.yaml")
+        services = Services(store=store, policy=policy, roadmap=files, directives=DirectiveFiles(self.folder))
+        self.bench = Bench(services, store, self.clock, self.servers)
+        self.world = World(self.clock.now(), policy)
+        self.callers: dict[str, Caller] = {}
+        for caller in (ANN, an_agent("ann", "ann/2"), BOB, CYD, OWNER):
+            self._join(caller)
+        self._sync_groups({"M1": None, "M2": 10}, {"E3": 1})
+        self._create(ANN, FIRST)
+
+    def teardown(self) -> None:
+        self.loop.run(self.bench.store.close())
+        self.loop.close()
+        shutil.rmtree(self.folder)
+
+    def _join(self, caller: Caller) -> None:
+        self.callers[caller.session_id] = caller
+        session = ModelSession(caller.agent_id, caller.durable, caller.capabilities)
+        self.world.sessions[caller.session_id] = session
+
+    def connected(self) -> list[str]:
+        return [name for name, session in self.world.sessions.items() if not session.dead and not session.ended]
+
+    # One step on both sides.
+
+    def play(self, expect: Callable[[World], Any], act: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[Any, Any]:
+        """(what the model expects, what came), or (None, None) where both refuse."""
+        self.steps += 1
+        trial = self.world.copy()
+        trial.now = self.clock.now()
+        trial.times.append(trial.now)
+        counts = {task.id: trial.unlock_count(task) for task in trial.tasks.values()}
+        try:
+            expected = expect(trial)
+        except Refused as refusal:
+            before = self.loop.run(contents(self.bench))
+            try:
+                answer = self.loop.run(act())
+            except WvoError as error:
+                assert error.code in refusal.codes, (error.code, error.message)
+            else:
+                raise AssertionError(f"{refusal.codes} expected, not {answer}") from refusal
+            assert self.loop.run(contents(self.bench)) == before
+            return None, None
+        got = self.loop.run(act())
+        trial.scored(t for t in trial.tasks.values() if t.id in counts and trial.unlock_count(t) != counts[t.id])
+        self.world = trial
+        return expected, got
+
+    def run(self, name: str, caller: Caller, **arguments: Any) -> Callable[[], Coroutine[Any, Any, Any]]:
+        return lambda: self.bench.call(name, caller, **arguments)
+
+    def within(self, work: Callable[[Transaction], Any], caller: Caller = ANN) -> Callable[[], Any]:
+        return lambda: self.bench.write(work, caller)
+
+    @invariant()
+    def agrees(self) -> None:
+        if hasattr(self, "world"):
+            self.settle()
+            self.loop.run(compare(self.bench, self.world))
+
+    def settle(self) -> None:
+        """What has to happen before counts are final."""
+
+    # Plans of people and agents.
+
+    @precondition(lambda self: len(self.world.tasks) < MOST_TASKS)
+    @rule(by=BY, tasks=st.runner().flatmap(_batch))
+    def create(self, by: str, tasks: list[dict[str, Any]]) -> None:
+        self._create(self.callers[by], tasks)
+
+    def _create(self, caller: Caller, tasks: list[dict[str, Any]]) -> None:
+        self.play(lambda world: calls.create(world, caller, tasks), self.run("create_tasks", caller, tasks=tasks))
+
+    @rule(by=BY, task_id=IDS, name=st.sampled_from([*FIELDS]), data=st.data())
+    def edit(self, by: str, task_id: str, name: str, data: st.DataObject) -> None:
+        caller = self.callers[by]
+        values = FIELDS[name] | st.none() if name in CLEARED else FIELDS[name]
+        given = {name: data.draw(values, label=name)}
+        self.play(
+            lambda world: calls.edit(world, caller, task_id, given),
+            self.run("update_task", caller, task_id=task_id, **given),
+        )
+
+    @rule(
+        by=BY | st.just("cli:owner"), task_id=IDS | DONE, add=st.sets(IDS, max_size=2), remove=st.sets(IDS, max_size=2)
+    )
+    def relink(self, by: str, task_id: str, add: set[str], remove: set[str]) -> None:
+        caller = self.callers[by]
+        remove -= add
+        lists = {"add_depends_on": sorted(add), "remove_depends_on": sorted(remove)}
+        self.play(
+            lambda world: calls.relink(world, caller, task_id, add, remove),
+            self.run("update_task", caller, task_id=task_id, **lists),
+        )
+
+    @rule(due=st.dictionaries(st.sampled_from(["M1", "M2"]), DAYS | st.none()), limits=st.dictionaries(EPICS, LIMITS))
+    def sync_groups(self, due: dict[str, int | None], limits: dict[str, int | None]) -> None:
+        self._sync_groups(due, limits)
+
+    def _sync_groups(self, due: dict[str, int | None], limits: dict[str, int | None]) -> None:
+        today = self.clock.now().date()
+        days = {m: None if d is None else end_of_day(today + timedelta(days=d)) for m, d in due.items()}
+        written = Roadmap(
+            epics=tuple(RoadmapEpic(id=epic, title=epic, wip_limit=limit) for epic, limit in limits.items()),
+            milestones=tuple(RoadmapMilestone(id=m, title=m, epic_id="E1", due_at=at) for m, at in days.items()),
+            tasks=(),
+            digest=f"digest {self.steps}",
+        )
+
+        def expect(world: World) -> None:
+            world.record(OWNER)
+            world.epics |= limits
+            moved = {m for m, at in days.items() if world.milestones.get(m) != at}
+            world.milestones |= days
+            world.scored(task for task in world.tasks.values() if task.milestone in moved)
+
+        self.play(expect, self.within(lambda tx: roadmap.sync(tx, written), OWNER))
+
+    @rule(by=BY, task_id=IDS, to=st.sampled_from(["pending", "blocked", "cancelled"]), why=st.booleans())
+    def set_status(self, by: str, task_id: str, to: str, why: bool) -> None:
+        caller = self.callers[by]
+        reason = {"reason": "because"} if why else {}
+        self.play(
+            lambda world: calls.set_status(world, caller, task_id, to, reason.get("reason")),
+            self.run("update_task", caller, task_id=task_id, status=to, **reason),
+        )
+
+    @rule(task_id=IDS, verdict=st.sampled_from(["approve", "deny"]))
+    def decide(self, task_id: str, verdict: str) -> None:
+        verb = calls.approve if verdict == "approve" else calls.deny
+        self.play(
+            lambda world: verb(world, OWNER, task_id), self.run(verdict, OWNER, task_id=task_id, reason="because")
+        )
+
+    @rule(by=BY, task_id=IDS)
+    def pause(self, by: str, task_id: str) -> None:
+        """Nothing is given out until work is resumed."""
+
+        def expect(world: World) -> None:
+            world.record(OWNER)
+            world.paused = not world.paused
+
+        self.play(expect, self.run("pause", OWNER))
+        self.claim_best(by, False, None)
+        self.claim_named(by, False, task_id)
+        self.play(expect, self.run("resume", OWNER))
+
+    # Work.
+
+    @rule(by=BY, sub=st.booleans(), seconds=st.sampled_from([None, 30, 5_000]))
+    def claim_best(self, by: str, sub: bool, seconds: int | None) -> None:
+        caller = self.callers[by]
+        label = f"{caller.agent_id}.1" if sub else caller.agent_id
+        expected, got = self.play(
+            lambda world: calls.Claims(world, caller, label, seconds).best(),
+            self.run("claim_task", caller, agent_id=label, lease_seconds=seconds),
+        )
+        assert ((got["task"] or {}).get("id"), got["reason"]) == expected
+        if got["reason"] == "agent_wip_limit":
+            mine = {task.id: task.token for task in self.world.in_progress(agent=label)}
+            assert {held["id"]: held["lease"]["token"] for held in got["holding"]} == mine
+
+    @rule(by=BY, times=st.integers(1, 4))
+    def work(self, by: str, times: int) -> None:
+        """The whole of it, several times: claim the best, complete it."""
+        for _ in range(times):
+            self.claim_best(by, False, None)
+            mine = self.world.in_progress(session=by)
+            if mine:
+                self.write(by, "complete_task", mine[0].id, 0, False, set(), False)
+
+    @rule(by=BY, sub=st.booleans(), task_id=IDS)
+    def claim_named(self, by: str, sub: bool, task_id: str) -> None:
+        caller = self.callers[by]
+        label = f"{caller.agent_id}.1" if sub else caller.agent_id
+        expected, got = self.play(
+            lambda world: calls.Claims(world, caller, label, None).named(task_id),
+            self.run("claim_task", caller, agent_id=label, task_id=task_id),
+        )
+        assert got is None or got["task"]["id"] == expected
+
+    @rule(by=BY, tool=st.sampled_from(WRITES), task_id=IDS, off=st.sampled_from([None, 0, 0, -1, 1]),
+          retry=st.booleans(), waits=st.sets(IDS, max_size=2), mine=st.booleans())  # fmt: skip
+    def write(
+        self, by: str, tool: str, task_id: str, off: int | None, retry: bool, waits: set[str], mine: bool
+    ) -> None:
+        caller = self.callers[by]
+        going = self.world.in_progress()
+        if mine and going:
+            # Most writes come from holders; the rest tries what must be refused.
+            task_id = going[self.steps % len(going)].id
+            caller = self.callers[self.world.tasks[task_id].session or ""] if off == 0 else caller
+        known = self.world.tasks.get(task_id)
+        token = None if off is None or known is None else max(0, known.token + off)
+        arguments: dict[str, Any] = {"task_id": task_id, "lease_token": token}
+        text = f"step {self.steps}"
+        arguments |= {
+            "heartbeat": {"note": text},
+            "checkpoint": {"summary": text},
+            "complete_task": {"summary": text},
+            "fail_task": {"error": text, "retry": retry},
+            "release_task": {"note": text},
+            "block_task": {"reason": text, "waiting_for": sorted(waits)},
+        }[tool]
+        leased = known is not None and known.status == "in_progress"
+        expected, got = self.play(
+            lambda world: calls.write(world, caller, tool, task_id, token, retry, sorted(waits)),
+            self.run(tool, caller, **arguments),
+        )
+        if got is None or known is None:
+            return
+        if tool == "complete_task":
+            assert sorted(got["unlocked"]) == sorted(expected)
+        if leased and tool != "heartbeat":
+            self.repeatable = (tool, caller, {**arguments, "lease_token": known.token}, got)
+
+    @precondition(lambda self: self.repeatable is not None)
+    @rule()
+    def repeat(self) -> None:
+        """The reply to the last write of a holder was lost: the same call comes again."""
+        assert self.repeatable is not None
+        tool, caller, arguments, first = self.repeatable
+        before = self.loop.run(contents(self.bench))
+        _, again = self.play(lambda world: None, self.run(tool, caller, **arguments))
+        assert again == first
+        assert self.loop.run(contents(self.bench)) == before
+
+    @precondition(lambda self: self.world.in_progress())
+    @rule(way=st.sampled_from(["awaiting_approval", "done", "pending", "blocked"]))
+    def review(self, way: str) -> None:
+        """Work is handed over to somebody who decides."""
+        task_id = self.world.in_progress()[0].id
+        if way == "awaiting_approval":
+            self._move(task_id, way)
+        else:
+            self._move(task_id, "in_review")
+            self.set_status("ann/2" if "ann/2" in self.connected() else "bob/1", task_id, "pending", False)
+            self._move(task_id, way)
+
+    def _move(self, task_id: str, to: str) -> None:
+        async def move(tx: Transaction) -> None:
+            await lifecycle.move(tx, await tx.tasks.get(task_id), Status(to), f"task.{to}")
+
+        self.play(lambda world: world.move(world.get(task_id), to), self.within(move))
+
+    # Time and servers.
+
+    @rule(seconds=st.sampled_from([1, 31, 61, 301, 90_000]))
+    def pass_time(self, seconds: int) -> None:
+        self.clock.advance(seconds)
+        self.world.now = self.clock.now()
+
+    @rule(by=BY.filter(lambda by: not by.startswith("cli:")), how=st.sampled_from(["leaves", "is killed"]))
+    def depart(self, by: str, how: str) -> None:
+        """The client goes away, or its server is killed; another connects under the same name."""
+        caller = self.callers[by]
+        if how == "is killed":
+            self.servers.kill(by)
+            self.world.sessions[by].dead = True
+        else:
+            end = background.end
+            self.play(lambda world: world.end(by), lambda: end(self.bench.store, caller, self.bench.policy))
+            self.world.sessions[by].ended = True
+        self._join(an_agent(caller.agent_id, f"{caller.agent_id}/{len(self.callers) + 1}", *caller.capabilities))
+
+    @rule(by=BY, task=st.sampled_from(["renew", "reap", "rescore"]))
+    def maintain(self, by: str, task: str) -> None:
+        """What servers do by themselves: renew their leases, return what expired, refresh scores that time changes."""
+        caller = self.callers[by]
+        if task == "renew":
+            self.play(
+                lambda world: [calls.renew(world, task) for task in world.in_progress(session=by)],
+                self.within(lambda tx: tx.queue.renew(by), caller),
+            )
+        elif task == "reap":
+            self.play(lambda world: world.reap(by), self.within(lambda tx: claims.reap(tx, self.bench.policy), caller))
+        else:
+            self.play(calls.rescore, self._sweep)
+
+    async def _sweep(self) -> None:
+        after: str | None = None
+        while True:
+            after = await self.bench.write(lambda tx, after=after: tx.graph.rescore_due(after, 2))
+            if after is None:
+                return
