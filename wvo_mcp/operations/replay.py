@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from wvo_mcp.domain.event import canonical
-from wvo_mcp.domain.task import Status, Task
+from wvo_mcp.domain.task import Status
 from wvo_mcp.ports import Transaction
 
 
@@ -22,7 +22,8 @@ class Repeat:
         self._request_id: str | None = getattr(ask, "request_id", None)
         self._agent_id: str = getattr(ask, "agent_id", None) or tx.caller.agent_id
         self._lease_write = lease_write
-        self._leased: Task | None = None
+        self._leased: tuple[str, int] | None = None
+        self._hashed: str | None = None
 
     async def first_result(self) -> dict[str, Any] | None:
         """The result of the call that this one repeats. Raises RequestIdReused."""
@@ -41,24 +42,23 @@ class Repeat:
         if self._request_id is not None:
             await replays.keep_request(self._agent_id, self._tool, self._request_id, self._hash("request_id"), text)
         if self._leased is not None:
-            await replays.keep_lease(
-                self._leased.id, self._leased.lease_token, self._tool, self._hash("lease_token"), text
-            )
+            await replays.keep_lease(*self._leased, self._tool, self._hash("lease_token"), text)
 
     async def _by_lease(self) -> dict[str, Any] | None:
-        task = await self._tx.tasks.find(str(getattr(self._ask, "task_id", "")))
-        if task is None:
+        task_id: str = getattr(self._ask, "task_id", "")
+        given: int | None = getattr(self._ask, "lease_token", None)
+        row = await self._tx.replays.by_lease(task_id, given, self._tool, self._hash("lease_token"))
+        if row is None:
             return None
-        given = getattr(self._ask, "lease_token", None)
-        token = task.lease_token if given is None else int(given)
-        if task.status is Status.IN_PROGRESS and token == task.lease_token:
-            self._leased = task
-        row = await self._tx.replays.by_lease(task.id, token, self._tool, self._hash("lease_token"))
+        if row["status"] == Status.IN_PROGRESS and given in (None, row["lease_token"]):
+            self._leased = task_id, row["lease_token"]
         caller = self._tx.caller
-        if row is None or (row["session_id"] != caller.session_id and row["agent_id"] != caller.agent_id):
+        if row["result"] is None or (row["session_id"] != caller.session_id and row["agent_id"] != caller.agent_id):
             return None
         return json.loads(row["result"])
 
-    def _hash(self, *without: str) -> str:
-        given = self._ask.model_dump(mode="json", exclude=set(without), exclude_defaults=True)
-        return hashlib.sha256(canonical(given).encode()).hexdigest()
+    def _hash(self, without: str) -> str:
+        if self._hashed is None:
+            given = self._ask.model_dump(mode="json", exclude={without}, exclude_defaults=True)
+            self._hashed = hashlib.sha256(canonical(given).encode()).hexdigest()
+        return self._hashed

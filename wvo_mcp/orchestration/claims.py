@@ -11,7 +11,7 @@ from wvo_mcp.domain.memory import ContextEntry
 from wvo_mcp.domain.task import GATE_BITS, Gate, Status, Task
 from wvo_mcp.errors import AlreadyClaimed, NotReady, Paused, ReservationConflict, WipLimit
 from wvo_mcp.orchestration import lifecycle, recall
-from wvo_mcp.ports import Row, Transaction
+from wvo_mcp.ports import Row, Standing, Transaction
 
 _RETRY_SECONDS = (2, 60)
 
@@ -31,10 +31,18 @@ class Claim:
 
 async def reap(tx: Transaction, policy: Policy) -> None:
     """Cut the leases of servers that are gone, return what expired to the queue, open gates whose time has come."""
+    await _cut_leases_of_the_dead(tx, policy)
+    await _let_time_pass(tx)
+
+
+async def _cut_leases_of_the_dead(tx: Transaction, policy: Policy) -> None:
     own = tx.caller.session_id
     for session_id in await tx.queue.held_sessions():
         if session_id != own:
             await lifecycle.ended(tx, policy, session_id)
+
+
+async def _let_time_pass(tx: Transaction) -> None:
     for task in await tx.queue.expired():
         await lifecycle.expire(tx, task)
     await tx.queue.open_gates()
@@ -49,20 +57,24 @@ async def claim(
     """
     await tx.sessions.ensure()
     await tx.sessions.touch_agent(agent_id)
-    await reap(tx, policy)
+    await _cut_leases_of_the_dead(tx, policy)
+    standing = await tx.queue.standing(agent_id)
+    if standing.overdue:
+        await _let_time_pass(tx)
+        standing = await tx.queue.standing(agent_id)
     length = lease_seconds or policy.lease_seconds
     if task_id is not None:
-        return await _claim_named(tx, policy, agent_id, task_id, length)
-    if await tx.state.get("paused"):
+        return await _claim_named(tx, policy, agent_id, task_id, length, standing)
+    if standing.paused:
         return await _nothing(tx, "paused", agent_id)
-    orphan = await tx.queue.orphan_of(agent_id)
+    orphan = await tx.queue.orphan_of(agent_id) if standing.holding else None
     if orphan is not None:
         return await _grant(tx, orphan, agent_id, length)
-    if await tx.queue.holding(agent_id) >= policy.agent_wip_limit:
+    if standing.holding >= policy.agent_wip_limit:
         return await _nothing(tx, "agent_wip_limit", agent_id)
-    if (await tx.tasks.counts())["in_progress"] >= policy.wip_limit:
+    if standing.in_progress >= policy.wip_limit:
         return await _nothing(tx, "wip_limit", agent_id)
-    circumstances = Circumstances(tx, await tx.sessions.capabilities(agent_id))
+    circumstances = Circumstances(tx, agent_id)
     best = await tx.queue.pick(circumstances.admit)
     if best is None:
         return await _nothing(tx, "epic_wip_limit" if circumstances.full_epic else "no_ready_tasks", agent_id)
@@ -72,26 +84,31 @@ async def claim(
 class Circumstances:
     """What shuts tasks out at this moment: the agent's capabilities, files in use, full epics."""
 
-    def __init__(self, tx: Transaction, capabilities: tuple[str, ...]) -> None:
+    def __init__(self, tx: Transaction, agent_id: str) -> None:
         self._tx = tx
-        self._capabilities = frozenset(capabilities)
+        self._agent_id = agent_id
+        self._capabilities: tuple[str, ...] | None = None
         self._scopes: list[tuple[str, list[str]]] | None = None
         self.full_epic = False
         """True once a lane was shut out by nothing but the limit of its epic."""
 
     async def admit(self, lane: Row) -> bool:
         """May tasks of this lane be claimed?"""
-        if self.lacking(json.loads(lane["capabilities"])):
+        if lane["capabilities"] != "[]" and await self.lacking(json.loads(lane["capabilities"])):
             return False
-        if (await self.conflict(json.loads(lane["files"]))) is not None:
+        if lane["files"] != "[]" and await self.conflict(json.loads(lane["files"])) is not None:
             return False
         if lane["epic_id"] and await self.epic_limit(lane["epic_id"]) is not None:
             self.full_epic = True
             return False
         return True
 
-    def lacking(self, wanted: list[str] | tuple[str, ...]) -> list[str]:
+    async def lacking(self, wanted: list[str] | tuple[str, ...]) -> list[str]:
         """Capabilities that the agent does not have."""
+        if not wanted:
+            return []
+        if self._capabilities is None:
+            self._capabilities = await self._tx.sessions.capabilities(self._agent_id)
         return [name for name in wanted if name not in self._capabilities]
 
     async def conflict(self, files: list[str] | tuple[str, ...]) -> tuple[str, list[str]] | None:
@@ -114,9 +131,11 @@ class Circumstances:
         return int(epic["wip_limit"])
 
 
-async def _claim_named(tx: Transaction, policy: Policy, agent_id: str, task_id: str, length: int) -> Claim:
+async def _claim_named(
+    tx: Transaction, policy: Policy, agent_id: str, task_id: str, length: int, standing: Standing
+) -> Claim:
     task = await tx.tasks.get(task_id)
-    if await tx.state.get("paused"):
+    if standing.paused:
         raise Paused(await tx.state.get("paused_reason"))
     if task.status is Status.IN_PROGRESS:
         mine = task.assigned_to == agent_id and await lifecycle.ended(tx, policy, task.session_id)
@@ -124,13 +143,13 @@ async def _claim_named(tx: Transaction, policy: Policy, agent_id: str, task_id: 
             return await _grant(tx, task, agent_id, length)
         shown = task.model_dump(mode="json")
         raise AlreadyClaimed(task.id, task.assigned_to, shown["lease_expires_at"])
-    circumstances = Circumstances(tx, await tx.sessions.capabilities(agent_id))
+    circumstances = Circumstances(tx, agent_id)
     refusal = await why_not_ready(tx, task, circumstances)
     if refusal is not None and refusal[0] not in ("files", "epic_wip_limit"):
         raise NotReady(task.id, refusal[0], refusal[1])
-    if await tx.queue.holding(agent_id) >= policy.agent_wip_limit:
+    if standing.holding >= policy.agent_wip_limit:
         raise WipLimit("agent", policy.agent_wip_limit, [t.id for t in await tx.queue.held_by_agent(agent_id)])
-    if (await tx.tasks.counts())["in_progress"] >= policy.wip_limit:
+    if standing.in_progress >= policy.wip_limit:
         raise WipLimit("store", policy.wip_limit)
     limit = await circumstances.epic_limit(task.epic_id)
     if limit is not None:
@@ -154,7 +173,7 @@ async def why_not_ready(tx: Transaction, task: Task, circumstances: Circumstance
         return "approval", ["a person: wvo-mcp approve " + task.id]
     if task.gates & GATE_BITS[Gate.CHILDREN]:
         return "children", await tx.tasks.open_children(task.id)
-    lacking = circumstances.lacking(task.capabilities)
+    lacking = await circumstances.lacking(task.capabilities)
     if lacking:
         return "capabilities", lacking
     conflict = await circumstances.conflict(task.files)

@@ -33,7 +33,7 @@ class Plan:
 
 async def plan_next(tx: Transaction, policy: Policy, agent_id: str, epic_id: str | None, limit: int) -> Plan:
     """The best `limit` tasks for this agent, WIP limits aside."""
-    circumstances = Circumstances(tx, await tx.sessions.capabilities(agent_id))
+    circumstances = Circumstances(tx, agent_id)
     chosen: list[Task] = []
     shut_out: list[Waiting] = []
     seen = 0

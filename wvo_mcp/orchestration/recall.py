@@ -11,6 +11,8 @@ _CLAIM_ENTRIES = 8
 async def for_claim(tx: Transaction, task: Task) -> list[ContextEntry]:
     """What was written for the task and its epic, then what reads like it, newest
     version of each topic, within 1,500 tokens."""
+    if not await tx.memory.anything():
+        return []
     own = await tx.memory.for_task(task, _CLAIM_ENTRIES)
     alike = await tx.memory.search(" ".join((task.title, *task.labels)), None, _CLAIM_ENTRIES, recent_only=True)
     return within(newest([*own, *alike])[:_CLAIM_ENTRIES], CLAIM_TOKENS)

@@ -12,7 +12,7 @@ from wvo_mcp.ports.records import (
     StateRepository,
 )
 from wvo_mcp.ports.store import Store, Transaction
-from wvo_mcp.ports.work import GraphRepository, QueueRepository, Row, TaskRepository
+from wvo_mcp.ports.work import GraphRepository, QueueRepository, Row, Standing, TaskRepository
 from wvo_mcp.ports.world import Clock, Directives, Liveness, RoadmapFiles
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "RoadmapFiles",
     "Row",
     "SessionRepository",
+    "Standing",
     "StateRepository",
     "Store",
     "TaskRepository",

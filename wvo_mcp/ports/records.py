@@ -73,6 +73,10 @@ class MemoryRepository(Protocol):
         """What was written for the task itself, then for its epic; newest first."""
         ...
 
+    async def anything(self) -> bool:
+        """Has anything ever been written?"""
+        ...
+
     async def topics_near(self, wanted: str) -> list[str]: ...
 
 
@@ -115,8 +119,9 @@ class ReplayRepository(Protocol):
 
     async def keep_request(self, agent_id: str, tool: str, request_id: str, input_hash: str, result: str) -> None: ...
 
-    async def by_lease(self, task_id: str, token: int, tool: str, input_hash: str) -> Row | None:
-        """{result, session_id, agent_id} of the lease write that did the same before."""
+    async def by_lease(self, task_id: str, token: int | None, tool: str, input_hash: str) -> Row | None:
+        """{status, lease_token} of the task, and {result, session_id, agent_id} of the lease write that did the same
+        with this token (None: the task's), which are null if there was none. None when there is no such task."""
         ...
 
     async def keep_lease(self, task_id: str, token: int, tool: str, input_hash: str, result: str) -> None: ...

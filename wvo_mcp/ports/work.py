@@ -1,12 +1,26 @@
 """Tasks, their queue and their graph, within one transaction."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
 from wvo_mcp.domain.task import Task
 
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How things stand for a claim, in one look."""
+
+    holding: int
+    """Tasks that the agent has in progress."""
+    in_progress: int
+    """Tasks that anybody has in progress."""
+    paused: bool
+    overdue: bool
+    """A lease has run out, or the time of a not-before has come."""
 
 
 class TaskRepository(Protocol):
@@ -129,6 +143,10 @@ class QueueRepository(Protocol):
     async def pick(self, fits: Callable[[Row], Awaitable[bool]]) -> Task | None:
         """The best task that no gate holds back, of a lane that `fits`. A lane {id, epic_id, capabilities, files} is
         a set of tasks that the same circumstances shut out; each is asked for once at most."""
+        ...
+
+    async def standing(self, agent_id: str) -> Standing:
+        """What a claim of this agent asks first."""
         ...
 
     async def open_gates(self) -> None:

@@ -125,6 +125,9 @@ class Memory:
         )
         return [_entry(row) for row in rows]
 
+    async def anything(self) -> bool:
+        return self._rows.value("SELECT max(id) FROM context_entries") is not None
+
     async def topics_near(self, wanted: str) -> list[str]:
         known = self._rows.column("SELECT DISTINCT topic FROM context_entries LIMIT 3000")
         return difflib.get_close_matches(wanted, known, n=5, cutoff=0.5)

@@ -6,6 +6,7 @@ from typing import Any
 
 from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.task import Task
+from wvo_mcp.ports.work import Standing
 from wvo_mcp.store.connection import Rows
 from wvo_mcp.store.rows import COLUMNS, as_task
 from wvo_mcp.store.tasks import Tasks
@@ -58,14 +59,14 @@ class Queue:
             return None
         if best["gates"] == 0:
             # Mostly this is it, so nothing else is read before it was tried; its lane is told by the task itself.
-            lane: Lane = {
+            own = {
                 "id": best["lane_id"],
                 "epic_id": best["epic_id"] or "",
                 "capabilities": best["capabilities"],
                 "files": best["files"],
             }
-            asked[lane["id"]] = await fits(lane)
-            if asked[lane["id"]]:
+            asked[best["lane_id"]] = await fits(own)
+            if asked[best["lane_id"]]:
                 return as_task(best)
         heads = self._rows.all(
             """
@@ -107,6 +108,29 @@ class Queue:
                 rank = (-row["score"], row["created_at"], row["id"])
                 best = rank if best is None else min(best, rank)
         return None if best is None else await self._tasks.find(best[2])
+
+    async def standing(self, agent_id: str) -> Standing:
+        row = self._rows.one(
+            """
+            SELECT
+              (SELECT count(*) FROM tasks INDEXED BY tasks_held_agent
+               WHERE assigned_to = :agent_id AND status = 'in_progress') AS holding,
+              (SELECT n FROM counters WHERE name = 'in_progress') AS in_progress,
+              (SELECT value FROM facts WHERE name = 'paused') AS paused,
+              EXISTS (SELECT 1 FROM tasks INDEXED BY tasks_leases
+                WHERE status = 'in_progress' AND lease_expires_at <= :now)
+              OR EXISTS (SELECT 1 FROM tasks INDEXED BY tasks_timed
+                WHERE status = 'pending' AND (gates & 1) = 1 AND not_before <= :now) AS overdue
+            """,
+            {"agent_id": agent_id, "now": self._at},
+        )
+        assert row is not None  # noqa: S101 - it has no FROM
+        return Standing(
+            holding=row["holding"],
+            in_progress=row["in_progress"],
+            paused=row["paused"] not in (None, "null", "false"),
+            overdue=bool(row["overdue"]),
+        )
 
     async def open_gates(self) -> None:
         self._rows.run(
