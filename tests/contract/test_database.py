@@ -72,6 +72,7 @@ def test_the_ready_view_holds_what_may_be_claimed_best_first(place: Workspace, s
 
 def test_the_log_is_in_wal_and_an_event_cannot_be_changed(place: Workspace, server: StdioClient) -> None:
     server.call("create_tasks", {"tasks": [{"id": "E1", "title": "one"}]})
+    server.call("context_write", {"topic": "kept", "content": "for good"})
 
     assert asked(place, "PRAGMA journal_mode") == ["wal"]
     for sql in (
