@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from wvo_mcp.domain.event import canonical
 from wvo_mcp.domain.task import Status
+from wvo_mcp.operations.results import compact
 from wvo_mcp.ports import Transaction
 
 
@@ -37,12 +38,12 @@ class Repeat:
 
     async def keep(self, result: dict[str, Any]) -> None:
         """Store the result beside the change, in the same transaction."""
-        text = json.dumps(result, ensure_ascii=False)
         replays = self._tx.replays
         if self._request_id is not None:
-            await replays.keep_request(self._agent_id, self._tool, self._request_id, self._hash("request_id"), text)
-        if self._leased is not None:
-            await replays.keep_lease(*self._leased, self._tool, self._hash("lease_token"), text)
+            kept = compact(result)
+            await replays.keep_request(self._agent_id, self._tool, self._request_id, self._hash("request_id"), kept)
+        elif self._leased is not None:
+            await replays.keep_lease(*self._leased, self._tool, self._hash("lease_token"), compact(result))
 
     async def _by_lease(self) -> dict[str, Any] | None:
         task_id: str = getattr(self._ask, "task_id", "")

@@ -3,13 +3,18 @@
 import json
 from typing import Any
 
+from pydantic_core import PydanticSerializationError, to_json
+
 MAX_CHARACTERS = 20_000
 _ROOM = 600
 """Kept for the `clipped` list and for the marks that a cut leaves."""
 
 
 def compact(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    try:
+        return to_json(value).decode()
+    except PydanticSerializationError:  # an error may quote a lone surrogate, which has no UTF-8
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def fit(result: dict[str, Any]) -> dict[str, Any]:

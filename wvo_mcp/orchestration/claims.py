@@ -35,11 +35,14 @@ async def reap(tx: Transaction, policy: Policy) -> None:
     await _let_time_pass(tx)
 
 
-async def _cut_leases_of_the_dead(tx: Transaction, policy: Policy) -> None:
+async def _cut_leases_of_the_dead(tx: Transaction, policy: Policy) -> bool:
+    """Were there any?"""
     own = tx.caller.session_id
+    dead = False
     for session_id in await tx.queue.held_sessions():
         if session_id != own:
-            await lifecycle.ended(tx, policy, session_id)
+            dead |= await lifecycle.ended(tx, policy, session_id)
+    return dead
 
 
 async def _let_time_pass(tx: Transaction) -> None:
@@ -55,11 +58,9 @@ async def claim(
 
     Raises, for a named task only: NotFound, NotReady, AlreadyClaimed, WipLimit, ReservationConflict, Paused.
     """
-    await tx.sessions.ensure()
-    await tx.sessions.touch_agent(agent_id)
-    await _cut_leases_of_the_dead(tx, policy)
+    await tx.sessions.ensure(but_agent=agent_id == tx.caller.agent_id)
     standing = await tx.queue.standing(agent_id)
-    if standing.overdue:
+    if (standing.in_progress and await _cut_leases_of_the_dead(tx, policy)) or standing.overdue:
         await _let_time_pass(tx)
         standing = await tx.queue.standing(agent_id)
     length = lease_seconds or policy.lease_seconds
@@ -198,12 +199,13 @@ async def _grant(tx: Transaction, task: Task, agent_id: str, length: int) -> Cla
     taken_from = task.session_id if task.status is Status.IN_PROGRESS else None
     data = {"lease_token": lease.token, "agent": agent_id, **({"resumed_from": taken_from} if taken_from else {})}
     granted = await tx.tasks.change(task, "task.claimed", fields, data)
-    await tx.sessions.assign(agent_id, task.id)
+    await tx.sessions.touch_agent(agent_id, task.id)
     resume = await tx.memory.last_checkpoint(task.id)
     return Claim(granted, lease, resume, await recall.for_claim(tx, granted))
 
 
 async def _nothing(tx: Transaction, reason: str, agent_id: str) -> Claim:
+    await tx.sessions.touch_agent(agent_id)
     change = await tx.queue.next_change()
     shortest, longest = _RETRY_SECONDS
     wait = longest // 2 if change is None else int((change - tx.now).total_seconds()) + 1

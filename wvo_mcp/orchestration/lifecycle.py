@@ -65,7 +65,7 @@ async def move(
     if task.status is Status.FAILED:
         await tx.events.resolve_alert("task_failed", task.id)
     if leaving and task.assigned_to is not None:
-        await tx.sessions.assign(task.assigned_to, None)
+        await tx.sessions.left(task.assigned_to)
     return Moved(changed, await _follow(tx, task, changed))
 
 

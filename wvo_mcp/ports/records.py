@@ -81,16 +81,19 @@ class MemoryRepository(Protocol):
 
 
 class SessionRepository(Protocol):
-    async def ensure(self) -> None:
-        """The caller's session is on record and was heard now; its agent, if on record, is not offline."""
+    async def ensure(self, *, but_agent: bool = False) -> None:
+        """The caller's session is on record and was heard now; its agent, if on record, is not offline.
+
+        `but_agent` is for those who touch that agent themselves in this transaction.
+        """
         ...
 
-    async def touch_agent(self, agent_id: str) -> None:
-        """The agent is on record and was seen now."""
+    async def touch_agent(self, agent_id: str, task_id: str | None = None) -> None:
+        """The agent is on record and was seen now; it began `task_id`, if one is given."""
         ...
 
-    async def assign(self, agent_id: str, task_id: str | None) -> None:
-        """The agent began `task_id`; or, with None, left a task."""
+    async def left(self, agent_id: str) -> None:
+        """The agent left a task, and shows another of its own, if any."""
         ...
 
     async def live(self, limit: int) -> list[Row]:

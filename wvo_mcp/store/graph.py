@@ -88,19 +88,13 @@ class Graph:
         self._store_counts({task_id: self._recount(task_id)})
         # Whatever was finished on top of this task now stands on something open.
         self._mark_over_open(task_id)
-        self._shift(task_id, +1)
+        self._shift(self._dependencies_of([task_id]), +1)
 
     async def settled(self, task_id: str, was_done: bool) -> None:
-        if was_done:
-            self._rows.run(
-                """
-                UPDATE tasks SET over_open = 1 WHERE id = :id AND (unmet_deps > 0 OR EXISTS (
-                  SELECT 1 FROM task_dependencies AS d CROSS JOIN tasks AS t ON t.id = d.depends_on_task_id
-                  WHERE d.task_id = :id AND t.over_open = 1))
-                """,
-                {"id": task_id},
-            )
-        self._shift(task_id, -1)
+        above = self._dependencies_of([task_id])
+        if was_done and not all(map(_walled, above)):
+            self._rows.run("UPDATE tasks SET over_open = 1 WHERE id = ?", (task_id,))
+        self._shift(above, -1)
 
     async def relinked(self, task_ids: Sequence[str]) -> None:
         nodes = self._nodes(task_ids)
@@ -170,15 +164,15 @@ class Graph:
             )
         return found
 
-    def _shift(self, start: str, by: int) -> None:
-        """One open task more or less below everything above `start`."""
+    def _shift(self, above: list[Node], by: int) -> None:
+        """One open task more or less below these and everything above them."""
 
         def fresh(row: Node) -> int:
             if _saturated(row) and by < 0:
                 return self._recount(row["id"])  # a saturated count does not tell how far above the cap the truth is
             return max(0, min(UNLOCK_CAP, int(row["unlock_count"]) + by))
 
-        self._climb(self._dependencies_of([start]), fresh)
+        self._climb(above, fresh)
 
     def _climb(self, rows: list[Node], fresh: Callable[[Node], int]) -> None:
         """Give every counted task from `rows` upward its `fresh` count, as far as counts can have changed."""

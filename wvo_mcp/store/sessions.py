@@ -19,7 +19,7 @@ class Sessions:
         self._at = at
         self._caller = caller
 
-    async def ensure(self) -> None:
+    async def ensure(self, *, but_agent: bool = False) -> None:
         caller = self._caller
         seen = self._rows.run(
             "UPDATE sessions SET last_call_at = ?, ended_at = NULL WHERE session_id = ?", (self._at, caller.session_id)
@@ -41,6 +41,8 @@ class Sessions:
                     self._at,
                 ),
             )
+        if but_agent:
+            return
         self._rows.run(
             """
             UPDATE agent_pool
@@ -50,17 +52,19 @@ class Sessions:
             {"agent_id": caller.agent_id, "at": self._at},
         )
 
-    async def touch_agent(self, agent_id: str) -> None:
-        """The agent is on record and was seen now."""
+    async def touch_agent(self, agent_id: str, task_id: str | None = None) -> None:
         caller = self._caller
-        own = agent_id == caller.agent_id
+        own = agent_id == caller.agent_id and caller.capabilities
         self._rows.run(
             """
-            INSERT INTO agent_pool (agent_id, provider, status, capabilities, last_seen_at)
-            VALUES (:agent_id, :provider, 'idle', :capabilities, :at)
+            INSERT INTO agent_pool (agent_id, provider, status, capabilities, last_seen_at, current_task_id, assigned_at)
+            VALUES (:agent_id, :provider, iif(:task_id IS NULL, 'idle', 'busy'), :capabilities, :at, :task_id,
+              iif(:task_id IS NULL, NULL, :at))
             ON CONFLICT (agent_id) DO UPDATE SET
               last_seen_at = :at,
-              status = iif(current_task_id IS NULL, 'idle', 'busy'),
+              current_task_id = coalesce(:task_id, current_task_id),
+              assigned_at = iif(:task_id IS NULL, assigned_at, :at),
+              status = iif(coalesce(:task_id, current_task_id) IS NULL, 'idle', 'busy'),
               provider = coalesce(:provider, provider),
               capabilities = iif(:capabilities = '[]', capabilities, :capabilities)
             """,
@@ -69,31 +73,25 @@ class Sessions:
                 "provider": caller.provider,
                 "capabilities": json.dumps(sorted(caller.capabilities)) if own else "[]",
                 "at": self._at,
+                "task_id": task_id,
             },
         )
 
-    async def assign(self, agent_id: str, task_id: str | None) -> None:
-        """The agent began `task_id`; or, with None, left a task and shows another of its own, if any."""
+    async def left(self, agent_id: str) -> None:
         self._rows.run(
             """
-            UPDATE agent_pool SET current_task_id = :task_id, assigned_at = :at, last_seen_at = :at, status = 'busy'
-            WHERE agent_id = :agent_id AND :task_id IS NOT NULL
+            UPDATE agent_pool SET current_task_id = other, assigned_at = iif(other IS NULL, NULL, assigned_at),
+              status = iif(status = 'offline', status, iif(other IS NULL, 'idle', 'busy'))
+            FROM (
+              SELECT (
+                SELECT id FROM tasks INDEXED BY tasks_held_agent
+                WHERE assigned_to = :agent_id AND status = 'in_progress' LIMIT 1
+              ) AS other
+            )
+            WHERE agent_id = :agent_id
             """,
-            {"agent_id": agent_id, "task_id": task_id, "at": self._at},
+            {"agent_id": agent_id},
         )
-        if task_id is None:
-            other = self._rows.value(
-                "SELECT id FROM tasks INDEXED BY tasks_held_agent WHERE assigned_to = ? AND status = 'in_progress' LIMIT 1",
-                (agent_id,),
-            )
-            self._rows.run(
-                """
-                UPDATE agent_pool SET current_task_id = :other, assigned_at = iif(:other IS NULL, NULL, assigned_at),
-                  status = iif(status = 'offline', status, iif(:other IS NULL, 'idle', 'busy'))
-                WHERE agent_id = :agent_id
-                """,
-                {"agent_id": agent_id, "other": other},
-            )
 
     async def get(self, session_id: str) -> dict[str, Any] | None:
         return self._rows.one(

@@ -183,14 +183,14 @@ class Tasks(Groups, Listing):
         self._rows.run("UPDATE tasks SET unmet_deps = ? WHERE id = ? AND unmet_deps <> ?", (unmet, task_id, unmet))
 
     async def settle_dependents(self, task_id: str, *, done: bool) -> list[str]:
-        self._rows.run(
+        changed = self._rows.run(
             """
             UPDATE tasks SET unmet_deps = unmet_deps + :by
             WHERE id IN (SELECT task_id FROM task_dependencies WHERE depends_on_task_id = :id)
             """,
             {"id": task_id, "by": -1 if done else 1},
         )
-        if not done:
+        if not done or not changed:
             return []
         return self._rows.column(
             """
