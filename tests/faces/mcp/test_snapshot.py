@@ -13,7 +13,7 @@ from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.faces.mcp import snapshot
 
 ROOT = Path(__file__).parents[3]
-SCRIPT = ROOT / "scripts" / "snapshot"
+SCRIPT = ROOT / "scripts" / "generate_snapshot.py"
 
 
 @pytest.mark.anyio

@@ -1,0 +1,47 @@
+"""`scripts/bench`: every figure beside its floor, measured in the same run."""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from scripts.benchmarks import over_stdio, process, throughput
+from scripts.benchmarks.figures import Report
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small stores and few rounds: does it run, not how fast")
+    parser.add_argument(
+        "--only", action="append", choices=["process", "stdio", "shapes", "claims"], help="parts to run"
+    )
+    parser.add_argument("--sizes", default=None, help="sizes of the stores over stdio, e.g. 1000,100000")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table here as well")
+    given = parser.parse_args()
+    default = "1000,10000" if given.quick else "1000,10000,100000,1000000"
+    sizes = [int(part) for part in (given.sizes or default).split(",")]
+    parts = given.only or ["process", "stdio", "shapes", "claims"]
+    report = Report(Console(width=None if sys.stdout.isatty() else 180))
+    with tempfile.TemporaryDirectory(prefix="wvo-bench-") as name:
+        folder = Path(name)
+        if "process" in parts:
+            process.measure(report, quick=given.quick, folder=folder)
+        if "stdio" in parts:
+            over_stdio.measure(report, sizes=sizes, quick=given.quick, folder=folder)
+        if "shapes" in parts:
+            over_stdio.measure_shapes(report, quick=given.quick, folder=folder)
+        if "claims" in parts:
+            throughput.measure(report, quick=given.quick, folder=folder)
+    report.show()
+    if given.json:
+        report.write(given.json)
+    if given.markdown:
+        given.markdown.write_text(report.markdown())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
