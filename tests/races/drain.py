@@ -131,7 +131,9 @@ class Agent(threading.Thread):
     def _on_the_way(self, task_id: str, token: int) -> bool:
         """Something that agents do while they work; False when the task turned out to be lost."""
         held = {"task_id": task_id, "lease_token": token}
-        what = self._chance.choice(("checkpoint", "heartbeat", "plan_next", "context_write"))
+        what = self._chance.choice(
+            ("checkpoint", "checkpoint", "checkpoint", "heartbeat", "plan_next", "context_write")
+        )
         if what == "plan_next":
             return self._ask("plan_next", limit=3) is not None
         if what == "context_write":

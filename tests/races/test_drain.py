@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.races.drain import drain, seed_tasks
+from tests.races.drain import Ledger, drain, seed_tasks
 from tests.support.history import Limits
 from tests.support.invariants import verify
 from tests.support.workspace import Workspace
@@ -35,7 +35,7 @@ def test_sixteen_servers_complete_three_thousand_tasks_exactly_once_within_all_l
     work_empty(workspace, count=3_000, agents=16, wip_limit=16, seconds=330)
 
 
-def survive(workspace: Workspace, count: int, agents: int, seconds: float, kill_every: float) -> None:
+def survive(workspace: Workspace, count: int, agents: int, seconds: float, kill_every: float) -> Ledger:
     workspace.settings = {
         "WVO_AUTOPILOT_WIP_LIMIT": str(agents),
         "WVO_LEASE_SECONDS": "60",
@@ -52,6 +52,7 @@ def survive(workspace: Workspace, count: int, agents: int, seconds: float, kill_
     assert history.takeovers > 0
     assert history.kinds["session.ended"] > 0
     assert "Traceback" not in workspace.logged()
+    return ledger
 
 
 @pytest.mark.requirement("CLAIM-1", "CLAIM-3", "CORE-11")
@@ -63,4 +64,7 @@ def test_nothing_is_lost_or_done_twice_while_servers_are_killed(workspace: Works
 @pytest.mark.timeout(480)
 @pytest.mark.requirement("CLAIM-1", "CLAIM-3", "CORE-11", "CLAIM-5")
 def test_three_thousand_tasks_survive_a_kill_every_three_seconds(workspace: Workspace) -> None:
-    survive(workspace, count=3_000, agents=16, seconds=400, kill_every=3.0)
+    ledger = survive(workspace, count=3_000, agents=16, seconds=400, kill_every=3.0)
+
+    assert ledger.answers["killed"] > 5
+    assert ledger.resumed > 0
