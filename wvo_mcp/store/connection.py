@@ -37,12 +37,13 @@ class Rows:
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
+        self._names: dict[str, list[str]] = {}
         self.on_write: Callable[[str], None] | None = None
         """Called before and after every write and commit; crash tests hang themselves in here."""
 
     def all(self, sql: str, params: Any = ()) -> list[dict[str, Any]]:
         cursor = self._raw.execute(sql, params)
-        names = [column[0] for column in cursor.description]
+        names = self._columns(sql, cursor)
         return [dict(zip(names, row, strict=True)) for row in cursor]
 
     def one(self, sql: str, params: Any = ()) -> dict[str, Any] | None:
@@ -50,9 +51,14 @@ class Rows:
         row = cursor.fetchone()
         if row is None:
             return None
-        names = [column[0] for column in cursor.description]
         cursor.fetchall()
-        return dict(zip(names, row, strict=True))
+        return dict(zip(self._columns(sql, cursor), row, strict=True))
+
+    def _columns(self, sql: str, cursor: Any) -> list[str]:
+        names = self._names.get(sql)
+        if names is None:
+            names = self._names[sql] = [column[0] for column in cursor.description]
+        return names
 
     def value(self, sql: str, params: Any = ()) -> Any:
         """First column of the first row; None when there is none."""
@@ -105,7 +111,8 @@ class Connection(aiosqlite.Connection):
                 raw.execute("PRAGMA busy_timeout = 0")
             raw.execute("PRAGMA foreign_keys = 1")
             raw.execute("PRAGMA temp_store = MEMORY")
-            raw.execute("PRAGMA cache_size = -8000")
+            # Many servers share a machine, and the system caches the file as well.
+            raw.execute(f"PRAGMA cache_size = {-2000 if self._read_only else -4000}")
         except BaseException:
             raw.close()
             raise
