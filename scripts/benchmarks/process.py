@@ -92,7 +92,13 @@ def _resident(report: Report, folder: Path, seconds: float) -> None:
                 )
             process = psutil.Process(server.pid)
             report.add(
-                Figure("memory of a server", "MB", process.memory_info().rss / 1e6, size=10_000, targets=[Target(80.0)])
+                Figure(
+                    "memory of a server (RSS)",
+                    "MiB",
+                    process.memory_info().rss / 2**20,
+                    size=10_000,
+                    targets=[Target(80.0)],
+                )
             )
             time.sleep(3.0)  # what the start left to do in the background is done
             before, began = process.cpu_times(), time.monotonic()
