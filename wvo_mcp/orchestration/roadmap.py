@@ -80,13 +80,14 @@ async def sync(tx: Transaction, roadmap: Roadmap) -> Report:
     known = await tx.tasks.known(task.id for task in touched)
     existing = [task for task in touched if task.id in known]
     # Old links go before new ones come: only the file as a whole is free of circles.
+    unlinked: dict[str, list[str]] = {}
     for task in existing:
         was = base.get(task.id, {}).get("depends_on", [])
-        await unlink(tx, task.id, [other for other in was if other not in task.depends_on])
+        unlinked[task.id] = await unlink(tx, task.id, [other for other in was if other not in task.depends_on])
     new = [task for task in touched if task.id not in known]
     report.created = await create(tx, [_draft(task) for task in new], Origin.ROADMAP) if new else []
     for task in existing:
-        await _merge(tx, task, base.get(task.id, {}), entries[task.id], report)
+        await _merge(tx, task, base.get(task.id, {}), entries[task.id], unlinked[task.id], report)
     for task in touched:
         await _apply_status(tx, task, base.get(task.id, {}).get("status"), report)
     gone = [task_id for task_id in base if task_id not in entries]
@@ -123,15 +124,19 @@ def _draft(task: RoadmapTask) -> Draft:
     return Draft(task.id, fields, task.depends_on, task.parent_id)
 
 
-async def _merge(tx: Transaction, task: RoadmapTask, base: Entry, entry: Entry, report: Report) -> None:
+async def _merge(
+    tx: Transaction, task: RoadmapTask, base: Entry, entry: Entry, unlinked: list[str], report: Report
+) -> None:
     stored = await tx.tasks.get(task.id)
     changed = [name for name in COLUMNS if (name in entry or name in base) and entry.get(name) != base.get(name)]
     version = stored.version
     await editing.change_fields(tx, stored, {name: getattr(task, name) for name in changed})
-    await link(
+    linked = await link(
         tx, task.id, [other for other in task.depends_on if other not in base.get("depends_on", [])], "depends_on"
     )
     stored = await tx.tasks.get(task.id)
+    if linked or unlinked:
+        stored = await tx.tasks.change(stored, "task.linked", {}, {"added": linked, "removed": unlinked})
     if stored.version != version or entry.get("depends_on") != base.get("depends_on"):
         report.updated.append(task.id)
     if stored.status is Status.CANCELLED and stored.metadata.get("cancelled_by") == "roadmap" and task.status is None:
