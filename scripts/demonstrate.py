@@ -35,6 +35,15 @@ class Story:
     killed_with: str | None = None
     taken_over: str | None = None
     finished: anyio.Event = field(default_factory=anyio.Event)
+    connected: set[str] = field(default_factory=set[str])
+    complete: anyio.Event = field(default_factory=anyio.Event)
+
+    async def all_here(self, name: str) -> None:
+        """Nobody begins before everybody is connected."""
+        self.connected.add(name)
+        if len(self.connected) == len(AGENTS):
+            self.complete.set()
+        await self.complete.wait()
 
     @property
     def count(self) -> int:
@@ -60,9 +69,10 @@ class Agent:
         )
 
     async def work(self) -> None:
-        """Until the roadmap is drained; the victim is killed in the middle of its third task."""
+        """Until the roadmap is drained; the victim is killed in the middle of one of its first tasks."""
         try:
-            async with Client(self._server, read_timeout_seconds=30) as client:
+            async with Client(self._server, read_timeout_seconds=60) as client:
+                await self._story.all_here(self.name)
                 while self._story.count < self._story.total:
                     claim = await call(client, "claim_task")
                     if claim["task"] is None:
@@ -82,7 +92,7 @@ class Agent:
             self._story.taken_over = self.name
             self._show.line(f"{self.name} takes over {task['id']}, from the checkpoint: {claim['resume']['summary']!r}")
         await call(client, "checkpoint", task_id=task["id"], summary=f"{self.name} has read {task['id']}", progress=30)
-        if self.name == VICTIM and len(self._story.done[VICTIM]) == 2:
+        if self.name == VICTIM and (len(self._story.done[VICTIM]) == 2 or self._story.count > self._story.total // 3):
             self._story.killed_with = task["id"]
             self._show.line(f"{self.name} is killed (SIGKILL) in the middle of {task['id']}")
             kill_server(self.name)
@@ -197,7 +207,7 @@ def summary(console: Console, workspace: Path, story: Story, seconds: float) -> 
     console.print(
         f"\nLook yourself:\n  sqlite3 {database} \\\n"
         "    \"SELECT seq, at, kind, task_id, agent_id FROM events WHERE kind <> 'task.checkpoint' ORDER BY seq DESC LIMIT 12\""
-        f"\n\nWire it into a project of yours :\n"
+        f"\n\nWire it into a project of yours:\n"
         f"  Claude Code   claude mcp add --scope project wvo -- {COMMAND}\n"
         f"  Codex         codex mcp add wvo -- {COMMAND}\n"
         f"  Gemini CLI    gemini mcp add wvo {COMMAND}\n"
