@@ -14,9 +14,7 @@ from wvo_mcp.operations.core.views import TaskLine, TaskView, line, view
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
 from wvo_mcp.orchestration import claims, lifecycle
 
-RequestId = Annotated[
-    Id | None, Field(default=None, description="Repeat a call safely: same id, same input.")
-]
+RequestId = Annotated[Id | None, Field(default=None, description="Repeat a call safely: same id, same input.")]
 TaskId = Annotated[Id, Field(description="The task.")]
 Token = Annotated[
     int | None,
