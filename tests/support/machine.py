@@ -13,11 +13,25 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.support import model_calls as calls
 from tests.support.agreement import compare, contents
-from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
-from tests.support.clock import START, StoppedClock
+from tests.support.bench import ANN, BOB, OWNER, Bench
+from tests.support.clock import StoppedClock
+from tests.support.draws import (
+    BY,
+    CLEARED,
+    CYD,
+    DAYS,
+    DONE,
+    EPICS,
+    FIELDS,
+    FIRST,
+    IDS,
+    LIMITS,
+    MOST_TASKS,
+    WRITES,
+    batch,
+)
 from tests.support.model import ModelSession, Refused, World
 from tests.support.sessions import Servers, an_agent
-from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.roadmap import Roadmap, RoadmapEpic, RoadmapMilestone, end_of_day
 from wvo_mcp.domain.task import Status
@@ -28,70 +42,6 @@ from wvo_mcp.operations import Services
 from wvo_mcp.orchestration import background, claims, lifecycle, roadmap
 from wvo_mcp.ports import Transaction
 from wvo_mcp.store.sqlite import SqliteStore
-
-MOST_TASKS = 7
-FIRST = [
-    a_task("T1", epic_id="E3"),
-    a_task("T2", depends_on=["T1"], files=["src/**"]),
-    a_task("T3", depends_on=["T1"], parent_id="T6", milestone_id="M2"),
-    a_task("T4", depends_on=["T2", "T3"], epic_id="E3"),
-    a_task("T5", requires_approval=True, files=["src/a.py"]),
-    a_task("T6", capabilities=["gpu"], priority="high"),
-]
-"""What every run begins with."""
-
-CYD = an_agent("cyd", None, "gpu")
-EPICS = st.sampled_from(["E1", "E2", "E3"])
-MILESTONES = st.sampled_from(["M1", "M2", "M9"])
-SCOPES = st.sampled_from([[], ["src/a.py"], ["src/**"], ["docs/*.md"]])
-DAYS = st.integers(-3, 40)
-SECONDS = st.integers(0, 900)
-LIMITS = st.sampled_from([None, 1, 2])
-WRITES = ("heartbeat", "checkpoint", "complete_task", "complete_task", "fail_task", "release_task", "block_task")
-
-
-def _of(make: Callable[["Machine"], Any]) -> st.SearchStrategy[Any]:
-    return st.runner().flatmap(lambda machine: st.sampled_from(make(machine)))
-
-
-IDS = _of(lambda machine: [*machine.world.tasks, *([] if len(machine.world.tasks) % 4 else ["X9"])])
-DONE = _of(lambda machine: [t.id for t in machine.world.tasks.values() if t.status == "done"] or ["T1"])
-BY = _of(lambda machine: machine.connected())
-"""Session ids of those who can call."""
-FIELDS: dict[str, st.SearchStrategy[Any]] = {
-    "epic_id": EPICS,
-    "milestone_id": MILESTONES,
-    "parent_id": IDS,
-    "priority": st.sampled_from(["critical", "high", "medium", "low"]),
-    "complexity": st.integers(1, 10),
-    "business_value": st.sampled_from([0, 7.5, 20]),
-    "files": SCOPES,
-    "capabilities": st.sampled_from([[], ["gpu"]]),
-    "requires_approval": st.booleans(),
-    "not_before": SECONDS.map(lambda seconds: iso(START.replace(minute=seconds // 60, second=seconds % 60))),
-    "max_attempts": st.integers(1, 3),
-}
-CLEARED = ("epic_id", "milestone_id", "parent_id", "business_value", "not_before")
-
-
-def _draft(task_ids: st.SearchStrategy[str], around: list[str]) -> st.SearchStrategy[dict[str, Any]]:
-    """A task with at most three attributes, so that most can be claimed, and at most two links to those around."""
-    names = st.lists(st.sampled_from([*FIELDS]), max_size=3, unique=True)
-    attributes = names.flatmap(lambda chosen: st.fixed_dictionaries({name: FIELDS[name] for name in chosen}))
-    links = st.lists(st.sampled_from(around), max_size=2, unique=True) if around else st.just([])
-    return st.tuples(task_ids, attributes, links).map(lambda drawn: a_task(drawn[0], **drawn[1], depends_on=drawn[2]))
-
-
-def _batch(machine: "Machine") -> st.SearchStrategy[list[dict[str, Any]]]:
-    """One to four drafts: mostly sound, linked to what exists and to each other."""
-    first = len(machine.world.tasks) + 1
-    new = [f"T{number}" for number in range(first, first + 4)]
-    daring = first % 4 == 0
-    items: list[st.SearchStrategy[dict[str, Any]]] = []
-    for place, task_id in enumerate(new):
-        around = [*machine.world.tasks, *(new if daring else new[:place])]
-        items.append(_draft(st.sampled_from([task_id, "T1"]) if daring else st.just(task_id), around))
-    return st.integers(1, 4).flatmap(lambda size: st.tuples(*items[:size])).map(list)
 
 
 class Machine(RuleBasedStateMachine):
@@ -178,7 +128,7 @@ class Machine(RuleBasedStateMachine):
     # Plans of people and agents.
 
     @precondition(lambda self: len(self.world.tasks) < MOST_TASKS)
-    @rule(by=BY, tasks=st.runner().flatmap(_batch))
+    @rule(by=BY, tasks=st.runner().flatmap(batch))
     def create(self, by: str, tasks: list[dict[str, Any]]) -> None:
         self._create(self.callers[by], tasks)
 
@@ -206,6 +156,13 @@ class Machine(RuleBasedStateMachine):
             lambda world: calls.relink(world, caller, task_id, add, remove),
             self.run("update_task", caller, task_id=task_id, **lists),
         )
+
+    @precondition(lambda self: any(t.parent is not None for t in self.world.tasks.values()))
+    @rule(by=BY)
+    def await_children(self, by: str) -> None:
+        """A parent that depends on its children as well."""
+        parent = next(t.parent for t in self.world.tasks.values() if t.parent is not None)
+        self.relink(by, parent, {t.id for t in self.world.tasks.values() if t.parent == parent}, set())
 
     @rule(due=st.dictionaries(st.sampled_from(["M1", "M2"]), DAYS | st.none()), limits=st.dictionaries(EPICS, LIMITS))
     def sync_groups(self, due: dict[str, int | None], limits: dict[str, int | None]) -> None:
@@ -274,14 +231,23 @@ class Machine(RuleBasedStateMachine):
             mine = {task.id: task.token for task in self.world.in_progress(agent=label)}
             assert {held["id"]: held["lease"]["token"] for held in got["holding"]} == mine
 
-    @rule(by=BY, times=st.integers(1, 4))
-    def work(self, by: str, times: int) -> None:
-        """The whole of it, several times: claim the best, complete it."""
+    @rule(by=BY, times=st.integers(1, 4), seconds=st.sampled_from([0, 0, 250]))
+    def work(self, by: str, times: int, seconds: int) -> None:
+        """The whole of it, several times: claim the best, work for so long, complete it."""
         for _ in range(times):
             self.claim_best(by, False, None)
+            self.pass_time(seconds)
             mine = self.world.in_progress(session=by)
             if mine:
                 self.write(by, "complete_task", mine[0].id, 0, False, set(), False)
+
+    @rule(by=BY, times=st.integers(1, 3))
+    def lapse(self, by: str, times: int) -> None:
+        """Leases that run out, one after the other."""
+        for _ in range(times):
+            self.claim_best(by, False, 30)
+            self.pass_time(31)
+            self.maintain(by, "reap")
 
     @rule(by=BY, sub=st.booleans(), task_id=IDS)
     def claim_named(self, by: str, sub: bool, task_id: str) -> None:
@@ -327,6 +293,37 @@ class Machine(RuleBasedStateMachine):
             assert sorted(got["unlocked"]) == sorted(expected)
         if leased and tool != "heartbeat":
             self.repeatable = (tool, caller, {**arguments, "lease_token": known.token}, got)
+
+    @rule(by=BY)
+    def flounder(self, by: str) -> None:
+        """Fail, come back after the delay, fail for good, and be tried anew."""
+        mine = ""
+        for retry in (True, False):
+            self.claim_best(by, False, None)
+            going = self.world.in_progress(session=by)
+            if going:
+                mine = going[0].id
+                self.write(by, "fail_task", mine, 0, retry, set(), False)
+                self.pass_time(61)
+        if mine:
+            self.set_status(by, mine, "pending", False)
+
+    @precondition(lambda self: any(not (t.session or "").startswith("cli:") for t in self.world.in_progress()))
+    @rule(
+        how=st.sampled_from(["leaves", "is killed"]),
+        off=st.sampled_from([None, 0, -1]),
+        tool=st.sampled_from(WRITES),
+        stranger=st.booleans(),
+    )
+    def succeed(self, how: str, off: int | None, tool: str, stranger: bool) -> None:
+        """The server of a holder goes; another session of its agent, or of somebody else, writes in its place."""
+        task = next(t for t in self.world.in_progress() if not (t.session or "").startswith("cli:"))
+        if task.session in self.connected():
+            self.depart(task.session, how)
+        heirs = [
+            by for by in self.connected() if (self.callers[by].agent_id != (task.agent or "").split(".")[0]) is stranger
+        ]
+        self.write(heirs[-1], tool, task.id, off, False, set(), False)
 
     @precondition(lambda self: self.repeatable is not None)
     @rule()

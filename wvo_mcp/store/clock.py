@@ -61,6 +61,9 @@ def _shift_leases(rows: Rows, ahead_ms: int) -> None:
             "UPDATE tasks SET lease_expires_at = ? WHERE id = ?",
             (iso(instant(task["lease_expires_at"]) + ahead), task["id"]),
         )
+    for leader in rows.all("SELECT role, expires_at FROM leaders WHERE role > ''"):
+        until = iso(instant(leader["expires_at"]) + ahead)
+        rows.run("UPDATE leaders SET expires_at = ? WHERE role = ?", (until, leader["role"]))
 
 
 def _ms(at: datetime) -> int:

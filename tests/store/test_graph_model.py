@@ -1,0 +1,165 @@
+"""Unlock counts of small graphs that change at every turn, against counting them anew."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable, Generator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.support.bench import ANN
+from tests.support.clock import StoppedClock
+from tests.support.sessions import Servers
+from wvo_mcp.domain.task import Origin, Status
+from wvo_mcp.orchestration import creation, lifecycle, links
+from wvo_mcp.ports import Transaction
+from wvo_mcp.store import graph
+from wvo_mcp.store.sqlite import SqliteStore
+
+pytestmark = pytest.mark.requirement("SCHED-1", "TASK-3")
+
+CAP = 3
+MOST = 8
+SETTLED = ("done", "cancelled")
+
+_some = st.runner().flatmap(lambda machine: st.sampled_from(sorted(machine.status)))
+_several = st.lists(_some, max_size=3, unique=True)
+
+
+class Graph(RuleBasedStateMachine):
+    """Tasks come, are linked and unlinked, finished, cancelled and opened again, in any order that keeps out circles."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.Runner()
+        self.folder = Path(tempfile.mkdtemp())
+        self.clock = StoppedClock()
+        self.status: dict[str, str] = {}
+        self.depends_on: dict[str, set[str]] = {}
+
+    @initialize(shape=st.sampled_from(["chain", "diamonds", "none"]))
+    def open(self, shape: str) -> None:
+        self.store = SqliteStore(self.folder / "state.db", self.clock, Servers(), synchronous="OFF")
+        self.loop.run(self.store.open())
+        for number in range(6):
+            above = {"chain": {number - 1}, "diamonds": {number - 1, number - 2}, "none": set[int]()}[shape]
+            self.add([f"T{other}" for other in above if other >= 0])
+
+    def teardown(self) -> None:
+        self.loop.run(self.store.close())
+        self.loop.close()
+        shutil.rmtree(self.folder)
+
+    def write(self, work: Callable[[Transaction], Awaitable[object]]) -> None:
+        self.loop.run(self.store.write(ANN, work))
+
+    def below(self, task_id: str) -> set[str]:
+        direct = {other for other, on in self.depends_on.items() if task_id in on}
+        return direct.union(*(self.below(other) for other in direct))
+
+    @precondition(lambda self: len(self.status) < MOST)
+    @rule(depends_on=_several)
+    def add(self, depends_on: list[str]) -> None:
+        task_id = f"T{len(self.status)}"
+        draft = creation.Draft(task_id, {"title": task_id}, depends_on)
+        self.write(lambda tx: creation.create(tx, [draft], Origin.HUMAN))
+        self.status[task_id] = "pending"
+        self.depends_on[task_id] = set(depends_on)
+
+    @rule(task_id=_some, on=_several)
+    def link(self, task_id: str, on: list[str]) -> None:
+        sound = [other for other in on if other != task_id and other not in self.below(task_id)]
+        self.write(lambda tx: links.link(tx, task_id, sound, "depends_on"))
+        self.depends_on[task_id] |= set(sound)
+
+    @rule(task_id=_some, on=_several)
+    def unlink(self, task_id: str, on: list[str]) -> None:
+        self.write(lambda tx: links.unlink(tx, task_id, on))
+        self.depends_on[task_id] -= set(on)
+
+    @rule(tasks=st.lists(_some, min_size=1, max_size=4), cancel=st.sampled_from([False, False, True]))
+    def move(self, tasks: list[str], cancel: bool) -> None:
+        """Finish or cancel what is open, and open what is settled, one after the other.
+
+        A task may be finished before what it waits for: links can come late, and what it waited for be opened again.
+        """
+        for task_id in tasks:
+            settles = self.status[task_id] not in SETTLED
+            ways = ("pending",) if not settles else ("cancelled",) if cancel else ("in_progress", "done")
+            self.write(partial(_moved, task_id=task_id, ways=ways))
+            self.status[task_id] = ways[-1]
+            self.counts_are_right()
+
+    @rule(most=st.integers(1, 6))
+    def work(self, most: int) -> None:
+        """Finish tasks as they become ready."""
+        for _ in range(most):
+            ready = [
+                task_id
+                for task_id, status in self.status.items()
+                if status == "pending" and all(self.status[other] == "done" for other in self.depends_on[task_id])
+            ]
+            self.move(ready[:1], False)
+
+    @invariant()
+    def counts_are_right(self) -> None:
+        for _ in range(100):
+            if not self.loop.run(self.store.read(ANN, lambda tx: tx.graph.stale())):
+                break
+            self.write(lambda tx: tx.graph.refresh(2))
+
+        async def kept(tx: Transaction) -> dict[str, tuple[int, int]]:
+            tasks = [await tx.tasks.get(task_id) for task_id in self.status if self.status[task_id] not in SETTLED]
+            return {task.id: (task.unlock_count, task.unmet_deps) for task in tasks}
+
+        assert self.loop.run(self.store.read(ANN, kept)) == {
+            task_id: (
+                min(CAP, sum(self.status[other] not in SETTLED for other in self.below(task_id))),
+                sum(self.status[other] != "done" for other in self.depends_on[task_id]),
+            )
+            for task_id, status in self.status.items()
+            if status not in SETTLED
+        }
+
+
+async def _moved(tx: Transaction, task_id: str, ways: tuple[str, ...]) -> None:
+    for way in ways:
+        await lifecycle.move(tx, await tx.tasks.get(task_id), Status(way), "task.moved")
+
+
+class GraphWithSmallBudget(Graph):
+    """The walk up the graph is cut short at once, and the leader's refresh does the rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(graph, "BUDGET", 1)
+
+    def teardown(self) -> None:
+        super().teardown()
+        self.patch.undo()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_cap() -> Generator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph, "UNLOCK_CAP", CAP)
+        yield
+
+
+_BOUNDED = settings(
+    max_examples=50,
+    stateful_step_count=25,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+TestGraph = Graph.TestCase
+TestGraph.settings = _BOUNDED
+TestGraphWithSmallBudget = GraphWithSmallBudget.TestCase
+TestGraphWithSmallBudget.settings = _BOUNDED
