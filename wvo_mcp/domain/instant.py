@@ -8,7 +8,8 @@ from pydantic import AfterValidator, PlainSerializer
 
 def iso(at: datetime) -> str:
     """`2027-01-15T23:59:59.999Z`; fixed width, so that text order is time order."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    utc = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return utc.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def instant(text: str) -> datetime:
@@ -17,6 +18,8 @@ def instant(text: str) -> datetime:
 
 
 def _aware(at: datetime) -> datetime:
+    if at.tzinfo is UTC:
+        return at
     if at.tzinfo is None:
         raise ValueError("give a time zone, for example 2027-01-15T09:00:00Z")
     return at.astimezone(UTC)

@@ -1,7 +1,7 @@
 """One declaration per thing the system can be asked to do; every face is a loop over the registry."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, get_type_hints
 
@@ -110,17 +110,12 @@ class Operation:
     async def __call__(self, services: Services, caller: Caller, arguments: Mapping[str, Any] | None) -> dict[str, Any]:
         """Validate, run in one transaction, and give the JSON-ready result, at most 20,000 characters of compact JSON."""
         ask = self.parse(arguments)
-        context = Context(services, caller)
         if self.outside:
-            return fit(dump(await self.run(context, ask)))
+            return fit(dump(await self.run(Context(services, caller), ask)))
         if self.effect is Effect.READ:
-            return fit(
-                dump(await services.store.read(caller, lambda tx: self.run(replace(context, transaction=tx), ask)))
-            )
+            return fit(dump(await services.store.read(caller, lambda tx: self.run(Context(services, caller, tx), ask))))
         keep = not getattr(ask, "dry_run", False)
-        return await services.store.write(
-            caller, lambda tx: self._once(replace(context, transaction=tx), ask), keep=keep
-        )
+        return await services.store.write(caller, lambda tx: self._once(Context(services, caller, tx), ask), keep=keep)
 
     async def _once(self, context: Context, ask: Input) -> dict[str, Any]:
         repeat = Repeat(context.tx, self.name, ask, lease_write=self.lease_write)

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
-from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.task import Task
 
 COLUMNS = (
@@ -18,12 +18,18 @@ COLUMNS = (
 )
 
 _LISTS = ("labels", "files", "capabilities", "acceptance")
+_TIMES = (
+    "approved_at", "not_before", "lease_expires_at", "created_at", "updated_at", "started_at", "finished_at"
+)  # fmt: skip
 
 
 def as_task(row: dict[str, Any]) -> Task:
     for name in _LISTS:
         text = row[name]
         row[name] = () if text == "[]" else json.loads(text)
+    for name in _TIMES:
+        if row[name] is not None:
+            row[name] = instant(row[name])
     row["metadata"] = {} if row["metadata"] == "{}" else json.loads(row["metadata"])
     return Task.model_validate(row)
 

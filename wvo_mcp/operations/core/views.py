@@ -1,7 +1,5 @@
 """How tasks, leases and entries are shown."""
 
-from typing import Any
-
 from pydantic import Field
 
 from wvo_mcp.domain.instant import Instant
@@ -60,5 +58,5 @@ def line(task: Task) -> TaskLine:
 
 
 def view(task: Task, waiting_for: list[str] | None = None) -> TaskView:
-    shown: dict[str, Any] = {name: getattr(task, name) for name in TaskView.model_fields if name != "waiting_for"}
-    return TaskView(**shown, waiting_for=waiting_for or [])
+    shown = TaskView.model_validate(task, from_attributes=True)
+    return shown.model_copy(update={"waiting_for": waiting_for}) if waiting_for else shown
