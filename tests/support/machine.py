@@ -1,139 +1,43 @@
 """A machine that plays calls on the store and on the model, and compares both after every step."""
 
-import asyncio
-import shutil
-import tempfile
-from collections.abc import Callable, Coroutine
-from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import precondition, rule
 
 from tests.support import model_calls as calls
-from tests.support.agreement import compare, contents
-from tests.support.bench import ANN, BOB, OWNER, Bench
-from tests.support.clock import StoppedClock
+from tests.support.agreement import contents
+from tests.support.bench import OWNER
 from tests.support.draws import (
     BY,
     CLEARED,
-    CYD,
     DAYS,
     DONE,
     EPICS,
     FIELDS,
-    FIRST,
     IDS,
     LIMITS,
     MOST_TASKS,
     WRITES,
     batch,
 )
-from tests.support.model import ModelSession, Refused, World
-from tests.support.sessions import Servers, an_agent
-from wvo_mcp.domain.lease import Caller, Policy
-from wvo_mcp.domain.roadmap import Roadmap, RoadmapEpic, RoadmapMilestone, end_of_day
+from tests.support.model import World
+from tests.support.sessions import an_agent
+from tests.support.stage import Stage
 from wvo_mcp.domain.task import Status
-from wvo_mcp.errors import WvoError
-from wvo_mcp.execution.directives import DirectiveFiles
-from wvo_mcp.execution.roadmap_source import RoadmapSource
-from wvo_mcp.operations import Services
-from wvo_mcp.orchestration import background, claims, lifecycle, roadmap
+from wvo_mcp.orchestration import background, claims, lifecycle
 from wvo_mcp.ports import Transaction
-from wvo_mcp.store.sqlite import SqliteStore
 
 
-class Machine(RuleBasedStateMachine):
+class Machine(Stage):
     """Steps are calls by agents and people, the passing of time, and servers that come and go."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.loop = asyncio.Runner()
-        self.folder = Path(tempfile.mkdtemp())
-        self.clock = StoppedClock()
-        self.servers = Servers()
-        self.steps = 0
-        self.repeatable: tuple[str, Caller, dict[str, Any], dict[str, Any]] | None = None
-
-    @initialize(wip=st.integers(2, 5), own=st.integers(1, 2), grace=st.sampled_from([0, 60]))
-    def open(self, wip: int, own: int, grace: int) -> None:
-        policy = Policy(wip_limit=wip, agent_wip_limit=own, lease_seconds=300, grace_seconds=grace)
-        store = SqliteStore(self.folder / "state.db", self.clock, self.servers, synchronous="OFF")
-        self.loop.run(store.open())
-        files = RoadmapSource(self.folder / "roadmap.yaml")
-        services = Services(store=store, policy=policy, roadmap=files, directives=DirectiveFiles(self.folder))
-        self.bench = Bench(services, store, self.clock, self.servers)
-        self.world = World(self.clock.now(), policy)
-        self.callers: dict[str, Caller] = {}
-        for caller in (ANN, an_agent("ann", "ann/2"), BOB, CYD, OWNER):
-            self._join(caller)
-        self._sync_groups({"M1": None, "M2": 10}, {"E3": 1})
-        self._create(ANN, FIRST)
-
-    def teardown(self) -> None:
-        self.loop.run(self.bench.store.close())
-        self.loop.close()
-        shutil.rmtree(self.folder)
-
-    def _join(self, caller: Caller) -> None:
-        self.callers[caller.session_id] = caller
-        session = ModelSession(caller.agent_id, caller.durable, caller.capabilities)
-        self.world.sessions[caller.session_id] = session
-
-    def connected(self) -> list[str]:
-        return [name for name, session in self.world.sessions.items() if not session.dead and not session.ended]
-
-    # One step on both sides.
-
-    def play(self, expect: Callable[[World], Any], act: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[Any, Any]:
-        """(what the model expects, what came), or (None, None) where both refuse."""
-        self.steps += 1
-        trial = self.world.copy()
-        trial.now = self.clock.now()
-        trial.times.append(trial.now)
-        counts = {task.id: trial.unlock_count(task) for task in trial.tasks.values()}
-        try:
-            expected = expect(trial)
-        except Refused as refusal:
-            before = self.loop.run(contents(self.bench))
-            try:
-                answer = self.loop.run(act())
-            except WvoError as error:
-                assert error.code in refusal.codes, (error.code, error.message)
-            else:
-                raise AssertionError(f"{refusal.codes} expected, not {answer}") from refusal
-            assert self.loop.run(contents(self.bench)) == before
-            return None, None
-        got = self.loop.run(act())
-        trial.scored(t for t in trial.tasks.values() if t.id in counts and trial.unlock_count(t) != counts[t.id])
-        self.world = trial
-        return expected, got
-
-    def run(self, name: str, caller: Caller, **arguments: Any) -> Callable[[], Coroutine[Any, Any, Any]]:
-        return lambda: self.bench.call(name, caller, **arguments)
-
-    def within(self, work: Callable[[Transaction], Any], caller: Caller = ANN) -> Callable[[], Any]:
-        return lambda: self.bench.write(work, caller)
-
-    @invariant()
-    def agrees(self) -> None:
-        if hasattr(self, "world"):
-            self.settle()
-            self.loop.run(compare(self.bench, self.world))
-
-    def settle(self) -> None:
-        """What has to happen before counts are final."""
 
     # Plans of people and agents.
 
     @precondition(lambda self: len(self.world.tasks) < MOST_TASKS)
     @rule(by=BY, tasks=st.runner().flatmap(batch))
     def create(self, by: str, tasks: list[dict[str, Any]]) -> None:
-        self._create(self.callers[by], tasks)
-
-    def _create(self, caller: Caller, tasks: list[dict[str, Any]]) -> None:
-        self.play(lambda world: calls.create(world, caller, tasks), self.run("create_tasks", caller, tasks=tasks))
+        self.put_tasks(self.callers[by], tasks)
 
     @rule(by=BY, task_id=IDS, name=st.sampled_from([*FIELDS]), data=st.data())
     def edit(self, by: str, task_id: str, name: str, data: st.DataObject) -> None:
@@ -166,26 +70,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(due=st.dictionaries(st.sampled_from(["M1", "M2"]), DAYS | st.none()), limits=st.dictionaries(EPICS, LIMITS))
     def sync_groups(self, due: dict[str, int | None], limits: dict[str, int | None]) -> None:
-        self._sync_groups(due, limits)
-
-    def _sync_groups(self, due: dict[str, int | None], limits: dict[str, int | None]) -> None:
-        today = self.clock.now().date()
-        days = {m: None if d is None else end_of_day(today + timedelta(days=d)) for m, d in due.items()}
-        written = Roadmap(
-            epics=tuple(RoadmapEpic(id=epic, title=epic, wip_limit=limit) for epic, limit in limits.items()),
-            milestones=tuple(RoadmapMilestone(id=m, title=m, epic_id="E1", due_at=at) for m, at in days.items()),
-            tasks=(),
-            digest=f"digest {self.steps}",
-        )
-
-        def expect(world: World) -> None:
-            world.record(OWNER)
-            world.epics |= limits
-            moved = {m for m, at in days.items() if world.milestones.get(m) != at}
-            world.milestones |= days
-            world.scored(task for task in world.tasks.values() if task.milestone in moved)
-
-        self.play(expect, self.within(lambda tx: roadmap.sync(tx, written), OWNER))
+        self.put_groups(due, limits)
 
     @rule(by=BY, task_id=IDS, to=st.sampled_from(["pending", "blocked", "cancelled"]), why=st.booleans())
     def set_status(self, by: str, task_id: str, to: str, why: bool) -> None:
@@ -294,6 +179,13 @@ class Machine(RuleBasedStateMachine):
         if leased and tool != "heartbeat":
             self.repeatable = (tool, caller, {**arguments, "lease_token": known.token}, got)
 
+    @rule(by=BY, task_id=IDS, waits=st.sets(IDS, min_size=1, max_size=2), then=st.sampled_from(["stay", "pending"]))
+    def hold_up(self, by: str, task_id: str, waits: set[str], then: str) -> None:
+        """A pending task that waits for others, and perhaps is freed by hand."""
+        self.write(by, "block_task", task_id, None, False, waits, False)
+        if then == "pending":
+            self.set_status(by, task_id, then, False)
+
     @rule(by=BY)
     def flounder(self, by: str) -> None:
         """Fail, come back after the delay, fail for good, and be tried anew."""
@@ -372,7 +264,7 @@ class Machine(RuleBasedStateMachine):
             end = background.end
             self.play(lambda world: world.end(by), lambda: end(self.bench.store, caller, self.bench.policy))
             self.world.sessions[by].ended = True
-        self._join(an_agent(caller.agent_id, f"{caller.agent_id}/{len(self.callers) + 1}", *caller.capabilities))
+        self.join(an_agent(caller.agent_id, f"{caller.agent_id}/{len(self.callers) + 1}", *caller.capabilities))
 
     @rule(by=BY, task=st.sampled_from(["renew", "reap", "rescore"]))
     def maintain(self, by: str, task: str) -> None:

@@ -27,6 +27,7 @@ APPLICATION_ID = 0x57564F31
 """`WVO1` in the file's header, so that a foreign database is recognised."""
 
 BUSY_BUDGET_SECONDS = 20.0
+OPENING_WAIT_MS = 5_000
 DatabaseError = cast("type[Exception]", sqlite.Error)
 
 _BUSY, _LOCKED, _CORRUPT, _NOTADB = 5, 6, 11, 26
@@ -99,7 +100,7 @@ class Connection(aiosqlite.Connection):
         raw = sqlite.connect(str(self._path), isolation_level=None, timeout=0, cached_statements=256)
         try:
             # Without this a reader could meet a writer that recovers the log just after a crash.
-            raw.execute("PRAGMA busy_timeout = 5000")
+            raw.execute(f"PRAGMA busy_timeout = {OPENING_WAIT_MS}")
             if self._read_only:
                 raw.execute("PRAGMA query_only = 1")
             else:
