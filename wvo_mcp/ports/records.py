@@ -64,7 +64,8 @@ class MemoryRepository(Protocol):
         ...
 
     async def search(self, query: str, task_id: str | None, limit: int, *, recent_only: bool) -> list[ContextEntry]:
-        """Entries that match any word of the query, best first. `recent_only` bounds the work to the newest entries."""
+        """Newest versions that match any word of the query, best first. `recent_only` bounds the work to the newest
+        entries."""
         ...
 
     async def latest(self, task_id: str | None, limit: int) -> list[ContextEntry]: ...

@@ -112,7 +112,9 @@ class Memory:
                 AND rowid > {"(SELECT max(id) FROM context_entries) - :recent" if recent_only else "0"}
               ORDER BY rank LIMIT :most
             ) AS found CROSS JOIN context_entries AS e ON e.id = found.id
-            WHERE {"TRUE" if task_id is None else "e.task_id = :task_id"}
+            WHERE {"TRUE" if task_id is None else "e.task_id = :task_id"} AND NOT EXISTS (
+              SELECT 1 FROM context_entries AS later WHERE later.topic = e.topic AND later.version > e.version
+            )
             ORDER BY found.rank LIMIT :limit
             """,
             {
@@ -120,7 +122,8 @@ class Memory:
                 "recent": RECENT,
                 "task_id": task_id,
                 "limit": limit,
-                "most": limit if task_id is None else 1_000,
+                # More than is wanted: old versions and other tasks are left out afterwards.
+                "most": limit * 4 if task_id is None else 1_000,
             },
         )
         return [_entry(row) for row in rows]
