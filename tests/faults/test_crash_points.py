@@ -1,6 +1,7 @@
 """SIGKILL before and after every single write of a scripted life."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,7 @@ async def crash(nursery: Nursery, tmp_path: Path, every: int) -> int:
         begin(point + every)
         assert nursery.wait(children[point]) == -9
         await check(folder, record, point)
+        shutil.rmtree(folder)
     return len(folders)
 
 
