@@ -273,4 +273,6 @@ class World:
         if task.status in SETTLED:
             task.agent = None
             task.started_at = None
+        if task.status == "done":
+            task.approved = False
         self.move(task, "pending")

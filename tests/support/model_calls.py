@@ -185,6 +185,10 @@ def edit(world: World, caller: Caller, task_id: str, given: Mapping[str, Any]) -
     task = world.get(task_id)
     if task.requires_approval and given.get("requires_approval") is False and not caller.person:
         raise Refused("forbidden")
+    judged = ("capabilities", "epic_id", "files", "max_attempts")
+    moved = [n for n in judged if n in given and getattr(task, FIELDS[n]) != _value(n, given[n])]
+    if task.status == "in_progress" and not caller.person and moved:
+        raise Refused("conflict")
     if given.get("milestone_id") is not None and given["milestone_id"] not in world.milestones:
         raise Refused("not_found")
     if given.get("parent_id") is not None:
@@ -205,8 +209,13 @@ def relink(world: World, caller: Caller, task_id: str, add: set[str], remove: se
     task = world.get(task_id)
     for other in add - task.depends_on:
         world.get(other)
+    for other in remove:
+        world.get(other)
     remove = remove & task.depends_on
     add = add - task.depends_on
+    unmet = [other for other in add if world.tasks[other].status != "done"]
+    if task.status == "in_progress" and not caller.person and unmet:
+        raise Refused("conflict")
     if add and task.status in ("done", "cancelled") and not caller.person:
         raise Refused("conflict")
     task.depends_on = (task.depends_on - remove) | add
@@ -226,7 +235,7 @@ def set_status(world: World, caller: Caller, task_id: str, to: str, reason: str 
             raise Refused("invalid_input")
         world.block(task, [])
     elif to == "cancelled" and origin not in ("done", "cancelled"):
-        if origin in ("in_progress", "in_review") and not caller.person:
+        if origin in ("in_progress", "in_review", "awaiting_approval") and not caller.person:
             raise Refused("forbidden")
         world.move(task, "cancelled")
     elif to == "pending" and origin in ("blocked", "failed", "done", "cancelled"):
@@ -257,6 +266,7 @@ def deny(world: World, caller: Caller, task_id: str) -> None:
     if task.status not in ("pending", "in_progress", "in_review", "awaiting_approval"):
         raise Refused(ILLEGAL)
     task.approved = False
+    task.requires_approval = True
     world.move(task, "blocked")
 
 

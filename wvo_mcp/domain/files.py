@@ -1,8 +1,10 @@
 """File scopes: do two sets of globs have a path in common? Unsure means yes (contract, section 6)."""
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 
+_EXTENDED = re.compile(r"[@+?!*]\(")
 _ANY, _STAR, _DEEP = 0, 1, 2
 """One character but `/`; any run without `/`; any run at all."""
 
@@ -14,10 +16,10 @@ _MOST_STATES = 5_000
 @lru_cache(maxsize=4096)
 def _tokens(glob: str) -> tuple[Token, ...]:
     text = glob.strip().casefold()  # some file systems do not tell case apart
-    while text.startswith("./"):
-        text = text[2:]
-    text = text.strip("/")
-    if not text or text.startswith(("!", "../")) or "/../" in text or "\\" in text:
+    if text.startswith("/") or _EXTENDED.search(text):
+        return (_DEEP,)  # an absolute path may lead into the workspace; extended globs are not understood
+    text = "/".join(part for part in text.split("/") if part not in ("", "."))
+    if not text or text.startswith("!") or ".." in text.split("/") or "\\" in text:
         return (_DEEP,)
     parts: list[Token] = []
     i = 0

@@ -22,7 +22,10 @@ def _aware(at: datetime) -> datetime:
         return at
     if at.tzinfo is None:
         raise ValueError("give a time zone, for example 2027-01-15T09:00:00Z")
-    return at.astimezone(UTC)
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("lies outside the years 1 to 9999 in UTC") from None
 
 
 Instant = Annotated[datetime, AfterValidator(_aware), PlainSerializer(iso, return_type=str)]

@@ -46,7 +46,7 @@ async def deny(ctx: Context, ask: ReasonedDecision) -> TaskResult:
     task = await tx.tasks.get(ask.task_id)
     if not task.requires_approval and task.status is not Status.AWAITING_APPROVAL:
         raise IllegalTransition(task.id, task.status, "denied", "It does not wait for an approval.")
-    fields = {"blocked_reason": ask.reason, "approved_at": None}
+    fields = {"blocked_reason": ask.reason, "requires_approval": True, "approved_at": None}
     moved = await lifecycle.move(tx, task, Status.BLOCKED, "task.denied", fields, {"reason": ask.reason})
     return TaskResult(task=line(moved.task))
 

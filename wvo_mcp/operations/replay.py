@@ -56,10 +56,13 @@ class Repeat:
         caller = self._tx.caller
         if row["result"] is None or (row["session_id"] != caller.session_id and row["agent_id"] != caller.agent_id):
             return None
-        return json.loads(row["result"])
+        result = json.loads(row["result"])
+        if given is None and "task" in result and result["task"]["status"] != row["status"]:
+            return None  # without a token it may as well be a new wish: the task has moved on since
+        return result
 
     def _hash(self, without: str) -> str:
         if self._hashed is None:
-            given = self._ask.model_dump(mode="json", exclude={without}, exclude_defaults=True)
+            given = self._ask.model_dump(mode="json", exclude={without}, exclude_unset=True)
             self._hashed = hashlib.sha256(canonical(given).encode()).hexdigest()
         return self._hashed

@@ -36,10 +36,15 @@ async def pending_changes(tx: Transaction, roadmap: Roadmap) -> Export:
     changes: dict[str, dict[str, Any]] = {}
     added: list[Mapping[str, Any]] = []
     left_out: list[str] = []
-    for task in await tx.state.roadmap_tasks():
+    stored = await tx.state.roadmap_tasks()
+    placed = {task.id for task in stored if task.id in in_file or (task.status not in SETTLED and task.epic_id)}
+    for task in stored:
         entry = dict(stored_entry(task, edges.get(task.id, [])))
         if entry["milestone_id"] not in milestones:
             entry["milestone_id"] = None  # people took it out of the file
+        # The file must stand for itself in another store: it refers to nothing that it does not hold.
+        entry["depends_on"] = [other for other in entry["depends_on"] if other in placed]
+        entry["parent_id"] = entry["parent_id"] if entry["parent_id"] in placed else None
         written = in_file.get(task.id)
         if written is not None:
             fields = _differences(task, entry, written)

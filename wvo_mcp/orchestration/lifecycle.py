@@ -58,6 +58,8 @@ async def move(
         changes["finished_at"] = None
     if task.status is Status.BLOCKED:
         changes["blocked_reason"] = None
+    if task.status is Status.CANCELLED and "cancelled_by" in task.metadata:
+        changes["metadata"] = {name: value for name, value in task.metadata.items() if name != "cancelled_by"}
     changed = await tx.tasks.change(task, kind, changes, {**_lease_data(task, leaving), **(data or {})})
     if task.status is Status.BLOCKED:
         await tx.tasks.set_waits(task.id, [])
@@ -220,6 +222,8 @@ async def recover(tx: Transaction, task: Task, kind: str, reason: str | None) ->
         fields = {"expiries": 0}
     if task.status in SETTLED:
         fields = {"started_at": None, "progress": None, "assigned_to": None}
+    if task.status is Status.DONE:
+        fields["approved_at"] = None  # what is done again is decided again
     return await move(tx, task, Status.PENDING, kind, fields, {"reason": reason} if reason else None)
 
 

@@ -15,7 +15,10 @@ async def for_claim(tx: Transaction, task: Task) -> list[ContextEntry]:
         return []
     own = await tx.memory.for_task(task, _CLAIM_ENTRIES)
     alike = await tx.memory.search(" ".join((task.title, *task.labels)), None, _CLAIM_ENTRIES, recent_only=True)
-    return within(newest([*own, *alike])[:_CLAIM_ENTRIES], CLAIM_TOKENS)
+    mine = newest(own)
+    topics = {entry.topic for entry in mine}  # a note of the task itself is not displaced by another's of that name
+    others = [entry for entry in newest(alike) if entry.topic not in topics]
+    return within([*mine, *others][:_CLAIM_ENTRIES], CLAIM_TOKENS)
 
 
 def newest(entries: list[ContextEntry]) -> list[ContextEntry]:

@@ -83,6 +83,9 @@ async def sync(tx: Transaction, roadmap: Roadmap) -> Report:
     unlinked: dict[str, list[str]] = {}
     for task in existing:
         was = base.get(task.id, {}).get("depends_on", [])
+        if task.id not in base and (await tx.tasks.get(task.id)).origin is Origin.ROADMAP:
+            # It stood in the file before and comes back: what it said then is not known, so all that it says now counts.
+            was = [row["id"] for row in await tx.tasks.dependencies(task.id)]
         unlinked[task.id] = await unlink(tx, task.id, [other for other in was if other not in task.depends_on])
     new = [task for task in touched if task.id not in known]
     report.created = await create(tx, [_draft(task) for task in new], Origin.ROADMAP) if new else []
@@ -108,13 +111,19 @@ async def _groups(tx: Transaction, roadmap: Roadmap) -> None:
             None if await tx.tasks.ensure_epic(epic.id, epic.title, epic.wip_limit) else await tx.tasks.epic(epic.id)
         )
         if stored is not None and (stored["title"], stored["wip_limit"]) != (epic.title, epic.wip_limit):
-            await tx.tasks.change_epic(epic.id, {"title": epic.title, "wip_limit": epic.wip_limit})
+            after = {"title": epic.title, "wip_limit": epic.wip_limit}
+            await tx.tasks.change_epic(epic.id, after)
+            before = {name: stored[name] for name in after}
+            await tx.events.append("epic.updated", None, {"epic": epic.id, "before": before, "after": after})
     for milestone in roadmap.milestones:
         stored = await tx.tasks.milestone(milestone.id)
         due = None if milestone.due_at is None else iso(milestone.due_at)
         wanted = {"epic_id": milestone.epic_id, "title": milestone.title, "due_at": due}
         if stored is None or {name: stored[name] for name in wanted} != wanted:
             await tx.tasks.put_milestone(milestone.id, wanted)
+            before = None if stored is None else {name: stored[name] for name in wanted}
+            said = {"milestone": milestone.id, "before": before, "after": wanted}
+            await tx.events.append("milestone.updated", None, said)
             if stored is not None and stored["due_at"] != due:
                 await tx.graph.rescore(await tx.tasks.of_milestone(milestone.id))
 
@@ -129,6 +138,8 @@ async def _merge(
 ) -> None:
     stored = await tx.tasks.get(task.id)
     changed = [name for name in COLUMNS if (name in entry or name in base) and entry.get(name) != base.get(name)]
+    if not base and stored.origin is Origin.ROADMAP:
+        changed = list(COLUMNS)
     version = stored.version
     await editing.change_fields(tx, stored, {name: getattr(task, name) for name in changed})
     linked = await link(
@@ -140,11 +151,7 @@ async def _merge(
     if stored.version != version or entry.get("depends_on") != base.get("depends_on"):
         report.updated.append(task.id)
     if stored.status is Status.CANCELLED and stored.metadata.get("cancelled_by") == "roadmap" and task.status is None:
-        metadata = {name: value for name, value in stored.metadata.items() if name != "cancelled_by"}
-        await tx.tasks.change(
-            stored, "task.updated", {"metadata": metadata}, {"because": "it stands in the roadmap again"}
-        )
-        await lifecycle.recover(tx, await tx.tasks.get(task.id), "task.restored", "it stands in the roadmap again")
+        await lifecycle.recover(tx, stored, "task.restored", "it stands in the roadmap again")
         report.restored.append(task.id)
 
 

@@ -32,13 +32,19 @@ class Listing:
     async def stranded(self, limit: int) -> list[dict[str, Any]]:
         return self._rows.all(
             """
-            SELECT t.id, gone.id AS waiting_for
-            FROM (
+            WITH gone (id) AS (
               SELECT id FROM tasks WHERE status IN ('cancelled', 'failed') AND seq > 0 ORDER BY seq DESC LIMIT 5000
-            ) AS gone
-            CROSS JOIN task_dependencies AS d ON d.depends_on_task_id = gone.id
+            )
+            SELECT t.id, gone.id AS waiting_for
+            FROM gone CROSS JOIN task_dependencies AS d ON d.depends_on_task_id = gone.id
             CROSS JOIN tasks AS t ON t.id = d.task_id
-            WHERE t.status NOT IN ('done', 'cancelled') ORDER BY t.id LIMIT ?
+            WHERE t.status NOT IN ('done', 'cancelled')
+            UNION
+            SELECT t.id, gone.id
+            FROM gone CROSS JOIN task_waits AS w ON w.waits_for_task_id = gone.id
+            CROSS JOIN tasks AS t ON t.id = w.task_id
+            WHERE t.status = 'blocked'
+            ORDER BY 1, 2 LIMIT ?
             """,
             (limit,),
         )

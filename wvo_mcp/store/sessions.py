@@ -22,7 +22,9 @@ class Sessions:
     async def ensure(self, *, but_agent: bool = False) -> None:
         caller = self._caller
         seen = self._rows.run(
-            "UPDATE sessions SET last_call_at = ?, ended_at = NULL WHERE session_id = ?", (self._at, caller.session_id)
+            "UPDATE sessions SET last_call_at = ?, ended_at = NULL, agent_id = ?, client = coalesce(?, client)"
+            " WHERE session_id = ?",  # the name of a client is known only after the server's own first writes
+            (self._at, caller.agent_id, caller.client, caller.session_id),
         )
         if not seen:
             self._rows.run(

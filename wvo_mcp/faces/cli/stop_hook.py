@@ -60,7 +60,7 @@ def _decision(asked: Any) -> dict[str, str] | None:
     from wvo_mcp.store.glance import held_by
 
     root, _ = workspace_root(dict(os.environ), Path(str(fields.get("cwd") or Path.cwd())))
-    held = held_by(root / (os.environ.get("WVO_STATE_DIR") or "state") / "state.db", agent_id)
+    held = held_by(root / Path(os.environ.get("WVO_STATE_DIR") or "state").expanduser() / "state.db", agent_id)
     return {"decision": "block", "reason": _reminder(held)} if held else None
 
 
