@@ -4,21 +4,16 @@ A hop per statement makes a claim ten times as slow (0.50 ms against 0.05), so w
 that is driven to its end there: repositories are written with `await`, and never suspend.
 """
 
-import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
-from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any, TypeVar, cast
 
 import aiosqlite
-import anyio
 from pysqlite3 import dbapi2
 
 from wvo_mcp.errors import IncompatibleStore, StoreBusy, StoreUnavailable, WvoError
-from wvo_mcp.store.turnstile import Patience, Turnstile
 
 T = TypeVar("T")
 
@@ -33,7 +28,6 @@ APPLICATION_ID = 0x57564F31
 
 BUSY_BUDGET_SECONDS = 20.0
 OPENING_WAIT_MS = 5_000
-CLOSING_SECONDS = 10.0
 DatabaseError = cast("type[Exception]", sqlite.Error)
 
 _BUSY, _LOCKED, _CORRUPT, _NOTADB = 5, 6, 11, 26
@@ -100,10 +94,7 @@ class Connection(aiosqlite.Connection):
         self._read_only = read_only
         self.synchronous = synchronous
         self._rows: Rows | None = None
-        self._queue: Turnstile | None = None
         super().__init__(self._open, 64)
-        # A frozen process may keep its place in the queue for ever; those behind it must be able to end.
-        self._thread.daemon = True
 
     def _open(self) -> Any:
         raw = sqlite.connect(str(self._path), isolation_level=None, timeout=0, cached_statements=256)
@@ -127,8 +118,6 @@ class Connection(aiosqlite.Connection):
             raw.close()
             raise
         self._rows = Rows(raw)
-        if not self._read_only:
-            self._queue = Turnstile(self._path)
         return raw
 
     @property
@@ -156,37 +145,8 @@ class Connection(aiosqlite.Connection):
         return cast(T, await self._hop(self._reading, work))
 
     async def write(self, work: Callable[[Rows], Awaitable[T]], keep: bool = True) -> T:
-        """Run `work` in one write transaction, begun with the write lock held; `keep` False rolls it back at the end.
-
-        Raises StoreBusy when it has not begun within the budget; it never will, then.
-        """
-        loop = asyncio.get_running_loop()
-        patience = Patience()
-        answer: asyncio.Future[T] = loop.create_future()
-
-        def give_up() -> None:
-            if patience.decide() and not answer.done():
-                answer.set_exception(busy(self._path))
-
-        timer = loop.call_later(BUSY_BUDGET_SECONDS, give_up)
-        self._enqueue(answer, partial(self._writing, work, keep, patience))
-        try:
-            return await answer
-        finally:
-            timer.cancel()
-
-    async def close(self) -> None:
-        """Waits for what has begun, but not for ever: a write may stand behind a frozen process."""
-        with anyio.move_on_after(CLOSING_SECONDS) as waiting:
-            await super().close()
-        if self._queue is not None and not waiting.cancelled_caught:
-            self._queue.close()
-
-    def _enqueue(self, answer: "asyncio.Future[Any]", work: Callable[[], Any]) -> None:
-        if not self.is_open:
-            raise ValueError("the connection is closed")
-        jobs = cast("SimpleQueue[Any]", self._tx)  # pyright: ignore[reportUnknownMemberType]
-        jobs.put_nowait((answer, work))
+        """Run `work` in one write transaction, begun with the write lock held; `keep` False rolls it back at the end."""
+        return cast(T, await self._hop(self._writing, work, keep))
 
     async def _hop(self, function: Callable[..., Any], *args: Any) -> Any:
         execute = cast("Callable[..., Awaitable[Any]]", self._execute)  # pyright: ignore[reportUnknownMemberType]
@@ -202,15 +162,7 @@ class Connection(aiosqlite.Connection):
         except DatabaseError as error:
             raise typed(error, self._path) from error
 
-    def _writing(self, work: Callable[[Rows], Awaitable[T]], keep: bool, patience: Patience) -> T | None:
-        assert self._queue is not None  # noqa: S101 - this connection is no reader
-        self._queue.enter()
-        try:
-            return self._transaction(work, keep) if patience.decide() else None
-        finally:
-            self._queue.leave()
-
-    def _transaction(self, work: Callable[[Rows], Awaitable[T]], keep: bool) -> T:
+    def _writing(self, work: Callable[[Rows], Awaitable[T]], keep: bool) -> T:
         rows = self.rows
         try:
             self._begin()
@@ -280,16 +232,12 @@ def primary_code(error: Exception) -> int:
     return int(getattr(error, "sqlite_errorcode", 1)) & 0xFF
 
 
-def busy(path: Path) -> StoreBusy:
-    return StoreBusy(f"The database {path.name} was busy for {BUSY_BUDGET_SECONDS:.0f} s.")
-
-
 def typed(error: Exception, path: Path) -> WvoError:
     """The error of the contract for one of the database's."""
     code = primary_code(error)
     text = str(error)
     if code in (_BUSY, _LOCKED) or "locked" in text:
-        return busy(path)
+        return StoreBusy(f"The database {path.name} was busy for {BUSY_BUDGET_SECONDS:.0f} s.")
     if code == _NOTADB or "not a database" in text:
         return IncompatibleStore(
             f"{path} is not a SQLite database.",
