@@ -41,7 +41,7 @@ LEGAL: dict[str, set[str]] = {
     "pending": {"claim", "block", "to blocked", "to cancelled"},
     "in_progress": {"complete", "fail", "retry", "release", "block"},
     "in_review": set(),
-    "awaiting_approval": {"to cancelled"},
+    "awaiting_approval": set(),
     "blocked": {"to pending", "to cancelled"},
     "done": {"to pending"},
     "failed": {"to pending", "to cancelled"},
