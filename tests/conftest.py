@@ -14,6 +14,8 @@ from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.operations import Services
 from wvo_mcp.store.sqlite import SqliteStore
 
+pytest_plugins = ["tests.support.postgres_fixtures"]
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
