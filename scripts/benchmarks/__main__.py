@@ -12,6 +12,10 @@ from scripts.benchmarks.figures import Report
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["postgres"]:
+        from scripts.benchmarks import postgres  # needs the test dependencies, which the rest does not
+
+        return postgres.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small stores and few rounds: does it run, not how fast")
     parser.add_argument(
