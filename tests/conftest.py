@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.bench import Bench
+from tests.support.bench import AnyStore, Bench
 from tests.support.clock import StoppedClock
 from tests.support.sessions import Servers
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.operations import Services
+from wvo_mcp.store.postgres import PostgresStore
 from wvo_mcp.store.sqlite import SqliteStore
 
 pytest_plugins = ["tests.support.postgres_fixtures"]
@@ -33,17 +34,31 @@ def servers() -> Servers:
     return Servers()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What uses a store holds for both kinds of it, unless the test is about SQLite itself."""
+    if "store_kind" in metafunc.fixturenames:
+        only_sqlite = metafunc.definition.get_closest_marker("sqlite") is not None
+        metafunc.parametrize("store_kind", ["sqlite"] if only_sqlite else ["sqlite", "postgres"])
+
+
 @pytest.fixture
-async def store(tmp_path: Path, clock: StoppedClock, servers: Servers) -> AsyncGenerator[SqliteStore]:
-    """An open store in `state/state.db` of the test's folder. Nothing is synced: no test cuts the power."""
-    opened = SqliteStore(tmp_path / "state" / "state.db", clock, servers, synchronous="OFF")
+async def store(
+    store_kind: str, tmp_path: Path, clock: StoppedClock, servers: Servers, request: pytest.FixtureRequest
+) -> AsyncGenerator[AnyStore]:
+    """An open store: in `state/state.db` of the test's folder, or in a database of its own. Nothing is synced: no test
+    cuts the power."""
+    if store_kind == "sqlite":
+        opened = SqliteStore(tmp_path / "state" / "state.db", clock, servers, synchronous="OFF")
+    else:
+        (tmp_path / "state").mkdir()  # the roadmap's place, with any store
+        opened = PostgresStore(request.getfixturevalue("database_url"), clock, servers)
     await opened.open()
     yield opened
     await opened.close()
 
 
 @pytest.fixture
-def services(store: SqliteStore, tmp_path: Path) -> Services:
+def services(store: AnyStore, tmp_path: Path) -> Services:
     """What operations use, with the default limits."""
     return Services(
         store=store,
@@ -54,5 +69,5 @@ def services(store: SqliteStore, tmp_path: Path) -> Services:
 
 
 @pytest.fixture
-def bench(services: Services, store: SqliteStore, clock: StoppedClock, servers: Servers) -> Bench:
+def bench(services: Services, store: AnyStore, clock: StoppedClock, servers: Servers) -> Bench:
     return Bench(services, store, clock, servers)

@@ -6,7 +6,7 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -23,11 +23,12 @@ from wvo_mcp.operations import Services, tools
 from wvo_mcp.orchestration import background
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.processes import parent_started_at
-from wvo_mcp.settings import Settings, load
+from wvo_mcp.settings import Settings, WrongSetting, load
 from wvo_mcp.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from wvo_mcp.faces.mcp.wire import Wire
+    from wvo_mcp.store.postgres import PostgresStore
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -64,7 +65,16 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
-def build_store(settings: Settings) -> SqliteStore:
+def build_store(settings: Settings) -> "SqliteStore | PostgresStore":
+    if settings.database_url is not None:
+        try:
+            from wvo_mcp.store.postgres import PostgresStore  # the driver comes with an extra, and takes its time
+        except ImportError as error:
+            raise WrongSetting(
+                f"WVO_DATABASE_URL: the PostgreSQL driver is missing ({error}); install wvo-mcp[postgres], or leave the"
+                " variable unset"
+            ) from None
+        return PostgresStore(settings.database_url)
     return SqliteStore(
         settings.database,
         SystemClock(),
@@ -80,6 +90,15 @@ def build_services(settings: Settings, store: Store) -> Services:
         roadmap=RoadmapSource(settings.roadmap),
         directives=DirectiveFiles(settings.root),
     )
+
+
+def attendance(settings: Settings, session_id: str) -> AbstractContextManager[object]:
+    """While it lasts, the session counts as alive."""
+    if settings.database_url is not None:
+        from wvo_mcp.store.presence import Presence
+
+        return Presence(settings.database_url, session_id)
+    return SessionLock(settings.state_dir / "sessions", session_id)
 
 
 @asynccontextmanager
@@ -184,7 +203,7 @@ async def serve(wire: "Wire") -> int:
     services = build_services(settings, _Noted(store, keeper.wrote))
     leader = background.Leader(store, services.roadmap, lambda: connection.caller, clock, services.policy)
     try:
-        with SessionLock(settings.state_dir / "sessions", session_id):
+        with attendance(settings, session_id):
             await background.sync_or_alert(store, services.roadmap, connection.caller)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(keeper.run)

@@ -118,10 +118,10 @@ def load(cwd: Path | None = None) -> Settings:
     root, reason = workspace_root(env, cwd or Path.cwd())
     state_dir = root / Path(env.get("WVO_STATE_DIR") or "state").expanduser()
     database_url = env.get("WVO_DATABASE_URL")
-    if database_url:
+    if database_url and not database_url.startswith(("postgresql://", "postgres://")):
         raise WrongSetting(
-            f"WVO_DATABASE_URL={database_url.rsplit('@', 1)[-1]!r}:"
-            " this version keeps its state in SQLite only; leave the variable unset"
+            f"WVO_DATABASE_URL={database_url.rsplit('@', 1)[-1]!r}: it begins with postgresql://, as in"
+            " postgresql://USER:PASSWORD@HOST:5432/DATABASE; unset, the state is kept in SQLite"
         )
     given: dict[str, Any] = {"ROOT": root, "WVO_ROOT_REASON_": reason, "WVO_STATE_DIR": state_dir}
     try:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.contract.commands import run_command
-from tests.support.invariants import looked_at, sqlite
+from tests.support.databases import sqlite
+from tests.support.invariants import looked_at
 from tests.support.rules import KEPT, LEASES
 from tests.support.stdio_client import Refused, StdioClient
 from tests.support.workspace import Workspace, some_tasks

@@ -52,7 +52,7 @@ async def _live(folder: Path, crash: Crash, recording: bool) -> dict[str, Any]:
     acknowledged = os.open(folder / "acknowledged", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     async with Life(folder, generation=1) as life:
         contents = [await life.content()] if recording else []
-        life.store.writer.rows.on_write = crash
+        life.store.writer.on_write = crash
         for place in range(len(STEPS)):
             answer = await life.live(place)
             os.write(acknowledged, json.dumps([place, repr(answer)]).encode() + b"\n")

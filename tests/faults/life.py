@@ -18,7 +18,7 @@ from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
 from wvo_mcp.operations import ALL, Services
 from wvo_mcp.orchestration import background
-from wvo_mcp.store.connection import Rows
+from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.sqlite import SqliteStore
 
 ROADMAP = """\

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.invariants import sqlite
+from tests.support.databases import sqlite
 from tests.support.stdio_client import Refused
 from tests.support.workspace import Workspace, some_tasks
 

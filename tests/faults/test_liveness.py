@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.invariants import Database, looked_at, sqlite, verify
+from tests.support.databases import sqlite
+from tests.support.invariants import Database, looked_at, verify
 from tests.support.stdio_client import Refused, StdioClient
 from tests.support.waiting import eventually, throughout
 from tests.support.workspace import Workspace, some_tasks

@@ -110,7 +110,7 @@ async def test_the_leader_returns_expired_tasks_without_any_claim(bench: Bench) 
 
 @pytest.mark.requirement("TASK-5")
 async def test_a_changed_roadmap_is_read_once_it_stands_still_and_its_mistakes_become_an_alert(bench: Bench) -> None:
-    path = bench.store.path.parent / "roadmap.yaml"
+    path = bench.roadmap
     leads = leader(bench, ANN)
     path.write_text("epics:\n  - id: E\n    title: E\n    tasks:\n      - {id: T1, title: one}\n")
 
@@ -134,7 +134,7 @@ async def test_a_changed_roadmap_is_read_once_it_stands_still_and_its_mistakes_b
 
 @pytest.mark.requirement("SCHED-1")
 async def test_scores_follow_a_due_date_as_it_nears(bench: Bench) -> None:
-    path = bench.store.path.parent / "roadmap.yaml"
+    path = bench.roadmap
     path.write_text(
         "epics:\n  - id: E\n    title: E\n    milestones:\n      - {id: M, title: M, due: 2026-04-01}\n"
         "    tasks:\n      - {id: T1, title: one, milestone: M, complexity: 1}\n"

@@ -20,7 +20,7 @@ async def sync(bench: Bench, *lines: str, head: str = HEAD) -> dict[str, object]
 
 
 def path(bench: Bench) -> Path:
-    return bench.store.path.parent / "roadmap.yaml"
+    return bench.roadmap
 
 
 async def test_what_people_left_alone_stays_as_agents_made_it(bench: Bench) -> None:

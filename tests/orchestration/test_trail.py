@@ -25,7 +25,7 @@ async def test_dependencies_that_agents_change_are_in_the_trail(bench: Bench) ->
 
 
 async def test_dependencies_that_the_roadmap_changes_are_in_the_trail(bench: Bench) -> None:
-    roadmap = bench.store.path.parent / "roadmap.yaml"
+    roadmap = bench.roadmap
     for depends_on in ("T1", "T3", ""):
         roadmap.write_text(
             f"{ROADMAP}      - {{id: T2, title: two, depends_on: [{depends_on}]}}\n      - {{id: T3, title: three}}\n"
@@ -35,4 +35,4 @@ async def test_dependencies_that_the_roadmap_changes_are_in_the_trail(bench: Ben
     assert await linked(bench, "T2") == [(["T3"], ["T1"]), ([], ["T3"])]
     await bench.done("T2", "T1", "T3")
     # Played through, the trail shows no task that began before its dependencies were done.
-    verify(bench.store.path)
+    verify(bench.source)

@@ -97,7 +97,7 @@ async def test_a_session_that_wrote_before_its_client_had_a_name_is_known_by_it_
 
 @pytest.mark.requirement("TASK-5")
 async def test_a_task_that_returns_to_the_roadmap_says_what_the_file_says_now(bench: Bench) -> None:
-    path = bench.store.path.parent / "roadmap.yaml"
+    path = bench.roadmap
     head = "epics:\n  - id: E\n    title: E\n    tasks:\n      - {id: T1, title: one}\n"
     for rest in ("      - {id: T2, title: two, priority: high, labels: [x], depends_on: [T1]}\n", ""):
         path.write_text(head + rest)
@@ -119,7 +119,7 @@ async def test_a_task_that_returns_to_the_roadmap_says_what_the_file_says_now(be
 
 @pytest.mark.requirement("TASK-5")
 async def test_a_person_who_cancels_what_a_sync_had_cancelled_is_not_overruled(bench: Bench) -> None:
-    path = bench.store.path.parent / "roadmap.yaml"
+    path = bench.roadmap
     head = "epics:\n  - id: E\n    title: E\n    tasks:\n      - {id: T1, title: one}\n"
     both = head + "      - {id: T2, title: two}\n"
     for text in (both, head):

@@ -11,6 +11,7 @@ from tests.support.invariants import verify
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.task import Status
 from wvo_mcp.ports import Transaction
+from wvo_mcp.store.sqlite import SqliteStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CLAIM-1")]
 
@@ -23,7 +24,7 @@ async def worked(bench: Bench) -> Bench:
     await bench.claim(ANN, "A")
     await bench.call("checkpoint", ANN, task_id="A", summary="half")
     await bench.call("context_write", ANN, topic="t", content="c")
-    verify(bench.store.path)
+    verify(bench.source)
     return bench
 
 
@@ -51,13 +52,19 @@ TAMPERING = {
 
 @pytest.mark.parametrize("statement", TAMPERING)
 async def test_a_database_that_was_tampered_with_is_found_out(worked: Bench, statement: str) -> None:
-    for trigger in await worked.sql("SELECT name FROM sqlite_schema WHERE type = 'trigger' AND sql LIKE '%RAISE%'"):
-        await worked.force(f"DROP TRIGGER {trigger['name']}")
+    if isinstance(worked.store, SqliteStore):
+        guards = "SELECT name AS guard FROM sqlite_schema WHERE type = 'trigger' AND sql LIKE '%RAISE%'"
+    else:
+        guards = (
+            "SELECT tgname || ' ON ' || tgrelid::regclass AS guard FROM pg_trigger WHERE tgfoid = 'refused'::regproc"
+        )
+    for trigger in await worked.sql(guards):
+        await worked.force(f"DROP TRIGGER {trigger['guard']}")
 
     await worked.force(statement)
 
     with pytest.raises(AssertionError, match=TAMPERING[statement]):
-        verify(worked.store.path)
+        verify(worked.source)
 
 
 async def granted(bench: Bench, caller: Caller, task_id: str, *, token: int) -> None:
@@ -96,13 +103,13 @@ async def test_a_claim_that_should_not_have_been_is_found_in_the_events(
     await granted(worked, BOB, task_id, token=token)
     # The judged state may be right again at the end; the events still tell.
     await worked.force("UPDATE agent_pool SET current_task_id = (SELECT id FROM tasks WHERE assigned_to = agent_id)")
-    await worked.force("UPDATE agent_pool SET status = iif(current_task_id IS NULL, 'idle', 'busy')")
+    await worked.force("UPDATE agent_pool SET status = CASE WHEN current_task_id IS NULL THEN 'idle' ELSE 'busy' END")
 
     if found is None:
-        assert verify(worked.store.path, limits).most_in_progress == 2
+        assert verify(worked.source, limits).most_in_progress == 2
         return
     with pytest.raises(AssertionError, match=found):
-        verify(worked.store.path, limits)
+        verify(worked.source, limits)
 
 
 async def test_a_limit_exceeded_for_a_moment_is_found_at_the_end(worked: Bench) -> None:
@@ -112,5 +119,5 @@ async def test_a_limit_exceeded_for_a_moment_is_found_at_the_end(worked: Bench) 
         await worked.complete(task_id, caller)
 
     with pytest.raises(AssertionError, match="2 tasks of E in progress, the limit is 1") as wrong:
-        verify(worked.store.path, Limits(agent=1))
+        verify(worked.source, Limits(agent=1))
     assert "ann has 2 in progress, the limit is 1" in str(wrong.value)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
@@ -17,16 +17,17 @@ from tests.support.bench import ANN, BOB, Bench, a_task
 from wvo_mcp.errors import IncompatibleStore, StoreBusy, StoreUnavailable
 from wvo_mcp.ports import Transaction
 from wvo_mcp.store import connection
-from wvo_mcp.store.connection import Rows, sqlite
+from wvo_mcp.store.connection import SqliteRows, sqlite
+from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.sqlite import SqliteStore
 
-pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CORE-7", "CORE-11")]
+pytestmark = [pytest.mark.anyio, pytest.mark.sqlite, pytest.mark.requirement("CORE-7", "CORE-11")]
 
 
 @contextmanager
 def another_writer(bench: Bench) -> Generator[Any]:
     """Some other program keeps the database."""
-    raw = sqlite.connect(str(bench.store.path), isolation_level=None, check_same_thread=False)
+    raw = sqlite.connect(str(bench.path), isolation_level=None, check_same_thread=False)
     raw.execute("BEGIN IMMEDIATE")
     try:
         yield raw
@@ -37,7 +38,7 @@ def another_writer(bench: Bench) -> Generator[Any]:
 
 async def raw_of(bench: Bench) -> Any:
     async def raw(rows: Rows) -> Any:
-        return rows._raw
+        return cast(SqliteRows, rows)._raw
 
     return await bench.store.writer.read(raw)
 
@@ -198,7 +199,7 @@ async def test_damage_met_on_the_way_is_told_with_what_to_do(bench: Bench) -> No
     await bench.store.close()
     overwrite(bench, (root - 1) * size, b"\xff" * size)
 
-    again = SqliteStore(bench.store.path, bench.clock, bench.servers)
+    again = SqliteStore(bench.path, bench.clock, bench.servers)
     await again.open()
     with pytest.raises(IncompatibleStore) as damaged:
         await again.read(ANN, lambda tx: tx.tasks.page({}, 0, 100))
@@ -209,6 +210,6 @@ async def test_damage_met_on_the_way_is_told_with_what_to_do(bench: Bench) -> No
 
 
 def overwrite(bench: Bench, at: int, data: bytes) -> None:
-    with bench.store.path.open("r+b") as file:
+    with bench.path.open("r+b") as file:
         file.seek(at)
         file.write(data)

@@ -5,6 +5,7 @@ import pytest
 from tests.support.bench import ANN, BOB, Bench, a_task
 from wvo_mcp.errors import StoreUnavailable
 from wvo_mcp.ports import Transaction
+from wvo_mcp.store.sqlite import SqliteStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("OBS-2", "TASK-7")]
 
@@ -27,8 +28,9 @@ async def a_history(bench: Bench) -> list[int]:
 
 async def unlock(bench: Bench) -> None:
     """Somebody takes the guards away, as anybody with the file can."""
-    await bench.force("DROP TRIGGER events_stay")
-    await bench.force("DROP TRIGGER events_remain")
+    where = "" if isinstance(bench.store, SqliteStore) else " ON events"
+    await bench.force(f"DROP TRIGGER events_stay{where}")
+    await bench.force(f"DROP TRIGGER events_remain{where}")
 
 
 @pytest.mark.parametrize("table", ["events", "checkpoints", "context_entries"])

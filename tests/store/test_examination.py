@@ -13,6 +13,8 @@ from wvo_mcp.domain.finding import Finding, Outcome
 from wvo_mcp.store import examination
 from wvo_mcp.store.migrate import latest
 
+pytestmark = pytest.mark.sqlite
+
 connect: Callable[..., Any] = getattr(sqlite, "connect")  # noqa: B009 - the driver has no types
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -48,7 +50,7 @@ async def worked(bench: Bench) -> Path:
     await bench.claim(ANN, "T1")
     await bench.done("T3", caller=BOB)
     await bench.store.close()
-    return bench.store.path
+    return bench.path
 
 
 @pytest.mark.anyio
@@ -73,7 +75,7 @@ async def test_a_store_in_use_can_be_examined(bench: Bench) -> None:
     await bench.create(a_task("T1"))
     await bench.claim(ANN)
 
-    findings = found(bench.store.path, lambda session: session == ANN.session_id)
+    findings = found(bench.path, lambda session: session == ANN.session_id)
 
     assert findings["sessions"].found == f"1 servers connected: {ANN.agent_id}"
     assert {finding.outcome for finding in findings.values()} == {Outcome.OK}

@@ -9,6 +9,8 @@ from wvo_mcp.store import glance
 from wvo_mcp.store.connection import DatabaseError
 from wvo_mcp.store.glance import held_by, looking
 
+pytestmark = pytest.mark.sqlite
+
 
 @pytest.mark.anyio
 async def test_tasks_are_found_by_the_agent_and_by_its_session(bench: Bench) -> None:
@@ -17,11 +19,11 @@ async def test_tasks_are_found_by_the_agent_and_by_its_session(bench: Bench) -> 
     await bench.claim(ANN, "T2", agent_id="sub")
     await bench.claim(BOB, "T3")
 
-    held = held_by(bench.store.path, ANN.agent_id)
+    held = held_by(bench.path, ANN.agent_id)
 
     assert [(task.id, task.token) for task in held] == [("T1", 1), ("T2", 1)]
-    assert [task.id for task in held_by(bench.store.path, "sub")] == ["T2"]
-    assert held_by(bench.store.path, "nobody") == []
+    assert [task.id for task in held_by(bench.path, "sub")] == ["T2"]
+    assert held_by(bench.path, "nobody") == []
 
 
 def test_where_no_store_is_nothing_is_held_and_nothing_is_made(tmp_path: Path) -> None:
@@ -32,7 +34,7 @@ def test_where_no_store_is_nothing_is_held_and_nothing_is_made(tmp_path: Path) -
 @pytest.mark.anyio
 async def test_looking_cannot_write(bench: Bench) -> None:
     await bench.create(a_task("T1"))
-    with looking(bench.store.path) as raw, pytest.raises(DatabaseError):
+    with looking(bench.path) as raw, pytest.raises(DatabaseError):
         raw.execute("UPDATE tasks SET title = 'x'")
 
 
@@ -45,8 +47,8 @@ async def test_a_store_in_a_folder_that_may_not_be_written_can_be_looked_at(
     await bench.store.close()
     monkeypatch.setattr(glance.os, "access", lambda *_: False)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
 
-    assert [task.id for task in held_by(bench.store.path, ANN.agent_id)] == ["T1"]
-    assert [file.name for file in bench.store.path.parent.iterdir()] == ["state.db"]
+    assert [task.id for task in held_by(bench.path, ANN.agent_id)] == ["T1"]
+    assert [file.name for file in bench.path.parent.iterdir()] == ["state.db"]
 
 
 def test_what_is_no_database_is_refused(tmp_path: Path) -> None:

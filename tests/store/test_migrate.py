@@ -11,10 +11,10 @@ from tests.support.clock import StoppedClock
 from tests.support.sessions import Servers
 from wvo_mcp.errors import IncompatibleStore, StoreUnavailable, WvoError
 from wvo_mcp.store import connection, migrate, sqlite
-from wvo_mcp.store.connection import Rows
+from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.sqlite import SqliteStore
 
-pytestmark = [pytest.mark.anyio, pytest.mark.requirement("DR-4")]
+pytestmark = [pytest.mark.anyio, pytest.mark.sqlite, pytest.mark.requirement("DR-4")]
 
 
 def a_store(path: Path) -> SqliteStore:
@@ -136,13 +136,13 @@ async def test_a_later_schema_is_applied_to_what_is_there(bench: Bench, monkeypa
     await bench.store.close()
     monkeypatch.setattr(migrate, "migrations", lambda: [*PRESENT, (NEXT, LATER)])
 
-    later = a_store(bench.store.path)
+    later = a_store(bench.path)
     await later.open()
     await later.write(ANN, lambda tx: tx.tasks.ensure_epic("E2"))
 
     assert await _epics(later) == [("E1", "nobody"), ("E2", "somebody")]
     await later.close()
-    again = a_store(bench.store.path)
+    again = a_store(bench.path)
     await again.open()
     assert await _epics(again) == [("E1", "nobody"), ("E2", "somebody")]
     await again.close()
@@ -157,9 +157,9 @@ async def test_a_migration_that_fails_leaves_the_schema_before_it(
     with monkeypatch.context() as patch:
         patch.setattr(migrate, "migrations", lambda: [*PRESENT, (NEXT, broken)])
         with pytest.raises(StoreUnavailable, match="already exists"):
-            await a_store(bench.store.path).open()
+            await a_store(bench.path).open()
 
-    before = a_store(bench.store.path)
+    before = a_store(bench.path)
     await before.open()
     assert (await before.read(ANN, lambda tx: tx.tasks.get("T"))).title == "Do T"
     await before.close()

@@ -9,8 +9,8 @@ from tests.support.model import SETTLED, ModelTask, World
 from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.task import Status
 from wvo_mcp.ports import Transaction
-from wvo_mcp.store.connection import Rows
-from wvo_mcp.store.transaction import SqliteTransaction
+from wvo_mcp.store.sql import Rows
+from wvo_mcp.store.transaction import StoreTransaction
 
 _TABLES = (
     "tasks", "task_dependencies", "task_waits", "task_labels", "lanes", "epics", "milestones", "counters", "agent_pool",
@@ -31,7 +31,7 @@ async def compare(bench: Bench, world: World) -> None:
     """Asserts that they agree, and takes the scores of the store over into the model."""
 
     async def whole(tx: Transaction) -> None:
-        rows = cast(SqliteTransaction, tx).tasks._rows
+        rows = cast(StoreTransaction, tx).tasks._rows
         _compare_tasks(rows, world)
         _compare_edges(rows, world)
         _compare_counters(rows, world)

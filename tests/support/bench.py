@@ -2,16 +2,22 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 from tests.support.clock import StoppedClock
+from tests.support.databases import Source
 from tests.support.sessions import Servers, a_person, an_agent
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.task import Task
+from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.operations import ALL, Services
 from wvo_mcp.ports import Transaction
-from wvo_mcp.store.connection import Rows
+from wvo_mcp.store.postgres import PostgresStore
+from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.sqlite import SqliteStore
+
+AnyStore = SqliteStore | PostgresStore
 
 T = TypeVar("T")
 
@@ -29,11 +35,26 @@ def a_task(task_id: str | None = None, **fields: Any) -> dict[str, Any]:
 class Bench:
     """Calls operations as a face does: whole, through validation, transaction and replay."""
 
-    def __init__(self, services: Services, store: SqliteStore, clock: StoppedClock, servers: Servers) -> None:
+    def __init__(self, services: Services, store: AnyStore, clock: StoppedClock, servers: Servers) -> None:
         self.services = services
         self.store = store
         self.clock = clock
         self.servers = servers
+
+    @property
+    def path(self) -> Path:
+        """The file of the embedded store."""
+        assert isinstance(self.store, SqliteStore)
+        return self.store.path
+
+    @property
+    def source(self) -> Source:
+        """What to look at with `tests.support.databases`."""
+        return self.store.path if isinstance(self.store, SqliteStore) else self.store.writer.url
+
+    @property
+    def roadmap(self) -> Path:
+        return cast(RoadmapSource, self.services.roadmap)._path
 
     def limits(self, **limits: int) -> None:
         """Work under other limits from now on: fields of `Policy`."""

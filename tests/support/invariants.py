@@ -6,57 +6,20 @@
 import hashlib
 import json
 import math
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, cast
-
-from pysqlite3 import dbapi2
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from tests.support.dag import order, reached
+from tests.support.databases import Database, Source, looked_at, mirrored
 from tests.support.history import History, Limits, replay
 from tests.support.rules import KEPT, LEASES, RECORDS
 
-sqlite = cast("Any", dbapi2)
-"""The library of the product: two on one file in one process would break each other's locks."""
-
-Row = dict[str, Any]
+__all__ = ["Source", "looked_at", "verify"]
 
 
-class Database:
-    """A read-only look at one moment of a database."""
-
-    def __init__(self, raw: Any) -> None:
-        self._raw = raw
-
-    def rows(self, sql: str, *params: Any) -> list[Row]:
-        cursor = self._raw.execute(sql, params)
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor]
-
-    def one(self, sql: str, *params: Any) -> Row:
-        return self.rows(sql, *params)[0]
-
-    def column(self, sql: str, *params: Any) -> list[Any]:
-        return [row[0] for row in self._raw.execute(sql, params)]
-
-    def value(self, sql: str, *params: Any) -> Any:
-        return self.column(sql, *params)[0]
-
-
-@contextmanager
-def looked_at(path: Path) -> Generator[Database]:
-    raw = sqlite.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=30, isolation_level=None)
-    try:
-        raw.execute("BEGIN")
-        yield Database(raw)
-    finally:
-        raw.close()
-
-
-def verify(path: Path, limits: Limits | None = None) -> History:
+def verify(source: Source, limits: Limits | None = None) -> History:
     """Everything that must always hold, holds. The history of the store's tasks."""
-    with looked_at(path) as database:
+    with mirrored(source) as database:
         problems = list(_broken_rules(database))
         problems += _broken_chains(database)
         problems += _wrong_ready_view(database)
@@ -89,7 +52,7 @@ def _broken_chains(database: Database) -> Iterator[str]:
 
 def _wrong_ready_view(database: Database) -> Iterator[str]:
     """`ready_tasks` against the base tables: pending, every dependency done, no gate, room in the epic; best first."""
-    shown = database.column("SELECT id FROM ready_tasks")
+    shown = database.shown_ready
     expected = database.column(
         """
         SELECT id FROM tasks AS t

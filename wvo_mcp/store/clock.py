@@ -6,11 +6,12 @@ so that nobody loses a lease by it; one that jumps back is not followed until it
 """
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.errors import IncompatibleStore
 from wvo_mcp.ports import Clock
-from wvo_mcp.store.connection import Rows
+from wvo_mcp.store.sql import Rows
 
 JUMP_MS = 2_000
 """A larger difference between wall and steady clock is a jump; a smaller one is drift."""
@@ -18,39 +19,46 @@ JUMP_MS = 2_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def store_time(rows: Rows, clock: Clock, schema: int, *, write: bool) -> tuple[datetime, int]:
-    """The time of this transaction and the number of the latest event.
+HEAD = """
+SELECT schema, boot, clock_offset_ms, (SELECT max(seq) FROM events) AS seq,
+  (SELECT at FROM events WHERE seq > 0 ORDER BY seq DESC LIMIT 1) AS latest
+FROM store WHERE id = 1"""
+"""What every transaction reads first."""
 
-    Raises IncompatibleStore when a newer program has changed the schema meanwhile.
-    """
-    row = rows.one(
-        """
-        SELECT schema, boot, clock_offset_ms, (SELECT max(seq) FROM events) AS seq,
-          (SELECT at FROM events WHERE seq > 0 ORDER BY seq DESC LIMIT 1) AS latest
-        FROM store WHERE id = 1
-        """
-    )
-    if row is None or row["schema"] > schema:
-        found = None if row is None else row["schema"]
+
+def checked(head: dict[str, Any] | None, schema: int) -> dict[str, Any]:
+    """The head as it was read. Raises IncompatibleStore when a newer program has changed the schema meanwhile."""
+    if head is None or head["schema"] > schema:
+        found = None if head is None else head["schema"]
         raise IncompatibleStore(
             f"The database was moved to schema {found} by a newer program; this one knows {schema}.",
             hint="Restart this server with the newer wvo-mcp.",
         )
+    return head
+
+
+def store_time(rows: Rows, head: dict[str, Any], clock: Clock, *, write: bool) -> datetime:
+    """The time of this transaction by this machine's clocks."""
     wall = _ms(clock.now())
     steady = int(clock.steady() * 1000)
-    last_seq = row["seq"] or 0
-    floor = 0 if row["latest"] is None else _ms(instant(row["latest"]))
-    if row["boot"] != clock.boot():
+    floor = 0 if head["latest"] is None else _ms(instant(head["latest"]))
+    if head["boot"] != clock.boot():
         now = max(wall, floor)
         if write:
             rows.run("UPDATE store SET boot = ?, clock_offset_ms = ?", (clock.boot(), now - steady))
-        return _at(now), last_seq
-    now = steady + int(row["clock_offset_ms"])
+        return _at(now)
+    now = steady + int(head["clock_offset_ms"])
     ahead = wall - now
     if ahead > JUMP_MS and write:
         rows.run("UPDATE store SET clock_offset_ms = clock_offset_ms + ?", (ahead,))
         _shift_leases(rows, ahead)
-    return _at(max(wall, now, floor)), last_seq
+    return _at(max(wall, now, floor))
+
+
+def database_time(head: dict[str, Any]) -> datetime:
+    """The time of this transaction by the database's clock, `now_ms`: the same for servers on all hosts."""
+    floor = 0 if head["latest"] is None else _ms(instant(head["latest"]))
+    return _at(max(int(head["now_ms"]), floor))
 
 
 def _shift_leases(rows: Rows, ahead_ms: int) -> None:

@@ -6,7 +6,7 @@ that is driven to its end there: repositories are written with `await`, and neve
 
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -14,6 +14,7 @@ import aiosqlite
 from pysqlite3 import dbapi2
 
 from wvo_mcp.errors import IncompatibleStore, StoreBusy, StoreUnavailable, WvoError
+from wvo_mcp.store.sql import Cursor, Dialect, Rows, driven
 
 T = TypeVar("T")
 
@@ -33,56 +34,30 @@ DatabaseError = cast("type[Exception]", sqlite.Error)
 _BUSY, _LOCKED, _CORRUPT, _NOTADB = 5, 6, 11, 26
 
 
-class Rows:
-    """Typed access to one raw connection; rows are dicts by column name."""
+class SqliteRows(Rows):
+    """`Rows` over a raw connection."""
+
+    dialect = Dialect(
+        "sqlite",
+        take="",  # the one writer has the whole file
+        task_matches="seq IN (SELECT rowid FROM task_search WHERE task_search MATCH :query)",
+        context_matches="""
+            SELECT rowid AS id, rank FROM context_search
+            WHERE context_search MATCH :query AND rowid > {floor} ORDER BY rank""",
+        quote='"',
+        both=" AND ",
+        either=" OR ",
+        start="*",
+    )
 
     def __init__(self, raw: Any) -> None:
+        super().__init__()
         self._raw = raw
-        self._names: dict[str, list[str]] = {}
-        self.on_write: Callable[[str], None] | None = None
-        """Called before and after every write and commit; crash tests hang themselves in here."""
 
-    def all(self, sql: str, params: Any = ()) -> list[dict[str, Any]]:
-        cursor = self._raw.execute(sql, params)
-        names = self._columns(sql, cursor)
-        return [dict(zip(names, row, strict=True)) for row in cursor]
+    def execute(self, sql: str, params: Any) -> Cursor:
+        return self._raw.execute(sql, params)
 
-    def one(self, sql: str, params: Any = ()) -> dict[str, Any] | None:
-        cursor = self._raw.execute(sql, params)
-        row = cursor.fetchone()
-        if row is None:
-            return None
-        cursor.fetchall()
-        return dict(zip(self._columns(sql, cursor), row, strict=True))
-
-    def _columns(self, sql: str, cursor: Any) -> list[str]:
-        names = self._names.get(sql)
-        if names is None:
-            names = self._names[sql] = [column[0] for column in cursor.description]
-        return names
-
-    def value(self, sql: str, params: Any = ()) -> Any:
-        """First column of the first row; None when there is none."""
-        cursor = self._raw.execute(sql, params)
-        row = cursor.fetchone()
-        cursor.fetchall()
-        return None if row is None else row[0]
-
-    def column(self, sql: str, params: Any = ()) -> list[Any]:
-        return [row[0] for row in self._raw.execute(sql, params)]
-
-    def run(self, sql: str, params: Any = ()) -> int:
-        """Execute a write; how many rows it changed."""
-        if self.on_write is not None:
-            self.on_write(sql)
-            changed = self._raw.execute(sql, params).rowcount
-            self.on_write(sql)
-            return changed
-        return self._raw.execute(sql, params).rowcount
-
-    def run_many(self, sql: str, params: Sequence[Any]) -> None:
-        if self.on_write is not None:
-            self.on_write(sql)
+    def execute_many(self, sql: str, params: Sequence[Any]) -> None:
         self._raw.executemany(sql, params)
 
 
@@ -93,7 +68,7 @@ class Connection(aiosqlite.Connection):
         self._path = path
         self._read_only = read_only
         self.synchronous = synchronous
-        self._rows: Rows | None = None
+        self._rows: SqliteRows | None = None
         super().__init__(self._open, 64)
 
     def _open(self) -> Any:
@@ -105,7 +80,7 @@ class Connection(aiosqlite.Connection):
                 raw.execute("PRAGMA query_only = 1")
             else:
                 if raw.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-                    check_ours(Rows(raw))  # the switch writes into the file
+                    check_ours(SqliteRows(raw))  # the switch writes into the file
                     raw.execute("PRAGMA journal_mode = WAL")
                 raw.execute(f"PRAGMA synchronous = {self.synchronous}")
                 raw.execute("PRAGMA journal_size_limit = 67108864")
@@ -117,13 +92,22 @@ class Connection(aiosqlite.Connection):
         except BaseException:
             raw.close()
             raise
-        self._rows = Rows(raw)
+        self._rows = SqliteRows(raw)
         return raw
 
     @property
-    def rows(self) -> Rows:
+    def rows(self) -> SqliteRows:
         assert self._rows is not None, "the connection is not open"  # noqa: S101
         return self._rows
+
+    @property
+    def on_write(self) -> Callable[[str], None] | None:
+        """See `Rows.on_write`."""
+        return self.rows.on_write
+
+    @on_write.setter
+    def on_write(self, hook: Callable[[str], None] | None) -> None:
+        self.rows.on_write = hook
 
     @property
     def is_open(self) -> bool:
@@ -215,17 +199,6 @@ def check_ours(rows: Rows) -> None:
             "The database belongs to another program.",
             hint="Set WVO_STATE_DIR to a folder of its own, or move that file away; it was left untouched.",
         )
-
-
-def driven(work: Awaitable[T]) -> T:
-    """The result of a coroutine that must not suspend: it may await only what answers at once."""
-    coroutine = cast("Coroutine[Any, Any, T] | Generator[Any, Any, T]", work)
-    try:
-        coroutine.send(None)
-    except StopIteration as stop:
-        return cast(T, stop.value)
-    coroutine.close()
-    raise RuntimeError("an operation awaited something outside the database within its transaction")
 
 
 def primary_code(error: Exception) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 from wvo_mcp.domain.event import GENESIS, Event, canonical, chain_hash
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.store.connection import Rows
+from wvo_mcp.store.sql import Rows
 
 _COLUMNS = "seq, at, kind, task_id, agent_id, session_id, data"
 
@@ -45,6 +45,7 @@ class Events:
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (seq, self._at, kind, task_id, agent_id, session_id, text, prev, head),
         )
+        self._rows.last_event = (seq, head)
         if task_id is not None:
             self._heads[task_id] = head
         return head
@@ -81,7 +82,7 @@ class Events:
                 AND {"task_id = :task_id" if task_id is not None else "TRUE"}
                 AND {"kind = :kind" if kind is not None else "TRUE"}
               ORDER BY seq DESC LIMIT :limit
-            )
+            ) AS last
             """,
             {"limit": limit, "task_id": task_id, "kind": kind},
         )
@@ -99,7 +100,8 @@ class Events:
         prev = GENESIS
         seq = 0
         for row in self._rows.all(
-            f"SELECT {_COLUMNS}, prev_hash, hash FROM events WHERE task_id IS ? ORDER BY seq", (task_id,)
+            f"SELECT {_COLUMNS}, prev_hash, hash FROM events WHERE task_id IS NOT DISTINCT FROM ? ORDER BY seq",
+            (task_id,),
         ):
             seq = int(row["seq"])
             rest = (row["at"], row["kind"], row["task_id"], row["agent_id"], row["session_id"], row["data"])
@@ -114,7 +116,7 @@ class Events:
 
     async def raise_alert(self, kind: str, severity: str, task_id: str | None, message: str) -> None:
         raised = self._rows.run(
-            "INSERT OR IGNORE INTO alerts (kind, severity, task_id, message, raised_at) VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO alerts (kind, severity, task_id, message, raised_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (kind, severity, task_id, message, self._at),
         )
         if raised > 0:

@@ -13,10 +13,11 @@ from wvo_mcp.domain.finding import Finding, fail, ok, warn
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import IncompatibleStore
-from wvo_mcp.store.connection import OLDEST_SQLITE, DatabaseError, Rows, driven, typed
+from wvo_mcp.store.connection import OLDEST_SQLITE, DatabaseError, SqliteRows, typed
 from wvo_mcp.store.events import Events
 from wvo_mcp.store.glance import looking
 from wvo_mcp.store.migrate import APPLICATION_ID, check_file, latest
+from wvo_mcp.store.sql import driven
 
 SECONDS = 5.0
 """For each of the checks that read much."""
@@ -152,7 +153,7 @@ def _integrity(raw: Any) -> Finding:
 
 def _chains(raw: Any) -> Finding:
     deadline = time.monotonic() + SECONDS
-    trail = Events(Rows(raw), "", _NOBODY)
+    trail = Events(SqliteRows(raw), "", _NOBODY)
     tasks: list[str | None] = [None]
     tasks += [row[0] for row in raw.execute(f"SELECT id FROM tasks ORDER BY updated_at DESC LIMIT {CHAINS}")]
     followed = 0

@@ -15,7 +15,7 @@ from wvo_mcp.domain.dependency import in_order
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.task import Priority
 from wvo_mcp.domain.wsjf import UNLOCK_CAP, explain
-from wvo_mcp.store.connection import Rows
+from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.tasks import Tasks
 
 BUDGET = 1_000
@@ -208,7 +208,7 @@ class Graph:
                 SELECT count(*) FROM (
                   SELECT 1 FROM below CROSS JOIN tasks AS t ON t.id = below.id
                   WHERE t.status NOT IN ('done', 'cancelled') LIMIT :cap
-                )
+                ) AS counted
                 """,
                 {"id": task_id, "cap": UNLOCK_CAP},
             )

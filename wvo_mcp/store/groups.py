@@ -4,8 +4,8 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from wvo_mcp.store.connection import Rows
 from wvo_mcp.store.rows import encoded_all
+from wvo_mcp.store.sql import Rows
 
 
 class Groups:
@@ -18,7 +18,8 @@ class Groups:
     async def ensure_epic(self, epic_id: str, title: str | None = None, wip_limit: int | None = None) -> bool:
         return (
             self._rows.run(
-                "INSERT OR IGNORE INTO epics (id, title, wip_limit, created_at, updated_at) VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO epics (id, title, wip_limit, created_at, updated_at) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
                 (epic_id, title or epic_id, wip_limit, self._at, self._at),
             )
             > 0
@@ -45,7 +46,7 @@ class Groups:
 
     async def put_milestone(self, milestone_id: str, fields: Mapping[str, Any]) -> None:
         self._rows.run(
-            "INSERT OR IGNORE INTO milestones (id, title, created_at, updated_at) VALUES (?, ?, ?, ?)",
+            "INSERT INTO milestones (id, title, created_at, updated_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (milestone_id, fields.get("title") or milestone_id, self._at, self._at),
         )
         self._put("milestones", milestone_id, fields)

@@ -9,7 +9,7 @@ from wvo_mcp.domain.checkpoint import Checkpoint
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.memory import ContextEntry, Scope
 from wvo_mcp.domain.task import Task
-from wvo_mcp.store.connection import Rows
+from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.words import match_any
 
 RECENT = 2_000
@@ -103,22 +103,19 @@ class Memory:
         return [*own, *of_epic]
 
     async def search(self, query: str, task_id: str | None, limit: int, *, recent_only: bool) -> list[ContextEntry]:
+        floor = "(SELECT max(id) FROM context_entries) - :recent" if recent_only else "0"
         rows = self._rows.all(
             f"""
-            SELECT e.topic, e.version, e.content, e.tags, e.created_at AS at, round(found.rank, 4) AS rank
-            FROM (
-              SELECT rowid AS id, rank FROM context_search
-              WHERE context_search MATCH :query
-                AND rowid > {"(SELECT max(id) FROM context_entries) - :recent" if recent_only else "0"}
-              ORDER BY rank LIMIT :most
-            ) AS found CROSS JOIN context_entries AS e ON e.id = found.id
+            SELECT e.topic, e.version, e.content, e.tags, e.created_at AS at, found.rank
+            FROM ({self._rows.dialect.context_matches.format(floor=floor)} LIMIT :most) AS found
+            CROSS JOIN context_entries AS e ON e.id = found.id
             WHERE {"TRUE" if task_id is None else "e.task_id = :task_id"} AND NOT EXISTS (
               SELECT 1 FROM context_entries AS later WHERE later.topic = e.topic AND later.version > e.version
             )
             ORDER BY found.rank LIMIT :limit
             """,
             {
-                "query": match_any(query),
+                "query": match_any(self._rows.dialect, query),
                 "recent": RECENT,
                 "task_id": task_id,
                 "limit": limit,
@@ -126,7 +123,7 @@ class Memory:
                 "most": limit * 4 if task_id is None else 1_000,
             },
         )
-        return [_entry(row) for row in rows]
+        return [_entry({**row, "rank": round(row["rank"], 4)}) for row in rows]
 
     async def anything(self) -> bool:
         return self._rows.value("SELECT max(id) FROM context_entries") is not None

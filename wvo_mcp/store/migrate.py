@@ -3,14 +3,15 @@
 from pathlib import Path
 
 from wvo_mcp.errors import IncompatibleStore
-from wvo_mcp.store.connection import APPLICATION_ID, OLDEST_SQLITE, Connection, Rows, check_ours, sqlite
+from wvo_mcp.store.connection import APPLICATION_ID, OLDEST_SQLITE, Connection, check_ours, sqlite
+from wvo_mcp.store.sql import Rows
 
 _HEADER = b"SQLite format 3\x00"
 
 
-def migrations() -> list[tuple[int, str]]:
-    """(number, SQL) of every migration, ascending."""
-    folder = Path(__file__).parent / "migrations" / "sqlite"
+def migrations(dialect: str = "sqlite") -> list[tuple[int, str]]:
+    """(number, SQL) of every migration, ascending; the numbers are the same in all dialects."""
+    folder = Path(__file__).parent / "migrations" / dialect
     found = [(int(entry.name[:4]), entry.read_text()) for entry in folder.iterdir() if entry.name.endswith(".sql")]
     return sorted(found)
 

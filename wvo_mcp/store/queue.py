@@ -7,9 +7,8 @@ from typing import Any
 from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.task import Task
 from wvo_mcp.ports.work import Standing
-from wvo_mcp.store.connection import Rows
 from wvo_mcp.store.rows import COLUMNS, as_task
-from wvo_mcp.store.tasks import Tasks
+from wvo_mcp.store.sql import Rows
 
 HEADS = 24
 """So many of the best tasks are tried one by one before the lanes are asked."""
@@ -20,11 +19,10 @@ Lane = dict[str, Any]
 class Queue:
     """`ports.QueueRepository`, for one transaction."""
 
-    def __init__(self, rows: Rows, now: datetime, tasks: Tasks) -> None:
+    def __init__(self, rows: Rows, now: datetime) -> None:
         self._rows = rows
         self._now = now
         self._at = iso(now)
-        self._tasks = tasks
 
     async def ready(self, epic_id: str | None, limit: int, skip: int = 0) -> list[Task]:
         return self._listed("unmet_deps = 0", "tasks_ready", epic_id, limit, skip)
@@ -52,12 +50,12 @@ class Queue:
             f"""
             SELECT {COLUMNS} FROM tasks INDEXED BY tasks_ready
             WHERE status = 'pending' AND unmet_deps = 0 AND score > -1
-            ORDER BY score DESC, created_at, id LIMIT 1
+            ORDER BY score DESC, created_at, id LIMIT 1 {self._rows.dialect.take}
             """
         )
-        if best is None:
+        if best is None and not self._rows.dialect.take:
             return None
-        if best["gates"] == 0:
+        if best is not None and best["gates"] == 0:
             # Mostly this is it, so nothing else is read before it was tried; its lane is told by the task itself.
             own = {
                 "id": best["lane_id"],
@@ -83,13 +81,15 @@ class Queue:
                     lane = self._rows.one("SELECT id, epic_id, capabilities, files FROM lanes WHERE id = ?", (lane_id,))
                     asked[lane_id] = lane is not None and await fits(lane)
                 if asked[lane_id]:
-                    return await self._tasks.find(head["id"])
+                    task = self._take(head["id"])
+                    if task is not None:
+                        return task
         if len(heads) < HEADS:
             return None
         return await self._pick_by_lane(fits, asked)
 
     async def _pick_by_lane(self, fits: Callable[[Lane], Awaitable[bool]], asked: dict[int, bool]) -> Task | None:
-        best: tuple[float, str, str] | None = None
+        found: list[tuple[float, str, str]] = []
         lanes = self._rows.all(
             "SELECT id, epic_id, capabilities, files FROM lanes INDEXED BY lanes_ready WHERE ready > 0 AND id > 0"
         )
@@ -97,17 +97,21 @@ class Queue:
             if (lane["id"] in asked and not asked[lane["id"]]) or not await fits(lane):
                 continue
             row = self._rows.one(
-                """
+                f"""
                 SELECT score, created_at, id FROM tasks INDEXED BY tasks_lane
                 WHERE lane_id = ? AND status = 'pending' AND unmet_deps = 0 AND gates = 0
-                ORDER BY score DESC, created_at, id LIMIT 1
+                ORDER BY score DESC, created_at, id LIMIT 1 {self._rows.dialect.take}
                 """,
                 (lane["id"],),
             )
             if row is not None:
-                rank = (-row["score"], row["created_at"], row["id"])
-                best = rank if best is None else min(best, rank)
-        return None if best is None else await self._tasks.find(best[2])
+                found.append((-row["score"], row["created_at"], row["id"]))
+        return self._take(min(found)[2]) if found else None
+
+    def _take(self, task_id: str) -> Task | None:
+        """The task, locked; None when somebody else has locked its row, as a person at a database prompt may."""
+        row = self._rows.one(f"SELECT {COLUMNS} FROM tasks WHERE id = ? {self._rows.dialect.take}", (task_id,))
+        return None if row is None else as_task(row)
 
     async def standing(self, agent_id: str) -> Standing:
         row = self._rows.one(
@@ -227,7 +231,7 @@ class Queue:
               UNION ALL
               SELECT min(not_before) FROM tasks INDEXED BY tasks_timed
               WHERE status = 'pending' AND (gates & 1) = 1 AND not_before > ''
-            ) WHERE at IS NOT NULL
+            ) AS nearest WHERE at IS NOT NULL
             """
         )
         return instant(min(nearest)) if nearest else None

@@ -6,7 +6,7 @@ from typing import Any
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import RequestIdReused
-from wvo_mcp.store.connection import Rows
+from wvo_mcp.store.sql import Rows
 
 
 class Replays:
@@ -48,9 +48,9 @@ class Replays:
 
     async def keep_lease(self, task_id: str, token: int, tool: str, input_hash: str, result: str) -> None:
         self._rows.run(
-            "INSERT OR IGNORE INTO lease_writes"
+            "INSERT INTO lease_writes"
             " (task_id, lease_token, tool, input_hash, session_id, agent_id, result, created_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (task_id, token, tool, input_hash, self._caller.session_id, self._caller.agent_id, result, self._at),
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.store.connection import Rows
+from wvo_mcp.store.sql import Rows
 
 
 class Sessions:
@@ -48,7 +48,8 @@ class Sessions:
         self._rows.run(
             """
             UPDATE agent_pool
-            SET last_seen_at = :at, status = iif(status = 'offline', iif(current_task_id IS NULL, 'idle', 'busy'), status)
+            SET last_seen_at = :at, status = CASE
+              WHEN status <> 'offline' THEN status WHEN current_task_id IS NULL THEN 'idle' ELSE 'busy' END
             WHERE agent_id = :agent_id
             """,
             {"agent_id": caller.agent_id, "at": self._at},
@@ -60,15 +61,15 @@ class Sessions:
         self._rows.run(
             """
             INSERT INTO agent_pool (agent_id, provider, status, capabilities, last_seen_at, current_task_id, assigned_at)
-            VALUES (:agent_id, :provider, iif(:task_id IS NULL, 'idle', 'busy'), :capabilities, :at, :task_id,
-              iif(:task_id IS NULL, NULL, :at))
+            VALUES (:agent_id, :provider, :status, :capabilities, :at, :task_id, :began)
             ON CONFLICT (agent_id) DO UPDATE SET
-              last_seen_at = :at,
-              current_task_id = coalesce(:task_id, current_task_id),
-              assigned_at = iif(:task_id IS NULL, assigned_at, :at),
-              status = iif(coalesce(:task_id, current_task_id) IS NULL, 'idle', 'busy'),
-              provider = coalesce(:provider, provider),
-              capabilities = iif(:capabilities = '[]', capabilities, :capabilities)
+              last_seen_at = excluded.last_seen_at,
+              current_task_id = coalesce(excluded.current_task_id, agent_pool.current_task_id),
+              assigned_at = coalesce(excluded.assigned_at, agent_pool.assigned_at),
+              status = CASE
+                WHEN coalesce(excluded.current_task_id, agent_pool.current_task_id) IS NULL THEN 'idle' ELSE 'busy' END,
+              provider = coalesce(excluded.provider, agent_pool.provider),
+              capabilities = CASE WHEN excluded.capabilities = '[]' THEN agent_pool.capabilities ELSE excluded.capabilities END
             """,
             {
                 "agent_id": agent_id,
@@ -76,20 +77,22 @@ class Sessions:
                 "capabilities": json.dumps(sorted(caller.capabilities)) if own else "[]",
                 "at": self._at,
                 "task_id": task_id,
+                "began": None if task_id is None else self._at,
+                "status": "idle" if task_id is None else "busy",
             },
         )
 
     async def left(self, agent_id: str) -> None:
         self._rows.run(
             """
-            UPDATE agent_pool SET current_task_id = other, assigned_at = iif(other IS NULL, NULL, assigned_at),
-              status = iif(status = 'offline', status, iif(other IS NULL, 'idle', 'busy'))
+            UPDATE agent_pool SET current_task_id = other, assigned_at = CASE WHEN other IS NULL THEN NULL ELSE assigned_at END,
+              status = CASE WHEN status = 'offline' THEN status WHEN other IS NULL THEN 'idle' ELSE 'busy' END
             FROM (
               SELECT (
                 SELECT id FROM tasks INDEXED BY tasks_held_agent
                 WHERE assigned_to = :agent_id AND status = 'in_progress' LIMIT 1
               ) AS other
-            )
+            ) AS held
             WHERE agent_id = :agent_id
             """,
             {"agent_id": agent_id},

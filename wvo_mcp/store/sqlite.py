@@ -10,10 +10,11 @@ import anyio
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import StoreBusy, StoreUnavailable
 from wvo_mcp.ports import Clock, Liveness, Transaction
-from wvo_mcp.store.clock import store_time
-from wvo_mcp.store.connection import Connection, Rows
+from wvo_mcp.store.clock import HEAD, checked, store_time
+from wvo_mcp.store.connection import Connection
 from wvo_mcp.store.migrate import check_file, latest, migrate
-from wvo_mcp.store.transaction import SqliteTransaction
+from wvo_mcp.store.sql import Rows
+from wvo_mcp.store.transaction import StoreTransaction
 
 T = TypeVar("T")
 
@@ -68,14 +69,17 @@ class SqliteStore:
 
     async def read(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]]) -> T:
         async def reading(rows: Rows) -> T:
-            now, last_seq = store_time(rows, self._clock, self._schema, write=False)
-            return await work(SqliteTransaction(rows, now, caller, self._liveness, last_seq))
+            return await work(self._transaction(rows, caller, write=False))
 
         return await self._reader.read(reading)
 
     async def write(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]], *, keep: bool = True) -> T:
         async def writing(rows: Rows) -> T:
-            now, last_seq = store_time(rows, self._clock, self._schema, write=True)
-            return await work(SqliteTransaction(rows, now, caller, self._liveness, last_seq))
+            return await work(self._transaction(rows, caller, write=True))
 
         return await self._writer.write(writing, keep)
+
+    def _transaction(self, rows: Rows, caller: Caller, *, write: bool) -> StoreTransaction:
+        head = checked(rows.one(HEAD), self._schema)
+        now = store_time(rows, head, self._clock, write=write)
+        return StoreTransaction(rows, now, caller, self._liveness, head["seq"] or 0)

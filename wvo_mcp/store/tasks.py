@@ -8,11 +8,11 @@ from typing import Any
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.task import GATE_BITS, Gate, Status, Task, check_move
 from wvo_mcp.errors import NotFound
-from wvo_mcp.store.connection import Rows
 from wvo_mcp.store.events import Events
 from wvo_mcp.store.groups import Groups
 from wvo_mcp.store.listing import Listing
 from wvo_mcp.store.rows import COLUMNS, as_task, encoded_all
+from wvo_mcp.store.sql import Rows
 
 _SMALL_STORE = 3_000
 
@@ -161,7 +161,8 @@ class Tasks(Groups, Listing):
     async def add_dependencies(self, task_id: str, on: Sequence[str]) -> None:
         for other in on:
             self._rows.run(
-                "INSERT OR IGNORE INTO task_dependencies (task_id, depends_on_task_id) VALUES (?, ?)", (task_id, other)
+                "INSERT INTO task_dependencies (task_id, depends_on_task_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                (task_id, other),
             )
         self._recount_unmet(task_id)
 

@@ -5,19 +5,19 @@ from datetime import datetime
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.ports import Liveness
-from wvo_mcp.store.connection import Rows
 from wvo_mcp.store.events import Events
 from wvo_mcp.store.graph import Graph
 from wvo_mcp.store.memory import Memory
 from wvo_mcp.store.queue import Queue
 from wvo_mcp.store.replays import Replays
 from wvo_mcp.store.sessions import Sessions
+from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.state import State
 from wvo_mcp.store.tasks import Tasks
 
 
-class SqliteTransaction:
-    """`ports.Transaction` over an open transaction of one connection."""
+class StoreTransaction:
+    """`ports.Transaction` over an open transaction of one connection, in either dialect."""
 
     def __init__(
         self, rows: Rows, now: datetime, caller: Caller, liveness: Liveness, last_seq: int | None = None
@@ -29,7 +29,7 @@ class SqliteTransaction:
         self.liveness = liveness
         self.events = Events(rows, at, caller, last_seq)
         self.tasks = Tasks(rows, now, self.events)
-        self.queue = Queue(rows, now, self.tasks)
+        self.queue = Queue(rows, now)
         self.graph = Graph(rows, now, self.tasks)
         self.memory = Memory(rows, at, caller)
         self.sessions = Sessions(rows, at, caller)

@@ -1,0 +1,288 @@
+"""Whole transactions over PostgreSQL, each in one hop of a thread, tried again when the connection is lost.
+
+Writes are in one order: each begins by taking an advisory lock of the database, which queues those who wait in the
+order in which they came, and reads the time after it has it. A reader sees a snapshot and waits for nobody.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import anyio.to_thread
+import psycopg
+from psycopg import errors
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from wvo_mcp.errors import IncompatibleStore, StoreBusy, StoreUnavailable, WvoError
+from wvo_mcp.store.clock import HEAD
+from wvo_mcp.store.postgres_rows import PostgresRows, configure
+from wvo_mcp.store.sql import driven
+
+T = TypeVar("T")
+
+RETRY_SECONDS = 20.0
+"""So long a transaction is tried again while the database cannot be reached, and a writer waits for its turn."""
+
+OLDEST = 140_000
+"""PostgreSQL 14: the first that notices, while a statement runs, that its client is gone."""
+
+_NAMESPACE = 0x57564F31
+WRITE_LOCK = f"{_NAMESPACE}, hashtext(current_schema())"
+"""The two keys of the lock of writers. Sessions hold locks of one key, so the two kinds never meet."""
+
+_SOON = 3.0  # one attempt to get a connection
+_LIVELY = {"connect_timeout": 4, "keepalives_idle": 3, "keepalives_interval": 1, "keepalives_count": 3}
+_PATIENCE = {
+    # Whoever stands still within a transaction keeps all writers waiting: the server ends it.
+    "idle_in_transaction_session_timeout": 5_000,
+    "lock_timeout": int(RETRY_SECONDS * 1_000),
+    # A client that is cut off is noticed within seconds, so that its locks are free.
+    "tcp_keepalives_idle": 3,
+    "tcp_keepalives_interval": 1,
+    "tcp_keepalives_count": 3,
+    "tcp_user_timeout": 6_000,
+    "client_connection_check_interval": 2_000,
+    "jit": "off",
+}
+
+_HEAD = HEAD.replace(
+    "\nFROM store", ", floor(extract(epoch FROM clock_timestamp()) * 1000)::BIGINT AS now_ms\nFROM store"
+)
+
+_READING = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_HEAD}".encode()
+_WRITING = f"BEGIN; SELECT pg_advisory_xact_lock({WRITE_LOCK}); {_HEAD}".encode()
+
+
+class _Lost(Exception):
+    """The connection went away; nothing of the transaction was committed."""
+
+
+def conninfo(url: str, **more: Any) -> str:
+    """The URL with what makes a dead peer noticed; the URL's own settings win."""
+    given = conninfo_to_dict(url)
+    return make_conninfo(
+        url, **{k: v for k, v in {**_LIVELY, "tcp_user_timeout": 6_000, **more}.items() if k not in given}
+    )
+
+
+def settle(connection: psycopg.Connection[Any]) -> None:
+    """Set a new connection up. Raises IncompatibleStore for a server that is too old."""
+    connection.autocommit = True
+    if connection.info.server_version < OLDEST:
+        raise IncompatibleStore(
+            f"PostgreSQL {connection.info.server_version // 10_000} is too old.", hint="Use PostgreSQL 14 or newer."
+        )
+    connection.execute(
+        "; ".join(f"SET {name} = '{value}'" for name, value in _PATIENCE.items()).encode(), prepare=False
+    )
+    configure(connection)
+
+
+class Link:
+    """`sql.Writer` over the connections of one process. Errors of the database leave as typed errors."""
+
+    def __init__(self, url: str, *, name: str = "wvo-mcp", connections: int = 4) -> None:
+        self.url = url
+        self.retry_seconds = RETRY_SECONDS
+        self.on_write: Callable[[str], None] | None = None
+        # One warning for every attempt would drown what a person should read; the typed error tells the reason.
+        logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+        self._pool = ConnectionPool(
+            conninfo(url, application_name=name),
+            min_size=1,
+            max_size=connections,
+            max_idle=60,
+            timeout=_SOON,
+            reconnect_timeout=0.5,  # attempts are made here, with the reason at hand
+            num_workers=1,
+            configure=settle,
+            open=False,
+        )
+
+    @property
+    def where(self) -> str:
+        """Host, port and database, without user and password."""
+        given = conninfo_to_dict(self.url)
+        return f"{given.get('host', 'localhost')}:{given.get('port', 5432)}/{given.get('dbname', '')}"
+
+    @property
+    def is_open(self) -> bool:
+        return not self._pool.closed
+
+    async def start(self) -> None:
+        """Connect. Raises the typed errors."""
+        await anyio.to_thread.run_sync(self._start)
+
+    def _start(self) -> None:
+        try:
+            with psycopg.connect(conninfo(self.url)) as first:
+                settle(first)
+        except psycopg.Error as error:
+            raise self.typed(error) from error
+        self._pool.open()
+
+    async def close(self) -> None:
+        await anyio.to_thread.run_sync(self._pool.close)
+
+    async def read(self, work: Callable[[PostgresRows], Awaitable[T]]) -> T:
+        """Run `work` in one read transaction; all of it sees the same state."""
+        return await anyio.to_thread.run_sync(self._persistently, partial(self._reading, work))
+
+    async def write(self, work: Callable[[PostgresRows], Awaitable[T]], keep: bool = True) -> T:
+        """Run `work` in one write transaction while nobody else writes; `keep` False rolls it back at the end.
+
+        `work` may be run again when the connection was lost before the commit. When it was lost during the commit, the
+        database is asked whether it took place.
+        """
+        return await anyio.to_thread.run_sync(self._persistently, partial(self._writing, work, keep))
+
+    async def run(self, task: Callable[[psycopg.Connection[Any]], T]) -> T:
+        """Give `task` a connection that is in no transaction."""
+        return await anyio.to_thread.run_sync(self._persistently, task)
+
+    def _persistently(self, attempt: Callable[[psycopg.Connection[Any]], T]) -> T:
+        deadline = time.monotonic() + self.retry_seconds
+        nap = 0.02
+        while True:
+            try:
+                return self._once(attempt, deadline)
+            except (psycopg.Error, _Lost, PoolTimeout) as error:
+                if time.monotonic() > deadline or not self._passing(error):
+                    raise self.typed(error) from error
+            time.sleep(random.uniform(nap / 2, nap))  # noqa: S311 - jitter, not a secret
+            nap = min(nap * 2, 0.5)
+
+    def _once(self, attempt: Callable[[psycopg.Connection[Any]], T], deadline: float) -> T:
+        raw = self._pool.getconn(timeout=max(0.1, min(_SOON, deadline - time.monotonic())))
+        try:
+            return attempt(raw)
+        finally:
+            self._pool.putconn(raw)
+
+    def _begin(self, raw: psycopg.Connection[Any], text: bytes) -> PostgresRows:
+        cursor: psycopg.Cursor[Any] = raw.execute(text, prepare=False)  # one message to the server, and one answer
+        while cursor.nextset():
+            pass
+        row = cursor.fetchone()
+        names = [column.name for column in cursor.description or ()]
+        head = {} if row is None else dict(zip(names, row, strict=True))
+        return PostgresRows(raw, head, self.on_write)
+
+    def _reading(self, work: Callable[[PostgresRows], Awaitable[T]], raw: psycopg.Connection[Any]) -> T:
+        try:
+            return driven(work(self._begin(raw, _READING)))
+        finally:
+            _roll_back(raw)
+
+    def _writing(self, work: Callable[[PostgresRows], Awaitable[T]], keep: bool, raw: psycopg.Connection[Any]) -> T:
+        try:
+            rows = self._begin(raw, _WRITING)
+            result = driven(work(rows))
+        except BaseException:
+            _roll_back(raw)
+            raise
+        if not keep:
+            _roll_back(raw)
+            return result
+        if self.on_write is not None:
+            self.on_write("before COMMIT")
+        try:
+            raw.execute("COMMIT", prepare=False)
+        except psycopg.Error as error:
+            _roll_back(raw)
+            if not _is_lost(error):
+                raise
+            if not self._committed(rows.last_event):
+                raise _Lost from error
+        if self.on_write is not None:
+            self.on_write("after COMMIT")
+        return result
+
+    def _committed(self, last_event: tuple[int, str] | None) -> bool:
+        """Did a transaction take place whose commit got no answer? Its last event tells, once it has let go of the lock.
+
+        A transaction without an event only renews what it may renew again.
+        """
+        if last_event is None:
+            return False
+        seq, digest = last_event
+        deadline = time.monotonic() + self.retry_seconds
+        while True:
+            try:
+                with psycopg.connect(conninfo(self.url)) as raw:
+                    settle(raw)
+                    rows = self._begin(raw, _WRITING)
+                    found = rows.value("SELECT hash FROM events WHERE seq = ?", (seq,))
+                    raw.execute("ROLLBACK", prepare=False)
+                    return found == digest
+            except psycopg.Error as error:
+                if time.monotonic() > deadline:
+                    raise StoreUnavailable(
+                        f"The connection to {self.where} was lost during a commit, and could not be made again.",
+                        hint="Whether this call was stored is not known: look at the task before you call again.",
+                    ) from error
+            time.sleep(0.2)
+
+    def _passing(self, error: Exception) -> bool:
+        """Is it worth another attempt?"""
+        return isinstance(
+            error,
+            (_Lost, PoolTimeout, errors.DeadlockDetected, errors.SerializationFailure, errors.TooManyConnections),
+        ) or (isinstance(error, psycopg.Error) and _is_lost(error))
+
+    def typed(self, error: Exception) -> WvoError:
+        """The error of the contract for one of the database's."""
+        if isinstance(error, errors.LockNotAvailable):
+            return StoreBusy(f"The database {self.where} was busy for {self.retry_seconds:.0f} s.")
+        if isinstance(error, (errors.UndefinedTable, errors.UndefinedColumn)):
+            return IncompatibleStore(
+                f"The database {self.where} is not one of ours, or lacks a part: {_first_line(error)}",
+                hint="Restore it from a backup (wvo-mcp backup restore), or set WVO_DATABASE_URL to another database.",
+            )
+        if isinstance(error, errors.ReadOnlySqlTransaction):
+            hint = "WVO_DATABASE_URL points at a standby, which cannot be written; name the primary."
+            return StoreUnavailable(f"The database {self.where} is read-only.", hint=hint)
+        if isinstance(error, (_Lost, PoolTimeout)):
+            return StoreUnavailable(
+                f"The database {self.where} could not be reached for {self.retry_seconds:.0f} s: {self._reason()}.",
+                hint=_NOTHING_STORED,
+            )
+        reason = _first_line(error)
+        return StoreUnavailable(
+            f"The database {self.where} cannot be used: {reason}", cause=reason, hint=_NOTHING_STORED
+        )
+
+    def _reason(self) -> str:
+        """Why a connection cannot be made, in the server's or the system's words."""
+        try:
+            psycopg.connect(conninfo(self.url, connect_timeout=2)).close()
+        except psycopg.Error as error:
+            return _first_line(error)
+        return "the connection was lost again and again"
+
+
+_NOTHING_STORED = "Nothing of this call was stored. See that PostgreSQL runs and can be reached, then call again."
+
+
+def _roll_back(raw: psycopg.Connection[Any]) -> None:
+    if raw.closed:
+        return
+    try:
+        raw.execute("ROLLBACK", prepare=False)
+    except psycopg.Error:
+        raw.close()  # the server ends its transaction by itself
+
+
+def _is_lost(error: psycopg.Error) -> bool:
+    if isinstance(error, (errors.OperatorIntervention, errors.IdleInTransactionSessionTimeout)):
+        return True
+    return isinstance(error, psycopg.OperationalError) and error.sqlstate in (None, "08000", "08003", "08006")
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

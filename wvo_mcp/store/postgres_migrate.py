@@ -1,0 +1,63 @@
+"""Schema migrations on PostgreSQL: the numbers are those of SQLite, and `store.schema` is that of the last one applied."""
+
+from typing import Any
+
+import psycopg
+
+from wvo_mcp.errors import IncompatibleStore
+from wvo_mcp.store.migrate import migrations
+from wvo_mcp.store.postgres_link import WRITE_LOCK, Link
+
+_FOUND = """
+SELECT count(*) FILTER (WHERE relname = 'store' AND has_schema), count(*) FILTER (WHERE relname IN ('tasks', 'events', 'store'))
+FROM (
+  SELECT c.relname, EXISTS (
+    SELECT 1 FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attname = 'clock_offset_ms'
+  ) AS has_schema
+  FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+  WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'v', 'p')
+) AS found"""
+
+
+async def migrate(link: Link) -> int:
+    """Bring the schema up to date; the version it has then. Raises IncompatibleStore for a newer or foreign database.
+
+    A migration is one transaction with everything else shut out: a server that dies in it leaves the old version whole.
+    """
+    steps = migrations("postgres")
+    target = steps[-1][0]
+
+    def apply(raw: psycopg.Connection[Any]) -> None:
+        if version(raw) == target:
+            return
+        with raw.transaction():
+            raw.execute(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})".encode(), prepare=False)
+            present = version(raw)  # another server may have been faster
+            for number, script in steps:
+                if number > present:
+                    raw.execute(script.encode(), prepare=False)
+                    raw.execute(f"UPDATE store SET schema = {number}".encode(), prepare=False)
+
+    await link.run(apply)
+    return target
+
+
+def version(raw: psycopg.Connection[Any]) -> int:
+    """The schema's number, 0 for a database without our tables. Raises IncompatibleStore."""
+    ours, named_alike = raw.execute(_FOUND, prepare=False).fetchone() or (0, 0)
+    if not ours:
+        if named_alike:
+            raise IncompatibleStore(
+                "The database has tables of another program that are named like ours.",
+                hint="Give wvo-mcp a database of its own, or a schema: WVO_DATABASE_URL=...?options=-csearch_path%3Dwvo",
+            )
+        return 0
+    row = raw.execute("SELECT schema FROM store WHERE id = 1", prepare=False).fetchone()
+    found = 0 if row is None else int(row[0])
+    target = migrations("postgres")[-1][0]
+    if found > target:
+        raise IncompatibleStore(
+            f"The database has schema {found}; this program knows schemas up to {target}.",
+            hint="Upgrade wvo-mcp on this machine: an older one must not write a newer database.",
+        )
+    return found

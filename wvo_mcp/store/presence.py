@@ -1,0 +1,122 @@
+"""A lock of the database stands for a live session: it is free when the server's connection ends, however that ends."""
+
+import hashlib
+import logging
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import psycopg
+
+from wvo_mcp.store.postgres_link import conninfo, settle
+from wvo_mcp.store.postgres_rows import PostgresRows
+
+logger = logging.getLogger(__name__)
+
+CHANNEL = b"wvo_events"
+_PULSE_SECONDS = 5.0
+_AGAIN_SECONDS = 0.5
+
+
+def key_of(session_id: str) -> int:
+    """The session's key among the advisory locks: signed, 64 bits."""
+    return int.from_bytes(hashlib.sha256(session_id.encode()).digest()[:8], signed=True)
+
+
+class Presences:
+    """`ports.Liveness` within one transaction: all locks are read at the first question."""
+
+    def __init__(self, rows: PostgresRows) -> None:
+        self._rows = rows
+        self._held: set[int] | None = None
+
+    def alive(self, session_id: str) -> bool:
+        if self._held is None:
+            self._held = set(
+                self._rows.column(
+                    """
+                    SELECT (classid::BIGINT << 32) | objid::BIGINT FROM pg_locks
+                    WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+                      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                    """
+                )
+            )
+        return key_of(session_id) in self._held
+
+
+class Presence:
+    """Holds a session's lock on a connection of its own, and hears there that something happened.
+
+    When the connection is lost it is made anew, for as long as it takes. Meanwhile the session counts as ended: others
+    cut its leases to the grace, and its next call or renewal makes them whole again.
+    """
+
+    def __init__(self, url: str, session_id: str, woken: Callable[[], None] = lambda: None) -> None:
+        """`woken` is called in a thread after each commit that wrote an event, anybody's."""
+        self._url = url
+        self._session_id = session_id
+        self._woken = woken
+        self._ended = threading.Event()
+        self._held = threading.Event()
+        self._raw: psycopg.Connection[Any] | None = None
+        self._thread = threading.Thread(target=self._run, name="wvo-presence", daemon=True)
+        self._backend = 0
+
+    def __enter__(self) -> "Presence":
+        """Raises psycopg.Error when the lock cannot be had at first."""
+        self._connect()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        raw = self._raw
+        if raw is not None:
+            raw.close()
+        self._thread.join(_PULSE_SECONDS)
+
+    def _connect(self) -> None:
+        raw = psycopg.connect(conninfo(self._url, application_name=f"wvo-mcp {self._session_id[:40]}"))
+        try:
+            settle(raw)
+            key = key_of(self._session_id)
+            if self._backend:
+                # The server may not have noticed yet that our last connection is gone; it is ours to end.
+                raw.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND application_name = %s",
+                    (self._backend, f"wvo-mcp {self._session_id[:40]}"),
+                )
+            raw.execute("SELECT pg_advisory_lock(%s)", (key,))
+            raw.execute(b"LISTEN " + CHANNEL)
+        except BaseException:
+            raw.close()
+            raise
+        self._backend = raw.info.backend_pid
+        self._raw = raw
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            raw = self._raw
+            try:
+                if raw is None:
+                    self._connect()
+                else:
+                    self._listen(raw)
+            except (psycopg.Error, OSError) as error:
+                self._raw = None
+                if raw is not None:
+                    raw.close()
+                if not self._ended.is_set():
+                    logger.warning(
+                        "the database cannot be reached; this session counts as gone until it can: %s", error
+                    )
+                    self._ended.wait(_AGAIN_SECONDS)
+
+    def _listen(self, raw: psycopg.Connection[Any]) -> None:
+        for _ in raw.notifies(timeout=_PULSE_SECONDS, stop_after=1):
+            self._woken()
+            return
+        raw.execute("SELECT 1")  # a connection that is only listened to may be dead for long

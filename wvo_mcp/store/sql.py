@@ -1,0 +1,129 @@
+"""What repositories know of a database: typed rows of one connection, the same for both dialects.
+
+Statements are written once, in the SQL that SQLite and PostgreSQL share. What only one of them knows is told by a
+dialect: how a text is searched, and that a row is to be locked. Repositories are coroutines that never suspend, so that
+a whole transaction runs in one hop of a thread.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, cast
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What differs in the text of statements."""
+
+    name: str
+    take: str
+    """Ends a SELECT of rows that are about to be changed: they are locked, and those that others have locked are left out."""
+    task_matches: str
+    """A condition on tasks: the words of `:query` occur in id, title or description."""
+    context_matches: str
+    """A SELECT of (id, rank) from what is remembered, best (lowest) rank first; `{floor}` is an id to be exceeded."""
+    quote: str
+    both: str
+    either: str
+    start: str
+    """Follows a quoted word that may be the beginning of one."""
+
+
+class Cursor(Protocol):
+    """The part of the DB API that both drivers have."""
+
+    @property
+    def description(self) -> Any: ...
+    @property
+    def rowcount(self) -> int: ...
+    def fetchone(self) -> Any: ...
+    def fetchall(self) -> Any: ...
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Rows(ABC):
+    """Typed access to one connection within a transaction; rows are dicts by column name."""
+
+    dialect: Dialect
+
+    def __init__(self) -> None:
+        self._names: dict[str, list[str]] = {}
+        self.on_write: Callable[[str], None] | None = None
+        """Called before and after every write and commit; crash tests hang themselves in here."""
+        self.last_event: tuple[int, str] | None = None
+        """Number and hash of the event that this transaction wrote last: tells afterwards whether it was committed."""
+
+    @abstractmethod
+    def execute(self, sql: str, params: Any) -> Cursor:
+        """Parameters are `?` with a sequence or `:name` with a mapping. Raises the driver's errors."""
+
+    @abstractmethod
+    def execute_many(self, sql: str, params: Sequence[Any]) -> None: ...
+
+    def all(self, sql: str, params: Any = ()) -> list[dict[str, Any]]:
+        cursor = self.execute(sql, params)
+        names = self._columns(sql, cursor)
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    def one(self, sql: str, params: Any = ()) -> dict[str, Any] | None:
+        cursor = self.execute(sql, params)
+        row = cursor.fetchone()
+        if row is None:
+            return None
+        cursor.fetchall()
+        return dict(zip(self._columns(sql, cursor), row, strict=True))
+
+    def _columns(self, sql: str, cursor: Cursor) -> list[str]:
+        names = self._names.get(sql)
+        if names is None:
+            names = self._names[sql] = [column[0] for column in cursor.description]
+        return names
+
+    def value(self, sql: str, params: Any = ()) -> Any:
+        """First column of the first row; None when there is none."""
+        cursor = self.execute(sql, params)
+        row = cursor.fetchone()
+        cursor.fetchall()
+        return None if row is None else row[0]
+
+    def column(self, sql: str, params: Any = ()) -> list[Any]:
+        return [row[0] for row in self.execute(sql, params)]
+
+    def run(self, sql: str, params: Any = ()) -> int:
+        """Execute a write; how many rows it changed."""
+        if self.on_write is not None:
+            self.on_write(sql)
+            changed = self.execute(sql, params).rowcount
+            self.on_write(sql)
+            return changed
+        return self.execute(sql, params).rowcount
+
+    def run_many(self, sql: str, params: Sequence[Any]) -> None:
+        if self.on_write is not None:
+            self.on_write(sql)
+        self.execute_many(sql, params)
+
+
+class Writer(Protocol):
+    """Whole transactions over one database."""
+
+    async def read(self, work: Callable[[Rows], Awaitable[T]]) -> T:
+        """Run `work` in one read transaction."""
+        ...
+
+    async def write(self, work: Callable[[Rows], Awaitable[T]], keep: bool = True) -> T:
+        """Run `work` in one write transaction, begun with the write lock held; `keep` False rolls it back at the end."""
+        ...
+
+
+def driven(work: Awaitable[T]) -> T:
+    """The result of a coroutine that must not suspend: it may await only what answers at once."""
+    coroutine = cast("Coroutine[Any, Any, T] | Generator[Any, Any, T]", work)
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return cast(T, stop.value)
+    coroutine.close()
+    raise RuntimeError("an operation awaited something outside the database within its transaction")
