@@ -16,14 +16,17 @@ import anyio
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.text import as_id
 from wvo_mcp.errors import WvoError
+from wvo_mcp.execution.context_snapshots import ContextSnapshots
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
 from wvo_mcp.operations import Services, tools
 from wvo_mcp.orchestration import background
 from wvo_mcp.ports import Store, Transaction
+from wvo_mcp.ports.backups import Backups
 from wvo_mcp.processes import parent_started_at
 from wvo_mcp.settings import Settings, WrongSetting, load
+from wvo_mcp.store.backup import SqliteBackups
 from wvo_mcp.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -83,12 +86,20 @@ def build_store(settings: Settings) -> "SqliteStore | PostgresStore":
     )
 
 
+def build_backups(settings: Settings) -> Backups | None:
+    if settings.database_url is not None:
+        return None
+    return SqliteBackups(settings.database, settings.state_dir / "backups" / "db")
+
+
 def build_services(settings: Settings, store: Store) -> Services:
     return Services(
         store=store,
         policy=policy_of(settings),
         roadmap=RoadmapSource(settings.roadmap),
         directives=DirectiveFiles(settings.root),
+        backups=build_backups(settings),
+        snapshots=ContextSnapshots(settings.state_dir / "backups" / "context"),
     )
 
 

@@ -13,6 +13,7 @@ from wvo_mcp.operations.replay import Repeat
 from wvo_mcp.operations.results import fit
 from wvo_mcp.operations.schema import compact_schema
 from wvo_mcp.ports import Directives, RoadmapFiles, Store, Transaction
+from wvo_mcp.ports.backups import Backups, Snapshots
 
 
 class Effect(StrEnum):
@@ -50,6 +51,8 @@ class Services:
     policy: Policy
     roadmap: RoadmapFiles
     directives: Directives
+    backups: Backups | None = None
+    snapshots: Snapshots | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,122 @@
+"""The backup of every hour, on a stopped clock."""
+
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+
+from tests.support.bench import ANN, BOB, Bench, a_task
+from wvo_mcp.errors import IncompatibleStore, StoreUnavailable, WvoError
+from wvo_mcp.orchestration.backups import hourly, take
+from wvo_mcp.ports.backups import Made
+from wvo_mcp.store.backup import SqliteBackups
+
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("DR-1")]
+
+
+class Failing(SqliteBackups):
+    """Real backups, until `trouble` is set."""
+
+    trouble: WvoError | None = None
+
+    async def create(self, at: datetime) -> Made:
+        if self.trouble is not None:
+            raise self.trouble
+        return await super().create(at)
+
+
+@pytest.fixture
+def backups(bench: Bench) -> Failing:
+    return Failing(bench.store.path, bench.store.path.parent / "backups" / "db")
+
+
+async def names(backups: SqliteBackups) -> list[str]:
+    return [backup.name for backup in await backups.all()]
+
+
+async def test_every_clock_hour_has_one_backup_whoever_leads(bench: Bench, backups: Failing) -> None:
+    bench.clock.advance(minutes=58)
+    assert await hourly(bench.store, backups, ANN)
+    assert not await hourly(bench.store, backups, ANN)
+    assert not await hourly(bench.store, backups, BOB)
+    bench.clock.advance(minutes=2)
+    assert await hourly(bench.store, backups, BOB)
+    assert not await hourly(bench.store, backups, ANN)
+    assert await names(backups) == ["state-2026-03-02-10.db", "state-2026-03-02-09.db"]
+
+
+async def test_a_clock_that_is_set_back_an_hour_neither_repeats_nor_skips_a_backup(
+    bench: Bench, backups: Failing
+) -> None:
+    await bench.create(a_task("A"))
+    assert await hourly(bench.store, backups, ANN)
+    bench.clock.jump(-3_600)
+    assert not await hourly(bench.store, backups, ANN)
+    bench.clock.advance(minutes=61)
+    assert await hourly(bench.store, backups, ANN)
+    assert await names(backups) == ["state-2026-03-02-10.db", "state-2026-03-02-09.db"]
+
+
+async def test_surplus_goes_with_the_next_backup(bench: Bench, backups: Failing) -> None:
+    for _ in range(50):
+        assert await hourly(bench.store, backups, ANN)
+        bench.clock.advance(hours=1)
+    kept = await names(backups)
+    assert len(kept) == 25, "24 hours and the end of the day before those"
+    assert "state-2026-03-02-23.db" in kept
+
+
+async def test_a_failed_backup_is_an_alert_until_one_succeeds(bench: Bench, backups: Failing) -> None:
+    backups.trouble = StoreUnavailable("The disk is full.")
+    assert not await hourly(bench.store, backups, ANN)
+    assert not await hourly(bench.store, backups, ANN)
+    assert await bench.alerts() == [("backup_failed", "warning", None)]
+    backups.trouble = StoreUnavailable("The disk is read-only.")
+    assert not await hourly(bench.store, backups, ANN)
+    (alert,) = await bench.read(lambda tx: tx.events.open_alerts(10))
+    assert "read-only" in alert["message"]
+
+    backups.trouble = None
+    assert await hourly(bench.store, backups, ANN)
+
+    assert await bench.alerts() == []
+    assert len(await bench.sql("SELECT 1 FROM events WHERE kind = 'alert.raised'")) == 2
+
+
+async def test_a_copy_that_shows_damage_is_a_critical_alert(bench: Bench, backups: Failing) -> None:
+    backups.trouble = IncompatibleStore("state.db is damaged.")
+    assert not await hourly(bench.store, backups, ANN)
+    assert await bench.alerts() == [("database", "critical", None)]
+
+
+async def test_a_backup_made_by_hand_ends_the_alert_and_counts_for_the_hour(bench: Bench, backups: Failing) -> None:
+    backups.trouble = StoreUnavailable("The disk is full.")
+    await hourly(bench.store, backups, ANN)
+    with pytest.raises(StoreUnavailable):
+        await take(bench.store, backups, BOB)
+    backups.trouble = None
+    made = await take(bench.store, backups, BOB)
+    assert await bench.alerts() == []
+    assert not await hourly(bench.store, backups, ANN)
+    assert await names(backups) == [made.backup.name]
+
+
+async def test_a_safety_copy_counts_for_no_hour(bench: Bench, backups: Failing) -> None:
+    made = await take(bench.store, backups, ANN)
+    folder = backups.folder.folder
+    (folder / made.backup.name).rename(folder / "before-restore-2026-03-02T09-00-00Z.db")
+    assert await hourly(bench.store, backups, ANN)
+    kinds = {backup.name: backup.kind.value for backup in await backups.all()}
+    assert kinds == {"before-restore-2026-03-02T09-00-00Z.db": "safety", "state-2026-03-02-09.db": "hourly"}
+
+
+async def test_the_tools_make_and_list_backups(bench: Bench, backups: Failing) -> None:
+    bench.services = replace(bench.services, backups=backups)
+    await bench.create(a_task("A"))
+    made = await bench.call("backup_create")
+    assert made["verified"]
+    listed = (await bench.call("backup_list"))["backups"]
+    assert listed == [
+        {"name": made["name"], "at": "2026-03-02T09:00:00.000Z", "bytes": made["bytes"], "kind": "hourly"}
+    ]
+    assert listed[0]["name"] == "state-2026-03-02-09.db"

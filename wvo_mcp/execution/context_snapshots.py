@@ -1,0 +1,75 @@
+"""The running context as markdown files; the last ten stay."""
+
+import os
+import re
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+
+import anyio.to_thread
+
+from wvo_mcp.errors import StoreUnavailable
+from wvo_mcp.ports.backups import Snapshot
+
+KEPT = 10
+_NAME = re.compile(r"context-\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d-\d{3}Z\.md")
+_PARTIAL = ".partial"
+
+
+class ContextSnapshots:
+    """`ports.Snapshots` in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def newest(self) -> Snapshot | None:
+        return await anyio.to_thread.run_sync(self._newest)
+
+    async def write(self, at: datetime, text: str) -> Snapshot:
+        return await anyio.to_thread.run_sync(self._write, at, text)
+
+    def _newest(self) -> Snapshot | None:
+        for name in reversed(self._names()):
+            at = _time(name)
+            try:
+                text = (self._folder / name).read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                continue
+            if at is not None:
+                return Snapshot(name, at, text)
+        return None
+
+    def _write(self, at: datetime, text: str) -> Snapshot:
+        name = f"context-{at.astimezone(UTC):%Y-%m-%dT%H-%M-%S}-{at.microsecond // 1000:03}Z.md"
+        made = self._folder / f".{secrets.token_hex(4)}{_PARTIAL}"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            try:
+                with made.open("x", encoding="utf-8", errors="replace") as file:
+                    file.write(text)
+                    file.flush()
+                    os.fsync(file.fileno())
+                made.replace(self._folder / name)
+            finally:
+                made.unlink(missing_ok=True)
+            for old in self._names()[:-KEPT]:
+                (self._folder / old).unlink(missing_ok=True)
+        except OSError as error:
+            place = error.filename or self._folder
+            raise StoreUnavailable(
+                f"{place} cannot be written: {error.strerror or error}.", cause=str(error)
+            ) from error
+        return Snapshot(name, at, text)
+
+    def _names(self) -> list[str]:
+        """Oldest first."""
+        if not self._folder.is_dir():
+            return []
+        return sorted(path.name for path in self._folder.iterdir() if _NAME.fullmatch(path.name))
+
+
+def _time(name: str) -> datetime | None:
+    try:
+        return datetime.strptime(name, "context-%Y-%m-%dT%H-%M-%S-%fZ.md").replace(tzinfo=UTC)
+    except ValueError:
+        return None

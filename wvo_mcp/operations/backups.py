@@ -1,0 +1,88 @@
+"""The toolset `ops`: copies of the store and of the running context."""
+
+from pydantic import Field
+
+from wvo_mcp.domain.backup import Kind
+from wvo_mcp.domain.instant import Instant
+from wvo_mcp.errors import StoreUnavailable
+from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
+from wvo_mcp.orchestration import backups, running_context
+from wvo_mcp.ports.backups import Backups, Snapshots
+
+
+def _backups(ctx: Context) -> Backups:
+    if ctx.services.backups is None:
+        raise StoreUnavailable("This server keeps no backups.", hint="Make them where the store itself is kept.")
+    return ctx.services.backups
+
+
+def _snapshots(ctx: Context) -> Snapshots:
+    if ctx.services.snapshots is None:
+        raise StoreUnavailable(
+            "This server keeps no context snapshots.", hint="Call it on a server with a state folder."
+        )
+    return ctx.services.snapshots
+
+
+class BackupCreate(Input):
+    pass
+
+
+class BackupCreated(Output):
+    name: str
+    bytes: int
+    verified: bool
+    seconds: float
+
+
+@operation(toolset="ops", effect=Effect.WRITE, outside=True, idempotent=True)
+async def backup_create(ctx: Context, ask: BackupCreate) -> BackupCreated:
+    """Copy the whole store now, and check the copy. It also happens every hour; a second one in the same hour replaces
+    the first once it is verified."""
+    made = await backups.take(ctx.services.store, _backups(ctx), ctx.caller)
+    # `create` gives nothing that did not pass.
+    return BackupCreated(name=made.backup.name, bytes=made.backup.bytes, verified=True, seconds=round(made.seconds, 3))
+
+
+class BackupList(Input):
+    pass
+
+
+class ListedBackup(Output):
+    name: str
+    at: Instant
+    bytes: int
+    kind: Kind = Field(description="The rule that keeps it; safety: the store before a restore.")
+
+
+class BackupsListed(Output):
+    backups: list[ListedBackup]
+
+
+@operation(toolset="ops", effect=Effect.READ, outside=True)
+async def backup_list(ctx: Context, ask: BackupList) -> BackupsListed:
+    """List the backups of the store, newest first. A person restores one: wvo-mcp backup restore."""
+    return BackupsListed(
+        backups=[
+            ListedBackup(name=found.name, at=found.at, bytes=found.bytes, kind=found.kind)
+            for found in await _backups(ctx).all()
+        ]
+    )
+
+
+class ContextSnapshot(Input):
+    pass
+
+
+class ContextSnapshotted(Output):
+    name: str
+    bytes: int
+    text: str
+
+
+@operation(toolset="ops", effect=Effect.WRITE, outside=True, idempotent=True)
+async def context_snapshot(ctx: Context, ask: ContextSnapshot) -> ContextSnapshotted:
+    """Write the running context as markdown: work in progress with its last checkpoints, what is ready, alerts, what was
+    remembered last. Ten versions are kept."""
+    made = await running_context.snapshot(ctx.services.store, _snapshots(ctx), ctx.caller)
+    return ContextSnapshotted(name=made.name, bytes=len(made.text.encode()), text=made.text)

@@ -1,0 +1,58 @@
+"""Copies of the store and of what is going on, kept in files."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from wvo_mcp.domain.backup import Backup
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A new backup and how long it took, checks included."""
+
+    backup: Backup
+    seconds: float
+
+
+class Backups(Protocol):
+    """Whole copies of the store. Writers are not blocked while one is made, and no copy is listed that is not whole."""
+
+    async def create(self, at: datetime) -> Made:
+        """Copy, verify, and only then put in place under the name of `at`'s hour, where it replaces an earlier one.
+
+        Whatever fails leaves the folder as it was. Cancelling stops it soon. Raises StoreBusy while another is being
+        made, StoreUnavailable (disk full, not writable), IncompatibleStore when the copy shows that the store is damaged.
+        """
+        ...
+
+    async def all(self) -> list[Backup]:
+        """Newest first; none when there is no folder yet. Raises StoreUnavailable."""
+        ...
+
+    async def verify(self, name: str) -> None:
+        """Read all of it. Raises NotFound, and IncompatibleStore when it is damaged or none of ours."""
+        ...
+
+    async def prune(self, now: datetime) -> list[str]:
+        """Delete those that no rule keeps (`domain.backup.surplus`); their names. Raises StoreUnavailable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The running context as a text of markdown."""
+
+    name: str
+    at: datetime
+    text: str
+
+
+class Snapshots(Protocol):
+    """The last ten context snapshots."""
+
+    async def newest(self) -> Snapshot | None: ...
+
+    async def write(self, at: datetime, text: str) -> Snapshot:
+        """Put it in place whole, and delete those beyond the last ten. Raises StoreUnavailable."""
+        ...

@@ -1,0 +1,176 @@
+"""Backups of the SQLite store, made beside running servers."""
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import anyio.to_thread
+
+from wvo_mcp.domain.backup import Backup, regular_name, surplus
+from wvo_mcp.errors import IncompatibleStore, StoreUnavailable, WvoError
+from wvo_mcp.ports.backups import Made
+from wvo_mcp.store.backup_folder import BackupFolder, sync
+from wvo_mcp.store.connection import APPLICATION_ID, DatabaseError, sqlite, typed
+from wvo_mcp.store.migrate import latest
+
+T = TypeVar("T")
+
+STEP_PAGES = 1_024
+"""Copied between two looks at the clock: 4 MB."""
+
+_SHORTEST_NAP, _LONGEST_NAP = 0.005, 0.1
+_OPENING_WAIT_SECONDS = 5.0
+
+
+class Stopped(Exception):
+    """Nobody waits for the result any more."""
+
+
+class SqliteBackups:
+    """`ports.Backups` of one database file."""
+
+    def __init__(self, database: Path, folder: Path) -> None:
+        self._database = database
+        self._folder = BackupFolder(folder, "db")
+
+    @property
+    def folder(self) -> BackupFolder:
+        return self._folder
+
+    async def create(self, at: datetime) -> Made:
+        return await _in_thread(lambda stop: self.make(regular_name(at, "db"), at, stop))
+
+    async def all(self) -> list[Backup]:
+        return await _in_thread(lambda _: self._folder.all(datetime.now(UTC)))
+
+    async def verify(self, name: str) -> None:
+        await _in_thread(lambda stop: verify(self._folder.path(name), stop))
+
+    async def prune(self, now: datetime) -> list[str]:
+        def pruned(_: threading.Event) -> list[str]:
+            gone = surplus(self._folder.all(now), now)
+            self._folder.delete(gone)
+            return gone
+
+        return await _in_thread(pruned)
+
+    def make(self, name: str, at: datetime, stop: threading.Event) -> Made:
+        """Copy, verify, name; for threads. Raises as `create`."""
+        started = time.monotonic()
+        with self._folder.making() as partial:
+            self.copy(partial, stop)
+            try:
+                verify(partial, stop)
+            except IncompatibleStore as error:
+                raise damaged_source(self._database, error) from error
+            backup = self._folder.put(partial, name, at)
+        return Made(backup, time.monotonic() - started)
+
+    def copy(self, target: Path, stop: threading.Event) -> None:
+        """All pages of one moment into a new file."""
+        try:
+            self._folder.check_room(_size(self._database))
+        except FileNotFoundError:
+            raise StoreUnavailable(f"The database {self._database} is gone.") from None
+        try:
+            _copy(self._database, target, stop)
+        except DatabaseError as error:
+            raise typed(error, self._database) from error
+        except OSError as error:
+            raise StoreUnavailable(f"{target.parent} cannot be used: {error.strerror or error}.") from error
+
+
+def damaged_source(database: Path, error: WvoError) -> IncompatibleStore:
+    return IncompatibleStore(
+        f"{database} is damaged: a whole copy of it does not pass the check ({error.message})",
+        hint="Stop all servers and run wvo-mcp doctor --repair: it restores the newest good backup.",
+    )
+
+
+async def _in_thread(work: Callable[[threading.Event], T]) -> T:
+    """The work may take minutes: whoever is cancelled does not wait for it, and it stops soon."""
+    stop = threading.Event()
+    try:
+        return await anyio.to_thread.run_sync(work, stop, abandon_on_cancel=True)
+    finally:
+        stop.set()
+
+
+def _size(database: Path) -> int:
+    log = database.with_name(database.name + "-wal")
+    return database.stat().st_size + (log.stat().st_size if log.exists() else 0)
+
+
+def _copy(source: Path, target: Path, stop: threading.Event) -> None:
+    """Small steps, each synced, with a nap after it: one large sync at the end makes commits wait for a tenth of a second
+    and more. Steps that each see a newer state begin anew after every commit; here one read transaction lasts over all
+    of them, so they go through once, whatever is written meanwhile.
+    """
+    reading = sqlite.connect(
+        f"file:{quote(str(source))}?mode=ro", uri=True, isolation_level=None, timeout=_OPENING_WAIT_SECONDS
+    )
+    try:
+        reading.execute("PRAGMA cache_size = -2000")
+        reading.execute("BEGIN")
+        reading.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        writing = sqlite.connect(str(target), isolation_level=None)
+        try:
+            # An unfinished copy is thrown away, so it needs no journal; what it wrote is synced below.
+            writing.execute("PRAGMA journal_mode = OFF")
+            writing.execute("PRAGMA synchronous = OFF")
+            writing.execute("PRAGMA cache_size = -4000")
+
+            def paced(_status: int, left: int, _total: int) -> None:
+                if stop.is_set():
+                    raise Stopped
+                if not left:
+                    return
+                began = time.monotonic()
+                sync(target)
+                passed = time.monotonic() - began
+                time.sleep(min(_LONGEST_NAP, max(_SHORTEST_NAP, passed)))
+
+            reading.backup(writing, pages=STEP_PAGES, progress=paced)
+            # The copy stands for itself: read without a log beside it.
+            writing.execute("PRAGMA journal_mode = DELETE")
+        finally:
+            writing.close()
+        reading.execute("ROLLBACK")
+    finally:
+        reading.close()
+
+
+def verify(path: Path, stop: threading.Event | None = None) -> None:
+    """Raises IncompatibleStore unless the file is a whole, sound store that this program can work with."""
+    try:
+        raw = sqlite.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True, isolation_level=None)
+        try:
+            if stop is not None:
+                raw.set_progress_handler(lambda: int(stop.is_set()), 10_000)
+            problem = _problem(raw)
+        finally:
+            raw.close()
+    except DatabaseError as error:
+        if stop is not None and stop.is_set():
+            raise Stopped from None
+        problem = str(error)
+    if problem is not None:
+        raise IncompatibleStore(f"{path.name} cannot be used: {problem}.", hint="Use an older backup (backup_list).")
+
+
+def _problem(raw: Any) -> str | None:
+    if int(raw.execute("PRAGMA application_id").fetchone()[0]) != APPLICATION_ID:
+        return "it is no store of this program"
+    schema = int(raw.execute("PRAGMA user_version").fetchone()[0])
+    if schema > latest():
+        return f"it has schema {schema}, and this program knows schemas up to {latest()}"
+    found = raw.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    if found != "ok":
+        return str(found).removeprefix("*** in database main ***\n")
+    if raw.execute("SELECT schema FROM store WHERE id = 1").fetchone() != (schema,):
+        return "its schema number is not that of its tables"
+    return None

@@ -1,0 +1,147 @@
+"""The folder of backups: one maker at a time, nothing half-made under a backup's name."""
+
+import difflib
+import fcntl
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from wvo_mcp.domain.backup import Backup, Kind, hour, kept, named_time
+from wvo_mcp.errors import NotFound, StoreBusy, StoreUnavailable
+
+PARTIAL = ".partial"
+_WAIT_SECONDS = 30.0
+
+
+class BackupFolder:
+    """Files of one kind (`suffix`: db or dump). Errors of the disk leave as StoreUnavailable."""
+
+    def __init__(self, folder: Path, suffix: str) -> None:
+        self.folder = folder
+        self.suffix = suffix
+
+    @contextmanager
+    def making(self) -> Generator[Path]:
+        """A path to make a copy at, removed at the end with whatever stands beside it. Raises StoreBusy while another
+        process makes one.
+
+        Whoever holds the lock is the only maker: all other unfinished files are those of processes that were killed.
+        """
+        with troubles(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self._acquire(lock)
+            self._clean()
+            try:
+                yield self.folder / f".{secrets.token_hex(4)}.{self.suffix}{PARTIAL}"
+            finally:
+                self._clean()
+        finally:
+            os.close(lock)
+
+    def _acquire(self, lock: int) -> None:
+        deadline = time.monotonic() + _WAIT_SECONDS
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise StoreBusy(
+                        "Another backup or restore is at work.", hint="Wait until it has ended, then call again."
+                    ) from None
+                time.sleep(0.05)
+            else:
+                return
+
+    def _clean(self) -> None:
+        with troubles(self.folder):
+            for left in self.folder.glob(f".*{PARTIAL}*"):
+                left.unlink(missing_ok=True)
+
+    def check_room(self, wanted: int) -> None:
+        """Raises StoreUnavailable when `wanted` bytes do not fit with something left: a backup must not be what fills the
+        disk that the store itself writes to."""
+        with troubles(self.folder):
+            free = shutil.disk_usage(self.folder).free
+        if free < wanted + max(1 << 20, wanted // 10):
+            raise StoreUnavailable(
+                f"{self.folder} has room for {free / 1e6:.0f} MB; a backup takes {wanted / 1e6:.0f} MB and a tenth more.",
+                hint="Free the disk; the next backup is tried within minutes.",
+            )
+
+    def put(self, made: Path, name: str, at: datetime) -> Backup:
+        """The finished file gets its name, durably."""
+        target = self.folder / name
+        with troubles(self.folder):
+            os.utime(made, (at.timestamp(), at.timestamp()))
+            sync(made)
+            made.replace(target)
+            sync(self.folder)
+            size = target.stat().st_size
+        safety = (named_time(name) or (at, False))[1]
+        return Backup(name, at, size, Kind.SAFETY if safety else Kind.HOURLY)
+
+    def all(self, now: datetime) -> list[Backup]:
+        """Newest first, each with the rule that keeps it."""
+        found: list[tuple[str, datetime, int, bool]] = []
+        with troubles(self.folder):
+            for path in self.folder.glob(f"*.{self.suffix}"):
+                stated = named_time(path.name)
+                if stated is None:
+                    continue
+                try:
+                    status = path.stat()
+                except FileNotFoundError:
+                    continue
+                at, safety = stated
+                written = datetime.fromtimestamp(status.st_mtime, tz=at.tzinfo)
+                # The name gives the hour; the minutes come from the file, unless it was copied here later.
+                exact = written.replace(microsecond=written.microsecond // 1000 * 1000)
+                at = exact if not safety and hour(written) == at else at
+                found.append((path.name, at, status.st_size, safety))
+        kinds = kept((at for _, at, _, safety in found if not safety), now)
+        backups = [
+            Backup(name, at, size, Kind.SAFETY if safety else kinds.get(hour(at), Kind.WEEKLY))
+            for name, at, size, safety in found
+        ]
+        return sorted(backups, key=lambda backup: (backup.at, backup.name), reverse=True)
+
+    def path(self, name: str) -> Path:
+        """Raises NotFound; only names of backups are looked for."""
+        path = self.folder / name
+        if named_time(name) is None or not path.is_file():
+            names = [backup.name for backup in self.all(datetime.now().astimezone())]
+            raise NotFound("backup", name, difflib.get_close_matches(name, names, 5), field="name")
+        return path
+
+    def delete(self, names: list[str]) -> None:
+        with troubles(self.folder):
+            for name in names:
+                (self.folder / name).unlink(missing_ok=True)
+            if names:
+                sync(self.folder)
+
+
+@contextmanager
+def troubles(where: Path) -> Generator[None]:
+    """OSError leaves as StoreUnavailable that names the place."""
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or where
+        raise StoreUnavailable(f"{place} cannot be used: {error.strerror or error}.", cause=str(error)) from error
+
+
+def sync(path: Path) -> None:
+    """What was written to the file, or the names in the folder, are on disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
