@@ -10,8 +10,9 @@ from wvo_mcp.errors import IncompatibleStore, StoreUnavailable, WvoError
 from wvo_mcp.orchestration.backups import hourly, take
 from wvo_mcp.ports.backups import Made
 from wvo_mcp.store.backup import SqliteBackups
+from wvo_mcp.store.sqlite import SqliteStore
 
-pytestmark = [pytest.mark.anyio, pytest.mark.requirement("DR-1")]
+pytestmark = [pytest.mark.anyio, pytest.mark.sqlite, pytest.mark.requirement("DR-1")]
 
 
 class Failing(SqliteBackups):
@@ -26,8 +27,8 @@ class Failing(SqliteBackups):
 
 
 @pytest.fixture
-def backups(bench: Bench) -> Failing:
-    return Failing(bench.store.path, bench.store.path.parent / "backups" / "db")
+def backups(store: SqliteStore) -> Failing:
+    return Failing(store.path, store.path.parent / "backups" / "db")
 
 
 async def names(backups: SqliteBackups) -> list[str]:

@@ -15,8 +15,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CTX-2", "DR-1")]
 
 
 @pytest.fixture
-def folder(bench: Bench) -> Path:
-    return bench.store.path.parent / "backups" / "context"
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "backups" / "context"
 
 
 @pytest.fixture

@@ -12,14 +12,15 @@ import anyio
 import pytest
 
 from tests.support.bench import ANN, Bench, a_task
-from tests.support.invariants import sqlite, verify
+from tests.support.invariants import verify
 from wvo_mcp.domain.backup import Kind
 from wvo_mcp.errors import IncompatibleStore, NotFound, StoreBusy, StoreUnavailable
 from wvo_mcp.store import backup as module
 from wvo_mcp.store.backup import SqliteBackups
+from wvo_mcp.store.connection import sqlite
 from wvo_mcp.store.sqlite import SqliteStore
 
-pytestmark = [pytest.mark.anyio, pytest.mark.requirement("DR-1")]
+pytestmark = [pytest.mark.anyio, pytest.mark.sqlite, pytest.mark.requirement("DR-1")]
 
 
 @pytest.fixture
@@ -80,12 +81,12 @@ def damage(path: Path) -> None:
 
 
 async def test_a_copy_of_a_damaged_store_is_thrown_away_and_the_good_one_of_the_hour_stays(
-    bench: Bench, backups: SqliteBackups
+    bench: Bench, backups: SqliteBackups, store: SqliteStore
 ) -> None:
     await bench.create(*(a_task(f"T{n}") for n in range(50)))
     first = (await backups.create(bench.clock.now())).backup
-    checkpoint(bench.store)
-    damage(bench.store.path)
+    checkpoint(store)
+    damage(store.path)
 
     with pytest.raises(IncompatibleStore, match="damaged") as refused:
         await backups.create(bench.clock.now() + timedelta(minutes=5))
@@ -198,9 +199,9 @@ async def test_a_backup_that_nobody_waits_for_any_more_stops_and_leaves_nothing(
 
 
 async def test_a_backup_that_would_fill_the_disk_is_not_begun(
-    bench: Bench, backups: SqliteBackups, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, backups: SqliteBackups, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    size = bench.store.path.stat().st_size
+    size = store.path.stat().st_size
 
     def almost_full(_: Path) -> SimpleNamespace:
         return SimpleNamespace(free=size + 1000)
@@ -212,7 +213,7 @@ async def test_a_backup_that_would_fill_the_disk_is_not_begun(
 
 
 async def test_a_place_that_is_no_folder_is_named(bench: Bench, backups: SqliteBackups) -> None:
-    (bench.store.path.parent / "backups").write_text("in the way")
+    backups.folder.folder.parent.write_text("in the way")
     with pytest.raises(StoreUnavailable, match="backups"):
         await backups.create(bench.clock.now())
     assert await backups.all() == []
