@@ -45,12 +45,12 @@ def store_time(rows: Rows, head: dict[str, Any], clock: Clock, *, write: bool) -
     if head["boot"] != clock.boot():
         now = max(wall, floor)
         if write:
-            rows.run("UPDATE store SET boot = ?, clock_offset_ms = ?", (clock.boot(), now - steady))
+            rows.put("UPDATE store SET boot = ?, clock_offset_ms = ?", (clock.boot(), now - steady))
         return _at(now)
     now = steady + int(head["clock_offset_ms"])
     ahead = wall - now
     if ahead > JUMP_MS and write:
-        rows.run("UPDATE store SET clock_offset_ms = clock_offset_ms + ?", (ahead,))
+        rows.put("UPDATE store SET clock_offset_ms = clock_offset_ms + ?", (ahead,))
         _shift_leases(rows, ahead)
     return _at(max(wall, now, floor))
 
@@ -65,13 +65,13 @@ def _shift_leases(rows: Rows, ahead_ms: int) -> None:
     held = rows.all("SELECT id, lease_expires_at FROM tasks WHERE status = 'in_progress' AND lease_expires_at > ''")
     ahead = timedelta(milliseconds=ahead_ms)
     for task in held:
-        rows.run(
+        rows.put(
             "UPDATE tasks SET lease_expires_at = ? WHERE id = ?",
             (iso(instant(task["lease_expires_at"]) + ahead), task["id"]),
         )
     for leader in rows.all("SELECT role, expires_at FROM leaders WHERE role > ''"):
         until = iso(instant(leader["expires_at"]) + ahead)
-        rows.run("UPDATE leaders SET expires_at = ? WHERE role = ?", (until, leader["role"]))
+        rows.put("UPDATE leaders SET expires_at = ? WHERE role = ?", (until, leader["role"]))
 
 
 def _ms(at: datetime) -> int:

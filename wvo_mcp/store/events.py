@@ -32,7 +32,7 @@ class Events:
                 prev = self._rows.value("SELECT event_head FROM tasks WHERE id = ?", (task_id,)) or GENESIS
         head = self.insert(kind, task_id, data, prev)
         if task_id is not None:
-            self._rows.run("UPDATE tasks SET event_head = ? WHERE id = ?", (head, task_id))
+            self._rows.put("UPDATE tasks SET event_head = ? WHERE id = ?", (head, task_id))
 
     def insert(self, kind: str, task_id: str | None, data: Mapping[str, Any], prev: str) -> str:
         """Write the event; its hash, which the caller keeps as the task's `event_head`."""
@@ -40,7 +40,7 @@ class Events:
         agent_id, session_id = self._caller.agent_id, self._caller.session_id
         text = canonical(data)
         head = chain_hash(prev, seq, self._at, kind, task_id, agent_id, session_id, text)
-        self._rows.run(
+        self._rows.put(
             "INSERT INTO events (seq, at, kind, task_id, agent_id, session_id, data, prev_hash, hash)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (seq, self._at, kind, task_id, agent_id, session_id, text, prev, head),
@@ -123,7 +123,7 @@ class Events:
             await self.append("alert.raised", task_id, {"kind": kind, "severity": severity, "message": message})
 
     async def resolve_alert(self, kind: str, task_id: str | None) -> None:
-        self._rows.run(
+        self._rows.put(
             "UPDATE alerts SET resolved_at = ? WHERE kind = ? AND coalesce(task_id, '') = ? AND resolved_at IS NULL",
             (self._at, kind, task_id or ""),
         )

@@ -93,7 +93,7 @@ class Graph:
     async def settled(self, task_id: str, was_done: bool) -> None:
         above = self._dependencies_of([task_id])
         if was_done and not all(map(_walled, above)):
-            self._rows.run("UPDATE tasks SET over_open = 1 WHERE id = ?", (task_id,))
+            self._rows.put("UPDATE tasks SET over_open = 1 WHERE id = ?", (task_id,))
         self._shift(above, -1)
 
     async def relinked(self, task_ids: Sequence[str]) -> None:
@@ -105,7 +105,7 @@ class Graph:
         self._climb(nodes, lambda row: self._recount(row["id"]))
 
     def _mark_over_open(self, task_id: str) -> None:
-        self._rows.run(
+        self._rows.put(
             """
             WITH RECURSIVE above (id) AS (
               SELECT task_id FROM task_dependencies WHERE depends_on_task_id = :id
@@ -135,7 +135,7 @@ class Graph:
                     continue
                 if node not in nodes:
                     if len(nodes) >= BUDGET:
-                        self._rows.run("UPDATE tasks SET unlock_stale = 1 WHERE id = ?", (node,))
+                        self._rows.put("UPDATE tasks SET unlock_stale = 1 WHERE id = ?", (node,))
                         continue
                     nodes[node] = row
                     edges[node] = []
@@ -185,7 +185,7 @@ class Graph:
                 if node in seen or _walled(row):
                     continue
                 if len(seen) >= BUDGET:
-                    self._rows.run("UPDATE tasks SET unlock_stale = 1 WHERE id = ?", (node,))
+                    self._rows.put("UPDATE tasks SET unlock_stale = 1 WHERE id = ?", (node,))
                     continue
                 seen.add(node)
                 if _counted(row):
@@ -253,13 +253,13 @@ class Graph:
             f"SELECT {_NODE} FROM tasks INDEXED BY tasks_stale WHERE unlock_stale = 1 AND id > '' LIMIT ?", (limit,)
         )
         for row in marked:
-            self._rows.run("UPDATE tasks SET unlock_stale = 0 WHERE id = ?", (row["id"],))
+            self._rows.put("UPDATE tasks SET unlock_stale = 0 WHERE id = ?", (row["id"],))
             count = self._recount(row["id"])
             if _counted(row):
                 self._store_counts({row["id"]: count})
                 if _saturated(row) and count == UNLOCK_CAP:
                     continue
-            self._rows.run(
+            self._rows.put(
                 """
                 UPDATE tasks SET unlock_stale = 1
                 WHERE id IN (SELECT depends_on_task_id FROM task_dependencies WHERE task_id = ?)

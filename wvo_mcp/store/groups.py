@@ -45,7 +45,7 @@ class Groups:
         return difflib.get_close_matches(wanted, known, n=5, cutoff=0.5)
 
     async def put_milestone(self, milestone_id: str, fields: Mapping[str, Any]) -> None:
-        self._rows.run(
+        self._rows.put(
             "INSERT INTO milestones (id, title, created_at, updated_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (milestone_id, fields.get("title") or milestone_id, self._at, self._at),
         )
@@ -56,7 +56,7 @@ class Groups:
 
     def _put(self, table: str, row_id: str, fields: Mapping[str, Any]) -> None:
         values = {**encoded_all(fields), "updated_at": self._at}
-        self._rows.run(
+        self._rows.put(
             f"UPDATE {table} SET {', '.join(f'{name} = :{name}' for name in values)} WHERE id = :this",
             {**values, "this": row_id},
         )

@@ -45,7 +45,7 @@ class Memory:
             "files": json.dumps(list(files), ensure_ascii=False),
             "created_at": self._at,
         }
-        self._rows.run(
+        self._rows.put(
             f"INSERT INTO checkpoints ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)})", row
         )
         return _checkpoint(row)
@@ -67,7 +67,7 @@ class Memory:
     ) -> int:
         last = self._rows.value("SELECT max(version) FROM context_entries WHERE topic = ?", (topic,))
         version = int(last or 0) + 1
-        self._rows.run(
+        self._rows.put(
             """
             INSERT INTO context_entries (topic, version, content, tags, scope, task_id, epic_id, agent_id, created_at)
             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)

@@ -7,7 +7,7 @@ order in which they came, and reads the time after it has it. A reader sees a sn
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ import anyio.to_thread
 import psycopg
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from wvo_mcp.errors import IncompatibleStore, StoreBusy, StoreUnavailable, WvoError
@@ -53,12 +54,22 @@ _HEAD = HEAD.replace(
     "\nFROM store", ", floor(extract(epoch FROM clock_timestamp()) * 1000)::BIGINT AS now_ms\nFROM store"
 )
 
-_READING = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_HEAD}".encode()
-_WRITING = f"BEGIN; SELECT pg_advisory_xact_lock({WRITE_LOCK}); {_HEAD}".encode()
+_READING = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",)
+_WRITING = ("BEGIN", f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
 
 
 class _Lost(Exception):
     """The connection went away; nothing of the transaction was committed."""
+
+
+_PASSING = (
+    _Lost,
+    PoolTimeout,
+    errors.DeadlockDetected,
+    errors.SerializationFailure,
+    errors.TooManyConnections,
+    errors.InvalidSqlStatementName,  # somebody changed the schema meanwhile, and what was prepared is void
+)
 
 
 def conninfo(url: str, **more: Any) -> str:
@@ -163,44 +174,51 @@ class Link:
         finally:
             self._pool.putconn(raw)
 
-    def _begin(self, raw: psycopg.Connection[Any], text: bytes) -> PostgresRows:
-        cursor: psycopg.Cursor[Any] = raw.execute(text, prepare=False)  # one message to the server, and one answer
-        while cursor.nextset():
-            pass
-        row = cursor.fetchone()
-        names = [column.name for column in cursor.description or ()]
-        head = {} if row is None else dict(zip(names, row, strict=True))
-        return PostgresRows(raw, head, self.on_write)
+    def _begin(self, raw: psycopg.Connection[Any], pipeline: psycopg.Pipeline, opening: Sequence[str]) -> PostgresRows:
+        rows = PostgresRows(raw, pipeline)
+        for statement in opening:
+            rows.put(statement)
+        rows.head = rows.one(_HEAD) or {}  # sent together with the opening, judged after it
+        rows.on_write = self.on_write
+        return rows
 
     def _reading(self, work: Callable[[PostgresRows], Awaitable[T]], raw: psycopg.Connection[Any]) -> T:
         try:
-            return driven(work(self._begin(raw, _READING)))
+            with raw.pipeline() as pipeline:
+                rows = self._begin(raw, pipeline, _READING)
+                result = driven(work(rows))
+                rows.put("COMMIT")  # the driver forgets what it has prepared at a ROLLBACK
+            return result
         finally:
             _roll_back(raw)
 
     def _writing(self, work: Callable[[PostgresRows], Awaitable[T]], keep: bool, raw: psycopg.Connection[Any]) -> T:
+        committing: PostgresRows | None = None
         try:
-            rows = self._begin(raw, _WRITING)
-            result = driven(work(rows))
-        except BaseException:
-            _roll_back(raw)
-            raise
-        if not keep:
-            _roll_back(raw)
+            with raw.pipeline() as pipeline:
+                rows = self._begin(raw, pipeline, _WRITING)
+                result = driven(work(rows))
+                if keep:
+                    self._tell("before COMMIT")
+                    committing = rows
+                    rows.on_write = None
+                    rows.put("COMMIT")
+            if keep:
+                self._tell("after COMMIT")
             return result
-        if self.on_write is not None:
-            self.on_write("before COMMIT")
-        try:
-            raw.execute("COMMIT", prepare=False)
         except psycopg.Error as error:
             _roll_back(raw)
-            if not _is_lost(error):
+            if committing is None or not _is_lost(error):
                 raise
-            if not self._committed(rows.last_event):
+            if not self._committed(committing.last_event):
                 raise _Lost from error
+            return result
+        finally:
+            _roll_back(raw)
+
+    def _tell(self, what: str) -> None:
         if self.on_write is not None:
-            self.on_write("after COMMIT")
-        return result
+            self.on_write(what)
 
     def _committed(self, last_event: tuple[int, str] | None) -> bool:
         """Did a transaction take place whose commit got no answer? Its last event tells, once it has let go of the lock.
@@ -215,9 +233,10 @@ class Link:
             try:
                 with psycopg.connect(conninfo(self.url)) as raw:
                     settle(raw)
-                    rows = self._begin(raw, _WRITING)
-                    found = rows.value("SELECT hash FROM events WHERE seq = ?", (seq,))
-                    raw.execute("ROLLBACK", prepare=False)
+                    with raw.pipeline() as pipeline:
+                        rows = self._begin(raw, pipeline, _WRITING)
+                        found = rows.value("SELECT hash FROM events WHERE seq = ?", (seq,))
+                        rows.put("COMMIT")
                     return found == digest
             except psycopg.Error as error:
                 if time.monotonic() > deadline:
@@ -229,10 +248,7 @@ class Link:
 
     def _passing(self, error: Exception) -> bool:
         """Is it worth another attempt?"""
-        return isinstance(
-            error,
-            (_Lost, PoolTimeout, errors.DeadlockDetected, errors.SerializationFailure, errors.TooManyConnections),
-        ) or (isinstance(error, psycopg.Error) and _is_lost(error))
+        return isinstance(error, _PASSING) or (isinstance(error, psycopg.Error) and _is_lost(error))
 
     def typed(self, error: Exception) -> WvoError:
         """The error of the contract for one of the database's."""
@@ -269,7 +285,7 @@ _NOTHING_STORED = "Nothing of this call was stored. See that PostgreSQL runs and
 
 
 def _roll_back(raw: psycopg.Connection[Any]) -> None:
-    if raw.closed:
+    if raw.closed or raw.info.transaction_status == TransactionStatus.IDLE:
         return
     try:
         raw.execute("ROLLBACK", prepare=False)

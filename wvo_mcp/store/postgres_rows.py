@@ -73,22 +73,36 @@ def configure(connection: psycopg.Connection[Any]) -> None:
 
 
 class PostgresRows(Rows):
-    """`Rows` over a connection that is within a transaction."""
+    """`Rows` over a connection that is within a transaction. What needs no answer is sent with the next that does."""
 
     dialect = POSTGRES
 
     def __init__(
-        self, connection: psycopg.Connection[Any], head: dict[str, Any], on_write: Callable[[str], None] | None = None
+        self,
+        connection: psycopg.Connection[Any],
+        pipeline: psycopg.Pipeline,
+        on_write: Callable[[str], None] | None = None,
     ) -> None:
-        """`head` is what the transaction read when it began."""
         super().__init__()
-        self.head = head
+        self.head: dict[str, Any] = {}
+        """What the transaction read when it began; empty when the database has none of our tables."""
         self.on_write = on_write
+        self._pipeline = pipeline
         self._cursor = psycopg.RawCursor(connection)
+        self._sink = psycopg.RawCursor(connection)
 
     def execute(self, sql: str, params: Any) -> Cursor:
         statement = translated(sql)
-        return self._cursor.execute(statement.text, statement.values(params))
+        self._cursor.execute(statement.text, statement.values(params))
+        self._pipeline.sync()
+        return self._cursor
+
+    def put(self, sql: str, params: Any = ()) -> None:
+        if self.on_write is not None:
+            self.run(sql, params)
+            return
+        statement = translated(sql)
+        self._sink.execute(statement.text, statement.values(params))
 
     def execute_many(self, sql: str, params: Sequence[Any]) -> None:
         if params:

@@ -137,7 +137,7 @@ class Queue:
         )
 
     async def open_gates(self) -> None:
-        self._rows.run(
+        self._rows.put(
             """
             UPDATE tasks INDEXED BY tasks_timed SET gates = gates & ~1
             WHERE status = 'pending' AND (gates & 1) = 1 AND not_before <= ?

@@ -29,7 +29,7 @@ class Replays:
         return str(row["result"])
 
     async def keep_request(self, agent_id: str, tool: str, request_id: str, input_hash: str, result: str) -> None:
-        self._rows.run(
+        self._rows.put(
             "INSERT INTO requests (agent_id, tool, request_id, input_hash, result, created_at) VALUES (?, ?, ?, ?, ?, ?)",
             (agent_id, tool, request_id, input_hash, result, self._at),
         )
@@ -47,7 +47,7 @@ class Replays:
         return {**task, **(done or {"result": None, "session_id": None, "agent_id": None})}
 
     async def keep_lease(self, task_id: str, token: int, tool: str, input_hash: str, result: str) -> None:
-        self._rows.run(
+        self._rows.put(
             "INSERT INTO lease_writes"
             " (task_id, lease_token, tool, input_hash, session_id, agent_id, result, created_at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -56,4 +56,4 @@ class Replays:
 
     async def forget(self, before: datetime) -> None:
         for table in ("requests", "lease_writes"):
-            self._rows.run(f"DELETE FROM {table} WHERE created_at < ?", (iso(before),))
+            self._rows.put(f"DELETE FROM {table} WHERE created_at < ?", (iso(before),))

@@ -21,31 +21,29 @@ class Sessions:
 
     async def ensure(self, *, but_agent: bool = False) -> None:
         caller = self._caller
-        seen = self._rows.run(
-            "UPDATE sessions SET last_call_at = ?, ended_at = NULL, agent_id = ?, client = coalesce(?, client)"
-            " WHERE session_id = ?",  # the name of a client is known only after the server's own first writes
-            (self._at, caller.agent_id, caller.client, caller.session_id),
+        # The name of a client is known only after the server's own first writes.
+        self._rows.put(
+            """
+            INSERT INTO sessions (session_id, agent_id, client, pid, host, durable, started_at, last_call_at)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+            ON CONFLICT (session_id) DO UPDATE SET
+              last_call_at = excluded.last_call_at, ended_at = NULL, agent_id = excluded.agent_id,
+              client = coalesce(excluded.client, sessions.client)
+            """,
+            (
+                caller.session_id,
+                caller.agent_id,
+                caller.client,
+                os.getpid(),
+                socket.gethostname(),
+                int(caller.durable),
+                self._at,
+                self._at,
+            ),
         )
-        if not seen:
-            self._rows.run(
-                """
-                INSERT INTO sessions (session_id, agent_id, client, pid, host, durable, started_at, last_call_at)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-                """,
-                (
-                    caller.session_id,
-                    caller.agent_id,
-                    caller.client,
-                    os.getpid(),
-                    socket.gethostname(),
-                    int(caller.durable),
-                    self._at,
-                    self._at,
-                ),
-            )
         if but_agent:
             return
-        self._rows.run(
+        self._rows.put(
             """
             UPDATE agent_pool
             SET last_seen_at = :at, status = CASE
@@ -58,7 +56,7 @@ class Sessions:
     async def touch_agent(self, agent_id: str, task_id: str | None = None) -> None:
         caller = self._caller
         own = agent_id == caller.agent_id and caller.capabilities
-        self._rows.run(
+        self._rows.put(
             """
             INSERT INTO agent_pool (agent_id, provider, status, capabilities, last_seen_at, current_task_id, assigned_at)
             VALUES (:agent_id, :provider, :status, :capabilities, :at, :task_id, :began)
@@ -83,7 +81,7 @@ class Sessions:
         )
 
     async def left(self, agent_id: str) -> None:
-        self._rows.run(
+        self._rows.put(
             """
             UPDATE agent_pool SET current_task_id = other, assigned_at = CASE WHEN other IS NULL THEN NULL ELSE assigned_at END,
               status = CASE WHEN status = 'offline' THEN status WHEN other IS NULL THEN 'idle' ELSE 'busy' END
@@ -104,10 +102,10 @@ class Sessions:
         )
 
     async def end(self, session_id: str) -> None:
-        self._rows.run(
+        self._rows.put(
             "UPDATE sessions SET ended_at = ? WHERE session_id = ? AND ended_at IS NULL", (self._at, session_id)
         )
-        self._rows.run(
+        self._rows.put(
             """
             UPDATE agent_pool SET status = 'offline'
             WHERE agent_id = (SELECT agent_id FROM sessions WHERE session_id = ?)
@@ -117,7 +115,7 @@ class Sessions:
         )
 
     async def seen(self, session_id: str, at: datetime) -> None:
-        self._rows.run("UPDATE sessions SET last_call_at = ? WHERE session_id = ?", (iso(at), session_id))
+        self._rows.put("UPDATE sessions SET last_call_at = ? WHERE session_id = ?", (iso(at), session_id))
 
     async def live(self, limit: int) -> list[dict[str, Any]]:
         """Sessions that have not ended, newest first."""

@@ -100,6 +100,10 @@ class Rows(ABC):
             return changed
         return self.execute(sql, params).rowcount
 
+    def put(self, sql: str, params: Any = ()) -> None:
+        """Execute a write of which nobody asks how many rows it changed: it may be sent together with what follows."""
+        self.run(sql, params)
+
     def run_many(self, sql: str, params: Sequence[Any]) -> None:
         if self.on_write is not None:
             self.on_write(sql)

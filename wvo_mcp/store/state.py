@@ -28,7 +28,7 @@ class State:
         return None if text is None else json.loads(text)
 
     async def put(self, name: str, value: Any) -> None:
-        self._rows.run(
+        self._rows.put(
             "INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
             (name, canonical(value)),
         )
@@ -38,7 +38,7 @@ class State:
         row = await self.leader(role)
         until = iso(self._now + timedelta(seconds=seconds))
         if row is None:
-            self._rows.run(
+            self._rows.put(
                 "INSERT INTO leaders (role, session_id, token, expires_at) VALUES (?, ?, 1, ?)", (role, own, until)
             )
             return 1
@@ -48,7 +48,7 @@ class State:
             token = int(row["token"]) + 1
         else:
             return None
-        self._rows.run(
+        self._rows.put(
             "UPDATE leaders SET session_id = ?, token = ?, expires_at = ? WHERE role = ?", (own, token, until, role)
         )
         return token
@@ -57,7 +57,7 @@ class State:
         return self._rows.one("SELECT role, session_id, token, expires_at FROM leaders WHERE role = ?", (role,))
 
     async def resign(self, role: str) -> None:
-        self._rows.run(
+        self._rows.put(
             "UPDATE leaders SET session_id = NULL WHERE role = ? AND session_id = ?", (role, self._caller.session_id)
         )
 
@@ -67,13 +67,13 @@ class State:
 
     async def put_roadmap_entries(self, entries: Mapping[str, dict[str, Any]], gone: Iterable[str]) -> None:
         for task_id, entry in entries.items():
-            self._rows.run(
+            self._rows.put(
                 "INSERT INTO roadmap_entries (task_id, entry) VALUES (?, ?)"
                 " ON CONFLICT (task_id) DO UPDATE SET entry = excluded.entry",
                 (task_id, canonical(entry)),
             )
         for task_id in gone:
-            self._rows.run("DELETE FROM roadmap_entries WHERE task_id = ?", (task_id,))
+            self._rows.put("DELETE FROM roadmap_entries WHERE task_id = ?", (task_id,))
 
     async def roadmap_tasks(self) -> list[Task]:
         return [as_task(row) for row in self._rows.all(f"SELECT {COLUMNS} FROM tasks WHERE seq > 0 ORDER BY seq")]

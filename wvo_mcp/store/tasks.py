@@ -73,7 +73,7 @@ class Tasks(Groups, Listing):
         }
         values["event_head"] = self._events.insert("task.created", fields["id"], data, "")
         names = ", ".join(values)
-        self._rows.run(
+        self._rows.put(
             f"INSERT INTO tasks ({names}) VALUES ({', '.join(f':{name}' for name in values)})",
             values,
         )
@@ -96,12 +96,12 @@ class Tasks(Groups, Listing):
         values["event_head"] = head
         values["updated_at"] = self._at
         values["version"] = task.version + 1
-        self._rows.run(
+        self._rows.put(
             f"UPDATE tasks SET {', '.join(f'{name} = :{name}' for name in values)} WHERE id = :this",
             {**values, "this": task.id},
         )
         if "labels" in fields:
-            self._rows.run("DELETE FROM task_labels WHERE task_id = ? AND seq = ?", (task.id, task.seq))
+            self._rows.put("DELETE FROM task_labels WHERE task_id = ? AND seq = ?", (task.id, task.seq))
             self._label(task.seq, task.id, fields["labels"])
         changed = {**fields, "version": values["version"], "event_head": head, "updated_at": self._now}
         for name in ("gates", "lane_id"):
@@ -126,14 +126,14 @@ class Tasks(Groups, Listing):
             find = "SELECT id FROM lanes WHERE epic_id = ? AND capabilities = ? AND files = ?"
             lane_id = self._rows.value(find, key)
             if lane_id is None:
-                self._rows.run("INSERT INTO lanes (epic_id, capabilities, files) VALUES (?, ?, ?)", key)
+                self._rows.put("INSERT INTO lanes (epic_id, capabilities, files) VALUES (?, ?, ?)", key)
                 lane_id = self._rows.value(find, key)
             self._lanes[key] = int(lane_id)
         return int(lane_id)
 
     def _label(self, seq: int, task_id: str, labels: Iterable[str]) -> None:
         for label in set(labels):
-            self._rows.run("INSERT INTO task_labels (label, seq, task_id) VALUES (?, ?, ?)", (label, seq, task_id))
+            self._rows.put("INSERT INTO task_labels (label, seq, task_id) VALUES (?, ?, ?)", (label, seq, task_id))
 
     async def dependencies(self, task_id: str) -> list[dict[str, Any]]:
         return self._rows.all(
@@ -160,7 +160,7 @@ class Tasks(Groups, Listing):
 
     async def add_dependencies(self, task_id: str, on: Sequence[str]) -> None:
         for other in on:
-            self._rows.run(
+            self._rows.put(
                 "INSERT INTO task_dependencies (task_id, depends_on_task_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
                 (task_id, other),
             )
@@ -168,7 +168,7 @@ class Tasks(Groups, Listing):
 
     async def remove_dependencies(self, task_id: str, on: Sequence[str]) -> None:
         for other in on:
-            self._rows.run(
+            self._rows.put(
                 "DELETE FROM task_dependencies WHERE task_id = ? AND depends_on_task_id = ?", (task_id, other)
             )
         self._recount_unmet(task_id)
@@ -181,7 +181,7 @@ class Tasks(Groups, Listing):
             """,
             (task_id,),
         )
-        self._rows.run("UPDATE tasks SET unmet_deps = ? WHERE id = ? AND unmet_deps <> ?", (unmet, task_id, unmet))
+        self._rows.put("UPDATE tasks SET unmet_deps = ? WHERE id = ? AND unmet_deps <> ?", (unmet, task_id, unmet))
 
     async def settle_dependents(self, task_id: str, *, done: bool) -> list[str]:
         changed = self._rows.run(
@@ -219,9 +219,9 @@ class Tasks(Groups, Listing):
         )
 
     async def set_waits(self, task_id: str, on: Sequence[str]) -> None:
-        self._rows.run("DELETE FROM task_waits WHERE task_id = ?", (task_id,))
+        self._rows.put("DELETE FROM task_waits WHERE task_id = ?", (task_id,))
         for other in on:
-            self._rows.run("INSERT INTO task_waits (task_id, waits_for_task_id) VALUES (?, ?)", (task_id, other))
+            self._rows.put("INSERT INTO task_waits (task_id, waits_for_task_id) VALUES (?, ?)", (task_id, other))
 
     async def freed_by(self, task_id: str) -> list[str]:
         waiting = self._rows.column("SELECT task_id FROM task_waits WHERE waits_for_task_id = ?", (task_id,))
