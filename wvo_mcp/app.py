@@ -21,7 +21,7 @@ from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
 from wvo_mcp.operations import Services, tools
-from wvo_mcp.orchestration import background
+from wvo_mcp.orchestration import background, keeping
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.ports.backups import Backups
 from wvo_mcp.processes import parent_started_at
@@ -210,9 +210,10 @@ async def serve(wire: "Wire") -> int:
     session_id = uuid.uuid4().hex
     connection = _Connection(settings, session_id)
     clock = SystemClock()
-    keeper = background.Keeper(store, lambda: connection.caller, clock, settings.quiet_max_seconds)
+    keeper = keeping.Keeper(store, lambda: connection.caller, clock, settings.quiet_max_seconds)
     services = build_services(settings, _Noted(store, keeper.wrote))
-    leader = background.Leader(store, services.roadmap, lambda: connection.caller, clock, services.policy)
+    chores = background.chores(services.roadmap, services.policy)
+    leader = background.Leader(store, lambda: connection.caller, clock, chores)
     try:
         with attendance(settings, session_id):
             await background.sync_or_alert(store, services.roadmap, connection.caller)
@@ -232,7 +233,7 @@ async def serve(wire: "Wire") -> int:
 
 async def _take_leave(store: Store, caller: Caller, policy: Policy) -> None:
     try:
-        await background.end(store, caller, policy)
+        await keeping.end(store, caller, policy)
     except WvoError as error:
         # The lock is given up in a moment; the next claim of anybody does the same on our behalf.
         logger.warning("the session could not be ended: %s", error.message)

@@ -17,7 +17,7 @@ from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
 from wvo_mcp.operations import ALL, Services
-from wvo_mcp.orchestration import background
+from wvo_mcp.orchestration import background, keeping
 from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.sqlite import SqliteStore
 
@@ -73,7 +73,7 @@ class Step:
 
 
 async def _end_of_bob(life: "Life") -> None:
-    await background.end(life.store, life.callers["bob"], life.policy)
+    await keeping.end(life.store, life.callers["bob"], life.policy)
 
 
 async def _lead(life: "Life") -> Any:

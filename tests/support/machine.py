@@ -25,7 +25,7 @@ from tests.support.model import World
 from tests.support.sessions import an_agent
 from tests.support.stage import Stage
 from wvo_mcp.domain.task import Status
-from wvo_mcp.orchestration import background, claims, lifecycle
+from wvo_mcp.orchestration import claims, keeping, lifecycle
 from wvo_mcp.ports import Transaction
 
 
@@ -261,7 +261,7 @@ class Machine(Stage):
             self.servers.kill(by)
             self.world.sessions[by].dead = True
         else:
-            end = background.end
+            end = keeping.end
             self.play(lambda world: world.end(by), lambda: end(self.bench.store, caller, self.bench.policy))
             self.world.sessions[by].ended = True
         self.join(an_agent(caller.agent_id, f"{caller.agent_id}/{len(self.callers) + 1}", *caller.capabilities))

@@ -5,11 +5,13 @@ from typing import Any
 from pydantic import Field
 
 from wvo_mcp.domain.event import Event
-from wvo_mcp.domain.instant import Instant
+from wvo_mcp.domain.instant import Instant, instant
 from wvo_mcp.domain.task import Status
 from wvo_mcp.domain.text import Id, Label
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
 from wvo_mcp.operations.results import MAX_CHARACTERS, compact
+from wvo_mcp.orchestration.leading import ROLE
+from wvo_mcp.ports import Transaction
 
 
 class StatusAsk(Input):
@@ -31,6 +33,14 @@ class ReadyTask(Output):
     score: float
 
 
+class LeaderLine(Output):
+    session_id: str
+    agent_id: str | None = Field(description="Null for a server that no agent has worked with yet.")
+    token: int = Field(description="Grows with each change of leader.")
+    until: Instant = Field(description="End of its lease, renewed every few seconds.")
+    alive: bool = Field(description="False for a moment after its death, until another follows.")
+
+
 class StatusReport(Output):
     at: Instant
     paused: bool
@@ -42,7 +52,7 @@ class StatusReport(Output):
     agents: list[dict[str, Any]]
     alerts: list[dict[str, Any]]
     stranded: list[dict[str, Any]] = Field(description="Open tasks behind a cancelled or failed one.")
-    leader: str | None
+    leader: LeaderLine | None = Field(description="The server that does the background work.")
     roadmap: dict[str, Any] | None
     last_event: int
 
@@ -52,7 +62,6 @@ async def status(ctx: Context, ask: StatusAsk) -> StatusReport:
     """Show the state of work: counts, who holds what, what is ready, agents, alerts."""
     tx = ctx.tx
     held = await tx.tasks.page({"status": Status.IN_PROGRESS.value}, 0, 50)
-    leader = await tx.state.leader("background")
     return StatusReport(
         at=tx.now,
         paused=bool(await tx.state.get("paused")),
@@ -74,9 +83,24 @@ async def status(ctx: Context, ask: StatusAsk) -> StatusReport:
         agents=[dict(row) for row in await tx.sessions.agents(20)],
         alerts=[dict(row) for row in await tx.events.open_alerts(20)],
         stranded=[dict(row) for row in await tx.tasks.stranded(20)],
-        leader=None if leader is None else leader["session_id"],
+        leader=await _leader(tx),
         roadmap=await tx.state.get("roadmap"),
         last_event=await tx.events.last_seq(),
+    )
+
+
+async def _leader(tx: Transaction) -> LeaderLine | None:
+    row = await tx.state.leader(ROLE)
+    if row is None or row["session_id"] is None:
+        return None
+    session = await tx.sessions.get(row["session_id"])
+    until = instant(row["expires_at"])
+    return LeaderLine(
+        session_id=row["session_id"],
+        agent_id=None if session is None else session["agent_id"],
+        token=row["token"],
+        until=until,
+        alive=until > tx.now and tx.liveness.alive(row["session_id"]),
     )
 
 

@@ -60,7 +60,17 @@ def status(result: dict[str, Any]) -> RenderableType:
         for task in result["stranded"]:
             stranded.add(text(task["id"], "bold"), text(task["waiting_for"], "yellow"))
         parts += _block("Stranded", stranded.table)
+    parts += [Text(), _leader(result["leader"])]
     return Group(*parts)
+
+
+def _leader(leader: dict[str, Any] | None) -> Text:
+    if leader is None:
+        return Text("No server leads: background work waits for the next one.", "dim")
+    who = clean(leader["agent_id"] or f"session {leader['session_id']}")
+    if not leader["alive"]:
+        return Text(f"The server of {who} led until it was lost; another follows within seconds.", "yellow")
+    return Text(f"Background work is done by the server of {who}.", "dim")
 
 
 def _block(heading: str, content: RenderableType) -> list[RenderableType]:

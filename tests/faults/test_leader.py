@@ -1,0 +1,197 @@
+"""Who leads after the leader was killed or frozen, and what a frozen one does when it wakes; real processes, real clock."""
+
+import json
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, cast
+
+import pytest
+
+from tests.support.invariants import looked_at
+from tests.support.stdio_client import StdioClient
+from tests.support.waiting import eventually
+from tests.support.workspace import REPOSITORY, Workspace, some_tasks
+from wvo_mcp.orchestration.leading import LEASE_SECONDS, RENEW_SECONDS, TICK_SECONDS
+
+logger = logging.getLogger(__name__)
+
+MARGIN = 1.5
+"""Seconds that a busy machine may take to wake a process and let it write."""
+
+
+class Clerk:
+    """A process of `tests.faults.office`, and what it has told: [seconds on the machine's clock, deed, token]."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.name = name
+        self._pause = folder / f"pause-{name}"
+        with (folder / f"{name}.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                (sys.executable, "-m", "tests.faults.office", str(folder), name),
+                cwd=REPOSITORY,
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+        self._source = cast("IO[bytes]", self._process.stdout)
+        self._held = b""
+        self.told: list[list[Any]] = []
+
+    def until(self, deed: str, *, after: float = 0, seconds: float = 60) -> list[Any]:
+        """The first line that tells this deed, at a time behind `after`."""
+        deadline = time.monotonic() + seconds
+        while True:
+            for line in self.told:
+                if line[1] == deed and line[0] > after:
+                    return line
+            left = deadline - time.monotonic()
+            assert left > 0, f"{self.name} did not tell {deed!r}: {self.told[-5:]}"
+            if select.select([self._source], [], [], left)[0]:
+                chunk = os.read(self._source.fileno(), 1 << 16)
+                assert chunk, f"{self.name} is gone: {self.told[-5:]}"
+                *lines, self._held = (self._held + chunk).split(b"\n")
+                self.told += [json.loads(line) for line in lines]
+
+    def pause(self) -> float:
+        """Stop it between the reading and the writing of its chore; when that was."""
+        self._pause.touch()
+        at = self.until("pauses", after=self.told[-1][0])[0]
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
+        return at
+
+    def wake(self) -> float:
+        self._process.send_signal(signal.SIGCONT)
+        return time.monotonic()
+
+    def kill(self) -> float:
+        """SIGKILL; when that was."""
+        at = time.monotonic()
+        self._process.kill()
+        self._process.wait(10)
+        return at
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait(10)
+        self._source.close()
+
+
+@contextmanager
+def clerks(folder: Path, *names: str) -> Generator[list[Clerk]]:
+    """The first of them leads."""
+    hired: list[Clerk] = []
+    try:
+        for name in names:
+            hired.append(Clerk(folder, name))
+            hired[-1].until("open")
+            hired[0].until("signed")
+        yield hired
+    finally:
+        for clerk in hired:
+            clerk.close()
+
+
+def book(folder: Path) -> list[list[Any]]:
+    with looked_at(folder / "state.db") as database:
+        return json.loads(database.value("SELECT value FROM facts WHERE name = 'book'"))
+
+
+def leader(folder: Path) -> tuple[str, int]:
+    with looked_at(folder / "state.db") as database:
+        row = database.one("SELECT session_id, token FROM leaders")
+    return row["session_id"], row["token"]
+
+
+@pytest.mark.requirement("HEALTH-1")
+def test_a_killed_leader_is_followed_at_the_next_tick(tmp_path: Path) -> None:
+    with clerks(tmp_path, "ann", "bob") as (ann, bob):
+        killed_at = ann.kill()
+        followed = bob.until("signed")
+
+        logger.info("%.2f s from the death of a leader to the first deed of the next", followed[0] - killed_at)
+        assert followed[0] - killed_at < TICK_SECONDS + MARGIN
+        assert followed[2] == 2
+        assert leader(tmp_path) == ("bob", 2)
+
+
+@pytest.mark.drill
+@pytest.mark.requirement("HEALTH-1")
+def test_a_frozen_leader_is_followed_within_three_intervals_and_changes_nothing_when_it_wakes(
+    tmp_path: Path,
+) -> None:
+    with clerks(tmp_path, "ann", "bob") as (ann, bob):
+        frozen_at = ann.pause()
+        followed = bob.until("signed")
+        logger.info("%.2f s from the freezing of a leader to the first deed of the next", followed[0] - frozen_at)
+        assert LEASE_SECONDS - RENEW_SECONDS - TICK_SECONDS < followed[0] - frozen_at < 3 * RENEW_SECONDS + MARGIN
+        assert followed[2] == 2
+
+        woken_at = ann.wake()
+
+        assert ann.until("gave up", after=woken_at)[2] == 1
+        bob.until("signed", after=woken_at + 2 * TICK_SECONDS)
+        assert [line[1] for line in ann.told if line[0] > woken_at] == ["gave up"]
+        assert leader(tmp_path) == ("bob", 2)
+        signatures = book(tmp_path)
+        assert signatures == sorted(signatures, key=lambda signature: signature[1])
+        assert {tuple(signature) for signature in signatures} == {("ann", 1), ("bob", 2)}
+
+
+@pytest.mark.drill
+def test_leaders_that_are_frozen_in_turn_never_write_under_an_old_token(tmp_path: Path) -> None:
+    with clerks(tmp_path, "ann", "bob", "cyd") as hired:
+        by_name = {clerk.name: clerk for clerk in hired}
+        for _ in range(3):
+            name, token = leader(tmp_path)
+            now = time.monotonic()
+            by_name[name].until("signed", after=now)
+            by_name[name].pause()
+            others = [clerk for clerk in hired if clerk.name != name]
+            next_one = eventually(lambda token=token: leader(tmp_path) if leader(tmp_path)[1] > token else None)
+            assert next_one[0] in {clerk.name for clerk in others}
+            woken_at = by_name[name].wake()
+            assert by_name[name].until("gave up", after=woken_at)[2] == token
+            by_name[next_one[0]].until("signed", after=woken_at)
+
+        signatures = book(tmp_path)
+        assert [token for _, token in signatures] == sorted(token for _, token in signatures)
+        assert len({token for _, token in signatures}) == len({tuple(signature) for signature in signatures}) == 4
+
+
+@pytest.mark.requirement("HEALTH-1")
+def test_servers_follow_each_other_as_leader_when_one_is_killed_or_ends(workspace: Workspace) -> None:
+    workspace.settings = {"WVO_TOOLSETS": "core,ops"}
+    first = workspace.server("first")
+    first.call("create_tasks", some_tasks("A"))
+    first_leader = eventually(lambda: leading(first))
+    second, third = workspace.server("second"), workspace.server("third")
+    for server, name in ((second, "B"), (third, "C")):
+        server.call("create_tasks", some_tasks(name))
+
+    first.kill()
+    first.wait()
+    next_leader = eventually(lambda: other_than(first_leader, leading(second)), seconds=TICK_SECONDS + MARGIN + 3)
+    assert next_leader["token"] == 2
+    ending, staying = (second, third) if next_leader["agent_id"] == "second" else (third, second)
+
+    assert ending.end() == 0
+
+    last = eventually(lambda: other_than(next_leader, leading(staying)), seconds=TICK_SECONDS + MARGIN + 3)
+    assert last["token"] == 3
+    assert last["agent_id"] == ("third" if staying is third else "second")
+
+
+def leading(client: StdioClient) -> dict[str, Any] | None:
+    found = client.call("status")["leader"]
+    return found if found and found["alive"] else None
+
+
+def other_than(before: dict[str, Any], now: dict[str, Any] | None) -> dict[str, Any] | None:
+    return now if now and now["session_id"] != before["session_id"] else None

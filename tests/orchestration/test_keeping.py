@@ -1,0 +1,79 @@
+"""Renewal of a session's leases, and its end, on a stopped clock."""
+
+import pytest
+
+from tests.support.bench import ANN, BOB, Bench, a_task
+from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.lease import Caller
+from wvo_mcp.orchestration.keeping import Keeper, end
+
+pytestmark = pytest.mark.anyio
+
+
+def keeper(bench: Bench, caller: Caller = ANN, quiet: float = 7_200) -> Keeper:
+    return Keeper(bench.store, lambda: caller, bench.clock, quiet)
+
+
+async def expiry(bench: Bench, task_id: str = "T1") -> str:
+    expires_at = (await bench.task(task_id)).lease_expires_at
+    assert expires_at is not None
+    return iso(expires_at)
+
+
+@pytest.mark.requirement("CLAIM-3")
+async def test_a_lease_is_renewed_at_a_third_of_its_length_and_not_before(bench: Bench) -> None:
+    await bench.create(a_task("T1"))
+    await bench.claim(ANN)
+    keeps = keeper(bench)
+    granted = await expiry(bench)
+
+    bench.clock.advance(199)
+    assert await keeps.renew() == pytest.approx(1, abs=0.1)
+    assert await expiry(bench) == granted
+    bench.clock.advance(1)
+    assert await keeps.renew() == pytest.approx(200)
+
+    assert await expiry(bench) == "2026-03-02T09:13:20.000Z"
+
+
+@pytest.mark.requirement("CLAIM-3")
+async def test_a_session_that_is_silent_beyond_the_limit_is_not_renewed(bench: Bench) -> None:
+    await bench.create(a_task("T1"))
+    await bench.claim(ANN)
+    keeps = keeper(bench, quiet=300)
+    keeps.heard()
+    bench.clock.advance(301)
+    granted = await expiry(bench)
+
+    await keeps.renew()
+    assert await expiry(bench) == granted
+    keeps.heard()
+    await keeps.renew()
+
+    assert await expiry(bench) > granted
+
+
+@pytest.mark.requirement("CLAIM-2")
+async def test_a_session_renews_nothing_that_another_has_taken_over(bench: Bench) -> None:
+    await bench.create(a_task("T1"))
+    await bench.claim(ANN)
+    bench.clock.advance(minutes=11)
+    await bench.claim(BOB)
+    taken = await expiry(bench)
+    bench.clock.advance(300)
+
+    assert await keeper(bench).renew() == 3_600
+
+    assert await expiry(bench) == taken
+
+
+@pytest.mark.requirement("CLAIM-3", "CORE-11")
+async def test_a_client_that_goes_away_leaves_its_leases_the_grace(bench: Bench) -> None:
+    await bench.create(a_task("T1"))
+    await bench.claim(ANN)
+
+    await end(bench.store, ANN, bench.policy)
+
+    assert await expiry(bench) == "2026-03-02T09:01:00.000Z"
+    sessions = await bench.sql("SELECT session_id, ended_at FROM sessions")
+    assert sessions == [{"session_id": "ann/1", "ended_at": "2026-03-02T09:00:00.000Z"}]

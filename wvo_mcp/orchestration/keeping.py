@@ -1,0 +1,88 @@
+"""Every server renews the leases of its own session, and gives them up when its client goes away."""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+import anyio
+
+from wvo_mcp.domain.lease import Caller, Policy
+from wvo_mcp.errors import WvoError
+from wvo_mcp.orchestration import lifecycle
+from wvo_mcp.orchestration.leading import ROLE
+from wvo_mcp.ports import Clock, Store, Transaction
+
+logger = logging.getLogger(__name__)
+
+
+class Keeper:
+    """Renews the leases of one session at a third of their length, as long as its client was heard within the limit."""
+
+    def __init__(self, store: Store, caller: Callable[[], Caller], clock: Clock, quiet_max_seconds: float) -> None:
+        self._store = store
+        self._caller = caller
+        self._clock = clock
+        self._quiet_max = quiet_max_seconds
+        self._heard_at = clock.steady()
+        self._changed = anyio.Event()
+
+    def heard(self) -> None:
+        """The client called a tool."""
+        self._heard_at = self._clock.steady()
+
+    def wrote(self) -> None:
+        """This session changed something, perhaps its leases."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Until cancelled. A store that cannot be reached is tried again."""
+        while True:
+            wait = await self._guarded()
+            with anyio.move_on_after(wait):
+                await self._changed.wait()
+                # Many writes in a row are one change.
+                await anyio.sleep(min(0.2, wait / 4))
+            self._changed = anyio.Event()
+
+    async def _guarded(self) -> float:
+        try:
+            return await self.renew()
+        except WvoError as error:
+            logger.warning("leases not renewed: %s", error.message)
+            return 1.0
+
+    async def renew(self) -> float:
+        """Renew what is due; seconds until the next look."""
+        caller = self._caller()
+        held = await self._store.read(caller, lambda tx: tx.queue.held_by_session(caller.session_id))
+        if not held:
+            return 3_600.0
+        now = self._clock.steady()
+        if now - self._heard_at > self._quiet_max:
+            return max(1.0, min(task.lease_seconds or 60 for task in held) / 3)
+        shortest = min(task.lease_seconds or 60 for task in held)
+        read_at = await self._store.read(caller, _now)
+        left = min(
+            (task.lease_expires_at - read_at).total_seconds() - (task.lease_seconds or 0) * 2 / 3
+            for task in held
+            if task.lease_expires_at is not None
+        )
+        if left <= 0.02:
+            await self._store.write(caller, lambda tx: tx.queue.renew(caller.session_id))
+            return shortest / 3
+        return max(0.05, min(left, shortest / 3))
+
+
+async def _now(tx: Transaction) -> datetime:
+    return tx.now
+
+
+async def end(store: Store, caller: Caller, policy: Policy) -> None:
+    """The client is gone: end the session, cut its leases to the grace, give leadership away."""
+
+    async def ending(tx: Transaction) -> None:
+        if await tx.sessions.get(caller.session_id) is not None:
+            await lifecycle.end_session(tx, policy, caller.session_id)
+        await tx.state.resign(ROLE)
+
+    await store.write(caller, ending)
