@@ -17,7 +17,8 @@ def leader(bench: Bench, caller: Caller) -> Leader:
 async def ticked(leads: Leader) -> bool:
     """One tick, and everything that it began; does it lead?"""
     async with anyio.create_task_group() as tasks:
-        return await leads.tick(tasks)
+        leading = await leads.tick(tasks)
+    return leading
 
 
 async def test_the_leader_returns_expired_tasks_without_any_claim(bench: Bench) -> None:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
+from anyio.abc import TaskGroup
 
 from tests.support.bench import ANN, BOB, Bench
 from wvo_mcp.domain.lease import Caller
@@ -25,53 +26,66 @@ class Work:
         self.cancelled = 0
         self.error: Exception | None = None
         self.hang = False
+        self.shielded = False
+        self.waits = False
         self.go_on = anyio.Event()
 
     async def run(self, post: Post) -> None:
         self.runs += 1
         if self.error is not None:
             raise self.error
-        if self.hang:
-            try:
-                await self.go_on.wait()
-            except anyio.get_cancelled_exc_class():
-                self.cancelled += 1
-                raise
-        await post.write(post.caller, lambda tx: tx.state.put("done by", post.caller.session_id))
+        with anyio.CancelScope(shield=self.shielded):
+            await self._wait()
+            await post.write(post.caller, lambda tx: tx.state.put("done by", post.caller.session_id))
         self.ended += 1
+
+    async def _wait(self) -> None:
+        self.waits = self.hang
+        try:
+            if self.hang:
+                await self.go_on.wait()
+        except anyio.get_cancelled_exc_class():
+            self.cancelled += 1
+            raise
+        finally:
+            self.waits = False
 
 
 class Office:
     """A leader whose chores run on while the test goes on."""
 
-    def __init__(self, bench: Bench, caller: Caller, tasks: anyio.abc.TaskGroup, chores: list[Chore]) -> None:
+    def __init__(self, bench: Bench, caller: Caller, tasks: TaskGroup, works: dict[str, Work], every: float) -> None:
+        self._works = works
+        chores = [Chore(name, every if name == "seldom" else 0, work.run) for name, work in works.items()]
         self._leader = Leader(bench.store, lambda: caller, bench.clock, chores)
         self._tasks = tasks
 
     async def tick(self) -> bool:
         """One tick; what can end by itself has ended."""
         leads = await self._leader.tick(self._tasks)
-        await settled()
+        await self.settled()
         return leads
 
-
-async def settled() -> None:
-    """Chores that wait for nothing but the store have come to their end: a few hops to its thread and back."""
-    for _ in range(30):
-        await anyio.lowlevel.checkpoint()
-        await anyio.to_thread.run_sync(lambda: None)
+    async def settled(self) -> None:
+        """Chores that are not told to hang have come to their end."""
+        for _ in range(5):
+            await anyio.lowlevel.checkpoint()  # a cancellation reaches its task
+        with anyio.fail_after(20):
+            while any(not self._works[name].waits for name in self._leader.running):
+                await anyio.lowlevel.checkpoint()
 
 
 @asynccontextmanager
-async def office(bench: Bench, *chores: Chore, caller: Caller = ANN) -> AsyncGenerator[Office]:
+async def office(bench: Bench, caller: Caller = ANN, every: float = 10, **works: Work) -> AsyncGenerator[Office]:
+    """A server with these chores, done at every tick; `seldom` is done every so many seconds."""
     async with anyio.create_task_group() as tasks:
-        yield Office(bench, caller, tasks, list(chores))
+        yield Office(bench, caller, tasks, works, every)
         tasks.cancel_scope.cancel()
 
 
 async def test_a_chore_is_done_at_once_and_then_every_so_often(bench: Bench) -> None:
     often, seldom = Work(), Work()
-    async with office(bench, Chore("often", 0, often.run), Chore("seldom", 10, seldom.run)) as leads:
+    async with office(bench, often=often, seldom=seldom) as leads:
         for _ in range(6):
             assert await leads.tick()
             bench.clock.advance(2)
@@ -84,12 +98,13 @@ async def test_a_chore_that_takes_long_neither_delays_the_others_nor_the_renewal
 ) -> None:
     slow, quick = Work(), Work()
     slow.hang = True
-    async with office(bench, Chore("slow", 0, slow.run), Chore("quick", 0, quick.run)) as leads:
+    async with office(bench, slow=slow, quick=quick) as leads:
         for _ in range(6):
             assert await leads.tick()
             bench.clock.advance(RENEW_SECONDS)
         slow.go_on.set()
-        await settled()
+        slow.waits = False
+        await leads.settled()
         assert (slow.runs, slow.ended, quick.ended) == (1, 1, 6)
         assert await leads.tick()
 
@@ -99,7 +114,7 @@ async def test_a_chore_that_takes_long_neither_delays_the_others_nor_the_renewal
 async def test_a_chore_that_fails_stops_no_other_and_raises_an_alert_until_it_succeeds(bench: Bench) -> None:
     broken, sound = Work(), Work()
     broken.error = RuntimeError("no space for this")
-    async with office(bench, Chore("broken", 0, broken.run), Chore("sound", 0, sound.run)) as leads:
+    async with office(bench, broken=broken, sound=sound) as leads:
         await leads.tick()
         bench.clock.advance(4)
         await leads.tick()
@@ -117,7 +132,7 @@ async def test_a_chore_that_fails_stops_no_other_and_raises_an_alert_until_it_su
 async def test_a_passing_failure_alerts_nobody_unless_it_comes_again(bench: Bench) -> None:
     unlucky = Work()
     unlucky.error = StoreBusy("others write")
-    async with office(bench, Chore("unlucky", 0, unlucky.run)) as leads:
+    async with office(bench, unlucky=unlucky) as leads:
         await leads.tick()
         assert await bench.alerts() == []
         bench.clock.advance(3)
@@ -130,7 +145,7 @@ async def test_a_chore_that_fails_is_tried_again_sooner_than_it_is_due_and_ever_
     broken = Work()
     broken.error = RuntimeError("broken")
     tried: list[int] = []
-    async with office(bench, Chore("broken", 600, broken.run)) as leads:
+    async with office(bench, every=600, seldom=broken) as leads:
         for second in range(0, 300, 2):
             before = broken.runs
             await leads.tick()
@@ -144,13 +159,13 @@ async def test_a_chore_that_fails_is_tried_again_sooner_than_it_is_due_and_ever_
 async def test_an_alert_of_the_leader_before_is_resolved_by_the_next_success(bench: Bench) -> None:
     work = Work()
     work.error = RuntimeError("broken")
-    async with office(bench, Chore("work", 0, work.run)) as first:
+    async with office(bench, work=work) as first:
         await first.tick()
     assert await bench.alerts() == [("work_failed", "warning", None)]
     work.error = None
     bench.servers.kill("ann/1")
 
-    async with office(bench, Chore("work", 0, work.run), caller=BOB) as second:
+    async with office(bench, work=work, caller=BOB) as second:
         await second.tick()
 
     assert await bench.alerts() == []
@@ -160,8 +175,8 @@ async def test_what_runs_is_cancelled_when_the_post_is_lost_and_begins_anew_with
     slow = Work()
     slow.hang = True
     async with (
-        office(bench, Chore("slow", 0, slow.run)) as first,
-        office(bench, Chore("other", 0, Work().run), caller=BOB) as second,
+        office(bench, slow=slow) as first,
+        office(bench, caller=BOB, other=Work()) as second,
     ):
         assert await first.tick()
         bench.clock.advance(LEASE_SECONDS)
@@ -177,29 +192,18 @@ async def test_what_runs_is_cancelled_when_the_post_is_lost_and_begins_anew_with
 
 
 async def test_a_chore_that_cannot_be_cancelled_changes_nothing_after_its_term(bench: Bench) -> None:
-    entered, leave = anyio.Event(), anyio.Event()
-    tried: list[str] = []
-
-    async def stubborn(post: Post) -> None:
-        entered.set()
-        with anyio.CancelScope(shield=True):
-            await leave.wait()
-            tried.append(post.caller.session_id)
-            await post.write(post.caller, lambda tx: tx.state.put("done by", post.caller.session_id))
-
-    other = Work()
-    async with (
-        office(bench, Chore("stubborn", 0, stubborn)) as first,
-        office(bench, Chore("other", 0, other.run), caller=BOB) as second,
-    ):
+    stubborn, other = Work(), Work()
+    stubborn.hang = stubborn.shielded = True
+    async with office(bench, stubborn=stubborn) as first, office(bench, caller=BOB, other=other) as second:
         assert await first.tick()
-        await entered.wait()
         bench.clock.advance(LEASE_SECONDS)
         assert await second.tick()
-        leave.set()
-        await settled()
+        assert not await first.tick()
+        stubborn.go_on.set()
+        stubborn.waits = False
+        await first.settled()
 
-        assert tried == ["ann/1"]
+        assert (stubborn.runs, stubborn.cancelled, stubborn.ended) == (1, 0, 0)
         assert await bench.read(lambda tx: tx.state.get("done by")) == "bob/1"
         assert not await first.tick()
     assert await bench.alerts() == []
@@ -208,8 +212,8 @@ async def test_a_chore_that_cannot_be_cancelled_changes_nothing_after_its_term(b
 async def test_a_follower_does_no_chores(bench: Bench) -> None:
     work, idle = Work(), Work()
     async with (
-        office(bench, Chore("work", 0, work.run)) as first,
-        office(bench, Chore("work", 0, idle.run), caller=BOB) as second,
+        office(bench, work=work) as first,
+        office(bench, work=idle, caller=BOB) as second,
     ):
         assert await first.tick()
         assert not await second.tick()

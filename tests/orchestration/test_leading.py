@@ -15,6 +15,7 @@ from wvo_mcp.errors import StoreUnavailable
 from wvo_mcp.orchestration.keeping import end
 from wvo_mcp.orchestration.leading import LEASE_SECONDS, RENEW_SECONDS, TICK_SECONDS, Candidate, Overtaken, Post
 from wvo_mcp.ports import Store, Transaction
+from wvo_mcp.store.sqlite import SqliteStore
 
 pytestmark = pytest.mark.anyio
 T = TypeVar("T")
@@ -270,15 +271,17 @@ async def contenders(bench: Bench, *callers: Caller) -> AsyncGenerator[dict[str,
 STEPS = ("ann/1", "bob/1", "time passes")
 
 
-async def test_in_every_order_of_seven_steps_each_term_belongs_to_one_and_none_acts_after_the_next(
+async def test_in_every_order_of_steps_each_term_belongs_to_one_and_none_acts_after_the_next(
     bench: Bench,
 ) -> None:
-    """All 2,187 schedules of two servers and the clock: the look, the taking, the check and the write of each in any order."""
+    """All schedules of seven steps by two servers and the clock: look, taking, check and write of each in any order. (Of five
+    on PostgreSQL, where each transaction takes longer.)"""
     terms = 0
+    depth = 7 if isinstance(bench.store, SqliteStore) else 5
     callers = [ANN, BOB]
     async with contenders(bench, *callers) as gates:
         # One run after the other on one store: each begins where the last one stopped, in the middle of whatever it was.
-        for schedule in itertools.product(STEPS, repeat=7):
+        for schedule in itertools.product(STEPS, repeat=depth):
             for step in schedule:
                 if step in gates:
                     await gates[step].step()
@@ -290,7 +293,7 @@ async def test_in_every_order_of_seven_steps_each_term_belongs_to_one_and_none_a
             assert len({token for token, _ in holders}) == len(holders)
             terms += len(holders)
             await forget_all_but_the_last(bench)
-    assert terms > 500
+    assert terms > 3**depth / 4
 
 
 async def test_three_servers_that_die_and_return_in_any_order_keep_to_it_too(bench: Bench) -> None:
@@ -298,7 +301,7 @@ async def test_three_servers_that_die_and_return_in_any_order_keep_to_it_too(ben
     names = [caller.session_id for caller in callers]
     deeds = [*names, "time passes", *(f"kill {name}" for name in names)]
     async with contenders(bench, *callers) as gates:
-        for schedule in itertools.product(deeds, repeat=4):
+        for schedule in itertools.product(deeds, repeat=4 if isinstance(bench.store, SqliteStore) else 3):
             for deed in schedule:
                 if deed in gates:
                     await gates[deed].step()

@@ -30,6 +30,11 @@ class Leader:
         self._candidate = Candidate(store, caller, clock)
         self._rota = Rota(chores, clock)
 
+    @property
+    def running(self) -> list[str]:
+        """The chores that are being done here."""
+        return self._rota.running
+
     async def run(self) -> None:
         """Until cancelled. Nothing that a chore does delays the renewal of the post."""
         async with anyio.create_task_group() as tasks:

@@ -50,6 +50,10 @@ class Rota:
         self._failures: dict[str, int] = {}
         self._alerted: dict[str, bool] = {}
 
+    @property
+    def running(self) -> list[str]:
+        return list(self._running)
+
     def turn(self, post: Post | None, tasks: TaskGroup) -> None:
         """Start the chores that are due, in `tasks`; with another post or none, cancel those of the last term first."""
         if post is not self._post:
