@@ -193,14 +193,14 @@ class Link:
             _roll_back(raw)
 
     def _writing(self, work: Callable[[PostgresRows], Awaitable[T]], keep: bool, raw: psycopg.Connection[Any]) -> T:
-        committing: PostgresRows | None = None
+        committing: tuple[PostgresRows, T] | None = None
         try:
             with raw.pipeline() as pipeline:
                 rows = self._begin(raw, pipeline, _WRITING)
                 result = driven(work(rows))
                 if keep:
                     self._tell("before COMMIT")
-                    committing = rows
+                    committing = rows, result
                     rows.on_write = None
                     rows.put("COMMIT")
             if keep:
@@ -210,7 +210,8 @@ class Link:
             _roll_back(raw)
             if committing is None or not _is_lost(error):
                 raise
-            if not self._committed(committing.last_event):
+            rows, result = committing
+            if not self._committed(rows.last_event):
                 raise _Lost from error
             return result
         finally:
