@@ -65,6 +65,7 @@ def policy_of(settings: Settings) -> Policy:
         agent_wip_limit=settings.agent_wip_limit,
         lease_seconds=settings.lease_seconds,
         grace_seconds=settings.lease_grace_seconds,
+        epics=settings.epics,
     )
 
 
@@ -103,13 +104,13 @@ def build_services(settings: Settings, store: Store) -> Services:
     )
 
 
-def attendance(settings: Settings, session_id: str) -> AbstractContextManager[object]:
+def attendance(
+    settings: Settings, store: "SqliteStore | PostgresStore", session_id: str
+) -> AbstractContextManager[object]:
     """While it lasts, the session counts as alive."""
-    if settings.database_url is not None:
-        from wvo_mcp.store.presence import Presence
-
-        return Presence(settings.database_url, session_id)
-    return SessionLock(settings.state_dir / "sessions", session_id)
+    if isinstance(store, SqliteStore):
+        return SessionLock(settings.state_dir / "sessions", session_id)
+    return store.attend(session_id)
 
 
 @asynccontextmanager
@@ -163,6 +164,9 @@ class _Noted:
     async def read(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]]) -> T:
         return await self._store.read(caller, work)
 
+    async def wait_for_change(self, seconds: float) -> bool:
+        return await self._store.wait_for_change(seconds)
+
     async def write(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]], *, keep: bool = True) -> T:
         try:
             return await self._store.write(caller, work, keep=keep)
@@ -215,7 +219,7 @@ async def serve(wire: "Wire") -> int:
     chores = background.chores(services.roadmap, services.policy)
     leader = background.Leader(store, lambda: connection.caller, clock, chores)
     try:
-        with attendance(settings, session_id):
+        with attendance(settings, store, session_id):
             await background.sync_or_alert(store, services.roadmap, connection.caller)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(keeper.run)

@@ -1,6 +1,7 @@
 """Every setting, read once from the environment (contract, section 1)."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -70,6 +71,7 @@ class Settings(BaseSettings):
         default=None, validation_alias="WVO_PROVIDER"
     )
     capabilities: Annotated[tuple[str, ...], NoDecode] = Field(default=(), validation_alias="WVO_CAPABILITIES")
+    epics: Annotated[frozenset[str] | None, NoDecode] = Field(default=None, validation_alias="WVO_EPICS")
     wip_limit: int = Field(default=3, ge=1, validation_alias="WVO_AUTOPILOT_WIP_LIMIT")
     agent_wip_limit: int = Field(default=1, ge=1, validation_alias="WVO_AGENT_WIP_LIMIT")
     lease_seconds: int = Field(default=600, ge=1, le=86_400, validation_alias="WVO_LEASE_SECONDS")
@@ -87,6 +89,16 @@ class Settings(BaseSettings):
     @classmethod
     def _names(cls, value: Any) -> Any:
         return frozenset(_listed(value)) or frozenset({"core"}) if isinstance(value, str) else value
+
+    @field_validator("epics", mode="before")
+    @classmethod
+    def _epic_ids(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        wrong = [name for name in _listed(value) if not re.match(_ID, name)]
+        if wrong:
+            raise ValueError(f"{wrong[0]!r} is no id of an epic; allowed: a comma list of ids")
+        return frozenset(_listed(value)) or None
 
     @field_validator("capabilities", mode="before")
     @classmethod

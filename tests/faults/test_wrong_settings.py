@@ -12,6 +12,7 @@ WRONG = {
     "WVO_AGENT_ID": ("no spaces allowed", "A-Za-z0-9"),
     "WVO_PROVIDER": ("acme", "claude"),
     "WVO_DATABASE_URL": ("mysql://somewhere/else", "SQLite"),
+    "WVO_EPICS": ("SHOP,two words", "ids"),
     "WVO_AUTOPILOT_AGENTS": ("0", "1"),
     "WVO_AUTOPILOT_WIP_LIMIT": ("none", "integer"),
     "WVO_AGENT_WIP_LIMIT": ("-1", "1"),

@@ -39,3 +39,8 @@ class Policy:
     agent_wip_limit: int = 1
     lease_seconds: int = 600
     grace_seconds: int = 60
+    epics: frozenset[str] | None = None
+    """The epics that this server gives work from; None is all of them, and tasks without an epic as well."""
+
+    def serves(self, epic_id: str | None) -> bool:
+        return self.epics is None or epic_id in self.epics

@@ -9,7 +9,7 @@ from wvo_mcp.domain.files import scopes_overlap
 from wvo_mcp.domain.lease import Lease, Policy
 from wvo_mcp.domain.memory import ContextEntry
 from wvo_mcp.domain.task import GATE_BITS, Gate, Status, Task
-from wvo_mcp.errors import AlreadyClaimed, NotReady, Paused, ReservationConflict, WipLimit
+from wvo_mcp.errors import AlreadyClaimed, Forbidden, NotReady, Paused, ReservationConflict, WipLimit
 from wvo_mcp.orchestration import lifecycle, recall
 from wvo_mcp.ports import Row, Standing, Transaction
 
@@ -75,8 +75,8 @@ async def claim(
         return await _nothing(tx, "agent_wip_limit", agent_id)
     if standing.in_progress >= policy.wip_limit:
         return await _nothing(tx, "wip_limit", agent_id)
-    circumstances = Circumstances(tx, agent_id)
-    best = await tx.queue.pick(circumstances.admit)
+    circumstances = Circumstances(tx, agent_id, policy)
+    best = await tx.queue.pick(circumstances.admit, policy.epics)
     if best is None:
         return await _nothing(tx, "epic_wip_limit" if circumstances.full_epic else "no_ready_tasks", agent_id)
     return await _grant(tx, best, agent_id, length)
@@ -85,8 +85,9 @@ async def claim(
 class Circumstances:
     """What shuts tasks out at this moment: the agent's capabilities, files in use, full epics."""
 
-    def __init__(self, tx: Transaction, agent_id: str) -> None:
+    def __init__(self, tx: Transaction, agent_id: str, policy: Policy) -> None:
         self._tx = tx
+        self._policy = policy
         self._agent_id = agent_id
         self._capabilities: tuple[str, ...] | None = None
         self._scopes: list[tuple[str, list[str]]] | None = None
@@ -95,6 +96,8 @@ class Circumstances:
 
     async def admit(self, lane: Row) -> bool:
         """May tasks of this lane be claimed?"""
+        if not self._policy.serves(lane["epic_id"] or None):
+            return False
         if lane["capabilities"] != "[]" and await self.lacking(json.loads(lane["capabilities"])):
             return False
         if lane["files"] != "[]" and await self.conflict(json.loads(lane["files"])) is not None:
@@ -144,7 +147,12 @@ async def _claim_named(
             return await _grant(tx, task, agent_id, length)
         shown = task.model_dump(mode="json")
         raise AlreadyClaimed(task.id, task.assigned_to, shown["lease_expires_at"])
-    circumstances = Circumstances(tx, agent_id)
+    if not policy.serves(task.epic_id):
+        raise Forbidden(
+            f"Task {task.id} is not of the epics that this server gives work from (WVO_EPICS).",
+            hint="Claim other work, or claim this task through a server that serves its epic.",
+        )
+    circumstances = Circumstances(tx, agent_id, policy)
     refusal = await why_not_ready(tx, task, circumstances)
     if refusal is not None and refusal[0] not in ("files", "epic_wip_limit"):
         raise NotReady(task.id, refusal[0], refusal[1])

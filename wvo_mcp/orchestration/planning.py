@@ -33,12 +33,14 @@ class Plan:
 
 async def plan_next(tx: Transaction, policy: Policy, agent_id: str, epic_id: str | None, limit: int) -> Plan:
     """The best `limit` tasks for this agent, WIP limits aside."""
-    circumstances = Circumstances(tx, agent_id)
+    circumstances = Circumstances(tx, agent_id, policy)
+    wanted = policy.epics if epic_id is None else {epic_id}
+    epics = None if wanted is None else sorted(filter(policy.serves, wanted))
     chosen: list[Task] = []
     shut_out: list[Waiting] = []
     seen = 0
     while len(chosen) < limit and seen < _LOOK_AT:
-        batch = await tx.queue.ready(epic_id, limit + NOT_READY, seen)
+        batch = await tx.queue.ready(epics, limit + NOT_READY, seen)
         for task in batch:
             refusal = await why_not_ready(tx, task, circumstances)
             if (refusal is None or refusal[0] == "epic_wip_limit") and len(chosen) < limit:
@@ -48,7 +50,7 @@ async def plan_next(tx: Transaction, policy: Policy, agent_id: str, epic_id: str
         seen += len(batch)
         if len(batch) < limit + NOT_READY:
             break
-    waiting = await tx.queue.waiting(epic_id, NOT_READY)
+    waiting = await tx.queue.waiting(epics, NOT_READY)
     shut_out += [Waiting(task, "dependencies", await tx.tasks.unmet(task.id)) for task in waiting]
     shut_out.sort(key=lambda waiting: (-waiting.task.score, waiting.task.created_at, waiting.task.id))
     return Plan(

@@ -1,6 +1,6 @@
 """Tasks, their queue and their graph, within one transaction."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -132,17 +132,19 @@ class TaskRepository(Protocol):
 class QueueRepository(Protocol):
     """The ready queue and the leases."""
 
-    async def ready(self, epic_id: str | None, limit: int, skip: int = 0) -> list[Task]:
-        """Pending tasks with no unmet dependency, best first, gated ones included, behind the first `skip`."""
+    async def ready(self, epics: Collection[str] | None, limit: int, skip: int = 0) -> list[Task]:
+        """Pending tasks with no unmet dependency, best first, gated ones included, behind the first `skip`; of all epics
+        and of none, or of the named ones."""
         ...
 
-    async def waiting(self, epic_id: str | None, limit: int) -> list[Task]:
+    async def waiting(self, epics: Collection[str] | None, limit: int) -> list[Task]:
         """Pending tasks with unmet dependencies, best first."""
         ...
 
-    async def pick(self, fits: Callable[[Row], Awaitable[bool]]) -> Task | None:
-        """The best task that no gate holds back, of a lane that `fits`. A lane {id, epic_id, capabilities, files} is
-        a set of tasks that the same circumstances shut out; each is asked for once at most."""
+    async def pick(self, fits: Callable[[Row], Awaitable[bool]], epics: Collection[str] | None = None) -> Task | None:
+        """The best task that no gate holds back, of a lane that `fits`, and of the named epics. A lane
+        {id, epic_id, capabilities, files} is a set of tasks that the same circumstances shut out; each is asked for once
+        at most."""
         ...
 
     async def standing(self, agent_id: str) -> Standing:

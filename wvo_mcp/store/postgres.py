@@ -1,8 +1,12 @@
 """The store of several machines: one PostgreSQL database, any number of servers on any number of hosts."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import TypeVar
+
+import anyio
 
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.ports import Clock, Liveness, Transaction
@@ -11,7 +15,7 @@ from wvo_mcp.store.migrate import latest
 from wvo_mcp.store.postgres_link import Link
 from wvo_mcp.store.postgres_migrate import migrate
 from wvo_mcp.store.postgres_rows import PostgresRows
-from wvo_mcp.store.presence import Presences
+from wvo_mcp.store.presence import Presence, Presences
 from wvo_mcp.store.transaction import StoreTransaction
 
 T = TypeVar("T")
@@ -29,6 +33,9 @@ class PostgresStore:
         self._clock = clock
         self._liveness = liveness
         self._schema = latest()
+        self._listener: Presence | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._changed = anyio.Event()
 
     @property
     def writer(self) -> Link:
@@ -45,7 +52,37 @@ class PostgresStore:
             raise
 
     async def close(self) -> None:
+        if self._listener is not None:
+            await anyio.to_thread.run_sync(self._listener.end)
         await self._link.close()
+
+    def attend(self, session_id: str) -> Presence:
+        """While it lasts, the session counts as alive."""
+        presence = Presence(self._link.url, session_id, self._heard)
+        self._listener = presence
+        return presence
+
+    async def wait_for_change(self, seconds: float) -> bool:
+        if self._listener is None:
+            self._listener = Presence(self._link.url, None, self._heard)
+            await anyio.to_thread.run_sync(self._listener.begin)
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            return True
+        with anyio.move_on_after(seconds):
+            await self._changed.wait()
+            self._changed = anyio.Event()
+            return True
+        return False
+
+    def _heard(self) -> None:
+        """In the listener's thread."""
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._changed.set()
 
     async def read(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]]) -> T:
         return await self._link.read(lambda rows: work(self._transaction(rows, caller, write=False)))

@@ -2,6 +2,8 @@
 
 import hashlib
 import logging
+import selectors
+import socket
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -52,44 +54,55 @@ class Presence:
     cut its leases to the grace, and its next call or renewal makes them whole again.
     """
 
-    def __init__(self, url: str, session_id: str, woken: Callable[[], None] = lambda: None) -> None:
-        """`woken` is called in a thread after each commit that wrote an event, anybody's."""
+    def __init__(self, url: str, session_id: str | None, woken: Callable[[], None] = lambda: None) -> None:
+        """Without a session it only listens. `woken` is called in a thread after each commit that wrote an event,
+        anybody's, and when the connection was made anew."""
         self._url = url
         self._session_id = session_id
+        self._name = f"wvo-mcp {session_id or 'listener'}"[:60]
         self._woken = woken
         self._ended = threading.Event()
-        self._held = threading.Event()
         self._raw: psycopg.Connection[Any] | None = None
         self._thread = threading.Thread(target=self._run, name="wvo-presence", daemon=True)
         self._backend = 0
+        self._bell, self._door = socket.socketpair()
 
-    def __enter__(self) -> "Presence":
-        """Raises psycopg.Error when the lock cannot be had at first."""
+    def begin(self) -> None:
+        """Raises psycopg.Error when the connection cannot be made at first."""
         self._connect()
         self._thread.start()
+
+    def end(self) -> None:
+        if self._ended.is_set():
+            return
+        self._ended.set()
+        self._bell.send(b".")
+        if self._thread.is_alive():
+            self._thread.join(_PULSE_SECONDS)
+        self._bell.close()
+        self._door.close()
+
+    def __enter__(self) -> "Presence":
+        self.begin()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ended.set()
-        raw = self._raw
-        if raw is not None:
-            raw.close()
-        self._thread.join(_PULSE_SECONDS)
+        self.end()
 
     def _connect(self) -> None:
-        raw = psycopg.connect(conninfo(self._url, application_name=f"wvo-mcp {self._session_id[:40]}"))
+        raw = psycopg.connect(conninfo(self._url, application_name=self._name))
         try:
             settle(raw)
-            key = key_of(self._session_id)
-            if self._backend:
+            if self._backend and self._session_id is not None:
                 # The server may not have noticed yet that our last connection is gone; it is ours to end.
                 raw.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND application_name = %s",
-                    (self._backend, f"wvo-mcp {self._session_id[:40]}"),
+                    (self._backend, self._name),
                 )
-            raw.execute("SELECT pg_advisory_lock(%s)", (key,))
+            if self._session_id is not None:
+                raw.execute("SELECT pg_advisory_lock(%s)", (key_of(self._session_id),))
             raw.execute(b"LISTEN " + CHANNEL)
         except BaseException:
             raw.close()
@@ -99,24 +112,38 @@ class Presence:
 
     def _run(self) -> None:
         while not self._ended.is_set():
-            raw = self._raw
             try:
-                if raw is None:
+                if self._raw is None:
                     self._connect()
+                    self._woken()
                 else:
-                    self._listen(raw)
+                    self._listen(self._raw)
             except (psycopg.Error, OSError) as error:
-                self._raw = None
-                if raw is not None:
-                    raw.close()
+                self._drop()
                 if not self._ended.is_set():
-                    logger.warning(
-                        "the database cannot be reached; this session counts as gone until it can: %s", error
+                    what = (
+                        "this session counts as gone until it can"
+                        if self._session_id
+                        else "nothing is heard until it can"
                     )
+                    logger.warning("the database cannot be reached; %s: %s", what, error)
                     self._ended.wait(_AGAIN_SECONDS)
+        self._drop()
+
+    def _drop(self) -> None:
+        if self._raw is not None:
+            self._raw.close()
+            self._raw = None
 
     def _listen(self, raw: psycopg.Connection[Any]) -> None:
-        for _ in raw.notifies(timeout=_PULSE_SECONDS, stop_after=1):
-            self._woken()
+        # The connection belongs to this thread alone: whoever ends us rings, and does not close it under our hands.
+        with selectors.DefaultSelector() as ready:
+            ready.register(raw.fileno(), selectors.EVENT_READ)
+            ready.register(self._door, selectors.EVENT_READ)
+            spoken = ready.select(_PULSE_SECONDS)
+        if self._ended.is_set():
             return
-        raw.execute("SELECT 1")  # a connection that is only listened to may be dead for long
+        if not spoken:
+            raw.execute("SELECT 1")  # a connection that is only listened to may be dead for long
+        for _ in raw.notifies(timeout=0):
+            self._woken()

@@ -1,6 +1,6 @@
 """The ready queue and the leases. Plans are pinned by a test: every statement seeks, none scans."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,28 +24,31 @@ class Queue:
         self._now = now
         self._at = iso(now)
 
-    async def ready(self, epic_id: str | None, limit: int, skip: int = 0) -> list[Task]:
-        return self._listed("unmet_deps = 0", "tasks_ready", epic_id, limit, skip)
+    async def ready(self, epics: Collection[str] | None, limit: int, skip: int = 0) -> list[Task]:
+        return self._listed("unmet_deps = 0", "tasks_ready", epics, limit, skip)
 
-    async def waiting(self, epic_id: str | None, limit: int) -> list[Task]:
-        return self._listed("unmet_deps > 0", "tasks_waiting", epic_id, limit)
+    async def waiting(self, epics: Collection[str] | None, limit: int) -> list[Task]:
+        return self._listed("unmet_deps > 0", "tasks_waiting", epics, limit)
 
-    def _listed(self, condition: str, index: str, epic_id: str | None, limit: int, skip: int = 0) -> list[Task]:
+    def _listed(
+        self, condition: str, index: str, epics: Collection[str] | None, limit: int, skip: int = 0
+    ) -> list[Task]:
         # `score > -1` turns a scan of the index into a seek; `INDEXED BY` makes a lost index an error, not a slow day.
-        chosen = f"INDEXED BY {index}" if epic_id is None else ""
+        chosen = f"INDEXED BY {index}" if epics is None else ""
         rows = self._rows.all(
             f"""
             SELECT {COLUMNS} FROM tasks {chosen}
-            WHERE status = 'pending' AND {condition} AND score > -1
-              AND {"epic_id = :epic_id" if epic_id is not None else "TRUE"}
-            ORDER BY score DESC, created_at, id LIMIT :limit OFFSET :skip
+            WHERE status = 'pending' AND {condition} AND score > -1 AND {_of(epics)}
+            ORDER BY score DESC, created_at, id LIMIT ? OFFSET ?
             """,
-            {"epic_id": epic_id, "limit": limit, "skip": skip},
+            (*(epics or ()), limit, skip),
         )
         return [as_task(row) for row in rows]
 
-    async def pick(self, fits: Callable[[Lane], Awaitable[bool]]) -> Task | None:
+    async def pick(self, fits: Callable[[Lane], Awaitable[bool]], epics: Collection[str] | None = None) -> Task | None:
         asked: dict[int, bool] = {}
+        if epics is not None:
+            return await self._pick_by_lane(fits, asked, epics)
         best = self._rows.one(
             f"""
             SELECT {COLUMNS} FROM tasks INDEXED BY tasks_ready
@@ -86,12 +89,16 @@ class Queue:
                         return task
         if len(heads) < HEADS:
             return None
-        return await self._pick_by_lane(fits, asked)
+        return await self._pick_by_lane(fits, asked, epics)
 
-    async def _pick_by_lane(self, fits: Callable[[Lane], Awaitable[bool]], asked: dict[int, bool]) -> Task | None:
+    async def _pick_by_lane(
+        self, fits: Callable[[Lane], Awaitable[bool]], asked: dict[int, bool], epics: Collection[str] | None
+    ) -> Task | None:
         found: list[tuple[float, str, str]] = []
         lanes = self._rows.all(
-            "SELECT id, epic_id, capabilities, files FROM lanes INDEXED BY lanes_ready WHERE ready > 0 AND id > 0"
+            "SELECT id, epic_id, capabilities, files FROM lanes INDEXED BY lanes_ready"
+            f" WHERE ready > 0 AND id > 0 AND {_of(epics)}",
+            tuple(epics or ()),
         )
         for lane in lanes:
             if (lane["id"] in asked and not asked[lane["id"]]) or not await fits(lane):
@@ -235,3 +242,10 @@ class Queue:
             """
         )
         return instant(min(nearest)) if nearest else None
+
+
+def _of(epics: Collection[str] | None) -> str:
+    """A condition with a parameter for each epic."""
+    if epics is None:
+        return "TRUE"
+    return f"epic_id IN ({', '.join('?' * len(epics))})" if epics else "FALSE"

@@ -19,6 +19,7 @@ from wvo_mcp.store.transaction import StoreTransaction
 T = TypeVar("T")
 
 _OPEN_SECONDS = 15.0
+_LOOK_SECONDS = 0.05
 
 
 class SqliteStore:
@@ -29,6 +30,7 @@ class SqliteStore:
         self._clock = clock
         self._liveness = liveness
         self._schema = latest()
+        self._seen: list[tuple[int, int] | None] | None = None
         self._writer = Connection(path, read_only=False, synchronous=synchronous)
         self._reader = Connection(path, read_only=True, synchronous=synchronous)
 
@@ -67,6 +69,22 @@ class SqliteStore:
             if connection.is_open:
                 await connection.close()
 
+    async def wait_for_change(self, seconds: float) -> bool:
+        until = anyio.current_time() + seconds
+        while True:
+            traces = self._traces()
+            if traces != self._seen:
+                self._seen = traces
+                return True
+            left = until - anyio.current_time()
+            if left <= 0:
+                return False
+            await anyio.sleep(min(_LOOK_SECONDS, left))
+
+    def _traces(self) -> list[tuple[int, int] | None]:
+        """Size and time of what a commit writes to. A look costs a few microseconds, and no lock."""
+        return [_trace(self.path.with_name(self.path.name + ending)) for ending in ("", "-wal")]
+
     async def read(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]]) -> T:
         async def reading(rows: Rows) -> T:
             return await work(self._transaction(rows, caller, write=False))
@@ -83,3 +101,11 @@ class SqliteStore:
         head = checked(rows.one(HEAD), self._schema)
         now = store_time(rows, head, self._clock, write=write)
         return StoreTransaction(rows, now, caller, self._liveness, head["seq"] or 0)
+
+
+def _trace(path: Path) -> tuple[int, int] | None:
+    try:
+        now = path.stat()
+    except OSError:
+        return None
+    return now.st_size, now.st_mtime_ns

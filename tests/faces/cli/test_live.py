@@ -1,6 +1,7 @@
 """Commands that go on."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -42,3 +43,27 @@ def test_all_events_are_exported_page_by_page(work: Shell) -> None:
 
 def test_an_error_in_a_live_command_is_typed(work: Shell) -> None:
     assert work("events", "--follow", "--kind", "").error["details"]["field"] == "kind"
+
+
+def test_a_claim_that_waits_gets_the_task_that_comes(shell: Shell) -> None:
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(shell.process, "claim-task", "--wait", "60")
+        shell("add", "Late", "--id", "LATE")
+
+        claimed = json.loads(waiting.result(60).out)
+
+    assert claimed["task"]["id"] == "LATE"
+
+
+def test_a_claim_that_has_waited_long_enough_says_why_there_is_nothing(shell: Shell) -> None:
+    claimed = json.loads(shell("claim-task", "--wait", "0.2").out)
+
+    assert claimed["task"] is None
+    assert claimed["reason"] == "no_ready_tasks"
+
+
+def test_a_claim_that_waits_takes_no_request_id(shell: Shell) -> None:
+    ran = shell("claim-task", "--wait", "1", "--request-id", "r1")
+
+    assert ran.code == 2
+    assert "--request-id" in ran.err

@@ -38,7 +38,7 @@ def command_of(op: Operation, compose: Compose) -> click.Command:
 
 
 async def _once(op: Operation, compose: Compose, asked: dict[str, Any]) -> dict[str, Any]:
-    async with calling(op, compose) as ask:
+    async with calling(op, compose) as (ask, _):
         return await ask(asked)
 
 

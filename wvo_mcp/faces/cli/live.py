@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import signal
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +13,13 @@ import click
 from wvo_mcp.faces.cli.application import Compose
 from wvo_mcp.faces.cli.flags import arguments
 from wvo_mcp.faces.cli.output import print_line
-from wvo_mcp.faces.cli.session import calling
+from wvo_mcp.faces.cli.session import Ask, calling
 from wvo_mcp.operations.operation import Operation
 
-Ask = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+_BREATH = 0.05
+"""Seconds between two looks at least, however much happens."""
+_AGAIN = 2.0
+"""A claim is tried again after so many seconds also when nothing was heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,7 @@ class Live:
     run: Callable[[Operation, Compose, Mapping[str, Any], bool], None]
 
     def wanted(self, given: Mapping[str, Any]) -> bool:
-        return any(given[flag] for flag in self.flags)
+        return any(given[flag] not in (None, False) for flag in self.flags)
 
 
 def _pace(seconds: float, ends: str) -> list[click.Option]:
@@ -37,7 +41,7 @@ def _pace(seconds: float, ends: str) -> list[click.Option]:
             type=click.FloatRange(min=0.05),
             default=seconds,
             show_default=True,
-            help="Seconds between reads.",
+            help="Look again after so many seconds also when nothing was heard.",
         ),
         click.Option(["--count"], type=click.IntRange(min=1), help=f"Stop after so many {ends}; else Ctrl-C stops it."),
     ]
@@ -116,14 +120,15 @@ def _until_stopped(
     gc.enable()  # this command may live for days
 
     async def repeat() -> None:
-        async with calling(op, compose) as ask:
+        async with calling(op, compose) as (ask, changed):
             reads = 0
             while True:
                 await step(ask)
                 reads += 1
                 if reads == given["count"]:
                     return
-                await asyncio.sleep(given["interval"])
+                await changed(given["interval"])
+                await asyncio.sleep(_BREATH)
 
     try:
         asyncio.run(repeat())
@@ -131,7 +136,41 @@ def _until_stopped(
         return
 
 
+def _wait_options() -> list[click.Option]:
+    wait = click.Option(
+        ["--wait"], type=click.FloatRange(min=0), help="When there is nothing to claim, wait so many seconds for it."
+    )
+    return [wait]
+
+
+def _claim_waiting(op: Operation, compose: Compose, given: Mapping[str, Any], as_json: bool) -> None:
+    asked = arguments(op, given)
+    if "request_id" in asked:
+        raise click.UsageError("--wait asks again and again, so --request-id cannot be given with it.")
+
+    async def claim() -> dict[str, Any]:
+        async with calling(op, compose) as (ask, changed):
+            until = time.monotonic() + given["wait"]
+            while True:
+                await changed(0)
+                result = await ask(asked)
+                left = until - time.monotonic()
+                if result["task"] is not None or left <= 0:
+                    return result
+                await asyncio.sleep(_BREATH)
+                await changed(min(_AGAIN, left))
+
+    result = asyncio.run(claim())
+    if as_json:
+        print_line(result)
+        return
+    from wvo_mcp.faces.cli.views import show  # costs a tenth of a second and serves terminals only
+
+    show(op.name, result)
+
+
 LIVE = {
+    "claim_task": Live(("wait",), _wait_options, _claim_waiting),
     "status": Live(("watch",), _watch_options, _watch),
     "events": Live(("follow", "jsonl"), _follow_options, _follow),
 }

@@ -10,12 +10,13 @@ from wvo_mcp.faces.cli.application import Compose
 from wvo_mcp.operations.operation import Operation
 from wvo_mcp.settings import Settings, WrongSetting, load
 
+Ask = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]
+
 
 @asynccontextmanager
-async def calling(
-    op: Operation, compose: Compose
-) -> AsyncGenerator[Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]]:
-    """A function that calls the operation, while the store of this workspace is open."""
+async def calling(op: Operation, compose: Compose) -> AsyncGenerator[tuple[Ask, Callable[[float], Awaitable[bool]]]]:
+    """While the store of this workspace is open: a function that calls the operation, and one that waits until somebody
+    may have written, or so many seconds."""
     application = compose()
     settings = settings_or_usage()
     caller = application.cli_caller(settings)
@@ -24,7 +25,7 @@ async def calling(
         async def ask(arguments: Mapping[str, Any]) -> dict[str, Any]:
             return await op(services, caller, arguments)
 
-        yield ask
+        yield ask, services.store.wait_for_change
 
 
 def settings_or_usage() -> Settings:

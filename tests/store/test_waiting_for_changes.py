@@ -1,0 +1,79 @@
+"""Whoever waits for something to happen is woken by the commit of anybody."""
+
+import threading
+
+import anyio
+import pytest
+
+from tests.support.bench import AnyStore, Bench, a_task
+from wvo_mcp.store.postgres import PostgresStore
+from wvo_mcp.store.sqlite import SqliteStore
+
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("SCALE-1")]
+
+LONG = 30.0
+
+
+@pytest.fixture
+async def other(bench: Bench):
+    """A second process's view of the same store."""
+    made: AnyStore
+    if isinstance(bench.store, SqliteStore):
+        made = SqliteStore(bench.store.path, bench.clock, bench.servers, synchronous="OFF")
+    else:
+        made = PostgresStore(bench.store.writer.url, bench.clock, bench.servers)
+    await made.open()
+    yield made
+    await made.close()
+
+
+async def settled(store: AnyStore) -> None:
+    """Nothing is left to be told of what happened so far."""
+    await store.wait_for_change(0)
+    with anyio.fail_after(LONG):
+        while await store.wait_for_change(0.3):
+            pass
+
+
+async def test_the_first_look_returns_at_once(bench: Bench) -> None:
+    assert await bench.store.wait_for_change(LONG)
+
+
+async def test_a_write_of_another_process_wakes_who_waits(bench: Bench, other: AnyStore) -> None:
+    await settled(other)
+    heard: list[bool] = []
+
+    async with anyio.create_task_group() as tasks:
+
+        async def wait() -> None:
+            heard.append(await other.wait_for_change(LONG))
+
+        tasks.start_soon(wait)
+        await anyio.lowlevel.checkpoint()
+        with anyio.fail_after(LONG / 2):
+            await bench.create(a_task("T1"))
+
+    assert heard == [True]
+
+
+async def test_what_happened_between_two_waits_is_not_missed(bench: Bench, other: AnyStore) -> None:
+    await settled(other)
+
+    await bench.create(a_task("T1"))
+
+    with anyio.fail_after(LONG / 2):
+        assert await other.wait_for_change(LONG)
+
+
+async def test_where_nothing_happens_the_time_runs_out(bench: Bench, other: AnyStore) -> None:
+    await settled(other)
+
+    assert not await other.wait_for_change(0.1)
+
+
+async def test_no_thread_is_left_behind(other: AnyStore) -> None:
+    await other.wait_for_change(0)
+
+    await other.close()
+
+    assert not [thread for thread in threading.enumerate() if thread.name == "wvo-presence"]
