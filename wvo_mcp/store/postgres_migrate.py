@@ -9,7 +9,9 @@ from wvo_mcp.store.migrate import migrations
 from wvo_mcp.store.postgres_link import WRITE_LOCK, Link
 
 _FOUND = """
-SELECT count(*) FILTER (WHERE relname = 'store' AND has_schema), count(*) FILTER (WHERE relname IN ('tasks', 'events', 'store'))
+SELECT count(*) FILTER (WHERE relname = 'store' AND has_schema),
+  count(*) FILTER (WHERE relname IN ('tasks', 'events', 'store')),
+  count(*) FILTER (WHERE relname = 'store_unfinished')
 FROM (
   SELECT c.relname, EXISTS (
     SELECT 1 FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attname = 'clock_offset_ms'
@@ -44,8 +46,13 @@ async def migrate(link: Link) -> int:
 
 def version(raw: psycopg.Connection[Any]) -> int:
     """The schema's number, 0 for a database without our tables. Raises IncompatibleStore."""
-    ours, named_alike = raw.execute(_FOUND, prepare=False).fetchone() or (0, 0)
+    ours, named_alike, unfinished = raw.execute(_FOUND, prepare=False).fetchone() or (0, 0, 0)
     if not ours:
+        if unfinished:
+            raise IncompatibleStore(
+                "The database holds a copy that is not finished.",
+                hint="Give the command that began it again (wvo-mcp store copy FROM TO): it goes on where it stopped.",
+            )
         if named_alike:
             raise IncompatibleStore(
                 "The database has tables of another program that are named like ours.",

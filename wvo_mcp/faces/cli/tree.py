@@ -129,9 +129,16 @@ def _stop_hook(_compose: Compose) -> click.Command:
     return stop_hook_command()
 
 
+def _store(_compose: Compose) -> click.Command:
+    from wvo_mcp.faces.cli.store_copy import store_group
+
+    return store_group()
+
+
 _INSTALLATION: dict[str, Callable[[Compose], click.Command]] = {
     "init": _init,
     "doctor": _doctor,
     "stop-hook": _stop_hook,
+    "store": _store,
 }
 """Commands about this program itself; each is imported when it is called."""

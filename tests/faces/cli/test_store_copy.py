@@ -1,0 +1,129 @@
+"""Moving a store by command: real processes, killed ones as well."""
+
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.faces.cli.shell import PROGRAM, Shell
+from tests.support.workspace import Workspace, workspace
+from wvo_mcp.store.connection import sqlite
+
+__all__ = ["workspace"]
+
+pytestmark = pytest.mark.requirement("SCALE-1")
+
+MANY = 30_000
+
+
+@pytest.fixture
+def origin(shell: Shell) -> Path:
+    """A store with a task, and with so many rows that a copy takes a while."""
+    assert shell("add", "The only task", "--json").code == 0
+    path = shell.root / "state" / "state.db"
+    raw = sqlite.connect(str(path), isolation_level=None)
+    for into in (
+        "checkpoints (id, task_id, seq, summary, created_at) SELECT 'c' || n, 'x', n, 'text', '2027'",
+        "context_entries (topic, version, content, created_at) SELECT 't' || n, 1, 'text', '2027'",
+        "roadmap_entries (task_id, entry) SELECT 'r' || n, '{}'",
+    ):
+        numbers = f"WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {MANY})"
+        raw.execute(f"{numbers} INSERT INTO {into} FROM numbers")
+    raw.close()
+    return path
+
+
+def test_a_killed_copy_goes_on_when_the_command_is_given_again(shell: Shell, origin: Path, database_url: str) -> None:
+    command = [*PROGRAM, "store", "copy", str(origin), database_url]
+    process = subprocess.Popen(
+        command, cwd=shell.root, env=shell.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stderr is not None
+        while not process.stderr.readline().startswith("copying context_entries"):
+            assert process.poll() is None, process.stderr.read()
+        process.send_signal(signal.SIGKILL)
+    refused = shell.process("status", "--json", WVO_DATABASE_URL=database_url)
+    assert "a copy that is not finished" in refused.error["message"]
+
+    done = shell.process("store", "copy", str(origin), database_url).json
+
+    assert done["resumed"]
+    assert done["rows"] < sum(table["rows"] for table in done["tables"])
+    assert done["rows_per_second"] > 0
+    kept = {table["table"]: table["rows"] for table in done["tables"]}
+    assert (kept["tasks"], kept["checkpoints"], kept["roadmap_entries"]) == (1, MANY, MANY)
+    assert shell.process("status", "--json", WVO_DATABASE_URL=database_url).json["counts"]["pending"] == 1
+    again = shell.process("store", "copy", str(origin), database_url)
+    assert again.error["code"] == "conflict"
+    assert "is not empty" in again.error["message"]
+
+
+def test_progress_is_shown_and_the_password_is_not(shell: Shell, origin: Path, database_url: str) -> None:
+    done = shell("store", "copy", str(origin), database_url)
+
+    assert done.code == 0, done.err
+    assert f"copying checkpoints: {MANY:,} of {MANY:,} rows" in done.err
+    assert "secret" not in done.out + done.err
+    assert done.json["to"].startswith("127.0.0.1:")
+
+
+def test_a_source_with_a_running_server_is_refused_unless_told(
+    workspace: Workspace, shell: Shell, database_url: str
+) -> None:
+    server = workspace.server("ann")
+    server.call("create_tasks", {"tasks": [{"id": "T", "title": "t"}]})
+
+    refused = shell("store", "copy", str(workspace.database), database_url)
+
+    assert refused.error["code"] == "conflict"
+    assert "1 servers work on" in refused.error["message"]
+    assert refused.error["details"]["living"] == ["ann"]
+    assert shell("store", "copy", str(workspace.database), database_url, "--while-live").code == 0
+
+
+def test_a_database_with_a_running_server_is_refused_as_source(
+    workspace: Workspace, shell: Shell, database_url: str
+) -> None:
+    server = workspace.server("ann", WVO_DATABASE_URL=database_url)
+    server.call("create_tasks", {"tasks": [{"id": "T", "title": "t"}]})
+
+    refused = shell("store", "copy", database_url, "back.db")
+
+    assert refused.error["details"]["living"] == ["ann"]
+    assert server.end() == 0
+    assert shell("store", "copy", database_url, "back.db").json["rows"] > 0
+
+
+@pytest.mark.parametrize(
+    ("origin_at", "target_at", "code", "said"),
+    [
+        ("none.db", "new.db", "invalid_input", "there is no file"),
+        ("mysql://x/y", "new.db", "invalid_input", "FROM: a path, or postgresql://"),
+        ("STORE", "mysql://x/y", "invalid_input", "TO: a path, or postgresql://"),
+        ("STORE", "postgresql://u:hush@127.0.0.1:1/none", "store_unavailable", "127.0.0.1:1/none cannot be reached"),
+        ("STORE", "postgresql://u:hush@[::1/none", "invalid_input", "TO: no URL of a database"),
+        ("STORE", "STORE", "invalid_input", "where the copy comes from"),
+        ("STORE", "state/../state/state.db", "invalid_input", "where the copy comes from"),
+    ],
+)
+def test_wrong_places_are_named(shell: Shell, origin_at: str, target_at: str, code: str, said: str) -> None:
+    assert shell("add", "A task").code == 0
+    store = str(shell.root / "state" / "state.db")
+
+    refused = shell("store", "copy", origin_at.replace("STORE", store), target_at.replace("STORE", store))
+
+    assert refused.error["code"] == code
+    assert said in refused.error["message"]
+    assert "hush" not in refused.out + refused.err
+    assert not (shell.root / "new.db").exists()
+
+
+def test_on_a_terminal_the_tables_and_the_speed_are_shown(shell: Shell) -> None:
+    assert shell("add", "A task").code == 0
+
+    shown = shell.on_terminal("store", "copy", "state/state.db", "moved.db")
+
+    assert "all " in shown.text and "tables are equal on both sides" in shown.text
+    assert "a second)" in shown.text

@@ -1,0 +1,73 @@
+"""A store with every kind of row, and with texts that hurt whoever does not quote, escape or count well."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
+from wvo_mcp.execution.roadmap_source import RoadmapSource
+from wvo_mcp.ports import Transaction
+
+HOSTILE = (
+    'it\'s "quoted" \\ \\N \\. \\\\. `x` $1 %s :name ? {}\n\tsecond line\r\nthird\x01\x7f\u2028'
+    " \u00e9 e\u0301 \ufeff \u202e \U0001f9e8\U0001f469\u200d\U0001f4bb; DROP TABLE tasks; --"
+)
+LONGEST = ("\U0001f9e8\n'\"\\\t" * 2_700)[:16_000]
+
+ROADMAP = """
+epics:
+  - id: E
+    title: "It's \\"an\\" epic"
+    wip_limit: 7
+    milestones:
+      - {id: M, title: Soon, due: 2027-01-15}
+    tasks:
+      - {id: R1, title: first of the roadmap, milestone: M}
+      - {id: R2, title: second of the roadmap, depends_on: [R1]}
+  - id: B
+    title: Made second though it sorts first
+    tasks: []
+"""
+
+
+async def fill(bench: Bench, folder: Path) -> None:
+    """Work in progress, done, failed, blocked, cancelled, waiting for time, for people, for children; and what comes
+    along: sessions, checkpoints, memory, alerts, answers, a leader, a pause."""
+    roadmap = folder / "filled.yaml"
+    roadmap.write_text(ROADMAP)
+    bench.services = replace(bench.services, roadmap=RoadmapSource(roadmap))
+    bench.limits(wip_limit=20, agent_wip_limit=20)
+    await bench.call("roadmap_sync", OWNER)
+    await bench.create(
+        a_task("DONE", labels=["x", "y"], files=["a/**"], acceptance=[HOSTILE]),
+        a_task("HELD", depends_on=["DONE"], description=LONGEST, business_value=12.345678901234567, epic_id="E"),
+        a_task("FAILED", max_attempts=1),
+        a_task("BLOCKED", capabilities=["gpu"]),
+        a_task("GONE"),
+        a_task("LATER", not_before="2027-01-01T00:00:00Z"),
+        a_task("ASKED", requires_approval=True),
+        a_task("WHOLE"),
+        a_task("PART", parent_id="WHOLE"),
+        a_task("NEXT", depends_on=["HELD", "PART"], priority="critical"),
+    )
+    await bench.call("add", OWNER, title=HOSTILE)
+    await bench.done("DONE")
+    held = await bench.claim(ANN, "HELD", request_id="claim-HELD")
+    token = held["lease"]["token"]
+    await bench.call("checkpoint", ANN, task_id="HELD", lease_token=token, summary=HOSTILE, next_steps=LONGEST)
+    await bench.call("checkpoint", ANN, task_id="HELD", lease_token=token, summary="half", progress=50)
+    await bench.claim(BOB, "FAILED")
+    await bench.call("fail_task", BOB, task_id="FAILED", error=HOSTILE)
+    await bench.call("block_task", BOB, task_id="BLOCKED", reason="waits", waiting_for=["PART"])
+    await bench.call("cancel", OWNER, task_id="GONE", reason=HOSTILE)
+    await bench.claim(BOB, "PART")
+    await bench.call("context_write", ANN, topic="quoting", content=HOSTILE, request_id="note-1")
+    await bench.call("context_write", BOB, topic="quoting", content=LONGEST, task_id="HELD", epic_id="E")
+    await bench.call("context_write", BOB, topic="searched", content="a needle", tags=["tricky"])
+    await bench.call("pause", OWNER, reason=HOSTILE)
+    await bench.call("resume", OWNER)
+
+    async def raise_and_lead(tx: Transaction) -> None:
+        await tx.events.raise_alert("test", "warning", "HELD", HOSTILE)
+        await tx.state.lead("background", 30.0)
+
+    await bench.write(raise_and_lead)
