@@ -38,7 +38,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """What uses a store holds for both kinds of it, unless the test is about SQLite itself."""
     if "store_kind" in metafunc.fixturenames:
         only_sqlite = metafunc.definition.get_closest_marker("sqlite") is not None
-        metafunc.parametrize("store_kind", ["sqlite"] if only_sqlite else ["sqlite", "postgres"])
+        # The contract's tests share one server a file, so there the kind may not change from test to test.
+        scope = "module" if "place" in metafunc.fixturenames else "function"
+        metafunc.parametrize("store_kind", ["sqlite"] if only_sqlite else ["sqlite", "postgres"], scope=scope)
 
 
 @pytest.fixture

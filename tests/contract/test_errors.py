@@ -1,16 +1,16 @@
 """Every error that can be met: its code, what it names, whether to try again, and that nothing has changed."""
 
 from collections.abc import Generator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from tests.contract.commands import run_command
-from tests.support.databases import sqlite
-from tests.support.invariants import looked_at
+from tests.support.databases import looked_at, written
 from tests.support.stdio_client import StdioClient
 from tests.support.workspace import Workspace, some_tasks, workspace
+from wvo_mcp.store.postgres_link import WRITE_LOCK
 
 RETRYABLE = {
     "not_ready",
@@ -50,7 +50,7 @@ def unchanged(workspace: Workspace) -> Generator[None]:
     """Nothing that is remembered about work changes meanwhile."""
 
     def content() -> list[Any]:
-        with looked_at(workspace.database) as database:
+        with looked_at(workspace.source) as database:
             tables = ("tasks", "task_dependencies", "checkpoints", "context_entries", "epics", "requests", "events")
             return [database.rows(f"SELECT * FROM {table}") for table in tables]
 
@@ -236,7 +236,7 @@ def test_each_limit_of_work_in_progress_names_its_scope_and_reasons_have_their_o
     assert scope("T3", "four") == "store"
     assert reason("four") == "wip_limit"
     assert reason("one") == "agent_wip_limit"
-    with looked_at(workspace.database) as database:
+    with looked_at(workspace.source) as database:
         assert database.value("SELECT count(*) FROM tasks WHERE status = 'in_progress'") == 3
         assert database.column("SELECT id FROM ready_tasks") == ["T3"]
     assert run_command(workspace, "pause", "--reason", "lunch").returncode == 0
@@ -250,12 +250,11 @@ def test_each_limit_of_work_in_progress_names_its_scope_and_reasons_have_their_o
 def test_a_database_that_others_keep_locked_is_a_typed_error_and_reads_go_on(workspace: Workspace) -> None:
     client = workspace.server("ann")
     client.call("create_tasks", some_tasks("A"))
-    with closing(sqlite.connect(str(workspace.database), isolation_level=None, timeout=30)) as opened:
-        opened.execute("BEGIN IMMEDIATE")
+    with written(workspace.source) as execute:
+        execute("BEGIN IMMEDIATE" if workspace.url is None else f"SELECT pg_advisory_lock({WRITE_LOCK})")
         locked = client.post("tools/call", {"name": "claim_task", "arguments": {}})
         assert client.call("plan_next")["ready"] == 1
         error = client.receive(locked)["result"]["structuredContent"]["error"]
-        opened.execute("ROLLBACK")
 
     assert (error["code"], error["retryable"]) == ("store_busy", True)
     assert "locked" not in error["message"]

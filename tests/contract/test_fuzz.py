@@ -12,7 +12,9 @@ from tests.support.invariants import verify
 from tests.support.stdio_client import StdioClient
 from tests.support.workspace import Workspace
 
-ROUNDS = 200
+ROUNDS = {"sqlite": 200, "postgres": 60}
+"""Most of the way through a call is the same on both; what PostgreSQL may choke on are texts and numbers."""
+
 CODES = {
     "invalid_input", "not_found", "illegal_transition", "dependency_cycle", "not_ready", "already_claimed", "wip_limit",
     "stale_lease", "conflict", "request_id_reused", "reservation_conflict", "forbidden", "paused",
@@ -71,21 +73,23 @@ class Fuzzer:
         return self._random.choice(ODD)
 
 
-def cases(tools: list[dict[str, Any]], seed: int) -> Iterator[tuple[str, Any]]:
+def cases(tools: list[dict[str, Any]], seed: int, rounds: int) -> Iterator[tuple[str, Any]]:
     fuzzer = Fuzzer(seed)
-    for round_ in range(ROUNDS):
+    for round_ in range(rounds):
         for tool in tools:
             yield tool["name"], fuzzer.arguments(tool["inputSchema"]) if round_ else {}
 
 
 @pytest.mark.requirement("CORE-7", "CORE-11", "TASK-7")
-def test_no_input_from_outside_makes_a_defect(place: Workspace, server: StdioClient) -> None:
+def test_no_input_from_outside_makes_a_defect(place: Workspace, server: StdioClient, store_kind: str) -> None:
     seed = random.randrange(2**32)
     server.call("create_tasks", {"tasks": [{"id": f"T{n}", "title": "x"} for n in (1, 2, 3)]})
     tools = server.result("tools/list")["tools"]
+    if store_kind == "postgres":
+        tools = [tool for tool in tools if not tool["name"].startswith("backup_")]  # they start pg_dump
     seen: set[str] = set()
 
-    for tool, arguments in cases(tools, seed):
+    for tool, arguments in cases(tools, seed, ROUNDS[store_kind]):
         asked = {"name": tool, "arguments": arguments}
         answer = server.receive(server.post("tools/call", asked))
         shown = f"seed {seed}: {tool} {json.dumps(arguments)[:500]} -> {json.dumps(answer)[:500]}"
@@ -105,4 +109,4 @@ def test_no_input_from_outside_makes_a_defect(place: Workspace, server: StdioCli
     assert server.call("plan_next")["wip_limit"] == 500
     assert {"invalid_input", "not_found"} <= seen
     assert "internal" not in place.logged()
-    verify(place.database, Limits(store=500, agent=500))
+    verify(place.source, Limits(store=500, agent=500))

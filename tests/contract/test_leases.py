@@ -1,18 +1,14 @@
 """Leases, sessions and agents (contract, section 5), statement by statement, as one client sees them."""
 
 import json
-from datetime import datetime
 
 import pytest
 
 from tests.contract.commands import run_command
+from tests.support.clock import seconds_between
 from tests.support.invariants import looked_at, verify
 from tests.support.stdio_client import Refused, StdioClient
 from tests.support.workspace import Workspace, some_tasks
-
-
-def seconds_between(earlier: str, later: str) -> float:
-    return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
 
 
 @pytest.mark.requirement("CLAIM-2")
@@ -73,7 +69,7 @@ def test_reads_write_nothing(place: Workspace, server: StdioClient) -> None:
 
     def content() -> list[object]:
         tables = ("tasks", "events", "sessions", "agent_pool", "requests", "lease_writes", "context_entries", "epics")
-        with looked_at(place.database) as database:
+        with looked_at(place.source) as database:
             return [database.rows(f"SELECT * FROM {table}") for table in tables]
 
     before = content()
@@ -115,7 +111,7 @@ def test_commands_of_one_agent_share_a_durable_session(place: Workspace, server:
     assert stranger.returncode == 1
     assert "stale_lease" in stranger.stdout + stranger.stderr
     assert (saved.returncode, done.returncode) == (0, 0), saved.stderr + done.stderr
-    with looked_at(place.database) as database:
+    with looked_at(place.source) as database:
         sessions = database.rows("SELECT session_id, ended_at FROM sessions WHERE agent_id = 'carla'")
         who = database.column("SELECT DISTINCT session_id FROM events WHERE task_id = 'CLI' AND agent_id = 'carla'")
     assert sessions == [{"session_id": "cli:carla", "ended_at": None}]
@@ -139,4 +135,4 @@ def test_the_trail_tells_who_did_what_from_which_session_and_an_edit_is_detected
     assert trail[2]["data"]["before"] == {"title": "Do O"}
     assert trail[2]["data"]["after"] == {"title": "Another title"}
     assert (trail[3]["data"]["from"], trail[3]["data"]["to"]) == ("in_progress", "done")
-    verify(place.database)
+    verify(place.source)

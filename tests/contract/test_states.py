@@ -1,14 +1,13 @@
 """The table of states (contract, section 3): every status against every move, through tools and commands."""
 
 import json
-from contextlib import closing
 from typing import Any
 
 import pytest
 
 from tests.contract.commands import run_command
-from tests.support.databases import sqlite
-from tests.support.invariants import looked_at
+from tests.support.clock import seconds_between
+from tests.support.databases import looked_at, mirrored, written
 from tests.support.rules import KEPT, LEASES
 from tests.support.stdio_client import Refused, StdioClient
 from tests.support.workspace import Workspace, some_tasks
@@ -79,21 +78,20 @@ def brought_to(place: Workspace, server: StdioClient, status: str, task_id: str)
         server.call("update_task", {"task_id": task_id, "status": status, "reason": "so it is"})
     elif status in ("in_review", "awaiting_approval"):
         # No operation of these toolsets leads there.
-        with closing(sqlite.connect(str(place.database), isolation_level=None, timeout=30)) as opened:
-            opened.execute(
-                "UPDATE tasks SET status = ?, session_id = NULL, lease_expires_at = NULL WHERE id = ?",
-                (status, task_id),
+        with written(place.source) as execute:
+            execute(
+                "UPDATE tasks SET status = ?, session_id = NULL, lease_expires_at = NULL WHERE id = ?", status, task_id
             )
-            opened.execute(
-                "UPDATE agent_pool SET current_task_id = (SELECT id FROM tasks WHERE status = 'in_progress'"
+            execute(
+                "UPDATE agent_pool SET current_task_id = (SELECT min(id) FROM tasks WHERE status = 'in_progress'"
                 " AND assigned_to = agent_id) WHERE current_task_id = ?",
-                (task_id,),
+                task_id,
             )
-            opened.execute("UPDATE agent_pool SET status = iif(current_task_id IS NULL, 'idle', 'busy')")
+            execute("UPDATE agent_pool SET status = CASE WHEN current_task_id IS NULL THEN 'idle' ELSE 'busy' END")
 
 
 def row(place: Workspace, task_id: str) -> dict[str, Any]:
-    with looked_at(place.database) as database:
+    with looked_at(place.source) as database:
         return {
             **database.one("SELECT * FROM tasks WHERE id = ?", task_id),
             "events": database.value("SELECT count(*) FROM events WHERE task_id = ?", task_id),
@@ -101,7 +99,7 @@ def row(place: Workspace, task_id: str) -> dict[str, Any]:
 
 
 def check_rules(place: Workspace) -> None:
-    with looked_at(place.database) as database:
+    with mirrored(place.source) as database:
         for rules in (KEPT, LEASES):
             for rule, offending in rules.items():
                 assert not database.rows(offending), rule
@@ -207,11 +205,8 @@ def test_a_failed_attempt_comes_back_after_a_growing_delay_until_the_last_one_fa
         server.call("claim_task", {"task_id": "R"})
         failed = server.call("fail_task", {"task_id": "R", "error": "broken"})
         assert (failed["task"]["status"], failed["attempts"]) == ("pending", attempts)
-        with looked_at(place.database) as database:
-            waited = database.value(
-                "SELECT (julianday(not_before) - julianday(updated_at)) * 86400 FROM tasks WHERE id = 'R'"
-            )
-        assert waited == pytest.approx(delay, abs=0.01)
+        now = row(place, "R")
+        assert seconds_between(now["updated_at"], now["not_before"]) == pytest.approx(delay, abs=0.01)
         assert failed["retry_at"] == row(place, "R")["not_before"]
         with pytest.raises(Refused, match="not_ready"):
             server.call("claim_task", {"task_id": "R"})

@@ -11,6 +11,8 @@ from tests.support.databases import sqlite
 from tests.support.stdio_client import Refused
 from tests.support.workspace import Workspace, some_tasks
 
+pytestmark = pytest.mark.sqlite
+
 
 def change(database: Path, *statements: str) -> None:
     with closing(sqlite.connect(str(database), timeout=30, isolation_level=None)) as opened:

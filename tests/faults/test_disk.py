@@ -13,6 +13,8 @@ from tests.support.invariants import verify
 from tests.support.stdio_client import Refused, StdioClient
 from tests.support.workspace import Workspace, some_tasks
 
+pytestmark = pytest.mark.sqlite
+
 
 @contextmanager
 def mounted(folder: Path, options: str) -> Generator[None]:

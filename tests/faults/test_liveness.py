@@ -1,17 +1,21 @@
 """Who is alive? Sessions that are quiet, silent, closed, killed or frozen, on the real clock."""
 
 from collections.abc import Generator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from tests.support.databases import sqlite
+from tests.support.clock import seconds_between
+from tests.support.databases import written
 from tests.support.invariants import Database, looked_at, verify
 from tests.support.stdio_client import Refused, StdioClient
 from tests.support.waiting import eventually, throughout
 from tests.support.workspace import Workspace, some_tasks
+from wvo_mcp.domain.instant import iso
 from wvo_mcp.execution.session_lock import SessionLock
+from wvo_mcp.store.presence import Presence
 
 HOUR = "3600"
 
@@ -27,7 +31,7 @@ def given_task(claim: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def row(workspace: Workspace, task_id: str) -> dict[str, Any]:
-    with looked_at(workspace.database) as database:
+    with looked_at(workspace.source) as database:
         return database.one("SELECT * FROM tasks WHERE id = ?", task_id)
 
 
@@ -50,7 +54,7 @@ def test_a_session_that_is_connected_and_quiet_keeps_its_task_for_many_lease_len
 
     assert row(workspace, "A")["lease_token"] == 1
     assert holder.call("complete_task", {"task_id": "A", "summary": "done"})["task"]["status"] == "done"
-    assert verify(workspace.database).kinds["lease.expired"] == 0
+    assert verify(workspace.source).kinds["lease.expired"] == 0
 
 
 @pytest.mark.requirement("CLAIM-3")
@@ -64,7 +68,7 @@ def test_a_connected_session_that_is_silent_for_too_long_loses_its_task(workspac
 
     with pytest.raises(Refused, match="stale_lease"):
         holder.call("complete_task", {"task_id": "A", "lease_token": 1, "summary": "done"})
-    assert verify(workspace.database).kinds["session.ended"] == 0
+    assert verify(workspace.source).kinds["session.ended"] == 0
 
 
 @pytest.mark.requirement("CLAIM-3", "CLAIM-5", "CORE-11")
@@ -78,17 +82,15 @@ def test_a_client_that_closes_its_pipe_leaves_its_task_with_the_grace_and_its_ch
 
     assert holder.end() == 0
 
-    with looked_at(workspace.database) as database:
-        ended = database.one("SELECT ended_at, agent_id FROM sessions WHERE agent_id = 'holder'")
-        cut = database.value(
-            "SELECT julianday(lease_expires_at) - julianday(?) FROM tasks WHERE id = 'A'", ended["ended_at"]
-        )
-    assert ended["ended_at"] is not None
-    assert 0 <= cut * 86_400 <= 2.01
+    with looked_at(workspace.source) as database:
+        ended = database.value("SELECT ended_at FROM sessions WHERE agent_id = 'holder'")
+        cut = database.value("SELECT lease_expires_at FROM tasks WHERE id = 'A'")
+    assert ended is not None
+    assert 0 <= seconds_between(ended, cut) <= 2.01
     claim = eventually(lambda: given_task(other.call("claim_task")))
     assert claim["lease"]["token"] == 2
     assert {name: claim["resume"][name] for name in saved} == saved
-    assert verify(workspace.database).taken_by_others == 1
+    assert verify(workspace.source).taken_by_others == 1
 
 
 @pytest.mark.requirement("CLAIM-1", "CLAIM-3", "CLAIM-5", "CORE-11")
@@ -105,7 +107,7 @@ def test_the_task_of_a_killed_server_goes_to_the_next_who_asks(workspace: Worksp
     claim = eventually(lambda: given_task(other.call("claim_task")))
 
     assert (claim["task"]["id"], claim["lease"]["token"], claim["resume"]["summary"]) == ("A", 2, "half")
-    history = verify(workspace.database)
+    history = verify(workspace.source)
     assert history.kinds["session.ended"] == 1
     assert history.kinds["lease.expired"] == 1
     assert row(workspace, "A")["attempts"] == 0
@@ -121,7 +123,7 @@ def test_a_server_that_wakes_after_its_task_was_taken_over_can_change_nothing(wo
     holder.freeze()
     early = holder.post("tools/call", {"name": "complete_task", "arguments": {**held, "summary": "I was first"}})
     assert claimed(other) == ("A", 2)
-    with looked_at(workspace.database) as database:
+    with looked_at(workspace.source) as database:
         before = told(database, "A")
 
     holder.thaw()
@@ -139,12 +141,12 @@ def test_a_server_that_wakes_after_its_task_was_taken_over_can_change_nothing(wo
             with pytest.raises(Refused, match="stale_lease") as refused:
                 holder.call(tool, {**given, **asked})
             assert refused.value.details["holder"] == "other"
-    with looked_at(workspace.database) as database:
+    with looked_at(workspace.source) as database:
         assert told(database, "A") == before
     assert (
         other.call("complete_task", {"task_id": "A", "lease_token": 2, "summary": "done"})["task"]["status"] == "done"
     )
-    verify(workspace.database)
+    verify(workspace.source)
 
 
 @pytest.mark.requirement("CLAIM-2")
@@ -163,23 +165,24 @@ def test_a_late_holder_whom_nobody_overtook_is_honoured_and_renewed(workspace: W
 
     assert renewed["lease"]["token"] == 1
     assert renewed["lease"]["expires_at"] > expired
-    assert verify(workspace.database).kinds["lease.expired"] == 0
+    assert verify(workspace.source).kinds["lease.expired"] == 0
 
 
 @contextmanager
 def leading_elsewhere(workspace: Workspace) -> Generator[None]:
     """The leader, who returns to the queue what has run out, is somebody who does nothing."""
-    with SessionLock(workspace.root / "state" / "sessions", "idle-leader"):
-        with closing(sqlite.connect(str(workspace.database), timeout=30)) as database, database:
-            database.execute("UPDATE leaders SET session_id = 'idle-leader', expires_at = '2999-01-01T00:00:00.000Z'")
+    idle = SessionLock(workspace.root / "state" / "sessions", "idle-leader")
+    with Presence(workspace.url, "idle-leader") if workspace.url else idle:
+        with written(workspace.source) as execute:
+            execute("UPDATE leaders SET session_id = 'idle-leader', expires_at = '2999-01-01T00:00:00.000Z'")
         yield
 
 
 def ran_out(workspace: Workspace) -> str | None:
     """When the lease ended, if it has."""
-    with looked_at(workspace.database) as database:
+    with looked_at(workspace.source) as database:
         ended = database.column(
-            "SELECT lease_expires_at FROM tasks WHERE status = 'in_progress'"
-            " AND lease_expires_at < strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
+            "SELECT lease_expires_at FROM tasks WHERE status = 'in_progress' AND lease_expires_at < ?",
+            iso(datetime.now(UTC)),
         )
     return ended[0] if ended else None

@@ -31,7 +31,7 @@ def post(client: StdioClient, tool: str, arguments: dict[str, Any]) -> int | str
 
 
 def events(workspace: Workspace) -> int:
-    with looked_at(workspace.database) as database:
+    with looked_at(workspace.source) as database:
         return database.value("SELECT count(*) FROM events WHERE task_id IS NOT NULL OR kind = 'context.written'")
 
 
@@ -53,11 +53,11 @@ def test_calls_whose_replies_were_lost_with_the_server_answer_the_first_result_t
     # The pipe still holds what the dead server had sent.
     assert [given(answer) for answer in again] == [given(first.receive(message_id)["result"]) for message_id in ids]
     assert events(workspace) == before
-    verify(workspace.database)
+    verify(workspace.source)
 
 
 def workspace_status(workspace: Workspace, task_id: str) -> str | None:
-    with looked_at(workspace.database) as database:
+    with looked_at(workspace.source) as database:
         found = database.column("SELECT status FROM tasks WHERE id = ?", task_id)
     return found[0] if found else None
 
@@ -77,7 +77,7 @@ def test_a_call_that_died_unread_with_its_server_is_done_by_the_successor(worksp
     done = workspace.server("ann").call("complete_task", complete)
 
     assert done["task"]["status"] == "done"
-    assert verify(workspace.database).kinds["lease.adopted"] == 1
+    assert verify(workspace.source).kinds["lease.adopted"] == 1
 
 
 @pytest.mark.requirement("CORE-8")
@@ -88,7 +88,7 @@ def test_a_call_sent_twice_on_one_pipe_is_done_once_and_answered_twice_alike(wor
         one, two = (given(client.receive(message_id)["result"]) for message_id in twice)
         assert one == two, tool
 
-    history = verify(workspace.database)
+    history = verify(workspace.source)
     assert history.kinds["task.claimed"] == 4
     assert history.kinds["task.checkpoint"] == 2
     assert history.completions.total() == 1

@@ -7,6 +7,8 @@ import pytest
 
 from tests.support.workspace import Workspace
 
+pytestmark = pytest.mark.sqlite
+
 WRONG = {
     "WVO_TOOLSETS": ("core,magic", "core"),
     "WVO_AGENT_ID": ("no spaces allowed", "A-Za-z0-9"),

@@ -190,7 +190,7 @@ def drain(
     done = mark = 0
     while done < count and not ledger.finished.is_set() and time.monotonic() < until:
         ledger.finished.wait(0.05)
-        with looked_at(workspace.database) as database:
+        with looked_at(workspace.source) as database:
             done = database.value("SELECT n FROM counters WHERE name = 'done'")
         if kill_every is not None and (time.monotonic() >= next_kill or done >= mark + count // 10):
             killed = kill_one(team, chance)

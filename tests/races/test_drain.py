@@ -14,7 +14,7 @@ def work_empty(workspace: Workspace, count: int, agents: int, wip_limit: int, se
 
     ledger = drain(workspace, count, agents, seconds=seconds)
 
-    history = verify(workspace.database, Limits(store=wip_limit, agent=1))
+    history = verify(workspace.source, Limits(store=wip_limit, agent=1))
     assert set(history.completions.values()) == {1}
     assert history.completions.total() == count
     assert history.kinds["task.claimed"] == count
@@ -45,7 +45,7 @@ def survive(workspace: Workspace, count: int, agents: int, seconds: float, kill_
 
     ledger = drain(workspace, count, agents, seconds=seconds, kill_every=kill_every)
 
-    history = verify(workspace.database, Limits(store=agents, agent=1))
+    history = verify(workspace.source, Limits(store=agents, agent=1))
     assert set(history.completions.values()) == {1}
     assert history.completions.total() == count
     assert ledger.answers["killed"] > 0

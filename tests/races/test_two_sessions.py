@@ -34,7 +34,7 @@ def test_of_two_live_sessions_with_one_name_only_the_one_that_claimed_can_write(
             with pytest.raises(Refused, match="stale_lease"):
                 second.call(tool, {**given, **asked})
     assert first.call("complete_task", {"task_id": "A", "summary": "done"})["task"]["status"] == "done"
-    verify(workspace.database)
+    verify(workspace.source)
 
 
 @pytest.mark.requirement("CLAIM-2", "CLAIM-5")
@@ -56,7 +56,7 @@ def test_the_lease_of_an_ended_session_is_adopted_by_the_same_name_with_the_toke
 
     assert adopted["lease"]["token"] == token
     assert second.call("complete_task", {"task_id": "A", "summary": "done"})["task"]["status"] == "done"
-    assert verify(workspace.database).kinds["lease.adopted"] == 1
+    assert verify(workspace.source).kinds["lease.adopted"] == 1
 
 
 @pytest.mark.requirement("CLAIM-2", "CLAIM-3")
@@ -74,7 +74,7 @@ def test_a_killed_agent_that_comes_back_gets_its_own_task_first_with_a_new_token
     assert (again["task"]["id"], again["lease"]["token"], again["resume"]["summary"]) == ("B", token + 1, "half")
     with pytest.raises(Refused, match="stale_lease"):
         second.call("complete_task", {"task_id": "B", "lease_token": token, "summary": "with the old token"})
-    history = verify(workspace.database)
+    history = verify(workspace.source)
     assert (history.resumed, history.kinds["lease.expired"]) == (1, 0)
 
 
@@ -97,7 +97,7 @@ def test_sessions_that_ask_for_one_task_at_the_same_moment_have_one_winner(works
         assert all(error["details"]["by"] in ("a", "b", "twin") and error["details"]["until"] for error in losers)
         assert all(error["retryable"] for error in losers)
         winners[0].call("complete_task", {"task_id": task_id, "summary": "won"})
-    assert set(verify(workspace.database).completions.values()) == {1}
+    assert set(verify(workspace.source).completions.values()) == {1}
 
 
 @pytest.mark.requirement("CLAIM-2", "SCHED-2")
@@ -114,4 +114,4 @@ def test_subagents_behind_one_connection_count_apart_and_share_its_session(works
     assert [held["id"] for held in more["holding"]] == [one["task"]["id"]]
     for claim in (one, two):
         client.call("complete_task", {"task_id": claim["task"]["id"], "summary": "done"})
-    eventually(lambda: verify(workspace.database).completions.total() == 2)
+    eventually(lambda: verify(workspace.source).completions.total() == 2)

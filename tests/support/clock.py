@@ -39,3 +39,8 @@ class StoppedClock:
         self._now += timedelta(seconds=seconds)
         self._steady = 5.0
         self._boots += 1
+
+
+def seconds_between(earlier: str, later: str) -> float:
+    """Of two instants as the database and the tools write them."""
+    return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()

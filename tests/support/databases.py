@@ -1,7 +1,7 @@
 """A read-only look at a store of either kind, beside running servers."""
 
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -57,6 +57,18 @@ def looked_at(source: Source) -> Generator[Database]:
         configure(connection)
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", prepare=False)
         yield Database(lambda sql, params: psycopg.RawCursor(connection).execute(translated(sql).text, params))
+
+
+@contextmanager
+def written(source: Source) -> Generator[Callable[..., Any]]:
+    """`execute(sql, *params)` of a connection that writes behind the product's back; each statement is a transaction."""
+    if isinstance(source, Path):
+        with closing(sqlite.connect(str(source), timeout=30, isolation_level=None)) as raw:
+            yield lambda sql, *params: raw.execute(sql, params)
+        return
+    with psycopg.connect(source, autocommit=True) as connection:
+        configure(connection)
+        yield lambda sql, *params: psycopg.RawCursor(connection).execute(translated(sql).text, params)
 
 
 @contextmanager

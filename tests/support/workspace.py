@@ -7,17 +7,20 @@ from typing import Any
 
 import pytest
 
+from tests.support.databases import Source
 from tests.support.stdio_client import HANDSHAKE, StdioClient
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class Workspace:
-    """One store; `server` starts a process on it. Settings are environment variables, for all servers or for one."""
+    """One store, in the folder or in the PostgreSQL database of `url`; `server` starts a process on it. Settings are
+    environment variables, for all servers or for one."""
 
-    def __init__(self, root: Path, logs: Path, **settings: str) -> None:
+    def __init__(self, root: Path, logs: Path, url: str | None = None, **settings: str) -> None:
         self.root = root
         self.logs = logs
+        self.url = url
         self.settings = settings
         self.started: list[StdioClient] = []
         root.mkdir(parents=True, exist_ok=True)
@@ -25,12 +28,19 @@ class Workspace:
 
     @property
     def database(self) -> Path:
+        """The file of the embedded store."""
         return self.root / "state" / "state.db"
+
+    @property
+    def source(self) -> Source:
+        """What to look at with `tests.support.databases`."""
+        return self.url or self.database
 
     def environ(self, **settings: str) -> dict[str, str]:
         """What a server of this workspace is started with: nothing of the surrounding environment but the path."""
         plain = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.logs), "PYTHONPATH": str(REPOSITORY)}
-        return {**plain, "ROOT": str(self.root), **self.settings, **settings}
+        there = {"WVO_DATABASE_URL": self.url} if self.url else {}
+        return {**plain, "ROOT": str(self.root), **there, **self.settings, **settings}
 
     def spawn(self, agent_id: str, *, era: str = HANDSHAKE, cwd: Path | None = None, **settings: str) -> StdioClient:
         """A server that was started and not yet spoken to."""
@@ -54,9 +64,10 @@ class Workspace:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Iterator[Workspace]:
-    """An empty workspace; its servers do not outlive the test."""
-    made = Workspace(tmp_path / "workspace", tmp_path / "logs")
+def workspace(store_kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Workspace]:
+    """An empty workspace on either kind of store; its servers do not outlive the test."""
+    url = request.getfixturevalue("database_url") if store_kind == "postgres" else None
+    made = Workspace(tmp_path / "workspace", tmp_path / "logs", url)
     yield made
     made.close()
 
