@@ -64,11 +64,19 @@ def written(source: Source) -> Generator[Callable[..., Any]]:
     """`execute(sql, *params)` of a connection that writes behind the product's back; each statement is a transaction."""
     if isinstance(source, Path):
         with closing(sqlite.connect(str(source), timeout=30, isolation_level=None)) as raw:
-            yield lambda sql, *params: raw.execute(sql, params)
+
+            def execute(sql: str, *params: Any) -> Any:
+                return raw.execute(sql, params)
+
+            yield execute
         return
     with psycopg.connect(source, autocommit=True) as connection:
         configure(connection)
-        yield lambda sql, *params: psycopg.RawCursor(connection).execute(translated(sql).text, params)
+
+        def run(sql: str, *params: Any) -> Any:
+            return psycopg.RawCursor(connection).execute(translated(sql).text, params)
+
+        yield run
 
 
 @contextmanager

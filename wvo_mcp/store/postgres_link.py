@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+import anyio
 import anyio.to_thread
 import psycopg
 from psycopg import errors
@@ -100,6 +101,8 @@ class Link:
         self.url = url
         self.retry_seconds = RETRY_SECONDS
         self.on_write: Callable[[str], None] | None = None
+        # Writes of one client are done in the order in which it sent them, with any store.
+        self._turn = anyio.Lock(fast_acquire=True)
         # One warning for every attempt would drown what a person should read; the typed error tells the reason.
         logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
         self._pool = ConnectionPool(
@@ -149,7 +152,8 @@ class Link:
         `work` may be run again when the connection was lost before the commit. When it was lost during the commit, the
         database is asked whether it took place.
         """
-        return await anyio.to_thread.run_sync(self._persistently, partial(self._writing, work, keep))
+        async with self._turn:
+            return await anyio.to_thread.run_sync(self._persistently, partial(self._writing, work, keep))
 
     async def run(self, task: Callable[[psycopg.Connection[Any]], T]) -> T:
         """Give `task` a connection that is in no transaction."""
