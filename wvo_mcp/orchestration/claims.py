@@ -59,6 +59,8 @@ async def claim(
     Raises, for a named task only: NotFound, NotReady, AlreadyClaimed, WipLimit, ReservationConflict, Paused.
     """
     await tx.sessions.ensure(but_agent=agent_id == tx.caller.agent_id)
+    if task_id is None and policy.epics is None:
+        await tx.queue.foresee(agent_id)
     standing = await tx.queue.standing(agent_id)
     if (standing.in_progress and await _cut_leases_of_the_dead(tx, policy)) or standing.overdue:
         await _let_time_pass(tx)
@@ -208,7 +210,8 @@ async def _grant(tx: Transaction, task: Task, agent_id: str, length: int) -> Cla
     data = {"lease_token": lease.token, "agent": agent_id, **({"resumed_from": taken_from} if taken_from else {})}
     granted = await tx.tasks.change(task, "task.claimed", fields, data)
     await tx.sessions.touch_agent(agent_id, task.id)
-    resume = await tx.memory.last_checkpoint(task.id)
+    # Nobody has held it before: there is no checkpoint to look for.
+    resume = None if task.lease_token == 0 else await tx.memory.last_checkpoint(task.id)
     return Claim(granted, lease, resume, await recall.for_claim(tx, granted))
 
 

@@ -147,6 +147,10 @@ class QueueRepository(Protocol):
         at most."""
         ...
 
+    async def foresee(self, agent_id: str) -> None:
+        """A claim of this agent begins: `standing` and `pick` come next, and may be asked of the database at once."""
+        ...
+
     async def standing(self, agent_id: str) -> Standing:
         """What a claim of this agent asks first."""
         ...

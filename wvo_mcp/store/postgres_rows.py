@@ -28,6 +28,9 @@ POSTGRES = Dialect(
 
 _TOKEN = re.compile(r"'(?:[^']|'')*'|::|:([a-z_]+)|\?|INDEXED BY \w+|CROSS JOIN(?= \S+(?: AS \w+)? ON)")
 
+_ASIDE = re.compile(r"\s*(?:INSERT INTO|UPDATE) (?:sessions|agent_pool)\b")
+"""Writes that nothing foreseen reads."""
+
 
 @dataclass(frozen=True, slots=True)
 class Statement:
@@ -89,22 +92,42 @@ class PostgresRows(Rows):
         self.on_write = on_write
         self._pipeline = pipeline
         self._cursor = psycopg.RawCursor(connection)
+        self._connection = connection
         self._sink = psycopg.RawCursor(connection)
+        self._foreseen: dict[tuple[str, tuple[Any, ...]], psycopg.RawCursor[Any]] = {}
+
+    def foresee(self, sql: str, params: Any = ()) -> None:
+        statement = translated(sql)
+        values = tuple(statement.values(params))
+        self._foreseen[sql, values] = psycopg.RawCursor(self._connection).execute(statement.text, values)
 
     def execute(self, sql: str, params: Any) -> Cursor:
         statement = translated(sql)
-        self._cursor.execute(statement.text, statement.values(params))
+        values = statement.values(params)
+        cursor = self._foreseen.pop((sql, tuple(values)), None) if self._foreseen else None
+        if cursor is None:
+            cursor = self._cursor.execute(statement.text, values)
         self._pipeline.sync()
-        return self._cursor
+        return cursor
+
+    def run(self, sql: str, params: Any = ()) -> int:
+        self._forget_what_changes(sql)
+        return super().run(sql, params)
 
     def put(self, sql: str, params: Any = ()) -> None:
         if self.on_write is not None:
             self.run(sql, params)
             return
+        self._forget_what_changes(sql)
         statement = translated(sql)
         self._sink.execute(statement.text, statement.values(params))
 
+    def _forget_what_changes(self, sql: str) -> None:
+        if self._foreseen and not _ASIDE.match(sql):
+            self._foreseen.clear()
+
     def execute_many(self, sql: str, params: Sequence[Any]) -> None:
+        self._foreseen.clear()
         if params:
             statement = translated(sql)
             self._cursor.executemany(statement.text, [statement.values(each) for each in params])

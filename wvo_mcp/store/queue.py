@@ -15,6 +15,17 @@ HEADS = 24
 
 Lane = dict[str, Any]
 
+_STANDING = """
+SELECT
+  (SELECT count(*) FROM tasks INDEXED BY tasks_held_agent
+   WHERE assigned_to = :agent_id AND status = 'in_progress') AS holding,
+  (SELECT n FROM counters WHERE name = 'in_progress') AS in_progress,
+  (SELECT value FROM facts WHERE name = 'paused') AS paused,
+  EXISTS (SELECT 1 FROM tasks INDEXED BY tasks_leases
+    WHERE status = 'in_progress' AND lease_expires_at <= :now)
+  OR EXISTS (SELECT 1 FROM tasks INDEXED BY tasks_timed
+    WHERE status = 'pending' AND (gates & 1) = 1 AND not_before <= :now) AS overdue"""
+
 
 class Queue:
     """`ports.QueueRepository`, for one transaction."""
@@ -23,6 +34,18 @@ class Queue:
         self._rows = rows
         self._now = now
         self._at = iso(now)
+
+    @property
+    def _best(self) -> str:
+        return f"""
+            SELECT {COLUMNS} FROM tasks INDEXED BY tasks_ready
+            WHERE status = 'pending' AND unmet_deps = 0 AND score > -1
+            ORDER BY score DESC, created_at, id LIMIT 1 {self._rows.dialect.take}
+            """
+
+    async def foresee(self, agent_id: str) -> None:
+        self._rows.foresee(_STANDING, {"agent_id": agent_id, "now": self._at})
+        self._rows.foresee(self._best)
 
     async def ready(self, epics: Collection[str] | None, limit: int, skip: int = 0) -> list[Task]:
         return self._listed("unmet_deps = 0", "tasks_ready", epics, limit, skip)
@@ -49,13 +72,7 @@ class Queue:
         asked: dict[int, bool] = {}
         if epics is not None:
             return await self._pick_by_lane(fits, asked, epics)
-        best = self._rows.one(
-            f"""
-            SELECT {COLUMNS} FROM tasks INDEXED BY tasks_ready
-            WHERE status = 'pending' AND unmet_deps = 0 AND score > -1
-            ORDER BY score DESC, created_at, id LIMIT 1 {self._rows.dialect.take}
-            """
-        )
+        best = self._rows.one(self._best)
         if best is None and not self._rows.dialect.take:
             return None
         if best is not None and best["gates"] == 0:
@@ -121,20 +138,7 @@ class Queue:
         return None if row is None else as_task(row)
 
     async def standing(self, agent_id: str) -> Standing:
-        row = self._rows.one(
-            """
-            SELECT
-              (SELECT count(*) FROM tasks INDEXED BY tasks_held_agent
-               WHERE assigned_to = :agent_id AND status = 'in_progress') AS holding,
-              (SELECT n FROM counters WHERE name = 'in_progress') AS in_progress,
-              (SELECT value FROM facts WHERE name = 'paused') AS paused,
-              EXISTS (SELECT 1 FROM tasks INDEXED BY tasks_leases
-                WHERE status = 'in_progress' AND lease_expires_at <= :now)
-              OR EXISTS (SELECT 1 FROM tasks INDEXED BY tasks_timed
-                WHERE status = 'pending' AND (gates & 1) = 1 AND not_before <= :now) AS overdue
-            """,
-            {"agent_id": agent_id, "now": self._at},
-        )
+        row = self._rows.one(_STANDING, {"agent_id": agent_id, "now": self._at})
         assert row is not None  # noqa: S101 - it has no FROM
         return Standing(
             holding=row["holding"],

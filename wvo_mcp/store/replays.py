@@ -6,7 +6,12 @@ from typing import Any
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import RequestIdReused
+from wvo_mcp.store.rows import ONE_TASK
 from wvo_mcp.store.sql import Rows
+
+_LEASE_WRITE = """
+SELECT result, session_id, agent_id FROM lease_writes
+WHERE task_id = ? AND lease_token = ? AND tool = ? AND input_hash = ?"""
 
 
 class Replays:
@@ -35,14 +40,15 @@ class Replays:
         )
 
     async def by_lease(self, task_id: str, token: int | None, tool: str, input_hash: str) -> dict[str, Any] | None:
+        self._rows.foresee(ONE_TASK, (task_id,))  # whoever is no repeat reads the task next
+        if token is not None:
+            self._rows.foresee(_LEASE_WRITE, (task_id, token, tool, input_hash))
         # Two seeks; one join over both takes twice as long.
         task = self._rows.one("SELECT status, lease_token FROM tasks WHERE id = ?", (task_id,))
         if task is None:
             return None
         done = self._rows.one(
-            "SELECT result, session_id, agent_id FROM lease_writes"
-            " WHERE task_id = ? AND lease_token = ? AND tool = ? AND input_hash = ?",
-            (task_id, task["lease_token"] if token is None else token, tool, input_hash),
+            _LEASE_WRITE, (task_id, task["lease_token"] if token is None else token, tool, input_hash)
         )
         return {**task, **(done or {"result": None, "session_id": None, "agent_id": None})}
 

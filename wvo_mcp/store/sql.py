@@ -62,6 +62,10 @@ class Rows(ABC):
     @abstractmethod
     def execute_many(self, sql: str, params: Sequence[Any]) -> None: ...
 
+    def foresee(self, sql: str, params: Any = ()) -> None:  # noqa: B027 - for a file there is nothing to save
+        """This read will be asked for soon, unchanged: it may be sent already, together with the next that is asked for.
+        A write to what it may read makes it void."""
+
     def all(self, sql: str, params: Any = ()) -> list[dict[str, Any]]:
         cursor = self.execute(sql, params)
         names = self._columns(sql, cursor)

@@ -11,7 +11,7 @@ from wvo_mcp.errors import NotFound
 from wvo_mcp.store.events import Events
 from wvo_mcp.store.groups import Groups
 from wvo_mcp.store.listing import Listing
-from wvo_mcp.store.rows import COLUMNS, as_task, encoded_all
+from wvo_mcp.store.rows import ONE_TASK, as_task, encoded_all
 from wvo_mcp.store.sql import Rows
 
 _SMALL_STORE = 3_000
@@ -27,7 +27,7 @@ class Tasks(Groups, Listing):
         self._lanes: dict[tuple[str, str, str], int] = {}
 
     async def find(self, task_id: str) -> Task | None:
-        row = self._rows.one(f"SELECT {COLUMNS} FROM tasks WHERE id = ?", (task_id,))
+        row = self._rows.one(ONE_TASK, (task_id,))
         return None if row is None else as_task(row)
 
     async def get(self, task_id: str, field: str = "task_id") -> Task:
