@@ -16,6 +16,7 @@ def leader(bench: Bench, caller: Caller) -> Leader:
 
 async def ticked(leads: Leader) -> bool:
     """One tick, and everything that it began; does it lead?"""
+    leading = False
     async with anyio.create_task_group() as tasks:
         leading = await leads.tick(tasks)
     return leading
