@@ -18,6 +18,7 @@ from wvo_mcp.domain.text import as_id
 from wvo_mcp.errors import WvoError
 from wvo_mcp.execution.context_snapshots import ContextSnapshots
 from wvo_mcp.execution.directives import DirectiveFiles
+from wvo_mcp.execution.roadmap_history import RoadmapCommits
 from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
 from wvo_mcp.operations import Services, tools
@@ -101,6 +102,7 @@ def build_services(settings: Settings, store: Store) -> Services:
         directives=DirectiveFiles(settings.root),
         backups=build_backups(settings),
         snapshots=ContextSnapshots(settings.state_dir / "backups" / "context"),
+        history=RoadmapCommits(settings.roadmap) if settings.roadmap_commits else None,
     )
 
 

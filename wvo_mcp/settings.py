@@ -83,6 +83,7 @@ class Settings(BaseSettings):
     health_auto_remediate: bool = Field(default=True, validation_alias="WVO_AUTOPILOT_HEALTH_AUTO_REMEDIATE")
     stale_task_minutes: float = Field(default=10, gt=0, validation_alias="WVO_AUTOPILOT_STALE_TASK_MINUTES")
     otel_enabled: bool = Field(default=False, validation_alias="OTEL_ENABLED")
+    roadmap_commits: bool = Field(default=True, validation_alias="WVO_ROADMAP_COMMITS")
     sqlite_synchronous: Literal["FULL", "NORMAL"] = Field(default="FULL", validation_alias="WVO_SQLITE_SYNCHRONOUS")
 
     @field_validator("toolsets", mode="before")

@@ -67,14 +67,19 @@ def write_roadmap(path: Path, changes: RoadmapChanges, expected_digest: str) -> 
         old = _bytes(path, name) or b""
         if digest(old) != expected_digest:
             raise _other(name)
-        text, marked = decoded(old, name)
-        new = (codecs.BOM_UTF8 if marked else b"") + edited(text, name, changes).encode()
+        new = with_changes(old, name, changes)
         if new != old:
             if len(new) > MAX_BYTES:
                 problem = f"expected at most {MAX_BYTES // 2**20} MiB; the export would make it larger"
                 raise refusal(name, [RoadmapProblem(1, None, "", problem)], 1)
             _replace(path, new, before, name)
         return digest(new)
+
+
+def with_changes(data: bytes, name: str, changes: RoadmapChanges) -> bytes:
+    """The file's content with the changes; `name` is for messages. Raises what `edited` does."""
+    text, marked = decoded(data, name)
+    return (codecs.BOM_UTF8 if marked else b"") + edited(text, name, changes).encode()
 
 
 def _shown(path: Path) -> str:

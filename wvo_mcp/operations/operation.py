@@ -12,7 +12,7 @@ from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.replay import Repeat
 from wvo_mcp.operations.results import fit
 from wvo_mcp.operations.schema import compact_schema
-from wvo_mcp.ports import Directives, RoadmapFiles, Store, Transaction
+from wvo_mcp.ports import Directives, RoadmapFiles, RoadmapHistory, Store, Transaction
 from wvo_mcp.ports.backups import Backups, Snapshots
 
 
@@ -53,6 +53,7 @@ class Services:
     directives: Directives
     backups: Backups | None = None
     snapshots: Snapshots | None = None
+    history: RoadmapHistory | None = None
 
 
 @dataclass(frozen=True, slots=True)

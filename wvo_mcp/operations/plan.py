@@ -4,6 +4,7 @@ from pydantic import Field
 
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
 from wvo_mcp.orchestration import export, roadmap
+from wvo_mcp.ports import Recorded
 
 _SHOWN = 100
 
@@ -51,6 +52,8 @@ class Exported(Output):
     added: list[str]
     left_out: list[str] = Field(description="Open tasks without an epic: the file has no place for them.")
     written: bool
+    commit: str | None = Field(description="The commit that keeps it, where the workspace is a git repository.")
+    note: str | None = Field(description="Why it was not committed.")
 
 
 @operation(toolset="plan", effect=Effect.WRITE, outside=True, idempotent=True)
@@ -60,9 +63,12 @@ async def roadmap_export(ctx: Context, ask: RoadmapExport) -> Exported:
     await roadmap.sync_file(services.store, services.roadmap, ctx.caller)
     parsed = await roadmap.read_file(services.store, services.roadmap, ctx.caller)
     found = await services.store.read(ctx.caller, lambda tx: export.pending_changes(tx, parsed))
+    kept = Recorded()
     anything = bool(found.changed or found.added)
     if anything and not ask.dry_run:
         await services.roadmap.write(found.changes, parsed.digest)
+        if services.history is not None:
+            kept = await services.history.record(found.changes, export.message(found))
         await services.store.write(ctx.caller, lambda tx: export.adopt(tx, found.added))
         await roadmap.sync_file(services.store, services.roadmap, ctx.caller)
     return Exported(
@@ -70,4 +76,6 @@ async def roadmap_export(ctx: Context, ask: RoadmapExport) -> Exported:
         added=found.added[:_SHOWN],
         left_out=found.left_out[:_SHOWN],
         written=anything and not ask.dry_run,
+        commit=kept.commit,
+        note=kept.note,
     )

@@ -103,3 +103,13 @@ async def adopt(tx: Transaction, task_ids: list[str]) -> None:
             await tx.tasks.change(
                 task, "task.updated", {"origin": Origin.ROADMAP}, {"because": "written into the roadmap"}
             )
+
+
+def message(found: Export) -> str:
+    """What a history says of the export: a subject, and the tasks."""
+    parts = [f"{len(ids)} tasks {what}" for what, ids in (("changed", found.changed), ("added", found.added)) if ids]
+    listed = [
+        f"{what}: {', '.join(ids[:100])}" for what, ids in (("Changed", found.changed), ("Added", found.added)) if ids
+    ]
+    subject = f"Export the roadmap: {', '.join(parts)}".replace(" 1 tasks", " 1 task")
+    return "\n\n".join([subject, *listed, "Written by wvo-mcp roadmap-export."]) + "\n"

@@ -13,7 +13,7 @@ from wvo_mcp.ports.records import (
 )
 from wvo_mcp.ports.store import Store, Transaction
 from wvo_mcp.ports.work import GraphRepository, QueueRepository, Row, Standing, TaskRepository
-from wvo_mcp.ports.world import Clock, Directives, Liveness, RoadmapFiles
+from wvo_mcp.ports.world import Clock, Directives, Liveness, Recorded, RoadmapFiles, RoadmapHistory
 
 __all__ = [
     "Clock",
@@ -23,8 +23,10 @@ __all__ = [
     "Liveness",
     "MemoryRepository",
     "QueueRepository",
+    "Recorded",
     "ReplayRepository",
     "RoadmapFiles",
+    "RoadmapHistory",
     "Row",
     "SessionRepository",
     "Standing",

@@ -1,6 +1,7 @@
 """What the core needs of the machine and of files."""
 
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -49,6 +50,25 @@ class RoadmapFiles(Protocol):
 
     async def write(self, changes: RoadmapChanges, expected_digest: str) -> str:
         """Apply the changes, keeping comments and order; the new digest. Raises Conflict when the file is another by now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """`commit` names what was kept; `note` tells people why nothing was. Both None: there was nothing to do."""
+
+    commit: str | None = None
+    note: str | None = None
+
+
+class RoadmapHistory(Protocol):
+    """Keeps what exports changed in the roadmap, beside whatever people do in the same repository."""
+
+    async def record(self, changes: RoadmapChanges, message: str) -> Recorded:
+        """Keep the changes, which are in the file by now. Never raises for what stands in the way: `note` says it.
+
+        Must not be awaited within a transaction.
+        """
         ...
 
 

@@ -1,0 +1,209 @@
+"""A person's git repository, handled so that nothing of theirs runs, asks, moves or is lost.
+
+No hooks, no signing, no file watcher, no pager, no question. Whatever is built is built in an index of our own; the
+person's index is replaced in one rename under git's own lock, or not at all.
+"""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_SECONDS = 30
+_OPTIONS = (
+    "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "commit.gpgSign=false", "-c", "gc.auto=0",
+    "-c", "core.pager=cat", "-c", "advice.detachedHead=false",
+)  # fmt: skip
+_KEPT = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL")
+_US = ("wvo-mcp", "wvo-mcp@localhost")
+_UNFINISHED = {
+    "MERGE_HEAD": "a merge",
+    "rebase-merge": "a rebase",
+    "rebase-apply": "a rebase or a patch series",
+    "CHERRY_PICK_HEAD": "a cherry-pick",
+    "REVERT_HEAD": "a revert",
+    "sequencer": "a series of cherry-picks or reverts",
+    "BISECT_LOG": "a bisect",
+}
+
+
+class GitFailed(Exception):
+    """git is missing, took too long or refused; the text says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A path as a commit or an index has it. `plain` is False for conflicts, and for what git is told to look past."""
+
+    mode: str
+    blob: str
+    plain: bool = True
+
+
+class Repository:
+    """One working tree of a repository."""
+
+    def __init__(self, root: Path, git_dir: Path) -> None:
+        self.root = root
+        self._git_dir = git_dir
+
+    @classmethod
+    def around(cls, folder: Path) -> "Repository | None":
+        """None when no folder upward has a `.git`; then git is not even run. Raises GitFailed."""
+        if not any((up / ".git").exists() for up in (folder, *folder.parents)):
+            return None
+        found = _run(folder, "rev-parse", "--show-toplevel", "--absolute-git-dir").decode().splitlines()
+        return cls(Path(found[0]), Path(found[1]))
+
+    def unfinished(self) -> str | None:
+        """What the person is in the middle of, in words."""
+        return next((what for mark, what in _UNFINISHED.items() if (self._git_dir / mark).exists()), None)
+
+    @property
+    def locked(self) -> bool:
+        """Another git command changes the index at this moment, or died doing so."""
+        return (self._git_dir / "index.lock").exists()
+
+    def branch(self) -> str | None:
+        """The branch that is checked out; None when none is."""
+        try:
+            return self._git("symbolic-ref", "--quiet", "HEAD").decode().strip()
+        except GitFailed:
+            return None
+
+    def head(self) -> str | None:
+        """The present commit; None before the first one."""
+        try:
+            return self._git("rev-parse", "--quiet", "--verify", "HEAD^{commit}").decode().strip()
+        except GitFailed:
+            return None
+
+    def committed(self, commit: str, name: str) -> Entry | None:
+        found = self._git("ls-tree", "-z", "--full-tree", commit, "--", name).decode()
+        if not found:
+            return None
+        mode, kind, blob = found.partition("\t")[0].split()
+        return Entry(mode, blob, plain=kind == "blob" and mode.startswith("100"))
+
+    def staged(self, name: str) -> Entry | None:
+        """The path in the person's index."""
+        found = self._git("ls-files", "-z", "--stage", "-v", "--", name).decode().split("\0")[:-1]
+        if not found:
+            return None
+        tag, mode, blob, stage = found[0].partition("\t")[0].split()
+        # Lower case: assumed to be unchanged. S: outside a sparse checkout.
+        return Entry(mode, blob, plain=tag == "H" and stage == "0" and len(found) == 1)
+
+    def ignores(self, name: str) -> bool:
+        try:
+            # It takes paths, and refuses to be told so.
+            self._git("check-ignore", "--quiet", "--", name, env={"GIT_LITERAL_PATHSPECS": "0"})
+        except GitFailed:
+            return False
+        return True
+
+    def content(self, blob: str) -> bytes:
+        return self._git("cat-file", "blob", blob)
+
+    def store(self, content: bytes, as_file: str | None = None) -> str:
+        """The blob of this content; `as_file`: as `git add` would take it from a file of that name."""
+        how = ("--no-filters",) if as_file is None else ("--path", as_file)
+        return self._git("hash-object", "-w", "--stdin", *how, content=content).decode().strip()
+
+    def index(self) -> bytes | None:
+        """The person's index, byte for byte."""
+        try:
+            return (self._git_dir / "index").read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def commit(self, parent: str, name: str, entry: Entry, message: str) -> str:
+        """A commit on top of `parent` that differs in this one path; no branch knows of it yet."""
+        with tempfile.TemporaryDirectory(prefix="wvo-git-") as folder:
+            own = {"GIT_INDEX_FILE": f"{folder}/index"}
+            self._git("-c", "core.splitIndex=false", "read-tree", parent, env=own)
+            self._git(*_replacing(name, entry), env=own)
+            tree = self._git("write-tree", env=own).decode().strip()
+        made = self._git(
+            "commit-tree", "--no-gpg-sign", "-p", parent, tree, content=message.encode(), env=self._names()
+        )
+        return made.decode().strip()
+
+    def index_with(self, index: bytes, name: str, entry: Entry) -> bytes:
+        """The same index but for this one path."""
+        with tempfile.TemporaryDirectory(prefix="wvo-git-") as folder:
+            copy = Path(folder) / "index"
+            copy.write_bytes(index)
+            self._git(*_replacing(name, entry), env={"GIT_INDEX_FILE": str(copy)})
+            return copy.read_bytes()
+
+    def advance(self, old: str, new: str, index: bytes, new_index: bytes, why: str) -> bool:
+        """Move the branch from `old` to `new` and the index with it, if both are still as they were; else nothing."""
+        lock = self._git_dir / "index.lock"
+        try:
+            descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+        except FileExistsError:
+            return False
+        moved = False
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(new_index)
+            lock.chmod((self._git_dir / "index").stat().st_mode & 0o777)
+            if self.index() != index or self.unfinished():
+                return False
+            try:
+                self._git("update-ref", "-m", why, "HEAD", new, old, env=self._names())
+            except GitFailed:
+                now = self.head()
+                if now == old:
+                    raise
+                if now != new:
+                    return False
+            lock.rename(self._git_dir / "index")
+            moved = True
+        finally:
+            if not moved:
+                lock.unlink(missing_ok=True)
+        return True
+
+    def _names(self) -> Mapping[str, str]:
+        """We are the author. The committer is the person, if git knows them by name."""
+        author = {"GIT_AUTHOR_NAME": _US[0], "GIT_AUTHOR_EMAIL": _US[1]}
+        try:
+            self._git("-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT")
+        except GitFailed:
+            return {**author, "GIT_COMMITTER_NAME": _US[0], "GIT_COMMITTER_EMAIL": _US[1]}
+        return author
+
+    def _git(self, *arguments: str, content: bytes = b"", env: Mapping[str, str] | None = None) -> bytes:
+        return _run(self.root, *arguments, content=content, env=env)
+
+
+def _replacing(name: str, entry: Entry) -> tuple[str, ...]:
+    return ("update-index", "--add", "--cacheinfo", f"{entry.mode},{entry.blob},{name}")
+
+
+def _run(folder: Path, *arguments: str, content: bytes = b"", env: Mapping[str, str] | None = None) -> bytes:
+    # A server may itself have been started by git, with variables that name another repository or index.
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in _KEPT}
+    quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C"}
+    try:
+        ran = subprocess.run(  # noqa: S603 - a fixed program, no shell
+            ["git", *_OPTIONS, *arguments],  # noqa: S607 - whichever git the person uses
+            cwd=folder,
+            env={**clean, **quiet, **(env or {})},
+            input=content,
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise GitFailed("git is not installed") from None
+    except subprocess.TimeoutExpired:
+        raise GitFailed(f"git took longer than {_SECONDS} s") from None
+    if ran.returncode:
+        said = ran.stderr.decode(errors="replace").strip().splitlines()
+        raise GitFailed(said[0].removeprefix("fatal: ") if said else f"git {arguments[0]} failed")
+    return ran.stdout
