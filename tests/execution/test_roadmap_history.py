@@ -1,90 +1,18 @@
 """Exports become commits beside a person's own work in the same repository; real git, every state of it."""
 
-import os
-import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.support.repository import PATH, ROADMAP, Place, nobody, place
 from wvo_mcp.domain.roadmap import RoadmapChanges
-from wvo_mcp.execution.roadmap_file import digest, write_roadmap
-from wvo_mcp.execution.roadmap_history import RoadmapCommits
 from wvo_mcp.ports import Recorded
 
+__all__ = ["nobody", "place"]
+
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("DR-3")]
-
-ROADMAP = """\
-# ours
-epics:
-  - id: E
-    title: Epic  # a comment
-    tasks:
-      - {id: T1, title: One}
-      - {id: T2, title: Two}
-"""
-PATH = "state/roadmap.yaml"
-
-
-class Place:
-    """A repository with a committed roadmap, and a person who works in it."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.path = root / PATH
-        self.history = RoadmapCommits(self.path)
-        self.path.parent.mkdir(parents=True)
-        self.path.write_text(ROADMAP)
-        (root / "code.py").write_text("a = 1\n")
-
-    def begin(self) -> "Place":
-        self.git("init", "-q", "-b", "main")
-        self.git("add", ".")
-        self.person("commit", "-q", "-m", "begin")
-        return self
-
-    def git(self, *arguments: str, check: bool = True) -> str:
-        ran = subprocess.run(["git", *arguments], cwd=self.root, capture_output=True, text=True, check=False)
-        assert ran.returncode == 0 or not check, ran.stderr
-        return ran.stdout
-
-    def person(self, *arguments: str, check: bool = True) -> str:
-        return self.git("-c", "user.name=Pat", "-c", "user.email=pat@example.org", *arguments, check=check)
-
-    async def export(self, **titles: str) -> Recorded:
-        """Give tasks of the file another title, as an export does."""
-        changes = RoadmapChanges(tasks={task: {"title": title} for task, title in titles.items()})
-        write_roadmap(self.path, changes, digest(self.path.read_bytes()))
-        return await self.history.record(changes, "Export the roadmap\n\nmore\n")
-
-    def head(self) -> str:
-        return self.git("rev-parse", "HEAD").strip()
-
-    def committed(self) -> str:
-        return self.git("show", f"HEAD:{PATH}")
-
-    def status(self) -> list[str]:
-        return self.git("status", "--porcelain").splitlines()
-
-    def entries(self) -> list[str]:
-        """The index, but for the roadmap."""
-        return [line for line in self.git("ls-files", "--stage", "-v").splitlines() if not line.endswith(PATH)]
-
-
-@pytest.fixture(autouse=True)
-def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """git knows nothing of whoever runs the tests."""
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    monkeypatch.setenv("HOME", str(tmp_path))
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path / "work").begin()
 
 
 async def test_an_export_becomes_a_commit_of_that_one_path(place: Place) -> None:
@@ -310,80 +238,6 @@ async def test_the_person_is_the_committer_where_git_knows_them_and_the_program_
     await place.export(T1="Eins")
 
     assert place.git("log", "-1", "--format=%an/%cn").strip() == "wvo-mcp/Pat"
-
-
-async def test_variables_of_a_surrounding_git_lead_nowhere_else(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as inside:
-        inside.setenv("GIT_DIR", str(place.root / "elsewhere"))
-        inside.setenv("GIT_INDEX_FILE", str(place.root / "other-index"))
-        recorded = await place.export(T1="Uno")
-
-    assert recorded.commit == place.head()
-    assert place.status() == []
-
-
-async def test_a_linked_worktree_has_a_branch_and_an_index_of_its_own(place: Place, tmp_path: Path) -> None:
-    place.git("worktree", "add", "-q", "-b", "side", str(tmp_path / "side"))
-    side = Place.__new__(Place)
-    side.root, side.path = tmp_path / "side", tmp_path / "side" / PATH
-    side.history = RoadmapCommits(side.path)
-    main = place.head()
-
-    recorded = await side.export(T1="Uno")
-
-    assert recorded.commit == side.head() != main == place.head()
-    assert side.status() == place.status() == []
-
-
-async def test_a_submodule_beside_the_roadmap_stays_as_it_is(place: Place, tmp_path: Path) -> None:
-    module = Place(tmp_path / "module").begin()
-    place.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(module.root), "lib")
-    place.person("commit", "-q", "-m", "with a module")
-    tree = place.git("ls-tree", "HEAD", "lib")
-
-    assert (await place.export(T1="Uno")).commit == place.head()
-
-    assert place.git("ls-tree", "HEAD", "lib") == tree
-    assert place.status() == []
-
-
-async def test_a_workspace_below_the_top_of_its_repository_is_committed_there(tmp_path: Path) -> None:
-    place = Place(tmp_path / "mono" / "part")
-    top = tmp_path / "mono"
-    place.git("init", "-q", "-b", "main", str(top))
-    place.git("add", ".")
-    place.person("commit", "-q", "-m", "begin")
-
-    assert (await place.export(T1="Uno")).commit == place.head()
-
-    assert place.git("diff", "--name-only", "HEAD^", "HEAD").split() == [f"part/{PATH}"]
-    assert place.status() == []
-
-
-@pytest.mark.parametrize(
-    "option", ["core.splitIndex=true", "core.untrackedCache=true", "index.version=4", "feature.manyFiles=true"]
-)
-async def test_every_form_of_index_is_kept(place: Place, option: str) -> None:
-    place.git("config", *option.split("="))
-    (place.root / "code.py").write_text("a = 2\n")
-    place.git("add", "code.py")
-    entries = place.entries()
-
-    assert (await place.export(T1="Uno")).commit == place.head()
-
-    assert place.entries() == entries
-    assert place.status() == ["M  code.py"]
-    assert place.git("fsck") == ""
-
-
-async def test_line_ends_that_git_converts_are_no_change(place: Place) -> None:
-    place.git("config", "core.autocrlf", "true")
-    place.path.write_bytes(ROADMAP.replace("\n", "\r\n").encode())
-
-    assert (await place.export(T1="Uno")).commit == place.head()
-
-    assert place.committed() == ROADMAP.replace("One", "Uno")
-    assert place.status() == []
 
 
 async def test_what_is_committed_already_is_not_committed_again(place: Place) -> None:

@@ -165,6 +165,9 @@ async def test_a_store_out_of_reach_ends_the_term_where_it_is_held_too(bench: Be
 
         reachable = True
 
+        async def wait_for_change(self, seconds: float) -> bool:
+            return await bench.store.wait_for_change(seconds)
+
         async def read(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]]) -> T:
             if not self.reachable:
                 raise StoreUnavailable("cut off")
@@ -226,6 +229,9 @@ class Gated:
     async def write(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]], *, keep: bool = True) -> T:
         await self._wait()
         return await self._bench.store.write(caller, work, keep=keep)
+
+    async def wait_for_change(self, seconds: float) -> bool:
+        return await self._bench.store.wait_for_change(seconds)
 
     async def _wait(self) -> None:
         self._stopped.set()
