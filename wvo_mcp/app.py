@@ -23,7 +23,7 @@ from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
 from wvo_mcp.operations import Services, tools
 from wvo_mcp.orchestration import background, keeping
-from wvo_mcp.ports import Store, Transaction
+from wvo_mcp.ports import Store, Transaction, WatchedStore
 from wvo_mcp.ports.backups import Backups
 from wvo_mcp.processes import parent_started_at
 from wvo_mcp.settings import Settings, WrongSetting, load
@@ -94,7 +94,7 @@ def build_backups(settings: Settings) -> Backups | None:
     return SqliteBackups(settings.database, settings.state_dir / "backups" / "db")
 
 
-def build_services(settings: Settings, store: Store) -> Services:
+def build_services(settings: Settings, store: WatchedStore) -> Services:
     return Services(
         store=store,
         policy=policy_of(settings),
@@ -159,7 +159,7 @@ def cli_caller(settings: Settings) -> Caller:
 class _Noted:
     """The store of a server: tells the lease keeper when this session wrote."""
 
-    def __init__(self, store: Store, wrote: Callable[[], None]) -> None:
+    def __init__(self, store: WatchedStore, wrote: Callable[[], None]) -> None:
         self._store = store
         self._wrote = wrote
 

@@ -12,7 +12,7 @@ from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.replay import Repeat
 from wvo_mcp.operations.results import fit
 from wvo_mcp.operations.schema import compact_schema
-from wvo_mcp.ports import Directives, RoadmapFiles, RoadmapHistory, Store, Transaction
+from wvo_mcp.ports import Directives, RoadmapFiles, RoadmapHistory, Transaction, WatchedStore
 from wvo_mcp.ports.backups import Backups, Snapshots
 
 
@@ -47,7 +47,7 @@ class Output(BaseModel):
 class Services:
     """What operations may use; built once, in `app.py`."""
 
-    store: Store
+    store: WatchedStore
     policy: Policy
     roadmap: RoadmapFiles
     directives: Directives

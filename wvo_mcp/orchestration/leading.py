@@ -46,9 +46,6 @@ class Post:
         """Reads need no fence: what follows from them is checked when it is written."""
         return await self._store.read(caller, work)
 
-    async def wait_for_change(self, seconds: float) -> bool:
-        return await self._store.wait_for_change(seconds)
-
     async def write(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]], *, keep: bool = True) -> T:
         """Raises Overtaken, and then has changed nothing."""
 

@@ -11,7 +11,7 @@ from wvo_mcp.ports.records import (
     SessionRepository,
     StateRepository,
 )
-from wvo_mcp.ports.store import Store, Transaction
+from wvo_mcp.ports.store import Store, Transaction, WatchedStore
 from wvo_mcp.ports.work import GraphRepository, QueueRepository, Row, Standing, TaskRepository
 from wvo_mcp.ports.world import Clock, Directives, Liveness, Recorded, RoadmapFiles, RoadmapHistory
 
@@ -34,4 +34,5 @@ __all__ = [
     "Store",
     "TaskRepository",
     "Transaction",
+    "WatchedStore",
 ]

@@ -56,11 +56,15 @@ class Store(Protocol):
         """Never blocks writers and is never blocked by them."""
         ...
 
+    async def write(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]], *, keep: bool = True) -> T:
+        """One writer at a time; `keep` False undoes the work after it succeeded (a dry run)."""
+        ...
+
+
+class WatchedStore(Store, Protocol):
+    """A store of which one can wait for news."""
+
     async def wait_for_change(self, seconds: float) -> bool:
         """Wait until somebody may have written since the last call returned, or until the time is over; was it the
         former? The first call returns at once. For one waiter at a time."""
-        ...
-
-    async def write(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]], *, keep: bool = True) -> T:
-        """One writer at a time; `keep` False undoes the work after it succeeded (a dry run)."""
         ...

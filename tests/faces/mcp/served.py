@@ -13,7 +13,7 @@ from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.faces.mcp import build_server, serve_wire
 from wvo_mcp.operations import Services
-from wvo_mcp.ports import RoadmapFiles, Store
+from wvo_mcp.ports import RoadmapFiles, WatchedStore
 
 Answer = Callable[[Caller], Awaitable[Any]]
 
@@ -42,7 +42,7 @@ def a_server(
     toolsets: frozenset[str] | None = None,
     heard: Callable[[], None] = lambda: None,
 ) -> Server[Any]:
-    store = cast("Store", ScriptedStore(answer))
+    store = cast("WatchedStore", ScriptedStore(answer))
     services = Services(store, Policy(), cast("RoadmapFiles", None), DirectiveFiles(root))
 
     def identify(client: str | None) -> Caller:

@@ -12,7 +12,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSI
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.faces.mcp.server import NOTIFIES, build_server
 from wvo_mcp.operations import Services, tools
-from wvo_mcp.ports import Directives, RoadmapFiles, Store
+from wvo_mcp.ports import Directives, RoadmapFiles, WatchedStore
 
 METHODS = (
     "initialize",
@@ -33,7 +33,7 @@ async def take(directives: Directives) -> dict[str, Any]:
     differ, and of a result only the keys that differ, as {but}. `directives` are those that every workspace has.
     """
     # Lists touch no store and no roadmap.
-    services = Services(cast("Store", None), Policy(), cast("RoadmapFiles", None), directives)
+    services = Services(cast("WatchedStore", None), Policy(), cast("RoadmapFiles", None), directives)
     caller = Caller(agent_id="snapshot", session_id="snapshot")
     server = build_server(services, lambda _: caller, None, lambda: None)
     whole = {
