@@ -8,11 +8,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import anyio
+import psycopg
 
 from tests.faults.life import STEPS, Life, resulting
 from wvo_mcp.store.connection import Connection
 
 _open = Connection._open
+_execute = psycopg.Connection.execute
 
 
 def warm() -> None:
@@ -21,8 +23,8 @@ def warm() -> None:
         run(folder, crash_at=0)
 
 
-def run(folder: str, crash_at: int, record: str | None = None, migrating: bool = False) -> None:
-    """Live through all steps in an empty folder, and tell after each, in `acknowledged`, what was answered. SIGKILL
+def run(folder: str, crash_at: int, record: str | None = None, migrating: bool = False, url: str | None = None) -> None:
+    """Live through all steps in an empty folder or in the empty database of `url`, and tell after each, in `acknowledged`, what was answered. SIGKILL
     strikes at call number `crash_at` of the hook, which stands before and after every write; 0 never strikes. With
     `migrating` the hook counts the writes that make the database, and life ends when it is open.
 
@@ -30,7 +32,7 @@ def run(folder: str, crash_at: int, record: str | None = None, migrating: bool =
     """
     crash = Crash(crash_at)
     live = _open_only if migrating else _live
-    found = anyio.run(live, Path(folder), crash, record is not None)
+    found = anyio.run(live, Path(folder), url, crash, record is not None)
     if record is not None:
         Path(record).write_text(json.dumps({"calls": crash.calls, **found}))
 
@@ -48,9 +50,9 @@ class Crash:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-async def _live(folder: Path, crash: Crash, recording: bool) -> dict[str, Any]:
+async def _live(folder: Path, url: str | None, crash: Crash, recording: bool) -> dict[str, Any]:
     acknowledged = os.open(folder / "acknowledged", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    async with Life(folder, generation=1) as life:
+    async with Life(folder, generation=1, url=url) as life:
         contents = [await life.content()] if recording else []
         life.store.writer.on_write = crash
         for place in range(len(STEPS)):
@@ -62,12 +64,21 @@ async def _live(folder: Path, crash: Crash, recording: bool) -> dict[str, Any]:
         return {"contents": contents, "end": await resulting(life)}
 
 
-async def _open_only(folder: Path, crash: Crash, _: bool) -> dict[str, Any]:
+async def _open_only(folder: Path, url: str | None, crash: Crash, _: bool) -> dict[str, Any]:
     def hooked(self: Connection) -> Any:
         raw = _open(self)
         self.rows.on_write = crash
         return raw
 
+    def executed(self: Any, query: Any, *arguments: Any, **more: Any) -> Any:
+        crash(str(query))
+        cursor = _execute(self, query, *arguments, **more)
+        crash(str(query))
+        return cursor
+
     Connection._open = hooked
-    async with Life(folder, generation=1):
-        return {}
+    psycopg.Connection.execute = executed
+    store = Life(folder, generation=1, url=url).store
+    await store.open()
+    await store.close()
+    return {}

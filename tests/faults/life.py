@@ -5,6 +5,7 @@ middle of step k may leave only two: that of k steps, or that of k + 1.
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,13 @@ from typing import Any
 from tests.support.bench import a_task
 from tests.support.clock import StoppedClock
 from tests.support.sessions import a_person, an_agent
+from tests.support.stores import a_store, attending, looked_for
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap_source import RoadmapSource
-from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
 from wvo_mcp.operations import ALL, Services
 from wvo_mcp.orchestration import background, keeping
 from wvo_mcp.store.sql import Rows
-from wvo_mcp.store.sqlite import SqliteStore
 
 ROADMAP = """\
 epics:
@@ -163,22 +163,32 @@ STEPS = (
 )  # fmt: skip
 
 
+TABLES = {
+    "sqlite": "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+    " AND name NOT GLOB '*_search_*' ORDER BY name",
+    "postgres": "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename",
+}
+
+
 class Life:
     """An open store with the sessions of its agents; `generation` tells the processes of one life apart."""
 
-    def __init__(self, folder: Path, generation: int, steps_done: int = 0) -> None:
+    def __init__(self, folder: Path, generation: int, steps_done: int = 0, url: str | None = None) -> None:
         self.folder = folder
+        self.source = looked_for(folder, url)
         self.clock = StoppedClock()
         self.clock.advance(sum(step.after for step in STEPS[:steps_done]))
-        locks = folder / "sessions"
         # Nothing is synced: SIGKILL is no power cut, what was written stays with the kernel.
-        self.store = SqliteStore(folder / "state.db", self.clock, SessionLocks(locks), synchronous="OFF")
+        self.store = a_store(folder, url, self.clock, synchronous="OFF")
         self.policy = Policy(wip_limit=3, agent_wip_limit=1, lease_seconds=600, grace_seconds=60)
         self.callers: dict[str, Caller] = {
             name: an_agent("bob" if name == "bob2" else name, f"{name}.{generation}") for name in ("ann", "bob", "bob2")
         }
         self.callers["owner"] = a_person()
-        self._locks = [SessionLock(locks, caller.session_id) for caller in self.callers.values() if not caller.durable]
+        self._presence = ExitStack()
+        self._attending = [
+            attending(folder, url, caller.session_id) for caller in self.callers.values() if not caller.durable
+        ]
         self.services = Services(
             store=self.store,
             policy=self.policy,
@@ -188,13 +198,12 @@ class Life:
 
     async def __aenter__(self) -> "Life":
         await self.store.open()
-        for lock in self._locks:
-            lock.acquire()
+        for each in self._attending:
+            self._presence.enter_context(each)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for lock in self._locks:
-            lock.release()
+        self._presence.close()
         await self.store.close()
 
     async def live(self, place: int) -> Any:
@@ -212,10 +221,7 @@ class Life:
         """Every row of every table, but for what names the process."""
 
         async def dump(rows: Rows) -> dict[str, list[str]]:
-            tables = rows.column(
-                "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
-                " AND name NOT GLOB '*_search_*' ORDER BY name"
-            )
+            tables = rows.column(TABLES[rows.dialect.name])
             found: dict[str, list[str]] = {}
             for table in tables:
                 kept = [

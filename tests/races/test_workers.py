@@ -10,23 +10,34 @@ import pytest
 from tests.races.worker import seed_store
 from tests.support.dag import random_tasks
 from tests.support.history import History, Limits
-from tests.support.invariants import looked_at, verify
+from tests.support.invariants import Source, looked_at, verify
 from tests.support.nursery import Nursery
+from tests.support.stores import looked_for
 
 WIP_LIMIT = 5
 
 
-def drained(folder: Path, names: list[str], count: int, *, kill_every: float, seconds: float) -> tuple[History, int]:
+@pytest.fixture
+def url(store_kind: str, request: pytest.FixtureRequest) -> str | None:
+    """Of the database to work on; without one it is a file."""
+    return request.getfixturevalue("database_url") if store_kind == "postgres" else None
+
+
+def drained(
+    folder: Path, url: str | None, names: list[str], count: int, *, kill_every: float, seconds: float
+) -> tuple[History, int]:
     """One worker a name, respawned under the same name whenever it is killed, until all tasks are done. The history, and
     how many were killed: one every so often, and on a fast machine one for every twentieth of the work."""
     folder.mkdir()
-    seed_store(folder, random_tasks(count, seed=count, epics=["A", "B"]))
+    source = looked_for(folder, url)
+    seed_store(folder, url, random_tasks(count, seed=count, epics=["A", "B"]))
     chance = random.Random(count)
     killed = 0
     with Nursery("tests.races.worker", folder / "nursery.log") as nursery:
 
         def spawned(name: str) -> int:
-            return nursery.spawn(folder=str(folder), agent_id=name, wip_limit=WIP_LIMIT, seed=chance.randrange(1 << 30))
+            asked = {"agent_id": name, "wip_limit": WIP_LIMIT, "seed": chance.randrange(1 << 30)}
+            return nursery.spawn(folder=str(folder), url=url, **asked)
 
         living = [spawned(name) for name in names]
         until = time.monotonic() + seconds
@@ -41,22 +52,22 @@ def drained(folder: Path, names: list[str], count: int, *, kill_every: float, se
                 nursery.kill(living[victim])
                 killed += 1
                 living[victim] = spawned(names[victim])
-            with looked_at(folder / "state.db") as database:
+            with looked_at(source) as database:
                 done = database.value("SELECT n FROM counters WHERE name = 'done'")
         for child in living:
             nursery.wait(child)
     assert (folder / "nursery.log").read_text() == ""
-    history = verify(folder / "state.db", Limits(store=WIP_LIMIT, agent=1))
+    history = verify(source, Limits(store=WIP_LIMIT, agent=1))
     assert set(history.completions.values()) == {1}
     assert history.completions.total() == count
-    check_acknowledged(folder)
+    check_acknowledged(folder, source)
     return history, killed
 
 
-def check_acknowledged(folder: Path) -> None:
+def check_acknowledged(folder: Path, source: Source) -> None:
     """What a worker was told is stored, is stored."""
     told = [json.loads(line) for line in (folder / "acknowledged").read_text().splitlines()]
-    with looked_at(folder / "state.db") as database:
+    with looked_at(source) as database:
         checkpoints = set(database.column("SELECT id FROM checkpoints"))
         completed = set(database.column("SELECT id FROM tasks WHERE status = 'done'"))
     assert {name for what, name in told if what == "checkpoint"} <= checkpoints
@@ -66,18 +77,20 @@ def check_acknowledged(folder: Path) -> None:
 
 
 @pytest.mark.requirement("CLAIM-1", "CLAIM-3", "CORE-11")
-def test_workers_killed_five_times_a_second_lose_nothing_and_do_nothing_twice(tmp_path: Path) -> None:
+def test_workers_killed_five_times_a_second_lose_nothing_and_do_nothing_twice(tmp_path: Path, url: str | None) -> None:
     names = [f"w{place}" for place in range(6)]
 
-    history, killed = drained(tmp_path / "store", names, 250, kill_every=0.2, seconds=200)
+    history, killed = drained(tmp_path / "store", url, names, 250, kill_every=0.2, seconds=200)
 
     assert killed > 10
     assert history.takeovers > 0
 
 
 @pytest.mark.requirement("CLAIM-2", "SCHED-2")
-def test_processes_under_one_name_hold_one_task_between_them_and_take_it_over_from_their_dead(tmp_path: Path) -> None:
-    history, _ = drained(tmp_path / "store", ["twin"] * 4, 80, kill_every=0.2, seconds=200)
+def test_processes_under_one_name_hold_one_task_between_them_and_take_it_over_from_their_dead(
+    tmp_path: Path, url: str | None
+) -> None:
+    history, _ = drained(tmp_path / "store", url, ["twin"] * 4, 80, kill_every=0.2, seconds=200)
 
     assert history.most_by_agent["twin"] == 1
     assert history.resumed > 0
@@ -85,10 +98,10 @@ def test_processes_under_one_name_hold_one_task_between_them_and_take_it_over_fr
 
 @pytest.mark.drill
 @pytest.mark.requirement("CLAIM-1", "CLAIM-3", "CORE-11")
-def test_hundreds_of_tasks_survive_workers_killed_five_times_a_second(tmp_path: Path) -> None:
+def test_hundreds_of_tasks_survive_workers_killed_five_times_a_second(tmp_path: Path, url: str | None) -> None:
     names = [f"w{place}" for place in range(8)]
 
-    history, killed = drained(tmp_path / "store", names, 600, kill_every=0.2, seconds=250)
+    history, killed = drained(tmp_path / "store", url, names, 600, kill_every=0.2, seconds=250)
 
     assert killed > 20
     assert history.takeovers > 3

@@ -1,6 +1,6 @@
 """A process that works on a store directly, without a server around it; run by the nursery and killed at any instant.
 
-Time is the machine's, leases are short, sessions are real locks.
+Time is the real one, leases are short, sessions are real locks.
 """
 
 import asyncio
@@ -17,14 +17,12 @@ import anyio
 
 from tests.support.dag import random_tasks
 from tests.support.sessions import an_agent
-from wvo_mcp.app import SystemClock
+from tests.support.stores import a_store, attending
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.errors import StaleLease
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap_source import RoadmapSource
-from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
 from wvo_mcp.operations import ALL, Services
-from wvo_mcp.store.sqlite import SqliteStore
 
 LEASE_SECONDS = 2
 Call = Callable[..., Awaitable[dict[str, Any]]]
@@ -33,19 +31,21 @@ Call = Callable[..., Awaitable[dict[str, Any]]]
 def warm() -> None:
     """Work a small store empty, so that every model is built before children are forked."""
     with TemporaryDirectory() as folder:
-        seed_store(Path(folder), random_tasks(3, seed=1, epics=["E"]))
-        run(folder, "warm", 3, 1)
+        seed_store(Path(folder), None, random_tasks(3, seed=1, epics=["E"]))
+        run(folder, None, "warm", 3, 1)
 
 
-def seed_store(folder: Path, tasks: list[dict[str, Any]]) -> None:
+def seed_store(folder: Path, url: str | None, tasks: list[dict[str, Any]]) -> None:
+    """In the database of `url`, else in the folder."""
+
     async def seeding(call: Call) -> None:
         for start in range(0, len(tasks), 500):
             await call("create_tasks", tasks=tasks[start : start + 500])
 
-    anyio.run(_with_session, folder, "planner", 100, seeding)
+    anyio.run(_with_session, folder, url, "planner", 100, seeding)
 
 
-def run(folder: str, agent_id: str, wip_limit: int, seed: int) -> None:
+def run(folder: str, url: str | None, agent_id: str, wip_limit: int, seed: int) -> None:
     """Claim and complete until nothing is left; what was acknowledged goes to the file `acknowledged`."""
     chance = random.Random(seed)
     told = os.open(Path(folder) / "acknowledged", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -75,13 +75,15 @@ def run(folder: str, agent_id: str, wip_limit: int, seed: int) -> None:
             except StaleLease:
                 tell("stale", task_id)
 
-    anyio.run(_with_session, Path(folder), agent_id, wip_limit, working)
+    anyio.run(_with_session, Path(folder), url, agent_id, wip_limit, working)
     os.close(told)
 
 
-async def _with_session(folder: Path, agent_id: str, wip_limit: int, work: Callable[[Call], Awaitable[None]]) -> None:
+async def _with_session(
+    folder: Path, url: str | None, agent_id: str, wip_limit: int, work: Callable[[Call], Awaitable[None]]
+) -> None:
     caller = an_agent(agent_id, uuid.uuid4().hex)
-    store = SqliteStore(folder / "state.db", SystemClock(), SessionLocks(folder / "sessions"))
+    store = a_store(folder, url)
     services = Services(
         store=store,
         policy=Policy(wip_limit=wip_limit, agent_wip_limit=1, lease_seconds=LEASE_SECONDS, grace_seconds=1),
@@ -92,7 +94,7 @@ async def _with_session(folder: Path, agent_id: str, wip_limit: int, work: Calla
     async def call(name: str, **arguments: Any) -> dict[str, Any]:
         return await ALL[name](services, caller, arguments)
 
-    with SessionLock(folder / "sessions", caller.session_id):
+    with attending(folder, url, caller.session_id):
         await store.open()
         try:
             await work(call)

@@ -8,18 +8,19 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.support.bench import ANN
 from tests.support.clock import StoppedClock
+from tests.support.postgres import Cluster
 from tests.support.sessions import Servers
+from tests.support.stores import Slate, a_fresh_store
 from wvo_mcp.domain.task import Origin, Status
 from wvo_mcp.orchestration import creation, lifecycle, links
 from wvo_mcp.ports import Transaction
 from wvo_mcp.store import graph
-from wvo_mcp.store.sqlite import SqliteStore
 
 pytestmark = pytest.mark.requirement("SCHED-1", "TASK-3")
 
@@ -34,6 +35,8 @@ _several = st.lists(_some, max_size=3, unique=True)
 class Graph(RuleBasedStateMachine):
     """Tasks come, are linked and unlinked, finished, cancelled and opened again, in any order that keeps out circles."""
 
+    slate: Slate | None = None
+
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.Runner()
@@ -44,7 +47,7 @@ class Graph(RuleBasedStateMachine):
 
     @initialize(shape=st.sampled_from(["chain", "diamonds", "none"]))
     def open(self, shape: str) -> None:
-        self.store = SqliteStore(self.folder / "state.db", self.clock, Servers(), synchronous="OFF")
+        self.store = a_fresh_store(self.folder, self.slate, self.clock, Servers())
         self.loop.run(self.store.open())
         for number in range(6):
             above = {"chain": {number - 1}, "diamonds": {number - 1, number - 2}, "none": set[int]()}[shape]
@@ -152,14 +155,28 @@ def small_cap() -> Generator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def slate(postgres: Cluster) -> Generator[None]:
+    with postgres.database() as url:
+        GraphOnPostgres.slate = Slate(postgres, url)
+        yield
+
+
+class GraphOnPostgres(GraphWithSmallBudget):
+    """The same in a database."""
+
+
 _BOUNDED = settings(
     max_examples=50,
     stateful_step_count=25,
     deadline=None,
     print_blob=True,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink takes longer than a test may
     suppress_health_check=[HealthCheck.too_slow],
 )
 TestGraph = Graph.TestCase
 TestGraph.settings = _BOUNDED
 TestGraphWithSmallBudget = GraphWithSmallBudget.TestCase
 TestGraphWithSmallBudget.settings = _BOUNDED
+TestGraphOnPostgres = pytest.mark.usefixtures("slate")(GraphOnPostgres.TestCase)
+TestGraphOnPostgres.settings = settings(_BOUNDED, max_examples=15)

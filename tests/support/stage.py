@@ -21,6 +21,7 @@ from tests.support.draws import (
 )
 from tests.support.model import ModelSession, Refused, World
 from tests.support.sessions import Servers, an_agent
+from tests.support.stores import Slate, a_fresh_store
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.roadmap import Roadmap, RoadmapEpic, RoadmapMilestone, end_of_day
 from wvo_mcp.errors import WvoError
@@ -29,11 +30,13 @@ from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.operations import Services
 from wvo_mcp.orchestration import roadmap
 from wvo_mcp.ports import Transaction
-from wvo_mcp.store.sqlite import SqliteStore
 
 
 class Stage(RuleBasedStateMachine):
     """A fresh store and its model, and one way to play a step on both."""
+
+    slate: Slate | None = None
+    """A database to play in; else in a file."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +50,7 @@ class Stage(RuleBasedStateMachine):
     @initialize(wip=st.integers(2, 5), own=st.integers(1, 2), grace=st.sampled_from([0, 60]))
     def open(self, wip: int, own: int, grace: int) -> None:
         policy = Policy(wip_limit=wip, agent_wip_limit=own, lease_seconds=300, grace_seconds=grace)
-        store = SqliteStore(self.folder / "state.db", self.clock, self.servers, synchronous="OFF")
+        store = a_fresh_store(self.folder, self.slate, self.clock, self.servers)
         self.loop.run(store.open())
         files = RoadmapSource(self.folder / "roadmap.yaml")
         services = Services(store=store, policy=policy, roadmap=files, directives=DirectiveFiles(self.folder))
@@ -60,7 +63,8 @@ class Stage(RuleBasedStateMachine):
         self.put_tasks(ANN, FIRST)
 
     def teardown(self) -> None:
-        self.loop.run(self.bench.store.close())
+        if hasattr(self, "bench"):
+            self.loop.run(self.bench.store.close())
         self.loop.close()
         shutil.rmtree(self.folder)
 

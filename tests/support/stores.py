@@ -1,0 +1,91 @@
+"""Stores of either kind for tests that open them by themselves, and databases that are used again and again."""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from tests.support.bench import AnyStore
+from tests.support.databases import Source
+from tests.support.postgres import Cluster
+from tests.support.sessions import Servers
+from tests.support.waiting import eventually
+from wvo_mcp.app import SystemClock
+from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
+from wvo_mcp.ports import Clock
+from wvo_mcp.store.migrate import migrations
+from wvo_mcp.store.postgres import PostgresStore
+from wvo_mcp.store.presence import Presence
+from wvo_mcp.store.sqlite import SqliteStore
+
+
+def a_store(folder: Path, url: str | None, clock: Clock | None = None, *, synchronous: str = "FULL") -> AnyStore:
+    """In the database of `url`, else in `folder`; whoever `attends` lives. Without a clock the time is the real one."""
+    if url is not None:
+        return PostgresStore(url, clock)
+    return SqliteStore(
+        source_of(folder), clock or SystemClock(), SessionLocks(folder / "sessions"), synchronous=synchronous
+    )
+
+
+def source_of(folder: Path) -> Path:
+    return folder / "state.db"
+
+
+def attending(folder: Path, url: str | None, session_id: str) -> AbstractContextManager[object]:
+    """While it lasts, the session counts as alive."""
+    return SessionLock(folder / "sessions", session_id) if url is None else Presence(url, session_id)
+
+
+def looked_for(folder: Path, url: str | None) -> Source:
+    """What to look at with `tests.support.databases`."""
+    return url or source_of(folder)
+
+
+_OTHERS = (
+    "SELECT pid FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+)
+
+
+class Slate:
+    """A migrated database without content, to be wiped and used again: that takes a tenth of making one."""
+
+    def __init__(self, cluster: Cluster, url: str) -> None:
+        """`url` is that of an empty database."""
+        self.url = url
+        self._admin = make_conninfo(cluster.admin_url, dbname=conninfo_to_dict(url)["dbname"])
+        with psycopg.connect(url, autocommit=True) as connection:
+            for number, script in migrations("postgres"):
+                connection.execute(script.encode(), prepare=False)
+                connection.execute(f"UPDATE store SET schema = {number}".encode())
+        with psycopg.connect(self._admin, autocommit=True) as connection:
+            found = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+            self._tables = [str(row[0]) for row in found]
+            connection.execute("CREATE SCHEMA kept")
+            for table in self._tables:
+                connection.execute(f"CREATE TABLE kept.{table} AS TABLE public.{table}".encode())
+
+    def wait_alone(self) -> None:
+        """Until the server has noticed that nobody is connected any more."""
+        with psycopg.connect(self._admin, autocommit=True) as connection:
+            eventually(lambda: connection.execute(_OTHERS).fetchone() is None)
+
+    def wipe(self) -> None:
+        """Back to the beginning. Whoever is still connected is cut off."""
+        with psycopg.connect(self._admin) as connection:
+            connection.execute("SELECT pg_terminate_backend(pid, 5000) FROM (" + _OTHERS + ") AS others")
+            connection.execute("SET session_replication_role = replica")  # nothing may be deleted otherwise
+            for table in self._tables:
+                connection.execute(f"DELETE FROM public.{table}".encode())
+                connection.execute(f"INSERT INTO public.{table} SELECT * FROM kept.{table}".encode())
+            connection.execute("SELECT setval(seqrelid::regclass, 1, false) FROM pg_sequence")
+
+
+def a_fresh_store(folder: Path, slate: Slate | None, clock: Clock, servers: Servers) -> AnyStore:
+    """In `slate`, wiped, else in a file."""
+    if slate is None:
+        return SqliteStore(source_of(folder), clock, servers, synchronous="OFF")
+    slate.wipe()
+    return PostgresStore(slate.url, clock, servers)
