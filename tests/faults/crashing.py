@@ -24,9 +24,9 @@ def warm() -> None:
 
 
 def run(folder: str, crash_at: int, record: str | None = None, migrating: bool = False, url: str | None = None) -> None:
-    """Live through all steps in an empty folder or in the empty database of `url`, and tell after each, in `acknowledged`, what was answered. SIGKILL
-    strikes at call number `crash_at` of the hook, which stands before and after every write; 0 never strikes. With
-    `migrating` the hook counts the writes that make the database, and life ends when it is open.
+    """Live through all steps in an empty folder, or in the empty database of `url`, and tell after each, in `acknowledged`,
+    what was answered. SIGKILL strikes at call number `crash_at` of the hook, which stands before and after every write;
+    0 never strikes. With `migrating` the hook counts the writes that make the database, and life ends when it is open.
 
     `record` names the file for what the store contains after each step, and how many calls there were.
     """

@@ -80,7 +80,7 @@ def check_acknowledged(folder: Path, source: Source) -> None:
 def test_workers_killed_five_times_a_second_lose_nothing_and_do_nothing_twice(tmp_path: Path, url: str | None) -> None:
     names = [f"w{place}" for place in range(6)]
 
-    history, killed = drained(tmp_path / "store", url, names, 250, kill_every=0.2, seconds=200)
+    history, killed = drained(tmp_path / "store", url, names, 250 if url is None else 120, kill_every=0.2, seconds=200)
 
     assert killed > 10
     assert history.takeovers > 0
@@ -90,7 +90,7 @@ def test_workers_killed_five_times_a_second_lose_nothing_and_do_nothing_twice(tm
 def test_processes_under_one_name_hold_one_task_between_them_and_take_it_over_from_their_dead(
     tmp_path: Path, url: str | None
 ) -> None:
-    history, _ = drained(tmp_path / "store", url, ["twin"] * 4, 80, kill_every=0.2, seconds=200)
+    history, _ = drained(tmp_path / "store", url, ["twin"] * 4, 80 if url is None else 40, kill_every=0.2, seconds=200)
 
     assert history.most_by_agent["twin"] == 1
     assert history.resumed > 0

@@ -183,7 +183,6 @@ class Link:
         for statement in opening:
             rows.put(statement)
         rows.head = rows.one(_HEAD) or {}  # sent together with the opening, judged after it
-        rows.on_write = self.on_write
         return rows
 
     def _reading(self, work: Callable[[PostgresRows], Awaitable[T]], raw: psycopg.Connection[Any]) -> T:
@@ -201,6 +200,7 @@ class Link:
         try:
             with raw.pipeline() as pipeline:
                 rows = self._begin(raw, pipeline, _WRITING)
+                rows.on_write = self.on_write
                 result = driven(work(rows))
                 if keep:
                     self._tell("before COMMIT")
