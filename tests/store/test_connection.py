@@ -197,10 +197,10 @@ async def test_damage_met_on_the_way_is_told_with_what_to_do(bench: Bench) -> No
     root = (await bench.sql("SELECT rootpage FROM sqlite_schema WHERE name = 'tasks'"))[0]["rootpage"]
     size = (await bench.sql("PRAGMA page_size"))[0]["page_size"]
     await bench.store.close()
-    overwrite(bench, (root - 1) * size, b"\xff" * size)
-
     again = SqliteStore(bench.path, bench.clock, bench.servers)
     await again.open()
+    overwrite(bench, (root - 1) * size, b"\xff" * size)
+
     with pytest.raises(IncompatibleStore) as damaged:
         await again.read(ANN, lambda tx: tx.tasks.page({}, 0, 100))
     await again.close()

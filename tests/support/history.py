@@ -83,6 +83,9 @@ class _Player:
             data = json.loads(event["data"])
             if event["kind"] == "session.ended":
                 self._ended.add(data["session"])
+            elif event["kind"] == "store.restored":
+                for task in self._found.tasks.values():
+                    task.token += data["tokens_raised"]
             elif event["task_id"] is not None:
                 self._play(event, data)
         self._compare()

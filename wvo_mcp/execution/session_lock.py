@@ -47,6 +47,11 @@ class SessionLocks:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    def living(self) -> list[str]:
+        """Ids of the sessions whose servers live, sorted."""
+        names = sorted(path.stem for path in self._folder.glob("*.lock"))
+        return [name for name in names if self.alive(name)]
+
     def alive(self, session_id: str) -> bool:
         path = _path(self._folder, session_id)
         try:

@@ -15,6 +15,21 @@ class Made:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restore did. `lost_since` is the time of the last event in the backup, `lost_until` that of the last one
+    before the restore, as far as it could be told. `safety` names the backup of what was there, `kept` the damaged file.
+    `passed_over` tells why newer backups were not used."""
+
+    backup: Backup
+    lost_since: datetime | None
+    lost_until: datetime | None
+    safety: str | None
+    kept: str | None
+    seconds: float
+    passed_over: dict[str, str]
+
+
 class Backups(Protocol):
     """Whole copies of the store. Writers are not blocked while one is made, and no copy is listed that is not whole."""
 

@@ -62,6 +62,8 @@ class SqliteBackups:
         """Copy, verify, name; for threads. Raises as `create`."""
         started = time.monotonic()
         with self._folder.making() as partial:
+            for left in self._database.parent.glob(f"{self._database.name}.restoring*"):
+                left.unlink(missing_ok=True)  # of a restore that was killed: a living one holds the lock
             self.copy(partial, stop)
             try:
                 verify(partial, stop)

@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -111,6 +111,15 @@ class BackupFolder:
             for name, at, size, safety in found
         ]
         return sorted(backups, key=lambda backup: (backup.at, backup.name), reverse=True)
+
+    def regular(self) -> Iterator[tuple[datetime, Path]]:
+        """(hour, file) of the backups that are no safety copies, newest first."""
+        found: list[tuple[datetime, Path]] = []
+        for path in self.folder.glob(f"*.{self.suffix}"):
+            stated = named_time(path.name)
+            if stated is not None and not stated[1]:
+                found.append((stated[0], path))
+        return iter(sorted(found, reverse=True))
 
     def path(self, name: str) -> Path:
         """Raises NotFound; only names of backups are looked for."""

@@ -14,6 +14,7 @@ import aiosqlite
 from pysqlite3 import dbapi2
 
 from wvo_mcp.errors import IncompatibleStore, StoreBusy, StoreUnavailable, WvoError
+from wvo_mcp.store.place import Place
 from wvo_mcp.store.sql import Cursor, Dialect, Rows, driven
 
 T = TypeVar("T")
@@ -69,6 +70,7 @@ class Connection(aiosqlite.Connection):
         self._read_only = read_only
         self.synchronous = synchronous
         self._rows: SqliteRows | None = None
+        self._place: Place | None = None
         super().__init__(self._open, 64)
 
     def _open(self) -> Any:
@@ -93,6 +95,7 @@ class Connection(aiosqlite.Connection):
             raw.close()
             raise
         self._rows = SqliteRows(raw)
+        self._place = Place(self._path)
         return raw
 
     @property
@@ -140,6 +143,7 @@ class Connection(aiosqlite.Connection):
         try:
             self._conn.execute("BEGIN")
             try:
+                self._check_place()
                 return driven(work(self.rows))
             finally:
                 self._roll_back()
@@ -151,6 +155,7 @@ class Connection(aiosqlite.Connection):
         try:
             self._begin()
             try:
+                self._check_place()
                 result = driven(work(rows))
             except BaseException:
                 self._roll_back()
@@ -186,17 +191,21 @@ class Connection(aiosqlite.Connection):
             else:
                 return
 
+    def _check_place(self) -> None:
+        if self._place is not None:
+            self._place.check()
+
     def _roll_back(self) -> None:
         # A full disk may have ended the transaction already.
         if self._conn.in_transaction:
             self._conn.execute("ROLLBACK")
 
 
-def check_ours(rows: Rows) -> None:
+def check_ours(rows: Rows, database: Path | None = None) -> None:
     """Raises IncompatibleStore when the file has tables of another program."""
     if int(rows.value("PRAGMA application_id")) != APPLICATION_ID and rows.value("SELECT count(*) FROM sqlite_schema"):
         raise IncompatibleStore(
-            "The database belongs to another program.",
+            f"{database or 'The database'} belongs to another program.",
             hint="Set WVO_STATE_DIR to a folder of its own, or move that file away; it was left untouched.",
         )
 
@@ -219,6 +228,7 @@ def typed(error: Exception, path: Path) -> WvoError:
     if code == _CORRUPT or "malformed" in text:
         return IncompatibleStore(
             f"{path} is damaged ({text}).",
-            hint="Stop all servers and run wvo-mcp doctor; keep the file: most of it can be recovered with sqlite3 .recover.",
+            hint="Stop all servers and run wvo-mcp doctor --repair: it keeps the damaged file and restores the newest good"
+            " backup.",
         )
     return StoreUnavailable(f"The database {path} cannot be used: {text}.", cause=text)

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import TypeVar
 
 import anyio
+import anyio.to_thread
 
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import StoreBusy, StoreUnavailable
 from wvo_mcp.ports import Clock, Liveness, Transaction
 from wvo_mcp.store.clock import HEAD, checked, store_time
 from wvo_mcp.store.connection import Connection
+from wvo_mcp.store.damage import look_at
 from wvo_mcp.store.migrate import check_file, latest, migrate
+from wvo_mcp.store.place import Moved
 from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.transaction import StoreTransaction
 
@@ -31,8 +34,10 @@ class SqliteStore:
         self._liveness = liveness
         self._schema = latest()
         self._seen: list[tuple[int, int] | None] | None = None
+        self._synchronous = synchronous
         self._writer = Connection(path, read_only=False, synchronous=synchronous)
         self._reader = Connection(path, read_only=True, synchronous=synchronous)
+        self._reopening = anyio.Lock()
 
     @property
     def writer(self) -> Connection:
@@ -41,28 +46,38 @@ class SqliteStore:
 
     async def open(self) -> None:
         """Create or migrate the file. Raises IncompatibleStore, StoreUnavailable, StoreBusy."""
+        self._writer, self._reader = await self._connected()
+
+    async def _connected(self) -> tuple[Connection, Connection]:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             check_file(self.path)
         except OSError as error:
             raise StoreUnavailable(f"The database {self.path} cannot be used: {error.strerror}.") from error
+        writer = await self._writing()
+        reader = Connection(self.path, read_only=True, synchronous=self._synchronous)
+        try:
+            await migrate(writer)
+            await reader.start()
+        except BaseException:
+            await writer.close()
+            raise
+        return writer, reader
+
+    async def _writing(self) -> Connection:
         # Many servers may start on a new file at once, and turning WAL on needs the file alone for a moment.
         deadline = time.monotonic() + _OPEN_SECONDS
         while True:
+            writer = Connection(self.path, read_only=False, synchronous=self._synchronous)
             try:
-                await self._writer.start()
-                break
+                await anyio.to_thread.run_sync(look_at, self.path)
+                await writer.start()
             except StoreBusy:
                 if time.monotonic() > deadline:
                     raise
                 await anyio.sleep(0.02)
-                self._writer = Connection(self.path, read_only=False, synchronous=self._writer.synchronous)
-        try:
-            await migrate(self._writer)
-            await self._reader.start()
-        except BaseException:
-            await self.close()
-            raise
+            else:
+                return writer
 
     async def close(self) -> None:
         for connection in (self._reader, self._writer):
@@ -89,13 +104,29 @@ class SqliteStore:
         async def reading(rows: Rows) -> T:
             return await work(self._transaction(rows, caller, write=False))
 
-        return await self._reader.read(reading)
+        return await self._in_place(lambda: self._reader.read(reading))
 
     async def write(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]], *, keep: bool = True) -> T:
         async def writing(rows: Rows) -> T:
             return await work(self._transaction(rows, caller, write=True))
 
-        return await self._writer.write(writing, keep)
+        return await self._in_place(lambda: self._writer.write(writing, keep))
+
+    async def _in_place(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """When the file was replaced, by a restore or by a person, the one that stands there now is opened."""
+        known = self._writer
+        try:
+            return await attempt()
+        except Moved:
+            if not self.path.exists():
+                raise
+        async with self._reopening:
+            if self._writer is known:
+                old = (self._reader, self._writer)
+                self._writer, self._reader = await self._connected()
+                for connection in old:
+                    await connection.close()
+        return await attempt()
 
     def _transaction(self, rows: Rows, caller: Caller, *, write: bool) -> StoreTransaction:
         head = checked(rows.one(HEAD), self._schema)

@@ -1,0 +1,189 @@
+"""Is the file that stands where the database should be a whole database, and the same one as before?
+
+Every look is bounded, whatever the size of the store: a whole check reads everything, and is made of the copy at every
+backup.
+"""
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from wvo_mcp.domain.event import chain_hash
+from wvo_mcp.domain.instant import instant
+from wvo_mcp.errors import IncompatibleStore, StoreUnavailable
+from wvo_mcp.store.backup_folder import BackupFolder
+from wvo_mcp.store.connection import DatabaseError, SqliteRows, check_ours, typed
+from wvo_mcp.store.glance import looking
+from wvo_mcp.store.migrate import check_file, latest
+from wvo_mcp.store.sql import Rows, driven
+
+SMALL = 8 << 20
+"""A file of at most so many bytes is checked page by page at the start (some 20 ms)."""
+
+REPAIR = (
+    "Stop all servers and run wvo-mcp doctor --repair: it keeps the damaged files and restores the newest good backup."
+)
+_EVENTS = 20
+_WAL_MAGIC = (0x377F0682, 0x377F0683)
+
+
+def marker_of(database: Path) -> Path:
+    """Stands while a repair puts files in place; whoever finds it knows that the repair was cut off."""
+    return database.with_name(database.name + ".repair")
+
+
+def log_of(database: Path) -> Path:
+    return database.with_name(database.name + "-wal")
+
+
+def backups_of(database: Path) -> BackupFolder:
+    return BackupFolder(database.parent / "backups" / "db", "db")
+
+
+def check_place(database: Path) -> None:
+    """Before the file is opened, for opening makes what is missing. Raises IncompatibleStore, OSError."""
+    if marker_of(database).exists():
+        raise IncompatibleStore(
+            f"A repair of {database} was cut off.", hint="Run wvo-mcp doctor --repair again: it begins anew."
+        )
+    size = database.stat().st_size if database.exists() else None
+    log = log_of(database)
+    logged = log.stat().st_size if log.exists() else 0
+    if not size:
+        _check_absence(database, "gone" if size is None else "empty", logged)
+        return
+    with database.open("rb") as file:
+        head = file.read(100)
+    if not head.startswith(b"SQLite format 3\x00"):
+        return  # `check_file` says what it is
+    _check_length(database, head, size, logged)
+    if logged >= 32:
+        with log.open("rb") as file:
+            _check_log(log, file.read(32), _page_size(head))
+
+
+def _check_absence(database: Path, how: str, logged: int) -> None:
+    if logged:
+        raise IncompatibleStore(f"{database} is {how}, but {log_of(database).name} is still there.", hint=REPAIR)
+    backups = backups_of(database)
+    if any(True for _ in backups.regular()):
+        raise IncompatibleStore(
+            f"{database} is {how}, but there are backups of it.",
+            hint="wvo-mcp doctor --repair restores the newest; to begin anew instead, move"
+            f" {backups.folder} away and start again.",
+        )
+
+
+def _page_size(head: bytes) -> int:
+    size = struct.unpack(">H", head[16:18])[0]
+    return 65_536 if size == 1 else int(size)
+
+
+def _check_length(database: Path, head: bytes, size: int, logged: int) -> None:
+    page = _page_size(head)
+    if len(head) < 100 or page < 512 or page & (page - 1):
+        raise IncompatibleStore(f"{database} is damaged: its header makes no sense.", hint=REPAIR)
+    changed, pages, valid_for = (struct.unpack(">I", head[at : at + 4])[0] for at in (24, 28, 92))
+    # While the log holds commits, pages that the header counts may be there only.
+    if not logged and changed == valid_for and size < pages * page:
+        raise IncompatibleStore(
+            f"{database} is cut short: {size} bytes of {pages * page} are there, and no log with the rest.", hint=REPAIR
+        )
+
+
+def _check_log(log: Path, head: bytes, page: int) -> None:
+    magic, _, size = struct.unpack(">III", head[:12])
+    # SQLite passes over a log whose beginning was never finished, and so do we.
+    if magic in _WAL_MAGIC and size != page:
+        raise IncompatibleStore(f"{log} is the log of another database: its pages have {size} bytes.", hint=REPAIR)
+
+
+def look_at(database: Path) -> None:
+    """Before the file is opened for work: read-only, for whoever may write also merges the log into the file, and a log
+    that is not its own must not get there. Raises IncompatibleStore, StoreBusy, StoreUnavailable."""
+    try:
+        check_place(database)
+        check_file(database)
+        if not database.exists() or not database.stat().st_size:
+            return
+        with looking(database) as raw:
+            driven(check_content(SqliteRows(raw), database))
+    except DatabaseError as error:
+        raise typed(error, database) from error
+    except OSError as error:
+        raise StoreUnavailable(f"The database {database} cannot be used: {error.strerror}.") from error
+
+
+async def check_content(rows: Rows, database: Path) -> None:
+    """A look at the ends of every table and at the last events. Raises IncompatibleStore, the driver's errors."""
+    schema = int(rows.value("PRAGMA user_version"))
+    check_ours(rows, database)
+    if schema > latest() or not rows.value("SELECT count(*) FROM sqlite_schema"):
+        return  # to be refused as newer; a new file
+    problem = next(_problems(rows, database), None)
+    if problem is not None:
+        raise IncompatibleStore(f"{database} is damaged: {problem}.", hint=REPAIR)
+
+
+def _problems(rows: Rows, database: Path) -> Iterator[str]:
+    if int(rows.value("PRAGMA page_count")) * int(rows.value("PRAGMA page_size")) <= SMALL:
+        found = rows.value("PRAGMA quick_check(1)")
+        if found != "ok":
+            yield str(found).replace("\n", " ")
+    for table in rows.column("SELECT name FROM sqlite_schema WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%'"):
+        for order in ("", " DESC"):
+            if _keyed(rows, table):
+                rows.all(f'SELECT * FROM "{table}" ORDER BY 1{order} LIMIT 1')
+    if rows.value("SELECT schema FROM store WHERE id = 1") != rows.value("PRAGMA user_version"):
+        yield "the number of its schema is not that of its tables; the log may be another database's"
+    yield from _torn_events(rows)
+    yield from _behind_backup(rows, database)
+
+
+def _keyed(rows: Rows, table: str) -> bool:
+    """Does the first column lead the table's key, so that its ends are found without reading all of it?"""
+    first = rows.one(f'SELECT pk FROM pragma_table_info("{table}") ORDER BY cid LIMIT 1')
+    return first is not None and first["pk"] == 1
+
+
+def _torn_events(rows: Rows) -> Iterator[str]:
+    """The last events hash to what they say, and their tasks know them: pages of two moments do not fit together."""
+    heads: dict[str, str] = {}
+    for event in rows.all(f"SELECT * FROM events WHERE seq > 0 ORDER BY seq DESC LIMIT {_EVENTS}"):
+        said = (event[name] for name in ("at", "kind", "task_id", "agent_id", "session_id", "data"))
+        if chain_hash(event["prev_hash"], event["seq"], *said) != event["hash"]:
+            yield f"event {event['seq']} is not what was written"
+        if event["task_id"] is not None and event["task_id"] not in heads:
+            heads[event["task_id"]] = event["hash"]
+            head = rows.value("SELECT event_head FROM tasks WHERE id = ?", (event["task_id"],))
+            if head != event["hash"]:
+                yield (
+                    f"task {event['task_id']} does not know its last event, {event['seq']}:"
+                    " the file and its log are of different moments, or of different databases"
+                )
+
+
+def _behind_backup(rows: Rows, database: Path) -> Iterator[str]:
+    """A store that knows less than its own backup has lost its log."""
+    newest = next(backups_of(database).regular(), None)
+    if newest is None:
+        return
+    restored = rows.value("SELECT max(at) FROM events WHERE kind = 'store.restored'")
+    if restored is not None and instant(restored) >= newest[0]:
+        return
+    kept = last_event(newest[1])
+    own = rows.value("SELECT max(seq) FROM events") or 0
+    if kept is not None and kept[0] > own:
+        yield (
+            f"it ends with event {own}, and its backup {newest[1].name} with event {kept[0]}:"
+            f" {log_of(database).name} was probably removed"
+        )
+
+
+def last_event(database: Path) -> tuple[int, str] | None:
+    """Number and time of the last event of a file, if they can be read."""
+    try:
+        with looking(database) as raw:
+            return raw.execute("SELECT seq, at FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+    except (DatabaseError, OSError):
+        return None
