@@ -105,7 +105,8 @@ def _copy(database: Database, copy: Any) -> None:
     for table in tables:
         rows = database.rows(f"SELECT * FROM {table}")
         if rows:
-            names = [name for name in rows[0] if name != "rowid"]
+            known = {row[1] for row in copy.execute(f"PRAGMA table_info({table})")}
+            names = [name for name in rows[0] if name in known]  # a later version may have more
             copy.executemany(
                 f"INSERT OR REPLACE INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",
                 [[row[name] for name in names] for row in rows],

@@ -6,13 +6,15 @@ from wvo_mcp.errors import IncompatibleStore
 from wvo_mcp.store.connection import APPLICATION_ID, OLDEST_SQLITE, Connection, check_ours, sqlite
 from wvo_mcp.store.sql import Rows
 
+FOLDER = Path(__file__).parent / "migrations"
+"""One folder a dialect."""
+
 _HEADER = b"SQLite format 3\x00"
 
 
 def migrations(dialect: str = "sqlite") -> list[tuple[int, str]]:
     """(number, SQL) of every migration, ascending; the numbers are the same in all dialects."""
-    folder = Path(__file__).parent / "migrations" / dialect
-    found = [(int(entry.name[:4]), entry.read_text()) for entry in folder.iterdir() if entry.name.endswith(".sql")]
+    found = [(int(entry.name[:4]), entry.read_text()) for entry in (FOLDER / dialect).glob("*.sql")]
     return sorted(found)
 
 
