@@ -17,6 +17,7 @@ from wvo_mcp.store.connection import OLDEST_SQLITE, DatabaseError, SqliteRows, t
 from wvo_mcp.store.events import Events
 from wvo_mcp.store.glance import looking
 from wvo_mcp.store.migrate import APPLICATION_ID, check_file, latest
+from wvo_mcp.store.recount import miscounted
 from wvo_mcp.store.sql import driven
 
 SECONDS = 5.0
@@ -182,7 +183,7 @@ def _counters(raw: Any) -> Finding:
     raw.execute("BEGIN")
     try:
         with _bounded(raw):
-            wrong = _miscounted(raw)
+            wrong = miscounted(SqliteRows(raw))
     except DatabaseError as error:
         if not _interrupted(error):
             raise
@@ -193,43 +194,6 @@ def _counters(raw: Any) -> Finding:
         remedy = "Report it: the counters are kept by the database itself. The queue may miss tasks until it is mended."
         return fail("counters", f"a recount differs: {'; '.join(wrong[:5])}", remedy)
     return ok("counters", "equal to a recount")
-
-
-def _miscounted(raw: Any) -> list[str]:
-    kept = dict(raw.execute("SELECT name, n FROM counters WHERE name > ''"))
-    counted: dict[str, int] = dict(raw.execute("SELECT status, count(*) FROM tasks GROUP BY status"))
-    counted["ready"] = raw.execute("SELECT count(*) FROM tasks WHERE status = 'pending' AND unmet_deps = 0").fetchone()[
-        0
-    ]
-    wrong = [f"{name} {n} kept, {counted.get(name, 0)} found" for name, n in kept.items() if n != counted.get(name, 0)]
-    wrong += [
-        f"task {row[0]} waits for {row[2]}, {row[1]} kept"
-        for row in raw.execute(
-            """
-            SELECT id, unmet_deps, found FROM (
-              SELECT t.id, t.unmet_deps, (
-                SELECT count(*) FROM task_dependencies AS d JOIN tasks AS on_it ON on_it.id = d.depends_on_task_id
-                WHERE d.task_id = t.id AND on_it.status <> 'done'
-              ) AS found
-              FROM tasks AS t WHERE t.status = 'pending'
-            ) WHERE unmet_deps <> found LIMIT 5
-            """
-        )
-    ]
-    wrong += [
-        f"epic {row[0]} has {row[2]} in progress, {row[1]} kept"
-        for row in raw.execute(
-            """
-            SELECT id, in_progress, found FROM (
-              SELECT e.id, e.in_progress, (
-                SELECT count(*) FROM tasks AS t WHERE t.epic_id = e.id AND t.status = 'in_progress'
-              ) AS found
-              FROM epics AS e
-            ) WHERE in_progress <> found LIMIT 5
-            """
-        )
-    ]
-    return wrong
 
 
 def _sessions(raw: Any, alive: Callable[[str], bool]) -> Finding:

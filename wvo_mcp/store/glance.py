@@ -11,6 +11,16 @@ from urllib.parse import quote
 from pysqlite3 import dbapi2 as sqlite  # pyright: ignore
 
 _WAIT_SECONDS = 1.0
+
+HELD = """
+SELECT id, title, lease_token AS token, lease_expires_at AS until FROM tasks
+WHERE status = 'in_progress' AND assigned_to = :agent_id
+UNION
+SELECT t.id, t.title, t.lease_token, t.lease_expires_at
+FROM tasks AS t JOIN sessions AS s ON s.session_id = t.session_id
+WHERE t.status = 'in_progress' AND s.agent_id = :agent_id AND s.ended_at IS NULL
+ORDER BY id LIMIT 20
+"""
 _driver = cast(Any, sqlite)
 
 
@@ -52,16 +62,5 @@ def held_by(path: Path, agent_id: str) -> list[Held]:
     if not path.is_file():
         return []
     with looking(path) as raw:
-        rows = raw.execute(
-            """
-            SELECT id, title, lease_token, lease_expires_at FROM tasks
-            WHERE status = 'in_progress' AND assigned_to = :agent_id
-            UNION
-            SELECT t.id, t.title, t.lease_token, t.lease_expires_at
-            FROM tasks AS t JOIN sessions AS s ON s.session_id = t.session_id
-            WHERE t.status = 'in_progress' AND s.agent_id = :agent_id AND s.ended_at IS NULL
-            ORDER BY id LIMIT 20
-            """,
-            {"agent_id": agent_id},
-        )
+        rows = raw.execute(HELD, {"agent_id": agent_id})
         return [Held(*row) for row in rows]

@@ -56,12 +56,22 @@ def _decision(asked: Any) -> dict[str, str] | None:
     agent_id = os.environ.get("WVO_AGENT_ID") or (_agent_of(str(session)) if session else None)
     if agent_id is None:
         return None
-    from wvo_mcp.settings import workspace_root  # only an agent that may hold something pays for it
+    held = _held(agent_id, Path(str(fields.get("cwd") or Path.cwd())))
+    return {"decision": "block", "reason": _reminder(held)} if held else None
+
+
+def _held(agent_id: str, cwd: Path) -> list["Held"]:
+    # Only an agent that may hold something pays for these.
+    url = os.environ.get("WVO_DATABASE_URL")
+    if url:
+        from wvo_mcp.store import postgres_examination
+
+        return postgres_examination.held_by(url, agent_id)
+    from wvo_mcp.settings import workspace_root
     from wvo_mcp.store.glance import held_by
 
-    root, _ = workspace_root(dict(os.environ), Path(str(fields.get("cwd") or Path.cwd())))
-    held = held_by(root / Path(os.environ.get("WVO_STATE_DIR") or "state").expanduser() / "state.db", agent_id)
-    return {"decision": "block", "reason": _reminder(held)} if held else None
+    root, _ = workspace_root(dict(os.environ), cwd)
+    return held_by(root / Path(os.environ.get("WVO_STATE_DIR") or "state").expanduser() / "state.db", agent_id)
 
 
 def _agent_of(session: str) -> str:
