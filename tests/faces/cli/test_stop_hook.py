@@ -65,7 +65,7 @@ def test_the_name_of_the_agent_may_be_given(holder: Shell, hook: Hook, monkeypat
     holder("claim-task", "T2")
 
     assert "T2" in hook()
-    assert "T1" not in hook()
+    assert "T1 " not in hook()
 
 
 def test_the_task_of_a_subagent_of_the_session_counts(

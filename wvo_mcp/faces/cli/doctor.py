@@ -2,9 +2,10 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,14 @@ def _checks() -> Iterator[list[Finding]]:
     database = state_dir / "state.db"
     locks = SessionLocks(state_dir / "sessions")
     now = datetime.now(UTC)
+    url = os.environ.get("WVO_DATABASE_URL")
     looks: list[tuple[str, Callable[[], list[Finding]]]] = [
         ("python", lambda: [machine.python(), library()]),
         ("workspace", lambda: [machine.workspace(root, reason), _settings()]),
         ("state folder", lambda: [machine.state_folder(state_dir)]),
         ("disk", lambda: [machine.disk(state_dir), machine.file_system(state_dir)]),
-        ("database", lambda: examine(database, locks.alive, now)),
-        ("roadmap", lambda: [content.roadmap(state_dir / "roadmap.yaml", lambda ids: known_ids(database, ids))]),
+        ("database", lambda: _shared(url) if url else examine(database, locks.alive, now)),
+        ("roadmap", lambda: [content.roadmap(state_dir / "roadmap.yaml", partial(_known, url, database))]),
         ("directives", lambda: [content.directives(root), _snapshot()]),
         ("clients", lambda: clients(root, os.environ)),
     ]
@@ -74,6 +76,25 @@ def _checks() -> Iterator[list[Finding]]:
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             yield [fail(check, f"{where}{error.strerror or error}", "Mend the rights of that file and of its folders.")]
+
+
+def _shared(url: str) -> list[Finding]:
+    """The database that WVO_DATABASE_URL names."""
+    try:
+        from wvo_mcp.store import postgres_examination  # the driver comes with an extra
+    except ImportError as error:
+        return [fail("database", f"the PostgreSQL driver is missing ({error})", "Install wvo-mcp[postgres].")]
+    return postgres_examination.examine(url)
+
+
+def _known(url: str | None, database: Path, ids: Iterable[str]) -> set[str]:
+    if not url:
+        return known_ids(database, ids)
+    try:
+        from wvo_mcp.store import postgres_examination
+    except ImportError:
+        return set(ids)
+    return postgres_examination.known_ids(url, ids)
 
 
 def _settings() -> Finding:
