@@ -22,7 +22,7 @@ from wvo_mcp.execution.roadmap_history import RoadmapCommits
 from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
 from wvo_mcp.operations import Services, tools
-from wvo_mcp.orchestration import background, keeping
+from wvo_mcp.orchestration import background, backups, keeping
 from wvo_mcp.ports import Store, Transaction, WatchedStore
 from wvo_mcp.ports.backups import Backups
 from wvo_mcp.processes import parent_started_at
@@ -94,6 +94,10 @@ def build_backups(settings: Settings) -> Backups | None:
     return SqliteBackups(settings.database, settings.state_dir / "backups" / "db")
 
 
+def build_snapshots(settings: Settings) -> ContextSnapshots:
+    return ContextSnapshots(settings.state_dir / "backups" / "context")
+
+
 def build_services(settings: Settings, store: WatchedStore) -> Services:
     return Services(
         store=store,
@@ -101,7 +105,7 @@ def build_services(settings: Settings, store: WatchedStore) -> Services:
         roadmap=RoadmapSource(settings.roadmap),
         directives=DirectiveFiles(settings.root),
         backups=build_backups(settings),
-        snapshots=ContextSnapshots(settings.state_dir / "backups" / "context"),
+        snapshots=build_snapshots(settings),
         history=RoadmapCommits(settings.roadmap) if settings.roadmap_commits else None,
     )
 
@@ -219,6 +223,7 @@ async def serve(wire: "Wire") -> int:
     keeper = keeping.Keeper(store, lambda: connection.caller, clock, settings.quiet_max_seconds)
     services = build_services(settings, _Noted(store, keeper.wrote))
     chores = background.chores(services.roadmap, services.policy)
+    chores += backups.chores(services.backups, build_snapshots(settings))
     leader = background.Leader(store, lambda: connection.caller, clock, chores)
     try:
         with attendance(settings, store, session_id):

@@ -2,12 +2,16 @@
 
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
+import anyio
 import pytest
 
 from tests.support.bench import ANN, BOB, Bench, a_task
 from wvo_mcp.errors import IncompatibleStore, StoreUnavailable, WvoError
-from wvo_mcp.orchestration.backups import hourly, take
+from wvo_mcp.execution.context_snapshots import ContextSnapshots
+from wvo_mcp.orchestration.background import Leader
+from wvo_mcp.orchestration.backups import chores, hourly, take
 from wvo_mcp.ports.backups import Made
 from wvo_mcp.store.backup import SqliteBackups
 from wvo_mcp.store.sqlite import SqliteStore
@@ -27,7 +31,8 @@ class Failing(SqliteBackups):
 
 
 @pytest.fixture
-def backups(store: SqliteStore) -> Failing:
+async def backups(bench: Bench, store: SqliteStore) -> Failing:
+    await bench.create(a_task("first"))
     return Failing(store.path, store.path.parent / "backups" / "db")
 
 
@@ -44,6 +49,32 @@ async def test_every_clock_hour_has_one_backup_whoever_leads(bench: Bench, backu
     assert await hourly(bench.store, backups, BOB)
     assert not await hourly(bench.store, backups, ANN)
     assert await names(backups) == ["state-2026-03-02-10.db", "state-2026-03-02-09.db"]
+
+
+async def test_a_store_without_a_history_is_not_copied(store: SqliteStore) -> None:
+    empty = SqliteBackups(store.path, store.path.parent / "backups" / "db")
+    assert not await hourly(store, empty, ANN)
+    assert await empty.all() == []
+
+
+async def test_the_leader_takes_them_as_its_chores(bench: Bench, backups: Failing, tmp_path: Path) -> None:
+    snapshots = ContextSnapshots(tmp_path / "context")
+    leader = Leader(bench.store, lambda: ANN, bench.clock, chores(backups, snapshots))
+
+    async def turn() -> None:
+        async with anyio.create_task_group() as tasks:
+            assert await leader.tick(tasks)
+
+    with anyio.fail_after(30):
+        for _ in range(4):
+            await turn()
+            bench.clock.advance(seconds=5)
+        assert await names(backups) == ["state-2026-03-02-09.db"]
+        bench.clock.advance(hours=1)
+        await bench.create(a_task("second"))
+        await turn()
+    assert await names(backups) == ["state-2026-03-02-10.db", "state-2026-03-02-09.db"]
+    assert len(list((tmp_path / "context").iterdir())) == 2
 
 
 async def test_a_clock_that_is_set_back_an_hour_neither_repeats_nor_skips_a_backup(

@@ -65,8 +65,10 @@ async def test_of_an_empty_store_it_says_so(bench: Bench, snapshots: ContextSnap
 async def test_it_is_written_once_in_an_hour_in_which_something_happened(
     bench: Bench, snapshots: ContextSnapshots, folder: Path
 ) -> None:
-    assert await hourly(bench.store, snapshots, ANN)
+    assert not await hourly(bench.store, snapshots, ANN), "nothing has happened yet"
     await bench.create(a_task("A"))
+    assert await hourly(bench.store, snapshots, ANN)
+    await bench.create(a_task("B"))
     assert not await hourly(bench.store, snapshots, ANN)
     bench.clock.advance(hours=1)
     assert await hourly(bench.store, snapshots, BOB)

@@ -120,7 +120,7 @@ async def test_a_damaged_newest_backup_is_passed_over_with_its_reason(two_hours:
     newest = backups.folder.folder / "state-2026-03-02-10.db"
     spoil(newest)
 
-    with pytest.raises(IncompatibleStore, match="state-2026-03-02-10.db cannot be used"):
+    with pytest.raises(IncompatibleStore, match=r"state-2026-03-02-10\.db cannot be used"):
         await restored(two_hours, newest.name)
     assert await ids(two_hours) == ["A", "B", "C"]
     done = await restored(two_hours)
@@ -279,7 +279,7 @@ async def test_a_store_that_knows_less_than_its_backup_has_lost_its_log(bench: B
     bench.path.write_bytes(before)  # as if a server had been killed and somebody had deleted the log
 
     again = SqliteStore(bench.path, bench.clock, bench.servers)
-    with pytest.raises(IncompatibleStore, match="state.db-wal was probably removed"):
+    with pytest.raises(IncompatibleStore, match=r"state\.db-wal was probably removed"):
         await again.open()
     await restored(bench)
     await again.open()

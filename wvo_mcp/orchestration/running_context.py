@@ -43,17 +43,24 @@ async def snapshot(store: Store, snapshots: Snapshots, caller: Caller) -> Snapsh
 async def hourly(store: Store, snapshots: Snapshots, caller: Caller) -> bool:
     """Write it once in a clock hour in which something happened; True when it was written."""
     newest = await snapshots.newest()
-    if newest is not None:
+    if newest is None:
+        if not await store.read(caller, _anything):
+            return False
+    else:
 
         async def unchanged(tx: Transaction) -> bool:
             seen = _EVENT.search(newest.text)
             same = seen is not None and int(seen[1]) == await tx.events.last_seq()
-            return same or hour(tx.now) == hour(newest.at)
+            return same or hour(tx.now) <= hour(newest.at)
 
         if await store.read(caller, unchanged):
             return False
     await snapshot(store, snapshots, caller)
     return True
+
+
+async def _anything(tx: Transaction) -> bool:
+    return await tx.events.last_seq() > 0
 
 
 async def _view(tx: Transaction) -> _View:
