@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import sys
 import time
 import uuid
@@ -102,7 +103,10 @@ def build_services(settings: Settings, store: WatchedStore) -> Services:
     return Services(
         store=store,
         policy=policy_of(settings),
-        roadmap=RoadmapSource(settings.roadmap),
+        roadmap=RoadmapSource(
+            settings.roadmap,
+            place=f"{socket.gethostname()}:{settings.roadmap}" if settings.database_url is not None else None,
+        ),
         directives=DirectiveFiles(settings.root),
         backups=build_backups(settings),
         snapshots=build_snapshots(settings),

@@ -15,8 +15,9 @@ from wvo_mcp.domain.roadmap import Roadmap, RoadmapChanges
 class RoadmapSource:
     """Implements `ports.RoadmapFiles` over one file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, place: str | None = None) -> None:
         self._path = path
+        self.place = place
 
     def fingerprint(self) -> str | None:
         try:

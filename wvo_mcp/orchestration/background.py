@@ -126,6 +126,15 @@ async def _forget(post: Post) -> None:
 
 async def sync_or_alert(store: Store, files: RoadmapFiles, caller: Caller) -> None:
     """Merge the roadmap if there is one; a mistake in it is logged and raised as an alert."""
+    if files.fingerprint() is not None:
+        elsewhere = await roadmap.kept_elsewhere(store, files, caller)
+        if elsewhere is not None:
+            logger.warning(
+                "the roadmap of this store is %s; %s is not read (wvo-mcp roadmap-sync makes it the one)",
+                elsewhere,
+                files.place,
+            )
+            return
     try:
         await roadmap.sync_file(store, files, caller)
     except NotFound as error:

@@ -27,6 +27,9 @@ COLUMNS = (
 SYNCED = "roadmap"
 """Name of the fact {digest, at, tasks, sync_ratio} about the last sync."""
 
+HOME = "roadmap_home"
+"""Name of the fact that tells which of several files the roadmap is."""
+
 
 @dataclass(slots=True)
 class Report:
@@ -52,14 +55,34 @@ async def read_file(store: Store, files: RoadmapFiles, caller: Caller) -> Roadma
     return await files.read(known)
 
 
+async def kept_elsewhere(store: Store, files: RoadmapFiles, caller: Caller) -> str | None:
+    """Where the roadmap of the store is, if that is another file than this one.
+
+    Hosts that share a store have a file each, and one that is a day behind would take back what the other one says: only
+    the file that was synced first, or last by somebody's wish, is followed by itself.
+    """
+    if files.place is None:
+        return None
+    home = await store.read(caller, lambda tx: tx.state.get(HOME))
+    return home if home not in (None, files.place) else None
+
+
 async def sync_file(store: Store, files: RoadmapFiles, caller: Caller) -> Report:
-    """Read the file and merge it. Raises what `read_file` and `sync` raise; the store is as it was then."""
+    """Read the file and merge it; from now on it is the one that is followed. Raises what `read_file` and `sync` raise;
+    the store is as it was then."""
     digest = await files.digest()
     last = await store.read(caller, lambda tx: tx.state.get(SYNCED))
-    if last is not None and last["digest"] == digest:
+    if last is not None and last["digest"] == digest and not await kept_elsewhere(store, files, caller):
         return _unchanged(last)
     parsed = await read_file(store, files, caller)
-    return await store.write(caller, lambda tx: sync(tx, parsed))
+
+    async def merge(tx: Transaction) -> Report:
+        report = await sync(tx, parsed)
+        if files.place is not None:
+            await tx.state.put(HOME, files.place)
+        return report
+
+    return await store.write(caller, merge)
 
 
 def _unchanged(last: Mapping[str, Any]) -> Report:

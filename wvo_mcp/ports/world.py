@@ -35,6 +35,11 @@ class Liveness(Protocol):
 class RoadmapFiles(Protocol):
     """The roadmap as a file that people write."""
 
+    @property
+    def place(self) -> str | None:
+        """Which of several files of one store this is, told by host and path; None where a store has one file only."""
+        ...
+
     def fingerprint(self) -> str | None:
         """Changes whenever the file may have changed; None while there is no file. Cheap: no reading."""
         ...
