@@ -16,16 +16,16 @@ import anyio
 
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.text import as_id
-from wvo_mcp.errors import WvoError
+from wvo_mcp.errors import NotFound, StoreUnavailable, WvoError
 from wvo_mcp.execution.context_snapshots import ContextSnapshots
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap_history import RoadmapCommits
 from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
 from wvo_mcp.operations import Services, tools
-from wvo_mcp.orchestration import background, backups, keeping
+from wvo_mcp.orchestration import background, backups, keeping, roadmap
 from wvo_mcp.ports import Store, Transaction, WatchedStore
-from wvo_mcp.ports.backups import Backups
+from wvo_mcp.ports.backups import Backups, Restored
 from wvo_mcp.processes import parent_started_at
 from wvo_mcp.settings import Settings, WrongSetting, load
 from wvo_mcp.store.backup import SqliteBackups
@@ -132,6 +132,44 @@ async def opened(settings: Settings) -> AsyncGenerator[Services]:
         yield build_services(settings, store)
     finally:
         await store.close()
+
+
+def living(settings: Settings) -> list[str]:
+    """Sessions whose servers are connected to the store."""
+    if settings.database_url is not None:
+        return []
+    return SessionLocks(settings.state_dir / "sessions").living()
+
+
+async def restore(settings: Settings, name: str | None) -> Restored:
+    """Put a backup in the place of the store. Raises as `Restoring.restore`."""
+    if settings.database_url is not None:
+        raise StoreUnavailable("A PostgreSQL store is not restored by this version.", hint="Use pg_restore.")
+    from wvo_mcp.store.restore import Restoring  # servers never need it
+
+    locks = SessionLocks(settings.state_dir / "sessions")
+    return await Restoring(settings.database, SystemClock(), locks, cli_caller(settings)).restore(name)
+
+
+def damage(settings: Settings) -> WvoError | None:
+    """What is wrong with the database file, all of it read; None when it is sound."""
+    if settings.database_url is not None:
+        return None
+    from wvo_mcp.store.restore import whole_damage
+
+    return whole_damage(settings.database)
+
+
+async def sync(settings: Settings) -> dict[str, int] | None:
+    """Merge the roadmap, if there is one; {created, updated}."""
+    async with opened(settings) as services:
+        try:
+            report = await roadmap.sync_file(services.store, services.roadmap, cli_caller(settings))
+        except NotFound as error:
+            if error.details.get("kind") == "file":
+                return None
+            raise
+    return {"created": len(report.created), "updated": len(report.updated)}
 
 
 def agent_name(settings: Settings, client: str | None) -> str:

@@ -9,14 +9,16 @@ from typing import Any, cast
 
 from pysqlite3 import dbapi2 as sqlite  # pyright: ignore
 
+from wvo_mcp.domain.backup import Kind
 from wvo_mcp.domain.finding import Finding, fail, ok, warn
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.errors import IncompatibleStore
+from wvo_mcp.errors import WvoError
 from wvo_mcp.store.connection import OLDEST_SQLITE, DatabaseError, SqliteRows, typed
+from wvo_mcp.store.damage import REPAIR, backups_of, look_at
 from wvo_mcp.store.events import Events
 from wvo_mcp.store.glance import looking
-from wvo_mcp.store.migrate import APPLICATION_ID, check_file, latest
+from wvo_mcp.store.migrate import APPLICATION_ID, latest
 from wvo_mcp.store.recount import miscounted
 from wvo_mcp.store.sql import driven
 
@@ -45,16 +47,12 @@ def library() -> Finding:
 
 def examine(path: Path, alive: Callable[[str], bool], now: datetime) -> list[Finding]:
     """Every check that the file allows, in order; a check that cannot be made ends the list with its reason."""
+    try:
+        look_at(path)
+    except WvoError as error:
+        return [fail("database", error.message, error.hint), *_backups(path, now)]
     if not path.exists():
         return [ok("database", f"{path} is not there yet; the first server or command makes it")]
-    try:
-        check_file(path)
-    except IncompatibleStore as error:
-        return [fail("database", error.message, error.hint)]
-    except OSError as error:
-        return [
-            fail("database", f"{path} cannot be read: {error.strerror}", "Mend the rights of the file and its folder.")
-        ]
     findings: list[Finding] = []
     try:
         with looking(path) as raw:
@@ -72,7 +70,20 @@ def examine(path: Path, alive: Callable[[str], bool], now: datetime) -> list[Fin
     except DatabaseError as error:
         known = typed(error, path)
         findings.append(fail("database", known.message, known.hint))
-    return findings
+    return [*findings, *_backups(path, now)]
+
+
+def _backups(path: Path, now: datetime) -> list[Finding]:
+    """What could be restored."""
+    try:
+        found = [backup for backup in backups_of(path).all(now) if backup.kind is not Kind.SAFETY]
+    except WvoError as error:
+        return [warn("backups", error.message, error.hint)]
+    if not found:
+        return [ok("backups", "none yet; a running server makes one every hour")]
+    age = (now - found[0].at).total_seconds() / 3600
+    size = sum(backup.bytes for backup in found) / 1e6
+    return [ok("backups", f"{len(found)}, {size:.1f} MB; the newest, {found[0].name}, is {age:.1f} hours old")]
 
 
 def known_ids(path: Path, wanted: Iterable[str]) -> set[str]:
@@ -147,7 +158,7 @@ def _integrity(raw: Any) -> Finding:
         return fail(
             "integrity",
             f"the file is damaged: {problems[0]}",
-            "Stop all servers, keep the file, and recover what is in it: sqlite3 state.db .recover | sqlite3 new.db",
+            REPAIR,
         )
     return ok("integrity", "quick_check found no damage")
 

@@ -23,7 +23,7 @@ from wvo_mcp.store.backup import SqliteBackups, verify
 from wvo_mcp.store.backup_folder import sync, troubles
 from wvo_mcp.store.clock import HEAD, checked, store_time
 from wvo_mcp.store.connection import Connection, DatabaseError, sqlite, typed
-from wvo_mcp.store.damage import backups_of, last_event, log_of, look_at, marker_of
+from wvo_mcp.store.damage import REPAIR, backups_of, last_event, log_of, look_at, marker_of
 from wvo_mcp.store.glance import looking
 from wvo_mcp.store.migrate import latest, migrate
 from wvo_mcp.store.sql import Rows
@@ -101,8 +101,13 @@ class Restoring:
                 passed_over[backup.name] = error.message
             else:
                 return backup, passed_over
-        tried = f" that passes the check; tried {', '.join(passed_over)}" if passed_over else ""
-        raise NotFound("backup", f"of {self._database.name}{tried}")
+        tried = f"; tried {', '.join(passed_over)}" if passed_over else ""
+        missing = NotFound("good backup of", f"{self._database.name}{tried}")
+        missing.hint = (
+            "Keep the files: sqlite3 state.db .recover saves what can be read. To begin anew, move them and the backups"
+            " away and start a server: the roadmap is read again, progress is lost."
+        )
+        raise missing
 
     def _saved(self, unfinished: Path) -> str | None:
         """The name of a backup of the present store; None when it turns out to be damaged."""
@@ -202,6 +207,19 @@ def trouble(database: Path) -> WvoError | None:
     except WvoError as error:
         return error
     return None
+
+
+def whole_damage(database: Path) -> WvoError | None:
+    """As `trouble`, and every page is read."""
+    found = trouble(database)
+    if found is not None:
+        return found
+    try:
+        with looking(database) as raw:
+            problem = raw.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    except DatabaseError as error:
+        return typed(error, database)
+    return None if problem == "ok" else IncompatibleStore(f"{database} is damaged: {problem}.", hint=REPAIR)
 
 
 class _Newer(IncompatibleStore):

@@ -1,19 +1,37 @@
 """What the command line needs of the composition root, which stands above the faces and is therefore handed in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     # Commands that open no store start without these.
     from wvo_mcp.domain.lease import Caller
+    from wvo_mcp.errors import WvoError
     from wvo_mcp.operations.operation import Services
+    from wvo_mcp.ports.backups import Restored
     from wvo_mcp.settings import Settings
 
 
 class Application(Protocol):
     def opened(self, settings: "Settings") -> "AbstractAsyncContextManager[Services]":
         """The services over an open store, without background loops."""
+        ...
+
+    def living(self, settings: "Settings") -> "Sequence[str]":
+        """Sessions whose servers are connected to the store, as far as that can be told."""
+        ...
+
+    def damage(self, settings: "Settings") -> "WvoError | None":
+        """What is wrong with the database file, all of it read; None when it is sound."""
+        ...
+
+    async def restore(self, settings: "Settings", name: str | None) -> "Restored":
+        """Put the backup of that name, or the newest good one, in the place of the store, which is not open here."""
+        ...
+
+    async def sync(self, settings: "Settings") -> "dict[str, int] | None":
+        """Merge the roadmap into the store; {created, updated}, or None without a roadmap."""
         ...
 
     def cli_caller(self, settings: "Settings") -> "Caller":

@@ -15,7 +15,10 @@ from wvo_mcp.domain.finding import Finding, Outcome, fail, ok
 from wvo_mcp.execution.doctor import content, machine
 from wvo_mcp.execution.doctor.clients import clients
 from wvo_mcp.execution.session_lock import SessionLocks
+from wvo_mcp.faces.cli.application import Compose
+from wvo_mcp.faces.cli.backup import even_if_live_option, refuse_if_live, restore_and_sync, show
 from wvo_mcp.faces.cli.output import json_option, print_json, reported, visible, wants_json
+from wvo_mcp.faces.cli.session import settings_or_usage
 from wvo_mcp.operations import tools
 from wvo_mcp.settings import WrongSetting, load, workspace_root
 from wvo_mcp.store.examination import examine, known_ids, library
@@ -24,32 +27,60 @@ MARKS = {Outcome.OK: ("ok  ", "green"), Outcome.WARN: ("warn", "yellow"), Outcom
 SNAPSHOT = Path(__file__).parent.parent.parent / "snapshot.json"
 
 
-def doctor_command() -> click.Command:
+def doctor_command(compose: Compose) -> click.Command:
+    def run(**given: Any) -> None:
+        with reported(as_json=wants_json(given["json"])) as as_json:
+            repaired = _repaired(compose, given["even_if_live"], as_json=as_json) if given["repair"] else {}
+            _examine(repaired, as_json=as_json)
+
     return click.Command(
         "doctor",
-        help="Check this installation: machine, workspace, database, roadmap, clients. Changes nothing; every check says"
-        " what it found and how to mend it. Exit code 1 when something does not work.",
+        help="Check this installation: machine, workspace, database, roadmap, clients. Changes nothing without --repair;"
+        " every check says what it found and how to mend it. Exit code 1 when something does not work.",
         short_help="Check this installation and explain each part.",
-        params=[json_option()],
-        callback=_doctor,
+        params=[
+            click.Option(
+                ["--repair"],
+                is_flag=True,
+                help="First read all of the database; when it is damaged or gone, restore the newest good backup, keeping the"
+                " damaged file, and sync the roadmap.",
+            ),
+            even_if_live_option(),
+            json_option(),
+        ],
+        callback=run,
     )
 
 
-def _doctor(**given: Any) -> None:
-    with reported(as_json=wants_json(given["json"])) as as_json:
-        findings: list[Finding] = []
-        for found in _checks():
-            findings += found
-            if not as_json:
-                for finding in found:
-                    _print(finding)
-        failed = [finding for finding in findings if finding.outcome is Outcome.FAIL]
-        if as_json:
-            print_json({"ok": not failed, "checks": [asdict(finding) for finding in findings]})
-        else:
-            click.echo(f"{len(failed)} of {len(findings)} checks failed." if failed else "Everything needed works.")
-        if failed:
-            raise click.exceptions.Exit(1)
+def _repaired(compose: Compose, even_so: bool, *, as_json: bool) -> dict[str, Any]:
+    application, settings = compose(), settings_or_usage()
+    found = application.damage(settings)
+    if found is None:
+        if not as_json:
+            click.echo("The database is sound: there is nothing to repair.")
+        return {"repair": None}
+    refuse_if_live(application, settings, even_so)
+    result = restore_and_sync(application, settings, None)
+    if not as_json:
+        click.echo(visible(found.message))
+        show(result, as_json=False)
+    return {"repair": {"found": found.message, **result}}
+
+
+def _examine(repaired: dict[str, Any], *, as_json: bool) -> None:
+    findings: list[Finding] = []
+    for found in _checks():
+        findings += found
+        if not as_json:
+            for finding in found:
+                _print(finding)
+    failed = [finding for finding in findings if finding.outcome is Outcome.FAIL]
+    if as_json:
+        print_json({"ok": not failed, **repaired, "checks": [asdict(finding) for finding in findings]})
+    else:
+        click.echo(f"{len(failed)} of {len(findings)} checks failed." if failed else "Everything needed works.")
+    if failed:
+        raise click.exceptions.Exit(1)
 
 
 def _checks() -> Iterator[list[Finding]]:

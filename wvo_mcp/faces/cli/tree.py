@@ -117,10 +117,16 @@ def _init(_compose: Compose) -> click.Command:
     return init_command()
 
 
-def _doctor(_compose: Compose) -> click.Command:
+def _doctor(compose: Compose) -> click.Command:
     from wvo_mcp.faces.cli.doctor import doctor_command
 
-    return doctor_command()
+    return doctor_command(compose)
+
+
+def _backup(compose: Compose) -> click.Command:
+    from wvo_mcp.faces.cli.backup import backup_command
+
+    return backup_command(compose)
 
 
 def _stop_hook(_compose: Compose) -> click.Command:
@@ -138,6 +144,7 @@ def _store(_compose: Compose) -> click.Command:
 _INSTALLATION: dict[str, Callable[[Compose], click.Command]] = {
     "init": _init,
     "doctor": _doctor,
+    "backup": _backup,
     "stop-hook": _stop_hook,
     "store": _store,
 }

@@ -1,0 +1,119 @@
+"""`wvo-mcp backup restore`: a person puts a backup in the place of the store."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from wvo_mcp.domain.backup import span
+from wvo_mcp.domain.instant import iso
+from wvo_mcp.errors import Conflict, WvoError
+from wvo_mcp.faces.cli.application import Application, Compose
+from wvo_mcp.faces.cli.output import json_option, print_json, reported, visible, wants_json
+from wvo_mcp.faces.cli.session import settings_or_usage
+from wvo_mcp.ports.backups import Restored
+from wvo_mcp.settings import Settings
+
+
+def backup_command(compose: Compose) -> click.Command:
+    group = click.Group(
+        "backup",
+        help="Restore a backup. They are made by themselves every hour, and by backup-create; backup-list shows them.",
+        short_help="Restore a backup of the store.",
+    )
+    group.add_command(_restore_command(compose))
+    return group
+
+
+def even_if_live_option() -> click.Option:
+    return click.Option(
+        ["--even-if-live"], is_flag=True, help="Also while servers are connected; what they hold they will have lost."
+    )
+
+
+def _restore_command(compose: Compose) -> click.Command:
+    def run(**given: Any) -> None:
+        with reported(as_json=wants_json(given["json"])) as as_json:
+            application, settings = compose(), settings_or_usage()
+            name = given["name"]
+            if (name is None) == (not given["latest"]):
+                raise click.UsageError("Name one of wvo-mcp backup-list, or give --latest.")
+            refuse_if_live(application, settings, given["even_if_live"])
+            if not as_json and sys.stdin.isatty() and not given["yes"]:
+                click.confirm(f"Replace the present store by {visible(name or 'the newest backup')}?", abort=True)
+            show(restore_and_sync(application, settings, name), as_json=as_json)
+
+    return click.Command(
+        "restore",
+        help="Put a backup in the place of the store. What is there now is kept as a backup of its own (or, when it is"
+        " damaged, renamed). Leases that were given out since are worth nothing afterwards; the roadmap is synced.",
+        short_help="Put a backup in the place of the store.",
+        params=[
+            click.Argument(["name"], required=False),
+            click.Option(["--latest"], is_flag=True, help="The newest that passes the check."),
+            even_if_live_option(),
+            click.Option(["--yes"], is_flag=True, help="Do not ask."),
+            json_option(),
+        ],
+        callback=run,
+    )
+
+
+def refuse_if_live(application: Application, settings: Settings, even_so: bool) -> None:
+    """Raises Conflict while servers are connected to the store."""
+    living = application.living(settings)
+    if living and not even_so:
+        raise Conflict(
+            f"{len(living)} servers are connected to the store.",
+            hint="Close their clients first, or add --even-if-live: what they hold they will have lost.",
+            sessions=list(living)[:20],
+        )
+
+
+def restore_and_sync(application: Application, settings: Settings, name: str | None) -> dict[str, Any]:
+    """Restore, then merge the roadmap; JSON-ready. A mistake in the roadmap undoes nothing, and is told."""
+    done = asyncio.run(application.restore(settings, name))
+    result: dict[str, Any] = summary(done)
+    try:
+        result["roadmap"] = asyncio.run(application.sync(settings))
+    except WvoError as error:
+        result["roadmap_error"] = error.payload()
+    return result
+
+
+def summary(done: Restored) -> dict[str, Any]:
+    return {
+        "restored": done.backup.name,
+        "lost": span(done.lost_since, done.lost_until),
+        "lost_since": None if done.lost_since is None else iso(done.lost_since),
+        "lost_until": None if done.lost_until is None else iso(done.lost_until),
+        "safety": done.safety,
+        "damaged_file": done.kept,
+        "passed_over": done.passed_over,
+        "seconds": round(done.seconds, 3),
+    }
+
+
+def show(result: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(result)
+        return
+    for line in _lines(result):
+        click.echo(visible(line))
+
+
+def _lines(result: dict[str, Any]) -> Sequence[str]:
+    lines = [f"Restored {result['restored']} in {result['seconds']:.1f} s. Lost: {result['lost']}."]
+    lines += [f"Passed over {name}: {why}" for name, why in result["passed_over"].items()]
+    if result["safety"]:
+        lines.append(f"What was there before is the backup {result['safety']}.")
+    if result["damaged_file"]:
+        lines.append(f"The damaged file is kept as {result['damaged_file']}.")
+    if "roadmap_error" in result:
+        lines.append(f"The roadmap was not synced: {result['roadmap_error']['message']}")
+    elif result["roadmap"] is not None:
+        counts = result["roadmap"]
+        lines.append(f"Roadmap synced: {counts['created']} tasks created, {counts['updated']} updated.")
+    return lines
