@@ -63,10 +63,10 @@ def test_it_is_refused_while_servers_are_connected_unless_told(backed_up: Shell)
     with SessionLock(backed_up.root / "state" / "sessions", "somebody"):
         refused = backed_up("backup", "restore", "--latest").error
         assert refused["code"] == "conflict"
-        assert refused["details"]["sessions"] == ["somebody"]
-        assert "--even-if-live" in refused["hint"]
+        assert refused["details"]["living"] == ["somebody"]
+        assert "--while-live" in refused["hint"]
         assert ids(backed_up) == ["One", "Two"]
-        assert backed_up("backup", "restore", "--latest", "--even-if-live").code == 0
+        assert backed_up("backup", "restore", "--latest", "--while-live").code == 0
     assert ids(backed_up) == ["One"]
 
 

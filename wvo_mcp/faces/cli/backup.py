@@ -27,9 +27,9 @@ def backup_command(compose: Compose) -> click.Command:
     return group
 
 
-def even_if_live_option() -> click.Option:
+def while_live_option() -> click.Option:
     return click.Option(
-        ["--even-if-live"], is_flag=True, help="Also while servers are connected; what they hold they will have lost."
+        ["--while-live"], is_flag=True, help="Also while servers are connected; what they hold they will have lost."
     )
 
 
@@ -40,7 +40,7 @@ def _restore_command(compose: Compose) -> click.Command:
             name = given["name"]
             if (name is None) == (not given["latest"]):
                 raise click.UsageError("Name one of wvo-mcp backup-list, or give --latest.")
-            refuse_if_live(application, settings, given["even_if_live"])
+            refuse_if_live(application, settings, given["while_live"])
             if not as_json and sys.stdin.isatty() and not given["yes"]:
                 click.confirm(f"Replace the present store by {visible(name or 'the newest backup')}?", abort=True)
             show(restore_and_sync(application, settings, name), as_json=as_json)
@@ -53,7 +53,7 @@ def _restore_command(compose: Compose) -> click.Command:
         params=[
             click.Argument(["name"], required=False),
             click.Option(["--latest"], is_flag=True, help="The newest that passes the check."),
-            even_if_live_option(),
+            while_live_option(),
             click.Option(["--yes"], is_flag=True, help="Do not ask."),
             json_option(),
         ],
@@ -67,8 +67,8 @@ def refuse_if_live(application: Application, settings: Settings, even_so: bool) 
     if living and not even_so:
         raise Conflict(
             f"{len(living)} servers are connected to the store.",
-            hint="Close their clients first, or add --even-if-live: what they hold they will have lost.",
-            sessions=list(living)[:20],
+            hint="Close their clients first, or add --while-live: what they hold they will have lost.",
+            living=list(living)[:20],
         )
 
 

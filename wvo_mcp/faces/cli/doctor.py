@@ -16,7 +16,7 @@ from wvo_mcp.execution.doctor import content, machine
 from wvo_mcp.execution.doctor.clients import clients
 from wvo_mcp.execution.session_lock import SessionLocks
 from wvo_mcp.faces.cli.application import Compose
-from wvo_mcp.faces.cli.backup import even_if_live_option, refuse_if_live, restore_and_sync, show
+from wvo_mcp.faces.cli.backup import refuse_if_live, restore_and_sync, show, while_live_option
 from wvo_mcp.faces.cli.output import json_option, print_json, reported, visible, wants_json
 from wvo_mcp.faces.cli.session import settings_or_usage
 from wvo_mcp.operations import tools
@@ -30,7 +30,7 @@ SNAPSHOT = Path(__file__).parent.parent.parent / "snapshot.json"
 def doctor_command(compose: Compose) -> click.Command:
     def run(**given: Any) -> None:
         with reported(as_json=wants_json(given["json"])) as as_json:
-            repaired = _repaired(compose, given["even_if_live"], as_json=as_json) if given["repair"] else {}
+            repaired = _repaired(compose, given["while_live"], as_json=as_json) if given["repair"] else {}
             _examine(repaired, as_json=as_json)
 
     return click.Command(
@@ -45,7 +45,7 @@ def doctor_command(compose: Compose) -> click.Command:
                 help="First read all of the database; when it is damaged or gone, restore the newest good backup, keeping the"
                 " damaged file, and sync the roadmap.",
             ),
-            even_if_live_option(),
+            while_live_option(),
             json_option(),
         ],
         callback=run,
