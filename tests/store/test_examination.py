@@ -59,7 +59,9 @@ async def test_a_healthy_store_passes_every_check(worked: Path) -> None:
     findings = found(worked)
 
     assert {finding.outcome for finding in findings.values()} == {Outcome.OK}
-    assert set(findings) == {"database", "journal", "integrity", "events", "counters", "sessions", "leader"}
+    assert set(findings) == {
+        "database", "journal", "integrity", "events", "counters", "sessions", "leader", "backups",
+    }  # fmt: skip
     assert findings["events"].found == "4 chains of events hold"
 
 
@@ -111,7 +113,7 @@ def test_a_database_of_another_program_is_explained(tmp_path: Path) -> None:
 
 def test_a_folder_in_its_place_is_explained(tmp_path: Path) -> None:
     (tmp_path / "state.db").mkdir()
-    assert outcomes(tmp_path / "state.db") == {"database": Outcome.FAIL}
+    assert outcomes(tmp_path / "state.db") == {"database": Outcome.FAIL, "backups": Outcome.OK}
 
 
 @pytest.mark.anyio
