@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tests.support.dag import random_tasks
-from tests.support.invariants import looked_at
+from tests.support.databases import looked_at
+from tests.support.linear import judged
+from tests.support.recording import Recorder, recorded
 from tests.support.stdio_client import HANDSHAKE, MODERN, Gone, Refused, StdioClient
 from tests.support.workspace import Workspace
 
@@ -85,6 +87,8 @@ class Agent(threading.Thread):
         self._mortal = mortal
         self._lives = 0
         self._calls = 0
+        self._known_as = name
+        self._history = Recorder(workspace.logs / f"history-{name}.jsonl")
 
     def run(self) -> None:
         try:
@@ -96,12 +100,15 @@ class Agent(threading.Thread):
         except Exception as error:
             if not (isinstance(error, Gone) and self._mortal and self._ledger.finished.is_set()):
                 self._ledger.object(f"{self.name}: {error!r}")
+        finally:
+            self._history.close()
 
     def _start(self) -> None:
         self.serving = False
         self._lives += 1
         era = self._chance.choice((HANDSHAKE, MODERN))
         name = self.name if self._lives == 1 or self._chance.random() < 0.5 else f"{self.name}.{self._lives}"
+        self._known_as = name
         while not self._ledger.finished.is_set():
             self.client = self._workspace.spawn(name, era=era)
             try:
@@ -152,9 +159,12 @@ class Agent(threading.Thread):
         if tool in ("claim_task", "context_write"):
             arguments["request_id"] = f"{self.name}-{self._calls}"
         while True:
-            assert self.client is not None
+            client = self.client
+            assert client is not None
             try:
-                given = self.client.call(tool, arguments, deadline=120)
+                given = self._history.call(
+                    self._known_as, tool, arguments, lambda client=client: client.call(tool, arguments, deadline=120)
+                )
             except Refused as refused:
                 self._ledger.count(refused.code)
                 if refused.code != "stale_lease" or not self._mortal:
@@ -201,6 +211,9 @@ def drain(
     for agent in team:
         agent.join(START_SECONDS)
     assert not ledger.wrong, ledger.wrong
+    with looked_at(workspace.source) as database:
+        violations = judged(recorded(workspace.logs.glob("history-*.jsonl")), database)
+    assert not violations, "\n".join(map(str, violations[:20]))
     assert done == count, f"{done} of {count} tasks were done in {seconds} s; {dict(ledger.answers)}"
     return ledger
 
