@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -48,7 +48,10 @@ class Refused(Exception):
 class StdioClient:
     """One server process and its client's end of the pipes. stderr goes to the file `log`."""
 
-    def __init__(self, environ: Mapping[str, str], cwd: Path, log: Path, *, era: str = HANDSHAKE) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], cwd: Path, log: Path, *, era: str = HANDSHAKE, enter: Sequence[str] = ()
+    ) -> None:
+        """`enter` is a command that runs the server elsewhere (`ip netns exec NAME`) and replaces itself with it."""
         self.era = era
         self.log = log
         self.notifications: list[Message] = []
@@ -60,7 +63,7 @@ class StdioClient:
         self._ended = False
         with log.open("ab") as stderr:
             self._process = subprocess.Popen(
-                SERVER,
+                [*enter, *SERVER],
                 cwd=cwd,
                 env=dict(environ),
                 stdin=subprocess.PIPE,

@@ -23,6 +23,8 @@ class Workspace:
         self.url = url
         self.settings = settings
         self.started: list[StdioClient] = []
+        self.enter: tuple[str, ...] = ()
+        """A command that runs each server elsewhere."""
         root.mkdir(parents=True, exist_ok=True)
         logs.mkdir(parents=True, exist_ok=True)
 
@@ -46,7 +48,7 @@ class Workspace:
         """A server that was started and not yet spoken to."""
         environ = self.environ(WVO_AGENT_ID=agent_id, **settings)
         log = self.logs / f"{len(self.started)}-{agent_id}.log"
-        client = StdioClient({k: v for k, v in environ.items() if v}, cwd or self.root, log, era=era)
+        client = StdioClient({k: v for k, v in environ.items() if v}, cwd or self.root, log, era=era, enter=self.enter)
         self.started.append(client)
         return client
 
