@@ -16,6 +16,10 @@ def main() -> int:
         from scripts.benchmarks import postgres  # needs the test dependencies, which the rest does not
 
         return postgres.main(sys.argv[2:])
+    if sys.argv[1:2] == ["stores"]:
+        from scripts.benchmarks import stores  # needs them too
+
+        return stores.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small stores and few rounds: does it run, not how fast")
     parser.add_argument(

@@ -13,6 +13,7 @@ from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
 from wvo_mcp.operations import ALL, Services
+from wvo_mcp.store.postgres import PostgresStore
 from wvo_mcp.store.sqlite import SqliteStore
 
 Call = Callable[..., Awaitable[dict[str, Any]]]
@@ -31,15 +32,23 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk(workspace: Path, agent: str, *, synchronous: str = "FULL", wip_limit: int = 64) -> AsyncGenerator[Desk]:
-    """A session of `agent` on the workspace's store, with the lock that stands for it; no background work."""
+async def desk(
+    workspace: Path, agent: str, *, url: str | None = None, synchronous: str = "FULL", wip_limit: int = 64
+) -> AsyncGenerator[Desk]:
+    """A session of `agent` on the workspace's store, or on the database of the URL, with the lock that stands for it; no
+    background work."""
     state = workspace / "state"
     locks = state / "sessions"
-    store = SqliteStore(state / "state.db", SystemClock(), SessionLocks(locks), synchronous=synchronous)
-    await store.open()
     session_id = uuid.uuid4().hex
+    if url is None:
+        store = SqliteStore(state / "state.db", SystemClock(), SessionLocks(locks), synchronous=synchronous)
+        attendance = SessionLock(locks, session_id)
+    else:
+        store = PostgresStore(url)
+        attendance = store.attend(session_id)
+    await store.open()
     try:
-        with SessionLock(locks, session_id):
+        with attendance:
             services = Services(
                 store=store,
                 policy=Policy(wip_limit=wip_limit),

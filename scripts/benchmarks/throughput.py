@@ -15,6 +15,7 @@ import anyio
 
 from scripts.benchmarks import seeding
 from scripts.benchmarks.bare import Bare
+from scripts.benchmarks.bare_postgres import BarePostgres
 from scripts.benchmarks.figures import Figure, Floor, Report, Target
 from scripts.benchmarks.product import Desk, desk
 from scripts.benchmarks.timing import p50, p99
@@ -59,46 +60,62 @@ def measure(report: Report, *, quick: bool, folder: Path) -> None:
 def _race(
     source: Path, folder: Path, processes: int, seconds: float, rounds: int, think: float
 ) -> tuple[list[float], list[float]]:
-    """Milliseconds of every claim, of the product and bare."""
-    context = multiprocessing.get_context("spawn")
+    """Milliseconds of every claim on a copy of the store, of the product and bare."""
     with tempfile.TemporaryDirectory(dir=folder) as made:
-        workspace = Path(made)
-        seeding.copied(source, workspace)
-        start = context.Barrier(processes)
-        answers: Any = context.Queue()
-        workers = [
-            context.Process(target=_work, args=(workspace, number, start, answers, seconds, rounds, think), daemon=True)
-            for number in range(processes)
-        ]
+        seeding.copied(source, Path(made))
+        return race(Path(made), None, processes, seconds, rounds, think)
+
+
+def race(
+    workspace: Path, url: str | None, processes: int, seconds: float, rounds: int, think: float = 0.0
+) -> tuple[list[float], list[float]]:
+    """Milliseconds of every claim in the workspace, or in the database of the URL, of the product and bare."""
+    context = multiprocessing.get_context("spawn")
+    start = context.Barrier(processes)
+    answers: Any = context.Queue()
+    workers = [
+        context.Process(
+            target=_work, args=(workspace, url, number, start, answers, seconds, rounds, think), daemon=True
+        )
+        for number in range(processes)
+    ]
+    for worker in workers:
+        worker.start()
+    try:
+        ours: list[float] = []
+        bare: list[float] = []
+        for _ in workers:
+            mine, floor = answers.get(timeout=START_SECONDS + seconds * rounds * 4)
+            ours += mine
+            bare += floor
+    finally:
         for worker in workers:
-            worker.start()
-        try:
-            ours: list[float] = []
-            bare: list[float] = []
-            for _ in workers:
-                mine, floor = answers.get(timeout=START_SECONDS + seconds * rounds * 4)
-                ours += mine
-                bare += floor
-        finally:
-            for worker in workers:
-                worker.join(10)
-                worker.kill()
+            worker.join(10)
+            worker.kill()
     return ours, bare
 
 
 def _work(
-    workspace: Path, number: int, start: Barrier, answers: Any, seconds: float, rounds: int, think: float
+    workspace: Path,
+    url: str | None,
+    number: int,
+    start: Barrier,
+    answers: Any,
+    seconds: float,
+    rounds: int,
+    think: float,
 ) -> None:
-    answers.put(anyio.run(_take_turns, workspace, number, start, seconds, rounds, think))
+    answers.put(anyio.run(_take_turns, workspace, url, number, start, seconds, rounds, think))
 
 
 async def _take_turns(
-    workspace: Path, number: int, start: Barrier, seconds: float, rounds: int, think: float
+    workspace: Path, url: str | None, number: int, start: Barrier, seconds: float, rounds: int, think: float
 ) -> tuple[list[float], list[float]]:
-    bare = Bare(workspace / "state" / "state.db", agent=f"bare-{number}")
+    agent = f"bare-{number}"
+    bare = Bare(workspace / "state" / "state.db", agent=agent) if url is None else BarePostgres(url, agent)
     ours: list[float] = []
     floor: list[float] = []
-    async with desk(workspace, f"agent-{number}") as here:
+    async with desk(workspace, f"agent-{number}", url=url) as here:
 
         async def cycle() -> float:
             return await _cycle(here)
@@ -134,7 +151,7 @@ async def _cycle(here: Desk) -> float:
     return passed
 
 
-def _bare_cycle(bare: Bare) -> float:
+def _bare_cycle(bare: Bare | BarePostgres) -> float:
     started = time.perf_counter()
     task_id = bare.claim()
     passed = (time.perf_counter() - started) * 1000
