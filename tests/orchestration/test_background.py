@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from tests.support.bench import ANN, BOB, Bench, a_task
+from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.orchestration.background import Leader, chores
 
@@ -70,3 +70,18 @@ async def test_scores_follow_a_due_date_as_it_nears(bench: Bench) -> None:
 
     days_left = 10 + (86_399.999 - 9 * 3600) / 86_400
     assert before < (await bench.task("T1")).score == round(5 + 10 / (1 + days_left / 7), 4)
+
+
+@pytest.mark.requirement("CORE-11")
+async def test_a_server_that_was_killed_while_it_held_nothing_does_not_stay_on_record_as_connected(
+    bench: Bench,
+) -> None:
+    await bench.create(a_task("T1"), caller=ANN)
+    await bench.create(a_task("T2"), caller=OWNER)
+    await bench.claim(BOB)
+    bench.servers.kill("ann/1")
+
+    assert await ticked(leader(bench, BOB))
+
+    open_sessions = await bench.sql("SELECT session_id FROM sessions WHERE ended_at IS NULL ORDER BY 1")
+    assert [row["session_id"] for row in open_sessions] == ["bob/1", "cli:owner"]

@@ -5,10 +5,14 @@
 
 import fcntl
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 from wvo_mcp.domain.text import as_id
+
+_OLD_SECONDS = 60.0
 
 
 class SessionLock:
@@ -21,8 +25,14 @@ class SessionLock:
     def acquire(self) -> None:
         """Raises OSError when the folder cannot be written."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        sweep(self._path.parent)
+        while True:
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            # Whoever took the file for a dead one's between the two calls has removed it.
+            if _inode(self._path) == os.fstat(fd).st_ino:
+                break
+            os.close(fd)
         self._fd = fd
 
     def release(self) -> None:
@@ -65,10 +75,28 @@ class SessionLocks:
         except BlockingIOError:
             return True
         else:
-            path.unlink(missing_ok=True)
+            if _inode(path) == os.fstat(fd).st_ino:
+                path.unlink(missing_ok=True)
             return False
         finally:
             os.close(fd)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the locks of servers that were killed before anybody heard of them."""
+    before = time.time() - _OLD_SECONDS
+    locks = SessionLocks(folder)
+    for path in folder.glob("*.lock"):
+        with suppress(OSError):
+            if path.stat().st_mtime < before:
+                locks.alive(path.stem)
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _path(folder: Path, session_id: str) -> Path:

@@ -10,16 +10,18 @@ from anyio.abc import TaskGroup
 
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.errors import NotFound, WvoError
-from wvo_mcp.orchestration import claims, roadmap
+from wvo_mcp.orchestration import claims, lifecycle, roadmap
 from wvo_mcp.orchestration.chores import Chore, Rota
 from wvo_mcp.orchestration.leading import Candidate, Post
 from wvo_mcp.ports import Clock, RoadmapFiles, Store, Transaction
 
 logger = logging.getLogger(__name__)
 
+_ABSENCE_SECONDS = 60.0
 _RESCORE_SECONDS = 300.0
 _FORGET_SECONDS = 3_600.0
 _BATCH = 200
+_SESSIONS = 1_000
 KEEP_REPLAYS = timedelta(hours=24)
 
 
@@ -61,6 +63,7 @@ def chores(files: RoadmapFiles, policy: Policy) -> tuple[Chore, ...]:
     return (
         Chore("roadmap_watch", 0, RoadmapWatch(files).look),
         Chore("expiry", 0, partial(_expire, policy)),
+        Chore("absence", _ABSENCE_SECONDS, partial(_end_absent, policy)),
         Chore("refresh", 0, _refresh),
         Chore("rescore", _RESCORE_SECONDS, _rescore),
         Chore("forget", _FORGET_SECONDS, _forget),
@@ -98,6 +101,23 @@ async def _expire(policy: Policy, post: Post) -> None:
 
     if await post.read(post.caller, anything):
         await post.write(post.caller, lambda tx: claims.reap(tx, policy))
+
+
+async def _end_absent(policy: Policy, post: Post) -> None:
+    """End the sessions of servers that were killed while they held nothing: no claim has a reason to look for those."""
+
+    async def absent(tx: Transaction) -> list[str]:
+        known = [row["session_id"] for row in await tx.sessions.live(_SESSIONS) if not row["durable"]]
+        return [session_id for session_id in known if not tx.liveness.alive(session_id)]
+
+    gone = await post.read(post.caller, absent)
+
+    async def end(tx: Transaction) -> None:
+        for session_id in gone:
+            await lifecycle.ended(tx, policy, session_id)
+
+    if gone:
+        await post.write(post.caller, end)
 
 
 async def _refresh(post: Post) -> None:
