@@ -34,7 +34,8 @@ ALTER TABLE events DISABLE TRIGGER USER;
 INSERT INTO lanes (epic_id, capabilities, files) VALUES ('', '[]', '[]');
 INSERT INTO tasks (id, seq, title, score, lane_id, status, unmet_deps, created_at, updated_at)
 SELECT 'F' || n, n, 'Filler ' || n, n % 97 / 100.0, 1,
-  CASE WHEN n % 10 < 6 THEN 'done' ELSE 'pending' END, CASE WHEN n % 10 = 9 THEN 1 ELSE 0 END, '2026-01-01T00:00:00.000Z', '2026-01-01T00:00:00.000Z'
+  CASE WHEN n % 10 < 6 THEN 'done' ELSE 'pending' END, CASE WHEN n % 10 = 9 THEN 1 ELSE 0 END,
+  '2026-01-01T00:00:00.000Z', '2026-01-01T00:00:00.000Z'
 FROM generate_series(1, {MANY}) AS n;
 INSERT INTO task_dependencies SELECT 'F' || n, 'F' || n - 1 FROM generate_series(2, {MANY}) AS n WHERE n % 10 = 9;
 INSERT INTO events (seq, at, kind, task_id, prev_hash, hash)

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from wvo_mcp.store.postgres_link import conninfo, settle
+from wvo_mcp.store.postgres_link import Link, conninfo, settle
 from wvo_mcp.store.postgres_rows import PostgresRows
 
 logger = logging.getLogger(__name__)
@@ -68,8 +68,13 @@ class Presence:
         self._bell, self._door = socket.socketpair()
 
     def begin(self) -> None:
-        """Raises psycopg.Error when the connection cannot be made at first."""
-        self._connect()
+        """Raises the typed errors of the database when the connection cannot be made at first."""
+        try:
+            self._connect()
+        except psycopg.Error as error:
+            self._bell.close()
+            self._door.close()
+            raise Link(self._url).typed(error) from error
         self._thread.start()
 
     def end(self) -> None:
