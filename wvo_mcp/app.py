@@ -16,7 +16,7 @@ import anyio
 
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.text import as_id
-from wvo_mcp.errors import NotFound, StoreUnavailable, WvoError
+from wvo_mcp.errors import NotFound, WvoError
 from wvo_mcp.execution.context_snapshots import ContextSnapshots
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap_history import RoadmapCommits
@@ -89,10 +89,13 @@ def build_store(settings: Settings) -> "SqliteStore | PostgresStore":
     )
 
 
-def build_backups(settings: Settings) -> Backups | None:
+def build_backups(settings: Settings) -> Backups:
+    folder = settings.state_dir / "backups" / "db"
     if settings.database_url is not None:
-        return None
-    return SqliteBackups(settings.database, settings.state_dir / "backups" / "db")
+        from wvo_mcp.store.postgres_backup import PostgresBackups  # as the store itself
+
+        return PostgresBackups(settings.database_url, folder)
+    return SqliteBackups(settings.database, folder)
 
 
 def build_snapshots(settings: Settings) -> ContextSnapshots:
@@ -134,21 +137,31 @@ async def opened(settings: Settings) -> AsyncGenerator[Services]:
         await store.close()
 
 
-def living(settings: Settings) -> list[str]:
+async def living(settings: Settings) -> list[str]:
     """Sessions whose servers are connected to the store."""
-    if settings.database_url is not None:
-        return []
-    return SessionLocks(settings.state_dir / "sessions").living()
+    if settings.database_url is None:
+        return SessionLocks(settings.state_dir / "sessions").living()
+
+    async def found(tx: Transaction) -> list[str]:
+        sessions = [row["session_id"] for row in await tx.sessions.live(1_000) if not row["durable"]]
+        return sorted(session for session in sessions if tx.liveness.alive(session))
+
+    async with opened(settings) as services:
+        return await services.store.read(cli_caller(settings), found)
 
 
 async def restore(settings: Settings, name: str | None) -> Restored:
     """Put a backup in the place of the store. Raises as `Restoring.restore`."""
+    caller = cli_caller(settings)
     if settings.database_url is not None:
-        raise StoreUnavailable("A PostgreSQL store is not restored by this version.", hint="Use pg_restore.")
+        from wvo_mcp.store.postgres_backup import PostgresRestoring
+
+        folder = settings.state_dir / "backups" / "db"
+        return await PostgresRestoring(settings.database_url, folder, caller).restore(name)
     from wvo_mcp.store.restore import Restoring  # servers never need it
 
     locks = SessionLocks(settings.state_dir / "sessions")
-    return await Restoring(settings.database, SystemClock(), locks, cli_caller(settings)).restore(name)
+    return await Restoring(settings.database, SystemClock(), locks, caller).restore(name)
 
 
 def damage(settings: Settings) -> WvoError | None:

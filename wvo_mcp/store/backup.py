@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,13 +43,13 @@ class SqliteBackups:
         return self._folder
 
     async def create(self, at: datetime) -> Made:
-        return await _in_thread(lambda stop: self.make(regular_name(at, "db"), at, stop))
+        return await in_thread(lambda stop: self.make(regular_name(at, "db"), at, stop))
 
     async def all(self) -> list[Backup]:
-        return await _in_thread(lambda _: self._folder.all(datetime.now(UTC)))
+        return await in_thread(lambda _: self._folder.all(datetime.now(UTC)))
 
     async def verify(self, name: str) -> None:
-        await _in_thread(lambda stop: verify(self._folder.path(name), stop))
+        await in_thread(lambda stop: verify(self._folder.path(name), stop))
 
     async def prune(self, now: datetime) -> list[str]:
         def pruned(_: threading.Event) -> list[str]:
@@ -56,7 +57,7 @@ class SqliteBackups:
             self._folder.delete(gone)
             return gone
 
-        return await _in_thread(pruned)
+        return await in_thread(pruned)
 
     def make(self, name: str, at: datetime, stop: threading.Event) -> Made:
         """Copy, verify, name; for threads. Raises as `create`."""
@@ -93,7 +94,7 @@ def damaged_source(database: Path, error: WvoError) -> IncompatibleStore:
     )
 
 
-async def _in_thread(work: Callable[[threading.Event], T]) -> T:
+async def in_thread(work: Callable[[threading.Event], T]) -> T:
     """The work may take minutes: whoever is cancelled does not wait for it, and it stops soon."""
     stop = threading.Event()
     try:
@@ -142,6 +143,9 @@ def _copy(source: Path, target: Path, stop: threading.Event) -> None:
         finally:
             writing.close()
         reading.execute("ROLLBACK")
+        # The log could not be emptied meanwhile. Who commits next would merge all of it; this way it is done aside.
+        with closing(sqlite.connect(str(source), isolation_level=None, timeout=0)) as merging:
+            merging.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
     finally:
         reading.close()
 

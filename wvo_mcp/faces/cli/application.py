@@ -18,7 +18,7 @@ class Application(Protocol):
         """The services over an open store, without background loops."""
         ...
 
-    def living(self, settings: "Settings") -> "Sequence[str]":
+    async def living(self, settings: "Settings") -> "Sequence[str]":
         """Sessions whose servers are connected to the store, as far as that can be told."""
         ...
 

@@ -63,7 +63,7 @@ def _restore_command(compose: Compose) -> click.Command:
 
 def refuse_if_live(application: Application, settings: Settings, even_so: bool) -> None:
     """Raises Conflict while servers are connected to the store."""
-    living = application.living(settings)
+    living = asyncio.run(application.living(settings))
     if living and not even_so:
         raise Conflict(
             f"{len(living)} servers are connected to the store.",
