@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -113,9 +113,7 @@ def _copy(source: Path, target: Path, stop: threading.Event) -> None:
     and more. Steps that each see a newer state begin anew after every commit; here one read transaction lasts over all
     of them, so they go through once, whatever is written meanwhile.
     """
-    reading = sqlite.connect(
-        f"file:{quote(str(source))}?mode=ro", uri=True, isolation_level=None, timeout=_OPENING_WAIT_SECONDS
-    )
+    reading = connected(source, "ro", _OPENING_WAIT_SECONDS)
     try:
         reading.execute("PRAGMA cache_size = -2000")
         reading.execute("BEGIN")
@@ -144,10 +142,15 @@ def _copy(source: Path, target: Path, stop: threading.Event) -> None:
             writing.close()
         reading.execute("ROLLBACK")
         # The log could not be emptied meanwhile. Who commits next would merge all of it; this way it is done aside.
-        with closing(sqlite.connect(str(source), isolation_level=None, timeout=0)) as merging:
+        with suppress(DatabaseError), closing(connected(source, "rw", 0)) as merging:
             merging.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
     finally:
         reading.close()
+
+
+def connected(path: Path, mode: str, timeout: float) -> Any:
+    """A raw connection that makes no file."""
+    return sqlite.connect(f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None, timeout=timeout)
 
 
 def verify(path: Path, stop: threading.Event | None = None) -> None:

@@ -19,7 +19,7 @@ from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import IncompatibleStore, NotFound, StoreBusy, WvoError
 from wvo_mcp.ports import Clock, Liveness
 from wvo_mcp.ports.backups import Restored
-from wvo_mcp.store.backup import SqliteBackups, verify
+from wvo_mcp.store.backup import SqliteBackups, connected, verify
 from wvo_mcp.store.backup_folder import sync, troubles
 from wvo_mcp.store.clock import HEAD, checked, store_time
 from wvo_mcp.store.connection import Connection, DatabaseError, sqlite, typed
@@ -146,7 +146,7 @@ class Restoring:
         deadline = time.monotonic() + BUSY_SECONDS
         source = sqlite.connect(str(self._staged), isolation_level=None)
         try:
-            target = sqlite.connect(str(self._database), isolation_level=None, timeout=BUSY_SECONDS)
+            target = connected(self._database, "rw", BUSY_SECONDS)
             try:
                 target.execute("PRAGMA synchronous = FULL")
 
