@@ -16,7 +16,7 @@ import anyio
 
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.text import as_id
-from wvo_mcp.errors import NotFound, WvoError
+from wvo_mcp.errors import InvalidInput, NotFound, WvoError
 from wvo_mcp.execution.context_snapshots import ContextSnapshots
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap_history import RoadmapCommits
@@ -167,7 +167,10 @@ async def restore(settings: Settings, name: str | None) -> Restored:
 def damage(settings: Settings) -> WvoError | None:
     """What is wrong with the database file, all of it read; None when it is sound."""
     if settings.database_url is not None:
-        return None
+        raise InvalidInput(
+            "repair",
+            "a PostgreSQL store is repaired by its own means; wvo-mcp backup restore puts a backup in its place",
+        )
     from wvo_mcp.store.restore import whole_damage
 
     return whole_damage(settings.database)
