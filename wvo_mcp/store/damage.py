@@ -6,6 +6,8 @@ backup.
 
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from wvo_mcp.domain.instant import instant
@@ -97,6 +99,15 @@ def _check_log(log: Path, head: bytes, page: int) -> None:
         raise IncompatibleStore(f"{log} is the log of another database: its pages have {size} bytes.", hint=REPAIR)
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The newest backup: its name, when it was made, and the number of its last event."""
+
+    name: str
+    at: datetime
+    event: int
+
+
 def look_at(database: Path) -> None:
     """Before the file is opened for work: read-only, for whoever may write also merges the log into the file, and a log
     that is not its own must not get there. Raises IncompatibleStore, StoreBusy, StoreUnavailable."""
@@ -105,26 +116,29 @@ def look_at(database: Path) -> None:
         check_file(database)
         if not database.exists() or not database.stat().st_size:
             return
+        kept = _newest_backup(database)
         with looking(database) as raw:
-            driven(check_content(SqliteRows(raw), database))
+            # Others write meanwhile: everything is asked of one moment, and the backup is older than that.
+            raw.execute("BEGIN")
+            driven(check_content(SqliteRows(raw), database, kept))
     except DatabaseError as error:
         raise typed(error, database) from error
     except OSError as error:
         raise StoreUnavailable(f"The database {database} cannot be used: {error.strerror}.") from error
 
 
-async def check_content(rows: Rows, database: Path) -> None:
+async def check_content(rows: Rows, database: Path, kept: Kept | None) -> None:
     """A look at the ends of every table and at the last events. Raises IncompatibleStore, the driver's errors."""
     schema = int(rows.value("PRAGMA user_version"))
     check_ours(rows, database)
     if schema > latest() or not rows.value("SELECT count(*) FROM sqlite_schema"):
         return  # to be refused as newer; a new file
-    problem = next(_problems(rows, database), None)
+    problem = next(_problems(rows, database, kept), None)
     if problem is not None:
         raise IncompatibleStore(f"{database} is damaged: {problem}.", hint=REPAIR)
 
 
-def _problems(rows: Rows, database: Path) -> Iterator[str]:
+def _problems(rows: Rows, database: Path, kept: Kept | None) -> Iterator[str]:
     if int(rows.value("PRAGMA page_count")) * int(rows.value("PRAGMA page_size")) <= SMALL:
         found = rows.value("PRAGMA quick_check(1)")
         if found != "ok":
@@ -136,7 +150,8 @@ def _problems(rows: Rows, database: Path) -> Iterator[str]:
     if rows.value("SELECT schema FROM store WHERE id = 1") != rows.value("PRAGMA user_version"):
         yield "the number of its schema is not that of its tables; the log may be another database's"
     yield from _torn_events(rows)
-    yield from _behind_backup(rows, database)
+    if kept is not None:
+        yield from _behind_backup(rows, database, kept)
 
 
 def _keyed(rows: Rows, table: str) -> bool:
@@ -160,19 +175,23 @@ def _torn_events(rows: Rows) -> Iterator[str]:
                 )
 
 
-def _behind_backup(rows: Rows, database: Path) -> Iterator[str]:
-    """A store that knows less than its own backup has lost its log."""
+def _newest_backup(database: Path) -> Kept | None:
     newest = next(backups_of(database).regular(), None)
     if newest is None:
-        return
+        return None
+    event = last_event(newest[1])
+    return None if event is None else Kept(newest[1].name, newest[0], event[0])
+
+
+def _behind_backup(rows: Rows, database: Path, kept: Kept) -> Iterator[str]:
+    """A store that knows less than its own backup has lost its log."""
     restored = rows.value("SELECT max(at) FROM events WHERE kind = 'store.restored'")
-    if restored is not None and instant(restored) >= newest[0]:
+    if restored is not None and instant(restored) >= kept.at:
         return
-    kept = last_event(newest[1])
     own = rows.value("SELECT max(seq) FROM events") or 0
-    if kept is not None and kept[0] > own:
+    if kept.event > own:
         yield (
-            f"it ends with event {own}, and its backup {newest[1].name} with event {kept[0]}:"
+            f"it ends with event {own}, and its backup {kept.name} with event {kept.event}:"
             f" {log_of(database).name} was probably removed"
         )
 

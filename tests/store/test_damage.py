@@ -1,0 +1,56 @@
+"""A sound store is never taken for a damaged one, whatever others do to it meanwhile."""
+
+import threading
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.support.bench import ANN
+from tests.support.sessions import Servers
+from wvo_mcp.app import SystemClock
+from wvo_mcp.domain.task import Origin
+from wvo_mcp.orchestration.creation import Draft, create
+from wvo_mcp.ports import Transaction
+from wvo_mcp.store.backup import SqliteBackups
+from wvo_mcp.store.damage import look_at
+from wvo_mcp.store.sqlite import SqliteStore
+
+pytestmark = [pytest.mark.sqlite, pytest.mark.requirement("DR-2")]
+
+
+def test_a_store_that_others_write_and_back_up_is_found_sound_at_every_moment(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    begun, over = threading.Event(), threading.Event()
+
+    async def write() -> None:
+        """One task changes all the time: an event, and the hash of it in the task."""
+        store = SqliteStore(path, SystemClock(), Servers(), synchronous="OFF")
+        await store.open()
+        await store.write(ANN, lambda tx: create(tx, [Draft("T", {"title": "busy"})], Origin.AGENT))
+
+        async def change(tx: Transaction) -> None:
+            task = await tx.tasks.get("T")
+            await tx.tasks.change(task, "task.updated", {"title": f"version {task.version}"}, {})
+
+        while not over.is_set():
+            await store.write(ANN, change)
+            begun.set()
+        await store.close()
+
+    async def back_up() -> None:
+        await SqliteBackups(path, tmp_path / "backups" / "db").create(SystemClock().now())
+
+    others = [threading.Thread(target=lambda: anyio.run(write))]
+    others[0].start()
+    begun.wait(30)
+    try:
+        for number in range(400):
+            if number % 40 == 20:
+                others.append(threading.Thread(target=lambda: anyio.run(back_up)))
+                others[-1].start()
+            look_at(path)
+    finally:
+        over.set()
+        for other in others:
+            other.join()
