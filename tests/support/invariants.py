@@ -69,6 +69,14 @@ def _wrong_ready_view(database: Database) -> Iterator[str]:
         ORDER BY score DESC, created_at, id
         """
     )
+    # The view was read a moment before: what became due meanwhile is in one list only.
+    due = set(
+        database.column(
+            "SELECT id FROM tasks WHERE (gates & 1) = 1"
+            " AND abs((julianday('now') - julianday(not_before)) * 86400) < 30"
+        )
+    )
+    shown, expected = ([task_id for task_id in listed if task_id not in due] for listed in (shown, expected))
     if shown != expected:
         yield f"ready_tasks shows {shown[:10]}, expected {expected[:10]} ({len(shown)} and {len(expected)} in all)"
 
