@@ -1,0 +1,56 @@
+"""The same commands on PostgreSQL."""
+
+import pytest
+
+from tests.faces.cli.shell import Shell
+from tests.support.workspace import Workspace, some_tasks, workspace
+
+__all__ = ["workspace"]
+
+
+@pytest.fixture
+def on_postgres(shell: Shell, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    monkeypatch.setenv("WVO_DATABASE_URL", database_url)
+    return shell
+
+
+def titles(shell: Shell) -> list[str]:
+    return sorted(task["title"] for task in shell("list-tasks").json["tasks"])
+
+
+@pytest.mark.requirement("DR-1", "DR-2", "SCALE-1")
+def test_a_dump_is_made_listed_restored_and_undone(on_postgres: Shell) -> None:
+    on_postgres("add", "One")
+    made = on_postgres("backup-create").json
+    assert made["name"].endswith(".dump")
+    assert [backup["name"] for backup in on_postgres("backup-list").json["backups"]] == [made["name"]]
+    on_postgres("add", "Two")
+
+    done = on_postgres("backup", "restore", "--latest").json
+
+    assert done["restored"] == made["name"]
+    assert titles(on_postgres) == ["One"]
+    assert on_postgres("backup", "restore", done["safety"]).code == 0
+    assert titles(on_postgres) == ["One", "Two"]
+    refused = on_postgres("doctor", "--repair").error
+    assert "backup restore" in refused["message"]
+
+
+@pytest.mark.sqlite  # the kind that the workspace would choose by itself
+@pytest.mark.requirement("DR-2", "SCALE-1")
+def test_a_restore_is_refused_while_servers_are_connected_unless_told_and_they_see_it(
+    on_postgres: Shell, workspace: Workspace, database_url: str
+) -> None:
+    on_postgres("add", "One")
+    on_postgres("backup-create")
+    client = workspace.server("ann", WVO_DATABASE_URL=database_url)
+    client.call("create_tasks", some_tasks("A"))
+
+    refused = on_postgres("backup", "restore", "--latest").error
+    assert refused["code"] == "conflict"
+    assert "--while-live" in refused["hint"]
+    assert on_postgres("backup", "restore", "--latest", "--while-live").code == 0
+
+    assert client.call("list_tasks")["total"] == 1
+    client.call("create_tasks", some_tasks("B"))
+    assert client.call("list_tasks")["total"] == 2
