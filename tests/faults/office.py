@@ -1,4 +1,6 @@
-"""A process that leads when it can and tells what it does, one JSON list a line: `python -m tests.faults.office FOLDER NAME`.
+"""A process that leads when it can and tells what it does, one JSON list a line.
+
+`python -m tests.faults.office FOLDER NAME [URL]`: the store is in the folder, or in the PostgreSQL database.
 
 Its one chore reads, then writes. While the file `pause-NAME` exists, it stops itself (SIGSTOP) between the two: the
 worst moment for a leader to be paused in.
@@ -15,20 +17,19 @@ from pathlib import Path
 import anyio
 
 from tests.support.sessions import an_agent
+from tests.support.stores import a_store, attending
 from wvo_mcp.app import SystemClock
-from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
 from wvo_mcp.orchestration.background import Leader
 from wvo_mcp.orchestration.chores import Chore
 from wvo_mcp.orchestration.leading import Overtaken, Post
 from wvo_mcp.ports import Transaction
-from wvo_mcp.store.sqlite import SqliteStore
 
 
 def tell(*what: object) -> None:
     print(json.dumps([time.monotonic(), *what]), flush=True)  # noqa: T201 - the other end of the pipe reads it
 
 
-async def lead(folder: Path, name: str) -> None:
+async def lead(folder: Path, name: str, url: str | None = None) -> None:
     async def sign(post: Post) -> None:
         book = await post.read(post.caller, lambda tx: tx.state.get("book")) or []
         pause = folder / f"pause-{name}"
@@ -50,8 +51,8 @@ async def lead(folder: Path, name: str) -> None:
         tell("signed", post.token)
 
     caller = an_agent(name, name)
-    store = SqliteStore(folder / "state.db", SystemClock(), SessionLocks(folder / "sessions"))
-    with SessionLock(folder / "sessions", caller.session_id):
+    store = a_store(folder, url)
+    with attending(folder, url, caller.session_id):
         await store.open()
         tell("open")
         await Leader(store, lambda: caller, SystemClock(), [Chore("sign", 0, sign)]).run()
@@ -59,4 +60,4 @@ async def lead(folder: Path, name: str) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(stream=sys.stderr, level=logging.INFO)
-    anyio.run(lead, Path(sys.argv[1]), sys.argv[2])
+    anyio.run(lead, Path(sys.argv[1]), *sys.argv[2:])

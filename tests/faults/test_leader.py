@@ -9,14 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
 import pytest
 
-from tests.support.invariants import looked_at
+from tests.support.databases import looked_at
 from tests.support.stdio_client import StdioClient
+from tests.support.stores import looked_for
 from tests.support.waiting import eventually
 from tests.support.workspace import REPOSITORY, Workspace, some_tasks
 from wvo_mcp.orchestration.leading import LEASE_SECONDS, RENEW_SECONDS, TICK_SECONDS
@@ -30,12 +30,12 @@ MARGIN = 1.5
 class Clerk:
     """A process of `tests.faults.office`, and what it has told: [seconds on the machine's clock, deed, token]."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, url: str | None, name: str) -> None:
         self.name = name
         self._pause = folder / f"pause-{name}"
         with (folder / f"{name}.log").open("ab") as log:
             self._process = subprocess.Popen(
-                (sys.executable, "-m", "tests.faults.office", str(folder), name),
+                (sys.executable, "-m", "tests.faults.office", str(folder), name, *([url] if url else [])),
                 cwd=REPOSITORY,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -83,86 +83,95 @@ class Clerk:
         self._source.close()
 
 
-@contextmanager
-def clerks(folder: Path, *names: str) -> Generator[list[Clerk]]:
-    """The first of them leads."""
-    hired: list[Clerk] = []
-    try:
+class Office:
+    """A store of either kind and the clerks on it."""
+
+    def __init__(self, folder: Path, url: str | None) -> None:
+        self._folder = folder
+        self._url = url
+        self._hired: list[Clerk] = []
+
+    def hire(self, *names: str) -> list[Clerk]:
+        """The first of them leads."""
         for name in names:
-            hired.append(Clerk(folder, name))
-            hired[-1].until("open")
-            hired[0].until("signed")
-        yield hired
-    finally:
-        for clerk in hired:
+            self._hired.append(Clerk(self._folder, self._url, name))
+            self._hired[-1].until("open")
+            self._hired[0].until("signed")
+        return self._hired
+
+    def book(self) -> list[list[Any]]:
+        with looked_at(looked_for(self._folder, self._url)) as database:
+            return json.loads(database.value("SELECT value FROM facts WHERE name = 'book'"))
+
+    def leader(self) -> tuple[str, int]:
+        with looked_at(looked_for(self._folder, self._url)) as database:
+            row = database.one("SELECT session_id, token FROM leaders WHERE role = 'background'")
+        return row["session_id"], row["token"]
+
+    def close(self) -> None:
+        for clerk in self._hired:
             clerk.close()
 
 
-def book(folder: Path) -> list[list[Any]]:
-    with looked_at(folder / "state.db") as database:
-        return json.loads(database.value("SELECT value FROM facts WHERE name = 'book'"))
-
-
-def leader(folder: Path) -> tuple[str, int]:
-    with looked_at(folder / "state.db") as database:
-        row = database.one("SELECT session_id, token FROM leaders")
-    return row["session_id"], row["token"]
+@pytest.fixture
+def office(store_kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Generator[Office]:
+    opened = Office(tmp_path, request.getfixturevalue("database_url") if store_kind == "postgres" else None)
+    yield opened
+    opened.close()
 
 
 @pytest.mark.requirement("HEALTH-1")
-def test_a_killed_leader_is_followed_at_the_next_tick(tmp_path: Path) -> None:
-    with clerks(tmp_path, "ann", "bob") as (ann, bob):
-        killed_at = ann.kill()
-        followed = bob.until("signed")
+def test_a_killed_leader_is_followed_at_the_next_tick(office: Office) -> None:
+    ann, bob = office.hire("ann", "bob")
+    killed_at = ann.kill()
+    followed = bob.until("signed")
 
-        logger.info("%.2f s from the death of a leader to the first deed of the next", followed[0] - killed_at)
-        assert followed[0] - killed_at < TICK_SECONDS + MARGIN
-        assert followed[2] == 2
-        assert leader(tmp_path) == ("bob", 2)
+    logger.info("%.2f s from the death of a leader to the first deed of the next", followed[0] - killed_at)
+    assert followed[0] - killed_at < TICK_SECONDS + MARGIN
+    assert followed[2] == 2
+    assert office.leader() == ("bob", 2)
 
 
 @pytest.mark.drill
 @pytest.mark.requirement("HEALTH-1")
-def test_a_frozen_leader_is_followed_within_three_intervals_and_changes_nothing_when_it_wakes(
-    tmp_path: Path,
-) -> None:
-    with clerks(tmp_path, "ann", "bob") as (ann, bob):
-        frozen_at = ann.pause()
-        followed = bob.until("signed")
-        logger.info("%.2f s from the freezing of a leader to the first deed of the next", followed[0] - frozen_at)
-        assert LEASE_SECONDS - RENEW_SECONDS - TICK_SECONDS < followed[0] - frozen_at < 3 * RENEW_SECONDS + MARGIN
-        assert followed[2] == 2
+def test_a_frozen_leader_is_followed_within_three_intervals_and_changes_nothing_when_it_wakes(office: Office) -> None:
+    ann, bob = office.hire("ann", "bob")
+    frozen_at = ann.pause()
+    followed = bob.until("signed")
+    logger.info("%.2f s from the freezing of a leader to the first deed of the next", followed[0] - frozen_at)
+    assert LEASE_SECONDS - RENEW_SECONDS - TICK_SECONDS < followed[0] - frozen_at < 3 * RENEW_SECONDS + MARGIN
+    assert followed[2] == 2
 
-        woken_at = ann.wake()
+    woken_at = ann.wake()
 
-        assert ann.until("gave up", after=woken_at)[2] == 1
-        bob.until("signed", after=woken_at + 2 * TICK_SECONDS)
-        assert [line[1] for line in ann.told if line[0] > woken_at] == ["gave up"]
-        assert leader(tmp_path) == ("bob", 2)
-        signatures = book(tmp_path)
-        assert signatures == sorted(signatures, key=lambda signature: signature[1])
-        assert {tuple(signature) for signature in signatures} == {("ann", 1), ("bob", 2)}
+    assert ann.until("gave up", after=woken_at)[2] == 1
+    bob.until("signed", after=woken_at + 2 * TICK_SECONDS)
+    assert [line[1] for line in ann.told if line[0] > woken_at] == ["gave up"]
+    assert office.leader() == ("bob", 2)
+    signatures = office.book()
+    assert signatures == sorted(signatures, key=lambda signature: signature[1])
+    assert {tuple(signature) for signature in signatures} == {("ann", 1), ("bob", 2)}
 
 
 @pytest.mark.drill
-def test_leaders_that_are_frozen_in_turn_never_write_under_an_old_token(tmp_path: Path) -> None:
-    with clerks(tmp_path, "ann", "bob", "cyd") as hired:
-        by_name = {clerk.name: clerk for clerk in hired}
-        for _ in range(3):
-            name, token = leader(tmp_path)
-            now = time.monotonic()
-            by_name[name].until("signed", after=now)
-            by_name[name].pause()
-            others = [clerk for clerk in hired if clerk.name != name]
-            next_one = eventually(lambda token=token: leader(tmp_path) if leader(tmp_path)[1] > token else None)
-            assert next_one[0] in {clerk.name for clerk in others}
-            woken_at = by_name[name].wake()
-            assert by_name[name].until("gave up", after=woken_at)[2] == token
-            by_name[next_one[0]].until("signed", after=woken_at)
+def test_leaders_that_are_frozen_in_turn_never_write_under_an_old_token(office: Office) -> None:
+    hired = office.hire("ann", "bob", "cyd")
+    by_name = {clerk.name: clerk for clerk in hired}
+    for _ in range(3):
+        name, token = office.leader()
+        now = time.monotonic()
+        by_name[name].until("signed", after=now)
+        by_name[name].pause()
+        others = [clerk for clerk in hired if clerk.name != name]
+        next_one = eventually(lambda token=token: office.leader() if office.leader()[1] > token else None)
+        assert next_one[0] in {clerk.name for clerk in others}
+        woken_at = by_name[name].wake()
+        assert by_name[name].until("gave up", after=woken_at)[2] == token
+        by_name[next_one[0]].until("signed", after=woken_at)
 
-        signatures = book(tmp_path)
-        assert [token for _, token in signatures] == sorted(token for _, token in signatures)
-        assert len({token for _, token in signatures}) == len({tuple(signature) for signature in signatures}) == 4
+    signatures = office.book()
+    assert [token for _, token in signatures] == sorted(token for _, token in signatures)
+    assert len({token for _, token in signatures}) == len({tuple(signature) for signature in signatures}) == 4
 
 
 @pytest.mark.requirement("HEALTH-1")
