@@ -12,23 +12,16 @@ from pysqlite3 import dbapi2 as sqlite  # pyright: ignore
 from wvo_mcp.domain.backup import Kind
 from wvo_mcp.domain.finding import Finding, fail, ok, warn
 from wvo_mcp.domain.instant import instant
-from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import WvoError
 from wvo_mcp.store.connection import OLDEST_SQLITE, DatabaseError, SqliteRows, typed
 from wvo_mcp.store.damage import REPAIR, backups_of, look_at
-from wvo_mcp.store.events import Events
 from wvo_mcp.store.glance import looking
 from wvo_mcp.store.migrate import APPLICATION_ID, latest
-from wvo_mcp.store.recount import miscounted
-from wvo_mcp.store.sql import driven
+from wvo_mcp.store.soundness import Chains, counters, miscounted
 
 SECONDS = 5.0
 """For each of the checks that read much."""
 
-CHAINS = 500
-"""Tasks whose chain of events is followed, those that changed last."""
-
-_NOBODY = Caller("doctor", "doctor")
 _driver = cast(Any, sqlite)
 
 
@@ -164,29 +157,14 @@ def _integrity(raw: Any) -> Finding:
 
 
 def _chains(raw: Any) -> Finding:
-    deadline = time.monotonic() + SECONDS
-    trail = Events(SqliteRows(raw), "", _NOBODY)
-    tasks: list[str | None] = [None]
-    tasks += [row[0] for row in raw.execute(f"SELECT id FROM tasks ORDER BY updated_at DESC LIMIT {CHAINS}")]
-    followed = 0
+    chains = Chains(SqliteRows(raw))
     try:
         with _bounded(raw):
-            for task_id in tasks:
-                broken = driven(trail.broken_chain(task_id))
-                if broken is not None:
-                    whose = "without a task" if task_id is None else f"of task {task_id}"
-                    return fail(
-                        "events",
-                        f"the chain of events {whose} does not hold at event {broken}: it was edited from outside",
-                        "Find out who wrote to the database; the events before that one can be trusted.",
-                    )
-                followed += 1
-                if time.monotonic() > deadline:
-                    break
+            return chains.follow(SECONDS)
     except DatabaseError as error:
         if not _interrupted(error):
             raise
-    return ok("events", f"{followed} chains of events hold")
+        return chains.sound()
 
 
 def _counters(raw: Any) -> Finding:
@@ -201,10 +179,7 @@ def _counters(raw: Any) -> Finding:
         return ok("counters", f"not recounted within {SECONDS:.0f} s: the store is too large")
     finally:
         raw.execute("ROLLBACK")
-    if wrong:
-        remedy = "Report it: the counters are kept by the database itself. The queue may miss tasks until it is mended."
-        return fail("counters", f"a recount differs: {'; '.join(wrong[:5])}", remedy)
-    return ok("counters", "equal to a recount")
+    return counters(wrong)
 
 
 def _sessions(raw: Any, alive: Callable[[str], bool]) -> Finding:
