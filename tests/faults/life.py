@@ -84,8 +84,9 @@ async def _rescore(life: "Life") -> Any:
     return await life.store.write(life.callers["ann"], lambda tx: tx.graph.rescore_due(None, 100))
 
 
-async def _renew(life: "Life") -> Any:
-    return await life.store.write(life.callers["bob"], lambda tx: tx.queue.renew(life.callers["bob"].session_id))
+async def _renew(life: "Life") -> None:
+    """How many were renewed is nobody's concern."""
+    await life.store.write(life.callers["bob"], lambda tx: tx.queue.renew(life.callers["bob"].session_id))
 
 
 async def _alert(life: "Life") -> None:

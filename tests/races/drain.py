@@ -4,7 +4,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.support.dag import random_tasks
@@ -181,12 +181,21 @@ class Agent(threading.Thread):
 
 
 def drain(
-    workspace: Workspace, count: int, agents: int, *, seconds: float, kill_every: float | None = None, seed: int = 7
+    workspace: Workspace,
+    count: int,
+    agents: int,
+    *,
+    seconds: float,
+    kill_every: float | None = None,
+    seed: int = 7,
+    blows: Sequence[Callable[[], object]] = (),
 ) -> Ledger:
     """Until `count` tasks are done. Fails when that takes longer.
 
-    A random server is killed every so often, and on a machine where all is done in no time also after every tenth.
+    A random server is killed every so often, and on a machine where all is done in no time also after every tenth. The
+    `blows` come one after the other, evenly over the work.
     """
+    left = list(blows)
     ledger = Ledger()
     chance = random.Random(seed)
     team = [
@@ -202,6 +211,8 @@ def drain(
         ledger.finished.wait(0.05)
         with looked_at(workspace.source) as database:
             done = database.value("SELECT n FROM counters WHERE name = 'done'")
+        if left and done >= count * (len(blows) - len(left) + 1) // (len(blows) + 1):
+            left.pop(0)()
         if kill_every is not None and (time.monotonic() >= next_kill or done >= mark + count // 10):
             killed = kill_one(team, chance)
             ledger.answers["killed"] += killed

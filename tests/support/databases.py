@@ -72,6 +72,7 @@ def written(source: Source) -> Generator[Callable[..., Any]]:
         return
     with psycopg.connect(source, autocommit=True) as connection:
         configure(connection)
+        connection.prepare_threshold = None  # tables may change
 
         def run(sql: str, *params: Any) -> Any:
             return psycopg.RawCursor(connection).execute(translated(sql).text, params)

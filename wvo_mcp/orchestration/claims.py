@@ -46,7 +46,7 @@ async def _cut_leases_of_the_dead(tx: Transaction, policy: Policy) -> bool:
 
 
 async def _let_time_pass(tx: Transaction) -> None:
-    for task in await tx.queue.expired():
+    for task in await tx.queue.expired(take=True):
         await lifecycle.expire(tx, task)
     await tx.queue.open_gates()
 

@@ -159,8 +159,8 @@ class QueueRepository(Protocol):
         """Lift the not-before gate of every task whose time has come."""
         ...
 
-    async def expired(self) -> list[Task]:
-        """Tasks in progress whose lease has run out."""
+    async def expired(self, *, take: bool = False) -> list[Task]:
+        """Tasks in progress whose lease has run out; to `take` them passes over rows that somebody else has locked."""
         ...
 
     async def held_sessions(self) -> list[str]:

@@ -8,6 +8,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -41,7 +42,8 @@ _LIVELY = {"connect_timeout": 4, "keepalives_idle": 3, "keepalives_interval": 1,
 _PATIENCE = {
     # Whoever stands still within a transaction keeps all writers waiting: the server ends it.
     "idle_in_transaction_session_timeout": 5_000,
-    "lock_timeout": int(RETRY_SECONDS * 1_000),
+    # Whoever waits for a row that a person has locked keeps all writers waiting too: it lets them pass, and tries again.
+    "lock_timeout": 3_000,
     # A client that is cut off is noticed within seconds, so that its locks are free.
     "tcp_keepalives_idle": 3,
     "tcp_keepalives_interval": 1,
@@ -61,6 +63,14 @@ _READING = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",)
 _WRITING = ("BEGIN", f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
 
 
+_FROZEN_SECONDS = 5
+_END_FROZEN = f"""
+SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND (classid, objid, objsubid) = ({_NAMESPACE}, hashtext(current_schema())::OID, 2) AND granted
+  AND wait_event = 'ClientRead' AND state_change < clock_timestamp() - INTERVAL '{_FROZEN_SECONDS} s'""".encode()
+"""The server's own timeout for idle transactions does not see who stands still between two statements of one batch."""
+
+
 class _Lost(Exception):
     """The connection went away; nothing of the transaction was committed."""
 
@@ -68,6 +78,7 @@ class _Lost(Exception):
 _PASSING = (
     _Lost,
     PoolTimeout,
+    errors.LockNotAvailable,
     errors.DeadlockDetected,
     errors.SerializationFailure,
     errors.TooManyConnections,
@@ -106,9 +117,17 @@ class Link:
         # Writes of one client are done in the order in which it sent them, with any store.
         self._turn = anyio.Lock(fast_acquire=True)
         # One warning for every attempt would drown what a person should read; the typed error tells the reason.
-        logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+        logging.getLogger("psycopg").setLevel(logging.ERROR)
+        try:
+            there = conninfo(url, application_name=name)
+        except psycopg.ProgrammingError:
+            # The driver's words would tell the password.
+            raise IncompatibleStore(
+                "WVO_DATABASE_URL cannot be understood.",
+                hint="It reads postgresql://USER:PASSWORD@HOST:5432/DATABASE; special characters are written as %XX.",
+            ) from None
         self._pool = ConnectionPool(
-            conninfo(url, application_name=name),
+            there,
             min_size=1,
             max_size=connections,
             max_idle=60,
@@ -170,8 +189,15 @@ class Link:
             except (psycopg.Error, _Lost, PoolTimeout) as error:
                 if time.monotonic() > deadline or not self._passing(error):
                     raise self.typed(error) from error
+                if isinstance(error, errors.LockNotAvailable):
+                    self._end_frozen(deadline)
             time.sleep(random.uniform(nap / 2, nap))  # noqa: S311 - jitter, not a secret
             nap = min(nap * 2, 0.5)
+
+    def _end_frozen(self, deadline: float) -> None:
+        """Cut off whoever has the write lock and says nothing, as a stopped process or a paused container does."""
+        with suppress(psycopg.Error, PoolTimeout):
+            self._once(lambda raw: raw.execute(_END_FROZEN, prepare=False), deadline)
 
     def _once(self, attempt: Callable[[psycopg.Connection[Any]], T], deadline: float) -> T:
         raw = self._pool.getconn(timeout=max(0.1, min(_SOON, deadline - time.monotonic())))
@@ -260,7 +286,10 @@ class Link:
     def typed(self, error: Exception) -> WvoError:
         """The error of the contract for one of the database's."""
         if isinstance(error, errors.LockNotAvailable):
-            return StoreBusy(f"The database {self.where} was busy for {self.retry_seconds:.0f} s.")
+            return StoreBusy(
+                f"The database {self.where} was busy for {self.retry_seconds:.0f} s.",
+                hint="Call again with the same input. When it stays so, pg_stat_activity tells whose transaction is open.",
+            )
         if isinstance(error, (errors.UndefinedTable, errors.UndefinedColumn)):
             return IncompatibleStore(
                 f"The database {self.where} is not one of ours, or lacks a part: {_first_line(error)}",

@@ -156,11 +156,12 @@ class Queue:
             (self._at,),
         )
 
-    async def expired(self) -> list[Task]:
+    async def expired(self, *, take: bool = False) -> list[Task]:
+        lock = self._rows.dialect.take if take else ""
         rows = self._rows.all(
             f"""
             SELECT {COLUMNS} FROM tasks INDEXED BY tasks_leases
-            WHERE status = 'in_progress' AND lease_expires_at <= ? ORDER BY lease_expires_at
+            WHERE status = 'in_progress' AND lease_expires_at <= ? ORDER BY lease_expires_at {lock}
             """,
             (self._at,),
         )

@@ -1,0 +1,105 @@
+"""The PostgreSQL server goes away under running servers of ours, for a moment or for longer than they wait."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.races.drain import Ledger, drain, seed_tasks
+from tests.support.history import Limits
+from tests.support.invariants import verify
+from tests.support.postgres import Cluster
+from tests.support.waiting import eventually
+from tests.support.workspace import Workspace, some_tasks
+
+pytestmark = pytest.mark.requirement("SCALE-1", "SCALE-2", "CORE-11", "CLAIM-1")
+
+
+@pytest.fixture
+def workspace(own_postgres: Cluster, tmp_path: Path) -> Iterator[Workspace]:
+    """On a cluster that may be stopped."""
+    with own_postgres.database() as url:
+        made = Workspace(tmp_path / "workspace", tmp_path / "logs", url)
+        yield made
+        made.close()
+
+
+def outlive(workspace: Workspace, cluster: Cluster, count: int, agents: int, seconds: float) -> Ledger:
+    """A drain in the middle of which the database restarts in every way there is."""
+    workspace.settings = {"WVO_AUTOPILOT_WIP_LIMIT": str(agents)}
+    seed_tasks(workspace, count, seed=count)
+
+    def die() -> None:
+        cluster.kill()
+        cluster.start()
+
+    ways = [lambda: cluster.restart("fast"), lambda: cluster.restart("immediate"), die]
+    ledger = drain(workspace, count, agents, seconds=seconds, blows=ways)
+
+    history = verify(workspace.source, Limits(store=agents, agent=1))
+    assert set(history.completions.values()) == {1}
+    assert history.completions.total() == count
+    assert history.kinds["task.claimed"] == count
+    assert ledger.answers["complete_task"] == count
+    assert cluster.log().count("database system is ready to accept connections") == 4
+    assert "Traceback" not in workspace.logged()
+    assert "secret" not in workspace.logged()
+    return ledger
+
+
+def test_a_drain_goes_on_over_restarts_and_a_crash_of_the_database(workspace: Workspace, own_postgres: Cluster) -> None:
+    outlive(workspace, own_postgres, count=120, agents=4, seconds=150)
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(480)
+def test_two_thousand_tasks_survive_restarts_and_a_crash_of_the_database(
+    workspace: Workspace, own_postgres: Cluster
+) -> None:
+    outlive(workspace, own_postgres, count=2_000, agents=16, seconds=400)
+
+
+def test_a_database_that_is_away_for_longer_than_anybody_waits_is_a_typed_error_until_it_is_back(
+    workspace: Workspace, own_postgres: Cluster
+) -> None:
+    client = workspace.server("ann")
+    client.call("create_tasks", some_tasks("A", "B"))
+    client.call("claim_task", {"task_id": "A"})
+    own_postgres.stop("immediate")
+
+    began = time.monotonic()
+    both = [
+        client.post("tools/call", {"name": "complete_task", "arguments": {"task_id": "A", "summary": "done"}}),
+        client.post("tools/call", {"name": "plan_next", "arguments": {}}),
+    ]
+    errors = [client.receive(message_id)["result"]["structuredContent"]["error"] for message_id in both]
+
+    assert 15 < time.monotonic() - began < 40
+    for error in errors:
+        assert (error["code"], error["retryable"]) == ("store_unavailable", True)
+        assert f"127.0.0.1:{own_postgres.port}" in error["message"]
+        assert "refused" in error["message"]
+        assert "PostgreSQL runs" in error["hint"]
+        assert "secret" not in str(error)
+    own_postgres.start()
+    done = eventually(lambda: client.call("complete_task", {"task_id": "A", "summary": "done"}))
+    assert done["task"]["status"] == "done"
+    assert client.call("claim_task")["task"]["id"] == "B"
+    assert verify(workspace.source).completions == {"A": 1}
+    assert "secret" not in workspace.logged()
+    assert "Traceback" not in workspace.logged()
+
+
+def test_a_server_that_starts_while_the_database_is_away_says_so_in_one_line(
+    workspace: Workspace, own_postgres: Cluster
+) -> None:
+    own_postgres.stop()
+
+    refused = workspace.spawn("ann")
+
+    assert refused.wait(60) != 0
+    lines = refused.log.read_text().splitlines()
+    assert len(lines) == 1, lines
+    assert f"127.0.0.1:{own_postgres.port}" in lines[0]
+    assert "secret" not in lines[0]
