@@ -13,9 +13,12 @@ import psycopg
 import pytest
 
 from tests.races.drain import Agent, Ledger, kill_one, seed_tasks
+from tests.support.databases import looked_at
 from tests.support.history import Limits
-from tests.support.hosts import Hosts, hosts
+from tests.support.hosts import Hosts, hosts, need
 from tests.support.invariants import verify
+from tests.support.linear import judged
+from tests.support.recording import recorded
 from tests.support.stdio_client import Refused
 from tests.support.waiting import eventually, throughout
 from tests.support.workspace import REPOSITORY, Workspace, some_tasks
@@ -27,8 +30,9 @@ pytestmark = [pytest.mark.drill, pytest.mark.requirement("SCALE-2")]
 
 TASKS = 2_000
 SERVERS_ON_EACH = 3
-DRAIN_SECONDS = 420.0
-"""A machine with two cores of its own takes a quarter of that."""
+STALLED_SECONDS = 120.0
+"""How long no task may be done. A busy machine may take long over all of them: 345 s were measured at four times the load
+that two cores carry."""
 KILL_SECONDS = 8.0
 SKEW = timedelta(minutes=10)
 
@@ -38,8 +42,7 @@ _LIBRARIES = ("/usr/lib/*/faketime/libfaketime.so.1", "/usr/local/lib/faketime/l
 def wrong_clock(offset: timedelta) -> dict[str, str]:
     """Settings under which a process reads a wall clock that is off; durations are as ever."""
     found = [path for pattern in _LIBRARIES for path in Path("/").glob(pattern.lstrip("/"))]
-    if not found:
-        pytest.skip("faketime is not installed; ./scripts/test installs it")
+    need("faketime: libfaketime is not installed; ./scripts/test installs it" if not found else None)
     return {
         "LD_PRELOAD": str(found[0]),
         "FAKETIME": f"{offset.total_seconds():+.0f}s",
@@ -92,13 +95,15 @@ class Remote(Agent):
             try:
                 return super()._ask(tool, **arguments)
             except Refused as refused:
-                if refused.code not in ("store_unavailable", "store_busy") or self._ledger.finished.is_set():
+                if refused.code not in ("store_unavailable", "store_busy"):
                     raise
+                if self._ledger.finished.is_set():
+                    return None
                 # The answer may have been lost after the commit: the same request must not do it twice.
                 self._calls = calls
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_two_thousand_tasks_survive_cuts_and_kills_on_three_hosts_and_a_clock_that_is_ten_minutes_ahead(
     hosts: Hosts, urls: tuple[str, str], places: list[Workspace]
 ) -> None:
@@ -127,6 +132,9 @@ def test_two_thousand_tasks_survive_cuts_and_kills_on_three_hosts_and_a_clock_th
         agent.join(60)
     assert not ledger.wrong, ledger.wrong
     assert done == TASKS, f"{done} of {TASKS} tasks in {seconds:.0f} s; {hosts.cuts} cuts, {dict(ledger.answers)}"
+    with looked_at(urls[1]) as database:
+        violations = judged(recorded(log for place in places for log in place.logs.glob("history-*.jsonl")), database)
+    assert not violations, "\n".join(map(str, violations[:20]))
     history = verify(urls[1], Limits(store=agents, agent=1))
     assert set(history.completions.values()) == {1}
     assert history.completions.total() == TASKS
@@ -152,14 +160,16 @@ def cut_and_mend(hosts: Hosts, ledger: Ledger, chance: random.Random) -> None:
 
 
 def watched(url: str, team: list[Remote], ledger: Ledger, chance: random.Random) -> int:
-    """Kill a server every few seconds until all is done; how many tasks are."""
-    until = time.monotonic() + DRAIN_SECONDS
+    """Kill a server every few seconds until all is done or nothing goes on; how many tasks are done."""
+    until = time.monotonic() + STALLED_SECONDS
     next_kill = time.monotonic() + KILL_SECONDS
     done = mark = 0
     with psycopg.connect(url, autocommit=True) as database:
         while done < TASKS and not ledger.finished.is_set() and time.monotonic() < until:
             ledger.finished.wait(0.1)
+            before = done
             ((done,),) = database.execute("SELECT n FROM counters WHERE name = 'done'").fetchall()
+            until = time.monotonic() + STALLED_SECONDS if done > before else until
             if time.monotonic() >= next_kill or done >= mark + TASKS // 8:
                 killed = kill_one(team, chance)
                 ledger.answers["killed"] += killed

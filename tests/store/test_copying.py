@@ -329,6 +329,21 @@ async def test_a_database_that_dies_during_the_copy_is_named_and_the_copy_goes_o
 
 @pytest.mark.sqlite
 @pytest.mark.anyio
+async def test_a_file_that_servers_have_open_is_not_replaced_under_them(
+    bench: Bench, tmp_path: Path, place: Place
+) -> None:
+    await fill(bench, tmp_path)
+    taken = tmp_path / "taken.db"
+    async with at(taken, bench) as there:
+        assert (await there.call("status"))["counts"]["pending"] == 0
+        with pytest.raises(Conflict, match=r"Servers have .* open"):
+            await copied(place, taken)
+
+    assert (await copied(place, taken)).resumed
+
+
+@pytest.mark.sqlite
+@pytest.mark.anyio
 async def test_tables_of_another_program_beside_the_store_are_left_alone(
     bench: Bench, tmp_path: Path, place: Place, elsewhere: Place
 ) -> None:

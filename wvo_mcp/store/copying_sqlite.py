@@ -204,6 +204,7 @@ class SqliteTarget(_File):
                 raise
 
     def finish(self) -> None:
+        self._make_room()
         with self._typed():
             raw = self._raw
             raw.execute("BEGIN IMMEDIATE")
@@ -220,14 +221,19 @@ class SqliteTarget(_File):
             self._open = None
             self._take_place()
 
-    def _take_place(self) -> None:
-        if self._path.exists():
-            # The log of a store that was never used must not be taken for ours.
-            alone = sqlite.connect(str(self._path), isolation_level=None, timeout=1)
+    def _make_room(self) -> None:
+        """The log of a store that was never used must not be taken for ours, nor its servers write into a ghost."""
+        if not self._path.exists():
+            return
+        with closing(sqlite.connect(str(self._path), isolation_level=None, timeout=1)) as alone:
             try:
                 alone.execute("PRAGMA journal_mode = DELETE")
-            finally:
-                alone.close()
+            except DatabaseError as error:
+                raise Conflict(
+                    f"Servers have {self._path} open ({error}).", hint="End their clients, then copy again."
+                ) from error
+
+    def _take_place(self) -> None:
         try:
             self._unfinished.replace(self._path)
             folder = os.open(self._path.parent, os.O_RDONLY)
