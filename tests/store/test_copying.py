@@ -1,7 +1,7 @@
 """A copy is the same store in another database: every row, and everything that goes on from there."""
 
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from tests.support.bench import ANN, BOB, AnyStore, Bench
 from tests.support.filled import HOSTILE, LONGEST, fill
 from tests.support.postgres import Cluster
 from wvo_mcp.errors import Conflict, IncompatibleStore, InvalidInput, StaleLease, StoreUnavailable
-from wvo_mcp.store.copying import Copied, Row, Source, Step, Table, Target, copy, digested
+from wvo_mcp.store.copying import Copied, Row, Step, Table, copy, digested
 from wvo_mcp.store.copying_postgres import PostgresSource, PostgresTarget
 from wvo_mcp.store.copying_sqlite import SqliteSource, SqliteTarget
 from wvo_mcp.store.postgres import PostgresStore
@@ -25,16 +25,14 @@ pytestmark = pytest.mark.requirement("SCALE-1")
 Place = Path | str
 
 
-@contextmanager
-def source_at(place: Place, alive: Callable[[str], bool] = lambda _: False) -> Generator[Source]:
-    with PostgresSource(place) if isinstance(place, str) else SqliteSource(place, alive) as source:
-        yield source
+def source_at(
+    place: Place, alive: Callable[[str], bool] = lambda _: False
+) -> AbstractContextManager[PostgresSource | SqliteSource]:
+    return PostgresSource(place) if isinstance(place, str) else SqliteSource(place, alive)
 
 
-@contextmanager
-def target_at(place: Place) -> Generator[Target]:
-    with PostgresTarget(place) if isinstance(place, str) else SqliteTarget(place) as target:
-        yield target
+def target_at(place: Place) -> AbstractContextManager[PostgresTarget | SqliteTarget]:
+    return PostgresTarget(place) if isinstance(place, str) else SqliteTarget(place)
 
 
 async def copied(
@@ -125,8 +123,7 @@ async def test_everything_goes_on_in_the_copy(bench: Bench, tmp_path: Path, plac
         await there.complete("PART", BOB)
         assert await there.status("BLOCKED", "WHOLE") == ["pending", "pending"]
         # Numbers go on: of events, tokens, ids made by the database.
-        claim = await there.claim(ANN, "NEXT")
-        assert claim["lease"]["token"] == 1
+        assert (await there.claim(ANN, "NEXT"))["lease"]["token"] == 1
         await there.create({"title": "one more", "files": ["new/**"], "epic_id": "NEW"})
         assert (await there.call("context_write", ANN, topic="quoting", content="third"))["version"] == 3
         for task_id in ("HELD", "NEXT", None):
