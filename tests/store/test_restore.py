@@ -287,6 +287,42 @@ async def test_a_store_that_knows_less_than_its_backup_has_lost_its_log(bench: B
     await again.close()
 
 
+async def test_a_young_store_whose_log_was_removed_does_not_begin_anew(bench: Bench, backups: SqliteBackups) -> None:
+    """All of it stood in the log; what is left is a whole, empty file."""
+    await bench.create(a_task("A"))
+    await backups.create(bench.clock.now())
+    await bench.store.close()
+    bench.path.unlink()
+    with closing(sqlite.connect(str(bench.path), isolation_level=None)) as raw:
+        raw.execute("PRAGMA journal_mode = WAL")
+
+    again = SqliteStore(bench.path, bench.clock, bench.servers)
+    with pytest.raises(IncompatibleStore, match="is empty, but there are backups"):
+        await again.open()
+    await restored(bench)
+    await again.open()
+    assert [t.id for t in await again.read(ANN, lambda tx: tx.tasks.page({}, 0, 9))] == ["A"]
+    await again.close()
+
+
+async def test_backups_of_another_store_that_stood_here_are_no_alarm(
+    bench: Bench, backups: SqliteBackups, tmp_path: Path
+) -> None:
+    await bench.create(*(a_task(f"T{n}") for n in range(9)))
+    await backups.create(bench.clock.now())
+    await bench.store.close()
+    bench.clock.advance(minutes=1)
+    other = SqliteStore(tmp_path / "other.db", bench.clock, bench.servers)
+    await other.open()
+    await other.write(ANN, lambda tx: tx.events.append("context.written", None, {"topic": "t", "version": 1}))
+    await other.close()
+    shutil.copyfile(other.path, bench.path)
+
+    again = SqliteStore(bench.path, bench.clock, bench.servers)
+    await again.open()
+    await again.close()
+
+
 async def test_a_sound_store_gives_no_alarm(bench: Bench, backups: SqliteBackups) -> None:
     await bench.create(*(a_task(f"T{n}") for n in range(40)))
     await backups.create(bench.clock.now())

@@ -131,8 +131,12 @@ async def check_content(rows: Rows, database: Path, kept: Kept | None) -> None:
     """A look at the ends of every table and at the last events. Raises IncompatibleStore, the driver's errors."""
     schema = int(rows.value("PRAGMA user_version"))
     check_ours(rows, database)
-    if schema > latest() or not rows.value("SELECT count(*) FROM sqlite_schema"):
-        return  # to be refused as newer; a new file
+    if schema > latest():
+        return  # to be refused as newer
+    if not rows.value("SELECT count(*) FROM sqlite_schema"):
+        # A young store may stand in its log alone: without it the file is whole, and empty.
+        _check_absence(database, "empty", 0)
+        return
     problem = next(_problems(rows, database, kept), None)
     if problem is not None:
         raise IncompatibleStore(f"{database} is damaged: {problem}.", hint=REPAIR)
@@ -188,12 +192,25 @@ def _behind_backup(rows: Rows, database: Path, kept: Kept) -> Iterator[str]:
     restored = rows.value("SELECT max(at) FROM events WHERE kind = 'store.restored'")
     if restored is not None and instant(restored) >= kept.at:
         return
-    own = rows.value("SELECT max(seq) FROM events") or 0
-    if kept.event > own:
+    own = rows.one("SELECT seq, hash FROM events WHERE seq > 0 ORDER BY seq DESC LIMIT 1")
+    if own is None or kept.event <= own["seq"]:
+        return
+    # A backup of another store, which stood here before, says nothing about this one.
+    if hash_of(backups_of(database).folder / kept.name, own["seq"]) == own["hash"]:
         yield (
-            f"it ends with event {own}, and its backup {kept.name} with event {kept.event}:"
+            f"it ends with event {own['seq']}, and its backup {kept.name} with event {kept.event}:"
             f" {log_of(database).name} was probably removed"
         )
+
+
+def hash_of(database: Path, seq: int) -> str | None:
+    """The hash of one event of a file, if it can be read."""
+    try:
+        with looking(database) as raw:
+            row = raw.execute("SELECT hash FROM events WHERE seq = ?", (seq,)).fetchone()
+    except (DatabaseError, OSError):
+        return None
+    return None if row is None else row[0]
 
 
 def last_event(database: Path) -> tuple[int, str] | None:
