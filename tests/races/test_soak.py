@@ -13,6 +13,6 @@ def test_forty_seconds_of_mixed_calls_kills_and_backups_break_nothing(workspace:
     findings = soak(workspace, 40, seed=3, kill_every=3)
 
     assert not findings.wrong, "\n".join(findings.wrong[:20])
-    assert findings.answers["complete_task"] > 50
+    assert findings.answers["complete_task"] > 20
     assert findings.answers["killed"] >= 3
     assert findings.looks >= 10
