@@ -1,5 +1,6 @@
 """A read-only look at a store of either kind, beside running servers."""
 
+import time
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ class Database:
     def __init__(self, execute: Callable[[str, Any], Any]) -> None:
         self._execute = execute
         self.shown_ready: list[str] = self.column("SELECT id FROM ready_tasks")
+        self.shown_at = time.monotonic()
 
     def rows(self, sql: str, *params: Any) -> list[Row]:
         cursor = self._execute(sql, params)
@@ -91,7 +93,7 @@ def mirrored(source: Source) -> Generator[Database]:
         try:
             _copy(database, copy)
             there = Database(copy.execute)
-            there.shown_ready = database.shown_ready
+            there.shown_ready, there.shown_at = database.shown_ready, database.shown_at
             yield there
         finally:
             copy.close()

@@ -6,6 +6,7 @@
 import hashlib
 import json
 import math
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -73,7 +74,8 @@ def _wrong_ready_view(database: Database) -> Iterator[str]:
     due = set(
         database.column(
             "SELECT id FROM tasks WHERE (gates & 1) = 1"
-            " AND abs((julianday('now') - julianday(not_before)) * 86400) < 30"
+            " AND abs((julianday('now') - julianday(not_before)) * 86400) < ?",
+            max(30.0, time.monotonic() - database.shown_at + 5),
         )
     )
     shown, expected = ([task_id for task_id in listed if task_id not in due] for listed in (shown, expected))
