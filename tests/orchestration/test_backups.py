@@ -1,5 +1,6 @@
 """The backup of every hour, on a stopped clock."""
 
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -8,12 +9,15 @@ import anyio
 import pytest
 
 from tests.support.bench import ANN, BOB, Bench, a_task
+from tests.support.sessions import a_person
 from wvo_mcp.errors import IncompatibleStore, StoreUnavailable, WvoError
 from wvo_mcp.execution.context_snapshots import ContextSnapshots
 from wvo_mcp.orchestration.background import Leader
 from wvo_mcp.orchestration.backups import chores, hourly, take
 from wvo_mcp.ports.backups import Made
 from wvo_mcp.store.backup import SqliteBackups
+from wvo_mcp.store.connection import sqlite
+from wvo_mcp.store.restore import Restoring
 from wvo_mcp.store.sqlite import SqliteStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sqlite, pytest.mark.requirement("DR-1")]
@@ -93,6 +97,22 @@ async def test_a_clock_that_is_set_back_an_hour_neither_repeats_nor_skips_a_back
     bench.clock.advance(minutes=61)
     assert await hourly(bench.store, backups, ANN)
     assert await names(backups) == ["state-2026-03-02-10.db", "state-2026-03-02-09.db"]
+
+
+async def test_a_restored_store_is_copied_anew_in_the_same_hour(
+    bench: Bench, backups: Failing, store: SqliteStore
+) -> None:
+    assert await hourly(store, backups, ANN)
+    bench.clock.advance(minutes=5)
+    await Restoring(store.path, bench.clock, bench.servers, a_person()).restore()
+    bench.clock.advance(minutes=1)
+    await bench.create(a_task("after"))
+
+    assert await hourly(store, backups, ANN)
+    assert not await hourly(store, backups, ANN)
+
+    with closing(sqlite.connect(str(backups.folder.folder / "state-2026-03-02-09.db"))) as raw:
+        assert raw.execute("SELECT count(*) FROM tasks WHERE id = 'after'").fetchone() == (1,)
 
 
 async def test_surplus_goes_with_the_next_backup(bench: Bench, backups: Failing) -> None:

@@ -14,6 +14,7 @@ from wvo_mcp.ports.backups import Backups, Made, Snapshots
 _LOOK_SECONDS = 60.0
 FAILED = "backup_failed"
 DAMAGED = "database"
+RESTORED = "store.restored"
 
 
 async def hourly(store: Store, backups: Backups, caller: Caller) -> bool:
@@ -22,11 +23,13 @@ async def hourly(store: Store, backups: Backups, caller: Caller) -> bool:
     What exists is judged by the folder, and the hour by the store's time: a new leader repeats nothing, and a wall clock
     that is set back skips nothing. Raises as `Backups.create`: the chore that fails becomes an alert, `backup_failed`.
     """
-    now, anything = await store.read(caller, _looked)
+    now, anything, restored = await store.read(caller, _looked)
     if not anything:
         return False
     existing = await backups.all()
-    if not due(now, (backup.at for backup in existing if backup.kind is not Kind.SAFETY)):
+    # What was copied before a restore is another history, and must not be what a repair brings back.
+    taken = [b.at for b in existing if b.kind is not Kind.SAFETY and (restored is None or b.at > restored)]
+    if not due(now, taken):
         return False
     try:
         await take(store, backups, caller)
@@ -73,8 +76,11 @@ async def _warn(store: Store, caller: Caller, message: str) -> None:
     await store.write(caller, lambda tx: tx.events.raise_alert(DAMAGED, "critical", None, message))
 
 
-async def _looked(tx: Transaction) -> tuple[datetime, bool]:
-    return tx.now, await tx.events.last_seq() > 0
+async def _looked(tx: Transaction) -> tuple[datetime, bool, datetime | None]:
+    """The time, whether anything has happened, and when the store was restored last."""
+    behind = await tx.events.before_last(1, None, RESTORED)
+    restored = await tx.events.after(behind, 1, None, RESTORED)
+    return tx.now, await tx.events.last_seq() > 0, restored[0].at if restored else None
 
 
 async def _now(tx: Transaction) -> datetime:
