@@ -30,6 +30,9 @@ T = TypeVar("T")
 RETRY_SECONDS = 20.0
 """So long a transaction is tried again while the database cannot be reached, and a writer waits for its turn."""
 
+START_SECONDS = 10.0
+"""So long a start waits for a database that cannot be reached."""
+
 OLDEST = 140_000
 """PostgreSQL 14: the first that notices, while a statement runs, that its client is gone."""
 
@@ -141,7 +144,10 @@ class Link:
     @property
     def where(self) -> str:
         """Host, port and database, without user and password."""
-        given = conninfo_to_dict(self.url)
+        try:
+            given = conninfo_to_dict(self.url)
+        except psycopg.Error:
+            return "of WVO_DATABASE_URL"
         return f"{given.get('host', 'localhost')}:{given.get('port', 5432)}/{given.get('dbname', '')}"
 
     @property
@@ -153,11 +159,17 @@ class Link:
         await anyio.to_thread.run_sync(self._start)
 
     def _start(self) -> None:
-        try:
-            with psycopg.connect(conninfo(self.url)) as first:
-                settle(first)
-        except psycopg.Error as error:
-            raise self.typed(error) from error
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                with psycopg.connect(conninfo(self.url)) as first:
+                    settle(first)
+                    break
+            except psycopg.Error as error:
+                # A database that is just restarting is waited for; a wrong password is not.
+                if time.monotonic() > deadline or not _is_absent(error):
+                    raise self.typed(error) from error
+            time.sleep(0.3)
         self._pool.open()
 
     async def close(self) -> None:
@@ -292,7 +304,7 @@ class Link:
             )
         if isinstance(error, (errors.UndefinedTable, errors.UndefinedColumn)):
             return IncompatibleStore(
-                f"The database {self.where} is not one of ours, or lacks a part: {_first_line(error)}",
+                f"The database {self.where} is not one of ours, or lacks a part: {self._said(error)}",
                 hint="Restore it from a backup (wvo-mcp backup restore), or set WVO_DATABASE_URL to another database.",
             )
         if isinstance(error, errors.ReadOnlySqlTransaction):
@@ -303,7 +315,7 @@ class Link:
                 f"The database {self.where} could not be reached for {self.retry_seconds:.0f} s: {self._reason()}.",
                 hint=_NOTHING_STORED,
             )
-        reason = _first_line(error)
+        reason = self._said(error)
         return StoreUnavailable(
             f"The database {self.where} cannot be used: {reason}", cause=reason, hint=_NOTHING_STORED
         )
@@ -313,8 +325,14 @@ class Link:
         try:
             psycopg.connect(conninfo(self.url, connect_timeout=2)).close()
         except psycopg.Error as error:
-            return _first_line(error)
+            return self._said(error)
         return "the connection was lost again and again"
+
+    def _said(self, error: Exception) -> str:
+        """The first line of the error. The driver quotes an address that it cannot read, with its password."""
+        text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        secret = self.url.rpartition("@")[0].partition("://")[2]
+        return text.replace(self.url, "WVO_DATABASE_URL").replace(secret, "***") if secret else text
 
 
 _NOTHING_STORED = "Nothing of this call was stored. See that PostgreSQL runs and can be reached, then call again."
@@ -335,6 +353,12 @@ def _is_lost(error: psycopg.Error) -> bool:
     return isinstance(error, psycopg.OperationalError) and error.sqlstate in (None, "08000", "08003", "08006")
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+def _is_absent(error: psycopg.Error) -> bool:
+    """Nobody answers, or somebody who is not ready yet."""
+    if isinstance(error, (errors.CannotConnectNow, errors.TooManyConnections, psycopg.errors.ConnectionTimeout)):
+        return True
+    text = str(error)
+    return isinstance(error, psycopg.OperationalError) and any(
+        said in text
+        for said in ("refused", "starting up", "shutting down", "timeout", "No such file", "closed the connection")
+    )
