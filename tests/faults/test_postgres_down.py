@@ -53,11 +53,11 @@ def test_a_drain_goes_on_over_restarts_and_a_crash_of_the_database(workspace: Wo
 
 
 @pytest.mark.drill
-@pytest.mark.timeout(480)
+@pytest.mark.timeout(660)
 def test_two_thousand_tasks_survive_restarts_and_a_crash_of_the_database(
     workspace: Workspace, own_postgres: Cluster
 ) -> None:
-    outlive(workspace, own_postgres, count=2_000, agents=16, seconds=400)
+    outlive(workspace, own_postgres, count=2_000, agents=16, seconds=540)
 
 
 def test_a_database_that_is_away_for_longer_than_anybody_waits_is_a_typed_error_until_it_is_back(
