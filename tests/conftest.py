@@ -12,8 +12,8 @@ from wvo_mcp.domain.lease import Policy
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.operations import Services
-from wvo_mcp.store.postgres import PostgresStore
-from wvo_mcp.store.sqlite import SqliteStore
+from wvo_mcp.store.postgres.store import PostgresStore
+from wvo_mcp.store.sqlite.store import SqliteStore
 
 pytest_plugins = ["tests.support.postgres_fixtures"]
 

@@ -28,12 +28,12 @@ from wvo_mcp.ports import Store, Transaction, WatchedStore
 from wvo_mcp.ports.backups import Backups, Restored
 from wvo_mcp.processes import parent_started_at
 from wvo_mcp.settings import Settings, WrongSetting, load
-from wvo_mcp.store.backup import SqliteBackups
-from wvo_mcp.store.sqlite import SqliteStore
+from wvo_mcp.store.sqlite.backup import SqliteBackups
+from wvo_mcp.store.sqlite.store import SqliteStore
 
 if TYPE_CHECKING:
     from wvo_mcp.faces.mcp.wire import Wire
-    from wvo_mcp.store.postgres import PostgresStore
+    from wvo_mcp.store.postgres.store import PostgresStore
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def policy_of(settings: Settings) -> Policy:
 def build_store(settings: Settings) -> "SqliteStore | PostgresStore":
     if settings.database_url is not None:
         try:
-            from wvo_mcp.store.postgres import PostgresStore  # the driver comes with an extra, and takes its time
+            from wvo_mcp.store.postgres.store import PostgresStore  # the driver comes with an extra, and takes its time
         except ImportError as error:
             raise WrongSetting(
                 f"WVO_DATABASE_URL: the PostgreSQL driver is missing ({error}); install wvo-mcp[postgres], or leave the"
@@ -92,7 +92,7 @@ def build_store(settings: Settings) -> "SqliteStore | PostgresStore":
 def build_backups(settings: Settings) -> Backups:
     folder = settings.state_dir / "backups" / "db"
     if settings.database_url is not None:
-        from wvo_mcp.store.postgres_backup import PostgresBackups  # as the store itself
+        from wvo_mcp.store.postgres.backup import PostgresBackups  # as the store itself
 
         return PostgresBackups(settings.database_url, folder)
     return SqliteBackups(settings.database, folder)
@@ -154,11 +154,11 @@ async def restore(settings: Settings, name: str | None) -> Restored:
     """Put a backup in the place of the store. Raises as `Restoring.restore`."""
     caller = cli_caller(settings)
     if settings.database_url is not None:
-        from wvo_mcp.store.postgres_backup import PostgresRestoring
+        from wvo_mcp.store.postgres.backup import PostgresRestoring
 
         folder = settings.state_dir / "backups" / "db"
         return await PostgresRestoring(settings.database_url, folder, caller).restore(name)
-    from wvo_mcp.store.restore import Restoring  # servers never need it
+    from wvo_mcp.store.sqlite.restore import Restoring  # servers never need it
 
     locks = SessionLocks(settings.state_dir / "sessions")
     return await Restoring(settings.database, SystemClock(), locks, caller).restore(name)
@@ -171,7 +171,7 @@ def damage(settings: Settings) -> WvoError | None:
             "repair",
             "a PostgreSQL store is repaired by its own means; wvo-mcp backup restore puts a backup in its place",
         )
-    from wvo_mcp.store.restore import whole_damage
+    from wvo_mcp.store.sqlite.restore import whole_damage
 
     return whole_damage(settings.database)
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from wvo_mcp.store.connection import DatabaseError, sqlite
+from wvo_mcp.store.sqlite.connection import DatabaseError, sqlite
 
 
 class Bare:

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from wvo_mcp.store.connection import sqlite
+from wvo_mcp.store.sqlite.connection import sqlite
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
 from wvo_mcp.operations import ALL, Services
-from wvo_mcp.store.postgres import PostgresStore
-from wvo_mcp.store.sqlite import SqliteStore
+from wvo_mcp.store.postgres.store import PostgresStore
+from wvo_mcp.store.sqlite.store import SqliteStore
 
 Call = Callable[..., Awaitable[dict[str, Any]]]
 

@@ -20,8 +20,9 @@ from wvo_mcp.domain.event import GENESIS, canonical, chain_hash
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.task import Priority
 from wvo_mcp.domain.wsjf import UNLOCK_CAP, explain
-from wvo_mcp.store.connection import sqlite
-from wvo_mcp.store.migrate import APPLICATION_ID, migrations, statements
+from wvo_mcp.store.sqlite.connection import sqlite
+from wvo_mcp.store.sqlite.migrate import APPLICATION_ID, statements
+from wvo_mcp.store.versions import migrations
 
 CACHE = Path(__file__).parents[2] / ".cache" / "bench"
 GROUP = 50

@@ -14,9 +14,9 @@ from scripts.benchmarks import seeding
 from scripts.benchmarks.throughput import race
 from scripts.benchmarks.timing import p50, p99
 from tests.support.postgres import Cluster
-from wvo_mcp.store.copying import copy
-from wvo_mcp.store.copying_postgres import PostgresTarget
-from wvo_mcp.store.copying_sqlite import SqliteSource
+from wvo_mcp.store.copying.copy import copy
+from wvo_mcp.store.copying.postgres import PostgresTarget
+from wvo_mcp.store.copying.sqlite import SqliteSource
 
 COLUMNS = (
     "store", "tasks", "processes", "cycles/s", "bare", "ratio", "claim p50 / p99 ms", "bare p50 / p99 ms"

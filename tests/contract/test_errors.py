@@ -10,7 +10,7 @@ from tests.contract.commands import run_command
 from tests.support.databases import looked_at, written
 from tests.support.stdio_client import StdioClient
 from tests.support.workspace import Workspace, some_tasks, workspace
-from wvo_mcp.store.postgres_link import WRITE_LOCK
+from wvo_mcp.store.postgres.link import WRITE_LOCK
 
 RETRYABLE = {
     "not_ready",

@@ -11,7 +11,7 @@ import anyio
 import psycopg
 
 from tests.faults.life import STEPS, Life, resulting
-from wvo_mcp.store.connection import Connection
+from wvo_mcp.store.sqlite.connection import Connection
 
 _open = Connection._open
 _execute = psycopg.Connection.execute

@@ -19,9 +19,10 @@ from tests.support.sessions import a_person
 from wvo_mcp.app import SystemClock
 from wvo_mcp.errors import WvoError
 from wvo_mcp.execution.session_lock import SessionLocks
-from wvo_mcp.store import backup, backup_folder
-from wvo_mcp.store.damage import backups_of
-from wvo_mcp.store.restore import Restoring
+from wvo_mcp.store import backup_folder
+from wvo_mcp.store.sqlite import backup
+from wvo_mcp.store.sqlite.damage import backups_of
+from wvo_mcp.store.sqlite.restore import Restoring
 
 
 class Steps:

@@ -16,7 +16,7 @@ from wvo_mcp.errors import WvoError
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.operations import ALL, Services
-from wvo_mcp.store.postgres import PostgresStore
+from wvo_mcp.store.postgres.store import PostgresStore
 from wvo_mcp.store.sql import Rows
 
 

@@ -15,7 +15,7 @@ from tests.support.invariants import verify
 from tests.support.stdio_client import Refused
 from tests.support.waiting import eventually
 from tests.support.workspace import REPOSITORY, Workspace, some_tasks
-from wvo_mcp.store.restore import trouble
+from wvo_mcp.store.sqlite.restore import trouble
 
 pytestmark = [pytest.mark.sqlite]
 

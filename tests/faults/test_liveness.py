@@ -15,7 +15,7 @@ from tests.support.waiting import eventually, throughout
 from tests.support.workspace import Workspace, some_tasks
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.execution.session_lock import SessionLock
-from wvo_mcp.store.presence import Presence
+from wvo_mcp.store.postgres.presence import Presence
 
 HOUR = "3600"
 

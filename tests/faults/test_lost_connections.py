@@ -11,9 +11,9 @@ from tests.support.invariants import verify
 from tests.support.postgres import Cluster
 from tests.support.postgres_proxy import Cut, Proxy
 from tests.support.stores import Slate
-from wvo_mcp.store.postgres import PostgresStore
-from wvo_mcp.store.postgres_link import Link
-from wvo_mcp.store.postgres_rows import PostgresRows
+from wvo_mcp.store.postgres.link import Link
+from wvo_mcp.store.postgres.rows import PostgresRows
+from wvo_mcp.store.postgres.store import PostgresStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("SCALE-1", "CORE-11", "CORE-8", "CLAIM-1")]
 

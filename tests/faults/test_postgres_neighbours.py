@@ -26,8 +26,8 @@ from wvo_mcp.errors import StoreBusy
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.operations import Services
-from wvo_mcp.store.postgres import PostgresStore
-from wvo_mcp.store.presence import key_of
+from wvo_mcp.store.postgres.presence import key_of
+from wvo_mcp.store.postgres.store import PostgresStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("SCALE-1", "SCALE-2", "CLAIM-1")]
 

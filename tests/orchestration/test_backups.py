@@ -15,10 +15,10 @@ from wvo_mcp.execution.context_snapshots import ContextSnapshots
 from wvo_mcp.orchestration.background import Leader
 from wvo_mcp.orchestration.backups import chores, hourly, take
 from wvo_mcp.ports.backups import Made
-from wvo_mcp.store.backup import SqliteBackups
-from wvo_mcp.store.connection import sqlite
-from wvo_mcp.store.restore import Restoring
-from wvo_mcp.store.sqlite import SqliteStore
+from wvo_mcp.store.sqlite.backup import SqliteBackups
+from wvo_mcp.store.sqlite.connection import sqlite
+from wvo_mcp.store.sqlite.restore import Restoring
+from wvo_mcp.store.sqlite.store import SqliteStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sqlite, pytest.mark.requirement("DR-1")]
 

@@ -15,7 +15,7 @@ from wvo_mcp.errors import StoreUnavailable
 from wvo_mcp.orchestration.keeping import end
 from wvo_mcp.orchestration.leading import LEASE_SECONDS, RENEW_SECONDS, TICK_SECONDS, Candidate, Overtaken, Post
 from wvo_mcp.ports import Store, Transaction
-from wvo_mcp.store.sqlite import SqliteStore
+from wvo_mcp.store.sqlite.store import SqliteStore
 
 pytestmark = pytest.mark.anyio
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from tests.support.invariants import verify
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.task import Status
 from wvo_mcp.ports import Transaction
-from wvo_mcp.store.sqlite import SqliteStore
+from wvo_mcp.store.sqlite.store import SqliteStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CLAIM-1")]
 

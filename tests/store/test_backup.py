@@ -15,10 +15,10 @@ from tests.support.bench import ANN, Bench, a_task
 from tests.support.invariants import verify
 from wvo_mcp.domain.backup import Kind
 from wvo_mcp.errors import IncompatibleStore, NotFound, StoreBusy, StoreUnavailable
-from wvo_mcp.store import backup as module
-from wvo_mcp.store.backup import SqliteBackups
-from wvo_mcp.store.connection import sqlite
-from wvo_mcp.store.sqlite import SqliteStore
+from wvo_mcp.store.sqlite import backup as module
+from wvo_mcp.store.sqlite.backup import SqliteBackups
+from wvo_mcp.store.sqlite.connection import sqlite
+from wvo_mcp.store.sqlite.store import SqliteStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sqlite, pytest.mark.requirement("DR-1")]
 

@@ -16,10 +16,10 @@ from tests.support.agreement import contents
 from tests.support.bench import ANN, BOB, Bench, a_task
 from wvo_mcp.errors import IncompatibleStore, StoreBusy, StoreUnavailable
 from wvo_mcp.ports import Transaction
-from wvo_mcp.store import connection
-from wvo_mcp.store.connection import SqliteRows, sqlite
 from wvo_mcp.store.sql import Rows
-from wvo_mcp.store.sqlite import SqliteStore
+from wvo_mcp.store.sqlite import connection
+from wvo_mcp.store.sqlite.connection import SqliteRows, sqlite
+from wvo_mcp.store.sqlite.store import SqliteStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sqlite, pytest.mark.requirement("CORE-7", "CORE-11")]
 

@@ -14,11 +14,11 @@ from tests.support.bench import ANN, BOB, AnyStore, Bench
 from tests.support.filled import HOSTILE, LONGEST, fill
 from tests.support.postgres import Cluster
 from wvo_mcp.errors import Conflict, IncompatibleStore, InvalidInput, StaleLease, StoreUnavailable
-from wvo_mcp.store.copying import Copied, Row, Step, Table, copy, digested
-from wvo_mcp.store.copying_postgres import PostgresSource, PostgresTarget
-from wvo_mcp.store.copying_sqlite import SqliteSource, SqliteTarget
-from wvo_mcp.store.postgres import PostgresStore
-from wvo_mcp.store.sqlite import SqliteStore
+from wvo_mcp.store.copying.copy import Copied, Row, Step, Table, copy, digested
+from wvo_mcp.store.copying.postgres import PostgresSource, PostgresTarget
+from wvo_mcp.store.copying.sqlite import SqliteSource, SqliteTarget
+from wvo_mcp.store.postgres.store import PostgresStore
+from wvo_mcp.store.sqlite.store import SqliteStore
 
 pytestmark = pytest.mark.requirement("SCALE-1")
 

@@ -12,9 +12,9 @@ from wvo_mcp.app import SystemClock
 from wvo_mcp.domain.task import Origin
 from wvo_mcp.orchestration.creation import Draft, create
 from wvo_mcp.ports import Transaction
-from wvo_mcp.store.backup import SqliteBackups
-from wvo_mcp.store.damage import look_at
-from wvo_mcp.store.sqlite import SqliteStore
+from wvo_mcp.store.sqlite.backup import SqliteBackups
+from wvo_mcp.store.sqlite.damage import look_at
+from wvo_mcp.store.sqlite.store import SqliteStore
 
 pytestmark = [pytest.mark.sqlite, pytest.mark.requirement("DR-2")]
 

@@ -5,7 +5,7 @@ import pytest
 from tests.support.bench import ANN, BOB, Bench, a_task
 from wvo_mcp.errors import StoreUnavailable
 from wvo_mcp.ports import Transaction
-from wvo_mcp.store.sqlite import SqliteStore
+from wvo_mcp.store.sqlite.store import SqliteStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("OBS-2", "TASK-7")]
 

@@ -10,8 +10,8 @@ from pysqlite3 import dbapi2 as sqlite  # pyright: ignore
 
 from tests.support.bench import ANN, BOB, Bench, a_task
 from wvo_mcp.domain.finding import Finding, Outcome
-from wvo_mcp.store import examination
-from wvo_mcp.store.migrate import latest
+from wvo_mcp.store.sqlite import examination
+from wvo_mcp.store.versions import latest
 
 pytestmark = pytest.mark.sqlite
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.bench import ANN, BOB, Bench, a_task
-from wvo_mcp.store import glance
-from wvo_mcp.store.connection import DatabaseError
-from wvo_mcp.store.glance import held_by, looking
+from wvo_mcp.store.sqlite import glance
+from wvo_mcp.store.sqlite.connection import DatabaseError
+from wvo_mcp.store.sqlite.glance import held_by, looking
 
 pytestmark = pytest.mark.sqlite
 

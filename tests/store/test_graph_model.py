@@ -20,7 +20,7 @@ from tests.support.stores import Slate, a_fresh_store
 from wvo_mcp.domain.task import Origin, Status
 from wvo_mcp.orchestration import creation, lifecycle, links
 from wvo_mcp.ports import Transaction
-from wvo_mcp.store import graph
+from wvo_mcp.store.records import graph
 
 pytestmark = pytest.mark.requirement("SCHED-1", "TASK-3")
 

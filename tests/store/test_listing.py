@@ -7,7 +7,7 @@ import pytest
 from tests.support.bench import Bench, a_task
 from tests.support.sessions import an_agent
 from wvo_mcp.errors import InvalidInput, NotFound
-from wvo_mcp.store import tasks
+from wvo_mcp.store.records import tasks
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CORE-6")]
 

@@ -7,7 +7,7 @@ import pytest
 from tests.support.bench import ANN, Bench, a_task
 from wvo_mcp.domain.memory import tokens
 from wvo_mcp.errors import NotFound
-from wvo_mcp.store.memory import RECENT
+from wvo_mcp.store.records.memory import RECENT
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CTX-1")]
 

@@ -10,9 +10,11 @@ from tests.support.bench import ANN, Bench, a_task
 from tests.support.clock import StoppedClock
 from tests.support.sessions import Servers
 from wvo_mcp.errors import IncompatibleStore, StoreUnavailable, WvoError
-from wvo_mcp.store import connection, migrate, sqlite
+from wvo_mcp.store import versions
 from wvo_mcp.store.sql import Rows
-from wvo_mcp.store.sqlite import SqliteStore
+from wvo_mcp.store.sqlite import connection, migrate
+from wvo_mcp.store.sqlite import store as sqlite
+from wvo_mcp.store.sqlite.store import SqliteStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sqlite, pytest.mark.requirement("DR-4")]
 
@@ -44,7 +46,7 @@ def database(path: Path, *statements: str) -> Path:
 
 async def test_a_newer_schema_is_refused_with_advice(store: SqliteStore, tmp_path: Path) -> None:
     await store.close()
-    newer = migrate.latest() + 1
+    newer = versions.latest() + 1
 
     error = await refused(database(store.path, f"PRAGMA user_version = {newer}"))
 
@@ -120,8 +122,8 @@ def test_a_library_with_the_lost_commit_is_refused(tmp_path: Path, monkeypatch: 
     assert "3.51.3" in refused.value.hint
 
 
-PRESENT = migrate.migrations()
-NEXT = migrate.latest() + 1
+PRESENT = versions.migrations()
+NEXT = versions.latest() + 1
 LATER = """
 -- A later version adds a column and what keeps it.
 ALTER TABLE epics ADD COLUMN owner TEXT NOT NULL DEFAULT 'nobody';
@@ -134,7 +136,7 @@ END;
 async def test_a_later_schema_is_applied_to_what_is_there(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     await bench.create(a_task("T", epic_id="E1"))
     await bench.store.close()
-    monkeypatch.setattr(migrate, "migrations", lambda: [*PRESENT, (NEXT, LATER)])
+    monkeypatch.setattr(versions, "migrations", lambda: [*PRESENT, (NEXT, LATER)])
 
     later = a_store(bench.path)
     await later.open()
@@ -155,7 +157,7 @@ async def test_a_migration_that_fails_leaves_the_schema_before_it(
     await bench.store.close()
     broken = LATER + "CREATE TABLE tasks (id TEXT);\n"
     with monkeypatch.context() as patch:
-        patch.setattr(migrate, "migrations", lambda: [*PRESENT, (NEXT, broken)])
+        patch.setattr(versions, "migrations", lambda: [*PRESENT, (NEXT, broken)])
         with pytest.raises(StoreUnavailable, match="already exists"):
             await a_store(bench.path).open()
 
@@ -189,7 +191,7 @@ from tests.support.clock import StoppedClock
 from tests.support.sessions import Servers, an_agent
 from wvo_mcp.domain.task import Origin
 from wvo_mcp.orchestration.creation import Draft, create
-from wvo_mcp.store.sqlite import SqliteStore
+from wvo_mcp.store.sqlite.store import SqliteStore
 
 async def main() -> None:
     store = SqliteStore(Path(sys.argv[1]), StoppedClock(), Servers())

@@ -10,7 +10,7 @@ from tests.support.model import MAX_EXPIRIES, UNLOCK_CAP
 from tests.support.postgres import Cluster
 from tests.support.stores import Slate
 from wvo_mcp.orchestration import lifecycle
-from wvo_mcp.store import graph, queue
+from wvo_mcp.store.records import graph, queue
 
 pytestmark = pytest.mark.requirement(
     "TASK-2", "TASK-3", "TASK-4", "SCHED-1", "SCHED-2", "SCHED-3", "CLAIM-1", "CLAIM-2", "CLAIM-4", "OBS-2", "CORE-8"

@@ -18,9 +18,9 @@ from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.operations import Services
 from wvo_mcp.orchestration.backups import hourly
 from wvo_mcp.ports import Transaction
-from wvo_mcp.store import postgres_backup as module
-from wvo_mcp.store.postgres import PostgresStore
-from wvo_mcp.store.postgres_backup import PostgresBackups, PostgresRestoring
+from wvo_mcp.store.postgres import backup as module
+from wvo_mcp.store.postgres.backup import PostgresBackups, PostgresRestoring
+from wvo_mcp.store.postgres.store import PostgresStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("DR-1", "DR-2", "SCALE-1")]
 

@@ -9,9 +9,9 @@ from tests.support.sessions import Servers
 from wvo_mcp.domain.finding import Finding, Outcome
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.operations import Services
-from wvo_mcp.store.postgres import PostgresStore
-from wvo_mcp.store.postgres_examination import examine, held_by, known_ids
-from wvo_mcp.store.presence import Presence
+from wvo_mcp.store.postgres.examination import examine, held_by, known_ids
+from wvo_mcp.store.postgres.presence import Presence
+from wvo_mcp.store.postgres.store import PostgresStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("SCALE-1", "CORE-12")]
 

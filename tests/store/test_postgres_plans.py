@@ -12,7 +12,7 @@ from tests.support.sessions import Servers, a_person
 from tests.support.waiting import eventually
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.operations import Services
-from wvo_mcp.store.postgres import PostgresStore
+from wvo_mcp.store.postgres.store import PostgresStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sqlite, pytest.mark.requirement("SCALE-1")]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from wvo_mcp.errors import StoreUnavailable
-from wvo_mcp.store.presence import Presence, key_of
+from wvo_mcp.store.postgres.presence import Presence, key_of
 
 pytestmark = pytest.mark.requirement("CLAIM-3", "SCALE-1")
 

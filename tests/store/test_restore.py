@@ -18,12 +18,12 @@ from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.operations import Services
 from wvo_mcp.ports.backups import Restored
-from wvo_mcp.store import restore as module
-from wvo_mcp.store.backup import SqliteBackups
-from wvo_mcp.store.connection import sqlite
-from wvo_mcp.store.damage import backups_of, log_of, marker_of
-from wvo_mcp.store.restore import Restoring, trouble
-from wvo_mcp.store.sqlite import SqliteStore
+from wvo_mcp.store.sqlite import restore as module
+from wvo_mcp.store.sqlite.backup import SqliteBackups
+from wvo_mcp.store.sqlite.connection import sqlite
+from wvo_mcp.store.sqlite.damage import backups_of, log_of, marker_of
+from wvo_mcp.store.sqlite.restore import Restoring, trouble
+from wvo_mcp.store.sqlite.store import SqliteStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sqlite, pytest.mark.requirement("DR-2")]
 

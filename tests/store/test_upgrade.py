@@ -26,13 +26,13 @@ from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.operations import Services
 from wvo_mcp.orchestration.keeping import Keeper
 from wvo_mcp.orchestration.leading import LEASE_SECONDS, Candidate
-from wvo_mcp.store import migrate
-from wvo_mcp.store.postgres import PostgresStore
-from wvo_mcp.store.sqlite import SqliteStore
+from wvo_mcp.store import versions
+from wvo_mcp.store.postgres.store import PostgresStore
+from wvo_mcp.store.sqlite.store import SqliteStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("DR-4")]
 
-PRESENT = migrate.latest()
+PRESENT = versions.latest()
 NEXT = PRESENT + 1
 COMMON = """\
 -- A later version: new columns, a table filled from what is there, an index.
@@ -84,7 +84,7 @@ def later(tmp_path: Path) -> Path:
 
 
 def more(folder: Path, pause: str = "") -> Path:
-    shutil.copytree(migrate.FOLDER, folder)
+    shutil.copytree(versions.FOLDER, folder)
     for dialect in ("sqlite", "postgres"):
         script = COMMON.format(pause=pause if dialect == "postgres" else "")
         (folder / dialect / f"{NEXT:04}_later.sql").write_text(script)
@@ -94,7 +94,7 @@ def more(folder: Path, pause: str = "") -> Path:
 @pytest.fixture
 def upgrade(monkeypatch: pytest.MonkeyPatch, later: Path) -> Callable[[], None]:
     """From its call on, this process is a newer program."""
-    return lambda: monkeypatch.setattr(migrate, "FOLDER", later)
+    return lambda: monkeypatch.setattr(versions, "FOLDER", later)
 
 
 def content(source: Source) -> dict[str, list[dict[str, Any]]]:
@@ -144,9 +144,9 @@ def shape(source: Source) -> list[Any]:
 
 
 def test_both_dialects_have_the_same_migrations_without_gaps_and_each_version_is_kept_with_data() -> None:
-    numbers = [number for number, _ in migrate.migrations("sqlite")]
+    numbers = [number for number, _ in versions.migrations("sqlite")]
 
-    assert numbers == [number for number, _ in migrate.migrations("postgres")] == list(range(1, PRESENT + 1))
+    assert numbers == [number for number, _ in versions.migrations("postgres")] == list(range(1, PRESENT + 1))
     for dialect in ("sqlite", "postgres"):
         for version in numbers:
             assert kept(dialect, version).is_file(), "python -m tests.support.frozen keeps it"
@@ -330,7 +330,7 @@ async def test_an_old_program_does_not_open_a_store_that_was_moved_on(
 ) -> None:
     load(source, 1)
     with monkeypatch.context() as newer:
-        newer.setattr(migrate, "FOLDER", later)
+        newer.setattr(versions, "FOLDER", later)
         await bring().store.open()
     before = content(source)
 
@@ -348,7 +348,7 @@ async def test_servers_of_two_versions_on_one_store_lose_no_write_and_mix_none(
 ) -> None:
     load(source, 1)
     told = tmp_path / "told"
-    old, new = str(migrate.FOLDER), str(later)
+    old, new = str(versions.FOLDER), str(later)
     with Nursery("tests.store.upgrading", tmp_path / "log") as nursery:
         writing = [nursery.spawn(source=str(source), folder=old, writes=100_000, told=str(told)) for _ in range(3)]
         eventually(lambda: told.exists() and len(told.read_text().splitlines()) > 30)

@@ -6,8 +6,8 @@ import anyio
 import pytest
 
 from tests.support.bench import AnyStore, Bench, a_task
-from wvo_mcp.store.postgres import PostgresStore
-from wvo_mcp.store.sqlite import SqliteStore
+from wvo_mcp.store.postgres.store import PostgresStore
+from wvo_mcp.store.sqlite.store import SqliteStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("SCALE-1")]
 

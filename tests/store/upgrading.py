@@ -15,10 +15,10 @@ from wvo_mcp.app import SystemClock
 from wvo_mcp.domain.task import Origin
 from wvo_mcp.errors import IncompatibleStore
 from wvo_mcp.orchestration.creation import Draft, create
-from wvo_mcp.store import migrate
-from wvo_mcp.store.connection import Connection
-from wvo_mcp.store.postgres import PostgresStore
-from wvo_mcp.store.sqlite import SqliteStore
+from wvo_mcp.store import versions
+from wvo_mcp.store.postgres.store import PostgresStore
+from wvo_mcp.store.sqlite.connection import Connection
+from wvo_mcp.store.sqlite.store import SqliteStore
 
 _open = Connection._open
 
@@ -34,7 +34,7 @@ def run(source: str, folder: str, crash_at: int = 0, writes: int = 0, told: str 
     Then create `writes` tasks, one at a time, as long as that is allowed. `told` gets a line for each that was
     acknowledged, and the code of the error that ended it.
     """
-    migrate.FOLDER = Path(folder)
+    versions.FOLDER = Path(folder)
     crash = _Crash(crash_at)
 
     def hooked(self: Connection) -> Any:

@@ -13,9 +13,9 @@ from wvo_mcp.domain.task import Task
 from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.operations import ALL, Services
 from wvo_mcp.ports import Transaction
-from wvo_mcp.store.postgres import PostgresStore
+from wvo_mcp.store.postgres.store import PostgresStore
 from wvo_mcp.store.sql import Rows
-from wvo_mcp.store.sqlite import SqliteStore
+from wvo_mcp.store.sqlite.store import SqliteStore
 
 AnyStore = SqliteStore | PostgresStore
 

@@ -9,8 +9,9 @@ from typing import Any, cast
 import psycopg
 from pysqlite3 import dbapi2
 
-from wvo_mcp.store.migrate import migrations, statements
-from wvo_mcp.store.postgres_rows import configure, translated
+from wvo_mcp.store.postgres.rows import configure, translated
+from wvo_mcp.store.sqlite.migrate import statements
+from wvo_mcp.store.versions import migrations
 
 sqlite = cast("Any", dbapi2)
 """The library of the product: two on one file in one process would break each other's locks."""

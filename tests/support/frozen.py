@@ -20,8 +20,8 @@ from tests.support.databases import Source, sqlite
 from tests.support.postgres import Cluster, new_folder, programs_folder
 from wvo_mcp.execution.session_lock import SessionLocks
 from wvo_mcp.operations import ALL
-from wvo_mcp.store.migrate import latest
-from wvo_mcp.store.postgres import PostgresStore
+from wvo_mcp.store.postgres.store import PostgresStore
+from wvo_mcp.store.versions import latest
 
 VERSIONS = Path(__file__).resolve().parents[1] / "store" / "versions"
 

@@ -14,10 +14,10 @@ from tests.support.waiting import eventually
 from wvo_mcp.app import SystemClock
 from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
 from wvo_mcp.ports import Clock
-from wvo_mcp.store.migrate import migrations
-from wvo_mcp.store.postgres import PostgresStore
-from wvo_mcp.store.presence import Presence
-from wvo_mcp.store.sqlite import SqliteStore
+from wvo_mcp.store.postgres.presence import Presence
+from wvo_mcp.store.postgres.store import PostgresStore
+from wvo_mcp.store.sqlite.store import SqliteStore
+from wvo_mcp.store.versions import migrations
 
 
 def a_store(folder: Path, url: str | None, clock: Clock | None = None, *, synchronous: str = "FULL") -> AnyStore:

@@ -101,9 +101,9 @@ async def change_links(tx: Transaction, task: Task, edit: Edit) -> None:
         remove += [other for other in present if other not in edit.depends_on]
     add = [other for other in dict.fromkeys(add) if other not in present]
     remove = [other for other in dict.fromkeys(remove) if other in present]
+    await existing(tx, add, "add_depends_on" if edit.depends_on is None else "depends_on")
+    await existing(tx, edit.remove_depends_on, "remove_depends_on")
     if not add and not remove:
-        await existing(tx, edit.add_depends_on, "add_depends_on")
-        await existing(tx, edit.remove_depends_on, "remove_depends_on")
         return
     if add and task.status in (Status.DONE, Status.CANCELLED) and not tx.caller.person:
         raise Conflict(
@@ -117,7 +117,6 @@ async def change_links(tx: Transaction, task: Task, edit: Edit) -> None:
                 f"Task {task.id} is in progress and {', '.join(open_ones[:5])} not done.",
                 hint="If it cannot go on without, call block_task with waiting_for.",
             )
-    await existing(tx, edit.remove_depends_on, "remove_depends_on")
     await unlink(tx, task.id, remove)
     await link(tx, task.id, add, "add_depends_on" if edit.depends_on is None else "depends_on")
     fresh = await tx.tasks.get(task.id)

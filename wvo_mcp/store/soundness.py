@@ -4,7 +4,7 @@ import time
 
 from wvo_mcp.domain.finding import Finding, fail, ok
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.store.events import Events
+from wvo_mcp.store.records.events import Events
 from wvo_mcp.store.sql import Rows, driven
 
 CHAINS = 500

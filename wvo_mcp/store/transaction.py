@@ -5,15 +5,15 @@ from datetime import datetime
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.ports import Liveness
-from wvo_mcp.store.events import Events
-from wvo_mcp.store.graph import Graph
-from wvo_mcp.store.memory import Memory
-from wvo_mcp.store.queue import Queue
-from wvo_mcp.store.replays import Replays
-from wvo_mcp.store.sessions import Sessions
+from wvo_mcp.store.records.events import Events
+from wvo_mcp.store.records.graph import Graph
+from wvo_mcp.store.records.memory import Memory
+from wvo_mcp.store.records.queue import Queue
+from wvo_mcp.store.records.replays import Replays
+from wvo_mcp.store.records.sessions import Sessions
+from wvo_mcp.store.records.state import State
+from wvo_mcp.store.records.tasks import Tasks
 from wvo_mcp.store.sql import Rows
-from wvo_mcp.store.state import State
-from wvo_mcp.store.tasks import Tasks
 
 
 class StoreTransaction:

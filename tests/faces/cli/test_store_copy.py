@@ -8,7 +8,7 @@ import pytest
 
 from tests.faces.cli.shell import PROGRAM, Shell
 from tests.support.workspace import Workspace, workspace
-from wvo_mcp.store.connection import sqlite
+from wvo_mcp.store.sqlite.connection import sqlite
 
 __all__ = ["workspace"]
 

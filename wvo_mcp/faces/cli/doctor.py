@@ -21,7 +21,7 @@ from wvo_mcp.faces.cli.output import json_option, print_json, reported, visible,
 from wvo_mcp.faces.cli.session import settings_or_usage
 from wvo_mcp.operations import tools
 from wvo_mcp.settings import WrongSetting, load, workspace_root
-from wvo_mcp.store.examination import examine, known_ids, library
+from wvo_mcp.store.sqlite.examination import examine, known_ids, library
 
 MARKS = {Outcome.OK: ("ok  ", "green"), Outcome.WARN: ("warn", "yellow"), Outcome.FAIL: ("FAIL", "red")}
 SNAPSHOT = Path(__file__).parent.parent.parent / "snapshot.json"
@@ -112,7 +112,7 @@ def _checks() -> Iterator[list[Finding]]:
 def _shared(url: str) -> list[Finding]:
     """The database that WVO_DATABASE_URL names."""
     try:
-        from wvo_mcp.store import postgres_examination  # the driver comes with an extra
+        from wvo_mcp.store.postgres import examination as postgres_examination  # the driver comes with an extra
     except ImportError as error:
         return [fail("database", f"the PostgreSQL driver is missing ({error})", "Install wvo-mcp[postgres].")]
     return postgres_examination.examine(url)
@@ -122,7 +122,7 @@ def _known(url: str | None, database: Path, ids: Iterable[str]) -> set[str]:
     if not url:
         return known_ids(database, ids)
     try:
-        from wvo_mcp.store import postgres_examination
+        from wvo_mcp.store.postgres import examination as postgres_examination
     except ImportError:
         return set(ids)
     return postgres_examination.known_ids(url, ids)

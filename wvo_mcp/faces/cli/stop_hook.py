@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 if TYPE_CHECKING:
     import click
 
-    from wvo_mcp.store.glance import Held
+    from wvo_mcp.store.sqlite.glance import Held
 
 MAX_BYTES = 4_000_000
 CLIENT = "claude-code"
@@ -64,11 +64,11 @@ def _held(agent_id: str, cwd: Path) -> list["Held"]:
     # Only an agent that may hold something pays for these.
     url = os.environ.get("WVO_DATABASE_URL")
     if url:
-        from wvo_mcp.store import postgres_examination
+        from wvo_mcp.store.postgres import examination as postgres_examination
 
         return postgres_examination.held_by(url, agent_id)
     from wvo_mcp.settings import workspace_root
-    from wvo_mcp.store.glance import held_by
+    from wvo_mcp.store.sqlite.glance import held_by
 
     root, _ = workspace_root(dict(os.environ), cwd)
     return held_by(root / Path(os.environ.get("WVO_STATE_DIR") or "state").expanduser() / "state.db", agent_id)

@@ -12,7 +12,7 @@ import click
 from wvo_mcp.errors import IncompatibleStore, InvalidInput
 from wvo_mcp.execution.session_lock import SessionLocks
 from wvo_mcp.faces.cli.output import json_option, print_json, reported, wants_json
-from wvo_mcp.store.copying import Copied, Source, Step, Target, copy
+from wvo_mcp.store.copying.copy import Copied, Source, Step, Target, copy
 
 _EVERY_SECONDS = 2.0
 
@@ -71,11 +71,11 @@ def _source(place: str) -> Generator[Source]:
     _checked("FROM", place)
     if _is_url(place):
         with _driver():
-            from wvo_mcp.store.copying_postgres import PostgresSource  # the driver comes with an extra
+            from wvo_mcp.store.copying.postgres import PostgresSource  # the driver comes with an extra
         with PostgresSource(place) as source:
             yield source
     else:
-        from wvo_mcp.store.copying_sqlite import SqliteSource  # each kind only where it is used
+        from wvo_mcp.store.copying.sqlite import SqliteSource  # each kind only where it is used
 
         path = Path(place).expanduser()
         with SqliteSource(path, SessionLocks(path.parent / "sessions").alive) as source:
@@ -87,11 +87,11 @@ def _target(place: str) -> Generator[Target]:
     _checked("TO", place)
     if _is_url(place):
         with _driver():
-            from wvo_mcp.store.copying_postgres import PostgresTarget  # the driver comes with an extra
+            from wvo_mcp.store.copying.postgres import PostgresTarget  # the driver comes with an extra
         with PostgresTarget(place) as target:
             yield target
     else:
-        from wvo_mcp.store.copying_sqlite import SqliteTarget  # each kind only where it is used
+        from wvo_mcp.store.copying.sqlite import SqliteTarget  # each kind only where it is used
 
         with SqliteTarget(Path(place).expanduser()) as target:
             yield target

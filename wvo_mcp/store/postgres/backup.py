@@ -20,12 +20,12 @@ from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import IncompatibleStore, NotFound, StoreUnavailable
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.backups import Made, Restored
-from wvo_mcp.store.backup import Stopped, in_thread
 from wvo_mcp.store.backup_folder import BackupFolder
-from wvo_mcp.store.migrate import migrations
-from wvo_mcp.store.postgres import PostgresStore
-from wvo_mcp.store.restore import TOKENS_RAISED
+from wvo_mcp.store.postgres.store import PostgresStore
 from wvo_mcp.store.sql import Rows
+from wvo_mcp.store.sqlite.backup import Stopped, in_thread
+from wvo_mcp.store.sqlite.restore import TOKENS_RAISED
+from wvo_mcp.store.versions import migrations
 
 _SECONDS = 3_600.0
 _PLACES = ((Path("/usr/lib/postgresql"), "*"), (Path("/opt/homebrew/opt"), "postgresql@*"))

@@ -13,11 +13,12 @@ from wvo_mcp.domain.backup import Kind
 from wvo_mcp.domain.finding import Finding, fail, ok, warn
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.errors import WvoError
-from wvo_mcp.store.connection import OLDEST_SQLITE, DatabaseError, SqliteRows, typed
-from wvo_mcp.store.damage import REPAIR, backups_of, look_at
-from wvo_mcp.store.glance import looking
-from wvo_mcp.store.migrate import APPLICATION_ID, latest
 from wvo_mcp.store.soundness import Chains, counters, miscounted
+from wvo_mcp.store.sqlite.connection import OLDEST_SQLITE, DatabaseError, SqliteRows, typed
+from wvo_mcp.store.sqlite.damage import REPAIR, backups_of, look_at
+from wvo_mcp.store.sqlite.glance import looking
+from wvo_mcp.store.sqlite.migrate import APPLICATION_ID
+from wvo_mcp.store.versions import latest
 
 SECONDS = 5.0
 """For each of the checks that read much."""

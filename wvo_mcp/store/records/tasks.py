@@ -8,10 +8,10 @@ from typing import Any
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.task import GATE_BITS, Gate, Status, Task, check_move
 from wvo_mcp.errors import NotFound
-from wvo_mcp.store.events import Events
-from wvo_mcp.store.groups import Groups
-from wvo_mcp.store.listing import Listing
-from wvo_mcp.store.rows import ONE_TASK, as_task, encoded_all
+from wvo_mcp.store.records.events import Events
+from wvo_mcp.store.records.groups import Groups
+from wvo_mcp.store.records.listing import Listing
+from wvo_mcp.store.records.rows import ONE_TASK, as_task, encoded_all
 from wvo_mcp.store.sql import Rows
 
 _SMALL_STORE = 3_000

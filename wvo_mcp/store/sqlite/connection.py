@@ -14,8 +14,8 @@ import aiosqlite
 from pysqlite3 import dbapi2
 
 from wvo_mcp.errors import IncompatibleStore, StoreBusy, StoreUnavailable, WvoError
-from wvo_mcp.store.place import Place
 from wvo_mcp.store.sql import Cursor, Dialect, Rows, driven
+from wvo_mcp.store.sqlite.place import Place
 
 T = TypeVar("T")
 

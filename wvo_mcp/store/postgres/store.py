@@ -11,12 +11,12 @@ import anyio
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.ports import Clock, Liveness, Transaction
 from wvo_mcp.store.clock import checked, database_time, store_time
-from wvo_mcp.store.migrate import latest
-from wvo_mcp.store.postgres_link import Link
-from wvo_mcp.store.postgres_migrate import migrate
-from wvo_mcp.store.postgres_rows import PostgresRows
-from wvo_mcp.store.presence import Presence, Presences
+from wvo_mcp.store.postgres.link import Link
+from wvo_mcp.store.postgres.migrate import migrate
+from wvo_mcp.store.postgres.presence import Presence, Presences
+from wvo_mcp.store.postgres.rows import PostgresRows
 from wvo_mcp.store.transaction import StoreTransaction
+from wvo_mcp.store.versions import latest
 
 T = TypeVar("T")
 

@@ -10,13 +10,13 @@ from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 
 from wvo_mcp.errors import Conflict, IncompatibleStore, InvalidInput, StoreUnavailable
-from wvo_mcp.store.copying import KEPT_BY_DATABASE, SEEDED, Head, Row, Table
-from wvo_mcp.store.copying_sqlite import table_names
-from wvo_mcp.store.migrate import latest
-from wvo_mcp.store.postgres_link import WRITE_LOCK, Link, conninfo, settle
-from wvo_mcp.store.postgres_migrate import migrate, version
-from wvo_mcp.store.postgres_rows import PostgresRows
-from wvo_mcp.store.presence import Presences
+from wvo_mcp.store.copying.copy import KEPT_BY_DATABASE, SEEDED, Head, Row, Table
+from wvo_mcp.store.copying.sqlite import table_names
+from wvo_mcp.store.postgres.link import WRITE_LOCK, Link, conninfo, settle
+from wvo_mcp.store.postgres.migrate import migrate, version
+from wvo_mcp.store.postgres.presence import Presences
+from wvo_mcp.store.postgres.rows import PostgresRows
+from wvo_mcp.store.versions import latest
 
 _INDEXING = ("context_indexed", "task_indexed")
 """Triggers that fill the tables of searched words; all others rest during a copy."""

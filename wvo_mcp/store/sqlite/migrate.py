@@ -3,23 +3,11 @@
 from pathlib import Path
 
 from wvo_mcp.errors import IncompatibleStore
-from wvo_mcp.store.connection import APPLICATION_ID, OLDEST_SQLITE, Connection, check_ours, sqlite
+from wvo_mcp.store import versions
 from wvo_mcp.store.sql import Rows
-
-FOLDER = Path(__file__).parent / "migrations"
-"""One folder a dialect."""
+from wvo_mcp.store.sqlite.connection import APPLICATION_ID, OLDEST_SQLITE, Connection, check_ours, sqlite
 
 _HEADER = b"SQLite format 3\x00"
-
-
-def migrations(dialect: str = "sqlite") -> list[tuple[int, str]]:
-    """(number, SQL) of every migration, ascending; the numbers are the same in all dialects."""
-    found = [(int(entry.name[:4]), entry.read_text()) for entry in (FOLDER / dialect).glob("*.sql")]
-    return sorted(found)
-
-
-def latest() -> int:
-    return migrations()[-1][0]
 
 
 def check_file(path: Path) -> None:
@@ -41,7 +29,7 @@ def check_file(path: Path) -> None:
 
 async def migrate(connection: Connection) -> int:
     """Bring the schema up to date; the version it has then. Raises IncompatibleStore for a newer or foreign database."""
-    steps = migrations()
+    steps = versions.migrations()
     target = steps[-1][0]
     version = await connection.read(lambda rows: _version(rows, target))
     if version < target:

@@ -15,8 +15,8 @@ from wvo_mcp.domain.backup import Backup, regular_name, surplus
 from wvo_mcp.errors import IncompatibleStore, StoreUnavailable, WvoError
 from wvo_mcp.ports.backups import Made
 from wvo_mcp.store.backup_folder import BackupFolder, sync
-from wvo_mcp.store.connection import APPLICATION_ID, DatabaseError, sqlite, typed
-from wvo_mcp.store.migrate import latest
+from wvo_mcp.store.sqlite.connection import APPLICATION_ID, DatabaseError, sqlite, typed
+from wvo_mcp.store.versions import latest
 
 T = TypeVar("T")
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import psycopg
 
-from wvo_mcp.store.postgres_link import Link, conninfo, settle
-from wvo_mcp.store.postgres_rows import PostgresRows
+from wvo_mcp.store.postgres.link import Link, conninfo, settle
+from wvo_mcp.store.postgres.rows import PostgresRows
 
 logger = logging.getLogger(__name__)
 

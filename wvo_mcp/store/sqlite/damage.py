@@ -13,10 +13,11 @@ from pathlib import Path
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.errors import IncompatibleStore, StoreUnavailable
 from wvo_mcp.store.backup_folder import BackupFolder
-from wvo_mcp.store.connection import DatabaseError, SqliteRows, check_ours, typed
-from wvo_mcp.store.glance import looking
-from wvo_mcp.store.migrate import check_file, latest
 from wvo_mcp.store.sql import Rows, driven
+from wvo_mcp.store.sqlite.connection import DatabaseError, SqliteRows, check_ours, typed
+from wvo_mcp.store.sqlite.glance import looking
+from wvo_mcp.store.sqlite.migrate import check_file
+from wvo_mcp.store.versions import latest
 
 SMALL = 8 << 20
 """A file of at most so many bytes is checked page by page at the start (some 20 ms)."""

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from wvo_mcp.domain.task import Task
-from wvo_mcp.store.rows import COLUMNS, as_task
+from wvo_mcp.store.records.rows import COLUMNS, as_task
+from wvo_mcp.store.records.words import match_all
 from wvo_mcp.store.sql import Rows
-from wvo_mcp.store.words import match_all
 
 
 class Listing:

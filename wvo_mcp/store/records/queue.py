@@ -7,7 +7,7 @@ from typing import Any
 from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.task import Task
 from wvo_mcp.ports.work import Standing
-from wvo_mcp.store.rows import COLUMNS, as_task
+from wvo_mcp.store.records.rows import COLUMNS, as_task
 from wvo_mcp.store.sql import Rows
 
 HEADS = 24

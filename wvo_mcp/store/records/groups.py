@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from wvo_mcp.store.rows import encoded_all
+from wvo_mcp.store.records.rows import encoded_all
 from wvo_mcp.store.sql import Rows
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import psycopg
 
 from wvo_mcp.errors import IncompatibleStore
-from wvo_mcp.store.migrate import migrations
-from wvo_mcp.store.postgres_link import WRITE_LOCK, Link
+from wvo_mcp.store import versions
+from wvo_mcp.store.postgres.link import WRITE_LOCK, Link
 
 _FOUND = """
 SELECT count(*) FILTER (WHERE relname = 'store' AND has_schema),
@@ -26,7 +26,7 @@ async def migrate(link: Link) -> int:
 
     A migration is one transaction with everything else shut out: a server that dies in it leaves the old version whole.
     """
-    steps = migrations("postgres")
+    steps = versions.migrations("postgres")
     target = steps[-1][0]
 
     def apply(raw: psycopg.Connection[Any]) -> None:
@@ -61,7 +61,7 @@ def version(raw: psycopg.Connection[Any]) -> int:
         return 0
     row = raw.execute("SELECT schema FROM store WHERE id = 1", prepare=False).fetchone()
     found = 0 if row is None else int(row[0])
-    target = migrations("postgres")[-1][0]
+    target = versions.migrations("postgres")[-1][0]
     if found > target:
         raise IncompatibleStore(
             f"The database has schema {found}; this program knows schemas up to {target}.",

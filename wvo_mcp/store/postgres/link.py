@@ -22,7 +22,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from wvo_mcp.errors import IncompatibleStore, StoreBusy, StoreUnavailable, WvoError
 from wvo_mcp.store.clock import HEAD
-from wvo_mcp.store.postgres_rows import PostgresRows, configure
+from wvo_mcp.store.postgres.rows import PostgresRows, configure
 from wvo_mcp.store.sql import driven
 
 T = TypeVar("T")

@@ -10,11 +10,12 @@ from typing import Any
 import anyio
 
 from wvo_mcp.errors import Conflict, IncompatibleStore, InvalidInput, StoreUnavailable, WvoError
-from wvo_mcp.store.connection import Connection, DatabaseError, check_ours, sqlite, typed
-from wvo_mcp.store.connection import SqliteRows as Rows
-from wvo_mcp.store.copying import KEPT_BY_DATABASE, SEEDED, Head, Row, Table
-from wvo_mcp.store.glance import looking
-from wvo_mcp.store.migrate import check_file, latest, migrate, migrations, statements
+from wvo_mcp.store.copying.copy import KEPT_BY_DATABASE, SEEDED, Head, Row, Table
+from wvo_mcp.store.sqlite.connection import Connection, DatabaseError, check_ours, sqlite, typed
+from wvo_mcp.store.sqlite.connection import SqliteRows as Rows
+from wvo_mcp.store.sqlite.glance import looking
+from wvo_mcp.store.sqlite.migrate import check_file, migrate, statements
+from wvo_mcp.store.versions import latest, migrations
 
 _OWN = frozenset({"copying", "copying_triggers"})
 

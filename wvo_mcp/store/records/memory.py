@@ -9,8 +9,8 @@ from wvo_mcp.domain.checkpoint import Checkpoint
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.memory import ContextEntry, Scope
 from wvo_mcp.domain.task import Task
+from wvo_mcp.store.records.words import match_any
 from wvo_mcp.store.sql import Rows
-from wvo_mcp.store.words import match_any
 
 RECENT = 2_000
 """So many of the newest entries a claim searches: its work stays bounded in a store of any size."""

@@ -9,9 +9,9 @@ from wvo_mcp.domain.event import canonical
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.task import Task
-from wvo_mcp.store.rows import COLUMNS, as_task
+from wvo_mcp.store.records.rows import COLUMNS, as_task
+from wvo_mcp.store.records.tasks import Tasks
 from wvo_mcp.store.sql import Rows
-from wvo_mcp.store.tasks import Tasks
 
 
 class State:

@@ -6,7 +6,7 @@ from typing import Any
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import RequestIdReused
-from wvo_mcp.store.rows import ONE_TASK
+from wvo_mcp.store.records.rows import ONE_TASK
 from wvo_mcp.store.sql import Rows
 
 _LEASE_WRITE = """

@@ -15,8 +15,8 @@ from wvo_mcp.domain.dependency import in_order
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.task import Priority
 from wvo_mcp.domain.wsjf import UNLOCK_CAP, explain
+from wvo_mcp.store.records.tasks import Tasks
 from wvo_mcp.store.sql import Rows
-from wvo_mcp.store.tasks import Tasks
 
 BUDGET = 1_000
 PATH_BUDGET = 200_000

@@ -19,15 +19,16 @@ from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import IncompatibleStore, NotFound, StoreBusy, WvoError
 from wvo_mcp.ports import Clock, Liveness
 from wvo_mcp.ports.backups import Restored
-from wvo_mcp.store.backup import SqliteBackups, connected, verify
 from wvo_mcp.store.backup_folder import sync, troubles
 from wvo_mcp.store.clock import HEAD, checked, store_time
-from wvo_mcp.store.connection import Connection, DatabaseError, sqlite, typed
-from wvo_mcp.store.damage import REPAIR, backups_of, last_event, log_of, look_at, marker_of
-from wvo_mcp.store.glance import looking
-from wvo_mcp.store.migrate import latest, migrate
 from wvo_mcp.store.sql import Rows
+from wvo_mcp.store.sqlite.backup import SqliteBackups, connected, verify
+from wvo_mcp.store.sqlite.connection import Connection, DatabaseError, sqlite, typed
+from wvo_mcp.store.sqlite.damage import REPAIR, backups_of, last_event, log_of, look_at, marker_of
+from wvo_mcp.store.sqlite.glance import looking
+from wvo_mcp.store.sqlite.migrate import migrate
 from wvo_mcp.store.transaction import StoreTransaction
+from wvo_mcp.store.versions import latest
 
 TOKENS_RAISED = 1_000
 """Added to every lease token: those that were given out after the backup must not come again."""

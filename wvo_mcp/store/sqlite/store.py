@@ -12,12 +12,13 @@ from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import StoreBusy, StoreUnavailable
 from wvo_mcp.ports import Clock, Liveness, Transaction
 from wvo_mcp.store.clock import HEAD, checked, store_time
-from wvo_mcp.store.connection import Connection
-from wvo_mcp.store.damage import look_at
-from wvo_mcp.store.migrate import check_file, latest, migrate
-from wvo_mcp.store.place import Moved
 from wvo_mcp.store.sql import Rows
+from wvo_mcp.store.sqlite.connection import Connection
+from wvo_mcp.store.sqlite.damage import look_at
+from wvo_mcp.store.sqlite.migrate import check_file, migrate
+from wvo_mcp.store.sqlite.place import Moved
 from wvo_mcp.store.transaction import StoreTransaction
+from wvo_mcp.store.versions import latest
 
 T = TypeVar("T")
 

@@ -11,13 +11,13 @@ from psycopg import errors
 from wvo_mcp.domain.finding import Finding, fail, ok
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.errors import WvoError
-from wvo_mcp.store.glance import HELD, Held
-from wvo_mcp.store.migrate import latest
-from wvo_mcp.store.postgres_link import Link, conninfo, settle
-from wvo_mcp.store.postgres_migrate import version
-from wvo_mcp.store.postgres_rows import PostgresRows
-from wvo_mcp.store.presence import Presences
+from wvo_mcp.store.postgres.link import Link, conninfo, settle
+from wvo_mcp.store.postgres.migrate import version
+from wvo_mcp.store.postgres.presence import Presences
+from wvo_mcp.store.postgres.rows import PostgresRows
 from wvo_mcp.store.soundness import Chains, counters, miscounted
+from wvo_mcp.store.sqlite.glance import HELD, Held
+from wvo_mcp.store.versions import latest
 
 SECONDS = 5
 """For each of the checks that read much."""

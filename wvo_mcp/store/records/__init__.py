@@ -1,0 +1,1 @@
+"""The repositories: one file per aggregate, its SQL inline, for both databases."""

@@ -1,0 +1,16 @@
+"""Schema versions: numbered SQL files, forward only, the same numbers for both databases."""
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent / "migrations"
+"""One folder a dialect."""
+
+
+def migrations(dialect: str = "sqlite") -> list[tuple[int, str]]:
+    """(number, SQL) of every migration, ascending; the numbers are the same in all dialects."""
+    found = [(int(entry.name[:4]), entry.read_text()) for entry in (FOLDER / dialect).glob("*.sql")]
+    return sorted(found)
+
+
+def latest() -> int:
+    return migrations()[-1][0]
