@@ -291,6 +291,8 @@ async def serve(wire: "Wire") -> int:
                 tasks.start_soon(leader.run)
                 server = build_server(services, connection.identify, toolsets, keeper.heard)
                 await serve_wire(server, wire)
+                if not isinstance(store, SqliteStore):
+                    store.hurry()
                 tasks.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
                 await _take_leave(store, connection.caller, services.policy)

@@ -193,16 +193,17 @@ class Link:
         return await anyio.to_thread.run_sync(self._persistently, task)
 
     def _persistently(self, attempt: Callable[[psycopg.Connection[Any]], T]) -> T:
-        deadline = time.monotonic() + self.retry_seconds
+        began = time.monotonic()
         nap = 0.02
         while True:
             try:
-                return self._once(attempt, deadline)
+                return self._once(attempt, began + self.retry_seconds)
             except (psycopg.Error, _Lost, PoolTimeout) as error:
-                if time.monotonic() > deadline or not self._passing(error):
+                # The budget is read anew: it shrinks when the process is about to end.
+                if time.monotonic() > began + self.retry_seconds or not self._passing(error):
                     raise self.typed(error) from error
                 if isinstance(error, errors.LockNotAvailable):
-                    self._end_frozen(deadline)
+                    self._end_frozen(began + self.retry_seconds)
             time.sleep(random.uniform(nap / 2, nap))  # noqa: S311 - jitter, not a secret
             nap = min(nap * 2, 0.5)
 

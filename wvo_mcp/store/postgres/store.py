@@ -20,6 +20,8 @@ from wvo_mcp.store.versions import latest
 
 T = TypeVar("T")
 
+_LEAVING_SECONDS = 3.0
+
 
 class PostgresStore:
     """`ports.Store` over one database. `open` before use, `close` at the end; use from one event loop.
@@ -50,6 +52,10 @@ class PostgresStore:
         except BaseException:
             await self.close()
             raise
+
+    def hurry(self) -> None:
+        """The process is about to end: wait no longer than a moment for a database that cannot be reached."""
+        self._link.retry_seconds = _LEAVING_SECONDS
 
     async def close(self) -> None:
         if self._listener is not None:
