@@ -29,7 +29,7 @@ def test_several_servers_complete_every_task_of_a_graph_exactly_once_within_all_
 
 
 def thousands(workspace: Workspace) -> int:
-    """PostgreSQL on the machine of the servers takes part of it, so that two thousand take as long there."""
+    """PostgreSQL on the machine of the servers takes part of it, so that a thousand take as long there."""
     return 3_000 if workspace.url is None else 1_000
 
 
