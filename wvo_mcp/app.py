@@ -77,8 +77,8 @@ def build_store(settings: Settings) -> "SqliteStore | PostgresStore":
             from wvo_mcp.store.postgres.store import PostgresStore  # the driver comes with an extra, and takes its time
         except ImportError as error:
             raise WrongSetting(
-                f"WVO_DATABASE_URL: the PostgreSQL driver is missing ({error}); install wvo-mcp[postgres], or leave the"
-                " variable unset"
+                f"WVO_DATABASE_URL: the PostgreSQL driver is missing ({str(error).splitlines()[0]}); install"
+                " wvo-mcp[postgres], or leave the variable unset"
             ) from None
         return PostgresStore(settings.database_url)
     return SqliteStore(
@@ -278,7 +278,9 @@ async def serve(wire: "Wire") -> int:
     session_id = uuid.uuid4().hex
     connection = _Connection(settings, session_id)
     clock = SystemClock()
-    keeper = keeping.Keeper(store, lambda: connection.caller, clock, settings.quiet_max_seconds)
+    keeper = keeping.Keeper(
+        store, lambda: connection.caller, clock, settings.quiet_max_seconds, settings.lease_grace_seconds
+    )
     services = build_services(settings, _Noted(store, keeper.wrote))
     chores = background.chores(services.roadmap, services.policy)
     chores += backups.chores(services.backups, build_snapshots(settings))

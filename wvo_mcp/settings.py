@@ -99,7 +99,9 @@ class Settings(BaseSettings):
         wrong = [name for name in _listed(value) if not re.match(_ID, name)]
         if wrong:
             raise ValueError(f"{wrong[0]!r} is no id of an epic; allowed: a comma list of ids")
-        return frozenset(_listed(value)) or None
+        if not _listed(value):
+            raise ValueError("it names no epic; allowed: a comma list of ids, or leave it unset")
+        return frozenset(_listed(value))
 
     @field_validator("capabilities", mode="before")
     @classmethod
@@ -133,7 +135,7 @@ def load(cwd: Path | None = None) -> Settings:
     database_url = env.get("WVO_DATABASE_URL")
     if database_url and not database_url.startswith(("postgresql://", "postgres://")):
         raise WrongSetting(
-            f"WVO_DATABASE_URL={database_url.rsplit('@', 1)[-1]!r}: it begins with postgresql://, as in"
+            f"WVO_DATABASE_URL={_without_secrets(database_url)!r}: it begins with postgresql://, as in"
             " postgresql://USER:PASSWORD@HOST:5432/DATABASE; unset, the state is kept in SQLite"
         )
     given: dict[str, Any] = {"ROOT": root, "WVO_ROOT_REASON_": reason, "WVO_STATE_DIR": state_dir}
@@ -148,3 +150,8 @@ def load(cwd: Path | None = None) -> Settings:
 
 def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _without_secrets(url: str) -> str:
+    """As much of a wrong address as cannot hold a password."""
+    return url.partition(":")[0] + ":***" if re.search(r"[@?=]", url) else url

@@ -77,3 +77,24 @@ async def test_a_client_that_goes_away_leaves_its_leases_the_grace(bench: Bench)
     assert await expiry(bench) == "2026-03-02T09:01:00.000Z"
     sessions = await bench.sql("SELECT session_id, ended_at FROM sessions")
     assert sessions == [{"session_id": "ann/1", "ended_at": "2026-03-02T09:00:00.000Z"}]
+
+
+@pytest.mark.requirement("CLAIM-3", "SCALE-1")
+async def test_a_living_session_that_was_taken_for_dead_has_its_leases_whole_again(bench: Bench) -> None:
+    """As after a restart of the database, which forgets for a moment who is connected."""
+    await bench.create(a_task("T1"))
+    await bench.claim(ANN)
+    granted = await expiry(bench)
+    bench.servers.kill(ANN.session_id)
+    await bench.claim(BOB)
+    assert await expiry(bench) < granted
+    bench.servers.revive(ANN.session_id)
+    bench.clock.advance(19)
+    keeps = Keeper(bench.store, lambda: ANN, bench.clock, 7_200, grace_seconds=60)
+
+    assert await keeps.renew() <= 20
+
+    assert await expiry(bench) == "2026-03-02T09:10:19.000Z"
+    bench.clock.advance(61)
+    assert (await bench.claim(BOB))["task"] is None
+    assert (await bench.complete("T1"))["task"]["status"] == "done"

@@ -18,11 +18,19 @@ logger = logging.getLogger(__name__)
 class Keeper:
     """Renews the leases of one session at a third of their length, as long as its client was heard within the limit."""
 
-    def __init__(self, store: Store, caller: Callable[[], Caller], clock: Clock, quiet_max_seconds: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        caller: Callable[[], Caller],
+        clock: Clock,
+        quiet_max_seconds: float,
+        grace_seconds: float = 3_600.0,
+    ) -> None:
         self._store = store
         self._caller = caller
         self._clock = clock
         self._quiet_max = quiet_max_seconds
+        self._look_seconds = max(0.5, grace_seconds / 3)
         self._heard_at = clock.steady()
         self._changed = anyio.Event()
 
@@ -60,7 +68,9 @@ class Keeper:
         now = self._clock.steady()
         if now - self._heard_at > self._quiet_max:
             return max(1.0, min(task.lease_seconds or 60 for task in held) / 3)
-        shortest = min(task.lease_seconds or 60 for task in held)
+        if await self._store.read(caller, self._taken_for_dead):
+            await self._store.write(caller, self._come_back)
+        shortest = min(self._look_seconds * 3, *(task.lease_seconds or 60 for task in held))
         read_at = await self._store.read(caller, _now)
         left = min(
             (task.lease_expires_at - read_at).total_seconds() - (task.lease_seconds or 0) * 2 / 3
@@ -71,6 +81,15 @@ class Keeper:
             await self._store.write(caller, lambda tx: tx.queue.renew(caller.session_id))
             return shortest / 3
         return max(0.05, min(left, shortest / 3))
+
+    async def _taken_for_dead(self, tx: Transaction) -> bool:
+        """A database that restarts forgets for a moment who is connected, and somebody may have looked just then."""
+        session = await tx.sessions.get(self._caller().session_id)
+        return session is not None and session["ended_at"] is not None
+
+    async def _come_back(self, tx: Transaction) -> None:
+        await tx.sessions.ensure()
+        await tx.queue.renew(self._caller().session_id)
 
 
 async def _now(tx: Transaction) -> datetime:

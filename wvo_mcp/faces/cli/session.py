@@ -1,7 +1,7 @@
 """A store opened for one command, and the name that the command works under."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import click
@@ -20,7 +20,11 @@ async def calling(op: Operation, compose: Compose) -> AsyncGenerator[tuple[Ask, 
     application = compose()
     settings = settings_or_usage()
     caller = application.cli_caller(settings)
-    async with application.opened(settings) as services:
+    async with AsyncExitStack() as stack:
+        try:
+            services = await stack.enter_async_context(application.opened(settings))
+        except WrongSetting as error:
+            raise click.ClickException(str(error)) from None
 
         async def ask(arguments: Mapping[str, Any]) -> dict[str, Any]:
             return await op(services, caller, arguments)

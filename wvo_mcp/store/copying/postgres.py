@@ -1,5 +1,6 @@
 """A PostgreSQL database as either end of a copy."""
 
+import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -58,7 +59,10 @@ class _Database:
             # The driver's words would quote the password.
             allowed = "no URL of a database; it looks like postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
             raise InvalidInput(self._field, allowed) from None
-        self._where = f"{given.get('host', 'localhost')}:{given.get('port', 5432)}/{given.get('dbname', '')}"
+        host, name = str(given.get("host", "localhost")), str(given.get("dbname", ""))
+        if "@" in host or re.search("[@:/]", name):
+            raise InvalidInput(self._field, "write / and @ in a password as %2F and %40")
+        self._where = f"{host}:{given.get('port', 5432)}/{name}"
 
     _field = "URL"
 

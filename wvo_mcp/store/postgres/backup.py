@@ -158,7 +158,8 @@ class PostgresRestoring:
 
     def _chosen(self, name: str | None) -> tuple[Backup, dict[str, str]]:
         folder = self._backups.folder
-        everything = folder.all(datetime.now(UTC))
+        now = datetime.now(UTC)
+        everything = sorted(folder.all(now), key=lambda backup: backup.at > now)  # dated by a clock in the future: last
         if name is not None:
             verify(folder.path(name))
             return next(backup for backup in everything if backup.name == name), {}

@@ -26,7 +26,10 @@ SECONDS = 5
 def examine(url: str) -> list[Finding]:
     """Every check that the database allows, in order; a check that cannot be made ends the list with its reason."""
     findings: list[Finding] = []
-    link = Link(url)
+    try:
+        link = Link(url)
+    except WvoError as error:
+        return [fail("database", error.message, error.hint)]
     try:
         with _looking(url) as raw:
             findings.append(_schema(raw, link.where))

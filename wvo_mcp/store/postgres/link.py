@@ -6,6 +6,7 @@ order in which they came, and reads the time after it has it. A reader sees a sn
 
 import logging
 import random
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -85,6 +86,7 @@ _PASSING = (
     errors.DeadlockDetected,
     errors.SerializationFailure,
     errors.TooManyConnections,
+    errors.QueryCanceled,
     errors.InvalidSqlStatementName,  # somebody changed the schema meanwhile, and what was prepared is void
 )
 
@@ -113,7 +115,7 @@ def settle(connection: psycopg.Connection[Any]) -> None:
 class Link:
     """`sql.Writer` over the connections of one process. Errors of the database leave as typed errors."""
 
-    def __init__(self, url: str, *, name: str = "wvo-mcp", connections: int = 4) -> None:
+    def __init__(self, url: str, *, name: str = "wvo-mcp", connections: int = 3) -> None:
         self.url = url
         self.retry_seconds = RETRY_SECONDS
         self.on_write: Callable[[str], None] | None = None
@@ -148,7 +150,14 @@ class Link:
             given = conninfo_to_dict(self.url)
         except psycopg.Error:
             return "of WVO_DATABASE_URL"
-        return f"{given.get('host', 'localhost')}:{given.get('port', 5432)}/{given.get('dbname', '')}"
+        host, port, name = (
+            str(given.get("host", "localhost")),
+            str(given.get("port", 5432)),
+            str(given.get("dbname", "")),
+        )
+        if re.search("[@:/]", name) or "@" in host or not port.replace(",", "").isdigit():
+            return "of WVO_DATABASE_URL (write / and @ in a password as %2F and %40)"
+        return f"{host}:{port}/{name}"
 
     @property
     def is_open(self) -> bool:
@@ -305,7 +314,7 @@ class Link:
             )
         if isinstance(error, (errors.UndefinedTable, errors.UndefinedColumn)):
             return IncompatibleStore(
-                f"The database {self.where} is not one of ours, or lacks a part: {self._said(error)}",
+                f"The database {self.where} is not one of ours, or lacks a part: {self.said(error)}",
                 hint="Restore it from a backup (wvo-mcp backup restore), or set WVO_DATABASE_URL to another database.",
             )
         if isinstance(error, errors.ReadOnlySqlTransaction):
@@ -316,7 +325,7 @@ class Link:
                 f"The database {self.where} could not be reached for {self.retry_seconds:.0f} s: {self._reason()}.",
                 hint=_NOTHING_STORED,
             )
-        reason = self._said(error)
+        reason = self.said(error)
         return StoreUnavailable(
             f"The database {self.where} cannot be used: {reason}", cause=reason, hint=_NOTHING_STORED
         )
@@ -326,14 +335,16 @@ class Link:
         try:
             psycopg.connect(conninfo(self.url, connect_timeout=2)).close()
         except psycopg.Error as error:
-            return self._said(error)
+            return self.said(error)
         return "the connection was lost again and again"
 
-    def _said(self, error: Exception) -> str:
+    def said(self, error: Exception) -> str:
         """The first line of the error. The driver quotes an address that it cannot read, with its password."""
         text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        secret = self.url.rpartition("@")[0].partition("://")[2]
-        return text.replace(self.url, "WVO_DATABASE_URL").replace(secret, "***") if secret else text
+        text = text.replace(self.url, "WVO_DATABASE_URL")
+        for secret in re.split("[:/@]", self.url.rpartition("@")[0].partition("://")[2])[1:]:
+            text = text.replace(secret, "***") if secret else text
+        return text
 
 
 _NOTHING_STORED = "Nothing of this call was stored. See that PostgreSQL runs and can be reached, then call again."
@@ -349,7 +360,7 @@ def _roll_back(raw: psycopg.Connection[Any]) -> None:
 
 
 def _is_lost(error: psycopg.Error) -> bool:
-    if isinstance(error, (errors.OperatorIntervention, errors.IdleInTransactionSessionTimeout)):
+    if isinstance(error, errors.IdleInTransactionSessionTimeout) or (error.sqlstate or "").startswith("57P"):
         return True
     return isinstance(error, psycopg.OperationalError) and error.sqlstate in (None, "08000", "08003", "08006")
 

@@ -5,6 +5,7 @@ import logging
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -19,6 +20,7 @@ logger = logging.getLogger(__name__)
 CHANNEL = b"wvo_events"
 _PULSE_SECONDS = 5.0
 _AGAIN_SECONDS = 0.5
+_COMPLAINT_SECONDS = 60.0
 
 
 def key_of(session_id: str) -> int:
@@ -65,6 +67,7 @@ class Presence:
         self._raw: psycopg.Connection[Any] | None = None
         self._thread = threading.Thread(target=self._run, name="wvo-presence", daemon=True)
         self._backend = 0
+        self._quiet_until = 0.0
         self._bell, self._door = socket.socketpair()
 
     def begin(self) -> None:
@@ -72,6 +75,7 @@ class Presence:
         try:
             self._connect()
         except psycopg.Error as error:
+            self._ended.set()
             self._bell.close()
             self._door.close()
             raise Link(self._url).typed(error) from error
@@ -120,20 +124,25 @@ class Presence:
             try:
                 if self._raw is None:
                     self._connect()
+                    self._quiet_until = 0.0
+                    logger.warning("the database can be reached again")
                     self._woken()
                 else:
                     self._listen(self._raw)
             except (psycopg.Error, OSError) as error:
                 self._drop()
                 if not self._ended.is_set():
-                    what = (
-                        "this session counts as gone until it can"
-                        if self._session_id
-                        else "nothing is heard until it can"
-                    )
-                    logger.warning("the database cannot be reached; %s: %s", what, error)
+                    self._complain(error)
                     self._ended.wait(_AGAIN_SECONDS)
         self._drop()
+
+    def _complain(self, error: Exception) -> None:
+        """At once, and then once a minute."""
+        if time.monotonic() < self._quiet_until:
+            return
+        self._quiet_until = time.monotonic() + _COMPLAINT_SECONDS
+        what = "this session counts as gone" if self._session_id else "nothing is heard"
+        logger.warning("the database cannot be reached, and %s until it can: %s", what, Link(self._url).said(error))
 
     def _drop(self) -> None:
         if self._raw is not None:

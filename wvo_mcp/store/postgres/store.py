@@ -58,9 +58,11 @@ class PostgresStore:
         self._link.retry_seconds = _LEAVING_SECONDS
 
     async def close(self) -> None:
-        if self._listener is not None:
-            await anyio.to_thread.run_sync(self._listener.end)
-        await self._link.close()
+        try:
+            if self._listener is not None:
+                await anyio.to_thread.run_sync(self._listener.end)
+        finally:
+            await self._link.close()
 
     def attend(self, session_id: str) -> Presence:
         """While it lasts, the session counts as alive."""
@@ -70,8 +72,9 @@ class PostgresStore:
 
     async def wait_for_change(self, seconds: float) -> bool:
         if self._listener is None:
-            self._listener = Presence(self._link.url, None, self._heard)
-            await anyio.to_thread.run_sync(self._listener.begin)
+            listener = Presence(self._link.url, None, self._heard)
+            await anyio.to_thread.run_sync(listener.begin)
+            self._listener = listener
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             return True

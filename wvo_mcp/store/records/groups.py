@@ -14,8 +14,12 @@ class Groups:
     def __init__(self, rows: Rows, at: str) -> None:
         self._rows = rows
         self._at = at
+        self._known_epics: set[str] = set()
 
     async def ensure_epic(self, epic_id: str, title: str | None = None, wip_limit: int | None = None) -> bool:
+        if epic_id in self._known_epics:
+            return False
+        self._known_epics.add(epic_id)
         return (
             self._rows.run(
                 "INSERT INTO epics (id, title, wip_limit, created_at, updated_at) VALUES (?, ?, ?, ?, ?)"

@@ -25,6 +25,7 @@ class Tasks(Groups, Listing):
         self._now = now
         self._events = events
         self._lanes: dict[tuple[str, str, str], int] = {}
+        self._last_seq: int | None = None
 
     async def find(self, task_id: str) -> Task | None:
         row = self._rows.one(ONE_TASK, (task_id,))
@@ -64,7 +65,10 @@ class Tasks(Groups, Listing):
 
     async def add(self, fields: Mapping[str, Any]) -> Task:
         values = encoded_all(fields)
-        values["seq"] = int(self._rows.value("SELECT max(seq) FROM tasks") or 0) + 1
+        if self._last_seq is None:
+            self._last_seq = int(self._rows.value("SELECT max(seq) FROM tasks") or 0)
+        self._last_seq += 1
+        values["seq"] = self._last_seq
         values["gates"] = self._gates(values)
         values["lane_id"] = self._lane(values)
         values["created_at"] = values["updated_at"] = self._at
@@ -174,14 +178,17 @@ class Tasks(Groups, Listing):
         self._recount_unmet(task_id)
 
     def _recount_unmet(self, task_id: str) -> None:
-        unmet = self._rows.value(
+        self._rows.put(
             """
-            SELECT count(*) FROM task_dependencies AS d CROSS JOIN tasks AS t ON t.id = d.depends_on_task_id
-            WHERE d.task_id = ? AND t.status <> 'done'
+            UPDATE tasks SET unmet_deps = counted.unmet
+            FROM (
+              SELECT count(*) AS unmet FROM task_dependencies AS d CROSS JOIN tasks AS t ON t.id = d.depends_on_task_id
+              WHERE d.task_id = :id AND t.status <> 'done'
+            ) AS counted
+            WHERE id = :id AND unmet_deps <> counted.unmet
             """,
-            (task_id,),
+            {"id": task_id},
         )
-        self._rows.put("UPDATE tasks SET unmet_deps = ? WHERE id = ? AND unmet_deps <> ?", (unmet, task_id, unmet))
 
     async def settle_dependents(self, task_id: str, *, done: bool) -> list[str]:
         changed = self._rows.run(

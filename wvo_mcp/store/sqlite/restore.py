@@ -69,6 +69,8 @@ class Restoring:
             safety = self._saved(unfinished)
         lost_since = None if since is None else instant(since[1])
         lost_until = instant(known[1]) if known is not None else _written(self._database)
+        if problem is not None and lost_since is not None and lost_until is not None and lost_until <= lost_since:
+            lost_until = None  # what can still be read is older than the backup: how much there was, nobody knows
         await self._prepare(backup)
         self.at_step("before the swap")
         kept = None
@@ -82,7 +84,9 @@ class Restoring:
 
     def _stage(self, name: str | None) -> tuple[Backup, dict[str, str]]:
         """A verified copy of the backup beside the database."""
-        everything = self._folder.all(datetime.now(UTC))
+        now = datetime.now(UTC)
+        # One that a clock in the future dated is the newest for ever, and mostly the oldest: it comes last.
+        everything = sorted(self._folder.all(now), key=lambda backup: backup.at > now)
         if name is not None:
             self._folder.path(name)
             everything = [backup for backup in everything if backup.name == name]
@@ -190,12 +194,14 @@ class Restoring:
         sync(database.parent)
         marker.unlink()
         sync(database.parent)
-        return kept.name if kept.exists() else None
+        kept_log = kept.with_name(kept.name + "-wal")
+        return kept.name if kept.exists() else kept_log.name if kept_log.exists() else None
 
 
 def trouble(database: Path) -> WvoError | None:
-    """Why the store cannot be worked with; None when the quick looks find nothing. Raises IncompatibleStore for the store
-    of a newer program, which is no damage, and StoreBusy."""
+    """What is damaged; None when the quick looks find nothing. Raises IncompatibleStore for the store of a newer program,
+    and StoreBusy and StoreUnavailable for one that cannot be read at the moment: neither is damage, and a sound store
+    must not be replaced for want of rights."""
     try:
         look_at(database)
         if not database.exists() or not database.stat().st_size:
@@ -203,9 +209,7 @@ def trouble(database: Path) -> WvoError | None:
         _check_age(database)
     except _Newer as error:
         raise IncompatibleStore(error.message, hint=error.hint) from None
-    except StoreBusy:
-        raise
-    except WvoError as error:
+    except IncompatibleStore as error:
         return error
     return None
 
@@ -219,7 +223,10 @@ def whole_damage(database: Path) -> WvoError | None:
         with looking(database) as raw:
             problem = raw.execute("PRAGMA integrity_check(1)").fetchone()[0]
     except DatabaseError as error:
-        return typed(error, database)
+        found = typed(error, database)
+        if not isinstance(found, IncompatibleStore):
+            raise found from error
+        return found
     return None if problem == "ok" else IncompatibleStore(f"{database} is damaged: {problem}.", hint=REPAIR)
 
 
