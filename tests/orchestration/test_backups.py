@@ -14,7 +14,7 @@ from wvo_mcp.errors import IncompatibleStore, StoreUnavailable, WvoError
 from wvo_mcp.execution.context_snapshots import ContextSnapshots
 from wvo_mcp.orchestration.background import Leader
 from wvo_mcp.orchestration.backups import chores, hourly, take
-from wvo_mcp.ports.backups import Made
+from wvo_mcp.ports.backups import DamagedStore, Made
 from wvo_mcp.store.sqlite.backup import SqliteBackups
 from wvo_mcp.store.sqlite.connection import sqlite
 from wvo_mcp.store.sqlite.restore import Restoring
@@ -124,6 +124,21 @@ async def test_surplus_goes_with_the_next_backup(bench: Bench, backups: Failing)
     assert "state-2026-03-02-23.db" in kept
 
 
+async def test_surplus_goes_also_when_people_take_the_backups(bench: Bench, backups: Failing) -> None:
+    for _ in range(40):
+        await take(bench.store, backups, BOB)
+        bench.clock.advance(hours=1)
+    assert len(await backups.all()) == 25
+
+    (newest, *_) = await backups.all()
+    source = backups.folder.folder / newest.name
+    for day in range(1, 29):
+        source.with_name(f"state-2025-11-{day:02}-03.db").write_bytes(source.read_bytes())
+    bench.clock.advance(hours=-1)
+    assert not await hourly(bench.store, backups, ANN)
+    assert len(await backups.all()) <= 24 + 7 + 4
+
+
 async def test_a_failed_backup_is_an_alert_until_one_succeeds(bench: Bench, backups: Failing, tmp_path: Path) -> None:
     server = Server(bench, backups, tmp_path / "context")
     backups.trouble = StoreUnavailable("The disk is full.")
@@ -140,9 +155,17 @@ async def test_a_failed_backup_is_an_alert_until_one_succeeds(bench: Bench, back
 
 
 async def test_a_copy_that_shows_damage_is_a_critical_alert(bench: Bench, backups: Failing, tmp_path: Path) -> None:
-    backups.trouble = IncompatibleStore("state.db is damaged.")
+    backups.trouble = DamagedStore("state.db is damaged.")
     await Server(bench, backups, tmp_path / "context").turns(minutes=1)
     assert sorted(await bench.alerts()) == [("backup_failed", "warning", None), ("database", "critical", None)]
+
+
+async def test_a_copy_that_fails_while_the_store_is_sound_is_no_alarm_about_the_store(
+    bench: Bench, backups: Failing, tmp_path: Path
+) -> None:
+    backups.trouble = IncompatibleStore("The schema has tables of others.")
+    await Server(bench, backups, tmp_path / "context").turns(minutes=1)
+    assert await bench.alerts() == [("backup_failed", "warning", None)]
 
 
 async def test_a_backup_made_by_hand_ends_the_alert_and_counts_for_the_hour(bench: Bench, backups: Failing) -> None:

@@ -2,14 +2,13 @@
 
 from datetime import datetime
 
-from wvo_mcp.domain.backup import Kind, due
+from wvo_mcp.domain.backup import Kind, due, surplus
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.errors import IncompatibleStore
 from wvo_mcp.orchestration import running_context
 from wvo_mcp.orchestration.chores import Chore
 from wvo_mcp.orchestration.leading import Post
 from wvo_mcp.ports import Store, Transaction
-from wvo_mcp.ports.backups import Backups, Made, Snapshots
+from wvo_mcp.ports.backups import Backups, DamagedStore, Made, Snapshots
 
 _LOOK_SECONDS = 60.0
 FAILED = "backup_failed"
@@ -30,13 +29,15 @@ async def hourly(store: Store, backups: Backups, caller: Caller) -> bool:
     # What was copied before a restore is another history, and must not be what a repair brings back.
     taken = [b.at for b in existing if b.kind is not Kind.SAFETY and (restored is None or b.at > restored)]
     if not due(now, taken):
+        # Copies made by hand, or by a leader that ended, leave some behind.
+        if surplus(existing, now):
+            await backups.prune(now)
         return False
     try:
         await take(store, backups, caller)
-    except IncompatibleStore as error:
+    except DamagedStore as error:
         await _warn(store, caller, f"{error.message} {error.hint}"[:2_000])
         raise
-    await backups.prune(now)
     return True
 
 
@@ -56,8 +57,11 @@ def chores(backups: Backups | None, snapshots: Snapshots) -> tuple[Chore, ...]:
 
 
 async def take(store: Store, backups: Backups, caller: Caller) -> Made:
-    """One backup now; a good one ends the alerts of those that failed. Raises as `Backups.create`."""
-    made = await backups.create(await store.read(caller, _now))
+    """One backup now, and those that no rule keeps go; a good one ends the alerts of those that failed. Raises as
+    `Backups.create`."""
+    now = await store.read(caller, _now)
+    made = await backups.create(now)
+    await backups.prune(now)
 
     async def resolve(tx: Transaction) -> None:
         for kind in (FAILED, DAMAGED):
@@ -72,7 +76,6 @@ async def take(store: Store, backups: Backups, caller: Caller) -> Made:
 
 
 async def _warn(store: Store, caller: Caller, message: str) -> None:
-    """A copy that does not pass the check says that the store itself is damaged."""
     await store.write(caller, lambda tx: tx.events.raise_alert(DAMAGED, "critical", None, message))
 
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from wvo_mcp.domain.backup import Backup
+from wvo_mcp.errors import IncompatibleStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,10 @@ class Restored:
     passed_over: dict[str, str]
 
 
+class DamagedStore(IncompatibleStore):
+    """The store itself is damaged, not only a copy of it."""
+
+
 class Backups(Protocol):
     """Whole copies of the store. Writers are not blocked while one is made, and no copy is listed that is not whole."""
 
@@ -37,7 +42,8 @@ class Backups(Protocol):
         """Copy, verify, and only then put in place under the name of `at`'s hour, where it replaces an earlier one.
 
         Whatever fails leaves the folder as it was. Cancelling stops it soon. Raises StoreBusy while another is being
-        made, StoreUnavailable (disk full, not writable), IncompatibleStore when the copy shows that the store is damaged.
+        made, StoreUnavailable (disk full, not writable), DamagedStore, IncompatibleStore when the copy does not pass the
+        check or what is there is not to be copied.
         """
         ...
 

@@ -13,7 +13,7 @@ import anyio.to_thread
 
 from wvo_mcp.domain.backup import Backup, regular_name, surplus
 from wvo_mcp.errors import IncompatibleStore, StoreUnavailable, WvoError
-from wvo_mcp.ports.backups import Made
+from wvo_mcp.ports.backups import DamagedStore, Made
 from wvo_mcp.store.backup_folder import BackupFolder, sync
 from wvo_mcp.store.sqlite.connection import APPLICATION_ID, DatabaseError, sqlite, typed
 from wvo_mcp.store.versions import latest
@@ -69,7 +69,7 @@ class SqliteBackups:
             try:
                 verify(partial, stop)
             except IncompatibleStore as error:
-                raise damaged_source(self._database, error) from error
+                raise _cause(self._database, error) from error
             backup = self._folder.put(partial, name, at)
         return Made(backup, time.monotonic() - started)
 
@@ -82,13 +82,30 @@ class SqliteBackups:
         try:
             _copy(self._database, target, stop)
         except DatabaseError as error:
-            raise typed(error, self._database) from error
+            known = typed(error, self._database)
+            raise (
+                DamagedStore(known.message, hint=known.hint) if isinstance(known, IncompatibleStore) else known
+            ) from error
         except OSError as error:
             raise StoreUnavailable(f"{target.parent} cannot be used: {error.strerror or error}.") from error
 
 
-def damaged_source(database: Path, error: WvoError) -> IncompatibleStore:
-    return IncompatibleStore(
+def _cause(database: Path, error: IncompatibleStore) -> WvoError:
+    """Whether the copy alone failed its check, as on a bad disk, or the store does too."""
+    try:
+        with closing(connected(database, "ro", _OPENING_WAIT_SECONDS)) as raw:
+            found = str(raw.execute("PRAGMA integrity_check(1)").fetchone()[0])
+    except DatabaseError as broken:
+        known = typed(broken, database)
+        if not isinstance(known, IncompatibleStore):
+            return known
+        found = str(broken)
+    if found == "ok":
+        return IncompatibleStore(
+            f"The copy does not pass the check, and {database} itself does ({error.message})",
+            hint="Nothing was put in place. Look at the disk of the backups; the next backup is tried within minutes.",
+        )
+    return DamagedStore(
         f"{database} is damaged: a whole copy of it does not pass the check ({error.message})",
         hint="Stop all servers and run wvo-mcp doctor --repair: it restores the newest good backup.",
     )
