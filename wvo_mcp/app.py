@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
+import anyio.to_thread
 
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.text import as_id
@@ -138,16 +139,12 @@ async def opened(settings: Settings) -> AsyncGenerator[Services]:
 
 
 async def living(settings: Settings) -> list[str]:
-    """Sessions whose servers are connected to the store."""
+    """Sessions whose servers are connected to the store, which is not opened: it may lack a part."""
     if settings.database_url is None:
         return SessionLocks(settings.state_dir / "sessions").living()
+    from wvo_mcp.store.postgres.presence import connected  # as the store itself
 
-    async def found(tx: Transaction) -> list[str]:
-        sessions = [row["session_id"] for row in await tx.sessions.live(1_000) if not row["durable"]]
-        return sorted(session for session in sessions if tx.liveness.alive(session))
-
-    async with opened(settings) as services:
-        return await services.store.read(cli_caller(settings), found)
+    return await anyio.to_thread.run_sync(connected, settings.database_url)
 
 
 async def restore(settings: Settings, name: str | None) -> Restored:

@@ -48,9 +48,11 @@ class NotFound(WvoError):
     code = "not_found"
     hint = "Use one of the near matches, or list_tasks to search."
 
-    def __init__(self, kind: str, wanted: str, near: Sequence[str] = (), *, field: str | None = None) -> None:
+    def __init__(
+        self, kind: str, wanted: str, near: Sequence[str] = (), *, field: str | None = None, hint: str | None = None
+    ) -> None:
         meant = f" Did you mean {', '.join(near)}?" if near else ""
-        super().__init__(f"No {kind} {wanted!r}.{meant}", kind=kind, id=wanted, near=list(near))
+        super().__init__(f"No {kind} {wanted!r}.{meant}", hint=hint, kind=kind, id=wanted, near=list(near))
         if field is not None:
             self.details["field"] = field
 

@@ -1,5 +1,8 @@
 """Backups of a PostgreSQL store, by pg_dump and pg_restore."""
 
+import shutil
+import subprocess
+import sys
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,8 +14,9 @@ from tests.support.bench import ANN, BOB, Bench, a_task
 from tests.support.clock import StoppedClock
 from tests.support.invariants import verify
 from tests.support.sessions import Servers, a_person
+from tests.support.waiting import eventually
 from wvo_mcp.domain.lease import Policy
-from wvo_mcp.errors import IncompatibleStore, NotFound, StaleLease, StoreUnavailable
+from wvo_mcp.errors import IncompatibleStore, NotFound, StaleLease, StoreBusy, StoreUnavailable
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.operations import Services
@@ -147,11 +151,82 @@ async def test_without_the_program_it_says_what_to_install(
     assert "postgresql-client" in refused.value.hint
 
 
+async def test_the_programs_are_those_of_the_servers_version(
+    work: Bench, backups: PostgresBackups, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with psycopg.connect(database_url) as raw:
+        major = raw.info.server_version // 10_000
+    real = shutil.which("pg_dump") or next(path for place, _ in module._PLACES for path in place.glob("*/bin/pg_dump"))
+    for version, body in ((major, f'exec {real} "$@"'), (99, "echo error: too new >&2; exit 1")):
+        program = tmp_path / "programs" / str(version) / "bin" / "pg_dump"
+        program.parent.mkdir(parents=True)
+        program.write_text(f"#!/bin/sh\n{body}\n")
+        program.chmod(0o755)
+    places = ((tmp_path / "programs", "*"), *module._PLACES)
+    monkeypatch.setattr(module, "_PLACES", places[:1])
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "verify", _believed)
+        await work.create(a_task("A"))
+        made = await backups.create(await work.read(_now))
+    monkeypatch.setattr(module, "_PLACES", places[1:])
+    await backups.verify(made.backup.name)
+
+
+async def test_who_holds_the_tables_is_named_instead_of_waited_for(
+    work: Bench,
+    backups: PostgresBackups,
+    restoring: PostgresRestoring,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await work.create(a_task("A"))
+    await backups.create(await work.read(_now))
+    monkeypatch.setattr(module, "_LOCK_SECONDS", 0.2)
+    with psycopg.connect(database_url, application_name="a forgotten window") as raw:
+        raw.execute("SELECT count(*) FROM tasks")
+        with pytest.raises(StoreBusy, match=rf"a forgotten window \(process {raw.info.backend_pid}\)"):
+            await restoring.restore()
+    assert (await restoring.restore()).backup.kind.value == "hourly"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_a_program_does_not_outlive_the_process_that_started_it(tmp_path: Path) -> None:
+    program = tmp_path / "15" / "bin" / "pg_restore"
+    program.parent.mkdir(parents=True)
+    told = tmp_path / "pid"
+    program.write_text(f"#!/bin/sh\necho $$ > {told}.new && mv {told}.new {told}\nexec sleep 600\n")
+    program.chmod(0o755)
+    code = (
+        "import pathlib, sys; from wvo_mcp.store.postgres import backup\n"
+        "backup._PLACES = ((pathlib.Path(sys.argv[1]), '*'),)\n"
+        "backup.verify(pathlib.Path('any'))"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
+    try:
+        eventually(told.exists)
+    finally:
+        parent.kill()
+        parent.wait()
+    child = int(told.read_text())
+    eventually(lambda: not is_running(child))
+
+
 async def test_a_database_that_cannot_be_reached_is_named(tmp_path: Path, backups: PostgresBackups) -> None:
     lost = PostgresBackups("postgresql://wvo:secret@127.0.0.1:1/none", tmp_path / "backups" / "db")
     with pytest.raises(StoreUnavailable) as refused:
         await lost.create(datetime.now(UTC))
     assert "secret" not in str(refused.value)
+
+
+def is_running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _believed(path: Path, stop: object = None) -> None:
+    del path, stop
 
 
 async def _now(tx: Transaction) -> datetime:

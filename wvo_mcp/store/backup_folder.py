@@ -126,7 +126,8 @@ class BackupFolder:
         path = self.folder / name
         if named_time(name) is None or not path.is_file():
             names = [backup.name for backup in self.all(datetime.now().astimezone())]
-            raise NotFound("backup", name, difflib.get_close_matches(name, names, 5), field="name")
+            near = difflib.get_close_matches(name, names, 5)
+            raise NotFound("backup", name, near, field="name", hint="wvo-mcp backup-list shows those that there are.")
         return path
 
     def delete(self, names: list[str]) -> None:

@@ -1,9 +1,11 @@
 """The same commands on PostgreSQL."""
 
+import psycopg
 import pytest
 
 from tests.faces.cli.shell import Shell
 from tests.support.workspace import Workspace, some_tasks, workspace
+from wvo_mcp.store.postgres.presence import Presence
 
 __all__ = ["workspace"]
 
@@ -54,3 +56,27 @@ def test_a_restore_is_refused_while_servers_are_connected_unless_told_and_they_s
     assert client.call("list_tasks")["total"] == 1
     client.call("create_tasks", some_tasks("B"))
     assert client.call("list_tasks")["total"] == 2
+
+
+@pytest.mark.sqlite  # the kind that the workspace would choose by itself
+@pytest.mark.requirement("DR-2", "SCALE-1")
+@pytest.mark.parametrize("lost", ["events", "sessions"])
+def test_a_store_that_lacks_a_part_is_restored_and_its_servers_are_seen(
+    on_postgres: Shell, database_url: str, lost: str
+) -> None:
+    on_postgres("add", "One")
+    on_postgres("backup-create")
+    with psycopg.connect(database_url, autocommit=True) as raw:
+        raw.execute(
+            "INSERT INTO sessions (session_id, agent_id, host, started_at, durable)"
+            " SELECT 'here', agent_id, host, started_at, 0 FROM sessions LIMIT 1"
+        )
+        raw.execute(f"DROP TABLE {lost} CASCADE".encode())
+    assert on_postgres("add", "Two").code == 1
+    with Presence(database_url, "here"):
+        refused = on_postgres("backup", "restore", "--latest").error
+        assert refused["details"]["living"] == ["here"]
+
+    assert on_postgres("backup", "restore", "--latest").code == 0
+
+    assert titles(on_postgres) == ["One"]

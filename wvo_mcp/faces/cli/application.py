@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from wvo_mcp.domain.lease import Caller
     from wvo_mcp.errors import WvoError
     from wvo_mcp.operations.operation import Services
-    from wvo_mcp.ports.backups import Restored
+    from wvo_mcp.ports.backups import Backups, Restored
     from wvo_mcp.settings import Settings
 
 
@@ -24,6 +24,10 @@ class Application(Protocol):
 
     def damage(self, settings: "Settings") -> "WvoError | None":
         """What is wrong with the database file, all of it read; None when it is sound."""
+        ...
+
+    def build_backups(self, settings: "Settings") -> "Backups":
+        """The copies that there are; the store itself may be in any state."""
         ...
 
     async def restore(self, settings: "Settings", name: str | None) -> "Restored":

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from wvo_mcp.domain.backup import span
+from wvo_mcp.domain.backup import Backup, Kind, span
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.errors import Conflict, WvoError
 from wvo_mcp.faces.cli.application import Application, Compose
 from wvo_mcp.faces.cli.output import json_option, print_json, reported, visible, wants_json
 from wvo_mcp.faces.cli.session import settings_or_usage
-from wvo_mcp.ports.backups import Restored
+from wvo_mcp.ports.backups import Backups, Restored
 from wvo_mcp.settings import Settings
 
 
@@ -42,7 +42,7 @@ def _restore_command(compose: Compose) -> click.Command:
                 raise click.UsageError("Name one of wvo-mcp backup-list, or give --latest.")
             refuse_if_live(application, settings, given["while_live"])
             if not as_json and sys.stdin.isatty() and not given["yes"]:
-                click.confirm(f"Replace the present store by {visible(name or 'the newest backup')}?", abort=True)
+                _ask(asyncio.run(_chosen(application.build_backups(settings), name)))
             show(restore_and_sync(application, settings, name), as_json=as_json)
 
     return click.Command(
@@ -61,10 +61,29 @@ def _restore_command(compose: Compose) -> click.Command:
     )
 
 
+async def _chosen(backups: Backups, name: str | None) -> Backup | None:
+    """The named one, or the newest that was not made by a restore; None when there is none. Raises NotFound."""
+    if name is not None:
+        await backups.verify(name)
+    everything = await backups.all()
+    wanted = (one for one in everything if (one.kind is not Kind.SAFETY if name is None else one.name == name))
+    return next(wanted, None)
+
+
+def _ask(chosen: Backup | None) -> None:
+    """Ends the command when a person does not want it."""
+    what = "the newest backup" if chosen is None else f"{visible(chosen.name)}, of {iso(chosen.at)}"
+    if not click.confirm(f"Replace the present store by {what}?"):
+        click.echo("Nothing was changed.", err=True)
+        raise click.exceptions.Exit(1)
+
+
 def refuse_if_live(application: Application, settings: Settings, even_so: bool) -> None:
-    """Raises Conflict while servers are connected to the store."""
+    """Raises Conflict while servers are connected to the store; not looked at when that does not matter."""
+    if even_so:
+        return
     living = asyncio.run(application.living(settings))
-    if living and not even_so:
+    if living:
         raise Conflict(
             f"{len(living)} servers are connected to the store.",
             hint="Close their clients first, or add --while-live: what they hold they will have lost.",

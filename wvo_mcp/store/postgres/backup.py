@@ -1,26 +1,33 @@
 """Backups of a PostgreSQL store by the server's own programs, pg_dump and pg_restore."""
 
+import ctypes
 import os
 import re
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.errors import LockNotAvailable
 
 from wvo_mcp.domain.backup import Backup, regular_name, safety_name, surplus
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.errors import IncompatibleStore, NotFound, StoreUnavailable
+from wvo_mcp.errors import IncompatibleStore, NotFound, StoreBusy, StoreUnavailable
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.backups import Made, Restored
 from wvo_mcp.store.backup_folder import BackupFolder
+from wvo_mcp.store.postgres.link import Link, conninfo, settle
 from wvo_mcp.store.postgres.store import PostgresStore
 from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.sqlite.backup import Stopped, in_thread
@@ -28,6 +35,16 @@ from wvo_mcp.store.sqlite.restore import TOKENS_RAISED
 from wvo_mcp.store.versions import migrations
 
 _SECONDS = 3_600.0
+_LOCK_SECONDS = 30
+_PR_SET_PDEATHSIG = 1
+_libc: ctypes.CDLL | None = ctypes.CDLL(None) if sys.platform == "linux" else None
+_PRESENT = b"""
+SELECT relname::TEXT FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')"""
+_HOLDERS = b"""
+SELECT DISTINCT pid, coalesce(nullif(application_name, ''), usename::TEXT) FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'relation' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND relation IN (SELECT oid FROM pg_class WHERE relnamespace = current_schema()::regnamespace)
+  AND granted AND pid <> pg_backend_pid()"""
 _PLACES = ((Path("/usr/lib/postgresql"), "*"), (Path("/opt/homebrew/opt"), "postgresql@*"))
 _NEEDED = {"store", "tasks", "events"}
 
@@ -145,6 +162,7 @@ class PostgresRestoring:
             now = datetime.now(UTC)
             safety = self._backups.folder.put(unfinished, safety_name(now, "dump"), now).name
         path = self._backups.folder.path(backup.name)
+        _check_free(self._url)
         listed = _run("pg_restore", "--list", str(path), damaged=path)
         with tempfile.NamedTemporaryFile("w", suffix=".list") as chosen:
             # The schema itself stays: it may be `public`, and its rights are not ours.
@@ -207,13 +225,17 @@ def _last_event(url: str) -> datetime | None:
     return None if row is None else instant(row[0])
 
 
-def _program(name: str) -> Path:
-    """The newest of its kind here: a pg_dump that is older than the server refuses. Raises StoreUnavailable."""
+def _program(name: str, major: int | None = None) -> Path:
+    """The one of the server's version, or the newest here: a pg_dump that is older than the server refuses, and what a
+    newer pg_restore sets at first an older server does not know. Raises StoreUnavailable."""
     usual = [path for place, pattern in _PLACES for path in place.glob(f"{pattern}/bin/{name}")]
-    newest = sorted(usual, key=lambda path: [int(part) for part in re.findall(r"\d+", str(path))])
+    found = sorted((int("0" + "".join(re.findall(r"\d+", path.parts[-3]))), path) for path in usual)
+    of_server = [path for version, path in found if version == major]
     on_path = shutil.which(name)
-    if newest:
-        return newest[-1]
+    if of_server:
+        return of_server[-1]
+    if found:
+        return found[-1][1]
     if on_path:
         return Path(on_path)
     raise StoreUnavailable(
@@ -222,13 +244,76 @@ def _program(name: str) -> Path:
     )
 
 
+def _major(url: str) -> int:
+    try:
+        with psycopg.connect(conninfo(url)) as raw:
+            return raw.info.server_version // 10_000
+    except psycopg.Error as error:
+        raise Link(url).typed(error) from error
+
+
+def _end_with(parent: int) -> Callable[[], None] | None:
+    """For a new process, so that it does not outlive this one, however this one ends; Linux only.
+
+    It runs between fork and exec beside other threads: nothing is imported or locked there.
+    """
+    if _libc is None:
+        return None
+    prctl = _libc.prctl
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return ask
+
+
+def _ended(child: subprocess.Popen[str], name: str, stop: threading.Event | None) -> tuple[str, str]:
+    deadline = time.monotonic() + _SECONDS
+    while True:
+        try:
+            return child.communicate(timeout=0.2)
+        except subprocess.TimeoutExpired:
+            if stop is not None and stop.is_set():
+                raise Stopped from None
+            if time.monotonic() > deadline:
+                raise StoreUnavailable(f"{name} did not end within {_SECONDS:.0f} s.") from None
+
+
+def _check_free(url: str) -> None:
+    """pg_restore waits for locks without end and says nothing (it sets its own lock_timeout to 0): who holds one is told
+    before. Raises StoreBusy."""
+    try:
+        with psycopg.connect(conninfo(url, application_name="wvo-mcp restore")) as raw:
+            settle(raw)
+            raw.execute(f"SET lock_timeout = {_LOCK_SECONDS * 1_000}".encode())
+            present = {row[0] for row in raw.execute(_PRESENT)} & _our_tables()
+            if not present:
+                return
+            tables = sql.SQL(", ").join(map(sql.Identifier, sorted(present)))
+            try:
+                with raw.transaction():
+                    raw.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(tables))
+            except LockNotAvailable:
+                holders = raw.execute(_HOLDERS).fetchall()
+                raise StoreBusy(
+                    f"Others have held the tables for {_LOCK_SECONDS:g} s:"
+                    f" {', '.join(f'{who} (process {pid})' for pid, who in holders[:8]) or 'nobody does any more'}.",
+                    hint="Let them end their transactions, or end them: SELECT pg_terminate_backend(PROCESS). Then restore"
+                    " again.",
+                ) from None
+    except psycopg.Error as error:
+        raise Link(url).typed(error) from error
+
+
 def _run(
     name: str, *arguments: str, url: str | None = None, connect: str = "--dbname=", stop: threading.Event | None = None,
     damaged: Path | None = None,
 ) -> str:  # fmt: skip
     """What the program printed. The password goes by the environment, where other users do not see it."""
     environ: dict[str, str] = {**os.environ, "LC_ALL": "C"}
-    command = [str(_program(name)), *arguments]
+    command = [str(_program(name, None if url is None else _major(url))), *arguments]
     if url is not None:
         given: dict[str, Any] = conninfo_to_dict(url)
         password = given.pop("password", None)
@@ -237,20 +322,14 @@ def _run(
         command.insert(1, f"{connect}{make_conninfo(**given)}")
     child = subprocess.Popen(  # noqa: S603 - PostgreSQL's own programs, without a shell
         command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        errors="replace",
+        errors="replace", preexec_fn=_end_with(os.getpid()),
     )  # fmt: skip
-    deadline = time.monotonic() + _SECONDS
-    while True:
-        try:
-            out, err = child.communicate(timeout=0.2)
-            break
-        except subprocess.TimeoutExpired:
-            if (stop is not None and stop.is_set()) or time.monotonic() > deadline:
-                child.kill()
-                child.communicate()
-                if stop is not None and stop.is_set():
-                    raise Stopped from None
-                raise StoreUnavailable(f"{name} did not end within {_SECONDS:.0f} s.") from None
+    try:
+        out, err = _ended(child, name, stop)
+    finally:
+        if child.poll() is None:
+            child.kill()
+            child.communicate()
     if child.returncode == 0:
         return out
     reason = next((line for line in err.splitlines() if "error" in line), err.strip() or "no reason given")

@@ -7,10 +7,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
 import psycopg
+from psycopg import errors
 
 from wvo_mcp.store.postgres.link import Link, conninfo, settle
 from wvo_mcp.store.postgres.rows import PostgresRows
@@ -21,6 +23,10 @@ CHANNEL = b"wvo_events"
 _PULSE_SECONDS = 5.0
 _AGAIN_SECONDS = 0.5
 _COMPLAINT_SECONDS = 60.0
+_HELD = """
+SELECT (classid::BIGINT << 32) | objid::BIGINT FROM pg_locks
+WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
 
 
 def key_of(session_id: str) -> int:
@@ -37,16 +43,33 @@ class Presences:
 
     def alive(self, session_id: str) -> bool:
         if self._held is None:
-            self._held = set(
-                self._rows.column(
-                    """
-                    SELECT (classid::BIGINT << 32) | objid::BIGINT FROM pg_locks
-                    WHERE locktype = 'advisory' AND objsubid = 1 AND granted
-                      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-                    """
-                )
-            )
+            self._held = set(self._rows.column(_HELD))
         return key_of(session_id) in self._held
+
+
+def connected(url: str) -> list[str]:
+    """Sessions whose servers are connected, also to a store that lacks a part. Raises the typed errors of the database.
+
+    Where the table of sessions is there, it tells which of those in this database are at work on this store.
+    """
+    link = Link(url)
+    try:
+        with psycopg.connect(conninfo(url, application_name="wvo-mcp restore")) as raw:
+            settle(raw)
+            held = {row[0] for row in raw.execute(_HELD.encode(), prepare=False)}
+            with suppress(errors.UndefinedTable, errors.UndefinedColumn):
+                rows = raw.execute("SELECT session_id FROM sessions WHERE ended_at IS NULL AND durable = 0").fetchall()
+                return sorted(session for (session,) in rows if key_of(session) in held)
+            named = raw.execute(
+                """
+                SELECT DISTINCT substr(application_name, 9) FROM pg_stat_activity JOIN pg_locks USING (pid)
+                WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND datname = current_database()
+                  AND starts_with(application_name, 'wvo-mcp ')
+                """
+            ).fetchall()
+            return sorted(session for (session,) in named)
+    except psycopg.Error as error:
+        raise link.typed(error) from error
 
 
 class Presence:
