@@ -4,7 +4,7 @@ import fcntl
 import os
 import threading
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +15,8 @@ from tests.support.bench import ANN, Bench, a_task
 from tests.support.invariants import verify
 from wvo_mcp.domain.backup import Kind
 from wvo_mcp.errors import IncompatibleStore, NotFound, StoreBusy, StoreUnavailable
+from wvo_mcp.ports.backups import DamagedStore
+from wvo_mcp.store.backup_folder import BackupFolder
 from wvo_mcp.store.sqlite import backup as module
 from wvo_mcp.store.sqlite.backup import SqliteBackups
 from wvo_mcp.store.sqlite.connection import sqlite
@@ -88,7 +90,7 @@ async def test_a_copy_of_a_damaged_store_is_thrown_away_and_the_good_one_of_the_
     checkpoint(store)
     damage(store.path)
 
-    with pytest.raises(IncompatibleStore, match="damaged") as refused:
+    with pytest.raises(DamagedStore, match="damaged") as refused:
         await backups.create(bench.clock.now() + timedelta(minutes=5))
 
     assert "doctor --repair" in refused.value.hint
@@ -219,6 +221,23 @@ async def test_a_place_that_is_no_folder_is_named(bench: Bench, backups: SqliteB
     assert await backups.all() == []
 
 
+async def test_a_copy_that_fails_beside_a_sound_store_says_nothing_against_the_store(
+    bench: Bench, backups: SqliteBackups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.create(a_task("A"))
+    copied = module.verify
+
+    def spoiled(path: Path, stop: threading.Event | None = None) -> None:
+        path.write_bytes(path.read_bytes()[:8_192])  # a disk that loses what it was given
+        copied(path, stop)
+
+    monkeypatch.setattr(module, "verify", spoiled)
+    with pytest.raises(IncompatibleStore, match="itself does") as refused:
+        await backups.create(bench.clock.now())
+    assert not isinstance(refused.value, DamagedStore)
+    assert names(backups) == []
+
+
 async def test_a_damaged_backup_does_not_pass(bench: Bench, backups: SqliteBackups) -> None:
     await bench.create(*(a_task(f"T{n}") for n in range(50)))
     made = (await backups.create(bench.clock.now())).backup
@@ -250,3 +269,14 @@ async def test_pruning_deletes_what_no_rule_keeps(bench: Bench, backups: SqliteB
     assert len(left) == 24
     assert await backups.prune(bench.clock.now()) == []
     assert left[0].at > left[-1].at
+
+
+def test_a_safety_copy_takes_no_others_place(tmp_path: Path) -> None:
+    folder = BackupFolder(tmp_path / "db", "db")
+    names: list[str] = []
+    for text in ("one", "two"):
+        with folder.making() as partial:
+            partial.write_text(text)
+            names.append(folder.put(partial, "before-restore-2026-03-02T09-00-59Z.db", datetime.now(UTC)).name)
+    assert names == ["before-restore-2026-03-02T09-00-59Z.db", "before-restore-2026-03-02T09-01-00Z.db"]
+    assert [(tmp_path / "db" / name).read_text() for name in names] == ["one", "two"]

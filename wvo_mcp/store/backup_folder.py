@@ -8,10 +8,10 @@ import shutil
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from wvo_mcp.domain.backup import Backup, Kind, hour, kept, named_time
+from wvo_mcp.domain.backup import Backup, Kind, hour, kept, named_time, safety_name
 from wvo_mcp.errors import NotFound, StoreBusy, StoreUnavailable
 
 PARTIAL = ".partial"
@@ -76,9 +76,11 @@ class BackupFolder:
             )
 
     def put(self, made: Path, name: str, at: datetime) -> Backup:
-        """The finished file gets its name, durably."""
-        target = self.folder / name
+        """The finished file gets its name, durably; a safety copy takes no other's place, even in the same second."""
         with troubles(self.folder):
+            while (stated := named_time(name)) is not None and stated[1] and (self.folder / name).exists():
+                name = safety_name(stated[0] + timedelta(seconds=1), self.suffix)
+            target = self.folder / name
             os.utime(made, (at.timestamp(), at.timestamp()))
             sync(made)
             made.replace(target)

@@ -56,6 +56,7 @@ def test_which_backup_has_to_be_said(backed_up: Shell) -> None:
     unknown = backed_up("backup", "restore", "state-2026-03-02-09.db").error
     assert unknown["code"] == "not_found"
     assert unknown["details"]["near"]
+    assert "wvo-mcp backup-list" in unknown["hint"]
 
 
 @pytest.mark.requirement("DR-2")
@@ -89,9 +90,15 @@ def test_a_mistake_in_the_roadmap_is_told_and_undoes_nothing(backed_up: Shell) -
 @pytest.mark.requirement("DR-2")
 def test_a_person_is_asked_first(backed_up: Shell) -> None:
     with backed_up.terminal("backup", "restore", "--latest") as terminal:
-        terminal.until(lambda seen: "Replace the present store by the newest backup?" in seen)
+        terminal.until(lambda seen: "Replace the present store by state-" in seen and "Z?" in seen)
         terminal.type("n\n")
-        assert terminal.finish().code != 0
+        refused = terminal.finish()
+    assert refused.code == 1
+    assert "Nothing was changed." in refused.text
+    assert "Interrupted" not in refused.text
+    unknown = backed_up.on_terminal("backup", "restore", "nope")
+    assert "wvo-mcp backup-list" in unknown.text
+    assert "Replace" not in unknown.text
     assert ids(backed_up) == ["One", "Two"]
     done = backed_up.on_terminal("backup", "restore", "--latest", "--yes")
     assert done.code == 0, done.text

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -65,7 +66,8 @@ async def _chosen(backups: Backups, name: str | None) -> Backup | None:
     """The named one, or the newest that was not made by a restore; None when there is none. Raises NotFound."""
     if name is not None:
         await backups.verify(name)
-    everything = await backups.all()
+    now = datetime.now(UTC)
+    everything = sorted(await backups.all(), key=lambda one: one.at > now)  # as the restore chooses
     wanted = (one for one in everything if (one.kind is not Kind.SAFETY if name is None else one.name == name))
     return next(wanted, None)
 
