@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
@@ -15,6 +15,7 @@ from tests.support.clock import StoppedClock
 from tests.support.invariants import verify
 from tests.support.sessions import Servers, a_person
 from tests.support.waiting import eventually
+from wvo_mcp.domain.finding import Outcome
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.errors import IncompatibleStore, NotFound, StaleLease, StoreBusy, StoreUnavailable
 from wvo_mcp.execution.directives import DirectiveFiles
@@ -62,6 +63,9 @@ async def test_a_backup_is_restored_in_one_transaction_and_what_it_replaces_is_k
     assert backup.name == f"state-{backup.at:%Y-%m-%d-%H}.dump"
     assert backup.bytes > 0
     await backups.verify(backup.name)
+    assert module.examine(backups.folder.folder, backup.at + timedelta(hours=3)).found.endswith(
+        f"the newest, {backup.name}, is 3.0 hours old"
+    )
     held = await work.claim(ANN, "A")
     await work.create(a_task("C"))
 
@@ -146,6 +150,13 @@ async def test_without_the_program_it_says_what_to_install(
 ) -> None:
     monkeypatch.setattr(module, "_PLACES", ())
     monkeypatch.setenv("PATH", "")
+    folder = backups.folder.folder
+    warned = module.examine(folder, datetime.now(UTC))
+    assert (warned.check, warned.outcome) == ("backups", Outcome.WARN)
+    assert (
+        warned.found == f"pg_dump was not found; backups of a PostgreSQL store are made with it (in {folder}: none yet;"
+        " a running server makes one every hour)"
+    )
     with pytest.raises(StoreUnavailable, match="pg_dump was not found") as refused:
         await backups.create(await work.read(_now))
     assert "postgresql-client" in refused.value.hint

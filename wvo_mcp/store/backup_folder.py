@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from wvo_mcp.domain.backup import Backup, Kind, hour, kept, named_time, safety_name
-from wvo_mcp.errors import NotFound, StoreBusy, StoreUnavailable
+from wvo_mcp.domain.finding import Finding, ok, warn
+from wvo_mcp.errors import NotFound, StoreBusy, StoreUnavailable, WvoError
 
 PARTIAL = ".partial"
 _WAIT_SECONDS = 30.0
@@ -138,6 +139,18 @@ class BackupFolder:
                 (self.folder / name).unlink(missing_ok=True)
             if names:
                 sync(self.folder)
+
+
+def what_could_be_restored(folder: BackupFolder, now: datetime) -> Finding:
+    try:
+        found = [backup for backup in folder.all(now) if backup.kind is not Kind.SAFETY]
+    except WvoError as error:
+        return warn("backups", error.message, error.hint)
+    if not found:
+        return ok("backups", "none yet; a running server makes one every hour")
+    age = (now - found[0].at).total_seconds() / 3600
+    size = sum(backup.bytes for backup in found) / 1e6
+    return ok("backups", f"{len(found)}, {size:.1f} MB; the newest, {found[0].name}, is {age:.1f} hours old")
 
 
 @contextmanager

@@ -34,6 +34,8 @@ def test_a_dump_is_made_listed_restored_and_undone(on_postgres: Shell) -> None:
     assert titles(on_postgres) == ["One"]
     assert on_postgres("backup", "restore", done["safety"]).code == 0
     assert titles(on_postgres) == ["One", "Two"]
+    found = {check["check"]: check for check in on_postgres("doctor").json["checks"]}
+    assert f"the newest, {made['name']}, is " in found["backups"]["found"]
     refused = on_postgres("doctor", "--repair").error
     assert "backup restore" in refused["message"]
 

@@ -96,7 +96,7 @@ def _checks() -> Iterator[list[Finding]]:
         ("workspace", lambda: [machine.workspace(root, reason), _settings()]),
         ("state folder", lambda: [machine.state_folder(state_dir)]),
         ("disk", lambda: [machine.disk(state_dir), machine.file_system(state_dir)]),
-        ("database", lambda: _shared(url) if url else examine(database, locks.alive, now)),
+        ("database", lambda: _shared(url, state_dir, now) if url else examine(database, locks.alive, now)),
         ("roadmap", lambda: [content.roadmap(state_dir / "roadmap.yaml", partial(_known, url, database))]),
         ("directives", lambda: [content.directives(root), _snapshot()]),
         ("clients", lambda: clients(root, os.environ)),
@@ -109,13 +109,13 @@ def _checks() -> Iterator[list[Finding]]:
             yield [fail(check, f"{where}{error.strerror or error}", "Mend the rights of that file and of its folders.")]
 
 
-def _shared(url: str) -> list[Finding]:
+def _shared(url: str, state_dir: Path, now: datetime) -> list[Finding]:
     """The database that WVO_DATABASE_URL names."""
     try:
-        from wvo_mcp.store.postgres import examination as postgres_examination  # the driver comes with an extra
+        from wvo_mcp.store.postgres import backup, examination  # the driver comes with an extra
     except ImportError as error:
         return [fail("database", f"the PostgreSQL driver is missing ({error})", "Install wvo-mcp[postgres].")]
-    return postgres_examination.examine(url)
+    return [*examination.examine(url), backup.examine(state_dir / "backups" / "db", now)]
 
 
 def _known(url: str | None, database: Path, ids: Iterable[str]) -> set[str]:

@@ -21,12 +21,13 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.errors import LockNotAvailable
 
 from wvo_mcp.domain.backup import Backup, regular_name, safety_name, surplus
+from wvo_mcp.domain.finding import Finding, warn
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import IncompatibleStore, NotFound, StoreBusy, StoreUnavailable
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.backups import Made, Restored
-from wvo_mcp.store.backup_folder import BackupFolder
+from wvo_mcp.store.backup_folder import BackupFolder, what_could_be_restored
 from wvo_mcp.store.postgres.link import Link, conninfo, settle
 from wvo_mcp.store.postgres.store import PostgresStore
 from wvo_mcp.store.sql import Rows
@@ -223,6 +224,17 @@ def _last_event(url: str) -> datetime | None:
     except psycopg.Error:
         return None
     return None if row is None else instant(row[0])
+
+
+def examine(folder: Path, now: datetime) -> Finding:
+    """What could be restored, and whether backups can be made here at all."""
+    found = what_could_be_restored(BackupFolder(folder, "dump"), now)
+    try:
+        for name in ("pg_dump", "pg_restore"):
+            _program(name)
+    except StoreUnavailable as error:
+        return warn("backups", f"{error.message.rstrip('.')} (in {folder}: {found.found})", error.hint)
+    return found
 
 
 def _program(name: str, major: int | None = None) -> Path:

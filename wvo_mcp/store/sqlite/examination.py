@@ -9,10 +9,10 @@ from typing import Any, cast
 
 from pysqlite3 import dbapi2 as sqlite  # pyright: ignore
 
-from wvo_mcp.domain.backup import Kind
 from wvo_mcp.domain.finding import Finding, fail, ok, warn
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.errors import WvoError
+from wvo_mcp.store.backup_folder import what_could_be_restored
 from wvo_mcp.store.soundness import Chains, counters, miscounted
 from wvo_mcp.store.sqlite.connection import OLDEST_SQLITE, DatabaseError, SqliteRows, typed
 from wvo_mcp.store.sqlite.damage import REPAIR, backups_of, look_at
@@ -68,16 +68,7 @@ def examine(path: Path, alive: Callable[[str], bool], now: datetime) -> list[Fin
 
 
 def _backups(path: Path, now: datetime) -> list[Finding]:
-    """What could be restored."""
-    try:
-        found = [backup for backup in backups_of(path).all(now) if backup.kind is not Kind.SAFETY]
-    except WvoError as error:
-        return [warn("backups", error.message, error.hint)]
-    if not found:
-        return [ok("backups", "none yet; a running server makes one every hour")]
-    age = (now - found[0].at).total_seconds() / 3600
-    size = sum(backup.bytes for backup in found) / 1e6
-    return [ok("backups", f"{len(found)}, {size:.1f} MB; the newest, {found[0].name}, is {age:.1f} hours old")]
+    return [what_could_be_restored(backups_of(path), now)]
 
 
 def known_ids(path: Path, wanted: Iterable[str]) -> set[str]:
