@@ -1,6 +1,7 @@
 """Every error that can be met: its code, what it names, whether to try again, and that nothing has changed."""
 
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from tests.contract.commands import run_command
 from tests.support.databases import looked_at, written
 from tests.support.stdio_client import StdioClient
+from tests.support.waiting import eventually
 from tests.support.workspace import Workspace, some_tasks, workspace
 from wvo_mcp.store.postgres.link import WRITE_LOCK
 
@@ -25,6 +27,22 @@ RETRYABLE = {
 
 
 __all__ = ["workspace"]
+
+
+@contextmanager
+def kept_locked(workspace: Workspace) -> Generator[None]:
+    """Somebody writes for longer than anybody waits. On PostgreSQL one who says nothing would be cut off, so this one works."""
+    with written(workspace.source) as execute, ThreadPoolExecutor() as beside:
+        if workspace.url is None:
+            execute("BEGIN IMMEDIATE")
+            yield
+            return
+        busy = beside.submit(execute, f"SELECT pg_advisory_xact_lock({WRITE_LOCK}), pg_sleep(30)")
+        held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted"
+        with written(workspace.source) as look:
+            eventually(lambda: look(held).fetchone()[0] == 1)
+        yield
+        busy.result(60)
 
 
 @pytest.fixture(scope="module")
@@ -250,8 +268,7 @@ def test_each_limit_of_work_in_progress_names_its_scope_and_reasons_have_their_o
 def test_a_database_that_others_keep_locked_is_a_typed_error_and_reads_go_on(workspace: Workspace) -> None:
     client = workspace.server("ann")
     client.call("create_tasks", some_tasks("A"))
-    with written(workspace.source) as execute:
-        execute("BEGIN IMMEDIATE" if workspace.url is None else f"SELECT pg_advisory_lock({WRITE_LOCK})")
+    with kept_locked(workspace):
         locked = client.post("tools/call", {"name": "claim_task", "arguments": {}})
         assert client.call("plan_next")["ready"] == 1
         error = client.receive(locked)["result"]["structuredContent"]["error"]

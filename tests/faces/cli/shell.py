@@ -107,6 +107,9 @@ class Terminal:
     """A process whose streams are a pseudo-terminal."""
 
     def __init__(self, command: list[str], cwd: Path, environ: dict[str, str]) -> None:
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+            # Whoever is started in the background of a script ignores Ctrl-C, and so would the child.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         self._fd, inner = pty.openpty()
         self._process = subprocess.Popen(
             command, cwd=cwd, env=environ, stdin=inner, stdout=inner, stderr=inner, start_new_session=True
