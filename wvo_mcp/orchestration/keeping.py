@@ -7,6 +7,7 @@ from datetime import datetime
 import anyio
 
 from wvo_mcp.domain.lease import Caller, Policy
+from wvo_mcp.domain.task import Task
 from wvo_mcp.errors import WvoError
 from wvo_mcp.orchestration import lifecycle
 from wvo_mcp.orchestration.leading import ROLE
@@ -62,16 +63,15 @@ class Keeper:
     async def renew(self) -> float:
         """Renew what is due; seconds until the next look."""
         caller = self._caller()
-        held = await self._store.read(caller, lambda tx: tx.queue.held_by_session(caller.session_id))
+        held, taken_for_dead, read_at = await self._store.read(caller, self._look)
         if not held:
             return 3_600.0
         now = self._clock.steady()
         if now - self._heard_at > self._quiet_max:
             return max(1.0, min(task.lease_seconds or 60 for task in held) / 3)
-        if await self._store.read(caller, self._taken_for_dead):
+        if taken_for_dead:
             await self._store.write(caller, self._come_back)
         shortest = min(self._look_seconds * 3, *(task.lease_seconds or 60 for task in held))
-        read_at = await self._store.read(caller, _now)
         left = min(
             (task.lease_expires_at - read_at).total_seconds() - (task.lease_seconds or 0) * 2 / 3
             for task in held
@@ -82,18 +82,17 @@ class Keeper:
             return shortest / 3
         return max(0.05, min(left, shortest / 3))
 
-    async def _taken_for_dead(self, tx: Transaction) -> bool:
-        """A database that restarts forgets for a moment who is connected, and somebody may have looked just then."""
-        session = await tx.sessions.get(self._caller().session_id)
-        return session is not None and session["ended_at"] is not None
+    async def _look(self, tx: Transaction) -> tuple[list[Task], bool, datetime]:
+        """What the session holds, whether it was taken for dead, and the store's time. A database that restarts forgets for
+        a moment who is connected, and somebody may have looked just then."""
+        session_id = self._caller().session_id
+        held = await tx.queue.held_by_session(session_id)
+        session = await tx.sessions.get(session_id) if held else None
+        return held, session is not None and session["ended_at"] is not None, tx.now
 
     async def _come_back(self, tx: Transaction) -> None:
         await tx.sessions.ensure()
         await tx.queue.renew(self._caller().session_id)
-
-
-async def _now(tx: Transaction) -> datetime:
-    return tx.now
 
 
 async def end(store: Store, caller: Caller, policy: Policy) -> None:
