@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.races.drain import Ledger, drain, seed_tasks
+from tests.support.databases import written
 from tests.support.history import Limits
 from tests.support.invariants import verify
 from tests.support.postgres import Cluster
@@ -115,3 +116,20 @@ def test_a_client_that_leaves_while_the_database_is_away_does_not_leave_a_server
     client.end()
 
     assert time.monotonic() - began < 25
+
+
+def test_a_living_server_that_was_taken_for_dead_takes_its_session_and_lease_back(workspace: Workspace) -> None:
+    """What whoever looks during a restart of the database does to it."""
+    workspace.settings = {"WVO_LEASE_GRACE_SECONDS": "6", "WVO_LEASE_SECONDS": "600"}
+    client = workspace.server("ann")
+    client.call("create_tasks", some_tasks("A"))
+    granted = client.call("claim_task", {"task_id": "A"})["lease"]
+
+    with written(workspace.source) as execute:
+        execute("UPDATE sessions SET ended_at = started_at WHERE agent_id = 'ann'")
+        eventually(lambda: execute("SELECT ended_at FROM sessions WHERE agent_id = 'ann'").fetchone()[0] is None, 30)
+        until = execute("SELECT lease_expires_at FROM tasks WHERE id = 'A'").fetchone()[0]
+
+    assert until > granted["expires_at"]
+    done = client.call("complete_task", {"task_id": "A", "lease_token": granted["token"], "summary": "done"})
+    assert done["task"]["status"] == "done"
