@@ -91,12 +91,12 @@ async def _renew(life: "Life") -> None:
 
 async def _alert(life: "Life") -> None:
     await life.store.write(
-        life.callers["ann"], lambda tx: tx.events.raise_alert("queue_stalled", "critical", None, "nothing moves")
+        life.callers["ann"], lambda tx: tx.alerts.raise_alert("queue_stalled", "critical", None, "nothing moves")
     )
 
 
 async def _resolve(life: "Life") -> None:
-    await life.store.write(life.callers["ann"], lambda tx: tx.events.resolve_alert("queue_stalled", None))
+    await life.store.write(life.callers["ann"], lambda tx: tx.alerts.resolve_alert("queue_stalled", None))
 
 
 async def _forget(life: "Life") -> None:

@@ -144,7 +144,7 @@ async def test_a_failed_backup_is_an_alert_until_one_succeeds(bench: Bench, back
     backups.trouble = StoreUnavailable("The disk is full.")
     await server.turns(minutes=3)
     assert await bench.alerts() == [("backup_failed", "warning", None)]
-    (alert,) = await bench.read(lambda tx: tx.events.open_alerts(10))
+    (alert,) = await bench.read(lambda tx: tx.alerts.open_alerts(10))
     assert "The disk is full." in alert["message"]
 
     backups.trouble = None
@@ -169,7 +169,7 @@ async def test_a_copy_that_fails_while_the_store_is_sound_is_no_alarm_about_the_
 
 
 async def test_a_backup_made_by_hand_ends_the_alert_and_counts_for_the_hour(bench: Bench, backups: Failing) -> None:
-    await bench.write(lambda tx: tx.events.raise_alert("backup_failed", "warning", None, "The disk is full."))
+    await bench.write(lambda tx: tx.alerts.raise_alert("backup_failed", "warning", None, "The disk is full."))
     backups.trouble = StoreUnavailable("The disk is full.")
     with pytest.raises(StoreUnavailable):
         await take(bench.store, backups, BOB)

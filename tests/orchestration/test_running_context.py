@@ -35,7 +35,7 @@ async def test_a_snapshot_says_what_is_held_ready_wrong_and_remembered(
         "checkpoint", ANN, task_id="A", summary="Half of it", next_steps="The other\nhalf", progress=50, files=["a.py"]
     )
     await bench.call("context_write", BOB, topic="Rounding", content="# Always up\nnever down", tags=["money"])
-    await bench.write(lambda tx: tx.events.raise_alert("roadmap_invalid", "warning", None, "line 7"))
+    await bench.write(lambda tx: tx.alerts.raise_alert("roadmap_invalid", "warning", None, "line 7"))
     await bench.call("pause", OWNER, reason="lunch")
 
     made = await bench.call("context_snapshot")

@@ -144,12 +144,12 @@ async def test_an_alert_is_open_once_for_each_kind_and_task(bench: Bench) -> Non
 
     async def twice(tx: Transaction) -> None:
         for _ in range(2):
-            await tx.events.raise_alert("task_failed", "critical", "T", "it failed")
-            await tx.events.raise_alert("queue_empty", "info", None, "nothing is left")
+            await tx.alerts.raise_alert("task_failed", "critical", "T", "it failed")
+            await tx.alerts.raise_alert("queue_empty", "info", None, "nothing is left")
 
     await bench.write(twice)
     assert await bench.alerts() == [("task_failed", "critical", "T"), ("queue_empty", "info", None)]
-    await bench.write(lambda tx: tx.events.resolve_alert("task_failed", "T"))
+    await bench.write(lambda tx: tx.alerts.resolve_alert("task_failed", "T"))
     assert await bench.alerts() == [("queue_empty", "info", None)]
     await bench.write(twice)
     assert await bench.alerts() == [("queue_empty", "info", None), ("task_failed", "critical", "T")]

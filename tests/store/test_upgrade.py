@@ -225,21 +225,21 @@ def test_a_migration_killed_at_any_statement_leaves_the_old_version_whole(tmp_pa
         for crash_at in range(1, 60):
             for leftover in tmp_path.glob("state.db*"):
                 leftover.unlink()
-            load(path, 1)
+            load(path, PRESENT)
             before = content(path)
             code = nursery.wait(nursery.spawn(source=str(path), folder=str(later), crash_at=crash_at))
             now = schema(path)
             outcomes.add(now)
             if code == 0:
                 break
-            if now == 1:
+            if now == PRESENT:
                 assert content(path) == before
             else:
                 assert len(content(path)["tasks"]) == len(before["tasks"])
             verify(path)
         else:
             pytest.fail("the migration has more steps than this test kills")
-        assert outcomes == {1, NEXT}
+        assert outcomes == {PRESENT, NEXT}
         assert crash_at > 2 * 8, "every statement was struck before and after"
         assert nursery.wait(nursery.spawn(source=str(path), folder=str(later))) == 0
 
@@ -247,7 +247,7 @@ def test_a_migration_killed_at_any_statement_leaves_the_old_version_whole(tmp_pa
 def test_a_migration_killed_halfway_on_postgresql_leaves_the_old_version_whole(
     database_url: str, tmp_path: Path
 ) -> None:
-    load(database_url, 1)
+    load(database_url, PRESENT)
     before = content(database_url)
     slow = more(tmp_path / "slow", pause="SELECT pg_sleep(1.5);")
     with (
@@ -268,7 +268,7 @@ def test_a_migration_killed_halfway_on_postgresql_leaves_the_old_version_whole(
         assert nursery.wait(child) < 0
         eventually(lambda: others("true") == 0)
 
-        assert schema(database_url) == 1
+        assert schema(database_url) == PRESENT
         assert content(database_url) == before
         verify(database_url)
         assert nursery.wait(nursery.spawn(source=database_url, folder=str(slow))) == 0

@@ -98,7 +98,7 @@ class Bench:
 
     async def alerts(self) -> list[tuple[str, str, str | None]]:
         """(kind, severity, task) of the open alerts, oldest first."""
-        rows = await self.read(lambda tx: tx.events.open_alerts(1_000))
+        rows = await self.read(lambda tx: tx.alerts.open_alerts(1_000))
         return [(row["kind"], row["severity"], row["task_id"]) for row in reversed(rows)]
 
     async def read(self, work: Callable[[Transaction], Awaitable[T]], caller: Caller = ANN) -> T:

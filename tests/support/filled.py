@@ -6,6 +6,7 @@ from pathlib import Path
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.ports import Transaction
+from wvo_mcp.store.sql import Rows
 
 HOSTILE = (
     'it\'s "quoted" \\ \\N \\. \\\\. `x` $1 %s :name ? {}\n\tsecond line\r\nthird\x01\x7f\u2028'
@@ -67,7 +68,39 @@ async def fill(bench: Bench, folder: Path) -> None:
     await bench.call("resume", OWNER)
 
     async def raise_and_lead(tx: Transaction) -> None:
-        await tx.events.raise_alert("test", "warning", "HELD", HOSTILE)
+        await tx.alerts.raise_alert("test", "warning", "HELD", HOSTILE)
         await tx.state.lead("background", 30.0)
+        _fill_by_hand(tx)
 
     await bench.write(raise_and_lead)
+
+
+BY_HAND = (
+    ("health_samples", ("at", "metrics"), ("2026-11-20T10:00:00.000Z", "{}")),
+    ("throughput", ("minute", "first_seq", "completed"), ("2026-11-20T10:00", 1, 2)),
+    ("throughput_hours", ("hour", "completed", "cycles", "working"), ("2026-11-20T10", 2, 60, 30)),
+    ("alert_deliveries", ("news_id", "channel", "attempts", "last_error"), (1, "webhook", 2, HOSTILE)),
+    (
+        "provider_states",
+        ("provider", "used", "capacity", "updated_at"),
+        ("claude", 0.5, 2.25, "2026-11-20T10:00:00.000Z"),
+    ),
+    (
+        "prefetch_queue",
+        ("task_id", "position", "agent_id", "queued_at"),
+        ("NEXT", 1, "ann", "2026-11-20T10:00:00.000Z"),
+    ),
+    (
+        "jobs",
+        ("id", "tool", "agent_id", "session_id", "input", "result", "created_at", "updated_at"),
+        ("J1", "forecast", "ann", "s", "{}", "{}", "2026-11-20T10:00:00.000Z", "2026-11-20T10:00:00.000Z"),
+    ),
+    ("task_traces", ("task_id", "lease_token", "traceparent", "started_at"), ("HELD", 1, "00-1-1-01", "2026-11-20")),
+)
+"""(table, columns, values) of a row that no call of this life writes."""
+
+
+def _fill_by_hand(tx: Transaction) -> None:
+    rows: Rows = tx.state._rows  # pyright: ignore  # a test may look behind the repository
+    for table, columns, values in BY_HAND:
+        rows.put(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(values))})", values)

@@ -81,7 +81,7 @@ async def status(ctx: Context, ask: StatusAsk) -> StatusReport:
         ],
         ready=[ReadyTask(id=t.id, title=t.title, score=t.score) for t in await tx.queue.ready(None, 5)],
         agents=[dict(row) for row in await tx.sessions.agents(20)],
-        alerts=[dict(row) for row in await tx.events.open_alerts(20)],
+        alerts=[dict(row) for row in await tx.alerts.open_alerts(20)],
         stranded=[dict(row) for row in await tx.tasks.stranded(20)],
         leader=await _leader(tx),
         roadmap=await tx.state.get("roadmap"),

@@ -168,21 +168,21 @@ async def sync_or_alert(store: Store, files: RoadmapFiles, caller: Caller) -> No
     else:
 
         async def resolve(tx: Transaction) -> None:
-            await tx.events.resolve_alert("roadmap_invalid", None)
+            await tx.alerts.resolve_alert("roadmap_invalid", None)
 
         if await store.read(caller, _alerted):
             await store.write(caller, resolve)
 
 
 async def _alerted(tx: Transaction) -> bool:
-    return any(row["kind"] == "roadmap_invalid" for row in await tx.events.open_alerts(1_000))
+    return any(row["kind"] == "roadmap_invalid" for row in await tx.alerts.open_alerts(1_000))
 
 
 async def _alert(store: Store, caller: Caller, error: WvoError) -> None:
     logger.error("the roadmap was not synced: %s", error.message)
 
     async def replace(tx: Transaction) -> None:
-        await tx.events.resolve_alert("roadmap_invalid", None)
-        await tx.events.raise_alert("roadmap_invalid", "warning", None, error.message[:2_000])
+        await tx.alerts.resolve_alert("roadmap_invalid", None)
+        await tx.alerts.raise_alert("roadmap_invalid", "warning", None, error.message[:2_000])
 
     await store.write(caller, replace)

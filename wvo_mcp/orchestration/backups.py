@@ -65,10 +65,10 @@ async def take(store: Store, backups: Backups, caller: Caller) -> Made:
 
     async def resolve(tx: Transaction) -> None:
         for kind in (FAILED, DAMAGED):
-            await tx.events.resolve_alert(kind, None)
+            await tx.alerts.resolve_alert(kind, None)
 
     async def alerted(tx: Transaction) -> bool:
-        return any(row["kind"] in (FAILED, DAMAGED) for row in await tx.events.open_alerts(1_000))
+        return any(row["kind"] in (FAILED, DAMAGED) for row in await tx.alerts.open_alerts(1_000))
 
     if await store.read(caller, alerted):
         await store.write(caller, resolve)
@@ -76,7 +76,7 @@ async def take(store: Store, backups: Backups, caller: Caller) -> Made:
 
 
 async def _warn(store: Store, caller: Caller, message: str) -> None:
-    await store.write(caller, lambda tx: tx.events.raise_alert(DAMAGED, "critical", None, message))
+    await store.write(caller, lambda tx: tx.alerts.raise_alert(DAMAGED, "critical", None, message))
 
 
 async def _looked(tx: Transaction) -> tuple[datetime, bool, datetime | None]:

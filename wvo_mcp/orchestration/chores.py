@@ -104,7 +104,7 @@ class Rota:
             return
 
         async def alert(tx: Transaction) -> None:
-            await tx.events.raise_alert(chore.alert, "warning", None, f"{chore.name}: {why}"[:2_000])
+            await tx.alerts.raise_alert(chore.alert, "warning", None, f"{chore.name}: {why}"[:2_000])
 
         await post.write(post.caller, alert)
         self._alerted[chore.name] = True
@@ -116,8 +116,8 @@ class Rota:
 
         # An earlier leader may have raised it.
         async def alerted(tx: Transaction) -> bool:
-            return any(row["kind"] == chore.alert for row in await tx.events.open_alerts(1_000))
+            return any(row["kind"] == chore.alert for row in await tx.alerts.open_alerts(1_000))
 
         if await post.read(post.caller, alerted):
-            await post.write(post.caller, lambda tx: tx.events.resolve_alert(chore.alert, None))
+            await post.write(post.caller, lambda tx: tx.alerts.resolve_alert(chore.alert, None))
         self._alerted[chore.name] = False

@@ -63,9 +63,9 @@ async def move(
     changed = await tx.tasks.change(task, kind, changes, {**_lease_data(task, leaving), **(data or {})})
     if task.status is Status.BLOCKED:
         await tx.tasks.set_waits(task.id, [])
-        await tx.events.resolve_alert("task_blocked", task.id)
+        await tx.alerts.resolve_alert("task_blocked", task.id)
     if task.status is Status.FAILED:
-        await tx.events.resolve_alert("task_failed", task.id)
+        await tx.alerts.resolve_alert("task_failed", task.id)
     if leaving and task.assigned_to is not None:
         await tx.sessions.left(task.assigned_to)
     return Moved(changed, await _follow(tx, task, changed))
@@ -175,7 +175,7 @@ async def fail(tx: Transaction, task: Task, error: str, *, retry: bool) -> Moved
             tx, task, Status.PENDING, "task.failed_attempt", {**counted, "not_before": retry_at}, {"error": error}
         )
     moved = await move(tx, task, Status.FAILED, "task.failed", counted, {"error": error})
-    await tx.events.raise_alert(
+    await tx.alerts.raise_alert(
         "task_failed", "critical", task.id, f"{task.id} failed after {attempts} attempts: {error[:500]}"
     )
     return moved
@@ -191,7 +191,7 @@ async def expire(tx: Transaction, task: Task) -> Moved:
     moved = await move(
         tx, task, Status.BLOCKED, "lease.expired", {"expiries": expiries, "blocked_reason": reason}, data
     )
-    await tx.events.raise_alert("task_blocked", "critical", task.id, f"{task.id} was blocked: {reason}.")
+    await tx.alerts.raise_alert("task_blocked", "critical", task.id, f"{task.id} was blocked: {reason}.")
     return moved
 
 

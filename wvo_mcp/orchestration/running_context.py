@@ -73,7 +73,7 @@ async def _view(tx: Transaction) -> _View:
         held=[(task, await tx.memory.last_checkpoint(task.id)) for task in held],
         ready=await tx.queue.ready(None, _READY),
         entries=await tx.memory.latest(None, _ENTRIES),
-        alerts=await tx.events.open_alerts(_ALERTS),
+        alerts=await tx.alerts.open_alerts(_ALERTS),
         stranded=await tx.tasks.stranded(_STRANDED),
         paused=str(await tx.state.get("paused_reason") or "no reason given") if paused else None,
     )

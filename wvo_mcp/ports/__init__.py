@@ -5,6 +5,7 @@ coroutines so that a networked store may wait; the embedded one never suspends, 
 """
 
 from wvo_mcp.ports.records import (
+    AlertRepository,
     EventRepository,
     MemoryRepository,
     ReplayRepository,
@@ -16,6 +17,7 @@ from wvo_mcp.ports.work import GraphRepository, QueueRepository, Row, Standing, 
 from wvo_mcp.ports.world import Clock, Directives, Liveness, Recorded, RoadmapFiles, RoadmapHistory
 
 __all__ = [
+    "AlertRepository",
     "Clock",
     "Directives",
     "EventRepository",

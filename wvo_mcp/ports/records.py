@@ -27,19 +27,59 @@ class EventRepository(Protocol):
         """`seq` of the first event whose chain does not hold (None: sound)."""
         ...
 
-    async def raise_alert(self, kind: str, severity: str, task_id: str | None, message: str) -> None:
-        """One open alert per kind and task."""
-        ...
-
-    async def resolve_alert(self, kind: str, task_id: str | None) -> None: ...
-
     async def last_seq(self) -> int: ...
 
     async def before_last(self, limit: int, task_id: str | None, kind: str | None) -> int:
         """The seq behind which the last `limit` events of the task and kind stand."""
         ...
 
-    async def open_alerts(self, limit: int) -> list[Row]: ...
+
+class AlertRepository(Protocol):
+    """What people should look at. An alert is open until it is resolved; one open alert per kind and task.
+
+    A row is {id, kind, severity (info, warning, critical), task_id, message, evidence, times, raised_at, last_seen_at,
+    acknowledged_at, acknowledged_by, remedy_failures, escalated_at, resolved_at}. Each change that people should hear of
+    is kept as news in the same transaction, for delivery.
+    """
+
+    async def raise_alert(
+        self,
+        kind: str,
+        severity: str,
+        task_id: str | None,
+        message: str,
+        evidence: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """True when it is new. One that is open is refreshed and counted; it is news again only when it became worse."""
+        ...
+
+    async def resolve_alert(self, kind: str, task_id: str | None) -> bool:
+        """Was there one?"""
+        ...
+
+    async def acknowledge(self, alert_id: int) -> Row:
+        """Somebody has seen it: no more news of it but its end. Raises NotFound."""
+        ...
+
+    async def remedy_failed(self, kind: str, task_id: str | None) -> int:
+        """Count a failed remedy of the open alert; how many that were. 0 without an open alert."""
+        ...
+
+    async def escalate(self, kind: str, task_id: str | None, why: str) -> bool:
+        """Make the open alert critical and tell of it again; once in its life. Was it done?"""
+        ...
+
+    async def find(self, kind: str, task_id: str | None) -> Row | None:
+        """The open alert."""
+        ...
+
+    async def get(self, alert_id: int) -> Row:
+        """Open or not. Raises NotFound."""
+        ...
+
+    async def open_alerts(self, limit: int) -> list[Row]:
+        """Newest first."""
+        ...
 
 
 class MemoryRepository(Protocol):

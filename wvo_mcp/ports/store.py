@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.ports.records import (
+    AlertRepository,
     EventRepository,
     MemoryRepository,
     ReplayRepository,
@@ -35,6 +36,8 @@ class Transaction(Protocol):
     def graph(self) -> GraphRepository: ...
     @property
     def events(self) -> EventRepository: ...
+    @property
+    def alerts(self) -> AlertRepository: ...
     @property
     def memory(self) -> MemoryRepository: ...
     @property

@@ -5,6 +5,7 @@ from datetime import datetime
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.ports import Liveness
+from wvo_mcp.store.records.alerts import Alerts
 from wvo_mcp.store.records.events import Events
 from wvo_mcp.store.records.graph import Graph
 from wvo_mcp.store.records.memory import Memory
@@ -28,6 +29,7 @@ class StoreTransaction:
         self.caller = caller
         self.liveness = liveness
         self.events = Events(rows, at, caller, last_seq)
+        self.alerts = Alerts(rows, at, caller, self.events)
         self.tasks = Tasks(rows, now, self.events)
         self.queue = Queue(rows, now)
         self.graph = Graph(rows, now, self.tasks)

@@ -21,7 +21,7 @@ BATCH = 2_000
 KEPT_BY_DATABASE = frozenset({"store"})
 """The schema's number and the clock's offset belong to the database, not to what is kept in it."""
 
-SEEDED = frozenset({"counters"})
+SEEDED = frozenset({"counters", "edges"})
 """A store without work has rows here, all of them zero."""
 
 Row = tuple[Any, ...]

@@ -114,27 +114,6 @@ class Events:
                 return seq + 1  # the end of the chain is missing
         return None
 
-    async def raise_alert(self, kind: str, severity: str, task_id: str | None, message: str) -> None:
-        raised = self._rows.run(
-            "INSERT INTO alerts (kind, severity, task_id, message, raised_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (kind, severity, task_id, message, self._at),
-        )
-        if raised > 0:
-            await self.append("alert.raised", task_id, {"kind": kind, "severity": severity, "message": message})
-
-    async def resolve_alert(self, kind: str, task_id: str | None) -> None:
-        self._rows.put(
-            "UPDATE alerts SET resolved_at = ? WHERE kind = ? AND coalesce(task_id, '') = ? AND resolved_at IS NULL",
-            (self._at, kind, task_id or ""),
-        )
-
-    async def open_alerts(self, limit: int) -> list[dict[str, Any]]:
-        return self._rows.all(
-            "SELECT id, kind, severity, task_id, message, raised_at, acknowledged_at FROM alerts"
-            " WHERE resolved_at IS NULL ORDER BY id DESC LIMIT ?",
-            (limit,),
-        )
-
 
 def _event(row: Mapping[str, Any]) -> Event:
     return Event.model_validate({**row, "data": json.loads(row["data"])})
