@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.bench import AnyStore, Bench
 from tests.support.clock import StoppedClock
+from tests.support.scale import FULL
 from tests.support.sessions import Servers
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.execution.directives import DirectiveFiles
@@ -41,6 +42,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         # The contract's tests share one server a file, so there the kind may not change from test to test.
         scope = "module" if "place" in metafunc.fixturenames else "function"
         metafunc.parametrize("store_kind", ["sqlite"] if only_sqlite else ["sqlite", "postgres"], scope=scope)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests of the full size run only when they are asked for: their smaller forms run with every change."""
+    if not FULL:
+        large = [item for item in items if item.get_closest_marker("full") is not None]
+        config.hook.pytest_deselected(items=large)
+        items[:] = [item for item in items if item.get_closest_marker("full") is None]
 
 
 @pytest.fixture

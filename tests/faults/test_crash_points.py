@@ -109,6 +109,7 @@ async def test_a_crash_at_some_writes_loses_nothing_acknowledged_and_leaves_noth
     assert await crash(nursery, tmp_path, every=5) > 100
 
 
+@pytest.mark.full
 @pytest.mark.drill
 @pytest.mark.timeout(420)
 @pytest.mark.requirement("CLAIM-1", "CORE-11", "CORE-8")
@@ -125,6 +126,7 @@ async def test_a_client_killed_at_some_writes_loses_nothing_acknowledged_on_post
     assert await crash(nursery, tmp_path, every=37, slates=slates) > 10
 
 
+@pytest.mark.full
 @pytest.mark.drill
 @pytest.mark.timeout(540)
 @pytest.mark.requirement("CLAIM-1", "CORE-11", "CORE-8", "SCALE-1")

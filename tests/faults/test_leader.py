@@ -153,6 +153,7 @@ def test_a_frozen_leader_is_followed_within_three_intervals_and_changes_nothing_
     assert {tuple(signature) for signature in signatures} == {("ann", 1), ("bob", 2)}
 
 
+@pytest.mark.full
 @pytest.mark.drill
 def test_leaders_that_are_frozen_in_turn_never_write_under_an_old_token(office: Office) -> None:
     hired = office.hire("ann", "bob", "cyd")

@@ -53,6 +53,7 @@ def test_a_drain_goes_on_over_restarts_and_a_crash_of_the_database(workspace: Wo
     outlive(workspace, own_postgres, count=120, agents=4, seconds=150)
 
 
+@pytest.mark.full
 @pytest.mark.drill
 @pytest.mark.timeout(400)
 def test_many_tasks_survive_restarts_and_a_crash_of_the_database(workspace: Workspace, own_postgres: Cluster) -> None:

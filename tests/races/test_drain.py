@@ -5,6 +5,7 @@ import pytest
 from tests.races.drain import Ledger, drain, seed_tasks
 from tests.support.history import Limits
 from tests.support.invariants import verify
+from tests.support.scale import sized
 from tests.support.workspace import Workspace
 
 
@@ -29,8 +30,9 @@ def test_several_servers_complete_every_task_of_a_graph_exactly_once_within_all_
 
 
 def thousands(workspace: Workspace) -> int:
-    """PostgreSQL on the machine of the servers takes part of it, so that a thousand take as long there."""
-    return 3_000 if workspace.url is None else 1_000
+    """PostgreSQL on the machine of the servers takes part of it, so that a third takes as long there."""
+    count = sized(full=3_000, short=900)
+    return count if workspace.url is None else count // 3
 
 
 @pytest.mark.drill

@@ -19,6 +19,7 @@ from tests.support.hosts import Hosts, hosts, need
 from tests.support.invariants import verify
 from tests.support.linear import judged
 from tests.support.recording import recorded
+from tests.support.scale import sized
 from tests.support.stdio_client import Refused
 from tests.support.waiting import eventually, throughout
 from tests.support.workspace import REPOSITORY, Workspace, some_tasks
@@ -28,7 +29,7 @@ __all__ = ["hosts"]
 
 pytestmark = [pytest.mark.drill, pytest.mark.requirement("SCALE-2")]
 
-TASKS = 2_000
+TASKS = sized(full=2_000, short=600)
 SERVERS_ON_EACH = 3
 STALLED_SECONDS = 120.0
 """How long no task may be done. A busy machine may take long over all of them: 345 s were measured at four times the load
@@ -104,7 +105,7 @@ class Remote(Agent):
 
 
 @pytest.mark.timeout(900)
-def test_two_thousand_tasks_survive_cuts_and_kills_on_three_hosts_and_a_clock_that_is_ten_minutes_ahead(
+def test_many_tasks_survive_cuts_and_kills_on_three_hosts_and_a_clock_that_is_ten_minutes_ahead(
     hosts: Hosts, urls: tuple[str, str], places: list[Workspace]
 ) -> None:
     agents = SERVERS_ON_EACH * len(places)
@@ -138,7 +139,7 @@ def test_two_thousand_tasks_survive_cuts_and_kills_on_three_hosts_and_a_clock_th
     history = verify(urls[1], Limits(store=agents, agent=1))
     assert set(history.completions.values()) == {1}
     assert history.completions.total() == TASKS
-    assert hosts.cuts >= 5
+    assert hosts.cuts >= sized(full=5, short=2)
     assert ledger.answers["killed"] >= 5
     assert ledger.answers["store_unavailable"] + ledger.answers["not served"] > 0
     assert history.takeovers > 0
@@ -154,7 +155,7 @@ def cut_and_mend(hosts: Hosts, ledger: Ledger, chance: random.Random) -> None:
     while not ledger.finished.is_set():
         number = chance.randrange(3)
         hosts.cut(number)
-        ledger.finished.wait(RETRY_SECONDS + 5 if hosts.cuts == 2 else chance.uniform(0.5, 5))
+        ledger.finished.wait(RETRY_SECONDS + 5 if hosts.cuts == 1 else chance.uniform(0.5, 5))
         hosts.mend(number)
         ledger.finished.wait(chance.uniform(2, 6))
 

@@ -96,6 +96,7 @@ def test_processes_under_one_name_hold_one_task_between_them_and_take_it_over_fr
     assert history.resumed > 0
 
 
+@pytest.mark.full
 @pytest.mark.drill
 @pytest.mark.requirement("CLAIM-1", "CLAIM-3", "CORE-11")
 def test_hundreds_of_tasks_survive_workers_killed_five_times_a_second(tmp_path: Path, url: str | None) -> None:
