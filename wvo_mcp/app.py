@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -25,6 +26,7 @@ from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
 from wvo_mcp.operations import Services, tools
 from wvo_mcp.orchestration import background, backups, keeping, roadmap
+from wvo_mcp.orchestration.chores import Chore
 from wvo_mcp.ports import Store, Transaction, WatchedStore
 from wvo_mcp.ports.backups import Backups, Restored
 from wvo_mcp.processes import parent_started_at
@@ -116,6 +118,12 @@ def build_services(settings: Settings, store: WatchedStore) -> Services:
         snapshots=build_snapshots(settings),
         history=RoadmapCommits(settings.roadmap) if settings.roadmap_commits else None,
     )
+
+
+def build_chores(settings: Settings, services: Services) -> tuple[Chore, ...]:
+    """What the leader does for the whole store."""
+    made = background.chores(services.roadmap, services.policy)
+    return made + backups.chores(services.backups, build_snapshots(settings))
 
 
 def attendance(
@@ -267,9 +275,27 @@ async def serve(wire: "Wire") -> int:
     # The SDK takes most of a second to import and nothing else here needs it.
     from wvo_mcp.faces.mcp import build_server, serve_wire
 
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="wvo-mcp: %(levelname)s %(message)s")
     settings = load()
     toolsets = settings.enabled(frozenset(op.toolset for op in tools()))
+
+    async def face(server: Server) -> None:
+        await serve_wire(build_server(server.services, server.connection.identify, toolsets, server.heard), wire)
+
+    return await _live(settings, face)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What the faces of a server work with: its services, who its client is, and the ear of the lease keeper."""
+
+    services: Services
+    connection: _Connection
+    heard: Callable[[], None]
+
+
+async def _live(settings: Settings, face: Callable[[Server], Awaitable[None]]) -> int:
+    """The life of a server around one face: its session, its leases, its candidacy for the background work."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="wvo-mcp: %(levelname)s %(message)s")
     store = build_store(settings)
     await store.open()
     session_id = uuid.uuid4().hex
@@ -279,17 +305,14 @@ async def serve(wire: "Wire") -> int:
         store, lambda: connection.caller, clock, settings.quiet_max_seconds, settings.lease_grace_seconds
     )
     services = build_services(settings, _Noted(store, keeper.wrote))
-    chores = background.chores(services.roadmap, services.policy)
-    chores += backups.chores(services.backups, build_snapshots(settings))
-    leader = background.Leader(store, lambda: connection.caller, clock, chores)
+    leader = background.Leader(store, lambda: connection.caller, clock, build_chores(settings, services))
     try:
         with attendance(settings, store, session_id):
             await background.sync_or_alert(store, services.roadmap, connection.caller)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(keeper.run)
                 tasks.start_soon(leader.run)
-                server = build_server(services, connection.identify, toolsets, keeper.heard)
-                await serve_wire(server, wire)
+                await face(Server(services, connection, keeper.heard))
                 if not isinstance(store, SqliteStore):
                     store.hurry()
                 tasks.cancel_scope.cancel()
