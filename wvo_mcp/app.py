@@ -159,7 +159,7 @@ async def restore(settings: Settings, name: str | None) -> Restored:
     """Put a backup in the place of the store. Raises as `Restoring.restore`."""
     caller = cli_caller(settings)
     if settings.database_url is not None:
-        from wvo_mcp.store.postgres.backup import PostgresRestoring
+        from wvo_mcp.store.postgres.restore import PostgresRestoring
 
         folder = settings.state_dir / "backups" / "db"
         return await PostgresRestoring(settings.database_url, folder, caller).restore(name)

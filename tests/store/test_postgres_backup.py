@@ -12,7 +12,9 @@ import pytest
 
 from tests.support.bench import ANN, BOB, Bench, a_task
 from tests.support.clock import StoppedClock
+from tests.support.frozen import load
 from tests.support.invariants import verify
+from tests.support.postgres import Cluster
 from tests.support.sessions import Servers, a_person
 from tests.support.waiting import eventually
 from wvo_mcp.domain.finding import Outcome
@@ -24,7 +26,10 @@ from wvo_mcp.operations import Services
 from wvo_mcp.orchestration.backups import hourly
 from wvo_mcp.ports import Transaction
 from wvo_mcp.store.postgres import backup as module
-from wvo_mcp.store.postgres.backup import PostgresBackups, PostgresRestoring
+from wvo_mcp.store.postgres import programs
+from wvo_mcp.store.postgres import restore as restoring_module
+from wvo_mcp.store.postgres.backup import PostgresBackups
+from wvo_mcp.store.postgres.restore import PostgresRestoring
 from wvo_mcp.store.postgres.store import PostgresStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("DR-1", "DR-2", "SCALE-1")]
@@ -148,7 +153,7 @@ async def test_a_schema_that_others_use_as_well_is_not_touched(
 async def test_without_the_program_it_says_what_to_install(
     work: Bench, backups: PostgresBackups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_PLACES", ())
+    monkeypatch.setattr(programs, "_PLACES", ())
     monkeypatch.setenv("PATH", "")
     folder = backups.folder.folder
     warned = module.examine(folder, datetime.now(UTC))
@@ -167,19 +172,21 @@ async def test_the_programs_are_those_of_the_servers_version(
 ) -> None:
     with psycopg.connect(database_url) as raw:
         major = raw.info.server_version // 10_000
-    real = shutil.which("pg_dump") or next(path for place, _ in module._PLACES for path in place.glob("*/bin/pg_dump"))
+    real = shutil.which("pg_dump") or next(
+        path for place, _ in programs._PLACES for path in place.glob("*/bin/pg_dump")
+    )
     for version, body in ((major, f'exec {real} "$@"'), (99, "echo error: too new >&2; exit 1")):
         program = tmp_path / "programs" / str(version) / "bin" / "pg_dump"
         program.parent.mkdir(parents=True)
         program.write_text(f"#!/bin/sh\n{body}\n")
         program.chmod(0o755)
-    places = ((tmp_path / "programs", "*"), *module._PLACES)
-    monkeypatch.setattr(module, "_PLACES", places[:1])
+    places = ((tmp_path / "programs", "*"), *programs._PLACES)
+    monkeypatch.setattr(programs, "_PLACES", places[:1])
     with monkeypatch.context() as patched:
         patched.setattr(module, "verify", _believed)
         await work.create(a_task("A"))
         made = await backups.create(await work.read(_now))
-    monkeypatch.setattr(module, "_PLACES", places[1:])
+    monkeypatch.setattr(programs, "_PLACES", places[1:])
     await backups.verify(made.backup.name)
 
 
@@ -192,7 +199,7 @@ async def test_who_holds_the_tables_is_named_instead_of_waited_for(
 ) -> None:
     await work.create(a_task("A"))
     await backups.create(await work.read(_now))
-    monkeypatch.setattr(module, "_LOCK_SECONDS", 0.2)
+    monkeypatch.setattr(restoring_module, "_LOCK_SECONDS", 0.2)
     with psycopg.connect(database_url, application_name="a forgotten window") as raw:
         raw.execute("SELECT count(*) FROM tasks")
         with pytest.raises(StoreBusy, match=rf"a forgotten window \(process {raw.info.backend_pid}\)"):
@@ -208,8 +215,8 @@ def test_a_program_does_not_outlive_the_process_that_started_it(tmp_path: Path) 
     program.write_text(f"#!/bin/sh\necho $$ > {told}.new && mv {told}.new {told}\nexec sleep 600\n")
     program.chmod(0o755)
     code = (
-        "import pathlib, sys; from wvo_mcp.store.postgres import backup\n"
-        "backup._PLACES = ((pathlib.Path(sys.argv[1]), '*'),)\n"
+        "import pathlib, sys; from wvo_mcp.store.postgres import backup, programs\n"
+        "programs._PLACES = ((pathlib.Path(sys.argv[1]), '*'),)\n"
         "backup.verify(pathlib.Path('any'))"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
@@ -242,3 +249,56 @@ def _believed(path: Path, stop: object = None) -> None:
 
 async def _now(tx: Transaction) -> datetime:
     return tx.now
+
+
+async def test_a_dump_of_an_earlier_version_is_restored_over_a_store_of_this_one(
+    postgres: Cluster, tmp_path: Path, servers: Servers
+) -> None:
+    with postgres.database() as url:
+        load(url, 1)
+        backups = PostgresBackups(url, tmp_path / "db")
+        await backups.create(datetime.now(UTC))
+        store = PostgresStore(url, liveness=servers)
+        await store.open()
+        before = await store.read(ANN, lambda tx: tx.tasks.count({}, 1_000))
+        await store.close()
+
+        await PostgresRestoring(url, tmp_path / "db", a_person()).restore()
+
+        verify(url)
+        again = PostgresStore(url, liveness=servers)
+        await again.open()
+        assert await again.read(ANN, lambda tx: tx.tasks.count({}, 1_000)) == before > 0
+        await again.close()
+
+
+async def test_a_restore_whose_reader_dies_halfway_changes_nothing(
+    work: Bench,
+    backups: PostgresBackups,
+    restoring: PostgresRestoring,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await work.create(a_task("A"))
+    await backups.create(await work.read(_now))
+    await work.create(a_task("B"))
+    real = programs.program("pg_restore")
+    halting = tmp_path / "pg_restore"
+    halting.write_text(
+        f"""#!/bin/sh
+case "$*" in *--use-list*) "{real}" "$@" | head -c 30000; exit 1 ;; esac
+exec "{real}" "$@"
+"""
+    )
+    halting.chmod(0o755)
+    found = programs.program
+
+    def chosen(name: str, major: int | None = None) -> Path:
+        return halting if name == "pg_restore" else found(name, major)
+
+    monkeypatch.setattr(programs, "program", chosen)
+
+    with pytest.raises(StoreUnavailable):
+        await restoring.restore()
+
+    assert await ids(work) == ["A", "B"]

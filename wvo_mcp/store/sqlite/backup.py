@@ -2,19 +2,15 @@
 
 import threading
 import time
-from collections.abc import Callable
 from contextlib import closing, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-import anyio.to_thread
-
-from wvo_mcp.domain.backup import Backup, regular_name, surplus
 from wvo_mcp.errors import IncompatibleStore, StoreUnavailable, WvoError
-from wvo_mcp.ports.backups import DamagedStore, Made
-from wvo_mcp.store.backup_folder import BackupFolder, sync
+from wvo_mcp.ports.backups import DamagedStore
+from wvo_mcp.store.backup_folder import sync
+from wvo_mcp.store.backup_making import FolderBackups, Stopped
 from wvo_mcp.store.sqlite.connection import APPLICATION_ID, DatabaseError, sqlite, typed
 from wvo_mcp.store.versions import latest
 
@@ -27,51 +23,24 @@ _SHORTEST_NAP, _LONGEST_NAP = 0.005, 0.1
 _OPENING_WAIT_SECONDS = 5.0
 
 
-class Stopped(Exception):
-    """Nobody waits for the result any more."""
-
-
-class SqliteBackups:
+class SqliteBackups(FolderBackups):
     """`ports.Backups` of one database file."""
 
     def __init__(self, database: Path, folder: Path) -> None:
+        super().__init__(folder, "db")
         self._database = database
-        self._folder = BackupFolder(folder, "db")
 
-    @property
-    def folder(self) -> BackupFolder:
-        return self._folder
+    def copied(self, partial: Path, stop: threading.Event) -> None:
+        for left in self._database.parent.glob(f"{self._database.name}.restoring*"):
+            left.unlink(missing_ok=True)  # of a restore that was killed: a living one holds the lock
+        self.copy(partial, stop)
+        try:
+            verify(partial, stop)
+        except IncompatibleStore as error:
+            raise _cause(self._database, error) from error
 
-    async def create(self, at: datetime) -> Made:
-        return await in_thread(lambda stop: self.make(regular_name(at, "db"), at, stop))
-
-    async def all(self) -> list[Backup]:
-        return await in_thread(lambda _: self._folder.all(datetime.now(UTC)))
-
-    async def verify(self, name: str) -> None:
-        await in_thread(lambda stop: verify(self._folder.path(name), stop))
-
-    async def prune(self, now: datetime) -> list[str]:
-        def pruned(_: threading.Event) -> list[str]:
-            gone = surplus(self._folder.all(now), now)
-            self._folder.delete(gone)
-            return gone
-
-        return await in_thread(pruned)
-
-    def make(self, name: str, at: datetime, stop: threading.Event) -> Made:
-        """Copy, verify, name; for threads. Raises as `create`."""
-        started = time.monotonic()
-        with self._folder.making() as partial:
-            for left in self._database.parent.glob(f"{self._database.name}.restoring*"):
-                left.unlink(missing_ok=True)  # of a restore that was killed: a living one holds the lock
-            self.copy(partial, stop)
-            try:
-                verify(partial, stop)
-            except IncompatibleStore as error:
-                raise _cause(self._database, error) from error
-            backup = self._folder.put(partial, name, at)
-        return Made(backup, time.monotonic() - started)
+    def check(self, path: Path, stop: threading.Event) -> None:
+        verify(path, stop)
 
     def copy(self, target: Path, stop: threading.Event) -> None:
         """All pages of one moment into a new file."""
@@ -109,15 +78,6 @@ def _cause(database: Path, error: IncompatibleStore) -> WvoError:
         f"{database} is damaged: a whole copy of it does not pass the check ({error.message})",
         hint="Stop all servers and run wvo-mcp doctor --repair: it restores the newest good backup.",
     )
-
-
-async def in_thread(work: Callable[[threading.Event], T]) -> T:
-    """The work may take minutes: whoever is cancelled does not wait for it, and it stops soon."""
-    stop = threading.Event()
-    try:
-        return await anyio.to_thread.run_sync(work, stop, abandon_on_cancel=True)
-    finally:
-        stop.set()
 
 
 def _size(database: Path) -> int:

@@ -1,0 +1,171 @@
+"""A dump in the place of a PostgreSQL store, in one transaction."""
+
+import re
+import tempfile
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+from psycopg.errors import LockNotAvailable
+
+from wvo_mcp.domain.backup import Backup, regular_name, safety_name
+from wvo_mcp.domain.instant import instant
+from wvo_mcp.domain.lease import Caller
+from wvo_mcp.errors import IncompatibleStore, NotFound, StoreBusy
+from wvo_mcp.ports import Transaction
+from wvo_mcp.ports.backups import Restored
+from wvo_mcp.store.postgres import programs
+from wvo_mcp.store.postgres.backup import PostgresBackups, our_tables, own_schema, verify
+from wvo_mcp.store.postgres.link import Link, conninfo, settle
+from wvo_mcp.store.postgres.store import PostgresStore
+from wvo_mcp.store.sqlite.restore import TOKENS_RAISED
+from wvo_mcp.store.versions import migrations
+
+_LOCK_SECONDS = 30
+_PRESENT = b"""
+SELECT relname::TEXT FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')"""
+_HOLDERS = b"""
+SELECT DISTINCT pid, coalesce(nullif(application_name, ''), usename::TEXT) FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'relation' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND relation IN (SELECT oid FROM pg_class WHERE relnamespace = current_schema()::regnamespace)
+  AND granted AND pid <> pg_backend_pid()"""
+# Extensions of others may have functions in the same schema; ours are those that answer triggers, and the one that finds words.
+_OUR_FUNCTIONS = b"""
+SELECT p.oid::regprocedure::TEXT FROM pg_proc AS p
+WHERE p.pronamespace = current_schema()::regnamespace AND p.proname = ANY (%s)"""
+
+
+class PostgresRestoring:
+    """Restores the store of one URL."""
+
+    def __init__(self, url: str, folder: Path, caller: Caller) -> None:
+        self._url = url
+        self._backups = PostgresBackups(url, folder)
+        self._caller = caller
+
+    async def restore(self, name: str | None = None) -> Restored:
+        """The dump of that name, or the newest that passes the check, replaces the store in one transaction. Raises
+        NotFound, IncompatibleStore, StoreBusy, StoreUnavailable."""
+        started = time.monotonic()
+        with self._backups.folder.making() as unfinished:
+            backup, passed_over, safety, until = self._replace(name, unfinished)
+        since = await self._mark(backup)
+        return Restored(backup, since, until, safety, None, time.monotonic() - started, passed_over)
+
+    def _replace(
+        self, name: str | None, unfinished: Path
+    ) -> tuple[Backup, dict[str, str], str | None, datetime | None]:
+        backup, passed_over = self._chosen(name)
+        own_schema(self._url)
+        until = _last_event(self._url)
+        safety = None
+        if until is not None:
+            self._backups.dump(unfinished, threading.Event())
+            verify(unfinished)
+            now = datetime.now(UTC)
+            safety = self._backups.folder.put(unfinished, safety_name(now, "dump"), now).name
+        path = self._backups.folder.path(backup.name)
+        _check_free(self._url)
+        listed = programs.run("pg_restore", "--list", str(path), damaged=path)
+        with tempfile.NamedTemporaryFile("w", suffix=".list") as chosen:
+            # The schema itself stays: it may be `public`, and its rights are not ours.
+            chosen.writelines(f"{line}\n" for line in listed.splitlines() if not re.search(r" (SCHEMA|ACL) ", line))
+            chosen.flush()
+            cleared, raised = _around(self._url)
+            programs.restore(path, Path(chosen.name), cleared, raised, self._url)
+        return backup, passed_over, safety, until
+
+    def _chosen(self, name: str | None) -> tuple[Backup, dict[str, str]]:
+        folder = self._backups.folder
+        now = datetime.now(UTC)
+        everything = sorted(folder.all(now), key=lambda backup: backup.at > now)  # dated by a clock in the future: last
+        if name is not None:
+            verify(folder.path(name))
+            return next(backup for backup in everything if backup.name == name), {}
+        passed_over: dict[str, str] = {}
+        for backup in everything:
+            if backup.name != regular_name(backup.at, "dump"):
+                continue
+            try:
+                verify(folder.path(backup.name))
+            except IncompatibleStore as error:
+                passed_over[backup.name] = error.message
+            else:
+                return backup, passed_over
+        tried = f"; tried {', '.join(passed_over)}" if passed_over else ""
+        raise NotFound("good backup in", f"{folder.folder}{tried}")
+
+    async def _mark(self, backup: Backup) -> datetime | None:
+        """The restored store knows it. The time of its last event before that."""
+        store = PostgresStore(self._url)
+        await store.open()
+        try:
+            since = _last_event(self._url)
+
+            async def told(tx: Transaction) -> None:
+                await tx.sessions.ensure()
+                said = {"backup": backup.name, "tokens_raised": TOKENS_RAISED}
+                await tx.events.append("store.restored", None, said)
+
+            await store.write(self._caller, told)
+        finally:
+            await store.close()
+        return since
+
+
+def _around(url: str) -> tuple[str, str]:
+    """What has to be done before: every table and function of ours is dropped, also what the dump does not know, since it
+    may be of an earlier version, whose migration makes them again. And after: no lease token comes again."""
+    scripts = "".join(script for _, script in migrations("postgres"))
+    names = re.findall(r"CREATE FUNCTION (\w+)", scripts)
+    with psycopg.connect(conninfo(url)) as raw:
+        settle(raw)
+        schema = str((raw.execute("SELECT current_schema()").fetchone() or ("public",))[0])
+        present = sorted({row[0] for row in raw.execute(_PRESENT)} & our_tables())
+        drops = [sql.SQL("DROP TABLE IF EXISTS {} CASCADE;").format(sql.Identifier(schema, table)) for table in present]
+        drops += [
+            sql.SQL("DROP FUNCTION IF EXISTS {} CASCADE;").format(sql.SQL(row[0]))
+            for row in raw.execute(_OUR_FUNCTIONS, (names,))
+        ]
+        raised = sql.SQL("UPDATE {} SET lease_token = lease_token + {};").format(
+            sql.Identifier(schema, "tasks"), sql.Literal(TOKENS_RAISED)
+        )
+        return "\n".join(drop.as_string(raw) for drop in drops), raised.as_string(raw)
+
+
+def _last_event(url: str) -> datetime | None:
+    try:
+        with psycopg.connect(url) as raw:
+            row = raw.execute("SELECT at FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+    except psycopg.Error:
+        return None
+    return None if row is None else instant(row[0])
+
+
+def _check_free(url: str) -> None:
+    """pg_restore waits for locks without end and says nothing (it sets its own lock_timeout to 0): who holds one is told
+    before. Raises StoreBusy."""
+    try:
+        with psycopg.connect(conninfo(url, application_name="wvo-mcp restore")) as raw:
+            settle(raw)
+            raw.execute(f"SET lock_timeout = {_LOCK_SECONDS * 1_000}".encode())
+            present = {row[0] for row in raw.execute(_PRESENT)} & our_tables()
+            if not present:
+                return
+            tables = sql.SQL(", ").join(map(sql.Identifier, sorted(present)))
+            try:
+                with raw.transaction():
+                    raw.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(tables))
+            except LockNotAvailable:
+                holders = raw.execute(_HOLDERS).fetchall()
+                raise StoreBusy(
+                    f"Others have held the tables for {_LOCK_SECONDS:g} s:"
+                    f" {', '.join(f'{who} (process {pid})' for pid, who in holders[:8]) or 'nobody does any more'}.",
+                    hint="Let them end their transactions, or end them: SELECT pg_terminate_backend(PROCESS). Then restore"
+                    " again.",
+                ) from None
+    except psycopg.Error as error:
+        raise Link(url).typed(error) from error
