@@ -3,7 +3,6 @@
 import logging
 import os
 import socket
-import sys
 import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -21,6 +20,7 @@ from wvo_mcp.domain.text import as_id
 from wvo_mcp.errors import InvalidInput, NotFound, WvoError
 from wvo_mcp.execution.context_snapshots import ContextSnapshots
 from wvo_mcp.execution.directives import DirectiveFiles
+from wvo_mcp.execution.logs import log_to_stderr, redact_last_resort
 from wvo_mcp.execution.roadmap_history import RoadmapCommits
 from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
@@ -138,6 +138,7 @@ def attendance(
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncGenerator[Services]:
     """The services over an open store, without background work: for one command. Raises the store's typed errors."""
+    redact_last_resort()
     store = build_store(settings)
     await store.open()
     try:
@@ -295,7 +296,7 @@ class Server:
 
 async def _live(settings: Settings, face: Callable[[Server], Awaitable[None]]) -> int:
     """The life of a server around one face: its session, its leases, its candidacy for the background work."""
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="wvo-mcp: %(levelname)s %(message)s")
+    log_to_stderr()
     store = build_store(settings)
     await store.open()
     session_id = uuid.uuid4().hex

@@ -1,0 +1,221 @@
+"""Secrets go, everything else stays, and no text takes long."""
+
+import base64
+import json
+import secrets
+import string
+import time
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from wvo_mcp.domain.redaction import REDACTED, redact, redacted
+
+pytestmark = pytest.mark.requirement("SAFE-3")
+
+_ALNUM = string.ascii_letters + string.digits
+
+
+def _random(length: int, alphabet: str = _ALNUM) -> str:
+    """With a small letter, a capital and a digit in it, as every real one of that length has."""
+    body = "".join(secrets.choice(alphabet) for _ in range(length - 3))
+    return body + "".join(secrets.choice([c for c in kind if c in alphabet] or alphabet) for kind in _KINDS)
+
+
+_KINDS = (string.ascii_lowercase, string.ascii_uppercase, string.digits)
+
+
+def _jwt() -> str:
+    parts = ({"alg": "HS256", "typ": "JWT"}, {"sub": "1234567890", "name": "Ann", "iat": 1516239022})
+    coded = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts]
+    return ".".join([*coded, _random(43, _ALNUM + "-_")])
+
+
+def _pem(kind: str) -> str:
+    lines = "\n".join(_random(64, _ALNUM + "+/") for _ in range(12))
+    return f"-----BEGIN {kind}PRIVATE KEY-----\n{lines}\n{_random(30)}==\n-----END {kind}PRIVATE KEY-----"
+
+
+# Made anew in each run, so that no text in this repository looks like a leaked key.
+KEYS = {
+    "anthropic": "sk-ant-api03-" + _random(93, _ALNUM + "-_") + "AA",
+    "anthropic-oauth": "sk-ant-oat01-" + _random(90, _ALNUM + "-_"),
+    "openai": "sk-" + _random(48),
+    "openai-project": "sk-proj-" + _random(120, _ALNUM + "-_"),
+    "openrouter": "sk-or-v1-" + secrets.token_hex(32),
+    "google": "AIza" + _random(35, _ALNUM + "-_"),
+    "google-oauth": "ya29." + _random(60, _ALNUM + "-_"),
+    "github": "ghp_" + _random(36),
+    "github-app": "ghs_" + _random(36),
+    "github-fine": "github_pat_" + _random(22) + "_" + _random(59),
+    "gitlab": "glpat-" + _random(20, _ALNUM + "-_"),
+    "aws-id": "AKIA" + _random(16, string.ascii_uppercase + string.digits),
+    "slack-bot": f"xoxb-{_random(12, string.digits)}-{_random(12, string.digits)}-{_random(24)}",
+    "slack-hook": "https://hooks.slack.com/services/T" + _random(8) + "/B" + _random(8) + "/" + _random(24),
+    "stripe": "sk_live_" + _random(24),
+    "hugging-face": "hf_" + _random(34),
+    "npm": "npm_" + _random(36),
+    "vault": "hvs." + _random(24),
+    "jwt": _jwt(),
+    "rsa": _pem("RSA "),
+    "pkcs8": _pem(""),
+    "openssh": _pem("OPENSSH "),
+}
+
+ASSIGNED = [
+    "password={}",
+    "PGPASSWORD={} psql",
+    'password: "{}"',
+    "DB_PASSWORD='{}'",
+    '{{"password": "{}"}}',
+    r"{{\"password\": \"{}\"}}",
+    "client_secret={}&grant_type=x",
+    "AWS_SECRET_ACCESS_KEY={}",
+    "aws_secret_access_key = {}",
+    "api_key: {}",
+    "apiKey => '{}'",
+    "X-Api-Key: {}",
+    "GITHUB_TOKEN={}",
+    "token: {}",
+    "?access_token={}&x=1",
+    "Authorization: Bearer {}",
+    "authorization=Basic {}",
+    "'Authorization': 'token {}'",
+    "curl -H 'bearer {}'",
+    "postgresql://wvo:{}@db.example:5432/wvo",
+    "https://x:{}@git.example/repo.git",
+    "redis://:{}@cache",
+]
+
+INNOCENT = [
+    "commit 9fceb02d0ae598e95dc970b74767f19372d61af8 of release-2026.11.21",
+    "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    "lease_token=12345678, lease_token: 7, {'lease_token': 9007199254740993}",
+    '{"lease_token":3,"token":4611686018427387904,"max_tokens":2000}',
+    "max_tokens=200000 total_tokens: 1234567890123456789 tokens=1_000_000",
+    "task-lock-the-database-before-2026-and-run; disk-usage-of-the-last-30-days; sk-eleton of a page",
+    "550e8400-e29b-41d4-a716-446655440000",
+    "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    "/srv/wvo/state/backups/db/2026-11-21T10.db, src/token/password.py:120",
+    "password: must have eight characters; the password is asked for; token: the lease token of the claim",
+    "def login(password: str, token: str | None = None) -> None: self.password = password",
+    "connect(password=settings.password, token=self.token, api_key=os.environ['API_KEY'])",
+    "password=${DB_PASSWORD} token=<your-token-here-1> secret={{ secret_value_1 }} api_key=$API_KEY",
+    "token_expires_at: 2026-11-21T10:00:00.000Z; token: 2026-11-21T10:00:00.000Z",
+    "PASSWORD_FILE=/run/secrets/password1 secret=/run/secrets/db_2",
+    "the bearer of bad news; Authorization: only people may approve; Authorization: required",
+    "http://localhost:8080/path?at=12:30@home see https://example.org/@ann ssh://git@example.org:22/x",
+    "-----BEGIN PRIVATE KEY----- is how such a file begins, -----BEGIN CERTIFICATE----- another",
+    "key: value, primary_key=17, cache_key=user:17:profile:v2, sort keys: id, name",
+    "AKIA, AIza and ghp_ are prefixes; eyJhIjoxfQ is {'a':1}",
+    "data:image/png;base64," + base64.b64encode(bytes(range(256)) * 40).decode(),
+    "12345:67890@", "mail ann@example.org: hello", "a://b", "", "=:=:password", "token=", "secret:\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KEYS)
+@pytest.mark.parametrize("around", ["{}", "use {} now", '{{"x":"{}"}}', r"first\n{}\nlast", "x={},", "({})", "ä{}ö"])
+def test_keys_are_known_by_their_shape(kind: str, around: str) -> None:
+    key = KEYS[kind]
+    shown = redact(around.format(key))
+    assert REDACTED in shown
+    assert key[-8:] not in shown and key[-20:-8] not in shown
+    head, tail = around.format("|").split("|")
+    assert shown.startswith(head) and shown.endswith(tail)
+
+
+@pytest.mark.parametrize("around", ASSIGNED)
+@pytest.mark.parametrize(
+    "secret", [KEYS["github"], _random(24), _random(40, _ALNUM + "+/"), secrets.token_hex(20)], ids=len
+)
+def test_whatever_stands_behind_the_name_of_a_secret_goes(around: str, secret: str) -> None:
+    if "://" in around:
+        secret = secret.replace("/", "+")
+    shown = redact(around.format(secret))
+    assert shown == around.format(REDACTED)
+
+
+@pytest.mark.parametrize("password", ["hunter2", "Tr0ub4dor&3", "swordfish", "12345678", "pa:ss@word"])
+def test_passwords_of_people_are_short_and_go_too(password: str) -> None:
+    assert password[-4:] not in redact(f"mysql://root:{password}@db/x")
+    if "&" not in password:
+        assert password not in redact(f"--password={password}")
+    assert redacted({"password": password}) == {"password": REDACTED}
+
+
+@pytest.mark.parametrize("text", INNOCENT)
+def test_everything_else_stays(text: str) -> None:
+    assert redact(text) == text
+    assert redacted({"title": text}) == {"title": text}
+
+
+def test_values_are_redacted_in_depth_and_by_their_names() -> None:
+    value = {
+        "headers": {"Authorization": "Negotiate abc", "Cookie": "sid=1", "X-Api-Key": "k3y-of-16-letters"},
+        "list": [KEYS["openai"], {"client_secret": "abcdefgh1"}, 7, None, True, 1.5],
+        "lease_token": 12,
+        "token": "in_progress",
+        KEYS["github"]: "as a key",
+    }
+    assert redacted(value) == {
+        "headers": {"Authorization": REDACTED, "Cookie": REDACTED, "X-Api-Key": REDACTED},
+        "list": [REDACTED, {"client_secret": REDACTED}, 7, None, True, 1.5],
+        "lease_token": 12,
+        "token": "in_progress",
+        REDACTED: "as a key",
+    }
+
+
+_pieces = st.lists(
+    st.one_of(
+        st.text(max_size=20),
+        st.sampled_from([*KEYS.values(), *INNOCENT, *(around.format("s3cr3t-s3cr3t-s3cr3t") for around in ASSIGNED)]),
+    ),
+    max_size=6,
+).map(" ".join)
+
+
+@given(_pieces)
+@example("password=x[redacted] token: [redacted]")
+def test_to_redact_twice_is_to_redact_once(text: str) -> None:
+    once = redact(text)
+    assert redact(once) == once
+    assert not any(key in once for key in KEYS.values())
+
+
+HOSTILE = [
+    "eyJ", "eyJabcdefgh.", "sk-", "sk-ant-a", "://", "://a:", "://a:b@", "a" * 1000 + "://", "-----BEGIN PRIVATE KEY-----",
+    "-----BEGIN RSA PRIVATE KEY-----\n", "A" * 64 + "\n", "password", "password=", "password: ", "token=aaaa ", "secret:'",
+    "api_key=" + "a" * 3 + "\n", "bearer ", "bearer a", "authorization: ", "authorization:basic ", "xoxb-", "ghp_", "AKIA",
+    "AIza", "hf_", "hf_a", "\\n", " \t", "=", "a", "ab1", "hooks.slack.com/services/", "Proc-Type: x\n", "github_pat_",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_the_time_grows_with_the_length_alone(piece: str) -> None:
+    """Of what a megabyte costs, ten times as much as a tenth of it would be linear; a hundred times, quadratic."""
+    marks = "password token secret authorization bearer eyJ PRIVATE KEY :// "  # so that every rule looks
+
+    def seconds(length: int) -> float:
+        text = marks + piece * (length // len(piece))
+        best = 9.0
+        for _ in range(3):
+            begun = time.perf_counter()
+            redact(text)
+            best = min(best, time.perf_counter() - begun)
+        return best
+
+    assert seconds(300_000) < 30 * max(seconds(30_000), 0.0005)
+
+
+def test_a_megabyte_takes_less_than_a_tenth_of_a_second() -> None:
+    prose = "The token of the claim is 12; see https://example.org/a and 9fceb02d0ae598e95dc970b74767f19372d61af8.\n"
+    text = prose * (1_000_000 // len(prose)) + KEYS["anthropic"]
+    best = 9.0
+    for _ in range(5):
+        begun = time.perf_counter()
+        shown = redact(text)
+        best = min(best, time.perf_counter() - begun)
+        assert shown == text.replace(KEYS["anthropic"], REDACTED)
+    assert best < 0.1
