@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from wvo_mcp.domain.lease import Caller
+from wvo_mcp.ports.outlook import JobRepository, OutlookRepository
 from wvo_mcp.ports.records import (
     AlertRepository,
     EventRepository,
@@ -46,6 +47,10 @@ class Transaction(Protocol):
     def replays(self) -> ReplayRepository: ...
     @property
     def state(self) -> StateRepository: ...
+    @property
+    def jobs(self) -> JobRepository: ...
+    @property
+    def outlook(self) -> OutlookRepository: ...
 
 
 class Store(Protocol):

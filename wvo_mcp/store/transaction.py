@@ -8,7 +8,9 @@ from wvo_mcp.ports import Liveness
 from wvo_mcp.store.records.alerts import Alerts
 from wvo_mcp.store.records.events import Events
 from wvo_mcp.store.records.graph import Graph
+from wvo_mcp.store.records.jobs import Jobs
 from wvo_mcp.store.records.memory import Memory
+from wvo_mcp.store.records.outlook import Outlook
 from wvo_mcp.store.records.queue import Queue
 from wvo_mcp.store.records.replays import Replays
 from wvo_mcp.store.records.sessions import Sessions
@@ -37,3 +39,5 @@ class StoreTransaction:
         self.sessions = Sessions(rows, at, caller)
         self.replays = Replays(rows, at, caller)
         self.state = State(rows, now, caller, self.tasks)
+        self.jobs = Jobs(rows, at, caller)
+        self.outlook = Outlook(rows)

@@ -1,0 +1,152 @@
+"""The open tasks as a graph of places, and its longest chain."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from wvo_mcp.domain.dependency import find_cycle
+from wvo_mcp.errors import DependencyCycle
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTask:
+    """What planning needs to know of a task that is neither done nor cancelled. Seconds count from now."""
+
+    id: str
+    complexity: int
+    epic_id: str | None = None
+    milestone_id: str | None = None
+    value: float = 0.0
+    """Business value, 0-20."""
+    running: bool = False
+    finished: bool = False
+    """The work is done and waits for a decision."""
+    stuck: bool = False
+    """Failed, or behind a cancelled task: nobody will come to it before somebody acts."""
+    spent: float = 0.0
+    release: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Open tasks in the order of the queue, best first; what waits is told by places in `tasks`."""
+
+    tasks: Sequence[OpenTask]
+    waits: list[list[int]]
+    """What each task waits for: dependencies, open children, tasks that a blocked one waits for."""
+    below: list[list[int]]
+    """The inverse: what waits for each."""
+    parent: list[int] = field(default_factory=list[int])
+    """The open parent of each, or -1."""
+
+    def order(self) -> list[int]:
+        """Each behind what it waits for. Takes O(tasks + edges). Raises DependencyCycle that names one."""
+        missing = [len(others) for others in self.waits]
+        out = [place for place, count in enumerate(missing) if not count]
+        for place in out:
+            for other in self.below[place]:
+                missing[other] -= 1
+                if not missing[other]:
+                    out.append(other)
+        if len(out) < len(self.tasks):
+            left = {place for place, count in enumerate(missing) if count}
+            cycle = find_cycle_of({place: [o for o in self.waits[place] if o in left] for place in sorted(left)})
+            raise DependencyCycle([self.tasks[place].id for place in cycle])
+        return out
+
+    def needed_for(self, targets: Iterable[int]) -> set[int]:
+        """The targets and all that they wait for, directly or not."""
+        return _reached(targets, self.waits)
+
+
+def find_cycle_of(waits: dict[int, list[int]]) -> list[int]:
+    """The closed path of a cycle that is known to be there."""
+    named = find_cycle({str(place): [str(other) for other in others] for place, others in waits.items()})
+    return [int(name) for name in named or ()]
+
+
+def workload(
+    tasks: Sequence[OpenTask], edges: Iterable[tuple[str, str]], parents: Iterable[tuple[str, str]]
+) -> Workload:
+    """`edges` are (task, what it waits for), `parents` (child, its parent); those that lead out of `tasks` are left out."""
+    places = {task.id: place for place, task in enumerate(tasks)}
+    waits: list[list[int]] = [[] for _ in tasks]
+    below: list[list[int]] = [[] for _ in tasks]
+    parent = [-1] * len(tasks)
+
+    linked: set[tuple[int, int]] = set()
+
+    def link(waiting: int, other: int) -> bool:
+        if (waiting, other) in linked:
+            return False
+        linked.add((waiting, other))
+        waits[waiting].append(other)
+        below[other].append(waiting)
+        return True
+
+    for task_id, other_id in edges:
+        waiting, other = places.get(task_id), places.get(other_id)
+        if waiting is not None and other is not None:
+            link(waiting, other)
+    for child_id, parent_id in parents:
+        child, above = places.get(child_id), places.get(parent_id)
+        # One that its parent depends on as well is waited for as any dependency is, also when it is cancelled.
+        if child is not None and above is not None and link(above, child):
+            parent[child] = above
+    return Workload(tasks, waits, below, parent)
+
+
+def _reached(start: Iterable[int], following: list[list[int]]) -> set[int]:
+    seen = set(start)
+    todo = list(seen)
+    while todo:
+        for other in following[todo.pop()]:
+            if other not in seen:
+                seen.add(other)
+                todo.append(other)
+    return seen
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The longest chain by duration, and how much room everything else has. Seconds from now."""
+
+    path: list[int]
+    total: float
+    earliest: dict[int, float]
+    """When each task of the scope can begin at the earliest, with as many agents as one could wish."""
+    latest: dict[int, float]
+    """When it must begin at the latest for the whole to end at `total`."""
+
+    def slack(self, place: int) -> float:
+        return max(0.0, self.latest[place] - self.earliest[place])
+
+
+def critical_path(work: Workload, durations: Sequence[float], targets: Iterable[int] | None = None) -> Chain:
+    """The critical path method (Kelley and Walker, 1959), over what the targets need (None: over everything).
+
+    Takes O(tasks + edges). Raises DependencyCycle.
+    """
+    scope = None if targets is None else work.needed_for(targets)
+    order = [place for place in work.order() if scope is None or place in scope]
+    earliest: dict[int, float] = {}
+    before: dict[int, int] = {}
+    ends: dict[int, float] = {}
+    for place in order:
+        start, cause = work.tasks[place].release, -1
+        for other in work.waits[place]:
+            if ends[other] > start:
+                start, cause = ends[other], other
+        earliest[place], before[place] = start, cause
+        ends[place] = start + durations[place]
+    if not order:
+        return Chain([], 0.0, {}, {})
+    last = max(order, key=lambda place: (ends[place], -place))
+    total = ends[last]
+    latest: dict[int, float] = {}
+    for place in reversed(order):
+        until = min((latest[other] for other in work.below[place] if other in latest), default=total)
+        latest[place] = until - durations[place]
+    path = [last]
+    while before[path[-1]] >= 0:
+        path.append(before[path[-1]])
+    return Chain(path[::-1], total, earliest, latest)
