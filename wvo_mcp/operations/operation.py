@@ -12,7 +12,7 @@ from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.replay import Repeat
 from wvo_mcp.operations.results import fit
 from wvo_mcp.operations.schema import compact_schema
-from wvo_mcp.ports import Directives, RoadmapFiles, RoadmapHistory, Transaction, WatchedStore
+from wvo_mcp.ports import SILENT, Directives, RoadmapFiles, RoadmapHistory, Tracer, Transaction, WatchedStore
 from wvo_mcp.ports.backups import Backups, Snapshots
 
 
@@ -54,6 +54,7 @@ class Services:
     backups: Backups | None = None
     snapshots: Snapshots | None = None
     history: RoadmapHistory | None = None
+    tracer: Tracer = SILENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,12 @@ class Operation:
 
     async def __call__(self, services: Services, caller: Caller, arguments: Mapping[str, Any] | None) -> dict[str, Any]:
         """Validate, run in one transaction, and give the JSON-ready result, at most 20,000 characters of compact JSON."""
+        if services.tracer is SILENT:
+            return await self._answer(services, caller, arguments)
+        with services.tracer.call(self.name, caller, arguments):
+            return await self._answer(services, caller, arguments)
+
+    async def _answer(self, services: Services, caller: Caller, arguments: Mapping[str, Any] | None) -> dict[str, Any]:
         ask = self.parse(arguments)
         if self.outside:
             return fit(dump(await self.run(Context(services, caller), ask)))

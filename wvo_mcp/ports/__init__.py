@@ -13,10 +13,12 @@ from wvo_mcp.ports.records import (
     StateRepository,
 )
 from wvo_mcp.ports.store import Store, Transaction, WatchedStore
+from wvo_mcp.ports.telemetry import SILENT, Span, Tracer
 from wvo_mcp.ports.work import GraphRepository, QueueRepository, Row, Standing, TaskRepository
 from wvo_mcp.ports.world import Clock, Directives, Liveness, Recorded, RoadmapFiles, RoadmapHistory
 
 __all__ = [
+    "SILENT",
     "AlertRepository",
     "Clock",
     "Directives",
@@ -31,10 +33,12 @@ __all__ = [
     "RoadmapHistory",
     "Row",
     "SessionRepository",
+    "Span",
     "Standing",
     "StateRepository",
     "Store",
     "TaskRepository",
+    "Tracer",
     "Transaction",
     "WatchedStore",
 ]

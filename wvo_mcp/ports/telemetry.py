@@ -1,0 +1,69 @@
+"""What the core tells of itself while it works: spans around what takes time. Where nobody listens, it costs nearly nothing."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
+
+from wvo_mcp.domain.lease import Caller
+
+Attribute = str | int | float | bool
+
+
+class Span(Protocol):
+    """One piece of work, while it lasts."""
+
+    def set(self, name: str, value: Attribute) -> None:
+        """Add to what is told of it; the last value of a name counts."""
+        ...
+
+
+class Tracer(Protocol):
+    """Spans nest by themselves: one that is opened within another is its child. Errors pass through and mark theirs."""
+
+    def span(self, name: str, attributes: Mapping[str, Attribute] | None = None) -> AbstractContextManager[Span]:
+        """Any work that deserves to be seen, as `health.cycle`."""
+        ...
+
+    def request(
+        self, attributes: Mapping[str, Attribute], carrier: Mapping[str, Any] | None = None
+    ) -> AbstractContextManager[None]:
+        """For the faces: what happens within answers one request, which has these attributes and came with this W3C trace
+        context (`traceparent`, `tracestate`), if it came with a valid one."""
+        ...
+
+    def call(self, tool: str, caller: Caller, arguments: Mapping[str, Any] | None) -> AbstractContextManager[Span]:
+        """The call of one operation, by whatever face: `mcp.tool`."""
+        ...
+
+    def tokens(self, tool: str, provider: str, model: str, *, incoming: int, outgoing: int) -> None:
+        """What a call of a model took, as its provider counts it."""
+        ...
+
+
+class _SilentSpan:
+    def set(self, name: str, value: Attribute) -> None:
+        pass
+
+
+class Silent:
+    """Nobody listens."""
+
+    _SPAN = nullcontext(_SilentSpan())
+    _NOTHING = nullcontext()
+
+    def span(self, name: str, attributes: Mapping[str, Attribute] | None = None) -> AbstractContextManager[Span]:
+        return self._SPAN
+
+    def request(
+        self, attributes: Mapping[str, Attribute], carrier: Mapping[str, Any] | None = None
+    ) -> AbstractContextManager[None]:
+        return self._NOTHING
+
+    def call(self, tool: str, caller: Caller, arguments: Mapping[str, Any] | None) -> AbstractContextManager[Span]:
+        return self._SPAN
+
+    def tokens(self, tool: str, provider: str, model: str, *, incoming: int, outgoing: int) -> None:
+        pass
+
+
+SILENT = Silent()
