@@ -13,6 +13,7 @@ from wvo_mcp.operations.replay import Repeat
 from wvo_mcp.operations.results import fit
 from wvo_mcp.operations.schema import compact_schema
 from wvo_mcp.ports import SILENT, Directives, RoadmapFiles, RoadmapHistory, Tracer, Transaction, WatchedStore
+from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.ports.backups import Backups, Snapshots
 
 
@@ -55,6 +56,7 @@ class Services:
     snapshots: Snapshots | None = None
     history: RoadmapHistory | None = None
     tracer: Tracer = SILENT
+    health: HealthLoop | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from wvo_mcp.ports import Clock, RoadmapFiles, Store, Transaction
 logger = logging.getLogger(__name__)
 
 _ABSENCE_SECONDS = 60.0
+_SHORTEST_SECONDS = 0.01
 _RESCORE_SECONDS = 300.0
 _FORGET_SECONDS = 3_600.0
 _BATCH = 200
@@ -42,7 +43,16 @@ class Leader:
         async with anyio.create_task_group() as tasks:
             while True:
                 await self.tick(tasks)
-                await anyio.sleep(self._candidate.pause)
+                await self._until_next_tick(tasks)
+
+    async def _until_next_tick(self, tasks: TaskGroup) -> None:
+        """Chores that are due more often than that are begun in between."""
+        until = anyio.current_time() + self._candidate.pause
+        while (left := until - anyio.current_time()) > 0:
+            wait = self._rota.due_in()
+            await anyio.sleep(min(left, max(wait, _SHORTEST_SECONDS)))
+            if wait < left:
+                self._rota.turn(self._candidate.post, tasks, tick=False)
 
     async def tick(self, tasks: TaskGroup) -> bool:
         """One look at the post; what is due begins in `tasks`, or what runs is cancelled. Do we lead?"""

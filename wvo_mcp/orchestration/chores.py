@@ -1,6 +1,7 @@
 """What the leader does by and by: each chore in a task of its own, so that none waits for, or fails with, another."""
 
 import logging
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -54,8 +55,22 @@ class Rota:
     def running(self) -> list[str]:
         return list(self._running)
 
-    def turn(self, post: Post | None, tasks: TaskGroup) -> None:
-        """Start the chores that are due, in `tasks`; with another post or none, cancel those of the last term first."""
+    def due_in(self) -> float:
+        """Seconds until the next chore of its own time is due; infinite while this server does not lead."""
+        if self._post is None:
+            return math.inf
+        waiting = (
+            self._due.get(chore.name, math.inf)
+            for chore in self._chores
+            if chore.every_seconds and chore.name not in self._running
+        )
+        return max(0.0, min(waiting, default=math.inf) - self._clock.steady())
+
+    def turn(self, post: Post | None, tasks: TaskGroup, *, tick: bool = True) -> None:
+        """Start the chores that are due, in `tasks`; with another post or none, cancel those of the last term first.
+
+        Between two ticks, only those that have a time of their own.
+        """
         if post is not self._post:
             for scope in self._running.values():
                 scope.cancel()
@@ -65,6 +80,8 @@ class Rota:
             return
         now = self._clock.steady()
         for chore in self._chores:
+            if not tick and not chore.every_seconds:
+                continue
             if chore.name not in self._running and now >= self._due.get(chore.name, now):
                 scope = self._running[chore.name] = anyio.CancelScope()
                 self._due[chore.name] = now + chore.every_seconds

@@ -4,6 +4,7 @@ Repositories are reached through a `Transaction`; every method of theirs belongs
 coroutines so that a networked store may wait; the embedded one never suspends, and an operation may await nothing else.
 """
 
+from wvo_mcp.ports.health import HealthRepository, Probe, Reports
 from wvo_mcp.ports.records import (
     AlertRepository,
     EventRepository,
@@ -24,11 +25,14 @@ __all__ = [
     "Directives",
     "EventRepository",
     "GraphRepository",
+    "HealthRepository",
     "Liveness",
     "MemoryRepository",
+    "Probe",
     "QueueRepository",
     "Recorded",
     "ReplayRepository",
+    "Reports",
     "RoadmapFiles",
     "RoadmapHistory",
     "Row",

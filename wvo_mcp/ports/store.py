@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.ports.outlook import JobRepository, OutlookRepository
+from wvo_mcp.ports.health import HealthRepository
 from wvo_mcp.ports.records import (
     AlertRepository,
     EventRepository,
@@ -51,6 +52,8 @@ class Transaction(Protocol):
     def jobs(self) -> JobRepository: ...
     @property
     def outlook(self) -> OutlookRepository: ...
+    @property
+    def health(self) -> HealthRepository: ...
 
 
 class Store(Protocol):

@@ -9,6 +9,7 @@ from wvo_mcp.store.records.alerts import Alerts
 from wvo_mcp.store.records.events import Events
 from wvo_mcp.store.records.graph import Graph
 from wvo_mcp.store.records.jobs import Jobs
+from wvo_mcp.store.records.health import Health
 from wvo_mcp.store.records.memory import Memory
 from wvo_mcp.store.records.outlook import Outlook
 from wvo_mcp.store.records.queue import Queue
@@ -41,3 +42,4 @@ class StoreTransaction:
         self.state = State(rows, now, caller, self.tasks)
         self.jobs = Jobs(rows, at, caller)
         self.outlook = Outlook(rows)
+        self.health = Health(rows, now, liveness)

@@ -27,6 +27,9 @@ CREATE TABLE alert_deliveries (
   PRIMARY KEY (news_id, channel)
 ) WITHOUT ROWID;
 
+-- Whether an agent is connected is asked for by its name.
+CREATE INDEX sessions_open ON sessions (agent_id) WHERE ended_at IS NULL;
+
 CREATE TABLE health_samples (
   seq INTEGER PRIMARY KEY,
   at TEXT NOT NULL,

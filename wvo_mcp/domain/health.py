@@ -1,0 +1,294 @@
+"""What can be wrong with the work as a whole, measured how, and what is usual (contract, section 8)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from statistics import median
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+from wvo_mcp.domain.instant import Instant, iso
+
+
+class Kind(StrEnum):
+    """An anomaly, and the kind of its alert."""
+
+    STALE_TASKS = "stale_tasks"
+    DEPENDENCY_DESYNC = "dependency_desync"
+    THROUGHPUT_DEGRADATION = "throughput_degradation"
+    WIP_STARVATION = "wip_starvation"
+    QUEUE_EMPTY = "queue_empty"
+    QUEUE_STALLED = "queue_stalled"
+    QUEUE_GROWING = "queue_growing"
+    CYCLE = "cycle"
+    STRANDED = "stranded"
+    PROVIDER_CAPACITY = "provider_capacity"
+    ALL_PROVIDERS_FAILING = "all_providers_failing"
+    DATABASE = "database"
+    ZOMBIE_AGENTS = "zombie_agents"
+
+
+class Severity(StrEnum):
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+STALLED = timedelta(hours=1)
+GROWING_CYCLES = 5
+DESYNC_WARNING, DESYNC_CRITICAL = 0.8, 0.5
+FALL_WARNING, FALL_CRITICAL = 0.75, 0.5
+CAPACITY = 0.8
+FREE_WARNING, FREE_CRITICAL = 1_000_000_000, 100_000_000
+"""Bytes left on the disk of the state folder."""
+JOURNAL_WARNING = 512 << 20
+"""Bytes of a write-ahead log that somebody keeps from being merged; a merged one has at most 64 MiB."""
+SAMPLES = 100
+SHOWN = 20
+"""So many ids an alert's evidence lists at most; the number is told beside them."""
+SPREAD = 1.4826
+"""Times the median absolute deviation: the standard deviation, for values that scatter as noise does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What the settings say; durations in seconds."""
+
+    stale_seconds: float = 600.0
+    quiet_max_seconds: float = 7_200.0
+    grace_seconds: float = 60.0
+    interval_seconds: float = 60.0
+    wip_limit: int = 3
+    auto_remediate: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Anomaly:
+    """Something wrong, and the numbers that say so."""
+
+    kind: Kind
+    severity: Severity
+    message: str
+    evidence: Mapping[str, Any]
+
+
+class Metrics(BaseModel):
+    """One entry of the report's `metricsHistory`; dump it by alias."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True, alias_generator=to_camel, populate_by_name=True)
+
+    timestamp: Instant
+    pending_count: int
+    ready_count: int
+    in_progress_count: int
+    done_count: int
+    blocked_count: int
+    queue_depth: int
+    """Tasks that may be claimed now: ready, and no gate holds them back."""
+    wip_utilization: float
+    throughput_last_hour: int
+    throughput_last5_min: int
+    stale_task_count: int
+    max_stale_age_ms: int
+    dependency_sync_ratio: float
+    busy_agents: int
+    idle_agents: int
+    total_agents: int
+
+    def entry(self) -> dict[str, Any]:
+        """As the report has it."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A task in progress and who is behind it. `ended_at` is that of its session; `gone`: nobody lives there."""
+
+    task_id: str
+    agent_id: str | None
+    session_id: str | None
+    token: int
+    lease_expires_at: datetime
+    lease_seconds: float
+    last_sign: datetime
+    """The last call of the session or the last write of the task, whichever came later."""
+    ended_at: datetime | None
+    durable: bool
+    alive: bool
+
+    def gone(self, at: datetime) -> bool:
+        """Its session has ended, or its server is gone. No process stands for a durable session: its leases tell."""
+        if self.durable and self.ended_at is None:
+            return self.lease_expires_at <= at
+        return self.ended_at is not None or not self.alive
+
+    def silent(self, at: datetime, limits: Thresholds) -> bool:
+        """Connected, and not heard for longer than a session may be quiet.
+
+        Calls that only read are not on record. But a server whose client was heard renews its leases at a third of
+        their length: one that has let half of it pass has heard nothing.
+        """
+        unheard = (at - self.last_sign).total_seconds() > limits.quiet_max_seconds
+        left = (self.lease_expires_at - at).total_seconds()
+        return unheard and not self.durable and left < self.lease_seconds / 2
+
+    def returnable(self, at: datetime, limits: Thresholds) -> bool:
+        """May it be given to others? A session that has just ended may come back within the grace."""
+        if self.lease_expires_at <= at or (not self.gone(at) and self.silent(at, limits)):
+            return True
+        return self.ended_at is not None and self.ended_at + timedelta(seconds=limits.grace_seconds) <= at
+
+    def stale_seconds(self, at: datetime, limits: Thresholds) -> float | None:
+        """Since its last sign of life; None while somebody lives behind it."""
+        if not self.gone(at) and not self.silent(at, limits):
+            return None
+        return max(0.0, (at - self.last_sign).total_seconds())
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """One hour of work: `at` is its beginning; `working` of its `cycles` health cycles saw work."""
+
+    at: datetime
+    completed: int
+    cycles: int
+    working: int
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What is usual in an hour, and how far hours are from that by themselves; both in completions."""
+
+    usual: float
+    deviation: float
+    hours: int
+    of: str
+
+    @property
+    def lowest(self) -> float:
+        """Below this an hour is not one of these any more."""
+        return self.usual - 3 * SPREAD * self.deviation
+
+
+WEEKS_WANTED, HOURS_WANTED = 3, 6
+
+
+def baseline(hours: Sequence[Hour], at: datetime) -> Baseline | None:
+    """What is usual at this hour of the week; of recent hours while too few weeks are known; None when too few hours are.
+
+    Only whole hours in which there was work count.
+    """
+    now = at.replace(minute=0, second=0, microsecond=0)
+    worked = [hour for hour in hours if hour.at < now and hour.working > 0]
+    same = [hour.completed for hour in worked if (now - hour.at) % timedelta(weeks=1) == timedelta(0)]
+    if len(same) >= WEEKS_WANTED:
+        return _spread(same, "this hour of the week")
+    recent = [hour.completed for hour in worked if now - hour.at <= timedelta(weeks=1)]
+    return _spread(recent, "recent hours") if len(recent) >= HOURS_WANTED else None
+
+
+def _spread(values: Sequence[int], of: str) -> Baseline:
+    usual = median(values)
+    return Baseline(usual, median(abs(value - usual) for value in values), len(values), of)
+
+
+def rising(depths: Sequence[int]) -> int:
+    """In how many cycles running, the last one included, the depth went up by more than it scatters by itself; else 0.
+
+    `depths` by time. A queue that is filled and emptied at random goes up five times running now and then; the rise must
+    stand out from the steps before it.
+    """
+    steps = [after - before for before, after in zip(depths, depths[1:], strict=False)]
+    run = 0
+    while run < len(steps) and steps[-1 - run] > 0:
+        run += 1
+    if not run:
+        return 0
+    before = steps[: len(steps) - run]
+    noise = 0.0
+    if before:
+        middle = median(before)
+        noise = median(abs(step - middle) for step in before)
+    return run if sum(steps[len(steps) - run :]) > 3 * SPREAD * noise * math.sqrt(run) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """What a walk over the graph found; `changes` is the number of changes of edges that it knew of at its start."""
+
+    changes: int
+    digest: str | None
+    """Of the roadmap whose entries were compared."""
+    written: int
+    """Dependencies that the roadmap writes, and of these in the table: `present`."""
+    present: int
+    cycle: tuple[str, ...] = ()
+    """One closed path, if there is any."""
+    in_cycles: int = 0
+    """Tasks that stand in a cycle or behind one."""
+
+    @property
+    def ratio(self) -> float:
+        return self.present / self.written if self.written else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How the database is; None for what cannot be told from here."""
+
+    bytes: int | None = None
+    journal_bytes: int | None = None
+    free_bytes: int | None = None
+    damage: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What was done, as the report has it."""
+
+    timestamp: str
+    anomaly: str
+    action: str
+    subject: str
+    result: str
+    """remedied, failed, or skipped: by then there was nothing to remedy."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """The agents. `vacant` show a task or `busy` and hold nothing; `silent` hold one, and nobody lives behind it;
+    `departed` are idle, and their connection has ended."""
+
+    busy: int = 0
+    idle: int = 0
+    vacant: tuple[str, ...] = ()
+    silent: tuple[str, ...] = ()
+    departed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    name: str
+    state: str
+    used: float
+    capacity: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stranded:
+    """Open tasks behind cancelled or failed ones: (task, what it waits for)."""
+
+    pairs: tuple[tuple[str, str], ...] = field(default=())
+
+
+def minute_of(at: datetime) -> str:
+    return iso(at)[:16]
+
+
+def hour_of(at: datetime) -> str:
+    return iso(at)[:13]

@@ -1,0 +1,73 @@
+"""The third step: what to tell, what to take back, and which remedies to try. Only what cannot do harm is a remedy."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from wvo_mcp.domain.health import Anomaly, Kind, Metrics, Thresholds
+from wvo_mcp.orchestration.health.orient import Orientation, ready_since, stale
+
+AT_ONCE = 100
+"""Remedies of one cycle; the rest follow in the next ones."""
+
+
+class Action(StrEnum):
+    RETURN = "return_to_queue"
+    """The task goes back to pending, its checkpoints kept."""
+    OFFLINE = "put_offline"
+    """The agent no longer counts as one that could work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """One thing to do. `token` is the lease that a task was judged under."""
+
+    anomaly: Kind
+    action: Action
+    subject: str
+    token: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`withheld` are the remedies that nobody allowed (WVO_AUTOPILOT_HEALTH_AUTO_REMEDIATE=0)."""
+
+    tell: tuple[Anomaly, ...]
+    resolve: tuple[Kind, ...]
+    remedies: tuple[Remedy, ...]
+    withheld: tuple[Remedy, ...]
+    sample: Metrics | None
+    working: bool
+    """Was there anything to do, or being done?"""
+    ready_since: str | None
+    failed: dict[str, str]
+    """Looks that failed."""
+
+
+def decide(meant: Orientation, limits: Thresholds) -> Decision:
+    seen = meant.observation
+    there = {anomaly.kind for anomaly in meant.anomalies}
+    remedies = _remedies(meant, limits)
+    flow = seen.flow
+    return Decision(
+        tell=meant.anomalies,
+        resolve=tuple(kind for kind in seen.open if kind in meant.judged and kind not in there),
+        remedies=remedies if limits.auto_remediate else (),
+        withheld=() if limits.auto_remediate else remedies,
+        sample=meant.metrics,
+        working=flow is not None and (flow.claimable > 0 or flow.counts["in_progress"] > 0) and not flow.paused,
+        ready_since=ready_since(seen),
+        failed=dict(seen.failed),
+    )
+
+
+def _remedies(meant: Orientation, limits: Thresholds) -> tuple[Remedy, ...]:
+    seen = meant.observation
+    back = [
+        Remedy(Kind.STALE_TASKS, Action.RETURN, one.task_id, one.token)
+        for age, one in stale(seen.held or (), seen, limits)
+        if age >= limits.stale_seconds and one.returnable(seen.at, limits)
+    ]
+    crew = seen.crew
+    away = [] if crew is None else [*crew.vacant, *crew.silent, *crew.departed]
+    # Tasks first: an agent that holds one is not put offline.
+    return tuple([*back, *(Remedy(Kind.ZOMBIE_AGENTS, Action.OFFLINE, name) for name in away)][:AT_ONCE])

@@ -1,0 +1,115 @@
+"""One cycle after the other on the leader; one by hand for whoever asks."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from wvo_mcp.domain.health import Deed, Thresholds, Walk
+from wvo_mcp.domain.instant import instant, iso
+from wvo_mcp.domain.lease import Caller, Policy
+from wvo_mcp.orchestration.chores import Chore
+from wvo_mcp.orchestration.health import walk as graph
+from wvo_mcp.orchestration.health.act import act
+from wvo_mcp.orchestration.health.decide import Decision, decide
+from wvo_mcp.orchestration.health.observe import Observation, observe
+from wvo_mcp.orchestration.health.orient import Orientation, orient
+from wvo_mcp.orchestration.leading import ROLE, Candidate, Overtaken, Post
+from wvo_mcp.ports import Clock, Probe, Store, Transaction
+
+_WALK_SHARE = 20
+"""A walk over the graph that took a second is not made again for so many seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """What each step gave. `leader`: the session that alone may act, when it is not ours; nothing was changed then."""
+
+    observation: Observation
+    orientation: Orientation
+    decision: Decision
+    deeds: tuple[Deed, ...]
+    walk: Walk | None = None
+    leader: str | None = None
+
+
+class HealthLoop:
+    """The health cycle of this server."""
+
+    def __init__(self, limits: Thresholds, policy: Policy, clock: Clock, probe: Probe | None = None) -> None:
+        self.limits = limits
+        self._policy = policy
+        self._clock = clock
+        self._probe = probe
+        self._walk_after = 0.0
+
+    def chores(self) -> tuple[Chore, ...]:
+        """For the leader: at once when it takes the post, which is when the tasks of servers that are gone come back."""
+        every = self.limits.interval_seconds
+        return (Chore("health", every, self._turn), Chore("graph_walk", every, self._walk))
+
+    async def cycle(self, post: Post) -> Cycle:
+        """One cycle. Raises Overtaken, and WvoError when the store cannot be read or written."""
+        seen = await observe(post, post.caller, self.limits, self._probe, count=True)
+        meant = orient(seen, self.limits)
+        decision = decide(meant, self.limits)
+        return Cycle(seen, meant, decision, await act(post, decision, self.limits, self._policy))
+
+    async def _turn(self, post: Post) -> None:
+        await self.cycle(post)
+
+    async def _walk(self, post: Post) -> None:
+        began = self._clock.steady()
+        if began < self._walk_after or not await graph.needed(post, post.caller):
+            return
+        await graph.keep(post, await graph.walk(post, post.caller))
+        ended = self._clock.steady()
+        self._walk_after = ended + _WALK_SHARE * (ended - began)
+
+    async def by_hand(self, store: Store, caller: Caller) -> Cycle:
+        """One cycle now, the walk over the graph included. It acts when this session leads or can; otherwise it shows what
+        would be done."""
+        post = await Candidate(store, lambda: caller, self._clock).seek()
+        if post is not None:
+            try:
+                found = await graph.walk(post, caller)
+                await graph.keep(post, found)
+                made = await self.cycle(post)
+                return Cycle(made.observation, made.orientation, made.decision, made.deeds, found)
+            except Overtaken:
+                pass
+            finally:
+                if caller.durable:  # no process stands for it: the next server leads at once
+                    await store.write(caller, lambda tx: tx.state.resign(ROLE))
+        return await self._shown(store, caller)
+
+    async def _shown(self, store: Store, caller: Caller) -> Cycle:
+        found = await graph.walk(store, caller)
+        seen = await observe(store, caller, self.limits, self._probe, count=False)
+        meant = orient(seen, self.limits)
+        leader = await store.read(caller, _leader)
+        return Cycle(seen, meant, decide(meant, self.limits), (), found, leader or "another session")
+
+
+async def _leader(tx: Transaction) -> str | None:
+    row = await tx.state.leader(ROLE)
+    return None if row is None else row["session_id"]
+
+
+async def leads(tx: Transaction) -> bool:
+    """Does any server lead, as far as can be seen?"""
+    row = await tx.state.leader(ROLE)
+    if row is None or row["session_id"] is None or row["expires_at"] <= iso(tx.now):
+        return False
+    return tx.liveness.alive(row["session_id"])
+
+
+async def late(tx: Transaction, limits: Thresholds) -> str | None:
+    """Why it cannot be said that the health cycle runs; None when it does."""
+    if not await leads(tx):
+        return "no server leads: nobody watches until one is started"
+    last = await tx.health.samples(1)
+    if not last:
+        return "the first health cycle has not ended yet"
+    age = tx.now - instant(last[0]["timestamp"])
+    if age > timedelta(seconds=3 * limits.interval_seconds + 15):
+        return f"the last health cycle ended {age.total_seconds():.0f} s ago"
+    return None

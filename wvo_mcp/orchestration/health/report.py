@@ -1,0 +1,93 @@
+"""The health report as a file: hourly by the leader, and when the last who could write it goes away."""
+
+from typing import Any
+
+from wvo_mcp.domain.health import SAMPLES, Kind
+from wvo_mcp.domain.lease import Caller
+from wvo_mcp.orchestration.chores import Chore
+from wvo_mcp.orchestration.health.act import FAILED, REMEDIED
+from wvo_mcp.orchestration.health.loop import leads
+from wvo_mcp.orchestration.leading import ROLE, Post
+from wvo_mcp.ports import Clock, Reports, Store, Transaction
+
+HOURLY_SECONDS = 3_600.0
+_LOOK_SECONDS = 60.0
+_DEEDS = 20
+
+
+async def report(tx: Transaction, *, running: bool) -> dict[str, Any]:
+    """{running, lastCycle, metricsHistory, activeAnomalies, recentRemediations} (contract, section 8)."""
+    history = await tx.health.samples(SAMPLES)
+    anomalies: list[dict[str, Any]] = []
+    for kind in Kind:
+        row = await tx.alerts.find(kind.value, None)
+        if row is not None:
+            anomalies.append(
+                {
+                    "kind": row["kind"],
+                    "severity": row["severity"],
+                    "message": row["message"],
+                    "evidence": row["evidence"],
+                    "since": row["raised_at"],
+                    "lastSeen": row["last_seen_at"],
+                    "times": row["times"],
+                    "acknowledged": row["acknowledged_at"] is not None,
+                }
+            )
+    return {
+        "running": running,
+        "lastCycle": history[-1]["timestamp"] if history else None,
+        "metricsHistory": history,
+        "activeAnomalies": anomalies,
+        "recentRemediations": await _remediations(tx),
+    }
+
+
+async def _remediations(tx: Transaction) -> list[dict[str, Any]]:
+    """The last ones, oldest first."""
+    found: list[tuple[int, dict[str, Any]]] = []
+    for kind in (REMEDIED, FAILED):
+        behind = await tx.events.before_last(_DEEDS, None, kind)
+        for event in await tx.events.after(behind, _DEEDS, None, kind):
+            shown = event.model_dump(mode="json")
+            told = {name: event.data.get(name) for name in ("anomaly", "action", "subject", "result", "message")}
+            found.append((event.seq, {"timestamp": shown["at"], **told}))
+    return [shown for _, shown in sorted(found, key=lambda pair: pair[0])][-_DEEDS:]
+
+
+class Reporter:
+    """Writes it when it is due."""
+
+    def __init__(self, reports: Reports, clock: Clock, interval_seconds: float) -> None:
+        self._reports = reports
+        self._clock = clock
+        self._look_seconds = min(_LOOK_SECONDS, interval_seconds)
+        self._term: int | None = None
+        self._due = 0.0
+
+    def chore(self) -> Chore:
+        return Chore("health_report", self._look_seconds, self.look)
+
+    async def look(self, post: Post) -> None:
+        """Once after the first cycle of a term, then every hour."""
+        if post.token == self._term and self._clock.steady() < self._due:
+            return
+        made = await post.read(post.caller, lambda tx: report(tx, running=True))
+        if made["lastCycle"] is None:
+            return
+        await post.check()
+        await self._reports.write(made)
+        self._term = post.token
+        self._due = self._clock.steady() + HOURLY_SECONDS
+
+    async def leave(self, store: Store, caller: Caller) -> None:
+        """This server ends: it leaves a last report if it leads, or if nobody does. Raises WvoError."""
+
+        async def last(tx: Transaction) -> dict[str, Any] | None:
+            row = await tx.state.leader(ROLE)
+            ours = row is not None and row["session_id"] == caller.session_id
+            return await report(tx, running=False) if ours or not await leads(tx) else None
+
+        made = await store.read(caller, last)
+        if made is not None and made["lastCycle"] is not None:
+            await self._reports.write(made)
