@@ -9,10 +9,12 @@ from tests.support.bench import AnyStore, Bench
 from tests.support.clock import StoppedClock
 from tests.support.scale import FULL
 from tests.support.sessions import Servers
+from wvo_mcp.domain.health import Thresholds
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.operations import Services
+from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.store.postgres.store import PostgresStore
 from wvo_mcp.store.sqlite.store import SqliteStore
 
@@ -69,13 +71,14 @@ async def store(
 
 
 @pytest.fixture
-def services(store: AnyStore, tmp_path: Path) -> Services:
+def services(store: AnyStore, tmp_path: Path, clock: StoppedClock) -> Services:
     """What operations use, with the default limits."""
     return Services(
         store=store,
         policy=Policy(),
         roadmap=RoadmapSource(tmp_path / "state" / "roadmap.yaml"),
         directives=DirectiveFiles(tmp_path),
+        health=HealthLoop(Thresholds(), Policy(), clock),
     )
 
 

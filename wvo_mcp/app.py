@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, TypeVar
 import anyio
 import anyio.to_thread
 
+from wvo_mcp.domain.health import Thresholds
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.text import as_id
 from wvo_mcp.errors import InvalidInput, NotFound, WvoError
 from wvo_mcp.execution.context_snapshots import ContextSnapshots
 from wvo_mcp.execution.directives import DirectiveFiles
+from wvo_mcp.execution.health_report import HealthReportFile
 from wvo_mcp.execution.logs import log_to_stderr, redact_last_resort
 from wvo_mcp.execution.roadmap_history import RoadmapCommits
 from wvo_mcp.execution.roadmap_source import RoadmapSource
@@ -27,11 +29,14 @@ from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
 from wvo_mcp.operations import Services, tools
 from wvo_mcp.orchestration import background, backups, keeping, roadmap
 from wvo_mcp.orchestration.chores import Chore
-from wvo_mcp.ports import Store, Transaction, WatchedStore
+from wvo_mcp.orchestration.health.loop import HealthLoop
+from wvo_mcp.orchestration.health.report import Reporter
+from wvo_mcp.ports import Probe, Store, Transaction, WatchedStore
 from wvo_mcp.ports.backups import Backups, Restored
 from wvo_mcp.processes import parent_started_at
 from wvo_mcp.settings import Settings, WrongSetting, load
 from wvo_mcp.store.sqlite.backup import SqliteBackups
+from wvo_mcp.store.sqlite.condition import SqliteProbe
 from wvo_mcp.store.sqlite.store import SqliteStore
 
 if TYPE_CHECKING:
@@ -105,7 +110,31 @@ def build_snapshots(settings: Settings) -> ContextSnapshots:
     return ContextSnapshots(settings.state_dir / "backups" / "context")
 
 
-def build_services(settings: Settings, store: WatchedStore) -> Services:
+def build_probe(settings: Settings, store: "SqliteStore | PostgresStore") -> Probe:
+    if isinstance(store, SqliteStore):
+        return SqliteProbe(settings.database)
+    from wvo_mcp.store.postgres.condition import PostgresProbe  # as the store itself
+
+    return PostgresProbe(store.writer)
+
+
+def thresholds_of(settings: Settings) -> Thresholds:
+    return Thresholds(
+        stale_seconds=settings.stale_task_minutes * 60,
+        quiet_max_seconds=settings.quiet_max_seconds,
+        grace_seconds=settings.lease_grace_seconds,
+        interval_seconds=settings.health_interval_ms / 1_000,
+        wip_limit=settings.wip_limit,
+        auto_remediate=settings.health_auto_remediate,
+    )
+
+
+def build_reporter(settings: Settings) -> Reporter:
+    path = settings.state_dir / "analytics" / "autopilot_health_report.json"
+    return Reporter(HealthReportFile(path), SystemClock(), settings.health_interval_ms / 1_000)
+
+
+def build_services(settings: Settings, store: WatchedStore, probe: Probe | None = None) -> Services:
     return Services(
         store=store,
         policy=policy_of(settings),
@@ -117,13 +146,16 @@ def build_services(settings: Settings, store: WatchedStore) -> Services:
         backups=build_backups(settings),
         snapshots=build_snapshots(settings),
         history=RoadmapCommits(settings.roadmap) if settings.roadmap_commits else None,
+        health=HealthLoop(thresholds_of(settings), policy_of(settings), SystemClock(), probe),
     )
 
 
-def build_chores(settings: Settings, services: Services) -> tuple[Chore, ...]:
+def build_chores(settings: Settings, services: Services, reporter: Reporter) -> tuple[Chore, ...]:
     """What the leader does for the whole store."""
     made = background.chores(services.roadmap, services.policy)
-    return made + backups.chores(services.backups, build_snapshots(settings))
+    if services.health is not None:
+        made += services.health.chores()
+    return (*made, reporter.chore(), *backups.chores(services.backups, build_snapshots(settings)))
 
 
 def attendance(
@@ -142,7 +174,7 @@ async def opened(settings: Settings) -> AsyncGenerator[Services]:
     store = build_store(settings)
     await store.open()
     try:
-        yield build_services(settings, store)
+        yield build_services(settings, store, build_probe(settings, store))
     finally:
         await store.close()
 
@@ -305,8 +337,9 @@ async def _live(settings: Settings, face: Callable[[Server], Awaitable[None]]) -
     keeper = keeping.Keeper(
         store, lambda: connection.caller, clock, settings.quiet_max_seconds, settings.lease_grace_seconds
     )
-    services = build_services(settings, _Noted(store, keeper.wrote))
-    leader = background.Leader(store, lambda: connection.caller, clock, build_chores(settings, services))
+    services = build_services(settings, _Noted(store, keeper.wrote), build_probe(settings, store))
+    reporter = build_reporter(settings)
+    leader = background.Leader(store, lambda: connection.caller, clock, build_chores(settings, services, reporter))
     try:
         with attendance(settings, store, session_id):
             await background.sync_or_alert(store, services.roadmap, connection.caller)
@@ -318,14 +351,18 @@ async def _live(settings: Settings, face: Callable[[Server], Awaitable[None]]) -
                     store.hurry()
                 tasks.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
-                await _take_leave(store, connection.caller, services.policy)
+                await _take_leave(store, connection.caller, services.policy, reporter)
     finally:
         with anyio.CancelScope(shield=True):
             await store.close()
     return 0
 
 
-async def _take_leave(store: Store, caller: Caller, policy: Policy) -> None:
+async def _take_leave(store: Store, caller: Caller, policy: Policy, reporter: Reporter) -> None:
+    try:
+        await reporter.leave(store, caller)
+    except WvoError as error:
+        logger.warning("the health report was not written: %s", error.message)
     try:
         await keeping.end(store, caller, policy)
     except WvoError as error:

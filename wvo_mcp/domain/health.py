@@ -1,5 +1,6 @@
 """What can be wrong with the work as a whole, measured how, and what is usual (contract, section 8)."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -202,7 +203,7 @@ def rising(depths: Sequence[int]) -> int:
     `depths` by time. A queue that is filled and emptied at random goes up five times running now and then; the rise must
     stand out from the steps before it.
     """
-    steps = [after - before for before, after in zip(depths, depths[1:], strict=False)]
+    steps = [after - before for before, after in itertools.pairwise(depths)]
     run = 0
     while run < len(steps) and steps[-1 - run] > 0:
         run += 1

@@ -39,4 +39,6 @@ class HealthReportFile:
                 made.unlink(missing_ok=True)
         except OSError as error:
             place = error.filename or self.path
-            raise StoreUnavailable(f"{place} cannot be written: {error.strerror or error}.", cause=str(error)) from error
+            raise StoreUnavailable(
+                f"{place} cannot be written: {error.strerror or error}.", cause=str(error)
+            ) from error

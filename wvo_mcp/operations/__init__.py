@@ -1,6 +1,6 @@
 """The registry: importing this package declares every operation."""
 
-from wvo_mcp.operations import backups, core, ops, outlook, people, plan
+from wvo_mcp.operations import backups, core, health, ops, outlook, people, plan
 from wvo_mcp.operations.operation import ALL, Audience, Context, Effect, Operation, Services, tools
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Services",
     "backups",
     "core",
+    "health",
     "ops",
     "outlook",
     "people",

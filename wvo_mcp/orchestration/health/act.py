@@ -2,7 +2,7 @@
 
 import logging
 
-from wvo_mcp.domain.health import Deed, Kind, Thresholds
+from wvo_mcp.domain.health import Deed, Thresholds
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.errors import WvoError
@@ -30,9 +30,7 @@ async def act(post: Post, decision: Decision, limits: Thresholds, policy: Policy
 
 async def _tell(tx: Transaction, decision: Decision) -> None:
     for anomaly in decision.tell:
-        await tx.alerts.raise_alert(
-            anomaly.kind.value, anomaly.severity.value, None, anomaly.message, anomaly.evidence
-        )
+        await tx.alerts.raise_alert(anomaly.kind.value, anomaly.severity.value, None, anomaly.message, anomaly.evidence)
     for kind in decision.resolve:
         await tx.alerts.resolve_alert(kind.value, None)
     if decision.failed:

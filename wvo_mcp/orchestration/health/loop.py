@@ -37,7 +37,7 @@ class HealthLoop:
     def __init__(self, limits: Thresholds, policy: Policy, clock: Clock, probe: Probe | None = None) -> None:
         self.limits = limits
         self._policy = policy
-        self._clock = clock
+        self.clock = clock
         self._probe = probe
         self._walk_after = 0.0
 
@@ -57,17 +57,17 @@ class HealthLoop:
         await self.cycle(post)
 
     async def _walk(self, post: Post) -> None:
-        began = self._clock.steady()
+        began = self.clock.steady()
         if began < self._walk_after or not await graph.needed(post, post.caller):
             return
         await graph.keep(post, await graph.walk(post, post.caller))
-        ended = self._clock.steady()
+        ended = self.clock.steady()
         self._walk_after = ended + _WALK_SHARE * (ended - began)
 
     async def by_hand(self, store: Store, caller: Caller) -> Cycle:
         """One cycle now, the walk over the graph included. It acts when this session leads or can; otherwise it shows what
         would be done."""
-        post = await Candidate(store, lambda: caller, self._clock).seek()
+        post = await Candidate(store, lambda: caller, self.clock).seek()
         if post is not None:
             try:
                 found = await graph.walk(post, caller)

@@ -84,9 +84,7 @@ def _metrics(seen: Observation, limits: Thresholds) -> Metrics | None:
 
 
 def _stale_tasks(seen: Observation, limits: Thresholds) -> Iterator[Anomaly]:
-    aged = [
-        (age, one) for age, one in stale(seen.held or (), seen, limits) if age >= limits.stale_seconds / 2
-    ]
+    aged = [(age, one) for age, one in stale(seen.held or (), seen, limits) if age >= limits.stale_seconds / 2]
     if not aged:
         return
     over = sum(age >= limits.stale_seconds for age, _ in aged)

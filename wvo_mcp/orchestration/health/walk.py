@@ -4,12 +4,14 @@ In slices, so that no other read waits for it, and only when an edge changed or 
 cycle in; what this finds was written past it.
 """
 
+import itertools
 from array import array
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from wvo_mcp.domain.dependency import find_cycle, knotted
@@ -72,7 +74,7 @@ async def _cycle(store: Store, caller: Caller) -> tuple[list[str], int]:
         if len(edges) < _EDGES:
             break
         last = edges[-1][:2]
-        await anyio.sleep(0)  # others of this server have waited
+        await anyio.lowlevel.checkpoint()  # others of this server have waited
     left = await anyio.to_thread.run_sync(knotted, sources, targets)
     if not left:
         return [], 0
@@ -88,7 +90,7 @@ async def _confirmed(path: Sequence[int], tx: Transaction) -> list[str]:
     """The ids, if every edge is there at one moment: the slices were read one after the other."""
     ids = await tx.health.ids(path)
     named = [ids[seq] for seq in path if seq in ids]
-    for task_id, other in zip(named, named[1:], strict=False):
+    for task_id, other in itertools.pairwise(named):
         if other not in {row["id"] for row in await tx.tasks.dependencies(task_id)}:
             return []
     return named

@@ -102,7 +102,8 @@ class Health:
         return int(
             self._rows.value(
                 f"SELECT count(*) FROM events WHERE kind = :kind AND seq > :behind {bound} AND at > :since",
-                {"kind": COMPLETED, "behind": behind, "since": iso(since)} | ({} if until is None else {"until": until}),
+                {"kind": COMPLETED, "behind": behind, "since": iso(since)}
+                | ({} if until is None else {"until": until}),
             )
         )
 
@@ -138,7 +139,8 @@ class Health:
 
     async def add_sample(self, entry: Mapping[str, Any]) -> None:
         seq = self._rows.value(
-            "INSERT INTO health_samples (at, metrics) VALUES (?, ?) RETURNING seq", (iso(self._now), canonical(dict(entry)))
+            "INSERT INTO health_samples (at, metrics) VALUES (?, ?) RETURNING seq",
+            (iso(self._now), canonical(dict(entry))),
         )
         self._rows.put("DELETE FROM health_samples WHERE seq <= ?", (int(seq) - SAMPLES,))
 
@@ -180,10 +182,17 @@ class Health:
         return self._living[session_id]
 
     async def claimable(self) -> int:
-        return int(self._rows.value("SELECT coalesce(sum(ready), 0) FROM lanes INDEXED BY lanes_ready WHERE ready > 0 AND id > 0"))
+        return int(
+            self._rows.value(
+                "SELECT coalesce(sum(ready), 0) FROM lanes INDEXED BY lanes_ready WHERE ready > 0 AND id > 0"
+            )
+        )
 
     async def agents(self) -> dict[str, int]:
-        return {row["status"]: int(row["n"]) for row in self._rows.all("SELECT status, count(*) AS n FROM agent_pool GROUP BY 1")}
+        return {
+            row["status"]: int(row["n"])
+            for row in self._rows.all("SELECT status, count(*) AS n FROM agent_pool GROUP BY 1")
+        }
 
     async def vacant(self, limit: int) -> list[str]:
         return self._rows.column(

@@ -36,7 +36,9 @@ class SqliteProbe:
                 pass  # busy or away: the cycle's own reads and writes tell
             self._looked = time.monotonic()
         return Condition(
-            bytes=_size(self._path), journal_bytes=_size(log_of(self._path)) or 0, free_bytes=_free(self._path.parent),
+            bytes=_size(self._path),
+            journal_bytes=_size(log_of(self._path)) or 0,
+            free_bytes=_free(self._path.parent),
             damage=self._damage,
         )
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-from wvo_mcp.faces.cli.views import memory, plain, state, work
+from wvo_mcp.faces.cli.views import health, memory, plain, state, work
 
 View = Callable[[dict[str, Any]], RenderableType]
 
@@ -23,6 +23,8 @@ VIEWS: dict[str, View] = {
     "context_write": memory.written,
     "status": state.status,
     "events": state.events,
+    "health_check": health.check,
+    "health_run": health.run,
     "roadmap_sync": state.synced,
     "pause": state.switch,
     "resume": state.switch,

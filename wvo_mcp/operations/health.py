@@ -1,0 +1,111 @@
+"""The toolset `health`: is all well, and one cycle of the health loop by hand."""
+
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import Field
+
+from wvo_mcp.domain.health import SHOWN
+from wvo_mcp.domain.instant import Instant, instant
+from wvo_mcp.errors import StoreUnavailable
+from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
+from wvo_mcp.orchestration.health.checkup import checkup
+from wvo_mcp.orchestration.health.decide import Decision
+from wvo_mcp.orchestration.health.loop import Cycle, HealthLoop
+from wvo_mcp.orchestration.health.observe import Observation
+
+
+def _loop(ctx: Context) -> HealthLoop:
+    if ctx.services.health is None:
+        raise StoreUnavailable("This server does not watch its store.", hint="Ask a server that was started as usual.")
+    return ctx.services.health
+
+
+class HealthCheck(Input):
+    pass
+
+
+class HealthChecked(Output):
+    status: str = Field(description="healthy, degraded or unhealthy.")
+    checks: dict[str, str] = Field(description="database, mcp_server, providers, task_queue: ok, or the reason.")
+    timestamp: Instant
+    anomalies: list[dict[str, Any]] = Field(description="Open ones, worst first.")
+
+
+@operation(toolset="health", effect=Effect.READ, outside=True)
+async def health_check(ctx: Context, ask: HealthCheck) -> HealthChecked:
+    """Tell whether all is well: database, background work, providers, queue; and what is not."""
+    loop = _loop(ctx)
+    found = await checkup(ctx.services.store, ctx.caller, loop.limits, loop.clock)
+    return HealthChecked(
+        status=found.status, checks=found.checks, timestamp=instant(found.timestamp), anomalies=found.anomalies
+    )
+
+
+class HealthRun(Input):
+    pass
+
+
+class HealthRan(Output):
+    at: Instant
+    acted: bool
+    leader: str | None = Field(description="The session that alone may act, when it is not this one.")
+    observed: dict[str, Any]
+    anomalies: list[dict[str, Any]]
+    decided: dict[str, Any]
+    done: list[dict[str, Any]]
+
+
+@operation(toolset="health", effect=Effect.WRITE, outside=True, idempotent=True)
+async def health_run(ctx: Context, ask: HealthRun) -> HealthRan:
+    """Run one health cycle now and show each step: what was observed, found, decided, done. Only the leader acts."""
+    cycle = await _loop(ctx).by_hand(ctx.services.store, ctx.caller)
+    return HealthRan(
+        at=cycle.observation.at,
+        acted=cycle.leader is None,
+        leader=cycle.leader,
+        observed=_observed(cycle),
+        anomalies=[
+            {"kind": one.kind, "severity": one.severity, "message": one.message, "evidence": dict(one.evidence)}
+            for one in cycle.orientation.anomalies
+        ],
+        decided=_decided(cycle.decision),
+        done=[asdict(deed) for deed in cycle.deeds[:SHOWN]],
+    )
+
+
+def _observed(cycle: Cycle) -> dict[str, Any]:
+    seen: Observation = cycle.observation
+    metrics = cycle.orientation.metrics
+    crew, walk = seen.crew, cycle.walk
+    return {
+        "metrics": None if metrics is None else metrics.entry(),
+        "paused": seen.flow is not None and seen.flow.paused,
+        "in_progress": None if seen.held is None else len(seen.held),
+        "agents": None
+        if crew is None
+        else {"hold_nothing": len(crew.vacant), "silent": len(crew.silent), "departed": len(crew.departed)},
+        "graph": None
+        if walk is None
+        else {
+            "changes": walk.changes,
+            "written": walk.written,
+            "present": walk.present,
+            "cycle": list(walk.cycle[:SHOWN]),
+        },
+        "providers": None if seen.providers is None else {one.name: one.state for one in seen.providers},
+        "database": None if seen.database is None else asdict(seen.database),
+        "failed": dict(seen.failed),
+    }
+
+
+def _decided(decision: Decision) -> dict[str, Any]:
+    def listed(remedies: Any) -> list[dict[str, str]]:
+        return [{"anomaly": one.anomaly, "action": one.action, "subject": one.subject} for one in remedies[:SHOWN]]
+
+    return {
+        "alerts": [anomaly.kind.value for anomaly in decision.tell],
+        "resolved": [kind.value for kind in decision.resolve],
+        "remedies": listed(decision.remedies),
+        "withheld": listed(decision.withheld),
+    }
