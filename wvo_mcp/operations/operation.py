@@ -12,8 +12,8 @@ from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.replay import Repeat
 from wvo_mcp.operations.results import fit
 from wvo_mcp.operations.schema import compact_schema
-from wvo_mcp.ports import SILENT, Directives, RoadmapFiles, RoadmapHistory, Tracer, Transaction, WatchedStore
 from wvo_mcp.orchestration.health.loop import HealthLoop
+from wvo_mcp.ports import SILENT, Directives, RoadmapFiles, RoadmapHistory, Tracer, Transaction, WatchedStore
 from wvo_mcp.ports.backups import Backups, Snapshots
 
 

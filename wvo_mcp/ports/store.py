@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.ports.outlook import JobRepository, OutlookRepository
 from wvo_mcp.ports.health import HealthRepository
+from wvo_mcp.ports.outlook import JobRepository, OutlookRepository
 from wvo_mcp.ports.records import (
     AlertRepository,
     EventRepository,

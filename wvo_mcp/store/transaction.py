@@ -8,8 +8,8 @@ from wvo_mcp.ports import Liveness
 from wvo_mcp.store.records.alerts import Alerts
 from wvo_mcp.store.records.events import Events
 from wvo_mcp.store.records.graph import Graph
-from wvo_mcp.store.records.jobs import Jobs
 from wvo_mcp.store.records.health import Health
+from wvo_mcp.store.records.jobs import Jobs
 from wvo_mcp.store.records.memory import Memory
 from wvo_mcp.store.records.outlook import Outlook
 from wvo_mcp.store.records.queue import Queue
