@@ -2,6 +2,7 @@
 
 import logging
 import os
+import random
 import socket
 import time
 import uuid
@@ -19,6 +20,8 @@ from wvo_mcp.domain.health import Thresholds
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.text import as_id
 from wvo_mcp.errors import InvalidInput, NotFound, WvoError
+from wvo_mcp.execution.alerting.command import AlertCommand
+from wvo_mcp.execution.alerting.webhook import Webhook
 from wvo_mcp.execution.context_snapshots import ContextSnapshots
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.health_report import HealthReportFile
@@ -27,11 +30,12 @@ from wvo_mcp.execution.roadmap_history import RoadmapCommits
 from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
 from wvo_mcp.operations import Services, tools
-from wvo_mcp.orchestration import background, backups, keeping, roadmap
+from wvo_mcp.orchestration import background, backups, delivery, keeping, roadmap
 from wvo_mcp.orchestration.chores import Chore
 from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.orchestration.health.report import Reporter
 from wvo_mcp.ports import Probe, Store, Transaction, WatchedStore
+from wvo_mcp.ports.alerting import AlertChannel
 from wvo_mcp.ports.backups import Backups, Restored
 from wvo_mcp.processes import parent_started_at
 from wvo_mcp.settings import Settings, WrongSetting, load
@@ -155,7 +159,20 @@ def build_chores(settings: Settings, services: Services, reporter: Reporter) -> 
     made = background.chores(services.roadmap, services.policy)
     if services.health is not None:
         made += services.health.chores()
+    made += delivery.chores(build_couriers(settings))
     return (*made, reporter.chore(), *backups.chores(services.backups, build_snapshots(settings)))
+
+
+def build_couriers(settings: Settings) -> dict[str, delivery.Courier]:
+    """One for each channel that is configured, by its name."""
+    channels: list[AlertChannel] = []
+    if settings.alert_command:
+        channels.append(AlertCommand(settings.alert_command, settings.root))
+    if settings.alert_webhook_url is not None and settings.alert_webhook_secret is not None:
+        channels.append(Webhook(settings.alert_webhook_url, settings.alert_webhook_secret, SystemClock()))
+    store = f"{socket.gethostname()}:{settings.root.name}"
+    spread = random.random
+    return {channel.name: delivery.Courier(channel, settings.alert_min_severity, store, spread) for channel in channels}
 
 
 def attendance(

@@ -2,12 +2,16 @@
 
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+_BASE64 = r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
+_SECRET = frozenset({"WVO_ALERT_WEBHOOK_URL", "WVO_ALERT_WEBHOOK_SECRET"})
+"""Their values are not repeated when they are wrong."""
 _ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
@@ -82,6 +86,12 @@ class Settings(BaseSettings):
     health_interval_ms: int = Field(default=60_000, ge=100, validation_alias="WVO_AUTOPILOT_HEALTH_INTERVAL_MS")
     health_auto_remediate: bool = Field(default=True, validation_alias="WVO_AUTOPILOT_HEALTH_AUTO_REMEDIATE")
     stale_task_minutes: float = Field(default=10, gt=0, validation_alias="WVO_AUTOPILOT_STALE_TASK_MINUTES")
+    alert_command: Annotated[tuple[str, ...], NoDecode] = Field(default=(), validation_alias="WVO_ALERT_COMMAND")
+    alert_webhook_url: str | None = Field(default=None, repr=False, validation_alias="WVO_ALERT_WEBHOOK_URL")
+    alert_webhook_secret: str | None = Field(default=None, repr=False, validation_alias="WVO_ALERT_WEBHOOK_SECRET")
+    alert_min_severity: Literal["info", "warning", "critical"] = Field(
+        default="warning", validation_alias="WVO_ALERT_MIN_SEVERITY"
+    )
     otel_enabled: bool = Field(default=False, validation_alias="OTEL_ENABLED")
     roadmap_commits: bool = Field(default=True, validation_alias="WVO_ROADMAP_COMMITS")
     sqlite_synchronous: Literal["FULL", "NORMAL"] = Field(default="FULL", validation_alias="WVO_SQLITE_SYNCHRONOUS")
@@ -107,6 +117,36 @@ class Settings(BaseSettings):
     @classmethod
     def _list(cls, value: Any) -> Any:
         return tuple(_listed(value)) if isinstance(value, str) else value
+
+    @field_validator("alert_command", mode="before")
+    @classmethod
+    def _command(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            words = tuple(shlex.split(value))
+        except ValueError as error:
+            raise ValueError(f"{error}; allowed: a program and its arguments, quoted as for a shell") from None
+        if not words:
+            raise ValueError("it names no program; leave it unset")
+        return words
+
+    @field_validator("alert_webhook_url")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is not None and not re.match(r"https?://[^/\s]", value, re.IGNORECASE):
+            raise ValueError("it begins with https:// (or http://) and names a host")
+        return value
+
+    @field_validator("alert_webhook_secret")
+    @classmethod
+    def _key(cls, value: str | None) -> str | None:
+        coded = (value or "").removeprefix("whsec_")
+        if value is not None and (len(coded) < 16 or (coded != value and not re.fullmatch(_BASE64, coded))):
+            raise ValueError(
+                "allowed: whsec_ and base64 as Standard Webhooks has it, or any text; 16 characters or more"
+            )
+        return value
 
     @property
     def database(self) -> Path:
@@ -140,12 +180,18 @@ def load(cwd: Path | None = None) -> Settings:
         )
     given: dict[str, Any] = {"ROOT": root, "WVO_ROOT_REASON_": reason, "WVO_STATE_DIR": state_dir}
     try:
-        return Settings(**given)
+        settings = Settings(**given)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         name = str(first["loc"][0])
         message = str(first["msg"]).removeprefix("Value error, ")
-        raise WrongSetting(f"{name}={env.get(name)!r}: {message}") from None
+        value = "***" if name in _SECRET else env.get(name)
+        raise WrongSetting(f"{name}={value!r}: {message}") from None
+    if settings.alert_webhook_url is not None and settings.alert_webhook_secret is None:
+        raise WrongSetting(
+            "WVO_ALERT_WEBHOOK_SECRET=None: a webhook needs a secret to be signed with, 16 characters or more"
+        )
+    return settings
 
 
 def _listed(text: str) -> list[str]:

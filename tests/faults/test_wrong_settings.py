@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.support.workspace import Workspace
+from wvo_mcp.settings import WrongSetting, load
 
 pytestmark = pytest.mark.sqlite
 
@@ -26,6 +28,8 @@ WRONG = {
     "WVO_LEASE_GRACE_SECONDS": ("-1", "0"),
     "WVO_QUIET_MAX_SECONDS": ("0", "1"),
     "WVO_SQLITE_SYNCHRONOUS": ("OFF", "NORMAL"),
+    "WVO_ALERT_COMMAND": ("say 'unclosed", "quoted"),
+    "WVO_ALERT_MIN_SEVERITY": ("loud", "warning"),
     "OTEL_ENABLED": ("maybe", "boolean"),
 }
 
@@ -70,3 +74,27 @@ def test_a_wrong_setting_stops_a_command_with_one_line(workspace: Workspace, var
     assert told.stdout == ""
     check(told.stderr.splitlines(), variable)
     assert not workspace.database.exists()
+
+
+@pytest.mark.requirement("HEALTH-3")
+@pytest.mark.parametrize(
+    ("settings", "named", "allowed"),
+    [
+        ({"WVO_ALERT_WEBHOOK_URL": "ftp://hidden"}, "WVO_ALERT_WEBHOOK_URL", "https://"),
+        ({"WVO_ALERT_WEBHOOK_URL": "https://hidden"}, "WVO_ALERT_WEBHOOK_SECRET", "signed"),
+        ({"WVO_ALERT_WEBHOOK_SECRET": "hidden"}, "WVO_ALERT_WEBHOOK_SECRET", "16 characters"),
+        ({"WVO_ALERT_WEBHOOK_SECRET": "whsec_hidden-and-no-base64"}, "WVO_ALERT_WEBHOOK_SECRET", "base64"),
+    ],
+)
+def test_a_wrong_webhook_is_told_without_its_value(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: dict[str, str], named: str, allowed: str
+) -> None:
+    for name, value in {"ROOT": str(tmp_path), **settings}.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(WrongSetting) as raised:
+        load()
+
+    assert str(raised.value).startswith(f"{named}=")
+    assert allowed in str(raised.value)
+    assert "hidden" not in str(raised.value)

@@ -57,8 +57,20 @@ class AlertRepository(Protocol):
         """Was there one?"""
         ...
 
-    async def acknowledge(self, alert_id: int) -> Row:
-        """Somebody has seen it: no more news of it but its end. Raises NotFound."""
+    async def acknowledge(self, alert_id: int, note: str | None = None) -> Row:
+        """Somebody has seen it: no more news of it but its end. The first one counts. Raises NotFound."""
+        ...
+
+    async def close(self, alert_id: int, reason: str | None) -> Row:
+        """Resolve it by hand, if it is open. Raises NotFound."""
+        ...
+
+    async def page(self, where: Mapping[str, Any], before: int | None, limit: int) -> list[Row]:
+        """Newest first, with smaller ids than `before`. `where`: open (True: only those), kind, least (severity)."""
+        ...
+
+    async def open_counts(self) -> list[Row]:
+        """{kind, severity, n} of the open ones."""
         ...
 
     async def remedy_failed(self, kind: str, task_id: str | None) -> int:

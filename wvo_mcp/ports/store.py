@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from wvo_mcp.domain.lease import Caller
+from wvo_mcp.ports.alerting import NewsRepository
 from wvo_mcp.ports.health import HealthRepository
 from wvo_mcp.ports.outlook import JobRepository, OutlookRepository
 from wvo_mcp.ports.records import (
@@ -40,6 +41,8 @@ class Transaction(Protocol):
     def events(self) -> EventRepository: ...
     @property
     def alerts(self) -> AlertRepository: ...
+    @property
+    def news(self) -> NewsRepository: ...
     @property
     def memory(self) -> MemoryRepository: ...
     @property

@@ -11,6 +11,7 @@ from wvo_mcp.store.records.graph import Graph
 from wvo_mcp.store.records.health import Health
 from wvo_mcp.store.records.jobs import Jobs
 from wvo_mcp.store.records.memory import Memory
+from wvo_mcp.store.records.news import News
 from wvo_mcp.store.records.outlook import Outlook
 from wvo_mcp.store.records.queue import Queue
 from wvo_mcp.store.records.replays import Replays
@@ -33,6 +34,7 @@ class StoreTransaction:
         self.liveness = liveness
         self.events = Events(rows, at, caller, last_seq)
         self.alerts = Alerts(rows, at, caller, self.events)
+        self.news = News(rows, at)
         self.tasks = Tasks(rows, now, self.events)
         self.queue = Queue(rows, now)
         self.graph = Graph(rows, now, self.tasks)

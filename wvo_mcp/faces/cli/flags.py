@@ -25,6 +25,9 @@ ALSO_POSITIONAL = ("task_id", "topic")
 LAST_POSITIONAL = "reason"
 """What people may add at the end of their verbs: `wvo-mcp cancel T1 "no longer wanted"`."""
 
+NUMBERED = "alert_id"
+"""A required number that may stand without its flag: `wvo-mcp alert-ack 17`."""
+
 RESERVED = frozenset({"json", "input", "help"})
 
 
@@ -98,6 +101,8 @@ def flags_of(op: Operation) -> tuple[Flag, ...]:
     texts = [name for name, field in fields.items() if _shape(field.annotation) == _TEXT]
     bare = [name for name in texts if fields[name].is_required()]
     bare = bare or [name for name in texts if name in ALSO_POSITIONAL][:1]
+    if NUMBERED in fields:
+        bare = [NUMBERED]
     if op.audience is Audience.PEOPLE and LAST_POSITIONAL in texts:
         bare.append(LAST_POSITIONAL)
     flags = tuple(_flag(name, field, positional=name in bare) for name, field in fields.items())

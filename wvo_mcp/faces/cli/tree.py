@@ -11,7 +11,7 @@ from wvo_mcp.faces.cli.application import Compose
 if TYPE_CHECKING:
     from wvo_mcp.operations.operation import Operation
 
-GROUPS = {"core": "Work", "plan": "Plan", "ops": "Operations", "people": "People's verbs"}
+GROUPS = {"core": "Work", "plan": "Plan", "ops": "Operations", "health": "Health", "people": "People's verbs"}
 """Headings of the help page; a toolset that is not named here gets its own name."""
 
 INSTALLATION = "Installation"
@@ -67,7 +67,9 @@ class _Tree(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        groups: dict[str, list[tuple[str, click.Command]]] = {GROUPS[name]: [] for name in ("core", "plan", "ops")}
+        groups: dict[str, list[tuple[str, click.Command]]] = {
+            GROUPS[name]: [] for name in ("core", "plan", "ops", "health")
+        }
         groups |= {heading: [] for heading in (*_headings(), GROUPS["people"], INSTALLATION)}
         for name in self.list_commands(ctx):
             command = self.get_command(ctx, name)

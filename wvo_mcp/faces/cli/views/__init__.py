@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-from wvo_mcp.faces.cli.views import health, memory, plain, state, work
+from wvo_mcp.faces.cli.views import alerts, health, memory, plain, state, work
 
 View = Callable[[dict[str, Any]], RenderableType]
 
@@ -22,6 +22,9 @@ VIEWS: dict[str, View] = {
     "context_read": memory.entries,
     "context_write": memory.written,
     "status": state.status,
+    "alerts": alerts.page,
+    "alert_ack": alerts.acknowledged,
+    "alert_resolve": alerts.resolved,
     "events": state.events,
     "health_check": health.check,
     "health_run": health.run,

@@ -1,0 +1,84 @@
+"""The alerts as tools."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.bench import ANN, OWNER, Bench
+from wvo_mcp.domain.lease import Caller
+from wvo_mcp.errors import InvalidInput, NotFound
+from wvo_mcp.ports import Transaction
+
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("HEALTH-3")]
+WRONG_CURSORS = ["x", "-1", "0", "\u00b2", "1" * 30]
+
+
+@pytest.fixture
+async def alerted(bench: Bench) -> Bench:
+    """Seven alerts, every third resolved; severities in turn."""
+    for number in range(7):
+        severity = ("info", "warning", "critical")[number % 3]
+
+        async def change(tx: Transaction, number: int = number, severity: str = severity) -> None:
+            await tx.alerts.raise_alert(f"kind-{number % 2}", severity, f"T{number}", "m" * 500, {"x": "y" * 3_000})
+            if number % 3 == 0:
+                await tx.alerts.resolve_alert(f"kind-{number % 2}", f"T{number}")
+
+        await bench.write(change)
+    return bench
+
+
+async def tasks_of(bench: Bench, **asked: Any) -> list[str]:
+    return [alert["task_id"] for alert in (await bench.call("alerts", **asked))["alerts"]]
+
+
+async def test_alerts_are_listed_newest_first_and_filtered(alerted: Bench) -> None:
+    assert await tasks_of(alerted) == ["T5", "T4", "T2", "T1"]
+    assert await tasks_of(alerted, state="all") == ["T6", "T5", "T4", "T3", "T2"], "as much as one result may have"
+    assert await tasks_of(alerted, kind="kind-0") == ["T4", "T2"]
+    assert await tasks_of(alerted, severity="critical") == ["T5", "T2"]
+    assert await tasks_of(alerted, severity="warning", kind="kind-1", state="all") == ["T5", "T1"]
+    assert await tasks_of(alerted, kind="no such kind") == []
+    assert (await alerted.call("alerts", limit=1))["open"] == {"critical": 2, "warning": 2, "info": 0}
+
+
+@pytest.mark.parametrize("limit", [1, 3, 100])
+async def test_pages_join_without_gap_or_repeat(alerted: Bench, limit: int) -> None:
+    seen: list[str] = []
+    cursor = None
+    while True:
+        page = await alerted.call("alerts", state="all", limit=limit, **({"cursor": cursor} if cursor else {}))
+        seen += [alert["task_id"] for alert in page["alerts"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+
+    assert seen == [f"T{number}" for number in range(6, -1, -1)]
+
+
+@pytest.mark.parametrize("cursor", WRONG_CURSORS)
+async def test_a_wrong_cursor_is_named(bench: Bench, cursor: str) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        await bench.call("alerts", cursor=cursor)
+    assert raised.value.details["field"] == "cursor"
+
+
+@pytest.mark.parametrize(("verb", "caller"), [("alert_ack", ANN), ("alert_resolve", OWNER)])
+async def test_an_unknown_alert_is_not_found_and_open_ones_are_named(alerted: Bench, verb: str, caller: Caller) -> None:
+    with pytest.raises(NotFound) as raised:
+        await alerted.call(verb, caller, alert_id=99)
+    assert raised.value.details["near"] == ["6", "5", "3", "2"]
+
+
+async def test_a_person_ends_an_alert_and_what_is_still_wrong_is_raised_anew(alerted: Bench) -> None:
+    alert_id = (await alerted.call("alerts"))["alerts"][0]["id"]
+
+    ended = await alerted.call("alert_resolve", OWNER, alert_id=alert_id, reason="nobody watches it")
+    again = await alerted.call("alert_resolve", OWNER, alert_id=alert_id)
+    new = await alerted.write(lambda tx: tx.alerts.raise_alert("kind-1", "critical", "T5", "still"))
+
+    assert ended == again
+    assert ended["alert"]["resolved_at"] is not None
+    assert new
+    assert await tasks_of(alerted) == ["T5", "T4", "T2", "T1"]
+    assert (await alerted.call("alerts", limit=1))["alerts"][0]["id"] != alert_id

@@ -1,0 +1,1 @@
+"""Ways for news of alerts to reach people."""

@@ -1,0 +1,100 @@
+"""The toolset `health`: what people should look at."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from wvo_mcp.domain.instant import Instant
+from wvo_mcp.domain.text import Label, Text
+from wvo_mcp.errors import InvalidInput
+from wvo_mcp.operations.operation import Audience, Context, Effect, Input, Output, operation
+from wvo_mcp.operations.results import MAX_CHARACTERS, compact
+
+
+class AlertLine(Output):
+    id: int
+    kind: str
+    severity: Literal["info", "warning", "critical"]
+    task_id: str | None
+    message: str
+    evidence: dict[str, Any] = Field(description="What the judgement rests on.")
+    times: int = Field(description="Raised so often while it was open.")
+    raised_at: Instant
+    last_seen_at: Instant | None
+    acknowledged_at: Instant | None
+    acknowledged_by: str | None
+    remedy_failures: int
+    escalated_at: Instant | None
+    resolved_at: Instant | None
+
+
+class AlertsAsk(Input):
+    state: Literal["open", "all"] = Field(default="open", description="all: resolved ones too.")
+    kind: Label | None = Field(default=None, description="Only of this kind, e.g. stale_tasks.")
+    severity: Literal["info", "warning", "critical"] | None = Field(default=None, description="This or worse.")
+    limit: int = Field(default=20, ge=1, le=100, description="Page size.")
+    cursor: str | None = Field(default=None, max_length=40, description="next_cursor of the page before.")
+
+
+class AlertPage(Output):
+    alerts: list[AlertLine]
+    next_cursor: str | None
+    open: dict[str, int] = Field(description="How many are open, by severity.")
+
+
+@operation(toolset="health", effect=Effect.READ)
+async def alerts(ctx: Context, ask: AlertsAsk) -> AlertPage:
+    """List what people should look at, newest first: what goes wrong with the work, the store, or the delivery of alerts."""
+    before = _before(ask.cursor)
+    where = {"open": ask.state == "open", "kind": ask.kind, "least": ask.severity}
+    found = await ctx.tx.alerts.page(where, before, ask.limit + 1)
+    page: list[AlertLine] = []
+    size = 0
+    for row in found[: ask.limit]:
+        shown = AlertLine.model_validate(row)
+        size += len(compact(shown.model_dump(mode="json"))) + 1
+        if page and size > MAX_CHARACTERS - 500:
+            break
+        page.append(shown)
+    counted = {"critical": 0, "warning": 0, "info": 0}
+    for row in await ctx.tx.alerts.open_counts():
+        counted[row["severity"]] += row["n"]
+    return AlertPage(alerts=page, next_cursor=str(page[-1].id) if len(page) < len(found) else None, open=counted)
+
+
+def _before(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    if not (cursor.isascii() and cursor.isdigit()) or not 0 < int(cursor) < 2**62:
+        raise InvalidInput("cursor", "give the next_cursor of an earlier page, unchanged")
+    return int(cursor)
+
+
+class AlertAck(Input):
+    alert_id: int = Field(ge=1, le=2**62, description="The alert.")
+    note: Text | None = Field(default=None, description="Kept in the history.")
+
+
+class AlertResult(Output):
+    alert: AlertLine
+
+
+@operation(toolset="health", effect=Effect.WRITE, idempotent=True)
+async def alert_ack(ctx: Context, ask: AlertAck) -> AlertResult:
+    """Say that an alert is seen to: nobody hears of it again until it ends by itself. The first acknowledgement counts."""
+    await ctx.tx.sessions.ensure()
+    row = await ctx.tx.alerts.acknowledge(ask.alert_id, ask.note)
+    return AlertResult(alert=AlertLine.model_validate(row))
+
+
+class AlertResolve(Input):
+    alert_id: int = Field(ge=1, le=2**62, description="The alert.")
+    reason: Text | None = Field(default=None, description="Kept in the history.")
+
+
+@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, idempotent=True)
+async def alert_resolve(ctx: Context, ask: AlertResolve) -> AlertResult:
+    """End an alert by hand, when nothing watches its cause any more; what is still wrong is raised again as a new one."""
+    await ctx.tx.sessions.ensure()
+    row = await ctx.tx.alerts.close(ask.alert_id, ask.reason)
+    return AlertResult(alert=AlertLine.model_validate(row))

@@ -1,0 +1,130 @@
+"""News of alerts on its way to people: at least once through each channel, by the leader, outside any transaction."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any, Literal
+
+from wvo_mcp.domain import news
+from wvo_mcp.domain.instant import instant, iso
+from wvo_mcp.domain.redaction import redact
+from wvo_mcp.orchestration.chores import Chore
+from wvo_mcp.orchestration.leading import Post
+from wvo_mcp.ports import Transaction
+from wvo_mcp.ports.alerting import AlertChannel, Row, Undelivered
+
+_LOOK_SECONDS = 2.0
+_FORGET_SECONDS = 3_600.0
+_BATCH = 50
+_ABSENT = timedelta(days=1)
+"""A channel that nobody served for so long begins anew: what happened meanwhile is no news any more."""
+_MARK = timedelta(minutes=10)
+KEEP = timedelta(days=7)
+_ERROR_CHARACTERS = 300
+
+
+class Courier:
+    """Takes the news to one channel.
+
+    What is to be told is enrolled first, in one transaction with the mark of how far that went; then each is delivered
+    and its fate recorded. Whoever is killed between the two delivers again, with the same id. A failed one is tried again
+    later, others of other alerts meanwhile; of one alert nothing overtakes anything.
+    """
+
+    def __init__(
+        self,
+        channel: AlertChannel,
+        least: Literal["info", "warning", "critical"],
+        store: str,
+        spread: Callable[[], float],
+    ) -> None:
+        """`store` names this store to people; `spread` gives a number from 0 to 1 for each pause."""
+        self._channel = channel
+        self._name = channel.name
+        self._least = least
+        self._store = store
+        self._spread = spread
+
+    @property
+    def _fact(self) -> str:
+        return f"alert_channel.{self._name}"
+
+    async def work(self, post: Post) -> None:
+        """Deliver what is due. Ends at the first failure: what is behind it is tried at the next look."""
+        if await post.read(post.caller, self._anything_new):
+            await post.write(post.caller, self._enrol)
+        for row in await post.read(post.caller, lambda tx: tx.news.due(self._name, _BATCH)):
+            if not await self._told(post, row):
+                return
+
+    async def _anything_new(self, tx: Transaction) -> bool:
+        mark = await tx.state.get(self._fact)
+        return mark is None or tx.now - instant(mark["at"]) > _MARK or await tx.news.last() > mark["upto"]
+
+    async def _enrol(self, tx: Transaction) -> None:
+        mark = await tx.state.get(self._fact)
+        upto = await tx.news.last()
+        if mark is None or tx.now - instant(mark["at"]) > _ABSENT or mark["upto"] > upto:
+            rows: Sequence[Row] = await tx.news.open_now(_BATCH)
+        else:
+            rows = await tx.news.behind(mark["upto"], self._name, 1_000)
+            upto = rows[-1]["news_id"] if rows else upto
+        begun = {row["alert"]["id"] for row in rows if row.get("begun")}
+        chosen: list[int] = []
+        for row in rows:
+            alert = row["alert"]
+            if news.wanted(row, self._name, self._least, begun=alert["id"] in begun):
+                chosen.append(row["news_id"])
+                begun.add(alert["id"])
+        await tx.news.enrol(self._name, chosen)
+        await tx.state.put(self._fact, {"upto": upto, "at": iso(tx.now)})
+
+    async def _told(self, post: Post, row: Row) -> bool:
+        news_id: int = row["news_id"]
+        if row["change"] != "resolved" and row["alert"]["acknowledged_at"] is not None:
+            await post.write(post.caller, lambda tx: tx.news.dropped(self._name, news_id, "acknowledged before"))
+            return True
+        message = news.message(row, self._store)
+        await post.check()
+        try:
+            await self._channel.deliver(message)
+        except Undelivered as error:
+            why = redact(str(error))[:_ERROR_CHARACTERS]
+            await post.write(post.caller, partial(self._failed, row, why))
+            return False
+        await post.write(post.caller, partial(self._delivered, news_id))
+        return True
+
+    async def _delivered(self, news_id: int, tx: Transaction) -> None:
+        await tx.news.delivered(self._name, news_id)
+        alert = await tx.alerts.find(news.FAILED, None)
+        dead = news.dead_channels(alert)
+        if dead.pop(self._name, None) is None:
+            return
+        if dead:
+            await self._warn(tx, dead)
+        else:
+            await tx.alerts.resolve_alert(news.FAILED, None)
+
+    async def _failed(self, row: Mapping[str, Any], why: str, tx: Transaction) -> None:
+        again_at = news.next_attempt(tx.now, row["attempts"] + 1, self._spread())
+        await tx.news.failed(self._name, row["news_id"], why, again_at)
+        if again_at is None:
+            dead = news.dead_channels(await tx.alerts.find(news.FAILED, None))
+            await self._warn(tx, {**dead, self._name: why})
+
+    async def _warn(self, tx: Transaction, dead: Mapping[str, str]) -> None:
+        told = "; ".join(f"{name}: {why}" for name, why in sorted(dead.items()))
+        message = f"News of alerts was given up after {news.MOST_ATTEMPTS} attempts ({told})."
+        await tx.alerts.raise_alert(news.FAILED, "critical", None, message[:2_000], {"channels": dict(dead)})
+
+
+def chores(couriers: Mapping[str, Courier]) -> tuple[Chore, ...]:
+    """For the leader; a channel that hangs holds up no other."""
+    made = [Chore(f"alerts_by_{name}", _LOOK_SECONDS, courier.work) for name, courier in couriers.items()]
+    return (*made, Chore("forget_news", _FORGET_SECONDS, forget))
+
+
+async def forget(post: Post) -> None:
+    """News of alerts that were resolved a week ago."""
+    await post.write(post.caller, lambda tx: tx.news.forget(tx.now - KEEP))

@@ -1,0 +1,111 @@
+"""The outbox: what people are to hear of alerts, and how far each channel has come with it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from wvo_mcp.domain.instant import iso
+from wvo_mcp.store.records.alerts import COLUMNS
+from wvo_mcp.store.sql import Rows
+
+_ALERT = ", ".join(f"a.{name} AS a_{name}" for name in COLUMNS.split(", "))
+
+
+class News:
+    """`ports.alerting.NewsRepository`."""
+
+    def __init__(self, rows: Rows, at: str) -> None:
+        self._rows = rows
+        self._at = at
+
+    async def last(self) -> int:
+        return int(self._rows.value("SELECT coalesce(max(id), 0) FROM alert_news"))
+
+    async def behind(self, news_id: int, channel: str, limit: int) -> list[dict[str, Any]]:
+        rows = self._rows.all(
+            f"""
+            SELECT n.id AS news_id, n.change, n.at, {_ALERT}, (
+              SELECT count(*) FROM alert_deliveries AS d JOIN alert_news AS earlier ON earlier.id = d.news_id
+              WHERE d.channel = ? AND earlier.alert_id = n.alert_id AND earlier.id < n.id) AS begun
+            FROM alert_news AS n JOIN alerts AS a ON a.id = n.alert_id
+            WHERE n.id > ? ORDER BY n.id LIMIT ?
+            """,
+            (channel, news_id, limit),
+        )
+        return [_news(row) for row in rows]
+
+    async def open_now(self, limit: int) -> list[dict[str, Any]]:
+        rows = self._rows.all(
+            f"""
+            SELECT n.id AS news_id, n.change, n.at, {_ALERT}
+            FROM alerts AS a JOIN alert_news AS n
+              ON n.id = (SELECT max(newest.id) FROM alert_news AS newest WHERE newest.alert_id = a.id)
+            WHERE a.resolved_at IS NULL AND a.acknowledged_at IS NULL ORDER BY n.id LIMIT ?
+            """,
+            (limit,),
+        )
+        return [_news(row) for row in rows]
+
+    async def enrol(self, channel: str, news_ids: Sequence[int]) -> None:
+        for news_id in news_ids:
+            self._rows.put(
+                "INSERT INTO alert_deliveries (news_id, channel, next_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                (news_id, channel, self._at),
+            )
+
+    async def due(self, channel: str, limit: int) -> list[dict[str, Any]]:
+        rows = self._rows.all(
+            f"""
+            SELECT n.id AS news_id, n.change, n.at, d.attempts, {_ALERT}
+            FROM alert_deliveries AS d JOIN alert_news AS n ON n.id = d.news_id JOIN alerts AS a ON a.id = n.alert_id
+            WHERE d.channel = ? AND d.next_at <= ? AND NOT EXISTS (
+              SELECT 1 FROM alert_deliveries AS before_d JOIN alert_news AS before_n ON before_n.id = before_d.news_id
+              WHERE before_d.channel = d.channel AND before_d.next_at IS NOT NULL
+                AND before_n.alert_id = n.alert_id AND before_n.id < n.id)
+            ORDER BY n.id LIMIT ?
+            """,
+            (channel, self._at, limit),
+        )
+        return [_news(row) for row in rows]
+
+    async def delivered(self, channel: str, news_id: int) -> None:
+        self._rows.put(
+            "UPDATE alert_deliveries SET attempts = attempts + 1, delivered_at = ?, next_at = NULL"
+            " WHERE news_id = ? AND channel = ?",
+            (self._at, news_id, channel),
+        )
+
+    async def failed(self, channel: str, news_id: int, error: str, again_at: datetime | None) -> None:
+        self._rows.put(
+            "UPDATE alert_deliveries SET attempts = attempts + 1, last_error = ?, next_at = ?, given_up_at = ?"
+            " WHERE news_id = ? AND channel = ?",
+            (
+                error,
+                None if again_at is None else iso(again_at),
+                self._at if again_at is None else None,
+                news_id,
+                channel,
+            ),
+        )
+
+    async def dropped(self, channel: str, news_id: int, why: str) -> None:
+        self._rows.put(
+            "UPDATE alert_deliveries SET last_error = ?, next_at = NULL, given_up_at = ? WHERE news_id = ? AND channel = ?",
+            (why, self._at, news_id, channel),
+        )
+
+    async def forget(self, before: datetime) -> int:
+        # The newest stays: SQLite would give its number again, and the channels have counted it.
+        old = (
+            "SELECT n.id FROM alert_news AS n JOIN alerts AS a ON a.id = n.alert_id"
+            " WHERE a.resolved_at < ? AND n.id < (SELECT max(id) FROM alert_news)"
+        )
+        self._rows.put(f"DELETE FROM alert_deliveries WHERE news_id IN ({old})", (iso(before),))
+        return self._rows.run(f"DELETE FROM alert_news WHERE id IN ({old})", (iso(before),))
+
+
+def _news(row: Mapping[str, Any]) -> dict[str, Any]:
+    alert = {name.removeprefix("a_"): value for name, value in row.items() if name.startswith("a_")}
+    rest = {name: value for name, value in row.items() if not name.startswith("a_")}
+    return {**rest, "alert": {**alert, "evidence": json.loads(alert["evidence"])}}
