@@ -18,7 +18,6 @@ from wvo_mcp.ports import Clock, RoadmapFiles, Store, Transaction
 logger = logging.getLogger(__name__)
 
 _ABSENCE_SECONDS = 60.0
-_SHORTEST_SECONDS = 0.01
 _RESCORE_SECONDS = 300.0
 _FORGET_SECONDS = 3_600.0
 _BATCH = 200
@@ -49,9 +48,8 @@ class Leader:
         """Chores that are due more often than that are begun in between."""
         until = anyio.current_time() + self._candidate.pause
         while (left := until - anyio.current_time()) > 0:
-            wait = self._rota.due_in()
-            await anyio.sleep(min(left, max(wait, _SHORTEST_SECONDS)))
-            if wait < left:
+            await self._rota.rest(min(left, self._rota.due_in()))
+            if self._rota.due_in() <= 0:
                 self._rota.turn(self._candidate.post, tasks, tick=False)
 
     async def tick(self, tasks: TaskGroup) -> bool:

@@ -50,6 +50,7 @@ class Rota:
         self._due: dict[str, float] = {}
         self._failures: dict[str, int] = {}
         self._alerted: dict[str, bool] = {}
+        self._ended = anyio.Event()
 
     @property
     def running(self) -> list[str]:
@@ -65,6 +66,12 @@ class Rota:
             if chore.every_seconds and chore.name not in self._running
         )
         return max(0.0, min(waiting, default=math.inf) - self._clock.steady())
+
+    async def rest(self, seconds: float) -> None:
+        """For so long, or until a chore has ended: the next time that one is due may have changed by it."""
+        self._ended = anyio.Event()
+        with anyio.move_on_after(seconds):
+            await self._ended.wait()
 
     def turn(self, post: Post | None, tasks: TaskGroup, *, tick: bool = True) -> None:
         """Start the chores that are due, in `tasks`; with another post or none, cancel those of the last term first.
@@ -93,6 +100,7 @@ class Rota:
                 await self._guarded(chore, post)
         finally:
             del self._running[chore.name]
+            self._ended.set()
 
     async def _guarded(self, chore: Chore, post: Post) -> None:
         try:

@@ -1,0 +1,289 @@
+"""What a cycle does about what it found, who may do it, and what happens when a part of it fails."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
+from tests.support.sessions import an_agent
+from wvo_mcp.app import SystemClock
+from wvo_mcp.domain.health import Thresholds
+from wvo_mcp.domain.lease import Caller
+from wvo_mcp.orchestration.background import Leader
+from wvo_mcp.orchestration.chores import Chore
+from wvo_mcp.orchestration.health.loop import HealthLoop
+from wvo_mcp.orchestration.leading import LEASE_SECONDS, Candidate, Overtaken, Post
+from wvo_mcp.ports import Transaction
+
+pytestmark = pytest.mark.anyio
+
+WATCH = an_agent("watch")
+
+
+def loop_of(bench: Bench, **limits: Any) -> HealthLoop:
+    return HealthLoop(replace(Thresholds(), **limits), bench.policy, bench.clock)
+
+
+async def seated(bench: Bench, caller: Caller) -> Post:
+    post = await Candidate(bench.store, lambda: caller, bench.clock).seek()
+    assert post is not None
+    return post
+
+
+async def abandoned(bench: Bench, *task_ids: str) -> None:
+    """In progress, the servers killed, the leases over."""
+    bench.limits(wip_limit=50)
+    await bench.create(*(a_task(task_id) for task_id in task_ids))
+    for task_id in task_ids:
+        await bench.claim(an_agent(f"dead-{task_id}"), task_id)
+        bench.servers.kill(f"dead-{task_id}/1")
+    bench.clock.advance(minutes=20)
+
+
+async def health_kinds(bench: Bench, task_id: str) -> list[str]:
+    """Of the task's events, without what led there."""
+    return (await bench.kinds(task_id))[2:]
+
+
+async def everything(bench: Bench) -> Sequence[Any]:
+    tables = ("tasks", "events", "alerts", "agent_pool", "health_samples", "throughput_hours", "facts")
+    return [await bench.sql(f"SELECT * FROM {table} ORDER BY 1") for table in tables]
+
+
+@pytest.mark.requirement("HEALTH-1", "HEALTH-2")
+async def test_stale_tasks_come_back_at_once_when_a_server_takes_the_post_each_deed_recorded_before_and_after(
+    bench: Bench,
+) -> None:
+    await abandoned(bench, "T1")
+    leads = Leader(bench.store, lambda: WATCH, bench.clock, loop_of(bench).chores())
+
+    async with anyio.create_task_group() as tasks:
+        assert await leads.tick(tasks)
+
+    assert await bench.status("T1") == ["pending"]
+    assert await health_kinds(bench, "T1") == ["health.remedy_begun", "lease.expired", "health.remedied"]
+    events = await bench.read(lambda tx: tx.events.of_task("T1", 10))
+    assert events[-1].data == {
+        "anomaly": "stale_tasks",
+        "action": "return_to_queue",
+        "subject": "T1",
+        "result": "remedied",
+        "message": "T1 is pending after 20 min without a sign of life",
+    }
+    assert await bench.read(lambda tx: tx.events.broken_chain("T1")) is None
+    assert (await bench.sql("SELECT ended_at FROM sessions WHERE session_id = 'dead-T1/1'"))[0]["ended_at"] is not None
+
+
+@pytest.mark.requirement("HEALTH-2")
+async def test_nothing_is_taken_from_an_agent_that_is_quiet_but_connected_nor_before_the_grace_is_over(
+    bench: Bench,
+) -> None:
+    loop = loop_of(bench, grace_seconds=3_600, stale_seconds=60)
+    await bench.create(a_task("QUIET"), a_task("GRACE"))
+    await bench.claim(ANN, "QUIET", lease_seconds=86_400)
+    await bench.claim(BOB, "GRACE", lease_seconds=86_400)
+    await bench.write(lambda tx: tx.sessions.end(BOB.session_id))
+    for _ in range(59):
+        bench.clock.advance(minutes=1)
+        await loop.cycle(await seated(bench, WATCH))
+    assert await bench.status("QUIET", "GRACE") == ["in_progress", "in_progress"]
+
+    for _ in range(600):
+        bench.clock.advance(minutes=1)
+        await bench.write(lambda tx: tx.queue.renew(ANN.session_id))  # as its server does while the client is heard
+        if _ % 60 == 0:
+            await loop.cycle(await seated(bench, WATCH))
+
+    assert await bench.status("QUIET", "GRACE") == ["in_progress", "pending"]
+
+
+@pytest.mark.requirement("HEALTH-2")
+async def test_without_leave_to_remedy_it_only_tells(bench: Bench) -> None:
+    await abandoned(bench, "T1")
+
+    cycle = await loop_of(bench, auto_remediate=False).cycle(await seated(bench, WATCH))
+
+    assert cycle.deeds == ()
+    assert [remedy.subject for remedy in cycle.decision.withheld] == ["T1", "dead-T1"]
+    assert await bench.status("T1") == ["in_progress"]
+    assert ("stale_tasks", "critical", None) in await bench.alerts()
+    assert await health_kinds(bench, "T1") == []
+
+
+@pytest.mark.sqlite
+@pytest.mark.requirement("HEALTH-2")
+async def test_a_remedy_that_fails_hides_no_other_and_the_second_time_it_escalates(bench: Bench) -> None:
+    await abandoned(bench, "T1", "T2")
+    await bench.force(
+        "CREATE TRIGGER jammed BEFORE UPDATE OF status ON tasks WHEN OLD.id = 'T1' BEGIN SELECT RAISE(ABORT, 'jam'); END"
+    )
+    loop = loop_of(bench)
+
+    first = await loop.cycle(await seated(bench, WATCH))
+
+    assert await bench.status("T1", "T2") == ["in_progress", "pending"]
+    assert {deed.subject: deed.result for deed in first.deeds}["T1"] == "failed"
+    assert await health_kinds(bench, "T1") == ["health.remedy_begun", "health.remedy_failed"]
+    alert = await bench.read(lambda tx: tx.alerts.find("stale_tasks", None))
+    assert alert is not None
+    assert (alert["remedy_failures"], alert["escalated_at"]) == (1, None)
+
+    await loop.cycle(await seated(bench, WATCH))
+
+    alert = await bench.read(lambda tx: tx.alerts.find("stale_tasks", None))
+    assert alert is not None
+    assert alert["remedy_failures"] == 2
+    assert alert["escalated_at"] is not None
+    await bench.force("DROP TRIGGER jammed")
+    await loop.cycle(await seated(bench, WATCH))
+    await loop.cycle(await seated(bench, WATCH))
+    assert await bench.status("T1") == ["pending"]
+    assert await bench.read(lambda tx: tx.alerts.find("stale_tasks", None)) is None
+
+
+@pytest.mark.sqlite
+@pytest.mark.requirement("HEALTH-1")
+async def test_a_look_that_fails_is_told_and_hides_no_other(bench: Bench) -> None:
+    await abandoned(bench, "T1")
+    await bench.force("ALTER TABLE provider_states RENAME TO away")
+
+    cycle = await loop_of(bench).cycle(await seated(bench, WATCH))
+
+    assert "providers" in cycle.observation.failed
+    assert await bench.status("T1") == ["pending"]
+    assert {("stale_tasks", "critical", None), ("health_look_failed", "warning", None)} <= set(await bench.alerts())
+    await bench.force("ALTER TABLE away RENAME TO provider_states")
+    await loop_of(bench).cycle(await seated(bench, WATCH))
+    assert await bench.alerts() == []
+
+
+@pytest.mark.requirement("HEALTH-2")
+async def test_alerts_of_others_are_left_alone(bench: Bench) -> None:
+    await bench.create(a_task("T1", max_attempts=1), a_task("T2"))
+    await bench.claim(ANN, "T1")
+    await bench.call("fail_task", ANN, task_id="T1", error="no")
+
+    async def raised(tx: Transaction) -> None:
+        await tx.alerts.raise_alert("roadmap_invalid", "warning", None, "line 3")
+        await tx.alerts.raise_alert("database", "critical", None, "a backup met damage")
+        await tx.alerts.raise_alert("backup_failed", "warning", None, "disk full")
+
+    await bench.write(raised)
+    before = await bench.alerts()
+
+    await loop_of(bench).cycle(await seated(bench, WATCH))
+
+    assert await bench.alerts() == before
+
+
+@pytest.mark.requirement("HEALTH-2")
+async def test_an_idle_agent_without_a_connection_of_its_own_goes_offline_without_an_alarm(bench: Bench) -> None:
+    await bench.create(a_task("T1"), a_task("T2"))
+    claimed = await bench.claim(ANN, "T1", agent_id="helper")
+    await bench.complete("T1", ANN, lease_token=claimed["lease"]["token"])
+    await bench.claim(BOB, "T2")
+    await bench.call("release_task", BOB, task_id="T2")
+    status = "SELECT agent_id, status FROM agent_pool ORDER BY 1"
+    bench.clock.advance(600)
+    await loop_of(bench).cycle(await seated(bench, WATCH))
+    assert {row["agent_id"]: row["status"] for row in await bench.sql(status)}["helper"] == "idle"
+
+    bench.clock.advance(1)
+    await loop_of(bench).cycle(await seated(bench, WATCH))
+
+    found = {row["agent_id"]: row["status"] for row in await bench.sql(status)}
+    assert (found["helper"], found["bob"]) == ("offline", "idle")
+    assert await bench.read(lambda tx: tx.alerts.find("zombie_agents", None)) is None
+
+
+@pytest.mark.requirement("HEALTH-1")
+async def test_only_the_leader_acts_and_the_other_says_who_that_is(bench: Bench) -> None:
+    await abandoned(bench, "T1")
+    await seated(bench, ANN)
+    before = await everything(bench)
+
+    shown = await bench.call("health_run", BOB)
+
+    assert (shown["acted"], shown["leader"], shown["done"]) == (False, "ann/1", [])
+    assert [one["kind"] for one in shown["anomalies"]] == ["stale_tasks", "queue_empty", "zombie_agents"]
+    assert [one["subject"] for one in shown["decided"]["remedies"]] == ["T1", "dead-T1"]
+    assert await everything(bench) == before
+
+    bench.servers.kill("ann/1")
+    assert (await bench.call("health_run", BOB))["acted"]
+    assert await bench.status("T1") == ["pending"]
+
+
+@pytest.mark.requirement("HEALTH-1")
+async def test_a_leader_that_was_paused_between_two_steps_acts_on_nothing(bench: Bench) -> None:
+    await abandoned(bench, "T1")
+    loop = loop_of(bench)
+    old = await seated(bench, ANN)
+    bench.clock.advance(LEASE_SECONDS)
+    new = await seated(bench, BOB)
+    before = await everything(bench)
+
+    with pytest.raises(Overtaken):
+        await loop.cycle(old)
+
+    assert await everything(bench) == before
+    await loop.cycle(new)
+    assert await bench.status("T1") == ["pending"]
+
+
+@pytest.mark.requirement("HEALTH-1")
+async def test_a_command_of_a_person_runs_a_cycle_and_leaves_the_post_to_the_servers(bench: Bench) -> None:
+    await abandoned(bench, "T1")
+
+    ran = await bench.call("health_run", OWNER)
+
+    assert ran["acted"]
+    assert {deed["subject"]: deed["result"] for deed in ran["done"]}["T1"] == "remedied"
+    assert await bench.status("T1") == ["pending"]
+    assert (await bench.sql("SELECT session_id FROM leaders"))[0]["session_id"] is None
+
+
+@pytest.mark.requirement("HEALTH-4")
+async def test_the_check_says_what_is_wrong_and_where(bench: Bench) -> None:
+    await bench.create(a_task("T1"))
+    assert (await bench.call("health_check"))["checks"]["mcp_server"].startswith("no server leads")
+    await loop_of(bench).cycle(await seated(bench, WATCH))
+    fine = await bench.call("health_check")
+    assert (fine["status"], set(fine["checks"].values())) == ("healthy", {"ok"})
+    await bench.force("INSERT INTO provider_states (provider, state, updated_at) VALUES ('codex', 'open', '2026')")
+    await loop_of(bench).cycle(await seated(bench, WATCH))
+
+    sick = await bench.call("health_check")
+
+    assert (sick["status"], sick["checks"]["providers"]) == ("unhealthy", "No provider answers: codex.")
+    assert [one["kind"] for one in sick["anomalies"]] == ["all_providers_failing"]
+    bench.clock.advance(minutes=4)
+    await seated(bench, WATCH)
+    assert (await bench.call("health_check"))["checks"]["mcp_server"] == "the last health cycle ended 240 s ago"
+
+
+@pytest.mark.sqlite
+async def test_a_chore_that_is_due_more_often_than_the_post_is_looked_at_is_begun_in_between(bench: Bench) -> None:
+    third = anyio.Event()
+    turns: list[int] = []
+    ticks: list[int] = []
+
+    async def turn(post: Post) -> None:
+        turns.append(post.token)
+        if len(turns) == 5:
+            third.set()
+
+    async def tick(post: Post) -> None:
+        ticks.append(post.token)
+
+    leads = Leader(bench.store, lambda: WATCH, SystemClock(), [Chore("often", 0.1, turn), Chore("tick", 0, tick)])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(leads.run)
+        with anyio.fail_after(30):
+            await third.wait()
+        tasks.cancel_scope.cancel()
+
+    assert len(ticks) <= 2, "chores of every tick are not done more often by it"
