@@ -18,7 +18,24 @@ from wvo_mcp.orchestration.leading import LEASE_SECONDS, Candidate, Post
 pytestmark = pytest.mark.anyio
 
 WATCH = an_agent("watch")
-CONTRACT = ["timestamp", "pendingCount", "readyCount", "inProgressCount", "doneCount", "blockedCount", "queueDepth", "wipUtilization", "throughputLastHour", "throughputLast5Min", "staleTaskCount", "maxStaleAgeMs", "dependencySyncRatio", "busyAgents", "idleAgents", "totalAgents"]
+CONTRACT = [
+    "timestamp",
+    "pendingCount",
+    "readyCount",
+    "inProgressCount",
+    "doneCount",
+    "blockedCount",
+    "queueDepth",
+    "wipUtilization",
+    "throughputLastHour",
+    "throughputLast5Min",
+    "staleTaskCount",
+    "maxStaleAgeMs",
+    "dependencySyncRatio",
+    "busyAgents",
+    "idleAgents",
+    "totalAgents",
+]
 
 
 async def counted(bench: Bench) -> dict[str, Any]:
