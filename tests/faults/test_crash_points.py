@@ -106,7 +106,7 @@ def slates(postgres: Cluster) -> Iterator[list[Slate]]:
 async def test_a_crash_at_some_writes_loses_nothing_acknowledged_and_leaves_nothing_half_written(
     nursery: Nursery, tmp_path: Path
 ) -> None:
-    assert await crash(nursery, tmp_path, every=5) > 100
+    assert await crash(nursery, tmp_path, every=7) > 70
 
 
 @pytest.mark.full

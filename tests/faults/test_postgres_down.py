@@ -75,7 +75,7 @@ def test_a_database_that_is_away_for_longer_than_anybody_waits_is_a_typed_error_
     ]
     errors = [client.receive(message_id)["result"]["structuredContent"]["error"] for message_id in both]
 
-    assert 15 < time.monotonic() - began < 40
+    assert 15 < time.monotonic() - began < 75
     for error in errors:
         assert (error["code"], error["retryable"]) == ("store_unavailable", True)
         assert f"127.0.0.1:{own_postgres.port}" in error["message"]

@@ -12,6 +12,7 @@ from tests.support.dag import random_tasks
 from tests.support.history import History, Limits
 from tests.support.invariants import Source, looked_at, verify
 from tests.support.nursery import Nursery
+from tests.support.scale import sized
 from tests.support.stores import looked_for
 
 WIP_LIMIT = 5
@@ -79,8 +80,9 @@ def check_acknowledged(folder: Path, source: Source) -> None:
 @pytest.mark.requirement("CLAIM-1", "CLAIM-3", "CORE-11")
 def test_workers_killed_five_times_a_second_lose_nothing_and_do_nothing_twice(tmp_path: Path, url: str | None) -> None:
     names = [f"w{place}" for place in range(6)]
+    count = sized(full=250, short=150) if url is None else sized(full=120, short=75)
 
-    history, killed = drained(tmp_path / "store", url, names, 250 if url is None else 120, kill_every=0.2, seconds=200)
+    history, killed = drained(tmp_path / "store", url, names, count, kill_every=0.2, seconds=200)
 
     assert killed > 10
     assert history.takeovers > 0

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.support.bench import ANN
 from tests.support.clock import StoppedClock
 from tests.support.postgres import Cluster
+from tests.support.scale import sized
 from tests.support.sessions import Servers
 from tests.support.stores import Slate, a_fresh_store
 from wvo_mcp.domain.task import Origin, Status
@@ -167,7 +168,7 @@ class GraphOnPostgres(GraphWithSmallBudget):
 
 
 _BOUNDED = settings(
-    max_examples=50,
+    max_examples=sized(full=50, short=30),
     stateful_step_count=25,
     deadline=None,
     print_blob=True,
@@ -179,4 +180,4 @@ TestGraph.settings = _BOUNDED
 TestGraphWithSmallBudget = GraphWithSmallBudget.TestCase
 TestGraphWithSmallBudget.settings = _BOUNDED
 TestGraphOnPostgres = pytest.mark.usefixtures("slate")(GraphOnPostgres.TestCase)
-TestGraphOnPostgres.settings = settings(_BOUNDED, max_examples=15)
+TestGraphOnPostgres.settings = settings(_BOUNDED, max_examples=sized(full=15, short=8))

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, Phase, settings
 from tests.support.machine import Machine
 from tests.support.model import MAX_EXPIRIES, UNLOCK_CAP
 from tests.support.postgres import Cluster
+from tests.support.scale import sized
 from tests.support.stores import Slate
 from wvo_mcp.orchestration import lifecycle
 from wvo_mcp.store.records import graph, queue
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.requirement(
 )
 
 BOUNDED = settings(
-    max_examples=50,
+    max_examples=sized(full=50, short=25),
     stateful_step_count=40,
     deadline=None,
     print_blob=True,
@@ -74,4 +75,4 @@ TestTheStore.settings = BOUNDED
 TestTheStoreWithSmallBudgets = CrampedMachine.TestCase
 TestTheStoreWithSmallBudgets.settings = BOUNDED
 TestTheStoreOnPostgres = pytest.mark.usefixtures("slate")(MachineOnPostgres.TestCase)
-TestTheStoreOnPostgres.settings = settings(BOUNDED, max_examples=15)
+TestTheStoreOnPostgres.settings = settings(BOUNDED, max_examples=sized(full=15, short=8))
