@@ -8,6 +8,7 @@ from wvo_mcp.domain.lease import Caller
 from wvo_mcp.ports.alerting import NewsRepository
 from wvo_mcp.ports.health import HealthRepository
 from wvo_mcp.ports.outlook import JobRepository, OutlookRepository
+from wvo_mcp.ports.prefetch import PrefetchRepository
 from wvo_mcp.ports.records import (
     AlertRepository,
     EventRepository,
@@ -57,6 +58,8 @@ class Transaction(Protocol):
     def outlook(self) -> OutlookRepository: ...
     @property
     def health(self) -> HealthRepository: ...
+    @property
+    def prefetch(self) -> PrefetchRepository: ...
 
 
 class Store(Protocol):

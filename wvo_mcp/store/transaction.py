@@ -13,6 +13,7 @@ from wvo_mcp.store.records.jobs import Jobs
 from wvo_mcp.store.records.memory import Memory
 from wvo_mcp.store.records.news import News
 from wvo_mcp.store.records.outlook import Outlook
+from wvo_mcp.store.records.prefetch import Prefetch
 from wvo_mcp.store.records.queue import Queue
 from wvo_mcp.store.records.replays import Replays
 from wvo_mcp.store.records.sessions import Sessions
@@ -45,3 +46,4 @@ class StoreTransaction:
         self.jobs = Jobs(rows, at, caller)
         self.outlook = Outlook(rows)
         self.health = Health(rows, now, liveness)
+        self.prefetch = Prefetch(rows, at)

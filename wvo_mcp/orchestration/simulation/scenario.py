@@ -1,0 +1,117 @@
+"""What is simulated: the agents, the limits, how long work takes, and what goes wrong."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from random import Random
+from typing import Protocol
+
+from wvo_mcp.domain.durations import Durations, learned
+from wvo_mcp.domain.lease import Caller, Policy
+from wvo_mcp.ports import Clock
+
+
+def draw(durations: Durations, chance: Random, complexity: int) -> float:
+    """Seconds, between the values that were seen."""
+    values = durations.values[complexity]
+    place = chance.random() * (len(values) - 1)
+    low = int(place)
+    return values[low] + (place - low) * (values[min(low + 1, len(values) - 1)] - values[low])
+
+
+@dataclass(frozen=True, slots=True)
+class PoolAgent:
+    """An agent that is drawn; one of `speed` 2 needs half the time."""
+
+    id: str
+    capabilities: tuple[str, ...] = ()
+    provider: str | None = None
+    speed: float = 1.0
+
+    def caller(self, session: int) -> Caller:
+        return Caller(self.id, f"{self.id}/{session}", self.provider, "simulation", self.capabilities)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Everything that the outcome depends on, beside the plan and the order of its queue."""
+
+    agents: tuple[PoolAgent, ...]
+    policy: Policy
+    durations: Durations = field(default_factory=lambda: learned([]))
+    seed: int = 1
+    failure: float = 0.05
+    """Chance that an attempt fails: it is tried again with backoff while attempts are left."""
+    death: float = 0.01
+    """Chance that the agent's server is killed during an attempt: the lease ends after the grace."""
+    away_seconds: float = 900.0
+    """How long a killed agent stays away."""
+    matched: bool = False
+    """Agents ask first for the task that the prefetch queue holds for them."""
+    keepers: bool = False
+    """Leases are renewed by events, as the servers' keepers do; else the store sees to it."""
+    horizon: timedelta = timedelta(days=3_650)
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """How an attempt goes: `ends` is done, failed or killed."""
+
+    ends: str
+    seconds: float
+
+
+def fate(scenario: Scenario, chance: Random, task_id: str, token: int, complexity: int, speed: float) -> Fate:
+    """The same for every order of work: it depends on the seed, the task and the number of the attempt alone."""
+    chance.seed(f"{scenario.seed}:{task_id}:{token}")
+    seconds = max(1.0, draw(scenario.durations, chance, complexity) / speed)
+    lot = chance.random()
+    if lot < scenario.death:
+        return Fate("killed", seconds * chance.random())
+    if lot < scenario.death + scenario.failure:
+        return Fate("failed", seconds * chance.uniform(0.3, 1.0))
+    return Fate("done", seconds)
+
+
+class MovableClock(Clock, Protocol):
+    def move(self, at: datetime) -> None: ...
+
+
+class Attendants(Protocol):
+    """Whose servers live."""
+
+    def kill(self, session_id: str) -> None: ...
+
+
+class VirtualClock:
+    """`ports.Clock` that stands until it is moved."""
+
+    def __init__(self, start: datetime) -> None:
+        self._start = start
+        self._now = start
+
+    def now(self) -> datetime:
+        return self._now
+
+    def steady(self) -> float:
+        return (self._now - self._start).total_seconds()
+
+    def boot(self) -> str:
+        return "simulation"
+
+    def move(self, at: datetime) -> None:
+        self._now = at
+
+
+class VirtualServers:
+    """`ports.Liveness`: every session's server lives until it is killed."""
+
+    def __init__(self) -> None:
+        self._gone: set[str] = set()
+        self.deaths: list[str] = []
+
+    def alive(self, session_id: str) -> bool:
+        return session_id not in self._gone
+
+    def kill(self, session_id: str) -> None:
+        self._gone.add(session_id)
+        self.deaths.append(session_id)

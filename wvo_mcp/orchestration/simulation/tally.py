@@ -1,0 +1,193 @@
+"""What a simulation measures while it runs, and what comes out of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from wvo_mcp.domain.instant import instant, iso
+from wvo_mcp.domain.task import SETTLED, Status, Task
+from wvo_mcp.domain.wsjf import PRIORITY_VALUE
+
+BUSY = "busy"
+AWAY = "away"
+_POINTS = 240
+"""So many points has a curve at most."""
+_HOUR = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class MilestoneOutcome:
+    """`late_hours` counts from the end of the day that it is due; None without a due date, or while something is open."""
+
+    id: str
+    due_at: str | None
+    done_at: str | None
+    open: int
+    late_hours: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """At so many hours from the start: tasks not done, and agents at work on the average since the point before."""
+
+    hours: float
+    remaining: int
+    busy: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Hours are of virtual time. Shares are of the pool's time from the start to the end of the last work."""
+
+    order: str
+    seed: int
+    agents: int
+    tasks: int
+    done: int
+    failed: int
+    blocked: int
+    left: dict[str, int]
+    """Tasks that could not be worked on, by reason."""
+    makespan_hours: float
+    throughput_per_hour: float
+    utilisation: float
+    wasted: float
+    """Share of the pool's time that went into attempts which failed or were lost."""
+    away: float
+    waiting_hours: dict[str, float]
+    """Agents' time without work, by the reason that they were given."""
+    waiting_share: float
+    cost_of_delay: float
+    """Value-days: business value of each task times the days until it was done (an open one: until the end)."""
+    weighted_flow_hours: float
+    """Mean time until a task was done, weighted by its value."""
+    milestones: list[MilestoneOutcome]
+    claims: int
+    refusals: int
+    attempts_failed: int
+    agents_lost: int
+    leases_expired: int
+    curve: list[Point]
+
+
+class Tally:
+    """Times in whole milliseconds from the start."""
+
+    def __init__(self, tasks: Sequence[Task], agents: Sequence[str], start: datetime) -> None:
+        self.start = start
+        self.tasks = tasks
+        self.done_at: dict[str, int] = {}
+        self.claims = self.refusals = self.failures = self.lost = 0
+        self._states: dict[str, str | None] = dict.fromkeys(agents)
+        self._counts: dict[str, int] = {BUSY: 0, AWAY: 0}
+        self._areas: dict[str, int] = {}
+        self._last = 0
+        self._wasted = 0
+        self._open = sum(task.status not in SETTLED for task in tasks)
+        self._steps: list[tuple[int, int, int]] = [(0, self._open, 0)]
+        self._settled: tuple[int, dict[str, int]] = (0, {})
+
+    def turn(self, at: int, agent_id: str, state: str) -> None:
+        """The agent is busy, away, or waits for the reason named."""
+        old = self._states[agent_id]
+        if old == state:
+            return
+        self._flow(at)
+        if old is not None:
+            self._counts[old] -= 1
+        self._counts[state] = self._counts.get(state, 0) + 1
+        self._states[agent_id] = state
+        if BUSY in (old, state):
+            self._steps.append((at, self._open, self._counts[BUSY]))
+
+    def state(self, agent_id: str) -> str | None:
+        return self._states[agent_id]
+
+    def _flow(self, at: int) -> None:
+        passed = at - self._last
+        if passed:
+            for state, count in self._counts.items():
+                if count:
+                    self._areas[state] = self._areas.get(state, 0) + count * passed
+            self._last = at
+
+    def ended(self, at: int, task_id: str, seconds: float, *, done: bool) -> None:
+        """An attempt is over: everything measured up to here counts."""
+        self._flow(at)
+        if done:
+            self.done_at[task_id] = at
+            self._open -= 1
+        else:
+            self._wasted += round(seconds * 1000)
+        self._settled = (at, dict(self._areas))
+
+    def outcome(
+        self,
+        order: str,
+        seed: int,
+        after: Sequence[Task],
+        left: Mapping[str, int],
+        milestones: Sequence[Mapping[str, Any]],
+    ) -> Outcome:
+        end, areas = self._settled
+        whole = max(1, end * len(self._states))
+        waiting = {state: areas[state] / _HOUR for state in sorted(areas) if state not in (BUSY, AWAY)}
+        was_open = [task for task in self.tasks if task.status not in SETTLED]
+        value = {task.id: _value(task) for task in was_open}
+        flow = sum(value[task.id] * self.done_at.get(task.id, end) for task in was_open)
+        count = {status: sum(task.status is status for task in after) for status in (Status.FAILED, Status.BLOCKED)}
+        return Outcome(
+            order=order,
+            seed=seed,
+            agents=len(self._states),
+            tasks=len(was_open),
+            done=len(self.done_at),
+            failed=count[Status.FAILED],
+            blocked=count[Status.BLOCKED],
+            left=dict(left),
+            makespan_hours=round(end / _HOUR, 3),
+            throughput_per_hour=round(len(self.done_at) * _HOUR / end, 3) if end else 0.0,
+            utilisation=round(areas.get(BUSY, 0) / whole, 4),
+            wasted=round(self._wasted / whole, 4),
+            away=round(areas.get(AWAY, 0) / whole, 4),
+            waiting_hours={reason: round(hours, 3) for reason, hours in waiting.items()},
+            waiting_share=round(sum(waiting.values()) * _HOUR / whole, 4),
+            cost_of_delay=round(flow / (24 * _HOUR), 2),
+            weighted_flow_hours=round(flow / _HOUR / (sum(value.values()) or 1.0), 3),
+            milestones=[self._milestone(row, after) for row in milestones],
+            claims=self.claims,
+            refusals=self.refusals,
+            attempts_failed=self.failures,
+            agents_lost=self.lost,
+            leases_expired=sum(task.expiries for task in after) - sum(task.expiries for task in self.tasks),
+            curve=self._curve(end),
+        )
+
+    def _milestone(self, row: Mapping[str, Any], after: Sequence[Task]) -> MilestoneOutcome:
+        mine = [task for task in after if task.milestone_id == row["id"]]
+        open_ = sum(task.status not in SETTLED for task in mine)
+        ends = [self.done_at[task.id] for task in mine if task.id in self.done_at]
+        done = self.start + timedelta(milliseconds=max(ends)) if ends and not open_ else None
+        due = None if row["due_at"] is None else instant(row["due_at"])
+        late = None if done is None or due is None else max(0.0, round((done - due).total_seconds() / 3600, 2))
+        return MilestoneOutcome(row["id"], row["due_at"], None if done is None else iso(done), open_, late)
+
+    def _curve(self, end: int) -> list[Point]:
+        points: list[Point] = [Point(0.0, self._steps[0][1], 0.0)]
+        width = max(1, -(-end // _POINTS))
+        area, edge, last, remaining, busy = 0, width, 0, self._steps[0][1], 0
+        for at, left, working in [*self._steps, (end, self._open, 0)]:
+            while at >= edge and edge - width < end:
+                area += busy * (edge - last)
+                points.append(Point(round(min(edge, end) / _HOUR, 4), remaining, round(area / width, 3)))
+                area, last, edge = 0, edge, edge + width
+            area += busy * (at - last)
+            last, remaining, busy = at, left, working
+        if points[-1].remaining != self._open:
+            points.append(Point(round(end / _HOUR, 4), self._open, points[-1].busy))
+        return points
+
+
+def _value(task: Task) -> float:
+    return PRIORITY_VALUE[task.priority] if task.business_value is None else task.business_value
