@@ -232,5 +232,5 @@ class GraphRepository(Protocol):
         ...
 
     async def rescore_due(self, after: str | None, limit: int) -> str | None:
-        """Rescore open tasks with a due date, in id order behind `after`; the last id, or None at the end."""
+        """Rescore open tasks with a due date; where to go on (to be given as `after`), or None at the end."""
         ...

@@ -7,6 +7,7 @@ above that is done as well - unless `over_open` marks it as an exception. It vis
 the edge are marked `unlock_stale`, and the leader's refresh walks on from there.
 """
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -278,17 +279,26 @@ class Graph:
         )
 
     async def rescore_due(self, after: str | None, limit: int) -> str | None:
-        due = self._rows.column(
-            """
-            SELECT t.id FROM tasks AS t
-            WHERE t.id > :after AND t.milestone_id IS NOT NULL AND t.status NOT IN ('done', 'cancelled')
-              AND (SELECT due_at IS NOT NULL FROM milestones AS m WHERE m.id = t.milestone_id)
-            ORDER BY t.id LIMIT :limit
-            """,
-            {"after": after or "", "limit": limit},
-        )
-        self._rescore(due)
-        return due[-1] if len(due) == limit else None
+        milestone, task_id = json.loads(after) if after else ("", "")
+        while True:
+            # Settled tasks are read and passed over, so that the work of one batch is bounded whatever a milestone holds.
+            rows = self._rows.all(
+                """
+                SELECT id, status FROM tasks INDEXED BY tasks_milestone
+                WHERE milestone_id = ? AND id > ? ORDER BY id LIMIT ?
+                """,
+                (milestone, task_id, limit),
+            )
+            self._rescore([row["id"] for row in rows if _counted(row)])
+            limit -= len(rows)
+            if limit <= 0:
+                return json.dumps([milestone, rows[-1]["id"] if rows else task_id])
+            following = self._rows.value(
+                "SELECT id FROM milestones WHERE id > ? AND due_at IS NOT NULL ORDER BY id LIMIT 1", (milestone,)
+            )
+            if following is None:
+                return None
+            milestone, task_id, limit = following, "", limit - 1
 
 
 def _walled(row: Node) -> bool:
