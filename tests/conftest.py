@@ -12,6 +12,7 @@ from tests.support.sessions import Servers
 from wvo_mcp.domain.health import Thresholds
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.execution.directives import DirectiveFiles
+from wvo_mcp.execution.exchange import WorkspaceExchange
 from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.operations import Services
 from wvo_mcp.orchestration.health.loop import HealthLoop
@@ -79,6 +80,7 @@ def services(store: AnyStore, tmp_path: Path, clock: StoppedClock) -> Services:
         roadmap=RoadmapSource(tmp_path / "state" / "roadmap.yaml"),
         directives=DirectiveFiles(tmp_path),
         health=HealthLoop(Thresholds(), Policy(), clock),
+        exchange=WorkspaceExchange(tmp_path),
     )
 
 

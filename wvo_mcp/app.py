@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -24,6 +24,7 @@ from wvo_mcp.execution.alerting.command import AlertCommand
 from wvo_mcp.execution.alerting.webhook import Webhook
 from wvo_mcp.execution.context_snapshots import ContextSnapshots
 from wvo_mcp.execution.directives import DirectiveFiles
+from wvo_mcp.execution.exchange import WorkspaceExchange
 from wvo_mcp.execution.health_report import HealthReportFile
 from wvo_mcp.execution.logs import log_to_stderr, redact_last_resort
 from wvo_mcp.execution.roadmap_history import RoadmapCommits
@@ -34,6 +35,7 @@ from wvo_mcp.orchestration import background, backups, delivery, keeping, roadma
 from wvo_mcp.orchestration.chores import Chore
 from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.orchestration.health.report import Reporter
+from wvo_mcp.orchestration.jobs import Jobs
 from wvo_mcp.ports import Probe, Store, Transaction, WatchedStore
 from wvo_mcp.ports.alerting import AlertChannel
 from wvo_mcp.ports.backups import Backups, Restored
@@ -149,6 +151,7 @@ def build_services(settings: Settings, store: WatchedStore, probe: Probe | None 
         directives=DirectiveFiles(settings.root),
         backups=build_backups(settings),
         snapshots=build_snapshots(settings),
+        exchange=WorkspaceExchange(settings.root),
         history=RoadmapCommits(settings.roadmap) if settings.roadmap_commits else None,
         health=HealthLoop(thresholds_of(settings), policy_of(settings), SystemClock(), probe),
     )
@@ -363,7 +366,8 @@ async def _live(settings: Settings, face: Callable[[Server], Awaitable[None]]) -
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(keeper.run)
                 tasks.start_soon(leader.run)
-                await face(Server(services, connection, keeper.heard))
+                served = replace(services, jobs=Jobs(services.store, lambda: connection.caller, tasks))
+                await face(Server(served, connection, keeper.heard))
                 if not isinstance(store, SqliteStore):
                     store.hurry()
                 tasks.cancel_scope.cancel()

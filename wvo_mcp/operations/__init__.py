@@ -1,6 +1,6 @@
 """The registry: importing this package declares every operation."""
 
-from wvo_mcp.operations import alerts, backups, core, health, ops, outlook, people, plan
+from wvo_mcp.operations import alerts, backups, core, exchange, health, ops, outlook, people, plan
 from wvo_mcp.operations.operation import ALL, Audience, Context, Effect, Operation, Services, tools
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "alerts",
     "backups",
     "core",
+    "exchange",
     "health",
     "ops",
     "outlook",

@@ -13,8 +13,10 @@ from wvo_mcp.operations.replay import Repeat
 from wvo_mcp.operations.results import fit
 from wvo_mcp.operations.schema import compact_schema
 from wvo_mcp.orchestration.health.loop import HealthLoop
+from wvo_mcp.orchestration.jobs import Jobs, Progress, Tell, in_foreground, polled, request_of
 from wvo_mcp.ports import SILENT, Directives, RoadmapFiles, RoadmapHistory, Tracer, Transaction, WatchedStore
 from wvo_mcp.ports.backups import Backups, Snapshots
+from wvo_mcp.ports.exchange import Exchange
 
 
 class Effect(StrEnum):
@@ -57,6 +59,9 @@ class Services:
     history: RoadmapHistory | None = None
     tracer: Tracer = SILENT
     health: HealthLoop | None = None
+    exchange: Exchange | None = None
+    jobs: Jobs | None = None
+    """Where long work goes on in the background; None: it is done while the caller waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,8 @@ class Context:
     services: Services
     caller: Caller
     transaction: Transaction | None = None
+    progress: Progress = field(default_factory=Progress)
+    """Of long work: tell it how far you are."""
 
     @property
     def tx(self) -> Transaction:
@@ -97,6 +104,7 @@ class Operation:
     lease_write: bool
     outside: bool
     always_load: bool
+    long: bool
     takes_request_id: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -114,21 +122,43 @@ class Operation:
         except ValidationError as error:
             raise _invalid(self, error) from None
 
-    async def __call__(self, services: Services, caller: Caller, arguments: Mapping[str, Any] | None) -> dict[str, Any]:
-        """Validate, run in one transaction, and give the JSON-ready result, at most 20,000 characters of compact JSON."""
-        if services.tracer is SILENT:
-            return await self._answer(services, caller, arguments)
-        with services.tracer.call(self.name, caller, arguments):
-            return await self._answer(services, caller, arguments)
+    async def __call__(
+        self, services: Services, caller: Caller, arguments: Mapping[str, Any] | None, tell: Tell | None = None
+    ) -> dict[str, Any]:
+        """Validate, run in one transaction, and give the JSON-ready result, at most 20,000 characters of compact JSON.
 
-    async def _answer(self, services: Services, caller: Caller, arguments: Mapping[str, Any] | None) -> dict[str, Any]:
+        `tell` hears of the progress of long work while it is waited for.
+        """
+        if services.tracer is SILENT:
+            return await self._answer(services, caller, arguments, tell)
+        with services.tracer.call(self.name, caller, arguments):
+            return await self._answer(services, caller, arguments, tell)
+
+    async def _answer(
+        self, services: Services, caller: Caller, arguments: Mapping[str, Any] | None, tell: Tell | None
+    ) -> dict[str, Any]:
         ask = self.parse(arguments)
+        if self.long:
+            return await self._long(services, caller, ask, tell)
         if self.outside:
             return fit(dump(await self.run(Context(services, caller), ask)))
         if self.effect is Effect.READ:
             return fit(dump(await services.store.read(caller, lambda tx: self.run(Context(services, caller, tx), ask))))
         keep = not getattr(ask, "dry_run", False)
         return await services.store.write(caller, lambda tx: self._once(Context(services, caller, tx), ask), keep=keep)
+
+    async def _long(self, services: Services, caller: Caller, ask: Input, tell: Tell | None) -> dict[str, Any]:
+        async def work(progress: Progress) -> dict[str, Any]:
+            return fit(dump(await self.run(Context(services, caller, progress=progress), ask)))
+
+        handle: str | None = getattr(ask, "handle", None)
+        if services.jobs is None:
+            return await (
+                in_foreground(work, tell) if handle is None else polled(services.store, caller, self.name, handle)
+            )
+        if handle is not None:
+            return await services.jobs.poll(caller, self.name, handle, tell)
+        return await services.jobs.ask(caller, self.name, request_of(ask.model_dump(mode="json")), work, tell)
 
     async def _once(self, context: Context, ask: Input) -> dict[str, Any]:
         repeat = Repeat(context.tx, self.name, ask, lease_write=self.lease_write)
@@ -157,11 +187,13 @@ def operation(
     lease_write: bool = False,
     outside: bool = False,
     always_load: bool = False,
+    long: bool = False,
 ) -> Callable[[Callable[..., Awaitable[BaseModel]]], Callable[..., Awaitable[BaseModel]]]:
     """Register `async def name(ctx: Context, ask: In) -> Out`; its docstring becomes the tool's description.
 
     `idempotent` defaults to reads and lease writes. `outside` operations touch more than the store and open their own
-    transactions. `always_load` marks the tools that a client should show from the first turn.
+    transactions. `always_load` marks the tools that a client should show from the first turn. `long` ones may take longer
+    than a call should: they open their own transactions, tell `ctx.progress`, and take a `handle` to be asked again with.
     """
 
     def register(run: Callable[..., Awaitable[BaseModel]]) -> Callable[..., Awaitable[BaseModel]]:
@@ -182,6 +214,7 @@ def operation(
             lease_write=lease_write,
             outside=outside,
             always_load=always_load,
+            long=long,
         )
         return run
 

@@ -1,6 +1,7 @@
 """The toolset `plan`: what lies ahead."""
 
 from datetime import timedelta
+from typing import Annotated, Literal
 
 import anyio.to_thread
 from pydantic import Field
@@ -10,6 +11,7 @@ from wvo_mcp.domain.text import Id
 from wvo_mcp.domain.workload import Chain
 from wvo_mcp.domain.workload import critical_path as longest
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
+from wvo_mcp.orchestration import forecast as forecasting
 from wvo_mcp.orchestration import outlook
 from wvo_mcp.orchestration.outlook import Outlook
 
@@ -87,3 +89,138 @@ async def critical_path(ctx: Context, ask: CriticalPathAsk) -> CriticalPath:
         stuck=sum(ahead.work.tasks[place].stuck for place in chain.earliest),
         seen=dict(ahead.durations.seen),
     )
+
+
+Handle = Annotated[
+    str | None, Field(default=None, max_length=64, description="Of a call that goes on: ask how far it is.")
+]
+
+
+class ForecastAsk(Input):
+    agents: int | None = Field(default=None, ge=1, le=10_000, description="Default: the WIP limit.")
+    seed: int = Field(default=1, ge=0, le=2**31, description="The same gives the same.")
+    runs: int | None = Field(default=None, ge=1, le=10_000, description="Default 1,000; fewer for a large plan.")
+    hours: Literal["all", "observed"] = Field(
+        default="all", description="Agents work around the clock, or as much of it as was seen."
+    )
+    wanted: float = Field(default=0.8, gt=0, lt=1, description="Chance a due date should have; else cuts are proposed.")
+    handle: Handle
+
+
+class GroupForecast(Output):
+    id: str
+    title: str
+    open: int
+    stuck: int
+    p50_at: Instant | None
+    p90_at: Instant | None
+    due_at: Instant | None = None
+    chance: float | None = Field(default=None, description="To be done when it is due.")
+
+
+class CutTask(Output):
+    id: str
+    business_value: float
+
+
+class CutAdvice(Output):
+    milestone_id: str
+    chance: float
+    chance_after: float
+    enough: bool
+    tasks: list[CutTask] = Field(description="To be cancelled together, least business value first.")
+    count: int
+
+
+class ForecastReport(Output):
+    at: Instant
+    p50_at: Instant | None
+    p90_at: Instant | None
+    open: int = Field(description="Tasks that were simulated.")
+    stuck: int = Field(description="Left out: failed, behind a cancelled task, or behind one of these.")
+    milestones: list[GroupForecast]
+    epics: list[GroupForecast]
+    cut: list[CutAdvice]
+    agents: int
+    runs: int
+    seed: int
+    seen: dict[int, int] = Field(description="Done tasks learned from, by complexity.")
+    busy_share: float | None = Field(description="Of the clock, in which somebody worked in the last 28 days.")
+    assumptions: list[str]
+
+
+@operation(toolset="plan", effect=Effect.READ, long=True)
+async def forecast(ctx: Context, ask: ForecastAsk) -> ForecastReport:
+    """Foretell when the plan, each milestone and each epic will be done (p50, p90), the chance to meet each due date, and what
+    to cut where it is low."""
+    limit = ctx.policy.wip_limit
+    agents = ask.agents or limit
+    seen = await ctx.services.store.read(ctx.caller, outlook.read)
+    question = forecasting.Question(
+        agents=agents,
+        # Whoever asks about more agents than may work now asks what it would be like if they might.
+        wip_limit=max(limit, agents),
+        seed=ask.seed,
+        runs=ask.runs,
+        observed_hours=ask.hours == "observed",
+        wanted=ask.wanted,
+    )
+    found = await ctx.progress.aside(forecasting.foretold(seen, question), lambda told: ctx.progress.tell(*told))
+    return ForecastReport(
+        at=found.outlook.now,
+        p50_at=found.p50_at,
+        p90_at=found.p90_at,
+        open=found.counted,
+        stuck=found.stuck,
+        milestones=[_group(group) for group in found.milestones[:_SHOWN]],
+        epics=[_group(group) for group in found.epics[:_SHOWN]],
+        cut=[
+            CutAdvice(
+                milestone_id=cut.milestone_id,
+                chance=round(cut.chance, 3),
+                chance_after=round(cut.chance_after, 3),
+                enough=cut.enough,
+                tasks=[CutTask(id=task_id, business_value=value) for task_id, value in cut.tasks[:_SHOWN]],
+                count=len(cut.tasks),
+            )
+            for cut in found.cuts
+        ],
+        agents=agents,
+        runs=found.runs,
+        seed=ask.seed,
+        seen=dict(found.outlook.durations.seen),
+        busy_share=None if found.outlook.busy_share is None else round(found.outlook.busy_share, 3),
+        assumptions=_assumptions(found, ask),
+    )
+
+
+def _group(group: forecasting.Group) -> GroupForecast:
+    return GroupForecast(
+        id=group.id,
+        title=group.title[:200],
+        open=group.tasks,
+        stuck=group.stuck,
+        p50_at=group.p50_at,
+        p90_at=group.p90_at,
+        due_at=group.due_at,
+        chance=None if group.chance is None else round(group.chance, 3),
+    )
+
+
+def _assumptions(found: forecasting.Forecast, ask: ForecastAsk) -> list[str]:
+    """What the figures rest on, in words."""
+    out = ["The order is that of the queue now; nothing is added, and nothing fails that has not failed."]
+    if ask.hours == "all" or found.stretch == 1.0:
+        known = "" if ask.hours == "all" else " (too little was seen of it to tell)"
+        out.append(f"Agents work around the clock{known}; durations are those from claim to completion.")
+    else:
+        out.append(f"Work goes on for {1 / found.stretch:.0%} of the clock, as it was seen.")
+    out.append("Approvals, reviews and blocked tasks wait for nobody; files and capabilities keep nobody from working.")
+    few = [c for c in range(1, 11) if found.outlook.durations.seen.get(c, 0) < 20]
+    if few:
+        out.append(
+            f"Fewer than 20 done tasks were seen of complexity {', '.join(map(str, few))}: an assumption fills up."
+        )
+    if ask.runs is None and found.counted and found.runs < forecasting.RUNS:
+        out.append(f"The plan is large, so it was run {found.runs} times instead of {forecasting.RUNS:,}.")
+    return out

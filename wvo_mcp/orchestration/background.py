@@ -149,7 +149,11 @@ async def _rescored(tx: Transaction, after: str | None) -> str | None:
 
 
 async def _forget(post: Post) -> None:
-    await post.write(post.caller, lambda tx: tx.replays.forget(tx.now - KEEP_REPLAYS))
+    async def forget(tx: Transaction) -> None:
+        await tx.replays.forget(tx.now - KEEP_REPLAYS)
+        await tx.jobs.forget(tx.now - KEEP_REPLAYS)
+
+    await post.write(post.caller, forget)
 
 
 async def sync_or_alert(store: Store, files: RoadmapFiles, caller: Caller) -> None:

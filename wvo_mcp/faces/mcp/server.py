@@ -17,6 +17,7 @@ from wvo_mcp.faces.mcp import prompts, resources
 from wvo_mcp.faces.mcp.instructions import INSTRUCTIONS
 from wvo_mcp.faces.mcp.results import defect, failure, success
 from wvo_mcp.operations import ALL, Audience, Effect, Operation, Services, tools
+from wvo_mcp.orchestration.jobs import Tell
 from wvo_mcp.ports import Directives
 
 Request = ServerRequestContext[Any, Any]
@@ -105,6 +106,8 @@ class _Face:
             operation = self._operations.get(params.name)
             if operation is None:
                 raise self._unknown(params.name)
+            if operation.long:
+                return success(await operation(self._services, self._caller(ctx), params.arguments, _teller(ctx)))
             return success(await operation(self._services, self._caller(ctx), params.arguments))
         except WvoError as error:
             return failure(error)
@@ -139,6 +142,19 @@ class _Face:
 
     async def get_prompt(self, ctx: Request, params: types.GetPromptRequestParams) -> types.GetPromptResult:
         return prompts.rendered(params.name, params.arguments or {})
+
+
+def _teller(ctx: Request) -> Tell:
+    """Sends notifications of progress to a client that asked for them; to others the SDK sends nothing."""
+    last = -1.0
+
+    async def tell(done: float, note: str) -> None:
+        nonlocal last
+        if done > last:  # the protocol wants each to be higher than the one before
+            last = done
+            await ctx.session.report_progress(done, 1.0, note or None)
+
+    return tell
 
 
 def _tool(op: Operation) -> types.Tool:

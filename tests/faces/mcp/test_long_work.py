@@ -1,0 +1,46 @@
+"""Long work as a client over stdio sees it."""
+
+import time
+from typing import Any
+
+import pytest
+
+from tests.support.stdio_client import StdioClient, given
+from tests.support.waiting import eventually
+from tests.support.workspace import Workspace, some_tasks
+
+
+@pytest.mark.sqlite
+@pytest.mark.requirement("CORE-10")
+def test_a_forecast_tells_its_progress_answers_with_a_handle_and_keeps_nobody_waiting(workspace: Workspace) -> None:
+    client, other = (workspace.server(name, WVO_TOOLSETS="core,plan") for name in ("ann", "bob"))
+    client.call("create_tasks", some_tasks(*(f"t{number}" for number in range(400))))
+    call = {"name": "forecast", "arguments": {"runs": 4_000}, "_meta": {"progressToken": "how-far"}}
+    asked = client.post("tools/call", call)
+
+    waits: list[float] = []
+    for _ in range(20):
+        began = time.monotonic()
+        client.call("plan_next", {"limit": 1})
+        waits.append(time.monotonic() - began)
+    begun = given(client.receive(asked)["result"])
+    assert begun["state"] == "running"
+    assert sorted(waits)[10] < 0.5  # some milliseconds, on a machine with nothing else to do
+
+    told = [note["params"] for note in client.notifications if note["method"] == "notifications/progress"]
+    assert told
+    assert {note["progressToken"] for note in told} == {"how-far"}
+    assert [note["progress"] for note in told] == sorted({note["progress"] for note in told})
+
+    def ended(server: StdioClient) -> dict[str, Any] | None:
+        found = server.call("forecast", {"handle": begun["handle"]})
+        return None if found.get("state") == "running" else found
+
+    results = [eventually(lambda server=server: ended(server)) for server in (other, client)]
+    assert results[0] == results[1]
+    assert results[0]["runs"] == 4_000
+
+    # A client that gave no token is sent nothing.
+    client.notifications.clear()
+    given(client.answer("forecast", {"runs": 10}))
+    assert not client.notifications

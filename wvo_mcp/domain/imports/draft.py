@@ -1,0 +1,200 @@
+"""What every reader gives: tasks to be, each with the line it came from."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Annotated, Any, NoReturn
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from wvo_mcp.domain.instant import Instant
+from wvo_mcp.domain.task import Priority, TaskType
+from wvo_mcp.domain.text import TEXT_CHARACTERS, TITLE_CHARACTERS, FileGlob, Id, Label, Prose, Text, Title, as_id
+from wvo_mcp.errors import InvalidInput
+
+MAX_TASKS = 20_000
+MAX_LINE = 200_000
+"""Characters; a longer line is no task."""
+MAX_PROBLEMS = 10
+MAX_DEPTH = 50
+_CUT = " [...]"
+
+
+class State(StrEnum):
+    OPEN = "open"
+    BLOCKED = "blocked"
+    DONE = "done"
+    DROPPED = "dropped"
+    """Cancelled, deleted, or nothing to be worked on."""
+
+
+class Fields(BaseModel):
+    """What may be said of a task; as in create_tasks."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    id: Id
+    title: Title
+    description: Text | None = None
+    epic_id: Id | None = None
+    milestone_id: Id | None = None
+    parent_id: Id | None = None
+    type: TaskType | None = None
+    priority: Priority | None = None
+    complexity: Annotated[int, Field(ge=1, le=10)] | None = None
+    business_value: Annotated[float, Field(ge=0, le=20)] | None = None
+    depends_on: Annotated[list[Id], Field(max_length=500)] = []
+    labels: Annotated[list[Label], Field(max_length=50)] | None = None
+    files: Annotated[list[FileGlob], Field(max_length=50)] | None = None
+    capabilities: Annotated[list[Label], Field(max_length=20)] | None = None
+    acceptance: Annotated[list[Prose], Field(max_length=50)] | None = None
+    requires_approval: bool | None = None
+    not_before: Instant | None = None
+    max_attempts: Annotated[int, Field(ge=1, le=100)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A task of the file."""
+
+    line: int
+    fields: Fields
+    state: State = State.OPEN
+    reason: str | None = None
+    """Why it is blocked."""
+    waiting_for: tuple[str, ...] = ()
+    """What a blocked one waits for."""
+
+
+@dataclass(slots=True)
+class Reading:
+    """All that a file says."""
+
+    format: str
+    items: list[Item] = field(default_factory=list[Item])
+    epics: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    """Id -> {title, wip_limit}."""
+    milestones: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    """Id -> {title, epic_id, due_at}."""
+    warnings: list[str] = field(default_factory=list[str])
+
+
+class Problems:
+    """What is wrong, by line; up to ten are told at once."""
+
+    def __init__(self) -> None:
+        self._found: list[dict[str, Any]] = []
+
+    def add(self, line: int, problem: str) -> None:
+        self._found.append({"field": f"line {line}", "problem": problem, "line": line})
+        if len(self._found) >= MAX_PROBLEMS:
+            self.check()
+
+    def check(self) -> None:
+        """Raises InvalidInput that names the first line."""
+        if self._found:
+            first = self._found[0]
+            raise InvalidInput(
+                "text",
+                first["problem"],
+                message=f"line {first['line']}: {first['problem']}",
+                line=first["line"],
+                problems=self._found,
+            )
+
+
+def refuse(line: int, problem: str) -> NoReturn:
+    problems = Problems()
+    problems.add(line, problem)
+    problems.check()
+    raise AssertionError
+
+
+def text_of(raw: bytes | str) -> str:
+    """The text without a byte order mark. Raises InvalidInput that names the line of what no text may hold."""
+    if isinstance(raw, bytes):
+        try:
+            text = raw.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            refuse(raw.count(b"\n", 0, error.start) + 1, f"no UTF-8: byte 0x{raw[error.start]:02x}")
+    else:
+        text = raw.removeprefix("\ufeff")
+    at = text.find("\x00")
+    if at >= 0:
+        refuse(text.count("\n", 0, at) + 1, "contains a NUL character")
+    return text
+
+
+def lines_of(text: str) -> Iterator[tuple[int, str]]:
+    """(number, line), without its end of whichever kind. Raises InvalidInput for one that is too long."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if len(line) > MAX_LINE:
+            refuse(number, f"has {len(line):,} characters; expected at most {MAX_LINE:,}")
+        yield number, line.removesuffix("\r")
+
+
+_FIELDS: TypeAdapter[Fields] = TypeAdapter(Fields)
+
+
+def item(
+    problems: Problems,
+    line: int,
+    given: Mapping[str, Any],
+    state: State = State.OPEN,
+    reason: str | None = None,
+    waiting_for: tuple[str, ...] = (),
+) -> Item | None:
+    """The checked item; what is wrong goes to `problems`."""
+    try:
+        fields = _FIELDS.validate_python({name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "task"
+        what = str(first["msg"]).removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            what = f"unknown field; a task has {', '.join(Fields.model_fields)}"
+        problems.add(line, f"{place}: {what}")
+        return None
+    return Item(line, fields, state, reason, waiting_for)
+
+
+def finished(reading: Reading, problems: Problems) -> Reading:
+    """The reading, once everything was read. Raises InvalidInput for what is wrong, and for ids that stand twice."""
+    owner: dict[str, int] = {}
+    for each in reading.items:
+        if each.fields.id in owner:
+            problems.add(each.line, f"the id {each.fields.id} stands on line {owner[each.fields.id]} already")
+        else:
+            owner[each.fields.id] = each.line
+    problems.check()
+    if len(reading.items) > MAX_TASKS:
+        refuse(reading.items[MAX_TASKS].line, f"has more than {MAX_TASKS:,} tasks; split the file")
+    return reading
+
+
+def made_id(prefix: str, text: str, *context: str) -> str:
+    """An id for a thing without one: readable, and the same whenever text and context are."""
+    digest = hashlib.sha256("\x1f".join((*context, text)).encode(errors="surrogatepass")).hexdigest()[:8]
+    slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:36].strip("-")
+    return as_id("-".join(part for part in (prefix, slug, digest) if part))
+
+
+def slug(text: str) -> str:
+    """A readable id of an epic."""
+    return as_id(re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-")[:64].strip("-")) if text.strip() else "x"
+
+
+def short(text: str) -> str:
+    """As much of a title as may stand in one."""
+    line = " ".join(text.split())
+    return line if len(line) <= TITLE_CHARACTERS else line[: TITLE_CHARACTERS - len(_CUT)] + _CUT
+
+
+def prose(*parts: object) -> str | None:
+    """The parts as one description, cut where it would be too long; None when there is nothing."""
+    whole = "\n\n".join(str(part).strip() for part in parts if isinstance(part, str) and part.strip())
+    if len(whole) > TEXT_CHARACTERS:
+        whole = whole[: TEXT_CHARACTERS - len(_CUT)] + _CUT
+    return whole or None

@@ -1,0 +1,207 @@
+"""Checklists as people write them: `- [ ] title`, nested by indentation, below headings.
+
+A heading is an epic for the items below it; an indented item is a part of the one above it; an indented line without a
+box is description, or says `priority:`, `complexity:`, `depends on:`, `files:`, `labels:` or `acceptance:`. In the title may
+stand an id (`T1: ...`, `**T1** ...`, `... {#T1}`), `(high)`, `!high`, `[P1]`, `#label`, `(depends on T1, T2)`.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from wvo_mcp.domain.imports.draft import (
+    MAX_DEPTH,
+    Problems,
+    Reading,
+    State,
+    finished,
+    item,
+    lines_of,
+    made_id,
+    prose,
+    short,
+    slug,
+)
+
+_ITEM = re.compile(r"^(?P<indent>[ \t]*)(?:[-*+]|\d{1,9}[.)])[ \t]+\[(?P<box>[ xX~/>-])\](?:[ \t]+(?P<text>.*))?$")
+_HEADING = re.compile(r"^ {0,3}(?P<marks>#{1,6})[ \t]+(?P<text>.*?)[ \t]*#*$")
+_FENCE = re.compile(r"^[ \t]*(```|~~~)")
+_ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+_NAMED = re.compile(
+    rf"^(?:\*\*(?P<bold>{_ID})\*\*:?|`(?P<code>{_ID})`:?|\[(?P<square>{_ID})\]:?|(?P<plain>{_ID}):)[ \t]+(?P<rest>\S.*)$"
+)
+_ANCHOR = re.compile(rf"[ \t]*\{{#({_ID})\}}")
+_WORDS = {"critical": "critical", "highest": "critical", "urgent": "critical", "high": "high", "medium": "medium",
+          "normal": "medium", "low": "low", "lowest": "low", "p0": "critical", "p1": "high", "p2": "medium",
+          "p3": "low", "p4": "low"}  # fmt: skip
+_PRIORITY = re.compile(rf"[ \t]*(?:!|\(|\[)(?:priority:[ \t]*)?({'|'.join(_WORDS)})(?:\)|\]|(?=\s|$))", re.IGNORECASE)
+_DEPENDS = re.compile(
+    r"[ \t]*[(\[]?\b(?:depends on|blocked by|after):?[ \t]+"
+    rf"(?P<ids>#?{_ID}(?:(?:,[ \t]*|[ \t]+and[ \t]+)#?{_ID})*)[)\]]?[ \t]*$",
+    re.IGNORECASE,
+)
+_LABEL = re.compile(r"(?:^|(?<=\s))#([A-Za-z][\w/-]{0,60})(?=\s|$)")
+_SAYS = re.compile(
+    r"^[ \t]*(?:[-*+][ \t]+)?\**(?P<name>priority|complexity|depends on|blocked by|files|labels|acceptance|id|business value)"
+    r"\**:\**[ \t]*(?P<value>.+)$",
+    re.IGNORECASE,
+)
+_BOXES = {" ": State.OPEN, "x": State.DONE, "X": State.DONE, "~": State.DROPPED, "-": State.DROPPED,
+          "/": State.OPEN, ">": State.BLOCKED}  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Draft:
+    line: int
+    indent: int
+    title: str
+    state: State
+    path: tuple[str, ...]
+    """The headings and items above it, outermost first: they make its id its own."""
+    parent: "_Draft | None"
+    epic_id: str | None
+    given: dict[str, Any] = field(default_factory=dict[str, Any])
+    notes: list[str] = field(default_factory=list[str])
+
+
+def read(text: str) -> Reading:
+    """Raises InvalidInput that names the line."""
+    reading, problems = Reading("markdown"), Problems()
+    drafts: list[_Draft] = []
+    open_items: list[_Draft] = []
+    headings: list[tuple[int, str]] = []
+    fenced = False
+    for number, line in lines_of(text):
+        if _FENCE.match(line):
+            fenced = not fenced
+            continue
+        found = None if fenced else _ITEM.match(line)
+        heading = None if fenced or found else _HEADING.match(line)
+        if heading is not None:
+            level = len(heading["marks"])
+            headings = [each for each in headings if each[0] < level] + [(level, heading["text"].strip())]
+            open_items = []
+        elif found is not None:
+            indent = _width(found["indent"])
+            open_items = [each for each in open_items if each.indent < indent]
+            if len(open_items) >= MAX_DEPTH:
+                problems.add(number, f"is nested deeper than {MAX_DEPTH}")
+                continue
+            parent = open_items[-1] if open_items else None
+            path = tuple(name for _, name in headings) + tuple(each.title for each in open_items)
+            epic_id = slug(headings[-1][1]) if headings else None
+            draft = _Draft(number, indent, "", _BOXES[found["box"]], path, parent, epic_id)
+            _title(draft, (found["text"] or "").strip(), problems)
+            drafts.append(draft)
+            open_items.append(draft)
+        elif open_items and line.strip():
+            if _width(line[: len(line) - len(line.lstrip())]) > open_items[0].indent:
+                _note(open_items, line, problems, number)
+            elif not line.startswith((" ", "\t")):
+                open_items = []
+    _add(reading, drafts, problems)
+    titles = {slug(name): name for _, name in _all_headings(text)}
+    used = {each.fields.epic_id for each in reading.items if each.state in (State.OPEN, State.BLOCKED)}
+    reading.epics = {name: {"title": short(title)} for name, title in titles.items() if name in used}
+    return finished(reading, problems)
+
+
+def _all_headings(text: str) -> list[tuple[int, str]]:
+    found = (_HEADING.match(line) for _, line in lines_of(text))
+    return [(len(each["marks"]), each["text"].strip()) for each in found if each is not None]
+
+
+def _width(indent: str) -> int:
+    return sum(4 if letter == "\t" else 1 for letter in indent)
+
+
+def _title(draft: _Draft, text: str, problems: Problems) -> None:
+    anchor = _ANCHOR.search(text)
+    if anchor is not None:
+        draft.given["id"] = anchor[1]
+        text = text.replace(anchor[0], "", 1)
+    while True:
+        depends = _DEPENDS.search(text)
+        if depends is None or not _looks_like_ids(depends["ids"]):
+            break
+        draft.given.setdefault("depends_on", []).extend(_ids(depends["ids"]))
+        text = text[: depends.start()].rstrip(" \t,;-")
+    named = _NAMED.match(text)
+    if named is not None:
+        name = named["bold"] or named["code"] or named["square"] or named["plain"]
+        # `Note: do this` names nothing; ids have a digit.
+        if name.lower() not in _WORDS and re.search(r"\d", name):
+            draft.given.setdefault("id", name)
+            text = named["rest"]
+    priority = _PRIORITY.search(text)
+    if priority is not None:
+        draft.given["priority"] = _WORDS[priority[1].lower()]
+        text = text[: priority.start()] + text[priority.end() :]
+    labels = _LABEL.findall(text)
+    if labels:
+        draft.given["labels"] = list(dict.fromkeys(labels))
+        text = _LABEL.sub("", text)
+    draft.title = " ".join(text.split())
+    if not draft.title:
+        problems.add(draft.line, "has a box, but no title")
+
+
+def _looks_like_ids(listed: str) -> bool:
+    return all(re.search(r"[\d._-]", name) for name in _ids(listed))
+
+
+def _ids(listed: str) -> list[str]:
+    return [name.strip().lstrip("#`").rstrip("`.") for name in re.split(r",|\s+and\s+", listed) if name.strip()]
+
+
+def _note(open_items: list[_Draft], line: str, problems: Problems, number: int) -> None:
+    """A line below an item: what it says of it, or description. It belongs to the innermost item that it is indented under."""
+    width = _width(line[: len(line) - len(line.lstrip())])
+    draft = next(each for each in reversed(open_items) if each.indent < width)
+    said = _SAYS.match(line)
+    if said is None:
+        draft.notes.append(line.strip())
+        return
+    name, value = said["name"].lower().replace(" ", "_"), said["value"].strip()
+    if name in ("depends_on", "blocked_by"):
+        draft.given.setdefault("depends_on", []).extend(_ids(value))
+    elif name == "priority" and value.lower() in _WORDS:
+        draft.given[name] = _WORDS[value.lower()]
+    elif name in ("files", "labels"):
+        listed = [part.strip().strip("`") for part in value.split(",") if part.strip()]
+        draft.given[name] = [*draft.given.get(name, []), *listed]
+    elif name == "acceptance":
+        draft.given.setdefault(name, []).append(value)
+    elif name in ("complexity", "business_value"):
+        try:
+            draft.given[name] = int(value) if name == "complexity" else float(value)
+        except ValueError:
+            problems.add(number, f"{name}: expected a number, found {value[:40]!r}")
+    else:
+        draft.given[name] = value
+
+
+def _add(reading: Reading, drafts: list[_Draft], problems: Problems) -> None:
+    seen: dict[tuple[str, ...], int] = {}
+    ids: dict[int, str] = {}
+    for draft in drafts:
+        key = (*draft.path, draft.title)
+        seen[key] = seen.get(key, 0) + 1
+        # The same words twice in one place are two tasks.
+        again = (str(seen[key]),) if seen[key] > 1 else ()
+        ids[draft.line] = str(draft.given.get("id") or made_id("md", draft.title, *draft.path, *again))
+    for draft in drafts:
+        given = {
+            **draft.given,
+            "id": ids[draft.line],
+            "title": draft.title,
+            "description": prose("\n".join(draft.notes)),
+            "epic_id": draft.epic_id,
+            "parent_id": None if draft.parent is None else ids[draft.parent.line],
+        }
+        waits: list[str] = draft.given.get("depends_on", [])
+        given["depends_on"] = list(dict.fromkeys(waits))
+        reason = "put off in the checklist" if draft.state is State.BLOCKED else None
+        made = item(problems, draft.line, given, draft.state, reason) if draft.title else None
+        if made is not None:
+            reading.items.append(made)

@@ -1,0 +1,125 @@
+"""The toolset `plan`: tasks from and for other programs."""
+
+from collections.abc import Generator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from wvo_mcp.domain.imports.draft import Reading
+from wvo_mcp.domain.imports.reader import read
+from wvo_mcp.domain.text import Id
+from wvo_mcp.errors import InvalidInput
+from wvo_mcp.operations.operation import Audience, Context, Effect, Input, Output, operation
+from wvo_mcp.operations.outlook import Handle
+from wvo_mcp.orchestration import importing
+from wvo_mcp.ports.exchange import Exchange
+
+_SHOWN = 100
+Path = Annotated[str, Field(min_length=1, max_length=1_000)]
+
+
+class ImportTasks(Input):
+    text: str | None = Field(default=None, max_length=20_000_000, description="The content, or:")
+    path: Path | None = Field(default=None, description="A file of the workspace.")
+    format: Literal["auto", "markdown", "jsonl", "taskmaster", "beads"] = Field(
+        default="auto", description="Markdown: a checklist."
+    )
+    epic_id: Id | None = Field(default=None, description="Put all of them there.")
+    dry_run: bool = Field(default=False, description="Only tell.")
+    handle: Handle
+
+
+class ImportedTask(Output):
+    id: str
+    title: str
+    line: int
+    parent_id: str | None
+    depends_on: list[str]
+
+
+class ImportReport(Output):
+    format: str
+    created: list[ImportedTask] = Field(description="At most 100.")
+    created_count: int
+    existing_count: int = Field(description="Tasks that are there already, and were left as they are.")
+    existing: list[str]
+    done_count: int = Field(description="Done or closed in the file: left out, and nothing waits for them.")
+    dropped_count: int = Field(description="Cancelled or deleted in the file: left out as well.")
+    blocked_count: int = Field(description="Of the created ones, blocked as they are in the file.")
+    written: bool
+    warnings: list[str]
+
+
+@operation(toolset="plan", effect=Effect.WRITE, long=True, idempotent=True)
+async def import_tasks(ctx: Context, ask: ImportTasks) -> ImportReport:
+    """Create tasks from a markdown checklist, JSONL, Task Master's tasks.json or Beads' issues.jsonl. What exists stays as
+    it is, so a repeat is safe."""
+    if (ask.text is None) == (ask.path is None):
+        raise InvalidInput("text", "give either text or path")
+    services = ctx.services
+    ctx.progress.tell(0.0, "reading")
+    raw = ask.text if ask.path is None else await _files(ctx).read(ask.path)
+
+    def reading() -> Generator[None, None, Reading]:
+        yield
+        return read(raw or "", ask.format)
+
+    found = await ctx.progress.aside(reading())
+    intake = await services.store.read(ctx.caller, lambda tx: importing.planned(tx, found, ask.epic_id))
+    new = intake.new
+    if not ask.dry_run and (new or found.epics or found.milestones):
+        made = set(await importing.taken_in(services.store, ctx.caller, intake, ctx.progress))
+        new = [item for item in new if item.fields.id in made]
+    return ImportReport(
+        format=found.format,
+        created=[
+            ImportedTask(
+                id=item.fields.id,
+                title=item.fields.title[:120],
+                line=item.line,
+                parent_id=intake.parents.get(item.fields.id),
+                depends_on=intake.waits[item.fields.id][:20],
+            )
+            for item in new[:_SHOWN]
+        ],
+        created_count=len(new),
+        existing_count=len(intake.existing),
+        existing=intake.existing[:_SHOWN],
+        done_count=intake.done,
+        dropped_count=intake.dropped,
+        blocked_count=sum(item.state == "blocked" for item in new),
+        written=not ask.dry_run and bool(new),
+        warnings=found.warnings,
+    )
+
+
+class ExportTasks(Input):
+    path: Path = Field(description="A .jsonl file of the workspace; replaced when it exists.")
+
+
+class ExportedTasks(Output):
+    path: str
+    tasks: int
+    epics: int
+    milestones: int
+    bytes: int
+
+
+@operation(toolset="plan", effect=Effect.READ, audience=Audience.PEOPLE, outside=True)
+async def export_tasks(ctx: Context, ask: ExportTasks) -> ExportedTasks:
+    """Write the open plan into a JSONL file that import_tasks reads: epics, milestones, tasks and what they wait for."""
+    counted: dict[str, int] = {}
+    size = await _files(ctx).write(ask.path, importing.lines(ctx.services.store, ctx.caller, counted))
+    return ExportedTasks(
+        path=ask.path,
+        tasks=counted["tasks"],
+        epics=counted["epics"],
+        milestones=counted["milestones"],
+        bytes=size,
+    )
+
+
+def _files(ctx: Context) -> Exchange:
+    if ctx.services.exchange is None:
+        raise InvalidInput("path", "files are not served here; give the text")
+    return ctx.services.exchange
