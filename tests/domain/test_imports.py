@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wvo_mcp.domain.imports.draft import MAX_DEPTH, MAX_TASKS, Reading
@@ -165,6 +165,7 @@ def test_too_many_tasks_are_refused() -> None:
         read("".join(f"- [ ] T{number}: t\n" for number in range(MAX_TASKS + 1)))
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300) | st.binary(max_size=300))
 def test_nothing_but_typed_errors_whatever_the_file(text: str | bytes) -> None:
     for name in ("auto", "markdown", "jsonl", "taskmaster", "beads"):
@@ -201,6 +202,7 @@ _JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(_JSON, st.sampled_from(["jsonl", "taskmaster", "beads", "auto"]))
 def test_nothing_but_typed_errors_whatever_the_json(value: Any, name: str) -> None:
     try:

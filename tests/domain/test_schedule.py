@@ -46,7 +46,7 @@ def histories(draw: st.DrawFn) -> Durations:
 
 
 @pytest.mark.requirement("SCHED-5")
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(workloads(), histories(), st.integers(1, 4))
 def test_no_run_ends_before_its_own_critical_path_or_after_one_agent_alone(
     work: Workload, durations: Durations, slots: int
@@ -61,7 +61,7 @@ def test_no_run_ends_before_its_own_critical_path_or_after_one_agent_alone(
 
 
 @pytest.mark.requirement("SCHED-5")
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(workloads(linked=False), histories(), st.integers(1, 4))
 def test_more_agents_never_end_independent_work_later(work: Workload, durations: Durations, slots: int) -> None:
     fewer, more = (ran(work, durations, agents).total for agents in (slots, slots + 1))
@@ -69,7 +69,7 @@ def test_more_agents_never_end_independent_work_later(work: Workload, durations:
 
 
 @pytest.mark.requirement("SCHED-5")
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000))
 def test_more_agents_do_not_end_linked_work_later_in_expectation(seed: int) -> None:
     """A single run may: with Graham's anomalies a free agent takes what it had better left alone."""

@@ -185,7 +185,7 @@ async def _all(bench: Bench) -> dict[str, dict[str, Any]]:
     return {task.id: {name: getattr(task, name) for name in _SAME} for task in tasks}
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(plan=plans(), data=st.data())
 async def test_what_is_exported_gives_the_same_tasks_and_edges_in_an_empty_store(
     tmp_path_factory: pytest.TempPathFactory, plan: list[dict[str, Any]], data: st.DataObject
