@@ -10,8 +10,11 @@ from tests.support.bench import ANN, BOB, Bench, a_task
 from tests.support.clock import StoppedClock
 from tests.support.sessions import Servers, a_person
 from tests.support.waiting import eventually
+from wvo_mcp.domain.health import Thresholds
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.operations import Services
+from wvo_mcp.orchestration.health.loop import HealthLoop
+from wvo_mcp.orchestration.leading import Candidate
 from wvo_mcp.store.postgres.store import PostgresStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sqlite, pytest.mark.requirement("SCALE-1")]
@@ -81,10 +84,21 @@ async def test_no_operation_of_the_daily_work_scans(
     await store.open()
     bench = Bench(Services(store, Policy(wip_limit=9), services.roadmap, services.directives), store, clock, servers)
     await a_day(bench)
+    await watched(bench)
     await store.close()
 
     read = {table: scanned(database_url)[table] - before[table] for table in GROWING}
     assert {table: rows for table, rows in read.items() if rows > MANY // 10} == {}
+
+
+async def watched(bench: Bench) -> None:
+    """Health cycles; the walk over the graph, which reads all of it, is not made by them."""
+    loop = HealthLoop(Thresholds(), bench.policy, bench.clock)
+    for _ in range(6):
+        post = await Candidate(bench.store, lambda: ANN, bench.clock).seek()
+        assert post is not None
+        assert not (await loop.cycle(post)).observation.failed
+        bench.clock.advance(minutes=1)
 
 
 async def a_day(bench: Bench) -> None:

@@ -22,7 +22,7 @@ WATCH = an_agent("watch")
 
 @dataclass
 class Worker:
-    """Works some minutes on a task; now and then it needs a pause, gives up an attempt, or is quiet for an hour and more."""
+    """Works some minutes on a task; now and then it needs a pause, gives up an attempt, or is quiet for long."""
 
     caller: Caller
     chance: random.Random
@@ -47,7 +47,7 @@ class Worker:
         claim = await claims.claim(tx, POLICY, self.caller.agent_id, None, 86_400)
         assert claim.task is not None, "there is always work"
         self.holds = claim.task.id
-        self.left = self.chance.choice((2, 3, 4, 5, 6, 8)) if self.chance.random() < 0.995 else 90
+        self.left = self.chance.choice((2, 3, 4, 5, 6, 8)) if self.chance.random() < 0.998 else 45
 
 
 POLICY = lifecycle.Policy(wip_limit=10)

@@ -13,7 +13,7 @@ from wvo_mcp.orchestration.health.decide import Decision, decide
 from wvo_mcp.orchestration.health.observe import Observation, observe
 from wvo_mcp.orchestration.health.orient import Orientation, orient
 from wvo_mcp.orchestration.leading import ROLE, Candidate, Overtaken, Post
-from wvo_mcp.ports import Clock, Probe, Store, Transaction
+from wvo_mcp.ports import SILENT, Clock, Probe, Store, Tracer, Transaction
 
 _WALK_SHARE = 20
 """A walk over the graph that took a second is not made again for so many seconds."""
@@ -34,11 +34,14 @@ class Cycle:
 class HealthLoop:
     """The health cycle of this server."""
 
-    def __init__(self, limits: Thresholds, policy: Policy, clock: Clock, probe: Probe | None = None) -> None:
+    def __init__(
+        self, limits: Thresholds, policy: Policy, clock: Clock, probe: Probe | None = None, tracer: Tracer = SILENT
+    ) -> None:
         self.limits = limits
         self._policy = policy
         self.clock = clock
         self._probe = probe
+        self._tracer = tracer
         self._walk_after = 0.0
 
     def chores(self) -> tuple[Chore, ...]:
@@ -48,10 +51,14 @@ class HealthLoop:
 
     async def cycle(self, post: Post) -> Cycle:
         """One cycle. Raises Overtaken, and WvoError when the store cannot be read or written."""
-        seen = await observe(post, post.caller, self.limits, self._probe, count=True)
-        meant = orient(seen, self.limits)
-        decision = decide(meant, self.limits)
-        return Cycle(seen, meant, decision, await act(post, decision, self.limits, self._policy))
+        with self._tracer.span("health.cycle", {"wvo.leader.token": post.token}) as span:
+            seen = await observe(post, post.caller, self.limits, self._probe, count=True)
+            meant = orient(seen, self.limits)
+            decision = decide(meant, self.limits)
+            deeds = await act(post, decision, self.limits, self._policy)
+            span.set("wvo.health.anomalies", len(meant.anomalies))
+            span.set("wvo.health.remedies", len(deeds))
+        return Cycle(seen, meant, decision, deeds)
 
     async def _turn(self, post: Post) -> None:
         await self.cycle(post)

@@ -23,6 +23,7 @@ from wvo_mcp.domain.health import (
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import WvoError
+from wvo_mcp.orchestration.leading import Overtaken
 from wvo_mcp.ports import Probe, Store, Transaction
 
 logger = logging.getLogger(__name__)
@@ -90,6 +91,8 @@ async def observe(store: Store, caller: Caller, limits: Thresholds, probe: Probe
     async def look(name: str, work: Callable[[], Awaitable[T]]) -> T | None:
         try:
             return await work()
+        except Overtaken:
+            raise
         except WvoError as error:
             failed[name] = error.message[:500]
         except Exception as error:  # one defect must not hide what the other looks see
