@@ -1,31 +1,28 @@
 """Composition root: settings -> store -> adapters -> operations. The only place where they meet."""
 
 import logging
-import os
 import random
 import socket
-import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 
 from wvo_mcp.domain.health import Thresholds
 from wvo_mcp.domain.lease import Caller, Policy
-from wvo_mcp.domain.text import as_id
 from wvo_mcp.errors import InvalidInput, NotFound, WvoError
 from wvo_mcp.execution.alerting.command import AlertCommand
 from wvo_mcp.execution.alerting.webhook import Webhook
+from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.context_snapshots import ContextSnapshots
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.exchange import WorkspaceExchange
 from wvo_mcp.execution.health_report import HealthReportFile
+from wvo_mcp.execution.identity import Connection, cli_caller
 from wvo_mcp.execution.logs import log_to_stderr, redact_last_resort
 from wvo_mcp.execution.roadmap_history import RoadmapCommits
 from wvo_mcp.execution.roadmap_source import RoadmapSource
@@ -36,10 +33,9 @@ from wvo_mcp.orchestration.chores import Chore
 from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.orchestration.health.report import Reporter
 from wvo_mcp.orchestration.jobs import Jobs
-from wvo_mcp.ports import Probe, Store, Transaction, WatchedStore
+from wvo_mcp.ports import SILENT, Probe, Store, Tracer, WatchedStore
 from wvo_mcp.ports.alerting import AlertChannel
 from wvo_mcp.ports.backups import Backups, Restored
-from wvo_mcp.processes import parent_started_at
 from wvo_mcp.settings import Settings, WrongSetting, load
 from wvo_mcp.store.sqlite.backup import SqliteBackups
 from wvo_mcp.store.sqlite.condition import SqliteProbe
@@ -48,31 +44,9 @@ from wvo_mcp.store.sqlite.store import SqliteStore
 if TYPE_CHECKING:
     from wvo_mcp.faces.mcp.wire import Wire
     from wvo_mcp.store.postgres.store import PostgresStore
+    from wvo_mcp.telemetry import Telemetry
 
-T = TypeVar("T")
 logger = logging.getLogger(__name__)
-
-
-class SystemClock:
-    """`ports.Clock` of this machine."""
-
-    def __init__(self) -> None:
-        self._steady = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-        try:
-            self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        except OSError:
-            # Elsewhere the moment of the last start, to the minute, tells boots apart well enough.
-            self._boot = f"{round((time.time() - self.steady()) / 60)}"
-
-    def now(self) -> datetime:
-        at = datetime.now(UTC)
-        return at.replace(microsecond=at.microsecond // 1000 * 1000)
-
-    def steady(self) -> float:
-        return time.clock_gettime(self._steady)
-
-    def boot(self) -> str:
-        return self._boot
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -116,6 +90,35 @@ def build_snapshots(settings: Settings) -> ContextSnapshots:
     return ContextSnapshots(settings.state_dir / "backups" / "context")
 
 
+@asynccontextmanager
+async def telling(settings: Settings, face: str, instance: str) -> AsyncGenerator["Telemetry | None"]:
+    """Telemetry while it lasts, if it is turned on. Raises WrongSetting."""
+    if not settings.otel_enabled:
+        yield None
+        return
+    try:
+        from wvo_mcp.telemetry import begin  # the SDK comes with an extra, and takes its time
+    except ImportError as error:
+        raise WrongSetting(
+            f"OTEL_ENABLED: the OpenTelemetry SDK is missing ({str(error).splitlines()[0]}); install wvo-mcp[otel], or"
+            " leave the variable unset"
+        ) from None
+    telemetry = begin(settings.state_dir / "telemetry", face, instance)
+    try:
+        yield telemetry
+    finally:
+        if telemetry is not None:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(telemetry.end)
+
+
+def watched(telemetry: "Telemetry | None", store: "SqliteStore | PostgresStore") -> WatchedStore:
+    """The store as everybody but its owner works with it."""
+    if telemetry is None:
+        return store
+    return telemetry.watch(store, "sqlite" if isinstance(store, SqliteStore) else "postgresql")
+
+
 def build_probe(settings: Settings, store: "SqliteStore | PostgresStore") -> Probe:
     if isinstance(store, SqliteStore):
         return SqliteProbe(settings.database)
@@ -140,7 +143,9 @@ def build_reporter(settings: Settings) -> Reporter:
     return Reporter(HealthReportFile(path), SystemClock(), settings.health_interval_ms / 1_000)
 
 
-def build_services(settings: Settings, store: WatchedStore, probe: Probe | None = None) -> Services:
+def build_services(
+    settings: Settings, store: WatchedStore, probe: Probe | None = None, tracer: Tracer = SILENT
+) -> Services:
     return Services(
         store=store,
         policy=policy_of(settings),
@@ -154,6 +159,7 @@ def build_services(settings: Settings, store: WatchedStore, probe: Probe | None 
         exchange=WorkspaceExchange(settings.root),
         history=RoadmapCommits(settings.roadmap) if settings.roadmap_commits else None,
         health=HealthLoop(thresholds_of(settings), policy_of(settings), SystemClock(), probe),
+        tracer=tracer,
     )
 
 
@@ -192,11 +198,13 @@ async def opened(settings: Settings) -> AsyncGenerator[Services]:
     """The services over an open store, without background work: for one command. Raises the store's typed errors."""
     redact_last_resort()
     store = build_store(settings)
-    await store.open()
-    try:
-        yield build_services(settings, store, build_probe(settings, store))
-    finally:
-        await store.close()
+    async with telling(settings, "cli", uuid.uuid4().hex) as telemetry:
+        await store.open()
+        try:
+            tracer = SILENT if telemetry is None else telemetry.tracer
+            yield build_services(settings, watched(telemetry, store), build_probe(settings, store), tracer)
+        finally:
+            await store.close()
 
 
 async def living(settings: Settings) -> list[str]:
@@ -246,80 +254,6 @@ async def sync(settings: Settings) -> dict[str, int] | None:
     return {"created": len(report.created), "updated": len(report.updated)}
 
 
-def agent_name(settings: Settings, client: str | None) -> str:
-    """WVO_AGENT_ID; else client + CLAUDE_CODE_SESSION_ID; else client + parent process and its start, so that a respawned
-    server is the same agent."""
-    if settings.agent_id is not None:
-        return settings.agent_id
-    session = os.environ.get("CLAUDE_CODE_SESSION_ID")
-    return as_id(f"{client or 'agent'}-{session or f'{os.getppid()}-{parent_started_at()}'}")
-
-
-def provider_of(settings: Settings, client: str | None) -> str | None:
-    """WVO_PROVIDER; else the provider whose name stands in the client's."""
-    if settings.provider is not None:
-        return settings.provider
-    return next((name for name in ("claude", "codex", "gemini") if client is not None and name in client.lower()), None)
-
-
-def cli_caller(settings: Settings) -> Caller:
-    """Commands of one agent share a durable session: no process stands for it, so nothing ends it but its leases."""
-    agent_id = agent_name(settings, "cli")
-    return Caller(
-        agent_id=agent_id,
-        session_id=f"cli:{agent_id}",
-        provider=settings.provider,
-        client="cli",
-        capabilities=settings.capabilities,
-        durable=True,
-        person=True,
-    )
-
-
-class _Noted:
-    """The store of a server: tells the lease keeper when this session wrote."""
-
-    def __init__(self, store: WatchedStore, wrote: Callable[[], None]) -> None:
-        self._store = store
-        self._wrote = wrote
-
-    async def read(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        return await self._store.read(caller, work)
-
-    async def wait_for_change(self, seconds: float) -> bool:
-        return await self._store.wait_for_change(seconds)
-
-    async def write(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]], *, keep: bool = True) -> T:
-        try:
-            return await self._store.write(caller, work, keep=keep)
-        finally:
-            self._wrote()
-
-
-class _Connection:
-    """The one client of this process: which caller it is, once its name is known."""
-
-    def __init__(self, settings: Settings, session_id: str) -> None:
-        self._settings = settings
-        self._session_id = session_id
-        self._by_client: dict[str | None, Caller] = {}
-        self.caller = self.identify(None)
-
-    def identify(self, client: str | None) -> Caller:
-        known = self._by_client.get(client)
-        if known is None:
-            known = Caller(
-                agent_id=agent_name(self._settings, client),
-                session_id=self._session_id,
-                provider=provider_of(self._settings, client),
-                client=client,
-                capabilities=self._settings.capabilities,
-            )
-            self._by_client[client] = known
-        self.caller = known
-        return known
-
-
 async def serve(wire: "Wire") -> int:
     """The whole life of the stdio server: until the client goes away or the wire is hung up. The exit code.
 
@@ -342,41 +276,62 @@ class Server:
     """What the faces of a server work with: its services, who its client is, and the ear of the lease keeper."""
 
     services: Services
-    connection: _Connection
+    connection: Connection
     heard: Callable[[], None]
 
 
 async def _live(settings: Settings, face: Callable[[Server], Awaitable[None]]) -> int:
     """The life of a server around one face: its session, its leases, its candidacy for the background work."""
     log_to_stderr()
-    store = build_store(settings)
-    await store.open()
     session_id = uuid.uuid4().hex
-    connection = _Connection(settings, session_id)
+    async with telling(settings, "mcp", session_id) as telemetry:
+        store = build_store(settings)
+        await store.open()
+        try:
+            with attendance(settings, store, session_id):
+                await _work(settings, face, session_id, store, telemetry)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await store.close()
+    return 0
+
+
+async def _work(
+    settings: Settings,
+    face: Callable[[Server], Awaitable[None]],
+    session_id: str,
+    opened_store: "SqliteStore | PostgresStore",
+    telemetry: "Telemetry | None",
+) -> None:
+    store = watched(telemetry, opened_store)
+    connection = Connection(settings, session_id)
     clock = SystemClock()
     keeper = keeping.Keeper(
         store, lambda: connection.caller, clock, settings.quiet_max_seconds, settings.lease_grace_seconds
     )
-    services = build_services(settings, _Noted(store, keeper.wrote), build_probe(settings, store))
+    tracer = SILENT if telemetry is None else telemetry.tracer
+    services = build_services(settings, keeping.Noted(store, keeper.wrote), build_probe(settings, opened_store), tracer)
     reporter = build_reporter(settings)
-    leader = background.Leader(store, lambda: connection.caller, clock, build_chores(settings, services, reporter))
-    try:
-        with attendance(settings, store, session_id):
-            await background.sync_or_alert(store, services.roadmap, connection.caller)
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(keeper.run)
-                tasks.start_soon(leader.run)
-                served = replace(services, jobs=Jobs(services.store, lambda: connection.caller, tasks))
-                await face(Server(served, connection, keeper.heard))
-                if not isinstance(store, SqliteStore):
-                    store.hurry()
-                tasks.cancel_scope.cancel()
-            with anyio.CancelScope(shield=True):
-                await _take_leave(store, connection.caller, services.policy, reporter)
-    finally:
-        with anyio.CancelScope(shield=True):
-            await store.close()
-    return 0
+    chores = build_chores(settings, services, reporter)
+    if telemetry is not None:
+        chores += (gauges(telemetry, services.policy),)
+    leader = background.Leader(store, lambda: connection.caller, clock, chores)
+    await background.sync_or_alert(store, services.roadmap, connection.caller)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(keeper.run)
+        tasks.start_soon(leader.run)
+        served = replace(services, jobs=Jobs(services.store, lambda: connection.caller, tasks))
+        await face(Server(served, connection, keeper.heard))
+        if not isinstance(opened_store, SqliteStore):
+            opened_store.hurry()
+        tasks.cancel_scope.cancel()
+    with anyio.CancelScope(shield=True):
+        await _take_leave(store, connection.caller, services.policy, reporter)
+
+
+def gauges(telemetry: "Telemetry", policy: Policy) -> Chore:
+    """The leader reads what the gauges of the whole store show."""
+    return Chore("gauges", telemetry.interval_seconds, lambda post: telemetry.look(post, post.caller, policy.wip_limit))
 
 
 async def _take_leave(store: Store, caller: Caller, policy: Policy, reporter: Reporter) -> None:

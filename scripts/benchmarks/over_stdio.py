@@ -23,9 +23,9 @@ Tool = Callable[..., dict[str, Any]]
 
 
 @contextmanager
-def client(command: Sequence[str], workspace: Path) -> Generator[Tool]:
+def client(command: Sequence[str], workspace: Path, **settings: str) -> Generator[Tool]:
     """A server and a way to call its tools. Raises RuntimeError for any answer that is an error."""
-    environ = {**os.environ, **_LIMITS, "ROOT": str(workspace)}
+    environ = {**os.environ, **_LIMITS, "ROOT": str(workspace), **settings}
     numbers = itertools.count(1)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ) as server:
 

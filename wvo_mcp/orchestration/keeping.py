@@ -1,8 +1,9 @@
 """Every server renews the leases of its own session, and gives them up when its client goes away."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
+from typing import TypeVar
 
 import anyio
 
@@ -11,8 +12,9 @@ from wvo_mcp.domain.task import Task
 from wvo_mcp.errors import WvoError
 from wvo_mcp.orchestration import lifecycle
 from wvo_mcp.orchestration.leading import ROLE
-from wvo_mcp.ports import Clock, Store, Transaction
+from wvo_mcp.ports import Clock, Store, Transaction, WatchedStore
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
@@ -93,6 +95,26 @@ class Keeper:
     async def _come_back(self, tx: Transaction) -> None:
         await tx.sessions.ensure()
         await tx.queue.renew(self._caller().session_id)
+
+
+class Noted:
+    """The store of a server: tells the lease keeper when this session wrote."""
+
+    def __init__(self, store: WatchedStore, wrote: Callable[[], None]) -> None:
+        self._store = store
+        self._wrote = wrote
+
+    async def read(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        return await self._store.read(caller, work)
+
+    async def wait_for_change(self, seconds: float) -> bool:
+        return await self._store.wait_for_change(seconds)
+
+    async def write(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]], *, keep: bool = True) -> T:
+        try:
+            return await self._store.write(caller, work, keep=keep)
+        finally:
+            self._wrote()
 
 
 async def end(store: Store, caller: Caller, policy: Policy) -> None:

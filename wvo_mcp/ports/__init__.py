@@ -12,6 +12,7 @@ from wvo_mcp.ports.records import (
     ReplayRepository,
     SessionRepository,
     StateRepository,
+    TraceRepository,
 )
 from wvo_mcp.ports.store import Store, Transaction, WatchedStore
 from wvo_mcp.ports.telemetry import SILENT, Span, Tracer
@@ -42,6 +43,7 @@ __all__ = [
     "StateRepository",
     "Store",
     "TaskRepository",
+    "TraceRepository",
     "Tracer",
     "Transaction",
     "WatchedStore",

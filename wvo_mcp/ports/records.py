@@ -13,6 +13,11 @@ Row = dict[str, Any]
 
 
 class EventRepository(Protocol):
+    @property
+    def appended(self) -> Sequence[tuple[str, str | None, Mapping[str, Any]]]:
+        """(kind, task, data) of what this transaction has appended so far."""
+        ...
+
     async def append(self, kind: str, task_id: str | None, data: Mapping[str, Any]) -> None:
         """Append to the audit trail in the caller's name, chained to the task's last event."""
         ...
@@ -183,6 +188,20 @@ class ReplayRepository(Protocol):
     async def keep_lease(self, task_id: str, token: int, tool: str, input_hash: str, result: str) -> None: ...
 
     async def forget(self, before: datetime) -> None: ...
+
+
+class TraceRepository(Protocol):
+    """The trace that goes with a task from its first claim until it is settled. Touched only by telemetry."""
+
+    async def get(self, task_id: str) -> Row | None:
+        """{lease_token, traceparent, started_at}: the last claim that was traced, and the trace that its first one began."""
+        ...
+
+    async def put(self, task_id: str, lease_token: int, traceparent: str) -> None:
+        """The task is held now under this token."""
+        ...
+
+    async def forget(self, task_id: str) -> None: ...
 
 
 class StateRepository(Protocol):

@@ -16,6 +16,7 @@ from wvo_mcp.ports.records import (
     ReplayRepository,
     SessionRepository,
     StateRepository,
+    TraceRepository,
 )
 from wvo_mcp.ports.work import GraphRepository, QueueRepository, TaskRepository
 from wvo_mcp.ports.world import Liveness
@@ -52,6 +53,8 @@ class Transaction(Protocol):
     def replays(self) -> ReplayRepository: ...
     @property
     def state(self) -> StateRepository: ...
+    @property
+    def traces(self) -> TraceRepository: ...
     @property
     def jobs(self) -> JobRepository: ...
     @property

@@ -19,6 +19,7 @@ from wvo_mcp.store.records.replays import Replays
 from wvo_mcp.store.records.sessions import Sessions
 from wvo_mcp.store.records.state import State
 from wvo_mcp.store.records.tasks import Tasks
+from wvo_mcp.store.records.traces import Traces
 from wvo_mcp.store.sql import Rows
 
 
@@ -47,3 +48,4 @@ class StoreTransaction:
         self.outlook = Outlook(rows)
         self.health = Health(rows, now, liveness)
         self.prefetch = Prefetch(rows, at)
+        self.traces = Traces(rows, at)

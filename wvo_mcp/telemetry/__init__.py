@@ -1,1 +1,5 @@
 """What is told of the work: spans and metrics, to files and collectors. Imported only when OTEL_ENABLED=1."""
+
+from wvo_mcp.telemetry.setup import Telemetry, begin
+
+__all__ = ["Telemetry", "begin"]

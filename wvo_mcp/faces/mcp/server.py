@@ -9,6 +9,7 @@ from typing import Any
 import mcp_types as types
 from mcp import MCPError
 from mcp.server import NotificationOptions, Server, ServerRequestContext
+from mcp.server.context import CallNext, HandlerResult
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourcesListChanged, ServerEvent
 
 from wvo_mcp.domain.lease import Caller
@@ -18,7 +19,7 @@ from wvo_mcp.faces.mcp.instructions import INSTRUCTIONS
 from wvo_mcp.faces.mcp.results import defect, failure, success
 from wvo_mcp.operations import ALL, Audience, Effect, Operation, Services, tools
 from wvo_mcp.orchestration.jobs import Tell
-from wvo_mcp.ports import Directives
+from wvo_mcp.ports import SILENT, Directives
 
 Request = ServerRequestContext[Any, Any]
 Page = types.PaginatedRequestParams | None
@@ -48,6 +49,10 @@ def build_server(
         on_get_prompt=face.get_prompt,
         on_subscriptions_listen=ListenHandler(_News(services.directives), max_subscriptions=64),
     )
+    # What the SDK tells of each message would be told twice: `mcp.tool` has the same and the task.
+    server.middleware.clear()
+    if services.tracer is not SILENT:
+        server.middleware.append(face.traced)
     server.add_request_handler("tools/call", types.CallToolRequestParams, face.call_tool)
     server.add_notification_handler("notifications/initialized", types.NotificationParams, face.initialized)
     return server
@@ -91,6 +96,20 @@ class _Face:
     def _caller(self, ctx: Request) -> Caller:
         client = ctx.session.client_params
         return self._identify(client.client_info.name if client is not None else None)
+
+    async def traced(self, ctx: Request, call_next: CallNext) -> HandlerResult:
+        """What an operation tells of its call belongs to this request, and to the trace that it came with."""
+        if ctx.request_id is None:
+            return await call_next(ctx)
+        attributes = {
+            "mcp.method.name": ctx.method,
+            "mcp.protocol.version": ctx.protocol_version,
+            "mcp.session.id": self._caller(ctx).session_id,
+            "jsonrpc.request.id": str(ctx.request_id),
+            "network.transport": "pipe",
+        }
+        with self._services.tracer.request(attributes, ctx.meta):
+            return await call_next(ctx)
 
     async def initialized(self, ctx: Request, params: types.NotificationParams) -> None:
         if self._services.directives.own():  # the front could not list these

@@ -20,6 +20,7 @@ class Events:
         self._caller = caller
         self._last_seq = last_seq
         self._heads: dict[str, str] = {}
+        self.appended: list[tuple[str, str | None, Mapping[str, Any]]] = []
 
     async def append(self, kind: str, task_id: str | None, data: Mapping[str, Any]) -> None:
         if task_id is None:
@@ -46,6 +47,7 @@ class Events:
             (seq, self._at, kind, task_id, agent_id, session_id, text, prev, head),
         )
         self._rows.last_event = (seq, head)
+        self.appended.append((kind, task_id, data))
         if task_id is not None:
             self._heads[task_id] = head
         return head
