@@ -158,7 +158,7 @@ def build_services(
         snapshots=build_snapshots(settings),
         exchange=WorkspaceExchange(settings.root),
         history=RoadmapCommits(settings.roadmap) if settings.roadmap_commits else None,
-        health=HealthLoop(thresholds_of(settings), policy_of(settings), SystemClock(), probe),
+        health=HealthLoop(thresholds_of(settings), policy_of(settings), SystemClock(), probe, tracer),
         tracer=tracer,
     )
 

@@ -51,11 +51,16 @@ class HealthLoop:
 
     async def cycle(self, post: Post) -> Cycle:
         """One cycle. Raises Overtaken, and WvoError when the store cannot be read or written."""
-        with self._tracer.span("health.cycle", {"wvo.leader.token": post.token}) as span:
-            seen = await observe(post, post.caller, self.limits, self._probe, count=True)
-            meant = orient(seen, self.limits)
-            decision = decide(meant, self.limits)
-            deeds = await act(post, decision, self.limits, self._policy)
+        within = self._tracer.span
+        with within("health.cycle", {"wvo.leader.token": post.token}) as span:
+            with within("health.observe"):
+                seen = await observe(post, post.caller, self.limits, self._probe, count=True)
+            with within("health.orient"):
+                meant = orient(seen, self.limits)
+            with within("health.decide"):
+                decision = decide(meant, self.limits)
+            with within("health.act"):
+                deeds = await act(post, decision, self.limits, self._policy)
             span.set("wvo.health.anomalies", len(meant.anomalies))
             span.set("wvo.health.remedies", len(deeds))
         return Cycle(seen, meant, decision, deeds)
