@@ -82,3 +82,30 @@ async def settle(bench: Bench) -> None:
             return
         await bench.write(lambda tx: tx.graph.refresh(200))
     raise AssertionError("the refresh does not come to an end")
+
+
+async def test_scores_are_refreshed_milestone_by_milestone_in_bounded_batches(bench: Bench) -> None:
+    lines = ["epics:", "  - id: E", "    title: E", "    milestones:"]
+    lines += [f"      - {{id: M{n}, title: M, due: 2026-03-{10 + n}}}" for n in range(3)]
+    lines += ["      - {id: NEVER, title: without a date}", "    tasks:"]
+    lines += [
+        f"      - {{id: '{milestone}-{n}', title: t, milestone: {milestone}}}"
+        for milestone in ("M0", "M1", "M2", "NEVER")
+        for n in range(3)
+    ]
+    bench.roadmap.write_text("\n".join(lines) + "\n")
+    await bench.call("roadmap_sync")
+    await bench.done("M1-0", "M1-2")
+    ids = [row["id"] for row in await bench.sql("SELECT id FROM tasks WHERE status = 'pending' ORDER BY id")]
+    before = {task_id: (await bench.task(task_id)).score for task_id in ids}
+    bench.clock.advance(days=6)
+
+    after: str | None = None
+    for _ in range(20):
+        after = await bench.write(lambda tx, after=after: tx.graph.rescore_due(after, 2))
+        if after is None:
+            break
+
+    assert after is None
+    risen = {task_id for task_id in ids if (await bench.task(task_id)).score > before[task_id]}
+    assert risen == {task_id for task_id in ids if not task_id.startswith("NEVER")}

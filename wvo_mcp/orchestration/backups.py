@@ -64,8 +64,11 @@ async def take(store: Store, backups: Backups, caller: Caller) -> Made:
     await backups.prune(now)
 
     async def resolve(tx: Transaction) -> None:
-        for kind in (FAILED, DAMAGED):
-            await tx.alerts.resolve_alert(kind, None)
+        await tx.alerts.resolve_alert(FAILED, None)
+        damaged = await tx.alerts.find(DAMAGED, None)
+        if damaged is not None and not damaged["evidence"]:
+            # One with evidence was raised by the health cycle, for a full disk say, and is ended by it.
+            await tx.alerts.resolve_alert(DAMAGED, None)
 
     async def alerted(tx: Transaction) -> bool:
         return any(row["kind"] in (FAILED, DAMAGED) for row in await tx.alerts.open_alerts(1_000))

@@ -47,10 +47,10 @@ class Worker:
         claim = await claims.claim(tx, POLICY, self.caller.agent_id, None, 86_400)
         assert claim.task is not None, "there is always work"
         self.holds = claim.task.id
-        self.left = self.chance.choice((2, 3, 4, 5, 6, 8)) if self.chance.random() < 0.998 else 45
+        self.left = self.chance.randint(5, 14) if self.chance.random() < 0.999 else 45
 
 
-POLICY = lifecycle.Policy(wip_limit=10)
+POLICY = lifecycle.Policy(wip_limit=12)
 
 
 @pytest.mark.drill
@@ -58,8 +58,8 @@ POLICY = lifecycle.Policy(wip_limit=10)
 @pytest.mark.requirement("HEALTH-1", "HEALTH-2")
 async def test_ten_thousand_cycles_of_random_work_raise_no_alarm(bench: Bench) -> None:
     chance = random.Random(20261121)
-    team = [Worker(an_agent(f"w{n}"), chance) for n in range(6)]
-    loop = HealthLoop(Thresholds(wip_limit=10), POLICY, bench.clock)
+    team = [Worker(an_agent(f"w{n}"), chance) for n in range(10)]
+    loop = HealthLoop(Thresholds(wip_limit=12), POLICY, bench.clock)
     made = 0
 
     async def plan(number: int) -> None:
@@ -92,4 +92,4 @@ async def test_ten_thousand_cycles_of_random_work_raise_no_alarm(bench: Bench) -
 
     assert alarms == []
     assert deeds == 0
-    assert sum(worker.done for worker in team) > CYCLES, "they worked all the time"
+    assert sum(worker.done for worker in team) > CYCLES / 2, "they worked all the time"

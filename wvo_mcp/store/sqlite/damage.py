@@ -128,6 +128,21 @@ def look_at(database: Path) -> None:
         raise StoreUnavailable(f"The database {database} cannot be used: {error.strerror}.") from error
 
 
+def look_within(database: Path) -> None:
+    """For a process that has the file open: everything is read through SQLite. A descriptor of our own would, when it is
+    closed, take the process's locks along, and somebody else could then merge and remove the log under it. Raises
+    IncompatibleStore, StoreBusy, StoreUnavailable."""
+    try:
+        kept = _newest_backup(database)
+        with looking(database) as raw:
+            raw.execute("BEGIN")
+            driven(check_content(SqliteRows(raw), database, kept))
+    except DatabaseError as error:
+        raise typed(error, database) from error
+    except OSError as error:
+        raise StoreUnavailable(f"The database {database} cannot be used: {error.strerror}.") from error
+
+
 async def check_content(rows: Rows, database: Path, kept: Kept | None) -> None:
     """A look at the ends of every table and at the last events. Raises IncompatibleStore, the driver's errors."""
     schema = int(rows.value("PRAGMA user_version"))
