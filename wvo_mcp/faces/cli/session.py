@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from wvo_mcp.faces.cli.application import Compose
+from wvo_mcp.faces.cli.progress import shown
 from wvo_mcp.operations.operation import Operation
 from wvo_mcp.settings import Settings, WrongSetting, load
 
@@ -27,7 +28,10 @@ async def calling(op: Operation, compose: Compose) -> AsyncGenerator[tuple[Ask, 
             raise click.ClickException(str(error)) from None
 
         async def ask(arguments: Mapping[str, Any]) -> dict[str, Any]:
-            return await op(services, caller, arguments)
+            if not op.long:
+                return await op(services, caller, arguments)
+            with shown(op.name.replace("_", "-")) as tell:
+                return await op(services, caller, arguments, tell)
 
         yield ask, services.store.wait_for_change
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-from wvo_mcp.faces.cli.views import alerts, health, memory, plain, state, work
+from wvo_mcp.faces.cli.views import ahead, alerts, health, memory, plain, state, work
 
 View = Callable[[dict[str, Any]], RenderableType]
 
@@ -28,6 +28,10 @@ VIEWS: dict[str, View] = {
     "events": state.events,
     "health_check": health.check,
     "health_run": health.run,
+    "critical_path": ahead.critical_path,
+    "forecast": ahead.forecast,
+    "import_tasks": ahead.imported,
+    "export_tasks": ahead.exported,
     "roadmap_sync": state.synced,
     "pause": state.switch,
     "resume": state.switch,
