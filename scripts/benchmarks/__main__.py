@@ -7,14 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-<<<<<<< HEAD
-from scripts.benchmarks import backup, health, over_stdio, process, telemetry, throughput
-=======
-from scripts.benchmarks import ahead, backup, health, over_stdio, process, throughput
->>>>>>> a4a98d6 (Show the look ahead and imports to people, measure them, write them down)
+from scripts.benchmarks import ahead, backup, health, over_stdio, process, telemetry, throughput
 from scripts.benchmarks.figures import Report
 
-_PARTS = ["process", "stdio", "shapes", "claims", "backup", "health", "telemetry"]
+_PARTS = ["process", "stdio", "shapes", "claims", "backup", "health", "telemetry", "ahead"]
 
 
 def main() -> int:
@@ -26,35 +22,18 @@ def main() -> int:
         from scripts.benchmarks import stores  # needs them too
 
         return stores.main(sys.argv[2:])
-<<<<<<< HEAD
-    if sys.argv[1:2] in (["backup"], ["health"], ["telemetry"]):
+    if sys.argv[1:2] in (["backup"], ["health"], ["telemetry"], ["ahead"]):
         sys.argv[1:2] = ["--only", sys.argv[1]]
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small stores and few rounds: does it run, not how fast")
     parser.add_argument("--only", action="append", choices=_PARTS, help="parts to run")
-=======
-    if sys.argv[1:2] in (["backup"], ["health"], ["ahead"]):
-        sys.argv[1:2] = ["--only", sys.argv[1]]
-    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small stores and few rounds: does it run, not how fast")
-    parser.add_argument(
-        "--only",
-        action="append",
-        choices=["process", "stdio", "shapes", "claims", "backup", "health", "ahead"],
-        help="parts to run",
-    )
->>>>>>> a4a98d6 (Show the look ahead and imports to people, measure them, write them down)
     parser.add_argument("--sizes", default=None, help="sizes of the stores over stdio, e.g. 1000,100000")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table here as well")
     given = parser.parse_args()
     default = "1000,10000" if given.quick else "1000,10000,100000,1000000"
     sizes = [int(part) for part in (given.sizes or default).split(",")]
-<<<<<<< HEAD
     parts = given.only or _PARTS
-=======
-    parts = given.only or ["process", "stdio", "shapes", "claims", "backup", "health", "ahead"]
->>>>>>> a4a98d6 (Show the look ahead and imports to people, measure them, write them down)
     report = Report(Console(width=None if sys.stdout.isatty() else 180))
     with tempfile.TemporaryDirectory(prefix="wvo-bench-") as name:
         folder = Path(name)
@@ -70,13 +49,10 @@ def main() -> int:
             backup.measure(report, quick=given.quick, folder=folder)
         if "health" in parts:
             health.measure(report, sizes=sizes, quick=given.quick, folder=folder)
-<<<<<<< HEAD
         if "telemetry" in parts:
             telemetry.measure(report, quick=given.quick, folder=folder)
-=======
         if "ahead" in parts:
             ahead.measure(report, sizes=sizes, quick=given.quick, folder=folder)
->>>>>>> a4a98d6 (Show the look ahead and imports to people, measure them, write them down)
     report.show()
     if given.json:
         report.write(given.json)
