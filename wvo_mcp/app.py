@@ -7,6 +7,7 @@ import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -344,3 +345,29 @@ async def _take_leave(store: Store, caller: Caller, policy: Policy, reporter: Re
     except WvoError as error:
         # The lock is given up in a moment; the next claim of anybody does the same on our behalf.
         logger.warning("the session could not be ended: %s", error.message)
+
+
+async def serve_http(settings: Settings, host: str, port: int, told: Callable[[str], None]) -> int:
+    """The whole life of the HTTP server: until it is told to end. `told` gets its address. Raises InvalidInput for a host
+    that is not this machine alone or a port that is taken, and what `serve` raises."""
+    from wvo_mcp.faces.http import build_site, listen, run  # nothing else needs the web's libraries
+
+    with listen(host, port) as listener:
+
+        async def face(server: Server) -> None:
+            server.connection.identify("http")
+            await run(build_site(server.services, partial(http_caller, settings)), listener, told)
+
+        return await _live(settings, face)
+
+
+def http_caller(settings: Settings, agent_id: str) -> Caller:
+    """Requests of one agent share a durable session, as its commands do."""
+    return Caller(
+        agent_id=agent_id,
+        session_id=f"http:{agent_id}",
+        provider=settings.provider,
+        client="http",
+        capabilities=settings.capabilities,
+        durable=True,
+    )

@@ -22,6 +22,14 @@ class EventRepository(Protocol):
         """Append to the audit trail in the caller's name, chained to the task's last event."""
         ...
 
+    async def count(self, kind: str) -> int:
+        """All there ever were of this kind; for kinds that are rare."""
+        ...
+
+    async def since(self, kind: str, at: datetime, limit: int) -> int:
+        """How many of this kind came after `at`; at most `limit`, which bounds the work."""
+        ...
+
     async def of_task(self, task_id: str, limit: int) -> list[Event]:
         """The last `limit`, oldest first."""
         ...

@@ -38,6 +38,10 @@ class Application(Protocol):
         """Merge the roadmap into the store; {created, updated}, or None without a roadmap."""
         ...
 
+    async def serve_http(self, settings: "Settings", host: str, port: int, told: Callable[[str], None]) -> int:
+        """The whole life of the HTTP server; `told` gets its address. The exit code."""
+        ...
+
     def cli_caller(self, settings: "Settings") -> "Caller":
         """Who a command works as: the durable session `cli:AGENT`."""
         ...

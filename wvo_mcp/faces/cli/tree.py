@@ -143,11 +143,18 @@ def _store(_compose: Compose) -> click.Command:
     return store_group()
 
 
+def _serve(compose: Compose) -> click.Command:
+    from wvo_mcp.faces.cli.serve import serve_command
+
+    return serve_command(compose)
+
+
 _INSTALLATION: dict[str, Callable[[Compose], click.Command]] = {
     "init": _init,
     "doctor": _doctor,
     "backup": _backup,
     "stop-hook": _stop_hook,
     "store": _store,
+    "serve": _serve,
 }
 """Commands about this program itself; each is imported when it is called."""

@@ -1,1 +1,6 @@
-"""The HTTP face comes here: a loop over the registry like the other two."""
+"""The HTTP face: the registry as an API, `/health` and `/metrics`, for this machine alone."""
+
+from wvo_mcp.faces.http.running import listen, run
+from wvo_mcp.faces.http.site import build_site, routes
+
+__all__ = ["build_site", "listen", "routes", "run"]

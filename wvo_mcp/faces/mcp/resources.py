@@ -10,8 +10,8 @@ from mcp import MCPError
 
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import InvalidInput, NotFound, WvoError
-from wvo_mcp.faces.mcp.results import defect, payload
 from wvo_mcp.operations import ALL, Services
+from wvo_mcp.operations.failures import defect, payload
 from wvo_mcp.operations.results import compact
 
 STATUS = "wvo://status"

@@ -16,8 +16,9 @@ from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import NotFound, WvoError
 from wvo_mcp.faces.mcp import prompts, resources
 from wvo_mcp.faces.mcp.instructions import INSTRUCTIONS
-from wvo_mcp.faces.mcp.results import defect, failure, success
+from wvo_mcp.faces.mcp.results import failure, success
 from wvo_mcp.operations import ALL, Audience, Effect, Operation, Services, tools
+from wvo_mcp.operations.failures import defect
 from wvo_mcp.orchestration.jobs import Tell
 from wvo_mcp.ports import SILENT, Directives
 

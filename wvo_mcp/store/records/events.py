@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from wvo_mcp.domain.event import GENESIS, Event, canonical, chain_hash
+from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.store.sql import Rows
 
@@ -55,6 +57,13 @@ class Events:
     def head(self, task_id: str, read: str) -> str:
         """Hash of the task's last event: that of this transaction, or else the one that was read with the task."""
         return self._heads.get(task_id, read)
+
+    async def count(self, kind: str) -> int:
+        return int(self._rows.value("SELECT count(*) FROM events WHERE kind = ?", (kind,)))
+
+    async def since(self, kind: str, at: datetime, limit: int) -> int:
+        newest = "SELECT at FROM events WHERE kind = ? ORDER BY seq DESC LIMIT ?"
+        return int(self._rows.value(f"SELECT count(*) FROM ({newest}) AS newest WHERE at > ?", (kind, limit, iso(at))))
 
     async def of_task(self, task_id: str, limit: int) -> list[Event]:
         rows = self._rows.all(

@@ -1,0 +1,177 @@
+"""One operation, three faces: the same lists, the same results, the same errors, from real processes on one store."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from typing import IO, Any, cast
+
+import httpx2
+import pytest
+
+from tests.support.stdio_client import StdioClient
+from tests.support.waiting import eventually
+from tests.support.workspace import Workspace, workspace
+
+__all__ = ["workspace"]
+
+pytestmark = pytest.mark.requirement("CORE-5")
+
+CALLS: list[tuple[str, dict[str, Any]]] = [
+    ("plan_next", {"limit": 2}),
+    ("get_task", {"task_id": "A"}),
+    ("list_tasks", {"status": "pending", "limit": 1}),
+    ("context_read", {"topic": "prices"}),
+    ("alerts", {"state": "all"}),
+    ("events", {"limit": 5, "kind": "task.created"}),
+    ("context_write", {"topic": "prices", "content": "again", "request_id": "same"}),
+    ("plan_next", {"limit": 0}),
+    ("plan_next", {"lmit": 3}),
+    ("get_task", {"task_id": "NO"}),
+    ("list_tasks", {"cursor": "x"}),
+    ("claim_task", {"task_id": "B"}),
+    ("complete_task", {"task_id": "A", "lease_token": 99, "summary": "not mine"}),
+    ("update_task", {"task_id": "B", "depends_on": ["B"]}),
+    ("alert_ack", {"alert_id": 12_345}),
+    ("create_tasks", {"tasks": [{"id": "A", "title": "there already"}]}),
+]
+"""Results and errors; what is written is written once, for its request_id is the same."""
+VOLATILE = {"expires_at", "lease_expires_at", "last_call_at", "hash", "prev_hash", "ref"}
+
+
+@pytest.fixture(scope="module")
+def site(place: Workspace, server: StdioClient) -> Generator[httpx2.Client]:
+    """The HTTP server beside the stdio server, which has some work to tell of."""
+    tasks = [
+        {"id": "A", "title": "First"},
+        {"id": "B", "title": "Then", "depends_on": ["A"]},
+        {"id": "C", "title": "Else"},
+    ]
+    server.call("create_tasks", {"tasks": tasks})
+    server.call("claim_task", {"task_id": "A"})
+    server.call("context_write", {"topic": "prices", "content": "decimals"})
+    server.call("context_write", {"topic": "prices", "content": "again", "request_id": "same"})
+    with serving(place) as (process, url):
+        with httpx2.Client(base_url=url, headers={"WVO-Agent-Id": "ann"}, timeout=30) as client:
+            yield client
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+class serving:
+    """`wvo-mcp serve --http` in a workspace; its process and its address."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.log = workspace.logs / "http.log"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "wvo_mcp", "serve", "--http", "--port", "0"],
+                env=workspace.environ(),
+                cwd=workspace.root,
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+
+    def __enter__(self) -> tuple[subprocess.Popen[bytes], str]:
+        line = cast("IO[bytes]", self.process.stdout).readline().decode().strip()
+        assert line.startswith("http://127.0.0.1:"), self.log.read_text()
+        return self.process, line
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait(10)
+        cast("IO[bytes]", self.process.stdout).close()
+
+
+def by_command(place: Workspace, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    ran = subprocess.run(
+        [sys.executable, "-m", "wvo_mcp", tool.replace("_", "-"), "--json", "--input", json.dumps(arguments)],
+        env=place.environ(WVO_AGENT_ID="ann"),
+        cwd=place.root,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode in (0, 1), ran.stderr
+    return json.loads(ran.stdout)
+
+
+def steady(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: steady(part) for name, part in value.items() if name not in VOLATILE}
+    return [steady(part) for part in value] if isinstance(value, list) else value
+
+
+def test_the_three_lists_are_equal(place: Workspace, server: StdioClient, site: httpx2.Client) -> None:
+    listed = [tool["name"] for tool in server.result("tools/list")["tools"]]
+    routes = site.get("/api").json()["tools"]
+    helped = subprocess.run(
+        [sys.executable, "-m", "wvo_mcp", "--help"],
+        env=place.environ(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout
+    commands = {line.split()[0] for line in helped.splitlines() if line.startswith("  ") and line.strip()}
+
+    assert sorted(listed) == sorted(route["tool"] for route in routes)
+    assert {name.replace("_", "-") for name in listed} <= commands
+    annotated = {tool["name"]: tool["annotations"]["readOnlyHint"] for tool in server.result("tools/list")["tools"]}
+    assert {route["tool"]: "GET" in route["methods"] for route in routes} == annotated
+    for route in routes:
+        assert site.put(route["path"]).status_code == 405
+
+
+@pytest.mark.parametrize(("tool", "arguments"), CALLS)
+def test_the_same_call_gives_the_same_through_all_three(
+    place: Workspace, server: StdioClient, site: httpx2.Client, tool: str, arguments: dict[str, Any]
+) -> None:
+    over_mcp = server.answer(tool, arguments)["structuredContent"]
+    over_http = site.post(f"/api/{tool}", json=arguments)
+    by_hand = by_command(place, tool, arguments)
+
+    assert steady(over_http.json()) == steady(over_mcp) == steady(by_hand)
+    assert (over_http.status_code == 200) == ("error" not in over_mcp)
+
+
+@pytest.mark.requirement("HEALTH-1")
+def test_the_http_server_leads_when_it_is_the_only_one_and_ends_its_session_when_told(workspace: Workspace) -> None:
+    with serving(workspace) as (process, url), httpx2.Client(base_url=url, timeout=30) as client:
+        leader = eventually(lambda: client.get("/api/status").json()["leader"])
+        assert leader["alive"]
+
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        successor = workspace.server("next", WVO_TOOLSETS="all")
+        eventually(lambda: successor.call("status")["leader"]["session_id"] != leader["session_id"], seconds=10)
+    assert "Traceback" not in (workspace.logs / "http.log").read_text()
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--host", "0.0.0.0"], "no authentication"),  # noqa: S104
+        (["--host", "192.168.1.1"], "no authentication"),
+        (["--host", "example.com"], "no authentication"),
+    ],
+)
+def test_a_host_that_others_can_reach_is_refused_with_the_reason(
+    workspace: Workspace, arguments: list[str], said: str
+) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "wvo_mcp", "serve", "--http", *arguments],
+        env={**os.environ, **workspace.environ()},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ran.returncode == 1
+    assert said in ran.stderr
+    assert not workspace.database.exists()

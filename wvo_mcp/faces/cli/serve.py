@@ -1,0 +1,50 @@
+"""`wvo-mcp serve --http`: the HTTP face, until it is told to end."""
+
+import asyncio
+import gc
+
+import click
+
+from wvo_mcp.faces.cli.application import Compose
+from wvo_mcp.faces.cli.output import reported
+from wvo_mcp.faces.cli.session import settings_or_usage
+from wvo_mcp.settings import WrongSetting
+
+PORT = 8737
+
+
+def serve_command(compose: Compose) -> click.Command:
+    def run(http: bool, host: str, port: int) -> int:
+        if not http:
+            raise click.UsageError("Give --http; wvo-mcp without a command serves MCP on stdio.")
+        gc.enable()  # this command may live for days
+        with reported(as_json=False):
+            try:
+                return asyncio.run(compose().serve_http(settings_or_usage(), host, port, _told))
+            except WrongSetting as error:
+                raise click.ClickException(str(error)) from None
+        return 1
+
+    return click.Command(
+        "serve",
+        help="Serve the API of every tool (/api), /health and /metrics over HTTP, to programs of this machine only.",
+        short_help="Serve the API, /health and /metrics over HTTP.",
+        params=[
+            click.Option(["--http"], is_flag=True, help="Over HTTP."),
+            click.Option(
+                ["--host"], default="127.0.0.1", show_default=True, help="An address that is this machine's alone."
+            ),
+            click.Option(
+                ["--port"],
+                type=click.IntRange(0, 65_535),
+                default=PORT,
+                show_default=True,
+                help="0: any that is free; the line on stdout tells.",
+            ),
+        ],
+        callback=run,
+    )
+
+
+def _told(address: str) -> None:
+    click.echo(address)

@@ -1,0 +1,74 @@
+"""From a socket to an end: the server under the one task group of the process."""
+
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Callable, Generator
+from contextlib import closing
+
+import anyio
+import uvicorn
+from starlette.types import ASGIApp
+
+from wvo_mcp.errors import InvalidInput
+from wvo_mcp.faces.http.guard import is_loopback
+
+GRACE_SECONDS = 5.0
+"""How long requests that are being answered may still take at the end."""
+
+
+def listen(host: str, port: int) -> closing[socket.socket]:
+    """Raises InvalidInput: for a host that others can reach, and for a port that cannot be had."""
+    if not is_loopback(host):
+        raise InvalidInput(
+            "host",
+            "only this machine's own addresses are served (127.0.0.1, ::1, localhost): there is no authentication yet, and"
+            " whoever reaches the port may work in any agent's name",
+        )
+    name = host.strip("[]")
+    family = socket.AF_INET6 if ":" in name else socket.AF_INET
+    try:
+        return closing(socket.create_server((name, port), family=family))
+    except OSError as error:
+        raise InvalidInput("port", f"{host}:{port} cannot be listened on: {error.strerror}") from None
+
+
+class _Served(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield  # they are ours
+
+
+async def run(site: ASGIApp, listener: socket.socket, told: Callable[[str], None]) -> None:
+    """Until SIGTERM or SIGINT; requests that are being answered then are finished. `told` gets the address."""
+    logging.getLogger("wvo_mcp.http").setLevel(logging.INFO)
+    config = uvicorn.Config(
+        site,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        lifespan="off",
+        ws="none",
+        proxy_headers=False,
+        timeout_graceful_shutdown=int(GRACE_SECONDS),
+    )
+    server = _Served(config)
+
+    async def leave() -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            told(_address(listener))
+            async for _ in signals:
+                if server.should_exit:
+                    server.force_exit = True  # a second one does not wait
+                server.should_exit = True
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(leave)
+        await server.serve(sockets=[listener])
+        tasks.cancel_scope.cancel()
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
