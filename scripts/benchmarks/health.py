@@ -125,10 +125,10 @@ async def _cycles(report: Report, database: Path, size: int, rounds: int) -> Non
     loop = HealthLoop(Thresholds(wip_limit=_HELD), Policy(), SystemClock(), SqliteProbe(database))
     first, taken, floor, recount = 0.0, list[float](), list[float](), list[float]()
     try:
-        post = await _post(timed)
         began = time.perf_counter()
-        await walk.keep(post, await walk.walk(post, _CALLER))
+        found = await walk.walk(timed, _CALLER)
         walked = (time.perf_counter() - began) * 1_000
+        await walk.keep(await _post(timed), found)
         slice_ms = max(timed.reads)
         with closing(sqlite.connect(str(database), isolation_level=None)) as raw:
             for number in range(-2, rounds):

@@ -117,6 +117,31 @@ async def test_status_and_events_are_shown(bench: Bench) -> None:
     assert "work.paused" in events
 
 
+@pytest.mark.requirement("HEALTH-4")
+async def test_health_is_told_with_what_is_wrong_and_what_was_done(bench: Bench) -> None:
+    await bench.create(a_task("T1"))
+    await bench.claim(ANN)
+    bench.servers.kill(ANN.session_id)
+    bench.clock.advance(minutes=20)
+
+    text = shown("health_run", await bench.call("health_run", OWNER))
+    for part in (
+        "0 pending, 0 to be claimed, 1 in progress (33% of the limit), 0 done; 0 completed",
+        "critical  stale_tasks    Nobody works on 1 task in progress; the last sign of life is 20 min old.",
+        "return_to_queue  T1   remedied  T1 is pending after 20 min without a sign of life",
+    ):
+        assert part in text
+
+    text = shown("health_check", await bench.call("health_check", OWNER))
+    assert text.startswith("unhealthy\n")
+    assert "mcp server  no server leads" in text
+    assert "critical  stale_tasks" in text
+    await bench.call("health_run", BOB)
+    text = shown("health_run", await bench.call("health_run", ANN))
+    assert text.startswith("Only shown: session bob/1 leads, and it alone acts.")
+    assert "Nothing is wrong." in text
+
+
 async def test_an_empty_store_says_how_to_begin(bench: Bench) -> None:
     assert "roadmap.yaml" in shown("status", await bench.call("status", OWNER))
     assert shown("list_tasks", await bench.call("list_tasks")) == "No task matches."

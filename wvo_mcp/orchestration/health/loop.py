@@ -79,10 +79,10 @@ class HealthLoop:
     async def by_hand(self, store: Store, caller: Caller) -> Cycle:
         """One cycle now, the walk over the graph included. It acts when this session leads or can; otherwise it shows what
         would be done."""
+        found = await graph.walk(store, caller)  # before the post is taken: it may take longer than its lease
         post = await Candidate(store, lambda: caller, self.clock).seek()
         if post is not None:
             try:
-                found = await graph.walk(post, caller)
                 await graph.keep(post, found)
                 made = await self.cycle(post)
                 return Cycle(made.observation, made.orientation, made.decision, made.deeds, found)
@@ -91,10 +91,9 @@ class HealthLoop:
             finally:
                 if caller.durable:  # no process stands for it: the next server leads at once
                     await store.write(caller, lambda tx: tx.state.resign(ROLE))
-        return await self._shown(store, caller)
+        return await self._shown(store, caller, found)
 
-    async def _shown(self, store: Store, caller: Caller) -> Cycle:
-        found = await graph.walk(store, caller)
+    async def _shown(self, store: Store, caller: Caller, found: Walk) -> Cycle:
         seen = await observe(store, caller, self.limits, self._probe, count=False)
         meant = orient(seen, self.limits)
         leader = await store.read(caller, _leader)
