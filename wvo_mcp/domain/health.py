@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from statistics import median
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -194,7 +193,14 @@ def baseline(hours: Sequence[Hour], at: datetime) -> Baseline | None:
 
 def _spread(values: Sequence[int], of: str) -> Baseline:
     usual = median(values)
-    return Baseline(usual, median(abs(value - usual) for value in values), len(values), of)
+    return Baseline(usual, median([abs(value - usual) for value in values]), len(values), of)
+
+
+def median(values: Sequence[float]) -> float:
+    """The library's takes longer to import than a server may take to start."""
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 def rising(depths: Sequence[int]) -> int:
@@ -213,7 +219,7 @@ def rising(depths: Sequence[int]) -> int:
     noise = 0.0
     if before:
         middle = median(before)
-        noise = median(abs(step - middle) for step in before)
+        noise = median([abs(step - middle) for step in before])
     return run if sum(steps[len(steps) - run :]) > 3 * SPREAD * noise * math.sqrt(run) else 0
 
 
