@@ -287,3 +287,43 @@ async def test_a_chore_that_is_due_more_often_than_the_post_is_looked_at_is_begu
         tasks.cancel_scope.cancel()
 
     assert len(ticks) <= 2, "chores of every tick are not done more often by it"
+
+
+@pytest.mark.sqlite
+@pytest.mark.requirement("HEALTH-4")
+async def test_a_store_that_cannot_be_read_is_unhealthy_and_says_why(bench: Bench) -> None:
+    await bench.create(a_task("T1"))
+    away = bench.path.with_name("away.db")
+    bench.path.rename(away)
+
+    sick = await bench.call("health_check")
+
+    assert sick["status"] == "unhealthy"
+    assert "was deleted or moved away" in sick["checks"]["database"]
+    away.rename(bench.path)
+    assert (await bench.call("health_check"))["checks"]["database"] == "ok"
+
+
+@pytest.mark.sqlite
+@pytest.mark.requirement("HEALTH-1")
+async def test_a_write_that_fails_is_an_anomaly_of_the_database(bench: Bench) -> None:
+    loop = loop_of(bench)
+    await loop.cycle(await seated(bench, WATCH))
+    await bench.force(
+        "CREATE TRIGGER full BEFORE UPDATE ON facts WHEN OLD.name = 'throughput_rolled'"
+        " BEGIN SELECT RAISE(ABORT, 'no room'); END"
+    )
+    await bench.create(a_task("T1"))
+
+    await loop.cycle(await seated(bench, WATCH))
+
+    alert = await bench.read(lambda tx: tx.alerts.find("database", None))
+    assert alert is not None
+    assert (alert["severity"], "a write failed" in alert["message"], "no room" in alert["message"]) == (
+        "critical",
+        True,
+        True,
+    )
+    await bench.force("DROP TRIGGER full")
+    await loop.cycle(await seated(bench, WATCH))
+    assert await bench.alerts() == []
