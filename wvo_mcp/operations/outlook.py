@@ -50,19 +50,18 @@ class CriticalPath(Output):
 @operation(toolset="plan", effect=Effect.READ, outside=True)
 async def critical_path(ctx: Context, ask: CriticalPathAsk) -> CriticalPath:
     """Show the longest chain of open tasks by expected duration, and what has little slack beside it."""
-    seen = await ctx.services.store.read(ctx.caller, outlook.read)
+    seen = await outlook.read(ctx.services.store, ctx.caller)
 
-    def work_out() -> tuple[Outlook, list[float], Chain]:
+    def work_out() -> tuple[Outlook, list[float], Chain, list[int], int]:
         ahead = outlook.understood(seen)
         expected = ahead.expected()
-        return ahead, expected, longest(ahead.work, expected, ahead.scope(ask.task_id, ask.milestone_id, ask.epic_id))
+        chain = longest(ahead.work, expected, ahead.scope(ask.task_id, ask.milestone_id, ask.epic_id))
+        stuck = sum(ahead.work.tasks[place].stuck for place in chain.earliest)
+        return ahead, expected, chain, _beside(chain), stuck
 
-    ahead, expected, chain = await anyio.to_thread.run_sync(work_out)  # it may take a second, and others are served
-    on_path = set(chain.path)
-    near = sorted(
-        (place for place in chain.earliest if place not in on_path and chain.slack(place) < chain.total * _NEAR_SHARE),
-        key=lambda place: (chain.slack(place), place),
-    )[:_NEAR]
+    ahead, expected, chain, near, stuck = await anyio.to_thread.run_sync(
+        work_out
+    )  # it may take a second, and others are served
     shown = [*chain.path[:_SHOWN], *near]
     ids = [ahead.work.tasks[place].id for place in shown]
     titles = await ctx.services.store.read(ctx.caller, lambda tx: tx.outlook.titles(ids))
@@ -86,9 +85,16 @@ async def critical_path(ctx: Context, ask: CriticalPathAsk) -> CriticalPath:
         finish_at=ahead.now + timedelta(seconds=chain.total),
         near=[step(place) for place in near],
         tasks=len(chain.earliest),
-        stuck=sum(ahead.work.tasks[place].stuck for place in chain.earliest),
+        stuck=stuck,
         seen=dict(ahead.durations.seen),
     )
+
+
+def _beside(chain: Chain) -> list[int]:
+    """Off the path, with little slack, the tightest first."""
+    on_path = set(chain.path)
+    tight = (p for p in chain.earliest if p not in on_path and chain.slack(p) < chain.total * _NEAR_SHARE)
+    return sorted(tight, key=lambda place: (chain.slack(place), place))[:_NEAR]
 
 
 Handle = Annotated[
@@ -155,7 +161,7 @@ async def forecast(ctx: Context, ask: ForecastAsk) -> ForecastReport:
     to cut where it is low."""
     limit = ctx.policy.wip_limit
     agents = ask.agents or limit
-    seen = await ctx.services.store.read(ctx.caller, outlook.read)
+    seen = await outlook.read(ctx.services.store, ctx.caller)
     question = forecasting.Question(
         agents=agents,
         # Whoever asks about more agents than may work now asks what it would be like if they might.

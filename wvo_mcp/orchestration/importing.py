@@ -12,7 +12,7 @@ from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.task import Origin, Status, Task
 from wvo_mcp.errors import DependencyCycle
-from wvo_mcp.orchestration import creation, lifecycle
+from wvo_mcp.orchestration import creation, lifecycle, outlook
 from wvo_mcp.orchestration.jobs import Progress
 from wvo_mcp.ports import Store, Transaction
 
@@ -239,7 +239,7 @@ async def lines(store: Store, caller: Caller, counted: dict[str, int]) -> AsyncI
         given = {name: row[name] for name in ("id", "title", "epic_id", "due_at") if row[name] is not None}
         counted["milestones"] += 1
         yield canonical({"kind": "milestone", **given})
-    open_ids = {row.id for row in await store.read(caller, lambda tx: tx.outlook.open_tasks())}
+    open_ids = {row.id for row in await outlook.open_rows(store, caller)}
     after = 0
     while True:
         page = await store.read(caller, partial(_page, after=after, open_ids=open_ids))

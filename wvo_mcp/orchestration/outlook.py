@@ -1,26 +1,31 @@
-"""What lies ahead, read at once and understood outside the transaction: the open plan, and how long tasks took."""
+"""What lies ahead, read in parts and understood outside the transaction: the open plan, and how long tasks took."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from wvo_mcp.domain.durations import Durations, busy_share, learned
 from wvo_mcp.domain.instant import instant
+from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.task import Priority, Status
 from wvo_mcp.domain.workload import OpenTask, Workload, workload
 from wvo_mcp.domain.wsjf import PRIORITY_VALUE
 from wvo_mcp.errors import NotFound
-from wvo_mcp.ports import Transaction
+from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.ports.outlook import OpenRow
 
 HISTORY = 20_000
 """So many done tasks are looked at, the newest first."""
+PART = 10_000
+"""So many rows are read at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """One consistent view of the store, as it was read."""
+    """The store as it was read: in parts, and what changes meanwhile may be in it or not, which a look ahead can bear. An edge
+    to a task that is not in it counts for nothing."""
 
     now: datetime
     rows: Sequence[OpenRow]
@@ -72,23 +77,55 @@ class Outlook:
         ]
 
 
-async def read(tx: Transaction) -> Readings:
-    """A few passes over the store; nothing is computed while the transaction lasts."""
-    return Readings(
-        now=tx.now,
-        rows=await tx.outlook.open_tasks(),
-        edges=await tx.outlook.edges(),
-        cancelled=frozenset(await tx.outlook.cancelled()),
-        finished=await tx.outlook.finished(HISTORY),
-        epics=await tx.tasks.epics(),
-        milestones=await tx.tasks.milestones(),
-    )
+async def read(store: Store, caller: Caller) -> Readings:
+    """The whole plan, in transactions of some ten milliseconds each; nothing is computed while one lasts."""
+
+    async def first(tx: Transaction) -> Readings:
+        return Readings(
+            now=tx.now,
+            rows=(),
+            edges=await tx.outlook.waits(),
+            cancelled=frozenset(await tx.outlook.cancelled()),
+            finished=await tx.outlook.finished(HISTORY),
+            epics=await tx.tasks.epics(),
+            milestones=await tx.tasks.milestones(),
+        )
+
+    seen = await store.read(caller, first)
+    rows = await open_rows(store, caller)
+    edges = list(seen.edges)
+    after = ("", "")
+    while True:
+        part = await store.read(caller, partial(_edges, after=after))
+        edges += part
+        if len(part) < PART:
+            return replace(seen, rows=rows, edges=edges)
+        after = part[-1]
+
+
+async def open_rows(store: Store, caller: Caller) -> list[OpenRow]:
+    """What is neither done nor cancelled, by `seq`."""
+    last = await store.read(caller, lambda tx: tx.outlook.last_seq())
+    rows: list[OpenRow] = []
+    for after in range(0, last, PART):
+        rows += await store.read(caller, partial(_open, after=after))
+    return rows
+
+
+async def _open(tx: Transaction, after: int) -> list[OpenRow]:
+    return await tx.outlook.open_tasks(after, after + PART)
+
+
+async def _edges(tx: Transaction, after: tuple[str, str]) -> list[tuple[str, str]]:
+    return await tx.outlook.edges(after, PART)
 
 
 def understood(seen: Readings) -> Outlook:
     """Takes O(tasks + edges)."""
     stranded = {task_id for task_id, other in seen.edges if other in seen.cancelled} if seen.cancelled else set[str]()
-    tasks = [_open_task(row, seen.now, row.id in stranded) for row in seen.rows]
+    # Best first, as the queue has them.
+    rows = sorted(seen.rows, key=lambda row: (-row.score, row.created_at, row.id))
+    tasks = [_open_task(row, seen.now, row.id in stranded) for row in rows]
     parents = [(row.id, row.parent_id) for row in seen.rows if row.parent_id is not None]
     spans = [(complexity, instant(start), instant(end)) for complexity, start, end in seen.finished]
     return Outlook(

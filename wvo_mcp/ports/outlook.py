@@ -19,17 +19,25 @@ class OpenRow(NamedTuple):
     business_value: float | None
     not_before: str | None
     started_at: str | None
+    score: float
+    created_at: str
 
 
 class OutlookRepository(Protocol):
-    """The whole plan in a few statements, each one pass over what is open."""
+    """The whole plan, in parts of a bounded size, so that nobody has to wait behind a long transaction."""
 
-    async def open_tasks(self) -> list[OpenRow]:
-        """In the order of the queue, best first."""
+    async def last_seq(self) -> int: ...
+
+    async def open_tasks(self, after: int, until: int) -> list[OpenRow]:
+        """Those with a `seq` behind `after` and up to `until`."""
         ...
 
-    async def edges(self) -> list[tuple[str, str]]:
-        """(task, what it waits for) of all dependencies, and of blocked tasks that wait for others."""
+    async def edges(self, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
+        """(task, what it depends on), in this order, behind `after`."""
+        ...
+
+    async def waits(self) -> list[tuple[str, str]]:
+        """(blocked task, what it waits for)."""
         ...
 
     async def cancelled(self) -> set[str]: ...

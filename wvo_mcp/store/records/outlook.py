@@ -10,24 +10,31 @@ class Outlook:
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
 
-    async def open_tasks(self) -> list[OpenRow]:
+    async def last_seq(self) -> int:
+        return int(self._rows.value("SELECT max(seq) FROM tasks") or 0)
+
+    async def open_tasks(self, after: int, until: int) -> list[OpenRow]:
         found = self._rows.execute(
             """
-            SELECT id, parent_id, epic_id, milestone_id, status, priority, complexity, business_value, not_before, started_at
+            SELECT id, parent_id, epic_id, milestone_id, status, priority, complexity, business_value, not_before, started_at,
+              score, created_at
             FROM tasks
-            WHERE status IN ('pending', 'in_progress', 'in_review', 'awaiting_approval', 'blocked', 'failed')
-            ORDER BY score DESC, created_at, id
+            WHERE seq > ? AND seq <= ? AND status NOT IN ('done', 'cancelled')
             """,
-            (),
+            (after, until),
         )
         return [OpenRow(*row) for row in found]
 
-    async def edges(self) -> list[tuple[str, str]]:
+    async def edges(self, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
         found = self._rows.execute(
-            "SELECT task_id, depends_on_task_id FROM task_dependencies"
-            " UNION ALL SELECT task_id, waits_for_task_id FROM task_waits",
-            (),
+            "SELECT task_id, depends_on_task_id FROM task_dependencies WHERE (task_id, depends_on_task_id) > (?, ?)"
+            " ORDER BY task_id, depends_on_task_id LIMIT ?",
+            (*after, limit),
         )
+        return [(row[0], row[1]) for row in found]
+
+    async def waits(self) -> list[tuple[str, str]]:
+        found = self._rows.execute("SELECT task_id, waits_for_task_id FROM task_waits", ())
         return [(row[0], row[1]) for row in found]
 
     async def cancelled(self) -> set[str]:
