@@ -121,6 +121,7 @@ def test_ids_that_are_made_stay_the_same_when_items_are_ticked_moved_or_joined_b
         (b"- [ ] a\n\n- [ ] \xff\xfe\n", 3, "no UTF-8: byte 0xff"),
         ("- [ ] a\n- [ ] " + "x" * 1_000_000, 2, "1,000,006 characters"),
         ("".join(f"{'  ' * depth}- [ ] t{depth}\n" for depth in range(MAX_DEPTH + 2)), MAX_DEPTH + 1, "deeper than 50"),
+        ("- [ ] a\n- [ ] " + "depends on a " * 1_000, 2, "a title has at most 500 characters"),
         ('{"id": "a", "title": "t"}\n{"id": "b"}\n', 2, "title: Field required"),
         ('{"id": "a", "title": "t"}\n\n{"id": "b", "title": "t", "colour": 1}\n', 3, "colour: unknown field"),
         ('{"id": "a", "title": "t"}\n{"id": "b",\n', 2, "no JSON"),
@@ -158,6 +159,22 @@ def test_a_mistake_names_its_line(text: str | bytes, line: int, problem: str) ->
     assert (caught.value.details["line"], problem in caught.value.details["problem"]) == (line, True), (
         caught.value.message
     )
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    "line",
+    [
+        "- [ ] a" + " " * 150_000 + "b",
+        "# " + " #" * 75_000,
+        "- [ ] a\n  - files: " + " ," * 75_000,
+        "- [ ] a (" + "after x1," * 40,
+        " " * 150_000 + "- [ ] a",
+    ],
+    ids=["blanks", "marks", "commas", "links", "indent"],
+)
+def test_a_line_that_is_made_to_be_read_again_and_again_is_read_once(line: str) -> None:
+    assert len(read(line, "markdown").items) <= 1
 
 
 def test_too_many_tasks_are_refused() -> None:

@@ -52,5 +52,18 @@ async def test_a_circle_made_by_hand_in_the_database_is_named(bench: Bench) -> N
     assert set(caught.value.details["path"]) == {"x", "y"}
 
 
+async def test_a_plan_that_is_read_in_many_parts_is_the_same_plan(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.create(*(a_task(f"t{n}", depends_on=[f"t{o}" for o in range(max(0, n - 3), n)]) for n in range(12)))
+    await bench.create(a_task("whole"), a_task("part", parent_id="whole", depends_on=["t11"]))
+    await bench.done("t0")
+    whole = await bench.call("critical_path")
+    monkeypatch.setattr("wvo_mcp.orchestration.outlook.PART", 2)
+
+    assert await bench.call("critical_path") == whole
+    assert [step["id"] for step in whole["path"]] == [*(f"t{n}" for n in range(1, 12)), "part", "whole"]
+
+
 async def test_an_empty_plan_has_no_path(bench: Bench) -> None:
     assert (await bench.call("critical_path"))["path"] == []

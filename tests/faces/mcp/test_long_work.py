@@ -40,7 +40,18 @@ def test_a_forecast_tells_its_progress_answers_with_a_handle_and_keeps_nobody_wa
     assert results[0] == results[1]
     assert results[0]["runs"] == 4_000
 
+    # A server that is killed takes its work along, and whoever asks next is told so.
+    lost = given(client.answer("forecast", {"runs": 10_000}))
+    client.kill()
+    client.wait()
+    told = eventually(lambda: _failed(other, lost["handle"]))
+    assert (told["error"]["retryable"], told["hint"]) == (True, "Call again without the handle.")
+
     # A client that gave no token is sent nothing.
-    client.notifications.clear()
-    given(client.answer("forecast", {"runs": 10}))
-    assert not client.notifications
+    given(other.answer("forecast", {"runs": 10}))
+    assert not [note for note in other.notifications if note["method"] == "notifications/progress"]
+
+
+def _failed(server: StdioClient, handle: str) -> dict[str, Any] | None:
+    found = server.call("forecast", {"handle": handle})
+    return found if found["state"] == "failed" else None

@@ -26,6 +26,8 @@ from wvo_mcp.domain.imports.draft import (
 _ITEM = re.compile(r"^(?P<indent>[ \t]*)(?:[-*+]|\d{1,9}[.)])[ \t]+\[(?P<box>[ xX~/>-])\](?:[ \t]+(?P<text>.*))?$")
 _HEADING = re.compile(r"^ {0,3}(?P<marks>#{1,6})[ \t]+(?P<text>.*?)[ \t]*#*$")
 _FENCE = re.compile(r"^[ \t]*(```|~~~)")
+_LONG = 2_000
+"""Characters; a longer line is neither a heading nor a title."""
 _ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _NAMED = re.compile(
     rf"^(?:\*\*(?P<bold>{_ID})\*\*:?|`(?P<code>{_ID})`:?|\[(?P<square>{_ID})\]:?|(?P<plain>{_ID}):)[ \t]+(?P<rest>\S.*)$"
@@ -76,7 +78,7 @@ def read(text: str) -> Reading:
             fenced = not fenced
             continue
         found = None if fenced else _ITEM.match(line)
-        heading = None if fenced or found else _HEADING.match(line)
+        heading = None if fenced or found or len(line) > _LONG else _HEADING.match(line)
         if heading is not None:
             level = len(heading["marks"])
             headings = [each for each in headings if each[0] < level] + [(level, heading["text"].strip())]
@@ -91,7 +93,12 @@ def read(text: str) -> Reading:
             path = tuple(name for _, name in headings) + tuple(each.title for each in open_items)
             epic_id = slug(headings[-1][1]) if headings else None
             draft = _Draft(number, indent, "", _BOXES[found["box"]], path, parent, epic_id)
-            _title(draft, (found["text"] or "").strip(), problems)
+            # Blanks are folded first: the patterns below would try each run of them again and again.
+            title = " ".join((found["text"] or "").split())
+            if len(title) > _LONG:
+                problems.add(number, f"a title has at most 500 characters, this one {len(title):,}")
+                continue
+            _title(draft, title, problems)
             drafts.append(draft)
             open_items.append(draft)
         elif open_items and line.strip():
@@ -107,7 +114,7 @@ def read(text: str) -> Reading:
 
 
 def _all_headings(text: str) -> list[tuple[int, str]]:
-    found = (_HEADING.match(line) for _, line in lines_of(text))
+    found = (_HEADING.match(line) for _, line in lines_of(text) if len(line) <= _LONG)
     return [(len(each["marks"]), each["text"].strip()) for each in found if each is not None]
 
 
