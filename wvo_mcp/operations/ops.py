@@ -10,6 +10,7 @@ from wvo_mcp.domain.task import Status
 from wvo_mcp.domain.text import Id, Label
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
 from wvo_mcp.operations.results import MAX_CHARACTERS, compact
+from wvo_mcp.orchestration.figures import flow
 from wvo_mcp.orchestration.leading import ROLE
 from wvo_mcp.ports import Transaction
 
@@ -41,6 +42,12 @@ class LeaderLine(Output):
     alive: bool = Field(description="False for a moment after its death, until another follows.")
 
 
+class FlowLine(Output):
+    created_last_hour: int = Field(description="At most 5,000 are counted.")
+    completed_last_hour: int
+    completed_per_5_min: list[int] = Field(description="The last two hours, oldest first.")
+
+
 class StatusReport(Output):
     at: Instant
     paused: bool
@@ -48,8 +55,11 @@ class StatusReport(Output):
     counts: dict[str, int]
     wip_limit: int
     in_progress: list[HeldTask]
+    queue_depth: int = Field(description="Ready tasks that nothing else holds back.")
+    flow: FlowLine
     ready: list[ReadyTask]
     agents: list[dict[str, Any]]
+    pool: dict[str, int] = Field(description="How many agents, by status.")
     alerts: list[dict[str, Any]]
     stranded: list[dict[str, Any]] = Field(description="Open tasks behind a cancelled or failed one.")
     leader: LeaderLine | None = Field(description="The server that does the background work.")
@@ -59,8 +69,9 @@ class StatusReport(Output):
 
 @operation(toolset="ops", effect=Effect.READ)
 async def status(ctx: Context, ask: StatusAsk) -> StatusReport:
-    """Show the state of work: counts, who holds what, what is ready, agents, alerts."""
+    """Show the state of work: counts, flow, who holds what, what is ready, agents, alerts."""
     tx = ctx.tx
+    moved = await flow(tx)
     held = await tx.tasks.page({"status": Status.IN_PROGRESS.value}, 0, 50)
     return StatusReport(
         at=tx.now,
@@ -79,8 +90,15 @@ async def status(ctx: Context, ask: StatusAsk) -> StatusReport:
             )
             for task in held
         ],
+        queue_depth=await tx.health.claimable(),
+        flow=FlowLine(
+            created_last_hour=moved.created,
+            completed_last_hour=moved.completed,
+            completed_per_5_min=list(moved.series),
+        ),
         ready=[ReadyTask(id=t.id, title=t.title, score=t.score) for t in await tx.queue.ready(None, 5)],
         agents=[dict(row) for row in await tx.sessions.agents(20)],
+        pool=await tx.health.agents(),
         alerts=[dict(row) for row in await tx.alerts.open_alerts(20)],
         stranded=[dict(row) for row in await tx.tasks.stranded(20)],
         leader=await _leader(tx),

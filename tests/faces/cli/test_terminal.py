@@ -72,6 +72,9 @@ def test_status_is_readable_in_a_real_terminal_program(shop: Shell, tmp_path: Pa
     assert lines[1] == "█" * 10 + "░" * 30
     assert max(map(len, lines)) <= 70
     assert [line for line in lines if line and not line.startswith(" ")][3:] == [
+        "wip      " + "█" * 8 + "░" * 16 + "  1 of 3 (33 %)   queue 0",
+        "agents   " + "█" * 24 + "  1 of 1 busy (100 %)",
+        "flow     " + "▁" * 24 + "  0 done in 2 h",
         "In progress",
         "Agents",
         "Stranded",

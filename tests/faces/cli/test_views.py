@@ -9,6 +9,7 @@ from rich.console import Console
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from wvo_mcp.faces.cli.views import VIEWS, view
 from wvo_mcp.faces.cli.views.paint import span
+from wvo_mcp.faces.cli.views.state import sparkline
 from wvo_mcp.operations import ALL
 
 pytestmark = pytest.mark.anyio
@@ -198,3 +199,41 @@ def test_a_sync_names_what_it_did() -> None:
 )
 def test_spans_are_told_in_whole_units(seconds: float, text: str) -> None:
     assert span(seconds) == text
+
+
+@pytest.mark.requirement("CORE-12", "HEALTH-3")
+@pytest.mark.parametrize("width", [60, 80, 120])
+async def test_the_status_shows_flow_room_agents_and_alerts_on_any_width(bench: Bench, width: int) -> None:
+    bench.limits(wip_limit=5)
+    await bench.create(*(a_task(f"T{number}") for number in range(30)))
+    for number, pause in enumerate([0, 0, 0, 0, 5, 60, 30]):
+        bench.clock.advance(minutes=pause)
+        await bench.done(f"T{number}")
+    await bench.claim(BOB, "T10")
+    await bench.write(
+        lambda tx: tx.alerts.raise_alert("odd", "critical", "T10", "first line\nsecond \x1b[31m" + "long " * 50)
+    )
+    await bench.call("alert_ack", alert_id=1)
+
+    result = await bench.call("status", OWNER)
+    screen = shown("status", result, width)
+
+    series = result["flow"]["completed_per_5_min"]
+    assert (len(series), sum(series), series[-1]) == (24, 7, 1)
+    assert [value for value in series if value] == [4, 1, 1, 1]
+    assert result["flow"]["completed_last_hour"] == 2
+    assert f"flow     {sparkline(series)}  7 done in 2 h" in screen
+    assert "wip      " + "█" * 5 + "░" * 19 + "  1 of 5 (20 %)   queue 22" in screen
+    assert "1 of 2 busy (50 %)" in screen
+    assert "1  critical  odd  T10" in screen
+    assert "seen to" in screen
+    assert "first line second" in screen
+    assert "\x1b" not in screen
+    assert max(map(len, screen.splitlines())) <= width
+
+
+def test_a_sparkline_is_as_high_as_its_greatest_value_and_flat_without_any() -> None:
+    assert sparkline([0, 0, 0]) == "▁▁▁"
+    assert sparkline([0, 1, 7, 14]) == "▁▂▅█"
+    assert sparkline([0, 1, 1_000]) == "▁▂█"
+    assert sparkline([]) == ""

@@ -1,6 +1,8 @@
 """The state of work and what happened, on a terminal."""
 
 import json
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -8,15 +10,17 @@ from rich.padding import Padding
 from rich.text import Text
 
 from wvo_mcp.domain.instant import instant
-from wvo_mcp.faces.cli.views.paint import SEVERITY, STATUS, Listing, ago, clean, joined, label, left, text
+from wvo_mcp.faces.cli.views.paint import SEVERITY, STATUS, Listing, ago, clean, joined, label, left, span, text
 
 _BAR = 40
+_SHARE = 24
+_LEVELS = "▁▂▃▄▅▆▇█"
 
 
 def status(result: dict[str, Any]) -> RenderableType:
     now = instant(result["at"])
     counts: dict[str, int] = result["counts"]
-    parts: list[RenderableType] = [_headline(result), _bar(counts), _legend(counts)]
+    parts: list[RenderableType] = [_headline(result), _bar(counts), _legend(counts), Text(), _gauges(result)]
     if result["in_progress"]:
         held = Listing("task", "title~", "by~", "progress>", "since", "lease left>")
         for task in result["in_progress"]:
@@ -35,26 +39,18 @@ def status(result: dict[str, Any]) -> RenderableType:
             ready.add(text(task["id"], "bold"), text(task["title"]), f"{task['score']:.2f}")
         parts += _block(f"Ready, best of {counts.get('ready', len(result['ready']))}", ready.table)
     if result["agents"]:
-        agents = Listing("agent", "status", "task", "seen")
+        agents = Listing("agent~", "status", "task", "for", "seen")
         for agent in result["agents"]:
             agents.add(
                 text(agent["agent_id"]),
                 text(agent["status"], {"busy": "cyan", "offline": "dim"}.get(agent["status"], "")),
                 text(agent["current_task_id"], "bold"),
+                _lasting(agent, now),
                 ago(agent["last_seen_at"], now),
             )
         parts += _block("Agents", agents.table)
     if result["alerts"]:
-        alerts = Listing("severity", "alert", "task", "message~", "since")
-        for alert in result["alerts"]:
-            alerts.add(
-                text(alert["severity"], SEVERITY.get(alert["severity"], "")),
-                text(alert["kind"]),
-                text(alert["task_id"], "bold"),
-                text(alert["message"]),
-                ago(alert["raised_at"], now),
-            )
-        parts += _block("Alerts", alerts.table)
+        parts += _block("Alerts", Group(*(_alert(alert, now) for alert in result["alerts"])))
     if result["stranded"]:
         stranded = Listing("task", "waits for what was cancelled or failed")
         for task in result["stranded"]:
@@ -62,6 +58,65 @@ def status(result: dict[str, Any]) -> RenderableType:
         parts += _block("Stranded", stranded.table)
     parts += [Text(), _leader(result["leader"])]
     return Group(*parts)
+
+
+def _gauges(result: dict[str, Any]) -> RenderableType:
+    """Work in progress and agents as bars, what came and went, and the pace of the last two hours."""
+    held, limit = result["counts"].get("in_progress", 0), result["wip_limit"]
+    pool: dict[str, int] = result["pool"]
+    busy = pool.get("busy", 0)
+    there = busy + pool.get("idle", 0)
+    flow = result["flow"]
+    series: list[int] = flow["completed_per_5_min"]
+    wip = _share("wip", held, limit, "cyan", f"{held} of {limit}")
+    wip.append(f"   queue {result['queue_depth']}")
+    crew = _share("agents", busy, there, "blue", f"{busy} of {there} busy")
+    if pool.get("offline"):
+        crew.append(f", {pool['offline']} offline", "dim")
+    pace = Text.assemble(("flow     ", "dim"), (sparkline(series), "green"))
+    pace.append(f"  {sum(series)} done in 2 h", "dim")
+    hour = Text.assemble(
+        ("         ", ""),
+        f"{flow['completed_last_hour']} done and {flow['created_last_hour']} created in the last hour",
+        (f", at most {max(series)} done in 5 min" if any(series) else "", "dim"),
+    )
+    return Group(wip, crew, pace, hour)
+
+
+def _share(name: str, part: int, whole: int, style: str, words: str) -> Text:
+    filled = min(_SHARE, round(_SHARE * part / whole)) if whole else 0
+    percent = f" ({100 * part // whole} %)" if whole else ""
+    bar = ("█" * filled, style), ("░" * (_SHARE - filled), "dim")
+    return Text.assemble((name.ljust(9), "dim"), *bar, f"  {words}{percent}")
+
+
+def sparkline(values: Sequence[int]) -> str:
+    """A column per value, its height the share of the greatest one; nothing at all is a line at the bottom."""
+    greatest = max(values, default=0)
+    return "".join(_LEVELS[max(1, -(-7 * value // greatest))] if value else _LEVELS[0] for value in values)
+
+
+def _alert(alert: dict[str, Any], now: datetime) -> RenderableType:
+    """Two lines: a message beside all the rest would be cut to nothing on a narrow terminal."""
+    head = Text.assemble(
+        (f"{alert['id']}  ", "dim"),
+        (clean(alert["severity"]), SEVERITY.get(alert["severity"], "")),
+        f"  {clean(alert['kind'])}",
+        (f"  {clean(alert['task_id'])}" if alert["task_id"] else "", "bold"),
+        "  ",
+        ago(alert["raised_at"], now),
+        ("  seen to" if alert["acknowledged_at"] is not None else "", "dim"),
+    )
+    body = text(alert["message"])
+    body.no_wrap, body.overflow = True, "ellipsis"
+    body.plain = body.plain.replace("\n", " ")
+    return Group(head, Padding(body, (0, 0, 0, 3)))
+
+
+def _lasting(agent: dict[str, Any], now: datetime) -> Text:
+    if agent["status"] != "busy" or agent["assigned_at"] is None:
+        return Text()
+    return Text(span((now - instant(agent["assigned_at"])).total_seconds()))
 
 
 def _leader(leader: dict[str, Any] | None) -> Text:
