@@ -268,13 +268,10 @@ class Deed:
 
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """The agents. `vacant` show a task or `busy` and hold nothing; `silent` hold one, and nobody lives behind it;
-    `departed` are idle, and their connection has ended."""
+    """Agents that are not what they are shown as: `vacant` show a task or `busy` and hold nothing, `departed` are idle, and
+    their connection has ended."""
 
-    busy: int = 0
-    idle: int = 0
     vacant: tuple[str, ...] = ()
-    silent: tuple[str, ...] = ()
     departed: tuple[str, ...] = ()
 
 

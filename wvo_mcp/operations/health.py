@@ -82,9 +82,7 @@ def _observed(cycle: Cycle) -> dict[str, Any]:
         "metrics": None if metrics is None else metrics.entry(),
         "paused": seen.flow is not None and seen.flow.paused,
         "in_progress": None if seen.held is None else len(seen.held),
-        "agents": None
-        if crew is None
-        else {"hold_nothing": len(crew.vacant), "silent": len(crew.silent), "departed": len(crew.departed)},
+        "agents": None if crew is None else {"hold_nothing": len(crew.vacant), "departed": len(crew.departed)},
         "graph": None
         if walk is None
         else {

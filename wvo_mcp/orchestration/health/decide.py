@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from wvo_mcp.domain.health import Anomaly, Kind, Metrics, Thresholds
-from wvo_mcp.orchestration.health.orient import Orientation, ready_since, stale
+from wvo_mcp.orchestration.health.orient import Orientation, ready_since, silent, stale
 
 AT_ONCE = 100
 """Remedies of one cycle; the rest follow in the next ones."""
@@ -68,6 +68,6 @@ def _remedies(meant: Orientation, limits: Thresholds) -> tuple[Remedy, ...]:
         if age >= limits.stale_seconds and one.returnable(seen.at, limits)
     ]
     crew = seen.crew
-    away = [] if crew is None else [*crew.vacant, *crew.silent, *crew.departed]
+    away = [] if crew is None else [*crew.vacant, *silent(seen, limits), *crew.departed]
     # Tasks first: an agent that holds one is not put offline.
     return tuple([*back, *(Remedy(Kind.ZOMBIE_AGENTS, Action.OFFLINE, name) for name in away)][:AT_ONCE])

@@ -151,19 +151,8 @@ async def _held(tx: Transaction) -> tuple[Held, ...]:
 
 
 async def _crew(limits: Thresholds, tx: Transaction) -> Crew:
-    by_status = await tx.health.agents()
     before = tx.now - timedelta(seconds=limits.stale_seconds)
-    held = await tx.health.held(HELD_LIMIT)
-    living = {one.agent_id for one in held if not one.gone(tx.now) and not one.silent(tx.now, limits)}
-    stale = {one.agent_id for one in held if (one.stale_seconds(tx.now, limits) or 0) >= limits.stale_seconds}
-    silent = sorted(agent for agent in stale - living if agent is not None)
-    return Crew(
-        busy=by_status.get("busy", 0),
-        idle=by_status.get("idle", 0),
-        vacant=tuple(await tx.health.vacant(_MANY)),
-        silent=tuple(silent),
-        departed=tuple(await tx.health.departed(before, _MANY)),
-    )
+    return Crew(vacant=tuple(await tx.health.vacant(_MANY)), departed=tuple(await tx.health.departed(before, _MANY)))
 
 
 async def _past(tx: Transaction) -> Past:

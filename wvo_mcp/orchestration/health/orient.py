@@ -57,6 +57,14 @@ def stale(held: Sequence[Held], seen: Observation, limits: Thresholds) -> list[t
     return sorted(((age, one) for age, one in ages if age is not None), key=lambda pair: (-pair[0], pair[1].task_id))
 
 
+def silent(seen: Observation, limits: Thresholds) -> list[str]:
+    """Agents that hold tasks, all beyond the threshold, and are not there."""
+    held = seen.held or ()
+    over = {one.agent_id for age, one in stale(held, seen, limits) if age >= limits.stale_seconds}
+    there = {one.agent_id for one in held if one.stale_seconds(seen.at, limits) is None}
+    return sorted(agent for agent in over - there if agent is not None)
+
+
 def _metrics(seen: Observation, limits: Thresholds) -> Metrics | None:
     if seen.flow is None:
         return None
@@ -303,17 +311,18 @@ def _database(seen: Observation, limits: Thresholds) -> Iterator[Anomaly]:
 
 
 def _zombies(seen: Observation, limits: Thresholds) -> Iterator[Anomaly]:
-    crew = seen.crew
-    if crew is not None and (crew.vacant or crew.silent):
-        names = [*crew.vacant, *crew.silent]
+    vacant = seen.crew.vacant if seen.crew is not None else ()
+    gone = silent(seen, limits)
+    if vacant or gone:
+        names = [*vacant, *gone]
         yield Anomaly(
             Kind.ZOMBIE_AGENTS,
             Severity.WARNING,
             f"{_many(len(names), 'agent')} shown with a task, and nobody is there: {', '.join(names[:5])}.",
             {
                 "count": len(names),
-                "hold_nothing": list(crew.vacant[:SHOWN]),
-                "silent": list(crew.silent[:SHOWN]),
+                "hold_nothing": list(vacant[:SHOWN]),
+                "silent": gone[:SHOWN],
                 "threshold_seconds": limits.stale_seconds,
             },
         )
@@ -338,7 +347,7 @@ _JUDGES: tuple[tuple[tuple[Kind, ...], tuple[str, ...], _Judge], ...] = (
     ((Kind.PROVIDER_CAPACITY,), ("providers",), _capacity),
     ((Kind.ALL_PROVIDERS_FAILING,), ("providers",), _all_failing),
     ((Kind.DATABASE,), ("database",), _database),
-    ((Kind.ZOMBIE_AGENTS,), ("crew",), _zombies),
+    ((Kind.ZOMBIE_AGENTS,), ("crew", "held"), _zombies),
 )
 """(kinds, what must have been seen, judge)."""
 
