@@ -96,6 +96,10 @@ async def test_a_circle_is_refused_with_its_lines(bench: Bench) -> None:
     parent = "- [ ] W1: whole\n  - [ ] Q1: part (depends on W1)\n"
     with pytest.raises(DependencyCycle):
         await bench.call("import_tasks", text=parent)
+    waiting = '{"id":"a","title":"a","status":"blocked","waiting_for":["b"]}\n{"id":"b","title":"b","depends_on":["a"]}'
+    with pytest.raises(DependencyCycle):
+        await bench.call("import_tasks", text=waiting)
+    assert await _edges(bench) == set()
 
 
 @pytest.mark.parametrize("path", ["../outside.md", "/etc/passwd", ".", "a\x00b"])

@@ -94,6 +94,8 @@ def _check_cycles(intake: Intake, items: Mapping[str, Item]) -> None:
     waits = {name: list(others) for name, others in intake.waits.items()}
     for child, parent in intake.parents.items():
         waits.setdefault(parent, []).append(child)
+    for name in intake.waits:
+        waits[name] += items[name].waiting_for
     cycle = find_cycle(waits)
     if cycle is not None:
         error = DependencyCycle(cycle)
