@@ -167,6 +167,15 @@ def test_values_are_redacted_in_depth_and_by_their_names() -> None:
     }
 
 
+@pytest.mark.parametrize("kind", KEYS)
+def test_json_with_keys_in_it_stays_json(kind: str) -> None:
+    value = {"summary": f"pushed with {KEYS[kind]}\nand 'done'", "password": 12345678, "n": [1, "password=hunter2"]}
+    shown = json.loads(redact(json.dumps(value), shapes_only=True))
+    assert REDACTED in shown["summary"] and KEYS[kind][-8:] not in shown["summary"]
+    assert shown["summary"].startswith("pushed with ") and shown["summary"].endswith("\nand 'done'")
+    assert {**shown, "summary": ""} == {**value, "summary": ""}  # by their names alone nothing is taken for a secret
+
+
 _pieces = st.lists(
     st.one_of(
         st.text(max_size=20),
@@ -201,9 +210,9 @@ def test_the_time_grows_with_the_length_alone(piece: str) -> None:
         text = marks + piece * (length // len(piece))
         best = 9.0
         for _ in range(3):
-            begun = time.perf_counter()
+            begun = time.thread_time()
             redact(text)
-            best = min(best, time.perf_counter() - begun)
+            best = min(best, time.thread_time() - begun)
         return best
 
     assert seconds(300_000) < 30 * max(seconds(30_000), 0.0005)
@@ -213,9 +222,9 @@ def test_a_megabyte_takes_less_than_a_tenth_of_a_second() -> None:
     prose = "The token of the claim is 12; see https://example.org/a and 9fceb02d0ae598e95dc970b74767f19372d61af8.\n"
     text = prose * (1_000_000 // len(prose)) + KEYS["anthropic"]
     best = 9.0
-    for _ in range(5):
-        begun = time.perf_counter()
+    for _ in range(8):
+        begun = time.thread_time()
         shown = redact(text)
-        best = min(best, time.perf_counter() - begun)
+        best = min(best, time.thread_time() - begun)
         assert shown == text.replace(KEYS["anthropic"], REDACTED)
     assert best < 0.1

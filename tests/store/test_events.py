@@ -1,5 +1,8 @@
 """The audit trail: append-only, chained, and an edit from outside shows."""
 
+import json
+import secrets
+
 import pytest
 
 from tests.support.bench import ANN, BOB, Bench, a_task
@@ -24,6 +27,17 @@ async def a_history(bench: Bench) -> list[int]:
     assert await broken(bench) is None
     assert await broken(bench, None) is None
     return [row["seq"] for row in await bench.sql("SELECT seq FROM events WHERE task_id = 'T' ORDER BY seq")]
+
+
+@pytest.mark.requirement("SAFE-3")
+async def test_keys_do_not_enter_the_trail_and_everything_else_does(bench: Bench) -> None:
+    key = "ghp_" + secrets.token_hex(18)
+    await bench.create(a_task("T"))
+    await bench.claim(ANN, "T")
+    await bench.complete("T", summary=f"token=abc12345 pushed with {key}; \u00fc")
+    (row,) = await bench.sql("SELECT data FROM events WHERE kind = 'task.completed'")
+    assert json.loads(row["data"])["summary"] == "token=abc12345 pushed with [redacted]; \u00fc"
+    assert await broken(bench) is None
 
 
 async def unlock(bench: Bench) -> None:

@@ -151,12 +151,16 @@ def _small(text: str) -> str:
     return small if len(small) == len(text) else text.translate(_TO_SMALL)
 
 
-def redact(text: str) -> str:
-    """The same text with `[redacted]` where secrets stood; the very same object when there were none."""
+def redact(text: str, *, shapes_only: bool = False) -> str:
+    """The same text with `[redacted]` where secrets stood; the very same object when there were none.
+
+    `shapes_only`: only what is a secret beyond doubt, and no value because of the name that it stands behind. JSON stays
+    JSON then.
+    """
     small = _small(text)
     for mark, pattern, replace in _RULES:
         searched = small if mark in _ANY_CASE else text
-        if mark not in searched or (not mark and ":" not in text and "=" not in text):
+        if mark not in searched or (not mark and (shapes_only or (":" not in text and "=" not in text))):
             continue
         parts: list[str] = []
         end = 0

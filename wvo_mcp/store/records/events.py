@@ -8,6 +8,7 @@ from typing import Any
 from wvo_mcp.domain.event import GENESIS, Event, canonical, chain_hash
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.redaction import redact
 from wvo_mcp.store.sql import Rows
 
 _COLUMNS = "seq, at, kind, task_id, agent_id, session_id, data"
@@ -41,7 +42,7 @@ class Events:
         """Write the event; its hash, which the caller keeps as the task's `event_head`."""
         seq = self._last_seq = self._seq() + 1
         agent_id, session_id = self._caller.agent_id, self._caller.session_id
-        text = canonical(data)
+        text = redact(canonical(data), shapes_only=True)
         head = chain_hash(prev, seq, self._at, kind, task_id, agent_id, session_id, text)
         self._rows.put(
             "INSERT INTO events (seq, at, kind, task_id, agent_id, session_id, data, prev_hash, hash)"

@@ -1,0 +1,5 @@
+"""Workspaces with real servers."""
+
+from tests.support.workspace import workspace
+
+__all__ = ["workspace"]

@@ -1,0 +1,77 @@
+"""Lines are whole, whoever writes, however it ends."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.workspace import REPOSITORY
+from wvo_mcp.telemetry.files import LineFile
+
+pytestmark = pytest.mark.requirement("OBS-1")
+
+WRITER = """
+import json, sys
+from pathlib import Path
+from wvo_mcp.telemetry.files import LineFile
+file = LineFile(Path(sys.argv[1]), "x.jsonl", max_bytes=int(sys.argv[3]), kept=1000)
+sys.stdin.readline()
+for number in range(150):
+    file.append([json.dumps({"by": sys.argv[2], "n": number, "k": k, "fill": "x" * 200}).encode() for k in range(5)])
+"""
+
+
+def test_several_processes_write_and_turn_over_without_losing_or_tearing_a_line(tmp_path: Path) -> None:
+    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path), name, "20000"], env=environ, stdin=subprocess.PIPE
+        )
+        for name in "abc"
+    ]
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write(b"\n")
+        writer.stdin.close()
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    files = list(tmp_path.glob("x.jsonl*"))
+    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    assert {(line["by"], line["n"], line["k"]) for line in lines} == {
+        (name, number, k) for name in "abc" for number in range(150) for k in range(5)
+    }
+    assert len(lines) == 3 * 150 * 5
+    assert len(files) > 10 and all(file.stat().st_size <= 20_000 for file in files)
+
+
+def test_old_files_go(tmp_path: Path) -> None:
+    file = LineFile(tmp_path, "x.jsonl", max_bytes=100, kept=3)
+    for number in range(10):
+        file.append([b'{"n":%d,"fill":"%s"}' % (number, b"x" * 60)])
+    names = {path.name: json.loads(path.read_text())["n"] for path in tmp_path.glob("x.jsonl*")}
+    assert names == {"x.jsonl": 9, "x.jsonl.1": 8, "x.jsonl.2": 7}
+
+
+@pytest.mark.parametrize("left", [b'{"n":1', b'{"n":0}\n{"n":1', b'{"n":0}\n'])
+def test_what_a_killed_writer_left_of_a_line_is_cut_away(tmp_path: Path, left: bytes) -> None:
+    (tmp_path / "x.jsonl").write_bytes(left)
+    LineFile(tmp_path, "x.jsonl").append([b'{"n":2}'])
+    whole = [json.loads(line)["n"] for line in (tmp_path / "x.jsonl").read_text().splitlines()]
+    assert whole == ([0, 2] if left.startswith(b'{"n":0}') else [2])
+
+
+def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
+    file = LineFile(tmp_path, "x.jsonl")
+    file.append([b'{"n":0}'])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            file.append([b'{"n":1}', b'{"fill":"' + b"x" * 100 + b'"}'])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    file.append([b'{"n":2}'])
+    assert (tmp_path / "x.jsonl").read_text() == '{"n":0}\n{"n":2}\n'
