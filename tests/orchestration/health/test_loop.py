@@ -83,7 +83,7 @@ async def test_nothing_is_taken_from_an_agent_that_is_quiet_but_connected_nor_be
 ) -> None:
     loop = loop_of(bench, grace_seconds=3_600, stale_seconds=60)
     await bench.create(a_task("QUIET"), a_task("GRACE"))
-    await bench.claim(ANN, "QUIET", lease_seconds=86_400)
+    await bench.claim(ANN, "QUIET", lease_seconds=10_800)
     await bench.claim(BOB, "GRACE", lease_seconds=86_400)
     await bench.write(lambda tx: tx.sessions.end(BOB.session_id))
     for _ in range(59):
@@ -91,10 +91,11 @@ async def test_nothing_is_taken_from_an_agent_that_is_quiet_but_connected_nor_be
         await loop.cycle(await seated(bench, WATCH))
     assert await bench.status("QUIET", "GRACE") == ["in_progress", "in_progress"]
 
-    for _ in range(600):
+    for minute in range(600):
         bench.clock.advance(minutes=1)
-        await bench.write(lambda tx: tx.queue.renew(ANN.session_id))  # as its server does while the client is heard
-        if _ % 60 == 0:
+        if minute % 60 == 0:  # at a third of its length, as its server does while the client is heard
+            await bench.write(lambda tx: tx.queue.renew(ANN.session_id))
+        if minute % 60 in (58, 59):
             await loop.cycle(await seated(bench, WATCH))
 
     assert await bench.status("QUIET", "GRACE") == ["in_progress", "pending"]
