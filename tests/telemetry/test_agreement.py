@@ -11,10 +11,12 @@ from typing import Any
 
 import anyio.to_thread
 import pytest
+from starlette.requests import Request
 
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.errors import WvoError
+from wvo_mcp.faces.http.api import Api
 from wvo_mcp.orchestration import claims
 from wvo_mcp.store.sqlite.store import SqliteStore
 from wvo_mcp.telemetry import Telemetry, begin
@@ -190,6 +192,26 @@ async def test_a_claim_that_was_not_traced_ends_without_a_span(
     seen = await told(telemetry, folder)
     assert seen.named("task.execution") == []
     assert seen.last("wvo.tasks.ended") == {'{"outcome": "completed"}': 1}
+
+
+async def test_a_call_over_http_is_told_with_its_face_and_its_trace(
+    watched: Bench, telemetry: Telemetry, folder: Path
+) -> None:
+    api = Api(watched.services, lambda agent: ANN, lambda tool, outcome, seconds: None)
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    headers = [(b"traceparent", f"00-{trace}-00f067aa0ba902b7-01".encode())]
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/api/plan_next",
+        "query_string": b"",
+        "headers": headers,
+        "path_params": {"tool": "plan_next"},
+    }
+    assert (await api.call(Request(scope))).status_code == 200
+    (span,) = (await told(telemetry, folder)).named("mcp.tool")
+    assert (span["trace_id"], span["attributes"]["wvo.face"]) == (trace, "http")
+    assert span["attributes"]["http.request.method"] == "GET"
 
 
 async def test_tokens_are_recorded_as_the_convention_has_it(telemetry: Telemetry, folder: Path) -> None:

@@ -64,7 +64,9 @@ class Api:
         try:
             op = self._operation(name)
             given = await _arguments(op, request)
-            return shown(await op(self._services, self._caller(request), given))
+            asked = {"wvo.face": "http", "http.request.method": request.method, "network.transport": "tcp"}
+            with self._services.tracer.request(asked, request.headers):
+                return shown(await op(self._services, self._caller(request), given))
         except WvoError as error:
             outcome = error.code
             return answer(error)
