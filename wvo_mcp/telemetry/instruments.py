@@ -2,10 +2,10 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from wvo_mcp.domain.task import Status
 from wvo_mcp.ports import Transaction
@@ -56,7 +56,9 @@ class Instruments:
         self.ended = counter("wvo.tasks.ended", "{task}", "Tasks that left the hands of their holder, by outcome.")
         self.expired = counter("wvo.lease.expiries", "{lease}", "Leases that ran out.")
         self.alerts = counter("wvo.alerts.raised", "{alert}", "Alerts that were raised.")
-        self._unrecorded: deque[tuple[Histogram, float, dict[str, Any]]] = deque(maxlen=_UNRECORDED)
+        self._unrecorded: deque[tuple[Callable[[float, dict[str, Any]], None], float, dict[str, Any]]] = deque(
+            maxlen=_UNRECORDED
+        )
         self._fresh_seconds = 2.5 * interval_seconds
         self._seen: dict[str, float] = {}
         self._seen_at = float("-inf")
@@ -66,31 +68,34 @@ class Instruments:
 
     def called(self, seconds: float, attributes: dict[str, Any]) -> None:
         """A call is over. Recorded by and by: that takes as long as everything else that is told of a call."""
-        self._unrecorded.append((self.calls, seconds, attributes))
+        self._unrecorded.append((self.calls.record, seconds, attributes))
 
     def transacted(self, seconds: float, operation: str, system: str, how: str) -> None:
         attributes = {"db.operation.name": operation, "db.system.name": system, "wvo.store.outcome": how}
-        self._unrecorded.append((self.transactions, seconds, attributes))
+        self._unrecorded.append((self.transactions.record, seconds, attributes))
+
+    def executed(self, seconds: float, outcome: str) -> None:
+        self._unrecorded.append((self.executions.record, seconds, {"outcome": outcome}))
 
     def record(self) -> None:
         """In any thread: every second beside the spans, and before each reading."""
         while self._unrecorded:
             try:
-                histogram, seconds, attributes = self._unrecorded.popleft()
+                take, value, attributes = self._unrecorded.popleft()
             except IndexError:  # another thread took the last one
                 return
-            histogram.record(seconds, attributes)
+            take(value, attributes)
 
     def count(self, kind: str, data: Mapping[str, Any]) -> None:
         """An event of the audit trail that is committed."""
         if kind == "task.claimed":
-            self.claimed.add(1)
+            self._unrecorded.append((self.claimed.add, 1, {}))
         elif kind == "alert.raised":
-            self.alerts.add(1, {"kind": data["kind"], "severity": data["severity"]})
+            self._unrecorded.append((self.alerts.add, 1, {"kind": data["kind"], "severity": data["severity"]}))
         if left(data):
-            self.ended.add(1, {"outcome": outcome(kind)})
+            self._unrecorded.append((self.ended.add, 1, {"outcome": outcome(kind)}))
             if kind == "lease.expired":
-                self.expired.add(1)
+                self._unrecorded.append((self.expired.add, 1, {}))
 
     async def look(self, tx: Transaction, wip_limit: int) -> None:
         """Read what the gauges show: a row of kept counters each, whatever the size of the store."""

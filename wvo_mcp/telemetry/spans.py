@@ -47,6 +47,17 @@ def outgoing(context: SpanContext) -> str:
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
 
+def stored(traceparent: str) -> SpanContext | None:
+    """The inverse of `outgoing`."""
+    parts = traceparent.split("-")
+    try:
+        trace_id, span_id, flags = (int(part, 16) for part in parts[1:])
+    except ValueError:
+        return None
+    found = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
+    return found if found.is_valid else None
+
+
 class Living:
     """A span that has begun. Within a `with`, it is the parent of what begins there."""
 

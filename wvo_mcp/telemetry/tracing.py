@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from types import TracebackType
 from typing import Any
 
@@ -18,7 +19,7 @@ from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import WvoError
 from wvo_mcp.ports.telemetry import Attribute
 from wvo_mcp.telemetry.instruments import Instruments
-from wvo_mcp.telemetry.spans import CURRENT, Living, Spans, incoming
+from wvo_mcp.telemetry.spans import CURRENT, Living, Spans, incoming, stored
 
 _REQUEST: ContextVar[Mapping[str, Attribute] | None] = ContextVar("wvo-request", default=None)
 _REMEMBERED = 1_000
@@ -26,7 +27,7 @@ _MEASURED = ("mcp.method.name", "mcp.protocol.version", "wvo.face", "gen_ai.oper
 _FAILED = ("failed", "failed_attempt", "expired")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Execution:
     """One claim of a task, from its beginning to its end. The id of its span follows from the claim, so that every process
     knows it while it lasts."""
@@ -36,12 +37,12 @@ class Execution:
     traceparent: str
     """The span that first claimed the task: the trace of all its executions, and the parent of each."""
 
-    @property
+    @cached_property
     def parent(self) -> SpanContext | None:
         """None for what is no W3C trace context."""
-        return incoming({"traceparent": self.traceparent})
+        return stored(self.traceparent)
 
-    @property
+    @cached_property
     def context(self) -> SpanContext | None:
         parent = self.parent
         if parent is None:
@@ -128,7 +129,7 @@ class Tracing:
         if self._executions.get(execution.task_id) == context:
             del self._executions[execution.task_id]
         seconds = max(0.0, (ended.ended_at - ended.begun_at).total_seconds())
-        self.instruments.executions.record(seconds, {"outcome": ended.outcome})
+        self.instruments.executed(seconds, ended.outcome)
         if by is not None and by.context.trace_id != context.trace_id:
             by.link(context)
         if not context.trace_flags & TraceFlags.SAMPLED:
