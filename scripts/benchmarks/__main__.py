@@ -7,10 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from scripts.benchmarks import ahead, backup, health, over_stdio, process, telemetry, throughput
+from scripts.benchmarks import ahead, backup, health, http, over_stdio, process, telemetry, throughput
 from scripts.benchmarks.figures import Report
 
-_PARTS = ["process", "stdio", "shapes", "claims", "backup", "health", "telemetry", "ahead"]
+_PARTS = ["process", "stdio", "shapes", "claims", "backup", "health", "telemetry", "ahead", "http"]
 
 
 def main() -> int:
@@ -22,7 +22,7 @@ def main() -> int:
         from scripts.benchmarks import stores  # needs them too
 
         return stores.main(sys.argv[2:])
-    if sys.argv[1:2] in (["backup"], ["health"], ["telemetry"], ["ahead"]):
+    if sys.argv[1:2] in (["backup"], ["health"], ["telemetry"], ["ahead"], ["http"]):
         sys.argv[1:2] = ["--only", sys.argv[1]]
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small stores and few rounds: does it run, not how fast")
@@ -53,6 +53,8 @@ def main() -> int:
             telemetry.measure(report, quick=given.quick, folder=folder)
         if "ahead" in parts:
             ahead.measure(report, sizes=sizes, quick=given.quick, folder=folder)
+        if "http" in parts:
+            http.measure(report, quick=given.quick, folder=folder)
     report.show()
     if given.json:
         report.write(given.json)
