@@ -15,7 +15,7 @@ from tests.support.workspace import Workspace, some_tasks
 def test_a_forecast_tells_its_progress_answers_with_a_handle_and_keeps_nobody_waiting(workspace: Workspace) -> None:
     client, other = (workspace.server(name, WVO_TOOLSETS="core,plan") for name in ("ann", "bob"))
     client.call("create_tasks", some_tasks(*(f"t{number}" for number in range(400))))
-    call = {"name": "forecast", "arguments": {"runs": 4_000}, "_meta": {"progressToken": "how-far"}}
+    call = {"name": "forecast", "arguments": {"runs": 10_000}, "_meta": {"progressToken": "how-far"}}
     asked = client.post("tools/call", call)
 
     waits: list[float] = []
@@ -38,7 +38,7 @@ def test_a_forecast_tells_its_progress_answers_with_a_handle_and_keeps_nobody_wa
 
     results = [eventually(lambda server=server: ended(server)) for server in (other, client)]
     assert results[0] == results[1]
-    assert results[0]["runs"] == 4_000
+    assert results[0]["runs"] == 10_000
 
     # A server that is killed takes its work along, and whoever asks next is told so.
     lost = given(client.answer("forecast", {"runs": 10_000}))
