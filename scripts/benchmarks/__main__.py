@@ -22,6 +22,10 @@ def main() -> int:
         from scripts.benchmarks import stores  # needs them too
 
         return stores.main(sys.argv[2:])
+    if sys.argv[1:2] == ["simulate"]:
+        from scripts.benchmarks import simulate  # as those two
+
+        return simulate.main(sys.argv[2:])
     if sys.argv[1:2] in (["backup"], ["health"], ["telemetry"], ["ahead"], ["http"]):
         sys.argv[1:2] = ["--only", sys.argv[1]]
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)

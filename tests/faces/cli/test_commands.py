@@ -9,7 +9,7 @@ from wvo_mcp import app
 from wvo_mcp.faces.cli.tree import build_cli
 from wvo_mcp.operations import ALL
 
-INSTALLATION = {"init", "doctor", "backup", "stop-hook", "store", "serve"}
+INSTALLATION = {"init", "doctor", "backup", "stop-hook", "store", "serve", "simulate"}
 
 
 def names() -> list[str]:

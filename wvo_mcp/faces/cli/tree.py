@@ -99,7 +99,7 @@ def _headings() -> list[str]:
 
 def _heading(command: str) -> str:
     if command in _INSTALLATION:
-        return INSTALLATION
+        return GROUPS["plan"] if command == "simulate" else INSTALLATION
     op = _operations()[command.replace("-", "_")]
     return GROUPS["people"] if op.audience == "people" else GROUPS.get(op.toolset, op.toolset.capitalize())
 
@@ -149,6 +149,12 @@ def _serve(compose: Compose) -> click.Command:
     return serve_command(compose)
 
 
+def _simulate(compose: Compose) -> click.Command:
+    from wvo_mcp.faces.cli.simulate import simulate_command
+
+    return simulate_command(compose)
+
+
 _INSTALLATION: dict[str, Callable[[Compose], click.Command]] = {
     "init": _init,
     "doctor": _doctor,
@@ -156,5 +162,6 @@ _INSTALLATION: dict[str, Callable[[Compose], click.Command]] = {
     "stop-hook": _stop_hook,
     "store": _store,
     "serve": _serve,
+    "simulate": _simulate,
 }
 """Commands about this program itself; each is imported when it is called."""

@@ -120,6 +120,7 @@ class Tally:
             self._open -= 1
         else:
             self._wasted += round(seconds * 1000)
+        self._steps.append((at, self._open, self._counts[BUSY]))
         self._settled = (at, dict(self._areas))
 
     def outcome(

@@ -78,8 +78,10 @@ class VirtualStore:
         edges: Iterable[tuple[str, str]],
         epics: Sequence[Mapping[str, Any]],
         milestones: Sequence[Mapping[str, Any]],
+        waits: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        """Take over the rows of another store, in order of `seq`; (task, what it depends on). Nobody holds anything here."""
+        """Take over the rows of another store: tasks in order of `seq`, edges (task, what it depends on), what blocked tasks
+        wait for. Sessions and agents stay behind."""
         world = self.world
         world.epics.update({epic["id"]: {**epic, "in_progress": 0} for epic in epics})
         world.milestones.update({one["id"]: dict(one) for one in milestones})
@@ -88,5 +90,9 @@ class VirtualStore:
         for task_id, other in edges:
             world.needs.setdefault(task_id, []).append(other)
             world.needed_by.setdefault(other, []).append(task_id)
+        for task_id, others in (waits or {}).items():
+            world.waits[task_id] = list(others)
+            for other in others:
+                world.waited_for.setdefault(other, {})[task_id] = None
         for parent_id, parts in world.parts.items():
             world.parent(world.records[parent_id], sum(world.records[part].open for part in parts))

@@ -129,6 +129,7 @@ class World:
         self.by_agent: dict[str, dict[str, None]] = {}
         self.by_session: dict[str, dict[str, None]] = {}
         self.scopes: dict[str, str] = {}
+        self._length = timedelta(0)
         self._deaths = 0
         self._lost: list[str] = []
 
@@ -267,8 +268,9 @@ class World:
             self.epics[task.epic_id]["in_progress"] += 1
         if task.files:
             self.scopes[task.id] = text(task.files)
-        if task.lease_expires_at is not None:
+        if task.lease_expires_at is not None and not self.kept:
             heapq.heappush(self.leases, (task.lease_expires_at, task.seq, task.id))
+        self._length = timedelta(seconds=task.lease_seconds or 0)
 
     def _let_go(self, task: Task) -> None:
         if task.assigned_to is not None:
@@ -300,27 +302,16 @@ class World:
         heapq.heappush(self.leases, (until, record.task.seq, record.task.id))
 
     def next_lease(self) -> datetime | None:
-        """When the lease that ends first does."""
-        leases, now = self.leases, self.now
-        while leases:
-            until, seq, task_id = leases[0]
+        """When the lease that ends first does. Where keepers renew, that is no sooner than after two thirds of its length,
+        but for leases that were cut."""
+        soonest = self.now + self._length * 2 / 3 if self.kept and self.counts["in_progress"] else None
+        while self.leases:
+            until, _, task_id = self.leases[0]
             record = self.records[task_id]
-            if record.lease != until or record.task.status is not Status.IN_PROGRESS:
-                heapq.heappop(leases)
-                continue
-            if self.kept:
-                length = timedelta(seconds=record.task.lease_seconds or 0)
-                if until - now < length * 2 / 3 and self._keeps(record.task):
-                    record.lease = now + length
-                    record.behind = True
-                    heapq.heapreplace(leases, (record.lease, seq, task_id))
-                    continue
-            return until
-        return None
-
-    def _keeps(self, task: Task) -> bool:
-        session = self.sessions.get(task.session_id or "")
-        return session is not None and session["ended_at"] is None and self.attendance.alive(session["session_id"])
+            if record.lease == until and record.task.status is Status.IN_PROGRESS:
+                return until if soonest is None else min(until, soonest)
+            heapq.heappop(self.leases)
+        return soonest
 
     def expired(self) -> list[str]:
         found: list[tuple[datetime, int, str]] = []

@@ -1,0 +1,119 @@
+"""`wvo-mcp simulate` as people call it."""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.faces.cli.shell import REPOSITORY, Shell
+from wvo_mcp.faces.cli.plot import drawing
+from wvo_mcp.orchestration.simulation.tally import Outcome, Point
+
+EXAMPLE = str(REPOSITORY / "examples" / "roadmap.yaml")
+AT = ("--start", "2026-11-01T00:00:00Z")
+
+
+@pytest.mark.requirement("SCHED-5")
+def test_policies_are_compared_and_the_workspace_stays_as_it_is(shell: Shell) -> None:
+    before = sorted(path.relative_to(shell.root) for path in shell.root.rglob("*"))
+    asked = ("simulate", EXAMPLE, "--agents", "4", "--policy", "wsjf", "--policy", "fifo", *AT)
+
+    found = shell(*asked).json
+    again = shell(*asked).json
+
+    assert found == again
+    assert [one["order"] for one in found["policies"]] == ["wsjf", "fifo"]
+    assert all(one["done"] == one["tasks"] == 65 for one in found["policies"])
+    assert found["policies"][0]["makespan_hours"] != found["policies"][1]["makespan_hours"]
+    assert found["durations"].startswith("assumed")
+    assert sorted(path.relative_to(shell.root) for path in shell.root.rglob("*")) == before
+
+
+@pytest.mark.requirement("SCHED-5")
+def test_a_drawing_shows_each_policy_and_a_pool_says_who_can_do_what(shell: Shell) -> None:
+    (shell.root / "pool.yaml").write_text("- {id: gpu, capabilities: [gpu], speed: 2}\n- {id: crew, count: 2}\n")
+    plot = shell.root / "plan.svg"
+
+    found = shell(
+        *(
+            "simulate",
+            EXAMPLE,
+            "--pool",
+            str(shell.root / "pool.yaml"),
+            "--policy",
+            "wsjf",
+            "--policy",
+            "critical-path",
+        ),
+        *("--plot", str(plot), *AT),
+    ).json
+
+    assert found["policies"][0]["agents"] == 3
+    drawn = ElementTree.parse(plot).getroot()  # noqa: S314 - our own
+    texts = [element.text or "" for element in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert any(text.startswith("wsjf: ") for text in texts)
+    assert any(text.startswith("critical-path: ") for text in texts)
+    assert {"tasks left", "agents at work"} <= set(texts)
+    lines = [element.get("points", "").split() for element in drawn.iter("{http://www.w3.org/2000/svg}polyline")]
+    curves = sorted(lines, key=len)[-4:]
+    assert all(len(curve) > 20 for curve in curves)
+    for curve in curves:
+        places = [tuple(map(float, point.split(","))) for point in curve]
+        assert all(70 <= x <= 877 and 92 <= y <= 619 for x, y in places)
+        assert [x for x, _ in places] == sorted(x for x, _ in places)
+
+
+@pytest.mark.requirement("SCHED-5")
+def test_what_the_store_holds_is_worked_through_with_durations_that_were_seen(shell: Shell) -> None:
+    for number in range(4):
+        assert shell("create-tasks", "--tasks", f'[{{"id": "T{number}", "title": "Do it"}}]').code == 0
+    assert shell("claim-task", "T0").code == 0
+    assert shell("complete-task", "T0", "--summary", "done").code == 0
+    assert shell("claim-task", "T1").code == 0
+
+    found = shell("simulate", "--from-store", "--agents", "1", "--failures", "0", "--deaths", "0", *AT).json
+
+    assert found["policies"][0]["done"] == 3
+    assert found["durations"].startswith("learned from 1 done tasks")
+    assert shell("get-task", "T1").json["task"]["status"] == "in_progress"
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        (("--plot", "plan.png"), "plot"),
+        (("--start", "soon"), "start"),
+        (("--pool", "no.yaml"), "pool"),
+        (("--pool", "wrong.yaml"), "pool[1].speed"),
+    ],
+)
+def test_what_cannot_be_done_names_the_field(shell: Shell, given: tuple[str, ...], field: str) -> None:
+    (shell.root / "wrong.yaml").write_text("- {id: a}\n- {id: b, speed: 0}\n")
+    path = tuple(str(shell.root / word) if word.endswith(".yaml") else word for word in given)
+
+    assert shell("simulate", EXAMPLE, *path).error["details"]["field"] == field
+
+
+def test_a_roadmap_with_a_mistake_names_the_line(shell: Shell, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("epics:\n  - id: E1\n    title: One\n    tasks:\n      - {id: T1, title: A, depends_on: [T9]}\n")
+
+    assert "broken.yaml:5" in shell("simulate", str(broken)).error["message"]
+
+
+def test_people_see_a_table(shell: Shell) -> None:
+    shown = shell.on_terminal("simulate", EXAMPLE, "--agents", "3", "--policy", "wsjf", "--policy", "fifo", *AT).text
+
+    assert "65 tasks, 3 agents, seed 1" in shown
+    assert "all done after" in shown
+    assert "m-launch" in shown
+    assert "nothing was written" in shown
+
+
+def test_a_plan_without_tasks_is_drawn_as_well() -> None:
+    point = Point(0.0, 0, 0.0)
+    empty = Outcome(
+        "wsjf", 1, 1, 0, 0, 0, 0, {}, 0.0, 0.0, 0.0, 0.0, 0.0, {}, 0.0, 0.0, 0.0, [], 0, 0, 0, 0, 0, [point]
+    )  # fmt: skip
+
+    assert ElementTree.fromstring(drawing([empty])) is not None  # noqa: S314 - our own

@@ -1,0 +1,187 @@
+"""Simulations whose outcome can be told beforehand, and what holds for all of them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.support.clock import START
+from tests.support.dag import random_tasks
+from tests.support.plans import Plan
+from wvo_mcp.domain.durations import Durations
+from wvo_mcp.domain.lease import Caller, Policy
+from wvo_mcp.domain.task import Origin
+from wvo_mcp.orchestration.creation import Draft, create
+from wvo_mcp.orchestration.simulation.engine import Decision, Simulation
+from wvo_mcp.orchestration.simulation.orders import Order, place_of
+from wvo_mcp.orchestration.simulation.plan import PlanRows, rows
+from wvo_mcp.orchestration.simulation.scenario import PoolAgent, Scenario, VirtualClock, VirtualServers
+from wvo_mcp.orchestration.simulation.tally import Outcome
+from wvo_mcp.store.virtual.store import VirtualStore
+
+pytestmark = pytest.mark.anyio
+
+LOADER = Caller("loader", "loader/1", durable=True)
+AN_HOUR_A_POINT = Durations(values={points: [points * 3_600.0] for points in range(1, 11)})
+
+
+def a_draft(task_id: str, hours: int, *on: str, **fields: Any) -> Draft:
+    return Draft(task_id, {"title": task_id, "complexity": hours, **fields}, on)
+
+
+def crew(count: int) -> tuple[PoolAgent, ...]:
+    return tuple(PoolAgent(f"a{number}") for number in range(count))
+
+
+def exact(agents: int, **fields: Any) -> Scenario:
+    """Everything takes as long as it says, and nothing goes wrong."""
+    sure: dict[str, Any] = {"durations": AN_HOUR_A_POINT, "failure": 0.0, "death": 0.0}
+    return Scenario(crew(agents), Policy(wip_limit=agents), **{**sure, **fields})
+
+
+async def put(*drafts: Draft) -> PlanRows:
+    store = VirtualStore(VirtualClock(START), VirtualServers())
+    await store.write(LOADER, lambda tx: create(tx, drafts, Origin.ROADMAP))
+    return await store.read(LOADER, rows)
+
+
+async def played(
+    plan: PlanRows, scenario: Scenario, order: Order = Order.WSJF, *, patient: bool = False
+) -> tuple[list[Decision], Outcome]:
+    clock, servers = VirtualClock(START), VirtualServers()
+    medians = {points: scenario.durations.expected(points) for points in range(1, 11)}
+    store = VirtualStore(clock, servers, place_of(order, plan.tasks, plan.edges, medians), kept=True)
+    store.load(plan.tasks, plan.edges, plan.epics, plan.milestones, plan.waits)
+    told: list[Decision] = []
+    simulation = Simulation(store, clock, servers, scenario, order=order.value, told=told.append)
+    if patient:
+        simulation._refused = Forgetful()
+    return told, await simulation.run()
+
+
+class Forgetful(dict[tuple[str, ...], Any]):
+    """Knows no refusal from before, but for the moment in which it was given."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return default
+
+
+def claimed(told: Sequence[Decision]) -> list[str]:
+    return [decision.task_id for decision in told if decision.task_id is not None]
+
+
+@pytest.mark.requirement("SCHED-5")
+async def test_each_policy_is_nothing_but_another_order_of_the_queue() -> None:
+    plan = await put(
+        a_draft("LONG1", 4, priority="low"),
+        a_draft("LONG2", 4, "LONG1", priority="low"),
+        a_draft("A", 2, priority="low"),
+        a_draft("B", 2, priority="critical"),
+        a_draft("C", 2, priority="high"),
+    )
+
+    told = {order: await played(plan, exact(2), order) for order in Order}
+
+    assert claimed(told[Order.WSJF][0])[:2] == ["B", "C"]
+    assert claimed(told[Order.FIFO][0]) == ["LONG1", "A", "B", "LONG2", "C"]
+    assert claimed(told[Order.CRITICAL_PATH][0])[0] == "LONG1"
+    assert told[Order.CRITICAL_PATH][1].makespan_hours == 8
+    assert told[Order.WSJF][1].makespan_hours == 10
+    assert told[Order.WSJF][1].cost_of_delay < told[Order.FIFO][1].cost_of_delay
+
+
+@pytest.mark.requirement("SCHED-5")
+async def test_the_figures_are_those_that_one_counts_by_hand() -> None:
+    plan = await put(a_draft("A", 4, priority="critical"), a_draft("B", 2, priority="low"), a_draft("C", 2, "A"))
+
+    _, outcome = await played(plan, exact(2))
+
+    assert outcome.makespan_hours == 6
+    assert outcome.utilisation == round(8 / 12, 4)
+    assert outcome.waiting_hours == {"no_ready_tasks": 4.0}
+    assert outcome.throughput_per_hour == 0.5
+    assert outcome.cost_of_delay == round((15 * 4 + 1 * 2 + 5 * 6) / 24, 2)
+    assert [(point.hours, point.remaining) for point in outcome.curve if point.remaining == 0] == [(6.0, 0)]
+    at_three = min(outcome.curve, key=lambda point: abs(point.hours - 3))
+    assert (at_three.remaining, at_three.busy) == (2, 1.0)
+
+
+@pytest.mark.requirement("SCHED-5")
+async def test_a_seed_gives_the_same_outcome_again_and_another_seed_another() -> None:
+    store = VirtualStore(VirtualClock(START), VirtualServers())
+    await store.write(LOADER, Plan(80, 3, START).put)
+    plan = await store.read(LOADER, rows)
+    scenario = Scenario(crew(5), Policy(wip_limit=4), failure=0.2, death=0.1)
+
+    first, again, other = [await played(plan, replace(scenario, seed=seed)) for seed in (1, 1, 2)]
+
+    assert first == again
+    assert first[1].makespan_hours != other[1].makespan_hours
+    assert first[1].milestones == again[1].milestones and len(first[1].milestones) == 3
+
+
+async def test_the_shares_of_an_agents_time_make_a_whole() -> None:
+    drafts = [Draft(t.pop("id"), t, t.pop("depends_on")) for t in random_tasks(120, seed=2, epics=["E"])]
+    _, outcome = await played(await put(*drafts), Scenario(crew(7), Policy(wip_limit=5), failure=0.1, death=0.05))
+
+    assert outcome.utilisation + outcome.waiting_share + outcome.away == pytest.approx(1, abs=0.001)
+    assert set(outcome.waiting_hours) <= {"no_ready_tasks", "wip_limit"}
+    assert outcome.leases_expired == outcome.agents_lost > 0
+    assert outcome.curve[-1].remaining == outcome.tasks - outcome.done
+
+
+async def test_who_asks_again_while_nothing_happened_is_told_the_same() -> None:
+    """The engine spares itself such askings; with every one of them made, all decisions are the same."""
+    store = VirtualStore(VirtualClock(START), VirtualServers())
+    await store.write(LOADER, Plan(50, 5, START).put)
+    plan = await store.read(LOADER, rows)
+    scenario = Scenario(
+        (*crew(3), PoolAgent("g", ("gpu",)), PoolAgent("d", ("db", "gpu"))), Policy(wip_limit=4), failure=0.2, death=0.1
+    )
+
+    assert await played(plan, scenario, patient=True) == await played(plan, scenario)
+
+
+async def test_it_ends_when_nothing_can_be_done_any_more_and_says_what_is_left() -> None:
+    plan = await put(
+        a_draft("FAILS", 1, max_attempts=1),
+        a_draft("BEHIND", 1, "FAILS"),
+        a_draft("GPU", 1, capabilities=["gpu"]),
+        a_draft("PERSON", 1, requires_approval=True),
+        a_draft("LATER", 1, not_before=START + timedelta(days=3)),
+    )
+
+    _, outcome = await played(plan, exact(2, failure=1.0))
+
+    assert outcome.left == {"dependencies": 1, "capabilities": 1, "approval": 1}
+    assert outcome.failed == 2  # the one of a single attempt, and the later one after three
+    assert outcome.makespan_hours > 72
+
+
+@pytest.mark.requirement("SCHED-4")
+async def test_matched_work_keeps_specialists_free_for_what_only_they_can_do() -> None:
+    drafts = [
+        a_draft(f"T{place}", 2, priority="high" if place % 2 else "low", capabilities=["gpu"] if place % 4 == 0 else [])
+        for place in range(40)
+    ]
+    plan = await put(*drafts)
+    pool = (PoolAgent("g", ("gpu",)), *crew(3))
+    pulling = replace(exact(4), agents=pool)
+
+    _, pull = await played(plan, pulling)
+    _, matched = await played(plan, replace(pulling, matched=True))
+
+    assert matched.done == pull.done == 40
+    assert matched.waiting_share < pull.waiting_share
+    assert matched.makespan_hours < pull.makespan_hours
+
+
+@pytest.mark.requirement("SCHED-4")
+async def test_a_pool_of_equals_loses_nothing_by_matching() -> None:
+    drafts = [Draft(t.pop("id"), t, t.pop("depends_on")) for t in random_tasks(80, seed=4, epics=["E"])]
+    plan = await put(*drafts)
+    scenario = Scenario(crew(6), Policy(wip_limit=6), failure=0.1)
+
+    assert await played(plan, replace(scenario, matched=True)) == await played(plan, scenario)

@@ -1,0 +1,232 @@
+"""`wvo-mcp simulate`: how a plan would go with so many agents. Nothing of it is written to the store."""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import click
+import yaml
+
+from wvo_mcp.domain.durations import Durations, learned
+from wvo_mcp.domain.instant import instant
+from wvo_mcp.domain.lease import Caller, Policy
+from wvo_mcp.errors import InvalidInput
+from wvo_mcp.execution.roadmap_source import RoadmapSource
+from wvo_mcp.faces.cli.application import Application, Compose
+from wvo_mcp.faces.cli.output import json_option, print_json, reported, wants_json
+from wvo_mcp.faces.cli.session import settings_or_usage
+from wvo_mcp.orchestration import roadmap
+from wvo_mcp.orchestration.simulation.engine import Simulation
+from wvo_mcp.orchestration.simulation.orders import Order, place_of
+from wvo_mcp.orchestration.simulation.plan import PlanRows, rows
+from wvo_mcp.orchestration.simulation.scenario import PoolAgent, Scenario, VirtualClock, VirtualServers
+from wvo_mcp.orchestration.simulation.tally import Outcome
+from wvo_mcp.settings import Settings
+from wvo_mcp.store.virtual.store import VirtualStore
+
+_LOADER = Caller("loader", "loader/1", client="simulation", durable=True)
+_HISTORY = 4_000
+_MOST_AGENTS = 10_000
+_CHANCE = click.FloatRange(0, 0.9)
+
+
+def simulate_command(compose: Compose) -> click.Command:
+    def run(**given: Any) -> None:
+        _run(compose, given)
+
+    return click.Command(
+        "simulate",
+        help="Work through a plan on a virtual clock: the scheduler's own code, with agents that are drawn by lot. ROADMAP is a"
+        " roadmap.yaml (default: this workspace's). The same seed gives the same outcome. Nothing is written to the store.",
+        short_help="See how a plan would go with so many agents.",
+        params=[
+            click.Argument(["file"], metavar="[ROADMAP]", required=False, type=click.Path(path_type=Path)),
+            click.Option(["--from-store"], is_flag=True, help="What the store holds now, instead of a roadmap."),
+            click.Option(
+                ["--agents"], type=click.IntRange(1, _MOST_AGENTS), help="How many.  [default: the pool's size]"
+            ),
+            click.Option(
+                ["--pool"],
+                type=click.Path(path_type=Path),
+                help="Agents from a YAML list of {id, count, capabilities, provider, speed}.",
+            ),
+            click.Option(
+                ["--policy"],
+                multiple=True,
+                type=click.Choice([order.value for order in Order]),
+                help="Order of the ready queue; more than one are compared.  [default: wsjf] (repeatable)",
+            ),
+            click.Option(["--seed"], type=int, default=1, show_default=True, help="Of all lots."),
+            click.Option(
+                ["--failures"], type=_CHANCE, default=0.05, show_default=True, help="Chance that an attempt fails."
+            ),
+            click.Option(
+                ["--deaths"],
+                type=_CHANCE,
+                default=0.01,
+                show_default=True,
+                help="Chance that an agent dies at its work.",
+            ),
+            click.Option(
+                ["--away"], type=click.FloatRange(0), default=900.0, show_default=True, help="Seconds until it is back."
+            ),
+            click.Option(
+                ["--wip-limit"],
+                type=click.IntRange(1),
+                help="Tasks in progress at once.  [default: the number of agents]",
+            ),
+            click.Option(["--matched"], is_flag=True, help="Agents take what the prefetch queue holds for them."),
+            click.Option(["--learn"], is_flag=True, help="Durations from the done tasks of this workspace's store."),
+            click.Option(["--start"], metavar="TIME", help="When work begins.  [default: today, 00:00 UTC]"),
+            click.Option(
+                ["--plot"], type=click.Path(path_type=Path), metavar="FILE.svg", help="Draw what is left and who works."
+            ),
+            json_option(),
+        ],
+        callback=run,
+    )
+
+
+def _run(compose: Compose, given: dict[str, Any]) -> None:
+    with reported(as_json=wants_json(given["json"])) as as_json:
+        plot: Path | None = given["plot"]
+        if plot is not None and plot.suffix.lower() != ".svg":
+            raise InvalidInput("plot", "expected a name that ends in .svg; browsers and rsvg-convert make a PNG of it")
+        if given["file"] is not None and given["from_store"]:
+            raise click.UsageError("Give a ROADMAP or --from-store, not both.")
+        began = time.perf_counter()
+        outcomes, source = asyncio.run(_simulated(compose(), settings_or_usage(), given))
+        if plot is not None:
+            from wvo_mcp.faces.cli.plot import drawing  # only with --plot
+
+            try:
+                plot.write_text(drawing(outcomes))
+            except OSError as error:
+                raise InvalidInput("plot", f"{plot} cannot be written: {error.strerror}") from None
+        if as_json:
+            print_json({"durations": source, "policies": [asdict(outcome) for outcome in outcomes]})
+        else:
+            from rich.console import Console  # serves terminals only
+
+            from wvo_mcp.faces.cli.views.simulation import simulation
+
+            Console(highlight=False).print(simulation(outcomes, source, time.perf_counter() - began))
+
+
+async def _simulated(application: Application, settings: Settings, given: dict[str, Any]) -> tuple[list[Outcome], str]:
+    start = _start(given["start"])
+    finished: list[tuple[int, float]] = []
+    plan: PlanRows | None = None
+    if given["from_store"] or given["learn"]:
+        async with application.opened(settings) as services:
+            caller = application.cli_caller(settings)
+            if given["from_store"]:
+                plan = await services.store.read(caller, rows)
+            past = await services.store.read(caller, lambda tx: tx.outlook.finished(_HISTORY))
+            finished = [(points, (instant(end) - instant(begin)).total_seconds()) for points, begin, end in past]
+    if plan is None:
+        plan = await planned(given["file"] or settings.roadmap, start)
+    durations = learned(finished)
+    agents = _pool(given["pool"]) if given["pool"] is not None else _crew(given["agents"] or settings.pool_agents)
+    scenario = Scenario(
+        agents=agents,
+        policy=Policy(
+            wip_limit=given["wip_limit"] or len(agents),
+            lease_seconds=settings.lease_seconds,
+            grace_seconds=settings.lease_grace_seconds,
+        ),
+        durations=durations,
+        seed=given["seed"],
+        failure=given["failures"],
+        death=given["deaths"],
+        away_seconds=given["away"],
+        matched=given["matched"],
+    )
+    orders = [Order(name) for name in dict.fromkeys(given["policy"] or ["wsjf"])]
+    return [await simulated(plan, scenario, order, start) for order in orders], _source(durations)
+
+
+async def planned(file: Path, start: datetime) -> PlanRows:
+    """A roadmap as a store would hold it. Raises InvalidInput with line numbers, NotFound."""
+
+    async def known(_: Iterable[str]) -> set[str]:
+        return set()
+
+    parsed = await RoadmapSource(file).read(known)
+    scratch = VirtualStore(VirtualClock(start), VirtualServers())
+    await scratch.write(_LOADER, lambda tx: roadmap.sync(tx, parsed))
+    return await scratch.read(_LOADER, rows)
+
+
+async def simulated(plan: PlanRows, scenario: Scenario, order: Order, start: datetime) -> Outcome:
+    """One simulation; the plan can be used again."""
+    clock, servers = VirtualClock(start), VirtualServers()
+    expected = {points: scenario.durations.expected(points) for points in range(1, 11)}
+    store = VirtualStore(clock, servers, place_of(order, plan.tasks, plan.edges, expected), kept=True)
+    store.load(plan.tasks, plan.edges, plan.epics, plan.milestones, plan.waits)
+    return await Simulation(store, clock, servers, scenario, order=order.value).run()
+
+
+def _start(text: str | None) -> datetime:
+    if text is None:
+        return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    try:
+        at = instant(text)
+    except ValueError:
+        raise InvalidInput("start", "expected a time like 2027-01-15T09:00:00Z") from None
+    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
+def _crew(count: int) -> tuple[PoolAgent, ...]:
+    width = len(str(count))
+    return tuple(PoolAgent(f"agent-{number:0{width}}") for number in range(1, count + 1))
+
+
+def _pool(file: Path) -> tuple[PoolAgent, ...]:
+    """Raises InvalidInput that names the place in the file."""
+    try:
+        found: Any = yaml.safe_load(file.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidInput("pool", f"{file} cannot be read: {str(error).splitlines()[0]}") from None
+    if not isinstance(found, list) or not found:
+        raise InvalidInput("pool", "expected a list, as in: [{id: gpu, count: 2, capabilities: [gpu]}]")
+    agents: list[PoolAgent] = []
+    for place, item in enumerate(cast("list[Any]", found)):
+        agents += _members(item, f"pool[{place}]")
+    names = {agent.id for agent in agents}
+    if len(names) != len(agents) or len(agents) > _MOST_AGENTS:
+        raise InvalidInput("pool", f"expected different ids, and at most {_MOST_AGENTS:,} agents")
+    return tuple(agents)
+
+
+def _members(item: Any, place: str) -> list[PoolAgent]:
+    allowed = {"id", "count", "capabilities", "provider", "speed"}
+    if not isinstance(item, dict) or not isinstance(cast("dict[Any, Any]", item).get("id"), str):
+        raise InvalidInput(place, f"expected a mapping with an id and any of {', '.join(sorted(allowed - {'id'}))}")
+    entry = cast("dict[str, Any]", item)
+    unknown = entry.keys() - allowed
+    if unknown:
+        raise InvalidInput(
+            place, f"unknown field {sorted(map(str, unknown))[0]!r}; allowed: {', '.join(sorted(allowed))}"
+        )
+    count, speed, able = entry.get("count", 1), entry.get("speed", 1.0), entry.get("capabilities", [])
+    if not isinstance(count, int) or not 1 <= count <= _MOST_AGENTS:
+        raise InvalidInput(f"{place}.count", f"expected a number from 1 to {_MOST_AGENTS:,}")
+    if not isinstance(speed, (int, float)) or not 0.01 <= speed <= 100:
+        raise InvalidInput(f"{place}.speed", "expected a number from 0.01 to 100")
+    if not isinstance(able, list) or not all(isinstance(name, str) for name in cast("list[Any]", able)):
+        raise InvalidInput(f"{place}.capabilities", "expected a list of names")
+    one = PoolAgent(entry["id"], tuple(cast("list[str]", able)), entry.get("provider"), float(speed))
+    return [one] if count == 1 else [replace(one, id=f"{one.id}-{number}") for number in range(1, count + 1)]
+
+
+def _source(durations: Durations) -> str:
+    seen = sum(durations.seen.values())
+    hour = durations.expected(5) / 60
+    how = f"learned from {seen:,} done tasks" if seen else "assumed, for nothing was seen yet"
+    return f"{how}; a task of complexity 5 takes {hour:.0f} minutes at the median"
