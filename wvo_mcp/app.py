@@ -29,7 +29,7 @@ from wvo_mcp.execution.roadmap_history import RoadmapCommits
 from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
 from wvo_mcp.operations import Services, tools
-from wvo_mcp.orchestration import background, backups, delivery, keeping, roadmap
+from wvo_mcp.orchestration import background, backups, delivery, keeping, prefetching, roadmap
 from wvo_mcp.orchestration.chores import Chore
 from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.orchestration.health.report import Reporter
@@ -170,6 +170,7 @@ def build_chores(settings: Settings, services: Services, reporter: Reporter) -> 
     if services.health is not None:
         made += services.health.chores()
     made += delivery.chores(build_couriers(settings))
+    made += (prefetching.Prefetching(services.policy).chore(),)
     return (*made, reporter.chore(), *backups.chores(services.backups, build_snapshots(settings)))
 
 

@@ -12,6 +12,7 @@ from wvo_mcp.operations.operation import Context, Effect, Input, Output, operati
 from wvo_mcp.operations.results import MAX_CHARACTERS, compact
 from wvo_mcp.orchestration.figures import flow
 from wvo_mcp.orchestration.leading import ROLE
+from wvo_mcp.orchestration.prefetching import FACT as UTILISATION
 from wvo_mcp.ports import Transaction
 
 
@@ -48,6 +49,23 @@ class FlowLine(Output):
     completed_per_5_min: list[int] = Field(description="The last two hours, oldest first.")
 
 
+class KeptTask(Output):
+    task_id: str
+    agent_id: str | None
+    reason: str
+
+
+class PrefetchReport(Output):
+    """The prefetch queue, and how busy the agents were within the last hour."""
+
+    queue: list[KeptTask] = Field(description="Ready work at hand, best first, each for an agent that suits it.")
+    oldest_seconds: float | None = Field(description="How long the oldest entry waits.")
+    utilisation: dict[str, Any] | None = Field(
+        description="{at, window_seconds, pool, agents}: shares of time at work."
+    )
+    wip_utilisation: float = Field(description="Tasks in progress over the limit.")
+
+
 class StatusReport(Output):
     at: Instant
     paused: bool
@@ -60,6 +78,7 @@ class StatusReport(Output):
     ready: list[ReadyTask]
     agents: list[dict[str, Any]]
     pool: dict[str, int] = Field(description="How many agents, by status.")
+    prefetch: PrefetchReport
     alerts: list[dict[str, Any]]
     stranded: list[dict[str, Any]] = Field(description="Open tasks behind a cancelled or failed one.")
     leader: LeaderLine | None = Field(description="The server that does the background work.")
@@ -99,11 +118,27 @@ async def status(ctx: Context, ask: StatusAsk) -> StatusReport:
         ready=[ReadyTask(id=t.id, title=t.title, score=t.score) for t in await tx.queue.ready(None, 5)],
         agents=[dict(row) for row in await tx.sessions.agents(20)],
         pool=await tx.health.agents(),
+        prefetch=await _prefetch(ctx),
         alerts=[dict(row) for row in await tx.alerts.open_alerts(20)],
         stranded=[dict(row) for row in await tx.tasks.stranded(20)],
         leader=await _leader(tx),
         roadmap=await tx.state.get("roadmap"),
         last_event=await tx.events.last_seq(),
+    )
+
+
+async def _prefetch(ctx: Context) -> PrefetchReport:
+    tx = ctx.tx
+    since = await tx.prefetch.since()
+    counts = await tx.tasks.counts()
+    return PrefetchReport(
+        queue=[
+            KeptTask(task_id=one.task_id, agent_id=one.agent_id, reason=one.reason)
+            for one in await tx.prefetch.entries()
+        ],
+        oldest_seconds=None if since is None else (tx.now - since).total_seconds(),
+        utilisation=await tx.state.get(UTILISATION),
+        wip_utilisation=round(counts["in_progress"] / ctx.policy.wip_limit, 3),
     )
 
 

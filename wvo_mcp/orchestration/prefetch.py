@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from wvo_mcp.domain.lease import Policy
-from wvo_mcp.domain.task import Task
+from wvo_mcp.domain.task import Status, Task
 from wvo_mcp.orchestration.claims import Circumstances, why_not_ready
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.prefetch import Member, Prefetched
@@ -67,8 +67,22 @@ def _size(complexity: int) -> int:
 
 
 async def next_for(tx: Transaction, agent_id: str) -> str | None:
-    """The task that is kept for the agent; it may be gone by now."""
-    return next((entry.task_id for entry in await tx.prefetch.entries() if entry.agent_id == agent_id), None)
+    """The best task that is kept for the agent or for one with the same capabilities: whoever of them is free first takes the
+    better one, so that among equals the order of the queue stays. None where all can do the same: then the score alone
+    decides. It may be gone by the time it is claimed."""
+    entries = [entry for entry in await tx.prefetch.entries() if entry.agent_id is not None]
+    if not entries:
+        return None
+    kinds = {member.id: member.capabilities for member in await tx.prefetch.pool(_POOL)}
+    own = kinds.get(agent_id)
+    if len(set(kinds.values())) < 2:
+        return None
+    for entry in entries:
+        if entry.agent_id == agent_id or (own is not None and kinds.get(entry.agent_id or "") == own):
+            task = await tx.tasks.find(entry.task_id)
+            if task is not None and task.status is Status.PENDING:
+                return task.id
+    return None
 
 
 async def look(tx: Transaction, policy: Policy, records: Records) -> bool:
@@ -89,9 +103,13 @@ async def planned(tx: Transaction, policy: Policy, records: Records) -> list[Pre
     if len(queue) < LOW or (best and best[0].id not in {task.id for task in queue}):
         queue = (await _best(tx, policy, anybody, True))[:HIGH] if best else []
     queue.sort(key=lambda task: (-task.score, task.created_at, task.id))
-    chosen = match([_options(task, pool, records) for task in queue], [member.idle for member in pool])
+    options = [_options(task, pool, records) for task in queue]
+    scarce_first = sorted(range(len(queue)), key=lambda place: len(options[place]))
+    found = match([options[place] for place in scarce_first], [member.idle for member in pool])
+    chosen = dict(zip(scarce_first, found, strict=True))
     return [
-        _entry(task, None if at is None else pool[at], pool, records) for task, at in zip(queue, chosen, strict=True)
+        _entry(task, None if (at := chosen[place]) is None else pool[at], pool, records)
+        for place, task in enumerate(queue)
     ]
 
 

@@ -39,13 +39,20 @@ def status(result: dict[str, Any]) -> RenderableType:
             ready.add(text(task["id"], "bold"), text(task["title"]), f"{task['score']:.2f}")
         parts += _block(f"Ready, best of {counts.get('ready', len(result['ready']))}", ready.table)
     if result["agents"]:
-        agents = Listing("agent~", "status", "task", "for", "seen")
+        ahead: dict[str, Any] = result["prefetch"]
+        told: dict[str, Any] | None = ahead["utilisation"]
+        shares: dict[str, float] = told["agents"] if told is not None else {}
+        kept = {entry["agent_id"]: entry["task_id"] for entry in reversed(ahead["queue"])}
+        agents = Listing("agent~", "status", "task", "for", "next", "busy>", "seen")
         for agent in result["agents"]:
+            share = shares.get(agent["agent_id"])
             agents.add(
                 text(agent["agent_id"]),
                 text(agent["status"], {"busy": "cyan", "offline": "dim"}.get(agent["status"], "")),
                 text(agent["current_task_id"], "bold"),
                 _lasting(agent, now),
+                text(kept.get(agent["agent_id"]), "dim"),
+                "" if share is None else f"{share:.0%}",
                 ago(agent["last_seen_at"], now),
             )
         parts += _block("Agents", agents.table)
