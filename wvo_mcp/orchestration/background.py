@@ -193,8 +193,8 @@ async def _alerted(tx: Transaction) -> bool:
 async def _alert(store: Store, caller: Caller, error: WvoError) -> None:
     logger.error("the roadmap was not synced: %s", error.message)
 
-    async def replace(tx: Transaction) -> None:
-        await tx.alerts.resolve_alert("roadmap_invalid", None)
+    async def tell(tx: Transaction) -> None:
+        # One that is open takes the new message, and is no news again while somebody looks for the mistake.
         await tx.alerts.raise_alert("roadmap_invalid", "warning", None, error.message[:2_000])
 
-    await store.write(caller, replace)
+    await store.write(caller, tell)
