@@ -1,6 +1,6 @@
 """The registry: importing this package declares every operation."""
 
-from wvo_mcp.operations import alerts, backups, core, exchange, health, ops, outlook, people, plan
+from wvo_mcp.operations import alerts, backups, core, exchange, figures, health, ops, outlook, people, plan
 from wvo_mcp.operations.operation import ALL, Audience, Context, Effect, Operation, Services, tools
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "backups",
     "core",
     "exchange",
+    "figures",
     "health",
     "ops",
     "outlook",

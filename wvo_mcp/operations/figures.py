@@ -1,0 +1,52 @@
+"""The figures of the toolset `ops`: what `/metrics` gives a collector, for agents and scripts."""
+
+from typing import Any
+
+from pydantic import Field
+
+from wvo_mcp.domain.instant import Instant
+from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
+from wvo_mcp.orchestration.figures import measure
+
+
+class MetricsAsk(Input):
+    pass
+
+
+class MetricsReport(Output):
+    at: Instant
+    tasks: dict[str, int] = Field(description="By status.")
+    ready: int = Field(description="Pending tasks with no unmet dependency.")
+    queue_depth: int = Field(description="Ready tasks that nothing else holds back.")
+    wip_limit: int
+    wip_utilisation: float = Field(description="Tasks in progress over the limit.")
+    agents: dict[str, int] = Field(description="By status.")
+    created_last_hour: int = Field(description="At most 5,000 are counted.")
+    completed_last_hour: int
+    completed_per_5_min: list[int] = Field(description="The last two hours, oldest first.")
+    alerts: list[dict[str, Any]] = Field(description="Open ones: kind, severity, n.")
+    stale_tasks: int | None = Field(description="As the last health cycle saw it; null when there was none.")
+    lease_expiries: int = Field(description="Ever.")
+
+
+@operation(toolset="ops", effect=Effect.READ)
+async def metrics(ctx: Context, ask: MetricsAsk) -> MetricsReport:
+    """Give the figures of the work: tasks, queue, agents, throughput, alerts."""
+    figures = await measure(ctx.tx)
+    counts = dict(figures.counts)
+    ready = counts.pop("ready")
+    return MetricsReport(
+        at=ctx.tx.now,
+        tasks=counts,
+        ready=ready,
+        queue_depth=figures.claimable,
+        wip_limit=ctx.policy.wip_limit,
+        wip_utilisation=round(counts["in_progress"] / ctx.policy.wip_limit, 4),
+        agents=dict(figures.agents),
+        created_last_hour=figures.flow.created,
+        completed_last_hour=figures.flow.completed,
+        completed_per_5_min=list(figures.flow.series),
+        alerts=[dict(row) for row in figures.alerts],
+        stale_tasks=figures.stale,
+        lease_expiries=figures.expiries,
+    )
