@@ -285,8 +285,13 @@ class World:
 
     def lost(self) -> list[str]:
         """Sessions, not yet ended, whose server is gone while they held something."""
-        self._lost += self.attendance.deaths[self._deaths :]
-        self._deaths = len(self.attendance.deaths)
+        fresh = self.attendance.deaths[self._deaths :]
+        self._deaths += len(fresh)
+        self._lost += fresh
+        if self.kept:
+            for session_id in fresh:  # its keeper had renewed them until now
+                for task_id in self.by_session.get(session_id, ()):
+                    self.lease(self.records[task_id], self.now + self._length)
         if self._lost:
             self._lost = sorted(session_id for session_id in self._lost if self._holds(session_id))
         return self._lost
