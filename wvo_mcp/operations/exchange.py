@@ -19,7 +19,7 @@ Path = Annotated[str, Field(min_length=1, max_length=1_000)]
 
 
 class ImportTasks(Input):
-    text: str | None = Field(default=None, max_length=20_000_000, description="The content, or:")
+    text: str | None = Field(default=None, max_length=20_000_000, description="The content; or give `path`.")
     path: Path | None = Field(default=None, description="A file of the workspace.")
     format: Literal["auto", "markdown", "jsonl", "taskmaster", "beads"] = Field(
         default="auto", description="Markdown: a checklist."
