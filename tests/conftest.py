@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.bench import AnyStore, Bench
 from tests.support.clock import StoppedClock
@@ -20,6 +21,10 @@ from wvo_mcp.store.postgres.store import PostgresStore
 from wvo_mcp.store.sqlite.store import SqliteStore
 
 pytest_plugins = ["tests.support.postgres_fixtures"]
+
+# How fast examples come says how busy the machine is, and nothing about the code.
+settings.register_profile("noisy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("noisy")
 
 
 @pytest.fixture(scope="session")
