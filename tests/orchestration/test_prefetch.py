@@ -225,3 +225,17 @@ async def test_the_chore_writes_only_when_something_changed_and_status_shows_que
     assert pool["utilisation"]["pool"] == 0.5
     assert pool["wip_utilisation"] == 0.0
     assert pool["oldest_seconds"] == 1_800.0
+
+
+async def test_status_shows_nothing_that_was_done_since_the_last_look_and_nobody_who_has_left(bench: Bench) -> None:
+    await bench.create(a_task("A"), a_task("B"))
+    await bench.write(lambda tx: tx.sessions.touch_agent(ANN.agent_id))
+    kept = [Prefetched("A", ANN.agent_id, "free"), Prefetched("B", "gone", "free")]
+    await bench.write(lambda tx: tx.prefetch.replace(kept))
+
+    before = (await bench.call("status", BOB))["prefetch"]
+    await bench.done("A")
+    after = (await bench.call("status", BOB))["prefetch"]
+
+    assert [(one["task_id"], one["agent_id"]) for one in before["queue"]] == [("A", ANN.agent_id), ("B", None)]
+    assert [one["task_id"] for one in after["queue"]] == ["B"]

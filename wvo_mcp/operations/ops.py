@@ -129,13 +129,11 @@ async def status(ctx: Context, ask: StatusAsk) -> StatusReport:
 
 async def _prefetch(ctx: Context) -> PrefetchReport:
     tx = ctx.tx
-    since = await tx.prefetch.since()
+    kept = await tx.prefetch.current()
+    since = await tx.prefetch.since() if kept else None
     counts = await tx.tasks.counts()
     return PrefetchReport(
-        queue=[
-            KeptTask(task_id=one.task_id, agent_id=one.agent_id, reason=one.reason)
-            for one in await tx.prefetch.entries()
-        ],
+        queue=[KeptTask(task_id=one.task_id, agent_id=one.agent_id, reason=one.reason) for one in kept],
         oldest_seconds=None if since is None else (tx.now - since).total_seconds(),
         utilisation=await tx.state.get(UTILISATION),
         wip_utilisation=round(counts["in_progress"] / ctx.policy.wip_limit, 3),

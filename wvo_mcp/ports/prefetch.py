@@ -29,6 +29,10 @@ class PrefetchRepository(Protocol):
         """The queue, best first."""
         ...
 
+    async def current(self) -> list[Prefetched]:
+        """The entries that still stand, whoever looked last: a leader that has ended takes nothing out any more."""
+        ...
+
     async def since(self) -> datetime | None:
         """When the entry that waits longest came in."""
         ...

@@ -20,6 +20,18 @@ class Prefetch:
         rows = self._rows.all("SELECT task_id, agent_id, reason FROM prefetch_queue ORDER BY position, task_id")
         return [Prefetched(row["task_id"], row["agent_id"], row["reason"]) for row in rows]
 
+    async def current(self) -> list[Prefetched]:
+        rows = self._rows.all(
+            """
+            SELECT kept.task_id, agent_pool.agent_id, kept.reason
+            FROM prefetch_queue AS kept
+            JOIN tasks ON tasks.id = kept.task_id AND tasks.status = 'pending' AND tasks.unmet_deps = 0
+            LEFT JOIN agent_pool ON agent_pool.agent_id = kept.agent_id AND agent_pool.status <> 'offline'
+            ORDER BY kept.position, kept.task_id
+            """
+        )
+        return [Prefetched(row["task_id"], row["agent_id"], row["reason"]) for row in rows]
+
     async def since(self) -> datetime | None:
         oldest = self._rows.value("SELECT min(queued_at) FROM prefetch_queue")
         return None if oldest is None else instant(oldest)
