@@ -146,7 +146,9 @@ class Held:
         """Since its last sign of life; None while somebody lives behind it."""
         if not self.gone(at) and not self.silent(at, limits):
             return None
-        return max(0.0, (at - self.last_sign).total_seconds())
+        # What others changed of the task after its session had ended is no sign of its life.
+        last = self.last_sign if self.ended_at is None else min(self.last_sign, self.ended_at)
+        return max(0.0, (at - last).total_seconds())
 
 
 @dataclass(frozen=True, slots=True)
