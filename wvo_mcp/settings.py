@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     max_iterations: int = Field(default=100, ge=1, validation_alias="WVO_AUTOPILOT_MAX_ITERATIONS")
     health_interval_ms: int = Field(default=60_000, ge=100, validation_alias="WVO_AUTOPILOT_HEALTH_INTERVAL_MS")
     health_auto_remediate: bool = Field(default=True, validation_alias="WVO_AUTOPILOT_HEALTH_AUTO_REMEDIATE")
-    stale_task_minutes: float = Field(default=10, gt=0, validation_alias="WVO_AUTOPILOT_STALE_TASK_MINUTES")
+    stale_task_minutes: float = Field(default=10, gt=0, le=525_600, validation_alias="WVO_AUTOPILOT_STALE_TASK_MINUTES")
     alert_command: Annotated[tuple[str, ...], NoDecode] = Field(default=(), validation_alias="WVO_ALERT_COMMAND")
     alert_webhook_url: str | None = Field(default=None, repr=False, validation_alias="WVO_ALERT_WEBHOOK_URL")
     alert_webhook_secret: str | None = Field(default=None, repr=False, validation_alias="WVO_ALERT_WEBHOOK_SECRET")

@@ -23,7 +23,7 @@ WRONG = {
     "WVO_AUTOPILOT_MAX_ITERATIONS": ("1.5", "integer"),
     "WVO_AUTOPILOT_HEALTH_INTERVAL_MS": ("soon", "integer"),
     "WVO_AUTOPILOT_HEALTH_AUTO_REMEDIATE": ("perhaps", "boolean"),
-    "WVO_AUTOPILOT_STALE_TASK_MINUTES": ("0", "0"),
+    "WVO_AUTOPILOT_STALE_TASK_MINUTES": ("inf", "525600"),
     "WVO_LEASE_SECONDS": ("0", "1"),
     "WVO_LEASE_GRACE_SECONDS": ("-1", "0"),
     "WVO_QUIET_MAX_SECONDS": ("0", "1"),

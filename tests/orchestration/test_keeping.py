@@ -1,11 +1,18 @@
 """Renewal of a session's leases, and its end, on a stopped clock."""
 
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
 import pytest
 
 from tests.support.bench import ANN, BOB, Bench, a_task
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.orchestration.keeping import Keeper, end
+from wvo_mcp.orchestration.keeping import Keeper, Noted, end
+from wvo_mcp.ports import Transaction
+
+T = TypeVar("T")
 
 pytestmark = pytest.mark.anyio
 
@@ -49,6 +56,37 @@ async def test_a_session_that_is_silent_beyond_the_limit_is_not_renewed(bench: B
     assert await expiry(bench) == granted
     keeps.heard()
     await keeps.renew()
+
+    assert await expiry(bench) > granted
+
+
+@pytest.mark.requirement("CLAIM-3", "HEALTH-2")
+async def test_who_is_heard_again_after_a_long_silence_has_its_leases_renewed_at_once(bench: Bench) -> None:
+    await bench.create(a_task("T1"))
+    await bench.claim(ANN, lease_seconds=86_400)
+    written, looked = anyio.Event(), anyio.Event()
+
+    class Watched(Noted):
+        async def read(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]]) -> T:
+            try:
+                return await super().read(caller, work)
+            finally:
+                looked.set()
+
+    keeps = Keeper(Watched(bench.store, written.set), lambda: ANN, bench.clock, 7_200)
+    bench.clock.advance(hours=8, seconds=1)
+    assert await keeps.renew() > 3_600
+    granted = await expiry(bench)
+    looked = anyio.Event()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(keeps.run)
+        await looked.wait()
+        await anyio.wait_all_tasks_blocked()
+        keeps.heard()
+        with anyio.fail_after(10):
+            await written.wait()
+        tasks.cancel_scope.cancel()
 
     assert await expiry(bench) > granted
 

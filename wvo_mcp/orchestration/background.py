@@ -187,7 +187,7 @@ async def sync_or_alert(store: Store, files: RoadmapFiles, caller: Caller) -> No
 
 
 async def _alerted(tx: Transaction) -> bool:
-    return any(row["kind"] == "roadmap_invalid" for row in await tx.alerts.open_alerts(1_000))
+    return await tx.alerts.find("roadmap_invalid", None) is not None
 
 
 async def _alert(store: Store, caller: Caller, error: WvoError) -> None:

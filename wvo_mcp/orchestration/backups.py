@@ -71,7 +71,7 @@ async def take(store: Store, backups: Backups, caller: Caller) -> Made:
             await tx.alerts.resolve_alert(DAMAGED, None)
 
     async def alerted(tx: Transaction) -> bool:
-        return any(row["kind"] in (FAILED, DAMAGED) for row in await tx.alerts.open_alerts(1_000))
+        return any([await tx.alerts.find(kind, None) for kind in (FAILED, DAMAGED)])
 
     if await store.read(caller, alerted):
         await store.write(caller, resolve)

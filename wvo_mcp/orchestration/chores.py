@@ -141,7 +141,7 @@ class Rota:
 
         # An earlier leader may have raised it.
         async def alerted(tx: Transaction) -> bool:
-            return any(row["kind"] == chore.alert for row in await tx.alerts.open_alerts(1_000))
+            return await tx.alerts.find(chore.alert, None) is not None
 
         if await post.read(post.caller, alerted):
             await post.write(post.caller, lambda tx: tx.alerts.resolve_alert(chore.alert, None))

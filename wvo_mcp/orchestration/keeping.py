@@ -39,7 +39,10 @@ class Keeper:
 
     def heard(self) -> None:
         """The client called a tool."""
-        self._heard_at = self._clock.steady()
+        now = self._clock.steady()
+        if now - self._heard_at > self._quiet_max:
+            self._changed.set()  # its leases were not renewed meanwhile, and the next look may be too late for them
+        self._heard_at = now
 
     def wrote(self) -> None:
         """This session changed something, perhaps its leases."""

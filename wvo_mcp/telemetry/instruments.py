@@ -100,7 +100,7 @@ class Instruments:
     async def look(self, tx: Transaction, wip_limit: int) -> None:
         """Read what the gauges show: a row of kept counters each, whatever the size of the store."""
         counts = await tx.tasks.counts()
-        alerts = len(await tx.alerts.open_alerts(1_000))
+        alerts = sum(row["n"] for row in await tx.alerts.open_counts())
         wip = counts.get(Status.IN_PROGRESS, 0)
         self._seen = {
             "wvo.queue.depth": counts.get(Status.PENDING, 0),

@@ -23,6 +23,15 @@ Scenario = AsyncGenerator[Expected]
 """Makes things so, then gives what a cycle is to find of its kind: (severity, part of the evidence), or None."""
 
 
+async def watched(bench: Bench, seconds: float) -> None:
+    """So long, with a cycle every five minutes."""
+    left = seconds
+    while left > 0:
+        bench.clock.advance(min(left, 300))
+        left = round(left - 300, 3)
+        await bench.call("health_run", WATCH)
+
+
 class Disk:
     """What the probe will find."""
 
@@ -102,11 +111,11 @@ async def throughput_degradation(bench: Bench) -> Scenario:
     yield None  # from now on there is known to be work
     done = 0
     for minutes, number in ((30, 1), (1, 2), (1, 1), (8, 5)):
-        bench.clock.advance(minutes=minutes)
+        await watched(bench, 60 * minutes)
         for _ in range(number):
             await bench.done(f"T{done}")
             done += 1
-    bench.clock.advance(minutes=49, seconds=59.999)  # 89:59.999
+    await watched(bench, 49 * 60 + 59.999)  # 89:59.999
     yield None
     bench.clock.advance(0.001)
     yield "warning", {"last_hour": 8, "usual": 12, "deviation": 0, "compared_with": "recent hours"}
@@ -142,7 +151,7 @@ async def queue_empty(bench: Bench) -> Scenario:
 async def queue_stalled(bench: Bench) -> Scenario:
     await bench.create(a_task("T1"), a_task("T2"))
     yield None
-    bench.clock.advance(3_599.999)
+    await watched(bench, 3_599.999)
     yield None
     bench.clock.advance(0.001)
     yield "critical", {"ready": 2, "ready_since": iso(START), "threshold_seconds": 3600}
@@ -150,9 +159,25 @@ async def queue_stalled(bench: Bench) -> Scenario:
     yield None
     await bench.call("resume", OWNER)
     yield None
-    bench.clock.advance(3_600)
+    await watched(bench, 3_600)
     yield "critical", {"ready": 2}
     await bench.done("T1")
+    yield None
+
+
+async def queue_stalled_of_a_night_without_servers(bench: Bench) -> Scenario:
+    await bench.create(a_task("T1"))
+    bench.clock.advance(600.001)
+    yield None
+    await watched(bench, 3_000)
+    yield None
+    bench.clock.advance(hours=14)
+    yield None
+    await watched(bench, 3_600)
+    yield "critical", {"ready": 1}
+    bench.clock.advance(600)
+    yield "critical", {}
+    bench.clock.advance(600.001)
     yield None
 
 
@@ -265,6 +290,7 @@ SCENARIOS: dict[str, Callable[[Bench], Scenario]] = {
         wip_starvation,
         queue_empty,
         queue_stalled,
+        queue_stalled_of_a_night_without_servers,
         queue_growing,
         cycle,
         stranded,

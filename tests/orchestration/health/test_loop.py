@@ -145,6 +145,40 @@ async def test_a_remedy_that_fails_hides_no_other_and_the_second_time_it_escalat
     assert await bench.read(lambda tx: tx.alerts.find("stale_tasks", None)) is None
 
 
+@pytest.mark.requirement("HEALTH-3")
+async def test_what_was_escalated_stays_critical_until_it_is_over(bench: Bench) -> None:
+    async def twice(tx: Transaction) -> None:
+        await tx.alerts.raise_alert("zombie_agents", "warning", None, "one is gone")
+        await tx.alerts.escalate("zombie_agents", None, "nothing helps")
+        await tx.alerts.raise_alert("zombie_agents", "warning", None, "two are gone", {"count": 2})
+
+    await bench.write(twice)
+
+    alert = await bench.read(lambda tx: tx.alerts.find("zombie_agents", None))
+    assert alert is not None
+    assert (alert["severity"], alert["message"], alert["evidence"]) == ("critical", "two are gone", {"count": 2})
+    changes = [row["change"] for row in await bench.sql("SELECT change FROM alert_news ORDER BY id")]
+    assert changes == ["raised", "escalated"]
+
+
+@pytest.mark.requirement("HEALTH-2")
+async def test_nothing_is_tried_with_an_agent_within_the_grace_of_its_session(bench: Bench) -> None:
+    loop = loop_of(bench, stale_seconds=60, grace_seconds=3_600)
+    await bench.create(a_task("T1"))
+    await bench.claim(ANN, "T1", lease_seconds=86_400)
+    bench.clock.advance(600)
+    await bench.write(lambda tx: tx.sessions.end(ANN.session_id))
+
+    cycle = await loop.cycle(await seated(bench, WATCH))
+
+    assert {anomaly.kind for anomaly in cycle.orientation.anomalies} >= {"stale_tasks", "zombie_agents"}
+    assert cycle.decision.remedies == ()
+    bench.clock.advance(3_600)
+    cycle = await loop.cycle(await seated(bench, WATCH))
+    assert cycle.deeds[0].result == "remedied"
+    assert await bench.status("T1") == ["pending"]
+
+
 @pytest.mark.sqlite
 @pytest.mark.requirement("HEALTH-1")
 async def test_a_look_that_fails_is_told_and_hides_no_other(bench: Bench) -> None:

@@ -68,6 +68,8 @@ def _remedies(meant: Orientation, limits: Thresholds) -> tuple[Remedy, ...]:
         if age >= limits.stale_seconds and one.returnable(seen.at, limits)
     ]
     crew = seen.crew
-    away = [] if crew is None else [*crew.vacant, *silent(seen, limits), *crew.departed]
-    # Tasks first: an agent that holds one is not put offline.
+    # An agent that holds a task is not put offline: its tasks come first, and within the grace it may come back for them.
+    holding = {one.agent_id for one in seen.held or () if not one.returnable(seen.at, limits)}
+    gone = [name for name in silent(seen, limits) if name not in holding]
+    away = [] if crew is None else [*crew.vacant, *gone, *crew.departed]
     return tuple([*back, *(Remedy(Kind.ZOMBIE_AGENTS, Action.OFFLINE, name) for name in away)][:AT_ONCE])

@@ -37,6 +37,9 @@ _ROLL = 2_000
 _ROLLS = 25
 """Batches of completions counted per cycle: a trail that is new to the loop is caught up with by and by."""
 _PAST = timedelta(weeks=9)
+_UNWATCHED = timedelta(minutes=10)
+"""After so long without a cycle, or three times the pause between two, nobody knows what there was to do meanwhile: a
+night without servers is no hour in which nothing was completed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class Flow:
     """False while a long trail is still being caught up with."""
     paused: bool
     ready_since: datetime | None
-    """Since when there has been claimable work, and no pause, in every cycle."""
+    """Since when there has been claimable work, and no pause, in every cycle, and no long time without a cycle."""
     agents: Mapping[str, int]
 
 
@@ -105,7 +108,7 @@ async def observe(store: Store, caller: Caller, limits: Thresholds, probe: Probe
 
     if count:
         await look("write", lambda: _count(store, caller))
-    flow = await read("flow", _flow)
+    flow = await read("flow", partial(_flow, limits))
     held = await read("held", _held)
     return Observation(
         at=at,
@@ -132,8 +135,8 @@ async def _count(store: Store, caller: Caller) -> None:
             return
 
 
-async def _flow(tx: Transaction) -> Flow:
-    since = await tx.state.get(READY_SINCE)
+async def _flow(limits: Thresholds, tx: Transaction) -> Flow:
+    since = await tx.state.get(READY_SINCE) if await _watched(limits, tx) else None
     return Flow(
         counts=await tx.tasks.counts(),
         claimable=await tx.health.claimable(),
@@ -144,6 +147,12 @@ async def _flow(tx: Transaction) -> Flow:
         ready_since=None if since is None else instant(since),
         agents=await tx.health.agents(),
     )
+
+
+async def _watched(limits: Thresholds, tx: Transaction) -> bool:
+    last = await tx.health.samples(1)
+    longest = max(_UNWATCHED, timedelta(seconds=3 * limits.interval_seconds))
+    return bool(last) and tx.now - instant(last[0]["timestamp"]) <= longest
 
 
 async def _held(tx: Transaction) -> tuple[Held, ...]:

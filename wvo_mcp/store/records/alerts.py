@@ -49,6 +49,8 @@ class Alerts:
         known = await self.find(kind, task_id)
         if known is None:
             return False
+        if known["escalated_at"] is not None:
+            severity = known["severity"]  # what a remedy failed at twice stays as bad until it is over
         self._rows.put(
             "UPDATE alerts SET severity = ?, message = ?, evidence = ?, times = times + 1, last_seen_at = ? WHERE id = ?",
             (severity, message, shown, self._at, known["id"]),
