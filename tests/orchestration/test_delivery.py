@@ -100,6 +100,7 @@ async def test_each_change_is_told_once_in_its_order_with_all_that_is_known_and_
     alert = body["data"]["alert"]
     assert (alert["severity"], alert["times"], alert["evidence"]) == ("critical", 3, {"n": 1})
     assert "ghp_" not in str(body)
+    assert "ghp_" not in str(await desk.bench.sql("SELECT message FROM alerts"))
 
 
 async def test_the_severity_that_is_asked_for_is_the_least_that_is_told(bench: Bench) -> None:

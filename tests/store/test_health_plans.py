@@ -8,6 +8,7 @@ from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from wvo_mcp.domain.health import Thresholds
 from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.orchestration.leading import Candidate
+from wvo_mcp.ports import Transaction
 from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.sqlite.connection import SqliteRows
 
@@ -51,3 +52,38 @@ async def test_no_statement_of_a_health_cycle_scans_a_table_that_grows(
 
     scans = await bench.store.writer.read(plans)
     assert scans == set()
+
+
+async def test_a_storm_of_alerts_is_enrolled_and_delivered_by_seeking(bench: Bench) -> None:
+    alerts = [f"T{n}" for n in range(300)]
+
+    async def storm(tx: Transaction) -> None:
+        for task_id in alerts:
+            await tx.alerts.raise_alert("task_failed", "critical", task_id, "no")
+        await tx.news.enrol("webhook", range(1, 200))
+
+    await bench.write(storm)
+    asked: dict[str, Any] = {}
+    execute = SqliteRows.execute
+
+    def noted(rows: SqliteRows, sql: str, params: Any) -> Any:
+        asked[sql] = params
+        return execute(rows, sql, params)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SqliteRows, "execute", noted)
+        assert len(await bench.read(lambda tx: tx.news.behind(100, "webhook", 200))) == 200
+        assert len(await bench.read(lambda tx: tx.news.due("webhook", 50))) == 50
+
+    async def plans(rows: Rows) -> list[str]:
+        return [
+            step["detail"]
+            for sql, params in asked.items()
+            if "alert_news" in sql
+            for step in rows.all(f"EXPLAIN QUERY PLAN {sql}", params)
+        ]
+
+    steps = await bench.store.writer.read(plans)
+    assert [step for step in steps if step.startswith("SCAN")] == []
+    assert any("alert_news_of" in step for step in steps)
+    assert any("alert_deliveries_due" in step for step in steps)

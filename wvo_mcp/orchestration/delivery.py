@@ -16,6 +16,8 @@ from wvo_mcp.ports.alerting import AlertChannel, Row, Undelivered
 _LOOK_SECONDS = 2.0
 _FORGET_SECONDS = 3_600.0
 _BATCH = 50
+_ENROLLED = 200
+"""At once, so that claims do not wait for a storm of alerts; more than is delivered by the next look."""
 _ABSENT = timedelta(days=1)
 """A channel that nobody served for so long begins anew: what happened meanwhile is no news any more."""
 _MARK = timedelta(minutes=10)
@@ -67,7 +69,7 @@ class Courier:
         if mark is None or tx.now - instant(mark["at"]) > _ABSENT or mark["upto"] > upto:
             rows: Sequence[Row] = await tx.news.open_now(_BATCH)
         else:
-            rows = await tx.news.behind(mark["upto"], self._name, 1_000)
+            rows = await tx.news.behind(mark["upto"], self._name, _ENROLLED)
             upto = rows[-1]["news_id"] if rows else upto
         begun = {row["alert"]["id"] for row in rows if row.get("begun")}
         chosen: list[int] = []

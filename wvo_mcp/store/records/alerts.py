@@ -6,6 +6,7 @@ from typing import Any
 
 from wvo_mcp.domain.event import canonical
 from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.redaction import redact
 from wvo_mcp.errors import NotFound
 from wvo_mcp.store.records.events import Events
 from wvo_mcp.store.sql import Rows
@@ -35,6 +36,7 @@ class Alerts:
         message: str,
         evidence: Mapping[str, Any] | None = None,
     ) -> bool:
+        message = redact(message)
         shown = canonical(dict(evidence or {}))
         alert_id = self._rows.value(
             "INSERT INTO alerts (kind, severity, task_id, message, evidence, raised_at, last_seen_at)"

@@ -26,8 +26,9 @@ class News:
         rows = self._rows.all(
             f"""
             SELECT n.id AS news_id, n.change, n.at, {_ALERT}, (
-              SELECT count(*) FROM alert_deliveries AS d JOIN alert_news AS earlier ON earlier.id = d.news_id
-              WHERE d.channel = ? AND earlier.alert_id = n.alert_id AND earlier.id < n.id) AS begun
+              SELECT count(*) FROM alert_news AS earlier
+              CROSS JOIN alert_deliveries AS d ON d.news_id = earlier.id AND d.channel = ?
+              WHERE earlier.alert_id = n.alert_id AND earlier.id < n.id) AS begun
             FROM alert_news AS n JOIN alerts AS a ON a.id = n.alert_id
             WHERE n.id > ? ORDER BY n.id LIMIT ?
             """,
@@ -58,12 +59,14 @@ class News:
         rows = self._rows.all(
             f"""
             SELECT n.id AS news_id, n.change, n.at, d.attempts, {_ALERT}
-            FROM alert_deliveries AS d JOIN alert_news AS n ON n.id = d.news_id JOIN alerts AS a ON a.id = n.alert_id
-            WHERE d.channel = ? AND d.next_at <= ? AND NOT EXISTS (
-              SELECT 1 FROM alert_deliveries AS before_d JOIN alert_news AS before_n ON before_n.id = before_d.news_id
-              WHERE before_d.channel = d.channel AND before_d.next_at IS NOT NULL
-                AND before_n.alert_id = n.alert_id AND before_n.id < n.id)
-            ORDER BY n.id LIMIT ?
+            FROM alert_deliveries AS d INDEXED BY alert_deliveries_due
+            CROSS JOIN alert_news AS n ON n.id = d.news_id
+            CROSS JOIN alerts AS a ON a.id = n.alert_id
+            WHERE d.channel = ? AND d.next_at IS NOT NULL AND d.next_at <= ? AND NOT EXISTS (
+              SELECT 1 FROM alert_news AS before_n
+              CROSS JOIN alert_deliveries AS before_d ON before_d.news_id = before_n.id AND before_d.channel = d.channel
+              WHERE before_n.alert_id = n.alert_id AND before_n.id < n.id AND before_d.next_at IS NOT NULL)
+            ORDER BY d.news_id LIMIT ?
             """,
             (channel, self._at, limit),
         )

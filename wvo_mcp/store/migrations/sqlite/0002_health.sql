@@ -27,6 +27,10 @@ CREATE TABLE alert_deliveries (
   PRIMARY KEY (news_id, channel)
 ) WITHOUT ROWID;
 
+-- A storm of alerts: who was told of this one before, and what is still to be told.
+CREATE INDEX alert_news_of ON alert_news (alert_id, id);
+CREATE INDEX alert_deliveries_due ON alert_deliveries (channel, news_id) WHERE next_at IS NOT NULL;
+
 -- Whether an agent is connected is asked for by its name.
 CREATE INDEX sessions_open ON sessions (agent_id) WHERE ended_at IS NULL;
 
