@@ -70,7 +70,7 @@ async def store(
         opened = SqliteStore(tmp_path / "state" / "state.db", clock, servers, synchronous="OFF")
     else:
         (tmp_path / "state").mkdir()  # the roadmap's place, with any store
-        opened = PostgresStore(request.getfixturevalue("database_url"), clock, servers)
+        opened = PostgresStore(request.getfixturevalue("store_url"), clock, servers)
     await opened.open()
     yield opened
     await opened.close()

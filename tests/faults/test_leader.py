@@ -115,7 +115,7 @@ class Office:
 
 @pytest.fixture
 def office(store_kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Generator[Office]:
-    opened = Office(tmp_path, request.getfixturevalue("database_url") if store_kind == "postgres" else None)
+    opened = Office(tmp_path, request.getfixturevalue("store_url") if store_kind == "postgres" else None)
     yield opened
     opened.close()
 

@@ -21,7 +21,7 @@ WIP_LIMIT = 5
 @pytest.fixture
 def url(store_kind: str, request: pytest.FixtureRequest) -> str | None:
     """Of the database to work on; without one it is a file."""
-    return request.getfixturevalue("database_url") if store_kind == "postgres" else None
+    return request.getfixturevalue("store_url") if store_kind == "postgres" else None
 
 
 def drained(

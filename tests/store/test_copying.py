@@ -55,7 +55,7 @@ async def copied(
 @pytest.fixture
 def place(store_kind: str, store: AnyStore, request: pytest.FixtureRequest) -> Place:
     """Where the bench's store is."""
-    return store.path if isinstance(store, SqliteStore) else request.getfixturevalue("database_url")
+    return store.path if isinstance(store, SqliteStore) else store.writer.url
 
 
 @pytest.fixture

@@ -3,12 +3,14 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.support import postgres_guard
 from tests.support.postgres import Cluster, new_folder, sweep, why_missing
+from tests.support.stores import Slate
 from tests.support.waiting import eventually
 
 SHARED_FOLDER = "WVO_TEST_POSTGRES_SHARED"
@@ -57,6 +59,41 @@ def database_url(postgres: Cluster) -> Iterator[str]:
     """A fresh, empty database; its owner is no superuser."""
     with postgres.database() as url:
         yield url
+
+
+class Slates:
+    """One database after the other for the tests of one worker, each wiped and used again for as long as it is whole."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._made = ExitStack()
+        self._slate: Slate | None = None
+
+    def wiped(self) -> str:
+        """The URL of a store without content."""
+        if self._slate is not None and not self._slate.whole:
+            self.close()
+        if self._slate is None:
+            self._slate = Slate(self._cluster, self._made.enter_context(self._cluster.database()))
+        self._slate.wipe()
+        return self._slate.url
+
+    def close(self) -> None:
+        self._slate = None
+        self._made.close()
+
+
+@pytest.fixture(scope="session")
+def slates(postgres: Cluster) -> Iterator[Slates]:
+    made = Slates(postgres)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def store_url(slates: Slates) -> str:
+    """A database with our tables and nothing in them, for one store."""
+    return slates.wiped()
 
 
 @pytest.fixture

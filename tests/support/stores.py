@@ -48,6 +48,20 @@ _OTHERS = (
     " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
 )
 
+_SHAPE = b"""
+SELECT
+  (SELECT md5(string_agg(c.relname || a.attname || a.attnotnull || a.atttypid::TEXT, ',' ORDER BY c.relname, a.attnum))
+   FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid
+   WHERE c.relnamespace = 'public'::regnamespace AND a.attnum > 0 AND NOT a.attisdropped),
+  (SELECT md5(string_agg(c.relname || t.tgname || t.tgenabled::TEXT, ',' ORDER BY c.relname, t.tgname))
+   FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid WHERE NOT t.tgisinternal),
+  (SELECT md5(string_agg(proname || prosrc, ',' ORDER BY proname)) FROM pg_proc WHERE pronamespace = 'public'::regnamespace),
+  (SELECT md5(string_agg(conname, ',' ORDER BY conname)) FROM pg_constraint WHERE connamespace = 'public'::regnamespace),
+  (SELECT datconnlimit FROM pg_database WHERE datname = current_database()),
+  (SELECT md5(string_agg(setconfig::TEXT, ',')) FROM pg_db_role_setting AS s JOIN pg_database AS d ON d.oid = s.setdatabase
+   WHERE d.datname = current_database())"""
+"""All that is not rows."""
+
 
 class Slate:
     """A migrated database without content, to be wiped and used again: that takes a tenth of making one."""
@@ -66,6 +80,16 @@ class Slate:
             connection.execute("CREATE SCHEMA kept")
             for table in self._tables:
                 connection.execute(f"CREATE TABLE kept.{table} AS TABLE public.{table}".encode())
+        self._shape = self._looked_at()
+
+    @property
+    def whole(self) -> bool:
+        """False once somebody has changed more than rows."""
+        return self._looked_at() == self._shape
+
+    def _looked_at(self) -> object:
+        with psycopg.connect(self._admin) as connection:
+            return connection.execute(_SHAPE).fetchone()
 
     def wait_alone(self) -> None:
         """Until the server has noticed that nobody is connected any more."""

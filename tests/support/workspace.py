@@ -68,7 +68,7 @@ class Workspace:
 @pytest.fixture
 def workspace(store_kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Workspace]:
     """An empty workspace on either kind of store; its servers do not outlive the test."""
-    url = request.getfixturevalue("database_url") if store_kind == "postgres" else None
+    url = request.getfixturevalue("store_url") if store_kind == "postgres" else None
     made = Workspace(tmp_path / "workspace", tmp_path / "logs", url)
     yield made
     made.close()
