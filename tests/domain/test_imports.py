@@ -57,6 +57,16 @@ def test_a_checklist_gives_tasks_by_their_boxes_parts_by_indentation_and_epics_b
     assert reading.epics == {"Checkout": {"title": "Checkout"}, "Later": {"title": "Later"}}
 
 
+def test_names_in_any_script_and_of_any_length_are_told_apart() -> None:
+    headings = ["日本", "中国", "Übung", "x" * 64 + "1", "x" * 64 + "2", "Plain"]
+    reading = read("".join(f"# {name}\n- [ ] t\n" for name in headings), "markdown")
+    tags = read(json.dumps({name: {"tasks": [{"id": 1, "title": "t"}]} for name in headings}), "taskmaster")
+
+    for found in (reading, tags):
+        assert [found.epics[each.fields.epic_id or ""]["title"] for each in found.items] == headings
+    assert "Plain" in reading.epics
+
+
 def test_task_masters_own_file_gives_tags_subtasks_and_its_statuses() -> None:
     reading = read((SAMPLES / "taskmaster-0.43.1.json").read_bytes())
     found = {
@@ -129,9 +139,23 @@ def test_ids_that_are_made_stay_the_same_when_items_are_ticked_moved_or_joined_b
         ('{"id": "a", "title": "t"}\n' + "[" * 100_000, 2, "nested too deeply"),
         ('{"id": "a b", "title": "t"}\n', 1, "id: an id has 1 to 64"),
         ('{"id": "a", "title": "t", "status": "odd"}\n', 1, "status: expected one of"),
+        ('{"id": "a", "title": "t", "status": 5}\n', 1, "status: expected one of"),
         ('{"id": "a", "title": "t", "business_value": NaN}\n', 1, "business_value"),
         ('{"id": "a", "title": "t", "complexity": ' + "9" * 5_000 + "}\n", 1, "no JSON"),
-        ('{"kind": "milestone", "id": "M"}\n', 1, "title: is required"),
+        ('{"kind": "milestone", "id": "M"}\n', 1, "title: Field required"),
+        ('{"kind": "milestone", "id": "M", "title": "m", "due_at": "soon"}\n', 1, "due_at"),
+        ('{"kind": "milestone", "id": "M", "title": "m", "due_at": 12}\n', 1, "due_at: expected a time"),
+        ('{"kind": "milestone", "id": "M", "title": "m", "due_at": "2027-01-15T09:00:00"}\n', 1, "give a time zone"),
+        ('{"kind": "milestone", "id": "M", "title": "m", "epic_id": "no id!"}\n', 1, "epic_id"),
+        ('{"kind": "epic", "id": "E", "title": "a\\u0000b"}\n', 1, "NUL"),
+        ('{"kind": "epic", "id": "E", "title": "a\\ud800b"}\n', 1, "unable to parse raw data as a unicode"),
+        ('{"kind": "epic", "id": "E", "title": "e", "wip_limit": 1' + "0" * 30 + "}\n", 1, "wip_limit"),
+        ('{"kind": "epic", "id": "E", "title": "e", "wip_limit": true}\n', 1, "wip_limit"),
+        ('{"kind": "epic", "id": "E", "title": "e", "due_at": 1}\n', 1, "unknown field; expected id, title, wip_limit"),
+        ('{"id": "a", "title": "t", "status": "blocked", "reason": "\\ud800"}\n', 1, "reason: contains"),
+        ('{"id": "a", "title": "t", "status": "blocked", "waiting_for": "b"}\n', 1, "waiting_for: expected a list"),
+        ('{"id":"a","title":"t","issue_type":"bug","labels":"urgent"}\n', 1, "labels: expected a list"),
+        ('{"master": {"tasks": []},\n"a\\u0000": {"tasks": []}}', 2, "the name of the tag contains a NUL"),
         ('{"kind": "wish", "id": "M"}\n', 1, "kind: expected"),
         (
             '{"id":"a","title":"t","issue_type":"bug"}\n{"id":"b","title":"t","priority":9}\n',

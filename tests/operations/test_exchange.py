@@ -1,6 +1,7 @@
 """import_tasks and export_tasks over a store."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +116,10 @@ async def test_a_file_that_is_not_there_and_a_link_that_leads_away_are_told(benc
     with pytest.raises(NotFound) as caught:
         await bench.call("import_tasks", path="plans.md")
     assert "plan.md" in caught.value.details["near"]
-    with pytest.raises(InvalidInput):
-        await bench.call("import_tasks", path="away.md")
+    os.mkfifo(tmp_path / "pipe.md")
+    for wrong in ("away.md", "pipe.md"):
+        with pytest.raises(InvalidInput):
+            await bench.call("import_tasks", path=wrong)
     with pytest.raises(InvalidInput):
         await bench.call("import_tasks", path="plan.md", text="- [ ] b")
     for wrong in ("state/state.db", "../x.jsonl", "none/x.jsonl"):

@@ -1,6 +1,7 @@
 """`ports.exchange.Exchange` over the files of a workspace."""
 
 import os
+import stat
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +16,10 @@ _SUFFIX = ".jsonl"
 _BATCH = 500
 
 
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 class WorkspaceExchange:
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -25,7 +30,10 @@ class WorkspaceExchange:
     def _read(self, path: str) -> bytes:
         place = self._within(path)
         try:
-            with place.open("rb") as file:
+            # A pipe would be waited for without end.
+            with open(place, "rb", opener=_at_once) as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise InvalidInput("path", "is no plain file")
                 content = file.read(MAX_BYTES + 1)
         except FileNotFoundError:
             near = (

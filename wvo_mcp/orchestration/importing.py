@@ -8,7 +8,7 @@ from typing import Any
 from wvo_mcp.domain.dependency import find_cycle
 from wvo_mcp.domain.event import canonical
 from wvo_mcp.domain.imports.draft import Item, Problems, Reading, State
-from wvo_mcp.domain.instant import instant, iso
+from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.task import Origin, Status, Task
 from wvo_mcp.errors import DependencyCycle
@@ -182,9 +182,7 @@ async def _groups(tx: Transaction, intake: Intake) -> None:
         if await tx.tasks.milestone(name) is None:
             if milestone.get("epic_id") is not None:
                 await tx.tasks.ensure_epic(milestone["epic_id"])
-            due_at = milestone.get("due_at")
-            fields = {**milestone, "due_at": None if due_at is None else instant(due_at)}
-            await tx.tasks.put_milestone(name, fields)
+            await tx.tasks.put_milestone(name, milestone)
 
 
 async def _create(tx: Transaction, intake: Intake, batch: Sequence[Item], origin: Origin) -> list[str]:

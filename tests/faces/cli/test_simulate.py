@@ -94,6 +94,11 @@ def test_what_cannot_be_done_names_the_field(shell: Shell, given: tuple[str, ...
     assert shell("simulate", EXAMPLE, *path).error["details"]["field"] == field
 
 
+@pytest.mark.parametrize("option", ["--failures", "--deaths", "--away"])
+def test_what_is_no_number_is_refused(shell: Shell, option: str) -> None:
+    assert "is no number" in shell("simulate", EXAMPLE, option, "nan").err
+
+
 def test_a_roadmap_with_a_mistake_names_the_line(shell: Shell, tmp_path: Path) -> None:
     broken = tmp_path / "broken.yaml"
     broken.write_text("epics:\n  - id: E1\n    title: One\n    tasks:\n      - {id: T1, title: A, depends_on: [T9]}\n")

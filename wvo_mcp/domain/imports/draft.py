@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.task import Priority, TaskType
@@ -135,7 +135,21 @@ def lines_of(text: str) -> Iterator[tuple[int, str]]:
         yield number, line.removesuffix("\r")
 
 
-_FIELDS: TypeAdapter[Fields] = TypeAdapter(Fields)
+T = TypeVar("T", bound=BaseModel)
+
+
+def checked(kind: type[T], problems: Problems, line: int, given: Mapping[str, Any]) -> T | None:
+    """The checked values, of which null ones count as left out; what is wrong goes to `problems`."""
+    try:
+        return kind.model_validate({name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))[:80] or "object"
+        what = str(first["msg"]).removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            what = f"unknown field; expected {', '.join(kind.model_fields)}"
+        problems.add(line, f"{place}: {what}")
+        return None
 
 
 def item(
@@ -147,17 +161,8 @@ def item(
     waiting_for: tuple[str, ...] = (),
 ) -> Item | None:
     """The checked item; what is wrong goes to `problems`."""
-    try:
-        fields = _FIELDS.validate_python({name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"])) or "task"
-        what = str(first["msg"]).removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            what = f"unknown field; a task has {', '.join(Fields.model_fields)}"
-        problems.add(line, f"{place}: {what}")
-        return None
-    return Item(line, fields, state, reason, waiting_for)
+    fields = checked(Fields, problems, line, given)
+    return None if fields is None else Item(line, fields, state, reason, waiting_for)
 
 
 def finished(reading: Reading, problems: Problems) -> Reading:
@@ -182,8 +187,11 @@ def made_id(prefix: str, text: str, *context: str) -> str:
 
 
 def slug(text: str) -> str:
-    """A readable id of an epic."""
-    return as_id(re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-")[:64].strip("-")) if text.strip() else "x"
+    """A readable id of an epic. What ids cannot spell, or have no room for, is told apart by a digest."""
+    line = text.strip()
+    if not line.isascii() or len(line) > 64:
+        return made_id("", line)
+    return as_id(re.sub(r"[^A-Za-z0-9._]+", "-", line).strip("-")[:64].strip("-")) if line else "x"
 
 
 def short(text: str) -> str:

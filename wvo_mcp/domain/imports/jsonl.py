@@ -8,10 +8,14 @@ waits-for make it wait, every other type is only told.
 
 import json
 from collections.abc import Iterator
-from typing import Any, cast
+from datetime import datetime
+from typing import Annotated, Any, cast
 
-from wvo_mcp.domain.imports.draft import Problems, Reading, State, finished, item, lines_of, prose, short
-from wvo_mcp.domain.text import as_id, is_id
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from wvo_mcp.domain.imports.draft import Problems, Reading, State, checked, finished, item, lines_of, prose, short
+from wvo_mcp.domain.instant import Instant
+from wvo_mcp.domain.text import Id, Title, as_id, is_id, storable
 
 _STATES = {
     "pending": State.OPEN, "in_progress": State.OPEN, "in_review": State.OPEN, "awaiting_approval": State.OPEN,
@@ -23,6 +27,30 @@ _BEADS_STATES = {
 }  # fmt: skip
 _BEADS_PRIORITY = ("critical", "high", "medium", "low", "low")
 _WAITS = frozenset({"blocks", "conditional-blocks", "waits-for"})
+
+
+def _no_number(value: object) -> object:
+    """A number would be read as seconds since 1970."""
+    if not isinstance(value, (str, datetime)):
+        raise ValueError("expected a time like 2027-01-15T23:59:59Z")
+    return value
+
+
+class _Epic(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    id: Id
+    title: Title
+    wip_limit: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] | None = None
+
+
+class _Milestone(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    id: Id
+    title: Title
+    epic_id: Id | None = None
+    due_at: Annotated[Instant, BeforeValidator(_no_number)] | None = None
 
 
 def objects(text: str, problems: Problems) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -60,38 +88,36 @@ def read(text: str) -> Reading:
 
 def _task(reading: Reading, problems: Problems, number: int, given: dict[str, Any]) -> None:
     status, reason, waiting_for = (given.pop(name, None) for name in ("status", "reason", "waiting_for"))
-    state = _STATES.get(status if isinstance(status, str) else "pending") if status is not None else State.OPEN
+    state = State.OPEN if status is None else _STATES.get(status) if isinstance(status, str) else None
     if state is None:
         problems.add(number, f"status: expected one of {', '.join(_STATES)}, found {str(status)[:40]!r}")
         return
-    listed = cast("list[Any]", waiting_for) if isinstance(waiting_for, list) else []
+    given_list: Any = [] if waiting_for is None else waiting_for
+    listed: list[Any] = cast("list[Any]", given_list) if isinstance(given_list, list) else [None]
     if not all(isinstance(name, str) and is_id(name) for name in listed):
         problems.add(number, "waiting_for: expected a list of ids")
         return
-    why = str(reason)[:2_000] if reason else "blocked in the file" if state is State.BLOCKED else None
+    try:
+        why = storable(str(reason)[:2_000]) if reason else "blocked in the file" if state is State.BLOCKED else None
+    except ValueError as error:
+        problems.add(number, f"reason: {error}")
+        return
     made = item(problems, number, given, state, why, tuple(listed))
     if made is not None:
         reading.items.append(made)
 
 
-_GROUP = {"epic": ("title", "wip_limit"), "milestone": ("title", "epic_id", "due_at")}
-
-
 def _group(reading: Reading, problems: Problems, number: int, kind: str, given: dict[str, Any]) -> None:
-    name = given.pop("id", None)
-    if not isinstance(name, str) or not is_id(name):
-        problems.add(number, f"id: expected the id of the {kind}")
+    if kind == "epic":
+        epic = checked(_Epic, problems, number, given)
+        if epic is not None:
+            reading.epics[epic.id] = {"title": epic.title, "wip_limit": epic.wip_limit}
         return
-    title = given.get("title")
-    wrong = [key for key in given if key not in _GROUP[kind]]
-    if wrong:
-        problems.add(number, f"{wrong[0][:40]}: unknown field; a line of a {kind} has id, {', '.join(_GROUP[kind])}")
-    elif not isinstance(title, str) or not title.strip():
-        problems.add(number, "title: is required")
-    elif given.get("wip_limit") is not None and (not isinstance(given["wip_limit"], int) or given["wip_limit"] < 1):
-        problems.add(number, "wip_limit: expected a number from 1 on")
-    else:
-        (reading.epics if kind == "epic" else reading.milestones)[name] = {**given, "title": short(title)}
+    milestone = checked(_Milestone, problems, number, given)
+    if milestone is not None:
+        reading.milestones[milestone.id] = {
+            name: value for name in ("title", "epic_id", "due_at") if (value := getattr(milestone, name)) is not None
+        }
 
 
 def read_beads(text: str) -> Reading:
@@ -116,7 +142,11 @@ def read_beads(text: str) -> Reading:
         parent, waits, ignored = _links(problems, number, given)
         others += ignored
         kind = given.get("issue_type") or "task"
-        labels = [str(label)[:100] for label in cast("list[Any]", given.get("labels") or []) if str(label).strip()]
+        named: Any = given.get("labels") or []
+        if not isinstance(named, list):
+            problems.add(number, f"labels: expected a list, found {type(named).__name__}")
+            continue
+        labels = [str(label)[:100] for label in cast("list[Any]", named) if str(label).strip()]
         accepted = given.get("acceptance_criteria")
         fields = {
             "id": as_id(given["id"]),

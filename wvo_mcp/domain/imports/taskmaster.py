@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from wvo_mcp.domain.imports.draft import Problems, Reading, State, finished, item, lines_of, prose, refuse, short, slug
+from wvo_mcp.domain.text import storable
 
 _STATES = {
     "pending": State.OPEN, "in-progress": State.OPEN, "review": State.OPEN, "blocked": State.BLOCKED,
@@ -29,7 +30,10 @@ def read(text: str) -> Reading:
         prefix = "tm-" if tag == "master" else f"tm-{slug(tag)}-"
         epic_id = None if tag == "master" else slug(tag)
         if epic_id is not None:
-            reading.epics[epic_id] = {"title": short(tag)}
+            try:
+                reading.epics[epic_id] = {"title": short(storable(tag))}
+            except ValueError as error:
+                refuse(int(whole[tag][_AT]), f"the name of the tag {error}")
         for task in tasks:
             _add(reading, problems, task, prefix, epic_id)
     return finished(reading, problems)

@@ -1,6 +1,7 @@
 """`wvo-mcp simulate`: how a plan would go with so many agents. Nothing of it is written to the store."""
 
 import asyncio
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, replace
@@ -31,7 +32,19 @@ from wvo_mcp.store.virtual.store import VirtualStore
 _LOADER = Caller("loader", "loader/1", client="simulation", durable=True)
 _HISTORY = 4_000
 _MOST_AGENTS = 10_000
-_CHANCE = click.FloatRange(0, 0.9)
+
+
+class _Number(click.FloatRange):
+    """Without `nan`, which lies in every range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no number to reckon with.", param, ctx)
+        return number
+
+
+_CHANCE = _Number(0, 0.9)
 
 
 def simulate_command(compose: Compose) -> click.Command:
@@ -72,7 +85,11 @@ def simulate_command(compose: Compose) -> click.Command:
                 help="Chance that an agent dies at its work.",
             ),
             click.Option(
-                ["--away"], type=click.FloatRange(0), default=900.0, show_default=True, help="Seconds until it is back."
+                ["--away"],
+                type=_Number(0, 31_536_000),
+                default=900.0,
+                show_default=True,
+                help="Seconds until it is back.",
             ),
             click.Option(
                 ["--wip-limit"],

@@ -14,6 +14,7 @@ from wvo_mcp.errors import WvoError
 from wvo_mcp.orchestration import claims, lifecycle, prefetch
 from wvo_mcp.orchestration.simulation.scenario import Attendants, Fate, MovableClock, PoolAgent, Scenario, fate
 from wvo_mcp.orchestration.simulation.tally import AWAY, BUSY, Outcome, Tally
+from wvo_mcp.orchestration.simulation.waiting import Key, Ring
 from wvo_mcp.ports import Store, Transaction
 
 T = TypeVar("T")
@@ -84,13 +85,18 @@ class Simulation:
         self._start = clock.now()
         self._chance = Random()  # noqa: S311 - lots, not secrets; seeded for every draw
         self._workers = {agent.id: _Worker(agent, agent.caller(1)) for agent in scenario.agents}
-        self._agenda: list[tuple[int, int, Callable[[int], Awaitable[None]], bool]] = []
+        self._agenda: list[tuple[Key, int, Callable[[int], Awaitable[None]], bool]] = []
         self._entries = 0
         self._weighty = 0
         """Entries of the agenda that may change something: all but askings."""
         self._refused: dict[tuple[str, ...], _Refusal] = {}
         """The last answer to agents of these capabilities: it holds for all of them until something changes."""
         self._idle: set[str] = set()
+        self._rings: dict[tuple[tuple[str, ...], str, int], Ring[_Worker]] = {}
+        """Those who wait, by kind, reason and pause; empty where every asking is to be told."""
+        self._stale = False
+        """The next asking of a ring may be another one."""
+        self._key: Key = (0, 0, 0, 0)
         self._over = False
         self._looking = False
         self._records = prefetch.Records()
@@ -101,7 +107,7 @@ class Simulation:
         milestones = await self._write(0, _LEADER, lambda tx: tx.tasks.milestones())
         self._tally = Tally(tasks, list(self._workers), self._start)
         for worker in self._workers.values():
-            self._at(0, partial(self._ask, worker), weighty=False)
+            self._ask_at(0, 0, worker)
         due = {row["id"] for row in milestones if row["due_at"] is not None}
         dated = sum(task.milestone_id in due and task.status not in SETTLED for task in tasks)
         if dated:
@@ -110,11 +116,15 @@ class Simulation:
         self._look_soon(0)
         horizon = self._scenario.horizon // timedelta(milliseconds=1)
         while self._agenda and not self._over:
-            at, _, happens, weighty = heapq.heappop(self._agenda)
+            self._key, _, happens, weighty = heapq.heappop(self._agenda)
             self._weighty -= weighty
-            if at > horizon:
+            if self._key[0] > horizon:
                 break
-            await happens(at)
+            await happens(self._key[0])
+            if self._stale:
+                self._wind_up()
+        for ring in self._rings.values():
+            self._tally.refusals += ring.spared(min(self._key[0], horizon))
         after = await self._write(0, _LEADER, lambda tx: tx.state.roadmap_tasks())
         left = await self._write(0, _LEADER, self._left)
         return self._tally.outcome(self._order, self._scenario.seed, after, left, milestones)
@@ -122,7 +132,7 @@ class Simulation:
     def _at(self, at: int, happens: Callable[[int], Awaitable[None]], *, weighty: bool = True) -> None:
         self._entries += 1
         self._weighty += weighty
-        heapq.heappush(self._agenda, (at, self._entries, happens, weighty))
+        heapq.heappush(self._agenda, ((at, 0, 0, self._entries), self._entries, happens, weighty))
 
     async def _write(self, at: int, caller: Caller, work: Callable[[Transaction], Awaitable[T]]) -> T:
         now = self._start + timedelta(milliseconds=at)
@@ -131,14 +141,54 @@ class Simulation:
         return await self._store.write(caller, work)
 
     def _changed(self, at: int) -> None:
-        self._refused.clear()
+        self._forget()
         self._idle.clear()
         self._look_soon(at)
 
+    def _forget(self) -> None:
+        self._refused.clear()
+        self._stale = True
+
     # Agents.
 
-    async def _ask(self, worker: _Worker, at: int) -> None:
-        """Claim; with nothing to do, ask again when the answer says so."""
+    def _ask_at(self, at: int, pause: int, worker: _Worker) -> None:
+        self._entries += 1
+        key = (at, 1, -pause, self._entries)
+        heapq.heappush(self._agenda, (key, self._entries, partial(self._ask, worker), False))
+
+    def _wind_up(self) -> None:
+        """Put the next asking of each ring on the agenda that can be answered otherwise than the one before."""
+        self._stale = False
+        waiting, settled = 0, True
+        for (kind, reason, _), ring in self._rings.items():
+            waiting += len(ring.members)
+            known = self._refused.get(kind)
+            same = known is not None and (known.reason, known.retry_ms) == (reason, ring.pause)
+            settled = settled and (not ring.members or (same and known is not None and known.until == _NEVER))
+            if same and known is not None and known.until == _NEVER:
+                continue
+            key = ring.next(self._key, known.until if same and known is not None else 0)
+            if key is not None and (ring.wake is None or key < ring.wake):
+                ring.wake = key
+                self._entries += 1
+                heapq.heappush(self._agenda, (key, self._entries, partial(self._wake, ring, key), False))
+        if settled and not self._weighty and waiting == len(self._workers):
+            self._over = True
+
+    async def _wake(self, ring: Ring[_Worker], key: Key, at: int) -> None:
+        if ring.wake != key:
+            return  # another one was nearer
+        ring.wake = None
+        self._stale = True
+        number = key[3]
+        if number not in ring.members:
+            return
+        worker, spared = ring.take(number, at)
+        self._tally.refusals += spared
+        await self._ask(worker, at, number)
+
+    async def _ask(self, worker: _Worker, at: int, number: int | None = None) -> None:
+        """Claim; with nothing to do, ask again when the answer says so. `number` in the ring that it was in."""
         kind = worker.agent.capabilities
         known = self._refused.get(kind)
         if known is None or at >= known.until:
@@ -150,10 +200,18 @@ class Simulation:
         self._tell(Decision(at, worker.agent.id, None, known.reason))
         self._tally.refusals += 1
         self._tally.turn(at, worker.agent.id, known.reason)
+        if self._told is None:
+            ring = self._rings.setdefault((kind, known.reason, known.retry_ms), Ring(known.retry_ms))
+            if number is None or self._key[2] != -known.retry_ms:
+                self._entries += 1
+                number = self._entries
+            ring.add(number, worker, at)
+            self._stale = True
+            return
         self._idle.add(worker.agent.id)
         if known.until == _NEVER and not self._weighty and len(self._idle) == len(self._workers):
             self._over = True  # everybody was refused, and nothing is under way that could change that
-        self._at(at + known.retry_ms, partial(self._ask, worker), weighty=False)
+        self._ask_at(at + known.retry_ms, known.retry_ms, worker)
 
     def _begin(self, worker: _Worker, task: Task, token: int, at: int) -> None:
         self._tell(Decision(at, worker.agent.id, task.id, None))
@@ -226,7 +284,7 @@ class Simulation:
     async def _return(self, worker: _Worker, at: int) -> None:
         worker.sessions += 1
         worker.caller = worker.agent.caller(worker.sessions)
-        self._refused.clear()  # its own task may still wait for it
+        self._forget()  # its own task may still wait for it
         await self._ask(worker, at)
 
     async def _keep(self, worker: _Worker, session_id: str, at: int) -> None:
@@ -244,7 +302,7 @@ class Simulation:
 
     async def _rescore(self, at: int) -> None:
         await self._write(at, _LEADER, lambda tx: tx.graph.rescore_due(None, _ALL))
-        self._refused.clear()
+        self._forget()
         self._at(at + self._rescore_every, self._rescore, weighty=False)
 
     def _look_soon(self, at: int) -> None:

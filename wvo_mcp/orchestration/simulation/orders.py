@@ -30,12 +30,13 @@ def place_of(
 
 
 def tails_of(tasks: Sequence[Task], edges: Iterable[tuple[str, str]], medians: Mapping[int, float]) -> dict[str, float]:
-    """Seconds from the beginning of each task to the end of the longest chain that begins with it."""
+    """Seconds from the beginning of each task to the end of the longest chain that begins with it. What waits for itself,
+    which only a hand in the database can make, counts for nothing."""
     behind: dict[str, list[str]] = {task.id: [] for task in tasks}
     for task_id, other in edges:
         behind[other].append(task_id)
     own = {task.id: medians[task.complexity] for task in tasks}
     tails: dict[str, float] = {}
     for task_id in in_order(behind):  # each after those that wait for it
-        tails[task_id] = own[task_id] + max((tails[other] for other in behind[task_id]), default=0.0)
+        tails[task_id] = own[task_id] + max((tails.get(other, 0.0) for other in behind[task_id]), default=0.0)
     return tails
