@@ -57,6 +57,47 @@ KEYS = {
     "hugging-face": "hf_" + _random(34),
     "npm": "npm_" + _random(36),
     "vault": "hvs." + _random(24),
+    "openai-like": "sk-" + secrets.token_hex(16),
+    "google-client": "GOCSPX-" + _random(28, _ALNUM + "-_"),
+    "google-refresh": "1//0" + _random(60, _ALNUM + "-_"),
+    "gitlab-deploy": "gldt-" + _random(20, _ALNUM + "-_"),
+    "grafana": "glsa_" + _random(32) + "_" + secrets.token_hex(4),
+    "sendgrid": "SG." + _random(22) + "." + _random(43, _ALNUM + "-_"),
+    "twilio": "SK" + secrets.token_hex(16),
+    "databricks": "dapi" + secrets.token_hex(16),
+    "airtable": "pat" + _random(14) + "." + secrets.token_hex(32),
+    "shopify": "shpat_" + secrets.token_hex(16),
+    "square": "sq0atp-" + _random(22, _ALNUM + "-_"),
+    "age": "AGE-SECRET-KEY-1" + _random(58, string.ascii_uppercase + string.digits),
+    "fly": "fm2_" + _random(120, _ALNUM + "+/"),
+    "doppler": "dp.pt." + _random(43),
+    "notion": "secret_" + _random(43),
+    "terraform": ".atlasv1." + _random(67),
+    "telegram": "12345678:AA" + _random(33, _ALNUM + "-_"),
+    "discord-hook": "https://discord.com/api/webhooks/123456789012345678/" + _random(68, _ALNUM + "-_"),
+    "azure-sas": "https://a.example/c?sv=2022&sig=" + _random(43) + "%3D",
+    "presigned": "https://b.example/k?X-Amz-Signature=" + secrets.token_hex(32),
+    **{
+        prefix: prefix + "1" + _random(40)
+        for prefix in (
+            "pplx-",
+            "r8_",
+            "nfp_",
+            "ATATT3",
+            "lin_api_",
+            "ntn_",
+            "figd_",
+            "dckr_pat_",
+            "sbp_",
+            "sntryu_",
+            "NRAK-",
+        )
+    },
+    **{
+        prefix: prefix + "1" + _random(40)
+        for prefix in ("PMAK-", "pscale_tkn_", "pul-", "rubygems_", "tskey-auth-", "doo_v1_")
+    },
+    "jwe": "eyJ" + _random(40) + ".." + _random(16) + "." + _random(40) + "." + _random(22),
     "jwt": _jwt(),
     "rsa": _pem("RSA "),
     "pkcs8": _pem(""),
@@ -81,6 +122,15 @@ ASSIGNED = [
     "?access_token={}&x=1",
     "Authorization: Bearer {}",
     "authorization=Basic {}",
+    "Authorization: {}",
+    "Authorization: Bot {}",
+    "tool --api-key {}",
+    "<client_secret>{}</client_secret>",
+    'const apiKey: string = "{}";',
+    'let token: &str = "{}";',
+    r"{{\\\"password\\\": \\\"{}\\\"}}",
+    "https://x.example/?key={}&b=1",
+    "  client-key-data: {}",
     "'Authorization': 'token {}'",
     "curl -H 'bearer {}'",
     "postgresql://wvo:{}@db.example:5432/wvo",
@@ -104,6 +154,12 @@ INNOCENT = [
     "password=${DB_PASSWORD} token=<your-token-here-1> secret={{ secret_value_1 }} api_key=$API_KEY",
     "token_expires_at: 2026-11-21T10:00:00.000Z; token: 2026-11-21T10:00:00.000Z",
     "PASSWORD_FILE=/run/secrets/password1 secret=/run/secrets/db_2",
+    "connect(token=self.session_settings.token, access_token=orig.borrowed_tokens); token = read_the_token_from_disk",
+    "postgresql://USER:PASSWORD@HOST:5432/DATABASE postgresql://${USER}:${PASSWORD}@h/d https://{user}:{password}@h",
+    "wvo-mcp run --token TOKEN --password-file ./password --secret <secret>; docker run -u 1000:1000 -u root:root app",
+    "?key=user-profile&sort=1 ?sig=none </password> <token>next</token> cookie: yes, SKU-12345, SG.1, glossary-of-terms-2026",
+    "patterns-of-use.md dp.pt. r8_1 pul-request-template-for-new-people secret_santa_list_of_the_whole_company_2026",
+    "password: str = field(); def f(password: str = None, token: str = '') -> str: ...",
     "the bearer of bad news; Authorization: only people may approve; Authorization: required",
     "http://localhost:8080/path?at=12:30@home see https://example.org/@ann ssh://git@example.org:22/x",
     "-----BEGIN PRIVATE KEY----- is how such a file begins, -----BEGIN CERTIFICATE----- another",
@@ -142,6 +198,28 @@ def test_passwords_of_people_are_short_and_go_too(password: str) -> None:
     if "&" not in password:
         assert password not in redact(f"--password={password}")
     assert redacted({"password": password}) == {"password": REDACTED}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'password="correct horse battery"', "PASSWORD='hunter22&(k z9 q!'", "mysql --password hunter-22 -h db",
+        "DB_PASS=hunter22",
+        "curl -u admin:hunter22 https://x.example", "<password>hunter22</password>", '{"password":"hunter22; k z9"}',
+        "Cookie: a=hunter22; b=q!k z9", "Set-Cookie: sid=hunter22; Path=/",
+        "https://hunter22hunter22hunter22@git.example/a",
+    ],
+)  # fmt: skip
+def test_nothing_is_left_of_what_is_in_quotes_or_in_a_cookie(text: str) -> None:
+    shown = redact(text)
+    assert REDACTED in shown and not any(part in shown for part in ("correct", "battery", "hunter", "22", "k z9 q"))
+
+
+@pytest.mark.parametrize("prefix", ["> ", "# ", "    ", '"', "+ "])
+def test_a_key_is_known_however_its_lines_are_quoted(prefix: str) -> None:
+    lines = KEYS["rsa"].splitlines()
+    shown = redact("\n".join(prefix + line for line in lines))
+    assert REDACTED in shown and not any(line[8:] in shown for line in lines[1:-1])
 
 
 @pytest.mark.parametrize("text", INNOCENT)
@@ -198,13 +276,19 @@ HOSTILE = [
     "-----BEGIN RSA PRIVATE KEY-----\n", "A" * 64 + "\n", "password", "password=", "password: ", "token=aaaa ", "secret:'",
     "api_key=" + "a" * 3 + "\n", "bearer ", "bearer a", "authorization: ", "authorization:basic ", "xoxb-", "ghp_", "AKIA",
     "AIza", "hf_", "hf_a", "\\n", " \t", "=", "a", "ab1", "hooks.slack.com/services/", "Proc-Type: x\n", "github_pat_",
+    'password="aaaa ', "password: str =", "cookie: a=bcde;", "cookie:", "--a-", "--a-a-", "--token ", "<a-token>", " -u a:",
+    "?key=a",
+    "<password>aaaa</", "SG.aaaaaaaaaaaaaaaaaaaa.", "://aaaa1", "eyJabcdefgh..", '-----BEGIN PRIVATE KEY-----\\"',
+    "12345678:AA", "1Q~",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_the_time_grows_with_the_length_alone(piece: str) -> None:
     """Of what a megabyte costs, ten times as much as a tenth of it would be linear; a hundred times, quadratic."""
-    marks = "password token secret authorization bearer eyJ PRIVATE KEY :// "  # so that every rule looks
+    marks = (
+        "password token secret authorization bearer eyJ PRIVATE KEY :// cookie: -- </ -u = "  # so that every rule looks
+    )
 
     def seconds(length: int) -> float:
         text = marks + piece * (length // len(piece))

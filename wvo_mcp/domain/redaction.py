@@ -8,47 +8,61 @@ text alone: no pattern reads a character more than a few times.
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, cast
+from functools import cached_property
+from typing import Any, cast
 
 REDACTED = "[redacted]"
 """What stands in the place of a secret. It is no secret itself: to redact twice is to redact once."""
 
 
-class _Rule(NamedTuple):
-    """`pattern` is tried only on texts that contain `mark`, which is quickly told. It is matched against the text in small
-    letters where `mark` is one of `_ANY_CASE`: to ignore case in the pattern itself takes ten times as long."""
+class _Rule:
+    """`written` is tried only on texts that contain `mark`, which is quickly told, and compiled for the first of them: all
+    of them would take part of the start. It is matched against the text in small letters where `mark` is one of
+    `_ANY_CASE`: to ignore case in the pattern itself takes ten times as long."""
 
-    mark: str
-    pattern: re.Pattern[str]
-    replace: Callable[[str, re.Match[str]], str]
-    """Given the text and a match in it, what to write instead."""
+    def __init__(self, mark: str, written: str, replace: Callable[[str, re.Match[str]], str]) -> None:
+        """`replace`: given the text and a match in it, what to write instead."""
+        self.mark = mark
+        self._written = written
+        self.replace = replace
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        return re.compile(self._written)
 
 
 def _whole(text: str, found: re.Match[str]) -> str:
     return REDACTED
 
 
-def _key(prefix: str, body: str) -> _Rule:
+def _behind(text: str, found: re.Match[str]) -> str:
+    return text[found.start() : found.end(1)] + REDACTED
+
+
+def _key(prefix: str, body: str, replace: Callable[[str, re.Match[str]], str] = _whole) -> _Rule:
     """A key that begins so. In front of it stands no letter or digit, unless that is the n of an escaped line break.
 
     The prefix comes first in the pattern, for such patterns are searched for many times faster.
     """
     begin = re.escape(prefix)
-    return _Rule(prefix, re.compile(rf"{begin}(?:(?<![A-Za-z0-9]{begin})|(?<=\\[nrt]{begin})){body}"), _whole)
+    return _Rule(prefix, rf"{begin}(?:(?<![A-Za-z0-9]{begin})|(?<=\\[nrt]{begin})){body}", replace)
 
 
 def _openai(text: str, found: re.Match[str]) -> str:
     # Slugs may begin with sk- too; a key is random: it has digits and capitals.
     key = found.group()
-    random = any(c.isdigit() for c in key) and any(c.isupper() for c in key)
+    random = any(c.isdigit() for c in key) and (any(c.isupper() for c in key) or _HEX.fullmatch(key) is not None)
     return REDACTED if random or key.startswith(("sk-ant-", "sk-proj-", "sk-or-", "sk-svcacct-")) else key
 
 
-_PEM = re.compile(
+_HEX = re.compile(r"sk-(?:lf-)?[0-9a-f-]{32,}")
+_BETWEEN = r"(?:[\s>#|\"'+]|\\[nrt\"'])"
+"""What stands between the lines of a key that is quoted, escaped, or written as code."""
+_PEM = (
     r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
     r"(?:(?:\s|\\[nr]){1,4}[A-Z][A-Za-z-]{1,30}: [^\n\\]{0,100})*+"  # Proc-Type, DEK-Info
-    r"(?:(?:\s|\\[nr])*+[A-Za-z0-9+/]{24,}+={0,2})*+"
-    r"(?:(?:\s|\\[nr])*+[A-Za-z0-9+/=]{0,80}(?:\s|\\[nr])*+-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----)?"
+    rf"(?:{_BETWEEN}*+[A-Za-z0-9+/]{{24,}}+={{0,2}})*+"
+    rf"(?:{_BETWEEN}*+[A-Za-z0-9+/=]{{0,80}}{_BETWEEN}*+-----END [A-Z0-9 ]{{0,40}}PRIVATE KEY(?: BLOCK)?-----)?"
 )
 
 
@@ -56,11 +70,13 @@ def _pem(text: str, found: re.Match[str]) -> str:
     return REDACTED if len(found.group()) > 80 else found.group()  # the header alone is no secret
 
 
-_NAMES = r"pass(?:word|wd|phrase|code)|pwd|secret|token|credential|api[_-]?key|access[_-]?key|private[_-]?key|signing[_-]?key|encryption[_-]?key|auth[_-]?key|account[_-]?key"  # noqa: E501
-_ASSIGNED = re.compile(
-    rf"({_NAMES})((?:_access)?(?:_key)?s?)(?![a-z0-9_-])"
-    r"(\\?[\"'`]?\]?[ \t]{0,8}(?:=>|:=|[:=])[ \t]{0,8}(?:(?:bearer|basic|token)[ \t]{1,4})?)"
-    r"(\\?[\"'`])?([^\s\"'`\\,;&<>|)\]}]{4,})"
+_NAMES = r"pass(?:word|wd|phrase|code)|(?:db|database|sql|mail|smtp|ftp|user|admin|root|redis|proxy)_pass|pwd|secret|token|credential|api[_-]?key|access[_-]?key|private[_-]?key|signing[_-]?key|encryption[_-]?key|auth[_-]?key|account[_-]?key|client-key-data"  # noqa: E501
+_ASSIGNED = (
+    rf"({_NAMES}|authorization)((?:_access)?(?:_key)?s?)(?![a-z0-9_-])"
+    r"(\\{0,7}[\"'`]?\]?[ \t]{0,8}(?:=>|:=|:[ \t]{0,2}&?[a-z][a-z0-9_.\[\]| ]{0,24}=(?!=)|[:=])[ \t]{0,8}"
+    r"(?:(?:bearer|basic|token)[ \t]{1,4})?)"
+    r"(\\{0,7}[\"'`])?([^\s\"'`\\,;&<>|)\]}]{4,}+)"
+    r"(?(4)((?:(?!\4)[^\n]){0,120}+(?=\4))?)"  # the rest of what is in quotes
 )
 _NOT_VALUES = re.compile(
     r"[$<{%*\[(]"  # placeholders, lists
@@ -69,6 +85,8 @@ _NOT_VALUES = re.compile(
     re.IGNORECASE,
 )
 _WORDS = re.compile(r"[A-Za-z_]+(?:\.[A-Za-z_]+)*[.:!?]*")
+_NAME = re.compile(r"[A-Za-z]+(?:[._][A-Za-z_]+)+[.:!?]*")
+"""Of a variable, or of an attribute of it."""
 _NUMBER = re.compile(r"-?\d[\d_]*(?:\.\d+)?[.:!?]*")
 
 
@@ -77,7 +95,7 @@ def _value(name: str, value: str, *, tight: bool) -> bool:
     if _NOT_VALUES.match(value):
         return False
     mixed = any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
-    if name.lower().startswith("pa") or name.lower() == "pwd":
+    if "pass" in name.lower() or name.lower() == "pwd":
         if not tight:
             return len(value) >= 6 and _WORDS.fullmatch(value) is None
         if _WORDS.fullmatch(value):  # password=settings.password is code, password=swordfish is not
@@ -86,7 +104,8 @@ def _value(name: str, value: str, *, tight: bool) -> bool:
     if _NUMBER.fullmatch(value):
         return False
     if tight:
-        return len(value) >= 8 and (mixed or len(value) >= 20) and not _path_like(value)
+        long = len(value) >= 20 and _NAME.fullmatch(value) is None
+        return len(value) >= 8 and (mixed or long) and not _path_like(value)
     return len(value) >= 16 and mixed and not _path_like(value)
 
 
@@ -101,47 +120,114 @@ def _assigned(text: str, found: re.Match[str]) -> str:
     tight = quote is not None or sign[-1] == "="
     if not _value(name + rest, value, tight=tight):
         return text[found.start() : found.end()]
-    return text[found.start() : found.start(5)] + REDACTED + value[len(value.rstrip(".:!?")) :]
+    left = "" if found.group(6) else value[len(value.rstrip(".:!?")) :]
+    return text[found.start() : found.start(5)] + REDACTED + left
 
 
-_AUTHORIZATION = re.compile(
-    r"(authorization\\?[\"']?[ \t]{0,8}[:=][ \t]{0,8}\\?[\"']?(?:bearer|basic|token|digest|apikey)[ \t]{1,8})"
-    r"[a-z0-9._~+/=:-]{4,}+"
+def _named(text: str, found: re.Match[str]) -> str:
+    """For what is no assignment: the name is the first group, the value the second; quotes need not stand around it."""
+    value = text[found.start(2) : found.end(2)]
+    if not _value(found.group(1), value, tight=found.group().startswith("<")):
+        return text[found.start() : found.end()]
+    return text[found.start() : found.start(2)] + REDACTED + text[found.end(2) : found.end()]
+
+
+_AUTHORIZATION = (
+    r"(authorization\\{0,7}[\"']?[ \t]{0,8}[:=][ \t]{0,8}\\{0,7}[\"']?(?:bearer|basic|token|digest|apikey|bot|negotiate|ntlm)"
+    r"[ \t]{1,8})[a-z0-9._~+/=:-]{4,}+"
 )
-_BEARER = re.compile(r"(bearer[ \t]{1,8})(?=[a-z._~+/=-]{0,64}+[0-9])[a-z0-9._~+/=-]{16,}+")
+_BEARER = r"(bearer[ \t]{1,8})(?=[a-z._~+/=-]{0,64}+[0-9])[a-z0-9._~+/=-]{16,}+"
+_COOKIE = r"(cookie\\{0,7}[\"']?:[ \t]{0,8}\\{0,7}[\"']?)[a-z0-9_.$-]{1,64}=(?!\[redacted)[^\s;\"'\\]{4,}+(?:;[ \t]?[a-z0-9_.$-]{1,64}=[^\s;\"'\\]*+)*+"  # noqa: E501
+_FLAG = (
+    rf"--(?:[a-z]{{1,12}}-){{0,2}}({_NAMES})[ \t]{{1,4}}[\"']?([^\s\"'`\\,;&<>|)\]}}-][^\s\"'`\\,;&<>|)\]}}]{{3,}}+)"
+)
+_ELEMENT = rf"<[a-z:_.-]{{0,32}}({_NAMES})>([^<>\s]{{4,256}}+)(?=</)"
+_USER = r"[ \t](?:-u|--user)[ \t=]{1,4}[\"']?[^\s:\"']{1,64}(:)([^\s\"'\\]{4,256}+)"
+_QUERY = r"([?&](?:key|auth|sig|signature)=)(?=[a-z%+/._~-]{0,64}+[0-9])[a-z0-9%+/=_.~-]{20,}+"
 
 
-def _behind(text: str, found: re.Match[str]) -> str:
-    return text[found.start() : found.end(1)] + REDACTED
+def _login(text: str, found: re.Match[str]) -> str:
+    """`curl -u NAME:PASSWORD`; but user and group of a container are numbers or words."""
+    value = text[found.start(2) : found.end(2)]
+    secret = _NUMBER.fullmatch(value) is None and _value("password", value, tight=False)
+    return text[found.start() : found.start(2)] + (REDACTED if secret else value)
 
 
+_PLACE = re.compile(r"PASSWORD|\$?\{[A-Za-z_.]+\}|\$[A-Z_]+")
+
+
+def _address(text: str, found: re.Match[str]) -> str:
+    # USER:PASSWORD and ${USER}:${PASSWORD} are how such an address is explained.
+    value = text[found.end(1) : found.end()]
+    return found.group() if _PLACE.fullmatch(value) else _behind(text, found)
+
+
+_TEXT = r"[A-Za-z0-9_-]"
 _RULES = (
     _Rule("PRIVATE KEY", _PEM, _pem),
-    _Rule("://", re.compile(r"(://[^\s/:@\"'<>]{0,256}+:)[^\s/\"'<>]+(?=@)"), _behind),
-    _key("sk-", r"[A-Za-z0-9_-]{20,}+")._replace(replace=_openai),
-    _key("AIza", r"[A-Za-z0-9_-]{35}"),
-    _key("ya29.", r"[A-Za-z0-9_-]{20,}+"),
+    _Rule("://", r"(://[^\s/:@\"'<>]{0,256}+:)[^\s/\"'<>]+(?=@)", _address),
+    _Rule("://", rf"(://)(?=[A-Za-z_-]{{0,64}}+[0-9]){_TEXT}{{20,}}+(?=@)", _behind),
+    _key("sk-", rf"{_TEXT}{{20,}}+", _openai),
+    _key("AIza", rf"{_TEXT}{{35}}"),
+    _key("ya29.", rf"{_TEXT}{{20,}}+"),
+    _key("GOCSPX-", rf"{_TEXT}{{24,}}+"),
+    _key("1//0", rf"{_TEXT}{{40,}}+"),
     _key("gh", r"[pousr]_[A-Za-z0-9]{36,}+"),
     _key("github_pat_", r"[A-Za-z0-9_]{22,}+"),
-    _key("glpat-", r"[A-Za-z0-9_-]{20,}+"),
+    _key("gl", rf"(?:pat|dt|rt|rtr|cbt|ptt|ft|imt|agent|soat|ffct|oas)-{_TEXT}{{20,}}+"),
+    _key("glsa_", r"[A-Za-z0-9]{32}_[0-9a-f]{8}"),
+    _key("glc_", r"[A-Za-z0-9+/]{32,}+={0,2}"),
     _key("AKIA", r"[A-Z0-9]{16}(?![A-Za-z0-9])"),
     _key("ASIA", r"[A-Z0-9]{16}(?![A-Za-z0-9])"),
-    _key("xox", r"[abeoprs]-[A-Za-z0-9-]{10,}+"),
+    _Rule("-Signature=", r"(X-(?:Amz|Goog)-Signature=)[0-9a-f]{64,}+", _behind),
+    _Rule("sig=", r"([?&;]sig=)[A-Za-z0-9%+/=_-]{30,}+", _behind),
+    _Rule("Q~", r"((?<=[0-9])Q~)[A-Za-z0-9_.~-]{31,34}", _behind),
+    _key("xox", r"[abeoprs](?:\.xox[bp])?-[A-Za-z0-9-]{10,}+"),
     _key("xapp-", r"[A-Za-z0-9-]{10,}+"),
-    _Rule("hooks.slack", re.compile(r"(hooks\.slack\.com/(?:services|workflows)/)[A-Za-z0-9_/]{20,}+"), _behind),
+    _Rule("hooks.slack", r"(hooks\.slack\.com/(?:services|workflows)/)[A-Za-z0-9_/]{20,}+", _behind),
+    _Rule("/webhooks/", rf"(/api/webhooks/[0-9]{{15,20}}+/){_TEXT}{{40,}}+", _behind),
+    _Rule("/IncomingWebhook/", r"(/IncomingWebhook/)[A-Za-z0-9]{16,}+(?:/[A-Za-z0-9-]{16,}+)?", _behind),
+    _Rule(":AA", rf"((?<=[0-9]{{8}}):AA){_TEXT}{{33}}(?!{_TEXT})", _behind),
     _key("sk_", r"(?:live|test)_[A-Za-z0-9]{16,}+"),
     _key("rk_", r"(?:live|test)_[A-Za-z0-9]{16,}+"),
     _key("whsec_", r"[A-Za-z0-9+/=]{16,}+"),
+    _key("SK", r"[0-9a-f]{32}(?![A-Za-z0-9])"),
+    _key("SG.", rf"{_TEXT}{{16,}}+\.{_TEXT}{{32,}}+"),
+    _key("hf_", r"[A-Za-z0-9]{30,}+"),
+    _key("sq0", rf"(?:atp|csp|idp)-{_TEXT}{{22,}}+"),
+    _key("shp", r"(?:at|ss|ca|pa|tka)_[0-9a-fA-F]{32}"),
+    _key("secret_", r"[A-Za-z0-9]{43}(?![A-Za-z0-9])"),
+    _key("dapi", r"[0-9a-f]{32}(?![A-Za-z0-9])"),
+    _key("pat", r"[A-Za-z0-9]{14}\.[0-9a-f]{64}"),
+    _key("AGE-SECRET-KEY-", r"[0-9A-Z]{50,}+"),
+    _key("fm2_", r"[A-Za-z0-9+/=_-]{40,}+"),
+    _key("dp.", r"(?:pt|st|ct|sa|scim|audit)\.[A-Za-z0-9._-]{40,}+"),
+    _key("ops_eyJ", r"[A-Za-z0-9+/=_-]{40,}+"),
+    _Rule(".atlasv1.", rf"(\.atlasv1\.){_TEXT}{{50,}}+", _behind),
     *(
-        _key(prefix, r"(?=[A-Za-z_-]{0,64}+[0-9])[A-Za-z0-9_-]{24,}+")
-        for prefix in ("gsk_", "xai-", "hf_", "npm_", "pypi-", "hvs.", "dop_v1_")
+        _key(prefix, rf"(?=[A-Za-z_-]{{0,64}}+[0-9]){_TEXT}{{24,}}+")
+        for prefix in (
+            *("gsk_", "xai-", "npm_", "pypi-", "hvs.", "hvb.", "dop_v1_", "doo_v1_", "dor_v1_", "pplx-", "r8_", "nfp_"),
+            *("ATATT3", "lin_api_", "ntn_", "figd_", "dckr_pat_", "sbp_", "sb_secret_", "sntrys_", "sntryu_", "NRAK-"),
+            *("PMAK-", "pscale_", "pul-", "rubygems_", "tskey-", "HRKU-"),
+        )
     ),
-    _key("eyJ", r"[A-Za-z0-9_-]{8,}+(?:\.[A-Za-z0-9_-]{4,}+){2,4}"),  # a JWT
+    _key("eyJ", rf"{_TEXT}{{8,}}+(?:\.\.?{_TEXT}{{4,}}+){{2,4}}"),  # a JWT
     _Rule("authorization", _AUTHORIZATION, _behind),
     _Rule("bearer", _BEARER, _behind),
+    _Rule("cookie", _COOKIE, _behind),
+    _Rule("--", _FLAG, _named),
+    _Rule("</", _ELEMENT, _named),
+    _Rule("-u", _USER, _login),
+    _Rule("=", _QUERY, _behind),
     _Rule("", _ASSIGNED, _assigned),
 )
-_ANY_CASE = ("authorization", "bearer", "")
+_NAMED = ("cookie", "--", "</", "-u", "=", "")
+"""Rules that go by the name in front of a value."""
+_ANY_CASE = ("authorization", "bearer", *_NAMED)
+_AS_WRITTEN = tuple((rule.mark, rule) for rule in _RULES if rule.mark not in _ANY_CASE)
+_ALL_SMALL = tuple((rule.mark, rule) for rule in _RULES if rule.mark in _ANY_CASE)
+_SHAPES_SMALL = tuple((mark, rule) for mark, rule in _ALL_SMALL if mark not in _NAMED)
 _TO_SMALL = {ord(capital): capital.lower() for capital in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 
 
@@ -158,14 +244,17 @@ def redact(text: str, *, shapes_only: bool = False) -> str:
     JSON then.
     """
     small = _small(text)
-    for mark, pattern, replace in _RULES:
-        searched = small if mark in _ANY_CASE else text
-        if mark not in searched or (not mark and (shapes_only or (":" not in text and "=" not in text))):
+    # What was put in has no mark: those of the beginning are all.
+    rules = [rule for mark, rule in _AS_WRITTEN if mark in text]
+    rules += [rule for mark, rule in (_SHAPES_SMALL if shapes_only else _ALL_SMALL) if mark in small]
+    for rule in rules:
+        if not rule.mark and ":" not in text and "=" not in text:
             continue
+        searched = small if rule.mark in _ANY_CASE else text
         parts: list[str] = []
         end = 0
-        for found in pattern.finditer(searched):
-            shown = replace(text, found)
+        for found in rule.pattern.finditer(searched):
+            shown = rule.replace(text, found)
             if len(shown) != found.end() - found.start() or shown != text[found.start() : found.end()]:
                 parts += text[end : found.start()], shown
                 end = found.end()
