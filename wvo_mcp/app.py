@@ -16,8 +16,6 @@ import anyio.to_thread
 from wvo_mcp.domain.health import Thresholds
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.errors import InvalidInput, NotFound, WvoError
-from wvo_mcp.execution.alerting.command import AlertCommand
-from wvo_mcp.execution.alerting.webhook import Webhook
 from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.context_snapshots import ContextSnapshots
 from wvo_mcp.execution.directives import DirectiveFiles
@@ -177,9 +175,14 @@ def build_chores(settings: Settings, services: Services, reporter: Reporter) -> 
 def build_couriers(settings: Settings) -> dict[str, delivery.Courier]:
     """One for each channel that is configured, by its name."""
     channels: list[AlertChannel] = []
+    # Both late, and only where they are wanted: with the client of HTTP they take a tenth of the start.
     if settings.alert_command:
+        from wvo_mcp.execution.alerting.command import AlertCommand
+
         channels.append(AlertCommand(settings.alert_command, settings.root))
     if settings.alert_webhook_url is not None and settings.alert_webhook_secret is not None:
+        from wvo_mcp.execution.alerting.webhook import Webhook
+
         channels.append(Webhook(settings.alert_webhook_url, settings.alert_webhook_secret, SystemClock()))
     store = f"{socket.gethostname()}:{settings.root.name}"
     spread = random.random

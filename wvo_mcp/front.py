@@ -338,6 +338,9 @@ def _serve(wire: Wire) -> int:
     sys.setswitchinterval(0.0005)  # threads here are few and short; none should wait the usual 5 ms for its turn
     # Late: the SDK and the application take a second to import; the wire answers meanwhile.
     import asyncio
+    import gc
+
+    gc.disable()  # until the wire is served: nothing of what is imported is garbage, and looking took a tenth of the time
 
     from wvo_mcp import app
 

@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from wvo_mcp.domain.imports.draft import Reading
-from wvo_mcp.domain.imports.reader import read
 from wvo_mcp.domain.text import Id
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.operation import Audience, Context, Effect, Input, Output, operation
@@ -58,6 +57,8 @@ async def import_tasks(ctx: Context, ask: ImportTasks) -> ImportReport:
         raise InvalidInput("text", "give either text or path")
     services = ctx.services
     ctx.progress.tell(0.0, "reading")
+    from wvo_mcp.domain.imports.reader import read  # late: no other call needs the readers
+
     raw = ask.text if ask.path is None else await _files(ctx).read(ask.path)
 
     def reading() -> Generator[None, None, Reading]:

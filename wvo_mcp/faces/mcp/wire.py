@@ -40,6 +40,7 @@ class Wire(Protocol):
 async def serve_wire(server: Server[Any], wire: Wire) -> None:
     """Serve one client until it goes; what it asked before is still answered, within 10 seconds."""
     gc.freeze()  # what was imported stays; no full collection should walk it between two calls
+    gc.enable()  # the front turned it off for the imports
     ledger = _Ledger()
     entry = server.get_request_handler("subscriptions/listen")
     listener = entry.handler if entry is not None else None
