@@ -11,6 +11,7 @@ from wvo_mcp.faces.cli.views import VIEWS, view
 from wvo_mcp.faces.cli.views.paint import span
 from wvo_mcp.faces.cli.views.state import sparkline
 from wvo_mcp.operations import ALL
+from wvo_mcp.ports import Transaction
 
 pytestmark = pytest.mark.anyio
 
@@ -230,6 +231,29 @@ async def test_the_status_shows_flow_room_agents_and_alerts_on_any_width(bench: 
     assert "first line second" in screen
     assert "\x1b" not in screen
     assert max(map(len, screen.splitlines())) <= width
+
+
+@pytest.mark.requirement("CORE-12", "HEALTH-3")
+async def test_long_ids_hide_nobody_and_the_worst_alerts_stand_above_the_work(bench: Bench) -> None:
+    bench.limits(wip_limit=5)
+    await bench.create(*(a_task(f"{name}-{'x' * 60}") for name in "ABC"))
+    await bench.claim(BOB)
+
+    async def raised(tx: Transaction) -> None:
+        for number in range(6):
+            await tx.alerts.raise_alert(f"kind{number}", "critical" if number == 1 else "warning", None, "no")
+
+    await bench.write(raised)
+
+    screen = shown("status", await bench.call("status", OWNER), 80)
+
+    lines = screen.splitlines()
+    assert sum("bob" in line for line in lines) >= 2  # who holds it, and in the pool
+    heads = [line.split()[2] for line in lines if " kind" in line]
+    assert heads == ["kind1", "kind5", "kind4", "kind3"]
+    assert "2 more: wvo-mcp alerts" in screen
+    assert screen.index("kind1") < screen.index("In progress")
+    assert max(map(len, lines)) <= 80
 
 
 def test_a_sparkline_is_as_high_as_its_greatest_value_and_flat_without_any() -> None:

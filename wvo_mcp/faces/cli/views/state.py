@@ -14,6 +14,8 @@ from wvo_mcp.faces.cli.views.paint import SEVERITY, STATUS, Listing, ago, clean,
 
 _BAR = 40
 _SHARE = 24
+_ALERTS = 4
+_RANKS = {"critical": 2, "warning": 1, "info": 0}
 _LEVELS = "▁▂▃▄▅▆▇█"
 
 
@@ -21,8 +23,10 @@ def status(result: dict[str, Any]) -> RenderableType:
     now = instant(result["at"])
     counts: dict[str, int] = result["counts"]
     parts: list[RenderableType] = [_headline(result), _bar(counts), _legend(counts), Text(), _gauges(result)]
+    if result["alerts"]:
+        parts += _block("Alerts", _alerts(result["alerts"], now))
     if result["in_progress"]:
-        held = Listing("task", "title~", "by~", "progress>", "since", "lease left>")
+        held = Listing("task~", "title~", "by~", "progress>", "since", "lease left>")
         for task in result["in_progress"]:
             held.add(
                 text(task["id"], "bold"),
@@ -43,7 +47,7 @@ def status(result: dict[str, Any]) -> RenderableType:
         told: dict[str, Any] | None = ahead["utilisation"]
         shares: dict[str, float] = told["agents"] if told is not None else {}
         kept = {entry["agent_id"]: entry["task_id"] for entry in reversed(ahead["queue"])}
-        agents = Listing("agent~", "status", "task", "for", "next", "busy>", "seen")
+        agents = Listing("agent~", "status", "task~", "for", "next~", "busy>", "seen")
         for agent in result["agents"]:
             share = shares.get(agent["agent_id"])
             agents.add(
@@ -56,8 +60,6 @@ def status(result: dict[str, Any]) -> RenderableType:
                 ago(agent["last_seen_at"], now),
             )
         parts += _block("Agents", agents.table)
-    if result["alerts"]:
-        parts += _block("Alerts", Group(*(_alert(alert, now) for alert in result["alerts"])))
     if result["stranded"]:
         stranded = Listing("task", "waits for what was cancelled or failed")
         for task in result["stranded"]:
@@ -103,6 +105,14 @@ def sparkline(values: Sequence[int]) -> str:
     return "".join(_LEVELS[max(1, -(-7 * value // greatest))] if value else _LEVELS[0] for value in values)
 
 
+def _alerts(alerts: Sequence[dict[str, Any]], now: datetime) -> RenderableType:
+    """The worst, and of these the newest: what stands above all else may not fill the screen."""
+    worst = sorted(alerts, key=lambda alert: (-_RANKS.get(alert["severity"], 1), -alert["id"]))
+    shown = [_alert(alert, now) for alert in worst[:_ALERTS]]
+    more = len(alerts) - len(shown)
+    return Group(*shown, *([Text(f"{more} more: wvo-mcp alerts", "dim")] if more else []))
+
+
 def _alert(alert: dict[str, Any], now: datetime) -> RenderableType:
     """Two lines: a message beside all the rest would be cut to nothing on a narrow terminal."""
     head = Text.assemble(
@@ -114,6 +124,7 @@ def _alert(alert: dict[str, Any], now: datetime) -> RenderableType:
         ago(alert["raised_at"], now),
         ("  seen to" if alert["acknowledged_at"] is not None else "", "dim"),
     )
+    head.no_wrap, head.overflow = True, "ellipsis"
     body = text(alert["message"])
     body.no_wrap, body.overflow = True, "ellipsis"
     body.plain = body.plain.replace("\n", " ")
