@@ -212,7 +212,11 @@ def test_a_client_that_stopped_reading_ends_the_server_cleanly(tmp_path: Path) -
         assert server.ends() == (0, "")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+ENDS = [signal.SIGTERM, signal.SIGINT, *([] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP])]
+"""Under nohup a server outlives its terminal."""
+
+
+@pytest.mark.parametrize("number", ENDS)
 def test_a_signal_while_the_sdk_is_loaded_ends_the_server_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     with program(tmp_path) as server:
         hello(server)
@@ -220,7 +224,7 @@ def test_a_signal_while_the_sdk_is_loaded_ends_the_server_cleanly(tmp_path: Path
         assert server.ends() == (0, "")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", ENDS)
 def test_a_signal_ends_the_session_and_the_server_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     with program(tmp_path) as server:
         hello(server)

@@ -33,7 +33,9 @@ FLUSH_SECONDS = 5.0
 """How long a client may take at the end to read what it was sent."""
 
 PARSE_ERROR, INVALID_REQUEST, INTERNAL_ERROR = -32700, -32600, -32603
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM) + (
+    () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)  # nohup's word stands
+)
 
 
 class BadFrame(ValueError):

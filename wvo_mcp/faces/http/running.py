@@ -40,6 +40,12 @@ def listen(host: str, port: int) -> closing[socket.socket]:
     return closing(listener)
 
 
+def _ends() -> list[signal.Signals]:
+    """A terminal that is closed ends it too, but under nohup."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [signal.SIGTERM, signal.SIGINT, *([] if ignored else [signal.SIGHUP])]
+
+
 class _Served(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -47,7 +53,7 @@ class _Served(uvicorn.Server):
 
 
 async def run(site: ASGIApp, listener: socket.socket, told: Callable[[str], None]) -> None:
-    """Until SIGTERM or SIGINT; requests that are being answered then are finished. `told` gets the address."""
+    """Until SIGTERM, SIGINT or SIGHUP; requests that are being answered then are finished. `told` gets the address."""
     logging.getLogger("wvo_mcp.http").setLevel(logging.INFO)
     config = uvicorn.Config(
         site,
@@ -62,7 +68,7 @@ async def run(site: ASGIApp, listener: socket.socket, told: Callable[[str], None
     server = _Served(config)
 
     async def leave() -> None:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        with anyio.open_signal_receiver(*_ends()) as signals:
             told(_address(listener))
             async for _ in signals:
                 if server.should_exit:
