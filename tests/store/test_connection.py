@@ -59,6 +59,27 @@ async def test_a_database_that_stays_busy_is_told_after_the_budget(
     assert (await bench.claim())["task"]["id"] == "T"
 
 
+async def test_calls_behind_each_other_are_patient_together_not_one_after_the_other(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.create(a_task("T"))
+    monkeypatch.setattr(connection, "BUSY_BUDGET_SECONDS", 0.4)
+    refused: list[float] = []
+
+    async def claim(began: float) -> None:
+        with pytest.raises(StoreBusy):
+            await bench.claim(ANN, "T")
+        refused.append(time.monotonic() - began)
+
+    with another_writer(bench):
+        async with anyio.create_task_group() as calls:
+            for _ in range(10):
+                calls.start_soon(claim, time.monotonic())
+
+    assert len(refused) == 10
+    assert max(refused) < 10 * 0.4 / 2
+
+
 async def test_a_writer_waits_until_the_other_has_finished(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     await bench.create(a_task("T"))
     naps: list[float] = []

@@ -97,9 +97,7 @@ def _beside(chain: Chain) -> list[int]:
     return sorted(tight, key=lambda place: (chain.slack(place), place))[:_NEAR]
 
 
-Handle = Annotated[
-    str | None, Field(default=None, max_length=64, description="Of a call that goes on: ask how far it is.")
-]
+Handle = Annotated[Id | None, Field(default=None, description="Of a call that goes on: ask how far it is.")]
 
 
 class ForecastAsk(Input):

@@ -194,15 +194,16 @@ class Link:
         `work` may be run again when the connection was lost before the commit. When it was lost during the commit, the
         database is asked whether it took place.
         """
+        asked = time.monotonic()  # what waits here behind other writes of this process is not patient anew
         async with self._turn:
-            return await anyio.to_thread.run_sync(self._persistently, partial(self._writing, work, keep))
+            return await anyio.to_thread.run_sync(self._persistently, partial(self._writing, work, keep), asked)
 
     async def run(self, task: Callable[[psycopg.Connection[Any]], T]) -> T:
         """Give `task` a connection that is in no transaction."""
         return await anyio.to_thread.run_sync(self._persistently, task)
 
-    def _persistently(self, attempt: Callable[[psycopg.Connection[Any]], T]) -> T:
-        began = time.monotonic()
+    def _persistently(self, attempt: Callable[[psycopg.Connection[Any]], T], asked: float | None = None) -> T:
+        began = time.monotonic() if asked is None else asked
         nap = 0.02
         while True:
             try:

@@ -132,8 +132,11 @@ class Connection(aiosqlite.Connection):
         return cast(T, await self._hop(self._reading, work))
 
     async def write(self, work: Callable[[Rows], Awaitable[T]], keep: bool = True) -> T:
-        """Run `work` in one write transaction, begun with the write lock held; `keep` False rolls it back at the end."""
-        return cast(T, await self._hop(self._writing, work, keep))
+        """Run `work` in one write transaction, begun with the write lock held; `keep` False rolls it back at the end.
+
+        The patience with others counts from now: what waits here behind other writes of this process is not patient anew.
+        """
+        return cast(T, await self._hop(self._writing, work, keep, time.monotonic() + BUSY_BUDGET_SECONDS))
 
     async def _hop(self, function: Callable[..., Any], *args: Any) -> Any:
         execute = cast("Callable[..., Awaitable[Any]]", self._execute)  # pyright: ignore[reportUnknownMemberType]
@@ -150,10 +153,10 @@ class Connection(aiosqlite.Connection):
         except DatabaseError as error:
             raise typed(error, self._path) from error
 
-    def _writing(self, work: Callable[[Rows], Awaitable[T]], keep: bool) -> T:
+    def _writing(self, work: Callable[[Rows], Awaitable[T]], keep: bool, deadline: float) -> T:
         rows = self.rows
         try:
-            self._begin()
+            self._begin(deadline)
             try:
                 self._check_place()
                 result = driven(work(rows))
@@ -176,9 +179,8 @@ class Connection(aiosqlite.Connection):
         except DatabaseError as error:
             raise typed(error, self._path) from error
 
-    def _begin(self) -> None:
+    def _begin(self, deadline: float) -> None:
         # SQLite's own busy handler sleeps up to 100 ms and starves under saturation; short jittered naps are fair.
-        deadline = time.monotonic() + BUSY_BUDGET_SECONDS
         nap = 0.0003
         while True:
             try:
