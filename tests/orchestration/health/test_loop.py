@@ -14,7 +14,11 @@ from wvo_mcp.domain.health import Thresholds
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.orchestration.background import Leader
 from wvo_mcp.orchestration.chores import Chore
+from wvo_mcp.orchestration.health.act import act
+from wvo_mcp.orchestration.health.decide import decide
 from wvo_mcp.orchestration.health.loop import HealthLoop
+from wvo_mcp.orchestration.health.observe import observe
+from wvo_mcp.orchestration.health.orient import orient
 from wvo_mcp.orchestration.leading import LEASE_SECONDS, Candidate, Overtaken, Post
 from wvo_mcp.ports import Transaction
 
@@ -179,10 +183,36 @@ async def test_nothing_is_tried_with_an_agent_within_the_grace_of_its_session(be
     assert await bench.status("T1") == ["pending"]
 
 
+@pytest.mark.requirement("HEALTH-2")
+@pytest.mark.parametrize("since", ["heard", "another's"])
+async def test_a_remedy_judges_anew_within_the_transaction_that_changes_something(bench: Bench, since: str) -> None:
+    await abandoned(bench, "T1")
+    limits = Thresholds()
+    post = await seated(bench, WATCH)
+    decision = decide(orient(await observe(post, post.caller, limits, None, count=True), limits), limits)
+    assert [remedy.subject for remedy in decision.remedies] == ["T1", "dead-T1"]
+    if since == "heard":
+        await bench.call("heartbeat", an_agent("dead-T1"), task_id="T1")
+    else:
+        await bench.claim(BOB, "T1")
+        bench.servers.kill(BOB.session_id)
+        bench.clock.advance(minutes=20)
+        post = await seated(bench, WATCH)
+
+    deeds = await act(post, decision, limits, bench.policy)
+
+    assert [deed.result for deed in deeds] == ["skipped", "skipped"]
+    assert await bench.status("T1") == ["in_progress"]
+
+
 @pytest.mark.sqlite
 @pytest.mark.requirement("HEALTH-1")
 async def test_a_look_that_fails_is_told_and_hides_no_other(bench: Bench) -> None:
     await abandoned(bench, "T1")
+    await bench.force(
+        "INSERT INTO provider_states (provider, used, capacity, updated_at) VALUES ('codex', 90, 100, '2026-03-02')"
+    )
+    await loop_of(bench, auto_remediate=False).cycle(await seated(bench, WATCH))
     await bench.force("ALTER TABLE provider_states RENAME TO away")
 
     cycle = await loop_of(bench).cycle(await seated(bench, WATCH))
@@ -190,7 +220,9 @@ async def test_a_look_that_fails_is_told_and_hides_no_other(bench: Bench) -> Non
     assert "providers" in cycle.observation.failed
     assert await bench.status("T1") == ["pending"]
     assert {("stale_tasks", "critical", None), ("health_look_failed", "warning", None)} <= set(await bench.alerts())
+    assert ("provider_capacity", "warning", None) in await bench.alerts()  # whether it is over cannot be told
     await bench.force("ALTER TABLE away RENAME TO provider_states")
+    await bench.force("UPDATE provider_states SET used = 0")
     await loop_of(bench).cycle(await seated(bench, WATCH))
     assert await bench.alerts() == []
 
