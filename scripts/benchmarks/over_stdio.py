@@ -27,7 +27,8 @@ def client(command: Sequence[str], workspace: Path, **settings: str) -> Generato
     """A server and a way to call its tools. Raises RuntimeError for any answer that is an error."""
     environ = {**os.environ, **_LIMITS, "ROOT": str(workspace), **settings}
     numbers = itertools.count(1)
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ) as server:
+    # Not here: `-m` looks in the current folder first, and this checkout would stand in for any other.
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ, cwd=workspace) as server:
 
         def call(name: str, **arguments: Any) -> dict[str, Any]:
             asked = {"name": name, "arguments": arguments}

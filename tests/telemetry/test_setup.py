@@ -148,7 +148,7 @@ def test_a_folder_that_cannot_be_written_is_told_of_once(tmp_path: Path, caplog:
     assert sorted(record.getMessage().split()[2] for record in caplog.records) == ["metrics", "spans"]
 
 
-def test_off_nothing_of_it_is_imported(tmp_path: Path) -> None:
+def test_what_is_not_asked_for_is_not_imported(tmp_path: Path) -> None:
     program = """
 import anyio, sys
 import wvo_mcp.app as app
@@ -165,7 +165,9 @@ async def main():
         assert type(services.store).__module__ == "wvo_mcp.store.sqlite.store"
 
 anyio.run(main)
-print([name for name in sys.modules if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter", "wvo_mcp.telemetry"))])
+unwanted = ("opentelemetry.sdk", "opentelemetry.exporter", "wvo_mcp.telemetry")
+unwanted += ("wvo_mcp.domain.imports", "wvo_mcp.orchestration.forecast", "wvo_mcp.execution.alerting")
+print([name for name in sys.modules if name.startswith(unwanted)])
 """
     environ = {"PATH": os.environ["PATH"], "ROOT": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=False)

@@ -1,17 +1,20 @@
 """The toolset `plan`: tasks from and for other programs."""
 
 from collections.abc import Generator
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from wvo_mcp.domain.imports.draft import Reading
 from wvo_mcp.domain.text import Id
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.operation import Audience, Context, Effect, Input, Output, operation
 from wvo_mcp.operations.outlook import Handle
-from wvo_mcp.orchestration import importing
 from wvo_mcp.ports.exchange import Exchange
+
+if TYPE_CHECKING:
+    from wvo_mcp.domain.imports.draft import Reading
+
+# Late imports below: no other call needs the readers, and every command would wait for them at its start.
 
 _SHOWN = 100
 Path = Annotated[str, Field(min_length=1, max_length=1_000)]
@@ -53,15 +56,17 @@ class ImportReport(Output):
 async def import_tasks(ctx: Context, ask: ImportTasks) -> ImportReport:
     """Create tasks from a markdown checklist, JSONL, Task Master's tasks.json or Beads' issues.jsonl. What exists stays as
     it is, so a repeat is safe."""
+    from wvo_mcp.domain.imports.reader import read
+    from wvo_mcp.orchestration import importing
+
     if (ask.text is None) == (ask.path is None):
         raise InvalidInput("text", "give either text or path")
     services = ctx.services
     ctx.progress.tell(0.0, "reading")
-    from wvo_mcp.domain.imports.reader import read  # late: no other call needs the readers
 
     raw = ask.text if ask.path is None else await _files(ctx).read(ask.path)
 
-    def reading() -> Generator[None, None, Reading]:
+    def reading() -> "Generator[None, None, Reading]":
         yield
         return read(raw or "", ask.format)
 
@@ -109,6 +114,8 @@ class ExportedTasks(Output):
 @operation(toolset="plan", effect=Effect.READ, audience=Audience.PEOPLE, outside=True)
 async def export_tasks(ctx: Context, ask: ExportTasks) -> ExportedTasks:
     """Write the open plan into a JSONL file that import_tasks reads: epics, milestones, tasks and what they wait for."""
+    from wvo_mcp.orchestration import importing
+
     counted: dict[str, int] = {}
     size = await _files(ctx).write(ask.path, importing.lines(ctx.services.store, ctx.caller, counted))
     return ExportedTasks(

@@ -1,19 +1,21 @@
 """The toolset `plan`: what lies ahead."""
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import anyio.to_thread
 from pydantic import Field
 
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.text import Id
-from wvo_mcp.domain.workload import Chain
-from wvo_mcp.domain.workload import critical_path as longest
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
-from wvo_mcp.orchestration import forecast as forecasting
-from wvo_mcp.orchestration import outlook
-from wvo_mcp.orchestration.outlook import Outlook
+
+if TYPE_CHECKING:
+    from wvo_mcp.domain.workload import Chain
+    from wvo_mcp.orchestration import forecast as forecasting
+    from wvo_mcp.orchestration.outlook import Outlook
+
+# Late imports below: what looks ahead is large, and every command and every server would wait for it at its start.
 
 _SHOWN = 50
 _NEAR = 10
@@ -50,9 +52,12 @@ class CriticalPath(Output):
 @operation(toolset="plan", effect=Effect.READ, outside=True)
 async def critical_path(ctx: Context, ask: CriticalPathAsk) -> CriticalPath:
     """Show the longest chain of open tasks by expected duration, and what has little slack beside it."""
+    from wvo_mcp.domain.workload import critical_path as longest
+    from wvo_mcp.orchestration import outlook
+
     seen = await outlook.read(ctx.services.store, ctx.caller)
 
-    def work_out() -> tuple[Outlook, list[float], Chain, list[int], int]:
+    def work_out() -> "tuple[Outlook, list[float], Chain, list[int], int]":
         ahead = outlook.understood(seen)
         expected = ahead.expected()
         chain = longest(ahead.work, expected, ahead.scope(ask.task_id, ask.milestone_id, ask.epic_id))
@@ -90,7 +95,7 @@ async def critical_path(ctx: Context, ask: CriticalPathAsk) -> CriticalPath:
     )
 
 
-def _beside(chain: Chain) -> list[int]:
+def _beside(chain: "Chain") -> list[int]:
     """Off the path, with little slack, the tightest first."""
     on_path = set(chain.path)
     tight = (p for p in chain.earliest if p not in on_path and chain.slack(p) < chain.total * _NEAR_SHARE)
@@ -157,6 +162,9 @@ class ForecastReport(Output):
 async def forecast(ctx: Context, ask: ForecastAsk) -> ForecastReport:
     """Foretell when the plan, each milestone and each epic will be done (p50, p90), the chance to meet each due date, and what
     to cut where it is low."""
+    from wvo_mcp.orchestration import forecast as forecasting
+    from wvo_mcp.orchestration import outlook
+
     limit = ctx.policy.wip_limit
     agents = ask.agents or limit
     seen = await outlook.read(ctx.services.store, ctx.caller)
@@ -198,7 +206,7 @@ async def forecast(ctx: Context, ask: ForecastAsk) -> ForecastReport:
     )
 
 
-def _group(group: forecasting.Group) -> GroupForecast:
+def _group(group: "forecasting.Group") -> GroupForecast:
     return GroupForecast(
         id=group.id,
         title=group.title[:200],
@@ -211,8 +219,10 @@ def _group(group: forecasting.Group) -> GroupForecast:
     )
 
 
-def _assumptions(found: forecasting.Forecast, ask: ForecastAsk) -> list[str]:
+def _assumptions(found: "forecasting.Forecast", ask: ForecastAsk) -> list[str]:
     """What the figures rest on, in words."""
+    from wvo_mcp.orchestration import forecast as forecasting
+
     out = ["The order is that of the queue now; nothing is added, and nothing fails that has not failed."]
     if ask.hours == "all" or found.stretch == 1.0:
         known = "" if ask.hours == "all" else " (too little was seen of it to tell)"
