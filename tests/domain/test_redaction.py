@@ -222,6 +222,12 @@ def test_a_key_is_known_however_its_lines_are_quoted(prefix: str) -> None:
     assert REDACTED in shown and not any(line[8:] in shown for line in lines[1:-1])
 
 
+def test_a_key_in_json_in_json_is_known() -> None:
+    account = json.dumps({"type": "service_account", "private_key": KEYS["pkcs8"] + "\n"})
+    shown = redact(json.dumps({"summary": f"found {account}"}), shapes_only=True)
+    assert json.loads(json.loads(shown)["summary"].removeprefix("found "))["private_key"] == REDACTED + "\n"
+
+
 @pytest.mark.parametrize("text", INNOCENT)
 def test_everything_else_stays(text: str) -> None:
     assert redact(text) == text

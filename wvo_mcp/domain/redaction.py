@@ -56,7 +56,7 @@ def _openai(text: str, found: re.Match[str]) -> str:
 
 
 _HEX = re.compile(r"sk-(?:lf-)?[0-9a-f-]{32,}")
-_BETWEEN = r"(?:[\s>#|\"'+]|\\[nrt\"'])"
+_BETWEEN = r"(?:[\s>#|\"'+]|\\{1,4}[nrt]|\\[\"'])"
 """What stands between the lines of a key that is quoted, escaped, or written as code."""
 _PEM = (
     r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
