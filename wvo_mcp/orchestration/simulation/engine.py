@@ -94,6 +94,8 @@ class Simulation:
         self._idle: set[str] = set()
         self._rings: dict[tuple[tuple[str, ...], str, int], Ring[_Worker]] = {}
         """Those who wait, by kind, reason and pause; empty where every asking is to be told."""
+        self._loose: dict[tuple[tuple[str, ...], str, int], Ring[_Worker]] = {}
+        """Those of them whose next asking is not on the agenda, or could come to be a nearer one."""
         self._stale = False
         """The next asking of a ring may be another one."""
         self._key: Key = (0, 0, 0, 0)
@@ -159,26 +161,38 @@ class Simulation:
     def _wind_up(self) -> None:
         """Put the next asking of each ring on the agenda that can be answered otherwise than the one before."""
         self._stale = False
-        waiting, settled = 0, True
-        for (kind, reason, _), ring in self._rings.items():
-            waiting += len(ring.members)
+        for name, ring in list(self._loose.items()):
+            if not ring.places:
+                del self._loose[name]
+                continue
+            kind, reason, _ = name
             known = self._refused.get(kind)
             same = known is not None and (known.reason, known.retry_ms) == (reason, ring.pause)
-            settled = settled and (not ring.members or (same and known is not None and known.until == _NEVER))
-            if same and known is not None and known.until == _NEVER:
+            until = known.until if same and known is not None else 0
+            if until == _NEVER:
                 continue
-            key = ring.next(self._key, known.until if same and known is not None else 0)
-            if key is not None and (ring.wake is None or key < ring.wake):
+            key = ring.next(self._key, until)
+            ring.soonest = not until
+            if ring.soonest:
+                del self._loose[name]
+            if ring.wake is None or key < ring.wake:
                 ring.wake = key
                 self._entries += 1
-                heapq.heappush(self._agenda, (key, self._entries, partial(self._wake, ring, key), False))
-        if settled and not self._weighty and waiting == len(self._workers):
-            self._over = True
+                heapq.heappush(self._agenda, (key, self._entries, partial(self._wake, name, key), False))
+        if not self._weighty and sum(len(ring.places) for ring in self._rings.values()) == len(self._workers):
+            self._over = all(self._settled(*name) for name, ring in self._rings.items() if ring.places)
 
-    async def _wake(self, ring: Ring[_Worker], key: Key, at: int) -> None:
+    def _settled(self, kind: tuple[str, ...], reason: str, pause: int) -> bool:
+        """Will they be told the same for ever?"""
+        known = self._refused.get(kind)
+        return known is not None and (known.reason, known.retry_ms, known.until) == (reason, pause, _NEVER)
+
+    async def _wake(self, name: tuple[tuple[str, ...], str, int], key: Key, at: int) -> None:
+        ring = self._rings[name]
         if ring.wake != key:
             return  # another one was nearer
-        ring.wake = None
+        ring.wake, ring.soonest = None, False
+        self._loose[name] = ring
         self._stale = True
         number = key[3]
         if number not in ring.members:
@@ -201,7 +215,10 @@ class Simulation:
         self._tally.refusals += 1
         self._tally.turn(at, worker.agent.id, known.reason)
         if self._told is None:
-            ring = self._rings.setdefault((kind, known.reason, known.retry_ms), Ring(known.retry_ms))
+            name = (kind, known.reason, known.retry_ms)
+            ring = self._rings.setdefault(name, Ring(known.retry_ms))
+            if not ring.soonest:
+                self._loose[name] = ring
             if number is None or self._key[2] != -known.retry_ms:
                 self._entries += 1
                 number = self._entries

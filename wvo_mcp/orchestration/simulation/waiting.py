@@ -26,6 +26,8 @@ class Ring(Generic[T]):
     """Number -> (who, when last asked for real)."""
     wake: Key | None = None
     """The asking that is on the agenda."""
+    soonest: bool = False
+    """No asking can be nearer than that: whoever joins asks after all others."""
 
     def add(self, number: int, who: T, at: int) -> None:
         insort(self.places, (at % self.pause, number))
@@ -41,10 +43,8 @@ class Ring(Generic[T]):
         """How many askings before `until` were spared in all."""
         return sum(max(0, (until - since - 1) // self.pause) for _, since in self.members.values())
 
-    def next(self, key: Key, earliest: int) -> Key | None:
-        """The first asking behind `key` that is not before `earliest`."""
-        if not self.places:
-            return None
+    def next(self, key: Key, earliest: int) -> Key:
+        """The first asking behind `key` that is not before `earliest`; somebody waits."""
         start, found = key[0], 0
         if earliest > start:
             start = earliest
