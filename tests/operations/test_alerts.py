@@ -67,7 +67,7 @@ async def test_a_wrong_cursor_is_named(bench: Bench, cursor: str) -> None:
 async def test_an_unknown_alert_is_not_found_and_open_ones_are_named(alerted: Bench, verb: str, caller: Caller) -> None:
     with pytest.raises(NotFound) as raised:
         await alerted.call(verb, caller, alert_id=99)
-    assert raised.value.details["near"] == ["6", "5", "3", "2"]
+    assert raised.value.details["near"] == ["6", "3", "5", "2"], "the worst first"
 
 
 async def test_a_person_ends_an_alert_and_what_is_still_wrong_is_raised_anew(alerted: Bench) -> None:

@@ -99,7 +99,8 @@ class Bench:
     async def alerts(self) -> list[tuple[str, str, str | None]]:
         """(kind, severity, task) of the open alerts, oldest first."""
         rows = await self.read(lambda tx: tx.alerts.open_alerts(1_000))
-        return [(row["kind"], row["severity"], row["task_id"]) for row in reversed(rows)]
+        by_age = sorted(rows, key=lambda row: int(row["id"]))
+        return [(row["kind"], row["severity"], row["task_id"]) for row in by_age]
 
     async def read(self, work: Callable[[Transaction], Awaitable[T]], caller: Caller = ANN) -> T:
         return await self.store.read(caller, work)

@@ -151,7 +151,10 @@ async def test_spans_and_metrics_agree_with_sql(watched: Bench, telemetry: Telem
     }
     gauges = {json.loads(key)["status"]: value for key, value in seen.last("wvo.tasks").items()}
     assert {status: n for status, n in gauges.items() if n} == statuses
-    assert seen.last("wvo.queue.depth") == {"{}": statuses.get("pending", 0)}
+    claimable = await watched.sql(
+        "SELECT count(*) AS n FROM tasks WHERE status = 'pending' AND unmet_deps = 0 AND gates = 0"
+    )
+    assert seen.last("wvo.queue.depth") == {"{}": claimable[0]["n"]}
     wip = statuses.get("in_progress", 0)
     assert seen.last("wvo.wip") == {"{}": wip}
     assert seen.last("wvo.wip.utilization") == {"{}": wip / 6}

@@ -103,7 +103,7 @@ class AlertRepository(Protocol):
         ...
 
     async def open_alerts(self, limit: int) -> list[Row]:
-        """Newest first."""
+        """The worst first, of these the newest."""
         ...
 
 

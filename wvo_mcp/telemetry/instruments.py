@@ -17,8 +17,8 @@ _TOKENS = (1, 4, 16, 64, 256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576, 
 _UNRECORDED = 100_000
 """So many measurements wait at most, and older ones are dropped."""
 _GAUGES = {
-    "wvo.queue.depth": ("{task}", "Tasks that are pending, ready or not."),
-    "wvo.queue.ready": ("{task}", "Tasks that could be claimed now."),
+    "wvo.queue.depth": ("{task}", "Ready tasks that nothing else holds back."),
+    "wvo.queue.ready": ("{task}", "Pending tasks with no unmet dependency."),
     "wvo.wip": ("{task}", "Tasks in progress."),
     "wvo.wip.utilization": ("1", "Share of the limit of tasks in progress that is in use."),
     "wvo.alerts.open": ("{alert}", "Alerts that are open, at most 1,000."),
@@ -103,7 +103,7 @@ class Instruments:
         alerts = sum(row["n"] for row in await tx.alerts.open_counts())
         wip = counts.get(Status.IN_PROGRESS, 0)
         self._seen = {
-            "wvo.queue.depth": counts.get(Status.PENDING, 0),
+            "wvo.queue.depth": await tx.health.claimable(),
             "wvo.queue.ready": counts.get("ready", 0),
             "wvo.wip": wip,
             "wvo.wip.utilization": wip / wip_limit,

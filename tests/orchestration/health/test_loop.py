@@ -394,3 +394,31 @@ async def test_a_write_that_fails_is_an_anomaly_of_the_database(bench: Bench) ->
     await bench.force("DROP TRIGGER full")
     await loop.cycle(await seated(bench, WATCH))
     assert await bench.alerts() == []
+
+
+@pytest.mark.requirement("HEALTH-1")
+async def test_whoever_asks_the_leading_server_by_hand_gets_a_cycle_that_acts_until_another_leads(bench: Bench) -> None:
+    loop = loop_of(bench)
+    post = await seated(bench, WATCH)
+    await loop.chores()[0].run(post)  # this server leads
+    await abandoned(bench, "T1")
+    await Candidate(bench.store, lambda: WATCH, bench.clock).seek()
+
+    made = await loop.by_hand(bench.store, BOB)
+
+    assert [deed.subject for deed in made.deeds if deed.action == "return_to_queue"] == ["T1"]
+    bench.clock.advance(seconds=LEASE_SECONDS + 1)
+    await seated(bench, ANN)
+    again = await loop.by_hand(bench.store, BOB)
+    assert again.leader == ANN.session_id
+    assert not again.deeds
+
+
+async def test_the_status_shows_the_worst_alerts_however_many_came_after(bench: Bench) -> None:
+    await bench.write(lambda tx: tx.alerts.raise_alert("first", "critical", None, "the oldest"))
+    for number in range(25):
+        await bench.write(lambda tx, number=number: tx.alerts.raise_alert(f"later-{number}", "warning", None, "newer"))
+
+    shown = (await bench.call("status"))["alerts"]
+
+    assert [alert["kind"] for alert in shown[:2]] == ["first", "later-24"]

@@ -43,6 +43,7 @@ class HealthLoop:
         self._probe = probe
         self._tracer = tracer
         self._walk_after = 0.0
+        self._post: Post | None = None
 
     def chores(self) -> tuple[Chore, ...]:
         """For the leader: at once when it takes the post, which is when the tasks of servers that are gone come back."""
@@ -66,6 +67,7 @@ class HealthLoop:
         return Cycle(seen, meant, decision, deeds)
 
     async def _turn(self, post: Post) -> None:
+        self._post = post
         await self.cycle(post)
 
     async def _walk(self, post: Post) -> None:
@@ -77,21 +79,29 @@ class HealthLoop:
         self._walk_after = ended + _WALK_SHARE * (ended - began)
 
     async def by_hand(self, store: Store, caller: Caller) -> Cycle:
-        """One cycle now, the walk over the graph included. It acts when this session leads or can; otherwise it shows what
-        would be done."""
+        """One cycle now, the walk over the graph included. It acts when this server leads, or the caller can; otherwise it
+        shows what would be done."""
         found = await graph.walk(store, caller)  # before the post is taken: it may take longer than its lease
+        if self._post is not None:
+            try:
+                return await self._acted(self._post, found)
+            except Overtaken:
+                self._post = None
         post = await Candidate(store, lambda: caller, self.clock).seek()
         if post is not None:
             try:
-                await graph.keep(post, found)
-                made = await self.cycle(post)
-                return Cycle(made.observation, made.orientation, made.decision, made.deeds, found)
+                return await self._acted(post, found)
             except Overtaken:
                 pass
             finally:
                 if caller.durable:  # no process stands for it: the next server leads at once
                     await store.write(caller, lambda tx: tx.state.resign(ROLE))
         return await self._shown(store, caller, found)
+
+    async def _acted(self, post: Post, found: Walk) -> Cycle:
+        await graph.keep(post, found)
+        made = await self.cycle(post)
+        return Cycle(made.observation, made.orientation, made.decision, made.deeds, found)
 
     async def _shown(self, store: Store, caller: Caller, found: Walk) -> Cycle:
         seen = await observe(store, caller, self.limits, self._probe, count=False)

@@ -124,7 +124,11 @@ class Alerts:
 
     async def open_alerts(self, limit: int) -> list[dict[str, Any]]:
         rows = self._rows.all(
-            f"SELECT {COLUMNS} FROM alerts WHERE resolved_at IS NULL ORDER BY id DESC LIMIT ?", (limit,)
+            f"""
+            SELECT {COLUMNS} FROM alerts WHERE resolved_at IS NULL
+            ORDER BY CASE severity WHEN 'critical' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END, id DESC LIMIT ?
+            """,
+            (limit,),
         )
         return [_shown(row) for row in rows]
 
