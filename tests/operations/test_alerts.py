@@ -82,3 +82,13 @@ async def test_a_person_ends_an_alert_and_what_is_still_wrong_is_raised_anew(ale
     assert new
     assert await tasks_of(alerted) == ["T5", "T4", "T2", "T1"]
     assert (await alerted.call("alerts", limit=1))["alerts"][0]["id"] != alert_id
+
+
+async def test_the_status_shows_the_worst_alerts_however_many_came_after(bench: Bench) -> None:
+    await bench.write(lambda tx: tx.alerts.raise_alert("first", "critical", None, "the oldest"))
+    for number in range(25):
+        await bench.write(lambda tx, number=number: tx.alerts.raise_alert(f"later-{number}", "warning", None, "newer"))
+
+    shown = (await bench.call("status"))["alerts"]
+
+    assert [alert["kind"] for alert in shown[:2]] == ["first", "later-24"]

@@ -1,7 +1,6 @@
 """What a cycle does about what it found, who may do it, and what happens when a part of it fails."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -9,42 +8,21 @@ import pytest
 
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from tests.support.sessions import an_agent
+from tests.support.watching import abandoned, loop_of, seated
 from wvo_mcp.app import SystemClock
 from wvo_mcp.domain.health import Thresholds
-from wvo_mcp.domain.lease import Caller
 from wvo_mcp.orchestration.background import Leader
 from wvo_mcp.orchestration.chores import Chore
 from wvo_mcp.orchestration.health.act import act
 from wvo_mcp.orchestration.health.decide import decide
-from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.orchestration.health.observe import observe
 from wvo_mcp.orchestration.health.orient import orient
-from wvo_mcp.orchestration.leading import LEASE_SECONDS, Candidate, Overtaken, Post
+from wvo_mcp.orchestration.leading import LEASE_SECONDS, Overtaken, Post
 from wvo_mcp.ports import Transaction
 
 pytestmark = pytest.mark.anyio
 
 WATCH = an_agent("watch")
-
-
-def loop_of(bench: Bench, **limits: Any) -> HealthLoop:
-    return HealthLoop(replace(Thresholds(), **limits), bench.policy, bench.clock)
-
-
-async def seated(bench: Bench, caller: Caller) -> Post:
-    post = await Candidate(bench.store, lambda: caller, bench.clock).seek()
-    assert post is not None
-    return post
-
-
-async def abandoned(bench: Bench, *task_ids: str) -> None:
-    """In progress, the servers killed, the leases over."""
-    bench.limits(wip_limit=50)
-    await bench.create(*(a_task(task_id) for task_id in task_ids))
-    for task_id in task_ids:
-        await bench.claim(an_agent(f"dead-{task_id}"), task_id)
-        bench.servers.kill(f"dead-{task_id}/1")
-    bench.clock.advance(minutes=20)
 
 
 async def health_kinds(bench: Bench, task_id: str) -> list[str]:
@@ -394,31 +372,3 @@ async def test_a_write_that_fails_is_an_anomaly_of_the_database(bench: Bench) ->
     await bench.force("DROP TRIGGER full")
     await loop.cycle(await seated(bench, WATCH))
     assert await bench.alerts() == []
-
-
-@pytest.mark.requirement("HEALTH-1")
-async def test_whoever_asks_the_leading_server_by_hand_gets_a_cycle_that_acts_until_another_leads(bench: Bench) -> None:
-    loop = loop_of(bench)
-    post = await seated(bench, WATCH)
-    await loop.chores()[0].run(post)  # this server leads
-    await abandoned(bench, "T1")
-    await Candidate(bench.store, lambda: WATCH, bench.clock).seek()
-
-    made = await loop.by_hand(bench.store, BOB)
-
-    assert [deed.subject for deed in made.deeds if deed.action == "return_to_queue"] == ["T1"]
-    bench.clock.advance(seconds=LEASE_SECONDS + 1)
-    await seated(bench, ANN)
-    again = await loop.by_hand(bench.store, BOB)
-    assert again.leader == ANN.session_id
-    assert not again.deeds
-
-
-async def test_the_status_shows_the_worst_alerts_however_many_came_after(bench: Bench) -> None:
-    await bench.write(lambda tx: tx.alerts.raise_alert("first", "critical", None, "the oldest"))
-    for number in range(25):
-        await bench.write(lambda tx, number=number: tx.alerts.raise_alert(f"later-{number}", "warning", None, "newer"))
-
-    shown = (await bench.call("status"))["alerts"]
-
-    assert [alert["kind"] for alert in shown[:2]] == ["first", "later-24"]

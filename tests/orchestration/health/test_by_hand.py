@@ -1,0 +1,30 @@
+"""One cycle by hand: who may act."""
+
+import pytest
+
+from tests.support.bench import ANN, BOB, Bench
+from tests.support.sessions import an_agent
+from tests.support.watching import abandoned, loop_of, seated
+from wvo_mcp.orchestration.leading import LEASE_SECONDS, Candidate
+
+pytestmark = pytest.mark.anyio
+
+WATCH = an_agent("watch")
+
+
+@pytest.mark.requirement("HEALTH-1")
+async def test_whoever_asks_the_leading_server_by_hand_gets_a_cycle_that_acts_until_another_leads(bench: Bench) -> None:
+    loop = loop_of(bench)
+    post = await seated(bench, WATCH)
+    await loop.chores()[0].run(post)  # this server leads
+    await abandoned(bench, "T1")
+    await Candidate(bench.store, lambda: WATCH, bench.clock).seek()
+
+    made = await loop.by_hand(bench.store, BOB)
+
+    assert [deed.subject for deed in made.deeds if deed.action == "return_to_queue"] == ["T1"]
+    bench.clock.advance(seconds=LEASE_SECONDS + 1)
+    await seated(bench, ANN)
+    again = await loop.by_hand(bench.store, BOB)
+    assert again.leader == ANN.session_id
+    assert not again.deeds
