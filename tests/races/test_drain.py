@@ -67,6 +67,7 @@ def test_nothing_is_lost_or_done_twice_while_servers_are_killed(workspace: Works
     survive(workspace, count=sized(full=300, short=150), agents=5, seconds=200, kill_every=1.0)
 
 
+@pytest.mark.full
 @pytest.mark.drill
 @pytest.mark.timeout(660)
 @pytest.mark.requirement("CLAIM-1", "CLAIM-3", "CORE-11", "CLAIM-5", "SCALE-1", "SCALE-2")
