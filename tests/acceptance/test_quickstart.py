@@ -36,4 +36,5 @@ def test_the_demonstration_drains_the_roadmap_though_one_agent_is_killed(tmp_pat
         timeout=30,
         check=True,
     )
-    assert counted.stdout.strip() == "65|4"
+    # The one who is killed may have had no time to finish anything.
+    assert counted.stdout.strip() in ("65|3", "65|4")

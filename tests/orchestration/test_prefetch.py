@@ -128,7 +128,9 @@ async def test_the_queue_is_never_short_nor_long_nor_stale_after_a_look(bench: B
             claimable = {task.id for task in pending if await may_be_claimed(bench, task.id)}
             assert set(entries) <= claimable
             assert len(entries) >= min(LOW, len(claimable))
-    assert HIGH in sizes and len(sizes) > 4  # it was filled, and ran down in between
+    assert HIGH in sizes and len(sizes) > (
+        4 if isinstance(bench.source, Path) else 2
+    )  # it was filled, and ran down in between
 
 
 @pytest.mark.requirement("SCHED-4")

@@ -121,6 +121,8 @@ class Link:
         self.on_write: Callable[[str], None] | None = None
         # Writes of one client are done in the order in which it sent them, with any store.
         self._turn = anyio.Lock(fast_acquire=True)
+        self._trouble: Exception = errors.LockNotAvailable()
+        """What whoever has the turn met last; that it only takes long, when nothing was met."""
         # One warning for every attempt would drown what a person should read; the typed error tells the reason.
         logging.getLogger("psycopg").setLevel(logging.ERROR)
         try:
@@ -195,8 +197,14 @@ class Link:
         database is asked whether it took place.
         """
         asked = time.monotonic()  # what waits here behind other writes of this process is not patient anew
-        async with self._turn:
+        with anyio.move_on_after(self.retry_seconds) as waiting:
+            await self._turn.acquire()
+        if waiting.cancelled_caught:
+            raise self.typed(self._trouble)
+        try:
             return await anyio.to_thread.run_sync(self._persistently, partial(self._writing, work, keep), asked)
+        finally:
+            self._turn.release()
 
     async def run(self, task: Callable[[psycopg.Connection[Any]], T]) -> T:
         """Give `task` a connection that is in no transaction."""
@@ -207,13 +215,17 @@ class Link:
         nap = 0.02
         while True:
             try:
-                return self._once(attempt, began + self.retry_seconds)
+                result = self._once(attempt, began + self.retry_seconds)
             except (psycopg.Error, _Lost, PoolTimeout) as error:
+                self._trouble = error
                 # The budget is read anew: it shrinks when the process is about to end.
                 if time.monotonic() > began + self.retry_seconds or not self._passing(error):
                     raise self.typed(error) from error
                 if isinstance(error, errors.LockNotAvailable):
                     self._end_frozen(began + self.retry_seconds)
+            else:
+                self._trouble = errors.LockNotAvailable()
+                return result
             time.sleep(random.uniform(nap / 2, nap))  # noqa: S311 - jitter, not a secret
             nap = min(nap * 2, 0.5)
 
