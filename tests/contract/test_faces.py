@@ -147,7 +147,12 @@ def test_the_http_server_leads_when_it_is_the_only_one_and_ends_its_session_when
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
         successor = workspace.server("next", WVO_TOOLSETS="all")
-        eventually(lambda: successor.call("status")["leader"]["session_id"] != leader["session_id"], seconds=10)
+
+        def followed() -> bool:
+            now = successor.call("status")["leader"]
+            return now is not None and now["session_id"] != leader["session_id"]
+
+        eventually(followed, seconds=10)
     assert "Traceback" not in (workspace.logs / "http.log").read_text()
 
 
