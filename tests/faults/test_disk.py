@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.hosts import need
 from tests.support.invariants import verify
 from tests.support.stdio_client import Refused, StdioClient
 from tests.support.workspace import Workspace, some_tasks
@@ -23,7 +24,7 @@ def mounted(folder: Path, options: str) -> Generator[None]:
         ("mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)), capture_output=True, check=False, timeout=30
     )
     if made.returncode != 0:
-        pytest.skip("mounting a small disk takes root")
+        need("mounting a small disk takes root")
     try:
         yield
     finally:
@@ -109,7 +110,7 @@ def not_writable(folder: Path) -> Generator[None]:
         return
     made = subprocess.run(("mount", "--bind", str(folder), str(folder)), capture_output=True, check=False, timeout=30)
     if made.returncode != 0:
-        pytest.skip("neither rights nor mounts can make a folder read-only here")
+        need("neither rights nor mounts can make a folder read-only here")
     try:
         subprocess.run(("mount", "-o", "remount,bind,ro", str(folder)), check=True, timeout=30)
         yield

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faces.cli.shell import DEADLINE, PROGRAM, Shell
+from tests.support.hosts import need
 
 ANSI = "\x1b["
 
@@ -44,9 +45,9 @@ def test_status_on_a_terminal_shows_the_work_and_who_holds_it(shop: Shell) -> No
 
 @pytest.mark.requirement("CORE-12")
 def test_status_is_readable_in_a_real_terminal_program(shop: Shell, tmp_path: Path) -> None:
+    need(None if shutil.which("tmux") else "tmux is not installed")
     tmux = shutil.which("tmux")
-    if tmux is None:
-        pytest.skip("tmux is not installed")
+    assert tmux is not None
     server = [tmux, "-S", str(tmp_path / "tmux"), "-f", "/dev/null"]
     command = " ".join([*PROGRAM, "status", "--watch", "--interval", "0.2"])
     subprocess.run(
