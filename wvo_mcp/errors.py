@@ -191,6 +191,9 @@ class BudgetExhausted(WvoError):
     retryable = True
     hint = "Wait until the window ends, or ask a person to raise the budget."
 
+    def __init__(self, why: str, until: str | None) -> None:
+        super().__init__(why, until=until)
+
 
 class Paused(WvoError):
     """A person has paused the orchestration."""

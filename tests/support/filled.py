@@ -95,6 +95,26 @@ BY_HAND = (
         ("id", "tool", "agent_id", "session_id", "input", "result", "created_at", "updated_at"),
         ("J1", "forecast", "ann", "s", "{}", "{}", "2026-11-20T10:00:00.000Z", "2026-11-20T10:00:00.000Z"),
     ),
+    (
+        "task_routes",
+        ("task_id", "lease_token", "agent_id", "provider", "tier", "model", "reason", "reserved", "at"),
+        ("HELD", 1, "ann", "claude", "high", "a-model", HOSTILE, 200_000, "2026-11-20T10:00:00.000Z"),
+    ),
+    (
+        "usage",
+        ("at", "task_id", "lease_token", "agent_id", "provider", "tier", "tokens", "cost", "source"),
+        ("2026-11-20T10:00:00.000Z", "HELD", 1, "ann", "claude", "high", 12_345, 0.123456789, "report"),
+    ),
+    (
+        "breakers",
+        ("provider", "tier", "state", "kind", "failures", "until", "reason", "updated_at"),
+        ("codex", "", "open", "quota", 3, "2026-11-20T12:00:00.000Z", HOSTILE, "2026-11-20T10:00:00.000Z"),
+    ),
+    (
+        "budget_raises",
+        ("scope", "name", "period", "tokens", "until", "by_agent", "reason", "at"),
+        ("tier", "claude/high", "day", 5, "2026-11-21T00:00:00.000Z", "owner", HOSTILE, "2026-11-20T10:00:00.000Z"),
+    ),
     ("task_traces", ("task_id", "lease_token", "traceparent", "started_at"), ("HELD", 1, "00-1-1-01", "2026-11-20")),
 )
 """(table, columns, values) of a row that no call of this life writes."""

@@ -17,6 +17,7 @@ from wvo_mcp.orchestration.jobs import Jobs, Progress, Tell, in_foreground, poll
 from wvo_mcp.ports import SILENT, Directives, RoadmapFiles, RoadmapHistory, Tracer, Transaction, WatchedStore
 from wvo_mcp.ports.backups import Backups, Snapshots
 from wvo_mcp.ports.exchange import Exchange
+from wvo_mcp.ports.providers import Providers
 
 
 class Effect(StrEnum):
@@ -60,6 +61,8 @@ class Services:
     tracer: Tracer = SILENT
     health: HealthLoop | None = None
     exchange: Exchange | None = None
+    providers: Providers | None = None
+    """None: nothing is routed, and no budget kept."""
     jobs: Jobs | None = None
     """Where long work goes on in the background; None: it is done while the caller waits."""
 

@@ -1,19 +1,36 @@
 """Who works on what (contract, section 5): one winner per task, liveness by sessions, fencing by tokens."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 from wvo_mcp.domain.checkpoint import Checkpoint
 from wvo_mcp.domain.files import scopes_overlap
+from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Lease, Policy
 from wvo_mcp.domain.memory import ContextEntry
+from wvo_mcp.domain.providers.routing import Decision
 from wvo_mcp.domain.task import GATE_BITS, Gate, Status, Task
-from wvo_mcp.errors import AlreadyClaimed, Forbidden, NotReady, Paused, ReservationConflict, WipLimit
+from wvo_mcp.errors import (
+    AlreadyClaimed,
+    BudgetExhausted,
+    Forbidden,
+    NotReady,
+    Paused,
+    ReservationConflict,
+    WipLimit,
+)
 from wvo_mcp.orchestration import lifecycle, recall
+from wvo_mcp.orchestration.routing.router import Route, Router
 from wvo_mcp.ports import Row, Standing, Transaction
+from wvo_mcp.ports.providers import Providers
 
 _RETRY_SECONDS = (2, 60)
+_BUDGET_SECONDS = 3_600
+"""Whoever waits for a budget asks again within the hour: a person may raise it."""
+_ROUTABLE, _ROUTABLE_STEP = 500, 100
+"""So many of the best tasks are looked at when there are no means for the first, in steps of so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +41,10 @@ class Claim:
     lease: Lease | None = None
     resume: Checkpoint | None = None
     context: list[ContextEntry] = field(default_factory=list[ContextEntry])
+    route: Route | None = None
     reason: str | None = None
+    explanation: str | None = None
+    """More about the reason, in a sentence."""
     retry_after: int | None = None
     holding: list[Task] = field(default_factory=list[Task])
 
@@ -52,13 +72,21 @@ async def _let_time_pass(tx: Transaction) -> None:
 
 
 async def claim(
-    tx: Transaction, policy: Policy, agent_id: str, task_id: str | None, lease_seconds: int | None
+    tx: Transaction,
+    policy: Policy,
+    agent_id: str,
+    task_id: str | None,
+    lease_seconds: int | None,
+    providers: Providers | None = None,
 ) -> Claim:
     """Give the agent one task, or say why not. A task given here is given to no one else until its lease ends.
 
-    Raises, for a named task only: NotFound, NotReady, AlreadyClaimed, WipLimit, ReservationConflict, Paused.
+    Raises, for a named task only: NotFound, NotReady, AlreadyClaimed, WipLimit, ReservationConflict, Paused,
+    BudgetExhausted.
     """
     await tx.sessions.ensure(but_agent=agent_id == tx.caller.agent_id)
+    router = Router(tx, providers, agent_id)
+    await router.foresee()
     if task_id is None and policy.epics is None:
         await tx.queue.foresee(agent_id)
     standing = await tx.queue.standing(agent_id)
@@ -67,12 +95,15 @@ async def claim(
         standing = await tx.queue.standing(agent_id)
     length = lease_seconds or policy.lease_seconds
     if task_id is not None:
-        return await _claim_named(tx, policy, agent_id, task_id, length, standing)
+        return await _claim_named(tx, policy, agent_id, task_id, length, standing, router)
     if standing.paused:
         return await _nothing(tx, "paused", agent_id)
     orphan = await tx.queue.orphan_of(agent_id) if standing.holding else None
     if orphan is not None:
-        return await _grant(tx, orphan, agent_id, length)
+        decision = await router.decide(orphan)
+        if decision is not None and decision.withheld:
+            return replace(await _withheld(tx, decision.reason, decision, agent_id), holding=[orphan])
+        return await _grant(tx, orphan, agent_id, length, router, decision)
     if standing.holding >= policy.agent_wip_limit:
         return await _nothing(tx, "agent_wip_limit", agent_id)
     if standing.in_progress >= policy.wip_limit:
@@ -81,7 +112,30 @@ async def claim(
     best = await tx.queue.pick(circumstances.admit, policy.epics)
     if best is None:
         return await _nothing(tx, "epic_wip_limit" if circumstances.full_epic else "no_ready_tasks", agent_id)
-    return await _grant(tx, best, agent_id, length)
+    if router.problem is not None:
+        return await _withheld(tx, router.problem, None, agent_id)
+    decision = await router.decide(best)
+    if decision is not None and decision.withheld:
+        other = await _another(tx, policy, circumstances, router)
+        if other is None:
+            return await _withheld(tx, decision.reason, decision, agent_id)
+        best, decision = other
+    return await _grant(tx, best, agent_id, length, router, decision)
+
+
+async def _another(
+    tx: Transaction, policy: Policy, circumstances: "Circumstances", router: Router
+) -> tuple[Task, Decision | None] | None:
+    """The best task for which there are means, when there are none for the best of all."""
+    for skip in range(0, _ROUTABLE, _ROUTABLE_STEP):
+        tasks = await tx.queue.ready(policy.epics, _ROUTABLE_STEP, skip)
+        for task in tasks:
+            decision = await router.decide(task)
+            if (decision is None or not decision.withheld) and await circumstances.admits(task):
+                return task, decision
+        if len(tasks) < _ROUTABLE_STEP:
+            break
+    return None
 
 
 class Circumstances:
@@ -108,6 +162,13 @@ class Circumstances:
             self.full_epic = True
             return False
         return True
+
+    async def admits(self, task: Task) -> bool:
+        """May this one be claimed, as far as the task itself and its lane tell?"""
+        shut = task.gates or not self._policy.serves(task.epic_id) or await self.lacking(task.capabilities)
+        if shut or await self.conflict(task.files) is not None:
+            return False
+        return await self.epic_limit(task.epic_id) is None
 
     async def lacking(self, wanted: list[str] | tuple[str, ...]) -> list[str]:
         """Capabilities that the agent does not have."""
@@ -138,7 +199,7 @@ class Circumstances:
 
 
 async def _claim_named(
-    tx: Transaction, policy: Policy, agent_id: str, task_id: str, length: int, standing: Standing
+    tx: Transaction, policy: Policy, agent_id: str, task_id: str, length: int, standing: Standing, router: Router
 ) -> Claim:
     task = await tx.tasks.get(task_id)
     if standing.paused:
@@ -146,7 +207,7 @@ async def _claim_named(
     if task.status is Status.IN_PROGRESS:
         mine = task.assigned_to == agent_id and await lifecycle.ended(tx, policy, task.session_id)
         if mine:
-            return await _grant(tx, task, agent_id, length)
+            return await _grant(tx, task, agent_id, length, router, await _means(router, task))
         shown = task.model_dump(mode="json")
         raise AlreadyClaimed(task.id, task.assigned_to, shown["lease_expires_at"])
     if not policy.serves(task.epic_id):
@@ -168,7 +229,17 @@ async def _claim_named(
     conflict = await circumstances.conflict(task.files)
     if conflict is not None:
         raise ReservationConflict(task.id, conflict[0], conflict[1])
-    return await _grant(tx, task, agent_id, length)
+    return await _grant(tx, task, agent_id, length, router, await _means(router, task))
+
+
+async def _means(router: Router, task: Task) -> Decision | None:
+    """Raises BudgetExhausted."""
+    if router.problem is not None:
+        raise BudgetExhausted(router.problem, None)
+    decision = await router.decide(task)
+    if decision is not None and decision.withheld:
+        raise BudgetExhausted(decision.reason, None if decision.until is None else iso(decision.until))
+    return decision
 
 
 async def why_not_ready(tx: Transaction, task: Task, circumstances: Circumstances) -> tuple[str, list[str]] | None:
@@ -195,7 +266,9 @@ async def why_not_ready(tx: Transaction, task: Task, circumstances: Circumstance
     return None
 
 
-async def _grant(tx: Transaction, task: Task, agent_id: str, length: int) -> Claim:
+async def _grant(
+    tx: Transaction, task: Task, agent_id: str, length: int, router: Router, decision: Decision | None
+) -> Claim:
     lease = Lease(token=task.lease_token + 1, expires_at=tx.now + timedelta(seconds=length))
     fields = {
         "status": Status.IN_PROGRESS,
@@ -207,12 +280,28 @@ async def _grant(tx: Transaction, task: Task, agent_id: str, length: int) -> Cla
         "started_at": task.started_at or tx.now,
     }
     taken_from = task.session_id if task.status is Status.IN_PROGRESS else None
-    data = {"lease_token": lease.token, "agent": agent_id, **({"resumed_from": taken_from} if taken_from else {})}
+    data: dict[str, Any] = {
+        "lease_token": lease.token,
+        "agent": agent_id,
+        **({"resumed_from": taken_from} if taken_from else {}),
+    }
+    route = await router.take(task, lease.token, decision)
+    if route is not None:
+        data["route"] = asdict(route)
     granted = await tx.tasks.change(task, "task.claimed", fields, data)
     await tx.sessions.touch_agent(agent_id, task.id)
     # Nobody has held it before: there is no checkpoint to look for.
     resume = None if task.lease_token == 0 else await tx.memory.last_checkpoint(task.id)
-    return Claim(granted, lease, resume, await recall.for_claim(tx, granted))
+    explanation = decision.reason if decision is not None and route is None else None
+    return Claim(granted, lease, resume, await recall.for_claim(tx, granted), route, explanation=explanation)
+
+
+async def _withheld(tx: Transaction, why: str, decision: Decision | None, agent_id: str) -> Claim:
+    """There is work, and nothing that may do it."""
+    await tx.sessions.touch_agent(agent_id)
+    until = None if decision is None else decision.until
+    wait = _RETRY_SECONDS[1] if until is None else int((until - tx.now).total_seconds()) + 1
+    return Claim(None, reason="budget", explanation=why, retry_after=max(_RETRY_SECONDS[0], min(_BUDGET_SECONDS, wait)))
 
 
 async def _nothing(tx: Transaction, reason: str, agent_id: str) -> Claim:

@@ -9,6 +9,7 @@ from wvo_mcp.ports.alerting import NewsRepository
 from wvo_mcp.ports.health import HealthRepository
 from wvo_mcp.ports.outlook import JobRepository, OutlookRepository
 from wvo_mcp.ports.prefetch import PrefetchRepository
+from wvo_mcp.ports.providers import RoutingRepository
 from wvo_mcp.ports.records import (
     AlertRepository,
     EventRepository,
@@ -63,6 +64,8 @@ class Transaction(Protocol):
     def health(self) -> HealthRepository: ...
     @property
     def prefetch(self) -> PrefetchRepository: ...
+    @property
+    def routing(self) -> RoutingRepository: ...
 
 
 class Store(Protocol):

@@ -16,6 +16,7 @@ from wvo_mcp.store.records.outlook import Outlook
 from wvo_mcp.store.records.prefetch import Prefetch
 from wvo_mcp.store.records.queue import Queue
 from wvo_mcp.store.records.replays import Replays
+from wvo_mcp.store.records.routing import Routing
 from wvo_mcp.store.records.sessions import Sessions
 from wvo_mcp.store.records.state import State
 from wvo_mcp.store.records.tasks import Tasks
@@ -49,3 +50,4 @@ class StoreTransaction:
         self.health = Health(rows, now, liveness)
         self.prefetch = Prefetch(rows, at)
         self.traces = Traces(rows, at)
+        self.routing = Routing(rows, now, caller)

@@ -1,5 +1,6 @@
 """The life of a claim: claim_task, heartbeat, checkpoint, complete_task, fail_task, release_task, block_task."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 from pydantic import Field
@@ -49,6 +50,7 @@ class ClaimedTask(Output):
     context: list[ContextEntry] = Field(default_factory=list[ContextEntry])
     route: Route | None = None
     reason: str | None = None
+    explanation: str | None = None
     retry_after: int | None = Field(default=None, description="Seconds.")
     holding: list[Holding] | None = None
 
@@ -59,15 +61,23 @@ async def claim_task(ctx: Context, ask: ClaimTask) -> ClaimedTask:
     or block it; the lease is renewed while you are connected. The answer has its last checkpoint (resume) and context.
     task null: see reason; wait retry_after seconds, or go on with what is in holding."""
     agent_id = ask.agent_id or ctx.caller.agent_id
-    claim = await claims.claim(ctx.tx, ctx.policy, agent_id, ask.task_id, ask.lease_seconds)
+    claim = await claims.claim(ctx.tx, ctx.policy, agent_id, ask.task_id, ask.lease_seconds, ctx.services.providers)
     if claim.task is None:
         return ClaimedTask(
             task=None,
             reason=claim.reason,
+            explanation=claim.explanation,
             retry_after=claim.retry_after,
             holding=[Holding(id=t.id, lease=_lease(t)) for t in claim.holding],
         )
-    return ClaimedTask(task=view(claim.task), lease=claim.lease, resume=claim.resume, context=claim.context)
+    return ClaimedTask(
+        task=view(claim.task),
+        lease=claim.lease,
+        resume=claim.resume,
+        context=claim.context,
+        route=None if claim.route is None else Route(**asdict(claim.route)),
+        explanation=claim.explanation,
+    )
 
 
 def _lease(task: Task) -> Lease:
@@ -149,6 +159,7 @@ async def complete_task(ctx: Context, ask: CompleteTask) -> CompletedTask:
     await ctx.tx.sessions.ensure()
     task = await lifecycle.held(ctx.tx, ctx.policy, ask.task_id, ask.lease_token, Status.DONE)
     moved = await lifecycle.complete(ctx.tx, task, ask.summary, ask.artifacts)
+    await ctx.tx.routing.succeeded(task.id)
     return CompletedTask(
         task=line(moved.task), unlocked=moved.unlocked[:UNLOCKED_SHOWN], unlocked_count=len(moved.unlocked)
     )

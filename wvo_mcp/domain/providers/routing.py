@@ -1,0 +1,380 @@
+"""Which model should do a task: one pure decision over the catalogue, what is known of the providers, and the task.
+
+The same task and the same state give the same choice, on every server.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import cached_property
+
+from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.providers.breaker import Breaker, Verdict
+from wvo_mcp.domain.providers.catalogue import Catalogue, Limits, Mode, Model, Place, Provider, Tier
+from wvo_mcp.domain.task import Task, TaskType
+
+
+class Why(StrEnum):
+    """Why a candidate was rejected."""
+
+    DISABLED = "disabled"
+    TIER = "tier"
+    CAPABILITY = "capability"
+    MODE = "mode"
+    LOCALITY = "locality"
+    ABSENT = "absent"
+    BREAKER = "breaker"
+    BUDGET = "budget"
+
+
+PASSING = frozenset({Why.MODE, Why.LOCALITY, Why.ABSENT, Why.BREAKER, Why.BUDGET})
+"""What stands in the way now and may not later: the task waits. Otherwise nothing that is configured ever suits it, and
+it is worked on without a route."""
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """What this machine knows of a provider: `found` None when it was not looked for. `models` are those it offers."""
+
+    found: bool | None = None
+    models: frozenset[str] | None = None
+    note: str = ""
+
+
+UNKNOWN = Presence()
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Of one provider and tier, or of an agent or a task: tokens within the last 60 minutes, tokens and US dollars of the
+    day, attempts of the day, tokens reserved by attempts under way."""
+
+    hour: int = 0
+    day: int = 0
+    cost: float = 0.0
+    attempts: int = 0
+    reserved: int = 0
+
+    def __add__(self, other: "Use") -> "Use":
+        return Use(
+            self.hour + other.hour,
+            self.day + other.day,
+            self.cost + other.cost,
+            self.attempts + other.attempts,
+            self.reserved + other.reserved,
+        )
+
+
+NOTHING = Use()
+
+
+@dataclass(frozen=True)
+class RoutingState:
+    """What all servers share, as of `now`. Raises are keyed (scope, name, period), names of tiers `provider/tier`."""
+
+    now: datetime
+    mode: Mode | None = None
+    uses: Mapping[tuple[str, str], Use] = field(default_factory=dict[tuple[str, str], Use])
+    breakers: Mapping[tuple[str, str], Breaker] = field(default_factory=dict[tuple[str, str], Breaker])
+    raises: Mapping[tuple[str, str, str], int] = field(default_factory=dict[tuple[str, str, str], int])
+    agent_id: str = ""
+    agent: Use = NOTHING
+
+    @cached_property
+    def providers(self) -> dict[str, Use]:
+        """Use of each provider, all tiers together."""
+        found: dict[str, Use] = {}
+        for (provider, _), use in self.uses.items():
+            found[provider] = found.get(provider, NOTHING) + use
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What is to be routed. `sticky` is the route of the task's earlier attempt, `own` the kind of provider that the asking
+    agent runs on, `used` what the task took so far. `running` work goes on whatever its budget says."""
+
+    complexity: int
+    type: TaskType
+    capabilities: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    task_id: str | None = None
+    sticky: tuple[str, str] | None = None
+    own: str | None = None
+    used: Use = NOTHING
+    running: bool = False
+
+    @classmethod
+    def of(cls, task: Task, own: str | None = None) -> "Ask":
+        return cls(task.complexity, task.type, task.capabilities, task.labels, task.id, own=own)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    provider: str
+    tier: str
+    why: Why
+    reason: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """`estimate` in tokens, to be reserved; `probes` are the breakers (provider, tier) that this attempt tries out."""
+
+    provider: str
+    tier: Tier
+    model: str
+    estimate: int
+    cost: float
+    probes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`reason` is one sentence for people; `withheld`: nothing may take the task now, and something may later."""
+
+    chosen: Chosen | None
+    reason: str
+    tier: Tier
+    mode: Mode
+    rejected: tuple[Rejected, ...] = ()
+    withheld: bool = False
+
+    @property
+    def until(self) -> datetime | None:
+        """The soonest known time at which one of those that stand in the way is over."""
+        times = [one.until for one in self.rejected if one.until is not None and one.why in PASSING]
+        return min(times) if times else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    provider: Provider
+    tier: Tier
+    model: Model
+    estimate: int
+    cost: float
+    room: float
+    probes: tuple[tuple[str, str], ...]
+
+
+def decide(catalogue: Catalogue, presence: Mapping[str, Presence], state: RoutingState, ask: Ask) -> Decision:
+    """The choice for one task, with what was rejected and why."""
+    band = catalogue.band(ask.complexity)
+    mode = state.mode or catalogue.mode
+    wanted = frozenset(ask.capabilities) & catalogue.model_capabilities if ask.capabilities else frozenset[str]()
+    at_home = not catalogue.local_labels.isdisjoint(ask.labels)
+    candidates: list[_Candidate] = []
+    rejected: list[Rejected] = []
+    for provider in catalogue.providers:
+        tier = provider.tier_for(band.tier)
+        if tier is None:
+            rejected.append(Rejected(provider.name, band.tier, Why.TIER, f"it has no tier {band.tier} or above"))
+            continue
+        refusal = _unfit(provider, tier, mode, wanted, presence.get(provider.name, UNKNOWN), at_home=at_home)
+        if refusal is not None:
+            rejected.append(refusal)
+            continue
+        estimate = catalogue.estimates[tier]
+        probes, refusal = _breakers(provider, tier, state, ask)
+        refusal = refusal or _budget(catalogue, provider, tier, estimate, state, ask)
+        if refusal is not None:
+            rejected.append(refusal)
+            continue
+        model = provider.tiers[tier]
+        cost = model.cost.of(estimate * 3 // 4, estimate // 4)
+        room = _room(provider, tier, state)
+        candidates.append(_Candidate(provider, tier, model, estimate, cost, room, probes))
+    if not candidates:
+        return _none(band.tier, mode, tuple(rejected), ask)
+    order = _Order(catalogue, presence, state, ask, mode, band.prefer)
+    best = min(candidates, key=order.key)
+    reason = order.sentence(best, candidates, rejected)
+    chosen = Chosen(best.provider.name, best.tier, best.model.name, best.estimate, best.cost, best.probes)
+    return Decision(chosen, reason, band.tier, mode, tuple(rejected))
+
+
+def _unfit(
+    provider: Provider, tier: Tier, mode: Mode, wanted: frozenset[str], seen: Presence, *, at_home: bool
+) -> Rejected | None:
+    def no(why: Why, reason: str) -> Rejected:
+        return Rejected(provider.name, tier, why, reason)
+
+    if not provider.enabled:
+        return no(Why.DISABLED, "it is turned off in providers.yaml")
+    if wanted - provider.capabilities:
+        return no(Why.CAPABILITY, f"it lacks {', '.join(sorted(wanted - provider.capabilities))}")
+    if at_home and provider.place is Place.CLOUD:
+        return no(Why.LOCALITY, "the task's data must stay on this machine")
+    if mode is not Mode.HYBRID and mode.value != provider.place.value:
+        return no(Why.MODE, f"the mode is {mode}")
+    if provider.place is Place.LOCAL and seen.found is False:
+        return no(Why.ABSENT, seen.note or "it does not answer")
+    if seen.models is not None and provider.tiers[tier].name not in seen.models:
+        return no(Why.ABSENT, f"it does not have the model {provider.tiers[tier].name}")
+    return None
+
+
+def _breakers(
+    provider: Provider, tier: Tier, state: RoutingState, ask: Ask
+) -> tuple[tuple[tuple[str, str], ...], Rejected | None]:
+    probes: list[tuple[str, str]] = []
+    for name in ("", tier.value):
+        breaker = state.breakers.get((provider.name, name))
+        if breaker is None:
+            continue
+        verdict = breaker.verdict(state.now, ask.task_id)
+        if verdict is Verdict.STOP:
+            until = breaker.free_at
+            when = "" if until is None else f" until {_clock(until)}"
+            kind = (breaker.kind or "failing").replace("_", " ")
+            tried = "; one task tries it" if breaker.probe_task is not None else ""
+            reason = f"its breaker is {breaker.state.replace('_', '-')}{when} ({kind}{tried})"
+            return (), Rejected(provider.name, tier, Why.BREAKER, reason, until)
+        if verdict is Verdict.PROBE:
+            probes.append((provider.name, name))
+    return tuple(probes), None
+
+
+def _budget(
+    catalogue: Catalogue, provider: Provider, tier: Tier, estimate: int, state: RoutingState, ask: Ask
+) -> Rejected | None:
+    if ask.running:
+        return None
+    name = f"{provider.name}/{tier}"
+    scopes = (
+        ("provider", provider.name, provider.limits, state.providers.get(provider.name, NOTHING)),
+        ("tier", name, provider.tiers[tier].limits, state.uses.get((provider.name, tier.value), NOTHING)),
+        ("agent", state.agent_id, catalogue.agent_limits, state.agent),
+        ("task", ask.task_id or "", catalogue.task_limits, ask.used),
+    )
+    for scope, whose, limits, use in scopes:
+        over = None if limits.unlimited else exhausted(limits, use, estimate, state, scope, whose)
+        if over is not None:
+            period, limit = over
+            until = midnight_after(state.now) if period == "day" else None
+            reason = f"the {period}'s budget of {scope} {whose} is used up ({limit:,} tokens)"
+            return Rejected(provider.name, tier, Why.BUDGET, reason, until)
+    return None
+
+
+def exhausted(
+    limits: Limits, use: Use, estimate: int, state: RoutingState, scope: str, name: str
+) -> tuple[str, int] | None:
+    """(period, limit) of the first window without room for the estimate. An estimate that is larger than a whole limit
+    may begin while nothing of it is used."""
+    for period, limit, used in (("hour", limits.hourly, use.hour), ("day", limits.daily, use.day)):
+        if limit is None:
+            continue
+        most = limit + state.raises.get((scope, name, period), 0)
+        taken = used + use.reserved
+        if taken >= most or (taken > 0 and taken + estimate > most):
+            return period, most
+    return None
+
+
+def midnight_after(now: datetime) -> datetime:
+    """The end of the calendar day, UTC."""
+    return now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+
+
+def _room(provider: Provider, tier: Tier, state: RoutingState) -> float:
+    """What is left of the tightest window of a provider and its tier, 0 to 1."""
+    left = 1.0
+    for limits, use in (
+        (provider.limits, state.providers.get(provider.name, NOTHING)),
+        (provider.tiers[tier].limits, state.uses.get((provider.name, tier.value), NOTHING)),
+    ):
+        for limit, used in ((limits.hourly, use.hour), (limits.daily, use.day)):
+            if limit:
+                left = min(left, 1 - (used + use.reserved) / limit)
+    return left
+
+
+class _Order:
+    """What is better: first what must be kept to, then what was asked for, then what it costs."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        presence: Mapping[str, Presence],
+        state: RoutingState,
+        ask: Ask,
+        mode: Mode,
+        prefer: tuple[str, ...],
+    ) -> None:
+        self._presence = presence
+        self._ask = ask
+        self._mode = mode
+        self._prefer = prefer
+        self._by_type = catalogue.types.get(ask.type)
+        self._by_share = self._side(catalogue, state) if self._by_type is None and mode is Mode.HYBRID else None
+
+    @staticmethod
+    def _side(catalogue: Catalogue, state: RoutingState) -> Place:
+        """The place that is furthest behind its target."""
+        done = dict.fromkeys(Place, 0)
+        for provider in catalogue.providers:
+            done[provider.place] += state.providers.get(provider.name, NOTHING).attempts
+        total = sum(done.values())
+        return max(Place, key=lambda place: catalogue.shares.get(place, 0) - 100 * done[place] / max(1, total))
+
+    def key(self, one: _Candidate) -> tuple[object, ...]:
+        provider = one.provider
+        place = self._by_type or self._by_share
+        return (
+            self._ask.sticky is None or self._ask.sticky[0] != provider.name,
+            provider.name not in self._prefer,
+            self._mode is Mode.HYBRID and place is not None and provider.place is not place,
+            not self._is_own(provider),
+            self._presence.get(provider.name, UNKNOWN).found is False,
+            round(one.cost, 4),
+            -round(one.room, 2),
+            provider.name,
+        )
+
+    def _is_own(self, provider: Provider) -> bool:
+        own = self._ask.own
+        return own is not None and (own in (provider.name, provider.kind.value) or (own == provider.place.value))
+
+    def sentence(self, best: _Candidate, candidates: list[_Candidate], rejected: list[Rejected]) -> str:
+        ask, provider = self._ask, best.provider
+        because: list[str] = []
+        if ask.sticky is not None and ask.sticky[0] == provider.name:
+            because.append("it worked on this task before")
+        if provider.name in self._prefer:
+            because.append("it is preferred for this complexity")
+        if self._mode is Mode.HYBRID and self._by_type is provider.place:
+            because.append(f"{ask.type} goes {_to(provider.place)}")
+        if self._by_share is provider.place:
+            because.append(f"the share of {provider.place} work is behind its target")
+        if not because and self._is_own(provider):
+            because.append("the agent runs on it")
+        if not because:
+            others = len(candidates) - 1
+            because.append(f"it is the best of {len(candidates)} that could" if others else "nothing else could")
+        out = [f"{one.provider}: {one.reason}" for one in rejected if one.why in (Why.BREAKER, Why.BUDGET)]
+        less = f"; not {'; not '.join(out[:3])}" if out else ""
+        tried = " (it tries whether the provider has recovered)" if best.probes else ""
+        return (
+            f"{provider.name} {best.tier} for a {ask.type} task of complexity {ask.complexity} in {self._mode} mode,"
+            f" because {' and '.join(because)}{tried}{less}."
+        )
+
+
+def _to(place: Place) -> str:
+    return "to the cloud" if place is Place.CLOUD else "to local models"
+
+
+def _none(tier: Tier, mode: Mode, rejected: tuple[Rejected, ...], ask: Ask) -> Decision:
+    withheld = any(one.why in PASSING for one in rejected)
+    names = [f"{one.provider}: {one.reason}" for one in rejected if one.why in PASSING or not withheld]
+    what = f"a {ask.type} task of complexity {ask.complexity} (tier {tier}) in {mode} mode"
+    said = "; ".join(names[:5]) or "no provider is configured"
+    return Decision(None, f"Nothing takes {what}: {said}.", tier, mode, rejected, withheld)
+
+
+def _clock(at: datetime) -> str:
+    return iso(at)[:16].replace("T", " ") + " UTC"

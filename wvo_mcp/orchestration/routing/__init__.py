@@ -1,0 +1,1 @@
+"""Which model does what: the router of claims, budgets, failures of providers, and what people see of them."""

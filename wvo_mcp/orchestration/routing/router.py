@@ -1,0 +1,91 @@
+"""Routes within one transaction: what all servers know of the providers is read once, each kind of task decided once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from wvo_mcp.domain.providers.catalogue import Catalogue
+from wvo_mcp.domain.providers.routing import Ask, Decision, Presence, RoutingState, decide
+from wvo_mcp.domain.task import Status, Task
+from wvo_mcp.errors import InvalidInput
+from wvo_mcp.ports import Transaction
+from wvo_mcp.ports.providers import Providers
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Who should do a task, as `claim_task` tells it."""
+
+    provider: str
+    tier: str
+    model: str
+    reason: str
+
+    @classmethod
+    def of(cls, decision: Decision) -> "Route | None":
+        chosen = decision.chosen
+        return None if chosen is None else cls(chosen.provider, chosen.tier.value, chosen.model, decision.reason)
+
+
+class Router:
+    """For one claim. Without `providers` nothing is routed, and nothing withheld."""
+
+    def __init__(self, tx: Transaction, providers: Providers | None, agent_id: str) -> None:
+        self._tx = tx
+        self._agent_id = agent_id
+        self._presence: Mapping[str, Presence] = {}
+        self._catalogue: Catalogue | None = None
+        self._state: RoutingState | None = None
+        self._known: dict[Ask, Decision] = {}
+        self.problem: str | None = None
+        """Why there is no catalogue: the file is broken and no good one was read yet. Then nothing is begun: it may hold
+        limits that nobody could keep."""
+        if providers is None:
+            return
+        try:
+            self._catalogue = providers.current()
+            self._presence = providers.presence()
+        except InvalidInput as error:
+            self.problem = error.message
+
+    async def foresee(self) -> None:
+        if self._catalogue is not None:
+            await self._tx.routing.foresee(self._agent_id)
+
+    async def decide(self, task: Task) -> Decision | None:
+        """The route of the task for this agent; None when nothing is routed here."""
+        if self._catalogue is None:
+            return None
+        if self._state is None:
+            self._state = await self._tx.routing.state(self._agent_id)
+        ask = await self._ask(self._catalogue, task)
+        # Tasks that nobody has held differ by nothing that a decision looks at.
+        alike = ask if ask.sticky is not None or not self._catalogue.task_limits.unlimited else _nameless(ask)
+        decision = self._known.get(alike)
+        if decision is None:
+            decision = self._known[alike] = decide(self._catalogue, self._presence, self._state, ask)
+        return decision
+
+    async def _ask(self, catalogue: Catalogue, task: Task) -> Ask:
+        ask = Ask.of(task, self._tx.caller.provider)
+        if task.lease_token == 0:
+            return ask
+        before = await self._tx.routing.route(task.id)
+        used = ask.used if catalogue.task_limits.unlimited else await self._tx.routing.used_by_task(task.id)
+        sticky = None if before is None else (before.provider, before.tier)
+        running = task.status is Status.IN_PROGRESS
+        return Ask(ask.complexity, ask.type, ask.capabilities, ask.labels, ask.task_id, sticky, ask.own, used, running)
+
+    async def take(self, task: Task, lease_token: int, decision: Decision | None) -> Route | None:
+        """The attempt that begins goes this way."""
+        if self._catalogue is None or decision is None or decision.chosen is None:
+            return None
+        chosen = decision.chosen
+        unreported = chosen.estimate if self._catalogue.count_unreported else 0
+        await self._tx.routing.take(
+            task.id, lease_token, self._agent_id, chosen, decision.reason, unreported=unreported
+        )
+        return Route.of(decision)
+
+
+def _nameless(ask: Ask) -> Ask:
+    return Ask(ask.complexity, ask.type, ask.capabilities, ask.labels, None, None, ask.own, ask.used, ask.running)

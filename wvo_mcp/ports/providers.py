@@ -1,0 +1,139 @@
+"""Providers of models: what people configured, what this machine finds, and what all servers remember of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from wvo_mcp.domain.providers.breaker import Breaker
+from wvo_mcp.domain.providers.catalogue import Catalogue, Provider
+from wvo_mcp.domain.providers.routing import Chosen, Presence, RoutingState, Use
+
+
+class Providers(Protocol):
+    """The catalogue and the machine. Nothing here waits but `examine`."""
+
+    def current(self) -> Catalogue:
+        """As the file has it now; the last good one while the file is broken. Raises InvalidInput that names the line when
+        there has not been a good one. Looks at the file at most once a second."""
+        ...
+
+    def problem(self) -> str | None:
+        """What is wrong with the file at this moment, in one line that names its line; None when nothing is."""
+        ...
+
+    def presence(self) -> Mapping[str, Presence]:
+        """What was found of each provider when it was last looked for, by name. Never waits: it may be old or empty."""
+        ...
+
+    async def look(self) -> None:
+        """Look for local servers and installed programs; at most 300 ms for each server, all at once."""
+        ...
+
+    async def examine(self, provider: Provider) -> "Standing":
+        """Is the program installed, which version, is somebody logged in? Runs programs; at most 10 s. No secret is told."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """`program` is the path or the address; None for `logged_in` when it cannot be told. `how`: what it was told by, such
+    as the name of a variable."""
+
+    provider: str
+    program: str | None
+    version: str | None
+    logged_in: bool | None
+    how: str
+    models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """One report. Tokens as the provider counts them; `counted` as the budgets do; US dollars."""
+
+    agent_id: str
+    provider: str
+    tier: str
+    model: str
+    counted: int
+    tokens_in: int = 0
+    tokens_out: int = 0
+    tokens_cached: int = 0
+    cost: float = 0.0
+    source: str = "report"
+    task_id: str | None = None
+    lease_token: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRoute:
+    """Where the last attempt of a task was routed; `reserved` of its estimate no report has settled, `ended_at` None while
+    it runs."""
+
+    task_id: str
+    lease_token: int
+    agent_id: str
+    provider: str
+    tier: str
+    model: str
+    reason: str
+    reserved: int
+    reported: int
+    at: datetime
+    ended_at: datetime | None
+
+
+class RoutingRepository(Protocol):
+    """What is remembered of routes, usage and failures, within one transaction."""
+
+    async def foresee(self, agent_id: str) -> None:
+        """`state` will be asked for: a networked store may send the question along with the next."""
+        ...
+
+    async def state(self, agent_id: str) -> RoutingState:
+        """All that a decision needs but the task."""
+        ...
+
+    async def route(self, task_id: str) -> TaskRoute | None: ...
+    async def used_by_task(self, task_id: str) -> Use: ...
+    async def take(
+        self, task_id: str, lease_token: int, agent_id: str, chosen: Chosen, reason: str, *, unreported: int
+    ) -> None:
+        """The attempt goes this way: its estimate is reserved until it is reported or over. Its probes are leased to it."""
+        ...
+
+    async def record(self, spent: Spent) -> int:
+        """Count it into every window and settle the reservation of the attempt, if it still runs; the id of the row."""
+        ...
+
+    async def breakers(self) -> list[Breaker]: ...
+    async def put_breaker(self, breaker: Breaker) -> None: ...
+    async def succeeded(self, task_id: str) -> None:
+        """A task was done by its route: breakers that it was a probe for close."""
+        ...
+
+    async def allow(self, scope: str, name: str, period: str, tokens: int, until: datetime, reason: str) -> None:
+        """A person raises a limit until then."""
+        ...
+
+    async def allowed(self) -> list[dict[str, Any]]:
+        """Raises that hold: scope, name, period, tokens, until, by_agent, reason, at."""
+        ...
+
+    async def minutes(self, provider: str | None = None, tier: str | None = None) -> list[tuple[str, int]]:
+        """(minute, tokens) within the last 60 minutes, oldest first."""
+        ...
+
+    async def agent_minutes(self, agent_id: str) -> list[tuple[str, int]]: ...
+    async def by_agent(self, limit: int) -> list[tuple[str, Use]]:
+        """Agents that used most today."""
+        ...
+
+    async def put_states(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """What people and the health loop read in `provider_states`: provider, state, used, capacity, resets_at, reason."""
+        ...
+
+    async def forget(self, before: datetime) -> None:
+        """Drop usage from before then; windows keep two days."""
+        ...

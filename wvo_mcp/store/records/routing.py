@@ -1,0 +1,298 @@
+"""Routes, usage, breakers and raised budgets. What a claim needs of them is one statement."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from wvo_mcp.domain.instant import instant, iso
+from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.providers.breaker import Breaker, BreakerState
+from wvo_mcp.domain.providers.catalogue import Mode
+from wvo_mcp.domain.providers.routing import Chosen, RoutingState, Use
+from wvo_mcp.ports.providers import Spent, TaskRoute
+from wvo_mcp.store.sql import Rows
+
+MODE = "routing_mode"
+"""The fact that remembers the mode."""
+
+_STATE = """
+SELECT 'minutes' AS what, provider AS name, tier, sum(tokens) AS a, 0 AS b, 0.0 AS cost, '' AS text FROM usage_minutes
+WHERE minute >= :minute GROUP BY provider, tier
+UNION ALL SELECT 'day', provider, tier, tokens, attempts, cost, '' FROM usage_days WHERE day = :day
+UNION ALL SELECT 'reserved', provider, tier, tokens, attempts, 0.0, '' FROM provider_reserved WHERE attempts > 0
+UNION ALL SELECT 'breaker', provider, tier, failures, 0, 0.0,
+  state || '|' || kind || '|' || coalesce(until, '') || '|' || coalesce(probe_task, '') || '|' || coalesce(probe_until, '')
+FROM breakers WHERE state <> 'closed'
+UNION ALL SELECT 'raise', scope || '|' || period, name, sum(tokens), 0, 0.0, '' FROM budget_raises WHERE until > :now
+GROUP BY scope, period, name
+UNION ALL SELECT 'mode', '', '', 0, 0, 0.0, value FROM facts WHERE name = 'routing_mode'
+UNION ALL SELECT 'agent', '', '',
+  (SELECT coalesce(sum(tokens), 0) FROM usage WHERE agent_id = :agent_id AND at > :hour),
+  (SELECT coalesce(sum(tokens), 0) FROM usage WHERE agent_id = :agent_id AND at >= :day),
+  0.0, ''
+UNION ALL SELECT 'held', '', '', coalesce(sum(reserved), 0), 0, 0.0, '' FROM task_routes
+WHERE agent_id = :agent_id AND ended_at IS NULL"""
+
+_BREAKER = "provider, tier, state, kind, failures, until, probe_task, probe_until, opened_at, reason"
+
+PROBE_SECONDS = 900
+"""So long a probe is leased to its task; a probe that is never heard of again must not shut the provider for ever."""
+
+
+class Routing:
+    """`ports.RoutingRepository`."""
+
+    def __init__(self, rows: Rows, now: datetime, caller: Caller) -> None:
+        self._rows = rows
+        self._now = now
+        self._at = iso(now)
+        self._caller = caller
+
+    def _asked(self, agent_id: str) -> dict[str, str]:
+        # A minute counts until all of it is an hour old.
+        hour = iso(self._now - timedelta(hours=1))
+        return {"agent_id": agent_id, "now": self._at, "hour": hour, "minute": hour[:16], "day": self._at[:10]}
+
+    async def foresee(self, agent_id: str) -> None:
+        self._rows.foresee(_STATE, self._asked(agent_id))
+
+    async def state(self, agent_id: str) -> RoutingState:
+        uses: dict[tuple[str, str], dict[str, Any]] = {}
+        breakers: dict[tuple[str, str], Breaker] = {}
+        raises: dict[tuple[str, str, str], int] = {}
+        agent = {"hour": 0, "day": 0, "reserved": 0}
+        mode: Mode | None = None
+        for row in self._rows.all(_STATE, self._asked(agent_id)):
+            key = (row["name"], row["tier"])
+            match row["what"]:
+                case "minutes":
+                    uses.setdefault(key, {})["hour"] = int(row["a"])
+                case "day":
+                    uses.setdefault(key, {}).update(day=int(row["a"]), attempts=int(row["b"]), cost=row["cost"])
+                case "reserved":
+                    uses.setdefault(key, {})["reserved"] = int(row["a"])
+                case "breaker":
+                    breakers[key] = _stopping(key, int(row["a"]), row["text"])
+                case "raise":
+                    scope, _, period = row["name"].partition("|")
+                    raises[scope, row["tier"], period] = int(row["a"])
+                case "mode":
+                    mode = Mode(json.loads(row["text"]))
+                case "agent":
+                    agent |= {"hour": int(row["a"]), "day": int(row["b"])}
+                case _:
+                    agent["reserved"] = int(row["a"])
+        return RoutingState(
+            self._now, mode, {key: Use(**use) for key, use in uses.items()}, breakers, raises, agent_id, Use(**agent)
+        )
+
+    async def route(self, task_id: str) -> TaskRoute | None:
+        row = self._rows.one(
+            "SELECT task_id, lease_token, agent_id, provider, tier, model, reason, reserved, reported, at, ended_at"
+            " FROM task_routes WHERE task_id = ?",
+            (task_id,),
+        )
+        if row is None:
+            return None
+        ended = None if row["ended_at"] is None else instant(row["ended_at"])
+        times: dict[str, Any] = {"at": instant(row["at"]), "ended_at": ended}
+        return TaskRoute(**{**row, **times})
+
+    async def used_by_task(self, task_id: str) -> Use:
+        row = self._rows.one(
+            "SELECT coalesce(sum(CASE WHEN at > :hour THEN tokens ELSE 0 END), 0) AS hour,"
+            " coalesce(sum(CASE WHEN at >= :day THEN tokens ELSE 0 END), 0) AS day FROM usage WHERE task_id = :task_id",
+            {**self._asked(""), "task_id": task_id},
+        )
+        return Use() if row is None else Use(hour=int(row["hour"]), day=int(row["day"]))
+
+    async def take(
+        self, task_id: str, lease_token: int, agent_id: str, chosen: Chosen, reason: str, *, unreported: int
+    ) -> None:
+        self._rows.put(
+            """
+            INSERT INTO task_routes
+              (task_id, lease_token, agent_id, provider, tier, model, reason, reserved, reported, unreported, at)
+            VALUES
+              (:task_id, :token, :agent_id, :provider, :tier, :model, :reason, :reserved, 0, :unreported, :at)
+            ON CONFLICT (task_id) DO UPDATE SET lease_token = excluded.lease_token, agent_id = excluded.agent_id,
+              provider = excluded.provider, tier = excluded.tier, model = excluded.model, reason = excluded.reason,
+              reserved = excluded.reserved, reported = 0, unreported = excluded.unreported, at = excluded.at,
+              ended_at = NULL
+            """,
+            {
+                "task_id": task_id,
+                "token": lease_token,
+                "agent_id": agent_id,
+                "provider": chosen.provider,
+                "tier": chosen.tier.value,
+                "model": chosen.model,
+                "reason": reason,
+                "reserved": chosen.estimate,
+                "unreported": unreported,
+                "at": self._at,
+            },
+        )
+        for provider, tier in chosen.probes:
+            self._rows.put(
+                "UPDATE breakers SET state = 'half_open', probe_task = ?, probe_until = ?, updated_at = ?"
+                " WHERE provider = ? AND tier = ?",
+                (task_id, iso(self._now + timedelta(seconds=PROBE_SECONDS)), self._at, provider, tier),
+            )
+
+    async def record(self, spent: Spent) -> int:
+        row = self._rows.one(
+            """
+            INSERT INTO usage (at, task_id, lease_token, agent_id, provider, tier, model, tokens_in, tokens_out,
+              tokens_cached, tokens, cost, source)
+            VALUES (:at, :task_id, :token, :agent_id, :provider, :tier, :model, :tokens_in, :tokens_out,
+              :tokens_cached, :tokens, :cost, :source)
+            RETURNING id
+            """,
+            {
+                "at": self._at,
+                "task_id": spent.task_id,
+                "token": spent.lease_token,
+                "agent_id": spent.agent_id,
+                "provider": spent.provider,
+                "tier": spent.tier,
+                "model": spent.model,
+                "tokens_in": spent.tokens_in,
+                "tokens_out": spent.tokens_out,
+                "tokens_cached": spent.tokens_cached,
+                "tokens": spent.counted,
+                "cost": spent.cost,
+                "source": spent.source,
+            },
+        )
+        assert row is not None  # noqa: S101 - it was returned
+        if spent.task_id is not None:
+            self._rows.put(
+                "UPDATE task_routes SET reported = reported + :tokens,"
+                " reserved = CASE WHEN reserved > :tokens THEN reserved - :tokens ELSE 0 END"
+                " WHERE task_id = :task_id AND lease_token = :token AND ended_at IS NULL",
+                {"tokens": spent.counted, "task_id": spent.task_id, "token": spent.lease_token},
+            )
+        return int(row["id"])
+
+    async def breakers(self) -> list[Breaker]:
+        rows = self._rows.all(f"SELECT {_BREAKER} FROM breakers ORDER BY provider, tier")
+        return [_breaker(row) for row in rows]
+
+    async def put_breaker(self, breaker: Breaker) -> None:
+        def at(time: datetime | None) -> str | None:
+            return None if time is None else iso(time)
+
+        self._rows.put(
+            f"""
+            INSERT INTO breakers ({_BREAKER}, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            ON CONFLICT (provider, tier) DO UPDATE SET state = excluded.state, kind = excluded.kind,
+              failures = excluded.failures, until = excluded.until, probe_task = excluded.probe_task,
+              probe_until = excluded.probe_until, opened_at = excluded.opened_at, reason = excluded.reason,
+              updated_at = excluded.updated_at
+            """,
+            (
+                breaker.provider,
+                breaker.tier,
+                breaker.state.value,
+                breaker.kind,
+                breaker.failures,
+                at(breaker.until),
+                breaker.probe_task,
+                at(breaker.probe_until),
+                at(breaker.opened_at),
+                breaker.reason,
+                self._at,
+            ),
+        )
+
+    async def succeeded(self, task_id: str) -> None:
+        self._rows.put(
+            "UPDATE breakers SET state = 'closed', failures = 0, until = NULL, probe_task = NULL, probe_until = NULL,"
+            " reason = 'a task was done through it', updated_at = :at WHERE probe_task = :task_id AND probe_task IS NOT NULL",
+            {"at": self._at, "task_id": task_id},
+        )
+
+    async def allow(self, scope: str, name: str, period: str, tokens: int, until: datetime, reason: str) -> None:
+        self._rows.put(
+            "INSERT INTO budget_raises (scope, name, period, tokens, until, by_agent, reason, at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (scope, name, period, tokens, iso(until), self._caller.agent_id, reason, self._at),
+        )
+
+    async def allowed(self) -> list[dict[str, Any]]:
+        return self._rows.all(
+            "SELECT scope, name, period, tokens, until, by_agent, reason, at FROM budget_raises WHERE until > ?"
+            " ORDER BY id",
+            (self._at,),
+        )
+
+    async def minutes(self, provider: str | None = None, tier: str | None = None) -> list[tuple[str, int]]:
+        wanted = {"provider": provider, "tier": tier}
+        conditions = "".join(f" AND {column} = :{column}" for column, value in wanted.items() if value is not None)
+        rows = self._rows.all(
+            f"SELECT minute, sum(tokens) AS n FROM usage_minutes WHERE minute >= :minute{conditions}"
+            " GROUP BY minute ORDER BY minute",
+            {**self._asked(""), **{column: value for column, value in wanted.items() if value is not None}},
+        )
+        return [(row["minute"], int(row["n"])) for row in rows]
+
+    async def agent_minutes(self, agent_id: str) -> list[tuple[str, int]]:
+        rows = self._rows.all(
+            "SELECT substr(at, 1, 16) AS minute, sum(tokens) AS n FROM usage WHERE agent_id = :agent_id AND at > :hour"
+            " GROUP BY 1 ORDER BY 1",
+            self._asked(agent_id),
+        )
+        return [(row["minute"], int(row["n"])) for row in rows]
+
+    async def by_agent(self, limit: int) -> list[tuple[str, Use]]:
+        rows = self._rows.all(
+            "SELECT agent_id, sum(tokens) AS day, sum(CASE WHEN at > :hour THEN tokens ELSE 0 END) AS hour,"
+            " sum(cost) AS cost FROM usage INDEXED BY usage_age WHERE at >= :day GROUP BY agent_id"
+            " ORDER BY day DESC, agent_id LIMIT :most",
+            {**self._asked(""), "most": limit},
+        )
+        return [(row["agent_id"], Use(hour=int(row["hour"]), day=int(row["day"]), cost=row["cost"])) for row in rows]
+
+    async def put_states(self, states: Sequence[Mapping[str, Any]]) -> None:
+        names = [str(one["provider"]) for one in states]
+        unknown = f" WHERE provider NOT IN ({', '.join('?' * len(names))})" if names else ""
+        self._rows.put(f"DELETE FROM provider_states{unknown}", tuple(names))
+        for one in states:
+            self._rows.put(
+                """
+                INSERT INTO provider_states (provider, state, used, capacity, resets_at, reason, updated_at)
+                VALUES (:provider, :state, :used, :capacity, :resets_at, :reason, :at)
+                ON CONFLICT (provider) DO UPDATE SET state = excluded.state, used = excluded.used,
+                  capacity = excluded.capacity, resets_at = excluded.resets_at, reason = excluded.reason,
+                  updated_at = excluded.updated_at
+                """,
+                {**one, "at": self._at},
+            )
+
+    async def forget(self, before: datetime) -> None:
+        self._rows.put("DELETE FROM usage WHERE at < ?", (iso(before),))
+        self._rows.put("DELETE FROM usage_minutes WHERE minute < ?", (iso(self._now - timedelta(days=2))[:16],))
+        self._rows.put("DELETE FROM budget_raises WHERE until < ?", (iso(before),))
+
+
+def _stopping(key: tuple[str, str], failures: int, text: str) -> Breaker:
+    state, kind, until, probe_task, probe_until = text.split("|")
+    return Breaker(
+        *key,
+        state=BreakerState(state),
+        kind=kind,
+        failures=failures,
+        until=instant(until) if until else None,
+        probe_task=probe_task or None,
+        probe_until=instant(probe_until) if probe_until else None,
+    )
+
+
+def _breaker(row: Mapping[str, Any]) -> Breaker:
+    times: dict[str, Any] = {
+        name: None if row[name] is None else instant(row[name]) for name in ("until", "probe_until", "opened_at")
+    }
+    state: Any = BreakerState(row["state"])
+    return Breaker(**{**row, **times, "state": state})
