@@ -247,11 +247,14 @@ class Routing:
         return [(row["minute"], int(row["n"])) for row in rows]
 
     async def by_agent(self, limit: int) -> list[tuple[str, Use]]:
+        asked = self._asked("")  # the hour may have begun before the day
         rows = self._rows.all(
-            "SELECT agent_id, sum(tokens) AS day, sum(CASE WHEN at > :hour THEN tokens ELSE 0 END) AS hour,"
-            " sum(cost) AS cost FROM usage INDEXED BY usage_age WHERE at >= :day GROUP BY agent_id"
+            "SELECT agent_id, sum(CASE WHEN at >= :day THEN tokens ELSE 0 END) AS day,"
+            " sum(CASE WHEN at > :hour THEN tokens ELSE 0 END) AS hour,"
+            " sum(CASE WHEN at >= :day THEN cost ELSE 0 END) AS cost"
+            " FROM usage INDEXED BY usage_age WHERE at >= :since GROUP BY agent_id"
             " ORDER BY day DESC, agent_id LIMIT :most",
-            {**self._asked(""), "most": limit},
+            {**asked, "since": min(asked["day"], asked["hour"]), "most": limit},
         )
         return [(row["agent_id"], Use(hour=int(row["hour"]), day=int(row["day"]), cost=row["cost"])) for row in rows]
 

@@ -21,6 +21,7 @@ from wvo_mcp.store.virtual.people import (
     VirtualState,
 )
 from wvo_mcp.store.virtual.queue import VirtualQueue
+from wvo_mcp.store.virtual.routing import VirtualRouting
 from wvo_mcp.store.virtual.tasks import VirtualTasks
 from wvo_mcp.store.virtual.world import Attendance, Order, World, by_score
 
@@ -42,6 +43,7 @@ class VirtualTransaction:
         self.sessions = VirtualSessions(world)
         self.state = VirtualState(world)
         self.prefetch = VirtualPrefetch(world)
+        self.routing = VirtualRouting(world)
 
     @property
     def now(self) -> datetime:

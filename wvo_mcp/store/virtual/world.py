@@ -129,6 +129,8 @@ class World:
         self.by_agent: dict[str, dict[str, None]] = {}
         self.by_session: dict[str, dict[str, None]] = {}
         self.scopes: dict[str, str] = {}
+        self.on_left: Callable[[str], None] = lambda _: None
+        """Told whenever a task leaves its holder."""
         self._length = timedelta(0)
         self._deaths = 0
         self._lost: list[str] = []
@@ -253,6 +255,8 @@ class World:
                 self.child(task.parent_id, 1)
         if old.status is Status.IN_PROGRESS:
             self._let_go(old)
+            if task.status is not Status.IN_PROGRESS:
+                self.on_left(task.id)
         if task.status is Status.IN_PROGRESS:
             self._hold(task)
         if record.free != was_free:
