@@ -1,0 +1,5 @@
+"""Why a provider failed and what it used, read from what programs print and servers answer. Pure: the clock is a parameter."""
+
+from wvo_mcp.domain.providers.signals.reading import FailureKind, Reading, Signal, Usage
+
+__all__ = ["FailureKind", "Reading", "Signal", "Usage"]
