@@ -22,6 +22,7 @@ from wvo_mcp.errors import (
     WipLimit,
 )
 from wvo_mcp.orchestration import lifecycle, recall
+from wvo_mcp.orchestration.routing import budgets
 from wvo_mcp.orchestration.routing.router import Route, Router
 from wvo_mcp.ports import Row, Standing, Transaction
 from wvo_mcp.ports.providers import Providers
@@ -102,7 +103,7 @@ async def claim(
     if orphan is not None:
         decision = await router.decide(orphan)
         if decision is not None and decision.withheld:
-            return replace(await _withheld(tx, decision.reason, decision, agent_id), holding=[orphan])
+            return replace(await _withheld(tx, router, decision, agent_id, orphan), holding=[orphan])
         return await _grant(tx, orphan, agent_id, length, router, decision)
     if standing.holding >= policy.agent_wip_limit:
         return await _nothing(tx, "agent_wip_limit", agent_id)
@@ -113,12 +114,12 @@ async def claim(
     if best is None:
         return await _nothing(tx, "epic_wip_limit" if circumstances.full_epic else "no_ready_tasks", agent_id)
     if router.problem is not None:
-        return await _withheld(tx, router.problem, None, agent_id)
+        return await _withheld(tx, router, None, agent_id, best)
     decision = await router.decide(best)
     if decision is not None and decision.withheld:
         other = await _another(tx, policy, circumstances, router)
         if other is None:
-            return await _withheld(tx, decision.reason, decision, agent_id)
+            return await _withheld(tx, router, decision, agent_id, best)
         best, decision = other
     return await _grant(tx, best, agent_id, length, router, decision)
 
@@ -207,7 +208,7 @@ async def _claim_named(
     if task.status is Status.IN_PROGRESS:
         mine = task.assigned_to == agent_id and await lifecycle.ended(tx, policy, task.session_id)
         if mine:
-            return await _grant(tx, task, agent_id, length, router, await _means(router, task))
+            return await _grant(tx, task, agent_id, length, router, await _means(tx, router, task))
         shown = task.model_dump(mode="json")
         raise AlreadyClaimed(task.id, task.assigned_to, shown["lease_expires_at"])
     if not policy.serves(task.epic_id):
@@ -229,16 +230,17 @@ async def _claim_named(
     conflict = await circumstances.conflict(task.files)
     if conflict is not None:
         raise ReservationConflict(task.id, conflict[0], conflict[1])
-    return await _grant(tx, task, agent_id, length, router, await _means(router, task))
+    return await _grant(tx, task, agent_id, length, router, await _means(tx, router, task))
 
 
-async def _means(router: Router, task: Task) -> Decision | None:
+async def _means(tx: Transaction, router: Router, task: Task) -> Decision | None:
     """Raises BudgetExhausted."""
     if router.problem is not None:
         raise BudgetExhausted(router.problem, None)
     decision = await router.decide(task)
     if decision is not None and decision.withheld:
-        raise BudgetExhausted(decision.reason, None if decision.until is None else iso(decision.until))
+        until = await budgets.refused(tx, router, decision, task, tell=False)
+        raise BudgetExhausted(decision.reason, None if until is None else iso(until))
     return decision
 
 
@@ -296,10 +298,11 @@ async def _grant(
     return Claim(granted, lease, resume, await recall.for_claim(tx, granted), route, explanation=explanation)
 
 
-async def _withheld(tx: Transaction, why: str, decision: Decision | None, agent_id: str) -> Claim:
-    """There is work, and nothing that may do it."""
+async def _withheld(tx: Transaction, router: Router, decision: Decision | None, agent_id: str, task: Task) -> Claim:
+    """There is work, and nothing that may do it: the file of providers is broken, or all that could is stopped."""
     await tx.sessions.touch_agent(agent_id)
-    until = None if decision is None else decision.until
+    why = router.problem if decision is None else decision.reason
+    until = None if decision is None else await budgets.refused(tx, router, decision, task, tell=True)
     wait = _RETRY_SECONDS[1] if until is None else int((until - tx.now).total_seconds()) + 1
     return Claim(None, reason="budget", explanation=why, retry_after=max(_RETRY_SECONDS[0], min(_BUDGET_SECONDS, wait)))
 

@@ -108,9 +108,17 @@ class RoutingRepository(Protocol):
         ...
 
     async def breakers(self) -> list[Breaker]: ...
-    async def put_breaker(self, breaker: Breaker) -> None: ...
-    async def succeeded(self, task_id: str) -> None:
-        """A task was done by its route: breakers that it was a probe for close."""
+    async def put_breaker(self, breaker: Breaker) -> None:
+        """As it is now; `updated_at` is the time of this transaction."""
+        ...
+
+    async def foresee_tried(self, task_id: str) -> None:
+        """`tried` will be asked for after the next read: a networked store may send both together."""
+        ...
+
+    async def tried(self, task_id: str) -> list[Breaker]:
+        """Breakers that a success of the task would change: those that it probes, and closed ones of its provider that have
+        counted failures."""
         ...
 
     async def allow(self, scope: str, name: str, period: str, tokens: int, until: datetime, reason: str) -> None:

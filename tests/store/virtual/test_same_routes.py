@@ -17,6 +17,7 @@ from wvo_mcp.domain.providers.catalogue import Limits, Mode
 from wvo_mcp.domain.task import Origin, Status
 from wvo_mcp.orchestration import claims, lifecycle
 from wvo_mcp.orchestration.creation import Draft, create
+from wvo_mcp.orchestration.routing import breakers
 from wvo_mcp.orchestration.simulation.scenario import VirtualClock, VirtualServers
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.providers import Spent
@@ -78,7 +79,7 @@ class Life:
         if task.status is not Status.IN_PROGRESS:
             return task.status
         if self.chance.random() < 0.4:
-            await tx.routing.succeeded(task_id)
+            await breakers.done(tx, task_id, await tx.routing.tried(task_id))
             return len((await lifecycle.complete(tx, task, "done", [])).unlocked)
         if self.chance.random() < 0.5:
             return (await lifecycle.fail(tx, task, "no luck", retry=True)).task.status

@@ -1,8 +1,35 @@
-"""The circuit breaker of a provider, or of one tier of it (closed, open, half-open with one probe)."""
+"""The circuit breaker of a provider, or of one tier of it (closed, open, half-open with one probe).
 
-from dataclasses import dataclass
-from datetime import datetime
+Every transition is a pure function of what was known, what happened, the time and one draw from [0, 1).
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
+
+from wvo_mcp.domain.providers.signals import FailureKind, Signal
+
+TRIPPING = frozenset(
+    {FailureKind.CAPACITY, FailureKind.RATE_LIMIT, FailureKind.QUOTA, FailureKind.AUTH, FailureKind.OUTAGE}
+)
+"""What says something about a provider. All else is about the task or this machine, and the provider did answer."""
+ANSWERED = frozenset({FailureKind.REFUSAL, FailureKind.CONTEXT})
+"""Failures that only a provider that works can give."""
+_OF_TIER = frozenset({FailureKind.CAPACITY, FailureKind.RATE_LIMIT})
+
+OUTAGES = 3
+"""So many outages in a row, none longer after the one before than `IN_A_ROW`, open a breaker: one lost connection does not."""
+IN_A_ROW = timedelta(minutes=5)
+LATE = timedelta(minutes=5)
+"""So long after it closed, attempts from before it opened may still tell of the failure that opened it."""
+FAST = (5.0, 900.0)
+"""Backoff in seconds, first and longest, with full jitter (AWS Architecture Blog, Exponential Backoff And Jitter, 2015)."""
+SLOW = (900.0, 21_600.0)
+"""For what a person or a bill must mend; never sooner than the first, and up to a quarter later."""
+SOONEST, LATEST = timedelta(seconds=1), timedelta(days=8)
+"""A time that a provider tells is believed within these bounds: a week's limit passes, a broken clock does not."""
 
 
 class BreakerState(StrEnum):
@@ -21,9 +48,11 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """`tier` is empty for the whole provider. `failures` in a row; `kind` of the last; not tried before `until`.
+    """`tier` is empty for the whole provider; not tried before `until`; `kind` is that of the last failure.
 
-    While half-open, `probe_task` alone may try, until `probe_until`.
+    `failures`: while closed, outages in a row; else how often it opened without a success in between. `opened_at`: when it
+    opened last, also once it is closed again; `updated_at`: its last change. While half-open, `probe_task` alone may try,
+    until `probe_until`.
     """
 
     provider: str
@@ -36,6 +65,7 @@ class Breaker:
     probe_until: datetime | None = None
     opened_at: datetime | None = None
     reason: str = ""
+    updated_at: datetime | None = None
 
     def verdict(self, now: datetime, task_id: str | None) -> Verdict:
         """What a task meets. An open one whose time has come lets one task through, to see."""
@@ -51,3 +81,115 @@ class Breaker:
     def free_at(self) -> datetime | None:
         """When somebody may try next, if nothing else happens; None: unknown, or now."""
         return self.probe_until if self.state is BreakerState.HALF_OPEN else self.until
+
+
+def scope_of(kind: FailureKind, tier: str) -> str:
+    """The tier whose breaker such a failure feeds; '' for that of the whole provider."""
+    return tier if kind in _OF_TIER else ""
+
+
+def failed(
+    breaker: Breaker,
+    signal: Signal,
+    now: datetime,
+    draw: float,
+    *,
+    task_id: str | None = None,
+    began: datetime | None = None,
+) -> Breaker:
+    """After a failure of an attempt for that task, which began then. The same object when nothing changes.
+
+    What an attempt from before the opening tells says nothing of now: while the breaker is open it lengthens the wait only
+    by a time that the provider told; soon after it closed it counts as an outage does, one of three.
+    """
+    if signal.kind not in TRIPPING:
+        return breaker
+    old = began is not None and breaker.opened_at is not None and began <= breaker.opened_at
+    told = _told(signal, now)
+    if breaker.state is BreakerState.CLOSED:
+        recent = breaker.updated_at is not None and now - breaker.updated_at <= IN_A_ROW
+        outages = (breaker.failures if recent else 0) + 1
+        late = old and told is None and breaker.updated_at is not None and now - breaker.updated_at <= LATE
+        if (late or signal.kind is FailureKind.OUTAGE) and outages < OUTAGES:
+            return replace(
+                breaker, kind=signal.kind.value, failures=outages, reason=signal.message, updated_at=now, until=None
+            )
+        return _opened(replace(breaker, failures=0), signal, now, draw)
+    tried = breaker.verdict(now, task_id) is Verdict.PROBE and (breaker.probe_task == task_id is not None or not old)
+    if tried:
+        return _opened(breaker, signal, now, draw)
+    if breaker.state is BreakerState.OPEN and told is not None and breaker.until is not None and told > breaker.until:
+        return replace(breaker, until=told, kind=signal.kind.value, reason=signal.message, updated_at=now)
+    return breaker
+
+
+def _opened(breaker: Breaker, signal: Signal, now: datetime, draw: float) -> Breaker:
+    told = _told(signal, now)
+    slow = signal.kind is FailureKind.AUTH or (signal.kind is FailureKind.QUOTA and told is None)
+    first, longest = SLOW if slow else FAST
+    top = min(longest, first * 2.0 ** min(breaker.failures, 20))
+    seconds = min(longest, top * (1 + draw / 4)) if slow else top * draw
+    until = now + max(SOONEST, timedelta(seconds=seconds))
+    return replace(
+        breaker,
+        state=BreakerState.OPEN,
+        kind=signal.kind.value,
+        failures=breaker.failures + 1,
+        until=until if told is None else max(until, told),
+        probe_task=None,
+        probe_until=None,
+        opened_at=now,
+        reason=signal.message,
+        updated_at=now,
+    )
+
+
+def _told(signal: Signal, now: datetime) -> datetime | None:
+    """The later of the times that the provider told, within bounds."""
+    times: list[datetime] = []
+    if signal.retry_after is not None and not math.isnan(signal.retry_after):
+        seconds = min(LATEST.total_seconds(), max(SOONEST.total_seconds(), signal.retry_after))
+        times.append(now + timedelta(seconds=seconds))
+    if signal.resets_at is not None:
+        times.append(min(now + LATEST, max(now + SOONEST, signal.resets_at)))
+    return max(times, default=None)
+
+
+def succeeded(breaker: Breaker, now: datetime, *, task_id: str | None = None, began: datetime | None = None) -> Breaker:
+    """After a success: closed, and no outage counted. While it is open only a probe closes it, or an attempt that began
+    since: what an older one achieved may have been done before. The same object when nothing changes."""
+    if breaker.state is BreakerState.CLOSED:
+        return breaker if not breaker.failures else replace(breaker, failures=0, kind="", reason="", updated_at=now)
+    probe = breaker.probe_task is not None and breaker.probe_task == task_id
+    if not probe and (began is None or breaker.opened_at is None or began <= breaker.opened_at):
+        return breaker
+    return replace(
+        breaker,
+        state=BreakerState.CLOSED,
+        failures=0,
+        until=None,
+        probe_task=None,
+        probe_until=None,
+        reason="an attempt succeeded",
+        updated_at=now,
+    )
+
+
+def undecided(breaker: Breaker, now: datetime) -> Breaker:
+    """Its probe ended and said nothing about it: whoever comes next may try."""
+    return replace(breaker, state=BreakerState.OPEN, until=now, probe_task=None, probe_until=None, updated_at=now)
+
+
+def worst(provider: str, tiers: Iterable[str], breakers: Mapping[tuple[str, str], Breaker]) -> Breaker | None:
+    """What keeps a whole provider from being used: its own breaker, or, when all its tiers are stopped, that which is free
+    first. None while some of it works."""
+    own = breakers.get((provider, ""))
+    if own is not None and own.state is not BreakerState.CLOSED:
+        return own
+    stopped: list[Breaker] = []
+    for tier in tiers:
+        one = breakers.get((provider, tier))
+        if one is None or one.state is BreakerState.CLOSED:
+            return None
+        stopped.append(one)
+    return min(stopped, key=lambda one: (one.free_at is None, one.free_at or one.opened_at), default=None)

@@ -14,6 +14,7 @@ from wvo_mcp.domain.text import Id, Prose, Reference, Text
 from wvo_mcp.operations.core.views import TaskLine, TaskView, line, view
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
 from wvo_mcp.orchestration import claims, lifecycle
+from wvo_mcp.orchestration.routing import breakers
 
 RequestId = Annotated[Id | None, Field(default=None, description="Repeat a call safely: same id, same input.")]
 TaskId = Annotated[Id, Field(description="The task.")]
@@ -157,9 +158,14 @@ class CompletedTask(Output):
 async def complete_task(ctx: Context, ask: CompleteTask) -> CompletedTask:
     """Finish your task; its acceptance criteria are met. The answer names the tasks that became ready by it."""
     await ctx.tx.sessions.ensure()
+    routed = ctx.services.providers is not None
+    if routed:
+        await ctx.tx.routing.foresee_tried(ask.task_id)
     task = await lifecycle.held(ctx.tx, ctx.policy, ask.task_id, ask.lease_token, Status.DONE)
+    tried = await ctx.tx.routing.tried(task.id) if routed else []
     moved = await lifecycle.complete(ctx.tx, task, ask.summary, ask.artifacts)
-    await ctx.tx.routing.succeeded(task.id)
+    if tried:
+        await breakers.done(ctx.tx, task.id, tried)
     return CompletedTask(
         task=line(moved.task), unlocked=moved.unlocked[:UNLOCKED_SHOWN], unlocked_count=len(moved.unlocked)
     )

@@ -1,9 +1,9 @@
 """Routes within one transaction: what all servers know of the providers is read once, each kind of task decided once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from wvo_mcp.domain.providers.catalogue import Catalogue
+from wvo_mcp.domain.providers.catalogue import Catalogue, Mode
 from wvo_mcp.domain.providers.routing import Ask, Decision, Presence, RoutingState, decide
 from wvo_mcp.domain.task import Status, Task
 from wvo_mcp.errors import InvalidInput
@@ -32,8 +32,8 @@ class Router:
     def __init__(self, tx: Transaction, providers: Providers | None, agent_id: str) -> None:
         self._tx = tx
         self._agent_id = agent_id
-        self._presence: Mapping[str, Presence] = {}
-        self._catalogue: Catalogue | None = None
+        self.presence: Mapping[str, Presence] = {}
+        self.catalogue: Catalogue | None = None
         self._state: RoutingState | None = None
         self._known: dict[Ask, Decision] = {}
         self.problem: str | None = None
@@ -42,28 +42,52 @@ class Router:
         if providers is None:
             return
         try:
-            self._catalogue = providers.current()
-            self._presence = providers.presence()
+            self.catalogue = providers.current()
+            self.presence = providers.presence()
         except InvalidInput as error:
             self.problem = error.message
 
     async def foresee(self) -> None:
-        if self._catalogue is not None:
+        if self.catalogue is not None:
             await self._tx.routing.foresee(self._agent_id)
 
     async def decide(self, task: Task) -> Decision | None:
         """The route of the task for this agent; None when nothing is routed here."""
-        if self._catalogue is None:
+        if self.catalogue is None:
             return None
-        if self._state is None:
-            self._state = await self._tx.routing.state(self._agent_id)
-        ask = await self._ask(self._catalogue, task)
+        state = await self.state()
+        ask = await self._ask(self.catalogue, task)
         # Tasks that nobody has held differ by nothing that a decision looks at.
-        alike = ask if ask.sticky is not None or not self._catalogue.task_limits.unlimited else _nameless(ask)
+        alike = ask if ask.sticky is not None or not self.catalogue.task_limits.unlimited else _nameless(ask)
         decision = self._known.get(alike)
         if decision is None:
-            decision = self._known[alike] = decide(self._catalogue, self._presence, self._state, ask)
+            decision = self._known[alike] = decide(self.catalogue, self.presence, state, ask)
         return decision
+
+    async def state(self) -> RoutingState:
+        """What all servers know of the providers, read once."""
+        if self._state is None:
+            self._state = await self._tx.routing.state(self._agent_id)
+        return self._state
+
+    async def mode(self) -> Mode | None:
+        return (await self.state()).mode
+
+    async def again(self, task: Task, avoid: str | None = None) -> Decision | None:
+        """The route after a failure, by what is known now; not to the provider to avoid. Another attempt should keep to the
+        budgets; when none allows it, running work goes on."""
+        self._state = None
+        self._known.clear()
+        catalogue = self.catalogue
+        if catalogue is None:
+            return None
+        if avoid is not None:
+            others = [replace(one, enabled=one.enabled and one.name != avoid) for one in catalogue.providers]
+            catalogue = replace(catalogue, providers=tuple(others))
+        ask = await self._ask(catalogue, task)
+        state = await self.state()
+        first = decide(catalogue, self.presence, state, replace(ask, running=False))
+        return first if first.chosen is not None else decide(catalogue, self.presence, state, ask)
 
     async def _ask(self, catalogue: Catalogue, task: Task) -> Ask:
         ask = Ask.of(task, self._tx.caller.provider)
@@ -77,10 +101,10 @@ class Router:
 
     async def take(self, task: Task, lease_token: int, decision: Decision | None) -> Route | None:
         """The attempt that begins goes this way."""
-        if self._catalogue is None or decision is None or decision.chosen is None:
+        if self.catalogue is None or decision is None or decision.chosen is None:
             return None
         chosen = decision.chosen
-        unreported = chosen.estimate if self._catalogue.count_unreported else 0
+        unreported = chosen.estimate if self.catalogue.count_unreported else 0
         await self._tx.routing.take(
             task.id, lease_token, self._agent_id, chosen, decision.reason, unreported=unreported
         )

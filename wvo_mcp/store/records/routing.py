@@ -36,6 +36,12 @@ WHERE agent_id = :agent_id AND ended_at IS NULL"""
 
 _BREAKER = "provider, tier, state, kind, failures, until, probe_task, probe_until, opened_at, reason"
 
+_COLUMNS = f"{_BREAKER}, updated_at"
+_TRIED = f"""
+SELECT {_COLUMNS} FROM breakers WHERE probe_task = :task_id
+UNION ALL SELECT {_COLUMNS} FROM breakers WHERE state = 'closed' AND failures > 0
+  AND provider = (SELECT provider FROM task_routes WHERE task_id = :task_id)"""
+
 PROBE_SECONDS = 900
 """So long a probe is leased to its task; a probe that is never heard of again must not shut the provider for ever."""
 
@@ -177,7 +183,7 @@ class Routing:
         return int(row["id"])
 
     async def breakers(self) -> list[Breaker]:
-        rows = self._rows.all(f"SELECT {_BREAKER} FROM breakers ORDER BY provider, tier")
+        rows = self._rows.all(f"SELECT {_COLUMNS} FROM breakers ORDER BY provider, tier")
         return [_breaker(row) for row in rows]
 
     async def put_breaker(self, breaker: Breaker) -> None:
@@ -207,12 +213,11 @@ class Routing:
             ),
         )
 
-    async def succeeded(self, task_id: str) -> None:
-        self._rows.put(
-            "UPDATE breakers SET state = 'closed', failures = 0, until = NULL, probe_task = NULL, probe_until = NULL,"
-            " reason = 'a task was done through it', updated_at = :at WHERE probe_task = :task_id AND probe_task IS NOT NULL",
-            {"at": self._at, "task_id": task_id},
-        )
+    async def foresee_tried(self, task_id: str) -> None:
+        self._rows.foresee(_TRIED, {"task_id": task_id})
+
+    async def tried(self, task_id: str) -> list[Breaker]:
+        return [_breaker(row) for row in self._rows.all(_TRIED, {"task_id": task_id})]
 
     async def allow(self, scope: str, name: str, period: str, tokens: int, until: datetime, reason: str) -> None:
         self._rows.put(
@@ -295,7 +300,8 @@ def _stopping(key: tuple[str, str], failures: int, text: str) -> Breaker:
 
 def _breaker(row: Mapping[str, Any]) -> Breaker:
     times: dict[str, Any] = {
-        name: None if row[name] is None else instant(row[name]) for name in ("until", "probe_until", "opened_at")
+        name: None if row[name] is None else instant(row[name])
+        for name in ("until", "probe_until", "opened_at", "updated_at")
     }
     state: Any = BreakerState(row["state"])
     return Breaker(**{**row, **times, "state": state})

@@ -130,12 +130,22 @@ class VirtualAlerts:
         self, kind: str, severity: str, task_id: str | None, message: str, evidence: Mapping[str, Any] | None = None
     ) -> bool:
         new = (kind, task_id) not in self._open
-        self._open[kind, task_id] = {"kind": kind, "severity": severity, "task_id": task_id, "message": message}
+        self._open[kind, task_id] = {
+            "kind": kind,
+            "severity": severity,
+            "task_id": task_id,
+            "message": message,
+            "evidence": dict(evidence or {}),
+            "last_seen_at": iso(self._world.now),
+        }
         self._world.events["alert.raised"] += new
         return new
 
     async def resolve_alert(self, kind: str, task_id: str | None) -> bool:
         return self._open.pop((kind, task_id), None) is not None
+
+    async def find(self, kind: str, task_id: str | None) -> dict[str, Any] | None:
+        return self._open.get((kind, task_id))
 
     async def open_alerts(self, limit: int) -> list[dict[str, Any]]:
         return list(self._open.values())[::-1][:limit]

@@ -136,7 +136,11 @@ class VirtualRouting:
             if breaker is not None:
                 until = now + timedelta(seconds=PROBE_SECONDS)
                 self._breakers[key] = replace(
-                    breaker, state=BreakerState.HALF_OPEN, probe_task=task_id, probe_until=until
+                    breaker,
+                    state=BreakerState.HALF_OPEN,
+                    probe_task=task_id,
+                    probe_until=until,
+                    updated_at=now,
                 )
 
     def _put(self, old: TaskRoute | None, new: TaskRoute) -> None:
@@ -189,20 +193,16 @@ class VirtualRouting:
         return [self._breakers[key] for key in sorted(self._breakers)]
 
     async def put_breaker(self, breaker: Breaker) -> None:
-        self._breakers[breaker.provider, breaker.tier] = breaker
+        self._breakers[breaker.provider, breaker.tier] = replace(breaker, updated_at=instant(self._at))
 
-    async def succeeded(self, task_id: str) -> None:
-        for key, one in self._breakers.items():
-            if one.probe_task == task_id:
-                self._breakers[key] = replace(
-                    one,
-                    state=BreakerState.CLOSED,
-                    failures=0,
-                    until=None,
-                    probe_task=None,
-                    probe_until=None,
-                    reason="a task was done through it",
-                )
+    async def foresee_tried(self, task_id: str) -> None:
+        """There is no way to save here."""
+
+    async def tried(self, task_id: str) -> list[Breaker]:
+        route = self._routes.get(task_id)
+        probed = [one for one in self._breakers.values() if one.probe_task == task_id]
+        counting = [one for one in self._breakers.values() if one.state is BreakerState.CLOSED and one.failures]
+        return probed + [one for one in counting if route is not None and one.provider == route.provider]
 
     async def allow(self, scope: str, name: str, period: str, tokens: int, until: datetime, reason: str) -> None:
         by_agent = self._world.caller.agent_id
@@ -257,4 +257,4 @@ def _since(entries: Sequence[_Entry], start: str) -> int:
 
 def _told(breaker: Breaker) -> Breaker:
     """What a decision is told of it."""
-    return replace(breaker, opened_at=None, reason="")
+    return replace(breaker, opened_at=None, reason="", updated_at=None)

@@ -1,0 +1,178 @@
+"""Budgets that are used up: when there is room again, who is asked, and when that is over."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from wvo_mcp.domain.instant import instant, iso
+from wvo_mcp.domain.providers.catalogue import Catalogue, Tier
+from wvo_mcp.domain.providers.routing import NOTHING, PASSING, Decision, RoutingState, Why
+from wvo_mcp.domain.providers.windows import HOUR, Window, free_at, left_at, windows_of, windows_of_providers
+from wvo_mcp.domain.task import Task
+from wvo_mcp.orchestration.routing.breakers import tell_when_all_fail
+from wvo_mcp.orchestration.routing.router import Router
+from wvo_mcp.ports import Transaction
+
+EXHAUSTED = "budget_exhausted"
+"""The alert that asks a person."""
+_AGAIN = timedelta(minutes=1)
+"""The same thing is told once in so long, however many agents ask for work meanwhile."""
+_SHOWN = 20
+_LOOKED_UP = 12
+"""Windows of which the exact end is computed for one refusal."""
+
+
+async def refused(
+    tx: Transaction, router: Router, decision: Decision, task: Task | None, *, tell: bool
+) -> datetime | None:
+    """When the first of those that stand in the way of the task no longer does; None when that cannot be told. `tell`
+    raises the alerts that a refusal calls for, each at most once a minute."""
+    catalogue = router.catalogue
+    if catalogue is None:
+        return decision.until
+    state = await router.state()
+    free: list[datetime] = []
+    over: dict[tuple[str, str, str], tuple[Window, int, datetime | None]] = {}
+    used = NOTHING
+    if task is not None and not catalogue.task_limits.unlimited:
+        used = await tx.routing.used_by_task(task.id)
+    for one in decision.rejected:
+        if one.why is not Why.BUDGET:
+            if one.why in PASSING and one.until is not None:
+                free.append(one.until)
+            continue
+        tier = Tier(one.tier)
+        estimate = catalogue.estimates[tier]
+        windows = _in_the_way(catalogue, state, one.provider, tier)
+        if task is not None:
+            windows += windows_of("task", task.id, catalogue.task_limits, used, state)
+        times: list[datetime | None] = []
+        for window in windows:
+            if not window.has_room(estimate):
+                if window.key not in over:
+                    looked = await _free_at(tx, window, estimate) if len(over) < _LOOKED_UP else None
+                    over[window.key] = (window, estimate, looked)
+                times.append(over[window.key][2])
+        known = [at for at in times if at is not None]
+        if known and len(known) == len(times):
+            free.append(max(known))
+    if tell:
+        if over:
+            await _tell(tx, list(over.values()))
+        if any(one.why is Why.BREAKER for one in decision.rejected):
+            await tell_when_all_fail(tx, router, state.breakers)
+    return min(free, default=None)
+
+
+def _in_the_way(catalogue: Catalogue, state: RoutingState, name: str, tier: Tier) -> list[Window]:
+    """The windows of a provider, a tier of it, and the agent."""
+    provider = catalogue.provider(name)
+    if provider is None:
+        return []
+    of_tier = state.uses.get((name, tier.value), NOTHING)
+    return [
+        *windows_of("provider", name, provider.limits, state.providers.get(name, NOTHING), state),
+        *windows_of("tier", f"{name}/{tier}", provider.tiers[tier].limits, of_tier, state),
+        *windows_of("agent", state.agent_id, catalogue.agent_limits, state.agent, state),
+    ]
+
+
+async def minutes_of(tx: Transaction, window: Window) -> list[tuple[str, int]]:
+    """(minute, tokens) of what is in the hour of its scope, oldest first; nothing for tasks, whose minutes are not kept."""
+    match window.scope:
+        case "provider":
+            return await tx.routing.minutes(window.name)
+        case "tier":
+            provider, _, tier = window.name.rpartition("/")
+            return await tx.routing.minutes(provider, tier)
+        case "agent":
+            return await tx.routing.agent_minutes(window.name)
+        case _:
+            return []
+
+
+async def _free_at(tx: Transaction, window: Window, estimate: int) -> datetime | None:
+    minutes = await minutes_of(tx, window) if window.period == HOUR and window.used else []
+    return free_at(window, minutes, estimate, tx.now)
+
+
+async def empty_at(tx: Transaction, window: Window) -> datetime | None:
+    """When all that is used of the window now has left it; None when nothing is, or it is not kept."""
+    if window.period != HOUR:
+        return window.resets_at
+    minutes = await minutes_of(tx, window) if window.used else []
+    return left_at(minutes[-1][0]) if minutes else None
+
+
+async def _tell(tx: Transaction, over: Sequence[tuple[Window, int, datetime | None]]) -> None:
+    known = await tx.alerts.find(EXHAUSTED, None)
+    told: list[Mapping[str, Any]] = [] if known is None else known["evidence"].get("windows", [])
+    keys = {(one["scope"], one["name"], one["period"]) for one in told}
+    fresh = known is not None and tx.now - instant(known["last_seen_at"]) < _AGAIN
+    if fresh and all(window.key in keys for window, _, _ in over):
+        return
+    now = [
+        {
+            **window.shown(),
+            "estimate": estimate,
+            "room_at": None if at is None else iso(at),
+            "command": _command(window),
+        }
+        for window, estimate, at in over
+    ]
+    # Agents with limits of their own are refused in turn: what another was told a moment ago still holds.
+    others = [
+        one for one in told if fresh and (one["scope"], one["name"], one["period"]) not in {w.key for w, _, _ in over}
+    ]
+    windows = [*now, *others][:_SHOWN]
+    # What only reservations fill is free when running work ends: nobody need do anything.
+    spent = any(one["used"] and not _fits(one, reserved=0) for one in windows)
+    message = _sentence(windows)
+    await tx.alerts.raise_alert(EXHAUSTED, "critical" if spent else "warning", None, message, {"windows": windows})
+
+
+def _sentence(windows: Sequence[Mapping[str, Any]]) -> str:
+    parts: list[str] = []
+    for one in windows[:5]:
+        free = one["room_at"]
+        when = f"there is room again at {free[:16].replace('T', ' ')} UTC" if free else "running work holds the rest"
+        taken = f"{one['used']:,} of {one['limit']:,} tokens used, {one['reserved']:,} reserved"
+        parts.append(f"{one['scope']} {one['name']}, {one['period']}: {taken}; {when}; {one['command']}")
+    more = f" (and {len(windows) - 5} more)" if len(windows) > 5 else ""
+    return f"Work waits for budget{more}. To let it go on: {' | '.join(parts)}"[:2_000]
+
+
+def _command(window: Window) -> str:
+    flag = "hourly" if window.period == HOUR else "daily"
+    return f"wvo-mcp budget raise {window.scope} {window.name} --{flag} {max(1, window.limit // 2)}"
+
+
+def _fits(shown: Mapping[str, Any], reserved: int | None = None) -> bool:
+    kept = int(shown["reserved"]) if reserved is None else reserved
+    limit, used = int(shown["limit"]), int(shown["used"])
+    window = Window(shown["scope"], shown["name"], shown["period"], limit, 0, used, kept)
+    return window.has_room(int(shown["estimate"]))
+
+
+async def resolve_when_free(tx: Transaction, catalogue: Catalogue) -> bool:
+    """Take back the alert when every window that it names has room by now, or no limit any more. Was it?"""
+    known = await tx.alerts.find(EXHAUSTED, None)
+    if known is None:
+        return False
+    for one in known["evidence"].get("windows", []):
+        window = await window_now(tx, catalogue, one["scope"], one["name"], one["period"])
+        if window is not None and not window.has_room(int(one["estimate"])):
+            return False
+    return await tx.alerts.resolve_alert(EXHAUSTED, None)
+
+
+async def window_now(tx: Transaction, catalogue: Catalogue, scope: str, name: str, period: str) -> Window | None:
+    """One window as it is; None when it has no limit."""
+    state = await tx.routing.state(name if scope == "agent" else "")
+    if scope in ("provider", "tier"):
+        found = windows_of_providers(catalogue, state)
+    elif scope == "agent":
+        found = windows_of(scope, name, catalogue.agent_limits, state.agent, state)
+    else:
+        found = windows_of(scope, name, catalogue.task_limits, await tx.routing.used_by_task(name), state)
+    return next((one for one in found if one.key == (scope, name, period)), None)
