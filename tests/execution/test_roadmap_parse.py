@@ -9,7 +9,8 @@ import yaml
 from wvo_mcp.domain.roadmap import Roadmap
 from wvo_mcp.domain.task import Priority, Status, TaskType
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.execution.roadmap_parse import MAX_BYTES, SHOWN_PROBLEMS, parse
+from wvo_mcp.execution.roadmap_parse import MAX_BYTES, parse
+from wvo_mcp.execution.yaml_source import SHOWN_PROBLEMS
 
 pytestmark = pytest.mark.requirement("TASK-4", "TASK-5")
 

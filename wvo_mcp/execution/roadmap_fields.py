@@ -10,13 +10,13 @@ from wvo_mcp.domain.roadmap import (
     TASK_KEYS,
     RoadmapEpic,
     RoadmapMilestone,
-    RoadmapProblem,
     RoadmapTask,
 )
-from wvo_mcp.domain.roadmap_check import Finding, did_you_mean
+from wvo_mcp.domain.roadmap_check import Finding
 from wvo_mcp.domain.task import Priority, TaskType
 from wvo_mcp.domain.text import TEXT_CHARACTERS, TITLE_CHARACTERS, is_id
 from wvo_mcp.execution import yaml_values as values
+from wvo_mcp.execution.yaml_fields import Pairs, YamlFields
 from wvo_mcp.execution.yaml_tree import (
     AliasNode,
     Lines,
@@ -29,7 +29,6 @@ from wvo_mcp.execution.yaml_tree import (
 )
 
 ROUTE = ("epics", "tasks")
-MAX_PROBLEMS = 1_000
 MAX_CHARACTERS = 64 * 2**20
 """Of all values together; only aliases can make them longer than the file."""
 
@@ -58,8 +57,7 @@ MILESTONE_VALUES = {"id": values.name, "title": values.text(TITLE_CHARACTERS), "
 
 GONE = ScalarNode(0, 0, None, "", False, "")
 """Stands where an epic or a task was that has been read."""
-
-Pairs = dict[str, Node]
+_OWN = {key: f"expected {key} of its own; this merge would repeat ids" for key in ("tasks", "milestones")} | {"id": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,32 +71,20 @@ class Spots:
     depends_on: tuple[int, ...]
 
 
-class RoadmapFields:
-    """Collects what `compose` hands over. `problems` holds the first MAX_PROBLEMS of the `wrong` that were met."""
+class RoadmapFields(YamlFields):
+    """Collects what `compose` hands over."""
 
     def __init__(self, lines: Lines) -> None:
+        super().__init__(lines)
         self.epics: list[RoadmapEpic] = []
         self.milestones: list[RoadmapMilestone] = []
         self.tasks: list[RoadmapTask] = []
-        self.problems: list[RoadmapProblem] = []
-        self.wrong = 0
-        self._lines = lines
         self._of_epic: list[dict[str, Any]] = []
         self._task_spots: list[Spots] = []
         self._epic_spots: list[tuple[str, int]] = []
         self._milestone_spots: list[tuple[str, int]] = []
         self._given: dict[frozenset[str], frozenset[str]] = {}
-        self._unknown: set[int] = set()
         self._characters = 0
-
-    def place(self, offset: int) -> tuple[int, int]:
-        """Line and column, from 1."""
-        return self._lines.place(offset)
-
-    def report(self, offset: int, path: str, message: str) -> None:
-        self.wrong += 1
-        if len(self.problems) < MAX_PROBLEMS:
-            self.problems.append(RoadmapProblem(*self._lines.place(offset), path, message))
 
     def found(self, finding: Finding) -> None:
         """Put what was found between the parts on its line."""
@@ -140,7 +126,7 @@ class RoadmapFields:
             self._milestone(each, f"{path}.milestones[{index}]", epic_id)
         if epic_id:
             self._epic_spots.append((path, pairs["id"].start))
-            limit, line = fields.get("wip_limit"), self._line(node)
+            limit, line = fields.get("wip_limit"), self.line(node)
             self.epics.append(RoadmapEpic(id=epic_id, title=fields.get("title", ""), wip_limit=limit, line=line))
         self.tasks += [RoadmapTask(epic_id=epic_id, **each) for each in tasks]
 
@@ -153,7 +139,7 @@ class RoadmapFields:
             self._milestone_spots.append((path, pairs["id"].start))
             title, due = fields.get("title", ""), fields.get("due")
             milestone = RoadmapMilestone(
-                id=fields["id"], title=title, epic_id=epic_id, due_at=due, line=self._line(node)
+                id=fields["id"], title=title, epic_id=epic_id, due_at=due, line=self.line(node)
             )
             self.milestones.append(milestone)
 
@@ -168,7 +154,7 @@ class RoadmapFields:
         fields = {TASK_KEYS[key]: value for key, value in read.items()}
         given = frozenset(fields)
         # A roadmap has few different sets of keys; sharing them saves megabytes in a large one.
-        self._of_epic.append({**fields, "given": self._given.setdefault(given, given), "line": self._line(node)})
+        self._of_epic.append({**fields, "given": self._given.setdefault(given, given), "line": self.line(node)})
         start = node.start
         at = {key: pairs[key].start if key in pairs else start for key in ("id", "milestone", "parent")}
         dependencies: tuple[int, ...] = ()
@@ -179,57 +165,19 @@ class RoadmapFields:
             dependencies = tuple(pairs["depends_on"].start if same_place else item.start for item in right)
         self._task_spots.append(Spots(path, at["id"], at["milestone"], at["parent"], dependencies))
 
-    def _line(self, node: Node) -> int:
-        return self._lines.place(node.start)[0]
-
     def _pairs(self, node: Node, path: str, known: Collection[str], expected: str) -> Pairs | None:
         """The values of the known keys; what else is there is reported. None when it is no mapping."""
-        if not isinstance(node, MappingNode):
-            repeats = isinstance(node, AliasNode) and isinstance(node.target, MappingNode)
+        if isinstance(node, AliasNode):
+            repeats = isinstance(node.target, MappingNode)
             self.report(node.start, path, "expected no alias here; it would repeat an id" if repeats else expected)
             return None
-        prefix = f"{path}." if path else ""
-        for offset, key, fault in node.faults:
-            self.report(offset, f"{prefix}{key[:60]}" if key else path, fault)
-        pairs: Pairs = {}
-        for key, (at, value, own) in node.entries.items():
-            if key not in known:
-                self._unknown_key(at, key, prefix, known)
-            elif own or key not in ("id", "tasks", "milestones"):
-                pairs[key] = value
-            elif key != "id":
-                merge = node.merges[0][0].start
-                self.report(merge, f"{prefix}{key}", f"expected {key} of its own; this merge would repeat ids")
-        return pairs
-
-    def _unknown_key(self, at: ScalarNode, key: str, prefix: str, known: Collection[str]) -> None:
-        if at.start in self._unknown:  # met before, through a merge
-            return
-        self._unknown.add(at.start)
-        meant = did_you_mean(key[:60], known, 1) if self.wrong < MAX_PROBLEMS else ""
-        meant = meant or f" Known are {', '.join(known)}."
-        self.report(at.start, f"{prefix}{key[:60]}", f"unknown key {key[:60]!r}.{meant}")
+        return self.pairs(node, path, known, expected, _OWN)
 
     def _values(self, node: Node, pairs: Pairs, path: str, readers: dict[str, values.Reader]) -> dict[str, Any]:
         """Key -> value of every pair that has a reader and a right value; `id` and `title` must be there."""
-        read: dict[str, Any] = {}
-        for key in ("id", "title"):
-            if key not in pairs or values.is_null(pairs[key]):
-                at = pairs[key].start if key in pairs else node.start
-                self.report(at, f"{path}.{key}", f"expected '{key}: ...', found nothing")
-        key = ""
-
-        def report(offset: int, item: str, message: str) -> None:
-            self.report(offset, f"{path}.{key}{item}", message)
-
-        for key, value in pairs.items():
-            reader = readers.get(key)
-            if reader is None or values.is_null(value):
-                continue
-            one = reader(value, report)
-            if one is not None:
-                read[key] = one
-                self._count(value.start, one)
+        read = self.read(node, pairs, path, readers, ("id", "title"))
+        for key, value in read.items():
+            self._count(pairs[key].start, value)
         return read
 
     def _count(self, offset: int, value: Any) -> None:

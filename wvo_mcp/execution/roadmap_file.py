@@ -11,9 +11,10 @@ from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 
 from wvo_mcp.domain.roadmap import Roadmap, RoadmapChanges, RoadmapProblem
-from wvo_mcp.errors import Conflict, InvalidInput, NotFound, StoreBusy, StoreUnavailable
+from wvo_mcp.errors import Conflict, NotFound, StoreBusy, StoreUnavailable
 from wvo_mcp.execution.roadmap_edit import edited
 from wvo_mcp.execution.roadmap_parse import MAX_BYTES, RoadmapDraft, decoded, digest, parse, refusal
+from wvo_mcp.execution.yaml_source import read_at_most
 
 NO_FILE = digest(b"")
 """The digest to expect where there is no file yet."""
@@ -93,16 +94,7 @@ def _other(name: str) -> Conflict:
 def _bytes(path: Path, name: str) -> bytes | None:
     """None without a file. One byte more than is allowed is read at most."""
     with _stored(name):
-        try:
-            # Opening a pipe for reading would otherwise wait for a writer.
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise InvalidInput("roadmap", f"{name} is no file", message=f"{name} is no file; expected YAML text.")
-        with os.fdopen(descriptor, "rb") as file:
-            return file.read(MAX_BYTES + 1)
+        return read_at_most(path, MAX_BYTES, "roadmap", name)
 
 
 def _replace(path: Path, data: bytes, before: str | None, name: str) -> None:

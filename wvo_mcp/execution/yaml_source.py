@@ -1,0 +1,61 @@
+"""From bytes on disk to YAML text, and from problems in it to one error that names file, line and field."""
+
+import codecs
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from wvo_mcp.domain.roadmap import RoadmapProblem
+from wvo_mcp.errors import InvalidInput
+
+SHOWN_PROBLEMS = 20
+
+
+def refusal(subject: str, name: str, problems: Sequence[RoadmapProblem], count: int) -> InvalidInput:
+    """The error for a broken file: the first problem in the message, the first SHOWN_PROBLEMS in `details.problems`,
+    and how many there are in `details.count`. `subject` is what the file is about."""
+    shown = problems[:SHOWN_PROBLEMS]
+    first = shown[0]
+    problem = f"{first.field}: {first.message}" if first.field else first.message
+    more = f" (and {count - 1:,} more)" if count > 1 else ""
+    return InvalidInput(
+        subject,
+        problem,
+        message=f"{name}:{first.line}: {problem}{more}",
+        file=name,
+        problems=[each.details() for each in shown],
+        count=count,
+    )
+
+
+def read_at_most(path: Path, most: int, subject: str, name: str) -> bytes | None:
+    """None without a file. One byte more than `most` is read at most. Raises InvalidInput for a folder or a pipe, and
+    OSError."""
+    try:
+        # Opening a pipe for reading would otherwise wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InvalidInput(subject, f"{name} is no file", message=f"{name} is no file; expected YAML text.")
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(most + 1)
+
+
+def decoded(data: bytes, most: int, subject: str, name: str) -> tuple[str, bool]:
+    """The text, and whether a byte order mark stood before it. Raises InvalidInput: too large, or no UTF-8."""
+    if len(data) > most:
+        problem = f"expected at most {most / 2**20:g} MiB, found {len(data) / 2**20:.1f} MiB"
+        raise refusal(subject, name, [RoadmapProblem(1, None, "", problem)], 1)
+    marked = data.startswith(codecs.BOM_UTF8)
+    try:
+        return data.removeprefix(codecs.BOM_UTF8).decode(), marked
+    except UnicodeDecodeError as error:
+        bad = error.start + (len(codecs.BOM_UTF8) if marked else 0)
+        line, begin = data.count(b"\n", 0, bad) + 1, data.rfind(b"\n", 0, bad) + 1
+        column = len(data[begin:bad].decode(errors="replace")) + 1
+        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        problem = f"expected UTF-8, found {'UTF-16' if wide else f'the byte 0x{data[bad]:02X}'}; save the file as UTF-8"
+        raise refusal(subject, name, [RoadmapProblem(line, column, "", problem)], 1) from None
