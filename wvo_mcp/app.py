@@ -1,6 +1,7 @@
 """Composition root: settings -> store -> adapters -> operations. The only place where they meet."""
 
 import logging
+import os
 import random
 import socket
 import uuid
@@ -23,6 +24,7 @@ from wvo_mcp.execution.exchange import WorkspaceExchange
 from wvo_mcp.execution.health_report import HealthReportFile
 from wvo_mcp.execution.identity import Connection, cli_caller
 from wvo_mcp.execution.logs import log_to_stderr, redact_last_resort
+from wvo_mcp.execution.providers.workspace import ProvidersOfWorkspace
 from wvo_mcp.execution.roadmap_history import RoadmapCommits
 from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
@@ -142,8 +144,16 @@ def build_reporter(settings: Settings) -> Reporter:
     return Reporter(HealthReportFile(path), SystemClock(), settings.health_interval_ms / 1_000)
 
 
+def build_providers(settings: Settings) -> ProvidersOfWorkspace:
+    return ProvidersOfWorkspace(settings.state_dir / "providers.yaml", os.environ, SystemClock())
+
+
 def build_services(
-    settings: Settings, store: WatchedStore, probe: Probe | None = None, tracer: Tracer = SILENT
+    settings: Settings,
+    store: WatchedStore,
+    providers: ProvidersOfWorkspace,
+    probe: Probe | None = None,
+    tracer: Tracer = SILENT,
 ) -> Services:
     return Services(
         store=store,
@@ -158,6 +168,7 @@ def build_services(
         exchange=WorkspaceExchange(settings.root),
         history=RoadmapCommits(settings.roadmap) if settings.roadmap_commits else None,
         health=HealthLoop(thresholds_of(settings), policy_of(settings), SystemClock(), probe, tracer),
+        providers=providers,
         tracer=tracer,
     )
 
@@ -207,7 +218,8 @@ async def opened(settings: Settings) -> AsyncGenerator[Services]:
         await store.open()
         try:
             tracer = SILENT if telemetry is None else telemetry.tracer
-            yield build_services(settings, watched(telemetry, store), build_probe(settings, store), tracer)
+            providers = build_providers(settings)
+            yield build_services(settings, watched(telemetry, store), providers, build_probe(settings, store), tracer)
         finally:
             await store.close()
 
@@ -315,7 +327,9 @@ async def _work(
         store, lambda: connection.caller, clock, settings.quiet_max_seconds, settings.lease_grace_seconds
     )
     tracer = SILENT if telemetry is None else telemetry.tracer
-    services = build_services(settings, keeping.Noted(store, keeper.wrote), build_probe(settings, opened_store), tracer)
+    providers = build_providers(settings)
+    noted, probe = keeping.Noted(store, keeper.wrote), build_probe(settings, opened_store)
+    services = build_services(settings, noted, providers, probe, tracer)
     reporter = build_reporter(settings)
     chores = build_chores(settings, services, reporter)
     if telemetry is not None:
@@ -325,6 +339,7 @@ async def _work(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(keeper.run)
         tasks.start_soon(leader.run)
+        tasks.start_soon(providers.run)
         served = replace(services, jobs=Jobs(services.store, lambda: connection.caller, tasks))
         await face(Server(served, connection, keeper.heard))
         if not isinstance(opened_store, SqliteStore):

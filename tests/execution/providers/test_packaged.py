@@ -1,0 +1,68 @@
+"""The file that everybody begins with."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from wvo_mcp.domain.providers.catalogue import NO_LIMITS, TIERS, Catalogue, ProviderKind
+from wvo_mcp.execution.providers.file import defaults
+from wvo_mcp.execution.providers.parse import KEYS, packaged_text, parse
+
+pytestmark = pytest.mark.requirement("PROV-1")
+
+NAME = "state/providers.yaml"
+
+
+def packaged(text: str | None = None) -> Catalogue:
+    return parse((packaged_text() if text is None else text).encode(), NAME)
+
+
+def test_it_has_every_kind_of_provider_with_every_tier_priced_and_limited() -> None:
+    providers = packaged().providers
+
+    assert {one.kind for one in providers} == set(ProviderKind)
+    assert [one.name for one in providers if not one.enabled] == ["server"]
+    for one in providers:
+        assert tuple(one.tiers) == TIERS
+        assert all(model.name for model in one.tiers.values())
+        assert one.command or one.base_url
+        if one.place.value == "cloud":
+            assert one.key_env and one.limits.hourly and one.limits.daily
+            assert all(0 < model.cost.tokens_in < model.cost.tokens_out for model in one.tiers.values())
+
+
+def test_it_says_what_would_hold_without_it_but_for_limits_and_preferences() -> None:
+    silent = packaged("providers: {p: {kind: ollama, tiers: {low: {model: m}}}}")
+    said = packaged()
+
+    assert replace(said, providers=(), digest="", bands=()) == replace(silent, providers=(), digest="", bands=())
+    assert said.bands[2].prefer == ("claude",)
+    assert [replace(band, prefer=()) for band in said.bands] == [*silent.bands]
+
+
+@pytest.mark.parametrize("what", KEYS)
+def test_it_shows_every_key_that_there_is(what: str) -> None:
+    for key in KEYS[what]:
+        assert re.search(rf"^[ #-]*{key}\b|[{{ ]{key}:", packaged_text(), re.MULTILINE), key
+
+
+def test_what_it_shows_commented_out_is_right_too() -> None:
+    text = re.sub(r"^(\s*)# ((?:agent|task)_limits|key_env|share):", r"\1\2:", packaged_text(), flags=re.MULTILINE)
+    catalogue = packaged(text)
+
+    assert catalogue.agent_limits.hourly and catalogue.agent_limits.daily and catalogue.task_limits.daily
+    server = catalogue.provider("server")
+    assert server is not None and server.key_env and server.share
+    with_command = packaged(re.sub(r"^(\s*)# (key_command):", r"\1\2:", packaged_text(), flags=re.MULTILINE))
+    assert with_command.providers[-1].key_command[0] == "pass"
+
+
+def test_without_a_file_the_same_holds_without_limits() -> None:
+    assert defaults().digest == ""
+    for one, as_written in zip(defaults().providers, packaged().providers, strict=True):
+        assert one.limits == NO_LIMITS
+        assert all(model.limits == NO_LIMITS for model in one.tiers.values())
+        assert {tier: model.name for tier, model in one.tiers.items()} == {
+            tier: model.name for tier, model in as_written.tiers.items()
+        }
