@@ -45,6 +45,7 @@ def clean_environment(home: Path) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "TERM": "xterm-256color",
         "NO_COLOR": "1",
+        "TZ": "UTC",
     }
 
 
@@ -77,6 +78,14 @@ class Client(ABC):
         assert done.exit_code == 0, done.report()
         return client
 
+    @classmethod
+    def impatient(cls, place: Path) -> Self:
+        """A client without a server, that retries once at most and gives a silent model up after a few seconds."""
+        client = cls(place)
+        client.prepare()
+        client.hurry()
+        return client
+
     def delay_server(self, seconds: int) -> None:
         """From now on `wvo-mcp` takes so much longer to start."""
         slow = self._first_on_path / "wvo-mcp"
@@ -94,6 +103,10 @@ class Client(ABC):
     @abstractmethod
     def prepare(self) -> None:
         """Writes the user settings that a person would have made before."""
+
+    @abstractmethod
+    def hurry(self) -> None:
+        """Lets it retry as little as it can, and wait for a silent model no longer than a few seconds."""
 
     @abstractmethod
     def ask(self, model: ScriptedModel, prompt: str, *, waits: bool = True) -> Finished:
@@ -119,6 +132,10 @@ class Claude(Client):
         # The person has trusted the folder; that the server and its tools may be used is said by what init writes.
         trust = {"projects": {str(self.project): {"hasTrustDialogAccepted": True}}}
         _write(self.home / ".claude.json", json.dumps(trust))
+
+    def hurry(self) -> None:
+        limits = {"CLAUDE_CODE_MAX_RETRIES": "1", "API_TIMEOUT_MS": "2000"}
+        _write(self.home / ".claude/settings.json", json.dumps({"env": limits}))
 
     def ask(self, model: ScriptedModel, prompt: str, *, waits: bool = True) -> Finished:
         command = ["claude", "-p", prompt, "--output-format", "stream-json", "--verbose"]
@@ -151,6 +168,10 @@ class Codex(Client):
             """
         _write(self.home / ".codex/config.toml", "\n".join(line.strip() for line in config.splitlines()) + "\n")
 
+    def hurry(self) -> None:
+        with (self.home / ".codex/config.toml").open("a", encoding="utf-8") as config:
+            config.write("request_max_retries = 0\nstream_max_retries = 0\nstream_idle_timeout_ms = 2000\n")
+
     def ask(self, model: ScriptedModel, prompt: str, *, waits: bool = True) -> Finished:
         command = ["codex", "exec", "--json", "--skip-git-repo-check"]
         command += ["-c", f'model_providers.scripted.base_url="{model.url}/v1"']
@@ -178,7 +199,16 @@ class Gemini(Client):
             "general": {"enableAutoUpdate": False},
             "privacy": {"usageStatisticsEnabled": False},
         }
-        _write(self.home / ".gemini/settings.json", json.dumps(settings))
+        _write(self._settings_file, json.dumps(settings))
+
+    @property
+    def _settings_file(self) -> Path:
+        return self.home / ".gemini/settings.json"
+
+    def hurry(self) -> None:
+        settings = json.loads(self._settings_file.read_text(encoding="utf-8"))
+        settings["general"] |= {"maxAttempts": 1, "retryFetchErrors": False}
+        _write(self._settings_file, json.dumps(settings))
 
     def ask(self, model: ScriptedModel, prompt: str, *, waits: bool = True) -> Finished:
         command = ["gemini", "-m", "gemini-2.5-flash", "-p", prompt, "--output-format", "stream-json"]

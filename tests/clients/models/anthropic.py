@@ -12,7 +12,6 @@ from tests.clients.models.script import (
     Request,
     Say,
     ScriptedModel,
-    Step,
     ToolOutcome,
     all_text,
     as_event_stream,
@@ -63,10 +62,10 @@ class AnthropicModel(ScriptedModel):
             return self._message(request.body, [{"type": "text", "text": "A title"}])
         return None
 
-    def play(self, request: Request, step: Step) -> Reply:
+    def play(self, request: Request, step: Say | Call | Refuse) -> Reply:
         match step:
             case Refuse():
-                return self._refusal(step.status, step.kind, step.message, step.headers)
+                return self._refusal(step.status, step.kind, step.message, step.headers, step.more)
             case Say():
                 return self._message(request.body, [{"type": "text", "text": step.text}])
             case Call():
@@ -74,8 +73,10 @@ class AnthropicModel(ScriptedModel):
                 use = {"type": "tool_use", "id": f"toolu_{number:04d}", "name": self.prefix + step.tool}
                 return self._message(request.body, [{**use, "input": step.arguments}])
 
-    def _refusal(self, status: int, kind: str, message: str, headers: Mapping[str, str] | None = None) -> Reply:
-        return as_json({"type": "error", "error": {"type": kind, "message": message}}, status, headers)
+    def _refusal(
+        self, status: int, kind: str, message: str, headers: Mapping[str, str] | None = None, more: Json | None = None
+    ) -> Reply:
+        return as_json({"type": "error", "error": {"type": kind, "message": message, **(more or {})}}, status, headers)
 
     def _message(self, body: Json, content: list[Json]) -> Reply:
         stop = "tool_use" if content[-1]["type"] == "tool_use" else "end_turn"

@@ -11,7 +11,6 @@ from tests.clients.models.script import (
     Request,
     Say,
     ScriptedModel,
-    Step,
     ToolOutcome,
     all_text,
     as_event_stream,
@@ -46,10 +45,10 @@ class GeminiModel(ScriptedModel):
             return self._content(request, [{"text": self._of_schema(request.body)}])
         return None
 
-    def play(self, request: Request, step: Step) -> Reply:
+    def play(self, request: Request, step: Say | Call | Refuse) -> Reply:
         match step:
             case Refuse():
-                return self._refusal(step.status, step.kind, step.message, step.headers)
+                return self._refusal(step.status, step.kind, step.message, step.headers, step.more)
             case Say():
                 return self._content(request, [{"text": step.text}])
             case Call():
@@ -72,8 +71,10 @@ class GeminiModel(ScriptedModel):
         }
         return json.dumps(fields) if fields else "ok"
 
-    def _refusal(self, status: int, kind: str, message: str, headers: Mapping[str, str] | None = None) -> Reply:
-        return as_json({"error": {"code": status, "message": message, "status": kind}}, status, headers)
+    def _refusal(
+        self, status: int, kind: str, message: str, headers: Mapping[str, str] | None = None, more: Json | None = None
+    ) -> Reply:
+        return as_json({"error": {"code": status, "message": message, "status": kind, **(more or {})}}, status, headers)
 
     def _content(self, request: Request, parts: list[Json]) -> Reply:
         candidate = {"content": {"role": "model", "parts": parts}, "finishReason": "STOP", "index": 0}

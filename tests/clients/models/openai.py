@@ -11,7 +11,6 @@ from tests.clients.models.script import (
     Request,
     Say,
     ScriptedModel,
-    Step,
     ToolOutcome,
     all_text,
     as_event_stream,
@@ -46,11 +45,11 @@ class OpenAIModel(ScriptedModel):
             return self._refusal(404, "not_found", "This model is scripted and has no such endpoint.")
         return None
 
-    def play(self, request: Request, step: Step) -> Reply:
+    def play(self, request: Request, step: Say | Call | Refuse) -> Reply:
         number = len(self.outcomes(request.body))
         match step:
             case Refuse():
-                return self._refusal(step.status, step.kind, step.message, step.headers)
+                return self._refusal(step.status, step.kind, step.message, step.headers, step.more)
             case Say():
                 content = [{"type": "output_text", "text": step.text, "annotations": []}]
                 return self._stream(number, {"type": "message", "role": "assistant", "content": content})
@@ -59,8 +58,10 @@ class OpenAIModel(ScriptedModel):
                 arguments = json.dumps(step.arguments)
                 return self._stream(number, {**call, "call_id": f"call_{number:04d}", "arguments": arguments})
 
-    def _refusal(self, status: int, kind: str, message: str, headers: Mapping[str, str] | None = None) -> Reply:
-        return as_json({"error": {"type": kind, "code": kind, "message": message}}, status, headers)
+    def _refusal(
+        self, status: int, kind: str, message: str, headers: Mapping[str, str] | None = None, more: Json | None = None
+    ) -> Reply:
+        return as_json({"error": {"type": kind, "code": kind, "message": message, **(more or {})}}, status, headers)
 
     def _stream(self, number: int, item: Json) -> Reply:
         item = {"id": f"item_{number:04d}", "status": "completed", **item}

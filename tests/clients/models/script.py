@@ -10,7 +10,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
@@ -47,9 +47,27 @@ class Refuse:
     message: str
     times: int = 1
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    more: Json = field(default_factory=dict[str, Any])
+    """What else the body's error object holds (`details`, `resets_at`, ...)."""
 
 
-Step = Say | Call | Refuse
+@dataclass(frozen=True)
+class Hang:
+    """The endpoint takes the request and says nothing, for as long as it serves, `times` times."""
+
+    times: int = 1
+
+
+@dataclass(frozen=True)
+class Break:
+    """The endpoint begins to answer with a text and breaks the connection in the middle of it, `times` times."""
+
+    text: str
+    times: int = 1
+
+
+Failing = Refuse | Hang | Break
+Step = Say | Call | Failing
 
 
 @dataclass(frozen=True)
@@ -70,6 +88,13 @@ class Reply:
     content_type: str
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    hangs: bool = False
+    """Nothing goes back, not even the status."""
+    breaks: bool = False
+    """Only the first half of the body goes back."""
+
+
+SILENCE = Reply(200, "", b"", hangs=True)
 
 
 @dataclass(frozen=True)
@@ -113,6 +138,7 @@ class ScriptedModel(ABC):
         self._lock = threading.Lock()
         self._requests: list[Request] = []
         self._refusals = [0] * len(self._script)
+        self._over = threading.Event()
         self._server: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -124,6 +150,7 @@ class ScriptedModel(ABC):
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._over.set()
         if self._server and self._thread:
             self._server.shutdown()
             self._server.server_close()
@@ -151,12 +178,24 @@ class ScriptedModel(ABC):
         """Records a request and says what it gets."""
         with self._lock:
             self._requests.append(request)
-        return self.side_answer(request) or self.play(request, self._next_step(request.body))
+        if side := self.side_answer(request):
+            return side
+        match step := self._next_step(request.body):
+            case Hang():
+                return SILENCE
+            case Break():
+                return replace(self.play(request, Say(step.text)), breaks=True)
+            case _:
+                return self.play(request, step)
+
+    def wait_for_the_end(self) -> None:
+        """Returns when it serves no longer."""
+        self._over.wait()
 
     def _next_step(self, body: Json) -> Step:
         results = len(self.outcomes(body))
         for index, step in enumerate(self._script):
-            if isinstance(step, Refuse):
+            if isinstance(step, Failing):
                 with self._lock:
                     spent = self._refusals[index] >= step.times
                     self._refusals[index] += not spent
@@ -189,7 +228,7 @@ class ScriptedModel(ABC):
         """The reply to a request that is not part of the conversation, or None when it is."""
 
     @abstractmethod
-    def play(self, request: Request, step: Step) -> Reply:
+    def play(self, request: Request, step: Say | Call | Refuse) -> Reply:
         """A step in the provider's own format."""
 
 
@@ -206,6 +245,10 @@ def _handler_for(model: ScriptedModel) -> type[BaseHTTPRequestHandler]:
             for name in CREDENTIALS & headers.keys():
                 del headers[name]
             reply = model.answer(Request(self.command, self.path, headers, json.loads(raw or b"{}")))
+            if reply.hangs:
+                model.wait_for_the_end()
+                self.close_connection = True
+                return
             # A client may hang up as soon as it has what it wants.
             with suppress(ConnectionError):
                 self.send_response(reply.status)
@@ -214,7 +257,8 @@ def _handler_for(model: ScriptedModel) -> type[BaseHTTPRequestHandler]:
                 self.send_header("content-length", str(len(reply.body)))
                 self.end_headers()
                 if self.command != "HEAD":
-                    self.wfile.write(reply.body)
+                    self.wfile.write(reply.body[: len(reply.body) // 2] if reply.breaks else reply.body)
+                self.close_connection |= reply.breaks
 
         do_GET = do_HEAD = do_POST = _serve
 

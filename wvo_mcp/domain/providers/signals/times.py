@@ -1,12 +1,12 @@
 """When a provider may be asked again, as texts and headers say it.
 
-A time of day without a zone is the program's local time, which is taken for UTC unless the text says otherwise: programs that
-we launch run with TZ=UTC. One that is over means the next day.
+A time without a zone is the program's local time, which is taken to be the zone of `now`. A time of day that is over means the
+next day, unless it was over just now: programs cut off the seconds, and what they printed is read a little later.
 """
 
 import math
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from email.utils import parsedate_to_datetime
 from zoneinfo import ZoneInfo
 
@@ -38,6 +38,9 @@ _MARK = re.compile(
 )
 
 
+JUST_NOW = timedelta(minutes=5)
+
+
 def _sane(moment: datetime, now: datetime) -> datetime | None:
     return moment if now - timedelta(days=1) <= moment <= now + LONGEST_WAIT else None
 
@@ -57,15 +60,17 @@ def seconds_in(text: str) -> float | None:
     return total if 0 <= total <= LONGEST_WAIT.total_seconds() else None
 
 
-def _zone(text: str, at: int) -> ZoneInfo | None:
+def _zone(text: str, at: int, now: datetime) -> tzinfo:
     found = _ZONE.match(text, at)
-    if found is None or found[1] in ("utc", "gmt", "z"):
-        return None
+    if found is None:
+        return now.tzinfo or UTC
+    if found[1] in ("utc", "gmt", "z"):
+        return UTC
     name = "/".join(part.title() for part in found[1].split("/"))
     try:
         return ZoneInfo(name.replace("_Of_", "_of_"))
-    except (OSError, ValueError):
-        return None
+    except (OSError, ValueError, KeyError):
+        return now.tzinfo or UTC
 
 
 def _hour(found: re.Match[str], first: int) -> tuple[int, int] | None:
@@ -92,7 +97,7 @@ def moment_in(text: str, now: datetime) -> datetime | None:
         if found := _ISO.match(text):
             return _iso(found.group(), now)
         if found := _ISO_DAY.match(text):
-            return _sane(datetime.fromisoformat(found.group()).replace(tzinfo=UTC), now)
+            return _sane(datetime.fromisoformat(found.group()).replace(tzinfo=now.tzinfo or UTC), now)
         if found := _DATE.match(text):
             return _dated(text, found, now)
         return _of_day(text, now)
@@ -110,12 +115,12 @@ def _epoch(digits: str, now: datetime) -> datetime | None:
 
 def _iso(text: str, now: datetime) -> datetime | None:
     moment = datetime.fromisoformat(text.replace("utc", "z").replace(" z", "z").upper())
-    return _sane(moment if moment.tzinfo else moment.replace(tzinfo=UTC), now)
+    return _sane((moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo or UTC)).astimezone(UTC), now)
 
 
 def _dated(text: str, found: re.Match[str], now: datetime) -> datetime | None:
     clock = _hour(found, 4)
-    zone = _zone(text, found.end()) or UTC
+    zone = _zone(text, found.end(), now)
     local = now.astimezone(zone)
     hour, minute = clock or (0, 0)
     month = _MONTHS.index(found[1]) + 1
@@ -131,10 +136,10 @@ def _of_day(text: str, now: datetime) -> datetime | None:
     clock = found and _hour(found, 1)
     if found is None or clock is None:
         return None
-    zone = _zone(text, found.end()) or UTC
+    zone = _zone(text, found.end(), now)
     local = now.astimezone(zone)
     moment = local.replace(hour=clock[0], minute=clock[1], second=0, microsecond=0)
-    if tomorrow or moment < local:
+    if tomorrow or moment < local - JUST_NOW:
         moment += timedelta(days=1)
     return moment.astimezone(UTC)
 

@@ -1,0 +1,54 @@
+"""Lines as programs print them: JSON events among plain lines. Whatever is wrong with a line, the next one is read."""
+
+import json
+from typing import Any, cast
+
+Event = dict[str, Any]
+
+LONGEST_EVENT = 16_000_000
+"""Characters; a longer line is a tool's result, which is of no interest here."""
+
+
+def parsed(text: str) -> Any:
+    """The JSON value, or None for what is none, or nests too deeply."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def event_of(line: str) -> Event | None:
+    """The JSON object that the line is, if it is one. A broken line is none."""
+    line = line.strip("\x00 \t\r\n\ufeff")
+    if not line.startswith("{") or not line.endswith("}") or len(line) > LONGEST_EVENT:
+        return None
+    value = parsed(line)
+    return cast(Event, value) if isinstance(value, dict) else None
+
+
+def is_json_like(line: str) -> bool:
+    """Whole or broken, an event and no plain line of the program."""
+    return line.lstrip("\x00 \t\ufeff").startswith(("{", "[{", '"'))
+
+
+def part(value: object, *names: str) -> Event:
+    """The object under these names, one inside the other; empty when there is none."""
+    for name in names:
+        value = cast(Event, value).get(name) if isinstance(value, dict) else None
+    return cast(Event, value) if isinstance(value, dict) else {}
+
+
+def items(value: object) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
+def words(value: object) -> str:
+    """The text, or an empty one for what is no text."""
+    return value if isinstance(value, str) else ""
+
+
+def number(value: object) -> float | None:
+    """The number, or None for what is none (a truth value is none)."""
+    return (
+        float(value) if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18 else None
+    )

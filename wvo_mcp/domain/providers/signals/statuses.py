@@ -1,0 +1,13 @@
+"""HTTP statuses inside the texts of programs."""
+
+import re
+
+_STATUS = re.compile(
+    r"(?:unexpected status|last status:|api error:|status code:?|\(status|error:? status|got status:?) ?([45]\d\d)\b"
+)
+
+
+def status_in(text: str) -> int | None:
+    """The status that a program's error names, from 400 on."""
+    found = _STATUS.search(text[:4_000].lower())
+    return int(found[1]) if found else None
