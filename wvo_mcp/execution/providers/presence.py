@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
@@ -19,15 +20,36 @@ async def found(providers: Sequence[Provider], environ: Mapping[str, str]) -> di
     local = [one for one in enabled if one.place is Place.LOCAL and one.base_url is not None]
 
     async def server(provider: Provider) -> None:
-        from wvo_mcp.execution.providers.servers import look_at  # the client of HTTP takes its time
+        until = anyio.current_time() + LOOK_SECONDS  # what the import takes is not the server's time
+        refusal = await _knock(provider)
+        if refusal is not None:
+            seen[provider.name] = refusal
+            return
+        left = until - anyio.current_time()
+        from wvo_mcp.execution.providers.servers import look_at  # the client of HTTP takes a tenth of a second
 
-        seen[provider.name] = (await look_at(provider, LOOK_SECONDS)).presence
+        seen[provider.name] = (await look_at(provider, left)).presence
 
     async with anyio.create_task_group() as tasks:
         for provider in local:
             tasks.start_soon(server, provider)
         seen |= await anyio.to_thread.run_sync(_programs, [one for one in enabled if one.command], environ)
     return seen
+
+
+async def _knock(provider: Provider) -> Presence | None:
+    """Does anything listen there? A command that finds nothing need not load the client of HTTP."""
+    parts = urlsplit(provider.base_url or "")
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        with anyio.fail_after(LOOK_SECONDS):
+            stream = await anyio.connect_tcp(parts.hostname or "", port)
+    except TimeoutError:
+        return Presence(found=False, note=f"{provider.base_url} does not answer within {LOOK_SECONDS * 1000:.0f} ms")
+    except OSError:
+        return Presence(found=False, note=f"it is not running: nothing listens at {provider.base_url}")
+    await anyio.aclose_forcefully(stream)
+    return None
 
 
 def program(provider: Provider, environ: Mapping[str, str]) -> str | None:

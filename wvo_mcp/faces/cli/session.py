@@ -11,6 +11,9 @@ from wvo_mcp.faces.cli.progress import shown
 from wvo_mcp.operations.operation import Operation
 from wvo_mcp.settings import Settings, WrongSetting, load
 
+_ROUTED = frozenset({"claim_task", "route_task"})
+"""What decides by which providers are here. A server looks for them by itself."""
+
 Ask = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]
 
 
@@ -28,6 +31,8 @@ async def calling(op: Operation, compose: Compose) -> AsyncGenerator[tuple[Ask, 
             raise click.ClickException(str(error)) from None
 
         async def ask(arguments: Mapping[str, Any]) -> dict[str, Any]:
+            if op.name in _ROUTED and services.providers is not None:
+                await services.providers.look()
             if not op.long:
                 return await op(services, caller, arguments)
             with shown(op.name.replace("_", "-")) as tell:

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-from wvo_mcp.faces.cli.views import ahead, alerts, health, memory, plain, state, work
+from wvo_mcp.faces.cli.views import ahead, alerts, health, memory, plain, providers, state, work
 
 View = Callable[[dict[str, Any]], RenderableType]
 
@@ -28,6 +28,7 @@ VIEWS: dict[str, View] = {
     "events": state.events,
     "health_check": health.check,
     "health_run": health.run,
+    "auth_status": providers.auth,
     "critical_path": ahead.critical_path,
     "forecast": ahead.forecast,
     "import_tasks": ahead.imported,

@@ -1,0 +1,84 @@
+"""`auth_status`: which providers can be used from this machine."""
+
+from typing import Literal
+
+import anyio
+from pydantic import Field
+
+from wvo_mcp.domain.providers.catalogue import Provider
+from wvo_mcp.domain.redaction import redact
+from wvo_mcp.domain.roadmap_check import near
+from wvo_mcp.domain.text import Label
+from wvo_mcp.errors import NotFound, StoreUnavailable
+from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
+from wvo_mcp.ports.providers import Providers, Standing
+
+_SECONDS = 10.0
+
+
+class AuthAsk(Input):
+    provider: Label | None = Field(default=None, description="Only this one.")
+
+
+class Auth(Output):
+    provider: str
+    kind: str
+    place: Literal["cloud", "local"]
+    enabled: bool
+    installed: bool = Field(description="Or answering, where it is a server.")
+    program: str | None = Field(description="Path or address.")
+    version: str | None
+    logged_in: bool | None = Field(description="Or keyed; null: it cannot be told.")
+    how: str = Field(description="What it was told by; never a secret.")
+    models: list[str] = Field(description="That a local server has.")
+
+
+class AuthStatus(Output):
+    providers: list[Auth]
+    problem: str | None = Field(description="What is wrong with providers.yaml.")
+
+
+@operation(toolset="providers", effect=Effect.READ, outside=True)
+async def auth_status(ctx: Context, ask: AuthAsk) -> AuthStatus:
+    """Tell of each provider whether it is installed here, its version, and whether somebody is logged in or a key is set."""
+    providers = ctx.services.providers
+    if providers is None:
+        raise StoreUnavailable("This server has no providers.", hint="Ask a server that was started as usual.")
+    all_of_them = providers.current().providers
+    wanted = [one for one in all_of_them if ask.provider in (None, one.name)]
+    if ask.provider is not None and not wanted:
+        raise NotFound(
+            "provider", ask.provider, near(ask.provider, [one.name for one in all_of_them]), field="provider"
+        )
+    found = await _examined(providers, wanted)
+    return AuthStatus(providers=[_shown(one, found.get(one.name)) for one in wanted], problem=providers.problem())
+
+
+async def _examined(providers: Providers, wanted: list[Provider]) -> dict[str, Standing]:
+    found: dict[str, Standing] = {}
+
+    async def one(provider: Provider) -> None:
+        found[provider.name] = await providers.examine(provider)
+
+    with anyio.move_on_after(_SECONDS):
+        async with anyio.create_task_group() as tasks:
+            for provider in wanted:
+                tasks.start_soon(one, provider)
+    return found
+
+
+def _shown(provider: Provider, standing: Standing | None) -> Auth:
+    late = Standing(provider.name, None, None, None, f"not known within {_SECONDS:g} s")
+    known = standing or late
+    return Auth(
+        provider=provider.name,
+        kind=provider.kind.value,
+        place=provider.place.value,
+        enabled=provider.enabled,
+        installed=known.program is not None,
+        program=known.program,
+        version=known.version,
+        logged_in=known.logged_in,
+        how=redact(known.how),
+        models=list(known.models),
+    )
