@@ -14,6 +14,9 @@ from wvo_mcp.domain.providers.breaker import Breaker, Verdict
 from wvo_mcp.domain.providers.catalogue import Catalogue, Limits, Mode, Model, Place, Provider, Tier
 from wvo_mcp.domain.task import Task, TaskType
 
+MODE_FACT = "routing_mode"
+"""The fact of the store that remembers the mode that somebody chose."""
+
 
 class Why(StrEnum):
     """Why a candidate was rejected."""

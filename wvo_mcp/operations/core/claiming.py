@@ -1,6 +1,5 @@
 """The life of a claim: claim_task, heartbeat, checkpoint, complete_task, fail_task, release_task, block_task."""
 
-from dataclasses import asdict
 from typing import Annotated
 
 from pydantic import Field
@@ -76,7 +75,7 @@ async def claim_task(ctx: Context, ask: ClaimTask) -> ClaimedTask:
         lease=claim.lease,
         resume=claim.resume,
         context=claim.context,
-        route=None if claim.route is None else Route(**asdict(claim.route)),
+        route=None if claim.route is None else Route(**claim.route.shown()),
         explanation=claim.explanation,
     )
 

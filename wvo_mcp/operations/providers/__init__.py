@@ -1,5 +1,5 @@
 """The toolset `providers`: which model does what, what it may use, and how it stands."""
 
-from wvo_mcp.operations.providers import auth
+from wvo_mcp.operations.providers import auth, routing
 
-__all__ = ["auth"]
+__all__ = ["auth", "routing"]

@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.providers.catalogue import Catalogue, Mode
-from wvo_mcp.domain.providers.routing import Ask, Decision, Presence, RoutingState, decide
+from wvo_mcp.domain.providers.routing import MODE_FACT, Ask, Decision, Presence, RoutingState, decide
 from wvo_mcp.domain.task import Status, Task
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.providers import Providers
+
+_CHOSEN = "routing_mode_chosen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,9 @@ class Route:
     tier: str
     model: str
     reason: str
+
+    def shown(self) -> dict[str, str]:
+        return {"provider": self.provider, "tier": self.tier, "model": self.model, "reason": self.reason}
 
     @classmethod
     def of(cls, decision: Decision) -> "Route | None":
@@ -55,8 +61,13 @@ class Router:
         """The route of the task for this agent; None when nothing is routed here."""
         if self.catalogue is None:
             return None
+        return await self.judge(await self._ask(self.catalogue, task))
+
+    async def judge(self, ask: Ask) -> Decision | None:
+        """The same for what is only described."""
+        if self.catalogue is None:
+            return None
         state = await self.state()
-        ask = await self._ask(self.catalogue, task)
         # Tasks that nobody has held differ by nothing that a decision looks at.
         alike = ask if ask.sticky is not None or not self.catalogue.task_limits.unlimited else _nameless(ask)
         decision = self._known.get(alike)
@@ -109,6 +120,22 @@ class Router:
             task.id, lease_token, self._agent_id, chosen, decision.reason, unreported=unreported
         )
         return Route.of(decision)
+
+
+async def choose_mode(tx: Transaction, mode: Mode) -> None:
+    """All servers keep to it from the commit on, and after a restart."""
+    await tx.sessions.ensure()
+    before = await tx.state.get(MODE_FACT)
+    await tx.state.put(MODE_FACT, mode.value)
+    chosen = {"mode": mode.value, "by": tx.caller.agent_id, "at": iso(tx.now)}
+    await tx.state.put(_CHOSEN, chosen)
+    await tx.events.append("routing.mode", None, {"mode": mode.value, "before": before})
+
+
+async def mode_since(tx: Transaction) -> str | None:
+    """Who chose the mode and when; None when nobody did."""
+    chosen = await tx.state.get(_CHOSEN)
+    return None if chosen is None else f"{chosen['by']} at {chosen['at']}"
 
 
 def _nameless(ask: Ask) -> Ask:

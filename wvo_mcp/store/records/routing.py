@@ -13,9 +13,6 @@ from wvo_mcp.domain.providers.routing import Chosen, RoutingState, Use
 from wvo_mcp.ports.providers import Spent, TaskRoute
 from wvo_mcp.store.sql import Rows
 
-MODE = "routing_mode"
-"""The fact that remembers the mode."""
-
 _STATE = """
 SELECT 'minutes' AS what, provider AS name, tier, sum(tokens) AS a, 0 AS b, 0.0 AS cost, '' AS text FROM usage_minutes
 WHERE minute >= :minute GROUP BY provider, tier
@@ -140,6 +137,7 @@ class Routing:
                 "at": self._at,
             },
         )
+        self._rows.put("UPDATE breakers SET probe_task = NULL, probe_until = NULL WHERE probe_task = ?", (task_id,))
         for provider, tier in chosen.probes:
             self._rows.put(
                 "UPDATE breakers SET state = 'half_open', probe_task = ?, probe_until = ?, updated_at = ?"

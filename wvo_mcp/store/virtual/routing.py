@@ -9,9 +9,10 @@ from typing import Any
 from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState
 from wvo_mcp.domain.providers.catalogue import Mode
-from wvo_mcp.domain.providers.routing import Chosen, RoutingState, Use
+from wvo_mcp.domain.providers.routing import MODE_FACT, Chosen, RoutingState, Use
+from wvo_mcp.domain.task import Status, Task
 from wvo_mcp.ports.providers import Spent, TaskRoute
-from wvo_mcp.store.records.routing import MODE, PROBE_SECONDS
+from wvo_mcp.store.records.routing import PROBE_SECONDS
 from wvo_mcp.store.virtual.world import World
 
 Key = tuple[str, str]
@@ -101,7 +102,7 @@ class VirtualRouting:
                 raises[name] = raises.get(name, 0) + one.tokens
         own = self._by_agent.get(agent_id, [])
         agent = Use(hour=_since(own, hour), day=_since(own, day), reserved=self._held.get(agent_id, 0))
-        mode = self._world.facts.get(MODE)
+        mode = self._world.facts.get(MODE_FACT)
         return RoutingState(
             now,
             None if mode is None else Mode(mode),
@@ -131,6 +132,7 @@ class VirtualRouting:
         self._unreported[task_id] = unreported
         if old is None or (old.lease_token, old.provider, old.tier) != (lease_token, chosen.provider, tier):
             self._day(chosen.provider, tier).attempts += 1
+        self._free(task_id)
         for key in chosen.probes:
             breaker = self._breakers.get(key)
             if breaker is not None:
@@ -159,8 +161,17 @@ class VirtualRouting:
     def _day(self, provider: str, tier: str) -> _Day:
         return self._days.setdefault((self._at[:10], provider, tier), _Day())
 
-    def _left(self, task_id: str) -> None:
-        """However a task leaves its holder, the reservation ends with it."""
+    def _free(self, task_id: str) -> None:
+        """What the task tried out may be tried by others."""
+        for key, one in self._breakers.items():
+            if one.probe_task == task_id:
+                self._breakers[key] = replace(one, probe_task=None, probe_until=None)
+
+    def _left(self, task: Task) -> None:
+        """However a task leaves its holder, the reservation ends with it; and the probe, unless it was done."""
+        task_id = task.id
+        if task.status is not Status.DONE:
+            self._free(task_id)
         route = self._routes.get(task_id)
         if route is None or route.ended_at is not None:
             return

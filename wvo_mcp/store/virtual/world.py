@@ -129,7 +129,7 @@ class World:
         self.by_agent: dict[str, dict[str, None]] = {}
         self.by_session: dict[str, dict[str, None]] = {}
         self.scopes: dict[str, str] = {}
-        self.on_left: Callable[[str], None] = lambda _: None
+        self.on_left: Callable[[Task], None] = lambda _: None
         """Told whenever a task leaves its holder."""
         self._length = timedelta(0)
         self._deaths = 0
@@ -256,7 +256,7 @@ class World:
         if old.status is Status.IN_PROGRESS:
             self._let_go(old)
             if task.status is not Status.IN_PROGRESS:
-                self.on_left(task.id)
+                self.on_left(task)
         if task.status is Status.IN_PROGRESS:
             self._hold(task)
         if record.free != was_free:

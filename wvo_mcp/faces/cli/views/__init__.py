@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-from wvo_mcp.faces.cli.views import ahead, alerts, health, memory, plain, providers, state, work
+from wvo_mcp.faces.cli.views import ahead, alerts, health, memory, plain, providers, routes, state, work
 
 View = Callable[[dict[str, Any]], RenderableType]
 
@@ -33,6 +33,8 @@ VIEWS: dict[str, View] = {
     "forecast": ahead.forecast,
     "import_tasks": ahead.imported,
     "export_tasks": ahead.exported,
+    "route_task": routes.route,
+    "routing_mode": routes.mode,
     "roadmap_sync": state.synced,
     "pause": state.switch,
     "resume": state.switch,

@@ -9,13 +9,14 @@ from rich.text import Text
 
 from wvo_mcp.faces.cli.views.memory import entry
 from wvo_mcp.faces.cli.views.paint import PRIORITY, Listing, ago, badge, clean, joined, label, left, pairs, text
+from wvo_mcp.faces.cli.views.routes import heading
 
 REASONS = {
     "paused": "Work is paused by a person.",
     "agent_wip_limit": "This agent holds as much as it may; finish or release what it has.",
     "wip_limit": "As many tasks are in progress as the store allows.",
     "epic_wip_limit": "The epics that have ready work are full.",
-    "budget": "The token budget is used up.",
+    "budget": "Nothing may do it now: budgets are used up, or providers fail.",
     "no_ready_tasks": "No task is ready.",
 }
 
@@ -64,6 +65,8 @@ def _why(why: dict[str, Any]) -> Text:
 def claim(result: dict[str, Any]) -> RenderableType:
     if result["task"] is None:
         parts: list[RenderableType] = [Text(REASONS.get(result["reason"], clean(result["reason"])), "yellow")]
+        if result["explanation"]:
+            parts.append(text(result["explanation"]))
         if result["retry_after"] is not None:
             parts.append(Text(f"Ask again in {result['retry_after']} s.", "dim"))
         holding: list[dict[str, Any]] = result["holding"] or []
@@ -72,7 +75,14 @@ def claim(result: dict[str, Any]) -> RenderableType:
     head = Text.assemble(
         ("Claimed ", "green"), (clean(result["task"]["id"]), "bold"), "  ", clean(result["task"]["title"])
     )
-    facts = pairs([("lease", Text.assemble(f"token {lease['token']}, ", left(lease["expires_at"]), " left"))])
+    route = result["route"]
+    facts = pairs(
+        [
+            ("lease", Text.assemble(f"token {lease['token']}, ", left(lease["expires_at"]), " left")),
+            ("for", None if route is None else heading(route)),
+            ("because", None if route is None else route["reason"]),
+        ]
+    )
     parts = [head, Padding(facts, (0, 0, 0, 2)), Padding(_body(result["task"]), (0, 0, 0, 2))]
     if result["resume"]:
         parts += [label("Where it stands"), Padding(_checkpoint(result["resume"]), (0, 0, 1, 2))]
@@ -95,10 +105,10 @@ def details(result: dict[str, Any]) -> RenderableType:
         Padding(_facts(task), (0, 0, 0, 2)),
         Padding(_body(task), (0, 0, 0, 2)),
     ]
-    for name, heading in (("dependencies", "Depends on"), ("dependents", "Needed by")):
+    for name, title in (("dependencies", "Depends on"), ("dependents", "Needed by")):
         if result[name]:
             related = [Text.assemble(clean(one["id"]), " ", badge(one["status"])) for one in result[name]]
-            parts += [label(heading), Padding(Text(", ").join(related), (0, 0, 0, 2))]
+            parts += [label(title), Padding(Text(", ").join(related), (0, 0, 0, 2))]
     if result["checkpoints"]:
         parts += [label("Checkpoints"), *(Padding(_checkpoint(one), (0, 0, 0, 2)) for one in result["checkpoints"])]
     if result["context"]:

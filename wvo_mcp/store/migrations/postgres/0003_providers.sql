@@ -88,12 +88,14 @@ CREATE TRIGGER route_taken AFTER INSERT ON task_routes FOR EACH ROW EXECUTE FUNC
 CREATE TRIGGER route_changed AFTER UPDATE OF reserved, provider, tier, ended_at, lease_token ON task_routes FOR EACH ROW
 EXECUTE FUNCTION route_changed();
 
--- However a task leaves its holder, the reservation ends with it.
+-- However a task leaves its holder, the reservation ends with it; and what it tried out may be tried by others, unless it
+-- was done, which speaks for the provider.
 CREATE FUNCTION route_left() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
   INSERT INTO usage (at, task_id, lease_token, agent_id, provider, tier, model, tokens, source)
   SELECT NEW.updated_at, task_id, lease_token, agent_id, provider, tier, model, unreported, 'estimate' FROM task_routes
   WHERE task_id = NEW.id AND ended_at IS NULL AND reported = 0 AND unreported > 0;
   UPDATE task_routes SET reserved = 0, ended_at = NEW.updated_at WHERE task_id = NEW.id AND ended_at IS NULL;
+  UPDATE breakers SET probe_task = NULL, probe_until = NULL WHERE probe_task = NEW.id AND NEW.status <> 'done';
   RETURN NULL;
 END $$;
 CREATE TRIGGER route_left AFTER UPDATE OF status ON tasks FOR EACH ROW

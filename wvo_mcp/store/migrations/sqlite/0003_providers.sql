@@ -80,13 +80,15 @@ CREATE TRIGGER route_changed AFTER UPDATE OF reserved, provider, tier, ended_at,
   WHERE OLD.lease_token <> NEW.lease_token OR OLD.provider <> NEW.provider OR OLD.tier <> NEW.tier
   ON CONFLICT (day, provider, tier) DO UPDATE SET attempts = attempts + 1;
 END;
--- However a task leaves its holder, the reservation ends with it.
+-- However a task leaves its holder, the reservation ends with it; and what it tried out may be tried by others, unless it
+-- was done, which speaks for the provider.
 CREATE TRIGGER route_left AFTER UPDATE OF status ON tasks
 WHEN OLD.status = 'in_progress' AND NEW.status <> 'in_progress' BEGIN
   INSERT INTO usage (at, task_id, lease_token, agent_id, provider, tier, model, tokens, source)
   SELECT NEW.updated_at, task_id, lease_token, agent_id, provider, tier, model, unreported, 'estimate' FROM task_routes
   WHERE task_id = NEW.id AND ended_at IS NULL AND reported = 0 AND unreported > 0;
   UPDATE task_routes SET reserved = 0, ended_at = NEW.updated_at WHERE task_id = NEW.id AND ended_at IS NULL;
+  UPDATE breakers SET probe_task = NULL, probe_until = NULL WHERE probe_task = NEW.id AND NEW.status <> 'done';
 END;
 
 -- Circuit breakers; tier '' stands for the whole provider. `until`: not tried before; NULL while closed. Half-open, the one

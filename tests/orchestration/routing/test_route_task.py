@@ -1,0 +1,123 @@
+"""What is told about a route without taking it, and the mode that all servers share."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from tests.orchestration.routing.test_routed_claims import configured
+from tests.support.bench import ANN, BOB, Bench, a_task
+from tests.support.providers import USUAL, a_provider
+from wvo_mcp.domain.providers.breaker import Breaker, BreakerState
+from wvo_mcp.domain.providers.catalogue import Catalogue, Limits, Place, ProviderKind
+from wvo_mcp.domain.providers.routing import Presence
+from wvo_mcp.errors import InvalidInput
+from wvo_mcp.ports.providers import Spent
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.requirement("PROV-5", "PROV-2")
+async def test_it_lists_every_rejected_candidate_with_its_reason(bench: Bench) -> None:
+    catalogue = Catalogue(
+        (
+            a_provider("off", enabled=False),
+            a_provider("small", tiers=()),
+            a_provider("blind"),
+            a_provider("broken", capabilities=("vision",)),
+            a_provider("spent", capabilities=("vision",), limits=Limits(daily=5)),
+            a_provider("away", ProviderKind.OLLAMA, Place.LOCAL, capabilities=("vision",)),
+            a_provider("good", capabilities=("vision",), cost=9),
+        )
+    )
+    routed = configured(bench, catalogue, away=Presence(found=False, note="it is not running"))
+    until = routed.clock.now() + timedelta(minutes=5)
+
+    await routed.write(
+        lambda tx: tx.routing.put_breaker(Breaker("broken", "medium", BreakerState.OPEN, "rate_limit", 1, until))
+    )
+    await routed.write(lambda tx: tx.routing.record(Spent("bob", "spent", "low", "", 5)))
+
+    answer = await routed.call("route_task", complexity=5, capabilities=["vision", "of the agent"])
+
+    assert answer["route"]["provider"] == "good"
+    assert {one["provider"]: one["why"] for one in answer["rejected"]} == {
+        "off": "disabled", "small": "tier", "blind": "capability", "broken": "breaker", "spent": "budget", "away": "absent",
+    }  # fmt: skip
+    reasons = {one["provider"]: one["reason"] for one in answer["rejected"]}
+    assert reasons["blind"] == "it lacks vision"
+    assert reasons["broken"].startswith("its breaker is open until ")
+    assert reasons["away"] == "it is not running"
+    assert "the day's budget of provider spent is used up (5 tokens)" in answer["route"]["reason"]
+    assert answer["estimate"] == 60_000
+    assert answer["cost"] > 0
+
+
+@pytest.mark.requirement("PROV-2")
+async def test_data_that_must_stay_at_home_never_leaves(bench: Bench) -> None:
+    routed = configured(bench, USUAL, ollama=Presence(found=False))
+    await routed.create(a_task("SECRET", labels=["data:local"], priority="critical"), a_task("PLAIN"))
+
+    told = await routed.call("route_task", task_id="SECRET")
+    assert (told["route"], told["waits"]) == (None, True)
+    assert (await routed.claim())["task"]["id"] == "PLAIN"
+    assert (await routed.claim())["reason"] == "budget"
+    await configured(bench, USUAL, ollama=Presence(found=True)).claim()
+    route = await routed.read(lambda tx: tx.routing.route("SECRET"))
+    assert route is not None
+    assert route.provider == "ollama"
+
+
+@pytest.mark.requirement("PROV-2", "PROV-5")
+async def test_the_mode_holds_for_all_and_is_remembered(bench: Bench) -> None:
+    routed = configured(bench, USUAL)
+    assert (await routed.call("routing_mode"))["mode"] == "hybrid"
+
+    changed = await routed.call("routing_mode", mode="local", request_id="once")
+
+    assert changed["mode"] == "local"
+    assert changed["since"].startswith("ann at ")
+    again = await configured(bench, replace(USUAL)).call("routing_mode", BOB)
+    assert again["mode"] == "local"
+    told = await routed.call("route_task", BOB, complexity=9, type="generation")
+    assert told["route"]["provider"] == "ollama"
+    assert {one["why"] for one in told["rejected"]} == {"mode"}
+    await routed.call("routing_mode", mode="cloud")
+    assert (await routed.call("route_task", type="review"))["route"]["provider"] == "gemini"
+    kinds = await routed.sql("SELECT data FROM events WHERE kind = 'routing.mode' ORDER BY seq")
+    assert len(kinds) == 2
+
+
+@pytest.mark.requirement("PROV-2")
+async def test_types_go_where_they_belong_and_the_rest_follows_the_shares(bench: Bench) -> None:
+    routed = configured(bench, USUAL)
+    places: dict[str, str] = {}
+    for kind in ("generation", "parsing", "validation", "review"):
+        places[kind] = (await routed.call("route_task", type=kind))["route"]["provider"]
+    assert places == {"generation": "gemini", "parsing": "gemini", "validation": "ollama", "review": "ollama"}
+    await routed.create(*(a_task(f"T{number}", type="other") for number in range(40)))
+
+    for _ in range(40):
+        await routed.claim()
+
+    shares = (await routed.call("routing_mode"))["shares"]
+    assert (shares["cloud"]["attempts"], shares["local"]["attempts"]) == (28, 12)
+    assert shares["cloud"]["share"] == shares["cloud"]["target"] == 70.0
+
+
+@pytest.mark.requirement("PROV-2")
+async def test_the_agents_own_provider_wins_among_equals(bench: Bench) -> None:
+    routed = configured(bench, USUAL)
+    codex = replace(ANN, provider="codex")
+
+    told = await routed.call("route_task", codex, type="generation")
+
+    assert told["route"]["provider"] == "codex"
+
+
+async def test_a_question_about_a_task_is_no_description(bench: Bench) -> None:
+    routed = configured(bench, USUAL)
+    await routed.create(a_task("T"))
+
+    with pytest.raises(InvalidInput, match="not both"):
+        await routed.call("route_task", task_id="T", complexity=3)

@@ -1,0 +1,140 @@
+"""route_task and routing_mode: which model should do a task, and which places may be used."""
+
+from pydantic import Field
+
+from wvo_mcp.domain.instant import Instant
+from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Place
+from wvo_mcp.domain.providers.routing import Ask, Decision
+from wvo_mcp.domain.task import TaskType
+from wvo_mcp.domain.text import Id, Label
+from wvo_mcp.errors import InvalidInput, StoreUnavailable
+from wvo_mcp.operations.core.claiming import RequestId, Route
+from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
+from wvo_mcp.orchestration.routing import router
+
+
+def catalogue_of(ctx: Context) -> Catalogue:
+    """Raises StoreUnavailable where nothing is routed, and InvalidInput for a file that was never readable."""
+    if ctx.services.providers is None:
+        raise StoreUnavailable("This server does not route work.", hint="Ask a server that was started as usual.")
+    return ctx.services.providers.current()
+
+
+class RouteTask(Input):
+    task_id: Id | None = Field(default=None, description="A task; or leave out and describe it:")
+    complexity: int | None = Field(default=None, ge=1, le=10)
+    type: TaskType | None = None
+    capabilities: list[Label] = Field(default_factory=list[Label], max_length=20)
+    labels: list[Label] = Field(default_factory=list[Label], max_length=50)
+    agent_id: Id | None = Field(default=None, description="Whose budget.")
+
+
+class Turned(Output):
+    provider: str
+    tier: str
+    why: str = Field(description="disabled, tier, capability, mode, locality, absent, breaker or budget.")
+    reason: str
+    until: Instant | None = None
+
+
+class Routed(Output):
+    route: Route | None
+    explanation: str
+    tier: str = Field(description="What the complexity asks for.")
+    mode: Mode
+    waits: bool = Field(description="Nothing may take it now; something may later.")
+    until: Instant | None = None
+    estimate: int | None = Field(default=None, description="Tokens.")
+    cost: float | None = Field(default=None, description="US dollars, estimated.")
+    rejected: list[Turned]
+
+
+@operation(toolset="providers", effect=Effect.READ)
+async def route_task(ctx: Context, ask: RouteTask) -> Routed:
+    """Tell which provider and model should do a task now, why, and what was rejected. Changes nothing: claim_task decides
+    again and reserves."""
+    catalogue_of(ctx)
+    described = ask.complexity is not None or ask.type is not None or ask.capabilities or ask.labels
+    if ask.task_id is not None and described:
+        raise InvalidInput(
+            "task_id", "name a task, or describe one by complexity, type, capabilities, labels: not both"
+        )
+    one = router.Router(ctx.tx, ctx.services.providers, ask.agent_id or ctx.caller.agent_id)
+    if ask.task_id is not None:
+        decision = await one.decide(await ctx.tx.tasks.get(ask.task_id))
+    else:
+        decision = await one.judge(
+            Ask(
+                ask.complexity or 5,
+                ask.type or TaskType.OTHER,
+                tuple(ask.capabilities),
+                tuple(ask.labels),
+                own=ctx.caller.provider,
+            )
+        )
+    if decision is None:
+        raise StoreUnavailable("This server does not route work.")
+    return _routed(decision)
+
+
+def _routed(decision: Decision) -> Routed:
+    chosen, route = decision.chosen, router.Route.of(decision)
+    return Routed(
+        route=None if route is None else Route(**route.shown()),
+        explanation=decision.reason,
+        tier=decision.tier,
+        mode=decision.mode,
+        waits=decision.withheld,
+        until=decision.until if decision.withheld else None,
+        estimate=None if chosen is None else chosen.estimate,
+        cost=None if chosen is None else round(chosen.cost, 6),
+        rejected=[
+            Turned(provider=one.provider, tier=one.tier, why=one.why, reason=one.reason, until=one.until)
+            for one in decision.rejected
+        ],
+    )
+
+
+class RoutingMode(Input):
+    mode: Mode | None = Field(default=None, description="Leave out to ask.")
+    request_id: RequestId
+
+
+class Side(Output):
+    attempts: int = Field(description="Today (UTC).")
+    share: float | None = Field(description="Percent of all attempts.")
+    target: float = Field(description="Percent, in hybrid mode.")
+
+
+class ModeOfRouting(Output):
+    mode: Mode
+    since: str | None = Field(description="Who chose it and when; null: as providers.yaml has it.")
+    shares: dict[Place, Side]
+
+
+@operation(toolset="providers", effect=Effect.WRITE, idempotent=True)
+async def routing_mode(ctx: Context, ask: RoutingMode) -> ModeOfRouting:
+    """Choose where work may be done from now on, for all servers: cloud, local or hybrid. Without mode: what it is, and how
+    work is shared out."""
+    catalogue = catalogue_of(ctx)
+    tx = ctx.tx
+    if ask.mode is not None:
+        await router.choose_mode(tx, ask.mode)
+    state = await tx.routing.state(ctx.caller.agent_id)
+    done = {place: 0 for place in Place}
+    for provider in catalogue.providers:
+        use = state.providers.get(provider.name)
+        done[provider.place] += 0 if use is None else use.attempts
+    total = sum(done.values())
+    return ModeOfRouting(
+        mode=state.mode or catalogue.mode,
+        since=await router.mode_since(tx),
+        shares={
+            place: Side(
+                attempts=count,
+                share=round(100 * count / total, 1) if total else None,
+                target=catalogue.shares.get(place, 0.0),
+            )
+            for place, count in done.items()
+        },
+    )
