@@ -136,9 +136,9 @@ class _Worker:
         return self.chance.choice(kinds)
 
     async def claim(self, tx: Transaction) -> None:
-        open_before = {(one.provider, one.tier): one for one in await tx.routing.breakers()}
         await claims.reap(tx, POLICY)  # what has ended gives back what it had reserved
         before = Sums(tx)
+        open_before = {(one.provider, one.tier): one for one in await tx.routing.breakers()}
         state = await tx.routing.state(self.caller.agent_id)
         claim = await claims.claim(tx, POLICY, self.caller.agent_id, None, None, self.providers)
         if claim.task is None:
