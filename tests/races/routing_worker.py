@@ -26,7 +26,7 @@ from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap_source import RoadmapSource
 from wvo_mcp.operations import ALL, Services
 from wvo_mcp.orchestration import claims, lifecycle
-from wvo_mcp.orchestration.routing import router
+from wvo_mcp.orchestration.routing import breakers, router
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.providers import Spent
 from wvo_mcp.store.sql import Rows
@@ -216,8 +216,9 @@ class _Worker:
         except StaleLease:
             return
         if self.chance.random() < 0.5:
+            tried = await tx.routing.tried(task_id)
             await lifecycle.complete(tx, task, "done", [])
-            await tx.routing.succeeded(task_id)
+            await breakers.done(tx, task_id, tried)
         else:
             await lifecycle.move(tx, task, Status.PENDING, "task.released")
 
