@@ -76,6 +76,16 @@ KEYS = {
     "telegram": "12345678:AA" + _random(33, _ALNUM + "-_"),
     "discord-hook": "https://discord.com/api/webhooks/123456789012345678/" + _random(68, _ALNUM + "-_"),
     "azure-sas": "https://a.example/c?sv=2022&sig=" + _random(43) + "%3D",
+    "mailgun": "key-" + secrets.token_hex(16),
+    "mailgun-new": f"{secrets.token_hex(16)}-{secrets.token_hex(4)}-{secrets.token_hex(4)}",
+    "discord-bot": f"M{_random(25)}.{_random(6)}.{_random(38, _ALNUM + '-_')}",
+    "openai-service": "sk-svcacct-" + _random(120, _ALNUM + "-_"),
+    "github-oauth": "gho_" + _random(36),
+    "gitlab-routable": f"glpat-{_random(27, _ALNUM + '-_')}.01.{secrets.token_hex(4)}",
+    "google-new": "AQ.Ab" + _random(50, _ALNUM + "-_"),
+    "bedrock": "ABSK" + _random(128),
+    "azure-ai": f"{_random(52)}JQQJ99{_random(26)}",
+    "pypi": "pypi-AgEIcHlwaS5vcmcC" + _random(120, _ALNUM + "-_"),
     "presigned": "https://b.example/k?X-Amz-Signature=" + secrets.token_hex(32),
     **{
         prefix: prefix + "1" + _random(40)
@@ -136,6 +146,10 @@ ASSIGNED = [
     "postgresql://wvo:{}@db.example:5432/wvo",
     "https://x:{}@git.example/repo.git",
     "redis://:{}@cache",
+    r"https:\/\/x:{}@git.example\/repo.git",
+    "Server=tcp:db,1433;User ID=wvo;Password={};Encrypt=True",
+    "DefaultEndpointsProtocol=https;AccountName=a;AccountKey={};EndpointSuffix=core.example",
+    "Endpoint=sb://a.example/;SharedAccessKeyName=Root;SharedAccessKey={}",
 ]
 
 INNOCENT = [
@@ -166,6 +180,11 @@ INNOCENT = [
     "key: value, primary_key=17, cache_key=user:17:profile:v2, sort keys: id, name",
     "AKIA, AIza and ghp_ are prefixes; eyJhIjoxfQ is {'a':1}",
     "data:image/png;base64," + base64.b64encode(bytes(range(256)) * 40).decode(),
+    "uv.lock: sha256-" + base64.b64encode(bytes(range(32))).decode(),
+    "integrity=sha512-" + base64.b64encode(bytes(range(64))).decode(),
+    "cache-key-d41d8cd98f00b204e9800998ecf8427e, 0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    "http://localhost:8080/@scope/name and npm:left-pad@1.3.0, MNOPQRSTUVWXYZ.md.example, T-20261121-0001.a.b",
+    "oci://images.example/app@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
     "12345:67890@", "mail ann@example.org: hello", "a://b", "", "=:=:password", "token=", "secret:\n",
 ]  # fmt: skip
 
@@ -195,6 +214,7 @@ def test_whatever_stands_behind_the_name_of_a_secret_goes(around: str, secret: s
 @pytest.mark.parametrize("password", ["hunter2", "Tr0ub4dor&3", "swordfish", "12345678", "pa:ss@word"])
 def test_passwords_of_people_are_short_and_go_too(password: str) -> None:
     assert password[-4:] not in redact(f"mysql://root:{password}@db/x")
+    assert password[-4:] not in redact(f"mysql://root:a/{password}@db/x and http://h:80/p@q")
     if "&" not in password:
         assert password not in redact(f"--password={password}")
     assert redacted({"password": password}) == {"password": REDACTED}
@@ -285,7 +305,7 @@ HOSTILE = [
     'password="aaaa ', "password: str =", "cookie: a=bcde;", "cookie:", "--a-", "--a-a-", "--token ", "<a-token>", " -u a:",
     "?key=a",
     "<password>aaaa</", "SG.aaaaaaaaaaaaaaaaaaaa.", "://aaaa1", "eyJabcdefgh..", '-----BEGIN PRIVATE KEY-----\\"',
-    "12345678:AA", "1Q~",
+    "12345678:AA", "1Q~", "://a:b/", "a" * 32 + "-", "M" * 27 + ".", "0" * 32 + "-11111111-", ":\\/\\/a:", "key-0", "JQQJ99a",
 ]  # fmt: skip
 
 

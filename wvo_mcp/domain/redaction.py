@@ -1,8 +1,9 @@
 """Secrets out of texts, before these are logged, exported or sent on (SAFE-3).
 
-Two kinds of secrets are recognised: keys by their own shape (`sk-ant-...`, `ghp_...`, `AKIA...`, JWTs, PEM blocks), and
-whatever stands behind a name that says so (`password=...`, `Authorization: Bearer ...`, `https://user:...@host`). Behind a
-name a value must look like one: numbers (lease tokens), placeholders and code stay. Time grows with the length of the
+Three kinds of secrets are recognised: keys by their own shape (`sk-ant-...`, `ghp_...`, `AKIA...`, JWTs, PEM blocks),
+whatever stands behind a name that says so (`password=...`, `Authorization: Bearer ...`, `https://user:...@host`), and the
+values that this process knows to be secret (`known_secrets`). Behind a name a value must look like one: numbers (lease
+tokens), placeholders and code stay. Time grows with the length of the
 text alone: no pattern reads a character more than a few times.
 """
 
@@ -10,6 +11,8 @@ import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, cast
+
+from wvo_mcp.domain.known_secrets import known_in
 
 REDACTED = "[redacted]"
 """What stands in the place of a secret. It is no secret itself: to redact twice is to redact once."""
@@ -20,15 +23,23 @@ class _Rule:
     of them would take part of the start. It is matched against the text in small letters where `mark` is one of
     `_ANY_CASE`: to ignore case in the pattern itself takes ten times as long."""
 
-    def __init__(self, mark: str, written: str, replace: Callable[[str, re.Match[str]], str]) -> None:
-        """`replace`: given the text and a match in it, what to write instead."""
+    def __init__(
+        self, mark: str, written: str, replace: Callable[[str, re.Match[str]], str], guard: str | None = None
+    ) -> None:
+        """`replace`: given the text and a match in it, what to write instead. `guard`: a part of the pattern that is
+        quickly searched for, of those whose beginning can be anything."""
         self.mark = mark
         self._written = written
+        self._guard = guard
         self.replace = replace
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
         return re.compile(self._written)
+
+    @cached_property
+    def guard(self) -> re.Pattern[str] | None:
+        return None if self._guard is None else re.compile(self._guard)
 
 
 def _whole(text: str, found: re.Match[str]) -> str:
@@ -166,6 +177,13 @@ _TEXT = r"[A-Za-z0-9_-]"
 _RULES = (
     _Rule("PRIVATE KEY", _PEM, _pem),
     _Rule("://", r"(://[^\s/:@\"'<>]{0,256}+:)[^\s/\"'<>]+(?=@)", _address),
+    # With a slash in it, but no port and path before a later @.
+    _Rule(
+        "://",
+        r"(://[^\s/:@\"'<>]{0,256}+:)(?![0-9]{1,5}/)[^\s@\"'<>()\[\],]{1,100}+(?:@[^\s/@\"'<>]{1,64}(?=@))*+(?=@)",
+        _address,
+    ),
+    _Rule(":\\/\\/", r"(:\\/\\/[^\s/:@\"'<>\\]{0,256}+:)[^\s/\"'<>]+(?=@)", _address),  # as some write JSON
     _Rule("://", rf"(://)(?=[A-Za-z_-]{{0,64}}+[0-9]){_TEXT}{{20,}}+(?=@)", _behind),
     _key("sk-", rf"{_TEXT}{{20,}}+", _openai),
     _key("AIza", rf"{_TEXT}{{35}}"),
@@ -174,11 +192,17 @@ _RULES = (
     _key("1//0", rf"{_TEXT}{{40,}}+"),
     _key("gh", r"[pousr]_[A-Za-z0-9]{36,}+"),
     _key("github_pat_", r"[A-Za-z0-9_]{22,}+"),
-    _key("gl", rf"(?:pat|dt|rt|rtr|cbt|ptt|ft|imt|agent|soat|ffct|oas)-{_TEXT}{{20,}}+"),
+    _key("AQ.", rf"Ab{_TEXT}{{40,}}+"),
+    _key(
+        "gl",
+        rf"(?:pat|dt|rt|rtr|cbt|ptt|ft|imt|agent|soat|ffct|oas)-{_TEXT}{{20,}}+(?:\.[0-9a-z]{{2}}\.[0-9a-z]{{7,9}})?",
+    ),
     _key("glsa_", r"[A-Za-z0-9]{32}_[0-9a-f]{8}"),
     _key("glc_", r"[A-Za-z0-9+/]{32,}+={0,2}"),
     _key("AKIA", r"[A-Z0-9]{16}(?![A-Za-z0-9])"),
     _key("ASIA", r"[A-Z0-9]{16}(?![A-Za-z0-9])"),
+    _key("ABSK", r"[A-Za-z0-9+/]{80,}+={0,2}"),
+    _Rule("JQQJ99", r"[A-Za-z0-9]{52}JQQJ99[A-Za-z0-9]{20,40}", _whole),
     _Rule("-Signature=", r"(X-(?:Amz|Goog)-Signature=)[0-9a-f]{64,}+", _behind),
     _Rule("sig=", r"([?&;]sig=)[A-Za-z0-9%+/=_-]{30,}+", _behind),
     _Rule("Q~", r"((?<=[0-9])Q~)[A-Za-z0-9_.~-]{31,34}", _behind),
@@ -191,6 +215,19 @@ _RULES = (
     _key("sk_", r"(?:live|test)_[A-Za-z0-9]{16,}+"),
     _key("rk_", r"(?:live|test)_[A-Za-z0-9]{16,}+"),
     _key("whsec_", r"[A-Za-z0-9+/=]{16,}+"),
+    _Rule("key-", r"key-(?:(?<![A-Za-z0-9_-]key-)|(?<=\\[nrt]key-))[0-9a-f]{32}(?![A-Za-z0-9-])", _whole),
+    _Rule(
+        "-",
+        r"(?:(?<![A-Za-z0-9-])|(?<=\\[nrt]))[0-9a-f]{32}-[0-9a-f]{8}-[0-9a-f]{8}(?![A-Za-z0-9-])",
+        _whole,
+        "-[0-9a-f]{8}-[0-9a-f]{8}",
+    ),
+    _Rule(
+        ".",
+        rf"(?:(?<![A-Za-z0-9_.-])|(?<=\\[nrt]))[MNO]{_TEXT}{{23,27}}\.{_TEXT}{{6}}\.{_TEXT}{{27,45}}(?![A-Za-z0-9_.-])",
+        _whole,
+        rf"\.{_TEXT}{{6}}\.{_TEXT}{{27}}",
+    ),
     _key("SK", r"[0-9a-f]{32}(?![A-Za-z0-9])"),
     _key("SG.", rf"{_TEXT}{{16,}}+\.{_TEXT}{{32,}}+"),
     _key("hf_", r"[A-Za-z0-9]{30,}+"),
@@ -209,7 +246,7 @@ _RULES = (
         for prefix in (
             *("gsk_", "xai-", "npm_", "pypi-", "hvs.", "hvb.", "dop_v1_", "doo_v1_", "dor_v1_", "pplx-", "r8_", "nfp_"),
             *("ATATT3", "lin_api_", "ntn_", "figd_", "dckr_pat_", "sbp_", "sb_secret_", "sntrys_", "sntryu_", "NRAK-"),
-            *("PMAK-", "pscale_", "pul-", "rubygems_", "tskey-", "HRKU-"),
+            *("PMAK-", "pscale_", "pul-", "rubygems_", "tskey-", "HRKU-", "csk-", "fw_", "nvapi-"),
         )
     ),
     _key("eyJ", rf"{_TEXT}{{8,}}+(?:\.\.?{_TEXT}{{4,}}+){{2,4}}"),  # a JWT
@@ -243,12 +280,16 @@ def redact(text: str, *, shapes_only: bool = False) -> str:
     `shapes_only`: only what is a secret beyond doubt, and no value because of the name that it stands behind. JSON stays
     JSON then.
     """
+    for form in known_in(text):
+        text = text.replace(form, REDACTED)
     small = _small(text)
     # What was put in has no mark: those of the beginning are all.
     rules = [rule for mark, rule in _AS_WRITTEN if mark in text]
     rules += [rule for mark, rule in (_SHAPES_SMALL if shapes_only else _ALL_SMALL) if mark in small]
     for rule in rules:
         if not rule.mark and ":" not in text and "=" not in text:
+            continue
+        if rule.guard is not None and rule.guard.search(text) is None:
             continue
         searched = small if rule.mark in _ANY_CASE else text
         parts: list[str] = []

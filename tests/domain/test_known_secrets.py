@@ -1,0 +1,79 @@
+"""Values that the process knows to be secret go wherever they stand; words and numbers do not."""
+
+import json
+import secrets
+from collections.abc import Callable, Iterator
+from urllib.parse import quote
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from wvo_mcp.domain import known_secrets
+from wvo_mcp.domain.known_secrets import register_address, register_secret
+from wvo_mcp.domain.redaction import REDACTED, redact, redacted
+
+pytestmark = pytest.mark.requirement("SAFE-3")
+
+
+@pytest.fixture(autouse=True)
+def nothing_known() -> Iterator[None]:
+    known_secrets.forget_all()
+    yield
+    known_secrets.forget_all()
+
+
+_SECRETS = st.text(st.characters(codec="utf-8", exclude_characters="[]"), min_size=8, max_size=40).filter(
+    lambda text: len(text.strip()) >= 8 and any(c.isdigit() for c in text) and any(c in "xyzXYZ" for c in text)
+)
+_WAYS: tuple[Callable[[str], str], ...] = (
+    lambda text: f"see {text} there",
+    lambda text: json.dumps({"note": f"first\n{text}"}),
+    lambda text: json.dumps({"note": text}, ensure_ascii=False),
+    lambda text: json.dumps({"inner": json.dumps({"note": text})}),
+    lambda text: f"https://example.org/?q={quote(text, safe='')}&n=1",
+    lambda text: f"line one\n{text}\nline three",
+    lambda text: str([text]),
+)
+
+
+@given(_SECRETS, st.sampled_from(_WAYS))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+def test_a_known_value_goes_in_every_form(secret: str, way: Callable[[str], str]) -> None:
+    secret = secret.strip()
+    known_secrets.forget_all()
+    register_secret(secret)
+    shown = redact(way(secret))
+    assert secret not in shown and REDACTED in shown
+    assert redact(shown) == shown
+    event = json.dumps({"note": f"{secret} and {secret}", "n": 7}, ensure_ascii=False)
+    assert json.loads(redact(event, shapes_only=True)) == {"note": f"{REDACTED} and {REDACTED}", "n": 7}
+    assert redacted({"x": [secret]}) == {"x": [REDACTED]}
+
+
+def test_the_longest_goes_first_and_several_are_known() -> None:
+    register_secret("k3y-of-the-house")
+    register_secret("k3y-of-the-house-and-garden")
+    assert redact("k3y-of-the-house-and-garden, k3y-of-the-house") == f"{REDACTED}, {REDACTED}"
+
+
+def test_the_password_of_an_address_is_known_as_it_is_meant_too() -> None:
+    register_address("postgresql://wvo:p%40ss-w0rd!x@db.example:5432/wvo?sslpassword=an0ther-one")
+    assert redact("password authentication failed: p@ss-w0rd!x") == f"password authentication failed: {REDACTED}"
+    assert redact("tried p%40ss-w0rd!x and an0ther-one") == f"tried {REDACTED} and {REDACTED}"
+
+
+@pytest.mark.parametrize(
+    "value", [None, "", "k3y", "postgres", "password", "redacted", "1234567890123456", "1e10000000"]
+)
+def test_words_numbers_and_what_is_short_stay(value: str | None) -> None:
+    register_secret(value)
+    text = f'{{"task":"set up postgres","password":"redacted","n":1234567890123456,"k":"{value}"}}'
+    assert redact(text, shapes_only=True) == text
+
+
+def test_an_address_that_cannot_be_read_or_has_no_password_registers_nothing() -> None:
+    for url in (None, "", "postgresql://wvo@db/wvo", "postgresql:///wvo?host=/run/db", "http://[broken"):
+        register_address(url)
+    key = secrets.token_hex(4)
+    assert redact(f"commit {key} of wvo") == f"commit {key} of wvo"

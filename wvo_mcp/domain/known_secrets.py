@@ -1,0 +1,59 @@
+"""Values that this process knows to be secret: they are redacted wherever they appear, whatever they look like.
+
+A value is known for as long as the process lives, in every form that it takes in JSON and in addresses.
+"""
+
+import json
+import re
+from urllib.parse import quote, quote_plus, unquote, urlsplit
+
+SHORTEST = 8
+_ORDINARY = re.compile(r"[A-Za-z]{0,15}|[0-9.eE+-]+")
+"""Words and numbers, as `postgres` and `12345678`: to take them out of all texts would make these unreadable, and break
+JSON. They go behind their names all the same."""
+
+_forms: tuple[str, ...] = ()
+
+
+def register_secret(value: str | None) -> None:
+    """From now on the value is redacted. Nothing happens with what is shorter than 8 characters, a plain word or a number."""
+    global _forms
+    value = (value or "").strip()
+    if len(value) < SHORTEST or _ORDINARY.fullmatch(value) or value in "[redacted]":
+        return
+    forms = {value, *_written(value)}
+    # The longest first: another secret may be part of it. One assignment: other threads see all of it or nothing.
+    _forms = tuple(sorted({*_forms, *forms}, key=lambda form: (-len(form), form)))
+
+
+def register_address(url: str | None) -> None:
+    """The password in an address, and what its query calls a password, are secret."""
+    if not url:
+        return
+    try:
+        parts = urlsplit(url)
+        password = parts.password
+    except ValueError:
+        return
+    for value in (password, *re.findall(r"(?:^|&)(?:password|sslpassword)=([^&]*)", parts.query)):
+        if value:
+            register_secret(value)
+            register_secret(unquote(value))
+
+
+def _written(value: str) -> list[str]:
+    """As JSON, as JSON in JSON, and as a part of an address."""
+    once = [json.dumps(value, ensure_ascii=ascii_)[1:-1] for ascii_ in (True, False)]
+    twice = [json.dumps(form)[1:-1] for form in once]
+    return [*once, *twice, quote(value, safe=""), quote(value), quote_plus(value), repr(value)[1:-1]]
+
+
+def known_in(text: str) -> list[str]:
+    """Forms of known secrets that stand in the text, the longest first."""
+    return [form for form in _forms if form in text]
+
+
+def forget_all() -> None:
+    """For tests: nothing is known."""
+    global _forms
+    _forms = ()
