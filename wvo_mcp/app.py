@@ -34,6 +34,7 @@ from wvo_mcp.orchestration.chores import Chore
 from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.orchestration.health.report import Reporter
 from wvo_mcp.orchestration.jobs import Jobs
+from wvo_mcp.orchestration.routing import file_watch
 from wvo_mcp.ports import SILENT, Probe, Store, Tracer, WatchedStore
 from wvo_mcp.ports.alerting import AlertChannel
 from wvo_mcp.ports.backups import Backups, Restored
@@ -180,6 +181,8 @@ def build_chores(settings: Settings, services: Services, reporter: Reporter) -> 
         made += services.health.chores()
     made += delivery.chores(build_couriers(settings))
     made += (prefetching.Prefetching(services.policy).chore(),)
+    if services.providers is not None:
+        made += (file_watch.chore(services.providers),)
     return (*made, reporter.chore(), *backups.chores(services.backups, build_snapshots(settings)))
 
 

@@ -15,11 +15,14 @@ from wvo_mcp.faces.cli import doctor
 @pytest.fixture
 def healthy(shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Shell:
     """An installation as init leaves it, with the program on the PATH."""
-    program = tmp_path / "bin" / "wvo-mcp"
-    program.parent.mkdir()
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(program.parent))
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("wvo-mcp", "claude", "codex", "gemini"):
+        (folder / name).write_text("#!/bin/sh\necho 1.2.3\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    for key in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY"):
+        monkeypatch.setenv(key, "sk-this-is-told-nobody-4711")
     shell("init", "--claude", "--codex", "--gemini")
     shell("roadmap-sync")
     return shell
@@ -38,6 +41,8 @@ def test_a_healthy_installation_passes_every_check(healthy: Shell) -> None:
     # How full this machine's disk is belongs to the machine.
     assert {outcome for check, outcome in outcomes(ran).items() if check != "disk"} == {"ok"}
     assert {"python", "sqlite", "workspace", "settings", "roadmap", "snapshot", "client codex"} <= set(outcomes(ran))
+    assert {"providers", "provider claude", "provider codex", "provider gemini"} <= set(outcomes(ran))
+    assert "4711" not in ran.out
 
 
 @pytest.mark.requirement("CORE-12")
@@ -61,6 +66,10 @@ def broken_roadmap(root: Path) -> None:
     (root / "state" / "roadmap.yaml").write_text("epics: [")
 
 
+def broken_providers(root: Path) -> None:
+    (root / "state" / "providers.yaml").write_text("mode: [")
+
+
 def broken_entry(root: Path) -> None:
     (root / ".mcp.json").write_text("{")
 
@@ -75,6 +84,7 @@ def broken_directive(root: Path) -> None:
     [
         (no_database, "database"),
         (broken_roadmap, "roadmap"),
+        (broken_providers, "providers"),
         (broken_entry, "client claude"),
         (broken_directive, "directives"),
     ],

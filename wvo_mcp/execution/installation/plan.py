@@ -10,6 +10,7 @@ from wvo_mcp.execution.installation import codex
 from wvo_mcp.execution.installation.draft import Change, Draft, shown
 from wvo_mcp.execution.installation.entry import COMMAND, SERVER, is_ours
 from wvo_mcp.execution.installation.jsonc import Document
+from wvo_mcp.execution.installation.providers import providers_text
 from wvo_mcp.execution.installation.sections import HASH, MARKDOWN, with_section
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -31,7 +32,7 @@ A subagent gives a name of its own as `agent_id` when it claims.
 """
 
 IGNORED = ("state.db*", "sessions/", "backups/", "telemetry/", "analytics/")
-"""What a machine writes into the state directory; what people write there (roadmap.yaml) stays tracked."""
+"""What a machine writes into the state directory; what people write there (roadmap.yaml, providers.yaml) stays tracked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +56,13 @@ class Foreign:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where things are written. `codex_home` is Codex's own directory of this user."""
+    """Where things are written. `codex_home` is Codex's own directory of this user; `search` where programs are searched
+    for, as PATH has it; None: PATH."""
 
     root: Path
     state_dir: Path
     codex_home: Path
+    search: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +115,14 @@ class _Planning:
 
     def project(self) -> None:
         self._json_entry(".mcp.json", {"command": COMMAND, "args": []})
-        state_dir, base, name = self._places.state_dir, self._places.state_dir, "roadmap.yaml"
-        if state_dir.is_relative_to(self._root):
-            base, name = self._root, (state_dir.relative_to(self._root) / name).as_posix()
-        self._sample(base, name, SAMPLES / "roadmap.yaml", "a roadmap to begin with")
+        base, below = self._places.state_dir, Path()
+        if base.is_relative_to(self._root):
+            base, below = self._root, base.relative_to(self._root)
+        self._sample(base, (below / "roadmap.yaml").as_posix(), SAMPLES / "roadmap.yaml", "a roadmap to begin with")
+        name = (below / "providers.yaml").as_posix()
+        if self.draft.read(base, name) is None:
+            text = providers_text(self._places.search)
+            self.draft.write(base, name, text, "which models there are, for which tasks, within which limits")
         for directive in sorted((SAMPLES / "directives").glob("*.md")):
             self._sample(self._root, f"directives/{directive.name}", directive, "how agents recover and do research")
         self._ignore()
@@ -196,7 +203,7 @@ class _Planning:
         theirs = {line.strip().strip("/") for line in text.splitlines()}
         if below in theirs or f"{below}/**" in theirs:
             self.notes.append(
-                f".gitignore leaves out all of {below}/: {below}/roadmap.yaml will not be tracked by git."
+                f".gitignore leaves out all of {below}/: its roadmap.yaml and providers.yaml will not be tracked by git."
             )
 
 

@@ -14,6 +14,7 @@ import click
 from wvo_mcp.domain.finding import Finding, Outcome, fail, ok
 from wvo_mcp.execution.doctor import content, machine
 from wvo_mcp.execution.doctor.clients import clients
+from wvo_mcp.execution.doctor.providers import providers
 from wvo_mcp.execution.session_lock import SessionLocks
 from wvo_mcp.faces.cli.application import Compose
 from wvo_mcp.faces.cli.backup import refuse_if_live, restore_and_sync, show, while_live_option
@@ -35,8 +36,8 @@ def doctor_command(compose: Compose) -> click.Command:
 
     return click.Command(
         "doctor",
-        help="Check this installation: machine, workspace, database, roadmap, clients. Changes nothing without --repair;"
-        " every check says what it found and how to mend it. Exit code 1 when something does not work.",
+        help="Check this installation: machine, workspace, database, roadmap, providers, clients. Changes nothing without"
+        " --repair; every check says what it found and how to mend it. Exit code 1 when something does not work.",
         short_help="Check this installation and explain each part.",
         params=[
             click.Option(
@@ -98,6 +99,7 @@ def _checks() -> Iterator[list[Finding]]:
         ("disk", lambda: [machine.disk(state_dir), machine.file_system(state_dir)]),
         ("database", lambda: _shared(url, state_dir, now) if url else examine(database, locks.alive, now)),
         ("roadmap", lambda: [content.roadmap(state_dir / "roadmap.yaml", partial(_known, url, database))]),
+        ("providers", lambda: providers(state_dir / "providers.yaml", os.environ)),
         ("directives", lambda: [content.directives(root), _snapshot()]),
         ("clients", lambda: clients(root, os.environ)),
     ]

@@ -36,8 +36,8 @@ def init_command() -> click.Command:
     ]
     return click.Command(
         "init",
-        help="Wire this project into coding agents: .mcp.json, state/ with a sample roadmap, directives/, and on request"
-        " the clients' own settings. Nothing that you wrote is changed; running it again changes nothing.",
+        help="Wire this project into coding agents: .mcp.json, state/ with a sample roadmap and providers, directives/, and"
+        " on request the clients' own settings. Nothing that you wrote is changed; running it again changes nothing.",
         short_help="Wire this project into coding agents.",
         params=[*(click.Option([name], is_flag=True, help=text) for name, text in flags), json_option()],
         callback=_init,
@@ -108,7 +108,10 @@ def _print_offers(given: dict[str, Any]) -> None:
         click.echo("On request also:")
         for text in offers:
             click.echo(f"  {text}")
-    click.echo("Next: edit state/roadmap.yaml, then start your agent here; wvo-mcp doctor checks the installation.")
+    click.echo(
+        "Next: edit state/roadmap.yaml and state/providers.yaml, then start your agent here; wvo-mcp doctor checks"
+        " the installation."
+    )
 
 
 def _summary(root: Path, planned: Plan, *, written: bool) -> dict[str, Any]:

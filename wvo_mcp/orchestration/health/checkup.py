@@ -9,10 +9,11 @@ from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import WvoError
 from wvo_mcp.orchestration.health.act import BLIND
 from wvo_mcp.orchestration.health.loop import late
+from wvo_mcp.orchestration.routing.file_watch import KIND as PROVIDERS_FILE
 from wvo_mcp.ports import Clock, Store, Transaction
 
 _DATABASE = (Kind.DATABASE,)
-_PROVIDERS = (Kind.PROVIDER_CAPACITY, Kind.ALL_PROVIDERS_FAILING)
+_PROVIDERS = (Kind.PROVIDER_CAPACITY, Kind.ALL_PROVIDERS_FAILING, PROVIDERS_FILE)
 _QUEUE = tuple(kind for kind in Kind if kind not in (*_DATABASE, *_PROVIDERS))
 _UNKNOWN = "not known: the store cannot be read"
 
@@ -40,7 +41,7 @@ async def checkup(store: Store, caller: Caller, limits: Thresholds, clock: Clock
 
 async def _looked(tx: Transaction, limits: Thresholds) -> Checkup:
     open_ones: dict[str, dict[str, Any]] = {}
-    for kind in (*(kind.value for kind in Kind), BLIND):
+    for kind in (*(kind.value for kind in Kind), PROVIDERS_FILE, BLIND):
         row = await tx.alerts.find(kind, None)
         if row is not None:
             open_ones[kind] = row
@@ -58,7 +59,7 @@ async def _looked(tx: Transaction, limits: Thresholds) -> Checkup:
     return Checkup(status, checks, iso(tx.now), [_shown(row) for row in _worst_first(open_ones)])
 
 
-def _reason(open_ones: dict[str, dict[str, Any]], kinds: tuple[Kind, ...]) -> str:
+def _reason(open_ones: dict[str, dict[str, Any]], kinds: tuple[str, ...]) -> str:
     there = {kind: open_ones[kind] for kind in kinds if kind in open_ones and open_ones[kind]["severity"] != "info"}
     return "; ".join(row["message"] for row in _worst_first(there))[:1_000] or "ok"
 

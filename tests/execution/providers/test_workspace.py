@@ -1,0 +1,170 @@
+"""The file of a workspace as it is edited while servers run."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.clock import StoppedClock
+from wvo_mcp.domain.providers.catalogue import Limits
+from wvo_mcp.errors import InvalidInput
+from wvo_mcp.execution.providers.file import defaults
+from wvo_mcp.execution.providers.parse import packaged_text
+from wvo_mcp.execution.providers.workspace import ProvidersOfWorkspace
+
+pytestmark = pytest.mark.requirement("PROV-1")
+
+GOOD = "providers:\n  {0}:\n    kind: codex\n    limits: {{hourly: 5}}\n    tiers: {{low: {{model: m}}}}\n"
+
+
+class Workspace:
+    """A file, and a server that reads it at times that the test chooses."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "state" / "providers.yaml"
+        self.path.parent.mkdir()
+        self.clock = StoppedClock()
+        self.providers = ProvidersOfWorkspace(self.path, {"PATH": "/nowhere"}, self.clock)
+
+    def write(self, text: str) -> None:
+        self.path.write_text(text)
+
+    def names(self) -> list[str]:
+        return [one.name for one in self.providers.current().providers]
+
+    def looks(self, times: int = 2) -> list[str]:
+        """What is known when the file was looked at so often, a second apart."""
+        found: list[str] = []
+        for _ in range(times):
+            self.clock.advance(1)
+            found = self.names()
+        return found
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path)
+
+
+def test_without_a_file_the_defaults_hold_without_limits(workspace: Workspace) -> None:
+    assert workspace.providers.current() == defaults()
+    assert workspace.providers.problem() is None
+
+
+def test_a_file_that_is_there_is_read_at_once_and_its_limits_hold(workspace: Workspace) -> None:
+    workspace.write(GOOD.format("one"))
+
+    catalogue = workspace.providers.current()
+
+    assert [one.limits for one in catalogue.providers] == [Limits(5)]
+    assert catalogue.digest
+
+
+def test_a_change_holds_when_the_file_stood_still_and_a_removed_file_gives_the_defaults_back(
+    workspace: Workspace,
+) -> None:
+    workspace.write(GOOD.format("one"))
+    assert workspace.names() == ["one"]
+    workspace.write(GOOD.format("two_"))
+
+    assert workspace.names() == ["one"]  # not looked at more than once a second
+    assert workspace.looks(1) == ["one"]  # it may be half written
+    assert workspace.looks(1) == ["two_"]
+    workspace.path.unlink()
+    assert workspace.looks() == [one.name for one in defaults().providers]
+    workspace.write(GOOD.format("three"))
+    assert workspace.looks() == ["three"]
+
+
+def test_half_a_file_that_is_valid_never_holds(workspace: Workspace) -> None:
+    workspace.write(packaged_text())
+    whole = workspace.providers.current()
+    workspace.write(packaged_text()[: packaged_text().index("  gemini:")])
+    assert workspace.looks(1) == [one.name for one in whole.providers]
+    workspace.write(packaged_text() + "# edited\n")
+
+    assert workspace.looks(3) == [one.name for one in whole.providers]
+    assert workspace.providers.current().digest != whole.digest
+
+
+def test_while_it_is_broken_the_last_good_one_holds_and_the_problem_is_told(workspace: Workspace) -> None:
+    workspace.write(GOOD.format("one"))
+    assert workspace.names() == ["one"]
+    workspace.write("mode: both\n" + GOOD.format("two"))
+
+    assert workspace.looks() == ["one"]
+    assert workspace.providers.problem() == (
+        "state/providers.yaml:1: mode: expected one of cloud, local, hybrid, found 'both'"
+    )
+    workspace.write("mode: local\n" + GOOD.format("two"))
+    assert workspace.looks() == ["two"]
+    assert workspace.providers.problem() is None
+
+
+@pytest.mark.parametrize("made", ["broken", "folder", "pipe"])
+def test_without_a_good_one_there_is_none_until_it_is_mended(workspace: Workspace, made: str) -> None:
+    if made == "folder":
+        workspace.path.mkdir()
+    elif made == "pipe":
+        os.mkfifo(workspace.path)
+    else:
+        workspace.write("providers: {")
+
+    with pytest.raises(InvalidInput, match="state/providers"):
+        workspace.providers.current()
+    workspace.clock.advance(1)
+    with pytest.raises(InvalidInput) as caught:
+        workspace.providers.current()
+    assert workspace.providers.problem() == caught.value.message
+    if made == "folder":
+        workspace.path.rmdir()
+    else:
+        workspace.path.unlink()
+    workspace.write(GOOD.format("one"))
+    workspace.clock.advance(1)
+    with pytest.raises(InvalidInput):
+        workspace.providers.current()
+    workspace.clock.advance(1)
+    assert workspace.names() == ["one"]
+
+
+def test_a_change_that_leaves_size_and_time_as_they_were_is_seen(workspace: Workspace) -> None:
+    workspace.write(GOOD.format("one"))
+    before = workspace.path.stat()
+    assert workspace.names() == ["one"]
+    workspace.write(GOOD.format("two"))
+    os.utime(workspace.path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert workspace.path.stat().st_ino == before.st_ino
+
+    assert workspace.looks() == ["two"]
+
+
+def test_an_old_file_is_not_read_again_and_current_costs_microseconds(workspace: Workspace) -> None:
+    workspace.write(GOOD.format("one"))
+    os.utime(workspace.path, (1_000_000_000, 1_000_000_000))
+    first = workspace.providers.current()
+    assert workspace.looks(5) == ["one"]
+    assert workspace.providers.current() is first  # the very same: it was not parsed again
+
+    def cost() -> float:
+        begun = time.perf_counter()
+        for _ in range(1_000):
+            workspace.providers.current()
+        return (time.perf_counter() - begun) / 1_000
+
+    assert min(cost() for _ in range(5)) < 0.00002
+
+
+def test_nothing_that_takes_time_is_imported_before_it_is_needed() -> None:
+    code = (
+        "import sys; from wvo_mcp import app;"
+        " from wvo_mcp.settings import load; app.build_providers(load());"
+        " print([name for name in ('yaml', 'httpx2') if name in sys.modules])"
+    )
+
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert shown.stdout.strip() == "[]"

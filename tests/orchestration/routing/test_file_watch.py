@@ -1,0 +1,88 @@
+"""A broken providers.yaml as people hear of it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.support.bench import ANN, Bench, a_task
+from wvo_mcp.execution.providers.workspace import ProvidersOfWorkspace
+from wvo_mcp.orchestration.background import Leader
+from wvo_mcp.orchestration.health.checkup import checkup
+from wvo_mcp.orchestration.routing import file_watch
+
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("PROV-1")]
+
+GOOD = "providers: {one: {kind: codex, tiers: {low: {model: m}, high: {model: n}}}}\n"
+BROKEN = GOOD + "mode: both\n"
+
+
+class Watched:
+    """A bench whose leader watches a real file."""
+
+    def __init__(self, bench: Bench, path: Path) -> None:
+        self.bench = bench
+        self.path = path
+        providers = ProvidersOfWorkspace(path, {}, bench.clock)
+        bench.services = replace(bench.services, providers=providers)
+        self._leader = Leader(bench.store, lambda: ANN, bench.clock, (file_watch.chore(providers),))
+
+    async def after(self, text: str | None, seconds: int = 2) -> list[tuple[str, str, str | None]]:
+        """Open alerts when the file was written and the leader has ticked every second."""
+        if text is None:
+            self.path.unlink()
+        else:
+            self.path.write_text(text)
+        for _ in range(seconds):
+            self.bench.clock.advance(1)
+            async with anyio.create_task_group() as tasks:
+                await self._leader.tick(tasks)
+        return await self.bench.alerts()
+
+    async def checked(self) -> tuple[str, str]:
+        loop = self.bench.services.health
+        assert loop is not None
+        found = await checkup(self.bench.store, ANN, loop.limits, self.bench.clock)
+        return found.status, found.checks["providers"]
+
+
+@pytest.fixture
+def watched(bench: Bench, tmp_path: Path) -> Watched:
+    return Watched(bench, tmp_path / "providers.yaml")
+
+
+async def test_while_a_good_version_holds_it_is_a_warning_that_ends_by_itself(watched: Watched) -> None:
+    assert await watched.after(GOOD) == []
+
+    assert await watched.after(BROKEN) == [("providers_file", "warning", None)]
+    times = await watched.bench.sql("SELECT times, message FROM alerts")
+    assert "providers.yaml:2: mode: expected one of cloud, local, hybrid" in times[0]["message"]
+    assert times[0]["message"].endswith("(the last good version holds)")
+    await watched.after(BROKEN, 5)
+    assert (await watched.bench.sql("SELECT times, message FROM alerts")) == times  # told once
+    await watched.bench.create(a_task("T"))
+    assert (await watched.bench.claim())["route"]["provider"] == "one"
+    assert await watched.after(GOOD) == []
+
+
+async def test_without_a_good_version_it_is_critical_and_work_waits(watched: Watched) -> None:
+    assert await watched.after(BROKEN) == [("providers_file", "critical", None)]
+    await watched.bench.create(a_task("T"))
+    claim = await watched.bench.claim()
+    assert (claim["task"], claim["reason"]) == (None, "budget")
+    assert "providers.yaml:2" in claim["explanation"]
+
+    assert await watched.after(None) == []
+    assert (await watched.bench.claim())["task"]["id"] == "T"
+
+
+@pytest.mark.requirement("HEALTH-1")
+async def test_the_health_check_names_it(watched: Watched) -> None:
+    await watched.after(BROKEN)
+    status, found = await watched.checked()
+    assert status == "unhealthy"
+    assert "providers.yaml:2" in found
+
+    await watched.after(GOOD)
+    assert (await watched.checked())[1] == "ok"

@@ -1,0 +1,58 @@
+"""The providers of models: the file, and whether what it names can be used from here."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import anyio
+
+from wvo_mcp.domain.finding import Finding, fail, ok, warn
+from wvo_mcp.domain.providers.catalogue import Catalogue, Provider
+from wvo_mcp.errors import InvalidInput
+from wvo_mcp.execution.providers.file import defaults, read
+from wvo_mcp.execution.providers.standing import examine
+from wvo_mcp.ports.providers import Standing
+
+
+def providers(path: Path, environ: Mapping[str, str]) -> list[Finding]:
+    """One finding for the file, and one for each provider that is enabled. Runs their programs."""
+    try:
+        given = read(path)
+    except InvalidInput as error:
+        remedy = "Mend that line. Until then the last good version holds; a server that starts now begins no work."
+        return [fail("providers", error.message, remedy)]
+    catalogue = given or defaults()
+    enabled = [one for one in catalogue.providers if one.enabled]
+    standings = anyio.run(_examined, enabled, environ)
+    return [_file(path, given, enabled), *(_provider(one, standings[one.name]) for one in enabled)]
+
+
+async def _examined(wanted: list[Provider], environ: Mapping[str, str]) -> dict[str, Standing]:
+    found: dict[str, Standing] = {}
+
+    async def one(provider: Provider) -> None:
+        found[provider.name] = await examine(provider, environ)
+
+    async with anyio.create_task_group() as tasks:
+        for provider in wanted:
+            tasks.start_soon(one, provider)
+    return found
+
+
+def _file(path: Path, given: Catalogue | None, enabled: list[Provider]) -> Finding:
+    if given is None:
+        return ok("providers", f"there is no {path}: defaults hold, without limits (wvo-mcp init writes one)")
+    if not enabled:
+        return warn("providers", f"every provider in {path} is turned off", "Set enabled: true for one.")
+    return ok("providers", f"{', '.join(one.name for one in enabled)} in {path}")
+
+
+def _provider(provider: Provider, found: Standing) -> Finding:
+    check = f"provider {provider.name}"
+    if found.program is None:
+        remedy = f"Install or start it, or set enabled: false for {provider.name} in providers.yaml."
+        return warn(check, found.how, remedy)
+    what = f"{found.version or 'version unknown'} at {found.program}; {found.how}"
+    if found.logged_in is False:
+        key = provider.key_env or "its key"
+        return warn(check, what, f"Log in with it, or set {key} where servers and clients are started.")
+    return ok(check, what)

@@ -1,0 +1,47 @@
+"""What is wrong with providers.yaml becomes an alert, and its end the end of the alert."""
+
+from functools import partial
+
+from wvo_mcp.errors import InvalidInput
+from wvo_mcp.orchestration.chores import Chore
+from wvo_mcp.orchestration.leading import Post
+from wvo_mcp.ports import Transaction
+from wvo_mcp.ports.providers import Providers
+
+KIND = "providers_file"
+
+
+def chore(providers: Providers) -> Chore:
+    return Chore(KIND, 0, partial(_look, providers))
+
+
+async def _look(providers: Providers, post: Post) -> None:
+    """Critical while there is no good version at all, for then nothing is given to anybody."""
+    problem = providers.problem()
+    told = None if problem is None else (_severity(providers), _message(problem, _severity(providers)))
+
+    async def open_one(tx: Transaction) -> tuple[str, str] | None:
+        row = await tx.alerts.find(KIND, None)
+        return None if row is None else (row["severity"], row["message"])
+
+    async def write(tx: Transaction) -> None:
+        if told is None:
+            await tx.alerts.resolve_alert(KIND, None)
+        else:
+            await tx.alerts.raise_alert(KIND, told[0], None, told[1])
+
+    if await post.read(post.caller, open_one) != told:
+        await post.write(post.caller, write)
+
+
+def _severity(providers: Providers) -> str:
+    try:
+        providers.current()
+    except InvalidInput:
+        return "critical"
+    return "warning"
+
+
+def _message(problem: str, severity: str) -> str:
+    so = "the last good version holds" if severity == "warning" else "no work is given until it is mended"
+    return f"{problem[:1_800]} ({so})"
