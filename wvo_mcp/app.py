@@ -34,7 +34,7 @@ from wvo_mcp.orchestration.chores import Chore
 from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.orchestration.health.report import Reporter
 from wvo_mcp.orchestration.jobs import Jobs
-from wvo_mcp.orchestration.routing import file_watch
+from wvo_mcp.orchestration.routing import file_watch, standing
 from wvo_mcp.ports import SILENT, Probe, Store, Tracer, WatchedStore
 from wvo_mcp.ports.alerting import AlertChannel
 from wvo_mcp.ports.backups import Backups, Restored
@@ -156,6 +156,7 @@ def build_services(
     probe: Probe | None = None,
     tracer: Tracer = SILENT,
 ) -> Services:
+    prepare = partial(standing.look, providers)
     return Services(
         store=store,
         policy=policy_of(settings),
@@ -168,7 +169,7 @@ def build_services(
         snapshots=build_snapshots(settings),
         exchange=WorkspaceExchange(settings.root),
         history=RoadmapCommits(settings.roadmap) if settings.roadmap_commits else None,
-        health=HealthLoop(thresholds_of(settings), policy_of(settings), SystemClock(), probe, tracer),
+        health=HealthLoop(thresholds_of(settings), policy_of(settings), SystemClock(), probe, tracer, prepare),
         providers=providers,
         tracer=tracer,
     )

@@ -43,6 +43,8 @@ GROWING_CYCLES = 5
 DESYNC_WARNING, DESYNC_CRITICAL = 0.8, 0.5
 FALL_WARNING, FALL_CRITICAL = 0.75, 0.5
 CAPACITY = 0.8
+BUDGETS = "budget_windows"
+"""The fact that says of what share on budgets are nearly used up, and which are: {warn_at, windows}."""
 FREE_WARNING, FREE_CRITICAL = 1_000_000_000, 100_000_000
 """Bytes left on the disk of the state folder."""
 JOURNAL_WARNING = 512 << 20
@@ -283,6 +285,14 @@ class Provider:
     state: str
     used: float
     capacity: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """Windows nearly used up, of providers, tiers and agents: {scope, name, period, used, limit}."""
+
+    warn_at: float = CAPACITY
+    windows: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

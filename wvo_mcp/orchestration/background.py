@@ -23,6 +23,7 @@ _FORGET_SECONDS = 3_600.0
 _BATCH = 200
 _SESSIONS = 1_000
 KEEP_REPLAYS = timedelta(hours=24)
+KEEP_USAGE = timedelta(days=40)
 
 
 class Leader:
@@ -67,7 +68,7 @@ class Leader:
 
 
 def chores(files: RoadmapFiles, policy: Policy) -> tuple[Chore, ...]:
-    """What every store needs: the roadmap watched, expired tasks returned, scores refreshed, old replays forgotten."""
+    """What every store needs: the roadmap watched, expired tasks returned, scores refreshed, what is old forgotten."""
     return (
         Chore("roadmap_watch", 0, RoadmapWatch(files).look),
         Chore("expiry", 0, partial(_expire, policy)),
@@ -152,6 +153,7 @@ async def _forget(post: Post) -> None:
     async def forget(tx: Transaction) -> None:
         await tx.replays.forget(tx.now - KEEP_REPLAYS)
         await tx.jobs.forget(tx.now - KEEP_REPLAYS)
+        await tx.routing.forget(tx.now - KEEP_USAGE)
 
     await post.write(post.caller, forget)
 

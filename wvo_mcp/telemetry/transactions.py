@@ -2,8 +2,8 @@
 
 import secrets
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
@@ -87,11 +87,19 @@ class WatchedTransactions:
         self._tell("write", seen, "committed" if keep else "dry_run", None)
         for kind, _, data in seen.events:
             self._tracing.instruments.count(kind, data)
+            if kind == "provider.reported":
+                self._reported(data)
         for ended in seen.ends:
             self._tracing.ended(ended, current)
         for claim in seen.claims:
             self._tracing.began(claim, current)
         return result
+
+    def _reported(self, data: Mapping[str, Any]) -> None:
+        incoming = int(data["tokens_in"]) + int(data["tokens_cached"])
+        self._tracing.tokens(
+            "chat", data["provider"], data["model"], incoming=incoming, outgoing=int(data["tokens_out"])
+        )
 
     async def _follow(self, tx: Transaction, seen: _Seen, here: SpanContext | None) -> None:
         """Keep the traces of the tasks that were claimed here, and take those that ended: all in the same transaction."""

@@ -160,7 +160,7 @@ def test_the_third_outage_in_a_row_opens_it_and_a_success_or_a_pause_begins_anew
 def test_what_older_attempts_tell_neither_lengthens_nor_reopens_it_but_for_a_time_that_the_provider_told() -> None:
     began = START - timedelta(hours=1)
     breaker = failed(FRESH, told(FailureKind.CAPACITY), START, 0.9, task_id="A", began=began)
-    soon = START + timedelta(seconds=10)
+    soon = START + timedelta(seconds=2)
     assert failed(breaker, told(FailureKind.CAPACITY), soon, 0.9, task_id="B", began=began) is breaker
     longer = failed(breaker, told(FailureKind.CAPACITY, 60), soon, 0.9, task_id="B", began=began)
     assert (longer.failures, seconds(longer, soon)) == (1, 60)

@@ -156,12 +156,12 @@ def _told(signal: Signal, now: datetime) -> datetime | None:
 
 
 def succeeded(breaker: Breaker, now: datetime, *, task_id: str | None = None, began: datetime | None = None) -> Breaker:
-    """After a success: closed, and no outage counted. While it is open only a probe closes it, or an attempt that began
-    since: what an older one achieved may have been done before. The same object when nothing changes."""
+    """After a success: closed, and no outage counted. While nobody may try, what an attempt from before the opening
+    achieved may have been done before, and closes nothing. The same object when nothing changes."""
     if breaker.state is BreakerState.CLOSED:
         return breaker if not breaker.failures else replace(breaker, failures=0, kind="", reason="", updated_at=now)
-    probe = breaker.probe_task is not None and breaker.probe_task == task_id
-    if not probe and (began is None or breaker.opened_at is None or began <= breaker.opened_at):
+    old = began is None or breaker.opened_at is None or began <= breaker.opened_at
+    if old and breaker.verdict(now, task_id) is not Verdict.PROBE:
         return breaker
     return replace(
         breaker,

@@ -47,7 +47,8 @@ class _Tree(click.Group):
         self._compose = compose
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*(name.replace("_", "-") for name in _operations()), *_INSTALLATION]
+        names = (name.replace("_", "-") for name in _operations() if name not in _IN_GROUPS)
+        return [*names, *_INSTALLATION]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in _INSTALLATION:
@@ -99,7 +100,7 @@ def _headings() -> list[str]:
 
 def _heading(command: str) -> str:
     if command in _INSTALLATION:
-        return GROUPS["plan"] if command == "simulate" else INSTALLATION
+        return _HEADINGS.get(command, INSTALLATION)
     op = _operations()[command.replace("-", "_")]
     return GROUPS["people"] if op.audience == "people" else GROUPS.get(op.toolset, op.toolset.capitalize())
 
@@ -131,6 +132,12 @@ def _backup(compose: Compose) -> click.Command:
     return backup_command(compose)
 
 
+def _budget(compose: Compose) -> click.Command:
+    from wvo_mcp.faces.cli.budget import budget_group
+
+    return budget_group(compose)
+
+
 def _stop_hook(_compose: Compose) -> click.Command:
     from wvo_mcp.faces.cli.stop_hook import stop_hook_command
 
@@ -159,9 +166,14 @@ _INSTALLATION: dict[str, Callable[[Compose], click.Command]] = {
     "init": _init,
     "doctor": _doctor,
     "backup": _backup,
+    "budget": _budget,
     "stop-hook": _stop_hook,
     "store": _store,
     "serve": _serve,
     "simulate": _simulate,
 }
-"""Commands about this program itself; each is imported when it is called."""
+"""Commands about this program itself, and groups of commands; each is imported when it is called."""
+
+_HEADINGS = {"simulate": GROUPS["plan"], "budget": GROUPS["people"]}
+_IN_GROUPS = frozenset({"budget_raise", "budget_show"})
+"""Operations that are shown as `budget raise` and `budget show`."""

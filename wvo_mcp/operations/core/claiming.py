@@ -13,7 +13,7 @@ from wvo_mcp.domain.text import Id, Prose, Reference, Text
 from wvo_mcp.operations.core.views import TaskLine, TaskView, line, view
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
 from wvo_mcp.orchestration import claims, lifecycle
-from wvo_mcp.orchestration.routing import breakers
+from wvo_mcp.orchestration.routing import breakers, failing
 
 RequestId = Annotated[Id | None, Field(default=None, description="Repeat a call safely: same id, same input.")]
 TaskId = Annotated[Id, Field(description="The task.")]
@@ -186,10 +186,12 @@ class FailedTask(Output):
 @operation(toolset="core", effect=Effect.WRITE, lease_write=True)
 async def fail_task(ctx: Context, ask: FailTask) -> FailedTask:
     """Report that your attempt failed. While attempts are left the task returns to the queue after a delay; else it is
-    failed and a person is alerted."""
+    failed and a person is alerted. A provider's rate limit or outage counts as no attempt: give its message as it is."""
     await ctx.tx.sessions.ensure()
     task = await lifecycle.held(ctx.tx, ctx.policy, ask.task_id, ask.lease_token, Status.FAILED)
-    moved = await lifecycle.fail(ctx.tx, task, ask.error, retry=ask.retry)
+    moved = await failing.failed_by_provider(ctx.tx, ctx.services.providers, task, ask.error) if ask.retry else None
+    if moved is None:
+        moved = await lifecycle.fail(ctx.tx, task, ask.error, retry=ask.retry)
     again = moved.task.status is Status.PENDING
     return FailedTask(
         task=line(moved.task), attempts=moved.task.attempts, retry_at=moved.task.not_before if again else None

@@ -22,10 +22,10 @@ def catalogue_of(ctx: Context) -> Catalogue:
 
 class RouteTask(Input):
     task_id: Id | None = Field(default=None, description="A task; or leave out and describe it:")
-    complexity: int | None = Field(default=None, ge=1, le=10)
-    type: TaskType | None = None
-    capabilities: list[Label] = Field(default_factory=list[Label], max_length=20)
-    labels: list[Label] = Field(default_factory=list[Label], max_length=50)
+    complexity: int | None = Field(default=None, ge=1, le=10, description="Default 5.")
+    type: TaskType | None = Field(default=None, description="Of work.")
+    capabilities: list[Label] = Field(default_factory=list[Label], max_length=20, description="Wanted.")
+    labels: list[Label] = Field(default_factory=list[Label], max_length=50, description="Of the task.")
     agent_id: Id | None = Field(default=None, description="Whose budget.")
 
 

@@ -10,7 +10,7 @@ from wvo_mcp.orchestration.chores import Chore
 from wvo_mcp.orchestration.health import walk as graph
 from wvo_mcp.orchestration.health.act import act
 from wvo_mcp.orchestration.health.decide import Decision, decide
-from wvo_mcp.orchestration.health.observe import Observation, observe
+from wvo_mcp.orchestration.health.observe import Observation, Prepare, observe
 from wvo_mcp.orchestration.health.orient import Orientation, orient
 from wvo_mcp.orchestration.leading import ROLE, Candidate, Overtaken, Post
 from wvo_mcp.ports import SILENT, Clock, Probe, Store, Tracer, Transaction
@@ -35,13 +35,21 @@ class HealthLoop:
     """The health cycle of this server."""
 
     def __init__(
-        self, limits: Thresholds, policy: Policy, clock: Clock, probe: Probe | None = None, tracer: Tracer = SILENT
+        self,
+        limits: Thresholds,
+        policy: Policy,
+        clock: Clock,
+        probe: Probe | None = None,
+        tracer: Tracer = SILENT,
+        prepare: Prepare | None = None,
     ) -> None:
+        """`prepare` goes before each cycle that may act."""
         self.limits = limits
         self._policy = policy
         self.clock = clock
         self._probe = probe
         self._tracer = tracer
+        self._prepare = prepare
         self._walk_after = 0.0
         self._post: Post | None = None
 
@@ -55,7 +63,7 @@ class HealthLoop:
         within = self._tracer.span
         with within("health.cycle", {"wvo.leader.token": post.token}) as span:
             with within("health.observe"):
-                seen = await observe(post, post.caller, self.limits, self._probe, count=True)
+                seen = await observe(post, post.caller, self.limits, self._probe, count=True, prepare=self._prepare)
             with within("health.orient"):
                 meant = orient(seen, self.limits)
             with within("health.decide"):

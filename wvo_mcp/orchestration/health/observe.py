@@ -8,8 +8,10 @@ from functools import partial
 from typing import TypeVar
 
 from wvo_mcp.domain.health import (
+    BUDGETS,
     SAMPLES,
     SHOWN,
+    Budgets,
     Condition,
     Crew,
     Held,
@@ -78,6 +80,7 @@ class Observation:
     walk: Walk | None = None
     stranded: Stranded | None = None
     providers: tuple[Provider, ...] | None = None
+    budgets: Budgets = field(default_factory=Budgets)
     database: Condition | None = None
     open: tuple[Kind, ...] = ()
     """Anomalies whose alert is open."""
@@ -85,9 +88,21 @@ class Observation:
     """Look -> what went wrong with it."""
 
 
-async def observe(store: Store, caller: Caller, limits: Thresholds, probe: Probe | None, *, count: bool) -> Observation:
-    """`count` brings the counts of completions up to date first, which writes. Raises WvoError when the store cannot be
-    read at all; a single look that fails is left out."""
+Prepare = Callable[[Store, Caller], Awaitable[None]]
+"""Brings up to date what others keep for the cycle to see."""
+
+
+async def observe(
+    store: Store,
+    caller: Caller,
+    limits: Thresholds,
+    probe: Probe | None,
+    *,
+    count: bool,
+    prepare: Prepare | None = None,
+) -> Observation:
+    """`count` brings the counts of completions up to date first, and `prepare` the rest, which write. Raises WvoError when
+    the store cannot be read at all; a single look that fails is left out."""
     at = await store.read(caller, _now)
     failed: dict[str, str] = {}
 
@@ -108,6 +123,9 @@ async def observe(store: Store, caller: Caller, limits: Thresholds, probe: Probe
 
     if count:
         await look("write", lambda: _count(store, caller))
+    if count and prepare is not None:
+        kept = prepare
+        await look("budgets", lambda: kept(store, caller))
     flow = await read("flow", partial(_flow, limits))
     held = await read("held", _held)
     return Observation(
@@ -119,6 +137,7 @@ async def observe(store: Store, caller: Caller, limits: Thresholds, probe: Probe
         walk=await read("graph", walked),
         stranded=await read("stranded", _stranded),
         providers=await read("providers", _providers),
+        budgets=await read("budgets", _budgets) or Budgets(),
         database=await look("database", probe.look) if probe is not None else Condition(),
         open=await read("alerts", _open) or (),
         failed=failed,
@@ -185,6 +204,11 @@ async def _stranded(tx: Transaction) -> Stranded:
 
 async def _providers(tx: Transaction) -> tuple[Provider, ...]:
     return tuple(await tx.health.providers())
+
+
+async def _budgets(tx: Transaction) -> Budgets:
+    kept = await tx.state.get(BUDGETS)
+    return Budgets() if kept is None else Budgets(float(kept["warn_at"]), tuple(kept["windows"]))
 
 
 async def _open(tx: Transaction) -> tuple[Kind, ...]:

@@ -1,11 +1,10 @@
 """The second step: compare with thresholds and with what is usual. Pure; every anomaly comes with its numbers."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from wvo_mcp.domain.health import (
-    CAPACITY,
     DESYNC_CRITICAL,
     DESYNC_WARNING,
     FALL_CRITICAL,
@@ -259,19 +258,28 @@ def _stranded(seen: Observation, limits: Thresholds) -> Iterator[Anomaly]:
 
 
 def _capacity(seen: Observation, limits: Thresholds) -> Iterator[Anomaly]:
-    full = [one for one in seen.providers or () if one.capacity and one.used / one.capacity >= CAPACITY]
-    if full:
-        yield Anomaly(
-            Kind.PROVIDER_CAPACITY,
-            Severity.WARNING,
-            f"Nearly used up: {', '.join(one.name for one in full)}.",
-            {
-                "providers": [
-                    {"provider": one.name, "used": one.used, "capacity": one.capacity} for one in full[:SHOWN]
-                ],
-                "threshold": CAPACITY,
-            },
-        )
+    warn_at = seen.budgets.warn_at
+    full = [one for one in seen.providers or () if one.capacity and one.used / one.capacity >= warn_at]
+    windows = seen.budgets.windows
+    # Those of providers are told with them.
+    names = [one.name for one in full]
+    names += [f"{one['scope']} {one['name']}" for one in windows if not _of(one, {provider.name for provider in full})]
+    if names:
+        evidence: dict[str, Any] = {
+            "providers": [{"provider": one.name, "used": one.used, "capacity": one.capacity} for one in full[:SHOWN]],
+            "threshold": warn_at,
+        }
+        if windows:
+            evidence["windows"] = [dict(one) for one in windows[:SHOWN]]
+        message = f"Nearly used up: {', '.join(dict.fromkeys(names))}."[:2_000]
+        yield Anomaly(Kind.PROVIDER_CAPACITY, Severity.WARNING, message, evidence)
+
+
+def _of(window: Mapping[str, Any], providers: set[str]) -> bool:
+    name = str(window["name"])
+    return (window["scope"] == "provider" and name in providers) or (
+        window["scope"] == "tier" and name.rpartition("/")[0] in providers
+    )
 
 
 def _all_failing(seen: Observation, limits: Thresholds) -> Iterator[Anomaly]:

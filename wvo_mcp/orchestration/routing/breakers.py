@@ -79,13 +79,6 @@ async def done(tx: Transaction, task_id: str, tried: Iterable[Breaker]) -> None:
     await _success(tx, tried, task_id, None)
 
 
-async def gave_up(tx: Transaction, task_id: str, tried: Iterable[Breaker]) -> None:
-    """The task left its holder without a word about its provider: whoever comes next may try what it tried."""
-    for one in tried:
-        if one.probe_task == task_id:
-            await tx.routing.put_breaker(undecided(one, tx.now))
-
-
 async def _success(tx: Transaction, breakers: Iterable[Breaker], task_id: str | None, began: datetime | None) -> None:
     recovered = False
     for before in breakers:

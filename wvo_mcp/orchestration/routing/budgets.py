@@ -1,14 +1,19 @@
 """Budgets that are used up: when there is room again, who is asked, and when that is over."""
 
+import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.providers.catalogue import Catalogue, Tier
-from wvo_mcp.domain.providers.routing import NOTHING, PASSING, Decision, RoutingState, Why
-from wvo_mcp.domain.providers.windows import HOUR, Window, free_at, left_at, windows_of, windows_of_providers
+from wvo_mcp.domain.providers.routing import NOTHING, PASSING, Decision, RoutingState, Why, midnight_after
+from wvo_mcp.domain.providers.windows import DAY, HOUR, Window, free_at, left_at, windows_of, windows_of_providers
+from wvo_mcp.domain.redaction import redact
 from wvo_mcp.domain.task import Task
+from wvo_mcp.domain.text import is_id
+from wvo_mcp.errors import InvalidInput, NotFound
 from wvo_mcp.orchestration.routing.breakers import tell_when_all_fail
 from wvo_mcp.orchestration.routing.router import Router
 from wvo_mcp.ports import Transaction
@@ -18,6 +23,7 @@ EXHAUSTED = "budget_exhausted"
 _AGAIN = timedelta(minutes=1)
 """The same thing is told once in so long, however many agents ask for work meanwhile."""
 _SHOWN = 20
+_HINT = "Use a name of providers.yaml (wvo-mcp budget show)."
 _LOOKED_UP = 12
 """Windows of which the exact end is computed for one refusal."""
 
@@ -176,3 +182,71 @@ async def window_now(tx: Transaction, catalogue: Catalogue, scope: str, name: st
     else:
         found = windows_of(scope, name, catalogue.task_limits, await tx.routing.used_by_task(name), state)
     return next((one for one in found if one.key == (scope, name, period)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Raise:
+    period: str
+    tokens: int
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """`windows` as they are after it; `resolved`: the alert that asked for it is over."""
+
+    raises: tuple[Raise, ...]
+    windows: tuple[Window, ...]
+    resolved: bool
+
+
+async def allow(
+    tx: Transaction,
+    catalogue: Catalogue,
+    scope: str,
+    name: str,
+    more: Mapping[str, int],
+    lasting: timedelta | None,
+    reason: str,
+) -> Allowed:
+    """A person lets work go on beyond limits: `more` tokens by period, for so long or to the end of the window. Raises
+    InvalidInput and NotFound."""
+    await _check(tx, catalogue, scope, name)
+    raises: list[Raise] = []
+    for period, tokens in more.items():
+        if await window_now(tx, catalogue, scope, name, period) is None:
+            field = "hourly" if period == HOUR else "daily"
+            raise InvalidInput(field, f"{scope} {name} has no {field} limit: nothing stops it")
+        ends = tx.now + timedelta(hours=1) if period == HOUR else midnight_after(tx.now)
+        until = ends if lasting is None else tx.now + lasting
+        await tx.routing.allow(scope, name, period, tokens, until, redact(reason))
+        data = {"scope": scope, "name": name, "period": period, "tokens": tokens, "until": iso(until)}
+        await tx.events.append("budget.raised", None, {**data, **({"reason": redact(reason)} if reason else {})})
+        raises.append(Raise(period, tokens, until))
+    found = [await window_now(tx, catalogue, scope, name, period) for period in (HOUR, DAY)]
+    windows = [replace(one, resets_at=await empty_at(tx, one)) for one in found if one is not None]
+    return Allowed(tuple(raises), tuple(windows), await resolve_when_free(tx, catalogue))
+
+
+async def _check(tx: Transaction, catalogue: Catalogue, scope: str, name: str) -> None:
+    names = [one.name for one in catalogue.providers]
+    if scope == "tier":
+        names = [f"{one.name}/{tier}" for one in catalogue.providers for tier in one.tiers]
+    if scope in ("provider", "tier") and name not in names:
+        raise NotFound(scope, name, difflib.get_close_matches(name, names, 5, 0.4), field="name", hint=_HINT)
+    if scope in ("agent", "task") and not is_id(name):
+        raise InvalidInput(
+            "name", f"{name} is no id of an {scope}" if scope == "agent" else f"{name} is no id of a task"
+        )
+    if scope == "task":
+        await tx.tasks.get(name)
+
+
+async def all_windows(tx: Transaction, catalogue: Catalogue) -> list[Window]:
+    """Of providers and tiers, and of the agents that used most today where agents have limits."""
+    state = await tx.routing.state("")
+    found = windows_of_providers(catalogue, state)
+    if not catalogue.agent_limits.unlimited:
+        for name, use in await tx.routing.by_agent(_SHOWN):
+            found += windows_of("agent", name, catalogue.agent_limits, use, state)
+    return [replace(window, resets_at=await empty_at(tx, window)) for window in found]

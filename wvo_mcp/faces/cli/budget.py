@@ -1,0 +1,30 @@
+"""`wvo-mcp budget raise` and `wvo-mcp budget show`: the token budgets in people's hands."""
+
+import click
+
+from wvo_mcp.faces.cli.application import Compose
+from wvo_mcp.faces.cli.commands import command_of
+from wvo_mcp.operations.operation import ALL
+from wvo_mcp.operations.providers.budgets import BudgetScope
+
+VERBS = {"raise": "budget_raise", "show": "budget_show"}
+
+
+def budget_group(compose: Compose) -> click.Group:
+    group = click.Group(
+        "budget",
+        help="Token budgets: show what is left of each window, or let work go on beyond a limit for a while. The limits"
+        " themselves stand in state/providers.yaml.",
+        short_help="Show token budgets, or raise one for a while.",
+    )
+    for verb, name in VERBS.items():
+        command = command_of(ALL[name], compose)
+        command.name = verb
+        group.add_command(command)
+    raising = group.commands["raise"]
+    scopes = click.Choice([scope.value for scope in BudgetScope])
+    raising.params.insert(0, click.Argument(["scope_argument"], required=False, type=scopes, metavar="[SCOPE]"))
+    for option in raising.params:
+        if option.name == "duration":
+            option.opts = ["--for", *option.opts]
+    return group

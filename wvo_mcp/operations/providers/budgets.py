@@ -1,0 +1,122 @@
+"""Budgets in people's hands: what is left of each window, and letting work go on beyond a limit. Never a tool."""
+
+import re
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from wvo_mcp.domain.instant import Instant
+from wvo_mcp.domain.providers.windows import DAY, HOUR
+from wvo_mcp.domain.text import Label, Text
+from wvo_mcp.errors import InvalidInput
+from wvo_mcp.operations.operation import Audience, Context, Effect, Input, Output, operation
+from wvo_mcp.operations.providers.reporting import MOST, Budget
+from wvo_mcp.orchestration.routing import budgets
+
+
+class BudgetScope(StrEnum):
+    PROVIDER = "provider"
+    TIER = "tier"
+    AGENT = "agent"
+    TASK = "task"
+
+
+_DURATION = re.compile(r"(?:(\d{1,5})d)?(?:(\d{1,5})h)?(?:(\d{1,5})m)?")
+_LONGEST = timedelta(days=40)
+
+
+def _duration(text: str) -> str:
+    if not text or _DURATION.fullmatch(text) is None:
+        raise ValueError("give a duration such as 30m, 2h, 1d or 1d12h")
+    if not timedelta(0) < _length(text) <= _LONGEST:
+        raise ValueError("must be longer than nothing and at most 40 days")
+    return text
+
+
+def _length(text: str) -> timedelta:
+    found = _DURATION.fullmatch(text)
+    days, hours, minutes = (int(part or 0) for part in (found.groups() if found else (0, 0, 0)))
+    return timedelta(days=days, hours=hours, minutes=minutes)
+
+
+class BudgetRaise(Input):
+    scope: BudgetScope = Field(description="Whose budget.")
+    name: Label = Field(description="The provider, provider/tier, agent or task.")
+    hourly: int | None = Field(default=None, ge=1, le=MOST, description="Tokens more within any 60 minutes.")
+    daily: int | None = Field(default=None, ge=1, le=MOST, description="Tokens more within the day (UTC).")
+    duration: Annotated[str | None, AfterValidator(lambda text: None if text is None else _duration(text))] = Field(
+        default=None, description="How long, e.g. 30m, 2h, 1d; default: an hour, or the rest of the day."
+    )
+    reason: Text | None = Field(default=None, description="Kept in the history.")
+
+
+class Raised(Output):
+    raised: list[dict[str, Any]] = Field(description="{period, tokens, until}")
+    windows: list[Budget] = Field(description="As they are now.")
+    resolved: bool = Field(description="The alert that asked for it is over.")
+
+
+@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE)
+async def budget_raise(ctx: Context, ask: BudgetRaise) -> Raised:
+    """Let work go on beyond a token limit, for a while: wvo-mcp budget raise provider claude --hourly 500000."""
+    await ctx.tx.sessions.ensure()
+    if ctx.services.providers is None:
+        raise InvalidInput("name", "this server keeps no budgets")
+    if ask.hourly is None and ask.daily is None:
+        raise InvalidInput("hourly", "give --hourly or --daily tokens, or both")
+    wanted = {HOUR: ask.hourly, DAY: ask.daily}
+    lasting = None if ask.duration is None else _length(ask.duration)
+    made = await budgets.allow(
+        ctx.tx,
+        ctx.services.providers.current(),
+        ask.scope.value,
+        ask.name,
+        {period: tokens for period, tokens in wanted.items() if tokens is not None},
+        lasting,
+        ask.reason or "",
+    )
+    return Raised(
+        raised=[{"period": one.period, "tokens": one.tokens, "until": one.until} for one in made.raises],
+        windows=[Budget(**window.shown()) for window in made.windows],
+        resolved=made.resolved,
+    )
+
+
+class BudgetShow(Input):
+    pass
+
+
+class RaiseLine(Output):
+    scope: str
+    name: str
+    period: str
+    tokens: int
+    until: Instant
+    by_agent: str
+    reason: str
+    at: Instant
+
+
+class Budgets(Output):
+    at: Instant
+    windows: list[Budget]
+    agents: list[dict[str, Any]] = Field(description="Who used most today: agent_id, hour, day, cost.")
+    raises: list[RaiseLine]
+
+
+@operation(toolset="people", effect=Effect.READ, audience=Audience.PEOPLE)
+async def budget_show(ctx: Context, ask: BudgetShow) -> Budgets:
+    """Show every token window with what is left and when it resets, who used most today, and the raises that hold."""
+    providers = ctx.services.providers
+    if providers is None:
+        raise InvalidInput("provider", "this server keeps no budgets")
+    windows = await budgets.all_windows(ctx.tx, providers.current())
+    used = await ctx.tx.routing.by_agent(20)
+    return Budgets(
+        at=ctx.tx.now,
+        windows=[Budget(**window.shown()) for window in windows],
+        agents=[{"agent_id": name, "hour": use.hour, "day": use.day, "cost": round(use.cost, 4)} for name, use in used],
+        raises=[RaiseLine.model_validate(row) for row in await ctx.tx.routing.allowed()],
+    )

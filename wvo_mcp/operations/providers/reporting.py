@@ -1,0 +1,138 @@
+"""provider_report: what an attempt took, and how its provider did."""
+
+from dataclasses import fields
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from wvo_mcp.domain.instant import Instant
+from wvo_mcp.domain.providers.catalogue import Tier
+from wvo_mcp.domain.providers.signals import FailureKind
+from wvo_mcp.domain.text import Id, Label, Text, storable
+from wvo_mcp.errors import InvalidInput
+from wvo_mcp.operations.core.claiming import RequestId, Route, Token
+from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
+from wvo_mcp.orchestration.routing import reporting
+
+MOST = 1_000_000_000_000
+_OUTPUT_BYTES = 65_536
+
+_TOLD = Field(default=None, ge=0, le=MOST, description="Tokens.")
+
+
+def _fits(text: str) -> str:
+    if len(text.encode(errors="replace")) > _OUTPUT_BYTES:
+        raise ValueError("at most 64 KB: give the last lines")
+    return storable(text)
+
+
+class ProviderReport(Input):
+    provider: Label | None = Field(default=None, description="Name or kind; default: the task's route.")
+    tier: Tier | None = Field(default=None, description="Or the model.")
+    model: Label | None = Field(default=None, description="Its name.")
+    task_id: Id | None = Field(default=None, description="The task it was for.")
+    lease_token: Token
+    tokens_in: int | None = Field(default=None, ge=0, le=MOST, description="Without cached ones.")
+    tokens_out: int | None = _TOLD
+    tokens_cached: int | None = _TOLD
+    cost: float | None = Field(default=None, ge=0, le=1e9, allow_inf_nan=False, description="US dollars.")
+    outcome: Literal["ok"] | FailureKind | None = Field(default=None, description="Left out: told from the rest.")
+    exit_code: int | None = Field(default=None, ge=-(2**31), le=2**31, description="Of the program.")
+    http_status: int | None = Field(default=None, ge=100, le=599, description="Answered.")
+    retry_after: float | None = Field(default=None, ge=0, le=31_622_400, allow_inf_nan=False, description="Seconds.")
+    resets_at: Instant | None = Field(default=None, description="Of the limit.")
+    output: Annotated[str, AfterValidator(_fits)] = Field(
+        default="", description="Lines that the program printed: tokens and failure are read from them."
+    )
+    error: Text = Field(default="", description="Error text.")
+    agent_id: Id | None = Field(default=None, description="Who used it; default: you.")
+    request_id: RequestId
+
+
+class Counted(Output):
+    tokens: int = Field(description="As the budgets count them.")
+    tokens_in: int
+    tokens_out: int
+    tokens_cached: int
+    cost: float = Field(description="US dollars.")
+    settled: bool = Field(description="Taken from the reservation of the task's attempt.")
+
+
+class Budget(Output):
+    scope: str
+    name: str
+    period: str
+    used: int
+    reserved: int
+    limit: int
+    raised: int
+    left: int
+    resets_at: Instant | None
+
+
+class Failure(Output):
+    kind: str
+    message: str
+    retry_after: float | None
+    resets_at: Instant | None
+
+
+class BreakerLine(Output):
+    tier: str | None = Field(description="Null: the whole provider.")
+    state: str
+    kind: str | None
+    until: Instant | None
+    reason: str | None
+
+
+class Reported(Output):
+    provider: str
+    tier: str | None
+    model: str | None
+    counted: Counted
+    budget: Budget | None = Field(description="The tightest window that it counts in.")
+    classification: Failure | None
+    breaker: BreakerLine | None
+    route: Route | None = Field(default=None, description="After a failure: who should go on.")
+    explanation: str | None = None
+    retry_after: int | None = Field(default=None, description="Seconds until there is a route again.")
+
+
+@operation(toolset="providers", effect=Effect.WRITE)
+async def provider_report(ctx: Context, ask: ProviderReport) -> Reported:
+    """Report what a model took (tokens, cost) and how it went, once per run. After a failure of the task you hold, `route`
+    is who should go on; null: wait retry_after, or release the task."""
+    await ctx.tx.sessions.ensure()
+    if ctx.services.providers is None:
+        raise InvalidInput("provider", "this server keeps no providers")
+    given: dict[str, Any] = ask.model_dump(exclude={"request_id"})
+    told = reporting.Told(**{one.name: given[one.name] for one in fields(reporting.Told)})
+    made = await reporting.report(ctx.tx, ctx.policy, ctx.services.providers, told)
+    breaker = made.breaker
+    return Reported(
+        provider=made.provider,
+        tier=made.tier or None,
+        model=made.model or None,
+        counted=Counted(
+            tokens=made.counted,
+            tokens_in=made.tokens_in,
+            tokens_out=made.tokens_out,
+            tokens_cached=made.tokens_cached,
+            cost=round(made.cost, 6),
+            settled=made.settled,
+        ),
+        budget=None if made.budget is None else Budget(**made.budget.shown()),
+        classification=None if made.signal is None else Failure(**reporting.shown(made.signal)),
+        breaker=None
+        if breaker is None
+        else BreakerLine(
+            tier=breaker.tier or None,
+            state=breaker.state.value,
+            kind=breaker.kind or None,
+            until=breaker.until,
+            reason=breaker.reason or None,
+        ),
+        route=None if made.route is None else Route(**made.route.shown()),
+        explanation=made.explanation,
+        retry_after=made.retry_after,
+    )

@@ -1,0 +1,323 @@
+"""What an attempt took and how its provider did: counted, settled, fed to the breakers, and routed anew after a failure."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from wvo_mcp.domain.lease import Policy
+from wvo_mcp.domain.providers.breaker import Breaker
+from wvo_mcp.domain.providers.catalogue import Catalogue, Place, Provider, ProviderKind, Tier
+from wvo_mcp.domain.providers.routing import Decision
+from wvo_mcp.domain.providers.signals import FailureKind, Reading, Signal, Usage, from_http, from_text, read_output
+from wvo_mcp.domain.providers.windows import Window, tightest, windows_of, windows_of_providers
+from wvo_mcp.domain.redaction import redact
+from wvo_mcp.domain.task import Status, Task
+from wvo_mcp.errors import IllegalTransition, InvalidInput, NotFound, StaleLease
+from wvo_mcp.orchestration import lifecycle
+from wvo_mcp.orchestration.routing import breakers
+from wvo_mcp.orchestration.routing.budgets import empty_at, refused
+from wvo_mcp.orchestration.routing.router import Route, Router
+from wvo_mcp.ports import Transaction
+from wvo_mcp.ports.providers import Providers, Spent, TaskRoute
+
+REPORTED, REROUTED = "provider.reported", "task.rerouted"
+_ELSEWHERE = frozenset({FailureKind.REFUSAL, FailureKind.CONTEXT})
+"""The provider works, and will not do this: another may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A report as it came in. Tokens and cost None: not told. `outcome` ok, the value of a FailureKind, or None."""
+
+    provider: str | None = None
+    tier: str | None = None
+    model: str | None = None
+    task_id: str | None = None
+    lease_token: int | None = None
+    agent_id: str | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    tokens_cached: int | None = None
+    cost: float | None = None
+    outcome: str | None = None
+    exit_code: int | None = None
+    http_status: int | None = None
+    retry_after: float | None = None
+    resets_at: datetime | None = None
+    output: str = ""
+    error: str = ""
+
+    @property
+    def usage(self) -> Usage | None:
+        given = (self.tokens_in, self.tokens_out, self.tokens_cached)
+        if all(one is None for one in given) and self.cost is None:
+            return None
+        return Usage(self.tokens_in or 0, self.tokens_out or 0, self.tokens_cached or 0, self.cost, self.model)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of it. `counted` in tokens as the budgets count them; `settled`: taken from the task's reservation."""
+
+    provider: str
+    tier: str
+    model: str
+    tokens_in: int
+    tokens_out: int
+    tokens_cached: int
+    counted: int
+    cost: float
+    settled: bool
+    budget: Window | None
+    signal: Signal | None
+    succeeded: bool
+    breaker: Breaker | None
+    route: Route | None
+    explanation: str | None
+    retry_after: int | None
+
+
+async def report(tx: Transaction, policy: Policy, providers: Providers, told: Told) -> Report:
+    """Raises NotFound, InvalidInput."""
+    task = None if told.task_id is None else await tx.tasks.get(told.task_id)
+    held = None if task is None else await _held(tx, policy, task, told.lease_token)
+    route = None if task is None else await tx.routing.route(task.id)
+    running = _running(held, route, told)
+    agent_id = told.agent_id or (tx.caller.agent_id if held is None else held.assigned_to or tx.caller.agent_id)
+    router = Router(tx, providers, agent_id)
+    provider = _provider(router, told, route, tx.caller.provider)
+    tier = _tier(provider, told, route)
+    reading = _read(provider, told, tx.now)
+    usage = told.usage or reading.usage or Usage(0, 0)
+    model = told.model or usage.model or _model(provider, tier, route)
+    catalogue = router.catalogue or Catalogue(())
+    counted = catalogue.counted(usage.tokens_in, usage.tokens_out, usage.tokens_cached)
+    cost = _cost(provider, tier, model, usage)
+    if counted or cost:
+        spent = Spent(
+            agent_id,
+            provider.name,
+            tier,
+            model,
+            counted,
+            usage.tokens_in,
+            usage.tokens_out,
+            usage.tokens_cached,
+            cost,
+            "report" if told.usage is not None else "output",
+            told.task_id,
+            running.lease_token if running is not None else told.lease_token,
+        )
+        await tx.routing.record(spent)
+    signal = _classified(told, reading, tx.now)
+    succeeded = signal is None and (told.outcome == "ok" or (told.outcome is None and reading.finished))
+    breaker = None
+    if signal is not None:
+        breaker = await breakers.failure(tx, router, provider.name, tier, signal, told.task_id, running)
+    elif succeeded:
+        await breakers.success(tx, provider.name, tier, told.task_id, running)
+    await _record(tx, told, provider, tier, model, usage, counted, cost, signal)
+    decision, taken, until = None, None, None
+    if held is not None and signal is not None:
+        router = Router(tx, providers, agent_id)
+        decision, taken = await _rerouted(tx, router, held, running, provider, signal)
+        if decision is not None and decision.chosen is None:
+            until = await refused(tx, router, decision, held, tell=True)
+    return Report(
+        provider.name,
+        tier,
+        model,
+        usage.tokens_in,
+        usage.tokens_out,
+        usage.tokens_cached,
+        counted,
+        cost,
+        settled=running is not None and bool(counted),
+        budget=await _budget(tx, catalogue, provider, tier, agent_id),
+        signal=signal,
+        succeeded=succeeded,
+        breaker=breaker,
+        route=taken,
+        explanation=None if decision is None or taken is not None else decision.reason,
+        retry_after=None if until is None else max(1, int((until - tx.now).total_seconds()) + 1),
+    )
+
+
+async def _held(tx: Transaction, policy: Policy, task: Task, token: int | None) -> Task | None:
+    """The task, when the caller holds it."""
+    if task.status is not Status.IN_PROGRESS:
+        return None
+    try:
+        return await lifecycle.held(tx, policy, task.id, token)
+    except (StaleLease, IllegalTransition):
+        return None
+
+
+def _running(held: Task | None, route: TaskRoute | None, told: Told) -> TaskRoute | None:
+    """The attempt under way that the report is about: the caller's own, or the one whose token it names."""
+    if route is None or route.ended_at is not None:
+        return None
+    token = told.lease_token if held is None else held.lease_token
+    return route if token == route.lease_token else None
+
+
+def _provider(router: Router, told: Told, route: TaskRoute | None, own: str | None) -> Provider:
+    """By its name, or by its kind when there is but one; else that of the task's route, else the caller's own."""
+    catalogue = router.catalogue
+    wanted = told.provider
+    if catalogue is None:
+        if route is not None and wanted in (None, route.provider):
+            return _unknown(route.provider)
+        raise InvalidInput("provider", f"it cannot be looked up: {router.problem or 'no provider is configured'}")
+    if wanted is None:
+        if route is not None:
+            return catalogue.provider(route.provider) or _unknown(route.provider)
+        if own is None:
+            names = ", ".join(one.name for one in catalogue.providers)
+            raise InvalidInput("provider", f"is needed without a task that was routed; one of {names}")
+        wanted = own
+    named = catalogue.provider(wanted)
+    alike = [one for one in catalogue.providers if wanted in (one.kind.value, one.place.value)]
+    if named is None and len(alike) > 1 and route is not None:
+        named = next((one for one in alike if one.name == route.provider), None)
+    if named is not None or len(alike) == 1:
+        return named or alike[0]
+    if alike:
+        names = ", ".join(one.name for one in alike)
+        raise InvalidInput("provider", f"{wanted} may be any of {names}: give the name")
+    names = [one.name for one in catalogue.providers]
+    near = difflib.get_close_matches(wanted, names, 5, 0.5) or names[:10]
+    raise NotFound("provider", wanted, near, field="provider", hint="Use a name of providers.yaml (provider_status).")
+
+
+def _unknown(name: str) -> Provider:
+    """One that the file no longer has, or that cannot be read of it: what it took is counted all the same."""
+    return Provider(name, ProviderKind.OPENAI, Place.CLOUD, {})
+
+
+def _tier(provider: Provider, told: Told, route: TaskRoute | None) -> str:
+    """As told; else that of the model, of the route, or the only one; '' when it cannot be told: such usage counts for the
+    provider alone. Raises InvalidInput."""
+    if told.tier is not None:
+        if provider.tiers and Tier(told.tier) not in provider.tiers:
+            raise InvalidInput("tier", f"{provider.name} has {', '.join(provider.tiers)}")
+        return told.tier
+    for tier, model in provider.tiers.items():
+        if told.model is not None and model.name == told.model:
+            return tier.value
+    if route is not None and route.provider == provider.name:
+        return route.tier
+    return next(iter(provider.tiers)).value if len(provider.tiers) == 1 else ""
+
+
+def _model(provider: Provider, tier: str, route: TaskRoute | None) -> str:
+    if route is not None and (route.provider, route.tier) == (provider.name, tier):
+        return route.model
+    model = provider.tiers.get(Tier(tier)) if tier else None
+    return "" if model is None else model.name
+
+
+def _cost(provider: Provider, tier: str, model: str, usage: Usage) -> float:
+    """As told, else by the file."""
+    if usage.cost is not None:
+        return usage.cost
+    found = next((one for one in provider.tiers.values() if one.name == model), None)
+    found = found or (provider.tiers.get(Tier(tier)) if tier else None)
+    return 0.0 if found is None else found.cost.of(usage.tokens_in, usage.tokens_out, usage.tokens_cached)
+
+
+def _read(provider: Provider, told: Told, now: datetime) -> Reading:
+    if not told.output and told.exit_code is None:
+        return Reading()
+    return read_output(provider.kind, told.output.splitlines(), now, exit_code=told.exit_code)
+
+
+def _classified(told: Told, reading: Reading, now: datetime) -> Signal | None:
+    """What the caller says counts; else the answer's status, else what was printed, else the error."""
+    if told.outcome == "ok":
+        return None
+    headers = {} if told.retry_after is None else {"retry-after": str(told.retry_after)}
+    seen = None
+    if told.http_status is not None:
+        seen = from_http(told.http_status, headers, told.error or told.output, now)
+    seen = seen or reading.signal
+    if seen is None and told.error:
+        seen = from_text(told.error, now)
+    if told.outcome is not None:
+        kind = FailureKind(told.outcome)
+        words = " ".join(redact(told.error).split())[:300]
+        if seen is None:
+            seen = Signal(kind, words or f"reported as {kind.value.replace('_', ' ')}")
+        elif seen.kind is not kind:
+            seen = replace(seen, kind=kind)
+    if seen is None:
+        return None
+    return replace(
+        seen,
+        retry_after=seen.retry_after if told.retry_after is None else told.retry_after,
+        resets_at=seen.resets_at if told.resets_at is None else told.resets_at,
+    )
+
+
+async def _record(
+    tx: Transaction,
+    told: Told,
+    provider: Provider,
+    tier: str,
+    model: str,
+    usage: Usage,
+    counted: int,
+    cost: float,
+    signal: Signal | None,
+) -> None:
+    data: dict[str, Any] = {"provider": provider.name, "tier": tier, "model": redact(model)}
+    data |= {"tokens_in": usage.tokens_in, "tokens_out": usage.tokens_out, "tokens_cached": usage.tokens_cached}
+    data |= {"tokens": counted, "cost": round(cost, 6)}
+    if signal is not None:
+        data |= {"failure": signal.kind.value, "message": redact(signal.message)}
+    await tx.events.append(REPORTED, told.task_id, data)
+
+
+async def _rerouted(
+    tx: Transaction, router: Router, task: Task, running: TaskRoute | None, provider: Provider, signal: Signal
+) -> tuple[Decision | None, Route | None]:
+    """The next route of the task after a failure, taken when it is another. PERMISSION: the same, with other flags."""
+    avoid = provider.name if signal.kind in _ELSEWHERE else None
+    decision = await router.again(task, avoid)
+    if decision is None or decision.chosen is None:
+        return decision, None
+    chosen = decision.chosen
+    same = running is not None and (running.provider, running.tier) == (chosen.provider, chosen.tier.value)
+    if same and not chosen.probes:
+        return decision, Route.of(decision)
+    route = await router.take(task, task.lease_token, decision)
+    if not same:
+        before: Mapping[str, str] | None = None
+        if running is not None:
+            before = {"provider": running.provider, "tier": running.tier}
+        after = {"provider": chosen.provider, "tier": chosen.tier.value}
+        data = {"from": before, "to": after, "because": signal.kind.value, "reason": decision.reason}
+        await tx.events.append(REROUTED, task.id, data)
+    return decision, route
+
+
+async def _budget(tx: Transaction, catalogue: Catalogue, provider: Provider, tier: str, agent_id: str) -> Window | None:
+    """The tightest window that the report counts in."""
+    state = await tx.routing.state(agent_id)
+    mine = {("provider", provider.name), ("tier", f"{provider.name}/{tier}")}
+    found = [one for one in windows_of_providers(catalogue, state) if (one.scope, one.name) in mine]
+    found += windows_of("agent", agent_id, catalogue.agent_limits, state.agent, state)
+    window = tightest(found)
+    return None if window is None else replace(window, resets_at=await empty_at(tx, window))
+
+
+def shown(signal: Signal) -> dict[str, Any]:
+    """As people and agents may see it."""
+    return {
+        "kind": signal.kind.value,
+        "message": redact(signal.message),
+        "retry_after": signal.retry_after,
+        "resets_at": signal.resets_at,
+    }

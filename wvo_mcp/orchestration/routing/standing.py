@@ -1,0 +1,143 @@
+"""How providers stand: what people see of them, what the health cycle judges, and what the leader keeps in order."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from wvo_mcp.domain.health import BUDGETS
+from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.providers.breaker import Breaker, BreakerState, worst
+from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Place, Provider, Tier
+from wvo_mcp.domain.providers.routing import NOTHING, UNKNOWN, Presence, RoutingState, Use
+from wvo_mcp.domain.providers.windows import Window, tightest, windows_of, windows_of_providers
+from wvo_mcp.errors import InvalidInput
+from wvo_mcp.orchestration.routing import budgets
+from wvo_mcp.orchestration.routing.breakers import usable
+from wvo_mcp.ports import Store, Transaction
+from wvo_mcp.ports.providers import Providers
+
+_AGENTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderStanding:
+    """One provider, as everybody sees it. `share`: of all attempts of the day, in percent; `target` of hybrid mode."""
+
+    provider: Provider
+    found: bool | None
+    note: str
+    breakers: tuple[Breaker, ...]
+    """Those that are not closed."""
+    stopped: Breaker | None
+    """What keeps all of it from being used."""
+    windows: tuple[Window, ...]
+    use: Use
+    share: float
+    target: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    mode: Mode
+    providers: tuple[ProviderStanding, ...]
+    uses: Mapping[Place, Use]
+    state: RoutingState
+
+
+async def overview(tx: Transaction, catalogue: Catalogue, presence: Mapping[str, Presence]) -> Overview:
+    state = await tx.routing.state("")
+    known = [one for one in await tx.routing.breakers() if one.state is not BreakerState.CLOSED]
+    by_key = {(one.provider, one.tier): one for one in known}
+    windows = [
+        replace(window, resets_at=await budgets.empty_at(tx, window))
+        for window in windows_of_providers(catalogue, state)
+    ]
+    uses = dict.fromkeys(Place, NOTHING)
+    for provider in catalogue.providers:
+        uses[provider.place] += state.providers.get(provider.name, NOTHING)
+    attempts = sum(use.attempts for use in uses.values())
+    found: list[ProviderStanding] = []
+    for provider in catalogue.providers:
+        use = state.providers.get(provider.name, NOTHING)
+        seen = presence.get(provider.name, UNKNOWN)
+        names = {provider.name, *(f"{provider.name}/{tier}" for tier in provider.tiers)}
+        found.append(
+            ProviderStanding(
+                provider,
+                seen.found,
+                seen.note,
+                tuple(one for one in known if one.provider == provider.name),
+                worst(provider.name, [tier.value for tier in provider.tiers], by_key),
+                tuple(window for window in windows if window.name in names),
+                use,
+                100 * use.attempts / attempts if attempts else 0.0,
+                _target(catalogue, provider),
+            )
+        )
+    return Overview(state.mode or catalogue.mode, tuple(found), uses, state)
+
+
+def _target(catalogue: Catalogue, provider: Provider) -> float | None:
+    """Its own share, or its part of that of its place."""
+    if not provider.enabled:
+        return None
+    if provider.share is not None:
+        return provider.share
+    peers = [one for one in catalogue.providers if one.enabled and one.place is provider.place]
+    rest = catalogue.shares.get(provider.place, 0.0) - sum(one.share or 0.0 for one in peers)
+    return max(0.0, rest) / max(1, sum(one.share is None for one in peers))
+
+
+async def look(providers: Providers, store: Store, caller: Caller) -> None:
+    """Before each health cycle. A broken file leaves everything as it was."""
+    try:
+        catalogue, presence = providers.current(), providers.presence()
+    except InvalidInput:
+        return
+    await store.write(caller, lambda tx: keep(tx, catalogue, presence))
+
+
+async def keep(tx: Transaction, catalogue: Catalogue, presence: Mapping[str, Presence]) -> None:
+    """Write `provider_states` and the windows that are nearly used up; resolve the alert of budgets that have room."""
+    seen = await overview(tx, catalogue, presence)
+    there = {one.name for one in usable(catalogue, presence, seen.mode)}
+    await tx.routing.put_states([_row(one) for one in seen.providers if one.provider.name in there])
+    full = [window for one in seen.providers for window in one.windows if window.share >= catalogue.warn_at]
+    if not catalogue.agent_limits.unlimited:
+        for name, use in await tx.routing.by_agent(_AGENTS):
+            mine = windows_of("agent", name, catalogue.agent_limits, use, seen.state)
+            full += [window for window in mine if window.share >= catalogue.warn_at]
+    told = {"warn_at": catalogue.warn_at, "windows": [_told(window) for window in full]}
+    if await tx.state.get(BUDGETS) != told:
+        await tx.state.put(BUDGETS, told)
+    await budgets.resolve_when_free(tx, catalogue)
+
+
+def _row(one: ProviderStanding) -> dict[str, Any]:
+    """`open` while nothing of the provider can be used but by a probe: it has recovered when that has succeeded."""
+    window = tightest(one.windows)
+    stopped = one.stopped
+    reason = None if stopped is None else f"{stopped.state.value.replace('_', '-')}: {stopped.reason or stopped.kind}"
+    resets_at = stopped.free_at if stopped is not None else None if window is None else window.resets_at
+    return {
+        "provider": one.provider.name,
+        "state": "closed" if stopped is None else "open",
+        "used": 0 if window is None else window.used,
+        "capacity": None if window is None else window.limit,
+        "resets_at": None if resets_at is None else iso(resets_at),
+        "reason": reason,
+    }
+
+
+def _told(window: Window) -> dict[str, Any]:
+    """Without the time at which an hour has emptied, which moves on with every minute."""
+    names = ("scope", "name", "period", "used", "limit")
+    return {name: value for name, value in window.shown().items() if name in names}
+
+
+def tier_named(catalogue: Catalogue, name: str) -> Tier | None:
+    """The tier of `provider/tier`, when there is such a one."""
+    provider, _, tier = name.rpartition("/")
+    known = catalogue.provider(provider)
+    return next((one for one in known.tiers if one.value == tier), None) if known is not None else None
