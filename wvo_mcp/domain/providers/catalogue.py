@@ -109,6 +109,8 @@ class Provider:
 
     def tier_for(self, wanted: Tier) -> Tier | None:
         """The least of its tiers that is enough."""
+        if wanted in self.tiers:
+            return wanted
         return next((tier for tier in TIERS[TIERS.index(wanted) :] if tier in self.tiers), None)
 
 

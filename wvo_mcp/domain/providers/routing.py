@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
+from typing import Any
 
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.providers.breaker import Breaker, Verdict
@@ -59,15 +60,6 @@ class Use:
     attempts: int = 0
     reserved: int = 0
 
-    def __add__(self, other: "Use") -> "Use":
-        return Use(
-            self.hour + other.hour,
-            self.day + other.day,
-            self.cost + other.cost,
-            self.attempts + other.attempts,
-            self.reserved + other.reserved,
-        )
-
 
 NOTHING = Use()
 
@@ -87,10 +79,15 @@ class RoutingState:
     @cached_property
     def providers(self) -> dict[str, Use]:
         """Use of each provider, all tiers together."""
-        found: dict[str, Use] = {}
+        sums: dict[str, list[Any]] = {}
         for (provider, _), use in self.uses.items():
-            found[provider] = found.get(provider, NOTHING) + use
-        return found
+            sum_ = sums.setdefault(provider, [0, 0, 0.0, 0, 0])
+            sum_[0] += use.hour
+            sum_[1] += use.day
+            sum_[2] += use.cost
+            sum_[3] += use.attempts
+            sum_[4] += use.reserved
+        return {provider: Use(*sum_) for provider, sum_ in sums.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +156,6 @@ class _Candidate:
     model: Model
     estimate: int
     cost: float
-    room: float
     probes: tuple[tuple[str, str], ...]
 
 
@@ -188,12 +184,11 @@ def decide(catalogue: Catalogue, presence: Mapping[str, Presence], state: Routin
             continue
         model = provider.tiers[tier]
         cost = model.cost.of(estimate * 3 // 4, estimate // 4)
-        room = _room(provider, tier, state)
-        candidates.append(_Candidate(provider, tier, model, estimate, cost, room, probes))
+        candidates.append(_Candidate(provider, tier, model, estimate, cost, probes))
     if not candidates:
         return _none(band.tier, mode, tuple(rejected), ask)
     order = _Order(catalogue, presence, state, ask, mode, band.prefer)
-    best = min(candidates, key=order.key)
+    best = order.best(candidates)
     reason = order.sentence(best, candidates, rejected)
     chosen = Chosen(best.provider.name, best.tier, best.model.name, best.estimate, best.cost, best.probes)
     return Decision(chosen, reason, band.tier, mode, tuple(rejected))
@@ -246,21 +241,33 @@ def _budget(
 ) -> Rejected | None:
     if ask.running:
         return None
-    name = f"{provider.name}/{tier}"
     scopes = (
         ("provider", provider.name, provider.limits, state.providers.get(provider.name, NOTHING)),
-        ("tier", name, provider.tiers[tier].limits, state.uses.get((provider.name, tier.value), NOTHING)),
+        (
+            "tier",
+            f"{provider.name}/{tier.value}",
+            provider.tiers[tier].limits,
+            state.uses.get((provider.name, tier.value), NOTHING),
+        ),
         ("agent", state.agent_id, catalogue.agent_limits, state.agent),
         ("task", ask.task_id or "", catalogue.task_limits, ask.used),
     )
     for scope, whose, limits, use in scopes:
-        over = None if limits.unlimited else exhausted(limits, use, estimate, state, scope, whose)
+        over = None if _ample(limits, use, estimate) else exhausted(limits, use, estimate, state, scope, whose)
         if over is not None:
             period, limit = over
             until = midnight_after(state.now) if period == "day" else None
             reason = f"the {period}'s budget of {scope} {whose} is used up ({limit:,} tokens)"
             return Rejected(provider.name, tier, Why.BUDGET, reason, until)
     return None
+
+
+def _ample(limits: Limits, use: Use, estimate: int) -> bool:
+    """Is there room, whatever was raised? Mostly, so this comes first."""
+    taken = use.reserved + estimate
+    return (limits.hourly is None or use.hour + taken <= limits.hourly) and (
+        limits.daily is None or use.day + taken <= limits.daily
+    )
 
 
 def exhausted(
@@ -309,6 +316,7 @@ class _Order:
         prefer: tuple[str, ...],
     ) -> None:
         self._presence = presence
+        self._state = state
         self._ask = ask
         self._mode = mode
         self._prefer = prefer
@@ -324,7 +332,15 @@ class _Order:
         total = sum(done.values())
         return max(Place, key=lambda place: catalogue.shares.get(place, 0) - 100 * done[place] / max(1, total))
 
-    def key(self, one: _Candidate) -> tuple[object, ...]:
+    def best(self, candidates: list[_Candidate]) -> _Candidate:
+        keys = [self._key(one) for one in candidates]
+        least = min(keys)
+        equals = [one for one, key in zip(candidates, keys, strict=True) if key == least]
+        if len(equals) == 1:
+            return equals[0]
+        return min(equals, key=lambda one: (-round(_room(one.provider, one.tier, self._state), 2), one.provider.name))
+
+    def _key(self, one: _Candidate) -> tuple[object, ...]:
         provider = one.provider
         place = self._by_type or self._by_share
         return (
@@ -334,8 +350,6 @@ class _Order:
             not self._is_own(provider),
             self._presence.get(provider.name, UNKNOWN).found is False,
             round(one.cost, 4),
-            -round(one.room, 2),
-            provider.name,
         )
 
     def _is_own(self, provider: Provider) -> bool:
