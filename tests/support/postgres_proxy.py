@@ -23,7 +23,8 @@ _WRITE = b"pg_advisory_xact_lock"
 
 
 class Proxy:
-    """`url` leads through it. `cut_next` arms it for the next commit of a write; `cuts` counts."""
+    """`url` leads through it. `cut_next` arms it for the next commit of a write; `cuts` counts. `trips` counts how often a
+    client asked for something after it had been answered."""
 
     def __init__(self, url: str) -> None:
         given = conninfo_to_dict(url)
@@ -33,6 +34,7 @@ class Proxy:
             url, host="127.0.0.1", port=self._server.getsockname()[1], sslmode="disable", gssencmode="disable"
         )
         self.cuts = 0
+        self.trips = 0
         self._armed: Cut | None = None
         self._lock = threading.Lock()
         self._lines: list[_Line] = []
@@ -86,6 +88,7 @@ class _Line:
         self._statements: dict[bytes, bytes] = {}
         self._writing = False
         self._swallow = False
+        self._answered = True
         self.over = threading.Event()
         for end in (client, server):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -113,6 +116,8 @@ class _Line:
         """From the client to the server."""
         messages = _messages(self._client, untyped=True)
         for kind, whole in messages:
+            self._proxy.trips += self._answered
+            self._answered = False
             statement = self._statement(kind, whole)
             if _WRITE in statement:
                 self._writing = True
@@ -140,6 +145,7 @@ class _Line:
     def _back(self) -> None:
         """From the server to the client. Goes on reading for a client that is gone, so that the server can end its work."""
         for kind, whole in _messages(self._server, untyped=False):
+            self._answered |= kind == b"Z"
             if self._swallow and kind == b"C" and whole[5:] == b"COMMIT\0":
                 return
             with suppress(OSError):

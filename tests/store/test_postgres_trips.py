@@ -1,0 +1,51 @@
+"""How often a claim asks the database and waits: over a network, that is what it takes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.bench import ANN, Bench, a_task
+from tests.support.clock import StoppedClock
+from tests.support.postgres_proxy import Proxy
+from tests.support.providers import USUAL, FixedProviders
+from tests.support.sessions import Servers
+from wvo_mcp.domain.lease import Policy
+from wvo_mcp.execution.directives import DirectiveFiles
+from wvo_mcp.execution.roadmap_source import RoadmapSource
+from wvo_mcp.operations import Services
+from wvo_mcp.store.postgres.store import PostgresStore
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.requirement("PROV-2")
+async def test_a_routed_claim_asks_no_more_often_than_one_without_a_route(tmp_path: Path, store_url: str) -> None:
+
+    with Proxy(store_url) as proxy:
+        clock, servers = StoppedClock(), Servers()
+        store = PostgresStore(proxy.url, clock, servers)
+        await store.open()
+        services = Services(
+            store=store,
+            policy=Policy(wip_limit=50, agent_wip_limit=50),
+            roadmap=RoadmapSource(tmp_path / "roadmap.yaml"),
+            directives=DirectiveFiles(tmp_path),
+        )
+        bench = Bench(services, store, clock, servers)
+        await bench.create(*(a_task(f"T{number:02}") for number in range(30)))
+
+        async def trips(routed: bool) -> int:
+            bench.services = replace(services, providers=FixedProviders(USUAL) if routed else None)
+            before = proxy.trips
+            claim = await bench.claim(ANN)
+            assert (claim["route"] is not None) is routed
+            return proxy.trips - before
+
+        for routed in (True, False):
+            await trips(routed)  # statements are prepared
+
+        found = {routed: min([await trips(routed) for _ in range(10)]) for routed in (True, False)}
+        await store.close()
+
+    assert 0 < found[True] <= found[False]
