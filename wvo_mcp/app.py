@@ -15,6 +15,7 @@ import anyio
 import anyio.to_thread
 
 from wvo_mcp.domain.health import Thresholds
+from wvo_mcp.domain.known_secrets import register_environment
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.errors import InvalidInput, NotFound, WvoError
 from wvo_mcp.execution.clock import SystemClock
@@ -303,6 +304,7 @@ class Server:
 
 async def _live(settings: Settings, face: Callable[[Server], Awaitable[None]]) -> int:
     """The life of a server around one face: its session, its leases, its candidacy for the background work."""
+    register_environment(os.environ)
     log_to_stderr()
     session_id = uuid.uuid4().hex
     async with telling(settings, "mcp", session_id) as telemetry:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wvo_mcp.domain import known_secrets
-from wvo_mcp.domain.known_secrets import register_address, register_secret
+from wvo_mcp.domain.known_secrets import register_address, register_environment, register_secret
 from wvo_mcp.domain.redaction import REDACTED, redact, redacted
 
 pytestmark = pytest.mark.requirement("SAFE-3")
@@ -77,3 +77,23 @@ def test_an_address_that_cannot_be_read_or_has_no_password_registers_nothing() -
         register_address(url)
     key = secrets.token_hex(4)
     assert redact(f"commit {key} of wvo") == f"commit {key} of wvo"
+
+
+def test_what_the_environment_calls_a_secret_is_known_and_nothing_else_of_it() -> None:
+    register_environment(
+        {
+            "SOME_API_KEY": "first-value-1",
+            "gitlab_token": "second-value-2",
+            "PGPASSWORD": "third-value-3",
+            "STORE": "redis://:fourth-value-4@cache:6379",
+            "WVO_ALERT_WEBHOOK_URL": "https://hooks.example/services/fifth-value-which-is-long-5",
+            "TLS_PRIVATE_KEY": "/srv/keys/private-6.pem",
+            "SORT_KEY": "seventh-value-7",
+            "PATH": "/usr/local/bin-8:/usr/bin",
+            "MAX_TOKENS": "1234567890",
+        }
+    )
+    shown = redact("first-value-1 second-value-2 third-value-3 fourth-value-4 fifth-value-which-is-long-5")
+    assert shown == " ".join([REDACTED] * 5)
+    stays = "/srv/keys/private-6.pem seventh-value-7 /usr/local/bin-8:/usr/bin 1234567890 hooks.example services"
+    assert redact(stays) == stays

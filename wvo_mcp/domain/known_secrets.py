@@ -5,12 +5,21 @@ A value is known for as long as the process lives, in every form that it takes i
 
 import json
 import re
+from collections.abc import Mapping
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 SHORTEST = 8
 _ORDINARY = re.compile(r"[A-Za-z]{0,15}|[0-9.eE+-]+")
 """Words and numbers, as `postgres` and `12345678`: to take them out of all texts would make these unreadable, and break
 JSON. They go behind their names all the same."""
+
+_VARIABLE = re.compile(
+    r"(?:(?:API|ACCESS|SECRET|PRIVATE|SIGNING|ENCRYPTION|AUTH|ACCOUNT|MASTER)_?KEY|TOKEN|SECRET|PASS|PASSWORD|PASSWD|PASSPHRASE"
+    r"|CREDENTIALS?|COOKIE)$",
+    re.IGNORECASE,
+)
+_ADDRESSES = frozenset({"WVO_ALERT_WEBHOOK_URL"})
+_KEY_IN_ADDRESS = 16
 
 _forms: tuple[str, ...] = ()
 
@@ -39,6 +48,20 @@ def register_address(url: str | None) -> None:
         if value:
             register_secret(value)
             register_secret(unquote(value))
+
+
+def register_environment(environ: Mapping[str, str]) -> None:
+    """What stands under names of keys, tokens and passwords is secret, but for paths; so are passwords in addresses, and the
+    addresses that are keys themselves."""
+    for name, value in environ.items():
+        if "://" in value:
+            register_address(value)
+        if name in _ADDRESSES:
+            for part in re.split(r"[/?&=]", value.partition("://")[2])[1:]:
+                register_secret(part if len(part) >= _KEY_IN_ADDRESS else None)
+        named = _VARIABLE.search(name) is not None and not value.startswith(("/", "~", "."))
+        if named or name in _ADDRESSES:
+            register_secret(value)
 
 
 def _written(value: str) -> list[str]:

@@ -4,6 +4,7 @@ import logging
 import secrets
 from typing import Any, cast
 
+from wvo_mcp.domain.redaction import redact, redacted
 from wvo_mcp.errors import Internal, WvoError
 from wvo_mcp.operations.results import MAX_CHARACTERS, compact
 
@@ -11,6 +12,7 @@ MESSAGE_CHARACTERS = 2_500
 DETAIL_CHARACTERS = 500
 DETAIL_ENTRIES = 50
 """An error may quote what it refuses, and that may be a megabyte."""
+_LONGEST_KEY = 4_000
 _ROOM = 100
 """For what is wrapped around an error."""
 
@@ -18,10 +20,10 @@ _log = logging.getLogger(__name__)
 
 
 def payload(error: WvoError) -> dict[str, Any]:
-    """{code, message, retryable, hint, details}, at most 20,000 characters as compact JSON."""
+    """{code, message, retryable, hint, details}, at most 20,000 characters as compact JSON, without secrets that it quotes."""
     shown = error.payload()
     shown["message"] = _cut(shown["message"], MESSAGE_CHARACTERS)
-    shown["details"] = _few(shown["details"])
+    shown["details"] = redacted(_few(shown["details"]))
     for kinds in ((dict, list), (object,)):  # the largest first
         if len(compact(shown)) > MAX_CHARACTERS - _ROOM:
             shown["details"] = {name: part for name, part in shown["details"].items() if not isinstance(part, kinds)}
@@ -48,6 +50,9 @@ def _few(value: Any) -> Any:
 
 
 def _cut(text: str, most: int) -> str:
-    shown = text if len(text) <= most else text[:most] + " [...]"
+    # What is cut is cut from the redacted text: half a key looks like nothing.
+    shown = redact(text[: most + _LONGEST_KEY])
+    if len(shown) > most or len(text) > most + _LONGEST_KEY:
+        shown = shown[:most] + " [...]"
     # A quoted lone surrogate would make the whole answer impossible to send.
     return shown.encode(errors="backslashreplace").decode()

@@ -21,6 +21,7 @@ from anyio.abc import TaskGroup
 
 from wvo_mcp.domain.event import canonical
 from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.redaction import redacted
 from wvo_mcp.errors import NotFound, WvoError
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.ports.outlook import Row
@@ -212,7 +213,8 @@ def _outcome(job: _Job) -> dict[str, Any]:
 
 def _failure(job: _Job) -> dict[str, Any]:
     if job.error is not None:
-        return job.error.payload()
+        shown: dict[str, Any] = redacted(job.error.payload())
+        return shown
     return {**_LOST, "message": f"The work met a defect: {type(job.defect).__name__}; the server's log tells more."}
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
+from wvo_mcp.domain.known_secrets import register_secret
 from wvo_mcp.domain.providers.catalogue import Catalogue, Provider
 from wvo_mcp.domain.providers.routing import Presence
 from wvo_mcp.errors import InvalidInput, WvoError
@@ -124,6 +125,9 @@ class ProvidersOfWorkspace:
         try:
             self._catalogue = read(self._path) or defaults()
             self._error = None
+            for provider in self._catalogue.providers:
+                if provider.key_env is not None:
+                    register_secret(self._environ.get(provider.key_env))
         except InvalidInput as error:
             if self._error is None or self._error.message != error.message:
                 logger.warning("%s", error.message)

@@ -10,6 +10,7 @@ import click
 
 from wvo_mcp.domain.backup import Backup, Kind, span
 from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.redaction import redacted
 from wvo_mcp.errors import Conflict, WvoError
 from wvo_mcp.faces.cli.application import Application, Compose
 from wvo_mcp.faces.cli.output import json_option, print_json, reported, visible, wants_json
@@ -100,7 +101,7 @@ def restore_and_sync(application: Application, settings: Settings, name: str | N
     try:
         result["roadmap"] = asyncio.run(application.sync(settings))
     except WvoError as error:
-        result["roadmap_error"] = error.payload()
+        result["roadmap_error"] = redacted(error.payload())
     return result
 
 

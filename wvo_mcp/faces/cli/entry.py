@@ -29,8 +29,10 @@ def main(argv: list[str], compose: "Compose") -> int:
 def _run(argv: list[str], compose: "Compose") -> int:
     import click  # the stop hook starts without it
 
+    from wvo_mcp.domain.known_secrets import register_environment
     from wvo_mcp.faces.cli.tree import build_cli
 
+    register_environment(os.environ)
     try:
         code: object = build_cli(compose).main(args=argv, prog_name="wvo-mcp", standalone_mode=False)
         sys.stdout.flush()

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import click
 
+from wvo_mcp.domain.redaction import redact, redacted
 from wvo_mcp.errors import Internal, WvoError
 
 _log = logging.getLogger("wvo_mcp.cli")
@@ -60,11 +61,11 @@ def reported(*, as_json: bool) -> Generator[bool]:
 def print_error(error: WvoError, *, as_json: bool) -> None:
     """JSON goes to stdout, where the result would have stood; text goes to stderr."""
     if as_json:
-        print_json({"error": error.payload()})
+        print_json({"error": redacted(error.payload())})
         return
     click.secho(f"{error.code}: ", err=True, fg="red", bold=True, nl=False)
-    click.echo(visible(error.message), err=True)
-    for line in _particulars(error.details):
+    click.echo(visible(redact(error.message)), err=True)
+    for line in _particulars(redacted(error.details)):
         click.echo(f"  {visible(line)}", err=True)
     click.secho(f"  {error.hint}", err=True, dim=True)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from wvo_mcp.domain.event import canonical
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.domain.redaction import redact
+from wvo_mcp.domain.redaction import redact, redacted
 from wvo_mcp.errors import NotFound
 from wvo_mcp.store.records.events import Events
 from wvo_mcp.store.sql import Rows
@@ -37,7 +37,7 @@ class Alerts:
         evidence: Mapping[str, Any] | None = None,
     ) -> bool:
         message = redact(message)
-        shown = canonical(dict(evidence or {}))
+        shown = canonical(redacted(dict(evidence or {})))
         alert_id = self._rows.value(
             "INSERT INTO alerts (kind, severity, task_id, message, evidence, raised_at, last_seen_at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id",

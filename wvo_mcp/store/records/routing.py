@@ -10,6 +10,7 @@ from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState
 from wvo_mcp.domain.providers.catalogue import Mode
 from wvo_mcp.domain.providers.routing import Chosen, RoutingState, Use
+from wvo_mcp.domain.redaction import redact
 from wvo_mcp.ports.providers import Spent, TaskRoute
 from wvo_mcp.store.sql import Rows
 
@@ -206,7 +207,7 @@ class Routing:
                 breaker.probe_task,
                 at(breaker.probe_until),
                 at(breaker.opened_at),
-                breaker.reason,
+                redact(breaker.reason),
                 self._at,
             ),
         )
@@ -221,7 +222,7 @@ class Routing:
         self._rows.put(
             "INSERT INTO budget_raises (scope, name, period, tokens, until, by_agent, reason, at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (scope, name, period, tokens, iso(until), self._caller.agent_id, reason, self._at),
+            (scope, name, period, tokens, iso(until), self._caller.agent_id, redact(reason), self._at),
         )
 
     async def allowed(self) -> list[dict[str, Any]]:
@@ -274,7 +275,7 @@ class Routing:
                   capacity = excluded.capacity, resets_at = excluded.resets_at, reason = excluded.reason,
                   updated_at = excluded.updated_at
                 """,
-                {**one, "at": self._at},
+                {**one, "reason": redact(one["reason"]) if one["reason"] else None, "at": self._at},
             )
 
     async def forget(self, before: datetime) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.redaction import redact
 from wvo_mcp.domain.task import GATE_BITS, Gate, Status, Task, check_move
 from wvo_mcp.errors import NotFound
 from wvo_mcp.store.records.events import Events
@@ -14,6 +15,8 @@ from wvo_mcp.store.records.listing import Listing
 from wvo_mcp.store.records.rows import ONE_TASK, as_task, encoded_all
 from wvo_mcp.store.sql import Rows
 
+_TOLD = frozenset({"last_error", "blocked_reason"})
+"""What quotes programs, and is shown wherever the task is: without secrets."""
 _SMALL_STORE = 3_000
 
 
@@ -90,6 +93,8 @@ class Tasks(Groups, Listing):
         if "status" in fields and fields["status"] != task.status:
             check_move(task.id, task.status, fields["status"])
             data = {"from": task.status, "to": fields["status"], **data}
+        told = {name: redact(fields[name]) for name in _TOLD & fields.keys() if fields[name] is not None}
+        fields = {**fields, **told} if told else fields
         values = encoded_all(fields)
         if values.keys() & {"not_before", "requires_approval", "approved_at"} or "parent_id" in values:
             values["gates"] = self._gates({**_gating(task), **values})

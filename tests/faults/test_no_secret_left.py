@@ -1,0 +1,95 @@
+"""Secrets that reach the product by every way it has are nowhere afterwards, but in what an agent wrote on purpose."""
+
+import json
+import secrets
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.invariants import looked_at
+from tests.support.receiver import receiving
+from tests.support.stdio_client import Refused
+from tests.support.waiting import eventually
+from tests.support.workspace import Workspace, some_tasks
+
+PROVIDERS = """
+providers:
+  mine:
+    kind: openai
+    place: cloud
+    base_url: http://127.0.0.1:9/v1
+    key_env: ODDLY_NAMED
+    tiers: {low: {model: small}, medium: {model: middle}, high: {model: large}}
+"""
+
+
+@pytest.mark.requirement("SAFE-3")
+@pytest.mark.sqlite
+def test_no_planted_secret_is_found_anywhere(workspace: Workspace) -> None:
+    odd, named = f"house-{secrets.token_hex(8)}", f"own/{secrets.token_hex(9)}+x="
+    shaped, password = "sk-ant-api03-" + "aB3-" * 20, f"pw-{secrets.token_hex(6)}"
+    hook, signing = f"hook-{secrets.token_hex(12)}", f"sign-{secrets.token_hex(12)}"
+    on_purpose = "ghp_" + secrets.token_hex(18)
+    planted = [odd, named, shaped, password, hook, signing]
+    printed = (
+        f"API Error: 401 invalid x-api-key {odd}\n"
+        f"  request: POST http://127.0.0.1/v1?key={named} Authorization: Bearer {shaped}\n"
+        f"  postgresql://wvo:{password}@db.example/wvo refused; {json.dumps({'webhook': hook, 'sign': signing})}"
+    )
+    (workspace.root / "state").mkdir(parents=True)
+    (workspace.root / "state" / "providers.yaml").write_text(PROVIDERS)
+    with receiving() as channel:
+        workspace.settings = {
+            "ODDLY_NAMED": odd,
+            "THEIR_API_KEY": named,
+            "OTHER_STORE": f"postgresql://wvo:{password}@db.example/wvo",
+            "WVO_ALERT_WEBHOOK_URL": f"{channel.url}/{hook}",
+            "WVO_ALERT_WEBHOOK_SECRET": signing,
+            "OTEL_ENABLED": "1",
+            "OTEL_BSP_SCHEDULE_DELAY": "100",
+        }
+        ann = workspace.server("ann")
+        ann.call("create_tasks", some_tasks("A", "B", "C"))
+        answered: list[object] = [ann.call("claim_task", {"task_id": "A"})]
+        ann.call("context_write", {"topic": "keys", "content": f"use {on_purpose}"})
+        ann.call("fail_task", {"task_id": "A", "error": printed, "retry": False})
+        answered += [ann.call("get_task", {"task_id": "A"}), ann.call("claim_task", {"task_id": "B"})]
+        ann.call("block_task", {"task_id": "B", "reason": printed})
+        ann.call("claim_task", {"task_id": "C"})
+        ann.call("release_task", {"task_id": "C", "note": printed})
+        answered.append(ann.call("get_task", {"task_id": "B"}))
+        for wrong in planted:
+            with pytest.raises(Refused) as refused:
+                ann.call("get_task", {"task_id": wrong})
+            answered.append([str(refused.value), refused.value.details])
+        eventually(lambda: bool(channel.got))
+        told = "".join(f"{got.headers}{got.body.decode()}" for got in channel.got)
+        command = [sys.executable, "-m", "wvo_mcp", "get-task", named]
+        for arguments in (command, [*command, "--json"]):
+            done = subprocess.run(
+                arguments, env=workspace.environ(), cwd=workspace.root, capture_output=True, check=False, text=True
+            )
+            assert done.returncode == 1
+            told += done.stdout + done.stderr
+        assert ann.end() == 0
+    told += json.dumps(answered) + workspace.logged()
+    assert "[redacted]" in told and not [value for value in planted if value in told]
+
+    kept = {
+        str(path.relative_to(workspace.root)): path.read_bytes()
+        for path in workspace.root.rglob("*")
+        if path.is_file() and path.name != "providers.yaml"
+    }
+    assert {"state/state.db", "state/telemetry/traces.jsonl"} <= kept.keys()
+    for name, content in kept.items():
+        assert not [value for value in planted if value.encode() in content], name
+    with looked_at(workspace.source) as database:
+        tables = [row["name"] for row in database.rows("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        where = {
+            table
+            for table in tables
+            if any(on_purpose in str(row) for row in database.rows(f'SELECT * FROM "{table}"'))
+        }
+    # What an agent writes for others to read stays as it wrote it, in the memory and in the index that searches it.
+    assert where and all(table.startswith("context") for table in where), where
