@@ -60,6 +60,15 @@ class Use:
     attempts: int = 0
     reserved: int = 0
 
+    def __add__(self, other: "Use") -> "Use":
+        return Use(
+            self.hour + other.hour,
+            self.day + other.day,
+            self.cost + other.cost,
+            self.attempts + other.attempts,
+            self.reserved + other.reserved,
+        )
+
 
 NOTHING = Use()
 
