@@ -94,12 +94,15 @@ class PostgresRows(Rows):
         self._cursor = psycopg.RawCursor(connection)
         self._connection = connection
         self._sink = psycopg.RawCursor(connection)
+        self._unsent = False
+        """Has something been foreseen since the last read went out?"""
         self._foreseen: dict[tuple[str, tuple[Any, ...]], psycopg.RawCursor[Any]] = {}
 
     def foresee(self, sql: str, params: Any = ()) -> None:
         statement = translated(sql)
         values = tuple(statement.values(params))
         self._foreseen[sql, values] = psycopg.RawCursor(self._connection).execute(statement.text, values)
+        self._unsent = True
 
     def execute(self, sql: str, params: Any) -> Cursor:
         statement = translated(sql)
@@ -107,7 +110,10 @@ class PostgresRows(Rows):
         cursor = self._foreseen.pop((sql, tuple(values)), None) if self._foreseen else None
         if cursor is None:
             cursor = self._cursor.execute(statement.text, values)
+        elif not self._unsent:
+            return cursor  # it went along with a read before: its answer is here already
         self._pipeline.sync()
+        self._unsent = False
         return cursor
 
     def run(self, sql: str, params: Any = ()) -> int:
