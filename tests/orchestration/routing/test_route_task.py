@@ -121,3 +121,18 @@ async def test_a_question_about_a_task_is_no_description(bench: Bench) -> None:
 
     with pytest.raises(InvalidInput, match="not both"):
         await routed.call("route_task", task_id="T", complexity=3)
+
+
+@pytest.mark.requirement("PROV-2")
+async def test_a_share_of_its_own_is_kept_to_before_the_price(bench: Bench) -> None:
+    shares = {"claude": 50.0, "codex": 30.0}
+    catalogue = replace(USUAL, providers=tuple(replace(one, share=shares.get(one.name)) for one in USUAL.providers))
+    routed = configured(bench, catalogue)
+    await routed.create(*(a_task(f"T{number}", type="generation") for number in range(40)))
+
+    reasons = [(await routed.claim())["route"]["reason"] for _ in range(40)]
+
+    state = await routed.read(lambda tx: tx.routing.state("ann"))
+    done = {name: use.attempts for name, use in state.providers.items()}
+    assert done == {"claude": 20, "codex": 12, "gemini": 8}
+    assert sum("behind its own share" in reason for reason in reasons) == 32

@@ -332,6 +332,18 @@ class _Order:
         self._by_type = catalogue.types.get(ask.type)
         self._by_share = self._side(catalogue, state) if self._by_type is None and mode is Mode.HYBRID else None
 
+        self._behind = self._lagging(catalogue, state)
+
+    @staticmethod
+    def _lagging(catalogue: Catalogue, state: RoutingState) -> frozenset[str]:
+        """Providers that have a share of their own and not as much of the day's attempts."""
+        wanted = [one for one in catalogue.providers if one.share is not None]
+        if not wanted:
+            return frozenset()
+        done = {one.name: state.providers.get(one.name, NOTHING).attempts for one in catalogue.providers}
+        total = max(1, sum(done.values()))
+        return frozenset(one.name for one in wanted if 100 * done[one.name] < (one.share or 0) * total)
+
     @staticmethod
     def _side(catalogue: Catalogue, state: RoutingState) -> Place:
         """The place that is furthest behind its target."""
@@ -356,6 +368,7 @@ class _Order:
             self._ask.sticky is None or self._ask.sticky[0] != provider.name,
             provider.name not in self._prefer,
             self._mode is Mode.HYBRID and place is not None and provider.place is not place,
+            provider.name not in self._behind,
             not self._is_own(provider),
             self._presence.get(provider.name, UNKNOWN).found is False,
             round(one.cost, 4),
@@ -376,6 +389,8 @@ class _Order:
             because.append(f"{ask.type} goes {_to(provider.place)}")
         if self._by_share is provider.place:
             because.append(f"the share of {provider.place} work is behind its target")
+        if provider.name in self._behind:
+            because.append("it is behind its own share")
         if not because and self._is_own(provider):
             because.append("the agent runs on it")
         if not because:
