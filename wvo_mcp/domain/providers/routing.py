@@ -400,9 +400,14 @@ class _Order:
         less = f"; not {'; not '.join(out[:3])}" if out else ""
         tried = " (it tries whether the provider has recovered)" if best.probes else ""
         return (
-            f"{provider.name} {best.tier} for a {ask.type} task of complexity {ask.complexity} in {self._mode} mode,"
+            f"{provider.name} {best.tier} for {_task(ask)} in {self._mode} mode,"
             f" because {' and '.join(because)}{tried}{less}."
         )
+
+
+def _task(ask: Ask) -> str:
+    kind = "" if ask.type is TaskType.OTHER else f"{ask.type} "
+    return f"a {kind}task of complexity {ask.complexity}"
 
 
 def _to(place: Place) -> str:
@@ -412,7 +417,7 @@ def _to(place: Place) -> str:
 def _none(tier: Tier, mode: Mode, rejected: tuple[Rejected, ...], ask: Ask) -> Decision:
     withheld = any(one.why in PASSING for one in rejected)
     names = [f"{one.provider}: {one.reason}" for one in rejected if one.why in PASSING or not withheld]
-    what = f"a {ask.type} task of complexity {ask.complexity} (tier {tier}) in {mode} mode"
+    what = f"{_task(ask)} (tier {tier}) in {mode} mode"
     said = "; ".join(names[:5]) or "no provider is configured"
     return Decision(None, f"Nothing takes {what}: {said}.", tier, mode, rejected, withheld)
 
