@@ -7,10 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from scripts.benchmarks import ahead, backup, health, http, over_stdio, process, routing, telemetry, throughput
+from scripts.benchmarks import ahead, backup, health, http, over_stdio, process, routing, signals, telemetry, throughput
 from scripts.benchmarks.figures import Report
 
-_PARTS = ["process", "stdio", "shapes", "claims", "backup", "health", "telemetry", "ahead", "http", "routing"]
+_PARTS = ["process", "stdio", "shapes", "claims", "backup", "health", "telemetry", "ahead", "http", "routing", "signals"]
 
 
 def main() -> int:
@@ -30,7 +30,7 @@ def main() -> int:
         from scripts.benchmarks import traffic  # has arguments of its own, as those
 
         return traffic.main(sys.argv[2:])
-    if sys.argv[1:2] in (["backup"], ["health"], ["telemetry"], ["ahead"], ["http"], ["routing"]):
+    if sys.argv[1:2] in (["backup"], ["health"], ["telemetry"], ["ahead"], ["http"], ["routing"], ["signals"]):
         sys.argv[1:2] = ["--only", sys.argv[1]]
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small stores and few rounds: does it run, not how fast")

@@ -17,7 +17,11 @@ LAST_WORDS_SECONDS = 5.0
 
 
 class DeadlinePassed(AssertionError):
-    """A program was still running at its deadline; what it printed until then is in the message."""
+    """A program was still running at its deadline; what it printed until then is in the message, and `finished`."""
+
+    def __init__(self, message: str, finished: "Finished | None" = None) -> None:
+        super().__init__(message)
+        self.finished = finished
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ def run(
             words, 0 if lingered and ended else exit_code, "".join(lines), stderr.read(), time.monotonic() - started
         )
     if overdue.is_set():
-        raise DeadlinePassed(f"still running after {deadline:g} s\n{finished.report()}")
+        raise DeadlinePassed(f"still running after {deadline:g} s\n{finished.report()}", finished)
     return finished
 
 

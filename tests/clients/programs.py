@@ -54,11 +54,15 @@ class Client(ABC):
 
     name: ClassVar[str]
     model: ClassVar[type[ScriptedModel]]
+    flags: tuple[str, ...] = ()
+    """What a person gives it besides."""
 
     def __init__(self, place: Path) -> None:
         self.home = place / "home"
         self.project = place / "project"
         self._first_on_path = place / "bin"
+        self.without: frozenset[str] = frozenset()
+        """Names of environment variables that it does not get."""
         self.home.mkdir(parents=True)
         self.project.mkdir(parents=True)
 
@@ -66,7 +70,8 @@ class Client(ABC):
     def environment(self) -> dict[str, str]:
         """What every process of this client starts with."""
         clean = clean_environment(self.home)
-        return {**clean, "PATH": f"{self._first_on_path}{os.pathsep}{clean['PATH']}", **self.settings()}
+        full = {**clean, "PATH": f"{self._first_on_path}{os.pathsep}{clean['PATH']}", **self.settings()}
+        return {name: value for name, value in full.items() if name not in self.without}
 
     @classmethod
     def wired(cls, place: Path) -> Self:
@@ -109,8 +114,8 @@ class Client(ABC):
         """Lets it retry as little as it can, and wait for a silent model no longer than a few seconds."""
 
     @abstractmethod
-    def ask(self, model: ScriptedModel, prompt: str, *, waits: bool = True) -> Finished:
-        """One headless run. `waits`: the first turn waits for the server, however slow it is."""
+    def ask(self, model: ScriptedModel, prompt: str, *, waits: bool = True, deadline: float = 90.0) -> Finished:
+        """One headless run. `waits`: the first turn waits for the server, however slow it is. Raises DeadlinePassed."""
 
 
 class Claude(Client):
@@ -137,12 +142,12 @@ class Claude(Client):
         limits = {"CLAUDE_CODE_MAX_RETRIES": "1", "API_TIMEOUT_MS": "2000"}
         _write(self.home / ".claude/settings.json", json.dumps({"env": limits}))
 
-    def ask(self, model: ScriptedModel, prompt: str, *, waits: bool = True) -> Finished:
-        command = ["claude", "-p", prompt, "--output-format", "stream-json", "--verbose"]
+    def ask(self, model: ScriptedModel, prompt: str, *, waits: bool = True, deadline: float = 90.0) -> Finished:
+        command = ["claude", "-p", prompt, "--output-format", "stream-json", "--verbose", *self.flags]
         if waits:
             command += ["--mcp-config", str(self.project / ".mcp.json"), "--strict-mcp-config"]
         env = {**self.environment, "ANTHROPIC_BASE_URL": model.url}
-        return run(command, cwd=self.project, env=env, ends=_is_result)
+        return run(command, cwd=self.project, env=env, deadline=deadline, ends=_is_result)
 
 
 class Codex(Client):
@@ -150,6 +155,7 @@ class Codex(Client):
 
     name = "codex"
     model = OpenAIModel
+    flags = ("--skip-git-repo-check",)
 
     def settings(self) -> Mapping[str, str]:
         return {"SCRIPTED_KEY": "dummy"}
@@ -172,12 +178,12 @@ class Codex(Client):
         with (self.home / ".codex/config.toml").open("a", encoding="utf-8") as config:
             config.write("request_max_retries = 0\nstream_max_retries = 0\nstream_idle_timeout_ms = 2000\n")
 
-    def ask(self, model: ScriptedModel, prompt: str, *, waits: bool = True) -> Finished:
-        command = ["codex", "exec", "--json", "--skip-git-repo-check"]
+    def ask(self, model: ScriptedModel, prompt: str, *, waits: bool = True, deadline: float = 90.0) -> Finished:
+        command = ["codex", "exec", "--json", *self.flags]
         command += ["-c", f'model_providers.scripted.base_url="{model.url}/v1"']
         if waits:
             command += ["-c", "mcp_servers.wvo.required=true"]
-        return run([*command, prompt], cwd=self.project, env=self.environment)
+        return run([*command, prompt], cwd=self.project, env=self.environment, deadline=deadline)
 
 
 class Gemini(Client):
@@ -210,10 +216,11 @@ class Gemini(Client):
         settings["general"] |= {"maxAttempts": 1, "retryFetchErrors": False}
         _write(self._settings_file, json.dumps(settings))
 
-    def ask(self, model: ScriptedModel, prompt: str, *, waits: bool = True) -> Finished:
+    def ask(self, model: ScriptedModel, prompt: str, *, waits: bool = True, deadline: float = 90.0) -> Finished:
         command = ["gemini", "-m", "gemini-2.5-flash", "-p", prompt, "--output-format", "stream-json"]
-        command += ["--allowed-mcp-server-names", "wvo"]
-        return run(command, cwd=self.project, env={**self.environment, "GOOGLE_GEMINI_BASE_URL": model.url})
+        command += ["--allowed-mcp-server-names", "wvo", *self.flags]
+        env = {**self.environment, "GOOGLE_GEMINI_BASE_URL": model.url}
+        return run(command, cwd=self.project, env=env, deadline=deadline)
 
 
 def _is_result(line: str) -> bool:

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 
 from tests.clients.models.script import (
     Call,
+    Fail,
     Json,
+    Played,
     Refuse,
     Reply,
     Request,
@@ -62,15 +64,22 @@ class AnthropicModel(ScriptedModel):
             return self._message(request.body, [{"type": "text", "text": "A title"}])
         return None
 
-    def play(self, request: Request, step: Say | Call | Refuse) -> Reply:
+    def play(self, request: Request, step: Played) -> Reply:
         match step:
             case Refuse():
                 return self._refusal(step.status, step.kind, step.message, step.headers, step.more)
             case Say():
                 return self._message(request.body, [{"type": "text", "text": step.text}])
+            case Fail() if not request.body.get("stream"):
+                return self._refusal(529, step.kind, step.message)
+            case Fail():
+                error: Json = {"type": "error", "error": {"type": step.kind, "message": step.message}}
+                start = {"type": "message_start", "message": self._empty(request.body)}
+                return as_event_stream([("message_start", start), ("error", error)])
             case Call():
                 number = len(self.outcomes(request.body))
-                use = {"type": "tool_use", "id": f"toolu_{number:04d}", "name": self.prefix + step.tool}
+                name = step.tool if step.own else self.prefix + step.tool
+                use = {"type": "tool_use", "id": f"toolu_{number:04d}", "name": name}
                 return self._message(request.body, [{**use, "input": step.arguments}])
 
     def _refusal(
@@ -80,17 +89,7 @@ class AnthropicModel(ScriptedModel):
 
     def _message(self, body: Json, content: list[Json]) -> Reply:
         stop = "tool_use" if content[-1]["type"] == "tool_use" else "end_turn"
-        usage = {"input_tokens": 10, "output_tokens": 5, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0}
-        message: Json = {
-            "id": f"msg_{len(body['messages']):04d}",
-            "type": "message",
-            "role": "assistant",
-            "model": body.get("model", "scripted"),
-            "content": [],
-            "stop_reason": None,
-            "stop_sequence": None,
-            "usage": usage,
-        }
+        message = self._empty(body)
         if not body.get("stream"):
             return as_json({**message, "content": content, "stop_reason": stop})
         events: list[tuple[str, Json]] = [("message_start", {"message": message})]
@@ -107,3 +106,18 @@ class AnthropicModel(ScriptedModel):
         events.append(("message_delta", {"delta": ending, "usage": {"output_tokens": 5}}))
         events.append(("message_stop", {}))
         return as_event_stream([(name, {"type": name, **data}) for name, data in events])
+
+    @staticmethod
+    def _empty(body: Json) -> Json:
+        """A message that has just begun."""
+        usage = {"input_tokens": 10, "output_tokens": 5, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0}
+        return {
+            "id": f"msg_{len(body['messages']):04d}",
+            "type": "message",
+            "role": "assistant",
+            "model": body.get("model", "scripted"),
+            "content": [],
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": usage,
+        }

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 
 from tests.clients.models.script import (
     Call,
+    Fail,
     Json,
+    Played,
     Refuse,
     Reply,
     Request,
@@ -45,14 +47,17 @@ class GeminiModel(ScriptedModel):
             return self._content(request, [{"text": self._of_schema(request.body)}])
         return None
 
-    def play(self, request: Request, step: Say | Call | Refuse) -> Reply:
+    def play(self, request: Request, step: Played) -> Reply:
         match step:
             case Refuse():
                 return self._refusal(step.status, step.kind, step.message, step.headers, step.more)
             case Say():
                 return self._content(request, [{"text": step.text}])
+            case Fail():
+                error = {"code": 503, "message": step.message, "status": step.kind}
+                return as_event_stream([(None, {"error": error})])
             case Call():
-                call = {"name": self.prefix + step.tool, "args": step.arguments}
+                call = {"name": step.tool if step.own else self.prefix + step.tool, "args": step.arguments}
                 return self._content(request, [{"functionCall": call, "thoughtSignature": "c2lnbmVk"}])
 
     @staticmethod

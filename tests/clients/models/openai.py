@@ -5,7 +5,9 @@ from collections.abc import Mapping
 
 from tests.clients.models.script import (
     Call,
+    Fail,
     Json,
+    Played,
     Refuse,
     Reply,
     Request,
@@ -45,7 +47,7 @@ class OpenAIModel(ScriptedModel):
             return self._refusal(404, "not_found", "This model is scripted and has no such endpoint.")
         return None
 
-    def play(self, request: Request, step: Say | Call | Refuse) -> Reply:
+    def play(self, request: Request, step: Played) -> Reply:
         number = len(self.outcomes(request.body))
         match step:
             case Refuse():
@@ -53,8 +55,16 @@ class OpenAIModel(ScriptedModel):
             case Say():
                 content = [{"type": "output_text", "text": step.text, "annotations": []}]
                 return self._stream(number, {"type": "message", "role": "assistant", "content": content})
+            case Fail():
+                failed = {"id": f"resp_{number:04d}", "object": "response", "status": "failed", "output": []}
+                error = {"code": step.kind, "message": step.message}
+                return as_event_stream(
+                    [("response.failed", {"type": "response.failed", "response": {**failed, "error": error}})]
+                )
             case Call():
-                call = {"type": "function_call", "namespace": self.namespace, "name": step.tool}
+                call: Json = {"type": "function_call", "name": step.tool}
+                if not step.own:
+                    call["namespace"] = self.namespace
                 arguments = json.dumps(step.arguments)
                 return self._stream(number, {**call, "call_id": f"call_{number:04d}", "arguments": arguments})
 

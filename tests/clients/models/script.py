@@ -29,10 +29,11 @@ class Say:
 
 @dataclass(frozen=True)
 class Call:
-    """The model calls one of our tools, named as the server names it."""
+    """The model calls one of our tools, named as the server names it; or one of the client's `own`."""
 
     tool: str
     arguments: Json = field(default_factory=dict[str, Any])
+    own: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,10 @@ class Refuse:
 
 @dataclass(frozen=True)
 class Hang:
-    """The endpoint takes the request and says nothing, for as long as it serves, `times` times."""
+    """The endpoint takes the request and says nothing, or nothing behind the first half of an answer with a text, for as
+    long as it serves, `times` times."""
 
+    text: str = ""
     times: int = 1
 
 
@@ -66,7 +69,17 @@ class Break:
     times: int = 1
 
 
-Failing = Refuse | Hang | Break
+@dataclass(frozen=True)
+class Fail:
+    """The endpoint begins to answer and tells an error in its stream, `times` times. `kind`: as for Refuse."""
+
+    kind: str
+    message: str
+    times: int = 1
+
+
+Played = Say | Call | Refuse | Fail
+Failing = Refuse | Fail | Hang | Break
 Step = Say | Call | Failing
 
 
@@ -89,12 +102,13 @@ class Reply:
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     hangs: bool = False
-    """Nothing goes back, not even the status."""
+    """The connection stays open, and nothing more goes back."""
     breaks: bool = False
     """Only the first half of the body goes back."""
 
 
 SILENCE = Reply(200, "", b"", hangs=True)
+"""Not even the status goes back."""
 
 
 @dataclass(frozen=True)
@@ -181,8 +195,10 @@ class ScriptedModel(ABC):
         if side := self.side_answer(request):
             return side
         match step := self._next_step(request.body):
-            case Hang():
+            case Hang("", _):
                 return SILENCE
+            case Hang():
+                return replace(self.play(request, Say(step.text)), hangs=True, breaks=True)
             case Break():
                 return replace(self.play(request, Say(step.text)), breaks=True)
             case _:
@@ -228,7 +244,7 @@ class ScriptedModel(ABC):
         """The reply to a request that is not part of the conversation, or None when it is."""
 
     @abstractmethod
-    def play(self, request: Request, step: Say | Call | Refuse) -> Reply:
+    def play(self, request: Request, step: Played) -> Reply:
         """A step in the provider's own format."""
 
 
@@ -245,7 +261,7 @@ def _handler_for(model: ScriptedModel) -> type[BaseHTTPRequestHandler]:
             for name in CREDENTIALS & headers.keys():
                 del headers[name]
             reply = model.answer(Request(self.command, self.path, headers, json.loads(raw or b"{}")))
-            if reply.hangs:
+            if reply is SILENCE:
                 model.wait_for_the_end()
                 self.close_connection = True
                 return
@@ -258,6 +274,9 @@ def _handler_for(model: ScriptedModel) -> type[BaseHTTPRequestHandler]:
                 self.end_headers()
                 if self.command != "HEAD":
                     self.wfile.write(reply.body[: len(reply.body) // 2] if reply.breaks else reply.body)
+                if reply.hangs:
+                    self.wfile.flush()
+                    model.wait_for_the_end()
                 self.close_connection |= reply.breaks
 
         do_GET = do_HEAD = do_POST = _serve

@@ -97,11 +97,12 @@ class ClaudeReader:
     def _use(self, result: Event) -> None:
         # `usage` leaves subagents out; modelUsage and total_cost_usd count what a resumed session used before.
         models = part(result, "model_usage_since_last_result")
-        if models:
+        if "model_usage_since_last_result" in result:
             counts = [[tokens(part(models, name).get(key)) for key in _PER_MODEL] for name in models]
             costs = [dollars(part(models, name).get("costUSD")) for name in models]
             cost = sum(known) if (known := [cost for cost in costs if cost is not None]) else None
-            self._model = max(models, key=lambda name: tokens(part(models, name).get("outputTokens")))
+            most = max(models, key=lambda name: tokens(part(models, name).get("outputTokens")), default=None)
+            self._model = most or self._model
         else:
             usage = part(result, "usage")
             keys = ("input_tokens", "cache_creation_input_tokens", "output_tokens", "cache_read_input_tokens")
@@ -146,7 +147,8 @@ class ClaudeReader:
             return kind
         if status is not None and status >= 500:
             return _K.OUTAGE
-        return _WORDS.get(error) or (named if named is not _K.RATE_LIMIT else None)
+        # Without a status nothing came back that could blame the request.
+        return _WORDS.get(error) or named or (_K.OUTAGE if status is None else None)
 
     def _told(self, kind: FailureKind | None, said: str) -> Signal | None:
         if kind is None:

@@ -93,15 +93,17 @@ _SENTENCES: tuple[_Sentence, ...] = (
         ("request exceeds the maximum", r"request exceeds the maximum (?:allowed )?(?:number of bytes|size)"),
     ),
     # What the one says of a minute and the other of an empty account begins alike.
-    *_sentences(_K.RATE_LIMIT, ("you exceeded your current quota", r"please retry in \d"), strict=True),
+    *_sentences(_K.RATE_LIMIT, ("you exceeded your current quota", r"[^\n]*?please retry in \d"), strict=True),
     *_sentences(
         _K.QUOTA,
         "terminalquotaerror",
         "quota_exhausted",
         "you have exhausted your daily quota on this model",
         ("quota exceeded. check your plan", r"quota exceeded\. check your plan and billing"),
-        ("out of credits", r"(?:your workspace is|you(?:'re| are)) out of credits"),
-        ("out of usage credits", r"(?:you're|your organization is) out of usage credits"),
+        "you're out of credits",
+        "your workspace is out of credits",
+        "you're out of usage credits",
+        "your organization is out of usage credits",
         ("credit balance is too low", r"(?:your )?credit balance is too low"),
         ("you exceeded your current quota, please check", r"you exceeded your current quota, please check your plan"),
         ("you've hit your", r"you've hit your (?:[\w.-]{1,30} ){0,4}(?:limit|budget)(?: ·| - |\. it resets| \u2219)"),
@@ -109,7 +111,7 @@ _SENTENCES: tuple[_Sentence, ...] = (
             "you've hit your",
             r"you've hit your (?:[\w.-]{1,30} ){0,3}(?:monthly|weekly|session|spend|opus|sonnet|5-hour) ",
         ),
-        ("limit reached", r"claude (?:ai |code )?(?:usage )?limit reached(?:\||\.| ·|$)"),
+        ("claude ai usage limit reached", r"claude ai usage limit reached(?:\||\.| ·|$)"),
         ("hit your spend cap", r"you hit your spend cap"),
         strict=True,
     ),
@@ -165,6 +167,7 @@ _SENTENCES: tuple[_Sentence, ...] = (
         ("your authentication token has been invalidated", r"your authentication token has been invalidated"),
         "fatalauthenticationerror",
         "please set an auth method in your",
+        ("when using gemini api, you must", r"when using gemini api, you must specify the gemini_api_key"),
         strict=True,
     ),
     *_sentences(
@@ -275,9 +278,10 @@ _SENTENCES: tuple[_Sentence, ...] = (
 _QUOTES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u00a0": " ", "\u202f": " ", "\u2013": "-", "\u2014": "-"})
 _PREFIX = re.compile(
     r"(?:[^\w\n]{1,8}|(?:claude(?: code)?|codex|gemini(?: cli)?|ollama|provider|error|fatal|warning|api error)"
-    r"(?: (?:failed|stopped|exited|ended|said|answered|error|with|exec|code|status|\d{1,3})){0,4} ?[:>\])]+ ?){1,6}"
+    r"(?: (?:failed|stopped|exited|ended|said|answered|error|with|exec|code|status|\d{1,3})){0,4} ?[:>\])]+ ?)"
 )
 """What may stand before a strict sentence: names of programs and levels of logs."""
+_MOST_PREFIXES = 6
 
 
 def small(text: str) -> str:
@@ -301,13 +305,15 @@ _ANY_STRICT = re.compile("|".join(sorted({re.escape(sentence.mark) for sentence 
 
 def _begins(line: str) -> FailureKind | None:
     """The kind of a line of small letters that begins with a strict sentence, maybe behind a program's name."""
-    prefix = _PREFIX.match(line)
-    for at in (0, prefix.end()) if prefix else (0,):
-        if not _ANY_STRICT.match(line, at):
-            continue
-        for sentence in _STRICT:
-            if line.startswith(sentence.mark, at) and (sentence.more is None or sentence.more.match(line, at)):
-                return sentence.kind
+    at = 0
+    for _ in range(_MOST_PREFIXES):
+        if _ANY_STRICT.match(line, at):
+            for sentence in _STRICT:
+                if line.startswith(sentence.mark, at) and (sentence.more is None or sentence.more.match(line, at)):
+                    return sentence.kind
+        if (prefix := _PREFIX.match(line, at)) is None:
+            return None
+        at = prefix.end()
     return None
 
 
