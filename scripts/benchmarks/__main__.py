@@ -10,7 +10,19 @@ from rich.console import Console
 from scripts.benchmarks import ahead, backup, health, http, over_stdio, process, routing, signals, telemetry, throughput
 from scripts.benchmarks.figures import Report
 
-_PARTS = ["process", "stdio", "shapes", "claims", "backup", "health", "telemetry", "ahead", "http", "routing", "signals"]
+_PARTS = [
+    "process",
+    "stdio",
+    "shapes",
+    "claims",
+    "backup",
+    "health",
+    "telemetry",
+    "ahead",
+    "http",
+    "routing",
+    "signals",
+]
 
 
 def main() -> int:
@@ -63,6 +75,8 @@ def main() -> int:
             ahead.measure(report, sizes=sizes, quick=given.quick, folder=folder)
         if "http" in parts:
             http.measure(report, quick=given.quick, folder=folder)
+        if "signals" in parts:
+            signals.measure(report, quick=given.quick)
         if "routing" in parts:
             routing.measure(report, quick=given.quick, folder=folder)
     report.show()
