@@ -5,14 +5,16 @@ from typing import Any
 from pydantic import Field
 
 from wvo_mcp.domain.event import Event
-from wvo_mcp.domain.instant import Instant, instant
+from wvo_mcp.domain.instant import Instant, instant, iso
 from wvo_mcp.domain.task import Status
 from wvo_mcp.domain.text import Id, Label
+from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
 from wvo_mcp.operations.results import MAX_CHARACTERS, compact
 from wvo_mcp.orchestration.figures import flow
 from wvo_mcp.orchestration.leading import ROLE
 from wvo_mcp.orchestration.prefetching import FACT as UTILISATION
+from wvo_mcp.orchestration.routing.standing import overview
 from wvo_mcp.ports import Transaction
 
 
@@ -66,6 +68,18 @@ class PrefetchReport(Output):
     wip_utilisation: float = Field(description="Tasks in progress over the limit.")
 
 
+class ProviderShort(Output):
+    name: str
+    state: str = Field(description="closed: it can be used.")
+    breakers: list[dict[str, Any]] = Field(description="{tier, kind, until} of those that are not closed.")
+    windows: list[dict[str, Any]] = Field(description="Token budgets, with what is left and resets_at.")
+
+
+class ProvidersShort(Output):
+    mode: str
+    providers: list[ProviderShort] = Field(description="Those that are turned on.")
+
+
 class StatusReport(Output):
     at: Instant
     paused: bool
@@ -79,6 +93,7 @@ class StatusReport(Output):
     agents: list[dict[str, Any]]
     pool: dict[str, int] = Field(description="How many agents, by status.")
     prefetch: PrefetchReport
+    providers: ProvidersShort | None = Field(description="Null: nothing is routed.")
     alerts: list[dict[str, Any]]
     stranded: list[dict[str, Any]] = Field(description="Open tasks behind a cancelled or failed one.")
     leader: LeaderLine | None = Field(description="The server that does the background work.")
@@ -119,6 +134,7 @@ async def status(ctx: Context, ask: StatusAsk) -> StatusReport:
         agents=[dict(row) for row in await tx.sessions.agents(20)],
         pool=await tx.health.agents(),
         prefetch=await _prefetch(ctx),
+        providers=await _providers(ctx),
         alerts=[dict(row) for row in await tx.alerts.open_alerts(20)],
         stranded=[dict(row) for row in await tx.tasks.stranded(20)],
         leader=await _leader(tx),
@@ -137,6 +153,37 @@ async def _prefetch(ctx: Context) -> PrefetchReport:
         oldest_seconds=None if since is None else (tx.now - since).total_seconds(),
         utilisation=await tx.state.get(UTILISATION),
         wip_utilisation=round(counts["in_progress"] / ctx.policy.wip_limit, 3),
+    )
+
+
+async def _providers(ctx: Context) -> ProvidersShort | None:
+    known = ctx.services.providers
+    if known is None:
+        return None
+    try:
+        catalogue = known.current()
+    except InvalidInput:  # an alert tells of it
+        return None
+    seen = await overview(ctx.tx, catalogue, known.presence())
+    return ProvidersShort(
+        mode=seen.mode,
+        providers=[
+            ProviderShort(
+                name=one.provider.name,
+                state="closed" if one.stopped is None else one.stopped.state,
+                breakers=[
+                    {
+                        "tier": breaker.tier or None,
+                        "kind": breaker.kind,
+                        "until": None if breaker.free_at is None else iso(breaker.free_at),
+                    }
+                    for breaker in one.breakers
+                ],
+                windows=[window.shown() for window in one.windows],
+            )
+            for one in seen.providers
+            if one.provider.enabled
+        ],
     )
 
 

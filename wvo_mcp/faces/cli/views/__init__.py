@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-from wvo_mcp.faces.cli.views import ahead, alerts, health, memory, plain, providers, routes, state, work
+from wvo_mcp.faces.cli.views import ahead, alerts, budgets, health, memory, plain, providers, routes, state, work
 
 View = Callable[[dict[str, Any]], RenderableType]
 
@@ -29,6 +29,10 @@ VIEWS: dict[str, View] = {
     "health_check": health.check,
     "health_run": health.run,
     "auth_status": providers.auth,
+    "provider_status": budgets.status,
+    "provider_report": budgets.reported,
+    "budget_show": budgets.shown,
+    "budget_raise": budgets.raised,
     "critical_path": ahead.critical_path,
     "forecast": ahead.forecast,
     "import_tasks": ahead.imported,

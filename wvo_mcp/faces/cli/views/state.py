@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from wvo_mcp.domain.instant import instant
+from wvo_mcp.faces.cli.views.budgets import gauges
 from wvo_mcp.faces.cli.views.paint import SEVERITY, STATUS, Listing, ago, clean, joined, label, left, span, text
 
 _BAR = 40
@@ -25,6 +26,9 @@ def status(result: dict[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [_headline(result), _bar(counts), _legend(counts), Text(), _gauges(result)]
     if result["alerts"]:
         parts += _block("Alerts", _alerts(result["alerts"], now))
+    stand = gauges(result["providers"], now) if result["providers"] is not None else []
+    if stand:
+        parts += _block("Budgets", Group(*stand))
     if result["in_progress"]:
         held = Listing("task~", "title~", "by~", "progress>", "since", "lease left>")
         for task in result["in_progress"]:
