@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -156,6 +158,25 @@ def test_an_old_file_is_not_read_again_and_current_costs_microseconds(workspace:
         return (time.perf_counter() - begun) / 1_000
 
     assert min(cost() for _ in range(5)) < 0.00002
+
+
+@pytest.mark.parametrize("text", [GOOD.format("one"), "providers: {"])
+def test_threads_that_ask_at_once_at_the_start_all_get_the_same(workspace: Workspace, text: str) -> None:
+    workspace.write(text)
+    together = threading.Barrier(8)
+
+    def ask(_: int) -> str:
+        together.wait()
+        try:
+            return workspace.names()[0]
+        except InvalidInput as error:
+            return error.message
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = set(threads.map(ask, range(8)))
+
+    assert len(answers) == 1
+    assert answers.pop().startswith("one" if "one" in text else "state/providers.yaml:1: expected")
 
 
 def test_nothing_that_takes_time_is_imported_before_it_is_needed() -> None:

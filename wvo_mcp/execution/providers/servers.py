@@ -93,13 +93,14 @@ def _models_of(base: str) -> str:
 
 def _judged(answer: Ask, base: str) -> Presence:
     status, body = answer
-    if status >= 500:
+    if status in (401, 403):  # it is there, and tells its models only to those with a key
+        return Presence(found=True)
+    if status != 200:
         return Presence(found=False, note=f"{base} answers {status}")
-    # 401 and the like: it is there, and tells its models only to those with a key.
-    names = _named(_field(_json(body), "data"), "id") if status == 200 else None
-    if status == 200 and names is None:
+    names = _named(_field(_json(body), "data"), "id")
+    if names is None:
         return Presence(found=False, note=f"what answers at {base} does not speak the OpenAI interface")
-    return Presence(found=True, models=None if names is None else frozenset(names))
+    return Presence(found=True, models=frozenset(names))
 
 
 def _json(body: bytes) -> Any:

@@ -18,7 +18,7 @@ _KEY_SECONDS = 5.0
 _SERVER_SECONDS = 3.0
 _VERSION_BYTES = 4_000
 _VERSION = re.compile(
-    rb"(?<![\w.-])v?([0-9]{1,6}(?:\.[0-9]{1,6}){1,3}(?:-(?:alpha|beta|rc|preview|nightly|dev)[0-9.]{0,20})?)(?![\w-])"
+    rb"(?<![\w.-])v?([0-9]{1,6}(?:\.[0-9]{1,6}){1,3}(?:-(?:alpha|beta|rc|preview|nightly|dev)[0-9.]{0,20})?)(?![\w-]|\.\w)"
 )
 
 

@@ -3,7 +3,10 @@
 The reader of YAML and the client of HTTP are imported when they are first needed: most starts need neither at once.
 """
 
+import asyncio
+import contextlib
 import logging
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +17,7 @@ import anyio.to_thread
 from wvo_mcp.domain.known_secrets import register_secret
 from wvo_mcp.domain.providers.catalogue import Catalogue, Provider
 from wvo_mcp.domain.providers.routing import Presence
-from wvo_mcp.errors import InvalidInput, WvoError
+from wvo_mcp.errors import InvalidInput
 from wvo_mcp.ports import Clock
 from wvo_mcp.ports.providers import Standing
 
@@ -33,38 +36,47 @@ class ProvidersOfWorkspace:
 
     A changed file is read once it has stood still from one look to the next: an editor that writes in place may have
     saved half of it, and half a file may be a valid one, with providers or limits missing.
+
+    `current`, `problem` and `presence` may be called by any thread: transactions of the embedded store run in one of
+    their own.
     """
 
     def __init__(self, path: Path, environ: Mapping[str, str], clock: Clock) -> None:
         self._path = path
         self._environ = environ
         self._clock = clock
+        self._lock = threading.Lock()
         self._next_look = float("-inf")
         self._begun = False
         self._seen: _Mark = None
         self._read: _Mark | str = ""
         """The mark of what was read last; "" when that must be read again."""
-        self._catalogue: Catalogue | None = None
-        self._error: InvalidInput | None = None
+        self._held: tuple[Catalogue | None, InvalidInput | None] = (None, None)
+        """The last good one, and what is wrong with the file now."""
         self._presence: Mapping[str, Presence] = {}
-        self._asked: anyio.Event | None = None
-        self._changed: anyio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wake = anyio.Event()
+        self._asked = False
+        self._changed = False
 
     def current(self) -> Catalogue:
         self._refresh()
-        if self._catalogue is None:
-            error = self._error
-            assert error is not None  # noqa: S101 - one of the two is there after a look
-            raise InvalidInput("providers", error.details["problem"], message=error.message, **_rest(error))
-        return self._catalogue
+        catalogue, error = self._held
+        if catalogue is not None:
+            return catalogue
+        assert error is not None  # noqa: S101 - one of the two is there after a look
+        more = {key: value for key, value in error.details.items() if key not in ("field", "problem")}
+        raise InvalidInput("providers", error.details["problem"], message=error.message, **more)
 
     def problem(self) -> str | None:
         self._refresh()
-        return None if self._error is None else self._error.message
+        error = self._held[1]
+        return None if error is None else error.message
 
     def presence(self) -> Mapping[str, Presence]:
-        if self._asked is not None:
-            self._asked.set()
+        if not self._asked:
+            self._asked = True
+            self._awaken()
         return self._presence
 
     async def look(self) -> None:
@@ -74,6 +86,7 @@ class ProvidersOfWorkspace:
             catalogue = self.current()
         except InvalidInput:
             return
+        self._changed = False
         self._presence = await presence.found(catalogue.providers, self._environ)
 
     async def examine(self, provider: Provider) -> Standing:
@@ -84,22 +97,41 @@ class ProvidersOfWorkspace:
     async def run(self) -> None:
         """Until cancelled: what is found is never much older than the last question for it. One in every server; does
         nothing while nobody asks."""
+        self._loop = asyncio.get_running_loop()
         await anyio.to_thread.run_sync(_warm)
         while True:
-            self._asked, self._changed = anyio.Event(), anyio.Event()
+            self._asked = False
             try:
                 await self.look()
             except Exception:  # an edge: the loop must outlive a defect of one look
                 logger.exception("the look for providers failed")
-            with anyio.move_on_after(PRESENCE_SECONDS):
-                await self._changed.wait()
-            await self._asked.wait()
+            await self._until_due(anyio.current_time() + PRESENCE_SECONDS)
+
+    async def _until_due(self, due: float) -> None:
+        """Until somebody has asked and what is known is old, or the file names other providers."""
+        while True:
+            self._wake = anyio.Event()  # before the flags are read: what is set later wakes
+            left = due - anyio.current_time()
+            if self._changed or (self._asked and left <= 0):
+                return
+            with anyio.move_on_after(left if self._asked else float("inf")):
+                await self._wake.wait()
+
+    def _awaken(self) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(lambda: self._wake.set())
 
     def _refresh(self) -> None:
-        now = self._clock.steady()
-        if now < self._next_look:
+        if self._clock.steady() < self._next_look:
             return
-        self._next_look = now + LOOK_SECONDS
+        with self._lock:
+            now = self._clock.steady()
+            if now >= self._next_look:
+                self._look_at_file()
+                self._next_look = now + LOOK_SECONDS
+
+    def _look_at_file(self) -> None:
         mark = self._mark()
         moved = mark != self._seen
         self._seen = mark
@@ -121,23 +153,20 @@ class ProvidersOfWorkspace:
     def _load(self) -> None:
         from wvo_mcp.execution.providers.file import defaults, read  # with the reader of YAML
 
-        before = self._catalogue
+        before, problem = self._held
         try:
-            self._catalogue = read(self._path) or defaults()
-            self._error = None
-            for provider in self._catalogue.providers:
+            catalogue = read(self._path) or defaults()
+            for provider in catalogue.providers:
                 if provider.key_env is not None:
                     register_secret(self._environ.get(provider.key_env))
+            self._held = (catalogue, None)
         except InvalidInput as error:
-            if self._error is None or self._error.message != error.message:
+            if problem is None or problem.message != error.message:
                 logger.warning("%s", error.message)
-            self._error = error
-        if self._changed is not None and self._catalogue != before:
-            self._changed.set()
-
-
-def _rest(error: WvoError) -> dict[str, object]:
-    return {key: value for key, value in error.details.items() if key not in ("field", "problem")}
+            self._held = (before, error)
+        if self._held[0] != before:
+            self._changed = True
+            self._awaken()
 
 
 def _warm() -> None:

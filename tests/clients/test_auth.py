@@ -1,0 +1,31 @@
+"""What is told of the real programs: where they are, their versions, that nobody is logged in."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.clients.programs import clean_environment, programs_folder
+from wvo_mcp.execution.providers.file import defaults
+from wvo_mcp.execution.providers.standing import examine
+
+pytestmark = [pytest.mark.anyio, pytest.mark.clients, pytest.mark.requirement("PROV-5")]
+
+
+@pytest.mark.parametrize("name", ["claude", "codex", "gemini"])
+async def test_the_real_programs_tell_their_versions(tmp_path: Path, name: str, need: Callable[[str], None]) -> None:
+    need(name)
+    provider = defaults().provider(name)
+    assert provider is not None
+    environ = {**clean_environment(tmp_path), "DISABLE_AUTOUPDATER": "1"}
+
+    with anyio.fail_after(60):
+        found = await examine(provider, environ)
+        assert found.program == str(programs_folder() / name)
+        assert found.version is not None and found.version[0].isdigit()
+        assert (found.logged_in, "is not set; there is no ~/." in found.how) == (False, True)
+
+        assert provider.key_env is not None
+        keyed = await examine(provider, {**environ, provider.key_env: "no-key-at-all"})
+        assert (keyed.logged_in, keyed.how) == (True, f"{provider.key_env} is set")
