@@ -5,9 +5,10 @@ Attempts are done by the provider that they are steered to. What a provider ends
 
 import heapq
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol, TypedDict, TypeVar
 
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.providers.catalogue import Tier
@@ -16,12 +17,13 @@ from wvo_mcp.domain.task import Origin, Status, Task
 from wvo_mcp.orchestration import claims, lifecycle
 from wvo_mcp.orchestration.creation import Draft, create
 from wvo_mcp.orchestration.routing import breakers
-from wvo_mcp.orchestration.routing.router import Route, Router
+from wvo_mcp.orchestration.routing.reporting import Told, report
+from wvo_mcp.orchestration.routing.router import Route
 from wvo_mcp.orchestration.simulation.scenario import VirtualClock
 from wvo_mcp.orchestration.simulation.traffic_day import DAY, Call, Day, DayProviders, Demand, Helper, boundless
 from wvo_mcp.orchestration.simulation.traffic_figures import Account, Figures, Ledger
 from wvo_mcp.ports import Store, Transaction
-from wvo_mcp.ports.providers import Providers, Spent
+from wvo_mcp.ports.providers import Providers
 
 T = TypeVar("T")
 
@@ -30,6 +32,23 @@ _FIRST = 60_000
 _PARTS = 4
 """Usage is reported after a minute, and with each quarter of an attempt."""
 _END = DAY // timedelta(milliseconds=1)
+POLICY = Policy(wip_limit=10_000, agent_wip_limit=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What an attempt took since it last told."""
+
+    tokens_in: int
+    tokens_out: int
+    cost: float
+
+
+class _Names(TypedDict):
+    provider: str
+    tier: str
+    task_id: str
+    lease_token: int
 
 
 class Steering(Protocol):
@@ -52,12 +71,12 @@ class Steering(Protocol):
         """Provider and tier of the attempt."""
         ...
 
-    async def spent(self, tx: Transaction, spent: Spent) -> None:
+    async def spent(self, tx: Transaction, call: Call, taken: Taken) -> None:
         """A running attempt tells what it took: its provider answers."""
         ...
 
-    async def troubled(self, tx: Transaction, task: Task, call: Call, signal: Signal) -> None:
-        """A provider ended the attempt; the task is still held."""
+    async def troubled(self, tx: Transaction, task: Task, call: Call, signal: Signal) -> Route | None:
+        """A provider ended the attempt; the task is still held. Where its holder goes on with it at once, if anywhere."""
         ...
 
     async def fine(self, tx: Transaction, task: Task) -> None:
@@ -72,6 +91,7 @@ class Routed:
 
     def __init__(self, day: Day, clock: VirtualClock, *, daily: bool = True) -> None:
         self.name = "routed" if daily else "routed, no limits of the day"
+        self._policy = POLICY
         self.providers = DayProviders(day if daily else boundless(day), clock)
 
     def steer(self, demand: Demand, route: Route | None) -> tuple[str, Tier]:
@@ -79,16 +99,21 @@ class Routed:
             raise ValueError(f"{demand.id} was given without a route")
         return route.provider, Tier(route.tier)
 
-    async def spent(self, tx: Transaction, spent: Spent) -> None:
-        await tx.routing.record(spent)
-        route = None if spent.task_id is None else await tx.routing.route(spent.task_id)
-        await breakers.success(tx, spent.provider, spent.tier, spent.task_id, route)
+    async def spent(self, tx: Transaction, call: Call, taken: Taken) -> None:
+        told = Told(
+            **_named(call), tokens_in=taken.tokens_in, tokens_out=taken.tokens_out, cost=taken.cost, outcome="ok"
+        )
+        await report(tx, self._policy, self.providers, told)
 
-    async def troubled(self, tx: Transaction, task: Task, call: Call, signal: Signal) -> None:
-        router = Router(tx, self.providers, call.helper.id)
-        route = await tx.routing.route(task.id)
-        await breakers.failure(tx, router, call.provider.name, call.tier.value, signal, task.id, route)
-        await lifecycle.move(tx, task, Status.PENDING, "task.released")
+    async def troubled(self, tx: Transaction, task: Task, call: Call, signal: Signal) -> Route | None:
+        told = Told(
+            **_named(call), outcome=signal.kind.value, error=signal.message, retry_after=signal.retry_after,
+            resets_at=signal.resets_at,
+        )  # fmt: skip
+        became = await report(tx, self._policy, self.providers, told)
+        if became.route is None:
+            await lifecycle.move(tx, task, Status.PENDING, "task.released")
+        return became.route
 
     async def fine(self, tx: Transaction, task: Task) -> None:
         await breakers.done(tx, task.id, await tx.routing.tried(task.id))
@@ -107,10 +132,10 @@ class OneProvider:
     def steer(self, demand: Demand, route: Route | None) -> tuple[str, Tier]:
         return self._provider, Tier.HIGH
 
-    async def spent(self, tx: Transaction, spent: Spent) -> None:
+    async def spent(self, tx: Transaction, call: Call, taken: Taken) -> None:
         """Nobody counts."""
 
-    async def troubled(self, tx: Transaction, task: Task, call: Call, signal: Signal) -> None:
+    async def troubled(self, tx: Transaction, task: Task, call: Call, signal: Signal) -> Route | None:
         """It goes on."""
 
     async def fine(self, tx: Transaction, task: Task) -> None:
@@ -137,10 +162,10 @@ class RoundRobin:
             if tier is not None:
                 return provider.name, tier
 
-    async def spent(self, tx: Transaction, spent: Spent) -> None:
+    async def spent(self, tx: Transaction, call: Call, taken: Taken) -> None:
         """Nobody counts."""
 
-    async def troubled(self, tx: Transaction, task: Task, call: Call, signal: Signal) -> None:
+    async def troubled(self, tx: Transaction, task: Task, call: Call, signal: Signal) -> Route | None:
         await lifecycle.move(tx, task, Status.PENDING, "task.released")
 
     async def fine(self, tx: Transaction, task: Task) -> None:
@@ -155,7 +180,7 @@ class Traffic:
         self._clock = clock
         self._day = day
         self._steering = steering
-        self._policy = Policy(wip_limit=10_000, agent_wip_limit=1)
+        self._policy = POLICY
         self._callers = {one.id: Caller(one.id, f"{one.id}/1", one.provider, "simulation") for one in day.agents}
         self._demands = {one.id: one for one in day.demands}
         self._attempts: dict[str, int] = {}
@@ -202,7 +227,7 @@ class Traffic:
             self._at(at + begun, partial(self._ask, helper))
             return
         self._changes += 1
-        self._begin(begun)
+        self._begin(begun, claimed=True)
 
     async def _claim(self, helper: Helper, at: int, tx: Transaction) -> Call | int:
         """What begins, or when to ask again, in milliseconds."""
@@ -230,13 +255,13 @@ class Traffic:
 
     # Attempts.
 
-    def _begin(self, call: Call) -> None:
+    def _begin(self, call: Call, *, claimed: bool = False) -> None:
         day, name, at = self._day, call.provider.name, call.begun
         minutes = call.demand.tokens / day.speeds[name, call.tier]
         ends = at + round(minutes * 60_000)
         refused = self._accounts[name].refuses(at, day.slack)
         down = refused is not None or day.struck(name, at) is not None
-        self._ledger.began(call, down=down)
+        self._ledger.began(call, down=down, claimed=claimed)
         if refused is not None:
             over = day.start + timedelta(milliseconds=refused)
             signal = Signal(FailureKind.RATE_LIMIT, "the limit of the account is reached", None, over, None)
@@ -268,22 +293,7 @@ class Traffic:
         model = call.provider.tiers[call.tier]
         cost = model.cost.of(fresh, out)
         self._ledger.spent(call, at, tokens, cost)
-        counted = self._day.catalogue.counted(fresh, out, 0)
-        await self._steering.spent(
-            tx,
-            Spent(
-                call.helper.id,
-                call.provider.name,
-                call.tier.value,
-                model.name,
-                counted,
-                fresh,
-                out,
-                cost=cost,
-                task_id=call.demand.id,
-                lease_token=call.token,
-            ),
-        )
+        await self._steering.spent(tx, call, Taken(fresh, out, cost))
 
     async def _finish(self, call: Call, at: int) -> None:
         async def work(tx: Transaction) -> bool:
@@ -306,15 +316,20 @@ class Traffic:
     async def _trouble(self, call: Call, tokens: int, signal: Signal, at: int) -> None:
         """Its provider ends the attempt after it took so many tokens."""
 
-        async def work(tx: Transaction) -> None:
+        async def work(tx: Transaction) -> Route | None:
             await self._spend(call, tokens, at, tx)
             task = await lifecycle.held(tx, self._policy, call.demand.id, call.token)
-            await self._steering.troubled(tx, task, call, signal)
+            route = await self._steering.troubled(tx, task, call, signal)
+            if route is not None:
+                await self._ledger.check(tx, task.id, route.provider, Tier(route.tier))
+            return route
 
-        await self._write(at, self._callers[call.helper.id], work)
+        route = await self._write(at, self._callers[call.helper.id], work)
         self._ledger.lost(call, at)
         self._changes += 1
-        if self._steering.keeps is None:
+        if route is not None:
+            self._begin(self._call(call.helper, call.demand, call.token, route.provider, Tier(route.tier), at))
+        elif self._steering.keeps is None:
             await self._ask(call.helper, at)
         else:
             self._at(at + self._steering.keeps * 1000, partial(self._again, call))
@@ -322,6 +337,10 @@ class Traffic:
     async def _again(self, call: Call, at: int) -> None:
         name, tier = call.provider.name, call.tier
         self._begin(self._call(call.helper, call.demand, call.token, name, tier, at))
+
+
+def _named(call: Call) -> _Names:
+    return _Names(provider=call.provider.name, tier=call.tier.value, task_id=call.demand.id, lease_token=call.token)
 
 
 def _reports(begun: int, ends: int) -> list[int]:

@@ -18,7 +18,7 @@ _DAY = 24 * _HOUR
 class Figures:
     """Waits are from a task's coming to the beginning of the attempt that finished it, in minutes; what was not done waits
     until the end of the day. `lost` attempts were ended by their providers, `in_vain` of them begun while the provider
-    took no call. `unpaid` began although a limit was used up; `beyond` are the tokens over the limits of the day, all
+    took no call. `unpaid` began although a limit was used up, `unpaid_claims` of them by a claim; `beyond` are the tokens over the limits of the day, all
     providers together. `abroad`: tasks whose data left the machine although it must not. `misrouted` went to an open
     breaker. Shares are of attempts, in percent."""
 
@@ -35,6 +35,7 @@ class Figures:
     in_vain: int
     failovers: int
     unpaid: int
+    unpaid_claims: int
     beyond: int
     abroad: int
     misrouted: int
@@ -111,12 +112,14 @@ class Ledger:
             if mine and breaker.verdict(tx.now, task_id) is Verdict.STOP:
                 self._counts["misrouted"] += 1
 
-    def began(self, call: Call, *, down: bool) -> None:
+    def began(self, call: Call, *, down: bool, claimed: bool) -> None:
         name = call.provider.name
         counts = self._counts
         counts["attempts"] += 1
         counts["in_vain"] += down
-        counts["unpaid"] += self._accounts[name].used_up(call.begun)
+        unpaid = self._accounts[name].used_up(call.begun)
+        counts["unpaid"] += unpaid
+        counts["unpaid_claims"] += unpaid and claimed
         before = self._failed_at.pop(call.demand.id, name)
         counts["failovers"] += before != name
         self._providers[name] += 1
@@ -164,6 +167,7 @@ class Ledger:
             in_vain=counts["in_vain"],
             failovers=counts["failovers"],
             unpaid=counts["unpaid"],
+            unpaid_claims=counts["unpaid_claims"],
             beyond=sum(account.beyond for account in self._accounts.values()),
             abroad=len(self._abroad),
             misrouted=counts["misrouted"],

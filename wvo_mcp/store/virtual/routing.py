@@ -1,6 +1,6 @@
 """Routes, usage, breakers and raised budgets of the virtual store: sums by minute and day are kept by hand."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -85,7 +85,7 @@ class VirtualRouting:
         minute, day = hour[:16], at[:10]
         uses: dict[Key, dict[str, Any]] = {}
         for key, minutes in self._minutes.items():
-            recent = [tokens for when, tokens in minutes.items() if when >= minute]
+            recent = [tokens for _, tokens in _minutes_since(minutes, minute)]
             if recent:
                 uses.setdefault(key, {})["hour"] = sum(recent)
         for (when, *key), sums in self._days.items():
@@ -225,11 +225,11 @@ class VirtualRouting:
 
     async def minutes(self, provider: str | None = None, tier: str | None = None) -> list[tuple[str, int]]:
         sums: dict[str, int] = {}
+        oldest = self._hour[:16]
         for (name, of_tier), minutes in self._minutes.items():
             if provider in (None, name) and tier in (None, of_tier):
-                for minute, tokens in minutes.items():
-                    if minute >= self._hour[:16]:
-                        sums[minute] = sums.get(minute, 0) + tokens
+                for minute, tokens in _minutes_since(minutes, oldest):
+                    sums[minute] = sums.get(minute, 0) + tokens
         return sorted(sums.items())
 
     async def agent_minutes(self, agent_id: str) -> list[tuple[str, int]]:
@@ -264,6 +264,11 @@ class VirtualRouting:
 def _since(entries: Sequence[_Entry], start: str) -> int:
     """Tokens of what is younger; entries stand in the order of time."""
     return sum(one.tokens for one in takewhile(lambda one: one.at > start, reversed(entries)))
+
+
+def _minutes_since(minutes: dict[str, int], oldest: str) -> Iterable[tuple[str, int]]:
+    """They stand in the order of time."""
+    return takewhile(lambda one: one[0] >= oldest, reversed(minutes.items()))
 
 
 def _told(breaker: Breaker) -> Breaker:
