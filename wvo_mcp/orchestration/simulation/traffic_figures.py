@@ -18,9 +18,9 @@ _DAY = 24 * _HOUR
 class Figures:
     """Waits are from a task's coming to the beginning of the attempt that finished it, in minutes; what was not done waits
     until the end of the day. `lost` attempts were ended by their providers, `in_vain` of them begun while the provider
-    took no call. `unpaid` began although a limit was used up, `unpaid_claims` of them by a claim; `beyond` are the tokens over the limits of the day, all
-    providers together. `abroad`: tasks whose data left the machine although it must not. `misrouted` went to an open
-    breaker. Shares are of attempts, in percent."""
+    took no call. `unpaid` began although a limit was used up, `unpaid_claims` of them by a claim; `beyond` are the tokens
+    over the limits of the day, all providers together. `abroad`: tasks whose data left the machine although it must not.
+    `misrouted` went to an open breaker. Shares are of attempts, in percent."""
 
     name: str
     tasks: int
