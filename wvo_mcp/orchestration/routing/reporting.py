@@ -114,9 +114,10 @@ async def report(tx: Transaction, policy: Policy, providers: Providers, told: To
     signal = _classified(told, reading, tx.now)
     succeeded = signal is None and (told.outcome == "ok" or (told.outcome is None and reading.finished))
     breaker = None
-    if signal is not None:
+    answered = signal is not None and signal.kind is FailureKind.PERMISSION and reading.finished
+    if signal is not None and not answered:
         breaker = await breakers.failure(tx, router, provider.name, tier, signal, told.task_id, running)
-    elif succeeded:
+    elif succeeded or answered:  # a run that was denied something heard its provider out
         await breakers.success(tx, provider.name, tier, told.task_id, running)
     await _record(tx, told, provider, tier, model, usage, counted, cost, signal)
     decision, taken, until = None, None, None
@@ -231,7 +232,7 @@ def _cost(provider: Provider, tier: str, model: str, usage: Usage) -> float:
 def _read(provider: Provider, told: Told, now: datetime) -> Reading:
     if not told.output and told.exit_code is None:
         return Reading()
-    return read_output(provider.kind, told.output.splitlines(), now, exit_code=told.exit_code)
+    return read_output(provider.kind, told.output.split("\n"), now, exit_code=told.exit_code)
 
 
 def _classified(told: Told, reading: Reading, now: datetime) -> Signal | None:
