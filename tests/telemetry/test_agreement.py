@@ -14,9 +14,11 @@ import pytest
 from starlette.requests import Request
 
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
+from tests.support.providers import FixedProviders
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.errors import WvoError
 from wvo_mcp.faces.http.api import Api
+from wvo_mcp.operations import ALL
 from wvo_mcp.orchestration import claims
 from wvo_mcp.store.sqlite.store import SqliteStore
 from wvo_mcp.telemetry import Telemetry, begin
@@ -222,3 +224,19 @@ async def test_tokens_are_recorded_as_the_convention_has_it(telemetry: Telemetry
     seen = await told(telemetry, folder)
     lines = [line for line in seen.metrics if line["name"] == "gen_ai.client.token.usage"]
     assert {line["attributes"]["gen_ai.token.type"]: line["sum"] for line in lines} == {"input": 1200, "output": 34}
+
+
+@pytest.mark.requirement("PROV-3")
+async def test_what_is_reported_is_recorded_once_however_often_it_is_repeated(
+    watched: Bench, telemetry: Telemetry, folder: Path
+) -> None:
+    watched.services = replace(watched.services, providers=FixedProviders())
+    report = {"provider": "claude", "tier": "low", "tokens_in": 900, "tokens_cached": 300, "tokens_out": 50}
+    for _ in range(2):
+        await ALL["provider_report"](watched.services, ANN, {**report, "request_id": "once"})
+    with suppress(WvoError):
+        await ALL["provider_report"](watched.services, ANN, {**report, "task_id": "unknown"})
+    seen = await told(telemetry, folder)
+    lines = [line for line in seen.metrics if line["name"] == "gen_ai.client.token.usage"]
+    assert {line["attributes"]["gen_ai.token.type"]: line["sum"] for line in lines} == {"input": 1200, "output": 50}
+    assert {line["attributes"]["gen_ai.request.model"] for line in lines} == {"claude-low"}

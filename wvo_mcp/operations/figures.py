@@ -13,6 +13,16 @@ class MetricsAsk(Input):
     pass
 
 
+class ModelUse(Output):
+    provider: str
+    tier: str | None
+    tokens_hour: int
+    tokens_day: int
+    cost_day: float = Field(description="US dollars.")
+    attempts_day: int
+    reserved: int
+
+
 class MetricsReport(Output):
     at: Instant
     tasks: dict[str, int] = Field(description="By status.")
@@ -27,6 +37,10 @@ class MetricsReport(Output):
     alerts: list[dict[str, Any]] = Field(description="Open ones: kind, severity, n.")
     stale_tasks: int | None = Field(description="As the last health cycle saw it; null when there was none.")
     lease_expiries: int = Field(description="Ever.")
+    models: list[ModelUse] = Field(
+        description="Tokens within the last hour and of the day (UTC), by provider and tier."
+    )
+    breakers: list[dict[str, Any]] = Field(description="provider, tier, state of those that are not closed.")
 
 
 @operation(toolset="ops", effect=Effect.READ)
@@ -49,4 +63,20 @@ async def metrics(ctx: Context, ask: MetricsAsk) -> MetricsReport:
         alerts=[dict(row) for row in figures.alerts],
         stale_tasks=figures.stale,
         lease_expiries=figures.expiries,
+        models=[
+            ModelUse(
+                provider=provider,
+                tier=tier or None,
+                tokens_hour=use.hour,
+                tokens_day=use.day,
+                cost_day=round(use.cost, 6),
+                attempts_day=use.attempts,
+                reserved=use.reserved,
+            )
+            for (provider, tier), use in sorted(figures.routing.uses.items())
+        ],
+        breakers=[
+            {"provider": one.provider, "tier": one.tier or None, "state": one.state.value}
+            for _, one in sorted(figures.routing.breakers.items())
+        ],
     )

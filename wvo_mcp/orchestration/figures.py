@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from wvo_mcp.domain.instant import instant
+from wvo_mcp.domain.providers.routing import RoutingState
 from wvo_mcp.ports import Row, Transaction
 
 _CREATED_CAP = 5_000
@@ -25,7 +26,7 @@ class Flow:
 @dataclass(frozen=True, slots=True)
 class Figures:
     """`counts` by status, and `ready`; `agents` by status; `alerts`: {kind, severity, n} of open ones; `stale` as the last
-    health cycle saw it (None: there was none yet)."""
+    health cycle saw it (None: there was none yet). `routing`: what each provider and tier took, and their breakers."""
 
     counts: Mapping[str, int]
     claimable: int
@@ -34,6 +35,7 @@ class Figures:
     flow: Flow
     stale: int | None
     expiries: int
+    routing: RoutingState
 
 
 async def flow(tx: Transaction) -> Flow:
@@ -65,4 +67,5 @@ async def measure(tx: Transaction) -> Figures:
         flow=await flow(tx),
         stale=samples[-1].get("staleTaskCount") if samples else None,
         expiries=await tx.events.count("lease.expired"),
+        routing=await tx.routing.state(""),
     )

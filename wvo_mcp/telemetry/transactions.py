@@ -96,10 +96,9 @@ class WatchedTransactions:
         return result
 
     def _reported(self, data: Mapping[str, Any]) -> None:
-        incoming = int(data["tokens_in"]) + int(data["tokens_cached"])
-        self._tracing.tokens(
-            "chat", data["provider"], data["model"], incoming=incoming, outgoing=int(data["tokens_out"])
-        )
+        incoming, outgoing = int(data["tokens_in"]) + int(data["tokens_cached"]), int(data["tokens_out"])
+        if incoming or outgoing:
+            self._tracing.tokens("chat", data["provider"], data["model"], incoming=incoming, outgoing=outgoing)
 
     async def _follow(self, tx: Transaction, seen: _Seen, here: SpanContext | None) -> None:
         """Keep the traces of the tasks that were claimed here, and take those that ended: all in the same transaction."""

@@ -22,6 +22,7 @@ from wvo_mcp.faces.http.guard import BODY_BYTES, is_loopback
 from wvo_mcp.operations import ALL, Audience, Effect
 from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.orchestration.leading import Candidate
+from wvo_mcp.ports.providers import Spent
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CORE-5")]
 
@@ -214,6 +215,7 @@ async def test_metrics_agree_with_the_database_in_the_format_that_prometheus_rea
     bench.clock.advance(minutes=20)
     await bench.call("claim_task", ANN)  # finds the lease of T2 run out
     await bench.write(lambda tx: tx.alerts.raise_alert('odd "kind"\\\n', "warning", None, "m"))
+    await bench.write(lambda tx: tx.routing.record(Spent("ann", "claude", "low", "m", 700, cost=0.5)))
     await client.get("/api/plan_next")
     await client.get("/api/plan_next", params={"limit": 0})
     await client.get("/api/no_such_tool")
@@ -236,6 +238,9 @@ async def test_metrics_agree_with_the_database_in_the_format_that_prometheus_rea
     assert found["wvo_tasks_created_last_hour",] == 7
     assert found["wvo_lease_expiries_total",] == 1
     assert found["wvo_leader_alive",] == 1
+    model = (("provider", "claude"), ("tier", "low"))
+    assert found["wvo_model_tokens", *model, ("window", "day")] == 700
+    assert found["wvo_model_cost_dollars", *model] == 0.5
     assert found["wvo_alerts_open", ("kind", 'odd "kind"\\\n'), ("severity", "warning")] == 1
     calls = {
         labels: value

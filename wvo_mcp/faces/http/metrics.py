@@ -9,6 +9,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.providers.breaker import BreakerState
+from wvo_mcp.domain.providers.routing import RoutingState
 from wvo_mcp.domain.task import Status
 from wvo_mcp.operations import Services
 from wvo_mcp.orchestration.figures import Figures, measure
@@ -85,9 +87,36 @@ def _families(figures: Figures, leads: bool, wip_limit: int) -> Iterator[Metric]
     yield _gauge("wvo_leader_alive", "1: a server that lives does the background work.", int(leads))
     if figures.stale is not None:
         yield _gauge("wvo_stale_tasks", "Stale tasks, as the last health cycle saw them.", figures.stale)
+    yield from _models(figures.routing)
     expiries = CounterMetricFamily("wvo_lease_expiries", "Leases that ran out, ever.")
     expiries.add_metric([], figures.expiries)
     yield expiries
+
+
+def _models(routing: RoutingState) -> Iterator[Metric]:
+    """Gauges, for windows end: what was used before them is forgotten after forty days."""
+    labels = ["provider", "tier"]
+    tokens = GaugeMetricFamily(
+        "wvo_model_tokens", "Tokens as budgets count them, by window (UTC).", labels=[*labels, "window"]
+    )
+    cost = GaugeMetricFamily("wvo_model_cost_dollars", "US dollars of the day (UTC).", labels=labels)
+    attempts = GaugeMetricFamily(
+        "wvo_model_attempts", "Attempts of the day (UTC) that were routed there.", labels=labels
+    )
+    reserved = GaugeMetricFamily("wvo_model_tokens_reserved", "Tokens reserved by work in progress.", labels=labels)
+    for key, use in sorted(routing.uses.items()):
+        tokens.add_metric([*key, "hour"], use.hour)
+        tokens.add_metric([*key, "day"], use.day)
+        cost.add_metric(key, use.cost)
+        attempts.add_metric(key, use.attempts)
+        reserved.add_metric(key, use.reserved)
+    yield from (tokens, cost, attempts, reserved)
+    breakers = GaugeMetricFamily(
+        "wvo_breaker_open", "1: stopped, 0.5: being tried; closed ones have none.", labels=labels
+    )
+    for key, one in sorted(routing.breakers.items()):
+        breakers.add_metric(key, 1.0 if one.state is BreakerState.OPEN else 0.5)
+    yield breakers
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
