@@ -1,4 +1,4 @@
-"""What the real programs printed, reported as it was: tokens count, and breakers open for what tells something of a provider."""
+"""What the real programs printed, reported as it was: tokens count, and breakers open where a provider is to blame."""
 
 from dataclasses import replace
 from typing import Any
