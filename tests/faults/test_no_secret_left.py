@@ -20,6 +20,7 @@ providers:
     place: cloud
     base_url: http://127.0.0.1:9/v1
     key_env: ODDLY_NAMED
+    limits: {hourly: 1000000}
     tiers: {low: {model: small}, medium: {model: middle}, high: {model: large}}
 """
 
@@ -46,6 +47,7 @@ def test_no_planted_secret_is_found_anywhere(workspace: Workspace) -> None:
             "OTHER_STORE": f"postgresql://wvo:{password}@db.example/wvo",
             "WVO_ALERT_WEBHOOK_URL": f"{channel.url}/{hook}",
             "WVO_ALERT_WEBHOOK_SECRET": signing,
+            "WVO_TOOLSETS": "core,providers",
             "OTEL_ENABLED": "1",
             "OTEL_BSP_SCHEDULE_DELAY": "100",
         }
@@ -56,7 +58,12 @@ def test_no_planted_secret_is_found_anywhere(workspace: Workspace) -> None:
         ann.call("fail_task", {"task_id": "A", "error": printed, "retry": False})
         answered += [ann.call("get_task", {"task_id": "A"}), ann.call("claim_task", {"task_id": "B"})]
         ann.call("block_task", {"task_id": "B", "reason": printed})
-        ann.call("claim_task", {"task_id": "C"})
+        claimed = ann.call("claim_task", {"task_id": "C"})
+        assert claimed["route"]["provider"] == "mine"
+        attempt = {"task_id": "C", "lease_token": claimed["lease"]["token"], "tokens_in": 7}
+        failed = {"output": printed, "error": printed, "exit_code": 1, "outcome": "auth", "model": named}
+        answered += [ann.call("provider_report", {**attempt, **failed}), ann.call("provider_status")]
+        answered.append(ann.call("auth_status"))
         ann.call("release_task", {"task_id": "C", "note": printed})
         answered.append(ann.call("get_task", {"task_id": "B"}))
         for wrong in planted:
@@ -65,8 +72,11 @@ def test_no_planted_secret_is_found_anywhere(workspace: Workspace) -> None:
             answered.append([str(refused.value), refused.value.details])
         eventually(lambda: bool(channel.got))
         told = "".join(f"{got.headers}{got.body.decode()}" for got in channel.got)
-        command = [sys.executable, "-m", "wvo_mcp", "get-task", named]
-        for arguments in (command, [*command, "--json"]):
+        program = [sys.executable, "-m", "wvo_mcp"]
+        asked = [[*program, "get-task", named, *json_] for json_ in ([], ["--json"])]
+        raised = [*program, "budget", "raise", "provider", "mine", "--hourly", "9", "--reason", printed]
+        assert subprocess.run(raised, env=workspace.environ(), cwd=workspace.root, check=False).returncode == 0
+        for arguments in asked:
             done = subprocess.run(
                 arguments, env=workspace.environ(), cwd=workspace.root, capture_output=True, check=False, text=True
             )

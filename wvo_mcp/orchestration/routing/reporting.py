@@ -91,7 +91,7 @@ async def report(tx: Transaction, policy: Policy, providers: Providers, told: To
     tier = _tier(provider, told, route)
     reading = _read(provider, told, tx.now)
     usage = told.usage or reading.usage or Usage(0, 0)
-    model = told.model or usage.model or _model(provider, tier, route)
+    model = redact(told.model or usage.model or _model(provider, tier, route))
     catalogue = router.catalogue or Catalogue(())
     counted = catalogue.counted(usage.tokens_in, usage.tokens_out, usage.tokens_cached)
     cost = _cost(provider, tier, model, usage)

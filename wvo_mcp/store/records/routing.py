@@ -162,7 +162,7 @@ class Routing:
                 "agent_id": spent.agent_id,
                 "provider": spent.provider,
                 "tier": spent.tier,
-                "model": spent.model,
+                "model": redact(spent.model),
                 "tokens_in": spent.tokens_in,
                 "tokens_out": spent.tokens_out,
                 "tokens_cached": spent.tokens_cached,
