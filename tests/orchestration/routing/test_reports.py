@@ -141,6 +141,25 @@ async def test_a_failed_probe_waits_twice_as_long_and_one_that_succeeds_is_notic
 
 
 @pytest.mark.requirement("PROV-4")
+async def test_a_tier_that_works_again_ends_no_alert_while_its_provider_is_stopped(bench: Bench) -> None:
+    routed = configured(bench, only("claude"))
+    report: dict[str, Any] = {"provider": "claude", "tier": "low"}
+    await routed.call("provider_report", **report, outcome="capacity", retry_after=1)
+    await routed.call("provider_report", **report, outcome="auth")
+    routed.clock.advance(seconds=30)
+
+    await routed.call("provider_report", **report, http_status=200)
+    assert {row["tier"]: row["state"] for row in await routed.sql("SELECT tier, state FROM breakers")} == {
+        "": "open",
+        "low": "closed",
+    }
+    assert [kind for kind, _, _ in await routed.alerts()] == ["all_providers_failing"]
+    routed.clock.advance(minutes=20)
+    await routed.call("provider_report", **report, outcome="ok")
+    assert await routed.alerts() == []
+
+
+@pytest.mark.requirement("PROV-4")
 async def test_the_third_outage_in_a_row_stops_the_provider(routed: Bench) -> None:
     states = [
         (await routed.call("provider_report", provider="claude", outcome="outage"))["breaker"]["state"] for _ in "123"
@@ -226,7 +245,7 @@ async def test_a_failure_of_the_provider_is_no_failed_attempt(routed: Bench) -> 
     await routed.claim()
     error = "You've hit your usage limit. Upgrade to Pro, or try again at 10:30 AM."
 
-    failed = await routed.call("fail_task", task_id="T", error=error)
+    failed = await routed.call("fail_task", task_id="T", error=error, retry=False)  # the work itself has not failed
 
     assert (failed["task"]["status"], failed["attempts"]) == ("pending", 0)
     assert failed["retry_at"] == "2026-03-02T09:00:30.000Z"  # another provider may take it

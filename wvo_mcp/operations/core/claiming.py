@@ -189,7 +189,7 @@ async def fail_task(ctx: Context, ask: FailTask) -> FailedTask:
     failed and a person is alerted. A provider's rate limit or outage counts as no attempt: give its message as it is."""
     await ctx.tx.sessions.ensure()
     task = await lifecycle.held(ctx.tx, ctx.policy, ask.task_id, ask.lease_token, Status.FAILED)
-    moved = await failing.failed_by_provider(ctx.tx, ctx.services.providers, task, ask.error) if ask.retry else None
+    moved = await failing.failed_by_provider(ctx.tx, ctx.services.providers, task, ask.error)
     if moved is None:
         moved = await lifecycle.fail(ctx.tx, task, ask.error, retry=ask.retry)
     again = moved.task.status is Status.PENDING

@@ -80,17 +80,20 @@ async def done(tx: Transaction, task_id: str, tried: Iterable[Breaker]) -> None:
 
 
 async def _success(tx: Transaction, breakers: Iterable[Breaker], task_id: str | None, began: datetime | None) -> None:
-    recovered = False
+    recovered: set[str] = set()
     for before in breakers:
         after = succeeded(before, tx.now, task_id=task_id, began=began)
         if after is before:
             continue
         await tx.routing.put_breaker(after)
         if before.state is not _CLOSED:
-            recovered = True
+            recovered.add(before.provider)
             lasted = 0.0 if before.opened_at is None else (tx.now - before.opened_at).total_seconds()
             data = {"provider": before.provider, "tier": before.tier, "kind": before.kind, "seconds": round(lasted, 3)}
             await tx.events.append(RECOVERED, None, data)
+    if recovered:  # a tier that works again is of no use while its whole provider is stopped
+        now = await tx.routing.breakers()
+        recovered -= {one.provider for one in now if not one.tier and one.state is not _CLOSED}
     if recovered:
         await tx.alerts.resolve_alert(Kind.ALL_PROVIDERS_FAILING.value, None)
 

@@ -112,7 +112,7 @@ async def report(tx: Transaction, policy: Policy, providers: Providers, told: To
         )
         await tx.routing.record(spent)
     signal = _classified(told, reading, tx.now)
-    succeeded = signal is None and (told.outcome == "ok" or (told.outcome is None and reading.finished))
+    succeeded = signal is None and (told.outcome == "ok" or (told.outcome is None and _well(told, reading)))
     breaker = None
     answered = signal is not None and signal.kind is FailureKind.PERMISSION and reading.finished
     if signal is not None and not answered:
@@ -260,6 +260,10 @@ def _classified(told: Told, reading: Reading, now: datetime) -> Signal | None:
         retry_after=seen.retry_after if told.retry_after is None else told.retry_after,
         resets_at=seen.resets_at if told.resets_at is None else told.resets_at,
     )
+
+
+def _well(told: Told, reading: Reading) -> bool:
+    return reading.finished or (told.http_status is not None and 200 <= told.http_status < 300)
 
 
 async def _record(
