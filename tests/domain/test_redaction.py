@@ -5,9 +5,11 @@ import json
 import secrets
 import string
 import time
+from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from wvo_mcp.domain.redaction import REDACTED, redact, redacted
@@ -295,6 +297,40 @@ def test_to_redact_twice_is_to_redact_once(text: str) -> None:
     once = redact(text)
     assert redact(once) == once
     assert not any(key in once for key in KEYS.values())
+
+
+def _in_json(text: str) -> str:
+    return json.dumps({"note": text, "n": 1})
+
+
+def _in_address(text: str) -> str:
+    return f"https://example.org/hook?x=1&state={quote(text, safe='')}&y=2"
+
+
+_WRAPPINGS: tuple[Callable[[str], str], ...] = (
+    _in_json,
+    lambda text: json.dumps([text], ensure_ascii=False, indent=1),
+    lambda text: f"first line\n    {text}\nlast line",
+    _in_address,
+    lambda text: f"curl -H 'X-Thing: {text}' https://example.org/",
+    lambda text: repr({"note": text}),
+    lambda text: text.replace("/", "\\/"),
+)
+_PLAIN = sorted(kind for kind, key in KEYS.items() if quote(key, safe="") == key)
+"""Those that look the same in an address."""
+
+
+@given(st.sampled_from(_PLAIN), st.lists(st.sampled_from(_WRAPPINGS), max_size=4))
+@settings(max_examples=300, deadline=None)
+def test_a_key_is_known_in_whatever_it_is_wrapped(kind: str, wrappings: list[Callable[[str], str]]) -> None:
+    key = text = KEYS[kind]
+    assume(wrappings.count(_in_address) < 3)  # an address in an address in an address is nobody's
+    for wrap in wrappings:
+        text = wrap(text)
+    shown = redact(text)
+    assert REDACTED in shown and key not in shown and key[-12:] not in shown
+    if wrappings and wrappings[-1] is _in_json:
+        assert json.loads(redact(text, shapes_only=True))["n"] == 1
 
 
 HOSTILE = [

@@ -51,12 +51,16 @@ def _behind(text: str, found: re.Match[str]) -> str:
 
 
 def _key(prefix: str, body: str, replace: Callable[[str, re.Match[str]], str] = _whole) -> _Rule:
-    """A key that begins so. In front of it stands no letter or digit, unless that is the n of an escaped line break.
+    """A key that begins so. In front of it stands no letter or digit, unless that is the n of an escaped line break or part of
+    what is escaped in an address.
 
     The prefix comes first in the pattern, for such patterns are searched for many times faster.
     """
     begin = re.escape(prefix)
-    return _Rule(prefix, rf"{begin}(?:(?<![A-Za-z0-9]{begin})|(?<=\\[nrt]{begin})){body}", replace)
+    before = (
+        rf"(?<![A-Za-z0-9]{begin})|(?<=\\[nrt]{begin})|(?<=%[0-9A-Fa-f]{{2}}{begin})|(?<=%25[0-9A-Fa-f]{{2}}{begin})"
+    )
+    return _Rule(prefix, rf"{begin}(?:{before}){body}", replace)
 
 
 def _openai(text: str, found: re.Match[str]) -> str:
@@ -215,16 +219,20 @@ _RULES = (
     _key("sk_", r"(?:live|test)_[A-Za-z0-9]{16,}+"),
     _key("rk_", r"(?:live|test)_[A-Za-z0-9]{16,}+"),
     _key("whsec_", r"[A-Za-z0-9+/=]{16,}+"),
-    _Rule("key-", r"key-(?:(?<![A-Za-z0-9_-]key-)|(?<=\\[nrt]key-))[0-9a-f]{32}(?![A-Za-z0-9-])", _whole),
+    _Rule(
+        "key-",
+        r"key-(?:(?<![A-Za-z0-9_-]key-)|(?<=\\[nrt]key-)|(?<=%[0-9A-Fa-f]{2}key-)|(?<=%25[0-9A-Fa-f]{2}key-))[0-9a-f]{32}(?![A-Za-z0-9-])",
+        _whole,
+    ),
     _Rule(
         "-",
-        r"(?:(?<![A-Za-z0-9-])|(?<=\\[nrt]))[0-9a-f]{32}-[0-9a-f]{8}-[0-9a-f]{8}(?![A-Za-z0-9-])",
+        r"(?:(?<![A-Za-z0-9-])|(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{2})|(?<=%25[0-9A-Fa-f]{2}))[0-9a-f]{32}-[0-9a-f]{8}-[0-9a-f]{8}(?![A-Za-z0-9-])",
         _whole,
         "-[0-9a-f]{8}-[0-9a-f]{8}",
     ),
     _Rule(
         ".",
-        rf"(?:(?<![A-Za-z0-9_.-])|(?<=\\[nrt]))[MNO]{_TEXT}{{23,27}}\.{_TEXT}{{6}}\.{_TEXT}{{27,45}}(?![A-Za-z0-9_.-])",
+        rf"(?:(?<![A-Za-z0-9_.-])|(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{2})|(?<=%25[0-9A-Fa-f]{2}))[MNO]{_TEXT}{{23,27}}\.{_TEXT}{{6}}\.{_TEXT}{{27,45}}(?![A-Za-z0-9_.-])",
         _whole,
         rf"\.{_TEXT}{{6}}\.{_TEXT}{{27}}",
     ),
