@@ -9,10 +9,10 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,8 @@ class Scenario:
     """Seconds until we stop it."""
     without: str | None = None
     """An environment variable that it does not get."""
+    besides: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Environment variables that it gets besides."""
     flags: tuple[str, ...] | None = None
     """Instead of those that it is usually given."""
 
@@ -65,12 +67,32 @@ QUOTED = (
 """What an agent says who works on exactly this."""
 
 
-def claude() -> Iterator[Scenario]:
-    """Claude Code, which tells a wait only by the delay of its retries."""
+def claude(now: datetime) -> Iterator[Scenario]:
+    """Claude Code, which tells a wait only by the delay of its retries, but subscribers of their limits."""
 
     def case(name: str, script: Sequence[Step], kind: FailureKind | None, **more: Any) -> Scenario:
         return Scenario("claude", name, script, kind, **more)
 
+    def subscriber(
+        name: str, step: Callable[[Mapping[str, str]], Step], window: str, ends: datetime, **more: Any
+    ) -> Scenario:
+        told = {"reset": str(int(ends.timestamp())), "representative-claim": window, **more.pop("told")}
+        headers = {f"anthropic-ratelimit-unified-{name}": value for name, value in told.items()}
+        token = {"CLAUDE_CODE_OAUTH_TOKEN": "dummy"}
+        return case(name, [step(headers)], besides=token, without="ANTHROPIC_API_KEY", **more)
+
+    def rejected(headers: Mapping[str, str]) -> Step:
+        return Refuse(429, "rate_limit_error", "This request would exceed your limit.", ALWAYS, headers)
+
+    in_hours = now.replace(microsecond=0) + timedelta(hours=2)
+    in_days = now.replace(microsecond=0) + timedelta(days=5)
+    over: dict[str, Any] = {"kind": K.RATE_LIMIT, "told": {"status": "rejected"}}
+    yield subscriber("limit-of-hours", rejected, "five_hour", in_hours, resets_at=in_hours, says="5-hour limit", **over)
+    yield subscriber("limit-of-days", rejected, "seven_day", in_days, resets_at=in_days, says="weekly limit", **over)
+    near = {"status": "allowed_warning", "5h-utilization": "0.95", "5h-reset": str(int(in_hours.timestamp()))}
+    near |= {"5h-status": "allowed_warning", "5h-surpassed-threshold": "0.9"}
+    warned: dict[str, Any] = {"kind": None, "finished": True, "told": near}
+    yield subscriber("warned", lambda headers: Say("Hello.", headers), "five_hour", in_hours, **warned)
     limited = "This request would exceed your account's rate limit. Please try again later."
     yield case("429", refuse(429, "rate_limit_error", limited, "2"), K.RATE_LIMIT, retry_after=(2, 3))
     yield case("529", refuse(529, "overloaded_error", "Overloaded"), K.CAPACITY)
@@ -177,13 +199,14 @@ def gemini() -> Iterator[Scenario]:
 
 def scenarios(now: datetime) -> list[Scenario]:
     """All of them; times in them are told relative to `now`."""
-    return [*claude(), *codex(now), *gemini()]
+    return [*claude(now), *codex(now), *gemini()]
 
 
 def played(scenario: Scenario, place: Path) -> Finished:
     """One run of the real program; a program that we had to stop leaves with `OUR_DEADLINE`."""
     client = CLIENTS[scenario.program].impatient(place)
     client.without = frozenset({scenario.without} if scenario.without else ())
+    client.besides = scenario.besides
     if scenario.flags is not None:
         client.flags = scenario.flags
     with client.model(scenario.script) as model:

@@ -63,6 +63,8 @@ class Client(ABC):
         self._first_on_path = place / "bin"
         self.without: frozenset[str] = frozenset()
         """Names of environment variables that it does not get."""
+        self.besides: Mapping[str, str] = {}
+        """Environment variables that it gets besides."""
         self.home.mkdir(parents=True)
         self.project.mkdir(parents=True)
 
@@ -70,7 +72,7 @@ class Client(ABC):
     def environment(self) -> dict[str, str]:
         """What every process of this client starts with."""
         clean = clean_environment(self.home)
-        full = {**clean, "PATH": f"{self._first_on_path}{os.pathsep}{clean['PATH']}", **self.settings()}
+        full = {**clean, "PATH": f"{self._first_on_path}{os.pathsep}{clean['PATH']}", **self.settings(), **self.besides}
         return {name: value for name, value in full.items() if name not in self.without}
 
     @classmethod

@@ -1,5 +1,6 @@
 """The scripted models answer as written, whatever a client does around the conversation."""
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -10,7 +11,7 @@ import pytest
 from tests.clients.models.anthropic import AnthropicModel
 from tests.clients.models.gemini import GeminiModel
 from tests.clients.models.openai import OpenAIModel
-from tests.clients.models.script import THE_END, Call, Json, Refuse, Say, ScriptedModel, all_text
+from tests.clients.models.script import THE_END, Break, Call, Fail, Hang, Json, Refuse, Say, ScriptedModel, all_text
 
 RESULT: Json = {"type": "tool_result", "tool_use_id": "toolu_0000", "content": "fine"}
 ASKED: Json = {"role": "user", "content": "Go on."}
@@ -18,10 +19,10 @@ ANSWERED: Json = {"role": "user", "content": [RESULT]}
 TOOLS = [{"name": "mcp__wvo__plan_next"}, {"name": "Bash"}]
 
 
-def post(model: ScriptedModel, path: str, body: Json) -> Any:
+def post(model: ScriptedModel, path: str, body: Json, patience: float = 10) -> Any:
     headers = {"authorization": "Bearer secret"}
     request = urllib.request.Request(model.url + path, json.dumps(body).encode(), headers)  # noqa: S310 (loopback)
-    with urllib.request.urlopen(request, timeout=10) as reply:  # noqa: S310 (loopback)
+    with urllib.request.urlopen(request, timeout=patience) as reply:  # noqa: S310 (loopback)
         text = reply.read().decode()
     return json.loads(text) if reply.headers["content-type"] == "application/json" else text
 
@@ -52,6 +53,43 @@ def test_a_refusal_is_given_as_often_as_written_and_then_the_next_step_follows()
             assert refused.value.headers["retry-after"] == "0"
             assert json.loads(refused.value.read())["error"]["type"] == "overloaded_error"
         assert message(model, ASKED)["content"][0]["text"] == "Done."
+
+
+def test_a_model_that_hangs_or_breaks_off_does_so_as_often_as_written() -> None:
+    asked = {"messages": [ASKED], "tools": TOOLS, "stream": True}
+    with AnthropicModel([Hang(), Break("This is cut off."), Hang("This ends in silence."), Say("Done.")]) as model:
+        with pytest.raises(TimeoutError):
+            post(model, "/v1/messages", asked, patience=0.2)
+        with pytest.raises(http.client.IncompleteRead) as broken:
+            post(model, "/v1/messages", asked)
+        assert broken.value.partial.startswith(b"event: message_start")
+        with pytest.raises(TimeoutError):
+            post(model, "/v1/messages", asked, patience=0.2)
+        assert message(model, ASKED)["content"][0]["text"] == "Done."
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "body", "event"),
+    [
+        (AnthropicModel, "/v1/messages", {"messages": [ASKED], "tools": TOOLS, "stream": True}, '"type": "overloaded"'),
+        (OpenAIModel, "/v1/responses", {"input": [], "tools": TOOLS}, '"type": "response.failed"'),
+        (
+            GeminiModel,
+            "/v1beta/models/m:streamGenerateContent",
+            {"tools": [{"functionDeclarations": TOOLS}]},
+            '"error"',
+        ),
+    ],
+)
+def test_an_error_is_told_inside_of_a_stream_that_began_well(
+    kind: type[ScriptedModel], path: str, body: Json, event: str
+) -> None:
+    with kind([Fail("overloaded", "No room"), Say("Done.")]) as model:
+        failed, done = post(model, path, body), post(model, path, body)
+
+    assert event in failed
+    assert "No room" in failed
+    assert "Done." in done
 
 
 def test_side_questions_are_answered_and_counted_apart_and_credentials_are_not_recorded() -> None:

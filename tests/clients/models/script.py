@@ -25,6 +25,7 @@ class Say:
     """The model answers with a text, which ends its turn."""
 
     text: str
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -201,6 +202,8 @@ class ScriptedModel(ABC):
                 return replace(self.play(request, Say(step.text)), hangs=True, breaks=True)
             case Break():
                 return replace(self.play(request, Say(step.text)), breaks=True)
+            case Say():
+                return replace(self.play(request, step), headers=step.headers)
             case _:
                 return self.play(request, step)
 

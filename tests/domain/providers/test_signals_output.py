@@ -54,7 +54,7 @@ def test_a_rejected_limit_of_claude_has_its_reset_and_a_warning_is_none() -> Non
     assert rejected.signal is not None
     assert rejected.signal.resets_at == RESET
     assert rejected.signal.model == "big"
-    assert rejected.signal.kind in (FailureKind.RATE_LIMIT, FailureKind.QUOTA)
+    assert rejected.signal.kind is FailureKind.RATE_LIMIT
     assert (warned.signal, warned.finished) == (None, True)
     assert (paid.signal, paid.finished) == (None, True)
     assert without_result.signal is not None

@@ -135,7 +135,7 @@ class ClaudeReader:
             found = next((found for line in lines if (found := classified_line(line, self._now))), None)
             return found or self._limited("") or self._denied(result)
         kind = self._kind(result, said, status, words(failure.get("error")))
-        return self._limited(said) if kind is _K.RATE_LIMIT and self._limit else self._told(kind, said)
+        return self._limited(said) if self._limit and status == 429 else self._told(kind, said)
 
     def _kind(self, result: Event, said: str, status: float | None, error: str) -> FailureKind | None:
         named = kind_of(f"{words(result.get('api_error_type'))} {said}")
