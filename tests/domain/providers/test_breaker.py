@@ -197,4 +197,7 @@ def test_a_provider_is_stopped_as_a_whole_or_in_all_its_tiers() -> None:
     assert what(low) is None
     assert what(low, high) is high
     assert what(low, whole) is whole
+    freed = [replace(one, state=HALF_OPEN, until=None, probe_until=None) for one in (low, high)]
+    assert what(*freed) is freed[0]
+    assert worst("p", [], {}) is None
     assert what(replace(whole, state=CLOSED), low) is None

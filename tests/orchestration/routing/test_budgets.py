@@ -245,6 +245,24 @@ async def test_when_breakers_stop_all_the_alert_is_critical_and_health_sees_it_u
     assert sorted(row["state"] for row in await routed.sql("SELECT state FROM provider_states")) == ["closed", "open"]
 
 
+@pytest.mark.requirement("PROV-3")
+async def test_a_task_that_took_all_it_may_waits_and_asks_until_it_is_settled(bench: Bench) -> None:
+    routed = configured(bench, replace(only("claude"), task_limits=Limits(daily=50_000)))
+    await routed.create(a_task("T", complexity=1))
+    await routed.claim()
+    await routed.call("provider_report", task_id="T", tokens_in=50_000)
+    await routed.call("release_task", task_id="T")
+
+    assert (await routed.claim())["reason"] == "budget"
+    alert = (await routed.call("alerts"))["alerts"][0]
+    assert "wvo-mcp budget raise task T --daily 25000" in alert["message"]
+    await look(routed)
+    assert len(await routed.alerts()) == 1
+    await routed.call("cancel", OWNER, task_id="T")
+    await look(routed)
+    assert await routed.alerts() == []
+
+
 @pytest.mark.requirement("PROV-3", "HEALTH-2")
 async def test_health_warns_when_a_window_is_nearly_used_up(bench: Bench) -> None:
     catalogue = replace(hourly(100_000, daily=1_000_000), agent_limits=Limits(daily=60_000), warn_at=0.5)

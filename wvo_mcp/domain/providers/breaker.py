@@ -192,4 +192,5 @@ def worst(provider: str, tiers: Iterable[str], breakers: Mapping[tuple[str, str]
         if one is None or one.state is BreakerState.CLOSED:
             return None
         stopped.append(one)
-    return min(stopped, key=lambda one: (one.free_at is None, one.free_at or one.opened_at), default=None)
+    timed = [(one.free_at.timestamp(), place) for place, one in enumerate(stopped) if one.free_at is not None]
+    return stopped[min(timed)[1] if timed else 0] if stopped else None

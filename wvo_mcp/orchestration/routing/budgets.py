@@ -11,7 +11,7 @@ from wvo_mcp.domain.providers.catalogue import Catalogue, Tier
 from wvo_mcp.domain.providers.routing import NOTHING, PASSING, Decision, RoutingState, Why, midnight_after
 from wvo_mcp.domain.providers.windows import DAY, HOUR, Window, free_at, left_at, windows_of, windows_of_providers
 from wvo_mcp.domain.redaction import redact
-from wvo_mcp.domain.task import Task
+from wvo_mcp.domain.task import SETTLED, Task
 from wvo_mcp.domain.text import is_id
 from wvo_mcp.errors import InvalidInput, NotFound
 from wvo_mcp.orchestration.routing.breakers import tell_when_all_fail
@@ -166,6 +166,10 @@ async def resolve_when_free(tx: Transaction, catalogue: Catalogue) -> bool:
     if known is None:
         return False
     for one in known["evidence"].get("windows", []):
+        if one["scope"] == "task":
+            task = await tx.tasks.find(one["name"])
+            if task is None or task.status in SETTLED:
+                continue
         window = await window_now(tx, catalogue, one["scope"], one["name"], one["period"])
         if window is not None and not window.has_room(int(one["estimate"])):
             return False

@@ -277,7 +277,7 @@ async def _record(
     cost: float,
     signal: Signal | None,
 ) -> None:
-    data: dict[str, Any] = {"provider": provider.name, "tier": tier, "model": redact(model)}
+    data: dict[str, Any] = {"provider": provider.name, "tier": tier, "model": model}
     data |= {"tokens_in": usage.tokens_in, "tokens_out": usage.tokens_out, "tokens_cached": usage.tokens_cached}
     data |= {"tokens": counted, "cost": round(cost, 6)}
     if signal is not None:
