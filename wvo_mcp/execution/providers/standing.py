@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import anyio
 import anyio.to_thread
 
+from wvo_mcp.domain.known_secrets import register_secret
 from wvo_mcp.domain.providers.catalogue import Place, Provider
 from wvo_mcp.execution.providers.logins import Login, by_file, by_variable, missing
 from wvo_mcp.execution.providers.presence import program
@@ -77,6 +78,7 @@ async def _key_command(provider: Provider, environ: Mapping[str, str]) -> Login:
         return Login(False, f"key_command took longer than {_KEY_SECONDS:g} s")
     if ended.code != 0:
         return Login(False, f"key_command ended with {ended.code}")
+    register_secret(ended.said)
     return Login(True, "key_command prints a key") if ended.said.strip() else Login(False, "key_command prints nothing")
 
 
