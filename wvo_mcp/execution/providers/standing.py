@@ -78,7 +78,7 @@ async def _key_command(provider: Provider, environ: Mapping[str, str]) -> Login:
         return Login(False, f"key_command took longer than {_KEY_SECONDS:g} s")
     if ended.code != 0:
         return Login(False, f"key_command ended with {ended.code}")
-    register_secret(ended.said)
+    register_secret(ended.said.decode(errors="replace"))
     return Login(True, "key_command prints a key") if ended.said.strip() else Login(False, "key_command prints nothing")
 
 
