@@ -2,10 +2,14 @@
 
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from wvo_mcp.domain.providers.catalogue import NO_LIMITS, TIERS, Catalogue, ProviderKind
+from wvo_mcp.domain.providers.routing import Ask, Presence, RoutingState, decide
+from wvo_mcp.domain.task import TaskType
 from wvo_mcp.execution.providers.file import defaults
 from wvo_mcp.execution.providers.parse import KEYS, packaged_text, parse
 
@@ -56,6 +60,36 @@ def test_what_it_shows_commented_out_is_right_too() -> None:
     assert server is not None and server.key_env and server.share
     with_command = packaged(re.sub(r"^(\s*)# (key_command):", r"\1\2:", packaged_text(), flags=re.MULTILINE))
     assert with_command.providers[-1].key_command[0] == "pass"
+
+
+def chosen(complexity: int, kind: TaskType, labels: tuple[str, ...] = (), **found: Presence) -> str | None:
+    state = RoutingState(datetime(2026, 3, 2, tzinfo=UTC))
+    one = decide(packaged(), found, state, Ask(complexity, kind, labels=labels)).chosen
+    return None if one is None else f"{one.provider} {one.tier}"
+
+
+HERE = Presence(True, frozenset({"qwen3:8b", "qwen3-coder:30b", "gpt-oss:120b"}))
+GONE = Presence(False, note="it is not running")
+
+
+@pytest.mark.requirement("PROV-2")
+def test_it_routes_as_its_comments_say() -> None:
+    assert chosen(9, TaskType.GENERATION, ollama=HERE) == "claude high"
+    assert chosen(3, TaskType.GENERATION, ollama=HERE) == "codex low"  # the cheapest in the cloud
+    assert chosen(3, TaskType.REVIEW, ollama=HERE) == "ollama low"
+    assert chosen(6, TaskType.REVIEW, ollama=HERE) == "ollama medium"
+    assert chosen(6, TaskType.REVIEW, ollama=GONE) == "codex medium"
+    assert chosen(6, TaskType.REVIEW, ollama=Presence(True, frozenset({"qwen3:8b"}))) == "codex medium"
+    assert chosen(6, TaskType.GENERATION, ("data:local",), ollama=HERE) == "ollama medium"
+    assert chosen(6, TaskType.GENERATION, ("data:local",), ollama=GONE) is None
+
+
+def test_the_example_of_the_handbook_is_right() -> None:
+    handbook = (Path(__file__).parents[3] / "docs" / "providers.md").read_text()
+    example = re.search(r"```yaml\n(.*?)```", handbook, re.DOTALL)
+    assert example is not None
+
+    assert [one.name for one in packaged(example[1]).providers] == ["claude", "ollama"]
 
 
 def test_without_a_file_the_same_holds_without_limits() -> None:

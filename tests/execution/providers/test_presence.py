@@ -129,6 +129,14 @@ async def test_where_nothing_listens_it_is_not_running() -> None:
     assert seen == Presence(found=False, note=f"it is not running: nothing listens at {url}")
 
 
+async def test_a_host_that_nobody_knows_is_told() -> None:
+    seen = await look(local("http://no-such-host.invalid:11434"))
+
+    assert seen.found is False
+    # Where names are looked up far away the time may be over first.
+    assert "is not known" in seen.note or "does not answer within 300 ms" in seen.note
+
+
 def drip(connection: socket.socket, _: str) -> None:
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
     until = time.monotonic() + 5

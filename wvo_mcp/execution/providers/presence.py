@@ -1,6 +1,7 @@
 """Which providers are here: programs that are installed, and local servers that answer."""
 
 import shutil
+import socket
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
@@ -46,6 +47,8 @@ async def _knock(provider: Provider) -> Presence | None:
             stream = await anyio.connect_tcp(parts.hostname or "", port)
     except TimeoutError:
         return Presence(found=False, note=f"{provider.base_url} does not answer within {LOOK_SECONDS * 1000:.0f} ms")
+    except socket.gaierror:
+        return Presence(found=False, note=f"the host of {provider.base_url} is not known")
     except OSError:
         return Presence(found=False, note=f"it is not running: nothing listens at {provider.base_url}")
     await anyio.aclose_forcefully(stream)
