@@ -16,6 +16,7 @@ import pytest
 from tests.support.clock import StoppedClock
 from wvo_mcp.domain.providers.catalogue import Model, Place, Provider, ProviderKind, Tier
 from wvo_mcp.domain.providers.routing import Presence
+from wvo_mcp.execution.providers import presence
 from wvo_mcp.execution.providers import workspace as workspace_module
 from wvo_mcp.execution.providers.presence import found
 from wvo_mcp.execution.providers.servers import MOST_BYTES
@@ -87,6 +88,12 @@ def serving(talk: Talk, family: socket.AddressFamily = socket.AF_INET) -> Genera
             listener.shutdown(socket.SHUT_RDWR)
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Friendly servers may take their time on a busy machine; tests of unfriendly ones set the time that they need."""
+    monkeypatch.setattr(presence, "LOOK_SECONDS", 20.0)
+
+
 def local(url: str, kind: ProviderKind = ProviderKind.OLLAMA, name: str = "local") -> Provider:
     return Provider(name, kind, Place.LOCAL, {Tier.LOW: Model("m")}, base_url=url)
 
@@ -129,12 +136,14 @@ async def test_where_nothing_listens_it_is_not_running() -> None:
     assert seen == Presence(found=False, note=f"it is not running: nothing listens at {url}")
 
 
-async def test_a_host_that_nobody_knows_is_told() -> None:
+async def test_a_host_that_nobody_knows_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "LOOK_SECONDS", 1.0)
+
     seen = await look(local("http://no-such-host.invalid:11434"))
 
     assert seen.found is False
     # Where names are looked up far away the time may be over first.
-    assert "is not known" in seen.note or "does not answer within 300 ms" in seen.note
+    assert "is not known" in seen.note or "does not answer within" in seen.note
 
 
 def drip(connection: socket.socket, _: str) -> None:
@@ -185,8 +194,8 @@ HOSTILE: dict[str, Talk] = {
 }
 
 
-async def test_all_hostile_servers_together_take_no_longer_than_one_look_may(anyio_backend: str) -> None:
-    assert anyio_backend
+async def test_all_hostile_servers_together_take_no_longer_than_one_look_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "LOOK_SECONDS", 0.3)
     with ExitStack() as servers:
         urls = {name: servers.enter_context(serving(talk)) for name, talk in HOSTILE.items()}
         providers = [local(url, name=name) for name, url in urls.items()]
@@ -197,14 +206,16 @@ async def test_all_hostile_servers_together_take_no_longer_than_one_look_may(any
         seen = await found(providers, {"PATH": ""})
         took = time.monotonic() - begun
 
-    assert took < 1.5  # 0.3, and what 34 clients on a busy machine take
+    assert took < 4  # 0.3, and what 34 clients on a busy machine take; servers that drip go on for 5
     for name in HOSTILE:
         assert seen[name].found is False, name
         assert 0 < len(seen[name].note) < 200, name
         assert seen[f"openai {name}"].found is False, name
 
 
-async def test_an_ollama_whose_list_of_models_hangs_is_there_all_the_same() -> None:
+async def test_an_ollama_whose_list_of_models_hangs_is_there_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "LOOK_SECONDS", 1.5)
+
     def talk(connection: socket.socket, path: str) -> None:
         (OLLAMA if path.endswith("version") else silent)(connection, path)
 

@@ -80,7 +80,7 @@ async def test_only_a_version_is_taken_from_what_a_program_says(
 async def test_a_program_that_hangs_is_killed_with_its_children(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(standing, "_VERSION_SECONDS", 0.3)
+    monkeypatch.setattr(standing, "_VERSION_SECONDS", 1.0)
     pids = machine.home / "pids"
     machine.program("claude", f"trap '' TERM; sleep 60 & echo $! $$ > {pids}; wait; sleep 60")
     begun = time.monotonic()
@@ -88,7 +88,7 @@ async def test_a_program_that_hangs_is_killed_with_its_children(
     found = await machine.examine()
 
     assert (found.version, found.logged_in) == (None, False)
-    assert time.monotonic() - begun < 6
+    assert time.monotonic() - begun < 20
     for pid in pids.read_text().split():
         eventually(lambda pid=pid: _gone(int(pid)))
 

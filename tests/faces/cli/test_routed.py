@@ -6,6 +6,7 @@ import pytest
 
 from tests.execution.providers.test_presence import OLLAMA, serving
 from tests.faces.cli.shell import Shell
+from wvo_mcp.execution.providers import presence
 
 pytestmark = pytest.mark.requirement("PROV-2")
 
@@ -14,6 +15,11 @@ providers:
   away: {{kind: openai, place: cloud, base_url: "https://models.invalid/v1", tiers: {{high: {{model: m}}}}}}
   home: {{kind: ollama, base_url: "{0}", tiers: {{high: {{model: "{1}"}}}}}}
 """
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "LOOK_SECONDS", 20.0)
 
 
 def routed(shell: Shell, url: str, model: str = "qwen3:8b") -> str:
