@@ -5,12 +5,13 @@ from datetime import datetime
 
 from wvo_mcp.domain.providers.signals.events import Event, part, words
 from wvo_mcp.domain.providers.signals.http import from_http
+from wvo_mcp.domain.providers.signals.patterns import Pattern
 from wvo_mcp.domain.providers.signals.phrases import classified_line, kind_of, told
 from wvo_mcp.domain.providers.signals.reading import FailureKind, Reading, Signal, Usage, plain, signal, tokens
 from wvo_mcp.domain.providers.signals.waiting import SILENT, is_silent
 
 _K = FailureKind
-_CLASS = re.compile(
+_CLASS = Pattern(
     r"Error when talking to Gemini API Full report available at: .{0,300}? "
     r"(TerminalQuotaError|RetryableQuotaError|ModelNotFoundError|ValidationRequiredError)\b"
 )
@@ -20,7 +21,7 @@ _CLASSES = {
     "ModelNotFoundError": _K.OUTAGE,
     "ValidationRequiredError": _K.AUTH,
 }
-_API_ERROR = re.compile(r"\[API Error: (.{0,4000}?)\](?:\s|$)", re.DOTALL)
+_API_ERROR = Pattern(r"\[API Error: (.{0,4000}?)\](?:\s|$)", re.DOTALL)
 _DENIALS = ("path_not_in_workspace", "policy_violation")
 """What the program itself gives as the reason why a tool did not run."""
 _EXITS = {41: _K.AUTH, 55: _K.PERMISSION}

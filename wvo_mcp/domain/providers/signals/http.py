@@ -1,18 +1,18 @@
 """What servers answer when they fail: Anthropic, OpenAI and its like, Google, Ollama."""
 
-import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from wvo_mcp.domain.providers.signals.events import Event, items, number, parsed, part, words
+from wvo_mcp.domain.providers.signals.patterns import Pattern
 from wvo_mcp.domain.providers.signals.phrases import kind_of, small
 from wvo_mcp.domain.providers.signals.reading import FailureKind, Signal, signal
 from wvo_mcp.domain.providers.signals.times import header_moment, header_wait, retry_in
 
 _K = FailureKind
 _LONGEST_BODY = 1_000_000
-_TAGS = re.compile(r"<[^<>]{0,500}>")
+_TAGS = Pattern(r"<[^<>]{0,500}>")
 
 
 def from_http(status: int, headers: Mapping[str, str], body: str, now: datetime) -> Signal | None:
@@ -124,7 +124,7 @@ def _resets(headers: Mapping[str, str], error: Event, now: datetime) -> Iterator
     yield from (ends[name] for name in (empty or ends))
 
 
-_WINDOW = re.compile(
+_WINDOW = Pattern(
     r"(?:anthropic-)?(?:x-)?ratelimit-(?:(?P<before>[a-z0-9-]{1,60})-)?reset(?:-(?P<behind>[a-z0-9-]{1,60}))?"
 )
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from wvo_mcp.domain.providers.signals.patterns import Pattern
 from wvo_mcp.domain.providers.signals.reading import FailureKind, Signal, plain, signal
 from wvo_mcp.domain.providers.signals.times import retry_in
 
@@ -31,7 +32,7 @@ class _Sentence:
 
     kind: FailureKind
     mark: str
-    more: re.Pattern[str] | None = None
+    more: Pattern | None = None
     strict: bool = False
 
 
@@ -40,7 +41,7 @@ def _sentences(kind: FailureKind, *marks: str | tuple[str, str], strict: bool = 
         if isinstance(mark, str):
             yield _Sentence(kind, mark, None, strict)
         else:
-            yield _Sentence(kind, mark[0], re.compile(mark[1]), strict)
+            yield _Sentence(kind, mark[0], Pattern(mark[1]), strict)
 
 
 _K = FailureKind
@@ -284,7 +285,7 @@ _SENTENCES: tuple[_Sentence, ...] = (
     ),
 )
 _QUOTES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u00a0": " ", "\u202f": " ", "\u2013": "-", "\u2014": "-"})
-_PREFIX = re.compile(
+_PREFIX = Pattern(
     r"(?:[^\w\n]{1,8}|(?:claude(?: code)?|codex|gemini(?: cli)?|ollama|provider|error|fatal|warning|api error)"
     r"(?: (?:failed|stopped|exited|ended|said|answered|error|with|exec|code|status|\d{1,3})){0,4} ?[:>\])]+ ?)"
 )
@@ -308,7 +309,7 @@ def kind_of(message: str) -> FailureKind | None:
 
 
 _STRICT = tuple(sentence for sentence in _SENTENCES if sentence.strict)
-_ANY_STRICT = re.compile("|".join(sorted({re.escape(sentence.mark) for sentence in _STRICT})))
+_ANY_STRICT = Pattern("|".join(sorted({re.escape(sentence.mark) for sentence in _STRICT})))
 
 
 def _begins(line: str) -> FailureKind | None:

@@ -1,8 +1,8 @@
 """HTTP statuses inside the texts of programs."""
 
-import re
+from wvo_mcp.domain.providers.signals.patterns import Pattern
 
-_STATUS = re.compile(
+_STATUS = Pattern(
     r"(?:unexpected status|last status:|api error:|status code:?|\(status|error:? status|got status:?) ?([45]\d\d)\b"
 )
 

@@ -7,9 +7,8 @@ next day, unless it was over just now: programs cut off the seconds, and what th
 import math
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
-from email.utils import parsedate_to_datetime
-from zoneinfo import ZoneInfo
 
+from wvo_mcp.domain.providers.signals.patterns import Pattern
 from wvo_mcp.domain.providers.signals.reading import LONGEST_WAIT
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -17,22 +16,22 @@ _PART = (
     r"(\d{1,9}(?:\.\d{1,9})?) ?"
     r"(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?)(?![a-z])"
 )
-_DURATION = re.compile(_PART)
-_SEPARATOR = re.compile(r"[ ,]{0,3}(?:and )?")
+_DURATION = Pattern(_PART)
+_SEPARATOR = Pattern(r"[ ,]{0,3}(?:and )?")
 _BEHIND_NUMBER = r"(?:st|nd|rd|th)?"
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_ISO = re.compile(r"\d{4}-\d\d-\d\d[ t]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?: ?z| ?utc|[+-]\d\d:?\d\d)?")
-_ISO_DAY = re.compile(r"\d{4}-\d\d-\d\d(?![\dt])")
+_ISO = Pattern(r"\d{4}-\d\d-\d\d[ t]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?: ?z| ?utc|[+-]\d\d:?\d\d)?")
+_ISO_DAY = Pattern(r"\d{4}-\d\d-\d\d(?![\dt])")
 _CLOCK = r"(?:(\d{1,2})(?::(\d\d))?(?::\d\d)? ?([ap])\.?m\b\.?|(\d{1,2}):(\d\d)(?::\d\d)?)"
-_TIME = re.compile(_CLOCK)
-_DATE = re.compile(
+_TIME = Pattern(_CLOCK)
+_DATE = Pattern(
     rf"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]{{0,6}},? )?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{{0,6}}\.? "
     rf"(\d{{1,2}}){_BEHIND_NUMBER}(?:,? (\d{{4}}))?(?:,? (?:at )?{_CLOCK})?"
 )
-_TOMORROW = re.compile(r"tomorrow(?: at)? ?")
-_ZONE = re.compile(r" ?\(?([a-z_]+/[a-z_+/-]{1,40}|utc|gmt|z)\b\)?")
-_EPOCH = re.compile(r"(\d{10}|\d{13})(?!\d)")
-_MARK = re.compile(
+_TOMORROW = Pattern(r"tomorrow(?: at)? ?")
+_ZONE = Pattern(r" ?\(?([a-z_]+/[a-z_+/-]{1,40}|utc|gmt|z)\b\)?")
+_EPOCH = Pattern(r"(\d{10}|\d{13})(?!\d)")
+_MARK = Pattern(
     r"(?:try again|retry(?:ing)?|resets?|reset (?:after|time)|available(?: again)?|limit reset|limit reached(?=\|)|wait)"
     r"(?P<how> ?\|| ?: ?| (?:at|in|on|after|for) | )"
 )
@@ -66,6 +65,8 @@ def _zone(text: str, at: int, now: datetime) -> tzinfo:
         return now.tzinfo or UTC
     if found[1] in ("utc", "gmt", "z"):
         return UTC
+    from zoneinfo import ZoneInfo  # seldom needed, and it would take part of the start
+
     name = "/".join(part.title() for part in found[1].split("/"))
     try:
         return ZoneInfo(name.replace("_Of_", "_of_"))
@@ -176,6 +177,8 @@ def header_moment(value: str, now: datetime) -> datetime | None:
     value = value.strip()[:100]
     if moment := moment_in(value, now):
         return moment
+    from email.utils import parsedate_to_datetime  # as zoneinfo
+
     try:
         moment = parsedate_to_datetime(value)
     except (ValueError, TypeError, IndexError, OverflowError):
