@@ -9,12 +9,14 @@ import pytest
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from tests.support.clock import START
 from tests.support.providers import FixedProviders, a_provider, limited, only
+from tests.support.watching import seated
 from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.lease import Policy
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState
 from wvo_mcp.domain.providers.catalogue import Catalogue, Limits, Tier
 from wvo_mcp.errors import BudgetExhausted, InvalidInput, NotFound
 from wvo_mcp.operations import ALL, Audience, tools
-from wvo_mcp.orchestration.background import KEEP_USAGE
+from wvo_mcp.orchestration import background
 from wvo_mcp.orchestration.routing import standing
 from wvo_mcp.ports.providers import Spent
 
@@ -315,12 +317,13 @@ async def test_the_status_shows_how_every_provider_stands(bench: Bench) -> None:
 
 
 @pytest.mark.requirement("PROV-3")
-async def test_usage_is_kept_for_forty_days(bench: Bench) -> None:
+async def test_the_leader_forgets_usage_after_forty_days(bench: Bench) -> None:
     routed = configured(bench, hourly(30_000))
+    (forget,) = [one for one in background.chores(routed.services.roadmap, Policy()) if one.name == "forget"]
     await spend(routed, 1)
     routed.clock.advance(days=39)
-    await routed.write(lambda tx: tx.routing.forget(tx.now - KEEP_USAGE))
+    await forget.run(await seated(routed, ANN))
     assert len(await routed.sql("SELECT * FROM usage")) == 1
     routed.clock.advance(days=2)
-    await routed.write(lambda tx: tx.routing.forget(tx.now - KEEP_USAGE))
+    await forget.run(await seated(routed, ANN))
     assert await routed.sql("SELECT * FROM usage") == []
