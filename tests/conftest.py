@@ -14,7 +14,7 @@ from wvo_mcp.domain.health import Thresholds
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.exchange import WorkspaceExchange
-from wvo_mcp.execution.roadmap_source import RoadmapSource
+from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.operations import Services
 from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.store.postgres.store import PostgresStore

@@ -26,15 +26,17 @@ from wvo_mcp.execution.health_report import HealthReportFile
 from wvo_mcp.execution.identity import Connection, cli_caller
 from wvo_mcp.execution.logs import log_to_stderr, redact_last_resort
 from wvo_mcp.execution.providers.workspace import ProvidersOfWorkspace
-from wvo_mcp.execution.roadmap_history import RoadmapCommits
-from wvo_mcp.execution.roadmap_source import RoadmapSource
+from wvo_mcp.execution.roadmap.history import RoadmapCommits
+from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
 from wvo_mcp.operations import Services, tools
-from wvo_mcp.orchestration import background, backups, delivery, keeping, prefetching, roadmap
-from wvo_mcp.orchestration.chores import Chore
+from wvo_mcp.orchestration import background, backups, delivery, keeping
 from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.orchestration.health.report import Reporter
 from wvo_mcp.orchestration.jobs import Jobs
+from wvo_mcp.orchestration.leader.chores import Chore
+from wvo_mcp.orchestration.plan import roadmap
+from wvo_mcp.orchestration.queue import prefetching
 from wvo_mcp.orchestration.routing import file_watch, standing
 from wvo_mcp.ports import SILENT, Probe, Store, Tracer, WatchedStore
 from wvo_mcp.ports.alerting import AlertChannel

@@ -10,7 +10,7 @@ from typing import Any
 from wvo_mcp.app import SystemClock
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.execution.directives import DirectiveFiles
-from wvo_mcp.execution.roadmap_source import RoadmapSource
+from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
 from wvo_mcp.operations import ALL, Services
 from wvo_mcp.store.postgres.store import PostgresStore

@@ -13,9 +13,9 @@ from tests.support.clock import START
 from tests.support.dag import random_tasks
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.task import Origin
-from wvo_mcp.orchestration.creation import Draft, create
 from wvo_mcp.orchestration.simulation.engine import Simulation
 from wvo_mcp.orchestration.simulation.scenario import PoolAgent, Scenario, VirtualClock, VirtualServers
+from wvo_mcp.orchestration.tasks.creation import Draft, create
 from wvo_mcp.store.virtual.store import VirtualStore
 
 COLUMNS = (

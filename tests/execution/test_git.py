@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.repository import PATH, ROADMAP, Place, nobody, place
-from wvo_mcp.execution.roadmap_history import RoadmapCommits
+from wvo_mcp.execution.roadmap.history import RoadmapCommits
 
 __all__ = ["nobody", "place"]
 

@@ -14,7 +14,7 @@ from tests.support.stores import a_store, attending
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.errors import WvoError
 from wvo_mcp.execution.directives import DirectiveFiles
-from wvo_mcp.execution.roadmap_source import RoadmapSource
+from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.operations import ALL, Services
 from wvo_mcp.store.postgres.store import PostgresStore
 from wvo_mcp.store.sql import Rows

@@ -20,8 +20,8 @@ from tests.support.sessions import an_agent
 from tests.support.stores import a_store, attending
 from wvo_mcp.app import SystemClock
 from wvo_mcp.orchestration.background import Leader
-from wvo_mcp.orchestration.chores import Chore
-from wvo_mcp.orchestration.leading import Overtaken, Post
+from wvo_mcp.orchestration.leader.chores import Chore
+from wvo_mcp.orchestration.leader.leading import Overtaken, Post
 from wvo_mcp.ports import Transaction
 
 

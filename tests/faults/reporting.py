@@ -18,7 +18,7 @@ from tests.support.sessions import an_agent
 from tests.support.stores import a_store
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.execution.directives import DirectiveFiles
-from wvo_mcp.execution.roadmap_source import RoadmapSource
+from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.operations import ALL, Services
 
 ANN = an_agent(durable=True)

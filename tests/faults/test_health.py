@@ -13,7 +13,7 @@ from tests.support.databases import looked_at
 from tests.support.waiting import eventually
 from tests.support.workspace import Workspace, some_tasks
 from wvo_mcp.domain.instant import iso
-from wvo_mcp.orchestration.leading import TICK_SECONDS
+from wvo_mcp.orchestration.leader.leading import TICK_SECONDS
 
 GRACE = 1.0
 MARGIN = 5.0

@@ -24,7 +24,7 @@ from tests.support.workspace import Workspace, some_tasks
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.errors import StoreBusy
 from wvo_mcp.execution.directives import DirectiveFiles
-from wvo_mcp.execution.roadmap_source import RoadmapSource
+from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.operations import Services
 from wvo_mcp.store.postgres.presence import key_of
 from wvo_mcp.store.postgres.store import PostgresStore

@@ -17,7 +17,7 @@ from wvo_mcp.domain.lease import Policy
 from wvo_mcp.errors import DependencyCycle, InvalidInput, NotFound
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.exchange import WorkspaceExchange
-from wvo_mcp.execution.roadmap_source import RoadmapSource
+from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.operations import Services
 from wvo_mcp.ports import Transaction
 from wvo_mcp.store.sqlite.store import SqliteStore

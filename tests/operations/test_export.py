@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.bench import ANN, OWNER, Bench, a_task
-from wvo_mcp.execution.roadmap_history import RoadmapCommits
+from wvo_mcp.execution.roadmap.history import RoadmapCommits
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("DR-3")]
 

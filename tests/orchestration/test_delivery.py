@@ -12,7 +12,7 @@ from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.news import Message
 from wvo_mcp.orchestration.background import Leader
 from wvo_mcp.orchestration.delivery import KEEP, Courier, chores, forget
-from wvo_mcp.orchestration.leading import LEASE_SECONDS, Candidate, Post
+from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, Candidate, Post
 from wvo_mcp.ports.alerting import Undelivered
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("HEALTH-3")]

@@ -23,10 +23,11 @@ from wvo_mcp.domain.providers.routing import Ask, Decision, RoutingState, decide
 from wvo_mcp.domain.task import Status, TaskType
 from wvo_mcp.errors import StaleLease
 from wvo_mcp.execution.directives import DirectiveFiles
-from wvo_mcp.execution.roadmap_source import RoadmapSource
+from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.operations import ALL, Services
-from wvo_mcp.orchestration import claims, lifecycle
+from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.orchestration.routing import breakers, router
+from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.providers import Spent
 from wvo_mcp.store.sql import Rows

@@ -21,7 +21,7 @@ from tests.support.stores import a_store, attending
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.errors import StaleLease
 from wvo_mcp.execution.directives import DirectiveFiles
-from wvo_mcp.execution.roadmap_source import RoadmapSource
+from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.operations import ALL, Services
 
 LEASE_SECONDS = 2

@@ -19,7 +19,7 @@ from tests.support.scale import sized
 from tests.support.sessions import Servers
 from tests.support.stores import Slate, a_fresh_store
 from wvo_mcp.domain.task import Origin, Status
-from wvo_mcp.orchestration import creation, lifecycle, links
+from wvo_mcp.orchestration.tasks import creation, lifecycle, links
 from wvo_mcp.ports import Transaction
 from wvo_mcp.store.records import graph
 

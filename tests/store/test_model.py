@@ -10,7 +10,7 @@ from tests.support.model import MAX_EXPIRIES, UNLOCK_CAP
 from tests.support.postgres import Cluster
 from tests.support.scale import sized
 from tests.support.stores import Slate
-from wvo_mcp.orchestration import lifecycle
+from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.store.records import graph, queue
 
 pytestmark = pytest.mark.requirement(

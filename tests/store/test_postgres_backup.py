@@ -21,7 +21,7 @@ from wvo_mcp.domain.finding import Outcome
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.errors import IncompatibleStore, NotFound, StaleLease, StoreBusy, StoreUnavailable
 from wvo_mcp.execution.directives import DirectiveFiles
-from wvo_mcp.execution.roadmap_source import RoadmapSource
+from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.operations import Services
 from wvo_mcp.orchestration.backups import hourly
 from wvo_mcp.ports import Transaction

@@ -14,7 +14,7 @@ from wvo_mcp.domain.health import Thresholds
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.operations import Services
 from wvo_mcp.orchestration.health.loop import HealthLoop
-from wvo_mcp.orchestration.leading import Candidate
+from wvo_mcp.orchestration.leader.leading import Candidate
 from wvo_mcp.store.postgres.store import PostgresStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sqlite, pytest.mark.requirement("SCALE-1")]

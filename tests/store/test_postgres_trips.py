@@ -12,7 +12,7 @@ from tests.support.providers import USUAL, FixedProviders
 from tests.support.sessions import Servers, an_agent
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.execution.directives import DirectiveFiles
-from wvo_mcp.execution.roadmap_source import RoadmapSource
+from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.operations import Services
 from wvo_mcp.store.postgres.store import PostgresStore
 

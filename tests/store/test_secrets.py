@@ -7,7 +7,7 @@ import pytest
 from tests.support.bench import ANN, Bench, a_task
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState
 from wvo_mcp.domain.task import Status
-from wvo_mcp.orchestration import lifecycle
+from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.providers import Spent
 

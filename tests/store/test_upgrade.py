@@ -22,10 +22,10 @@ from tests.support.waiting import eventually
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.errors import IncompatibleStore
 from wvo_mcp.execution.directives import DirectiveFiles
-from wvo_mcp.execution.roadmap_source import RoadmapSource
+from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.operations import Services
 from wvo_mcp.orchestration.keeping import Keeper
-from wvo_mcp.orchestration.leading import LEASE_SECONDS, Candidate
+from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, Candidate
 from wvo_mcp.store import versions
 from wvo_mcp.store.postgres.store import PostgresStore
 from wvo_mcp.store.sqlite.store import SqliteStore

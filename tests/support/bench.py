@@ -10,7 +10,7 @@ from tests.support.databases import Source
 from tests.support.sessions import Servers, a_person, an_agent
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.task import Task
-from wvo_mcp.execution.roadmap_source import RoadmapSource
+from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.operations import ALL, Services
 from wvo_mcp.ports import Transaction
 from wvo_mcp.store.postgres.store import PostgresStore

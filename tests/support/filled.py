@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
-from wvo_mcp.execution.roadmap_source import RoadmapSource
+from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.ports import Transaction
 from wvo_mcp.store.sql import Rows
 

@@ -25,7 +25,9 @@ from tests.support.model import World
 from tests.support.sessions import an_agent
 from tests.support.stage import Stage
 from wvo_mcp.domain.task import Status
-from wvo_mcp.orchestration import claims, keeping, lifecycle
+from wvo_mcp.orchestration import keeping
+from wvo_mcp.orchestration.queue import claims
+from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Transaction
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from wvo_mcp.domain.roadmap import RoadmapChanges
-from wvo_mcp.execution.roadmap_file import digest, write_roadmap
-from wvo_mcp.execution.roadmap_history import RoadmapCommits
+from wvo_mcp.execution.roadmap.file import digest, write_roadmap
+from wvo_mcp.execution.roadmap.history import RoadmapCommits
 from wvo_mcp.ports import Recorded
 
 ROADMAP = """\

@@ -26,9 +26,9 @@ from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.roadmap import Roadmap, RoadmapEpic, RoadmapMilestone, end_of_day
 from wvo_mcp.errors import WvoError
 from wvo_mcp.execution.directives import DirectiveFiles
-from wvo_mcp.execution.roadmap_source import RoadmapSource
+from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.operations import Services
-from wvo_mcp.orchestration import roadmap
+from wvo_mcp.orchestration.plan import roadmap
 from wvo_mcp.ports import Transaction
 
 

@@ -19,7 +19,7 @@ from wvo_mcp.domain.instant import instant
 from wvo_mcp.errors import WvoError
 from wvo_mcp.faces.http.api import Api
 from wvo_mcp.operations import ALL
-from wvo_mcp.orchestration import claims
+from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.store.sqlite.store import SqliteStore
 from wvo_mcp.telemetry import Telemetry, begin
 

@@ -57,7 +57,7 @@ async def import_tasks(ctx: Context, ask: ImportTasks) -> ImportReport:
     """Create tasks from a markdown checklist, JSONL, Task Master's tasks.json or Beads' issues.jsonl. What exists stays as
     it is, so a repeat is safe."""
     from wvo_mcp.domain.imports.reader import read
-    from wvo_mcp.orchestration import importing
+    from wvo_mcp.orchestration.plan import importing
 
     if (ask.text is None) == (ask.path is None):
         raise InvalidInput("text", "give either text or path")
@@ -114,7 +114,7 @@ class ExportedTasks(Output):
 @operation(toolset="plan", effect=Effect.READ, audience=Audience.PEOPLE, outside=True)
 async def export_tasks(ctx: Context, ask: ExportTasks) -> ExportedTasks:
     """Write the open plan into a JSONL file that import_tasks reads: epics, milestones, tasks and what they wait for."""
-    from wvo_mcp.orchestration import importing
+    from wvo_mcp.orchestration.plan import importing
 
     counted: dict[str, int] = {}
     size = await _files(ctx).write(ask.path, importing.lines(ctx.services.store, ctx.caller, counted))

@@ -12,8 +12,8 @@ from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
 from wvo_mcp.operations.results import MAX_CHARACTERS, compact
 from wvo_mcp.orchestration.figures import flow
-from wvo_mcp.orchestration.leading import ROLE
-from wvo_mcp.orchestration.prefetching import FACT as UTILISATION
+from wvo_mcp.orchestration.leader.leading import ROLE
+from wvo_mcp.orchestration.queue.prefetching import FACT as UTILISATION
 from wvo_mcp.orchestration.routing.standing import overview
 from wvo_mcp.ports import Transaction
 

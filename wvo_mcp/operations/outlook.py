@@ -12,8 +12,8 @@ from wvo_mcp.operations.operation import Context, Effect, Input, Output, operati
 
 if TYPE_CHECKING:
     from wvo_mcp.domain.workload import Chain
-    from wvo_mcp.orchestration import forecast as forecasting
-    from wvo_mcp.orchestration.outlook import Outlook
+    from wvo_mcp.orchestration.ahead import forecast as forecasting
+    from wvo_mcp.orchestration.ahead.outlook import Outlook
 
 # Late imports below: what looks ahead is large, and every command and every server would wait for it at its start.
 
@@ -53,7 +53,7 @@ class CriticalPath(Output):
 async def critical_path(ctx: Context, ask: CriticalPathAsk) -> CriticalPath:
     """Show the longest chain of open tasks by expected duration, and what has little slack beside it."""
     from wvo_mcp.domain.workload import critical_path as longest
-    from wvo_mcp.orchestration import outlook
+    from wvo_mcp.orchestration.ahead import outlook
 
     seen = await outlook.read(ctx.services.store, ctx.caller)
 
@@ -162,8 +162,8 @@ class ForecastReport(Output):
 async def forecast(ctx: Context, ask: ForecastAsk) -> ForecastReport:
     """Foretell when the plan, each milestone and each epic will be done (p50, p90), the chance to meet each due date, and what
     to cut where it is low."""
-    from wvo_mcp.orchestration import forecast as forecasting
-    from wvo_mcp.orchestration import outlook
+    from wvo_mcp.orchestration.ahead import forecast as forecasting
+    from wvo_mcp.orchestration.ahead import outlook
 
     limit = ctx.policy.wip_limit
     agents = ask.agents or limit
@@ -221,7 +221,7 @@ def _group(group: "forecasting.Group") -> GroupForecast:
 
 def _assumptions(found: "forecasting.Forecast", ask: ForecastAsk) -> list[str]:
     """What the figures rest on, in words."""
-    from wvo_mcp.orchestration import forecast as forecasting
+    from wvo_mcp.orchestration.ahead import forecast as forecasting
 
     out = ["The order is that of the queue now; nothing is added, and nothing fails that has not failed."]
     if ask.hours == "all" or found.stretch == 1.0:

@@ -10,7 +10,7 @@ from wvo_mcp.operations.core.tasks import TaskFields as _Fields
 from wvo_mcp.operations.core.tasks import columns, fresh_id
 from wvo_mcp.operations.core.views import line
 from wvo_mcp.operations.operation import Audience, Context, Effect, Input, Output, operation
-from wvo_mcp.orchestration import creation, editing, lifecycle
+from wvo_mcp.orchestration.tasks import creation, editing, lifecycle
 
 
 class Decision(Input):

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
-from wvo_mcp.orchestration import export, roadmap
+from wvo_mcp.orchestration.plan import export, roadmap
 from wvo_mcp.ports import Recorded
 
 _SHOWN = 100

@@ -10,9 +10,11 @@ from anyio.abc import TaskGroup
 
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.errors import NotFound, WvoError
-from wvo_mcp.orchestration import claims, lifecycle, roadmap
-from wvo_mcp.orchestration.chores import Chore, Rota
-from wvo_mcp.orchestration.leading import Candidate, Post
+from wvo_mcp.orchestration.leader.chores import Chore, Rota
+from wvo_mcp.orchestration.leader.leading import Candidate, Post
+from wvo_mcp.orchestration.plan import roadmap
+from wvo_mcp.orchestration.queue import claims
+from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Clock, RoadmapFiles, Store, Transaction
 
 logger = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ from datetime import datetime
 from wvo_mcp.domain.backup import Kind, due, surplus
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.orchestration import running_context
-from wvo_mcp.orchestration.chores import Chore
-from wvo_mcp.orchestration.leading import Post
+from wvo_mcp.orchestration.leader.chores import Chore
+from wvo_mcp.orchestration.leader.leading import Post
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.ports.backups import Backups, DamagedStore, Made, Snapshots
 

@@ -8,8 +8,8 @@ from typing import Any, Literal
 from wvo_mcp.domain import news
 from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.redaction import redact
-from wvo_mcp.orchestration.chores import Chore
-from wvo_mcp.orchestration.leading import Post
+from wvo_mcp.orchestration.leader.chores import Chore
+from wvo_mcp.orchestration.leader.leading import Post
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.alerting import AlertChannel, Row, Undelivered
 

@@ -9,9 +9,10 @@ from tests.support.bench import Bench, a_task
 from tests.support.sessions import an_agent
 from wvo_mcp.domain.health import Thresholds
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.orchestration import claims, lifecycle
 from wvo_mcp.orchestration.health.loop import HealthLoop
-from wvo_mcp.orchestration.leading import Candidate
+from wvo_mcp.orchestration.leader.leading import Candidate
+from wvo_mcp.orchestration.queue import claims
+from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Transaction
 
 pytestmark = pytest.mark.anyio

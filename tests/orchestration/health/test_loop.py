@@ -12,12 +12,12 @@ from tests.support.watching import abandoned, loop_of, seated
 from wvo_mcp.app import SystemClock
 from wvo_mcp.domain.health import Thresholds
 from wvo_mcp.orchestration.background import Leader
-from wvo_mcp.orchestration.chores import Chore
 from wvo_mcp.orchestration.health.act import act
 from wvo_mcp.orchestration.health.decide import decide
 from wvo_mcp.orchestration.health.observe import observe
 from wvo_mcp.orchestration.health.orient import orient
-from wvo_mcp.orchestration.leading import LEASE_SECONDS, Overtaken, Post
+from wvo_mcp.orchestration.leader.chores import Chore
+from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, Overtaken, Post
 from wvo_mcp.ports import Transaction
 
 pytestmark = pytest.mark.anyio

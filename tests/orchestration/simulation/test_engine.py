@@ -14,12 +14,12 @@ from tests.support.plans import Plan
 from wvo_mcp.domain.durations import Durations
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.task import Origin, Task
-from wvo_mcp.orchestration.creation import Draft, create
 from wvo_mcp.orchestration.simulation.engine import Decision, Simulation
 from wvo_mcp.orchestration.simulation.orders import Order, place_of
 from wvo_mcp.orchestration.simulation.plan import PlanRows, rows
 from wvo_mcp.orchestration.simulation.scenario import PoolAgent, Scenario, VirtualClock, VirtualServers
 from wvo_mcp.orchestration.simulation.tally import Outcome
+from wvo_mcp.orchestration.tasks.creation import Draft, create
 from wvo_mcp.store.virtual.store import VirtualStore
 
 pytestmark = pytest.mark.anyio

@@ -15,10 +15,11 @@ from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState
 from wvo_mcp.domain.providers.catalogue import Limits, Mode
 from wvo_mcp.domain.task import Origin, Status
-from wvo_mcp.orchestration import claims, lifecycle
-from wvo_mcp.orchestration.creation import Draft, create
+from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.orchestration.routing import breakers
 from wvo_mcp.orchestration.simulation.scenario import VirtualClock, VirtualServers
+from wvo_mcp.orchestration.tasks import lifecycle
+from wvo_mcp.orchestration.tasks.creation import Draft, create
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.providers import Spent
 from wvo_mcp.store.sqlite.store import SqliteStore

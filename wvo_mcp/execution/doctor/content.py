@@ -6,7 +6,7 @@ from pathlib import Path
 from wvo_mcp.domain.finding import Finding, fail, ok, warn
 from wvo_mcp.errors import NotFound, WvoError
 from wvo_mcp.execution.directives import DirectiveFiles
-from wvo_mcp.execution.roadmap_file import read_roadmap
+from wvo_mcp.execution.roadmap.file import read_roadmap
 
 
 def roadmap(path: Path, known_ids: Callable[[Iterable[str]], set[str]]) -> Finding:

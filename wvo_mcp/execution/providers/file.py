@@ -7,7 +7,7 @@ from pathlib import Path
 from wvo_mcp.domain.providers.catalogue import NO_LIMITS, Catalogue
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.execution.providers.parse import MAX_BYTES, packaged_text, parse
-from wvo_mcp.execution.yaml_source import read_at_most
+from wvo_mcp.execution.yaml.source import read_at_most
 
 
 def read(path: Path) -> Catalogue | None:

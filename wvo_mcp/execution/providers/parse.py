@@ -23,11 +23,11 @@ from wvo_mcp.domain.providers.catalogue import (
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.domain.roadmap import RoadmapProblem
 from wvo_mcp.domain.task import TaskType
-from wvo_mcp.execution import yaml_source
-from wvo_mcp.execution import yaml_values as values
 from wvo_mcp.execution.providers import readers
-from wvo_mcp.execution.yaml_fields import Pairs, YamlFields, by_line
-from wvo_mcp.execution.yaml_tree import (
+from wvo_mcp.execution.yaml import source as yaml_source
+from wvo_mcp.execution.yaml import values
+from wvo_mcp.execution.yaml.fields import Pairs, YamlFields, by_line
+from wvo_mcp.execution.yaml.tree import (
     Lines,
     MappingNode,
     Node,

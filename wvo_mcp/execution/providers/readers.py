@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from wvo_mcp.domain.redaction import redact
-from wvo_mcp.execution import yaml_values as values
-from wvo_mcp.execution.yaml_tree import Node, ScalarNode, resolved
+from wvo_mcp.execution.yaml import values
+from wvo_mcp.execution.yaml.tree import Node, ScalarNode, resolved
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")

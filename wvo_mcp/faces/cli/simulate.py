@@ -16,11 +16,11 @@ from wvo_mcp.domain.durations import Durations, learned
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.execution.roadmap_source import RoadmapSource
+from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.faces.cli.application import Application, Compose
 from wvo_mcp.faces.cli.output import json_option, print_json, reported, wants_json
 from wvo_mcp.faces.cli.session import settings_or_usage
-from wvo_mcp.orchestration import roadmap
+from wvo_mcp.orchestration.plan import roadmap
 from wvo_mcp.orchestration.simulation.engine import Simulation
 from wvo_mcp.orchestration.simulation.orders import Order, place_of
 from wvo_mcp.orchestration.simulation.plan import PlanRows, rows

@@ -12,8 +12,9 @@ from wvo_mcp.domain.task import Status, Task
 from wvo_mcp.domain.text import Id, Prose, Reference, Text
 from wvo_mcp.operations.core.views import TaskLine, TaskView, line, view
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
-from wvo_mcp.orchestration import claims, lifecycle
+from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.orchestration.routing import breakers, failing
+from wvo_mcp.orchestration.tasks import lifecycle
 
 RequestId = Annotated[Id | None, Field(default=None, description="Repeat a call safely: same id, same input.")]
 TaskId = Annotated[Id, Field(description="The task.")]

@@ -7,8 +7,8 @@ from wvo_mcp.domain.text import Id, Label, Prose, Text
 from wvo_mcp.errors import NotFound
 from wvo_mcp.operations.core.claiming import RequestId
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
-from wvo_mcp.orchestration import recall
-from wvo_mcp.orchestration.links import existing
+from wvo_mcp.orchestration.tasks import recall
+from wvo_mcp.orchestration.tasks.links import existing
 
 
 class ContextWrite(Input):

@@ -12,7 +12,8 @@ from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.core.views import TaskLine, TaskView, line, view
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
 from wvo_mcp.operations.results import MAX_CHARACTERS, compact
-from wvo_mcp.orchestration import planning, recall
+from wvo_mcp.orchestration.queue import planning
+from wvo_mcp.orchestration.tasks import recall
 
 _TOTAL_CAP = 1_000
 

@@ -11,7 +11,7 @@ from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.core.claiming import RequestId, TaskId, TaskResult
 from wvo_mcp.operations.core.views import line
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
-from wvo_mcp.orchestration import creation, editing
+from wvo_mcp.orchestration.tasks import creation, editing
 
 _COLUMNS = (
     "title", "description", "epic_id", "milestone_id", "type", "priority", "complexity", "business_value", "labels",

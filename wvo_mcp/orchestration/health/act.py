@@ -6,10 +6,10 @@ from wvo_mcp.domain.health import Deed, Thresholds
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.errors import WvoError
-from wvo_mcp.orchestration import lifecycle
 from wvo_mcp.orchestration.health.decide import Action, Decision, Remedy
 from wvo_mcp.orchestration.health.observe import READY_SINCE
-from wvo_mcp.orchestration.leading import Overtaken, Post
+from wvo_mcp.orchestration.leader.leading import Overtaken, Post
+from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Transaction
 
 logger = logging.getLogger(__name__)

@@ -6,13 +6,13 @@ from datetime import timedelta
 from wvo_mcp.domain.health import Deed, Thresholds, Walk
 from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.lease import Caller, Policy
-from wvo_mcp.orchestration.chores import Chore
 from wvo_mcp.orchestration.health import walk as graph
 from wvo_mcp.orchestration.health.act import act
 from wvo_mcp.orchestration.health.decide import Decision, decide
 from wvo_mcp.orchestration.health.observe import Observation, Prepare, observe
 from wvo_mcp.orchestration.health.orient import Orientation, orient
-from wvo_mcp.orchestration.leading import ROLE, Candidate, Overtaken, Post
+from wvo_mcp.orchestration.leader.chores import Chore
+from wvo_mcp.orchestration.leader.leading import ROLE, Candidate, Overtaken, Post
 from wvo_mcp.ports import SILENT, Clock, Probe, Store, Tracer, Transaction
 
 _WALK_SHARE = 20

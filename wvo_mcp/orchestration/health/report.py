@@ -4,10 +4,10 @@ from typing import Any
 
 from wvo_mcp.domain.health import SAMPLES, Kind
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.orchestration.chores import Chore
 from wvo_mcp.orchestration.health.act import FAILED, REMEDIED
 from wvo_mcp.orchestration.health.loop import leads
-from wvo_mcp.orchestration.leading import ROLE, Post
+from wvo_mcp.orchestration.leader.chores import Chore
+from wvo_mcp.orchestration.leader.leading import ROLE, Post
 from wvo_mcp.ports import Clock, Reports, Store, Transaction
 
 HOURLY_SECONDS = 3_600.0

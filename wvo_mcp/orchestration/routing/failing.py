@@ -8,10 +8,10 @@ from wvo_mcp.domain.providers.breaker import TRIPPING, Breaker
 from wvo_mcp.domain.providers.catalogue import Catalogue, Place
 from wvo_mcp.domain.providers.signals import FailureKind, Signal, from_text
 from wvo_mcp.domain.task import Status, Task, retry_delay_seconds
-from wvo_mcp.orchestration import lifecycle
-from wvo_mcp.orchestration.lifecycle import Moved
 from wvo_mcp.orchestration.routing import breakers
 from wvo_mcp.orchestration.routing.router import Router
+from wvo_mcp.orchestration.tasks import lifecycle
+from wvo_mcp.orchestration.tasks.lifecycle import Moved
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.providers import Providers, TaskRoute
 

@@ -3,8 +3,8 @@
 from functools import partial
 
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.orchestration.chores import Chore
-from wvo_mcp.orchestration.leading import Post
+from wvo_mcp.orchestration.leader.chores import Chore
+from wvo_mcp.orchestration.leader.leading import Post
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.providers import Providers
 

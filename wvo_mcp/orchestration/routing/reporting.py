@@ -15,10 +15,10 @@ from wvo_mcp.domain.providers.windows import Window, tightest, windows_of, windo
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.domain.task import Status, Task
 from wvo_mcp.errors import IllegalTransition, InvalidInput, NotFound, StaleLease
-from wvo_mcp.orchestration import lifecycle
 from wvo_mcp.orchestration.routing import breakers
 from wvo_mcp.orchestration.routing.budgets import empty_at, refused
 from wvo_mcp.orchestration.routing.router import Route, Router
+from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.providers import Providers, Spent, TaskRoute
 

@@ -11,16 +11,17 @@ from typing import TypeVar
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.task import SETTLED, Status, Task
 from wvo_mcp.errors import WvoError
-from wvo_mcp.orchestration import claims, lifecycle, prefetch
+from wvo_mcp.orchestration.queue import claims, prefetch
 from wvo_mcp.orchestration.simulation.scenario import Attendants, Fate, MovableClock, PoolAgent, Scenario, fate
 from wvo_mcp.orchestration.simulation.tally import AWAY, BUSY, Outcome, Tally
 from wvo_mcp.orchestration.simulation.waiting import Key, Ring
+from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Store, Transaction
 
 T = TypeVar("T")
 
 _TICK_MS = 2_000
-"""How often the leader looks (`orchestration.leading.TICK_SECONDS`)."""
+"""How often the leader looks (`orchestration.leader.leading.TICK_SECONDS`)."""
 _RESCORE_MS = 300_000
 _DUE_A_ROUND = 1_000
 """With more tasks that have a due date, scores are refreshed less often, or that would cost more than all the rest."""

@@ -14,14 +14,15 @@ from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.providers.catalogue import Tier
 from wvo_mcp.domain.providers.signals import FailureKind, Signal
 from wvo_mcp.domain.task import Origin, Status, Task
-from wvo_mcp.orchestration import claims, lifecycle
-from wvo_mcp.orchestration.creation import Draft, create
+from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.orchestration.routing import breakers
 from wvo_mcp.orchestration.routing.reporting import Told, report
 from wvo_mcp.orchestration.routing.router import Route
 from wvo_mcp.orchestration.simulation.scenario import VirtualClock
 from wvo_mcp.orchestration.simulation.traffic_day import DAY, Call, Day, DayProviders, Demand, Helper, boundless
 from wvo_mcp.orchestration.simulation.traffic_figures import Account, Figures, Ledger
+from wvo_mcp.orchestration.tasks import lifecycle
+from wvo_mcp.orchestration.tasks.creation import Draft, create
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.ports.providers import Providers
 

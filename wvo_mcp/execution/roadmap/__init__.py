@@ -1,0 +1,1 @@
+"""`state/roadmap.yaml` on disk, and its history."""

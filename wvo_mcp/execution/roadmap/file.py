@@ -1,0 +1,157 @@
+"""`state/roadmap.yaml` on disk: errors name lines, and writing touches only what changes."""
+
+import codecs
+import contextlib
+import fcntl
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterable
+from pathlib import Path
+
+from wvo_mcp.domain.roadmap import Roadmap, RoadmapChanges, RoadmapProblem
+from wvo_mcp.errors import Conflict, NotFound, StoreBusy, StoreUnavailable
+from wvo_mcp.execution.roadmap.edit import edited
+from wvo_mcp.execution.roadmap.parse import MAX_BYTES, RoadmapDraft, decoded, digest, parse, refusal
+from wvo_mcp.execution.yaml.source import read_at_most
+
+NO_FILE = digest(b"")
+"""The digest to expect where there is no file yet."""
+_LOCK_TRIES = 100
+_LOCK_PAUSE_SECONDS = 0.02
+
+
+def fingerprint(path: Path) -> str | None:
+    """Changes whenever the file may have changed; None while there is no file. Reads nothing."""
+    try:
+        now = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return f"{now.st_ino}-{now.st_size}-{now.st_mtime_ns}"
+
+
+def load_roadmap(path: Path) -> RoadmapDraft:
+    """The parsed file; `checked` of it tells what is wrong.
+
+    Raises NotFound without a file, InvalidInput for what is no YAML, StoreUnavailable when it cannot be read.
+    """
+    name = _shown(path)
+    data = _bytes(path, name)
+    if data is None:
+        error = NotFound("file", name)
+        error.hint = "Write it, or let `wvo-mcp init` make a sample; tasks can also be added without it."
+        raise error
+    return parse(data, name)
+
+
+def read_roadmap(path: Path, known_ids: Callable[[Iterable[str]], set[str]]) -> Roadmap:
+    """The whole file, checked. `known_ids` tells which of the ids that it refers to and lacks exist elsewhere.
+
+    Raises what `load_roadmap` does; InvalidInput then holds every problem with its line.
+    """
+    draft = load_roadmap(path)
+    missing = draft.references()
+    return draft.checked(known_ids(sorted(missing)) if missing else set())
+
+
+def write_roadmap(path: Path, changes: RoadmapChanges, expected_digest: str) -> str:
+    """Make the changes, keeping comments, order, quotes and layout of everything else; gives the new digest.
+
+    Whoever reads meanwhile sees the old file or the new one. Nothing is written when nothing changes. Raises Conflict
+    when the file's digest is not `expected_digest`, and what `edited` raises; then the file is as it was.
+    """
+    path = path.resolve()
+    name = _shown(path)
+    with _stored(name), _locked(path.parent, name):
+        before = fingerprint(path)
+        old = _bytes(path, name) or b""
+        if digest(old) != expected_digest:
+            raise _other(name)
+        new = with_changes(old, name, changes)
+        if new != old:
+            if len(new) > MAX_BYTES:
+                problem = f"expected at most {MAX_BYTES // 2**20} MiB; the export would make it larger"
+                raise refusal(name, [RoadmapProblem(1, None, "", problem)], 1)
+            _replace(path, new, before, name)
+        return digest(new)
+
+
+def with_changes(data: bytes, name: str, changes: RoadmapChanges) -> bytes:
+    """The file's content with the changes; `name` is for messages. Raises what `edited` does."""
+    text, marked = decoded(data, name)
+    return (codecs.BOM_UTF8 if marked else b"") + edited(text, name, changes).encode()
+
+
+def _shown(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+def _other(name: str) -> Conflict:
+    return Conflict(f"{name} was changed meanwhile.", hint="Sync the roadmap, then export again.", file=name)
+
+
+def _bytes(path: Path, name: str) -> bytes | None:
+    """None without a file. One byte more than is allowed is read at most."""
+    with _stored(name):
+        return read_at_most(path, MAX_BYTES, "roadmap", name)
+
+
+def _replace(path: Path, data: bytes, before: str | None, name: str) -> None:
+    """Write beside the file, then rename, so that a crash leaves the old file or the new one."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            _keep_owner(path, descriptor)
+            os.fsync(descriptor)
+        if fingerprint(path) != before:
+            raise _other(name)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _keep_owner(path: Path, descriptor: int) -> None:
+    try:
+        old = path.stat()
+    except FileNotFoundError:
+        os.fchmod(descriptor, 0o644)
+        return
+    with contextlib.suppress(PermissionError):  # only root may give a file away
+        os.fchown(descriptor, old.st_uid, old.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, name: str) -> Generator[None]:
+    """One writer of ours at a time in the folder; raises StoreBusy after two seconds."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for left in range(_LOCK_TRIES, 0, -1):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if left == 1:
+                    raise StoreBusy(f"Another process keeps writing {name}.") from None
+                time.sleep(_LOCK_PAUSE_SECONDS)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _stored(name: str) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StoreUnavailable(f"{name} cannot be read or written: {reason}.", file=name) from error

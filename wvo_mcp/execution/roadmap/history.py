@@ -1,0 +1,120 @@
+"""Exports of the roadmap as commits in the workspace's repository, beside the person's own work in it.
+
+What is committed is the last committed roadmap with the changes of this export made to it: edits of the file that the
+person has not committed stay theirs.
+"""
+
+import logging
+import time
+from pathlib import Path
+
+import anyio.to_thread
+
+from wvo_mcp.domain.roadmap import RoadmapChanges
+from wvo_mcp.errors import WvoError
+from wvo_mcp.execution.git import Entry, GitFailed, Repository
+from wvo_mcp.ports import Recorded
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE_SECONDS = 2.0
+_NAP_SECONDS = 0.05
+
+
+class _LeftAlone(Exception):
+    """The repository is in a state in which a commit would be in the person's way; the text says why."""
+
+
+class RoadmapCommits:
+    """`ports.RoadmapHistory` over the git repository around the roadmap, if there is one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._told: set[str] = set()
+
+    async def record(self, changes: RoadmapChanges, message: str) -> Recorded:
+        return await anyio.to_thread.run_sync(self._record, changes, message)
+
+    def _record(self, changes: RoadmapChanges, message: str) -> Recorded:
+        try:
+            path = self._path.resolve()
+            repository = Repository.around(path.parent)
+            if repository is None:
+                return Recorded()
+            name = path.relative_to(repository.root.resolve()).as_posix()
+            return Recorded(commit=_committed(repository, path, name, changes, message))
+        except _Ignored as ignored:
+            return self._once(str(ignored))
+        except _LeftAlone as why:
+            note = f"The export is not committed: {why}."
+        except (GitFailed, OSError, ValueError) as error:
+            note = f"The export could not be committed: {error}."
+        logger.warning("%s", note)
+        return Recorded(note=note)
+
+    def _once(self, note: str) -> Recorded:
+        if note in self._told:
+            return Recorded()
+        self._told.add(note)
+        return Recorded(note=note)
+
+
+class _Ignored(Exception):
+    """The person does not want the file in the repository."""
+
+
+def _committed(repository: Repository, path: Path, name: str, changes: RoadmapChanges, message: str) -> str | None:
+    """The commit; None when the committed roadmap says all of it already."""
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        unfinished = repository.unfinished()
+        if unfinished is not None:
+            raise _LeftAlone(f"{unfinished} is in progress")
+        if not repository.locked:
+            index, head = repository.index(), _head(repository)
+            if index is None:
+                raise _LeftAlone("the repository has no index")
+            before, entry = _wanted(repository, head, path, name, changes)
+            if entry == before:
+                return None
+            commit = repository.commit(head, name, entry, message)
+            new_index = repository.index_with(index, name, entry)
+            if repository.advance(head, commit, index, new_index, f"wvo-mcp: {message.splitlines()[0]}"):
+                return commit
+        if time.monotonic() > until:
+            raise _LeftAlone("other git commands keep the repository busy (or index.lock was left by one that died)")
+        time.sleep(_NAP_SECONDS)
+
+
+def _head(repository: Repository) -> str:
+    head = repository.head()
+    if head is None:
+        raise _LeftAlone("the repository has no commit yet; make the first one")
+    if repository.branch() is None:
+        raise _LeftAlone("no branch is checked out, and a commit would be lost with the next checkout")
+    return head
+
+
+def _wanted(
+    repository: Repository, head: str, path: Path, name: str, changes: RoadmapChanges
+) -> tuple[Entry | None, Entry]:
+    """The roadmap as the last commit has it, and as the next one shall."""
+    committed, staged = repository.committed(head, name), repository.staged(name)
+    if staged != committed:
+        raise _LeftAlone(f"you have staged changes of {name}; commit them, and what the export wrote with them")
+    if committed is None:
+        if repository.ignores(name):
+            raise _Ignored(f"The export is not committed: git ignores {name}.")
+        return None, Entry("100644", repository.store(path.read_bytes(), as_file=name))
+    if not committed.plain:
+        raise _LeftAlone(f"{name} is no plain file in the repository")
+    # The editor brings a YAML reader with it; most commands never need one.
+    from wvo_mcp.execution.roadmap.file import with_changes
+
+    try:
+        content = with_changes(repository.content(committed.blob), name, changes)
+    except WvoError as error:
+        raise _LeftAlone(
+            f"it builds on changes of {name} that you have not committed; commit the file ({error.message})"
+        ) from error
+    return committed, Entry(committed.mode, repository.store(content))

@@ -1,0 +1,1 @@
+"""YAML that knows its lines, and edits that touch only what changes."""

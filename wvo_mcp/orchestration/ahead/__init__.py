@@ -1,0 +1,1 @@
+"""What lies ahead: the open plan and when it will be done."""

@@ -1,0 +1,1 @@
+"""One server of a store leads, and does the chores."""

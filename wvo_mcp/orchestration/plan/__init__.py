@@ -1,0 +1,1 @@
+"""The plan as people write it: the roadmap file, imports and exports."""

@@ -1,0 +1,115 @@
+"""What the store knows that the roadmap file does not say yet."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wvo_mcp.domain.roadmap import Roadmap, RoadmapChanges, RoadmapTask
+from wvo_mcp.domain.task import SETTLED, Origin, Status, Task
+from wvo_mcp.orchestration.plan.roadmap import COLUMNS, stored_entry
+from wvo_mcp.ports import Transaction
+
+_DEFAULTS: Mapping[str, Any] = {
+    "description": "", "milestone_id": None, "parent_id": None, "type": "other", "priority": "medium", "complexity": 5,
+    "business_value": None, "labels": [], "files": [], "capabilities": [], "acceptance": [],
+    "requires_approval": False, "not_before": None, "max_attempts": 3, "depends_on": [],
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """Changes to write; `left_out` are open tasks without an epic, for which the file has no place."""
+
+    changes: RoadmapChanges
+    changed: list[str]
+    added: list[str]
+    left_out: list[str]
+
+
+async def pending_changes(tx: Transaction, roadmap: Roadmap) -> Export:
+    """Compare the file, just synced, with the store."""
+    edges: dict[str, list[str]] = {}
+    for task_id, other in await tx.state.dependency_edges():
+        edges.setdefault(task_id, []).append(other)
+    in_file = {task.id: task for task in roadmap.tasks}
+    milestones = {milestone.id for milestone in roadmap.milestones}
+    changes: dict[str, dict[str, Any]] = {}
+    added: list[Mapping[str, Any]] = []
+    left_out: list[str] = []
+    stored = await tx.state.roadmap_tasks()
+    placed = {task.id for task in stored if task.id in in_file or (task.status not in SETTLED and task.epic_id)}
+    for task in stored:
+        entry = dict(stored_entry(task, edges.get(task.id, [])))
+        if entry["milestone_id"] not in milestones:
+            entry["milestone_id"] = None  # people took it out of the file
+        # The file must stand for itself in another store: it refers to nothing that it does not hold.
+        entry["depends_on"] = [other for other in entry["depends_on"] if other in placed]
+        entry["parent_id"] = entry["parent_id"] if entry["parent_id"] in placed else None
+        written = in_file.get(task.id)
+        if written is not None:
+            fields = _differences(task, entry, written)
+            if fields:
+                changes[task.id] = fields
+        elif task.status not in SETTLED and task.epic_id is None:
+            left_out.append(task.id)
+        elif task.status not in SETTLED:
+            added.append(_without_defaults(task, entry))
+    titles = {epic["id"]: {"title": epic["title"]} for epic in await tx.tasks.epics()}
+    new_epics = {entry["epic_id"] for entry in added} - {epic.id for epic in roadmap.epics}
+    return Export(
+        RoadmapChanges(tasks=changes, epics={e: titles[e] for e in sorted(new_epics)}, added=tuple(added)),
+        changed=list(changes),
+        added=[entry["id"] for entry in added],
+        left_out=left_out,
+    )
+
+
+def _differences(task: Task, entry: Mapping[str, Any], written: RoadmapTask) -> dict[str, Any]:
+    stated = {**_DEFAULTS, **written.entry()}
+    fields: dict[str, Any] = {}
+    for name in (*COLUMNS, "depends_on"):
+        if name == "not_before" and task.attempts:
+            continue  # the delay of a retry, not a person's wish
+        now, then = entry[name], stated.get(name)
+        if name == "epic_id" and now is None:
+            continue  # in the file every task stands below an epic
+        if name == "depends_on":
+            if set(now) == set(then or ()):
+                continue
+            now = [other for other in then or () if other in now] + [
+                other for other in now if other not in (then or ())
+            ]
+        if now != then:
+            fields[name] = None if now == _DEFAULTS.get(name, ...) else now
+    if task.status is Status.CANCELLED and written.status is not Status.CANCELLED:
+        fields["status"] = Status.CANCELLED.value
+    elif written.status is Status.CANCELLED and task.status is not Status.CANCELLED:
+        fields["status"] = None
+    return fields
+
+
+def _without_defaults(task: Task, entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    stated = {name: value for name, value in entry.items() if value != _DEFAULTS.get(name, ...)}
+    if task.attempts:
+        stated.pop("not_before", None)
+    return stated
+
+
+async def adopt(tx: Transaction, task_ids: list[str]) -> None:
+    """Tasks that were written into the file come from the roadmap from now on."""
+    for task_id in task_ids:
+        task = await tx.tasks.get(task_id)
+        if task.origin is not Origin.ROADMAP:
+            await tx.tasks.change(
+                task, "task.updated", {"origin": Origin.ROADMAP}, {"because": "written into the roadmap"}
+            )
+
+
+def message(found: Export) -> str:
+    """What a history says of the export: a subject, and the tasks."""
+    parts = [f"{len(ids)} tasks {what}" for what, ids in (("changed", found.changed), ("added", found.added)) if ids]
+    listed = [
+        f"{what}: {', '.join(ids[:100])}" for what, ids in (("Changed", found.changed), ("Added", found.added)) if ids
+    ]
+    subject = f"Export the roadmap: {', '.join(parts)}".replace(" 1 tasks", " 1 task")
+    return "\n\n".join([subject, *listed, "Written by wvo-mcp roadmap-export."]) + "\n"

@@ -1,0 +1,227 @@
+"""The roadmap and the store: a three-way merge between the file, the store, and the file as it stood at the last sync.
+
+What people changed in the file wins over what agents changed meanwhile; what people left alone stays as agents made it;
+progress always belongs to the store.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.roadmap import Entry, Roadmap, RoadmapTask
+from wvo_mcp.domain.task import SETTLED, Origin, Status, Task
+from wvo_mcp.errors import IllegalTransition
+from wvo_mcp.orchestration.tasks import editing, lifecycle
+from wvo_mcp.orchestration.tasks.creation import Draft, create
+from wvo_mcp.orchestration.tasks.links import link, unlink
+from wvo_mcp.ports import RoadmapFiles, Store, Transaction
+
+COLUMNS = (
+    "title", "epic_id", "description", "milestone_id", "parent_id", "type", "priority", "complexity", "business_value",
+    "labels", "files", "capabilities", "acceptance", "requires_approval", "not_before", "max_attempts",
+)  # fmt: skip
+"""Fields of the file that are columns of the task."""
+
+SYNCED = "roadmap"
+"""Name of the fact {digest, at, tasks, sync_ratio} about the last sync."""
+
+HOME = "roadmap_home"
+"""Name of the fact that tells which of several files the roadmap is."""
+
+
+@dataclass(slots=True)
+class Report:
+    """Ids by what the sync did with them; `warnings` are moves that the state machine refused."""
+
+    created: list[str] = field(default_factory=list[str])
+    updated: list[str] = field(default_factory=list[str])
+    cancelled: list[str] = field(default_factory=list[str])
+    restored: list[str] = field(default_factory=list[str])
+    warnings: list[str] = field(default_factory=list[str])
+    tasks: int = 0
+    sync_ratio: float = 1.0
+    unchanged: bool = False
+
+
+async def read_file(store: Store, files: RoadmapFiles, caller: Caller) -> Roadmap:
+    """Parse and check the file against the ids of the store. Raises NotFound without a file, InvalidInput with lines."""
+
+    async def known(task_ids: Iterable[str]) -> set[str]:
+        wanted = list(task_ids)
+        return await store.read(caller, lambda tx: tx.tasks.known(wanted))
+
+    return await files.read(known)
+
+
+async def kept_elsewhere(store: Store, files: RoadmapFiles, caller: Caller) -> str | None:
+    """Where the roadmap of the store is, if that is another file than this one.
+
+    Hosts that share a store have a file each, and one that is a day behind would take back what the other one says: only
+    the file that was synced first, or last by somebody's wish, is followed by itself.
+    """
+    if files.place is None:
+        return None
+    home = await store.read(caller, lambda tx: tx.state.get(HOME))
+    return home if home not in (None, files.place) else None
+
+
+async def sync_file(store: Store, files: RoadmapFiles, caller: Caller) -> Report:
+    """Read the file and merge it; from now on it is the one that is followed. Raises what `read_file` and `sync` raise;
+    the store is as it was then."""
+    digest = await files.digest()
+    last = await store.read(caller, lambda tx: tx.state.get(SYNCED))
+    if last is not None and last["digest"] == digest and not await kept_elsewhere(store, files, caller):
+        return _unchanged(last)
+    parsed = await read_file(store, files, caller)
+
+    async def merge(tx: Transaction) -> Report:
+        report = await sync(tx, parsed)
+        if files.place is not None:
+            await tx.state.put(HOME, files.place)
+        return report
+
+    return await store.write(caller, merge)
+
+
+def _unchanged(last: Mapping[str, Any]) -> Report:
+    return Report(tasks=last["tasks"], sync_ratio=last["sync_ratio"], unchanged=True)
+
+
+async def sync(tx: Transaction, roadmap: Roadmap) -> Report:
+    """Merge the file into the store, all of it or nothing. Raises Conflict, DependencyCycle, NotFound."""
+    report = Report(tasks=len(roadmap.tasks))
+    last = await tx.state.get(SYNCED)
+    if last is not None and last["digest"] == roadmap.digest:
+        return _unchanged(last)
+    await tx.sessions.ensure()
+    await _groups(tx, roadmap)
+    base = await tx.state.roadmap_entries()
+    entries = {task.id: task.entry() for task in roadmap.tasks}
+    touched = [task for task in roadmap.tasks if base.get(task.id) != entries[task.id]]
+    known = await tx.tasks.known(task.id for task in touched)
+    existing = [task for task in touched if task.id in known]
+    # Old links go before new ones come: only the file as a whole is free of circles.
+    unlinked: dict[str, list[str]] = {}
+    for task in existing:
+        was = base.get(task.id, {}).get("depends_on", [])
+        if task.id not in base and (await tx.tasks.get(task.id)).origin is Origin.ROADMAP:
+            # It stood in the file before and comes back: what it said then is not known, so all that it says now counts.
+            was = [row["id"] for row in await tx.tasks.dependencies(task.id)]
+        unlinked[task.id] = await unlink(tx, task.id, [other for other in was if other not in task.depends_on])
+    new = [task for task in touched if task.id not in known]
+    report.created = await create(tx, [_draft(task) for task in new], Origin.ROADMAP) if new else []
+    for task in existing:
+        await _merge(tx, task, base.get(task.id, {}), entries[task.id], unlinked[task.id], report)
+    for task in touched:
+        await _apply_status(tx, task, base.get(task.id, {}).get("status"), report)
+    gone = [task_id for task_id in base if task_id not in entries]
+    for task_id in gone:
+        await _remove(tx, task_id, report)
+    await tx.state.put_roadmap_entries({task.id: entries[task.id] for task in touched}, gone)
+    report.sync_ratio = await _ratio(tx, roadmap)
+    synced = {"digest": roadmap.digest, "at": iso(tx.now), "tasks": report.tasks, "sync_ratio": report.sync_ratio}
+    await tx.state.put(SYNCED, synced)
+    counts = {name: len(getattr(report, name)) for name in ("created", "updated", "cancelled", "restored")}
+    await tx.events.append("roadmap.synced", None, {"digest": roadmap.digest, **counts})
+    return report
+
+
+async def _groups(tx: Transaction, roadmap: Roadmap) -> None:
+    for epic in roadmap.epics:
+        stored = (
+            None if await tx.tasks.ensure_epic(epic.id, epic.title, epic.wip_limit) else await tx.tasks.epic(epic.id)
+        )
+        if stored is not None and (stored["title"], stored["wip_limit"]) != (epic.title, epic.wip_limit):
+            after = {"title": epic.title, "wip_limit": epic.wip_limit}
+            await tx.tasks.change_epic(epic.id, after)
+            before = {name: stored[name] for name in after}
+            await tx.events.append("epic.updated", None, {"epic": epic.id, "before": before, "after": after})
+    for milestone in roadmap.milestones:
+        stored = await tx.tasks.milestone(milestone.id)
+        due = None if milestone.due_at is None else iso(milestone.due_at)
+        wanted = {"epic_id": milestone.epic_id, "title": milestone.title, "due_at": due}
+        if stored is None or {name: stored[name] for name in wanted} != wanted:
+            await tx.tasks.put_milestone(milestone.id, wanted)
+            before = None if stored is None else {name: stored[name] for name in wanted}
+            said = {"milestone": milestone.id, "before": before, "after": wanted}
+            await tx.events.append("milestone.updated", None, said)
+            if stored is not None and stored["due_at"] != due:
+                await tx.graph.rescore(await tx.tasks.of_milestone(milestone.id))
+
+
+def _draft(task: RoadmapTask) -> Draft:
+    fields = {name: getattr(task, name) for name in COLUMNS if name != "parent_id"}
+    return Draft(task.id, fields, task.depends_on, task.parent_id)
+
+
+async def _merge(
+    tx: Transaction, task: RoadmapTask, base: Entry, entry: Entry, unlinked: list[str], report: Report
+) -> None:
+    stored = await tx.tasks.get(task.id)
+    changed = [name for name in COLUMNS if (name in entry or name in base) and entry.get(name) != base.get(name)]
+    if not base and stored.origin is Origin.ROADMAP:
+        changed = list(COLUMNS)
+    version = stored.version
+    await editing.change_fields(tx, stored, {name: getattr(task, name) for name in changed})
+    linked = await link(
+        tx, task.id, [other for other in task.depends_on if other not in base.get("depends_on", [])], "depends_on"
+    )
+    stored = await tx.tasks.get(task.id)
+    if linked or unlinked:
+        stored = await tx.tasks.change(stored, "task.linked", {}, {"added": linked, "removed": unlinked})
+    if stored.version != version or entry.get("depends_on") != base.get("depends_on"):
+        report.updated.append(task.id)
+    if stored.status is Status.CANCELLED and stored.metadata.get("cancelled_by") == "roadmap" and task.status is None:
+        await lifecycle.recover(tx, stored, "task.restored", "it stands in the roadmap again")
+        report.restored.append(task.id)
+
+
+async def _apply_status(tx: Transaction, task: RoadmapTask, before: str | None, report: Report) -> None:
+    """The file's status is a wish that counts when it is written, changed, or taken back; not at every sync."""
+    wanted = task.status
+    if wanted == before:
+        return
+    stored = await tx.tasks.get(task.id)
+    if wanted is None:
+        if stored.status.value != before or before == Status.PENDING:
+            return
+        wanted = Status.PENDING
+    if stored.status is wanted:
+        return
+    try:
+        if wanted is Status.BLOCKED:
+            await lifecycle.block(tx, stored, "the roadmap says so", [])
+        elif wanted is Status.CANCELLED:
+            await lifecycle.move(tx, stored, wanted, "task.cancelled", data={"reason": "the roadmap says so"})
+            report.cancelled.append(task.id)
+        elif stored.status in (Status.BLOCKED, Status.FAILED, Status.DONE, Status.CANCELLED):
+            await lifecycle.recover(tx, stored, "task.reopened", "the roadmap says so")
+            report.restored.append(task.id)
+    except IllegalTransition as error:
+        report.warnings.append(f"line {task.line}: {error.message}")
+
+
+async def _remove(tx: Transaction, task_id: str, report: Report) -> None:
+    stored = await tx.tasks.find(task_id)
+    if stored is None or stored.origin is not Origin.ROADMAP or stored.status in SETTLED:
+        return
+    fields = {"metadata": {**stored.metadata, "cancelled_by": "roadmap"}}
+    await lifecycle.move(tx, stored, Status.CANCELLED, "task.cancelled", fields, {"reason": "removed from the roadmap"})
+    report.cancelled.append(task_id)
+
+
+async def _ratio(tx: Transaction, roadmap: Roadmap) -> float:
+    written = sum(len(set(task.depends_on)) for task in roadmap.tasks)
+    if not written:
+        return 1.0
+    mine = {task.id for task in roadmap.tasks}
+    stored = sum(1 for task_id, _ in await tx.state.dependency_edges() if task_id in mine)
+    return round(stored / written, 4)
+
+
+def stored_entry(task: Task, depends_on: list[str]) -> Mapping[str, Any]:
+    """The task as the file would state it, every field, JSON-ready."""
+    shown = task.model_dump(mode="json")
+    return {"id": task.id, **{name: shown[name] for name in COLUMNS}, "depends_on": sorted(depends_on)}

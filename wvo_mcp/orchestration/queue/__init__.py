@@ -1,0 +1,1 @@
+"""What comes next and who gets it."""

@@ -1,0 +1,316 @@
+"""Who works on what (contract, section 5): one winner per task, liveness by sessions, fencing by tokens."""
+
+import json
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+from wvo_mcp.domain.checkpoint import Checkpoint
+from wvo_mcp.domain.files import scopes_overlap
+from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.lease import Lease, Policy
+from wvo_mcp.domain.memory import ContextEntry
+from wvo_mcp.domain.providers.routing import Decision
+from wvo_mcp.domain.task import GATE_BITS, Gate, Status, Task
+from wvo_mcp.errors import (
+    AlreadyClaimed,
+    BudgetExhausted,
+    Forbidden,
+    NotReady,
+    Paused,
+    ReservationConflict,
+    WipLimit,
+)
+from wvo_mcp.orchestration.routing import budgets
+from wvo_mcp.orchestration.routing.router import Route, Router
+from wvo_mcp.orchestration.tasks import lifecycle, recall
+from wvo_mcp.ports import Row, Standing, Transaction
+from wvo_mcp.ports.providers import Providers
+
+_RETRY_SECONDS = (2, 60)
+_BUDGET_SECONDS = 3_600
+"""Whoever waits for a budget asks again within the hour: a person may raise it."""
+_ROUTABLE, _ROUTABLE_STEP = 500, 100
+"""So many of the best tasks are looked at when there are no means for the first, in steps of so many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A task with its lease and what the new holder should know; or, without a task, why there is none."""
+
+    task: Task | None
+    lease: Lease | None = None
+    resume: Checkpoint | None = None
+    context: list[ContextEntry] = field(default_factory=list[ContextEntry])
+    route: Route | None = None
+    reason: str | None = None
+    explanation: str | None = None
+    """More about the reason, in a sentence."""
+    retry_after: int | None = None
+    holding: list[Task] = field(default_factory=list[Task])
+
+
+async def reap(tx: Transaction, policy: Policy) -> None:
+    """Cut the leases of servers that are gone, return what expired to the queue, open gates whose time has come."""
+    await _cut_leases_of_the_dead(tx, policy)
+    await _let_time_pass(tx)
+
+
+async def _cut_leases_of_the_dead(tx: Transaction, policy: Policy) -> bool:
+    """Were there any?"""
+    own = tx.caller.session_id
+    dead = False
+    for session_id in await tx.queue.held_sessions():
+        if session_id != own:
+            dead |= await lifecycle.ended(tx, policy, session_id)
+    return dead
+
+
+async def _let_time_pass(tx: Transaction) -> None:
+    for task in await tx.queue.expired(take=True):
+        await lifecycle.expire(tx, task)
+    await tx.queue.open_gates()
+
+
+async def claim(
+    tx: Transaction,
+    policy: Policy,
+    agent_id: str,
+    task_id: str | None,
+    lease_seconds: int | None,
+    providers: Providers | None = None,
+) -> Claim:
+    """Give the agent one task, or say why not. A task given here is given to no one else until its lease ends.
+
+    Raises, for a named task only: NotFound, NotReady, AlreadyClaimed, WipLimit, ReservationConflict, Paused,
+    BudgetExhausted.
+    """
+    await tx.sessions.ensure(but_agent=agent_id == tx.caller.agent_id)
+    router = Router(tx, providers, agent_id)
+    await router.foresee()
+    if task_id is None and policy.epics is None:
+        await tx.queue.foresee(agent_id)
+    standing = await tx.queue.standing(agent_id)
+    if (standing.in_progress and await _cut_leases_of_the_dead(tx, policy)) or standing.overdue:
+        await _let_time_pass(tx)
+        standing = await tx.queue.standing(agent_id)
+    length = lease_seconds or policy.lease_seconds
+    if task_id is not None:
+        return await _claim_named(tx, policy, agent_id, task_id, length, standing, router)
+    if standing.paused:
+        return await _nothing(tx, "paused", agent_id)
+    orphan = await tx.queue.orphan_of(agent_id) if standing.holding else None
+    if orphan is not None:
+        decision = await router.decide(orphan)
+        if decision is not None and decision.withheld:
+            return replace(await _withheld(tx, router, decision, agent_id, orphan), holding=[orphan])
+        return await _grant(tx, orphan, agent_id, length, router, decision)
+    if standing.holding >= policy.agent_wip_limit:
+        return await _nothing(tx, "agent_wip_limit", agent_id)
+    if standing.in_progress >= policy.wip_limit:
+        return await _nothing(tx, "wip_limit", agent_id)
+    circumstances = Circumstances(tx, agent_id, policy)
+    best = await tx.queue.pick(circumstances.admit, policy.epics)
+    if best is None:
+        return await _nothing(tx, "epic_wip_limit" if circumstances.full_epic else "no_ready_tasks", agent_id)
+    if router.problem is not None:
+        return await _withheld(tx, router, None, agent_id, best)
+    decision = await router.decide(best)
+    if decision is not None and decision.withheld:
+        other = await _another(tx, policy, circumstances, router)
+        if other is None:
+            return await _withheld(tx, router, decision, agent_id, best)
+        best, decision = other
+    return await _grant(tx, best, agent_id, length, router, decision)
+
+
+async def _another(
+    tx: Transaction, policy: Policy, circumstances: "Circumstances", router: Router
+) -> tuple[Task, Decision | None] | None:
+    """The best task for which there are means, when there are none for the best of all."""
+    for skip in range(0, _ROUTABLE, _ROUTABLE_STEP):
+        tasks = await tx.queue.ready(policy.epics, _ROUTABLE_STEP, skip)
+        for task in tasks:
+            decision = await router.decide(task)
+            if (decision is None or not decision.withheld) and await circumstances.admits(task):
+                return task, decision
+        if len(tasks) < _ROUTABLE_STEP:
+            break
+    return None
+
+
+class Circumstances:
+    """What shuts tasks out at this moment: the agent's capabilities, files in use, full epics."""
+
+    def __init__(self, tx: Transaction, agent_id: str, policy: Policy) -> None:
+        self._tx = tx
+        self._policy = policy
+        self._agent_id = agent_id
+        self._capabilities: tuple[str, ...] | None = None
+        self._scopes: list[tuple[str, list[str]]] | None = None
+        self.full_epic = False
+        """True once a lane was shut out by nothing but the limit of its epic."""
+
+    async def admit(self, lane: Row) -> bool:
+        """May tasks of this lane be claimed?"""
+        if not self._policy.serves(lane["epic_id"] or None):
+            return False
+        if lane["capabilities"] != "[]" and await self.lacking(json.loads(lane["capabilities"])):
+            return False
+        if lane["files"] != "[]" and await self.conflict(json.loads(lane["files"])) is not None:
+            return False
+        if lane["epic_id"] and await self.epic_limit(lane["epic_id"]) is not None:
+            self.full_epic = True
+            return False
+        return True
+
+    async def admits(self, task: Task) -> bool:
+        """May this one be claimed, as far as the task itself and its lane tell?"""
+        shut = task.gates or not self._policy.serves(task.epic_id) or await self.lacking(task.capabilities)
+        if shut or await self.conflict(task.files) is not None:
+            return False
+        return await self.epic_limit(task.epic_id) is None
+
+    async def lacking(self, wanted: list[str] | tuple[str, ...]) -> list[str]:
+        """Capabilities that the agent does not have."""
+        if not wanted:
+            return []
+        if self._capabilities is None:
+            self._capabilities = await self._tx.sessions.capabilities(self._agent_id)
+        return [name for name in wanted if name not in self._capabilities]
+
+    async def conflict(self, files: list[str] | tuple[str, ...]) -> tuple[str, list[str]] | None:
+        """(task in progress, globs of `files` that overlap with its), or None."""
+        if not files:
+            return None
+        if self._scopes is None:
+            self._scopes = [(row["id"], json.loads(row["files"])) for row in await self._tx.queue.scopes()]
+        for task_id, theirs in self._scopes:
+            shared = scopes_overlap(files, theirs)
+            if shared:
+                return task_id, shared
+        return None
+
+    async def epic_limit(self, epic_id: str | None) -> int | None:
+        """The limit, when the epic has reached it."""
+        epic = None if epic_id is None else await self._tx.tasks.epic(epic_id)
+        if epic is None or epic["wip_limit"] is None or epic["in_progress"] < epic["wip_limit"]:
+            return None
+        return int(epic["wip_limit"])
+
+
+async def _claim_named(
+    tx: Transaction, policy: Policy, agent_id: str, task_id: str, length: int, standing: Standing, router: Router
+) -> Claim:
+    task = await tx.tasks.get(task_id)
+    if standing.paused:
+        raise Paused(await tx.state.get("paused_reason"))
+    if task.status is Status.IN_PROGRESS:
+        mine = task.assigned_to == agent_id and await lifecycle.ended(tx, policy, task.session_id)
+        if mine:
+            return await _grant(tx, task, agent_id, length, router, await _means(tx, router, task))
+        shown = task.model_dump(mode="json")
+        raise AlreadyClaimed(task.id, task.assigned_to, shown["lease_expires_at"])
+    if not policy.serves(task.epic_id):
+        raise Forbidden(
+            f"Task {task.id} is not of the epics that this server gives work from (WVO_EPICS).",
+            hint="Claim other work, or claim this task through a server that serves its epic.",
+        )
+    circumstances = Circumstances(tx, agent_id, policy)
+    refusal = await why_not_ready(tx, task, circumstances)
+    if refusal is not None and refusal[0] not in ("files", "epic_wip_limit"):
+        raise NotReady(task.id, refusal[0], refusal[1])
+    if standing.holding >= policy.agent_wip_limit:
+        raise WipLimit("agent", policy.agent_wip_limit, [t.id for t in await tx.queue.held_by_agent(agent_id)])
+    if standing.in_progress >= policy.wip_limit:
+        raise WipLimit("store", policy.wip_limit)
+    limit = await circumstances.epic_limit(task.epic_id)
+    if limit is not None:
+        raise WipLimit("epic", limit)
+    conflict = await circumstances.conflict(task.files)
+    if conflict is not None:
+        raise ReservationConflict(task.id, conflict[0], conflict[1])
+    return await _grant(tx, task, agent_id, length, router, await _means(tx, router, task))
+
+
+async def _means(tx: Transaction, router: Router, task: Task) -> Decision | None:
+    """Raises BudgetExhausted."""
+    if router.problem is not None:
+        raise BudgetExhausted(router.problem, None)
+    decision = await router.decide(task)
+    if decision is not None and decision.withheld:
+        until = await budgets.refused(tx, router, decision, task, tell=False)
+        raise BudgetExhausted(decision.reason, None if until is None else iso(until))
+    return decision
+
+
+async def why_not_ready(tx: Transaction, task: Task, circumstances: Circumstances) -> tuple[str, list[str]] | None:
+    """(reason as in `not_ready`, what is waited for), or None when the task may be claimed but for WIP limits of
+    agent and store. For a task that is not pending the reason is its status."""
+    if task.status is not Status.PENDING:
+        return task.status.value, await tx.tasks.waits(task.id) if task.status is Status.BLOCKED else []
+    if task.unmet_deps:
+        return "dependencies", await tx.tasks.unmet(task.id)
+    if task.not_before is not None and task.not_before > tx.now:
+        return "not_before", [task.model_dump(mode="json")["not_before"]]
+    if task.gates & GATE_BITS[Gate.APPROVAL]:
+        return "approval", ["a person: wvo-mcp approve " + task.id]
+    if task.gates & GATE_BITS[Gate.CHILDREN]:
+        return "children", await tx.tasks.open_children(task.id)
+    lacking = await circumstances.lacking(task.capabilities)
+    if lacking:
+        return "capabilities", lacking
+    conflict = await circumstances.conflict(task.files)
+    if conflict is not None:
+        return "files", [conflict[0]]
+    if await circumstances.epic_limit(task.epic_id) is not None:
+        return "epic_wip_limit", [task.epic_id] if task.epic_id else []
+    return None
+
+
+async def _grant(
+    tx: Transaction, task: Task, agent_id: str, length: int, router: Router, decision: Decision | None
+) -> Claim:
+    lease = Lease(token=task.lease_token + 1, expires_at=tx.now + timedelta(seconds=length))
+    fields = {
+        "status": Status.IN_PROGRESS,
+        "assigned_to": agent_id,
+        "session_id": tx.caller.session_id,
+        "lease_token": lease.token,
+        "lease_expires_at": lease.expires_at,
+        "lease_seconds": length,
+        "started_at": task.started_at or tx.now,
+    }
+    taken_from = task.session_id if task.status is Status.IN_PROGRESS else None
+    data: dict[str, Any] = {
+        "lease_token": lease.token,
+        "agent": agent_id,
+        **({"resumed_from": taken_from} if taken_from else {}),
+    }
+    route = await router.take(task, lease.token, decision)
+    if route is not None:
+        data["route"] = route.shown()
+    granted = await tx.tasks.change(task, "task.claimed", fields, data)
+    await tx.sessions.touch_agent(agent_id, task.id)
+    # Nobody has held it before: there is no checkpoint to look for.
+    resume = None if task.lease_token == 0 else await tx.memory.last_checkpoint(task.id)
+    explanation = decision.reason if decision is not None and route is None else None
+    return Claim(granted, lease, resume, await recall.for_claim(tx, granted), route, explanation=explanation)
+
+
+async def _withheld(tx: Transaction, router: Router, decision: Decision | None, agent_id: str, task: Task) -> Claim:
+    """There is work, and nothing that may do it: the file of providers is broken, or all that could is stopped."""
+    await tx.sessions.touch_agent(agent_id)
+    why = router.problem if decision is None else decision.reason
+    until = None if decision is None else await budgets.refused(tx, router, decision, task, tell=True)
+    wait = _RETRY_SECONDS[1] if until is None else int((until - tx.now).total_seconds()) + 1
+    return Claim(None, reason="budget", explanation=why, retry_after=max(_RETRY_SECONDS[0], min(_BUDGET_SECONDS, wait)))
+
+
+async def _nothing(tx: Transaction, reason: str, agent_id: str) -> Claim:
+    await tx.sessions.touch_agent(agent_id)
+    change = await tx.queue.next_change()
+    shortest, longest = _RETRY_SECONDS
+    wait = longest // 2 if change is None else int((change - tx.now).total_seconds()) + 1
+    holding = await tx.queue.held_by_agent(agent_id) if reason == "agent_wip_limit" else []
+    return Claim(None, reason=reason, retry_after=max(shortest, min(longest, wait)), holding=holding)

@@ -1,0 +1,80 @@
+"""What could come next, explained (SCHED-1). Reads only; the claim judges again."""
+
+from dataclasses import dataclass
+
+from wvo_mcp.domain.instant import instant
+from wvo_mcp.domain.lease import Policy
+from wvo_mcp.domain.task import GATE_BITS, Gate, Task
+from wvo_mcp.domain.wsjf import Why, explain
+from wvo_mcp.orchestration.queue.claims import Circumstances, why_not_ready
+from wvo_mcp.ports import Transaction
+
+NOT_READY = 5
+_LOOK_AT = 400
+"""So many of the best tasks are looked at; behind as many that are shut out, the plan is left incomplete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    task: Task
+    reason: str
+    waiting_for: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Ranked tasks with the parts of their scores, and the best of those that are not ready."""
+
+    tasks: list[tuple[Task, Why]]
+    not_ready: list[Waiting]
+    counts: dict[str, int]
+    paused: bool
+
+
+async def plan_next(tx: Transaction, policy: Policy, agent_id: str, epic_id: str | None, limit: int) -> Plan:
+    """The best `limit` tasks for this agent, WIP limits aside."""
+    circumstances = Circumstances(tx, agent_id, policy)
+    wanted = policy.epics if epic_id is None else {epic_id}
+    epics = None if wanted is None else sorted(filter(policy.serves, wanted))
+    chosen: list[Task] = []
+    shut_out: list[Waiting] = []
+    seen = 0
+    while len(chosen) < limit and seen < _LOOK_AT:
+        batch = await tx.queue.ready(epics, limit + NOT_READY, seen)
+        for task in batch:
+            refusal = await why_not_ready(tx, task, circumstances)
+            if (refusal is None or refusal[0] == "epic_wip_limit") and len(chosen) < limit:
+                chosen.append(task)
+            if refusal is not None and len(shut_out) < NOT_READY:
+                shut_out.append(Waiting(task, *refusal))
+        seen += len(batch)
+        if len(batch) < limit + NOT_READY:
+            break
+    waiting = await tx.queue.waiting(epics, NOT_READY)
+    shut_out += [Waiting(task, "dependencies", await tx.tasks.unmet(task.id)) for task in waiting]
+    shut_out.sort(key=lambda waiting: (-waiting.task.score, waiting.task.created_at, waiting.task.id))
+    return Plan(
+        tasks=[(task, await why(tx, task)) for task in chosen],
+        not_ready=shut_out[:NOT_READY],
+        counts=await tx.tasks.counts(),
+        paused=bool(await tx.state.get("paused")),
+    )
+
+
+async def why(tx: Transaction, task: Task) -> Why:
+    """The parts of the task's score at this moment."""
+    milestone = None if task.milestone_id is None else await tx.tasks.milestone(task.milestone_id)
+    due = None if milestone is None else milestone["due_at"]
+    return explain(
+        priority=task.priority,
+        business_value=task.business_value,
+        complexity=task.complexity,
+        unlock_count=task.unlock_count,
+        due_at=None if due is None else instant(due),
+        now=tx.now,
+    ).rounded()
+
+
+def gate_names(task: Task) -> list[str]:
+    """The gates that hold a task back, by name."""
+    return [gate.value for gate in Gate if task.gates & GATE_BITS[gate]]

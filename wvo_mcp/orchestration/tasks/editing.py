@@ -1,0 +1,156 @@
+"""Changes of a task that need no lease."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from wvo_mcp.domain.task import Status, Task
+from wvo_mcp.errors import Conflict, Forbidden, IllegalTransition, NotFound
+from wvo_mcp.orchestration.tasks import lifecycle
+from wvo_mcp.orchestration.tasks.links import check_no_cycle, existing, link, unlink
+from wvo_mcp.ports import Transaction
+
+_JUDGED = ("capabilities", "epic_id", "files", "max_attempts")
+"""What a claim was judged by: limits of the epic, files, the agent; and the promise of further attempts."""
+_APPROVED = ("title", "description", "acceptance")
+_SCORING = frozenset({"priority", "complexity", "business_value", "milestone_id"})
+_RECOVERY = {
+    Status.BLOCKED: "task.unblocked",
+    Status.FAILED: "task.retried",
+    Status.DONE: "task.reopened",
+    Status.CANCELLED: "task.restored",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What to change: columns as given, dependencies to set (None: leave), add and remove, a status to move to."""
+
+    fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    depends_on: Sequence[str] | None = None
+    add_depends_on: Sequence[str] = ()
+    remove_depends_on: Sequence[str] = ()
+    status: Status | None = None
+    reason: str | None = None
+    expected_version: int | None = None
+
+
+async def update(tx: Transaction, task_id: str, edit: Edit) -> Task:
+    """Apply the edit, all of it or nothing. Raises NotFound, Conflict, DependencyCycle, IllegalTransition, Forbidden."""
+    task = await tx.tasks.get(task_id)
+    if edit.expected_version is not None and edit.expected_version != task.version:
+        raise Conflict(
+            f"Task {task_id} has version {task.version}, not {edit.expected_version}.",
+            expected=edit.expected_version,
+            version=task.version,
+        )
+    if task.requires_approval and edit.fields.get("requires_approval") is False and not tx.caller.person:
+        raise Forbidden(f"Task {task_id} requires an approval: only people lift that.")
+    fields = dict(edit.fields)
+    if not tx.caller.person:
+        _leave_to_the_holder(task, fields)
+        if task.approved_at is not None and any(fields.get(n, getattr(task, n)) != getattr(task, n) for n in _APPROVED):
+            fields["approved_at"] = None  # people approved what it said before
+    await change_fields(tx, task, fields)
+    await change_links(tx, task, edit)
+    if edit.status is not None and edit.status is not task.status:
+        await set_status(tx, await tx.tasks.get(task_id), edit.status, edit.reason)
+    return await tx.tasks.get(task_id)
+
+
+def _leave_to_the_holder(task: Task, fields: Mapping[str, Any]) -> None:
+    """Raises Conflict when a claim was judged by a field that would change while the task is in progress."""
+    judged = sorted(name for name in _JUDGED if name in fields and fields[name] != getattr(task, name))
+    if task.status is Status.IN_PROGRESS and judged:
+        raise Conflict(
+            f"Task {task.id} is in progress: {', '.join(judged)} cannot change before it is released.",
+            hint="Release the task first, or ask the person who owns the roadmap.",
+            fields=judged,
+        )
+
+
+async def change_fields(tx: Transaction, task: Task, fields: Mapping[str, Any]) -> None:
+    """Write the columns that differ; the score follows. Raises NotFound, DependencyCycle."""
+    changed = {name: value for name, value in fields.items() if getattr(task, name) != value}
+    if not changed:
+        return
+    if changed.get("epic_id") is not None:
+        await tx.tasks.ensure_epic(changed["epic_id"])
+    milestone_id = changed.get("milestone_id")
+    if milestone_id is not None and await tx.tasks.milestone(milestone_id) is None:
+        raise NotFound("milestone", milestone_id, await tx.tasks.near_milestones(milestone_id), field="milestone_id")
+    parent_id = changed.get("parent_id")
+    if parent_id is not None:
+        await existing(tx, [parent_id], "parent_id")
+        await check_no_cycle(tx, parent_id, [task.id])
+    before = {name: getattr(task, name) for name in changed}
+    # What is overwritten stays whole in the trail: nothing that was written is ever lost.
+    data = {"before": _plain(before, whole=True), "after": _plain(changed)}
+    await tx.tasks.change(task, "task.updated", changed, data)
+    if changed.keys() & _SCORING:
+        await tx.graph.rescore([task.id])
+
+
+async def change_links(tx: Transaction, task: Task, edit: Edit) -> None:
+    """Set, add and remove dependencies; the audit names the edges."""
+    present = [row["id"] for row in await tx.tasks.dependencies(task.id)]
+    add = list(edit.add_depends_on)
+    remove = list(edit.remove_depends_on)
+    if edit.depends_on is not None:
+        add += [other for other in edit.depends_on if other not in present]
+        remove += [other for other in present if other not in edit.depends_on]
+    add = [other for other in dict.fromkeys(add) if other not in present]
+    remove = [other for other in dict.fromkeys(remove) if other in present]
+    await existing(tx, add, "add_depends_on" if edit.depends_on is None else "depends_on")
+    await existing(tx, edit.remove_depends_on, "remove_depends_on")
+    if not add and not remove:
+        return
+    if add and task.status in (Status.DONE, Status.CANCELLED) and not tx.caller.person:
+        raise Conflict(
+            f"Task {task.id} is {task.status}: it cannot come to wait for anything.",
+            hint="Reopen it first (update_task with status pending and a reason).",
+        )
+    if add and task.status is Status.IN_PROGRESS and not tx.caller.person:
+        open_ones = [other for other in add if (await tx.tasks.get(other, "add_depends_on")).status is not Status.DONE]
+        if open_ones:
+            raise Conflict(
+                f"Task {task.id} is in progress and {', '.join(open_ones[:5])} not done.",
+                hint="If it cannot go on without, call block_task with waiting_for.",
+            )
+    await unlink(tx, task.id, remove)
+    await link(tx, task.id, add, "add_depends_on" if edit.depends_on is None else "depends_on")
+    fresh = await tx.tasks.get(task.id)
+    await tx.tasks.change(fresh, "task.linked", {}, {"added": add, "removed": remove})
+
+
+async def set_status(tx: Transaction, task: Task, to: Status, reason: str | None) -> lifecycle.Moved:
+    """The moves that need no lease. What belongs to a holder, a reviewer or a person is refused with the way to go."""
+    origin = task.status
+    if to is Status.BLOCKED and origin is Status.PENDING:
+        return await lifecycle.block(tx, task, lifecycle.require_reason(reason, "say why it is blocked"), [])
+    if to is Status.CANCELLED:
+        if origin in (Status.IN_PROGRESS, Status.IN_REVIEW, Status.AWAITING_APPROVAL) and not tx.caller.person:
+            raise Forbidden(f"Task {task.id} is {origin}: only people and the roadmap cancel work in progress.")
+        return await lifecycle.move(tx, task, to, "task.cancelled", data={"reason": reason} if reason else None)
+    if to is Status.PENDING and origin in _RECOVERY:
+        if origin is Status.DONE:
+            lifecycle.require_reason(reason, "say why a finished task is opened again")
+        return await lifecycle.recover(tx, task, _RECOVERY[origin], reason)
+    if to is Status.PENDING and origin is Status.AWAITING_APPROVAL and not tx.caller.person:
+        raise Forbidden(f"Task {task.id} awaits the decision of a person.")
+    hint = "Use the tool of that move: claim_task, complete_task, fail_task, release_task or block_task."
+    raise IllegalTransition(task.id, origin, to, hint=hint)
+
+
+def _plain(values: Mapping[str, Any], *, whole: bool = False) -> dict[str, Any]:
+    """Values as the audit trail keeps them: texts cut at 500 characters unless `whole`, times and enums as text."""
+    most = None if whole else 500
+    plain: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, (tuple, list)):
+            plain[name] = [str(item)[:most] for item in value]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        elif value is None or isinstance(value, (bool, int, float)):
+            plain[name] = value
+        else:
+            plain[name] = str(value)[:most]
+    return plain

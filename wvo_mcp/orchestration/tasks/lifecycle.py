@@ -1,0 +1,234 @@
+"""Every move of a task, with all that follows from it. Nothing else changes a status."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from wvo_mcp.domain.lease import Lease, Policy
+from wvo_mcp.domain.task import (
+    GATE_BITS,
+    MAX_EXPIRIES,
+    SETTLED,
+    Gate,
+    Status,
+    Task,
+    check_move,
+    retry_delay_seconds,
+)
+from wvo_mcp.errors import IllegalTransition, InvalidInput, StaleLease
+from wvo_mcp.orchestration.tasks.links import check_no_cycle, existing
+from wvo_mcp.ports import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The task after the move, and the ids that became ready by it, best first."""
+
+    task: Task
+    unlocked: list[str] = field(default_factory=list[str])
+
+
+async def move(
+    tx: Transaction,
+    task: Task,
+    to: Status,
+    kind: str,
+    fields: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> Moved:
+    """Move a task and let everything follow: lease, agent, dependents, parent, waiting tasks, unlock counts, audit.
+
+    Raises IllegalTransition; nothing has changed then.
+    """
+    check_move(task.id, task.status, to)
+    changes: dict[str, Any] = {**(fields or {}), "status": to}
+    leaving = task.status is Status.IN_PROGRESS and to is not Status.IN_PROGRESS
+    if leaving:
+        changes |= {
+            "session_id": None,
+            "lease_expires_at": None,
+            "progress": 100 if to is Status.DONE else task.progress,
+        }
+        if to is not Status.DONE:
+            changes["assigned_to"] = None
+    if to in (Status.DONE, Status.FAILED, Status.CANCELLED):
+        changes["finished_at"] = tx.now
+    elif task.finished_at is not None:
+        changes["finished_at"] = None
+    if task.status is Status.BLOCKED:
+        changes["blocked_reason"] = None
+    if task.status is Status.CANCELLED and "cancelled_by" in task.metadata:
+        changes["metadata"] = {name: value for name, value in task.metadata.items() if name != "cancelled_by"}
+    changed = await tx.tasks.change(task, kind, changes, {**_lease_data(task, leaving), **(data or {})})
+    if task.status is Status.BLOCKED:
+        await tx.tasks.set_waits(task.id, [])
+        await tx.alerts.resolve_alert("task_blocked", task.id)
+    if task.status is Status.FAILED:
+        await tx.alerts.resolve_alert("task_failed", task.id)
+    if leaving and task.assigned_to is not None:
+        await tx.sessions.left(task.assigned_to)
+    return Moved(changed, await _follow(tx, task, changed))
+
+
+def _lease_data(task: Task, leaving: bool) -> dict[str, Any]:
+    return {"lease_token": task.lease_token, "holder": task.assigned_to} if leaving else {}
+
+
+async def _follow(tx: Transaction, before: Task, after: Task) -> list[str]:
+    unlocked: list[str] = []
+    if after.status is Status.DONE:
+        unlocked = await tx.tasks.settle_dependents(after.id, done=True)
+        await tx.graph.settled(after.id, was_done=True)
+        for waiting in await tx.tasks.freed_by(after.id):
+            freed = await tx.tasks.get(waiting)
+            if freed.status is Status.BLOCKED:
+                back = await move(tx, freed, Status.PENDING, "task.unblocked", data={"because": f"{after.id} is done"})
+                unlocked += [waiting] if ready(tx, back.task) else []
+    elif after.status is Status.CANCELLED:
+        await tx.graph.settled(after.id, was_done=False)
+    elif before.status is Status.DONE:
+        await tx.tasks.settle_dependents(after.id, done=False)
+        await tx.graph.opened(after.id)
+    elif before.status is Status.CANCELLED:
+        await tx.graph.opened(after.id)
+    if after.status in SETTLED and after.parent_id is not None:
+        parent = await tx.tasks.find(after.parent_id)
+        if parent is not None and parent.id not in unlocked and ready(tx, parent):
+            unlocked.append(parent.id)
+    return unlocked
+
+
+def ready(tx: Transaction, task: Task) -> bool:
+    """Pending, nothing unmet, and no gate but that of a time that has come: the next claim lifts it."""
+    gates = task.gates
+    if task.not_before is not None and task.not_before <= tx.now:
+        gates &= ~GATE_BITS[Gate.NOT_BEFORE]
+    return task.status is Status.PENDING and task.unmet_deps == 0 and gates == 0
+
+
+async def held(tx: Transaction, policy: Policy, task_id: str, token: int | None, to: Status | None = None) -> Task:
+    """The task, in progress and held by the caller; adopted when the session that held it has ended.
+
+    `to` is where the caller wants to move it, for the error of a task that is not in progress and without a token.
+    Raises NotFound, StaleLease, IllegalTransition.
+    """
+    task = await tx.tasks.get(task_id)
+    if task.status is not Status.IN_PROGRESS:
+        if token is None and to is not None and not await _was_mine(tx, task):
+            raise IllegalTransition(task.id, task.status, to, hint="Claim it first (claim_task), then call this again.")
+        raise StaleLease(task.id, None)
+    if token is not None and token != task.lease_token:
+        raise StaleLease(task.id, task.assigned_to)
+    caller = tx.caller
+    if task.session_id == caller.session_id:
+        return task
+    session = None if task.session_id is None else await tx.sessions.get(task.session_id)
+    own = task.assigned_to == caller.agent_id or (session is not None and session["agent_id"] == caller.agent_id)
+    if token is None or not own or not await ended(tx, policy, task.session_id):
+        raise StaleLease(task.id, task.assigned_to)
+    return await tx.tasks.change(task, "lease.adopted", {"session_id": caller.session_id}, {"from": task.session_id})
+
+
+async def _was_mine(tx: Transaction, task: Task) -> bool:
+    events = await tx.events.of_task(task.id, 50)
+    return any(event.kind == "task.claimed" and event.session_id == tx.caller.session_id for event in events)
+
+
+async def ended(tx: Transaction, policy: Policy, session_id: str | None) -> bool:
+    """Has the session ended? When its server was killed, this ends it on its behalf and cuts its leases."""
+    session = None if session_id is None else await tx.sessions.get(session_id)
+    if session is None or session["ended_at"] is not None:
+        return True
+    if session["durable"] or tx.liveness.alive(session["session_id"]):
+        return False
+    await end_session(tx, policy, session["session_id"])
+    return True
+
+
+async def end_session(tx: Transaction, policy: Policy, session_id: str) -> None:
+    """The client went away: its leases last no longer than the grace."""
+    await tx.sessions.end(session_id)
+    cut = await tx.queue.cut(session_id, policy.grace_seconds)
+    await tx.events.append("session.ended", None, {"session": session_id, "leases_cut": cut})
+
+
+async def extend(tx: Transaction, task: Task) -> Lease:
+    """A write of the holder renews its lease."""
+    expires_at = tx.now + timedelta(seconds=task.lease_seconds or 0)
+    if task.lease_expires_at is not None and task.lease_expires_at > expires_at:
+        expires_at = task.lease_expires_at
+    return Lease(token=task.lease_token, expires_at=expires_at)
+
+
+async def complete(tx: Transaction, task: Task, summary: str, artifacts: list[str]) -> Moved:
+    return await move(tx, task, Status.DONE, "task.completed", data={"summary": summary, "artifacts": artifacts})
+
+
+async def fail(tx: Transaction, task: Task, error: str, *, retry: bool) -> Moved:
+    """Another attempt with backoff while there are any left; otherwise failed, with an alert."""
+    attempts = task.attempts + 1
+    counted: dict[str, Any] = {"attempts": attempts, "last_error": error}
+    if retry and attempts < task.max_attempts:
+        retry_at = tx.now + timedelta(seconds=retry_delay_seconds(attempts))
+        return await move(
+            tx, task, Status.PENDING, "task.failed_attempt", {**counted, "not_before": retry_at}, {"error": error}
+        )
+    moved = await move(tx, task, Status.FAILED, "task.failed", counted, {"error": error})
+    await tx.alerts.raise_alert(
+        "task_failed", "critical", task.id, f"{task.id} failed after {attempts} attempts: {error[:500]}"
+    )
+    return moved
+
+
+async def expire(tx: Transaction, task: Task) -> Moved:
+    """The lease ran out: back to the queue; the tenth time, blocked with an alert."""
+    expiries = task.expiries + 1
+    data = {"expiries": expiries, "expired_at": task.model_dump(mode="json")["lease_expires_at"]}
+    if expiries < MAX_EXPIRIES:
+        return await move(tx, task, Status.PENDING, "lease.expired", {"expiries": expiries}, data)
+    reason = f"its lease expired {expiries} times"
+    moved = await move(
+        tx, task, Status.BLOCKED, "lease.expired", {"expiries": expiries, "blocked_reason": reason}, data
+    )
+    await tx.alerts.raise_alert("task_blocked", "critical", task.id, f"{task.id} was blocked: {reason}.")
+    return moved
+
+
+async def block(tx: Transaction, task: Task, reason: str, waiting_for: list[str]) -> Moved:
+    """Blocked until a person or, with `waiting_for`, the end of the last of those frees it.
+
+    Raises NotFound, DependencyCycle, InvalidInput.
+    """
+    waits = await existing(tx, waiting_for, "waiting_for")
+    if waits:
+        await check_no_cycle(tx, task.id, waits)
+        open_waits = [other for other in waits if (await tx.tasks.get(other)).status is not Status.DONE]
+        if not open_waits:
+            raise InvalidInput("waiting_for", "all of these are done already: go on, or leave waiting_for out")
+    moved = await move(
+        tx, task, Status.BLOCKED, "task.blocked", {"blocked_reason": reason}, {"reason": reason, "waiting_for": waits}
+    )
+    await tx.tasks.set_waits(task.id, waits)
+    return moved
+
+
+async def recover(tx: Transaction, task: Task, kind: str, reason: str | None) -> Moved:
+    """A person's word, or an agent's where no lease is needed: back to pending from blocked, failed, done, cancelled."""
+    fields: dict[str, Any] = {}
+    if task.status is Status.FAILED:
+        fields = {"attempts": 0, "not_before": None}
+    if task.status is Status.BLOCKED and task.expiries >= MAX_EXPIRIES:
+        fields = {"expiries": 0}
+    if task.status in SETTLED:
+        fields = {"started_at": None, "progress": None, "assigned_to": None}
+    if task.status is Status.DONE:
+        fields["approved_at"] = None  # what is done again is decided again
+    return await move(tx, task, Status.PENDING, kind, fields, {"reason": reason} if reason else None)
+
+
+def require_reason(reason: str | None, why: str) -> str:
+    """Raises InvalidInput that says why a reason is needed."""
+    if reason is None or not reason.strip():
+        raise InvalidInput("reason", why)
+    return reason
