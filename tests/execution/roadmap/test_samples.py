@@ -11,7 +11,7 @@ from wvo_mcp.execution.roadmap.file import read_roadmap
 
 pytestmark = pytest.mark.requirement("TASK-5")
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SAMPLE = ROOT / "wvo_mcp" / "execution" / "samples" / "roadmap.yaml"
 EXAMPLE = ROOT / "examples" / "roadmap.yaml"
 
