@@ -17,8 +17,8 @@ from scripts.benchmarks import seeding
 from scripts.benchmarks.figures import Figure, Floor, Report, Target
 from scripts.benchmarks.product import desk
 from scripts.benchmarks.timing import p99
-from wvo_mcp.app import SystemClock
 from wvo_mcp.domain.lease import Caller
+from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.session_lock import SessionLocks
 from wvo_mcp.store.sqlite.backup import SqliteBackups
 from wvo_mcp.store.sqlite.connection import sqlite

@@ -17,10 +17,10 @@ from scripts.benchmarks import seeding
 from scripts.benchmarks.figures import Figure, Floor, Report, Target
 from scripts.benchmarks.process import HELLO, INITIALIZED, SERVER, ask
 from scripts.benchmarks.timing import p50, p99
-from wvo_mcp.app import SystemClock
 from wvo_mcp.domain.health import Thresholds
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller, Policy
+from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.session_lock import SessionLocks
 from wvo_mcp.orchestration.health import walk
 from wvo_mcp.orchestration.health.loop import HealthLoop

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wvo_mcp.app import SystemClock
 from wvo_mcp.domain.lease import Caller, Policy
+from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.execution.session_lock import SessionLock, SessionLocks

@@ -16,8 +16,8 @@ from pathlib import Path
 import anyio
 
 from tests.support.sessions import a_person
-from wvo_mcp.app import SystemClock
 from wvo_mcp.errors import WvoError
+from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.session_lock import SessionLocks
 from wvo_mcp.store import backup_folder
 from wvo_mcp.store.sqlite import backup

@@ -10,8 +10,8 @@ import anyio
 
 from tests.support.sessions import an_agent
 from tests.support.stores import a_store, attending
-from wvo_mcp.app import SystemClock
 from wvo_mcp.execution.alerting.command import AlertCommand
+from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.orchestration.background import Leader
 from wvo_mcp.orchestration.delivery import Courier, chores
 

@@ -8,8 +8,8 @@ import pytest
 
 from tests.support.bench import ANN
 from tests.support.sessions import Servers
-from wvo_mcp.app import SystemClock
 from wvo_mcp.domain.task import Origin
+from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.orchestration.tasks.creation import Draft, create
 from wvo_mcp.ports import Transaction
 from wvo_mcp.store.sqlite.backup import SqliteBackups

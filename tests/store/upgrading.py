@@ -11,9 +11,9 @@ import anyio
 
 from tests.support.databases import Source
 from tests.support.sessions import Servers, an_agent
-from wvo_mcp.app import SystemClock
 from wvo_mcp.domain.task import Origin
 from wvo_mcp.errors import IncompatibleStore
+from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.orchestration.tasks.creation import Draft, create
 from wvo_mcp.store import versions
 from wvo_mcp.store.postgres.store import PostgresStore

@@ -11,7 +11,7 @@ from tests.support.databases import Source
 from tests.support.postgres import Cluster
 from tests.support.sessions import Servers
 from tests.support.waiting import eventually
-from wvo_mcp.app import SystemClock
+from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
 from wvo_mcp.ports import Clock
 from wvo_mcp.store.postgres.presence import Presence

@@ -49,7 +49,7 @@ class Output(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What operations may use; built once, in `app.py`."""
+    """What operations may use; built once, in `app`."""
 
     store: WatchedStore
     policy: Policy

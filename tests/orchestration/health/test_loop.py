@@ -9,8 +9,8 @@ import pytest
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from tests.support.sessions import an_agent
 from tests.support.watching import abandoned, loop_of, seated
-from wvo_mcp.app import SystemClock
 from wvo_mcp.domain.health import Thresholds
+from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.orchestration.background import Leader
 from wvo_mcp.orchestration.health.act import act
 from wvo_mcp.orchestration.health.decide import decide

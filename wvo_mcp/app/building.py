@@ -1,0 +1,204 @@
+"""Settings become stores, adapters and services."""
+
+import os
+import random
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager, asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from wvo_mcp.domain.health import Thresholds
+from wvo_mcp.domain.lease import Policy
+from wvo_mcp.execution.clock import SystemClock
+from wvo_mcp.execution.context_snapshots import ContextSnapshots
+from wvo_mcp.execution.directives import DirectiveFiles
+from wvo_mcp.execution.exchange import WorkspaceExchange
+from wvo_mcp.execution.health_report import HealthReportFile
+from wvo_mcp.execution.providers.workspace import ProvidersOfWorkspace
+from wvo_mcp.execution.roadmap.history import RoadmapCommits
+from wvo_mcp.execution.roadmap.source import RoadmapSource
+from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
+from wvo_mcp.operations import Services
+from wvo_mcp.orchestration import background, backups, delivery
+from wvo_mcp.orchestration.health.loop import HealthLoop
+from wvo_mcp.orchestration.health.report import Reporter
+from wvo_mcp.orchestration.leader.chores import Chore
+from wvo_mcp.orchestration.queue import prefetching
+from wvo_mcp.orchestration.routing import file_watch, standing
+from wvo_mcp.ports import SILENT, Probe, Tracer, WatchedStore
+from wvo_mcp.ports.alerting import AlertChannel
+from wvo_mcp.ports.backups import Backups
+from wvo_mcp.settings import Settings, WrongSetting
+from wvo_mcp.store.sqlite.backup import SqliteBackups
+from wvo_mcp.store.sqlite.condition import SqliteProbe
+from wvo_mcp.store.sqlite.store import SqliteStore
+
+if TYPE_CHECKING:
+    from wvo_mcp.store.postgres.store import PostgresStore
+    from wvo_mcp.telemetry import Telemetry
+
+
+def policy_of(settings: Settings) -> Policy:
+    return Policy(
+        wip_limit=settings.wip_limit,
+        agent_wip_limit=settings.agent_wip_limit,
+        lease_seconds=settings.lease_seconds,
+        grace_seconds=settings.lease_grace_seconds,
+        epics=settings.epics,
+    )
+
+
+def build_store(settings: Settings) -> "SqliteStore | PostgresStore":
+    if settings.database_url is not None:
+        try:
+            from wvo_mcp.store.postgres.store import PostgresStore  # the driver comes with an extra, and takes its time
+        except ImportError as error:
+            raise WrongSetting(
+                f"WVO_DATABASE_URL: the PostgreSQL driver is missing ({str(error).splitlines()[0]}); install"
+                " wvo-mcp[postgres], or leave the variable unset"
+            ) from None
+        return PostgresStore(settings.database_url)
+    return SqliteStore(
+        settings.database,
+        SystemClock(),
+        SessionLocks(settings.state_dir / "sessions"),
+        synchronous=settings.sqlite_synchronous,
+    )
+
+
+def build_backups(settings: Settings) -> Backups:
+    folder = settings.state_dir / "backups" / "db"
+    if settings.database_url is not None:
+        from wvo_mcp.store.postgres.backup import PostgresBackups  # as the store itself
+
+        return PostgresBackups(settings.database_url, folder)
+    return SqliteBackups(settings.database, folder)
+
+
+def build_snapshots(settings: Settings) -> ContextSnapshots:
+    return ContextSnapshots(settings.state_dir / "backups" / "context")
+
+
+@asynccontextmanager
+async def telling(settings: Settings, face: str, instance: str) -> AsyncGenerator["Telemetry | None"]:
+    """Telemetry while it lasts, if it is turned on. Raises WrongSetting."""
+    if not settings.otel_enabled:
+        yield None
+        return
+    try:
+        from wvo_mcp.telemetry import begin  # the SDK comes with an extra, and takes its time
+    except ImportError as error:
+        raise WrongSetting(
+            f"OTEL_ENABLED: the OpenTelemetry SDK is missing ({str(error).splitlines()[0]}); install wvo-mcp[otel], or"
+            " leave the variable unset"
+        ) from None
+    telemetry = begin(settings.state_dir / "telemetry", face, instance)
+    try:
+        yield telemetry
+    finally:
+        if telemetry is not None:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(telemetry.end)
+
+
+def watched(telemetry: "Telemetry | None", store: "SqliteStore | PostgresStore") -> WatchedStore:
+    """The store as everybody but its owner works with it."""
+    if telemetry is None:
+        return store
+    return telemetry.watch(store, "sqlite" if isinstance(store, SqliteStore) else "postgresql")
+
+
+def build_probe(settings: Settings, store: "SqliteStore | PostgresStore") -> Probe:
+    if isinstance(store, SqliteStore):
+        return SqliteProbe(settings.database)
+    from wvo_mcp.store.postgres.condition import PostgresProbe  # as the store itself
+
+    return PostgresProbe(store.writer)
+
+
+def thresholds_of(settings: Settings) -> Thresholds:
+    return Thresholds(
+        stale_seconds=settings.stale_task_minutes * 60,
+        quiet_max_seconds=settings.quiet_max_seconds,
+        grace_seconds=settings.lease_grace_seconds,
+        interval_seconds=settings.health_interval_ms / 1_000,
+        wip_limit=settings.wip_limit,
+        auto_remediate=settings.health_auto_remediate,
+    )
+
+
+def build_reporter(settings: Settings) -> Reporter:
+    path = settings.state_dir / "analytics" / "autopilot_health_report.json"
+    return Reporter(HealthReportFile(path), SystemClock(), settings.health_interval_ms / 1_000)
+
+
+def build_providers(settings: Settings) -> ProvidersOfWorkspace:
+    return ProvidersOfWorkspace(settings.state_dir / "providers.yaml", os.environ, SystemClock())
+
+
+def build_services(
+    settings: Settings,
+    store: WatchedStore,
+    providers: ProvidersOfWorkspace,
+    probe: Probe | None = None,
+    tracer: Tracer = SILENT,
+) -> Services:
+    prepare = partial(standing.look, providers)
+    return Services(
+        store=store,
+        policy=policy_of(settings),
+        roadmap=RoadmapSource(
+            settings.roadmap,
+            place=f"{socket.gethostname()}:{settings.roadmap}" if settings.database_url is not None else None,
+        ),
+        directives=DirectiveFiles(settings.root),
+        backups=build_backups(settings),
+        snapshots=build_snapshots(settings),
+        exchange=WorkspaceExchange(settings.root),
+        history=RoadmapCommits(settings.roadmap) if settings.roadmap_commits else None,
+        health=HealthLoop(thresholds_of(settings), policy_of(settings), SystemClock(), probe, tracer, prepare),
+        providers=providers,
+        tracer=tracer,
+    )
+
+
+def build_chores(settings: Settings, services: Services, reporter: Reporter) -> tuple[Chore, ...]:
+    """What the leader does for the whole store."""
+    made = background.chores(services.roadmap, services.policy)
+    if services.health is not None:
+        made += services.health.chores()
+    made += delivery.chores(build_couriers(settings))
+    made += (prefetching.Prefetching(services.policy).chore(),)
+    if services.providers is not None:
+        made += (file_watch.chore(services.providers),)
+    return (*made, reporter.chore(), *backups.chores(services.backups, build_snapshots(settings)))
+
+
+def build_couriers(settings: Settings) -> dict[str, delivery.Courier]:
+    """One for each channel that is configured, by its name."""
+    channels: list[AlertChannel] = []
+    # Both late, and only where they are wanted: with the client of HTTP they take a tenth of the start.
+    if settings.alert_command:
+        from wvo_mcp.execution.alerting.command import AlertCommand
+
+        channels.append(AlertCommand(settings.alert_command, settings.root))
+    if settings.alert_webhook_url is not None and settings.alert_webhook_secret is not None:
+        from wvo_mcp.execution.alerting.webhook import Webhook
+
+        channels.append(Webhook(settings.alert_webhook_url, settings.alert_webhook_secret, SystemClock()))
+    store = f"{socket.gethostname()}:{settings.root.name}"
+    spread = random.random
+    return {channel.name: delivery.Courier(channel, settings.alert_min_severity, store, spread) for channel in channels}
+
+
+def attendance(
+    settings: Settings, store: "SqliteStore | PostgresStore", session_id: str
+) -> AbstractContextManager[object]:
+    """While it lasts, the session counts as alive."""
+    if isinstance(store, SqliteStore):
+        return SessionLock(settings.state_dir / "sessions", session_id)
+    return store.attend(session_id)

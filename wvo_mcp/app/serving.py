@@ -1,0 +1,166 @@
+"""The whole life of a server around one face."""
+
+import logging
+import os
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+
+from wvo_mcp.app.building import (
+    attendance,
+    build_chores,
+    build_probe,
+    build_providers,
+    build_reporter,
+    build_services,
+    build_store,
+    telling,
+    watched,
+)
+from wvo_mcp.domain.known_secrets import register_environment
+from wvo_mcp.domain.lease import Caller, Policy
+from wvo_mcp.errors import WvoError
+from wvo_mcp.execution.clock import SystemClock
+from wvo_mcp.execution.identity import Connection
+from wvo_mcp.execution.logs import log_to_stderr
+from wvo_mcp.operations import Services, tools
+from wvo_mcp.orchestration import background, keeping
+from wvo_mcp.orchestration.health.report import Reporter
+from wvo_mcp.orchestration.jobs import Jobs
+from wvo_mcp.orchestration.leader.chores import Chore
+from wvo_mcp.ports import SILENT, Store
+from wvo_mcp.settings import Settings, load
+from wvo_mcp.store.sqlite.store import SqliteStore
+
+if TYPE_CHECKING:
+    from wvo_mcp.faces.mcp.wire import Wire
+    from wvo_mcp.store.postgres.store import PostgresStore
+    from wvo_mcp.telemetry import Telemetry
+
+logger = logging.getLogger(__name__)
+
+
+async def serve(wire: "Wire") -> int:
+    """The whole life of the stdio server: until the client goes away or the wire is hung up. The exit code.
+
+    Raises WrongSetting and the store's typed errors before anything is served.
+    """
+    # The SDK takes most of a second to import and nothing else here needs it.
+    from wvo_mcp.faces.mcp import build_server, serve_wire
+
+    settings = load()
+    toolsets = settings.enabled(frozenset(op.toolset for op in tools()))
+
+    async def face(server: Server) -> None:
+        await serve_wire(build_server(server.services, server.connection.identify, toolsets, server.heard), wire)
+
+    return await _live(settings, face)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What the faces of a server work with: its services, who its client is, and the ear of the lease keeper."""
+
+    services: Services
+    connection: Connection
+    heard: Callable[[], None]
+
+
+async def _live(settings: Settings, face: Callable[[Server], Awaitable[None]]) -> int:
+    """The life of a server around one face: its session, its leases, its candidacy for the background work."""
+    register_environment(os.environ)
+    log_to_stderr()
+    session_id = uuid.uuid4().hex
+    async with telling(settings, "mcp", session_id) as telemetry:
+        store = build_store(settings)
+        await store.open()
+        try:
+            with attendance(settings, store, session_id):
+                await _work(settings, face, session_id, store, telemetry)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await store.close()
+    return 0
+
+
+async def _work(
+    settings: Settings,
+    face: Callable[[Server], Awaitable[None]],
+    session_id: str,
+    opened_store: "SqliteStore | PostgresStore",
+    telemetry: "Telemetry | None",
+) -> None:
+    store = watched(telemetry, opened_store)
+    connection = Connection(settings, session_id)
+    clock = SystemClock()
+    keeper = keeping.Keeper(
+        store, lambda: connection.caller, clock, settings.quiet_max_seconds, settings.lease_grace_seconds
+    )
+    tracer = SILENT if telemetry is None else telemetry.tracer
+    providers = build_providers(settings)
+    noted, probe = keeping.Noted(store, keeper.wrote), build_probe(settings, opened_store)
+    services = build_services(settings, noted, providers, probe, tracer)
+    reporter = build_reporter(settings)
+    chores = build_chores(settings, services, reporter)
+    if telemetry is not None:
+        chores += (gauges(telemetry, services.policy),)
+    leader = background.Leader(store, lambda: connection.caller, clock, chores)
+    await background.sync_or_alert(store, services.roadmap, connection.caller)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(keeper.run)
+        tasks.start_soon(leader.run)
+        tasks.start_soon(providers.run)
+        served = replace(services, jobs=Jobs(services.store, lambda: connection.caller, tasks))
+        await face(Server(served, connection, keeper.heard))
+        if not isinstance(opened_store, SqliteStore):
+            opened_store.hurry()
+        tasks.cancel_scope.cancel()
+    with anyio.CancelScope(shield=True):
+        await _take_leave(store, connection.caller, services.policy, reporter)
+
+
+def gauges(telemetry: "Telemetry", policy: Policy) -> Chore:
+    """The leader reads what the gauges of the whole store show."""
+    return Chore("gauges", telemetry.interval_seconds, lambda post: telemetry.look(post, post.caller, policy.wip_limit))
+
+
+async def _take_leave(store: Store, caller: Caller, policy: Policy, reporter: Reporter) -> None:
+    try:
+        await reporter.leave(store, caller)
+    except WvoError as error:
+        logger.warning("the health report was not written: %s", error.message)
+    try:
+        await keeping.end(store, caller, policy)
+    except WvoError as error:
+        # The lock is given up in a moment; the next claim of anybody does the same on our behalf.
+        logger.warning("the session could not be ended: %s", error.message)
+
+
+async def serve_http(settings: Settings, host: str, port: int, told: Callable[[str], None]) -> int:
+    """The whole life of the HTTP server: until it is told to end. `told` gets its address. Raises InvalidInput for a host
+    that is not this machine alone or a port that is taken, and what `serve` raises."""
+    from wvo_mcp.faces.http import build_site, listen, run  # nothing else needs the web's libraries
+
+    with listen(host, port) as listener:
+
+        async def face(server: Server) -> None:
+            server.connection.identify("http")
+            await run(build_site(server.services, partial(http_caller, settings)), listener, told)
+
+        return await _live(settings, face)
+
+
+def http_caller(settings: Settings, agent_id: str) -> Caller:
+    """Requests of one agent share a durable session, as its commands do."""
+    return Caller(
+        agent_id=agent_id,
+        session_id=f"http:{agent_id}",
+        provider=settings.provider,
+        client="http",
+        capabilities=settings.capabilities,
+        durable=True,
+    )
