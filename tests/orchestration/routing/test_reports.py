@@ -8,7 +8,7 @@ import pytest
 from tests.support.bench import ANN, BOB, Bench, a_task
 from tests.support.providers import USUAL, FixedProviders, limited, only
 from wvo_mcp.domain.providers.catalogue import Catalogue, Limits
-from wvo_mcp.errors import InvalidInput, NotFound, RequestIdReused
+from wvo_mcp.errors import BudgetExhausted, InvalidInput, NotFound, RequestIdReused
 from wvo_mcp.operations import ALL
 
 pytestmark = pytest.mark.anyio
@@ -138,6 +138,67 @@ async def test_a_failed_probe_waits_twice_as_long_and_one_that_succeeds_is_notic
     assert len(await events(routed, "provider.opened")) == 2
     rows = await routed.sql("SELECT state, failures FROM breakers")
     assert rows == [{"state": "closed", "failures": 0}]
+
+
+@pytest.mark.requirement("PROV-4")
+async def test_a_trial_that_gets_tokens_has_found_its_provider_well_long_before_it_is_done(bench: Bench) -> None:
+    routed = configured(bench, only("claude"))
+    await routed.create(*(a_task(name, complexity=3) for name in "ABC"))
+    await routed.claim(task_id="A")
+    failed = await routed.call("provider_report", task_id="A", outcome="rate_limit", retry_after=60)
+    assert failed["route"] is None
+    routed.clock.advance(seconds=61)
+    assert "tries whether" in (await routed.claim(BOB, task_id="B"))["route"]["reason"]
+    with pytest.raises(BudgetExhausted):
+        await routed.claim(task_id="C")
+
+    # What the attempt from before the failure got may be older than it; nothing came back from this one yet.
+    await routed.call("provider_report", task_id="A", tokens_out=500)
+    await routed.call("provider_report", BOB, task_id="B", tokens_in=9_000)
+    assert await routed.sql("SELECT state, probe_task FROM breakers") == [{"state": "half_open", "probe_task": "B"}]
+    told = await routed.call("provider_report", BOB, task_id="B", tokens_out=1)
+
+    assert told["classification"] is None
+    assert await routed.sql("SELECT state, probe_task FROM breakers") == [{"state": "closed", "probe_task": None}]
+    assert await routed.alerts() == []
+    assert (await routed.claim(task_id="C"))["route"]["provider"] == "claude"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"provider": "codex", "tokens_out": 7},
+        {"provider": "codex", "outcome": "ok"},
+        {"provider": "codex", "outcome": "refusal"},
+        {"tier": "low", "tokens_out": 7},
+        {"lease_token": 1, "tokens_out": 7},
+        {"lease_token": 1, "outcome": "ok"},
+        {"lease_token": 1, "outcome": "capacity"},
+    ],
+    ids=str,
+)
+@pytest.mark.requirement("PROV-4")
+async def test_a_trial_is_decided_by_nothing_but_its_own_provider_and_attempt(
+    bench: Bench, told: dict[str, Any]
+) -> None:
+    routed = configured(bench, only("claude", "codex"))
+    await routed.create(a_task("T", complexity=5))
+    await routed.claim()
+    await routed.call("release_task", task_id="T")
+    for name in ("claude", "codex"):
+        await routed.call("provider_report", provider=name, tier="medium", outcome="capacity", retry_after=60)
+    routed.clock.advance(seconds=61)
+    assert "codex" in (await routed.claim())["route"]["reason"]
+    await routed.force(
+        "UPDATE breakers SET state = 'half_open', probe_task = 'T', probe_until = '2026-03-03T00:00:00.000Z'"
+        " WHERE provider = 'claude'"
+    )
+    await routed.force("UPDATE task_routes SET provider = 'claude'")
+    before = await routed.sql("SELECT state, probe_task, failures FROM breakers WHERE provider = 'claude'")
+
+    await routed.call("provider_report", BOB, task_id="T", **told)
+
+    assert await routed.sql("SELECT state, probe_task, failures FROM breakers WHERE provider = 'claude'") == before
 
 
 @pytest.mark.requirement("PROV-4")

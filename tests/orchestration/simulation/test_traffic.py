@@ -35,7 +35,7 @@ def test_routing_beats_what_is_done_without_it(day: dict[str, Figures]) -> None:
     assert (routed.unpaid_claims, routed.misrouted, routed.abroad, boundless.misrouted) == (0, 0, 0, 0)
     assert 5 * routed.in_vain < turns.in_vain and 50 * routed.in_vain < one.in_vain
     assert 2 * routed.lost < turns.lost and 10 * routed.lost < one.lost
-    assert 5 * routed.beyond < turns.beyond < one.beyond
+    assert 4 * routed.beyond < turns.beyond < one.beyond
     assert routed.cost < 0.7 * one.cost and 4 * routed.wait_95 < one.wait_95
     assert boundless.cost < turns.cost  # it chooses the cheapest that is enough, where it may
     assert abs(routed.share_cloud - 70) < 5 < abs(turns.share_cloud - 70)

@@ -42,7 +42,8 @@ async def failure(
     known = {(one.provider, one.tier): one for one in await tx.routing.breakers()}
     began = None if route is None else route.at
     if signal.kind in ANSWERED:
-        await _success(tx, [one for one in known.values() if one.probe_task == task_id is not None], task_id, began)
+        tried = [one for one in known.values() if one.provider == provider and one.probe_task == task_id is not None]
+        await _success(tx, tried, task_id, began)
         return None
     scope = (provider, scope_of(signal.kind, tier))
     for key, one in known.items():
@@ -65,13 +66,27 @@ async def failure(
 
 
 async def success(tx: Transaction, provider: str, tier: str, task_id: str | None, route: TaskRoute | None) -> None:
-    """An attempt succeeded: what it tried out, or was counted against its provider and tier, is over."""
+    """An attempt succeeded: what is counted against its provider and tier is over. It says nothing of another provider,
+    though the task may have been sent there to try that."""
+    known = await tx.routing.breakers()
+    mine = [one for one in known if one.provider == provider and one.tier in ("", tier)]
+    await _success(tx, mine, task_id, None if route is None else route.at)
+
+
+async def answered(tx: Transaction, provider: str, tier: str, task_id: str | None, route: TaskRoute | None) -> None:
+    """A running attempt got tokens from its provider: that closes what it tries out, or what opened before it began. Older
+    attempts may have got them before the failure, and outages in a row are not over with what came between them."""
+    if route is None or (route.provider, route.tier) != (provider, tier):
+        return
     mine = [
         one
         for one in await tx.routing.breakers()
-        if (one.provider == provider and one.tier in ("", tier)) or one.probe_task == task_id is not None
+        if one.provider == provider
+        and one.tier in ("", tier)
+        and one.state is not _CLOSED
+        and (one.probe_task == task_id is not None or (one.opened_at is not None and one.opened_at < route.at))
     ]
-    await _success(tx, mine, task_id, None if route is None else route.at)
+    await _success(tx, mine, task_id, route.at)
 
 
 async def done(tx: Transaction, task_id: str, tried: Iterable[Breaker]) -> None:

@@ -115,10 +115,13 @@ async def report(tx: Transaction, policy: Policy, providers: Providers, told: To
     succeeded = signal is None and (told.outcome == "ok" or (told.outcome is None and _well(told, reading)))
     breaker = None
     answered = signal is not None and signal.kind is FailureKind.PERMISSION and reading.finished
+    attempt = None if _of_another(told, route) else told.task_id
     if signal is not None and not answered:
-        breaker = await breakers.failure(tx, router, provider.name, tier, signal, told.task_id, running)
+        breaker = await breakers.failure(tx, router, provider.name, tier, signal, attempt, running)
     elif succeeded or answered:  # a run that was denied something heard its provider out
-        await breakers.success(tx, provider.name, tier, told.task_id, running)
+        await breakers.success(tx, provider.name, tier, attempt, running)
+    elif usage.tokens_out:  # it runs on, and its provider answers
+        await breakers.answered(tx, provider.name, tier, attempt, running)
     await _record(tx, told, provider, tier, model, usage, counted, cost, signal)
     decision, taken, until = None, None, None
     if held is not None and signal is not None:
@@ -162,6 +165,11 @@ def _running(held: Task | None, route: TaskRoute | None, told: Told) -> TaskRout
         return None
     token = told.lease_token if held is None else held.lease_token
     return route if token == route.lease_token else None
+
+
+def _of_another(told: Told, route: TaskRoute | None) -> bool:
+    """Does it name an attempt that is not the present one? That one's trial is not its own."""
+    return route is not None and told.lease_token is not None and told.lease_token != route.lease_token
 
 
 def _provider(router: Router, told: Told, route: TaskRoute | None, own: str | None) -> Provider:

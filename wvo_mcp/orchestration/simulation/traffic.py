@@ -101,9 +101,7 @@ class Routed:
         return route.provider, Tier(route.tier)
 
     async def spent(self, tx: Transaction, call: Call, taken: Taken) -> None:
-        told = Told(
-            **_named(call), tokens_in=taken.tokens_in, tokens_out=taken.tokens_out, cost=taken.cost, outcome="ok"
-        )
+        told = Told(**_named(call), tokens_in=taken.tokens_in, tokens_out=taken.tokens_out, cost=taken.cost)
         await report(tx, self._policy, self.providers, told)
 
     async def troubled(self, tx: Transaction, task: Task, call: Call, signal: Signal) -> Route | None:
