@@ -132,6 +132,12 @@ def test_what_ends_a_run_without_its_provider_is_no_signal() -> None:
     )
 
 
+def test_what_another_program_printed_is_no_good_end_of_claude() -> None:
+    elsewhere = {"type": "result", "status": "error", "error": {"type": "Error", "message": "quota"}, "stats": {}}
+
+    assert read(CLAUDE, elsewhere, exit_code=1) == Reading()
+
+
 def test_a_wish_of_the_request_is_no_failure_of_the_provider() -> None:
     bad = failed(
         "API Error: 400 messages.1: tool_use ids must be unique", error="invalid_request", api_error_status=400

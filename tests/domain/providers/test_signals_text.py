@@ -1,6 +1,7 @@
 """Free text: only what nothing but a provider's program prints is a signal; and the times that texts name."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -79,6 +80,36 @@ def test_what_programs_print_is_known_in_free_text(text: str, kind: FailureKind)
         "RetryableQuotaError is never thrown",
         "You're out of credits is shown twice on the page",
         "You've hit your usage limit. The dialog has no button",
+        "You've hit your weekly goal!",
+        "You've hit your monthly limit is shown to free users",
+        "You're out of credits.",
+        "Your workspace is out of credits banner is shown to admins only",
+        "Please run /login endpoint tests again",
+        "failed to authenticate. API errors are not shown",
+        "Invalid API key · the banner does not vanish",
+        "Your access token could not be refreshed because the mock is down",
+        "Your authentication token has been invalidated after a change of password - the test expects a logout",
+        "Please set an auth method in your docker registry",
+        "unexpected status 502 Bad Gateway, url: http://localhost:3000/api",
+        "unexpected status 401 Unauthorized: token missing, url: http://localhost:8080/login",
+        "exceeded retry limit, last status: 503",
+        "exceeded retry limit, last status: 429 while the fixtures are loaded",
+        "stream disconnected before completion in websocket_test.go:88",
+        "API Error: 529 is mapped to 503 by our gateway",
+        "API Error: Request rejected (429) by our nginx",
+        "No capacity available for modelling room 3",
+        "You have exhausted your capacity on this model railway",
+        "This content was flagged for possible spam by our moderation",
+        "This request was blocked due to a content security policy violation",
+        # Quoted: in a difference, a list, a comment, a table, a literal.
+        "- You've hit your usage limit. Try again later.",
+        "+API Error: 529 Overloaded",
+        "> Quota exceeded. Check your plan and billing details.",
+        '"You\'ve hit your usage limit. Try again at 3:05 PM.",',
+        "'Selected model is at capacity. Please try a different model.'",
+        "// stream disconnected before completion: closed",
+        "* Credit balance is too low",
+        "| API Error: 529 | capacity |",
     ],
 )
 def test_a_task_about_limits_is_no_signal(text: str) -> None:
@@ -128,6 +159,22 @@ def test_a_time_without_a_zone_is_in_the_zone_of_now() -> None:
     assert moment_in("3:05 PM", here) == datetime(2026, 11, 21, 13, 5, tzinfo=UTC)
     assert moment_in("3:05 PM (UTC)", here) == datetime(2026, 11, 21, 15, 5, tzinfo=UTC)
     assert moment_in("Nov 22nd, 2026 1:00 AM", here) == datetime(2026, 11, 21, 23, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "Pacific/Apia"])
+@pytest.mark.parametrize(
+    "first", [datetime(2026, 12, 31, 12, 0, 50, tzinfo=UTC), datetime(2026, 11, 1, 0, 0, 50, tzinfo=UTC)]
+)
+def test_a_time_of_day_is_the_next_one_at_any_time_of_any_day(first: datetime, zone: str) -> None:
+    """Also for what was over just before midnight, and in the hour that a clock put back has twice."""
+    for minutes in range(0, 1_440, 7):
+        now = (first + timedelta(minutes=minutes)).astimezone(ZoneInfo(zone))
+        for after in (timedelta(seconds=-110), timedelta(minutes=20), timedelta(hours=5)):
+            resets = (now.astimezone(UTC) + after).replace(second=0)
+            local = resets.astimezone(now.tzinfo)
+            twice = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
+            if not twice or local.utcoffset() == now.utcoffset():  # else the text may mean either hour
+                assert moment_in(f"{local:%I:%M %p}", now) == resets, now
 
 
 def test_a_length_of_time_is_read_from_the_beginning_alone() -> None:

@@ -80,7 +80,7 @@ class ClaudeReader:
         """What all of it says."""
         usage = Usage(*self._tokens(), self._cost, self._model) if self._used else None
         result = self._result
-        if result is None:
+        if result is None or not ("is_error" in result or "subtype" in result):  # another program's result
             return Reading(self._without_result(exit_code), usage)
         if result.get("is_error") is not True and not words(result.get("subtype")).startswith("error"):
             return Reading(self._denied(result), usage, finished=True)

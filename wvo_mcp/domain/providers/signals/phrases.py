@@ -45,14 +45,20 @@ def _sentences(kind: FailureKind, *marks: str | tuple[str, str], strict: bool = 
 
 
 _K = FailureKind
+_PHRASE = (
+    r"(?:too many requests|internal server error|bad gateway|service unavailable|gateway timeout|<unknown status code>)"
+    r"(?:$|, request id: )"
+)
+"""What stands behind a status where a program ends its sentence with it."""
+_RISK = r"(?:cyber|bio|chemical|safety|policy|usage)"
 _SENTENCES: tuple[_Sentence, ...] = (
     # A model without room is told apart from an account without quota first: gemini throws one error for both.
     *_sentences(
         _K.CAPACITY,
-        "selected model is at capacity. please try",
-        "you have exhausted your capacity on this model",
-        "no capacity available for model",
-        ("api error: 529", r"api error: 529\b"),
+        "selected model is at capacity. please try a different model",
+        ("you have exhausted your capacity on this model", r"you have exhausted your capacity on this model(?:\.|$)"),
+        ("no capacity available for model", r"no capacity available for model [\w./:-]{1,100} on the server"),
+        ("api error: 529", r"api error: 529(?:$| overloaded| \{)"),
         ("repeated 529", r"repeated 529 overloaded errors"),
         strict=True,
     ),
@@ -97,8 +103,8 @@ _SENTENCES: tuple[_Sentence, ...] = (
         "terminalquotaerror: ",
         "you have exhausted your daily quota on this model",
         ("quota exceeded. check your plan", r"quota exceeded\. check your plan and billing"),
-        ("you're out of credits", r"you're out of credits\.(?: your workspace| add credits|$)"),
-        "your workspace is out of credits",
+        ("you're out of credits", r"you're out of credits\.(?: your workspace| add credits to)"),
+        ("your workspace is out of credits", r"your workspace is out of credits(?:\.|$)"),
         "you're out of usage credits",
         "your organization is out of usage credits",
         ("credit balance is too low", r"credit balance is too low(?:$| ·)"),
@@ -107,9 +113,10 @@ _SENTENCES: tuple[_Sentence, ...] = (
         ("you've hit your", r"you've hit your (?:[\w.-]{1,30} ){0,4}(?:limit|budget)(?: ·| - |\. it resets| \u2219)"),
         (
             "you've hit your",
-            r"you've hit your (?:[\w.-]{1,30} ){0,3}(?:monthly|weekly|session|spend|opus|sonnet|5-hour) ",
+            r"you've hit your (?:[\w.-]{1,30} ){0,3}(?:monthly|weekly|session|spend|opus|sonnet|5-hour) "
+            r"(?:[\w.-]{1,30} ){0,2}(?:limit|budget|cap)\b(?:$|\.)",
         ),
-        ("claude ai usage limit reached", r"claude ai usage limit reached(?:\||\.| ·|$)"),
+        ("claude ai usage limit reached", r"claude ai usage limit reached(?:\||\.$|\. your limit| ·|$)"),
         ("hit your spend cap", r"you hit your spend cap"),
         strict=True,
     ),
@@ -139,8 +146,8 @@ _SENTENCES: tuple[_Sentence, ...] = (
             "you've hit your usage limit",
             r"you've hit your usage limit(?: for [\w.-]{1,40})?\. (?:try|visit|upgrade|switch|to get more|contact|ask|your)",
         ),
-        "api error: request rejected (429)",
-        ("exceeded retry limit, last status: 429", r"exceeded retry limit, last status: 429"),
+        ("api error: request rejected (429)", r"api error: request rejected \(429\)(?:$| ·)"),
+        ("exceeded retry limit, last status: 429", rf"exceeded retry limit, last status: 429 {_PHRASE}"),
         (
             "this request would exceed your",
             r"this request would exceed (?:your|the) (?:account|organization)'s rate limit",
@@ -162,17 +169,23 @@ _SENTENCES: tuple[_Sentence, ...] = (
     ),
     *_sentences(
         _K.AUTH,
-        ("invalid api key ·", r"invalid api key · "),
+        ("invalid api key ·", r"invalid api key · (?:please run /login|fix external)"),
         ("not logged in ·", r"not logged in · (?:please )?run /login"),
-        ("please run /login", r"please run /login"),
+        ("please run /login", r"please run /login(?:$|\.$| ·| to (?:sign|log))"),
         ("oauth token", r"oauth token (?:has been |has )?(?:revoked|expired)(?: · |\. please obtain a new token)"),
-        ("your access token could not be refreshed", r"your access token could not be refreshed"),
-        ("unexpected status 401", r"unexpected status 401 unauthorized: [^\n]*?, url: "),
-        ("api error: 401", r"api error: 401 (?:authentication_error|\{\"type\":\"error\"|[^\n]*?please run /login)"),
-        ("failed to authenticate. api error", r"failed to authenticate\. api error"),
-        ("your authentication token has been invalidated", r"your authentication token has been invalidated"),
+        (
+            "your access token could not be refreshed",
+            r"your access token could not be refreshed(?:\. please log|[^\n]*? because you(?:r refresh token| have))",
+        ),
+        (
+            "unexpected status 401",
+            r"unexpected status 401 unauthorized: [^\n]*?, url: [^\s]{1,300}/(?:responses|chat/completions)\b",
+        ),
+        ("api error: 401", r"api error: 401 (?:authentication_error|\{\"type\":\"error\"|[^\n]*?please run /login$)"),
+        ("failed to authenticate. api error", r"failed to authenticate\. api error: \d"),
+        ("your authentication token has been invalidated", r"your authentication token has been invalidated\. please"),
         "fatalauthenticationerror: ",
-        "please set an auth method in your",
+        ("please set an auth method in your", r"please set an auth method in your [^\n]{0,400}?settings\.json"),
         ("when using gemini api, you must", r"when using gemini api, you must specify the gemini_api_key"),
         strict=True,
     ),
@@ -207,9 +220,12 @@ _SENTENCES: tuple[_Sentence, ...] = (
     *_sentences(
         _K.REFUSAL,
         ("api error: claude code is unable to respond to this request", r".{0,80}usage policy"),
-        ("this request has been flagged for possible", r"this request has been flagged for possible"),
-        ("this content was flagged for possible", r"this content was flagged for possible"),
-        ("this request was blocked due to", r"this request was blocked due to a [\w ]{1,40} policy violation"),
+        ("this request has been flagged for possible", rf"this request has been flagged for possible {_RISK}"),
+        ("this content was flagged for possible", rf"this content was flagged for possible {_RISK}"),
+        (
+            "this request was blocked due to",
+            r"this request was blocked due to a (?:usage|cyber|safety)[\w ]{0,40} policy violation",
+        ),
         ("invalid prompt: we've limited access", r"invalid prompt: we've limited access to this content for safety"),
         strict=True,
     ),
@@ -241,10 +257,10 @@ _SENTENCES: tuple[_Sentence, ...] = (
     ),
     *_sentences(
         _K.OUTAGE,
-        ("stream disconnected before completion", r"stream disconnected before completion"),
+        ("stream disconnected before completion", r"stream disconnected before completion: ."),
         ("api error: 5", r"api error: 5\d\d (?:\{\"type\":\"error\"|[^\n]*?this is a server-side issue)"),
-        ("unexpected status 5", r"unexpected status 5\d\d [^\n]*?, url: "),
-        ("exceeded retry limit, last status: 5", r"exceeded retry limit, last status: 5\d\d\b"),
+        ("unexpected status 5", r"unexpected status 5\d\d [^\n]*?, url: [^\s]{1,300}/(?:responses|chat/completions)\b"),
+        ("exceeded retry limit, last status: 5", rf"exceeded retry limit, last status: 5\d\d {_PHRASE}"),
         "api error: connection to the api was lost (",
         "api error: unable to connect to api (",
         "request timed out. if the api is slow to answer, or a proxy",
@@ -291,6 +307,8 @@ _PREFIX = Pattern(
 )
 """What may stand before a strict sentence: names of programs and levels of logs."""
 _MOST_PREFIXES = 6
+_QUOTING = ("'", '"', "`", "+", "-", "*", "/", "#", "|", ">", "<")
+"""How a line begins that shows such a sentence: in a difference, a list, a comment, a table, or between quotes."""
 
 
 def small(text: str) -> str:
@@ -315,6 +333,8 @@ _ANY_STRICT = Pattern("|".join(sorted({re.escape(sentence.mark) for sentence in 
 def _begins(line: str) -> FailureKind | None:
     """The kind of a line of small letters that begins with a strict sentence, maybe behind a program's name."""
     at = 0
+    if line.lstrip().startswith(_QUOTING) and not line.lstrip().startswith("--dangerously"):
+        return None
     for _ in range(_MOST_PREFIXES):
         if _ANY_STRICT.match(line, at):
             for sentence in _STRICT:

@@ -138,11 +138,12 @@ def _of_day(text: str, now: datetime) -> datetime | None:
     if found is None or clock is None:
         return None
     zone = _zone(text, found.end(), now)
-    local = now.astimezone(zone)
-    moment = local.replace(hour=clock[0], minute=clock[1], second=0, microsecond=0)
-    if tomorrow or moment < local - JUST_NOW:
-        moment += timedelta(days=1)
-    return moment.astimezone(UTC)
+    local = now.astimezone(zone).replace(hour=clock[0], minute=clock[1], second=0, microsecond=0)
+    # Yesterday's, for what was over just before midnight; and each twice, for the hour that a clock put back has twice.
+    days = (1,) if tomorrow else (-1, 0, 1)
+    each = (local + timedelta(days=day) for day in days)
+    moments = sorted(moment.replace(fold=fold).astimezone(UTC) for moment in each for fold in (0, 1))
+    return next((moment for moment in moments if moment >= now.astimezone(UTC) - JUST_NOW), moments[-1])
 
 
 def retry_in(text: str, now: datetime) -> tuple[float | None, datetime | None]:
