@@ -23,6 +23,20 @@ class Standing:
     """A lease has run out, or the time of a not-before has come."""
 
 
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """Of a ready task what tells whether there are means for it. `place` in the order of the queue is opaque JSON; `lane`
+    as `QueueRepository.pick` hands it out."""
+
+    id: str
+    place: tuple[Any, ...]
+    complexity: int
+    labels: tuple[str, ...]
+    capabilities: tuple[str, ...]
+    gates: int
+    lane: Row
+
+
 class TaskRepository(Protocol):
     """Tasks with their dependencies, epics and milestones. Kept counters follow from every change made here."""
 
@@ -135,6 +149,13 @@ class QueueRepository(Protocol):
     async def ready(self, epics: Collection[str] | None, limit: int, skip: int = 0) -> list[Task]:
         """Pending tasks with no unmet dependency, best first, gated ones included, behind the first `skip`; of all epics
         and of none, or of the named ones."""
+        ...
+
+    async def outlines(
+        self, epics: Collection[str] | None, limit: int, behind: Sequence[Any] | None = None
+    ) -> list[Outline]:
+        """The same tasks as `ready` in outline, behind a place in the order: what it costs does not grow with what stands
+        before it."""
         ...
 
     async def waiting(self, epics: Collection[str] | None, limit: int) -> list[Task]:

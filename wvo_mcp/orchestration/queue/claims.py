@@ -21,6 +21,7 @@ from wvo_mcp.errors import (
     ReservationConflict,
     WipLimit,
 )
+from wvo_mcp.orchestration.queue.routable import Search
 from wvo_mcp.orchestration.routing import budgets
 from wvo_mcp.orchestration.routing.router import Route, Router
 from wvo_mcp.orchestration.tasks import lifecycle, recall
@@ -30,8 +31,6 @@ from wvo_mcp.ports.providers import Providers
 _RETRY_SECONDS = (2, 60)
 _BUDGET_SECONDS = 3_600
 """Whoever waits for a budget asks again within the hour: a person may raise it."""
-_ROUTABLE, _ROUTABLE_STEP = 500, 100
-"""So many of the best tasks are looked at when there are no means for the first, in steps of so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,26 +116,12 @@ async def claim(
         return await _withheld(tx, router, None, agent_id, best)
     decision = await router.decide(best)
     if decision is not None and decision.withheld:
-        other = await _another(tx, policy, circumstances, router)
-        if other is None:
-            return await _withheld(tx, router, decision, agent_id, best)
-        best, decision = other
+        other = await Search(tx, router, circumstances.admit, policy.epics).run()
+        if other.task is None:
+            refusal = await _withheld(tx, router, decision, agent_id, best)
+            return replace(refusal, retry_after=_RETRY_SECONDS[0]) if other.more else refusal
+        best, decision = other.task, other.decision
     return await _grant(tx, best, agent_id, length, router, decision)
-
-
-async def _another(
-    tx: Transaction, policy: Policy, circumstances: "Circumstances", router: Router
-) -> tuple[Task, Decision | None] | None:
-    """The best task for which there are means, when there are none for the best of all."""
-    for skip in range(0, _ROUTABLE, _ROUTABLE_STEP):
-        tasks = await tx.queue.ready(policy.epics, _ROUTABLE_STEP, skip)
-        for task in tasks:
-            decision = await router.decide(task)
-            if (decision is None or not decision.withheld) and await circumstances.admits(task):
-                return task, decision
-        if len(tasks) < _ROUTABLE_STEP:
-            break
-    return None
 
 
 class Circumstances:
@@ -163,13 +148,6 @@ class Circumstances:
             self.full_epic = True
             return False
         return True
-
-    async def admits(self, task: Task) -> bool:
-        """May this one be claimed, as far as the task itself and its lane tell?"""
-        shut = task.gates or not self._policy.serves(task.epic_id) or await self.lacking(task.capabilities)
-        if shut or await self.conflict(task.files) is not None:
-            return False
-        return await self.epic_limit(task.epic_id) is None
 
     async def lacking(self, wanted: list[str] | tuple[str, ...]) -> list[str]:
         """Capabilities that the agent does not have."""

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from wvo_mcp.domain.instant import iso
-from wvo_mcp.domain.providers.catalogue import Catalogue, Mode
+from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Tier
 from wvo_mcp.domain.providers.routing import MODE_FACT, Ask, Decision, Presence, RoutingState, decide
-from wvo_mcp.domain.task import Status, Task
+from wvo_mcp.domain.task import Status, Task, TaskType
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.ports import Transaction
+from wvo_mcp.ports import Outline, Transaction
 from wvo_mcp.ports.providers import Providers
 
 _CHOSEN = "routing_mode_chosen"
@@ -42,6 +42,7 @@ class Router:
         self.catalogue: Catalogue | None = None
         self._state: RoutingState | None = None
         self._known: dict[Ask, Decision] = {}
+        self._kinds: dict[tuple[Tier, frozenset[str], bool], bool] = {}
         self.problem: str | None = None
         """Why there is no catalogue: the file is broken and no good one was read yet. Then nothing is begun: it may hold
         limits that nobody could keep."""
@@ -49,6 +50,7 @@ class Router:
             return
         try:
             self.catalogue = providers.current()
+            self._of_models = self.catalogue.model_capabilities
             self.presence = providers.presence()
         except InvalidInput as error:
             self.problem = error.message
@@ -74,6 +76,21 @@ class Router:
         if decision is None:
             decision = self._known[alike] = decide(self.catalogue, self.presence, state, ask)
         return decision
+
+    async def may(self, outline: Outline) -> bool:
+        """Are there means for such a task? Judged by what withholds and by nothing that only orders, so that many tasks are
+        of one kind; limits of the task itself are left to `decide`."""
+        catalogue = self.catalogue
+        if catalogue is None:
+            return True
+        capabilities = self._of_models.intersection(outline.capabilities)
+        at_home = catalogue.local_labels.intersection(outline.labels)
+        kind = (catalogue.band(outline.complexity).tier, capabilities, bool(at_home))
+        if kind not in self._kinds:
+            ask = Ask(outline.complexity, TaskType.OTHER, tuple(sorted(capabilities)), tuple(sorted(at_home)))
+            decision = decide(catalogue, self.presence, await self.state(), ask)
+            self._kinds[kind] = not decision.withheld
+        return self._kinds[kind]
 
     async def state(self) -> RoutingState:
         """What all servers know of the providers, read once."""

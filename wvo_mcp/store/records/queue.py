@@ -1,12 +1,13 @@
 """The ready queue and the leases. Plans are pinned by a test: every statement seeks, none scans."""
 
-from collections.abc import Awaitable, Callable, Collection
+import json
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.task import Task
-from wvo_mcp.ports.work import Standing
+from wvo_mcp.ports.work import Outline, Standing
 from wvo_mcp.store.records.rows import COLUMNS, as_task
 from wvo_mcp.store.sql import Rows
 
@@ -14,6 +15,7 @@ HEADS = 24
 """So many of the best tasks are tried one by one before the lanes are asked."""
 
 Lane = dict[str, Any]
+_LISTS = ("labels", "capabilities")
 
 _STANDING = """
 SELECT
@@ -49,6 +51,33 @@ class Queue:
 
     async def ready(self, epics: Collection[str] | None, limit: int, skip: int = 0) -> list[Task]:
         return self._listed("unmet_deps = 0", "tasks_ready", epics, limit, skip)
+
+    async def outlines(
+        self, epics: Collection[str] | None, limit: int, behind: Sequence[Any] | None = None
+    ) -> list[Outline]:
+        if behind is None:
+            return self._outlined("TRUE", "score DESC, created_at, id", (), epics, limit)
+        score, created_at, task_id = behind
+        # One range after the other, for the order runs down and up at once: each is a seek in the same index.
+        equals = ("score = ? AND (created_at, id) > (?, ?)", "created_at, id", (score, created_at, task_id))
+        found = self._outlined(*equals, epics, limit)
+        if len(found) < limit:
+            found += self._outlined("score < ?", "score DESC, created_at, id", (score,), epics, limit - len(found))
+        return found
+
+    def _outlined(
+        self, behind: str, order: str, place: tuple[Any, ...], epics: Collection[str] | None, limit: int
+    ) -> list[Outline]:
+        rows = self._rows.all(
+            f"""
+            SELECT id, score, created_at, complexity, labels, capabilities, files, gates, lane_id, epic_id
+            FROM tasks INDEXED BY tasks_ready
+            WHERE status = 'pending' AND unmet_deps = 0 AND score > -1 AND {behind} AND {_of(epics)}
+            ORDER BY {order} LIMIT ?
+            """,
+            (*place, *(epics or ()), limit),
+        )
+        return [_outline(row) for row in rows]
 
     async def waiting(self, epics: Collection[str] | None, limit: int) -> list[Task]:
         return self._listed("unmet_deps > 0", "tasks_waiting", epics, limit)
@@ -247,6 +276,15 @@ class Queue:
             """
         )
         return instant(min(nearest)) if nearest else None
+
+
+def _outline(row: dict[str, Any]) -> Outline:
+    labels, capabilities = (() if row[name] == "[]" else tuple(json.loads(row[name])) for name in _LISTS)
+    lane = {"id": row["lane_id"], "epic_id": row["epic_id"] or "", "capabilities": row["capabilities"]}
+    place = (row["score"], row["created_at"], row["id"])
+    return Outline(
+        row["id"], place, row["complexity"], labels, capabilities, row["gates"], {**lane, "files": row["files"]}
+    )
 
 
 def _of(epics: Collection[str] | None) -> str:

@@ -1,12 +1,12 @@
 """The ready queue and the leases of the virtual store."""
 
 import heapq
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from wvo_mcp.domain.task import Status, Task
-from wvo_mcp.ports.work import Standing
+from wvo_mcp.ports.work import Outline, Standing
 from wvo_mcp.store.virtual.world import TIMED, Key, World
 
 
@@ -18,6 +18,25 @@ class VirtualQueue:
 
     async def ready(self, epics: Collection[str] | None, limit: int, skip: int = 0) -> list[Task]:
         return self._listed(epics, limit, skip, waiting=False)
+
+    async def outlines(
+        self, epics: Collection[str] | None, limit: int, behind: Sequence[Any] | None = None
+    ) -> list[Outline]:
+        world = self._world
+        places = (
+            (world.order(one.task, one.score), one)
+            for one in world.records.values()
+            if one.task.status is Status.PENDING and not one.unmet and (epics is None or one.task.epic_id in epics)
+        )
+        found = heapq.nsmallest(
+            limit, (pair for pair in places if behind is None or pair[0] > tuple(behind)), key=lambda pair: pair[0]
+        )
+        return [
+            Outline(
+                one.task.id, place, one.task.complexity, one.task.labels, one.task.capabilities, one.gates, one.lane.row
+            )
+            for place, one in found
+        ]
 
     async def waiting(self, epics: Collection[str] | None, limit: int) -> list[Task]:
         return self._listed(epics, limit, 0, waiting=True)
