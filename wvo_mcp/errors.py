@@ -191,8 +191,8 @@ class BudgetExhausted(WvoError):
     retryable = True
     hint = "Wait until the window ends, or ask a person to raise the budget."
 
-    def __init__(self, why: str, until: str | None) -> None:
-        super().__init__(why, until=until)
+    def __init__(self, why: str, until: str | None, *, hint: str | None = None) -> None:
+        super().__init__(why, hint=hint, until=until)
 
 
 class Paused(WvoError):

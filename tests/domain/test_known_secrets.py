@@ -64,12 +64,22 @@ def test_the_password_of_an_address_is_known_as_it_is_meant_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [None, "", "k3y", "postgres", "password", "redacted", "1234567890123456", "1e10000000"]
-)
+    "value",
+    [
+        None, "", "k3y", "postgres", "password", "redacted", "1234567890123456", "1e10000000", "not-needed", "lm-studio",
+        "/var/lib/alice7/work", "~/.config/wvo", "./keys/ca-1.pem", "/usr/local/bin-8:/usr/bin", "/run/secrets/openai_2",
+    ],
+)  # fmt: skip
 def test_words_numbers_and_what_is_short_stay(value: str | None) -> None:
     register_secret(value)
     text = f'{{"task":"set up postgres","password":"redacted","n":1234567890123456,"k":"{value}"}}'
     assert redact(text, shapes_only=True) == text
+
+
+def test_a_key_that_begins_with_a_slash_is_no_path() -> None:
+    key = "/pQ7vRk2mXs9TbLw4NcYh8Zd" + secrets.token_hex(8) + "=="
+    register_secret(key)
+    assert redact(f"sent {key} to them") == f"sent {REDACTED} to them"
 
 
 def test_an_address_that_cannot_be_read_or_has_no_password_registers_nothing() -> None:

@@ -207,7 +207,7 @@ def test_keys_are_known_by_their_shape(kind: str, around: str) -> None:
     "secret", [KEYS["github"], _random(24), _random(40, _ALNUM + "+/"), secrets.token_hex(20)], ids=len
 )
 def test_whatever_stands_behind_the_name_of_a_secret_goes(around: str, secret: str) -> None:
-    if "://" in around:
+    if "://" in around or ":\\/" in around:
         secret = secret.replace("/", "+")
     shown = redact(around.format(secret))
     assert shown == around.format(REDACTED)
@@ -331,6 +331,13 @@ def test_a_key_is_known_in_whatever_it_is_wrapped(kind: str, wrappings: list[Cal
     assert REDACTED in shown and key not in shown and key[-12:] not in shown
     if wrappings and wrappings[-1] is _in_json:
         assert json.loads(redact(text, shapes_only=True))["n"] == 1
+
+
+@pytest.mark.parametrize("kind", _PLAIN)
+def test_a_key_is_known_behind_what_is_escaped_before_it(kind: str) -> None:
+    for before in ("\\n", "%20", "%0A", "%2520", "%22", " ", "(", "=", ":"):
+        shown = redact(f"x{before}{KEYS[kind]}")
+        assert shown.startswith(f"x{before}") and REDACTED in shown and KEYS[kind][-12:] not in shown, before
 
 
 HOSTILE = [

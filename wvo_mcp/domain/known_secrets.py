@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 SHORTEST = 8
-_ORDINARY = re.compile(r"[A-Za-z]{0,15}|[0-9.eE+-]+")
-"""Words and numbers, as `postgres` and `12345678`: to take them out of all texts would make these unreadable, and break
-JSON. They go behind their names all the same."""
+_ORDINARY = re.compile(r"(?=.{0,15}$)[A-Za-z]*(?:[ ._/:-][A-Za-z]+)*|[0-9.eE+-]+")
+"""Words and numbers, as `postgres`, `not-needed` and `12345678`: to take them out of all texts would make these unreadable,
+and break JSON. They go behind their names all the same."""
+_PATH = re.compile(r"(?:~|\.{1,2})?/[\w.+@~:/ -]*")
 
 _VARIABLE = re.compile(
     r"(?:(?:API|ACCESS|SECRET|PRIVATE|SIGNING|ENCRYPTION|AUTH|ACCOUNT|MASTER)_?KEY|TOKEN|SECRET|PASS|PASSWORD|PASSWD|PASSPHRASE"
@@ -20,19 +21,37 @@ _VARIABLE = re.compile(
 )
 _ADDRESSES = frozenset({"WVO_ALERT_WEBHOOK_URL"})
 _KEY_IN_ADDRESS = 16
+_RANDOM = 20
 
 _forms: tuple[str, ...] = ()
 
 
 def register_secret(value: str | None) -> None:
-    """From now on the value is redacted. Nothing happens with what is shorter than 8 characters, a plain word or a number."""
+    """From now on the value is redacted. Nothing happens with what is shorter than 8 characters, plain words, a number or a
+    path."""
     global _forms
     value = (value or "").strip()
-    if len(value) < SHORTEST or _ORDINARY.fullmatch(value) or value in "[redacted]":
+    if len(value) < SHORTEST or value in "[redacted]" or _ORDINARY.fullmatch(value) or _is_path(value):
         return
     forms = {value, *_written(value)}
     # The longest first: another secret may be part of it. One assignment: other threads see all of it or nothing.
     _forms = tuple(sorted({*_forms, *forms}, key=lambda form: (-len(form), form)))
+
+
+def _is_path(value: str) -> bool:
+    """Of a file, or of several: keys are kept in files too, and folders stand in every text. What is written in 64
+    characters may begin with a slash as well."""
+    return _PATH.fullmatch(value) is not None and not any(looks_random(part) for part in value.split("/"))
+
+
+def looks_random(word: str) -> bool:
+    """Is it long, of digits, capitals and small letters? No word of a language is."""
+    return (
+        len(word) >= _RANDOM
+        and any(c.isdigit() for c in word)
+        and any(c.isupper() for c in word)
+        and any(c.islower() for c in word)
+    )
 
 
 def register_address(url: str | None) -> None:
@@ -51,16 +70,15 @@ def register_address(url: str | None) -> None:
 
 
 def register_environment(environ: Mapping[str, str]) -> None:
-    """What stands under names of keys, tokens and passwords is secret, but for paths; so are passwords in addresses, and the
-    addresses that are keys themselves."""
+    """What stands under names of keys, tokens and passwords is secret; so are passwords in addresses, and the addresses that
+    are keys themselves."""
     for name, value in environ.items():
         if "://" in value:
             register_address(value)
         if name in _ADDRESSES:
             for part in re.split(r"[/?&=]", value.partition("://")[2])[1:]:
                 register_secret(part if len(part) >= _KEY_IN_ADDRESS else None)
-        named = _VARIABLE.search(name) is not None and not value.startswith(("/", "~", "."))
-        if named or name in _ADDRESSES:
+        if name in _ADDRESSES or _VARIABLE.search(name) is not None:
             register_secret(value)
 
 

@@ -254,6 +254,37 @@ def test_a_secret_in_the_file_is_refused_and_never_repeated(line: str) -> None:
         assert secret not in f"{error.payload()} {error}"
 
 
+@pytest.mark.parametrize(
+    "secret", ["IxejVqBCSduFuEdJXgjchnPBh2nP0Xs74X6KviE5", "f3dc3207d6653dac152e9d788a1d2c0041b7aa90"]
+)
+@pytest.mark.parametrize(
+    "line",
+    [
+        "kind: {0}", "{0}: x", "key_env: {0}", "enabled: {0}", "limits: {{hourly: {0}}}", "limits: {{{0}: 1}}",
+        "limits: !{0} x", "limits: *{0}", "tiers: {{low: {{model: m, cost: {{input: {0}}}}}}}",
+    ],
+)  # fmt: skip
+@pytest.mark.requirement("SAFE-3")
+def test_what_may_be_a_key_of_no_known_shape_is_not_repeated_either(line: str, secret: str) -> None:
+    error = refused(
+        f"providers:\n  one:\n    {line.format(secret)}\n    kind: claude\n    tiers: {{low: {{model: m}}}}\n"
+    )
+
+    assert secret not in f"{error.payload()} {error}"
+    assert "state/providers.yaml:3:" in error.message
+
+
+@pytest.mark.parametrize("name", ["HOME", "PATH", "USER", "LC_ALL", "XDG_RUNTIME_DIR", "WVO_AGENT_ID"])
+@pytest.mark.requirement("SAFE-3")
+def test_no_key_stands_in_a_variable_of_ordinary_words(name: str) -> None:
+    assert f"{name} holds none" in refused(LEAST + f"    key_env: {name}\n").message
+
+
+def test_a_program_of_no_words_is_none() -> None:
+    for field in ("command", "key_command"):
+        assert "found an empty list" in refused(LEAST + f"    {field}: []\n").message
+
+
 @pytest.mark.requirement("SAFE-3")
 def test_the_advice_for_a_key_names_the_two_ways() -> None:
     for name in ("key", "api_key", "openai-api-key"):
@@ -277,7 +308,7 @@ def test_the_advice_for_a_key_names_the_two_ways() -> None:
         (b"providers: *x\n", "expected an anchor &x above"),
         (b"providers: {}\n---\nproviders: {}\n", "expected one document"),
         (b"providers: !!python/object/apply:os.system [ls]\n", "expected no tag"),
-        (b"x: y\n" * 2_000_000, "expected at most 0.25 MiB, found 9.5 MiB"),
+        (b"x: y\n" * 2_000_000, "expected at most 0.25 MiB, found more"),
         (b"".join(b"k%d: 1\n" % i for i in range(20_000)), "expected at most 100 keys"),
         (b"a: &a [x,x,x,x]\n" + b"".join(b"b%d: &b%d [*a,*a]\n" % (i, i) for i in range(90)), "unknown key"),
     ],

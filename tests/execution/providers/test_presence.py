@@ -1,6 +1,7 @@
 """What is found of local servers: friendly ones, hostile ones, none."""
 
 import json
+import os
 import socket
 import threading
 import time
@@ -98,8 +99,8 @@ def local(url: str, kind: ProviderKind = ProviderKind.OLLAMA, name: str = "local
     return Provider(name, kind, Place.LOCAL, {Tier.LOW: Model("m")}, base_url=url)
 
 
-async def look(provider: Provider) -> Presence:
-    return (await found([provider], {"PATH": ""}))[provider.name]
+async def look(provider: Provider, path: str = "") -> Presence:
+    return (await found([provider], {"PATH": path}))[provider.name]
 
 
 async def test_ollama_is_found_with_its_models() -> None:
@@ -125,6 +126,14 @@ async def test_localhost_is_found_by_whichever_address_it_has() -> None:
             assert (await look(local(url.replace("[::1]", "localhost")))).found
     with serving(OLLAMA) as url:
         assert (await look(local(url.replace("127.0.0.1", "localhost")))).found
+
+
+async def test_a_program_that_works_with_a_server_here_needs_both() -> None:
+    with serving(VLLM) as url:
+        for command, there in (("sh", True), ("no-such-program", False)):
+            both = replace(local(url, ProviderKind.OPENAI), kind=ProviderKind.CODEX, command=(command,))
+            assert (await look(both, os.defpath)).found is there
+    assert (await look(replace(both, command=("sh",)), os.defpath)).found is False  # the server is gone
 
 
 async def test_where_nothing_listens_it_is_not_running() -> None:

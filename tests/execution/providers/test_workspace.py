@@ -81,6 +81,34 @@ def test_a_change_holds_when_the_file_stood_still_and_a_removed_file_gives_the_d
     assert workspace.looks() == ["three"]
 
 
+def test_a_server_that_nobody_asked_for_long_answers_by_the_file_as_it_is(workspace: Workspace) -> None:
+    workspace.write("providers: {")
+    with pytest.raises(InvalidInput):
+        workspace.names()
+    workspace.write(GOOD.format("one"))
+    os.utime(workspace.path, (1_000_000_000, 1_000_000_000))  # mended long ago
+    workspace.clock.advance(60)
+    assert workspace.names() == ["one"]
+
+    workspace.write(GOOD.format("two"))  # somebody is writing just now
+    workspace.clock.advance(60)
+    assert workspace.names() == ["one"]
+    assert workspace.looks(1) == ["two"]
+
+
+def test_a_link_that_leads_nowhere_does_not_take_the_limits_away(workspace: Workspace) -> None:
+    workspace.write(GOOD.format("one"))
+    assert workspace.names() == ["one"]
+    workspace.path.unlink()
+    workspace.path.symlink_to("elsewhere.yaml")
+
+    assert workspace.looks() == ["one"]
+    assert workspace.providers.problem() == "state/providers.yaml is a link to a file that is not there."
+    (workspace.path.parent / "elsewhere.yaml").write_text(GOOD.format("two"))
+    assert workspace.looks() == ["two"]
+    assert workspace.providers.problem() is None
+
+
 def test_half_a_file_that_is_valid_never_holds(workspace: Workspace) -> None:
     workspace.write(packaged_text())
     whole = workspace.providers.current()

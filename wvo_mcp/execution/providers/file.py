@@ -18,6 +18,9 @@ def read(path: Path) -> Catalogue | None:
     except OSError as error:
         reason = f"{name} cannot be read: {error.strerror or error}"
         raise InvalidInput("providers", reason, message=f"{reason}.") from None
+    if data is None and path.is_symlink():
+        reason = f"{name} is a link to a file that is not there"
+        raise InvalidInput("providers", reason, message=f"{reason}.")
     return None if data is None else parse(data, name)
 
 

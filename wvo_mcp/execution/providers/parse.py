@@ -1,12 +1,14 @@
 """From the text of providers.yaml to a Catalogue, or to one error that holds every problem with its line."""
 
 import hashlib
+import re
 from collections.abc import Collection, Mapping
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from wvo_mcp.domain.known_secrets import looks_random
 from wvo_mcp.domain.providers.catalogue import (
     NO_LIMITS,
     Band,
@@ -20,7 +22,7 @@ from wvo_mcp.domain.providers.catalogue import (
     ProviderKind,
     Tier,
 )
-from wvo_mcp.domain.redaction import redact
+from wvo_mcp.domain.redaction import REDACTED, redact
 from wvo_mcp.domain.roadmap import RoadmapProblem
 from wvo_mcp.domain.task import TaskType
 from wvo_mcp.execution.providers import readers
@@ -83,6 +85,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 }
 """All that may be said, by what it is said of."""
 
+_WORD = re.compile(r"[A-Za-z0-9+/=_-]{20,}")
 _PLACES = {ProviderKind.OLLAMA: Place.LOCAL, ProviderKind.OPENAI: None}
 _SECRETS = ("key", "apikey", "token", "secret", "password", "bearer", "authorization", "credential", "auth")
 
@@ -94,7 +97,7 @@ def parse(data: bytes, name: str) -> Catalogue:
     try:
         catalogue = fields.catalogue(compose(text).root, hashlib.sha256(data).hexdigest())
     except Unreadable as error:
-        here = RoadmapProblem(*fields.place(error.offset), "", redact(error.expected))
+        here = RoadmapProblem(*fields.place(error.offset), "", _plain(error.expected))
         raise yaml_source.refusal("providers", name, [here, *by_line(fields.problems)], fields.wrong + 1) from None
     if catalogue is None or fields.wrong:
         raise yaml_source.refusal("providers", name, by_line(fields.problems), fields.wrong)
@@ -107,9 +110,18 @@ def packaged_text() -> str:
     return (Path(__file__).parent / "providers.yaml").read_text(encoding="utf-8")
 
 
+def _plain(text: str) -> str:
+    """Without what may be a key that was put in the wrong place, whatever it looks like."""
+    return _WORD.sub(lambda word: REDACTED if _keylike(word.group()) else word.group(), redact(text))
+
+
+def _keylike(word: str) -> bool:
+    return looks_random(word) or (len(word) >= 24 and any(c.isdigit() for c in word) and word.isalnum())
+
+
 class _Fields(YamlFields):
     def report(self, offset: int, path: str, message: str) -> None:
-        super().report(offset, redact(path), redact(message))
+        super().report(offset, _plain(path), _plain(message))
 
     def unknown(self, at: ScalarNode, key: str, prefix: str, known: Collection[str]) -> None:
         plain = key.lower().replace("_", "").replace("-", "")

@@ -31,11 +31,13 @@ async def found(providers: Sequence[Provider], environ: Mapping[str, str]) -> di
 
         seen[provider.name] = (await look_at(provider, left)).presence
 
+    programs: dict[str, Presence] = {}
     async with anyio.create_task_group() as tasks:
         for provider in local:
             tasks.start_soon(server, provider)
-        seen |= await anyio.to_thread.run_sync(_programs, [one for one in enabled if one.command], environ)
-    return seen
+        programs = await anyio.to_thread.run_sync(_programs, [one for one in enabled if one.command], environ)
+    # A program that works with a server here needs both.
+    return seen | {name: there for name, there in programs.items() if name not in seen or not there.found}
 
 
 async def _knock(provider: Provider) -> Presence | None:

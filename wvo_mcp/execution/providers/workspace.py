@@ -35,7 +35,8 @@ class ProvidersOfWorkspace:
     """Implements `ports.providers.Providers`. Without the file the packaged defaults hold, without limits.
 
     A changed file is read once it has stood still from one look to the next: an editor that writes in place may have
-    saved half of it, and half a file may be a valid one, with providers or limits missing.
+    saved half of it, and half a file may be a valid one, with providers or limits missing. Who has not looked for a while
+    believes the time of the change: a server that nobody asked must not answer the first one by a file of yesterday.
 
     `current`, `problem` and `presence` may be called by any thread: transactions of the embedded store run in one of
     their own.
@@ -47,6 +48,7 @@ class ProvidersOfWorkspace:
         self._clock = clock
         self._lock = threading.Lock()
         self._next_look = float("-inf")
+        self._last_look = float("-inf")
         self._begun = False
         self._seen: _Mark = None
         self._read: _Mark | str = ""
@@ -128,18 +130,20 @@ class ProvidersOfWorkspace:
         with self._lock:
             now = self._clock.steady()
             if now >= self._next_look:
-                self._look_at_file()
-                self._next_look = now + LOOK_SECONDS
+                self._look_at_file(rested=now - self._last_look > 2 * LOOK_SECONDS)
+                self._last_look, self._next_look = now, now + LOOK_SECONDS
 
-    def _look_at_file(self) -> None:
+    def _look_at_file(self, *, rested: bool) -> None:
+        """`rested`: the look before was long ago."""
         mark = self._mark()
         moved = mark != self._seen
         self._seen = mark
-        if (moved and self._begun) or mark == self._read:
-            return
-        self._begun = True
         # A change within the same tick of the file system's clock would leave no trace: what is young is read again.
         young = mark is not None and abs(time.time_ns() - mark[0]) < _FRESH_NANOSECONDS
+        stands = not moved or not self._begun or (rested and mark is not None and not young)
+        if not stands or mark == self._read:
+            return
+        self._begun = True
         self._read = "" if young else mark
         self._load()
 
@@ -147,7 +151,10 @@ class ProvidersOfWorkspace:
         try:
             now = self._path.stat()
         except OSError:
-            return None
+            try:
+                now = self._path.lstat()  # a link that leads nowhere is no file that was removed
+            except OSError:
+                return None
         return now.st_mtime_ns, now.st_size, now.st_ino
 
     def _load(self) -> None:

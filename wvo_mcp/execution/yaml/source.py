@@ -47,7 +47,7 @@ def read_at_most(path: Path, most: int, subject: str, name: str) -> bytes | None
 def decoded(data: bytes, most: int, subject: str, name: str) -> tuple[str, bool]:
     """The text, and whether a byte order mark stood before it. Raises InvalidInput: too large, or no UTF-8."""
     if len(data) > most:
-        problem = f"expected at most {most / 2**20:g} MiB, found {len(data) / 2**20:.1f} MiB"
+        problem = f"expected at most {most / 2**20:g} MiB, found more"
         raise refusal(subject, name, [RoadmapProblem(1, None, "", problem)], 1)
     marked = data.startswith(codecs.BOM_UTF8)
     try:

@@ -44,4 +44,4 @@ def _severity(providers: Providers) -> str:
 
 def _message(problem: str, severity: str) -> str:
     so = "the last good version holds" if severity == "warning" else "no work is given until it is mended"
-    return f"{problem[:1_800]} ({so})"
+    return f"{problem[:1_800].rstrip('.')} ({so})"
