@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -42,8 +43,8 @@ class Scenario:
     resets_at: datetime | None = None
     says: str = ""
     """Part of the message."""
-    deadline: float = 90.0
-    """Seconds until we stop it."""
+    patience: float | None = None
+    """Seconds of silence after which we stop it; None: it ends by itself."""
     without: str | None = None
     """An environment variable that it does not get."""
     besides: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -106,7 +107,7 @@ def claude(now: datetime) -> Iterator[Scenario]:
     )
     broke = "Your credit balance is too low to access the Anthropic API."
     yield case("credit", refuse(400, "invalid_request_error", broke), K.QUOTA)
-    yield case("hang", [Hang(times=ALWAYS)], K.OUTAGE, says="timed out")
+    yield case("hang", [Hang(times=ALWAYS)], K.OUTAGE, says="timed out", besides={"API_TIMEOUT_MS": "1000"})
     yield case("break", [Break("This answer is never heard to its end.", ALWAYS)], K.OUTAGE)
     yield case("overloaded-stream", [Fail("overloaded_error", "Overloaded", ALWAYS)], K.CAPACITY)
     yield case("recovered", [Refuse(529, "overloaded_error", "Overloaded"), Say("Done.")], None, finished=True)
@@ -147,8 +148,10 @@ def codex(now: datetime) -> Iterator[Scenario]:
     yield case("context", refuse(400, "context_length_exceeded", full), K.CONTEXT)
     unsafe = "Invalid prompt: we've limited access to this content for safety reasons."
     yield case("refusal", refuse(400, "invalid_prompt", unsafe), K.REFUSAL)
-    yield case("hang", [Hang(times=ALWAYS)], K.OUTAGE, deadline=5)
-    yield case("silent-stream", [Hang("This answer is never heard to its end.", ALWAYS)], K.OUTAGE, says="idle")
+    yield case("hang", [Hang(times=ALWAYS)], K.OUTAGE, patience=2)
+    silent = [Hang("This answer is never heard to its end.", ALWAYS)]
+    idle = ("--skip-git-repo-check", "-c", "model_providers.scripted.stream_idle_timeout_ms=1000")
+    yield case("silent-stream", silent, K.OUTAGE, says="idle", flags=idle)
     yield case("break", [Break("This answer is never heard to its end.", ALWAYS)], K.OUTAGE, says="stream disconnected")
     yield case("no-key", [Say("Never asked.")], K.AUTH, without="SCRIPTED_KEY")
     yield case("untrusted", [Say("Never asked.")], K.PERMISSION, flags=(), says="trusted directory")
@@ -188,7 +191,7 @@ def gemini() -> Iterator[Scenario]:
     yield case("500", refuse(500, "INTERNAL", "An internal error has occurred."), K.OUTAGE)
     long = "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576)."
     yield case("context", refuse(400, "INVALID_ARGUMENT", long), K.CONTEXT)
-    yield case("hang", [Hang(times=ALWAYS)], K.OUTAGE, deadline=10)
+    yield case("hang", [Hang(times=ALWAYS)], K.OUTAGE, patience=2)
     yield case("break", [Break("This answer is never heard to its end.", ALWAYS)], K.OUTAGE)
     yield case("no-key", [Say("Never asked.")], K.AUTH, without="GEMINI_API_KEY", says="GEMINI_API_KEY")
     yield case("untrusted", [Say("Never asked.")], K.PERMISSION, without="GEMINI_CLI_TRUST_WORKSPACE", says="trusted")
@@ -210,12 +213,27 @@ def played(scenario: Scenario, place: Path) -> Finished:
     if scenario.flags is not None:
         client.flags = scenario.flags
     with client.model(scenario.script) as model:
+        if scenario.patience is not None:
+            client.stop = _later(model.silent, scenario.patience)
         try:
-            return client.ask(model, "Say hello.", waits=False, deadline=scenario.deadline)
+            return client.ask(model, "Say hello.", waits=False)
         except DeadlinePassed as passed:
             assert passed.finished is not None
             late = passed.finished
             return Finished(late.command, OUR_DEADLINE, late.stdout, late.stderr, late.seconds)
+
+
+def _later(begun: threading.Event, seconds: float) -> threading.Event:
+    """Set so long after `begun`: however slow the machine is, the program has got as far as to wait."""
+    later = threading.Event()
+
+    def wait() -> None:
+        if begun.wait(90):
+            later.wait(seconds)
+            later.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    return later
 
 
 def lines_of(run: Finished) -> list[str]:
@@ -236,7 +254,7 @@ _SCRUBBED: Sequence[tuple[re.Pattern[str], str]] = (
 
 def scrubbed(line: str, place: Path) -> str:
     """Without what tells of this machine and this run; of claude's first event only what says something about the run."""
-    for folder, instead in ((place / "home", "HOME"), (place, "PLACE"), (tempfile.gettempdir(), "TEMPORARY")):
+    for folder, instead in ((place / "home/tmp", "TEMPORARY"), (place / "home", "HOME"), (place, "PLACE")):
         line = line.replace(str(folder), instead)
     for pattern, instead in _SCRUBBED:
         line = pattern.sub(instead, line)

@@ -57,11 +57,13 @@ def run(
     env: Mapping[str, str],
     deadline: float = 90.0,
     ends: Callable[[str], bool] = lambda _: False,
+    stop: threading.Event | None = None,
 ) -> Finished:
     """Runs `command` with nothing on its stdin and exactly `env`; never longer than `deadline` seconds.
 
     After a line of stdout for which `ends` is true the program has a few seconds to leave; then it is stopped, and that
-    counts as an exit with 0 (claude may linger after its result). Raises DeadlinePassed.
+    counts as an exit with 0 (claude may linger after its result). When `stop` is set, the deadline has passed. Raises
+    DeadlinePassed.
     """
     words = tuple(str(word) for word in command)
     lines: list[str] = []
@@ -82,12 +84,16 @@ def run(
             start_new_session=True,
         ) as process,
     ):
+        over = stop or threading.Event()
+        done = threading.Event()
 
-        def stop() -> None:
-            overdue.set()
-            _kill_group(process.pid)
+        def watch() -> None:
+            over.wait(deadline)
+            if not done.is_set():
+                overdue.set()
+                _kill_group(process.pid)
 
-        watchdog = threading.Timer(deadline, stop)
+        watchdog = threading.Thread(target=watch, daemon=True)
         watchdog.start()
         try:
             assert process.stdout is not None
@@ -98,7 +104,9 @@ def run(
             with suppress(subprocess.TimeoutExpired):
                 process.wait(LAST_WORDS_SECONDS if ended else None)
         finally:
-            watchdog.cancel()
+            done.set()
+            over.set()
+            watchdog.join()
             lingered = process.poll() is None
             _kill_group(process.pid)
         exit_code = process.wait()

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,6 +39,8 @@ def why_missing(name: str) -> str | None:
 
 def clean_environment(home: Path) -> dict[str, str]:
     """An environment made from nothing: no credentials, no proxies, no traces of a client that this runs in."""
+    temporary = home / "tmp"
+    temporary.mkdir(parents=True, exist_ok=True)
     folders = [programs_folder(), SERVER.parent, Path("/usr/local/bin"), Path("/usr/bin"), Path("/bin")]
     return {
         "HOME": str(home),
@@ -46,6 +49,9 @@ def clean_environment(home: Path) -> dict[str, str]:
         "TERM": "xterm-256color",
         "NO_COLOR": "1",
         "TZ": "UTC",
+        "TMPDIR": str(temporary),
+        "CLAUDE_CODE_TMPDIR": str(temporary),
+        "NODE_COMPILE_CACHE": str(REPOSITORY / ".cache/compiled"),
     }
 
 
@@ -65,6 +71,8 @@ class Client(ABC):
         """Names of environment variables that it does not get."""
         self.besides: Mapping[str, str] = {}
         """Environment variables that it gets besides."""
+        self.stop: threading.Event | None = None
+        """Stops a run when it is set, as its deadline does."""
         self.home.mkdir(parents=True)
         self.project.mkdir(parents=True)
 
@@ -87,7 +95,7 @@ class Client(ABC):
 
     @classmethod
     def impatient(cls, place: Path) -> Self:
-        """A client without a server, that retries once at most and gives a silent model up after a few seconds."""
+        """A client without a server, that retries once at most."""
         client = cls(place)
         client.prepare()
         client.hurry()
@@ -113,7 +121,7 @@ class Client(ABC):
 
     @abstractmethod
     def hurry(self) -> None:
-        """Lets it retry as little as it can, and wait for a silent model no longer than a few seconds."""
+        """Lets it retry as little as it can."""
 
     @abstractmethod
     def ask(self, model: ScriptedModel, prompt: str, *, waits: bool = True, deadline: float = 90.0) -> Finished:
@@ -141,7 +149,7 @@ class Claude(Client):
         _write(self.home / ".claude.json", json.dumps(trust))
 
     def hurry(self) -> None:
-        limits = {"CLAUDE_CODE_MAX_RETRIES": "1", "API_TIMEOUT_MS": "2000"}
+        limits = {"CLAUDE_CODE_MAX_RETRIES": "1"}
         _write(self.home / ".claude/settings.json", json.dumps({"env": limits}))
 
     def ask(self, model: ScriptedModel, prompt: str, *, waits: bool = True, deadline: float = 90.0) -> Finished:
@@ -149,7 +157,7 @@ class Claude(Client):
         if waits:
             command += ["--mcp-config", str(self.project / ".mcp.json"), "--strict-mcp-config"]
         env = {**self.environment, "ANTHROPIC_BASE_URL": model.url}
-        return run(command, cwd=self.project, env=env, deadline=deadline, ends=_is_result)
+        return run(command, cwd=self.project, env=env, deadline=deadline, ends=_is_result, stop=self.stop)
 
 
 class Codex(Client):
@@ -178,14 +186,14 @@ class Codex(Client):
 
     def hurry(self) -> None:
         with (self.home / ".codex/config.toml").open("a", encoding="utf-8") as config:
-            config.write("request_max_retries = 0\nstream_max_retries = 0\nstream_idle_timeout_ms = 2000\n")
+            config.write("request_max_retries = 0\nstream_max_retries = 0\n")
 
     def ask(self, model: ScriptedModel, prompt: str, *, waits: bool = True, deadline: float = 90.0) -> Finished:
         command = ["codex", "exec", "--json", *self.flags]
         command += ["-c", f'model_providers.scripted.base_url="{model.url}/v1"']
         if waits:
             command += ["-c", "mcp_servers.wvo.required=true"]
-        return run([*command, prompt], cwd=self.project, env=self.environment, deadline=deadline)
+        return run([*command, prompt], cwd=self.project, env=self.environment, deadline=deadline, stop=self.stop)
 
 
 class Gemini(Client):
@@ -222,7 +230,7 @@ class Gemini(Client):
         command = ["gemini", "-m", "gemini-2.5-flash", "-p", prompt, "--output-format", "stream-json"]
         command += ["--allowed-mcp-server-names", "wvo", *self.flags]
         env = {**self.environment, "GOOGLE_GEMINI_BASE_URL": model.url}
-        return run(command, cwd=self.project, env=env, deadline=deadline)
+        return run(command, cwd=self.project, env=env, deadline=deadline, stop=self.stop)
 
 
 def _is_result(line: str) -> bool:

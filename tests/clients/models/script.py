@@ -154,6 +154,8 @@ class ScriptedModel(ABC):
         self._requests: list[Request] = []
         self._refusals = [0] * len(self._script)
         self._over = threading.Event()
+        self.silent = threading.Event()
+        """Set when it has begun to say nothing."""
         self._server: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -209,6 +211,7 @@ class ScriptedModel(ABC):
 
     def wait_for_the_end(self) -> None:
         """Returns when it serves no longer."""
+        self.silent.set()
         self._over.wait()
 
     def _next_step(self, body: Json) -> Step:

@@ -16,10 +16,7 @@ _TAGS = Pattern(r"<[^<>]{0,500}>")
 
 
 def from_http(status: int, headers: Mapping[str, str], body: str, now: datetime) -> Signal | None:
-    """The failure in an HTTP answer; None when it is no failure, or one that the request deserved.
-
-    `headers` in any case; `body` as it came, or its beginning.
-    """
+    """As the package gives it."""
     if status < 400:
         return None
     error = _error(body[:_LONGEST_BODY])

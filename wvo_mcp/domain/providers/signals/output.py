@@ -33,11 +33,7 @@ _READERS: Mapping[ProviderKind, _Kind] = {
 
 
 def read_output(kind: ProviderKind, lines: Iterable[str], now: datetime, *, exit_code: int | None = None) -> Reading:
-    """What the lines of a run say, those of stdout and stderr in any order; in time and memory of the longest line.
-
-    `exit_code`: None while it is unknown; 124 for a program that was stopped because it was silent for too long. A time
-    without a zone is taken to be in the zone of `now`. Of codex a resumed thread tells the usage of all of it.
-    """
+    """As the package gives it."""
     reader = _READERS[kind](now)
     for line in lines:
         event = event_of(line)

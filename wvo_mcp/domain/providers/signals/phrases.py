@@ -353,11 +353,7 @@ def classified_line(line: str, now: datetime, *, model: str | None = None) -> Si
 
 
 def from_text(text: str, now: datetime) -> Signal | None:
-    """Of free text, such as the error that an agent gives for a task; None where in doubt.
-
-    Counts only what nothing but a provider's program prints, and only where a line begins with it. Of a long text the
-    first and the last 400 lines are looked at.
-    """
+    """As the package gives it."""
     if len(text) > 2 * _LONGEST_TEXT:
         text = text[:_LONGEST_TEXT] + "\n" + text[-_LONGEST_TEXT:]
     lines = text.splitlines()
