@@ -1,6 +1,6 @@
 """The error tree: one class a code of the contract; a sentence for a person, a hint for an agent."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ClassVar
 
 
@@ -13,6 +13,8 @@ class WvoError(Exception):
     code: ClassVar[str] = "internal"
     retryable: ClassVar[bool] = False
     hint: str = "Report it; the log line with this reference tells more."
+    aside: Callable[[Any], Awaitable[object]] | None = None
+    """To be done in a transaction of its own: that of the call is undone, and with it whom it told."""
 
     def __init__(self, message: str, *, hint: str | None = None, **details: Any) -> None:
         super().__init__(message)

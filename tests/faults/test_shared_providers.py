@@ -27,7 +27,8 @@ def servers(workspace: Workspace) -> dict[str, StdioClient]:
     (workspace.root / "state").mkdir(exist_ok=True)
     (workspace.root / "state" / "providers.yaml").write_text(FILE)
     limits = {"WVO_AUTOPILOT_WIP_LIMIT": "50", "WVO_AGENT_WIP_LIMIT": "50", "WVO_LEASE_GRACE_SECONDS": "0"}
-    started = {name: workspace.spawn(name, WVO_TOOLSETS="all", **limits) for name in AGENTS}
+    workspace.settings |= {"WVO_TOOLSETS": "all", **limits}
+    started = {name: workspace.spawn(name) for name in AGENTS}
     for one in started.values():
         one.open()
     return started
@@ -35,9 +36,7 @@ def servers(workspace: Workspace) -> dict[str, StdioClient]:
 
 def at_once(*calls: tuple[StdioClient, dict[str, Any]]) -> list[Message]:
     """Claims that are sent before any answer is read."""
-    posted = [
-        (one, one.post("tools/call", {"name": "claim_task", "arguments": arguments})) for one, arguments in calls
-    ]
+    posted = [(one, one.post("tools/call", {"name": "claim_task", "arguments": arguments})) for one, arguments in calls]
     return [given(one.receive(message_id)["result"]) for one, message_id in posted]
 
 

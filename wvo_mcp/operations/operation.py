@@ -1,6 +1,7 @@
 """One declaration per thing the system can be asked to do; every face is a loop over the registry."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, get_type_hints
@@ -8,7 +9,7 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from wvo_mcp.domain.lease import Caller, Policy
-from wvo_mcp.errors import InvalidInput
+from wvo_mcp.errors import InvalidInput, WvoError
 from wvo_mcp.operations.replay import Repeat
 from wvo_mcp.operations.results import fit
 from wvo_mcp.operations.schema import compact_schema
@@ -148,7 +149,15 @@ class Operation:
         if self.effect is Effect.READ:
             return fit(dump(await services.store.read(caller, lambda tx: self.run(Context(services, caller, tx), ask))))
         keep = not getattr(ask, "dry_run", False)
-        return await services.store.write(caller, lambda tx: self._once(Context(services, caller, tx), ask), keep=keep)
+        try:
+            return await services.store.write(
+                caller, lambda tx: self._once(Context(services, caller, tx), ask), keep=keep
+            )
+        except WvoError as error:
+            if error.aside is not None and keep:
+                with suppress(WvoError):  # what the caller is told is why the call failed
+                    await services.store.write(caller, error.aside)
+            raise
 
     async def _long(self, services: Services, caller: Caller, ask: Input, tell: Tell | None) -> dict[str, Any]:
         async def work(progress: Progress) -> dict[str, Any]:

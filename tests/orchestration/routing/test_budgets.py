@@ -123,6 +123,24 @@ async def test_of_several_windows_the_last_to_free_counts_and_of_several_provide
 
 
 @pytest.mark.requirement("PROV-3", "HEALTH-2")
+async def test_the_claim_of_a_named_task_asks_a_person_too_though_it_is_an_error(bench: Bench) -> None:
+    routed = configured(bench, hourly(30_000))
+    await routed.create(a_task("T", complexity=1))
+    await spend(routed, 30_000)
+    for caller in (ANN, BOB, ANN):
+        with pytest.raises(BudgetExhausted):
+            await routed.claim(caller, task_id="T")
+
+    alert = (await routed.call("alerts"))["alerts"][0]
+    assert (alert["kind"], alert["severity"], alert["times"]) == ("budget_exhausted", "critical", 1)
+    assert await routed.status("T") == ["pending"]
+    before = await written(routed)
+    with pytest.raises(BudgetExhausted):
+        await routed.claim(BOB, task_id="T")
+    assert await written(routed) == before
+
+
+@pytest.mark.requirement("PROV-3", "HEALTH-2")
 async def test_at_the_end_of_a_budget_one_alert_asks_a_person_and_many_askers_write_nothing_more(bench: Bench) -> None:
     routed = configured(bench, hourly(30_000))
     await routed.create(a_task("T", complexity=1))

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from wvo_mcp.domain.checkpoint import Checkpoint
@@ -218,7 +219,9 @@ async def _means(tx: Transaction, router: Router, task: Task) -> Decision | None
     decision = await router.decide(task)
     if decision is not None and decision.withheld:
         until = await budgets.refused(tx, router, decision, task, tell=False)
-        raise BudgetExhausted(decision.reason, None if until is None else iso(until))
+        error = BudgetExhausted(decision.reason, None if until is None else iso(until))
+        error.aside = partial(budgets.tell_of, router.providers, router.agent_id, task.id)
+        raise error
     return decision
 
 

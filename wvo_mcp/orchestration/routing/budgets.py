@@ -17,6 +17,7 @@ from wvo_mcp.errors import InvalidInput, NotFound
 from wvo_mcp.orchestration.routing.breakers import tell_when_all_fail
 from wvo_mcp.orchestration.routing.router import Router
 from wvo_mcp.ports import Transaction
+from wvo_mcp.ports.providers import Providers
 
 EXHAUSTED = "budget_exhausted"
 """The alert that asks a person."""
@@ -68,6 +69,16 @@ async def refused(
         if any(one.why is Why.BREAKER for one in decision.rejected):
             await tell_when_all_fail(tx, router, state.breakers)
     return min(free, default=None)
+
+
+async def tell_of(providers: Providers | None, agent_id: str, task_id: str, tx: Transaction) -> None:
+    """Raise the alerts of a refusal that was an error, whose own transaction was undone."""
+    await tx.sessions.ensure()
+    router = Router(tx, providers, agent_id)
+    task = await tx.tasks.find(task_id)
+    decision = None if task is None else await router.decide(task)
+    if decision is not None and decision.withheld:
+        await refused(tx, router, decision, task, tell=True)
 
 
 def _in_the_way(catalogue: Catalogue, state: RoutingState, name: str, tier: Tier) -> list[Window]:

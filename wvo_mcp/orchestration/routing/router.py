@@ -37,7 +37,8 @@ class Router:
 
     def __init__(self, tx: Transaction, providers: Providers | None, agent_id: str) -> None:
         self._tx = tx
-        self._agent_id = agent_id
+        self.providers = providers
+        self.agent_id = agent_id
         self.presence: Mapping[str, Presence] = {}
         self.catalogue: Catalogue | None = None
         self._state: RoutingState | None = None
@@ -57,7 +58,7 @@ class Router:
 
     async def foresee(self) -> None:
         if self.catalogue is not None:
-            await self._tx.routing.foresee(self._agent_id)
+            await self._tx.routing.foresee(self.agent_id)
 
     async def decide(self, task: Task) -> Decision | None:
         """The route of the task for this agent; None when nothing is routed here."""
@@ -95,7 +96,7 @@ class Router:
     async def state(self) -> RoutingState:
         """What all servers know of the providers, read once."""
         if self._state is None:
-            self._state = await self._tx.routing.state(self._agent_id)
+            self._state = await self._tx.routing.state(self.agent_id)
         return self._state
 
     async def mode(self) -> Mode | None:
@@ -133,9 +134,7 @@ class Router:
             return None
         chosen = decision.chosen
         unreported = chosen.estimate if self.catalogue.count_unreported else 0
-        await self._tx.routing.take(
-            task.id, lease_token, self._agent_id, chosen, decision.reason, unreported=unreported
-        )
+        await self._tx.routing.take(task.id, lease_token, self.agent_id, chosen, decision.reason, unreported=unreported)
         return Route.of(decision)
 
 
