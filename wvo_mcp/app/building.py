@@ -191,7 +191,7 @@ def build_couriers(settings: Settings) -> dict[str, delivery.Courier]:
 
         channels.append(Webhook(settings.alert_webhook_url, settings.alert_webhook_secret, SystemClock()))
     store = f"{socket.gethostname()}:{settings.root.name}"
-    spread = random.random
+    spread = random.SystemRandom().random
     return {channel.name: delivery.Courier(channel, settings.alert_min_severity, store, spread) for channel in channels}
 
 

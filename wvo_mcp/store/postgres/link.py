@@ -41,6 +41,8 @@ _NAMESPACE = 0x57564F31
 WRITE_LOCK = f"{_NAMESPACE}, hashtext(current_schema())"
 """The two keys of the lock of writers. Sessions hold locks of one key, so the two kinds never meet."""
 
+_JITTER = random.SystemRandom()
+"""Without a state that a fork would double, or that others of the process share."""
 _SOON = 3.0  # one attempt to get a connection
 _LIVELY = {"connect_timeout": 4, "keepalives_idle": 3, "keepalives_interval": 1, "keepalives_count": 3}
 _PATIENCE = {
@@ -226,7 +228,7 @@ class Link:
             else:
                 self._trouble = errors.LockNotAvailable()
                 return result
-            time.sleep(random.uniform(nap / 2, nap))  # noqa: S311 - jitter, not a secret
+            time.sleep(_JITTER.uniform(nap / 2, nap))
             nap = min(nap * 2, 0.5)
 
     def _end_frozen(self, deadline: float) -> None:

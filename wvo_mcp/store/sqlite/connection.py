@@ -28,6 +28,8 @@ OLDEST_SQLITE = (3, 51, 3)
 APPLICATION_ID = 0x57564F31
 """`WVO1` in the file's header, so that a foreign database is recognised."""
 
+_JITTER = random.SystemRandom()
+"""Without a state that a fork would double, or that others of the process share."""
 BUSY_BUDGET_SECONDS = 20.0
 OPENING_WAIT_MS = 5_000
 DatabaseError = cast("type[Exception]", sqlite.Error)
@@ -188,7 +190,7 @@ class Connection(aiosqlite.Connection):
             except DatabaseError as error:
                 if primary_code(error) not in (_BUSY, _LOCKED) or time.monotonic() > deadline:
                     raise
-                time.sleep(random.uniform(nap / 2, nap))  # noqa: S311 - jitter, not a secret
+                time.sleep(_JITTER.uniform(nap / 2, nap))
                 nap = min(nap * 1.5, 0.008)
             else:
                 return
