@@ -155,6 +155,8 @@ ASSIGNED = [
 ]
 
 INNOCENT = [
+    "cache_key=tasks/ready/v2-of-2026", "primary_key='user_id'", "idempotency_key: create-order-1", '"auth": "none"',
+    "login me and the password dialog opens 12 times", "sort_key=created_at_2026_11_21_desc",
     "commit 9fceb02d0ae598e95dc970b74767f19372d61af8 of release-2026.11.21",
     "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
     "lease_token=12345678, lease_token: 7, {'lease_token': 9007199254740993}",
@@ -333,6 +335,20 @@ def test_a_key_is_known_in_whatever_it_is_wrapped(kind: str, wrappings: list[Cal
         assert json.loads(redact(text, shapes_only=True))["n"] == 1
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "export OPENAI_KEY={}", '{{"mistral_key": "{}"}}', "machine api.example\n  login me password {}",
+        '{{"auths": {{"x": {{"auth": "{}"}}}}}}', "v1.0-" + "0f" * 10 + "-" + "{}" + "e" * 110,
+    ],
+)  # fmt: skip
+def test_keys_in_the_files_of_programs_are_known(text: str) -> None:
+    key = "0f" * 20 if text.startswith("v1") else "bKTK0FWkNnYY1jPsbKTK0FWk"
+    shown = redact(text.format(key))
+    assert REDACTED in shown and key not in shown
+    assert shown.startswith(text.split("{}")[0].replace("{{", "{")) or text.startswith("v1")
+
+
 @pytest.mark.parametrize("kind", _PLAIN)
 def test_a_key_is_known_behind_what_is_escaped_before_it(kind: str) -> None:
     for before in ("\\n", "%20", "%0A", "%2520", "%22", " ", "(", "=", ":"):
@@ -346,7 +362,7 @@ HOSTILE = [
     "api_key=" + "a" * 3 + "\n", "bearer ", "bearer a", "authorization: ", "authorization:basic ", "xoxb-", "ghp_", "AKIA",
     "AIza", "hf_", "hf_a", "\\n", " \t", "=", "a", "ab1", "hooks.slack.com/services/", "Proc-Type: x\n", "github_pat_",
     'password="aaaa ', "password: str =", "cookie: a=bcde;", "cookie:", "--a-", "--a-a-", "--token ", "<a-token>", " -u a:",
-    "?key=a",
+    "?key=a", "login a password ", '"auth": "aa', "a_key=", "_key=aB1", "v1.0-0",
     "<password>aaaa</", "SG.aaaaaaaaaaaaaaaaaaaa.", "://aaaa1", "eyJabcdefgh..", '-----BEGIN PRIVATE KEY-----\\"',
     "12345678:AA", "1Q~", "://a:b/", "a" * 32 + "-", "M" * 27 + ".", "0" * 32 + "-11111111-", ":\\/\\/a:", "key-0", "JQQJ99a",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, cast
 
-from wvo_mcp.domain.known_secrets import known_in
+from wvo_mcp.domain.known_secrets import known_in, looks_random
 
 REDACTED = "[redacted]"
 """What stands in the place of a secret. It is no secret itself: to redact twice is to redact once."""
@@ -85,7 +85,7 @@ def _pem(text: str, found: re.Match[str]) -> str:
     return REDACTED if len(found.group()) > 80 else found.group()  # the header alone is no secret
 
 
-_NAMES = r"pass(?:word|wd|phrase|code)|(?:db|database|sql|mail|smtp|ftp|user|admin|root|redis|proxy)_pass|pwd|secret|token|credential|api[_-]?key|access[_-]?key|private[_-]?key|signing[_-]?key|encryption[_-]?key|auth[_-]?key|account[_-]?key|client-key-data"  # noqa: E501
+_NAMES = r"pass(?:word|wd|phrase|code)|(?:db|database|sql|mail|smtp|ftp|user|admin|root|redis|proxy)_pass|pwd|secret|token|credential|api[_-]?key|access[_-]?key|private[_-]?key|signing[_-]?key|encryption[_-]?key|auth[_-]?key|account[_-]?key|client-key-data|_key"  # noqa: E501
 _ASSIGNED = (
     rf"({_NAMES}|authorization)((?:_access)?(?:_key)?s?)(?![a-z0-9_-])"
     r"(\\{0,7}[\"'`]?\]?[ \t]{0,8}(?:=>|:=|:[ \t]{0,2}&?[a-z][a-z0-9_.\[\]| ]{0,24}=(?!=)|[:=])[ \t]{0,8}"
@@ -109,6 +109,8 @@ def _value(name: str, value: str, *, tight: bool) -> bool:
     """Is `value`, which stands behind `name`, a secret? `tight`: in quotes, or right behind an equals sign."""
     if _NOT_VALUES.match(value):
         return False
+    if name.lower().startswith("_key"):  # OPENAI_KEY, but also cache_key
+        return tight and looks_random(value)
     mixed = any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
     if "pass" in name.lower() or name.lower() == "pwd":
         if not tight:
@@ -159,6 +161,10 @@ _FLAG = (
 _ELEMENT = rf"<[a-z:_.-]{{0,32}}({_NAMES})>([^<>\s]{{4,256}}+)(?=</)"
 _USER = r"[ \t](?:-u|--user)[ \t=]{1,4}[\"']?[^\s:\"']{1,64}(:)([^\s\"'\\]{4,256}+)"
 _QUERY = r"([?&](?:key|auth|sig|signature)=)(?=[a-z%+/._~-]{0,64}+[0-9])[a-z0-9%+/=_.~-]{20,}+"
+
+
+_NETRC = r"(login\s{1,8}\S{1,64}\s{1,8}password[ \t]{1,8})[^\s\"'\\]{4,256}+"
+_DOCKER = r"([\"']auth\\{0,7}[\"'][ \t]{0,8}:[ \t]{0,8}\\{0,7}[\"'])(?=[a-z+/]{0,64}+[0-9=])[a-z0-9+/]{16,}+={0,2}(?=\\{0,7}[\"'])"  # noqa: E501
 
 
 def _login(text: str, found: re.Match[str]) -> str:
@@ -247,6 +253,7 @@ _RULES = (
     _key("AGE-SECRET-KEY-", r"[0-9A-Z]{50,}+"),
     _key("fm2_", r"[A-Za-z0-9+/=_-]{40,}+"),
     _key("dp.", r"(?:pt|st|ct|sa|scim|audit)\.[A-Za-z0-9._-]{40,}+"),
+    _key("v1.0-", r"[0-9a-f]{20,40}-[0-9a-f]{100,}+"),
     _key("ops_eyJ", r"[A-Za-z0-9+/=_-]{40,}+"),
     _Rule(".atlasv1.", rf"(\.atlasv1\.){_TEXT}{{50,}}+", _behind),
     *(
@@ -265,9 +272,11 @@ _RULES = (
     _Rule("</", _ELEMENT, _named),
     _Rule("-u", _USER, _login),
     _Rule("=", _QUERY, _behind),
+    _Rule("login", _NETRC, _behind),
+    _Rule("auth", _DOCKER, _behind),
     _Rule("", _ASSIGNED, _assigned),
 )
-_NAMED = ("cookie", "--", "</", "-u", "=", "")
+_NAMED = ("cookie", "--", "</", "-u", "=", "login", "auth", "")
 """Rules that go by the name in front of a value."""
 _ANY_CASE = ("authorization", "bearer", *_NAMED)
 _AS_WRITTEN = tuple((rule.mark, rule) for rule in _RULES if rule.mark not in _ANY_CASE)

@@ -197,9 +197,12 @@ def _shape(annotation: Any) -> tuple[Kind, click.ParamType[Any]]:
         return _shape(get_args(annotation)[0])
     if origin in (Union, UnionType):
         real = [one for one in get_args(annotation) if one is not NoneType]
+        words = [_words(one) for one in real]
+        if len(real) > 1 and all(words):
+            return Kind.SCALAR, _choice([word for some in words for word in some])
         return _shape(real[0]) if len(real) == 1 else (Kind.JSON, JsonText())
-    if origin is Literal:
-        return Kind.SCALAR, _choice(get_args(annotation))
+    if _words(annotation):
+        return Kind.SCALAR, _choice(_words(annotation))
     if origin in (list, tuple, set, frozenset, Sequence):
         kind, item = _shape(get_args(annotation)[0])
         return (Kind.REPEATED, item) if kind is Kind.SCALAR else (Kind.JSON, JsonText())
@@ -207,9 +210,16 @@ def _shape(annotation: Any) -> tuple[Kind, click.ParamType[Any]]:
         return Kind.SWITCH, click.BOOL
     if annotation in _PLAIN:
         return Kind.SCALAR, _PLAIN[annotation]
-    if isinstance(annotation, type) and issubclass(annotation, Enum):
-        return Kind.SCALAR, _choice([member.value for member in annotation])
     return _TEXT if annotation in _WRITTEN_AS_TEXT else (Kind.JSON, JsonText())
+
+
+def _words(annotation: Any) -> tuple[Any, ...]:
+    """The values of a Literal or an enumeration; empty for all else."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return tuple(member.value for member in annotation)
+    return ()
 
 
 def _choice(values: Sequence[Any]) -> click.ParamType[Any]:

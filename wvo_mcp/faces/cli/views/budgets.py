@@ -86,7 +86,10 @@ def state(one: dict[str, Any], now: datetime) -> Text:
     """Does it work, else until when not and why."""
     if not one["enabled"]:
         return Text("off", "dim")
+    lost = one["state"] == "closed" and one.get("found") is False
     shown = Text.assemble((clean(_WORDS.get(one["state"], one["state"])), _STATE.get(one["state"], "")))
+    if lost:
+        shown = Text("not found", "yellow")
     for breaker in one["breakers"]:
         tier = f"{clean(breaker['tier'])} " if breaker["tier"] else ""
         kind = clean(breaker["kind"] or "failing").replace("_", " ")
@@ -94,8 +97,8 @@ def state(one: dict[str, Any], now: datetime) -> Text:
         if breaker["until"] is not None:
             wait = (instant(breaker["until"]) - now).total_seconds()
             shown.append(f", next try in {span(wait)}" if wait > 0 else ", next try now", "dim")
-    if one["state"] == "closed" and one.get("found") is False:
-        shown = Text.assemble(("not found", "yellow"), (f"  {clean(one['note'])}" if one.get("note") else "", "dim"))
+    if lost and not one["breakers"] and one.get("note"):
+        shown.append(f"  {clean(one['note'])}", "dim")
     return shown
 
 

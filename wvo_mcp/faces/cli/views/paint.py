@@ -82,18 +82,18 @@ def ago(at: str | None, now: datetime | None = None) -> Text:
 
 class Listing:
     """A light table. A heading ending in `>` is aligned to the right; where the terminal is narrow, columns whose
-    heading ends in `~` are cut, the others stay."""
+    heading ends in `~` are cut, and those that end in `+` are wrapped; the others stay."""
 
     def __init__(self, *headings: str) -> None:
         self.table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         self._elastic = [heading.endswith("~") for heading in headings]
         for heading in headings:
             self.table.add_column(
-                heading.rstrip(">~"),
+                heading.rstrip(">~+"),
                 header_style="dim",
                 justify="right" if heading.endswith(">") else "left",
-                no_wrap=not heading.endswith("~"),  # rich shrinks the columns that may wrap first
-                overflow="ellipsis",
+                no_wrap=not heading.endswith(("~", "+")),  # rich shrinks the columns that may wrap first
+                overflow="fold" if heading.endswith("+") else "ellipsis",
             )
 
     def add(self, *cells: Text | str) -> None:

@@ -9,7 +9,7 @@ from wvo_mcp.faces.cli.views.paint import Listing, joined, text
 
 
 def auth(result: dict[str, Any]) -> RenderableType:
-    listing = Listing("provider", "installed", "version", "logged in", "told by~")
+    listing = Listing("provider", "installed", "version", "logged in", "told by+")
     for one in result["providers"]:
         name = text(one["provider"], "bold" if one["enabled"] else "dim")
         if not one["enabled"]:

@@ -52,9 +52,9 @@ def route(result: dict[str, Any]) -> RenderableType:
 
 def mode(result: dict[str, Any]) -> RenderableType:
     head = Text.assemble(
-        "Work goes to ",
+        "Mode ",
         (clean(result["mode"]), "bold"),
-        "" if result["since"] is None else f" models, said {result['since']}",
+        ", as providers.yaml has it" if result["since"] is None else f", chosen by {clean(result['since'])}",
     )
     shares = Listing("today", "attempts>", "share>", "target>")
     for place, side in result["shares"].items():
