@@ -128,8 +128,9 @@ async def test_the_claim_of_a_named_task_asks_a_person_too_though_it_is_an_error
     await routed.create(a_task("T", complexity=1))
     await spend(routed, 30_000)
     for caller in (ANN, BOB, ANN):
-        with pytest.raises(BudgetExhausted):
+        with pytest.raises(BudgetExhausted) as refused:
             await routed.claim(caller, task_id="T")
+        assert "raise the budget" in refused.value.hint
 
     alert = (await routed.call("alerts"))["alerts"][0]
     assert (alert["kind"], alert["severity"], alert["times"]) == ("budget_exhausted", "critical", 1)
@@ -138,6 +139,10 @@ async def test_the_claim_of_a_named_task_asks_a_person_too_though_it_is_an_error
     with pytest.raises(BudgetExhausted):
         await routed.claim(BOB, task_id="T")
     assert await written(routed) == before
+    await routed.call("routing_mode", mode="local")
+    with pytest.raises(BudgetExhausted) as refused:
+        await routed.claim(BOB, task_id="T")
+    assert "raise the budget" not in refused.value.hint  # that would not help
 
 
 @pytest.mark.requirement("PROV-3", "HEALTH-2")

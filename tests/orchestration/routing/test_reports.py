@@ -1,11 +1,12 @@
 """What attempts report: counted once, settled, fed to the breakers, routed anew."""
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from tests.support.bench import ANN, BOB, Bench, a_task
+from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from tests.support.providers import USUAL, FixedProviders, limited, only
 from wvo_mcp.domain.providers.catalogue import Catalogue, Limits
 from wvo_mcp.errors import BudgetExhausted, InvalidInput, NotFound, RequestIdReused
@@ -316,6 +317,47 @@ async def test_a_failure_of_the_provider_is_no_failed_attempt(routed: Bench) -> 
     assert rows == [{"provider": "gemini", "state": "open"}]
     routed.clock.advance(seconds=31)
     assert (await routed.claim())["route"]["provider"] == "codex"
+
+
+@pytest.mark.requirement("PROV-4")
+async def test_a_task_that_quotes_limits_again_and_again_waits_longer_each_time(routed: Bench) -> None:
+    await routed.create(a_task("T", max_attempts=1))
+    waits: list[float] = []
+    for _ in range(12):
+        await routed.force("UPDATE breakers SET until = '2026-01-01T00:00:00.000Z'")
+        await routed.claim(task_id="T")
+        before = routed.clock.now()
+        failed = await routed.call("fail_task", task_id="T", error="API Error: 529 overloaded")
+        waits.append((datetime.fromisoformat(failed["retry_at"]) - before).total_seconds())
+        assert failed["attempts"] == 0
+        routed.clock.advance(seconds=waits[-1] + 1)
+
+    assert waits == [30, 30, 30, 60, 120, 240, 480, 960, 1_920, 3_600, 3_600, 3_600]
+    assert [one["times"] for one in await events(routed, "task.provider_failed")] == list(range(1, 13))
+    routed.clock.advance(hours=25)
+    await routed.claim(task_id="T")
+    again = await routed.call("fail_task", task_id="T", error="API Error: 529 overloaded")
+    assert datetime.fromisoformat(again["retry_at"]) - routed.clock.now() == timedelta(seconds=30)
+
+
+@pytest.mark.requirement("PROV-4")
+async def test_a_person_who_has_paid_need_not_wait_for_the_time_that_the_provider_told(bench: Bench) -> None:
+    routed = configured(bench, only("claude"))
+    await routed.create(a_task("T"))
+    week: dict[str, Any] = {"provider": "claude", "retry_after": 600_000}
+    await routed.call("provider_report", **week, outcome="quota")
+    await routed.call("provider_report", **week, tier="high", outcome="capacity")
+    assert (await routed.claim())["reason"] == "budget"
+    assert [kind for kind, _, _ in await routed.alerts()] == ["all_providers_failing"]
+    await routed.call("provider_report", provider="claude", outcome="ok")  # an agent's may be an old one
+    await routed.call("provider_report", OWNER, provider="claude", outcome="ok", tokens_out=5)  # as is a run's
+    assert (await routed.claim())["reason"] == "budget"
+
+    await routed.call("provider_report", OWNER, provider="claude", outcome="ok")
+
+    assert {row["state"] for row in await routed.sql("SELECT state FROM breakers")} == {"closed"}
+    assert await routed.alerts() == []
+    assert (await routed.claim())["route"]["provider"] == "claude"
 
 
 @pytest.mark.requirement("PROV-4")

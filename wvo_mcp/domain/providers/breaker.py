@@ -175,6 +175,11 @@ def succeeded(breaker: Breaker, now: datetime, *, task_id: str | None = None, be
     )
 
 
+def mended(breaker: Breaker, now: datetime) -> Breaker:
+    """After a person's word that it works again: closed, whatever time the provider told."""
+    return succeeded(replace(breaker, until=now, probe_task=None, probe_until=None), now)
+
+
 def undecided(breaker: Breaker, now: datetime) -> Breaker:
     """Its probe ended and said nothing about it: whoever comes next may try."""
     return replace(breaker, state=BreakerState.OPEN, until=now, probe_task=None, probe_until=None, updated_at=now)

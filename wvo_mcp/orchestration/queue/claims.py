@@ -11,7 +11,7 @@ from wvo_mcp.domain.files import scopes_overlap
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Lease, Policy
 from wvo_mcp.domain.memory import ContextEntry
-from wvo_mcp.domain.providers.routing import Decision
+from wvo_mcp.domain.providers.routing import Decision, Why
 from wvo_mcp.domain.task import GATE_BITS, Gate, Status, Task
 from wvo_mcp.errors import (
     AlreadyClaimed,
@@ -219,7 +219,9 @@ async def _means(tx: Transaction, router: Router, task: Task) -> Decision | None
     decision = await router.decide(task)
     if decision is not None and decision.withheld:
         until = await budgets.refused(tx, router, decision, task, tell=False)
-        error = BudgetExhausted(decision.reason, None if until is None else iso(until))
+        spent = any(one.why is Why.BUDGET for one in decision.rejected)
+        hint = None if spent else "Wait until then, or claim other work; route_task tells what stands in the way."
+        error = BudgetExhausted(decision.reason, None if until is None else iso(until), hint=hint)
         error.aside = partial(budgets.tell_of, router.providers, router.agent_id, task.id)
         raise error
     return decision

@@ -12,6 +12,7 @@ from wvo_mcp.domain.providers.breaker import (
     Breaker,
     BreakerState,
     failed,
+    mended,
     scope_of,
     succeeded,
     undecided,
@@ -73,6 +74,13 @@ async def success(tx: Transaction, provider: str, tier: str, task_id: str | None
     await _success(tx, mine, task_id, None if route is None else route.at)
 
 
+async def told_by_person(tx: Transaction, provider: str, tier: str) -> None:
+    """Somebody has paid, logged in, or asked: all that stops the provider is over, or what stops the tier."""
+    known = await tx.routing.breakers()
+    mine = [one for one in known if one.provider == provider and (not tier or one.tier in ("", tier))]
+    await _success(tx, mine, None, None, by_person=True)
+
+
 async def answered(tx: Transaction, provider: str, tier: str, task_id: str | None, route: TaskRoute | None) -> None:
     """A running attempt got tokens from its provider: that closes what it tries out, or what opened before it began. Older
     attempts may have got them before the failure, and outages in a row are not over with what came between them."""
@@ -94,10 +102,17 @@ async def done(tx: Transaction, task_id: str, tried: Iterable[Breaker]) -> None:
     await _success(tx, tried, task_id, None)
 
 
-async def _success(tx: Transaction, breakers: Iterable[Breaker], task_id: str | None, began: datetime | None) -> None:
+async def _success(
+    tx: Transaction,
+    breakers: Iterable[Breaker],
+    task_id: str | None,
+    began: datetime | None,
+    *,
+    by_person: bool = False,
+) -> None:
     recovered: set[str] = set()
     for before in breakers:
-        after = succeeded(before, tx.now, task_id=task_id, began=began)
+        after = mended(before, tx.now) if by_person else succeeded(before, tx.now, task_id=task_id, began=began)
         if after is before:
             continue
         await tx.routing.put_breaker(after)

@@ -17,6 +17,9 @@ from wvo_mcp.ports.providers import Providers, TaskRoute
 
 FAILED = "task.provider_failed"
 _SOONEST, _LATEST = timedelta(seconds=1), timedelta(hours=1)
+_PATIENT = 3
+"""So often a day a task comes back without a longer wait each time."""
+_LATELY, _LOOKED_AT = timedelta(days=1), 100
 _PAID = frozenset({FailureKind.QUOTA, FailureKind.RATE_LIMIT, FailureKind.AUTH})
 
 
@@ -38,10 +41,21 @@ async def failed_by_provider(tx: Transaction, providers: Providers | None, task:
     decision = await Router(tx, providers, agent_id).decide(waiting)
     elsewhere = decision is not None and decision.chosen is not None
     retry_at = tx.now + timedelta(seconds=retry_delay_seconds(1)) if elsewhere else _free(signal, breaker, tx.now)
-    data: dict[str, Any] = {"error": error, "failure": signal.kind.value, "retry_at": iso(retry_at)}
+    times = await _times(tx, task) + 1
+    if (
+        times > _PATIENT
+    ):  # perhaps it quotes what it works on: it must not run in circles, stopping providers as it goes
+        retry_at = max(retry_at, tx.now + timedelta(seconds=retry_delay_seconds(times - _PATIENT + 1)))
+    data: dict[str, Any] = {"error": error, "failure": signal.kind.value, "retry_at": iso(retry_at), "times": times}
     if blamed is not None:
         data |= {"provider": blamed[0], "tier": blamed[1]}
     return await lifecycle.move(tx, task, Status.PENDING, FAILED, {"last_error": error, "not_before": retry_at}, data)
+
+
+async def _times(tx: Transaction, task: Task) -> int:
+    """How often that was said of the task lately."""
+    events = await tx.events.of_task(task.id, _LOOKED_AT)
+    return sum(one.kind == FAILED and tx.now - one.at < _LATELY for one in events)
 
 
 def _free(signal: Signal, breaker: Breaker | None, now: datetime) -> datetime:

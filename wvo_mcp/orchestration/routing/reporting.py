@@ -56,6 +56,12 @@ class Told:
             return None
         return Usage(self.tokens_in or 0, self.tokens_out or 0, self.tokens_cached or 0, self.cost, self.model)
 
+    @property
+    def word_alone(self) -> bool:
+        """That a provider is well, and nothing of a run."""
+        run = (self.task_id, self.exit_code, self.http_status, self.usage)
+        return self.outcome == "ok" and not self.output and all(one is None for one in run)
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -115,9 +121,12 @@ async def report(tx: Transaction, policy: Policy, providers: Providers, told: To
     succeeded = signal is None and (told.outcome == "ok" or (told.outcome is None and _well(told, reading)))
     breaker = None
     answered = signal is not None and signal.kind is FailureKind.PERMISSION and reading.finished
+    by_person = tx.caller.person and told.word_alone
     attempt = None if _of_another(told, route) else told.task_id
     if signal is not None and not answered:
         breaker = await breakers.failure(tx, router, provider.name, tier, signal, attempt, running)
+    elif by_person:
+        await breakers.told_by_person(tx, provider.name, told.tier or "")
     elif succeeded or answered:  # a run that was denied something heard its provider out
         await breakers.success(tx, provider.name, tier, attempt, running)
     elif usage.tokens_out:  # it runs on, and its provider answers
