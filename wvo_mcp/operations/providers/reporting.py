@@ -1,7 +1,7 @@
 """provider_report: what an attempt took, and how its provider did."""
 
 from dataclasses import fields
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -105,8 +105,7 @@ async def provider_report(ctx: Context, ask: ProviderReport) -> Reported:
     await ctx.tx.sessions.ensure()
     if ctx.services.providers is None:
         raise InvalidInput("provider", "this server keeps no providers")
-    given: dict[str, Any] = ask.model_dump(exclude={"request_id"})
-    told = reporting.Told(**{one.name: given[one.name] for one in fields(reporting.Told)})
+    told = reporting.Told(**{one.name: getattr(ask, one.name) for one in fields(reporting.Told)})
     made = await reporting.report(ctx.tx, ctx.policy, ctx.services.providers, told)
     breaker = made.breaker
     return Reported(
