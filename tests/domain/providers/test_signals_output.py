@@ -132,6 +132,22 @@ def test_what_ends_a_run_without_its_provider_is_no_signal() -> None:
     )
 
 
+def test_what_is_over_or_said_by_others_is_no_failure_of_the_run() -> None:
+    started, limited = {"type": "turn.started"}, {"type": "turn.failed", "error": {"message": "Quota exceeded."}}
+    of_helper = {**failed("API Error: 529 Overloaded", error="overloaded")[0], "parent_tool_use_id": "toolu_1"}
+    outside = "Path not in workspace: /etc resolves outside of it"
+    by_tool = {"type": "tool_result", "error": {"type": "shell_execute_error", "message": outside}}
+    warned = {"type": "error", "severity": "warning", "message": "Quota exceeded. Check your plan and billing."}
+
+    assert read(CODEX, started, limited, exit_code=1).signal is not None
+    assert read(CODEX, started, limited, started, exit_code=-15) == Reading()
+    assert read(CLAUDE, of_helper, exit_code=-15) == Reading()
+    assert read(CLAUDE, rate_limit("rejected", isUsingOverage=True), exit_code=None) == Reading()
+    assert read(CLAUDE, '{"API Error: 529 Overloaded', exit_code=1) == Reading()
+    assert read(GEMINI, by_tool, {"type": "result", "status": "success"}, exit_code=0) == Reading(finished=True)
+    assert read(GEMINI, warned, exit_code=1) == Reading()
+
+
 def test_what_another_program_printed_is_no_good_end_of_claude() -> None:
     elsewhere = {"type": "result", "status": "error", "error": {"type": "Error", "message": "quota"}, "stats": {}}
 
