@@ -26,7 +26,6 @@ providers:
 
 
 @pytest.mark.requirement("SAFE-3")
-@pytest.mark.sqlite
 def test_no_planted_secret_is_found_anywhere(workspace: Workspace) -> None:
     odd, named = f"house-{secrets.token_hex(8)}", f"own/{secrets.token_hex(9)}+x="
     shaped, password = "sk-ant-api03-" + "aB3-" * 20, f"pw-{secrets.token_hex(6)}"
@@ -91,15 +90,18 @@ def test_no_planted_secret_is_found_anywhere(workspace: Workspace) -> None:
         for path in workspace.root.rglob("*")
         if path.is_file() and path.name != "providers.yaml"
     }
-    assert {"state/state.db", "state/telemetry/traces.jsonl"} <= kept.keys()
+    assert "state/telemetry/traces.jsonl" in kept and ("state/state.db" in kept) == (workspace.url is None)
     for name, content in kept.items():
         assert not [value for value in planted if value.encode() in content], name
     with looked_at(workspace.source) as database:
-        tables = [row["name"] for row in database.rows("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        where = {
-            table
-            for table in tables
-            if any(on_purpose in str(row) for row in database.rows(f'SELECT * FROM "{table}"'))
-        }
+        tables: list[str] = database.column(
+            "SELECT name FROM sqlite_master WHERE type = 'table'"
+            if workspace.url is None
+            else "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"
+        )
+        rows = {table: str(database.rows(f'SELECT * FROM "{table}"')) for table in tables}
+    assert {"events", "tasks", "usage", "alerts"} <= rows.keys()
+    assert not [table for table, text in rows.items() if any(value in text for value in planted)]
+    where = {table for table, text in rows.items() if on_purpose in text}
     # What an agent writes for others to read stays as it wrote it, in the memory and in the index that searches it.
     assert where and all(table.startswith("context") for table in where), where

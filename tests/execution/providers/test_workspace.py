@@ -149,6 +149,7 @@ def test_without_a_good_one_there_is_none_until_it_is_mended(workspace: Workspac
     with pytest.raises(InvalidInput) as caught:
         workspace.providers.current()
     assert workspace.providers.problem() == caught.value.message
+    assert "Mend state/providers.yaml" in str(caught.value.hint)
     if made == "folder":
         workspace.path.rmdir()
     else:

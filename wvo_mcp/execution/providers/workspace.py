@@ -68,7 +68,9 @@ class ProvidersOfWorkspace:
             return catalogue
         assert error is not None  # noqa: S101 - one of the two is there after a look
         more = {key: value for key, value in error.details.items() if key not in ("field", "problem")}
-        raise InvalidInput("providers", error.details["problem"], message=error.message, **more)
+        refusal = InvalidInput("providers", error.details["problem"], message=error.message, **more)
+        refusal.hint = "Mend state/providers.yaml, or ask a person to; then call again."
+        raise refusal
 
     def problem(self) -> str | None:
         self._refresh()
