@@ -314,15 +314,15 @@ HARMFUL = {
 @pytest.mark.parametrize("kind", ProviderKind)
 def test_a_line_of_ten_megabytes_takes_time_by_its_length_alone(kind: ProviderKind, name: str) -> None:
     line = HARMFUL[name]
-    begun = time.perf_counter()
+    begun = time.process_time()
     line.find("\x01")
     json_scan(line)
-    floor = time.perf_counter() - begun
+    floor = time.process_time() - begun
 
-    begun = time.perf_counter()
+    begun = time.process_time()
     read_output(kind, [line, json.dumps(result())], NOW, exit_code=1)
 
-    assert time.perf_counter() - begun < 0.5 + 20 * floor
+    assert time.process_time() - begun < 0.5 + 20 * floor
 
 
 def json_scan(line: str) -> None:
@@ -340,7 +340,7 @@ def test_ten_thousand_lines_take_less_than_a_second() -> None:
     }
     lines = [json.dumps(work), "2026-11-21 WARN something: You've hit your usage limit"] * 5_000
 
-    begun = time.perf_counter()
+    begun = time.process_time()
     read_output(CLAUDE, lines, NOW)
 
-    assert time.perf_counter() - begun < 1
+    assert time.process_time() - begun < 1
