@@ -2,14 +2,16 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from tests.support.bench import BOB, OWNER, Bench, a_task
 from tests.support.providers import USUAL, FixedProviders, only
 from wvo_mcp.domain.providers.catalogue import Catalogue
-from wvo_mcp.errors import BudgetExhausted
+from wvo_mcp.domain.providers.signals import FailureKind
+from wvo_mcp.errors import BudgetExhausted, InvalidInput
+from wvo_mcp.operations.providers.reporting import Outcome
 
 pytestmark = pytest.mark.anyio
 
@@ -161,3 +163,14 @@ async def test_a_person_who_has_paid_need_not_wait_for_the_time_that_the_provide
     assert {row["state"] for row in await routed.sql("SELECT state FROM breakers")} == {"closed"}
     assert await routed.alerts() == []
     assert (await routed.claim())["route"]["provider"] == "claude"
+
+
+@pytest.mark.sqlite
+@pytest.mark.requirement("PROV-5")
+async def test_an_outcome_that_is_none_is_told_all_that_are(routed: Bench) -> None:
+    assert get_args(Outcome) == ("ok", *FailureKind)
+    with pytest.raises(InvalidInput) as wrong:
+        await routed.call("provider_report", provider="claude", outcome="fine")
+
+    assert wrong.value.details["field"] == "outcome"
+    assert "'rate_limit'" in wrong.value.details["problem"]

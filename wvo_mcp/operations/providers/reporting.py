@@ -7,7 +7,6 @@ from pydantic import AfterValidator, Field
 
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.providers.catalogue import Tier
-from wvo_mcp.domain.providers.signals import FailureKind
 from wvo_mcp.domain.text import Id, Label, Text, storable
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.core.claiming import RequestId, Route, Token
@@ -17,6 +16,10 @@ from wvo_mcp.orchestration.routing import reporting
 MOST = 1_000_000_000_000
 _OUTPUT_BYTES = 65_536
 
+# One choice, spelled out, so that a wrong word is told all of them and names the field.
+Outcome = Literal[
+    "ok", "capacity", "rate_limit", "quota", "auth", "outage", "refusal", "context", "permission"
+]  # fmt: skip
 _TOLD = Field(default=None, ge=0, le=MOST, description="Tokens.")
 
 
@@ -36,7 +39,7 @@ class ProviderReport(Input):
     tokens_out: int | None = _TOLD
     tokens_cached: int | None = _TOLD
     cost: float | None = Field(default=None, ge=0, le=1e9, allow_inf_nan=False, description="US dollars.")
-    outcome: Literal["ok"] | FailureKind | None = Field(default=None, description="Left out: told from the rest.")
+    outcome: Outcome | None = Field(default=None, description="Left out: told from the rest.")
     exit_code: int | None = Field(default=None, ge=-(2**31), le=2**31, description="Of the program.")
     http_status: int | None = Field(default=None, ge=100, le=599, description="Answered.")
     retry_after: float | None = Field(default=None, ge=0, le=31_622_400, allow_inf_nan=False, description="Seconds.")
