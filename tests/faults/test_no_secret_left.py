@@ -75,6 +75,9 @@ def test_no_planted_secret_is_found_anywhere(workspace: Workspace) -> None:
         asked = [[*program, "get-task", named, *json_] for json_ in ([], ["--json"])]
         raised = [*program, "budget", "raise", "provider", "mine", "--hourly", "9", "--reason", printed]
         assert subprocess.run(raised, env=workspace.environ(), cwd=workspace.root, check=False).returncode == 0
+        # A command that never reads providers.yaml knows its keys as well.
+        added = [*program, "block-task", "C", "--reason", printed]
+        assert subprocess.run(added, env=workspace.environ(), cwd=workspace.root, check=False).returncode == 0
         for arguments in asked:
             done = subprocess.run(
                 arguments, env=workspace.environ(), cwd=workspace.root, capture_output=True, check=False, text=True

@@ -137,7 +137,9 @@ def build_reporter(settings: Settings) -> Reporter:
 
 
 def build_providers(settings: Settings) -> ProvidersOfWorkspace:
-    return ProvidersOfWorkspace(settings.state_dir / "providers.yaml", os.environ, SystemClock())
+    providers = ProvidersOfWorkspace(settings.state_dir / "providers.yaml", os.environ, SystemClock())
+    providers.learn_keys()
+    return providers
 
 
 def build_services(

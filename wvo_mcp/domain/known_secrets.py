@@ -19,6 +19,10 @@ _VARIABLE = re.compile(
     r"|CREDENTIALS?|COOKIE)$",
     re.IGNORECASE,
 )
+_WORDS = re.compile(
+    r"HOME|PATH|PWD|OLDPWD|USER|USERNAME|LOGNAME|SHELL|TERM|LANG|LANGUAGE|HOSTNAME|HOST|TMPDIR|TMP|TEMP|TZ|DISPLAY|EDITOR|VISUAL"
+    r"|PAGER|MAIL|ROOT|VIRTUAL_ENV|PYTHONPATH|(?:LC|XDG|WVO)_\w+"
+)
 _ADDRESSES = frozenset({"WVO_ALERT_WEBHOOK_URL"})
 _KEY_IN_ADDRESS = 16
 _RANDOM = 20
@@ -36,6 +40,11 @@ def register_secret(value: str | None) -> None:
     forms = {value, *_written(value)}
     # The longest first: another secret may be part of it. One assignment: other threads see all of it or nothing.
     _forms = tuple(sorted({*_forms, *forms}, key=lambda form: (-len(form), form)))
+
+
+def holds_words(name: str) -> bool:
+    """Is it a variable whose value stands in many texts, and is no key?"""
+    return _WORDS.fullmatch(name) is not None
 
 
 def _is_path(value: str) -> bool:

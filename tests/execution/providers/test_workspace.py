@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.clock import StoppedClock
+from wvo_mcp.domain import known_secrets
 from wvo_mcp.domain.providers.catalogue import Limits
+from wvo_mcp.domain.redaction import redact
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.execution.providers.file import defaults
 from wvo_mcp.execution.providers.parse import packaged_text
@@ -79,6 +81,21 @@ def test_a_change_holds_when_the_file_stood_still_and_a_removed_file_gives_the_d
     assert workspace.looks() == [one.name for one in defaults().providers]
     workspace.write(GOOD.format("three"))
     assert workspace.looks() == ["three"]
+
+
+@pytest.mark.requirement("SAFE-3")
+@pytest.mark.parametrize("rest", ["", "mode: both\n", "providers: {"])
+def test_keys_are_known_before_the_file_is_read_and_whatever_is_wrong_with_it(tmp_path: Path, rest: str) -> None:
+    path = tmp_path / "providers.yaml"
+    path.write_text(GOOD.format("one") + '    "key_env": ODD_NAME\n  two: {kind: codex, key_env: HOSTNAME}\n' + rest)
+    environ = {"ODD_NAME": "other-value-4711-yz", "HOSTNAME": "builder-0815"}
+
+    try:
+        ProvidersOfWorkspace(path, environ, StoppedClock()).learn_keys()
+
+        assert redact("other-value-4711-yz on builder-0815") == "[redacted] on builder-0815"
+    finally:
+        known_secrets.forget_all()
 
 
 def test_a_server_that_nobody_asked_for_long_answers_by_the_file_as_it_is(workspace: Workspace) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from wvo_mcp.domain.known_secrets import looks_random
+from wvo_mcp.domain.known_secrets import holds_words, looks_random
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.execution.yaml import values
 from wvo_mcp.execution.yaml.tree import Node, ScalarNode, SequenceNode, resolved
@@ -14,11 +14,6 @@ from wvo_mcp.execution.yaml.tree import Node, ScalarNode, SequenceNode, resolved
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _HEX = re.compile(r"[0-9a-f]{24,}")
-_NO_KEYS = re.compile(
-    r"HOME|PATH|PWD|OLDPWD|USER|USERNAME|LOGNAME|SHELL|TERM|LANG|LANGUAGE|HOSTNAME|HOST|TMPDIR|TMP|TEMP|TZ|DISPLAY|EDITOR|VISUAL"
-    r"|PAGER|MAIL|ROOT|VIRTUAL_ENV|PYTHONPATH|(?:LC|XDG|WVO)_\w+"
-)
-"""Variables that hold ordinary words: what stands under `key_env` is redacted wherever it appears."""
 _MOST_WORDS = 50
 NAMES = "1 to 32 of small letters, digits, '_', '-', the first a letter or digit"
 
@@ -52,7 +47,7 @@ def name(node: Node, report: values.Report) -> str | None:
 def variable(node: Node, report: values.Report) -> str | None:
     """The name of a variable of the environment."""
     value = resolved(node)
-    if isinstance(value, ScalarNode) and _NO_KEYS.fullmatch(value.text):
+    if isinstance(value, ScalarNode) and holds_words(value.text):
         report(node.start, "", f"expected the name of a variable that holds a key; {value.text} holds none")
         return None
     if isinstance(value, ScalarNode) and _is_variable(value.text):

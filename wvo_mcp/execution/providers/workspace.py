@@ -6,6 +6,7 @@ The reader of YAML and the client of HTTP are imported when they are first neede
 import asyncio
 import contextlib
 import logging
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from wvo_mcp.domain.known_secrets import register_secret
+from wvo_mcp.domain.known_secrets import holds_words, register_secret
 from wvo_mcp.domain.providers.catalogue import Catalogue, Provider
 from wvo_mcp.domain.providers.routing import Presence
 from wvo_mcp.errors import InvalidInput
@@ -27,6 +28,9 @@ LOOK_SECONDS = 1.0
 """Between two looks at the file."""
 PRESENCE_SECONDS = 30.0
 _FRESH_NANOSECONDS = 2_000_000_000
+
+_KEY_ENV = re.compile(rb"key_env[\"']?[ \t]*:[ \t]*[\"']?([A-Za-z_][A-Za-z0-9_]{0,99})")
+_MOST_BYTES = 2**18
 
 _Mark = tuple[int, int, int] | None
 
@@ -60,6 +64,20 @@ class ProvidersOfWorkspace:
         self._wake = anyio.Event()
         self._asked = False
         self._changed = False
+
+    def learn_keys(self) -> None:
+        """What stands under a `key_env` is a secret before the file is understood, too: it may be broken, and most commands
+        never read it."""
+        try:
+            if not self._path.is_file():
+                return
+            with self._path.open("rb") as file:
+                names = _KEY_ENV.findall(file.read(_MOST_BYTES))
+        except OSError:
+            return
+        for name in {each.decode() for each in names}:
+            if not holds_words(name):
+                register_secret(self._environ.get(name))
 
     def current(self) -> Catalogue:
         self._refresh()
@@ -163,6 +181,7 @@ class ProvidersOfWorkspace:
         from wvo_mcp.execution.providers.file import defaults, read  # with the reader of YAML
 
         before, problem = self._held
+        self.learn_keys()
         try:
             catalogue = read(self._path) or defaults()
             for provider in catalogue.providers:
