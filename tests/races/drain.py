@@ -81,6 +81,8 @@ class Agent(threading.Thread):
         super().__init__(name=name)
         self.client: StdioClient | None = None
         self.serving = False
+        self.holding = False
+        """In the middle of a task."""
         self._workspace = workspace
         self._ledger = ledger
         self._chance = random.Random(seed)
@@ -128,6 +130,11 @@ class Agent(threading.Thread):
             return
         task_id, token = claim["task"]["id"], claim["lease"]["token"]
         self._ledger.claimed(task_id, claim["resume"])
+        self.holding = True
+        self._to_the_end(task_id, token)
+        self.holding = False
+
+    def _to_the_end(self, task_id: str, token: int) -> None:
         for _ in range(self._chance.choice((0, 0, 1, 2))):
             if not self._on_the_way(task_id, token):
                 return
@@ -230,11 +237,13 @@ def drain(
 
 
 def kill_one(team: Sequence[Agent], chance: random.Random) -> int:
-    """How many were killed: none while less than half of them serve, for on a busy machine no work would be done. Now
-    and then one that is still starting is struck."""
-    serving = [agent.client for agent in team if agent.client is not None and agent.serving]
+    """How many were killed: none while less than half of them serve, for on a busy machine no work would be done. One in
+    the middle of a task where there is any; now and then one that is still starting."""
+    serving = [agent for agent in team if agent.client is not None and agent.serving]
     starting = [agent.client for agent in team if agent.client is not None and not agent.serving]
     if len(serving) * 2 < len(team):
         return 0
-    chance.choice(starting if starting and chance.random() < 0.2 else serving).kill()
+    holding = [agent.client for agent in serving if agent.client is not None and agent.holding]
+    victims = holding or [agent.client for agent in serving if agent.client is not None]
+    chance.choice(starting if starting and chance.random() < 0.2 else victims).kill()
     return 1

@@ -49,6 +49,9 @@ def survive(workspace: Workspace, count: int, agents: int, seconds: float, kill_
         "WVO_LEASE_GRACE_SECONDS": "1",
     }
     seed_tasks(workspace, count, seed=count)
+    victim = workspace.server("victim")  # whoever is killed later may be between two tasks, each time
+    assert victim.call("claim_task")["task"] is not None
+    victim.kill()
 
     ledger = drain(workspace, count, agents, seconds=seconds, kill_every=kill_every)
 
