@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -71,6 +72,9 @@ async def _open_only(folder: Path, url: str | None, crash: Crash, _: bool) -> di
         return raw
 
     def executed(self: Any, query: Any, *arguments: Any, **more: Any) -> Any:
+        # The pool may or may not set up one more connection meanwhile, in a thread of its own.
+        if threading.current_thread().name.startswith("pool-"):
+            return _execute(self, query, *arguments, **more)
         crash(str(query))
         cursor = _execute(self, query, *arguments, **more)
         crash(str(query))

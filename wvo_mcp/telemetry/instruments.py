@@ -1,5 +1,6 @@
 """The metrics (OBS-1): counters and histograms of what this process did, and gauges of the store, which the leader reads."""
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -59,6 +60,7 @@ class Instruments:
         self._unrecorded: deque[tuple[Callable[[float, dict[str, Any]], None], float, dict[str, Any]]] = deque(
             maxlen=_UNRECORDED
         )
+        self._recording = threading.Lock()
         self._fresh_seconds = 2.5 * interval_seconds
         self._seen: dict[str, float] = {}
         self._seen_at = float("-inf")
@@ -78,13 +80,12 @@ class Instruments:
         self._unrecorded.append((self.executions.record, seconds, {"outcome": outcome}))
 
     def record(self) -> None:
-        """In any thread: every second beside the spans, and before each reading."""
-        while self._unrecorded:
-            try:
+        """In any thread: every second beside the spans, and before each reading. All that came before is recorded when
+        this returns, by whichever thread."""
+        with self._recording:
+            while self._unrecorded:
                 take, value, attributes = self._unrecorded.popleft()
-            except IndexError:  # another thread took the last one
-                return
-            take(value, attributes)
+                take(value, attributes)
 
     def count(self, kind: str, data: Mapping[str, Any]) -> None:
         """An event of the audit trail that is committed."""
