@@ -4,6 +4,8 @@ import anyio
 import pytest
 
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
+from tests.support.watching import loop_of, seated
+from wvo_mcp.domain.health import Kind
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.orchestration.background import Leader, chores
 
@@ -29,6 +31,24 @@ async def test_the_leader_returns_expired_tasks_without_any_claim(bench: Bench) 
 
     assert await ticked(leader(bench, BOB))
 
+    assert await bench.status("T1") == ["pending"]
+
+
+@pytest.mark.requirement("CLAIM-3", "HEALTH-2")
+async def test_agents_that_slept_with_their_machine_wake_up_with_their_tasks(bench: Bench) -> None:
+    await bench.create(a_task("T1"))
+    await bench.claim(ANN)
+    leads = leader(bench, BOB)
+    assert await ticked(leads)
+
+    bench.clock.jump(9 * 3_600)  # of the lid; the steady clock slept as well
+
+    assert await ticked(leads)
+    health = await loop_of(bench).cycle(await seated(bench, BOB))
+    assert [anomaly.kind for anomaly in health.orientation.anomalies if anomaly.kind is Kind.STALE_TASKS] == []
+    assert await bench.status("T1") == ["in_progress"]
+    bench.clock.advance(minutes=11)
+    assert await ticked(leads)
     assert await bench.status("T1") == ["pending"]
 
 

@@ -16,7 +16,7 @@ class Clock(Protocol):
         ...
 
     def steady(self) -> float:
-        """Seconds since the machine started, also while it slept."""
+        """Seconds that the machine was awake since it started: to leases, sleep is a wall clock that was set forward."""
         ...
 
     def boot(self) -> str:
