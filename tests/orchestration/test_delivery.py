@@ -12,7 +12,8 @@ from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.news import Message
 from wvo_mcp.orchestration.background import Leader
 from wvo_mcp.orchestration.delivery import KEEP, Courier, chores, forget
-from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, Candidate, Post
+from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, Candidate, Overtaken, Post
+from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.alerting import Undelivered
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("HEALTH-3")]
@@ -161,6 +162,21 @@ async def test_a_new_channel_is_told_what_is_open_and_not_what_was(bench: Bench)
     assert await desk.look(2) == [("raised", "still there")]
 
 
+async def test_a_new_channel_is_told_the_worst_of_more_than_anybody_reads(bench: Bench) -> None:
+    async def storm(tx: Transaction) -> None:
+        for number in range(230):
+            await tx.alerts.raise_alert("storm", "critical" if number == 229 else "warning", f"T{number}", "m")
+        await tx.alerts.raise_alert("old", "critical", None, "m")
+
+    await bench.create(*(a_task(f"T{number}") for number in range(230)))
+    await bench.write(storm)
+
+    heard = await Desk(bench, Line()).look(6)
+
+    assert len(heard) == 200
+    assert ("raised", "old") in heard
+
+
 async def test_a_failure_is_tried_again_ever_later_under_the_same_id_and_others_pass_it(desk: Desk) -> None:
     desk.line.broken = {"poison"}
     began = desk.bench.clock.now()
@@ -288,3 +304,68 @@ async def test_an_acknowledgement_is_repeated_without_effect_and_kept_with_its_n
     assert first["alert"]["acknowledged_by"] == "bob"
     events = await bench.read(lambda tx: tx.events.of_task("T", 10))
     assert [event.data["note"] for event in events if event.kind == "alert.acknowledged"] == ["on it"]
+
+
+class SlowLine(Line):
+    """Answers when `enough` are being told at the same time; counts those that begin after `broken` was met."""
+
+    def __init__(self, enough: int) -> None:
+        super().__init__("webhook")
+        self.enough = enough
+        self.now = 0
+        self.together = anyio.Event()
+
+    async def deliver(self, message: Message) -> None:
+        self.now += 1
+        try:
+            if len(self.told) >= 5:
+                if self.now == self.enough:
+                    self.together.set()
+                with anyio.fail_after(20):
+                    await self.together.wait()
+            await super().deliver(message)
+        finally:
+            self.now -= 1
+
+
+async def test_of_a_storm_several_are_told_at_once_each_once_and_after_a_failure_none_is_begun(bench: Bench) -> None:
+    desk = Desk(bench, SlowLine(enough=8))
+    await desk.look()
+    for number in range(40):
+        await desk.alert(f"storm-{number}")
+
+    heard = await desk.look()
+
+    assert heard[:5] == [("raised", f"storm-{number}") for number in range(5)]
+    assert sorted(heard) == sorted(("raised", f"storm-{number}") for number in range(40))
+    for number in range(40):
+        await desk.over(f"storm-{number}")
+    desk.line.broken = {f"storm-{number}" for number in range(5, 13)}
+    desk.line.attempts = 0
+    assert await desk.look() == [("resolved", f"storm-{number}") for number in range(5)]
+    assert desk.line.attempts == 5 + 8
+    assert len(await desk.look()) == 27
+    desk.line.broken = set()
+    bench.clock.advance(minutes=1)
+    assert sorted(await desk.look()) == sorted(("resolved", f"storm-{number}") for number in range(5, 13))
+
+
+async def test_a_leader_that_is_overtaken_in_a_storm_tells_of_nothing_more_and_says_so_plainly(bench: Bench) -> None:
+    desk = Desk(bench, SlowLine(enough=8))
+    await desk.look()
+    for number in range(20):
+        await desk.alert(f"storm-{number}")
+    post = await desk.post()
+    told: list[Message] = []
+
+    async def overtaken_after(message: Message) -> None:
+        told.append(message)
+        if len(told) == 6:
+            bench.clock.advance(LEASE_SECONDS + 1)
+
+    desk.line.deliver = overtaken_after  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(Overtaken):
+        await desk.courier.work(post)
+
+    assert len(told) <= 5 + 8
+    assert len(await bench.sql("SELECT 1 FROM alert_deliveries WHERE delivered_at IS NOT NULL")) == 5

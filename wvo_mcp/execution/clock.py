@@ -4,7 +4,6 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-
 _AWAKE = getattr(time, "CLOCK_UPTIME_RAW", time.CLOCK_MONOTONIC)
 """Stands still while the machine sleeps: of macOS, and of Linux."""
 

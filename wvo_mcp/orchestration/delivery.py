@@ -5,17 +5,24 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Literal
 
+import anyio
+
 from wvo_mcp.domain import news
 from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.redaction import redact
+from wvo_mcp.errors import WvoError
 from wvo_mcp.orchestration.leader.chores import Chore
-from wvo_mcp.orchestration.leader.leading import Post
+from wvo_mcp.orchestration.leader.leading import Overtaken, Post
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.alerting import AlertChannel, Row, Undelivered
 
 _LOOK_SECONDS = 2.0
 _FORGET_SECONDS = 3_600.0
 _BATCH = 50
+_CALM = 5
+"""So many pieces of news, each of another alert, are brought one after the other; what is beyond them is a storm."""
+_AT_ONCE = 8
+"""Of a storm, so that a receiver that takes its time does not keep the last ones waiting for an hour."""
 _ENROLLED = 200
 """At once, so that claims do not wait for a storm of alerts; more than is delivered by the next look."""
 _ABSENT = timedelta(days=1)
@@ -55,9 +62,32 @@ class Courier:
         """Deliver what is due. Ends at the first failure: what is behind it is tried at the next look."""
         if await post.read(post.caller, self._anything_new):
             await post.write(post.caller, self._enrol)
-        for row in await post.read(post.caller, lambda tx: tx.news.due(self._name, _BATCH)):
+        rows = await post.read(post.caller, lambda tx: tx.news.due(self._name, _BATCH))
+        for row in rows[:_CALM]:
             if not await self._told(post, row):
                 return
+        if rows[_CALM:]:
+            await self._told_at_once(post, rows[_CALM:])
+
+    async def _told_at_once(self, post: Post, rows: Sequence[Row]) -> None:
+        """Some at a time, in any order: of one alert only one is ever due. None is begun after a failure."""
+        left = list(reversed(rows))
+        ended: list[Exception] = []
+
+        async def tell(scope: anyio.CancelScope) -> None:
+            while left:
+                try:
+                    if not await self._told(post, left.pop()):
+                        left.clear()
+                except (Overtaken, WvoError) as error:  # raised below, outside of the group, which would wrap it
+                    ended.append(error)
+                    scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(_AT_ONCE):
+                tasks.start_soon(tell, tasks.cancel_scope)
+        if ended:
+            raise ended[0]
 
     async def _anything_new(self, tx: Transaction) -> bool:
         mark = await tx.state.get(self._fact)
@@ -67,7 +97,7 @@ class Courier:
         mark = await tx.state.get(self._fact)
         upto = await tx.news.last()
         if mark is None or tx.now - instant(mark["at"]) > _ABSENT or mark["upto"] > upto:
-            rows: Sequence[Row] = await tx.news.open_now(_BATCH)
+            rows: Sequence[Row] = await tx.news.open_now(_ENROLLED)
         else:
             rows = await tx.news.behind(mark["upto"], self._name, _ENROLLED)
             upto = rows[-1]["news_id"] if rows else upto

@@ -39,7 +39,7 @@ class NewsRepository(Protocol):
         ...
 
     async def open_now(self, limit: int) -> list[Row]:
-        """The newest news of each alert that is open and not acknowledged, oldest first."""
+        """The newest news of each alert that is open and not acknowledged, the worst and of these the newest first."""
         ...
 
     async def enrol(self, channel: str, news_ids: Sequence[int]) -> None:

@@ -42,7 +42,8 @@ class News:
             SELECT n.id AS news_id, n.change, n.at, {_ALERT}
             FROM alerts AS a JOIN alert_news AS n
               ON n.id = (SELECT max(newest.id) FROM alert_news AS newest WHERE newest.alert_id = a.id)
-            WHERE a.resolved_at IS NULL AND a.acknowledged_at IS NULL ORDER BY n.id LIMIT ?
+            WHERE a.resolved_at IS NULL AND a.acknowledged_at IS NULL
+            ORDER BY CASE a.severity WHEN 'critical' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END, n.id DESC LIMIT ?
             """,
             (limit,),
         )
