@@ -4,10 +4,9 @@ import os
 import re
 import shlex
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 _BASE64 = r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
 _SECRET = frozenset({"WVO_ALERT_WEBHOOK_URL", "WVO_ALERT_WEBHOOK_SECRET"})
@@ -60,22 +59,22 @@ def _main_worktree(folder: Path) -> Path | None:
     return shared.parent if shared.name == ".git" else shared
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The environment, validated. Durations in seconds."""
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True, case_sensitive=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     root: Path = Field(validation_alias="ROOT")
     root_reason: str = Field(default="ROOT", validation_alias="WVO_ROOT_REASON_")
     state_dir: Path = Field(default=Path(), validation_alias="WVO_STATE_DIR")
     database_url: str | None = Field(default=None, validation_alias="WVO_DATABASE_URL")
-    toolsets: Annotated[frozenset[str], NoDecode] = Field(default=frozenset({"core"}), validation_alias="WVO_TOOLSETS")
+    toolsets: frozenset[str] = Field(default=frozenset({"core"}), validation_alias="WVO_TOOLSETS")
     agent_id: str | None = Field(default=None, pattern=_ID, validation_alias="WVO_AGENT_ID")
     provider: Literal["claude", "codex", "gemini", "local"] | None = Field(
         default=None, validation_alias="WVO_PROVIDER"
     )
-    capabilities: Annotated[tuple[str, ...], NoDecode] = Field(default=(), validation_alias="WVO_CAPABILITIES")
-    epics: Annotated[frozenset[str] | None, NoDecode] = Field(default=None, validation_alias="WVO_EPICS")
+    capabilities: tuple[str, ...] = Field(default=(), validation_alias="WVO_CAPABILITIES")
+    epics: frozenset[str] | None = Field(default=None, validation_alias="WVO_EPICS")
     wip_limit: int = Field(default=3, ge=1, validation_alias="WVO_AUTOPILOT_WIP_LIMIT")
     agent_wip_limit: int = Field(default=1, ge=1, validation_alias="WVO_AGENT_WIP_LIMIT")
     lease_seconds: int = Field(default=600, ge=1, le=86_400, validation_alias="WVO_LEASE_SECONDS")
@@ -85,8 +84,10 @@ class Settings(BaseSettings):
     max_iterations: int = Field(default=100, ge=1, validation_alias="WVO_AUTOPILOT_MAX_ITERATIONS")
     health_interval_ms: int = Field(default=60_000, ge=100, validation_alias="WVO_AUTOPILOT_HEALTH_INTERVAL_MS")
     health_auto_remediate: bool = Field(default=True, validation_alias="WVO_AUTOPILOT_HEALTH_AUTO_REMEDIATE")
-    stale_task_minutes: float = Field(default=10, gt=0, le=525_600, validation_alias="WVO_AUTOPILOT_STALE_TASK_MINUTES")
-    alert_command: Annotated[tuple[str, ...], NoDecode] = Field(default=(), validation_alias="WVO_ALERT_COMMAND")
+    stale_task_minutes: float = Field(
+        default=10.0, gt=0, le=525_600, validation_alias="WVO_AUTOPILOT_STALE_TASK_MINUTES"
+    )
+    alert_command: tuple[str, ...] = Field(default=(), validation_alias="WVO_ALERT_COMMAND")
     alert_webhook_url: str | None = Field(default=None, repr=False, validation_alias="WVO_ALERT_WEBHOOK_URL")
     alert_webhook_secret: str | None = Field(default=None, repr=False, validation_alias="WVO_ALERT_WEBHOOK_SECRET")
     alert_min_severity: Literal["info", "warning", "critical"] = Field(
@@ -178,9 +179,11 @@ def load(cwd: Path | None = None) -> Settings:
             f"WVO_DATABASE_URL={_without_secrets(database_url)!r}: it begins with postgresql://, as in"
             " postgresql://USER:PASSWORD@HOST:5432/DATABASE; unset, the state is kept in SQLite"
         )
-    given: dict[str, Any] = {"ROOT": root, "WVO_ROOT_REASON_": reason, "WVO_STATE_DIR": state_dir}
+    told = {name: value for name, value in env.items() if value}  # an empty variable is one that is not set
     try:
-        settings = Settings(**given)
+        settings = Settings.model_validate(
+            {**told, "ROOT": root, "WVO_ROOT_REASON_": reason, "WVO_STATE_DIR": state_dir}
+        )
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         name = str(first["loc"][0])
