@@ -1,15 +1,19 @@
 """Fixtures of every test: the async backend, a stopped clock, and a store on a real file."""
 
-from collections.abc import AsyncGenerator
+import os
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
 
 from tests.support.bench import AnyStore, Bench
 from tests.support.clock import StoppedClock
 from tests.support.scale import FULL
 from tests.support.sessions import Servers
+from wvo_mcp.domain import known_secrets
 from wvo_mcp.domain.health import Thresholds
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.execution.directives import DirectiveFiles
@@ -22,14 +26,46 @@ from wvo_mcp.store.sqlite.store import SqliteStore
 
 pytest_plugins = ["tests.support.postgres_fixtures"]
 
-# How fast examples come says how busy the machine is, and nothing about the code.
-settings.register_profile("noisy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How fast examples come, and how many are thrown away, says something about the machine and the dice, and nothing about
+# the code. In every run the dice fall as they did before; with the full size they are thrown anew, to find what is new.
+settings.register_profile(
+    "noisy",
+    deadline=None,
+    derandomize=not FULL,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.filter_too_much,
+        HealthCheck.data_too_large,
+        HealthCheck.function_scoped_fixture,
+    ],
+)
 settings.load_profile("noisy")
+if not FULL and hasattr(providers, "_get_local_constants"):
+    # Else dice know the numbers and texts of the modules that happen to be imported by then.
+    def _nothing_local() -> Constants:
+        return Constants()
+
+    providers._get_local_constants = _nothing_local
+
+SURROUNDINGS = ("OTEL_", "GIT_", "PG", "CLAUDE", "CODEX_", "GEMINI_", "ANTHROPIC_", "OPENAI_")
+"""Beginnings of variables with which somebody's shell would tell the programs under test what to do."""
+for _name in [*os.environ]:
+    if _name.startswith(SURROUNDINGS) or _name in ("FORCE_COLOR", "NO_COLOR", "COLUMNS", "LINES", "ROOT"):
+        del os.environ[_name]
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def nothing_secret() -> Iterator[None]:
+    """What one test made known as a secret must not be redacted for the next."""
+    yield
+    known_secrets.forget_all()
 
 
 @pytest.fixture

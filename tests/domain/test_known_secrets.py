@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wvo_mcp.domain import known_secrets
@@ -38,7 +38,7 @@ _WAYS: tuple[Callable[[str], str], ...] = (
 
 
 @given(_SECRETS, st.sampled_from(_WAYS))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(max_examples=200)
 def test_a_known_value_goes_in_every_form(secret: str, way: Callable[[str], str]) -> None:
     secret = secret.strip()
     known_secrets.forget_all()

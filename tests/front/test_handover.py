@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.faces.mcp.served import a_server, served
@@ -40,7 +40,7 @@ def conversations(draw: st.DrawFn) -> tuple[list[Message | bytes], str]:
     return said, era
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(conversation=conversations(), data=st.data())
 async def test_every_request_is_answered_once_wherever_the_handover_falls(
     conversation: tuple[list[Message | bytes], str], data: st.DataObject, tmp_path: Path

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
@@ -192,7 +192,7 @@ async def _all(bench: Bench) -> dict[str, dict[str, Any]]:
     return {task.id: {name: getattr(task, name) for name in _SAME} for task in tasks}
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12)
 @given(plan=plans(), data=st.data())
 async def test_what_is_exported_gives_the_same_tasks_and_edges_in_an_empty_store(
     tmp_path_factory: pytest.TempPathFactory, plan: list[dict[str, Any]], data: st.DataObject

@@ -1,7 +1,9 @@
 """Long work: a handle at once, polled from anywhere, lost with its server and never silently."""
 
+import itertools
 from collections.abc import Callable, Generator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -12,6 +14,7 @@ from anyio.abc import TaskGroup
 from tests.support.bench import ANN, BOB, Bench, a_task
 from tests.support.sessions import an_agent
 from wvo_mcp.errors import InvalidInput, NotFound
+from wvo_mcp.orchestration import jobs as module
 from wvo_mcp.orchestration.jobs import Jobs, Progress, Work, in_foreground, polled
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CORE-10")]
@@ -146,7 +149,13 @@ async def test_results_are_kept_for_a_day(bench: Bench) -> None:
         assert (await bench.read(lambda tx: tx.jobs.get(handle)) is not None) == kept
 
 
-async def test_steps_aside_leave_the_loop_free_and_end_when_they_are_cancelled() -> None:
+@pytest.mark.parametrize(("each", "first"), [(0.005, 4), (100.0, 1)], ids=["idle", "stopped before the first step"])
+async def test_steps_aside_leave_the_loop_free_and_end_when_they_are_cancelled(
+    monkeypatch: pytest.MonkeyPatch, each: float, first: int
+) -> None:
+    """Between two looks at the clock passes what `each` says; a slice is many steps, and one at least."""
+    passed = itertools.count()
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(passed) * each))
     at_work = anyio.Event()
     steps_done = 0
     heard: list[int] = []
@@ -166,7 +175,7 @@ async def test_steps_aside_leave_the_loop_free_and_end_when_they_are_cancelled()
         tasks.start_soon(Progress().aside, steps(), hear)
         await at_work.wait()
         tasks.cancel_scope.cancel()
-    assert heard[0] > 1  # a slice is many steps
+    assert heard[0] == first
     then = steps_done
     await anyio.lowlevel.checkpoint()
     assert steps_done == then

@@ -219,7 +219,7 @@ async def test_eight_processes_open_a_new_file_at_the_same_moment(tmp_path: Path
         process.stdin.write("go\n")
         process.stdin.close()
 
-    assert [process.wait(60) for process in started] == [0] * 8
+    assert [process.wait(240) for process in started] == [0] * 8
     store = a_store(path)
     await store.open()
     assert (await store.read(ANN, lambda tx: tx.tasks.counts()))["ready"] == 8

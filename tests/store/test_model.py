@@ -3,7 +3,7 @@
 from collections.abc import Generator
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import Phase, settings
 
 from tests.support.machine import Machine
 from tests.support.model import MAX_EXPIRIES, UNLOCK_CAP
@@ -24,7 +24,6 @@ BOUNDED = settings(
     print_blob=True,
     # To shrink takes longer than a test may: the steps of a failure are told as they were found.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
 
 

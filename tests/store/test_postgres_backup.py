@@ -199,8 +199,11 @@ async def test_who_holds_the_tables_is_named_instead_of_waited_for(
 ) -> None:
     await work.create(a_task("A"))
     await backups.create(await work.read(_now))
-    monkeypatch.setattr(restoring_module, "_LOCK_SECONDS", 0.2)
-    with psycopg.connect(database_url, application_name="a forgotten window") as raw:
+    with (
+        monkeypatch.context() as impatient,
+        psycopg.connect(database_url, application_name="a forgotten window") as raw,
+    ):
+        impatient.setattr(restoring_module, "_LOCK_SECONDS", 0.2)
         raw.execute("SELECT count(*) FROM tasks")
         with pytest.raises(StoreBusy, match=rf"a forgotten window \(process {raw.info.backend_pid}\)"):
             await restoring.restore()

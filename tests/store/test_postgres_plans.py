@@ -138,5 +138,5 @@ def scanned(url: str) -> dict[str, int]:
     """Rows that were read by sequential scans, by table, once everybody has left: then they have told what they did."""
     with psycopg.connect(url, autocommit=True) as raw:
         others = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() LIMIT 1"
-        eventually(lambda: raw.execute(others).fetchone() is None, 30)
+        eventually(lambda: raw.execute(others).fetchone() is None)
         return dict(raw.execute("SELECT relname, seq_tup_read FROM pg_stat_user_tables").fetchall())

@@ -249,7 +249,7 @@ def test_a_migration_killed_halfway_on_postgresql_leaves_the_old_version_whole(
 ) -> None:
     load(database_url, PRESENT)
     before = content(database_url)
-    slow = more(tmp_path / "slow", pause="SELECT pg_sleep(1.5);")
+    slow = more(tmp_path / "slow", pause="SELECT pg_advisory_xact_lock(4711);")
     with (
         Nursery("tests.store.upgrading", tmp_path / "log") as nursery,
         psycopg.connect(database_url, autocommit=True) as watching,
@@ -262,10 +262,12 @@ def test_a_migration_killed_halfway_on_postgresql_leaves_the_old_version_whole(
             ).fetchone()
             return 0 if row is None else row[0]
 
+        watching.execute("SELECT pg_advisory_lock(4711)")  # there it waits until it is let on
         child = nursery.spawn(source=database_url, folder=str(slow))
-        eventually(lambda: others("wait_event = 'PgSleep'"))
+        eventually(lambda: others("wait_event_type = 'Lock' AND wait_event = 'advisory'"))
         nursery.kill(child)
         assert nursery.wait(child) < 0
+        watching.execute("SELECT pg_advisory_unlock(4711)")
         eventually(lambda: others("true") == 0)
 
         assert schema(database_url) == PRESENT

@@ -72,8 +72,11 @@ async def test_where_nothing_happens_the_time_runs_out(bench: Bench, other: AnyS
 
 
 async def test_no_thread_is_left_behind(other: AnyStore) -> None:
+    before = {*threading.enumerate()}
     await other.wait_for_change(0)
+    began = [thread for thread in threading.enumerate() if thread not in before and thread.name == "wvo-presence"]
+    assert len(began) == isinstance(other, PostgresStore)
 
     await other.close()
 
-    assert not [thread for thread in threading.enumerate() if thread.name == "wvo-presence"]
+    assert not [thread for thread in began if thread.is_alive()]

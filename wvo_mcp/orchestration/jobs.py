@@ -72,12 +72,14 @@ class Progress:
 def _slice(steps: Generator[Any, None, T]) -> tuple[Any, tuple[T] | None]:
     until = time.monotonic() + _SLICE_SECONDS
     last: Any = None
-    while time.monotonic() < until:
+    while True:
         try:
             last = next(steps)
         except StopIteration as stop:
             return last, (stop.value,)
-    return last, None
+        # Afterwards: on a busy machine the time may be over before the first step, and there must be something to tell.
+        if time.monotonic() >= until:
+            return last, None
 
 
 Work = Callable[[Progress], Awaitable[dict[str, Any]]]

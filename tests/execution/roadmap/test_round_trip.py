@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.execution.roadmap.texts import VALUES, Model, entries, roadmaps, texts, written
@@ -16,7 +16,7 @@ from wvo_mcp.execution.roadmap.edit import edited
 from wvo_mcp.execution.roadmap.parse import parse
 
 NAME = "state/roadmap.yaml"
-thorough = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+thorough = settings(max_examples=50)
 
 
 def read(text: str, loader: Any = None) -> Roadmap:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.bench import ANN, BOB, AnyStore, Bench, a_task
@@ -45,7 +45,6 @@ def most_pairs(options: list[list[int]]) -> int:
 
 
 @pytest.mark.requirement("SCHED-4")
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(markets())
 def test_a_match_is_as_large_as_any_and_gives_idle_agents_work_first(
     market: tuple[list[list[int]], list[bool]],
