@@ -65,3 +65,16 @@ def test_a_circle_made_by_hand_is_named() -> None:
     with pytest.raises(DependencyCycle) as caught:
         critical_path(workload(tasks, [("a", "b"), ("b", "c"), ("c", "b"), ("d", "a")], []), [1.0] * 4)
     assert set(caught.value.details["path"]) == {"b", "c"}
+
+
+@pytest.mark.requirement("SCHED-5")
+def test_a_circle_elsewhere_does_not_keep_what_needs_none_of_it_from_its_path() -> None:
+    tasks = [OpenTask(name, 1) for name in ("a", "b", "c", "d", "e")]
+    work = workload(tasks, [("a", "b"), ("c", "d"), ("d", "c"), ("d", "b"), ("e", "c")], [])
+
+    chain = critical_path(work, [1.0] * 5, [0])
+
+    assert (chain.path, chain.total) == ([1, 0], 2.0)
+    with pytest.raises(DependencyCycle) as caught:
+        critical_path(work, [1.0] * 5, [4])
+    assert set(caught.value.details["path"]) == {"c", "d"}

@@ -50,6 +50,7 @@ async def test_a_circle_made_by_hand_in_the_database_is_named(bench: Bench) -> N
     with pytest.raises(DependencyCycle) as caught:
         await bench.call("critical_path")
     assert set(caught.value.details["path"]) == {"x", "y"}
+    assert [step["id"] for step in (await bench.call("critical_path", task_id="z"))["path"]] == ["z"]
 
 
 async def test_a_plan_that_is_read_in_many_parts_is_the_same_plan(

@@ -44,6 +44,31 @@ async def test_a_plan_of_known_durations_is_foretold_to_the_second(bench: Bench)
     assert found == await bench.call("forecast", agents=2, runs=20)
 
 
+async def test_work_that_is_put_off_until_the_end_of_time_is_foretold_like_any_other(bench: Bench) -> None:
+    await bench.create(a_task("never", not_before="9999-12-31T23:59:59.999Z"), a_task("behind", depends_on=["never"]))
+
+    found = await bench.call("forecast", runs=20)
+    path = await bench.call("critical_path")
+
+    assert (found["p50_at"], found["p90_at"]) == ("9999-12-31T23:59:59.999Z",) * 2
+    assert [step["earliest_start"] for step in path["path"]] == ["9999-12-31T23:59:59.999Z"] * 2
+    assert path["finish_at"] == "9999-12-31T23:59:59.999Z"
+
+
+async def test_an_agent_works_on_as_many_tasks_at_once_as_it_may_hold(bench: Bench) -> None:
+    await _seen(bench, *[600] * 20)
+    await bench.create(*(a_task(f"t{number}") for number in range(12)))
+
+    async def hours(agents: int) -> float:
+        found = await bench.call("forecast", agents=agents, runs=20)
+        return (instant(found["p90_at"]) - instant(found["at"])).total_seconds() / 600
+
+    bench.limits(wip_limit=6)
+    assert [await hours(2), await hours(12)] == [6, 1]
+    bench.limits(wip_limit=6, agent_wip_limit=2)
+    assert [await hours(2), await hours(3), await hours(4), await hours(12)] == [3, 2, 2, 1]
+
+
 async def test_what_to_cut_is_the_cheapest_that_brings_the_due_date_back_into_reach(bench: Bench) -> None:
     await _seen(bench, *[600] * 20)
     await _milestone(bench, "M", 1_300)

@@ -1,6 +1,6 @@
 """Points in time as every face and the database write them: UTC, ISO 8601, milliseconds, `Z`."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from pydantic import AfterValidator, PlainSerializer
@@ -15,6 +15,14 @@ def iso(at: datetime) -> str:
 def instant(text: str) -> datetime:
     """The inverse of `iso`. Raises ValueError."""
     return datetime.fromisoformat(text)
+
+
+_LAST = datetime.max.replace(microsecond=999_000, tzinfo=UTC)
+
+
+def later(at: datetime, seconds: float) -> datetime:
+    """So many seconds after it; what lies beyond the year 9999, for work that is put off until then, is its last moment."""
+    return at + timedelta(seconds=seconds) if seconds < (_LAST - at).total_seconds() else _LAST
 
 
 def _aware(at: datetime) -> datetime:

@@ -1,6 +1,6 @@
 """The open tasks as a graph of places, and its longest chain."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from wvo_mcp.domain.dependency import find_cycle
@@ -38,17 +38,19 @@ class Workload:
     parent: list[int] = field(default_factory=list[int])
     """The open parent of each, or -1."""
 
-    def order(self) -> list[int]:
-        """Each behind what it waits for. Takes O(tasks + edges). Raises DependencyCycle that names one."""
+    def order(self, scope: Collection[int] | None = None) -> list[int]:
+        """Each behind what it waits for; of a scope, which holds all that it needs, or of everything. Takes O(tasks +
+        edges). Raises DependencyCycle that names one."""
+        wanted: Collection[int] = range(len(self.tasks)) if scope is None else scope
         missing = [len(others) for others in self.waits]
-        out = [place for place, count in enumerate(missing) if not count]
+        out = [place for place in sorted(wanted) if not missing[place]]
         for place in out:
             for other in self.below[place]:
                 missing[other] -= 1
-                if not missing[other]:
+                if not missing[other] and other in wanted:
                     out.append(other)
-        if len(out) < len(self.tasks):
-            left = {place for place, count in enumerate(missing) if count}
+        if len(out) < len(wanted):
+            left = {place for place in wanted if missing[place]}
             cycle = find_cycle_of({place: [o for o in self.waits[place] if o in left] for place in sorted(left)})
             raise DependencyCycle([self.tasks[place].id for place in cycle])
         return out
@@ -124,10 +126,10 @@ class Chain:
 def critical_path(work: Workload, durations: Sequence[float], targets: Iterable[int] | None = None) -> Chain:
     """The critical path method (Kelley and Walker, 1959), over what the targets need (None: over everything).
 
-    Takes O(tasks + edges). Raises DependencyCycle.
+    Takes O(tasks + edges). Raises DependencyCycle; what the targets do not need is not looked at.
     """
     scope = None if targets is None else work.needed_for(targets)
-    order = [place for place in work.order() if scope is None or place in scope]
+    order = work.order(scope)
     earliest: dict[int, float] = {}
     before: dict[int, int] = {}
     ends: dict[int, float] = {}

@@ -1,12 +1,11 @@
 """The toolset `plan`: what lies ahead."""
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import anyio.to_thread
 from pydantic import Field
 
-from wvo_mcp.domain.instant import Instant
+from wvo_mcp.domain.instant import Instant, later
 from wvo_mcp.domain.text import Id
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
 
@@ -78,8 +77,8 @@ async def critical_path(ctx: Context, ask: CriticalPathAsk) -> CriticalPath:
             title=titles.get(task.id, "")[:200],
             complexity=task.complexity,
             seconds=round(expected[place], 1),
-            earliest_start=ahead.now + timedelta(seconds=chain.earliest[place]),
-            latest_start=ahead.now + timedelta(seconds=chain.earliest[place] + chain.slack(place)),
+            earliest_start=later(ahead.now, chain.earliest[place]),
+            latest_start=later(ahead.now, chain.earliest[place] + chain.slack(place)),
             slack_seconds=round(chain.slack(place), 1),
         )
 
@@ -87,7 +86,7 @@ async def critical_path(ctx: Context, ask: CriticalPathAsk) -> CriticalPath:
         path=[step(place) for place in chain.path[:_SHOWN]],
         length=len(chain.path),
         total_seconds=round(chain.total, 1),
-        finish_at=ahead.now + timedelta(seconds=chain.total),
+        finish_at=later(ahead.now, chain.total),
         near=[step(place) for place in near],
         tasks=len(chain.earliest),
         stuck=stuck,
@@ -172,6 +171,7 @@ async def forecast(ctx: Context, ask: ForecastAsk) -> ForecastReport:
         agents=agents,
         # Whoever asks about more agents than may work now asks what it would be like if they might.
         wip_limit=max(limit, agents),
+        agent_wip_limit=ctx.policy.agent_wip_limit,
         seed=ask.seed,
         runs=ask.runs,
         observed_hours=ask.hours == "observed",
@@ -202,7 +202,7 @@ async def forecast(ctx: Context, ask: ForecastAsk) -> ForecastReport:
         seed=ask.seed,
         seen=dict(found.outlook.durations.seen),
         busy_share=None if found.outlook.busy_share is None else round(found.outlook.busy_share, 3),
-        assumptions=_assumptions(found, ask),
+        assumptions=_assumptions(found, ask, ctx.policy.agent_wip_limit),
     )
 
 
@@ -219,7 +219,7 @@ def _group(group: "forecasting.Group") -> GroupForecast:
     )
 
 
-def _assumptions(found: "forecasting.Forecast", ask: ForecastAsk) -> list[str]:
+def _assumptions(found: "forecasting.Forecast", ask: ForecastAsk, at_once: int) -> list[str]:
     """What the figures rest on, in words."""
     from wvo_mcp.orchestration.ahead import forecast as forecasting
 
@@ -230,6 +230,8 @@ def _assumptions(found: "forecasting.Forecast", ask: ForecastAsk) -> list[str]:
     else:
         out.append(f"Work goes on for {1 / found.stretch:.0%} of the clock, as it was seen.")
     out.append("Approvals, reviews and blocked tasks wait for nobody; files and capabilities keep nobody from working.")
+    if at_once > 1:
+        out.append(f"An agent has up to {at_once} tasks in progress at once, and each takes as long as it did so far.")
     few = [c for c in range(1, 11) if found.outlook.durations.seen.get(c, 0) < 20]
     if few:
         out.append(

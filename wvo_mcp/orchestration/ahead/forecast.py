@@ -2,10 +2,10 @@
 
 from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from wvo_mcp.domain.instant import instant
+from wvo_mcp.domain.instant import instant, later
 from wvo_mcp.domain.schedule import Crew, Draws, Plan, Runs, chance, percentile, simulated
 from wvo_mcp.domain.workload import Workload
 from wvo_mcp.orchestration.ahead.outlook import Outlook, Readings, understood
@@ -29,6 +29,8 @@ class Question:
 
     agents: int
     wip_limit: int
+    agent_wip_limit: int = 1
+    """Tasks that one agent may have in progress at once."""
     seed: int = 1
     runs: int | None = None
     observed_hours: bool = False
@@ -80,7 +82,7 @@ def foretold(seen: Readings, question: Question) -> Steps:
     yield 0.0, "reading the plan"
     ahead = understood(seen)
     limits = {str(row["id"]): int(row["wip_limit"]) for row in ahead.epics if row["wip_limit"] is not None}
-    crew = Crew(max(1, min(question.agents, question.wip_limit)), limits)
+    crew = Crew(max(1, min(question.agents * question.agent_wip_limit, question.wip_limit)), limits)
     plan = Plan(ahead.work, crew)
     share = ahead.busy_share if question.observed_hours else None
     stretch = 1.0 if share is None else 1.0 / share
@@ -110,7 +112,7 @@ def foretold(seen: Readings, question: Question) -> Steps:
 
 
 def _at(ahead: Outlook, values: Sequence[float], share: float) -> datetime:
-    return ahead.now + timedelta(seconds=percentile(values, share))
+    return later(ahead.now, percentile(values, share))
 
 
 def _groups(ahead: Outlook, plan: Plan, kind: str, rows: Sequence[Any], came: dict[str, list[float]]) -> list[Group]:

@@ -119,7 +119,8 @@ class Alerts:
     async def get(self, alert_id: int) -> dict[str, Any]:
         row = self._rows.one(f"SELECT {COLUMNS} FROM alerts WHERE id = ?", (alert_id,))
         if row is None:
-            raise NotFound("alert", str(alert_id), [str(open_["id"]) for open_ in await self.open_alerts(5)])
+            near = [str(open_["id"]) for open_ in await self.open_alerts(5)]
+            raise NotFound("alert", str(alert_id), near, field="alert_id", hint="The tool alerts lists them.")
         return _shown(row)
 
     async def open_alerts(self, limit: int) -> list[dict[str, Any]]:
