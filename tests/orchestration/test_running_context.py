@@ -2,11 +2,13 @@
 # ruff: noqa: ASYNC240 - nothing else runs beside a test
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
+from wvo_mcp.domain.instant import iso
 from wvo_mcp.errors import StoreUnavailable
 from wvo_mcp.execution.context_snapshots import KEPT, ContextSnapshots
 from wvo_mcp.orchestration.running_context import hourly, snapshot
@@ -54,6 +56,28 @@ async def test_a_snapshot_says_what_is_held_ready_wrong_and_remembered(
     assert "- C" not in text
     assert "- warning roadmap_invalid: line 7" in text
     assert "### Rounding (version 1, 2026-03-02T09:00:00.000Z) [money]\n\n> # Always up\n> never down" in text
+
+
+async def test_what_a_gate_holds_back_is_not_told_as_ready_until_its_time_has_come(
+    bench: Bench, snapshots: ContextSnapshots
+) -> None:
+    soon = iso(bench.clock.now() + timedelta(minutes=5))
+    await bench.create(*(a_task(f"GATED{n}", priority="critical", requires_approval=True) for n in range(30)))
+    await bench.create(
+        a_task("WHOLE", priority="high"), a_task("PART", parent_id="WHOLE"), a_task("LATER", not_before=soon)
+    )
+
+    async def told() -> list[str]:
+        section = (
+            (await snapshot(bench.store, snapshots, ANN)).text.partition("## Ready, best first")[2].partition("##")[0]
+        )
+        listed = [line.removeprefix("- ").partition(":")[0] for line in section.splitlines() if line.startswith("- ")]
+        assert [task["id"] for task in (await bench.call("status"))["ready"]] == listed
+        return listed
+
+    assert await told() == ["PART"]
+    bench.clock.advance(minutes=5)
+    assert await told() == ["LATER", "PART"]
 
 
 async def test_of_an_empty_store_it_says_so(bench: Bench, snapshots: ContextSnapshots) -> None:

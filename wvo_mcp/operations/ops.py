@@ -13,6 +13,7 @@ from wvo_mcp.operations.operation import Context, Effect, Input, Output, operati
 from wvo_mcp.operations.results import MAX_CHARACTERS, compact
 from wvo_mcp.orchestration.figures import flow
 from wvo_mcp.orchestration.leader.leading import ROLE
+from wvo_mcp.orchestration.queue.planning import ungated
 from wvo_mcp.orchestration.queue.prefetching import FACT as UTILISATION
 from wvo_mcp.orchestration.routing.standing import overview
 from wvo_mcp.ports import Transaction
@@ -130,7 +131,7 @@ async def status(ctx: Context, ask: StatusAsk) -> StatusReport:
             completed_last_hour=moved.completed,
             completed_per_5_min=list(moved.series),
         ),
-        ready=[ReadyTask(id=t.id, title=t.title, score=t.score) for t in await tx.queue.ready(None, 5)],
+        ready=[ReadyTask(id=t.id, title=t.title, score=t.score) for t in await ungated(tx, 5)],
         agents=[dict(row) for row in await tx.sessions.agents(20)],
         pool=await tx.health.agents(),
         prefetch=await _prefetch(ctx),

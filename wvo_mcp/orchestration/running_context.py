@@ -10,6 +10,7 @@ from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.memory import ContextEntry
 from wvo_mcp.domain.task import Status, Task
+from wvo_mcp.orchestration.queue.planning import ungated
 from wvo_mcp.ports import Row, Store, Transaction
 from wvo_mcp.ports.backups import Snapshot, Snapshots
 
@@ -71,7 +72,7 @@ async def _view(tx: Transaction) -> _View:
         last_event=await tx.events.last_seq(),
         counts=await tx.tasks.counts(),
         held=[(task, await tx.memory.last_checkpoint(task.id)) for task in held],
-        ready=await tx.queue.ready(None, _READY),
+        ready=await ungated(tx, _READY),
         entries=await tx.memory.latest(None, _ENTRIES),
         alerts=await tx.alerts.open_alerts(_ALERTS),
         stranded=await tx.tasks.stranded(_STRANDED),

@@ -134,6 +134,10 @@ async def wip_starvation(bench: Bench) -> Scenario:
     yield None
     await bench.claim(ANN)
     yield "warning", {"idle_agents": 1, "pending": 1, "waiting_for_dependencies": 1, "in_progress": 1}
+    await bench.call("pause", OWNER)
+    yield None
+    await bench.call("resume", OWNER)
+    yield "warning", {}
     await bench.complete("T1", BOB)
     yield None
 

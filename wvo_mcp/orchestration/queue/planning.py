@@ -1,6 +1,7 @@
 """What could come next, explained (SCHED-1). Reads only; the claim judges again."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Policy
@@ -59,6 +60,25 @@ async def plan_next(tx: Transaction, policy: Policy, agent_id: str, epic_id: str
         counts=await tx.tasks.counts(),
         paused=bool(await tx.state.get("paused")),
     )
+
+
+async def ungated(tx: Transaction, limit: int) -> list[Task]:
+    """The best tasks that no gate holds back, as the view `ready_tasks` has them but for limits of epics."""
+    found: list[Task] = []
+    seen = 0
+    while len(found) < limit and seen < _LOOK_AT:
+        batch = await tx.queue.ready(None, limit + NOT_READY, seen)
+        found += [task for task in batch if not task.gates or _has_come(task, tx.now)]
+        seen += len(batch)
+        if len(batch) < limit + NOT_READY:
+            break
+    return found[:limit]
+
+
+def _has_come(task: Task, now: datetime) -> bool:
+    """Is its time the one gate, and over? The next claim opens it."""
+    only = task.gates == GATE_BITS[Gate.NOT_BEFORE]
+    return only and task.not_before is not None and task.not_before <= now
 
 
 async def why(tx: Transaction, task: Task) -> Why:
