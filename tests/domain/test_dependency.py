@@ -1,12 +1,13 @@
 """Graphs of waiting tasks."""
 
 import itertools
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wvo_mcp.domain.dependency import find_cycle, in_order
+from wvo_mcp.domain.dependency import find_cycle, in_order, path_between
 
 pytestmark = pytest.mark.requirement("TASK-3")
 
@@ -53,3 +54,32 @@ def test_a_chain_of_a_hundred_thousand_needs_no_recursion() -> None:
 
     assert find_cycle(chain) is None
     assert in_order(chain)[0] == "99999"
+
+
+@given(graphs, nodes, nodes)
+def test_a_path_is_a_shortest_one_and_found_exactly_when_there_is_one(
+    waits: dict[str, list[str]], start: str, goal: str
+) -> None:
+    def leaving(some: Sequence[str]) -> list[tuple[str, str]]:
+        return [(node, other) for node in some for other in waits.get(node, [])]
+
+    path = path_between(start, goal, leaving)
+
+    steps, seen = 0, {start}
+    while goal not in seen and seen != (further := seen | {other for _, other in leaving([*seen])}):
+        steps, seen = steps + 1, further
+    assert (path is not None) == (goal in seen)
+    if path is not None:
+        assert (path[0], path[-1], len(path)) == (start, goal, steps + 1)
+        assert all(after in waits[before] for before, after in itertools.pairwise(path))
+
+
+def test_a_walk_ends_when_it_knows_more_nodes_than_it_may() -> None:
+    asked: list[int] = []
+
+    def leaving(some: Sequence[int]) -> list[tuple[int, int]]:
+        asked.extend(some)
+        return [(node, node + 1) for node in some]
+
+    assert path_between(0, 1_000, leaving, 10) is None
+    assert asked == list(range(9))

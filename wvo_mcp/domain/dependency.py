@@ -1,7 +1,8 @@
 """Waiting between tasks is a directed graph without cycles."""
 
 from array import array
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from math import inf
 from typing import TypeVar
 
 N = TypeVar("N", bound=Hashable)
@@ -30,6 +31,28 @@ def find_cycle(waits: Mapping[N, Iterable[N]]) -> list[N] | None:
                 path.append(following)
                 stack.append(iter(waits.get(following, ())))
     return None
+
+
+def path_between(
+    start: N, goal: N, leaving: Callable[[Sequence[N]], Iterable[tuple[N, N]]], most: float = inf
+) -> list[N] | None:
+    """A shortest path with both its ends, or None; `leaving` gives the edges (from, to) that leave some nodes. No further
+    step is made once `most` nodes are known."""
+    came_from: dict[N, N | None] = {start: None}
+    frontier = [start]
+    while frontier and goal not in came_from and len(came_from) < most:
+        reached: list[N] = []
+        for source, target in leaving(frontier):
+            if target not in came_from:
+                came_from[target] = source
+                reached.append(target)
+        frontier = reached
+    if goal not in came_from:
+        return None
+    path = [goal]
+    while (before := came_from[path[-1]]) is not None:
+        path.append(before)
+    return path[::-1]
 
 
 def in_order(waits: Mapping[str, Iterable[str]]) -> list[str]:

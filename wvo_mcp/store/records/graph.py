@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from wvo_mcp.domain.dependency import in_order
+from wvo_mcp.domain.dependency import in_order, path_between
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.task import Priority
 from wvo_mcp.domain.wsjf import UNLOCK_CAP, explain
@@ -36,23 +36,7 @@ class Graph:
         self._tasks = tasks
 
     async def path(self, start: str, goal: str) -> list[str] | None:
-        came_from: dict[str, str | None] = {start: None}
-        frontier = [start]
-        while frontier and len(came_from) < PATH_BUDGET:
-            if goal in came_from:
-                break
-            reached: list[str] = []
-            for source, target in self._waits_for(frontier):
-                if target not in came_from:
-                    came_from[target] = source
-                    reached.append(target)
-            frontier = reached
-        if goal not in came_from:
-            return None
-        path = [goal]
-        while (before := came_from[path[-1]]) is not None:
-            path.append(before)
-        return path[::-1]
+        return path_between(start, goal, self._waits_for, PATH_BUDGET)
 
     def _waits_for(self, ids: Sequence[str]) -> list[tuple[str, str]]:
         found: list[tuple[str, str]] = []

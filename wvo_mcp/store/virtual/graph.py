@@ -1,8 +1,8 @@
 """The graph of the virtual store: paths, unlock counts, scores. Counts are exact: nothing is left to a later refresh."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from wvo_mcp.domain.dependency import in_order
+from wvo_mcp.domain.dependency import in_order, path_between
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.task import Status
 from wvo_mcp.domain.wsjf import UNLOCK_CAP, explain
@@ -16,23 +16,13 @@ class VirtualGraph:
         self._world = world
 
     async def path(self, start: str, goal: str) -> list[str] | None:
+        return path_between(start, goal, self._waits_for)
+
+    def _waits_for(self, ids: Sequence[str]) -> Iterator[tuple[str, str]]:
         world = self._world
-        came_from: dict[str, str | None] = {start: None}
-        frontier = [start]
-        while frontier and goal not in came_from:
-            reached: list[str] = []
-            for node in frontier:
-                for other in (*world.needs.get(node, ()), *world.parts.get(node, ()), *world.waits.get(node, ())):
-                    if other not in came_from:
-                        came_from[other] = node
-                        reached.append(other)
-            frontier = reached
-        if goal not in came_from:
-            return None
-        path = [goal]
-        while (before := came_from[path[-1]]) is not None:
-            path.append(before)
-        return path[::-1]
+        for node in ids:
+            for other in (*world.needs.get(node, ()), *world.parts.get(node, ()), *world.waits.get(node, ())):
+                yield node, other
 
     async def added(self, task_ids: Sequence[str]) -> None:
         new = set(task_ids)
