@@ -1,7 +1,6 @@
 """What a cycle does about what it found, who may do it, and what happens when a part of it fails."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -82,39 +81,6 @@ async def test_nothing_is_taken_from_an_agent_that_is_quiet_but_connected_nor_be
             await loop.cycle(await seated(bench, WATCH))
 
     assert await bench.status("QUIET", "GRACE") == ["in_progress", "pending"]
-
-
-@pytest.mark.requirement("HEALTH-2")
-async def test_a_remedy_judges_the_age_anew_when_its_turn_comes(bench: Bench) -> None:
-    await bench.create(a_task("T1"))
-    await bench.claim(ANN, lease_seconds=60)
-    bench.servers.kill(ANN.session_id)
-    bench.clock.advance(minutes=20)
-    post = await seated(bench, WATCH)
-    limits = Thresholds()
-    decision = decide(orient(await observe(post, WATCH, limits, None, count=True), limits), limits)
-    assert [remedy.subject for remedy in decision.remedies] == ["T1", "ann"]
-
-    patient = replace(limits, stale_seconds=3_600)
-    deeds = await act(post, decision, patient, bench.policy)
-
-    assert deeds[0].result == "skipped"
-    assert await bench.status("T1") == ["in_progress"]
-
-
-@pytest.mark.requirement("HEALTH-2")
-async def test_more_than_a_hundred_remedies_are_spread_over_cycles(bench: Bench) -> None:
-    async def gone(tx: Transaction) -> None:
-        for number in range(130):
-            await tx.sessions.touch_agent(f"gone-{number}")
-
-    await bench.write(gone)
-    bench.clock.advance(minutes=20)
-    loop = loop_of(bench)
-
-    cycles = [await loop.cycle(await seated(bench, WATCH)) for _ in range(3)]
-
-    assert [len(cycle.deeds) for cycle in cycles] == [100, 30, 0]
 
 
 @pytest.mark.requirement("HEALTH-2")
