@@ -349,3 +349,35 @@ def test_the_largest_file_that_is_allowed_takes_little_time() -> None:
 
     assert len(read(text).providers) == 5
     assert time.process_time() - begun < 2
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ('"a\\nb"', "without line breaks"),
+        ('"a\\e[31mb"', "without line breaks"),
+        ("7f3kd93jfk39dkfj39dkf93kdf93", "looks like a key"),
+        ("Zx81Kq0pLmN3vB7tYw5rE2sD9fGhJ4k", "looks like a key"),
+    ],
+)
+def test_what_is_no_name_of_a_model_is_refused_and_not_repeated(name: str, said: str) -> None:
+    error = refused(LEAST.replace("model: m", f"model: {name}"))
+
+    assert said in error.message
+    assert name not in error.message
+    assert error.details["problems"][0]["line"] == 4
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Meta-Llama-3.1-405B-Instruct-FP8",
+        "Qwen/Qwen3-Coder-480B-A35B-Instruct",
+        "hf.co/unsloth/Qwen3-30B-A3B-GGUF:Q4_K_M",
+        "claude-opus-4-1-20250805",
+        "meta/llama-2-70b:02e509c789964a7ea8736978a43525956ef40397be9033abf9fd2badfe68c9e3",
+        "DeepSeekCoderInstruct",
+    ],
+)
+def test_names_of_models_are_taken_however_odd(name: str) -> None:
+    assert read(LEAST.replace("model: m", f"model: {name}")).providers[0].tiers[Tier.LOW].name == name

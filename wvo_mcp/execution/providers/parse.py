@@ -73,7 +73,7 @@ _PROVIDER = {
     "share": values.number(100),
 }
 _PROVIDER_PARTS = ("limits", "tiers")
-_MODEL = {"model": readers.open_text(200)}
+_MODEL = {"model": readers.model}
 _MODEL_PARTS = ("cost", "limits")
 KEYS: Mapping[str, tuple[str, ...]] = {
     "": (*_TOP, *_TOP_PARTS),

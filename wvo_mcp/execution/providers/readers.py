@@ -26,9 +26,23 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
-def open_text(most: int) -> values.Reader:
-    """Text that holds no secret."""
-    return _without_secrets(values.text(most))
+def model(node: Node, report: values.Report) -> str | None:
+    """The name of a model: printable, for it is handed to programs, and nothing that looks like a key."""
+    value = _open_name(node, report)
+    if value is not None and not value.isprintable():
+        report(node.start, "", "expected the name of a model, without line breaks and control characters")
+        return None
+    if value is not None and _keylike(value):
+        report(
+            node.start, "", "expected the name of a model, found what looks like a key; name its variable in key_env"
+        )
+        return None
+    return value
+
+
+def _keylike(name: str) -> bool:
+    """Long, of letters and digits without any break: names of models have breaks, and many keys have none."""
+    return len(name) >= 24 and name.isalnum() and any(c.isdigit() for c in name) and any(c.isalpha() for c in name)
 
 
 def texts(most: int, characters: int) -> values.Reader:
@@ -122,3 +136,5 @@ def _without_secrets(read: values.Reader) -> values.Reader:
 
 command: Callable[[Node, values.Report], tuple[str, ...] | None] = _without_secrets(_words)
 """A program and its arguments: text, quoted as for a shell, or a list."""
+
+_open_name = _without_secrets(values.text(200))
