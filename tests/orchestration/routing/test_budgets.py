@@ -350,3 +350,22 @@ async def test_the_leader_forgets_usage_after_forty_days(bench: Bench) -> None:
     routed.clock.advance(days=2)
     await forget.run(await seated(routed, ANN))
     assert await routed.sql("SELECT * FROM usage") == []
+
+
+@pytest.mark.requirement("PROV-3")
+async def test_the_hour_of_a_task_ends_to_the_minute_as_all_others_do(bench: Bench) -> None:
+    routed = configured(bench, replace(only("claude"), task_limits=Limits(hourly=50_000)))
+    await routed.create(a_task("T", complexity=1))
+    await routed.claim()
+    await routed.call("provider_report", task_id="T", tokens_in=40_000)  # 09:00
+    routed.clock.advance(minutes=10)
+    await routed.call("provider_report", task_id="T", tokens_in=10_000)
+    await routed.call("release_task", task_id="T")
+
+    refused = await routed.claim()
+
+    free = START + timedelta(minutes=61)  # then the 40,000 are gone
+    assert refused["retry_after"] == (free - routed.clock.now()).total_seconds() + 1
+    assert (await routed.call("alerts"))["alerts"][0]["evidence"]["windows"][0]["room_at"] == iso(free)
+    routed.clock.advance((free - routed.clock.now()).total_seconds())
+    assert (await routed.claim())["task"]["id"] == "T"

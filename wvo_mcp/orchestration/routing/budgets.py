@@ -95,7 +95,7 @@ def _in_the_way(catalogue: Catalogue, state: RoutingState, name: str, tier: Tier
 
 
 async def minutes_of(tx: Transaction, window: Window) -> list[tuple[str, int]]:
-    """(minute, tokens) of what is in the hour of its scope, oldest first; nothing for tasks, whose minutes are not kept."""
+    """(minute, tokens) of what is in the hour of its scope, oldest first."""
     match window.scope:
         case "provider":
             return await tx.routing.minutes(window.name)
@@ -105,7 +105,7 @@ async def minutes_of(tx: Transaction, window: Window) -> list[tuple[str, int]]:
         case "agent":
             return await tx.routing.agent_minutes(window.name)
         case _:
-            return []
+            return await tx.routing.task_minutes(window.name)
 
 
 async def _free_at(tx: Transaction, window: Window, estimate: int) -> datetime | None:
@@ -114,7 +114,7 @@ async def _free_at(tx: Transaction, window: Window, estimate: int) -> datetime |
 
 
 async def empty_at(tx: Transaction, window: Window) -> datetime | None:
-    """When all that is used of the window now has left it; None when nothing is, or it is not kept."""
+    """When all that is used of the window now has left it; None when nothing is."""
     if window.period != HOUR:
         return window.resets_at
     minutes = await minutes_of(tx, window) if window.used else []

@@ -243,10 +243,16 @@ class Routing:
         return [(row["minute"], int(row["n"])) for row in rows]
 
     async def agent_minutes(self, agent_id: str) -> list[tuple[str, int]]:
+        return self._minutes_of("agent_id", agent_id)
+
+    async def task_minutes(self, task_id: str) -> list[tuple[str, int]]:
+        return self._minutes_of("task_id", task_id)
+
+    def _minutes_of(self, column: str, whose: str) -> list[tuple[str, int]]:
         rows = self._rows.all(
-            "SELECT substr(at, 1, 16) AS minute, sum(tokens) AS n FROM usage WHERE agent_id = :agent_id AND at > :hour"
+            f"SELECT substr(at, 1, 16) AS minute, sum(tokens) AS n FROM usage WHERE {column} = :whose AND at > :hour"
             " GROUP BY 1 ORDER BY 1",
-            self._asked(agent_id),
+            {**self._asked(""), "whose": whose},
         )
         return [(row["minute"], int(row["n"])) for row in rows]
 

@@ -233,8 +233,14 @@ class VirtualRouting:
         return sorted(sums.items())
 
     async def agent_minutes(self, agent_id: str) -> list[tuple[str, int]]:
+        return self._minutes_of(self._by_agent.get(agent_id, ()))
+
+    async def task_minutes(self, task_id: str) -> list[tuple[str, int]]:
+        return self._minutes_of(self._by_task.get(task_id, ()))
+
+    def _minutes_of(self, entries: Iterable[_Entry]) -> list[tuple[str, int]]:
         sums: dict[str, int] = {}
-        for one in self._by_agent.get(agent_id, ()):
+        for one in entries:
             if one.at > self._hour:
                 sums[one.at[:16]] = sums.get(one.at[:16], 0) + one.tokens
         return sorted(sums.items())
