@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.support.bench import ANN, BOB, Bench, a_task
+from tests.support.bench import ANN, BOB, Bench, a_task, an_agent
 from tests.support.providers import USUAL, FixedProviders, limited, only
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState
 from wvo_mcp.domain.providers.catalogue import Catalogue, Limits
@@ -162,3 +162,25 @@ async def test_nothing_is_begun_while_the_file_was_never_readable(bench: Bench) 
         await routed.claim(task_id="T")
     assert "mend state/providers.yaml" in str(caught.value.hint)
     assert (await configured(bench, USUAL).claim())["task"]["id"] == "T"
+
+
+@pytest.mark.requirement("PROV-3", "CLAIM-3")
+async def test_an_agent_whose_own_task_must_wait_has_reached_its_limit_or_gets_other_work(bench: Bench) -> None:
+    routed = configured(bench, only("claude"))
+    await routed.create(a_task("OWN", complexity=9), a_task("EASY", complexity=1))
+    await routed.claim(task_id="OWN")
+    routed.servers.kill(ANN.session_id)
+    until = routed.clock.now() + timedelta(seconds=40)
+    await routed.write(
+        lambda tx: tx.routing.put_breaker(Breaker("claude", "high", BreakerState.OPEN, "capacity", 1, until))
+    )
+    again = an_agent("ann", "ann/2")
+    routed.limits(wip_limit=50, agent_wip_limit=1)
+
+    full = await routed.claim(again)
+
+    assert (full["reason"], full["retry_after"]) == ("agent_wip_limit", 41)
+    assert [one["id"] for one in full["holding"]] == ["OWN"]
+    assert "claude: its breaker is open" in full["explanation"]
+    routed.limits(wip_limit=50, agent_wip_limit=2)
+    assert (await routed.claim(again))["task"]["id"] == "EASY"

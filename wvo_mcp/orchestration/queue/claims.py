@@ -102,9 +102,12 @@ async def claim(
     orphan = await tx.queue.orphan_of(agent_id) if standing.holding else None
     if orphan is not None:
         decision = await router.decide(orphan)
-        if decision is not None and decision.withheld:
-            return replace(await _withheld(tx, router, decision, agent_id, orphan), holding=[orphan])
-        return await _grant(tx, orphan, agent_id, length, router, decision)
+        if decision is None or not decision.withheld:
+            return await _grant(tx, orphan, agent_id, length, router, decision)
+        if standing.holding >= policy.agent_wip_limit:  # which comes before the budget; when to ask again is known
+            refusal = await _withheld(tx, router, decision, agent_id, orphan)
+            holding = await tx.queue.held_by_agent(agent_id)
+            return replace(refusal, reason="agent_wip_limit", holding=holding)
     if standing.holding >= policy.agent_wip_limit:
         return await _nothing(tx, "agent_wip_limit", agent_id)
     if standing.in_progress >= policy.wip_limit:
