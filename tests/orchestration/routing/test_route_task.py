@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -90,7 +91,7 @@ async def test_the_mode_holds_for_all_and_is_remembered(bench: Bench) -> None:
 
 @pytest.mark.requirement("PROV-2")
 async def test_types_go_where_they_belong_and_the_rest_follows_the_shares(bench: Bench) -> None:
-    routed = configured(bench, USUAL)
+    routed = configured(bench, USUAL, ollama=Presence(found=True))
     places: dict[str, str] = {}
     for kind in ("generation", "parsing", "validation", "review"):
         places[kind] = (await routed.call("route_task", type=kind))["route"]["provider"]
@@ -136,3 +137,19 @@ async def test_a_share_of_its_own_is_kept_to_before_the_price(bench: Bench) -> N
     done = {name: use.attempts for name, use in state.providers.items()}
     assert done == {"claude": 20, "codex": 12, "gemini": 8}
     assert sum("behind its own share" in reason for reason in reasons) == 32
+
+
+@pytest.mark.requirement("PROV-2")
+async def test_nothing_goes_to_a_local_server_that_nobody_has_looked_for_while_another_can_do_it(bench: Bench) -> None:
+    routed = configured(bench, USUAL)
+
+    async def chosen(**ask: Any) -> str:
+        return (await routed.call("route_task", **ask))["route"]["provider"]
+
+    assert await chosen(type="review") == "gemini"
+    assert await chosen(labels=["data:local"]) == "ollama"
+    await routed.call("routing_mode", mode="local")
+    assert await chosen(type="generation") == "ollama"
+    found = configured(bench, USUAL, ollama=Presence(found=True))
+    await found.call("routing_mode", mode="hybrid")
+    assert await chosen(type="review") == "ollama"

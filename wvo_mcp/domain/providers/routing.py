@@ -253,6 +253,8 @@ class _Order:
         place = self._by_type or self._by_share
         return (
             self._ask.sticky is None or self._ask.sticky[0] != provider.name,
+            # Right after its start a server has not looked yet, and most machines have no local models.
+            provider.place is Place.LOCAL and self._presence.get(provider.name, UNKNOWN).found is None,
             provider.name not in self._prefer,
             self._mode is Mode.HYBRID and place is not None and provider.place is not place,
             provider.name not in self._behind,
