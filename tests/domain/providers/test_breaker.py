@@ -133,7 +133,7 @@ def test_it_is_open_until_the_latest_of_what_was_told_and_the_backoff(after: flo
 
 
 def test_kinds_trip_what_they_are_about() -> None:
-    scopes = {kind: scope_of(kind, "high") for kind in TRIPPING}
+    scopes = {kind: scope_of(told(kind), "high") for kind in TRIPPING}
     at_once = {kind for kind in FailureKind if failed(FRESH, told(kind), START, 0.5).state is OPEN}
 
     assert {kind for kind, scope in scopes.items() if scope == "high"} == {FailureKind.CAPACITY, FailureKind.RATE_LIMIT}

@@ -174,3 +174,66 @@ async def test_an_outcome_that_is_none_is_told_all_that_are(routed: Bench) -> No
 
     assert wrong.value.details["field"] == "outcome"
     assert "'rate_limit'" in wrong.value.details["problem"]
+
+
+@pytest.mark.requirement("PROV-4")
+async def test_work_that_another_provider_did_says_nothing_of_the_one_it_was_routed_to(bench: Bench) -> None:
+    routed = configured(bench, only("claude", "codex"))
+    await routed.create(*(a_task(name, complexity=5) for name in "ABC"))
+    await routed.call("provider_report", provider="codex", tier="medium", outcome="capacity", retry_after=60)
+    await routed.call("provider_report", provider="claude", tier="medium", outcome="outage")
+    routed.clock.advance(seconds=61)
+    tried = await routed.claim(task_id="A")
+    assert (tried["route"]["provider"], "tries whether" in tried["route"]["reason"]) == ("codex", True)
+
+    # The agent took claude for it.
+    await routed.call("provider_report", task_id="A", provider="claude", tier="medium", tokens_in=5)
+    await routed.complete("A")
+
+    one = (await routed.sql("SELECT state, probe_task FROM breakers WHERE provider = 'codex'"))[0]
+    assert one == {"state": "open", "probe_task": None}
+    assert "tries whether" in (await routed.claim(task_id="B"))["route"]["reason"]
+    await routed.call("provider_report", task_id="B", provider="codex", tokens_in=5)
+    await routed.complete("B")
+    assert (await routed.sql("SELECT state FROM breakers WHERE provider = 'codex'"))[0] == {"state": "closed"}
+
+
+@pytest.mark.requirement("PROV-4")
+async def test_the_provider_that_was_reported_is_blamed_and_not_the_one_of_the_route(bench: Bench) -> None:
+    routed = configured(bench, only("claude", "codex"))
+    await routed.create(a_task("T", complexity=5))
+    assert (await routed.claim())["route"]["provider"] == "codex"
+    await routed.call("provider_report", task_id="T", provider="claude", tier="high", tokens_in=5)
+
+    failed = await routed.call("fail_task", task_id="T", error="API Error: 529 overloaded")
+
+    assert failed["attempts"] == 0
+    stopped = await routed.sql("SELECT provider, tier, state FROM breakers")
+    assert stopped == [{"provider": "claude", "tier": "high", "state": "open"}]
+
+
+@pytest.mark.requirement("PROV-4")
+async def test_a_limit_of_the_account_stops_all_its_tiers_and_that_of_a_model_its_own(bench: Bench) -> None:
+    routed = configured(bench, only("claude"))
+    resets = int((routed.clock.now() + timedelta(hours=2)).timestamp())
+    for kind, tier in (("seven_day_opus", "high"), ("five_hour", "")):
+        info = f'{{"status":"rejected","resetsAt":{resets},"rateLimitType":"{kind}"}}'
+        printed = f'{{"type":"rate_limit_event","rate_limit_info":{info}}}'
+        told = await routed.call("provider_report", provider="claude", tier="high", exit_code=1, output=printed)
+
+        assert told["classification"]["kind"] == "rate_limit"
+        assert (told["breaker"]["tier"] or "", told["breaker"]["until"]) == (tier, "2026-03-02T11:00:00.000Z")
+    assert (await routed.call("route_task", complexity=1))["route"] is None
+
+
+@pytest.mark.requirement("PROV-4", "SAFE-3")
+async def test_what_is_kept_of_a_report_is_one_printable_line(routed: Bench) -> None:
+    odd = "\x1b[2J\x1b]0;title\x07 slow\r\ndown\x00"[:-1]
+
+    told = await routed.call(
+        "provider_report", provider="claude", tier="low", outcome="capacity", error=odd, model="\x1b[31mred\none"
+    )
+
+    assert (told["classification"]["message"], told["model"]) == ("slow down", "red one")
+    kept = (await routed.sql("SELECT reason FROM breakers"))[0]["reason"]
+    assert kept == "slow down"

@@ -83,9 +83,9 @@ class Breaker:
         return self.probe_until if self.state is BreakerState.HALF_OPEN else self.until
 
 
-def scope_of(kind: FailureKind, tier: str) -> str:
+def scope_of(signal: Signal, tier: str) -> str:
     """The tier whose breaker such a failure feeds; '' for that of the whole provider."""
-    return tier if kind in _OF_TIER else ""
+    return tier if signal.kind in _OF_TIER and not signal.whole else ""
 
 
 def failed(

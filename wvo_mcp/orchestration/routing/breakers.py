@@ -1,7 +1,7 @@
 """Failures and successes of providers, as all servers remember them: breakers, their events, the alert when none is left."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
 from wvo_mcp.domain.health import Kind
@@ -21,6 +21,7 @@ from wvo_mcp.domain.providers.breaker import (
 from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Place, Provider
 from wvo_mcp.domain.providers.routing import UNKNOWN, Presence
 from wvo_mcp.domain.providers.signals import Signal
+from wvo_mcp.orchestration.routing.attempts import reported
 from wvo_mcp.orchestration.routing.router import Router
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.providers import TaskRoute
@@ -46,7 +47,7 @@ async def failure(
         tried = [one for one in known.values() if one.provider == provider and one.probe_task == task_id is not None]
         await _success(tx, tried, task_id, began)
         return None
-    scope = (provider, scope_of(signal.kind, tier))
+    scope = (provider, scope_of(signal, tier))
     for key, one in known.items():
         if one.probe_task == task_id is not None and (key != scope or signal.kind not in TRIPPING):
             known[key] = undecided(one, tx.now)
@@ -97,9 +98,16 @@ async def answered(tx: Transaction, provider: str, tier: str, task_id: str | Non
     await _success(tx, mine, task_id, route.at)
 
 
-async def done(tx: Transaction, task_id: str, tried: Iterable[Breaker]) -> None:
-    """The task was done; `tried` are the breakers that it speaks for."""
-    await _success(tx, tried, task_id, None)
+async def done(tx: Transaction, task_id: str, tried: Collection[Breaker]) -> None:
+    """The task was done; `tried` are the breakers that it speaks for, unless all that was reported is of other providers."""
+    if not tried:
+        return
+    workers = {provider for provider, _ in await reported(tx, task_id)}
+    spoken = [one for one in tried if not workers or one.provider in workers]
+    for one in tried:
+        if one not in spoken and one.probe_task == task_id:
+            await tx.routing.put_breaker(undecided(one, tx.now))
+    await _success(tx, spoken, task_id, None)
 
 
 async def _success(

@@ -9,6 +9,7 @@ from wvo_mcp.domain.providers.catalogue import Catalogue, Place
 from wvo_mcp.domain.providers.signals import FailureKind, Signal, from_text
 from wvo_mcp.domain.task import Status, Task, retry_delay_seconds
 from wvo_mcp.orchestration.routing import breakers
+from wvo_mcp.orchestration.routing.attempts import reported
 from wvo_mcp.orchestration.routing.router import Router
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.orchestration.tasks.lifecycle import Moved
@@ -33,7 +34,11 @@ async def failed_by_provider(tx: Transaction, providers: Providers | None, task:
     router = Router(tx, providers, agent_id)
     route = await tx.routing.route(task.id)
     running = route if route is not None and route.lease_token == task.lease_token else None
-    blamed = _blamed(router.catalogue, running, signal, tx.caller.provider)
+    workers = await reported(tx, task.id)
+    if running is not None and workers and running.provider not in {provider for provider, _ in workers}:
+        blamed: tuple[str, str] | None = workers[0]
+    else:
+        blamed = _blamed(router.catalogue, running, signal, tx.caller.provider)
     breaker = None
     if blamed is not None:
         breaker = await breakers.failure(tx, router, *blamed, signal, task.id, running)

@@ -11,18 +11,20 @@ from wvo_mcp.domain.providers.breaker import Breaker
 from wvo_mcp.domain.providers.catalogue import Catalogue, Place, Provider, ProviderKind, Tier
 from wvo_mcp.domain.providers.routing import Decision
 from wvo_mcp.domain.providers.signals import FailureKind, Reading, Signal, Usage, from_http, from_text, read_output
+from wvo_mcp.domain.providers.signals.reading import plain
+from wvo_mcp.domain.providers.signals.reading import signal as said
 from wvo_mcp.domain.providers.windows import Window, tightest, windows_of, windows_of_providers
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.domain.task import Status, Task
 from wvo_mcp.errors import IllegalTransition, InvalidInput, NotFound, StaleLease
 from wvo_mcp.orchestration.routing import breakers
+from wvo_mcp.orchestration.routing.attempts import REPORTED, REROUTED
 from wvo_mcp.orchestration.routing.budgets import empty_at, refused
 from wvo_mcp.orchestration.routing.router import Route, Router
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.providers import Providers, Spent, TaskRoute
 
-REPORTED, REROUTED = "provider.reported", "task.rerouted"
 _ELSEWHERE = frozenset({FailureKind.REFUSAL, FailureKind.CONTEXT})
 """The provider works, and will not do this: another may."""
 
@@ -97,7 +99,7 @@ async def report(tx: Transaction, policy: Policy, providers: Providers, told: To
     tier = _tier(provider, told, route)
     reading = _read(provider, told, tx.now)
     usage = told.usage or reading.usage or Usage(0, 0)
-    model = redact(told.model or usage.model or _model(provider, tier, route))
+    model = redact(plain(told.model or usage.model or _model(provider, tier, route)))
     catalogue = router.catalogue or Catalogue(())
     counted = catalogue.counted(usage.tokens_in, usage.tokens_out, usage.tokens_cached)
     cost = _cost(provider, tier, model, usage)
@@ -265,9 +267,8 @@ def _classified(told: Told, reading: Reading, now: datetime) -> Signal | None:
         seen = from_text(told.error, now)
     if told.outcome is not None:
         kind = FailureKind(told.outcome)
-        words = " ".join(redact(told.error).split())[:300]
         if seen is None:
-            seen = Signal(kind, words or f"reported as {kind.value.replace('_', ' ')}")
+            seen = said(kind, " ".join(redact(told.error).split()) or f"reported as {kind.value.replace('_', ' ')}")
         elif seen.kind is not kind:
             seen = replace(seen, kind=kind)
     if seen is None:

@@ -3,6 +3,7 @@
 A failure may say `subtype: success` with `is_error: true`. Texts of the model and results of tools are never looked at.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from wvo_mcp.domain.providers.signals.events import Event, items, number, part, words
@@ -27,6 +28,8 @@ _WORDS = {
 """`error` of an assistant event that tells a failure, and of `api_retry`."""
 _STATUSES = {401: _K.AUTH, 402: _K.QUOTA, 403: _K.AUTH, 408: _K.OUTAGE, 429: _K.RATE_LIMIT, 529: _K.CAPACITY}
 _PER_MODEL = ("inputTokens", "cacheCreationInputTokens", "outputTokens", "cacheReadInputTokens")
+_OF_ACCOUNT = ("five_hour", "seven_day")
+"""Limits of a subscriber that hold for every model; those of one are called after it, as `seven_day_opus`."""
 _NAMED_WAIT = 1.0
 """Seconds; a shorter delay between two attempts is the program's own."""
 
@@ -166,7 +169,8 @@ class ClaudeReader:
         resets = header_moment(str(self._limit.get("resetsAt"))[:40], self._now)
         of = words(self._limit.get("rateLimitType")).replace("_", " ")
         said = said or f"limit reached{': ' if of else ''}{of}"
-        return signal(_K.RATE_LIMIT, said, resets_at=resets and resets.astimezone(UTC), model=self._model)
+        found = signal(_K.RATE_LIMIT, said, resets_at=resets and resets.astimezone(UTC), model=self._model)
+        return replace(found, whole=self._limit.get("rateLimitType") in _OF_ACCOUNT)
 
     def _without_result(self, exit_code: int | None) -> Signal | None:
         if exit_code == 0:

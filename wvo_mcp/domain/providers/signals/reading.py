@@ -33,13 +33,15 @@ class FailureKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """A provider's failure. `message`: at most 300 characters, one line, without secrets. `retry_after` in seconds."""
+    """A provider's failure. `message`: at most 300 characters, one line, without secrets. `retry_after` in seconds.
+    `whole`: a limit of the account, which its other models have no more room in."""
 
     kind: FailureKind
     message: str
     retry_after: float | None = None
     resets_at: datetime | None = None
     model: str | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
