@@ -191,3 +191,19 @@ def test_a_long_text_is_looked_at_from_both_ends() -> None:
     assert from_text(noise + said, NOW) is not None
     assert from_text(said + "\n" + noise, NOW) is not None
     assert from_text("[:>)] " * 2_000_000, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("You\u2019ve hit your usage limit. Upgrade to Pro or try again at 3:05 PM.", True),
+        ("codex failed: You've hit your usage limit. Visit a page or try again at 3:05 PM.", True),
+        ("You've hit your usage limit for gpt-5. Switch to another model now.", False),
+        ("exceeded retry limit, last status: 429 Too Many Requests", False),
+    ],
+)
+def test_the_limit_of_an_account_is_told_from_that_of_a_model(text: str, whole: bool) -> None:
+    found = from_text(text, NOW)
+
+    assert found is not None
+    assert (found.kind, found.whole) == (K.RATE_LIMIT, whole)

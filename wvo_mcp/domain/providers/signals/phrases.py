@@ -7,7 +7,7 @@ task about rate limits quotes such sentences all the time.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from wvo_mcp.domain.providers.signals.patterns import Pattern
@@ -362,9 +362,15 @@ def from_text(text: str, now: datetime) -> Signal | None:
     return next((found for line in lines if (found := classified_line(line, now))), None)
 
 
+_OF_ACCOUNT = Pattern(r"you've hit your usage limit(?! for )")
+"""Codex; with `for` behind it stands the model that alone is meant."""
+
+
 def told(kind: FailureKind, message: str, now: datetime, *, model: str | None = None) -> Signal:
     """A signal with the wait that its message names, where waiting helps."""
     after, resets = (None, None)
+    line = small(message)
     if kind in (_K.RATE_LIMIT, _K.QUOTA, _K.CAPACITY, _K.OUTAGE):
-        after, resets = retry_in(small(message), now)
-    return signal(kind, message, retry_after=after, resets_at=resets, model=model)
+        after, resets = retry_in(line, now)
+    found = signal(kind, message, retry_after=after, resets_at=resets, model=model)
+    return replace(found, whole=True) if kind is _K.RATE_LIMIT and _OF_ACCOUNT.search(line) else found
