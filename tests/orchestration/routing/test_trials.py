@@ -237,3 +237,19 @@ async def test_what_is_kept_of_a_report_is_one_printable_line(routed: Bench) -> 
     assert (told["classification"]["message"], told["model"]) == ("slow down", "red one")
     kept = (await routed.sql("SELECT reason FROM breakers"))[0]["reason"]
     assert kept == "slow down"
+
+
+@pytest.mark.requirement("PROV-4")
+async def test_whoever_waits_for_a_trial_is_told_to_ask_again_within_a_minute(bench: Bench) -> None:
+    routed = configured(bench, only("claude"))
+    await routed.create(a_task("A"), a_task("B"))
+    await routed.call("provider_report", provider="claude", tier="medium", outcome="capacity", retry_after=60)
+    routed.clock.advance(seconds=61)
+    assert (await routed.claim())["task"]["id"] == "A"
+
+    assert (await routed.claim(BOB))["retry_after"] == 61  # though the trial is leased for 15 minutes
+    with pytest.raises(BudgetExhausted) as refused:
+        await routed.claim(BOB, task_id="B")
+    assert refused.value.details["until"] == "2026-03-02T09:02:01.000Z"
+    await routed.call("provider_report", task_id="A", tokens_out=5)
+    assert (await routed.claim(BOB))["task"]["id"] == "B"

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from wvo_mcp.domain.instant import instant, iso
+from wvo_mcp.domain.providers.breaker import BreakerState, Verdict
 from wvo_mcp.domain.providers.catalogue import Catalogue, Tier
 from wvo_mcp.domain.providers.routing import NOTHING, PASSING, Decision, RoutingState, Why, midnight_after
 from wvo_mcp.domain.providers.windows import DAY, HOUR, Window, free_at, left_at, windows_of, windows_of_providers
@@ -23,6 +24,8 @@ EXHAUSTED = "budget_exhausted"
 """The alert that asks a person."""
 _AGAIN = timedelta(minutes=1)
 """The same thing is told once in so long, however many agents ask for work meanwhile."""
+_TRIED = timedelta(minutes=1)
+"""After so long it is worth asking whether a probe that runs has its answer, though it may take a quarter of an hour."""
 _SHOWN = 20
 _HINT = "Use a name of providers.yaml (wvo-mcp budget show)."
 _LOOKED_UP = 12
@@ -46,7 +49,8 @@ async def refused(
     for one in decision.rejected:
         if one.why is not Why.BUDGET:
             if one.why in PASSING and one.until is not None:
-                free.append(one.until)
+                tried = one.why is Why.BREAKER and _is_tried(state, one.provider, one.tier)
+                free.append(min(one.until, tx.now + _TRIED) if tried else one.until)
             continue
         tier = Tier(one.tier)
         estimate = catalogue.estimates[tier]
@@ -69,6 +73,14 @@ async def refused(
         if any(one.why is Why.BREAKER for one in decision.rejected):
             await tell_when_all_fail(tx, router, state.breakers)
     return min(free, default=None)
+
+
+def _is_tried(state: RoutingState, provider: str, tier: str) -> bool:
+    """Does a probe run there, which may have its answer at any moment?"""
+    both = (state.breakers.get((provider, name)) for name in ("", tier))
+    stops = (one for one in both if one is not None and one.verdict(state.now, None) is Verdict.STOP)
+    first = next(stops, None)
+    return first is not None and first.state is BreakerState.HALF_OPEN
 
 
 async def tell_of(providers: Providers | None, agent_id: str, task_id: str, tx: Transaction) -> None:
