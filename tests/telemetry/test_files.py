@@ -1,5 +1,6 @@
 """Lines are whole, whoever writes, however it ends."""
 
+import fcntl
 import json
 import os
 import resource
@@ -18,7 +19,7 @@ WRITER = """
 import json, sys
 from pathlib import Path
 from wvo_mcp.telemetry.files import LineFile
-file = LineFile(Path(sys.argv[1]), "x.jsonl", max_bytes=int(sys.argv[3]), kept=1000)
+file = LineFile(Path(sys.argv[1]), "x.jsonl", max_bytes=int(sys.argv[3]), kept=1000, lock_seconds=100)
 sys.stdin.readline()
 for number in range(150):
     file.append([json.dumps({"by": sys.argv[2], "n": number, "k": k, "fill": "x" * 200}).encode() for k in range(5)])
@@ -37,7 +38,7 @@ def test_several_processes_write_and_turn_over_without_losing_or_tearing_a_line(
         assert writer.stdin is not None
         writer.stdin.write(b"\n")
         writer.stdin.close()
-    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    assert [writer.wait(120) for writer in writers] == [0, 0, 0]
     files = list(tmp_path.glob("x.jsonl*"))
     lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     assert {(line["by"], line["n"], line["k"]) for line in lines} == {
@@ -45,6 +46,16 @@ def test_several_processes_write_and_turn_over_without_losing_or_tearing_a_line(
     }
     assert len(lines) == 3 * 150 * 5
     assert len(files) > 10 and all(file.stat().st_size <= 20_000 for file in files)
+
+
+def test_a_writer_that_is_stopped_keeps_the_others_only_for_a_while(tmp_path: Path) -> None:
+    file = LineFile(tmp_path, "x.jsonl", lock_seconds=0.05)
+    with (tmp_path / ".lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(TimeoutError, match="another process keeps the lock"):
+            file.append([b'{"n":1}'])
+    file.append([b'{"n":2}'])
+    assert (tmp_path / "x.jsonl").read_bytes() == b'{"n":2}\n'
 
 
 def test_old_files_go(tmp_path: Path) -> None:

@@ -32,17 +32,27 @@ from wvo_mcp.domain.redaction import redacted
 MAX_BYTES = 10 * 2**20
 KEPT = 5
 """Files of each kind: the one that is written, and NAME.1 (the last one) to NAME.4."""
-_LOCK_SECONDS = 1.0
+_LOCK_SECONDS = 5.0
+"""So long a writer waits for the others; it writes in the background, and they are done within a millisecond."""
 _LONGEST_LINE = 2**20
 
 
 class LineFile:
     """Appends whole lines to one file, and turns it over when it has grown."""
 
-    def __init__(self, folder: Path, name: str, *, max_bytes: int = MAX_BYTES, kept: int = KEPT) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        max_bytes: int = MAX_BYTES,
+        kept: int = KEPT,
+        lock_seconds: float = _LOCK_SECONDS,
+    ) -> None:
         self.path = folder / name
         self._max_bytes = max_bytes
         self._kept = kept
+        self._lock_seconds = lock_seconds
 
     def append(self, lines: Iterable[bytes]) -> None:
         """All of the lines or none. Raises OSError; TimeoutError when another keeps the lock."""
@@ -50,7 +60,7 @@ class LineFile:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         lock = os.open(self.path.parent / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
         try:
-            _lock(lock)
+            _lock(lock, self._lock_seconds)
             self._append(data)
         finally:
             os.close(lock)
@@ -83,8 +93,8 @@ class LineFile:
         return self.path.with_name(f"{self.path.name}.{number}")
 
 
-def _lock(lock: int) -> None:
-    until = time.monotonic() + _LOCK_SECONDS
+def _lock(lock: int, seconds: float) -> None:
+    until = time.monotonic() + seconds
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
