@@ -4,7 +4,6 @@ import base64
 import json
 import secrets
 import string
-import time
 from collections.abc import Callable
 from urllib.parse import quote
 
@@ -12,6 +11,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from tests.support.timing import least_seconds
 from wvo_mcp.domain.redaction import REDACTED, redact, redacted
 
 pytestmark = pytest.mark.requirement("SAFE-3")
@@ -375,25 +375,16 @@ def test_the_time_grows_with_the_length_alone(piece: str) -> None:
         "password token secret authorization bearer eyJ PRIVATE KEY :// cookie: -- </ -u = "  # so that every rule looks
     )
 
-    def seconds(length: int) -> float:
-        text = marks + piece * (length // len(piece))
-        best = 9.0
-        for _ in range(3):
-            begun = time.thread_time()
-            redact(text)
-            best = min(best, time.thread_time() - begun)
-        return best
+    def text(length: int) -> str:
+        return marks + piece * (length // len(piece))
 
-    assert seconds(300_000) < 30 * max(seconds(30_000), 0.0005)
+    small, large = text(30_000), text(300_000)
+    limit = 30 * max(least_seconds(lambda: redact(small)), 0.0005)
+    assert least_seconds(lambda: redact(large), limit) < limit
 
 
 def test_a_megabyte_takes_a_fraction_of_a_second() -> None:
     prose = "The token of the claim is 12; see https://example.org/a and 9fceb02d0ae598e95dc970b74767f19372d61af8.\n"
     text = prose * (1_000_000 // len(prose)) + KEYS["anthropic"]
-    best = 9.0
-    for _ in range(8):
-        begun = time.thread_time()
-        shown = redact(text)
-        best = min(best, time.thread_time() - begun)
-        assert shown == text.replace(KEYS["anthropic"], REDACTED)
-    assert best < 0.5
+    assert redact(text) == text.replace(KEYS["anthropic"], REDACTED)
+    assert least_seconds(lambda: redact(text), 0.5) < 0.5

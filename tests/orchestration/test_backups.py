@@ -42,7 +42,7 @@ class Server:
         self._leader = Leader(bench.store, lambda: ANN, bench.clock, chores(backups, ContextSnapshots(folder)))
 
     async def turns(self, *, minutes: int) -> None:
-        with anyio.fail_after(30):
+        with anyio.fail_after(240):
             for _ in range(minutes * 6):
                 async with anyio.create_task_group() as tasks:
                     assert await self._leader.tick(tasks)

@@ -215,7 +215,7 @@ class Cluster:
             return
         os.close(self._lifeline)
         self._lifeline = None
-        eventually(lambda: not self.folder.exists(), 30)
+        eventually(lambda: not self.folder.exists(), 120)
 
     def _postmaster(self) -> psutil.Process | None:
         pid = postgres_guard.postmaster(self.folder)

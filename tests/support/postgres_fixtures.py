@@ -35,7 +35,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     os.close(lifeline)
     if not (folder / "making").exists():
         shutil.rmtree(folder)
-    eventually(lambda: not folder.exists(), 30)
+    eventually(lambda: not folder.exists(), 120)
 
 
 def need_postgres() -> None:

@@ -43,7 +43,7 @@ class Receiver:
     """Whatever hangs goes on when this is set."""
 
     def hang(self, handler: BaseHTTPRequestHandler) -> None:
-        self.release.wait(30)
+        self.release.wait(200)
         handler.close_connection = True
 
     def slow_body(self, handler: BaseHTTPRequestHandler) -> None:
@@ -53,7 +53,7 @@ class Receiver:
         handler.end_headers()
         handler.wfile.write(b"x")
         handler.wfile.flush()
-        self.release.wait(30)
+        self.release.wait(200)
         handler.close_connection = True
 
 

@@ -1,7 +1,6 @@
 """Signals and usage that cannot be had from the real programs without an account, and input that means harm."""
 
 import json
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.timing import least_seconds
 from wvo_mcp.domain.providers.catalogue import ProviderKind
 from wvo_mcp.domain.providers.signals import FailureKind, Reading, Usage, read_output
 
@@ -314,19 +314,14 @@ HARMFUL = {
 @pytest.mark.parametrize("kind", ProviderKind)
 def test_a_line_of_ten_megabytes_takes_time_by_its_length_alone(kind: ProviderKind, name: str) -> None:
     line = HARMFUL[name]
-    begun = time.process_time()
-    line.find("\x01")
-    json_scan(line)
-    floor = time.process_time() - begun
+    limit = 0.5 + 20 * least_seconds(lambda: json_scan(line))
 
-    begun = time.process_time()
-    read_output(kind, [line, json.dumps(result())], NOW, exit_code=1)
-
-    assert time.process_time() - begun < 0.5 + 20 * floor
+    assert least_seconds(lambda: read_output(kind, [line, json.dumps(result())], NOW, exit_code=1), limit) < limit
 
 
 def json_scan(line: str) -> None:
-    """The floor: to parse it at all, or to copy it."""
+    """The floor: to look for a sign in it, and to parse it at all or copy it."""
+    line.find("\x01")
     try:
         json.loads(line)
     except (ValueError, RecursionError):
@@ -340,7 +335,4 @@ def test_ten_thousand_lines_take_less_than_a_second() -> None:
     }
     lines = [json.dumps(work), "2026-11-21 WARN something: You've hit your usage limit"] * 5_000
 
-    begun = time.process_time()
-    read_output(CLAUDE, lines, NOW)
-
-    assert time.process_time() - begun < 1
+    assert least_seconds(lambda: read_output(CLAUDE, lines, NOW), 1) < 1

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.waiting import eventually
 from wvo_mcp.domain.news import Message
+from wvo_mcp.execution import running
 from wvo_mcp.execution.alerting.command import AlertCommand
 from wvo_mcp.ports.alerting import Undelivered
 
@@ -19,7 +20,13 @@ pytestmark = [pytest.mark.anyio, pytest.mark.requirement("HEALTH-3")]
 NEWS = Message("news_1", {"id": "news_1", "text": "caf\u00e9 " * 40_000})
 
 
-def command(folder: Path, code: str, deadline: float = 30.0) -> AlertCommand:
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a program said last is read in time, however busy the machine is."""
+    monkeypatch.setattr(running, "_LAST_WORDS_SECONDS", 60.0)
+
+
+def command(folder: Path, code: str, deadline: float = 120.0) -> AlertCommand:
     return AlertCommand([sys.executable, "-c", code], folder, deadline)
 
 
@@ -37,6 +44,7 @@ async def test_it_reads_the_news_as_json_in_the_workspace_and_succeeds_with_0(tm
         ("import sys; sys.stderr.write('x' * 5_000_000 + 'the end'); sys.exit(3)", r"ended with 3: x+the end$"),
     ],
 )
+@pytest.mark.usefixtures("patient")
 async def test_another_exit_code_is_a_failure_with_the_end_of_what_it_said(tmp_path: Path, code: str, why: str) -> None:
     with pytest.raises(Undelivered, match=why) as raised:
         await command(tmp_path, code).deliver(NEWS)
@@ -51,12 +59,12 @@ async def test_neither_a_flood_of_output_nor_news_that_nobody_reads_is_a_failure
 
 
 async def test_a_child_that_keeps_stderr_open_is_not_waited_for(tmp_path: Path) -> None:
-    code = "import subprocess; print(subprocess.Popen(['sleep', '20']).pid, file=open('pid', 'w'))"
+    code = "import subprocess; print(subprocess.Popen(['sleep', '250']).pid, file=open('pid', 'w'))"
     began = time.monotonic()
 
-    await command(tmp_path, code).deliver(NEWS)
+    await command(tmp_path, code, 200.0).deliver(NEWS)
 
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 150
     os.kill(int((tmp_path / "pid").read_text()), 9)
 
 
@@ -64,24 +72,24 @@ async def test_a_child_that_keeps_stderr_open_is_not_waited_for(tmp_path: Path) 
 async def test_one_that_hangs_is_killed_with_all_its_children(tmp_path: Path, ending: str) -> None:
     code = (
         "import os, signal, subprocess, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "child = subprocess.Popen(['sleep', '60'])\n"
-        "open('pids.new', 'w').write(f'{os.getpid()} {child.pid}'); os.rename('pids.new', 'pids'); time.sleep(60)"
+        "child = subprocess.Popen(['sleep', '250'])\n"
+        "open('pids.new', 'w').write(f'{os.getpid()} {child.pid}'); os.rename('pids.new', 'pids'); time.sleep(250)"
     )
     pids = tmp_path / "pids"
-    with anyio.CancelScope() as scope:
+    if ending == "deadline":
+        for deadline in (1.0, 4.0, 16.0, 64.0):  # whatever time it takes here until its child has begun
+            with pytest.raises(Undelivered, match="killed"):
+                await command(tmp_path, code, deadline).deliver(NEWS)
+            if pids.exists():
+                break
+    else:
         async with anyio.create_task_group() as tasks:
-
-            async def deliver() -> None:
-                with pytest.raises(Undelivered, match="killed"):
-                    await command(tmp_path, code, 3.0 if ending == "deadline" else 60.0).deliver(NEWS)
-
-            tasks.start_soon(deliver)
+            tasks.start_soon(command(tmp_path, code, 200.0).deliver, NEWS)
             await anyio.to_thread.run_sync(eventually, pids.exists)
-            if ending == "cancelled":
-                scope.cancel()
+            tasks.cancel_scope.cancel()
 
     for pid in pids.read_text().split():
-        eventually(lambda pid=pid: not _runs(int(pid)), seconds=10)
+        eventually(lambda pid=pid: not _runs(int(pid)))
 
 
 async def test_a_program_that_does_not_exist_is_a_failure(tmp_path: Path) -> None:

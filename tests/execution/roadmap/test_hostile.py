@@ -11,7 +11,7 @@ from wvo_mcp.domain.roadmap import Roadmap
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.execution.roadmap.parse import parse
 
-pytestmark = [pytest.mark.requirement("TASK-5"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.requirement("TASK-5"), pytest.mark.timeout(200)]
 
 NAME = "state/roadmap.yaml"
 HEAD = "epics:\n- id: E\n  title: e\n  tasks:\n"

@@ -72,7 +72,7 @@ class Office:
         """Chores that are not told to hang have come to their end."""
         for _ in range(5):
             await anyio.lowlevel.checkpoint()  # a cancellation reaches its task
-        with anyio.fail_after(20):
+        with anyio.fail_after(120):
             while any(not self._works[name].waits for name in self._leader.running):
                 await anyio.lowlevel.checkpoint()
 

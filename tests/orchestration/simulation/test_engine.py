@@ -166,14 +166,14 @@ async def test_a_thousand_agents_that_wait_for_one_cost_no_more_than_one() -> No
     drafts = [a_draft(f"T{n}", 10, *([f"T{n - 1}"] if n else [])) for n in range(100)]
     plan = await put(*drafts)
 
-    began = time.process_time()
+    began = time.thread_time()
     _, alone = await played(plan, exact(1), spared=True)
-    floor = time.process_time() - began
+    floor = time.thread_time() - began
     _, many = await played(plan, exact(1_000), spared=True)
 
     assert many.makespan_hours == pytest.approx(alone.makespan_hours, abs=2)
     assert many.refusals > 50_000_000
-    assert time.process_time() - began - floor < 20 * floor + 5
+    assert time.thread_time() - began - floor < 50 * floor + 20  # one by one, fifty million would take minutes
 
 
 async def test_it_ends_when_nothing_can_be_done_any_more_and_says_what_is_left() -> None:
