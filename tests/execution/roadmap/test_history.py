@@ -3,11 +3,13 @@
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.support.repository import PATH, ROADMAP, Place, nobody, place
 from wvo_mcp.domain.roadmap import RoadmapChanges
+from wvo_mcp.execution.roadmap import history
 from wvo_mcp.ports import Recorded
 
 __all__ = ["nobody", "place"]
@@ -201,16 +203,27 @@ async def test_a_repository_without_a_commit_is_left_alone(tmp_path: Path) -> No
     assert place.git("for-each-ref") == ""
 
 
-async def test_a_held_lock_is_waited_for_and_a_lasting_one_is_named_and_kept(place: Place) -> None:
+async def test_a_held_lock_is_waited_for_and_a_lasting_one_is_named_and_kept(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lock = place.root / ".git" / "index.lock"
     lock.write_text("")
-    threading.Timer(0.3, lock.unlink).start()
+    naps: list[float] = []
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 6:
+            lock.unlink()
+
+    monkeypatch.setattr(history, "time", SimpleNamespace(monotonic=lambda: sum(naps), sleep=nap))
     assert (await place.export(T1="Uno")).commit == place.head()
+    assert len(naps) == 6
     lock.write_text("another's")
 
     recorded = await place.export(T1="Eins")
 
     assert "index.lock" in (recorded.note or "")
+    assert history._PATIENCE_SECONDS < sum(naps[6:]) < history._PATIENCE_SECONDS + 1
     assert lock.read_text() == "another's"
 
 
@@ -260,7 +273,10 @@ async def test_a_file_that_git_is_told_to_look_past_is_left_alone(place: Place) 
     assert (place.head(), (place.root / ".git" / "index").read_bytes()) == (before, index)
 
 
-async def test_commits_of_the_person_and_exports_at_the_same_time_lose_nothing(place: Place) -> None:
+async def test_commits_of_the_person_and_exports_at_the_same_time_lose_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "_PATIENCE_SECONDS", 60.0)
     done = threading.Event()
     made: list[str] = []
 
@@ -274,16 +290,18 @@ async def test_commits_of_the_person_and_exports_at_the_same_time_lose_nothing(p
 
     person = threading.Thread(target=work)
     person.start()
-    notes = [await place.export(T1=f"Uno {n}") for n in range(12)]
-    done.set()
-    person.join()
+    try:
+        notes = [await place.export(T1=f"Uno {n}") for n in range(12)]
+    finally:
+        done.set()
+        person.join()
 
     place.git("add", ".")
     place.person("commit", "-q", "-m", "what a lock kept back", check=False)
     exported = [note.commit for note in notes if note.commit]
-    history = place.git("log", "--format=%H").split()
-    assert len(exported) >= 6
-    assert set(exported) <= set(history)
+    log = place.git("log", "--format=%H").split()
+    assert len(exported) >= 6, notes
+    assert set(exported) <= set(log)
     assert set(made) <= set(place.git("ls-tree", "--name-only", "HEAD").split())
     assert place.status() == []
     assert "Uno 11" in place.committed()
