@@ -5,6 +5,7 @@ import secrets
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,14 @@ from tests.telemetry.receiver import receiving
 
 pytestmark = pytest.mark.requirement("OBS-1")
 
+PATIENT = """
+import sys
+from wvo_mcp.__main__ import main
+from wvo_mcp.telemetry import setup
+setup.END_SECONDS = 120.0
+sys.exit(main())
+"""
+"""The command line, that ends only when all is told."""
 TRACE, ASKING = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
@@ -23,6 +32,7 @@ TRACE, ASKING = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 @pytest.mark.sqlite
 def test_a_task_that_outlives_its_server_is_one_trace(workspace: Workspace) -> None:
     secret = "ghp_" + secrets.token_hex(18)
+    folder = workspace.root / "state" / "telemetry"
     with receiving() as collector:
         workspace.settings = {
             "OTEL_ENABLED": "1",
@@ -41,15 +51,20 @@ def test_a_task_that_outlives_its_server_is_one_trace(workspace: Workspace) -> N
         with pytest.raises(Refused):
             ann.call("get_task", {"task_id": secret})
         eventually(lambda: collector.named("mcp.tool", **{"wvo.task.id": "[redacted]"}))
+        eventually(lambda: {"wvo.queue.depth", "wvo.wip.utilization"} <= written(folder, "metrics"))  # it leads
         ann.kill()
 
         bob = workspace.server("bob")
         claim = eventually(lambda: bob.call("claim_task")["task"])
         assert claim["id"] == "A"
         bob.call("checkpoint", {"task_id": "A", "summary": "half of it"})
+        # A server that ends waits only so long for what it has not told yet.
+        eventually(lambda: collector.named("mcp.tool", **{"gen_ai.tool.name": "checkpoint"}))
+        eventually(lambda: {"task.execution", "mcp.tool"} <= written(folder, "traces"))
+        eventually(lambda: "wvo.tasks.claimed" in {metric["name"] for metric in collector.metrics})
         assert bob.end() == 0
         environ = workspace.environ(WVO_AGENT_ID="bob")
-        command = [sys.executable, "-m", "wvo_mcp", "complete-task", "A", "--summary", "all of it", "--json"]
+        command = [sys.executable, "-c", PATIENT, "complete-task", "A", "--summary", "all of it", "--json"]
         done = subprocess.run(
             [*command, "--lease-token", str(2)], env=environ, cwd=workspace.root, capture_output=True, check=False
         )
@@ -88,7 +103,6 @@ def test_a_task_that_outlives_its_server_is_one_trace(workspace: Workspace) -> N
     )
 
     # The files say what the collector heard, and nobody heard the secret.
-    folder = workspace.root / "state" / "telemetry"
     lines = [json.loads(line) for line in (folder / "traces.jsonl").read_text().splitlines()]
     assert {span["span_id"] for span in executions} <= {line["span_id"] for line in lines}
     names = {json.loads(line)["name"] for line in (folder / "metrics.jsonl").read_text().splitlines()}
@@ -97,6 +111,13 @@ def test_a_task_that_outlives_its_server_is_one_trace(workspace: Workspace) -> N
     told = collector.raw + b"".join(file.read_bytes() for file in folder.glob("*.jsonl"))
     assert secret.encode() not in told and b"[redacted]" in told
     assert "telemetry" not in workspace.logged()
+
+
+def written(folder: Path, kind: str) -> set[str]:
+    """Names in one of the files; its last line may still be written."""
+    file = folder / f"{kind}.jsonl"
+    whole = file.read_bytes().rpartition(b"\n")[0] if file.exists() else b""
+    return {json.loads(line)["name"] for line in whole.splitlines()}
 
 
 def _nanoseconds(at: str) -> int:

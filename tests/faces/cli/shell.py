@@ -1,5 +1,6 @@
 """A project folder and a shell in it: commands run in this process, as processes, and on a terminal."""
 
+import codecs
 import io
 import json
 import os
@@ -22,7 +23,7 @@ from wvo_mcp.faces.cli import main
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 PROGRAM = [sys.executable, "-m", "wvo_mcp"]
-DEADLINE = 60.0
+DEADLINE = 200.0
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ class Terminal:
         )
         os.close(inner)
         self.seen = ""
+        self._text = codecs.getincrementaldecoder("utf-8")("replace")  # a sign may come in two pieces
 
     def __enter__(self) -> "Terminal":
         return self
@@ -155,5 +157,5 @@ class Terminal:
             chunk = os.read(self._fd, 65_536) if ready else b""
         except OSError:
             return False  # the last process closed the terminal
-        self.seen += chunk.decode(errors="replace")
+        self.seen += self._text.decode(chunk)
         return bool(chunk)

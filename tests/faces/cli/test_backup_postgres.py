@@ -4,8 +4,9 @@ import psycopg
 import pytest
 
 from tests.faces.cli.shell import Shell
+from tests.support.waiting import eventually
 from tests.support.workspace import Workspace, some_tasks, workspace
-from wvo_mcp.store.postgres.presence import Presence
+from wvo_mcp.store.postgres.presence import Presence, connected
 
 __all__ = ["workspace"]
 
@@ -79,6 +80,7 @@ def test_a_store_that_lacks_a_part_is_restored_and_its_servers_are_seen(
         refused = on_postgres("backup", "restore", "--latest").error
         assert refused["details"]["living"] == ["here"]
 
+    eventually(lambda: not connected(database_url))  # the server sees a moment later that it has gone
     assert on_postgres("backup", "restore", "--latest").code == 0
 
     assert titles(on_postgres) == ["One"]

@@ -47,10 +47,10 @@ def test_an_error_in_a_live_command_is_typed(work: Shell) -> None:
 
 def test_a_claim_that_waits_gets_the_task_that_comes(shell: Shell) -> None:
     with ThreadPoolExecutor() as pool:
-        waiting = pool.submit(shell.process, "claim-task", "--wait", "60")
+        waiting = pool.submit(shell.process, "claim-task", "--wait", "200")
         shell("add", "Late", "--id", "LATE")
 
-        claimed = json.loads(waiting.result(60).out)
+        claimed = json.loads(waiting.result(240).out)
 
     assert claimed["task"]["id"] == "LATE"
 

@@ -2,11 +2,12 @@
 
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.faces.cli.shell import PROGRAM, Shell
+from tests.faces.cli.shell import Shell
 from tests.support.workspace import Workspace, workspace
 from wvo_mcp.store.sqlite.connection import sqlite
 
@@ -34,10 +35,33 @@ def origin(shell: Shell) -> Path:
     return path
 
 
+HALTED = """
+import sys
+from wvo_mcp.faces.cli import store_copy
+from wvo_mcp.__main__ import main
+teller = store_copy._teller
+def halting():
+    told = teller()
+    def tell(step):
+        told(step)
+        if (step.doing, step.table) == ("copying", "context_entries") and step.done == step.total:
+            sys.stdin.read()
+    return tell
+store_copy._teller = halting
+main()
+"""
+"""The command, but that it stops in the middle, to be killed there."""
+
+
 def test_a_killed_copy_goes_on_when_the_command_is_given_again(shell: Shell, origin: Path, database_url: str) -> None:
-    command = [*PROGRAM, "store", "copy", str(origin), database_url]
     process = subprocess.Popen(
-        command, cwd=shell.root, env=shell.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", HALTED, "store", "copy", str(origin), database_url],
+        cwd=shell.root,
+        env=shell.environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     with process:
         assert process.stderr is not None

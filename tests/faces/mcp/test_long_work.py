@@ -15,17 +15,14 @@ from tests.support.workspace import Workspace, some_tasks
 def test_a_forecast_tells_its_progress_answers_with_a_handle_and_keeps_nobody_waiting(workspace: Workspace) -> None:
     client, other = (workspace.server(name, WVO_TOOLSETS="core,plan") for name in ("ann", "bob"))
     client.call("create_tasks", some_tasks(*(f"t{number}" for number in range(400))))
+    alone = sorted(waits(client))[10]
     call = {"name": "forecast", "arguments": {"runs": 10_000}, "_meta": {"progressToken": "how-far"}}
     asked = client.post("tools/call", call)
 
-    waits: list[float] = []
-    for _ in range(20):
-        began = time.monotonic()
-        client.call("plan_next", {"limit": 1})
-        waits.append(time.monotonic() - began)
+    beside = sorted(waits(client))[10]
     begun = given(client.receive(asked)["result"])
     assert begun["state"] == "running"
-    assert sorted(waits)[10] < 0.5  # some milliseconds, on a machine with nothing else to do
+    assert beside < 0.5 + 20 * alone  # some milliseconds, on a machine with nothing else to do
 
     told = [note["params"] for note in client.notifications if note["method"] == "notifications/progress"]
     assert told
@@ -36,7 +33,7 @@ def test_a_forecast_tells_its_progress_answers_with_a_handle_and_keeps_nobody_wa
         found = server.call("forecast", {"handle": begun["handle"]})
         return None if found.get("state") == "running" else found
 
-    results = [eventually(lambda server=server: ended(server)) for server in (other, client)]
+    results = [eventually(lambda server=server: ended(server), 200) for server in (other, client)]
     assert results[0] == results[1]
     assert results[0]["runs"] == 10_000
 
@@ -50,6 +47,16 @@ def test_a_forecast_tells_its_progress_answers_with_a_handle_and_keeps_nobody_wa
     # A client that gave no token is sent nothing.
     given(other.answer("forecast", {"runs": 10}))
     assert not [note for note in other.notifications if note["method"] == "notifications/progress"]
+
+
+def waits(client: StdioClient) -> list[float]:
+    """Seconds that each of some short calls took."""
+    took: list[float] = []
+    for _ in range(20):
+        began = time.monotonic()
+        client.call("plan_next", {"limit": 1})
+        took.append(time.monotonic() - began)
+    return took
 
 
 def _failed(server: StdioClient, handle: str) -> dict[str, Any] | None:
