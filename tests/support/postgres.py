@@ -172,7 +172,7 @@ class Cluster:
             enter = (self.folder / "enter").read_text().split()
             self._run(
                 "pg_ctl", "start", "--pgdata", self.folder / "data", "--log", self.folder / "log", "--wait",
-                "--timeout=60", "--silent", enter=enter,
+                "--timeout=200", "--silent", enter=enter,
             )  # fmt: skip
         except RuntimeError as error:
             if "could not bind" in self.log():
@@ -201,7 +201,7 @@ class Cluster:
         for process in doomed:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        _, alive = psutil.wait_procs(doomed, timeout=10)
+        _, alive = psutil.wait_procs(doomed, timeout=120)
         assert not alive, alive
 
     def log(self) -> str:
@@ -235,7 +235,7 @@ class Cluster:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=120,
+            timeout=240,
             check=False,
         )
         if done.returncode:

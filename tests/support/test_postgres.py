@@ -82,7 +82,14 @@ def test_a_killed_test_leaves_no_server_behind() -> None:
         maker.send_signal(signal.SIGKILL)
 
     eventually(lambda: not folder.exists())
-    assert not psutil.pid_exists(server) or psutil.Process(server).status() == psutil.STATUS_ZOMBIE
+    assert _is_gone(server)
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_a_folder_that_nobody_holds_any_more_is_swept() -> None:

@@ -4,10 +4,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import patient_with_programs
 from wvo_mcp.domain.finding import Outcome
 from wvo_mcp.execution.doctor.providers import providers
 
-pytestmark = [pytest.mark.requirement("PROV-1"), pytest.mark.requirement("PROV-5")]
+__all__ = ["patient_with_programs"]
+
+pytestmark = [
+    pytest.mark.usefixtures("patient_with_programs"),
+    pytest.mark.requirement("PROV-1"),
+    pytest.mark.requirement("PROV-5"),
+]
 
 TEXT = """\
 providers:

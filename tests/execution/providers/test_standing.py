@@ -8,14 +8,20 @@ from pathlib import Path
 import pytest
 
 from tests.execution.providers.test_presence import OLLAMA, VLLM, local, serving
+from tests.support.patience import patient_with_programs
 from tests.support.waiting import eventually
 from wvo_mcp.domain.providers.catalogue import Place, Provider, ProviderKind
-from wvo_mcp.execution import running
 from wvo_mcp.execution.providers import standing
 from wvo_mcp.execution.providers.standing import examine
 from wvo_mcp.ports.providers import Standing
 
-pytestmark = [pytest.mark.anyio, pytest.mark.requirement("PROV-5")]
+__all__ = ["patient_with_programs"]
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.usefixtures("patient_with_programs"),
+    pytest.mark.requirement("PROV-5"),
+]
 
 SECRET = "sk-ant-api03-" + "aB3" * 20 + "AA"
 
@@ -49,14 +55,6 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Friendly programs may take their time on a busy machine; tests of unfriendly ones set the time that they need."""
-    for name in ("_VERSION_SECONDS", "_KEY_SECONDS", "_SERVER_SECONDS"):
-        monkeypatch.setattr(standing, name, 120.0)
-    monkeypatch.setattr(running, "_LAST_WORDS_SECONDS", 60.0)
 
 
 @pytest.mark.parametrize(

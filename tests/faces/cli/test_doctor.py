@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 
 from tests.faces.cli.shell import Ran, Shell
+from tests.support.patience import patient_with_programs
 from wvo_mcp.domain.finding import Finding
 from wvo_mcp.execution.doctor import machine
 from wvo_mcp.faces.cli import doctor
 
+__all__ = ["patient_with_programs"]
+
 
 @pytest.fixture
-def healthy(shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Shell:
+def healthy(patient_with_programs: None, shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Shell:
     """An installation as init leaves it, with the program on the PATH."""
     folder = tmp_path / "bin"
     folder.mkdir()

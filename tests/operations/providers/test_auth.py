@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from tests.support.bench import ANN, Bench
+from tests.support.patience import patient_with_programs
 from tests.support.providers import FixedProviders
 from wvo_mcp.domain.providers.catalogue import Provider
 from wvo_mcp.errors import InvalidInput, NotFound, StoreUnavailable
@@ -17,7 +18,14 @@ from wvo_mcp.operations import ALL
 from wvo_mcp.operations.providers import auth
 from wvo_mcp.ports.providers import Standing
 
-pytestmark = [pytest.mark.anyio, pytest.mark.sqlite, pytest.mark.requirement("PROV-5")]
+__all__ = ["patient_with_programs"]
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.sqlite,
+    pytest.mark.usefixtures("patient_with_programs"),
+    pytest.mark.requirement("PROV-5"),
+]
 
 SECRET = "sk-ant-api03-" + "aB3" * 20 + "AA"
 FILE = """\
@@ -44,7 +52,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def workspace(bench: Bench, folder: Path) -> Bench:
+def workspace(bench: Bench, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setattr(auth, "_SECONDS", 240.0)
     path = f"{folder / 'bin'}:/usr/bin:/bin"
     environ = {"PATH": path, "HOME": str(folder), "MY_KEY": SECRET}
     providers = ProvidersOfWorkspace(folder / "providers.yaml", environ, bench.clock)

@@ -1,0 +1,14 @@
+"""Limits of time that say nothing about the code where the machine is busy."""
+
+import pytest
+
+from wvo_mcp.execution import running
+from wvo_mcp.execution.providers import standing
+
+
+@pytest.fixture
+def patient_with_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Friendly programs and servers may take their time; tests of unfriendly ones set the time that they need."""
+    for name in ("_VERSION_SECONDS", "_KEY_SECONDS", "_SERVER_SECONDS"):
+        monkeypatch.setattr(standing, name, 120.0)
+    monkeypatch.setattr(running, "_LAST_WORDS_SECONDS", 60.0)
