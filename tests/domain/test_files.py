@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wvo_mcp.domain.files import overlap, scopes_overlap
+from wvo_mcp.domain.files import InUse, overlap, scopes_overlap
 
 pytestmark = pytest.mark.requirement("SCHED-3")
 
@@ -85,3 +85,33 @@ def test_the_globs_of_the_first_scope_that_overlap_are_named() -> None:
     assert scopes_overlap(["src/**", "docs/x.md"], ["src/a.py"]) == ["src/**"]
     assert scopes_overlap([], ["src/**"]) == []
     assert scopes_overlap(["src/**"], []) == []
+
+
+odd = st.one_of(globs, st.text("abA*?[]{}!/.", max_size=6))
+scopes = st.lists(st.lists(odd, max_size=3), max_size=6)
+
+
+@given(scopes, st.lists(odd, max_size=3))
+@settings(max_examples=400, deadline=None)
+def test_a_conflict_is_found_by_beginnings_exactly_where_comparing_each_with_each_finds_it(
+    held: list[list[str]], files: list[str]
+) -> None:
+    compared = [(str(place), scopes_overlap(files, theirs)) for place, theirs in enumerate(held)]
+    naive = next((found for found in compared if found[1]), None)
+
+    assert InUse([(str(place), theirs) for place, theirs in enumerate(held)]).conflict(files) == naive
+
+
+def test_files_far_from_all_that_is_in_use_are_compared_with_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[str, str]] = []
+
+    def noted(one: str, other: str) -> bool:
+        compared.append((one, other))
+        return overlap(one, other)
+
+    in_use = InUse([(f"T{n}", [f"src/{n}/**"]) for n in range(100, 200)])
+    monkeypatch.setattr("wvo_mcp.domain.files.overlap", noted)
+
+    assert in_use.conflict(["docs/**", "src/99/a.py"]) is None
+    assert in_use.conflict(["src/150/a.py"]) == ("T150", ["src/150/a.py"])
+    assert compared == [("src/150/a.py", "src/150/**")]

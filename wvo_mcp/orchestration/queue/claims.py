@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from wvo_mcp.domain.checkpoint import Checkpoint
-from wvo_mcp.domain.files import scopes_overlap
+from wvo_mcp.domain.files import InUse
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Lease, Policy
 from wvo_mcp.domain.memory import ContextEntry
@@ -136,7 +136,7 @@ class Circumstances:
         self._policy = policy
         self._agent_id = agent_id
         self._capabilities: tuple[str, ...] | None = None
-        self._scopes: list[tuple[str, list[str]]] | None = None
+        self._in_use: InUse | None = None
         self.full_epic = False
         """True once a lane was shut out by nothing but the limit of its epic."""
 
@@ -165,13 +165,9 @@ class Circumstances:
         """(task in progress, globs of `files` that overlap with its), or None."""
         if not files:
             return None
-        if self._scopes is None:
-            self._scopes = [(row["id"], json.loads(row["files"])) for row in await self._tx.queue.scopes()]
-        for task_id, theirs in self._scopes:
-            shared = scopes_overlap(files, theirs)
-            if shared:
-                return task_id, shared
-        return None
+        if self._in_use is None:
+            self._in_use = InUse([(row["id"], json.loads(row["files"])) for row in await self._tx.queue.scopes()])
+        return self._in_use.conflict(files)
 
     async def epic_limit(self, epic_id: str | None) -> int | None:
         """The limit, when the epic has reached it."""
