@@ -185,7 +185,7 @@ def test_a_mistake_names_its_line(text: str | bytes, line: int, problem: str) ->
     )
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize(
     "line",
     [

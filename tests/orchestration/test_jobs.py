@@ -1,6 +1,7 @@
 """Long work: a handle at once, polled from anywhere, lost with its server and never silently."""
 
 import itertools
+import threading
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from types import SimpleNamespace
@@ -199,12 +200,23 @@ async def test_without_a_server_the_work_is_done_while_one_waits(bench: Bench) -
         await in_foreground(refused)
 
 
-async def test_an_operation_that_is_long_answers_with_a_handle_and_is_asked_again_with_it(bench: Bench) -> None:
+async def test_an_operation_that_is_long_answers_with_a_handle_and_is_asked_again_with_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await bench.create(*(a_task(f"t{number}") for number in range(60)))
+    answered = threading.Event()
+    plain = module._slice
+
+    def held(steps: Generator[Any, None, Any]) -> tuple[Any, tuple[Any] | None]:
+        assert answered.wait(60)
+        return plain(steps)
+
+    monkeypatch.setattr(module, "_slice", held)
     async with anyio.create_task_group() as tasks:
         bench.services = replace(bench.services, jobs=jobs_of(bench, tasks))
         begun = await bench.call("forecast", runs=5_000)
         assert begun["state"] == "running"
+        answered.set()
         await settled(bench, begun["handle"])
         found = await bench.call("forecast", handle=begun["handle"])
         assert found["runs"] == 5_000
