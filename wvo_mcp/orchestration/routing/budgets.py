@@ -54,7 +54,7 @@ async def refused(
             continue
         tier = Tier(one.tier)
         estimate = catalogue.estimates[tier]
-        windows = _in_the_way(catalogue, state, one.provider, tier)
+        windows = in_the_way(catalogue, state, one.provider, tier)
         if task is not None:
             windows += windows_of("task", task.id, catalogue.task_limits, used, state)
         times: list[datetime | None] = []
@@ -93,7 +93,7 @@ async def tell_of(providers: Providers | None, agent_id: str, task_id: str, tx: 
         await refused(tx, router, decision, task, tell=True)
 
 
-def _in_the_way(catalogue: Catalogue, state: RoutingState, name: str, tier: Tier) -> list[Window]:
+def in_the_way(catalogue: Catalogue, state: RoutingState, name: str, tier: Tier) -> list[Window]:
     """The windows of a provider, a tier of it, and the agent."""
     provider = catalogue.provider(name)
     if provider is None:
