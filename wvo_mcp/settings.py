@@ -82,7 +82,9 @@ class Settings(BaseModel):
     quiet_max_seconds: int = Field(default=7_200, ge=1, validation_alias="WVO_QUIET_MAX_SECONDS")
     pool_agents: int = Field(default=3, ge=1, validation_alias="WVO_AUTOPILOT_AGENTS")
     max_iterations: int = Field(default=100, ge=1, validation_alias="WVO_AUTOPILOT_MAX_ITERATIONS")
-    health_interval_ms: int = Field(default=60_000, ge=100, validation_alias="WVO_AUTOPILOT_HEALTH_INTERVAL_MS")
+    health_interval_ms: int = Field(
+        default=60_000, ge=100, le=604_800_000, validation_alias="WVO_AUTOPILOT_HEALTH_INTERVAL_MS"
+    )
     health_auto_remediate: bool = Field(default=True, validation_alias="WVO_AUTOPILOT_HEALTH_AUTO_REMEDIATE")
     stale_task_minutes: float = Field(
         default=10.0, gt=0, le=525_600, validation_alias="WVO_AUTOPILOT_STALE_TASK_MINUTES"

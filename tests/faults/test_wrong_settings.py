@@ -21,7 +21,7 @@ WRONG = {
     "WVO_AUTOPILOT_WIP_LIMIT": ("none", "integer"),
     "WVO_AGENT_WIP_LIMIT": ("-1", "1"),
     "WVO_AUTOPILOT_MAX_ITERATIONS": ("1.5", "integer"),
-    "WVO_AUTOPILOT_HEALTH_INTERVAL_MS": ("soon", "integer"),
+    "WVO_AUTOPILOT_HEALTH_INTERVAL_MS": ("604800001", "604800000"),
     "WVO_AUTOPILOT_HEALTH_AUTO_REMEDIATE": ("perhaps", "boolean"),
     "WVO_AUTOPILOT_STALE_TASK_MINUTES": ("inf", "525600"),
     "WVO_LEASE_SECONDS": ("0", "1"),

@@ -246,10 +246,11 @@ def _stranded(seen: Observation, limits: Thresholds) -> Iterator[Anomaly]:
     pairs = seen.stranded.pairs if seen.stranded is not None else ()
     if pairs:
         tasks = sorted({task for task, _ in pairs})
+        wait = "waits" if len(tasks) == 1 else "wait"
         yield Anomaly(
             Kind.STRANDED,
             Severity.WARNING,
-            f"{_many(len(tasks), 'task')} wait for what was cancelled or failed: {', '.join(tasks[:5])}.",
+            f"{_many(len(tasks), 'task')} {wait} for what was cancelled or failed: {', '.join(tasks[:5])}.",
             {
                 "count": len(tasks),
                 "tasks": [{"id": task, "waiting_for": other} for task, other in pairs[:SHOWN]],
