@@ -200,7 +200,7 @@ async def test_a_person_lets_work_go_on(bench: Bench) -> None:
         routed, scope="provider", name="claude", hourly=20_000, duration="2h", reason="the demo"
     )
 
-    assert raised["raised"] == [{"period": "hour", "tokens": 20_000, "until": "2026-03-02T11:00:00Z"}]
+    assert raised["raised"] == [{"period": "hour", "tokens": 20_000, "until": "2026-03-02T11:00:00.000Z"}]
     assert (raised["resolved"], await routed.alerts()) == (True, [])
     assert (await routed.claim())["task"]["id"] == "A"
     assert (await routed.claim())["reason"] == "budget"
@@ -369,3 +369,19 @@ async def test_the_hour_of_a_task_ends_to_the_minute_as_all_others_do(bench: Ben
     assert (await routed.call("alerts"))["alerts"][0]["evidence"]["windows"][0]["room_at"] == iso(free)
     routed.clock.advance((free - routed.clock.now()).total_seconds())
     assert (await routed.claim())["task"]["id"] == "T"
+
+
+@pytest.mark.requirement("PROV-3", "PROV-5")
+async def test_what_an_agent_has_reserved_is_not_shown_as_left(bench: Bench) -> None:
+    routed = configured(bench, replace(only("claude"), agent_limits=Limits(hourly=100_000)))
+    await routed.create(a_task("T", complexity=1))
+    await spend(routed, 30_000, agent="ann")
+    await spend(routed, 10_000, agent="bob")
+    await routed.claim(ANN)
+
+    shown = (await routed.call("budget_show", OWNER))["windows"]
+
+    assert {one["name"]: (one["used"], one["reserved"], one["left"]) for one in shown} == {
+        "ann": (30_000, 20_000, 50_000),
+        "bob": (10_000, 0, 90_000),
+    }

@@ -52,8 +52,14 @@ class BudgetRaise(Input):
     reason: Text | None = Field(default=None, description="Kept in the history.")
 
 
+class RaisedWindow(Output):
+    period: str
+    tokens: int
+    until: Instant
+
+
 class Raised(Output):
-    raised: list[dict[str, Any]] = Field(description="{period, tokens, until}")
+    raised: list[RaisedWindow]
     windows: list[Budget] = Field(description="As they are now.")
     resolved: bool = Field(description="The alert that asked for it is over.")
 
@@ -78,7 +84,7 @@ async def budget_raise(ctx: Context, ask: BudgetRaise) -> Raised:
         ask.reason or "",
     )
     return Raised(
-        raised=[{"period": one.period, "tokens": one.tokens, "until": one.until} for one in made.raises],
+        raised=[RaisedWindow(period=one.period, tokens=one.tokens, until=one.until) for one in made.raises],
         windows=[Budget(**window.shown()) for window in made.windows],
         resolved=made.resolved,
     )

@@ -261,12 +261,20 @@ class Routing:
         rows = self._rows.all(
             "SELECT agent_id, sum(CASE WHEN at >= :day THEN tokens ELSE 0 END) AS day,"
             " sum(CASE WHEN at > :hour THEN tokens ELSE 0 END) AS hour,"
-            " sum(CASE WHEN at >= :day THEN cost ELSE 0 END) AS cost"
+            " sum(CASE WHEN at >= :day THEN cost ELSE 0 END) AS cost,"
+            " (SELECT coalesce(sum(reserved), 0) FROM task_routes AS r"
+            " WHERE r.agent_id = usage.agent_id AND r.ended_at IS NULL) AS reserved"
             " FROM usage INDEXED BY usage_age WHERE at >= :since GROUP BY agent_id"
             " ORDER BY day DESC, agent_id LIMIT :most",
             {**asked, "since": min(asked["day"], asked["hour"]), "most": limit},
         )
-        return [(row["agent_id"], Use(hour=int(row["hour"]), day=int(row["day"]), cost=row["cost"])) for row in rows]
+        return [
+            (
+                row["agent_id"],
+                Use(hour=int(row["hour"]), day=int(row["day"]), cost=row["cost"], reserved=int(row["reserved"])),
+            )
+            for row in rows
+        ]
 
     async def put_states(self, states: Sequence[Mapping[str, Any]]) -> None:
         names = [str(one["provider"]) for one in states]

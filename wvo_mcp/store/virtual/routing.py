@@ -248,7 +248,15 @@ class VirtualRouting:
     async def by_agent(self, limit: int) -> list[tuple[str, Use]]:
         day, hour = self._at[:10], self._hour
         found = [
-            (name, Use(hour=_since(rows, hour), day=_since(rows, day), cost=sum(r.cost for r in rows if r.at >= day)))
+            (
+                name,
+                Use(
+                    hour=_since(rows, hour),
+                    day=_since(rows, day),
+                    cost=sum(r.cost for r in rows if r.at >= day),
+                    reserved=self._held.get(name, 0),
+                ),
+            )
             for name, rows in self._by_agent.items()
             if rows and rows[-1].at >= min(day, hour)
         ]
