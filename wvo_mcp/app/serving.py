@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from wvo_mcp import operations
 from wvo_mcp.app.building import (
     attendance,
     build_chores,
@@ -28,7 +29,7 @@ from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.identity import Connection
 from wvo_mcp.execution.logs import log_to_stderr
 from wvo_mcp.faces import sparing
-from wvo_mcp.operations import Services, tools
+from wvo_mcp.operations import Services
 from wvo_mcp.orchestration import background, keeping
 from wvo_mcp.orchestration.health.report import Reporter
 from wvo_mcp.orchestration.jobs import Jobs
@@ -55,7 +56,7 @@ async def serve(wire: "Wire") -> int:
     from wvo_mcp.faces.mcp import build_server, serve_wire
 
     settings = load()
-    toolsets = settings.enabled(frozenset(op.toolset for op in tools()))
+    toolsets = settings.enabled(frozenset(op.toolset for op in operations.tools()))
 
     async def face(server: Server) -> None:
         await serve_wire(build_server(server.services, server.connection.identify, toolsets, server.heard), wire)

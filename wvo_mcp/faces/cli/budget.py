@@ -4,7 +4,7 @@ import click
 
 from wvo_mcp.faces.cli.application import Compose
 from wvo_mcp.faces.cli.commands import command_of
-from wvo_mcp.operations.operation import ALL
+from wvo_mcp.operations import named
 from wvo_mcp.operations.providers.budgets import BudgetScope
 
 VERBS = {"raise": "budget_raise", "show": "budget_show"}
@@ -18,7 +18,9 @@ def budget_group(compose: Compose) -> click.Group:
         short_help="Show token budgets, or raise one for a while.",
     )
     for verb, name in VERBS.items():
-        command = command_of(ALL[name], compose)
+        operation = named(name)
+        assert operation is not None  # noqa: S101 - the registry has it
+        command = command_of(operation, compose)
         command.name = verb
         group.add_command(command)
     raising = group.commands["raise"]

@@ -53,10 +53,13 @@ class _Tree(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in _INSTALLATION:
             return _INSTALLATION[cmd_name](self._compose)
-        op = _operations().get(cmd_name.replace("-", "_"))
+        # Both late: installation commands start without the registry.
+        from wvo_mcp.operations import named
+
+        op = named(cmd_name.replace("-", "_"))
         if op is None:
             return None
-        from wvo_mcp.faces.cli.commands import command_of  # installation commands start without the registry
+        from wvo_mcp.faces.cli.commands import command_of
 
         return command_of(op, self._compose)
 
