@@ -54,6 +54,7 @@ SURROUNDINGS = ("OTEL_", "GIT_", "PG", "CLAUDE", "CODEX_", "GEMINI_", "ANTHROPIC
 for _name in [*os.environ]:
     if _name.startswith(SURROUNDINGS) or _name in ("FORCE_COLOR", "NO_COLOR", "COLUMNS", "LINES", "ROOT"):
         del os.environ[_name]
+os.environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 
 
 @pytest.fixture(scope="session")
