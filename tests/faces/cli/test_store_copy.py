@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.faces.cli.shell import Shell
+from tests.support.waiting import eventually
 from tests.support.workspace import Workspace, workspace
+from wvo_mcp.store.postgres.presence import connected
 from wvo_mcp.store.sqlite.connection import sqlite
 
 __all__ = ["workspace"]
@@ -105,6 +107,8 @@ def test_a_source_with_a_running_server_is_refused_unless_told(workspace: Worksp
     assert refused.error["details"]["living"] == ["ann"]
     assert shell("store", "copy", origin, "copy.db", "--while-live").code == 0
     assert server.end() == 0
+    if workspace.url is not None:
+        eventually(lambda: not connected(workspace.url or ""))  # the database sees a moment later that it has gone
     assert shell("store", "copy", origin, "another.db").json["rows"] > 0
 
 

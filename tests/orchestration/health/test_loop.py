@@ -17,7 +17,7 @@ from wvo_mcp.orchestration.health.decide import decide
 from wvo_mcp.orchestration.health.observe import observe
 from wvo_mcp.orchestration.health.orient import orient
 from wvo_mcp.orchestration.leader.chores import Chore
-from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, Overtaken, Post
+from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, TICK_SECONDS, Overtaken, Post
 from wvo_mcp.ports import Transaction
 
 pytestmark = pytest.mark.anyio
@@ -325,13 +325,15 @@ async def test_a_chore_that_is_due_more_often_than_the_post_is_looked_at_is_begu
         ticks.append(post.token)
 
     leads = Leader(bench.store, lambda: WATCH, SystemClock(), [Chore("often", 0.1, turn), Chore("tick", 0, tick)])
+    began = anyio.current_time()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(leads.run)
         with anyio.fail_after(120):
             await third.wait()
         tasks.cancel_scope.cancel()
 
-    assert len(ticks) <= 2, "chores of every tick are not done more often by it"
+    passed = anyio.current_time() - began  # half a second, where the machine has nothing else to do
+    assert len(ticks) <= 2 + passed / TICK_SECONDS, "chores of every tick are not done more often by it"
 
 
 @pytest.mark.sqlite
