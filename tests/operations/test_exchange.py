@@ -116,6 +116,10 @@ async def test_a_file_that_is_not_there_and_a_link_that_leads_away_are_told(benc
     with pytest.raises(NotFound) as caught:
         await bench.call("import_tasks", path="plans.md")
     assert "plan.md" in caught.value.details["near"]
+    for odd in ("no.**", "no.[", "no-such-folder/no.md"):
+        with pytest.raises(NotFound) as caught:
+            await bench.call("import_tasks", path=odd)
+        assert caught.value.details["near"] == []
     os.mkfifo(tmp_path / "pipe.md")
     for wrong in ("away.md", "pipe.md"):
         with pytest.raises(InvalidInput):

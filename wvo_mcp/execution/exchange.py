@@ -36,10 +36,7 @@ class WorkspaceExchange:
                     raise InvalidInput("path", "is no plain file")
                 content = file.read(MAX_BYTES + 1)
         except FileNotFoundError:
-            near = (
-                sorted(each.name for each in place.parent.glob(f"*{place.suffix}"))[:5] if place.parent.is_dir() else []
-            )
-            raise NotFound("file", path, near, field="path", hint="Name a file of the workspace.") from None
+            raise NotFound("file", path, _alike(place), field="path", hint="Name a file of the workspace.") from None
         except OSError as error:
             raise InvalidInput("path", f"cannot be read: {error.strerror}") from None
         if len(content) > MAX_BYTES:
@@ -82,6 +79,14 @@ class WorkspaceExchange:
         if not place.is_relative_to(root) or place == root:
             raise InvalidInput("path", "lies outside of the workspace")
         return place
+
+
+def _alike(place: Path) -> list[str]:
+    """Names in the same folder that end alike: no glob, for what is asked may hold wildcards itself."""
+    try:
+        return sorted(each.name for each in place.parent.iterdir() if each.suffix == place.suffix)[:5]
+    except OSError:
+        return []
 
 
 def _beside(place: Path) -> tuple[int, str]:
