@@ -41,10 +41,12 @@ def test_a_lock_that_is_taken_for_a_dead_one_while_it_is_made_is_made_again(tmp_
 
     prober = threading.Thread(target=probe)
     prober.start()
-    for _ in range(500):
-        lock = SessionLock(tmp_path, "mine")
-        lock.acquire()
-        assert locks.alive("mine")
-        lock.release()
-    over.set()
-    prober.join()
+    try:
+        for _ in range(500):
+            lock = SessionLock(tmp_path, "mine")
+            lock.acquire()
+            assert locks.alive("mine")
+            lock.release()
+    finally:
+        over.set()
+        prober.join()
