@@ -7,15 +7,15 @@ import pytest
 
 from tests.support.bench import Bench, a_task
 from tests.support.providers import FixedProviders, limited, only
-from wvo_mcp.domain.providers.catalogue import Limits
+from wvo_mcp.domain.providers.catalogue import Catalogue, Limits
 from wvo_mcp.orchestration.queue import starving
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("PROV-3")]
 
 
-async def day(bench: Bench, limits: Limits, minutes: int) -> dict[str, int]:
+async def day(bench: Bench, limits: Limits, minutes: int, catalogue: Catalogue | None = None) -> dict[str, int]:
     """Every ten minutes whoever wants it gets work; a small one takes 20,000 tokens. At which minute each was given."""
-    catalogue = limited("claude", limits, only("claude"))
+    catalogue = catalogue or limited("claude", limits, only("claude"))
     bench.services = replace(bench.services, providers=FixedProviders(catalogue))
     bench.limits(wip_limit=50, agent_wip_limit=50)
     small = [a_task(f"S{n:02}", complexity=1, business_value=0) for n in range(minutes // 10 + 2)]
@@ -57,6 +57,14 @@ async def test_nothing_is_kept_of_a_day_for_it_does_not_come_back(bench: Bench) 
 
     assert "LARGE" not in given
     assert len(given) == 9  # all that the day holds
+
+
+async def test_nothing_is_kept_for_an_agent_that_used_up_its_own(bench: Bench) -> None:
+    catalogue = replace(limited("claude", Limits(hourly=250_000), only("claude")), agent_limits=Limits(hourly=210_000))
+    given = await day(bench, Limits(hourly=250_000), 130, catalogue)
+
+    assert "LARGE" not in given
+    assert len(given) == 13
 
 
 async def test_a_task_that_had_its_turn_waits_anew(bench: Bench) -> None:

@@ -385,3 +385,16 @@ async def test_what_an_agent_has_reserved_is_not_shown_as_left(bench: Bench) -> 
         "ann": (30_000, 20_000, 50_000),
         "bob": (10_000, 0, 90_000),
     }
+
+
+@pytest.mark.requirement("PROV-3")
+async def test_claims_keep_to_the_limit_again_when_a_raise_is_over(bench: Bench) -> None:
+    routed = configured(bench, limited("claude", Limits(daily=30_000), only("claude")))
+    await routed.create(a_task("A", complexity=1), a_task("B", complexity=1))
+    await spend(routed, 30_000)
+    await raise_budget(routed, scope="provider", name="claude", daily=50_000, duration="2h")
+    assert (await routed.claim())["task"]["id"] == "A"
+    await routed.complete("A")
+    routed.clock.advance(hours=2)
+
+    assert (await routed.claim())["reason"] == "budget"

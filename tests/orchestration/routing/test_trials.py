@@ -253,3 +253,17 @@ async def test_whoever_waits_for_a_trial_is_told_to_ask_again_within_a_minute(be
     assert refused.value.details["until"] == "2026-03-02T09:02:01.000Z"
     await routed.call("provider_report", task_id="A", tokens_out=5)
     assert (await routed.claim(BOB))["task"]["id"] == "B"
+
+
+@pytest.mark.requirement("PROV-4")
+async def test_a_trial_that_is_never_heard_of_again_keeps_others_away_for_a_quarter_of_an_hour(bench: Bench) -> None:
+    routed = configured(bench, only("claude"))
+    await routed.create(a_task("A"), a_task("B"))
+    await routed.call("provider_report", provider="claude", tier="medium", outcome="capacity", retry_after=60)
+    routed.clock.advance(seconds=61)
+    assert (await routed.claim(lease_seconds=86_400))["task"]["id"] == "A"
+    routed.clock.advance(seconds=15 * 60 - 0.001)
+    assert (await routed.claim(BOB))["reason"] == "budget"
+    routed.clock.advance(0.001)
+
+    assert "tries whether" in (await routed.claim(BOB))["route"]["reason"]
