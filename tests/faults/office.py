@@ -8,9 +8,9 @@ worst moment for a leader to be paused in.
 
 import json
 import logging
-import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import anyio
 
 from tests.support.sessions import an_agent
 from tests.support.stores import a_store, attending
+from wvo_mcp.domain.instant import iso
 from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.orchestration.background import Leader
 from wvo_mcp.orchestration.leader.chores import Chore
@@ -25,8 +26,8 @@ from wvo_mcp.orchestration.leader.leading import Overtaken, Post
 from wvo_mcp.ports import Transaction
 
 
-def tell(*what: object) -> None:
-    print(json.dumps([time.monotonic(), *what]), flush=True)  # noqa: T201 - the other end of the pipe reads it
+def tell(deed: str, token: int = 0, at: str = "") -> None:
+    print(json.dumps([time.monotonic(), deed, token, at]), flush=True)  # noqa: T201 - the other end of the pipe reads it
 
 
 async def lead(folder: Path, name: str, url: str | None = None) -> None:
@@ -37,18 +38,19 @@ async def lead(folder: Path, name: str, url: str | None = None) -> None:
         if paused:
             pause.unlink()
             tell("pauses", post.token)
-            os.kill(os.getpid(), signal.SIGSTOP)
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
-        async def signing(tx: Transaction) -> None:
+        async def signing(tx: Transaction) -> str:
             await tx.state.put("book", [*book[-500:], [name, post.token]])
+            return iso(tx.now)
 
         try:
-            await post.write(post.caller, signing)
+            at = await post.write(post.caller, signing)
         except (Overtaken, anyio.get_cancelled_exc_class()):
             # Refused by the fence, or cancelled because the next look at the post came first.
             tell("gave up", post.token)
             raise
-        tell("signed", post.token)
+        tell("signed", post.token, at)
 
     caller = an_agent(name, name)
     store = a_store(folder, url)

@@ -14,21 +14,23 @@ from typing import IO, Any, cast
 
 import pytest
 
-from tests.support.databases import looked_at
+from tests.support.clock import seconds_between
+from tests.support.databases import Source, looked_at, written
 from tests.support.stdio_client import StdioClient
 from tests.support.stores import looked_for
 from tests.support.waiting import eventually
 from tests.support.workspace import REPOSITORY, Workspace, some_tasks
-from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, RENEW_SECONDS, TICK_SECONDS
+from wvo_mcp.orchestration.leader.leading import RENEW_SECONDS, TICK_SECONDS
 
 logger = logging.getLogger(__name__)
 
-MARGIN = 1.5
-"""Seconds that a busy machine may take to wake a process and let it write."""
+MARGIN = 30.0
+"""Seconds that a busy machine may take to wake a process and let it write. How soon a candidate looks is proven on a stopped
+clock (tests/orchestration/leader)."""
 
 
 class Clerk:
-    """A process of `tests.faults.office`, and what it has told: [seconds on the machine's clock, deed, token]."""
+    """A process of `tests.faults.office`, and what it has told: [seconds on the machine's clock, deed, token, time]."""
 
     def __init__(self, folder: Path, url: str | None, name: str) -> None:
         self.name = name
@@ -67,19 +69,21 @@ class Clerk:
         return at
 
     def wake(self) -> float:
+        """When that was: everything that it tells is later."""
+        at = time.monotonic()
         self._process.send_signal(signal.SIGCONT)
-        return time.monotonic()
+        return at
 
     def kill(self) -> float:
         """SIGKILL; when that was."""
         at = time.monotonic()
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(60)
         return at
 
     def close(self) -> None:
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(60)
         self._source.close()
 
 
@@ -87,26 +91,31 @@ class Office:
     """A store of either kind and the clerks on it."""
 
     def __init__(self, folder: Path, url: str | None) -> None:
-        self._folder = folder
-        self._url = url
+        self.folder = folder
+        self.url = url
         self._hired: list[Clerk] = []
 
     def hire(self, *names: str) -> list[Clerk]:
         """The first of them leads."""
         for name in names:
-            self._hired.append(Clerk(self._folder, self._url, name))
+            self._hired.append(Clerk(self.folder, self.url, name))
             self._hired[-1].until("open")
             self._hired[0].until("signed")
         return self._hired
 
     def book(self) -> list[list[Any]]:
-        with looked_at(looked_for(self._folder, self._url)) as database:
+        with looked_at(looked_for(self.folder, self.url)) as database:
             return json.loads(database.value("SELECT value FROM facts WHERE name = 'book'"))
 
     def leader(self) -> tuple[str, int]:
-        with looked_at(looked_for(self._folder, self._url)) as database:
+        with looked_at(looked_for(self.folder, self.url)) as database:
             row = database.one("SELECT session_id, token FROM leaders WHERE role = 'background'")
         return row["session_id"], row["token"]
+
+    def lease(self) -> str:
+        """When the leader's lease ends."""
+        with looked_at(looked_for(self.folder, self.url)) as database:
+            return database.value("SELECT expires_at FROM leaders WHERE role = 'background'")
 
     def close(self) -> None:
         for clerk in self._hired:
@@ -120,14 +129,20 @@ def office(store_kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> G
     opened.close()
 
 
+def never_ends(source: Source, leader: str) -> None:
+    """However long a busy machine takes, this leader is not followed because its lease is over."""
+    with written(source) as execute:
+        execute("UPDATE leaders SET expires_at = '2999-01-01T00:00:00.000Z' WHERE session_id = ?", leader)
+
+
 @pytest.mark.requirement("HEALTH-1")
-def test_a_killed_leader_is_followed_at_the_next_tick(office: Office) -> None:
+def test_a_killed_leader_is_followed_though_its_lease_goes_on(office: Office) -> None:
     ann, bob = office.hire("ann", "bob")
     killed_at = ann.kill()
+    never_ends(looked_for(office.folder, office.url), "ann")
     followed = bob.until("signed")
 
     logger.info("%.2f s from the death of a leader to the first deed of the next", followed[0] - killed_at)
-    assert followed[0] - killed_at < TICK_SECONDS + MARGIN
     assert followed[2] == 2
     assert office.leader() == ("bob", 2)
 
@@ -137,9 +152,11 @@ def test_a_killed_leader_is_followed_at_the_next_tick(office: Office) -> None:
 def test_a_frozen_leader_is_followed_within_three_intervals_and_changes_nothing_when_it_wakes(office: Office) -> None:
     ann, bob = office.hire("ann", "bob")
     frozen_at = ann.pause()
+    ends = office.lease()
     followed = bob.until("signed")
     logger.info("%.2f s from the freezing of a leader to the first deed of the next", followed[0] - frozen_at)
-    assert LEASE_SECONDS - RENEW_SECONDS - TICK_SECONDS < followed[0] - frozen_at < 3 * RENEW_SECONDS + MARGIN
+    assert seconds_between(ends, followed[3]) >= 0, "nobody else's before it is over"
+    assert followed[0] - frozen_at < 3 * RENEW_SECONDS + MARGIN
     assert followed[2] == 2
 
     woken_at = ann.wake()
@@ -187,13 +204,15 @@ def test_servers_follow_each_other_as_leader_when_one_is_killed_or_ends(workspac
 
     first.kill()
     first.wait()
-    next_leader = eventually(lambda: other_than(first_leader, leading(second)), seconds=TICK_SECONDS + MARGIN + 3)
+    never_ends(workspace.source, first_leader["session_id"])
+    next_leader = eventually(lambda: other_than(first_leader, leading(second)))
     assert next_leader["token"] == 2
     ending, staying = (second, third) if next_leader["agent_id"] == "second" else (third, second)
 
     assert ending.end() == 0
 
-    last = eventually(lambda: other_than(next_leader, leading(staying)), seconds=TICK_SECONDS + MARGIN + 3)
+    never_ends(workspace.source, next_leader["session_id"])
+    last = eventually(lambda: other_than(next_leader, leading(staying)))
     assert last["token"] == 3
     assert last["agent_id"] == ("third" if staying is third else "second")
 
