@@ -49,8 +49,9 @@ def outlive(workspace: Workspace, cluster: Cluster, count: int, agents: int, sec
     return ledger
 
 
+@pytest.mark.timeout(600)
 def test_a_drain_goes_on_over_restarts_and_a_crash_of_the_database(workspace: Workspace, own_postgres: Cluster) -> None:
-    outlive(workspace, own_postgres, count=120, agents=4, seconds=150)
+    outlive(workspace, own_postgres, count=120, agents=4, seconds=500)
 
 
 @pytest.mark.full
@@ -98,7 +99,7 @@ def test_a_server_that_starts_while_the_database_is_away_says_so_in_one_line(
 
     refused = workspace.spawn("ann")
 
-    assert refused.wait(60) != 0
+    assert refused.wait(120) != 0
     lines = refused.log.read_text().splitlines()
     assert len(lines) == 1, lines
     assert f"127.0.0.1:{own_postgres.port}" in lines[0]
@@ -116,7 +117,7 @@ def test_a_client_that_leaves_while_the_database_is_away_does_not_leave_a_server
     began = time.monotonic()
     client.end()
 
-    assert time.monotonic() - began < 25
+    assert time.monotonic() - began < 40  # each of its two last writes would be tried for twenty
 
 
 def test_a_living_server_that_was_taken_for_dead_takes_its_session_and_lease_back(workspace: Workspace) -> None:
@@ -128,7 +129,7 @@ def test_a_living_server_that_was_taken_for_dead_takes_its_session_and_lease_bac
 
     with written(workspace.source) as execute:
         execute("UPDATE sessions SET ended_at = started_at WHERE agent_id = 'ann'")
-        eventually(lambda: execute("SELECT ended_at FROM sessions WHERE agent_id = 'ann'").fetchone()[0] is None, 30)
+        eventually(lambda: execute("SELECT ended_at FROM sessions WHERE agent_id = 'ann'").fetchone()[0] is None)
         until = execute("SELECT lease_expires_at FROM tasks WHERE id = 'A'").fetchone()[0]
 
     assert until > granted["expires_at"]

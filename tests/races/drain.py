@@ -4,7 +4,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tests.support.dag import random_tasks
@@ -48,8 +48,26 @@ class Ledger:
         self.answers: Counter[str] = Counter()
         self.resumed = 0
         """Claims that came with the checkpoint of somebody before."""
+        self.room: float = float("inf")
+        """So many tasks may be done; then all wait until there is more room."""
+        self._waiting_for: set[str] = set()
         self._checkpoints: dict[str, int] = {}
         self._lock = threading.Lock()
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Nobody begins a second task before each of these has done one: whose server starts late finds work, too."""
+        self._waiting_for = set(names)
+
+    def did(self, name: str) -> None:
+        """This agent has completed a task."""
+        with self._lock:
+            self._waiting_for.discard(name)
+        self.moved.set()
+        self.moved.clear()
+
+    def may_begin(self, name: str) -> bool:
+        with self._lock:
+            return (not self._waiting_for or name in self._waiting_for) and self.answers["complete_task"] < self.room
 
     def count(self, what: str) -> None:
         with self._lock:
@@ -122,6 +140,9 @@ class Agent(threading.Thread):
                     raise
 
     def _work(self) -> None:
+        if not self._ledger.may_begin(self.name):
+            self._ledger.moved.wait(0.1)
+            return
         claim = self._ask("claim_task")
         if claim is None or claim["task"] is None:
             if claim is not None:
@@ -139,8 +160,7 @@ class Agent(threading.Thread):
             if not self._on_the_way(task_id, token):
                 return
         if self._ask("complete_task", task_id=task_id, lease_token=token, summary=f"{self.name} did it") is not None:
-            self._ledger.moved.set()
-            self._ledger.moved.clear()
+            self._ledger.did(self.name)
 
     def _on_the_way(self, task_id: str, token: int) -> bool:
         """Something that agents do while they work; False when the task turned out to be lost."""
@@ -199,16 +219,19 @@ def drain(
 ) -> Ledger:
     """Until `count` tasks are done. Fails when that takes longer.
 
-    A random server is killed every so often, and on a machine where all is done in no time also after every tenth. The
-    `blows` come one after the other, evenly over the work.
+    A random server is killed every so often, if something was done since the last time, and on a machine where all is done
+    in no time also after every tenth. The `blows` come one after the other, evenly over the work, which waits for each.
     """
+    share = count // (len(blows) + 1)
     left = list(blows)
     ledger = Ledger()
+    ledger.room = share + agents if blows else ledger.room
     chance = random.Random(seed)
     team = [
         Agent(workspace, f"agent-{number}", ledger, seed=seed + number, mortal=kill_every is not None)
         for number in range(agents)
     ]
+    ledger.expect(agent.name for agent in team)
     for agent in team:
         agent.start()
     until = time.monotonic() + seconds
@@ -218,9 +241,11 @@ def drain(
         ledger.finished.wait(0.05)
         with looked_at(workspace.source) as database:
             done = database.value("SELECT n FROM counters WHERE name = 'done'")
-        if left and done >= count * (len(blows) - len(left) + 1) // (len(blows) + 1):
+        if left and done >= share * (len(blows) - len(left) + 1):
+            ledger.room = ledger.room + share if len(left) > 1 else float("inf")
             left.pop(0)()
-        if kill_every is not None and (time.monotonic() >= next_kill or done >= mark + count // 10):
+        # On a slow machine servers that are killed by the clock would never come to do anything.
+        if kill_every is not None and ((done > mark and time.monotonic() >= next_kill) or done >= mark + count // 10):
             killed = kill_one(team, chance)
             ledger.answers["killed"] += killed
             next_kill = time.monotonic() + kill_every
@@ -239,7 +264,7 @@ def drain(
 def kill_one(team: Sequence[Agent], chance: random.Random) -> int:
     """How many were killed: none while less than half of them serve, for on a busy machine no work would be done. One in
     the middle of a task where there is any; now and then one that is still starting."""
-    serving = [agent for agent in team if agent.client is not None and agent.serving]
+    serving = [agent for agent in team if agent.client is not None and agent.client.running and agent.serving]
     starting = [agent.client for agent in team if agent.client is not None and not agent.serving]
     if len(serving) * 2 < len(team):
         return 0

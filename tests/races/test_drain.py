@@ -24,9 +24,10 @@ def work_empty(workspace: Workspace, count: int, agents: int, wip_limit: int, se
     assert workspace.logged() == ""
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.requirement("CLAIM-1", "SCHED-2", "CORE-1")
 def test_several_servers_complete_every_task_of_a_graph_exactly_once_within_all_limits(workspace: Workspace) -> None:
-    work_empty(workspace, count=sized(full=400, short=200), agents=6, wip_limit=5, seconds=150)
+    work_empty(workspace, count=sized(full=400, short=200), agents=6, wip_limit=5, seconds=500)
 
 
 def thousands(workspace: Workspace) -> int:
@@ -65,9 +66,10 @@ def survive(workspace: Workspace, count: int, agents: int, seconds: float, kill_
     return ledger
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.requirement("CLAIM-1", "CLAIM-3", "CORE-11")
 def test_nothing_is_lost_or_done_twice_while_servers_are_killed(workspace: Workspace) -> None:
-    survive(workspace, count=sized(full=300, short=150), agents=5, seconds=200, kill_every=1.0)
+    survive(workspace, count=sized(full=300, short=150), agents=5, seconds=500, kill_every=1.0)
 
 
 @pytest.mark.full

@@ -136,6 +136,7 @@ def lived(workspace: Workspace) -> tuple[Workspace, Path]:
         ask("complete_task", task_id="A", lease_token=token + 1, summary="too early")
     ask("complete_task", task_id="A", lease_token=token, summary="done")
     server.kill()
+    server.wait()
     with pytest.raises(Gone):
         ask("claim_task")
     recorder.close()

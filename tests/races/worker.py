@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import random
+import signal
 import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -45,8 +46,17 @@ def seed_store(folder: Path, url: str | None, tasks: list[dict[str, Any]]) -> No
     anyio.run(_with_session, folder, url, "planner", 100, seeding)
 
 
-def run(folder: str, url: str | None, agent_id: str, wip_limit: int, seed: int) -> None:
-    """Claim and complete until nothing is left; what was acknowledged goes to the file `acknowledged`."""
+def run(
+    folder: str,
+    url: str | None,
+    agent_id: str,
+    wip_limit: int,
+    seed: int,
+    dies_in: int = 0,
+    lease_seconds: int = LEASE_SECONDS,
+) -> None:
+    """Claim and complete until nothing is left; what was acknowledged goes to the file `acknowledged`. It kills itself in
+    the middle of its task number `dies_in`: whoever kills it from outside may always find it between two tasks."""
     chance = random.Random(seed)
     told = os.open(Path(folder) / "acknowledged", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
@@ -54,6 +64,7 @@ def run(folder: str, url: str | None, agent_id: str, wip_limit: int, seed: int) 
         os.write(told, json.dumps([what, name]).encode() + b"\n")
 
     async def working(call: Call) -> None:
+        begun = 0
         while True:
             claim = await call("claim_task")
             if claim["task"] is None:
@@ -62,6 +73,7 @@ def run(folder: str, url: str | None, agent_id: str, wip_limit: int, seed: int) 
                     return
                 await asyncio.sleep(0.05)
                 continue
+            begun += 1
             task_id = claim["task"]["id"]
             held = {"task_id": task_id, "lease_token": claim["lease"]["token"]}
             try:
@@ -70,23 +82,32 @@ def run(folder: str, url: str | None, agent_id: str, wip_limit: int, seed: int) 
                         "checkpoint", **held, summary=f"{agent_id} took step {step} under {held['lease_token']}"
                     )
                     tell("checkpoint", saved["checkpoint"]["id"])
+                    if begun == dies_in:
+                        os.kill(os.getpid(), signal.SIGKILL)
                 await call("complete_task", **held, summary="done")
                 tell("completed", task_id)
             except StaleLease:
                 tell("stale", task_id)
 
-    anyio.run(_with_session, Path(folder), url, agent_id, wip_limit, working)
+    anyio.run(_with_session, Path(folder), url, agent_id, wip_limit, working, lease_seconds)
     os.close(told)
 
 
 async def _with_session(
-    folder: Path, url: str | None, agent_id: str, wip_limit: int, work: Callable[[Call], Awaitable[None]]
+    folder: Path,
+    url: str | None,
+    agent_id: str,
+    wip_limit: int,
+    work: Callable[[Call], Awaitable[None]],
+    lease_seconds: int = LEASE_SECONDS,
 ) -> None:
     caller = an_agent(agent_id, uuid.uuid4().hex)
     store = a_store(folder, url)
     services = Services(
         store=store,
-        policy=Policy(wip_limit=wip_limit, agent_wip_limit=1, lease_seconds=LEASE_SECONDS, grace_seconds=1),
+        policy=Policy(
+            wip_limit=wip_limit, agent_wip_limit=1, lease_seconds=lease_seconds, grace_seconds=lease_seconds // 2
+        ),
         roadmap=RoadmapSource(folder / "roadmap.yaml"),
         directives=DirectiveFiles(folder),
     )

@@ -49,6 +49,10 @@ class Nursery:
         """SIGKILL, at whatever it is doing; without effect when it has ended."""
         self._tell({"kill": child})
 
+    def code(self, child: int) -> int | None:
+        """The exit code of a child that is known to have ended: `listen` learns of it."""
+        return self._codes.get(child)
+
     def wait(self, child: int, seconds: float = 60) -> int:
         """The exit code of a child. Fails the test when it takes longer."""
         until = time.monotonic() + seconds
@@ -65,7 +69,7 @@ class Nursery:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._sink.close()
-        self._process.wait(30)
+        self._process.wait(120)
         self._source.close()
 
     def _tell(self, message: dict[str, Any]) -> None:
