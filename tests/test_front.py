@@ -1,6 +1,7 @@
 """The server as a process: what a client sees from its first byte to the last."""
 
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.front.peer import INITIALIZED, Line, call, cancelled, initialize, modern, program, request
+from tests.front.peer import INITIALIZED, Line, Message, call, cancelled, initialize, modern, program, request
 from wvo_mcp import front
 
 FAKE_APP = """
@@ -86,30 +87,76 @@ async def serve(wire):
     assert stderr == "stray\nchild\n"
 
 
+GATED = """
+import os
+async def _serve(wire):
+    while await wire.receive() is not None:
+        pass
+    return 0
+def __getattr__(name):
+    if name != "serve":
+        raise AttributeError(name)
+    open(os.environ["GATE"]).close()
+    return _serve
+"""
+"""An application that cannot be loaded before somebody opens the gate."""
+
+
 @pytest.mark.requirement("CORE-3")
-def test_the_handshake_and_the_tools_come_long_before_the_sdk_is_there(tmp_path: Path) -> None:
-    started = time.monotonic()
-    with program(tmp_path) as server:
-        server.says(initialize(0), INITIALIZED, request(1, "tools/list"), call(2, "plan_next"))
-        server.hears_only(0)
-        tools = server.hears_only(1)["result"]["tools"]
-        at_once = time.monotonic() - started
-        server.hears_only(2)
-        served = time.monotonic() - started
+def test_the_handshake_the_lists_and_the_probe_need_nothing_of_the_application(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    for asked in (
+        [initialize(0), INITIALIZED, request(1, "tools/list")],
+        [modern(0, "server/discover"), modern(1, "tools/list")],
+    ):
+        with program(tmp_path, *fake(GATED), GATE=str(gate)) as server:
+            server.says(*asked)
+            server.hears_only(0)
+            tools = server.hears_only(1)["result"]["tools"]
+            gate.open("w").close()
+            server.stops_talking()
+            assert server.ends() == (0, "")
+        assert {"plan_next", "claim_task"} <= {tool["name"] for tool in tools}
 
-    assert {"plan_next", "claim_task"} <= {tool["name"] for tool in tools}
-    assert at_once < 1.0
-    assert at_once < served / 2
+
+def started(root: Path, *asked: Message) -> tuple[float, float]:
+    """Seconds from the start of a server to its answer to the last but one of these requests, and to the last."""
+    began = time.monotonic()
+    with program(root) as server:
+        server.says(*asked)
+        *early, last = (message["id"] for message in asked if "id" in message)
+        for request_id in early:
+            server.hears_only(request_id)
+        at_once = time.monotonic() - began
+        server.hears_only(last)
+        return at_once, time.monotonic() - began
 
 
 @pytest.mark.requirement("CORE-3")
-def test_the_modern_probe_is_answered_long_before_the_sdk_is_there(tmp_path: Path) -> None:
-    started = time.monotonic()
-    with program(tmp_path) as server:
-        server.says(modern(0, "server/discover"), modern(1, "tools/list"))
-        server.hears_only(0)
-        server.hears_only(1)
-    assert time.monotonic() - started < 1.0
+@pytest.mark.parametrize(
+    "asked",
+    [
+        (initialize(0), INITIALIZED, request(1, "tools/list"), call(2, "plan_next")),
+        (
+            modern(0, "server/discover"),
+            modern(1, "tools/list"),
+            modern(2, "tools/call", name="plan_next", arguments={}),
+        ),
+    ],
+    ids=["handshake", "modern"],
+)
+def test_the_first_answers_come_long_before_the_sdk_is_there(tmp_path: Path, asked: tuple[Message, ...]) -> None:
+    measured: list[tuple[float, float, float]] = []
+    for _ in range(6):  # what else the machine does can only add to a time, so the quickest start tells
+        began = time.monotonic()
+        subprocess.run([sys.executable, "-c", "pass"], check=True)
+        bare = time.monotonic() - began
+        at_once, served = started(tmp_path, *asked)
+        if at_once < max(1.0, 20 * bare) and at_once < served / 2:
+            return
+        measured.append((bare, at_once, served))
+    pytest.fail(f"seconds of a bare interpreter, of the first answers, of the first call: {measured}")
 
 
 @pytest.mark.requirement("CORE-3")
@@ -191,7 +238,7 @@ def test_a_standard_stream_that_is_closed_hurts_nobody(tmp_path: Path, closed: s
         input=json.dumps(request(1, "ping")).encode(),
         capture_output=True,
         env={"ROOT": str(tmp_path), "PYTHONPATH": str(Path(front.__file__).parents[1])},
-        timeout=60,
+        timeout=120,
     )
 
     assert (served.returncode, served.stderr) == (0, b"")

@@ -17,7 +17,7 @@ import anyio.to_thread
 from wvo_mcp import front
 from wvo_mcp.faces.opening import Opening, Record
 
-PATIENCE = 20.0
+PATIENCE = 120.0
 """Seconds until a missing answer fails the test."""
 PREFIX = "io.modelcontextprotocol/"
 CLIENT = {"name": "tester", "version": "1.0"}
@@ -70,7 +70,7 @@ class Line:
             data = data[os.write(self._to, data) :]
 
     def hears(self) -> Message:
-        """The next message; fails after 20 s without one, or at the end of the stream."""
+        """The next message; fails after two minutes without one, or at the end of the stream."""
         deadline = time.monotonic() + PATIENCE
         while b"\n" not in self._held:
             left = deadline - time.monotonic()
@@ -142,7 +142,7 @@ class Program(Line):
         self.process = process
 
     def ends(self) -> tuple[int, str]:
-        """Its exit code and what it wrote to stderr, within 20 s."""
+        """Its exit code and what it wrote to stderr, within two minutes."""
         assert self.process.stderr is not None
         code = self.process.wait(PATIENCE)
         return code, self.process.stderr.read().decode()

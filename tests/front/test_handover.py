@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.faces.mcp.served import a_server, served
-from tests.front.peer import INITIALIZED, Message, cancelled, initialize, modern, peer, request
+from tests.front.peer import INITIALIZED, PATIENCE, Message, cancelled, initialize, modern, peer, request
 
 # Loaded in the middle of an example instead, it meets a defect of CPython 3.11 (gh-106905).
 importlib.import_module("hypothesis.internal.conjecture.optimiser")
@@ -60,7 +60,7 @@ async def test_every_request_is_answered_once_wherever_the_handover_falls(
     async def listen() -> None:
         answers.extend(await anyio.to_thread.run_sync(line.hears_all))
 
-    with peer() as line, anyio.fail_after(30):
+    with peer() as line, anyio.fail_after(PATIENCE):
         line.says(*pieces[:before])
         async with anyio.create_task_group() as group:
             group.start_soon(listen)

@@ -17,6 +17,7 @@ from tests.front.peer import (
     CLIENT,
     ENVELOPE,
     INITIALIZED,
+    PATIENCE,
     PREFIX,
     Message,
     Peer,
@@ -252,7 +253,7 @@ async def test_a_subscription_is_acknowledged_at_once_and_only_once(line: Peer, 
 async def test_subscriptions_end_with_a_result_when_the_client_closes(line: Peer, tmp_path: Path) -> None:
     line.says(modern(7, "subscriptions/listen", notifications={"toolsListChanged": True}))
     line.hears()
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         async with served(line, a_server(tmp_path)):
             line.stops_talking()
             ended = (await line.heard())[0]
