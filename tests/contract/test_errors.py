@@ -2,9 +2,10 @@
 
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.contract.commands import run_command
@@ -37,12 +38,17 @@ def kept_locked(workspace: Workspace) -> Generator[None]:
             execute("BEGIN IMMEDIATE")
             yield
             return
-        busy = beside.submit(execute, f"SELECT pg_advisory_xact_lock({WRITE_LOCK}), pg_sleep(30)")
-        held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted"
+        busy = beside.submit(execute, f"SELECT pg_advisory_xact_lock({WRITE_LOCK}), pg_sleep(600)")
+        # The wait is told only of him who has the lock: others wait for that.
+        held = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
         with written(workspace.source) as look:
-            eventually(lambda: look(held).fetchone()[0] == 1)
-        yield
-        busy.result(60)
+            ((pid,),) = eventually(lambda: look(held).fetchall())
+            try:
+                yield
+            finally:
+                look(f"SELECT pg_cancel_backend({pid})")
+        with suppress(psycopg.errors.QueryCanceled):
+            busy.result(60)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.history import Limits
 from tests.support.invariants import verify
+from tests.support.scale import FULL
 from tests.support.stdio_client import StdioClient
 from tests.support.workspace import Workspace
 
@@ -82,7 +83,7 @@ def cases(tools: list[dict[str, Any]], seed: int, rounds: int) -> Iterator[tuple
 
 @pytest.mark.requirement("CORE-7", "CORE-11", "TASK-7")
 def test_no_input_from_outside_makes_a_defect(place: Workspace, server: StdioClient, store_kind: str) -> None:
-    seed = random.randrange(2**32)
+    seed = random.randrange(2**32) if FULL else 20_260_302  # only the large runs look for what is new
     server.call("create_tasks", {"tasks": [{"id": f"T{n}", "title": "x"} for n in (1, 2, 3)]})
     tools = server.result("tools/list")["tools"]
     if store_kind == "postgres":

@@ -157,7 +157,7 @@ def test_a_running_server_acknowledges_nothing_while_its_database_is_gone_and_go
             client.call(tool, asked)
         assert "doctor --repair" in refused.value.hint
     late = workspace.spawn("bob")
-    assert late.wait(60) != 0
+    assert late.wait(120) != 0
     assert "there are backups" in late.log.read_text() or "is still there" in late.log.read_text()
     assert not filled.exists()
 

@@ -62,7 +62,7 @@ def test_a_start_on_a_database_that_is_not_ours_ends_with_one_line_of_advice_and
 
     refused = workspace.spawn("second")
 
-    assert refused.wait(60) != 0
+    assert refused.wait(120) != 0
     lines = refused.log.read_text().splitlines()
     assert len(lines) == 1, lines
     assert lines[0].startswith("wvo-mcp: ")

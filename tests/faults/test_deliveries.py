@@ -53,7 +53,7 @@ def test_a_kill_between_delivery_and_record_repeats_it_under_the_same_id_and_los
     finally:
         for server in servers:
             server.kill()
-            server.wait(10)
+            server.wait(60)
     heard = [json.loads(line) for line in (tmp_path / "heard").read_text().splitlines()]
     assert len(heard) == 2
     assert heard[0] == heard[1]

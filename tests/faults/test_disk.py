@@ -130,7 +130,7 @@ def test_a_start_in_a_folder_that_cannot_be_written_ends_with_one_line_that_says
         assert first.end() == 0
     with not_writable(workspace.root / "state"):
         refused = workspace.spawn("second")
-        assert refused.wait(60) != 0
+        assert refused.wait(120) != 0
 
     lines = refused.log.read_text().splitlines()
     assert len(lines) == 1, lines

@@ -31,7 +31,7 @@ def name_of(url: str) -> str:
 def one_line(workspace: Workspace) -> str:
     """What a server that does not start says, and a command after it."""
     refused = workspace.spawn("second")
-    assert refused.wait(60) != 0
+    assert refused.wait(120) != 0
     lines = refused.log.read_text().splitlines()
     assert len(lines) == 1, lines
     assert lines[0].startswith("wvo-mcp: ")
@@ -96,6 +96,9 @@ def test_more_connections_than_the_server_has(workspace: Workspace, postgres: Cl
 
     assert "too many connections" in one_line(workspace)
 
+    # Those of the servers that have ended are noticed in a moment.
+    count = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'"
+    eventually(lambda: postgres.sql(count, name_of(workspace.url or "")) == [(0,)])
     postgres.sql(f"ALTER DATABASE {name_of(workspace.url)} CONNECTION LIMIT 3")
     assert workspace.server("few").call("claim_task")["task"]["id"] == "A"
 
@@ -122,7 +125,7 @@ def cut_off(postgres: Cluster, workspace: Workspace) -> None:
     """End all connections, as a restart would."""
     assert workspace.url is not None
     postgres.sql(
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", name_of(workspace.url)
+        "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = %s", name_of(workspace.url)
     )
 
 

@@ -19,7 +19,7 @@ def test_a_report_that_was_killed_anywhere_counts_once_when_it_is_repeated(tmp_p
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr

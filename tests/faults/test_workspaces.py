@@ -13,7 +13,7 @@ from tests.support.workspace import REPOSITORY, Workspace, some_tasks
 
 def git(folder: Path, *arguments: str) -> None:
     who = ("-c", "user.name=Tester", "-c", "user.email=tester@example.org", "-c", "protocol.file.allow=always")
-    subprocess.run(("git", *who, *arguments), cwd=folder, check=True, capture_output=True, timeout=60)
+    subprocess.run(("git", *who, *arguments), cwd=folder, check=True, capture_output=True, timeout=120)
 
 
 def repository(folder: Path) -> Path:
@@ -32,7 +32,7 @@ def add_task(cwd: Path, home: Path, **environ: str) -> None:
         env=plain,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert told.returncode == 0, told.stderr

@@ -49,7 +49,7 @@ def test_a_wrong_setting_stops_the_server_with_one_line(workspace: Workspace, va
 
     refused = workspace.spawn("ann")
 
-    assert refused.wait(60) == 2
+    assert refused.wait(120) == 2
     check(refused.log.read_text().splitlines(), variable)
     assert not workspace.database.exists()
 
@@ -63,7 +63,7 @@ def test_a_wrong_setting_stops_a_command_with_one_line(workspace: Workspace, var
         cwd=workspace.root,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -48,12 +49,15 @@ def remove(folder: Path) -> None:
         pid = postmaster(folder)
         if pid is None:
             break
-        os.kill(pid, way)
-        os.kill(pid, signal.SIGCONT)
-        until = time.monotonic() + 10
+        with suppress(ProcessLookupError):  # it may end by itself just now
+            os.kill(pid, way)
+            os.kill(pid, signal.SIGCONT)
+        until = time.monotonic() + 30
         while time.monotonic() < until and postmaster(folder) is not None:
             time.sleep(0.02)
-    shutil.rmtree(folder, ignore_errors=True)
+    until = time.monotonic() + 30
+    while folder.exists() and time.monotonic() < until:  # the last of the server's children may still write
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def main(folder: Path) -> None:

@@ -50,7 +50,7 @@ class Proxy:
         self._server.close()
         self.cut_all()
         for line in self._lines:
-            assert line.over.wait(10)
+            assert line.over.wait(60)
 
     def cut_next(self, how: Cut) -> None:
         self._armed = how

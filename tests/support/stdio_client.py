@@ -81,6 +81,10 @@ class StdioClient:
         return self._process.pid
 
     @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
     def strays(self) -> list[Message]:
         """Answers without an id that was asked for: to lines that could not be understood."""
         return self._strays
@@ -167,7 +171,9 @@ class StdioClient:
         return self._process.wait(deadline)
 
     def freeze(self) -> None:
+        """SIGSTOP; returns when every thread of it stands still."""
         self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def thaw(self) -> None:
         self._process.send_signal(signal.SIGCONT)
