@@ -19,7 +19,7 @@ def test_the_demonstration_drains_the_roadmap_though_one_agent_is_killed(tmp_pat
         env=environment,
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=240,
         check=False,
     )
 
@@ -36,5 +36,6 @@ def test_the_demonstration_drains_the_roadmap_though_one_agent_is_killed(tmp_pat
         timeout=30,
         check=True,
     )
+    done, agents = counted.stdout.strip().split("|")
     # The one who is killed may have had no time to finish anything.
-    assert counted.stdout.strip() in ("65|3", "65|4")
+    assert done == "65" and 2 <= int(agents) <= 4, counted.stdout

@@ -60,11 +60,14 @@ def test_a_model_that_hangs_or_breaks_off_does_so_as_often_as_written() -> None:
     with AnthropicModel([Hang(), Break("This is cut off."), Hang("This ends in silence."), Say("Done.")]) as model:
         with pytest.raises(TimeoutError):
             post(model, "/v1/messages", asked, patience=0.2)
+        assert model.silent.wait(60), "the step is used up"
         with pytest.raises(http.client.IncompleteRead) as broken:
             post(model, "/v1/messages", asked)
         assert broken.value.partial.startswith(b"event: message_start")
+        model.silent.clear()
         with pytest.raises(TimeoutError):
             post(model, "/v1/messages", asked, patience=0.2)
+        assert model.silent.wait(60), "the step is used up"
         assert message(model, ASKED)["content"][0]["text"] == "Done."
 
 

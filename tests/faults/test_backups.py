@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import closing, suppress
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.support.invariants import verify
 from tests.support.stdio_client import Refused
 from tests.support.waiting import eventually
 from tests.support.workspace import REPOSITORY, Workspace, some_tasks
+from wvo_mcp.domain.backup import named_time, regular_name
 from wvo_mcp.store.sqlite.restore import trouble
 
 pytestmark = [pytest.mark.sqlite]
@@ -44,8 +46,17 @@ def filled(workspace: Workspace) -> Path:
     client = workspace.server("ann", WVO_TOOLSETS="all")
     client.call("create_tasks", some_tasks("OLD", *(f"P{n}" for n in range(40))))
     client.call("backup_create")
+    folder = workspace.database.parent / "backups" / "db"
+    good = max(folder.glob("state-*.db"))
     client.call("create_tasks", some_tasks("NEW"))
     assert client.end() == 0
+    # Whenever an hour begins, there is a backup of it already: else the next server would make one, with NEW in it.
+    for other in [path for path in folder.glob("state-*.db") if path != good]:
+        other.unlink()
+    made = named_time(good.name)
+    assert made is not None
+    for hours in (1, 2):
+        shutil.copy2(good, folder / regular_name(made[0] + timedelta(hours=hours), "db"))
     return workspace.database
 
 
@@ -60,8 +71,7 @@ def test_a_backup_that_is_killed_at_any_step_leaves_the_good_ones_and_no_trace_a
     workspace: Workspace, filled: Path, tmp_path: Path
 ) -> None:
     folder = filled.parent / "backups" / "db"
-    (first,) = [path for path in folder.iterdir() if path.name != ".lock"]
-    before = first.read_bytes()
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
     steps = steps_of("create", copy(filled, tmp_path / "counted"))
     assert len(steps) >= 4, steps
     for number in range(1, len(steps) + 1):
@@ -72,10 +82,10 @@ def test_a_backup_that_is_killed_at_any_step_leaves_the_good_ones_and_no_trace_a
                 assert "OLD" in titles(path)
         assert trouble(filled) is None
         if number < len(steps):
-            assert first.read_bytes() == before
+            assert {path: path.read_bytes() for path in before} == before
     client = workspace.server("bob", WVO_TOOLSETS="all")
     client.call("backup_create")
-    assert {path.name for path in folder.iterdir()} <= {".lock", first.name, *(p.name for p in folder.glob("state-*"))}
+    assert {path.name for path in folder.iterdir()} == {".lock", *(p.name for p in folder.glob("state-*.db"))}
     verify(filled)
 
 
@@ -245,6 +255,7 @@ def test_a_full_disk_refuses_exports_snapshots_checkpoints_and_new_sessions_and_
             client.call("roadmap_sync")
             client.call("create_tasks", some_tasks("A", epic_id="E1", description="word " * 3_000))
             client.call("claim_task", {"task_id": "A"})
+            client.call("backup_create")  # or the server makes one by itself at any moment, and its room is free again
             written = roadmap.read_bytes()
             ballast = fill(tmp_path / "disk", leaving=0)
             acknowledged = 0

@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -164,8 +165,15 @@ class Client(threading.Thread):
         self._ask("create_tasks", tasks=tasks)
 
 
-def soak(workspace: Workspace, seconds: float, *, seed: int = 1, kill_every: float = KILL_SECONDS) -> Findings:
-    """Let them work for so long. What was found is in `wrong`; nothing of it is raised."""
+def soak(
+    workspace: Workspace,
+    seconds: float,
+    *,
+    seed: int = 1,
+    kill_every: float = KILL_SECONDS,
+    enough: Callable[[Findings], bool] = lambda _: True,
+) -> Findings:
+    """Let them work for so long, and until it is `enough`. What was found is in `wrong`; nothing of it is raised."""
     workspace.settings |= {
         "WVO_TOOLSETS": "all",
         "WVO_AUTOPILOT_WIP_LIMIT": str(SERVERS),
@@ -181,7 +189,7 @@ def soak(workspace: Workspace, seconds: float, *, seed: int = 1, kill_every: flo
     began = time.monotonic()
     due = {"look": began, "kill": began + 5, "sample": began + SAMPLE_SECONDS, "backup": began + 2}
     backups = Backups(workspace, findings)
-    while time.monotonic() < began + seconds and not findings.wrong:
+    while (time.monotonic() < began + seconds or not enough(findings)) and not findings.wrong:
         now = time.monotonic()
         if now >= due["look"]:
             due["look"] = now + 1
