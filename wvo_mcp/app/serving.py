@@ -133,15 +133,14 @@ def gauges(telemetry: "Telemetry", policy: Policy) -> Chore:
 
 async def _take_leave(store: Store, caller: Caller, policy: Policy, reporter: Reporter) -> None:
     try:
+        await reporter.leave(store, caller)
+    except WvoError as error:
+        logger.warning("the health report was not written: %s", error.message)
+    try:
         await keeping.end(store, caller, policy)
     except WvoError as error:
         # The lock is given up in a moment; the next claim of anybody does the same on our behalf.
         logger.warning("the session could not be ended: %s", error.message)
-    # After the last write: that of a health cycle that was just cancelled may still have stood in line before it.
-    try:
-        await reporter.leave(store, caller)
-    except WvoError as error:
-        logger.warning("the health report was not written: %s", error.message)
 
 
 async def serve_http(settings: Settings, host: str, port: int, told: Callable[[str], None]) -> int:

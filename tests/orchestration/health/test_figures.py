@@ -2,10 +2,13 @@
 
 import json
 import random
+import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from tests.support.bench import OWNER, Bench, a_task
@@ -14,6 +17,7 @@ from wvo_mcp.domain.instant import iso
 from wvo_mcp.execution.health_report import HealthReportFile
 from wvo_mcp.orchestration.health.report import HOURLY_SECONDS, Reporter
 from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, Candidate, Post
+from wvo_mcp.ports import Transaction
 
 pytestmark = pytest.mark.anyio
 
@@ -164,6 +168,35 @@ async def test_the_report_is_written_after_the_first_cycle_of_a_term_hourly_and_
     bench.clock.advance(LEASE_SECONDS)
     await reporter.leave(bench.store, an_agent("other"))
     assert path.exists(), "nobody leads"
+
+
+@pytest.mark.sqlite
+async def test_the_last_report_tells_of_a_cycle_that_was_cancelled_while_it_was_written(
+    bench: Bench, tmp_path: Path
+) -> None:
+    path = tmp_path / "report.json"
+    reporter = Reporter(HealthReportFile(path), bench.clock, 60)
+    await bench.call("health_run", WATCH)
+    (sample,) = await bench.read(lambda tx: tx.health.samples(1))
+    last = {**sample, "timestamp": iso(bench.clock.advance(1))}
+    begun, go_on = threading.Event(), threading.Event()
+
+    async def slow(tx: Transaction) -> None:
+        begun.set()
+        assert go_on.wait(60)
+        await tx.health.add_sample(last)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.store.write, WATCH, slow)
+        await anyio.to_thread.run_sync(begun.wait)
+        tasks.cancel_scope.cancel()
+    bench.clock.advance(LEASE_SECONDS)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(reporter.leave, bench.store, WATCH)
+        await anyio.wait_all_tasks_blocked()
+        go_on.set()
+
+    assert json.loads(path.read_text())["lastCycle"] == last["timestamp"]
 
 
 @pytest.mark.sqlite

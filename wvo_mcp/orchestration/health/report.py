@@ -88,6 +88,7 @@ class Reporter:
             ours = row is not None and row["session_id"] == caller.session_id
             return await report(tx, running=False) if ours or not await leads(tx) else None
 
-        made = await store.read(caller, last)
+        # Read in line with the writes: that of a cycle that was just cancelled may still be on its way.
+        made = await store.write(caller, last, keep=False)
         if made is not None and made["lastCycle"] is not None:
             await self._reports.write(made)
