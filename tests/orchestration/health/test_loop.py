@@ -336,6 +336,17 @@ async def test_a_chore_that_is_due_more_often_than_the_post_is_looked_at_is_begu
     assert len(ticks) <= 2 + passed / TICK_SECONDS, "chores of every tick are not done more often by it"
 
 
+@pytest.mark.requirement("HEALTH-4")
+@pytest.mark.parametrize("kind", ["backup_failed", "alert_delivery_failed"])
+async def test_the_check_says_what_the_leader_cannot_do(bench: Bench, kind: str) -> None:
+    await loop_of(bench).cycle(await seated(bench, WATCH))
+    await bench.services.store.write(OWNER, lambda tx: tx.alerts.raise_alert(kind, "critical", None, "no room"))
+
+    found = await bench.call("health_check")
+
+    assert (found["status"], found["checks"]["mcp_server"]) == ("degraded", "no room")
+
+
 @pytest.mark.sqlite
 @pytest.mark.requirement("HEALTH-4")
 async def test_a_store_that_cannot_be_read_is_unhealthy_and_says_why(bench: Bench) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 from wvo_mcp.domain.health import Kind, Severity, Thresholds
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.news import FAILED as DELIVERY_FAILED
 from wvo_mcp.errors import WvoError
+from wvo_mcp.orchestration.backups import FAILED as BACKUP_FAILED
 from wvo_mcp.orchestration.health.act import BLIND
 from wvo_mcp.orchestration.health.loop import late
 from wvo_mcp.orchestration.routing.file_watch import KIND as PROVIDERS_FILE
@@ -15,6 +17,8 @@ from wvo_mcp.ports import Clock, Store, Transaction
 _DATABASE = (Kind.DATABASE,)
 _PROVIDERS = (Kind.PROVIDER_CAPACITY, Kind.ALL_PROVIDERS_FAILING, PROVIDERS_FILE)
 _QUEUE = tuple(kind for kind in Kind if kind not in (*_DATABASE, *_PROVIDERS))
+_SERVER = (BLIND, BACKUP_FAILED, DELIVERY_FAILED)
+"""What the leader cannot do, whatever its alert weighs: the store and its agents go on."""
 _UNKNOWN = "not known: the store cannot be read"
 
 
@@ -41,14 +45,14 @@ async def checkup(store: Store, caller: Caller, limits: Thresholds, clock: Clock
 
 async def _looked(tx: Transaction, limits: Thresholds) -> Checkup:
     open_ones: dict[str, dict[str, Any]] = {}
-    for kind in (*(kind.value for kind in Kind), PROVIDERS_FILE, BLIND):
+    for kind in (*(kind.value for kind in Kind), PROVIDERS_FILE, *_SERVER):
         row = await tx.alerts.find(kind, None)
         if row is not None:
             open_ones[kind] = row
-    blind = open_ones.pop(BLIND, None)
+    own = {kind: open_ones.pop(kind) for kind in _SERVER if kind in open_ones}
     checks = {
         "database": _reason(open_ones, _DATABASE),
-        "mcp_server": await late(tx, limits) or ("ok" if blind is None else blind["message"]),
+        "mcp_server": await late(tx, limits) or _reason(own, _SERVER),
         "providers": _reason(open_ones, _PROVIDERS),
         "task_queue": _reason(open_ones, _QUEUE),
     }
