@@ -228,7 +228,7 @@ def _later(begun: threading.Event, seconds: float) -> threading.Event:
     later = threading.Event()
 
     def wait() -> None:
-        if begun.wait(90):
+        if begun.wait(190):
             later.wait(seconds)
             later.set()
 

@@ -55,7 +55,7 @@ def run(
     *,
     cwd: Path,
     env: Mapping[str, str],
-    deadline: float = 90.0,
+    deadline: float = 200.0,
     ends: Callable[[str], bool] = lambda _: False,
     stop: threading.Event | None = None,
 ) -> Finished:
@@ -121,7 +121,7 @@ def run(
 
 @contextmanager
 def running(
-    command: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str], deadline: float = 60.0
+    command: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str], deadline: float = 200.0
 ) -> Generator[str]:
     """A server in the background, stopped with its group at the end; yields the first line of its stdout.
 

@@ -124,7 +124,7 @@ class Client(ABC):
         """Lets it retry as little as it can."""
 
     @abstractmethod
-    def ask(self, model: ScriptedModel, prompt: str, *, waits: bool = True, deadline: float = 90.0) -> Finished:
+    def ask(self, model: ScriptedModel, prompt: str, *, waits: bool = True, deadline: float = 200.0) -> Finished:
         """One headless run. `waits`: the first turn waits for the server, however slow it is. Raises DeadlinePassed."""
 
 
@@ -152,7 +152,7 @@ class Claude(Client):
         limits = {"CLAUDE_CODE_MAX_RETRIES": "1"}
         _write(self.home / ".claude/settings.json", json.dumps({"env": limits}))
 
-    def ask(self, model: ScriptedModel, prompt: str, *, waits: bool = True, deadline: float = 90.0) -> Finished:
+    def ask(self, model: ScriptedModel, prompt: str, *, waits: bool = True, deadline: float = 200.0) -> Finished:
         command = ["claude", "-p", prompt, "--output-format", "stream-json", "--verbose", *self.flags]
         if waits:
             command += ["--mcp-config", str(self.project / ".mcp.json"), "--strict-mcp-config"]
@@ -188,7 +188,7 @@ class Codex(Client):
         with (self.home / ".codex/config.toml").open("a", encoding="utf-8") as config:
             config.write("request_max_retries = 0\nstream_max_retries = 0\n")
 
-    def ask(self, model: ScriptedModel, prompt: str, *, waits: bool = True, deadline: float = 90.0) -> Finished:
+    def ask(self, model: ScriptedModel, prompt: str, *, waits: bool = True, deadline: float = 200.0) -> Finished:
         command = ["codex", "exec", "--json", *self.flags]
         command += ["-c", f'model_providers.scripted.base_url="{model.url}/v1"']
         if waits:
@@ -226,7 +226,7 @@ class Gemini(Client):
         settings["general"] |= {"maxAttempts": 1, "retryFetchErrors": False}
         _write(self._settings_file, json.dumps(settings))
 
-    def ask(self, model: ScriptedModel, prompt: str, *, waits: bool = True, deadline: float = 90.0) -> Finished:
+    def ask(self, model: ScriptedModel, prompt: str, *, waits: bool = True, deadline: float = 200.0) -> Finished:
         command = ["gemini", "-m", "gemini-2.5-flash", "-p", prompt, "--output-format", "stream-json"]
         command += ["--allowed-mcp-server-names", "wvo", *self.flags]
         env = {**self.environment, "GOOGLE_GEMINI_BASE_URL": model.url}

@@ -20,7 +20,7 @@ async def test_the_real_programs_tell_their_versions(tmp_path: Path, name: str, 
     assert provider is not None
     environ = {**clean_environment(tmp_path), "DISABLE_AUTOUPDATER": "1"}
 
-    with anyio.fail_after(60):
+    with anyio.fail_after(200):
         found = await examine(provider, environ)
         assert found.program == str(programs_folder() / name)
         assert found.version is not None and found.version[0].isdigit()

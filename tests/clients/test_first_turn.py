@@ -35,6 +35,10 @@ def test_a_server_that_starts_slowly_would_be_missed_by_the_first_turn(
     """Without this the test above could pass because a new version of a client waits."""
     need(program)
 
-    [start] = first_turns(program, 1, tmp_path, delay=4)
-
-    assert set(start.missing) == CORE_TOOLS
+    missed: list[tuple[str, ...]] = []
+    for number in range(4):
+        [start] = first_turns(program, 1, tmp_path / str(number), delay=4)
+        missed.append(start.missing)
+        if frozenset(start.missing) == CORE_TOOLS:
+            return  # once proves that it does not wait; on a busy machine it may itself take longer than the server
+    pytest.fail(f"it had tools of a server that starts four seconds late, each time: it lacked only {missed}")
