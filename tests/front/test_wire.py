@@ -130,6 +130,13 @@ def test_the_last_line_needs_no_newline(line: Peer) -> None:
     line.hears_only(0)
 
 
+def test_a_last_line_that_was_cut_is_an_error_and_no_call(line: Peer) -> None:
+    line.says(json.dumps(initialize()).encode()[:-1])
+    line.stops_talking()
+
+    assert line.hears()["error"]["code"] == PARSE_ERROR
+
+
 def test_an_id_that_utf8_cannot_hold_comes_back_as_it_was(line: Peer) -> None:
     line.says(b'{"jsonrpc":"2.0","id":"\\ud800","method":"ping"}\n')
 

@@ -48,6 +48,15 @@ class TooSlow(InvalidInput):
         super().__init__("body", f"it did not arrive within {BODY_SECONDS:g} s")
 
 
+class CutOff(InvalidInput):
+    """The client went away before its body had come whole; what came may be valid and still not be what was meant."""
+
+    hint = "Send the request again."
+
+    def __init__(self) -> None:
+        super().__init__("body", "it ended before it was whole; nothing was done")
+
+
 class Guard:
     """Refuses what does not come from here, bounds what is read, and logs one line a request: method, path, status, time.
     Neither queries nor headers are logged, for they may hold what nobody else should see."""
@@ -79,7 +88,7 @@ class Guard:
         _log.info("%s %s %d %.1f ms", scope["method"], path, status, passed)
 
     async def _admitted(self, headers: Headers, receive: Receive) -> bytes:
-        """The whole body. Raises Forbidden, TooLarge, TooSlow."""
+        """The whole body. Raises Forbidden, TooLarge, TooSlow, CutOff."""
         refuse_foreigners(headers)
         if int(headers.get("content-length") or 0) > BODY_BYTES:
             raise TooLarge
@@ -89,7 +98,7 @@ class Guard:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    break
+                    raise CutOff
                 parts.append(message.get("body", b""))
                 size += len(parts[-1])
                 if size > BODY_BYTES:
