@@ -19,7 +19,7 @@ from typing import Any
 from wvo_mcp.domain.event import GENESIS, canonical, chain_hash
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.task import Priority
-from wvo_mcp.domain.wsjf import UNLOCK_CAP, explain
+from wvo_mcp.domain.wsjf import UNLOCK_CAP, explain_by_count
 from wvo_mcp.store.sqlite.connection import sqlite
 from wvo_mcp.store.sqlite.migrate import APPLICATION_ID, statements
 from wvo_mcp.store.versions import migrations
@@ -219,7 +219,7 @@ def _created(epic_id: str) -> str:
 
 @cache
 def _score(priority: Priority, complexity: int, unlock_count: int) -> float:
-    return explain(
+    return explain_by_count(
         priority=priority,
         business_value=None,
         complexity=complexity,

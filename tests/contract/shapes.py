@@ -129,7 +129,14 @@ RESULTS: dict[str, Shape] = {
                 "id": ID,
                 "title": str,
                 "score": float,
-                "why": {"business_value": float, "time_criticality": float, "unlock_value": float, "complexity": int},
+                "why": {
+                    "business_value": float,
+                    "time_criticality": float,
+                    "unlock_value": float,
+                    "complexity": int,
+                    "unlock_size": float,
+                    "path_value": float,
+                },
                 "priority": PRIORITY,
                 "epic_id": (ID, NONE),
             }

@@ -47,9 +47,11 @@ def test_plan_next(server: StdioClient) -> None:
     assert set(task) == {"id", "title", "score", "why", "priority", "epic_id"}
     assert task["id"] == first
     why = task["why"]
-    assert set(why) == {"business_value", "time_criticality", "unlock_value", "complexity"}
-    whole = why["business_value"] + why["time_criticality"] + why["unlock_value"]
-    assert task["score"] == pytest.approx(whole / why["complexity"], abs=1e-3)
+    parts = ("business_value", "time_criticality", "unlock_value", "complexity", "unlock_size", "path_value")
+    assert set(why) == set(parts)
+    value = why["business_value"] + why["time_criticality"] + why["unlock_value"]
+    whole = value / (why["complexity"] + why["unlock_size"]) + why["path_value"]
+    assert task["score"] == pytest.approx(whole, abs=1e-3)
     assert {"id": waiting, "reason": "dependencies", "waiting_for": [first]} in plan["not_ready"]
     assert len(plan["not_ready"]) <= 5
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.domain.task import GATE_BITS, Gate, Task
-from wvo_mcp.domain.wsjf import Why, explain
+from wvo_mcp.domain.wsjf import Why, explain_by_count
 from wvo_mcp.orchestration.queue.claims import Circumstances, why_not_ready
 from wvo_mcp.ports import Transaction
 
@@ -85,7 +85,7 @@ async def why(tx: Transaction, task: Task) -> Why:
     """The parts of the task's score at this moment."""
     milestone = None if task.milestone_id is None else await tx.tasks.milestone(task.milestone_id)
     due = None if milestone is None else milestone["due_at"]
-    return explain(
+    return explain_by_count(
         priority=task.priority,
         business_value=task.business_value,
         complexity=task.complexity,

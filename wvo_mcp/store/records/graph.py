@@ -15,7 +15,7 @@ from typing import Any
 from wvo_mcp.domain.dependency import in_order, path_between
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.task import Priority
-from wvo_mcp.domain.wsjf import UNLOCK_CAP, explain
+from wvo_mcp.domain.wsjf import UNLOCK_CAP, explain_by_count
 from wvo_mcp.store.records.tasks import Tasks
 from wvo_mcp.store.sql import Rows
 
@@ -224,7 +224,7 @@ class Graph:
             )
 
     def _score(self, row: dict[str, Any]) -> float:
-        return explain(
+        return explain_by_count(
             priority=Priority(row["priority"]),
             business_value=row["business_value"],
             complexity=row["complexity"],

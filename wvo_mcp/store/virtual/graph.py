@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from wvo_mcp.domain.dependency import in_order, path_between
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.task import Status
-from wvo_mcp.domain.wsjf import UNLOCK_CAP, explain
+from wvo_mcp.domain.wsjf import UNLOCK_CAP, explain_by_count
 from wvo_mcp.store.virtual.world import Record, World
 
 
@@ -150,7 +150,7 @@ class VirtualGraph:
             task = record.task
             milestone = None if task.milestone_id is None else world.milestones.get(task.milestone_id)
             due = None if milestone is None else milestone["due_at"]
-            why = explain(
+            why = explain_by_count(
                 priority=task.priority,
                 business_value=task.business_value,
                 complexity=task.complexity,
