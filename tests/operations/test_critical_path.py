@@ -43,6 +43,13 @@ async def test_the_longest_chain_is_shown_with_its_durations_and_the_slack_besid
         await bench.call("critical_path", task_id="old2-0")
 
 
+async def test_a_blocked_task_lies_behind_what_it_waits_for(bench: Bench) -> None:
+    await bench.create(a_task("first"), a_task("second", depends_on=["first"]), a_task("held"), a_task("alone"))
+    await bench.call("block_task", task_id="held", reason="needs the second", waiting_for=["second"])
+
+    assert [step["id"] for step in (await bench.call("critical_path"))["path"]] == ["first", "second", "held"]
+
+
 async def test_a_circle_made_by_hand_in_the_database_is_named(bench: Bench) -> None:
     await bench.create(a_task("x"), a_task("y", depends_on=["x"]), a_task("z"))
     await bench.force("INSERT INTO task_dependencies (task_id, depends_on_task_id) VALUES ('x', 'y')")

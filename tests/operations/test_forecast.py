@@ -44,6 +44,16 @@ async def test_a_plan_of_known_durations_is_foretold_to_the_second(bench: Bench)
     assert found == await bench.call("forecast", agents=2, runs=20)
 
 
+async def test_equal_tasks_are_done_in_the_order_in_which_they_were_written(bench: Bench) -> None:
+    await _seen(bench, *[600] * 20)
+    await bench.create(a_task("z", epic_id="FIRST"), a_task("a", epic_id="SECOND"))
+
+    found = await bench.call("forecast", agents=1, runs=20)
+
+    ends = {group["id"]: instant(group["p50_at"]) - instant(found["at"]) for group in found["epics"]}
+    assert ends == {"FIRST": timedelta(seconds=600), "SECOND": timedelta(seconds=1200)}
+
+
 async def test_work_that_is_put_off_until_the_end_of_time_is_foretold_like_any_other(bench: Bench) -> None:
     await bench.create(a_task("never", not_before="9999-12-31T23:59:59.999Z"), a_task("behind", depends_on=["never"]))
 

@@ -20,7 +20,7 @@ class OpenRow(NamedTuple):
     not_before: str | None
     started_at: str | None
     score: float
-    created_at: str
+    seq: int
 
 
 class OutlookRepository(Protocol):

@@ -95,8 +95,8 @@ def test_what_cannot_be_done_names_the_field(shell: Shell, given: tuple[str, ...
 
 
 @pytest.mark.parametrize("option", ["--failures", "--deaths", "--away"])
-def test_what_is_no_number_is_refused(shell: Shell, option: str) -> None:
-    assert "is no number" in shell("simulate", EXAMPLE, option, "nan").err
+def test_what_is_not_a_number_is_refused(shell: Shell, option: str) -> None:
+    assert "is not a finite number" in shell("simulate", EXAMPLE, option, "nan").err
 
 
 def test_a_roadmap_with_a_mistake_names_the_line(shell: Shell, tmp_path: Path) -> None:
@@ -113,6 +113,39 @@ def test_people_see_a_table(shell: Shell) -> None:
     assert "all done after" in shown
     assert "m-launch" in shown
     assert "nothing was written" in shown
+
+
+@pytest.mark.requirement("SCHED-5")
+def test_orders_are_compared_over_seeds_with_intervals_and_how_often_each_was_better(shell: Shell) -> None:
+    asked = ("simulate", EXAMPLE, "--agents", "2", "--seeds", "3", "--seed", "5", *AT)
+
+    found = shell(*asked).json
+    single = shell("simulate", EXAMPLE, "--agents", "2", "--seed", "6", "--policy", "fifo", *AT).json["policies"][0]
+
+    assert found == shell(*asked).json
+    assert (found["tasks"], found["agents"], found["first_seed"], found["seeds"]) == (65, 2, 5, 3)
+    assert [one["order"] for one in found["policies"]] == ["fifo", "wsjf", "plain-wsjf", "critical-path"]
+    fifo, wsjf = (one["cost_of_delay"] for one in found["policies"][:2])
+    assert fifo["difference_percent"] is None and wsjf["difference_percent"]["margin"] > 0
+    assert abs(fifo["value"]["mean"] - single["cost_of_delay"]) < 3 * fifo["value"]["margin"]
+    assert wsjf["better"] <= 3 and sum(one["makespan_hours"]["best"] for one in found["policies"]) >= 3
+
+
+def test_people_see_the_comparison_and_when_it_was_cut_short(shell: Shell) -> None:
+    orders = ("--policy", "critical-path", "--policy", "fifo")
+    shown = shell.on_terminal(
+        "simulate", EXAMPLE, "--agents", "3", "--seeds", "9", "--time-limit", "0", *orders, *AT
+    ).text
+
+    assert "65 tasks, 3 agents, 2 seeds (1 to 2)" in shown
+    assert "against critical-path" in shown
+    assert "of 2" in shown and "Stopped after 2 of 9 seeds" in shown
+
+
+def test_a_chart_of_several_seeds_is_refused(shell: Shell) -> None:
+    refused = shell("simulate", EXAMPLE, "--seeds", "2", "--plot", "plan.svg")
+
+    assert refused.code == 2 and "a chart shows one seed" in refused.err
 
 
 def test_a_plan_without_tasks_is_drawn_as_well() -> None:

@@ -1,10 +1,10 @@
-"""`wvo-mcp simulate`: how a plan would go with so many agents. Nothing of it is written to the store."""
+"""`wvo-mcp simulate`: how a plan would go with a number of agents. Nothing of it is written to the store."""
 
 import asyncio
 import math
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -19,8 +19,10 @@ from wvo_mcp.errors import InvalidInput
 from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.faces.cli.application import Application, Compose
 from wvo_mcp.faces.cli.output import json_option, print_json, reported, wants_json
+from wvo_mcp.faces.cli.progress import shown
 from wvo_mcp.faces.cli.session import settings_or_usage
 from wvo_mcp.orchestration.plan import roadmap
+from wvo_mcp.orchestration.simulation.comparison import compared
 from wvo_mcp.orchestration.simulation.engine import Simulation
 from wvo_mcp.orchestration.simulation.orders import Order, place_of
 from wvo_mcp.orchestration.simulation.plan import PlanRows, rows
@@ -32,6 +34,9 @@ from wvo_mcp.store.virtual.store import VirtualStore
 _LOADER = Caller("loader", "loader/1", client="simulation", durable=True)
 _HISTORY = 4_000
 _MOST_AGENTS = 10_000
+_MOST_SEEDS = 1_000
+_COMPARED = (Order.FIFO, Order.WSJF, Order.PLAIN_WSJF, Order.CRITICAL_PATH)
+"""What several seeds compare unless it is said; the others are measured against the first."""
 
 
 class _Number(click.FloatRange):
@@ -40,7 +45,7 @@ class _Number(click.FloatRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number: float = super().convert(value, param, ctx)
         if not math.isfinite(number):
-            self.fail(f"{value!r} is no number to reckon with.", param, ctx)
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
         return number
 
 
@@ -53,14 +58,15 @@ def simulate_command(compose: Compose) -> click.Command:
 
     return click.Command(
         "simulate",
-        help="Work through a plan on a virtual clock: the scheduler's own code, with agents that are drawn by lot. ROADMAP is a"
-        " roadmap.yaml (default: this workspace's). The same seed gives the same outcome. Nothing is written to the store.",
-        short_help="See how a plan would go with so many agents.",
+        help="Run a plan on a virtual clock with the scheduler's own code and random durations and failures. ROADMAP is a"
+        " roadmap.yaml (default: this project's). With --seeds, orders of the queue are compared over many random seeds. The"
+        " same seed gives the same outcome. Nothing is written to the store.",
+        short_help="Simulate a plan and compare orders of work.",
         params=[
             click.Argument(["file"], metavar="[ROADMAP]", required=False, type=click.Path(path_type=Path)),
-            click.Option(["--from-store"], is_flag=True, help="What the store holds now, instead of a roadmap."),
+            click.Option(["--from-store"], is_flag=True, help="The plan in the store instead of a roadmap."),
             click.Option(
-                ["--agents"], type=click.IntRange(1, _MOST_AGENTS), help="How many.  [default: the pool's size]"
+                ["--agents"], type=click.IntRange(1, _MOST_AGENTS), help="Number of agents.  [default: the pool's size]"
             ),
             click.Option(
                 ["--pool"],
@@ -71,9 +77,23 @@ def simulate_command(compose: Compose) -> click.Command:
                 ["--policy"],
                 multiple=True,
                 type=click.Choice([order.value for order in Order]),
-                help="Order of the ready queue; more than one are compared.  [default: wsjf] (repeatable)",
+                help="Order of the ready queue; wsjf is the product's. (repeatable)  [default: wsjf; with --seeds: all]",
             ),
-            click.Option(["--seed"], type=int, default=1, show_default=True, help="Of all lots."),
+            click.Option(["--seed"], type=int, default=1, show_default=True, help="Random seed."),
+            click.Option(
+                ["--seeds"],
+                type=click.IntRange(1, _MOST_SEEDS),
+                default=1,
+                show_default=True,
+                help="Number of random seeds, from --seed on, to compare orders over.",
+            ),
+            click.Option(
+                ["--time-limit"],
+                type=_Number(0),
+                default=600.0,
+                show_default=True,
+                help="Seconds after which no further seed of --seeds is begun (two are always run).",
+            ),
             click.Option(
                 ["--failures"], type=_CHANCE, default=0.05, show_default=True, help="Chance that an attempt fails."
             ),
@@ -82,14 +102,14 @@ def simulate_command(compose: Compose) -> click.Command:
                 type=_CHANCE,
                 default=0.01,
                 show_default=True,
-                help="Chance that an agent dies at its work.",
+                help="Chance that an agent is killed during an attempt.",
             ),
             click.Option(
                 ["--away"],
                 type=_Number(0, 31_536_000),
                 default=900.0,
                 show_default=True,
-                help="Seconds until it is back.",
+                help="Seconds until a killed agent is back.",
             ),
             click.Option(
                 ["--wip-limit"],
@@ -97,15 +117,28 @@ def simulate_command(compose: Compose) -> click.Command:
                 help="Tasks in progress at once.  [default: the number of agents]",
             ),
             click.Option(["--matched"], is_flag=True, help="Agents take what the prefetch queue holds for them."),
-            click.Option(["--learn"], is_flag=True, help="Durations from the done tasks of this workspace's store."),
-            click.Option(["--start"], metavar="TIME", help="When work begins.  [default: today, 00:00 UTC]"),
+            click.Option(["--learn"], is_flag=True, help="Durations from the done tasks of this project's store."),
+            click.Option(["--start"], metavar="TIME", help="Start of work.  [default: today, 00:00 UTC]"),
             click.Option(
-                ["--plot"], type=click.Path(path_type=Path), metavar="FILE.svg", help="Draw what is left and who works."
+                ["--plot"],
+                type=click.Path(path_type=Path),
+                metavar="FILE.svg",
+                help="Chart of remaining tasks and busy agents over time, of one seed.",
             ),
             json_option(),
         ],
         callback=run,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What every run has in common."""
+
+    plan: PlanRows
+    scenario: Scenario
+    start: datetime
+    source: str
 
 
 def _run(compose: Compose, given: dict[str, Any]) -> None:
@@ -115,26 +148,25 @@ def _run(compose: Compose, given: dict[str, Any]) -> None:
             raise InvalidInput("plot", "expected a name that ends in .svg; browsers and rsvg-convert make a PNG of it")
         if given["file"] is not None and given["from_store"]:
             raise click.UsageError("Give a ROADMAP or --from-store, not both.")
+        if plot is not None and given["seeds"] > 1:
+            raise click.UsageError("Give --plot or --seeds, not both: a chart shows one seed.")
         began = time.perf_counter()
-        outcomes, source = asyncio.run(_simulated(compose(), settings_or_usage(), given))
-        if plot is not None:
-            from wvo_mcp.faces.cli.plot import drawing  # only with --plot
-
-            try:
-                plot.write_text(drawing(outcomes))
-            except OSError as error:
-                raise InvalidInput("plot", f"{plot} cannot be written: {error.strerror}") from None
-        if as_json:
-            print_json({"durations": source, "policies": [asdict(outcome) for outcome in outcomes]})
+        prepared = asyncio.run(_prepared(compose(), settings_or_usage(), given))
+        if given["seeds"] > 1:
+            runs = asyncio.run(_compared(prepared, _orders(given, _COMPARED), given["seeds"], given["time_limit"]))
+            _show_comparison(runs, prepared.source, given["seeds"], began, as_json=as_json)
         else:
-            from rich.console import Console  # serves terminals only
+            outcomes = asyncio.run(_simulated(prepared, _orders(given, (Order.WSJF,))))
+            if plot is not None:
+                _draw(plot, outcomes)
+            _show_outcomes(outcomes, prepared.source, began, as_json=as_json)
 
-            from wvo_mcp.faces.cli.views.simulation import simulation
 
-            Console(highlight=False).print(simulation(outcomes, source, time.perf_counter() - began))
+def _orders(given: dict[str, Any], default: Sequence[Order]) -> list[Order]:
+    return [Order(name) for name in dict.fromkeys(given["policy"] or default)]
 
 
-async def _simulated(application: Application, settings: Settings, given: dict[str, Any]) -> tuple[list[Outcome], str]:
+async def _prepared(application: Application, settings: Settings, given: dict[str, Any]) -> _Prepared:
     start = _start(given["start"])
     finished: list[tuple[int, float]] = []
     plan: PlanRows | None = None
@@ -163,8 +195,64 @@ async def _simulated(application: Application, settings: Settings, given: dict[s
         away_seconds=given["away"],
         matched=given["matched"],
     )
-    orders = [Order(name) for name in dict.fromkeys(given["policy"] or ["wsjf"])]
-    return [await simulated(plan, scenario, order, start) for order in orders], _source(durations)
+    return _Prepared(plan, scenario, start, _source(durations))
+
+
+async def _simulated(prepared: _Prepared, orders: Iterable[Order]) -> list[Outcome]:
+    return [await simulated(prepared.plan, prepared.scenario, order, prepared.start) for order in orders]
+
+
+async def _compared(
+    prepared: _Prepared, orders: Sequence[Order], seeds: int, time_limit: float
+) -> dict[str, list[Outcome]]:
+    """By order, the outcome of each seed; every seed that is begun is run with all orders."""
+    runs: dict[str, list[Outcome]] = {order.value: [] for order in orders}
+    until = time.monotonic() + time_limit
+    with shown("simulate") as tell:
+        for number in range(seeds):
+            if number >= 2 and time.monotonic() >= until:
+                break
+            scenario = replace(prepared.scenario, seed=prepared.scenario.seed + number)
+            for order in orders:
+                if tell is not None:
+                    await tell(number / seeds, f"seed {number + 1} of {seeds}: {order.value}")
+                runs[order.value].append(await simulated(prepared.plan, scenario, order, prepared.start))
+    return runs
+
+
+def _draw(plot: Path, outcomes: Sequence[Outcome]) -> None:
+    from wvo_mcp.faces.cli.plot import drawing  # only with --plot
+
+    try:
+        plot.write_text(drawing(outcomes))
+    except OSError as error:
+        raise InvalidInput("plot", f"{plot} cannot be written: {error.strerror}") from None
+
+
+def _show_outcomes(outcomes: Sequence[Outcome], source: str, began: float, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"durations": source, "policies": [asdict(outcome) for outcome in outcomes]})
+        return
+    from rich.console import Console  # serves terminals only
+
+    from wvo_mcp.faces.cli.views.simulation import simulation
+
+    Console(highlight=False).print(simulation(outcomes, source, time.perf_counter() - began))
+
+
+def _show_comparison(runs: dict[str, list[Outcome]], source: str, asked: int, began: float, *, as_json: bool) -> None:
+    found = compared(runs)
+    first = next(iter(runs.values()))
+    if as_json:
+        head = {"tasks": first[0].tasks, "agents": first[0].agents, "first_seed": first[0].seed, "seeds": len(first)}
+        orders = [{"order": one.order, **asdict(one)["measures"]} for one in found]
+        print_json({"durations": source, **head, "seeds_asked": asked, "policies": orders})
+        return
+    from rich.console import Console  # serves terminals only
+
+    from wvo_mcp.faces.cli.views.simulation import comparison
+
+    Console(highlight=False).print(comparison(found, first, asked, source, time.perf_counter() - began))
 
 
 async def planned(file: Path, start: datetime) -> PlanRows:
@@ -183,7 +271,7 @@ async def simulated(plan: PlanRows, scenario: Scenario, order: Order, start: dat
     """One simulation; the plan can be used again."""
     clock, servers = VirtualClock(start), VirtualServers()
     expected = {points: scenario.durations.expected(points) for points in range(1, 11)}
-    store = VirtualStore(clock, servers, place_of(order, plan.tasks, plan.edges, expected), kept=True)
+    store = VirtualStore(clock, servers, place_of(order, plan, expected, start), kept=True)
     store.load(plan.tasks, plan.edges, plan.epics, plan.milestones, plan.waits)
     return await Simulation(store, clock, servers, scenario, order=order.value).run()
 
@@ -245,5 +333,5 @@ def _members(item: Any, place: str) -> list[PoolAgent]:
 def _source(durations: Durations) -> str:
     seen = sum(durations.seen.values())
     hour = durations.expected(5) / 60
-    how = f"learned from {seen:,} done tasks" if seen else "assumed, for nothing was seen yet"
-    return f"{how}; a task of complexity 5 takes {hour:.0f} minutes at the median"
+    how = f"learned from {seen:,} done tasks" if seen else "assumed, as no task was done yet"
+    return f"{how}; median of a task of complexity 5: {hour:.0f} minutes"

@@ -124,7 +124,7 @@ def understood(seen: Readings) -> Outlook:
     """Takes O(tasks + edges)."""
     stranded = {task_id for task_id, other in seen.edges if other in seen.cancelled} if seen.cancelled else set[str]()
     # Best first, as the queue has them.
-    rows = sorted(seen.rows, key=lambda row: (-row.score, row.created_at, row.id))
+    rows = sorted(seen.rows, key=lambda row: (-row.score, row.seq))
     tasks = [_open_task(row, seen.now, row.id in stranded) for row in rows]
     parents = [(row.id, row.parent_id) for row in seen.rows if row.parent_id is not None]
     spans = [(complexity, instant(start), instant(end)) for complexity, start, end in seen.finished]

@@ -1,42 +1,75 @@
 """Orders of the ready queue to compare. Each gives a task's place by the task and its present score: smaller comes first."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
+from math import log2
 from typing import Any
 
 from wvo_mcp.domain.dependency import in_order
+from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.task import Task
+from wvo_mcp.domain.wsjf import PRIORITY_VALUE, time_criticality
+from wvo_mcp.orchestration.simulation.plan import PlanRows
 
 
 class Order(StrEnum):
     WSJF = "wsjf"
+    """The product's: by score (contract, section 4)."""
     FIFO = "fifo"
     CRITICAL_PATH = "critical-path"
+    PLAIN_WSJF = "plain-wsjf"
+    """Weighted shortest job first as it is usually reckoned: each task for itself, with a value for how many wait for it."""
 
 
 Place = Callable[[Task, float], tuple[Any, ...]]
 
+_MOST_COUNTED = 1023
+"""log2(1 + 1023) = 10: counting stops here."""
 
-def place_of(
-    order: Order, tasks: Sequence[Task], edges: Iterable[tuple[str, str]], medians: Mapping[int, float]
-) -> Place:
-    """`edges` are (task, what it depends on); `medians` seconds by complexity."""
+
+def place_of(order: Order, plan: PlanRows, medians: Mapping[int, float], start: datetime) -> Place:
+    """`medians`: seconds by complexity. Equals go by age."""
     if order is Order.WSJF:
-        return lambda task, score: (-score, task.created_at, task.id)
+        return lambda task, score: (-score, task.seq)
     if order is Order.FIFO:
-        return lambda task, score: (task.created_at, task.seq)
-    tails = tails_of(tasks, edges, medians)
-    return lambda task, score: (-tails.get(task.id, 0.0), task.created_at, task.id)
+        return lambda task, score: (task.seq,)
+    worth = tails_of(plan, medians) if order is Order.CRITICAL_PATH else plain_scores(plan, start)
+    return lambda task, score: (-worth.get(task.id, 0.0), task.seq)
 
 
-def tails_of(tasks: Sequence[Task], edges: Iterable[tuple[str, str]], medians: Mapping[int, float]) -> dict[str, float]:
-    """Seconds from the beginning of each task to the end of the longest chain that begins with it. What waits for itself,
-    which only a hand in the database can make, counts for nothing."""
-    behind: dict[str, list[str]] = {task.id: [] for task in tasks}
-    for task_id, other in edges:
-        behind[other].append(task_id)
-    own = {task.id: medians[task.complexity] for task in tasks}
+def tails_of(plan: PlanRows, medians: Mapping[int, float]) -> dict[str, float]:
+    """Seconds from the beginning of each open task to the end of the longest chain that begins with it. What waits for
+    itself, which only a hand in the database can make, counts for nothing."""
+    behind = plan.dependents()
+    own = {task.id: medians[task.complexity] for task in plan.tasks}
     tails: dict[str, float] = {}
     for task_id in in_order(behind):  # each after those that wait for it
         tails[task_id] = own[task_id] + max((tails.get(other, 0.0) for other in behind[task_id]), default=0.0)
     return tails
+
+
+def plain_scores(plan: PlanRows, start: datetime) -> dict[str, float]:
+    """(business value + time criticality at `start` + log2(1 + tasks that wait for it, directly or not)) / complexity."""
+    behind = plan.dependents()
+    due = {row["id"]: row["due_at"] and instant(row["due_at"]) for row in plan.milestones}
+    return {
+        task.id: (
+            (PRIORITY_VALUE[task.priority] if task.business_value is None else task.business_value)
+            + time_criticality(due.get(task.milestone_id), start)
+            + log2(1 + _reached(task.id, behind))
+        )
+        / task.complexity
+        for task in plan.tasks
+        if task.id in behind
+    }
+
+
+def _reached(start: str, behind: Mapping[str, Sequence[str]]) -> int:
+    seen: set[str] = {start}
+    todo = [start]
+    while todo and len(seen) <= _MOST_COUNTED:
+        fresh = [other for other in behind[todo.pop()] if other not in seen]
+        seen.update(fresh)
+        todo += fresh
+    return min(_MOST_COUNTED, len(seen) - 1)

@@ -17,7 +17,7 @@ class Outlook:
         found = self._rows.execute(
             """
             SELECT id, parent_id, epic_id, milestone_id, status, priority, complexity, business_value, not_before, started_at,
-              score, created_at
+              score, seq
             FROM tasks
             WHERE seq > ? AND seq <= ? AND status NOT IN ('done', 'cancelled')
             """,

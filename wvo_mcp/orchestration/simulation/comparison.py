@@ -1,0 +1,75 @@
+"""Orders of the queue compared over many seeds. Every order meets the same luck, so differences are taken seed by seed."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import fmean, stdev
+
+from wvo_mcp.orchestration.simulation.tally import Outcome
+
+MEASURES: Mapping[str, Callable[[Outcome], float]] = {
+    "cost_of_delay": lambda one: one.cost_of_delay,
+    "makespan_hours": lambda one: one.makespan_hours,
+}
+"""Less is better."""
+
+_T = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110,
+    2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+"""Student's t for a two-sided 95 %, by degrees of freedom from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean over seeds; the 95 % interval reaches `margin` to both sides."""
+
+    mean: float
+    margin: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One measure of one order."""
+
+    value: Estimate
+    difference_percent: Estimate | None
+    """Against the first order, seed by seed; below 0 is better. None for the first order itself."""
+    better: int
+    """Seeds in which it was better than the first order."""
+    best: int
+    """Seeds in which no other order was better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    order: str
+    measures: dict[str, Measured]
+
+
+def compared(runs: Mapping[str, Sequence[Outcome]]) -> list[Compared]:
+    """`runs`: by order, one outcome for each seed (two at least), the same seeds in the same sequence; the first order is
+    the one that the others are compared with."""
+    out: list[Compared] = []
+    values = {name: {order: [of(one) for one in ones] for order, ones in runs.items()} for name, of in MEASURES.items()}
+    for order in runs:
+        measures: dict[str, Measured] = {}
+        for name, found in values.items():
+            own, first = found[order], next(iter(found.values()))
+            least = [min(each) for each in zip(*found.values(), strict=True)]
+            apart = [(a / b - 1) * 100 if b else 0.0 for a, b in zip(own, first, strict=True)]
+            measures[name] = Measured(
+                value=estimate(own),
+                difference_percent=None if own is first else estimate(apart),
+                better=sum(a < b for a, b in zip(own, first, strict=True)),
+                best=sum(a <= b for a, b in zip(own, least, strict=True)),
+            )
+        out.append(Compared(order, measures))
+    return out
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Of two values at least. Source: Student's t, as for any mean of independent draws."""
+    freedom = len(values) - 1
+    t = _T[freedom - 1] if freedom <= len(_T) else 1.96 + 2.5 / freedom
+    return Estimate(round(fmean(values), 3), round(t * stdev(values) / sqrt(len(values)), 3))
