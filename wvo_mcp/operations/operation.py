@@ -7,9 +7,10 @@ from enum import StrEnum
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.config import JsonDict
 
 from wvo_mcp.domain.lease import Caller, Policy
-from wvo_mcp.errors import InvalidInput, WvoError
+from wvo_mcp.errors import Forbidden, InvalidInput, WvoError
 from wvo_mcp.operations.replay import Repeat
 from wvo_mcp.operations.results import fit
 from wvo_mcp.operations.schema import compact_schema
@@ -34,6 +35,10 @@ class Audience(StrEnum):
     """A tool, and a command, and a route."""
     PEOPLE = "people"
     """A command and a control of the page; never a tool."""
+
+
+PEOPLE_ONLY: JsonDict = {"people_only": True}
+"""`json_schema_extra` of a field of a tool that only people may fill: no schema shows it, and agents are refused."""
 
 
 class Input(BaseModel):
@@ -110,14 +115,22 @@ class Operation:
     always_load: bool
     long: bool
     takes_request_id: bool = field(init=False)
+    people_only: frozenset[str] = field(init=False)
+    """Fields for people."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "takes_request_id", "request_id" in self.takes.model_fields)
+        fields = self.takes.model_fields
+        object.__setattr__(self, "takes_request_id", "request_id" in fields)
+        people = frozenset(name for name, one in fields.items() if one.json_schema_extra == PEOPLE_ONLY)
+        object.__setattr__(self, "people_only", people)
 
     @property
     def schema(self) -> dict[str, Any]:
         """The input as JSON schema, without what no model needs to read."""
-        return compact_schema(self.takes.model_json_schema())
+        schema = self.takes.model_json_schema()
+        for name in self.people_only:
+            del schema["properties"][name]
+        return compact_schema(schema)
 
     def parse(self, arguments: Mapping[str, Any] | None) -> Input:
         """Raises InvalidInput that names the first wrong field; `details.problems` has up to ten."""
@@ -142,6 +155,9 @@ class Operation:
         self, services: Services, caller: Caller, arguments: Mapping[str, Any] | None, tell: Tell | None
     ) -> dict[str, Any]:
         ask = self.parse(arguments)
+        refused = self.people_only & ask.model_fields_set
+        if refused and not caller.person:
+            raise Forbidden(f"{sorted(refused)[0]} of {self.name} is for people.", field=sorted(refused)[0])
         if self.long:
             return await self._long(services, caller, ask, tell)
         if self.outside:
@@ -164,7 +180,8 @@ class Operation:
             return fit(dump(await self.run(Context(services, caller, progress=progress), ask)))
 
         handle: str | None = getattr(ask, "handle", None)
-        if services.jobs is None:
+        if services.jobs is None or (handle is None and getattr(ask, "dry_run", False)):
+            # A job has a row in the store, which a dry run may not write.
             return await (
                 in_foreground(work, tell) if handle is None else polled(services.store, caller, self.name, handle)
             )

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
+from wvo_mcp.operations.operation import PEOPLE_ONLY, Context, Effect, Input, Output, operation
 from wvo_mcp.orchestration.plan import export, roadmap
 from wvo_mcp.ports import Recorded
 
@@ -10,7 +10,9 @@ _SHOWN = 100
 
 
 class RoadmapSync(Input):
-    pass
+    allow_cancel: bool = Field(
+        default=False, description="Also cancel what waits for your word.", json_schema_extra=PEOPLE_ONLY
+    )
 
 
 class Synced(Output):
@@ -22,6 +24,9 @@ class Synced(Output):
     created_count: int
     sync_ratio: float
     unchanged: bool
+    waiting: list[str] = Field(description="Tasks whose cancellation waits for a person, at most 100.")
+    waiting_count: int
+    guard: str | None = Field(description="Why it waits.")
     warnings: list[str]
 
 
@@ -29,7 +34,9 @@ class Synced(Output):
 async def roadmap_sync(ctx: Context, ask: RoadmapSync) -> Synced:
     """Merge state/roadmap.yaml into the task store now, keeping all progress. It also happens by itself at start and
     when the file changes."""
-    report = await roadmap.sync_file(ctx.services.store, ctx.services.roadmap, ctx.caller)
+    report = await roadmap.sync_file(
+        ctx.services.store, ctx.services.roadmap, ctx.caller, allow_cancel=ask.allow_cancel
+    )
     return Synced(
         tasks=report.tasks,
         created=report.created[:_SHOWN],
@@ -39,6 +46,9 @@ async def roadmap_sync(ctx: Context, ask: RoadmapSync) -> Synced:
         created_count=len(report.created),
         sync_ratio=report.sync_ratio,
         unchanged=report.unchanged,
+        waiting=report.waiting[:_SHOWN],
+        waiting_count=len(report.waiting),
+        guard=report.guard,
         warnings=report.warnings[:_SHOWN],
     )
 
@@ -59,23 +69,32 @@ class Exported(Output):
 @operation(toolset="plan", effect=Effect.WRITE, outside=True, idempotent=True)
 async def roadmap_export(ctx: Context, ask: RoadmapExport) -> Exported:
     """Write what agents and people changed in the store back into state/roadmap.yaml; comments and order are kept."""
-    services = ctx.services
-    await roadmap.sync_file(services.store, services.roadmap, ctx.caller)
-    parsed = await roadmap.read_file(services.store, services.roadmap, ctx.caller)
-    found = await services.store.read(ctx.caller, lambda tx: export.pending_changes(tx, parsed))
-    kept = Recorded()
-    anything = bool(found.changed or found.added)
-    if anything and not ask.dry_run:
-        await services.roadmap.write(found.changes, parsed.digest)
-        if services.history is not None:
-            kept = await services.history.record(found.changes, export.message(found))
-        await services.store.write(ctx.caller, lambda tx: export.adopt(tx, found.added))
-        await roadmap.sync_file(services.store, services.roadmap, ctx.caller)
+    store, files, caller = ctx.services.store, ctx.services.roadmap, ctx.caller
+    if ask.dry_run:
+        parsed = await roadmap.read_file(store, files, caller)
+        found, kept = await store.write(caller, lambda tx: export.after_sync(tx, parsed), keep=False), Recorded()
+    else:
+        await roadmap.sync_file(store, files, caller)
+        parsed = await roadmap.read_file(store, files, caller)
+        found = await store.read(caller, lambda tx: export.pending_changes(tx, parsed))
+        kept = await _written(ctx, found, parsed.digest)
     return Exported(
         changed=found.changed[:_SHOWN],
         added=found.added[:_SHOWN],
         left_out=found.left_out[:_SHOWN],
-        written=anything and not ask.dry_run,
+        written=found.anything and not ask.dry_run,
         commit=kept.commit,
         note=kept.note,
     )
+
+
+async def _written(ctx: Context, found: export.Export, digest: str) -> Recorded:
+    """The file, its history, and the store. A crash after the first leaves a file that any later sync takes up."""
+    services, kept = ctx.services, Recorded()
+    if not found.anything:
+        return kept
+    await services.roadmap.write(found.changes, digest)
+    if services.history is not None:
+        kept = await services.history.record(found.changes, export.message(found))
+    await roadmap.sync_file(services.store, services.roadmap, ctx.caller)
+    return kept

@@ -12,7 +12,7 @@ from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.errors import NotFound, WvoError
 from wvo_mcp.orchestration.leader.chores import Chore, Rota
 from wvo_mcp.orchestration.leader.leading import Candidate, Post
-from wvo_mcp.orchestration.plan import roadmap
+from wvo_mcp.orchestration.plan import guard, roadmap
 from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Clock, RoadmapFiles, Store, Transaction
@@ -98,10 +98,18 @@ class RoadmapWatch:
         if fingerprint != self._seen:
             self._seen = fingerprint
             return
-        if fingerprint is None or fingerprint == self._synced:
+        if fingerprint is None or (fingerprint == self._synced and not await _lifted(post)):
             return
         await sync_or_alert(post, self._files, post.caller)
         self._synced = fingerprint
+
+
+async def _lifted(post: Post) -> bool:
+    """Was there a guard that nothing waits for any more? Then the file is to be judged anew."""
+    if not await post.read(post.caller, guard.is_moot):
+        return False
+    await post.write(post.caller, guard.lift_if_moot)
+    return True
 
 
 async def _expire(policy: Policy, post: Post) -> None:
@@ -172,7 +180,7 @@ async def sync_or_alert(store: Store, files: RoadmapFiles, caller: Caller) -> No
             )
             return
     try:
-        await roadmap.sync_file(store, files, caller)
+        report = await roadmap.sync_file(store, files, caller)
     except NotFound as error:
         if error.details.get("kind") == "file":
             return
@@ -182,6 +190,8 @@ async def sync_or_alert(store: Store, files: RoadmapFiles, caller: Caller) -> No
             raise
         await _alert(store, caller, error)
     else:
+        if report.guard is not None:
+            logger.warning("%s", report.guard)
 
         async def resolve(tx: Transaction) -> None:
             await tx.alerts.resolve_alert("roadmap_invalid", None)

@@ -189,10 +189,13 @@ def test_a_result_without_a_view_of_its_own_is_readable() -> None:
 
 def test_a_sync_names_what_it_did() -> None:
     counts = {"created": ["T1"], "updated": [], "cancelled": ["T2"], "restored": []}
-    result = {"tasks": 5, "created_count": 1, "sync_ratio": 1.0, "unchanged": False, "warnings": ["T3 stays"], **counts}
+    result = {"tasks": 5, "created_count": 1, "unchanged": False, "guard": None, "warnings": ["T3 stays"], **counts}
     text = shown("roadmap_sync", result)
     assert text == "The roadmap has 5 tasks.\n1 created: T1\n1 cancelled: T2\nT3 stays"
     assert "unchanged" in shown("roadmap_sync", {**result, "unchanged": True})
+    for unchanged in (True, False):
+        guarded = shown("roadmap_sync", {**result, "unchanged": unchanged, "guard": "It waits."})
+        assert guarded.endswith("It waits.")
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """The three-way merge between the file, the store, and the file as it was."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.support.bench import ANN, OWNER, Bench, a_task
-from wvo_mcp.errors import InvalidInput
+from wvo_mcp.domain.roadmap import RoadmapChanges
+from wvo_mcp.errors import InvalidInput, StaleLease
+from wvo_mcp.ports import Recorded
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("TASK-5")]
 
@@ -65,11 +68,14 @@ async def test_a_removed_task_is_cancelled_and_one_that_returns_is_restored(benc
 
 async def test_work_in_progress_that_leaves_the_roadmap_ends_and_its_holder_learns_it(bench: Bench) -> None:
     await sync(bench, T1)
-    await bench.claim(ANN, "T1")
+    lease = (await bench.claim(ANN, "T1"))["lease"]
 
-    await sync(bench, "      []\n", head=HEAD.rstrip("\n").removesuffix("tasks:") + "tasks: ")
+    await sync(bench, T2.replace(", depends_on: [T1]", ""))
+    await bench.call("roadmap_sync", OWNER, allow_cancel=True)
 
     assert await bench.status("T1") == ["cancelled"]
+    with pytest.raises(StaleLease):
+        await bench.complete("T1", ANN, lease_token=lease["token"])
 
 
 async def test_what_a_person_cancelled_by_hand_stays_cancelled(bench: Bench) -> None:
@@ -157,3 +163,31 @@ async def test_an_export_writes_back_what_the_store_knows_and_a_second_one_nothi
     assert (again["written"], path(bench).read_text()) == (False, text)
     assert await bench.status("T1", "T2", "N") == ["pending", "cancelled", "pending"]
     assert (await bench.task("N")).origin == "roadmap"
+
+
+class DiesAtOnce:
+    """A history during which the process is killed."""
+
+    async def record(self, changes: RoadmapChanges, message: str) -> Recorded:
+        raise SystemExit("killed")
+
+
+async def test_a_task_that_an_export_wrote_can_be_removed_though_the_export_died_halfway(bench: Bench) -> None:
+    await sync(bench, T1)
+    await bench.create(a_task("A", epic_id="E"))
+    bench.services = replace(bench.services, history=DiesAtOnce())
+
+    with pytest.raises(SystemExit):
+        await bench.call("roadmap_export", OWNER)
+    assert "id: A" in path(bench).read_text()
+    assert (await bench.task("A")).origin == "agent"
+    await bench.call("roadmap_sync", OWNER)
+
+    assert (await sync(bench, T1.replace("one", "uno")))["cancelled"] == ["A"]
+
+
+async def test_a_store_of_before_in_which_an_export_died_lets_go_of_its_tasks(bench: Bench) -> None:
+    await sync(bench, T1, T2)
+    await bench.force("UPDATE tasks SET origin = 'agent' WHERE id = 'T2'")
+
+    assert (await sync(bench, T1))["cancelled"] == ["T2"]

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from wvo_mcp.domain.roadmap import Roadmap, RoadmapChanges, RoadmapTask
-from wvo_mcp.domain.task import SETTLED, Origin, Status, Task
-from wvo_mcp.orchestration.plan.roadmap import COLUMNS, stored_entry
+from wvo_mcp.domain.task import SETTLED, Status, Task
+from wvo_mcp.errors import Conflict
+from wvo_mcp.orchestration.plan import guard
+from wvo_mcp.orchestration.plan.roadmap import COLUMNS, stored_entry, sync
 from wvo_mcp.ports import Transaction
 
 _DEFAULTS: Mapping[str, Any] = {
@@ -25,9 +27,27 @@ class Export:
     added: list[str]
     left_out: list[str]
 
+    @property
+    def anything(self) -> bool:
+        return bool(self.changed or self.added)
+
+
+async def after_sync(tx: Transaction, roadmap: Roadmap) -> Export:
+    """What an export would write, by a sync in this transaction, which is for the caller to undo."""
+    await sync(tx, roadmap)
+    return await pending_changes(tx, roadmap)
+
 
 async def pending_changes(tx: Transaction, roadmap: Roadmap) -> Export:
-    """Compare the file, just synced, with the store."""
+    """Compare the file, just synced, with the store. Raises Conflict while cancellations wait: an export would put back
+    what people took out, or write into the file of another branch."""
+    held = await tx.state.get(guard.GUARD)
+    if held is not None:
+        raise Conflict(
+            held["message"],
+            hint="A person decides: the file is restored, or `wvo-mcp roadmap-sync --allow-cancel`; then export.",
+            waiting=held["waiting"][:100],
+        )
     edges: dict[str, list[str]] = {}
     for task_id, other in await tx.state.dependency_edges():
         edges.setdefault(task_id, []).append(other)
@@ -93,16 +113,6 @@ def _without_defaults(task: Task, entry: Mapping[str, Any]) -> Mapping[str, Any]
     if task.attempts:
         stated.pop("not_before", None)
     return stated
-
-
-async def adopt(tx: Transaction, task_ids: list[str]) -> None:
-    """Tasks that were written into the file come from the roadmap from now on."""
-    for task_id in task_ids:
-        task = await tx.tasks.get(task_id)
-        if task.origin is not Origin.ROADMAP:
-            await tx.tasks.change(
-                task, "task.updated", {"origin": Origin.ROADMAP}, {"because": "written into the roadmap"}
-            )
 
 
 def message(found: Export) -> str:

@@ -13,6 +13,7 @@ from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.roadmap import Entry, Roadmap, RoadmapTask
 from wvo_mcp.domain.task import SETTLED, Origin, Status, Task
 from wvo_mcp.errors import IllegalTransition
+from wvo_mcp.orchestration.plan import guard
 from wvo_mcp.orchestration.tasks import editing, lifecycle
 from wvo_mcp.orchestration.tasks.creation import Draft, create
 from wvo_mcp.orchestration.tasks.links import link, unlink
@@ -33,16 +34,21 @@ HOME = "roadmap_home"
 
 @dataclass(slots=True)
 class Report:
-    """Ids by what the sync did with them; `warnings` are moves that the state machine refused."""
+    """Ids by what the sync did with them; `warnings` are moves that the state machine refused. `waiting`: tasks whose
+    cancellation waits for a person, for the reason in `guard`."""
 
     created: list[str] = field(default_factory=list[str])
     updated: list[str] = field(default_factory=list[str])
     cancelled: list[str] = field(default_factory=list[str])
     restored: list[str] = field(default_factory=list[str])
     warnings: list[str] = field(default_factory=list[str])
+    waiting: list[str] = field(default_factory=list[str])
+    guard: str | None = None
     tasks: int = 0
     sync_ratio: float = 1.0
     unchanged: bool = False
+    refused: bool = False
+    """Nothing of the file was taken."""
 
 
 async def read_file(store: Store, files: RoadmapFiles, caller: Caller) -> Roadmap:
@@ -67,38 +73,64 @@ async def kept_elsewhere(store: Store, files: RoadmapFiles, caller: Caller) -> s
     return home if home not in (None, files.place) else None
 
 
-async def sync_file(store: Store, files: RoadmapFiles, caller: Caller) -> Report:
+async def sync_file(store: Store, files: RoadmapFiles, caller: Caller, *, allow_cancel: bool = False) -> Report:
     """Read the file and merge it; from now on it is the one that is followed. Raises what `read_file` and `sync` raise;
-    the store is as it was then."""
+    the store is as it was then. `allow_cancel`: a person has said that it may cancel what it cancels."""
     digest = await files.digest()
-    last = await store.read(caller, lambda tx: tx.state.get(SYNCED))
-    if last is not None and last["digest"] == digest and not await kept_elsewhere(store, files, caller):
-        return _unchanged(last)
+    same = await store.read(caller, lambda tx: _as_before(tx, digest, allow_cancel=allow_cancel))
+    if same is not None and not await kept_elsewhere(store, files, caller):
+        return same
     parsed = await read_file(store, files, caller)
 
     async def merge(tx: Transaction) -> Report:
-        report = await sync(tx, parsed)
-        if files.place is not None:
+        report = await sync(tx, parsed, allow_cancel=allow_cancel)
+        if files.place is not None and not report.refused:
             await tx.state.put(HOME, files.place)
         return report
 
     return await store.write(caller, merge)
 
 
-def _unchanged(last: Mapping[str, Any]) -> Report:
-    return Report(tasks=last["tasks"], sync_ratio=last["sync_ratio"], unchanged=True)
-
-
-async def sync(tx: Transaction, roadmap: Roadmap) -> Report:
-    """Merge the file into the store, all of it or nothing. Raises Conflict, DependencyCycle, NotFound."""
-    report = Report(tasks=len(roadmap.tasks))
+async def _as_before(tx: Transaction, digest: str | None, *, allow_cancel: bool) -> Report | None:
+    """The report when this version was judged last, and nothing has been decided since."""
     last = await tx.state.get(SYNCED)
-    if last is not None and last["digest"] == roadmap.digest:
+    held = await tx.state.get(guard.GUARD)
+    if held is not None and held["digest"] == digest and not allow_cancel:
+        return _unchanged(last, held)
+    if held is None and last is not None and last["digest"] == digest:
         return _unchanged(last)
-    await tx.sessions.ensure()
-    await _groups(tx, roadmap)
+    return None
+
+
+def _unchanged(last: Mapping[str, Any] | None, held: Mapping[str, Any] | None = None) -> Report:
+    known = last or {"tasks": 0, "sync_ratio": 1.0}
+    report = Report(tasks=known["tasks"], sync_ratio=known["sync_ratio"], unchanged=True)
+    if held is not None:
+        report.waiting, report.guard = list(held["waiting"]), held["message"]
+    return report
+
+
+async def sync(tx: Transaction, roadmap: Roadmap, *, allow_cancel: bool = False) -> Report:
+    """Merge the file into the store, all of it or nothing, but for cancellations that wait. Raises Conflict,
+    DependencyCycle, NotFound."""
+    same = await _as_before(tx, roadmap.digest, allow_cancel=allow_cancel)
+    if same is not None:
+        return same
+    last = await tx.state.get(SYNCED)
     base = await tx.state.roadmap_entries()
+    verdict = guard.Verdict() if allow_cancel else await guard.judge(tx, roadmap, base, last)
+    await tx.sessions.ensure()
+    await guard.keep(tx, roadmap, verdict, last)
+    report = Report(tasks=len(roadmap.tasks), waiting=list(verdict.waiting), guard=verdict.message or None)
+    if verdict.whole:
+        report.refused = report.unchanged = True
+        return report
+    await _groups(tx, roadmap)
     entries = {task.id: task.entry() for task in roadmap.tasks}
+    for task_id in verdict.waiting:
+        if task_id in entries:  # it says `status: cancelled`: as long as that waits, it counts as not said
+            entries[task_id].pop("status", None)
+            entries[task_id] |= {key: base[task_id][key] for key in ("status",) if key in base.get(task_id, {})}
     touched = [task for task in roadmap.tasks if base.get(task.id) != entries[task.id]]
     known = await tx.tasks.known(task.id for task in touched)
     existing = [task for task in touched if task.id in known]
@@ -115,15 +147,15 @@ async def sync(tx: Transaction, roadmap: Roadmap) -> Report:
     for task in existing:
         await _merge(tx, task, base.get(task.id, {}), entries[task.id], unlinked[task.id], report)
     for task in touched:
-        await _apply_status(tx, task, base.get(task.id, {}).get("status"), report)
-    gone = [task_id for task_id in base if task_id not in entries]
+        await _apply_status(tx, task, entries[task.id].get("status"), base.get(task.id, {}).get("status"), report)
+    gone = [task_id for task_id in base if task_id not in entries and task_id not in verdict.waiting]
     for task_id in gone:
         await _remove(tx, task_id, report)
     await tx.state.put_roadmap_entries({task.id: entries[task.id] for task in touched}, gone)
     report.sync_ratio = await _ratio(tx, roadmap)
     synced = {"digest": roadmap.digest, "at": iso(tx.now), "tasks": report.tasks, "sync_ratio": report.sync_ratio}
     await tx.state.put(SYNCED, synced)
-    counts = {name: len(getattr(report, name)) for name in ("created", "updated", "cancelled", "restored")}
+    counts = {name: len(getattr(report, name)) for name in ("created", "updated", "cancelled", "restored", "waiting")}
     await tx.events.append("roadmap.synced", None, {"digest": roadmap.digest, **counts})
     return report
 
@@ -171,6 +203,10 @@ async def _merge(
     stored = await tx.tasks.get(task.id)
     if linked or unlinked:
         stored = await tx.tasks.change(stored, "task.linked", {}, {"added": linked, "removed": unlinked})
+    if stored.origin is not Origin.ROADMAP:
+        # From now on people keep it by the file, whoever wrote it there: an export, or they themselves.
+        because = {"because": "written into the roadmap"}
+        stored = await tx.tasks.change(stored, "task.updated", {"origin": Origin.ROADMAP}, because)
     if stored.version != version or entry.get("depends_on") != base.get("depends_on"):
         report.updated.append(task.id)
     if stored.status is Status.CANCELLED and stored.metadata.get("cancelled_by") == "roadmap" and task.status is None:
@@ -178,11 +214,13 @@ async def _merge(
         report.restored.append(task.id)
 
 
-async def _apply_status(tx: Transaction, task: RoadmapTask, before: str | None, report: Report) -> None:
+async def _apply_status(
+    tx: Transaction, task: RoadmapTask, stated: str | None, before: str | None, report: Report
+) -> None:
     """The file's status is a wish that counts when it is written, changed, or taken back; not at every sync."""
-    wanted = task.status
-    if wanted == before:
+    if stated == before:
         return
+    wanted = None if stated is None else Status(stated)
     stored = await tx.tasks.get(task.id)
     if wanted is None:
         if stored.status.value != before or before == Status.PENDING:
@@ -205,7 +243,7 @@ async def _apply_status(tx: Transaction, task: RoadmapTask, before: str | None, 
 
 async def _remove(tx: Transaction, task_id: str, report: Report) -> None:
     stored = await tx.tasks.find(task_id)
-    if stored is None or stored.origin is not Origin.ROADMAP or stored.status in SETTLED:
+    if stored is None or stored.status in SETTLED:
         return
     fields = {"metadata": {**stored.metadata, "cancelled_by": "roadmap"}}
     await lifecycle.move(tx, stored, Status.CANCELLED, "task.cancelled", fields, {"reason": "removed from the roadmap"})

@@ -207,6 +207,8 @@ def events(result: dict[str, Any]) -> RenderableType:
 
 
 def synced(result: dict[str, Any]) -> RenderableType:
+    if result["guard"] is not None and result["unchanged"]:
+        return text(result["guard"], "bold yellow")
     if result["unchanged"]:
         return Text(f"The roadmap is unchanged: {result['tasks']} tasks.", "dim")
     parts: list[RenderableType] = [Text(f"The roadmap has {result['tasks']} tasks.", "bold")]
@@ -215,6 +217,8 @@ def synced(result: dict[str, Any]) -> RenderableType:
             count = result["created_count"] if name == "created" else len(result[name])
             parts.append(Text.assemble((f"{count} {name}: ", style), joined(result[name], 12)))
     parts += [text(warning, "yellow") for warning in result["warnings"]]
+    if result["guard"] is not None:
+        parts.append(text(result["guard"], "bold yellow"))
     return Group(*parts)
 
 

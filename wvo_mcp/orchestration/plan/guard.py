@@ -1,0 +1,127 @@
+"""The guard of the roadmap: a file that lost its tasks, or came back with another branch, takes no work away by itself.
+
+Judged within the transaction of the sync, so that whoever syncs (a server's start, the leader, a command, another host)
+meets the same answer (contract, section 9).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wvo_mcp.domain.roadmap import Entry, Roadmap
+from wvo_mcp.domain.task import SETTLED, Status
+from wvo_mcp.ports import Transaction
+
+GUARD = "roadmap_guard"
+"""Name of the fact {digest, waiting, message} while cancellations wait, and kind of the alert."""
+
+TAKEN = "roadmap_taken"
+"""Name of the fact with the digests, shortened, of the last versions that were taken; the newest stands last."""
+
+_VERSIONS = 300
+_DIGITS = 16
+_WORK = (Status.IN_PROGRESS, Status.IN_REVIEW, Status.AWAITING_APPROVAL)
+_FEW = 3
+_FIFTH = 5
+_NAMED = 10
+_WAY_OUT = "Restore the file, or run `wvo-mcp roadmap-sync --allow-cancel`."
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`waiting`: tasks whose cancellation waits; `whole`: then nothing of the file is taken."""
+
+    waiting: tuple[str, ...] = ()
+    whole: bool = False
+    message: str = ""
+
+
+def judged(cancelled: Mapping[str, Status], open_tasks: int, *, empty: bool, known: bool) -> Verdict:
+    """`cancelled`: the tasks that the file would cancel, as they are; `empty`: it has no task at all; `known`: the store
+    has taken this version before."""
+    if not cancelled:
+        return Verdict()
+    names = _listed(cancelled)
+    if known:
+        why = f"is a version that was taken before (was a branch switched?) and would cancel {names}: nothing is taken"
+    elif work := [task_id for task_id, status in cancelled.items() if status in _WORK]:
+        why = f"would cancel work in progress ({_listed(work)}): the cancellation of {names} waits"
+    elif empty or (len(cancelled) > _FEW and len(cancelled) * _FIFTH > open_tasks):
+        why = f"would cancel {len(cancelled)} of {open_tasks} open tasks: the cancellation of {names} waits"
+    else:
+        return Verdict()
+    return Verdict(tuple(cancelled), known, f"roadmap.yaml {why}. {_WAY_OUT}")
+
+
+async def judge(
+    tx: Transaction, roadmap: Roadmap, base: Mapping[str, Entry], last: Mapping[str, Any] | None
+) -> Verdict:
+    """`base` is what the file said at the last sync, about which the fact `last` is."""
+    stated = {task.id: task.status for task in roadmap.tasks}
+    candidates = [task_id for task_id in base if task_id not in stated]
+    candidates += [
+        task_id
+        for task_id, status in stated.items()
+        if status is Status.CANCELLED and base.get(task_id, {}).get("status") != Status.CANCELLED
+    ]
+    cancelled: dict[str, Status] = {}
+    for task_id in candidates:
+        stored = await tx.tasks.find(task_id)
+        if stored is not None and stored.status not in SETTLED:
+            cancelled[task_id] = stored.status
+    if not cancelled:
+        return Verdict()
+    counts = await tx.tasks.counts()
+    open_tasks = sum(counts.get(status, 0) for status in Status if status not in SETTLED)
+    known = roadmap.digest[:_DIGITS] in await _taken(tx, last)
+    return judged(cancelled, open_tasks, empty=not roadmap.tasks, known=known)
+
+
+async def keep(tx: Transaction, roadmap: Roadmap, verdict: Verdict, last: Mapping[str, Any] | None) -> None:
+    """Remember the version, unless nothing of it was taken, and raise or resolve the alert."""
+    if not verdict.whole:
+        taken = [each for each in await _taken(tx, last) if each != roadmap.digest[:_DIGITS]]
+        await tx.state.put(TAKEN, [*taken, roadmap.digest[:_DIGITS]][-_VERSIONS:])
+    if not verdict.waiting:
+        await _lift(tx)
+        return
+    waiting = list(verdict.waiting)
+    await tx.state.put(GUARD, {"digest": roadmap.digest, "waiting": waiting, "message": verdict.message})
+    evidence = {"waiting": waiting[:100], "count": len(waiting)}
+    await tx.alerts.raise_alert(GUARD, "warning", None, verdict.message, evidence)
+
+
+async def is_moot(tx: Transaction) -> bool:
+    """Is there a guard, although everything that waits has come to its end by other ways?"""
+    guard = await tx.state.get(GUARD)
+    if guard is None:
+        return False
+    for task_id in guard["waiting"]:
+        stored = await tx.tasks.find(task_id)
+        if stored is not None and stored.status not in SETTLED:
+            return False
+    return True
+
+
+async def lift_if_moot(tx: Transaction) -> None:
+    if await is_moot(tx):
+        await _lift(tx)
+
+
+async def _lift(tx: Transaction) -> None:
+    if await tx.state.get(GUARD) is not None:
+        await tx.state.put(GUARD, None)
+        await tx.alerts.resolve_alert(GUARD, None)
+
+
+async def _taken(tx: Transaction, last: Mapping[str, Any] | None) -> list[str]:
+    taken = await tx.state.get(TAKEN)
+    if taken is None:  # a store that was made before versions were remembered
+        return [] if last is None else [last["digest"][:_DIGITS]]
+    return list(taken)
+
+
+def _listed(task_ids: Iterable[str]) -> str:
+    names = list(task_ids)
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
