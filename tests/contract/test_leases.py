@@ -1,6 +1,7 @@
 """Leases, sessions and agents (contract, section 5), statement by statement, as one client sees them."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -96,6 +97,34 @@ def test_within_the_holding_session_the_token_may_be_left_out_and_a_wrong_one_ma
             server.call("checkpoint", {"task_id": "T", "lease_token": wrong, "summary": "half"})
     assert server.call("checkpoint", {"task_id": "T", "summary": "half"})["checkpoint"]["seq"] == 1
     assert server.call("complete_task", {"task_id": "T", "summary": "done"})["task"]["status"] == "done"
+
+
+@pytest.mark.requirement("CLAIM-2", "CORE-5", "CORE-8")
+@pytest.mark.parametrize("by_command", [True, False])
+def test_a_repeated_checkpoint_is_kept_once_and_renews_the_lease(
+    place: Workspace, server: StdioClient, by_command: bool
+) -> None:
+    task_id = f"AGAIN-{int(by_command)}"
+    server.call("create_tasks", some_tasks(task_id))
+
+    def call(tool: str, **arguments: object) -> dict[str, Any]:
+        asked = {"task_id": task_id, **arguments}
+        if not by_command:
+            return server.call(tool, asked)
+        name = tool.replace("_", "-")
+        return json.loads(run_command(place, name, "--json", "--input", json.dumps(asked), WVO_AGENT_ID="cora").stdout)
+
+    call("claim_task")
+    first = call("checkpoint", lease_token=1, summary="working")
+    again = call("checkpoint", lease_token=1, summary="working")
+
+    assert again["checkpoint"] == first["checkpoint"]
+    assert again["lease"]["expires_at"] >= first["lease"]["expires_at"]
+    with looked_at(place.source) as database:
+        kinds = database.column("SELECT kind FROM events WHERE task_id = ? ORDER BY seq", task_id)
+        expiry = database.value("SELECT lease_expires_at FROM tasks WHERE id = ?", task_id)
+    assert kinds == ["task.created", "task.claimed", "task.checkpoint", "task.heartbeat"]
+    assert expiry == again["lease"]["expires_at"]
 
 
 @pytest.mark.requirement("CLAIM-2", "CORE-5")

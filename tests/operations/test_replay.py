@@ -7,9 +7,14 @@ import pytest
 
 from tests.support.bench import ANN, BOB, Bench, a_task
 from tests.support.sessions import an_agent
+from wvo_mcp.domain.instant import iso
 from wvo_mcp.errors import RequestIdReused, StaleLease
+from wvo_mcp.orchestration.queue.claims import reap
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CORE-8")]
+
+CLI = an_agent("carla", "cli:carla", durable=True)
+LEASE = 600
 
 
 async def test_a_repeated_request_id_answers_the_first_result_and_does_nothing_again(bench: Bench) -> None:
@@ -63,7 +68,6 @@ async def test_request_ids_are_forgotten_after_a_day_and_not_before(bench: Bench
         ("fail_task", {"error": "e"}),
         ("release_task", {}),
         ("block_task", {"reason": "r"}),
-        ("checkpoint", {"summary": "s"}),
     ],
 )
 async def test_a_lease_write_repeated_with_its_token_answers_its_first_result(
@@ -80,6 +84,93 @@ async def test_a_lease_write_repeated_with_its_token_answers_its_first_result(
     assert await bench.call(tool, again, task_id="T1", lease_token=token, **arguments) == first
     events = await bench.kinds("T1")
     assert len(events) == len(set(events))
+
+
+async def test_a_claim_that_gave_nothing_is_judged_anew_by_its_repeat_until_it_has_given_a_task(bench: Bench) -> None:
+    nothing = await bench.claim(request_id="r")
+    assert (nothing["task"], nothing["reason"]) == (None, "no_ready_tasks")
+    await bench.create(a_task("T1"), a_task("T2"))
+
+    given = await bench.claim(request_id="r")
+    again = await bench.claim(request_id="r")
+
+    assert given["task"]["id"] == "T1"
+    assert again == given
+    assert await bench.status("T2") == ["pending"]
+
+
+@pytest.mark.requirement("CLAIM-2")
+async def test_a_repeated_checkpoint_answers_its_first_result_with_a_lease_that_it_renewed(bench: Bench) -> None:
+    await bench.create(a_task("T1"))
+    token = (await bench.claim(CLI, lease_seconds=LEASE))["lease"]["token"]
+    saved: dict[str, Any] = {"task_id": "T1", "summary": "working", "progress": 10}
+    first = await bench.call("checkpoint", CLI, lease_token=token, **saved)
+    await bench.call("heartbeat", CLI, task_id="T1", progress=50)
+
+    for given in ({"lease_token": token}, {}, {"lease_token": token}):
+        bench.clock.advance(LEASE - 1)
+        again = await bench.call("checkpoint", CLI, **given, **saved)
+        assert again["checkpoint"] == first["checkpoint"]
+        assert again["lease"] == {"token": token, "expires_at": iso(bench.clock.now() + timedelta(seconds=LEASE))}
+
+    assert (await bench.claim(BOB))["task"] is None
+    task = await bench.task("T1")
+    assert (task.lease_token, task.progress) == (token, 50)
+    assert (await bench.kinds("T1")).count("task.checkpoint") == 1
+    await bench.complete("T1", CLI)
+
+
+@pytest.mark.requirement("CLAIM-2")
+async def test_a_late_repeat_of_whoever_still_holds_the_task_renews_and_one_of_whoever_lost_it_does_not(
+    bench: Bench,
+) -> None:
+    await bench.create(a_task("T1"))
+    token = (await bench.claim(CLI, lease_seconds=LEASE))["lease"]["token"]
+    saved: dict[str, Any] = {"task_id": "T1", "lease_token": token, "summary": "working"}
+    await bench.call("checkpoint", CLI, **saved)
+    bench.clock.advance(LEASE + 1)  # nobody has looked since
+
+    renewed = await bench.call("checkpoint", CLI, **saved)
+    assert renewed["lease"]["expires_at"] == iso(bench.clock.now() + timedelta(seconds=LEASE))
+
+    bench.clock.advance(LEASE + 1)
+    await bench.write(lambda tx: reap(tx, bench.policy))
+    for holder in (None, BOB):
+        if holder is not None:
+            await bench.claim(holder, "T1")
+        before = (await bench.task("T1")).model_dump()
+        with pytest.raises(StaleLease):
+            await bench.call("checkpoint", CLI, **saved)
+        assert (await bench.task("T1")).model_dump() == before
+
+
+@pytest.mark.requirement("CLAIM-2")
+async def test_a_repeat_from_another_session_renews_once_that_of_the_holder_has_ended(bench: Bench) -> None:
+    await bench.create(a_task("T1"))
+    token = (await bench.claim())["lease"]["token"]
+    saved: dict[str, Any] = {"task_id": "T1", "lease_token": token, "summary": "working"}
+    first = await bench.call("checkpoint", **saved)
+    successor = an_agent("ann", "ann/2")
+    with pytest.raises(StaleLease):
+        await bench.call("checkpoint", successor, **saved)
+
+    bench.servers.kill("ann/1")
+    again = await bench.call("checkpoint", successor, **saved)
+
+    assert again["checkpoint"] == first["checkpoint"]
+    assert (await bench.task("T1")).session_id == "ann/2"
+
+
+async def test_a_repeated_checkpoint_of_a_task_that_its_holder_has_completed_answers_its_first_result(
+    bench: Bench,
+) -> None:
+    await bench.create(a_task("T1"))
+    token = (await bench.claim())["lease"]["token"]
+    first = await bench.call("checkpoint", task_id="T1", lease_token=token, summary="working")
+    await bench.complete("T1")
+
+    assert await bench.call("checkpoint", task_id="T1", lease_token=token, summary="working") == first
+    assert await bench.status("T1") == ["done"]
 
 
 async def test_a_late_repeat_is_answered_even_when_somebody_else_holds_the_task_by_now(bench: Bench) -> None:

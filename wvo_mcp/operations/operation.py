@@ -52,6 +52,11 @@ class Output(BaseModel):
 
     model_config = ConfigDict(frozen=True, defer_build=True)
 
+    @property
+    def answers_repeats(self) -> bool:
+        """False for a result that granted nothing: a repeat of its call is judged anew."""
+        return True
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
@@ -94,7 +99,7 @@ class Context:
         return self.services.policy
 
 
-Run = Callable[[Context, Any], Awaitable[BaseModel]]
+Run = Callable[[Context, Any], Awaitable[Output]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,7 @@ class Operation:
     toolset: str
     audience: Audience
     takes: type[Input]
-    gives: type[BaseModel]
+    gives: type[Output]
     run: Run
     idempotent: bool
     lease_write: bool
@@ -190,16 +195,18 @@ class Operation:
         return await services.jobs.ask(caller, self.name, request_of(ask.model_dump(mode="json")), work, tell)
 
     async def _once(self, context: Context, ask: Input) -> dict[str, Any]:
-        repeat = Repeat(context.tx, self.name, ask, lease_write=self.lease_write)
+        repeat = Repeat(context.tx, context.policy, self.name, ask, lease_write=self.lease_write)
         first = await repeat.first_result()
         if first is not None:
             return first
-        result = fit(dump(await self.run(context, ask)))
-        await repeat.keep(result)
+        made = await self.run(context, ask)
+        result = fit(dump(made))
+        if made.answers_repeats:
+            await repeat.keep(result)
         return result
 
 
-def dump(result: BaseModel) -> dict[str, Any]:
+def dump(result: Output) -> dict[str, Any]:
     return result.model_dump(mode="json")
 
 
@@ -217,7 +224,7 @@ def operation(
     outside: bool = False,
     always_load: bool = False,
     long: bool = False,
-) -> Callable[[Callable[..., Awaitable[BaseModel]]], Callable[..., Awaitable[BaseModel]]]:
+) -> Callable[[Callable[..., Awaitable[Output]]], Callable[..., Awaitable[Output]]]:
     """Register `async def name(ctx: Context, ask: In) -> Out`; its docstring becomes the tool's description.
 
     `idempotent` defaults to reads and lease writes. `outside` operations touch more than the store and open their own
@@ -225,7 +232,7 @@ def operation(
     than a call should: they open their own transactions, tell `ctx.progress`, and take a `handle` to be asked again with.
     """
 
-    def register(run: Callable[..., Awaitable[BaseModel]]) -> Callable[..., Awaitable[BaseModel]]:
+    def register(run: Callable[..., Awaitable[Output]]) -> Callable[..., Awaitable[Output]]:
         hints = get_type_hints(run)
         name = run.__name__
         if name in ALL or not run.__doc__:

@@ -8,16 +8,20 @@ from typing import Any
 from pydantic import BaseModel
 
 from wvo_mcp.domain.event import canonical
+from wvo_mcp.domain.lease import Lease, Policy
 from wvo_mcp.domain.task import Status
+from wvo_mcp.errors import StaleLease
 from wvo_mcp.operations.results import compact
+from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Transaction
 
 
 class Repeat:
     """Recognises that one call repeats another: by its request_id, or by the token of the lease that did it."""
 
-    def __init__(self, tx: Transaction, tool: str, ask: BaseModel, *, lease_write: bool) -> None:
+    def __init__(self, tx: Transaction, policy: Policy, tool: str, ask: BaseModel, *, lease_write: bool) -> None:
         self._tx = tx
+        self._policy = policy
         self._tool = tool
         self._ask = ask
         self._request_id: str | None = getattr(ask, "request_id", None)
@@ -27,7 +31,7 @@ class Repeat:
         self._hashed: str | None = None
 
     async def first_result(self) -> dict[str, Any] | None:
-        """The result of the call that this one repeats. Raises RequestIdReused."""
+        """The result of the call that this one repeats, with its lease renewed. Raises RequestIdReused, StaleLease."""
         replays = self._tx.replays
         if self._request_id is not None:
             kept = await replays.by_request(self._agent_id, self._tool, self._request_id, self._hash("request_id"))
@@ -59,7 +63,25 @@ class Repeat:
         result = json.loads(row["result"])
         if given is None and "task" in result and result["task"]["status"] != row["status"]:
             return None  # without a token it may as well be a new wish: the task has moved on since
+        if "lease" in result:
+            result["lease"] = await self._renewed(task_id, given, row, Lease.model_validate(result["lease"]))
         return result
+
+    async def _renewed(self, task_id: str, given: int | None, row: dict[str, Any], first: Lease) -> dict[str, Any]:
+        """The lease of the first result, renewed for its holder; as it was, once its holder has ended it.
+
+        Raises StaleLease when it was lost.
+        """
+        tx = self._tx
+        if row["status"] != Status.IN_PROGRESS:
+            if row["lease_token"] != first.token or first.expires_at <= tx.now:
+                raise StaleLease(task_id, None)
+            return first.model_dump(mode="json")
+        await tx.sessions.ensure()
+        task = await lifecycle.held(tx, self._policy, task_id, given)
+        lease = await lifecycle.extend(tx, task)
+        await tx.tasks.change(task, "task.heartbeat", {"lease_expires_at": lease.expires_at}, {"repeat_of": self._tool})
+        return lease.model_dump(mode="json")
 
     def _hash(self, without: str) -> str:
         if self._hashed is None:

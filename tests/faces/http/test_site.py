@@ -108,6 +108,23 @@ async def test_work_is_done_in_the_name_that_the_header_gives(bench: Bench, clie
     assert (wrong.status_code, error_of(wrong)["details"]["field"]) == (400, "WVO-Agent-Id")
 
 
+@pytest.mark.requirement("CORE-8")
+async def test_an_agent_that_repeats_its_checkpoint_keeps_its_task(bench: Bench, client: httpx2.AsyncClient) -> None:
+    await bench.create(a_task("A"))
+    claim = (await client.post("/api/claim_task", json={"lease_seconds": 600})).json()
+    saved = {"task_id": "A", "lease_token": claim["lease"]["token"], "summary": "working"}
+    first = (await client.post("/api/checkpoint", json=saved)).json()
+
+    for _ in range(3):
+        bench.clock.advance(599)
+        again = (await client.post("/api/checkpoint", json=saved)).json()
+        assert again["checkpoint"] == first["checkpoint"]
+        assert (await bench.claim(BOB))["task"] is None
+
+    done = await client.post("/api/complete_task", json={**saved, "summary": "done"})
+    assert done.json()["task"]["status"] == "done"
+
+
 async def test_what_is_asked_wrongly_is_refused_with_a_status_and_a_typed_error(client: httpx2.AsyncClient) -> None:
     json_type = {"content-type": "application/json"}
     wrong = [

@@ -145,8 +145,6 @@ def _wait_options() -> list[click.Option]:
 
 def _claim_waiting(op: Operation, compose: Compose, given: Mapping[str, Any], as_json: bool) -> None:
     asked = arguments(op, given)
-    if "request_id" in asked:
-        raise click.UsageError("--wait asks again and again, so --request-id cannot be given with it.")
 
     async def claim() -> dict[str, Any]:
         async with calling(op, compose) as (ask, changed):

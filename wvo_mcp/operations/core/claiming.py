@@ -55,6 +55,10 @@ class ClaimedTask(Output):
     retry_after: int | None = Field(default=None, description="Seconds.")
     holding: list[Holding] | None = None
 
+    @property
+    def answers_repeats(self) -> bool:
+        return self.task is not None
+
 
 @operation(toolset="core", effect=Effect.WRITE, always_load=True)
 async def claim_task(ctx: Context, ask: ClaimTask) -> ClaimedTask:
