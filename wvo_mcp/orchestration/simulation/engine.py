@@ -102,6 +102,7 @@ class Simulation:
         self._key: Key = (0, 0, 0, 0)
         self._over = False
         self._looking = False
+        self._rescore_every, self._rescore_at = _RESCORE_MS, _NEVER
         self._records = prefetch.Records()
 
     async def run(self) -> Outcome:
@@ -114,8 +115,7 @@ class Simulation:
         due = {row["id"] for row in milestones if row["due_at"] is not None}
         dated = sum(task.milestone_id in due and task.status not in SETTLED for task in tasks)
         if dated:
-            self._rescore_every = _RESCORE_MS * max(1, dated // _DUE_A_ROUND)
-            self._at(self._rescore_every, self._rescore, weighty=False)
+            self._rescore_every = self._rescore_at = _RESCORE_MS * max(1, dated // _DUE_A_ROUND)
         self._look_soon(0)
         horizon = self._scenario.horizon // timedelta(milliseconds=1)
         while self._agenda and not self._over:
@@ -207,6 +207,7 @@ class Simulation:
         kind = worker.agent.capabilities
         known = self._refused.get(kind)
         if known is None or at >= known.until:
+            await self._rescore(at)
             claim, refusal = await self._write(at, worker.caller, partial(self._claim, worker.agent.id, at))
             if claim.task is not None and claim.lease is not None:
                 self._begin(worker, claim.task, claim.lease.token, at)
@@ -319,9 +320,10 @@ class Simulation:
         self._changed(at)
 
     async def _rescore(self, at: int) -> None:
-        await self._write(at, _LEADER, lambda tx: tx.graph.rescore_due(None, _ALL))
-        self._forget()
-        self._at(at + self._rescore_every, self._rescore, weighty=False)
+        """When it is time for it. Only when somebody looks at scores: nobody sees what they are in between."""
+        if at >= self._rescore_at:
+            self._rescore_at = at - at % self._rescore_every + self._rescore_every
+            await self._write(at, _LEADER, lambda tx: tx.graph.rescore_due(None, _ALL))
 
     def _look_soon(self, at: int) -> None:
         if self._scenario.matched and not self._looking:
@@ -330,6 +332,7 @@ class Simulation:
 
     async def _look(self, at: int) -> None:
         self._looking = False
+        await self._rescore(at)
         await self._write(at, _LEADER, lambda tx: prefetch.look(tx, self._policy, self._records))
 
     # The end.
