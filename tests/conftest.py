@@ -1,6 +1,7 @@
 """Fixtures of every test: the async backend, a stopped clock, and a store on a real file."""
 
 import os
+import sys
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
 from hypothesis.internal.constants_ast import Constants
 
+from tests.support import apart
 from tests.support.bench import AnyStore, Bench
 from tests.support.clock import StoppedClock
 from tests.support.scale import FULL
@@ -55,6 +57,15 @@ for _name in [*os.environ]:
     if _name.startswith(SURROUNDINGS) or _name in ("FORCE_COLOR", "NO_COLOR", "COLUMNS", "LINES", "ROOT"):
         del os.environ[_name]
 os.environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Commands that tests type are a person's, wherever the suite was started."""
+    if hasattr(config, "workerinput") or not apart.in_agent_shell():
+        return
+    if apart.LEFT in os.environ:
+        pytest.exit("The suite cannot leave the shell of the agent that started it: start it in a terminal.", 2)
+    os._exit(apart.run_apart(sys.orig_argv, os.environ))
 
 
 @pytest.fixture(scope="session")

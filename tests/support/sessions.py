@@ -1,6 +1,6 @@
 """Sessions whose servers live and die as a test says."""
 
-from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.lease import Caller, Role
 
 
 class Servers:
@@ -32,4 +32,4 @@ def an_agent(agent_id: str = "ann", session: str | None = None, *capabilities: s
 
 def a_person(name: str = "owner") -> Caller:
     """A human at the command line."""
-    return Caller(agent_id=name, session_id=f"cli:{name}", client="cli", durable=True, person=True)
+    return Caller(agent_id=name, session_id=f"cli:{name}", client="cli", durable=True, role=Role.ADMIN)

@@ -8,6 +8,7 @@ import anyio
 import anyio.to_thread
 
 from wvo_mcp.app.building import build_probe, build_providers, build_services, build_store, telling, watched
+from wvo_mcp.domain.lease import Role
 from wvo_mcp.errors import InvalidInput, NotFound, WvoError
 from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.identity import cli_caller
@@ -45,8 +46,10 @@ async def living(settings: Settings) -> list[str]:
 
 
 async def restore(settings: Settings, name: str | None) -> Restored:
-    """Put a backup in the place of the store. Raises as `Restoring.restore`."""
+    """Put a backup in the place of the store. Raises Forbidden for an agent, and as
+    `Restoring.restore`."""
     caller = cli_caller(settings)
+    caller.admit(Role.ADMIN, "backup restore")
     if settings.database_url is not None:
         from wvo_mcp.store.postgres.restore import PostgresRestoring
 

@@ -1,10 +1,12 @@
 """Leases and who holds them."""
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from wvo_mcp.domain.instant import Instant
+from wvo_mcp.errors import Forbidden
 
 
 class Lease(BaseModel):
@@ -14,6 +16,15 @@ class Lease(BaseModel):
 
     token: int = Field(description="Fencing token.")
     expires_at: Instant = Field(description="Renewed by the server while you are connected.")
+
+
+class Role(IntEnum):
+    """What a caller may do; each may also do what those before it may."""
+
+    VIEWER = 1
+    AGENT = 2
+    OPERATOR = 3
+    ADMIN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +38,25 @@ class Caller:
     capabilities: tuple[str, ...] = ()
     durable: bool = False
     """True for a session that no process lock stands for (the command line's)."""
-    person: bool = False
-    """True when a human's command is carried out."""
+    role: Role = Role.AGENT
+    pooled: bool = True
+    """False for a person who types commands: nobody that work is kept for."""
+
+    @property
+    def person(self) -> bool:
+        """True when a human's command is carried out."""
+        return self.role >= Role.OPERATOR
+
+    def admit(self, needed: Role, what: str) -> None:
+        """Raises Forbidden unless the caller has the role that `what` needs."""
+        if self.role >= needed:
+            return
+        if needed >= Role.OPERATOR:
+            raise Forbidden(
+                f"{what} is for people only; this call comes from the agent {self.agent_id}.",
+                hint="Ask a person to decide, and take other work meanwhile.",
+            )
+        raise Forbidden(f"{what} changes the store; this caller may only read.", hint="Ask for a role that may write.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,21 @@
 """Who calls: the agent, its session and its provider, as the environment and the client tell."""
 
 import os
+import pwd
+from collections.abc import Iterable, Mapping
 
-from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.lease import Caller, Role
 from wvo_mcp.domain.text import as_id
-from wvo_mcp.processes import parent_started_at
+from wvo_mcp.processes import Process, lineage, parent_started_at
 from wvo_mcp.settings import Settings
+
+SHELLS: Mapping[str, tuple[str, ...]] = {
+    "claude-code": ("CLAUDE_CODE_SESSION_ID", "CLAUDECODE"),
+    "codex-mcp-client": ("CODEX_THREAD_ID", "CODEX_SESSION_ID", "CODEX_CI"),
+    "gemini-cli-mcp-client": ("GEMINI_CLI",),
+}
+"""What clients set in the shells that they run for an agent, by the name that they give themselves as MCP clients
+(claude 2.1.329, codex 0.169.0, gemini 0.61.0). Variables that end in _ID name the agent's session."""
 
 
 def agent_name(settings: Settings, client: str | None) -> str:
@@ -24,18 +34,51 @@ def provider_of(settings: Settings, client: str | None) -> str | None:
     return next((name for name in ("claude", "codex", "gemini") if client is not None and name in client.lower()), None)
 
 
+def agent_shell(environ: Mapping[str, str], ancestors: Iterable[Process]) -> tuple[str, str] | None:
+    """(client, session) of the agent in whose shell a process with this environment and these ancestors runs; None for a
+    person's. A session without an id is that of the nearest process beyond the marks: the client itself."""
+    client = _marked(environ)
+    for process in ancestors:
+        if client is None:
+            client = _marked(process.environ)
+            environ = process.environ
+        elif _marked(process.environ) is None:
+            return client, _session(client, environ) or f"{process.pid}-{process.started_at}"
+    return None if client is None else (client, _session(client, environ) or "shell")
+
+
+def _marked(environ: Mapping[str, str]) -> str | None:
+    return next((client for client, marks in SHELLS.items() if any(environ.get(mark) for mark in marks)), None)
+
+
+def _session(client: str, environ: Mapping[str, str]) -> str | None:
+    return next((environ[mark] for mark in SHELLS[client] if mark.endswith("_ID") and environ.get(mark)), None)
+
+
 def cli_caller(settings: Settings) -> Caller:
-    """Commands of one agent share a durable session: no process stands for it, so nothing ends it but its leases."""
-    agent_id = agent_name(settings, "cli")
+    """Whoever types a command: the agent in whose shell it runs, else a person. Commands of one agent share a durable
+    session: no process stands for it, so nothing ends it but its leases."""
+    shell = agent_shell(os.environ, lineage(os.getppid()))
+    name = f"cli-{_user()}" if shell is None else "-".join(shell)
+    agent_id = settings.agent_id or as_id(name)
     return Caller(
         agent_id=agent_id,
         session_id=f"cli:{agent_id}",
-        provider=settings.provider,
+        provider=provider_of(settings, None if shell is None else shell[0]),
         client="cli",
         capabilities=settings.capabilities,
         durable=True,
-        person=True,
+        role=Role.ADMIN if shell is None else Role.AGENT,
+        pooled=shell is not None or settings.agent_id is not None,
     )
+
+
+def _user() -> str:
+    """The same in whatever environment."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 class Connection:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from wvo_mcp.domain.instant import Instant
+from wvo_mcp.domain.lease import Role
 from wvo_mcp.domain.text import Label, Text
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.operation import Audience, Context, Effect, Input, Output, operation
@@ -92,7 +93,7 @@ class AlertResolve(Input):
     reason: Text | None = Field(default=None, description="Kept in the history.")
 
 
-@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, idempotent=True)
+@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, idempotent=True, role=Role.OPERATOR)
 async def alert_resolve(ctx: Context, ask: AlertResolve) -> AlertResult:
     """End an alert by hand, when nothing watches its cause any more; what is still wrong is raised again as a new one."""
     await ctx.tx.sessions.ensure()

@@ -9,8 +9,8 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.config import JsonDict
 
-from wvo_mcp.domain.lease import Caller, Policy
-from wvo_mcp.errors import Forbidden, InvalidInput, WvoError
+from wvo_mcp.domain.lease import Caller, Policy, Role
+from wvo_mcp.errors import InvalidInput, WvoError
 from wvo_mcp.operations.replay import Repeat
 from wvo_mcp.operations.results import fit
 from wvo_mcp.operations.schema import compact_schema
@@ -119,6 +119,7 @@ class Operation:
     outside: bool
     always_load: bool
     long: bool
+    role: Role
     takes_request_id: bool = field(init=False)
     people_only: frozenset[str] = field(init=False)
     """Fields for people."""
@@ -159,10 +160,10 @@ class Operation:
     async def _answer(
         self, services: Services, caller: Caller, arguments: Mapping[str, Any] | None, tell: Tell | None
     ) -> dict[str, Any]:
+        caller.admit(self.role, self.name)
         ask = self.parse(arguments)
-        refused = self.people_only & ask.model_fields_set
-        if refused and not caller.person:
-            raise Forbidden(f"{sorted(refused)[0]} of {self.name} is for people.", field=sorted(refused)[0])
+        for name in self.people_only & ask.model_fields_set:
+            caller.admit(Role.OPERATOR, f"{name} of {self.name}")
         if self.long:
             return await self._long(services, caller, ask, tell)
         if self.outside:
@@ -224,12 +225,14 @@ def operation(
     outside: bool = False,
     always_load: bool = False,
     long: bool = False,
+    role: Role | None = None,
 ) -> Callable[[Callable[..., Awaitable[Output]]], Callable[..., Awaitable[Output]]]:
     """Register `async def name(ctx: Context, ask: In) -> Out`; its docstring becomes the tool's description.
 
     `idempotent` defaults to reads and lease writes. `outside` operations touch more than the store and open their own
     transactions. `always_load` marks the tools that a client should show from the first turn. `long` ones may take longer
     than a call should: they open their own transactions, tell `ctx.progress`, and take a `handle` to be asked again with.
+    Who may call it is `role`: by default a viewer what only reads, an agent the rest.
     """
 
     def register(run: Callable[..., Awaitable[Output]]) -> Callable[..., Awaitable[Output]]:
@@ -251,6 +254,7 @@ def operation(
             outside=outside,
             always_load=always_load,
             long=long,
+            role=role or (Role.VIEWER if effect is Effect.READ else Role.AGENT),
         )
         return run
 

@@ -1,8 +1,12 @@
-"""What only people decide: commands and controls of the page, never tools (contract, section 6)."""
+"""People's verbs: commands and controls of the page, never tools (contract, section 6).
+
+With the role of an operator only people may call them; the others do what agents do with update_task and create_tasks.
+"""
 
 from pydantic import Field
 
-from wvo_mcp.domain.task import Origin, Priority, Status, Task
+from wvo_mcp.domain.lease import Role
+from wvo_mcp.domain.task import Priority, Status, Task
 from wvo_mcp.domain.text import Id, Prose, Text, Title
 from wvo_mcp.errors import IllegalTransition
 from wvo_mcp.operations.core.claiming import TaskId, TaskResult
@@ -23,7 +27,7 @@ class ReasonedDecision(Input):
     reason: Prose = Field(description="Kept in the history.")
 
 
-@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE)
+@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, role=Role.OPERATOR)
 async def approve(ctx: Context, ask: Decision) -> TaskResult:
     """Let a task that requires approval be worked on."""
     tx = ctx.tx
@@ -38,7 +42,7 @@ async def approve(ctx: Context, ask: Decision) -> TaskResult:
     return TaskResult(task=line(approved))
 
 
-@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE)
+@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, role=Role.OPERATOR)
 async def deny(ctx: Context, ask: ReasonedDecision) -> TaskResult:
     """Refuse a task that requires approval: it is blocked with the reason."""
     tx = ctx.tx
@@ -121,7 +125,7 @@ class PauseState(Output):
     reason: str | None
 
 
-@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, idempotent=True)
+@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, idempotent=True, role=Role.OPERATOR)
 async def pause(ctx: Context, ask: Pause) -> PauseState:
     """Give out no more work; what is in progress may be finished."""
     return await _switch(ctx, True, ask.reason)
@@ -131,7 +135,7 @@ class Resume(Input):
     pass
 
 
-@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, idempotent=True)
+@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, idempotent=True, role=Role.OPERATOR)
 async def resume(ctx: Context, ask: Resume) -> PauseState:
     """Give out work again."""
     return await _switch(ctx, False, None)
@@ -164,7 +168,7 @@ async def add(ctx: Context, ask: Add) -> TaskResult:
     task_id = ask.id or await fresh_id(ctx, set())
     fields = columns(_Fields(**ask.model_dump(exclude={"id", "title", "depends_on"}, exclude_none=True)))
     draft = creation.Draft(task_id, {**fields, "title": ask.title}, ask.depends_on)
-    await creation.create(ctx.tx, [draft], Origin.HUMAN)
+    await creation.create(ctx.tx, [draft], creation.origin_of(ctx.caller))
     created: Task = await ctx.tx.tasks.get(task_id)
     return TaskResult(task=line(created))
 

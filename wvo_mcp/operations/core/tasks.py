@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from wvo_mcp.domain.instant import Instant
-from wvo_mcp.domain.task import Origin, Priority, Status, TaskType
+from wvo_mcp.domain.task import Priority, Status, TaskType
 from wvo_mcp.domain.text import FileGlob, Id, Label, Prose, Text, Title
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.core.claiming import RequestId, TaskId, TaskResult
@@ -63,8 +63,7 @@ async def create_tasks(ctx: Context, ask: CreateTasks) -> CreatedTasks:
         task_id = task.id or await fresh_id(ctx, taken)
         taken.add(task_id)
         drafts.append(creation.Draft(task_id, columns(task), task.depends_on or (), task.parent_id))
-    origin = Origin.HUMAN if ctx.caller.person else Origin.AGENT
-    return CreatedTasks(created=await creation.create(ctx.tx, drafts, origin))
+    return CreatedTasks(created=await creation.create(ctx.tx, drafts, creation.origin_of(ctx.caller)))
 
 
 async def fresh_id(ctx: Context, taken: set[str]) -> str:

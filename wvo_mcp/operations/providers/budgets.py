@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from wvo_mcp.domain.instant import Instant
+from wvo_mcp.domain.lease import Role
 from wvo_mcp.domain.providers.windows import DAY, HOUR
 from wvo_mcp.domain.text import Label, Text
 from wvo_mcp.errors import InvalidInput
@@ -64,7 +65,7 @@ class Raised(Output):
     resolved: bool = Field(description="The alert that asked for it is over.")
 
 
-@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE)
+@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, role=Role.ADMIN)
 async def budget_raise(ctx: Context, ask: BudgetRaise) -> Raised:
     """Let work go on beyond a token limit, for a while: wvo-mcp budget raise provider claude --hourly 500000."""
     await ctx.tx.sessions.ensure()

@@ -160,7 +160,7 @@ def _circles(needs: Mapping[str, Sequence[Any]]) -> Iterable[list[str]]:
 async def taken_in(store: Store, caller: Caller, intake: Intake, progress: Progress) -> list[str]:
     """Create what is new, batch by batch, each whole or not at all; an import that was cut off goes on when it is repeated.
     The ids that were created."""
-    origin = Origin.HUMAN if caller.person else Origin.AGENT
+    origin = creation.origin_of(caller)
     created: list[str] = []
     await store.write(caller, partial(_groups, intake=intake))
     for number, batch in enumerate(intake.batches):

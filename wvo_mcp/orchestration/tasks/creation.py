@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wvo_mcp.domain.dependency import find_cycle, in_order
+from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.task import Origin
 from wvo_mcp.errors import Conflict, DependencyCycle, NotFound
 from wvo_mcp.orchestration.tasks.links import check_no_cycle, existing
@@ -19,6 +20,11 @@ class Draft:
     fields: Mapping[str, Any]
     depends_on: Sequence[str] = field(default_factory=tuple[str, ...])
     parent_id: str | None = None
+
+
+def origin_of(caller: Caller) -> Origin:
+    """Who made what this caller creates."""
+    return Origin.HUMAN if caller.person else Origin.AGENT
 
 
 async def create(tx: Transaction, drafts: Sequence[Draft], origin: Origin) -> list[str]:

@@ -55,6 +55,8 @@ class Sessions:
 
     async def touch_agent(self, agent_id: str, task_id: str | None = None) -> None:
         caller = self._caller
+        if agent_id == caller.agent_id and not caller.pooled:
+            return
         own = agent_id == caller.agent_id and caller.capabilities
         self._rows.put(
             """
