@@ -192,6 +192,21 @@ def test_the_toolsets_that_are_named_are_shown(tmp_path: Path, value: str, tools
     assert shown == {name for toolset in wanted for name in snapshot["toolsets"][toolset]}
 
 
+def test_the_settings_file_names_them_too_and_a_misspelt_variable_is_told(tmp_path: Path) -> None:
+    snapshot = json.loads(Path(front.__file__).with_name("snapshot.json").read_text())
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "settings.yaml").write_text("toolsets: [plan]\n")
+    with program(tmp_path, WVO_LEASE_SECOND="9") as server:
+        hello(server)
+        server.says(request(1, "tools/list"))
+        shown = {tool["name"] for tool in server.hears()["result"]["tools"]}
+        server.stops_talking()
+        _, stderr = server.ends()
+
+    assert shown == set(snapshot["toolsets"]["plan"])
+    assert "WVO_LEASE_SECOND is not a setting. Did you mean WVO_LEASE_SECONDS?" in stderr
+
+
 def test_a_store_that_cannot_be_served_is_told_to_the_client_and_the_person(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "state.db").write_text("This is no database. " * 200)

@@ -1,4 +1,4 @@
-"""Every setting, read once from the environment (contract, section 1)."""
+"""Every setting, read once from the environment and the project's settings file (contract, section 1)."""
 
 import os
 import re
@@ -8,55 +8,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from wvo_mcp.project import Project, WrongSetting, not_known
+
 _BASE64 = r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
 _SECRET = frozenset({"WVO_ALERT_WEBHOOK_URL", "WVO_ALERT_WEBHOOK_SECRET"})
 """Their values are not repeated when they are wrong."""
 _ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-
-
-class WrongSetting(Exception):
-    """A variable has a value that is not allowed; the text is one line that names both and what is allowed."""
-
-    exit_code = 2
-
-
-def workspace_root(environ: dict[str, str], cwd: Path) -> tuple[Path, str]:
-    """The workspace and why it was chosen.
-
-    `ROOT`; else the main worktree of the git repository around CLAUDE_PROJECT_DIR or the current directory; else the
-    nearest folder upward that has `state/state.db`; else that directory itself.
-    """
-    if environ.get("ROOT"):
-        return Path(environ["ROOT"]).expanduser().absolute(), "ROOT"
-    start = Path(environ.get("CLAUDE_PROJECT_DIR") or cwd).expanduser().absolute()
-    for folder in (start, *start.parents):
-        main = _main_worktree(folder)
-        if main is not None:
-            return main, f"the git repository around {start}"
-    for folder in (start, *start.parents):
-        if (folder / "state" / "state.db").is_file():
-            return folder, "the nearest folder with state/state.db"
-    return start, "CLAUDE_PROJECT_DIR" if environ.get("CLAUDE_PROJECT_DIR") else "the current directory"
-
-
-def _main_worktree(folder: Path) -> Path | None:
-    """The main worktree when `folder` is the top of one of a repository's worktrees. Reads two small files, runs no git."""
-    mark = folder / ".git"
-    if mark.is_dir():
-        return folder if (mark / "HEAD").is_file() else None
-    try:
-        text = mark.read_text().strip()
-        if not text.startswith("gitdir:"):
-            return None
-        git_dir = (folder / text.removeprefix("gitdir:").strip()).resolve()
-        common = git_dir / "commondir"
-        if not common.is_file():
-            return folder  # a submodule is a repository of its own
-        shared = (git_dir / common.read_text().strip()).resolve()
-    except OSError:
-        return None
-    # A bare repository has no main worktree: its worktrees meet in the repository's own folder.
-    return shared.parent if shared.name == ".git" else shared
 
 
 class Settings(BaseModel):
@@ -111,7 +68,7 @@ class Settings(BaseModel):
             return value
         wrong = [name for name in _listed(value) if not re.match(_ID, name)]
         if wrong:
-            raise ValueError(f"{wrong[0]!r} is no id of an epic; allowed: a comma list of ids")
+            raise ValueError(f"{wrong[0]!r} is not the id of an epic; allowed: a comma list of ids")
         if not _listed(value):
             raise ValueError("it names no epic; allowed: a comma list of ids, or leave it unset")
         return frozenset(_listed(value))
@@ -164,39 +121,48 @@ class Settings(BaseModel):
         unknown = self.toolsets - known - {"all"}
         if unknown:
             raise WrongSetting(
-                f"WVO_TOOLSETS={','.join(sorted(self.toolsets))!r}: {sorted(unknown)[0]!r} is no toolset;"
-                f" allowed: all, or a comma list of {', '.join(sorted(known))}"
+                f"WVO_TOOLSETS={','.join(sorted(self.toolsets))!r}: {sorted(unknown)[0]!r} is not a toolset;"
+                f"{not_known(sorted(unknown)[0], known)} Allowed: all, or a comma list of {', '.join(sorted(known))}"
             )
         return known if "all" in self.toolsets else self.toolsets
 
 
 def load(cwd: Path | None = None) -> Settings:
     """The settings of this process. Raises WrongSetting."""
-    env = dict(os.environ)
-    root, reason = workspace_root(env, cwd or Path.cwd())
-    state_dir = root / Path(env.get("WVO_STATE_DIR") or "state").expanduser()
+    return settings_of(Project(os.environ, str(cwd or Path.cwd())))
+
+
+def settings_of(project: Project) -> Settings:
+    """The settings that hold in a project. Raises WrongSetting."""
+    if not Path(project.root).is_dir():
+        raise WrongSetting(f"{project.reason}={project.root!r}: it is not a folder; allowed: one that exists, or unset")
+    env = project.environ
     database_url = env.get("WVO_DATABASE_URL")
     if database_url and not database_url.startswith(("postgresql://", "postgres://")):
         raise WrongSetting(
-            f"WVO_DATABASE_URL={_without_secrets(database_url)!r}: it begins with postgresql://, as in"
+            f"{_named(project, 'WVO_DATABASE_URL')}={_without_secrets(database_url)!r}: it begins with postgresql://, as in"
             " postgresql://USER:PASSWORD@HOST:5432/DATABASE; unset, the state is kept in SQLite"
         )
     told = {name: value for name, value in env.items() if value}  # an empty variable is one that is not set
+    places = {"ROOT": project.root, "WVO_ROOT_REASON_": project.reason, "WVO_STATE_DIR": project.state_dir}
     try:
-        settings = Settings.model_validate(
-            {**told, "ROOT": root, "WVO_ROOT_REASON_": reason, "WVO_STATE_DIR": state_dir}
-        )
+        settings = Settings.model_validate({**told, **places})
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         name = str(first["loc"][0])
         message = str(first["msg"]).removeprefix("Value error, ")
         value = "***" if name in _SECRET else env.get(name)
-        raise WrongSetting(f"{name}={value!r}: {message}") from None
+        raise WrongSetting(f"{_named(project, name)}={value!r}: {message}") from None
     if settings.alert_webhook_url is not None and settings.alert_webhook_secret is None:
         raise WrongSetting(
             "WVO_ALERT_WEBHOOK_SECRET=None: a webhook needs a secret to be signed with, 16 characters or more"
         )
     return settings
+
+
+def _named(project: Project, name: str) -> str:
+    """Where a person finds the setting: the variable, or file, line and key."""
+    return project.origins.get(name, name)
 
 
 def _listed(text: str) -> list[str]:

@@ -171,10 +171,12 @@ class Codex(Client):
         return {"SCRIPTED_KEY": "dummy"}
 
     def prepare(self) -> None:
+        # The person has trusted the folder: else Codex does not read what init writes there.
         config = f"""\
             model = "scripted"
             model_provider = "scripted"
             check_for_update_on_startup = false
+            projects."{self.project}".trust_level = "trusted"
 
             [model_providers.scripted]
             name = "scripted"

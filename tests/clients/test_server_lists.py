@@ -1,8 +1,11 @@
 """`mcp list` of each client program shows the server that `wvo-mcp init` entered."""
 
+from pathlib import Path
+
 import pytest
 
-from tests.clients.programs import Client
+from tests.clients.processes import run
+from tests.clients.programs import SERVER, Client, Codex
 
 pytestmark = pytest.mark.clients
 
@@ -18,3 +21,15 @@ def test_a_client_lists_the_server_that_init_entered_as_in_order(client: Client)
     lines = (listed.stdout + listed.stderr).splitlines()
     [ours] = [line for line in lines if "wvo-mcp" in line and "wvo" in line.partition("wvo-mcp")[0]]
     assert STATUS[client.name] in ours
+
+
+@pytest.mark.requirement("CORE-12")
+def test_codex_reads_the_projects_entry_where_its_person_trusts_the_project_and_doctor_says_so(tmp_path: Path) -> None:
+    client = Codex.wired(tmp_path)
+    assert "wvo-mcp" in client.list_servers().stdout
+
+    config = client.home / ".codex/config.toml"
+    config.write_text(config.read_text().replace('"trusted"', '"untrusted"'))
+    assert "wvo-mcp" not in client.list_servers().stdout
+    examined = run([SERVER, "doctor", "--json"], cwd=client.project, env=client.environment)
+    assert "Codex does not trust" in examined.stdout, examined.report()

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.workspace import Workspace
-from wvo_mcp.settings import WrongSetting, load
+from wvo_mcp.project import WrongSetting
+from wvo_mcp.settings import load
 
 pytestmark = pytest.mark.sqlite
 

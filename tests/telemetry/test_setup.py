@@ -15,7 +15,8 @@ from tests.support.waiting import eventually
 from tests.support.workspace import REPOSITORY
 from wvo_mcp.app import telling
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.settings import WrongSetting, load
+from wvo_mcp.project import WrongSetting
+from wvo_mcp.settings import load
 from wvo_mcp.telemetry import Telemetry, begin, sending, setup
 
 pytestmark = pytest.mark.requirement("OBS-1")

@@ -32,7 +32,8 @@ from wvo_mcp.orchestration.routing import file_watch, standing
 from wvo_mcp.ports import SILENT, Probe, Tracer, WatchedStore
 from wvo_mcp.ports.alerting import AlertChannel
 from wvo_mcp.ports.backups import Backups
-from wvo_mcp.settings import Settings, WrongSetting
+from wvo_mcp.project import WrongSetting
+from wvo_mcp.settings import Settings
 from wvo_mcp.store.sqlite.backup import SqliteBackups
 from wvo_mcp.store.sqlite.condition import SqliteProbe
 from wvo_mcp.store.sqlite.store import SqliteStore

@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.ports import Store, WatchedStore
-from wvo_mcp.settings import WrongSetting
+from wvo_mcp.project import WrongSetting
 from wvo_mcp.telemetry.files import LineFile, MetricLines, SpanLines
 from wvo_mcp.telemetry.instruments import Instruments
 from wvo_mcp.telemetry.sending import CleanMetrics, CleanSpans

@@ -9,6 +9,7 @@ from wvo_mcp.domain.finding import Finding, Outcome
 from wvo_mcp.execution.doctor.clients import clients
 from wvo_mcp.execution.installation import draft
 from wvo_mcp.execution.installation.plan import Places, Wishes, plan
+from wvo_mcp.project import Project
 
 
 class Home:
@@ -25,9 +26,10 @@ class Home:
         (self.bin / name).write_text("#!/bin/sh\n")
         (self.bin / name).chmod(0o755)
 
-    def found(self) -> dict[str, Finding]:
+    def found(self, **settings: str) -> dict[str, Finding]:
         environ = {"HOME": str(self.home), "PATH": str(self.bin)}
-        return {finding.check: finding for finding in clients(self.root, environ)}
+        project = Project({**environ, **settings}, str(self.root))
+        return {finding.check: finding for finding in clients(project)}
 
     def install(self, wishes: Wishes) -> None:
         draft.apply(plan(Places(self.root, self.root / "state", self.home / ".codex"), wishes).changes)
@@ -64,15 +66,41 @@ def test_a_command_that_is_not_installed_fails(home: Home) -> None:
     assert home.found()["client claude"].outcome is Outcome.FAIL
 
 
+@pytest.mark.requirement("CORE-12")
 def test_what_is_missing_for_pulling_by_itself_is_told(home: Home) -> None:
     home.program("wvo-mcp")
     home.install(Wishes())
 
     finding = home.found()["claude settings"]
+    assert finding.outcome is Outcome.OK  # nobody asked for it
+    assert "wvo-mcp init --claude" in finding.found
 
+    home.install(Wishes(claude=True))
+    settings = home.root / ".claude/settings.json"
+    settings.write_text(settings.read_text().replace("stop-hook", "other"))
+    finding = home.found()["claude settings"]
     assert finding.outcome is Outcome.WARN
-    assert "allow rule" in finding.found
-    assert "stop hook" in finding.found
+    assert "the stop hook" in finding.found
+
+
+@pytest.mark.requirement("CORE-12")
+def test_a_folder_that_a_client_does_not_trust_is_a_warning_where_the_client_is(home: Home) -> None:
+    home.program("wvo-mcp")
+    home.install(Wishes(claude=True, codex=True))
+    assert not [check for check in home.found() if check.startswith("trust")]
+
+    home.program("claude")
+    home.program("codex")
+    assert {"trust of claude", "trust of codex"} <= set(home.found())
+
+
+def test_an_entry_with_another_store_is_a_warning(home: Home) -> None:
+    home.program("wvo-mcp")
+    entry = {"command": "wvo-mcp", "env": {"WVO_STATE_DIR": "elsewhere"}}
+    (home.root / ".mcp.json").write_text(json.dumps({"mcpServers": {"wvo": entry}}))
+
+    assert home.found()["store of claude"].outcome is Outcome.WARN
+    assert "store of claude" not in home.found(WVO_STATE_DIR="elsewhere")
 
 
 def test_an_entry_of_another_program_is_a_warning(home: Home) -> None:
@@ -126,4 +154,4 @@ def test_settings_of_wrong_shape_are_explained(home: Home) -> None:
     (home.root / ".claude").mkdir()
     (home.root / ".claude/settings.json").write_text('{"permissions": {"allow": 5}}')
 
-    assert home.found()["claude settings"].outcome is Outcome.WARN
+    assert "without allow rule" in home.found()["claude settings"].found

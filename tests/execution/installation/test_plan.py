@@ -12,7 +12,8 @@ from wvo_mcp.errors import Conflict, Forbidden, InvalidInput, StoreUnavailable
 from wvo_mcp.execution.installation import draft
 from wvo_mcp.execution.installation.plan import Places, Plan, Wishes, codex_home, plan
 
-EVERYTHING = Wishes(claude=True, codex=True, codex_project=True, gemini=True)
+EVERYTHING = Wishes(claude=True, codex=True, gemini=True)
+USER_WIDE = Wishes(claude=True, codex=True, gemini=True, user_wide=True)
 
 
 @pytest.fixture
@@ -55,6 +56,7 @@ def test_each_client_is_wired_when_it_is_wished_for(places: Places) -> None:
     assert claude["enabledMcpjsonServers"] == ["wvo"]
     assert claude["hooks"]["Stop"][0]["hooks"][0]["command"] == "wvo-mcp stop-hook"
     assert read_json(places.root / ".gemini/settings.json")["mcpServers"]["wvo"]["trust"] is True
+    install(places, USER_WIDE)
     for config in (places.codex_home / "config.toml", places.root / ".codex/config.toml"):
         assert tomllib.loads(config.read_text()) == {"mcp_servers": {"wvo": {"command": "wvo-mcp"}}}
     for name in ("CLAUDE.md", "AGENTS.md", "GEMINI.md"):
@@ -123,14 +125,14 @@ def test_an_entry_of_another_program_stops_everything_until_it_may_be_replaced(p
     (places.codex_home).mkdir(parents=True)
     (places.codex_home / "config.toml").write_text('[mcp_servers.wvo]\ncommand = "theirs"\n')
 
-    planned = plan(places, EVERYTHING)
+    planned = plan(places, USER_WIDE)
     assert [found.shown for found in planned.foreign] == [".mcp.json", str(places.codex_home / "config.toml")]
     with pytest.raises(Conflict) as refused:
         planned.check()
     assert refused.value.details["entry"] == {"command": "theirs"}
     assert "--replace" not in refused.value.hint
 
-    install(places, Wishes(codex=True, replace=True))
+    install(places, Wishes(codex=True, user_wide=True, replace=True))
     assert read_json(places.root / ".mcp.json")["mcpServers"]["wvo"]["command"] == "wvo-mcp"
     assert tomllib.loads((places.codex_home / "config.toml").read_text())["mcp_servers"]["wvo"]["command"] == "wvo-mcp"
 

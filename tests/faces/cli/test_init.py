@@ -24,13 +24,13 @@ def test_a_project_is_made_ready(shell: Shell) -> None:
 
 @pytest.mark.requirement("CORE-12", "CORE-14")
 def test_every_client_is_wired_and_a_second_run_changes_nothing(shell: Shell) -> None:
-    shell("init", "--claude", "--codex", "--codex-project", "--gemini")
+    shell("init", "--claude", "--codex", "--gemini")
     before = files(shell)
     for name in (".claude/settings.json", ".codex/config.toml", ".gemini/settings.json", "AGENTS.md", "CLAUDE.md"):
         assert name in before
-    assert "[mcp_servers.wvo]" in (shell.home / ".codex" / "config.toml").read_text()
+    assert not (shell.home / ".codex").exists()
 
-    again = shell("init", "--claude", "--codex", "--codex-project", "--gemini").json
+    again = shell("init", "--claude", "--codex", "--gemini").json
 
     assert again["changes"] == []
     assert files(shell) == before

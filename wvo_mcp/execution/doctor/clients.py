@@ -6,33 +6,44 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any, cast
 
-from wvo_mcp.domain.finding import Finding, fail, ok, warn
+from wvo_mcp.domain.finding import Finding, Outcome, fail, ok, warn
 from wvo_mcp.errors import WvoError
+from wvo_mcp.execution.doctor.entries import stray, trust
 from wvo_mcp.execution.installation import codex
 from wvo_mcp.execution.installation.entry import COMMAND, SERVER, is_ours
 from wvo_mcp.execution.installation.jsonc import Document
 from wvo_mcp.execution.installation.plan import ALLOW_RULE, STOP_HOOK, codex_home
+from wvo_mcp.project import Project
 
 
-def clients(root: Path, environ: Mapping[str, str]) -> list[Finding]:
-    """One finding per client, and one for the command that their entries start."""
+def clients(project: Project) -> list[Finding]:
+    """One finding for the command that their entries start, one for each client, and what keeps a wired one from working."""
+    root, environ = Path(project.root), project.given
     home = Path(environ.get("HOME") or Path.home())
-    path = environ.get("PATH")
-    findings = [
-        _command(path),
-        _client("claude", _claude_places(root, home), f"{COMMAND} init --claude", path),
-        _client("codex", _codex_places(root, environ), f"{COMMAND} init --codex", path),
-        _client("gemini", _gemini_places(root, home), f"{COMMAND} init --gemini", path),
-    ]
-    if findings[1].found.startswith("wired"):
-        findings.append(_claude_settings(root))
+    findings = [_command(environ.get("PATH"))]
+    for name, places in (
+        ("claude", _claude_places(root, home)),
+        ("codex", _codex_places(root, environ)),
+        ("gemini", _gemini_places(root, home)),
+    ):
+        found = _client(name, places, f"{COMMAND} init --{name}", environ.get("PATH"))
+        findings.append(found)
+        wired = [(shown, entry) for shown, entry in places if is_ours(entry)]
+        if found.outcome is not Outcome.OK or not wired:
+            continue
+        shown, entry = wired[0]
+        findings += stray(name, shown, entry, project)
+        if name == "claude":
+            findings.append(_claude_settings(root))
+        if shutil.which(name, path=environ.get("PATH")) is not None:
+            findings += trust(name, shown, root, environ)
     return findings
 
 
 def _command(path: str | None) -> Finding:
     where = shutil.which(COMMAND, path=path)
     if where is None:
-        return warn("command", f"{COMMAND} is not on PATH", "uv tool install wvo-mcp, or put its folder on PATH.")
+        return warn("command", f"{COMMAND} is not on PATH", "Put its folder on PATH; docs/install.md has the ways.")
     return ok("command", where)
 
 
@@ -60,7 +71,7 @@ def _client(name: str, places: Places, remedy: str, path: str | None) -> Finding
             check, f"{shown}: the command {command!r} is not found", "Install it, or correct the entry's command."
         )
     if PurePath(command).name in ("uvx", "uv", "pipx"):
-        remedy = "uv tool install wvo-mcp, and the installed command: clients start without slow servers' tools."
+        remedy = f"Let the entry start the installed {COMMAND}: clients begin without the tools of slow servers."
         return warn(check, f"wired in {shown} through {command}, which adds one to two seconds to the start", remedy)
     return ok(check, f"wired in {shown}")
 
@@ -139,6 +150,11 @@ def _claude_settings(root: Path) -> Finding:
         )
         if not there
     ]
+    if len(missing) == 2:  # init writes both or, without --claude, neither
+        return ok(
+            "claude settings",
+            f"without allow rule and stop hook, Claude Code asks a person; {COMMAND} init --claude adds them",
+        )
     if missing:
         return warn("claude settings", f"{name} lacks {' and '.join(missing)}", f"{COMMAND} init --claude adds it.")
     return ok("claude settings", f"allow rule and stop hook in {name}")

@@ -43,12 +43,19 @@ def with_entry(text: str, name: str) -> str:
         after = "".join(kept[:place]) + section + follows + "".join(kept[place:])
     wanted = _parse(text, name)
     wanted["mcp_servers"] = {**wanted.get("mcp_servers", {}), SERVER: {"command": "wvo-mcp"}}
-    try:
-        same = tomllib.loads(after.removeprefix("\ufeff")) == wanted
-    except tomllib.TOMLDecodeError:
-        same = False
-    if not same:
-        raise _wrong(name, f"mcp_servers is not written as tables; add {SERVER} = {{command = 'wvo-mcp'}} by hand")
+    _same(after, wanted, name, f"add {SERVER} = {{command = 'wvo-mcp'}} by hand")
+    return after
+
+
+def without_entry(text: str, name: str) -> str:
+    """The text without our entry; nothing else differs. Raises InvalidInput as `with_entry`."""
+    kept, place = _without_ours(text.splitlines(keepends=True))
+    if place is not None and place == len(kept) and kept and not kept[-1].strip():
+        kept.pop()  # the empty line that `with_entry` put before it
+    after = "".join(kept)
+    wanted = _parse(text, name)
+    wanted["mcp_servers"] = {key: one for key, one in wanted.get("mcp_servers", {}).items() if key != SERVER}
+    _same(after, wanted, name, f"remove {SERVER} by hand")
     return after
 
 
@@ -71,6 +78,16 @@ def _without_ours(lines: list[str]) -> tuple[list[str], int | None]:
             end -= 1
         at = end
     return kept, place
+
+
+def _same(after: str, wanted: dict[str, Any], name: str, by_hand: str) -> None:
+    """Raises InvalidInput when the text does not mean what is wanted."""
+    try:
+        found = tomllib.loads(after.removeprefix("\ufeff"))
+    except tomllib.TOMLDecodeError:
+        found = None
+    if found is None or {"mcp_servers": {}, **found} != {"mcp_servers": {}, **wanted}:
+        raise _wrong(name, f"mcp_servers is not written as tables; {by_hand}")
 
 
 def _is_ours(line: str) -> bool:

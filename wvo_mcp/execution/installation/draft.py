@@ -15,7 +15,7 @@ MAX_BYTES = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One file before (None: it does not exist) and after. `shown` is its path as people are shown it.
+    """One file before (None: it does not exist) and after (None: it is removed). `shown` is its path as people are shown it.
 
     `path` is the real file behind `base/relative`.
     """
@@ -25,7 +25,7 @@ class Change:
     relative: str
     shown: str
     before: bytes | None
-    after: bytes
+    after: bytes | None
     reasons: tuple[str, ...]
 
     @property
@@ -37,9 +37,9 @@ class Change:
         old = [] if self.before is None else _lines(self.before)
         lines = difflib.unified_diff(
             old,
-            _lines(self.after),
+            [] if self.after is None else _lines(self.after),
             fromfile="/dev/null" if self.before is None else f"a/{self.shown}",
-            tofile=f"b/{self.shown}",
+            tofile="/dev/null" if self.after is None else f"b/{self.shown}",
             lineterm="",
         )
         return "\n".join(line.rstrip("\r\n") for line in lines)
@@ -56,7 +56,7 @@ class Draft:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._before: dict[Path, bytes | None] = {}
-        self._after: dict[Path, bytes] = {}
+        self._after: dict[Path, bytes | None] = {}
         self._facts: dict[Path, tuple[Path, str]] = {}
         self._reasons: dict[Path, list[str]] = {}
 
@@ -77,12 +77,16 @@ class Draft:
 
     def write(self, base: Path, relative: str, text: str, reason: str) -> None:
         """Draft the file's new text; the same text as before is no change."""
-        path = self._open(base, relative)
-        content = text.encode()
-        if content == self._after.get(path, self._before[path]):
-            return
-        self._after[path] = content
-        self._reasons.setdefault(path, []).append(reason)
+        self._set(self._open(base, relative), text.encode(), reason)
+
+    def remove(self, base: Path, relative: str, reason: str) -> None:
+        """Draft that the file goes, and its folder, if that is empty then."""
+        self._set(self._open(base, relative), None, reason)
+
+    def _set(self, path: Path, content: bytes | None, reason: str) -> None:
+        if content != self._after.get(path, self._before[path]):
+            self._after[path] = content
+            self._reasons.setdefault(path, []).append(reason)
 
     def changes(self) -> list[Change]:
         """What differs from the files as they were read, in the order of drafting."""
@@ -163,6 +167,8 @@ def _stage(change: Change, temporary: Path) -> None:
     """Write the new content, synced, beside the old file."""
     if within(change.base, change.relative) != change.path or read_bytes(change.path, change.shown) != change.before:
         raise Conflict(f"{change.shown} was changed meanwhile. Nothing was written.", path=change.shown)
+    if change.after is None:
+        return
     change.path.parent.mkdir(parents=True, exist_ok=True)
     mode = 0o666 if change.before is None else change.path.stat().st_mode & 0o777
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
@@ -178,7 +184,10 @@ def _swap(staged: list[tuple[Change, Path]]) -> None:
     done: list[Change] = []
     try:
         for change, temporary in staged:
-            temporary.replace(change.path)
+            if change.after is None:
+                change.path.unlink()
+            else:
+                temporary.replace(change.path)
             done.append(change)
     except OSError:
         for change in done:
@@ -188,6 +197,10 @@ def _swap(staged: list[tuple[Change, Path]]) -> None:
                 else:
                     change.path.write_bytes(change.before)
         raise
+    for change in done:
+        if change.after is None and change.path.parent != change.base:
+            with suppress(OSError):  # other files are in it
+                change.path.parent.rmdir()
 
 
 def _unusable(name: str, problem: str) -> InvalidInput:

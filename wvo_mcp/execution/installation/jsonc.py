@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from wvo_mcp.errors import InvalidInput
 
@@ -38,7 +38,12 @@ class Document:
         self._newline = "\r\n" if "\r\n" in text else "\n"
         self._root = self._parse()
 
-    def get(self, *path: str) -> Any:
+    @property
+    def is_bare(self) -> bool:
+        """True when nothing is in the object, no comment either."""
+        return "".join(self.text.removeprefix("\ufeff").split()) == "{}"
+
+    def get(self, *path: str | int) -> Any:
         """The value at `path`, or None."""
         node = self._find(path)
         return None if node is None else node.value
@@ -67,10 +72,31 @@ class Document:
             raise self._wrong(".".join(path), "an array is expected here")
         self._add(node, "", value)
 
-    def _find(self, path: Sequence[str]) -> Node | None:
+    def remove_from(self, path: Sequence[str], value: Any) -> None:
+        """Take the value out of the array at `path`, if it is there."""
+        present = self.get(*path)
+        if isinstance(present, list) and value in present:
+            self.remove(*path, cast("list[Any]", present).index(value))
+
+    def remove(self, *path: str | int) -> None:
+        """Take out what is at `path`, which exists; and what holds it, if that is empty then."""
+        holder, node = self._find(path[:-1]), self._find(path)
+        assert holder is not None and node is not None  # noqa: S101
+        parts = list(holder.members.values()) or list(holder.items)
+        at = next(place for place, part in enumerate(parts) if part is node)
+        if at:
+            self._splice(parts[at - 1].end, node.end, "")
+        elif len(parts) > 1:
+            self._splice(holder.start + 1, self.text.index(",", self._skip(node.end)) + 1, "")
+        else:
+            self._splice(holder.start + 1, holder.end - 1, "")
+            if len(path) > 1:
+                self.remove(*path[:-1])
+
+    def _find(self, path: Sequence[str | int]) -> Node | None:
         node = self._root
         for key in path:
-            found = node.members.get(key)
+            found = node.members.get(key) if isinstance(key, str) else node.items[key]
             if found is None:
                 return None
             node = found

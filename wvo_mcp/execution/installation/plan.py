@@ -37,12 +37,13 @@ IGNORED = ("state.db*", "sessions/", "backups/", "telemetry/", "analytics/")
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What a person asked for. `replace`: put our entry where another program's stands."""
+    """What a person asked for. `user_wide`: Codex for all projects of this user; `replace`: put our entry where another
+    program's stands."""
 
     claude: bool = False
     codex: bool = False
-    codex_project: bool = False
     gemini: bool = False
+    user_wide: bool = False
     replace: bool = False
 
 
@@ -63,6 +64,12 @@ class Places:
     state_dir: Path
     codex_home: Path
     search: str | None = None
+
+    def in_state(self, name: str) -> tuple[Path, str]:
+        """Base and relative path of a file in the state folder."""
+        if self.state_dir.is_relative_to(self.root):
+            return self.root, (self.state_dir.relative_to(self.root) / name).as_posix()
+        return self.state_dir, name
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +104,7 @@ def plan(places: Places, wishes: Wishes) -> Plan:
     work.project()
     if wishes.claude:
         work.claude()
-    if wishes.codex or wishes.codex_project:
+    if wishes.codex:
         work.codex()
     if wishes.gemini:
         work.gemini()
@@ -115,11 +122,9 @@ class _Planning:
 
     def project(self) -> None:
         self._json_entry(".mcp.json", {"command": COMMAND, "args": []})
-        base, below = self._places.state_dir, Path()
-        if base.is_relative_to(self._root):
-            base, below = self._root, base.relative_to(self._root)
-        self._sample(base, (below / "roadmap.yaml").as_posix(), SAMPLES / "roadmap.yaml", "a roadmap to begin with")
-        name = (below / "providers.yaml").as_posix()
+        base, name = self._places.in_state("roadmap.yaml")
+        self._sample(base, name, SAMPLES / "roadmap.yaml", "a roadmap to begin with")
+        base, name = self._places.in_state("providers.yaml")
         if self.draft.read(base, name) is None:
             text = providers_text(self._places.search)
             self.draft.write(base, name, text, "which models there are, for which tasks, within which limits")
@@ -144,18 +149,18 @@ class _Planning:
         self._section("CLAUDE.md")
 
     def codex(self) -> None:
-        homes: list[tuple[Path, str]] = []
-        if self._wishes.codex:
-            homes.append((self._places.codex_home, "config.toml"))
-        if self._wishes.codex_project:
-            homes.append((self._root, ".codex/config.toml"))
-            self.notes.append("Codex reads .codex/config.toml only in a project that its user has marked as trusted.")
-        for base, name in homes:
-            file = shown(self._root, base, name)
-            text = self.draft.read(base, name) or ""
-            entry = codex.entry_of(text, file)
-            if entry is None or self._may_replace(file, entry):
-                self.draft.write(base, name, codex.with_entry(text, file), f"the server {SERVER} for Codex")
+        base, name = self._root, ".codex/config.toml"
+        if self._wishes.user_wide:
+            base, name = self._places.codex_home, "config.toml"
+        file = shown(self._root, base, name)
+        text = self.draft.read(base, name) or ""
+        entry = codex.entry_of(text, file)
+        if entry is None or self._may_replace(file, entry):
+            self.draft.write(base, name, codex.with_entry(text, file), f"the server {SERVER} for Codex")
+        if base == self._root:
+            self.notes.append(
+                "Codex reads .codex/config.toml in a project that you trust: it asks when you start it there."
+            )
         self._section("AGENTS.md")
 
     def gemini(self) -> None:

@@ -23,15 +23,39 @@ def with_section(text: str, body: str, marks: Marks, name: str) -> str:
     newline = "\r\n" if "\r\n" in text else "\n"
     section = newline.join([marks.start, *body.strip().split("\n"), marks.end])
     lines = text.split("\n")
+    place = _place(lines, marks, name)
+    if place is None:
+        gap = "" if not text.strip() else newline if text.endswith("\n") else newline * 2
+        return text + gap + section + newline
+    start, end = place
+    tail = "\r" if lines[end].endswith("\r") else ""
+    return "\n".join([*lines[:start], section + tail, *lines[end + 1 :]])
+
+
+def without_section(text: str, marks: Marks, name: str) -> str:
+    """The text without what stands between the marks, the marks, and the empty line that `with_section` put before them.
+
+    Raises InvalidInput when the marks do not stand once each, in order.
+    """
+    lines = text.split("\n")
+    place = _place(lines, marks, name)
+    if place is None:
+        return text
+    start, end = place
+    if start and not lines[start - 1].strip():
+        start -= 1
+    return "\n".join([*lines[:start], *lines[end + 1 :]])
+
+
+def _place(lines: list[str], marks: Marks, name: str) -> tuple[int, int] | None:
+    """The lines of the two marks; None without them."""
     starts = [i for i, line in enumerate(lines) if line.strip() == marks.start]
     ends = [i for i, line in enumerate(lines) if line.strip() == marks.end]
     if not starts and not ends:
-        gap = "" if not text.strip() else newline if text.endswith("\n") else newline * 2
-        return text + gap + section + newline
+        return None
     if len(starts) != 1 or len(ends) != 1 or ends[0] < starts[0]:
         raise _broken(name, marks)
-    tail = "\r" if lines[ends[0]].endswith("\r") else ""
-    return "\n".join([*lines[: starts[0]], section + tail, *lines[ends[0] + 1 :]])
+    return starts[0], ends[0]
 
 
 def _broken(name: str, marks: Marks) -> InvalidInput:

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from wvo_mcp.domain.finding import Finding, Outcome, fail, ok
+from wvo_mcp.domain.finding import Finding, Outcome, fail, ok, warn
 from wvo_mcp.execution.doctor import content, machine
 from wvo_mcp.execution.doctor.clients import clients
 from wvo_mcp.execution.doctor.providers import providers
@@ -21,7 +21,8 @@ from wvo_mcp.faces.cli.backup import refuse_if_live, restore_and_sync, show, whi
 from wvo_mcp.faces.cli.output import json_option, print_json, reported, visible, wants_json
 from wvo_mcp.faces.cli.session import settings_or_usage
 from wvo_mcp.operations import tools
-from wvo_mcp.settings import WrongSetting, load, workspace_root
+from wvo_mcp.project import Project, WrongSetting
+from wvo_mcp.settings import settings_of
 from wvo_mcp.store.sqlite.examination import examine, known_ids, library
 
 MARKS = {Outcome.OK: ("ok  ", "green"), Outcome.WARN: ("warn", "yellow"), Outcome.FAIL: ("FAIL", "red")}
@@ -86,22 +87,22 @@ def _examine(repaired: dict[str, Any], *, as_json: bool) -> None:
 
 def _checks() -> Iterator[list[Finding]]:
     """The findings, check by check, so that a person sees them come."""
-    root, reason = workspace_root(dict(os.environ), Path.cwd())
-    state_dir = root / Path(os.environ.get("WVO_STATE_DIR") or "state").expanduser()
+    project, settings = _settings()
+    root, state_dir = Path(project.root), Path(project.state_dir)
     database = state_dir / "state.db"
     locks = SessionLocks(state_dir / "sessions")
     now = datetime.now(UTC)
-    url = os.environ.get("WVO_DATABASE_URL")
+    url = project.environ.get("WVO_DATABASE_URL")
     looks: list[tuple[str, Callable[[], list[Finding]]]] = [
         ("python", lambda: [machine.python(), library()]),
-        ("workspace", lambda: [machine.workspace(root, reason), _settings()]),
+        ("workspace", lambda: [machine.workspace(root, project.reason), *settings]),
         ("state folder", lambda: [machine.state_folder(state_dir)]),
         ("disk", lambda: [machine.disk(state_dir), machine.file_system(state_dir)]),
         ("database", lambda: _shared(url, state_dir, now) if url else examine(database, locks.alive, now)),
         ("roadmap", lambda: [content.roadmap(state_dir / "roadmap.yaml", partial(_known, url, database))]),
         ("providers", lambda: providers(state_dir / "providers.yaml", os.environ)),
         ("directives", lambda: [content.directives(root), _snapshot()]),
-        ("clients", lambda: clients(root, os.environ)),
+        ("clients", lambda: clients(project)),
     ]
     for check, look in looks:
         try:
@@ -130,13 +131,21 @@ def _known(url: str | None, database: Path, ids: Iterable[str]) -> set[str]:
     return postgres_examination.known_ids(url, ids)
 
 
-def _settings() -> Finding:
+def _settings() -> tuple[Project, list[Finding]]:
+    """The project, without its settings file when that cannot be used; and what is to be said of the settings."""
+    remedy = "Correct it there; variables are set where the client or the shell starts us."
+    project = Project(os.environ, str(Path.cwd()), with_file=False)
     try:
-        settings = load()
+        project = Project(os.environ, str(Path.cwd()))
+        settings = settings_of(project)
         settings.enabled(frozenset(op.toolset for op in tools()))
     except WrongSetting as error:
-        return fail("settings", str(error), "Correct the variable where the client or the shell sets it.")
-    return ok("settings", f"toolsets {', '.join(sorted(settings.toolsets))}; leases of {settings.lease_seconds} s")
+        return project, [fail("settings", str(error), remedy)]
+    warnings = [warn("settings", warning, "Rename or unset it where it is set.") for warning in project.warnings()]
+    found = f"toolsets {', '.join(sorted(settings.toolsets))}; leases of {settings.lease_seconds} s"
+    if project.origins:
+        found += f"; from {project.settings_file}: {', '.join(sorted(project.origins))}"
+    return project, [ok("settings", found), *warnings]
 
 
 def _snapshot() -> Finding:

@@ -11,12 +11,13 @@ import click
 
 from wvo_mcp.execution.installation.draft import Change, apply
 from wvo_mcp.execution.installation.plan import Places, Plan, Wishes, codex_home, plan
+from wvo_mcp.execution.installation.removal import removal
 from wvo_mcp.faces.cli.output import json_option, print_json, reported, visible, wants_json
 from wvo_mcp.faces.cli.session import settings_or_usage
 
 OFFERS = {
     "claude": "--claude    Claude Code: allow rule for our tools, stop hook, a section of CLAUDE.md",
-    "codex": "--codex     Codex: the server in your config.toml, a section of AGENTS.md",
+    "codex": "--codex     Codex: the server in .codex/config.toml, a section of AGENTS.md",
     "gemini": "--gemini    Gemini CLI: the server in .gemini/settings.json, a section of GEMINI.md",
 }
 
@@ -27,9 +28,13 @@ def init_command() -> click.Command:
             "--claude",
             "Also wire in Claude Code: allow rule, approval of the server, stop hook, a section of CLAUDE.md.",
         ),
-        ("--codex", "Also wire in Codex for this user ($CODEX_HOME/config.toml), with a section of AGENTS.md."),
-        ("--codex-project", "Also wire in Codex for this project only (.codex/config.toml; it must be trusted)."),
+        (
+            "--codex",
+            "Also wire in Codex (.codex/config.toml, which it reads once you trust the project), with a section of AGENTS.md.",
+        ),
         ("--gemini", "Also wire in Gemini CLI (.gemini/settings.json), with a section of GEMINI.md."),
+        ("--global", "With --codex: in $CODEX_HOME/config.toml instead, for every folder that Codex is started in."),
+        ("--remove", "Take back what init wrote. What you changed stays, and so does state/ once it has work."),
         ("--replace", "Take the place of an entry named wvo that starts something else."),
         ("--dry-run", "Only show what would be written, as a diff."),
         ("--yes", "Do not ask before files that exist are changed."),
@@ -37,7 +42,8 @@ def init_command() -> click.Command:
     return click.Command(
         "init",
         help="Wire this project into coding agents: .mcp.json, state/ with a sample roadmap and providers, directives/, and"
-        " on request the clients' own settings. Nothing that you wrote is changed; running it again changes nothing.",
+        " on request the clients' own settings. Nothing that you wrote is changed; running it again"
+        " changes nothing, and --remove takes it back.",
         short_help="Wire this project into coding agents.",
         params=[*(click.Option([name], is_flag=True, help=text) for name, text in flags), json_option()],
         callback=_init,
@@ -60,7 +66,16 @@ def _init(**given: Any) -> None:
 
 def _planned(places: Places, given: dict[str, Any], talks: bool) -> Plan:
     """The plan; on a terminal a person decides about entries of other programs. Raises Conflict elsewhere."""
-    wishes = Wishes(**{name: given[name] for name in ("claude", "codex", "codex_project", "gemini", "replace")})
+    clients = {name: given[name] for name in ("claude", "codex", "gemini")}
+    if given["remove"]:
+        if any(clients.values()) or given["replace"]:
+            raise click.UsageError(
+                "--remove takes back everything; it goes with --global, --dry-run, --yes and --json."
+            )
+        return removal(places, user_wide=given["global"])
+    if given["global"] and not given["codex"]:
+        raise click.UsageError("--global goes with --codex.")
+    wishes = Wishes(**clients, user_wide=given["global"], replace=given["replace"])
     planned = plan(places, wishes)
     if planned.foreign and talks and not given["dry_run"]:
         for found in planned.foreign:
@@ -73,27 +88,34 @@ def _planned(places: Places, given: dict[str, Any], talks: bool) -> Plan:
 
 
 def _carry_out(root: Path, planned: Plan, given: dict[str, Any], talks: bool) -> None:
-    changed = [change for change in planned.changes if not change.is_new]
-    shown = planned.changes if given["dry_run"] else changed
-    for change in shown:
+    new = [change for change in planned.changes if change.is_new]
+    gone = [change for change in planned.changes if change.after is None]
+    changed = [change for change in planned.changes if not change.is_new and change.after is not None]
+    for change in planned.changes if given["dry_run"] else changed + gone:
         _print_diff(change)
+    counts = [
+        f"{what} {len(some)} files" for what, some in (("change", changed), ("make", new), ("remove", gone)) if some
+    ]
+    what = " and ".join(counts)
     if given["dry_run"]:
-        click.echo(f"{len(planned.changes)} files would be written in {root}." if planned.changes else "Nothing to do.")
+        click.echo(f"This would {what} in {root}." if what else "Nothing to do.")
     elif planned.changes:
-        new = len(planned.changes) - len(changed)
-        ask = bool(changed) and talks and not given["yes"]
-        if ask and not click.confirm(f"Change {len(changed)} files as shown and make {new}?"):
+        ask = bool(changed or gone) and talks and not given["yes"]
+        if ask and not click.confirm(f"{what.capitalize()} as shown?"):
             click.echo("Nothing was written.")
             raise click.exceptions.Exit(1)
         apply(planned.changes)
         for change in planned.changes:
-            click.secho("made    " if change.is_new else "changed ", fg="green", nl=False)
+            click.secho(
+                "made    " if change.is_new else "removed " if change in gone else "changed ", fg="green", nl=False
+            )
             click.echo(f"{visible(change.shown)}: {'; '.join(change.reasons)}")
     else:
-        click.echo(f"Everything is in place in {root}.")
+        click.echo(f"Nothing of init is left in {root}." if given["remove"] else f"Everything is in place in {root}.")
     for note in planned.notes:
         click.secho(visible(note), fg="yellow")
-    _print_offers(given)
+    if not given["remove"]:
+        _print_offers(given)
 
 
 def _print_diff(change: Change) -> None:
@@ -103,7 +125,7 @@ def _print_diff(change: Change) -> None:
 
 
 def _print_offers(given: dict[str, Any]) -> None:
-    offers = [text for name, text in OFFERS.items() if not given[name] and not given.get(f"{name}_project")]
+    offers = [text for name, text in OFFERS.items() if not given[name]]
     if offers:
         click.echo("On request also:")
         for text in offers:

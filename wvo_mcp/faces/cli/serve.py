@@ -8,7 +8,7 @@ import click
 from wvo_mcp.faces.cli.application import Compose
 from wvo_mcp.faces.cli.output import reported
 from wvo_mcp.faces.cli.session import settings_or_usage
-from wvo_mcp.settings import WrongSetting
+from wvo_mcp.project import WrongSetting
 
 PORT = 8737
 

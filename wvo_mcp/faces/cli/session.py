@@ -1,7 +1,9 @@
 """A store opened for one command, and the name that the command works under."""
 
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,7 +11,8 @@ import click
 from wvo_mcp.faces.cli.application import Compose
 from wvo_mcp.faces.cli.progress import shown
 from wvo_mcp.operations.operation import Operation
-from wvo_mcp.settings import Settings, WrongSetting, load
+from wvo_mcp.project import Project, WrongSetting
+from wvo_mcp.settings import Settings, settings_of
 
 _ROUTED = frozenset({"claim_task", "route_task"})
 """What decides by which providers are here. A server looks for them by itself."""
@@ -42,8 +45,12 @@ async def calling(op: Operation, compose: Compose) -> AsyncGenerator[tuple[Ask, 
 
 
 def settings_or_usage() -> Settings:
-    """Raises ClickException (exit code 2) with the line that names the variable."""
+    """Raises ClickException (exit code 2) with the line that names the setting; a misspelt one is a line on stderr."""
     try:
-        return load()
+        project = Project(os.environ, str(Path.cwd()))
+        settings = settings_of(project)
     except WrongSetting as error:
         raise click.ClickException(str(error)) from None
+    for warning in project.warnings():
+        click.echo(f"Warning: {warning}", err=True)
+    return settings

@@ -62,16 +62,17 @@ def _decision(asked: Any) -> dict[str, str] | None:
 
 def _held(agent_id: str, cwd: Path) -> list["Held"]:
     # Only an agent that may hold something pays for these.
-    url = os.environ.get("WVO_DATABASE_URL")
+    from wvo_mcp.project import Project
+
+    project = Project(os.environ, str(cwd))
+    url = project.environ.get("WVO_DATABASE_URL")
     if url:
         from wvo_mcp.store.postgres import examination as postgres_examination
 
         return postgres_examination.held_by(url, agent_id)
-    from wvo_mcp.settings import workspace_root
     from wvo_mcp.store.sqlite.glance import held_by
 
-    root, _ = workspace_root(dict(os.environ), cwd)
-    return held_by(root / Path(os.environ.get("WVO_STATE_DIR") or "state").expanduser() / "state.db", agent_id)
+    return held_by(Path(project.state_dir) / "state.db", agent_id)
 
 
 def _agent_of(session: str) -> str:
