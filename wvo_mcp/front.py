@@ -306,7 +306,7 @@ def main() -> int:
     """Serve MCP on stdio until the client goes; the exit code. A start that fails says why in one line on stderr."""
     # Late: only the front's own needs are loaded with it.
     from wvo_mcp.faces.opening import Opening, Record
-    from wvo_mcp.project import Project, WrongSetting, not_known
+    from wvo_mcp.project import Project, WrongSetting, chosen_toolsets
 
     for number in _SIGNALS:
         signal.signal(number, _exit)
@@ -317,21 +317,16 @@ def main() -> int:
         snapshot = json.load(file)
     try:
         project = Project(os.environ, os.getcwd())  # noqa: PTH109 - as above
+        toolsets = chosen_toolsets(project.environ.get("WVO_TOOLSETS", ""), snapshot["toolsets"])
     except (WrongSetting, OSError) as error:
         _say(_reason(error))
-        return 2
-    known = sorted(snapshot["toolsets"])
-    chosen = {name.strip() for name in project.environ.get("WVO_TOOLSETS", "").split(",")} - {""} or {"core"}
-    if wrong := sorted(chosen.difference(known, ["all"])):
-        value, allowed = ",".join(sorted(chosen)), f"all, or a comma list of {', '.join(known)}"
-        _say(f"WVO_TOOLSETS={value!r}: {wrong[0]!r} is not a toolset;{not_known(wrong[0], known)} Allowed: {allowed}")
         return 2
     for warning in project.warnings():
         _say(warning)
     source, sink = _claim(0, os.open(os.devnull, os.O_RDONLY)), _claim(1, os.dup(2))
     if os.isatty(source):
         _say("serving MCP on this terminal, one JSON-RPC message a line; wvo-mcp --help lists the commands")
-    wire = Wire(source, sink, Opening(Record(snapshot, None if "all" in chosen else frozenset(chosen))))
+    wire = Wire(source, sink, Opening(Record(snapshot, toolsets)))
     wire.start()
     try:
         return _serve(wire)

@@ -143,6 +143,17 @@ def find_state_dir(environ: Mapping[str, str], root: str) -> str:
     return os.path.join(root, os.path.expanduser(environ.get("WVO_STATE_DIR") or "state"))
 
 
+def chosen_toolsets(given: str, known: Iterable[str]) -> frozenset[str]:
+    """The toolsets of a comma list, of those known; `core` when it is empty. Raises WrongSetting."""
+    chosen = frozenset(name.strip() for name in given.split(",")) - {""} or frozenset({"core"})
+    if wrong := sorted(chosen.difference(known, ["all"])):
+        raise WrongSetting(
+            f"WVO_TOOLSETS={','.join(sorted(chosen))!r}: {wrong[0]!r} is not a toolset.{not_known(wrong[0], known)}"
+            f" Allowed: all, or a comma list of {', '.join(sorted(known))}"
+        )
+    return frozenset(known) if "all" in chosen else chosen
+
+
 def not_known(name: str, among: Iterable[str]) -> str:
     """` Did you mean X?`, or nothing when nothing looks like `name`."""
     from difflib import get_close_matches  # only mistakes pay for it

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from wvo_mcp.project import Project, WrongSetting, not_known
+from wvo_mcp.project import Project, WrongSetting, chosen_toolsets
 
 _BASE64 = r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
 _SECRET = frozenset({"WVO_ALERT_WEBHOOK_URL", "WVO_ALERT_WEBHOOK_SECRET"})
@@ -118,13 +118,7 @@ class Settings(BaseModel):
 
     def enabled(self, known: frozenset[str]) -> frozenset[str]:
         """The toolsets to show, of those known. Raises WrongSetting."""
-        unknown = self.toolsets - known - {"all"}
-        if unknown:
-            raise WrongSetting(
-                f"WVO_TOOLSETS={','.join(sorted(self.toolsets))!r}: {sorted(unknown)[0]!r} is not a toolset;"
-                f"{not_known(sorted(unknown)[0], known)} Allowed: all, or a comma list of {', '.join(sorted(known))}"
-            )
-        return known if "all" in self.toolsets else self.toolsets
+        return chosen_toolsets(",".join(sorted(self.toolsets)), known)
 
 
 def load(cwd: Path | None = None) -> Settings:

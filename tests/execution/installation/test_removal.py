@@ -92,10 +92,7 @@ def test_what_was_changed_since_stays_and_is_named(places: Places) -> None:
     assert (places.state_dir / "roadmap.yaml").read_text() == "epics: []\n"
     assert directive.read_text() == "# Mine\n"
     assert "theirs" in (places.root / ".mcp.json").read_text()
-    assert [note.partition(" ")[0] for note in notes] == [
-        f"directives/{directive.name}",
-        str(places.state_dir / "roadmap.yaml"),
-    ]
+    assert [note.partition(" ")[0] for note in notes] == [f"directives/{directive.name}", "state/roadmap.yaml"]
 
 
 @pytest.mark.parametrize("work", ["state.db", "backups/db/x"])

@@ -17,7 +17,7 @@ __all__ = ["patient_with_programs"]
 
 @pytest.fixture
 def healthy(patient_with_programs: None, shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Shell:
-    """An installation as init leaves it, with the program on the PATH."""
+    """An installation as init leaves it, with the program on the PATH, in a folder that the clients trust."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for name in ("wvo-mcp", "claude", "codex", "gemini"):
@@ -26,6 +26,10 @@ def healthy(patient_with_programs: None, shell: Shell, monkeypatch: pytest.Monke
     monkeypatch.setenv("PATH", str(folder))
     for key in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY"):
         monkeypatch.setenv(key, "sk-this-is-told-nobody-4711")
+    trusted = {"projects": {str(shell.root): {"hasTrustDialogAccepted": True}}}
+    (shell.home / ".claude.json").write_text(json.dumps(trusted))
+    (shell.home / ".codex").mkdir()
+    (shell.home / ".codex/config.toml").write_text(f'[projects."{shell.root}"]\ntrust_level = "trusted"\n')
     shell("init", "--claude", "--codex", "--gemini")
     shell("roadmap-sync")
     return shell
