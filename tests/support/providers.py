@@ -73,6 +73,9 @@ class FixedProviders:
     wrong: str | None = None
     looks: int = 0
 
+    async def refresh(self) -> None:
+        pass
+
     def current(self) -> Catalogue:
         if self.catalogue is None:
             raise InvalidInput("providers", self.wrong or "broken", message=self.wrong or "providers.yaml:1: broken")

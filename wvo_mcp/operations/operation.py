@@ -120,6 +120,7 @@ class Operation:
     always_load: bool
     long: bool
     role: Role
+    routed: bool
     takes_request_id: bool = field(init=False)
     people_only: frozenset[str] = field(init=False)
     """Fields for people."""
@@ -164,6 +165,8 @@ class Operation:
         ask = self.parse(arguments)
         for name in self.people_only & ask.model_fields_set:
             caller.admit(Role.OPERATOR, f"{name} of {self.name}")
+        if self.routed and services.providers is not None:
+            await services.providers.refresh()
         if self.long:
             return await self._long(services, caller, ask, tell)
         if self.outside:
@@ -226,6 +229,7 @@ def operation(
     always_load: bool = False,
     long: bool = False,
     role: Role | None = None,
+    routed: bool = False,
 ) -> Callable[[Callable[..., Awaitable[Output]]], Callable[..., Awaitable[Output]]]:
     """Register `async def name(ctx: Context, ask: In) -> Out`; its docstring becomes the tool's description.
 
@@ -233,6 +237,7 @@ def operation(
     transactions. `always_load` marks the tools that a client should show from the first turn. `long` ones may take longer
     than a call should: they open their own transactions, tell `ctx.progress`, and take a `handle` to be asked again with.
     Who may call it is `role`: by default a viewer what only reads, an agent the rest.
+    `routed` ones ask the providers: their file is read, when it has changed, before any transaction begins.
     """
 
     def register(run: Callable[..., Awaitable[Output]]) -> Callable[..., Awaitable[Output]]:
@@ -255,6 +260,7 @@ def operation(
             always_load=always_load,
             long=long,
             role=role or (Role.VIEWER if effect is Effect.READ else Role.AGENT),
+            routed=routed,
         )
         return run
 

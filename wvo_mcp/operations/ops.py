@@ -102,7 +102,7 @@ class StatusReport(Output):
     last_event: int
 
 
-@operation(toolset="ops", effect=Effect.READ)
+@operation(toolset="ops", effect=Effect.READ, routed=True)
 async def status(ctx: Context, ask: StatusAsk) -> StatusReport:
     """Show the state of work: counts, flow, who holds what, what is ready, agents, alerts."""
     tx = ctx.tx

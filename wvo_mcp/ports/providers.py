@@ -11,15 +11,21 @@ from wvo_mcp.domain.providers.routing import Chosen, Presence, RoutingState, Use
 
 
 class Providers(Protocol):
-    """The catalogue and the machine. Nothing here waits but `examine`."""
+    """The catalogue and the machine. Only `refresh`, `look` and `examine` touch files or wait; the rest may be called
+    within a transaction."""
+
+    async def refresh(self) -> None:
+        """Read the file when it has changed; looks at most once a second. Must not be awaited within a transaction, and
+        must have been once before anything is asked."""
+        ...
 
     def current(self) -> Catalogue:
-        """As the file has it now; the last good one while the file is broken. Raises InvalidInput that names the line when
-        there has not been a good one. Looks at the file at most once a second."""
+        """As the file had it at the last refresh; the last good one while the file is broken. Raises InvalidInput that names
+        the line when there has not been a good one."""
         ...
 
     def problem(self) -> str | None:
-        """What is wrong with the file at this moment, in one line that names its line; None when nothing is."""
+        """What was wrong with the file then, in one line that names its line; None when nothing is."""
         ...
 
     def presence(self) -> Mapping[str, Presence]:

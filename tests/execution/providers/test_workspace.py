@@ -33,11 +33,17 @@ class Workspace:
         self.clock = StoppedClock()
         self.providers = ProvidersOfWorkspace(self.path, {"PATH": "/nowhere"}, self.clock)
 
+    @property
+    def known(self) -> ProvidersOfWorkspace:
+        """The providers, when the file was looked at."""
+        self.providers.read_changes()
+        return self.providers
+
     def write(self, text: str) -> None:
         self.path.write_text(text)
 
     def names(self) -> list[str]:
-        return [one.name for one in self.providers.current().providers]
+        return [one.name for one in self.known.current().providers]
 
     def looks(self, times: int = 2) -> list[str]:
         """What is known when the file was looked at so often, a second apart."""
@@ -54,14 +60,14 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def test_without_a_file_the_defaults_hold_without_limits(workspace: Workspace) -> None:
-    assert workspace.providers.current() == defaults()
-    assert workspace.providers.problem() is None
+    assert workspace.known.current() == defaults()
+    assert workspace.known.problem() is None
 
 
 def test_a_file_that_is_there_is_read_at_once_and_its_limits_hold(workspace: Workspace) -> None:
     workspace.write(GOOD.format("one"))
 
-    catalogue = workspace.providers.current()
+    catalogue = workspace.known.current()
 
     assert [one.limits for one in catalogue.providers] == [Limits(5)]
     assert catalogue.digest
@@ -120,21 +126,21 @@ def test_a_link_that_leads_nowhere_does_not_take_the_limits_away(workspace: Work
     workspace.path.symlink_to("elsewhere.yaml")
 
     assert workspace.looks() == ["one"]
-    assert workspace.providers.problem() == "state/providers.yaml is a link to a file that is not there."
+    assert workspace.known.problem() == "state/providers.yaml is a link to a file that is not there."
     (workspace.path.parent / "elsewhere.yaml").write_text(GOOD.format("two"))
     assert workspace.looks() == ["two"]
-    assert workspace.providers.problem() is None
+    assert workspace.known.problem() is None
 
 
 def test_half_a_file_that_is_valid_never_holds(workspace: Workspace) -> None:
     workspace.write(packaged_text())
-    whole = workspace.providers.current()
+    whole = workspace.known.current()
     workspace.write(packaged_text()[: packaged_text().index("  gemini:")])
     assert workspace.looks(1) == [one.name for one in whole.providers]
     workspace.write(packaged_text() + "# edited\n")
 
     assert workspace.looks(3) == [one.name for one in whole.providers]
-    assert workspace.providers.current().digest != whole.digest
+    assert workspace.known.current().digest != whole.digest
 
 
 def test_while_it_is_broken_the_last_good_one_holds_and_the_problem_is_told(workspace: Workspace) -> None:
@@ -143,12 +149,12 @@ def test_while_it_is_broken_the_last_good_one_holds_and_the_problem_is_told(work
     workspace.write("mode: both\n" + GOOD.format("two"))
 
     assert workspace.looks() == ["one"]
-    assert workspace.providers.problem() == (
+    assert workspace.known.problem() == (
         "state/providers.yaml:1: mode: expected one of cloud, local, hybrid, found 'both'"
     )
     workspace.write("mode: local\n" + GOOD.format("two"))
     assert workspace.looks() == ["two"]
-    assert workspace.providers.problem() is None
+    assert workspace.known.problem() is None
 
 
 @pytest.mark.parametrize("made", ["broken", "folder", "pipe"])
@@ -161,11 +167,11 @@ def test_without_a_good_one_there_is_none_until_it_is_mended(workspace: Workspac
         workspace.write("providers: {")
 
     with pytest.raises(InvalidInput, match="state/providers"):
-        workspace.providers.current()
+        workspace.known.current()
     workspace.clock.advance(1)
     with pytest.raises(InvalidInput) as caught:
-        workspace.providers.current()
-    assert workspace.providers.problem() == caught.value.message
+        workspace.known.current()
+    assert workspace.known.problem() == caught.value.message
     assert "Mend state/providers.yaml" in str(caught.value.hint)
     if made == "folder":
         workspace.path.rmdir()
@@ -174,7 +180,7 @@ def test_without_a_good_one_there_is_none_until_it_is_mended(workspace: Workspac
     workspace.write(GOOD.format("one"))
     workspace.clock.advance(1)
     with pytest.raises(InvalidInput):
-        workspace.providers.current()
+        workspace.known.current()
     workspace.clock.advance(1)
     assert workspace.names() == ["one"]
 
@@ -193,9 +199,9 @@ def test_a_change_that_leaves_size_and_time_as_they_were_is_seen(workspace: Work
 def test_an_old_file_is_not_read_again_and_current_costs_microseconds(workspace: Workspace) -> None:
     workspace.write(GOOD.format("one"))
     os.utime(workspace.path, (1_000_000_000, 1_000_000_000))
-    first = workspace.providers.current()
+    first = workspace.known.current()
     assert workspace.looks(5) == ["one"]
-    assert workspace.providers.current() is first  # the very same: it was not parsed again
+    assert workspace.known.current() is first  # the very same: it was not parsed again
 
     def a_thousand_times() -> None:
         for _ in range(1_000):

@@ -42,8 +42,8 @@ class ProvidersOfWorkspace:
     saved half of it, and half a file may be a valid one, with providers or limits missing. Who has not looked for a while
     believes the time of the change: a server that nobody asked must not answer the first one by a file of yesterday.
 
-    `current`, `problem` and `presence` may be called by any thread: transactions of the embedded store run in one of
-    their own.
+    Only `refresh` looks at the file: what transactions ask, in whatever thread they run, is answered from memory, so that
+    no file is read while others wait for the lock of the store.
     """
 
     def __init__(self, path: Path, environ: Mapping[str, str], clock: Clock) -> None:
@@ -79,19 +79,22 @@ class ProvidersOfWorkspace:
             if not holds_words(name):
                 register_secret(self._environ.get(name))
 
+    async def refresh(self) -> None:
+        if self._clock.steady() >= self._next_look:
+            await anyio.to_thread.run_sync(self.read_changes)
+
     def current(self) -> Catalogue:
-        self._refresh()
         catalogue, error = self._held
         if catalogue is not None:
             return catalogue
-        assert error is not None  # noqa: S101 - one of the two is there after a look
+        if error is None:
+            raise RuntimeError("the providers are asked for before `refresh`")
         more = {key: value for key, value in error.details.items() if key not in ("field", "problem")}
         refusal = InvalidInput("providers", error.details["problem"], message=error.message, **more)
         refusal.hint = "Mend state/providers.yaml, or ask a person to; then call again."
         raise refusal
 
     def problem(self) -> str | None:
-        self._refresh()
         error = self._held[1]
         return None if error is None else error.message
 
@@ -104,6 +107,7 @@ class ProvidersOfWorkspace:
     async def look(self) -> None:
         from wvo_mcp.execution.providers import presence  # only servers look
 
+        await self.refresh()
         try:
             catalogue = self.current()
         except InvalidInput:
@@ -144,9 +148,8 @@ class ProvidersOfWorkspace:
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(lambda: self._wake.set())
 
-    def _refresh(self) -> None:
-        if self._clock.steady() < self._next_look:
-            return
+    def read_changes(self) -> None:
+        """`refresh`, in the thread of the caller."""
         with self._lock:
             now = self._clock.steady()
             if now >= self._next_look:

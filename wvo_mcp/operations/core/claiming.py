@@ -60,7 +60,7 @@ class ClaimedTask(Output):
         return self.task is not None
 
 
-@operation(toolset="core", effect=Effect.WRITE, always_load=True)
+@operation(toolset="core", effect=Effect.WRITE, always_load=True, routed=True)
 async def claim_task(ctx: Context, ask: ClaimTask) -> ClaimedTask:
     """Get a task to work on: the best ready one, or the one named. You alone hold it until you complete, fail, release
     or block it; the lease is renewed while you are connected. The answer has its last checkpoint (resume) and context.
@@ -188,7 +188,7 @@ class FailedTask(Output):
     retry_at: Instant | None
 
 
-@operation(toolset="core", effect=Effect.WRITE, lease_write=True)
+@operation(toolset="core", effect=Effect.WRITE, lease_write=True, routed=True)
 async def fail_task(ctx: Context, ask: FailTask) -> FailedTask:
     """Report that your attempt failed. While attempts are left the task returns to the queue after a delay; else it is
     failed and a person is alerted. A provider's rate limit or outage counts as no attempt: give its message as it is."""

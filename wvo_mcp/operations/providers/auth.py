@@ -38,7 +38,7 @@ class AuthStatus(Output):
     problem: str | None = Field(description="What is wrong with providers.yaml.")
 
 
-@operation(toolset="providers", effect=Effect.READ, outside=True)
+@operation(toolset="providers", effect=Effect.READ, outside=True, routed=True)
 async def auth_status(ctx: Context, ask: AuthAsk) -> AuthStatus:
     """Tell of each provider whether it is installed here, its version, and whether somebody is logged in or a key is set."""
     providers = ctx.services.providers

@@ -65,7 +65,7 @@ class Raised(Output):
     resolved: bool = Field(description="The alert that asked for it is over.")
 
 
-@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, role=Role.ADMIN)
+@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, role=Role.ADMIN, routed=True)
 async def budget_raise(ctx: Context, ask: BudgetRaise) -> Raised:
     """Let work go on beyond a token limit, for a while: wvo-mcp budget raise provider claude --hourly 500000."""
     await ctx.tx.sessions.ensure()
@@ -113,7 +113,7 @@ class Budgets(Output):
     raises: list[RaiseLine]
 
 
-@operation(toolset="people", effect=Effect.READ, audience=Audience.PEOPLE)
+@operation(toolset="people", effect=Effect.READ, audience=Audience.PEOPLE, routed=True)
 async def budget_show(ctx: Context, ask: BudgetShow) -> Budgets:
     """Show every token window with what is left and when it resets, who used most today, and the raises that hold."""
     providers = ctx.services.providers

@@ -101,7 +101,7 @@ class Reported(Output):
     retry_after: int | None = Field(default=None, description="Seconds until there is a route again.")
 
 
-@operation(toolset="providers", effect=Effect.WRITE)
+@operation(toolset="providers", effect=Effect.WRITE, routed=True)
 async def provider_report(ctx: Context, ask: ProviderReport) -> Reported:
     """Report what a model took (tokens, cost) and how it went, once per run. After a failure of the task you hold, `route`
     is who should go on; null: wait retry_after, or release the task."""

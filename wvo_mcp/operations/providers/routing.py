@@ -49,7 +49,7 @@ class Routed(Output):
     rejected: list[Turned]
 
 
-@operation(toolset="providers", effect=Effect.READ)
+@operation(toolset="providers", effect=Effect.READ, routed=True)
 async def route_task(ctx: Context, ask: RouteTask) -> Routed:
     """Tell which provider and model should do a task now, why, and what was rejected. Changes nothing: claim_task decides
     again and reserves."""
@@ -112,7 +112,7 @@ class ModeOfRouting(Output):
     shares: dict[Place, Side]
 
 
-@operation(toolset="providers", effect=Effect.WRITE, idempotent=True)
+@operation(toolset="providers", effect=Effect.WRITE, idempotent=True, routed=True)
 async def routing_mode(ctx: Context, ask: RoutingMode) -> ModeOfRouting:
     """Choose where work may be done from now on, for all servers: cloud, local or hybrid. Without mode: what it is, and how
     work is shared out."""

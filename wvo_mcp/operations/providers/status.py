@@ -53,7 +53,7 @@ class ProvidersReport(Output):
     totals: dict[str, Total]
 
 
-@operation(toolset="providers", effect=Effect.READ, outside=True)
+@operation(toolset="providers", effect=Effect.READ, outside=True, routed=True)
 async def provider_status(ctx: Context, ask: ProviderStatus) -> ProvidersReport:
     """Show each provider: models, breaker, budgets with reset times, cost and attempts of today, share against target."""
     providers = ctx.services.providers

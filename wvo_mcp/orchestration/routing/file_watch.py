@@ -17,6 +17,7 @@ def chore(providers: Providers) -> Chore:
 
 async def _look(providers: Providers, post: Post) -> None:
     """Critical while there is no good version at all, for then nothing is given to anybody."""
+    await providers.refresh()
     problem = providers.problem()
     told = None if problem is None else (_severity(providers), _message(problem, _severity(providers)))
 

@@ -91,6 +91,7 @@ def _target(catalogue: Catalogue, provider: Provider) -> float | None:
 
 async def look(providers: Providers, store: Store, caller: Caller) -> None:
     """Before each health cycle. A broken file leaves everything as it was."""
+    await providers.refresh()
     try:
         catalogue, presence = providers.current(), providers.presence()
     except InvalidInput:
