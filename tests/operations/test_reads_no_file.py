@@ -25,7 +25,8 @@ from wvo_mcp.ports import Transaction
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("SCALE-1")]
 
 T = TypeVar("T")
-PROVIDERS = "providers:\n  one: {{kind: codex, limits: {{hourly: {n}000000}}, tiers: {{low: {{model: m}}, high: {{model: n}}}}}}\n"
+ONE = "kind: codex, tiers: {{low: {{model: m}}, high: {{model: n}}}}"
+PROVIDERS = "providers:\n  one: {{limits: {{hourly: {n}000000}}, " + ONE + "}}\n"
 ROADMAP = "epics:\n  - id: E\n    title: E\n    tasks:\n      - {{id: R1, title: number {n}}}\n      - {{id: R2, title: two}}\n"
 
 
