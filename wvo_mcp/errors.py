@@ -132,9 +132,16 @@ class StaleLease(WvoError):
     code = "stale_lease"
     hint = "Stop working on it; call claim_task for other work."
 
-    def __init__(self, task_id: str, holder: str | None) -> None:
+    def __init__(self, task_id: str, holder: str | None, *, unclaimed: str | None = None) -> None:
+        """`unclaimed` is the status of a task that the caller never held."""
         held = f"held by {holder}" if holder else "no longer held by you"
-        super().__init__(f"Task {task_id} is {held}; this write changed nothing.", task_id=task_id, holder=holder)
+        hint = None
+        if unclaimed is not None:
+            held = f"{unclaimed} and not claimed by you"
+            hint = "Claim it first: claim_task with its task_id."
+        super().__init__(
+            f"Task {task_id} is {held}; this write changed nothing.", hint=hint, task_id=task_id, holder=holder
+        )
 
 
 class Conflict(WvoError):

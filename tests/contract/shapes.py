@@ -6,9 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 Shape = Any
-"""A type; a tuple of alternatives; {name: shape} (more names are free); [shape of every item]; or a predicate."""
+"""A type; a tuple of alternatives; {name: shape} (more names are free); [shape of every item]; `Left`; or a predicate."""
 
 NONE = type(None)
+
+
+@dataclass(frozen=True)
+class Left:
+    """A field that is left out when it is null or empty."""
+
+    shape: Shape
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,10 @@ def misfits(value: Any, shape: Shape, path: str = "result") -> Iterator[str]:
             yield f"{path} is {value!r}, expected an object"
             return
         for name, part in shape.items():
-            if name not in value:
+            if isinstance(part, Left):
+                if name in value:
+                    yield from _filled(value[name], part.shape, f"{path}.{name}")
+            elif name not in value:
                 yield f"{path}.{name} is missing"
             else:
                 yield from misfits(value[name], part, f"{path}.{name}")
@@ -51,6 +61,12 @@ def misfits(value: Any, shape: Shape, path: str = "result") -> Iterator[str]:
             yield from misfits(item, shape[0], f"{path}[{place}]")
     elif not _fits(value, shape):
         yield f"{path} is {value!r}"
+
+
+def _filled(value: Any, shape: Shape, path: str) -> Iterator[str]:
+    if value is None or value in ("", [], {}):
+        yield f"{path} is {value!r}, and should be left out"
+    yield from misfits(value, shape, path)
 
 
 def _fits(value: Any, shape: type | Callable[[Any], bool]) -> bool:
@@ -70,25 +86,23 @@ LINE = {
     "status": STATUS,
     "priority": PRIORITY,
     "score": float,
-    "epic_id": (ID, NONE),
-    "assigned_to": (str, NONE),
-}
-TASK = {
-    **LINE,
-    "milestone_id": (ID, NONE),
-    "parent_id": (ID, NONE),
-    "description": str,
-    "type": TYPE,
+    "epic_id": Left(ID),
+    "assigned_to": Left(str),
+    "milestone_id": Left(ID),
+    "labels": Left([str]),
     "complexity": int,
-    "business_value": (float, NONE),
-    "labels": [str],
-    "files": [str],
-    "capabilities": [str],
-    "acceptance": [str],
+}
+WORK = {
+    **LINE,
+    "parent_id": Left(ID),
+    "description": Left(str),
+    "type": TYPE,
+    "business_value": Left(float),
+    "files": Left([str]),
+    "capabilities": Left([str]),
+    "acceptance": Left([str]),
     "requires_approval": bool,
-    "not_before": (INSTANT, NONE),
-    "lease_token": int,
-    "lease_expires_at": (INSTANT, NONE),
+    "not_before": Left(INSTANT),
     "attempts": int,
     "expiries": int,
     "max_attempts": int,
@@ -96,30 +110,23 @@ TASK = {
     "version": int,
     "created_at": INSTANT,
     "updated_at": INSTANT,
-    "started_at": (INSTANT, NONE),
-    "finished_at": (INSTANT, NONE),
+    "started_at": Left(INSTANT),
+    "finished_at": Left(INSTANT),
 }
+TASK = {**WORK, "lease_token": int, "lease_expires_at": Left(INSTANT), "waiting_for": Left([str])}
 CHECKPOINT = {
     "id": str,
     "seq": int,
-    "parent_id": (str, NONE),
-    "agent_id": (str, NONE),
+    "parent_id": Left(str),
+    "agent_id": Left(str),
     "summary": str,
-    "next_steps": (str, NONE),
-    "progress": (int, NONE),
-    "files": [str],
+    "next_steps": Left(str),
+    "progress": Left(int),
+    "files": Left([str]),
     "created_at": INSTANT,
 }
-ENTRY = {"topic": str, "version": int, "content": str, "tags": [str], "at": INSTANT, "rank": (float, NONE)}
-EVENT = {
-    "seq": int,
-    "at": INSTANT,
-    "kind": str,
-    "task_id": (str, NONE),
-    "agent_id": (str, NONE),
-    "session_id": (str, NONE),
-    "data": dict,
-}
+ENTRY = {"topic": str, "version": int, "content": str, "tags": Left([str]), "at": INSTANT, "rank": Left(float)}
+EVENT = {"seq": int, "at": INSTANT, "kind": str, "agent_id": Left(str), "data": Left(dict)}
 RELATED = {"id": ID, "status": STATUS}
 
 RESULTS: dict[str, Shape] = {
@@ -138,7 +145,7 @@ RESULTS: dict[str, Shape] = {
                     "path_value": float,
                 },
                 "priority": PRIORITY,
-                "epic_id": (ID, NONE),
+                "epic_id": Left(ID),
             }
         ],
         "ready": int,
@@ -148,10 +155,10 @@ RESULTS: dict[str, Shape] = {
         "not_ready": [{"id": ID, "reason": str, "waiting_for": [str]}],
     },
     "claim_task": {
-        "task": TASK,
+        "task": WORK,
         "lease": LEASE,
         "resume": (CHECKPOINT, NONE),
-        "context": [ENTRY],
+        "context": Left([ENTRY]),
         "route": (dict, NONE),
     },
     "heartbeat": {"lease": LEASE},

@@ -23,7 +23,7 @@ def test_every_claim_raises_the_token_by_one_and_no_token_ever_comes_again(serve
         ("complete_task", {"summary": "done"}),
     ):
         claim = server.call("claim_task", {"task_id": "A"})
-        assert claim["task"]["lease_token"] == claim["lease"]["token"]
+        assert "lease_token" not in claim["task"]  # it is said once
         tokens.append(claim["lease"]["token"])
         server.call(tool, {"task_id": "A", "lease_token": claim["lease"]["token"], **asked})
         for old in tokens:

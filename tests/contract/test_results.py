@@ -44,7 +44,7 @@ def test_plan_next(server: StdioClient) -> None:
 
     assert set(plan) == {"tasks", "ready", "in_progress", "wip_limit", "paused", "not_ready"}
     task = plan["tasks"][0]
-    assert set(task) == {"id", "title", "score", "why", "priority", "epic_id"}
+    assert set(task) == {"id", "title", "score", "why", "priority"}
     assert task["id"] == first
     why = task["why"]
     parts = ("business_value", "time_criticality", "unlock_value", "complexity", "unlock_size", "path_value")
@@ -61,7 +61,7 @@ def test_a_life_of_a_task_from_claim_to_done(server: StdioClient) -> None:
     follower = fresh(server, depends_on=[task_id])
 
     claim = server.call("claim_task", {"task_id": task_id, "lease_seconds": 900})
-    assert set(claim) >= {"task", "lease", "resume", "context", "route"}
+    assert set(claim) == {"task", "lease", "resume", "route"}
     assert claim["task"]["acceptance"] == ["it works"]
     assert set(claim["lease"]) == {"token", "expires_at"}
     assert claim["lease"]["expires_at"].endswith("Z")
@@ -116,7 +116,7 @@ def test_context_is_read_by_topic_by_words_and_by_time(server: StdioClient) -> N
     by_words = server.call("context_read", {"query": 'striped OR "zebras" NEAR('})["entries"]
 
     assert [entry["version"] for entry in by_topic] == [2, 1]
-    assert set(by_topic[0]) == {"topic", "version", "content", "tags", "at", "rank"}
+    assert set(by_topic[0]) == {"topic", "version", "content", "at"}
     assert by_words[0]["topic"] == "zebras"
     assert server.call("context_read", {"limit": 1})["entries"]
 

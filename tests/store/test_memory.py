@@ -85,7 +85,7 @@ async def test_what_a_newer_version_no_longer_says_is_not_found(bench: Bench) ->
     await remember(bench, "where", "everything listens on a socket")
 
     assert await topics(bench, query="port") == []
-    assert (await bench.claim(ANN))["context"] == []
+    assert "context" not in await bench.claim(ANN)
 
 
 async def test_every_version_stays_and_the_newest_is_read_first(bench: Bench) -> None:
@@ -139,7 +139,7 @@ async def test_a_claim_searches_only_the_newest_entries(bench: Bench) -> None:
         RECENT,
     )
 
-    assert (await bench.claim(ANN))["context"] == []
+    assert "context" not in await bench.claim(ANN)
 
 
 @pytest.mark.requirement("CLAIM-5")
@@ -153,5 +153,5 @@ async def test_checkpoints_are_a_chain_for_each_task(bench: Bench) -> None:
 
     first, second = (await bench.call("get_task", task_id="T"))["checkpoints"]
 
-    assert (first["seq"], first["parent_id"], second["seq"], second["parent_id"]) == (1, None, 2, first["id"])
+    assert (first["seq"], first.get("parent_id"), second["seq"], second["parent_id"]) == (1, None, 2, first["id"])
     assert (second["summary"], second["files"], second["progress"]) == ("two", ["src/é.py"], 50)

@@ -145,6 +145,8 @@ async def _compare_queue(tx: Transaction, rows: Rows, world: World) -> None:
     view = [row["id"] for row in rows.all("SELECT id FROM ready_tasks")]
     claimable = [t.id for t in world.ranked() if not world.full(t.epic)]
     assert [i for i in view if i in free] == [i for i in claimable if i in free]
+    due = {row["id"] for row in rows.all("SELECT id FROM tasks WHERE gates = 1 AND not_before <= ?", (iso(tx.now),))}
+    assert await tx.health.claimable() == len([i for i in claimable if i in free | due])
 
 
 def _compare_people(rows: Rows, world: World) -> None:

@@ -12,10 +12,10 @@ class Checkpoint(BaseModel):
 
     id: str
     seq: int
-    parent_id: str | None
-    agent_id: str | None
+    parent_id: str | None = None
+    agent_id: str | None = None
     summary: str
-    next_steps: str | None
-    progress: int | None
+    next_steps: str | None = None
+    progress: int | None = None
     files: tuple[str, ...] = ()
     created_at: Instant

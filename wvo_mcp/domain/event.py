@@ -23,10 +23,10 @@ class Event(BaseModel):
     seq: int
     at: Instant
     kind: str
-    task_id: str | None
-    agent_id: str | None
-    session_id: str | None
-    data: dict[str, Any]
+    task_id: str | None = None
+    agent_id: str | None = None
+    session_id: str | None = None
+    data: dict[str, Any] = {}
 
 
 def canonical(value: Any) -> str:

@@ -26,8 +26,7 @@ class ModelUse(Output):
 class MetricsReport(Output):
     at: Instant
     tasks: dict[str, int] = Field(description="By status.")
-    ready: int = Field(description="Pending tasks with no unmet dependency.")
-    queue_depth: int = Field(description="Ready tasks that nothing else holds back.")
+    ready: int = Field(description="Tasks that may be claimed now, as in the view ready_tasks.")
     wip_limit: int
     wip_utilisation: float = Field(description="Tasks in progress over the limit.")
     agents: dict[str, int] = Field(description="By status.")
@@ -48,12 +47,11 @@ async def metrics(ctx: Context, ask: MetricsAsk) -> MetricsReport:
     """Give the figures of the work: tasks, queue, agents, throughput, alerts."""
     figures = await measure(ctx.tx)
     counts = dict(figures.counts)
-    ready = counts.pop("ready")
+    del counts["ready"]
     return MetricsReport(
         at=ctx.tx.now,
         tasks=counts,
-        ready=ready,
-        queue_depth=figures.claimable,
+        ready=figures.claimable,
         wip_limit=ctx.policy.wip_limit,
         wip_utilisation=round(counts["in_progress"] / ctx.policy.wip_limit, 4),
         agents=dict(figures.agents),

@@ -48,7 +48,8 @@ class Input(BaseModel):
 
 
 class Output(BaseModel):
-    """Base of every output model."""
+    """Base of every output model. A field with a default (null, or empty) is left out of the result when it has it; one
+    without is always there."""
 
     model_config = ConfigDict(frozen=True, defer_build=True)
 
@@ -211,7 +212,7 @@ class Operation:
 
 
 def dump(result: Output) -> dict[str, Any]:
-    return result.model_dump(mode="json")
+    return result.model_dump(mode="json", exclude_defaults=True)
 
 
 ALL: dict[str, Operation] = {}

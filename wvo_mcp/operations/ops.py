@@ -1,22 +1,25 @@
 """The toolset `ops`: what is going on, and what happened."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from wvo_mcp.domain.event import Event
 from wvo_mcp.domain.instant import Instant, instant, iso
-from wvo_mcp.domain.task import Status
+from wvo_mcp.domain.task import Priority, Status
 from wvo_mcp.domain.text import Id, Label
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
 from wvo_mcp.operations.results import MAX_CHARACTERS, compact
 from wvo_mcp.orchestration.figures import flow
 from wvo_mcp.orchestration.leader.leading import ROLE
-from wvo_mcp.orchestration.queue.planning import ungated
+from wvo_mcp.orchestration.queue.planning import best_ready
 from wvo_mcp.orchestration.queue.prefetching import FACT as UTILISATION
 from wvo_mcp.orchestration.routing.standing import overview
 from wvo_mcp.ports import Transaction
+
+_NEEDS = 20
+"""So many of each kind that waits for a person."""
 
 
 class StatusAsk(Input):
@@ -32,10 +35,23 @@ class HeldTask(Output):
     started_at: Instant | None
 
 
+def _short(text: str | None) -> str | None:
+    return text if text is None or len(text) <= 200 else text[:200] + " [...]"
+
+
+class WaitingTask(Output):
+    id: str
+    title: str
+    why: Literal["approval", "failed", "blocked"]
+    detail: Annotated[str | None, AfterValidator(_short)] = None
+
+
 class ReadyTask(Output):
     id: str
     title: str
     score: float
+    priority: Priority
+    epic_id: str | None = None
 
 
 class LeaderLine(Output):
@@ -87,8 +103,11 @@ class StatusReport(Output):
     paused_reason: str | None
     counts: dict[str, int]
     wip_limit: int
+    held_back: int = Field(
+        description="Tasks with every dependency done that wait for children, approval, a time or room."
+    )
+    needs_you: list[WaitingTask] = Field(description="Tasks that wait for a person.")
     in_progress: list[HeldTask]
-    queue_depth: int = Field(description="Ready tasks that nothing else holds back.")
     flow: FlowLine
     ready: list[ReadyTask]
     agents: list[dict[str, Any]]
@@ -108,12 +127,16 @@ async def status(ctx: Context, ask: StatusAsk) -> StatusReport:
     tx = ctx.tx
     moved = await flow(tx)
     held = await tx.tasks.page({"status": Status.IN_PROGRESS.value}, 0, 50)
+    counts = await tx.tasks.counts()
+    unblocked, counts["ready"] = counts["ready"], await tx.health.claimable()
     return StatusReport(
         at=tx.now,
         paused=bool(await tx.state.get("paused")),
         paused_reason=await tx.state.get("paused_reason"),
-        counts=await tx.tasks.counts(),
+        counts=counts,
         wip_limit=ctx.policy.wip_limit,
+        held_back=max(0, unblocked - counts["ready"]),
+        needs_you=await _needs_you(tx),
         in_progress=[
             HeldTask(
                 id=task.id,
@@ -125,13 +148,12 @@ async def status(ctx: Context, ask: StatusAsk) -> StatusReport:
             )
             for task in held
         ],
-        queue_depth=await tx.health.claimable(),
         flow=FlowLine(
             created_last_hour=moved.created,
             completed_last_hour=moved.completed,
             completed_per_5_min=list(moved.series),
         ),
-        ready=[ReadyTask(id=t.id, title=t.title, score=t.score) for t in await ungated(tx, 5)],
+        ready=[ReadyTask.model_validate(task, from_attributes=True) for task in await best_ready(tx, 10)],
         agents=[dict(row) for row in await tx.sessions.agents(20)],
         pool=await tx.health.agents(),
         prefetch=await _prefetch(ctx),
@@ -142,6 +164,20 @@ async def status(ctx: Context, ask: StatusAsk) -> StatusReport:
         roadmap=await tx.state.get("roadmap"),
         last_event=await tx.events.last_seq(),
     )
+
+
+async def _needs_you(tx: Transaction) -> list[WaitingTask]:
+    """The first of each kind, in the order in which people free the most work."""
+    found: list[WaitingTask] = []
+    for where in ({"status": Status.AWAITING_APPROVAL.value}, {"unapproved": True}):
+        tasks = await tx.tasks.page(where, 0, _NEEDS)
+        found += [WaitingTask(id=task.id, title=task.title, why="approval") for task in tasks]
+    for task in await tx.tasks.page({"status": Status.FAILED.value}, 0, _NEEDS):
+        found.append(WaitingTask(id=task.id, title=task.title, why="failed", detail=task.last_error))
+    for task in await tx.tasks.page({"status": Status.BLOCKED.value}, 0, _NEEDS):
+        if not await tx.tasks.waits(task.id):  # else it returns by itself
+            found.append(WaitingTask(id=task.id, title=task.title, why="blocked", detail=task.blocked_reason))
+    return found
 
 
 async def _prefetch(ctx: Context) -> PrefetchReport:

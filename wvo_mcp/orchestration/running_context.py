@@ -10,7 +10,7 @@ from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.memory import ContextEntry
 from wvo_mcp.domain.task import Status, Task
-from wvo_mcp.orchestration.queue.planning import ungated
+from wvo_mcp.orchestration.queue.planning import best_ready
 from wvo_mcp.ports import Row, Store, Transaction
 from wvo_mcp.ports.backups import Snapshot, Snapshots
 
@@ -24,6 +24,7 @@ class _View:
     last_event: int
     counts: dict[str, int]
     held: Sequence[tuple[Task, Checkpoint | None]]
+    claimable: int
     ready: Sequence[Task]
     entries: Sequence[ContextEntry]
     alerts: Sequence[Row]
@@ -71,8 +72,9 @@ async def _view(tx: Transaction) -> _View:
         tx,
         last_event=await tx.events.last_seq(),
         counts=await tx.tasks.counts(),
+        claimable=await tx.health.claimable(),
         held=[(task, await tx.memory.last_checkpoint(task.id)) for task in held],
-        ready=await ungated(tx, _READY),
+        ready=await best_ready(tx, _READY),
         entries=await tx.memory.latest(None, _ENTRIES),
         alerts=await tx.alerts.open_alerts(_ALERTS),
         stranded=await tx.tasks.stranded(_STRANDED),
@@ -85,7 +87,7 @@ def _markdown(view: _View) -> Iterator[str]:
     yield ""
     counted = ((status.value.replace("_", " "), view.counts.get(status.value, 0)) for status in Status)
     counts = ", ".join(f"{n} {name}" for name, n in counted if n)
-    yield f"Up to event {view.last_event}. {counts or 'No tasks yet'}; {view.counts.get('ready', 0)} ready."
+    yield f"Up to event {view.last_event}. {counts or 'No tasks yet'}; {view.claimable} ready."
     if view.paused is not None:
         yield f"Work is paused: {_line(view.paused)}."
     yield from _section("In progress", [line for task, last in view.held for line in _held(task, last)])

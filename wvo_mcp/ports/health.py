@@ -53,7 +53,7 @@ class HealthRepository(Protocol):
         ...
 
     async def claimable(self) -> int:
-        """Pending tasks with no unmet dependency that no gate holds back."""
+        """How many tasks are ready: what the view `ready_tasks` holds, from kept counters."""
         ...
 
     async def agents(self) -> dict[str, int]:

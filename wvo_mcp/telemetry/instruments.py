@@ -18,8 +18,7 @@ _TOKENS = (1, 4, 16, 64, 256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576, 
 _UNRECORDED = 100_000
 """So many measurements wait at most, and older ones are dropped."""
 _GAUGES = {
-    "wvo.queue.depth": ("{task}", "Ready tasks that nothing else holds back."),
-    "wvo.queue.ready": ("{task}", "Pending tasks with no unmet dependency."),
+    "wvo.queue.depth": ("{task}", "Ready tasks: those that may be claimed now."),
     "wvo.wip": ("{task}", "Tasks in progress."),
     "wvo.wip.utilization": ("1", "Share of the limit of tasks in progress that is in use."),
     "wvo.alerts.open": ("{alert}", "Alerts that are open, at most 1,000."),
@@ -105,7 +104,6 @@ class Instruments:
         wip = counts.get(Status.IN_PROGRESS, 0)
         self._seen = {
             "wvo.queue.depth": await tx.health.claimable(),
-            "wvo.queue.ready": counts.get("ready", 0),
             "wvo.wip": wip,
             "wvo.wip.utilization": wip / wip_limit,
             "wvo.alerts.open": alerts,

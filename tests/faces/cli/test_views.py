@@ -9,9 +9,7 @@ from rich.console import Console
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from wvo_mcp.faces.cli.views import VIEWS, view
 from wvo_mcp.faces.cli.views.paint import span
-from wvo_mcp.faces.cli.views.state import sparkline
 from wvo_mcp.operations import ALL
-from wvo_mcp.ports import Transaction
 
 pytestmark = pytest.mark.anyio
 
@@ -105,15 +103,12 @@ async def test_lists_are_tables_that_fit_a_narrow_terminal(bench: Bench) -> None
     assert "1 of 1 tasks" in text
 
 
-async def test_status_and_events_are_shown(bench: Bench) -> None:
-    await bench.create(a_task("T1"), a_task("T2", depends_on=["T1"]))
+async def test_events_are_shown(bench: Bench) -> None:
+    await bench.create(a_task("T1"))
     await bench.claim(ANN, "T1")
     await bench.call("cancel", OWNER, task_id="T1")
     await bench.call("pause", OWNER, reason="lunch")
 
-    status = shown("status", await bench.call("status", OWNER))
-    assert "PAUSED: lunch" in status
-    assert "T2    T1" in status
     events = shown("events", await bench.call("events", OWNER))
     assert "task.cancelled" in events
     assert "work.paused" in events
@@ -145,7 +140,6 @@ async def test_health_is_told_with_what_is_wrong_and_what_was_done(bench: Bench)
 
 
 async def test_an_empty_store_says_how_to_begin(bench: Bench) -> None:
-    assert "roadmap.yaml" in shown("status", await bench.call("status", OWNER))
     assert shown("list_tasks", await bench.call("list_tasks")) == "No task matches."
     assert shown("context_read", await bench.call("context_read")) == "Nothing is remembered about it."
     assert shown("events", await bench.call("events", OWNER)) == "No events."
@@ -203,64 +197,3 @@ def test_a_sync_names_what_it_did() -> None:
 )
 def test_spans_are_told_in_whole_units(seconds: float, text: str) -> None:
     assert span(seconds) == text
-
-
-@pytest.mark.requirement("CORE-12", "HEALTH-3")
-@pytest.mark.parametrize("width", [60, 80, 120])
-async def test_the_status_shows_flow_room_agents_and_alerts_on_any_width(bench: Bench, width: int) -> None:
-    bench.limits(wip_limit=5)
-    await bench.create(*(a_task(f"T{number}") for number in range(30)))
-    for number, pause in enumerate([0, 0, 0, 0, 5, 60, 30]):
-        bench.clock.advance(minutes=pause)
-        await bench.done(f"T{number}")
-    await bench.claim(BOB, "T10")
-    await bench.write(
-        lambda tx: tx.alerts.raise_alert("odd", "critical", "T10", "first line\nsecond \x1b[31m" + "long " * 50)
-    )
-    await bench.call("alert_ack", alert_id=1)
-
-    result = await bench.call("status", OWNER)
-    screen = shown("status", result, width)
-
-    series = result["flow"]["completed_per_5_min"]
-    assert (len(series), sum(series), series[-1]) == (24, 7, 1)
-    assert [value for value in series if value] == [4, 1, 1, 1]
-    assert result["flow"]["completed_last_hour"] == 2
-    assert f"flow     {sparkline(series)}  7 done in 2 h" in screen
-    assert "wip      " + "█" * 5 + "░" * 19 + "  1 of 5 (20 %)   queue 22" in screen
-    assert "1 of 2 busy (50 %)" in screen
-    assert "1  critical  odd  T10" in screen
-    assert "seen to" in screen
-    assert "first line second" in screen
-    assert "\x1b" not in screen
-    assert max(map(len, screen.splitlines())) <= width
-
-
-@pytest.mark.requirement("CORE-12", "HEALTH-3")
-async def test_long_ids_hide_nobody_and_the_worst_alerts_stand_above_the_work(bench: Bench) -> None:
-    bench.limits(wip_limit=5)
-    await bench.create(*(a_task(f"{name}-{'x' * 60}") for name in "ABC"))
-    await bench.claim(BOB)
-
-    async def raised(tx: Transaction) -> None:
-        for number in range(6):
-            await tx.alerts.raise_alert(f"kind{number}", "critical" if number == 1 else "warning", None, "no")
-
-    await bench.write(raised)
-
-    screen = shown("status", await bench.call("status", OWNER), 80)
-
-    lines = screen.splitlines()
-    assert sum("bob" in line for line in lines) >= 2  # who holds it, and in the pool
-    heads = [line.split()[2] for line in lines if " kind" in line]
-    assert heads == ["kind1", "kind5", "kind4", "kind3"]
-    assert "2 more: wvo-mcp alerts" in screen
-    assert screen.index("kind1") < screen.index("In progress")
-    assert max(map(len, lines)) <= 80
-
-
-def test_a_sparkline_is_as_high_as_its_greatest_value_and_flat_without_any() -> None:
-    assert sparkline([0, 0, 0]) == "▁▁▁"
-    assert sparkline([0, 1, 7, 14]) == "▁▂▅█"
-    assert sparkline([0, 1, 1_000]) == "▁▂█"
-    assert sparkline([]) == ""

@@ -64,13 +64,11 @@ async def counted(bench: Bench) -> dict[str, Any]:
     return {
         "timestamp": iso(now),
         "pendingCount": await one(status.format("pending")),
-        "readyCount": await one("(SELECT count(*) FROM tasks WHERE status = 'pending' AND unmet_deps = 0)"),
+        "readyCount": await one("(SELECT count(*) FROM ready_tasks)"),
         "inProgressCount": held,
         "doneCount": await one(status.format("done")),
         "blockedCount": await one(status.format("blocked")),
-        "queueDepth": await one(
-            "(SELECT count(*) FROM tasks WHERE status = 'pending' AND unmet_deps = 0 AND gates = 0)"
-        ),
+        "queueDepth": await one("(SELECT count(*) FROM ready_tasks)"),
         "wipUtilization": round(held / 3, 4),
         "throughputLastHour": await rows(60),
         "throughputLast5Min": await rows(5),

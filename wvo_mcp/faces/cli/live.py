@@ -80,7 +80,7 @@ def _watch(op: Operation, compose: Compose, given: Mapping[str, Any], as_json: b
     with Screen(screen=True, auto_refresh=False) as screen:
 
         async def redraw(ask: Ask) -> None:
-            screen.update(view(op.name, await ask(asked)), refresh=True)
+            screen.update(view(op.name, await ask(asked), watched=True), refresh=True)
 
         _until_stopped(op, compose, given, redraw)
 
@@ -107,9 +107,9 @@ def event_line(event: Mapping[str, Any]) -> str:
     """An event on one line, for people."""
     from wvo_mcp.faces.cli.views.paint import clean  # brings rich, which serves terminals only
 
-    data = ", ".join(f"{name}={value}" for name, value in event["data"].items())
-    who = event["agent_id"] or "-"
-    return clean(f"{event['seq']:>7}  {event['at']}  {event['kind']:<18} {event['task_id'] or '-':<12} {who}  {data}")
+    data = ", ".join(f"{name}={value}" for name, value in event.get("data", {}).items())
+    who = event.get("agent_id", "-")
+    return clean(f"{event['seq']:>7}  {event['at']}  {event['kind']:<18} {event.get('task_id', '-'):<12} {who}  {data}")
 
 
 def _until_stopped(

@@ -70,8 +70,7 @@ def _families(figures: Figures, leads: bool, wip_limit: int) -> Iterator[Metric]
         tasks.add_metric([status.value], figures.counts.get(status.value, 0))
     yield tasks
     held = figures.counts.get(Status.IN_PROGRESS.value, 0)
-    yield _gauge("wvo_tasks_ready", "Pending tasks with no unmet dependency.", figures.counts.get("ready", 0))
-    yield _gauge("wvo_queue_depth", "Ready tasks that nothing else holds back.", figures.claimable)
+    yield _gauge("wvo_queue_depth", "Ready tasks: those that may be claimed now.", figures.claimable)
     yield _gauge("wvo_wip_limit", "Tasks that may be in progress at once, as this process has it.", wip_limit)
     yield _gauge("wvo_wip_utilization_ratio", "Tasks in progress of those that may be.", held / wip_limit)
     agents = GaugeMetricFamily("wvo_agents", "Agents by status.", labels=["status"])

@@ -10,7 +10,7 @@ from wvo_mcp.domain.lease import Lease
 from wvo_mcp.domain.memory import ContextEntry
 from wvo_mcp.domain.task import Status, Task
 from wvo_mcp.domain.text import Id, Prose, Reference, Text
-from wvo_mcp.operations.core.views import TaskLine, TaskView, line, view
+from wvo_mcp.operations.core.views import TaskLine, WorkView, line, work_view
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
 from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.orchestration.routing import breakers, failing
@@ -45,15 +45,15 @@ class Route(Output):
 
 
 class ClaimedTask(Output):
-    task: TaskView | None
+    task: WorkView | None
     lease: Lease | None = None
-    resume: Checkpoint | None = None
-    context: list[ContextEntry] = Field(default_factory=list[ContextEntry])
-    route: Route | None = None
+    resume: Checkpoint | None
+    context: list[ContextEntry] = Field(default=[])
+    route: Route | None
     reason: str | None = None
     explanation: str | None = None
     retry_after: int | None = Field(default=None, description="Seconds.")
-    holding: list[Holding] | None = None
+    holding: list[Holding] = Field(default=[])
 
     @property
     def answers_repeats(self) -> bool:
@@ -70,13 +70,15 @@ async def claim_task(ctx: Context, ask: ClaimTask) -> ClaimedTask:
     if claim.task is None:
         return ClaimedTask(
             task=None,
+            resume=None,
+            route=None,
             reason=claim.reason,
             explanation=claim.explanation,
             retry_after=claim.retry_after,
             holding=[Holding(id=t.id, lease=_lease(t)) for t in claim.holding],
         )
     return ClaimedTask(
-        task=view(claim.task),
+        task=work_view(claim.task),
         lease=claim.lease,
         resume=claim.resume,
         context=claim.context,

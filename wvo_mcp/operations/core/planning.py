@@ -3,13 +3,12 @@
 from pydantic import Field
 
 from wvo_mcp.domain.checkpoint import Checkpoint
-from wvo_mcp.domain.event import Event
 from wvo_mcp.domain.memory import ContextEntry
 from wvo_mcp.domain.task import Priority, Status
 from wvo_mcp.domain.text import Id, Label, Text
 from wvo_mcp.domain.wsjf import Why
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.operations.core.views import TaskLine, TaskView, line, view
+from wvo_mcp.operations.core.views import EventLine, TaskLine, TaskView, event_line, line, view
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
 from wvo_mcp.operations.results import MAX_CHARACTERS, compact
 from wvo_mcp.orchestration.queue import planning
@@ -30,7 +29,7 @@ class Ranked(Output):
     score: float
     why: Why
     priority: Priority
-    epic_id: str | None
+    epic_id: str | None = None
 
 
 class NotReadyTask(Output):
@@ -41,7 +40,7 @@ class NotReadyTask(Output):
 
 class PlannedTasks(Output):
     tasks: list[Ranked]
-    ready: int
+    ready: int = Field(description="All that may be claimed now, but for WIP, files in use and capabilities.")
     in_progress: int
     wip_limit: int
     paused: bool
@@ -59,8 +58,8 @@ async def plan_next(ctx: Context, ask: PlanNext) -> PlannedTasks:
             Ranked(id=t.id, title=t.title, score=t.score, why=why, priority=t.priority, epic_id=t.epic_id)
             for t, why in plan.tasks
         ],
-        ready=plan.counts["ready"],
-        in_progress=plan.counts["in_progress"],
+        ready=plan.ready,
+        in_progress=plan.in_progress,
         wip_limit=ctx.policy.wip_limit,
         paused=plan.paused,
         not_ready=[NotReadyTask(id=w.task.id, reason=w.reason, waiting_for=w.waiting_for[:10]) for w in plan.not_ready],
@@ -81,7 +80,7 @@ class TaskDetails(Output):
     dependencies: list[RelatedTask]
     dependents: list[RelatedTask]
     checkpoints: list[Checkpoint]
-    events: list[Event]
+    events: list[EventLine]
     context: list[ContextEntry]
 
 
@@ -96,7 +95,7 @@ async def get_task(ctx: Context, ask: GetTask) -> TaskDetails:
         dependencies=[RelatedTask(id=r["id"], status=r["status"]) for r in await tx.tasks.dependencies(task.id)],
         dependents=[RelatedTask(id=r["id"], status=r["status"]) for r in await tx.tasks.dependents(task.id, 100)],
         checkpoints=await tx.memory.checkpoints(task.id, 5),
-        events=await tx.events.of_task(task.id, 10),
+        events=[event_line(event) for event in await tx.events.of_task(task.id, 10)],
         context=recall.newest(await tx.memory.for_task(task, 5)),
     )
 

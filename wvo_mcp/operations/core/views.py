@@ -1,7 +1,10 @@
-"""How tasks, leases and entries are shown."""
+"""How tasks and events are shown. What has a default here is left out of a result when it has it (`dump`)."""
+
+from typing import Any
 
 from pydantic import Field
 
+from wvo_mcp.domain.event import Event
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.task import Origin, Priority, Status, Task, TaskType
 from wvo_mcp.operations.operation import Output
@@ -16,41 +19,56 @@ class TaskLine(Output):
     priority: Priority
     complexity: int
     score: float
-    epic_id: str | None
-    milestone_id: str | None
-    assigned_to: str | None
+    epic_id: str | None = None
+    milestone_id: str | None = None
+    assigned_to: str | None = None
     unmet_deps: int
-    labels: tuple[str, ...]
+    labels: tuple[str, ...] = ()
     version: int
     updated_at: Instant
 
 
-class TaskView(TaskLine):
-    """A task with all that a worker needs."""
+class WorkView(TaskLine):
+    """A task with all that a worker needs; its lease stands beside it."""
 
-    parent_id: str | None
-    description: str
+    parent_id: str | None = None
+    description: str = ""
     type: TaskType
-    business_value: float | None
-    acceptance: tuple[str, ...]
-    files: tuple[str, ...]
-    capabilities: tuple[str, ...]
+    business_value: float | None = None
+    acceptance: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
     requires_approval: bool
-    approved_at: Instant | None
-    not_before: Instant | None
-    lease_token: int
-    lease_expires_at: Instant | None
-    progress: int | None
+    approved_at: Instant | None = None
+    not_before: Instant | None = None
+    progress: int | None = None
     attempts: int
     expiries: int
     max_attempts: int
     origin: Origin
-    blocked_reason: str | None
-    last_error: str | None
-    waiting_for: list[str] = Field(default_factory=list)
+    blocked_reason: str | None = None
+    last_error: str | None = None
     created_at: Instant
-    started_at: Instant | None
-    finished_at: Instant | None
+    started_at: Instant | None = None
+    finished_at: Instant | None = None
+
+
+class TaskView(WorkView):
+    """A task with all there is to know."""
+
+    lease_token: int
+    lease_expires_at: Instant | None = None
+    waiting_for: list[str] = Field(default=[])
+
+
+class EventLine(Output):
+    """An event beside its task; the tool `events` has the session too."""
+
+    seq: int
+    at: Instant
+    kind: str
+    agent_id: str | None = None
+    data: dict[str, Any] = Field(default={})
 
 
 def line(task: Task) -> TaskLine:
@@ -60,3 +78,11 @@ def line(task: Task) -> TaskLine:
 def view(task: Task, waiting_for: list[str] | None = None) -> TaskView:
     shown = TaskView.model_validate(task, from_attributes=True)
     return shown.model_copy(update={"waiting_for": waiting_for}) if waiting_for else shown
+
+
+def work_view(task: Task) -> WorkView:
+    return WorkView.model_validate(task, from_attributes=True)
+
+
+def event_line(event: Event) -> EventLine:
+    return EventLine.model_validate(event, from_attributes=True)

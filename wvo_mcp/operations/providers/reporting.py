@@ -96,7 +96,7 @@ class Reported(Output):
     budget: Budget | None = Field(description="The tightest window that it counts in.")
     classification: Failure | None
     breaker: BreakerLine | None
-    route: Route | None = Field(default=None, description="After a failure: who should go on.")
+    route: Route | None = Field(description="After a failure: who should go on.")
     explanation: str | None = None
     retry_after: int | None = Field(default=None, description="Seconds until there is a route again.")
 

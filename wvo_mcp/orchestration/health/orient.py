@@ -73,7 +73,7 @@ def _metrics(seen: Observation, limits: Thresholds) -> Metrics | None:
     return Metrics(
         timestamp=seen.at,
         pending_count=flow.counts["pending"],
-        ready_count=flow.counts["ready"],
+        ready_count=flow.claimable,
         in_progress_count=flow.counts["in_progress"],
         done_count=flow.counts["done"],
         blocked_count=flow.counts["blocked"],
@@ -191,7 +191,7 @@ def _starvation(seen: Observation, limits: Thresholds) -> Iterator[Anomaly]:
         Kind.WIP_STARVATION,
         Severity.WARNING,
         f"{_many(idle, 'agent')} idle, nothing ready, {_many(pending, 'task')} pending:"
-        f" {pending - gated} for what they depend on, {gated} for time, approval or parts.",
+        f" {pending - gated} for what they depend on, {gated} for time, approval, parts or a limit.",
         {
             "idle_agents": idle,
             "pending": pending,

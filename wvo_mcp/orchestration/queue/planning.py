@@ -28,7 +28,8 @@ class Plan:
 
     tasks: list[tuple[Task, Why]]
     not_ready: list[Waiting]
-    counts: dict[str, int]
+    ready: int
+    in_progress: int
     paused: bool
 
 
@@ -57,18 +58,24 @@ async def plan_next(tx: Transaction, policy: Policy, agent_id: str, epic_id: str
     return Plan(
         tasks=[(task, await why(tx, task)) for task in chosen],
         not_ready=shut_out[:NOT_READY],
-        counts=await tx.tasks.counts(),
+        ready=await tx.health.claimable(),
+        in_progress=(await tx.tasks.counts())["in_progress"],
         paused=bool(await tx.state.get("paused")),
     )
 
 
-async def ungated(tx: Transaction, limit: int) -> list[Task]:
-    """The best tasks that no gate holds back, as the view `ready_tasks` has them but for limits of epics."""
+async def best_ready(tx: Transaction, limit: int) -> list[Task]:
+    """The best ready tasks, as the view `ready_tasks` has them."""
+    full = {
+        row["id"]
+        for row in await tx.tasks.epics()
+        if row["wip_limit"] is not None and row["in_progress"] >= row["wip_limit"]
+    }
     found: list[Task] = []
     seen = 0
     while len(found) < limit and seen < _LOOK_AT:
         batch = await tx.queue.ready(None, limit + NOT_READY, seen)
-        found += [task for task in batch if not task.gates or _has_come(task, tx.now)]
+        found += [t for t in batch if t.epic_id not in full and (not t.gates or _has_come(t, tx.now))]
         seen += len(batch)
         if len(batch) < limit + NOT_READY:
             break

@@ -115,7 +115,9 @@ async def held(tx: Transaction, policy: Policy, task_id: str, token: int | None,
     """
     task = await tx.tasks.get(task_id)
     if task.status is not Status.IN_PROGRESS:
-        if token is None and to is not None and not await _was_mine(tx, task):
+        if token is None and not await _was_mine(tx, task):
+            if to is None:
+                raise StaleLease(task.id, None, unclaimed=task.status)
             raise IllegalTransition(task.id, task.status, to, hint="Claim it first (claim_task), then call this again.")
         raise StaleLease(task.id, None)
     if token is not None and token != task.lease_token:

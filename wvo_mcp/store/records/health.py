@@ -184,7 +184,22 @@ class Health:
     async def claimable(self) -> int:
         return int(
             self._rows.value(
-                "SELECT coalesce(sum(ready), 0) FROM lanes INDEXED BY lanes_ready WHERE ready > 0 AND id > 0"
+                """
+                SELECT (
+                  SELECT coalesce(sum(ready), 0) FROM lanes INDEXED BY lanes_ready WHERE ready > 0 AND id > 0 AND (
+                    epic_id = ''
+                    OR (SELECT wip_limit IS NULL OR in_progress < wip_limit FROM epics WHERE epics.id = lanes.epic_id)
+                  )
+                ) + (
+                  SELECT count(*) FROM tasks INDEXED BY tasks_timed
+                  WHERE status = 'pending' AND (gates & 1) = 1 AND not_before <= :now AND gates = 1 AND unmet_deps = 0
+                    AND (
+                      epic_id IS NULL
+                      OR (SELECT wip_limit IS NULL OR in_progress < wip_limit FROM epics WHERE epics.id = tasks.epic_id)
+                    )
+                )
+                """,
+                {"now": iso(self._now)},
             )
         )
 

@@ -64,5 +64,6 @@ class Listing:
             "agent_id": "assigned_to = :agent_id",
             "label": "seq IN (SELECT seq FROM task_labels WHERE label = :label)",
             "query": self._rows.dialect.task_matches,
+            "unapproved": "status = 'pending' AND (gates & 2) = 2",
         }
         return " AND ".join(sql for name, sql in parts.items() if where.get(name) is not None) or "TRUE"

@@ -1,11 +1,24 @@
 """Results as people read them on a terminal. Only a command that prints to a terminal imports this package."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console, RenderableType
 
-from wvo_mcp.faces.cli.views import ahead, alerts, budgets, health, memory, plain, providers, routes, state, work
+from wvo_mcp.faces.cli.views import (
+    ahead,
+    alerts,
+    budgets,
+    health,
+    memory,
+    plain,
+    providers,
+    routes,
+    state,
+    status,
+    work,
+)
 
 View = Callable[[dict[str, Any]], RenderableType]
 
@@ -21,7 +34,7 @@ VIEWS: dict[str, View] = {
     "checkpoint": work.checkpoint,
     "context_read": memory.entries,
     "context_write": memory.written,
-    "status": state.status,
+    "status": status.status,
     "alerts": alerts.page,
     "alert_ack": alerts.acknowledged,
     "alert_resolve": alerts.resolved,
@@ -47,10 +60,17 @@ VIEWS: dict[str, View] = {
 """One view per operation that deserves its own; whatever else there is is shown as it is."""
 
 
-def view(name: str, result: dict[str, Any]) -> RenderableType:
-    """The result of the operation `name`, for people."""
+class _Whole(dict[str, Any]):
+    """An object of a result; what was left out of it because it is empty reads as None."""
+
+    def __missing__(self, key: str) -> None:
+        return None
+
+
+def view(name: str, result: dict[str, Any], *, watched: bool = False) -> RenderableType:
+    """The result of the operation `name`, for people; `watched` when it is drawn again and again."""
     chosen = VIEWS.get(name) or (work.moved if set(result) == {"task"} else plain.anything)
-    return chosen(result)
+    return (status.watched if watched else chosen)(json.loads(json.dumps(result), object_hook=_Whole))
 
 
 def show(name: str, result: dict[str, Any]) -> None:

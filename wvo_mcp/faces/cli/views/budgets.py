@@ -14,7 +14,7 @@ from wvo_mcp.faces.cli.views.paint import Listing, clean, label, left, pairs, sp
 
 BAR = 16
 _WIDE = 90
-_GAUGES = 8
+_GAUGES = 4
 _STATE = {"closed": "green", "open": "red", "half_open": "yellow"}
 _WORDS = {"closed": "works", "open": "stopped", "half_open": "being tried"}
 _NEARLY, _ALL = 0.8, 1.0
@@ -163,11 +163,12 @@ def gauges(providers: dict[str, Any], now: datetime) -> list[RenderableType]:
         if one["breakers"]
     ]
     rows = [window for one in providers["providers"] for window in one["windows"]]
-    tight = sorted(rows, key=lambda one: -(one["used"] + one["reserved"]) / max(1, one["limit"]))[:_GAUGES]
-    if rows:
+    used = [one for one in rows if one["used"] + one["reserved"]]
+    tight = sorted(used, key=lambda one: -(one["used"] + one["reserved"]) / max(1, one["limit"]))[:_GAUGES]
+    if tight:
         parts.append(windows([one for one in rows if one in tight], now))
-    if len(rows) > len(tight):
-        parts.append(Text(f"{len(rows) - len(tight)} with more room: wvo-mcp budget show", "dim"))
+    if len(used) > len(tight):
+        parts.append(Text(f"{len(used) - len(tight)} with more room: wvo-mcp budget show", "dim"))
     return parts
 
 

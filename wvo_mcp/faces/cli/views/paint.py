@@ -44,11 +44,21 @@ def label(value: str) -> Text:
     return text(value, "bold")
 
 
-def joined(values: Iterable[Any], limit: int = 8) -> str:
+def joined(values: Iterable[Any] | None, limit: int = 8) -> str:
     """`a, b, c +4`."""
-    items = [clean(value) for value in values]
+    items = [clean(value) for value in values or ()]
     more = f" +{len(items) - limit}" if len(items) > limit else ""
     return ", ".join(items[:limit]) + more
+
+
+def local(at: str | None, *, seconds: bool = False) -> str:
+    """A point in time as the clock on the wall has it: `2027-01-15 09:30`."""
+    return "" if at is None else f"{instant(at).astimezone():%Y-%m-%d %H:%M{':%S' if seconds else ''}}"
+
+
+def clock(at: str) -> str:
+    """`09:30:05`, on the wall."""
+    return f"{instant(at).astimezone():%H:%M:%S}"
 
 
 def span(seconds: float) -> str:

@@ -150,7 +150,7 @@ def _approval(task: dict[str, Any]) -> str | None:
 
 def _body(task: dict[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [text(task["description"])] if task["description"] else []
-    parts += [text(f"- {criterion}") for criterion in task["acceptance"]]
+    parts += [text(f"- {criterion}") for criterion in task["acceptance"] or ()]
     parts.append(pairs([("files", joined(task["files"])), ("labels", joined(task["labels"]))]))
     return Group(*parts)
 

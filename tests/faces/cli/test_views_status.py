@@ -1,0 +1,154 @@
+"""The status screen: what matters first, and on the screen that there is."""
+
+import itertools
+from io import StringIO
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from tests.support.bench import BOB, OWNER, Bench, a_task
+from wvo_mcp.faces.cli.views import view
+from wvo_mcp.faces.cli.views.paint import clock
+from wvo_mcp.faces.cli.views.status import sparkline
+from wvo_mcp.ports import Transaction
+
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CORE-12")]
+
+
+def screen(result: dict[str, Any], width: int = 80, height: int = 24, *, watched: bool = False) -> list[str]:
+    """The lines on a terminal of this size; a prompt needs one more."""
+    out = StringIO()
+    console = Console(file=out, width=width, height=height, highlight=False, force_terminal=True, color_system=None)
+    console.print(view("status", result, watched=watched))
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    assert max(map(len, lines)) <= width
+    assert len(lines) <= (height if watched else height - 1)
+    return lines
+
+
+def heads(lines: list[str]) -> list[str]:
+    """The first word of the headings."""
+    return [line.split()[0] for before, line in itertools.pairwise(lines) if not before]
+
+
+async def a_busy_project(bench: Bench) -> dict[str, Any]:
+    """65 tasks: three in progress, one of them failed, one blocked, one to approve, one stranded, and a critical alert."""
+    bench.limits(wip_limit=5, agent_wip_limit=5)
+    await bench.create(
+        *(a_task(f"T{number}", epic_id="SHOP", complexity=3) for number in range(61)),
+        a_task("DEPLOY", requires_approval=True),
+        a_task("FAILS", business_value=20),
+        a_task("BEHIND", depends_on=["FAILS"]),
+        a_task("STOPPED"),
+    )
+    await bench.claim(BOB, "FAILS")
+    await bench.call("fail_task", BOB, task_id="FAILS", error="the build\nis \x1b[31mred", retry=False)
+    await bench.call("block_task", BOB, task_id="STOPPED", reason="needs the key")
+    await bench.done("T60", caller=BOB)
+    for task_id in ("T1", "T2", "T3"):
+        await bench.claim(BOB, task_id)
+    await bench.write(lambda tx: tx.alerts.raise_alert("roadmap_guard", "critical", None, "an empty roadmap"))
+    return await bench.call("status", OWNER)
+
+
+async def test_what_needs_a_person_stands_above_the_work_at_80_by_24(bench: Bench) -> None:
+    lines = screen(await a_busy_project(bench))
+
+    assert lines[0] == "1 of 65 tasks done (1 %)   3/5 in progress   57 ready"
+    assert lines[1].endswith("1 waiting, 1 held back, 1 blocked, 1 failed")
+    assert heads(lines) == ["Needs", "In", "Ready", "Next:"]
+    needs = [line.split() for line in lines[lines.index("") + 2 :][:5]]
+    assert [row[0] for row in needs] == ["alert", "DEPLOY", "FAILS", "STOPPED", "BEHIND"]
+    assert [row[-2:] for row in needs[1:]] == [
+        ["approve", "DEPLOY"],
+        ["retry", "FAILS"],
+        ["unblock", "STOPPED"],
+        ["get-task", "FAILS"],
+    ]
+    assert "+53 more: wvo-mcp plan-next --limit 50" in lines
+    assert lines[-1] == "Next: wvo-mcp alert-ack 2"
+
+
+async def test_a_larger_screen_shows_who_is_there_and_how_it_goes(bench: Bench) -> None:
+    lines = screen(await a_busy_project(bench), 120, 60)
+
+    assert heads(lines) == ["Needs", "In", "Ready", "Agents", "Flow", "Next:"]
+    assert any("bob" in line and "busy" in line for line in lines)
+    assert "No server leads: background work waits for the next one." in lines
+
+
+@pytest.mark.parametrize("size", [(80, 24), (60, 12), (200, 70)])
+async def test_ten_thousand_tasks_take_no_more_room_than_a_few(bench: Bench, size: tuple[int, int]) -> None:
+    result = await a_busy_project(bench)
+    result["counts"] |= {"pending": 9_940, "ready": 9_930, "in_progress": 40}
+    result["in_progress"] *= 10
+
+    for watched in (False, True):
+        lines = screen(result, *size, watched=watched)
+        assert heads(lines)[0] == "Needs"
+        assert any(line.startswith("+") and "in_progress" in line for line in lines) or size == (60, 12)
+
+
+async def test_a_watched_screen_tells_the_time_and_the_key_that_ends_it(bench: Bench) -> None:
+    result = await a_busy_project(bench)
+
+    assert screen(result, watched=True)[-1] == f"{clock(result['at'])}, Ctrl-C ends.  Next: wvo-mcp alert-ack 2"
+
+
+async def test_the_last_line_is_the_next_command_that_makes_sense(bench: Bench) -> None:
+    async def following() -> str:
+        return screen(await bench.call("status", OWNER))[-1].split("  ")[0]
+
+    assert await following() == "Next: wvo-mcp roadmap-sync"
+    await bench.create(a_task("A", complexity=1), a_task("B", depends_on=["A"]))
+    assert await following() == "Next: wvo-mcp plan-next"
+    await bench.claim(BOB, "A")
+    assert await following() == "Next: wvo-mcp status --watch"
+    await bench.call("pause", OWNER, reason="lunch")
+    assert await following() == "Next: wvo-mcp resume"
+    assert "PAUSED: lunch" in screen(await bench.call("status", OWNER))[0]
+    await bench.call("resume", OWNER)
+    await bench.complete("A", BOB)
+    await bench.done("B", caller=BOB)
+    assert await following() == "Next: wvo-mcp add TITLE"
+
+
+@pytest.mark.requirement("HEALTH-3")
+async def test_long_ids_hide_nobody_and_alerts_that_were_seen_are_gone(bench: Bench) -> None:
+    bench.limits(wip_limit=5)
+    await bench.create(*(a_task(f"{name}-{'x' * 60}") for name in "ABC"))
+    await bench.claim(BOB)
+
+    async def raised(tx: Transaction) -> None:
+        for number in range(6):
+            await tx.alerts.raise_alert(f"kind{number}", "critical" if number == 1 else "warning", None, "no")
+
+    await bench.write(raised)
+    await bench.call("alert_ack", OWNER, alert_id=6)
+
+    lines = screen(await bench.call("status", OWNER))
+
+    assert sum("bob" in line for line in lines) >= 2  # who holds it, and in the pool
+    assert [line.split()[1] for line in lines if line.startswith("alert ")] == ["2", "5", "4", "3", "1"]
+    assert not any(line.startswith("alert 6") for line in lines)
+
+
+@pytest.mark.requirement("PROV-3")
+async def test_budgets_are_shown_once_they_are_used(bench: Bench) -> None:
+    window = {"name": "claude", "scope": "provider", "period": "hour", "limit": 1000, "reserved": 0, "left": 1000}
+    window |= {"used": 0, "raised": 0, "resets_at": None}
+    provider = {"name": "claude", "state": "closed", "breakers": [], "windows": [window]}
+    result = await bench.call("status", OWNER)
+    result["providers"] = {"mode": "hybrid", "providers": [provider]}
+
+    assert not any("claude" in line for line in screen(result))
+    window["used"] = 900
+    assert any("900 of 1.00k" in line for line in screen(result))
+
+
+def test_a_sparkline_is_as_high_as_its_greatest_value_and_flat_without_any() -> None:
+    assert sparkline([0, 0, 0]) == "▁▁▁"
+    assert sparkline([0, 1, 7, 14]) == "▁▂▅█"
+    assert sparkline([0, 1, 1_000]) == "▁▂█"
+    assert sparkline([]) == ""
