@@ -1,6 +1,6 @@
 """The error tree: one class a code of the contract; a sentence for a person, a hint for an agent."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 
@@ -238,6 +238,15 @@ class IncompatibleStore(WvoError):
     hint = "Run wvo-mcp doctor; it names the remedy."
 
 
+class NotConfigured(WvoError):
+    """A part that this workspace does not use; the hint says how to turn it on."""
+
+    code = "not_configured"
+
+    def __init__(self, part: str, hint: str) -> None:
+        super().__init__(f"{part} is not configured here.", hint=hint, part=part)
+
+
 class Internal(WvoError):
     """A defect; `details.ref` matches a log line."""
 
@@ -245,3 +254,11 @@ class Internal(WvoError):
 
     def __init__(self, ref: str) -> None:
         super().__init__("A defect was met; nothing of this call was stored.", ref=ref)
+
+
+def shown_before(shown: Mapping[str, Any]) -> WvoError:
+    """The error that this `payload` was made of, to be raised for somebody else."""
+    kind = type("ShownBefore", (WvoError,), {"code": shown["code"], "retryable": shown["retryable"]})
+    error: WvoError = kind(shown["message"], hint=shown["hint"])
+    error.details = dict(shown["details"])
+    return error

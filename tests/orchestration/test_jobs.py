@@ -14,9 +14,10 @@ from anyio.abc import TaskGroup
 
 from tests.support.bench import ANN, BOB, Bench, a_task
 from tests.support.sessions import an_agent
-from wvo_mcp.errors import InvalidInput, NotFound
+from wvo_mcp.errors import IncompatibleStore, InvalidInput, NotFound, StoreBusy, WvoError
 from wvo_mcp.orchestration import jobs as module
 from wvo_mcp.orchestration.jobs import Jobs, Progress, Work, in_foreground, polled
+from wvo_mcp.store.records.jobs import Jobs as JobRepository
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CORE-10")]
 
@@ -108,15 +109,64 @@ async def test_what_went_wrong_is_told_by_whoever_is_asked(bench: Bench) -> None
         handle = (await jobs_of(bench, tasks).ask(ANN, "import_tasks", "r", work))["handle"]
         work.let_go.set()
         await settled(bench, handle)
-        told = await polled(bench.store, BOB, "import_tasks", handle)
-        assert (told["state"], told["error"]["code"], told["error"]["details"]["field"]) == (
-            "failed",
-            "invalid_input",
-            "text",
-        )
+        with pytest.raises(WvoError, match="no JSON") as told:
+            await polled(bench.store, BOB, "import_tasks", handle)
+        assert (told.value.code, told.value.details["field"]) == ("invalid_input", "text")
         # While it is waited for, it is raised as any error is.
         with pytest.raises(InvalidInput):
             await jobs_of(bench, tasks, SOON).ask(ANN, "import_tasks", "r", work)
+
+
+async def test_a_defect_of_a_job_is_told_by_a_reference_that_the_log_has(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> dict[str, Any]:
+        raise ZeroDivisionError("by what?")
+
+    async with anyio.create_task_group() as tasks:
+        work, jobs = Held(fail), jobs_of(bench, tasks)
+        handle = (await jobs.ask(ANN, "forecast", "r", work))["handle"]
+        work.let_go.set()
+        await settled(bench, handle)
+        for poll in (jobs.poll(ANN, "forecast", handle), polled(bench.store, ANN, "forecast", handle)):
+            with pytest.raises(WvoError) as told:
+                await poll
+            assert (told.value.code, told.value.retryable) == ("internal", False)
+            assert told.value.details["ref"] in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("refusals", "outcome"),
+    [
+        ([StoreBusy("busy"), StoreBusy("busy")], "succeeded"),
+        ([InvalidInput("result", "cannot be stored")], "failed"),
+        ([IncompatibleStore("damaged"), IncompatibleStore("damaged")], "running"),
+    ],
+)
+async def test_an_end_that_can_never_be_stored_is_not_tried_for_ever(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, refusals: list[WvoError], outcome: str
+) -> None:
+    monkeypatch.setattr(module, "_AGAIN_SECONDS", (0.0, 0.0))
+    plain, ended, left = JobRepository.end, list[str](), [*refusals]
+
+    async def refusing(jobs: JobRepository, job_id: str, **of: Any) -> bool:
+        ended.append(job_id)
+        if left:
+            raise left.pop(0)
+        return await plain(jobs, job_id, **of)
+
+    monkeypatch.setattr(JobRepository, "end", refusing)
+    expected = len(refusals) + (outcome != "running")
+    work, handle = Held(), ""
+    async with anyio.create_task_group() as tasks:
+        handle = (await jobs_of(bench, tasks).ask(ANN, "forecast", "r", work))["handle"]
+        work.let_go.set()
+    (row,) = await bench.sql("SELECT * FROM jobs WHERE id = ?", handle)
+
+    assert (row["state"], len(ended)) == (outcome, expected)
+    if outcome == "failed":
+        with pytest.raises(WvoError, match="cannot be stored"):
+            await polled(bench.store, ANN, "forecast", handle)
 
 
 async def test_a_job_whose_server_died_has_failed_and_may_be_begun_anew(bench: Bench) -> None:
@@ -128,8 +178,11 @@ async def test_a_job_whose_server_died_has_failed_and_may_be_begun_anew(bench: B
 
     async with anyio.create_task_group() as tasks:
         there = Jobs(bench.store, lambda: OTHER, tasks, 0.0)
-        told = await there.poll(ANN, "forecast", handle)
-        assert (told["state"], told["error"]["retryable"]) == ("failed", True)
+        for _ in range(2):
+            with pytest.raises(WvoError, match="job") as told:
+                await there.poll(ANN, "forecast", handle)
+            assert (told.value.code, told.value.retryable) == ("not_found", False)
+            assert "without the handle" in told.value.hint
         again = await there.ask(ANN, "forecast", "r", work)
         assert (again["state"], again["handle"] != handle) == ("running", True)
         work.let_go.set()

@@ -4,24 +4,8 @@ from pydantic import Field
 
 from wvo_mcp.domain.backup import Kind
 from wvo_mcp.domain.instant import Instant
-from wvo_mcp.errors import StoreUnavailable
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
 from wvo_mcp.orchestration import backups, running_context
-from wvo_mcp.ports.backups import Backups, Snapshots
-
-
-def _backups(ctx: Context) -> Backups:
-    if ctx.services.backups is None:
-        raise StoreUnavailable("This server keeps no backups.", hint="Make them where the store itself is kept.")
-    return ctx.services.backups
-
-
-def _snapshots(ctx: Context) -> Snapshots:
-    if ctx.services.snapshots is None:
-        raise StoreUnavailable(
-            "This server keeps no context snapshots.", hint="Call it on a server with a state folder."
-        )
-    return ctx.services.snapshots
 
 
 class BackupCreate(Input):
@@ -39,7 +23,7 @@ class BackupCreated(Output):
 async def backup_create(ctx: Context, ask: BackupCreate) -> BackupCreated:
     """Copy the whole store now, and check the copy. It also happens every hour; a second one in the same hour replaces
     the first once it is verified."""
-    made = await backups.take(ctx.services.store, _backups(ctx), ctx.caller)
+    made = await backups.take(ctx.services.store, ctx.backups, ctx.caller)
     # `create` gives nothing that did not pass.
     return BackupCreated(name=made.backup.name, bytes=made.backup.bytes, verified=True, seconds=round(made.seconds, 3))
 
@@ -65,7 +49,7 @@ async def backup_list(ctx: Context, ask: BackupList) -> BackupsListed:
     return BackupsListed(
         backups=[
             ListedBackup(name=found.name, at=found.at, bytes=found.bytes, kind=found.kind)
-            for found in await _backups(ctx).all()
+            for found in await ctx.backups.all()
         ]
     )
 
@@ -84,5 +68,5 @@ class ContextSnapshotted(Output):
 async def context_snapshot(ctx: Context, ask: ContextSnapshot) -> ContextSnapshotted:
     """Write the running context as markdown: work in progress with its last checkpoints, what is ready, alerts, what was
     remembered last. Ten versions are kept."""
-    made = await running_context.snapshot(ctx.services.store, _snapshots(ctx), ctx.caller)
+    made = await running_context.snapshot(ctx.services.store, ctx.snapshots, ctx.caller)
     return ContextSnapshotted(name=made.name, bytes=len(made.text.encode()), text=made.text)

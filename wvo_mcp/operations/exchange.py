@@ -9,7 +9,6 @@ from wvo_mcp.domain.text import Id
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.operation import Audience, Context, Effect, Input, Output, operation
 from wvo_mcp.operations.outlook import Handle
-from wvo_mcp.ports.exchange import Exchange
 
 if TYPE_CHECKING:
     from wvo_mcp.domain.imports.draft import Reading
@@ -64,7 +63,7 @@ async def import_tasks(ctx: Context, ask: ImportTasks) -> ImportReport:
     services = ctx.services
     ctx.progress.tell(0.0, "reading")
 
-    raw = ask.text if ask.path is None else await _files(ctx).read(ask.path)
+    raw = ask.text if ask.path is None else await ctx.exchange.read(ask.path)
 
     def reading() -> "Generator[None, None, Reading]":
         yield
@@ -111,13 +110,13 @@ class ExportedTasks(Output):
     bytes: int
 
 
-@operation(toolset="plan", effect=Effect.READ, audience=Audience.PEOPLE, outside=True)
+@operation(toolset="plan", effect=Effect.DESTRUCTIVE, audience=Audience.PEOPLE, outside=True, idempotent=True)
 async def export_tasks(ctx: Context, ask: ExportTasks) -> ExportedTasks:
     """Write the open plan into a JSONL file that import_tasks reads: epics, milestones, tasks and what they wait for."""
     from wvo_mcp.orchestration.plan import importing
 
     counted: dict[str, int] = {}
-    size = await _files(ctx).write(ask.path, importing.lines(ctx.services.store, ctx.caller, counted))
+    size = await ctx.exchange.write(ask.path, importing.lines(ctx.services.store, ctx.caller, counted))
     return ExportedTasks(
         path=ask.path,
         tasks=counted["tasks"],
@@ -125,9 +124,3 @@ async def export_tasks(ctx: Context, ask: ExportTasks) -> ExportedTasks:
         milestones=counted["milestones"],
         bytes=size,
     )
-
-
-def _files(ctx: Context) -> Exchange:
-    if ctx.services.exchange is None:
-        raise InvalidInput("path", "files are not served here; give the text")
-    return ctx.services.exchange

@@ -7,18 +7,11 @@ from pydantic import Field
 
 from wvo_mcp.domain.health import SHOWN
 from wvo_mcp.domain.instant import Instant, instant
-from wvo_mcp.errors import StoreUnavailable
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
 from wvo_mcp.orchestration.health.checkup import checkup
 from wvo_mcp.orchestration.health.decide import Decision
-from wvo_mcp.orchestration.health.loop import Cycle, HealthLoop
+from wvo_mcp.orchestration.health.loop import Cycle
 from wvo_mcp.orchestration.health.observe import Observation
-
-
-def _loop(ctx: Context) -> HealthLoop:
-    if ctx.services.health is None:
-        raise StoreUnavailable("This server does not watch its store.", hint="Ask a server that was started as usual.")
-    return ctx.services.health
 
 
 class HealthCheck(Input):
@@ -35,7 +28,7 @@ class HealthChecked(Output):
 @operation(toolset="health", effect=Effect.READ, outside=True)
 async def health_check(ctx: Context, ask: HealthCheck) -> HealthChecked:
     """Tell whether all is well: database, background work, providers, queue; and what is not."""
-    loop = _loop(ctx)
+    loop = ctx.health
     found = await checkup(ctx.services.store, ctx.caller, loop.limits, loop.clock)
     return HealthChecked(
         status=found.status, checks=found.checks, timestamp=instant(found.timestamp), anomalies=found.anomalies
@@ -59,7 +52,7 @@ class HealthRan(Output):
 @operation(toolset="health", effect=Effect.WRITE, outside=True, idempotent=True)
 async def health_run(ctx: Context, ask: HealthRun) -> HealthRan:
     """Run one health cycle now and show each step: what was observed, found, decided, done. Only the leader acts."""
-    cycle = await _loop(ctx).by_hand(ctx.services.store, ctx.caller)
+    cycle = await ctx.health.by_hand(ctx.services.store, ctx.caller)
     return HealthRan(
         at=cycle.observation.at,
         acted=cycle.leader is None,

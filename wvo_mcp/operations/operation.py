@@ -4,13 +4,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.config import JsonDict
 
 from wvo_mcp.domain.lease import Caller, Policy, Role
-from wvo_mcp.errors import InvalidInput, WvoError
+from wvo_mcp.errors import InvalidInput, NotConfigured, WvoError
 from wvo_mcp.operations.replay import Repeat
 from wvo_mcp.operations.results import fit
 from wvo_mcp.operations.schema import compact_schema
@@ -21,13 +21,19 @@ from wvo_mcp.ports.backups import Backups, Snapshots
 from wvo_mcp.ports.exchange import Exchange
 from wvo_mcp.ports.providers import Providers
 
+T = TypeVar("T")
+
 
 class Effect(StrEnum):
     """What a call does to the world; the MCP annotations, the HTTP method and the role follow from it."""
 
     READ = "read"
+    """Store and files are as before. (Long work may leave its handle in the store, as a log would.)"""
     WRITE = "write"
     DESTRUCTIVE = "destructive"
+    """Replaces what is not ours."""
+    EXTERNAL = "external"
+    """Runs programs that are not ours."""
 
 
 class Audience(StrEnum):
@@ -98,6 +104,33 @@ class Context:
     @property
     def policy(self) -> Policy:
         return self.services.policy
+
+    @property
+    def health(self) -> HealthLoop:
+        return _configured(self.services.health, "Health monitoring", "It runs in every server: ask one.")
+
+    @property
+    def backups(self) -> Backups:
+        return _configured(self.services.backups, "The folder of backups", "Set WVO_STATE_DIR.")
+
+    @property
+    def snapshots(self) -> Snapshots:
+        return _configured(self.services.snapshots, "The folder of context snapshots", "Set WVO_STATE_DIR.")
+
+    @property
+    def exchange(self) -> Exchange:
+        return _configured(self.services.exchange, "Access to files", "Set ROOT to the project, or give the text.")
+
+    @property
+    def providers(self) -> Providers:
+        return _configured(self.services.providers, "Routing", "wvo-mcp init writes state/providers.yaml.")
+
+
+def _configured(part: T | None, name: str, hint: str) -> T:
+    """Raises NotConfigured."""
+    if part is None:
+        raise NotConfigured(name, hint)
+    return part
 
 
 Run = Callable[[Context, Any], Awaitable[Output]]

@@ -22,7 +22,7 @@ from anyio.abc import TaskGroup
 from wvo_mcp.domain.event import canonical
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.redaction import redacted
-from wvo_mcp.errors import NotFound, WvoError
+from wvo_mcp.errors import Internal, NotFound, WvoError, shown_before
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.ports.outlook import Row
 
@@ -32,16 +32,11 @@ T = TypeVar("T")
 PATIENCE_SECONDS = 1.0
 """So long a call waits for the end before it answers with a handle."""
 REPORT_SECONDS = 2.0
+_LOST = "The server that did it has ended before it was done: call again without the handle; nothing is done twice."
 _SLICE_SECONDS = 0.02
 _LOOK_SECONDS = 0.1
-_AGAIN_SECONDS = 1.0
-_LOST: dict[str, Any] = {
-    "code": "internal",
-    "message": "The server that did this work has ended before it was done.",
-    "retryable": True,
-    "hint": "Call again without the handle; nothing is done twice.",
-    "details": {},
-}
+_AGAIN_SECONDS = (1.0, 60.0)
+"""Pauses between two tries to store an end: the first one, which doubles, and the longest."""
 
 Tell = Callable[[float, str], Awaitable[None]]
 """Hears how far the work is (0-1), and in what."""
@@ -97,7 +92,6 @@ class _Job:
     """Once it has a row."""
     result: dict[str, Any] | None = None
     error: WvoError | None = None
-    defect: Exception | None = None
     ended: anyio.Event = field(default_factory=anyio.Event)
 
 
@@ -136,12 +130,13 @@ class Jobs:
         return _outcome(job) if job.ended.is_set() else _state(job.handle or "", "running", job.progress)
 
     async def poll(self, caller: Caller, tool: str, handle: str, tell: Tell | None = None) -> dict[str, Any]:
-        """How the job is, after a short wait for its end; its result once it has ended well. Raises NotFound."""
-        job = next((job for job in self._running if job.handle == handle), None)
+        """How the job is, after a short wait for its end; its result once it has ended well. Raises NotFound, and what the
+        work raised."""
+        job = next((job for job in self._running if (job.handle, job.tool) == (handle, tool)), None)
         if job is not None:
             await self._wait(job, tell)
-            if job.result is not None:
-                return job.result
+            if job.ended.is_set():
+                return _outcome(job)
         answer = await polled(self._store, caller, tool, handle)
         if job is not None and answer.get("state") == "running":
             answer |= {"progress": round(job.progress.done, 3), "note": job.progress.note}
@@ -176,9 +171,9 @@ class Jobs:
             job.result = await work(job.progress)
         except WvoError as error:
             job.error = error
-        except Exception as error:  # an edge: in the background nobody else would hear of it
-            logger.exception("%s failed in the background", job.tool)
-            job.defect = error
+        except Exception:  # an edge: in the background nobody else would hear of it
+            job.error = Internal(secrets.token_hex(4))
+            logger.exception("%s failed in the background, ref %s", job.tool, job.error.details["ref"])
         finally:
             job.ended.set()
             if job.handle is None:
@@ -192,32 +187,37 @@ class Jobs:
                 await self._store.write(self._owner(), lambda tx: tx.jobs.tell(handle, done, note))  # noqa: B023 - at once
             with anyio.move_on_after(REPORT_SECONDS):
                 await job.ended.wait()
-        result = None if job.result is None else json.dumps(job.result, ensure_ascii=False, separators=(",", ":"))
-        error = None if job.result is not None else json.dumps(_failure(job))
+        if await self._ended(job, handle):
+            self._running.remove(job)
+        else:
+            job.request = ""  # it stays for those who poll here, and no new call joins it
+
+    async def _ended(self, job: _Job, handle: str) -> bool:
+        """Store what came of it, as soon as the store can be written; False when it never will be."""
+        pause, longest = _AGAIN_SECONDS
+        error = job.error
         while True:
+            kept = None if error is not None else json.dumps(job.result, separators=(",", ":"))
+            failure = None if error is None else json.dumps(redacted(error.payload()))
             try:
-                await self._store.write(self._owner(), lambda tx: tx.jobs.end(handle, result=result, error=error))
+                await self._store.write(self._owner(), lambda tx: tx.jobs.end(handle, result=kept, error=failure))  # noqa: B023
             except WvoError as refused:
                 logger.warning("what came of %s could not be stored: %s", handle, refused.message)
-                await anyio.sleep(_AGAIN_SECONDS)
+                if refused.retryable:
+                    await anyio.sleep(pause)
+                    pause = min(2 * pause, longest)
+                elif error is not None:
+                    return False
+                else:
+                    error = refused  # the others should hear why there is no result
             else:
-                break
-        self._running.remove(job)
+                return True
 
 
 def _outcome(job: _Job) -> dict[str, Any]:
     if job.error is not None:
         raise job.error
-    if job.defect is not None:
-        raise job.defect
     return job.result or {}
-
-
-def _failure(job: _Job) -> dict[str, Any]:
-    if job.error is not None:
-        shown: dict[str, Any] = redacted(job.error.payload())
-        return shown
-    return {**_LOST, "message": f"The work met a defect: {type(job.defect).__name__}; the server's log tells more."}
 
 
 def _state(handle: str, state: str, progress: Progress) -> dict[str, Any]:
@@ -268,15 +268,18 @@ async def in_foreground(work: Work, tell: Tell | None = None) -> dict[str, Any]:
 
 
 async def polled(store: Store, caller: Caller, tool: str, handle: str) -> dict[str, Any]:
-    """What the store knows of the job: its result once it has ended well, else {handle, state, progress, note, hint} and,
-    when it failed, error. One whose server is gone has failed by now. Raises NotFound."""
+    """What the store knows of the job: its result once it has ended well, else {handle, state, progress, note, hint}.
+
+    Raises what the work raised, and NotFound; a job whose server is gone counts as not found, too.
+    """
 
     async def look(tx: Transaction) -> tuple[Row | None, bool]:
         row = await tx.jobs.get(handle)
         return row, row is not None and row["state"] == "running" and not tx.liveness.alive(row["session_id"])
 
     async def bury(tx: Transaction) -> Row | None:
-        await tx.jobs.end(handle, error=json.dumps(_LOST))
+        lost = NotFound("job", handle, field="handle", hint=_LOST)
+        await tx.jobs.end(handle, error=json.dumps(lost.payload()))
         return await tx.jobs.get(handle)
 
     row, lost = await store.read(caller, look)
@@ -288,8 +291,10 @@ async def polled(store: Store, caller: Caller, tool: str, handle: str) -> dict[s
         )
     if row["state"] == "succeeded":
         return json.loads(row["result"])
-    answer = _state(handle, row["state"], Progress())
-    answer |= {"progress": round(row["progress"], 3), "note": row["note"]}
     if row["state"] == "failed":
-        answer |= {"error": json.loads(row["error"]), "hint": "Call again without the handle."}
-    return answer
+        raise shown_before(json.loads(row["error"]))
+    return {
+        **_state(handle, row["state"], Progress()),
+        "progress": round(row["progress"], 3),
+        "note": row["note"],
+    }

@@ -80,7 +80,7 @@ async def test_annotations_say_what_an_operation_does(tmp_path: Path) -> None:
         assert hints.read_only_hint is (operation.effect is Effect.READ)
         assert hints.destructive_hint is (operation.effect is Effect.DESTRUCTIVE)
         assert hints.idempotent_hint is operation.idempotent
-        assert hints.open_world_hint is False
+        assert hints.open_world_hint is (operation.effect is Effect.EXTERNAL)
 
 
 @pytest.mark.requirement("CORE-6")

@@ -12,7 +12,7 @@ from tests.support.bench import ANN, Bench
 from tests.support.patience import patient_with_programs
 from tests.support.providers import FixedProviders
 from wvo_mcp.domain.providers.catalogue import Provider
-from wvo_mcp.errors import InvalidInput, NotFound, StoreUnavailable
+from wvo_mcp.errors import InvalidInput, NotConfigured, NotFound
 from wvo_mcp.execution.providers.workspace import ProvidersOfWorkspace
 from wvo_mcp.operations import ALL
 from wvo_mcp.operations.providers import auth
@@ -130,5 +130,5 @@ async def test_one_that_does_not_end_keeps_nobody_waiting(bench: Bench, monkeypa
 async def test_where_no_providers_are_it_says_so(bench: Bench) -> None:
     bench.services = replace(bench.services, providers=None)
 
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(NotConfigured):
         await ALL["auth_status"](bench.services, ANN, {})

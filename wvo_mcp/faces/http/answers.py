@@ -28,6 +28,7 @@ STATUS = {
     "store_busy": 503,
     "store_unavailable": 503,
     "incompatible_store": 500,
+    "not_configured": 501,
     "internal": 500,
 }
 """By the code of an error."""

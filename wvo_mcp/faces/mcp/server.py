@@ -187,7 +187,7 @@ def _tool(op: Operation) -> types.Tool:
             read_only_hint=op.effect is Effect.READ,
             destructive_hint=op.effect is Effect.DESTRUCTIVE,
             idempotent_hint=op.idempotent,
-            open_world_hint=False,
+            open_world_hint=op.effect is Effect.EXTERNAL,
         ),
         _meta={"anthropic/alwaysLoad": True} if op.always_load else None,
     )

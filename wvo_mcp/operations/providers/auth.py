@@ -9,7 +9,7 @@ from wvo_mcp.domain.providers.catalogue import Provider
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.domain.roadmap_check import near
 from wvo_mcp.domain.text import Label
-from wvo_mcp.errors import NotFound, StoreUnavailable
+from wvo_mcp.errors import NotFound
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
 from wvo_mcp.ports.providers import Providers, Standing
 
@@ -38,12 +38,10 @@ class AuthStatus(Output):
     problem: str | None = Field(description="What is wrong with providers.yaml.")
 
 
-@operation(toolset="providers", effect=Effect.READ, outside=True, routed=True)
+@operation(toolset="providers", effect=Effect.EXTERNAL, outside=True, idempotent=True, routed=True)
 async def auth_status(ctx: Context, ask: AuthAsk) -> AuthStatus:
     """Tell of each provider whether it is installed here, its version, and whether somebody is logged in or a key is set."""
-    providers = ctx.services.providers
-    if providers is None:
-        raise StoreUnavailable("This server has no providers.", hint="Ask a server that was started as usual.")
+    providers = ctx.providers
     all_of_them = providers.current().providers
     wanted = [one for one in all_of_them if ask.provider in (None, one.name)]
     if ask.provider is not None and not wanted:

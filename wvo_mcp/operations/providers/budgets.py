@@ -69,15 +69,13 @@ class Raised(Output):
 async def budget_raise(ctx: Context, ask: BudgetRaise) -> Raised:
     """Let work go on beyond a token limit, for a while: wvo-mcp budget raise provider claude --hourly 500000."""
     await ctx.tx.sessions.ensure()
-    if ctx.services.providers is None:
-        raise InvalidInput("name", "this server keeps no budgets")
     if ask.hourly is None and ask.daily is None:
         raise InvalidInput("hourly", "give --hourly or --daily tokens, or both")
     wanted = {HOUR: ask.hourly, DAY: ask.daily}
     lasting = None if ask.duration is None else _length(ask.duration)
     made = await budgets.allow(
         ctx.tx,
-        ctx.services.providers.current(),
+        ctx.providers.current(),
         ask.scope.value,
         ask.name,
         {period: tokens for period, tokens in wanted.items() if tokens is not None},
@@ -116,10 +114,7 @@ class Budgets(Output):
 @operation(toolset="people", effect=Effect.READ, audience=Audience.PEOPLE, routed=True)
 async def budget_show(ctx: Context, ask: BudgetShow) -> Budgets:
     """Show every token window with what is left and when it resets, who used most today, and the raises that hold."""
-    providers = ctx.services.providers
-    if providers is None:
-        raise InvalidInput("provider", "this server keeps no budgets")
-    windows = await budgets.all_windows(ctx.tx, providers.current())
+    windows = await budgets.all_windows(ctx.tx, ctx.providers.current())
     used = await ctx.tx.routing.by_agent(20)
     return Budgets(
         at=ctx.tx.now,

@@ -8,7 +8,6 @@ from pydantic import AfterValidator, Field
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.providers.catalogue import Tier
 from wvo_mcp.domain.text import Id, Label, Text, storable
-from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.core.claiming import RequestId, Route, Token
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
 from wvo_mcp.orchestration.routing import reporting
@@ -106,10 +105,8 @@ async def provider_report(ctx: Context, ask: ProviderReport) -> Reported:
     """Report what a model took (tokens, cost) and how it went, once per run. After a failure of the task you hold, `route`
     is who should go on; null: wait retry_after, or release the task."""
     await ctx.tx.sessions.ensure()
-    if ctx.services.providers is None:
-        raise InvalidInput("provider", "this server keeps no providers")
     told = reporting.Told(**{one.name: getattr(ask, one.name) for one in fields(reporting.Told)})
-    made = await reporting.report(ctx.tx, ctx.policy, ctx.services.providers, told)
+    made = await reporting.report(ctx.tx, ctx.policy, ctx.providers, told)
     breaker = made.breaker
     return Reported(
         provider=made.provider,

@@ -3,21 +3,14 @@
 from pydantic import Field
 
 from wvo_mcp.domain.instant import Instant
-from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Place
+from wvo_mcp.domain.providers.catalogue import Mode, Place
 from wvo_mcp.domain.providers.routing import Ask, Decision
 from wvo_mcp.domain.task import TaskType
 from wvo_mcp.domain.text import Id, Label
-from wvo_mcp.errors import InvalidInput, StoreUnavailable
+from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.core.claiming import RequestId, Route
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
 from wvo_mcp.orchestration.routing import router
-
-
-def catalogue_of(ctx: Context) -> Catalogue:
-    """Raises StoreUnavailable where nothing is routed, and InvalidInput for a file that was never readable."""
-    if ctx.services.providers is None:
-        raise StoreUnavailable("This server does not route work.", hint="Ask a server that was started as usual.")
-    return ctx.services.providers.current()
 
 
 class RouteTask(Input):
@@ -53,13 +46,14 @@ class Routed(Output):
 async def route_task(ctx: Context, ask: RouteTask) -> Routed:
     """Tell which provider and model should do a task now, why, and what was rejected. Changes nothing: claim_task decides
     again and reserves."""
-    catalogue_of(ctx)
+    providers = ctx.providers
+    providers.current()  # a file that was never readable is told of as what it is
     described = ask.complexity is not None or ask.type is not None or ask.capabilities or ask.labels
     if ask.task_id is not None and described:
         raise InvalidInput(
             "task_id", "name a task, or describe one by complexity, type, capabilities, labels: not both"
         )
-    one = router.Router(ctx.tx, ctx.services.providers, ask.agent_id or ctx.caller.agent_id)
+    one = router.Router(ctx.tx, providers, ask.agent_id or ctx.caller.agent_id)
     if ask.task_id is not None:
         decision = await one.decide(await ctx.tx.tasks.get(ask.task_id))
     else:
@@ -72,8 +66,7 @@ async def route_task(ctx: Context, ask: RouteTask) -> Routed:
                 own=ctx.caller.provider,
             )
         )
-    if decision is None:
-        raise StoreUnavailable("This server does not route work.")
+    assert decision is not None  # noqa: S101 - there are providers
     return _routed(decision)
 
 
@@ -116,7 +109,7 @@ class ModeOfRouting(Output):
 async def routing_mode(ctx: Context, ask: RoutingMode) -> ModeOfRouting:
     """Choose where work may be done from now on, for all servers: cloud, local or hybrid. Without mode: what it is, and how
     work is shared out."""
-    catalogue = catalogue_of(ctx)
+    catalogue = ctx.providers.current()
     tx = ctx.tx
     if ask.mode is not None:
         await router.choose_mode(tx, ask.mode)

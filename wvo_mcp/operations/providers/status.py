@@ -6,7 +6,6 @@ from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.providers.catalogue import Mode, Place
 from wvo_mcp.domain.providers.routing import Use
 from wvo_mcp.domain.redaction import redact
-from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
 from wvo_mcp.operations.providers.reporting import BreakerLine, Budget
 from wvo_mcp.orchestration.routing.standing import ProviderStanding, overview
@@ -56,9 +55,7 @@ class ProvidersReport(Output):
 @operation(toolset="providers", effect=Effect.READ, outside=True, routed=True)
 async def provider_status(ctx: Context, ask: ProviderStatus) -> ProvidersReport:
     """Show each provider: models, breaker, budgets with reset times, cost and attempts of today, share against target."""
-    providers = ctx.services.providers
-    if providers is None:
-        raise InvalidInput("provider", "this server keeps no providers")
+    providers = ctx.providers
     catalogue = providers.current()
     if not providers.presence():  # a command begins without having looked
         await providers.look()

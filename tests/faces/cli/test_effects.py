@@ -1,0 +1,40 @@
+"""A command that only reads leaves the store and every file as they were."""
+
+import hashlib
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.faces.cli.shell import Shell
+from wvo_mcp.operations import ALL, Effect
+
+NEEDED = {"get_task": {"task_id": "T1"}}
+"""Arguments, where a read cannot do without."""
+
+
+def state_of(root: Path) -> tuple[dict[str, str], list[str]]:
+    """The digest of every file but the store's own, and all that the store holds."""
+    files = {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in root.rglob("*")
+        if path.is_file() and ".git" not in path.parts and not path.name.startswith("state.db")
+    }
+    with closing(sqlite3.connect(root / "state" / "state.db")) as database:
+        return files, list(database.iterdump())
+
+
+@pytest.mark.requirement("CORE-6")
+def test_what_is_declared_a_read_writes_neither_the_store_nor_a_file(shell: Shell) -> None:
+    assert shell("init", "--yes").code == 0
+    assert shell("add", "Do it", "--id", "T1").code == 0
+    before = state_of(shell.root)
+
+    for name, op in ALL.items():
+        if op.effect is Effect.READ:
+            asked = json.dumps(NEEDED.get(name, {}))
+            ran = shell(name.replace("_", "-"), "--json", "--input", asked)
+            assert ran.code == 0, (name, ran)
+            assert state_of(shell.root) == before, name
