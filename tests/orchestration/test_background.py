@@ -4,12 +4,16 @@ import anyio
 import pytest
 
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
+from tests.support.sessions import an_agent
 from tests.support.watching import loop_of, seated
 from wvo_mcp.domain.health import Kind
+from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.orchestration.background import Leader, chores
 
 pytestmark = pytest.mark.anyio
+
+CARLA = an_agent("carla", "cli:carla", durable=True)
 
 
 def leader(bench: Bench, caller: Caller) -> Leader:
@@ -118,3 +122,79 @@ async def test_a_server_that_was_killed_while_it_held_nothing_does_not_stay_on_r
 
     open_sessions = await bench.sql("SELECT session_id FROM sessions WHERE ended_at IS NULL ORDER BY 1")
     assert [row["session_id"] for row in open_sessions] == ["bob/1", "cli:owner"]
+
+
+MANY = """
+INSERT INTO sessions (session_id, agent_id, durable, started_at, last_call_at, ended_at)
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+SELECT ? || i, ? || i, ?, ?, ?, ? FROM n"""
+AGENTS = """
+INSERT INTO agent_pool (agent_id, status, capabilities, last_seen_at)
+SELECT agent_id, 'idle', '[]', last_call_at FROM sessions WHERE agent_id LIKE ?"""
+
+
+async def many(bench: Bench, count: int, name: str, *, durable: bool, ended_at: str | None = None) -> None:
+    """Sessions of as many agents, all of them begun now."""
+    now = iso(bench.clock.now())
+    await bench.force(MANY, count, f"{name}:", f"{name}-", int(durable), now, now, ended_at)
+    await bench.force(AGENTS, f"{name}-%")
+
+
+@pytest.mark.requirement("CORE-11")
+async def test_a_dead_server_is_found_among_any_number_of_sessions_of_commands(bench: Bench) -> None:
+    await bench.create(a_task("T1"), caller=ANN)
+    bench.clock.advance(seconds=1)
+    await many(bench, 3_000, "cli", durable=True)
+    await many(bench, 450, "gone", durable=False)
+    for number in range(1, 451):
+        bench.servers.kill(f"gone:{number}")
+    bench.servers.kill("ann/1")
+
+    assert await ticked(leader(bench, BOB))
+
+    (open_now,) = await bench.sql("SELECT count(*) AS n, sum(durable) AS durable FROM sessions WHERE ended_at IS NULL")
+    assert (int(open_now["n"]), int(open_now["durable"])) == (3_000, 3_000)
+
+
+@pytest.mark.requirement("CORE-11")
+async def test_sessions_and_agents_that_nobody_has_heard_of_for_a_week_are_removed_and_no_others(bench: Bench) -> None:
+    await many(bench, 450, "ended", durable=False, ended_at=iso(bench.clock.now()))
+    await many(bench, 450, "cli", durable=True)
+    await bench.create(a_task("HELD"), a_task("MINE"), a_task("DONE"))
+    await bench.claim(CARLA, "HELD", lease_seconds=86_400)
+    await bench.claim(ANN, "MINE", agent_id="ann.1", lease_seconds=86_400)
+    await bench.claim(BOB, "DONE", agent_id="bob.1")
+    await bench.complete("DONE", BOB)
+    kept = await bench.sql("SELECT count(*) AS n FROM events")
+    bench.clock.advance(hours=24 * 7 - 1)
+    leads = leader(bench, BOB)
+    await bench.write(lambda tx: tx.queue.renew("ann/1"))
+    await bench.write(lambda tx: tx.queue.renew("cli:carla"))
+    assert await ticked(leads)
+    (before,) = await bench.sql("SELECT count(*) AS n FROM sessions")
+    bench.clock.advance(hours=2)
+
+    assert await ticked(leads)
+
+    sessions = await bench.sql("SELECT session_id FROM sessions ORDER BY 1")
+    agents = await bench.sql("SELECT agent_id FROM agent_pool ORDER BY 1")
+    assert int(before["n"]) == 903
+    assert [row["session_id"] for row in sessions] == ["ann/1", "bob/1", "cli:carla"]
+    assert [row["agent_id"] for row in agents] == ["ann.1", "carla"]
+    assert int((await bench.sql("SELECT count(*) AS n FROM events"))[0]["n"]) >= int(kept[0]["n"])
+    bench.servers.kill("ann/1")
+    again = await bench.call("checkpoint", an_agent("ann", "ann/2"), task_id="MINE", lease_token=1, summary="adopted")
+    assert again["lease"]["token"] == 1
+    await bench.complete("HELD", CARLA)
+
+
+async def test_whoever_was_removed_begins_like_somebody_new(bench: Bench) -> None:
+    await bench.create(a_task("T1"), a_task("T2"))
+    await bench.claim(CARLA, "T1")
+    await bench.complete("T1", CARLA)
+    bench.clock.advance(days=8)
+    assert await ticked(leader(bench, BOB))
+    assert await bench.sql("SELECT * FROM agent_pool WHERE agent_id = 'carla'") == []
+
+    assert (await bench.claim(CARLA))["task"]["id"] == "T2"
+    assert (await bench.complete("T2", CARLA))["task"]["status"] == "done"

@@ -23,9 +23,10 @@ _ABSENCE_SECONDS = 60.0
 _RESCORE_SECONDS = 300.0
 _FORGET_SECONDS = 3_600.0
 _BATCH = 200
-_SESSIONS = 1_000
 KEEP_REPLAYS = timedelta(hours=24)
 KEEP_USAGE = timedelta(days=40)
+KEEP_SESSIONS = timedelta(days=7)
+"""Ended sessions, and durable ones and agents that nobody has heard of since. Longer than anything is repeated."""
 
 
 class Leader:
@@ -126,17 +127,15 @@ async def _end_absent(policy: Policy, post: Post) -> None:
     """End the sessions of servers that were killed while they held nothing: no claim has a reason to look for those."""
 
     async def absent(tx: Transaction) -> list[str]:
-        known = [row["session_id"] for row in await tx.sessions.live(_SESSIONS) if not row["durable"]]
-        return [session_id for session_id in known if not tx.liveness.alive(session_id)]
+        return [session_id for session_id in await tx.sessions.connected() if not tx.liveness.alive(session_id)]
 
-    gone = await post.read(post.caller, absent)
-
-    async def end(tx: Transaction) -> None:
+    async def end(tx: Transaction, gone: list[str]) -> None:
         for session_id in gone:
             await lifecycle.ended(tx, policy, session_id)
 
-    if gone:
-        await post.write(post.caller, end)
+    gone = await post.read(post.caller, absent)
+    for first in range(0, len(gone), _BATCH):
+        await post.write(post.caller, partial(end, gone=gone[first : first + _BATCH]))
 
 
 async def _refresh(post: Post) -> None:
@@ -166,6 +165,8 @@ async def _forget(post: Post) -> None:
         await tx.routing.forget(tx.now - KEEP_USAGE)
 
     await post.write(post.caller, forget)
+    while await post.write(post.caller, lambda tx: tx.sessions.forget(tx.now - KEEP_SESSIONS, _BATCH)) >= _BATCH:
+        pass
 
 
 async def sync_or_alert(store: Store, files: RoadmapFiles, caller: Caller) -> None:

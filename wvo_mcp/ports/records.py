@@ -162,8 +162,8 @@ class SessionRepository(Protocol):
         """The agent left a task, and shows another of its own, if any."""
         ...
 
-    async def live(self, limit: int) -> list[Row]:
-        """Sessions that have not ended, newest first."""
+    async def connected(self) -> list[str]:
+        """Every session that has not ended and that a server stands for."""
         ...
 
     async def get(self, session_id: str) -> Row | None:
@@ -172,7 +172,10 @@ class SessionRepository(Protocol):
 
     async def end(self, session_id: str) -> None: ...
 
-    async def seen(self, session_id: str, at: datetime) -> None: ...
+    async def forget(self, before: datetime, limit: int) -> int:
+        """Remove sessions that ended before, durable ones and agents not heard of since, at most so many of each; never
+        one that a task in progress names, nor an agent with a session. How many of the larger part."""
+        ...
 
     async def agents(self, limit: int) -> list[Row]: ...
 

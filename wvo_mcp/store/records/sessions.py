@@ -116,16 +116,36 @@ class Sessions:
             (session_id,),
         )
 
-    async def seen(self, session_id: str, at: datetime) -> None:
-        self._rows.put("UPDATE sessions SET last_call_at = ? WHERE session_id = ?", (iso(at), session_id))
+    async def connected(self) -> list[str]:
+        rows = self._rows.all("SELECT session_id FROM sessions WHERE ended_at IS NULL AND durable = 0 ORDER BY 1")
+        return [row["session_id"] for row in rows]
 
-    async def live(self, limit: int) -> list[dict[str, Any]]:
-        """Sessions that have not ended, newest first."""
-        return self._rows.all(
-            "SELECT session_id, agent_id, client, pid, host, durable, started_at, last_call_at FROM sessions"
-            " WHERE ended_at IS NULL ORDER BY started_at DESC LIMIT ?",
-            (limit,),
+    async def forget(self, before: datetime, limit: int) -> int:
+        given = {"before": iso(before), "limit": limit}
+        sessions = self._rows.run(
+            """
+            DELETE FROM sessions WHERE session_id IN (
+              SELECT session_id FROM sessions AS old
+              WHERE (ended_at < :before OR (durable = 1 AND ended_at IS NULL AND last_call_at < :before))
+                AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.session_id = old.session_id AND status = 'in_progress')
+              LIMIT :limit
+            )
+            """,
+            given,
         )
+        agents = self._rows.run(
+            """
+            DELETE FROM agent_pool WHERE agent_id IN (
+              SELECT agent_id FROM agent_pool AS old
+              WHERE last_seen_at < :before
+                AND NOT EXISTS (SELECT 1 FROM tasks WHERE assigned_to = old.agent_id AND status = 'in_progress')
+                AND NOT EXISTS (SELECT 1 FROM sessions WHERE sessions.agent_id = old.agent_id AND ended_at IS NULL)
+              LIMIT :limit
+            )
+            """,
+            given,
+        )
+        return max(sessions, agents)
 
     async def agents(self, limit: int) -> list[dict[str, Any]]:
         return self._rows.all(

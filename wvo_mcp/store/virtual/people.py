@@ -83,12 +83,11 @@ class VirtualSessions:
         ):
             agent["status"] = "offline"
 
-    async def seen(self, session_id: str, at: datetime) -> None:
-        self._world.sessions[session_id]["last_call_at"] = at
+    async def connected(self) -> list[str]:
+        return [key for key, one in self._world.sessions.items() if one["ended_at"] is None and not one["durable"]]
 
-    async def live(self, limit: int) -> list[dict[str, Any]]:
-        living = [one for one in self._world.sessions.values() if one["ended_at"] is None]
-        return sorted(living, key=lambda one: one["started_at"], reverse=True)[:limit]
+    async def forget(self, before: datetime, limit: int) -> int:
+        return 0  # no plan lasts so long
 
     async def agents(self, limit: int) -> list[dict[str, Any]]:
         rows = sorted(self._world.agents.values(), key=lambda one: (-one["last_seen_at"].timestamp(), one["agent_id"]))
