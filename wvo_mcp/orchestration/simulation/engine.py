@@ -22,7 +22,8 @@ T = TypeVar("T")
 
 _TICK_MS = 2_000
 """How often the leader looks (`orchestration.leader.leading.TICK_SECONDS`)."""
-_RESCORE_MS = 300_000
+_RESCORE_MS = 3_600_000
+"""The leader looks more often, but time alone makes no task 2 % more urgent, which is what counts, in less than three hours."""
 _DUE_A_ROUND = 1_000
 """With more tasks that have a due date, scores are refreshed less often, or that would cost more than all the rest."""
 _ALL = _NEVER = 1 << 60
