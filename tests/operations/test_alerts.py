@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.bench import ANN, OWNER, Bench
+from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.errors import InvalidInput, NotFound
+from wvo_mcp.errors import Forbidden, InvalidInput, NotFound
 from wvo_mcp.ports import Transaction
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("HEALTH-3")]
@@ -92,3 +92,27 @@ async def test_the_status_shows_the_worst_alerts_however_many_came_after(bench: 
     shown = (await bench.call("status"))["alerts"]
 
     assert [alert["kind"] for alert in shown[:2]] == ["first", "later-24"]
+
+
+@pytest.mark.requirement("SAFE-4")
+@pytest.mark.parametrize("kind", ["violation", "approval", "review_lost", "merge_conflict", "worker"])
+async def test_what_tells_people_of_agents_is_acknowledged_by_people(bench: Bench, kind: str) -> None:
+    await bench.write(lambda tx: tx.alerts.raise_alert(kind, "critical", None, "look"))
+
+    with pytest.raises(Forbidden):
+        await bench.call("alert_ack", ANN, alert_id=1)
+    assert (await bench.call("alert_ack", OWNER, alert_id=1))["alert"]["acknowledged_by"] == "owner"
+
+
+@pytest.mark.requirement("SAFE-4")
+async def test_no_agent_acknowledges_an_alert_about_itself_or_its_work(bench: Bench) -> None:
+    await bench.create(a_task("T1", max_attempts=1))
+    claim = await bench.claim(ANN, "T1")
+    await bench.call("fail_task", ANN, task_id="T1", lease_token=claim["lease"]["token"], error="broken")
+    stale = {"tasks": [{"id": "T9", "agent": "ann"}]}
+    await bench.write(lambda tx: tx.alerts.raise_alert("stale_tasks", "warning", None, "silent", stale))
+
+    for alert in (await bench.call("alerts"))["alerts"]:
+        with pytest.raises(Forbidden, match="ann"):
+            await bench.call("alert_ack", ANN, alert_id=alert["id"])
+        await bench.call("alert_ack", BOB, alert_id=alert["id"])

@@ -59,7 +59,7 @@ def shown(row: dict[str, Any]) -> dict[str, Any]:
     names = (
         "status", "epic_id", "milestone_id", "parent_id", "priority", "complexity", "business_value", "assigned_to",
         "session_id", "lease_token", "lease_expires_at", "attempts", "expiries", "unmet_deps", "open_children",
-        "max_attempts",
+        "max_attempts", "block_author",
     )  # fmt: skip
     return {
         "id": row["id"],
@@ -92,6 +92,7 @@ def expected(world: World, task: ModelTask) -> dict[str, Any]:
         "unmet_deps": len(world.unmet(task)),
         "open_children": len(world.open_children(task)),
         "max_attempts": task.max_attempts,
+        "block_author": task.block_author,
         "files": list(task.files),
         "capabilities": list(task.capabilities),
         "requires_approval": task.requires_approval,

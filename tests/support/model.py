@@ -42,7 +42,9 @@ class ModelTask:
     max_attempts: int = 3
     depends_on: set[str] = field(default_factory=set[str])
     waits: set[str] = field(default_factory=set[str])
+    by_person: bool = False
     status: str = "pending"
+    block_author: str | None = None
     agent: str | None = None
     session: str | None = None
     token: int = 0
@@ -215,7 +217,7 @@ class World:
 
     # Moves.
 
-    def move(self, task: ModelTask, to: str) -> set[str]:
+    def move(self, task: ModelTask, to: str, author: str = "holder") -> set[str]:
         """The ids that became ready by it."""
         if task.status == "in_progress":
             task.session = None
@@ -228,6 +230,7 @@ class World:
         if task.status in SETTLED:
             self.scored([task])
         task.status = to
+        task.block_author = author if to == "blocked" else None
         if to != "done":
             return set()
         unlocked: set[str] = set()
@@ -243,7 +246,7 @@ class World:
         if task.expiries < MAX_EXPIRIES:
             self.move(task, "pending")
         else:
-            self.move(task, "blocked")
+            self.move(task, "blocked", "policy")
             task.alarming = True
 
     def fail(self, task: ModelTask, retry: bool) -> None:
@@ -254,7 +257,7 @@ class World:
         else:
             self.move(task, "failed")
 
-    def block(self, task: ModelTask, waiting_for: list[str]) -> None:
+    def block(self, caller: Caller, task: ModelTask, waiting_for: list[str]) -> None:
         for other in waiting_for:
             self.get(other)
         task.waits = set(waiting_for)
@@ -262,7 +265,7 @@ class World:
             raise Refused("dependency_cycle")
         if waiting_for and all(self.tasks[other].status == "done" for other in waiting_for):
             raise Refused("invalid_input")
-        self.move(task, "blocked")
+        self.move(task, "blocked", "person" if caller.person else "holder")
 
     def recover(self, task: ModelTask) -> None:
         if task.status == "failed":

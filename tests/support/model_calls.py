@@ -111,7 +111,7 @@ def write(
     """Any write of a holder; the ids unlocked by complete_task."""
     if tool == "block_task" and world.get(task_id).status == "pending" and token is None:
         world.record(caller)
-        world.block(world.get(task_id), waits)
+        world.block(caller, world.get(task_id), waits)
         return set()
     task = held(world, caller, task_id, token, moves=tool not in ("heartbeat", "checkpoint"))
     if tool in ("heartbeat", "checkpoint"):
@@ -123,7 +123,7 @@ def write(
     elif tool == "release_task":
         world.move(task, "pending")
     else:
-        world.block(task, waits)
+        world.block(caller, task, waits)
     return set()
 
 
@@ -145,7 +145,7 @@ def create(world: World, caller: Caller, drafts: Sequence[Mapping[str, Any]]) ->
         if wanted - known or ("milestone_id" in draft and draft["milestone_id"] not in world.milestones):
             codes.add("not_found")
         _epic(world, draft.get("epic_id"))
-        task = ModelTask(draft["id"], world.now, depends_on=set(draft.get("depends_on", ())))
+        task = ModelTask(draft["id"], world.now, by_person=caller.person, depends_on=set(draft.get("depends_on", ())))
         world.tasks.setdefault(task.id, task)
         set_fields(task, draft)
     if not codes & {"conflict"} and world.circular():
@@ -185,9 +185,12 @@ def edit(world: World, caller: Caller, task_id: str, given: Mapping[str, Any]) -
     task = world.get(task_id)
     if task.requires_approval and given.get("requires_approval") is False and not caller.person:
         raise Refused("forbidden")
-    judged = ("capabilities", "epic_id", "files", "max_attempts")
-    moved = [n for n in judged if n in given and getattr(task, FIELDS[n]) != _value(n, given[n])]
-    if task.status == "in_progress" and not caller.person and moved:
+    guarded = ("files", "max_attempts", "requires_approval")
+    moved = {n for n in FIELDS if n in given and getattr(task, FIELDS[n]) != _value(n, given[n])}
+    if task.by_person and not caller.person and moved & {*guarded}:
+        raise Refused("forbidden")
+    held = task.status in ("in_progress", "in_review", "awaiting_approval")
+    if held and not caller.person and moved & {*guarded, "capabilities", "epic_id"}:
         raise Refused("conflict")
     if given.get("milestone_id") is not None and given["milestone_id"] not in world.milestones:
         raise Refused("not_found")
@@ -230,10 +233,12 @@ def set_status(world: World, caller: Caller, task_id: str, to: str, reason: str 
     origin = task.status
     if origin == to:
         return
+    if origin == "blocked" and task.block_author != "holder" and not caller.person:
+        raise Refused("forbidden")
     if to == "blocked" and origin == "pending":
         if reason is None:
             raise Refused("invalid_input")
-        world.block(task, [])
+        world.block(caller, task, [])
     elif to == "cancelled" and origin not in ("done", "cancelled"):
         if origin in ("in_progress", "in_review", "awaiting_approval") and not caller.person:
             raise Refused("forbidden")
@@ -267,7 +272,7 @@ def deny(world: World, caller: Caller, task_id: str) -> None:
         raise Refused(ILLEGAL)
     task.approved = False
     task.requires_approval = True
-    world.move(task, "blocked")
+    world.move(task, "blocked", "approval")
 
 
 def rescore(world: World) -> None:

@@ -41,6 +41,17 @@ class Origin(StrEnum):
     HUMAN = "human"
 
 
+class BlockAuthor(StrEnum):
+    """Who set a block. Agents lift only what holders set."""
+
+    HOLDER = "holder"
+    PERSON = "person"
+    REVIEW = "review"
+    MERGE = "merge"
+    POLICY = "policy"
+    APPROVAL = "approval"
+
+
 class Gate(StrEnum):
     """What keeps a pending task with no unmet dependency from being claimed; also the `reason` of plan_next."""
 
@@ -134,6 +145,7 @@ class Task(BaseModel):
     max_attempts: int
     origin: Origin
     blocked_reason: str | None
+    block_author: BlockAuthor | None
     last_error: str | None
     metadata: dict[str, Any]
     version: int

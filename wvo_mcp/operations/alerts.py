@@ -1,5 +1,6 @@
 """The toolset `health`: what people should look at."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
@@ -7,9 +8,10 @@ from pydantic import Field
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.lease import Role
 from wvo_mcp.domain.text import Label, Text
-from wvo_mcp.errors import InvalidInput
+from wvo_mcp.errors import Forbidden, InvalidInput
 from wvo_mcp.operations.operation import Audience, Context, Effect, Input, Output, operation
 from wvo_mcp.operations.results import MAX_CHARACTERS, compact
+from wvo_mcp.ports import Transaction
 
 
 class AlertLine(Output):
@@ -82,10 +84,37 @@ class AlertResult(Output):
 
 @operation(toolset="health", effect=Effect.WRITE, idempotent=True)
 async def alert_ack(ctx: Context, ask: AlertAck) -> AlertResult:
-    """Say that an alert is seen to: nobody hears of it again until it ends by itself. The first acknowledgement counts."""
+    """Say that an alert is seen to: nobody hears of it again until it ends by itself. The first acknowledgement counts.
+    Alerts about an agent's own work are acknowledged by people."""
     await ctx.tx.sessions.ensure()
+    if not ctx.caller.person:
+        await _leave_to_people(ctx, await ctx.tx.alerts.get(ask.alert_id))
     row = await ctx.tx.alerts.acknowledge(ask.alert_id, ask.note)
     return AlertResult(alert=AlertLine.model_validate(row))
+
+
+_FOR_PEOPLE = frozenset({"violation", "approval", "review", "merge", "worker"})
+"""First words of kinds: what tells people of agents."""
+
+
+async def _leave_to_people(ctx: Context, alert: Mapping[str, Any]) -> None:
+    """Raises Forbidden for an agent where people decide, and for an alert about the agent itself or its own work."""
+    about = None
+    if alert["kind"].partition("_")[0] in _FOR_PEOPLE:
+        about = f"is of the kind {alert['kind']}"
+    elif await _concerns(ctx.tx, ctx.caller.agent_id, alert):
+        about = f"is about the work of {ctx.caller.agent_id}"
+    if about is not None:
+        raise Forbidden(f"Alert {alert['id']} {about}: only people acknowledge it.", hint="Leave it to people.")
+
+
+async def _concerns(tx: Transaction, agent_id: str, alert: Mapping[str, Any]) -> bool:
+    named = compact(alert["evidence"])
+    mine = [agent_id, *(task.id for task in await tx.queue.held_by_agent(agent_id))]
+    if alert["task_id"] in mine or any(compact(name) in named for name in mine):
+        return True
+    trail = [] if alert["task_id"] is None else await tx.events.of_task(alert["task_id"], 100)
+    return any(e.kind == "task.claimed" and agent_id in (e.agent_id, e.data.get("agent")) for e in trail)
 
 
 class AlertResolve(Input):

@@ -6,7 +6,7 @@ With the role of an operator only people may call them; the others do what agent
 from pydantic import Field
 
 from wvo_mcp.domain.lease import Role
-from wvo_mcp.domain.task import Priority, Status, Task
+from wvo_mcp.domain.task import BlockAuthor, Priority, Status, Task
 from wvo_mcp.domain.text import Id, Prose, Text, Title
 from wvo_mcp.errors import IllegalTransition
 from wvo_mcp.operations.core.claiming import TaskId, TaskResult
@@ -51,6 +51,7 @@ async def deny(ctx: Context, ask: ReasonedDecision) -> TaskResult:
     if not task.requires_approval and task.status is not Status.AWAITING_APPROVAL:
         raise IllegalTransition(task.id, task.status, "denied", "It does not wait for an approval.")
     fields = {"blocked_reason": ask.reason, "requires_approval": True, "approved_at": None}
+    fields["block_author"] = BlockAuthor.APPROVAL
     moved = await lifecycle.move(tx, task, Status.BLOCKED, "task.denied", fields, {"reason": ask.reason})
     return TaskResult(task=line(moved.task))
 

@@ -171,3 +171,60 @@ async def test_an_unknown_dependency_to_remove_is_named(bench: Bench) -> None:
 @pytest.mark.parametrize("glob", [".", "src/./a.py", "src//a.py", "src/@(a|b).py", "/repository/src/a.py"])
 async def test_every_spelling_of_a_path_overlaps_with_it(glob: str) -> None:
     assert overlap(glob, "src/a.py")
+
+
+async def _blocked(bench: Bench, author: str) -> None:
+    """T1 is blocked by that author."""
+    await bench.create(a_task("T1", requires_approval=author == "approval"), a_task("T2"))
+    if author == "approval":
+        await bench.call("deny", OWNER, task_id="T1", reason="not now")
+    elif author == "policy":
+        for _ in range(10):
+            await bench.claim(ANN, "T1")
+            bench.clock.advance(minutes=11)
+            await bench.claim(BOB, "T2")
+            await bench.call("release_task", BOB, task_id="T2")
+    else:
+        await bench.call("block_task", OWNER if author == "person" else ANN, task_id="T1", reason="wait")
+
+
+@pytest.mark.requirement("SAFE-4")
+@pytest.mark.parametrize("author", ["person", "approval", "policy"])
+async def test_only_people_lift_a_block_that_no_holder_set(bench: Bench, author: str) -> None:
+    await _blocked(bench, author)
+
+    for way in ("pending", "cancelled"):
+        with pytest.raises(Forbidden):
+            await bench.call("update_task", BOB, task_id="T1", status=way, reason="go on")
+    assert (await bench.call("get_task", BOB, task_id="T1"))["task"]["block_author"] == author
+
+    await bench.call("unblock", OWNER, task_id="T1")
+    assert (await bench.call("get_task", BOB, task_id="T1"))["task"].get("block_author") is None
+
+
+async def test_an_agent_lifts_what_another_agent_blocked(bench: Bench) -> None:
+    await _blocked(bench, "holder")
+
+    await bench.call("update_task", BOB, task_id="T1", status="pending")
+
+    assert await bench.status("T1") == ["pending"]
+
+
+JUDGED = {"acceptance": ["none"], "files": ["src/**"], "requires_approval": True, "max_attempts": 9}
+
+
+@pytest.mark.requirement("SAFE-4")
+@pytest.mark.parametrize("field", JUDGED)
+async def test_agents_change_what_work_is_judged_by_only_where_an_agent_made_it(bench: Bench, field: str) -> None:
+    await bench.call("create_tasks", OWNER, tasks=[a_task("P")])
+    await bench.create(a_task("A"))
+    change = {field: JUDGED[field]}
+
+    with pytest.raises(Forbidden, match=field):
+        await bench.call("update_task", ANN, task_id="P", **change)
+    await bench.call("update_task", OWNER, task_id="P", **change)
+    await bench.claim(ANN, "A")
+    with pytest.raises(Conflict, match=field):
+        await bench.call("update_task", ANN, task_id="A", **change)
+    await bench.call("release_task", ANN, task_id="A")
+    await bench.call("update_task", BOB, task_id="A", **change)

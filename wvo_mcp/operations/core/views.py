@@ -6,7 +6,7 @@ from pydantic import Field
 
 from wvo_mcp.domain.event import Event
 from wvo_mcp.domain.instant import Instant
-from wvo_mcp.domain.task import Origin, Priority, Status, Task, TaskType
+from wvo_mcp.domain.task import BlockAuthor, Origin, Priority, Status, Task, TaskType
 from wvo_mcp.operations.operation import Output
 
 
@@ -58,6 +58,7 @@ class TaskView(WorkView):
 
     lease_token: int
     lease_expires_at: Instant | None = None
+    block_author: BlockAuthor | None = None
     waiting_for: list[str] = Field(default=[])
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.roadmap import Entry, Roadmap, RoadmapTask
-from wvo_mcp.domain.task import SETTLED, Origin, Status, Task
+from wvo_mcp.domain.task import SETTLED, BlockAuthor, Origin, Status, Task
 from wvo_mcp.errors import IllegalTransition
 from wvo_mcp.orchestration.plan import guard
 from wvo_mcp.orchestration.tasks import editing, lifecycle
@@ -230,7 +230,7 @@ async def _apply_status(
         return
     try:
         if wanted is Status.BLOCKED:
-            await lifecycle.block(tx, stored, "the roadmap says so", [])
+            await lifecycle.block(tx, stored, "the roadmap says so", [], BlockAuthor.PERSON)
         elif wanted is Status.CANCELLED:
             await lifecycle.move(tx, stored, wanted, "task.cancelled", data={"reason": "the roadmap says so"})
             report.cancelled.append(task.id)

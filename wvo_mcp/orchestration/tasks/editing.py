@@ -4,14 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from wvo_mcp.domain.task import Status, Task
+from wvo_mcp.domain.task import BlockAuthor, Origin, Status, Task
 from wvo_mcp.errors import Conflict, Forbidden, IllegalTransition, NotFound
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.orchestration.tasks.links import check_no_cycle, existing, link, unlink
 from wvo_mcp.ports import Transaction
 
-_JUDGED = ("capabilities", "epic_id", "files", "max_attempts")
+_GUARDED = ("acceptance", "files", "max_attempts", "requires_approval")
+"""What work is judged by: agents set it for tasks of their own making only."""
+_JUDGED = (*_GUARDED, "capabilities", "epic_id")
 """What a claim was judged by: limits of the epic, files, the agent; and the promise of further attempts."""
+_HELD = (Status.IN_PROGRESS, Status.IN_REVIEW, Status.AWAITING_APPROVAL)
 _APPROVED = ("title", "description", "acceptance")
 _SCORING = frozenset({"priority", "complexity", "business_value", "milestone_id"})
 _RECOVERY = {
@@ -48,6 +51,7 @@ async def update(tx: Transaction, task_id: str, edit: Edit) -> Task:
         raise Forbidden(f"Task {task_id} requires an approval: only people lift that.")
     fields = dict(edit.fields)
     if not tx.caller.person:
+        _leave_to_people(task, fields)
         _leave_to_the_holder(task, fields)
         if task.approved_at is not None and any(fields.get(n, getattr(task, n)) != getattr(task, n) for n in _APPROVED):
             fields["approved_at"] = None  # people approved what it said before
@@ -58,12 +62,24 @@ async def update(tx: Transaction, task_id: str, edit: Edit) -> Task:
     return await tx.tasks.get(task_id)
 
 
+def _leave_to_people(task: Task, fields: Mapping[str, Any]) -> None:
+    """Raises Forbidden when an agent would change what the work on a task that people made is judged by."""
+    guarded = [name for name in _GUARDED if name in fields and fields[name] != getattr(task, name)]
+    if guarded and task.origin is not Origin.AGENT:
+        author = "comes from the roadmap" if task.origin is Origin.ROADMAP else "was added by a person"
+        raise Forbidden(
+            f"Task {task.id} {author}: only people change its {', '.join(guarded)}.",
+            hint="Ask a person; put work that is missing into create_tasks.",
+            fields=guarded,
+        )
+
+
 def _leave_to_the_holder(task: Task, fields: Mapping[str, Any]) -> None:
-    """Raises Conflict when a claim was judged by a field that would change while the task is in progress."""
+    """Raises Conflict when a claim was judged by a field that would change while the task is held."""
     judged = sorted(name for name in _JUDGED if name in fields and fields[name] != getattr(task, name))
-    if task.status is Status.IN_PROGRESS and judged:
+    if task.status in _HELD and judged:
         raise Conflict(
-            f"Task {task.id} is in progress: {', '.join(judged)} cannot change before it is released.",
+            f"Task {task.id} is {task.status}: {', '.join(judged)} cannot change before it is released.",
             hint="Release the task first, or ask the person who owns the roadmap.",
             fields=judged,
         )
@@ -126,6 +142,12 @@ async def change_links(tx: Transaction, task: Task, edit: Edit) -> None:
 async def set_status(tx: Transaction, task: Task, to: Status, reason: str | None) -> lifecycle.Moved:
     """The moves that need no lease. What belongs to a holder, a reviewer or a person is refused with the way to go."""
     origin = task.status
+    if origin is Status.BLOCKED and task.block_author is not BlockAuthor.HOLDER and not tx.caller.person:
+        raise Forbidden(
+            f"Task {task.id} is blocked, and that was set by {task.block_author}: only people lift it.",
+            hint="Ask a person, and take other work meanwhile.",
+            block_author=task.block_author,
+        )
     if to is Status.BLOCKED and origin is Status.PENDING:
         return await lifecycle.block(tx, task, lifecycle.require_reason(reason, "say why it is blocked"), [])
     if to is Status.CANCELLED:

@@ -10,6 +10,7 @@ from wvo_mcp.domain.task import (
     GATE_BITS,
     MAX_EXPIRIES,
     SETTLED,
+    BlockAuthor,
     Gate,
     Status,
     Task,
@@ -57,7 +58,9 @@ async def move(
     elif task.finished_at is not None:
         changes["finished_at"] = None
     if task.status is Status.BLOCKED:
-        changes["blocked_reason"] = None
+        changes |= {"blocked_reason": None, "block_author": None}
+    if to is Status.BLOCKED:
+        changes.setdefault("block_author", BlockAuthor.PERSON if tx.caller.person else BlockAuthor.HOLDER)
     if task.status is Status.CANCELLED and "cancelled_by" in task.metadata:
         changes["metadata"] = {name: value for name, value in task.metadata.items() if name != "cancelled_by"}
     changed = await tx.tasks.change(task, kind, changes, {**_lease_data(task, leaving), **(data or {})})
@@ -190,15 +193,16 @@ async def expire(tx: Transaction, task: Task) -> Moved:
     if expiries < MAX_EXPIRIES:
         return await move(tx, task, Status.PENDING, "lease.expired", {"expiries": expiries}, data)
     reason = f"its lease expired {expiries} times"
-    moved = await move(
-        tx, task, Status.BLOCKED, "lease.expired", {"expiries": expiries, "blocked_reason": reason}, data
-    )
+    blocked = {"expiries": expiries, "blocked_reason": reason, "block_author": BlockAuthor.POLICY}
+    moved = await move(tx, task, Status.BLOCKED, "lease.expired", blocked, data)
     await tx.alerts.raise_alert("task_blocked", "critical", task.id, f"{task.id} was blocked: {reason}.")
     return moved
 
 
-async def block(tx: Transaction, task: Task, reason: str, waiting_for: list[str]) -> Moved:
-    """Blocked until a person or, with `waiting_for`, the end of the last of those frees it.
+async def block(
+    tx: Transaction, task: Task, reason: str, waiting_for: list[str], author: BlockAuthor | None = None
+) -> Moved:
+    """Blocked until a person or, with `waiting_for`, the end of the last of those frees it. `author`: else the caller.
 
     Raises NotFound, DependencyCycle, InvalidInput.
     """
@@ -208,9 +212,8 @@ async def block(tx: Transaction, task: Task, reason: str, waiting_for: list[str]
         open_waits = [other for other in waits if (await tx.tasks.get(other)).status is not Status.DONE]
         if not open_waits:
             raise InvalidInput("waiting_for", "all of these are done already: go on, or leave waiting_for out")
-    moved = await move(
-        tx, task, Status.BLOCKED, "task.blocked", {"blocked_reason": reason}, {"reason": reason, "waiting_for": waits}
-    )
+    fields = {"blocked_reason": reason, **({"block_author": author} if author else {})}
+    moved = await move(tx, task, Status.BLOCKED, "task.blocked", fields, {"reason": reason, "waiting_for": waits})
     await tx.tasks.set_waits(task.id, waits)
     return moved
 

@@ -12,7 +12,8 @@ _GATING = frozenset({"not_before", "requires_approval", "approved_at", "parent_i
 _LISTS = frozenset({"labels", "files", "capabilities", "acceptance"})
 _NONE = (
     "epic_id", "milestone_id", "parent_id", "business_value", "approved_at", "not_before", "assigned_to", "session_id",
-    "lease_expires_at", "lease_seconds", "progress", "blocked_reason", "last_error", "started_at", "finished_at",
+    "lease_expires_at", "lease_seconds", "progress", "blocked_reason", "block_author", "last_error", "started_at",
+    "finished_at",
 )  # fmt: skip
 _ZERO = (
     "unlock_count", "unmet_deps", "open_children", "gates", "lane_id", "over_open", "lease_token", "attempts", "expiries",

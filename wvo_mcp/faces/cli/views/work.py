@@ -133,7 +133,7 @@ def _facts(task: dict[str, Any]) -> Table:
             ("held by", held),
             ("progress", None if task["progress"] is None else f"{task['progress']} %"),
             ("attempts", f"{task['attempts']} of {task['max_attempts']}" if task["attempts"] else None),
-            ("blocked", task["blocked_reason"] if task["status"] == "blocked" else None),
+            ("blocked", f"{task['blocked_reason']} ({task['block_author']})" if task.get("block_author") else None),
             ("waits for", joined(task["waiting_for"])),
             ("last error", task["last_error"]),
             ("not before", task["not_before"]),

@@ -1,0 +1,9 @@
+-- Who set a block (holder, person, review, merge, policy, approval): agents lift only what holders set. NULL: not blocked.
+ALTER TABLE tasks ADD COLUMN block_author TEXT COLLATE "C";
+UPDATE tasks SET block_author = CASE
+  WHEN blocked_reason = 'the roadmap says so' THEN 'person'
+  WHEN expiries >= 10 THEN 'policy'
+  WHEN requires_approval = 1 AND EXISTS (SELECT 1 FROM events WHERE task_id = tasks.id AND kind = 'task.denied') THEN 'approval'
+  ELSE 'holder'
+END
+WHERE status = 'blocked';
