@@ -212,7 +212,7 @@ def summary(console: Console, workspace: Path, story: Story, seconds: float) -> 
         f"\nLook yourself:\n  sqlite3 {database} \\\n"
         "    \"SELECT seq, at, kind, task_id, agent_id FROM events WHERE kind <> 'task.checkpoint' ORDER BY seq DESC LIMIT 12\""
         f"\n  ROOT={workspace} {COMMAND} status"
-        f"\n  ROOT={workspace} {COMMAND} simulate --agents 4 --policy wsjf --policy fifo"
+        f"\n  ROOT={workspace} {COMMAND} simulate --agents 2 --seeds 20"
         f"\n\nWire it into a project of yours:\n"
         f"  Claude Code   claude mcp add --scope project wvo -- {COMMAND}\n"
         f"  Codex         codex mcp add wvo -- {COMMAND}\n"

@@ -152,18 +152,16 @@ def _run(compose: Compose, given: dict[str, Any]) -> None:
             raise click.UsageError("Give --plot or --seeds, not both: a chart shows one seed.")
         began = time.perf_counter()
         prepared = asyncio.run(_prepared(compose(), settings_or_usage(), given))
+        default = _COMPARED if given["seeds"] > 1 else (Order.WSJF,)
+        orders = [Order(name) for name in dict.fromkeys(given["policy"] or default)]
+        runs = asyncio.run(_played(prepared, orders, given["seeds"], given["time_limit"]))
         if given["seeds"] > 1:
-            runs = asyncio.run(_compared(prepared, _orders(given, _COMPARED), given["seeds"], given["time_limit"]))
             _show_comparison(runs, prepared.source, given["seeds"], began, as_json=as_json)
-        else:
-            outcomes = asyncio.run(_simulated(prepared, _orders(given, (Order.WSJF,))))
-            if plot is not None:
-                _draw(plot, outcomes)
-            _show_outcomes(outcomes, prepared.source, began, as_json=as_json)
-
-
-def _orders(given: dict[str, Any], default: Sequence[Order]) -> list[Order]:
-    return [Order(name) for name in dict.fromkeys(given["policy"] or default)]
+            return
+        outcomes = [outcome for (outcome,) in runs.values()]
+        if plot is not None:
+            _draw(plot, outcomes)
+        _show_outcomes(outcomes, prepared.source, began, as_json=as_json)
 
 
 async def _prepared(application: Application, settings: Settings, given: dict[str, Any]) -> _Prepared:
@@ -198,11 +196,7 @@ async def _prepared(application: Application, settings: Settings, given: dict[st
     return _Prepared(plan, scenario, start, _source(durations))
 
 
-async def _simulated(prepared: _Prepared, orders: Iterable[Order]) -> list[Outcome]:
-    return [await simulated(prepared.plan, prepared.scenario, order, prepared.start) for order in orders]
-
-
-async def _compared(
+async def _played(
     prepared: _Prepared, orders: Sequence[Order], seeds: int, time_limit: float
 ) -> dict[str, list[Outcome]]:
     """By order, the outcome of each seed; every seed that is begun is run with all orders."""
