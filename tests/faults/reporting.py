@@ -21,7 +21,7 @@ from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.operations import ALL, Services
 
-ANN = an_agent(durable=True)
+ANN = an_agent(durable=True, worker=True)
 
 
 async def call(folder: Path, name: str, asks: dict[str, Any], crash: Crash | None = None) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def test_no_planted_secret_is_found_anywhere(workspace: Workspace) -> None:
         answered += [ann.call("get_task", {"task_id": "A"}), ann.call("claim_task", {"task_id": "B"})]
         ann.call("block_task", {"task_id": "B", "reason": printed})
         claimed = ann.call("claim_task", {"task_id": "C"})
-        assert claimed["route"]["provider"] == "mine"
+        assert claimed["task"]["id"] == "C"
         attempt = {"task_id": "C", "lease_token": claimed["lease"]["token"], "tokens_in": 7}
         failed = {"output": printed, "error": printed, "exit_code": 1, "outcome": "auth", "model": named}
         answered += [ann.call("provider_report", {**attempt, **failed}), ann.call("provider_status")]

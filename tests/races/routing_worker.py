@@ -109,7 +109,7 @@ def run(folder: str, url: str | None, agent_id: str, world: int, seed: int, call
 
 
 async def _live(folder: Path, url: str | None, agent_id: str, world: int, chance: random.Random, calls: int) -> None:
-    caller = an_agent(agent_id, uuid.uuid4().hex)
+    caller = an_agent(agent_id, uuid.uuid4().hex, worker=True)
     worker = _Worker(a_catalogue(world), caller, chance)
     store = a_store(folder, url, FastClock(), synchronous="OFF")
     with attending(folder, url, caller.session_id):

@@ -40,6 +40,8 @@ class Bench:
         self.store = store
         self.clock = clock
         self.servers = servers
+        self.workers = False
+        """Callers are workers that we launched: what a route names is who does the task."""
 
     @property
     def path(self) -> Path:
@@ -65,7 +67,7 @@ class Bench:
         return self.services.policy
 
     async def call(self, name: str, caller: Caller = ANN, **arguments: Any) -> dict[str, Any]:
-        return await ALL[name](self.services, caller, arguments)
+        return await ALL[name](self.services, replace(caller, worker=self.workers), arguments)
 
     async def create(self, *tasks: Mapping[str, Any], caller: Caller = ANN) -> list[str]:
         """The ids of the new tasks."""

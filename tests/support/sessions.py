@@ -19,7 +19,9 @@ class Servers:
         self._dead.discard(session_id)
 
 
-def an_agent(agent_id: str = "ann", session: str | None = None, *capabilities: str, durable: bool = False) -> Caller:
+def an_agent(
+    agent_id: str = "ann", session: str | None = None, *capabilities: str, durable: bool = False, worker: bool = False
+) -> Caller:
     """A caller; its session is `<agent>/1` unless another is named."""
     return Caller(
         agent_id=agent_id,
@@ -27,6 +29,7 @@ def an_agent(agent_id: str = "ann", session: str | None = None, *capabilities: s
         client="tests",
         capabilities=tuple(capabilities),
         durable=durable,
+        worker=worker,
     )
 
 

@@ -3,12 +3,13 @@
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
 
 from wvo_mcp.app.building import build_probe, build_providers, build_services, build_store, telling, watched
-from wvo_mcp.domain.lease import Role
+from wvo_mcp.domain.lease import Caller, Role
 from wvo_mcp.errors import InvalidInput, NotFound, WvoError
 from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.identity import cli_caller
@@ -16,6 +17,7 @@ from wvo_mcp.execution.logs import redact_last_resort
 from wvo_mcp.execution.session_lock import SessionLocks
 from wvo_mcp.operations import Services
 from wvo_mcp.orchestration.plan import roadmap
+from wvo_mcp.orchestration.routing import transcripts
 from wvo_mcp.ports import SILENT
 from wvo_mcp.ports.backups import Restored
 from wvo_mcp.settings import Settings
@@ -34,6 +36,19 @@ async def opened(settings: Settings) -> AsyncGenerator[Services]:
             yield build_services(settings, watched(telemetry, store), providers, build_probe(settings, store), tracer)
         finally:
             await store.close()
+
+
+async def count_transcript(settings: Settings, agent_id: str, transcript: Path) -> int:
+    """Tokens of a session of Claude Code that were counted now. Makes no store."""
+    from wvo_mcp.execution.providers.transcript import files, read  # the stop hook alone counts
+
+    if settings.database_url is None and not settings.database.is_file():
+        return 0
+    caller = Caller(agent_id, f"cli:{agent_id}", "claude", "stop-hook", durable=True)
+    async with opened(settings) as services:
+        if services.providers is None:
+            return 0
+        return await transcripts.count(services.store, caller, services.providers, files(transcript), read)
 
 
 async def living(settings: Settings) -> list[str]:

@@ -41,6 +41,8 @@ class Caller:
     role: Role = Role.AGENT
     pooled: bool = True
     """False for a person who types commands: nobody that work is kept for."""
+    worker: bool = False
+    """True for what we launch: its route is who does the work."""
 
     @property
     def person(self) -> bool:

@@ -88,6 +88,8 @@ class TaskRoute:
     reported: int
     at: datetime
     ended_at: datetime | None
+    worked: str | None = None
+    """The provider that works on it, as far as that is known: the agent's own, or the one that a report named."""
 
 
 class RoutingRepository(Protocol):
@@ -104,13 +106,31 @@ class RoutingRepository(Protocol):
     async def route(self, task_id: str) -> TaskRoute | None: ...
     async def used_by_task(self, task_id: str) -> Use: ...
     async def take(
-        self, task_id: str, lease_token: int, agent_id: str, chosen: Chosen, reason: str, *, unreported: int
+        self,
+        task_id: str,
+        lease_token: int,
+        agent_id: str,
+        chosen: Chosen,
+        reason: str,
+        *,
+        unreported: int,
+        worker: tuple[str, str] | None,
     ) -> None:
-        """The attempt goes this way: its estimate is reserved until it is reported or over. Its probes are leased to it."""
+        """The attempt goes this way: its estimate is reserved until it is reported or over. Its probes are leased to it.
+        It counts as one of `worker` (provider, tier), who does it; of nobody while that is not known."""
         ...
 
     async def record(self, spent: Spent) -> int:
-        """Count it into every window and settle the reservation of the attempt, if it still runs; the id of the row."""
+        """Count it into every window and settle the reservation of the attempt, if it still runs, which becomes one of this
+        provider; the id of the row."""
+        ...
+
+    async def read_until(self, transcript: str) -> int:
+        """So many bytes of it are counted."""
+        ...
+
+    async def count_once(self, transcript: str, messages: Mapping[str, int]) -> set[str]:
+        """Ids of those that nobody has counted yet, and has now; the values are as `Message.ends`."""
         ...
 
     async def breakers(self) -> list[Breaker]: ...

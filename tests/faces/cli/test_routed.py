@@ -28,7 +28,7 @@ def routed(shell: Shell, url: str, model: str = "qwen3:8b") -> str:
     state.mkdir(exist_ok=True)
     (state / "providers.yaml").write_text(FILE.format(url, model))
     shell("create-tasks", "--tasks", '[{"id": "R", "title": "r", "type": "review", "complexity": 3}]')
-    return str(shell("claim-task", "R").json["route"]["provider"])
+    return str(shell("route-task", "R").json["route"]["provider"])
 
 
 def test_what_answers_is_chosen(shell: Shell) -> None:

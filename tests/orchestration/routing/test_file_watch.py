@@ -26,6 +26,7 @@ class Watched:
         self.path = path
         providers = ProvidersOfWorkspace(path, {}, bench.clock)
         bench.services = replace(bench.services, providers=providers)
+        bench.workers = True
         self._leader = Leader(bench.store, lambda: ANN, bench.clock, (file_watch.chore(providers),))
 
     async def after(self, text: str | None, seconds: int = 2) -> list[tuple[str, str, str | None]]:

@@ -28,6 +28,7 @@ def configured(bench: Bench, catalogue: Catalogue | None, **found: Presence) -> 
         bench.services, providers=FixedProviders(catalogue, found, None if catalogue else "providers.yaml:3: broken")
     )
     bench.limits(wip_limit=50, agent_wip_limit=50)
+    bench.workers = True
     return bench
 
 

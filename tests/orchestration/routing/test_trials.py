@@ -23,6 +23,7 @@ def routed(bench: Bench) -> Bench:
 
 def configured(bench: Bench, catalogue: Catalogue) -> Bench:
     bench.services = replace(bench.services, providers=FixedProviders(catalogue))
+    bench.workers = True
     bench.limits(wip_limit=50, agent_wip_limit=50)
     return bench
 

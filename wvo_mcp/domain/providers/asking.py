@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from wvo_mcp.domain.providers.breaker import Breaker
-from wvo_mcp.domain.providers.catalogue import Mode, Tier
+from wvo_mcp.domain.providers.catalogue import Mode, Provider, Tier
 from wvo_mcp.domain.task import Task, TaskType
 
 MODE_FACT = "routing_mode"
@@ -56,6 +56,11 @@ class Use:
     attempts: int = 0
     reserved: int = 0
 
+    @property
+    def reported(self) -> bool:
+        """Was anything, today or within the hour?"""
+        return bool(self.hour or self.day or self.cost)
+
     def __add__(self, other: "Use") -> "Use":
         return Use(
             self.hour + other.hour,
@@ -97,8 +102,9 @@ class RoutingState:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What is to be routed. `sticky` is the route of the task's earlier attempt, `own` the kind of provider that the asking
-    agent runs on, `used` what the task took so far. `running` work goes on whatever its budget says."""
+    """What is to be routed. `sticky` is who worked on the task before, `own` the kind of provider that the asking agent
+    runs on, `used` what the task took so far. `running` work goes on whatever its budget says. `attached`: the agent
+    does the work itself unless it may not; without `own` nobody knows what it runs on."""
 
     complexity: int
     type: TaskType
@@ -109,10 +115,14 @@ class Ask:
     own: str | None = None
     used: Use = NOTHING
     running: bool = False
+    attached: bool = False
 
     @classmethod
-    def of(cls, task: Task, own: str | None = None) -> "Ask":
-        return cls(task.complexity, task.type, task.capabilities, task.labels, task.id, own=own)
+    def of(cls, task: Task, own: str | None = None, *, attached: bool = False) -> "Ask":
+        return cls(task.complexity, task.type, task.capabilities, task.labels, task.id, own=own, attached=attached)
+
+    def is_own(self, provider: Provider) -> bool:
+        return self.own is not None and self.own in (provider.name, provider.kind.value, provider.place.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +132,8 @@ class Rejected:
     why: Why
     reason: str
     until: datetime | None = None
+    lasting: bool = False
+    """Nothing is gained by waiting: a program that is not installed does not come by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +158,10 @@ class Decision:
     mode: Mode
     rejected: tuple[Rejected, ...] = ()
     withheld: bool = False
+    elsewhere: bool = True
+    """The choice is an order: who asked does not do the work, or may not."""
+    worker: tuple[str, str] | None = None
+    """Provider and tier that do the work, as far as that is known: the attempt is theirs."""
 
     @property
     def until(self) -> datetime | None:

@@ -3,7 +3,7 @@
 The same task and the same state give the same choice, on every server.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -44,6 +44,9 @@ __all__ = [
     "midnight_after",
 ]
 
+_FORBIDDING = frozenset({Why.CAPABILITY, Why.LOCALITY, Why.MODE, Why.BREAKER, Why.BUDGET})
+"""What keeps a provider that is there from a task."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
@@ -68,7 +71,7 @@ def decide(catalogue: Catalogue, presence: Mapping[str, Presence], state: Routin
         if tier is None:
             rejected.append(Rejected(provider.name, band.tier, Why.TIER, f"it has no tier {band.tier} or above"))
             continue
-        refusal = _unfit(provider, tier, mode, wanted, presence.get(provider.name, UNKNOWN), at_home=at_home)
+        refusal = _unfit(provider, tier, mode, wanted, presence.get(provider.name, UNKNOWN), ask, at_home=at_home)
         if refusal is not None:
             rejected.append(refusal)
             continue
@@ -81,22 +84,34 @@ def decide(catalogue: Catalogue, presence: Mapping[str, Presence], state: Routin
         model = provider.tiers[tier]
         cost = model.cost.of(estimate * 3 // 4, estimate // 4)
         candidates.append(_Candidate(provider, tier, model, estimate, cost, probes))
+    own = [one for one in catalogue.providers if ask.attached and ask.is_own(one)]
     if not candidates:
-        return _none(band.tier, mode, tuple(rejected), ask)
-    order = _Order(catalogue, presence, state, ask, mode, band.prefer)
-    best = order.best(candidates)
-    reason = order.sentence(best, candidates, rejected)
+        return _none(band.tier, mode, tuple(rejected), ask, own)
+    mine = [one for one in candidates if one.provider in own]
+    order = _Order(catalogue, presence, state, ask, mode, band.prefer, candidates)
+    best = order.best(mine or candidates)
+    reason = order.sentence(best, mine or candidates, rejected)
     chosen = Chosen(best.provider.name, best.tier, best.model.name, best.estimate, best.cost, best.probes)
-    return Decision(chosen, reason, band.tier, mode, tuple(rejected))
+    there = presence.get(best.provider.name, UNKNOWN).found is not False
+    elsewhere, worker = True, (chosen.provider, chosen.tier.value)
+    if ask.attached and own:
+        elsewhere = not mine
+        if elsewhere:
+            worker = (own[0].name, own[0].tier_for(band.tier) or "") if len(own) == 1 else None
+    elif ask.attached:
+        elsewhere, worker = there and any(one.why in _FORBIDDING for one in rejected), None
+    return Decision(chosen, reason, band.tier, mode, tuple(rejected), elsewhere=elsewhere, worker=worker)
 
 
 def _unfit(
-    provider: Provider, tier: Tier, mode: Mode, wanted: frozenset[str], seen: Presence, *, at_home: bool
+    provider: Provider, tier: Tier, mode: Mode, wanted: frozenset[str], seen: Presence, ask: Ask, *, at_home: bool
 ) -> Rejected | None:
-    def no(why: Why, reason: str) -> Rejected:
-        return Rejected(provider.name, tier, why, reason)
+    def no(why: Why, reason: str, *, lasting: bool = False) -> Rejected:
+        return Rejected(provider.name, tier, why, reason, lasting=lasting)
 
-    if not provider.enabled:
+    # An agent that asks is there, whatever this machine has, and may be of any program when it does not say of which.
+    asking = ask.is_own(provider) or (ask.attached and ask.own is None and provider.place is Place.CLOUD)
+    if not provider.enabled and not (ask.attached and ask.is_own(provider)):
         return no(Why.DISABLED, "it is turned off in providers.yaml")
     if wanted - provider.capabilities:
         return no(Why.CAPABILITY, f"it lacks {', '.join(sorted(wanted - provider.capabilities))}")
@@ -104,9 +119,10 @@ def _unfit(
         return no(Why.LOCALITY, "the task's data must stay on this machine")
     if mode is not Mode.HYBRID and mode.value != provider.place.value:
         return no(Why.MODE, f"the mode is {mode}")
-    if provider.place is Place.LOCAL and seen.found is False:
-        return no(Why.ABSENT, seen.note or "it does not answer")
-    if seen.models is not None and provider.tiers[tier].name not in seen.models:
+    if seen.found is False and not asking:
+        lasting = provider.place is Place.CLOUD
+        return no(Why.ABSENT, seen.note or ("it is not here" if lasting else "it does not answer"), lasting=lasting)
+    if seen.models is not None and not asking and provider.tiers[tier].name not in seen.models:
         return no(Why.ABSENT, f"it does not have the model {provider.tiers[tier].name}")
     return None
 
@@ -210,6 +226,7 @@ class _Order:
         ask: Ask,
         mode: Mode,
         prefer: tuple[str, ...],
+        candidates: Collection[_Candidate],
     ) -> None:
         self._presence = presence
         self._state = state
@@ -218,8 +235,10 @@ class _Order:
         self._prefer = prefer
         self._by_type = catalogue.types.get(ask.type)
         self._by_share = self._side(catalogue, state) if self._by_type is None and mode is Mode.HYBRID else None
-
         self._behind = self._lagging(catalogue, state)
+        self._wanted = catalogue.band(ask.complexity).tier
+        # Where somebody's price is not known, what a higher tier costs is told by its name alone.
+        self._priced = all(one.cost or one.provider.place is Place.LOCAL for one in candidates)
 
     @staticmethod
     def _lagging(catalogue: Catalogue, state: RoutingState) -> frozenset[str]:
@@ -250,22 +269,21 @@ class _Order:
 
     def _key(self, one: _Candidate) -> tuple[object, ...]:
         provider = one.provider
-        place = self._by_type or self._by_share
+        higher = one.tier is not self._wanted
         return (
             self._ask.sticky is None or self._ask.sticky[0] != provider.name,
             # Right after its start a server has not looked yet, and most machines have no local models.
             provider.place is Place.LOCAL and self._presence.get(provider.name, UNKNOWN).found is None,
             provider.name not in self._prefer,
-            self._mode is Mode.HYBRID and place is not None and provider.place is not place,
+            self._mode is Mode.HYBRID and self._by_type is not None and provider.place is not self._by_type,
+            not self._priced and higher,
+            self._by_share is not None and provider.place is not self._by_share,
             provider.name not in self._behind,
-            not self._is_own(provider),
+            not self._ask.is_own(provider),
             self._presence.get(provider.name, UNKNOWN).found is False,
             round(one.cost, 4),
+            higher,
         )
-
-    def _is_own(self, provider: Provider) -> bool:
-        own = self._ask.own
-        return own is not None and (own in (provider.name, provider.kind.value) or (own == provider.place.value))
 
     def sentence(self, best: _Candidate, candidates: list[_Candidate], rejected: list[Rejected]) -> str:
         ask, provider = self._ask, best.provider
@@ -280,12 +298,13 @@ class _Order:
             because.append(f"the share of {provider.place} work is behind its target")
         if provider.name in self._behind:
             because.append("it is behind its own share")
-        if not because and self._is_own(provider):
+        if not because and ask.is_own(provider):
             because.append("the agent runs on it")
         if not because:
             others = len(candidates) - 1
             because.append(f"it is the best of {len(candidates)} that could" if others else "nothing else could")
-        out = [f"{one.provider}: {one.reason}" for one in rejected if one.why in (Why.BREAKER, Why.BUDGET)]
+        told = _FORBIDDING if ask.attached else (Why.BREAKER, Why.BUDGET)
+        out = [f"{one.provider}: {one.reason}" for one in rejected if one.why in told]
         less = f"; not {'; not '.join(out[:3])}" if out else ""
         tried = " (it tries whether the provider has recovered)" if best.probes else ""
         return (
@@ -303,8 +322,11 @@ def _to(place: Place) -> str:
     return "to the cloud" if place is Place.CLOUD else "to local models"
 
 
-def _none(tier: Tier, mode: Mode, rejected: tuple[Rejected, ...], ask: Ask) -> Decision:
-    withheld = any(one.why in PASSING for one in rejected)
+def _none(tier: Tier, mode: Mode, rejected: tuple[Rejected, ...], ask: Ask, own: Collection[Provider] = ()) -> Decision:
+    withheld = any(one.why in PASSING and not one.lasting for one in rejected)
+    mine = {one.name for one in own}
+    if mine and all(one.why is Why.TIER for one in rejected if one.provider in mine):
+        withheld = False  # nobody better is here, and none is sure to come
     names = [f"{one.provider}: {one.reason}" for one in rejected if one.why in PASSING or not withheld]
     what = f"{_task(ask)} (tier {tier}) in {mode} mode"
     said = "; ".join(names[:5]) or "no provider is configured"

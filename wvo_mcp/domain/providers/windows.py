@@ -26,6 +26,8 @@ class Window:
     raised: int
     used: int
     reserved: int
+    reported: bool = True
+    """False: nobody reported anything today, so that nothing is known of what is used."""
     resets_at: datetime | None = None
     """Of a day its end; of an hour the time at which all that is used now has left it, where that was looked up."""
 
@@ -57,6 +59,7 @@ class Window:
             "limit": self.limit,
             "raised": self.raised,
             "left": self.left,
+            "reported": self.reported,
             "resets_at": None if self.resets_at is None else iso(self.resets_at),
         }
 
@@ -68,7 +71,7 @@ def windows_of(scope: str, name: str, limits: Limits, use: Use, state: RoutingSt
         if limit is not None:
             raised = state.raises.get((scope, name, period), 0)
             ends = midnight_after(state.now) if period == DAY else None
-            found.append(Window(scope, name, period, limit + raised, raised, used, use.reserved, ends))
+            found.append(Window(scope, name, period, limit + raised, raised, used, use.reserved, use.reported, ends))
     return found
 
 

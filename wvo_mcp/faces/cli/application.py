@@ -5,6 +5,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     # Commands that open no store start without these.
     from wvo_mcp.domain.lease import Caller
     from wvo_mcp.errors import WvoError
@@ -36,6 +38,11 @@ class Application(Protocol):
 
     async def sync(self, settings: "Settings") -> "dict[str, int] | None":
         """Merge the roadmap into the store; {created, updated}, or None without a roadmap."""
+        ...
+
+    async def count_transcript(self, settings: "Settings", agent_id: str, transcript: "Path") -> int:
+        """Count what a session of Claude Code used into the budgets, each message once; tokens counted now. Makes no
+        store."""
         ...
 
     async def serve_http(self, settings: "Settings", host: str, port: int, told: Callable[[str], None]) -> int:

@@ -17,7 +17,7 @@ def main(argv: list[str], compose: "Compose") -> int:
     if argv == ["stop-hook"]:
         from wvo_mcp.faces.cli.stop_hook import answer  # a client waits for it at the end of every turn
 
-        return answer(sys.stdin.buffer, sys.stdout)
+        return answer(sys.stdin.buffer, sys.stdout, compose)
     # Most commands live for less than a second, a twentieth of which went into collecting what imports leave behind.
     gc.disable()
     try:

@@ -8,12 +8,14 @@ import json
 import os
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
 if TYPE_CHECKING:
     import click
 
+    from wvo_mcp.faces.cli.application import Compose
     from wvo_mcp.store.sqlite.glance import Held
 
 MAX_BYTES = 4_000_000
@@ -21,16 +23,31 @@ CLIENT = "claude-code"
 """The name that Claude Code gives itself as an MCP client; the server's agents are named by it and the session."""
 
 
-def answer(stdin: BinaryIO, stdout: TextIO) -> int:
-    """Read the hook's input and print a decision, or nothing. Always gives 0."""
-    try:
-        decision = _decision(json.loads(stdin.read(MAX_BYTES)))
-        if decision is not None:
-            stdout.write(json.dumps(decision) + "\n")
-            stdout.flush()
-    except Exception:  # noqa: S110 - see above: never in the way of the client
-        pass
+def answer(stdin: BinaryIO, stdout: TextIO, compose: "Compose | None" = None) -> int:
+    """Read the hook's input, print a decision or nothing, and count what the turn used. Always gives 0."""
+    with suppress(Exception):  # see above: never in the way of the client
+        asked = json.loads(stdin.read(MAX_BYTES))
+        with suppress(Exception):
+            _answer(asked, stdout)
+        _count(asked, compose)
     return 0
+
+
+def _answer(asked: Any, stdout: TextIO) -> None:
+    decision = _decision(asked)
+    if decision is not None:
+        stdout.write(json.dumps(decision) + "\n")
+        stdout.flush()
+
+
+def _count(asked: Any, compose: "Compose | None") -> None:
+    if compose is not None and isinstance(asked, dict):
+        fields = cast("dict[str, Any]", asked)
+        agent_id = _agent(fields)
+        if agent_id is not None and fields.get("hook_event_name", "Stop") == "Stop":
+            from wvo_mcp.faces.cli.turn_usage import count_apart
+
+            count_apart(fields, agent_id, compose)
 
 
 def stop_hook_command() -> "click.Command":
@@ -52,12 +69,16 @@ def _decision(asked: Any) -> dict[str, str] | None:
     fields = cast("dict[str, Any]", asked)
     if fields.get("stop_hook_active") or fields.get("hook_event_name", "Stop") != "Stop":
         return None
-    session = fields.get("session_id")
-    agent_id = os.environ.get("WVO_AGENT_ID") or (_agent_of(str(session)) if session else None)
+    agent_id = _agent(fields)
     if agent_id is None:
         return None
     held = _held(agent_id, Path(str(fields.get("cwd") or Path.cwd())))
     return {"decision": "block", "reason": _reminder(held)} if held else None
+
+
+def _agent(fields: dict[str, Any]) -> str | None:
+    session = fields.get("session_id")
+    return os.environ.get("WVO_AGENT_ID") or (_agent_of(str(session)) if session else None)
 
 
 def _held(agent_id: str, cwd: Path) -> list["Held"]:

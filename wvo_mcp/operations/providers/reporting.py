@@ -69,6 +69,7 @@ class Budget(Output):
     limit: int
     raised: int
     left: int
+    reported: bool = Field(description="False: nothing was today; what is used is not known.")
     resets_at: Instant | None
 
 

@@ -1,5 +1,7 @@
 """route_task and routing_mode: which model should do a task, and which places may be used."""
 
+from dataclasses import replace
+
 from pydantic import Field
 
 from wvo_mcp.domain.instant import Instant
@@ -11,6 +13,7 @@ from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.core.claiming import RequestId, Route
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
 from wvo_mcp.orchestration.routing import router
+from wvo_mcp.ports import Transaction
 
 
 class RouteTask(Input):
@@ -42,10 +45,10 @@ class Routed(Output):
     rejected: list[Turned]
 
 
-@operation(toolset="providers", effect=Effect.READ, routed=True)
+@operation(toolset="providers", effect=Effect.READ, outside=True, routed=True)
 async def route_task(ctx: Context, ask: RouteTask) -> Routed:
-    """Tell which provider and model should do a task now, why, and what was rejected. Changes nothing: claim_task decides
-    again and reserves."""
+    """Show which provider and model fit a task best now, why, and what was rejected: advice for launching an agent. Changes
+    nothing; what you claim you do yourself, unless the claim names a route."""
     providers = ctx.providers
     providers.current()  # a file that was never readable is told of as what it is
     described = ask.complexity is not None or ask.type is not None or ask.capabilities or ask.labels
@@ -53,9 +56,16 @@ async def route_task(ctx: Context, ask: RouteTask) -> Routed:
         raise InvalidInput(
             "task_id", "name a task, or describe one by complexity, type, capabilities, labels: not both"
         )
-    one = router.Router(ctx.tx, providers, ask.agent_id or ctx.caller.agent_id)
+    if not providers.presence():  # a command begins without having looked
+        await providers.look()
+    # Whom it would be given to, were it launched now; not whether the agent that asks may do it itself.
+    return _routed(await ctx.services.store.read(replace(ctx.caller, worker=True), lambda tx: _decided(tx, ctx, ask)))
+
+
+async def _decided(tx: Transaction, ctx: Context, ask: RouteTask) -> Decision:
+    one = router.Router(tx, ctx.providers, ask.agent_id or ctx.caller.agent_id)
     if ask.task_id is not None:
-        decision = await one.decide(await ctx.tx.tasks.get(ask.task_id))
+        decision = await one.decide(await tx.tasks.get(ask.task_id))
     else:
         decision = await one.judge(
             Ask(
@@ -67,7 +77,7 @@ async def route_task(ctx: Context, ask: RouteTask) -> Routed:
             )
         )
     assert decision is not None  # noqa: S101 - there are providers
-    return _routed(decision)
+    return decision
 
 
 def _routed(decision: Decision) -> Routed:

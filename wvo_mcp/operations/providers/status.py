@@ -26,6 +26,7 @@ class ProviderLine(Output):
     state: str = Field(description="closed: it can be used.")
     breakers: list[BreakerLine] = Field(description="Those that are not closed.")
     windows: list[Budget] = Field(description="Budgets, in tokens.")
+    reported: bool = Field(description="False: no use was today; the tokens below are not known.")
     tokens_hour: int
     tokens_day: int
     reserved: int
@@ -94,6 +95,7 @@ def _line(one: ProviderStanding) -> ProviderLine:
             for breaker in one.breakers
         ],
         windows=[Budget(**window.shown()) for window in one.windows],
+        reported=one.use.reported,
         tokens_hour=one.use.hour,
         tokens_day=one.use.day,
         reserved=one.use.reserved,

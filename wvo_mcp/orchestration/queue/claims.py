@@ -278,7 +278,9 @@ async def _grant(
     await tx.sessions.touch_agent(agent_id, task.id)
     # Nobody has held it before: there is no checkpoint to look for.
     resume = None if task.lease_token == 0 else await tx.memory.last_checkpoint(task.id)
-    explanation = decision.reason if decision is not None and route is None else None
+    explanation = decision.reason if decision is not None and decision.chosen is None else None
+    if route is not None and not tx.caller.worker:
+        explanation = f"You may not do this with your own model: hand it to {route.provider}, or release_task."
     return Claim(granted, lease, resume, await recall.for_claim(tx, granted), route, explanation=explanation)
 
 

@@ -76,7 +76,12 @@ def _free(signal: Signal, breaker: Breaker | None, now: datetime) -> datetime:
 def _blamed(
     catalogue: Catalogue | None, route: TaskRoute | None, signal: Signal, own: str | None
 ) -> tuple[str, str] | None:
-    """(provider, tier) that failed: those of the route. But no local model has a quota: that is then the agent's own."""
+    """(provider, tier) that failed: those of the route. But no local model has a quota: that is then the agent's own. Of an
+    agent that runs on nobody knows what it cannot be told, unless only one is there."""
+    if route is not None and route.worked is None and catalogue is not None:
+        there = [one for one in catalogue.providers if one.enabled]
+        if len(there) > 1:
+            return None
     routed = None if route is None or catalogue is None else catalogue.provider(route.provider)
     local = routed is not None and routed.place is Place.LOCAL
     if route is not None and not (local and signal.kind in _PAID):

@@ -103,7 +103,7 @@ async def report(tx: Transaction, policy: Policy, providers: Providers, told: To
     catalogue = router.catalogue or Catalogue(())
     counted = catalogue.counted(usage.tokens_in, usage.tokens_out, usage.tokens_cached)
     cost = _cost(provider, tier, model, usage)
-    if counted or cost:
+    if counted or cost or (running is not None and running.worked != provider.name):
         spent = Spent(
             agent_id,
             provider.name,

@@ -89,7 +89,11 @@ class Router:
         at_home = catalogue.local_labels.intersection(outline.labels)
         kind = (catalogue.band(outline.complexity).tier, capabilities, bool(at_home))
         if kind not in self._kinds:
-            ask = Ask(outline.complexity, TaskType.OTHER, tuple(sorted(capabilities)), tuple(sorted(at_home)))
+            wanted, labels = tuple(sorted(capabilities)), tuple(sorted(at_home))
+            caller = self._tx.caller
+            ask = Ask(
+                outline.complexity, TaskType.OTHER, wanted, labels, own=caller.provider, attached=not caller.worker
+            )
             decision = decide(catalogue, self.presence, await self.state(), ask)
             self._kinds[kind] = not decision.withheld
         return self._kinds[kind]
@@ -128,23 +132,25 @@ class Router:
         return first if first.chosen is not None else decide(catalogue, self.presence, state, ask)
 
     async def _ask(self, catalogue: Catalogue, task: Task) -> Ask:
-        ask = Ask.of(task, self._tx.caller.provider)
+        caller = self._tx.caller
+        ask = Ask.of(task, caller.provider, attached=not caller.worker)
         if task.lease_token == 0:
             return ask
         before = await self._tx.routing.route(task.id)
         used = ask.used if catalogue.task_limits.unlimited else await self._tx.routing.used_by_task(task.id)
-        sticky = None if before is None else (before.provider, before.tier)
-        running = task.status is Status.IN_PROGRESS
-        return Ask(ask.complexity, ask.type, ask.capabilities, ask.labels, ask.task_id, sticky, ask.own, used, running)
+        sticky = None if before is None or before.worked is None else (before.worked, before.tier)
+        return replace(ask, sticky=sticky, used=used, running=task.status is Status.IN_PROGRESS)
 
     async def take(self, task: Task, lease_token: int, decision: Decision | None) -> Route | None:
-        """The attempt that begins goes this way."""
+        """The attempt that begins goes this way; the route as its agent is told it, None where it does the work itself."""
         if self.catalogue is None or decision is None or decision.chosen is None:
             return None
         chosen = decision.chosen
         unreported = chosen.estimate if self.catalogue.count_unreported else 0
-        await self._tx.routing.take(task.id, lease_token, self.agent_id, chosen, decision.reason, unreported=unreported)
-        return Route.of(decision)
+        await self._tx.routing.take(
+            task.id, lease_token, self.agent_id, chosen, decision.reason, unreported=unreported, worker=decision.worker
+        )
+        return Route.of(decision) if decision.elsewhere else None
 
 
 async def choose_mode(tx: Transaction, mode: Mode) -> None:
@@ -164,4 +170,4 @@ async def mode_since(tx: Transaction) -> str | None:
 
 
 def _nameless(ask: Ask) -> Ask:
-    return Ask(ask.complexity, ask.type, ask.capabilities, ask.labels, None, None, ask.own, ask.used, ask.running)
+    return replace(ask, task_id=None)

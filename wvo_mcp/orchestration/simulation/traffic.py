@@ -180,7 +180,9 @@ class Traffic:
         self._day = day
         self._steering = steering
         self._policy = POLICY
-        self._callers = {one.id: Caller(one.id, f"{one.id}/1", one.provider, "simulation") for one in day.agents}
+        self._callers = {
+            one.id: Caller(one.id, f"{one.id}/1", one.provider, "simulation", worker=True) for one in day.agents
+        }
         self._demands = {one.id: one for one in day.demands}
         self._attempts: dict[str, int] = {}
         self._agenda: list[tuple[int, int, Callable[[int], Awaitable[None]]]] = []

@@ -93,8 +93,8 @@ class Routing:
 
     async def route(self, task_id: str) -> TaskRoute | None:
         row = self._rows.one(
-            "SELECT task_id, lease_token, agent_id, provider, tier, model, reason, reserved, reported, at, ended_at"
-            " FROM task_routes WHERE task_id = ?",
+            "SELECT task_id, lease_token, agent_id, provider, tier, model, reason, reserved, reported, at, ended_at,"
+            " worked FROM task_routes WHERE task_id = ?",
             (task_id,),
         )
         if row is None:
@@ -112,18 +112,32 @@ class Routing:
         return Use() if row is None else Use(hour=int(row["hour"]), day=int(row["day"]))
 
     async def take(
-        self, task_id: str, lease_token: int, agent_id: str, chosen: Chosen, reason: str, *, unreported: int
+        self,
+        task_id: str,
+        lease_token: int,
+        agent_id: str,
+        chosen: Chosen,
+        reason: str,
+        *,
+        unreported: int,
+        worker: tuple[str, str] | None,
     ) -> None:
         self._rows.put(
             """
             INSERT INTO task_routes
-              (task_id, lease_token, agent_id, provider, tier, model, reason, reserved, reported, unreported, at)
+              (task_id, lease_token, agent_id, provider, tier, model, reason, reserved, reported, unreported, at, worked,
+               worked_tier)
             VALUES
-              (:task_id, :token, :agent_id, :provider, :tier, :model, :reason, :reserved, 0, :unreported, :at)
+              (:task_id, :token, :agent_id, :provider, :tier, :model, :reason, :reserved, 0, :unreported, :at, :worked,
+               :worked_tier)
             ON CONFLICT (task_id) DO UPDATE SET lease_token = excluded.lease_token, agent_id = excluded.agent_id,
               provider = excluded.provider, tier = excluded.tier, model = excluded.model, reason = excluded.reason,
               reserved = excluded.reserved, reported = 0, unreported = excluded.unreported, at = excluded.at,
-              ended_at = NULL
+              ended_at = NULL,
+              worked = CASE WHEN task_routes.lease_token = excluded.lease_token AND excluded.worked <> excluded.provider
+                THEN task_routes.worked ELSE excluded.worked END,
+              worked_tier = CASE WHEN task_routes.lease_token = excluded.lease_token AND excluded.worked <> excluded.provider
+                THEN task_routes.worked_tier ELSE excluded.worked_tier END
             """,
             {
                 "task_id": task_id,
@@ -136,6 +150,8 @@ class Routing:
                 "reserved": chosen.estimate,
                 "unreported": unreported,
                 "at": self._at,
+                "worked": None if worker is None else worker[0],
+                "worked_tier": None if worker is None else worker[1],
             },
         )
         self._rows.put("UPDATE breakers SET probe_task = NULL, probe_until = NULL WHERE probe_task = ?", (task_id,))
@@ -175,11 +191,37 @@ class Routing:
         if spent.task_id is not None:
             self._rows.put(
                 "UPDATE task_routes SET reported = reported + :tokens,"
-                " reserved = CASE WHEN reserved > :tokens THEN reserved - :tokens ELSE 0 END"
+                " reserved = CASE WHEN reserved > :tokens THEN reserved - :tokens ELSE 0 END,"
+                " worked_tier = CASE WHEN worked = :provider THEN worked_tier ELSE :tier END, worked = :provider"
                 " WHERE task_id = :task_id AND lease_token = :token AND ended_at IS NULL",
-                {"tokens": spent.counted, "task_id": spent.task_id, "token": spent.lease_token},
+                {
+                    "tokens": spent.counted,
+                    "task_id": spent.task_id,
+                    "token": spent.lease_token,
+                    "provider": spent.provider,
+                    "tier": spent.tier,
+                },
             )
         return int(row["id"])
+
+    async def read_until(self, transcript: str) -> int:
+        row = self._rows.one(
+            "SELECT coalesce(max(ends), 0) AS ends FROM usage_messages WHERE transcript = ?", (transcript,)
+        )
+        return 0 if row is None else int(row["ends"])
+
+    async def count_once(self, transcript: str, messages: Mapping[str, int]) -> set[str]:
+        marks = ", ".join("?" * len(messages))
+        known = self._rows.all(f"SELECT message_id FROM usage_messages WHERE message_id IN ({marks})", tuple(messages))
+        fresh = set(messages) - {row["message_id"] for row in known}
+        if fresh:
+            rows = [(name, transcript, ends, self._at) for name, ends in messages.items() if name in fresh]
+            self._rows.put(
+                "INSERT INTO usage_messages (message_id, transcript, ends, at) VALUES"
+                f" {', '.join(['(?, ?, ?, ?)'] * len(rows))}",
+                tuple(value for row in rows for value in row),
+            )
+        return fresh
 
     async def breakers(self) -> list[Breaker]:
         rows = self._rows.all(f"SELECT {_COLUMNS} FROM breakers ORDER BY provider, tier")
@@ -294,6 +336,7 @@ class Routing:
 
     async def forget(self, before: datetime) -> None:
         self._rows.put("DELETE FROM usage WHERE at < ?", (iso(before),))
+        self._rows.put("DELETE FROM usage_messages WHERE at < ?", (iso(before),))
         self._rows.put("DELETE FROM usage_minutes WHERE minute < ?", (iso(self._now - timedelta(days=2))[:16],))
         self._rows.put("DELETE FROM budget_raises WHERE until < ?", (iso(before),))
 

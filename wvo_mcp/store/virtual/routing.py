@@ -121,17 +121,40 @@ class VirtualRouting:
         return Use(hour=_since(own, self._hour), day=_since(own, self._at[:10]))
 
     async def take(
-        self, task_id: str, lease_token: int, agent_id: str, chosen: Chosen, reason: str, *, unreported: int
+        self,
+        task_id: str,
+        lease_token: int,
+        agent_id: str,
+        chosen: Chosen,
+        reason: str,
+        *,
+        unreported: int,
+        worker: tuple[str, str] | None,
     ) -> None:
         old = self._routes.get(task_id)
         tier, now = chosen.tier.value, instant(self._at)
         new = TaskRoute(
-            task_id, lease_token, agent_id, chosen.provider, tier, chosen.model, reason, chosen.estimate, 0, now, None
+            task_id,
+            lease_token,
+            agent_id,
+            chosen.provider,
+            tier,
+            chosen.model,
+            reason,
+            chosen.estimate,
+            0,
+            now,
+            None,
         )
+        same = old is not None and old.lease_token == lease_token
+        if old is not None and same and worker is not None and worker[0] != chosen.provider:
+            worker = None if old.worked is None else (old.worked, "")  # what is advised now changes nothing of it
+        new = replace(new, worked=None if worker is None else worker[0])
+        moved = old is None or not same or old.worked != new.worked
+        if worker is not None and (moved or (worker[0] == chosen.provider and old is not None and old.tier != tier)):
+            self._day(*worker).attempts += 1
         self._put(old, new)
         self._unreported[task_id] = unreported
-        if old is None or (old.lease_token, old.provider, old.tier) != (lease_token, chosen.provider, tier):
-            self._day(chosen.provider, tier).attempts += 1
         self._free(task_id)
         for key in chosen.probes:
             breaker = self._breakers.get(key)
@@ -197,8 +220,16 @@ class VirtualRouting:
         route = None if spent.task_id is None else self._routes.get(spent.task_id)
         if route is not None and route.lease_token == spent.lease_token and route.ended_at is None:
             left, reported = max(0, route.reserved - spent.counted), route.reported + spent.counted
-            self._put(route, replace(route, reserved=left, reported=reported))
+            if route.worked != spent.provider:
+                self._day(spent.provider, spent.tier).attempts += 1
+            self._put(route, replace(route, reserved=left, reported=reported, worked=spent.provider))
         return self._rows
+
+    async def read_until(self, transcript: str) -> int:
+        raise NotImplementedError("nothing is simulated of transcripts")
+
+    async def count_once(self, transcript: str, messages: Mapping[str, int]) -> set[str]:
+        raise NotImplementedError("nothing is simulated of transcripts")
 
     async def breakers(self) -> list[Breaker]:
         return [self._breakers[key] for key in sorted(self._breakers)]

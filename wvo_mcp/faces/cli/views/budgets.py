@@ -60,6 +60,8 @@ class Windows:
             if one["scope"] not in ("provider", "tier"):
                 name = Text.assemble((f"{clean(one['scope'])} ", "dim"), name)
             taken = Text(f"{amount(one['used'])} of {amount(one['limit'])}")
+            if not one.get("reported", True):
+                taken = Text.assemble(("nothing reported", "yellow"), f" of {amount(one['limit'])}")
             if one["raised"]:
                 taken.append(f" (+{amount(one['raised'])})" if wide else "+", "cyan")
             cells: list[Text | str] = [name, text(one["period"], "dim"), bar(one, BAR if wide else 12), taken]
@@ -118,8 +120,8 @@ class _Providers:
                 text(one["name"], "bold" if one["enabled"] else "dim"),
                 text(one["place"], "dim"),
                 state(one, self.now),
-                amount(one["tokens_hour"]),
-                amount(one["tokens_day"]),
+                amount(one["tokens_hour"]) if one["reported"] else "",
+                amount(one["tokens_day"]) if one["reported"] else text("nothing reported", "dim"),
             ]
             if wide:
                 target = "" if one["target"] is None else f"{one['target']:.0f} %"

@@ -1,0 +1,101 @@
+"""What a Claude Code session used, from the transcript that it writes as it goes: one JSON line for each part of a message.
+
+A transcript may be large, cut off, or written by somebody who means harm: lines that are too long or not understood are
+passed over, and nothing of what was said is kept but counts, the model and the id of the message.
+"""
+
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from wvo_mcp.domain.providers.transcript import Message, Part
+
+MOST_BYTES = 512_000_000
+"""Read at one time; the rest is read after the next turn."""
+MOST_MESSAGES = 20_000
+_LINE = 4_000_000
+_CHUNK = 1 << 20
+_MOST_TOKENS = 100_000_000
+_ID = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
+_SUBAGENTS = 200
+
+
+def files(transcript: Path) -> list[Path]:
+    """It, and those of its subagents, which the program keeps in a folder beside it."""
+    beside = transcript.with_suffix("") / "subagents"
+    try:
+        return [transcript, *sorted(beside.glob("*.jsonl"))[:_SUBAGENTS]]
+    except OSError:
+        return [transcript]
+
+
+def read(path: Path, begin: int) -> Part:
+    """What stands behind the first `begin` bytes; all of it where the file is shorter than that. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe must not keep anybody waiting
+    with open(descriptor, "rb") as file:  # noqa: PTH123 - it is open already
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return Part({}, begin)
+        begin = begin if begin <= status.st_size else 0
+        file.seek(begin)
+        found: dict[str, Message] = {}
+        ends = begin
+        for line, end in _lines(file, begin):
+            message = _message(line, end)
+            if message is not None:
+                before = found.get(message.id)
+                found[message.id] = message if before is None else message.after(before)
+            ends = end
+            if len(found) >= MOST_MESSAGES:
+                break
+    return Part(found, ends)
+
+
+def _lines(file: BinaryIO, begin: int) -> Iterator[tuple[bytes, int]]:
+    """Whole lines with the place behind them; of one that is too long nothing."""
+    place, rest, passing = begin, b"", False
+    while place - begin < MOST_BYTES and (chunk := file.read(_CHUNK)):
+        *whole, last = chunk.split(b"\n")
+        for piece in whole:
+            line = b"" if passing else rest + piece
+            place += len(rest) + len(piece) + 1
+            rest, passing = b"", False
+            yield line, place
+        if passing or len(rest) + len(last) > _LINE:
+            place += len(rest) + len(last)
+            rest, passing = b"", True
+        else:
+            rest += last
+
+
+def _message(line: bytes, end: int) -> Message | None:
+    if b'"usage"' not in line or b'"assistant"' not in line:
+        return None
+    try:
+        told: Any = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    message = _of(told, "message")
+    message_id, model, usage = _of(message, "id"), _of(message, "model"), _of(message, "usage")
+    if _of(told, "type") != "assistant" or not isinstance(message_id, str) or not _ID.fullmatch(message_id):
+        return None
+    counts = [_tokens(_of(usage, name)) for name in _COUNTS]
+    if not any(counts):
+        return None
+    fresh, written, out, cached = counts
+    return Message(message_id, model[:200] if isinstance(model, str) else "", fresh + written, out, cached, end)
+
+
+_COUNTS = ("input_tokens", "cache_creation_input_tokens", "output_tokens", "cache_read_input_tokens")
+
+
+def _of(told: Any, name: str) -> Any:
+    return cast("dict[str, Any]", told).get(name) if isinstance(told, dict) else None
+
+
+def _tokens(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST_TOKENS else 0

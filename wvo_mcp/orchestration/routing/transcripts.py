@@ -1,0 +1,97 @@
+"""What a session of Claude Code used, counted into the budgets: each message once, whoever reads its transcript how often."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.providers.catalogue import Catalogue, Provider, ProviderKind
+from wvo_mcp.domain.providers.transcript import Message, Part
+from wvo_mcp.domain.redaction import redact
+from wvo_mcp.errors import InvalidInput
+from wvo_mcp.orchestration.routing.attempts import REPORTED
+from wvo_mcp.ports import Store, Transaction
+from wvo_mcp.ports.providers import Providers, Spent
+
+_AT_ONCE = 500
+"""Messages in one transaction, so that no claim waits for a long transcript."""
+
+
+async def count(
+    store: Store, caller: Caller, providers: Providers, paths: Sequence[Path], read: Callable[[Path, int], Part]
+) -> int:
+    """Tokens that were counted now, for the caller's agent. `read` gives what stands in a file behind so many bytes."""
+    await providers.refresh()
+    try:
+        catalogue = providers.current()
+    except InvalidInput:  # what was used is counted all the same
+        catalogue = Catalogue(())
+    counted = 0
+    for path in paths:
+        transcript = hashlib.sha256(str(path).encode(errors="replace")).hexdigest()[:32]
+        begin = await store.read(caller, lambda tx, name=transcript: tx.routing.read_until(name))
+        try:
+            messages = iter(read(path, begin).messages.values())
+        except OSError:
+            continue
+        while part := list(islice(messages, _AT_ONCE)):
+            counted += await store.write(caller, lambda tx, name=transcript, of=part: _count(tx, catalogue, name, of))
+    return counted
+
+
+async def _count(tx: Transaction, catalogue: Catalogue, transcript: str, messages: list[Message]) -> int:
+    fresh = await tx.routing.count_once(transcript, {one.id: one.ends for one in messages})
+    models: dict[str, list[Message]] = {}
+    for one in messages:
+        if one.id in fresh:
+            models.setdefault(one.model, []).append(one)
+    if not models:
+        return 0
+    held = await tx.queue.held_by_agent(tx.caller.agent_id)
+    task = held[0] if len(held) == 1 else None
+    provider = _provider(catalogue)
+    total = 0
+    for model, used in models.items():
+        tokens_in, tokens_out = sum(one.tokens_in for one in used), sum(one.tokens_out for one in used)
+        cached = sum(one.tokens_cached for one in used)
+        tier, cost = _priced(provider, model, tokens_in, tokens_out, cached)
+        counted = catalogue.counted(tokens_in, tokens_out, cached)
+        spent = Spent(
+            tx.caller.agent_id,
+            "claude" if provider is None else provider.name,
+            tier,
+            redact(model),
+            counted,
+            tokens_in,
+            tokens_out,
+            cached,
+            cost,
+            "output",
+            None if task is None else task.id,
+            None if task is None else task.lease_token,
+        )
+        await tx.routing.record(spent)
+        data: dict[str, Any] = {"provider": spent.provider, "tier": tier, "model": spent.model}
+        data |= {"tokens_in": tokens_in, "tokens_out": tokens_out, "tokens_cached": cached}
+        data |= {"tokens": counted, "cost": round(cost, 6), "messages": len(used), "from": "transcript"}
+        await tx.events.append(REPORTED, spent.task_id, data)
+        total += counted
+    return total
+
+
+def _provider(catalogue: Catalogue) -> Provider | None:
+    """Which account a session runs on stands nowhere: the first that is turned on."""
+    alike = [one for one in catalogue.providers if one.kind is ProviderKind.CLAUDE]
+    return min(alike, key=lambda one: not one.enabled, default=None)
+
+
+def _priced(provider: Provider | None, model: str, tokens_in: int, tokens_out: int, cached: int) -> tuple[str, float]:
+    """(tier, US dollars). The file may name the program's own word for a model: `opus` for `claude-opus-5`."""
+    if provider is None:
+        return "", 0.0
+    for tier, known in provider.tiers.items():
+        if known.name == model or known.name in model.split("-"):
+            return tier.value, known.cost.of(tokens_in, tokens_out, cached)
+    return "", 0.0
