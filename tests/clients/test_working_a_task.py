@@ -5,6 +5,7 @@ import pytest
 from tests.clients.models.script import Call, Say, all_text
 from tests.clients.programs import Client
 from tests.clients.workspace import CORE_TOOLS, rows
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.clients
 
@@ -78,3 +79,20 @@ def test_claude_is_reminded_of_the_task_that_it_still_holds_when_it_wants_to_sto
     claiming, stopping, reminded = (all_text(turn.body["messages"]) for turn in model.turns)
     assert "still hold PRICES" not in claiming + stopping
     assert "still hold PRICES" in reminded
+
+
+@pytest.mark.requirement("PROV-3")
+def test_what_claude_used_is_counted_when_it_stops(claude: Client) -> None:
+    script = [
+        Call("claim_task", {"task_id": "PRICES"}),
+        Call("complete_task", {"task_id": "PRICES", "summary": "Rules are applied"}),
+        Say("PRICES is done."),
+    ]
+    with claude.model(script) as model:
+        run = claude.ask(model, "Work on the next task.")
+
+    assert run.exit_code == 0, run.report()
+    used = "SELECT provider, agent_id LIKE 'claude-code-%', sum(tokens_in), sum(tokens_out) FROM usage GROUP BY 1, 2"
+    # The scripted model states 10 tokens in and 5 out for each of its three answers.
+    found = eventually(lambda: rows(claude.project, used), seconds=60)
+    assert found == [("claude", 1, 30, 15)]
