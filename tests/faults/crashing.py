@@ -66,10 +66,9 @@ async def _live(folder: Path, url: str | None, crash: Crash, recording: bool) ->
 
 
 async def _open_only(folder: Path, url: str | None, crash: Crash, _: bool) -> dict[str, Any]:
-    def hooked(self: Connection) -> Any:
-        raw = _open(self)
+    def hooked(self: Connection) -> None:
+        _open(self)
         self.rows.on_write = crash
-        return raw
 
     def executed(self: Any, query: Any, *arguments: Any, **more: Any) -> Any:
         # The pool may or may not set up one more connection meanwhile, in a thread of its own.

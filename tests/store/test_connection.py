@@ -38,7 +38,7 @@ def another_writer(bench: Bench) -> Generator[Any]:
 
 async def raw_of(bench: Bench) -> Any:
     async def raw(rows: Rows) -> Any:
-        return cast(SqliteRows, rows)._raw
+        return cast(SqliteRows, rows).raw
 
     return await bench.store.writer.read(raw)
 

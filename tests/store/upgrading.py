@@ -5,7 +5,6 @@ import os
 import signal
 import uuid
 from pathlib import Path
-from typing import Any
 
 import anyio
 
@@ -37,10 +36,9 @@ def run(source: str, folder: str, crash_at: int = 0, writes: int = 0, told: str 
     versions.FOLDER = Path(folder)
     crash = _Crash(crash_at)
 
-    def hooked(self: Connection) -> Any:
-        raw = _open(self)
+    def hooked(self: Connection) -> None:
+        _open(self)
         self.rows.on_write = crash
-        return raw
 
     if crash_at:
         Connection._open = hooked

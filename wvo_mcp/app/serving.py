@@ -28,7 +28,6 @@ from wvo_mcp.errors import WvoError
 from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.identity import Connection
 from wvo_mcp.execution.logs import log_to_stderr
-from wvo_mcp.faces import sparing
 from wvo_mcp.operations import Services
 from wvo_mcp.orchestration import background, keeping
 from wvo_mcp.orchestration.health.report import Reporter
@@ -51,7 +50,6 @@ async def serve(wire: "Wire") -> int:
 
     Raises WrongSetting and the store's typed errors before anything is served.
     """
-    sparing.import_sdk()
     # The SDK takes most of a second to import and nothing else here needs it.
     from wvo_mcp.faces.mcp import build_server, serve_wire
 

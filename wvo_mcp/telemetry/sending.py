@@ -92,9 +92,10 @@ class CleanMetrics(MetricExporter):
     """The attributes of metrics are names of tools and outcomes, never texts: here only failures are kept from spreading."""
 
     def __init__(self, inner: MetricExporter, where: str) -> None:
+        wanted = vars(inner)  # where the SDK's own readers look for it; a version without them has its defaults
         super().__init__(
-            preferred_temporality=inner._preferred_temporality,  # pyright: ignore[reportPrivateUsage]
-            preferred_aggregation=inner._preferred_aggregation,  # pyright: ignore[reportPrivateUsage]
+            preferred_temporality=wanted.get("_preferred_temporality"),
+            preferred_aggregation=wanted.get("_preferred_aggregation"),
         )
         self._inner = inner
         self._complaint = _Complaint("metrics", where)

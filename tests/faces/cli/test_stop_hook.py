@@ -112,4 +112,4 @@ def test_as_a_process_it_answers_without_the_libraries_of_the_command_line(holde
 
     assert json.loads(ran.out)["decision"] == "block"
     imported = {line.rpartition("|")[2].strip() for line in ran.err.splitlines()}
-    assert not imported & {"click", "rich", "aiosqlite", "mcp"}
+    assert not imported & {"click", "rich", "asyncio", "mcp"}

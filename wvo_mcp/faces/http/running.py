@@ -1,13 +1,11 @@
 """From a socket to an end: the server under the one task group of the process."""
 
-import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import closing
 
-import anyio
 import uvicorn
 from starlette.types import ASGIApp
 
@@ -46,12 +44,6 @@ def _ends() -> list[signal.Signals]:
     return [signal.SIGTERM, signal.SIGINT, *([] if ignored else [signal.SIGHUP])]
 
 
-class _Served(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield  # they are ours
-
-
 async def run(site: ASGIApp, listener: socket.socket, told: Callable[[str], None]) -> None:
     """Until SIGTERM, SIGINT or SIGHUP; requests that are being answered then are finished. `told` gets the address."""
     logging.getLogger("wvo_mcp.http").setLevel(logging.INFO)
@@ -65,20 +57,20 @@ async def run(site: ASGIApp, listener: socket.socket, told: Callable[[str], None
         proxy_headers=False,
         timeout_graceful_shutdown=int(GRACE_SECONDS),
     )
-    server = _Served(config)
+    server = uvicorn.Server(config)
 
-    async def leave() -> None:
-        with anyio.open_signal_receiver(*_ends()) as signals:
-            told(_address(listener))
-            async for _ in signals:
-                if server.should_exit:
-                    server.force_exit = True  # a second one does not wait
-                server.should_exit = True
+    def leave(*_: object) -> None:
+        server.force_exit = server.should_exit  # a second one does not wait
+        server.should_exit = True
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(leave)
+    # While it serves, uvicorn takes SIGTERM and SIGINT over; afterwards it raises them again, which must end here.
+    before = {number: signal.signal(number, leave) for number in _ends()}
+    try:
+        told(_address(listener))
         await server.serve(sockets=[listener])
-        tasks.cancel_scope.cancel()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _address(listener: socket.socket) -> str:

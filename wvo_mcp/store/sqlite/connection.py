@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import aiosqlite
 from pysqlite3 import dbapi2
 
 from wvo_mcp.errors import IncompatibleStore, StoreBusy, StoreUnavailable, WvoError
 from wvo_mcp.store.sql import Cursor, Dialect, Rows, driven
 from wvo_mcp.store.sqlite.place import Place
+from wvo_mcp.store.sqlite.thread import WorkerThread
 
 T = TypeVar("T")
 
@@ -55,16 +55,16 @@ class SqliteRows(Rows):
 
     def __init__(self, raw: Any) -> None:
         super().__init__()
-        self._raw = raw
+        self.raw = raw
 
     def execute(self, sql: str, params: Any) -> Cursor:
-        return self._raw.execute(sql, params)
+        return self.raw.execute(sql, params)
 
     def execute_many(self, sql: str, params: Sequence[Any]) -> None:
-        self._raw.executemany(sql, params)
+        self.raw.executemany(sql, params)
 
 
-class Connection(aiosqlite.Connection):
+class Connection:
     """One connection and its thread. Errors of the database leave as typed errors."""
 
     def __init__(self, path: Path, *, read_only: bool, synchronous: str) -> None:
@@ -73,9 +73,10 @@ class Connection(aiosqlite.Connection):
         self.synchronous = synchronous
         self._rows: SqliteRows | None = None
         self._place: Place | None = None
-        super().__init__(self._open, 64)
+        self._ready = False
+        self._thread = WorkerThread(f"sqlite {path.name}")
 
-    def _open(self) -> Any:
+    def _open(self) -> None:
         raw = sqlite.connect(str(self._path), isolation_level=None, timeout=0, cached_statements=256)
         try:
             # Without this a reader could meet a writer that recovers the log just after a crash.
@@ -98,7 +99,6 @@ class Connection(aiosqlite.Connection):
             raise
         self._rows = SqliteRows(raw)
         self._place = Place(self._path)
-        return raw
 
     @property
     def rows(self) -> SqliteRows:
@@ -116,18 +116,33 @@ class Connection(aiosqlite.Connection):
 
     @property
     def is_open(self) -> bool:
-        return self._rows is not None and self._connection is not None
+        return self._ready
 
     async def start(self) -> None:
         """Open the file. Raises the typed errors of `typed`."""
+        self._thread.start()
         try:
-            await self
+            await self._thread.run(self._open)
         except BaseException as error:
-            # The base class has told its thread to stop; one that outlives the event loop dies with a traceback.
-            self._thread.join()
+            self._thread.stop(self._close)  # a start that was cancelled may have opened it
             if isinstance(error, DatabaseError):
                 raise typed(error, self._path) from error
             raise
+        self._ready = True
+
+    async def close(self) -> None:
+        """After all that was asked for before is done."""
+        if not self._ready:
+            return
+        self._ready = False
+        try:
+            await self._thread.run(self._close)
+        finally:
+            self._thread.stop()
+
+    def _close(self) -> None:
+        if self._rows is not None:
+            self._rows.raw.close()
 
     async def read(self, work: Callable[[Rows], Awaitable[T]]) -> T:
         """Run `work` in one read transaction."""
@@ -141,12 +156,13 @@ class Connection(aiosqlite.Connection):
         return cast(T, await self._hop(self._writing, work, keep, time.monotonic() + BUSY_BUDGET_SECONDS))
 
     async def _hop(self, function: Callable[..., Any], *args: Any) -> Any:
-        execute = cast("Callable[..., Awaitable[Any]]", self._execute)  # pyright: ignore[reportUnknownMemberType]
-        return await execute(function, *args)
+        if not self._ready:
+            raise ValueError("the connection is closed")
+        return await self._thread.run(function, *args)
 
     def _reading(self, work: Callable[[Rows], Awaitable[T]]) -> T:
         try:
-            self._conn.execute("BEGIN")
+            self.rows.raw.execute("BEGIN")
             try:
                 self._check_place()
                 return driven(work(self.rows))
@@ -171,7 +187,7 @@ class Connection(aiosqlite.Connection):
             if rows.on_write is not None:
                 rows.on_write("before COMMIT")
             try:
-                self._conn.execute("COMMIT")
+                self.rows.raw.execute("COMMIT")
             except BaseException:
                 self._roll_back()
                 raise
@@ -186,7 +202,7 @@ class Connection(aiosqlite.Connection):
         nap = 0.0003
         while True:
             try:
-                self._conn.execute("BEGIN IMMEDIATE")
+                self.rows.raw.execute("BEGIN IMMEDIATE")
             except DatabaseError as error:
                 if primary_code(error) not in (_BUSY, _LOCKED) or time.monotonic() > deadline:
                     raise
@@ -201,8 +217,8 @@ class Connection(aiosqlite.Connection):
 
     def _roll_back(self) -> None:
         # A full disk may have ended the transaction already.
-        if self._conn.in_transaction:
-            self._conn.execute("ROLLBACK")
+        if self.rows.raw.in_transaction:
+            self.rows.raw.execute("ROLLBACK")
 
 
 def check_ours(rows: Rows, database: Path | None = None) -> None:
