@@ -91,6 +91,7 @@ async def test_whatever_changed_is_read_before_a_transaction_begins(
         bench.clock,
         (*background.chores(bench.services.roadmap, bench.policy), file_watch.chore(providers)),
     )
+    bench.workers = True
     turns = 0
 
     async def changed() -> None:

@@ -37,7 +37,7 @@ async def test_an_agent_that_may_do_the_task_itself_is_given_no_route(bench: Ben
 
     claim = await desk.claim(replace(ANN, provider=provider))
 
-    assert (claim["task"]["id"], claim["route"], claim["explanation"]) == ("T", None, None)
+    assert (claim["task"]["id"], claim["route"], claim.get("explanation")) == ("T", None, None)
     event = (await desk.read(lambda tx: tx.events.of_task("T", 1)))[0]
     assert "route" not in event.data
     assert await attempts(desk) == ({provider: 1} if provider else {})
