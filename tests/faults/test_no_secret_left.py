@@ -39,6 +39,8 @@ def test_no_planted_secret_is_found_anywhere(workspace: Workspace) -> None:
     )
     (workspace.root / "state").mkdir(parents=True)
     (workspace.root / "state" / "providers.yaml").write_text(PROVIDERS)
+    accept = [sys.executable, "-m", "wvo_mcp", "trust", "--yes"]
+    subprocess.run(accept, env=workspace.environ(), cwd=workspace.root, check=True, capture_output=True)
     with receiving() as channel:
         workspace.settings = {
             "ODDLY_NAMED": odd,

@@ -84,6 +84,9 @@ class FixedProviders:
     def problem(self) -> str | None:
         return self.wrong
 
+    def unaccepted(self) -> str | None:
+        return None
+
     def presence(self) -> Mapping[str, Presence]:
         return self.found
 

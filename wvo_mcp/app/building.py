@@ -22,6 +22,7 @@ from wvo_mcp.execution.providers.workspace import ProvidersOfWorkspace
 from wvo_mcp.execution.roadmap.history import RoadmapCommits
 from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
+from wvo_mcp.execution.trust import Trust
 from wvo_mcp.operations import Services
 from wvo_mcp.orchestration import background, backups, delivery
 from wvo_mcp.orchestration.health.loop import HealthLoop
@@ -138,7 +139,8 @@ def build_reporter(settings: Settings) -> Reporter:
 
 
 def build_providers(settings: Settings) -> ProvidersOfWorkspace:
-    providers = ProvidersOfWorkspace(settings.state_dir / "providers.yaml", os.environ, SystemClock())
+    trust = Trust(os.environ, settings.root)
+    providers = ProvidersOfWorkspace(settings.state_dir / "providers.yaml", os.environ, SystemClock(), trust)
     providers.learn_keys()
     return providers
 

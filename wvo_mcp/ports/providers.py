@@ -28,6 +28,10 @@ class Providers(Protocol):
         """What was wrong with the file then, in one line that names its line; None when nothing is."""
         ...
 
+    def unaccepted(self) -> str | None:
+        """What of the file makes us run or call something and waits for a person, in one line; None when nothing does."""
+        ...
+
     def presence(self) -> Mapping[str, Presence]:
         """What was found of each provider when it was last looked for, by name. Never waits: it may be old or empty."""
         ...

@@ -27,6 +27,7 @@ def routed(shell: Shell, url: str, model: str = "qwen3:8b") -> str:
     state = shell.root / "state"
     state.mkdir(exist_ok=True)
     (state / "providers.yaml").write_text(FILE.format(url, model))
+    shell("trust", "--yes")
     shell("create-tasks", "--tasks", '[{"id": "R", "title": "r", "type": "review", "complexity": 3}]')
     return str(shell("route-task", "R").json["route"]["provider"])
 

@@ -7,7 +7,10 @@ import anyio
 import pytest
 
 from tests.support.bench import ANN, Bench, a_task
+from wvo_mcp.domain.providers.trust import parts_of
+from wvo_mcp.execution.providers.parse import parse
 from wvo_mcp.execution.providers.workspace import ProvidersOfWorkspace
+from wvo_mcp.execution.trust import Trust
 from wvo_mcp.orchestration.background import Leader
 from wvo_mcp.orchestration.health.checkup import checkup
 from wvo_mcp.orchestration.routing import file_watch
@@ -24,7 +27,9 @@ class Watched:
     def __init__(self, bench: Bench, path: Path) -> None:
         self.bench = bench
         self.path = path
-        providers = ProvidersOfWorkspace(path, {}, bench.clock)
+        self.trust = Trust({"HOME": str(path.parent)}, path.parent)
+        providers = ProvidersOfWorkspace(path, {}, bench.clock, self.trust)
+        self.providers = providers
         bench.services = replace(bench.services, providers=providers)
         bench.workers = True
         self._leader = Leader(bench.store, lambda: ANN, bench.clock, (file_watch.chore(providers),))
@@ -87,3 +92,31 @@ async def test_the_health_check_names_it(watched: Watched) -> None:
 
     await watched.after(GOOD)
     assert (await watched.checked())[1] == "ok"
+
+
+@pytest.mark.requirement("SAFE-4")
+async def test_what_no_person_accepted_is_a_warning_that_ends_with_the_acceptance(watched: Watched) -> None:
+    planted = GOOD.replace("kind: codex", "kind: codex, command: /planted")
+    assert await watched.after(GOOD) == []
+
+    assert await watched.after(planted) == [("trust", "warning", None)]
+    assert watched.providers.current().providers[0].command == ("codex",)
+    watched.trust.accept("providers", parts_of(parse(planted.encode(), "p")))
+
+    assert await watched.after(planted) == []
+    assert watched.providers.current().providers[0].command == ("/planted",)
+
+
+@pytest.mark.requirement("SAFE-4")
+async def test_where_nothing_is_accepted_no_work_is_given_and_the_claim_says_why(watched: Watched) -> None:
+    own = GOOD.replace("kind: codex", "kind: openai, place: cloud, base_url: 'http://10.0.0.5/v1'")
+
+    assert await watched.after(own) == [("providers_file", "critical", None), ("trust", "warning", None)]
+    await watched.bench.create(a_task("T"))
+    claim = await watched.bench.claim()
+    assert claim["task"] is None
+    assert "wvo-mcp trust" in claim["explanation"]
+    watched.trust.accept("providers", parts_of(parse(own.encode(), "p")))
+
+    assert await watched.after(own) == []
+    assert (await watched.bench.claim())["task"]["id"] == "T"

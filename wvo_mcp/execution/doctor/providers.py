@@ -7,23 +7,32 @@ import anyio
 
 from wvo_mcp.domain.finding import Finding, fail, ok, warn
 from wvo_mcp.domain.providers.catalogue import Catalogue, Provider
+from wvo_mcp.domain.providers.trust import held_back, parts_of, waits
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.execution.providers.file import defaults, read
 from wvo_mcp.execution.providers.standing import examine
+from wvo_mcp.execution.trust import PROVIDERS, Trust
 from wvo_mcp.ports.providers import Standing
 
 
-def providers(path: Path, environ: Mapping[str, str]) -> list[Finding]:
-    """One finding for the file, and one for each provider that is enabled. Runs their programs."""
+def providers(path: Path, environ: Mapping[str, str], trust: Trust | None = None) -> list[Finding]:
+    """One finding for the file, and one for each provider that is enabled. Runs their programs, as far as a person has
+    accepted them."""
     try:
         given = read(path)
     except InvalidInput as error:
         remedy = "Mend that line. Until then the last good version holds; a server that starts now begins no work."
         return [fail("providers", error.message, remedy)]
-    catalogue = given or defaults()
+    catalogue, unaccepted = given or defaults(), None
+    if trust is not None:
+        catalogue, waiting = held_back(catalogue, trust.accepted(PROVIDERS), parts_of(defaults()))
+        unaccepted = waits(waiting)
+    named = [one for one in (given or defaults()).providers if one.enabled]
     enabled = [one for one in catalogue.providers if one.enabled]
     standings = anyio.run(_examined, enabled, environ)
-    return [_file(path, given, enabled), *(_provider(one, standings[one.name]) for one in enabled)]
+    remedy = "Look at the difference, then accept it: wvo-mcp trust"
+    held = [] if unaccepted is None else [warn("trust", unaccepted, remedy)]
+    return [_file(path, given, named), *held, *(_provider(one, standings[one.name]) for one in enabled)]
 
 
 async def _examined(wanted: list[Provider], environ: Mapping[str, str]) -> dict[str, Standing]:

@@ -18,7 +18,9 @@ import anyio.to_thread
 from wvo_mcp.domain.known_secrets import holds_words, register_secret
 from wvo_mcp.domain.providers.catalogue import Catalogue, Provider
 from wvo_mcp.domain.providers.routing import Presence
+from wvo_mcp.domain.providers.trust import held_back, parts_of, waits
 from wvo_mcp.errors import InvalidInput
+from wvo_mcp.execution.trust import PROVIDERS, Trust
 from wvo_mcp.ports import Clock
 from wvo_mcp.ports.providers import Standing
 
@@ -46,8 +48,10 @@ class ProvidersOfWorkspace:
     no file is read while others wait for the lock of the store.
     """
 
-    def __init__(self, path: Path, environ: Mapping[str, str], clock: Clock) -> None:
+    def __init__(self, path: Path, environ: Mapping[str, str], clock: Clock, trust: Trust | None = None) -> None:
+        """Without `trust` all of the file holds."""
         self._path = path
+        self._trust = trust
         self._environ = environ
         self._clock = clock
         self._lock = threading.Lock()
@@ -58,7 +62,13 @@ class ProvidersOfWorkspace:
         self._read: _Mark | str = ""
         """The mark of what was read last; "" when that must be read again."""
         self._held: tuple[Catalogue | None, InvalidInput | None] = (None, None)
-        """The last good one, and what is wrong with the file now."""
+        """What holds of it, or why nothing does; what is wrong in any case."""
+        self._stated: Catalogue | None = None
+        self._problem: InvalidInput | None = None
+        """The last good one as it stands in the file, and what is wrong with the file now."""
+        self._accepted: _Mark = None
+        """The mark of what people accepted."""
+        self._waiting: Mapping[str, tuple[str, ...]] = {}
         self._presence: Mapping[str, Presence] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = anyio.Event()
@@ -97,6 +107,9 @@ class ProvidersOfWorkspace:
     def problem(self) -> str | None:
         error = self._held[1]
         return None if error is None else error.message
+
+    def unaccepted(self) -> str | None:
+        return waits(self._waiting)
 
     def presence(self) -> Mapping[str, Presence]:
         if not self._asked:
@@ -161,6 +174,10 @@ class ProvidersOfWorkspace:
         mark = self._mark()
         moved = mark != self._seen
         self._seen = mark
+        accepted = None if self._trust is None else self._trust.mark()
+        if accepted != self._accepted:
+            self._accepted = accepted
+            self._judge()
         # A change within the same tick of the file system's clock would leave no trace: what is young is read again.
         young = mark is not None and abs(time.time_ns() - mark[0]) < _FRESH_NANOSECONDS
         stands = not moved or not self._begun or (rested and mark is not None and not young)
@@ -183,19 +200,30 @@ class ProvidersOfWorkspace:
     def _load(self) -> None:
         from wvo_mcp.execution.providers.file import defaults, read  # with the reader of YAML
 
-        before, problem = self._held
         self.learn_keys()
         try:
-            catalogue = read(self._path) or defaults()
-            for provider in catalogue.providers:
-                if provider.key_env is not None:
-                    register_secret(self._environ.get(provider.key_env))
-            self._held = (catalogue, None)
+            self._stated, self._problem = read(self._path) or defaults(), None
         except InvalidInput as error:
-            if problem is None or problem.message != error.message:
+            if self._problem is None or self._problem.message != error.message:
                 logger.warning("%s", error.message)
-            self._held = (before, error)
-        if self._held[0] != before:
+            self._problem = error
+        self._judge()
+
+    def _judge(self) -> None:
+        """What is stated holds as far as it was accepted."""
+        before, stated, problem = self._held[0], self._stated, self._problem
+        if stated is not None and self._trust is not None:
+            from wvo_mcp.execution.providers.file import defaults  # with the reader of YAML
+
+            stated, self._waiting = held_back(stated, self._trust.accepted(PROVIDERS), parts_of(defaults()))
+            unaccepted = self.unaccepted()
+            if unaccepted is not None and not stated.providers:  # nothing holds, and whoever asks is told why
+                stated, problem = None, problem or InvalidInput("providers", unaccepted, message=f"{unaccepted}.")
+        self._held = (stated, problem)
+        for provider in () if stated is None else stated.providers:
+            if provider.key_env is not None:
+                register_secret(self._environ.get(provider.key_env))
+        if stated != before:
             self._changed = True
             self._awaken()
 

@@ -16,6 +16,7 @@ from wvo_mcp.execution.doctor import content, machine
 from wvo_mcp.execution.doctor.clients import clients
 from wvo_mcp.execution.doctor.providers import providers
 from wvo_mcp.execution.session_lock import SessionLocks
+from wvo_mcp.execution.trust import Trust
 from wvo_mcp.faces.cli.application import Compose
 from wvo_mcp.faces.cli.backup import refuse_if_live, restore_and_sync, show, while_live_option
 from wvo_mcp.faces.cli.output import json_option, print_json, reported, visible, wants_json
@@ -100,7 +101,7 @@ def _checks() -> Iterator[list[Finding]]:
         ("disk", lambda: [machine.disk(state_dir), machine.file_system(state_dir)]),
         ("database", lambda: _shared(url, state_dir, now) if url else examine(database, locks.alive, now)),
         ("roadmap", lambda: [content.roadmap(state_dir / "roadmap.yaml", partial(_known, url, database))]),
-        ("providers", lambda: providers(state_dir / "providers.yaml", os.environ)),
+        ("providers", lambda: providers(state_dir / "providers.yaml", os.environ, Trust(os.environ, root))),
         ("directives", lambda: [content.directives(root), _snapshot()]),
         ("clients", lambda: clients(project)),
     ]

@@ -165,6 +165,12 @@ def _simulate(compose: Compose) -> click.Command:
     return simulate_command(compose)
 
 
+def _trust(compose: Compose) -> click.Command:
+    from wvo_mcp.faces.cli.trust import trust_command
+
+    return trust_command(compose)
+
+
 _INSTALLATION: dict[str, Callable[[Compose], click.Command]] = {
     "init": _init,
     "doctor": _doctor,
@@ -174,9 +180,10 @@ _INSTALLATION: dict[str, Callable[[Compose], click.Command]] = {
     "store": _store,
     "serve": _serve,
     "simulate": _simulate,
+    "trust": _trust,
 }
 """Commands about this program itself, and groups of commands; each is imported when it is called."""
 
-_HEADINGS = {"simulate": GROUPS["plan"], "budget": GROUPS["people"]}
+_HEADINGS = {"simulate": GROUPS["plan"], "budget": GROUPS["people"], "trust": GROUPS["people"]}
 _IN_GROUPS = frozenset({"budget_raise", "budget_show"})
 """Operations that are shown as `budget raise` and `budget show`."""

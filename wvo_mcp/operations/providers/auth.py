@@ -49,7 +49,10 @@ async def auth_status(ctx: Context, ask: AuthAsk) -> AuthStatus:
             "provider", ask.provider, near(ask.provider, [one.name for one in all_of_them]), field="provider"
         )
     found = await _examined(providers, wanted)
-    return AuthStatus(providers=[_shown(one, found.get(one.name)) for one in wanted], problem=providers.problem())
+    return AuthStatus(
+        providers=[_shown(one, found.get(one.name)) for one in wanted],
+        problem=providers.problem() or providers.unaccepted(),
+    )
 
 
 async def _examined(providers: Providers, wanted: list[Provider]) -> dict[str, Standing]:

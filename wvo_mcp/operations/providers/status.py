@@ -66,7 +66,7 @@ async def provider_status(ctx: Context, ask: ProviderStatus) -> ProvidersReport:
     return ProvidersReport(
         at=seen.state.now,
         mode=seen.mode,
-        problem=providers.problem(),
+        problem=providers.problem() or providers.unaccepted(),
         providers=[_line(one) for one in seen.providers],
         totals={
             place.value: _total(use, attempts, catalogue.shares.get(place, 0.0)) for place, use in seen.uses.items()

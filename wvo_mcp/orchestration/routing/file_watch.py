@@ -1,4 +1,4 @@
-"""What is wrong with providers.yaml becomes an alert, and its end the end of the alert."""
+"""What is wrong with providers.yaml, or waits for a person, becomes an alert, and its end the end of the alert."""
 
 from functools import partial
 
@@ -9,6 +9,7 @@ from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.providers import Providers
 
 KIND = "providers_file"
+TRUST = "trust"
 
 
 def chore(providers: Providers) -> Chore:
@@ -18,18 +19,25 @@ def chore(providers: Providers) -> Chore:
 async def _look(providers: Providers, post: Post) -> None:
     """Critical while there is no good version at all, for then nothing is given to anybody."""
     await providers.refresh()
-    problem = providers.problem()
-    told = None if problem is None else (_severity(providers), _message(problem, _severity(providers)))
+    problem, unaccepted = providers.problem(), providers.unaccepted()
+    await _tell(
+        post, KIND, None if problem is None else (_severity(providers), _message(problem, _severity(providers)))
+    )
+    await _tell(post, TRUST, None if unaccepted is None else ("warning", unaccepted))
+
+
+async def _tell(post: Post, kind: str, told: tuple[str, str] | None) -> None:
+    """The open alert of the kind says this, or there is none."""
 
     async def open_one(tx: Transaction) -> tuple[str, str] | None:
-        row = await tx.alerts.find(KIND, None)
+        row = await tx.alerts.find(kind, None)
         return None if row is None else (row["severity"], row["message"])
 
     async def write(tx: Transaction) -> None:
         if told is None:
-            await tx.alerts.resolve_alert(KIND, None)
+            await tx.alerts.resolve_alert(kind, None)
         else:
-            await tx.alerts.raise_alert(KIND, told[0], None, told[1])
+            await tx.alerts.raise_alert(kind, told[0], None, told[1])
 
     if await post.read(post.caller, open_one) != told:
         await post.write(post.caller, write)

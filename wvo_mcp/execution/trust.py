@@ -1,0 +1,92 @@
+"""What a person has accepted of a project's files, kept outside of the project, where its agents do not write.
+
+`trust.json`: {ROOT: {part: {sha256, accepted, at}}}; `sha256` is that of `accepted` as canonical JSON.
+"""
+
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.roadmap import digest_of
+from wvo_mcp.errors import InvalidInput, StoreUnavailable
+
+PROVIDERS = "providers"
+
+
+def trust_file(environ: Mapping[str, str]) -> Path:
+    """`$XDG_CONFIG_HOME/wvo-mcp/trust.json`; `~/.config` where the variable is not set to an absolute path."""
+    given = environ.get("XDG_CONFIG_HOME", "")
+    folder = Path(given) if given.startswith("/") else Path(environ.get("HOME") or Path.home()) / ".config"
+    return folder / "wvo-mcp" / "trust.json"
+
+
+class Trust:
+    """Of one project, by its ROOT."""
+
+    def __init__(self, environ: Mapping[str, str], root: Path) -> None:
+        self.file = trust_file(environ)
+        self._root = str(root.resolve())
+
+    def mark(self) -> tuple[int, int, int] | None:
+        """Changes whenever something may have been accepted."""
+        try:
+            now = self.file.stat()
+        except OSError:
+            return None
+        return now.st_mtime_ns, now.st_size, now.st_ino
+
+    def accepted(self, part: str) -> Mapping[str, Any]:
+        """Empty where nothing was, and where the file cannot be understood: then only what ships with the program holds."""
+        try:
+            kept = self._read().get(self._root, {}).get(part, {})
+            accepted = kept.get("accepted", {})
+            return accepted if digest_of(accepted) == kept.get("sha256") else {}
+        except (InvalidInput, AttributeError):
+            return {}
+
+    def accept(self, part: str, content: Mapping[str, Any]) -> str:
+        """Keep it as accepted; its SHA-256. Raises InvalidInput for a file that is not ours, StoreUnavailable."""
+        digest = digest_of(content)
+        try:
+            self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder = os.open(self.file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX)  # another project's command may be here at the same moment
+                projects = self._read()
+                said = {"sha256": digest, "accepted": content, "at": iso(datetime.now(UTC))}
+                projects.setdefault(self._root, {})[part] = said
+                self._write(json.dumps(projects, indent=1, ensure_ascii=False) + "\n")
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise StoreUnavailable(f"{self.file} cannot be written: {error.strerror or error}.") from error
+        return digest
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            content: Any = json.loads(self.file.read_bytes() or b"{}")
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, RecursionError) as error:
+            raise InvalidInput("trust", f"{self.file} cannot be read: {error}; correct or remove it") from None
+        if not isinstance(content, dict):
+            raise InvalidInput("trust", f"{self.file} is not a JSON object; correct or remove it")
+        return cast("dict[str, Any]", content)
+
+    def _write(self, text: str) -> None:
+        descriptor, made = tempfile.mkstemp(prefix=".trust.", dir=self.file.parent)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(descriptor)
+            Path(made).replace(self.file)
+        except BaseException:
+            Path(made).unlink(missing_ok=True)
+            raise
