@@ -23,7 +23,7 @@ def names() -> list[str]:
 def test_the_commands_are_the_operations_and_what_installs() -> None:
     # `budget raise` and `budget show` are a group of their own.
     plain = {name.replace("_", "-") for name in ALL if not name.startswith("budget_")}
-    assert set(names()) == plain | {"budget"} | INSTALLATION
+    assert set(names()) == plain | {"budget", "trust"} | INSTALLATION
     assert len(names()) == len(plain) + 1 + len(INSTALLATION)
 
 
