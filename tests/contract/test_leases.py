@@ -30,7 +30,7 @@ def test_every_claim_raises_the_token_by_one_and_no_token_ever_comes_again(serve
             for late, extra in (
                 ("heartbeat", {}),
                 ("checkpoint", {"summary": "late"}),
-                ("release_task", {"note": "late"}),
+                ("release_task", {"reason": "late"}),
             ):
                 with pytest.raises(Refused, match="stale_lease"):
                     server.call(late, {"task_id": "A", "lease_token": old, **extra})

@@ -90,7 +90,7 @@ def test_failing_releasing_and_blocking(server: StdioClient) -> None:
     assert set(failed) == {"task", "attempts", "retry_at"}
     assert (failed["attempts"], failed["task"]["status"]) == (1, "pending")
     task_id, token = held(server)
-    released = server.call("release_task", {"task_id": task_id, "lease_token": token, "note": "later"})
+    released = server.call("release_task", {"task_id": task_id, "lease_token": token, "reason": "later"})
     assert released["task"]["status"] == "pending"
     other = fresh(server)
     blocked = server.call("block_task", {"task_id": task_id, "reason": "needs it", "waiting_for": [other]})

@@ -37,7 +37,7 @@ SESSION: list[tuple[str, dict[str, Any]]] = [
     ("claim_task", {"task_id": "A", "lease_seconds": 600, "request_id": "first"}),
     ("heartbeat", {"task_id": "A", "progress": 10, "note": "begun"}),
     ("checkpoint", {"task_id": "A", "summary": "half", "next_steps": "rest", "progress": 50, "files": ["a.py"]}),
-    ("release_task", {"task_id": "A", "note": "tired"}),
+    ("release_task", {"task_id": "A", "reason": "tired"}),
     ("claim_task", {"agent_id": "ann.1"}),
     ("fail_task", {"task_id": "A", "error": "broken"}),
     ("update_task", {"task_id": "A", "not_before": None, "priority": "low"}),

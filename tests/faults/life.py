@@ -149,7 +149,7 @@ STEPS = (
     Step(who="bob", does=_end_of_bob),
     Step(who="bob2", does=_adopt),
     _agent("claim_task", task_id="F", request_id="c8"),
-    _agent("release_task", task_id="F", lease_token=2, note="tired"),
+    _agent("release_task", task_id="F", lease_token=2, reason="tired"),
     _person("approve", task_id="H"),
     _person("deny", task_id="I", reason="too risky"),
     _person("pause", safe=True, reason="lunch"),

@@ -17,7 +17,7 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
     ("update_task", {"task_id": "D", "title": "Do D twice", "request_id": "edit"}),
     ("complete_task", {"task_id": "A", "lease_token": 1, "summary": "done"}),
     ("claim_task", {"task_id": "B", "request_id": "second"}),
-    ("release_task", {"task_id": "B", "lease_token": 1, "note": "tired"}),
+    ("release_task", {"task_id": "B", "lease_token": 1, "reason": "tired"}),
     ("claim_task", {"task_id": "B", "request_id": "third"}),
     ("block_task", {"task_id": "B", "lease_token": 2, "reason": "needs D", "waiting_for": ["D"]}),
     ("claim_task", {"task_id": "C", "request_id": "fourth"}),

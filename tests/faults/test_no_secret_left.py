@@ -65,7 +65,7 @@ def test_no_planted_secret_is_found_anywhere(workspace: Workspace) -> None:
         failed = {"output": printed, "error": printed, "exit_code": 1, "outcome": "auth", "model": named}
         answered += [ann.call("provider_report", {**attempt, **failed}), ann.call("provider_status")]
         answered.append(ann.call("auth_status"))
-        ann.call("release_task", {"task_id": "C", "note": printed})
+        ann.call("release_task", {"task_id": "C", "reason": printed})
         answered.append(ann.call("get_task", {"task_id": "B"}))
         for wrong in planted:
             with pytest.raises(Refused) as refused:

@@ -133,7 +133,7 @@ class Client(threading.Thread):
         if end < 0.88:
             self._ask("complete_task", **held, summary=f"done by {self.name}")
         elif end < 0.95:
-            self._ask("release_task", **held, note="later")
+            self._ask("release_task", **held, reason="later")
         else:
             self._ask("fail_task", **held, error="flaky")
 

@@ -166,7 +166,7 @@ class Machine(Stage):
             "checkpoint": {"summary": text},
             "complete_task": {"summary": text},
             "fail_task": {"error": text, "retry": retry},
-            "release_task": {"note": text},
+            "release_task": {"reason": text},
             "block_task": {"reason": text, "waiting_for": sorted(waits)},
         }[tool]
         leased = known is not None and known.status == "in_progress"

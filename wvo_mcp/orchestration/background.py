@@ -169,6 +169,12 @@ async def _forget(post: Post) -> None:
         pass
 
 
+async def sync_first(store: Store, files: RoadmapFiles, caller: Caller) -> None:
+    """Merge the roadmap into a store that has never seen one: whoever comes first finds its tasks, server or command."""
+    if files.fingerprint() is not None and not await store.read(caller, lambda tx: tx.state.get(roadmap.SYNCED)):
+        await sync_or_alert(store, files, caller)
+
+
 async def sync_or_alert(store: Store, files: RoadmapFiles, caller: Caller) -> None:
     """Merge the roadmap if there is one; a mistake in it is logged and raised as an alert."""
     if files.fingerprint() is not None:

@@ -274,3 +274,15 @@ def test_the_diff_shows_a_new_file_and_an_added_line(places: Places) -> None:
 def test_codex_home_follows_the_environment() -> None:
     assert codex_home({"CODEX_HOME": "/c"}) == Path("/c")
     assert codex_home({"HOME": "/h"}) == Path("/h/.codex")
+
+
+@pytest.mark.parametrize("name", ["CLAUDE.md", "AGENTS.md", "GEMINI.md"])
+def test_a_clients_file_gets_two_lines_that_lead_to_the_server(places: Places, name: str) -> None:
+    install(places)
+
+    start, *body, end = (places.root / name).read_text().splitlines()
+
+    assert ("wvo-mcp:start" in start, "wvo-mcp:end" in end) == (True, True)
+    assert len(body) == 2
+    assert "`wvo`" in body[0]
+    assert "lease" not in " ".join(body), "the server itself says how"

@@ -132,3 +132,23 @@ def test_a_worktree_shares_the_installation_of_its_repository(shell: Shell, monk
 
     assert (shell.root / "state" / "roadmap.yaml").exists()
     assert not (side / "state").exists()
+
+
+@pytest.mark.requirement("CORE-16")
+@pytest.mark.parametrize("first", ["status", "plan-next", "claim-task"])
+def test_the_first_command_after_init_finds_the_roadmap(shell: Shell, first: str) -> None:
+    assert shell("init", "--yes").code == 0
+
+    shown = shell(first)
+
+    assert shown.code == 0, shown
+    assert "Describe in the README" in shown.out, shown
+
+
+@pytest.mark.requirement("CORE-16")
+def test_a_dry_run_right_after_init_brings_nothing_into_the_store(shell: Shell) -> None:
+    assert shell("init", "--yes").code == 0
+
+    shell("create-tasks", "--dry-run", "--tasks", '[{"title": "Later"}]')
+
+    assert len(shell("roadmap-sync").json["created"]) > 0

@@ -4,6 +4,7 @@ import pytest
 
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from wvo_mcp.errors import Conflict, DependencyCycle, Forbidden, IllegalTransition, InvalidInput, NotFound
+from wvo_mcp.operations import ALL
 
 pytestmark = pytest.mark.anyio
 
@@ -176,3 +177,15 @@ async def test_a_batch_is_created_as_a_whole_or_not_at_all(bench: Bench) -> None
     dry = await bench.call("create_tasks", tasks=[a_task("B"), a_task(None)], dry_run=True)
     assert dry["created"][0] == "B"
     assert (await bench.call("list_tasks"))["total"] == 1
+
+
+@pytest.mark.parametrize("name", ["reason", "note"])
+async def test_a_release_keeps_its_reason_under_either_name(bench: Bench, name: str) -> None:
+    await bench.create(a_task("T1"))
+    await bench.claim(ANN, "T1")
+
+    await bench.call("release_task", ANN, task_id="T1", **{name: "another team has it"})
+
+    [released] = [e for e in await bench.read(lambda tx: tx.events.of_task("T1", 9)) if e.kind == "task.released"]
+    assert released.data["reason"] == "another team has it"
+    assert "note" not in ALL["release_task"].schema["properties"], "models read one name"

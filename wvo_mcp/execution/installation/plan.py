@@ -18,18 +18,10 @@ STOP_HOOK = f"{COMMAND} stop-hook"
 ALLOW_RULE = f"mcp__{SERVER}"
 
 AGENT_SECTION = """\
-## Work comes from the wvo server
-
-The tasks of this project are kept by the MCP server `wvo`. Pull work from it; do not pick it from files or memory.
-
-1. `plan_next` shows what is ready and why. `claim_task` takes the best task and brings its last checkpoint and context.
-2. Work only on what you hold; send the lease token with every write; call `checkpoint` after each finished step.
-3. End every task: `complete_task`, or `fail_task`, `block_task`, `release_task` with the reason. Then claim the next.
-4. `stale_lease` means that somebody else holds the task now: stop working on it and claim other work.
-5. Tell the next agent what it must know with `context_write`; look with `context_read` first.
-
-A subagent gives a name of its own as `agent_id` when it claims.
+The tasks of this project are kept by the MCP server `wvo`: pull work from it (`claim_task`) and follow its instructions.
+If that server is not connected, say so; do not pick tasks from files or from memory.
 """
+"""What the server says itself when a client connects is the one place for the rest."""
 
 IGNORED = ("state.db*", "sessions/", "backups/", "telemetry/", "analytics/")
 """What a machine writes into the state directory; what people write there (roadmap.yaml, providers.yaml) stays tracked."""

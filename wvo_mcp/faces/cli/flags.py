@@ -12,6 +12,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 import click
+from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 
 from wvo_mcp.operations.operation import Audience, Operation
@@ -48,6 +49,8 @@ class Flag:
     required: bool
     positional: bool
     help: str
+    also: tuple[str, ...] = ()
+    """Other names of the option."""
 
     @property
     def option(self) -> str:
@@ -175,12 +178,14 @@ def _option(flag: Flag) -> click.Option:
             help_text = f"{help_text} (JSON, @FILE, or - for stdin)"
             return click.Option([flag.name, flag.option], type=flag.type, metavar="JSON", help=help_text)
         case Kind.SCALAR:
-            return click.Option([flag.name, flag.option], type=flag.type, help=help_text)
+            return click.Option([flag.name, flag.option, *flag.also], type=flag.type, help=help_text)
 
 
 def _flag(name: str, field: FieldInfo, *, positional: bool) -> Flag:
     kind, kind_type = _shape(field.annotation)
-    return Flag(name, kind, kind_type, field.is_required(), positional, _help(field))
+    alias = field.validation_alias
+    also = tuple(f"--{one}" for one in alias.choices if one != name) if isinstance(alias, AliasChoices) else ()
+    return Flag(name, kind, kind_type, field.is_required(), positional, _help(field), also)
 
 
 def _help(field: FieldInfo) -> str:

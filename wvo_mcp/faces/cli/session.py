@@ -11,9 +11,11 @@ import click
 from wvo_mcp.faces.cli.application import Compose
 from wvo_mcp.faces.cli.progress import shown
 from wvo_mcp.operations.operation import Operation
+from wvo_mcp.orchestration.background import sync_first
 from wvo_mcp.project import Project, WrongSetting
 from wvo_mcp.settings import Settings, settings_of
 
+_OF_THE_FILE = frozenset({"roadmap_sync", "roadmap_export"})
 _ROUTED = frozenset({"claim_task", "route_task"})
 """What decides by which providers are here. A server looks for them by itself."""
 
@@ -34,6 +36,8 @@ async def calling(op: Operation, compose: Compose) -> AsyncGenerator[tuple[Ask, 
             raise click.ClickException(str(error)) from None
 
         async def ask(arguments: Mapping[str, Any]) -> dict[str, Any]:
+            if op.name not in _OF_THE_FILE and not arguments.get("dry_run"):
+                await sync_first(services.store, services.roadmap, caller)
             if op.name in _ROUTED and services.providers is not None:
                 await services.providers.look()
             if not op.long:

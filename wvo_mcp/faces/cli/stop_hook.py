@@ -110,6 +110,6 @@ def _reminder(held: list["Held"]) -> str:
     tasks = "; ".join(f'{task.id} "{task.title[:80]}" (lease token {task.token}, until {task.until})' for task in held)
     return (
         f"You still hold {tasks}. Before you stop: complete_task if it is done; checkpoint and go on if it is not;"
-        " or release_task, block_task or fail_task with the reason. To stop all the same, just stop again: the task then"
-        " returns to the queue when its lease ends."
+        " or fail_task with the error, block_task or release_task with the reason. To stop all the same, just stop again:"
+        " the task then returns to the queue when its lease ends."
     )

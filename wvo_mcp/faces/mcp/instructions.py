@@ -12,13 +12,14 @@ successor, or you after a restart, will have. context_write what others should k
 research.
 3. complete_task with a summary once the acceptance criteria hold. It names what this unlocked. Claim again.
 
-If you cannot finish: fail_task (tried and failed; it comes back after a delay), block_task (something must happen \
-first; name tasks in waiting_for) or release_task (you just stop). Never leave a task silently. Work that you \
-discover goes into create_tasks with depends_on; do not widen the task you hold.
+If you cannot finish: fail_task with the error (tried and failed; it comes back after a delay), block_task with the \
+reason (something must happen first; name tasks in waiting_for) or release_task with the reason (you just stop). \
+Never leave a task silently. Work that you discover goes into create_tasks with depends_on; do not widen the task you hold.
 
-The lease: a claim gives lease.token; send it as lease_token with every later write. The server renews it while you \
-are connected; heartbeat only reports progress. `stale_lease` means the task is no longer yours: stop, then claim \
-again. If you lost track, claim_task gives your own task back or names it in `holding`.
+The lease: a claim gives lease.token. On the connection that claimed you may leave lease_token out; on another one \
+send it with every write. The server renews the lease while you are connected; heartbeat only reports progress. \
+`stale_lease` means the task is no longer yours: stop, then claim again. If you lost track, claim_task gives your \
+own task back or names it in `holding`.
 
 Errors carry code, retryable and hint; follow the hint. If retryable, call again later with the same input. Where a \
 tool takes request_id, send one of your own making: a repeat with the same id is answered, not done twice. When \

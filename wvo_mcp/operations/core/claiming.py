@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from wvo_mcp.domain.checkpoint import Checkpoint
 from wvo_mcp.domain.instant import Instant
@@ -208,7 +208,9 @@ async def fail_task(ctx: Context, ask: FailTask) -> FailedTask:
 class ReleaseTask(Input):
     task_id: TaskId
     lease_token: Token
-    note: Text | None = Field(default=None, description="Why; kept in the history.")
+    reason: Text | None = Field(
+        default=None, validation_alias=AliasChoices("reason", "note"), description="Why; kept in the history."
+    )
 
 
 class TaskResult(Output):
@@ -220,7 +222,7 @@ async def release_task(ctx: Context, ask: ReleaseTask) -> TaskResult:
     """Give your task back to the queue unfinished; its checkpoints stay. Counts as no failed attempt."""
     await ctx.tx.sessions.ensure()
     task = await lifecycle.held(ctx.tx, ctx.policy, ask.task_id, ask.lease_token, Status.PENDING)
-    data = {"note": ask.note} if ask.note else {}
+    data = {"reason": ask.reason} if ask.reason else {}
     moved = await lifecycle.move(ctx.tx, task, Status.PENDING, "task.released", data=data)
     return TaskResult(task=line(moved.task))
 
