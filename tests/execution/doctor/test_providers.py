@@ -65,10 +65,10 @@ def test_without_a_file_the_defaults_are_told(tmp_path: Path) -> None:
     assert [one.check for one in found[1:]] == [f"provider {name}" for name in ("claude", "codex", "gemini", "ollama")]
 
 
-def test_all_turned_off_is_worth_a_word(tmp_path: Path) -> None:
+def test_all_turned_off_is_told_and_is_no_warning(tmp_path: Path) -> None:
     path = tmp_path / "providers.yaml"
     path.write_text("providers:\n  off: {kind: claude, enabled: false, tiers: {low: {model: m}}}\n")
 
     (found,) = providers(path, {})
 
-    assert found.outcome is Outcome.WARN
+    assert found.outcome is Outcome.OK

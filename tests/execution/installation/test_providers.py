@@ -35,9 +35,8 @@ def enabled_with(folder: Path, *programs: str) -> list[str]:
         (("claude", "codex", "gemini", "ollama"), ["claude", "codex", "gemini", "ollama"]),
         (("codex",), ["codex"]),
         (("gemini", "ollama"), ["gemini", "ollama"]),
-        # Agents that work elsewhere must get work too.
-        ((), ["claude", "codex", "gemini"]),
-        (("ollama",), ["claude", "codex", "gemini", "ollama"]),
+        ((), []),
+        (("ollama",), ["ollama"]),
     ],
 )
 def test_what_is_not_on_this_machine_is_turned_off(

@@ -278,9 +278,28 @@ async def test_programs_are_found_on_the_path(tmp_path: Path) -> None:
     here = Provider("here", ProviderKind.CODEX, Place.CLOUD, {}, command=("codex", "--x"))
     gone = Provider("gone", ProviderKind.CLAUDE, Place.CLOUD, {}, command=("claude",))
 
-    seen = await found([here, gone], {"PATH": str(tmp_path)})
+    seen = await found([here, gone], {"PATH": str(tmp_path), "HOME": str(tmp_path)})
 
-    assert seen == {"here": Presence(found=True), "gone": Presence(found=False, note="claude is not installed")}
+    gone_ = Presence(found=False, note="claude is not installed")
+    assert seen == {"here": Presence(found=True, logged_in=False), "gone": gone_}
+
+
+@pytest.mark.requirement("PROV-5")
+async def test_a_look_tells_who_is_logged_in_without_running_anything(tmp_path: Path) -> None:
+    (tmp_path / "codex").write_text("#!/bin/sh\nexit 9\n")
+    (tmp_path / "codex").chmod(0o755)
+    plain = Provider("plain", ProviderKind.CODEX, Place.CLOUD, {}, command=("codex",))
+    asked = Provider("asked", ProviderKind.CODEX, Place.CLOUD, {}, command=("codex",), key_command=("false",))
+    environ = {"PATH": str(tmp_path), "HOME": str(tmp_path)}
+
+    async def logins(**more: str) -> dict[str, bool | None]:
+        return {name: one.logged_in for name, one in (await found([plain, asked], environ | more)).items()}
+
+    assert await logins() == {"plain": False, "asked": None}
+    assert await logins(OPENAI_API_KEY="k") == {"plain": True, "asked": True}
+    (tmp_path / ".codex").mkdir()
+    (tmp_path / ".codex" / "auth.json").write_text('{"tokens": {"a": 1}}')
+    assert await logins() == {"plain": True, "asked": None}
 
 
 async def test_a_server_looks_at_its_start_and_then_only_while_somebody_asks(

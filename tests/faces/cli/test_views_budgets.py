@@ -10,6 +10,7 @@ from rich.console import Console
 from tests.support.bench import ANN, OWNER, Bench, a_task
 from tests.support.providers import FixedProviders, limited, only
 from wvo_mcp.domain.providers.catalogue import Limits
+from wvo_mcp.domain.providers.routing import Presence
 from wvo_mcp.faces.cli.views import view
 from wvo_mcp.faces.cli.views.budgets import amount, bar
 from wvo_mcp.operations import ALL
@@ -80,3 +81,25 @@ def test_a_bar_shows_what_is_used_and_reserved_and_lies_in_neither_direction() -
         "3.20M",
         "1000G",
     ]
+
+
+@pytest.mark.requirement("PROV-5")
+@pytest.mark.parametrize(
+    ("presence", "words"),
+    [
+        (Presence(found=False, note="codex is not installed"), "not found  codex is not installed"),
+        (Presence(found=True, logged_in=False), "installed, not logged in"),
+        (Presence(found=True, logged_in=True), "logged in"),
+        (Presence(found=True), "installed, login unknown"),
+        (Presence(), "unknown"),
+    ],
+)
+async def test_nothing_is_said_to_work_of_what_nobody_has_tried(bench: Bench, presence: Presence, words: str) -> None:
+    catalogue = limited("codex", Limits(hourly=100_000), only("codex"))
+    bench.services = replace(bench.services, providers=FixedProviders(catalogue, {"codex": presence}))
+
+    text = shown("provider_status", await ALL["provider_status"](bench.services, OWNER, {}), 110)
+
+    assert words in text
+    assert "works" not in text
+    assert "nothing reported of 100k" in text

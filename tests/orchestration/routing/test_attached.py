@@ -140,3 +140,14 @@ async def test_an_agent_without_the_tier_works_when_nobody_better_is_here(bench:
     claim = await desk.claim(CLAUDE)
 
     assert (claim["task"]["id"], claim["route"]) == ("HARD", None)
+
+
+@pytest.mark.requirement("PROV-2")
+async def test_work_is_given_out_where_every_provider_is_turned_off(bench: Bench) -> None:
+    desk = attached(bench, Catalogue((a_provider("claude", ProviderKind.CLAUDE, enabled=False),)))
+    await desk.create(a_task("A"), a_task("B"))
+
+    for caller in (CLAUDE, BOB):
+        claim = await desk.claim(caller)
+        assert claim["task"] is not None
+        assert (claim["route"], claim.get("explanation")) == (None, None)

@@ -35,11 +35,13 @@ it is worked on without a route."""
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """What this machine knows of a provider: `found` None when it was not looked for. `models` are those it offers."""
+    """What this machine knows of a provider: `found` None when it was not looked for. `models` are those it offers.
+    `logged_in`: is somebody, or is there a key? None where that cannot be told without asking the provider."""
 
     found: bool | None = None
     models: frozenset[str] | None = None
     note: str = ""
+    logged_in: bool | None = None
 
 
 UNKNOWN = Presence()

@@ -51,7 +51,7 @@ def _file(path: Path, given: Catalogue | None, enabled: list[Provider]) -> Findi
     if given is None:
         return ok("providers", f"there is no {path}: defaults hold, without limits (wvo-mcp init writes one)")
     if not enabled:
-        return warn("providers", f"every provider in {path} is turned off", "Set enabled: true for one.")
+        return ok("providers", f"every provider in {path} is turned off: attached agents work all the same")
     return ok("providers", f"{', '.join(one.name for one in enabled)} in {path}")
 
 

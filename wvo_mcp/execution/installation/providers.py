@@ -11,9 +11,6 @@ _PROGRAMS = (ProviderKind.CLAUDE, ProviderKind.CODEX, ProviderKind.GEMINI, Provi
 def providers_text(path: str | None) -> str:
     """`path` is where programs are searched for, as PATH has it; None for PATH itself."""
     absent = [kind for kind in _PROGRAMS if shutil.which(kind.value, path=path) is None]
-    if {*absent} >= {*_PROGRAMS} - {ProviderKind.OLLAMA}:
-        # Agents work somewhere else, and with all turned off nothing would be given to anybody.
-        absent = [kind for kind in absent if kind is ProviderKind.OLLAMA]
     text = packaged_text()
     for kind in absent:
         line = f"    kind: {kind}\n"

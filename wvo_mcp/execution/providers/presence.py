@@ -3,6 +3,7 @@
 import shutil
 import socket
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import anyio
@@ -10,6 +11,7 @@ import anyio.to_thread
 
 from wvo_mcp.domain.providers.catalogue import Place, Provider
 from wvo_mcp.domain.providers.routing import Presence
+from wvo_mcp.execution.providers.logins import by_file, by_variable
 
 LOOK_SECONDS = 0.3
 
@@ -65,6 +67,11 @@ def program(provider: Provider, environ: Mapping[str, str]) -> str | None:
 def _programs(providers: Sequence[Provider], environ: Mapping[str, str]) -> dict[str, Presence]:
     seen: dict[str, Presence] = {}
     for provider in providers:
-        there = program(provider, environ) is not None
-        seen[provider.name] = Presence(there, note="" if there else f"{provider.command[0]} is not installed")
+        if program(provider, environ) is None:
+            seen[provider.name] = Presence(found=False, note=f"{provider.command[0]} is not installed")
+            continue
+        login = by_variable(provider, environ)
+        if login is None and not provider.key_command:  # which is not run for a look
+            login = by_file(provider, environ, datetime.now(UTC))
+        seen[provider.name] = Presence(found=True, logged_in=None if login is None else login.here)
     return seen

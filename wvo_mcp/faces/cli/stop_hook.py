@@ -56,8 +56,9 @@ def stop_hook_command() -> "click.Command":
     return click.Command(
         "stop-hook",
         help="For the client, not for people: reads the JSON of a Stop hook on stdin and answers with a reminder when the"
-        " agent that wants to stop still holds a task. wvo-mcp init --claude installs it.",
-        short_help="Remind an agent that stops of the task it holds.",
+        " agent that wants to stop still holds a task; counts the tokens of the transcript that it names into the budgets."
+        " wvo-mcp init --claude installs it.",
+        short_help="Remind an agent that stops of the task it holds, and count what it used.",
         callback=lambda: answer(sys.stdin.buffer, sys.stdout),
     )
 

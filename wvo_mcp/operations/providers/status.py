@@ -21,9 +21,10 @@ class ProviderLine(Output):
     place: Place
     enabled: bool
     found: bool | None = Field(description="On this machine; null: not looked for.")
+    logged_in: bool | None = Field(description="Or has a key; null: cannot be told.")
     note: str | None
     tiers: dict[str, str] = Field(description="Tier: model.")
-    state: str = Field(description="closed: it can be used.")
+    state: str = Field(description="Of its breaker; closed: nothing is known against it.")
     breakers: list[BreakerLine] = Field(description="Those that are not closed.")
     windows: list[Budget] = Field(description="Budgets, in tokens.")
     reported: bool = Field(description="False: no use was today; the tokens below are not known.")
@@ -81,6 +82,7 @@ def _line(one: ProviderStanding) -> ProviderLine:
         place=one.provider.place,
         enabled=one.provider.enabled,
         found=one.found,
+        logged_in=one.logged_in,
         note=one.note or None,
         tiers={tier.value: model.name for tier, model in one.provider.tiers.items()},
         state="closed" if one.stopped is None else one.stopped.state.value,

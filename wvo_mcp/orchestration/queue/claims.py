@@ -278,8 +278,10 @@ async def _grant(
     await tx.sessions.touch_agent(agent_id, task.id)
     # Nobody has held it before: there is no checkpoint to look for.
     resume = None if task.lease_token == 0 else await tx.memory.last_checkpoint(task.id)
-    explanation = decision.reason if decision is not None and decision.chosen is None else None
-    if route is not None and not tx.caller.worker:
+    explanation = None
+    if tx.caller.worker:
+        explanation = decision.reason if decision is not None and decision.chosen is None else None
+    elif route is not None:
         explanation = f"You may not do this with your own model: hand it to {route.provider}, or release_task."
     return Claim(granted, lease, resume, await recall.for_claim(tx, granted), route, explanation=explanation)
 

@@ -26,6 +26,7 @@ class ProviderStanding:
 
     provider: Provider
     found: bool | None
+    logged_in: bool | None
     note: str
     breakers: tuple[Breaker, ...]
     """Those that are not closed."""
@@ -66,6 +67,7 @@ async def overview(tx: Transaction, catalogue: Catalogue, presence: Mapping[str,
             ProviderStanding(
                 provider,
                 seen.found,
+                seen.logged_in,
                 seen.note,
                 tuple(one for one in known if one.provider == provider.name),
                 worst(provider.name, [tier.value for tier in provider.tiers], by_key),

@@ -16,7 +16,7 @@ BAR = 16
 _WIDE = 90
 _GAUGES = 4
 _STATE = {"closed": "green", "open": "red", "half_open": "yellow"}
-_WORDS = {"closed": "works", "open": "stopped", "half_open": "being tried"}
+_WORDS = {"open": "stopped", "half_open": "being tried"}
 _NEARLY, _ALL = 0.8, 1.0
 
 
@@ -85,13 +85,13 @@ def _resets(window: dict[str, Any], now: datetime) -> Text:
 
 
 def state(one: dict[str, Any], now: datetime) -> Text:
-    """Does it work, else until when not and why."""
+    """What is known of it, else until when it does not work and why."""
     if not one["enabled"]:
         return Text("off", "dim")
     lost = one["state"] == "closed" and one.get("found") is False
     shown = Text.assemble((clean(_WORDS.get(one["state"], one["state"])), _STATE.get(one["state"], "")))
-    if lost:
-        shown = Text("not found", "yellow")
+    if one["state"] == "closed":
+        shown = _there(one)
     for breaker in one["breakers"]:
         tier = f"{clean(breaker['tier'])} " if breaker["tier"] else ""
         kind = clean(breaker["kind"] or "failing").replace("_", " ")
@@ -102,6 +102,19 @@ def state(one: dict[str, Any], now: datetime) -> Text:
     if lost and not one["breakers"] and one.get("note"):
         shown.append(f"  {clean(one['note'])}", "dim")
     return shown
+
+
+def _there(one: dict[str, Any]) -> Text:
+    """Whether it works is only known once a model has answered."""
+    found, logged_in = one.get("found"), one.get("logged_in")
+    if found is False:
+        return Text("not found", "yellow")
+    if found is None:
+        return Text("unknown", "dim")
+    if one["place"] == "local" and logged_in is None:
+        return Text("answers", "green")
+    words = {True: ("logged in", "green"), False: ("installed, not logged in", "yellow")}
+    return Text(*words.get(logged_in, ("installed, login unknown", "dim")))
 
 
 @dataclass(frozen=True, slots=True)
