@@ -10,10 +10,12 @@ from wvo_mcp.domain.task import BlockAuthor, Priority, Status, Task
 from wvo_mcp.domain.text import Id, Prose, Text, Title
 from wvo_mcp.errors import IllegalTransition
 from wvo_mcp.operations.core.claiming import TaskId, TaskResult
+from wvo_mcp.operations.core.planning import NotReadyTask
 from wvo_mcp.operations.core.tasks import TaskFields as _Fields
 from wvo_mcp.operations.core.tasks import columns, fresh_id
 from wvo_mcp.operations.core.views import line
 from wvo_mcp.operations.operation import Audience, Context, Effect, Input, Output, operation
+from wvo_mcp.orchestration.queue.claims import Circumstances, why_not_ready
 from wvo_mcp.orchestration.tasks import creation, editing, lifecycle
 
 
@@ -27,19 +29,31 @@ class ReasonedDecision(Input):
     reason: Prose = Field(description="Kept in the history.")
 
 
+class Approved(TaskResult):
+    not_ready: NotReadyTask | None = Field(
+        default=None, description="What it waits for besides; left out: it is ready."
+    )
+
+
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, role=Role.OPERATOR)
-async def approve(ctx: Context, ask: Decision) -> TaskResult:
+async def approve(ctx: Context, ask: Decision) -> Approved:
     """Let a task that requires approval be worked on."""
     tx = ctx.tx
     await tx.sessions.ensure()
     task = await tx.tasks.get(ask.task_id)
     if task.status is Status.AWAITING_APPROVAL:
         moved = await lifecycle.move(tx, task, Status.PENDING, "task.approved", {"approved_at": tx.now}, _why(ask))
-        return TaskResult(task=line(moved.task))
+        return await _approved(ctx, moved.task)
     if not task.requires_approval or task.status in (Status.DONE, Status.CANCELLED):
         raise IllegalTransition(task.id, task.status, "approved", "It does not wait for an approval.")
     approved = await tx.tasks.change(task, "task.approved", {"approved_at": task.approved_at or tx.now}, _why(ask))
-    return TaskResult(task=line(approved))
+    return await _approved(ctx, approved)
+
+
+async def _approved(ctx: Context, task: Task) -> Approved:
+    why = await why_not_ready(ctx.tx, task, Circumstances(ctx.tx, ctx.caller.agent_id, ctx.policy))
+    waits = None if why is None else NotReadyTask(id=task.id, reason=why[0], waiting_for=why[1])
+    return Approved(task=line(task), not_ready=waits)
 
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, role=Role.OPERATOR)

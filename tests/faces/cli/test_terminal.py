@@ -132,6 +132,15 @@ def test_events_are_followed_on_a_terminal_line_by_line(shop: Shell) -> None:
         assert terminal.finish().code == 0
 
 
+def test_events_on_a_terminal_end_with_what_has_just_happened(shop: Shell) -> None:
+    shown = shop.on_terminal("events", "--limit", "2").text.splitlines()
+    piped = shop("events", "--limit", "2").json["events"]
+
+    assert shown[2].split()[3:5] == ["task.cancelled", "SHOP-3"]
+    assert shown[-1].startswith("Earlier ones: ")
+    assert [event["seq"] for event in piped] == [1, 2]
+
+
 def test_a_reader_that_leaves_early_is_no_error(shop: Shell) -> None:
     process = subprocess.Popen(
         [*PROGRAM, "events", "--follow", "--interval", "0.05"],

@@ -1,5 +1,7 @@
 """Results on a terminal."""
 
+import time
+from collections.abc import Iterator
 from io import StringIO
 from typing import Any
 
@@ -7,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
+from wvo_mcp.faces.cli.live import event_line
 from wvo_mcp.faces.cli.views import VIEWS, view
 from wvo_mcp.faces.cli.views.paint import span
 from wvo_mcp.operations import ALL
@@ -112,6 +115,60 @@ async def test_events_are_shown(bench: Bench) -> None:
     events = shown("events", await bench.call("events", OWNER))
     assert "task.cancelled" in events
     assert "work.paused" in events
+
+
+@pytest.fixture
+def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.requirement("CORE-12")
+@pytest.mark.usefixtures("in_tokyo")
+async def test_times_are_those_of_the_wall_on_a_terminal_and_utc_elsewhere(bench: Bench) -> None:
+    await bench.create(a_task("T1", not_before="2199-01-01T20:00:00Z"))
+    result = await bench.call("get_task", task_id="T1")
+    event = {"seq": 1, "at": "2027-01-01T20:00:05.000Z", "kind": "task.created", "task_id": "T1"}
+    trail = {"events": [event], "next_after": 1, "more": False}
+    backup = {"name": "state-1.db", "at": "2027-01-01T20:00:05.000Z", "bytes": 1, "kind": "hourly"}
+
+    assert result["task"]["not_before"] == "2199-01-01T20:00:00.000Z"
+    assert "2199-01-02 05:00" in shown("get_task", result)
+    assert "2027-01-02 05:00:05" in shown("events", trail)
+    assert "2027-01-02 05:00:05" in shown("backup_list", {"backups": [backup]})
+    assert "2027-01-02 05:00:05" in event_line(event)
+
+
+def test_no_backup_is_said_with_how_to_make_one() -> None:
+    assert "wvo-mcp backup-create makes one now" in shown("backup_list", {"backups": []})
+
+
+async def test_an_approval_says_what_the_task_may_do_now(bench: Bench) -> None:
+    await bench.create(a_task("A"), *(a_task(name, requires_approval=True) for name in "BD"))
+    await bench.create(a_task("C", requires_approval=True, depends_on=["A"]))
+    await bench.call("approve", OWNER, task_id="D")
+    await bench.claim(ANN, "D")
+
+    said = [shown("approve", await bench.call("approve", OWNER, task_id=name)) for name in "BCD"]
+
+    assert said == [
+        "B is approved and ready.",
+        "C is approved; it still waits for A (dependencies).",
+        "D is approved; it is in progress.",
+    ]
+
+
+@pytest.mark.requirement("HEALTH-3")
+async def test_the_message_of_an_alert_is_shown_whole(bench: Bench) -> None:
+    message = " ".join(f"word{number}" for number in range(60))
+    await bench.write(lambda tx: tx.alerts.raise_alert("odd", "warning", None, message))
+
+    text = shown("alerts", await bench.call("alerts"), 60)
+
+    assert " ".join(text.split()).count(message) == 1
 
 
 @pytest.mark.requirement("HEALTH-4")

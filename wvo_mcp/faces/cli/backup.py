@@ -75,7 +75,11 @@ async def _chosen(backups: Backups, name: str | None) -> Backup | None:
 
 def _ask(chosen: Backup | None) -> None:
     """Ends the command when a person does not want it."""
-    what = "the newest backup" if chosen is None else f"{visible(chosen.name)}, of {iso(chosen.at)}"
+    what = (
+        "the newest backup"
+        if chosen is None
+        else f"{visible(chosen.name)}, of {chosen.at.astimezone():%Y-%m-%d %H:%M:%S}"
+    )
     if not click.confirm(f"Replace the present store by {what}?"):
         click.echo("Nothing was changed.", err=True)
         raise click.exceptions.Exit(1)

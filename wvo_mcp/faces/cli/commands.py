@@ -22,7 +22,10 @@ def command_of(op: Operation, compose: Compose) -> click.Command:
             if live is not None and live.wanted(given):
                 live.run(op, compose, given, as_json)
                 return
-            result = asyncio.run(_once(op, compose, arguments(op, given)))
+            asked = arguments(op, given)
+            if op.name == "events" and not as_json and "after" not in asked:
+                asked["last"] = True  # a person looks for what has just happened
+            result = asyncio.run(_once(op, compose, asked))
             if as_json:
                 print_json(result)
             else:

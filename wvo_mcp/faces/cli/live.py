@@ -105,11 +105,12 @@ def _follow(op: Operation, compose: Compose, given: Mapping[str, Any], as_json: 
 
 def event_line(event: Mapping[str, Any]) -> str:
     """An event on one line, for people."""
-    from wvo_mcp.faces.cli.views.paint import clean  # brings rich, which serves terminals only
+    from wvo_mcp.faces.cli.views.paint import clean, local  # brings rich, which serves terminals only
 
     data = ", ".join(f"{name}={value}" for name, value in event.get("data", {}).items())
     who = event.get("agent_id", "-")
-    return clean(f"{event['seq']:>7}  {event['at']}  {event['kind']:<18} {event.get('task_id', '-'):<12} {who}  {data}")
+    at, task = local(event["at"], seconds=True), event.get("task_id", "-")
+    return clean(f"{event['seq']:>7}  {at}  {event['kind']:<18} {task:<12} {who}  {data}")
 
 
 def _until_stopped(

@@ -13,6 +13,7 @@ import click
 
 from wvo_mcp.domain.redaction import redact, redacted
 from wvo_mcp.errors import Internal, WvoError
+from wvo_mcp.faces.cli.hints import for_people
 
 _log = logging.getLogger("wvo_mcp.cli")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -67,7 +68,7 @@ def print_error(error: WvoError, *, as_json: bool) -> None:
     click.echo(visible(redact(error.message)), err=True)
     for line in _particulars(redacted(error.details)):
         click.echo(f"  {visible(line)}", err=True)
-    click.secho(f"  {error.hint}", err=True, dim=True)
+    click.secho(f"  {for_people(error.hint)}", err=True, dim=True)
 
 
 def visible(text: str) -> str:

@@ -8,7 +8,7 @@ from wvo_mcp.errors import NotFound
 from wvo_mcp.operations.core.claiming import RequestId
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
 from wvo_mcp.orchestration.tasks import recall
-from wvo_mcp.orchestration.tasks.links import existing
+from wvo_mcp.orchestration.tasks.links import check_epic, existing
 
 
 class ContextWrite(Input):
@@ -33,8 +33,7 @@ async def context_write(ctx: Context, ask: ContextWrite) -> ContextWritten:
     scope = Scope.PROJECT
     if ask.epic_id is not None:
         scope = Scope.EPIC
-        if await tx.tasks.epic(ask.epic_id) is None:
-            raise NotFound("epic", ask.epic_id, field="epic_id")
+        await check_epic(tx, ask.epic_id)
     if ask.task_id is not None:
         scope = Scope.TASK
         await existing(tx, [ask.task_id], "task_id")

@@ -13,6 +13,7 @@ from wvo_mcp.operations.operation import Context, Effect, Input, Output, operati
 from wvo_mcp.operations.results import MAX_CHARACTERS, compact
 from wvo_mcp.orchestration.queue import planning
 from wvo_mcp.orchestration.tasks import recall
+from wvo_mcp.orchestration.tasks.links import check_epic
 
 _TOTAL_CAP = 1_000
 
@@ -52,6 +53,7 @@ async def plan_next(ctx: Context, ask: PlanNext) -> PlannedTasks:
     """Show which tasks are worth doing next, best WSJF score first, with the parts of each score and why others are
     not ready. Claims nothing: to get work, call claim_task."""
     agent_id = ask.agent_id or ctx.caller.agent_id
+    await check_epic(ctx.tx, ask.epic_id)
     plan = await planning.plan_next(ctx.tx, ctx.policy, agent_id, ask.epic_id, ask.limit)
     return PlannedTasks(
         tasks=[
@@ -126,6 +128,7 @@ async def list_tasks(ctx: Context, ask: ListTasks) -> TaskPage:
         raise InvalidInput("cursor", "give the next_cursor of an earlier page, unchanged") from None
     if not 0 <= after < 2**62:
         raise InvalidInput("cursor", "give the next_cursor of an earlier page, unchanged")
+    await check_epic(ctx.tx, ask.epic_id)
     where = ask.model_dump(include={"status", "epic_id", "label", "agent_id", "query"}, exclude_none=True, mode="json")
     found = await ctx.tx.tasks.page(where, after, ask.limit + 1)
     page: list[TaskLine] = []

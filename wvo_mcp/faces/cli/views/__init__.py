@@ -56,6 +56,8 @@ VIEWS: dict[str, View] = {
     "pause": state.switch,
     "resume": state.switch,
     "cancel": work.cancelled,
+    "approve": work.approved,
+    "backup_list": plain.backups,
 }
 """One view per operation that deserves its own; whatever else there is is shown as it is."""
 

@@ -6,9 +6,8 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from wvo_mcp.domain.instant import instant
 from wvo_mcp.faces.cli.views import plain
-from wvo_mcp.faces.cli.views.paint import Listing, joined, label, pairs, span, text
+from wvo_mcp.faces.cli.views.paint import Listing, joined, label, local, pairs, span, text
 
 
 def critical_path(result: dict[str, Any]) -> RenderableType:
@@ -34,14 +33,10 @@ def _steps(steps: list[dict[str, Any]]) -> RenderableType:
             text(step["title"]),
             str(step["complexity"]),
             span(step["seconds"]),
-            _time(step["earliest_start"]),
+            local(step["earliest_start"]),
             text(span(slack), "red" if slack < 1 else "yellow"),
         )
     return made.table
-
-
-def _time(at: str | None) -> str:
-    return "" if at is None else f"{instant(at):%Y-%m-%d %H:%M}"
 
 
 def forecast(result: dict[str, Any]) -> RenderableType:
@@ -53,8 +48,8 @@ def forecast(result: dict[str, Any]) -> RenderableType:
         [
             ("open", f"{result['open']} tasks" + (f", {result['stuck']} more stuck" if result["stuck"] else "")),
             ("with", f"{result['agents']} agents, {result['runs']:,} runs, seed {result['seed']}"),
-            ("half of them", f"done by {_time(result['p50_at'])}"),
-            ("nine of ten", f"done by {_time(result['p90_at'])}"),
+            ("half of them", f"done by {local(result['p50_at'])}"),
+            ("nine of ten", f"done by {local(result['p90_at'])}"),
         ]
     )
     parts: list[RenderableType] = [head]
@@ -80,9 +75,9 @@ def _groups(groups: list[dict[str, Any]]) -> RenderableType:
             text(group["id"], "bold"),
             text(group["title"]),
             str(group["open"]),
-            _time(group["p50_at"]) or text("stuck", "red"),
-            _time(group["p90_at"]),
-            _time(group["due_at"]),
+            local(group["p50_at"]) or text("stuck", "red"),
+            local(group["p90_at"]),
+            local(group["due_at"]),
             text("" if chance is None else f"{chance:.0%}", style),
         )
     return made.table

@@ -3,9 +3,10 @@
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.text import Text
 
-from wvo_mcp.faces.cli.views.paint import SEVERITY, Listing, ago, clean, text
+from wvo_mcp.faces.cli.views.paint import SEVERITY, ago, clean, text
 
 
 def page(result: dict[str, Any]) -> RenderableType:
@@ -14,29 +15,28 @@ def page(result: dict[str, Any]) -> RenderableType:
     if not result["alerts"]:
         return head
     more = result["next_cursor"]
-    parts: list[RenderableType] = [head, Text(), listing(result["alerts"]).table]
+    parts: list[RenderableType] = [head, Text(), *(_alert(alert) for alert in result["alerts"])]
     parts.append(Text(f"The next page: --cursor {clean(more)}" if more else "Seen to: wvo-mcp alert-ack ID", "dim"))
     return Group(*parts)
 
 
-def listing(alerts: list[dict[str, Any]]) -> Listing:
-    """A table, one line each."""
-    made = Listing("id>", "severity", "alert", "task", "message~", "since", "times>", "")
-    for alert in alerts:
-        made.add(
-            str(alert["id"]),
-            text(alert["severity"], SEVERITY.get(alert["severity"], "")),
-            text(alert["kind"]),
-            text(alert["task_id"], "bold"),
-            text(alert["message"]),
-            ago(alert["raised_at"]),
-            str(alert["times"]),
-            _standing(alert),
-        )
-    return made
+def _alert(alert: dict[str, Any]) -> RenderableType:
+    """What it is on a line, and below it the whole message: that is what people act on."""
+    head = Text.assemble(
+        (str(alert["id"]), "bold"),
+        "  ",
+        (clean(alert["severity"]), SEVERITY.get(alert["severity"], "")),
+        f"  {clean(alert['kind'])}",
+        (f"  {clean(alert['task_id'])}" if alert["task_id"] else "", "bold"),
+        "  ",
+        ago(alert["raised_at"]),
+        (f", {alert['times']} times  " if alert["times"] > 1 else "  ", "dim"),
+        _state(alert),
+    )
+    return Group(head, Padding(text(alert["message"]), (0, 0, 0, 3)))
 
 
-def _standing(alert: dict[str, Any]) -> Text:
+def _state(alert: dict[str, Any]) -> Text:
     if alert["resolved_at"] is not None:
         return Text("over", "green")
     if alert["acknowledged_at"] is not None:

@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from wvo_mcp.domain.instant import instant
-from wvo_mcp.faces.cli.views.paint import Listing, clean, label, left, pairs, span, text
+from wvo_mcp.faces.cli.views.paint import Listing, clean, label, left, local, pairs, span, text
 
 BAR = 16
 _WIDE = 90
@@ -77,10 +77,10 @@ def windows(rows: Iterable[dict[str, Any]], now: datetime) -> RenderableType:
 
 
 def _resets(window: dict[str, Any], now: datetime) -> Text:
-    """`9 min (10:01)`, UTC."""
+    """`9 min (10:01)`, on the wall."""
     if window["resets_at"] is None:
         return Text("")
-    at = instant(window["resets_at"])
+    at = instant(window["resets_at"]).astimezone()
     return Text.assemble(span(max(0.0, (at - now).total_seconds())), (f" ({at:%H:%M})", "dim"))
 
 
@@ -218,7 +218,7 @@ def shown(result: dict[str, Any]) -> RenderableType:
 def raised(result: dict[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [
         Text.assemble(
-            ("Raised ", "green"), f"by {amount(one['tokens'])} tokens a {one['period']} until {one['until']}."
+            ("Raised ", "green"), f"by {amount(one['tokens'])} tokens a {one['period']} until {local(one['until'])}."
         )
         for one in result["raised"]
     ]

@@ -1,14 +1,16 @@
 """Any result, readable: names and values, lists of objects as tables."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 
-from wvo_mcp.faces.cli.views.paint import Listing, joined, label, pairs, text
+from wvo_mcp.faces.cli.views.paint import Listing, joined, label, local, pairs, text
 
 _COLUMNS = 8
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
 def anything(result: Mapping[str, Any]) -> RenderableType:
@@ -19,6 +21,12 @@ def anything(result: Mapping[str, Any]) -> RenderableType:
         if _nested(value):
             parts += [label(_name(key)), Padding(_structure(value), (0, 0, 0, 2))]
     return Group(*parts)
+
+
+def backups(result: Mapping[str, Any]) -> RenderableType:
+    if not result["backups"]:
+        return text("No backup yet. A running server makes one every hour; wvo-mcp backup-create makes one now.", "dim")
+    return anything(result)
 
 
 def _structure(value: Any) -> RenderableType:
@@ -48,7 +56,7 @@ def _plain(value: Any) -> str:
         return joined(cast("list[Any]", value), 20)
     if isinstance(value, dict):
         return joined(f"{key}={item}" for key, item in cast("dict[str, Any]", value).items())
-    return str(value)
+    return local(value, seconds=True) if isinstance(value, str) and _INSTANT.fullmatch(value) else str(value)
 
 
 def _name(key: str) -> str:

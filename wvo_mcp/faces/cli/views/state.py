@@ -22,8 +22,11 @@ def events(result: dict[str, Any]) -> RenderableType:
             text(event["agent_id"], "dim"),
             text(json.dumps(event["data"], ensure_ascii=False) if event["data"] else "", "dim"),
         )
-    more = Text(f"More: --after {result['next_after']}", "dim") if result["more"] else Text()
-    return Group(trail.table, more)
+    first = result["events"][0]["seq"]
+    if result["more"]:
+        return Group(trail.table, Text(f"More: --after {result['next_after']}", "dim"))
+    earlier = [Text(f"Earlier ones: --after 0, or --limit {2 * len(result['events'])}", "dim")] if first > 1 else []
+    return Group(trail.table, *earlier)
 
 
 def synced(result: dict[str, Any]) -> RenderableType:

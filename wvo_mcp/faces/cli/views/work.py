@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wvo_mcp.faces.cli.views.memory import entry
-from wvo_mcp.faces.cli.views.paint import PRIORITY, Listing, ago, badge, clean, joined, label, left, pairs, text
+from wvo_mcp.faces.cli.views.paint import PRIORITY, Listing, ago, badge, clean, joined, label, left, local, pairs, text
 from wvo_mcp.faces.cli.views.routes import heading
 
 REASONS = {
@@ -136,7 +136,7 @@ def _facts(task: dict[str, Any]) -> Table:
             ("blocked", f"{task['blocked_reason']} ({task['block_author']})" if task.get("block_author") else None),
             ("waits for", joined(task["waiting_for"])),
             ("last error", task["last_error"]),
-            ("not before", task["not_before"]),
+            ("not before", local(task["not_before"])),
             ("approval", _approval(task)),
         ]
     )
@@ -145,7 +145,9 @@ def _facts(task: dict[str, Any]) -> Table:
 def _approval(task: dict[str, Any]) -> str | None:
     if not task["requires_approval"]:
         return None
-    return f"given {task['approved_at']}" if task["approved_at"] else "wanted: wvo-mcp approve " + clean(task["id"])
+    return (
+        f"given {local(task['approved_at'])}" if task["approved_at"] else "wanted: wvo-mcp approve " + clean(task["id"])
+    )
 
 
 def _body(task: dict[str, Any]) -> RenderableType:
@@ -189,6 +191,17 @@ def one_line(task: dict[str, Any]) -> Text:
     return Text.assemble(
         (clean(task["id"]), "bold"), " is ", badge(task["status"]), "  ", (clean(task["title"]), "dim")
     )
+
+
+def approved(result: dict[str, Any]) -> RenderableType:
+    """What it may do now: the approval itself moves no pending task."""
+    task, waits = result["task"], result["not_ready"]
+    head = Text.assemble((clean(task["id"]), "bold"), (" is approved", "green"))
+    if waits is None:
+        return head.append(" and ready.")
+    if task["status"] != "pending":
+        return head.append_text(Text.assemble("; it is ", badge(task["status"]), "."))
+    return head.append(f"; it still waits for {joined(waits['waiting_for'])} ({waits['reason'].replace('_', ' ')}).")
 
 
 def completed(result: dict[str, Any]) -> RenderableType:
