@@ -214,10 +214,16 @@ class DayProviders:
         self._clock = clock
         self._local = [one.name for one in day.catalogue.providers if one.place is Place.LOCAL]
 
+    async def refresh(self) -> None:
+        """There is no file."""
+
     def current(self) -> Catalogue:
         return self._day.catalogue
 
     def problem(self) -> str | None:
+        return None
+
+    def unaccepted(self) -> str | None:
         return None
 
     def presence(self) -> Mapping[str, Presence]:
