@@ -79,7 +79,7 @@ def test_on_a_terminal_a_person_is_asked_before_a_file_is_changed(shell: Shell) 
         terminal.until(lambda seen: "[y/N]" in seen)
         terminal.type("n\n")
         refused = terminal.finish()
-    assert "+## Work comes from the wvo server" in refused.out
+    assert "+The tasks of this project are kept by the MCP server" in refused.out
     assert "Nothing was written." in refused.out
     assert refused.code == 1
     assert files(shell) == before
