@@ -60,7 +60,7 @@ async def test_a_healthy_store_passes_every_check(worked: Path) -> None:
 
     assert {finding.outcome for finding in findings.values()} == {Outcome.OK}
     assert set(findings) == {
-        "database", "journal", "integrity", "events", "counters", "sessions", "leader", "backups",
+        "database", "journal", "integrity", "events", "counters", "sessions", "leader", "time", "backups",
     }  # fmt: skip
     assert findings["events"].found == "4 chains of events hold"
 

@@ -44,7 +44,7 @@ async def test_a_healthy_store_passes_every_check(worked: str) -> None:
     findings = found(worked)
 
     assert {finding.outcome for finding in findings.values()} == {Outcome.OK}
-    assert set(findings) == {"database", "events", "counters", "sessions", "leader"}
+    assert set(findings) == {"database", "events", "counters", "sessions", "leader", "time"}
     assert findings["events"].found == "4 chains of events hold"
 
 

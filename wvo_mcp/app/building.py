@@ -173,7 +173,7 @@ def build_services(
 
 def build_chores(settings: Settings, services: Services, reporter: Reporter) -> tuple[Chore, ...]:
     """What the leader does for the whole store."""
-    made = background.chores(services.roadmap, services.policy)
+    made = (*background.chores(services.roadmap, services.policy), background.watch_time(SystemClock()))
     if services.health is not None:
         made += services.health.chores()
     made += delivery.chores(build_couriers(settings))

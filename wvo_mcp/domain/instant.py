@@ -12,6 +12,10 @@ def iso(at: datetime) -> str:
     return utc.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
+AHEAD_SECONDS = 3_600
+"""A store whose time is so far ahead of the machine's was written under a wrong clock."""
+
+
 def instant(text: str) -> datetime:
     """The inverse of `iso`. Raises ValueError."""
     return datetime.fromisoformat(text)

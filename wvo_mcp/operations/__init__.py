@@ -19,7 +19,7 @@ _ROOMS = {
     "figures": "metrics",
     "health": "health_check health_run",
     "ops": "status events",
-    "people": "approve deny cancel unblock retry reopen restore pause resume add",
+    "people": "approve deny cancel unblock retry reopen restore pause resume add set_time_back",
     "plan": "roadmap_sync roadmap_export",
     "providers": "auth_status provider_report budget_raise budget_show route_task routing_mode provider_status",
 }

@@ -5,10 +5,11 @@ With the role of an operator only people may call them; the others do what agent
 
 from pydantic import Field
 
+from wvo_mcp.domain.instant import AHEAD_SECONDS, Instant, iso
 from wvo_mcp.domain.lease import Role
 from wvo_mcp.domain.task import BlockAuthor, Priority, Status, Task
 from wvo_mcp.domain.text import Id, Prose, Text, Title
-from wvo_mcp.errors import IllegalTransition
+from wvo_mcp.errors import Conflict, IllegalTransition
 from wvo_mcp.operations.core.claiming import TaskId, TaskResult
 from wvo_mcp.operations.core.planning import NotReadyTask
 from wvo_mcp.operations.core.tasks import TaskFields as _Fields
@@ -186,6 +187,46 @@ async def add(ctx: Context, ask: Add) -> TaskResult:
     await creation.create(ctx.tx, [draft], creation.origin_of(ctx.caller))
     created: Task = await ctx.tx.tasks.get(task_id)
     return TaskResult(task=line(created))
+
+
+class SetTimeBack(Input):
+    apply: bool = Field(default=False, description="Do it; else only show what would change.")
+
+    @property
+    def dry_run(self) -> bool:
+        return not self.apply
+
+
+class TimeSetBack(Output):
+    store_time: Instant = Field(description="As it was.")
+    machine_time: Instant
+    ahead_seconds: int = Field(description="The store before the machine.")
+    moves: dict[str, int] = Field(description="Values by table and column that were written under the wrong clock.")
+    applied: bool
+
+
+@operation(toolset="people", effect=Effect.DESTRUCTIVE, audience=Audience.PEOPLE, role=Role.ADMIN, idempotent=True)
+async def set_time_back(ctx: Context, ask: SetTimeBack) -> TimeSetBack:
+    """Follow this machine's clock again, after the store was written while a clock stood in the future. Without --apply it
+    only shows what would change. The audit trail stays, and tells of it."""
+    tx, true = ctx.tx, ctx.health.clock.now()
+    ahead = int((tx.now - true).total_seconds())
+    moves: dict[str, int] = {}
+    if ahead > AHEAD_SECONDS:
+        first = await tx.events.after(0, 1, None, None)
+        if first and first[0].at > true:
+            raise Conflict(
+                f"This machine's clock ({iso(true)}) is before the first event of the store ({iso(first[0].at)}).",
+                hint="Set the machine's clock first.",
+            )
+        moves = await tx.state.set_time_back(true, apply=ask.apply)
+    return TimeSetBack(
+        store_time=tx.now,
+        machine_time=true,
+        ahead_seconds=max(0, ahead),
+        moves=moves,
+        applied=ask.apply and ahead > AHEAD_SECONDS,
+    )
 
 
 def _why(ask: Decision) -> dict[str, str]:

@@ -8,6 +8,7 @@ from functools import partial
 import anyio
 from anyio.abc import TaskGroup
 
+from wvo_mcp.domain.instant import AHEAD_SECONDS, iso
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.errors import NotFound, WvoError
 from wvo_mcp.orchestration.leader.chores import Chore, Rota
@@ -136,6 +137,29 @@ async def _end_absent(policy: Policy, post: Post) -> None:
     gone = await post.read(post.caller, absent)
     for first in range(0, len(gone), _BATCH):
         await post.write(post.caller, partial(end, gone=gone[first : first + _BATCH]))
+
+
+def watch_time(clock: Clock) -> Chore:
+    """Raises an alert while the store's time is ahead of the machine's."""
+
+    async def watch(post: Post) -> None:
+        async def look(tx: Transaction) -> tuple[bool, str, bool]:
+            true = clock.now()
+            message = (
+                f"The store's time is {iso(tx.now)}, ahead of this machine's {iso(true)}: it was written under a wrong clock."
+                " Due dates, waits and budgets follow it. wvo-mcp doctor tells the way back."
+            )
+            alerted = await tx.alerts.find("clock_ahead", None) is not None
+            return (tx.now - true).total_seconds() > AHEAD_SECONDS, message, alerted
+
+        ahead, message, alerted = await post.read(post.caller, look)
+        if ahead and not alerted:
+            logger.warning("%s", message)
+            await post.write(post.caller, lambda tx: tx.alerts.raise_alert("clock_ahead", "critical", None, message))
+        elif alerted and not ahead:
+            await post.write(post.caller, lambda tx: tx.alerts.resolve_alert("clock_ahead", None))
+
+    return Chore("clock", _ABSENCE_SECONDS, watch)
 
 
 async def _refresh(post: Post) -> None:

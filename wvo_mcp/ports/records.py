@@ -231,6 +231,12 @@ class StateRepository(Protocol):
 
     async def resign(self, role: str) -> None: ...
 
+    async def set_time_back(self, to: datetime, *, apply: bool) -> dict[str, int]:
+        """The store's time is that of `to` from the next transaction on, and what was written under a wrong clock moves to
+        when it happened; how many values, by table and column. Nothing else may be written in this transaction. Without
+        `apply` only counted."""
+        ...
+
     async def roadmap_entries(self) -> dict[str, dict[str, Any]]:
         """Task id -> entry as it stood in the file at the last sync."""
         ...

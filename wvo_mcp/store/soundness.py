@@ -1,8 +1,10 @@
 """Does a database of either kind hold what it should: the chains of events, the kept counters?"""
 
 import time
+from datetime import datetime
 
-from wvo_mcp.domain.finding import Finding, fail, ok
+from wvo_mcp.domain.finding import Finding, fail, ok, warn
+from wvo_mcp.domain.instant import AHEAD_SECONDS, instant, iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.store.records.events import Events
 from wvo_mcp.store.sql import Rows, driven
@@ -61,6 +63,18 @@ def counters(wrong: list[str]) -> Finding:
         return ok("counters", "equal to a recount")
     remedy = "Report it: the counters are kept by the database itself. The queue may miss tasks until it is mended."
     return fail("counters", f"a recount differs: {'; '.join(wrong[:5])}", remedy)
+
+
+def store_time(rows: Rows, now: datetime) -> Finding:
+    """The time of the latest event, which the store's time never precedes, against the machine's."""
+    latest = rows.value("SELECT at FROM events WHERE seq > 0 ORDER BY seq DESC LIMIT 1")
+    if latest is None or (instant(latest) - now).total_seconds() <= AHEAD_SECONDS:
+        return ok("time", "the store's time is that of the machine")
+    return warn(
+        "time",
+        f"the store's time is {latest}, ahead of this machine's {iso(now)}: due dates, waits and budgets follow the store's",
+        "Correct this machine's clock; if it is right: wvo-mcp set-time-back shows what would change, --apply does it.",
+    )
 
 
 class Chains:

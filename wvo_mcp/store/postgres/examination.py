@@ -15,7 +15,7 @@ from wvo_mcp.store.postgres.link import Link, conninfo, settle
 from wvo_mcp.store.postgres.migrate import version
 from wvo_mcp.store.postgres.presence import Presences
 from wvo_mcp.store.postgres.rows import PostgresRows
-from wvo_mcp.store.soundness import Chains, counters, miscounted
+from wvo_mcp.store.soundness import Chains, counters, miscounted, store_time
 from wvo_mcp.store.sqlite.glance import HELD, Held
 from wvo_mcp.store.versions import latest
 
@@ -35,7 +35,7 @@ def examine(url: str) -> list[Finding]:
             findings.append(_schema(raw, link.where))
             if findings[0].outcome == "fail" or version(raw) != latest():
                 return findings
-            for check in (_chains, _counters, _sessions, _leader):
+            for check in (_chains, _counters, _sessions, _leader, _time):
                 with _one_view(raw) as rows:
                     findings.append(check(rows))
     except psycopg.Error as error:
@@ -119,6 +119,10 @@ def _sessions(rows: PostgresRows) -> Finding:
     if gone:
         found += f"; {gone} ended without a word, their tasks come back after the grace"
     return ok("sessions", found)
+
+
+def _time(rows: PostgresRows) -> Finding:
+    return store_time(rows, rows.value("SELECT clock_timestamp()"))
 
 
 def _leader(rows: PostgresRows) -> Finding:

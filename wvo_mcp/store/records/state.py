@@ -11,6 +11,7 @@ from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.task import Task
 from wvo_mcp.store.records.rows import COLUMNS, as_task
 from wvo_mcp.store.records.tasks import Tasks
+from wvo_mcp.store.records.time_back import set_back
 from wvo_mcp.store.sql import Rows
 
 
@@ -60,6 +61,9 @@ class State:
         self._rows.put(
             "UPDATE leaders SET session_id = NULL WHERE role = ? AND session_id = ?", (role, self._caller.session_id)
         )
+
+    async def set_time_back(self, to: datetime, *, apply: bool) -> dict[str, int]:
+        return await set_back(self._rows, self._caller, self._now, to, apply=apply)
 
     async def roadmap_entries(self) -> dict[str, dict[str, Any]]:
         rows = self._rows.all("SELECT task_id, entry FROM roadmap_entries")

@@ -13,7 +13,7 @@ from wvo_mcp.domain.finding import Finding, fail, ok, warn
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.errors import WvoError
 from wvo_mcp.store.backup_folder import what_could_be_restored
-from wvo_mcp.store.soundness import Chains, counters, miscounted
+from wvo_mcp.store.soundness import Chains, counters, miscounted, store_time
 from wvo_mcp.store.sqlite.connection import OLDEST_SQLITE, DatabaseError, SqliteRows, typed
 from wvo_mcp.store.sqlite.damage import REPAIR, backups_of, look_at
 from wvo_mcp.store.sqlite.glance import looking
@@ -60,6 +60,7 @@ def examine(path: Path, alive: Callable[[str], bool], now: datetime) -> list[Fin
                 _counters(raw),
                 _sessions(raw, alive),
                 _leader(raw, alive, now),
+                store_time(SqliteRows(raw), now),
             ]
     except DatabaseError as error:
         known = typed(error, path)

@@ -173,6 +173,9 @@ class VirtualState:
     async def put(self, name: str, value: Any) -> None:
         self._world.facts[name] = value
 
+    async def set_time_back(self, to: datetime, *, apply: bool) -> dict[str, int]:
+        return {}  # a simulation has the time that it is given
+
     async def roadmap_entries(self) -> dict[str, dict[str, Any]]:
         return dict(self._entries)
 
