@@ -2,8 +2,9 @@
 
 import pytest
 
-from wvo_mcp.execution.identity import agent_shell
+from wvo_mcp.execution.identity import agent_name, agent_shell, cli_caller
 from wvo_mcp.processes import Process
+from wvo_mcp.settings import Settings
 
 CLIENT = Process(40, "700", {"HOME": "/home/ann"})
 
@@ -30,3 +31,21 @@ def test_what_editors_set_in_a_terminal_of_theirs_is_no_agent() -> None:
     environ = {"GEMINI_CLI_IDE_SERVER_PORT": "1", "CLAUDE_CODE_SSE_PORT": "1", "CODEX_HOME": "/x", "CLAUDECODE": ""}
 
     assert agent_shell(environ, [CLIENT]) is None
+
+
+@pytest.mark.parametrize(
+    ("session", "name"),
+    [
+        ("0b9f1d6e-4a55-4b0e-9c3a-5d2f8e7a1c44", "claude-code-8e7a1c44"),
+        ("019abc12-4a55-7b0e-9c3a-5d2f8e7a1c45", "claude-code-8e7a1c45"),
+        ("s-1", "claude-code-s-1"),
+    ],
+)
+def test_an_agent_has_a_short_name_that_every_process_of_its_session_gives_it(
+    monkeypatch: pytest.MonkeyPatch, session: str, name: str
+) -> None:
+    monkeypatch.setenv("CLAUDE_CODE_SESSION_ID", session)
+    monkeypatch.setenv("CLAUDECODE", "1")
+    settings = Settings.model_construct(agent_id=None, provider=None, capabilities=())
+
+    assert agent_name(settings, "claude-code") == cli_caller(settings).agent_id == name

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 from collections.abc import Iterable, Mapping
 
 from wvo_mcp.domain.lease import Caller, Role
@@ -18,13 +19,21 @@ SHELLS: Mapping[str, tuple[str, ...]] = {
 (claude 2.1.329, codex 0.169.0, gemini 0.61.0). Variables that end in _ID name the agent's session."""
 
 
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
 def agent_name(settings: Settings, client: str | None) -> str:
     """WVO_AGENT_ID; else client + CLAUDE_CODE_SESSION_ID; else client + parent process and its start, so that a respawned
     server is the same agent."""
     if settings.agent_id is not None:
         return settings.agent_id
     session = os.environ.get("CLAUDE_CODE_SESSION_ID")
-    return as_id(f"{client or 'agent'}-{session or f'{os.getppid()}-{parent_started_at()}'}")
+    return as_id(f"{client or 'agent'}-{short(session) if session else f'{os.getppid()}-{parent_started_at()}'}")
+
+
+def short(session: str) -> str:
+    """The end of a UUID, which is random in every version of them; anything else as it is."""
+    return session[-8:] if _UUID.fullmatch(session) else session
 
 
 def provider_of(settings: Settings, client: str | None) -> str | None:
@@ -59,7 +68,7 @@ def cli_caller(settings: Settings) -> Caller:
     """Whoever types a command: the agent in whose shell it runs, else a person. Commands of one agent share a durable
     session: no process stands for it, so nothing ends it but its leases."""
     shell = agent_shell(os.environ, lineage(os.getppid()))
-    name = f"cli-{_user()}" if shell is None else "-".join(shell)
+    name = f"cli-{_user()}" if shell is None else f"{shell[0]}-{short(shell[1])}"
     agent_id = settings.agent_id or as_id(name)
     return Caller(
         agent_id=agent_id,
