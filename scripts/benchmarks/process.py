@@ -133,7 +133,7 @@ def _import(report: Report, folder: Path, size: int) -> None:
             "        complexity: 3",
             f"        depends_on: [{', '.join(f'T{n}' for n in {number - 1, number // 2} if 0 <= n < number and number % 7)}]",
             "        labels: [backend, import]",
-            "        acceptance: [unit tests pass, the page shows it]",
+            '        acceptance: ["unit tests pass", "the page shows it"]',
         ]
     path.write_text("\n".join(lines) + "\n")
     began = time.perf_counter()

@@ -133,12 +133,14 @@ class RoadmapEpic:
 
 @dataclass(frozen=True, slots=True)
 class Roadmap:
-    """The whole file in its own order. `digest` is the SHA-256, in hex, of its bytes."""
+    """The whole file in its own order. `digest` is the SHA-256, in hex, of its bytes; `warnings` name what is valid and
+    probably not meant, with its line."""
 
     epics: tuple[RoadmapEpic, ...]
     milestones: tuple[RoadmapMilestone, ...]
     tasks: tuple[RoadmapTask, ...]
     digest: str
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,17 @@ def test_a_broken_roadmap_fails_with_its_line(tmp_path: Path) -> None:
     assert "taks" in finding.found
 
 
+def test_criteria_that_commas_may_have_split_are_a_warning_with_their_line(tmp_path: Path) -> None:
+    path = tmp_path / "roadmap.yaml"
+    task = "      - {id: T1, title: Prices, acceptance: [reads 1,000 rows]}\n"
+    path.write_text(f"epics:\n  - id: E1\n    title: Shop\n    tasks:\n{task}")
+
+    finding = content.roadmap(path, none_known)
+
+    assert finding.outcome is Outcome.WARN
+    assert "line 5: acceptance of T1 is 2 criteria" in finding.found
+
+
 def test_no_roadmap_is_a_warning(tmp_path: Path) -> None:
     assert content.roadmap(tmp_path / "roadmap.yaml", none_known).outcome is Outcome.WARN
 

@@ -189,8 +189,8 @@ SYNTAX = [
     ("epics:\n\t- id: E\n", 2, "expected spaces for indentation, found a tab"),
     ("epics:\n  - id: E\n    title: `x`\n", 3, "expected the value in quotes; '`' cannot start one without"),
     ("epics:\n  - id: E\n   title: x\n", 3, "expected '- ' at the same indentation as the items above"),
-    ("epics:\n  - {id: E, title: x\n", 3, "expected ',' or '}'; a mapping is not closed"),
-    ('epics:\n  - id: "E\n', 3, "expected a closing quote before the end of the file"),
+    ("epics:\n  - {id: E, title: x\n", 2, "expected ',' or '}'; a mapping is not closed"),
+    ('epics:\n  - id: "E\n', 2, "expected a closing quote before the end of the file"),
     ("epics:\n  - id: *nobody\n", 2, "expected an anchor &nobody above this alias"),
     ("epics: &all\n  - *all\n", 2, "expected an anchor &all above this alias"),
     ("epics:\n  - !!python/name:os.system x\n", 2, "expected no tag, found 'tag:yaml.org,2002:python/name:os.system'"),
@@ -282,3 +282,44 @@ def test_an_unknown_key_that_is_merged_many_times_is_one_problem() -> None:
     )
 
     assert error.details["count"] == 1
+
+
+@pytest.mark.requirement("TASK-5")
+@pytest.mark.parametrize(
+    ("rest", "line"),
+    [
+        ("        title: one\n       priority: high\n      - id: T2\n        title: two\n", 8),
+        ("        title: one\n          priority: high\n", 8),
+        ("        title: one\n        priority:high\n        complexity: 3\n", 8),
+        ("        description: some\n      text goes on\n        title: one\n", 8),
+        ('        title: "one\n      - id: T2\n        title: two\n', 7),
+        ("        title: one\n        acceptance: [a, b\n        priority: high\n      - id: T2\n", 8),
+        ("        title: one\n        labels: {a: b\n      - id: T2\n", 8),
+    ],
+)
+def test_a_slip_of_indentation_or_a_bracket_names_the_line_that_has_it(rest: str, line: int) -> None:
+    text = "# 日本 é\nepics:\n  - id: E\n    title: E\n    tasks:\n      - id: T1\n" + rest
+
+    with pytest.raises(InvalidInput) as refused:
+        parse(text.encode(), "r")
+
+    assert refused.value.details["problems"][0]["line"] == line
+
+
+@pytest.mark.requirement("TASK-5")
+@pytest.mark.parametrize(
+    ("acceptance", "warned"),
+    [
+        ("[reads 1,000 rows, tests pass]", True),
+        ("['reads 1,000 rows', tests pass]", True),
+        ("['reads 1,000 rows', 'tests pass']", False),
+        ("[unit tests pass]", False),
+        ("\n          - reads 1,000 rows, and tests pass\n          - x", False),
+    ],
+)
+def test_criteria_that_commas_may_have_split_are_told_with_their_line(acceptance: str, warned: bool) -> None:
+    head = "epics:\n  - id: E\n    title: E\n    tasks:\n      - id: T1\n        title: one\n"
+
+    roadmap = parse(f"{head}        acceptance: {acceptance}\n".encode(), "r").checked(set())
+
+    assert [warning.startswith("line 7: acceptance of T1") for warning in roadmap.warnings] == [True] * warned

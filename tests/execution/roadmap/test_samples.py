@@ -54,6 +54,7 @@ def test_the_example_has_the_size_and_the_depth_of_a_real_product() -> None:
 
 @pytest.mark.parametrize("path", [EXAMPLE, SAMPLE], ids=["example", "sample"])
 def test_nothing_in_a_shipped_roadmap_waits_for_a_person_or_an_ability(path: Path) -> None:
+    assert read(path).warnings == ()
     for task in read(path).tasks:
         assert not (task.requires_approval or task.not_before or task.capabilities or task.status)
 

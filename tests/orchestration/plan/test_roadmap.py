@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ T1 = "      - {id: T1, title: one, priority: high}\n"
 T2 = "      - {id: T2, title: two, depends_on: [T1]}\n"
 
 
-async def sync(bench: Bench, *lines: str, head: str = HEAD) -> dict[str, object]:
+async def sync(bench: Bench, *lines: str, head: str = HEAD) -> dict[str, Any]:
     path(bench).write_text(head + "".join(lines))
     return await bench.call("roadmap_sync", OWNER)
 
@@ -136,6 +137,13 @@ async def test_a_broken_file_changes_nothing_and_names_the_line(bench: Bench) ->
     assert refused.value.details["problems"][0]["line"] == 6
     assert "T1" in refused.value.message or "T9" in refused.value.message
     assert await bench.sql("SELECT * FROM tasks ORDER BY id") == before
+
+
+async def test_criteria_that_commas_may_have_split_are_told_by_the_sync(bench: Bench) -> None:
+    report = await sync(bench, T1.replace("high", "high, acceptance: [reads 1,000 rows, tests pass]"))
+
+    assert [str(warning)[:26] for warning in report["warnings"]] == ["line 5: acceptance of T1 i"]
+    assert (await bench.task("T1")).acceptance == ("reads 1", "000 rows", "tests pass")
 
 
 async def test_an_epic_takes_over_its_title_and_limit(bench: Bench) -> None:

@@ -55,6 +55,8 @@ TASK_VALUES: dict[str, values.Reader] = {
 EPIC_VALUES = {"id": values.name, "title": values.text(TITLE_CHARACTERS), "wip_limit": values.whole(1, 1_000)}
 MILESTONE_VALUES = {"id": values.name, "title": values.text(TITLE_CHARACTERS), "due": values.day}
 
+MAX_WARNINGS = 100
+
 GONE = ScalarNode(0, 0, None, "", False, "")
 """Stands where an epic or a task was that has been read."""
 _OWN = {key: f"expected {key} of its own; this merge would repeat ids" for key in ("tasks", "milestones")} | {"id": ""}
@@ -79,6 +81,7 @@ class RoadmapFields(YamlFields):
         self.epics: list[RoadmapEpic] = []
         self.milestones: list[RoadmapMilestone] = []
         self.tasks: list[RoadmapTask] = []
+        self.warnings: list[str] = []
         self._of_epic: list[dict[str, Any]] = []
         self._task_spots: list[Spots] = []
         self._epic_spots: list[tuple[str, int]] = []
@@ -151,6 +154,7 @@ class RoadmapFields(YamlFields):
         if "id" not in read:
             return
         read.setdefault("title", "")
+        self._warn_of_split(pairs.get("acceptance"), read["id"])
         fields = {TASK_KEYS[key]: value for key, value in read.items()}
         given = frozenset(fields)
         # A roadmap has few different sets of keys; sharing them saves megabytes in a large one.
@@ -164,6 +168,21 @@ class RoadmapFields(YamlFields):
             same_place = isinstance(pairs["depends_on"], AliasNode)
             dependencies = tuple(pairs["depends_on"].start if same_place else item.start for item in right)
         self._task_spots.append(Spots(path, at["id"], at["milestone"], at["parent"], dependencies))
+
+    def _warn_of_split(self, node: Node | None, task_id: str) -> None:
+        """In [] a comma within a criterion, or in a number, makes two of it."""
+        if (
+            not isinstance(node, SequenceNode)
+            or not node.flow
+            or len(node.items) < 2
+            or len(self.warnings) >= MAX_WARNINGS
+        ):
+            return
+        if any(isinstance(item, ScalarNode) and item.plain for item in node.items):
+            self.warnings.append(
+                f"line {self.line(node)}: acceptance of {task_id} is {len(node.items)} criteria, split at each comma;"
+                " write one a line ('- ...'), or quote each"
+            )
 
     def _pairs(self, node: Node, path: str, known: Collection[str], expected: str) -> Pairs | None:
         """The values of the known keys; what else is there is reported. None when it is no mapping."""

@@ -45,7 +45,8 @@ class RoadmapDraft:
             parts.found(finding)
         if parts.wrong:
             raise refusal(self.name, by_line(parts.problems), parts.wrong)
-        return Roadmap(tuple(parts.epics), tuple(parts.milestones), tuple(parts.tasks), self.digest)
+        lists = (tuple(parts.epics), tuple(parts.milestones), tuple(parts.tasks))
+        return Roadmap(*lists, self.digest, tuple(parts.warnings))
 
 
 def decoded(data: bytes, name: str) -> tuple[str, bool]:

@@ -24,7 +24,7 @@ _OTHER_TYPE = re.compile(
 _ESCAPED = re.compile('[\\x00-\\x1f"\\\\\\x7f-\\xa0\\u2028\\u2029\\ufeff\\ud800-\\udfff]')
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 FLOW_WIDTH = 100
-"""A new list whose line would be longer is written as a block."""
+"""A new list whose line would be longer is written as a block, and so is one of texts: a comma would split them."""
 
 
 def scalar(text: str, *, flow: bool = False, quote: str = "") -> str:
@@ -51,7 +51,7 @@ def inline(value: Value, *, flow: bool = False, quote: str = "") -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
-        return "[" + ", ".join(scalar(item, flow=True) for item in value) + "]"
+        return "[" + ", ".join(scalar(item, flow=True, quote='"' if " " in item else "") for item in value) + "]"
     if isinstance(value, int | float):
         return f"{value:.9f}".rstrip("0").rstrip(".")
     if isinstance(value, Bare) and not quote:
@@ -62,7 +62,9 @@ def inline(value: Value, *, flow: bool = False, quote: str = "") -> str:
 def field_lines(key: str, value: Value, indent: str) -> list[str]:
     """The lines of `key: value` in a block mapping."""
     text = inline(value)
-    if isinstance(value, tuple) and value and len(indent) + len(key) + len(text) > FLOW_WIDTH:
+    if isinstance(value, tuple) and (
+        any(" " in item for item in value) or len(indent) + len(key) + len(text) > FLOW_WIDTH
+    ):
         return [f"{indent}{key}:", *(f"{indent}  - {inline(item)}" for item in value)]
     block = block_text(value, indent + "  ") if isinstance(value, str) else None
     if block is not None:

@@ -44,6 +44,12 @@ _PLAINER = (
 )
 
 
+_BEGUN_ABOVE = ("could not find expected ':'", "unexpected end of stream", "did not find expected ','")
+"""The parser notices these where something else begins; the mistake is where it began to read."""
+
+_KEY = re.compile(r"(?m)^[ ]*[\w-]+$")
+
+
 class Unreadable(Exception):
     """The text is no YAML that is read here. `offset` counts characters; `expected` is a sentence for people."""
 
@@ -156,15 +162,19 @@ def compose(text: str, route: Sequence[str] = (), take: Take | None = None, load
 
 
 def _unreadable(error: yaml.MarkedYAMLError, text: str) -> Unreadable:
-    mark = error.problem_mark or error.context_mark
-    offset = min(mark.index, len(text)) if mark is not None else 0
     problem = error.problem or error.context or "this is no YAML"
+    mark = error.problem_mark or error.context_mark
+    if error.context_mark is not None and any(known in problem for known in _BEGUN_ABOVE):
+        mark = error.context_mark
+    offset = min(mark.index, len(text)) if mark is not None else 0
     if text[offset : offset + 1] == "\t":
         return Unreadable(offset, "expected spaces for indentation, found a tab")
     if "cannot start any token" in problem:
         return Unreadable(
             offset, f"expected the value in quotes; {text[offset : offset + 1]!r} cannot start one without"
         )
+    if "mapping values are not allowed" in problem and _KEY.fullmatch(text[text.rfind("\n", 0, offset) + 1 : offset]):
+        return Unreadable(offset, "expected the key at the same indentation as the keys above; it stands further right")
     for known, plainer in _PLAINER:
         if known in problem:
             return Unreadable(offset, plainer)

@@ -125,6 +125,7 @@ async def sync(tx: Transaction, roadmap: Roadmap, *, allow_cancel: bool = False)
     if verdict.whole:
         report.refused = report.unchanged = True
         return report
+    report.warnings += roadmap.warnings
     await _groups(tx, roadmap)
     entries = {task.id: task.entry() for task in roadmap.tasks}
     for task_id in verdict.waiting:
