@@ -20,8 +20,9 @@ def roadmap(path: Path, known_ids: Callable[[Iterable[str]], set[str]]) -> Findi
     except WvoError as error:
         return fail("roadmap", error.message, error.hint)
     if parsed.warnings:
-        more = f" (and {len(parsed.warnings) - 1} more)" if len(parsed.warnings) > 1 else ""
-        return warn("roadmap", f"{path}, {parsed.warnings[0]}{more}", "Correct it if that is not what you meant.")
+        first, *others = parsed.warnings
+        more = f" (and {len(others)} more)" if others else ""
+        return warn("roadmap", f"{path}, {first}{more}", "Correct it if that is not what you meant.")
     return ok("roadmap", f"{len(parsed.tasks)} tasks in {path}")
 
 
