@@ -72,6 +72,20 @@ def build_store(settings: Settings) -> "SqliteStore | PostgresStore":
     )
 
 
+def begun(settings: Settings) -> bool:
+    """Is there a roadmap or a store here? Where there is neither, nothing is written before the first write of a client.
+    A PostgreSQL store was named by a person."""
+    return settings.database_url is not None or settings.database.exists() or settings.roadmap.exists()
+
+
+async def open_store(settings: Settings, store: "SqliteStore | PostgresStore") -> None:
+    """Raises the store's typed errors."""
+    if isinstance(store, SqliteStore):
+        await store.open(make=begun(settings))
+    else:
+        await store.open()
+
+
 def build_backups(settings: Settings) -> Backups:
     folder = settings.state_dir / "backups" / "db"
     if settings.database_url is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from wvo_mcp.app.building import build_probe, build_providers, build_services, build_store, telling, watched
+from wvo_mcp.app.building import build_probe, build_providers, build_services, build_store, open_store, telling, watched
 from wvo_mcp.domain.lease import Caller, Role
 from wvo_mcp.errors import InvalidInput, NotFound, WvoError
 from wvo_mcp.execution.clock import SystemClock
@@ -29,7 +29,7 @@ async def opened(settings: Settings) -> AsyncGenerator[Services]:
     redact_last_resort()
     store = build_store(settings)
     async with telling(settings, "cli", uuid.uuid4().hex) as telemetry:
-        await store.open()
+        await open_store(settings, store)
         try:
             tracer = SILENT if telemetry is None else telemetry.tracer
             providers = build_providers(settings)

@@ -4,6 +4,7 @@ import logging
 import os
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,12 +14,14 @@ import anyio
 from wvo_mcp import operations
 from wvo_mcp.app.building import (
     attendance,
+    begun,
     build_chores,
     build_probe,
     build_providers,
     build_reporter,
     build_services,
     build_store,
+    open_store,
     telling,
     watched,
 )
@@ -43,6 +46,9 @@ if TYPE_CHECKING:
     from wvo_mcp.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 1.0
+"""How often a server where nothing has begun looks whether something has."""
 
 
 async def serve(wire: "Wire") -> int:
@@ -78,9 +84,14 @@ async def _live(settings: Settings, face: Callable[[Server], Awaitable[None]]) -
     session_id = uuid.uuid4().hex
     async with telling(settings, "mcp", session_id) as telemetry:
         store = build_store(settings)
-        await store.open()
+        await open_store(settings, store)
         try:
-            with attendance(settings, store, session_id):
+            with ExitStack() as present:
+                attend = partial(present.enter_context, attendance(settings, store, session_id))
+                if isinstance(store, SqliteStore) and store.is_blank:
+                    store.before_making = attend
+                else:
+                    attend()
                 await _work(settings, face, session_id, store, telemetry)
         finally:
             with anyio.CancelScope(shield=True):
@@ -110,16 +121,25 @@ async def _work(
     if telemetry is not None:
         chores += (gauges(telemetry, services.policy),)
     leader = background.Leader(store, lambda: connection.caller, clock, chores)
-    await background.sync_or_alert(store, services.roadmap, connection.caller)
+
+    async def lead() -> None:
+        while not begun(settings):  # noqa: ASYNC110 - another process may be the one that begins
+            await anyio.sleep(_LOOK_SECONDS)
+        await leader.run()
+
+    if begun(settings):
+        await background.sync_or_alert(store, services.roadmap, connection.caller)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(keeper.run)
-        tasks.start_soon(leader.run)
+        tasks.start_soon(lead)
         tasks.start_soon(providers.run)
         served = replace(services, jobs=Jobs(services.store, lambda: connection.caller, tasks))
         await face(Server(served, connection, keeper.heard))
         if not isinstance(opened_store, SqliteStore):
             opened_store.hurry()
         tasks.cancel_scope.cancel()
+    if isinstance(opened_store, SqliteStore) and opened_store.is_blank:
+        return
     with anyio.CancelScope(shield=True):
         await _take_leave(store, connection.caller, services.policy, reporter)
 

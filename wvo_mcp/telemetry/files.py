@@ -55,9 +55,13 @@ class LineFile:
         self._lock_seconds = lock_seconds
 
     def append(self, lines: Iterable[bytes]) -> None:
-        """All of the lines or none. Raises OSError; TimeoutError when another keeps the lock."""
+        """All of the lines or none: none before there is a state folder. Raises OSError; TimeoutError when another keeps
+        the lock."""
         data = b"\n".join([*lines, b""])
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(exist_ok=True)
+        except FileNotFoundError:
+            return
         lock = os.open(self.path.parent / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
         try:
             _lock(lock, self._lock_seconds)

@@ -27,7 +27,10 @@ _LOOK_SECONDS = 0.05
 
 
 class SqliteStore:
-    """`ports.Store` over one file. `open` before use, `close` at the end; use from one event loop."""
+    """`ports.Store` over one file. `open` before use, `close` at the end; use from one event loop.
+
+    `before_making` is called right before a file is made that was not there when the store was opened.
+    """
 
     def __init__(self, path: Path, clock: Clock, liveness: Liveness, *, synchronous: str = "FULL") -> None:
         self.path = path
@@ -39,15 +42,38 @@ class SqliteStore:
         self._writer = Connection(path, read_only=False, synchronous=synchronous)
         self._reader = Connection(path, read_only=True, synchronous=synchronous)
         self._reopening = anyio.Lock()
+        self._blank: Connection | None = None
+        self.before_making: Callable[[], object] = lambda: None
 
     @property
     def writer(self) -> Connection:
         """For crash tests and maintenance."""
         return self._writer
 
-    async def open(self) -> None:
-        """Create or migrate the file. Raises IncompatibleStore, StoreUnavailable, StoreBusy."""
-        self._writer, self._reader = await self._connected()
+    @property
+    def is_blank(self) -> bool:
+        """There was no file yet when it was last asked for."""
+        return self._blank is not None
+
+    async def open(self, *, make: bool = True) -> None:
+        """Create or migrate the file; with `make` False, one that is not there is made by the first write of anybody, and
+        until then an empty store is read. Raises IncompatibleStore, StoreUnavailable, StoreBusy."""
+        if make or self.path.exists():
+            self._writer, self._reader = await self._connected()
+            return
+        await anyio.to_thread.run_sync(look_at, self.path)
+        blank = Connection(Path(":memory:"), read_only=False, synchronous=self._synchronous)
+        await blank.start()
+        await migrate(blank)
+        self._writer = self._reader = self._blank = blank
+
+    async def _make(self) -> None:
+        async with self._reopening:
+            if self._blank is not None:
+                self.before_making()
+                self._writer, self._reader = await self._connected()
+                blank, self._blank = self._blank, None
+                await blank.close()
 
     async def _connected(self) -> tuple[Connection, Connection]:
         try:
@@ -105,12 +131,16 @@ class SqliteStore:
         async def reading(rows: Rows) -> T:
             return await work(self._transaction(rows, caller, write=False))
 
+        if self._blank is not None and self.path.exists():
+            await self._make()
         return await self._in_place(lambda: self._reader.read(reading))
 
     async def write(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]], *, keep: bool = True) -> T:
         async def writing(rows: Rows) -> T:
             return await work(self._transaction(rows, caller, write=True))
 
+        if self._blank is not None and (keep or self.path.exists()):
+            await self._make()
         return await self._in_place(lambda: self._writer.write(writing, keep))
 
     async def _in_place(self, attempt: Callable[[], Awaitable[T]]) -> T:
