@@ -212,12 +212,10 @@ def summary(console: Console, workspace: Path, story: Story, seconds: float) -> 
         f"\nLook yourself:\n  sqlite3 {database} \\\n"
         "    \"SELECT seq, at, kind, task_id, agent_id FROM events WHERE kind <> 'task.checkpoint' ORDER BY seq DESC LIMIT 12\""
         f"\n  ROOT={workspace} {COMMAND} status"
-        f"\n  ROOT={workspace} {COMMAND} simulate --agents 2 --seeds 20"
-        f"\n\nWire it into a project of yours:\n"
-        f"  Claude Code   claude mcp add --scope project wvo -- {COMMAND}\n"
-        f"  Codex         codex mcp add wvo -- {COMMAND}\n"
-        f"  Gemini CLI    gemini mcp add wvo {COMMAND}\n"
-        f"or let `{COMMAND} init --claude --codex --gemini` do it, with a roadmap to begin with.",
+        f"\n  {COMMAND} simulate {HERE / 'examples' / 'roadmap.yaml'} --agents 2 --seeds 20"
+        f"\n\nUse it in a project of yours (docs/install.md has more, and how to take it back):"
+        f"\n  uv tool install {HERE} && cd YOUR-PROJECT && wvo-mcp init --claude --codex --gemini && wvo-mcp doctor"
+        f"\n\nAll that was made is in {workspace}. To delete it:\n  rm -r {workspace}",
         highlight=False,
         markup=False,
         soft_wrap=True,

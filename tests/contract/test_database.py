@@ -45,7 +45,7 @@ def asked(place: Workspace, sql: str) -> list[str]:
 
 @pytest.mark.parametrize("table", COLUMNS)
 def test_a_table_has_the_columns_of_the_contract(place: Workspace, server: StdioClient, table: str) -> None:
-    server.call("plan_next")
+    server.call("context_write", {"topic": "first", "content": "the first write makes the store"})
 
     if place.url is None:
         present = set(asked(place, f"SELECT name FROM pragma_table_info('{table}')"))
@@ -85,7 +85,7 @@ def test_the_ready_view_holds_what_may_be_claimed_best_first(place: Workspace, s
 
 @pytest.mark.sqlite
 def test_the_log_is_in_wal(place: Workspace, server: StdioClient) -> None:
-    server.call("plan_next")
+    server.call("context_write", {"topic": "first", "content": "the first write makes the store"})
 
     assert asked(place, "PRAGMA journal_mode") == ["wal"]
 

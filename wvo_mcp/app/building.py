@@ -1,5 +1,6 @@
 """Settings become stores, adapters and services."""
 
+import logging
 import os
 import random
 import socket
@@ -12,7 +13,7 @@ import anyio
 import anyio.to_thread
 
 from wvo_mcp.domain.health import Thresholds
-from wvo_mcp.domain.lease import Policy
+from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.context_snapshots import ContextSnapshots
 from wvo_mcp.execution.directives import DirectiveFiles
@@ -30,10 +31,10 @@ from wvo_mcp.orchestration.health.report import Reporter
 from wvo_mcp.orchestration.leader.chores import Chore
 from wvo_mcp.orchestration.queue import prefetching
 from wvo_mcp.orchestration.routing import file_watch, standing
-from wvo_mcp.ports import SILENT, Probe, Tracer, WatchedStore
+from wvo_mcp.ports import SILENT, Probe, Store, Tracer, WatchedStore
 from wvo_mcp.ports.alerting import AlertChannel
 from wvo_mcp.ports.backups import Backups
-from wvo_mcp.project import WrongSetting
+from wvo_mcp.project import WrongSetting, not_known
 from wvo_mcp.settings import Settings
 from wvo_mcp.store.sqlite.backup import SqliteBackups
 from wvo_mcp.store.sqlite.condition import SqliteProbe
@@ -42,6 +43,8 @@ from wvo_mcp.store.sqlite.store import SqliteStore
 if TYPE_CHECKING:
     from wvo_mcp.store.postgres.store import PostgresStore
     from wvo_mcp.telemetry import Telemetry
+
+logger = logging.getLogger(__name__)
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -84,6 +87,15 @@ async def open_store(settings: Settings, store: "SqliteStore | PostgresStore") -
         await store.open(make=begun(settings))
     else:
         await store.open()
+
+
+async def warn_of_epics(settings: Settings, store: Store, caller: Caller) -> None:
+    """A line for each epic of WVO_EPICS that the store does not have, once it has any."""
+    if settings.epics is None:
+        return
+    known = {row["id"] for row in await store.read(caller, lambda tx: tx.tasks.epics())}
+    for name in sorted(settings.epics - known) if known else ():
+        logger.warning("WVO_EPICS: there is no epic %s.%s", name, not_known(name, known))
 
 
 def build_backups(settings: Settings) -> Backups:

@@ -8,7 +8,16 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from wvo_mcp.app.building import build_probe, build_providers, build_services, build_store, open_store, telling, watched
+from wvo_mcp.app.building import (
+    build_probe,
+    build_providers,
+    build_services,
+    build_store,
+    open_store,
+    telling,
+    warn_of_epics,
+    watched,
+)
 from wvo_mcp.domain.lease import Caller, Role
 from wvo_mcp.errors import InvalidInput, NotFound, WvoError
 from wvo_mcp.execution.clock import SystemClock
@@ -33,7 +42,11 @@ async def opened(settings: Settings) -> AsyncGenerator[Services]:
         try:
             tracer = SILENT if telemetry is None else telemetry.tracer
             providers = build_providers(settings)
-            yield build_services(settings, watched(telemetry, store), providers, build_probe(settings, store), tracer)
+            services = build_services(
+                settings, watched(telemetry, store), providers, build_probe(settings, store), tracer
+            )
+            await warn_of_epics(settings, services.store, cli_caller(settings))
+            yield services
         finally:
             await store.close()
 

@@ -23,6 +23,7 @@ from wvo_mcp.app.building import (
     build_store,
     open_store,
     telling,
+    warn_of_epics,
     watched,
 )
 from wvo_mcp.domain.known_secrets import register_environment
@@ -129,6 +130,7 @@ async def _work(
 
     if begun(settings):
         await background.sync_or_alert(store, services.roadmap, connection.caller)
+    await warn_of_epics(settings, store, connection.caller)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(keeper.run)
         tasks.start_soon(lead)

@@ -60,3 +60,17 @@ def test_a_misspelt_variable_is_a_warning_and_no_more(shell: Shell, monkeypatch:
     assert ran.err == "Warning: WVO_LEASE_SECOND is not a setting. Did you mean WVO_LEASE_SECONDS?\n"
     warned = [check for check in shell("doctor").json["checks"] if "WVO_LEASE_SECOND" in check["found"]]
     assert [check["outcome"] for check in warned] == ["warn"]
+
+
+def test_an_epic_that_the_store_does_not_have_is_told_with_what_was_meant(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WVO_EPICS", "CHEKOUT,CHECKOUT")
+    shell("plan-next")
+    assert caplog.messages == []  # there is nothing yet that it could be compared with
+
+    shell("add", "Pay", "--epic-id", "CHECKOUT")
+    caplog.clear()
+    shell("plan-next")
+
+    assert caplog.messages == ["WVO_EPICS: there is no epic CHEKOUT. Did you mean CHECKOUT?"]

@@ -92,7 +92,10 @@ def _carry_out(root: Path, planned: Plan, given: dict[str, Any], talks: bool) ->
     gone = [change for change in planned.changes if change.after is None]
     changed = [change for change in planned.changes if not change.is_new and change.after is not None]
     for change in planned.changes if given["dry_run"] else changed + gone:
-        _print_diff(change)
+        if change.after is None:
+            click.secho(f"remove {visible(change.shown)}: {'; '.join(change.reasons)}", fg="red")
+        else:
+            _print_diff(change)
     counts = [
         f"{what} {len(some)} files" for what, some in (("change", changed), ("make", new), ("remove", gone)) if some
     ]
