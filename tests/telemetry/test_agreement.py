@@ -52,6 +52,7 @@ def _lines(file: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    (tmp_path / "state").mkdir(exist_ok=True)
     return tmp_path / "state" / "telemetry"
 
 
