@@ -1,11 +1,12 @@
 """`mcp list` of each client program shows the server that `wvo-mcp init` entered."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.clients.processes import run
-from tests.clients.programs import SERVER, Client, Codex
+from tests.clients.programs import SERVER, Claude, Client, Codex
 
 pytestmark = pytest.mark.clients
 
@@ -24,7 +25,10 @@ def test_a_client_lists_the_server_that_init_entered_as_in_order(client: Client)
 
 
 @pytest.mark.requirement("CORE-12")
-def test_codex_reads_the_projects_entry_where_its_person_trusts_the_project_and_doctor_says_so(tmp_path: Path) -> None:
+def test_codex_reads_the_projects_entry_where_its_person_trusts_the_project_and_doctor_says_so(
+    tmp_path: Path, need: Callable[[str], None]
+) -> None:
+    need("codex")
     client = Codex.wired(tmp_path)
     assert "wvo-mcp" in client.list_servers().stdout
 
@@ -33,3 +37,16 @@ def test_codex_reads_the_projects_entry_where_its_person_trusts_the_project_and_
     assert "wvo-mcp" not in client.list_servers().stdout
     examined = run([SERVER, "doctor", "--json"], cwd=client.project, env=client.environment)
     assert "Codex does not trust" in examined.stdout, examined.report()
+
+
+@pytest.mark.requirement("CORE-12")
+def test_claude_starts_the_projects_server_where_its_person_trusts_the_folder_and_doctor_says_so(
+    tmp_path: Path, need: Callable[[str], None]
+) -> None:
+    need("claude")
+    client = Claude.wired(tmp_path)
+    (client.home / ".claude.json").unlink()
+
+    assert "Connected" not in client.list_servers().stdout
+    examined = run([SERVER, "doctor", "--json"], cwd=client.project, env=client.environment)
+    assert "Claude Code does not trust" in examined.stdout, examined.report()
