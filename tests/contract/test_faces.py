@@ -14,7 +14,7 @@ import pytest
 from tests.support.databases import looked_at
 from tests.support.stdio_client import StdioClient
 from tests.support.waiting import eventually
-from tests.support.workspace import Workspace, workspace
+from tests.support.workspace import Workspace, some_tasks, workspace
 
 __all__ = ["workspace"]
 
@@ -141,6 +141,8 @@ def test_the_same_call_gives_the_same_through_all_three(
 
 @pytest.mark.requirement("HEALTH-1")
 def test_the_http_server_leads_when_it_is_the_only_one_and_ends_its_session_when_told(workspace: Workspace) -> None:
+    workspace.server("first").call("create_tasks", some_tasks("A"))  # where nothing has begun nobody leads
+    workspace.started[0].end()
     with serving(workspace) as (process, url), httpx2.Client(base_url=url, timeout=90) as client:
         leader = eventually(lambda: client.get("/api/status").json()["leader"])
         assert leader["alive"]
