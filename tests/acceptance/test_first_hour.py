@@ -60,8 +60,7 @@ def test_a_first_hour_leads_from_nothing_to_work_done_and_back(tmp_path: Path) -
     warned = {check["check"] for check in examined["checks"] if check["outcome"] != "ok"}
     assert {check for check in warned if check != "disk" and not check.startswith("provider")} == set()
 
-    # Work goes on from one command to the next.
-    stranger("roadmap-sync")
+    # The first command after init sees the roadmap; work goes on from one command to the next.
     assert stranger("status")["counts"]["pending"] > 0
     claimed = stranger("claim-task")
     task, token = claimed["task"]["id"], str(claimed["lease"]["token"])
