@@ -38,7 +38,7 @@ def test_the_first_write_makes_the_store_for_all_servers_that_wait(workspace: Wo
     assert [task["id"] for task in bob.call("list_tasks")["tasks"]] == ["A", "B"]
     assert ann.call("claim_task")["task"]["id"] == "A"
     assert bob.call("claim_task")["task"]["id"] == "B"
-    assert len([name for name in below(workspace.root) if name.endswith(".lock")]) == 2
+    assert len(list((workspace.root / "state" / "sessions").glob("*.lock"))) == 2
 
 
 @pytest.mark.requirement("CORE-12")
