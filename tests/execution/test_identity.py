@@ -3,6 +3,7 @@
 import pytest
 
 from wvo_mcp.execution.identity import agent_name, agent_shell, cli_caller
+from wvo_mcp.faces.cli import stop_hook
 from wvo_mcp.processes import Process
 from wvo_mcp.settings import Settings
 
@@ -49,3 +50,4 @@ def test_an_agent_has_a_short_name_that_every_process_of_its_session_gives_it(
     settings = Settings.model_construct(agent_id=None, provider=None, capabilities=())
 
     assert agent_name(settings, "claude-code") == cli_caller(settings).agent_id == name
+    assert stop_hook._agent_of(session) == name

@@ -2,9 +2,9 @@
 
 import os
 import pwd
-import re
 from collections.abc import Iterable, Mapping
 
+from wvo_mcp.domain.agent import short
 from wvo_mcp.domain.lease import Caller, Role
 from wvo_mcp.domain.text import as_id
 from wvo_mcp.processes import Process, lineage, parent_started_at
@@ -19,9 +19,6 @@ SHELLS: Mapping[str, tuple[str, ...]] = {
 (claude 2.1.329, codex 0.169.0, gemini 0.61.0). Variables that end in _ID name the agent's session."""
 
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-
-
 def agent_name(settings: Settings, client: str | None) -> str:
     """WVO_AGENT_ID; else client + CLAUDE_CODE_SESSION_ID; else client + parent process and its start, so that a respawned
     server is the same agent."""
@@ -29,11 +26,6 @@ def agent_name(settings: Settings, client: str | None) -> str:
         return settings.agent_id
     session = os.environ.get("CLAUDE_CODE_SESSION_ID")
     return as_id(f"{client or 'agent'}-{short(session) if session else f'{os.getppid()}-{parent_started_at()}'}")
-
-
-def short(session: str) -> str:
-    """The end of a UUID, which is random in every version of them; anything else as it is."""
-    return session[-8:] if _UUID.fullmatch(session) else session
 
 
 def provider_of(settings: Settings, client: str | None) -> str | None:

@@ -16,7 +16,7 @@ def holder(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Shell:
     """The agent of Claude Code's session holds T1."""
     shell("add", "Write it", "--id", "T1")
     shell("add", "Write more", "--id", "T2")
-    monkeypatch.setenv("WVO_AGENT_ID", f"claude-code-{SESSION}")
+    monkeypatch.setenv("WVO_AGENT_ID", f"claude-code-{SESSION[-8:]}")
     shell("claim-task", "T1")
     monkeypatch.delenv("WVO_AGENT_ID")
     return shell
@@ -53,7 +53,7 @@ def test_an_agent_that_holds_nothing_may_stop(holder: Shell, hook: Hook) -> None
 
 
 def test_a_finished_task_is_no_reason_to_stay(holder: Shell, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WVO_AGENT_ID", f"claude-code-{SESSION}")
+    monkeypatch.setenv("WVO_AGENT_ID", f"claude-code-{SESSION[-8:]}")
     holder("complete-task", "T1", "done")
     monkeypatch.delenv("WVO_AGENT_ID")
 
@@ -72,7 +72,7 @@ def test_the_task_of_a_subagent_of_the_session_counts(
     shell: Shell, hook: Hook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shell("add", "Write it", "--id", "T1")
-    monkeypatch.setenv("WVO_AGENT_ID", f"claude-code-{SESSION}")
+    monkeypatch.setenv("WVO_AGENT_ID", f"claude-code-{SESSION[-8:]}")
     shell("claim-task", "T1", "--agent-id", "main-tests")
     monkeypatch.delenv("WVO_AGENT_ID")
 

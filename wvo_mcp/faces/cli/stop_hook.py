@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
+from wvo_mcp.domain.agent import short
+
 if TYPE_CHECKING:
     import click
 
@@ -99,7 +101,7 @@ def _held(agent_id: str, cwd: Path) -> list["Held"]:
 
 def _agent_of(session: str) -> str:
     """The agent that Claude Code's server works as in this session."""
-    name = f"{CLIENT}-{session}"
+    name = f"{CLIENT}-{short(session)}"
     if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name):
         return name
     from wvo_mcp.domain.text import as_id  # brings pydantic, and real session ids do not need it
