@@ -11,12 +11,13 @@ _DEEPEST = 100
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """`started_at` is an opaque mark: with its id it names one process for good. `environ` is what it was started with;
-    empty where that may not be read."""
+    """`started_at` is an opaque mark: with its id it names one process for good. `environ` is what it was started with,
+    `program` the name of its file, or of the script that node runs; empty where that may not be read."""
 
     pid: int
     started_at: str
     environ: dict[str, str]
+    program: str = ""
 
 
 def lineage(pid: int) -> Iterator[Process]:
@@ -26,7 +27,8 @@ def lineage(pid: int) -> Iterator[Process]:
             parent, started_at = _stat(pid)
         except (OSError, IndexError):
             return
-        yield Process(pid, started_at, _environ(pid))
+        pairs = (entry.partition("=") for entry in _entries(pid, "environ"))
+        yield Process(pid, started_at, {name: value for name, _, value in pairs if name}, _program(pid))
         pid = parent
 
 
@@ -36,13 +38,18 @@ def _stat(pid: int) -> tuple[int, str]:
     return int(fields[1]), fields[19]
 
 
-def _environ(pid: int) -> dict[str, str]:
+def _entries(pid: int, file: str) -> list[str]:
     try:
-        content = Path(f"/proc/{pid}/environ").read_bytes()
+        return os.fsdecode(Path(f"/proc/{pid}/{file}").read_bytes()).split("\0")
     except OSError:
-        return {}
-    pairs = (entry.partition("=") for entry in os.fsdecode(content).split("\0"))
-    return {name: value for name, _, value in pairs if name}
+        return []
+
+
+def _program(pid: int) -> str:
+    names = [os.path.basename(entry) for entry in _entries(pid, "cmdline")]  # noqa: PTH119 - text, not a file
+    if names and names[0] == "node":
+        names = [name for name in names[1:] if not name.startswith("-")]
+    return names[0] if names else ""
 
 
 def parent_started_at() -> str:

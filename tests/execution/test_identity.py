@@ -28,6 +28,13 @@ def test_a_shell_of_each_client_names_the_client_and_its_session(
     assert agent_shell({}, [shell, CLIENT]) == named, "an emptied environment changes nothing"
 
 
+@pytest.mark.requirement("SAFE-4")
+def test_below_a_client_itself_no_marks_are_needed() -> None:
+    replaced = Process(50, "800", {}, "wvo-mcp")
+
+    assert agent_shell({}, [replaced, Process(40, "700", {}, "codex")]) == ("codex-mcp-client", "40-700")
+
+
 def test_what_editors_set_in_a_terminal_of_theirs_is_no_agent() -> None:
     environ = {"GEMINI_CLI_IDE_SERVER_PORT": "1", "CLAUDE_CODE_SSE_PORT": "1", "CODEX_HOME": "/x", "CLAUDECODE": ""}
 

@@ -18,6 +18,9 @@ SHELLS: Mapping[str, tuple[str, ...]] = {
 """What clients set in the shells that they run for an agent, by the name that they give themselves as MCP clients
 (claude 2.1.329, codex 0.169.0, gemini 0.61.0). Variables that end in _ID name the agent's session."""
 
+PROGRAMS = {"claude": "claude-code", "codex": "codex-mcp-client", "gemini": "gemini-cli-mcp-client"}
+"""The clients themselves: a shell that replaces itself by `env -i` leaves no marks above a command, but these."""
+
 
 def agent_name(settings: Settings, client: str | None) -> str:
     """WVO_AGENT_ID; else client + CLAUDE_CODE_SESSION_ID; else client + parent process and its start, so that a respawned
@@ -40,11 +43,13 @@ def agent_shell(environ: Mapping[str, str], ancestors: Iterable[Process]) -> tup
     person's. A session without an id is that of the nearest process beyond the marks: the client itself."""
     client = _marked(environ)
     for process in ancestors:
-        if client is None:
-            client = _marked(process.environ)
-            environ = process.environ
-        elif _marked(process.environ) is None:
-            return client, _session(client, environ) or f"{process.pid}-{process.started_at}"
+        marked = _marked(process.environ)
+        if client is None and marked is not None:
+            client, environ = marked, process.environ
+        elif marked is None:
+            client = client or PROGRAMS.get(process.program)
+            if client is not None:
+                return client, _session(client, environ) or f"{process.pid}-{process.started_at}"
     return None if client is None else (client, _session(client, environ) or "shell")
 
 
