@@ -57,7 +57,7 @@ def _read_all(path: Path) -> float:
     raw = sqlite.connect(str(path))
     for statement in (
         "SELECT id, parent_id, epic_id, milestone_id, status, priority, complexity, business_value, not_before, started_at"
-        " FROM tasks WHERE status NOT IN ('done', 'cancelled') ORDER BY score DESC, created_at, id",
+        " FROM tasks WHERE status NOT IN ('done', 'cancelled') ORDER BY score DESC, seq",
         "SELECT task_id, depends_on_task_id FROM task_dependencies",
     ):
         raw.execute(statement).fetchall()

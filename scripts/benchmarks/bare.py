@@ -45,7 +45,7 @@ class Bare:
               lease_token = lease_token + 1, lease_expires_at = :until, version = version + 1, updated_at = :at
             WHERE id = (
               SELECT id FROM tasks INDEXED BY tasks_ready WHERE status = 'pending' AND unmet_deps = 0 AND gates = 0
-              ORDER BY score DESC, created_at, id LIMIT 1)
+              ORDER BY score DESC, seq LIMIT 1)
             RETURNING id, lease_token, title, description
             """,
             {"agent": self._agent, "until": "2027-01-01T00:10:00.000Z", "at": "2027-01-01T00:00:00.000Z"},
@@ -98,9 +98,10 @@ class Bare:
         for index, condition in (("tasks_ready", "= 0"), ("tasks_waiting", "> 0")):
             found += self._raw.execute(
                 f"""
-                SELECT id, title, score, priority, epic_id, complexity, unlock_count FROM tasks INDEXED BY {index}
+                SELECT id, title, score, priority, epic_id, complexity, bundle_value, bundle_size, tail
+                FROM tasks INDEXED BY {index}
                 WHERE status = 'pending' AND unmet_deps {condition} AND score > -1
-                ORDER BY score DESC, created_at, id LIMIT 5
+                ORDER BY score DESC, seq LIMIT 5
                 """
             ).fetchall()
         found += self._raw.execute("SELECT name, n FROM counters").fetchall()
@@ -157,7 +158,9 @@ class Bare:
             """,
             (task_id, task_id, at, at),
         )
-        self._raw.execute("INSERT INTO task_dependencies VALUES (?, ?)", (task_id, behind))
+        self._raw.execute(
+            "INSERT INTO task_dependencies (task_id, depends_on_task_id) VALUES (?, ?)", (task_id, behind)
+        )
         self._event("task.created", task_id)
         self._raw.execute("COMMIT")
 

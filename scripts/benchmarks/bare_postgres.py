@@ -17,7 +17,7 @@ UPDATE tasks SET status = 'in_progress', assigned_to = %(agent)s, session_id = %
   lease_expires_at = {_AT}, lease_seconds = 600, version = version + 1, updated_at = {_AT}, started_at = {_AT}
 WHERE id = (
   SELECT id FROM tasks WHERE status = 'pending' AND unmet_deps = 0 AND gates = 0
-  ORDER BY score DESC, created_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
+  ORDER BY score DESC, seq LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING id, lease_token, title, description, epic_id, labels, files, acceptance
 """
 _STANDING = """

@@ -30,8 +30,8 @@ CREATE TABLE tasks (
   updated_at TEXT COLLATE "C" NOT NULL,
   finished_at TEXT COLLATE "C"
 );
-CREATE INDEX tasks_ready ON tasks (score DESC, created_at, id) WHERE status = 'pending' AND unmet_deps = 0;
-CREATE INDEX tasks_lane ON tasks (lane_id, score DESC, created_at, id)
+CREATE INDEX tasks_ready ON tasks (score DESC, seq) WHERE status = 'pending' AND unmet_deps = 0;
+CREATE INDEX tasks_lane ON tasks (lane_id, score DESC, seq)
   WHERE status = 'pending' AND unmet_deps = 0 AND gates = 0;
 CREATE INDEX tasks_leases ON tasks (lease_expires_at) WHERE status = 'in_progress';
 CREATE INDEX tasks_held_agent ON tasks (assigned_to) WHERE status = 'in_progress';
@@ -66,7 +66,7 @@ UPDATE tasks SET status = 'in_progress', assigned_to = %(agent)s, session_id = %
   lease_expires_at = {_AT}, version = version + 1, updated_at = {_AT}
 WHERE id = (
   SELECT id FROM tasks WHERE status = 'pending' AND unmet_deps = 0 AND gates = 0
-  ORDER BY score DESC, created_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
+  ORDER BY score DESC, seq LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING id, lease_token, title, description
 """
 _FINISH: LiteralString = f"""

@@ -1,7 +1,7 @@
 """Stores of any size, written straight into the file with every kept column right, and kept for the next run.
 
-The graph is made of groups of 50 tasks in which each waits for up to three earlier ones, so that unlock counts can be
-counted exactly. Four groups in ten are done, the others wait for their first tasks.
+The graph is made of groups of 50 tasks in which each waits for up to three earlier ones. Four groups in ten are done, the
+others wait for their first tasks.
 """
 
 import hashlib
@@ -18,8 +18,9 @@ from typing import Any
 
 from wvo_mcp.domain.event import GENESIS, canonical, chain_hash
 from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.lease import WIP_LIMIT
 from wvo_mcp.domain.task import Priority
-from wvo_mcp.domain.wsjf import UNLOCK_CAP, explain_by_count
+from wvo_mcp.domain.wsjf import PRIORITY_VALUE, TAIL_CAP, Dependent, bundle, path_step, score
 from wvo_mcp.store.sqlite.connection import sqlite
 from wvo_mcp.store.sqlite.migrate import APPLICATION_ID, statements
 from wvo_mcp.store.versions import migrations
@@ -33,13 +34,12 @@ _PRIORITIES = (Priority.LOW, Priority.MEDIUM, Priority.MEDIUM, Priority.HIGH, Pr
 
 @dataclass
 class Seed:
-    """One task to be written. `unlock_count` is its number of open dependents, direct or not."""
+    """One task to be written."""
 
     id: str
     epic_id: str
     depends_on: list[str] = field(default_factory=list[str])
     unmet_deps: int = 0
-    unlock_count: int = 0
     status: str = "pending"
     priority: Priority = Priority.MEDIUM
     complexity: int = 5
@@ -59,7 +59,6 @@ def groups(size: int) -> Iterator[Seed]:
 
 def _group(chance: random.Random, epic_id: str, first: int, size: int, done: bool) -> list[Seed]:
     made: list[Seed] = []
-    below = [0] * size
     for place in range(size):
         earlier = sorted(chance.sample(range(place), min(place, chance.choice((0, 1, 1, 2, 2, 3)))))
         seed = Seed(f"t{first + place:07}", epic_id, [f"t{first + other:07}" for other in earlier])
@@ -72,19 +71,13 @@ def _group(chance: random.Random, epic_id: str, first: int, size: int, done: boo
         else:
             seed.unmet_deps = len(earlier)
         made.append(seed)
-    for place in range(size - 1, -1, -1):
-        for other in made[place].depends_on:
-            below[int(other[1:]) - first] |= below[place] | 1 << place
-        made[place].unlock_count = 0 if done else below[place].bit_count()
     return made
 
 
 def fan(hubs: int, width: int) -> Iterator[Seed]:
     """Hubs that `width` tasks each wait for, of the highest rank."""
     for hub in range(hubs):
-        yield Seed(
-            f"hub{hub:02}", "hubs", unlock_count=min(UNLOCK_CAP, width), priority=Priority.CRITICAL, complexity=1
-        )
+        yield Seed(f"hub{hub:02}", "hubs", priority=Priority.CRITICAL, complexity=1)
         for place in range(width):
             yield Seed(f"hub{hub:02}-{place:05}", "hubs", [f"hub{hub:02}"], unmet_deps=1)
 
@@ -98,7 +91,6 @@ def chain(length: int, name: str = "chain") -> Iterator[Seed]:
             "chains",
             before,
             unmet_deps=len(before),
-            unlock_count=min(UNLOCK_CAP, length - place - 1),
             priority=Priority.CRITICAL,
             complexity=1,
         )
@@ -155,6 +147,7 @@ def _write(path: Path, shape: Shape) -> None:
             raw.execute(f"DROP {kind} {name}")
         raw.execute("BEGIN")
         _rows(raw, shape())
+        _ranked(raw)
         for (sql,) in later:
             raw.execute(sql)
         _counted(raw)
@@ -174,12 +167,12 @@ def _rows(raw: Any, seeds: Iterator[Seed]) -> None:
 
     def flush() -> None:
         raw.executemany(
-            "INSERT INTO tasks (id, seq, epic_id, title, description, status, priority, complexity, score, unlock_count,"
+            "INSERT INTO tasks (id, seq, epic_id, title, description, status, priority, complexity,"
             " unmet_deps, lane_id, files, event_head, created_at, updated_at, finished_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             tasks,
         )
-        raw.executemany("INSERT INTO task_dependencies VALUES (?, ?)", edges)
+        raw.executemany("INSERT INTO task_dependencies (task_id, depends_on_task_id) VALUES (?, ?)", edges)
         raw.executemany("INSERT INTO events VALUES (?, ?, 'task.created', ?, 'seed', 'seed', ?, ?, ?)", events)
         for batch in (tasks, edges, events):
             batch.clear()
@@ -190,12 +183,11 @@ def _rows(raw: Any, seeds: Iterator[Seed]) -> None:
         epics.add(seed.epic_id)
         data = _created(seed.epic_id)
         head = chain_hash(GENESIS, seq, at, "task.created", seed.id, "seed", "seed", data)
-        score = _score(seed.priority, seed.complexity, seed.unlock_count)
         title = f"Do part {seq % 97} of {seed.epic_id}"
         finished = at if seed.status == "done" else None
         tasks.append(
             (seed.id, seq, seed.epic_id, title, f"What {seed.id} is about.", seed.status, seed.priority.value,
-             seed.complexity, score, seed.unlock_count, seed.unmet_deps, lane, seed.files, head, at, at, finished)
+             seed.complexity, seed.unmet_deps, lane, seed.files, head, at, at, finished)
         )  # fmt: skip
         edges += [(seed.id, other) for other in seed.depends_on]
         events.append((seq, at, seed.id, data, GENESIS, head))
@@ -217,21 +209,40 @@ def _created(epic_id: str) -> str:
     return canonical({"epic_id": epic_id})
 
 
-@cache
-def _score(priority: Priority, complexity: int, unlock_count: int) -> float:
-    return explain_by_count(
-        priority=priority,
-        business_value=None,
-        complexity=complexity,
-        unlock_count=unlock_count,
-        due_at=None,
-        now=_START,
-    ).score
+def _ranked(raw: Any) -> None:
+    """The kept columns of scores: whatever waits for a task was created after it."""
+    (open_size,) = raw.execute("SELECT sum(complexity) FROM tasks WHERE status <> 'done'").fetchone()
+    step = path_step(WIP_LIMIT, open_size)
+    users: dict[str, list[str]] = {}
+    for task_id, other in raw.execute("SELECT task_id, depends_on_task_id FROM task_dependencies"):
+        users.setdefault(other, []).append(task_id)
+    known: dict[str, tuple[Dependent, int]] = {}
+    found: list[tuple[Any, ...]] = []
+    for task_id, seq, priority, size, unmet in raw.execute(
+        "SELECT id, seq, priority, complexity, unmet_deps FROM tasks WHERE status <> 'done' ORDER BY seq DESC"
+    ):
+        below = [known[user] for user in users.pop(task_id, ())]
+        value, extent = bundle(PRIORITY_VALUE[Priority(priority)], size, [dependent for dependent, _ in below])
+        tail = min(TAIL_CAP, size + max((tail for _, tail in below), default=0))
+        known[task_id] = (Dependent(value, extent, unmet, seq), tail)
+        found.append((value, extent, value, extent, tail, score(value, extent, tail, step), task_id))
+    raw.executemany(
+        "UPDATE tasks SET bundle_value = ?, bundle_size = ?, heard_value = ?, heard_size = ?, tail = ?, score = ?"
+        " WHERE id = ?",
+        found,
+    )
+    raw.executemany(
+        "UPDATE task_dependencies SET ratio = ?, tail = ? WHERE task_id = ?",
+        [(value / extent, tail, task_id) for value, extent, _, _, tail, _, task_id in found],
+    )
+    raw.execute("UPDATE store SET path_step = ?", (step,))
+    raw.execute("UPDATE counters SET n = ? WHERE name = 'open_size'", (open_size,))
 
 
 def _counted(raw: Any) -> None:
     raw.execute(
-        "UPDATE counters SET n = (SELECT count(*) FROM tasks WHERE status = counters.name) WHERE name <> 'ready'"
+        "UPDATE counters SET n = (SELECT count(*) FROM tasks WHERE status = counters.name)"
+        " WHERE name NOT IN ('ready', 'open_size')"
     )
     raw.execute(
         "UPDATE counters SET n = (SELECT count(*) FROM tasks WHERE status = 'pending' AND unmet_deps = 0) WHERE name = 'ready'"

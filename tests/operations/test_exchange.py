@@ -187,7 +187,7 @@ async def _opened(folder: Path) -> Bench:
 _SAME = (
     "id", "title", "description", "epic_id", "milestone_id", "parent_id", "type", "priority", "complexity", "business_value",
     "labels", "files", "capabilities", "acceptance", "requires_approval", "not_before", "max_attempts", "status", "score",
-    "unlock_count", "unmet_deps", "open_children", "gates", "blocked_reason",
+    "tail", "unmet_deps", "open_children", "gates", "blocked_reason",
 )  # fmt: skip
 
 

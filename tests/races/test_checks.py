@@ -38,7 +38,8 @@ TAMPERING = {
     "UPDATE tasks SET lease_expires_at = 'x' WHERE id = 'C'": "what is not in progress has no lease",
     "UPDATE agent_pool SET current_task_id = NULL": "an agent is busy",
     "UPDATE tasks SET score = 99 WHERE id = 'A'": "has the score 99",
-    "UPDATE tasks SET unlock_count = 7 WHERE id = 'A'": "has the unlock count 7",
+    "UPDATE tasks SET bundle_value = 7.5 WHERE id = 'A'": "has the bundle .7.5",
+    "UPDATE tasks SET tail = 7 WHERE id = 'A'": "has the tail 7",
     "UPDATE tasks SET event_head = 'x' WHERE id = 'A'": "knows the hash of its last event",
     "UPDATE tasks SET lease_token = 9 WHERE id = 'A'": "its events lead to",
     "UPDATE tasks SET status = 'blocked' WHERE id = 'C'": "its events lead to",
@@ -46,7 +47,7 @@ TAMPERING = {
     "DELETE FROM events WHERE kind = 'task.checkpoint'": "without a gap",
     "DELETE FROM checkpoints": "a checkpoint and its event come together",
     "DELETE FROM context_entries": "a context entry and its event come together",
-    "INSERT INTO task_dependencies VALUES ('A', 'B')": "form a circle",
+    "INSERT INTO task_dependencies (task_id, depends_on_task_id) VALUES ('A', 'B')": "form a circle",
 }
 
 

@@ -6,12 +6,13 @@ import pytest
 from hypothesis import Phase, settings
 
 from tests.support.machine import Machine
-from tests.support.model import MAX_EXPIRIES, UNLOCK_CAP
+from tests.support.model import MAX_EXPIRIES
 from tests.support.postgres import Cluster
 from tests.support.scale import sized
 from tests.support.stores import Slate
 from wvo_mcp.orchestration.tasks import lifecycle
-from wvo_mcp.store.records import graph, queue
+from wvo_mcp.store import ranking
+from wvo_mcp.store.records import queue
 
 pytestmark = pytest.mark.requirement(
     "TASK-2", "TASK-3", "TASK-4", "SCHED-1", "SCHED-2", "SCHED-3", "CLAIM-1", "CLAIM-2", "CLAIM-4", "OBS-2", "CORE-8"
@@ -31,7 +32,6 @@ BOUNDED = settings(
 def small_numbers() -> Generator[None]:
     """Caps that a short run reaches."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graph, "UNLOCK_CAP", UNLOCK_CAP)
         patch.setattr(lifecycle, "MAX_EXPIRIES", MAX_EXPIRIES)
         yield
 
@@ -54,7 +54,8 @@ class CrampedMachine(Machine):
     def __init__(self) -> None:
         super().__init__()
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(graph, "BUDGET", 2)
+        self.patch.setattr(ranking.Ranking, "budget", 2)
+        self.patch.setattr(ranking.Ranking, "stretch", 3)
         self.patch.setattr(queue, "HEADS", 1)
 
     def settle(self) -> None:

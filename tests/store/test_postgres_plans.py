@@ -52,7 +52,8 @@ SELECT 'F' || n, n, 'Filler ' || n, n % 97 / 100.0, 1,
   CASE WHEN n % 10 < 6 THEN 'done' ELSE 'pending' END, CASE WHEN n % 10 = 9 THEN 1 ELSE 0 END,
   '2026-01-01T00:00:00.000Z', '2026-01-01T00:00:00.000Z'
 FROM generate_series(1, {MANY}) AS n;
-INSERT INTO task_dependencies SELECT 'F' || n, 'F' || n - 1 FROM generate_series(2, {MANY}) AS n WHERE n % 10 = 9;
+INSERT INTO task_dependencies (task_id, depends_on_task_id)
+SELECT 'F' || n, 'F' || n - 1 FROM generate_series(2, {MANY}) AS n WHERE n % 10 = 9;
 INSERT INTO events (seq, at, kind, task_id, prev_hash, hash)
 SELECT n, '2026-01-01T00:00:00.000Z', 'task.created', 'F' || n, '', 'h' || n FROM generate_series(1, {MANY}) AS n;
 INSERT INTO checkpoints (id, task_id, seq, summary, created_at)

@@ -5,7 +5,8 @@ from collections import Counter
 from typing import Any, cast
 
 from tests.support.bench import Bench
-from tests.support.model import SETTLED, ModelTask, World
+from tests.support.model import ModelTask, World
+from tests.support.ranking import SETTLED, misranked
 from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.task import Status
 from wvo_mcp.ports import Transaction
@@ -49,10 +50,15 @@ def _compare_tasks(rows: Rows, world: World) -> None:
         row = stored[task.id]
         assert shown(row) == expected(world, task)
         _compare_gates(world, task, row)
-        if task.status not in SETTLED:
-            assert row["unlock_count"] == world.unlock_count(task), task.id
-            assert row["score"] in world.possible_scores(task), task.id
-        task.score = row["score"]
+        task.score, task.seq = row["score"], row["seq"]
+    wrong = misranked(
+        stored.values(),
+        [(task.id, other) for task in world.tasks.values() for other in task.depends_on],
+        [(task.id, other) for task in world.tasks.values() for other in task.waits],
+        step=rows.value("SELECT path_step FROM store"),
+        weights=lambda row: world.possible_weights(world.tasks[row["id"]]),
+    )
+    assert list(wrong) == []
 
 
 def shown(row: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +117,7 @@ def _compare_gates(world: World, task: ModelTask, row: dict[str, Any]) -> None:
 
 
 def _compare_edges(rows: Rows, world: World) -> None:
-    edges = rows.all("SELECT * FROM task_dependencies")
+    edges = rows.all("SELECT task_id, depends_on_task_id FROM task_dependencies")
     assert {tuple(edge.values()) for edge in edges} == {(t.id, o) for t in world.tasks.values() for o in t.depends_on}
     waits = rows.all("SELECT * FROM task_waits")
     assert {tuple(wait.values()) for wait in waits} == {(t.id, o) for t in world.tasks.values() for o in t.waits}
@@ -120,7 +126,9 @@ def _compare_edges(rows: Rows, world: World) -> None:
 def _compare_counters(rows: Rows, world: World) -> None:
     counted = Counter(task.status for task in world.tasks.values())
     kept = {row["name"]: row["n"] for row in rows.all("SELECT name, n FROM counters")}
-    assert kept == {**{status.value: counted[status.value] for status in Status}, "ready": len(world.ranked())}
+    open_size = sum(task.complexity for task in world.tasks.values() if task.status not in SETTLED)
+    statuses = {status.value: counted[status.value] for status in Status}
+    assert kept == {**statuses, "ready": len(world.ranked()), "open_size": open_size}
     epics = rows.all("SELECT id, wip_limit, in_progress FROM epics")
     assert {row["id"]: (row["wip_limit"], row["in_progress"]) for row in epics} == {
         epic: (limit, len(world.in_progress(epic=epic))) for epic, limit in world.epics.items()

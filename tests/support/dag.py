@@ -40,14 +40,3 @@ def order(waits: Mapping[str, Collection[str]]) -> list[str] | None:
             if missing[dependent] == 0:
                 ordered.append(dependent)
     return ordered if len(ordered) == len(missing) else None
-
-
-def reached(waits: Mapping[str, Collection[str]], ordered: Sequence[str], counted: Collection[str]) -> dict[str, int]:
-    """For every node, how many of the `counted` wait for it, directly or not."""
-    bit = {node: 1 << place for place, node in enumerate(ordered)}
-    below = dict.fromkeys(ordered, 0)
-    for node in reversed(ordered):
-        own = below[node] | (bit[node] if node in counted else 0)
-        for other in waits[node]:
-            below[other] |= own
-    return {node: mask.bit_count() for node, mask in below.items()}

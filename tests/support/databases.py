@@ -103,7 +103,7 @@ def mirrored(source: Source) -> Generator[Database]:
 def _copy(database: Database, copy: Any) -> None:
     made = [text for _, script in migrations() for text in statements(script)]
     for text in made:
-        if text.startswith(("CREATE TABLE", "CREATE VIEW")):
+        if text.startswith(("CREATE TABLE", "CREATE VIEW", "DROP VIEW", "ALTER TABLE")):
             copy.execute(text)
     tables = [row[0] for row in copy.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
     for table in tables:

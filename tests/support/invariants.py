@@ -5,14 +5,13 @@
 
 import hashlib
 import json
-import math
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from tests.support.dag import order, reached
+from tests.support.dag import order
 from tests.support.databases import Database, Source, looked_at, mirrored
 from tests.support.history import History, Limits, replay
+from tests.support.ranking import misranked, own_value
 from tests.support.rules import KEPT, LEASES, RECORDS
 
 __all__ = ["Source", "looked_at", "verify"]
@@ -67,7 +66,7 @@ def _wrong_ready_view(database: Database) -> Iterator[str]:
           AND NOT EXISTS (
             SELECT 1 FROM epics AS e WHERE e.id = t.epic_id AND e.wip_limit <= (
               SELECT count(*) FROM tasks AS w WHERE w.epic_id = e.id AND w.status = 'in_progress'))
-        ORDER BY score DESC, created_at, id
+        ORDER BY score DESC, seq
         """
     )
     # The view was read a moment before: what became due meanwhile is in one list only.
@@ -83,35 +82,26 @@ def _wrong_ready_view(database: Database) -> Iterator[str]:
         yield f"ready_tasks shows {shown[:10]}, expected {expected[:10]} ({len(shown)} and {len(expected)} in all)"
 
 
-PRIORITIES = {"critical": 15.0, "high": 10.0, "medium": 5.0, "low": 1.0}
-
-
 def _wrong_scores(database: Database) -> Iterator[str]:
-    """Unlock counts and scores of open tasks, counted anew; nothing waits for itself."""
+    """What is kept for the scores of open tasks; nothing waits for itself."""
     tasks = {row["id"]: row for row in database.rows("SELECT * FROM tasks")}
+    edges = [(row["task_id"], row["depends_on_task_id"]) for row in database.rows("SELECT * FROM task_dependencies")]
     waits: dict[str, list[str]] = {task_id: [] for task_id in tasks}
-    for row in database.rows("SELECT * FROM task_dependencies"):
-        waits[row["task_id"]].append(row["depends_on_task_id"])
-    ordered = order(waits)
-    if ordered is None:
+    for task_id, other in edges:
+        waits[task_id].append(other)
+    if order(waits) is None:
         yield "dependencies form a circle"
         return
-    if any(row["unlock_stale"] for row in tasks.values()):
-        return  # the leader has counts to refresh, and those above them are not right before that
-    open_tasks = {task_id for task_id, row in tasks.items() if row["status"] not in ("done", "cancelled")}
-    below = reached(waits, ordered, open_tasks)
+    (store,) = database.rows("SELECT path_step, rescored FROM store")
+    if store["rescored"] >= 0 or any(row["unlock_stale"] for row in tasks.values()):
+        return  # the leader has tasks to make anew, and those above them are not right before that
     dated = set(
         database.column("SELECT t.id FROM tasks AS t JOIN milestones AS m ON m.id = t.milestone_id WHERE due_at > ''")
     )
-    for task_id in open_tasks:
-        row = tasks[task_id]
-        unlocks = min(1023, below[task_id])
-        if row["unlock_count"] != unlocks:
-            yield f"{task_id} has the unlock count {row['unlock_count']}, expected {unlocks}"
-        elif task_id not in dated and row["score"] != _score(row, unlocks):
-            yield f"{task_id} has the score {row['score']}, expected {_score(row, unlocks)}"
-
-
-def _score(row: Mapping[str, Any], unlocks: int) -> float:
-    value = PRIORITIES[row["priority"]] if row["business_value"] is None else row["business_value"]
-    return round((value + min(10.0, math.log2(1 + unlocks))) / row["complexity"], 4)
+    yield from misranked(
+        tasks.values(),
+        edges,
+        [(row["task_id"], row["waits_for_task_id"]) for row in database.rows("SELECT * FROM task_waits")],
+        step=store["path_step"],
+        weights=lambda row: [] if row["id"] in dated else [own_value(row)],
+    )

@@ -109,6 +109,8 @@ class Machine(Stage):
     def claim_best(self, by: str, sub: bool, seconds: int | None) -> None:
         caller = self.callers[by]
         label = f"{caller.agent_id}.1" if sub else caller.agent_id
+        for row in self.loop.run(self.bench.sql("SELECT id, score FROM tasks")):
+            self.world.tasks[row["id"]].score = row["score"]  # a completion before it may have changed others
         expected, got = self.play(
             lambda world: calls.Claims(world, caller, label, seconds).best(),
             self.run("claim_task", caller, agent_id=label, lease_seconds=seconds),
@@ -140,6 +142,8 @@ class Machine(Stage):
     def claim_named(self, by: str, sub: bool, task_id: str) -> None:
         caller = self.callers[by]
         label = f"{caller.agent_id}.1" if sub else caller.agent_id
+        for row in self.loop.run(self.bench.sql("SELECT id, score FROM tasks")):
+            self.world.tasks[row["id"]].score = row["score"]  # a completion before it may have changed others
         expected, got = self.play(
             lambda world: calls.Claims(world, caller, label, None).named(task_id),
             self.run("claim_task", caller, agent_id=label, task_id=task_id),

@@ -1,6 +1,5 @@
 """What the store ought to hold, in plain Python and by brute force: the model that the real one is compared with."""
 
-import math
 from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass, field
@@ -13,7 +12,6 @@ MAX_EXPIRIES = 3
 """The machine works with this instead of ten, so that a short run gets there."""
 
 PRIORITY = {"critical": 15, "high": 10, "medium": 5, "low": 1}
-UNLOCK_CAP = 3
 
 
 class Refused(Exception):
@@ -57,9 +55,11 @@ class ModelTask:
     alarming: bool = False
     """Blocked because its lease expired too often."""
     scored_since: int = 0
-    """Index into the model's `times`: the score was computed then or later."""
+    """Index into the model's `times`: its worth was computed then or later."""
     score: float = 0.0
     """As read from the store, where it agreed with the formula."""
+    seq: int = 0
+    """As read from the store."""
 
     def copy(self) -> "ModelTask":
         other = copy(self)
@@ -122,38 +122,23 @@ class World:
         found = [t for t in self.tasks.values() if t.status == "in_progress"]
         return [t for t in found if all(getattr(t, name) == value for name, value in where.items())]
 
-    def below(self, task_id: str) -> set[str]:
-        """Everything that depends on the task, directly or not."""
-        found: set[str] = set()
-        todo = [task_id]
-        while todo:
-            here = todo.pop()
-            fresh = {t.id for t in self.tasks.values() if here in t.depends_on} - found
-            found |= fresh
-            todo += fresh
-        return found
-
-    def unlock_count(self, task: ModelTask) -> int:
-        return min(UNLOCK_CAP, sum(self.tasks[other].status not in SETTLED for other in self.below(task.id)))
-
-    def score_at(self, task: ModelTask, at: datetime) -> float:
+    def weight_at(self, task: ModelTask, at: datetime) -> float:
         value = PRIORITY[task.priority] if task.business_value is None else task.business_value
         due = None if task.milestone is None else self.milestones[task.milestone]
-        urgency = 0.0 if due is None else 10 / (1 + max(0.0, (due - at).total_seconds() / 86_400) / 7)
-        return round((value + urgency + min(10, math.log2(1 + self.unlock_count(task)))) / task.complexity, 4)
+        return value + (0.0 if due is None else 10 / (1 + max(0.0, (due - at).total_seconds() / 86_400) / 7))
 
-    def possible_scores(self, task: ModelTask) -> set[float]:
-        return {self.score_at(task, at) for at in self.times[task.scored_since :]}
+    def possible_weights(self, task: ModelTask) -> set[float]:
+        return {self.weight_at(task, at) for at in self.times[task.scored_since :]}
 
     def scored(self, tasks: Iterable[ModelTask]) -> None:
-        """Their scores are computed at this moment."""
+        """Their worth is computed at this moment."""
         for task in tasks:
             task.scored_since = len(self.times) - 1
 
     def ranked(self) -> list[ModelTask]:
         """Pending tasks with nothing unmet, best first, gated ones included."""
         queue = [t for t in self.tasks.values() if t.status == "pending" and not self.unmet(t)]
-        return sorted(queue, key=lambda t: (-t.score, t.created_at, t.id))
+        return sorted(queue, key=lambda t: (-t.score, t.seq))
 
     def circular(self) -> bool:
         """Does some task wait for itself: by dependencies, children or waiting_for?"""

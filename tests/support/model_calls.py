@@ -276,6 +276,9 @@ def deny(world: World, caller: Caller, task_id: str) -> None:
 
 
 def rescore(world: World) -> None:
-    """The leader's refresh of what comes nearer to its due date."""
-    waiting = [t for t in world.tasks.values() if t.milestone is not None and t.status not in SETTLED]
-    world.scored(task for task in waiting if world.milestones[task.milestone or ""] is not None)
+    """The leader's round over what comes nearer to its due date: no worth is left further behind than a fiftieth."""
+    for task in world.tasks.values():
+        if task.status not in SETTLED and task.milestone is not None and world.milestones[task.milestone] is not None:
+            now = world.weight_at(task, world.now)
+            since = range(task.scored_since, len(world.times))
+            task.scored_since = min(n for n in since if now - world.weight_at(task, world.times[n]) <= 0.021 * now)

@@ -8,6 +8,7 @@ KEPT = {
         SELECT name, n, recount FROM (
           SELECT name, n, CASE name
             WHEN 'ready' THEN (SELECT count(*) FROM tasks WHERE status = 'pending' AND unmet_deps = 0)
+            WHEN 'open_size' THEN (SELECT coalesce(sum(complexity), 0) FROM tasks WHERE status NOT IN ('done', 'cancelled'))
             ELSE (SELECT count(*) FROM tasks WHERE status = counters.name) END AS recount
           FROM counters) WHERE n <> recount""",
     "unmet_deps counts the dependencies that are not done": """

@@ -66,12 +66,13 @@ def build_store(settings: Settings) -> "SqliteStore | PostgresStore":
                 f"WVO_DATABASE_URL: the PostgreSQL driver is missing ({str(error).splitlines()[0]}); install"
                 " wvo-mcp[postgres], or leave the variable unset"
             ) from None
-        return PostgresStore(settings.database_url)
+        return PostgresStore(settings.database_url, agents=settings.wip_limit)
     return SqliteStore(
         settings.database,
         SystemClock(),
         SessionLocks(settings.state_dir / "sessions"),
         synchronous=settings.sqlite_synchronous,
+        agents=settings.wip_limit,
     )
 
 

@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.errors import Forbidden
 
+WIP_LIMIT = 3
+"""Tasks in progress at once where nothing else is set."""
+
 
 class Lease(BaseModel):
     """The right to work on a task: `token` only ever grows per task; send it with every later write."""
@@ -65,7 +68,7 @@ class Caller:
 class Policy:
     """The limits that decisions keep to; durations in seconds."""
 
-    wip_limit: int = 3
+    wip_limit: int = WIP_LIMIT
     agent_wip_limit: int = 1
     lease_seconds: int = 600
     grace_seconds: int = 60

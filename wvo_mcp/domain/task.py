@@ -85,7 +85,7 @@ MOVES: dict[Status, frozenset[Status]] = {
 """Every legal move; what is not here is refused."""
 
 SETTLED = frozenset({Status.DONE, Status.CANCELLED})
-"""Statuses that no longer wait for anything: they do not count into another task's unlock value."""
+"""Statuses that no longer wait for anything: they belong to no bundle."""
 
 MAX_EXPIRIES = 10
 """The expired lease that blocks the task."""
@@ -121,12 +121,15 @@ class Task(BaseModel):
     complexity: int
     business_value: float | None
     score: float
-    unlock_count: int
+    bundle_value: float
+    bundle_size: float
+    heard_value: float
+    heard_size: float
+    tail: int
     unmet_deps: int
     open_children: int
     gates: int
     lane_id: int
-    over_open: int
     labels: tuple[str, ...]
     files: tuple[str, ...]
     capabilities: tuple[str, ...]

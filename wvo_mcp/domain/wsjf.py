@@ -136,26 +136,3 @@ def explain(
         unlock_size=bundle_size - complexity,
         path_value=path_value(tail, step),
     )
-
-
-UNLOCK_CAP = 1023
-
-
-def explain_by_count(
-    *,
-    priority: Priority,
-    business_value: float | None,
-    complexity: int,
-    unlock_count: int,
-    due_at: datetime | None,
-    now: datetime,
-) -> Why:
-    """The rule that bundles replace, for the stores that do not keep bundles yet."""
-    return Why(
-        business_value=PRIORITY_VALUE[priority] if business_value is None else business_value,
-        time_criticality=time_criticality(due_at, now),
-        unlock_value=min(10.0, math.log2(1 + unlock_count)),
-        complexity=complexity,
-        unlock_size=0.0,
-        path_value=0.0,
-    )

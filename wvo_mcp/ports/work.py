@@ -224,34 +224,45 @@ class GraphRepository(Protocol):
         """A way from `start` to `goal` along what is waited for (dependencies, open children, waiting_for)."""
         ...
 
+    @property
+    def step(self) -> int:
+        """The step of the longest path's q that scores are made with."""
+        ...
+
     async def added(self, task_ids: Sequence[str]) -> None:
-        """New tasks stand with their edges: raise the unlock counts of what they wait for, and their own."""
+        """New tasks are there with their edges: score them, and what they wait for."""
         ...
 
     async def opened(self, task_id: str) -> None:
         """A task was done or cancelled and is open again."""
         ...
 
-    async def settled(self, task_id: str, was_done: bool) -> None:
-        """A task became done or cancelled."""
+    async def finished(self, task: Task) -> None:
+        """The task became done."""
         ...
 
-    async def relinked(self, task_ids: Sequence[str]) -> None:
-        """Dependents of these tasks changed by an edge between existing tasks."""
+    async def cancelled(self, task: Task) -> None: ...
+
+    async def relinked(self, task_id: str, others: Sequence[str]) -> None:
+        """The task has come to wait for the others, or no longer waits for them."""
+        ...
+
+    async def moved(self, task_id: str, parents: Collection[str]) -> None:
+        """The task has another parent; `parents` are the one that it had and the one that it has."""
         ...
 
     async def rescore(self, task_ids: Sequence[str]) -> None:
-        """Recompute scores after a change of their own attributes or of a due date."""
+        """The worth or size of these tasks has changed, or a due date."""
         ...
 
     async def refresh(self, limit: int) -> int:
-        """Recount up to `limit` marked tasks; how many are still marked."""
+        """Make up to `limit` marked tasks anew; how many are still marked."""
         ...
 
     async def stale(self) -> bool:
-        """Is any task marked for a recount?"""
+        """Is any task marked, or has any score to follow the path's step?"""
         ...
 
     async def rescore_due(self, after: str | None, limit: int) -> str | None:
-        """Rescore open tasks with a due date; where to go on (to be given as `after`), or None at the end."""
+        """Rescore open tasks that time made more urgent; where to go on (to be given as `after`), or None at the end."""
         ...

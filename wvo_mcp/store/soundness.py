@@ -21,6 +21,7 @@ _WRONG = (
         SELECT name, n, found FROM (
           SELECT name, n, CASE name
             WHEN 'ready' THEN (SELECT count(*) FROM tasks WHERE status = 'pending' AND unmet_deps = 0)
+            WHEN 'open_size' THEN (SELECT coalesce(sum(complexity), 0) FROM tasks WHERE status NOT IN ('done', 'cancelled'))
             ELSE (SELECT count(*) FROM tasks WHERE status = counters.name) END AS found
           FROM counters
         ) AS recounted WHERE n <> found ORDER BY name

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from wvo_mcp.domain.instant import iso
-from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.lease import WIP_LIMIT, Caller
 from wvo_mcp.ports import Liveness
 from wvo_mcp.store.records.alerts import Alerts
 from wvo_mcp.store.records.events import Events
@@ -28,9 +28,17 @@ class StoreTransaction:
     """`ports.Transaction` over an open transaction of one connection, in either dialect."""
 
     def __init__(
-        self, rows: Rows, now: datetime, caller: Caller, liveness: Liveness, last_seq: int | None = None
+        self,
+        rows: Rows,
+        now: datetime,
+        caller: Caller,
+        liveness: Liveness,
+        last_seq: int | None = None,
+        *,
+        agents: int = WIP_LIMIT,
     ) -> None:
-        """`last_seq` is the number of the latest event; it is read when it is not given and needed."""
+        """`last_seq` is the number of the latest event; it is read when it is not given and needed. So many `agents` may work
+        at once."""
         at = iso(now)
         self.now = now
         self.caller = caller
@@ -40,7 +48,7 @@ class StoreTransaction:
         self.news = News(rows, at)
         self.tasks = Tasks(rows, now, self.events)
         self.queue = Queue(rows, now)
-        self.graph = Graph(rows, now, self.tasks)
+        self.graph = Graph(rows, now, agents)
         self.memory = Memory(rows, at, caller)
         self.sessions = Sessions(rows, at, caller)
         self.replays = Replays(rows, at, caller)

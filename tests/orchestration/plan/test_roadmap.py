@@ -114,7 +114,7 @@ async def test_edges_can_be_turned_round_in_one_edit(bench: Bench) -> None:
     await sync(bench, T1.replace("high", "high, depends_on: [T2]"), T2.replace(", depends_on: [T1]", ""))
 
     assert [(await bench.task(t)).unmet_deps for t in ("T1", "T2")] == [1, 0]
-    assert [(await bench.task(t)).unlock_count for t in ("T1", "T2")] == [0, 1]
+    assert [(await bench.task(t)).tail for t in ("T1", "T2")] == [5, 10]
 
 
 async def test_edges_that_agents_added_stay(bench: Bench) -> None:

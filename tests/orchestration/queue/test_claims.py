@@ -19,7 +19,7 @@ async def refusal(bench: Bench, **asked: Any) -> tuple[str, int]:
 
 
 @pytest.mark.requirement("SCHED-1")
-async def test_the_best_score_is_given_first_then_the_older_then_the_smaller_id(bench: Bench) -> None:
+async def test_the_best_score_is_given_first_then_what_was_created_first(bench: Bench) -> None:
     bench.limits(wip_limit=10, agent_wip_limit=10)
     await bench.create(a_task("B"), a_task("A"))
     bench.clock.advance(1)
@@ -27,7 +27,7 @@ async def test_the_best_score_is_given_first_then_the_older_then_the_smaller_id(
 
     given = [(await bench.claim())["task"]["id"] for _ in range(4)]
 
-    assert given == ["Z", "A", "B", "C"]
+    assert given == ["Z", "B", "A", "C"]
 
 
 @pytest.mark.requirement("SCHED-2")

@@ -221,7 +221,7 @@ async def test_the_chore_writes_only_when_something_changed_and_status_shows_que
     await bench.complete("T0")
     assert await after(900) > 0
     pool = (await bench.call("status"))["prefetch"]
-    assert [entry["task_id"] for entry in pool["queue"]] == ["G", "T1", "T2", "T3", "T4"]
+    assert [entry["task_id"] for entry in pool["queue"]] == ["T1", "T2", "T3", "T4", "G"]
     assert {entry["agent_id"]: entry["task_id"] for entry in pool["queue"]}["gil"] == "G"
     assert pool["utilisation"]["agents"] == {"ann": 0.5}
     assert pool["utilisation"]["pool"] == 0.5

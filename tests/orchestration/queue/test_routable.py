@@ -98,6 +98,6 @@ async def test_what_is_looked_at_is_sought_from_its_place_on(short: Bench, monke
     index = "SEARCH tasks USING INDEX tasks_ready"
     assert await short.store.writer.read(plans) == {
         f"{index} (score>?)",
-        f"{index} (score=? AND (created_at,id)>(?,?))",
+        f"{index} (score=? AND seq>?)",
         f"{index} (score>? AND score<?)",
     }

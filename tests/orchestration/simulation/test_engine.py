@@ -53,7 +53,8 @@ async def played(
 ) -> tuple[list[Decision], Outcome]:
     clock, servers = VirtualClock(START), VirtualServers()
     medians = {points: scenario.durations.expected(points) for points in range(1, 11)}
-    store = VirtualStore(clock, servers, place_of(order, plan, medians, START), kept=True)
+    place = place_of(order, plan, medians, START)
+    store = VirtualStore(clock, servers, place, kept=True, agents=scenario.policy.wip_limit)
     store.load(plan.tasks, plan.edges, plan.epics, plan.milestones, plan.waits)
     told: list[Decision] = []
     simulation = Simulation(store, clock, servers, scenario, order=order.value, told=None if spared else told.append)

@@ -265,7 +265,8 @@ async def simulated(plan: PlanRows, scenario: Scenario, order: Order, start: dat
     """One simulation; the plan can be used again."""
     clock, servers = VirtualClock(start), VirtualServers()
     expected = {points: scenario.durations.expected(points) for points in range(1, 11)}
-    store = VirtualStore(clock, servers, place_of(order, plan, expected, start), kept=True)
+    place = place_of(order, plan, expected, start)
+    store = VirtualStore(clock, servers, place, kept=True, agents=scenario.policy.wip_limit)
     store.load(plan.tasks, plan.edges, plan.epics, plan.milestones, plan.waits)
     return await Simulation(store, clock, servers, scenario, order=order.value).run()
 

@@ -50,7 +50,7 @@ class PlannedTasks(Output):
 
 @operation(toolset="core", effect=Effect.READ, always_load=True)
 async def plan_next(ctx: Context, ask: PlanNext) -> PlannedTasks:
-    """Show which tasks are worth doing next, best WSJF score first, with the parts of each score and why others are
+    """Show which tasks are worth doing next, best score first, with the parts of each score and why others are
     not ready. Claims nothing: to get work, call claim_task."""
     agent_id = ask.agent_id or ctx.caller.agent_id
     await check_epic(ctx.tx, ask.epic_id)

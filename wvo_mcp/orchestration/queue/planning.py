@@ -6,7 +6,7 @@ from datetime import datetime
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.domain.task import GATE_BITS, Gate, Task
-from wvo_mcp.domain.wsjf import Why, explain_by_count
+from wvo_mcp.domain.wsjf import Why, explain
 from wvo_mcp.orchestration.queue.claims import Circumstances, why_not_ready
 from wvo_mcp.ports import Transaction
 
@@ -54,7 +54,7 @@ async def plan_next(tx: Transaction, policy: Policy, agent_id: str, epic_id: str
             break
     waiting = await tx.queue.waiting(epics, NOT_READY)
     shut_out += [Waiting(task, "dependencies", await tx.tasks.unmet(task.id)) for task in waiting]
-    shut_out.sort(key=lambda waiting: (-waiting.task.score, waiting.task.created_at, waiting.task.id))
+    shut_out.sort(key=lambda waiting: (-waiting.task.score, waiting.task.seq))
     return Plan(
         tasks=[(task, await why(tx, task)) for task in chosen],
         not_ready=shut_out[:NOT_READY],
@@ -92,11 +92,14 @@ async def why(tx: Transaction, task: Task) -> Why:
     """The parts of the task's score at this moment."""
     milestone = None if task.milestone_id is None else await tx.tasks.milestone(task.milestone_id)
     due = None if milestone is None else milestone["due_at"]
-    return explain_by_count(
+    return explain(
         priority=task.priority,
         business_value=task.business_value,
         complexity=task.complexity,
-        unlock_count=task.unlock_count,
+        bundle_value=task.bundle_value,
+        bundle_size=task.bundle_size,
+        tail=task.tail,
+        step=tx.graph.step,
         due_at=None if due is None else instant(due),
         now=tx.now,
     ).rounded()

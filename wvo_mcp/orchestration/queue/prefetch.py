@@ -102,7 +102,7 @@ async def planned(tx: Transaction, policy: Policy, records: Records) -> list[Pre
     best = await _best(tx, policy, anybody, len(queue) < LOW)
     if len(queue) < LOW or (best and best[0].id not in {task.id for task in queue}):
         queue = (await _best(tx, policy, anybody, True))[:HIGH] if best else []
-    queue.sort(key=lambda task: (-task.score, task.created_at, task.id))
+    queue.sort(key=lambda task: (-task.score, task.seq))
     options = [_options(task, pool, records) for task in queue]
     scarce_first = sorted(range(len(queue)), key=lambda place: len(options[place]))
     found = match([options[place] for place in scarce_first], [member.idle for member in pool])

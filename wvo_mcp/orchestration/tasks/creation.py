@@ -48,7 +48,6 @@ async def create(tx: Transaction, drafts: Sequence[Draft], origin: Origin) -> li
         if draft.parent_id is not None and draft.parent_id not in by_id:
             await check_no_cycle(tx, draft.parent_id, [draft.id])
     await tx.graph.added([draft.id for draft in drafts])
-    await tx.graph.rescore([draft.id for draft in drafts])
     return [draft.id for draft in drafts]
 
 

@@ -105,6 +105,8 @@ async def change_fields(tx: Transaction, task: Task, fields: Mapping[str, Any]) 
     await tx.tasks.change(task, "task.updated", changed, data)
     if changed.keys() & _SCORING:
         await tx.graph.rescore([task.id])
+    if "parent_id" in changed:
+        await tx.graph.moved(task.id, [one for one in (task.parent_id, parent_id) if one is not None])
 
 
 async def change_links(tx: Transaction, task: Task, edit: Edit) -> None:

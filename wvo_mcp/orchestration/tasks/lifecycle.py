@@ -38,7 +38,7 @@ async def move(
     fields: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> Moved:
-    """Move a task and let everything follow: lease, agent, dependents, parent, waiting tasks, unlock counts, audit.
+    """Move a task and let everything follow: lease, agent, dependents, parent, waiting tasks, scores, audit.
 
     Raises IllegalTransition; nothing has changed then.
     """
@@ -65,7 +65,10 @@ async def move(
         changes["metadata"] = {name: value for name, value in task.metadata.items() if name != "cancelled_by"}
     changed = await tx.tasks.change(task, kind, changes, {**_lease_data(task, leaving), **(data or {})})
     if task.status is Status.BLOCKED:
+        awaited = await tx.tasks.waits(task.id)
         await tx.tasks.set_waits(task.id, [])
+        if awaited:
+            await tx.graph.relinked(task.id, awaited)
         await tx.alerts.resolve_alert("task_blocked", task.id)
     if task.status is Status.FAILED:
         await tx.alerts.resolve_alert("task_failed", task.id)
@@ -82,14 +85,14 @@ async def _follow(tx: Transaction, before: Task, after: Task) -> list[str]:
     unlocked: list[str] = []
     if after.status is Status.DONE:
         unlocked = await tx.tasks.settle_dependents(after.id, done=True)
-        await tx.graph.settled(after.id, was_done=True)
+        await tx.graph.finished(after)
         for waiting in await tx.tasks.freed_by(after.id):
             freed = await tx.tasks.get(waiting)
             if freed.status is Status.BLOCKED:
                 back = await move(tx, freed, Status.PENDING, "task.unblocked", data={"because": f"{after.id} is done"})
                 unlocked += [waiting] if ready(tx, back.task) else []
     elif after.status is Status.CANCELLED:
-        await tx.graph.settled(after.id, was_done=False)
+        await tx.graph.cancelled(after)
     elif before.status is Status.DONE:
         await tx.tasks.settle_dependents(after.id, done=False)
         await tx.graph.opened(after.id)
@@ -214,7 +217,9 @@ async def block(
             raise InvalidInput("waiting_for", "all of these are done already: go on, or leave waiting_for out")
     fields = {"blocked_reason": reason, **({"block_author": author} if author else {})}
     moved = await move(tx, task, Status.BLOCKED, "task.blocked", fields, {"reason": reason, "waiting_for": waits})
-    await tx.tasks.set_waits(task.id, waits)
+    if waits:
+        await tx.tasks.set_waits(task.id, waits)
+        await tx.graph.relinked(task.id, waits)
     return moved
 
 

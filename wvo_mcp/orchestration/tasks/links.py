@@ -40,7 +40,7 @@ async def link(tx: Transaction, task_id: str, depends_on: Sequence[str], field: 
     await check_no_cycle(tx, task_id, new)
     if new:
         await tx.tasks.add_dependencies(task_id, new)
-        await tx.graph.relinked(new)
+        await tx.graph.relinked(task_id, new)
     return new
 
 
@@ -50,5 +50,5 @@ async def unlink(tx: Transaction, task_id: str, depends_on: Sequence[str]) -> li
     gone = [other for other in dict.fromkeys(depends_on) if other in present]
     if gone:
         await tx.tasks.remove_dependencies(task_id, gone)
-        await tx.graph.relinked(gone)
+        await tx.graph.relinked(task_id, gone)
     return gone

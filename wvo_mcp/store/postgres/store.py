@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import anyio
 
-from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.lease import WIP_LIMIT, Caller
 from wvo_mcp.ports import Clock, Liveness, Transaction
 from wvo_mcp.store.clock import checked, database_time, store_time
 from wvo_mcp.store.postgres.link import Link
@@ -30,8 +30,12 @@ class PostgresStore:
     A session lives as long as its `presence.Presence` holds its lock, unless a `liveness` is given.
     """
 
-    def __init__(self, url: str, clock: Clock | None = None, liveness: Liveness | None = None) -> None:
+    def __init__(
+        self, url: str, clock: Clock | None = None, liveness: Liveness | None = None, *, agents: int = WIP_LIMIT
+    ) -> None:
+        """`agents` may work at once: the ranking depends on it."""
         self._link = Link(url)
+        self.agents = agents
         self._clock = clock
         self._liveness = liveness
         self._schema = latest()
@@ -101,7 +105,9 @@ class PostgresStore:
 
     def _transaction(self, rows: PostgresRows, caller: Caller, *, write: bool) -> StoreTransaction:
         liveness = self._liveness or Presences(rows)
-        return StoreTransaction(rows, self._now(rows, write), caller, liveness, rows.head["seq"] or 0)
+        return StoreTransaction(
+            rows, self._now(rows, write), caller, liveness, rows.head["seq"] or 0, agents=self.agents
+        )
 
     def _now(self, rows: PostgresRows, write: bool) -> datetime:
         checked(rows.head or None, self._schema)

@@ -1,47 +1,54 @@
-"""The dependency graph as a whole: paths, unlock counts, scores.
-
-A task's unlock count is the number of open tasks that wait for it, directly or not, counted up to 1,023. A change of
-one task changes the count of what is above it (what it waits for, directly or not) and of nothing else, so an update
-walks up. It turns back at a saturated task, for all above it is saturated too, and at a task that is done, for all
-above that is done as well - unless `over_open` marks it as an exception. It visits at most `BUDGET` tasks; those at
-the edge are marked `unlock_stale`, and the leader's refresh walks on from there.
-"""
+"""The dependency graph as a whole: paths, and what `Ranking` reads and writes of it."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from wvo_mcp.domain.dependency import in_order, path_between
+from wvo_mcp.domain.dependency import path_between
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.task import Priority
-from wvo_mcp.domain.wsjf import UNLOCK_CAP, explain_by_count
-from wvo_mcp.store.records.tasks import Tasks
+from wvo_mcp.domain.wsjf import weight
+from wvo_mcp.store.ranking import SHARED, Below, Ear, Node, Pace, Ranking, Scored
 from wvo_mcp.store.sql import Rows
 
-BUDGET = 1_000
 PATH_BUDGET = 200_000
 """A cycle check looks at so many tasks at most; larger graphs above one task are not known."""
+CROWD = 5_000
+"""Where more wait for the tasks that are read at once, the best of each are read by an index."""
+BEST = 200
 
-_NODE = "id, status, over_open, unlock_count, unlock_stale"
-Node = dict[str, Any]
+_OPEN = "status NOT IN ('done', 'cancelled')"
+_AWAITS = """k.unmet_deps + k.open_children + CASE WHEN k.status = 'blocked' THEN (
+    SELECT count(*) FROM task_waits AS w CROSS JOIN tasks AS o ON o.id = w.waits_for_task_id
+    WHERE w.task_id = k.id AND o.status <> 'done') ELSE 0 END"""
+_EAR = f"k.id, k.seq, k.heard_value, k.heard_size, {_AWAITS} AS awaits, k.tail"
+_SCORED = f"k.id, {_AWAITS} AS awaits, k.bundle_value, k.bundle_size, k.tail, k.score"
 
 
-class Graph:
+class Graph(Ranking):
     """`ports.GraphRepository`, for one transaction."""
 
-    def __init__(self, rows: Rows, now: datetime, tasks: Tasks) -> None:
+    def __init__(self, rows: Rows, now: datetime, agents: int) -> None:
         self._rows = rows
         self._now = now
-        self._tasks = tasks
+        self._agents = agents
+        self._pace: Pace | None = None
+
+    @property
+    def pace(self) -> Pace:
+        if self._pace is None:
+            row = self._rows.one("SELECT path_step, rescored FROM store WHERE id = 1")
+            assert row is not None  # noqa: S101 - every store has it
+            self._pace = Pace(self._agents, row["path_step"], row["rescored"])
+        return self._pace
 
     async def path(self, start: str, goal: str) -> list[str] | None:
         return path_between(start, goal, self._waits_for, PATH_BUDGET)
 
     def _waits_for(self, ids: Sequence[str]) -> list[tuple[str, str]]:
         found: list[tuple[str, str]] = []
-        for part in _parts(ids):
-            marks = ", ".join("?" * len(part))
+        for part, marks in _parts(ids):
             rows = self._rows.all(
                 f"""
                 SELECT task_id AS a, depends_on_task_id AS b FROM task_dependencies WHERE task_id IN ({marks})
@@ -53,230 +60,183 @@ class Graph:
             found += [(row["a"], row["b"]) for row in rows]
         return found
 
-    async def added(self, task_ids: Sequence[str]) -> None:
-        bit = {task_id: 1 << place for place, task_id in enumerate(task_ids)}
-        reach: dict[str, int] = {}
-        nodes, edges = self._above(task_ids, dict.fromkeys(task_ids, ""))
-        for node in reversed(in_order(edges)):
-            below = reach.get(node, 0) | bit.get(node, 0)
-            for dependency in edges[node]:
-                reach[dependency] = reach.get(dependency, 0) | below
-        counts: dict[str, int] = {}
-        for node, mask in reach.items():
-            if node in bit:
-                counts[node] = min(UNLOCK_CAP, mask.bit_count())
-            elif _counted(nodes[node]):
-                counts[node] = min(UNLOCK_CAP, int(nodes[node]["unlock_count"]) + mask.bit_count())
-        self._store_counts(counts)
+    # Reads.
 
-    async def opened(self, task_id: str) -> None:
-        self._store_counts({task_id: self._recount(task_id)})
-        # Whatever was finished on top of this task now stands on something open.
-        self._mark_over_open(task_id)
-        self._shift(self._dependencies_of([task_id]), +1)
-
-    async def settled(self, task_id: str, was_done: bool) -> None:
-        above = self._dependencies_of([task_id])
-        if was_done and not all(map(_walled, above)):
-            self._rows.put("UPDATE tasks SET over_open = 1 WHERE id = ?", (task_id,))
-        self._shift(above, -1)
-
-    async def relinked(self, task_ids: Sequence[str]) -> None:
-        nodes = self._nodes(task_ids)
-        for node in nodes:
-            # People may link a finished task to something open.
-            if not _walled(node):
-                self._mark_over_open(node["id"])
-        self._climb(nodes, lambda row: self._recount(row["id"]))
-
-    def _mark_over_open(self, task_id: str) -> None:
-        self._rows.put(
-            """
-            WITH RECURSIVE above (id) AS (
-              SELECT task_id FROM task_dependencies WHERE depends_on_task_id = :id
-              UNION
-              SELECT d.task_id FROM above CROSS JOIN tasks AS t ON t.id = above.id
-              CROSS JOIN task_dependencies AS d ON d.depends_on_task_id = t.id
-              WHERE t.status = 'done' AND t.over_open = 0
-            )
-            UPDATE tasks SET over_open = 1 WHERE status = 'done' AND over_open = 0 AND id IN (SELECT id FROM above)
-            """,
-            {"id": task_id},
-        )
-
-    def _above(self, start: Sequence[str], new: dict[str, str]) -> tuple[dict[str, Node], dict[str, list[str]]]:
-        """What the start waits for, as far as counts may change: nodes by id, and the edges walked (all starts among them)."""
-        nodes: dict[str, Node] = {}
-        edges: dict[str, list[str]] = {task_id: [] for task_id in start}
-        frontier = list(start)
-        while frontier:
-            reached: dict[str, None] = {}
-            for row in self._dependencies_of(frontier):
-                node = row["id"]
-                if node in new:
-                    edges[row["task_id"]].append(node)
-                    continue
-                if _walled(row):
-                    continue
-                if node not in nodes:
-                    if len(nodes) >= BUDGET:
-                        self._rows.put("UPDATE tasks SET unlock_stale = 1 WHERE id = ?", (node,))
-                        continue
-                    nodes[node] = row
-                    edges[node] = []
-                    if not _saturated(row):
-                        reached[node] = None
-                edges[row["task_id"]].append(node)
-            frontier = list(reached)
-        return nodes, edges
-
-    def _nodes(self, ids: Sequence[str]) -> list[Node]:
+    def nodes(self, ids: Sequence[str]) -> list[Node]:
         found: list[Node] = []
-        for part in _parts(ids):
-            found += self._rows.all(f"SELECT {_NODE} FROM tasks WHERE id IN ({', '.join('?' * len(part))})", part)
-        return found
-
-    def _dependencies_of(self, ids: Sequence[str]) -> list[Node]:
-        found: list[Node] = []
-        for part in _parts(ids):
-            found += self._rows.all(
-                f"""
-                SELECT d.task_id, {", ".join("t." + name for name in _NODE.split(", "))}
-                FROM task_dependencies AS d CROSS JOIN tasks AS t ON t.id = d.depends_on_task_id
-                WHERE d.task_id IN ({", ".join("?" * len(part))})
-                """,
-                part,
-            )
-        return found
-
-    def _shift(self, above: list[Node], by: int) -> None:
-        """One open task more or less below these and everything above them."""
-
-        def fresh(row: Node) -> int:
-            if _saturated(row) and by < 0:
-                return self._recount(row["id"])  # a saturated count does not tell how far above the cap the truth is
-            return max(0, min(UNLOCK_CAP, int(row["unlock_count"]) + by))
-
-        self._climb(above, fresh)
-
-    def _climb(self, rows: list[Node], fresh: Callable[[Node], int]) -> None:
-        """Give every counted task from `rows` upward its `fresh` count, as far as counts can have changed."""
-        counts: dict[str, int] = {}
-        seen: set[str] = set()
-        while rows:
-            reached: list[str] = []
-            for row in rows:
-                node = row["id"]
-                if node in seen or _walled(row):
-                    continue
-                if len(seen) >= BUDGET:
-                    self._rows.put("UPDATE tasks SET unlock_stale = 1 WHERE id = ?", (node,))
-                    continue
-                seen.add(node)
-                if _counted(row):
-                    counts[node] = fresh(row)
-                    if _saturated(row) and counts[node] == UNLOCK_CAP:
-                        continue
-                reached.append(node)
-            rows = self._dependencies_of(reached)
-        self._store_counts(counts)
-
-    def _recount(self, task_id: str) -> int:
-        return int(
-            self._rows.value(
-                """
-                WITH RECURSIVE below (id) AS (
-                  SELECT task_id FROM task_dependencies WHERE depends_on_task_id = :id
-                  UNION
-                  SELECT d.task_id FROM below CROSS JOIN task_dependencies AS d ON d.depends_on_task_id = below.id
-                )
-                SELECT count(*) FROM (
-                  SELECT 1 FROM below CROSS JOIN tasks AS t ON t.id = below.id
-                  WHERE t.status NOT IN ('done', 'cancelled') LIMIT :cap
-                ) AS counted
-                """,
-                {"id": task_id, "cap": UNLOCK_CAP},
-            )
-        )
-
-    def _store_counts(self, counts: dict[str, int]) -> None:
-        self._rows.run_many(
-            "UPDATE tasks SET unlock_count = ? WHERE id = ?", [(count, task_id) for task_id, count in counts.items()]
-        )
-        self._rescore(counts)
-
-    async def rescore(self, task_ids: Sequence[str]) -> None:
-        self._rescore(task_ids)
-
-    def _rescore(self, task_ids: Iterable[str]) -> None:
-        for part in _parts(list(task_ids)):
+        for part, marks in _parts(ids):
             rows = self._rows.all(
                 f"""
-                SELECT t.id, t.priority, t.business_value, t.complexity, t.unlock_count, t.score,
-                  (SELECT due_at FROM milestones AS m WHERE m.id = t.milestone_id) AS due_at
-                FROM tasks AS t WHERE t.id IN ({", ".join("?" * len(part))})
+                SELECT {_SCORED}, k.seq, k.priority, k.business_value, k.complexity, k.heard_value, k.heard_size,
+                  (SELECT due_at FROM milestones AS m WHERE m.id = k.milestone_id) AS due_at
+                FROM tasks AS k WHERE k.id IN ({marks}) AND k.{_OPEN}
                 """,
                 part,
             )
-            fresh = [(self._score(row), row["id"], row["score"]) for row in rows]
-            self._rows.run_many(
-                "UPDATE tasks SET score = ? WHERE id = ?", [(new, node) for new, node, old in fresh if new != old]
-            )
+            found += [self._node(row) for row in rows]
+        return found
 
-    def _score(self, row: dict[str, Any]) -> float:
-        return explain_by_count(
-            priority=Priority(row["priority"]),
-            business_value=row["business_value"],
-            complexity=row["complexity"],
-            unlock_count=row["unlock_count"],
-            due_at=None if row["due_at"] is None else instant(row["due_at"]),
-            now=self._now,
-        ).score
+    def _node(self, row: dict[str, Any]) -> Node:
+        due = None if row["due_at"] is None else instant(row["due_at"])
+        return Node(
+            id=row["id"],
+            seq=row["seq"],
+            weight=weight(Priority(row["priority"]), row["business_value"], due, self._now),
+            size=row["complexity"],
+            awaits=row["awaits"],
+            value=row["bundle_value"],
+            extent=row["bundle_size"],
+            heard_value=row["heard_value"],
+            heard_size=row["heard_size"],
+            tail=row["tail"],
+            score=row["score"],
+        )
+
+    def below(self, ids: Sequence[str]) -> Mapping[str, Below]:
+        found: dict[str, Below] = {}
+        for part, marks in _parts(ids):
+            rows = self._rows.all(f"{_below('task_dependencies', marks)} LIMIT ?", [*part, CROWD + 1])
+            crowded = len(rows) > CROWD
+            if crowded:
+                rows = [row for one in part for row in self._best(one, found)]
+            rows += self._rows.all(
+                f"{_below('task_waits', marks)} UNION SELECT c.id AS base, {_EAR}"
+                f" FROM tasks AS c CROSS JOIN tasks AS k ON k.id = c.parent_id WHERE c.id IN ({marks}) AND k.{_OPEN}",
+                [*part, *part],
+            )
+            known: set[tuple[str, str]] = set()
+            for row in rows:
+                pair = (row["base"], row["id"])
+                if pair not in known:  # a parent may also depend on its child
+                    known.add(pair)
+                    found.setdefault(row.pop("base"), Below()).best.append(Ear(**row))
+        return found
+
+    def _best(self, task_id: str, found: dict[str, Below]) -> list[dict[str, Any]]:
+        """The most valuable of a crowd. What was settled keeps its place in the index and is passed over."""
+        longest = self._rows.value(
+            f"""
+            SELECT k.tail FROM task_dependencies AS d INDEXED BY task_dependents_tail CROSS JOIN tasks AS k ON k.id = d.task_id
+            WHERE d.depends_on_task_id = ? AND k.{_OPEN} ORDER BY d.tail DESC LIMIT 1
+            """,
+            (task_id,),
+        )
+        found[task_id] = Below(tail=longest or 0)
+        return self._rows.all(
+            f"""
+            SELECT d.depends_on_task_id AS base, {_EAR}
+            FROM task_dependencies AS d INDEXED BY task_dependents_ratio CROSS JOIN tasks AS k ON k.id = d.task_id
+            WHERE d.depends_on_task_id = ? AND k.{_OPEN} ORDER BY d.ratio DESC LIMIT {BEST}
+            """,
+            (task_id,),
+        )
+
+    def awaited(self, ids: Sequence[str]) -> list[tuple[str, str]]:
+        found: list[tuple[str, str]] = []
+        for part, marks in _parts(ids):
+            rows = self._rows.all(
+                f"""
+                SELECT d.task_id AS a, o.id AS b
+                FROM task_dependencies AS d CROSS JOIN tasks AS o ON o.id = d.depends_on_task_id
+                WHERE d.task_id IN ({marks}) AND o.{_OPEN}
+                UNION SELECT parent_id, id FROM tasks WHERE parent_id IN ({marks}) AND {_OPEN}
+                UNION SELECT w.task_id, o.id
+                FROM task_waits AS w CROSS JOIN tasks AS o ON o.id = w.waits_for_task_id
+                WHERE w.task_id IN ({marks}) AND o.{_OPEN}
+                """,
+                [*part, *part, *part],
+            )
+            found += [(row["a"], row["b"]) for row in rows]
+        return found
+
+    def users(self, ids: Sequence[str]) -> list[tuple[str, str, int]]:
+        found: list[tuple[str, str, int]] = []
+        for part, marks in _parts(ids):
+            rows = self._rows.all(_users(marks, "k.id"), [*part, *part, *part])
+            found += [(row["base"], row["id"], row["awaits"]) for row in rows]
+        return found
+
+    def behind(self, task_id: str) -> tuple[list[Scored], int]:
+        rows = self._rows.all(
+            f"""
+            SELECT * FROM ({_users("?", "k.id, k.bundle_value, k.bundle_size, k.tail, k.score, k.unmet_deps")}) AS behind
+            WHERE unmet_deps = 0 OR awaits IN ({", ".join(map(str, SHARED))})
+            UNION ALL SELECT NULL, n, NULL, path_step, rescored, NULL, NULL, NULL
+            FROM counters CROSS JOIN store WHERE name = 'open_size'
+            """,
+            (task_id, task_id, task_id),
+        )
+        whole = next(row for row in rows if row["id"] is None)
+        self._pace = Pace(self._agents, int(whole["bundle_value"]), int(whole["bundle_size"]))
+        return [_scored(row) for row in rows if row["id"] is not None], int(whole["awaits"])
+
+    def between(self, after: int, until: int) -> tuple[list[Scored], bool]:
+        rows = self._rows.all(
+            f"SELECT {_SCORED} FROM tasks AS k WHERE k.seq > ? AND k.seq <= ? AND k.{_OPEN} AND k.unmet_deps = 0",
+            (after, until),
+        )
+        return [_scored(row) for row in rows], int(self._rows.value("SELECT max(seq) FROM tasks") or 0) > until
+
+    def open_size(self) -> int:
+        return int(self._rows.value("SELECT n FROM counters WHERE name = 'open_size'"))
+
+    # Writes.
+
+    def keep(self, nodes: Sequence[Node]) -> None:
+        self._rows.run_many(
+            """
+            UPDATE tasks SET bundle_value = ?, bundle_size = ?, heard_value = ?, heard_size = ?, tail = ?, score = ?
+            WHERE id = ?
+            """,
+            [(*node.kept, node.id) for node in nodes],
+        )
+        self._rows.run_many(
+            """
+            UPDATE task_dependencies SET ratio = :ratio, tail = :tail
+            WHERE task_id = :id AND (ratio <> :ratio OR tail <> :tail)
+            """,
+            [{"id": one.id, "ratio": one.heard_value / one.heard_size, "tail": one.tail} for one in nodes],
+        )
+
+    def keep_scores(self, scores: Sequence[tuple[str, float]]) -> None:
+        self._rows.run_many("UPDATE tasks SET score = ? WHERE id = ?", [(score, task_id) for task_id, score in scores])
+
+    def keep_pace(self) -> None:
+        self._rows.put("UPDATE store SET path_step = ?, rescored = ?", (self.pace.step, self.pace.rescored))
+
+    def mark(self, ids: Collection[str]) -> None:
+        self._rows.run_many("UPDATE tasks SET unlock_stale = 1 WHERE id = ?", [(one,) for one in ids])
+
+    # What the leader does.
 
     async def refresh(self, limit: int) -> int:
-        marked = self._rows.all(
-            f"SELECT {_NODE} FROM tasks INDEXED BY tasks_stale WHERE unlock_stale = 1 AND id > '' LIMIT ?", (limit,)
+        marked = self._rows.column(
+            "SELECT id FROM tasks INDEXED BY tasks_stale WHERE unlock_stale = 1 AND seq > 0 ORDER BY seq DESC LIMIT ?",
+            (limit,),
         )
-        for row in marked:
-            self._rows.put("UPDATE tasks SET unlock_stale = 0 WHERE id = ?", (row["id"],))
-            count = self._recount(row["id"])
-            if _counted(row):
-                self._store_counts({row["id"]: count})
-                if _saturated(row) and count == UNLOCK_CAP:
-                    continue
-            self._rows.put(
-                """
-                UPDATE tasks SET unlock_stale = 1
-                WHERE id IN (SELECT depends_on_task_id FROM task_dependencies WHERE task_id = ?)
-                  AND NOT (status = 'done' AND over_open = 0)
-                """,
-                (row["id"],),
-            )
+        self._rows.run_many("UPDATE tasks SET unlock_stale = 0 WHERE id = ?", [(one,) for one in marked])
+        self._follow_pace(self.open_size())
+        self._spread(marked, [])
         return int(
-            self._rows.value("SELECT count(*) FROM tasks INDEXED BY tasks_stale WHERE unlock_stale = 1 AND id > ''")
+            self._rows.value("SELECT count(*) FROM tasks INDEXED BY tasks_stale WHERE unlock_stale = 1 AND seq > 0")
         )
 
     async def stale(self) -> bool:
-        return (
-            self._rows.value("SELECT 1 FROM tasks INDEXED BY tasks_stale WHERE unlock_stale = 1 AND id > '' LIMIT 1")
-            is not None
-        )
+        marked = "SELECT 1 FROM tasks INDEXED BY tasks_stale WHERE unlock_stale = 1 AND seq > 0 LIMIT 1"
+        return not self._paced() or self._rows.value(marked) is not None
 
     async def rescore_due(self, after: str | None, limit: int) -> str | None:
         milestone, task_id = json.loads(after) if after else ("", "")
         while True:
             # Settled tasks are read and passed over, so that the work of one batch is bounded whatever a milestone holds.
-            rows = self._rows.all(
-                """
-                SELECT id, status FROM tasks INDEXED BY tasks_milestone
-                WHERE milestone_id = ? AND id > ? ORDER BY id LIMIT ?
-                """,
+            ids = self._rows.column(
+                "SELECT id FROM tasks INDEXED BY tasks_milestone WHERE milestone_id = ? AND id > ? ORDER BY id LIMIT ?",
                 (milestone, task_id, limit),
             )
-            self._rescore([row["id"] for row in rows if _counted(row)])
-            limit -= len(rows)
+            self._spread(self._grown(ids), [])
+            limit -= len(ids)
             if limit <= 0:
-                return json.dumps([milestone, rows[-1]["id"] if rows else task_id])
+                return json.dumps([milestone, ids[-1] if ids else task_id])
             following = self._rows.value(
                 "SELECT id FROM milestones WHERE id > ? AND due_at IS NOT NULL ORDER BY id LIMIT 1", (milestone,)
             )
@@ -285,19 +245,38 @@ class Graph:
             milestone, task_id, limit = following, "", limit - 1
 
 
-def _walled(row: Node) -> bool:
-    """Everything above is done: nothing there counts what waits for it."""
-    return row["status"] == "done" and not row["over_open"]
+def _below(table: str, marks: str) -> str:
+    """The open dependents of some tasks by one kind of edge."""
+    column, settled = {
+        "task_dependencies": ("depends_on_task_id", _OPEN),
+        "task_waits": ("waits_for_task_id", "status = 'blocked'"),
+    }[table]
+    return (
+        f"SELECT d.{column} AS base, {_EAR} FROM {table} AS d CROSS JOIN tasks AS k ON k.id = d.task_id"
+        f" WHERE d.{column} IN ({marks}) AND k.{settled}"
+    )
 
 
-def _counted(row: Node) -> bool:
-    """The counts of settled tasks are not kept; they are made anew when the task is opened again."""
-    return row["status"] not in ("done", "cancelled")
+def _users(marks: str, columns: str) -> str:
+    """The open dependents of some tasks by all kinds of edges; the ids are given three times."""
+    return f"""
+        SELECT d.depends_on_task_id AS base, {_AWAITS} AS awaits, {columns}
+        FROM task_dependencies AS d CROSS JOIN tasks AS k ON k.id = d.task_id
+        WHERE d.depends_on_task_id IN ({marks}) AND k.{_OPEN}
+        UNION SELECT c.id, {_AWAITS}, {columns} FROM tasks AS c CROSS JOIN tasks AS k ON k.id = c.parent_id
+        WHERE c.id IN ({marks}) AND k.{_OPEN}
+        UNION SELECT w.waits_for_task_id, {_AWAITS}, {columns}
+        FROM task_waits AS w CROSS JOIN tasks AS k ON k.id = w.task_id
+        WHERE w.waits_for_task_id IN ({marks}) AND k.status = 'blocked'
+        """
 
 
-def _saturated(row: Node) -> bool:
-    return _counted(row) and int(row["unlock_count"]) >= UNLOCK_CAP
+def _scored(row: dict[str, Any]) -> Scored:
+    return Scored(row["id"], row["awaits"], row["bundle_value"], row["bundle_size"], row["tail"], row["score"])
 
 
-def _parts(ids: Sequence[str], size: int = 400) -> Iterable[list[str]]:
-    return (list(ids[start : start + size]) for start in range(0, len(ids), size))
+def _parts(ids: Sequence[str], size: int = 400) -> Iterable[tuple[list[str], str]]:
+    return (
+        (list(ids[start : start + size]), ", ".join("?" * len(ids[start : start + size])))
+        for start in range(0, len(ids), size)
+    )

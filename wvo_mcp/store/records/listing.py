@@ -8,6 +8,8 @@ from wvo_mcp.store.records.rows import COLUMNS, as_task
 from wvo_mcp.store.records.words import match_all
 from wvo_mcp.store.sql import Rows
 
+_COUNTS = "SELECT name, n FROM counters WHERE name > '' AND name <> 'open_size'"
+
 
 class Listing:
     """The part of `ports.TaskRepository` that lists."""
@@ -50,7 +52,7 @@ class Listing:
         )
 
     async def counts(self) -> dict[str, int]:
-        return {row["name"]: row["n"] for row in self._rows.all("SELECT name, n FROM counters WHERE name > ''")}
+        return {row["name"]: row["n"] for row in self._rows.all(_COUNTS)}
 
     def _values(self, where: Mapping[str, Any]) -> dict[str, Any]:
         if where.get("query") is None:

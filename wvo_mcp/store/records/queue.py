@@ -42,7 +42,7 @@ class Queue:
         return f"""
             SELECT {COLUMNS} FROM tasks INDEXED BY tasks_ready
             WHERE status = 'pending' AND unmet_deps = 0 AND score > -1
-            ORDER BY score DESC, created_at, id LIMIT 1 {self._rows.dialect.take}
+            ORDER BY score DESC, seq LIMIT 1 {self._rows.dialect.take}
             """
 
     async def foresee(self, agent_id: str) -> None:
@@ -56,13 +56,13 @@ class Queue:
         self, epics: Collection[str] | None, limit: int, behind: Sequence[Any] | None = None
     ) -> list[Outline]:
         if behind is None:
-            return self._outlined("TRUE", "score DESC, created_at, id", (), epics, limit)
-        score, created_at, task_id = behind
+            return self._outlined("TRUE", "score DESC, seq", (), epics, limit)
+        score, seq = behind
         # One range after the other, for the order runs down and up at once: each is a seek in the same index.
-        equals = ("score = ? AND (created_at, id) > (?, ?)", "created_at, id", (score, created_at, task_id))
+        equals = ("score = ? AND seq > ?", "seq", (score, seq))
         found = self._outlined(*equals, epics, limit)
         if len(found) < limit:
-            found += self._outlined("score < ?", "score DESC, created_at, id", (score,), epics, limit - len(found))
+            found += self._outlined("score < ?", "score DESC, seq", (score,), epics, limit - len(found))
         return found
 
     def _outlined(
@@ -70,7 +70,7 @@ class Queue:
     ) -> list[Outline]:
         rows = self._rows.all(
             f"""
-            SELECT id, score, created_at, complexity, labels, capabilities, files, gates, lane_id, epic_id
+            SELECT id, score, seq, complexity, labels, capabilities, files, gates, lane_id, epic_id
             FROM tasks INDEXED BY tasks_ready
             WHERE status = 'pending' AND unmet_deps = 0 AND score > -1 AND {behind} AND {_of(epics)}
             ORDER BY {order} LIMIT ?
@@ -91,7 +91,7 @@ class Queue:
             f"""
             SELECT {COLUMNS} FROM tasks {chosen}
             WHERE status = 'pending' AND {condition} AND score > -1 AND {_of(epics)}
-            ORDER BY score DESC, created_at, id LIMIT ? OFFSET ?
+            ORDER BY score DESC, seq LIMIT ? OFFSET ?
             """,
             (*(epics or ()), limit, skip),
         )
@@ -119,7 +119,7 @@ class Queue:
             """
             SELECT id, lane_id, gates FROM tasks INDEXED BY tasks_ready
             WHERE status = 'pending' AND unmet_deps = 0 AND score > -1
-            ORDER BY score DESC, created_at, id LIMIT ?
+            ORDER BY score DESC, seq LIMIT ?
             """,
             (HEADS,),
         )
@@ -140,7 +140,7 @@ class Queue:
     async def _pick_by_lane(
         self, fits: Callable[[Lane], Awaitable[bool]], asked: dict[int, bool], epics: Collection[str] | None
     ) -> Task | None:
-        found: list[tuple[float, str, str]] = []
+        found: list[tuple[float, int, str]] = []
         lanes = self._rows.all(
             "SELECT id, epic_id, capabilities, files FROM lanes INDEXED BY lanes_ready"
             f" WHERE ready > 0 AND id > 0 AND {_of(epics)}",
@@ -151,14 +151,14 @@ class Queue:
                 continue
             row = self._rows.one(
                 f"""
-                SELECT score, created_at, id FROM tasks INDEXED BY tasks_lane
+                SELECT score, seq, id FROM tasks INDEXED BY tasks_lane
                 WHERE lane_id = ? AND status = 'pending' AND unmet_deps = 0 AND gates = 0
-                ORDER BY score DESC, created_at, id LIMIT 1 {self._rows.dialect.take}
+                ORDER BY score DESC, seq LIMIT 1 {self._rows.dialect.take}
                 """,
                 (lane["id"],),
             )
             if row is not None:
-                found.append((-row["score"], row["created_at"], row["id"]))
+                found.append((-row["score"], row["seq"], row["id"]))
         return self._take(min(found)[2]) if found else None
 
     def _take(self, task_id: str) -> Task | None:
@@ -281,7 +281,7 @@ class Queue:
 def _outline(row: dict[str, Any]) -> Outline:
     labels, capabilities = (() if row[name] == "[]" else tuple(json.loads(row[name])) for name in _LISTS)
     lane = {"id": row["lane_id"], "epic_id": row["epic_id"] or "", "capabilities": row["capabilities"]}
-    place = (row["score"], row["created_at"], row["id"])
+    place = (row["score"], row["seq"])
     return Outline(
         row["id"], place, row["complexity"], labels, capabilities, row["gates"], {**lane, "files": row["files"]}
     )

@@ -11,7 +11,8 @@ from wvo_mcp.domain.task import Task
 
 COLUMNS = (
     "id, seq, epic_id, milestone_id, parent_id, title, description, type, status, priority, complexity, business_value,"
-    " score, unlock_count, unmet_deps, open_children, gates, lane_id, over_open, labels, files, capabilities, acceptance,"
+    " score, bundle_value, bundle_size, heard_value, heard_size, tail, unmet_deps, open_children, gates,"
+    " lane_id, labels, files, capabilities, acceptance,"
     " requires_approval, approved_at, not_before, assigned_to, session_id, lease_token, lease_expires_at, lease_seconds,"
     " progress, attempts, expiries, max_attempts, origin, blocked_reason, block_author, last_error, metadata, version,"
     " event_head, created_at, updated_at, started_at, finished_at"

@@ -170,8 +170,11 @@ class Tasks(Groups, Listing):
     async def add_dependencies(self, task_id: str, on: Sequence[str]) -> None:
         for other in on:
             self._rows.put(
-                "INSERT INTO task_dependencies (task_id, depends_on_task_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
-                (task_id, other),
+                """
+                INSERT INTO task_dependencies (task_id, depends_on_task_id, ratio, tail)
+                SELECT id, ?, heard_value / heard_size, tail FROM tasks WHERE id = ? ON CONFLICT DO NOTHING
+                """,
+                (other, task_id),
             )
         self._recount_unmet(task_id)
 
@@ -210,7 +213,7 @@ class Tasks(Groups, Listing):
             SELECT t.id FROM task_dependencies AS d CROSS JOIN tasks AS t ON t.id = d.task_id
             WHERE d.depends_on_task_id = ? AND t.status = 'pending' AND t.unmet_deps = 0
               AND (t.gates = 0 OR (t.gates = 1 AND t.not_before <= ?))
-            ORDER BY t.score DESC, t.created_at, t.id LIMIT 1000
+            ORDER BY t.score DESC, t.seq LIMIT 1000
             """,
             (task_id, self._at),
         )

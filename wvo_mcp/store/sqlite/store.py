@@ -8,7 +8,7 @@ from typing import TypeVar
 import anyio
 import anyio.to_thread
 
-from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.lease import WIP_LIMIT, Caller
 from wvo_mcp.errors import StoreBusy, StoreUnavailable
 from wvo_mcp.ports import Clock, Liveness, Transaction
 from wvo_mcp.store.clock import HEAD, checked, store_time
@@ -32,8 +32,18 @@ class SqliteStore:
     `before_making` is called right before a file is made that was not there when the store was opened.
     """
 
-    def __init__(self, path: Path, clock: Clock, liveness: Liveness, *, synchronous: str = "FULL") -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        liveness: Liveness,
+        *,
+        synchronous: str = "FULL",
+        agents: int = WIP_LIMIT,
+    ) -> None:
+        """`agents` may work at once: the ranking depends on it."""
         self.path = path
+        self.agents = agents
         self._clock = clock
         self._liveness = liveness
         self._schema = latest()
@@ -162,7 +172,7 @@ class SqliteStore:
     def _transaction(self, rows: Rows, caller: Caller, *, write: bool) -> StoreTransaction:
         head = checked(rows.one(HEAD), self._schema)
         now = store_time(rows, head, self._clock, write=write)
-        return StoreTransaction(rows, now, caller, self._liveness, head["seq"] or 0)
+        return StoreTransaction(rows, now, caller, self._liveness, head["seq"] or 0, agents=self.agents)
 
 
 def _trace(path: Path) -> tuple[int, int] | None:

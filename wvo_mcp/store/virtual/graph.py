@@ -1,19 +1,28 @@
-"""The graph of the virtual store: paths, unlock counts, scores. Counts are exact: nothing is left to a later refresh."""
+"""The graph of the virtual store: paths, and what `Ranking` reads and writes. Nothing is left to a later refresh."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from wvo_mcp.domain.dependency import in_order, path_between
+from wvo_mcp.domain.dependency import path_between
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.task import Status
-from wvo_mcp.domain.wsjf import UNLOCK_CAP, explain_by_count
+from wvo_mcp.domain.wsjf import weight
+from wvo_mcp.store.ranking import SHARED, Below, Ear, Node, Pace, Ranking, Scored
 from wvo_mcp.store.virtual.world import Record, World
 
 
-class VirtualGraph:
+class VirtualGraph(Ranking):
     """`ports.GraphRepository`."""
+
+    budget = sys.maxsize
+    stretch = sys.maxsize
 
     def __init__(self, world: World) -> None:
         self._world = world
+
+    @property
+    def pace(self) -> Pace:
+        return self._world.pace
 
     async def path(self, start: str, goal: str) -> list[str] | None:
         return path_between(start, goal, self._waits_for)
@@ -24,141 +33,94 @@ class VirtualGraph:
             for other in (*world.needs.get(node, ()), *world.parts.get(node, ()), *world.waits.get(node, ())):
                 yield node, other
 
-    async def added(self, task_ids: Sequence[str]) -> None:
-        new = set(task_ids)
-        counts = self._counted(task_ids)
-        old = {other for node in task_ids for other in self._world.needs.get(node, ()) if other not in new}
-        for record in self._above(old):
-            counts[record.task.id] = self._recount(record.task.id)
-        self._store(counts)
-
-    def _counted(self, task_ids: Sequence[str]) -> dict[str, int]:
-        """Of new tasks, on which only new ones wait: each set of what is below is made of those of its dependents, up to
-        the cap, and dropped as soon as nobody needs it any more."""
+    def _users(self, task_id: str) -> list[Record]:
+        """Open dependents, each once."""
         world = self._world
-        inside = set(task_ids)
-        users = {node: sum(other in inside for other in world.needs.get(node, ())) for node in task_ids}
-        below: dict[str, set[str] | None] = {}
-        counts: dict[str, int] = {}
-        for node in in_order({node: world.needed_by.get(node, ()) for node in task_ids}):
-            reached: set[str] | None = set()
-            for other in world.needed_by.get(node, ()):
-                theirs = below[other]
-                users[other] -= 1
-                if not users[other]:
-                    del below[other]  # the last that asks may have it
-                    if theirs is not None and reached is not None and len(theirs) > len(reached):
-                        reached, theirs = theirs, reached
-                if theirs is None:
-                    reached = None
-                elif reached is not None:
-                    reached |= theirs
-                    if world.records[other].open:
-                        reached.add(other)
-                    reached = None if len(reached) >= UNLOCK_CAP else reached
-            counts[node] = UNLOCK_CAP if reached is None else len(reached)
-            if users[node]:
-                below[node] = reached
-        return counts
+        found = dict.fromkeys(world.needed_by.get(task_id, ()))
+        if (parent := world.records[task_id].task.parent_id) is not None:
+            found[parent] = None
+        for waiting in world.waited_for.get(task_id, ()):
+            if world.records[waiting].task.status is Status.BLOCKED:
+                found[waiting] = None
+        return [record for record in map(world.records.__getitem__, found) if record.open]
 
-    def _above(self, start: Iterable[str]) -> list[Record]:
-        """The start and all that it waits for, directly or not, but what lies behind a wall of finished work."""
-        world = self._world
-        found: dict[str, Record] = {}
-        frontier = list(start)
-        while frontier:
-            node = frontier.pop()
-            record = world.records[node]
-            if node not in found and not _walled(record):
-                found[node] = record
-                frontier += world.needs.get(node, ())
-        return list(found.values())
+    def _awaits(self, record: Record) -> int:
+        waits = self._world.waits.get(record.task.id, ()) if record.task.status is Status.BLOCKED else ()
+        still = sum(self._world.records[other].task.status is not Status.DONE for other in waits)
+        return record.unmet + record.children + still
 
-    async def opened(self, task_id: str) -> None:
-        self._store({task_id: self._recount(task_id)})
-        self._mark_over_open(task_id)
-        self._shift(task_id, +1)
+    def nodes(self, ids: Sequence[str]) -> list[Node]:
+        return [self._node(one) for one in map(self._world.records.__getitem__, dict.fromkeys(ids)) if one.open]
 
-    async def settled(self, task_id: str, was_done: bool) -> None:
-        world = self._world
-        if was_done and not all(_walled(world.records[other]) for other in world.needs.get(task_id, ())):
-            record = world.records[task_id]
-            record.over_open = 1
+    def _node(self, record: Record) -> Node:
+        task = record.task
+        milestone = None if task.milestone_id is None else self._world.milestones.get(task.milestone_id)
+        due = None if milestone is None or milestone["due_at"] is None else instant(milestone["due_at"])
+        return Node(
+            task.id,
+            task.seq,
+            weight(task.priority, task.business_value, due, self._world.now),
+            task.complexity,
+            self._awaits(record),
+            *record.kept,
+            record.score,
+        )
+
+    def below(self, ids: Sequence[str]) -> Mapping[str, Below]:
+        return {one: Below([self._ear(user) for user in self._users(one)]) for one in ids}
+
+    def _ear(self, record: Record) -> Ear:
+        _, _, heard_value, heard_size, tail = record.kept
+        return Ear(record.task.id, record.task.seq, heard_value, heard_size, self._awaits(record), tail)
+
+    def awaited(self, ids: Sequence[str]) -> list[tuple[str, str]]:
+        records = self._world.records
+        found: list[tuple[str, str]] = []
+        for one in ids:
+            others = dict.fromkeys([*self._world.needs.get(one, ()), *self._world.parts.get(one, ())])
+            if records[one].task.status is Status.BLOCKED:
+                others |= dict.fromkeys(self._world.waits.get(one, ()))
+            found += [(one, other) for other in others if records[other].open]
+        return found
+
+    def users(self, ids: Sequence[str]) -> list[tuple[str, str, int]]:
+        return [(one, user.task.id, self._awaits(user)) for one in ids for user in self._users(one)]
+
+    def behind(self, task_id: str) -> tuple[list[Scored], int]:
+        found = [self._scored(user) for user in self._users(task_id)]
+        records = self._world.records
+        return [one for one in found if one.awaits in SHARED or not records[one.id].unmet], self._world.open_size
+
+    def _scored(self, record: Record) -> Scored:
+        value, extent, _, _, tail = record.kept
+        return Scored(record.task.id, self._awaits(record), value, extent, tail, record.score)
+
+    def between(self, after: int, until: int) -> tuple[list[Scored], bool]:
+        return [self._scored(one) for one in self._world.records.values() if one.open and not one.unmet], False
+
+    def open_size(self) -> int:
+        return self._world.open_size
+
+    def keep(self, nodes: Sequence[Node]) -> None:
+        for node in nodes:
+            record = self._world.records[node.id]
+            record.kept = (node.value, node.extent, node.heard_value, node.heard_size, node.tail)
             record.behind = True
-        self._shift(task_id, -1)
+            self._world.scored(record, node.score)
 
-    async def relinked(self, task_ids: Sequence[str]) -> None:
-        for task_id in task_ids:
-            if not _walled(self._world.records[task_id]):
-                self._mark_over_open(task_id)
-        above = self._above(task_ids)
-        self._store({one.task.id: self._recount(one.task.id) for one in above if one.open})
+    def keep_scores(self, scores: Sequence[tuple[str, float]]) -> None:
+        for task_id, score in scores:
+            self._world.scored(self._world.records[task_id], score)
 
-    def _mark_over_open(self, task_id: str) -> None:
-        frontier = list(self._world.needed_by.get(task_id, ()))
-        while frontier:
-            node = frontier.pop()
-            record = self._world.records[node]
-            if record.task.status is Status.DONE and not record.over_open:
-                record.over_open = 1
-                record.behind = True
-                frontier += self._world.needed_by.get(node, ())
+    def keep_pace(self) -> None:
+        """It is kept where it is."""
 
-    def _shift(self, task_id: str, by: int) -> None:
-        """One open task more or less below everything above it."""
-        needs = self._world.needs.get(task_id)
-        if not needs:
-            return
+    def mark(self, ids: Collection[str]) -> None:
+        raise NotImplementedError("the virtual store knows no budget")
 
-        def fresh(record: Record) -> int:
-            if by < 0 and record.unlock >= UNLOCK_CAP:
-                return self._recount(record.task.id)
-            return max(0, min(UNLOCK_CAP, record.unlock + by))
-
-        self._store({one.task.id: fresh(one) for one in self._above(needs) if one.open})
-
-    def _recount(self, task_id: str) -> int:
-        world = self._world
-        seen: set[str] = set()
-        frontier = [task_id]
-        count = 0
-        while frontier:
-            for other in world.needed_by.get(frontier.pop(), ()):
-                if other not in seen:
-                    seen.add(other)
-                    frontier.append(other)
-                    count += world.records[other].open
-                    if count >= UNLOCK_CAP:
-                        return UNLOCK_CAP
-        return count
-
-    def _store(self, counts: dict[str, int]) -> None:
-        for task_id, count in counts.items():
-            record = self._world.records[task_id]
-            if record.unlock != count:
-                record.unlock = count
-                record.behind = True
-        self._rescore(counts)
-
-    async def rescore(self, task_ids: Sequence[str]) -> None:
-        self._rescore(task_ids)
-
-    def _rescore(self, task_ids: Iterable[str]) -> None:
-        world = self._world
-        for task_id in task_ids:
-            record = world.records[task_id]
-            task = record.task
-            milestone = None if task.milestone_id is None else world.milestones.get(task.milestone_id)
-            due = None if milestone is None else milestone["due_at"]
-            why = explain_by_count(
-                priority=task.priority,
-                business_value=task.business_value,
-                complexity=task.complexity,
-                unlock_count=record.unlock,
-                due_at=None if due is None else instant(due),
-                now=world.now,
-            )
-            world.scored(record, why.score)
+    def loaded(self) -> None:
+        """Scores of tasks that came with their bundles follow the number of agents here."""
+        self._follow_pace(self.open_size())
 
     async def refresh(self, limit: int) -> int:
         return 0
@@ -169,12 +131,10 @@ class VirtualGraph:
     async def rescore_due(self, after: str | None, limit: int) -> str | None:
         world = self._world
         due = {name for name, one in world.milestones.items() if one["due_at"] is not None}
-        wanted: Callable[[Record], bool] = lambda one: one.open and one.task.milestone_id in due  # noqa: E731
-        found = sorted(one.task.id for one in world.records.values() if wanted(one) and one.task.id > (after or ""))
-        self._rescore(found[:limit])
+        found = sorted(
+            one.task.id
+            for one in world.records.values()
+            if one.open and one.task.milestone_id in due and one.task.id > (after or "")
+        )
+        self._spread(self._grown(found[:limit]), [])
         return found[limit - 1] if len(found) >= limit else None
-
-
-def _walled(record: Record) -> bool:
-    """Everything above is done: nothing there counts what waits for it."""
-    return record.task.status is Status.DONE and not record.over_open

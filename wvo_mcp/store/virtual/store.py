@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
-from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.lease import WIP_LIMIT, Caller
 from wvo_mcp.domain.task import Task
 from wvo_mcp.ports import Clock, Transaction
 from wvo_mcp.store.virtual.graph import VirtualGraph
@@ -57,12 +57,22 @@ class VirtualTransaction:
 class VirtualStore:
     """`ports.Store`. What a work raises undoes nothing here; the scheduler judges before it changes anything."""
 
-    def __init__(self, clock: Clock, attendance: Attendance, order: Order = by_score, *, kept: bool = False) -> None:
-        """`order` is that of the ready queue; with `kept`, leases of living sessions renew themselves."""
+    def __init__(
+        self,
+        clock: Clock,
+        attendance: Attendance,
+        order: Order = by_score,
+        *,
+        kept: bool = False,
+        agents: int = WIP_LIMIT,
+    ) -> None:
+        """`order` is that of the ready queue; with `kept`, leases of living sessions renew themselves; `agents` may work at
+        once."""
         self._clock = clock
-        self.world = World(attendance, order, kept=kept)
+        self.world = World(attendance, order, kept=kept, agents=agents)
         # What is missing of the port (replays, the trail's texts, ...) is never reached by the scheduler.
-        self._transaction = cast(Transaction, VirtualTransaction(self.world))
+        self._inside = VirtualTransaction(self.world)
+        self._transaction = cast(Transaction, self._inside)
 
     async def read(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]]) -> T:
         return await self.write(caller, work)
@@ -98,3 +108,4 @@ class VirtualStore:
                 world.waited_for.setdefault(other, {})[task_id] = None
         for parent_id, parts in world.parts.items():
             world.parent(world.records[parent_id], sum(world.records[part].open for part in parts))
+        self._inside.graph.loaded()

@@ -16,7 +16,7 @@ _NONE = (
     "finished_at",
 )  # fmt: skip
 _ZERO = (
-    "unlock_count", "unmet_deps", "open_children", "gates", "lane_id", "over_open", "lease_token", "attempts", "expiries",
+    "unmet_deps", "open_children", "gates", "lane_id", "lease_token", "attempts", "expiries", "tail",
 )  # fmt: skip
 _DEFAULTS: dict[str, Any] = {
     **dict.fromkeys(_NONE),
@@ -28,6 +28,10 @@ _DEFAULTS: dict[str, Any] = {
     "priority": Priority.MEDIUM,
     "complexity": 5,
     "score": 0.0,
+    "bundle_value": 0.0,
+    "bundle_size": 1.0,
+    "heard_value": 0.0,
+    "heard_size": 1.0,
     "requires_approval": False,
     "max_attempts": 3,
     "origin": Origin.AGENT,
@@ -145,7 +149,7 @@ class VirtualTasks:
             world.unmet(record, -1 if done else 1)
             if done and record.free and self._ungated(record):
                 ready.append(record)
-        ready.sort(key=lambda one: (-one.score, one.task.created_at, one.task.id))
+        ready.sort(key=lambda one: (-one.score, one.task.seq))
         return [one.task.id for one in ready[:1000]]
 
     def _ungated(self, record: Record) -> bool:

@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.lease import WIP_LIMIT, Caller
 from wvo_mcp.domain.task import GATE_BITS, SETTLED, Gate, Status, Task
+from wvo_mcp.domain.wsjf import NO_PATH
+from wvo_mcp.store.ranking import Pace
 
 Key = tuple[Any, ...]
 """Smaller is better; two tasks never have the same."""
@@ -36,23 +38,26 @@ class Attendance(Protocol):
 
 
 def by_score(task: Task, score: float) -> Key:
-    """The order of the product: WSJF, then age, then id (contract, section 4)."""
-    return (-score, task.created_at, task.id)
+    """The order of the product: the score, then the order of creation (contract, section 4)."""
+    return (-score, task.seq)
+
+
+_KEPT = ("bundle_value", "bundle_size", "heard_value", "heard_size", "tail")
 
 
 class Record:
     """A task and the columns that change without it: `task` is behind them while `behind` is True."""
 
-    __slots__ = ("behind", "children", "gates", "lane", "lease", "over_open", "score", "task", "unlock", "unmet")
+    __slots__ = ("behind", "children", "gates", "kept", "lane", "lease", "score", "task", "unmet")
 
     def __init__(self, task: Task, lane: "Lane") -> None:
         self.task = task
         self.unmet = task.unmet_deps
-        self.unlock = task.unlock_count
+        self.kept = (task.bundle_value, task.bundle_size, task.heard_value, task.heard_size, task.tail)
+        """Value and size of the bundle, both as those above heard of them, and the tail."""
         self.score = task.score
         self.gates = task.gates
         self.children = task.open_children
-        self.over_open = task.over_open
         self.lease = task.lease_expires_at
         self.lane = lane
         self.behind = False
@@ -63,11 +68,10 @@ class Record:
                 self.task,
                 {
                     "unmet_deps": self.unmet,
-                    "unlock_count": self.unlock,
+                    **dict(zip(_KEPT, self.kept, strict=True)),
                     "score": self.score,
                     "gates": self.gates,
                     "open_children": self.children,
-                    "over_open": self.over_open,
                     "lease_expires_at": self.lease,
                     "lane_id": self.lane.id,
                 },
@@ -101,13 +105,18 @@ class Lane:
 class World:
     """All of it, and who looks at it now: `now` and `caller` are those of the transaction that runs."""
 
-    def __init__(self, attendance: Attendance, order: Order = by_score, *, kept: bool = False) -> None:
-        """`kept`: leases of living sessions are renewed as each server's keeper does, without anybody asking."""
+    def __init__(
+        self, attendance: Attendance, order: Order = by_score, *, kept: bool = False, agents: int = WIP_LIMIT
+    ) -> None:
+        """`kept`: leases of living sessions are renewed as each server's keeper does, without anybody asking. `agents` may
+        work at once: the ranking depends on it."""
         self.attendance = attendance
         self.order = order
         self.kept = kept
         self.now = datetime.min.replace(tzinfo=UTC)
         self.caller = Caller("", "")
+        self.pace = Pace(agents, NO_PATH, -1)
+        self.open_size = 0
         self.records: dict[str, Record] = {}
         self.needs: dict[str, list[str]] = {}
         self.needed_by: dict[str, list[str]] = {}
@@ -221,6 +230,7 @@ class World:
         self.records[task.id] = record
         self.counts[task.status.value] += 1
         self.counts["ready"] += record.free
+        self.open_size += task.complexity * record.open
         if task.parent_id is not None:
             self.parts.setdefault(task.parent_id, []).append(task.id)
             if task.status not in SETTLED:
@@ -248,6 +258,7 @@ class World:
             if task.parent_id is not None:
                 self.parts.setdefault(task.parent_id, []).append(task.id)
         closed, was_closed = task.status in SETTLED, old.status in SETTLED
+        self.open_size += task.complexity * (not closed) - old.complexity * (not was_closed)
         if closed != was_closed or task.parent_id != old.parent_id:
             if not was_closed:
                 self.child(old.parent_id, -1)

@@ -56,10 +56,13 @@ def plan(result: dict[str, Any]) -> RenderableType:
 
 
 def _why(why: dict[str, Any]) -> Text:
-    worth = "value {business_value:g}".format(**why)
-    due = " + due {time_criticality:.1f}".format(**why) if why["time_criticality"] else ""
-    unlock = " + unlocks {unlock_value:.1f}".format(**why) if why["unlock_value"] else ""
-    return Text(f"({worth}{due}{unlock}) / size {why['complexity']}", "dim")
+    """The score as a sentence."""
+    worth = why["business_value"] + why["time_criticality"] + why["unlock_value"]
+    size = why["complexity"] + why["unlock_size"]
+    due = ", {time_criticality:.1f} of it because it is due".format(**why) if why["time_criticality"] else ""
+    with_it = "with what it brings nearer " if why["unlock_size"] else ""
+    path = "; +{path_value:.2f} for the path it begins".format(**why) if why["path_value"] >= 0.005 else ""
+    return Text(f"{with_it}worth {worth:.3g} for {size:.3g} points of work{due}{path}", "dim")
 
 
 def claim(result: dict[str, Any]) -> RenderableType:

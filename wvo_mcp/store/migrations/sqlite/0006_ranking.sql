@@ -1,0 +1,53 @@
+-- Scores by bundles and longest paths; ties go by the order of creation.
+
+DROP VIEW ready_tasks;
+DROP INDEX tasks_ready;
+DROP INDEX tasks_waiting;
+DROP INDEX tasks_lane;
+DROP INDEX tasks_stale;
+ALTER TABLE tasks DROP COLUMN unlock_count;
+ALTER TABLE tasks DROP COLUMN over_open;
+-- bundle: what the task and the best of what it opens are worth, and the points of work in that; heard: the same as the tasks
+-- that it waits for know it; tail: points of the longest path that begins with it.
+ALTER TABLE tasks ADD COLUMN bundle_value REAL NOT NULL DEFAULT 0;
+ALTER TABLE tasks ADD COLUMN bundle_size REAL NOT NULL DEFAULT 1;
+ALTER TABLE tasks ADD COLUMN heard_value REAL NOT NULL DEFAULT 0;
+ALTER TABLE tasks ADD COLUMN heard_size REAL NOT NULL DEFAULT 1;
+ALTER TABLE tasks ADD COLUMN tail INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX tasks_ready ON tasks (score DESC, seq) WHERE status = 'pending' AND unmet_deps = 0;
+CREATE INDEX tasks_waiting ON tasks (score DESC, seq) WHERE status = 'pending' AND unmet_deps > 0;
+CREATE INDEX tasks_lane ON tasks (lane_id, score DESC, seq) WHERE status = 'pending' AND unmet_deps = 0 AND gates = 0;
+CREATE INDEX tasks_stale ON tasks (seq) WHERE unlock_stale = 1;
+UPDATE tasks SET unlock_stale = status NOT IN ('done', 'cancelled') WHERE seq > 0;
+
+-- Of the waiting task, for tasks that very many wait for: what its bundle is worth for each point, and its tail.
+ALTER TABLE task_dependencies ADD COLUMN ratio REAL NOT NULL DEFAULT 0;
+ALTER TABLE task_dependencies ADD COLUMN tail INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX task_dependents_ratio ON task_dependencies (depends_on_task_id, ratio DESC);
+CREATE INDEX task_dependents_tail ON task_dependencies (depends_on_task_id, tail DESC);
+
+-- The path's q is 2 ** (path_step / 2); scores follow it up to the seq `rescored`, all of them where that is -1.
+ALTER TABLE store ADD COLUMN path_step INTEGER NOT NULL DEFAULT -1000;
+ALTER TABLE store ADD COLUMN rescored INTEGER NOT NULL DEFAULT -1;
+
+-- The complexity of all open tasks.
+INSERT INTO counters (name, n)
+SELECT 'open_size', coalesce(sum(complexity), 0) FROM tasks WHERE status NOT IN ('done', 'cancelled');
+CREATE TRIGGER task_sized AFTER INSERT ON tasks WHEN NEW.status NOT IN ('done', 'cancelled') BEGIN
+  UPDATE counters SET n = n + NEW.complexity WHERE name = 'open_size';
+END;
+CREATE TRIGGER task_resized AFTER UPDATE OF status, complexity ON tasks
+WHEN (OLD.status IN ('done', 'cancelled')) <> (NEW.status IN ('done', 'cancelled')) OR NEW.complexity <> OLD.complexity
+BEGIN
+  UPDATE counters SET n = n + iif(NEW.status IN ('done', 'cancelled'), 0, NEW.complexity)
+    - iif(OLD.status IN ('done', 'cancelled'), 0, OLD.complexity)
+  WHERE name = 'open_size';
+END;
+
+CREATE VIEW ready_tasks AS
+SELECT id, title, score
+FROM tasks
+WHERE status = 'pending' AND unmet_deps = 0
+  AND (gates = 0 OR (gates = 1 AND not_before <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
+  AND (epic_id IS NULL OR (SELECT wip_limit IS NULL OR in_progress < wip_limit FROM epics WHERE epics.id = tasks.epic_id))
+ORDER BY score DESC, seq;
