@@ -39,7 +39,7 @@ async def _measure(tasks: int, agents: int) -> None:
     items = random_tasks(tasks, seed=1, epics=[f"E{number}" for number in range(50)], breadth=max(60, tasks // 5))
     drafts = [Draft(item.pop("id"), item, item.pop("depends_on")) for item in items]
     clock, servers = VirtualClock(START), VirtualServers()
-    store = VirtualStore(clock, servers, kept=True)
+    store = VirtualStore(clock, servers, kept=True, agents=agents)
     begun = time.process_time()
     await store.write(Caller("loader", "loader/1", durable=True), lambda tx: create(tx, drafts, Origin.ROADMAP))
     loaded, at = time.process_time(), time.perf_counter()

@@ -131,6 +131,18 @@ def test_orders_are_compared_over_seeds_with_intervals_and_how_often_each_was_be
     assert wsjf["better"] <= 3 and sum(one["makespan_hours"]["best"] for one in found["policies"]) >= 3
 
 
+@pytest.mark.requirement("SCHED-1", "SCHED-5")
+@pytest.mark.parametrize("agents", ["2", "4"])
+def test_on_the_example_the_ranking_beats_first_come_first_served(shell: Shell, agents: str) -> None:
+    orders = ("--policy", "fifo", "--policy", "wsjf")
+
+    found = shell("simulate", EXAMPLE, "--agents", agents, "--seeds", "8", *orders, *AT).json
+
+    cost = found["policies"][1]["cost_of_delay"]
+    assert cost["better"] >= 6
+    assert cost["difference_percent"]["mean"] < -1
+
+
 def test_people_see_the_comparison_and_when_it_was_cut_short(shell: Shell) -> None:
     orders = ("--policy", "critical-path", "--policy", "fifo")
     shown = shell.on_terminal(

@@ -12,7 +12,6 @@ from tests.support.clock import START
 from tests.support.list_scheduling import cost_of_delay
 from tests.support.scale import sized
 from tests.support.shapes import SHAPES, Drawn, drawn
-from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.task import Origin
 from wvo_mcp.faces.cli.simulate import simulated
@@ -20,7 +19,6 @@ from wvo_mcp.orchestration.simulation.orders import Order
 from wvo_mcp.orchestration.simulation.plan import PlanRows, rows
 from wvo_mcp.orchestration.simulation.scenario import PoolAgent, Scenario, VirtualClock, VirtualServers
 from wvo_mcp.orchestration.tasks.creation import Draft, create
-from wvo_mcp.ports import Transaction
 from wvo_mcp.store.virtual.store import VirtualStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("SCHED-1")]
@@ -33,7 +31,7 @@ LOADER = Caller("loader", "loader/1", durable=True)
 @pytest.mark.parametrize("dated", [False, True], ids=["undated", "dated"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_ranking_costs_no_more_delay_than_first_come_first_served(shape: str, dated: bool, agents: int) -> None:
-    plans = [(seed, drawn(shape, seed, dated=dated)) for seed in range(sized(200, 16))]
+    plans = [(seed, drawn(shape, seed, dated=dated)) for seed in range(sized(200, 8))]
 
     ratios = [
         cost_of_delay(plan, agents, seed, ranked=True) / cost_of_delay(plan, agents, seed, ranked=False)
@@ -43,33 +41,23 @@ def test_the_ranking_costs_no_more_delay_than_first_come_first_served(shape: str
     assert fmean(ratios) <= AT_MOST
 
 
-@pytest.mark.parametrize("order", [Order.FIFO])
 @pytest.mark.parametrize("shape", SHAPES)
-async def test_the_products_own_simulation_gives_out_the_same_tasks_in_the_same_order(shape: str, order: Order) -> None:
+async def test_the_products_own_simulation_gives_out_the_same_tasks_in_the_same_order(shape: str) -> None:
     """One agent, who never waits; due dates are left out, for the two look at the clock at different times."""
     plan = drawn(shape, 1, dated=False)
+    alone = Scenario((PoolAgent("a"),), Policy(wip_limit=4), seed=1, failure=0.0, death=0.0)
 
-    outcome = await simulated(await stored(plan), untroubled(1, seed=1, wip_limit=4), order, START)
+    outcome = await simulated(await stored(plan), alone, Order.WSJF, START)
 
     assert outcome.done == len(plan.waits)
-    expected = cost_of_delay(plan, 1, 1, ranked=order is Order.WSJF, wip_limit=4)
+    expected = cost_of_delay(plan, 1, 1, ranked=True, wip_limit=4)
     assert outcome.cost_of_delay == pytest.approx(expected, rel=1e-4)
 
 
-def untroubled(agents: int, seed: int, wip_limit: int) -> Scenario:
-    crew = tuple(PoolAgent(f"a{number}") for number in range(agents))
-    return Scenario(crew, Policy(wip_limit=wip_limit), seed=seed, failure=0.0, death=0.0)
-
-
 async def stored(plan: Drawn) -> PlanRows:
-    async def put(tx: Transaction) -> None:
-        for place, due in enumerate(plan.due):
-            if due is not None:
-                await tx.tasks.put_milestone(f"M{place}", {"due_at": iso(due)})
-        await create(tx, [a_draft(plan, place) for place in range(len(plan.waits))], Origin.ROADMAP)
-
+    drafts = [a_draft(plan, place) for place in range(len(plan.waits))]
     store = VirtualStore(VirtualClock(START), VirtualServers())
-    await store.write(LOADER, put)
+    await store.write(LOADER, lambda tx: create(tx, drafts, Origin.ROADMAP))
     return await store.read(LOADER, rows)
 
 
@@ -77,5 +65,4 @@ def a_draft(plan: Drawn, place: int) -> Draft:
     parent = plan.parents.get(place)
     on = [f"T{other}" for other in plan.waits[place] if plan.parents.get(other) != place]
     fields = {"title": f"Step {place}", "priority": plan.priorities[place], "complexity": plan.sizes[place]}
-    dated = {} if plan.due[place] is None else {"milestone_id": f"M{place}"}
-    return Draft(f"T{place}", {**fields, **dated}, on, None if parent is None else f"T{parent}")
+    return Draft(f"T{place}", fields, on, None if parent is None else f"T{parent}")

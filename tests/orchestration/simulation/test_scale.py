@@ -21,7 +21,7 @@ async def test_a_hundred_thousand_tasks_are_worked_through_to_the_end() -> None:
     items = random_tasks(100_000, seed=1, epics=[f"E{number}" for number in range(50)], breadth=20_000)
     drafts = [Draft(item.pop("id"), item, item.pop("depends_on")) for item in items]
     clock, servers = VirtualClock(START), VirtualServers()
-    store = VirtualStore(clock, servers, kept=True)
+    store = VirtualStore(clock, servers, kept=True, agents=1_000)
     crew = tuple(PoolAgent(f"a{number}") for number in range(1_000))
 
     await store.write(Caller("loader", "loader/1", durable=True), lambda tx: create(tx, drafts, Origin.ROADMAP))
