@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.faces.cli.shell import Shell
+from tests.support.waiting import eventually
 
 SESSION = "6de661dd-db8c-4261-9aa8-aa6c86798df9"
 Hook = Callable[..., str]
@@ -113,3 +114,32 @@ def test_as_a_process_it_answers_without_the_libraries_of_the_command_line(holde
     assert json.loads(ran.out)["decision"] == "block"
     imported = {line.rpartition("|")[2].strip() for line in ran.err.splitlines()}
     assert not imported & {"click", "rich", "asyncio", "mcp"}
+
+
+@pytest.mark.requirement("PROV-3")
+def test_what_the_transcript_says_is_counted_once_however_often_the_agent_stops(holder: Shell) -> None:
+    transcript = holder.root / "transcript.jsonl"
+
+    def stop(*messages: str) -> None:
+        usage = {"input_tokens": 100, "output_tokens": 7}
+        lines = [{"type": "assistant", "message": {"id": name, "model": "m", "usage": usage}} for name in messages]
+        transcript.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        asked = {"session_id": SESSION, "transcript_path": str(transcript), "stop_hook_active": True}
+        ran = holder.process("stop-hook", stdin=json.dumps(asked))
+        assert (ran.code, ran.out, ran.err) == (0, "", "")
+
+    def used() -> tuple[int, int]:
+        status = holder("provider-status").json
+        claude = next(one for one in status["providers"] if one["name"] == "claude")
+        return claude["tokens_day"], claude["attempts_day"]
+
+    stop("m1")
+    eventually(lambda: used() == (107, 1))
+    stop("m1", "m2")
+    eventually(lambda: used() == (214, 1))  # the task that it holds is one attempt of claude
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/", "no such file", "\x00", "x" * 5_000, 5, None, ["a"]])
+def test_whatever_is_named_as_transcript_the_client_is_not_disturbed(holder: Shell, path: object) -> None:
+    ran = holder("stop-hook", stdin=json.dumps({"session_id": "s", "transcript_path": path}))
+    assert (ran.code, ran.out, ran.err) == (0, "", "")
