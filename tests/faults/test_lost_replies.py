@@ -38,6 +38,8 @@ def events(workspace: Workspace) -> int:
 def test_calls_whose_replies_were_lost_with_the_server_answer_the_first_result_to_its_successor(
     workspace: Workspace,
 ) -> None:
+    # These calls are sent in one go, and only a store that is there takes them in their order for certain.
+    workspace.server("zoe").call("context_write", {"topic": "first", "content": "makes the store"})
     first = workspace.server("ann")
     ids = [post(first, tool, arguments) for tool, arguments in CALLS]
     # Nobody but this test ever sees them: the agent's client is gone, too.

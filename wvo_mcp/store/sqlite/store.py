@@ -82,8 +82,8 @@ class SqliteStore:
             if self._blank is not None:
                 self.before_making()
                 self._writer, self._reader = await self._connected()
-                blank, self._blank = self._blank, None
-                await blank.close()
+                await self._blank.close()
+                self._blank = None
 
     async def _connected(self) -> tuple[Connection, Connection]:
         try:
@@ -141,7 +141,7 @@ class SqliteStore:
         async def reading(rows: Rows) -> T:
             return await work(self._transaction(rows, caller, write=False))
 
-        if self._blank is not None and self.path.exists():
+        if self._blank is not None and (self.path.exists() or self._reopening.locked()):
             await self._make()
         return await self._in_place(lambda: self._reader.read(reading))
 
@@ -149,7 +149,8 @@ class SqliteStore:
         async def writing(rows: Rows) -> T:
             return await work(self._transaction(rows, caller, write=True))
 
-        if self._blank is not None and (keep or self.path.exists()):
+        # Who comes while the file is made, or just after, waits behind those who came before.
+        if (self._blank is not None and (keep or self.path.exists())) or self._reopening.locked():
             await self._make()
         return await self._in_place(lambda: self._writer.write(writing, keep))
 
