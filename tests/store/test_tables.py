@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.bench import Bench
+from tests.support.bench import Bench, a_task
 from wvo_mcp.store.postgres.store import PostgresStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("TASK-1")]
@@ -15,10 +15,13 @@ KEPT = "Kept by the program"
 
 
 def explained() -> dict[str, list[str]]:
-    """Columns by table, in the order of the page; none for tables that the program keeps for itself."""
+    """Columns by table; none for tables that the program keeps for itself."""
     sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
     rows = {name: re.findall(r"^\| (\w+) \| \S.* \|$", text, re.MULTILINE)[1:] for name, text in sections.items()}
-    return {**{name: columns for name, columns in rows.items() if name != KEPT}, **{key: [] for key in rows[KEPT]}}
+    return {
+        **{name: sorted(columns) for name, columns in rows.items() if name != KEPT},
+        **{key: [] for key in rows[KEPT]},
+    }
 
 
 async def tables(bench: Bench) -> dict[str, list[str]]:
@@ -36,12 +39,37 @@ async def tables(bench: Bench) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for row in rows:
         found.setdefault(row["name"], []).append(row["part"])
-    return found
+    return {name: sorted(columns) for name, columns in found.items()}
 
 
 async def test_every_table_and_column_is_explained(bench: Bench) -> None:
-    page = explained()
-    for table, columns in (await tables(bench)).items():
-        assert table in page
-        missing = [column for column in columns if page[table] and column not in page[table]]
-        assert missing == [], table
+    page, found = explained(), await tables(bench)
+    assert {name: columns for name, columns in found.items() if page.get(name) != []} == {
+        name: columns for name, columns in page.items() if columns
+    }
+
+
+@pytest.mark.requirement("SCHED-1")
+async def test_the_view_of_ready_tasks_says_what_they_belong_to_and_why_they_stand_there(bench: Bench) -> None:
+    await bench.create(
+        a_task("A", epic_id="SHOP", priority="high", complexity=8), a_task("B", depends_on=["A"], business_value=12)
+    )
+
+    (row,) = await bench.sql("SELECT * FROM ready_tasks")
+
+    task = await bench.task("A")
+    (plan,) = (await bench.call("plan_next"))["tasks"]
+    why = plan["why"]
+    assert list(row)[:3] == ["id", "title", "score"]
+    assert row == {
+        "id": "A",
+        "title": "Do A",
+        "score": task.score,
+        "epic": "SHOP",
+        "priority": "high",
+        "milestone": None,
+        "complexity": 8,
+        "why": f"(10.00 of its own + {why['unlock_value']:.2f} for its date and what it opens)"
+        f" / {8 + why['unlock_size']:.2f} points + {why['path_value']:.2f} for its path",
+    }
+    assert why["unlock_value"] == 12.0

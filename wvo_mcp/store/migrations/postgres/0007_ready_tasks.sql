@@ -1,0 +1,22 @@
+-- What may be claimed says for people what it belongs to and why it stands where it does; what waits for approval is found by an index.
+
+CREATE INDEX tasks_unapproved ON tasks (seq) WHERE status = 'pending' AND (gates & 2) = 2;
+
+DROP VIEW ready_tasks;
+CREATE VIEW ready_tasks AS
+SELECT id, title, score, epic_id AS epic, priority, milestone_id AS milestone, complexity,
+  format(
+    '(%s of its own + %s for its date and what it opens) / %s points + %s for its path',
+    round(own::numeric, 2),
+    round(greatest(0, bundle_value - own)::numeric, 2),
+    round(bundle_size::numeric, 2),
+    round(greatest(0, score - bundle_value / bundle_size)::numeric, 2)
+  ) AS why
+FROM tasks, LATERAL (
+  SELECT coalesce(business_value, CASE priority WHEN 'critical' THEN 15 WHEN 'high' THEN 10 WHEN 'medium' THEN 5 ELSE 1 END) AS own
+) AS worth
+WHERE status = 'pending' AND unmet_deps = 0
+  AND (gates = 0 OR (gates = 1
+    AND not_before <= to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')))
+  AND (epic_id IS NULL OR (SELECT wip_limit IS NULL OR in_progress < wip_limit FROM epics WHERE epics.id = tasks.epic_id))
+ORDER BY score DESC, seq;
