@@ -276,7 +276,8 @@ def _scored(row: dict[str, Any]) -> Scored:
 
 
 def _parts(ids: Sequence[str], size: int = 400) -> Iterable[tuple[list[str], str]]:
-    return (
-        (list(ids[start : start + size]), ", ".join("?" * len(ids[start : start + size])))
-        for start in range(0, len(ids), size)
-    )
+    """The ids in parts, each filled up to a power of two with its last id: few different statements are prepared so."""
+    for start in range(0, len(ids), size):
+        part = list(ids[start : start + size])
+        part += part[-1:] * ((1 << (len(part) - 1).bit_length()) - len(part))
+        yield part, ", ".join("?" * len(part))
