@@ -95,15 +95,15 @@ class Graph(Ranking):
     def below(self, ids: Sequence[str]) -> Mapping[str, Below]:
         found: dict[str, Below] = {}
         for part, marks in _parts(ids):
-            rows = self._rows.all(f"{_below('task_dependencies', marks)} LIMIT ?", [*part, CROWD + 1])
-            crowded = len(rows) > CROWD
-            if crowded:
-                rows = [row for one in part for row in self._best(one, found)]
-            rows += self._rows.all(
-                f"{_below('task_waits', marks)} UNION SELECT c.id AS base, {_EAR}"
-                f" FROM tasks AS c CROSS JOIN tasks AS k ON k.id = c.parent_id WHERE c.id IN ({marks}) AND k.{_OPEN}",
-                [*part, *part],
+            others = (
+                f"{_below('task_waits', marks)} UNION ALL SELECT c.id AS base, {_EAR}"
+                f" FROM tasks AS c CROSS JOIN tasks AS k ON k.id = c.parent_id WHERE c.id IN ({marks}) AND k.{_OPEN}"
             )
+            every = f"{_below('task_dependencies', marks)} UNION ALL {others} LIMIT ?"
+            rows = self._rows.all(every, [*part, *part, *part, CROWD + 1])
+            if len(rows) > CROWD:
+                rows = [row for one in dict.fromkeys(part) for row in self._best(one, found)]
+                rows += self._rows.all(others, [*part, *part])
             known: set[tuple[str, str]] = set()
             for row in rows:
                 pair = (row["base"], row["id"])
