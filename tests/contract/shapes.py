@@ -125,7 +125,7 @@ CHECKPOINT = {
     "files": Left([str]),
     "created_at": INSTANT,
 }
-ENTRY = {"topic": str, "version": int, "content": str, "tags": Left([str]), "at": INSTANT, "rank": Left(float)}
+ENTRY = {"topic": str, "version": int, "content": str, "tags": [str], "at": INSTANT, "rank": (float, NONE)}
 EVENT = {"seq": int, "at": INSTANT, "kind": str, "agent_id": Left(str), "data": Left(dict)}
 RELATED = {"id": ID, "status": STATUS}
 
@@ -145,7 +145,7 @@ RESULTS: dict[str, Shape] = {
                     "path_value": float,
                 },
                 "priority": PRIORITY,
-                "epic_id": Left(ID),
+                "epic_id": (ID, NONE),
             }
         ],
         "ready": int,
@@ -158,12 +158,12 @@ RESULTS: dict[str, Shape] = {
         "task": WORK,
         "lease": LEASE,
         "resume": (CHECKPOINT, NONE),
-        "context": Left([ENTRY]),
+        "context": [ENTRY],
         "route": (dict, NONE),
     },
     "heartbeat": {"lease": LEASE},
     "checkpoint": {"checkpoint": {"id": str, "seq": int}, "lease": LEASE},
-    "complete_task": {"task": LINE, "unlocked": [ID]},
+    "complete_task": {"task": LINE, "unlocked": [ID], "submission": NONE},
     "fail_task": {"task": LINE, "attempts": int, "retry_at": (INSTANT, NONE)},
     "release_task": {"task": LINE},
     "block_task": {"task": LINE},

@@ -44,7 +44,7 @@ def test_plan_next(server: StdioClient) -> None:
 
     assert set(plan) == {"tasks", "ready", "in_progress", "wip_limit", "paused", "not_ready"}
     task = plan["tasks"][0]
-    assert set(task) == {"id", "title", "score", "why", "priority"}
+    assert set(task) == {"id", "title", "score", "why", "priority", "epic_id"}
     assert task["id"] == first
     why = task["why"]
     parts = ("business_value", "time_criticality", "unlock_value", "complexity", "unlock_size", "path_value")
@@ -61,7 +61,7 @@ def test_a_life_of_a_task_from_claim_to_done(server: StdioClient) -> None:
     follower = fresh(server, depends_on=[task_id])
 
     claim = server.call("claim_task", {"task_id": task_id, "lease_seconds": 900})
-    assert set(claim) == {"task", "lease", "resume", "route"}
+    assert set(claim) == {"task", "lease", "resume", "context", "route"}
     assert claim["task"]["acceptance"] == ["it works"]
     assert set(claim["lease"]) == {"token", "expires_at"}
     assert claim["lease"]["expires_at"].endswith("Z")
@@ -73,13 +73,17 @@ def test_a_life_of_a_task_from_claim_to_done(server: StdioClient) -> None:
     assert saved["checkpoint"]["seq"] == 1
     written = server.call("context_write", {"topic": f"about-{task_id}", "content": "c", "task_id": task_id})
     assert written == {"topic": f"about-{task_id}", "version": 1}
-    done = server.call("complete_task", {"task_id": task_id, "summary": "all of it", "artifacts": ["a.py"]})
+    over = {"task_id": task_id, "summary": "all of it", "artifacts": ["a.py"], "evidence": ["pytest: 3 passed"]}
+    done = server.call("complete_task", over)
+    assert set(done) == {"task", "unlocked", "unlocked_count", "submission"}
+    assert done["submission"] is None
     assert done["task"]["status"] == "done"
     assert done["unlocked"] == [follower]
 
     told = server.call("get_task", {"task_id": task_id})
     assert set(told) == {"task", "dependencies", "dependents", "checkpoints", "events", "context"}
-    assert [event["kind"] for event in told["events"]][-1] == "task.completed"
+    last = told["events"][-1]
+    assert (last["kind"], last["data"]["evidence"]) == ("task.completed", ["pytest: 3 passed"])
     assert told["dependents"][0]["id"] == follower
     assert told["context"][0]["topic"] == f"about-{task_id}"
 
@@ -116,7 +120,7 @@ def test_context_is_read_by_topic_by_words_and_by_time(server: StdioClient) -> N
     by_words = server.call("context_read", {"query": 'striped OR "zebras" NEAR('})["entries"]
 
     assert [entry["version"] for entry in by_topic] == [2, 1]
-    assert set(by_topic[0]) == {"topic", "version", "content", "at"}
+    assert set(by_topic[0]) == {"topic", "version", "content", "tags", "at", "rank"}
     assert by_words[0]["topic"] == "zebras"
     assert server.call("context_read", {"limit": 1})["entries"]
 

@@ -43,7 +43,7 @@ SESSION: list[tuple[str, dict[str, Any]]] = [
     ("update_task", {"task_id": "A", "not_before": None, "priority": "low"}),
     ("get_task", {"task_id": "A"}),
     ("claim_task", {"task_id": "A"}),
-    ("complete_task", {"task_id": "A", "summary": "done", "artifacts": ["src/a.py"]}),
+    ("complete_task", {"task_id": "A", "summary": "done", "artifacts": ["src/a.py"], "evidence": ["ran it"]}),
     ("block_task", {"task_id": "B", "reason": "later"}),
     ("context_read", {"query": "decimals"}),
     ("context_read", {"topic": "prices"}),

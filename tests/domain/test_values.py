@@ -82,7 +82,7 @@ def test_every_column_of_an_event_is_part_of_its_hash() -> None:
 
 
 def entry(topic: str, content: str) -> ContextEntry:
-    return ContextEntry(topic=topic, version=1, content=content, at=AT)
+    return ContextEntry(topic=topic, version=1, content=content, tags=(), at=AT, rank=None)
 
 
 @pytest.mark.requirement("CTX-1")

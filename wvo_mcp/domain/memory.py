@@ -21,9 +21,9 @@ class ContextEntry(BaseModel):
     topic: str
     version: int
     content: str
-    tags: tuple[str, ...] = ()
+    tags: tuple[str, ...]
     at: Instant
-    rank: float | None = None
+    rank: float | None
 
 
 def tokens(text: str) -> int:

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 async def refusal(bench: Bench, **asked: Any) -> tuple[str, int]:
     answer = await bench.claim(**asked)
     assert answer["task"] is None
-    assert "lease" not in answer
+    assert (answer["lease"], answer["context"]) == (None, [])
     return answer["reason"], answer["retry_after"]
 
 

@@ -46,18 +46,21 @@ class Route(Output):
 
 class ClaimedTask(Output):
     task: WorkView | None
-    lease: Lease | None = None
+    lease: Lease | None
     resume: Checkpoint | None
-    context: list[ContextEntry] = Field(default=[])
+    context: list[ContextEntry]
     route: Route | None
-    reason: str | None = None
     explanation: str | None = None
-    retry_after: int | None = Field(default=None, description="Seconds.")
-    holding: list[Holding] = Field(default=[])
+
+
+class NothingClaimed(ClaimedTask):
+    reason: str | None
+    retry_after: int | None = Field(description="Seconds.")
+    holding: list[Holding]
 
     @property
     def answers_repeats(self) -> bool:
-        return self.task is not None
+        return False
 
 
 @operation(toolset="core", effect=Effect.WRITE, always_load=True, routed=True)
@@ -68,9 +71,11 @@ async def claim_task(ctx: Context, ask: ClaimTask) -> ClaimedTask:
     agent_id = ask.agent_id or ctx.caller.agent_id
     claim = await claims.claim(ctx.tx, ctx.policy, agent_id, ask.task_id, ask.lease_seconds, ctx.services.providers)
     if claim.task is None:
-        return ClaimedTask(
+        return NothingClaimed(
             task=None,
+            lease=None,
             resume=None,
+            context=[],
             route=None,
             reason=claim.reason,
             explanation=claim.explanation,
@@ -152,12 +157,15 @@ class CompleteTask(Input):
     lease_token: Token
     summary: Prose = Field(description="What was done and how it was checked.")
     artifacts: list[Reference] = Field(default_factory=list, max_length=200, description="Paths or URLs of results.")
+    evidence: list[Prose] = Field(default_factory=list, max_length=50, description="For each criterion, in order.")
 
 
 class CompletedTask(Output):
     task: TaskLine
     unlocked: list[str]
     unlocked_count: int
+    submission: None
+    """Nothing is submitted yet."""
 
 
 @operation(toolset="core", effect=Effect.WRITE, lease_write=True, always_load=True)
@@ -169,11 +177,14 @@ async def complete_task(ctx: Context, ask: CompleteTask) -> CompletedTask:
         await ctx.tx.routing.foresee_tried(ask.task_id)
     task = await lifecycle.held(ctx.tx, ctx.policy, ask.task_id, ask.lease_token, Status.DONE)
     tried = await ctx.tx.routing.tried(task.id) if routed else []
-    moved = await lifecycle.complete(ctx.tx, task, ask.summary, ask.artifacts)
+    moved = await lifecycle.complete(ctx.tx, task, ask.summary, ask.artifacts, ask.evidence)
     if tried:
         await breakers.done(ctx.tx, task.id, tried)
     return CompletedTask(
-        task=line(moved.task), unlocked=moved.unlocked[:UNLOCKED_SHOWN], unlocked_count=len(moved.unlocked)
+        task=line(moved.task),
+        unlocked=moved.unlocked[:UNLOCKED_SHOWN],
+        unlocked_count=len(moved.unlocked),
+        submission=None,
     )
 
 

@@ -30,7 +30,7 @@ class Ranked(Output):
     score: float
     why: Why
     priority: Priority
-    epic_id: str | None = None
+    epic_id: str | None
 
 
 class NotReadyTask(Output):

@@ -1,6 +1,6 @@
 """Every move of a task, with all that follows from it. Nothing else changes a status."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -169,8 +169,13 @@ async def extend(tx: Transaction, task: Task) -> Lease:
     return Lease(token=task.lease_token, expires_at=expires_at)
 
 
-async def complete(tx: Transaction, task: Task, summary: str, artifacts: list[str]) -> Moved:
-    return await move(tx, task, Status.DONE, "task.completed", data={"summary": summary, "artifacts": artifacts})
+async def complete(
+    tx: Transaction, task: Task, summary: str, artifacts: list[str], evidence: Sequence[str] = ()
+) -> Moved:
+    data: dict[str, Any] = {"summary": summary, "artifacts": artifacts}
+    if evidence:
+        data["evidence"] = list(evidence)
+    return await move(tx, task, Status.DONE, "task.completed", data=data)
 
 
 async def fail(tx: Transaction, task: Task, error: str, *, retry: bool) -> Moved:

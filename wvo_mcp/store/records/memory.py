@@ -144,4 +144,4 @@ def _checkpoint(row: Mapping[str, Any]) -> Checkpoint:
 
 
 def _entry(row: Mapping[str, Any]) -> ContextEntry:
-    return ContextEntry.model_validate({**row, "tags": json.loads(row["tags"])})
+    return ContextEntry.model_validate({"rank": None, **row, "tags": json.loads(row["tags"])})
