@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.bench import ANN, OWNER, Bench, a_task
 from tests.support.ranking import misranked
+from wvo_mcp.domain.wsjf import path_step
 from wvo_mcp.store import ranking
 from wvo_mcp.store.records import graph
 
@@ -188,6 +189,19 @@ async def test_more_agents_or_less_work_let_the_longest_path_decide(bench: Bench
 
     await bench.done("A")
     assert await bench.sql("SELECT path_step FROM store") == [{"path_step": -2}]
+    await right(bench, told=False)
+
+
+async def test_processes_with_another_limit_follow_that_of_the_leader(bench: Bench) -> None:
+    await bench.create(a_task("A", complexity=10), a_task("B", complexity=10, depends_on=["A"]), a_task("C"))
+    await settle(bench)
+
+    bench.store.agents = 9  # a command in a shell without the variable, say
+    await bench.create(a_task("D", complexity=1))
+    await bench.done("A")
+
+    (store,) = await bench.sql("SELECT path_step FROM store")
+    assert store["path_step"] == path_step(3, 16)
     await right(bench, told=False)
 
 

@@ -186,6 +186,8 @@ async def test_a_store_of_each_version_is_opened_with_all_that_it_holds_and_work
 
     assert schema(source) == PRESENT
     assert holds(content(source), before)
+    tasks = content(source)["tasks"]
+    assert all(one["bundle_size"] >= one["complexity"] for one in tasks), "shown as parts of a score before any refresh"
     verify(source)
     while await bench.read(lambda tx: tx.graph.stale()):
         await bench.write(lambda tx: tx.graph.refresh(2))

@@ -22,6 +22,7 @@ _OPEN = "status NOT IN ('done', 'cancelled')"
 _AWAITS = """k.unmet_deps + k.open_children + CASE WHEN k.status = 'blocked' THEN (
     SELECT count(*) FROM task_waits AS w CROSS JOIN tasks AS o ON o.id = w.waits_for_task_id
     WHERE w.task_id = k.id AND o.status <> 'done') ELSE 0 END"""
+_AGENTS = "(SELECT CAST(value AS BIGINT) FROM facts WHERE name = 'path_agents')"
 _EAR = f"k.id, k.seq, k.heard_value, k.heard_size, {_AWAITS} AS awaits, k.tail"
 _SCORED = f"k.id, {_AWAITS} AS awaits, k.bundle_value, k.bundle_size, k.tail, k.score"
 
@@ -38,9 +39,9 @@ class Graph(Ranking):
     @property
     def pace(self) -> Pace:
         if self._pace is None:
-            row = self._rows.one("SELECT path_step, rescored FROM store WHERE id = 1")
+            row = self._rows.one(f"SELECT path_step, rescored, {_AGENTS} AS agents FROM store WHERE id = 1")
             assert row is not None  # noqa: S101 - every store has it
-            self._pace = Pace(self._agents, row["path_step"], row["rescored"])
+            self._pace = Pace(row["agents"] or self._agents, row["path_step"], row["rescored"])
         return self._pace
 
     async def path(self, start: str, goal: str) -> list[str] | None:
@@ -161,13 +162,14 @@ class Graph(Ranking):
             f"""
             SELECT * FROM ({_users("?", "k.id, k.bundle_value, k.bundle_size, k.tail, k.score, k.unmet_deps")}) AS behind
             WHERE unmet_deps = 0 OR awaits IN ({", ".join(map(str, SHARED))})
-            UNION ALL SELECT NULL, n, NULL, path_step, rescored, NULL, NULL, NULL
+            UNION ALL SELECT NULL, n, NULL, path_step, rescored, {_AGENTS}, NULL, NULL
             FROM counters CROSS JOIN store WHERE name = 'open_size'
             """,
             (task_id, task_id, task_id),
         )
         whole = next(row for row in rows if row["id"] is None)
-        self._pace = Pace(self._agents, int(whole["bundle_value"]), int(whole["bundle_size"]))
+        agents = whole["tail"] or self._agents
+        self._pace = Pace(agents, int(whole["bundle_value"]), int(whole["bundle_size"]))
         return [_scored(row) for row in rows if row["id"] is not None], int(whole["awaits"])
 
     def between(self, after: int, until: int) -> tuple[list[Scored], bool]:
@@ -215,6 +217,13 @@ class Graph(Ranking):
             (limit,),
         )
         self._rows.run_many("UPDATE tasks SET unlock_stale = 0 WHERE id = ?", [(one,) for one in marked])
+        if not self._agreed():
+            self._rows.put(
+                "INSERT INTO facts (name, value) VALUES ('path_agents', ?)"
+                " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                (str(self._agents),),
+            )
+            self.pace.agents = self._agents
         self._follow_pace(self.open_size())
         self._spread(marked, [])
         return int(
@@ -223,7 +232,12 @@ class Graph(Ranking):
 
     async def stale(self) -> bool:
         marked = "SELECT 1 FROM tasks INDEXED BY tasks_stale WHERE unlock_stale = 1 AND seq > 0 LIMIT 1"
-        return not self._paced() or self._rows.value(marked) is not None
+        return not self._agreed() or not self._paced() or self._rows.value(marked) is not None
+
+    def _agreed(self) -> bool:
+        """Do scores follow the WIP limit of this process? Only the leader changes which one they follow: processes that
+        were started with others would turn the step back and forth with each write."""
+        return self._rows.value(f"SELECT {_AGENTS}") == self._agents
 
     async def rescore_due(self, after: str | None, limit: int) -> str | None:
         milestone, task_id = json.loads(after) if after else ("", "")

@@ -18,11 +18,19 @@ CREATE INDEX tasks_ready ON tasks (score DESC, seq) WHERE status = 'pending' AND
 CREATE INDEX tasks_waiting ON tasks (score DESC, seq) WHERE status = 'pending' AND unmet_deps > 0;
 CREATE INDEX tasks_lane ON tasks (lane_id, score DESC, seq) WHERE status = 'pending' AND unmet_deps = 0 AND gates = 0;
 CREATE INDEX tasks_stale ON tasks (seq) WHERE unlock_stale = 1;
-UPDATE tasks SET unlock_stale = status NOT IN ('done', 'cancelled') WHERE seq > 0;
+-- What the leader has not reached yet counts with its own work only.
+UPDATE tasks SET unlock_stale = status NOT IN ('done', 'cancelled'),
+  bundle_size = complexity, heard_size = complexity, tail = complexity,
+  bundle_value = coalesce(business_value, CASE priority WHEN 'critical' THEN 15 WHEN 'high' THEN 10 WHEN 'medium' THEN 5 ELSE 1 END),
+  heard_value = coalesce(business_value, CASE priority WHEN 'critical' THEN 15 WHEN 'high' THEN 10 WHEN 'medium' THEN 5 ELSE 1 END)
+WHERE seq > 0;
 
 -- Of the waiting task, for tasks that very many wait for: what its bundle is worth for each point, and its tail.
 ALTER TABLE task_dependencies ADD COLUMN ratio REAL NOT NULL DEFAULT 0;
 ALTER TABLE task_dependencies ADD COLUMN tail INTEGER NOT NULL DEFAULT 0;
+UPDATE task_dependencies SET
+  ratio = (SELECT heard_value / heard_size FROM tasks WHERE id = task_id),
+  tail = (SELECT complexity FROM tasks WHERE id = task_id);
 CREATE INDEX task_dependents_ratio ON task_dependencies (depends_on_task_id, ratio DESC);
 CREATE INDEX task_dependents_tail ON task_dependencies (depends_on_task_id, tail DESC);
 
