@@ -3,6 +3,7 @@
 import builtins
 import io
 import os
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
@@ -36,7 +37,7 @@ class Watched:
     def __init__(self, bench: Bench, root: Path, patch: pytest.MonkeyPatch) -> None:
         self._store = bench.store
         self._root = str(root)
-        self._writing = False
+        self._within = threading.local()
         self.writes = 0
         self.met: list[str] = []
         for module, name in ((os, "open"), (io, "open"), (builtins, "open")):
@@ -51,14 +52,19 @@ class Watched:
 
     async def write(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]], *, keep: bool = True) -> T:
         async def within(tx: Transaction) -> T:
-            self._writing = True
+            self._within.writing = True
             self.writes += 1
             try:
                 return await work(tx)
             finally:
-                self._writing = False
+                self._within.writing = False
 
         return await self._store.write(caller, within, keep=keep)
+
+    @property
+    def _writing(self) -> bool:
+        """In this thread: a transaction never leaves its own, while other chores of the leader read files in theirs."""
+        return getattr(self._within, "writing", False)
 
     def _opened(self, real: Callable[..., Any], file: Any, *arguments: Any, **named: Any) -> Any:
         # Whether a session lives is told by the lock on its file, whose look belongs to the transaction.
