@@ -48,7 +48,7 @@ class NotFound(WvoError):
     """Nothing has that id; `details.near` lists up to five ids that look like it."""
 
     code = "not_found"
-    hint = "Use one of the near matches, or list_tasks to search."
+    hint = "Use list_tasks to search."
 
     def __init__(
         self, kind: str, wanted: str, near: Sequence[str] = (), *, field: str | None = None, hint: str | None = None

@@ -27,5 +27,6 @@ def test_a_hint_for_people_names_commands_and_flags(hint: str, shown: str) -> No
 def test_an_error_names_the_command_on_a_terminal_and_the_tool_in_json(shell: Shell) -> None:
     shown = shell.on_terminal("get-task", "NONE")
 
-    assert "wvo-mcp list-tasks to search" in shown.text
+    assert "Use wvo-mcp list-tasks to search." in shown.text
+    assert "near" not in shown.text, "there is none"
     assert "list_tasks to search" in shell("get-task", "NONE").error["hint"]

@@ -231,11 +231,21 @@ def test_a_result_without_a_view_of_its_own_is_readable() -> None:
         "more": {"x": None, "y": {}},
     }
 
-    text = shown("roadmap_export", result)
+    text = shown("backup_create", result)
 
     assert "written   yes" in text
     assert "left out  T1" in text
     assert "A   1" in text
+
+
+def test_an_export_says_why_a_task_is_left_out() -> None:
+    result = {"changed": [], "added": ["T2"], "left_out": ["T1", "T3"], "written": True, "commit": None, "note": None}
+
+    text = shown("roadmap_export", result, 80)
+
+    assert "added    T2" in text
+    assert text.endswith("Left out, because they have no epic: T1, T3")
+    assert "Left out" not in shown("roadmap_export", {**result, "left_out": []})
 
 
 def test_a_sync_names_what_it_did() -> None:

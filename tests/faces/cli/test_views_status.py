@@ -48,7 +48,9 @@ async def a_busy_project(bench: Bench) -> dict[str, Any]:
     await bench.done("T60", caller=BOB)
     for task_id in ("T1", "T2", "T3"):
         await bench.claim(BOB, task_id)
-    await bench.write(lambda tx: tx.alerts.raise_alert("roadmap_guard", "critical", None, "an empty roadmap"))
+    await bench.write(
+        lambda tx: tx.alerts.raise_alert("queue_stalled", "critical", None, "nothing completed for an hour")
+    )
     return await bench.call("status", OWNER)
 
 
@@ -100,11 +102,12 @@ async def test_the_last_line_is_the_next_command_that_makes_sense(bench: Bench) 
     async def following() -> str:
         return screen(await bench.call("status", OWNER))[-1].split("  ")[0]
 
-    assert await following() == "Next: wvo-mcp roadmap-sync"
+    assert await following() == "Next: wvo-mcp init"
     await bench.create(a_task("A", complexity=1), a_task("B", depends_on=["A"]))
-    assert await following() == "Next: wvo-mcp plan-next"
+    assert await following() == "Next: wvo-mcp claim-task"
     await bench.claim(BOB, "A")
     assert await following() == "Next: wvo-mcp status --watch"
+    assert "Next" not in screen(await bench.call("status", OWNER), watched=True)[-1], "it is on the screen already"
     await bench.call("pause", OWNER, reason="lunch")
     assert await following() == "Next: wvo-mcp resume"
     assert "PAUSED: lunch" in screen(await bench.call("status", OWNER))[0]
@@ -112,6 +115,39 @@ async def test_the_last_line_is_the_next_command_that_makes_sense(bench: Bench) 
     await bench.complete("A", BOB)
     await bench.done("B", caller=BOB)
     assert await following() == "Next: wvo-mcp add TITLE"
+
+
+async def test_the_last_line_fits_80_columns(bench: Bench) -> None:
+    async def last() -> str:
+        return screen(await bench.call("status", OWNER))[-1]
+
+    assert not (await last()).endswith("…")
+    await bench.create(a_task("A", complexity=1), a_task("B", depends_on=["A"]))
+    assert not (await last()).endswith("…")
+    await bench.claim(BOB, "A")
+    assert not (await last()).endswith("…")
+
+
+@pytest.mark.parametrize(
+    ("kind", "command"),
+    [
+        ("roadmap_guard", "alerts"),
+        ("roadmap_invalid", "roadmap-sync"),
+        ("trust", "trust"),
+        ("clock_ahead", "set-time-back"),
+        ("providers_file", "doctor"),
+        ("queue_stalled", "alert-ack 1"),
+    ],
+)
+async def test_an_alert_is_shown_with_the_command_that_explains_or_ends_it(
+    bench: Bench, kind: str, command: str
+) -> None:
+    await bench.write(lambda tx: tx.alerts.raise_alert(kind, "warning", None, "something is wrong"))
+
+    lines = screen(await bench.call("status", OWNER))
+
+    assert lines[-1] == f"Next: wvo-mcp {command}"
+    assert next(line for line in lines if line.startswith("alert ")).endswith(f"  {command}")
 
 
 @pytest.mark.requirement("HEALTH-3")

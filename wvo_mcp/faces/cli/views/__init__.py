@@ -58,6 +58,7 @@ VIEWS: dict[str, View] = {
     "cancel": work.cancelled,
     "approve": work.approved,
     "backup_list": plain.backups,
+    "roadmap_export": plain.roadmap_export,
 }
 """One view per operation that deserves its own; whatever else there is is shown as it is."""
 

@@ -178,7 +178,8 @@ def gauges(providers: dict[str, Any], now: datetime) -> list[RenderableType]:
         if one["breakers"]
     ]
     rows = [window for one in providers["providers"] for window in one["windows"]]
-    used = [one for one in rows if one["used"] + one["reserved"]]
+    # What a claim reserves says nothing yet, until it comes near the limit.
+    used = [one for one in rows if one["used"] or one["reserved"] >= _NEARLY * one["limit"]]
     tight = sorted(used, key=lambda one: -(one["used"] + one["reserved"]) / max(1, one["limit"]))[:_GAUGES]
     if tight:
         parts.append(windows([one for one in rows if one in tight], now))

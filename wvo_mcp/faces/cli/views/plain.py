@@ -6,8 +6,9 @@ from typing import Any, cast
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
+from rich.text import Text
 
-from wvo_mcp.faces.cli.views.paint import Listing, joined, label, local, pairs, text
+from wvo_mcp.faces.cli.views.paint import Listing, clean, joined, label, local, pairs, text
 
 _COLUMNS = 8
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -27,6 +28,14 @@ def backups(result: Mapping[str, Any]) -> RenderableType:
     if not result["backups"]:
         return text("No backup yet. A running server makes one every hour; wvo-mcp backup-create makes one now.", "dim")
     return anything(result)
+
+
+def roadmap_export(result: Mapping[str, Any]) -> RenderableType:
+    parts = [anything({key: value for key, value in result.items() if key != "left_out"})]
+    if result["left_out"]:
+        names = ", ".join(clean(name) for name in result["left_out"])
+        parts.append(Text(f"Left out, because they have no epic: {names}", "yellow"))
+    return Group(*parts)
 
 
 def _structure(value: Any) -> RenderableType:

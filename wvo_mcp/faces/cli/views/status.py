@@ -19,6 +19,14 @@ _FEW = 3
 _LEVELS = "▁▂▃▄▅▆▇█"
 _RANKS = {"critical": 2, "warning": 1}
 _VERBS = {"approval": "approve", "failed": "retry", "blocked": "unblock"}
+_CURES = {
+    "roadmap_guard": "alerts",
+    "roadmap_invalid": "roadmap-sync",
+    "trust": "trust",
+    "clock_ahead": "set-time-back",
+    "providers_file": "doctor",
+}
+"""Alerts with a command that explains or ends them; to acknowledge these would only hide them."""
 
 Cells = Sequence[Text | str]
 
@@ -81,7 +89,8 @@ class Screen:
         line = Text(no_wrap=True, overflow="ellipsis")
         if self.watched:
             line.append(f"{clock(self.result['at'])}, Ctrl-C ends.  ", "dim")
-        return line.append_text(Text.assemble(("Next: ", "dim"), _next(self.result, needs)))
+        following = _next(self.result, needs, watched=self.watched)
+        return line.append_text(Text.assemble(("Next: ", "dim"), following)) if following is not None else line
 
 
 def _fitting(parts: Sequence[Part], room: int) -> list[int]:
@@ -158,7 +167,8 @@ def _needs(result: dict[str, Any], now: datetime) -> Part | None:
 def _alert(alert: dict[str, Any], now: datetime) -> Cells:
     said = Text.assemble(clean(alert["message"]), "  ", ago(alert["raised_at"], now))
     severity = text(alert["severity"], SEVERITY.get(alert["severity"], ""))
-    return text(f"alert {alert['id']}", "bold"), severity, said, text(f"alert-ack {alert['id']}", "cyan")
+    verb = _CURES.get(alert["kind"], f"alert-ack {alert['id']}")
+    return text(f"alert {alert['id']}", "bold"), severity, said, text(verb, "cyan")
 
 
 def _held(result: dict[str, Any], now: datetime) -> Part | None:
@@ -243,24 +253,26 @@ def sparkline(values: Sequence[int]) -> str:
 def _leader(leader: dict[str, Any] | None) -> Text:
     if leader is None:
         return Text("No server leads: background work waits for the next one.", "dim")
-    who = clean(leader["agent_id"] or f"session {leader['session_id']}")
+    who = clean(leader["agent_id"] or f"session {leader['session_id'][:8]}")
     if not leader["alive"]:
-        return Text(f"The server of {who} led until it was lost; another follows within seconds.", "yellow")
+        return Text(f"The server of {who}, which led, is gone; the next server takes over.", "yellow")
     return Text(f"Background work is done by the server of {who}.", "dim", no_wrap=True, overflow="ellipsis")
 
 
-def _next(result: dict[str, Any], needs: Part | None) -> Text:
+def _next(result: dict[str, Any], needs: Part | None, *, watched: bool) -> Text | None:
     counts: dict[str, int] = result["counts"]
     if result["paused"]:
         return _run("resume", "gives out work again")
-    if not sum(counts.get(name, 0) for name in STATUS):
-        return _run("roadmap-sync", "takes over state/roadmap.yaml; or wvo-mcp add TITLE")
     if needs is not None:
         return _run(str(needs.rows[0][-1]), "")
+    if not sum(counts.get(name, 0) for name in STATUS):
+        if result["roadmap"] is None:
+            return _run("init", "writes a sample state/roadmap.yaml; or wvo-mcp add TITLE")
+        return _run("add TITLE", "adds a task; so does state/roadmap.yaml")
     if counts["in_progress"]:
-        return _run("status --watch", "keeps this on the screen")
+        return None if watched else _run("status --watch", "keeps this on the screen")
     if counts["ready"]:
-        return _run("plan-next", "explains the order; start an agent, or wvo-mcp claim-task")
+        return _run("claim-task", "takes the first; or start an agent here")
     if counts["pending"]:
         return _run("plan-next", "says what the rest waits for")
     return _run("add TITLE", "adds a task; so does state/roadmap.yaml")
