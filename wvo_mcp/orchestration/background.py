@@ -100,18 +100,10 @@ class RoadmapWatch:
         if fingerprint != self._seen:
             self._seen = fingerprint
             return
-        if fingerprint is None or (fingerprint == self._synced and not await _lifted(post)):
+        if fingerprint is None or (fingerprint == self._synced and not await post.read(post.caller, guard.is_outdated)):
             return
         await sync_or_alert(post, self._files, post.caller)
         self._synced = fingerprint
-
-
-async def _lifted(post: Post) -> bool:
-    """Was there a guard that nothing waits for any more? Then the file is to be judged anew."""
-    if not await post.read(post.caller, guard.is_moot):
-        return False
-    await post.write(post.caller, guard.lift_if_moot)
-    return True
 
 
 async def _expire(policy: Policy, post: Post) -> None:

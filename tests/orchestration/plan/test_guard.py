@@ -200,3 +200,27 @@ async def test_the_alert_ends_when_what_waits_has_ended_by_itself(bench: Bench) 
 
     assert await bench.alerts() == []
     assert ((await bench.task("T1")).priority, await bench.status("T2")) == ("medium", ["done"])
+
+
+async def test_a_sync_finds_that_what_waits_has_ended_by_itself(bench: Bench) -> None:
+    await sync(bench, plan("T1", "T2"))
+    await bench.claim(ANN, "T1")
+    await sync(bench, plan("T2"))
+    await bench.complete("T1")
+
+    report = await bench.call("roadmap_sync", OWNER)
+
+    assert (report["waiting"], await bench.alerts()) == ([], [])
+    assert (await bench.call("roadmap_export", OWNER, dry_run=True))["added"] == []
+
+
+async def test_an_alert_resolved_by_hand_is_raised_again_while_something_waits(bench: Bench) -> None:
+    await sync(bench, plan("T1"))
+    first = await sync(bench, EMPTY)
+    (alert,) = await bench.read(lambda tx: tx.alerts.open_alerts(10))
+    await bench.call("alert_resolve", OWNER, alert_id=alert["id"])
+
+    report = await bench.call("roadmap_sync", OWNER)
+
+    assert (report["waiting"], report["guard"]) == (["T1"], first["guard"])
+    assert await message(bench) == first["guard"]

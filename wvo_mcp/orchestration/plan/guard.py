@@ -73,7 +73,8 @@ async def judge(
         return Verdict()
     counts = await tx.tasks.counts()
     open_tasks = sum(counts.get(status, 0) for status in Status if status not in SETTLED)
-    known = roadmap.digest[:_DIGITS] in await _taken(tx, last)
+    same = last is not None and last["digest"] == roadmap.digest  # what was taken last has not come back
+    known = not same and roadmap.digest[:_DIGITS] in await _taken(tx, last)
     return judged(cancelled, open_tasks, empty=not roadmap.tasks, known=known)
 
 
@@ -91,21 +92,19 @@ async def keep(tx: Transaction, roadmap: Roadmap, verdict: Verdict, last: Mappin
     await tx.alerts.raise_alert(GUARD, "warning", None, verdict.message, evidence)
 
 
-async def is_moot(tx: Transaction) -> bool:
-    """Is there a guard, although everything that waits has come to its end by other ways?"""
+async def is_outdated(tx: Transaction) -> bool:
+    """Is the file to be judged anew, although it is the same: what waits has come to its end by other ways, or nobody hears
+    of it any more, for its alert was resolved by hand?"""
     guard = await tx.state.get(GUARD)
     if guard is None:
         return False
+    if await tx.alerts.find(GUARD, None) is None:
+        return True
     for task_id in guard["waiting"]:
         stored = await tx.tasks.find(task_id)
         if stored is not None and stored.status not in SETTLED:
             return False
     return True
-
-
-async def lift_if_moot(tx: Transaction) -> None:
-    if await is_moot(tx):
-        await _lift(tx)
 
 
 async def _lift(tx: Transaction) -> None:

@@ -95,7 +95,7 @@ async def _as_before(tx: Transaction, digest: str | None, *, allow_cancel: bool)
     """The report when this version was judged last, and nothing has been decided since."""
     last = await tx.state.get(SYNCED)
     held = await tx.state.get(guard.GUARD)
-    if held is not None and held["digest"] == digest and not allow_cancel:
+    if held is not None and held["digest"] == digest and not allow_cancel and not await guard.is_outdated(tx):
         return _unchanged(last, held)
     if held is None and last is not None and last["digest"] == digest:
         return _unchanged(last)
