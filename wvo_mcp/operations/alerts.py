@@ -84,8 +84,8 @@ class AlertResult(Output):
 
 @operation(toolset="health", effect=Effect.WRITE, idempotent=True)
 async def alert_ack(ctx: Context, ask: AlertAck) -> AlertResult:
-    """Say that an alert is seen to: nobody hears of it again until it ends by itself. The first acknowledgement counts.
-    Alerts about an agent's own work are acknowledged by people."""
+    """Acknowledge an alert: mutes it until it resolves. The first acknowledgement counts. Alerts about an agent's own work
+    are acknowledged by people."""
     await ctx.tx.sessions.ensure()
     if not ctx.caller.person:
         await _leave_to_people(ctx, await ctx.tx.alerts.get(ask.alert_id))

@@ -139,7 +139,7 @@ def watch_time(clock: Clock) -> Chore:
             true = clock.now()
             message = (
                 f"The store's time is {iso(tx.now)}, ahead of this machine's {iso(true)}: it was written under a wrong clock."
-                " Due dates, waits and budgets follow it. wvo-mcp doctor tells the way back."
+                " Due dates, waits and budgets follow it. Run wvo-mcp doctor to see how to set it back."
             )
             alerted = await tx.alerts.find("clock_ahead", None) is not None
             return (tx.now - true).total_seconds() > AHEAD_SECONDS, message, alerted

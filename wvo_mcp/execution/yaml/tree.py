@@ -174,7 +174,7 @@ def _unreadable(error: yaml.MarkedYAMLError, text: str) -> Unreadable:
             offset, f"expected the value in quotes; {text[offset : offset + 1]!r} cannot start one without"
         )
     if "mapping values are not allowed" in problem and _KEY.fullmatch(text[text.rfind("\n", 0, offset) + 1 : offset]):
-        return Unreadable(offset, "expected the key at the same indentation as the keys above; it stands further right")
+        return Unreadable(offset, "expected the key at the same indentation as the keys above; it is indented further")
     for known, plainer in _PLAINER:
         if known in problem:
             return Unreadable(offset, plainer)
