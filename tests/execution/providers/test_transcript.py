@@ -32,6 +32,15 @@ def test_each_message_counts_once_with_what_it_came_to(tmp_path: Path) -> None:
     assert [one.id for one in read(path, part.ends).messages.values()] == ["m3"]
 
 
+def test_messages_come_in_the_order_of_their_ends_so_that_a_count_cut_off_leaves_none_out(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    path.write_text("".join(line(name, 1) + "\n" for name in ("m1", "m2", "m1", "m3")))
+
+    ends = [one.ends for one in read(path, 0).messages.values()]
+
+    assert ends == sorted(ends)
+
+
 @pytest.mark.requirement("PROV-3")
 @pytest.mark.parametrize(
     "content",

@@ -47,7 +47,9 @@ def read(path: Path, begin: int) -> Part:
         for line, end in _lines(file, begin):
             message = _message(line, end)
             if message is not None:
-                before = found.get(message.id)
+                before = found.pop(
+                    message.id, None
+                )  # in the order of `ends`: a count that is cut off goes on from there
                 found[message.id] = message if before is None else message.after(before)
             ends = end
             if len(found) >= MOST_MESSAGES:
