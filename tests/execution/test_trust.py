@@ -50,12 +50,13 @@ def test_a_file_that_is_not_ours_accepts_nothing_and_is_not_overwritten(tmp_path
     for text in ("{", "[]", '{"x": 1}'):
         trust.file.write_text(text)
         assert trust.accepted("providers") == {}
-    trust.file.write_text("{")
+    for text in ("{", json.dumps({str(tmp_path.resolve()): []})):
+        trust.file.write_text(text)
 
-    with pytest.raises(InvalidInput, match="trust"):
-        trust.accept("providers", CONTENT)
+        with pytest.raises(InvalidInput, match="trust"):
+            trust.accept("providers", CONTENT)
 
-    assert trust.file.read_text() == "{"
+        assert trust.file.read_text() == text
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:

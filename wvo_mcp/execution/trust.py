@@ -75,8 +75,8 @@ class Trust:
             return {}
         except (OSError, ValueError, RecursionError) as error:
             raise InvalidInput("trust", f"{self.file} cannot be read: {error}; correct or remove it") from None
-        if not isinstance(content, dict):
-            raise InvalidInput("trust", f"{self.file} is not a JSON object; correct or remove it")
+        if not isinstance(content, dict) or any(not isinstance(one, dict) for one in cast("Any", content).values()):
+            raise InvalidInput("trust", f"{self.file} is not a JSON object of such; correct or remove it")
         return cast("dict[str, Any]", content)
 
     def _write(self, text: str) -> None:
