@@ -79,6 +79,8 @@ def test_every_setting_of_the_program_has_its_key_or_its_reason(place: Place) ->
         ("state_dir: there\n", 1, "this file is in that folder"),
         ("lease_seconds: ${GONE}\n", 1, "GONE is not set in the environment; set it, or WVO_LEASE_SECONDS"),
         ("database_url: ${HIDDEN}\n", 1, "it begins with postgresql://"),
+        ("lease_seconds: ${HIDDEN}\n", 1, "the value that it refers to is not allowed for WVO_LEASE_SECONDS"),
+        ("epics: ${HIDDEN}\n", 1, "the value that it refers to is not allowed for WVO_EPICS"),
     ],
 )
 def test_a_mistake_is_told_with_file_line_and_key(place: Place, text: str, line: int, told: str) -> None:

@@ -64,7 +64,8 @@ class Project:
     """The folder whose work is coordinated, and the settings that hold there.
 
     `given` is the environment, `environ` the same with what the settings file adds to it; `origins` says of each added
-    variable where it stands, as `FILE:LINE: KEY`; `references` are the variables that the file takes values from.
+    variable where it stands, as `FILE:LINE: KEY`; `references` are the variables that the file takes values from, and
+    `referring` those that have such a value, which no message repeats: the file may name a secret.
     """
 
     def __init__(self, environ: Mapping[str, str], cwd: str, *, with_file: bool = True) -> None:
@@ -75,6 +76,7 @@ class Project:
         self.environ = dict(environ)
         self.origins: dict[str, str] = {}
         self.references: set[str] = set()
+        self.referring: set[str] = set()
         self.settings_file = os.path.join(self.state_dir, "settings.yaml")
         if with_file and os.path.lexists(self.settings_file):
             self._read(environ)
@@ -101,6 +103,7 @@ class Project:
                 value = environ.get(reference[1], "")
                 if not value:
                     raise WrongSetting(f"{where}: {reference[1]} is not set in the environment; set it, or {name}")
+                self.referring.add(name)
             if value:
                 self.environ[name] = value
                 self.origins[name] = where

@@ -145,6 +145,10 @@ def settings_of(project: Project) -> Settings:
         first = error.errors(include_url=False, include_context=False)[0]
         name = str(first["loc"][0])
         message = str(first["msg"]).removeprefix("Value error, ")
+        if name in project.referring:
+            raise WrongSetting(
+                f"{_named(project, name)}: the value that it refers to is not allowed for {name}"
+            ) from None
         value = "***" if name in _SECRET else env.get(name)
         raise WrongSetting(f"{_named(project, name)}={value!r}: {message}") from None
     if settings.alert_webhook_url is not None and settings.alert_webhook_secret is None:
