@@ -84,6 +84,10 @@ class DependencyCycle(WvoError):
         super().__init__(f"These tasks would wait for each other: {' -> '.join(path)}.", path=list(path))
 
 
+_ENDED = frozenset({"done", "failed", "cancelled"})
+"""Reasons that do not pass by themselves."""
+
+
 class NotReady(WvoError):
     """A named task cannot be claimed yet."""
 
@@ -95,6 +99,7 @@ class NotReady(WvoError):
         waits = f": {', '.join(waiting_for[:5])}" if waiting_for else ""
         super().__init__(
             f"Task {task_id} is not ready ({reason}{waits}).",
+            hint="Claim another task (claim_task without task_id)." if reason in _ENDED else None,
             task_id=task_id,
             reason=reason,
             waiting_for=list(waiting_for),

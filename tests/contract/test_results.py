@@ -179,6 +179,18 @@ def test_what_can_pass_is_retryable_and_says_what_it_waits_for(server: StdioClie
     assert claimed.value.details["until"].endswith("Z")
     assert (files.value.code, files.value.details["with"]) == ("reservation_conflict", task_id)
     assert all(error.value.retryable for error in (not_ready, claimed, files))
+    assert not_ready.value.hint.endswith("and come back later.")
+
+
+@pytest.mark.requirement("CORE-7")
+def test_nobody_is_told_to_come_back_for_a_task_that_is_over(server: StdioClient) -> None:
+    task_id, _ = held(server)
+    server.call("complete_task", {"task_id": task_id, "summary": "done"})
+
+    with pytest.raises(Refused, match="not_ready") as refused:
+        server.call("claim_task", {"task_id": task_id})
+
+    assert refused.value.hint == "Claim another task (claim_task without task_id)."
 
 
 @pytest.mark.requirement("CORE-8")

@@ -193,7 +193,7 @@ async def _prepared(application: Application, settings: Settings, given: dict[st
         away_seconds=given["away"],
         matched=given["matched"],
     )
-    return _Prepared(plan, scenario, start, _source(durations))
+    return _Prepared(plan, scenario, start, _source(durations, asked=given["from_store"] or given["learn"]))
 
 
 async def _played(
@@ -325,8 +325,9 @@ def _members(item: Any, place: str) -> list[PoolAgent]:
     return [one] if count == 1 else [replace(one, id=f"{one.id}-{number}") for number in range(1, count + 1)]
 
 
-def _source(durations: Durations) -> str:
+def _source(durations: Durations, *, asked: bool) -> str:
     seen = sum(durations.seen.values())
     hour = durations.expected(5) / 60
-    how = f"learned from {seen:,} done tasks" if seen else "assumed, as no task was done yet"
+    why = "as no task was done yet" if asked else "--learn counts the done tasks"
+    how = f"learned from {seen:,} done tasks" if seen else f"assumed, {why}"
     return f"{how}; median of a task of complexity 5: {hour:.0f} minutes"
