@@ -53,6 +53,13 @@ def test_a_healthy_installation_passes_every_check(healthy: Shell) -> None:
 
 
 @pytest.mark.requirement("CORE-12")
+def test_a_roadmap_that_was_emptied_is_a_warning(healthy: Shell) -> None:
+    (healthy.root / "state/roadmap.yaml").write_text("")
+
+    assert outcomes(healthy("doctor"))["roadmap"] == "warn"
+
+
+@pytest.mark.requirement("CORE-12")
 def test_before_init_it_says_what_to_do(shell: Shell) -> None:
     ran = shell("doctor")
 

@@ -23,6 +23,10 @@ def roadmap(path: Path, known_ids: Callable[[Iterable[str]], set[str]]) -> Findi
         first, *others = parsed.warnings
         more = f" (and {len(others)} more)" if others else ""
         return warn("roadmap", f"{path}, {first}{more}", "Correct it if that is not what you meant.")
+    if not parsed.tasks:
+        return warn(
+            "roadmap", f"no tasks in {path}", "Write one, or restore the file; wvo-mcp alerts says what waits for it."
+        )
     return ok("roadmap", f"{len(parsed.tasks)} tasks in {path}")
 
 
