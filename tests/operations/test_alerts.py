@@ -95,7 +95,9 @@ async def test_the_status_shows_the_worst_alerts_however_many_came_after(bench: 
 
 
 @pytest.mark.requirement("SAFE-4")
-@pytest.mark.parametrize("kind", ["violation", "approval", "review_lost", "merge_conflict", "worker"])
+@pytest.mark.parametrize(
+    "kind", ["violation", "approval", "review_lost", "merge_conflict", "worker", "trust", "roadmap_guard"]
+)
 async def test_what_tells_people_of_agents_is_acknowledged_by_people(bench: Bench, kind: str) -> None:
     await bench.write(lambda tx: tx.alerts.raise_alert(kind, "critical", None, "look"))
 

@@ -95,12 +95,14 @@ async def alert_ack(ctx: Context, ask: AlertAck) -> AlertResult:
 
 _FOR_PEOPLE = frozenset({"violation", "approval", "review", "merge", "worker"})
 """First words of kinds: what tells people of agents."""
+_ASKED = frozenset({"trust", "roadmap_guard"})
+"""Kinds that wait for a person's word about a file; an agent may have written it."""
 
 
 async def _leave_to_people(ctx: Context, alert: Mapping[str, Any]) -> None:
     """Raises Forbidden for an agent where people decide, and for an alert about the agent itself or its own work."""
     about = None
-    if alert["kind"].partition("_")[0] in _FOR_PEOPLE:
+    if alert["kind"] in _ASKED or alert["kind"].partition("_")[0] in _FOR_PEOPLE:
         about = f"is of the kind {alert['kind']}"
     elif await _concerns(ctx.tx, ctx.caller.agent_id, alert):
         about = f"is about the work of {ctx.caller.agent_id}"
