@@ -83,11 +83,8 @@ class TaskRepository(Protocol):
 
     async def remove_dependencies(self, task_id: str, on: Sequence[str]) -> None: ...
 
-    async def settle_dependents(self, task_id: str, *, done: bool) -> list[str]:
-        """The task became done (or, with False, no longer is): every direct dependent counts one less (or more).
-
-        Gives the ids that are ready by it, best first, at most 1,000.
-        """
+    async def settle_dependents(self, task_id: str, *, done: bool) -> None:
+        """The task became done (or, with False, no longer is): every direct dependent counts one less (or more)."""
         ...
 
     async def open_children(self, task_id: str) -> list[str]: ...
@@ -97,10 +94,6 @@ class TaskRepository(Protocol):
         ...
 
     async def set_waits(self, task_id: str, on: Sequence[str]) -> None: ...
-
-    async def freed_by(self, task_id: str) -> list[str]:
-        """Blocked tasks of which this was the last that they waited for."""
-        ...
 
     async def ensure_epic(self, epic_id: str, title: str | None = None, wip_limit: int | None = None) -> bool:
         """True when it was new; an existing one is left as it is."""
@@ -237,8 +230,9 @@ class GraphRepository(Protocol):
         """A task was done or cancelled and is open again."""
         ...
 
-    async def finished(self, task: Task) -> None:
-        """The task became done."""
+    async def finished(self, task: Task) -> tuple[list[str], list[str]]:
+        """The task became done, and its dependents know. Which of them are ready by it, best first; and which blocked tasks
+        waited for nothing else."""
         ...
 
     async def cancelled(self, task: Task) -> None: ...

@@ -80,6 +80,17 @@ class Scored(NamedTuple):
     score: float
 
 
+class Behind(NamedTuple):
+    """An open dependent of a task just finished."""
+
+    scored: Scored
+    seq: int
+    ready: bool
+    """It waited by a dependency, and nothing holds it back any more."""
+    freed: bool
+    """It was blocked, and all that it waited for is done."""
+
+
 @dataclass(slots=True)
 class Pace:
     """What all scores of a store have in common: so many agents may work at once, and the step of the path's q."""
@@ -123,9 +134,9 @@ class Ranking(ABC):
         """(task, open dependent of it, number of open tasks that this one waits for)."""
 
     @abstractmethod
-    def behind(self, task_id: str) -> tuple[list[Scored], int]:
-        """Open dependents of a task just finished, as far as they wait for no dependency any more or for as many tasks as
-        one of `SHARED`; and the complexity of all open tasks."""
+    def behind(self, task: Task) -> tuple[list[Behind], int]:
+        """Open dependents of a task just finished, as far as they were blocked, wait for no dependency any more or for as many
+        tasks as one of `SHARED`; and the complexity of all open tasks."""
 
     @abstractmethod
     def between(self, after: int, until: int) -> tuple[list[Scored], bool]:
@@ -136,7 +147,8 @@ class Ranking(ABC):
         """The complexity of all open tasks."""
 
     @abstractmethod
-    def keep(self, nodes: Sequence[Node]) -> None: ...
+    def keep(self, nodes: Sequence[Node], telling: Sequence[Node]) -> None:
+        """`telling` are those of them that the tasks above are to know otherwise than before."""
 
     @abstractmethod
     def keep_scores(self, scores: Sequence[tuple[str, float]]) -> None: ...
@@ -166,15 +178,17 @@ class Ranking(ABC):
         sharing = [user for _, user, awaits in self.users([task_id]) if awaits - 1 in SHARED]
         self._spread([task_id], self._above([task_id, *sharing]))
 
-    async def finished(self, task: Task) -> None:
-        behind, open_size = self.behind(task.id)
+    async def finished(self, task: Task) -> tuple[list[str], list[str]]:
+        behind, open_size = self.behind(task)
         self._follow_pace(open_size)
-        self._keep_scores(behind)
-        sharing = [one.id for one in behind if one.awaits in SHARED]
-        if sharing:
-            self._renew(self._above(sharing))
+        fresh = self._keep_scores([one.scored for one in behind])
+        changed = [one.scored.id for one in behind if one.scored.awaits in SHARED]
+        if changed:
+            self._renew(self._above(changed))
         if task.unmet_deps or task.open_children:
             self._spread([], self._above([task.id]))
+        ready = sorted((one for one in behind if one.ready), key=lambda one: (-fresh[one.scored.id], one.seq))
+        return [one.scored.id for one in ready], sorted(one.scored.id for one in behind if one.freed)
 
     async def cancelled(self, task: Task) -> None:
         self._follow_pace(self.open_size())
@@ -221,6 +235,7 @@ class Ranking(ABC):
         place = {one: number for number, one in enumerate(ids)}
         telling: list[str] = []
         changed: list[Node] = []
+        louder: list[Node] = []
         crowded: set[str] = set()
         for node, before, below in self._read(ids):
             self._make(node, below)
@@ -231,22 +246,27 @@ class Ranking(ABC):
                 node.heard_value, node.heard_size = node.value, node.extent
             if node.kept != before:
                 changed.append(node)
+                if heard or node.tail != before[4]:
+                    louder.append(node)
                 if (heard and node.awaits <= MOST_AWAITED) or node.tail != before[4]:
                     telling.append(node.id)
         if changed:
-            self.keep(changed)
+            self.keep(changed, louder)
         told = self.awaited(telling) if telling else []
         return list(dict.fromkeys(b for a, b in told if place.get(b, -1) < place[a] or b in crowded))
 
     def _renew(self, ids: Sequence[str]) -> None:
         """Make these anew and tell nobody."""
         changed: list[Node] = []
+        longer: set[str] = set()
         for node, before, below in self._read(ids[: self.budget]):
             self._make(node, below)
+            if node.tail != before[4]:
+                longer.add(node.id)
             if node.kept != before:
                 changed.append(node)
         if changed:
-            self.keep(changed)
+            self.keep(changed, [node for node in changed if node.id in longer])
         if len(ids) > self.budget:
             self.mark(ids[self.budget :])
 
@@ -259,14 +279,13 @@ class Ranking(ABC):
 
     def _make(self, node: Node, below: Below) -> None:
         ears = [self._present.get(ear.id, ear) for ear in below.best]
+        longest = max((one.tail for one in ears), default=0)
+        node.tail = min(TAIL_CAP, node.size + max(longest, below.tail))
         node.value, node.extent = bundle(
             node.weight,
             node.size,
             [Dependent(one.heard_value, one.heard_size, one.awaits, one.seq) for one in ears],
         )
-        node.tail = min(TAIL_CAP, node.size + max((one.tail for one in ears), default=0))
-        if below.tail + node.size > node.tail:
-            node.tail = min(TAIL_CAP, node.size + below.tail)
         node.score = score(node.value, node.extent, node.tail, self.step)
 
     # What follows from time, from marks and from the whole.
@@ -292,11 +311,12 @@ class Ranking(ABC):
         pace.rescored = after + self.stretch if more else -1
         self.keep_pace()
 
-    def _keep_scores(self, found: Sequence[Scored]) -> None:
-        fresh = [(one.id, score(one.value, one.extent, one.tail, self.step), one.score) for one in found]
-        changed = [(task_id, new) for task_id, new, old in fresh if new != old]
+    def _keep_scores(self, found: Sequence[Scored]) -> dict[str, float]:
+        fresh = {one.id: score(one.value, one.extent, one.tail, self.step) for one in found}
+        changed = [(one.id, fresh[one.id]) for one in found if fresh[one.id] != one.score]
         if changed:
             self.keep_scores(changed)
+        return fresh
 
     def _paced(self) -> bool:
         """Do all scores follow the present step, and the step what is open?"""

@@ -84,9 +84,9 @@ def _lease_data(task: Task, leaving: bool) -> dict[str, Any]:
 async def _follow(tx: Transaction, before: Task, after: Task) -> list[str]:
     unlocked: list[str] = []
     if after.status is Status.DONE:
-        unlocked = await tx.tasks.settle_dependents(after.id, done=True)
-        await tx.graph.finished(after)
-        for waiting in await tx.tasks.freed_by(after.id):
+        await tx.tasks.settle_dependents(after.id, done=True)
+        unlocked, waited = await tx.graph.finished(after)
+        for waiting in waited:
             freed = await tx.tasks.get(waiting)
             if freed.status is Status.BLOCKED:
                 back = await move(tx, freed, Status.PENDING, "task.unblocked", data={"because": f"{after.id} is done"})

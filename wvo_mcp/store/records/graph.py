@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any
 
 from wvo_mcp.domain.dependency import path_between
-from wvo_mcp.domain.instant import instant
-from wvo_mcp.domain.task import Priority
+from wvo_mcp.domain.instant import instant, iso
+from wvo_mcp.domain.task import Priority, Task
 from wvo_mcp.domain.wsjf import weight
-from wvo_mcp.store.ranking import SHARED, Below, Ear, Node, Pace, Ranking, Scored
+from wvo_mcp.store.ranking import SHARED, Behind, Below, Ear, Node, Pace, Ranking, Scored
 from wvo_mcp.store.sql import Rows
 
 PATH_BUDGET = 200_000
@@ -19,12 +19,15 @@ CROWD = 5_000
 BEST = 200
 
 _OPEN = "status NOT IN ('done', 'cancelled')"
-_AWAITS = """k.unmet_deps + k.open_children + CASE WHEN k.status = 'blocked' THEN (
+_WAITS = """CASE WHEN k.status = 'blocked' THEN (
     SELECT count(*) FROM task_waits AS w CROSS JOIN tasks AS o ON o.id = w.waits_for_task_id
     WHERE w.task_id = k.id AND o.status <> 'done') ELSE 0 END"""
+_AWAITS = f"k.unmet_deps + k.open_children + {_WAITS}"
 _AGENTS = "(SELECT CAST(value AS BIGINT) FROM facts WHERE name = 'path_agents')"
 _EAR = f"k.id, k.seq, k.heard_value, k.heard_size, {_AWAITS} AS awaits, k.tail"
 _SCORED = f"k.id, {_AWAITS} AS awaits, k.bundle_value, k.bundle_size, k.tail, k.score"
+_NODE = f"""{_SCORED}, k.seq, k.priority, k.business_value, k.complexity, k.heard_value, k.heard_size,
+    (SELECT due_at FROM milestones AS m WHERE m.id = k.milestone_id) AS due_at"""
 
 
 class Graph(Ranking):
@@ -67,11 +70,7 @@ class Graph(Ranking):
         found: list[Node] = []
         for part, marks in _parts(ids):
             rows = self._rows.all(
-                f"""
-                SELECT {_SCORED}, k.seq, k.priority, k.business_value, k.complexity, k.heard_value, k.heard_size,
-                  (SELECT due_at FROM milestones AS m WHERE m.id = k.milestone_id) AS due_at
-                FROM tasks AS k WHERE k.id IN ({marks}) AND k.{_OPEN}
-                """,
+                f"SELECT {_NODE} FROM tasks AS k WHERE k.id IN ({marks}) AND k.{_OPEN}",
                 part,
             )
             found += [self._node(row) for row in rows]
@@ -100,8 +99,9 @@ class Graph(Ranking):
                 f"{_below('task_waits', marks)} UNION ALL SELECT c.id AS base, {_EAR}"
                 f" FROM tasks AS c CROSS JOIN tasks AS k ON k.id = c.parent_id WHERE c.id IN ({marks}) AND k.{_OPEN}"
             )
-            every = f"{_below('task_dependencies', marks)} UNION ALL {others} LIMIT ?"
-            rows = self._rows.all(every, [*part, *part, *part, CROWD + 1])
+            # As a parameter, SQLite would compile the statement anew for each use.
+            every = f"{_below('task_dependencies', marks)} UNION ALL {others} LIMIT {CROWD + 1}"
+            rows = self._rows.all(every, [*part, *part, *part])
             if len(rows) > CROWD:
                 rows = [row for one in dict.fromkeys(part) for row in self._best(one, found)]
                 rows += self._rows.all(others, [*part, *part])
@@ -153,24 +153,26 @@ class Graph(Ranking):
     def users(self, ids: Sequence[str]) -> list[tuple[str, str, int]]:
         found: list[tuple[str, str, int]] = []
         for part, marks in _parts(ids):
-            rows = self._rows.all(_users(marks, "k.id"), [*part, *part, *part])
+            rows = self._rows.all(_users(marks), [*part, *part, *part])
             found += [(row["base"], row["id"], row["awaits"]) for row in rows]
         return found
 
-    def behind(self, task_id: str) -> tuple[list[Scored], int]:
-        rows = self._rows.all(
-            f"""
-            SELECT * FROM ({_users("?", "k.id, k.bundle_value, k.bundle_size, k.tail, k.score, k.unmet_deps")}) AS behind
-            WHERE unmet_deps = 0 OR awaits IN ({", ".join(map(str, SHARED))})
-            UNION ALL SELECT NULL, n, NULL, path_step, rescored, {_AGENTS}, NULL, NULL
-            FROM counters CROSS JOIN store WHERE name = 'open_size'
-            """,
-            (task_id, task_id, task_id),
-        )
-        whole = next(row for row in rows if row["id"] is None)
-        agents = whole["tail"] or self._agents
-        self._pace = Pace(agents, int(whole["bundle_value"]), int(whole["bundle_size"]))
-        return [_scored(row) for row in rows if row["id"] is not None], int(whole["awaits"])
+    def behind(self, task: Task) -> tuple[list[Behind], int]:
+        rows = self._rows.all(_BEHIND, {"id": task.id, "parent": task.parent_id, "at": iso(self._now)})
+        found: dict[str, Behind] = {}
+        open_size = 0
+        for row in rows:
+            if row["id"] is None:
+                self._pace = Pace(row["tail"] or self._agents, int(row["bundle_value"]), int(row["bundle_size"]))
+                open_size = int(row["awaits"])
+                continue
+            ready = row["edge"] == 0 and bool(row["ready"])
+            freed = row["edge"] == 2 and not row["waits"]
+            known = found.get(row["id"])
+            if known is not None:
+                ready, freed = ready or known.ready, freed or known.freed
+            found[row["id"]] = Behind(_scored(row), row["seq"], ready, freed)
+        return list(found.values()), open_size
 
     def between(self, after: int, until: int) -> tuple[list[Scored], bool]:
         rows = self._rows.all(
@@ -184,7 +186,7 @@ class Graph(Ranking):
 
     # Writes.
 
-    def keep(self, nodes: Sequence[Node]) -> None:
+    def keep(self, nodes: Sequence[Node], telling: Sequence[Node]) -> None:
         self._rows.run_many(
             """
             UPDATE tasks SET bundle_value = ?, bundle_size = ?, heard_value = ?, heard_size = ?, tail = ?, score = ?
@@ -192,13 +194,14 @@ class Graph(Ranking):
             """,
             [(*node.kept, node.id) for node in nodes],
         )
-        self._rows.run_many(
-            """
-            UPDATE task_dependencies SET ratio = :ratio, tail = :tail
-            WHERE task_id = :id AND (ratio <> :ratio OR tail <> :tail)
-            """,
-            [{"id": one.id, "ratio": one.heard_value / one.heard_size, "tail": one.tail} for one in nodes],
-        )
+        if telling:
+            self._rows.run_many(
+                """
+                UPDATE task_dependencies SET ratio = :ratio, tail = :tail
+                WHERE task_id = :id AND (ratio <> :ratio OR tail <> :tail)
+                """,
+                [{"id": one.id, "ratio": one.heard_value / one.heard_size, "tail": one.tail} for one in telling],
+            )
 
     def keep_scores(self, scores: Sequence[tuple[str, float]]) -> None:
         self._rows.run_many("UPDATE tasks SET score = ? WHERE id = ?", [(score, task_id) for task_id, score in scores])
@@ -271,18 +274,34 @@ def _below(table: str, marks: str) -> str:
     )
 
 
-def _users(marks: str, columns: str) -> str:
+def _users(marks: str) -> str:
     """The open dependents of some tasks by all kinds of edges; the ids are given three times."""
     return f"""
-        SELECT d.depends_on_task_id AS base, {_AWAITS} AS awaits, {columns}
+        SELECT d.depends_on_task_id AS base, {_AWAITS} AS awaits, k.id
         FROM task_dependencies AS d CROSS JOIN tasks AS k ON k.id = d.task_id
         WHERE d.depends_on_task_id IN ({marks}) AND k.{_OPEN}
-        UNION SELECT c.id, {_AWAITS}, {columns} FROM tasks AS c CROSS JOIN tasks AS k ON k.id = c.parent_id
+        UNION SELECT c.id, {_AWAITS}, k.id FROM tasks AS c CROSS JOIN tasks AS k ON k.id = c.parent_id
         WHERE c.id IN ({marks}) AND k.{_OPEN}
-        UNION SELECT w.waits_for_task_id, {_AWAITS}, {columns}
+        UNION SELECT w.waits_for_task_id, {_AWAITS}, k.id
         FROM task_waits AS w CROSS JOIN tasks AS k ON k.id = w.task_id
         WHERE w.waits_for_task_id IN ({marks}) AND k.status = 'blocked'
         """
+
+
+_BEHIND = f"""
+    SELECT NULL AS id, n AS awaits, path_step AS bundle_value, rescored AS bundle_size, {_AGENTS} AS tail, NULL AS score,
+      NULL AS seq, NULL AS edge, NULL AS ready, NULL AS waits
+    FROM counters CROSS JOIN store WHERE name = 'open_size'
+    UNION ALL
+    SELECT {_SCORED}, k.seq, d.edge, k.status = 'pending' AND k.unmet_deps = 0
+      AND (k.gates = 0 OR (k.gates = 1 AND k.not_before <= :at)), {_WAITS}
+    FROM (
+      SELECT task_id AS id, 0 AS edge FROM task_dependencies WHERE depends_on_task_id = :id
+      UNION ALL SELECT :parent, 1
+      UNION ALL SELECT task_id, 2 FROM task_waits WHERE waits_for_task_id = :id
+    ) AS d CROSS JOIN tasks AS k ON k.id = d.id
+    WHERE k.{_OPEN} AND (k.unmet_deps = 0 OR d.edge = 2 OR {_AWAITS} IN ({", ".join(map(str, SHARED))}))
+    """
 
 
 def _scored(row: dict[str, Any]) -> Scored:

@@ -198,24 +198,13 @@ class Tasks(Groups, Listing):
             {"id": task_id},
         )
 
-    async def settle_dependents(self, task_id: str, *, done: bool) -> list[str]:
-        changed = self._rows.run(
+    async def settle_dependents(self, task_id: str, *, done: bool) -> None:
+        self._rows.put(
             """
             UPDATE tasks SET unmet_deps = unmet_deps + :by
             WHERE id IN (SELECT task_id FROM task_dependencies WHERE depends_on_task_id = :id)
             """,
             {"id": task_id, "by": -1 if done else 1},
-        )
-        if not done or not changed:
-            return []
-        return self._rows.column(
-            """
-            SELECT t.id FROM task_dependencies AS d CROSS JOIN tasks AS t ON t.id = d.task_id
-            WHERE d.depends_on_task_id = ? AND t.status = 'pending' AND t.unmet_deps = 0
-              AND (t.gates = 0 OR (t.gates = 1 AND t.not_before <= ?))
-            ORDER BY t.score DESC, t.seq LIMIT 1000
-            """,
-            (task_id, self._at),
         )
 
     async def open_children(self, task_id: str) -> list[str]:
@@ -237,10 +226,6 @@ class Tasks(Groups, Listing):
         self._rows.put("DELETE FROM task_waits WHERE task_id = ?", (task_id,))
         for other in on:
             self._rows.put("INSERT INTO task_waits (task_id, waits_for_task_id) VALUES (?, ?)", (task_id, other))
-
-    async def freed_by(self, task_id: str) -> list[str]:
-        waiting = self._rows.column("SELECT task_id FROM task_waits WHERE waits_for_task_id = ?", (task_id,))
-        return [other for other in waiting if not await self.waits(other)]
 
 
 def _gating(task: Task) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from wvo_mcp.domain.dependency import path_between
 from wvo_mcp.domain.instant import instant
-from wvo_mcp.domain.task import Status
+from wvo_mcp.domain.task import Status, Task
 from wvo_mcp.domain.wsjf import weight
-from wvo_mcp.store.ranking import SHARED, Below, Ear, Node, Pace, Ranking, Scored
-from wvo_mcp.store.virtual.world import Record, World
+from wvo_mcp.store.ranking import SHARED, Behind, Below, Ear, Node, Pace, Ranking, Scored
+from wvo_mcp.store.virtual.world import TIMED, Record, World
 
 
 class VirtualGraph(Ranking):
@@ -45,9 +45,11 @@ class VirtualGraph(Ranking):
         return [record for record in map(world.records.__getitem__, found) if record.open]
 
     def _awaits(self, record: Record) -> int:
+        return record.unmet + record.children + self._still(record)
+
+    def _still(self, record: Record) -> int:
         waits = self._world.waits.get(record.task.id, ()) if record.task.status is Status.BLOCKED else ()
-        still = sum(self._world.records[other].task.status is not Status.DONE for other in waits)
-        return record.unmet + record.children + still
+        return sum(self._world.records[other].task.status is not Status.DONE for other in waits)
 
     def nodes(self, ids: Sequence[str]) -> list[Node]:
         return [self._node(one) for one in map(self._world.records.__getitem__, dict.fromkeys(ids)) if one.open]
@@ -86,10 +88,20 @@ class VirtualGraph(Ranking):
     def users(self, ids: Sequence[str]) -> list[tuple[str, str, int]]:
         return [(one, user.task.id, self._awaits(user)) for one in ids for user in self._users(one)]
 
-    def behind(self, task_id: str) -> tuple[list[Scored], int]:
-        found = [self._scored(user) for user in self._users(task_id)]
-        records = self._world.records
-        return [one for one in found if one.awaits in SHARED or not records[one.id].unmet], self._world.open_size
+    def behind(self, task: Task) -> tuple[list[Behind], int]:
+        world = self._world
+        needed, waited = world.needed_by.get(task.id, ()), world.waited_for.get(task.id, ())
+        found: list[Behind] = []
+        for user in self._users(task.id):
+            one, freed = self._scored(user), user.task.id in waited and not self._still(user)
+            if one.awaits in SHARED or not user.unmet or freed:
+                ready = one.id in needed and user.free and self._ungated(user)
+                found.append(Behind(one, user.task.seq, ready, freed))
+        return found, world.open_size
+
+    def _ungated(self, record: Record) -> bool:
+        at = record.task.not_before
+        return record.gates == 0 or (record.gates == TIMED and at is not None and at <= self._world.now)
 
     def _scored(self, record: Record) -> Scored:
         value, extent, _, _, tail = record.kept
@@ -101,7 +113,7 @@ class VirtualGraph(Ranking):
     def open_size(self) -> int:
         return self._world.open_size
 
-    def keep(self, nodes: Sequence[Node]) -> None:
+    def keep(self, nodes: Sequence[Node], telling: Sequence[Node]) -> None:
         for node in nodes:
             record = self._world.records[node.id]
             record.kept = (node.value, node.extent, node.heard_value, node.heard_size, node.tail)

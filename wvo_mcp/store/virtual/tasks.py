@@ -141,21 +141,10 @@ class VirtualTasks:
                 if world.records[other].task.status is not Status.DONE:
                     world.unmet(world.records[task_id], -1)
 
-    async def settle_dependents(self, task_id: str, *, done: bool) -> list[str]:
+    async def settle_dependents(self, task_id: str, *, done: bool) -> None:
         world = self._world
-        ready: list[Record] = []
         for other in world.needed_by.get(task_id, ()):
-            record = world.records[other]
-            world.unmet(record, -1 if done else 1)
-            if done and record.free and self._ungated(record):
-                ready.append(record)
-        ready.sort(key=lambda one: (-one.score, one.task.seq))
-        return [one.task.id for one in ready[:1000]]
-
-    def _ungated(self, record: Record) -> bool:
-        timed = GATE_BITS[Gate.NOT_BEFORE]
-        at = record.task.not_before
-        return record.gates == 0 or (record.gates == timed and at is not None and at <= self._world.now)
+            world.unmet(world.records[other], -1 if done else 1)
 
     async def open_children(self, task_id: str) -> list[str]:
         parts = self._world.parts.get(task_id, ())
@@ -173,10 +162,6 @@ class VirtualTasks:
             world.waits[task_id] = list(on)
             for other in on:
                 world.waited_for.setdefault(other, {})[task_id] = None
-
-    async def freed_by(self, task_id: str) -> list[str]:
-        waiting = self._world.waited_for.get(task_id)
-        return [other for other in sorted(waiting) if not await self.waits(other)] if waiting else []
 
     # Groups.
 
