@@ -115,6 +115,11 @@ BY_HAND = (
         ("scope", "name", "period", "tokens", "until", "by_agent", "reason", "at"),
         ("tier", "claude/high", "day", 5, "2026-11-21T00:00:00.000Z", "owner", HOSTILE, "2026-11-20T10:00:00.000Z"),
     ),
+    (
+        "usage_messages",
+        ("message_id", "transcript", "ends", "at"),
+        ("msg_1", "/home/ann/one.jsonl", 512, "2026-11-20T10:00:00.000Z"),
+    ),
     ("task_traces", ("task_id", "lease_token", "traceparent", "started_at"), ("HELD", 1, "00-1-1-01", "2026-11-20")),
 )
 """(table, columns, values) of a row that no call of this life writes."""

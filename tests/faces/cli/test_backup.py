@@ -90,7 +90,7 @@ def test_a_mistake_in_the_roadmap_is_told_and_undoes_nothing(backed_up: Shell) -
 @pytest.mark.requirement("DR-2")
 def test_a_person_is_asked_first(backed_up: Shell) -> None:
     with backed_up.terminal("backup", "restore", "--latest") as terminal:
-        terminal.until(lambda seen: "Replace the present store by state-" in seen and "Z?" in seen)
+        terminal.until(lambda seen: "Replace the present store by state-" in seen and "[y/N]" in seen)
         terminal.type("n\n")
         refused = terminal.finish()
     assert refused.code == 1

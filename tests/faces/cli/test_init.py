@@ -142,7 +142,7 @@ def test_the_first_command_after_init_finds_the_roadmap(shell: Shell, first: str
     shown = shell(first)
 
     assert shown.code == 0, shown
-    assert "Describe in the README" in shown.out, shown
+    assert "Make one command run all tests" in shown.out, shown
 
 
 @pytest.mark.requirement("CORE-16")

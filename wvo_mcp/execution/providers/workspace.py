@@ -90,8 +90,10 @@ class ProvidersOfWorkspace:
                 register_secret(self._environ.get(name))
 
     async def refresh(self) -> None:
+        # Not in a thread: two looks at a file, and its text when it has changed, take less than a hop, and calls that came
+        # in one go would overtake each other meanwhile.
         if self._clock.steady() >= self._next_look:
-            await anyio.to_thread.run_sync(self.read_changes)
+            self.read_changes()
 
     def current(self) -> Catalogue:
         catalogue, error = self._held
