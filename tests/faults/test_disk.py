@@ -120,15 +120,17 @@ def not_writable(folder: Path) -> Generator[None]:
 
 
 @pytest.mark.requirement("CORE-7")
-@pytest.mark.parametrize("known", [True, False], ids=["with a store", "empty"])
+@pytest.mark.parametrize("store_there", [True, False], ids=["with a store", "with a roadmap"])
 def test_a_start_in_a_folder_that_cannot_be_written_ends_with_one_line_that_says_so(
-    workspace: Workspace, known: bool
+    workspace: Workspace, store_there: bool
 ) -> None:
     (workspace.root / "state").mkdir()
-    if known:
+    if store_there:
         first = workspace.server("first")
         first.call("create_tasks", some_tasks("A"))
         assert first.end() == 0
+    else:
+        (workspace.root / "state" / "roadmap.yaml").write_text("epics: []\n")
     with not_writable(workspace.root / "state"):
         refused = workspace.spawn("second")
         assert refused.wait(120) != 0
@@ -138,4 +140,20 @@ def test_a_start_in_a_folder_that_cannot_be_written_ends_with_one_line_that_says
     assert str(workspace.root / "state") in lines[0]
     assert "wvo-mcp doctor" in lines[0]
     again = workspace.server("third")
-    assert again.call("list_tasks")["total"] == int(known)
+    assert again.call("list_tasks")["total"] == int(store_there)
+
+
+@pytest.mark.requirement("CORE-7")
+def test_where_nothing_has_begun_a_folder_that_cannot_be_written_is_told_at_the_first_write(
+    workspace: Workspace,
+) -> None:
+    (workspace.root / "state").mkdir()
+    with not_writable(workspace.root / "state"):
+        server = workspace.server("first")
+        assert server.call("list_tasks")["total"] == 0
+
+        with pytest.raises(Refused, match="store_unavailable") as refused:
+            server.call("create_tasks", some_tasks("A"))
+
+        assert str(workspace.root / "state") in str(refused.value)
+    assert server.call("create_tasks", some_tasks("A"))["created"] == ["A"]

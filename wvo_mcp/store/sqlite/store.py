@@ -80,17 +80,23 @@ class SqliteStore:
     async def _make(self) -> None:
         async with self._reopening:
             if self._blank is not None:
-                self.before_making()
+                try:
+                    self.before_making()
+                except OSError as error:
+                    raise self._unusable(error) from error
                 self._writer, self._reader = await self._connected()
                 await self._blank.close()
                 self._blank = None
+
+    def _unusable(self, error: OSError) -> StoreUnavailable:
+        return StoreUnavailable(f"The database {self.path} cannot be used: {error.strerror}.")
 
     async def _connected(self) -> tuple[Connection, Connection]:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             check_file(self.path)
         except OSError as error:
-            raise StoreUnavailable(f"The database {self.path} cannot be used: {error.strerror}.") from error
+            raise self._unusable(error) from error
         writer = await self._writing()
         reader = Connection(self.path, read_only=True, synchronous=self._synchronous)
         try:
