@@ -137,11 +137,9 @@ async def test_everything_goes_on_in_the_copy(bench: Bench, tmp_path: Path, plac
         assert (await there.task("HELD")).description == LONGEST
         assert HOSTILE in (await there.sql("SELECT title FROM tasks WHERE origin = 'human'"))[0]["title"]
         # What is kept is right by a recount.
-        kept = {row["name"]: row["n"] for row in await there.sql("SELECT name, n FROM counters")}
+        kept = await there.sql("SELECT name, n FROM counters WHERE n <> 0 AND name NOT IN ('ready', 'open_size')")
         found = await there.sql("SELECT status, count(*) AS n FROM tasks GROUP BY status")
-        assert {name: n for name, n in kept.items() if n and name not in ("ready", "open_size")} == {
-            r["status"]: r["n"] for r in found
-        }
+        assert {row["name"]: row["n"] for row in kept} == {row["status"]: row["n"] for row in found}
         with pytest.raises(Exception, match="append-only"):
             await there.force("DELETE FROM events")
 
