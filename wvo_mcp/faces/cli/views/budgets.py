@@ -113,8 +113,9 @@ def _there(one: dict[str, Any]) -> Text:
         return Text("unknown", "dim")
     if one["place"] == "local" and logged_in is None:
         return Text("answers", "green")
-    words = {True: ("logged in", "green"), False: ("installed, not logged in", "yellow")}
-    return Text(*words.get(logged_in, ("installed, login unknown", "dim")))
+    if logged_in is None:
+        return Text("installed, login unknown", "dim")
+    return Text("logged in", "green") if logged_in else Text("installed, not logged in", "yellow")
 
 
 @dataclass(frozen=True, slots=True)
