@@ -6,6 +6,7 @@ import random
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,7 +29,7 @@ from wvo_mcp.operations import ALL, Services
 from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.orchestration.routing import breakers, router
 from wvo_mcp.orchestration.tasks import lifecycle
-from wvo_mcp.ports import Transaction
+from wvo_mcp.ports import Liveness, Transaction
 from wvo_mcp.ports.providers import Spent
 from wvo_mcp.store.sql import Rows
 
@@ -137,6 +138,8 @@ class _Worker:
         return self.chance.choice(kinds)
 
     async def claim(self, tx: Transaction) -> None:
+        # Another worker may end at any moment: what is judged by, and the claim, must find the same ones alive.
+        tx.liveness = _AtOneMoment(tx.liveness)  # pyright: ignore[reportAttributeAccessIssue]
         await claims.reap(tx, POLICY)  # what has ended gives back what it had reserved
         before = Sums(tx)
         open_before = {(one.provider, one.tier): one for one in await tx.routing.breakers()}
@@ -230,6 +233,13 @@ class _Worker:
         state = self.chance.choice((BreakerState.OPEN, BreakerState.CLOSED, BreakerState.CLOSED))
         until = tx.now + timedelta(minutes=self.chance.randint(1, 5)) if state is BreakerState.OPEN else None
         await tx.routing.put_breaker(Breaker(provider.name, tier, state, "outage", 1, until))
+
+
+class _AtOneMoment:
+    """`ports.Liveness`: who was alive when first asked for, is so for the rest of the transaction."""
+
+    def __init__(self, inner: Liveness) -> None:
+        self.alive = cache(inner.alive)
 
 
 class Sums:
