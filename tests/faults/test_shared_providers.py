@@ -28,7 +28,7 @@ def servers(workspace: Workspace) -> dict[str, StdioClient]:
     (workspace.root / "state").mkdir(exist_ok=True)
     (workspace.root / "state" / "providers.yaml").write_text(FILE)
     limits = {"WVO_AUTOPILOT_WIP_LIMIT": "50", "WVO_AGENT_WIP_LIMIT": "50", "WVO_LEASE_GRACE_SECONDS": "0"}
-    workspace.settings |= {"WVO_TOOLSETS": "all", **limits}
+    workspace.settings |= {"WVO_TOOLSETS": "all", "WVO_PROVIDER": "claude", **limits}
     started = {name: workspace.spawn(name) for name in AGENTS}
     for one in started.values():
         one.open()

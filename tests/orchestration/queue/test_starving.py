@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.requirement("PROV-3")]
 async def day(bench: Bench, limits: Limits, minutes: int, catalogue: Catalogue | None = None) -> dict[str, int]:
     """Every ten minutes whoever wants it gets work; a small one takes 20,000 tokens. At which minute each was given."""
     catalogue = catalogue or limited("claude", limits, only("claude"))
-    bench.services = replace(bench.services, providers=FixedProviders(catalogue))
+    bench.services, bench.workers = replace(bench.services, providers=FixedProviders(catalogue)), True
     bench.limits(wip_limit=50, agent_wip_limit=50)
     small = [a_task(f"S{n:02}", complexity=1, business_value=0) for n in range(minutes // 10 + 2)]
     await bench.create(a_task("LARGE", complexity=9, business_value=20, priority="critical"), *small)

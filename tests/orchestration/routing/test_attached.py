@@ -97,6 +97,24 @@ async def test_nobody_is_said_to_have_worked_on_what_he_was_only_advised_for(ben
 
 
 @pytest.mark.requirement("PROV-3")
+async def test_nothing_is_reserved_or_counted_for_a_provider_while_nobody_knows_who_works(bench: Bench) -> None:
+    desk = attached(bench, replace(only("claude", "codex"), count_unreported=True))
+    await desk.create(a_task("T"), a_task("U"))
+    tasks = [(await desk.claim(BOB))["task"]["id"] for _ in "12"]
+
+    async def used() -> dict[str, tuple[int, int, int]]:
+        state = await desk.read(lambda tx: tx.routing.state(BOB.agent_id))
+        uses = {name: (use.reserved, use.attempts, use.day) for name, use in state.providers.items()}
+        return {name: use for name, use in uses.items() if any(use)}
+
+    assert await used() == {}
+    await desk.call("release_task", BOB, task_id=tasks[0])
+    assert await used() == {}
+    await desk.call("provider_report", BOB, task_id=tasks[1], provider="codex", tokens_out=7)
+    assert await used() == {"codex": (0, 1, 7)}
+
+
+@pytest.mark.requirement("PROV-3")
 async def test_an_attempt_is_of_the_provider_that_reported_it(bench: Bench) -> None:
     desk = attached(bench)
     await desk.create(a_task("T"))

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 
 def configured(bench: Bench, catalogue: Catalogue) -> Bench:
-    bench.services = replace(bench.services, providers=FixedProviders(catalogue))
+    bench.services, bench.workers = replace(bench.services, providers=FixedProviders(catalogue)), True
     bench.limits(wip_limit=50, agent_wip_limit=50)
     return bench
 

@@ -146,6 +146,9 @@ class Router:
         if self.catalogue is None or decision is None or decision.chosen is None:
             return None
         chosen = decision.chosen
+        if decision.worker is None and not decision.elsewhere:
+            # Only advised, and whoever works on it is told by the first report: until then it is in nobody's budget.
+            chosen = replace(chosen, estimate=0)
         unreported = chosen.estimate if self.catalogue.count_unreported else 0
         await self._tx.routing.take(
             task.id, lease_token, self.agent_id, chosen, decision.reason, unreported=unreported, worker=decision.worker
