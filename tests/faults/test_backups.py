@@ -249,9 +249,10 @@ def test_a_full_disk_refuses_exports_snapshots_checkpoints_and_new_sessions_and_
     with mounted(tmp_path / "disk", "size=8m"):
         workspace = Workspace(tmp_path / "disk" / "project", tmp_path / "logs", WVO_TOOLSETS="all")
         try:
-            client = workspace.server("ann")
             roadmap = workspace.root / "state" / "roadmap.yaml"
+            roadmap.parent.mkdir(parents=True)
             roadmap.write_text("epics:\n  - id: E1\n    title: Shop\n    tasks:\n      - {id: R1, title: Rates}\n")
+            client = workspace.server("ann")
             client.call("roadmap_sync")
             client.call("create_tasks", some_tasks("A", epic_id="E1", description="word " * 3_000))
             client.call("claim_task", {"task_id": "A"})
