@@ -46,11 +46,10 @@ def told(database: Database, task_id: str) -> list[dict[str, Any]]:
 @pytest.mark.requirement("CLAIM-3")
 def test_a_session_that_is_connected_and_quiet_keeps_its_task_for_many_lease_lengths(workspace: Workspace) -> None:
     other = workspace.server("other")
-    with leading_elsewhere(
-        workspace
-    ):  # a busy machine may let a short lease run out, and nobody is to make use of that
+    other.call("create_tasks", some_tasks("A"))
+    # A busy machine may let a short lease run out, and nobody is to make use of that.
+    with leading_elsewhere(workspace):
         holder = workspace.server("holder", WVO_LEASE_SECONDS="3")
-        holder.call("create_tasks", some_tasks("A"))
         assert claimed(holder) == ("A", 1)
         first = row(workspace, "A")["lease_expires_at"]
 

@@ -31,7 +31,7 @@ def snapshots(bench: Bench, folder: Path) -> ContextSnapshots:
 async def test_a_snapshot_says_what_is_held_ready_wrong_and_remembered(
     bench: Bench, snapshots: ContextSnapshots, folder: Path
 ) -> None:
-    await bench.create(a_task("A", priority="high"), a_task("B"), a_task("C", depends_on=["B"]))
+    await bench.create(a_task("A", priority="high"), a_task("B"), a_task("C", depends_on=["A"]))
     await bench.claim(ANN)
     await bench.call(
         "checkpoint", ANN, task_id="A", summary="Half of it", next_steps="The other\nhalf", progress=50, files=["a.py"]
@@ -77,7 +77,7 @@ async def test_what_a_gate_holds_back_is_not_told_as_ready_until_its_time_has_co
 
     assert await told() == ["PART"]
     bench.clock.advance(minutes=5)
-    assert await told() == ["LATER", "PART"]
+    assert await told() == ["PART", "LATER"]
 
 
 async def test_of_an_empty_store_it_says_so(bench: Bench, snapshots: ContextSnapshots) -> None:
