@@ -139,7 +139,7 @@ async def test_whatever_changed_is_read_before_a_transaction_begins(
     await changed()
     await standing.look(providers, watched, BOB)
     await tick()
-    await call("fail_task", task_id="T2", error="429 rate limit")
+    await call("provider_report", provider="one", tier="low", outcome="rate_limit")
 
     assert watched.met == []
     assert watched.writes > 20

@@ -24,7 +24,7 @@ from wvo_mcp.telemetry.spans import CURRENT, Living, Spans, incoming, stored
 _REQUEST: ContextVar[Mapping[str, Attribute] | None] = ContextVar("wvo-request", default=None)
 _REMEMBERED = 1_000
 _MEASURED = ("mcp.method.name", "mcp.protocol.version", "wvo.face", "gen_ai.operation.name", "gen_ai.tool.name")
-_FAILED = ("failed", "failed_attempt", "provider_failed", "expired")
+_FAILED = ("failed", "failed_attempt", "expired")
 
 
 @dataclass(frozen=True)

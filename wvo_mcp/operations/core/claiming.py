@@ -13,7 +13,7 @@ from wvo_mcp.domain.text import Id, Prose, Reference, Text
 from wvo_mcp.operations.core.views import TaskLine, WorkView, line, work_view
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
 from wvo_mcp.orchestration.queue import claims
-from wvo_mcp.orchestration.routing import breakers, failing
+from wvo_mcp.orchestration.routing import breakers
 from wvo_mcp.orchestration.tasks import lifecycle
 
 RequestId = Annotated[Id | None, Field(default=None, description="Repeat a call safely: same id, same input.")]
@@ -201,15 +201,13 @@ class FailedTask(Output):
     retry_at: Instant | None
 
 
-@operation(toolset="core", effect=Effect.WRITE, lease_write=True, routed=True)
+@operation(toolset="core", effect=Effect.WRITE, lease_write=True)
 async def fail_task(ctx: Context, ask: FailTask) -> FailedTask:
     """Report that your attempt failed. While attempts are left the task returns to the queue after a delay; else it is
-    failed and a person is alerted. A provider's rate limit or outage counts as no attempt: give its message as it is."""
+    failed and a person is alerted. When your model's provider was to blame (a limit, an outage), release_task instead."""
     await ctx.tx.sessions.ensure()
     task = await lifecycle.held(ctx.tx, ctx.policy, ask.task_id, ask.lease_token, Status.FAILED)
-    moved = await failing.failed_by_provider(ctx.tx, ctx.services.providers, task, ask.error)
-    if moved is None:
-        moved = await lifecycle.fail(ctx.tx, task, ask.error, retry=ask.retry)
+    moved = await lifecycle.fail(ctx.tx, task, ask.error, retry=ask.retry)
     again = moved.task.status is Status.PENDING
     return FailedTask(
         task=line(moved.task), attempts=moved.task.attempts, retry_at=moved.task.not_before if again else None
