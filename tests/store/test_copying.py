@@ -14,7 +14,7 @@ from tests.support.bench import ANN, BOB, AnyStore, Bench
 from tests.support.filled import HOSTILE, LONGEST, fill
 from tests.support.postgres import Cluster
 from wvo_mcp.errors import Conflict, IncompatibleStore, InvalidInput, StaleLease, StoreUnavailable
-from wvo_mcp.store.copying.copy import Copied, Row, Step, Table, copy, digested
+from wvo_mcp.store.copying.copy import Copied, Row, Step, Table, copy, tables
 from wvo_mcp.store.copying.postgres import PostgresSource, PostgresTarget
 from wvo_mcp.store.copying.sqlite import SqliteSource, SqliteTarget
 from wvo_mcp.store.postgres.store import PostgresStore
@@ -99,9 +99,8 @@ async def test_every_row_of_every_table_is_there_and_back_again(
         assert all(table.rows for table in there.compared), "the filler leaves a table empty"
         assert there.rows == back.rows == sum(table.rows for table in there.compared)
         with source_at(place) as first, source_at(home) as last:
-            assert {n: digested(first.rows(t)) for n, t in first.tables().items()} == {
-                n: digested(last.rows(t)) for n, t in last.tables().items()
-            }
+            for table in tables():
+                assert list(first.rows(table)) == list(last.rows(table))
 
 
 @pytest.mark.anyio
@@ -158,47 +157,29 @@ def interrupt(table: str) -> Callable[[Step], None]:
     return told
 
 
+def nothing_at(place: Place) -> bool:
+    """No file, or a database without a table."""
+    if isinstance(place, Path):
+        return not place.exists() and not place.with_name(place.name + ".copying").exists()
+    with psycopg.connect(place) as raw:
+        return raw.execute("SELECT 1 FROM pg_tables WHERE schemaname = current_schema()").fetchone() is None
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("table", ["tasks", "events"])
-async def test_an_interrupted_copy_goes_on_where_it_stopped_and_nobody_opens_it_before(
+async def test_an_interrupted_copy_leaves_nothing_and_the_next_starts_over(
     bench: Bench, tmp_path: Path, place: Place, elsewhere: Place, table: str
 ) -> None:
     await fill(bench, tmp_path)
     with pytest.raises(Interrupted):
         await copied(place, elsewhere, told=interrupt(table))
-    if isinstance(elsewhere, str):
-        with pytest.raises(IncompatibleStore):
-            await PostgresStore(elsewhere, bench.clock, bench.servers).open()
-    else:
-        assert not elsewhere.exists()
-    first: dict[str, int] = {}
-
-    def note(step: Step) -> None:
-        first.setdefault(step.table, step.done)
-
-    done = await copied(place, elsewhere, told=note)
-
-    assert done.resumed
-    assert first[table] == 7
-    assert 0 < done.rows < sum(compared.rows for compared in done.compared)
-    async with at(elsewhere, bench) as there:
-        assert (await there.call("status"))["counts"] == (await bench.call("status"))["counts"]
-
-
-@pytest.mark.anyio
-async def test_an_unfinished_copy_of_an_earlier_state_begins_anew(
-    bench: Bench, tmp_path: Path, place: Place, elsewhere: Place
-) -> None:
-    await fill(bench, tmp_path)
-    with pytest.raises(Interrupted):
-        await copied(place, elsewhere, told=interrupt("events"))
-    await bench.complete("HELD")
+    assert nothing_at(elsewhere)
 
     done = await copied(place, elsewhere)
 
-    assert not done.resumed
+    assert done.rows == sum(compared.rows for compared in done.compared)
     async with at(elsewhere, bench) as there:
-        assert await there.status("HELD") == ["done"]
+        assert (await there.call("status"))["counts"] == (await bench.call("status"))["counts"]
 
 
 @pytest.mark.anyio
@@ -231,23 +212,7 @@ async def test_a_store_in_which_nothing_has_happened_is_taken_as_target(
 
 
 @pytest.mark.anyio
-async def test_the_unfinished_copy_of_another_store_is_refused(
-    bench: Bench, place: Place, elsewhere: Place, tmp_path: Path
-) -> None:
-    await fill(bench, tmp_path)
-    other = tmp_path / "other.db"
-    await copied(place, other)
-    with pytest.raises(Interrupted):
-        await copied(place, elsewhere, told=interrupt("tasks"))
-
-    with pytest.raises(Conflict, match="unfinished copy of"):
-        await copied(other, elsewhere)
-
-    assert (await copied(place, elsewhere)).resumed
-
-
-@pytest.mark.anyio
-async def test_a_copy_that_was_changed_meanwhile_is_noticed_and_discarded(
+async def test_a_copy_that_differs_is_noticed_and_not_kept(
     bench: Bench, tmp_path: Path, place: Place, elsewhere: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await fill(bench, tmp_path)
@@ -264,7 +229,8 @@ async def test_a_copy_that_was_changed_meanwhile_is_noticed_and_discarded(
         with pytest.raises(Conflict, match="task_labels differs"):
             await copied(place, elsewhere)
 
-    assert not (await copied(place, elsewhere)).resumed
+    assert nothing_at(elsewhere)
+    assert (await copied(place, elsewhere)).rows
 
 
 @pytest.mark.sqlite
@@ -301,7 +267,7 @@ async def test_a_source_that_is_written_during_the_copy_is_copied_as_it_was_at_t
 
 @pytest.mark.sqlite
 @pytest.mark.anyio
-async def test_a_database_that_dies_during_the_copy_is_named_and_the_copy_goes_on_afterwards(
+async def test_a_database_that_dies_during_the_copy_is_named_and_keeps_nothing_of_the_copy(
     bench: Bench, tmp_path: Path, place: Place, own_postgres: Cluster
 ) -> None:
     await fill(bench, tmp_path)
@@ -314,12 +280,12 @@ async def test_a_database_that_dies_during_the_copy_is_named_and_the_copy_goes_o
         with pytest.raises(StoreUnavailable) as lost:
             await copied(place, url, told=die)
         assert "secret" not in lost.value.message
-        assert "goes on from there" in lost.value.hint
+        assert "starts over" in lost.value.hint
         own_postgres.start()
+        assert nothing_at(url)
 
-        done = await copied(place, url)
+        await copied(place, url)
 
-        assert done.resumed
         async with at(url, bench) as there:
             assert await there.status("HELD") == ["in_progress"]
 
@@ -336,7 +302,7 @@ async def test_a_file_that_servers_have_open_is_not_replaced_under_them(
         with pytest.raises(Conflict, match=r"Servers have .* open"):
             await copied(place, taken)
 
-    assert (await copied(place, taken)).resumed
+    assert (await copied(place, taken)).rows
 
 
 @pytest.mark.sqlite
@@ -360,7 +326,6 @@ async def test_tables_of_another_program_beside_the_store_are_left_alone(
         assert theirs.execute("SELECT words::TEXT FROM theirs").fetchall() == [("'kept'",)]
 
 
-@pytest.mark.sqlite
 @pytest.mark.anyio
 async def test_two_copies_into_one_place_do_not_meet(
     bench: Bench, tmp_path: Path, place: Place, elsewhere: Place
@@ -392,9 +357,42 @@ def test_what_is_no_store_is_no_source(tmp_path: Path, database_url: str) -> Non
         pass
 
 
-def test_a_log_that_a_deleted_database_left_is_not_taken_for_ours(tmp_path: Path, database_url: str) -> None:
+def test_a_log_that_a_deleted_database_left_is_not_taken_for_ours(tmp_path: Path) -> None:
     (tmp_path / "state.db-wal").write_bytes(b"x" * 100)
     empty = SqliteTarget(tmp_path / "state.db")
 
-    with psycopg.connect(database_url), pytest.raises(Conflict, match=r"state\.db-wal was left"):
-        empty.prepare(head=None)  # type: ignore[arg-type]
+    with empty, pytest.raises(Conflict, match=r"state\.db-wal was left"):
+        empty.prepare()
+
+
+def test_what_a_killed_copy_left_is_replaced_and_a_living_one_is_not(tmp_path: Path) -> None:
+    (tmp_path / "state.db.copying").write_bytes(b"half a copy")
+
+    with SqliteTarget(tmp_path / "state.db") as target:
+        target.prepare()
+        with pytest.raises(Conflict, match="Another copy"), SqliteTarget(tmp_path / "state.db"):
+            pass
+        target.finish()
+
+    assert [path.name for path in tmp_path.iterdir()] == ["state.db"]
+
+
+@pytest.mark.sqlite
+@pytest.mark.anyio
+async def test_both_kinds_of_database_have_the_columns_that_are_copied(
+    bench: Bench, place: Place, elsewhere: Place
+) -> None:
+    await copied(place, elsewhere)
+    assert isinstance(elsewhere, str)
+    searched = {"task_search", "context_search"}
+
+    with psycopg.connect(elsewhere) as raw:
+        found = raw.execute(
+            "SELECT table_name::TEXT, array_agg(column_name::TEXT ORDER BY column_name) FROM information_schema.columns"
+            " JOIN information_schema.tables USING (table_schema, table_name)"
+            " WHERE table_schema = current_schema() AND table_type = 'BASE TABLE' GROUP BY table_name"
+        ).fetchall()
+
+    assert {name: columns for name, columns in found if name not in {"store", *searched}} == {
+        table.name: sorted(table.columns) for table in tables()
+    }

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.faces.cli.shell import Shell
@@ -41,21 +42,23 @@ HALTED = """
 import sys
 from wvo_mcp.faces.cli import store_copy
 from wvo_mcp.__main__ import main
-teller = store_copy._teller
+progress = store_copy._progress
 def halting():
-    told = teller()
+    told = progress()
     def tell(step):
         told(step)
         if (step.doing, step.table) == ("copying", "context_entries") and step.done == step.total:
             sys.stdin.read()
     return tell
-store_copy._teller = halting
+store_copy._progress = halting
 main()
 """
 """The command, but that it stops in the middle, to be killed there."""
 
 
-def test_a_killed_copy_goes_on_when_the_command_is_given_again(shell: Shell, origin: Path, database_url: str) -> None:
+def test_a_killed_copy_leaves_the_target_as_it_was_and_starts_over(
+    shell: Shell, origin: Path, database_url: str
+) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", HALTED, "store", "copy", str(origin), database_url],
         cwd=shell.root,
@@ -70,13 +73,12 @@ def test_a_killed_copy_goes_on_when_the_command_is_given_again(shell: Shell, ori
         while not process.stderr.readline().startswith("copying context_entries"):
             assert process.poll() is None, process.stderr.read()
         process.send_signal(signal.SIGKILL)
-    refused = shell.process("status", "--json", WVO_DATABASE_URL=database_url)
-    assert "a copy that is not finished" in refused.error["message"]
+    with psycopg.connect(database_url) as raw:
+        assert raw.execute("SELECT 1 FROM pg_tables WHERE schemaname = current_schema()").fetchone() is None
 
     done = shell.process("store", "copy", str(origin), database_url).json
 
-    assert done["resumed"]
-    assert done["rows"] < sum(table["rows"] for table in done["tables"])
+    assert done["rows"] == sum(table["rows"] for table in done["tables"])
     assert done["rows_per_second"] > 0
     kept = {table["table"]: table["rows"] for table in done["tables"]}
     assert (kept["tasks"], kept["checkpoints"], kept["roadmap_entries"]) == (1, MANY, MANY)

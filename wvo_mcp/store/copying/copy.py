@@ -1,50 +1,44 @@
 """Everything of one store into an empty one, either way between the two kinds of database.
 
-Tables are read from the catalogs and copied in the order of their keys, in batches that are committed one by one; a copy
-that was interrupted goes on behind the last key that arrived. Until it is finished and compared, no server opens it.
+The target is filled in one transaction, or in a file of another name, and compared before it is committed or renamed. So
+a copy that is cut off leaves the target as it was, and the same command starts over.
 """
 
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import lru_cache
 from graphlib import TopologicalSorter
 from itertools import islice
 from typing import Any, Protocol
 
-from wvo_mcp.errors import Conflict, IncompatibleStore
+from wvo_mcp.errors import Conflict
+from wvo_mcp.store.sqlite.connection import SqliteRows, sqlite
+from wvo_mcp.store.sqlite.migrate import apply_migrations
 
 BATCH = 2_000
-"""Rows of one commit."""
+"""Rows between two reports of progress."""
 
-KEPT_BY_DATABASE = frozenset({"store"})
+_KEPT_BY_DATABASE = "store"
 """The schema's number and the clock's offset belong to the database, not to what is kept in it."""
 
-SEEDED = frozenset({"counters", "edges"})
+SEEDED = ("counters", "edges")
 """A store without work has rows here, all of them zero."""
+
+_ORDERED_BY_ROWID = ("epics", "milestones")
+"""SQLite numbers their rows by itself, PostgreSQL in a column of that name; the order of the roadmap depends on it."""
 
 Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table as one side has it. `hidden` are columns that only some databases name (SQLite's rowid)."""
-
     name: str
     columns: tuple[str, ...]
     key: tuple[str, ...]
-    hidden: frozenset[str] = frozenset()
-    refers_to: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """Which store, and its last event: two copies of one source in the same state have the same."""
-
-    source: str
-    seq: int
-    hash: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +60,11 @@ class Compared:
     sha256: str
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Copied:
-    """What was copied by this call; `compared` counts also what an interrupted one had copied before."""
-
-    resumed: bool
-    rows: int = 0
-    seconds: float = 0.0
-    compared: list[Compared] = field(default_factory=list[Compared])
+    rows: int
+    seconds: float
+    compared: list[Compared]
 
     @property
     def rows_per_second(self) -> float:
@@ -88,53 +79,40 @@ class Side(Protocol):
         """For people, without a password."""
         ...
 
-    def tables(self) -> dict[str, Table]: ...
-    def count(self, table: str) -> int: ...
-    def rows(self, table: Table, after: Row | None = None) -> Iterator[Row]:
-        """Rows in the order of the key, bytewise, that follow the key `after`."""
+    def rows(self, table: Table) -> Generator[Row]:
+        """All rows in the order of the key, bytewise."""
         ...
 
 
 class Source(Side, Protocol):
     """Reads one state of the store from beginning to end, whoever writes meanwhile."""
 
-    def head(self) -> Head: ...
+    def count(self, table: str) -> int: ...
     def living(self) -> list[str]:
         """Agents whose servers are connected."""
         ...
 
 
 class Target(Side, Protocol):
-    def prepare(self, head: Head) -> bool:
-        """Make an unfinished store without rows; True when there is one already that comes from `head`.
+    """Nobody else sees anything of what is put there before `finish`; left without it, it is as it was."""
 
-        One from an earlier state of the same source is emptied. Raises Conflict for a store with content, finished or of
-        another source.
-        """
+    def prepare(self) -> None:
+        """Make a store without rows. Raises Conflict for one with content."""
         ...
 
-    def last_key(self, table: Table) -> Row | None: ...
-    def put(self, table: Table, rows: list[Row]) -> None:
-        """Commit the rows."""
-        ...
-
+    def put(self, table: Table, rows: list[Row]) -> None: ...
     def finish(self) -> None:
         """All is there: make the searches and the numbering fit, and let servers in; all at once."""
         ...
 
-    def discard(self) -> None:
-        """Forget the unfinished copy."""
-        ...
-
 
 def copy(
-    source: Source, target: Target, told: Callable[[Step], None], *, while_live: bool = False, batch: int = BATCH
+    source: Source, target: Target, on_progress: Callable[[Step], None], *, while_live: bool = False, batch: int = BATCH
 ) -> Copied:
     """Copy, compare, and only then let servers in.
 
     Raises Conflict when servers live on the source (unless `while_live`), when the target is not empty, and when the two
-    differ in the end; IncompatibleStore for different schemas; the typed errors of either database. After an error of
-    the target, the same call goes on where it stopped.
+    differ in the end; IncompatibleStore for different schemas; the typed errors of either database.
     """
     living = source.living()
     if living and not while_live:
@@ -145,84 +123,98 @@ def copy(
             living=living,
         )
     began = time.monotonic()
-    copied = Copied(resumed=target.prepare(source.head()))
-    tables = matched(source.tables(), target.tables())
-    for table in tables:
-        copied.rows += _copy_table(source, target, table, told, batch)
-    copied.seconds = time.monotonic() - began
-    for table in tables:
-        copied.compared.append(_compared(source, target, table, told))
+    target.prepare()
+    copied = [_copy_table(source, target, table, on_progress, batch) for table in tables()]
+    seconds = time.monotonic() - began
+    for table, expected in zip(tables(), copied, strict=True):
+        _compare(target, table, expected, on_progress)
     target.finish()
-    return copied
+    return Copied(sum(table.rows for table in copied), seconds, copied)
 
 
-def matched(source: dict[str, Table], target: dict[str, Table]) -> list[Table]:
-    """The tables to copy, those that others refer to first. Raises IncompatibleStore when the two sides differ."""
-    if source.keys() != target.keys():
-        odd = ", ".join(sorted(source.keys() ^ target.keys()))
-        raise IncompatibleStore(f"These tables are on one side only: {odd}.", hint=_SAME_VERSION)
-    order = TopologicalSorter({name: sorted(table.refers_to - {name}) for name, table in sorted(target.items())})
-    return [_joined(source[name], target[name]) for name in order.static_order()]
-
-
-def _joined(source: Table, target: Table) -> Table:
-    if set(source.columns) != set(target.columns) or source.key != target.key:
-        odd = ", ".join(sorted(set(source.columns) ^ set(target.columns))) or "the primary key"
-        raise IncompatibleStore(f"The table {source.name} differs between the two sides: {odd}.", hint=_SAME_VERSION)
-    return Table(source.name, (*source.columns, *sorted(source.hidden & target.hidden)), source.key)
-
-
-def _copy_table(source: Source, target: Target, table: Table, told: Callable[[Step], None], batch: int) -> int:
+def _copy_table(
+    source: Source, target: Target, table: Table, on_progress: Callable[[Step], None], batch: int
+) -> Compared:
     total = source.count(table.name)
-    last = target.last_key(table)
-    done = 0 if last is None else target.count(table.name)
-    put = 0
-    told(Step("copying", table.name, done, total))
-    for rows in batches(source.rows(table, last), batch):
-        target.put(table, rows)
-        put += len(rows)
-        told(Step("copying", table.name, done + put, total))
-    return put
+    digest = Digest()
+    on_progress(Step("copying", table.name, 0, total))
+    with closing(source.rows(table)) as rows:
+        while some := list(islice(rows, batch)):
+            target.put(table, some)
+            for row in some:
+                digest.add(row)
+            on_progress(Step("copying", table.name, digest.rows, total))
+    return digest.of(table)
 
 
-def _compared(source: Source, target: Target, table: Table, told: Callable[[Step], None]) -> Compared:
-    total = source.count(table.name)
-
-    def digest(side: Side, offset: int) -> tuple[int, str]:
-        return digested(side.rows(table), lambda n: told(Step("comparing", table.name, (n + offset) // 2, total)))
-
-    here, there = digest(source, 0), digest(target, total)
-    if here != there:
-        target.discard()
+def _compare(target: Target, table: Table, expected: Compared, on_progress: Callable[[Step], None]) -> None:
+    digest = Digest()
+    with closing(target.rows(table)) as rows:
+        for row in rows:
+            digest.add(row)
+            if digest.rows % 10_000 == 0:
+                on_progress(Step("comparing", table.name, digest.rows, expected.rows))
+    found = digest.of(table)
+    if found != expected:
         raise Conflict(
-            f"The table {table.name} differs after the copy: {here[0]:,} rows with {here[1][:12]} there,"
-            f" {there[0]:,} rows with {there[1][:12]} here.",
-            hint="Somebody changed the source or the target meanwhile. The copy was discarded: run it again while nobody"
-            " works on either.",
+            f"The table {table.name} differs after the copy: {expected.rows:,} rows with {expected.sha256[:12]} there,"
+            f" {found.rows:,} rows with {found.sha256[:12]} here.",
+            hint="Nothing was kept of the copy. Run it again while nobody works on the target.",
         )
-    return Compared(table.name, *here)
 
 
-def digested(rows: Iterable[Row], told: Callable[[int], None] = lambda _: None) -> tuple[int, str]:
-    """Number of the rows, and a hash over them that is the same for the same values in either database."""
-    found = hashlib.sha256()
-    count = 0
-    for row in rows:
-        found.update(_encode(row).encode())
-        count += 1
-        if count % 10_000 == 0:
-            told(count)
-    return count, found.hexdigest()
+class Digest:
+    """The number of rows, and a hash over them that is the same for the same values in either database."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._hash = hashlib.sha256()
+
+    def add(self, row: Row) -> None:
+        self._hash.update(_encode(row).encode())
+        self.rows += 1
+
+    def of(self, table: Table) -> Compared:
+        return Compared(table.name, self.rows, self._hash.hexdigest())
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def batches(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
-    while batch := list(islice(rows, size)):
-        yield batch
+@lru_cache(maxsize=1)
+def tables() -> tuple[Table, ...]:
+    """What a store of this version has, in either kind of database; those that others refer to first. The words that are
+    searched follow from the rows and are not among them."""
+    with closing(sqlite.connect(":memory:", isolation_level=None)) as raw:
+        apply_migrations(SqliteRows(raw), 0)
+        listed = raw.execute("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table'").fetchall()
+        names = {name for (name,) in listed if not name.startswith("sqlite_")} - {_KEPT_BY_DATABASE}
+        order = TopologicalSorter(
+            {
+                name: sorted(
+                    {to for (to,) in raw.execute('SELECT "table" FROM pragma_foreign_key_list(?)', (name,))} - {name}
+                )
+                for name in sorted(names)
+            }
+        )
+        return tuple(_table(raw, name) for name in order.static_order())
 
 
-_SAME_VERSION = (
-    "Both must have the schema of this program: open the older one once with it (wvo-mcp status), then copy."
-)
+def _table(raw: Any, name: str) -> Table:
+    found = raw.execute("SELECT name, pk FROM pragma_table_xinfo(?) WHERE hidden = 0 ORDER BY cid", (name,)).fetchall()
+    columns = [column for column, _ in found]
+    key = [column for column, place in sorted(found, key=lambda column: column[1]) if place]
+    if name in _ORDERED_BY_ROWID:
+        columns.append("rowid")
+    return Table(name, tuple(columns), tuple(key))
+
+
+def refuse_content(first: Callable[[str], Row | None], where: str) -> None:
+    """Raises Conflict when a table has rows; `first` is the first row of a query."""
+    for table in tables():
+        some = "WHERE n <> 0" if table.name in SEEDED else ""
+        if first(f'SELECT 1 FROM "{table.name}" {some} LIMIT 1') is not None:
+            raise Conflict(
+                f"{where} is not empty: its table {table.name} has rows.",
+                hint="Copy into a file or database of its own; nothing is ever merged or overwritten.",
+            )

@@ -1,40 +1,35 @@
 """A SQLite file as either end of a copy."""
 
+import fcntl
 import os
-from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
-from functools import lru_cache
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import anyio
-
-from wvo_mcp.errors import Conflict, IncompatibleStore, InvalidInput, StoreUnavailable, WvoError
-from wvo_mcp.store.copying.copy import KEPT_BY_DATABASE, SEEDED, Head, Row, Table
-from wvo_mcp.store.sqlite.connection import Connection, DatabaseError, check_ours, sqlite, typed
-from wvo_mcp.store.sqlite.connection import SqliteRows as Rows
+from wvo_mcp.errors import Conflict, IncompatibleStore, InvalidInput
+from wvo_mcp.store.backup_folder import sync, troubles
+from wvo_mcp.store.copying.copy import SEEDED, Row, Table, refuse_content
+from wvo_mcp.store.sqlite.connection import DatabaseError, SqliteRows, check_ours, sqlite, typed
 from wvo_mcp.store.sqlite.glance import looking
-from wvo_mcp.store.sqlite.migrate import check_file, migrate, statements
-from wvo_mcp.store.versions import latest, migrations
-
-_OWN = frozenset({"copying", "copying_triggers"})
+from wvo_mcp.store.sqlite.migrate import apply_migrations, check_file
+from wvo_mcp.store.versions import latest
 
 
 class _File:
-    """What both ends share."""
+    """What both ends share. A context manager; `_raw` is open within."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._open: Any = None
+        self._raw: Any = None
+        self._left = ExitStack()
+
+    def __exit__(self, *_: object) -> None:
+        self._left.close()
 
     @property
     def where(self) -> str:
         return str(self._path)
-
-    @property
-    def _raw(self) -> Any:
-        assert self._open is not None, "the file is not open"  # noqa: S101
-        return self._open
 
     @contextmanager
     def _typed(self) -> Generator[None]:
@@ -43,30 +38,18 @@ class _File:
         except DatabaseError as error:
             raise typed(error, self._path) from error
 
-    def tables(self) -> dict[str, Table]:
+    def rows(self, table: Table) -> Generator[Row]:
+        query = f'SELECT {", ".join(table.columns)} FROM "{table.name}" ORDER BY {", ".join(table.key)}'
         with self._typed():
-            return {table.name: table for table in _catalog(self._raw)}
-
-    def count(self, table: str) -> int:
-        with self._typed():
-            return int(self._raw.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0])
-
-    def rows(self, table: Table, after: Row | None = None) -> Iterator[Row]:
-        key = ", ".join(table.key)
-        behind = "" if after is None else f"WHERE ({key}) > ({', '.join('?' * len(after))})"
-        with self._typed():
-            yield from self._raw.execute(
-                f'SELECT {", ".join(table.columns)} FROM "{table.name}" {behind} ORDER BY {key}', after or ()
-            )
+            yield from self._raw.execute(query)
 
 
 class SqliteSource(_File):
-    """An existing file, read in one transaction. A context manager; `alive` tells whether a session's server lives."""
+    """An existing file, read in one transaction; `alive` tells whether a session's server lives."""
 
     def __init__(self, path: Path, alive: Callable[[str], bool]) -> None:
         super().__init__(path)
         self._alive = alive
-        self._left = ExitStack()
 
     def __enter__(self) -> "SqliteSource":
         """Raises InvalidInput, IncompatibleStore and the typed errors of the file."""
@@ -75,24 +58,15 @@ class SqliteSource(_File):
         with ExitStack() as undone, self._typed():
             undone.push(self.__exit__)
             check_file(self._path)
-            self._open = self._left.enter_context(looking(self._path))
-            check_ours(Rows(self._open))
-            version = int(self._open.execute("PRAGMA user_version").fetchone()[0])
-            if version != latest():
-                raise _other_version(self.where, version)
-            self._open.execute("BEGIN")
+            self._raw = self._left.enter_context(looking(self._path))
+            check_version(self._raw, self._path)
+            self._raw.execute("BEGIN")
             undone.pop_all()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._left.close()
-        self._open = None
-
-    def head(self) -> Head:
+    def count(self, table: str) -> int:
         with self._typed():
-            last = self._raw.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
-        seq, digest = last or (0, "")
-        return Head(str(self._path.resolve()), seq, digest)
+            return int(self._raw.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0])
 
     def living(self) -> list[str]:
         with self._typed():
@@ -103,40 +77,43 @@ class SqliteSource(_File):
 
 
 class SqliteTarget(_File):
-    """A new file. It grows under another name and gets its own when it is whole. A context manager."""
+    """A new file. It grows under another name and gets its own when it is whole."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._unfinished = path.with_name(path.name + ".copying")
+        self._triggers: list[str] = []
+        self._in_place = False
 
     def __enter__(self) -> "SqliteTarget":
+        """Raises Conflict while another copy is made there, StoreUnavailable."""
+        with troubles(self._path.parent):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._left.callback(os.close, _alone(self._unfinished, self._path))
+            self._left.callback(self._discard)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._open is not None:
-            self._open.close()
-            self._open = None
+    def _discard(self) -> None:
+        if not self._in_place:
+            self._unfinished.unlink(missing_ok=True)
 
-    def prepare(self, head: Head) -> bool:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreUnavailable(f"The folder {self._path.parent} cannot be made: {error.strerror}.") from error
+    def prepare(self) -> None:
         self._refuse_content()
         with self._typed():
-            if self._unfinished.exists():
-                self._connect()
-                found = _marked(self._raw)
-                if found == head:
-                    return True
-                if found is not None and found.source != head.source:
-                    raise Conflict(
-                        f"{self._unfinished} is the unfinished copy of {found.source}.",
-                        hint="Finish that copy, or remove the file, then copy again.",
-                    )
-                self.discard()
-            self._create(head)
-        return False
+            raw = self._raw = self._left.enter_context(
+                closing(sqlite.connect(str(self._unfinished), isolation_level=None, timeout=0))
+            )
+            # What is cut off is thrown away, so it needs no journal; it is synced before it gets its name.
+            raw.execute("PRAGMA journal_mode = OFF")
+            raw.execute("PRAGMA synchronous = OFF")
+            raw.execute("PRAGMA cache_size = -64000")
+            raw.execute("BEGIN EXCLUSIVE")
+            apply_migrations(SqliteRows(raw), 0)
+            for name, sql in raw.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").fetchall():
+                self._triggers.append(sql)
+                raw.execute(f'DROP TRIGGER "{name}"')
+            for table in SEEDED:
+                raw.execute(f"DELETE FROM {table}")
 
     def _refuse_content(self) -> None:
         """The place is free, or there is a store in which nothing has happened yet."""
@@ -150,77 +127,30 @@ class SqliteTarget(_File):
             return
         check_file(self._path)
         with self._typed(), looking(self._path) as raw:
-            check_ours(Rows(raw))
-            for table in _catalog(raw):
-                some = "n <> 0" if table.name in SEEDED else "TRUE"
-                if raw.execute(f'SELECT 1 FROM "{table.name}" WHERE {some} LIMIT 1').fetchone():
-                    raise Conflict(
-                        f"{self._path} is not empty: its table {table.name} has rows.",
-                        hint="Copy into a file that does not exist yet; nothing is ever merged or overwritten.",
-                    )
-
-    def _create(self, head: Head) -> None:
-        anyio.run(_made, self._unfinished)
-        self._connect()
-        raw = self._raw
-        raw.execute("BEGIN IMMEDIATE")
-        raw.execute("CREATE TABLE copying_triggers (sql TEXT NOT NULL)")
-        raw.execute("INSERT INTO copying_triggers SELECT sql FROM sqlite_schema WHERE type = 'trigger'")
-        for (name,) in raw.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall():
-            raw.execute(f'DROP TRIGGER "{name}"')
-        for table in _catalog(raw):
-            raw.execute(f'DELETE FROM "{table.name}"')
-        raw.execute("CREATE TABLE copying (source TEXT NOT NULL, seq INTEGER NOT NULL, hash TEXT NOT NULL)")
-        raw.execute("INSERT INTO copying VALUES (?, ?, ?)", (head.source, head.seq, head.hash))
-        raw.execute("COMMIT")
-
-    def _connect(self) -> None:
-        self._open = sqlite.connect(str(self._unfinished), isolation_level=None, timeout=5)
-        # Nobody else reads it, and a file without a log beside it can be renamed.
-        self._open.execute("PRAGMA locking_mode = EXCLUSIVE")
-        self._open.execute("PRAGMA journal_mode = DELETE")
-        self._open.execute("PRAGMA synchronous = FULL")
-        self._open.execute("PRAGMA cache_size = -64000")
-
-    def last_key(self, table: Table) -> Row | None:
-        order = ", ".join(f"{column} DESC" for column in table.key)
-        with self._typed():
-            return self._raw.execute(
-                f'SELECT {", ".join(table.key)} FROM "{table.name}" ORDER BY {order} LIMIT 1'
-            ).fetchone()
+            if raw.execute("SELECT count(*) FROM sqlite_schema").fetchone() != (0,):
+                check_version(raw, self._path)
+                refuse_content(lambda query: raw.execute(query).fetchone(), self.where)
 
     def put(self, table: Table, rows: list[Row]) -> None:
+        into = f'INSERT INTO "{table.name}" ({", ".join(table.columns)}) VALUES ({", ".join("?" * len(table.columns))})'
         with self._typed():
-            self._raw.execute("BEGIN IMMEDIATE")
-            try:
-                self._raw.executemany(
-                    f'INSERT INTO "{table.name}" ({", ".join(table.columns)})'
-                    f" VALUES ({', '.join('?' * len(table.columns))})",
-                    rows,
-                )
-                self._raw.execute("COMMIT")
-            except BaseException:
-                if self._raw.in_transaction:
-                    self._raw.execute("ROLLBACK")
-                raise
+            self._raw.executemany(into, rows)
 
     def finish(self) -> None:
         self._make_room()
         with self._typed():
-            raw = self._raw
-            raw.execute("BEGIN IMMEDIATE")
-            for (name,) in raw.execute(
-                "SELECT name FROM sqlite_schema WHERE sql LIKE 'CREATE VIRTUAL TABLE % USING fts5%'"
-            ).fetchall():
-                raw.execute(f"INSERT INTO {name} ({name}) VALUES ('rebuild')")
-            for (sql,) in raw.execute("SELECT sql FROM copying_triggers").fetchall():
-                raw.execute(sql)
-            for name in _OWN:
-                raw.execute(f"DROP TABLE {name}")
-            raw.execute("COMMIT")
-            raw.close()
-            self._open = None
-            self._take_place()
+            searched = "SELECT name FROM sqlite_schema WHERE sql LIKE 'CREATE VIRTUAL TABLE % USING fts5%'"
+            for (name,) in self._raw.execute(searched).fetchall():
+                self._raw.execute(f"INSERT INTO {name} ({name}) VALUES ('rebuild')")
+            for trigger in self._triggers:
+                self._raw.execute(trigger)
+            self._raw.execute("COMMIT")
+            self._raw.close()
+        with troubles(self._path):
+            sync(self._unfinished)
+            self._unfinished.replace(self._path)
+            self._in_place = True
+            sync(self._path.parent)
 
     def _make_room(self) -> None:
         """The log of a store that was never used must not be taken for ours, nor its servers write into a ghost."""
@@ -234,86 +164,38 @@ class SqliteTarget(_File):
                     f"Servers have {self._path} open ({error}).", hint="End their clients, then copy again."
                 ) from error
 
-    def _take_place(self) -> None:
+
+def _alone(unfinished: Path, path: Path) -> int:
+    """A descriptor that holds the lock of the emptied file `unfinished`; what a killed copy left there is gone. Raises
+    Conflict, OSError."""
+    while True:
+        lock = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            self._unfinished.replace(self._path)
-            folder = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-        except OSError as error:
-            raise StoreUnavailable(f"{self._unfinished} cannot be renamed: {error.strerror}.") from error
-
-    def discard(self) -> None:
-        if self._open is not None:
-            self._open.close()
-            self._open = None
-        for end in ("", "-journal", "-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                self._unfinished.with_name(self._unfinished.name + end).unlink()
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if unfinished.exists() and os.path.samestat(os.fstat(lock), unfinished.stat()):
+                os.ftruncate(lock, 0)
+                return lock
+        except BlockingIOError:
+            os.close(lock)
+            raise Conflict(f"Another copy into {path} is running.", hint="Wait until it has ended.") from None
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)  # the copy before us has just put it in place
 
 
-async def _made(path: Path) -> None:
-    """A file with the tables of this program."""
-    connection = Connection(path, read_only=False, synchronous="FULL")
-    await connection.start()
-    try:
-        await migrate(connection)
-    finally:
-        await connection.close()
+def check_version(raw: Any, path: Path) -> None:
+    """Raises IncompatibleStore for the file of another program, or of another version."""
+    check_ours(SqliteRows(raw), path)
+    refuse_version(str(path), int(raw.execute("PRAGMA user_version").fetchone()[0]))
 
 
-@lru_cache(maxsize=1)
-def table_names() -> frozenset[str]:
-    """Every table of a store, in either kind of database: those of searched words as well."""
-    with closing(sqlite.connect(":memory:", isolation_level=None)) as raw:
-        for _, script in migrations():
-            for statement in statements(script):
-                raw.execute(statement)
-        listed = raw.execute(
-            "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'virtual')"
-        )
-        return frozenset(name for (name,) in listed if not name.startswith("sqlite_"))
-
-
-def _catalog(raw: Any) -> list[Table]:
-    found: list[Table] = []
-    listed = raw.execute(
-        "SELECT name, wr FROM pragma_table_list WHERE schema = 'main' AND type = 'table' ORDER BY name"
-    )
-    for name, without_rowid in listed.fetchall():
-        if name.startswith("sqlite_") or name in KEPT_BY_DATABASE | _OWN:
-            continue
-        columns = raw.execute(
-            "SELECT name, type, pk, hidden FROM pragma_table_xinfo(?) ORDER BY cid", (name,)
-        ).fetchall()
-        key = tuple(column[0] for column in sorted(columns, key=lambda column: column[2]) if column[2])
-        alias = any(kind == "INTEGER" and pk for _, kind, pk, _ in columns) and len(key) == 1
-        refers = raw.execute('SELECT "table" FROM pragma_foreign_key_list(?)', (name,)).fetchall()
-        found.append(
-            Table(
-                name,
-                tuple(column for column, _, _, hidden in columns if not hidden),
-                key,
-                frozenset() if without_rowid or alias else frozenset({"rowid"}),
-                frozenset(row[0] for row in refers),
-            )
-        )
-    return found
-
-
-def _marked(raw: Any) -> Head | None:
-    """Where an unfinished copy comes from; None when it was interrupted before it began."""
-    if not raw.execute("SELECT 1 FROM sqlite_schema WHERE name = 'copying'").fetchone():
-        return None
-    return Head(*raw.execute("SELECT source, seq, hash FROM copying").fetchone())
-
-
-def _other_version(where: str, version: int) -> WvoError:
+def refuse_version(where: str, version: int) -> None:
+    """Raises IncompatibleStore unless it is this program's."""
     if version > latest():
-        return IncompatibleStore(f"{where} has schema {version}; this program knows schemas up to {latest()}.")
-    return IncompatibleStore(
-        f"{where} has schema {version}, this program {latest()}.",
-        hint="Open it once with this program (wvo-mcp status in its workspace), which brings it up to date; then copy.",
-    )
+        raise IncompatibleStore(f"{where} has schema {version}; this program knows schemas up to {latest()}.")
+    if version < latest():
+        raise IncompatibleStore(
+            f"{where} has schema {version}, this program {latest()}.",
+            hint="Open it once with this program (wvo-mcp status in its workspace), which brings it up to date; then copy.",
+        )

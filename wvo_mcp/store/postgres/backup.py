@@ -65,7 +65,7 @@ def own_schema(url: str) -> str:
 def our_tables() -> set[str]:
     """Names of the tables that any version of this program has made."""
     scripts = "".join(script for _, script in migrations("postgres"))
-    return set(re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)", scripts)) | {"store_unfinished"}
+    return set(re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)", scripts))
 
 
 def verify(path: Path, stop: threading.Event | None = None) -> None:

@@ -10,8 +10,7 @@ from wvo_mcp.store.postgres.link import WRITE_LOCK, Link
 
 _FOUND = """
 SELECT count(*) FILTER (WHERE relname = 'store' AND has_schema),
-  count(*) FILTER (WHERE relname IN ('tasks', 'events', 'store')),
-  count(*) FILTER (WHERE relname = 'store_unfinished')
+  count(*) FILTER (WHERE relname IN ('tasks', 'events', 'store'))
 FROM (
   SELECT c.relname, EXISTS (
     SELECT 1 FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attname = 'clock_offset_ms'
@@ -26,33 +25,31 @@ async def migrate(link: Link) -> int:
 
     A migration is one transaction with everything else shut out: a server that dies in it leaves the old version whole.
     """
-    steps = versions.migrations("postgres")
-    target = steps[-1][0]
+    target = versions.latest()
 
     def apply(raw: psycopg.Connection[Any]) -> None:
         if version(raw) == target:
             return
         with raw.transaction():
             raw.execute(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})".encode(), prepare=False)
-            present = version(raw)  # another server may have been faster
-            for number, script in steps:
-                if number > present:
-                    raw.execute(script.encode(), prepare=False)
-                    raw.execute(f"UPDATE store SET schema = {number}".encode(), prepare=False)
+            apply_migrations(raw, version(raw))  # another server may have been faster
 
     await link.run(apply)
     return target
 
 
+def apply_migrations(raw: psycopg.Connection[Any], present: int) -> None:
+    """Those that follow the version `present`, within a transaction."""
+    for number, script in versions.migrations("postgres"):
+        if number > present:
+            raw.execute(script.encode(), prepare=False)
+            raw.execute(f"UPDATE store SET schema = {number}".encode(), prepare=False)
+
+
 def version(raw: psycopg.Connection[Any]) -> int:
     """The schema's number, 0 for a database without our tables. Raises IncompatibleStore."""
-    ours, named_alike, unfinished = raw.execute(_FOUND, prepare=False).fetchone() or (0, 0, 0)
+    ours, named_alike = raw.execute(_FOUND, prepare=False).fetchone() or (0, 0)
     if not ours:
-        if unfinished:
-            raise IncompatibleStore(
-                "The database holds a copy that is not finished.",
-                hint="Give the command that began it again (wvo-mcp store copy FROM TO): it goes on where it stopped.",
-            )
         if named_alike:
             raise IncompatibleStore(
                 "The database has tables of another program that are named like ours.",
@@ -61,7 +58,7 @@ def version(raw: psycopg.Connection[Any]) -> int:
         return 0
     row = raw.execute("SELECT schema FROM store WHERE id = 1", prepare=False).fetchone()
     found = 0 if row is None else int(row[0])
-    target = versions.migrations("postgres")[-1][0]
+    target = versions.latest()
     if found > target:
         raise IncompatibleStore(
             f"The database has schema {found}; this program knows schemas up to {target}.",

@@ -29,23 +29,26 @@ def check_file(path: Path) -> None:
 
 async def migrate(connection: Connection) -> int:
     """Bring the schema up to date; the version it has then. Raises IncompatibleStore for a newer or foreign database."""
-    steps = versions.migrations()
-    target = steps[-1][0]
+    target = versions.latest()
     version = await connection.read(lambda rows: _version(rows, target))
     if version < target:
 
         async def apply(rows: Rows) -> None:
-            present = await _version(rows, target)  # another server may have been faster
-            for number, script in steps:
-                if number > present:
-                    for statement in statements(script):
-                        rows.run(statement)
-                    rows.run("UPDATE store SET schema = ?", (number,))
-                    rows.run(f"PRAGMA user_version = {number}")
-            rows.run(f"PRAGMA application_id = {APPLICATION_ID}")
+            apply_migrations(rows, await _version(rows, target))  # another server may have been faster
 
         await connection.write(apply)
     return target
+
+
+def apply_migrations(rows: Rows, present: int) -> None:
+    """Those that follow the version `present`, within a transaction."""
+    for number, script in versions.migrations():
+        if number > present:
+            for statement in statements(script):
+                rows.run(statement)
+            rows.run("UPDATE store SET schema = ?", (number,))
+            rows.run(f"PRAGMA user_version = {number}")
+    rows.run(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
 async def _version(rows: Rows, target: int) -> int:
