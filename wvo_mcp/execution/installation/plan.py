@@ -1,15 +1,15 @@
 """What `wvo-mcp init` would do to a project: a list of changes, nothing written."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wvo_mcp.errors import Conflict
-from wvo_mcp.execution.installation import codex
+from wvo_mcp.execution.installation.document import Document
 from wvo_mcp.execution.installation.draft import Change, Draft, shown
 from wvo_mcp.execution.installation.entry import COMMAND, SERVER, is_ours
-from wvo_mcp.execution.installation.jsonc import Document
 from wvo_mcp.execution.installation.providers import providers_text
 from wvo_mcp.execution.installation.sections import HASH, MARKDOWN, with_section
 
@@ -113,7 +113,7 @@ class _Planning:
         self._wishes = wishes
 
     def project(self) -> None:
-        self._json_entry(".mcp.json", {"command": COMMAND, "args": []})
+        self._entry(self._root, ".mcp.json", ("mcpServers", SERVER), {"command": COMMAND, "args": []})
         base, name = self._places.in_state("roadmap.yaml")
         self._sample(base, name, SAMPLES / "roadmap.yaml", "a roadmap to begin with")
         base, name = self._places.in_state("providers.yaml")
@@ -127,8 +127,8 @@ class _Planning:
     def claude(self) -> None:
         name = ".claude/settings.json"
         document = Document(self.draft.read(self._root, name) or "", name)
-        _add_to_list(document, ("permissions", "allow"), ALLOW_RULE)
-        _add_to_list(document, ("enabledMcpjsonServers",), SERVER)
+        document.append(("permissions", "allow"), ALLOW_RULE)
+        document.append(("enabledMcpjsonServers",), SERVER)
         if not _mentions(document.get("hooks", "Stop"), STOP_HOOK):
             hook = {"hooks": [{"type": "command", "command": STOP_HOOK, "timeout": 10}]}
             document.append(("hooks", "Stop"), hook)
@@ -144,11 +144,7 @@ class _Planning:
         base, name = self._root, ".codex/config.toml"
         if self._wishes.user_wide:
             base, name = self._places.codex_home, "config.toml"
-        file = shown(self._root, base, name)
-        text = self.draft.read(base, name) or ""
-        entry = codex.entry_of(text, file)
-        if entry is None or self._may_replace(file, entry):
-            self.draft.write(base, name, codex.with_entry(text, file), f"the server {SERVER} for Codex")
+        self._entry(base, name, ("mcp_servers", SERVER), {"command": COMMAND})
         if base == self._root:
             self.notes.append(
                 "Codex reads .codex/config.toml in a project that you trust: it asks when you start it there."
@@ -156,15 +152,17 @@ class _Planning:
         self._section("AGENTS.md")
 
     def gemini(self) -> None:
-        self._json_entry(".gemini/settings.json", {"command": COMMAND, "args": [], "trust": True})
+        entry: dict[str, Any] = {"command": COMMAND, "args": [], "trust": True}
+        self._entry(self._root, ".gemini/settings.json", ("mcpServers", SERVER), entry)
         self._section("GEMINI.md")
 
-    def _json_entry(self, name: str, entry: dict[str, Any]) -> None:
-        document = Document(self.draft.read(self._root, name) or "", name)
-        present = document.get("mcpServers", SERVER)
-        if present is None or self._may_replace(name, present):
-            document.put(("mcpServers", SERVER), entry)
-            self.draft.write(self._root, name, document.text, f"the server {SERVER}")
+    def _entry(self, base: Path, name: str, path: tuple[str, ...], entry: dict[str, Any]) -> None:
+        file = shown(self._root, base, name)
+        document = Document(self.draft.read(base, name) or "", file)
+        present = document.get(*path)
+        if present is None or self._may_replace(file, present):
+            document.put(path, entry)
+            self.draft.write(base, name, document.text, f"the server {SERVER}")
 
     def _may_replace(self, file: str, entry: Any) -> bool:
         if is_ours(entry):
@@ -208,18 +206,6 @@ def _in_git(root: Path) -> bool:
     return any((folder / ".git").exists() for folder in (root, *root.parents))
 
 
-def _add_to_list(document: Document, path: tuple[str, ...], value: str) -> None:
-    present = document.get(*path)
-    if not isinstance(present, list) or value not in present:
-        document.append(path, value)
-
-
 def _mentions(value: Any, text: str) -> bool:
     """True when a string anywhere in the value contains the text."""
-    if isinstance(value, str):
-        return text in value
-    if isinstance(value, Mapping):
-        return any(_mentions(item, text) for item in value.values())  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(value, list):
-        return any(_mentions(item, text) for item in value)  # pyright: ignore[reportUnknownVariableType]
-    return False
+    return text in json.dumps(value)

@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any, cast
 
-from wvo_mcp.execution.installation import codex
+from wvo_mcp.execution.installation.document import Document
 from wvo_mcp.execution.installation.draft import Draft, shown
 from wvo_mcp.execution.installation.entry import SERVER, is_ours
-from wvo_mcp.execution.installation.jsonc import Document
 from wvo_mcp.execution.installation.plan import ALLOW_RULE, IGNORED, SAMPLES, STOP_HOOK, Places, Plan
 from wvo_mcp.execution.installation.providers import providers_text
 from wvo_mcp.execution.installation.sections import HASH, MARKDOWN, without_section
@@ -36,41 +35,32 @@ class _Removal:
 
     def entries(self, user_wide: bool) -> None:
         for name in (".mcp.json", ".gemini/settings.json"):
-            document = self._document(name)
-            if document is not None and is_ours(document.get("mcpServers", SERVER)):
-                document.remove("mcpServers", SERVER)
-                self._rewrite(name, document, f"without the server {SERVER}")
-        self._codex(self._root, ".codex/config.toml")
+            self._entry(self._root, name, "mcpServers")
+        self._entry(self._root, ".codex/config.toml", "mcp_servers")
+        base, name = self._places.codex_home, "config.toml"
         if user_wide:
-            self._codex(self._places.codex_home, "config.toml")
-        elif self._in_codex(self._places.codex_home, "config.toml"):
+            self._entry(base, name, "mcp_servers")
+        elif is_ours(self._document(base, name).get("mcp_servers", SERVER)):
             self.notes.append(
-                f"{self._places.codex_home / 'config.toml'} has the server {SERVER} for all your projects: add --global"
-                " to remove that too."
+                f"{base / name} has the server {SERVER} for all your projects: add --global to remove that too."
             )
 
-    def _in_codex(self, base: Path, name: str) -> bool:
-        text = self.draft.read(base, name)
-        return text is not None and is_ours(codex.entry_of(text, shown(self._root, base, name)))
-
-    def _codex(self, base: Path, name: str) -> None:
-        if self._in_codex(base, name):
-            text = codex.without_entry(self.draft.read(base, name) or "", shown(self._root, base, name))
-            self._put(base, name, text, f"without the server {SERVER}")
+    def _entry(self, base: Path, name: str, servers: str) -> None:
+        document = self._document(base, name)
+        if is_ours(document.get(servers, SERVER)):
+            document.remove(servers, SERVER)
+            self._put(base, name, document.text, f"without the server {SERVER}")
 
     def claude_settings(self) -> None:
         name = ".claude/settings.json"
-        document = self._document(name)
-        if document is None:
-            return
+        document = self._document(self._root, name)
         document.remove_from(("permissions", "allow"), ALLOW_RULE)
         document.remove_from(("enabledMcpjsonServers",), SERVER)
-        for group, given in reversed(_listed(document.get("hooks", "Stop"))):
-            hooks = cast("dict[str, Any]", given).get("hooks") if isinstance(given, dict) else None
-            for at, hook in reversed(_listed(hooks)):
-                if isinstance(hook, dict) and cast("dict[str, Any]", hook).get("command") == STOP_HOOK:
-                    document.remove("hooks", "Stop", group, "hooks", at)
-        self._rewrite(name, document, "without the allow rule and the stop hook")
+        groups = document.get("hooks", "Stop")
+        if isinstance(groups, list):
+            left = [one for group in cast("list[Any]", groups) if (one := _without_hook(group)) is not None]
+            document.put(("hooks", "Stop"), left) if left else document.remove("hooks", "Stop")
+        self._put(self._root, name, document.text, "without the allow rule and the stop hook")
 
     def section(self, name: str) -> None:
         text = self.draft.read(self._root, name)
@@ -95,12 +85,8 @@ class _Removal:
         if text is not None:
             self._put(self._root, ".gitignore", without_section(text, HASH, ".gitignore"), "without our section")
 
-    def _document(self, name: str) -> Document | None:
-        text = self.draft.read(self._root, name)
-        return None if text is None else Document(text, name)
-
-    def _rewrite(self, name: str, document: Document, reason: str) -> None:
-        self._put(self._root, name, "" if document.is_bare else document.text, reason)
+    def _document(self, base: Path, name: str) -> Document:
+        return Document(self.draft.read(base, name) or "", shown(self._root, base, name))
 
     def _put(self, base: Path, name: str, text: str, reason: str) -> None:
         """A file that holds nothing any more goes."""
@@ -117,5 +103,15 @@ class _Removal:
             self.notes.append(f"{shown(self._root, base, name)} stays: it is not as init wrote it.")
 
 
-def _listed(value: Any) -> list[tuple[int, Any]]:
-    return list(enumerate(cast("list[Any]", value))) if isinstance(value, list) else []
+def _without_hook(group: Any) -> Any:
+    """The group of hooks without ours; None when nothing else was in it."""
+    fields = cast("dict[str, Any]", group if isinstance(group, dict) else {})
+    hooks = cast("list[Any]", listed if isinstance(listed := fields.get("hooks"), list) else [])
+    left = [hook for hook in hooks if not _is_stop_hook(hook)]
+    if len(left) == len(hooks):
+        return cast("Any", group)
+    return {**fields, "hooks": left} if left else None
+
+
+def _is_stop_hook(hook: Any) -> bool:
+    return isinstance(hook, dict) and cast("dict[str, Any]", hook).get("command") == STOP_HOOK
