@@ -61,11 +61,6 @@ class Repository:
         """What the person is in the middle of, in words."""
         return next((what for mark, what in _UNFINISHED.items() if (self._git_dir / mark).exists()), None)
 
-    @property
-    def locked(self) -> bool:
-        """Another git command changes the index at this moment, or died doing so."""
-        return (self._git_dir / "index.lock").exists()
-
     def branch(self) -> str | None:
         """The branch that is checked out; None when none is."""
         try:
@@ -112,13 +107,6 @@ class Repository:
         how = ("--no-filters",) if as_file is None else ("--path", as_file)
         return self._git("hash-object", "-w", "--stdin", *how, content=content).decode().strip()
 
-    def index(self) -> bytes | None:
-        """The person's index, byte for byte."""
-        try:
-            return (self._git_dir / "index").read_bytes()
-        except FileNotFoundError:
-            return None
-
     def commit(self, parent: str, name: str, entry: Entry, message: str) -> str:
         """A commit on top of `parent` that differs in this one path; no branch knows of it yet."""
         with tempfile.TemporaryDirectory(prefix="wvo-git-") as folder:
@@ -131,41 +119,21 @@ class Repository:
         )
         return made.decode().strip()
 
-    def index_with(self, index: bytes, name: str, entry: Entry) -> bytes:
-        """The same index but for this one path."""
-        with tempfile.TemporaryDirectory(prefix="wvo-git-") as folder:
-            copy = Path(folder) / "index"
-            copy.write_bytes(index)
-            self._git(*_replacing(name, entry), env={"GIT_INDEX_FILE": str(copy)})
-            return copy.read_bytes()
+    def stage(self, name: str, entry: Entry | None) -> None:
+        """Put this one path into the person's index as it is given, or take it out; all else in it stays. Raises GitFailed
+        while another git command holds the index."""
+        if not (self._git_dir / "index").exists():
+            raise GitFailed("the repository has no index")
+        self._git(*(("update-index", "--force-remove", "--", name) if entry is None else _replacing(name, entry)))
 
-    def advance(self, old: str, new: str, index: bytes, new_index: bytes, why: str) -> bool:
-        """Move the branch from `old` to `new` and the index with it, if both are still as they were; else nothing."""
-        lock = self._git_dir / "index.lock"
+    def advance(self, old: str, new: str, why: str) -> bool:
+        """Move the branch that is checked out from `old` to `new`, unless somebody else moved it."""
         try:
-            descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
-        except FileExistsError:
+            self._git("update-ref", "-m", why, "HEAD", new, old, env=self._names())
+        except GitFailed:
+            if self.head() == old:
+                raise
             return False
-        moved = False
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(new_index)
-            lock.chmod((self._git_dir / "index").stat().st_mode & 0o777)
-            if self.index() != index or self.unfinished():
-                return False
-            try:
-                self._git("update-ref", "-m", why, "HEAD", new, old, env=self._names())
-            except GitFailed:
-                now = self.head()
-                if now == old:
-                    raise
-                if now != new:
-                    return False
-            lock.rename(self._git_dir / "index")
-            moved = True
-        finally:
-            if not moved:
-                lock.unlink(missing_ok=True)
         return True
 
     def _names(self) -> Mapping[str, str]:

@@ -103,15 +103,15 @@ class Document:
             plain = _COMMENT.sub(lambda found: found[1] or re.sub(r"[^\n]", " ", found[0]), text)
             value: Any = json.loads(plain or "{}", object_pairs_hook=_once) if text.strip() else {}
         except json.JSONDecodeError as error:
-            raise self._wrong(f"line {error.lineno}: {error.msg}") from None
+            raise self._wrong(f"line {error.lineno}: {error.msg}", line=error.lineno) from None
         except (ValueError, RecursionError) as error:
             raise self._wrong(str(error)) from None
         if not isinstance(value, dict):
             raise self._wrong("the file must hold one object")
         return cast("dict[str, Any]", value)
 
-    def _wrong(self, problem: str) -> InvalidInput:
-        error = InvalidInput(self.name, problem, message=f"{self.name}: {problem}. Nothing was written.")
+    def _wrong(self, problem: str, **details: Any) -> InvalidInput:
+        error = InvalidInput(self.name, problem, message=f"{self.name}: {problem}. Nothing was written.", **details)
         error.hint = "Correct the file (or move it away), then run wvo-mcp init again."
         return error
 

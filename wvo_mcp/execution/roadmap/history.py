@@ -70,19 +70,24 @@ def _committed(repository: Repository, path: Path, name: str, changes: RoadmapCh
         unfinished = repository.unfinished()
         if unfinished is not None:
             raise _LeftAlone(f"{unfinished} is in progress")
-        if not repository.locked:
-            index, head = repository.index(), _head(repository)
-            if index is None:
-                raise _LeftAlone("the repository has no index")
-            before, entry = _wanted(repository, head, path, name, changes)
-            if entry == before:
-                return None
-            commit = repository.commit(head, name, entry, message)
-            new_index = repository.index_with(index, name, entry)
-            if repository.advance(head, commit, index, new_index, f"wvo-mcp: {message.splitlines()[0]}"):
+        head = _head(repository)
+        before, entry = _wanted(repository, head, path, name, changes)
+        if entry == before:
+            return None
+        commit = repository.commit(head, name, entry, message)
+        try:
+            # The index first: a crash before the branch moves leaves the export staged, which takes nothing back.
+            repository.stage(name, entry)
+        except GitFailed as error:
+            busy = str(error)
+        else:
+            if repository.advance(head, commit, f"wvo-mcp: {message.splitlines()[0]}"):
                 return commit
+            busy = "the branch moves"
+            if repository.committed(_head(repository), name) != entry:  # else the person's commit took it along
+                repository.stage(name, before)
         if time.monotonic() > until:
-            raise _LeftAlone("other git commands keep the repository busy (or index.lock was left by one that died)")
+            raise _LeftAlone(f"other git commands keep the repository busy, or one that died left its lock ({busy})")
         time.sleep(_NAP_SECONDS)
 
 
