@@ -55,7 +55,7 @@ def test_what_stands_in_the_file_holds_and_the_environment_wins(place: Place) ->
 
 def test_every_setting_of_the_program_has_its_key_or_its_reason(place: Place) -> None:
     aliases = {str(field.validation_alias) for field in Settings.model_fields.values()}
-    assert aliases - {"ROOT", "WVO_ROOT_REASON_"} == KNOWN
+    assert aliases - {"ROOT", "WVO_ROOT_REASON_", "WVO_REFERRING_"} == KNOWN
 
     for name in OF_A_PROJECT:
         for key in {name.lower(), name.removeprefix("WVO_").lower(), name.removeprefix("WVO_AUTOPILOT_").lower()}:

@@ -317,7 +317,8 @@ def main() -> int:
         snapshot = json.load(file)
     try:
         project = Project(os.environ, os.getcwd())  # noqa: PTH109 - as above
-        toolsets = chosen_toolsets(project.environ.get("WVO_TOOLSETS", ""), snapshot["toolsets"])
+        hidden = "WVO_TOOLSETS" in project.referring
+        toolsets = chosen_toolsets(project.environ.get("WVO_TOOLSETS", ""), snapshot["toolsets"], referring=hidden)
     except (WrongSetting, OSError) as error:
         _say(_reason(error))
         return 2

@@ -146,14 +146,15 @@ def find_state_dir(environ: Mapping[str, str], root: str) -> str:
     return os.path.join(root, os.path.expanduser(environ.get("WVO_STATE_DIR") or "state"))
 
 
-def chosen_toolsets(given: str, known: Iterable[str]) -> frozenset[str]:
-    """The toolsets of a comma list, of those known; `core` when it is empty. Raises WrongSetting."""
+def chosen_toolsets(given: str, known: Iterable[str], *, referring: bool) -> frozenset[str]:
+    """The toolsets of a comma list, of those known; `core` when it is empty. Raises WrongSetting, which does not repeat
+    a value that the settings file refers to."""
     chosen = frozenset(name.strip() for name in given.split(",")) - {""} or frozenset({"core"})
     if wrong := sorted(chosen.difference(known, ["all"])):
-        raise WrongSetting(
-            f"WVO_TOOLSETS={','.join(sorted(chosen))!r}: {wrong[0]!r} is not a toolset.{not_known(wrong[0], known)}"
-            f" Allowed: all, or a comma list of {', '.join(sorted(known))}"
-        )
+        found = f"WVO_TOOLSETS={','.join(sorted(chosen))!r}: {wrong[0]!r} is not a toolset.{not_known(wrong[0], known)}"
+        if referring:
+            found = "WVO_TOOLSETS: the value that it refers to is not a list of toolsets."
+        raise WrongSetting(f"{found} Allowed: all, or a comma list of {', '.join(sorted(known))}")
     return frozenset(known) if "all" in chosen else chosen
 
 

@@ -23,6 +23,8 @@ class Settings(BaseModel):
 
     root: Path = Field(validation_alias="ROOT")
     root_reason: str = Field(default="ROOT", validation_alias="WVO_ROOT_REASON_")
+    referring: frozenset[str] = Field(default=frozenset(), validation_alias="WVO_REFERRING_")
+    """Variables whose value the settings file takes from another one; no message repeats it."""
     state_dir: Path = Field(default=Path(), validation_alias="WVO_STATE_DIR")
     database_url: str | None = Field(default=None, validation_alias="WVO_DATABASE_URL")
     toolsets: frozenset[str] = Field(default=frozenset({"core"}), validation_alias="WVO_TOOLSETS")
@@ -118,7 +120,7 @@ class Settings(BaseModel):
 
     def enabled(self, known: frozenset[str]) -> frozenset[str]:
         """The toolsets to show, of those known. Raises WrongSetting."""
-        return chosen_toolsets(",".join(sorted(self.toolsets)), known)
+        return chosen_toolsets(",".join(sorted(self.toolsets)), known, referring="WVO_TOOLSETS" in self.referring)
 
 
 def load(cwd: Path | None = None) -> Settings:
@@ -140,7 +142,7 @@ def settings_of(project: Project) -> Settings:
     told = {name: value for name, value in env.items() if value}  # an empty variable is one that is not set
     places = {"ROOT": project.root, "WVO_ROOT_REASON_": project.reason, "WVO_STATE_DIR": project.state_dir}
     try:
-        settings = Settings.model_validate({**told, **places})
+        settings = Settings.model_validate({**told, **places, "WVO_REFERRING_": project.referring})
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         name = str(first["loc"][0])

@@ -10,6 +10,7 @@ from wvo_mcp.domain.finding import Finding, Outcome
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.operations import Services
 from wvo_mcp.store.postgres.examination import examine, held_by, known_ids
+from wvo_mcp.store.postgres.link import Link
 from wvo_mcp.store.postgres.presence import Presence
 from wvo_mcp.store.postgres.store import PostgresStore
 
@@ -24,6 +25,11 @@ def edit(url: str, *statements: str) -> None:
     with psycopg.connect(url, autocommit=True) as raw:
         for statement in statements:
             raw.execute(statement.encode())
+
+
+@pytest.mark.requirement("CORE-12")
+def test_an_error_over_an_empty_address_is_readable() -> None:
+    assert Link("").said(psycopg.OperationalError("no such host")) == "no such host"
 
 
 @pytest.fixture

@@ -96,7 +96,10 @@ async def warn_of_epics(settings: Settings, store: Store, caller: Caller) -> Non
         return
     known = {row["id"] for row in await store.read(caller, lambda tx: tx.tasks.epics())}
     for name in sorted(settings.epics - known) if known else ():
-        logger.warning("WVO_EPICS: there is no epic %s.%s", name, not_known(name, known))
+        if "WVO_EPICS" in settings.referring:
+            logger.warning("WVO_EPICS: the value that it refers to names an epic that does not exist.")
+        else:
+            logger.warning("WVO_EPICS: there is no epic %s.%s", name, not_known(name, known))
 
 
 def build_backups(settings: Settings) -> Backups:

@@ -33,6 +33,7 @@ class HeldTask(Output):
     progress: int | None
     lease_expires_at: Instant | None
     started_at: Instant | None
+    server_gone: bool = Field(default=False, description="True: its server is gone; the task soon returns.")
 
 
 def _short(text: str | None) -> str | None:
@@ -145,6 +146,7 @@ async def status(ctx: Context, ask: StatusAsk) -> StatusReport:
                 progress=task.progress,
                 lease_expires_at=task.lease_expires_at,
                 started_at=task.started_at,
+                server_gone=await _is_gone(tx, task.session_id),
             )
             for task in held
         ],
@@ -164,6 +166,11 @@ async def status(ctx: Context, ask: StatusAsk) -> StatusReport:
         roadmap=await tx.state.get("roadmap"),
         last_event=await tx.events.last_seq(),
     )
+
+
+async def _is_gone(tx: Transaction, session_id: str | None) -> bool:
+    session = None if session_id is None else await tx.sessions.get(session_id)
+    return session is not None and not session["durable"] and not tx.liveness.alive(session["session_id"])
 
 
 async def _needs_you(tx: Transaction) -> list[WaitingTask]:

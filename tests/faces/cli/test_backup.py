@@ -110,7 +110,9 @@ def test_a_person_is_asked_first(backed_up: Shell) -> None:
 def test_doctor_repairs_a_damaged_store_and_says_what_was_lost(backed_up: Shell) -> None:
     (backed_up.root / "state" / "roadmap.yaml").write_text(ROADMAP)
     database(backed_up).write_bytes(b"\xa5" * 8_192)
-    assert backed_up("status").error["code"] == "incompatible_store"
+    refused = backed_up("status").error
+    assert refused["code"] == "incompatible_store"
+    assert refused["hint"].startswith("wvo-mcp doctor --repair")
     found = {check["check"]: check for check in backed_up("doctor").json["checks"]}
     assert found["database"]["outcome"] == "fail"
     assert "the newest, state-" in found["backups"]["found"]

@@ -29,6 +29,11 @@ def test_a_person_raises_a_budget_by_words_in_their_order(limited: Shell) -> Non
     raised = json.loads(limited("budget", "raise", "tier", "claude/high", "a demo", "--daily", "700").out)
     limited("budget", "raise", "--scope", "provider", "--name", "claude", "--hourly", "50", "--for", "30m")
     shown = json.loads(limited("budget", "show").out)
+    assert (
+        json.loads(limited("budget").out)["raises"]
+        == json.loads(limited("budget", "--json").out)["raises"]
+        == shown["raises"]
+    )
 
     assert [(one["period"], one["tokens"]) for one in raised["raised"]] == [("day", 700)]
     assert [(one["scope"], one["name"], one["tokens"], one["reason"]) for one in shown["raises"]] == [

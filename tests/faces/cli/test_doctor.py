@@ -167,3 +167,12 @@ def test_on_a_terminal_each_check_is_a_line_and_its_remedy_below(healthy: Shell)
     assert lines[failed].split()[1] == "roadmap"
     assert lines[failed + 1].startswith(" " * 22)
     assert "1 of" in lines[-1]
+
+
+def test_the_last_line_counts_warnings(healthy: Shell) -> None:
+    (healthy.root / "state/roadmap.yaml").write_text("")
+
+    shown = healthy.on_terminal("doctor").text.splitlines()
+
+    warned = sum(line.startswith("warn") for line in shown)
+    assert shown[-1] == f"Everything works. {warned} warning{'s' * (warned != 1)}."

@@ -34,6 +34,23 @@ def test_a_mistake_stops_a_command_and_fails_one_check_of_doctor(shell: Shell, s
     assert [(check["check"]) for check in examined["checks"] if check["outcome"] == "fail"] == ["settings"]
 
 
+def test_a_value_that_the_file_refers_to_is_not_repeated(
+    shell: Shell, settings: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("TOKEN", "hidden-4711")
+    settings.write_text("toolsets: ${TOKEN}\n")
+    refused = shell("plan-next")
+    assert (refused.code, refused.out) == (2, "")
+    assert "WVO_TOOLSETS: the value that it refers to is not a list of toolsets. Allowed: all" in refused.err
+    examined = shell("doctor").out
+
+    settings.write_text("epics: ${TOKEN}\n")
+    shell("add", "Pay", "--epic-id", "CHECKOUT")
+    shell("plan-next")
+    assert caplog.messages == ["WVO_EPICS: the value that it refers to names an epic that does not exist."]
+    assert "4711" not in refused.err + examined + "".join(caplog.messages)
+
+
 def test_the_stop_hook_looks_at_the_store_that_the_file_names(
     shell: Shell, settings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

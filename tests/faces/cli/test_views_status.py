@@ -77,7 +77,7 @@ async def test_a_larger_screen_shows_who_is_there_and_how_it_goes(bench: Bench) 
 
     assert heads(lines) == ["Needs", "In", "Ready", "Agents", "Flow", "Next:"]
     assert any("bob" in line and "busy" in line for line in lines)
-    assert "No server leads: background work waits for the next one." in lines
+    assert "No server is running: background work waits for the next one." in lines
 
 
 @pytest.mark.parametrize("size", [(80, 24), (60, 12), (200, 70)])
@@ -115,6 +115,18 @@ async def test_the_last_line_is_the_next_command_that_makes_sense(bench: Bench) 
     await bench.complete("A", BOB)
     await bench.done("B", caller=BOB)
     assert await following() == "Next: wvo-mcp add TITLE"
+
+
+async def test_a_held_task_whose_server_is_gone_is_marked(bench: Bench) -> None:
+    await bench.create(a_task("A"))
+    await bench.claim(BOB, "A")
+    assert not any("server gone" in line for line in screen(await bench.call("status", OWNER)))
+
+    bench.servers.kill(BOB.session_id)
+
+    assert any(
+        line.startswith("A ") and line.endswith("server gone") for line in screen(await bench.call("status", OWNER))
+    )
 
 
 async def test_the_last_line_fits_80_columns(bench: Bench) -> None:

@@ -81,7 +81,9 @@ def _examine(repaired: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json({"ok": not failed, **repaired, "checks": [asdict(finding) for finding in findings]})
     else:
-        click.echo(f"{len(failed)} of {len(findings)} checks failed." if failed else "Everything needed works.")
+        warned = sum(finding.outcome is Outcome.WARN for finding in findings)
+        warnings = f" {warned} warning{'s' * (warned != 1)}." if warned else ""
+        click.echo((f"{len(failed)} of {len(findings)} checks failed." if failed else "Everything works.") + warnings)
     if failed:
         raise click.exceptions.Exit(1)
 

@@ -356,7 +356,7 @@ class Link:
     def said(self, error: Exception) -> str:
         """The first line of the error. The driver quotes an address that it cannot read, with its password."""
         text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        text = text.replace(self.url, "WVO_DATABASE_URL")
+        text = text.replace(self.url, "WVO_DATABASE_URL") if self.url else text
         for secret in re.split("[:/@]", self.url.rpartition("@")[0].partition("://")[2])[1:]:
             text = text.replace(secret, "***") if secret else text
         return text

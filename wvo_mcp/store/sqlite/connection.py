@@ -243,7 +243,8 @@ def typed(error: Exception, path: Path) -> WvoError:
     if code == _NOTADB or "not a database" in text:
         return IncompatibleStore(
             f"{path} is not a SQLite database.",
-            hint="Move the file away (it is left untouched) and start again, or point WVO_STATE_DIR at the right folder.",
+            hint="wvo-mcp doctor --repair restores the newest good backup and keeps this file; if the file is not a store"
+            " of yours, set WVO_STATE_DIR to another folder.",
         )
     if code == _CORRUPT or "malformed" in text:
         return IncompatibleStore(

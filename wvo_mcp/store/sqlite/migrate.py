@@ -23,7 +23,8 @@ def check_file(path: Path) -> None:
         if head and head != _HEADER:
             raise IncompatibleStore(
                 f"{path} is not a SQLite database.",
-                hint="Move the file away (it was left untouched) and start again, or set WVO_STATE_DIR to another folder.",
+                hint="wvo-mcp doctor --repair restores the newest good backup and keeps this file; if the file is not"
+                " a store of yours, set WVO_STATE_DIR to another folder.",
             )
 
 

@@ -179,7 +179,7 @@ def _held(result: dict[str, Any], now: datetime) -> Part | None:
             text(task["agent_id"], "cyan"),
             "" if task["progress"] is None else f"{task['progress']} %",
             ago(task["started_at"], now),
-            left(task["lease_expires_at"], now),
+            text("server gone", "yellow") if task.get("server_gone") else left(task["lease_expires_at"], now),
         )
         for task in result["in_progress"]
     ]
@@ -252,7 +252,7 @@ def sparkline(values: Sequence[int]) -> str:
 
 def _leader(leader: dict[str, Any] | None) -> Text:
     if leader is None:
-        return Text("No server leads: background work waits for the next one.", "dim")
+        return Text("No server is running: background work waits for the next one.", "dim")
     who = clean(leader["agent_id"] or f"session {leader['session_id'][:8]}")
     if not leader["alive"]:
         return Text(f"The server of {who}, which led, is gone; the next server takes over.", "yellow")
