@@ -29,7 +29,7 @@ from wvo_mcp.orchestration import background, backups, delivery
 from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.orchestration.health.report import Reporter
 from wvo_mcp.orchestration.leader.chores import Chore
-from wvo_mcp.orchestration.queue import prefetching
+from wvo_mcp.orchestration.queue.prefetch import Prefetching
 from wvo_mcp.orchestration.routing import file_watch, standing
 from wvo_mcp.ports import SILENT, Probe, Store, Tracer, WatchedStore
 from wvo_mcp.ports.alerting import AlertChannel
@@ -207,7 +207,7 @@ def build_chores(settings: Settings, services: Services, reporter: Reporter) -> 
     if services.health is not None:
         made += services.health.chores()
     made += delivery.chores(build_couriers(settings))
-    made += (prefetching.Prefetching(services.policy).chore(),)
+    made += (Prefetching(services.policy).chore(),)
     if services.providers is not None:
         made += (file_watch.chore(services.providers),)
     return (*made, reporter.chore(), *backups.chores(services.backups, build_snapshots(settings)))

@@ -14,7 +14,6 @@ from wvo_mcp.operations.results import MAX_CHARACTERS, compact
 from wvo_mcp.orchestration.figures import flow
 from wvo_mcp.orchestration.leader.leading import ROLE
 from wvo_mcp.orchestration.queue.planning import best_ready
-from wvo_mcp.orchestration.queue.prefetching import FACT as UTILISATION
 from wvo_mcp.orchestration.routing.standing import overview
 from wvo_mcp.ports import Transaction
 
@@ -71,18 +70,11 @@ class FlowLine(Output):
 
 class KeptTask(Output):
     task_id: str
-    agent_id: str | None
-    reason: str
 
 
 class PrefetchReport(Output):
-    """The prefetch queue, and how busy the agents were within the last hour."""
-
-    queue: list[KeptTask] = Field(description="Ready work at hand, best first, each for an agent that suits it.")
+    queue: list[KeptTask] = Field(description="Ready work at hand, best first.")
     oldest_seconds: float | None = Field(description="How long the oldest entry waits.")
-    utilisation: dict[str, Any] | None = Field(
-        description="{at, window_seconds, pool, agents}: shares of time at work."
-    )
     wip_utilisation: float = Field(description="Tasks in progress over the limit.")
 
 
@@ -190,12 +182,11 @@ async def _needs_you(tx: Transaction) -> list[WaitingTask]:
 async def _prefetch(ctx: Context) -> PrefetchReport:
     tx = ctx.tx
     kept = await tx.prefetch.current()
-    since = await tx.prefetch.since() if kept else None
+    since = min((one.queued_at for one in kept), default=None)
     counts = await tx.tasks.counts()
     return PrefetchReport(
-        queue=[KeptTask(task_id=one.task_id, agent_id=one.agent_id, reason=one.reason) for one in kept],
+        queue=[KeptTask(task_id=one.task_id) for one in kept],
         oldest_seconds=None if since is None else (tx.now - since).total_seconds(),
-        utilisation=await tx.state.get(UTILISATION),
         wip_utilisation=round(counts["in_progress"] / ctx.policy.wip_limit, 3),
     )
 

@@ -152,7 +152,7 @@ async def test_askings_that_are_reckoned_come_to_the_same_as_askings_that_happen
     await store.write(LOADER, Plan(60, seed, START).put)
     plan = await store.read(LOADER, rows)
     agents = (*crew(6), PoolAgent("g", ("gpu",)), PoolAgent("d", ("db", "gpu")))
-    scenario = Scenario(agents, Policy(wip_limit=4), seed=seed, failure=0.2, death=0.1, matched=seed % 3 == 0)
+    scenario = Scenario(agents, Policy(wip_limit=4), seed=seed, failure=0.2, death=0.1)
 
     told, each = await played(plan, scenario)
     _, reckoned = await played(plan, scenario, spared=True)
@@ -205,29 +205,3 @@ async def test_a_circle_made_by_hand_is_left_whatever_the_order() -> None:
 
 def held_up(task: Task) -> Task:
     return task.model_copy(update={"unmet_deps": 1}) if task.id == "a" else task
-
-
-async def test_matched_work_keeps_specialists_free_for_what_only_they_can_do() -> None:
-    drafts = [
-        a_draft(f"T{place}", 2, priority="high" if place % 2 else "low", capabilities=["gpu"] if place % 4 == 0 else [])
-        for place in range(40)
-    ]
-    plan = await put(*drafts)
-    pool = (PoolAgent("g", ("gpu",)), *crew(3))
-    pulling = replace(exact(4), agents=pool)
-
-    _, pull = await played(plan, pulling)
-    _, matched = await played(plan, replace(pulling, matched=True))
-
-    assert matched.done == pull.done == 40
-    assert matched.waiting_share < pull.waiting_share
-    assert matched.makespan_hours < pull.makespan_hours
-
-
-@pytest.mark.requirement("SCHED-4")
-async def test_a_pool_of_equals_loses_nothing_by_matching() -> None:
-    drafts = [Draft(t.pop("id"), t, t.pop("depends_on")) for t in random_tasks(80, seed=4, epics=["E"])]
-    plan = await put(*drafts)
-    scenario = Scenario(crew(6), Policy(wip_limit=6), failure=0.1)
-
-    assert await played(plan, replace(scenario, matched=True)) == await played(plan, scenario)

@@ -42,9 +42,7 @@ async def drained(
 @pytest.mark.parametrize("seed", range(5))
 async def test_a_plan_is_drained_by_the_same_decisions_in_memory_and_in_a_database(seed: int, tmp_path: Path) -> None:
     policy = Policy(wip_limit=4 if seed % 2 else 5, lease_seconds=600, grace_seconds=60)
-    scenario = Scenario(
-        POOL, policy, seed=seed, failure=0.2, death=0.1, away_seconds=400 * seed, matched=seed >= 3, keepers=True
-    )
+    scenario = Scenario(POOL, policy, seed=seed, failure=0.2, death=0.1, away_seconds=400 * seed, keepers=True)
     plan = Plan(60, seed, START)
     clock, servers = VirtualClock(START), VirtualServers()
     real = SqliteStore(tmp_path / "state.db", clock, servers, synchronous="OFF")

@@ -116,7 +116,6 @@ def simulate_command(compose: Compose) -> click.Command:
                 type=click.IntRange(1),
                 help="Tasks in progress at once.  [default: the number of agents]",
             ),
-            click.Option(["--matched"], is_flag=True, help="Agents take what the prefetch queue holds for them."),
             click.Option(["--learn"], is_flag=True, help="Durations from the done tasks of this project's store."),
             click.Option(["--start"], metavar="TIME", help="Start of work.  [default: today, 00:00 UTC]"),
             click.Option(
@@ -191,7 +190,6 @@ async def _prepared(application: Application, settings: Settings, given: dict[st
         failure=given["failures"],
         death=given["deaths"],
         away_seconds=given["away"],
-        matched=given["matched"],
     )
     return _Prepared(plan, scenario, start, _source(durations, asked=given["from_store"] or given["learn"]))
 

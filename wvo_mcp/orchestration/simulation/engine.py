@@ -10,8 +10,7 @@ from typing import TypeVar
 
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.task import SETTLED, Status, Task
-from wvo_mcp.errors import WvoError
-from wvo_mcp.orchestration.queue import claims, prefetch
+from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.orchestration.simulation.scenario import Attendants, Fate, MovableClock, PoolAgent, Scenario, fate
 from wvo_mcp.orchestration.simulation.tally import AWAY, BUSY, Outcome, Tally
 from wvo_mcp.orchestration.simulation.waiting import Key, Ring
@@ -102,9 +101,7 @@ class Simulation:
         """The next asking of a ring may be another one."""
         self._key: Key = (0, 0, 0, 0)
         self._over = False
-        self._looking = False
         self._rescore_every, self._rescore_at = _RESCORE_MS, _NEVER
-        self._records = prefetch.Records()
 
     async def run(self) -> Outcome:
         """Until all is done, or nothing can ever be done any more."""
@@ -117,7 +114,6 @@ class Simulation:
         dated = sum(task.milestone_id in due and task.status not in SETTLED for task in tasks)
         if dated:
             self._rescore_every = self._rescore_at = _RESCORE_MS * max(1, dated // _DUE_A_ROUND)
-        self._look_soon(0)
         horizon = self._scenario.horizon // timedelta(milliseconds=1)
         while self._agenda and not self._over:
             self._key, _, happens, weighty = heapq.heappop(self._agenda)
@@ -147,7 +143,6 @@ class Simulation:
     def _changed(self, at: int) -> None:
         self._forget()
         self._idle.clear()
-        self._look_soon(at)
 
     def _forget(self) -> None:
         self._refused.clear()
@@ -244,13 +239,6 @@ class Simulation:
             self._at(at + (task.lease_seconds or 0) * 333, partial(self._keep, worker, worker.caller.session_id))
 
     async def _claim(self, agent_id: str, at: int, tx: Transaction) -> tuple[claims.Claim, _Refusal]:
-        if self._scenario.matched:
-            named = await prefetch.next_for(tx, agent_id)
-            if named is not None:
-                try:
-                    return await claims.claim(tx, self._policy, agent_id, named, None), _Refusal("", 0, 0)
-                except WvoError:
-                    pass  # it was advice; somebody was quicker
         claim = await claims.claim(tx, self._policy, agent_id, None, None)
         if claim.task is not None:
             return claim, _Refusal("", 0, 0)
@@ -280,7 +268,6 @@ class Simulation:
         done = work.fate.ends == "done"
         to = Status.DONE if done else Status.FAILED
         task = await lifecycle.held(tx, self._policy, work.task_id, work.token, to)
-        self._records.note(task.assigned_to, task.complexity, done=done, seconds=work.fate.seconds)
         if done:
             await lifecycle.complete(tx, task, "done", [])
         else:
@@ -325,16 +312,6 @@ class Simulation:
         if at >= self._rescore_at:
             self._rescore_at = at - at % self._rescore_every + self._rescore_every
             await self._write(at, _LEADER, lambda tx: tx.graph.rescore_due(None, _ALL))
-
-    def _look_soon(self, at: int) -> None:
-        if self._scenario.matched and not self._looking:
-            self._looking = True
-            self._at(at - at % _TICK_MS + _TICK_MS, self._look)
-
-    async def _look(self, at: int) -> None:
-        self._looking = False
-        await self._rescore(at)
-        await self._write(at, _LEADER, lambda tx: prefetch.look(tx, self._policy, self._records))
 
     # The end.
 

@@ -7,7 +7,7 @@ from typing import Any
 from wvo_mcp.domain.event import Event
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.task import Task
-from wvo_mcp.ports.prefetch import Member, Prefetched
+from wvo_mcp.ports.prefetch import Prefetched
 from wvo_mcp.store.virtual.world import World
 
 
@@ -192,27 +192,16 @@ class VirtualState:
 
 
 class VirtualPrefetch:
-    """`ports.PrefetchRepository`."""
+    """`ports.PrefetchRepository`: nothing is prefetched in a simulation."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._entries: list[Prefetched] = []
-        self._since: dict[str, datetime] = {}
+    async def entries(self) -> list[str]:
+        return []
 
-    async def entries(self) -> list[Prefetched]:
-        return self._entries
+    async def current(self) -> list[Prefetched]:
+        return []
 
-    async def since(self) -> datetime | None:
-        return min(self._since.values(), default=None)
+    async def replace(self, task_ids: Sequence[str]) -> None:
+        return
 
-    async def replace(self, entries: Sequence[Prefetched]) -> None:
-        self._entries = list(entries)
-        self._since = {entry.task_id: self._since.get(entry.task_id, self._world.now) for entry in entries}
-
-    async def pool(self, limit: int) -> list[Member]:
-        there = [agent for agent in self._world.agents.values() if agent["status"] != "offline"]
-        there.sort(key=lambda agent: (-agent["last_seen_at"].timestamp(), agent["agent_id"]))
-        return [
-            Member(agent["agent_id"], frozenset(agent["capabilities"]), agent["status"] == "idle")
-            for agent in there[:limit]
-        ]
+    async def capabilities(self, limit: int) -> list[frozenset[str]]:
+        return []

@@ -42,7 +42,7 @@ class VirtualTransaction:
         self.memory = VirtualMemory()
         self.sessions = VirtualSessions(world)
         self.state = VirtualState(world)
-        self.prefetch = VirtualPrefetch(world)
+        self.prefetch = VirtualPrefetch()
         self.routing = VirtualRouting(world)
 
     @property

@@ -206,13 +206,8 @@ def _ready(result: dict[str, Any]) -> Part | None:
 
 
 def _agents(result: dict[str, Any], now: datetime) -> Part | None:
-    ahead: dict[str, Any] = result["prefetch"]
-    measured: dict[str, Any] | None = ahead["utilisation"]
-    shares: dict[str, float] = measured["agents"] if measured is not None else {}
-    kept = {entry["agent_id"]: entry["task_id"] for entry in reversed(ahead["queue"])}
     rows: list[Cells] = []
     for agent in result["agents"]:
-        share = shares.get(agent["agent_id"])
         busy = agent["status"] == "busy" and agent["assigned_at"] is not None
         rows.append(
             (
@@ -220,13 +215,11 @@ def _agents(result: dict[str, Any], now: datetime) -> Part | None:
                 text(agent["status"], {"busy": "cyan", "offline": "dim"}.get(agent["status"], "")),
                 text(agent["current_task_id"], "bold"),
                 span((now - instant(agent["assigned_at"])).total_seconds()) if busy else "",
-                text(kept.get(agent["agent_id"]), "dim"),
-                "" if share is None else f"{share:.0%}",
                 ago(agent["last_seen_at"], now),
             )
         )
     more = sum(result["pool"].values()) - len(rows)
-    headings = ("Agents~", "status", "task~", "for", "next~", "busy>", "seen")
+    headings = ("Agents~", "status", "task~", "for", "seen")
     return Part(headings, rows, max(0, more)) if rows else None
 
 
