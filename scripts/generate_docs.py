@@ -1,5 +1,4 @@
-"""docs/tools.md from the registry of operations, docs/requirements.md from the markers in tests, and the table of the
-simulated day in docs/providers.md."""
+"""docs/tools.md from the registry of operations, docs/requirements.md from the markers in tests."""
 
 import ast
 import sys
@@ -12,7 +11,6 @@ from wvo_mcp.operations import ALL, Audience, Operation
 
 ROOT = Path(__file__).parent.parent
 _MARK = "requirement"
-_DAY_BEGINS, _DAY_ENDS = "<!-- the day -->", "<!-- end of the day -->"
 
 
 def tools_page() -> str:
@@ -130,24 +128,10 @@ def requirements_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def providers_page() -> str:
-    """The page as it is, with the table of the simulated day anew."""
-    sys.path.insert(0, str(ROOT))
-    from scripts.benchmarks import traffic
-
-    text = (ROOT / "docs/providers.md").read_text()
-    before, mark, rest = text.partition(_DAY_BEGINS)
-    _, end, after = rest.partition(_DAY_ENDS)
-    if not mark or not end:
-        raise ValueError("docs/providers.md has lost the marks of its table")
-    return f"{before}{mark}\n{traffic.published()}\n{end}{after}"
-
-
 def main() -> int:
     pages = {
         "docs/tools.md": tools_page(),
         "docs/requirements.md": requirements_page(),
-        "docs/providers.md": providers_page(),
     }
     stale = [name for name, text in pages.items() if not (ROOT / name).is_file() or (ROOT / name).read_text() != text]
     if "--check" in sys.argv[1:]:

@@ -38,10 +38,6 @@ def main() -> int:
         from scripts.benchmarks import simulate  # as those two
 
         return simulate.main(sys.argv[2:])
-    if sys.argv[1:2] == ["traffic"]:
-        from scripts.benchmarks import traffic  # has arguments of its own, as those
-
-        return traffic.main(sys.argv[2:])
     if sys.argv[1:2] in (["backup"], ["health"], ["telemetry"], ["ahead"], ["http"], ["routing"], ["signals"]):
         sys.argv[1:2] = ["--only", sys.argv[1]]
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
