@@ -36,7 +36,7 @@ async def test_a_plan_tells_why_and_why_not(bench: Bench) -> None:
 
     assert "1 ready, 0/3 in progress" in text
     assert "worth 10 for 2 points of work; +10.00 for the path it begins" in text
-    assert "T2    dependencies          T1" in text
+    assert "T2  dependencies  T1" in text
 
 
 async def test_a_claim_shows_the_task_where_it_stands_and_what_is_known(bench: Bench) -> None:
@@ -52,14 +52,15 @@ async def test_a_claim_shows_the_task_where_it_stands_and_what_is_known(bench: B
 
     for part in (
         "Claimed T1",
-        "token 2",
+        "token       2",
         "All of it",
         "- tests pass",
         "src/**",
-        "50 %  half",
+        "1  50 %",
+        "half",
         "the rest",
         "Mind the gap",
-        "#trap",
+        "trap",
     ):
         assert part in text
 
@@ -71,7 +72,7 @@ async def test_no_claim_says_why_and_what_is_held(bench: Bench) -> None:
     text = shown("claim_task", await bench.claim(ANN))
 
     assert "This agent holds as much as it may" in text
-    assert "holding T1  token 1" in text
+    assert "T1  token=1" in text
 
 
 async def test_a_task_is_shown_with_all_that_concerns_it(bench: Bench) -> None:
@@ -86,10 +87,10 @@ async def test_a_task_is_shown_with_all_that_concerns_it(bench: Bench) -> None:
 
     for part in (
         "T2  Do T2  pending",
-        "Depends on",
-        "T1 done",
-        "Needed by",
-        "T3 pending",
+        "Dependencies",
+        "T1  done",
+        "Dependents",
+        "T3  pending",
         "wvo-mcp approve T2",
         "task.created",
     ):
@@ -180,7 +181,7 @@ async def test_health_is_told_with_what_is_wrong_and_what_was_done(bench: Bench)
 
     text = shown("health_run", await bench.call("health_run", OWNER))
     for part in (
-        "0 pending, 0 to be claimed, 1 in progress (33% of the limit), 0 done; 0 completed",
+        "inProgressCount     1",
         "critical  stale_tasks    Nobody works on 1 task in progress; the last sign of life is 20 min old.",
         "return_to_queue  T1   remedied  T1 is pending after 20 min without a sign of life",
     ):
@@ -204,23 +205,23 @@ async def test_an_empty_store_says_how_to_begin(bench: Bench) -> None:
 
 async def test_every_write_is_confirmed_in_a_line_or_two(bench: Bench) -> None:
     created = await bench.call("create_tasks", ANN, tasks=[a_task("T1"), a_task("T2", depends_on=["T1"])])
-    assert shown("create_tasks", created) == "2 created: T1, T2"
+    assert shown("create_tasks", created) == "2 created\ncreated  T1, T2"
     await bench.claim(ANN, "T1")
     assert "Lease renewed" in shown("heartbeat", await bench.call("heartbeat", ANN, task_id="T1"))
     written = await bench.call("checkpoint", ANN, task_id="T1", summary="half")
-    assert shown("checkpoint", written) == "Checkpoint 1 is kept."
+    assert shown("checkpoint", written).startswith("Checkpoint 1 is kept.")
     again = shown("fail_task", await bench.call("fail_task", ANN, task_id="T1", error="it broke"))
-    assert "Attempt 1, tried again in" in again
+    assert "attempts  1\nretry at" in again
     bench.clock.advance(minutes=5)
     await bench.claim(ANN, "T1")
-    assert "Ready by it: T2" in shown("complete_task", await bench.complete("T1"))
+    assert "unlocked  T2" in shown("complete_task", await bench.complete("T1"))
     assert "T1 is pending" in shown("reopen", await bench.call("reopen", OWNER, task_id="T1", reason="not yet"))
     remembered = await bench.call("context_write", ANN, topic="Trap", content="x")
     assert shown("context_write", remembered) == "Remembered Trap as version 1."
     assert "Paused: lunch" in shown("pause", await bench.call("pause", OWNER, reason="lunch"))
     assert shown("resume", await bench.call("resume", OWNER)) == "Work is given out."
     cancelled = shown("cancel", await bench.call("cancel", OWNER, task_id="T1"))
-    assert cancelled == "T1 is cancelled.\nStill waiting for it: T2"
+    assert cancelled == "T1 is cancelled.\nstranded  T2"
 
 
 def test_a_result_without_a_view_of_its_own_is_readable() -> None:
@@ -244,7 +245,7 @@ def test_an_export_says_why_a_task_is_left_out() -> None:
     text = shown("roadmap_export", result, 80)
 
     assert "added    T2" in text
-    assert text.endswith("Left out, because they have no epic: T1, T3")
+    assert text.startswith("Left out, because they have no epic: T1, T3\n")
     assert "Left out" not in shown("roadmap_export", {**result, "left_out": []})
 
 
@@ -252,7 +253,7 @@ def test_a_sync_names_what_it_did() -> None:
     counts = {"created": ["T1"], "updated": [], "cancelled": ["T2"], "restored": []}
     result = {"tasks": 5, "created_count": 1, "unchanged": False, "guard": None, "warnings": ["T3 stays"], **counts}
     text = shown("roadmap_sync", result)
-    assert text == "The roadmap has 5 tasks.\n1 created: T1\n1 cancelled: T2\nT3 stays"
+    assert text == "The roadmap has 5 tasks.\ncreated    T1\ncancelled  T2\nwarnings   T3 stays"
     assert "unchanged" in shown("roadmap_sync", {**result, "unchanged": True})
     for unchanged in (True, False):
         guarded = shown("roadmap_sync", {**result, "unchanged": unchanged, "guard": "It waits."})

@@ -59,9 +59,10 @@ async def test_a_report_shows_what_was_counted_and_who_goes_on(used: Bench) -> N
     text = shown("provider_report", told, 100)
 
     assert "Counted 1,000 tokens" in text
-    assert "failure" in text
+    assert "outage" in text
     assert "\x1b[31m" not in text
-    assert "of 150k tokens, provider claude, hour" in text
+    assert "period         hour" in text
+    assert "of 150k+" in text
 
 
 def test_a_bar_shows_what_is_used_and_reserved_and_lies_in_neither_direction() -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from wvo_mcp.faces.cli.flags import flags_of
 from wvo_mcp.faces.cli.views import view
-from wvo_mcp.faces.cli.views.budgets import state
+from wvo_mcp.faces.cli.views.budgets import condition
 from wvo_mcp.operations import ALL
 
 
@@ -45,13 +45,14 @@ def test_each_provider_is_a_line() -> None:
     )
 
     lines = [" ".join(line.split()) for line in shown.splitlines()]
-    assert lines[:4] == [
-        "provider installed version logged in told by",
-        "claude yes 2.1.329 yes ANTHROPIC_API_KEY is set",
-        "ollama yes ? it answers; has model-0, model-1, model-2, model-3 +5",
-        "gone (off) no no not \u00b7[2Jthere",
+    assert lines[0].startswith("state/providers.yaml:3")
+    assert lines[2:6] == [
+        "provider enabled installed version logged in evidence models",
+        "claude yes yes 2.1.329 yes ANTHROPIC_API_KEY is",
+        "set",
+        "ollama yes yes it answers model-0, model-1,",
     ]
-    assert lines[-1].startswith("state/providers.yaml:3")
+    assert lines[-1] == "gone no no no not \u00b7[2Jthere"
 
 
 def test_how_it_is_known_is_told_to_its_end_where_there_is_little_room() -> None:
@@ -77,8 +78,8 @@ def test_a_breaker_is_told_of_a_program_that_is_not_here_too() -> None:
     breaker = {"tier": "low", "state": "open", "kind": "rate_limit", "until": None, "reason": None}
     there = {"enabled": True, "state": "closed", "found": False, "note": "gemini is not installed"}
 
-    assert state({**there, "breakers": [breaker]}, datetime.now(UTC)).plain == "not found  low rate limit"
-    assert state({**there, "breakers": []}, datetime.now(UTC)).plain == "not found  gemini is not installed"
+    assert condition({**there, "breakers": [breaker]}, datetime.now(UTC)).plain == "not found  low rate limit"
+    assert condition({**there, "breakers": []}, datetime.now(UTC)).plain == "not found  gemini is not installed"
 
 
 def test_what_is_one_of_several_words_is_written_without_quotes() -> None:

@@ -1,66 +1,118 @@
 """Results as people read them on a terminal. Only a command that prints to a terminal imports this package."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console, RenderableType
 
-from wvo_mcp.faces.cli.views import (
-    ahead,
-    alerts,
-    budgets,
-    health,
-    memory,
-    plain,
-    providers,
-    routes,
-    state,
-    status,
-    work,
-)
+from wvo_mcp.faces.cli.views import ahead, lines, plain, status
+from wvo_mcp.faces.cli.views.budgets import WINDOWS
+from wvo_mcp.faces.cli.views.plain import View, declared
 
-View = Callable[[dict[str, Any]], RenderableType]
+_CHECKPOINT = "seq progress created_at | summary next_steps files"
+_CONTEXT = "topic version at tags | content"
 
 VIEWS: dict[str, View] = {
-    "plan_next": work.plan,
-    "claim_task": work.claim,
-    "get_task": work.details,
-    "list_tasks": work.page,
-    "complete_task": work.completed,
-    "fail_task": work.failed,
-    "create_tasks": work.created,
-    "heartbeat": work.renewed,
-    "checkpoint": work.checkpoint,
-    "context_read": memory.entries,
-    "context_write": memory.written,
-    "status": status.status,
-    "alerts": alerts.page,
-    "alert_ack": alerts.acknowledged,
-    "alert_resolve": alerts.resolved,
-    "events": state.events,
-    "health_check": health.check,
-    "health_run": health.run,
-    "auth_status": providers.auth,
-    "provider_status": budgets.status,
-    "provider_report": budgets.reported,
-    "budget_show": budgets.shown,
-    "budget_raise": budgets.raised,
+    "plan_next": declared(
+        lines.plan,
+        "tasks: id title~ priority epic_id=epic score> worth+",
+        "not_ready: id reason waiting_for~",
+    ),
+    "claim_task": declared(
+        lines.claim,
+        "lease: token expires_at",
+        "holding: id lease",
+        "route: provider tier model reason",
+        "task: | description acceptance files labels capabilities priority complexity epic_id progress",
+        f"resume: {_CHECKPOINT}",
+        f"context: {_CONTEXT}",
+    ),
+    "get_task": declared(
+        lines.details,
+        "task: | description acceptance files labels priority complexity score epic_id milestone_id parent_id assigned_to"
+        " progress lease_expires_at attempts blocked_reason block_author waiting_for last_error not_before approved_at",
+        "dependencies: id status",
+        "dependents: id status",
+        f"checkpoints: {_CHECKPOINT}",
+        f"context: {_CONTEXT}",
+        "events: at kind agent_id=by~ data~",
+    ),
+    "list_tasks": declared(lines.page, "tasks: id status title~ epic_id=epic assigned_to=by~ score>"),
+    "complete_task": declared(lines.moved, ": unlocked"),
+    "fail_task": declared(lines.moved, ": attempts retry_at"),
+    "create_tasks": declared(lambda r: f"{len(r['created'])} created", ": created"),
+    "heartbeat": declared("Lease renewed.", "lease: token expires_at"),
+    "checkpoint": declared(lambda r: f"Checkpoint {r['checkpoint']['seq']} is kept.", "lease: token expires_at"),
+    "cancel": declared(lines.cancelled, ": stranded"),
+    "approve": declared(lines.approved),
+    "pause": declared(lines.switch),
+    "resume": declared(lines.switch),
+    "context_read": declared(lines.nothing("entries", "Nothing is remembered about it."), f"entries: {_CONTEXT}"),
+    "context_write": declared(lambda r: f"Remembered {r['topic']} as version {r['version']}."),
+    "status": status.Screen,
+    "events": declared(lines.trail, "events: seq> at kind task_id=task agent_id=by~ data~"),
+    "alerts": declared(
+        lines.alerts,
+        "alerts: id severity kind task_id raised_at | message times acknowledged_by escalated_at resolved_at",
+    ),
+    "alert_ack": declared(lambda r: f"Alert {r['alert']['id']} ({r['alert']['kind']}) is acknowledged."),
+    "alert_resolve": declared(lambda r: f"Alert {r['alert']['id']} ({r['alert']['kind']}) is resolved."),
+    "health_check": declared(lambda r: r["status"], "checks", "anomalies: severity kind=anomaly message~ since"),
+    "health_run": declared(
+        lines.cycle,
+        "observed.metrics: pendingCount queueDepth inProgressCount wipUtilization throughputLastHour busyAgents idleAgents",
+        "anomalies: severity kind=anomaly message~",
+        "decided.remedies: action subject=for",
+        "decided.withheld: action subject=for",
+        "done: action subject=for result message~",
+    ),
+    "auth_status": declared(
+        lambda r: r["problem"] or "",
+        "providers: provider enabled installed version logged_in how=evidence+ models+",
+    ),
+    "provider_status": declared(
+        lambda r: f"Mode {r['mode']}." + (f" {r['problem']}" if r["problem"] else ""),
+        "providers: name place condition=state~ tokens_day=today> cost_day=cost>",
+        "providers=models: name tiers+",
+        "totals: ~ attempts_day=attempts> share> target> tokens_day=tokens> cost_day=cost>",
+        f"providers.windows: {WINDOWS}",
+    ),
+    "provider_report": declared(
+        lambda r: f"Counted {r['counted']['tokens']:,} tokens for {r['provider']}.",
+        "budget: budget period bar used_of_limit resets",
+        "classification",
+        "breaker",
+        "route",
+        ": explanation retry_after",
+    ),
+    "budget_show": declared(
+        lines.nothing("windows", "No limits are set in providers.yaml: nothing is stopped by a budget."),
+        f"windows: {WINDOWS}",
+        "raises: scope name~ period tokens> until by_agent=by reason~",
+        "agents: agent_id=agent hour> day> cost>",
+    ),
+    "budget_raise": declared("Raised.", "raised: period tokens> until", f"windows: {WINDOWS}"),
     "critical_path": ahead.critical_path,
     "forecast": ahead.forecast,
     "import_tasks": ahead.imported,
     "export_tasks": ahead.exported,
-    "route_task": routes.route,
-    "routing_mode": routes.mode,
-    "roadmap_sync": state.synced,
-    "pause": state.switch,
-    "resume": state.switch,
-    "cancel": work.cancelled,
-    "approve": work.approved,
-    "backup_list": plain.backups,
-    "roadmap_export": plain.roadmap_export,
+    "route_task": declared(
+        lines.route, ": explanation mode tier until estimate cost", "rejected: provider=not tier why reason~"
+    ),
+    "routing_mode": declared(
+        lambda r: f"Mode {r['mode']}, " + (f"chosen by {r['since']}" if r["since"] else "as providers.yaml has it"),
+        "shares",
+    ),
+    "roadmap_sync": declared(lines.synced, ": created updated cancelled restored warnings guard"),
+    "roadmap_export": declared(lines.left_out, ": changed added written commit note"),
+    "backup_list": declared(
+        lines.nothing(
+            "backups", "No backup yet. A running server makes one every hour; wvo-mcp backup-create makes one now."
+        ),
+        "backups",
+    ),
 }
-"""One view per operation that deserves its own; whatever else there is is shown as it is."""
+"""What differs from `plain.anything`; the notation is that of `declared`."""
 
 
 class _Whole(dict[str, Any]):
@@ -72,8 +124,13 @@ class _Whole(dict[str, Any]):
 
 def view(name: str, result: dict[str, Any], *, watched: bool = False) -> RenderableType:
     """The result of the operation `name`, for people; `watched` when it is drawn again and again."""
-    chosen = VIEWS.get(name) or (work.moved if set(result) == {"task"} else plain.anything)
-    return (status.watched if watched else chosen)(json.loads(json.dumps(result), object_hook=_Whole))
+    whole = json.loads(json.dumps(result), object_hook=_Whole)
+    if watched:
+        return status.Screen(whole, watched=True)
+    return VIEWS.get(name, _MOVED if set(result) == {"task"} else plain.anything)(whole)
+
+
+_MOVED = declared(lines.moved)
 
 
 def show(name: str, result: dict[str, Any]) -> None:

@@ -123,7 +123,7 @@ def pairs(rows: Iterable[tuple[str, Any]]) -> Table:
     made.add_column(style="dim", no_wrap=True)
     made.add_column(overflow="fold")
     for name, value in rows:
-        if value is None or value == "" or value == []:
+        if value is None or value == [] or not str(value):
             continue
         made.add_row(name, value if isinstance(value, Text) else text(value))
     return made

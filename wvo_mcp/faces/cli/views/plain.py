@@ -1,52 +1,219 @@
-"""Any result, readable: names and values, lists of objects as tables."""
+"""Any result, readable: names and values, lists of objects as tables. What a field looks like follows from its name."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from wvo_mcp.faces.cli.views.paint import Listing, clean, joined, label, local, pairs, text
+from wvo_mcp.domain.instant import instant
+from wvo_mcp.faces.cli.views import budgets
+from wvo_mcp.faces.cli.views.paint import (
+    PRIORITY,
+    SEVERITY,
+    Listing,
+    ago,
+    badge,
+    joined,
+    label,
+    left,
+    local,
+    pairs,
+    span,
+    text,
+)
+
+Row = Mapping[str, Any]
+View = Callable[[dict[str, Any]], RenderableType]
 
 _COLUMNS = 8
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+_BOLD = frozenset({"id", "task_id", "provider", "name", "topic"})
+_PAST = frozenset({"raised_at", "since", "started_at", "last_seen_at"})
+_AHEAD = frozenset({"expires_at", "lease_expires_at", "until", "retry_at"})
+_CELLS: dict[str, Callable[[Row, datetime], Text]] = {
+    "budget": lambda row, now: budgets.name(row),
+    "bar": lambda row, now: budgets.bar(row),
+    "used_of_limit": lambda row, now: budgets.used(row),
+    "resets": lambda row, now: budgets.resets(row, now),
+    "condition": lambda row, now: budgets.condition(row, now),
+    "assigned_at": lambda row, now: _busy_for(row, now),
+    "remaining": lambda row, now: _remaining(row, now),
+    "worth": lambda row, now: _worth(row["why"]),
+}
+"""Columns that are made of several fields."""
 
 
-def anything(result: Mapping[str, Any]) -> RenderableType:
+def declared(line: str | Callable[[dict[str, Any]], Text | str], *sections: str) -> View:
+    """A view made of a first line and of sections, each in this notation:
+
+    - `tasks: id title~ score>`: the list `tasks` as a table of these columns (`~ > +` as in Listing, `a=b`: `a` headed `b`);
+    - `lease: token expires_at`: the fields of an object, one a line; `: progress`: those of the result itself;
+    - `totals: ~ share>`: an object of objects as a table, the first column their names;
+    - `alerts: id kind | message`: each object as a line, with its longer texts below it.
+
+    A section without a value is left out, and so is a column without any.
+    """
+
+    def view(result: dict[str, Any]) -> RenderableType:
+        now = _now(result)
+        first = line if isinstance(line, str) else line(result)
+        parts: list[RenderableType] = [first if isinstance(first, Text) else text(first)] if first else []
+        for section in sections:
+            written, _, columns = section.partition(":")
+            path, heading, _ = _column(written)
+            value = _at(result, path)
+            if value:
+                shown = _section(value, columns, now)
+                if len(sections) > 1 and path:
+                    shown = Group(
+                        label(_name(heading or path.rpartition(".")[2]).capitalize()), Padding(shown, (0, 0, 0, 2))
+                    )
+                parts += [Text(), shown] if parts and path else [shown]
+        return Group(*parts)
+
+    return view
+
+
+def anything(result: Row) -> RenderableType:
     """Scalars first, then what has a structure of its own."""
-    simple = [(_name(key), _plain(value)) for key, value in result.items() if not _nested(value)]
+    now = _now(result)
+    simple = [(_name(key), cell(result, key, now)) for key, value in result.items() if not _nested(value)]
     parts: list[RenderableType] = [pairs(simple)] if simple else []
     for key, value in result.items():
         if _nested(value):
-            parts += [label(_name(key)), Padding(_structure(value), (0, 0, 0, 2))]
+            parts += [label(_name(key)), Padding(_section(value, "", now), (0, 0, 0, 2))]
     return Group(*parts)
 
 
-def backups(result: Mapping[str, Any]) -> RenderableType:
-    if not result["backups"]:
-        return text("No backup yet. A running server makes one every hour; wvo-mcp backup-create makes one now.", "dim")
-    return anything(result)
+def cell(row: Row, name: str, now: datetime) -> Text:
+    """One field of an object."""
+    if name in _CELLS:
+        return _CELLS[name](row, now)
+    value = row.get(name)
+    if value is None:
+        return Text()
+    if name.startswith("tokens") and row.get("reported") is False:
+        return text("nothing reported", "dim")
+    if name == "status":
+        return badge(str(value))
+    if name == "severity":
+        return text(value, SEVERITY.get(value, ""))
+    if name == "priority":
+        return text(value, PRIORITY.get(value, ""))
+    if isinstance(value, str) and _INSTANT.fullmatch(value):
+        return (
+            ago(value, now)
+            if name in _PAST
+            else left(value, now)
+            if name in _AHEAD
+            else text(local(value, seconds=True))
+        )
+    return text(_plain(name, value), "bold" if name in _BOLD else "")
 
 
-def roadmap_export(result: Mapping[str, Any]) -> RenderableType:
-    parts = [anything({key: value for key, value in result.items() if key != "left_out"})]
-    if result["left_out"]:
-        names = ", ".join(clean(name) for name in result["left_out"])
-        parts.append(Text(f"Left out, because they have no epic: {names}", "yellow"))
-    return Group(*parts)
-
-
-def _structure(value: Any) -> RenderableType:
+def _plain(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        items = cast("list[Any]", value)
+        return "\n".join(f"- {item}" for item in items) if name == "acceptance" else joined(items, 20)
     if isinstance(value, dict):
-        return anything(cast("dict[str, Any]", value))
+        return joined(f"{key}={item}" for key, item in cast("dict[str, Any]", value).items())
+    if name == "progress":
+        return f"{value} %"
+    if name.startswith("cost"):
+        return f"${value:,.2f}"
+    if name.startswith("tokens") or name in ("hour", "day", "used", "limit", "left"):
+        return budgets.amount(value)
+    if name.endswith("seconds") or name == "retry_after":
+        return span(value)
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _section(value: Any, columns: str, now: datetime) -> RenderableType:
+    if isinstance(value, dict):
+        row = cast("dict[str, Any]", value)
+        if "|" in columns:
+            return _block(row, columns, now)
+        if all(isinstance(one, dict) for one in row.values()):
+            return table([{"": key, **one} for key, one in row.items()], columns, now)
+        return pairs(_named(row, columns, now)) if columns else anything(row)
     rows = cast("list[dict[str, Any]]", value)
-    names = list(dict.fromkeys(name for row in rows for name in row))[:_COLUMNS]
-    made = Listing(*(f"{_name(name)}~" for name in names))
-    for row in rows:
-        made.add(*(text(_plain(row.get(name))) for name in names))
-    return made.table
+    return Group(*(_block(row, columns, now) for row in rows)) if "|" in columns else table(rows, columns, now)
+
+
+def _named(row: Row, columns: str, now: datetime) -> list[tuple[str, Text]]:
+    return [(_name(heading or name), cell(row, name, now)) for name, heading, _ in map(_column, columns.split())]
+
+
+def table(rows: Iterable[Row], columns: str, now: datetime) -> RenderableType:
+    """The columns that have a value; without any named, the first eight fields."""
+    rows = list(rows)
+    wanted = [_column(column) for column in columns.split()]
+    wanted = wanted or [(name, "", "~") for name in dict.fromkeys(name for row in rows for name in row)][:_COLUMNS]
+    filled: list[list[Text]] = []
+    headings: list[str] = []
+    for name, heading, mark in wanted:
+        cells = [cell(row, name, now) for row in rows]
+        if any(cells):
+            headings.append(_name(heading or name) + mark)
+            filled.append(cells)
+    listing = Listing(*headings)
+    for cells in zip(*filled, strict=True):
+        listing.add(*cells)
+    return listing.table
+
+
+def _column(written: str) -> tuple[str, str, str]:
+    """Field, heading and mark of `field=heading~`."""
+    name, _, heading = written.rstrip("~>+").partition("=")
+    return name, heading, written[len(written.rstrip("~>+")) :]
+
+
+def _block(row: Row, columns: str, now: datetime) -> RenderableType:
+    """A line, below it the first of the longer texts as it is, and the others with their names."""
+    head, _, below = columns.partition("|")
+    line = Text("  ").join(shown for _, shown in _named(row, head, now) if shown)
+    (_, first), *rest = _named(row, below, now)
+    parts = [*([first] if first else []), pairs(rest)]
+    return Group(line, Padding(Group(*parts), (0, 0, 0, 3))) if line else Group(*parts)
+
+
+def _busy_for(agent: Row, now: datetime) -> Text:
+    since = agent["assigned_at"] if agent["status"] == "busy" else None
+    return Text() if since is None else text(span((now - instant(since)).total_seconds()))
+
+
+def _remaining(task: Row, now: datetime) -> Text:
+    return text("server gone", "yellow") if task["server_gone"] else left(task["lease_expires_at"], now)
+
+
+def _worth(why: Row) -> Text:
+    """The score as a sentence."""
+    worth = why["business_value"] + why["time_criticality"] + why["unlock_value"]
+    size = why["complexity"] + why["unlock_size"]
+    due = f", {why['time_criticality']:.1f} of it because it is due" if why["time_criticality"] else ""
+    with_it = "with what it brings nearer " if why["unlock_size"] else ""
+    path = f"; +{why['path_value']:.2f} for the path it begins" if why["path_value"] >= 0.005 else ""
+    return Text(f"{with_it}worth {worth:.3g} for {size:.3g} points of work{due}{path}", "dim")
+
+
+def _at(result: Row, path: str) -> Any:
+    """`a.b` is b of a, or the b of all of a list."""
+    value: Any = result
+    for name in path.split(".") if path else ():
+        rows = cast("list[Row]", value)
+        value = [one for row in rows for one in row[name]] if isinstance(value, list) else value[name]
+    return value
+
+
+def _now(result: Row) -> datetime:
+    at = result.get("at") or result.get("timestamp")
+    return instant(at) if isinstance(at, str) else datetime.now(UTC)
 
 
 def _nested(value: Any) -> bool:
@@ -54,18 +221,6 @@ def _nested(value: Any) -> bool:
         return bool(cast("dict[str, Any]", value))
     items = cast("list[Any]", value) if isinstance(value, list) else []
     return bool(items) and all(isinstance(item, dict) for item in items)
-
-
-def _plain(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return joined(cast("list[Any]", value), 20)
-    if isinstance(value, dict):
-        return joined(f"{key}={item}" for key, item in cast("dict[str, Any]", value).items())
-    return local(value, seconds=True) if isinstance(value, str) and _INSTANT.fullmatch(value) else str(value)
 
 
 def _name(key: str) -> str:

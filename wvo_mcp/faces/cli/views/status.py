@@ -10,12 +10,14 @@ from rich.padding import Padding
 from rich.text import Text
 
 from wvo_mcp.domain.instant import instant
-from wvo_mcp.faces.cli.views.budgets import gauges
-from wvo_mcp.faces.cli.views.paint import SEVERITY, STATUS, Listing, ago, clean, clock, left, span, text
+from wvo_mcp.faces.cli.views.budgets import WINDOWS, noteworthy
+from wvo_mcp.faces.cli.views.paint import STATUS, clean, clock
+from wvo_mcp.faces.cli.views.plain import table
 
 _BAR = 20
 _FEW = 3
 """Rows that each part gets before any gets more."""
+_GAUGES = 4
 _LEVELS = "▁▂▃▄▅▆▇█"
 _RANKS = {"critical": 2, "warning": 1}
 _VERBS = {"approval": "approve", "failed": "retry", "blocked": "unblock"}
@@ -28,15 +30,14 @@ _CURES = {
 }
 """Alerts with a command that explains or ends them; to acknowledge these would only hide them."""
 
-Cells = Sequence[Text | str]
-
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A table of the screen. `more` is how many rows there are beyond these; `command` shows them all."""
+    """A table of the screen, its columns as `plain.declared` has them. `more` is how many rows there are beyond these;
+    `command` shows them all."""
 
-    headings: Sequence[str]
-    rows: Sequence[Cells]
+    columns: str
+    rows: Sequence[dict[str, Any]]
     more: int = 0
     command: str = ""
 
@@ -44,13 +45,11 @@ class Part:
         """What it takes with so many rows: a gap, the headings, the rows, what is left out."""
         return 2 + rows + (rows < len(self.rows) + self.more) if rows else 0
 
-    def shown(self, rows: int) -> RenderableType:
-        listing = Listing(*self.headings)
-        for cells in self.rows[:rows]:
-            listing.add(*cells)
+    def shown(self, rows: int, now: datetime) -> RenderableType:
         over = len(self.rows) + self.more - rows
         rest = f"+{over} more" + (f": wvo-mcp {self.command}" if self.command else "")
-        return Group(Text(), listing.table, *([Text(rest, "dim", no_wrap=True)] if over else []))
+        shown = table(self.rows[:rows], self.columns, now)
+        return Group(Text(), shown, *([Text(rest, "dim", no_wrap=True)] if over else []))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +64,13 @@ class Screen:
         now = instant(self.result["at"])
         # One line is for the prompt that follows.
         room = (console.height if self.watched else console.height - 1) if console.is_terminal else 10_000
-        needs = _needs(self.result, now)
-        parts = [
-            part for part in (needs, _held(self.result, now), _ready(self.result), _agents(self.result, now)) if part
-        ]
+        needs = _needs(self.result)
+        parts = [part for part in (needs, _held(self.result), _ready(self.result), _agents(self.result)) if part.rows]
         rest = _rest(self.result, now)
         head = [_headline(self.result), _legend(self.result)]
         room -= len(head) + 2
         for part, rows in zip(parts, _fitting(parts, room), strict=True):
-            head += [part.shown(rows)] if rows else []
+            head += [part.shown(rows, now)] if rows else []
             room -= part.lines(rows)
         yield from head
         for renderable in rest:
@@ -84,7 +81,7 @@ class Screen:
         yield Text()
         yield self._last(needs, now)
 
-    def _last(self, needs: Part | None, now: datetime) -> Text:
+    def _last(self, needs: Part, now: datetime) -> Text:
         """The command that makes sense next."""
         line = Text(no_wrap=True, overflow="ellipsis")
         if self.watched:
@@ -142,91 +139,70 @@ def _legend(result: dict[str, Any]) -> Text:
     return line.append_text(Text(", ").join(Text(*word) for word in words))
 
 
-def _needs(result: dict[str, Any], now: datetime) -> Part | None:
+def _needs(result: dict[str, Any]) -> Part:
     """What waits for a person, with the command that ends it; an alert about one of these tasks says nothing more."""
     named = {task["id"] for task in result["needs_you"]}
     alerts = [
-        alert
+        {
+            "severity": alert["severity"],
+            "id": f"alert {alert['id']}",
+            "why": alert["severity"],
+            "text": alert["message"],
+            "since": alert["raised_at"],
+            "run": _CURES.get(alert["kind"], f"alert-ack {alert['id']}"),
+        }
         for alert in sorted(result["alerts"], key=lambda alert: (-_RANKS.get(alert["severity"], 0), -alert["id"]))
         if alert["acknowledged_at"] is None and alert["severity"] in _RANKS and alert["task_id"] not in named
     ]
-    rows: list[Cells] = [_alert(one, now) for one in alerts if one["severity"] == "critical"]
-    for task in result["needs_you"]:
-        style = {"approval": "magenta", "failed": "red", "blocked": "yellow"}[task["why"]]
-        said = task["detail"] or task["title"]
-        verb = f"{_VERBS[task['why']]} {clean(task['id'])}"
-        rows.append((text(task["id"], "bold"), text(task["why"], style), text(said), text(verb, "cyan")))
-    rows += [_alert(one, now) for one in alerts if one["severity"] != "critical"]
-    for task in result["stranded"]:
-        behind = text(f"waits for {clean(task['waiting_for'])}, which is cancelled or failed")
-        verb = text(f"get-task {clean(task['waiting_for'])}", "cyan")
-        rows.append((text(task["id"], "bold"), text("stranded", "yellow"), behind, verb))
-    return Part(("Needs you~", "why", "~", "run wvo-mcp~"), rows, 0, "alerts") if rows else None
-
-
-def _alert(alert: dict[str, Any], now: datetime) -> Cells:
-    said = Text.assemble(clean(alert["message"]), "  ", ago(alert["raised_at"], now))
-    severity = text(alert["severity"], SEVERITY.get(alert["severity"], ""))
-    verb = _CURES.get(alert["kind"], f"alert-ack {alert['id']}")
-    return text(f"alert {alert['id']}", "bold"), severity, said, text(verb, "cyan")
-
-
-def _held(result: dict[str, Any], now: datetime) -> Part | None:
-    rows = [
-        (
-            text(task["id"], "bold"),
-            text(task["title"]),
-            text(task["agent_id"], "cyan"),
-            "" if task["progress"] is None else f"{task['progress']} %",
-            ago(task["started_at"], now),
-            text("server gone", "yellow") if task.get("server_gone") else left(task["lease_expires_at"], now),
-        )
-        for task in result["in_progress"]
+    tasks = [
+        {**task, "text": task["detail"] or task["title"], "run": f"{_VERBS[task['why']]} {task['id']}"}
+        for task in result["needs_you"]
     ]
+    stranded = [
+        {
+            "id": task["id"],
+            "why": "stranded",
+            "text": f"waits for {task['waiting_for']}, which is cancelled or failed",
+            "run": f"get-task {task['waiting_for']}",
+        }
+        for task in result["stranded"]
+    ]
+    critical = [one for one in alerts if one["severity"] == "critical"]
+    rows = [*critical, *tasks, *(one for one in alerts if one not in critical), *stranded]
+    return Part("id=Needs_you~ why text=what~ since run=run_wvo-mcp~", rows, 0, "alerts")
+
+
+def _held(result: dict[str, Any]) -> Part:
+    rows = result["in_progress"]
+    columns = "id=In_progress~ title~ agent_id=by~ progress started_at=since remaining=lease>"
     more = result["counts"].get("in_progress", 0) - len(rows)
-    headings = ("In progress~", "title~", "by~", "", "since", "lease>")
-    return Part(headings, rows, more, "list-tasks --status in_progress") if rows else None
+    return Part(columns, rows, more, "list-tasks --status in_progress")
 
 
-def _ready(result: dict[str, Any]) -> Part | None:
-    rows = [
-        (
-            text(task["id"], "bold"),
-            text(task["title"]),
-            text(task["epic_id"], "dim"),
-            text(task["priority"], "dim"),
-            f"{task['score']:.2f}",
-        )
-        for task in result["ready"]
-    ]
+def _ready(result: dict[str, Any]) -> Part:
+    rows = result["ready"]
     more = max(0, result["counts"]["ready"] - len(rows))
-    return (
-        Part(("Ready~", "title~", "epic~", "priority", "score>"), rows, more, "plan-next --limit 50") if rows else None
-    )
+    return Part("id=Ready~ title~ epic_id=epic priority score>", rows, more, "plan-next --limit 50")
 
 
-def _agents(result: dict[str, Any], now: datetime) -> Part | None:
-    rows: list[Cells] = []
-    for agent in result["agents"]:
-        busy = agent["status"] == "busy" and agent["assigned_at"] is not None
-        rows.append(
-            (
-                text(agent["agent_id"]),
-                text(agent["status"], {"busy": "cyan", "offline": "dim"}.get(agent["status"], "")),
-                text(agent["current_task_id"], "bold"),
-                span((now - instant(agent["assigned_at"])).total_seconds()) if busy else "",
-                ago(agent["last_seen_at"], now),
-            )
-        )
-    more = sum(result["pool"].values()) - len(rows)
-    headings = ("Agents~", "status", "task~", "for", "seen")
-    return Part(headings, rows, max(0, more)) if rows else None
+def _agents(result: dict[str, Any]) -> Part:
+    rows = result["agents"]
+    columns = "agent_id=Agents~ status current_task_id=task~ assigned_at=for last_seen_at=seen"
+    return Part(columns, rows, max(0, sum(result["pool"].values()) - len(rows)))
 
 
 def _rest(result: dict[str, Any], now: datetime) -> list[RenderableType]:
     """What is left out first: budgets that are used, the pace, who does the background work."""
-    stand = gauges(result["providers"], now) if result["providers"] is not None else []
-    parts: list[RenderableType] = [Padding(Group(*stand), (1, 0, 0, 0))] if stand else []
+    parts: list[RenderableType] = []
+    providers: list[dict[str, Any]] = result["providers"]["providers"] if result["providers"] is not None else []
+    failing = [{**one, "enabled": True} for one in providers if one["breakers"]]
+    if failing:
+        parts += [Text(), table(failing, "name=Providers condition=~", now)]
+    used = noteworthy([window for one in providers for window in one["windows"]])
+    if used:
+        parts += [Text(), table(used[:_GAUGES], WINDOWS, now)]
+    if used[_GAUGES:]:
+        parts.append(Text(f"{len(used[_GAUGES:])} with more room: wvo-mcp budget show", "dim"))
     flow = result["flow"]
     series: list[int] = flow["completed_per_5_min"]
     pace = Text.assemble(("Flow  ", "bold"), (sparkline(series), "green"), no_wrap=True, overflow="ellipsis")
@@ -252,12 +228,12 @@ def _leader(leader: dict[str, Any] | None) -> Text:
     return Text(f"Background work is done by the server of {who}.", "dim", no_wrap=True, overflow="ellipsis")
 
 
-def _next(result: dict[str, Any], needs: Part | None, *, watched: bool) -> Text | None:
+def _next(result: dict[str, Any], needs: Part, *, watched: bool) -> Text | None:
     counts: dict[str, int] = result["counts"]
     if result["paused"]:
         return _run("resume", "gives out work again")
-    if needs is not None:
-        return _run(str(needs.rows[0][-1]), "")
+    if needs.rows:
+        return _run(clean(needs.rows[0]["run"]), "")
     if not sum(counts.get(name, 0) for name in STATUS):
         if result["roadmap"] is None:
             return _run("init", "writes a sample state/roadmap.yaml; or wvo-mcp add TITLE")
@@ -273,11 +249,3 @@ def _next(result: dict[str, Any], needs: Part | None, *, watched: bool) -> Text 
 
 def _run(command: str, why: str) -> Text:
     return Text.assemble((f"wvo-mcp {command}", "cyan"), f"  {why}" if why else "")
-
-
-def status(result: dict[str, Any]) -> RenderableType:
-    return Screen(result)
-
-
-def watched(result: dict[str, Any]) -> RenderableType:
-    return Screen(result, watched=True)
