@@ -10,7 +10,6 @@ import click
 
 from wvo_mcp.faces.cli.application import Compose
 from wvo_mcp.faces.cli.progress import shown
-from wvo_mcp.operations import tools
 from wvo_mcp.operations.operation import Operation
 from wvo_mcp.orchestration.background import sync_first
 from wvo_mcp.project import Project, WrongSetting
@@ -54,7 +53,10 @@ def settings_or_usage() -> Settings:
     try:
         project = Project(os.environ, str(Path.cwd()))
         settings = settings_of(project)
-        settings.enabled(frozenset(op.toolset for op in tools()))
+        if settings.toolsets != {"core"}:
+            from wvo_mcp.operations import tools  # declares all of them, where a command needs one
+
+            settings.enabled(frozenset(op.toolset for op in tools()))
     except WrongSetting as error:
         raise click.ClickException(str(error)) from None
     for warning in project.warnings():

@@ -37,7 +37,7 @@ VIEWS: dict[str, View] = {
         f"context: {_CONTEXT}",
         "events: at kind agent_id=by~ data~",
     ),
-    "list_tasks": declared(lines.page, "tasks: id status title~ epic_id=epic assigned_to=by~ score>"),
+    "list_tasks": declared("", "tasks: id status title~ epic_id=epic assigned_to=by~ score>", foot=lines.page),
     "complete_task": declared(lines.moved, ": unlocked"),
     "fail_task": declared(lines.moved, ": attempts retry_at"),
     "create_tasks": declared(lambda r: f"{len(r['created'])} created", ": created"),
@@ -50,7 +50,7 @@ VIEWS: dict[str, View] = {
     "context_read": declared(lines.nothing("entries", "Nothing is remembered about it."), f"entries: {_CONTEXT}"),
     "context_write": declared(lambda r: f"Remembered {r['topic']} as version {r['version']}."),
     "status": status.Screen,
-    "events": declared(lines.trail, "events: seq> at kind task_id=task agent_id=by~ data~"),
+    "events": declared("", "events: seq> at kind task_id=task agent_id=by~ data~", foot=lines.trail),
     "alerts": declared(
         lines.alerts,
         "alerts: id severity kind task_id raised_at | message times acknowledged_by escalated_at resolved_at",

@@ -47,8 +47,11 @@ _CELLS: dict[str, Callable[[Row, datetime], Text]] = {
 """Columns that are made of several fields."""
 
 
-def declared(line: str | Callable[[dict[str, Any]], Text | str], *sections: str) -> View:
-    """A view made of a first line and of sections, each in this notation:
+Line = str | Callable[[dict[str, Any]], Text | str]
+
+
+def declared(line: Line, *sections: str, foot: Line = "") -> View:
+    """A view made of a first line, sections and a last line. A section is written so:
 
     - `tasks: id title~ score>`: the list `tasks` as a table of these columns (`~ > +` as in Listing, `a=b`: `a` headed `b`);
     - `lease: token expires_at`: the fields of an object, one a line; `: progress`: those of the result itself;
@@ -60,8 +63,7 @@ def declared(line: str | Callable[[dict[str, Any]], Text | str], *sections: str)
 
     def view(result: dict[str, Any]) -> RenderableType:
         now = _now(result)
-        first = line if isinstance(line, str) else line(result)
-        parts: list[RenderableType] = [first if isinstance(first, Text) else text(first)] if first else []
+        parts: list[RenderableType] = _said(line, result)
         for section in sections:
             written, _, columns = section.partition(":")
             path, heading, _ = _column(written)
@@ -73,9 +75,14 @@ def declared(line: str | Callable[[dict[str, Any]], Text | str], *sections: str)
                         label(_name(heading or path.rpartition(".")[2]).capitalize()), Padding(shown, (0, 0, 0, 2))
                     )
                 parts += [Text(), shown] if parts and path else [shown]
-        return Group(*parts)
+        return Group(*parts, *_said(foot, result))
 
     return view
+
+
+def _said(line: Line, result: dict[str, Any]) -> list[RenderableType]:
+    said = line if isinstance(line, str) else line(result)
+    return [said if isinstance(said, Text) else text(said)] if said else []
 
 
 def anything(result: Row) -> RenderableType:
