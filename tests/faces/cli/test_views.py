@@ -35,7 +35,7 @@ async def test_a_plan_tells_why_and_why_not(bench: Bench) -> None:
     text = shown("plan_next", await bench.call("plan_next"))
 
     assert "1 ready, 0/3 in progress" in text
-    assert "worth 10 for 2 points of work; +10.00 for the path it begins" in text
+    assert "10 for 2, path +10.00" in text
     assert "T2  dependencies  T1" in text
 
 

@@ -53,7 +53,7 @@ def settings_or_usage() -> Settings:
     try:
         project = Project(os.environ, str(Path.cwd()))
         settings = settings_of(project)
-        if settings.toolsets != {"core"}:
+        if settings.toolsets != frozenset({"core"}):
             from wvo_mcp.operations import tools  # declares all of them, where a command needs one
 
             settings.enabled(frozenset(op.toolset for op in tools()))

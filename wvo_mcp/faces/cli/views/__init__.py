@@ -15,7 +15,7 @@ _CONTEXT = "topic version at tags | content"
 VIEWS: dict[str, View] = {
     "plan_next": declared(
         lines.plan,
-        "tasks: id title~ priority epic_id=epic score> worth+",
+        "tasks: id title~ priority epic_id=epic score> worth=worth_for_points",
         "not_ready: id reason waiting_for~",
     ),
     "claim_task": declared(

@@ -200,13 +200,11 @@ def _remaining(task: Row, now: datetime) -> Text:
 
 
 def _worth(why: Row) -> Text:
-    """The score as a sentence."""
+    """`12 for 5`: what the task and all that it brings nearer is worth, for how much work; of that, what is due."""
     worth = why["business_value"] + why["time_criticality"] + why["unlock_value"]
-    size = why["complexity"] + why["unlock_size"]
-    due = f", {why['time_criticality']:.1f} of it because it is due" if why["time_criticality"] else ""
-    with_it = "with what it brings nearer " if why["unlock_size"] else ""
-    path = f"; +{why['path_value']:.2f} for the path it begins" if why["path_value"] >= 0.005 else ""
-    return Text(f"{with_it}worth {worth:.3g} for {size:.3g} points of work{due}{path}", "dim")
+    due = f", due {why['time_criticality']:.1f}" if why["time_criticality"] else ""
+    path = f", path +{why['path_value']:.2f}" if why["path_value"] >= 0.005 else ""
+    return Text(f"{worth:.3g} for {why['complexity'] + why['unlock_size']:.3g}{due}{path}", "dim")
 
 
 def _at(result: Row, path: str) -> Any:
