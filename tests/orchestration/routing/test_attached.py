@@ -11,6 +11,7 @@ from tests.support.providers import USUAL, a_provider, limited, only
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState
 from wvo_mcp.domain.providers.catalogue import FREE, Catalogue, Limits, Place, ProviderKind, Tier
 from wvo_mcp.domain.providers.routing import Presence
+from wvo_mcp.errors import InvalidInput
 
 pytestmark = pytest.mark.anyio
 
@@ -110,6 +111,8 @@ async def test_nothing_is_reserved_or_counted_for_a_provider_while_nobody_knows_
     assert await used() == {}
     await desk.call("release_task", BOB, task_id=tasks[0])
     assert await used() == {}
+    with pytest.raises(InvalidInput, match="not known which program ran; one of claude, codex"):
+        await desk.call("provider_report", BOB, task_id=tasks[1], tokens_out=7)
     await desk.call("provider_report", BOB, task_id=tasks[1], provider="codex", tokens_out=7)
     assert await used() == {"codex": (0, 1, 7)}
 

@@ -111,7 +111,7 @@ async def test_what_no_person_accepted_is_a_warning_that_ends_with_the_acceptanc
 async def test_where_nothing_is_accepted_no_work_is_given_and_the_claim_says_why(watched: Watched) -> None:
     own = GOOD.replace("kind: codex", "kind: openai, place: cloud, base_url: 'http://10.0.0.5/v1'")
 
-    assert await watched.after(own) == [("providers_file", "critical", None), ("trust", "warning", None)]
+    assert await watched.after(own) == [("trust", "critical", None)]
     await watched.bench.create(a_task("T"))
     claim = await watched.bench.claim()
     assert claim["task"] is None

@@ -47,10 +47,10 @@ async def test_a_run_that_was_denied_something_shows_that_its_provider_answers(b
     routed = configured(bench, only("claude"))
     await routed.create(a_task("A"))
     await routed.claim()
-    failed = await routed.call("provider_report", task_id="A", **printed("claude-401"))
+    failed = await routed.call("provider_report", task_id="A", provider="claude", **printed("claude-401"))
     routed.clock.advance(seconds=failed["retry_after"])
 
-    denied = await routed.call("provider_report", task_id="A", **printed("claude-denied"))
+    denied = await routed.call("provider_report", task_id="A", provider="claude", **printed("claude-denied"))
 
     assert denied["classification"]["kind"] == "permission"
     assert await routed.sql("SELECT state FROM breakers") == [{"state": "closed"}]

@@ -28,10 +28,12 @@ async def test_it_lists_every_rejected_candidate_with_its_reason(bench: Bench) -
             a_provider("broken", capabilities=("vision",)),
             a_provider("spent", capabilities=("vision",), limits=Limits(daily=5)),
             a_provider("away", ProviderKind.OLLAMA, Place.LOCAL, capabilities=("vision",)),
+            a_provider("locked", capabilities=("vision",)),
             a_provider("good", capabilities=("vision",), cost=9),
         )
     )
-    routed = configured(bench, catalogue, away=Presence(found=False, note="it is not running"))
+    away, locked = Presence(found=False, note="it is not running"), Presence(found=True, logged_in=False)
+    routed = configured(bench, catalogue, away=away, locked=locked)
     until = routed.clock.now() + timedelta(minutes=5)
 
     await routed.write(
@@ -44,11 +46,12 @@ async def test_it_lists_every_rejected_candidate_with_its_reason(bench: Bench) -
     assert answer["route"]["provider"] == "good"
     assert {one["provider"]: one["why"] for one in answer["rejected"]} == {
         "off": "disabled", "small": "tier", "blind": "capability", "broken": "breaker", "spent": "budget", "away": "absent",
+        "locked": "absent",
     }  # fmt: skip
     reasons = {one["provider"]: one["reason"] for one in answer["rejected"]}
     assert reasons["blind"] == "it lacks vision"
     assert reasons["broken"].startswith("its breaker is open until ")
-    assert reasons["away"] == "it is not running"
+    assert (reasons["away"], reasons["locked"]) == ("it is not running", "nobody is logged in to it")
     assert "the day's budget of provider spent is used up (5 tokens)" in answer["route"]["reason"]
     assert answer["estimate"] == 60_000
     assert answer["cost"] > 0

@@ -20,11 +20,13 @@ ONCE = Message("m1", "claude-high", 1_000, 500, 10_000, 40)
 AGAIN = Message("m2", "unheard-of", 7, 7, 0, 80)
 
 
-async def count(bench: Bench, *messages: Message, path: Path = PATH) -> int:
+async def count(bench: Bench, *messages: Message, path: Path = PATH, begun: list[int] | None = None) -> int:
     assert bench.services.providers is not None
     caller = replace(ANN, provider="claude")
 
     def read(_: Path, begin: int) -> Part:
+        if begun is not None:
+            begun.append(begin)
         found: Mapping[str, Message] = {one.id: one for one in messages if one.ends > begin}
         return Part(found, messages[-1].ends)
 
@@ -41,7 +43,10 @@ async def test_a_session_counts_for_its_provider_tier_agent_and_task_however_oft
     assert await count(desk, ONCE) == 2_500  # what was read from the cache weighs a tenth
     assert await count(desk, ONCE) == 0
     assert await count(desk, ONCE, AGAIN) == 14
-    assert await count(desk, ONCE, AGAIN, path=Path("a copy of it")) == 0
+    begun: list[int] = []
+    for _ in "12":
+        assert await count(desk, ONCE, AGAIN, path=Path("a copy of it"), begun=begun) == 0
+    assert begun == [0, AGAIN.ends]
 
     state = await desk.read(lambda tx: tx.routing.state("ann"))
     assert {key: use.day for key, use in state.uses.items() if use.day} == {

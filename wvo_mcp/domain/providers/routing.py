@@ -122,6 +122,8 @@ def _unfit(
     if seen.found is False and not asking:
         lasting = provider.place is Place.CLOUD
         return no(Why.ABSENT, seen.note or ("it is not here" if lasting else "it does not answer"), lasting=lasting)
+    if seen.logged_in is False and not asking:
+        return no(Why.ABSENT, "nobody is logged in to it", lasting=True)
     if seen.models is not None and not asking and provider.tiers[tier].name not in seen.models:
         return no(Why.ABSENT, f"it does not have the model {provider.tiers[tier].name}")
     return None

@@ -20,10 +20,11 @@ async def _look(providers: Providers, post: Post) -> None:
     """Critical while there is no good version at all, for then nothing is given to anybody."""
     await providers.refresh()
     problem, unaccepted = providers.problem(), providers.unaccepted()
-    await _tell(
-        post, KIND, None if problem is None else (_severity(providers), _message(problem, _severity(providers)))
-    )
-    await _tell(post, TRUST, None if unaccepted is None else ("warning", unaccepted))
+    severity = _severity(providers)
+    untrusted = unaccepted is not None and problem == f"{unaccepted}."  # nothing else is wrong with the file
+    broken = None if problem is None or untrusted else (severity, _message(problem, severity))
+    await _tell(post, KIND, broken)
+    await _tell(post, TRUST, None if unaccepted is None else (severity if untrusted else "warning", unaccepted))
 
 
 async def _tell(post: Post, kind: str, told: tuple[str, str] | None) -> None:

@@ -184,7 +184,8 @@ def _of_another(told: Told, route: TaskRoute | None) -> bool:
 
 
 def _provider(router: Router, told: Told, route: TaskRoute | None, own: str | None) -> Provider:
-    """By its name, or by its kind when there is but one; else that of the task's route, else the caller's own."""
+    """By its name, or by its kind when there is but one; else that of the task's route when it
+    is known to have run, else the caller's own."""
     catalogue = router.catalogue
     wanted = told.provider
     if catalogue is None:
@@ -192,11 +193,11 @@ def _provider(router: Router, told: Told, route: TaskRoute | None, own: str | No
             return _unknown(route.provider)
         raise InvalidInput("provider", f"it cannot be looked up: {router.problem or 'no provider is configured'}")
     if wanted is None:
-        if route is not None:
+        if route is not None and route.worked is not None:  # else the route was advice, and its program may never run
             return catalogue.provider(route.provider) or _unknown(route.provider)
         if own is None:
             names = ", ".join(one.name for one in catalogue.providers)
-            raise InvalidInput("provider", f"is needed without a task that was routed; one of {names}")
+            raise InvalidInput("provider", f"is needed, because it is not known which program ran; one of {names}")
         wanted = own
     named = catalogue.provider(wanted)
     alike = [one for one in catalogue.providers if wanted in (one.kind.value, one.place.value)]
