@@ -20,25 +20,13 @@ Entry = dict[str, Any]
 the fields that the file states. Equal entries mean that the file says the same."""
 
 TASK_KEYS = {
-    "id": "id",
-    "title": "title",
-    "description": "description",
-    "type": "type",
-    "priority": "priority",
-    "complexity": "complexity",
-    "business_value": "business_value",
-    "depends_on": "depends_on",
-    "milestone": "milestone_id",
-    "parent": "parent_id",
-    "labels": "labels",
-    "files": "files",
-    "capabilities": "capabilities",
-    "acceptance": "acceptance",
-    "requires_approval": "requires_approval",
-    "not_before": "not_before",
-    "max_attempts": "max_attempts",
-    "status": "status",
-}
+    key: {"milestone": "milestone_id", "parent": "parent_id"}.get(key, key)
+    for key in (
+        "id", "title", "description", "type", "priority", "complexity", "business_value", "depends_on", "milestone",
+        "parent", "labels", "files", "capabilities", "acceptance", "requires_approval", "not_before", "max_attempts",
+        "status",
+    )
+}  # fmt: skip
 """Key in the file -> field of the task, in the order in which a new task is written."""
 
 MILESTONE_KEYS = {"id": "id", "title": "title", "due": "due_at"}

@@ -1,19 +1,17 @@
 """What must hold between the parts of a roadmap: ids, references and the graph."""
 
 import difflib
-import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, takewhile
+from itertools import pairwise
 from typing import Literal
 
 from wvo_mcp.domain.dependency import find_cycle
 from wvo_mcp.domain.roadmap import RoadmapEpic, RoadmapMilestone, RoadmapTask
 
 MAX_CYCLES = 20
-NEAR_MATCHES_FOR = 20
+NEAR_MATCHES_FOR = 5
 """Dangling ids for which look-alikes are searched; a file with more of them has another trouble."""
-NEAR_CANDIDATES = 200
 CYCLE_SHOWN = 12
 
 Kind = Literal["epic", "milestone", "task"]
@@ -31,18 +29,9 @@ class Finding:
 
 
 def near(wanted: str, known: Iterable[str], limit: int = 3) -> list[str]:
-    """Up to `limit` known ids that look like `wanted`, best first; only the most promising are compared closely."""
-    folded = wanted.casefold()
-
-    def promise(name: str) -> int:
-        same_start = sum(
-            1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(name.casefold(), folded, strict=False))
-        )
-        return same_start + (2 if name[-2:].casefold() == folded[-2:] else 0)
-
-    alike = [n for n in known if abs(len(n) - len(wanted)) <= 3 or n.casefold().startswith(folded)]
-    best = {name.casefold(): name for name in heapq.nlargest(NEAR_CANDIDATES, alike, key=promise)}
-    return [best[name] for name in difflib.get_close_matches(folded, best, n=limit, cutoff=0.6)]
+    """Up to `limit` known ids that look like `wanted`, best first."""
+    folded = {name.casefold(): name for name in known}
+    return [folded[name] for name in difflib.get_close_matches(wanted.casefold(), folded, n=limit, cutoff=0.6)]
 
 
 def did_you_mean(wanted: str, known: Iterable[str], limit: int = 3) -> str:

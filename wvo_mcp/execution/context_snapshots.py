@@ -1,19 +1,17 @@
 """The running context as markdown files; the last ten stay."""
 
-import os
 import re
-import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio.to_thread
 
 from wvo_mcp.errors import StoreUnavailable
+from wvo_mcp.execution.replacement import replacement
 from wvo_mcp.ports.backups import Snapshot
 
 KEPT = 10
 _NAME = re.compile(r"context-\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d-\d{3}Z\.md")
-_PARTIAL = ".partial"
 
 
 class ContextSnapshots:
@@ -41,17 +39,10 @@ class ContextSnapshots:
 
     def _write(self, at: datetime, text: str) -> Snapshot:
         name = f"context-{at.astimezone(UTC):%Y-%m-%dT%H-%M-%S}-{at.microsecond // 1000:03}Z.md"
-        made = self._folder / f".{secrets.token_hex(4)}{_PARTIAL}"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            try:
-                with made.open("x", encoding="utf-8", errors="replace") as file:
-                    file.write(text)
-                    file.flush()
-                    os.fsync(file.fileno())
-                made.replace(self._folder / name)
-            finally:
-                made.unlink(missing_ok=True)
+            with replacement(self._folder / name) as file:
+                file.write(text.encode(errors="replace"))
             for old in self._names()[:-KEPT]:
                 (self._folder / old).unlink(missing_ok=True)
         except OSError as error:

@@ -2,18 +2,16 @@
 
 import os
 import stat
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TextIO
 
 import anyio.to_thread
 
 from wvo_mcp.errors import InvalidInput, NotFound
+from wvo_mcp.execution.replacement import replacement
 
 MAX_BYTES = 20_000_000
 _SUFFIX = ".jsonl"
-_BATCH = 500
 
 
 def _at_once(path: str, flags: int) -> int:
@@ -49,25 +47,13 @@ class WorkspaceExchange:
             raise InvalidInput("path", f"expected a name that ends with {_SUFFIX}")
         if not place.parent.is_dir():
             raise InvalidInput("path", "its folder does not exist")
-        try:
-            handle, name = await anyio.to_thread.run_sync(_beside, place)
-        except OSError as error:
-            raise InvalidInput("path", f"cannot be written: {error.strerror}") from None
-        temporary = Path(name)
         size = 0
         try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-                batch: list[str] = []
+            with replacement(place) as file:
                 async for line in lines:
-                    batch.append(line)
-                    if len(batch) >= _BATCH:
-                        size += await anyio.to_thread.run_sync(_append, file, batch)
-                        batch = []
-                size += await anyio.to_thread.run_sync(_append, file, batch)
-                await anyio.to_thread.run_sync(_settle, file, temporary, place)
-        except BaseException:
-            _discard(temporary)
-            raise
+                    size += file.write(f"{line}\n".encode())
+        except OSError as error:
+            raise InvalidInput("path", f"cannot be written: {error.strerror}") from None
         return size
 
     def _within(self, path: str) -> Path:
@@ -87,24 +73,3 @@ def _alike(place: Path) -> list[str]:
         return sorted(each.name for each in place.parent.iterdir() if each.suffix == place.suffix)[:5]
     except OSError:
         return []
-
-
-def _beside(place: Path) -> tuple[int, str]:
-    return tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
-
-
-def _append(file: TextIO, lines: list[str]) -> int:
-    text = "".join(f"{line}\n" for line in lines)
-    file.write(text)
-    return len(text.encode())
-
-
-def _settle(file: TextIO, temporary: Path, place: Path) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-    temporary.chmod(0o644)
-    temporary.replace(place)
-
-
-def _discard(temporary: Path) -> None:
-    temporary.unlink(missing_ok=True)

@@ -1,8 +1,6 @@
 """The health report in a file that is always whole."""
 
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +8,7 @@ from typing import Any
 import anyio.to_thread
 
 from wvo_mcp.errors import StoreUnavailable
-
-_READABLE = 0o644
-"""Others read it; only this user's servers write."""
+from wvo_mcp.execution.replacement import replacement
 
 
 class HealthReportFile:
@@ -25,18 +21,10 @@ class HealthReportFile:
         await anyio.to_thread.run_sync(self._write, json.dumps(report, ensure_ascii=False, indent=1) + "\n")
 
     def _write(self, text: str) -> None:
-        made = self.path.with_name(f".{secrets.token_hex(4)}.partial")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with made.open("x", encoding="utf-8", errors="replace") as file:
-                    file.write(text)
-                    file.flush()
-                    os.fsync(file.fileno())
-                made.chmod(_READABLE)
-                made.replace(self.path)
-            finally:
-                made.unlink(missing_ok=True)
+            with replacement(self.path) as file:
+                file.write(text.encode(errors="replace"))
         except OSError as error:
             place = error.filename or self.path
             raise StoreUnavailable(

@@ -6,7 +6,6 @@
 import fcntl
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, cast
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.roadmap import digest_of
 from wvo_mcp.errors import InvalidInput, StoreUnavailable
+from wvo_mcp.execution.replacement import replacement
 
 PROVIDERS = "providers"
 
@@ -61,7 +61,8 @@ class Trust:
                 projects = self._read()
                 said = {"sha256": digest, "accepted": content, "at": iso(datetime.now(UTC))}
                 projects.setdefault(self._root, {})[part] = said
-                self._write(json.dumps(projects, indent=1, ensure_ascii=False) + "\n")
+                with replacement(self.file, 0o600) as file:
+                    file.write(json.dumps(projects, indent=1, ensure_ascii=False).encode() + b"\n")
             finally:
                 os.close(folder)
         except OSError as error:
@@ -78,15 +79,3 @@ class Trust:
         if not isinstance(content, dict) or any(not isinstance(one, dict) for one in cast("Any", content).values()):
             raise InvalidInput("trust", f"{self.file} is not a JSON object of such; correct or remove it")
         return cast("dict[str, Any]", content)
-
-    def _write(self, text: str) -> None:
-        descriptor, made = tempfile.mkstemp(prefix=".trust.", dir=self.file.parent)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(descriptor)
-            Path(made).replace(self.file)
-        except BaseException:
-            Path(made).unlink(missing_ok=True)
-            raise

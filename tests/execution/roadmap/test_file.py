@@ -13,8 +13,9 @@ import pytest
 
 from wvo_mcp.domain.roadmap import RoadmapChanges
 from wvo_mcp.errors import Conflict, InvalidInput, NotFound, StoreBusy, StoreUnavailable
+from wvo_mcp.execution.replacement import fingerprint
 from wvo_mcp.execution.roadmap import file as roadmap_file
-from wvo_mcp.execution.roadmap.file import NO_FILE, fingerprint, load_roadmap, read_roadmap, write_roadmap
+from wvo_mcp.execution.roadmap.file import load_roadmap, read_roadmap, write_roadmap
 
 pytestmark = pytest.mark.requirement("TASK-5")
 
@@ -134,7 +135,7 @@ def test_where_there_is_no_file_an_export_makes_one(path: Path) -> None:
     path.unlink()
     added = ({"id": "T", "title": "t", "epic_id": "E"},)
 
-    write_roadmap(path, RoadmapChanges(epics={"E": {"title": "e"}}, added=added), NO_FILE)
+    write_roadmap(path, RoadmapChanges(epics={"E": {"title": "e"}}, added=added), hashlib.sha256().hexdigest())
 
     assert path.read_text() == "epics:\n  - id: E\n    title: e\n    tasks:\n      - id: T\n        title: t\n"
 

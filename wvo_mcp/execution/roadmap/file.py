@@ -5,30 +5,19 @@ import contextlib
 import fcntl
 import os
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 
 from wvo_mcp.domain.roadmap import Roadmap, RoadmapChanges, RoadmapProblem
 from wvo_mcp.errors import Conflict, NotFound, StoreBusy, StoreUnavailable
+from wvo_mcp.execution.replacement import fingerprint, replacement
 from wvo_mcp.execution.roadmap.edit import edited
 from wvo_mcp.execution.roadmap.parse import MAX_BYTES, RoadmapDraft, decoded, digest, parse, refusal
 from wvo_mcp.execution.yaml.source import read_at_most
 
-NO_FILE = digest(b"")
-"""The digest to expect where there is no file yet."""
 _LOCK_TRIES = 100
 _LOCK_PAUSE_SECONDS = 0.02
-
-
-def fingerprint(path: Path) -> str | None:
-    """Changes whenever the file may have changed; None while there is no file. Reads nothing."""
-    try:
-        now = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return f"{now.st_ino}-{now.st_size}-{now.st_mtime_ns}"
 
 
 def load_roadmap(path: Path) -> RoadmapDraft:
@@ -98,20 +87,11 @@ def _bytes(path: Path, name: str) -> bytes | None:
 
 
 def _replace(path: Path, data: bytes, before: str | None, name: str) -> None:
-    """Write beside the file, then rename, so that a crash leaves the old file or the new one."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            _keep_owner(path, descriptor)
-            os.fsync(descriptor)
+    with replacement(path) as file:
+        file.write(data)
+        _keep_owner(path, file.fileno())
         if fingerprint(path) != before:
             raise _other(name)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)
@@ -123,7 +103,6 @@ def _keep_owner(path: Path, descriptor: int) -> None:
     try:
         old = path.stat()
     except FileNotFoundError:
-        os.fchmod(descriptor, 0o644)
         return
     with contextlib.suppress(PermissionError):  # only root may give a file away
         os.fchown(descriptor, old.st_uid, old.st_gid)

@@ -10,6 +10,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from wvo_mcp.domain.roadmap import Roadmap, RoadmapChanges
+from wvo_mcp.execution.replacement import fingerprint
 
 
 class RoadmapSource:
@@ -20,11 +21,7 @@ class RoadmapSource:
         self.place = place
 
     def fingerprint(self) -> str | None:
-        try:
-            now = self._path.stat()
-        except OSError:
-            return None
-        return f"{now.st_ino}-{now.st_size}-{now.st_mtime_ns}"
+        return fingerprint(self._path)
 
     async def digest(self) -> str | None:
         return await anyio.to_thread.run_sync(self._digest)

@@ -12,6 +12,7 @@ import click
 from wvo_mcp.execution.installation.draft import Change, apply
 from wvo_mcp.execution.installation.plan import Places, Plan, Wishes, codex_home, plan
 from wvo_mcp.execution.installation.removal import removal
+from wvo_mcp.faces.cli.application import Compose
 from wvo_mcp.faces.cli.output import json_option, print_json, reported, visible, wants_json
 from wvo_mcp.faces.cli.session import settings_or_usage
 
@@ -22,7 +23,7 @@ OFFERS = {
 }
 
 
-def init_command() -> click.Command:
+def init_command(_compose: Compose) -> click.Command:
     flags = [
         (
             "--claude",

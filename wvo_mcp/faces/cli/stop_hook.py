@@ -52,7 +52,7 @@ def _count(asked: Any, compose: "Compose | None") -> None:
             count_apart(fields, agent_id, compose)
 
 
-def stop_hook_command() -> "click.Command":
+def stop_hook_command(_compose: "Compose") -> "click.Command":
     import click  # the hook itself starts without it
 
     return click.Command(

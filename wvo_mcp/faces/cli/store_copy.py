@@ -12,6 +12,7 @@ import click
 
 from wvo_mcp.errors import IncompatibleStore, InvalidInput
 from wvo_mcp.execution.session_lock import SessionLocks
+from wvo_mcp.faces.cli.application import Compose
 from wvo_mcp.faces.cli.output import json_option, print_json, reported, wants_json
 from wvo_mcp.store.copying.copy import Copied, Source, Step, Target, copy
 from wvo_mcp.store.copying.sqlite import SqliteSource, SqliteTarget
@@ -19,7 +20,7 @@ from wvo_mcp.store.copying.sqlite import SqliteSource, SqliteTarget
 _EVERY_SECONDS = 2.0
 
 
-def store_group() -> click.Group:
+def store_group(_compose: Compose) -> click.Group:
     group = click.Group("store", help="The database itself: move everything to another one.")
     group.add_command(
         click.Command(

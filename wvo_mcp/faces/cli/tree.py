@@ -1,7 +1,7 @@
 """The tree of commands: the registry's operations and what installs and checks this program."""
 
 import os
-from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import click
@@ -52,7 +52,8 @@ class _Tree(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in _INSTALLATION:
-            return _INSTALLATION[cmd_name](self._compose)
+            module, name = _INSTALLATION[cmd_name]
+            return getattr(import_module(f"wvo_mcp.faces.cli.{module}"), name)(self._compose)
         # Both late: installation commands start without the registry.
         from wvo_mcp.operations import named
 
@@ -117,72 +118,18 @@ def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
     ctx.exit()
 
 
-def _init(_compose: Compose) -> click.Command:
-    from wvo_mcp.faces.cli.init import init_command
-
-    return init_command()
-
-
-def _doctor(compose: Compose) -> click.Command:
-    from wvo_mcp.faces.cli.doctor import doctor_command
-
-    return doctor_command(compose)
-
-
-def _backup(compose: Compose) -> click.Command:
-    from wvo_mcp.faces.cli.backup import backup_command
-
-    return backup_command(compose)
-
-
-def _budget(compose: Compose) -> click.Command:
-    from wvo_mcp.faces.cli.budget import budget_group
-
-    return budget_group(compose)
-
-
-def _stop_hook(_compose: Compose) -> click.Command:
-    from wvo_mcp.faces.cli.stop_hook import stop_hook_command
-
-    return stop_hook_command()
-
-
-def _store(_compose: Compose) -> click.Command:
-    from wvo_mcp.faces.cli.store_copy import store_group
-
-    return store_group()
-
-
-def _serve(compose: Compose) -> click.Command:
-    from wvo_mcp.faces.cli.serve import serve_command
-
-    return serve_command(compose)
-
-
-def _simulate(compose: Compose) -> click.Command:
-    from wvo_mcp.faces.cli.simulate import simulate_command
-
-    return simulate_command(compose)
-
-
-def _trust(compose: Compose) -> click.Command:
-    from wvo_mcp.faces.cli.trust import trust_command
-
-    return trust_command(compose)
-
-
-_INSTALLATION: dict[str, Callable[[Compose], click.Command]] = {
-    "init": _init,
-    "doctor": _doctor,
-    "backup": _backup,
-    "budget": _budget,
-    "stop-hook": _stop_hook,
-    "store": _store,
-    "serve": _serve,
-    "simulate": _simulate,
-    "trust": _trust,
+_INSTALLATION = {
+    "init": ("init", "init_command"),
+    "doctor": ("doctor", "doctor_command"),
+    "backup": ("backup", "backup_command"),
+    "budget": ("budget", "budget_group"),
+    "stop-hook": ("stop_hook", "stop_hook_command"),
+    "store": ("store_copy", "store_group"),
+    "serve": ("serve", "serve_command"),
+    "simulate": ("simulate", "simulate_command"),
+    "trust": ("trust", "trust_command"),
 }
-"""Commands about this program itself, and groups of commands; each is imported when it is called."""
+"""Commands about this program itself, and groups of commands: (module, function), each imported when it is called."""
 
 _HEADINGS = {"simulate": GROUPS["plan"], "budget": GROUPS["people"], "trust": GROUPS["people"]}
 _IN_GROUPS = frozenset({"budget_raise", "budget_show"})

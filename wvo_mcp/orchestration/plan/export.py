@@ -12,8 +12,8 @@ from wvo_mcp.orchestration.plan.roadmap import COLUMNS, stored_entry, sync
 from wvo_mcp.ports import Transaction
 
 _DEFAULTS: Mapping[str, Any] = {
-    "description": "", "milestone_id": None, "parent_id": None, "type": "other", "priority": "medium", "complexity": 5,
-    "business_value": None, "labels": [], "files": [], "capabilities": [], "acceptance": [],
+    "description": "", "epic_id": None, "milestone_id": None, "parent_id": None, "type": "other", "priority": "medium",
+    "complexity": 5, "business_value": None, "labels": [], "files": [], "capabilities": [], "acceptance": [],
     "requires_approval": False, "not_before": None, "max_attempts": 3, "depends_on": [],
 }  # fmt: skip
 
@@ -73,7 +73,7 @@ async def pending_changes(tx: Transaction, roadmap: Roadmap) -> Export:
         elif task.status not in SETTLED and task.epic_id is None:
             left_out.append(task.id)
         elif task.status not in SETTLED:
-            added.append(_without_defaults(task, entry))
+            added.append(without_defaults(task, entry))
     titles = {epic["id"]: {"title": epic["title"]} for epic in await tx.tasks.epics()}
     new_epics = {entry["epic_id"] for entry in added} - {epic.id for epic in roadmap.epics}
     return Export(
@@ -108,7 +108,8 @@ def _differences(task: Task, entry: Mapping[str, Any], written: RoadmapTask) -> 
     return fields
 
 
-def _without_defaults(task: Task, entry: Mapping[str, Any]) -> Mapping[str, Any]:
+def without_defaults(task: Task, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry as a person would write it; the delay of a retry is nobody's wish."""
     stated = {name: value for name, value in entry.items() if value != _DEFAULTS.get(name, ...)}
     if task.attempts:
         stated.pop("not_before", None)

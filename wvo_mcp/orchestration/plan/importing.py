@@ -8,12 +8,13 @@ from typing import Any
 from wvo_mcp.domain.dependency import find_cycle
 from wvo_mcp.domain.event import canonical
 from wvo_mcp.domain.imports.draft import Item, Problems, Reading, State
-from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.task import Origin, Status, Task
 from wvo_mcp.errors import DependencyCycle
 from wvo_mcp.orchestration.ahead import outlook
 from wvo_mcp.orchestration.jobs import Progress
+from wvo_mcp.orchestration.plan.export import without_defaults
+from wvo_mcp.orchestration.plan.roadmap import stored_entry
 from wvo_mcp.orchestration.tasks import creation, lifecycle
 from wvo_mcp.ports import Store, Transaction
 
@@ -222,13 +223,6 @@ def _draft(item: Item, intake: Intake) -> creation.Draft:
     return creation.Draft(name, fields, intake.waits[name], intake.parents.get(name))
 
 
-_DEFAULTS: Mapping[str, Any] = {
-    "description": "", "epic_id": None, "milestone_id": None, "parent_id": None, "type": "other", "priority": "medium",
-    "complexity": 5, "business_value": None, "labels": [], "files": [], "capabilities": [], "acceptance": [],
-    "requires_approval": False, "not_before": None, "max_attempts": 3,
-}  # fmt: skip
-
-
 async def lines(store: Store, caller: Caller, counted: dict[str, int]) -> AsyncIterator[str]:
     """The open plan as `import_tasks` reads it: epics, milestones, then tasks in the order they were made; what is done or
     cancelled, and the waiting for it, is left out. Read in pages, so that no transaction lasts long."""
@@ -264,18 +258,10 @@ async def _page(tx: Transaction, after: int, open_ids: set[str]) -> tuple[list[s
     return out, found[-1].seq if len(found) == _PAGE else None
 
 
-def _line(task: Task, depends_on: Sequence[str], waiting_for: Sequence[str], open_ids: set[str]) -> dict[str, Any]:
-    given = {name: getattr(task, name) for name in _DEFAULTS}
-    given |= {name: list(value) for name, value in given.items() if isinstance(value, tuple)}  # pyright: ignore
-    if given["not_before"] is not None:
-        # The delay of a retry is no wish of anybody.
-        given["not_before"] = None if task.attempts else iso(given["not_before"])
-    if given["parent_id"] not in open_ids:
-        given["parent_id"] = None
-    out: dict[str, Any] = {"kind": "task", "id": task.id, "title": task.title}
-    out |= {name: value for name, value in given.items() if value != _DEFAULTS[name]}
-    if depends_on:
-        out["depends_on"] = list(depends_on)
+def _line(task: Task, depends_on: list[str], waiting_for: Sequence[str], open_ids: set[str]) -> dict[str, Any]:
+    out = {"kind": "task", **without_defaults(task, stored_entry(task, depends_on))}
+    if out.get("parent_id") not in open_ids:
+        out.pop("parent_id", None)
     if task.status is Status.BLOCKED:
         out |= {"status": "blocked", "reason": task.blocked_reason or "blocked", "waiting_for": list(waiting_for)}
     return out
