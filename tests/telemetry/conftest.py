@@ -1,5 +1,8 @@
 """Workspaces with real servers, and telemetry of this process that says all it has to say."""
 
+import logging
+from collections.abc import Generator
+
 import pytest
 
 from tests.support.workspace import workspace
@@ -12,3 +15,10 @@ __all__ = ["workspace"]
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that ends waits only so long for what is still to be written; on a busy machine that may be too short."""
     monkeypatch.setattr(setup, "END_SECONDS", 120.0)
+
+
+@pytest.fixture(autouse=True)
+def silent_afterwards() -> Generator[None]:
+    """Threads that still wait for a collector say nothing any more when the test is over: others look at what is logged."""
+    yield
+    logging.getLogger("opentelemetry").handlers = [logging.NullHandler()]

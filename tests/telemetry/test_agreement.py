@@ -2,7 +2,6 @@
 
 import json
 import random
-import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -162,34 +161,6 @@ async def test_spans_and_metrics_agree_with_sql(watched: Bench, telemetry: Telem
     wip = statuses.get("in_progress", 0)
     assert seen.last("wvo.wip") == {"{}": wip}
     assert seen.last("wvo.wip.utilization") == {"{}": wip / 6}
-
-
-async def test_a_reading_waits_for_what_another_thread_is_just_recording(
-    telemetry: Telemetry, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    instruments = telemetry.tracer.instruments
-    begun, go_on = threading.Event(), threading.Event()
-    add = instruments.claimed.add
-
-    def slow(*what: Any) -> None:
-        begun.set()
-        assert go_on.wait(30)
-        add(*what)
-
-    monkeypatch.setattr(instruments.claimed, "add", slow)
-    instruments.count("task.claimed", {})
-    beside_the_spans = threading.Thread(target=instruments.record)
-    beside_the_spans.start()
-    assert begun.wait(30)
-    reading = threading.Thread(target=instruments.record)
-    reading.start()
-    reading.join(0.2)
-    assert reading.is_alive()
-    go_on.set()
-    for thread in (beside_the_spans, reading):
-        thread.join(30)
-        assert not thread.is_alive()
-    assert (await told(telemetry, folder)).last("wvo.tasks.claimed") == {"{}": 1}
 
 
 async def test_what_is_not_committed_is_not_told(watched: Bench, telemetry: Telemetry, folder: Path) -> None:

@@ -12,7 +12,7 @@ Attribute = str | int | float | bool
 class Span(Protocol):
     """One piece of work, while it lasts."""
 
-    def set(self, name: str, value: Attribute) -> None:
+    def set_attribute(self, key: str, value: Attribute) -> None:
         """Add to what is told of it; the last value of a name counts."""
         ...
 
@@ -41,7 +41,7 @@ class Tracer(Protocol):
 
 
 class _SilentSpan:
-    def set(self, name: str, value: Attribute) -> None:
+    def set_attribute(self, key: str, value: Attribute) -> None:
         pass
 
 

@@ -1,9 +1,7 @@
 """The metrics (OBS-1): counters and histograms of what this process did, and gauges of the store, which the leader reads."""
 
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
@@ -15,8 +13,6 @@ _CALL_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1
 """The convention's, and finer ones below: most calls take a millisecond."""
 _TASK_SECONDS = (1, 10, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200, 14_400, 28_800, 86_400)
 _TOKENS = (1, 4, 16, 64, 256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216, 67_108_864)
-_UNRECORDED = 100_000
-"""So many measurements wait at most, and older ones are dropped."""
 _GAUGES = {
     "wvo.queue.depth": ("{task}", "Ready tasks: those that may be claimed now."),
     "wvo.wip": ("{task}", "Tasks in progress."),
@@ -56,10 +52,6 @@ class Instruments:
         self.ended = counter("wvo.tasks.ended", "{task}", "Tasks that left the hands of their holder, by outcome.")
         self.expired = counter("wvo.lease.expiries", "{lease}", "Leases that ran out.")
         self.alerts = counter("wvo.alerts.raised", "{alert}", "Alerts that were raised.")
-        self._unrecorded: deque[tuple[Callable[[float, dict[str, Any]], None], float, dict[str, Any]]] = deque(
-            maxlen=_UNRECORDED
-        )
-        self._recording = threading.Lock()
         self._fresh_seconds = 2.5 * interval_seconds
         self._seen: dict[str, float] = {}
         self._seen_at = float("-inf")
@@ -67,35 +59,16 @@ class Instruments:
             meter.create_observable_gauge(name, [self._callback(name)], unit, description)
         meter.create_observable_gauge("wvo.tasks", [self._by_status], "{task}", "Tasks by status.")
 
-    def called(self, seconds: float, attributes: dict[str, Any]) -> None:
-        """A call is over. Recorded by and by: that takes as long as everything else that is told of a call."""
-        self._unrecorded.append((self.calls.record, seconds, attributes))
-
-    def transacted(self, seconds: float, operation: str, system: str, how: str) -> None:
-        attributes = {"db.operation.name": operation, "db.system.name": system, "wvo.store.outcome": how}
-        self._unrecorded.append((self.transactions.record, seconds, attributes))
-
-    def executed(self, seconds: float, outcome: str) -> None:
-        self._unrecorded.append((self.executions.record, seconds, {"outcome": outcome}))
-
-    def record(self) -> None:
-        """In any thread: every second beside the spans, and before each reading. All that came before is recorded when
-        this returns, by whichever thread."""
-        with self._recording:
-            while self._unrecorded:
-                take, value, attributes = self._unrecorded.popleft()
-                take(value, attributes)
-
     def count(self, kind: str, data: Mapping[str, Any]) -> None:
         """An event of the audit trail that is committed."""
         if kind == "task.claimed":
-            self._unrecorded.append((self.claimed.add, 1, {}))
+            self.claimed.add(1)
         elif kind == "alert.raised":
-            self._unrecorded.append((self.alerts.add, 1, {"kind": data["kind"], "severity": data["severity"]}))
+            self.alerts.add(1, {"kind": data["kind"], "severity": data["severity"]})
         if left(data):
-            self._unrecorded.append((self.ended.add, 1, {"outcome": outcome(kind)}))
+            self.ended.add(1, {"outcome": outcome(kind)})
             if kind == "lease.expired":
-                self._unrecorded.append((self.expired.add, 1, {}))
+                self.expired.add(1)
 
     async def look(self, tx: Transaction, wip_limit: int) -> None:
         """Read what the gauges show: a row of kept counters each, whatever the size of the store."""
@@ -123,7 +96,6 @@ class Instruments:
         return observe
 
     def _by_status(self, options: CallbackOptions) -> Iterable[Observation]:
-        self.record()  # what is asked of observers comes before the reading of the rest
         seen = self._fresh()
         return [Observation(seen[f"status.{status}"], {"status": status.value}) for status in Status] if seen else []
 

@@ -10,9 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
-from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import SynchronousMultiSpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from wvo_mcp.domain.lease import Caller
@@ -20,8 +20,7 @@ from wvo_mcp.ports import Store, WatchedStore
 from wvo_mcp.project import WrongSetting
 from wvo_mcp.telemetry.files import LineFile, MetricLines, SpanLines
 from wvo_mcp.telemetry.instruments import Instruments
-from wvo_mcp.telemetry.sending import CleanMetrics, CleanSpans
-from wvo_mcp.telemetry.spans import Spans
+from wvo_mcp.telemetry.sending import OneWarning, RedactedSpans
 from wvo_mcp.telemetry.tracing import Tracing
 from wvo_mcp.telemetry.transactions import WatchedTransactions
 
@@ -64,47 +63,45 @@ def begin(folder: Path, face: str, instance: str) -> Telemetry | None:
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return None
     spans_to, metrics_to = _exporters("TRACES"), _exporters("METRICS")
-    # The SDK logs every attempt that fails; what people need to know is said once, by `sending`.
-    for name in ("opentelemetry", "urllib3"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    _warn_once()
     resource = _resource(instance)
     interval = _interval_seconds()
-    readers: list[PeriodicExportingMetricReader] = []
-    processor = SynchronousMultiSpanProcessor()
-    endings: list[Callable[[], object]] = []
-    batches: list[BatchSpanProcessor] = []
-    cleaned: list[CleanSpans] = []
+    spans: list[SpanProcessor] = []
+    readers: list[MetricReader] = []
     if "none" not in spans_to:
         delay = None if os.environ.get("OTEL_BSP_SCHEDULE_DELAY") else _FILE_DELAY_MS
-        cleaned.append(CleanSpans(SpanLines(LineFile(folder, "traces.jsonl"), resource), str(folder)))
-        batches.append(BatchSpanProcessor(cleaned[-1], schedule_delay_millis=delay))
+        lines = RedactedSpans(SpanLines(LineFile(folder, "traces.jsonl"), resource))
+        spans.append(BatchSpanProcessor(lines, schedule_delay_millis=delay))
     if "none" not in metrics_to:
-        lines = CleanMetrics(MetricLines(LineFile(folder, "metrics.jsonl")), str(folder))
-        readers.append(PeriodicExportingMetricReader(lines, interval * 1000))
+        readers.append(PeriodicExportingMetricReader(MetricLines(LineFile(folder, "metrics.jsonl")), interval * 1000))
+    # Only where they are used: these take a tenth of a second to import, and most stores have files alone.
     if "otlp" in spans_to:
-        # Only here: these take a tenth of a second to import, and most stores have files alone.
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-        cleaned.append(CleanSpans(OTLPSpanExporter(), "the collector"))
-        batches.append(BatchSpanProcessor(cleaned[-1]))
+        spans.append(BatchSpanProcessor(RedactedSpans(OTLPSpanExporter())))
     if "otlp" in metrics_to:
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 
-        readers.append(
-            PeriodicExportingMetricReader(CleanMetrics(OTLPMetricExporter(), "the collector"), interval * 1000)
-        )
-    for batch in batches:
-        processor.add_span_processor(batch)
-        endings.append(batch.shutdown)
-    endings += [reader.shutdown for reader in readers]  # pyright: ignore[reportUnknownMemberType]
+        readers.append(PeriodicExportingMetricReader(OTLPMetricExporter(), interval * 1000))
     # Neither is made the process's global one: the SDK of the protocol would tell each call a second time.
-    sampler = TracerProvider(resource=resource, shutdown_on_exit=False).sampler  # as OTEL_TRACES_SAMPLER says
+    processor = SynchronousMultiSpanProcessor()
+    for each in spans:
+        processor.add_span_processor(each)
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False, active_span_processor=processor)
     metrics = MeterProvider(readers, resource, AlwaysOffExemplarFilter(), shutdown_on_exit=False)
     instruments = Instruments(metrics.get_meter("wvo-mcp"), interval)
-    for clean in cleaned:
-        clean.beside = instruments.record
-    tracing = Tracing(Spans(processor, resource, sampler), instruments, face)
+    tracing = Tracing(provider.get_tracer("wvo-mcp"), processor, resource, instruments, face)
+    endings: list[Callable[[], object]] = [each.shutdown for each in spans]
+    endings += [reader.shutdown for reader in readers]  # pyright: ignore[reportUnknownMemberType]
     return Telemetry(tracing, interval, endings)
+
+
+def _warn_once() -> None:
+    """The SDK logs every attempt that fails; people need to know once."""
+    logging.getLogger("urllib3").setLevel(logging.CRITICAL)
+    sdk = logging.getLogger("opentelemetry")
+    sdk.propagate = False
+    sdk.handlers = [OneWarning()]
 
 
 def _exporters(signal: str) -> frozenset[str]:

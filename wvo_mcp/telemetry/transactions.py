@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
+from opentelemetry import trace
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
 from wvo_mcp.domain.instant import instant
@@ -14,8 +15,7 @@ from wvo_mcp.errors import WvoError
 from wvo_mcp.ports import Transaction, WatchedStore
 from wvo_mcp.ports.telemetry import Attribute
 from wvo_mcp.telemetry.instruments import left, outcome
-from wvo_mcp.telemetry.spans import CURRENT, OPEN, outgoing
-from wvo_mcp.telemetry.tracing import Ended, Execution, Tracing
+from wvo_mcp.telemetry.tracing import Ended, Execution, Tracing, failed, traceparent
 
 T = TypeVar("T")
 
@@ -68,7 +68,8 @@ class WatchedTransactions:
     async def write(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]], *, keep: bool = True) -> T:
         seen = _Seen()
         # Not asked for within: the embedded store works in a thread of its own.
-        current, here = OPEN.get(), CURRENT.get()
+        current = trace.get_current_span()
+        here = current.get_span_context()
 
         async def watched(tx: Transaction) -> T:
             seen.attempt()
@@ -100,7 +101,7 @@ class WatchedTransactions:
         if incoming or outgoing:
             self._tracing.tokens("chat", data["provider"], data["model"], incoming=incoming, outgoing=outgoing)
 
-    async def _follow(self, tx: Transaction, seen: _Seen, here: SpanContext | None) -> None:
+    async def _follow(self, tx: Transaction, seen: _Seen, here: SpanContext) -> None:
         """Keep the traces of the tasks that were claimed here, and take those that ended: all in the same transaction."""
         for kind, task_id, data in seen.events:
             if task_id is None:
@@ -113,14 +114,14 @@ class WatchedTransactions:
                 await tx.traces.forget(task_id)
 
     async def _claimed(
-        self, tx: Transaction, seen: _Seen, task_id: str, data: dict[str, object], here: SpanContext | None
+        self, tx: Transaction, seen: _Seen, task_id: str, data: dict[str, object], here: SpanContext
     ) -> None:
         token = data["lease_token"]
         if not isinstance(token, int):
             return
         row = await tx.traces.get(task_id)
         if row is None:
-            parent = outgoing(here or _new_root())
+            parent = traceparent(here if here.is_valid else _new_root())
         else:  # it was given back, or its holder is gone: the same work goes on
             parent = str(row["traceparent"])
             if "resumed_from" in data:
@@ -138,23 +139,25 @@ class WatchedTransactions:
 
     def _tell(self, operation: str, seen: _Seen, how: str, error: BaseException | None) -> None:
         seconds = time.perf_counter() - seen.begun
-        self._tracing.instruments.transacted(seconds, operation, self._system, how)
-        # What looks around and renews every few seconds is measured, but makes no trace of its own.
-        if CURRENT.get() is None and not seen.events and how != "failed":
-            return
-        attributes: dict[str, Attribute] = {
+        named: dict[str, Attribute] = {
             "db.system.name": self._system,
             "db.operation.name": operation,
             "wvo.store.outcome": how,
-            "wvo.store.wait_ms": round(seen.waited * 1000, 3),
         }
+        self._tracing.instruments.transactions.record(seconds, named)
+        # What looks around and renews every few seconds is measured, but makes no trace of its own.
+        if not trace.get_current_span().get_span_context().is_valid and not seen.events and how != "failed":
+            return
+        attributes = {**named, "wvo.store.wait_ms": round(seen.waited * 1000, 3)}
         if seen.events:
             attributes["wvo.store.events"] = len(seen.events)
         if seen.attempts > 1:
             attributes["wvo.store.attempts"] = seen.attempts
-        span = self._tracing.spans.begin("store.transaction", attributes, kind=SpanKind.CLIENT, start_ns=seen.begun_ns)
+        span = self._tracing.tracer.start_span(
+            "store.transaction", kind=SpanKind.CLIENT, attributes=attributes, start_time=seen.begun_ns
+        )
         if how == "failed" and error is not None:
-            span.failed(error)
+            failed(span, error)
         span.end(seen.begun_ns + int(seconds * 1e9))
 
 

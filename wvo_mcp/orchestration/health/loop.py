@@ -70,8 +70,8 @@ class HealthLoop:
                 decision = decide(meant, self.limits)
             with within("health.act"):
                 deeds = await act(post, decision, self.limits, self._policy)
-            span.set("wvo.health.anomalies", len(meant.anomalies))
-            span.set("wvo.health.remedies", len(deeds))
+            span.set_attribute("wvo.health.anomalies", len(meant.anomalies))
+            span.set_attribute("wvo.health.remedies", len(deeds))
         return Cycle(seen, meant, decision, deeds)
 
     async def _turn(self, post: Post) -> None:
