@@ -98,8 +98,12 @@ def serve(transport: str) -> None:
     from mcp.server.stdio import stdio_server
 
     from wvo_mcp import front
-    from wvo_mcp.faces.mcp import serve_wire
+    from wvo_mcp.domain.lease import Caller, Policy
+    from wvo_mcp.faces.mcp.face import Face
+    from wvo_mcp.faces.mcp.results import success
+    from wvo_mcp.faces.mcp.sdk import Sdk
     from wvo_mcp.faces.opening import Opening, Record
+    from wvo_mcp.operations import Services
 
     async def call_tool(_: object, params: types.CallToolRequestParams) -> types.CallToolResult:
         return types.CallToolResult(content=[types.TextContent(text='{"ok":true}')], structured_content={"ok": True})
@@ -117,7 +121,14 @@ def serve(transport: str) -> None:
     snapshot = json.loads(Path(front.__file__).with_name("snapshot.json").read_text())
     wire = front.Wire(os.dup(0), os.dup(1), Opening(Record(snapshot, None)))
     wire.start()
-    asyncio.run(serve_wire(server, wire))
+    nothing: Any = None
+
+    class Nothing(Face):
+        async def call_tool(self, *_: object, **__: object) -> dict[str, Any]:
+            return success({"ok": True})
+
+    face = Nothing(Services(nothing, Policy(), nothing, nothing), lambda _: Caller("a", "s"), frozenset(), lambda: None)
+    asyncio.run(face.serve(wire, lambda: Sdk))
 
 
 if __name__ == "__main__":

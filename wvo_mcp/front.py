@@ -95,7 +95,7 @@ def encode(message: Mapping[str, Any]) -> bytes:
 class Wire:
     """The client's end of the pipes. Reads in a thread; writes at once what fits, the rest in a thread.
 
-    Until the first `receive`, messages pass through the opening; from then on they go to the receiver as they come.
+    Until it is handed over, messages pass through the opening; from then on they go to the receiver as they come.
     """
 
     muted = "wvo-mcp:answered"
@@ -107,7 +107,8 @@ class Wire:
         """Ids of subscriptions that the wire has acknowledged; it must not be done again."""
         self._source, self._sink = source, sink
         self._turn = threading.Condition()
-        self._opening: Opening | None = opening
+        self.opening = opening
+        self._opens = True
         self._first: dict[str, Any] | None = None
         self._inbox: deque[dict[str, Any]] = deque()
         self._waiter: Future[None] | None = None
@@ -129,7 +130,6 @@ class Wire:
 
         while True:
             with self._turn:
-                self._opening = None
                 if self._hung_up:
                     return None
                 if self._inbox:
@@ -159,6 +159,11 @@ class Wire:
                     self._writer = threading.Thread(target=self._write, name="wire-writer", daemon=True)
                     self._writer.start()
                 self._turn.notify_all()
+
+    def hand_over(self) -> None:
+        """From now on the opening answers nothing."""
+        with self._turn:
+            self._opens = False
 
     def hang_up(self) -> None:
         """End the conversation: `receive` gives None from now on, whatever still waits."""
@@ -224,12 +229,9 @@ class Wire:
         if self._failure is not None:
             if "id" in message and message["id"] != self.muted:
                 self.send(encode(_error(message["id"], INTERNAL_ERROR, self._failure)))
-        elif self._opening is not None and "id" in message:
-            self._request(self._opening, message)
-        elif self._opening is not None and message["method"] == "notifications/cancelled":
-            params: dict[str, Any] = message.get("params") or {}
-            self._cancel(self._opening, params.get("requestId"))
-        else:
+        elif self._opens and "id" in message:
+            self._request(self.opening, message)
+        elif not (self._opens and message["method"] == "notifications/cancelled" and self._cancel(message)):
             self._inbox.append(message)
 
     def _request(self, opening: Opening, request: dict[str, Any]) -> None:
@@ -248,16 +250,19 @@ class Wire:
             self.send(encode(acknowledgement))
         self._inbox.append(request)
 
-    def _cancel(self, opening: Opening, request_id: Any) -> None:
-        """Forget a request that still waits; one that was answered is past cancelling."""
+    def _cancel(self, notification: dict[str, Any]) -> bool:
+        """Forget a request that still waits, if it does."""
+        params: dict[str, Any] = notification.get("params") or {}
+        request_id = params.get("requestId")
         for place, waiting in enumerate(self._inbox):
             if "id" in waiting and str(waiting["id"]) == str(request_id) and waiting["id"] != self.muted:
                 self.acknowledged.discard(waiting["id"])
                 if waiting is self._first:
-                    self._inbox[place] = {**opening.stand_in(waiting), "id": self.muted}
+                    self._inbox[place] = {**self.opening.stand_in(waiting), "id": self.muted}
                 else:
                     del self._inbox[place]
-                return
+                return True
+        return False
 
     def _wake(self) -> None:
         with self._turn:

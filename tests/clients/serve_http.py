@@ -10,7 +10,8 @@ import anyio
 import uvicorn
 
 from wvo_mcp.app import cli_caller, opened
-from wvo_mcp.faces.mcp import build_server
+from wvo_mcp.faces.mcp.face import Face
+from wvo_mcp.faces.mcp.server import build_server
 from wvo_mcp.operations import tools
 from wvo_mcp.settings import load
 
@@ -21,7 +22,7 @@ async def serve() -> None:
     caller = cli_caller(settings)
     toolsets = settings.enabled(frozenset(operation.toolset for operation in tools()))
     async with opened(settings) as services:
-        face = build_server(services, lambda _: caller, toolsets, lambda: None)
+        face = build_server(Face(services, lambda _: caller, toolsets, lambda: None))
         with socket.create_server(("127.0.0.1", 0)) as listener:
             sys.stdout.write(f"{listener.getsockname()[1]}\n")
             sys.stdout.flush()

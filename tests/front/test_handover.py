@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.faces.mcp.served import a_server, served
+from tests.faces.mcp.served import a_face, served
 from tests.front.peer import INITIALIZED, PATIENCE, Message, cancelled, initialize, modern, peer, request
 
 # Loaded in the middle of an example instead, it meets a defect of CPython 3.11 (gh-106905).
@@ -64,7 +64,7 @@ async def test_every_request_is_answered_once_wherever_the_handover_falls(
         line.says(*pieces[:before])
         async with anyio.create_task_group() as group:
             group.start_soon(listen)
-            async with served(line, a_server(tmp_path)):
+            async with served(line, a_face(tmp_path)):
                 for piece in pieces[before:]:
                     line.says(piece)
                     await anyio.lowlevel.checkpoint()

@@ -12,7 +12,7 @@ import pytest
 from mcp.shared.message import SessionMessage
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-from tests.faces.mcp.served import a_server, served
+from tests.faces.mcp.served import Answer, a_face, a_server, nothing, served
 from tests.front.peer import (
     CLIENT,
     ENVELOPE,
@@ -27,6 +27,8 @@ from tests.front.peer import (
     recorded,
     request,
 )
+from wvo_mcp.domain.lease import Caller
+from wvo_mcp.errors import NotFound
 from wvo_mcp.faces.mcp.server import NOTIFIES
 from wvo_mcp.faces.opening import Opening, Record
 
@@ -52,9 +54,9 @@ def opened(opening: Opening, first: Message) -> Message | None:
 
 
 @asynccontextmanager
-async def the_sdk(root: Path) -> AsyncGenerator[Any]:
+async def the_sdk(root: Path, answer: Answer = nothing) -> AsyncGenerator[Any]:
     """Ask the SDK without a wire: a function from a request to its answer."""
-    server = a_server(root)
+    server = a_server(root, answer)
     to_server, from_client = anyio.create_memory_object_stream[SessionMessage | Exception](1)
     to_client, from_server = anyio.create_memory_object_stream[SessionMessage](10)
 
@@ -101,7 +103,7 @@ async def test_lists_are_the_same_before_and_after_the_handover(line: Peer, tmp_
     line.hears_only("hello")
     before = [line.hears() for _ in asked]
 
-    async with served(line, a_server(tmp_path)):
+    async with served(line, a_face(tmp_path)):
         after: list[Message] = []
         for message in asked:
             line.says(message)
@@ -113,7 +115,7 @@ async def test_lists_are_the_same_before_and_after_the_handover(line: Peer, tmp_
 async def test_the_era_of_the_first_request_is_kept_by_the_sdk(line: Peer, tmp_path: Path) -> None:
     line.says(modern(1, "server/discover"), initialize(2))
     line.hears_only(1)
-    async with served(line, a_server(tmp_path)):
+    async with served(line, a_face(tmp_path)):
         refused = (await line.heard())[0]
     assert refused["id"] == 2
     assert refused["error"]["code"] == -32022
@@ -122,7 +124,7 @@ async def test_the_era_of_the_first_request_is_kept_by_the_sdk(line: Peer, tmp_p
 async def test_an_enveloped_request_is_refused_after_a_handshake(line: Peer, tmp_path: Path) -> None:
     line.says(initialize(0), INITIALIZED, modern(1, "tools/list"))
     line.hears_only(0)
-    async with served(line, a_server(tmp_path)):
+    async with served(line, a_face(tmp_path)):
         refused = (await line.heard())[0]
     assert refused["id"] == 1
     assert refused["error"]["code"] == -32600
@@ -132,14 +134,14 @@ async def test_a_second_handshake_is_left_to_the_sdk(line: Peer, tmp_path: Path)
     line.says(initialize(0, "2025-06-18"), initialize(1, "2024-11-05"), request(2, "ping"))
     line.hears_only(0)
     line.hears_only(2)
-    async with served(line, a_server(tmp_path)):
+    async with served(line, a_face(tmp_path)):
         again = (await line.heard())[0]
     assert again["result"]["protocolVersion"] == "2024-11-05"
 
 
 async def test_a_list_before_the_handshake_is_refused_by_the_sdk(line: Peer, tmp_path: Path) -> None:
     line.says(request(1, "tools/list"))
-    async with served(line, a_server(tmp_path)):
+    async with served(line, a_face(tmp_path)):
         assert (await line.heard())[0]["error"]["code"] == -32602
 
 
@@ -239,7 +241,7 @@ async def test_a_subscription_is_acknowledged_at_once_and_only_once(line: Peer, 
     wanted = {"toolsListChanged": True, "promptsListChanged": False, "resourceSubscriptions": ["wvo://status"]}
     line.says(modern(7, "subscriptions/listen", notifications=wanted))
     early = line.hears()
-    async with served(line, a_server(tmp_path)):
+    async with served(line, a_face(tmp_path)):
         line.says(modern(8, "subscriptions/listen", notifications=wanted))
         late = (await line.heard())[0]
         line.says(modern(9, "tools/list"))
@@ -254,7 +256,7 @@ async def test_subscriptions_end_with_a_result_when_the_client_closes(line: Peer
     line.says(modern(7, "subscriptions/listen", notifications={"toolsListChanged": True}))
     line.hears()
     with anyio.fail_after(PATIENCE):
-        async with served(line, a_server(tmp_path)):
+        async with served(line, a_face(tmp_path)):
             line.stops_talking()
             ended = (await line.heard())[0]
     assert ended["id"] == 7
@@ -268,7 +270,7 @@ async def test_a_workspace_with_directives_of_its_own_makes_clients_ask_again(li
     line.hears_only(0)
     assert "wvo://directive/house-style" not in str(line.hears_only(1))
 
-    async with served(line, a_server(tmp_path)):
+    async with served(line, a_face(tmp_path)):
         assert (await line.heard())[0]["method"] == "notifications/resources/list_changed"
         line.says(request(2, "resources/list"))
         assert "wvo://directive/house-style" in str((await line.heard())[0])
@@ -280,8 +282,43 @@ async def test_modern_listeners_hear_of_directives_too(line: Peer, tmp_path: Pat
     line.says(modern(7, "subscriptions/listen", notifications={"resourcesListChanged": True}))
     assert line.hears()["method"] == "notifications/subscriptions/acknowledged"
 
-    async with served(line, a_server(tmp_path)):
+    async with served(line, a_face(tmp_path)):
         assert (await line.heard())[0]["method"] == "notifications/resources/list_changed"
+
+
+CALLS: list[Message] = [
+    {"name": "get_task", "arguments": {"task_id": "T1"}},
+    {"name": "get_task", "arguments": {}},
+    {"name": "get_task", "arguments": {"task_id": "T1"}, "extra": 1},
+    {"name": "list_tasks"},
+    {"name": "list_tasks", "arguments": None},
+    {"name": "list_tasks", "arguments": []},
+    {"name": "no_such_tool", "arguments": {}},
+    {"name": 3},
+    {"arguments": {}},
+]
+
+
+async def missing(caller: Caller) -> Any:
+    raise NotFound("task", "T1", [])
+
+
+@pytest.mark.parametrize("params", CALLS, ids=range(len(CALLS)))
+@pytest.mark.parametrize("era", ["handshake", "modern"])
+async def test_a_call_without_the_sdk_is_answered_as_by_the_sdk(
+    line: Peer, tmp_path: Path, era: str, params: Message
+) -> None:
+    asked = modern(1, "tools/call", **params) if era == "modern" else request(1, "tools/call", params)
+    before = [initialize(0), INITIALIZED] if era == "handshake" else []
+    line.says(*before, asked)
+    async with served(line, a_face(tmp_path, missing)):
+        answer = (await line.heard(1 + (era == "handshake")))[-1]
+    async with the_sdk(tmp_path, missing) as ask:
+        for message in before[:1]:
+            await ask(message)
+        verdict = await ask(asked)
+
+    assert answer == verdict
 
 
 def test_only_the_tools_of_the_chosen_toolsets_are_shown() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.faces.mcp.served import a_server, served
+from tests.faces.mcp.served import a_face, served
 from tests.front.peer import (
     INITIALIZED,
     PATIENCE,
@@ -23,7 +23,7 @@ from tests.front.peer import (
 )
 from wvo_mcp import front
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.faces.mcp import serve_wire
+from wvo_mcp.faces.mcp.sdk import Sdk
 
 pytestmark = pytest.mark.anyio
 
@@ -78,7 +78,7 @@ async def test_a_broken_line_is_answered_after_the_handover_as_before(line: Peer
     line.says(initialize(), INITIALIZED)
     line.hears_only(0)
 
-    async with served(line, a_server(tmp_path)):
+    async with served(line, a_face(tmp_path)):
         line.says(request("p", "resources/read", {"uri": "wvo://nothing"}))
         assert (await line.heard())[0]["id"] == "p"
         line.says(*(broken + b"\n" for broken, _, _ in BROKEN))
@@ -146,7 +146,7 @@ def test_an_id_that_utf8_cannot_hold_comes_back_as_it_was(line: Peer) -> None:
 async def test_an_id_that_utf8_cannot_hold_comes_back_after_the_handover_too(line: Peer, tmp_path: Path) -> None:
     line.says(initialize(), INITIALIZED)
     line.hears_only(0)
-    async with served(line, a_server(tmp_path)):
+    async with served(line, a_face(tmp_path)):
         line.says(b'{"jsonrpc":"2.0","id":"\\ud800","method":"ping"}\n')
 
         assert (await line.heard())[0]["id"] == "\ud800"
@@ -157,7 +157,7 @@ async def test_an_early_tool_call_waits_for_the_server_and_is_answered_once(line
     assert line.hears_only(0)["result"]["serverInfo"]["name"] == "wvo"
     assert line.hears_only(2)["result"]["tools"]
 
-    async with served(line, a_server(tmp_path)):
+    async with served(line, a_face(tmp_path)):
         early = (await line.heard())[0]
         assert early["id"] == 1
         assert early["result"]["structuredContent"]["error"]["code"] == "invalid_input"
@@ -171,7 +171,7 @@ async def test_a_cancelled_request_that_still_waited_never_reaches_the_server(li
     line.hears_only(0)
     line.hears_only(3)
 
-    async with served(line, a_server(tmp_path, heard=lambda: calls.append("heard"))):
+    async with served(line, a_face(tmp_path, heard=lambda: calls.append("heard"))):
         assert (await line.heard())[0]["id"] == 2
         line.says(request(4, "ping"))
         assert (await line.heard())[0]["id"] == 4
@@ -182,7 +182,7 @@ async def test_a_cancelled_first_request_still_decides_the_era(line: Peer, tmp_p
     line.says(modern(1, "tools/call", name="plan_next", arguments={}), cancelled(1), modern(2, "tools/list"))
     line.hears_only(2)
 
-    async with served(line, a_server(tmp_path)):
+    async with served(line, a_face(tmp_path)):
         line.says(initialize(3))
         refused = (await line.heard())[0]
     assert refused["id"] == 3
@@ -200,7 +200,7 @@ async def test_a_running_call_that_is_cancelled_is_not_answered_and_holds_nothin
 
     line.says(initialize(), INITIALIZED)
     line.hears_only(0)
-    async with served(line, a_server(tmp_path, never)):
+    async with served(line, a_face(tmp_path, never)):
         line.says(call(1, "plan_next"))
         await running.wait()
         line.says(cancelled(1), request(2, "ping"))
@@ -213,7 +213,7 @@ async def test_what_was_asked_before_the_client_closed_is_still_answered(line: P
     )
     line.stops_talking()
 
-    async with served(line, a_server(tmp_path)):
+    async with served(line, a_face(tmp_path)):
         answers = await line.heard(4)
     assert sorted(answer["id"] for answer in answers) == [0, 1, 2, 3]
 
@@ -221,7 +221,7 @@ async def test_what_was_asked_before_the_client_closed_is_still_answered(line: P
 async def test_two_hundred_requests_in_one_write_are_answered_once_each(line: Peer, tmp_path: Path) -> None:
     asked = [call(number, "get_task") if number % 2 else request(number, "tools/list") for number in range(1, 201)]
     line.says(initialize(), INITIALIZED, *asked[:100])
-    async with served(line, a_server(tmp_path)):
+    async with served(line, a_face(tmp_path)):
         line.says(*asked[100:])
         answers = await line.heard(201)
         line.says(request("last", "ping"))
@@ -241,7 +241,7 @@ async def test_a_client_that_does_not_read_holds_nobody_up_and_loses_nothing(lin
         nonlocal handled
         handled += 1
 
-    async with served(line, a_server(tmp_path, heard=heard)):
+    async with served(line, a_face(tmp_path, heard=heard)):
         calls = [call(number, "none-of-these-tools" * 50) for number in range(1, 201)]
         await anyio.to_thread.run_sync(line.says, *calls)  # far more answers than a pipe holds
         with anyio.fail_after(PATIENCE):
@@ -256,7 +256,7 @@ async def test_a_client_that_stopped_reading_for_good_ends_the_conversation(line
     line.hears_only(0)
     with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as group:
-            group.start_soon(serve_wire, a_server(tmp_path), line.wire)
+            group.start_soon(a_face(tmp_path).serve, line.wire, lambda: Sdk)
             line.stops_listening()
             line.says(request(1, "ping"))
 
@@ -314,7 +314,7 @@ async def test_more_calls_than_may_run_at_once_wait_their_turn(line: Peer, tmp_p
 
     line.says(initialize(), INITIALIZED)
     line.hears_only(0)
-    async with served(line, a_server(tmp_path, slow)):
+    async with served(line, a_face(tmp_path, slow)):
         await anyio.to_thread.run_sync(line.says, *(call(number, "plan_next") for number in range(1, 401)))
         with anyio.fail_after(PATIENCE):
             while running < 256:

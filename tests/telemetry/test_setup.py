@@ -158,7 +158,8 @@ def test_what_is_not_asked_for_is_not_imported(tmp_path: Path) -> None:
     program = """
 import anyio, sys
 import wvo_mcp.app as app
-from wvo_mcp.faces.mcp import build_server
+from wvo_mcp.faces.mcp.face import Face
+from wvo_mcp.faces.mcp.server import build_server
 from wvo_mcp.operations import ALL
 from wvo_mcp.settings import load
 
@@ -166,7 +167,7 @@ async def main():
     settings = load()
     async with app.opened(settings) as services:
         caller = app.cli_caller(settings)
-        assert build_server(services, lambda client: caller, None, lambda: None).middleware == []
+        assert build_server(Face(services, lambda client: caller, None, lambda: None)).middleware == []
         await ALL["plan_next"](services, caller, {})
         assert type(services.store).__module__ == "wvo_mcp.store.sqlite.store"
 

@@ -42,7 +42,8 @@ from wvo_mcp.settings import Settings, load
 from wvo_mcp.store.sqlite.store import SqliteStore
 
 if TYPE_CHECKING:
-    from wvo_mcp.faces.mcp.wire import Wire
+    from wvo_mcp.faces.mcp.face import Wire
+    from wvo_mcp.faces.mcp.sdk import Sdk
     from wvo_mcp.store.postgres.store import PostgresStore
     from wvo_mcp.telemetry import Telemetry
 
@@ -57,16 +58,21 @@ async def serve(wire: "Wire") -> int:
 
     Raises WrongSetting and the store's typed errors before anything is served.
     """
-    # The SDK takes most of a second to import and nothing else here needs it.
-    from wvo_mcp.faces.mcp import build_server, serve_wire
+    from wvo_mcp.faces.mcp.face import Face  # commands never need it
 
     settings = load()
     toolsets = settings.enabled(frozenset(op.toolset for op in operations.tools()))
 
     async def face(server: Server) -> None:
-        await serve_wire(build_server(server.services, server.connection.identify, toolsets, server.heard), wire)
+        await Face(server.services, server.connection.identify, toolsets, server.heard).serve(wire, _sdk)
 
     return await _live(settings, face)
+
+
+def _sdk() -> "type[Sdk]":
+    from wvo_mcp.faces.mcp.sdk import Sdk  # over a second, and most clients need nothing of it
+
+    return Sdk
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, TypeGuard
 
+    Call = tuple[str, dict[str, Any] | None, str | None, bool]
+
 _PREFIX = "io.modelcontextprotocol/"
 _VERSION = f"{_PREFIX}protocolVersion"
 
@@ -82,6 +84,11 @@ class Record:
         shown = by_toolset if toolsets is None else toolsets
         self._shown = {name for toolset in shown for name in by_toolset[toolset]}
 
+    @property
+    def stamp(self) -> dict[str, Any]:
+        """What the SDK adds to every result of the modern protocol."""
+        return self._answers[self.modern[-1]]["tools/list"]["but"]["_meta"]
+
     def answer(self, version: str, method: str) -> dict[str, Any] | None:
         """{"result": ...} or {"error": ...} at this protocol version; None when there is no record of it.
 
@@ -106,6 +113,7 @@ class Opening:
         self._modern = False
         self._version: str | None = None
         """None until a handshake is accepted; a modern connection has its version from the start."""
+        self._client: str | None = None
 
     def begin(self, request: dict[str, Any]) -> None:
         """The first request decides the era, as in the SDK."""
@@ -118,12 +126,7 @@ class Opening:
     def answer(self, request: dict[str, Any]) -> dict[str, Any] | None:
         """The recorded answer, or None for what only the SDK can judge."""
         method, params = request["method"], _params(request)
-        meta: Any = {} if params.get("_meta") is None else params["_meta"]
-        if self._modern:
-            plain = fits(meta, _ENVELOPE) and meta[_VERSION] in self._record.modern and method != "initialize"
-        else:
-            plain = fits(meta, _META) and _VERSION not in meta
-        if not plain or params.get("cursor") is not None:
+        if not self._plain(request) or params.get("cursor") is not None:
             return None
         if not self._modern and method == "initialize":
             return self._initialized(params)
@@ -131,12 +134,46 @@ class Opening:
             return None
         return self._record.answer(self._version or self._record.handshake[-1], method)
 
+    def _plain(self, request: dict[str, Any]) -> bool:
+        """Would the SDK surely take the envelope of this request?"""
+        given = _params(request).get("_meta")
+        meta: Any = {} if given is None else given
+        if self._modern:
+            return fits(meta, _ENVELOPE) and meta[_VERSION] in self._record.modern and request["method"] != "initialize"
+        return fits(meta, _META) and _VERSION not in meta
+
+    def call(self, request: dict[str, Any]) -> Call | None:
+        """A call of a tool that the SDK would surely let through: its name, its arguments, the client's name, and whether
+        the protocol is the modern one. None for what only the SDK can judge."""
+        if (
+            request["method"] != "tools/call"
+            or "id" not in request
+            or self._version is None
+            or not self._plain(request)
+        ):
+            return None
+        params = _params(request)
+        name, arguments = params.get("name"), params.get("arguments")
+        if not isinstance(name, str) or not (arguments is None or is_object(arguments)):
+            return None
+        if not self._modern:
+            return name, arguments, self._client, False
+        client: dict[str, Any] = params["_meta"].get(f"{_PREFIX}clientInfo") or {}
+        return name, arguments, client.get("name"), True
+
+    def shaped(self, result: dict[str, Any], *, modern: bool) -> dict[str, Any]:
+        """A result of the newest protocol, as this one has it: the older ones know no resultType."""
+        if modern:
+            return {**result, "_meta": self._record.stamp}
+        return {name: part for name, part in result.items() if name != "resultType"}
+
     def _initialized(self, params: dict[str, Any]) -> dict[str, Any] | None:
         if self._version is not None or not fits(params, _INITIALIZE):
             return None
         wanted = params["protocolVersion"]
         version: str = wanted if wanted in self._record.handshake else self._record.handshake[-1]
         self._version = version
+        self._client = params["clientInfo"]["name"]
         return self._record.answer(version, "initialize")
 
     def acknowledgement(self, request: dict[str, Any]) -> dict[str, Any] | None:

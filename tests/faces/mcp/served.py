@@ -11,7 +11,9 @@ from mcp.server import Server
 from tests.front.peer import Peer
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.execution.directives import DirectiveFiles
-from wvo_mcp.faces.mcp import build_server, serve_wire
+from wvo_mcp.faces.mcp.face import Face
+from wvo_mcp.faces.mcp.sdk import Sdk
+from wvo_mcp.faces.mcp.server import build_server
 from wvo_mcp.operations import Services
 from wvo_mcp.ports import RoadmapFiles, WatchedStore
 
@@ -35,26 +37,30 @@ async def nothing(caller: Caller) -> Any:
     return {}
 
 
-def a_server(
+def a_face(
     root: Path,
     answer: Answer = nothing,
     *,
     toolsets: frozenset[str] | None = None,
     heard: Callable[[], None] = lambda: None,
-) -> Server[Any]:
+) -> Face:
     store = cast("WatchedStore", ScriptedStore(answer))
     services = Services(store, Policy(), cast("RoadmapFiles", None), DirectiveFiles(root))
 
     def identify(client: str | None) -> Caller:
         return Caller(agent_id=f"{client}-agent", session_id="S1", client=client)
 
-    return build_server(services, identify, toolsets, heard)
+    return Face(services, identify, toolsets, heard)
+
+
+def a_server(root: Path, answer: Answer = nothing, **more: Any) -> Server[Any]:
+    return build_server(a_face(root, answer, **more))
 
 
 @asynccontextmanager
-async def served(peer: Peer, server: Server[Any]) -> AsyncGenerator[None]:
-    """Hand the peer's wire over to the server, until the block ends."""
+async def served(peer: Peer, face: Face) -> AsyncGenerator[None]:
+    """Let the face serve the peer's wire, until the block ends."""
     async with anyio.create_task_group() as group:
-        group.start_soon(serve_wire, server, peer.wire)
+        group.start_soon(face.serve, peer.wire, lambda: Sdk)
         yield
         peer.stops_talking()

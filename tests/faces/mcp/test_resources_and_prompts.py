@@ -13,8 +13,9 @@ from tests.faces.mcp.served import a_server
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import StoreBusy
 from wvo_mcp.execution.directives import MAX_BYTES, PACKAGED
-from wvo_mcp.faces.mcp import build_server
+from wvo_mcp.faces.mcp.face import Face
 from wvo_mcp.faces.mcp.instructions import INSTRUCTIONS
+from wvo_mcp.faces.mcp.server import build_server
 from wvo_mcp.operations import Services, tools
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CORE-9")]
@@ -24,7 +25,7 @@ CALLER = Caller(agent_id="tester", session_id="S1", client="tester")
 @pytest.fixture
 async def client(services: Services) -> AsyncIterator[Client]:
     """A client of a server over a real store."""
-    async with Client(build_server(services, lambda _: CALLER, frozenset({"core"}), lambda: None)) as connected:
+    async with Client(build_server(Face(services, lambda _: CALLER, frozenset({"core"}), lambda: None))) as connected:
         yield connected
 
 

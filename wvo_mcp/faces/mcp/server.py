@@ -1,7 +1,6 @@
 """The MCP face: the SDK's low-level server, with two handlers for any number of tools."""
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -13,12 +12,10 @@ from mcp.server.context import CallNext, HandlerResult
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourcesListChanged, ServerEvent
 
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.errors import NotFound, WvoError
 from wvo_mcp.faces.mcp import prompts, resources
+from wvo_mcp.faces.mcp.face import Face
 from wvo_mcp.faces.mcp.instructions import INSTRUCTIONS
-from wvo_mcp.faces.mcp.results import failure, success
-from wvo_mcp.operations import ALL, Audience, Effect, Operation, Services, tools
-from wvo_mcp.operations.failures import defect
+from wvo_mcp.operations import Effect, Operation
 from wvo_mcp.orchestration.jobs import Tell
 from wvo_mcp.ports import SILENT, Directives
 
@@ -26,36 +23,28 @@ Request = ServerRequestContext[Any, Any]
 Page = types.PaginatedRequestParams | None
 
 
-def build_server(
-    services: Services,
-    identify: Callable[[str | None], Caller],
-    toolsets: frozenset[str] | None,
-    heard: Callable[[], None],
-) -> Server[Any]:
-    """A server that shows the tools of these toolsets (None: all).
-
-    `identify` names the caller behind a client's name (None when it gave none); `heard` is called at every tool call.
-    """
-    face = _Face(services, identify, toolsets, heard)
+def build_server(face: Face) -> Server[Any]:
+    handlers = _Handlers(face)
+    services = face.services
     server: Server[Any] = Server(
         "wvo",
         version=_version(),
         title="wvo: work for coding agents",
         instructions=INSTRUCTIONS,
-        on_list_tools=face.list_tools,
-        on_list_resources=face.list_resources,
-        on_list_resource_templates=face.list_templates,
-        on_read_resource=face.read_resource,
-        on_list_prompts=face.list_prompts,
-        on_get_prompt=face.get_prompt,
+        on_list_tools=handlers.list_tools,
+        on_list_resources=handlers.list_resources,
+        on_list_resource_templates=handlers.list_templates,
+        on_read_resource=handlers.read_resource,
+        on_list_prompts=handlers.list_prompts,
+        on_get_prompt=handlers.get_prompt,
         on_subscriptions_listen=ListenHandler(_News(services.directives), max_subscriptions=64),
     )
     # What the SDK tells of each message would be told twice: `mcp.tool` has the same and the task.
     server.middleware.clear()
     if services.tracer is not SILENT:
-        server.middleware.append(face.traced)
-    server.add_request_handler("tools/call", types.CallToolRequestParams, face.call_tool)
-    server.add_notification_handler("notifications/initialized", types.NotificationParams, face.initialized)
+        server.middleware.append(handlers.traced)
+    server.add_request_handler("tools/call", types.CallToolRequestParams, handlers.call_tool)
+    server.add_notification_handler("notifications/initialized", types.NotificationParams, handlers.initialized)
     return server
 
 
@@ -77,26 +66,18 @@ class _News(InMemorySubscriptionBus):
         return unsubscribe
 
 
-class _Face:
-    def __init__(
-        self,
-        services: Services,
-        identify: Callable[[str | None], Caller],
-        toolsets: frozenset[str] | None,
-        heard: Callable[[], None],
-    ) -> None:
-        self._services = services
-        self._identify = identify
-        self._heard = heard
-        self._operations = {op.name: op for op in tools(toolsets)}
+class _Handlers:
+    def __init__(self, face: Face) -> None:
+        self._face = face
+        self._services = face.services
 
     @cached_property
     def _tools(self) -> list[types.Tool]:
-        return [_tool(op) for op in self._operations.values()]
+        return [_tool(op) for op in self._face.operations.values()]
 
     def _caller(self, ctx: Request) -> Caller:
         client = ctx.session.client_params
-        return self._identify(client.client_info.name if client is not None else None)
+        return self._face.identify(client.client_info.name if client is not None else None)
 
     async def traced(self, ctx: Request, call_next: CallNext) -> HandlerResult:
         """What an operation tells of its call belongs to this request, and to the trace that it came with."""
@@ -121,29 +102,7 @@ class _Face:
         return types.ListToolsResult(tools=self._tools)
 
     async def call_tool(self, ctx: Request, params: types.CallToolRequestParams) -> dict[str, Any]:
-        self._heard()
-        try:
-            operation = self._operations.get(params.name)
-            if operation is None:
-                raise self._unknown(params.name)
-            if operation.long:
-                return success(await operation(self._services, self._caller(ctx), params.arguments, _teller(ctx)))
-            return success(await operation(self._services, self._caller(ctx), params.arguments))
-        except WvoError as error:
-            return failure(error)
-        except Exception as error:  # an edge: what nobody foresaw is logged and answered, and the server lives on
-            return failure(defect(params.name, error))
-
-    def _unknown(self, name: str) -> NotFound:
-        near = get_close_matches(name, self._operations, n=5, cutoff=0.4)
-        known = ALL.get(name)
-        if known is not None and known.audience is Audience.AGENTS:
-            error = NotFound("tool", name, near)
-            error.hint = f"It belongs to the toolset {known.toolset}, which is not served here; do without it."
-            return error
-        error = NotFound("tool", name, near or list(self._operations))
-        error.hint = "Call one of the tools of tools/list."
-        return error
+        return await self._face.call_tool(params.name, params.arguments, self._caller(ctx), _teller(ctx))
 
     async def list_resources(self, ctx: Request, params: Page) -> types.ListResourcesResult:
         _single_page(params)

@@ -10,6 +10,7 @@ from mcp.shared.message import SessionMessage
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 
 from wvo_mcp.domain.lease import Caller, Policy
+from wvo_mcp.faces.mcp.face import Face
 from wvo_mcp.faces.mcp.server import NOTIFIES, build_server
 from wvo_mcp.operations import Services, tools
 from wvo_mcp.ports import Directives, RoadmapFiles, WatchedStore
@@ -35,7 +36,7 @@ async def take(directives: Directives) -> dict[str, Any]:
     # Lists touch no store and no roadmap.
     services = Services(cast("WatchedStore", None), Policy(), cast("RoadmapFiles", None), directives)
     caller = Caller(agent_id="snapshot", session_id="snapshot")
-    server = build_server(services, lambda _: caller, None, lambda: None)
+    server = build_server(Face(services, lambda _: caller, None, lambda: None))
     whole = {
         version: await _answers(server, version)
         for version in (*HANDSHAKE_PROTOCOL_VERSIONS, *MODERN_PROTOCOL_VERSIONS)
