@@ -78,16 +78,10 @@ class Scored(NamedTuple):
     extent: float
     tail: int
     score: float
-
-
-class Behind(NamedTuple):
-    """An open dependent of a task just finished."""
-
-    scored: Scored
-    seq: int
-    ready: bool
-    """It waited by a dependency, and nothing holds it back any more."""
-    freed: bool
+    seq: int = 0
+    ready: bool = False
+    """It waited for a task just finished by a dependency, and nothing holds it back any more."""
+    freed: bool = False
     """It was blocked, and all that it waited for is done."""
 
 
@@ -129,12 +123,16 @@ class Ranking(ABC):
     def awaited(self, ids: Sequence[str]) -> list[tuple[str, str]]:
         """(task, open task that it waits for): dependencies, children, and of a blocked one what it waits for."""
 
+    def sharing(self, ids: Sequence[str]) -> list[str]:
+        """Open tasks that these wait for, but for those whose bundle holds none of them, however it is shared."""
+        return self._above(ids)
+
     @abstractmethod
     def users(self, ids: Sequence[str]) -> list[tuple[str, str, int]]:
         """(task, open dependent of it, number of open tasks that this one waits for)."""
 
     @abstractmethod
-    def behind(self, task: Task) -> tuple[list[Behind], int]:
+    def behind(self, task: Task) -> tuple[list[Scored], int]:
         """Open dependents of a task just finished, as far as they were blocked, wait for no dependency any more or for as many
         tasks as one of `SHARED`; and the complexity of all open tasks."""
 
@@ -181,14 +179,13 @@ class Ranking(ABC):
     async def finished(self, task: Task) -> tuple[list[str], list[str]]:
         behind, open_size = self.behind(task)
         self._follow_pace(open_size)
-        fresh = self._keep_scores([one.scored for one in behind])
-        changed = [one.scored.id for one in behind if one.scored.awaits in SHARED]
-        if changed:
-            self._renew(self._above(changed))
+        fresh = self._keep_scores(behind)
+        if changed := [one.id for one in behind if one.awaits in SHARED]:
+            self._renew(self.sharing(changed))
         if task.unmet_deps or task.open_children:
             self._spread([], self._above([task.id]))
-        ready = sorted((one for one in behind if one.ready), key=lambda one: (-fresh[one.scored.id], one.seq))
-        return [one.scored.id for one in ready], sorted(one.scored.id for one in behind if one.freed)
+        ready = sorted((one for one in behind if one.ready), key=lambda one: (-fresh[one.id], one.seq))
+        return [one.id for one in ready], sorted(one.id for one in behind if one.freed)
 
     async def cancelled(self, task: Task) -> None:
         self._follow_pace(self.open_size())
@@ -257,6 +254,8 @@ class Ranking(ABC):
 
     def _renew(self, ids: Sequence[str]) -> None:
         """Make these anew and tell nobody."""
+        if not ids:
+            return
         changed: list[Node] = []
         longer: set[str] = set()
         for node, before, below in self._read(ids[: self.budget]):

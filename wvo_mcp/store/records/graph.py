@@ -9,13 +9,13 @@ from wvo_mcp.domain.dependency import path_between
 from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.task import Priority, Task
 from wvo_mcp.domain.wsjf import weight
-from wvo_mcp.store.ranking import SHARED, Behind, Below, Ear, Node, Pace, Ranking, Scored
+from wvo_mcp.store.ranking import SHARED, Below, Ear, Node, Pace, Ranking, Scored
 from wvo_mcp.store.sql import Rows
 
 PATH_BUDGET = 200_000
 """A cycle check looks at so many tasks at most; larger graphs above one task are not known."""
-CROWD = 5_000
-"""Where more wait for the tasks that are read at once, the best of each are read by an index."""
+CROWD = 1_000
+"""Of a task that more depend on, the best are read by an index on the edges, which are filled in for that from then on."""
 BEST = 200
 
 _OPEN = "status NOT IN ('done', 'cancelled')"
@@ -23,11 +23,13 @@ _WAITS = """CASE WHEN k.status = 'blocked' THEN (
     SELECT count(*) FROM task_waits AS w CROSS JOIN tasks AS o ON o.id = w.waits_for_task_id
     WHERE w.task_id = k.id AND o.status <> 'done') ELSE 0 END"""
 _AWAITS = f"k.unmet_deps + k.open_children + {_WAITS}"
+_COUNTS = "k.heard_value * o.bundle_size * 1.001 >= o.bundle_value * k.heard_size"
+"""Only a task that is worth more for each point than the whole bundle can belong to it (rounded parts may tie)."""
 _AGENTS = "(SELECT CAST(value AS BIGINT) FROM facts WHERE name = 'path_agents')"
 _EAR = f"k.id, k.seq, k.heard_value, k.heard_size, {_AWAITS} AS awaits, k.tail"
 _SCORED = f"k.id, {_AWAITS} AS awaits, k.bundle_value, k.bundle_size, k.tail, k.score"
-_NODE = f"""{_SCORED}, k.seq, k.priority, k.business_value, k.complexity, k.heard_value, k.heard_size,
-    (SELECT due_at FROM milestones AS m WHERE m.id = k.milestone_id) AS due_at"""
+_NODE = f"""k.id, k.seq, k.priority, k.business_value, (SELECT due_at FROM milestones AS m WHERE m.id = k.milestone_id),
+    k.complexity, {_AWAITS}, k.bundle_value, k.bundle_size, k.heard_value, k.heard_size, k.tail, k.score"""
 
 
 class Graph(Ranking):
@@ -53,15 +55,14 @@ class Graph(Ranking):
     def _waits_for(self, ids: Sequence[str]) -> list[tuple[str, str]]:
         found: list[tuple[str, str]] = []
         for part, marks in _parts(ids):
-            rows = self._rows.all(
+            found += self._rows.execute(
                 f"""
-                SELECT task_id AS a, depends_on_task_id AS b FROM task_dependencies WHERE task_id IN ({marks})
+                SELECT task_id, depends_on_task_id FROM task_dependencies WHERE task_id IN ({marks})
                 UNION ALL SELECT parent_id, id FROM tasks WHERE parent_id IN ({marks})
                 UNION ALL SELECT task_id, waits_for_task_id FROM task_waits WHERE task_id IN ({marks})
                 """,
                 [*part, *part, *part],
             )
-            found += [(row["a"], row["b"]) for row in rows]
         return found
 
     # Reads.
@@ -69,28 +70,11 @@ class Graph(Ranking):
     def nodes(self, ids: Sequence[str]) -> list[Node]:
         found: list[Node] = []
         for part, marks in _parts(ids):
-            rows = self._rows.all(
-                f"SELECT {_NODE} FROM tasks AS k WHERE k.id IN ({marks}) AND k.{_OPEN}",
-                part,
-            )
-            found += [self._node(row) for row in rows]
+            rows = self._rows.execute(f"SELECT {_NODE} FROM tasks AS k WHERE k.id IN ({marks}) AND k.{_OPEN}", part)
+            for task_id, seq, priority, own, due_at, *kept in rows:
+                due = None if due_at is None else instant(due_at)
+                found.append(Node(task_id, seq, weight(Priority(priority), own, due, self._now), *kept))
         return found
-
-    def _node(self, row: dict[str, Any]) -> Node:
-        due = None if row["due_at"] is None else instant(row["due_at"])
-        return Node(
-            id=row["id"],
-            seq=row["seq"],
-            weight=weight(Priority(row["priority"]), row["business_value"], due, self._now),
-            size=row["complexity"],
-            awaits=row["awaits"],
-            value=row["bundle_value"],
-            extent=row["bundle_size"],
-            heard_value=row["heard_value"],
-            heard_size=row["heard_size"],
-            tail=row["tail"],
-            score=row["score"],
-        )
 
     def below(self, ids: Sequence[str]) -> Mapping[str, Below]:
         found: dict[str, Below] = {}
@@ -101,43 +85,56 @@ class Graph(Ranking):
             )
             # As a parameter, SQLite would compile the statement anew for each use.
             every = f"{_below('task_dependencies', marks)} UNION ALL {others} LIMIT {CROWD + 1}"
-            rows = self._rows.all(every, [*part, *part, *part])
+            rows = list(self._rows.execute(every, [*part, *part, *part]))
             if len(rows) > CROWD:
-                rows = [row for one in dict.fromkeys(part) for row in self._best(one, found)]
-                rows += self._rows.all(others, [*part, *part])
+                rows = [row for one in dict.fromkeys(part) for row in self._depending(one, found)]
+                rows += self._rows.execute(others, [*part, *part])
             known: set[tuple[str, str]] = set()
-            for row in rows:
-                pair = (row["base"], row["id"])
-                if pair not in known:  # a parent may also depend on its child
-                    known.add(pair)
-                    found.setdefault(row.pop("base"), Below()).best.append(Ear(**row))
+            for base, *ear in rows:
+                if (base, ear[0]) not in known:  # a parent may also depend on its child
+                    known.add((base, ear[0]))
+                    found.setdefault(base, Below()).best.append(Ear(*ear))
         return found
 
-    def _best(self, task_id: str, found: dict[str, Below]) -> list[dict[str, Any]]:
-        """The most valuable of a crowd. What was settled keeps its place in the index and is passed over."""
+    def _depending(self, task_id: str, found: dict[str, Below]) -> list[Any]:
+        """All that depend on the task, or the most valuable of a crowd. What was settled keeps its place in the index and is
+        passed over."""
+        crowd = "SELECT 1 FROM task_dependencies WHERE depends_on_task_id = ? AND ratio IS NOT NULL LIMIT 1"
+        if self._rows.value(crowd, (task_id,)) is None:
+            rows = list(self._rows.execute(f"{_below('task_dependencies', '?')} LIMIT {CROWD + 1}", (task_id,)))
+            if len(rows) <= CROWD:
+                return rows
+            self._rows.run(
+                """
+                UPDATE task_dependencies SET ratio = t.heard_value / t.heard_size, tail = t.tail
+                FROM tasks AS t WHERE t.id = task_dependencies.task_id AND depends_on_task_id = ?
+                """,
+                (task_id,),
+            )
         longest = self._rows.value(
             f"""
             SELECT k.tail FROM task_dependencies AS d INDEXED BY task_dependents_tail CROSS JOIN tasks AS k ON k.id = d.task_id
-            WHERE d.depends_on_task_id = ? AND k.{_OPEN} ORDER BY d.tail DESC LIMIT 1
+            WHERE d.depends_on_task_id = ? AND d.ratio IS NOT NULL AND k.{_OPEN} ORDER BY d.tail DESC LIMIT 1
             """,
             (task_id,),
         )
         found[task_id] = Below(tail=longest or 0)
-        return self._rows.all(
+        best = self._rows.execute(
             f"""
             SELECT d.depends_on_task_id AS base, {_EAR}
             FROM task_dependencies AS d INDEXED BY task_dependents_ratio CROSS JOIN tasks AS k ON k.id = d.task_id
-            WHERE d.depends_on_task_id = ? AND k.{_OPEN} ORDER BY d.ratio DESC LIMIT {BEST}
+            WHERE d.depends_on_task_id = ? AND d.ratio IS NOT NULL AND k.{_OPEN} ORDER BY d.ratio DESC LIMIT {BEST}
             """,
             (task_id,),
         )
+        return list(best)
 
     def awaited(self, ids: Sequence[str]) -> list[tuple[str, str]]:
         found: list[tuple[str, str]] = []
         for part, marks in _parts(ids):
-            rows = self._rows.all(
+            found += self._rows.execute(
                 f"""
-                SELECT d.task_id AS a, o.id AS b
+                SELECT d.task_id, o.id
                 FROM task_dependencies AS d CROSS JOIN tasks AS o ON o.id = d.depends_on_task_id
                 WHERE d.task_id IN ({marks}) AND o.{_OPEN}
                 UNION SELECT parent_id, id FROM tasks WHERE parent_id IN ({marks}) AND {_OPEN}
@@ -147,39 +144,52 @@ class Graph(Ranking):
                 """,
                 [*part, *part, *part],
             )
-            found += [(row["a"], row["b"]) for row in rows]
         return found
+
+    def sharing(self, ids: Sequence[str]) -> list[str]:
+        found: dict[str, None] = {}
+        for part, marks in _parts(ids):
+            gaining = f"o.{_OPEN} AND {_COUNTS}"
+            found |= dict.fromkeys(
+                self._rows.column(
+                    f"""
+                    SELECT o.id FROM task_dependencies AS d CROSS JOIN tasks AS k ON k.id = d.task_id
+                      CROSS JOIN tasks AS o ON o.id = d.depends_on_task_id WHERE d.task_id IN ({marks}) AND {gaining}
+                    UNION ALL SELECT o.id FROM tasks AS k CROSS JOIN tasks AS o ON o.parent_id = k.id
+                      WHERE k.id IN ({marks}) AND {gaining}
+                    UNION ALL SELECT o.id FROM task_waits AS w CROSS JOIN tasks AS k ON k.id = w.task_id
+                      CROSS JOIN tasks AS o ON o.id = w.waits_for_task_id
+                      WHERE w.task_id IN ({marks}) AND k.status = 'blocked' AND {gaining}
+                    """,
+                    [*part, *part, *part],
+                )
+            )
+        return list(found)
 
     def users(self, ids: Sequence[str]) -> list[tuple[str, str, int]]:
         found: list[tuple[str, str, int]] = []
         for part, marks in _parts(ids):
-            rows = self._rows.all(_users(marks), [*part, *part, *part])
-            found += [(row["base"], row["id"], row["awaits"]) for row in rows]
+            found += self._rows.execute(_users(marks), [*part, *part, *part])
         return found
 
-    def behind(self, task: Task) -> tuple[list[Behind], int]:
-        rows = self._rows.all(_BEHIND, {"id": task.id, "parent": task.parent_id, "at": iso(self._now)})
-        found: dict[str, Behind] = {}
-        open_size = 0
+    def behind(self, task: Task) -> tuple[list[Scored], int]:
+        found: dict[str, Scored] = {}
+        rows = iter(self._rows.execute(_BEHIND, {"id": task.id, "parent": task.parent_id, "at": iso(self._now)}))
+        _, open_size, step, rescored, agents, *_ = next(rows)
+        self._pace = Pace(agents or self._agents, int(step), int(rescored))
         for row in rows:
-            if row["id"] is None:
-                self._pace = Pace(row["tail"] or self._agents, int(row["bundle_value"]), int(row["bundle_size"]))
-                open_size = int(row["awaits"])
-                continue
-            ready = row["edge"] == 0 and bool(row["ready"])
-            freed = row["edge"] == 2 and not row["waits"]
-            known = found.get(row["id"])
-            if known is not None:
-                ready, freed = ready or known.ready, freed or known.freed
-            found[row["id"]] = Behind(_scored(row), row["seq"], ready, freed)
-        return list(found.values()), open_size
+            one = Scored(*row)
+            if (known := found.get(one.id)) is not None:
+                one = one._replace(ready=known.ready or one.ready, freed=known.freed or one.freed)
+            found[one.id] = one
+        return list(found.values()), int(open_size)
 
     def between(self, after: int, until: int) -> tuple[list[Scored], bool]:
-        rows = self._rows.all(
+        rows = self._rows.execute(
             f"SELECT {_SCORED} FROM tasks AS k WHERE k.seq > ? AND k.seq <= ? AND k.{_OPEN} AND k.unmet_deps = 0",
             (after, until),
         )
-        return [_scored(row) for row in rows], int(self._rows.value("SELECT max(seq) FROM tasks") or 0) > until
+        return [Scored(*row) for row in rows], int(self._rows.value("SELECT max(seq) FROM tasks") or 0) > until
 
     def open_size(self) -> int:
         return int(self._rows.value("SELECT n FROM counters WHERE name = 'open_size'"))
@@ -277,12 +287,12 @@ def _below(table: str, marks: str) -> str:
 def _users(marks: str) -> str:
     """The open dependents of some tasks by all kinds of edges; the ids are given three times."""
     return f"""
-        SELECT d.depends_on_task_id AS base, {_AWAITS} AS awaits, k.id
+        SELECT d.depends_on_task_id, k.id, {_AWAITS}
         FROM task_dependencies AS d CROSS JOIN tasks AS k ON k.id = d.task_id
         WHERE d.depends_on_task_id IN ({marks}) AND k.{_OPEN}
-        UNION SELECT c.id, {_AWAITS}, k.id FROM tasks AS c CROSS JOIN tasks AS k ON k.id = c.parent_id
+        UNION SELECT c.id, k.id, {_AWAITS} FROM tasks AS c CROSS JOIN tasks AS k ON k.id = c.parent_id
         WHERE c.id IN ({marks}) AND k.{_OPEN}
-        UNION SELECT w.waits_for_task_id, {_AWAITS}, k.id
+        UNION SELECT w.waits_for_task_id, k.id, {_AWAITS}
         FROM task_waits AS w CROSS JOIN tasks AS k ON k.id = w.task_id
         WHERE w.waits_for_task_id IN ({marks}) AND k.status = 'blocked'
         """
@@ -290,11 +300,11 @@ def _users(marks: str) -> str:
 
 _BEHIND = f"""
     SELECT NULL AS id, n AS awaits, path_step AS bundle_value, rescored AS bundle_size, {_AGENTS} AS tail, NULL AS score,
-      NULL AS seq, NULL AS edge, NULL AS ready, NULL AS waits
+      NULL AS seq, NULL AS ready, NULL AS freed
     FROM counters CROSS JOIN store WHERE name = 'open_size'
     UNION ALL
-    SELECT {_SCORED}, k.seq, d.edge, k.status = 'pending' AND k.unmet_deps = 0
-      AND (k.gates = 0 OR (k.gates = 1 AND k.not_before <= :at)), {_WAITS}
+    SELECT {_SCORED}, k.seq, d.edge = 0 AND k.status = 'pending' AND k.unmet_deps = 0
+      AND (k.gates = 0 OR (k.gates = 1 AND k.not_before <= :at)), d.edge = 2 AND {_WAITS} = 0
     FROM (
       SELECT task_id AS id, 0 AS edge FROM task_dependencies WHERE depends_on_task_id = :id
       UNION ALL SELECT :parent, 1
@@ -302,10 +312,7 @@ _BEHIND = f"""
     ) AS d CROSS JOIN tasks AS k ON k.id = d.id
     WHERE k.{_OPEN} AND (k.unmet_deps = 0 OR d.edge = 2 OR {_AWAITS} IN ({", ".join(map(str, SHARED))}))
     """
-
-
-def _scored(row: dict[str, Any]) -> Scored:
-    return Scored(row["id"], row["awaits"], row["bundle_value"], row["bundle_size"], row["tail"], row["score"])
+"""The first row is that of the store."""
 
 
 def _parts(ids: Sequence[str], size: int = 400) -> Iterable[tuple[list[str], str]]:

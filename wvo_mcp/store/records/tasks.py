@@ -172,9 +172,14 @@ class Tasks(Groups, Listing):
             self._rows.put(
                 """
                 INSERT INTO task_dependencies (task_id, depends_on_task_id, ratio, tail)
-                SELECT id, ?, heard_value / heard_size, tail FROM tasks WHERE id = ? ON CONFLICT DO NOTHING
+                SELECT t.id, :on, CASE WHEN crowd.ratio IS NOT NULL THEN t.heard_value / t.heard_size END,
+                  CASE WHEN crowd.ratio IS NOT NULL THEN t.tail END
+                FROM tasks AS t LEFT JOIN (
+                  SELECT ratio FROM task_dependencies WHERE depends_on_task_id = :on AND ratio IS NOT NULL LIMIT 1
+                ) AS crowd ON TRUE
+                WHERE t.id = :id ON CONFLICT DO NOTHING
                 """,
-                (other, task_id),
+                {"id": task_id, "on": other},
             )
         self._recount_unmet(task_id)
 

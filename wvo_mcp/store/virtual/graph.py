@@ -7,7 +7,7 @@ from wvo_mcp.domain.dependency import path_between
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.task import Status, Task
 from wvo_mcp.domain.wsjf import weight
-from wvo_mcp.store.ranking import SHARED, Behind, Below, Ear, Node, Pace, Ranking, Scored
+from wvo_mcp.store.ranking import SHARED, Below, Ear, Node, Pace, Ranking, Scored
 from wvo_mcp.store.virtual.world import TIMED, Record, World
 
 
@@ -88,15 +88,15 @@ class VirtualGraph(Ranking):
     def users(self, ids: Sequence[str]) -> list[tuple[str, str, int]]:
         return [(one, user.task.id, self._awaits(user)) for one in ids for user in self._users(one)]
 
-    def behind(self, task: Task) -> tuple[list[Behind], int]:
+    def behind(self, task: Task) -> tuple[list[Scored], int]:
         world = self._world
         needed, waited = world.needed_by.get(task.id, ()), world.waited_for.get(task.id, ())
-        found: list[Behind] = []
+        found: list[Scored] = []
         for user in self._users(task.id):
             one, freed = self._scored(user), user.task.id in waited and not self._still(user)
             if one.awaits in SHARED or not user.unmet or freed:
                 ready = one.id in needed and user.free and self._ungated(user)
-                found.append(Behind(one, user.task.seq, ready, freed))
+                found.append(one._replace(seq=user.task.seq, ready=ready, freed=freed))
         return found, world.open_size
 
     def _ungated(self, record: Record) -> bool:

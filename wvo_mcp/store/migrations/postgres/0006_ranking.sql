@@ -24,14 +24,15 @@ UPDATE tasks SET unlock_stale = (status NOT IN ('done', 'cancelled'))::INT,
   bundle_value = coalesce(business_value, CASE priority WHEN 'critical' THEN 15 WHEN 'high' THEN 10 WHEN 'medium' THEN 5 ELSE 1 END),
   heard_value = coalesce(business_value, CASE priority WHEN 'critical' THEN 15 WHEN 'high' THEN 10 WHEN 'medium' THEN 5 ELSE 1 END);
 
--- Of the waiting task, for tasks that very many wait for: what its bundle is worth for each point, and its tail.
-ALTER TABLE task_dependencies ADD COLUMN ratio DOUBLE PRECISION NOT NULL DEFAULT 0;
-ALTER TABLE task_dependencies ADD COLUMN tail BIGINT NOT NULL DEFAULT 0;
-UPDATE task_dependencies SET
-  ratio = (SELECT heard_value / heard_size FROM tasks WHERE id = task_id),
-  tail = (SELECT complexity FROM tasks WHERE id = task_id);
-CREATE INDEX task_dependents_ratio ON task_dependencies (depends_on_task_id, ratio DESC);
-CREATE INDEX task_dependents_tail ON task_dependencies (depends_on_task_id, tail DESC);
+-- Of the waiting task, where a crowd waits for the same one: what its bundle is worth for each point, and its tail.
+ALTER TABLE task_dependencies ADD COLUMN ratio DOUBLE PRECISION;
+ALTER TABLE task_dependencies ADD COLUMN tail BIGINT;
+CREATE INDEX task_dependents_ratio ON task_dependencies (depends_on_task_id, ratio DESC) WHERE ratio IS NOT NULL;
+CREATE INDEX task_dependents_tail ON task_dependencies (depends_on_task_id, tail DESC) WHERE ratio IS NOT NULL;
+-- The graph is the same where only those change.
+DROP TRIGGER edges_counted ON task_dependencies;
+CREATE TRIGGER edges_counted AFTER INSERT OR DELETE OR UPDATE OF task_id, depends_on_task_id ON task_dependencies
+FOR EACH ROW EXECUTE FUNCTION edges_counted();
 
 -- The path's q is 2 ** (path_step / 2); scores follow it up to the seq `rescored`, all of them where that is -1.
 ALTER TABLE store ADD COLUMN path_step BIGINT NOT NULL DEFAULT -1000;
