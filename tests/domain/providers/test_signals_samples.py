@@ -7,7 +7,8 @@ import pytest
 from tests.clients.failures import QUOTED, scenarios
 from tests.support.signals import files, misread, read_sample, sample
 from wvo_mcp.domain.providers.catalogue import ProviderKind
-from wvo_mcp.domain.providers.signals import Reading, read_output
+from wvo_mcp.domain.providers.signals import FailureKind, Reading, read_output
+from wvo_mcp.domain.providers.signals.sentences import data_of
 
 pytestmark = pytest.mark.requirement("PROV-4", "PROV-3")
 
@@ -16,6 +17,16 @@ LABELS = [file.stem for file in files()]
 
 def test_every_scenario_that_is_played_with_the_real_programs_is_recorded_too() -> None:
     assert sorted(scenario.label for scenario in scenarios(datetime.now(UTC))) == sorted(LABELS)
+
+
+@pytest.mark.parametrize("program", ["claude", "codex", "gemini"])
+def test_the_sentences_of_a_program_name_their_version_and_known_kinds(program: str) -> None:
+    known = data_of(program)
+
+    assert known["program"] == program
+    assert all(part.isdigit() for part in known["version"].split("."))
+    kinds = {*known["own"], *known.get("words", {}).values(), *known.get("exits", {}).values()}
+    assert kinds <= set(FailureKind)
 
 
 @pytest.mark.parametrize("label", LABELS)

@@ -259,10 +259,9 @@ def _classified(told: Told, reading: Reading, now: datetime) -> Signal | None:
     """What the caller says counts; else the answer's status, else what was printed, else the error."""
     if told.outcome == "ok":
         return None
-    headers = {} if told.retry_after is None else {"retry-after": str(told.retry_after)}
     seen = None
     if told.http_status is not None:
-        seen = from_http(told.http_status, headers, told.error or told.output, now)
+        seen = from_http(told.http_status, told.error or told.output, now)
     seen = seen or reading.signal
     if seen is None and told.error:
         seen = from_text(told.error, now)

@@ -3,7 +3,7 @@
 The readers are imported with the first report or failure: they would take part of the start of every server and command.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 
 from wvo_mcp.domain.providers.catalogue import ProviderKind
@@ -23,14 +23,14 @@ def read_output(kind: ProviderKind, lines: Iterable[str], now: datetime, *, exit
     return output.read_output(kind, lines, now, exit_code=exit_code)
 
 
-def from_http(status: int, headers: Mapping[str, str], body: str, now: datetime) -> Signal | None:
+def from_http(status: int, body: str, now: datetime) -> Signal | None:
     """The failure in an HTTP answer; None when it is no failure, or one that the request deserved.
 
-    `headers` in any case; `body` as it came, or its beginning.
+    `body` as it came, or its beginning.
     """
-    from wvo_mcp.domain.providers.signals import http
+    from wvo_mcp.domain.providers.signals import answers
 
-    return http.from_http(status, headers, body, now)
+    return answers.from_http(status, body, now)
 
 
 def from_text(text: str, now: datetime) -> Signal | None:
@@ -39,6 +39,6 @@ def from_text(text: str, now: datetime) -> Signal | None:
     Counts only what nothing but a provider's program prints, and only where a line begins with it. Of a long text the
     first and the last 400 lines are looked at.
     """
-    from wvo_mcp.domain.providers.signals import phrases
+    from wvo_mcp.domain.providers.signals import sentences
 
-    return phrases.from_text(text, now)
+    return sentences.from_text(text, now)

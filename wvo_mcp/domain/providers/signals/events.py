@@ -1,4 +1,4 @@
-"""Lines as programs print them: JSON events among plain lines. Whatever is wrong with a line, the next one is read."""
+"""JSON as programs and servers give it: whatever is wrong with a value, the next one is read."""
 
 import json
 from typing import Any, cast
@@ -7,28 +7,27 @@ Event = dict[str, Any]
 
 LONGEST_EVENT = 16_000_000
 """Characters; a longer line is a tool's result, which is of no interest here."""
+_AROUND = "\x00 \t\r\n\ufeff"
 
 
 def parsed(text: str) -> Any:
     """The JSON value, or None for what is none, or nests too deeply."""
     try:
-        return json.loads(text)
+        return json.loads(text.strip(_AROUND))
     except (ValueError, RecursionError):
         return None
 
 
 def event_of(line: str) -> Event | None:
     """The JSON object that the line is, if it is one. A broken line is none."""
-    line = line.strip("\x00 \t\r\n\ufeff")
-    if not line.startswith("{") or not line.endswith("}") or len(line) > LONGEST_EVENT:
-        return None
-    value = parsed(line)
-    return cast(Event, value) if isinstance(value, dict) else None
+    line = line.strip(_AROUND)
+    whole = line.startswith("{") and line.endswith("}") and len(line) <= LONGEST_EVENT
+    return part(parsed(line)) or None if whole else None
 
 
 def is_json_like(line: str) -> bool:
     """Whole or broken, an event and no plain line of the program."""
-    return line.lstrip("\x00 \t\ufeff").startswith(("{", "[{", '"'))
+    return line.lstrip(_AROUND).startswith(("{", "[{", '"'))
 
 
 def part(value: object, *names: str) -> Event:
@@ -49,6 +48,6 @@ def words(value: object) -> str:
 
 def number(value: object) -> float | None:
     """The number, or None for what is none (a truth value is none)."""
-    return (
-        float(value) if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18 else None
-    )
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < 1e18 else None

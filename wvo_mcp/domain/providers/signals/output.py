@@ -1,44 +1,290 @@
-"""A program's output, from its first line to its exit code."""
+"""What programs print, event by event. Texts of models and results of tools are never looked at."""
 
+import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
-from typing import Protocol
+from typing import Any
 
 from wvo_mcp.domain.providers.catalogue import ProviderKind
-from wvo_mcp.domain.providers.signals.claude import ClaudeReader
-from wvo_mcp.domain.providers.signals.codex import CodexReader
-from wvo_mcp.domain.providers.signals.events import Event, event_of, is_json_like
-from wvo_mcp.domain.providers.signals.gemini import GeminiReader
-from wvo_mcp.domain.providers.signals.reading import Reading
-from wvo_mcp.domain.providers.signals.served import ServedReader
+from wvo_mcp.domain.providers.signals.answers import from_http
+from wvo_mcp.domain.providers.signals.events import Event, event_of, is_json_like, items, number, parsed, part, words
+from wvo_mcp.domain.providers.signals.reading import FailureKind, Reading, Signal, dollars, signal, tokens
+from wvo_mcp.domain.providers.signals.run import Failure, Run
+from wvo_mcp.domain.providers.signals.sentences import classified_line, data_of
+from wvo_mcp.domain.providers.signals.times import moment_in
+
+_K = FailureKind
 
 
-class _Reader(Protocol):
-    def event(self, event: Event) -> None: ...
-    def line(self, line: str) -> None: ...
-    def reading(self, exit_code: int | None) -> Reading: ...
+class _Claude(Run):
+    """Claude Code, `--output-format stream-json` (or `json`). A failure may say `subtype: success` with `is_error: true`."""
+
+    program = "claude"
+
+    def event(self, event: Event) -> None:
+        """Takes one JSON event."""
+        match event.get("type"):
+            case "system" if event.get("subtype") in ("init", "api_retry"):
+                self.waiting = True
+                self.model = words(event.get("model")) or self.model
+                if event.get("subtype") == "api_retry":
+                    self._retried(event)
+            case "assistant" if event.get("parent_tool_use_id") is None:
+                self.waiting = False
+                if event.get("is_api_error_message") is True or event.get("error"):
+                    self._failed(event)
+                else:
+                    self.failure = None
+                    self.model = words(part(event, "message").get("model")) or self.model
+            case "user":
+                self.waiting = True
+            case "rate_limit_event":
+                self.limit = self._limited(part(event, "rate_limit_info"))
+            case "result" if "is_error" in event or "subtype" in event:  # else another program's
+                self.waiting = False
+                self._use(event)
+                self._result(event)
+            case _:
+                pass
+
+    def _retried(self, event: Event) -> None:
+        status, word, delay = (
+            number(event.get("error_status")),
+            words(event.get("error")),
+            number(event.get("retry_delay_ms")),
+        )
+        said = f"stopped while it tried again: {'' if status is None else int(status)} {word}".strip()
+        self.failure = Failure(said, status, word, word, delay and delay / 1000, sure=True)
+
+    def _failed(self, event: Event) -> None:
+        texts = [words(part(block).get("text")) for block in items(part(event, "message").get("content"))]
+        status = number(event.get("api_error_status"))
+        wait = None if self.failure is None else self.failure.wait
+        said = next((text for text in texts if text), "")
+        self.failure = Failure(said, status, "", words(event.get("error")), wait, sure=True)
+
+    def _limited(self, info: Event) -> Signal | None:
+        if info.get("status") != "rejected" or info.get("isUsingOverage") is True:
+            return None
+        of = words(info.get("rateLimitType"))
+        resets = moment_in(str(info.get("resetsAt"))[:40], self.now)
+        said = f"limit reached{': ' if of else ''}{of.replace('_', ' ')}"
+        found = signal(_K.RATE_LIMIT, said, resets_at=resets, model=self.model)
+        # Limits of a subscriber that hold for every model; those of one are called after it, as `seven_day_opus`.
+        return replace(found, whole=of in ("five_hour", "seven_day"))
+
+    def _result(self, result: Event) -> None:
+        names = sorted(
+            {words(part(one).get("tool_name")) for one in items(result.get("permission_denials"))[:100]} - {""}
+        )
+        self.denied = f"denied: {', '.join(names) or 'a tool'}" if items(result.get("permission_denials")) else ""
+        self.ended = result.get("is_error") is not True and not words(result.get("subtype")).startswith("error")
+        status, said = number(result.get("api_error_status")), words(result.get("result"))
+        if self.ended:
+            return
+        if status is None and self.failure is None:
+            # The model's last words may stand here, and errors of the program's own.
+            texts = [said, *(words(error) for error in items(result.get("errors"))[:100])]
+            self.plain = next((found for text in texts if (found := classified_line(text, self.now))), None)
+            return
+        reasons = {words(result.get("terminal_reason")), words(result.get("stop_reason"))} & {
+            "prompt_too_long",
+            "refusal",
+        }
+        known = self.failure or Failure("", sure=True)
+        names = " ".join((words(result.get("api_error_type")), *reasons))
+        status = known.status if status is None else status
+        self.failure = replace(known, message=said or known.message, status=status, names=names)
+
+    def _use(self, result: Event) -> None:
+        # `usage` leaves subagents out; modelUsage and total_cost_usd count what a resumed session used before.
+        models = part(result, "model_usage_since_last_result")
+        if "model_usage_since_last_result" in result:
+            used = [models[name] for name in models]
+            keys = ("inputTokens", "cacheCreationInputTokens", "outputTokens", "cacheReadInputTokens")
+            costs = [cost for one in used if (cost := dollars(part(one).get("costUSD"))) is not None]
+            cost = sum(costs) if costs else None
+            self.model = max(
+                models, key=lambda name: tokens(part(models, name).get("outputTokens")), default=self.model
+            )
+        else:
+            used = [part(result, "usage")]
+            keys = ("input_tokens", "cache_creation_input_tokens", "output_tokens", "cache_read_input_tokens")
+            cost = dollars(result.get("total_cost_usd"))
+        fresh, written, out, cached = (sum(tokens(part(one).get(key)) for one in used) for key in keys)
+        self.use((fresh + written, out, cached), cost, sums=True)
 
 
-class _Kind(Protocol):
-    def __call__(self, now: datetime) -> _Reader: ...
+class _Codex(Run):
+    """Codex CLI, `codex exec --json`. Only `error` and `turn.failed` tell failures; items are what others say."""
+
+    program = "codex"
+
+    def event(self, event: Event) -> None:
+        """Takes one JSON event."""
+        match event.get("type"):
+            case "turn.started":
+                self.waiting, self.ended, self.failure = True, None, None
+            case "error":
+                # It says so too when it will try again ("Reconnecting... 1/5"): what counts is how the turn ends.
+                self._fail(words(event.get("message")))
+                self.waiting = True
+            case "turn.failed":
+                self._fail(words(part(event, "error").get("message")))
+                self.waiting, self.ended = False, None
+            case "turn.completed":
+                self.waiting, self.ended, self.failure = False, True, None
+                # It tells the sum of the thread so far, of which the last counts; cached tokens are among those that went in.
+                usage = part(event, "usage")
+                cached = tokens(usage.get("cached_input_tokens"))
+                self.use(
+                    (max(0, tokens(usage.get("input_tokens")) - cached), tokens(usage.get("output_tokens")), cached)
+                )
+            case "item.started":
+                self.waiting = False
+            case "item.completed":
+                self.waiting = True
+                if part(event, "item").get("status") == "declined":
+                    self.denied = "a command or a change was declined"
+            case _:
+                pass
+
+    def _fail(self, message: str) -> None:
+        self.failure = Failure(message) if message else self.failure
 
 
-_READERS: Mapping[ProviderKind, _Kind] = {
-    ProviderKind.CLAUDE: ClaudeReader,
-    ProviderKind.CODEX: CodexReader,
-    ProviderKind.GEMINI: GeminiReader,
-    ProviderKind.OLLAMA: ServedReader,
-    ProviderKind.OPENAI: ServedReader,
+class _Gemini(Run):
+    """Gemini CLI, `--output-format stream-json`. Its errors are in the last event, their classes and causes on stderr."""
+
+    program = "gemini"
+    _class = ""
+
+    def event(self, event: Event) -> None:
+        """Takes one JSON event."""
+        match event.get("type"):
+            case "init":
+                self.model = words(event.get("model")) or self.model
+                self.waiting = True
+            case "message":
+                self.waiting = event.get("role") == "user"
+            case "tool_use":
+                self.waiting = False
+            case "tool_result":
+                self.waiting = True
+                self._tool_failed(part(event, "error"))
+            case "error" if event.get("severity") != "warning":
+                self._fail(words(event.get("message")))
+            case "result":
+                self.waiting = False
+                self.ended = event.get("status") == "success"
+                self._fail(words(part(event, "error").get("message")))
+                self._use(part(event, "stats"))
+            case _:
+                pass
+
+    def line(self, line: str) -> None:
+        """Takes a line that is no event."""
+        if line.startswith("Error when talking to Gemini API"):
+            words_ = data_of(self.program)["words"]
+            self._class = next((name for name in words_ if f" {name}" in line[:1_000]), self._class)
+        super().line(line)
+
+    def kind(self, failure: Failure) -> FailureKind | None:
+        """Its class is surer than most texts: those of a minute and of an empty account are the same."""
+        kind = super().kind(failure)
+        unsure = kind in (None, _K.RATE_LIMIT, _K.QUOTA, _K.OUTAGE, _K.AUTH)
+        return FailureKind(data_of(self.program)["words"][self._class]) if self._class and unsure else kind
+
+    def _fail(self, message: str) -> None:
+        inner = re.search(r"\[API Error: (.{0,4000}?)\](?:\s|$)", message[:4_000], re.DOTALL)
+        said = inner[1] if inner else message[:4_000]
+        if said:
+            self.failure = Failure(said)
+
+    def failed(self) -> Signal | None:
+        """A server's answer may stand in the message as it came."""
+        said = "" if self.failure is None else self.failure.message
+        status = number(part(parsed(said), "error").get("code")) if said.startswith("{") else None
+        found = None if status is None else from_http(int(status), said, self.now)
+        return super().failed() if found is None else replace(found, model=self.model)
+
+    def _tool_failed(self, error: Event) -> None:
+        # Only for its own checks: in every other error stands what the tool says.
+        named, message = words(error.get("type")), words(error.get("message"))
+        own = classified_line(message, self.now) if named == "invalid_tool_params" else None
+        if named in ("path_not_in_workspace", "policy_violation") or (own and own.kind is _K.PERMISSION):
+            self.denied = message or named
+
+    def _use(self, stats: Event) -> None:
+        read, out, cached = (tokens(stats.get(name)) for name in ("input_tokens", "output_tokens", "cached"))
+        out = max(
+            out, tokens(stats.get("total_tokens")) - read
+        )  # thoughts are in the sum alone, and paid for as output
+        models = part(stats, "models")
+        self.model = max(models, key=lambda name: tokens(part(models, name).get("total_tokens")), default=self.model)
+        self.use((max(0, read - cached), out, cached))
+
+
+class _Served(Run):
+    """What an HTTP client wrote down of a server's answers: JSON lines (Ollama), or `data:` lines (OpenAI and its like)."""
+
+    program = "errors"
+
+    def __init__(self, now: datetime) -> None:
+        super().__init__(now)
+        self.waiting = True
+
+    def event(self, event: Event) -> None:
+        """Takes one JSON event."""
+        self.waiting = False
+        response = part(event, "response") or event
+        self.model = words(response.get("model")) or self.model
+        error = event.get("error") or response.get("error")
+        usage = part(response, "usage")
+        if error:
+            named = " ".join(words(part(error).get(name)) for name in ("type", "code", "status"))
+            said = words(error) or words(part(error).get("message"))
+            self.ended, self.failure = False, Failure(said or named, names=named)
+        elif event.get("done") is True:  # Ollama
+            self._end(tokens(event.get("prompt_eval_count")), tokens(event.get("eval_count")), 0)
+        elif usage:
+            read = tokens(usage.get("prompt_tokens", usage.get("input_tokens")))
+            details = part(usage, "prompt_tokens_details") or part(usage, "input_tokens_details")
+            cached = min(read, tokens(details.get("cached_tokens")))
+            self._end(read - cached, tokens(usage.get("completion_tokens", usage.get("output_tokens"))), cached)
+
+    def line(self, line: str) -> None:
+        """Takes a line that is no event."""
+        data = line.removeprefix("data:")
+        if data is not line and (event := event_of(data)):
+            self.event(event)
+        elif data.strip() == "[DONE]":
+            self.ended = self.failure is None
+        else:
+            super().line(line)
+
+    def _end(self, *counts: int) -> None:
+        self.ended, self.failure = True, None
+        self.use(counts, sums=True)
+
+
+_RUNS: Mapping[ProviderKind, Any] = {
+    ProviderKind.CLAUDE: _Claude,
+    ProviderKind.CODEX: _Codex,
+    ProviderKind.GEMINI: _Gemini,
+    ProviderKind.OLLAMA: _Served,
+    ProviderKind.OPENAI: _Served,
 }
 
 
 def read_output(kind: ProviderKind, lines: Iterable[str], now: datetime, *, exit_code: int | None = None) -> Reading:
     """As the package gives it."""
-    reader = _READERS[kind](now)
+    run: Run = _RUNS[kind](now)
     for line in lines:
         event = event_of(line)
         if event is not None:
-            reader.event(event)
+            run.event(event)
         elif not is_json_like(line):
-            reader.line(line)
-    return reader.reading(exit_code)
+            run.line(line)
+    return run.reading(exit_code)

@@ -1,10 +1,10 @@
 """What can be read from a program's output or a server's answer: why it failed, what it used, whether it came to an end."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from wvo_mcp.domain.providers.signals.patterns import Pattern
 from wvo_mcp.domain.redaction import redact
 
 LONGEST_MESSAGE = 300
@@ -65,15 +65,16 @@ class Reading:
     finished: bool = False
 
 
-_CODES = Pattern(r"\x1b(?:\[[0-9;?]{0,32}[ -/]{0,4}[@-~]|\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)|[@-Z\\-_])")
-_CONTROL = Pattern(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]+")
+# As texts: compiled when they are first used, for this module is part of the start.
+_CODES = r"\x1b(?:\[[0-9;?]{0,32}[ -/]{0,4}[@-~]|\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)|[@-Z\\-_])"
+_CONTROL = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]+"
 
 
 def plain(text: str) -> str:
     """Without colours and control characters, on one line."""
     if "\x1b" in text:
-        text = _CODES.sub("", text)
-    return _CONTROL.sub(" ", text).strip()
+        text = re.sub(_CODES, "", text)
+    return re.sub(_CONTROL, " ", text).strip()
 
 
 def signal(

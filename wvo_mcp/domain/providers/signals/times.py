@@ -1,47 +1,40 @@
-"""When a provider may be asked again, as texts and headers say it.
+"""When a provider may be asked again, as texts and answers say it.
 
 A time without a zone is the program's local time, which is taken to be the zone of `now`. A time of day that is over means the
 next day, unless it was over just now: programs cut off the seconds, and what they printed is read a little later.
 """
 
-import math
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
 
-from wvo_mcp.domain.providers.signals.patterns import Pattern
 from wvo_mcp.domain.providers.signals.reading import LONGEST_WAIT
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_PART = (
+_DURATION = re.compile(
     r"(\d{1,9}(?:\.\d{1,9})?) ?"
-    r"(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?)(?![a-z])"
+    r"(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?)(?![a-z])[ ,]{0,3}(?:and )?"
 )
-_DURATION = Pattern(_PART)
-_SEPARATOR = Pattern(r"[ ,]{0,3}(?:and )?")
-_BEHIND_NUMBER = r"(?:st|nd|rd|th)?"
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_ISO = Pattern(r"\d{4}-\d\d-\d\d[ t]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?: ?z| ?utc|[+-]\d\d:?\d\d)?")
-_ISO_DAY = Pattern(r"\d{4}-\d\d-\d\d(?![\dt])")
-_CLOCK = r"(?:(\d{1,2})(?::(\d\d))?(?::\d\d)? ?([ap])\.?m\b\.?|(\d{1,2}):(\d\d)(?::\d\d)?)"
-_TIME = Pattern(_CLOCK)
-_DATE = Pattern(
-    rf"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]{{0,6}},? )?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{{0,6}}\.? "
-    rf"(\d{{1,2}}){_BEHIND_NUMBER}(?:,? (\d{{4}}))?(?:,? (?:at )?{_CLOCK})?"
+_EPOCH = re.compile(r"(\d{10}|\d{13})(?!\d)")
+_ISO = re.compile(
+    r"(\d{4}-\d\d-\d\d)(?:[ t](\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)(?: ?(z|utc|[+-]\d\d:?\d\d))?|(?![\dt]))"
 )
-_TOMORROW = Pattern(r"tomorrow(?: at)? ?")
-_ZONE = Pattern(r" ?\(?([a-z_]+/[a-z_+/-]{1,40}|utc|gmt|z)\b\)?")
-_EPOCH = Pattern(r"(\d{10}|\d{13})(?!\d)")
-_MARK = Pattern(
+_CLOCK = (
+    r"(?:(?P<twelve>\d{1,2})(?::(?P<past>\d\d))?(?::\d\d)? ?(?P<half>[ap])\.?m\b\.?"
+    r"|(?P<hour>\d{1,2}):(?P<minute>\d\d)(?::\d\d)?)"
+)
+_ZONE = r"(?: ?\(?(?P<zone>[a-z_]+/[a-z_+/-]{1,40}|utc|gmt|z)\b\)?)?"
+_OF_DAY = re.compile(rf"(?P<tomorrow>tomorrow(?: at)? ?)?{_CLOCK}{_ZONE}")
+_DATE = re.compile(
+    rf"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]{{0,6}},? )?(?P<month>{'|'.join(_MONTHS)})[a-z]{{0,6}}\.? "
+    rf"(?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?:,? (?P<year>\d{{4}}))?(?:,? (?:at )?{_CLOCK})?{_ZONE}"
+)
+_MARK = re.compile(
     r"(?:try again|retry(?:ing)?|resets?|reset (?:after|time)|available(?: again)?|limit reset|limit reached(?=\|)|wait)"
-    r"(?P<how> ?\|| ?: ?| (?:at|in|on|after|for) | )"
+    r"(?P<how> ?\|| ?: ?| (?:at|in|on|after|for) | )(?:in |at |on )?"
 )
-
 
 JUST_NOW = timedelta(minutes=5)
-
-
-def _sane(moment: datetime, now: datetime) -> datetime | None:
-    return moment if now - timedelta(days=1) <= moment <= now + LONGEST_WAIT else None
 
 
 def seconds_in(text: str) -> float | None:
@@ -49,41 +42,10 @@ def seconds_in(text: str) -> float | None:
     total, at = 0.0, 0
     text = text[:200].lower()
     while found := _DURATION.match(text, at):
-        unit = found[2]
-        unit = "ms" if unit.startswith(("ms", "milli")) else unit[0]
+        unit = "ms" if found[2].startswith(("ms", "milli")) else found[2][0]
         total += float(found[1]) * _UNITS[unit]
-        between = _SEPARATOR.match(text, found.end())
-        at = between.end() if between else found.end()
-    if not at:
-        return None
-    return total if 0 <= total <= LONGEST_WAIT.total_seconds() else None
-
-
-def _zone(text: str, at: int, now: datetime) -> tzinfo:
-    found = _ZONE.match(text, at)
-    if found is None:
-        return now.tzinfo or UTC
-    if found[1] in ("utc", "gmt", "z"):
-        return UTC
-    from zoneinfo import ZoneInfo  # seldom needed, and it would take part of the start
-
-    name = "/".join(part.title() for part in found[1].split("/"))
-    try:
-        return ZoneInfo(name.replace("_Of_", "_of_"))
-    except (OSError, ValueError, KeyError):
-        return now.tzinfo or UTC
-
-
-def _hour(found: re.Match[str], first: int) -> tuple[int, int] | None:
-    """Hour and minute of a `_CLOCK` whose groups begin at `first`."""
-    twelve, past, half, whole, minute = found.group(*range(first, first + 5))
-    if twelve is not None:
-        if not 1 <= int(twelve) <= 12 or int(past or 0) > 59:
-            return None
-        return int(twelve) % 12 + (12 if half == "p" else 0), int(past or 0)
-    if whole is None or int(whole) > 23 or int(minute) > 59:
-        return None
-    return int(whole), int(minute)
+        at = found.end()
+    return total if at and total <= LONGEST_WAIT.total_seconds() else None
 
 
 def moment_in(text: str, now: datetime) -> datetime | None:
@@ -92,56 +54,61 @@ def moment_in(text: str, now: datetime) -> datetime | None:
     None for none, and for one that lies more than a year ahead or more than a day back.
     """
     text = text[:200].lower()
-    if found := _EPOCH.match(text):
-        return _epoch(found[1], now)
     try:
-        if found := _ISO.match(text):
-            return _iso(found.group(), now)
-        if found := _ISO_DAY.match(text):
-            return _sane(datetime.fromisoformat(found.group()).replace(tzinfo=now.tzinfo or UTC), now)
-        if found := _DATE.match(text):
-            return _dated(text, found, now)
-        return _of_day(text, now)
-    except (ValueError, OverflowError):  # the 31st of June; the year 9999
+        if found := _EPOCH.match(text):
+            moment = datetime.fromtimestamp(float(found[1]) / (1000 if len(found[1]) == 13 else 1), UTC)
+        elif found := _ISO.match(text):
+            zone = (found[3] or "").replace("utc", "z").upper()
+            moment = datetime.fromisoformat(f"{found[1]}T{found[2] or '00:00'}{zone}")
+        elif found := _DATE.match(text):
+            moment = _dated(found, now)
+        elif found := _OF_DAY.match(text):
+            moment = _of_day(found, now)
+        else:
+            return None
+    except (ValueError, OverflowError, OSError):  # the 31st of June; 25 o'clock; the year 9999
         return None
+    moment = (moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo or UTC)).astimezone(UTC)
+    return moment if now - timedelta(days=1) <= moment <= now + LONGEST_WAIT else None
 
 
-def _epoch(digits: str, now: datetime) -> datetime | None:
-    seconds = float(digits) / (1000 if len(digits) == 13 else 1)
+def _zone(found: re.Match[str], now: datetime) -> tzinfo:
+    name = found["zone"]
+    if name is None:
+        return now.tzinfo or UTC
+    if "/" not in name:
+        return UTC
+    from zoneinfo import ZoneInfo  # seldom needed
+
     try:
-        return _sane(datetime.fromtimestamp(seconds, UTC), now)
-    except (OverflowError, ValueError, OSError):
-        return None
+        return ZoneInfo("/".join(part.title() for part in name.split("/")).replace("_Of_", "_of_"))
+    except (OSError, ValueError, KeyError):
+        return now.tzinfo or UTC
 
 
-def _iso(text: str, now: datetime) -> datetime | None:
-    moment = datetime.fromisoformat(text.replace("utc", "z").replace(" z", "z").upper())
-    return _sane((moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo or UTC)).astimezone(UTC), now)
+def _hour(found: re.Match[str]) -> tuple[int, int]:
+    """Hour and minute of a `_CLOCK`; midnight without one. Raises ValueError."""
+    if found["twelve"] is None:
+        return int(found["hour"] or 0), int(found["minute"] or 0)
+    if not 1 <= int(found["twelve"]) <= 12:
+        raise ValueError(found["twelve"])
+    return int(found["twelve"]) % 12 + (12 if found["half"] == "p" else 0), int(found["past"] or 0)
 
 
-def _dated(text: str, found: re.Match[str], now: datetime) -> datetime | None:
-    clock = _hour(found, 4)
-    zone = _zone(text, found.end(), now)
-    local = now.astimezone(zone)
-    hour, minute = clock or (0, 0)
-    month = _MONTHS.index(found[1]) + 1
-    moment = datetime(int(found[3] or local.year), month, int(found[2]), hour, minute, tzinfo=zone)
-    if found[3] is None and moment < local - timedelta(days=1):
-        moment = moment.replace(year=moment.year + 1)
-    return _sane(moment.astimezone(UTC), now)
+def _dated(found: re.Match[str], now: datetime) -> datetime:
+    hour, minute = _hour(found)
+    local = now.astimezone(_zone(found, now))
+    month, day = _MONTHS.index(found["month"]) + 1, int(found["day"])
+    moment = datetime(int(found["year"] or local.year), month, day, hour, minute, tzinfo=local.tzinfo)
+    past = found["year"] is None and moment < local - timedelta(days=1)
+    return moment.replace(year=moment.year + 1) if past else moment
 
 
-def _of_day(text: str, now: datetime) -> datetime | None:
-    tomorrow = _TOMORROW.match(text)
-    found = _TIME.match(text, tomorrow.end() if tomorrow else 0)
-    clock = found and _hour(found, 1)
-    if found is None or clock is None:
-        return None
-    zone = _zone(text, found.end(), now)
-    local = now.astimezone(zone).replace(hour=clock[0], minute=clock[1], second=0, microsecond=0)
+def _of_day(found: re.Match[str], now: datetime) -> datetime:
+    hour, minute = _hour(found)
+    local = now.astimezone(_zone(found, now)).replace(hour=hour, minute=minute, second=0, microsecond=0)
     # Yesterday's, for what was over just before midnight; and each twice, for the hour that a clock put back has twice.
-    days = (1,) if tomorrow else (-1, 0, 1)
-    each = (local + timedelta(days=day) for day in days)
+    each = (local + timedelta(days=day) for day in ((1,) if found["tomorrow"] else (-1, 0, 1)))
     moments = sorted(moment.replace(fold=fold).astimezone(UTC) for moment in each for fold in (0, 1))
     return next((moment for moment in moments if moment >= now.astimezone(UTC) - JUST_NOW), moments[-1])
 
@@ -151,37 +118,9 @@ def retry_in(text: str, now: datetime) -> tuple[float | None, datetime | None]:
     text = text[:4_000].lower()
     for found in _MARK.finditer(text):
         rest = text[found.end() : found.end() + 200]
-        rest = rest.removeprefix("in ").removeprefix("at ").removeprefix("on ")
         seconds = seconds_in(rest)
         if seconds is not None and found["how"].strip() not in ("at", "on"):
             return seconds, None
         if moment := moment_in(rest, now):
             return None, moment
     return None, None
-
-
-def header_wait(value: str, now: datetime) -> float | None:
-    """`Retry-After` and its like: seconds, or a date; as seconds from now. A length of time (`6m0s`) is understood, too."""
-    value = value.strip()[:100]
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = seconds_in(value)
-    if seconds is not None and math.isfinite(seconds) and 0 <= seconds <= LONGEST_WAIT.total_seconds():
-        return seconds
-    moment = header_moment(value, now)
-    return max(0.0, (moment - now).total_seconds()) if moment else None
-
-
-def header_moment(value: str, now: datetime) -> datetime | None:
-    """A moment in a header: RFC 3339, seconds (or milliseconds) of the epoch, or the date of RFC 9110."""
-    value = value.strip()[:100]
-    if moment := moment_in(value, now):
-        return moment
-    from email.utils import parsedate_to_datetime  # as zoneinfo
-
-    try:
-        moment = parsedate_to_datetime(value)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return _sane(moment if moment.tzinfo else moment.replace(tzinfo=UTC), now)
