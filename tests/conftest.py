@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -91,17 +92,26 @@ def servers() -> Servers:
     return Servers()
 
 
+BOTH_STORES = tuple(str(Path(__file__).parent / room) for room in ("store", "races", "contract", "faults"))
+"""Where the store is the subject. What stands above it asks for the same of either kind."""
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """What uses a store holds for both kinds of it, unless the test is about SQLite itself."""
-    if "store_kind" in metafunc.fixturenames:
-        only_sqlite = metafunc.definition.get_closest_marker("sqlite") is not None
-        # The contract's tests share one server a file, so there the kind may not change from test to test.
-        scope = "module" if "place" in metafunc.fixturenames else "function"
-        metafunc.parametrize("store_kind", ["sqlite"] if only_sqlite else ["sqlite", "postgres"], scope=scope)
+    """What uses a store holds for both kinds of it, unless the test is about SQLite itself. Above the store PostgreSQL is
+    for the full run, but for the tests that are marked."""
+    if "store_kind" not in metafunc.fixturenames:
+        return
+    kinds: list[Any] = ["sqlite"]
+    if metafunc.definition.get_closest_marker("sqlite") is None:
+        both = metafunc.definition.get_closest_marker("both_stores") is not None
+        both = both or str(metafunc.definition.path).startswith(BOTH_STORES)
+        kinds.append(pytest.param("postgres", marks=[] if both else [pytest.mark.full]))
+    # The contract's tests share one server a file, so there the kind may not change from test to test.
+    metafunc.parametrize("store_kind", kinds, scope="module" if "place" in metafunc.fixturenames else "function")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of the full size run only when they are asked for: their smaller forms run with every change."""
+    """What is marked `full` runs only when it is asked for: a sample or a smaller form of it runs with every change."""
     if not FULL:
         large = [item for item in items if item.get_closest_marker("full") is not None]
         config.hook.pytest_deselected(items=large)

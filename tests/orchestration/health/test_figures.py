@@ -19,7 +19,7 @@ from wvo_mcp.orchestration.health.report import HOURLY_SECONDS, Reporter
 from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, Candidate, Post
 from wvo_mcp.ports import Transaction
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_stores]
 
 WATCH = an_agent("watch")
 CONTRACT = [

@@ -17,7 +17,7 @@ from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, RENEW_SECONDS, T
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.store.sqlite.store import SqliteStore
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_stores]
 T = TypeVar("T")
 
 

@@ -8,7 +8,7 @@ from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from tests.support.sessions import an_agent
 from wvo_mcp.errors import AlreadyClaimed, NotReady, Paused, ReservationConflict, StaleLease, WipLimit
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_stores]
 
 
 async def refusal(bench: Bench, **asked: Any) -> tuple[str, int]:

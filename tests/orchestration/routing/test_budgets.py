@@ -20,7 +20,7 @@ from wvo_mcp.orchestration import background
 from wvo_mcp.orchestration.routing import standing
 from wvo_mcp.ports.providers import Spent
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_stores]
 
 
 def configured(bench: Bench, catalogue: Catalogue) -> Bench:
