@@ -2,11 +2,11 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support import forked
 from tests.support.invariants import looked_at
 from tests.support.workspace import REPOSITORY, Workspace, some_tasks
 
@@ -26,15 +26,7 @@ def repository(folder: Path) -> Path:
 def add_task(cwd: Path, home: Path, **environ: str) -> None:
     """`wvo-mcp add`, started in a folder."""
     plain = {"PATH": "/usr/bin:/bin", "HOME": str(home), "PYTHONPATH": str(REPOSITORY), **environ}
-    told = subprocess.run(
-        (sys.executable, "-m", "wvo_mcp", "add", "A thing", "--json"),
-        cwd=cwd,
-        env=plain,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    told = forked.run(["wvo_mcp", "add", "A thing", "--json"], cwd=cwd, env=plain)
     assert told.returncode == 0, told.stderr
     assert json.loads(told.stdout)["task"]["title"] == "A thing"
 

@@ -1,11 +1,10 @@
 """A wrong value in the environment stops the start with one line: the variable, the value, what is allowed."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support import forked
 from tests.support.workspace import Workspace
 from wvo_mcp.project import WrongSetting
 from wvo_mcp.settings import load
@@ -58,15 +57,8 @@ def test_a_wrong_setting_stops_the_server_with_one_line(workspace: Workspace, va
 @pytest.mark.requirement("CORE-1", "CORE-7")
 @pytest.mark.parametrize("variable", sorted(WRONG))
 def test_a_wrong_setting_stops_a_command_with_one_line(workspace: Workspace, variable: str) -> None:
-    told = subprocess.run(
-        (sys.executable, "-m", "wvo_mcp", "plan-next"),
-        env=workspace.environ(**{variable: WRONG[variable][0]}),
-        cwd=workspace.root,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    environ = workspace.environ(**{variable: WRONG[variable][0]})
+    told = forked.run(["wvo_mcp", "plan-next"], env=environ, cwd=workspace.root)
 
     assert told.returncode == 2
     assert told.stdout == ""

@@ -12,7 +12,9 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
+
+from tests.support.forked import Forked, forkable
 
 SERVER = (sys.executable, "-m", "wvo_mcp")
 START_SECONDS = 240.0
@@ -49,9 +51,17 @@ class StdioClient:
     """One server process and its client's end of the pipes. stderr goes to the file `log`."""
 
     def __init__(
-        self, environ: Mapping[str, str], cwd: Path, log: Path, *, era: str = HANDSHAKE, enter: Sequence[str] = ()
+        self,
+        environ: Mapping[str, str],
+        cwd: Path,
+        log: Path,
+        *,
+        era: str = HANDSHAKE,
+        enter: Sequence[str] = (),
+        fresh: bool = False,
     ) -> None:
-        """`enter` is a command that runs the server elsewhere (`ip netns exec NAME`) and replaces itself with it."""
+        """`enter` is a command that runs the server elsewhere (`ip netns exec NAME`) and replaces itself with it; a `fresh`
+        server is started as clients do, for tests of the start; else it is forked."""
         self.era = era
         self.log = log
         self.notifications: list[Message] = []
@@ -61,18 +71,20 @@ class StdioClient:
         self._held = bytearray()
         self._unsent = bytearray()
         self._ended = False
+        theirs, ours = os.pipe(), os.pipe()
+        self._process: Forked | subprocess.Popen[bytes]
         with log.open("ab") as stderr:
-            self._process = subprocess.Popen(
-                [*enter, *SERVER],
-                cwd=cwd,
-                env=dict(environ),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                bufsize=0,
-            )
-        self._source = cast("IO[bytes]", self._process.stdout)
-        self._sink = cast("IO[bytes]", self._process.stdin)
+            if fresh or enter or not forkable(environ):
+                self._process = subprocess.Popen(
+                    [*enter, *SERVER], cwd=cwd, env=dict(environ), stdin=theirs[0], stdout=ours[1], stderr=stderr
+                )
+            else:
+                self._process = Forked(
+                    ["wvo_mcp"], cwd=cwd, env=environ, stdin=theirs[0], stdout=ours[1], stderr=stderr.fileno()
+                )
+        os.close(theirs[0])
+        os.close(ours[1])
+        self._sink, self._source = os.fdopen(theirs[1], "wb", 0), os.fdopen(ours[0], "rb", 0)
         for pipe in (self._source, self._sink):
             os.set_blocking(pipe.fileno(), False)
 
@@ -172,8 +184,11 @@ class StdioClient:
 
     def freeze(self) -> None:
         """SIGSTOP; returns when every thread of it stands still."""
-        self._process.send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        if isinstance(self._process, Forked):
+            self._process.stop()
+        else:
+            self._process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def thaw(self) -> None:
         self._process.send_signal(signal.SIGCONT)

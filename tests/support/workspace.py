@@ -25,6 +25,8 @@ class Workspace:
         self.started: list[StdioClient] = []
         self.enter: tuple[str, ...] = ()
         """A command that runs each server elsewhere."""
+        self.fresh = False
+        """Servers start as clients start them; else they are forked from a warm process, which takes a tenth."""
         root.mkdir(parents=True, exist_ok=True)
         logs.mkdir(parents=True, exist_ok=True)
 
@@ -48,7 +50,8 @@ class Workspace:
         """A server that was started and not yet spoken to."""
         environ = self.environ(WVO_AGENT_ID=agent_id, **settings)
         log = self.logs / f"{len(self.started)}-{agent_id}.log"
-        client = StdioClient({k: v for k, v in environ.items() if v}, cwd or self.root, log, era=era, enter=self.enter)
+        given = {name: value for name, value in environ.items() if value}
+        client = StdioClient(given, cwd or self.root, log, era=era, enter=self.enter, fresh=self.fresh)
         self.started.append(client)
         return client
 

@@ -8,7 +8,6 @@ import pty
 import re
 import select
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from tests.support import forked
+from tests.support.forked import Forked
 from wvo_mcp import app
 from wvo_mcp.faces.cli import main
 
@@ -81,22 +82,15 @@ class Shell:
 
     def process(self, *argv: str, stdin: str = "", **environ: str) -> Ran:
         """Run a command as a process of its own, with every stream piped."""
-        done = subprocess.run(
-            [*PROGRAM, *argv],
-            cwd=self.root,
-            env=self.environment(**environ),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE,
-            check=False,
+        done = forked.run(
+            ["wvo_mcp", *argv], cwd=self.root, env=self.environment(**environ), input=stdin, timeout=DEADLINE
         )
         return Ran(done.returncode, done.stdout, done.stderr)
 
     def terminal(self, *argv: str, **environ: str) -> "Terminal":
         """Start a command on a terminal of 100 columns and 50 lines."""
         environ = {"COLUMNS": "100", "LINES": "50", **environ}
-        return Terminal([*PROGRAM, *argv], self.root, self.environment(**environ))
+        return Terminal(["wvo_mcp", *argv], self.root, self.environment(**environ))
 
     def on_terminal(self, *argv: str, **environ: str) -> Ran:
         """Run a command on a terminal until it ends."""
@@ -108,11 +102,8 @@ class Terminal:
     """A process whose streams are a pseudo-terminal."""
 
     def __init__(self, command: list[str], cwd: Path, environ: dict[str, str]) -> None:
-        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-            # Whoever is started in the background of a script ignores Ctrl-C, and so would the child.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
         self._fd, inner = pty.openpty()
-        self._process = subprocess.Popen(
+        self._process = Forked(
             command, cwd=cwd, env=environ, stdin=inner, stdout=inner, stderr=inner, start_new_session=True
         )
         os.close(inner)
