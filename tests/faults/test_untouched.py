@@ -23,6 +23,8 @@ def test_a_server_that_only_answers_leaves_the_folder_as_it_was(workspace: Works
     server.call("backup_list")
     server.call("create_tasks", {**some_tasks("A"), "dry_run": True})
     assert server.answer("get_task", {"task_id": "A"})["isError"]
+    assert server.answer("update_task", {"task_id": "A", "title": "B"})["isError"]
+    assert server.call("claim_task")["reason"] == "no_ready_tasks"
     assert server.end() == 0
 
     assert below(workspace.root) == set()

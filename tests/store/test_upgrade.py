@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import AsyncGenerator, Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.bench import ANN, BOB, AnyStore, Bench, a_task
 from tests.support.clock import StoppedClock
-from tests.support.databases import Source, looked_at, sqlite
+from tests.support.databases import Source, looked_at
 from tests.support.frozen import HELD, kept, load
 from tests.support.invariants import verify
 from tests.support.nursery import Nursery
@@ -155,34 +155,6 @@ def test_both_dialects_have_the_same_migrations_without_gaps_and_each_version_is
     for dialect in ("sqlite", "postgres"):
         for version in numbers:
             assert kept(dialect, version).is_file(), "python -m tests.support.frozen keeps it"
-
-
-@pytest.mark.requirement("SAFE-4")
-async def test_a_block_that_a_person_typed_before_the_upgrade_stays_a_persons(
-    source: Source, bring: Callable[[], Bench]
-) -> None:
-    load(source, 3)
-    authors = {"C": "cli-4711-90210", "P1": "cli-01234567-89ab-cdef-0123-456789abcdef"}
-    for task_id, agent_id in authors.items():
-        statements = (
-            "INSERT INTO events (seq, at, kind, task_id, agent_id, session_id, data, prev_hash, hash)"
-            f" SELECT seq + 1, at, 'task.blocked', '{task_id}', '{agent_id}', 's', '{{}}', hash, '{task_id}' FROM events"
-            " ORDER BY seq DESC LIMIT 1",
-            f"UPDATE tasks SET status = 'blocked', blocked_reason = 'wait' WHERE id = '{task_id}'",
-        )
-        for statement in statements:
-            if isinstance(source, Path):
-                with closing(sqlite.connect(str(source), isolation_level=None)) as raw:
-                    raw.execute(statement)
-            else:
-                with psycopg.connect(source, autocommit=True) as raw:
-                    raw.execute(statement.encode())
-    bench = bring()
-    await bench.store.open()
-
-    rows = await bench.sql("SELECT id, block_author FROM tasks WHERE status = 'blocked' ORDER BY id")
-
-    assert {row["id"]: row["block_author"] for row in rows} == {"C": "person", "I": "approval", "P1": "holder"}
 
 
 async def test_a_migration_that_was_released_is_not_changed_any_more(

@@ -116,6 +116,8 @@ async def test_events_are_shown(bench: Bench) -> None:
     events = shown("events", await bench.call("events", OWNER))
     assert "task.cancelled" in events
     assert "work.paused" in events
+    narrow = shown("events", await bench.call("events", OWNER), 80)
+    assert [line for line in narrow.splitlines() if "Do T1" in line] != [], narrow
 
 
 @pytest.fixture

@@ -146,6 +146,15 @@ async def test_criteria_that_commas_may_have_split_are_told_by_the_sync(bench: B
     assert (await bench.task("T1")).acceptance == ("reads 1", "000 rows", "tests pass")
 
 
+async def test_a_milestone_is_created_once_and_updated_when_it_changes(bench: Bench) -> None:
+    head = "epics:\n  - id: E\n    title: Epic\n    milestones: [{id: M, title: %s}]\n    tasks:\n"
+    for title in ("Beta", "Release"):
+        await sync(bench, T1, head=head % title)
+
+    rows = await bench.sql("SELECT kind FROM events WHERE kind LIKE 'milestone.%' ORDER BY seq")
+    assert [row["kind"] for row in rows] == ["milestone.created", "milestone.updated"]
+
+
 async def test_an_epic_takes_over_its_title_and_limit(bench: Bench) -> None:
     await sync(bench, T1)
 

@@ -179,7 +179,7 @@ async def _groups(tx: Transaction, roadmap: Roadmap) -> None:
             await tx.tasks.put_milestone(milestone.id, wanted)
             before = None if stored is None else {name: stored[name] for name in wanted}
             said = {"milestone": milestone.id, "before": before, "after": wanted}
-            await tx.events.append("milestone.updated", None, said)
+            await tx.events.append("milestone.created" if stored is None else "milestone.updated", None, said)
             if stored is not None and stored["due_at"] != due:
                 await tx.graph.rescore(await tx.tasks.of_milestone(milestone.id))
 

@@ -77,9 +77,10 @@ class SqliteStore:
         await migrate(blank)
         self._writer = self._reader = self._blank = blank
 
-    async def _make(self) -> None:
+    async def _make(self, needed: Callable[[Connection], Awaitable[bool]] | None = None) -> None:
+        """Leave the empty store for the file: when somebody made that, or when it is `needed`, which is asked in turn."""
         async with self._reopening:
-            if self._blank is not None:
+            if self._blank is not None and (self.path.exists() or (needed is not None and await needed(self._blank))):
                 try:
                     self.before_making()
                 except OSError as error:
@@ -155,9 +156,22 @@ class SqliteStore:
         async def writing(rows: Rows) -> T:
             return await work(self._transaction(rows, caller, write=True))
 
+        async def rehearsing(rows: Rows) -> tuple[T, bool]:
+            return await writing(rows), bool(rows.value(_SOMETHING))
+
+        rehearsed: list[T] = []
+
+        async def needed(blank: Connection) -> bool:
+            """What is refused, or leaves nothing but who called, makes no file."""
+            result, something = await blank.write(rehearsing, keep=False)
+            rehearsed.extend([] if something else [result])
+            return something
+
         # Who comes while the file is made, or just after, waits behind those who came before.
-        if (self._blank is not None and (keep or self.path.exists())) or self._reopening.locked():
-            await self._make()
+        if self._blank is not None or self._reopening.locked():
+            await self._make(needed if keep else None)
+        if rehearsed:
+            return rehearsed[0]
         return await self._in_place(lambda: self._writer.write(writing, keep))
 
     async def _in_place(self, attempt: Callable[[], Awaitable[T]]) -> T:
@@ -180,6 +194,11 @@ class SqliteStore:
         head = checked(rows.one(HEAD), self._schema)
         now = store_time(rows, head, self._clock, write=write)
         return StoreTransaction(rows, now, caller, self._liveness, head["seq"] or 0, agents=self.agents)
+
+
+_SOMETHING = """
+SELECT EXISTS (SELECT 1 FROM events WHERE seq > 0) OR EXISTS (SELECT 1 FROM jobs) OR EXISTS (SELECT 1 FROM leaders)
+"""
 
 
 def _trace(path: Path) -> tuple[int, int] | None:

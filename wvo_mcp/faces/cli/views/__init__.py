@@ -35,7 +35,7 @@ VIEWS: dict[str, View] = {
         "dependents: id status",
         f"checkpoints: {_CHECKPOINT}",
         f"context: {_CONTEXT}",
-        "events: at kind agent_id=by~ data~",
+        "events: time kind agent_id=by~ details~",
     ),
     "list_tasks": declared("", "tasks: id status title~ epic_id=epic assigned_to=by~ score>", foot=lines.page),
     "complete_task": declared(lines.moved, ": unlocked"),
@@ -50,7 +50,7 @@ VIEWS: dict[str, View] = {
     "context_read": declared(lines.nothing("entries", "Nothing is remembered about it."), f"entries: {_CONTEXT}"),
     "context_write": declared(lambda r: f"Remembered {r['topic']} as version {r['version']}."),
     "status": status.Screen,
-    "events": declared("", "events: seq> at kind task_id=task agent_id=by~ data~", foot=lines.trail),
+    "events": declared("", "events: seq> time kind task_id=task agent_id=by~ details~", foot=lines.trail),
     "alerts": declared(
         lines.alerts,
         "alerts: id severity kind task_id raised_at | message times acknowledged_by escalated_at resolved_at",

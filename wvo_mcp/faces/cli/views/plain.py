@@ -43,6 +43,8 @@ _CELLS: dict[str, Callable[[Row, datetime], Text]] = {
     "assigned_at": lambda row, now: _busy_for(row, now),
     "remaining": lambda row, now: _remaining(row, now),
     "worth": lambda row, now: _worth(row["why"]),
+    "time": lambda row, now: text(_time(row["at"], now)),
+    "details": lambda row, now: text(_details(row.get("data") or {})),
 }
 """Columns that are made of several fields."""
 
@@ -205,6 +207,21 @@ def _worth(why: Row) -> Text:
     due = f", due {why['time_criticality']:.1f}" if why["time_criticality"] else ""
     path = f", path +{why['path_value']:.2f}" if why["path_value"] >= 0.005 else ""
     return Text(f"{worth:.3g} for {why['complexity'] + why['unlock_size']:.3g}{due}{path}", "dim")
+
+
+def _time(at: str, now: datetime) -> str:
+    """Without the day when that is today."""
+    day, _, time = local(at, seconds=True).partition(" ")
+    return time if day == f"{now.astimezone():%Y-%m-%d}" else f"{day} {time}"
+
+
+def _details(data: Row) -> str:
+    """What an event says: what people wrote comes first, for the end may not fit."""
+    said = [f"{data[name]}" for name in ("title", "summary", "reason", "error", "note") if data.get(name)]
+    moved = [f"{data['from']} > {data['to']}"] if data.get("from") and data.get("to") else []
+    known = ("title", "summary", "reason", "error", "note", "digest", *(("from", "to") if moved else ()))
+    rest = {name: value for name, value in data.items() if name not in known and value is not None}
+    return "; ".join([*said, *moved, *([_plain("", rest)] if rest else [])])
 
 
 def _at(result: Row, path: str) -> Any:
