@@ -22,8 +22,7 @@ from wvo_mcp.errors import (
     ReservationConflict,
     WipLimit,
 )
-from wvo_mcp.orchestration.queue import starving
-from wvo_mcp.orchestration.queue.routable import Search
+from wvo_mcp.orchestration.queue.routable import best_routable
 from wvo_mcp.orchestration.routing import budgets
 from wvo_mcp.orchestration.routing.router import Route, Router
 from wvo_mcp.orchestration.tasks import lifecycle, recall
@@ -121,12 +120,10 @@ async def claim(
         return await _withheld(tx, router, None, agent_id, best)
     decision = await router.decide(best)
     if decision is not None and decision.withheld:
-        beside = await starving.spared(tx, router, best, decision, policy.epics)
-        other = await Search(tx, beside, circumstances.admit, policy.epics).run()
-        if other.task is None:
-            refusal = await _withheld(tx, router, decision, agent_id, best)
-            return replace(refusal, retry_after=_RETRY_SECONDS[0]) if other.more else refusal
-        best, decision = other.task, other.decision
+        other = await best_routable(tx, router, circumstances.admit, policy.epics)
+        if other is None:
+            return await _withheld(tx, router, decision, agent_id, best)
+        best, decision = other
     return await _grant(tx, best, agent_id, length, router, decision)
 
 

@@ -1,12 +1,11 @@
 """Routes within one transaction: what all servers know of the providers is read once, each kind of task decided once."""
 
 from collections.abc import Mapping
-from copy import copy
 from dataclasses import dataclass, replace
 
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Tier
-from wvo_mcp.domain.providers.routing import MODE_FACT, NOTHING, Ask, Decision, Presence, RoutingState, Use, decide
+from wvo_mcp.domain.providers.routing import MODE_FACT, Ask, Decision, Presence, RoutingState, decide
 from wvo_mcp.domain.task import Status, Task, TaskType
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.ports import Outline, Transaction
@@ -103,14 +102,6 @@ class Router:
         if self._state is None:
             self._state = await self._tx.routing.state(self.agent_id)
         return self._state
-
-    def keeping(self, provider: str, tier: str, tokens: int, state: RoutingState) -> "Router":
-        """Another one, for which these are reserved as well."""
-        kept = copy(self)
-        key = (provider, tier)
-        uses = {**state.uses, key: state.uses.get(key, NOTHING) + Use(reserved=tokens)}
-        kept._state, kept._known, kept._kinds = replace(state, uses=uses), {}, {}
-        return kept
 
     async def mode(self) -> Mode | None:
         return (await self.state()).mode

@@ -8,7 +8,7 @@ from wvo_mcp.domain.health import BUDGETS
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState, worst
-from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Place, Provider, Tier
+from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Place, Provider
 from wvo_mcp.domain.providers.routing import NOTHING, UNKNOWN, Presence, RoutingState, Use
 from wvo_mcp.domain.providers.windows import Window, tightest, windows_of, windows_of_providers
 from wvo_mcp.errors import InvalidInput
@@ -137,10 +137,3 @@ def _told(window: Window) -> dict[str, Any]:
     """Without the time at which an hour has emptied, which moves on with every minute."""
     names = ("scope", "name", "period", "used", "limit")
     return {name: value for name, value in window.shown().items() if name in names}
-
-
-def tier_named(catalogue: Catalogue, name: str) -> Tier | None:
-    """The tier of `provider/tier`, when there is such a one."""
-    provider, _, tier = name.rpartition("/")
-    known = catalogue.provider(provider)
-    return next((one for one in known.tiers if one.value == tier), None) if known is not None else None
