@@ -17,8 +17,10 @@ epics:
   - id: E
     title: Epic  # a comment
     tasks:
-      - {id: T1, title: One}
-      - {id: T2, title: Two}
+      - id: T1
+        title: One
+      - id: T2
+        title: Two
 """
 PATH = "state/roadmap.yaml"
 

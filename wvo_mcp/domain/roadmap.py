@@ -150,14 +150,13 @@ class RoadmapProblem:
 class RoadmapChanges:
     """What an export writes into the file, in the vocabulary of `entry()`.
 
-    tasks, epics, milestones: id of something in the file -> the fields to set; None takes a field out of the file. A
-    task with `epic_id` moves to that epic. added: whole entries of new tasks (`id`, `title`, `epic_id` and any other
-    field); an epic that the file lacks is made, with the title given under `epics` or else its id.
+    tasks: id of something in the file -> the fields to set; None takes a field out of the file. A task with `epic_id`
+    moves to that epic. added: whole entries of new tasks (`id`, `title`, `epic_id` and any other field). An epic that the
+    file lacks is made; epics: id -> its title, else the id.
     """
 
     tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
-    epics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
-    milestones: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    epics: Mapping[str, str] = field(default_factory=dict[str, str])
     added: tuple[Mapping[str, Any], ...] = ()
 
 

@@ -4,7 +4,7 @@ import re
 
 
 class Bare(str):
-    """Text that is to be read as something else, such as a date: never quoted but in quotes that stand already."""
+    """Text that is to be read as something else, such as a date: never quoted."""
 
     __slots__ = ()
 
@@ -13,7 +13,7 @@ Value = str | int | float | bool | tuple[str, ...] | None
 
 _PLAIN = re.compile(r"[A-Za-z0-9_/.(+][^\t\n\r\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]*")
 _UNSAFE = re.compile(r": |:$| #|^\s|\s$|^---|^\.\.\.")
-_UNSAFE_IN_FLOW = re.compile(r"[,\[\]{}:?]")
+_UNSAFE_IN_FLOW = re.compile(r"[,\[\]{}:? ]")
 # What a reader of YAML 1.1 or 1.2 would take for a number, a time, a truth value or nothing.
 _OTHER_TYPE = re.compile(
     r"[-+]?[0-9][0-9_]*|[-+]?(0[xX][0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+)|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"
@@ -27,13 +27,10 @@ FLOW_WIDTH = 100
 """A new list whose line would be longer is written as a block, and so is one of texts: a comma would split them."""
 
 
-def scalar(text: str, *, flow: bool = False, quote: str = "") -> str:
-    """The text on one line: in the quotes of `quote` where they can hold it, bare where that is safe, else in double
-    quotes. `flow` is for a place inside [] or {}."""
-    if quote == "'" and _PLAIN.fullmatch("x" + text):
-        return "'" + text.replace("'", "''") + "'"
-    bare = _PLAIN.fullmatch(text) and not _UNSAFE.search(text) and not (flow and _UNSAFE_IN_FLOW.search(text))
-    if not quote and bare and not _OTHER_TYPE.fullmatch(text):
+def scalar(text: str, *, flow: bool = False) -> str:
+    """The text on one line: bare where that is safe, else in double quotes. `flow` is for a place inside []."""
+    unsafe = _UNSAFE.search(text) or (flow and _UNSAFE_IN_FLOW.search(text)) or _OTHER_TYPE.fullmatch(text)
+    if _PLAIN.fullmatch(text) and not unsafe:
         return text
     return '"' + _ESCAPED.sub(_escape, text) + '"'
 
@@ -44,19 +41,17 @@ def _escape(match: re.Match[str]) -> str:
     return _ESCAPES.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
 
 
-def inline(value: Value, *, flow: bool = False, quote: str = "") -> str:
-    """Any value on one line; `flow` and `quote` as for `scalar`."""
+def inline(value: Value) -> str:
+    """Any value on one line."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
-        return "[" + ", ".join(scalar(item, flow=True, quote='"' if " " in item else "") for item in value) + "]"
+        return "[" + ", ".join(scalar(item, flow=True) for item in value) + "]"
     if isinstance(value, int | float):
         return f"{value:.9f}".rstrip("0").rstrip(".")
-    if isinstance(value, Bare) and not quote:
-        return value
-    return scalar(value, flow=flow, quote=quote)
+    return value if isinstance(value, Bare) else scalar(value)
 
 
 def field_lines(key: str, value: Value, indent: str) -> list[str]:

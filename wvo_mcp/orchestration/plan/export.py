@@ -74,7 +74,7 @@ async def pending_changes(tx: Transaction, roadmap: Roadmap) -> Export:
             left_out.append(task.id)
         elif task.status not in SETTLED:
             added.append(without_defaults(task, entry))
-    titles = {epic["id"]: {"title": epic["title"]} for epic in await tx.tasks.epics()}
+    titles = {epic["id"]: epic["title"] for epic in await tx.tasks.epics()}
     new_epics = {entry["epic_id"] for entry in added} - {epic.id for epic in roadmap.epics}
     return Export(
         RoadmapChanges(tasks=changes, epics={e: titles[e] for e in sorted(new_epics)}, added=tuple(added)),
