@@ -1,6 +1,6 @@
 """The error tree: one class a code of the contract; a sentence for a person, a hint for an agent."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ClassVar
 
 
@@ -259,11 +259,3 @@ class Internal(WvoError):
 
     def __init__(self, ref: str) -> None:
         super().__init__("A defect was met; nothing of this call was stored.", ref=ref)
-
-
-def shown_before(shown: Mapping[str, Any]) -> WvoError:
-    """The error that this `payload` was made of, to be raised for somebody else."""
-    kind = type("ShownBefore", (WvoError,), {"code": shown["code"], "retryable": shown["retryable"]})
-    error: WvoError = kind(shown["message"], hint=shown["hint"])
-    error.details = dict(shown["details"])
-    return error

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.support.bench import ANN, OWNER, Bench, a_task
+from tests.support.bench import OWNER, Bench, a_task
 from tests.support.databases import looked_at
 from wvo_mcp.operations import ALL
 from wvo_mcp.orchestration.jobs import Jobs
@@ -55,9 +55,9 @@ async def test_a_dry_run_leaves_store_and_files_as_they_are(bench: Bench, name: 
 
 
 async def called_by_a_server(bench: Bench, name: str) -> dict[str, Any]:
-    """Where long work becomes a job at once."""
+    """Where long work becomes a job."""
     answer: dict[str, Any] = {}
     async with anyio.create_task_group() as tasks:
-        bench.services = replace(bench.services, jobs=Jobs(bench.store, lambda: ANN, tasks, patience=0))
+        bench.services = replace(bench.services, jobs=Jobs(tasks))
         answer = await bench.call(name, OWNER, dry_run=True, **CASES[name])
     return answer

@@ -56,19 +56,6 @@ async def test_agents_that_slept_with_their_machine_wake_up_with_their_tasks(ben
     assert await bench.status("T1") == ["pending"]
 
 
-@pytest.mark.requirement("CORE-10")
-async def test_the_leader_forgets_what_came_of_long_work_after_a_day(bench: Bench) -> None:
-    await bench.write(lambda tx: tx.jobs.begin("old", "forecast", "ann", "r"))
-    await bench.write(lambda tx: tx.jobs.end("old", result="{}"))
-    bench.clock.advance(hours=23)
-    await bench.write(lambda tx: tx.jobs.begin("new", "forecast", "ann", "r"))
-    bench.clock.advance(hours=2)
-
-    assert await ticked(leader(bench, ANN))
-
-    assert await bench.sql("SELECT id FROM jobs") == [{"id": "new"}]
-
-
 @pytest.mark.requirement("TASK-5")
 async def test_a_changed_roadmap_is_read_once_it_stands_still_and_its_mistakes_become_an_alert(bench: Bench) -> None:
     path = bench.roadmap

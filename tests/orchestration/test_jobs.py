@@ -1,4 +1,4 @@
-"""Long work: a handle at once, polled from anywhere, lost with its server and never silently."""
+"""Long work: a handle at once, polled where it was begun, lost with its server and never silently."""
 
 import itertools
 import threading
@@ -10,19 +10,14 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from anyio.abc import TaskGroup
 
 from tests.support.bench import ANN, BOB, Bench, a_task
-from tests.support.sessions import an_agent
-from wvo_mcp.errors import IncompatibleStore, InvalidInput, NotFound, StoreBusy, WvoError
+from wvo_mcp.errors import InvalidInput, NotFound, WvoError
 from wvo_mcp.orchestration import jobs as module
-from wvo_mcp.orchestration.jobs import Jobs, Progress, Work, in_foreground, polled
-from wvo_mcp.store.records.jobs import Jobs as JobRepository
+from wvo_mcp.orchestration.jobs import Jobs, Progress, Work, in_foreground
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CORE-10")]
 
-SERVER = an_agent("server")
-OTHER = an_agent("other")
 SOON = 60.0
 """Long enough that what is to be waited for has ended; nothing waits so long."""
 
@@ -42,21 +37,7 @@ class Held:
         return self.outcome()
 
 
-def jobs_of(bench: Bench, tasks: TaskGroup, patience: float = 0.0) -> Jobs:
-    return Jobs(bench.store, lambda: SERVER, tasks, patience)
-
-
-async def settled(bench: Bench, handle: str) -> dict[str, Any]:
-    """The row once it runs no more."""
-    with anyio.fail_after(SOON):
-        while True:
-            (row,) = await bench.sql("SELECT * FROM jobs WHERE id = ?", handle)
-            if row["state"] != "running":
-                return row
-            await anyio.sleep(0.01)
-
-
-async def test_what_is_done_soon_is_answered_at_once_and_leaves_no_trace(bench: Bench) -> None:
+async def test_what_is_done_soon_is_answered_at_once() -> None:
     told: list[tuple[float, str]] = []
 
     async def tell(done: float, note: str) -> None:
@@ -68,139 +49,80 @@ async def test_what_is_done_soon_is_answered_at_once_and_leaves_no_trace(bench: 
         return {"made": 2}
 
     async with anyio.create_task_group() as tasks:
-        assert await jobs_of(bench, tasks, SOON).ask(ANN, "forecast", "r", quick, tell) == {"made": 2}
+        assert await Jobs(tasks, SOON).ask(ANN, "forecast", {"runs": 1}, quick, tell) == {"made": 2}
     assert told
-    assert await bench.sql("SELECT * FROM jobs") == []
 
 
-async def test_what_takes_longer_is_polled_by_its_handle_from_any_server_until_its_result_is_there(
-    bench: Bench,
-) -> None:
+async def test_what_takes_longer_is_polled_by_its_handle_until_its_result_is_there() -> None:
     work = Held()
-    async with anyio.create_task_group() as tasks, anyio.create_task_group() as others:
-        here, there = jobs_of(bench, tasks), Jobs(bench.store, lambda: OTHER, others, 0.0)
-        first = await here.ask(ANN, "forecast", "r", work)
-        handle = first["handle"]
-        assert (first["state"], first["progress"], first["note"]) == ("running", 0.25, "a quarter")
+    async with anyio.create_task_group() as tasks:
+        jobs = Jobs(tasks, 0.0)
+        handle = (await jobs.ask(ANN, "forecast", {"runs": 1}, work))["handle"]
+        await anyio.wait_all_tasks_blocked()
+        running = await jobs.poll("forecast", handle)
+        assert (running["state"], running["progress"], running["note"]) == ("running", 0.25, "a quarter")
 
-        # The same question finds the same work, here and elsewhere; another agent's, or another question, is its own.
-        for jobs in (here, there):
-            assert (await jobs.ask(ANN, "forecast", "r", work))["handle"] == handle
-        assert (await there.poll(BOB, "forecast", handle))["state"] == "running"
-        second = await here.ask(BOB, "forecast", "r", work)
-        assert (second["handle"] != handle, work.begun) == (True, 2)
+        # The same question finds the same work; another agent's, or another question, is its own.
+        assert (await jobs.ask(ANN, "forecast", {"runs": 1}, work))["handle"] == handle
+        second = await jobs.ask(BOB, "forecast", {"runs": 1}, work)
+        third = await jobs.ask(ANN, "forecast", {"runs": 2}, work)
+        assert len({handle, second["handle"], third["handle"]}) == 3
         with pytest.raises(NotFound):
-            await there.poll(ANN, "import_tasks", handle)
+            await jobs.poll("import_tasks", handle)
 
         work.let_go.set()
-        await settled(bench, handle)
-        await settled(bench, second["handle"])
-        for jobs in (here, there):
-            assert await jobs.poll(ANN, "forecast", handle) == {"made": 1}
-        assert await polled(bench.store, ANN, "forecast", handle) == {"made": 1}
+        await anyio.wait_all_tasks_blocked()
+        for one in (handle, second["handle"], third["handle"]):
+            assert await jobs.poll("forecast", one) == {"made": 1}
+    assert work.begun == 3
 
 
-async def test_what_went_wrong_is_told_by_whoever_is_asked(bench: Bench) -> None:
+async def test_what_went_wrong_is_raised_for_whoever_asks() -> None:
     def refuse() -> dict[str, Any]:
         raise InvalidInput("text", "line 3: no JSON")
 
     async with anyio.create_task_group() as tasks:
-        work = Held(refuse)
-        handle = (await jobs_of(bench, tasks).ask(ANN, "import_tasks", "r", work))["handle"]
+        work, jobs = Held(refuse), Jobs(tasks, 0.0)
+        handle = (await jobs.ask(ANN, "import_tasks", {}, work))["handle"]
         work.let_go.set()
-        await settled(bench, handle)
-        with pytest.raises(WvoError, match="no JSON") as told:
-            await polled(bench.store, BOB, "import_tasks", handle)
-        assert (told.value.code, told.value.details["field"]) == ("invalid_input", "text")
-        # While it is waited for, it is raised as any error is.
-        with pytest.raises(InvalidInput):
-            await jobs_of(bench, tasks, SOON).ask(ANN, "import_tasks", "r", work)
+        await anyio.wait_all_tasks_blocked()
+        for _ in range(2):
+            with pytest.raises(InvalidInput, match="no JSON"):
+                await jobs.poll("import_tasks", handle)
 
 
-async def test_a_defect_of_a_job_is_told_by_a_reference_that_the_log_has(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_defect_of_a_job_is_told_by_a_reference_that_the_log_has(caplog: pytest.LogCaptureFixture) -> None:
     def fail() -> dict[str, Any]:
         raise ZeroDivisionError("by what?")
 
     async with anyio.create_task_group() as tasks:
-        work, jobs = Held(fail), jobs_of(bench, tasks)
-        handle = (await jobs.ask(ANN, "forecast", "r", work))["handle"]
+        work, jobs = Held(fail), Jobs(tasks, 0.0)
+        handle = (await jobs.ask(ANN, "forecast", {}, work))["handle"]
         work.let_go.set()
-        await settled(bench, handle)
-        for poll in (jobs.poll(ANN, "forecast", handle), polled(bench.store, ANN, "forecast", handle)):
-            with pytest.raises(WvoError) as told:
-                await poll
-            assert (told.value.code, told.value.retryable) == ("internal", False)
-            assert told.value.details["ref"] in caplog.text
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(WvoError) as told:
+            await jobs.poll("forecast", handle)
+        assert (told.value.code, told.value.retryable) == ("internal", False)
+        assert told.value.details["ref"] in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("refusals", "outcome"),
-    [
-        ([StoreBusy("busy"), StoreBusy("busy")], "succeeded"),
-        ([InvalidInput("result", "cannot be stored")], "failed"),
-        ([IncompatibleStore("damaged"), IncompatibleStore("damaged")], "running"),
-    ],
-)
-async def test_an_end_that_can_never_be_stored_is_not_tried_for_ever(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, refusals: list[WvoError], outcome: str
-) -> None:
-    monkeypatch.setattr(module, "_AGAIN_SECONDS", (0.0, 0.0))
-    plain, ended, left = JobRepository.end, list[str](), [*refusals]
-
-    async def refusing(jobs: JobRepository, job_id: str, **of: Any) -> bool:
-        ended.append(job_id)
-        if left:
-            raise left.pop(0)
-        return await plain(jobs, job_id, **of)
-
-    monkeypatch.setattr(JobRepository, "end", refusing)
-    expected = len(refusals) + (outcome != "running")
-    work, handle = Held(), ""
+async def test_of_the_jobs_that_ended_the_last_ones_are_kept() -> None:
     async with anyio.create_task_group() as tasks:
-        handle = (await jobs_of(bench, tasks).ask(ANN, "forecast", "r", work))["handle"]
-        work.let_go.set()
-    (row,) = await bench.sql("SELECT * FROM jobs WHERE id = ?", handle)
+        jobs, endless = Jobs(tasks, 0.0), Held()
+        running = (await jobs.ask(ANN, "forecast", {}, endless))["handle"]
+        ended: list[str] = []
+        for number in range(module.KEPT + 2):
+            work = Held()
+            ended.append((await jobs.ask(ANN, "forecast", {"seed": number}, work))["handle"])
+            work.let_go.set()
+            await anyio.wait_all_tasks_blocked()
 
-    assert (row["state"], len(ended)) == (outcome, expected)
-    if outcome == "failed":
-        with pytest.raises(WvoError, match="cannot be stored"):
-            await polled(bench.store, ANN, "forecast", handle)
-
-
-async def test_a_job_whose_server_died_has_failed_and_may_be_begun_anew(bench: Bench) -> None:
-    work, handle, again = Held(), "", dict[str, Any]()
-    async with anyio.create_task_group() as tasks:
-        handle = (await jobs_of(bench, tasks).ask(ANN, "forecast", "r", work))["handle"]
-        tasks.cancel_scope.cancel()
-    bench.servers.kill(SERVER.session_id)
-
-    async with anyio.create_task_group() as tasks:
-        there = Jobs(bench.store, lambda: OTHER, tasks, 0.0)
-        for _ in range(2):
-            with pytest.raises(WvoError, match="job") as told:
-                await there.poll(ANN, "forecast", handle)
-            assert (told.value.code, told.value.retryable) == ("not_found", False)
-            assert "without the handle" in told.value.hint
-        again = await there.ask(ANN, "forecast", "r", work)
-        assert (again["state"], again["handle"] != handle) == ("running", True)
-        work.let_go.set()
-    assert await polled(bench.store, ANN, "forecast", again["handle"]) == {"made": 1}
-
-
-async def test_results_are_kept_for_a_day(bench: Bench) -> None:
-    handle = ""
-    async with anyio.create_task_group() as tasks:
-        work = Held()
-        handle = (await jobs_of(bench, tasks).ask(ANN, "forecast", "r", work))["handle"]
-        work.let_go.set()
-    for hours, kept in ((23, True), (2, False)):
-        bench.clock.advance(seconds=hours * 3600)
-        before = await bench.read(lambda tx: tx.jobs.get(handle))
-        assert before is not None
-        await bench.write(lambda tx: tx.jobs.forget(tx.now.replace(day=tx.now.day - 1)))
-        assert (await bench.read(lambda tx: tx.jobs.get(handle)) is not None) == kept
+        assert (await jobs.poll("forecast", running))["state"] == "running"
+        assert await jobs.poll("forecast", ended[-1]) == {"made": 1}
+        with pytest.raises(NotFound) as told:
+            await jobs.poll("forecast", ended[0])
+        assert "without the handle" in told.value.hint
+        endless.let_go.set()
 
 
 @pytest.mark.parametrize(("each", "first"), [(0.005, 4), (100.0, 1)], ids=["idle", "stopped before the first step"])
@@ -226,7 +148,7 @@ async def test_steps_aside_leave_the_loop_free_and_end_when_they_are_cancelled(
             heard.append(step)
             at_work.set()
 
-        tasks.start_soon(Progress().aside, steps(), hear)
+        tasks.start_soon(Progress().in_thread_slices, steps(), hear)
         await at_work.wait()
         tasks.cancel_scope.cancel()
     assert heard[0] == first
@@ -238,19 +160,19 @@ async def test_steps_aside_leave_the_loop_free_and_end_when_they_are_cancelled(
         yield 1
         return "the end"
 
-    assert await Progress().aside(few()) == "the end"
+    assert await Progress().in_thread_slices(few()) == "the end"
 
 
-async def test_without_a_server_the_work_is_done_while_one_waits(bench: Bench) -> None:
+async def test_without_a_server_the_work_is_done_while_one_waits() -> None:
     work: Work = Held()
     work.let_go.set()
-    assert await in_foreground(work) == {"made": 1}
+    assert await in_foreground("forecast", work) == {"made": 1}
 
     async def refused(progress: Progress) -> dict[str, Any]:
         raise InvalidInput("text", "wrong")
 
     with pytest.raises(InvalidInput):
-        await in_foreground(refused)
+        await in_foreground("import_tasks", refused)
 
 
 async def test_an_operation_that_is_long_answers_with_a_handle_and_is_asked_again_with_it(
@@ -266,14 +188,13 @@ async def test_an_operation_that_is_long_answers_with_a_handle_and_is_asked_agai
 
     monkeypatch.setattr(module, "_slice", held)
     async with anyio.create_task_group() as tasks:
-        bench.services = replace(bench.services, jobs=jobs_of(bench, tasks))
+        jobs = Jobs(tasks, 0.0)
+        bench.services = replace(bench.services, jobs=jobs)
         begun = await bench.call("forecast", runs=5_000)
         assert begun["state"] == "running"
         answered.set()
-        await settled(bench, begun["handle"])
-        found = await bench.call("forecast", handle=begun["handle"])
-        assert found["runs"] == 5_000
-        bench.services = replace(bench.services, jobs=None)
-        assert await bench.call("forecast", handle=begun["handle"]) == found
-        with pytest.raises(NotFound):
-            await bench.call("forecast", handle="none")
+        jobs._patience = SOON
+        assert (await bench.call("forecast", handle=begun["handle"]))["runs"] == 5_000
+    bench.services = replace(bench.services, jobs=None)
+    with pytest.raises(NotFound):
+        await bench.call("forecast", handle="none")

@@ -141,7 +141,7 @@ async def _work(
         tasks.start_soon(keeper.run)
         tasks.start_soon(lead)
         tasks.start_soon(providers.run)
-        served = replace(services, jobs=Jobs(services.store, lambda: connection.caller, tasks))
+        served = replace(services, jobs=Jobs(tasks))
         await face(Server(served, connection, keeper.heard))
         if not isinstance(opened_store, SqliteStore):
             opened_store.hurry()

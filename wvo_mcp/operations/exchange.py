@@ -69,7 +69,7 @@ async def import_tasks(ctx: Context, ask: ImportTasks) -> ImportReport:
         yield
         return read(raw or "", ask.format)
 
-    found = await ctx.progress.aside(reading())
+    found = await ctx.progress.in_thread_slices(reading())
     intake = await services.store.read(ctx.caller, lambda tx: importing.planned(tx, found, ask.epic_id))
     new = intake.new
     if not ask.dry_run and (new or found.epics or found.milestones):

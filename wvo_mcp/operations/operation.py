@@ -15,7 +15,7 @@ from wvo_mcp.operations.replay import Repeat
 from wvo_mcp.operations.results import fit
 from wvo_mcp.operations.schema import compact_schema
 from wvo_mcp.orchestration.health.loop import HealthLoop
-from wvo_mcp.orchestration.jobs import Jobs, Progress, Tell, in_foreground, polled, request_of
+from wvo_mcp.orchestration.jobs import Jobs, Progress, Tell, in_foreground, unknown
 from wvo_mcp.ports import SILENT, Directives, RoadmapFiles, RoadmapHistory, Tracer, Transaction, WatchedStore
 from wvo_mcp.ports.backups import Backups, Snapshots
 from wvo_mcp.ports.exchange import Exchange
@@ -28,7 +28,7 @@ class Effect(StrEnum):
     """What a call does to the world; the MCP annotations, the HTTP method and the role follow from it."""
 
     READ = "read"
-    """Store and files are as before. (Long work may leave its handle in the store, as a log would.)"""
+    """Store and files are as before."""
     WRITE = "write"
     DESTRUCTIVE = "destructive"
     """Replaces what is not ours."""
@@ -223,14 +223,14 @@ class Operation:
             return fit(dump(await self.run(Context(services, caller, progress=progress), ask)))
 
         handle: str | None = getattr(ask, "handle", None)
-        if services.jobs is None or (handle is None and getattr(ask, "dry_run", False)):
-            # A job has a row in the store, which a dry run may not write.
-            return await (
-                in_foreground(work, tell) if handle is None else polled(services.store, caller, self.name, handle)
-            )
+        jobs = services.jobs
         if handle is not None:
-            return await services.jobs.poll(caller, self.name, handle, tell)
-        return await services.jobs.ask(caller, self.name, request_of(ask.model_dump(mode="json")), work, tell)
+            if jobs is None:
+                raise unknown(handle)
+            return await jobs.poll(self.name, handle, tell)
+        if jobs is None:
+            return await in_foreground(self.name, work, tell)
+        return await jobs.ask(caller, self.name, ask.model_dump(mode="json"), work, tell)
 
     async def _once(self, context: Context, ask: Input) -> dict[str, Any]:
         repeat = Repeat(context.tx, context.policy, self.name, ask, lease_write=self.lease_write)

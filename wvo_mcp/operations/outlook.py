@@ -177,7 +177,9 @@ async def forecast(ctx: Context, ask: ForecastAsk) -> ForecastReport:
         observed_hours=ask.hours == "observed",
         wanted=ask.wanted,
     )
-    found = await ctx.progress.aside(forecasting.foretold(seen, question), lambda told: ctx.progress.tell(*told))
+    found = await ctx.progress.in_thread_slices(
+        forecasting.foretold(seen, question), lambda told: ctx.progress.tell(*told)
+    )
     return ForecastReport(
         at=found.outlook.now,
         p50_at=found.p50_at,

@@ -177,7 +177,6 @@ async def _rescored(tx: Transaction, after: str | None) -> str | None:
 async def _forget(post: Post) -> None:
     async def forget(tx: Transaction) -> None:
         await tx.replays.forget(tx.now - KEEP_REPLAYS)
-        await tx.jobs.forget(tx.now - KEEP_REPLAYS)
         await tx.routing.forget(tx.now - KEEP_USAGE)
 
     await post.write(post.caller, forget)

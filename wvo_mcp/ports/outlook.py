@@ -1,6 +1,5 @@
-"""What lies ahead: open work and past durations, and the jobs that compute with them, within one transaction."""
+"""What lies ahead: open work and past durations, within one transaction."""
 
-from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 Row = dict[str, Any]
@@ -47,31 +46,3 @@ class OutlookRepository(Protocol):
         ...
 
     async def titles(self, task_ids: list[str]) -> dict[str, str]: ...
-
-
-class JobRepository(Protocol):
-    """Long work: its handle, how far it is, what came of it.
-
-    A row is {id, tool, agent_id, session_id, state (running, succeeded, failed), progress (0-1), note, input, result, error,
-    created_at, updated_at, finished_at}; result and error are JSON.
-    """
-
-    async def begin(self, job_id: str, tool: str, agent_id: str, request: str) -> None:
-        """It runs in the caller's session from now on."""
-        ...
-
-    async def get(self, job_id: str) -> Row | None: ...
-
-    async def latest(self, tool: str, agent_id: str, request: str) -> Row | None:
-        """The newest job of this agent that was asked for the same."""
-        ...
-
-    async def tell(self, job_id: str, progress: float, note: str) -> None: ...
-
-    async def end(self, job_id: str, *, result: str | None = None, error: str | None = None) -> bool:
-        """False when it had ended already: what stands is kept."""
-        ...
-
-    async def forget(self, before: datetime) -> None:
-        """Remove what nothing was heard of since."""
-        ...

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.ports.alerting import NewsRepository
 from wvo_mcp.ports.health import HealthRepository
-from wvo_mcp.ports.outlook import JobRepository, OutlookRepository
+from wvo_mcp.ports.outlook import OutlookRepository
 from wvo_mcp.ports.prefetch import PrefetchRepository
 from wvo_mcp.ports.providers import RoutingRepository
 from wvo_mcp.ports.records import (
@@ -56,8 +56,6 @@ class Transaction(Protocol):
     def state(self) -> StateRepository: ...
     @property
     def traces(self) -> TraceRepository: ...
-    @property
-    def jobs(self) -> JobRepository: ...
     @property
     def outlook(self) -> OutlookRepository: ...
     @property

@@ -9,7 +9,6 @@ from wvo_mcp.store.records.alerts import Alerts
 from wvo_mcp.store.records.events import Events
 from wvo_mcp.store.records.graph import Graph
 from wvo_mcp.store.records.health import Health
-from wvo_mcp.store.records.jobs import Jobs
 from wvo_mcp.store.records.memory import Memory
 from wvo_mcp.store.records.news import News
 from wvo_mcp.store.records.outlook import Outlook
@@ -53,7 +52,6 @@ class StoreTransaction:
         self.sessions = Sessions(rows, at, caller)
         self.replays = Replays(rows, at, caller)
         self.state = State(rows, now, caller, self.tasks)
-        self.jobs = Jobs(rows, at, caller)
         self.outlook = Outlook(rows)
         self.health = Health(rows, now, liveness)
         self.prefetch = Prefetch(rows, at)

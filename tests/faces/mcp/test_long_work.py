@@ -34,15 +34,11 @@ def test_a_forecast_tells_its_progress_answers_with_a_handle_and_keeps_nobody_wa
         found = server.call("forecast", {"handle": begun["handle"]})
         return None if found.get("state") == "running" else found
 
-    results = [eventually(lambda server=server: ended(server), 200) for server in (other, client)]
-    assert results[0] == results[1]
-    assert results[0]["runs"] == 10_000
+    result = eventually(lambda: ended(client), 200)
+    assert result["runs"] == 10_000
 
-    # A server that is killed takes its work along, and whoever asks next is told so.
-    lost = given(client.answer("forecast", {"runs": 10_000}))
-    client.kill()
-    client.wait()
-    told = eventually(lambda: _failed(other, lost["handle"]))
+    # Work lives and dies with its server; another one is asked in vain, and says so.
+    told = other.answer("forecast", {"handle": begun["handle"]})["structuredContent"]["error"]
     assert (told["code"], told["retryable"]) == ("not_found", False)
     assert "call again without the handle" in told["hint"]
 
@@ -59,8 +55,3 @@ def waits(client: StdioClient) -> list[float]:
         client.call("plan_next", {"limit": 1})
         took.append(time.monotonic() - began)
     return took
-
-
-def _failed(server: StdioClient, handle: str) -> dict[str, Any] | None:
-    answer = server.answer("forecast", {"handle": handle})
-    return answer["structuredContent"]["error"] if answer["isError"] else None
