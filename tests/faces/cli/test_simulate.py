@@ -117,30 +117,28 @@ def test_people_see_a_table(shell: Shell) -> None:
 
 @pytest.mark.requirement("SCHED-5")
 def test_orders_are_compared_over_seeds_with_intervals_and_how_often_each_was_better(shell: Shell) -> None:
-    asked = ("simulate", EXAMPLE, "--agents", "2", "--seeds", "3", "--seed", "5", *AT)
+    asked = ("simulate", EXAMPLE, "--agents", "2", "--seeds", "2", "--seed", "5", *AT)
 
     found = shell(*asked).json
     single = shell("simulate", EXAMPLE, "--agents", "2", "--seed", "6", "--policy", "fifo", *AT).json["policies"][0]
 
-    assert found == shell(*asked).json
-    assert (found["tasks"], found["agents"], found["first_seed"], found["seeds"]) == (65, 2, 5, 3)
+    assert (found["tasks"], found["agents"], found["first_seed"], found["seeds"]) == (65, 2, 5, 2)
     assert [one["order"] for one in found["policies"]] == ["fifo", "wsjf", "plain-wsjf", "critical-path"]
     fifo, wsjf = (one["cost_of_delay"] for one in found["policies"][:2])
     assert fifo["difference_percent"] is None and wsjf["difference_percent"]["margin"] > 0
     assert abs(fifo["value"]["mean"] - single["cost_of_delay"]) < 3 * fifo["value"]["margin"]
-    assert wsjf["better"] <= 3 and sum(one["makespan_hours"]["best"] for one in found["policies"]) >= 3
+    assert wsjf["better"] <= 2 and sum(one["makespan_hours"]["best"] for one in found["policies"]) >= 2
 
 
 @pytest.mark.requirement("SCHED-1", "SCHED-5")
-@pytest.mark.parametrize("agents", ["2", "4"])
-def test_on_the_example_the_ranking_beats_first_come_first_served(shell: Shell, agents: str) -> None:
+def test_on_the_example_the_ranking_beats_first_come_first_served(shell: Shell) -> None:
     orders = ("--policy", "fifo", "--policy", "wsjf")
 
-    found = shell("simulate", EXAMPLE, "--agents", agents, "--seeds", "8", *orders, *AT).json
+    found = shell("simulate", EXAMPLE, "--agents", "2", "--seeds", "5", *orders, *AT).json
 
     cost = found["policies"][1]["cost_of_delay"]
-    assert cost["better"] >= 6
-    assert cost["difference_percent"]["mean"] < -1
+    assert cost["better"] == 5
+    assert cost["difference_percent"]["mean"] < -5
 
 
 def test_people_see_the_comparison_and_when_it_was_cut_short(shell: Shell) -> None:
@@ -163,7 +161,7 @@ def test_a_chart_of_several_seeds_is_refused(shell: Shell) -> None:
 def test_a_plan_without_tasks_is_drawn_as_well() -> None:
     point = Point(0.0, 0, 0.0)
     empty = Outcome(
-        "wsjf", 1, 1, 0, 0, 0, 0, {}, 0.0, 0.0, 0.0, 0.0, 0.0, {}, 0.0, 0.0, 0.0, [], 0, 0, 0, 0, 0, [point]
+        "wsjf", 1, 1, 0, 0, 0, 0, {}, 0.0, 0.0, 0.0, 0.0, 0.0, {}, 0.0, 0.0, 0.0, [], 0, 0, 0, 0, [point]
     )  # fmt: skip
 
     assert ElementTree.fromstring(drawing([empty])) is not None  # noqa: S314 - our own

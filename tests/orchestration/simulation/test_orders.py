@@ -5,16 +5,15 @@ from typing import Any
 
 import pytest
 
+from tests.orchestration.simulation.conftest import Plans
 from tests.support.clock import START
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.task import Origin, Status
-from wvo_mcp.orchestration.simulation.orders import Order, place_of, plain_scores, tails_of
+from wvo_mcp.orchestration.simulation.orders import Order, plain_scores, scores_of, tails_of
 from wvo_mcp.orchestration.simulation.plan import PlanRows, rows
-from wvo_mcp.orchestration.simulation.scenario import VirtualClock, VirtualServers
 from wvo_mcp.orchestration.tasks.creation import Draft, create
 from wvo_mcp.ports import Transaction
-from wvo_mcp.store.virtual.store import VirtualStore
 
 pytestmark = pytest.mark.anyio
 
@@ -22,13 +21,12 @@ LOADER = Caller("loader", "loader/1", durable=True)
 HOURS = {points: float(points) for points in range(1, 11)}
 
 
-async def planned(*drafts: Draft) -> PlanRows:
+async def planned(plans: Plans, *drafts: Draft) -> PlanRows:
     async def put(tx: Transaction) -> None:
         await tx.tasks.put_milestone("SOON", {"due_at": iso(START + timedelta(days=7))})
         await create(tx, drafts, Origin.ROADMAP)
 
-    store = VirtualStore(VirtualClock(START), VirtualServers())
-    await store.write(LOADER, put)
+    store = await plans.made(put, agents=1)
     return await store.read(LOADER, rows)
 
 
@@ -37,14 +35,21 @@ def a_draft(task_id: str, hours: int, *on: str, parent: str | None = None, **fie
 
 
 def ordered(plan: PlanRows, order: Order) -> list[str]:
-    place = place_of(order, plan, HOURS, START)
-    return [task.id for task in sorted(plan.tasks, key=lambda task: place(task, task.score))]
+    """As the queue sorts them."""
+    scores = scores_of(order, plan, HOURS, START)
+    return [
+        t.id for t in sorted(plan.tasks, key=lambda t: (-(t.score if scores is None else scores.get(t.id, 0)), t.seq))
+    ]
 
 
 @pytest.mark.requirement("SCHED-5")
-async def test_the_critical_path_goes_on_from_a_child_to_its_parent_and_what_waits_for_that() -> None:
+async def test_the_critical_path_goes_on_from_a_child_to_its_parent_and_what_waits_for_that(plans: Plans) -> None:
     plan = await planned(
-        a_draft("long", 9), a_draft("child", 2, parent="whole"), a_draft("whole", 3), a_draft("behind", 5, "whole")
+        plans,
+        a_draft("long", 9),
+        a_draft("child", 2, parent="whole"),
+        a_draft("whole", 3),
+        a_draft("behind", 5, "whole"),
     )
 
     assert tails_of(plan, HOURS) == {"long": 9, "child": 10, "whole": 8, "behind": 5}
@@ -52,8 +57,10 @@ async def test_the_critical_path_goes_on_from_a_child_to_its_parent_and_what_wai
 
 
 @pytest.mark.requirement("SCHED-5")
-async def test_what_is_settled_makes_no_path_longer_and_what_is_blocked_does() -> None:
-    plan = await planned(a_draft("a", 2), a_draft("gone", 9, "a"), a_draft("done", 9, "a"), a_draft("blocked", 4))
+async def test_what_is_settled_makes_no_path_longer_and_what_is_blocked_does(plans: Plans) -> None:
+    plan = await planned(
+        plans, a_draft("a", 2), a_draft("gone", 9, "a"), a_draft("done", 9, "a"), a_draft("blocked", 4)
+    )
     settled = {"gone": Status.CANCELLED, "done": Status.DONE, "blocked": Status.BLOCKED}
     tasks = [task.model_copy(update={"status": settled.get(task.id, task.status)}) for task in plan.tasks]
 
@@ -62,8 +69,9 @@ async def test_what_is_settled_makes_no_path_longer_and_what_is_blocked_does() -
     assert tails == {"a": 6, "blocked": 4}
 
 
-async def test_plain_wsjf_knows_value_urgency_and_how_many_wait() -> None:
+async def test_plain_wsjf_knows_value_urgency_and_how_many_wait(plans: Plans) -> None:
     plan = await planned(
+        plans,
         a_draft("a", 2, priority="low"),
         a_draft("b", 4, "a", business_value=8),
         a_draft("c", 5, "b", milestone_id="SOON"),
@@ -77,7 +85,7 @@ async def test_plain_wsjf_knows_value_urgency_and_how_many_wait() -> None:
 
 
 @pytest.mark.parametrize("order", Order)
-async def test_equals_go_by_the_order_of_creation_and_not_by_the_alphabet(order: Order) -> None:
+async def test_equals_go_by_the_order_of_creation_and_not_by_the_alphabet(order: Order, plans: Plans) -> None:
     names = ["c", "a", "d", "b"]
 
-    assert ordered(await planned(*(a_draft(name, 3) for name in names)), order) == names
+    assert ordered(await planned(plans, *(a_draft(name, 3) for name in names)), order) == names

@@ -8,23 +8,20 @@ from statistics import fmean
 
 import pytest
 
+from tests.orchestration.simulation.conftest import Plans
 from tests.support.clock import START
 from tests.support.list_scheduling import cost_of_delay
 from tests.support.scale import sized
 from tests.support.shapes import SHAPES, Drawn, drawn
-from wvo_mcp.domain.lease import Caller, Policy
-from wvo_mcp.domain.task import Origin
+from wvo_mcp.domain.lease import Policy
 from wvo_mcp.faces.cli.simulate import simulated
 from wvo_mcp.orchestration.simulation.orders import Order
-from wvo_mcp.orchestration.simulation.plan import PlanRows, rows
-from wvo_mcp.orchestration.simulation.scenario import PoolAgent, Scenario, VirtualClock, VirtualServers
-from wvo_mcp.orchestration.tasks.creation import Draft, create
-from wvo_mcp.store.virtual.store import VirtualStore
+from wvo_mcp.orchestration.simulation.scenario import PoolAgent, Scenario
+from wvo_mcp.orchestration.tasks.creation import Draft
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("SCHED-1")]
 
 AT_MOST = 1.01
-LOADER = Caller("loader", "loader/1", durable=True)
 
 
 @pytest.mark.parametrize("agents", [2, 4])
@@ -42,23 +39,17 @@ def test_the_ranking_costs_no_more_delay_than_first_come_first_served(shape: str
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-async def test_the_products_own_simulation_gives_out_the_same_tasks_in_the_same_order(shape: str) -> None:
+async def test_the_products_own_simulation_gives_out_the_same_tasks_in_the_same_order(shape: str, plans: Plans) -> None:
     """One agent, who never waits; due dates are left out, for the two look at the clock at different times."""
     plan = drawn(shape, 1, dated=False)
     alone = Scenario((PoolAgent("a"),), Policy(wip_limit=4), seed=1, failure=0.0, death=0.0)
 
-    outcome = await simulated(await stored(plan), alone, Order.WSJF, START)
+    store = await plans.of(*(a_draft(plan, place) for place in range(len(plan.waits))), agents=4)
+    outcome = await simulated(store, alone, Order.WSJF, START)
 
     assert outcome.done == len(plan.waits)
     expected = cost_of_delay(plan, 1, 1, ranked=True, wip_limit=4)
     assert outcome.cost_of_delay == pytest.approx(expected, rel=1e-4)
-
-
-async def stored(plan: Drawn) -> PlanRows:
-    drafts = [a_draft(plan, place) for place in range(len(plan.waits))]
-    store = VirtualStore(VirtualClock(START), VirtualServers())
-    await store.write(LOADER, lambda tx: create(tx, drafts, Origin.ROADMAP))
-    return await store.read(LOADER, rows)
 
 
 def a_draft(plan: Drawn, place: int) -> Draft:

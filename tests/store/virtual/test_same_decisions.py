@@ -4,6 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from wvo_mcp.store.virtual.store import VirtualStore
 
 from tests.support.clock import START
 from tests.support.plans import Plan
@@ -14,7 +15,6 @@ from wvo_mcp.orchestration.simulation.scenario import PoolAgent, Scenario, Virtu
 from wvo_mcp.orchestration.simulation.tally import Outcome
 from wvo_mcp.ports import Row, Store, Transaction
 from wvo_mcp.store.sqlite.store import SqliteStore
-from wvo_mcp.store.virtual.store import VirtualStore
 
 pytestmark = pytest.mark.anyio
 

@@ -3,9 +3,10 @@
 import asyncio
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ import yaml
 from wvo_mcp.domain.durations import Durations, learned
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Caller, Policy
+from wvo_mcp.domain.roadmap import Roadmap
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.faces.cli.application import Application, Compose
@@ -24,12 +26,13 @@ from wvo_mcp.faces.cli.session import settings_or_usage
 from wvo_mcp.orchestration.plan import roadmap
 from wvo_mcp.orchestration.simulation.comparison import compared
 from wvo_mcp.orchestration.simulation.engine import Simulation
-from wvo_mcp.orchestration.simulation.orders import Order, place_of
-from wvo_mcp.orchestration.simulation.plan import PlanRows, rows
+from wvo_mcp.orchestration.simulation.orders import Order, scores_of
+from wvo_mcp.orchestration.simulation.plan import load, rows
 from wvo_mcp.orchestration.simulation.scenario import PoolAgent, Scenario, VirtualClock, VirtualServers
 from wvo_mcp.orchestration.simulation.tally import Outcome
+from wvo_mcp.ports import Transaction
 from wvo_mcp.settings import Settings
-from wvo_mcp.store.virtual.store import VirtualStore
+from wvo_mcp.store.sqlite.scratch import ScratchStore
 
 _LOADER = Caller("loader", "loader/1", client="simulation", durable=True)
 _HISTORY = 4_000
@@ -117,7 +120,7 @@ def simulate_command(compose: Compose) -> click.Command:
                 help="Tasks in progress at once.  [default: the number of agents]",
             ),
             click.Option(["--learn"], is_flag=True, help="Durations from the done tasks of this project's store."),
-            click.Option(["--start"], metavar="TIME", help="Start of work.  [default: today, 00:00 UTC]"),
+            click.Option(["--start"], metavar="TIME", help="Start of work.  [default: now]"),
             click.Option(
                 ["--plot"],
                 type=click.Path(path_type=Path),
@@ -134,7 +137,8 @@ def simulate_command(compose: Compose) -> click.Command:
 class _Prepared:
     """What every run has in common."""
 
-    plan: PlanRows
+    put: Callable[[Transaction], Awaitable[object]]
+    """Puts the plan into an empty store."""
     scenario: Scenario
     start: datetime
     source: str
@@ -166,16 +170,16 @@ def _run(compose: Compose, given: dict[str, Any]) -> None:
 async def _prepared(application: Application, settings: Settings, given: dict[str, Any]) -> _Prepared:
     start = _start(given["start"])
     finished: list[tuple[int, float]] = []
-    plan: PlanRows | None = None
+    put: Callable[[Transaction], Awaitable[object]] | None = None
     if given["from_store"] or given["learn"]:
         async with application.opened(settings) as services:
             caller = application.cli_caller(settings)
             if given["from_store"]:
-                plan = await services.store.read(caller, rows)
+                put = partial(load, plan=await services.store.read(caller, rows))
             past = await services.store.read(caller, lambda tx: tx.outlook.finished(_HISTORY))
             finished = [(points, (instant(end) - instant(begin)).total_seconds()) for points, begin, end in past]
-    if plan is None:
-        plan = await planned(given["file"] or settings.roadmap, start)
+    if put is None:
+        put = partial(roadmap.sync, roadmap=await parsed(given["file"] or settings.roadmap))
     durations = learned(finished)
     agents = _pool(given["pool"]) if given["pool"] is not None else _crew(given["agents"] or settings.pool_agents)
     scenario = Scenario(
@@ -191,7 +195,7 @@ async def _prepared(application: Application, settings: Settings, given: dict[st
         death=given["deaths"],
         away_seconds=given["away"],
     )
-    return _Prepared(plan, scenario, start, _source(durations, asked=given["from_store"] or given["learn"]))
+    return _Prepared(put, scenario, start, _source(durations, asked=given["from_store"] or given["learn"]))
 
 
 async def _played(
@@ -200,6 +204,7 @@ async def _played(
     """By order, the outcome of each seed; every seed that is begun is run with all orders."""
     runs: dict[str, list[Outcome]] = {order.value: [] for order in orders}
     until = time.monotonic() + time_limit
+    store = await loaded(prepared.put, prepared.start, prepared.scenario.policy.wip_limit)
     with shown("simulate") as tell:
         for number in range(seeds):
             if number >= 2 and time.monotonic() >= until:
@@ -208,7 +213,8 @@ async def _played(
             for order in orders:
                 if tell is not None:
                     await tell(number / seeds, f"seed {number + 1} of {seeds}: {order.value}")
-                runs[order.value].append(await simulated(prepared.plan, scenario, order, prepared.start))
+                runs[order.value].append(await simulated(store, scenario, order, prepared.start))
+    await store.close()
     return runs
 
 
@@ -247,36 +253,48 @@ def _show_comparison(runs: dict[str, list[Outcome]], source: str, asked: int, be
     Console(highlight=False).print(comparison(found, first, asked, source, time.perf_counter() - began))
 
 
-async def planned(file: Path, start: datetime) -> PlanRows:
-    """A roadmap as a store would hold it. Raises InvalidInput with line numbers, NotFound."""
+async def parsed(file: Path) -> Roadmap:
+    """By itself. Raises InvalidInput with line numbers, NotFound."""
 
     async def known(_: Iterable[str]) -> set[str]:
         return set()
 
-    parsed = await RoadmapSource(file).read(known)
-    scratch = VirtualStore(VirtualClock(start), VirtualServers())
-    await scratch.write(_LOADER, lambda tx: roadmap.sync(tx, parsed))
-    return await scratch.read(_LOADER, rows)
+    return await RoadmapSource(file).read(known)
 
 
-async def simulated(plan: PlanRows, scenario: Scenario, order: Order, start: datetime) -> Outcome:
-    """One simulation; the plan can be used again."""
+async def loaded(put: Callable[[Transaction], Awaitable[object]], start: datetime, agents: int) -> ScratchStore:
+    """A store that holds what `put` puts there at the start of work, for as many agents at once; to be closed."""
+    store = ScratchStore(VirtualClock(start), VirtualServers(), agents=agents)
+    await store.open()
+    await store.write(_LOADER, put)
+    return store
+
+
+async def simulated(store: ScratchStore, scenario: Scenario, order: Order, start: datetime) -> Outcome:
+    """One simulation, of which nothing stays in the store."""
+    scores = None
+    if order is not Order.WSJF:
+        expected = {points: scenario.durations.expected(points) for points in range(1, 11)}
+        scores = scores_of(order, await store.read(_LOADER, rows), expected, start)
     clock, servers = VirtualClock(start), VirtualServers()
-    expected = {points: scenario.durations.expected(points) for points in range(1, 11)}
-    place = place_of(order, plan, expected, start)
-    store = VirtualStore(clock, servers, place, kept=True, agents=scenario.policy.wip_limit)
-    store.load(plan.tasks, plan.edges, plan.epics, plan.milestones, plan.waits)
-    return await Simulation(store, clock, servers, scenario, order=order.value).run()
+    return await store.trial(
+        lambda inside: Simulation(inside, clock, servers, scenario, order=order.value).run(), clock, servers, scores
+    )
 
 
 def _start(text: str | None) -> datetime:
     if text is None:
-        return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        return _whole(datetime.now(UTC))
     try:
         at = instant(text)
     except ValueError:
         raise InvalidInput("start", "expected a time like 2027-01-15T09:00:00Z") from None
     at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    return _whole(at)
+
+
+def _whole(at: datetime) -> datetime:
+    """Times of the store have milliseconds."""
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 

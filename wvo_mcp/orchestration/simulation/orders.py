@@ -1,14 +1,12 @@
-"""Orders of the ready queue to compare. Each gives a task's place by the task and its present score: smaller comes first."""
+"""Orders of the ready queue to compare: scores for the whole plan that stay as they are."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from math import log2
-from typing import Any
 
 from wvo_mcp.domain.dependency import in_order
 from wvo_mcp.domain.instant import instant
-from wvo_mcp.domain.task import Task
 from wvo_mcp.domain.wsjf import PRIORITY_VALUE, time_criticality
 from wvo_mcp.orchestration.simulation.plan import PlanRows
 
@@ -22,20 +20,21 @@ class Order(StrEnum):
     """Weighted shortest job first as it is usually reckoned: each task for itself, with a value for how many wait for it."""
 
 
-Place = Callable[[Task, float], tuple[Any, ...]]
-
 _MOST_COUNTED = 1023
 """log2(1 + 1023) = 10: counting stops here."""
 
 
-def place_of(order: Order, plan: PlanRows, medians: Mapping[int, float], start: datetime) -> Place:
-    """`medians`: seconds by complexity. Equals go by age."""
-    if order is Order.WSJF:
-        return lambda task, score: (-score, task.seq)
-    if order is Order.FIFO:
-        return lambda task, score: (task.seq,)
-    worth = tails_of(plan, medians) if order is Order.CRITICAL_PATH else plain_scores(plan, start)
-    return lambda task, score: (-worth.get(task.id, 0.0), task.seq)
+def scores_of(order: Order, plan: PlanRows, medians: Mapping[int, float], start: datetime) -> dict[str, float] | None:
+    """By task, the highest first and equals by age; None where the product keeps them. `medians`: seconds by complexity."""
+    match order:
+        case Order.WSJF:
+            return None
+        case Order.FIFO:
+            return {}
+        case Order.CRITICAL_PATH:
+            return tails_of(plan, medians)
+        case Order.PLAIN_WSJF:
+            return plain_scores(plan, start)
 
 
 def tails_of(plan: PlanRows, medians: Mapping[int, float]) -> dict[str, float]:

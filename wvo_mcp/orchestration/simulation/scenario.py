@@ -3,11 +3,9 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
-from typing import Protocol
 
 from wvo_mcp.domain.durations import Durations, learned
-from wvo_mcp.domain.lease import Caller, Policy
-from wvo_mcp.ports import Clock
+from wvo_mcp.domain.lease import Policy
 
 
 def draw(durations: Durations, chance: Random, complexity: int) -> float:
@@ -26,9 +24,6 @@ class PoolAgent:
     capabilities: tuple[str, ...] = ()
     provider: str | None = None
     speed: float = 1.0
-
-    def caller(self, session: int) -> Caller:
-        return Caller(self.id, f"{self.id}/{session}", self.provider, "simulation", self.capabilities)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +65,6 @@ def fate(scenario: Scenario, chance: Random, task_id: str, token: int, complexit
     return Fate("done", seconds)
 
 
-class MovableClock(Clock, Protocol):
-    def move(self, at: datetime) -> None: ...
-
-
-class Attendants(Protocol):
-    """Whose servers live."""
-
-    def kill(self, session_id: str) -> None: ...
-
-
 class VirtualClock:
     """`ports.Clock` that stands until it is moved."""
 
@@ -105,11 +90,9 @@ class VirtualServers:
 
     def __init__(self) -> None:
         self._gone: set[str] = set()
-        self.deaths: list[str] = []
 
     def alive(self, session_id: str) -> bool:
         return session_id not in self._gone
 
     def kill(self, session_id: str) -> None:
         self._gone.add(session_id)
-        self.deaths.append(session_id)

@@ -64,7 +64,6 @@ class Outcome:
     """Mean time until a task was done, weighted by its value."""
     milestones: list[MilestoneOutcome]
     claims: int
-    refusals: int
     attempts_failed: int
     agents_lost: int
     leases_expired: int
@@ -78,7 +77,7 @@ class Tally:
         self.start = start
         self.tasks = tasks
         self.done_at: dict[str, int] = {}
-        self.claims = self.refusals = self.failures = self.lost = 0
+        self.claims = self.failures = self.lost = 0
         self._states: dict[str, str | None] = dict.fromkeys(agents)
         self._counts: dict[str, int] = {BUSY: 0, AWAY: 0}
         self._areas: dict[str, int] = {}
@@ -100,9 +99,6 @@ class Tally:
         self._states[agent_id] = state
         if BUSY in (old, state):
             self._steps.append((at, self._open, self._counts[BUSY]))
-
-    def state(self, agent_id: str) -> str | None:
-        return self._states[agent_id]
 
     def _flow(self, at: int) -> None:
         passed = at - self._last
@@ -158,7 +154,6 @@ class Tally:
             weighted_flow_hours=round(flow / _HOUR / (sum(value.values()) or 1.0), 3),
             milestones=[self._milestone(row, after) for row in milestones],
             claims=self.claims,
-            refusals=self.refusals,
             attempts_failed=self.failures,
             agents_lost=self.lost,
             leases_expired=sum(task.expiries for task in after) - sum(task.expiries for task in self.tasks),
