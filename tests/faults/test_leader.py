@@ -147,7 +147,6 @@ def test_a_killed_leader_is_followed_though_its_lease_goes_on(office: Office) ->
     assert office.leader() == ("bob", 2)
 
 
-@pytest.mark.drill
 @pytest.mark.requirement("HEALTH-1")
 def test_a_frozen_leader_is_followed_within_three_intervals_and_changes_nothing_when_it_wakes(office: Office) -> None:
     ann, bob = office.hire("ann", "bob")

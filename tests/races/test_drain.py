@@ -27,12 +27,12 @@ def work_empty(workspace: Workspace, count: int, agents: int, wip_limit: int, se
 @pytest.mark.timeout(600)
 @pytest.mark.requirement("CLAIM-1", "SCHED-2", "CORE-1")
 def test_several_servers_complete_every_task_of_a_graph_exactly_once_within_all_limits(workspace: Workspace) -> None:
-    work_empty(workspace, count=sized(full=400, short=200), agents=6, wip_limit=5, seconds=500)
+    work_empty(workspace, count=sized(full=400, short=120), agents=6, wip_limit=5, seconds=500)
 
 
 def thousands(workspace: Workspace) -> int:
     """PostgreSQL on the machine of the servers takes part of it, so that a third takes as long there."""
-    count = sized(full=3_000, short=900)
+    count = sized(full=3_000, short=480)
     return count if workspace.url is None else count // 3
 
 
@@ -69,7 +69,7 @@ def survive(workspace: Workspace, count: int, agents: int, seconds: float, kill_
 @pytest.mark.timeout(600)
 @pytest.mark.requirement("CLAIM-1", "CLAIM-3", "CORE-11")
 def test_nothing_is_lost_or_done_twice_while_servers_are_killed(workspace: Workspace) -> None:
-    survive(workspace, count=sized(full=300, short=150), agents=5, seconds=500, kill_every=1.0)
+    survive(workspace, count=sized(full=300, short=100), agents=5, seconds=500, kill_every=1.0)
 
 
 @pytest.mark.full

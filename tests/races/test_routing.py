@@ -19,7 +19,7 @@ def url(store_kind: str, request: pytest.FixtureRequest) -> str | None:
     return request.getfixturevalue("store_url") if store_kind == "postgres" else None
 
 
-@pytest.mark.parametrize("world", range(sized(full=12, short=2)))
+@pytest.mark.parametrize("world", range(sized(full=12, short=1)))
 @pytest.mark.requirement("PROV-2", "PROV-3", "PROV-4")
 @pytest.mark.timeout(300)
 def test_no_window_is_exceeded_by_more_than_what_runs_and_no_task_meets_an_open_breaker(
