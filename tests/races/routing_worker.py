@@ -18,9 +18,10 @@ from tests.support.sessions import an_agent
 from tests.support.stores import a_store, attending
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller, Policy
+from wvo_mcp.domain.providers.asking import Ask, Decision, RoutingState
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState
 from wvo_mcp.domain.providers.catalogue import TIERS, Catalogue, Limits, Place, Provider
-from wvo_mcp.domain.providers.routing import Ask, Decision, RoutingState, decide
+from wvo_mcp.domain.providers.routing import decide
 from wvo_mcp.domain.task import Status, TaskType
 from wvo_mcp.errors import StaleLease
 from wvo_mcp.execution.directives import DirectiveFiles

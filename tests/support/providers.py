@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from wvo_mcp.domain.providers.asking import Presence
 from wvo_mcp.domain.providers.catalogue import (
     NO_LIMITS,
     TIERS,
@@ -15,7 +16,6 @@ from wvo_mcp.domain.providers.catalogue import (
     ProviderKind,
     Tier,
 )
-from wvo_mcp.domain.providers.routing import Presence
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.ports.providers import Standing
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from wvo_mcp.domain.providers.asking import Chosen, Presence, RoutingState, Use
 from wvo_mcp.domain.providers.breaker import Breaker
 from wvo_mcp.domain.providers.catalogue import Catalogue, Provider
-from wvo_mcp.domain.providers.routing import Chosen, Presence, RoutingState, Use
 
 
 class Providers(Protocol):

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tests.support.clock import START
 from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.providers.asking import RoutingState, Use
 from wvo_mcp.domain.providers.catalogue import Limits
-from wvo_mcp.domain.providers.routing import RoutingState, Use, exhausted
 from wvo_mcp.domain.providers.windows import Window, free_at, tightest, windows_of
 
 pytestmark = pytest.mark.requirement("PROV-3")
@@ -48,18 +48,18 @@ def test_there_is_room_at_the_time_that_is_told_and_not_a_minute_before(
 
 
 @given(st.integers(0, 100), st.integers(0, 100), st.integers(0, 100), st.integers(1, 100), st.integers(0, 50))
-def test_room_is_what_a_decision_takes_for_room(used: int, reserved: int, estimate: int, limit: int, more: int) -> None:
+def test_an_attempt_begins_while_its_estimate_fits_or_nothing_is_taken(
+    used: int, reserved: int, estimate: int, limit: int, more: int
+) -> None:
     limits, use = Limits(hourly=limit, daily=limit + 7), Use(used, used, reserved=reserved)
     state = RoutingState(START, raises={("provider", "p", "hour"): more})
 
-    windows = windows_of("provider", "p", limits, use, state)
+    hourly, daily = windows_of("provider", "p", limits, use, state)
 
-    over = exhausted(limits, use, estimate, state, "provider", "p")
-    without = [window for window in windows if not window.has_room(estimate)]
-    assert (over is None) == (not without)
-    if over is not None:
-        assert (without[0].period, without[0].limit) == over
-    assert all(window.left == max(0, window.limit - used - reserved) for window in windows)
+    for window, most in ((hourly, limit + more), (daily, limit + 7)):
+        taken = used + reserved
+        assert window.has_room(estimate) == (taken == 0 or (taken < most and taken + estimate <= most))
+        assert window.left == max(0, most - taken)
 
 
 def test_the_day_is_free_at_midnight_unless_running_work_holds_it() -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from wvo_mcp.domain.providers.asking import Ask, Presence, RoutingState
 from wvo_mcp.domain.providers.catalogue import NO_LIMITS, TIERS, Catalogue, ProviderKind
-from wvo_mcp.domain.providers.routing import Ask, Presence, RoutingState, decide
+from wvo_mcp.domain.providers.routing import decide
 from wvo_mcp.domain.task import TaskType
 from wvo_mcp.execution.providers.file import defaults
 from wvo_mcp.execution.providers.parse import KEYS, packaged_text, parse

@@ -9,9 +9,9 @@ import pytest
 from tests.orchestration.routing.test_routed_claims import configured
 from tests.support.bench import ANN, BOB, Bench, a_task
 from tests.support.providers import USUAL, a_provider
+from wvo_mcp.domain.providers.asking import Presence
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState
 from wvo_mcp.domain.providers.catalogue import Catalogue, Limits, Place, ProviderKind
-from wvo_mcp.domain.providers.routing import Presence
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.ports.providers import Spent
 

@@ -5,11 +5,10 @@ The same task and the same state give the same choice, on every server.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.providers.asking import (
-    MODE_FACT,
     NOTHING,
     PASSING,
     UNKNOWN,
@@ -19,30 +18,12 @@ from wvo_mcp.domain.providers.asking import (
     Presence,
     Rejected,
     RoutingState,
-    Use,
     Why,
 )
 from wvo_mcp.domain.providers.breaker import Verdict
-from wvo_mcp.domain.providers.catalogue import Catalogue, Limits, Mode, Model, Place, Provider, Tier
+from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Model, Place, Provider, Tier
+from wvo_mcp.domain.providers.windows import in_the_way, tightest
 from wvo_mcp.domain.task import TaskType
-
-__all__ = [
-    "MODE_FACT",
-    "NOTHING",
-    "PASSING",
-    "UNKNOWN",
-    "Ask",
-    "Chosen",
-    "Decision",
-    "Presence",
-    "Rejected",
-    "RoutingState",
-    "Use",
-    "Why",
-    "decide",
-    "exhausted",
-    "midnight_after",
-]
 
 _FORBIDDING = frozenset({Why.CAPABILITY, Why.LOCALITY, Why.MODE, Why.BREAKER, Why.BUDGET})
 """What keeps a provider that is there from a task."""
@@ -155,66 +136,19 @@ def _budget(
 ) -> Rejected | None:
     if ask.running:
         return None
-    scopes = (
-        ("provider", provider.name, provider.limits, state.providers.get(provider.name, NOTHING)),
-        (
-            "tier",
-            f"{provider.name}/{tier.value}",
-            provider.tiers[tier].limits,
-            state.uses.get((provider.name, tier.value), NOTHING),
-        ),
-        ("agent", state.agent_id, catalogue.agent_limits, state.agent),
-        ("task", ask.task_id or "", catalogue.task_limits, ask.used),
-    )
-    for scope, whose, limits, use in scopes:
-        over = None if _ample(limits, use, estimate) else exhausted(limits, use, estimate, state, scope, whose)
-        if over is not None:
-            period, limit = over
-            until = midnight_after(state.now) if period == "day" else None
-            reason = f"the {period}'s budget of {scope} {whose} is used up ({limit:,} tokens)"
-            return Rejected(provider.name, tier, Why.BUDGET, reason, until)
+    for window in in_the_way(catalogue, state, provider, tier, ask.task_id or "", ask.used):
+        if not window.has_room(estimate):
+            whose = f"{window.scope} {window.name}"
+            reason = f"the {window.period}'s budget of {whose} is used up ({window.limit:,} tokens)"
+            return Rejected(provider.name, tier, Why.BUDGET, reason, window.resets_at)
     return None
 
 
-def _ample(limits: Limits, use: Use, estimate: int) -> bool:
-    """Is there room, whatever was raised? Mostly, so this comes first."""
-    taken = use.reserved + estimate
-    return (limits.hourly is None or use.hour + taken <= limits.hourly) and (
-        limits.daily is None or use.day + taken <= limits.daily
-    )
-
-
-def exhausted(
-    limits: Limits, use: Use, estimate: int, state: RoutingState, scope: str, name: str
-) -> tuple[str, int] | None:
-    """(period, limit) of the first window without room for the estimate. An estimate that is larger than a whole limit
-    may begin while nothing of it is used."""
-    for period, limit, used in (("hour", limits.hourly, use.hour), ("day", limits.daily, use.day)):
-        if limit is None:
-            continue
-        most = limit + state.raises.get((scope, name, period), 0)
-        taken = used + use.reserved
-        if taken >= most or (taken > 0 and taken + estimate > most):
-            return period, most
-    return None
-
-
-def midnight_after(now: datetime) -> datetime:
-    """The end of the calendar day, UTC."""
-    return now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-
-
-def _room(provider: Provider, tier: Tier, state: RoutingState) -> float:
+def _room(catalogue: Catalogue, provider: Provider, tier: Tier, state: RoutingState) -> float:
     """What is left of the tightest window of a provider and its tier, 0 to 1."""
-    left = 1.0
-    for limits, use in (
-        (provider.limits, state.providers.get(provider.name, NOTHING)),
-        (provider.tiers[tier].limits, state.uses.get((provider.name, tier.value), NOTHING)),
-    ):
-        for limit, used in ((limits.hourly, use.hour), (limits.daily, use.day)):
-            if limit:
-                left = min(left, 1 - (used + use.reserved) / limit)
-    return left
+    windows = (one for one in in_the_way(catalogue, state, provider, tier) if one.scope in ("provider", "tier"))
+    window = tightest(windows)
+    return 1.0 if window is None else 1 - (window.used + window.reserved) / window.limit
 
 
 class _Order:
@@ -230,6 +164,7 @@ class _Order:
         prefer: tuple[str, ...],
         candidates: Collection[_Candidate],
     ) -> None:
+        self._catalogue = catalogue
         self._presence = presence
         self._state = state
         self._ask = ask
@@ -267,7 +202,10 @@ class _Order:
         equals = [one for one, key in zip(candidates, keys, strict=True) if key == least]
         if len(equals) == 1:
             return equals[0]
-        return min(equals, key=lambda one: (-round(_room(one.provider, one.tier, self._state), 2), one.provider.name))
+        return min(
+            equals,
+            key=lambda one: (-round(_room(self._catalogue, one.provider, one.tier, self._state), 2), one.provider.name),
+        )
 
     def _key(self, one: _Candidate) -> tuple[object, ...]:
         provider = one.provider

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from wvo_mcp.domain.instant import instant, iso
-from wvo_mcp.domain.providers.catalogue import Catalogue, Limits
-from wvo_mcp.domain.providers.routing import NOTHING, RoutingState, Use, midnight_after
+from wvo_mcp.domain.providers.asking import NOTHING, RoutingState, Use
+from wvo_mcp.domain.providers.catalogue import Catalogue, Limits, Provider, Tier
 
 HOUR = "hour"
 DAY = "day"
@@ -45,7 +45,7 @@ class Window:
         return self.used / self.limit if self.limit else 1.0
 
     def has_room(self, estimate: int) -> bool:
-        """As `routing.exhausted` judges: one that is larger than the whole limit may begin while nothing is used."""
+        """One that is larger than the whole limit may begin while nothing is used."""
         taken = self.used + self.reserved
         return taken < self.limit and (taken == 0 or taken + estimate <= self.limit)
 
@@ -75,6 +75,20 @@ def windows_of(scope: str, name: str, limits: Limits, use: Use, state: RoutingSt
     return found
 
 
+def in_the_way(
+    catalogue: Catalogue, state: RoutingState, provider: Provider, tier: Tier, task_id: str = "", used: Use = NOTHING
+) -> list[Window]:
+    """All windows that an attempt must have room in; of the task, `used` is what it took so far."""
+    name, both = provider.name, f"{provider.name}/{tier}"
+    of_tier = state.uses.get((name, tier.value), NOTHING)
+    return [
+        *windows_of("provider", name, provider.limits, state.providers.get(name, NOTHING), state),
+        *windows_of("tier", both, provider.tiers[tier].limits, of_tier, state),
+        *windows_of("agent", state.agent_id, catalogue.agent_limits, state.agent, state),
+        *windows_of("task", task_id, catalogue.task_limits, used, state),
+    ]
+
+
 def windows_of_providers(catalogue: Catalogue, state: RoutingState) -> list[Window]:
     """Of every provider and every tier of it, in the order of the file."""
     found: list[Window] = []
@@ -85,6 +99,11 @@ def windows_of_providers(catalogue: Catalogue, state: RoutingState) -> list[Wind
             use = state.uses.get((provider.name, tier.value), NOTHING)
             found += windows_of("tier", f"{provider.name}/{tier}", model.limits, use, state)
     return found
+
+
+def midnight_after(now: datetime) -> datetime:
+    """The end of the calendar day, UTC."""
+    return now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
 
 
 def tightest(windows: Iterable[Window]) -> Window | None:

@@ -11,8 +11,8 @@ from typing import Any, cast
 import anyio
 import httpx2
 
+from wvo_mcp.domain.providers.asking import Presence
 from wvo_mcp.domain.providers.catalogue import Provider, ProviderKind
-from wvo_mcp.domain.providers.routing import Presence
 
 MOST_BYTES = 1_000_000
 MOST_MODELS = 1_000

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pydantic import Field
 
 from wvo_mcp.domain.instant import Instant
+from wvo_mcp.domain.providers.asking import Ask, Decision
 from wvo_mcp.domain.providers.catalogue import Mode, Place
-from wvo_mcp.domain.providers.routing import Ask, Decision
 from wvo_mcp.domain.task import TaskType
 from wvo_mcp.domain.text import Id, Label
 from wvo_mcp.errors import InvalidInput

@@ -11,7 +11,7 @@ from wvo_mcp.domain.files import InUse
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Lease, Policy
 from wvo_mcp.domain.memory import ContextEntry
-from wvo_mcp.domain.providers.routing import Decision, Why
+from wvo_mcp.domain.providers.asking import Decision, Why
 from wvo_mcp.domain.task import GATE_BITS, Gate, Status, Task
 from wvo_mcp.errors import (
     AlreadyClaimed,

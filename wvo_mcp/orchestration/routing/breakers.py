@@ -6,6 +6,7 @@ from datetime import datetime
 
 from wvo_mcp.domain.health import Kind
 from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.providers.asking import UNKNOWN, Presence
 from wvo_mcp.domain.providers.breaker import (
     ANSWERED,
     TRIPPING,
@@ -19,7 +20,6 @@ from wvo_mcp.domain.providers.breaker import (
     worst,
 )
 from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Place, Provider
-from wvo_mcp.domain.providers.routing import UNKNOWN, Presence
 from wvo_mcp.domain.providers.signals import Signal
 from wvo_mcp.orchestration.routing.attempts import reported
 from wvo_mcp.orchestration.routing.router import Router

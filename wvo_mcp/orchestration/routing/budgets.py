@@ -7,10 +7,20 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from wvo_mcp.domain.instant import instant, iso
+from wvo_mcp.domain.providers.asking import NOTHING, PASSING, Decision, RoutingState, Why
 from wvo_mcp.domain.providers.breaker import BreakerState, Verdict
 from wvo_mcp.domain.providers.catalogue import Catalogue, Tier
-from wvo_mcp.domain.providers.routing import NOTHING, PASSING, Decision, RoutingState, Why, midnight_after
-from wvo_mcp.domain.providers.windows import DAY, HOUR, Window, free_at, left_at, windows_of, windows_of_providers
+from wvo_mcp.domain.providers.windows import (
+    DAY,
+    HOUR,
+    Window,
+    free_at,
+    in_the_way,
+    left_at,
+    midnight_after,
+    windows_of,
+    windows_of_providers,
+)
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.domain.task import SETTLED, Task
 from wvo_mcp.domain.text import is_id
@@ -54,9 +64,10 @@ async def refused(
             continue
         tier = Tier(one.tier)
         estimate = catalogue.estimates[tier]
-        windows = in_the_way(catalogue, state, one.provider, tier)
-        if task is not None:
-            windows += windows_of("task", task.id, catalogue.task_limits, used, state)
+        provider = catalogue.provider(one.provider)
+        if provider is None:
+            continue
+        windows = in_the_way(catalogue, state, provider, tier, "" if task is None else task.id, used)
         times: list[datetime | None] = []
         for window in windows:
             if not window.has_room(estimate):
@@ -91,19 +102,6 @@ async def tell_of(providers: Providers | None, agent_id: str, task_id: str, tx: 
     decision = None if task is None else await router.decide(task)
     if decision is not None and decision.withheld:
         await refused(tx, router, decision, task, tell=True)
-
-
-def in_the_way(catalogue: Catalogue, state: RoutingState, name: str, tier: Tier) -> list[Window]:
-    """The windows of a provider, a tier of it, and the agent."""
-    provider = catalogue.provider(name)
-    if provider is None:
-        return []
-    of_tier = state.uses.get((name, tier.value), NOTHING)
-    return [
-        *windows_of("provider", name, provider.limits, state.providers.get(name, NOTHING), state),
-        *windows_of("tier", f"{name}/{tier}", provider.tiers[tier].limits, of_tier, state),
-        *windows_of("agent", state.agent_id, catalogue.agent_limits, state.agent, state),
-    ]
 
 
 async def minutes_of(tx: Transaction, window: Window) -> list[tuple[str, int]]:

@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from wvo_mcp.domain.lease import Policy
+from wvo_mcp.domain.providers.asking import Decision
 from wvo_mcp.domain.providers.breaker import Breaker
 from wvo_mcp.domain.providers.catalogue import Catalogue, Place, Provider, ProviderKind, Tier
-from wvo_mcp.domain.providers.routing import Decision
 from wvo_mcp.domain.providers.signals import FailureKind, Reading, Signal, Usage, from_http, from_text, read_output
 from wvo_mcp.domain.providers.signals.reading import plain
 from wvo_mcp.domain.providers.signals.reading import signal as said

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.providers.asking import MODE_FACT, Ask, Decision, Presence, RoutingState
 from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Tier
-from wvo_mcp.domain.providers.routing import MODE_FACT, Ask, Decision, Presence, RoutingState, decide
+from wvo_mcp.domain.providers.routing import decide
 from wvo_mcp.domain.task import Status, Task, TaskType
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.ports import Outline, Transaction
