@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, NoReturn, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.task import Priority, TaskType
@@ -68,19 +68,6 @@ class Item:
     """What a blocked one waits for."""
 
 
-@dataclass(slots=True)
-class Reading:
-    """All that a file says."""
-
-    format: str
-    items: list[Item] = field(default_factory=list[Item])
-    epics: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
-    """Id -> {title, wip_limit}."""
-    milestones: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
-    """Id -> {title, epic_id, due_at}."""
-    warnings: list[str] = field(default_factory=list[str])
-
-
 class Problems:
     """What is wrong, by line; up to ten are told at once."""
 
@@ -135,15 +122,26 @@ def lines_of(text: str) -> Iterator[tuple[int, str]]:
         yield number, line.removesuffix("\r")
 
 
+def one_of(known: Mapping[str, Any]) -> BeforeValidator:
+    """What a word of the file stands for here."""
+
+    def look_up(value: object) -> Any:
+        if not isinstance(value, str) or value not in known:
+            raise ValueError(f"expected one of {', '.join(known)}")
+        return known[value]
+
+    return BeforeValidator(look_up)
+
+
 T = TypeVar("T", bound=BaseModel)
 
 
 def checked(kind: type[T], problems: Problems, line: int, given: Mapping[str, Any]) -> T | None:
-    """The checked values, of which null ones count as left out; what is wrong goes to `problems`."""
+    """The checked values, of which null and empty ones count as left out; what is wrong goes to `problems`."""
     try:
-        return kind.model_validate({name: value for name, value in given.items() if value is not None})
+        return kind.model_validate({name: value for name, value in given.items() if value is not None and value != ""})
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))[:80] or "object"
         what = str(first["msg"]).removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
@@ -152,31 +150,37 @@ def checked(kind: type[T], problems: Problems, line: int, given: Mapping[str, An
         return None
 
 
-def item(
-    problems: Problems,
-    line: int,
-    given: Mapping[str, Any],
-    state: State = State.OPEN,
-    reason: str | None = None,
-    waiting_for: tuple[str, ...] = (),
-) -> Item | None:
-    """The checked item; what is wrong goes to `problems`."""
-    fields = checked(Fields, problems, line, given)
-    return None if fields is None else Item(line, fields, state, reason, waiting_for)
+@dataclass(slots=True)
+class Reading:
+    """All that a file says."""
 
+    format: str
+    items: list[Item] = field(default_factory=list[Item])
+    epics: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    """Id -> {title, wip_limit}."""
+    milestones: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    """Id -> {title, epic_id, due_at}."""
+    warnings: list[str] = field(default_factory=list[str])
+    problems: Problems = field(default_factory=Problems)
 
-def finished(reading: Reading, problems: Problems) -> Reading:
-    """The reading, once everything was read. Raises InvalidInput for what is wrong, and for ids that stand twice."""
-    owner: dict[str, int] = {}
-    for each in reading.items:
-        if each.fields.id in owner:
-            problems.add(each.line, f"the id {each.fields.id} stands on line {owner[each.fields.id]} already")
-        else:
-            owner[each.fields.id] = each.line
-    problems.check()
-    if len(reading.items) > MAX_TASKS:
-        refuse(reading.items[MAX_TASKS].line, f"has more than {MAX_TASKS:,} tasks; split the file")
-    return reading
+    def add(self, line: int, given: Mapping[str, Any], state: State = State.OPEN, reason: str | None = None) -> None:
+        """Add a task with these fields; what is wrong with them goes to `problems`."""
+        fields = checked(Fields, self.problems, line, given)
+        if fields is not None:
+            self.items.append(Item(line, fields, state, reason))
+
+    def finished(self) -> "Reading":
+        """Itself, once everything was read. Raises InvalidInput for what is wrong, and for ids that are there twice."""
+        owner: dict[str, int] = {}
+        for each in self.items:
+            if each.fields.id in owner:
+                self.problems.add(each.line, f"the id {each.fields.id} stands on line {owner[each.fields.id]} already")
+            else:
+                owner[each.fields.id] = each.line
+        self.problems.check()
+        if len(self.items) > MAX_TASKS:
+            refuse(self.items[MAX_TASKS].line, f"has more than {MAX_TASKS:,} tasks; split the file")
+        return self
 
 
 def made_id(prefix: str, text: str, *context: str) -> str:

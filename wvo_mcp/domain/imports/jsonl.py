@@ -13,9 +13,20 @@ from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from wvo_mcp.domain.imports.draft import Problems, Reading, State, checked, finished, item, lines_of, prose, short
+from wvo_mcp.domain.imports.draft import (
+    Fields,
+    Item,
+    Problems,
+    Reading,
+    State,
+    checked,
+    lines_of,
+    one_of,
+    prose,
+    short,
+)
 from wvo_mcp.domain.instant import Instant
-from wvo_mcp.domain.text import Id, Title, as_id, is_id, storable
+from wvo_mcp.domain.text import Id, Prose, Title, as_id
 
 _STATES = {
     "pending": State.OPEN, "in_progress": State.OPEN, "in_review": State.OPEN, "awaiting_approval": State.OPEN,
@@ -36,6 +47,12 @@ def _no_number(value: object) -> object:
     return value
 
 
+class _Task(Fields):
+    status: Annotated[State, one_of(_STATES)] = State.OPEN
+    reason: Prose | None = None
+    waiting_for: Annotated[tuple[Id, ...], Field(max_length=500)] = ()
+
+
 class _Epic(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
@@ -51,6 +68,30 @@ class _Milestone(BaseModel):
     title: Title
     epic_id: Id | None = None
     due_at: Annotated[Instant, BeforeValidator(_no_number)] | None = None
+
+
+class _Link(BaseModel):
+    depends_on_id: str
+    type: str = "blocks"
+
+
+class _Issue(BaseModel):
+    """Of Beads; fields that are not named here are left out."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+    id: str
+    title: str
+    status: Annotated[State, one_of(_BEADS_STATES)] = State.OPEN
+    priority: Annotated[int, Field(ge=0, le=4, strict=True)] = 2
+    issue_type: str = "task"
+    labels: list[Any] = []
+    dependencies: list[_Link] = []
+    description: Any = None
+    design: Any = None
+    notes: Any = None
+    acceptance_criteria: Any = None
+    defer_until: Any = None
 
 
 def objects(text: str, problems: Problems) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -74,118 +115,55 @@ def objects(text: str, problems: Problems) -> Iterator[tuple[int, dict[str, Any]
 
 def read(text: str) -> Reading:
     """Our own lines. Raises InvalidInput that names the line."""
-    reading, problems = Reading("jsonl"), Problems()
-    for number, given in objects(text, problems):
+    reading = Reading("jsonl")
+    for number, given in objects(text, reading.problems):
         kind = given.pop("kind", "task")
         if kind == "task":
-            _task(reading, problems, number, given)
-        elif kind in ("epic", "milestone"):
-            _group(reading, problems, number, str(kind), given)
+            task = checked(_Task, reading.problems, number, given)
+            if task is not None:
+                reason = task.reason or ("blocked in the file" if task.status is State.BLOCKED else None)
+                reading.items.append(Item(number, task, task.status, reason, task.waiting_for))
+        elif kind == "epic":
+            epic = checked(_Epic, reading.problems, number, given)
+            if epic is not None:
+                reading.epics[epic.id] = {"title": epic.title, "wip_limit": epic.wip_limit}
+        elif kind == "milestone":
+            milestone = checked(_Milestone, reading.problems, number, given)
+            if milestone is not None:
+                reading.milestones[milestone.id] = {
+                    name: value for name, value in milestone if name != "id" and value is not None
+                }
         else:
-            problems.add(number, f"kind: expected task, epic or milestone, found {str(kind)[:40]!r}")
-    return finished(reading, problems)
-
-
-def _task(reading: Reading, problems: Problems, number: int, given: dict[str, Any]) -> None:
-    status, reason, waiting_for = (given.pop(name, None) for name in ("status", "reason", "waiting_for"))
-    state = State.OPEN if status is None else _STATES.get(status) if isinstance(status, str) else None
-    if state is None:
-        problems.add(number, f"status: expected one of {', '.join(_STATES)}, found {str(status)[:40]!r}")
-        return
-    given_list: Any = [] if waiting_for is None else waiting_for
-    listed: list[Any] = cast("list[Any]", given_list) if isinstance(given_list, list) else [None]
-    if not all(isinstance(name, str) and is_id(name) for name in listed):
-        problems.add(number, "waiting_for: expected a list of ids")
-        return
-    try:
-        why = storable(str(reason)[:2_000]) if reason else "blocked in the file" if state is State.BLOCKED else None
-    except ValueError as error:
-        problems.add(number, f"reason: {error}")
-        return
-    made = item(problems, number, given, state, why, tuple(listed))
-    if made is not None:
-        reading.items.append(made)
-
-
-def _group(reading: Reading, problems: Problems, number: int, kind: str, given: dict[str, Any]) -> None:
-    if kind == "epic":
-        epic = checked(_Epic, problems, number, given)
-        if epic is not None:
-            reading.epics[epic.id] = {"title": epic.title, "wip_limit": epic.wip_limit}
-        return
-    milestone = checked(_Milestone, problems, number, given)
-    if milestone is not None:
-        reading.milestones[milestone.id] = {
-            name: value for name in ("title", "epic_id", "due_at") if (value := getattr(milestone, name)) is not None
-        }
+            reading.problems.add(number, f"kind: expected task, epic or milestone, found {str(kind)[:40]!r}")
+    return reading.finished()
 
 
 def read_beads(text: str) -> Reading:
     """Issues of Beads. Raises InvalidInput that names the line."""
-    reading, problems = Reading("beads"), Problems()
+    reading = Reading("beads")
     others = 0
-    for number, given in objects(text, problems):
-        if given.get("_type", "issue") != "issue":
+    for number, given in objects(text, reading.problems):
+        issue = checked(_Issue, reading.problems, number, given) if given.get("_type", "issue") == "issue" else None
+        if issue is None:
             continue
-        status = given.get("status") or "open"
-        state = _BEADS_STATES.get(status) if isinstance(status, str) else None
-        if state is None:
-            problems.add(number, f"status: expected one of {', '.join(_BEADS_STATES)}, found {str(status)[:40]!r}")
-            continue
-        priority = given.get("priority", 2)
-        if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= 4:
-            problems.add(number, f"priority: expected 0 to 4, found {str(priority)[:40]!r}")
-            continue
-        if not isinstance(given.get("id"), str) or not isinstance(given.get("title"), str):
-            problems.add(number, f"{'title' if isinstance(given.get('id'), str) else 'id'}: is required")
-            continue
-        parent, waits, ignored = _links(problems, number, given)
-        others += ignored
-        kind = given.get("issue_type") or "task"
-        named: Any = given.get("labels") or []
-        if not isinstance(named, list):
-            problems.add(number, f"labels: expected a list, found {type(named).__name__}")
-            continue
-        labels = [str(label)[:100] for label in cast("list[Any]", named) if str(label).strip()]
-        accepted = given.get("acceptance_criteria")
+        others += sum(link.type not in {*_WAITS, "parent-child"} for link in issue.dependencies)
+        parents = [as_id(link.depends_on_id) for link in issue.dependencies if link.type == "parent-child"]
+        waits = [as_id(link.depends_on_id) for link in issue.dependencies if link.type in _WAITS]
+        labels = [*([] if issue.issue_type == "task" else [issue.issue_type]), *map(str, issue.labels)]
+        accepted = prose(issue.acceptance_criteria)
         fields = {
-            "id": as_id(given["id"]),
-            "title": short(given["title"]),
-            "description": prose(given.get("description"), given.get("design"), given.get("notes")),
-            "priority": _BEADS_PRIORITY[priority],
-            "parent_id": parent,
-            "depends_on": waits,
-            "labels": list(dict.fromkeys(([str(kind)[:100]] if kind != "task" else []) + labels))[:50],
-            "acceptance": [prose(accepted)] if isinstance(accepted, str) and accepted.strip() else None,
-            "not_before": given.get("defer_until") or None,
+            "id": as_id(issue.id),
+            "title": short(issue.title),
+            "description": prose(issue.description, issue.design, issue.notes),
+            "priority": _BEADS_PRIORITY[issue.priority],
+            "parent_id": parents[-1] if parents else None,
+            "depends_on": list(dict.fromkeys(waits)),
+            "labels": list(dict.fromkeys(label[:100] for label in labels if label.strip()))[:50],
+            "acceptance": [accepted] if accepted else None,
+            "not_before": issue.defer_until,
         }
-        reason = f"{status} in Beads" if state is State.BLOCKED else None
-        made = item(problems, number, fields, state, reason)
-        if made is not None:
-            reading.items.append(made)
+        reason = f"{given['status']} in Beads" if issue.status is State.BLOCKED else None
+        reading.add(number, fields, issue.status, reason)
     if others:
         reading.warnings.append(f"{others} links that make nothing wait (related, discovered-from, ...) were left out.")
-    return finished(reading, problems)
-
-
-def _links(problems: Problems, number: int, given: dict[str, Any]) -> tuple[str | None, list[str], int]:
-    """(parent, what it waits for, how many links of other types)."""
-    parent: str | None = None
-    waits: list[str] = []
-    others = 0
-    listed: Any = given.get("dependencies") or []
-    if not isinstance(listed, list):
-        problems.add(number, "dependencies: expected a list")
-        return parent, waits, others
-    for link in cast("list[Any]", listed):
-        values = cast("dict[str, Any]", link) if isinstance(link, dict) else {}
-        target, kind = values.get("depends_on_id"), values.get("type", "blocks")
-        if not isinstance(target, str):
-            problems.add(number, "dependencies: expected objects with depends_on_id and type")
-        elif kind == "parent-child":
-            parent = as_id(target)
-        elif kind in _WAITS:
-            waits.append(as_id(target))
-        else:
-            others += 1
-    return parent, list(dict.fromkeys(waits)), others
+    return reading.finished()

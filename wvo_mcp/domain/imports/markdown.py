@@ -9,19 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from wvo_mcp.domain.imports.draft import (
-    MAX_DEPTH,
-    Problems,
-    Reading,
-    State,
-    finished,
-    item,
-    lines_of,
-    made_id,
-    prose,
-    short,
-    slug,
-)
+from wvo_mcp.domain.imports.draft import MAX_DEPTH, Problems, Reading, State, lines_of, made_id, prose, short, slug
 
 _ITEM = re.compile(r"^(?P<indent>[ \t]*)(?:[-*+]|\d{1,9}[.)])[ \t]+\[(?P<box>[ xX~/>-])\](?:[ \t]+(?P<text>.*))?$")
 _HEADING = re.compile(r"^ {0,3}(?P<marks>#{1,6})[ \t]+(?P<text>.*?)[ \t]*#*$")
@@ -68,7 +56,8 @@ class _Draft:
 
 def read(text: str) -> Reading:
     """Raises InvalidInput that names the line."""
-    reading, problems = Reading("markdown"), Problems()
+    reading = Reading("markdown")
+    problems = reading.problems
     drafts: list[_Draft] = []
     open_items: list[_Draft] = []
     headings: list[tuple[int, str]] = []
@@ -106,11 +95,11 @@ def read(text: str) -> Reading:
                 _note(open_items, line, problems, number)
             elif not line.startswith((" ", "\t")):
                 open_items = []
-    _add(reading, drafts, problems)
+    _add(reading, drafts)
     titles = {slug(name): name for _, name in _all_headings(text)}
     used = {each.fields.epic_id for each in reading.items if each.state in (State.OPEN, State.BLOCKED)}
     reading.epics = {name: {"title": short(title)} for name, title in titles.items() if name in used}
-    return finished(reading, problems)
+    return reading.finished()
 
 
 def _all_headings(text: str) -> list[tuple[int, str]]:
@@ -188,7 +177,7 @@ def _note(open_items: list[_Draft], line: str, problems: Problems, number: int) 
         draft.given[name] = value
 
 
-def _add(reading: Reading, drafts: list[_Draft], problems: Problems) -> None:
+def _add(reading: Reading, drafts: list[_Draft]) -> None:
     seen: dict[tuple[str, ...], int] = {}
     ids: dict[int, str] = {}
     for draft in drafts:
@@ -209,6 +198,5 @@ def _add(reading: Reading, drafts: list[_Draft], problems: Problems) -> None:
         waits: list[str] = draft.given.get("depends_on", [])
         given["depends_on"] = list(dict.fromkeys(waits))
         reason = "put off in the checklist" if draft.state is State.BLOCKED else None
-        made = item(problems, draft.line, given, draft.state, reason) if draft.title else None
-        if made is not None:
-            reading.items.append(made)
+        if draft.title:
+            reading.add(draft.line, given, draft.state, reason)

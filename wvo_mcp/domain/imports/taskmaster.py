@@ -5,19 +5,42 @@ Task 2 is `tm-2`, its subtask 1 `tm-2.1`; with a tag other than `master` they ar
 
 import json
 import json.scanner
-from collections.abc import Iterator
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Literal, cast
 
-from wvo_mcp.domain.imports.draft import Problems, Reading, State, finished, item, lines_of, prose, refuse, short, slug
+from pydantic import BaseModel, ConfigDict, StrictInt, StrictStr
+
+from wvo_mcp.domain.imports.draft import Reading, State, checked, lines_of, one_of, prose, refuse, short, slug
 from wvo_mcp.domain.text import storable
 
 _STATES = {
     "pending": State.OPEN, "in-progress": State.OPEN, "review": State.OPEN, "blocked": State.BLOCKED,
     "deferred": State.BLOCKED, "done": State.DONE, "completed": State.DONE, "cancelled": State.DROPPED,
 }  # fmt: skip
-_PRIORITIES = ("critical", "high", "medium", "low")
 _AT = "\x00line"
 """Where an object of the file begins; no key of a file can be it."""
+
+
+class _Task(BaseModel):
+    """Fields that are not named here are left out."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+    id: StrictInt | StrictStr
+    title: StrictStr
+    status: Annotated[State, one_of(_STATES)] = State.OPEN
+    priority: Literal["critical", "high", "medium", "low"] | None = None
+    dependencies: Any = None
+    complexity: Any = None
+    description: Any = None
+    details: Any = None
+    testStrategy: Any = None
+
+    @property
+    def waits(self) -> list[str]:
+        given = self.dependencies
+        listed = cast("list[Any]", given if isinstance(given, list) else [given])
+        return list(dict.fromkeys(str(value).strip() for value in listed if value))
 
 
 def read(text: str) -> Reading:
@@ -25,7 +48,7 @@ def read(text: str) -> Reading:
     for _ in lines_of(text):
         pass
     whole = _parsed(text)
-    reading, problems = Reading("taskmaster"), Problems()
+    reading = Reading("taskmaster")
     for tag, tasks in _lists(whole):
         prefix = "tm-" if tag == "master" else f"tm-{slug(tag)}-"
         epic_id = None if tag == "master" else slug(tag)
@@ -35,8 +58,8 @@ def read(text: str) -> Reading:
             except ValueError as error:
                 refuse(int(whole[tag][_AT]), f"the name of the tag {error}")
         for task in tasks:
-            _add(reading, problems, task, prefix, epic_id)
-    return finished(reading, problems)
+            _add(reading, task, prefix, epic_id)
+    return reading.finished()
 
 
 def _parsed(text: str) -> dict[str, Any]:
@@ -92,69 +115,37 @@ def _objects(values: Any, line: int) -> list[dict[str, Any]]:
     return cast("list[dict[str, Any]]", listed)
 
 
-def _add(reading: Reading, problems: Problems, task: dict[str, Any], prefix: str, epic_id: str | None) -> None:
-    number = _number(task, problems)
-    if number is None:
-        return
-    subtasks = _objects(task.get("subtasks") or [], task[_AT])
-    inner = {_number(each, None) for each in subtasks}
-    _one(reading, problems, task, f"{prefix}{number}", epic_id, None, [f"{prefix}{d}" for d in _waits(task)])
-    for each in subtasks:
-        sub = _number(each, problems)
-        if sub is None:
-            continue
+def _add(reading: Reading, given: dict[str, Any], prefix: str, epic_id: str | None) -> None:
+    number = f"{prefix}{_number(given)}"
+    parts = _objects(given.get("subtasks") or [], given[_AT])
+    inner = {_number(part) for part in parts}
+    _one(reading, given, {"id": number, "epic_id": epic_id}, lambda other: f"{prefix}{other}")
+    for part in parts:
+        place = {"id": f"{number}.{_number(part)}", "epic_id": epic_id, "parent_id": number}
         # A bare number names a sibling where there is one.
-        waits = [f"{prefix}{number}.{d}" if d in inner else f"{prefix}{d}" for d in _waits(each)]
-        _one(reading, problems, each, f"{prefix}{number}.{sub}", epic_id, f"{prefix}{number}", waits)
+        _one(reading, part, place, lambda other: f"{number}.{other}" if other in inner else f"{prefix}{other}")
 
 
-def _number(task: dict[str, Any], problems: Problems | None) -> str | None:
-    value = task.get("id")
-    if isinstance(value, (int, str)) and not isinstance(value, bool) and str(value).strip():
-        return str(value).strip().rpartition(".")[2] if "parentTaskId" in task else str(value).strip()
-    if problems is not None:
-        problems.add(task[_AT], "id: expected a number")
-    return None
+def _number(given: Mapping[str, Any]) -> str:
+    number = str(given.get("id")).strip()
+    return number.rpartition(".")[2] if "parentTaskId" in given else number
 
 
-def _waits(task: dict[str, Any]) -> list[str]:
-    listed: Any = task.get("dependencies") or []
-    values = cast("list[Any]", listed) if isinstance(listed, list) else [listed]
-    return list(dict.fromkeys(str(value).strip() for value in values))
-
-
-def _one(
-    reading: Reading,
-    problems: Problems,
-    task: dict[str, Any],
-    task_id: str,
-    epic_id: str | None,
-    parent_id: str | None,
-    waits: list[str],
-) -> None:
-    line = int(task[_AT])
-    status = task.get("status") or "pending"
-    state = _STATES.get(status) if isinstance(status, str) else None
-    if state is None:
-        problems.add(line, f"status: expected one of {', '.join(_STATES)}, found {str(status)[:40]!r}")
+def _one(reading: Reading, given: dict[str, Any], place: Mapping[str, str | None], named: Callable[[str], str]) -> None:
+    """`place`: id, epic and parent; `named` gives the id of what it waits for."""
+    line = int(given[_AT])
+    task = checked(_Task, reading.problems, line, given)
+    if task is None:
         return
-    priority = task.get("priority")
-    if priority is not None and priority not in _PRIORITIES:
-        problems.add(line, f"priority: expected one of {', '.join(_PRIORITIES)}, found {str(priority)[:40]!r}")
-        return
-    title, complexity = task.get("title"), task.get("complexity")
-    proof = prose(task.get("testStrategy"))
+    proof = prose(task.testStrategy)
     fields = {
-        "id": task_id,
-        "title": short(title) if isinstance(title, str) else title,
-        "description": prose(task.get("description"), task.get("details")),
-        "epic_id": epic_id,
-        "parent_id": parent_id,
-        "priority": priority,
-        "complexity": complexity if isinstance(complexity, int) and 1 <= complexity <= 10 else None,
-        "depends_on": waits,
+        **place,
+        "title": short(task.title),
+        "description": prose(task.description, task.details),
+        "priority": task.priority,
+        "complexity": task.complexity if isinstance(task.complexity, int) and 1 <= task.complexity <= 10 else None,
+        "depends_on": [named(other) for other in task.waits],
         "acceptance": [proof] if proof else None,
     }
-    made = item(problems, line, fields, state, f"{status} in Task Master" if state is State.BLOCKED else None)
-    if made is not None:
-        reading.items.append(made)
+    reason = f"{given['status']} in Task Master" if task.status is State.BLOCKED else None
+    reading.add(line, fields, task.status, reason)

@@ -7,7 +7,7 @@ from typing import Any
 
 from wvo_mcp.domain.dependency import find_cycle
 from wvo_mcp.domain.event import canonical
-from wvo_mcp.domain.imports.draft import Item, Problems, Reading, State
+from wvo_mcp.domain.imports.draft import Fields, Item, Problems, Reading, State
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.task import Origin, Status, Task
 from wvo_mcp.errors import DependencyCycle
@@ -215,7 +215,7 @@ async def _is_blocked(tx: Transaction, task_id: str) -> bool:
 def _draft(item: Item, intake: Intake) -> creation.Draft:
     fields: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value  # pyright: ignore[reportUnknownArgumentType]
-        for name in type(item.fields).model_fields
+        for name in Fields.model_fields
         if name not in _NOT_COLUMNS and (value := getattr(item.fields, name)) is not None
     }
     fields["metadata"] = {"imported_from": intake.reading.format}
