@@ -1,16 +1,26 @@
 """Plans in stores that simulations are tried on."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
 
 import pytest
 
 from tests.support.clock import START
+from wvo_mcp.domain.durations import Durations
+from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.task import Origin
 from wvo_mcp.faces.cli.simulate import loaded
+from wvo_mcp.orchestration.ahead.outlook import read, understood
+from wvo_mcp.orchestration.simulation.engine import Simulation
+from wvo_mcp.orchestration.simulation.orders import Order, scores_of
+from wvo_mcp.orchestration.simulation.scenario import PoolAgent, Scenario, VirtualClock, VirtualServers
+from wvo_mcp.orchestration.simulation.tally import Outcome
 from wvo_mcp.orchestration.tasks.creation import Draft, create
-from wvo_mcp.ports import Transaction
+from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.store.sqlite.scratch import ScratchStore
 
+READER = Caller("reader", "reader/1", durable=True)
+AN_HOUR_A_POINT = Durations(values={points: [points * 3_600.0] for points in range(1, 11)})
 Put = Callable[[Transaction], Awaitable[object]]
 
 
@@ -34,3 +44,29 @@ async def plans() -> AsyncGenerator[Plans]:
     yield made
     for store in made.stores:
         await store.close()
+
+
+def crew(count: int) -> tuple[PoolAgent, ...]:
+    return tuple(PoolAgent(f"a{number}") for number in range(count))
+
+
+def exact(agents: int, **fields: Any) -> Scenario:
+    """Everything takes as long as it says, and nothing goes wrong."""
+    sure: dict[str, Any] = {"durations": AN_HOUR_A_POINT, "failure": 0.0, "death": 0.0}
+    return Scenario(crew(agents), Policy(wip_limit=agents), **{**sure, **fields})
+
+
+async def played(store: ScratchStore, scenario: Scenario, order: Order = Order.WSJF) -> tuple[list[str], Outcome]:
+    """The tasks in the order of their claims, and the outcome."""
+    clock, servers = VirtualClock(START), VirtualServers()
+    medians = {points: scenario.durations.expected(points) for points in range(1, 11)}
+    scores = scores_of(order, understood(await read(store, READER)), medians)
+    claimed: list[str] = []
+
+    async def run(inside: Store) -> Outcome:
+        simulation = Simulation(inside, clock, servers, scenario, order=order.value)
+        outcome = await simulation.run()
+        claimed.extend(task_id for _, _, task_id in simulation.claimed)
+        return outcome
+
+    return claimed, await store.trial(run, clock, servers, scores)

@@ -7,28 +7,21 @@ from typing import Any
 
 import pytest
 
-from tests.orchestration.simulation.conftest import Plans
+from tests.orchestration.simulation.conftest import READER, Plans, crew, exact, played
 from tests.support.clock import START
 from tests.support.dag import random_tasks
 from tests.support.plans import Plan
-from wvo_mcp.domain.durations import Durations
-from wvo_mcp.domain.lease import Caller, Policy
+from wvo_mcp.domain.lease import Policy
 from wvo_mcp.domain.task import Status
 from wvo_mcp.faces.cli.simulate import simulated
-from wvo_mcp.orchestration.simulation.engine import Simulation
-from wvo_mcp.orchestration.simulation.orders import Order, scores_of
+from wvo_mcp.orchestration.simulation.orders import Order
 from wvo_mcp.orchestration.simulation.plan import load, rows
-from wvo_mcp.orchestration.simulation.scenario import PoolAgent, Scenario, VirtualClock, VirtualServers
-from wvo_mcp.orchestration.simulation.tally import Outcome
+from wvo_mcp.orchestration.simulation.scenario import PoolAgent, Scenario
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.orchestration.tasks.creation import Draft
-from wvo_mcp.ports import Store, Transaction
-from wvo_mcp.store.sqlite.scratch import ScratchStore
+from wvo_mcp.ports import Transaction
 
 pytestmark = pytest.mark.anyio
-
-READER = Caller("reader", "reader/1", durable=True)
-AN_HOUR_A_POINT = Durations(values={points: [points * 3_600.0] for points in range(1, 11)})
 
 
 def a_draft(task_id: str, hours: int, *on: str, **fields: Any) -> Draft:
@@ -37,32 +30,6 @@ def a_draft(task_id: str, hours: int, *on: str, **fields: Any) -> Draft:
 
 def random_drafts(count: int, seed: int) -> list[Draft]:
     return [Draft(t.pop("id"), t, t.pop("depends_on")) for t in random_tasks(count, seed=seed, epics=["E"])]
-
-
-def crew(count: int) -> tuple[PoolAgent, ...]:
-    return tuple(PoolAgent(f"a{number}") for number in range(count))
-
-
-def exact(agents: int, **fields: Any) -> Scenario:
-    """Everything takes as long as it says, and nothing goes wrong."""
-    sure: dict[str, Any] = {"durations": AN_HOUR_A_POINT, "failure": 0.0, "death": 0.0}
-    return Scenario(crew(agents), Policy(wip_limit=agents), **{**sure, **fields})
-
-
-async def played(store: ScratchStore, scenario: Scenario, order: Order = Order.WSJF) -> tuple[list[str], Outcome]:
-    """The tasks in the order of their claims, and the outcome."""
-    clock, servers = VirtualClock(START), VirtualServers()
-    medians = {points: scenario.durations.expected(points) for points in range(1, 11)}
-    scores = scores_of(order, await store.read(READER, rows), medians, START)
-    claimed: list[str] = []
-
-    async def run(inside: Store) -> Outcome:
-        simulation = Simulation(inside, clock, servers, scenario, order=order.value)
-        outcome = await simulation.run()
-        claimed.extend(task_id for _, _, task_id in simulation.claimed)
-        return outcome
-
-    return claimed, await store.trial(run, clock, servers, scores)
 
 
 @pytest.mark.requirement("SCHED-5")

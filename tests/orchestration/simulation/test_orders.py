@@ -5,79 +5,70 @@ from typing import Any
 
 import pytest
 
-from tests.orchestration.simulation.conftest import Plans
+from tests.orchestration.simulation.conftest import READER, Plans, exact, played
 from tests.support.clock import START
 from wvo_mcp.domain.instant import iso
-from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.task import Origin, Status
-from wvo_mcp.orchestration.simulation.orders import Order, plain_scores, scores_of, tails_of
-from wvo_mcp.orchestration.simulation.plan import PlanRows, rows
+from wvo_mcp.orchestration.ahead import outlook
+from wvo_mcp.orchestration.ahead.outlook import Outlook
+from wvo_mcp.orchestration.simulation.orders import Order, plain_scores, tails_of
+from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.orchestration.tasks.creation import Draft, create
 from wvo_mcp.ports import Transaction
+from wvo_mcp.store.sqlite.scratch import ScratchStore
 
 pytestmark = pytest.mark.anyio
 
-LOADER = Caller("loader", "loader/1", durable=True)
 HOURS = {points: float(points) for points in range(1, 11)}
-
-
-async def planned(plans: Plans, *drafts: Draft) -> PlanRows:
-    async def put(tx: Transaction) -> None:
-        await tx.tasks.put_milestone("SOON", {"due_at": iso(START + timedelta(days=7))})
-        await create(tx, drafts, Origin.ROADMAP)
-
-    store = await plans.made(put, agents=1)
-    return await store.read(LOADER, rows)
 
 
 def a_draft(task_id: str, hours: int, *on: str, parent: str | None = None, **fields: Any) -> Draft:
     return Draft(task_id, {"title": task_id, "complexity": hours, **fields}, on, parent)
 
 
-def ordered(plan: PlanRows, order: Order) -> list[str]:
-    """As the queue sorts them."""
-    scores = scores_of(order, plan, HOURS, START)
-    return [
-        t.id for t in sorted(plan.tasks, key=lambda t: (-(t.score if scores is None else scores.get(t.id, 0)), t.seq))
-    ]
+async def read_plan(store: ScratchStore) -> Outlook:
+    return outlook.understood(await outlook.read(store, READER))
 
 
 @pytest.mark.requirement("SCHED-5")
 async def test_the_critical_path_goes_on_from_a_child_to_its_parent_and_what_waits_for_that(plans: Plans) -> None:
-    plan = await planned(
-        plans,
+    store = await plans.of(
         a_draft("long", 9),
         a_draft("child", 2, parent="whole"),
         a_draft("whole", 3),
         a_draft("behind", 5, "whole"),
+        agents=1,
     )
 
-    assert tails_of(plan, HOURS) == {"long": 9, "child": 10, "whole": 8, "behind": 5}
-    assert ordered(plan, Order.CRITICAL_PATH) == ["child", "long", "whole", "behind"]
+    assert tails_of((await read_plan(store)).work, HOURS) == {"long": 9, "child": 10, "whole": 8, "behind": 5}
+    claimed, _ = await played(store, exact(1), Order.CRITICAL_PATH)
+    assert claimed == ["child", "long", "whole", "behind"]
 
 
 @pytest.mark.requirement("SCHED-5")
 async def test_what_is_settled_makes_no_path_longer_and_what_is_blocked_does(plans: Plans) -> None:
-    plan = await planned(
-        plans, a_draft("a", 2), a_draft("gone", 9, "a"), a_draft("done", 9, "a"), a_draft("blocked", 4)
-    )
-    settled = {"gone": Status.CANCELLED, "done": Status.DONE, "blocked": Status.BLOCKED}
-    tasks = [task.model_copy(update={"status": settled.get(task.id, task.status)}) for task in plan.tasks]
+    async def put(tx: Transaction) -> None:
+        drafts = (a_draft("a", 2), a_draft("gone", 9, "a"), a_draft("blocked", 4))
+        await create(tx, drafts, Origin.ROADMAP)
+        await lifecycle.move(tx, await tx.tasks.get("gone"), Status.CANCELLED, "task.cancelled")
+        await lifecycle.block(tx, await tx.tasks.get("blocked"), "it waits", ["a"])
 
-    tails = tails_of(PlanRows(tasks, plan.edges, plan.epics, plan.milestones, {"blocked": ["a"]}), HOURS)
+    plan = await read_plan(await plans.made(put, agents=1))
 
-    assert tails == {"a": 6, "blocked": 4}
+    assert tails_of(plan.work, HOURS) == {"a": 6, "blocked": 4}
 
 
 async def test_plain_wsjf_knows_value_urgency_and_how_many_wait(plans: Plans) -> None:
-    plan = await planned(
-        plans,
-        a_draft("a", 2, priority="low"),
-        a_draft("b", 4, "a", business_value=8),
-        a_draft("c", 5, "b", milestone_id="SOON"),
-    )
+    async def put(tx: Transaction) -> None:
+        await tx.tasks.put_milestone("SOON", {"due_at": iso(START + timedelta(days=7))})
+        last = a_draft("c", 5, "b", milestone_id="SOON")
+        await create(
+            tx, [a_draft("a", 2, priority="low"), a_draft("b", 4, "a", business_value=8), last], Origin.ROADMAP
+        )
 
-    assert plain_scores(plan, START) == {
+    plan = await read_plan(await plans.made(put, agents=1))
+
+    assert plain_scores(plan) == {
         "a": pytest.approx((1 + 1.58496) / 2, abs=1e-4),
         "b": (8 + 1) / 4,
         "c": (5 + 10 / 2) / 5,
@@ -88,4 +79,6 @@ async def test_plain_wsjf_knows_value_urgency_and_how_many_wait(plans: Plans) ->
 async def test_equals_go_by_the_order_of_creation_and_not_by_the_alphabet(order: Order, plans: Plans) -> None:
     names = ["c", "a", "d", "b"]
 
-    assert ordered(await planned(plans, *(a_draft(name, 3) for name in names)), order) == names
+    claimed, _ = await played(await plans.of(*(a_draft(name, 3) for name in names), agents=1), exact(1), order)
+
+    assert claimed == names

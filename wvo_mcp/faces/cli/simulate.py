@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any
 
 import click
 import yaml
+from annotated_types import Len
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from wvo_mcp.domain.durations import Durations, learned
 from wvo_mcp.domain.instant import instant
@@ -23,6 +25,7 @@ from wvo_mcp.faces.cli.application import Application, Compose
 from wvo_mcp.faces.cli.output import json_option, print_json, reported, wants_json
 from wvo_mcp.faces.cli.progress import shown
 from wvo_mcp.faces.cli.session import settings_or_usage
+from wvo_mcp.orchestration.ahead import outlook
 from wvo_mcp.orchestration.plan import roadmap
 from wvo_mcp.orchestration.simulation.comparison import compared
 from wvo_mcp.orchestration.simulation.engine import Simulation
@@ -275,7 +278,7 @@ async def simulated(store: ScratchStore, scenario: Scenario, order: Order, start
     scores = None
     if order is not Order.WSJF:
         expected = {points: scenario.durations.expected(points) for points in range(1, 11)}
-        scores = scores_of(order, await store.read(_LOADER, rows), expected, start)
+        scores = scores_of(order, outlook.understood(await outlook.read(store, _LOADER)), expected)
     clock, servers = VirtualClock(start), VirtualServers()
     return await store.trial(
         lambda inside: Simulation(inside, clock, servers, scenario, order=order.value).run(), clock, servers, scores
@@ -303,42 +306,38 @@ def _crew(count: int) -> tuple[PoolAgent, ...]:
     return tuple(PoolAgent(f"agent-{number:0{width}}") for number in range(1, count + 1))
 
 
+class _Member(BaseModel):
+    """An entry of --pool."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    id: str
+    count: int = Field(default=1, ge=1, le=_MOST_AGENTS)
+    capabilities: list[str] = []
+    provider: str | None = None
+    speed: float = Field(default=1.0, ge=0.01, le=100)
+
+    def agents(self) -> list[PoolAgent]:
+        names = [self.id] if self.count == 1 else [f"{self.id}-{number}" for number in range(1, self.count + 1)]
+        return [PoolAgent(name, tuple(self.capabilities), self.provider, self.speed) for name in names]
+
+
 def _pool(file: Path) -> tuple[PoolAgent, ...]:
     """Raises InvalidInput that names the place in the file."""
     try:
-        found: Any = yaml.safe_load(file.read_text())
+        found = TypeAdapter(Annotated[list[_Member], Len(1)]).validate_python(yaml.safe_load(file.read_text()))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InvalidInput("pool", f"{file} cannot be read: {str(error).splitlines()[0]}") from None
-    if not isinstance(found, list) or not found:
-        raise InvalidInput("pool", "expected a list, as in: [{id: gpu, count: 2, capabilities: [gpu]}]")
-    agents: list[PoolAgent] = []
-    for place, item in enumerate(cast("list[Any]", found)):
-        agents += _members(item, f"pool[{place}]")
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+        hint = "Give a list of agents, as in: [{id: gpu, count: 2, capabilities: [gpu]}]"
+        raise InvalidInput(f"pool{place}", first["msg"], hint=hint) from None
+    agents = tuple(agent for member in found for agent in member.agents())
     names = {agent.id for agent in agents}
     if len(names) != len(agents) or len(agents) > _MOST_AGENTS:
         raise InvalidInput("pool", f"expected different ids, and at most {_MOST_AGENTS:,} agents")
-    return tuple(agents)
-
-
-def _members(item: Any, place: str) -> list[PoolAgent]:
-    allowed = {"id", "count", "capabilities", "provider", "speed"}
-    if not isinstance(item, dict) or not isinstance(cast("dict[Any, Any]", item).get("id"), str):
-        raise InvalidInput(place, f"expected a mapping with an id and any of {', '.join(sorted(allowed - {'id'}))}")
-    entry = cast("dict[str, Any]", item)
-    unknown = entry.keys() - allowed
-    if unknown:
-        raise InvalidInput(
-            place, f"unknown field {sorted(map(str, unknown))[0]!r}; allowed: {', '.join(sorted(allowed))}"
-        )
-    count, speed, able = entry.get("count", 1), entry.get("speed", 1.0), entry.get("capabilities", [])
-    if not isinstance(count, int) or not 1 <= count <= _MOST_AGENTS:
-        raise InvalidInput(f"{place}.count", f"expected a number from 1 to {_MOST_AGENTS:,}")
-    if not isinstance(speed, (int, float)) or not 0.01 <= speed <= 100:
-        raise InvalidInput(f"{place}.speed", "expected a number from 0.01 to 100")
-    if not isinstance(able, list) or not all(isinstance(name, str) for name in cast("list[Any]", able)):
-        raise InvalidInput(f"{place}.capabilities", "expected a list of names")
-    one = PoolAgent(entry["id"], tuple(cast("list[str]", able)), entry.get("provider"), float(speed))
-    return [one] if count == 1 else [replace(one, id=f"{one.id}-{number}") for number in range(1, count + 1)]
+    return agents
 
 
 def _source(durations: Durations, *, asked: bool) -> str:

@@ -1,14 +1,13 @@
 """Orders of the ready queue to compare: scores for the whole plan that stay as they are."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from enum import StrEnum
 from math import log2
 
-from wvo_mcp.domain.dependency import in_order
 from wvo_mcp.domain.instant import instant
-from wvo_mcp.domain.wsjf import PRIORITY_VALUE, time_criticality
-from wvo_mcp.orchestration.simulation.plan import PlanRows
+from wvo_mcp.domain.workload import Workload
+from wvo_mcp.domain.wsjf import time_criticality
+from wvo_mcp.orchestration.ahead.outlook import Outlook
 
 
 class Order(StrEnum):
@@ -24,7 +23,7 @@ _MOST_COUNTED = 1023
 """log2(1 + 1023) = 10: counting stops here."""
 
 
-def scores_of(order: Order, plan: PlanRows, medians: Mapping[int, float], start: datetime) -> dict[str, float] | None:
+def scores_of(order: Order, plan: Outlook, medians: Mapping[int, float]) -> dict[str, float] | None:
     """By task, the highest first and equals by age; None where the product keeps them. `medians`: seconds by complexity."""
     match order:
         case Order.WSJF:
@@ -32,43 +31,40 @@ def scores_of(order: Order, plan: PlanRows, medians: Mapping[int, float], start:
         case Order.FIFO:
             return {}
         case Order.CRITICAL_PATH:
-            return tails_of(plan, medians)
+            return tails_of(plan.work, medians)
         case Order.PLAIN_WSJF:
-            return plain_scores(plan, start)
+            return plain_scores(plan)
 
 
-def tails_of(plan: PlanRows, medians: Mapping[int, float]) -> dict[str, float]:
-    """Seconds from the beginning of each open task to the end of the longest chain that begins with it. What waits for
-    itself, which only a hand in the database can make, counts for nothing."""
-    behind = plan.dependents()
-    own = {task.id: medians[task.complexity] for task in plan.tasks}
-    tails: dict[str, float] = {}
-    for task_id in in_order(behind):  # each after those that wait for it
-        tails[task_id] = own[task_id] + max((tails.get(other, 0.0) for other in behind[task_id]), default=0.0)
-    return tails
+def tails_of(work: Workload, medians: Mapping[int, float]) -> dict[str, float]:
+    """Seconds from the beginning of each open task to the end of the longest chain that begins with it. Raises
+    DependencyCycle."""
+    tails: dict[int, float] = {}
+    for place in reversed(work.order()):
+        longest = max((tails[other] for other in work.below[place]), default=0.0)
+        tails[place] = medians[work.tasks[place].complexity] + longest
+    return {work.tasks[place].id: tail for place, tail in tails.items()}
 
 
-def plain_scores(plan: PlanRows, start: datetime) -> dict[str, float]:
-    """(business value + time criticality at `start` + log2(1 + tasks that wait for it, directly or not)) / complexity."""
-    behind = plan.dependents()
+def plain_scores(plan: Outlook) -> dict[str, float]:
+    """(business value + time criticality now + log2(1 + tasks that wait for it, directly or not)) / complexity."""
     due = {row["id"]: row["due_at"] and instant(row["due_at"]) for row in plan.milestones}
     return {
         task.id: (
-            (PRIORITY_VALUE[task.priority] if task.business_value is None else task.business_value)
-            + time_criticality(due.get(task.milestone_id), start)
-            + log2(1 + _reached(task.id, behind))
+            task.value
+            + time_criticality(due.get(task.milestone_id), plan.now)
+            + log2(1 + _waiting_for(place, plan.work.below))
         )
         / task.complexity
-        for task in plan.tasks
-        if task.id in behind
+        for place, task in enumerate(plan.work.tasks)
     }
 
 
-def _reached(start: str, behind: Mapping[str, Sequence[str]]) -> int:
-    seen: set[str] = {start}
+def _waiting_for(start: int, below: Sequence[Sequence[int]]) -> int:
+    seen = {start}
     todo = [start]
     while todo and len(seen) <= _MOST_COUNTED:
-        fresh = [other for other in behind[todo.pop()] if other not in seen]
+        fresh = [other for other in below[todo.pop()] if other not in seen]
         seen.update(fresh)
         todo += fresh
     return min(_MOST_COUNTED, len(seen) - 1)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wvo_mcp.domain.task import SETTLED, Origin, Status, Task
+from wvo_mcp.domain.task import Origin, Status, Task
 from wvo_mcp.orchestration.plan.roadmap import COLUMNS
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.orchestration.tasks.creation import Draft, create
@@ -22,20 +22,6 @@ class PlanRows:
     epics: Sequence[Mapping[str, Any]]
     milestones: Sequence[Mapping[str, Any]]
     waits: Mapping[str, Sequence[str]]
-
-    def dependents(self) -> dict[str, list[str]]:
-        """Of each open task, the open ones that wait for it directly: by a dependency, as its parent, or blocked until it is
-        done."""
-        found: dict[str, list[str]] = {task.id: [] for task in self.tasks if task.status not in SETTLED}
-        links = [
-            *self.edges,
-            *((task.parent_id, task.id) for task in self.tasks if task.parent_id is not None),
-            *((task_id, other) for task_id, others in self.waits.items() for other in others),
-        ]
-        for waiting, other in dict.fromkeys(links):
-            if waiting in found and other in found:
-                found[other].append(waiting)
-        return found
 
 
 async def rows(tx: Transaction) -> PlanRows:
