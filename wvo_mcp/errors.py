@@ -81,7 +81,7 @@ class DependencyCycle(WvoError):
     hint = "Leave out one of the dependencies on the path."
 
     def __init__(self, path: Sequence[str]) -> None:
-        super().__init__(f"These tasks would wait for each other: {' -> '.join(path)}.", path=list(path))
+        super().__init__(f"This would create a dependency cycle: {' -> '.join(path)}.", path=list(path))
 
 
 _ENDED = frozenset({"done", "failed", "cancelled"})
@@ -126,7 +126,9 @@ class WipLimit(WvoError):
     hint = "Finish or release what is in progress first."
 
     def __init__(self, scope: str, limit: int, holding: Sequence[Any] = ()) -> None:
-        super().__init__(f"The limit of tasks in progress is reached ({scope}: {limit}).", scope=scope, limit=limit)
+        where = {"store": "store-wide", "agent": "per agent", "epic": "in its epic"}.get(scope, scope)
+        tasks = "1 task" if limit == 1 else f"{limit} tasks"
+        super().__init__(f"WIP limit reached: {tasks} in progress ({where}).", scope=scope, limit=limit)
         if holding:
             self.details["holding"] = list(holding)
 
@@ -233,7 +235,7 @@ class StoreUnavailable(WvoError):
 
     code = "store_unavailable"
     retryable = True
-    hint = "Nothing of this call was stored. Free the disk or mend its rights (wvo-mcp doctor), then call again."
+    hint = "Nothing of this call was stored. Free disk space or fix its permissions (wvo-mcp doctor), then call again."
 
 
 class IncompatibleStore(WvoError):
@@ -258,4 +260,4 @@ class Internal(WvoError):
     code = "internal"
 
     def __init__(self, ref: str) -> None:
-        super().__init__("A defect was met; nothing of this call was stored.", ref=ref)
+        super().__init__(f"Internal error (ref {ref}). No changes were saved.", ref=ref)

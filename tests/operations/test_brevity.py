@@ -42,7 +42,7 @@ async def test_nothing_to_claim_is_said_in_few_words(bench: Bench) -> None:
 
 
 async def test_a_small_task_is_read_in_under_two_kilobytes_after_a_whole_life(bench: Bench) -> None:
-    await bench.create(a_task("T1", description="What is to be done, and why.", acceptance=["it works"]), a_task("T2"))
+    await bench.create(a_task("T1", description="What to do, and why.", acceptance=["it works"]), a_task("T2"))
     await bench.claim(ANN, "T1")
     await bench.call("checkpoint", task_id="T1", summary="Half of it is there.", next_steps="The rest.", progress=50)
     await bench.complete("T1", artifacts=["src/a.py"])

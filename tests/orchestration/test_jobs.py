@@ -79,7 +79,7 @@ async def test_what_takes_longer_is_polled_by_its_handle_until_its_result_is_the
 
 async def test_what_went_wrong_is_raised_for_whoever_asks() -> None:
     def refuse() -> dict[str, Any]:
-        raise InvalidInput("text", "line 3: no JSON")
+        raise InvalidInput("text", "line 3: not JSON")
 
     async with anyio.create_task_group() as tasks:
         work, jobs = Held(refuse), Jobs(tasks, 0.0)
@@ -87,7 +87,7 @@ async def test_what_went_wrong_is_raised_for_whoever_asks() -> None:
         work.let_go.set()
         await anyio.wait_all_tasks_blocked()
         for _ in range(2):
-            with pytest.raises(InvalidInput, match="no JSON"):
+            with pytest.raises(InvalidInput, match="not JSON"):
                 await jobs.poll("import_tasks", handle)
 
 

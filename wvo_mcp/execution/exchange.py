@@ -31,7 +31,7 @@ class WorkspaceExchange:
             # A pipe would be waited for without end.
             with open(place, "rb", opener=_at_once) as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise InvalidInput("path", "is no plain file")
+                    raise InvalidInput("path", "is not a regular file")
                 content = file.read(MAX_BYTES + 1)
         except FileNotFoundError:
             raise NotFound("file", path, _alike(place), field="path", hint="Name a file of the workspace.") from None
@@ -61,7 +61,7 @@ class WorkspaceExchange:
             root = self._root.resolve()
             place = (root / path).resolve()
         except (OSError, ValueError, RuntimeError) as error:
-            raise InvalidInput("path", f"is no path: {error}") from None
+            raise InvalidInput("path", f"is not a path: {error}") from None
         if not place.is_relative_to(root) or place == root:
             raise InvalidInput("path", "lies outside of the workspace")
         return place

@@ -32,11 +32,11 @@ class AlertLine(Output):
 
 
 class AlertsAsk(Input):
-    state: Literal["open", "all"] = Field(default="open", description="all: resolved ones too.")
-    kind: Label | None = Field(default=None, description="Only of this kind, e.g. stale_tasks.")
-    severity: Literal["info", "warning", "critical"] | None = Field(default=None, description="This or worse.")
+    state: Literal["open", "all"] = Field(default="open", description="Open alerts, or all.")
+    kind: Label | None = Field(default=None, description="Only this kind, e.g. stale_tasks.")
+    severity: Literal["info", "warning", "critical"] | None = Field(default=None, description="Minimum severity.")
     limit: int = Field(default=20, ge=1, le=100, description="Page size.")
-    cursor: str | None = Field(default=None, max_length=40, description="next_cursor of the page before.")
+    cursor: str | None = Field(default=None, max_length=40, description="next_cursor of the previous page.")
 
 
 class AlertPage(Output):
@@ -47,7 +47,7 @@ class AlertPage(Output):
 
 @operation(toolset="health", effect=Effect.READ)
 async def alerts(ctx: Context, ask: AlertsAsk) -> AlertPage:
-    """List what people should look at, newest first: what goes wrong with the work, the store, or the delivery of alerts."""
+    """List alerts, newest first: problems with tasks, the store, or the delivery of alerts."""
     before = _before(ask.cursor)
     where = {"open": ask.state == "open", "kind": ask.kind, "least": ask.severity}
     found = await ctx.tx.alerts.page(where, before, ask.limit + 1)
@@ -74,8 +74,8 @@ def _before(cursor: str | None) -> int | None:
 
 
 class AlertAck(Input):
-    alert_id: int = Field(ge=1, le=2**62, description="The alert.")
-    note: Text | None = Field(default=None, description="Kept in the history.")
+    alert_id: int = Field(ge=1, le=2**62, description="Alert number.")
+    note: Text | None = Field(default=None, description="Note, kept in the history.")
 
 
 class AlertResult(Output):
@@ -120,13 +120,13 @@ async def _concerns(tx: Transaction, agent_id: str, alert: Mapping[str, Any]) ->
 
 
 class AlertResolve(Input):
-    alert_id: int = Field(ge=1, le=2**62, description="The alert.")
-    reason: Text | None = Field(default=None, description="Kept in the history.")
+    alert_id: int = Field(ge=1, le=2**62, description="Alert number.")
+    reason: Text | None = Field(default=None, description="Reason, kept in the history.")
 
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, idempotent=True, role=Role.OPERATOR)
 async def alert_resolve(ctx: Context, ask: AlertResolve) -> AlertResult:
-    """End an alert by hand, when nothing watches its cause any more; what is still wrong is raised again as a new one."""
+    """Resolve an alert by hand. If the problem still exists, a new alert is raised."""
     await ctx.tx.sessions.ensure()
     row = await ctx.tx.alerts.close(ask.alert_id, ask.reason)
     return AlertResult(alert=AlertLine.model_validate(row))

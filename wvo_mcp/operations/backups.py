@@ -21,8 +21,8 @@ class BackupCreated(Output):
 
 @operation(toolset="ops", effect=Effect.WRITE, outside=True, idempotent=True)
 async def backup_create(ctx: Context, ask: BackupCreate) -> BackupCreated:
-    """Copy the whole store now, and check the copy. It also happens every hour; a second one in the same hour replaces
-    the first once it is verified."""
+    """Back up the store now and verify the backup. The server also does this every hour; a second backup in the same hour
+    replaces the first."""
     made = await backups.take(ctx.services.store, ctx.backups, ctx.caller)
     # `create` gives nothing that did not pass.
     return BackupCreated(name=made.backup.name, bytes=made.backup.bytes, verified=True, seconds=round(made.seconds, 3))
@@ -45,7 +45,7 @@ class BackupsListed(Output):
 
 @operation(toolset="ops", effect=Effect.READ, outside=True)
 async def backup_list(ctx: Context, ask: BackupList) -> BackupsListed:
-    """List the backups of the store, newest first. A person restores one: wvo-mcp backup restore."""
+    """List backups of the store, newest first. To restore one, a person runs wvo-mcp backup restore."""
     return BackupsListed(
         backups=[
             ListedBackup(name=found.name, at=found.at, bytes=found.bytes, kind=found.kind)
@@ -66,7 +66,7 @@ class ContextSnapshotted(Output):
 
 @operation(toolset="ops", effect=Effect.WRITE, outside=True, idempotent=True)
 async def context_snapshot(ctx: Context, ask: ContextSnapshot) -> ContextSnapshotted:
-    """Write the running context as markdown: work in progress with its last checkpoints, what is ready, alerts, what was
-    remembered last. Ten versions are kept."""
+    """Write a summary of current work as markdown: tasks in progress with their last checkpoints, ready tasks, alerts and
+    recent notes. Ten versions are kept."""
     made = await running_context.snapshot(ctx.services.store, ctx.snapshots, ctx.caller)
     return ContextSnapshotted(name=made.name, bytes=len(made.text.encode()), text=made.text)

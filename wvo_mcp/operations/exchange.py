@@ -20,13 +20,13 @@ Path = Annotated[str, Field(min_length=1, max_length=1_000)]
 
 
 class ImportTasks(Input):
-    text: str | None = Field(default=None, max_length=20_000_000, description="The content; or give `path`.")
-    path: Path | None = Field(default=None, description="A file of the workspace.")
+    text: str | None = Field(default=None, max_length=20_000_000, description="Content to import, instead of `path`.")
+    path: Path | None = Field(default=None, description="File in the project.")
     format: Literal["auto", "markdown", "jsonl", "taskmaster", "beads"] = Field(
-        default="auto", description="Markdown: a checklist."
+        default="auto", description="Format of the content."
     )
-    epic_id: Id | None = Field(default=None, description="Put all of them there.")
-    dry_run: bool = Field(default=False, description="Only tell.")
+    epic_id: Id | None = Field(default=None, description="Epic for all imported tasks.")
+    dry_run: bool = Field(default=False, description="Show what would be created; create nothing.")
     handle: Handle
 
 
@@ -53,8 +53,8 @@ class ImportReport(Output):
 
 @operation(toolset="plan", effect=Effect.WRITE, long=True, idempotent=True)
 async def import_tasks(ctx: Context, ask: ImportTasks) -> ImportReport:
-    """Create tasks from a markdown checklist, JSONL, Task Master's tasks.json or Beads' issues.jsonl. What exists stays as
-    it is, so a repeat is safe."""
+    """Import tasks from a markdown checklist, JSONL, Task Master's tasks.json or Beads' issues.jsonl. Existing tasks are not
+    changed, so importing again is safe."""
     from wvo_mcp.domain.imports.reader import read
     from wvo_mcp.orchestration.plan import importing
 
@@ -99,7 +99,7 @@ async def import_tasks(ctx: Context, ask: ImportTasks) -> ImportReport:
 
 
 class ExportTasks(Input):
-    path: Path = Field(description="A .jsonl file of the workspace; replaced when it exists.")
+    path: Path = Field(description=".jsonl file in the project; overwritten if it exists.")
 
 
 class ExportedTasks(Output):
@@ -112,7 +112,7 @@ class ExportedTasks(Output):
 
 @operation(toolset="plan", effect=Effect.DESTRUCTIVE, audience=Audience.PEOPLE, outside=True, idempotent=True)
 async def export_tasks(ctx: Context, ask: ExportTasks) -> ExportedTasks:
-    """Write the open plan into a JSONL file that import_tasks reads: epics, milestones, tasks and what they wait for."""
+    """Export the open plan to a JSONL file that import_tasks reads: epics, milestones, tasks and dependencies."""
     from wvo_mcp.orchestration.plan import importing
 
     counted: dict[str, int] = {}

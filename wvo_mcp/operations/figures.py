@@ -44,7 +44,7 @@ class MetricsReport(Output):
 
 @operation(toolset="ops", effect=Effect.READ)
 async def metrics(ctx: Context, ask: MetricsAsk) -> MetricsReport:
-    """Give the figures of the work: tasks, queue, agents, throughput, alerts."""
+    """Show metrics: tasks, queue, agents, throughput, alerts."""
     figures = await measure(ctx.tx)
     counts = dict(figures.counts)
     del counts["ready"]

@@ -27,7 +27,7 @@ class HealthChecked(Output):
 
 @operation(toolset="health", effect=Effect.READ, outside=True)
 async def health_check(ctx: Context, ask: HealthCheck) -> HealthChecked:
-    """Tell whether all is well: database, background work, providers, queue; and what is not."""
+    """Check health: database, background work, providers and queue, with the reason for each problem."""
     loop = ctx.health
     found = await checkup(ctx.services.store, ctx.caller, loop.limits, loop.clock)
     return HealthChecked(
@@ -51,7 +51,7 @@ class HealthRan(Output):
 
 @operation(toolset="health", effect=Effect.WRITE, outside=True, idempotent=True)
 async def health_run(ctx: Context, ask: HealthRun) -> HealthRan:
-    """Run one health cycle now and show each step: what was observed, found, decided, done. Only the leader acts."""
+    """Run one health cycle now and show each step: observations, anomalies, decisions, actions. Only the leader acts."""
     cycle = await ctx.health.by_hand(ctx.services.store, ctx.caller)
     return HealthRan(
         at=cycle.observation.at,

@@ -116,7 +116,7 @@ class StatusReport(Output):
 
 @operation(toolset="ops", effect=Effect.READ, routed=True)
 async def status(ctx: Context, ask: StatusAsk) -> StatusReport:
-    """Show the state of work: counts, flow, who holds what, what is ready, agents, alerts."""
+    """Show the state of work: task counts, tasks in progress, ready tasks, agents, alerts."""
     tx = ctx.tx
     moved = await flow(tx)
     held = await tx.tasks.page({"status": Status.IN_PROGRESS.value}, 0, 50)
@@ -238,11 +238,11 @@ async def _leader(tx: Transaction) -> LeaderLine | None:
 
 
 class EventsAsk(Input):
-    after: int = Field(default=0, ge=0, le=2**62, description="Only events behind this seq.")
-    task_id: Id | None = Field(default=None, description="Only of this task.")
-    kind: Label | None = Field(default=None, description="Only of this kind, e.g. task.completed.")
+    after: int = Field(default=0, ge=0, le=2**62, description="Only events after this seq.")
+    task_id: Id | None = Field(default=None, description="Only this task.")
+    kind: Label | None = Field(default=None, description="Only this kind, e.g. task.completed.")
     limit: int = Field(default=50, ge=1, le=500, description="Page size.")
-    last: bool = Field(default=False, description="The newest page instead of the oldest.")
+    last: bool = Field(default=False, description="Newest page instead of the oldest.")
 
 
 class EventPage(Output):
@@ -253,7 +253,7 @@ class EventPage(Output):
 
 @operation(toolset="ops", effect=Effect.READ)
 async def events(ctx: Context, ask: EventsAsk) -> EventPage:
-    """Read the audit trail: who did what, when, from which session; append-only and hash-chained per task."""
+    """Read the audit trail: who did what, when, from which session. Append-only, hash-chained per task."""
     trail = ctx.tx.events
     after = ask.after
     if ask.last:

@@ -50,7 +50,7 @@ class CriticalPath(Output):
 
 @operation(toolset="plan", effect=Effect.READ, outside=True)
 async def critical_path(ctx: Context, ask: CriticalPathAsk) -> CriticalPath:
-    """Show the longest chain of open tasks by expected duration, and what has little slack beside it."""
+    """Show the critical path: the chain of open tasks with the longest expected duration, and the tasks with little slack."""
     from wvo_mcp.domain.workload import critical_path as longest
     from wvo_mcp.orchestration.ahead import outlook
 
@@ -101,17 +101,19 @@ def _beside(chain: "Chain") -> list[int]:
     return sorted(tight, key=lambda place: (chain.slack(place), place))[:_NEAR]
 
 
-Handle = Annotated[Id | None, Field(default=None, description="Of a call that goes on: ask how far it is.")]
+Handle = Annotated[Id | None, Field(default=None, description="Handle of a running call, to poll it.")]
 
 
 class ForecastAsk(Input):
-    agents: int | None = Field(default=None, ge=1, le=10_000, description="Default: the WIP limit.")
-    seed: int = Field(default=1, ge=0, le=2**31, description="The same gives the same.")
-    runs: int | None = Field(default=None, ge=1, le=10_000, description="Default 1,000; fewer for a large plan.")
+    agents: int | None = Field(default=None, ge=1, le=10_000, description="Number of agents; default: the WIP limit.")
+    seed: int = Field(default=1, ge=0, le=2**31, description="Random seed.")
+    runs: int | None = Field(default=None, ge=1, le=10_000, description="Runs; default 1,000, fewer for a large plan.")
     hours: Literal["all", "observed"] = Field(
-        default="all", description="Agents work around the clock, or as much of it as was seen."
+        default="all", description="Working time: around the clock, or the share observed."
     )
-    wanted: float = Field(default=0.8, gt=0, lt=1, description="Chance a due date should have; else cuts are proposed.")
+    wanted: float = Field(
+        default=0.8, gt=0, lt=1, description="Chance of meeting a due date below which cuts are proposed."
+    )
     handle: Handle
 
 
@@ -159,8 +161,8 @@ class ForecastReport(Output):
 
 @operation(toolset="plan", effect=Effect.READ, long=True)
 async def forecast(ctx: Context, ask: ForecastAsk) -> ForecastReport:
-    """Foretell when the plan, each milestone and each epic will be done (p50, p90), the chance to meet each due date, and what
-    to cut where it is low."""
+    """Forecast completion dates (p50, p90) of the plan, each milestone and each epic, the chance of meeting each due date, and
+    what to cut where it is low."""
     from wvo_mcp.orchestration.ahead import forecast as forecasting
     from wvo_mcp.orchestration.ahead import outlook
 

@@ -22,23 +22,21 @@ from wvo_mcp.orchestration.tasks import creation, editing, lifecycle
 
 class Decision(Input):
     task_id: TaskId
-    reason: Text | None = Field(default=None, description="Kept in the history.")
+    reason: Text | None = Field(default=None, description="Reason, kept in the history.")
 
 
 class ReasonedDecision(Input):
     task_id: TaskId
-    reason: Prose = Field(description="Kept in the history.")
+    reason: Prose = Field(description="Reason, kept in the history.")
 
 
 class Approved(TaskResult):
-    not_ready: NotReadyTask | None = Field(
-        default=None, description="What it waits for besides; left out: it is ready."
-    )
+    not_ready: NotReadyTask | None = Field(default=None, description="What else it waits for; absent when it is ready.")
 
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, role=Role.OPERATOR)
 async def approve(ctx: Context, ask: Decision) -> Approved:
-    """Let a task that requires approval be worked on."""
+    """Approve a task that requires approval, so that it can be claimed."""
     tx = ctx.tx
     await tx.sessions.ensure()
     task = await tx.tasks.get(ask.task_id)
@@ -59,7 +57,7 @@ async def _approved(ctx: Context, task: Task) -> Approved:
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, role=Role.OPERATOR)
 async def deny(ctx: Context, ask: ReasonedDecision) -> TaskResult:
-    """Refuse a task that requires approval: it is blocked with the reason."""
+    """Reject a task that requires approval: it is blocked with the reason."""
     tx = ctx.tx
     await tx.sessions.ensure()
     task = await tx.tasks.get(ask.task_id)
@@ -83,7 +81,7 @@ class Cancelled(Output):
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE)
 async def cancel(ctx: Context, ask: Cancel) -> Cancelled:
-    """Take a task out of the plan, also one that is in progress; restore brings it back."""
+    """Cancel a task, even one in progress. restore undoes it."""
     tx = ctx.tx
     await tx.sessions.ensure()
     task = await tx.tasks.get(ask.task_id)
@@ -110,30 +108,30 @@ async def _back(ctx: Context, task_id: str, reason: str | None, *origins: Status
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE)
 async def unblock(ctx: Context, ask: Decision) -> TaskResult:
-    """Return a blocked task to the queue."""
+    """Unblock a task: it returns to the queue."""
     return await _back(ctx, ask.task_id, ask.reason, Status.BLOCKED)
 
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE)
 async def retry(ctx: Context, ask: Decision) -> TaskResult:
-    """Return a failed task to the queue with all its attempts."""
+    """Retry a failed task: it returns to the queue and its attempts are counted from zero."""
     return await _back(ctx, ask.task_id, ask.reason, Status.FAILED)
 
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE)
 async def reopen(ctx: Context, ask: ReasonedDecision) -> TaskResult:
-    """Return a finished task to the queue; what depends on it and has not begun waits again."""
+    """Reopen a finished task. Dependents that have not started wait for it again."""
     return await _back(ctx, ask.task_id, ask.reason, Status.DONE)
 
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE)
 async def restore(ctx: Context, ask: Decision) -> TaskResult:
-    """Return a cancelled task to the queue."""
+    """Restore a cancelled task: it returns to the queue."""
     return await _back(ctx, ask.task_id, ask.reason, Status.CANCELLED)
 
 
 class Pause(Input):
-    reason: Text | None = Field(default=None, description="Shown to agents that ask for work.")
+    reason: Text | None = Field(default=None, description="Reason shown to agents that ask for work.")
 
 
 class PauseState(Output):
@@ -143,7 +141,7 @@ class PauseState(Output):
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, idempotent=True, role=Role.OPERATOR)
 async def pause(ctx: Context, ask: Pause) -> PauseState:
-    """Give out no more work; what is in progress may be finished."""
+    """Pause work: no task is claimed until resume. Tasks in progress may be finished."""
     return await _switch(ctx, True, ask.reason)
 
 
@@ -153,7 +151,7 @@ class Resume(Input):
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, idempotent=True, role=Role.OPERATOR)
 async def resume(ctx: Context, ask: Resume) -> PauseState:
-    """Give out work again."""
+    """Resume work after pause."""
     return await _switch(ctx, False, None)
 
 
@@ -168,18 +166,18 @@ async def _switch(ctx: Context, paused: bool, reason: str | None) -> PauseState:
 
 
 class Add(Input):
-    title: Title = Field(description="One line.")
-    id: Id | None = Field(default=None, description="Left out: one is made.")
-    description: Text | None = Field(default=None, description="What is to be done, and why.")
-    epic_id: Id | None = Field(default=None, description="Epic; a new one is made.")
-    priority: Priority | None = Field(default=None, description="Default medium.")
+    title: Title = Field(description="Title, one line.")
+    id: Id | None = Field(default=None, description="Generated if omitted.")
+    description: Text | None = Field(default=None, description="What to do, and why.")
+    epic_id: Id | None = Field(default=None, description="Epic; created if new.")
+    priority: Priority | None = Field(default=None, description="Priority; default medium.")
     complexity: int | None = Field(default=None, ge=1, le=10, description="Size; default 5.")
-    depends_on: list[Id] = Field(default_factory=list, max_length=500, description="Tasks that must be done first.")
+    depends_on: list[Id] = Field(default_factory=list, max_length=500, description="Tasks to be done first.")
 
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE)
 async def add(ctx: Context, ask: Add) -> TaskResult:
-    """Add one task by hand."""
+    """Add a task."""
     await ctx.tx.sessions.ensure()
     task_id = ask.id or await fresh_id(ctx, set())
     fields = columns(_Fields(**ask.model_dump(exclude={"id", "title", "depends_on"}, exclude_none=True)))
@@ -190,7 +188,7 @@ async def add(ctx: Context, ask: Add) -> TaskResult:
 
 
 class SetTimeBack(Input):
-    apply: bool = Field(default=False, description="Do it; else only show what would change.")
+    apply: bool = Field(default=False, description="Apply the change instead of showing it.")
 
     @property
     def dry_run(self) -> bool:
@@ -207,8 +205,8 @@ class TimeSetBack(Output):
 
 @operation(toolset="people", effect=Effect.DESTRUCTIVE, audience=Audience.PEOPLE, role=Role.ADMIN, idempotent=True)
 async def set_time_back(ctx: Context, ask: SetTimeBack) -> TimeSetBack:
-    """Follow this machine's clock again, after the store was written while a clock stood in the future. Without --apply it
-    only shows what would change. The audit trail stays, and tells of it."""
+    """Set the store's time back to this machine's clock, after the store was written while a clock was ahead. Shows what
+    would change; --apply changes it. The audit trail is kept and records the correction."""
     tx, true = ctx.tx, ctx.health.clock.now()
     ahead = int((tx.now - true).total_seconds())
     moves: dict[str, int] = {}

@@ -11,7 +11,7 @@ _SHOWN = 100
 
 class RoadmapSync(Input):
     allow_cancel: bool = Field(
-        default=False, description="Also cancel what waits for your word.", json_schema_extra=PEOPLE_ONLY
+        default=False, description="Also cancel tasks that the roadmap guard holds back.", json_schema_extra=PEOPLE_ONLY
     )
 
 
@@ -32,8 +32,8 @@ class Synced(Output):
 
 @operation(toolset="plan", effect=Effect.WRITE, outside=True, idempotent=True)
 async def roadmap_sync(ctx: Context, ask: RoadmapSync) -> Synced:
-    """Merge state/roadmap.yaml into the task store now, keeping all progress. It also happens by itself at start and
-    when the file changes."""
+    """Merge state/roadmap.yaml into the task store now; progress is kept. Servers also do this at start and when the file
+    changes."""
     report = await roadmap.sync_file(
         ctx.services.store, ctx.services.roadmap, ctx.caller, allow_cancel=ask.allow_cancel
     )
@@ -54,7 +54,7 @@ async def roadmap_sync(ctx: Context, ask: RoadmapSync) -> Synced:
 
 
 class RoadmapExport(Input):
-    dry_run: bool = Field(default=False, description="Only tell what would be written.")
+    dry_run: bool = Field(default=False, description="Show what would be written; write nothing.")
 
 
 class Exported(Output):
@@ -68,7 +68,7 @@ class Exported(Output):
 
 @operation(toolset="plan", effect=Effect.WRITE, outside=True, idempotent=True)
 async def roadmap_export(ctx: Context, ask: RoadmapExport) -> Exported:
-    """Write what agents and people changed in the store back into state/roadmap.yaml; comments and order are kept."""
+    """Write changes from the store back to state/roadmap.yaml. Comments and order are kept."""
     store, files, caller = ctx.services.store, ctx.services.roadmap, ctx.caller
     if ask.dry_run:
         parsed = await roadmap.read_file(store, files, caller)

@@ -62,7 +62,7 @@ def counters(wrong: list[str]) -> Finding:
     """What `miscounted` found, for people."""
     if not wrong:
         return ok("counters", "equal to a recount")
-    remedy = "Report it: the counters are kept by the database itself. The queue may miss tasks until it is mended."
+    remedy = "Report it: the counters are kept by the database itself. The queue may miss tasks until it is fixed."
     return fail("counters", f"a recount differs: {'; '.join(wrong[:5])}", remedy)
 
 

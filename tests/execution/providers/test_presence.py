@@ -204,7 +204,7 @@ HOSTILE: dict[str, Talk] = {
     "hangs up": lambda connection, _: None,
     "no HTTP": says(b"SSH-2.0-OpenSSH_9.6\r\n"),
     "binary": says(bytes(range(256)) * 100),
-    "no JSON": says(answered(b"<html>welcome</html>")),
+    "not JSON": says(answered(b"<html>welcome</html>")),
     "deep JSON": says(answered(b"[" * 200_000)),
     "other JSON": says(answered(b'{"version": {"x": 1}, "data": 5}')),
     "a list": says(answered(b"[1, 2]")),

@@ -172,7 +172,7 @@ def test_without_a_good_one_there_is_none_until_it_is_mended(workspace: Workspac
     with pytest.raises(InvalidInput) as caught:
         workspace.known.current()
     assert workspace.known.problem() == caught.value.message
-    assert "Mend state/providers.yaml" in str(caught.value.hint)
+    assert "Fix state/providers.yaml" in str(caught.value.hint)
     if made == "folder":
         workspace.path.rmdir()
     else:

@@ -134,7 +134,7 @@ def test_doctor_brings_a_deleted_store_back_and_leaves_a_sound_one_alone(backed_
         (backed_up.root / "state" / name).unlink(missing_ok=True)
     refused = backed_up("add", "Three").error
     assert "is gone, but there are backups" in refused["message"]
-    assert "to begin anew" in refused["hint"]
+    assert "to start over" in refused["hint"]
     assert not database(backed_up).exists()
 
     assert backed_up("doctor", "--repair").json["repair"]["damaged_file"] is None

@@ -42,10 +42,10 @@ def test_every_field_of_an_operation_is_a_described_flag(shell: Shell, name: str
 def test_help_lists_every_command_under_its_heading(shell: Shell) -> None:
     shown = shell("--help").out
 
-    headings = ["Work:", "Plan:", "Operations:", "People's verbs:", "Installation:"]
+    headings = ["Work:", "Plan:", "Operations:", "For people only:", "Installation:"]
     assert sorted(headings, key=shown.index) == headings
     assert shown.index("Work:") < shown.index("  plan-next") < shown.index("Plan:")
-    assert shown.index("People's verbs:") < shown.index("  approve") < shown.index("Installation:")
+    assert shown.index("For people only:") < shown.index("  approve") < shown.index("Installation:")
     for name in names():
         assert f"  {name}" in shown
 
@@ -77,9 +77,9 @@ def test_a_tool_name_is_understood_as_a_command(shell: Shell) -> None:
         (["list-tasks", "--status", "asleep"], "in_progress"),
         (["plan-next", "--limit", "many"], "--limit"),
         (["plan-next", "--lmit", "3"], "--limit"),
-        (["create-tasks", "--tasks", "[{"], "no JSON"),
+        (["create-tasks", "--tasks", "[{"], "not JSON"),
         (["create-tasks", "--tasks", "@missing.json"], "missing.json"),
-        (["create-tasks", "--tasks", "[" * 100_000], "no JSON"),
+        (["create-tasks", "--tasks", "[" * 100_000], "not JSON"),
         (["plan-next", "--input", "[]"], "--input"),
     ],
 )

@@ -64,7 +64,7 @@ async def test_while_a_good_version_holds_it_is_a_warning_that_ends_by_itself(wa
     assert await watched.after(BROKEN) == [("providers_file", "warning", None)]
     times = await watched.bench.sql("SELECT times, message FROM alerts")
     assert "providers.yaml:2: mode: expected one of cloud, local, hybrid" in times[0]["message"]
-    assert times[0]["message"].endswith("(the last good version holds)")
+    assert times[0]["message"].endswith("(the last good version is used)")
     await watched.after(BROKEN, 5)
     assert (await watched.bench.sql("SELECT times, message FROM alerts")) == times  # told once
     await watched.bench.create(a_task("T"))

@@ -161,7 +161,7 @@ async def test_nothing_is_begun_while_the_file_was_never_readable(bench: Bench) 
     assert (claim["task"], claim["reason"], claim["explanation"]) == (None, "budget", "providers.yaml:3: broken")
     with pytest.raises(BudgetExhausted, match=r"providers.yaml:3: broken") as caught:
         await routed.claim(task_id="T")
-    assert "mend state/providers.yaml" in str(caught.value.hint)
+    assert "fix state/providers.yaml" in str(caught.value.hint)
     assert (await configured(bench, USUAL).claim())["task"]["id"] == "T"
 
 

@@ -105,7 +105,7 @@ def objects(text: str, problems: Problems) -> Iterator[tuple[int, dict[str, Any]
             problems.add(number, "is nested too deeply")
             continue
         except ValueError as error:
-            problems.add(number, f"no JSON: {getattr(error, 'msg', error)} at character {getattr(error, 'colno', 1)}")
+            problems.add(number, f"not JSON: {getattr(error, 'msg', error)} at character {getattr(error, 'colno', 1)}")
             continue
         if isinstance(value, dict):
             yield number, cast("dict[str, Any]", value)

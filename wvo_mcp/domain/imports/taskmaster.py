@@ -86,9 +86,9 @@ def _parsed(text: str) -> dict[str, Any]:
     except RecursionError:
         refuse(1, "is nested too deeply")
     except json.JSONDecodeError as error:
-        refuse(error.lineno, f"no JSON: {error.msg} at character {error.colno}")
+        refuse(error.lineno, f"not JSON: {error.msg} at character {error.colno}")
     except ValueError as error:
-        refuse(line, f"no JSON: {error}")
+        refuse(line, f"not JSON: {error}")
     if not isinstance(value, dict):
         refuse(1, "expected an object with the key tasks, or one for each tag")
     return cast("dict[str, Any]", value)

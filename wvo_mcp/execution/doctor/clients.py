@@ -54,7 +54,7 @@ def _client(name: str, places: Places, remedy: str, path: str | None) -> Finding
     check = f"client {name}"
     for _, entry in places:
         if isinstance(entry, WvoError):
-            return fail(check, entry.message.removesuffix(" Nothing was written."), "Mend that file.")
+            return fail(check, entry.message.removesuffix(" Nothing was written."), "Fix that file.")
     wired = [(shown, entry) for shown, entry in places if entry is not None]
     if not wired:
         return ok(check, f"not wired; {remedy} does it")
@@ -123,7 +123,7 @@ def _claude_settings(root: Path) -> Finding:
     shown, allowed = _setting(root / name, "permissions", "allow")
     _, hooks = _setting(root / name, "hooks", "Stop")
     if isinstance(allowed, WvoError):
-        return fail("claude settings", allowed.message.removesuffix(" Nothing was written."), f"Mend {shown}.")
+        return fail("claude settings", allowed.message.removesuffix(" Nothing was written."), f"Fix {shown}.")
     missing = [
         what
         for what, there in (

@@ -37,7 +37,7 @@ def directives(root: Path) -> Finding:
         try:
             files.read(name)
         except WvoError as error:
-            return fail("directives", f"{name}: {error.message}", "Mend or remove that file.")
+            return fail("directives", f"{name}: {error.message}", "Fix or remove that file.")
     if not (root / "directives").is_dir():
         return warn(
             "directives", f"{root} has no directives of its own", "Run wvo-mcp init; until then the packaged ones hold."

@@ -42,7 +42,9 @@ def python() -> Finding:
 def workspace(root: Path, reason: str) -> Finding:
     found = f"{root} (chosen by: {reason})"
     if not root.is_dir():
-        return fail("workspace", f"{found} is no folder", "Set ROOT to the folder of the project, or leave it unset.")
+        return fail(
+            "workspace", f"{found} is not a folder", "Set ROOT to the folder of the project, or leave it unset."
+        )
     return ok("workspace", found)
 
 
@@ -56,12 +58,16 @@ def state_folder(state_dir: Path) -> Finding:
         )
     if state_dir.exists():
         return fail(
-            "state folder", f"{state_dir} is no folder", "Move that file away, or set WVO_STATE_DIR to another folder."
+            "state folder",
+            f"{state_dir} is not a folder",
+            "Move that file away, or set WVO_STATE_DIR to another folder.",
         )
     above = next(folder for folder in state_dir.parents if folder.exists())
     if not os.access(above, os.W_OK | os.X_OK):
         return fail(
-            "state folder", f"{state_dir} cannot be made: {above} may not be written", "Mend the rights of that folder."
+            "state folder",
+            f"{state_dir} cannot be created: {above} is not writable",
+            "Fix the permissions of that folder.",
         )
     return warn("state folder", f"{state_dir} does not exist yet", "Run wvo-mcp init; a server makes it as well.")
 

@@ -135,7 +135,7 @@ def read_bytes(path: Path, name: str) -> bytes | None:
         if not path.exists():
             return None
         if not path.is_file():
-            raise _unusable(name, "is no regular file")
+            raise _unusable(name, "is not a regular file")
         if path.stat().st_size > MAX_BYTES:
             raise _unusable(name, f"is larger than {MAX_BYTES:,} bytes")
         return path.read_bytes()
@@ -212,6 +212,6 @@ def _unusable(name: str, problem: str) -> InvalidInput:
 def _unreachable(path: Path, error: OSError) -> WvoError:
     return StoreUnavailable(
         f"{path}: {error.strerror or error}. Nothing was written.",
-        hint="Mend the rights or free the disk, then run wvo-mcp init again.",
+        hint="Fix the permissions or free disk space, then run wvo-mcp init again.",
         path=str(path),
     )

@@ -103,7 +103,7 @@ class ProvidersOfWorkspace:
             raise RuntimeError("the providers are asked for before `refresh`")
         more = {key: value for key, value in error.details.items() if key not in ("field", "problem")}
         refusal = InvalidInput("providers", error.details["problem"], message=error.message, **more)
-        refusal.hint = "Mend state/providers.yaml, or ask a person to; then call again."
+        refusal.hint = "Fix state/providers.yaml, or ask a person to; then call again."
         raise refusal
 
     def problem(self) -> str | None:

@@ -39,7 +39,7 @@ def read_at_most(path: Path, most: int, subject: str, name: str) -> bytes | None
         return None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise InvalidInput(subject, f"{name} is no file", message=f"{name} is no file; expected YAML text.")
+        raise InvalidInput(subject, f"{name} is not a file", message=f"{name} is not a file; expected YAML text.")
     with os.fdopen(descriptor, "rb") as file:
         return file.read(most + 1)
 

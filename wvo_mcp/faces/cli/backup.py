@@ -22,7 +22,7 @@ from wvo_mcp.settings import Settings
 def backup_command(compose: Compose) -> click.Command:
     group = click.Group(
         "backup",
-        help="Restore a backup. They are made by themselves every hour, and by backup-create; backup-list shows them.",
+        help="Restore a backup. Backups are made every hour and by backup-create; backup-list shows them.",
         short_help="Restore a backup of the store.",
     )
     group.add_command(_restore_command(compose))
@@ -31,7 +31,7 @@ def backup_command(compose: Compose) -> click.Command:
 
 def while_live_option() -> click.Option:
     return click.Option(
-        ["--while-live"], is_flag=True, help="Also while servers are connected; what they hold they will have lost."
+        ["--while-live"], is_flag=True, help="Proceed while servers are connected; they lose their leases."
     )
 
 
@@ -49,14 +49,14 @@ def _restore_command(compose: Compose) -> click.Command:
 
     return click.Command(
         "restore",
-        help="Put a backup in the place of the store. What is there now is kept as a backup of its own (or, when it is"
-        " damaged, renamed). Leases that were given out since are worth nothing afterwards; the roadmap is synced.",
-        short_help="Put a backup in the place of the store.",
+        help="Replace the store by a backup. The current store is kept as another backup (or renamed when it is damaged)."
+        " Leases claimed since the backup end; the roadmap is synced.",
+        short_help="Replace the store by a backup.",
         params=[
             click.Argument(["name"], required=False),
-            click.Option(["--latest"], is_flag=True, help="The newest that passes the check."),
+            click.Option(["--latest"], is_flag=True, help="Newest backup that passes the check."),
             while_live_option(),
-            click.Option(["--yes"], is_flag=True, help="Do not ask."),
+            click.Option(["--yes"], is_flag=True, help="No confirmation."),
             json_option(),
         ],
         callback=run,

@@ -39,13 +39,13 @@ def doctor_command(compose: Compose) -> click.Command:
     return click.Command(
         "doctor",
         help="Check this installation: machine, workspace, database, roadmap, providers, clients. Changes nothing without"
-        " --repair; every check says what it found and how to mend it. Exit code 1 when something does not work.",
-        short_help="Check this installation and explain each part.",
+        " --repair. Each check shows what it found and how to fix it. Exit code 1 when a check fails.",
+        short_help="Check this installation and show how to fix problems.",
         params=[
             click.Option(
                 ["--repair"],
                 is_flag=True,
-                help="First read all of the database; when it is damaged or gone, restore the newest good backup, keeping the"
+                help="Check the whole database first. If it is damaged or missing, restore the newest good backup, keep the"
                 " damaged file, and sync the roadmap.",
             ),
             while_live_option(),
@@ -112,7 +112,9 @@ def _checks() -> Iterator[list[Finding]]:
             yield look()
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            yield [fail(check, f"{where}{error.strerror or error}", "Mend the rights of that file and of its folders.")]
+            yield [
+                fail(check, f"{where}{error.strerror or error}", "Fix the permissions of that file and of its folders.")
+            ]
 
 
 def _shared(url: str, state_dir: Path, now: datetime) -> list[Finding]:

@@ -70,7 +70,7 @@ class JsonText(click.ParamType[Any]):
         except OSError as error:
             self.fail(f"{value[1:]}: {error.strerror}", param, ctx)
         except (ValueError, RecursionError) as error:
-            self.fail(f"no JSON: {error}", param, ctx)
+            self.fail(f"not JSON: {error}", param, ctx)
 
     def _text(self, value: str) -> str:
         if value == "-":
@@ -129,7 +129,7 @@ def parameters(op: Operation) -> list[click.Parameter]:
             ["--input"],
             type=JsonText(),
             metavar="JSON",
-            help="All arguments as one JSON object, or @FILE, or - for stdin; flags win over it.",
+            help="All arguments as a JSON object, @FILE, or - for stdin; flags override it.",
         )
     )
     return params

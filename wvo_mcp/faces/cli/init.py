@@ -34,18 +34,18 @@ def init_command(_compose: Compose) -> click.Command:
             "Also wire in Codex (.codex/config.toml, which it reads once you trust the project), with a section of AGENTS.md.",
         ),
         ("--gemini", "Also wire in Gemini CLI (.gemini/settings.json), with a section of GEMINI.md."),
-        ("--global", "With --codex: in $CODEX_HOME/config.toml instead, for every folder that Codex is started in."),
-        ("--remove", "Take back what init wrote. What you changed stays, and so does state/ once it has work."),
-        ("--replace", "Take the place of an entry named wvo that starts something else."),
-        ("--dry-run", "Only show what would be written, as a diff."),
-        ("--yes", "Do not ask before files that exist are changed."),
+        ("--global", "With --codex: $CODEX_HOME/config.toml instead, for all folders."),
+        ("--remove", "Undo init. Lines that you changed stay, and so does state/ once it has tasks."),
+        ("--replace", "Replace an entry named wvo that starts another program."),
+        ("--dry-run", "Show the changes as a diff; write nothing."),
+        ("--yes", "No confirmation before existing files are changed."),
     ]
     return click.Command(
         "init",
-        help="Wire this project into coding agents: .mcp.json, state/ with a sample roadmap and providers, directives/, and"
-        " on request the clients' own settings. Nothing that you wrote is changed; running it again"
-        " changes nothing, and --remove takes it back.",
-        short_help="Wire this project into coding agents.",
+        help="Set up this project for coding agents: .mcp.json, state/ with a sample roadmap and providers, directives/, and"
+        " on request the clients' settings. Your own lines are never changed. Running it again changes nothing; --remove"
+        " undoes it.",
+        short_help="Set up this project for coding agents.",
         params=[*(click.Option([name], is_flag=True, help=text) for name, text in flags), json_option()],
         callback=_init,
     )

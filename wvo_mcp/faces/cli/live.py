@@ -41,23 +41,27 @@ def _pace(seconds: float, ends: str) -> list[click.Option]:
             type=click.FloatRange(min=0.05),
             default=seconds,
             show_default=True,
-            help="Look again after so many seconds also when nothing was heard.",
+            help="Seconds between refreshes when nothing changes.",
         ),
-        click.Option(["--count"], type=click.IntRange(min=1), help=f"Stop after so many {ends}; else Ctrl-C stops it."),
+        click.Option(
+            ["--count"],
+            type=click.IntRange(min=1),
+            help=f"Number of {ends} to stop after; default: until Ctrl-C.",
+        ),
     ]
 
 
 def _watch_options() -> list[click.Option]:
     watch = click.Option(
-        ["--watch"], is_flag=True, help="Keep it live; elsewhere than on a terminal, a line of JSON each time."
+        ["--watch"], is_flag=True, help="Live view; a line of JSON for each refresh when stdout is not a terminal."
     )
     return [watch, *_pace(2.0, "reads")]
 
 
 def _follow_options() -> list[click.Option]:
     return [
-        click.Option(["--follow"], is_flag=True, help="Begin with the newest and print what comes, a line per event."),
-        click.Option(["--jsonl"], is_flag=True, help="Print all of them from --after on, one JSON object per line."),
+        click.Option(["--follow"], is_flag=True, help="Newest events, then new ones as they come, a line each."),
+        click.Option(["--jsonl"], is_flag=True, help="All events after --after, one JSON object a line."),
         *_pace(1.0, "reads"),
     ]
 
@@ -139,7 +143,7 @@ def _until_stopped(
 
 def _wait_options() -> list[click.Option]:
     wait = click.Option(
-        ["--wait"], type=click.FloatRange(min=0), help="When there is nothing to claim, wait so many seconds for it."
+        ["--wait"], type=click.FloatRange(min=0), help="Seconds to wait for a task when there is nothing to claim."
     )
     return [wait]
 

@@ -20,7 +20,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def json_option() -> click.Option:
-    return click.Option(["--json"], is_flag=True, help="Print JSON; the default when stdout is no terminal.")
+    return click.Option(["--json"], is_flag=True, help="JSON output; the default when stdout is not a terminal.")
 
 
 def wants_json(flag: bool) -> bool:

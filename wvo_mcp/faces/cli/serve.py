@@ -27,19 +27,17 @@ def serve_command(compose: Compose) -> click.Command:
 
     return click.Command(
         "serve",
-        help="Serve the API of every tool (/api), /health and /metrics over HTTP, to programs of this machine only.",
+        help="Serve the tools (/api), /health and /metrics over HTTP on this machine.",
         short_help="Serve the API, /health and /metrics over HTTP.",
         params=[
-            click.Option(["--http"], is_flag=True, help="Over HTTP."),
-            click.Option(
-                ["--host"], default="127.0.0.1", show_default=True, help="An address that is this machine's alone."
-            ),
+            click.Option(["--http"], is_flag=True, help="Serve HTTP (required)."),
+            click.Option(["--host"], default="127.0.0.1", show_default=True, help="Loopback address to listen on."),
             click.Option(
                 ["--port"],
                 type=click.IntRange(0, 65_535),
                 default=PORT,
                 show_default=True,
-                help="0: any that is free; the line on stdout tells.",
+                help="Port; 0 takes a free one, shown on stdout.",
             ),
         ],
         callback=run,

@@ -60,7 +60,7 @@ def stop_hook_command(_compose: "Compose") -> "click.Command":
         help="For the client, not for people: reads the JSON of a Stop hook on stdin and answers with a reminder when the"
         " agent that wants to stop still holds a task; counts the tokens of the transcript that it names into the budgets."
         " wvo-mcp init --claude installs it.",
-        short_help="Remind an agent that stops of the task it holds, and count what it used.",
+        short_help="Remind a stopping agent of its task and count its tokens (for clients).",
         callback=lambda: answer(sys.stdin.buffer, sys.stdout),
     )
 

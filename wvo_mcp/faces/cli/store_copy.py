@@ -21,19 +21,21 @@ _EVERY_SECONDS = 2.0
 
 
 def store_group(_compose: Compose) -> click.Group:
-    group = click.Group("store", help="The database itself: move everything to another one.")
+    group = click.Group("store", help="Copy the database to another one.")
     group.add_command(
         click.Command(
             "copy",
             help="Copy everything into an empty store, either way between the kinds of database. FROM and TO are the path"
             " of a SQLite file (state/state.db) or postgresql://USER:PASSWORD@HOST:PORT/DATABASE. Both are compared"
             " before anybody can use the copy. An interrupted copy leaves TO as it was; the same command starts over.",
-            short_help="Copy everything into an empty store, and compare.",
+            short_help="Copy everything to an empty store and compare.",
             params=[
                 click.Argument(["origin"], metavar="FROM"),
                 click.Argument(["target"], metavar="TO"),
                 click.Option(
-                    ["--while-live"], is_flag=True, help="Copy the state of this moment although servers run."
+                    ["--while-live"],
+                    is_flag=True,
+                    help="Proceed while servers are connected; later writes are not copied.",
                 ),
                 json_option(),
             ],

@@ -11,16 +11,16 @@ from wvo_mcp.faces.cli.application import Compose
 if TYPE_CHECKING:
     from wvo_mcp.operations.operation import Operation
 
-GROUPS = {"core": "Work", "plan": "Plan", "ops": "Operations", "health": "Health", "people": "People's verbs"}
+GROUPS = {"core": "Work", "plan": "Plan", "ops": "Operations", "health": "Health", "people": "For people only"}
 """Headings of the help page; a toolset that is not named here gets its own name."""
 
 INSTALLATION = "Installation"
 
 HELP = """\
-The control plane for coding agents: decides what comes next, who holds it, and loses nothing.
+The control plane for coding agents: one task list, claimed by one agent at a time.
 
-Without a command it serves MCP on stdio. Every tool of the server is a command here; on a terminal results are shown
-for people, elsewhere (or with --json) as JSON. Exit codes: 0 success, 1 an error with a code, 2 wrong usage.
+Without a command, serve MCP on stdio. Every MCP tool is also a command. Results are text on a terminal, and JSON
+otherwise or with --json. Exit codes: 0 success, 1 an error with a code, 2 wrong usage.
 """
 
 

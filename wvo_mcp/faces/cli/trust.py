@@ -29,11 +29,11 @@ def trust_command(compose: Compose) -> click.Command:
 
     return click.Command(
         "trust",
-        help="Show what state/providers.yaml makes this program run or call (commands, addresses, keys) and no person has"
-        " accepted yet; accept it after a question, or with --yes. Until then the last accepted version holds. What is"
-        " accepted is kept outside of the project. For people only.",
-        short_help="Accept what the project's files make this program run.",
-        params=[click.Option(["--yes"], is_flag=True, help="Accept without a question."), json_option()],
+        help="Review and accept what state/providers.yaml makes wvo-mcp run or call (commands, addresses, keys). Changes take"
+        " effect once a person accepts them; until then the last accepted version is used. Accepted values are kept outside"
+        " of the project.",
+        short_help="Accept commands and addresses in state/providers.yaml.",
+        params=[click.Option(["--yes"], is_flag=True, help="No confirmation."), json_option()],
         callback=run,
     )
 

@@ -16,18 +16,18 @@ from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.orchestration.routing import breakers
 from wvo_mcp.orchestration.tasks import lifecycle
 
-RequestId = Annotated[Id | None, Field(default=None, description="Repeat a call safely: same id, same input.")]
-TaskId = Annotated[Id, Field(description="The task.")]
+RequestId = Annotated[Id | None, Field(default=None, description="Idempotency key: repeat with the same input.")]
+TaskId = Annotated[Id, Field(description="Task id.")]
 Token = Annotated[
     int | None,
-    Field(default=None, ge=0, le=2**62, description="Optional on the connection that claimed."),
+    Field(default=None, ge=0, le=2**62, description="Lease token; optional on the same connection."),
 ]
 UNLOCKED_SHOWN = 100
 
 
 class ClaimTask(Input):
-    task_id: Id | None = Field(default=None, description="Leave out to get the best ready task.")
-    agent_id: Id | None = Field(default=None, description="Claim for this subagent, e.g. your name + '.1'.")
+    task_id: Id | None = Field(default=None, description="Task to claim; omit for the best ready one.")
+    agent_id: Id | None = Field(default=None, description="Subagent to claim for, e.g. your name + '.1'.")
     lease_seconds: int | None = Field(default=None, ge=1, le=86_400, description="Length of the lease.")
     request_id: RequestId
 
@@ -65,7 +65,7 @@ class NothingClaimed(ClaimedTask):
 
 @operation(toolset="core", effect=Effect.WRITE, always_load=True, routed=True)
 async def claim_task(ctx: Context, ask: ClaimTask) -> ClaimedTask:
-    """Get a task to work on: the best ready one, or the one named. You alone hold it until you complete, fail, release
+    """Claim a task: the best ready one, or the one you name. You alone hold it until you complete, fail, release
     or block it; the lease is renewed while you are connected. The answer has its last checkpoint (resume) and context.
     task null: see reason; wait retry_after seconds, or go on with what is in holding."""
     agent_id = ask.agent_id or ctx.caller.agent_id
@@ -101,7 +101,7 @@ class Heartbeat(Input):
     task_id: TaskId
     lease_token: Token
     progress: int | None = Field(default=None, ge=0, le=100, description="Percent done.")
-    note: Text | None = Field(default=None, description="Kept in the history.")
+    note: Text | None = Field(default=None, description="Note, kept in the history.")
 
 
 class Renewed(Output):
@@ -110,7 +110,7 @@ class Renewed(Output):
 
 @operation(toolset="core", effect=Effect.WRITE, lease_write=False, idempotent=True)
 async def heartbeat(ctx: Context, ask: Heartbeat) -> Renewed:
-    """Renew your lease at once and report progress. Rarely needed: the server renews it while you are connected."""
+    """Renew your lease now and report progress. Rarely needed: the server renews it while you are connected."""
     await ctx.tx.sessions.ensure()
     task = await lifecycle.held(ctx.tx, ctx.policy, ask.task_id, ask.lease_token)
     lease = await lifecycle.extend(ctx.tx, task)
@@ -124,9 +124,9 @@ class WriteCheckpoint(Input):
     task_id: TaskId
     lease_token: Token
     summary: Prose = Field(description="What is done and decided.")
-    next_steps: Text | None = Field(default=None, description="What remains, for whoever goes on.")
+    next_steps: Text | None = Field(default=None, description="What remains to be done.")
     progress: int | None = Field(default=None, ge=0, le=100, description="Percent done.")
-    files: list[Reference] = Field(default_factory=list, max_length=200, description="Paths touched.")
+    files: list[Reference] = Field(default_factory=list, max_length=200, description="Files touched.")
 
 
 class CheckpointRef(Output):
@@ -141,8 +141,8 @@ class CheckpointWritten(Output):
 
 @operation(toolset="core", effect=Effect.WRITE, lease_write=True, always_load=True)
 async def checkpoint(ctx: Context, ask: WriteCheckpoint) -> CheckpointWritten:
-    """Save where you stand; whoever holds the task next starts from the last checkpoint. Do it after every step that
-    would hurt to repeat."""
+    """Save your progress. The next agent to hold the task starts from the last checkpoint. Call it after every step that
+    would be costly to repeat."""
     await ctx.tx.sessions.ensure()
     task = await lifecycle.held(ctx.tx, ctx.policy, ask.task_id, ask.lease_token)
     saved = await ctx.tx.memory.add_checkpoint(task.id, ask.summary, ask.next_steps, ask.progress, ask.files)
@@ -157,7 +157,9 @@ class CompleteTask(Input):
     lease_token: Token
     summary: Prose = Field(description="What was done and how it was checked.")
     artifacts: list[Reference] = Field(default_factory=list, max_length=200, description="Paths or URLs of results.")
-    evidence: list[Prose] = Field(default_factory=list, max_length=50, description="For each criterion, in order.")
+    evidence: list[Prose] = Field(
+        default_factory=list, max_length=50, description="Evidence for each criterion, in order."
+    )
 
 
 class CompletedTask(Output):
@@ -170,7 +172,7 @@ class CompletedTask(Output):
 
 @operation(toolset="core", effect=Effect.WRITE, lease_write=True, always_load=True)
 async def complete_task(ctx: Context, ask: CompleteTask) -> CompletedTask:
-    """Finish your task; its acceptance criteria are met. The answer names the tasks that became ready by it."""
+    """Complete your task once its acceptance criteria are met. Returns the tasks that this made ready."""
     await ctx.tx.sessions.ensure()
     routed = ctx.services.providers is not None
     if routed:
@@ -192,7 +194,7 @@ class FailTask(Input):
     task_id: TaskId
     lease_token: Token
     error: Prose = Field(description="What went wrong and what was tried.")
-    retry: bool = Field(default=True, description="False: do not try again.")
+    retry: bool = Field(default=True, description="Retry while attempts are left.")
 
 
 class FailedTask(Output):
@@ -218,7 +220,7 @@ class ReleaseTask(Input):
     task_id: TaskId
     lease_token: Token
     reason: Text | None = Field(
-        default=None, validation_alias=AliasChoices("reason", "note"), description="Why; kept in the history."
+        default=None, validation_alias=AliasChoices("reason", "note"), description="Reason, kept in the history."
     )
 
 
@@ -228,7 +230,7 @@ class TaskResult(Output):
 
 @operation(toolset="core", effect=Effect.WRITE, lease_write=True)
 async def release_task(ctx: Context, ask: ReleaseTask) -> TaskResult:
-    """Give your task back to the queue unfinished; its checkpoints stay. Counts as no failed attempt."""
+    """Return your unfinished task to the queue. Checkpoints are kept; this is not a failed attempt."""
     await ctx.tx.sessions.ensure()
     task = await lifecycle.held(ctx.tx, ctx.policy, ask.task_id, ask.lease_token, Status.PENDING)
     data = {"reason": ask.reason} if ask.reason else {}
@@ -239,16 +241,16 @@ async def release_task(ctx: Context, ask: ReleaseTask) -> TaskResult:
 class BlockTask(Input):
     task_id: TaskId
     lease_token: Token
-    reason: Prose = Field(description="What is missing.")
+    reason: Prose = Field(description="What it waits for.")
     waiting_for: list[Id] = Field(
-        default_factory=list, max_length=100, description="Tasks it waits for: it returns by itself when all are done."
+        default_factory=list, max_length=100, description="Tasks to wait for; it is unblocked when all are done."
     )
 
 
 @operation(toolset="core", effect=Effect.WRITE, lease_write=True)
 async def block_task(ctx: Context, ask: BlockTask) -> TaskResult:
-    """Say that a task cannot go on: your own, or a pending one. With waiting_for it returns to the queue when all of
-    those are done; else a person unblocks it."""
+    """Block a task that cannot continue: your own, or a pending one. With waiting_for it returns to the queue when those
+    tasks are done; otherwise a person unblocks it."""
     await ctx.tx.sessions.ensure()
     task = await ctx.tx.tasks.get(ask.task_id)
     if task.status is not Status.PENDING or ask.lease_token is not None:

@@ -12,11 +12,11 @@ from wvo_mcp.orchestration.tasks.links import check_epic, existing
 
 
 class ContextWrite(Input):
-    topic: Label = Field(description="What it is about; the same topic again makes a new version.")
-    content: Prose = Field(description="What others should know.")
-    tags: list[Label] = Field(default_factory=list, max_length=50, description="Free tags.")
-    task_id: Id | None = Field(default=None, description="Only about this task.")
-    epic_id: Id | None = Field(default=None, description="Only about this epic.")
+    topic: Label = Field(description="Topic; an existing one gets a new version.")
+    content: Prose = Field(description="Text of the note.")
+    tags: list[Label] = Field(default_factory=list, max_length=50, description="Tags.")
+    task_id: Id | None = Field(default=None, description="Task it is about.")
+    epic_id: Id | None = Field(default=None, description="Epic it is about.")
     request_id: RequestId
 
 
@@ -27,7 +27,7 @@ class ContextWritten(Output):
 
 @operation(toolset="core", effect=Effect.WRITE, always_load=True)
 async def context_write(ctx: Context, ask: ContextWrite) -> ContextWritten:
-    """Remember something for everybody who works here: a decision, a finding, a trap. Versions are kept."""
+    """Save a shared note for all agents: a decision, a finding, a pitfall. Versions are kept."""
     tx = ctx.tx
     await tx.sessions.ensure()
     scope = Scope.PROJECT
@@ -43,11 +43,11 @@ async def context_write(ctx: Context, ask: ContextWrite) -> ContextWritten:
 
 
 class ContextRead(Input):
-    topic: Label | None = Field(default=None, description="Its versions, newest first.")
+    topic: Label | None = Field(default=None, description="Topic to read, newest version first.")
     query: Text | None = Field(default=None, description="Words to search for, best match first.")
-    task_id: Id | None = Field(default=None, description="Only about this task.")
-    limit: int = Field(default=5, ge=1, le=100, description="How many entries.")
-    max_tokens: int = Field(default=2_000, ge=16, le=5_000, description="Budget of the answer.")
+    task_id: Id | None = Field(default=None, description="Task it is about.")
+    limit: int = Field(default=5, ge=1, le=100, description="Number of entries.")
+    max_tokens: int = Field(default=2_000, ge=16, le=5_000, description="Maximum size of the answer in tokens.")
 
 
 class ContextFound(Output):
@@ -56,7 +56,7 @@ class ContextFound(Output):
 
 @operation(toolset="core", effect=Effect.READ)
 async def context_read(ctx: Context, ask: ContextRead) -> ContextFound:
-    """Read what is remembered: a topic, a search, or (with neither) the latest."""
+    """Read shared notes: a topic, a search, or (with neither) the latest."""
     memory = ctx.tx.memory
     if ask.task_id is not None:
         await existing(ctx.tx, [ask.task_id], "task_id")

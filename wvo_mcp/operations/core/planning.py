@@ -19,8 +19,8 @@ _TOTAL_CAP = 1_000
 
 
 class PlanNext(Input):
-    limit: int = Field(default=5, ge=1, le=50, description="How many tasks.")
-    agent_id: Id | None = Field(default=None, description="Plan for this subagent instead of you.")
+    limit: int = Field(default=5, ge=1, le=50, description="Number of tasks.")
+    agent_id: Id | None = Field(default=None, description="Subagent to plan for.")
     epic_id: Id | None = Field(default=None, description="Only this epic.")
 
 
@@ -50,8 +50,8 @@ class PlannedTasks(Output):
 
 @operation(toolset="core", effect=Effect.READ, always_load=True)
 async def plan_next(ctx: Context, ask: PlanNext) -> PlannedTasks:
-    """Show which tasks are worth doing next, best score first, with the parts of each score and why others are
-    not ready. Claims nothing: to get work, call claim_task."""
+    """Show which tasks to do next, best score first, with the parts of each score and why others are not ready. Claims
+    nothing: to get work, call claim_task."""
     agent_id = ask.agent_id or ctx.caller.agent_id
     await check_epic(ctx.tx, ask.epic_id)
     plan = await planning.plan_next(ctx.tx, ctx.policy, agent_id, ask.epic_id, ask.limit)
@@ -69,7 +69,7 @@ async def plan_next(ctx: Context, ask: PlanNext) -> PlannedTasks:
 
 
 class GetTask(Input):
-    task_id: Id = Field(description="The task.")
+    task_id: Id = Field(description="Task id.")
 
 
 class RelatedTask(Output):
@@ -107,9 +107,9 @@ class ListTasks(Input):
     epic_id: Id | None = Field(default=None, description="Only this epic.")
     label: Label | None = Field(default=None, description="Only with this label.")
     agent_id: Id | None = Field(default=None, description="Only tasks assigned to this agent.")
-    query: Text | None = Field(default=None, description="Words that id, title or description contain.")
+    query: Text | None = Field(default=None, description="Words in id, title or description.")
     limit: int = Field(default=20, ge=1, le=100, description="Page size.")
-    cursor: str | None = Field(default=None, max_length=40, description="next_cursor of the page before.")
+    cursor: str | None = Field(default=None, max_length=40, description="next_cursor of the previous page.")
 
 
 class TaskPage(Output):

@@ -21,31 +21,33 @@ _COLUMNS = (
 
 class TaskFields(Input):
     description: Text | None = Field(default=None, description="What and why.")
-    epic_id: Id | None = Field(default=None, description="A new one is made.")
-    milestone_id: Id | None = Field(default=None, description="Must exist.")
-    parent_id: Id | None = Field(default=None, description="Task it is a part of.")
+    epic_id: Id | None = Field(default=None, description="Created if new.")
+    milestone_id: Id | None = Field(default=None, description="Existing milestone.")
+    parent_id: Id | None = Field(default=None, description="Parent task.")
     type: TaskType | None = Field(default=None, description="Kind of work.")
-    priority: Priority | None = Field(default=None, description="Default medium.")
+    priority: Priority | None = Field(default=None, description="Priority; default medium.")
     complexity: int | None = Field(default=None, ge=1, le=10, description="Size; default 5.")
     business_value: float | None = Field(default=None, ge=0, le=20, description="0-20; else by priority.")
-    depends_on: list[Id] | None = Field(default=None, max_length=500, description="Done first.")
-    labels: list[Label] | None = Field(default=None, max_length=50, description="Free labels.")
-    files: list[FileGlob] | None = Field(default=None, max_length=50, description="Globs it touches.")
-    capabilities: list[Label] | None = Field(default=None, max_length=20, description="An agent must have.")
+    depends_on: list[Id] | None = Field(default=None, max_length=500, description="Tasks to be done first.")
+    labels: list[Label] | None = Field(default=None, max_length=50, description="Labels.")
+    files: list[FileGlob] | None = Field(default=None, max_length=50, description="Globs of the files it touches.")
+    capabilities: list[Label] | None = Field(
+        default=None, max_length=20, description="Capabilities that an agent needs."
+    )
     acceptance: list[Prose] | None = Field(default=None, max_length=50, description="Acceptance criteria.")
-    requires_approval: bool | None = Field(default=None, description="By a person, first.")
-    not_before: Instant | None = Field(default=None, description="ISO 8601 with zone.")
-    max_attempts: int | None = Field(default=None, ge=1, le=100, description="Default 3.")
+    requires_approval: bool | None = Field(default=None, description="Needs approval by a person first.")
+    not_before: Instant | None = Field(default=None, description="Earliest start, ISO 8601 with zone.")
+    max_attempts: int | None = Field(default=None, ge=1, le=100, description="Attempts before it fails; default 3.")
 
 
 class NewTask(TaskFields):
-    id: Id | None = Field(default=None, description="Left out: one is made.")
-    title: Title = Field(description="One line.")
+    id: Id | None = Field(default=None, description="Generated if omitted.")
+    title: Title = Field(description="Title, one line.")
 
 
 class CreateTasks(Input):
-    tasks: list[NewTask] = Field(min_length=1, max_length=500, description="All are created, or none.")
-    dry_run: bool = Field(default=False, description="Only check.")
+    tasks: list[NewTask] = Field(min_length=1, max_length=500, description="Tasks to create, all or none.")
+    dry_run: bool = Field(default=False, description="Check only; create nothing.")
     request_id: RequestId
 
 
@@ -89,14 +91,14 @@ def columns(task: TaskFields) -> dict[str, Any]:
 
 class UpdateTask(TaskFields):
     task_id: TaskId
-    title: Title | None = Field(default=None, description="One line.")
-    add_depends_on: list[Id] = Field(default_factory=list, max_length=500, description="To add.")
-    remove_depends_on: list[Id] = Field(default_factory=list, max_length=500, description="To remove.")
+    title: Title | None = Field(default=None, description="Title, one line.")
+    add_depends_on: list[Id] = Field(default_factory=list, max_length=500, description="Dependencies to add.")
+    remove_depends_on: list[Id] = Field(default_factory=list, max_length=500, description="Dependencies to remove.")
     status: Literal["pending", "blocked", "cancelled"] | None = Field(
-        default=None, description="pending unblocks, retries, reopens or restores."
+        default=None, description="New status; pending also unblocks, retries, reopens, restores."
     )
-    expected_version: int | None = Field(default=None, ge=1, le=2**62, description="Refused if it differs.")
-    reason: Text | None = Field(default=None, description="Needed to reopen or block.")
+    expected_version: int | None = Field(default=None, ge=1, le=2**62, description="Version the task must have.")
+    reason: Text | None = Field(default=None, description="Reason; required to reopen or block.")
     request_id: RequestId
 
 

@@ -17,7 +17,7 @@ _SECONDS = 10.0
 
 
 class AuthAsk(Input):
-    provider: Label | None = Field(default=None, description="Only this one.")
+    provider: Label | None = Field(default=None, description="Only this provider.")
 
 
 class Auth(Output):
@@ -40,7 +40,7 @@ class AuthStatus(Output):
 
 @operation(toolset="providers", effect=Effect.EXTERNAL, outside=True, idempotent=True, routed=True)
 async def auth_status(ctx: Context, ask: AuthAsk) -> AuthStatus:
-    """Tell of each provider whether it is installed here, its version, and whether somebody is logged in or a key is set."""
+    """Show for each provider whether it is installed, its version, and whether it has a login or an API key."""
     providers = ctx.providers
     all_of_them = providers.current().providers
     wanted = [one for one in all_of_them if ask.provider in (None, one.name)]

@@ -43,14 +43,14 @@ def _length(text: str) -> timedelta:
 
 
 class BudgetRaise(Input):
-    scope: BudgetScope = Field(description="Whose budget.")
-    name: Label = Field(description="The provider, provider/tier, agent or task.")
-    hourly: int | None = Field(default=None, ge=1, le=MOST, description="Tokens more within any 60 minutes.")
-    daily: int | None = Field(default=None, ge=1, le=MOST, description="Tokens more within the day (UTC).")
+    scope: BudgetScope = Field(description="What the budget belongs to.")
+    name: Label = Field(description="Name of the provider, provider/tier, agent or task.")
+    hourly: int | None = Field(default=None, ge=1, le=MOST, description="Extra tokens per 60 minutes.")
+    daily: int | None = Field(default=None, ge=1, le=MOST, description="Extra tokens per day (UTC).")
     duration: Annotated[str | None, AfterValidator(lambda text: None if text is None else _duration(text))] = Field(
-        default=None, description="How long, e.g. 30m, 2h, 1d; default: an hour, or the rest of the day."
+        default=None, description="Duration, e.g. 30m, 2h, 1d; default: an hour, or the rest of the day."
     )
-    reason: Text | None = Field(default=None, description="Kept in the history.")
+    reason: Text | None = Field(default=None, description="Reason, kept in the history.")
 
 
 class RaisedWindow(Output):
@@ -67,7 +67,7 @@ class Raised(Output):
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, role=Role.ADMIN, routed=True)
 async def budget_raise(ctx: Context, ask: BudgetRaise) -> Raised:
-    """Let work go on beyond a token limit, for a while: wvo-mcp budget raise provider claude --hourly 500000."""
+    """Raise a token limit for a limited time: wvo-mcp budget raise provider claude --hourly 500000."""
     await ctx.tx.sessions.ensure()
     if ask.hourly is None and ask.daily is None:
         raise InvalidInput("hourly", "give --hourly or --daily tokens, or both")
@@ -113,7 +113,7 @@ class Budgets(Output):
 
 @operation(toolset="people", effect=Effect.READ, audience=Audience.PEOPLE, routed=True)
 async def budget_show(ctx: Context, ask: BudgetShow) -> Budgets:
-    """Show every token window with what is left and when it resets, who used most today, and the raises that hold."""
+    """Show token budgets: what is left, when each resets, which agents used most today, and active raises."""
     windows = await budgets.all_windows(ctx.tx, ctx.providers.current())
     used = await ctx.tx.routing.by_agent(20)
     return Budgets(

@@ -29,25 +29,25 @@ def _fits(text: str) -> str:
 
 
 class ProviderReport(Input):
-    provider: Label | None = Field(default=None, description="Name or kind; default: the task's route.")
-    tier: Tier | None = Field(default=None, description="Or the model.")
-    model: Label | None = Field(default=None, description="Its name.")
+    provider: Label | None = Field(default=None, description="Provider name or kind; default: the task's route.")
+    tier: Tier | None = Field(default=None, description="Tier used (or give the model).")
+    model: Label | None = Field(default=None, description="Model used.")
     task_id: Id | None = Field(default=None, description="The task it was for.")
     lease_token: Token
-    tokens_in: int | None = Field(default=None, ge=0, le=MOST, description="Without cached ones.")
+    tokens_in: int | None = Field(default=None, ge=0, le=MOST, description="Input tokens, cached ones excluded.")
     tokens_out: int | None = _TOLD
     tokens_cached: int | None = _TOLD
     cost: float | None = Field(default=None, ge=0, le=1e9, allow_inf_nan=False, description="US dollars.")
-    outcome: Outcome | None = Field(default=None, description="Left out: told from the rest.")
-    exit_code: int | None = Field(default=None, ge=-(2**31), le=2**31, description="Of the program.")
-    http_status: int | None = Field(default=None, ge=100, le=599, description="Answered.")
+    outcome: Outcome | None = Field(default=None, description="Inferred if omitted.")
+    exit_code: int | None = Field(default=None, ge=-(2**31), le=2**31, description="Exit code of the program.")
+    http_status: int | None = Field(default=None, ge=100, le=599, description="HTTP status of the response.")
     retry_after: float | None = Field(default=None, ge=0, le=31_622_400, allow_inf_nan=False, description="Seconds.")
     resets_at: Instant | None = Field(default=None, description="Of the limit.")
     output: Annotated[str, AfterValidator(_fits)] = Field(
-        default="", description="Lines that the program printed: tokens and failure are read from them."
+        default="", description="Output of the program; tokens and failures are parsed from it."
     )
     error: Text = Field(default="", description="Error text.")
-    agent_id: Id | None = Field(default=None, description="Who used it; default: you.")
+    agent_id: Id | None = Field(default=None, description="Agent that ran it; default: you.")
     request_id: RequestId
 
 
@@ -103,8 +103,8 @@ class Reported(Output):
 
 @operation(toolset="providers", effect=Effect.WRITE, routed=True)
 async def provider_report(ctx: Context, ask: ProviderReport) -> Reported:
-    """Report what a model took (tokens, cost) and how it went, once per run. After a failure of the task you hold, `route`
-    is who should go on; null: wait retry_after, or release the task."""
+    """Report a model run once: its tokens, cost and outcome. After a failure of the task you hold, `route` says which provider
+    should continue; null: wait retry_after seconds, or release the task."""
     await ctx.tx.sessions.ensure()
     told = reporting.Told(**{one.name: getattr(ask, one.name) for one in fields(reporting.Told)})
     made = await reporting.report(ctx.tx, ctx.policy, ctx.providers, told)

@@ -17,12 +17,12 @@ from wvo_mcp.ports import Transaction
 
 
 class RouteTask(Input):
-    task_id: Id | None = Field(default=None, description="A task; or leave out and describe it:")
-    complexity: int | None = Field(default=None, ge=1, le=10, description="Default 5.")
-    type: TaskType | None = Field(default=None, description="Of work.")
-    capabilities: list[Label] = Field(default_factory=list[Label], max_length=20, description="Wanted.")
-    labels: list[Label] = Field(default_factory=list[Label], max_length=50, description="Of the task.")
-    agent_id: Id | None = Field(default=None, description="Whose budget.")
+    task_id: Id | None = Field(default=None, description="Task; omit to describe one instead.")
+    complexity: int | None = Field(default=None, ge=1, le=10, description="Complexity; default 5.")
+    type: TaskType | None = Field(default=None, description="Kind of work.")
+    capabilities: list[Label] = Field(default_factory=list[Label], max_length=20, description="Required capabilities.")
+    labels: list[Label] = Field(default_factory=list[Label], max_length=50, description="Labels of the task.")
+    agent_id: Id | None = Field(default=None, description="What the budget belongs to.")
 
 
 class Turned(Output):
@@ -99,7 +99,7 @@ def _routed(decision: Decision) -> Routed:
 
 
 class RoutingMode(Input):
-    mode: Mode | None = Field(default=None, description="Leave out to ask.")
+    mode: Mode | None = Field(default=None, description="New mode; omit to show it.")
     request_id: RequestId
 
 
@@ -117,8 +117,8 @@ class ModeOfRouting(Output):
 
 @operation(toolset="providers", effect=Effect.WRITE, idempotent=True, routed=True)
 async def routing_mode(ctx: Context, ask: RoutingMode) -> ModeOfRouting:
-    """Choose where work may be done from now on, for all servers: cloud, local or hybrid. Without mode: what it is, and how
-    work is shared out."""
+    """Set which providers all servers use from now on: cloud, local or hybrid. Without mode: show the current mode and how
+    work is distributed."""
     catalogue = ctx.providers.current()
     tx = ctx.tx
     if ask.mode is not None:

@@ -87,7 +87,7 @@ async def _done(tx: Transaction, remedy: Remedy, limits: Thresholds, policy: Pol
         return False, f"{remedy.subject} works again, or has left already"
     held = await tx.health.held_one(remedy.subject)
     if held is None or held.token != remedy.token:
-        return False, "it is no longer held by whom nobody heard"
+        return False, "the silent agent no longer holds it"
     age = held.stale_seconds(tx.now, limits)
     if age is None or age < limits.stale_seconds or not held.returnable(tx.now, limits):
         return False, "its holder was heard again"

@@ -213,7 +213,7 @@ async def _claim_named(
 async def _means(tx: Transaction, router: Router, task: Task) -> Decision | None:
     """Raises BudgetExhausted."""
     if router.problem is not None:
-        raise BudgetExhausted(router.problem, None, hint="Ask a person to mend state/providers.yaml; then claim again.")
+        raise BudgetExhausted(router.problem, None, hint="Ask a person to fix state/providers.yaml; then claim again.")
     decision = await router.decide(task)
     if decision is not None and decision.withheld:
         until = await budgets.refused(tx, router, decision, task, tell=False)

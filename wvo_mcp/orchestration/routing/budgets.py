@@ -260,9 +260,7 @@ async def _check(tx: Transaction, catalogue: Catalogue, scope: str, name: str) -
     if scope in ("provider", "tier") and name not in names:
         raise NotFound(scope, name, difflib.get_close_matches(name, names, 5, 0.4), field="name", hint=_HINT)
     if scope in ("agent", "task") and not is_id(name):
-        raise InvalidInput(
-            "name", f"{name} is no id of an {scope}" if scope == "agent" else f"{name} is no id of a task"
-        )
+        raise InvalidInput("name", f"{name} is not the id of {'an agent' if scope == 'agent' else 'a task'}")
     if scope == "task":
         await tx.tasks.get(name)
 

@@ -53,5 +53,5 @@ def _severity(providers: Providers) -> str:
 
 
 def _message(problem: str, severity: str) -> str:
-    so = "the last good version holds" if severity == "warning" else "no work is given until it is mended"
+    so = "the last good version is used" if severity == "warning" else "no task can be claimed until it is fixed"
     return f"{problem[:1_800].rstrip('.')} ({so})"

@@ -55,7 +55,7 @@ async def _check(tx: Transaction, drafts: Sequence[Draft]) -> None:
     new: set[str] = set()
     for place, draft in enumerate(drafts):
         if draft.id in new:
-            raise Conflict(f"The id {draft.id} stands twice in this call.", field=f"tasks.{place}.id", id=draft.id)
+            raise Conflict(f"Duplicate id {draft.id} in this call.", field=f"tasks.{place}.id", id=draft.id)
         new.add(draft.id)
     taken = await tx.tasks.known(new)
     for place, draft in enumerate(drafts):

@@ -74,7 +74,7 @@ def verify(path: Path, stop: threading.Event | None = None) -> None:
     held = {line.split()[6] for line in found.splitlines() if " TABLE DATA " in line}
     if not held >= _NEEDED:
         raise IncompatibleStore(
-            f"{path.name} cannot be used: it is no store of this program.", hint="Use an older backup (backup_list)."
+            f"{path.name} cannot be used: it is not a store of wvo-mcp.", hint="Use an older backup (backup_list)."
         )
     programs.run("pg_restore", f"--file={os.devnull}", str(path), stop=stop, damaged=path)
 

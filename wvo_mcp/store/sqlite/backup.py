@@ -150,7 +150,7 @@ def verify(path: Path, stop: threading.Event | None = None) -> None:
 
 def _problem(raw: Any) -> str | None:
     if int(raw.execute("PRAGMA application_id").fetchone()[0]) != APPLICATION_ID:
-        return "it is no store of this program"
+        return "it is not a store of wvo-mcp"
     schema = int(raw.execute("PRAGMA user_version").fetchone()[0])
     if schema > latest():
         return f"it has schema {schema}, and this program knows schemas up to {latest()}"

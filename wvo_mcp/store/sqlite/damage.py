@@ -46,7 +46,8 @@ def check_place(database: Path) -> None:
     """Before the file is opened, for opening makes what is missing. Raises IncompatibleStore, OSError."""
     if marker_of(database).exists():
         raise IncompatibleStore(
-            f"A repair of {database} was cut off.", hint="Run wvo-mcp doctor --repair again: it begins anew."
+            f"A previous repair of {database} did not finish.",
+            hint="Run wvo-mcp doctor --repair again: it starts over.",
         )
     size = database.stat().st_size if database.exists() else None
     log = log_of(database)
@@ -71,7 +72,7 @@ def _check_absence(database: Path, how: str, logged: int) -> None:
     if any(True for _ in backups.regular()):
         raise IncompatibleStore(
             f"{database} is {how}, but there are backups of it.",
-            hint="wvo-mcp doctor --repair restores the newest; to begin anew instead, move"
+            hint="wvo-mcp doctor --repair restores the newest; to start over instead, move"
             f" {backups.folder} away and start again.",
         )
 

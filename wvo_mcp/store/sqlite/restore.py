@@ -109,7 +109,7 @@ class Restoring:
         tried = f"; tried {', '.join(passed_over)}" if passed_over else ""
         missing = NotFound("good backup of", f"{self._database.name}{tried}")
         missing.hint = (
-            "Keep the files: sqlite3 state.db .recover saves what can be read. To begin anew, move them and the backups"
+            "Keep the files: sqlite3 state.db .recover saves what can be read. To start over, move them and the backups"
             " away and start a server: the roadmap is read again, progress is lost."
         )
         raise missing

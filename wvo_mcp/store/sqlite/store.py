@@ -196,9 +196,7 @@ class SqliteStore:
         return StoreTransaction(rows, now, caller, self._liveness, head["seq"] or 0, agents=self.agents)
 
 
-_SOMETHING = """
-SELECT EXISTS (SELECT 1 FROM events WHERE seq > 0) OR EXISTS (SELECT 1 FROM jobs) OR EXISTS (SELECT 1 FROM leaders)
-"""
+_SOMETHING = "SELECT EXISTS (SELECT 1 FROM events WHERE seq > 0) OR EXISTS (SELECT 1 FROM leaders)"
 
 
 def _trace(path: Path) -> tuple[int, int] | None:
