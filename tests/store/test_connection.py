@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,9 +13,11 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from tests.faults.life import STEPS, Life
 from tests.support.agreement import contents
 from tests.support.bench import ANN, BOB, Bench, a_task
 from wvo_mcp.errors import IncompatibleStore, StoreBusy, StoreUnavailable
+from wvo_mcp.operations import ALL
 from wvo_mcp.ports import Transaction
 from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.sqlite import connection
@@ -248,3 +251,31 @@ def overwrite(bench: Bench, at: int, data: bytes) -> None:
     with bench.path.open("r+b") as file:
         file.seek(at)
         file.write(data)
+
+
+async def test_what_a_store_is_made_and_worked_on_with_stays_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[str] = set()
+
+    def noted(self: SqliteRows, sql: str, params: Any) -> Any:
+        seen.add(sql)
+        return self.raw.execute(sql, params)
+
+    def noted_many(self: SqliteRows, sql: str, params: Any) -> None:
+        seen.add(sql)
+        self.raw.executemany(sql, params)
+
+    monkeypatch.setattr(SqliteRows, "execute", noted)
+    monkeypatch.setattr(SqliteRows, "execute_many", noted_many)
+    async with Life(tmp_path, generation=1) as life:
+        for place in range(len(STEPS)):
+            await life.live(place)
+        known: list[int] = []
+        for width in (64, 33, 40, 51):
+            tasks = [a_task(f"W{width}-{place}", depends_on=[f"W{width}-0"] if place else []) for place in range(width)]
+            await ALL["create_tasks"](life.services, life.callers["ann"], {"tasks": tasks})
+            known.append(len(seen))
+
+    assert known == known[:1] * 4, "the text of a statement depends on how many are meant"
+    assert 200 < len(seen) < connection.KEPT_STATEMENTS / 2  # the migrations are among them

@@ -6,7 +6,7 @@ a whole transaction runs in one hop of a thread.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
 
@@ -135,3 +135,12 @@ def driven(work: Awaitable[T]) -> T:
         return cast(T, stop.value)
     coroutine.close()
     raise RuntimeError("an operation awaited something outside the database within its transaction")
+
+
+def parts(ids: Sequence[str], size: int = 400) -> Iterable[tuple[list[str], str]]:
+    """The ids in parts, each filled up to a power of two with its last id, and the marks that stand for them: few different
+    statements are prepared so."""
+    for start in range(0, len(ids), size):
+        part = list(ids[start : start + size])
+        part += part[-1:] * ((1 << (len(part) - 1).bit_length()) - len(part))
+        yield part, ", ".join("?" * len(part))

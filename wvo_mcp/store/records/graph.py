@@ -1,7 +1,7 @@
 """The dependency graph as a whole: paths, and what `Ranking` reads and writes of it."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.task import Priority, Task
 from wvo_mcp.domain.wsjf import weight
 from wvo_mcp.store.ranking import SHARED, Below, Ear, Node, Pace, Ranking, Scored
-from wvo_mcp.store.sql import Rows
+from wvo_mcp.store.sql import Rows, parts
 
 PATH_BUDGET = 200_000
 """A cycle check looks at so many tasks at most; larger graphs above one task are not known."""
@@ -54,7 +54,7 @@ class Graph(Ranking):
 
     def _waits_for(self, ids: Sequence[str]) -> list[tuple[str, str]]:
         found: list[tuple[str, str]] = []
-        for part, marks in _parts(ids):
+        for part, marks in parts(ids):
             found += self._rows.execute(
                 f"""
                 SELECT task_id, depends_on_task_id FROM task_dependencies WHERE task_id IN ({marks})
@@ -69,7 +69,7 @@ class Graph(Ranking):
 
     def nodes(self, ids: Sequence[str]) -> list[Node]:
         found: list[Node] = []
-        for part, marks in _parts(ids):
+        for part, marks in parts(ids):
             rows = self._rows.execute(f"SELECT {_NODE} FROM tasks AS k WHERE k.id IN ({marks}) AND k.{_OPEN}", part)
             for task_id, seq, priority, own, due_at, *kept in rows:
                 due = None if due_at is None else instant(due_at)
@@ -78,7 +78,7 @@ class Graph(Ranking):
 
     def below(self, ids: Sequence[str]) -> Mapping[str, Below]:
         found: dict[str, Below] = {}
-        for part, marks in _parts(ids):
+        for part, marks in parts(ids):
             others = (
                 f"{_below('task_waits', marks)} UNION ALL SELECT c.id AS base, {_EAR}"
                 f" FROM tasks AS c CROSS JOIN tasks AS k ON k.id = c.parent_id WHERE c.id IN ({marks}) AND k.{_OPEN}"
@@ -131,7 +131,7 @@ class Graph(Ranking):
 
     def awaited(self, ids: Sequence[str]) -> list[tuple[str, str]]:
         found: list[tuple[str, str]] = []
-        for part, marks in _parts(ids):
+        for part, marks in parts(ids):
             found += self._rows.execute(
                 f"""
                 SELECT d.task_id, o.id
@@ -148,7 +148,7 @@ class Graph(Ranking):
 
     def sharing(self, ids: Sequence[str]) -> list[str]:
         found: dict[str, None] = {}
-        for part, marks in _parts(ids):
+        for part, marks in parts(ids):
             gaining = f"o.{_OPEN} AND {_COUNTS}"
             found |= dict.fromkeys(
                 self._rows.column(
@@ -168,7 +168,7 @@ class Graph(Ranking):
 
     def users(self, ids: Sequence[str]) -> list[tuple[str, str, int]]:
         found: list[tuple[str, str, int]] = []
-        for part, marks in _parts(ids):
+        for part, marks in parts(ids):
             found += self._rows.execute(_users(marks), [*part, *part, *part])
         return found
 
@@ -313,11 +313,3 @@ _BEHIND = f"""
     WHERE k.{_OPEN} AND (k.unmet_deps = 0 OR d.edge = 2 OR {_AWAITS} IN ({", ".join(map(str, SHARED))}))
     """
 """The first row is that of the store."""
-
-
-def _parts(ids: Sequence[str], size: int = 400) -> Iterable[tuple[list[str], str]]:
-    """The ids in parts, each filled up to a power of two with its last id: few different statements are prepared so."""
-    for start in range(0, len(ids), size):
-        part = list(ids[start : start + size])
-        part += part[-1:] * ((1 << (len(part) - 1).bit_length()) - len(part))
-        yield part, ", ".join("?" * len(part))

@@ -13,7 +13,7 @@ from wvo_mcp.store.records.events import Events
 from wvo_mcp.store.records.groups import Groups
 from wvo_mcp.store.records.listing import Listing
 from wvo_mcp.store.records.rows import ONE_TASK, as_task, encoded_all
-from wvo_mcp.store.sql import Rows
+from wvo_mcp.store.sql import Rows, parts
 
 _TOLD = frozenset({"last_error", "blocked_reason"})
 """What quotes programs, and is shown wherever the task is: without secrets."""
@@ -41,11 +41,9 @@ class Tasks(Groups, Listing):
         return task
 
     async def known(self, task_ids: Iterable[str]) -> set[str]:
-        wanted = list(task_ids)
         found: set[str] = set()
-        for start in range(0, len(wanted), 500):
-            part = wanted[start : start + 500]
-            found.update(self._rows.column(f"SELECT id FROM tasks WHERE id IN ({_marks(part)})", part))
+        for part, marks in parts(list(task_ids)):
+            found.update(self._rows.column(f"SELECT id FROM tasks WHERE id IN ({marks})", part))
         return found
 
     async def near(self, wanted: str) -> list[str]:
@@ -242,7 +240,3 @@ def _gating(task: Task) -> dict[str, Any]:
             "open_children": task.open_children,
         }
     )
-
-
-def _marks(values: Sequence[Any]) -> str:
-    return ", ".join("?" * len(values))

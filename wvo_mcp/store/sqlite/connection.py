@@ -31,6 +31,9 @@ APPLICATION_ID = 0x57564F31
 _JITTER = random.SystemRandom()
 """Without a state that a fork would double, or that others of the process share."""
 BUSY_BUDGET_SECONDS = 20.0
+KEPT_STATEMENTS = 1_024
+"""More than there are, those of the migrations among them: a full cache throws out what came last, and a claim whose
+statements are compiled each time takes a third longer."""
 OPENING_WAIT_MS = 5_000
 DatabaseError = cast("type[Exception]", sqlite.Error)
 
@@ -77,7 +80,7 @@ class Connection:
         self._thread = WorkerThread(f"sqlite {path.name}")
 
     def _open(self) -> None:
-        raw = sqlite.connect(str(self._path), isolation_level=None, timeout=0, cached_statements=256)
+        raw = sqlite.connect(str(self._path), isolation_level=None, timeout=0, cached_statements=KEPT_STATEMENTS)
         try:
             # Without this a reader could meet a writer that recovers the log just after a crash.
             raw.execute(f"PRAGMA busy_timeout = {OPENING_WAIT_MS}")
