@@ -124,9 +124,9 @@ class RoutingRepository(Protocol):
         It counts as one of `worker` (provider, tier), who does it; of nobody while that is not known."""
         ...
 
-    async def record(self, spent: Spent) -> int:
+    async def record(self, spent: Spent) -> None:
         """Count it into every window and settle the reservation of the attempt, if it still runs, which becomes one of this
-        provider; the id of the row."""
+        provider."""
         ...
 
     async def read_until(self, transcript: str) -> int:
@@ -159,12 +159,10 @@ class RoutingRepository(Protocol):
         """Raises that hold: scope, name, period, tokens, until, by_agent, reason, at."""
         ...
 
-    async def minutes(self, provider: str | None = None, tier: str | None = None) -> list[tuple[str, int]]:
-        """(minute, tokens) within the last 60 minutes, oldest first."""
+    async def minutes(self, scope: str, name: str) -> list[tuple[str, int]]:
+        """(minute, tokens) within the last 60 minutes, oldest first. `scope` and `name` as a window has them."""
         ...
 
-    async def agent_minutes(self, agent_id: str) -> list[tuple[str, int]]: ...
-    async def task_minutes(self, task_id: str) -> list[tuple[str, int]]: ...
     async def by_agent(self, limit: int) -> list[tuple[str, Use]]:
         """Agents that used most today."""
         ...

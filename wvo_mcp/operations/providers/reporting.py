@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from wvo_mcp.domain.instant import Instant
+from wvo_mcp.domain.providers.breaker import Breaker
 from wvo_mcp.domain.providers.catalogue import Tier
+from wvo_mcp.domain.redaction import redact
 from wvo_mcp.domain.text import Id, Label, Text, storable
 from wvo_mcp.operations.core.claiming import RequestId, Route, Token
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
@@ -87,6 +89,16 @@ class BreakerLine(Output):
     until: Instant | None
     reason: str | None
 
+    @classmethod
+    def of(cls, one: Breaker) -> "BreakerLine":
+        return cls(
+            tier=one.tier or None,
+            state=one.state.value,
+            kind=one.kind or None,
+            until=one.free_at,
+            reason=redact(one.reason) or None,
+        )
+
 
 class Reported(Output):
     provider: str
@@ -108,30 +120,29 @@ async def provider_report(ctx: Context, ask: ProviderReport) -> Reported:
     await ctx.tx.sessions.ensure()
     told = reporting.Told(**{one.name: getattr(ask, one.name) for one in fields(reporting.Told)})
     made = await reporting.report(ctx.tx, ctx.policy, ctx.providers, told)
-    breaker = made.breaker
+    signal, used = made.signal, made.usage
     return Reported(
         provider=made.provider,
         tier=made.tier or None,
         model=made.model or None,
         counted=Counted(
             tokens=made.counted,
-            tokens_in=made.tokens_in,
-            tokens_out=made.tokens_out,
-            tokens_cached=made.tokens_cached,
-            cost=round(made.cost, 6),
+            tokens_in=used.tokens_in,
+            tokens_out=used.tokens_out,
+            tokens_cached=used.tokens_cached,
+            cost=round(used.cost or 0.0, 6),
             settled=made.settled,
         ),
         budget=None if made.budget is None else Budget(**made.budget.shown()),
-        classification=None if made.signal is None else Failure(**reporting.shown(made.signal)),
-        breaker=None
-        if breaker is None
-        else BreakerLine(
-            tier=breaker.tier or None,
-            state=breaker.state.value,
-            kind=breaker.kind or None,
-            until=breaker.until,
-            reason=breaker.reason or None,
+        classification=None
+        if signal is None
+        else Failure(
+            kind=signal.kind.value,
+            message=redact(signal.message),
+            retry_after=signal.retry_after,
+            resets_at=signal.resets_at,
         ),
+        breaker=None if made.breaker is None else BreakerLine.of(made.breaker),
         route=None if made.route is None else Route(**made.route.shown()),
         explanation=made.explanation,
         retry_after=made.retry_after,

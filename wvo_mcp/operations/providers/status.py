@@ -5,7 +5,6 @@ from pydantic import Field
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.providers.asking import Use
 from wvo_mcp.domain.providers.catalogue import Mode, Place
-from wvo_mcp.domain.redaction import redact
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
 from wvo_mcp.operations.providers.reporting import BreakerLine, Budget
 from wvo_mcp.orchestration.routing.standing import ProviderStanding, overview
@@ -86,16 +85,7 @@ def _line(one: ProviderStanding) -> ProviderLine:
         note=one.note or None,
         tiers={tier.value: model.name for tier, model in one.provider.tiers.items()},
         state="closed" if one.stopped is None else one.stopped.state.value,
-        breakers=[
-            BreakerLine(
-                tier=breaker.tier or None,
-                state=breaker.state.value,
-                kind=breaker.kind or None,
-                until=breaker.free_at,
-                reason=redact(breaker.reason) or None,
-            )
-            for breaker in one.breakers
-        ],
+        breakers=[BreakerLine.of(breaker) for breaker in one.breakers],
         windows=[Budget(**window.shown()) for window in one.windows],
         reported=one.use.reported,
         tokens_hour=one.use.hour,

@@ -104,22 +104,8 @@ async def tell_of(providers: Providers | None, agent_id: str, task_id: str, tx: 
         await refused(tx, router, decision, task, tell=True)
 
 
-async def minutes_of(tx: Transaction, window: Window) -> list[tuple[str, int]]:
-    """(minute, tokens) of what is in the hour of its scope, oldest first."""
-    match window.scope:
-        case "provider":
-            return await tx.routing.minutes(window.name)
-        case "tier":
-            provider, _, tier = window.name.rpartition("/")
-            return await tx.routing.minutes(provider, tier)
-        case "agent":
-            return await tx.routing.agent_minutes(window.name)
-        case _:
-            return await tx.routing.task_minutes(window.name)
-
-
 async def _free_at(tx: Transaction, window: Window, estimate: int) -> datetime | None:
-    minutes = await minutes_of(tx, window) if window.period == HOUR and window.used else []
+    minutes = await tx.routing.minutes(window.scope, window.name) if window.period == HOUR and window.used else []
     return free_at(window, minutes, estimate, tx.now)
 
 
@@ -127,7 +113,7 @@ async def empty_at(tx: Transaction, window: Window) -> datetime | None:
     """When all that is used of the window now has left it; None when nothing is."""
     if window.period != HOUR:
         return window.resets_at
-    minutes = await minutes_of(tx, window) if window.used else []
+    minutes = await tx.routing.minutes(window.scope, window.name) if window.used else []
     return left_at(minutes[-1][0]) if minutes else None
 
 

@@ -72,15 +72,12 @@ class Report:
     provider: str
     tier: str
     model: str
-    tokens_in: int
-    tokens_out: int
-    tokens_cached: int
+    usage: Usage
+    """With the cost, as told or by the file."""
     counted: int
-    cost: float
     settled: bool
     budget: Window | None
     signal: Signal | None
-    succeeded: bool
     breaker: Breaker | None
     route: Route | None
     explanation: str | None
@@ -103,6 +100,7 @@ async def report(tx: Transaction, policy: Policy, providers: Providers, told: To
     catalogue = router.catalogue or Catalogue(())
     counted = catalogue.counted(usage.tokens_in, usage.tokens_out, usage.tokens_cached)
     cost = _cost(provider, tier, model, usage)
+    usage = replace(usage, cost=cost)
     if counted or cost or (running is not None and running.worked != provider.name):
         spent = Spent(
             agent_id,
@@ -133,7 +131,12 @@ async def report(tx: Transaction, policy: Policy, providers: Providers, told: To
         await breakers.success(tx, provider.name, tier, attempt, running)
     elif usage.tokens_out:  # it runs on, and its provider answers
         await breakers.answered(tx, provider.name, tier, attempt, running)
-    await _record(tx, told, provider, tier, model, usage, counted, cost, signal)
+    data: dict[str, Any] = {"provider": provider.name, "tier": tier, "model": model}
+    data |= {"tokens_in": usage.tokens_in, "tokens_out": usage.tokens_out, "tokens_cached": usage.tokens_cached}
+    data |= {"tokens": counted, "cost": round(cost, 6)}
+    if signal is not None:
+        data |= {"failure": signal.kind.value, "message": redact(signal.message)}
+    await tx.events.append(REPORTED, told.task_id, data)
     decision, taken, until = None, None, None
     if held is not None and signal is not None:
         router = Router(tx, providers, agent_id)
@@ -144,15 +147,11 @@ async def report(tx: Transaction, policy: Policy, providers: Providers, told: To
         provider.name,
         tier,
         model,
-        usage.tokens_in,
-        usage.tokens_out,
-        usage.tokens_cached,
+        usage,
         counted,
-        cost,
         settled=running is not None and bool(counted),
         budget=await _budget(tx, catalogue, provider, tier, agent_id),
         signal=signal,
-        succeeded=succeeded,
         breaker=breaker,
         route=taken,
         explanation=None if decision is None or taken is not None else decision.reason,
@@ -284,25 +283,6 @@ def _well(told: Told, reading: Reading) -> bool:
     return reading.finished or (told.http_status is not None and 200 <= told.http_status < 300)
 
 
-async def _record(
-    tx: Transaction,
-    told: Told,
-    provider: Provider,
-    tier: str,
-    model: str,
-    usage: Usage,
-    counted: int,
-    cost: float,
-    signal: Signal | None,
-) -> None:
-    data: dict[str, Any] = {"provider": provider.name, "tier": tier, "model": model}
-    data |= {"tokens_in": usage.tokens_in, "tokens_out": usage.tokens_out, "tokens_cached": usage.tokens_cached}
-    data |= {"tokens": counted, "cost": round(cost, 6)}
-    if signal is not None:
-        data |= {"failure": signal.kind.value, "message": redact(signal.message)}
-    await tx.events.append(REPORTED, told.task_id, data)
-
-
 async def _rerouted(
     tx: Transaction, router: Router, task: Task, running: TaskRoute | None, provider: Provider, signal: Signal
 ) -> tuple[Decision | None, Route | None]:
@@ -334,13 +314,3 @@ async def _budget(tx: Transaction, catalogue: Catalogue, provider: Provider, tie
     found += windows_of("agent", agent_id, catalogue.agent_limits, state.agent, state)
     window = tightest(found)
     return None if window is None else replace(window, resets_at=await empty_at(tx, window))
-
-
-def shown(signal: Signal) -> dict[str, Any]:
-    """As people and agents may see it."""
-    return {
-        "kind": signal.kind.value,
-        "message": redact(signal.message),
-        "retry_after": signal.retry_after,
-        "resets_at": signal.resets_at,
-    }

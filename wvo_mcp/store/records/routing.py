@@ -162,14 +162,13 @@ class Routing:
                 (task_id, iso(self._now + timedelta(seconds=PROBE_SECONDS)), self._at, provider, tier),
             )
 
-    async def record(self, spent: Spent) -> int:
-        row = self._rows.one(
+    async def record(self, spent: Spent) -> None:
+        self._rows.put(
             """
             INSERT INTO usage (at, task_id, lease_token, agent_id, provider, tier, model, tokens_in, tokens_out,
               tokens_cached, tokens, cost, source)
             VALUES (:at, :task_id, :token, :agent_id, :provider, :tier, :model, :tokens_in, :tokens_out,
               :tokens_cached, :tokens, :cost, :source)
-            RETURNING id
             """,
             {
                 "at": self._at,
@@ -187,7 +186,6 @@ class Routing:
                 "source": spent.source,
             },
         )
-        assert row is not None  # noqa: S101 - it was returned
         if spent.task_id is not None:
             self._rows.put(
                 "UPDATE task_routes SET reported = reported + :tokens,"
@@ -202,7 +200,6 @@ class Routing:
                     "tier": spent.tier,
                 },
             )
-        return int(row["id"])
 
     async def read_until(self, transcript: str) -> int:
         row = self._rows.one(
@@ -280,27 +277,18 @@ class Routing:
             (self._at,),
         )
 
-    async def minutes(self, provider: str | None = None, tier: str | None = None) -> list[tuple[str, int]]:
-        wanted = {"provider": provider, "tier": tier}
-        conditions = "".join(f" AND {column} = :{column}" for column, value in wanted.items() if value is not None)
+    async def minutes(self, scope: str, name: str) -> list[tuple[str, int]]:
+        if scope in ("agent", "task"):
+            table = (
+                f"(SELECT substr(at, 1, 16) AS minute, tokens FROM usage WHERE {scope}_id = :name AND at > :hour) AS u"
+            )
+        else:
+            tier = " AND tier = :tier" if scope == "tier" else ""
+            table = f"usage_minutes WHERE minute >= :minute AND provider = :provider{tier}"
+        provider, _, tier = name.partition("/")
         rows = self._rows.all(
-            f"SELECT minute, sum(tokens) AS n FROM usage_minutes WHERE minute >= :minute{conditions}"
-            " GROUP BY minute ORDER BY minute",
-            {**self._asked(""), **{column: value for column, value in wanted.items() if value is not None}},
-        )
-        return [(row["minute"], int(row["n"])) for row in rows]
-
-    async def agent_minutes(self, agent_id: str) -> list[tuple[str, int]]:
-        return self._minutes_of("agent_id", agent_id)
-
-    async def task_minutes(self, task_id: str) -> list[tuple[str, int]]:
-        return self._minutes_of("task_id", task_id)
-
-    def _minutes_of(self, column: str, whose: str) -> list[tuple[str, int]]:
-        rows = self._rows.all(
-            f"SELECT substr(at, 1, 16) AS minute, sum(tokens) AS n FROM usage WHERE {column} = :whose AND at > :hour"
-            " GROUP BY 1 ORDER BY 1",
-            {**self._asked(""), "whose": whose},
+            f"SELECT minute, sum(tokens) AS n FROM {table} GROUP BY minute ORDER BY minute",
+            {**self._asked(""), "name": name, "provider": provider, "tier": tier},
         )
         return [(row["minute"], int(row["n"])) for row in rows]
 
