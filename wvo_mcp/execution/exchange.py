@@ -1,7 +1,5 @@
 """`ports.exchange.Exchange` over the files of a workspace."""
 
-import os
-import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,13 +7,10 @@ import anyio.to_thread
 
 from wvo_mcp.errors import InvalidInput, NotFound
 from wvo_mcp.execution.replacement import replacement
+from wvo_mcp.execution.yaml.source import read_at_most
 
 MAX_BYTES = 20_000_000
 _SUFFIX = ".jsonl"
-
-
-def _at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 class WorkspaceExchange:
@@ -28,15 +23,11 @@ class WorkspaceExchange:
     def _read(self, path: str) -> bytes:
         place = self._within(path)
         try:
-            # A pipe would be waited for without end.
-            with open(place, "rb", opener=_at_once) as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise InvalidInput("path", "is not a regular file")
-                content = file.read(MAX_BYTES + 1)
-        except FileNotFoundError:
-            raise NotFound("file", path, _alike(place), field="path", hint="Name a file of the workspace.") from None
+            content = read_at_most(place, MAX_BYTES, "path", path)
         except OSError as error:
             raise InvalidInput("path", f"cannot be read: {error.strerror}") from None
+        if content is None:
+            raise NotFound("file", path, _alike(place), field="path", hint="Name a file of the workspace.")
         if len(content) > MAX_BYTES:
             raise InvalidInput("path", f"has more than {MAX_BYTES:,} bytes; split the file")
         return content

@@ -223,11 +223,11 @@ def test_a_missing_file_is_told_apart_from_an_empty_one(path: Path) -> None:
 def test_what_is_no_file_is_refused_at_once(path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(InvalidInput, match=r"is not a file"):
+    with pytest.raises(InvalidInput, match=r"is not a regular file"):
         load_roadmap(path)
     path.unlink()
     path.mkdir()
-    with pytest.raises(InvalidInput, match=r"is not a file"):
+    with pytest.raises(InvalidInput, match=r"is not a regular file"):
         load_roadmap(path)
 
 

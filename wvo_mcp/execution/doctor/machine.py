@@ -12,23 +12,8 @@ OLDEST_PYTHON = (3, 11)
 LITTLE_BYTES = 1_000_000_000
 TOO_LITTLE_BYTES = 100_000_000
 NETWORK = frozenset(
-    {
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb3",
-        "smbfs",
-        "smb2",
-        "9p",
-        "afs",
-        "afpfs",
-        "ceph",
-        "glusterfs",
-        "lustre",
-        "webdav",
-        "davfs",
-    }
-)
+    ("nfs", "nfs4", "cifs", "smb3", "smbfs", "smb2", "9p", "afs", "afpfs", "ceph", "glusterfs", "lustre", "webdav", "davfs")
+)  # fmt: skip
 """File systems on which the memory that WAL shares between processes does not work across machines."""
 
 

@@ -95,7 +95,7 @@ def parse(data: bytes, name: str) -> Catalogue:
     text, _ = yaml_source.decoded(data, MAX_BYTES, "providers", name)
     fields = _Fields(Lines(text))
     try:
-        catalogue = fields.catalogue(compose(text).root, hashlib.sha256(data).hexdigest())
+        catalogue = fields.catalogue(compose(text), hashlib.sha256(data).hexdigest())
     except Unreadable as error:
         here = RoadmapProblem(*fields.place(error.offset), "", _plain(error.expected))
         raise yaml_source.refusal("providers", name, [here, *by_line(fields.problems)], fields.wrong + 1) from None

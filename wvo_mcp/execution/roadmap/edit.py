@@ -112,7 +112,7 @@ class _Sheet:
                 node.entries.clear()
             return node
 
-        self.root = compose(text, ROUTE, lean).root
+        self.root = compose(text, ROUTE, lean)
         listed = _listed(self.root, "epics")
         if listed is None:
             return

@@ -60,7 +60,7 @@ def parse(data: bytes, name: str, loader: Any = None) -> RoadmapDraft:
     text, _ = decoded(data, name)
     fields = RoadmapFields(Lines(text))
     try:
-        fields.root(compose(text, ROUTE, fields.take, loader).root)
+        fields.root(compose(text, ROUTE, fields.take, loader))
     except Unreadable as error:
         # It comes first: what was found above it may only be a consequence, such as a key that is indented wrongly.
         here = RoadmapProblem(*fields.place(error.offset), "", error.expected)

@@ -39,7 +39,9 @@ def read_at_most(path: Path, most: int, subject: str, name: str) -> bytes | None
         return None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise InvalidInput(subject, f"{name} is not a file", message=f"{name} is not a file; expected YAML text.")
+        raise InvalidInput(
+            subject, "is not a regular file", message=f"{name} is not a regular file; expected a text file."
+        )
     with os.fdopen(descriptor, "rb") as file:
         return file.read(most + 1)
 

@@ -8,7 +8,7 @@ as long for a file of 10,000 tasks.
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -134,16 +134,8 @@ class Lines:
         return self._starts[following] if following < len(self._starts) else self._length
 
 
-@dataclass(slots=True)
-class Tree:
-    """`root` is None for an empty document. `aliases` in the order of the text."""
-
-    root: Node | None
-    aliases: list[AliasNode] = field(default_factory=list[AliasNode])
-
-
-def compose(text: str, route: Sequence[str] = (), take: Take | None = None, loader: Any = None) -> Tree:
-    """The tree of a text with at most one document.
+def compose(text: str, route: Sequence[str] = (), take: Take | None = None, loader: Any = None) -> Node | None:
+    """The outermost node of a text with at most one document; None when it is empty.
 
     `route` names keys from the root whose values are lists, each key inside the items of the one before; every item of
     such a list is replaced by what `take` gives for it, called with the item's indexes along the route as soon as the
@@ -189,22 +181,21 @@ class _Composer:
         self._parser = loader(text)
         self._next: Callable[[], Any] = self._parser.get_event
         self._anchors: dict[str, ScalarNode | SequenceNode | MappingNode] = {}
-        self._aliases: list[AliasNode] = []
         self._indexes: list[int] = []
 
     def close(self) -> None:
         self._parser.dispose()
 
-    def document(self) -> Tree:
+    def document(self) -> Node | None:
         self._next()  # the start of the stream
         if isinstance(self._next(), yaml.StreamEndEvent):
-            return Tree(None)
+            return None
         root = self._node(self._next(), 1, 0 if self._route else None)
         self._next()  # the end of the document
         another = self._next()
         if not isinstance(another, yaml.StreamEndEvent):
             raise Unreadable(another.start_mark.index, "expected one document, found a second one ('---')")
-        return Tree(root, self._aliases)
+        return root
 
     def _node(self, event: Any, depth: int, stage: int | None) -> Node:
         if isinstance(event, yaml.ScalarEvent):
@@ -252,9 +243,7 @@ class _Composer:
         target = self._anchors.get(event.anchor)
         if target is None:
             raise Unreadable(start, f"expected an anchor &{event.anchor[:60]} above this alias")
-        node = AliasNode(start, event.end_mark.index, target)
-        self._aliases.append(node)
-        return node
+        return AliasNode(start, event.end_mark.index, target)
 
     def _sequence(self, event: Any, start: int, depth: int, stage: int | None) -> SequenceNode:
         node = SequenceNode(start, start, event.anchor, bool(event.flow_style), [])
