@@ -5,12 +5,14 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-from wvo_mcp.faces.cli.views import ahead, lines, plain, status
+from wvo_mcp.faces.cli.views import lines, plain, status
 from wvo_mcp.faces.cli.views.budgets import WINDOWS
 from wvo_mcp.faces.cli.views.plain import View, declared
 
 _CHECKPOINT = "seq progress created_at | summary next_steps files"
 _CONTEXT = "topic version at tags | content"
+_STEP = "id=task title~ complexity=size> seconds=takes> earliest_start=from slack_seconds=slack>"
+_GROUP = "id title~ open> p50_at=half p90_at=nine_of_ten due_at=due chance>"
 
 VIEWS: dict[str, View] = {
     "plan_next": declared(
@@ -92,10 +94,21 @@ VIEWS: dict[str, View] = {
         "agents: agent_id=agent hour> day> cost>",
     ),
     "budget_raise": declared("Raised.", "raised: period tokens> until", f"windows: {WINDOWS}"),
-    "critical_path": ahead.critical_path,
-    "forecast": ahead.forecast,
-    "import_tasks": ahead.imported,
-    "export_tasks": ahead.exported,
+    "critical_path": declared(
+        lines.critical_path, f"path: {_STEP}", f"near=beside: {_STEP}", foot=lines.beside_the_path
+    ),
+    "forecast": declared(
+        lines.forecast,
+        f"milestones: {_GROUP}",
+        f"epics: {_GROUP}",
+        foot=lines.in_danger,
+    ),
+    "import_tasks": declared(
+        lines.imported,
+        "created: line> id=task title~ parent_id=parent depends_on=waits_for",
+        foot=lines.warned,
+    ),
+    "export_tasks": declared(lines.exported),
     "route_task": declared(
         lines.route, ": explanation mode tier until estimate cost", "rejected: provider=not tier why reason~"
     ),
@@ -127,7 +140,9 @@ def view(name: str, result: dict[str, Any], *, watched: bool = False) -> Rendera
     whole = json.loads(json.dumps(result), object_hook=_Whole)
     if watched:
         return status.Screen(whole, watched=True)
-    return VIEWS.get(name, _MOVED if set(result) == {"task"} else plain.anything)(whole)
+    going_on = {"handle", "state"} <= result.keys()  # of a job
+    otherwise = _MOVED if set(result) == {"task"} else plain.anything
+    return (plain.anything if going_on else VIEWS.get(name, otherwise))(whole)
 
 
 _MOVED = declared(lines.moved)

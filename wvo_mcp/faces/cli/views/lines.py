@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.text import Text
 
-from wvo_mcp.faces.cli.views.paint import badge, clean, joined, text
+from wvo_mcp.faces.cli.views.paint import badge, clean, joined, local, span, text
 
 Result = dict[str, Any]
 
@@ -128,3 +128,55 @@ def left_out(result: Result) -> Text:
     if not result["left_out"]:
         return Text()
     return text(f"Left out, because they have no epic: {joined(result['left_out'], 40)}", "yellow")
+
+
+def critical_path(result: Result) -> Text:
+    if not result["path"]:
+        return text("Nothing is open.", "dim")
+    return text(f"{result['length']} of {result['tasks']} open tasks, {span(result['total_seconds'])} in all", "bold")
+
+
+def beside_the_path(result: Result) -> Text:
+    more = result["length"] - len(result["path"])
+    stuck = result["stuck"] and f"{result['stuck']} of these are failed, or behind a cancelled task"
+    return text("\n".join(part for part in (more and f"{more} more on the path", stuck) if part), "yellow")
+
+
+def forecast(result: Result) -> Text:
+    if result["p50_at"] is None:
+        return text("Nothing is open that could be worked on.", "dim")
+    tasks = f"{result['open']} tasks" + (f", {result['stuck']} more stuck" if result["stuck"] else "")
+    how = f"{result['agents']} agents, {result['runs']:,} runs, seed {result['seed']}"
+    return Text.assemble(
+        (f"{tasks}; {how}\n", "dim"),
+        (f"Half of the runs are done by {local(result['p50_at'])}, nine of ten by {local(result['p90_at'])}.", "bold"),
+    )
+
+
+def in_danger(result: Result) -> Text:
+    """What to cut, and what the figures rest on."""
+    if result["p50_at"] is None:
+        return Text()
+    said: list[str] = []
+    for cut in result["cut"]:
+        what = "would do" if cut["enough"] else "would not be enough"
+        said.append(f"{cut['milestone_id']} is in danger: to cut {cut['count']} tasks {what},")
+        said.append(f"{cut['chance']:.0%} to {cut['chance_after']:.0%}: " + joined((t["id"] for t in cut["tasks"]), 12))
+    return Text.assemble(("\n".join(["", *said]), "yellow"), ("\n".join(["", *result["assumptions"]]), "dim"))
+
+
+def imported(result: Result) -> Text:
+    verb = "created" if result["written"] or not result["created_count"] else "to be created"
+    counts = [(verb, result["created_count"]), ("there already", result["existing_count"])]
+    counts += [("done, left out", result["done_count"]), ("cancelled, left out", result["dropped_count"])]
+    head = ", ".join(f"{count} {name}" for name, count in counts if count or name == verb)
+    return text(f"{result['format']}: {head}", "bold")
+
+
+def warned(result: Result) -> Text:
+    more = result["created_count"] - len(result["created"])
+    return text("\n".join([*([f"and {more} more"] if more > 0 else []), *result["warnings"]]), "yellow")
+
+
+def exported(result: Result) -> str:
+    return f"{result['tasks']} tasks, {result['epics']} epics and {result['milestones']} milestones in {result['path']}"

@@ -34,6 +34,7 @@ _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 _BOLD = frozenset({"id", "task_id", "provider", "name", "topic"})
 _PAST = frozenset({"raised_at", "since", "started_at", "last_seen_at"})
 _AHEAD = frozenset({"expires_at", "lease_expires_at", "until", "retry_at"})
+_DISTANT = frozenset({"p90_at", "due_at", "earliest_start"})
 _CELLS: dict[str, Callable[[Row, datetime], Text]] = {
     "budget": lambda row, now: budgets.name(row),
     "bar": lambda row, now: budgets.bar(row),
@@ -44,6 +45,7 @@ _CELLS: dict[str, Callable[[Row, datetime], Text]] = {
     "remaining": lambda row, now: _remaining(row, now),
     "worth": lambda row, now: _worth(row["why"]),
     "time": lambda row, now: text(_time(row["at"], now)),
+    "p50_at": lambda row, now: text(local(row["p50_at"])) if row["p50_at"] else text("stuck", "red"),
     "details": lambda row, now: text(_details(row.get("data") or {})),
 }
 """Columns that are made of several fields."""
@@ -119,7 +121,7 @@ def cell(row: Row, name: str, now: datetime) -> Text:
             if name in _PAST
             else left(value, now)
             if name in _AHEAD
-            else text(local(value, seconds=True))
+            else text(local(value, seconds=name not in _DISTANT))
         )
     return text(_plain(name, value), "bold" if name in _BOLD else "")
 
@@ -138,6 +140,8 @@ def _plain(name: str, value: Any) -> str:
         return f"${value:,.2f}"
     if name.startswith("tokens") or name in ("hour", "day", "used", "limit", "left"):
         return budgets.amount(value)
+    if name == "chance":
+        return f"{value:.0%}"
     if name.endswith("seconds") or name == "retry_after":
         return span(value)
     return f"{value:.2f}" if isinstance(value, float) else str(value)
