@@ -68,7 +68,7 @@ def test_every_setting_of_the_program_has_its_key_or_its_reason(place: Place) ->
     ("text", "line", "told"),
     [
         ("wip_limit: 5\nlease_second: 9\n", 2, "lease_second: it is not a setting. Did you mean lease_seconds?"),
-        ("\nlease_seconds: 0\n", 2, "lease_seconds='0': Input should be greater than or equal to 1"),
+        ("\nlease_seconds: 0\n", 2, "lease_seconds='0': must be greater than or equal to 1"),
         ("WIP_LIMIT: 5\n", 1, "Did you mean wip_limit?"),
         ("wip_limit: 5\nautopilot_wip_limit: 6\n", 2, "set twice"),
         ("wip_limit: {a: 1}\n", 1, "wip_limit: expected one value, or a list of values"),

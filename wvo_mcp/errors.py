@@ -1,6 +1,7 @@
 """The error tree: one class a code of the contract; a sentence for a person, a hint for an agent."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 
@@ -261,3 +262,15 @@ class Internal(WvoError):
 
     def __init__(self, ref: str) -> None:
         super().__init__(f"Internal error (ref {ref}). No changes were saved.", ref=ref)
+
+
+def problem_of(item: Mapping[str, Any]) -> str:
+    """What the validation library found in a field, for people: `11 must be less than or equal to 10`."""
+    said = str(item["msg"]).removeprefix("Value error, ")
+    plain = _SHOULD.sub("must", said).partition(", unable to parse string")[0].replace(" after validation", "")
+    value = item.get("input")
+    shown = plain != said and isinstance(value, str | int | float) and len(str(value)) <= 60
+    return f"{value!r} {plain}" if shown else plain
+
+
+_SHOULD = re.compile(r"^\w+ should\b")

@@ -146,7 +146,7 @@ def settings_of(project: Project) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         name = str(first["loc"][0])
-        message = str(first["msg"]).removeprefix("Value error, ")
+        message = re.sub(r"^\w+ should\b", "must", str(first["msg"]).removeprefix("Value error, "))
         if name in project.referring:
             raise WrongSetting(
                 f"{_named(project, name)}: the value that it refers to is not allowed for {name}"

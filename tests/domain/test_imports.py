@@ -156,15 +156,15 @@ def test_ids_that_are_made_stay_the_same_when_items_are_ticked_moved_or_joined_b
         (
             '{"id": "a", "title": "t", "status": "blocked", "waiting_for": "b"}\n',
             1,
-            "waiting_for: Input should be a valid",
+            "waiting_for: 'b' must be a valid",
         ),
-        ('{"id":"a","title":"t","issue_type":"bug","labels":"urgent"}\n', 1, "labels: Input should be a valid list"),
+        ('{"id":"a","title":"t","issue_type":"bug","labels":"urgent"}\n', 1, "labels: 'urgent' must be a valid list"),
         ('{"master": {"tasks": []},\n"a\\u0000": {"tasks": []}}', 2, "the name of the tag contains a NUL"),
         ('{"kind": "wish", "id": "M"}\n', 1, "kind: expected"),
         (
             '{"id":"a","title":"t","issue_type":"bug"}\n{"id":"b","title":"t","priority":9}\n',
             2,
-            "priority: Input should be less than or equal to 4",
+            "must be less than or equal to 4",
         ),
         ('{"id":"a","title":"t","issue_type":"bug","status":"lost"}\n', 1, "status"),
         ('{"id":"a","title":"t","issue_type":"bug","dependencies":[3]}\n', 1, "dependencies"),

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.config import JsonDict
 
 from wvo_mcp.domain.lease import Caller, Policy, Role
-from wvo_mcp.errors import InvalidInput, NotConfigured, WvoError
+from wvo_mcp.errors import InvalidInput, NotConfigured, WvoError, problem_of
 from wvo_mcp.operations.replay import Repeat
 from wvo_mcp.operations.results import fit
 from wvo_mcp.operations.schema import compact_schema
@@ -311,16 +311,15 @@ def tools(toolsets: frozenset[str] | None = None) -> list[Operation]:
 def _invalid(op: Operation, error: ValidationError) -> InvalidInput:
     problems = [
         {"field": ".".join(str(part) for part in item["loc"]) or "arguments", "problem": _plain(op, item)}
-        for item in error.errors(include_url=False, include_context=False, include_input=False)[:10]
+        for item in error.errors(include_url=False, include_context=False)[:10]
     ]
     first = problems[0]
     return InvalidInput(first["field"], first["problem"], problems=problems)
 
 
 def _plain(op: Operation, item: Mapping[str, Any]) -> str:
-    message = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "extra_forbidden" and len(item["loc"]) == 1:
         return f"unknown field; {op.name} takes {', '.join(op.takes.model_fields)}"
     if item["type"] == "missing":
         return "is required"
-    return message
+    return problem_of(item)

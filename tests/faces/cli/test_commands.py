@@ -179,6 +179,13 @@ def test_a_store_that_cannot_be_used_is_a_typed_error(shell: Shell) -> None:
     assert shell("plan-next").error["code"] == "incompatible_store"
 
 
+def test_a_wrong_value_is_named_with_what_is_allowed(shell: Shell) -> None:
+    assert shell("add", "Pay", "--complexity", "11").error["message"] == (
+        "complexity: 11 must be less than or equal to 10"
+    )
+    assert shell("add", "x" * 501).error["message"] == "title: must have at most 500 characters"
+
+
 def test_a_defect_is_answered_with_a_reference_that_the_log_has(
     shell: Shell, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.task import Priority, TaskType
 from wvo_mcp.domain.text import TEXT_CHARACTERS, TITLE_CHARACTERS, FileGlob, Id, Label, Prose, Text, Title, as_id
-from wvo_mcp.errors import InvalidInput
+from wvo_mcp.errors import InvalidInput, problem_of
 
 MAX_TASKS = 20_000
 MAX_LINE = 200_000
@@ -141,9 +141,9 @@ def checked(kind: type[T], problems: Problems, line: int, given: Mapping[str, An
     try:
         return kind.model_validate({name: value for name, value in given.items() if value is not None and value != ""})
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
+        first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))[:80] or "object"
-        what = str(first["msg"]).removeprefix("Value error, ")
+        what = problem_of(first)
         if first["type"] == "extra_forbidden":
             what = f"unknown field; expected {', '.join(kind.model_fields)}"
         problems.add(line, f"{place}: {what}")

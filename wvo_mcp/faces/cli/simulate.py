@@ -19,7 +19,7 @@ from wvo_mcp.domain.durations import Durations, learned
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.roadmap import Roadmap
-from wvo_mcp.errors import InvalidInput
+from wvo_mcp.errors import InvalidInput, problem_of
 from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.faces.cli.application import Application, Compose
 from wvo_mcp.faces.cli.output import json_option, print_json, reported, wants_json
@@ -332,7 +332,7 @@ def _pool(file: Path) -> tuple[PoolAgent, ...]:
         first = error.errors()[0]
         place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
         hint = "Give a list of agents, as in: [{id: gpu, count: 2, capabilities: [gpu]}]"
-        raise InvalidInput(f"pool{place}", first["msg"], hint=hint) from None
+        raise InvalidInput(f"pool{place}", problem_of(dict(first)), hint=hint) from None
     agents = tuple(agent for member in found for agent in member.agents())
     names = {agent.id for agent in agents}
     if len(names) != len(agents) or len(agents) > _MOST_AGENTS:
