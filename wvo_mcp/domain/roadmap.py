@@ -83,10 +83,6 @@ class RoadmapTask:
             stated[name] = _json(getattr(self, name))
         return stated
 
-    def digest(self) -> str:
-        """SHA-256, in hex, of the entry as canonical JSON."""
-        return digest_of(self.entry())
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoadmapMilestone:
@@ -98,11 +94,6 @@ class RoadmapMilestone:
     due_at: datetime | None = None
     line: int = field(default=0, compare=False)
 
-    def entry(self) -> Entry:
-        """{id, title, epic_id} and due_at where there is one."""
-        due = {} if self.due_at is None else {"due_at": iso(self.due_at)}
-        return {"id": self.id, "title": self.title, "epic_id": self.epic_id, **due}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoadmapEpic:
@@ -112,11 +103,6 @@ class RoadmapEpic:
     title: str
     wip_limit: int | None = None
     line: int = field(default=0, compare=False)
-
-    def entry(self) -> Entry:
-        """{id, title} and wip_limit where there is one."""
-        limit = {} if self.wip_limit is None else {"wip_limit": self.wip_limit}
-        return {"id": self.id, "title": self.title, **limit}
 
 
 @dataclass(frozen=True, slots=True)

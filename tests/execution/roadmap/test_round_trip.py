@@ -2,6 +2,8 @@
 
 import re
 from collections import Counter
+from dataclasses import asdict
+from datetime import datetime
 from difflib import SequenceMatcher
 from typing import Any
 
@@ -11,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.execution.roadmap.texts import VALUES, Model, entries, roadmaps, texts, written
-from wvo_mcp.domain.roadmap import Roadmap, RoadmapChanges
+from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.roadmap import Roadmap, RoadmapChanges, RoadmapEpic, RoadmapMilestone
 from wvo_mcp.execution.roadmap.edit import edited
 from wvo_mcp.execution.roadmap.parse import parse
 
@@ -24,10 +27,15 @@ def read(text: str, loader: Any = None) -> Roadmap:
     return draft.checked(draft.references())
 
 
+def stated(part: RoadmapEpic | RoadmapMilestone) -> dict[str, Any]:
+    fields = {name: value for name, value in asdict(part).items() if name != "line" and value is not None}
+    return {name: iso(value) if isinstance(value, datetime) else value for name, value in fields.items()}
+
+
 def said(roadmap: Roadmap) -> dict[str, list[dict[str, Any]]]:
     return {
-        "epics": [each.entry() for each in roadmap.epics],
-        "milestones": [each.entry() for each in roadmap.milestones],
+        "epics": [stated(each) for each in roadmap.epics],
+        "milestones": [stated(each) for each in roadmap.milestones],
         "tasks": [each.entry() for each in roadmap.tasks],
     }
 
@@ -77,10 +85,10 @@ def test_every_part_knows_its_line(data: st.DataObject) -> None:
 @given(st.data())
 def test_an_export_without_changes_leaves_every_byte(data: st.DataObject) -> None:
     text = data.draw(written(data.draw(roadmaps())))
-    stated = {task.id: task.entry() for task in read(text).tasks}
+    entered = {task.id: task.entry() for task in read(text).tasks}
 
     assert edited(text, NAME, RoadmapChanges()) == text
-    assert edited(text, NAME, RoadmapChanges(tasks=stated)) == text
+    assert edited(text, NAME, RoadmapChanges(tasks=entered)) == text
 
 
 def changed_fields(data: st.DataObject, present: dict[str, Any], *, removing: bool) -> dict[str, Any]:

@@ -6,6 +6,7 @@ be quoted.
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any
@@ -19,8 +20,7 @@ Report = Callable[[int, str, str], None]
 Reader = Callable[[Node, Report], Any]
 
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
-_YES = frozenset({"true", "yes", "on"})
-_NO = frozenset({"false", "no", "off"})
+_FLAGS: dict[str, bool] = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,12}")
 _NUMBER = re.compile(r"(0|[1-9][0-9]{0,8})(\.[0-9]{1,9})?")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -54,57 +54,54 @@ def text(most: int, *, blank: bool = False) -> Reader:
     return read
 
 
-def name(node: Node, report: Report) -> str | None:
-    """An id of the contract."""
-    value = resolved(node)
-    if isinstance(value, ScalarNode) and is_id(value.text):
-        return value.text
-    return _refuse(node, report, "an id (1 to 64 of letters, digits, '.', '_', '-', the first a letter or digit)")
+def _of(expected: str, convert: Callable[[str], Any], *, plain: bool = False) -> Reader:
+    """What `convert` makes of the text; where that is None or a ValueError, it is reported what was expected. `plain`: the
+    text must not be quoted."""
+
+    def read(node: Node, report: Report) -> Any:
+        value = resolved(node)
+        found = None
+        if isinstance(value, ScalarNode) and (value.plain or not plain):
+            with suppress(ValueError, OverflowError):
+                found = convert(value.text)
+        return _refuse(node, report, expected) if found is None else found
+
+    return read
+
+
+name = _of(
+    "an id (1 to 64 of letters, digits, '.', '_', '-', the first a letter or digit)",
+    lambda text: text if is_id(text) else None,
+)
+"""An id of the contract."""
 
 
 def whole(least: int, most: int) -> Reader:
     """A whole number from `least` to `most`."""
 
-    def read(node: Node, report: Report) -> int | None:
-        plain = _plain(node)
-        if plain is not None and _WHOLE.fullmatch(plain) and least <= int(plain) <= most:
-            return int(plain)
-        return _refuse(node, report, f"a whole number from {least} to {most:,}")
+    def convert(text: str) -> int | None:
+        return int(text) if _WHOLE.fullmatch(text) and least <= int(text) <= most else None
 
-    return read
+    return _of(f"a whole number from {least} to {most:,}", convert, plain=True)
 
 
 def number(most: int) -> Reader:
     """A decimal number from 0 to `most`."""
 
-    def read(node: Node, report: Report) -> float | None:
-        plain = _plain(node)
-        if plain is not None and _NUMBER.fullmatch(plain) and float(plain) <= most:
-            return float(plain)
-        return _refuse(node, report, f"a number from 0 to {most}")
+    def convert(text: str) -> float | None:
+        return float(text) if _NUMBER.fullmatch(text) and float(text) <= most else None
 
-    return read
+    return _of(f"a number from 0 to {most}", convert, plain=True)
 
 
-def flag(node: Node, report: Report) -> bool | None:
-    """true or false, also in the spellings of YAML 1.1."""
-    plain = (_plain(node) or "").casefold()
-    if plain in _YES or plain in _NO:
-        return plain in _YES
-    return _refuse(node, report, "true or false")
+flag = _of("true or false", lambda text: _FLAGS.get(text.casefold()), plain=True)
+"""true or false, also in the spellings of YAML 1.1."""
 
 
 def choice(choices: tuple[StrEnum, ...]) -> Reader:
     """One of the enumeration's values."""
     known = {each.value: each for each in choices}
-
-    def read(node: Node, report: Report) -> StrEnum | None:
-        value = resolved(node)
-        if isinstance(value, ScalarNode) and value.text in known:
-            return known[value.text]
-        return _refuse(node, report, f"one of {', '.join(known)}")
-
-    return read
+    return _of(f"one of {', '.join(known)}", known.get)
 
 
 _move = choice(ROADMAP_STATUSES)
@@ -118,31 +115,25 @@ def status(node: Node, report: Report) -> StrEnum | None:
     return _move(node, report)
 
 
-def day(node: Node, report: Report) -> datetime | None:
-    """A date, as the end of its day in UTC."""
-    value = resolved(node)
-    if isinstance(value, ScalarNode) and _DAY.fullmatch(value.text):
-        try:
-            return end_of_day(date.fromisoformat(value.text))
-        except ValueError:
-            pass
-    return _refuse(node, report, "a date that exists, written like 2027-01-15")
+day = _of(
+    "a date that exists, written like 2027-01-15",
+    lambda text: end_of_day(date.fromisoformat(text)) if _DAY.fullmatch(text) else None,
+)
+"""A date, as the end of its day in UTC."""
 
 
-def instant(node: Node, report: Report) -> datetime | None:
-    """A time with its zone, or a date as the start of its day in UTC; whole milliseconds."""
-    value = resolved(node)
-    if isinstance(value, ScalarNode):
-        try:
-            at = datetime.fromisoformat(value.text)
-            if _DAY.fullmatch(value.text):
-                at = at.replace(tzinfo=UTC)
-            if at.tzinfo is not None:
-                at = at.astimezone(UTC)
-                return at.replace(microsecond=at.microsecond // 1000 * 1000)
-        except (ValueError, OverflowError):
-            pass
-    return _refuse(node, report, "a time with its zone, like 2027-01-15T09:00:00Z, or a date")
+def _instant(text: str) -> datetime | None:
+    at = datetime.fromisoformat(text)
+    if _DAY.fullmatch(text):
+        at = at.replace(tzinfo=UTC)
+    if at.tzinfo is None:
+        return None
+    at = at.astimezone(UTC)
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
+instant = _of("a time with its zone, like 2027-01-15T09:00:00Z, or a date", _instant)
+"""A time with its zone, or a date as the start of its day in UTC; whole milliseconds."""
 
 
 def listed(item: Reader, most: int) -> Reader:
@@ -168,11 +159,6 @@ def listed(item: Reader, most: int) -> Reader:
         return tuple(found)
 
     return read
-
-
-def _plain(node: Node) -> str | None:
-    value = resolved(node)
-    return value.text if isinstance(value, ScalarNode) and value.plain else None
 
 
 def _refuse(node: Node, report: Report, expected: str) -> None:
