@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from datetime import timedelta
 
 import pytest
 
@@ -45,6 +46,75 @@ async def unlock(bench: Bench) -> None:
     where = "" if isinstance(bench.store, SqliteStore) else " ON events"
     await bench.force(f"DROP TRIGGER events_stay{where}")
     await bench.force(f"DROP TRIGGER events_remain{where}")
+    if where:
+        await bench.force(f"DROP TRIGGER events_last{where}")
+
+
+async def prune(bench: Bench, limit: int = 500) -> int:
+    return await bench.write(lambda tx: tx.events.prune(tx.now - timedelta(days=30), limit))
+
+
+async def beats(bench: Bench, count: int) -> None:
+    for _ in range(count):
+        await bench.call("heartbeat", task_id="T")
+
+
+async def test_old_heartbeats_and_events_without_a_task_go_and_the_chains_still_hold(bench: Bench) -> None:
+    await a_history(bench)
+    for _ in range(2):
+        await bench.claim(ANN, "T")
+        await beats(bench, 3)
+        await bench.call("checkpoint", task_id="T", summary="on the way")
+        await beats(bench, 2)
+        await bench.call("release_task", task_id="T")
+    stays = "SELECT seq FROM events WHERE task_id IS NOT NULL AND kind <> 'task.heartbeat' AND kind <> 'chain.pruned'"
+    before = await bench.sql(stays)
+    bench.clock.advance(days=31)
+    young = await bench.call("context_write", topic="young", content="stays")
+    assert young["version"] == 1
+
+    gone: list[int] = []
+    while count := await prune(bench, 4):
+        gone.append(count)
+
+    assert len(gone) > 2
+    assert await bench.sql(stays) == before
+    assert await bench.sql("SELECT 1 FROM events WHERE kind = 'task.heartbeat'") == []
+    assert len(await bench.sql("SELECT 1 FROM events WHERE kind = 'context.written'")) == 1
+    assert (await broken(bench), await broken(bench, None)) == (None, None)
+    counts = [
+        json.loads(row["data"])["count"]
+        for row in await bench.sql("SELECT data FROM events WHERE kind = 'chain.pruned'")
+    ]
+    assert sum(counts) == sum(gone)
+
+
+async def test_what_was_pruned_before_stays_checkable_when_more_goes(bench: Bench) -> None:
+    await a_history(bench)
+    for _ in range(3):
+        await bench.claim(ANN, "T")
+        await beats(bench, 2)
+        await bench.call("release_task", task_id="T")
+        await bench.call("context_write", topic="between", content="more")
+        bench.clock.advance(days=31)
+        assert await prune(bench) > 0
+        assert (await broken(bench), await broken(bench, None)) == (None, None)
+    assert len(await bench.sql("SELECT 1 FROM events WHERE task_id IS NULL AND kind = 'chain.pruned'")) == 1
+
+
+async def test_a_pruned_chain_still_shows_an_event_that_somebody_took_out(bench: Bench) -> None:
+    await bench.create(a_task("T"))
+    await bench.claim(ANN, "T")
+    await beats(bench, 2)
+    await bench.call("release_task", task_id="T")
+    bench.clock.advance(days=31)
+    await prune(bench)
+    await unlock(bench)
+    released = await bench.sql("SELECT seq FROM events WHERE kind = 'task.released'")
+
+    await bench.force(f"DELETE FROM events WHERE seq = {released[0]['seq']}")
+
+    assert await broken(bench) is not None
 
 
 @pytest.mark.parametrize("table", ["events", "checkpoints", "context_entries"])

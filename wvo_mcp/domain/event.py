@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -13,6 +14,10 @@ _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=F
 
 GENESIS = ""
 """`prev_hash` of the first event of a chain."""
+
+HEARTBEAT = "task.heartbeat"
+PRUNED = "chain.pruned"
+"""What stands in a chain for the events that were removed from it."""
 
 
 class Event(BaseModel):
@@ -47,3 +52,33 @@ def chain_hash(
     """SHA-256 (hex) over the previous hash and every column of the event, as canonical JSON."""
     # Of texts, whole numbers and null this makes the same JSON as `canonical`, in a quarter of the time.
     return hashlib.sha256(to_json([prev_hash, seq, at, kind, task_id, agent_id, session_id, data])).hexdigest()
+
+
+def joined(prev_hash: str, gaps: Mapping[str, str]) -> str:
+    """The hash that stands before a hash once what was pruned between them is left out."""
+    while prev_hash in gaps:
+        prev_hash = gaps[prev_hash]
+    return prev_hash
+
+
+def pruned(removed: Sequence[tuple[int, str, str]], gaps: Mapping[str, str]) -> dict[str, Any]:
+    """The data of `chain.pruned` for events removed from one chain: {count, first, last, digest, gaps}.
+
+    `removed` are (seq, prev_hash, hash) in order; `gaps` are those that were known before. Each new gap is (hash before its
+    first event, hash of its last); `digest` is the SHA-256 of all removed hashes, one after the other.
+    """
+    stretches: list[tuple[str, str]] = []
+    for _, before, last in removed:
+        start = joined(before, gaps)
+        if stretches and stretches[-1][1] in (before, start):
+            stretches[-1] = (stretches[-1][0], last)
+        else:
+            stretches.append((start, last))
+    digest = hashlib.sha256("".join(one for _, _, one in removed).encode()).hexdigest()
+    return {
+        "count": len(removed),
+        "first": removed[0][0],
+        "last": removed[-1][0],
+        "digest": digest,
+        "gaps": stretches,
+    }

@@ -26,6 +26,9 @@ _FORGET_SECONDS = 3_600.0
 _BATCH = 200
 KEEP_REPLAYS = timedelta(hours=24)
 KEEP_USAGE = timedelta(days=40)
+KEEP_EVENTS = timedelta(days=30)
+"""Heartbeats and events without a task; all others stay for good."""
+_PRUNED = 500
 KEEP_SESSIONS = timedelta(days=7)
 """Ended sessions, and durable ones and agents that nobody has heard of since. Longer than anything is repeated."""
 
@@ -181,6 +184,8 @@ async def _forget(post: Post) -> None:
 
     await post.write(post.caller, forget)
     while await post.write(post.caller, lambda tx: tx.sessions.forget(tx.now - KEEP_SESSIONS, _BATCH)) >= _BATCH:
+        pass
+    while await post.write(post.caller, lambda tx: tx.events.prune(tx.now - KEEP_EVENTS, _PRUNED)) >= _PRUNED:
         pass
 
 

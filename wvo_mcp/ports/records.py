@@ -36,6 +36,11 @@ class EventRepository(Protocol):
 
     async def after(self, seq: int, limit: int, task_id: str | None, kind: str | None) -> list[Event]: ...
 
+    async def prune(self, before: datetime, limit: int) -> int:
+        """Remove heartbeats of tasks and events without a task from before then, of each at most `limit`; how many went.
+        Each chain that lost some gets one `chain.pruned` with their count and digest, so that it can still be checked."""
+        ...
+
     async def broken_chain(self, task_id: str | None) -> int | None:
         """`seq` of the first event whose chain does not hold (None: sound)."""
         ...

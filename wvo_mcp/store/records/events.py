@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from wvo_mcp.domain.event import GENESIS, Event, canonical, chain_hash
+from wvo_mcp.domain.event import GENESIS, HEARTBEAT, PRUNED, Event, canonical, chain_hash, joined, pruned
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.redaction import redact
@@ -108,16 +108,45 @@ class Events:
             self._last_seq = int(self._rows.value("SELECT max(seq) FROM events") or 0)
         return self._last_seq
 
+    async def prune(self, before: datetime, limit: int) -> int:
+        removed = self._rows.all(
+            "SELECT seq, task_id, kind, prev_hash, hash FROM events WHERE task_id IS NULL AND at < ? ORDER BY seq LIMIT ?",
+            (iso(before), limit),
+        )
+        removed += self._rows.all(
+            "SELECT seq, task_id, kind, prev_hash, hash FROM events WHERE kind = ? AND at < ? ORDER BY seq LIMIT ?",
+            (HEARTBEAT, iso(before), limit),
+        )
+        chains: dict[str | None, list[dict[str, Any]]] = {}
+        for row in removed:
+            chains.setdefault(row["task_id"], []).append(row)
+        for task_id, rows in chains.items():
+            gaps = self._gaps(task_id)  # also those of what is removed now
+            self._rows.run_many("DELETE FROM events WHERE seq = ?", [(row["seq"],) for row in rows])
+            data = pruned([(row["seq"], row["prev_hash"], row["hash"]) for row in rows], gaps)
+            await self.append(PRUNED, task_id, data)
+        return len(removed)
+
+    def _gaps(self, task_id: str | None) -> dict[str, str]:
+        """Of each stretch that was pruned from a chain, its last hash and the one before its first."""
+        texts = self._rows.column(
+            "SELECT data FROM events WHERE task_id IS NOT DISTINCT FROM ? AND kind = ?", (task_id, PRUNED)
+        )
+        return {last: before for text in texts for before, last in json.loads(text)["gaps"]}
+
     async def broken_chain(self, task_id: str | None) -> int | None:
         prev = GENESIS
         seq = 0
+        gaps = self._gaps(task_id)
         for row in self._rows.all(
             f"SELECT {_COLUMNS}, prev_hash, hash FROM events WHERE task_id IS NOT DISTINCT FROM ? ORDER BY seq",
             (task_id,),
         ):
             seq = int(row["seq"])
             rest = (row["at"], row["kind"], row["task_id"], row["agent_id"], row["session_id"], row["data"])
-            if row["prev_hash"] != prev or row["hash"] != chain_hash(prev, seq, *rest):
+            if joined(row["prev_hash"], gaps) != prev and row["prev_hash"] != prev:
+                return seq
+            if row["hash"] != chain_hash(row["prev_hash"], seq, *rest):
                 return seq
             prev = row["hash"]
         if task_id is not None:
