@@ -11,7 +11,7 @@ from wvo_mcp.store.postgres.store import PostgresStore
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("TASK-1")]
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tables.md").read_text()
-KEPT = "Kept by the program"
+KEPT = "Internal tables"
 
 
 def explained() -> dict[str, list[str]]:

@@ -20,7 +20,6 @@ _PAST = {
     "alert_deliveries": "delivered_at given_up_at",
     "requests": "created_at",
     "lease_writes": "created_at",
-    "jobs": "created_at updated_at finished_at",
     "prefetch_queue": "queued_at",
     "provider_states": "updated_at",
     "health_samples": "at",
