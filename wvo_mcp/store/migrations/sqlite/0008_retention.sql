@@ -3,6 +3,3 @@
 DROP TRIGGER events_remain;
 CREATE TRIGGER events_remain BEFORE DELETE ON events WHEN OLD.task_id IS NOT NULL AND OLD.kind <> 'task.heartbeat'
 BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
-
--- Long work is kept by the server that does it.
-DROP TABLE jobs;
