@@ -1,6 +1,6 @@
 """Catalogues of providers to decide with, and a machine on which they were found."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from wvo_mcp.domain.providers.asking import Presence
@@ -93,5 +93,5 @@ class FixedProviders:
     async def look(self) -> None:
         self.looks += 1
 
-    async def examine(self, provider: Provider) -> Standing:
-        return Standing(provider.name, None, None, None, "nobody looked")
+    async def examine(self, providers: Sequence[Provider]) -> dict[str, Standing]:
+        return {one.name: Standing(one.name, None, None, None, "nobody looked") for one in providers}

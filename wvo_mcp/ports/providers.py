@@ -40,8 +40,9 @@ class Providers(Protocol):
         """Look for local servers and installed programs; at most 300 ms for each server, all at once."""
         ...
 
-    async def examine(self, provider: Provider) -> "Standing":
-        """Is the program installed, which version, is somebody logged in? Runs programs; at most 10 s. No secret is told."""
+    async def examine(self, providers: Sequence[Provider]) -> "dict[str, Standing]":
+        """Is the program installed, which version, is somebody logged in? By name; runs programs, all at once, for at
+        most 10 s. No secret is told."""
         ...
 
 

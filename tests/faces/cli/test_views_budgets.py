@@ -54,7 +54,9 @@ async def test_budgets_are_bars_with_their_reset_times_in_every_width(used: Benc
 
 
 async def test_a_report_shows_what_was_counted_and_who_goes_on(used: Bench) -> None:
-    told = await used.call("provider_report", task_id="T", provider="claude", tokens_in=1_000, outcome="outage", error="\x1b[31mgone")
+    told = await used.call(
+        "provider_report", task_id="T", provider="claude", tokens_in=1_000, outcome="outage", error="\x1b[31mgone"
+    )
 
     text = shown("provider_report", told, 100)
 

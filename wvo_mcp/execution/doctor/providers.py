@@ -10,7 +10,7 @@ from wvo_mcp.domain.providers.catalogue import Catalogue, Provider
 from wvo_mcp.domain.providers.trust import held_back, parts_of, waits
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.execution.providers.file import defaults, read
-from wvo_mcp.execution.providers.standing import examine
+from wvo_mcp.execution.providers.standing import examine_all
 from wvo_mcp.execution.trust import PROVIDERS, Trust
 from wvo_mcp.ports.providers import Standing
 
@@ -29,22 +29,10 @@ def providers(path: Path, environ: Mapping[str, str], trust: Trust | None = None
         unaccepted = waits(waiting)
     named = [one for one in (given or defaults()).providers if one.enabled]
     enabled = [one for one in catalogue.providers if one.enabled]
-    standings = anyio.run(_examined, enabled, environ)
+    standings = anyio.run(examine_all, enabled, environ)
     remedy = "Look at the difference, then accept it: wvo-mcp trust"
     held = [] if unaccepted is None else [warn("trust", unaccepted, remedy)]
     return [_file(path, given, named), *held, *(_provider(one, standings[one.name]) for one in enabled)]
-
-
-async def _examined(wanted: list[Provider], environ: Mapping[str, str]) -> dict[str, Standing]:
-    found: dict[str, Standing] = {}
-
-    async def one(provider: Provider) -> None:
-        found[provider.name] = await examine(provider, environ)
-
-    async with anyio.create_task_group() as tasks:
-        for provider in wanted:
-            tasks.start_soon(one, provider)
-    return found
 
 
 def _file(path: Path, given: Catalogue | None, enabled: list[Provider]) -> Finding:

@@ -1,7 +1,7 @@
 """How a provider stands here: installed, which version, logged in. No secret is told, and none is kept."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import anyio
@@ -14,6 +14,7 @@ from wvo_mcp.execution.providers.presence import program
 from wvo_mcp.execution.running import run
 from wvo_mcp.ports.providers import Standing
 
+MOST_SECONDS = 10.0
 _VERSION_SECONDS = 8.0
 _KEY_SECONDS = 5.0
 _SERVER_SECONDS = 3.0
@@ -21,6 +22,21 @@ _VERSION_BYTES = 4_000
 _VERSION = re.compile(
     rb"(?<![\w.-])v?([0-9]{1,6}(?:\.[0-9]{1,6}){1,3}(?:-(?:alpha|beta|rc|preview|nightly|dev)[0-9.]{0,20})?)(?![\w-]|\.\w)"
 )
+
+
+async def examine_all(providers: Sequence[Provider], environ: Mapping[str, str]) -> dict[str, Standing]:
+    """By name, all at once."""
+    late = f"not known within {MOST_SECONDS:g} s"
+    found = {one.name: Standing(one.name, None, None, None, late) for one in providers}
+
+    async def one(provider: Provider) -> None:
+        found[provider.name] = await examine(provider, environ)
+
+    with anyio.move_on_after(MOST_SECONDS):
+        async with anyio.create_task_group() as tasks:
+            for provider in providers:
+                tasks.start_soon(one, provider)
+    return found
 
 
 async def examine(provider: Provider, environ: Mapping[str, str]) -> Standing:

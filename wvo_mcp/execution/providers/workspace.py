@@ -3,13 +3,11 @@
 The reader of YAML and the client of HTTP are imported when they are first needed: most starts need neither at once.
 """
 
-import asyncio
-import contextlib
 import logging
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import anyio
@@ -70,10 +68,7 @@ class ProvidersOfWorkspace:
         """The mark of what people accepted."""
         self._waiting: Mapping[str, tuple[str, ...]] = {}
         self._presence: Mapping[str, Presence] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._wake = anyio.Event()
         self._asked = False
-        self._changed = False
 
     def learn_keys(self) -> None:
         """What stands under a `key_env` is a secret before the file is understood, too: it may be broken, and most commands
@@ -114,9 +109,7 @@ class ProvidersOfWorkspace:
         return waits(self._waiting)
 
     def presence(self) -> Mapping[str, Presence]:
-        if not self._asked:
-            self._asked = True
-            self._awaken()
+        self._asked = True
         return self._presence
 
     async def look(self) -> None:
@@ -127,41 +120,25 @@ class ProvidersOfWorkspace:
             catalogue = self.current()
         except InvalidInput:
             return
-        self._changed = False
         self._presence = await presence.found(catalogue.providers, self._environ)
 
-    async def examine(self, provider: Provider) -> Standing:
-        from wvo_mcp.execution.providers.standing import examine  # only those who ask need it
+    async def examine(self, providers: Sequence[Provider]) -> dict[str, Standing]:
+        from wvo_mcp.execution.providers.standing import examine_all  # only those who ask need it
 
-        return await examine(provider, self._environ)
+        return await examine_all(providers, self._environ)
 
     async def run(self) -> None:
-        """Until cancelled: what is found is never much older than the last question for it. One in every server; does
-        nothing while nobody asks."""
-        self._loop = asyncio.get_running_loop()
+        """Until cancelled: looks every 30 seconds, as long as somebody asked in between. One in every server."""
         await anyio.to_thread.run_sync(_warm)
+        self._asked = True
         while True:
-            self._asked = False
-            try:
-                await self.look()
-            except Exception:  # an edge: the loop must outlive a defect of one look
-                logger.exception("the look for providers failed")
-            await self._until_due(anyio.current_time() + PRESENCE_SECONDS)
-
-    async def _until_due(self, due: float) -> None:
-        """Until somebody has asked and what is known is old, or the file names other providers."""
-        while True:
-            self._wake = anyio.Event()  # before the flags are read: what is set later wakes
-            left = due - anyio.current_time()
-            if self._changed or (self._asked and left <= 0):
-                return
-            with anyio.move_on_after(left if self._asked else float("inf")):
-                await self._wake.wait()
-
-    def _awaken(self) -> None:
-        if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                self._loop.call_soon_threadsafe(lambda: self._wake.set())
+            if self._asked:
+                self._asked = False
+                try:
+                    await self.look()
+                except Exception:  # an edge: the loop must outlive a defect of one look
+                    logger.exception("the look for providers failed")
+            await anyio.sleep(PRESENCE_SECONDS)
 
     def read_changes(self) -> None:
         """`refresh`, in the thread of the caller."""
@@ -213,7 +190,7 @@ class ProvidersOfWorkspace:
 
     def _judge(self) -> None:
         """What is stated holds as far as it was accepted."""
-        before, stated, problem = self._held[0], self._stated, self._problem
+        stated, problem = self._stated, self._problem
         if stated is not None and self._trust is not None:
             from wvo_mcp.execution.providers.file import defaults  # with the reader of YAML
 
@@ -225,9 +202,6 @@ class ProvidersOfWorkspace:
         for provider in () if stated is None else stated.providers:
             if provider.key_env is not None:
                 register_secret(self._environ.get(provider.key_env))
-        if stated != before:
-            self._changed = True
-            self._awaken()
 
 
 def _warm() -> None:

@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import anyio
 from pydantic import Field
 
 from wvo_mcp.domain.providers.catalogue import Provider
@@ -11,9 +10,7 @@ from wvo_mcp.domain.roadmap_check import near
 from wvo_mcp.domain.text import Label
 from wvo_mcp.errors import NotFound
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
-from wvo_mcp.ports.providers import Providers, Standing
-
-_SECONDS = 10.0
+from wvo_mcp.ports.providers import Standing
 
 
 class AuthAsk(Input):
@@ -48,29 +45,14 @@ async def auth_status(ctx: Context, ask: AuthAsk) -> AuthStatus:
         raise NotFound(
             "provider", ask.provider, near(ask.provider, [one.name for one in all_of_them]), field="provider"
         )
-    found = await _examined(providers, wanted)
+    found = await providers.examine(wanted)
     return AuthStatus(
-        providers=[_shown(one, found.get(one.name)) for one in wanted],
+        providers=[_shown(one, found[one.name]) for one in wanted],
         problem=providers.problem() or providers.unaccepted(),
     )
 
 
-async def _examined(providers: Providers, wanted: list[Provider]) -> dict[str, Standing]:
-    found: dict[str, Standing] = {}
-
-    async def one(provider: Provider) -> None:
-        found[provider.name] = await providers.examine(provider)
-
-    with anyio.move_on_after(_SECONDS):
-        async with anyio.create_task_group() as tasks:
-            for provider in wanted:
-                tasks.start_soon(one, provider)
-    return found
-
-
-def _shown(provider: Provider, standing: Standing | None) -> Auth:
-    late = Standing(provider.name, None, None, None, f"not known within {_SECONDS:g} s")
-    known = standing or late
+def _shown(provider: Provider, known: Standing) -> Auth:
     return Auth(
         provider=provider.name,
         kind=provider.kind.value,

@@ -103,8 +103,3 @@ async def why(tx: Transaction, task: Task) -> Why:
         due_at=None if due is None else instant(due),
         now=tx.now,
     ).rounded()
-
-
-def gate_names(task: Task) -> list[str]:
-    """The gates that hold a task back, by name."""
-    return [gate.value for gate in Gate if task.gates & GATE_BITS[gate]]

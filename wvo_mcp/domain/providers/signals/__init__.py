@@ -34,7 +34,7 @@ def from_http(status: int, body: str, now: datetime) -> Signal | None:
 
 
 def from_text(text: str, now: datetime) -> Signal | None:
-    """Of free text, such as the error that an agent gives for a task; None where in doubt.
+    """Of free text, such as the error that a report passes on; None where in doubt.
 
     Counts only what nothing but a provider's program prints, and only where a line begins with it. Of a long text the
     first and the last 400 lines are looked at.
