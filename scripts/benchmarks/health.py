@@ -26,8 +26,8 @@ from wvo_mcp.orchestration.health import walk
 from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.orchestration.leader.leading import Candidate, Post
 from wvo_mcp.ports import Store, Transaction
-from wvo_mcp.store.sqlite.condition import SqliteProbe
 from wvo_mcp.store.sqlite.connection import sqlite
+from wvo_mcp.store.sqlite.probe import SqliteProbe
 from wvo_mcp.store.sqlite.store import SqliteStore
 
 T = TypeVar("T")

@@ -21,7 +21,7 @@ from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.session_lock import SessionLocks
 from wvo_mcp.store import backup_folder
 from wvo_mcp.store.sqlite import backup
-from wvo_mcp.store.sqlite.damage import backups_of
+from wvo_mcp.store.sqlite.integrity import backups_of
 from wvo_mcp.store.sqlite.restore import Restoring
 
 

@@ -21,7 +21,7 @@ from wvo_mcp.ports.backups import Restored
 from wvo_mcp.store.sqlite import restore as module
 from wvo_mcp.store.sqlite.backup import SqliteBackups
 from wvo_mcp.store.sqlite.connection import sqlite
-from wvo_mcp.store.sqlite.damage import backups_of, log_of, marker_of
+from wvo_mcp.store.sqlite.integrity import backups_of, log_of, marker_of
 from wvo_mcp.store.sqlite.restore import Restoring, trouble
 from wvo_mcp.store.sqlite.store import SqliteStore
 

@@ -11,7 +11,7 @@ from wvo_mcp.errors import StoreUnavailable
 from wvo_mcp.ports.backups import Restored
 from wvo_mcp.store.sqlite import restore as module
 from wvo_mcp.store.sqlite.backup import SqliteBackups
-from wvo_mcp.store.sqlite.damage import backups_of
+from wvo_mcp.store.sqlite.integrity import backups_of
 from wvo_mcp.store.sqlite.restore import Restoring
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sqlite, pytest.mark.requirement("DR-2")]
@@ -51,7 +51,7 @@ async def test_a_store_that_cannot_be_read_is_not_replaced(two_hours: Bench, mon
     def forbidden(_: Path) -> None:
         raise StoreUnavailable("Permission denied")
 
-    monkeypatch.setattr(module, "look_at", forbidden)
+    monkeypatch.setattr(module, "check_closed", forbidden)
 
     with pytest.raises(StoreUnavailable, match="Permission denied"):
         await restored(two_hours)

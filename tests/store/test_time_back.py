@@ -16,7 +16,7 @@ from wvo_mcp.domain.providers.catalogue import Limits
 from wvo_mcp.errors import Conflict, Forbidden
 from wvo_mcp.orchestration.background import watch_time
 from wvo_mcp.ports.providers import Spent
-from wvo_mcp.store.soundness import Chains, store_time
+from wvo_mcp.store.doctor_checks import chains, store_time
 from wvo_mcp.store.sql import Rows
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("OBS-2")]
@@ -91,8 +91,8 @@ async def test_the_time_comes_back_with_leases_waits_and_budgets_and_the_trail_t
     future = "SELECT count(*) AS n FROM sessions WHERE last_call_at > ?"
     assert int((await bench.sql(future, iso(now)))[0]["n"]) == 0
     # The trail is as it was, chained on, and its last word is true.
-    chains = await doctored(bench, lambda rows: Chains(rows).follow(60))
-    assert chains.outcome is Outcome.OK
+    followed = await doctored(bench, lambda rows: chains(rows, 60))
+    assert followed.outcome is Outcome.OK
     (last,) = await bench.sql("SELECT kind, at, agent_id FROM events ORDER BY seq DESC LIMIT 1")
     assert last == {"kind": "store.time_set_back", "at": iso(now), "agent_id": OWNER.agent_id}
     assert (await doctored(bench, lambda rows: store_time(rows, now))).outcome is Outcome.OK

@@ -37,7 +37,7 @@ from wvo_mcp.ports.backups import Backups
 from wvo_mcp.project import WrongSetting, not_known
 from wvo_mcp.settings import Settings
 from wvo_mcp.store.sqlite.backup import SqliteBackups
-from wvo_mcp.store.sqlite.condition import SqliteProbe
+from wvo_mcp.store.sqlite.probe import SqliteProbe
 from wvo_mcp.store.sqlite.store import SqliteStore
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.faces.cli.shell import Shell
-from wvo_mcp.store.postgres import examination
+from wvo_mcp.store.postgres import doctor_checks
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_the_stop_hook_looks_at_the_store_that_the_file_names(
     def held_by(url: str, agent_id: str) -> None:
         asked.append((url, agent_id))
 
-    monkeypatch.setattr(examination, "held_by", held_by)
+    monkeypatch.setattr(doctor_checks, "held_by", held_by)
     monkeypatch.setenv("OUR_STORE", "postgresql://h/d")
     settings.write_text("database_url: ${OUR_STORE}\n")
 

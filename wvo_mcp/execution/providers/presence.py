@@ -29,9 +29,9 @@ async def found(providers: Sequence[Provider], environ: Mapping[str, str]) -> di
             seen[provider.name] = refusal
             return
         left = until - anyio.current_time()
-        from wvo_mcp.execution.providers.servers import look_at  # the client of HTTP takes a tenth of a second
+        from wvo_mcp.execution.providers.servers import check_closed  # the client of HTTP takes a tenth of a second
 
-        seen[provider.name] = (await look_at(provider, left)).presence
+        seen[provider.name] = (await check_closed(provider, left)).presence
 
     programs: dict[str, Presence] = {}
     async with anyio.create_task_group() as tasks:

@@ -28,7 +28,7 @@ class Found:
     version: str | None = None
 
 
-async def look_at(provider: Provider, seconds: float) -> Found:
+async def check_closed(provider: Provider, seconds: float) -> Found:
     """Of a provider with a `base_url`."""
     base = provider.base_url or ""
     known = Found(Presence(found=False))

@@ -63,9 +63,9 @@ async def _server(provider: Provider, environ: Mapping[str, str]) -> Standing:
     if provider.place is not Place.LOCAL:
         login = await _login(provider, environ)
         return Standing(provider.name, provider.base_url, None, login.here, login.how)
-    from wvo_mcp.execution.providers.servers import look_at  # the client of HTTP takes its time
+    from wvo_mcp.execution.providers.servers import check_closed  # the client of HTTP takes its time
 
-    found = await look_at(provider, _SERVER_SECONDS)
+    found = await check_closed(provider, _SERVER_SECONDS)
     if not found.presence.found:
         return Standing(provider.name, None, None, None, found.presence.note)
     keyed = provider.key_env is not None or bool(provider.key_command)

@@ -24,7 +24,7 @@ from wvo_mcp.faces.cli.session import settings_or_usage
 from wvo_mcp.operations import tools
 from wvo_mcp.project import Project, WrongSetting
 from wvo_mcp.settings import settings_of
-from wvo_mcp.store.sqlite.examination import examine, known_ids, library
+from wvo_mcp.store.sqlite.doctor_checks import examine, known_ids, library
 
 MARKS = {Outcome.OK: ("ok  ", "green"), Outcome.WARN: ("warn", "yellow"), Outcome.FAIL: ("FAIL", "red")}
 SNAPSHOT = Path(__file__).parent.parent.parent / "snapshot.json"
@@ -120,17 +120,17 @@ def _checks() -> Iterator[list[Finding]]:
 def _shared(url: str, state_dir: Path, now: datetime) -> list[Finding]:
     """The database that WVO_DATABASE_URL names."""
     try:
-        from wvo_mcp.store.postgres import backup, examination  # the driver comes with an extra
+        from wvo_mcp.store.postgres import backup, doctor_checks  # the driver comes with an extra
     except ImportError as error:
         return [fail("database", f"the PostgreSQL driver is missing ({error})", "Install wvo-mcp[postgres].")]
-    return [*examination.examine(url), backup.examine(state_dir / "backups" / "db", now)]
+    return [*doctor_checks.examine(url), backup.examine(state_dir / "backups" / "db", now)]
 
 
 def _known(url: str | None, database: Path, ids: Iterable[str]) -> set[str]:
     if not url:
         return known_ids(database, ids)
     try:
-        from wvo_mcp.store.postgres import examination as postgres_examination
+        from wvo_mcp.store.postgres import doctor_checks as postgres_examination
     except ImportError:
         return set(ids)
     return postgres_examination.known_ids(url, ids)

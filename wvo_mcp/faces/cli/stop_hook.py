@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import click
 
     from wvo_mcp.faces.cli.application import Compose
-    from wvo_mcp.store.sqlite.glance import Held
+    from wvo_mcp.store.sqlite.read_only import Held
 
 MAX_BYTES = 4_000_000
 CLIENT = "claude-code"
@@ -91,10 +91,10 @@ def _held(agent_id: str, cwd: Path) -> list["Held"]:
     project = Project(os.environ, str(cwd))
     url = project.environ.get("WVO_DATABASE_URL")
     if url:
-        from wvo_mcp.store.postgres import examination as postgres_examination
+        from wvo_mcp.store.postgres import doctor_checks as postgres_examination
 
         return postgres_examination.held_by(url, agent_id)
-    from wvo_mcp.store.sqlite.glance import held_by
+    from wvo_mcp.store.sqlite.read_only import held_by
 
     return held_by(Path(project.state_dir) / "state.db", agent_id)
 

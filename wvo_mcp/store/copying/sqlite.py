@@ -11,8 +11,8 @@ from wvo_mcp.errors import Conflict, IncompatibleStore, InvalidInput
 from wvo_mcp.store.backup_folder import sync, troubles
 from wvo_mcp.store.copying.copy import SEEDED, Row, Table, refuse_content
 from wvo_mcp.store.sqlite.connection import DatabaseError, SqliteRows, check_ours, sqlite, typed
-from wvo_mcp.store.sqlite.glance import looking
 from wvo_mcp.store.sqlite.migrate import apply_migrations, check_file
+from wvo_mcp.store.sqlite.read_only import read_only
 from wvo_mcp.store.versions import latest
 
 
@@ -58,7 +58,7 @@ class SqliteSource(_File):
         with ExitStack() as undone, self._typed():
             undone.push(self.__exit__)
             check_file(self._path)
-            self._raw = self._left.enter_context(looking(self._path))
+            self._raw = self._left.enter_context(read_only(self._path))
             check_version(self._raw, self._path)
             self._raw.execute("BEGIN")
             undone.pop_all()
@@ -126,7 +126,7 @@ class SqliteTarget(_File):
                 )
             return
         check_file(self._path)
-        with self._typed(), looking(self._path) as raw:
+        with self._typed(), read_only(self._path) as raw:
             if raw.execute("SELECT count(*) FROM sqlite_schema").fetchone() != (0,):
                 check_version(raw, self._path)
                 refuse_content(lambda query: raw.execute(query).fetchone(), self.where)

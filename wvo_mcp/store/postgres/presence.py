@@ -15,7 +15,7 @@ import psycopg
 from psycopg import errors
 
 from wvo_mcp.store.postgres.link import Link, conninfo, settle
-from wvo_mcp.store.postgres.rows import PostgresRows
+from wvo_mcp.store.sql import Rows
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def key_of(session_id: str) -> int:
 class Presences:
     """`ports.Liveness` within one transaction: all locks are read at the first question."""
 
-    def __init__(self, rows: PostgresRows) -> None:
+    def __init__(self, rows: Rows) -> None:
         self._rows = rows
         self._held: set[int] | None = None
 

@@ -24,9 +24,9 @@ from wvo_mcp.store.clock import HEAD, checked, store_time
 from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.sqlite.backup import SqliteBackups, connected, verify
 from wvo_mcp.store.sqlite.connection import Connection, DatabaseError, sqlite, typed
-from wvo_mcp.store.sqlite.damage import REPAIR, backups_of, last_event, log_of, look_at, marker_of
-from wvo_mcp.store.sqlite.glance import looking
+from wvo_mcp.store.sqlite.integrity import REPAIR, backups_of, check_closed, last_event, log_of, marker_of
 from wvo_mcp.store.sqlite.migrate import migrate
+from wvo_mcp.store.sqlite.read_only import read_only
 from wvo_mcp.store.transaction import StoreTransaction
 from wvo_mcp.store.versions import latest
 
@@ -203,7 +203,7 @@ def trouble(database: Path) -> WvoError | None:
     and StoreBusy and StoreUnavailable for one that cannot be read at the moment: neither is damage, and a sound store
     must not be replaced for want of rights."""
     try:
-        look_at(database)
+        check_closed(database)
         if not database.exists() or not database.stat().st_size:
             return IncompatibleStore(f"{database} is not there.")
         _check_age(database)
@@ -220,7 +220,7 @@ def whole_damage(database: Path) -> WvoError | None:
     if found is not None:
         return found
     try:
-        with looking(database) as raw:
+        with read_only(database) as raw:
             problem = raw.execute("PRAGMA integrity_check(1)").fetchone()[0]
     except DatabaseError as error:
         found = typed(error, database)
@@ -235,7 +235,7 @@ class _Newer(IncompatibleStore):
 
 
 def _check_age(database: Path) -> None:
-    with looking(database) as raw:
+    with read_only(database) as raw:
         schema = int(raw.execute("PRAGMA user_version").fetchone()[0])
     if schema > latest():
         raise _Newer(

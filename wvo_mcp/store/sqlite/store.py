@@ -14,7 +14,7 @@ from wvo_mcp.ports import Clock, Liveness, Transaction
 from wvo_mcp.store.clock import HEAD, checked, store_time
 from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.sqlite.connection import Connection
-from wvo_mcp.store.sqlite.damage import look_at
+from wvo_mcp.store.sqlite.integrity import check_closed
 from wvo_mcp.store.sqlite.migrate import check_file, migrate
 from wvo_mcp.store.sqlite.place import Moved
 from wvo_mcp.store.transaction import StoreTransaction
@@ -71,7 +71,7 @@ class SqliteStore:
         if make or self.path.exists():
             self._writer, self._reader = await self._connected()
             return
-        await anyio.to_thread.run_sync(look_at, self.path)
+        await anyio.to_thread.run_sync(check_closed, self.path)
         blank = Connection(Path(":memory:"), read_only=False, synchronous=self._synchronous)
         await blank.start()
         await migrate(blank)
@@ -114,7 +114,7 @@ class SqliteStore:
         while True:
             writer = Connection(self.path, read_only=False, synchronous=self._synchronous)
             try:
-                await anyio.to_thread.run_sync(look_at, self.path)
+                await anyio.to_thread.run_sync(check_closed, self.path)
                 await writer.start()
             except StoreBusy:
                 if time.monotonic() > deadline:

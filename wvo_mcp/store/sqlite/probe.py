@@ -8,7 +8,7 @@ import anyio.to_thread
 
 from wvo_mcp.domain.health import Condition
 from wvo_mcp.errors import IncompatibleStore, WvoError
-from wvo_mcp.store.sqlite.damage import log_of, look_within
+from wvo_mcp.store.sqlite.integrity import check_open, log_of
 
 _DAMAGE_SECONDS = 50.0
 """Sizes are asked for each time; the look for damage reads the file, and is made at most this often."""
@@ -28,7 +28,7 @@ class SqliteProbe:
     def _look(self) -> Condition:
         if self._looked is None or time.monotonic() - self._looked >= _DAMAGE_SECONDS:
             try:
-                look_within(self._path)
+                check_open(self._path)
                 self._damage = None
             except IncompatibleStore as error:
                 self._damage = error.message

@@ -9,7 +9,7 @@ from tests.support.sessions import Servers
 from wvo_mcp.domain.finding import Finding, Outcome
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.operations import Services
-from wvo_mcp.store.postgres.examination import examine, held_by, known_ids
+from wvo_mcp.store.postgres.doctor_checks import examine, held_by, known_ids
 from wvo_mcp.store.postgres.link import Link
 from wvo_mcp.store.postgres.presence import Presence
 from wvo_mcp.store.postgres.store import PostgresStore

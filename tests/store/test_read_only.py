@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.bench import ANN, BOB, Bench, a_task
-from wvo_mcp.store.sqlite import glance
+from wvo_mcp.store.sqlite import read_only as module
 from wvo_mcp.store.sqlite.connection import DatabaseError
-from wvo_mcp.store.sqlite.glance import held_by, looking
+from wvo_mcp.store.sqlite.read_only import held_by, read_only
 
 pytestmark = pytest.mark.sqlite
 
@@ -34,7 +34,7 @@ def test_where_no_store_is_nothing_is_held_and_nothing_is_made(tmp_path: Path) -
 @pytest.mark.anyio
 async def test_looking_cannot_write(bench: Bench) -> None:
     await bench.create(a_task("T1"))
-    with looking(bench.path) as raw, pytest.raises(DatabaseError):
+    with read_only(bench.path) as raw, pytest.raises(DatabaseError):
         raw.execute("UPDATE tasks SET title = 'x'")
 
 
@@ -45,7 +45,7 @@ async def test_a_store_in_a_folder_that_may_not_be_written_can_be_looked_at(
     await bench.create(a_task("T1"))
     await bench.claim(ANN, "T1")
     await bench.store.close()
-    monkeypatch.setattr(glance.os, "access", lambda *_: False)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    monkeypatch.setattr(module.os, "access", lambda *_: False)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
 
     assert [task.id for task in held_by(bench.path, ANN.agent_id)] == ["T1"]
     assert [file.name for file in bench.path.parent.iterdir()] == ["state.db"]

@@ -13,7 +13,7 @@ from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.orchestration.tasks.creation import Draft, create
 from wvo_mcp.ports import Transaction
 from wvo_mcp.store.sqlite.backup import SqliteBackups
-from wvo_mcp.store.sqlite.damage import look_at
+from wvo_mcp.store.sqlite.integrity import check_closed
 from wvo_mcp.store.sqlite.store import SqliteStore
 
 pytestmark = [pytest.mark.sqlite, pytest.mark.requirement("DR-2")]
@@ -51,7 +51,7 @@ def test_a_store_that_others_write_and_back_up_is_found_sound_at_every_moment(tm
                     earlier.join()  # on a slow disk one would else wait for the others beyond its patience
                 others.append(threading.Thread(target=lambda: anyio.run(back_up)))
                 others[-1].start()
-            look_at(path)
+            check_closed(path)
     finally:
         over.set()
         for other in others:

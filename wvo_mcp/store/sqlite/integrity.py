@@ -5,7 +5,8 @@ backup.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,10 +14,10 @@ from pathlib import Path
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.errors import IncompatibleStore, StoreUnavailable
 from wvo_mcp.store.backup_folder import BackupFolder
-from wvo_mcp.store.sql import Rows, driven
+from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.sqlite.connection import DatabaseError, SqliteRows, check_ours, typed
-from wvo_mcp.store.sqlite.glance import looking
 from wvo_mcp.store.sqlite.migrate import check_file
+from wvo_mcp.store.sqlite.read_only import read_only
 from wvo_mcp.store.versions import latest
 
 SMALL = 8 << 20
@@ -110,51 +111,50 @@ class Kept:
     event: int
 
 
-def look_at(database: Path) -> None:
+def check_closed(database: Path) -> None:
     """Before the file is opened for work: read-only, for whoever may write also merges the log into the file, and a log
     that is not its own must not get there. Raises IncompatibleStore, StoreBusy, StoreUnavailable."""
-    try:
+    with _typed(database):
         check_place(database)
         check_file(database)
-        if not database.exists() or not database.stat().st_size:
-            return
-        kept = _newest_backup(database)
-        with looking(database) as raw:
-            # Others write meanwhile: everything is asked of one moment, and the backup is older than that.
-            raw.execute("BEGIN")
-            driven(check_content(SqliteRows(raw), database, kept))
-    except DatabaseError as error:
-        raise typed(error, database) from error
-    except OSError as error:
-        raise StoreUnavailable(f"The database {database} cannot be used: {error.strerror}.") from error
+        if database.exists() and database.stat().st_size:
+            _check_content(database)
 
 
-def look_within(database: Path) -> None:
+def check_open(database: Path) -> None:
     """For a process that has the file open: everything is read through SQLite. A descriptor of our own would, when it is
     closed, take the process's locks along, and somebody else could then merge and remove the log under it. Raises
     IncompatibleStore, StoreBusy, StoreUnavailable."""
+    with _typed(database):
+        _check_content(database)
+
+
+@contextmanager
+def _typed(database: Path) -> Generator[None]:
     try:
-        kept = _newest_backup(database)
-        with looking(database) as raw:
-            raw.execute("BEGIN")
-            driven(check_content(SqliteRows(raw), database, kept))
+        yield
     except DatabaseError as error:
         raise typed(error, database) from error
     except OSError as error:
         raise StoreUnavailable(f"The database {database} cannot be used: {error.strerror}.") from error
 
 
-async def check_content(rows: Rows, database: Path, kept: Kept | None) -> None:
-    """A look at the ends of every table and at the last events. Raises IncompatibleStore, the driver's errors."""
-    schema = int(rows.value("PRAGMA user_version"))
-    check_ours(rows, database)
-    if schema > latest():
-        return  # to be refused as newer
-    if not rows.value("SELECT count(*) FROM sqlite_schema"):
-        # A young store may stand in its log alone: without it the file is whole, and empty.
-        _check_absence(database, "empty", 0)
-        return
-    problem = next(_problems(rows, database, kept), None)
+def _check_content(database: Path) -> None:
+    """The ends of every table and the last events."""
+    kept = _newest_backup(database)
+    with read_only(database) as raw:
+        # Others write meanwhile: everything is asked of one moment, and the backup is older than that.
+        raw.execute("BEGIN")
+        rows = SqliteRows(raw)
+        schema = int(rows.value("PRAGMA user_version"))
+        check_ours(rows, database)
+        if schema > latest():
+            return  # to be refused as newer
+        if not rows.value("SELECT count(*) FROM sqlite_schema"):
+            # A young store may stand in its log alone: without it the file is whole, and empty.
+            _check_absence(database, "empty", 0)
+            return
+        problem = next(_problems(rows, database, kept), None)
     if problem is not None:
         raise IncompatibleStore(f"{database} is damaged: {problem}.", hint=REPAIR)
 
@@ -223,7 +223,7 @@ def _behind_backup(rows: Rows, database: Path, kept: Kept) -> Iterator[str]:
 def hash_of(database: Path, seq: int) -> str | None:
     """The hash of one event of a file, if it can be read."""
     try:
-        with looking(database) as raw:
+        with read_only(database) as raw:
             row = raw.execute("SELECT hash FROM events WHERE seq = ?", (seq,)).fetchone()
     except (DatabaseError, OSError):
         return None
@@ -233,7 +233,7 @@ def hash_of(database: Path, seq: int) -> str | None:
 def last_event(database: Path) -> tuple[int, str] | None:
     """Number and time of the last event of a file, if they can be read."""
     try:
-        with looking(database) as raw:
+        with read_only(database) as raw:
             return raw.execute("SELECT seq, at FROM events ORDER BY seq DESC LIMIT 1").fetchone()
     except (DatabaseError, OSError):
         return None

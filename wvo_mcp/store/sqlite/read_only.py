@@ -35,7 +35,7 @@ class Held:
 
 
 @contextmanager
-def looking(path: Path) -> Generator[Any]:
+def read_only(path: Path) -> Generator[Any]:
     """A raw connection that cannot write. Raises the driver's errors."""
     # Nothing may be written beside the file either where the folder is read-only and no log waits to be read.
     log = path.with_name(path.name + "-wal")
@@ -61,6 +61,6 @@ def held_by(path: Path, agent_id: str) -> list[Held]:
     """
     if not path.is_file():
         return []
-    with looking(path) as raw:
+    with read_only(path) as raw:
         rows = raw.execute(HELD, {"agent_id": agent_id})
         return [Held(*row) for row in rows]

@@ -1,0 +1,101 @@
+"""Checks of a PostgreSQL database, read-only and bounded in time, also of one that cannot be used for work."""
+
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg import errors
+
+from wvo_mcp.domain.finding import Finding, fail, ok
+from wvo_mcp.errors import WvoError
+from wvo_mcp.store import doctor_checks
+from wvo_mcp.store.doctor_checks import SECONDS, Interrupted, content_checks
+from wvo_mcp.store.postgres.link import Link, conninfo, settle
+from wvo_mcp.store.postgres.migrate import version
+from wvo_mcp.store.postgres.presence import Presences
+from wvo_mcp.store.postgres.rows import PostgresRows
+from wvo_mcp.store.sql import Rows
+from wvo_mcp.store.sqlite.read_only import HELD, Held
+from wvo_mcp.store.versions import latest
+
+
+def examine(url: str) -> list[Finding]:
+    """Every check that the database allows, in order; a check that cannot be made ends the list with its reason."""
+    findings: list[Finding] = []
+    try:
+        link = Link(url)
+    except WvoError as error:
+        return [fail("database", error.message, error.hint)]
+    try:
+        with _connected(url) as raw:
+            findings.append(_schema(raw, link.where))
+            if findings[0].outcome == "fail" or version(raw) != latest():
+                return findings
+            findings += content_checks(_Checked(raw))
+    except psycopg.Error as error:
+        known = link.typed(error)
+        findings.append(fail("database", known.message, known.hint))
+    except WvoError as error:
+        findings.append(fail("database", error.message, error.hint))
+    return findings
+
+
+def known_ids(url: str, wanted: Iterable[str]) -> set[str]:
+    """Those of the ids that the store has; all of them when that cannot be told."""
+    asked = sorted(set(wanted))
+    try:
+        with _connected(url) as raw, _Checked(raw).view() as rows:
+            return doctor_checks.known_ids(rows, asked)
+    except (psycopg.Error, WvoError):
+        return set(asked)
+
+
+def held_by(url: str, agent_id: str) -> list[Held]:
+    """Tasks in progress of the agent, and those that others hold through a session of its own. Raises the driver's errors."""
+    with _connected(url) as raw, _Checked(raw).view() as rows:
+        return [Held(**row) for row in rows.all(HELD, {"agent_id": agent_id})]
+
+
+@contextmanager
+def _connected(url: str) -> Generator[psycopg.Connection[Any]]:
+    with psycopg.connect(conninfo(url, application_name="wvo-mcp doctor")) as raw:
+        settle(raw)
+        raw.execute(f"SET statement_timeout = {SECONDS * 1_000:.0f}".encode(), prepare=False)
+        yield raw
+
+
+class _Checked:
+    """`doctor_checks.Checked` over one connection."""
+
+    def __init__(self, raw: psycopg.Connection[Any]) -> None:
+        self._raw = raw
+
+    @contextmanager
+    def view(self) -> Generator[PostgresRows]:
+        self._raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", prepare=False)
+        try:
+            with self._raw.pipeline() as pipeline:
+                yield PostgresRows(self._raw, pipeline)
+        except errors.QueryCanceled:
+            raise Interrupted from None
+        finally:
+            self._raw.execute("ROLLBACK", prepare=False)
+
+    def alive(self, rows: Rows) -> Callable[[str], bool]:
+        return Presences(rows).alive
+
+    def now(self, rows: Rows) -> datetime:
+        return rows.value("SELECT clock_timestamp()")
+
+
+def _schema(raw: psycopg.Connection[Any], where: str) -> Finding:
+    found, newest = version(raw), latest()
+    server = raw.info.server_version // 10_000
+    if found == 0:
+        return ok("database", f"{where} (PostgreSQL {server}) is empty; the first server or command makes the tables")
+    if found < newest:
+        return ok("database", f"{where} has schema {found}; the next server moves it to {newest}")
+    size = raw.execute("SELECT pg_database_size(current_database())", prepare=False).fetchone()
+    return ok("database", f"{where}, PostgreSQL {server}, schema {found}, {(size or [0])[0] / 1e6:.1f} MB")
