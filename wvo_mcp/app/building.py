@@ -5,9 +5,10 @@ import os
 import random
 import socket
 from collections.abc import AsyncGenerator
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
@@ -22,7 +23,7 @@ from wvo_mcp.execution.health_report import HealthReportFile
 from wvo_mcp.execution.providers.workspace import ProvidersOfWorkspace
 from wvo_mcp.execution.roadmap.history import RoadmapCommits
 from wvo_mcp.execution.roadmap.source import RoadmapSource
-from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
+from wvo_mcp.execution.session_lock import SessionLocks
 from wvo_mcp.execution.trust import Trust
 from wvo_mcp.operations import Services
 from wvo_mcp.orchestration import background, backups, delivery
@@ -31,17 +32,13 @@ from wvo_mcp.orchestration.health.report import Reporter
 from wvo_mcp.orchestration.leader.chores import Chore
 from wvo_mcp.orchestration.queue.prefetch import Prefetching
 from wvo_mcp.orchestration.routing import file_watch, standing
-from wvo_mcp.ports import SILENT, Probe, Store, Tracer, WatchedStore
+from wvo_mcp.ports import SILENT, Store, Tracer, WatchedStore
 from wvo_mcp.ports.alerting import AlertChannel
-from wvo_mcp.ports.backups import Backups
+from wvo_mcp.ports.backend import Backend
 from wvo_mcp.project import WrongSetting, not_known
 from wvo_mcp.settings import Settings
-from wvo_mcp.store.sqlite.backup import SqliteBackups
-from wvo_mcp.store.sqlite.probe import SqliteProbe
-from wvo_mcp.store.sqlite.store import SqliteStore
 
 if TYPE_CHECKING:
-    from wvo_mcp.store.postgres.store import PostgresStore
     from wvo_mcp.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -57,37 +54,33 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
-def build_store(settings: Settings) -> "SqliteStore | PostgresStore":
-    if settings.database_url is not None:
-        try:
-            from wvo_mcp.store.postgres.store import PostgresStore  # the driver comes with an extra, and takes its time
-        except ImportError as error:
-            raise WrongSetting(
-                f"WVO_DATABASE_URL: the PostgreSQL driver is missing ({str(error).splitlines()[0]}); install"
-                " wvo-mcp[postgres], or leave the variable unset"
-            ) from None
-        return PostgresStore(settings.database_url, agents=settings.wip_limit)
-    return SqliteStore(
-        settings.database,
-        SystemClock(),
-        SessionLocks(settings.state_dir / "sessions"),
-        synchronous=settings.sqlite_synchronous,
-        agents=settings.wip_limit,
+def backend_at(url: str | None, state_dir: Path, **chosen: Any) -> Backend:
+    """The database of a project, chosen here and nowhere else. `agents` may work at once, on which the ranking depends;
+    `synchronous` is SQLite's. Raises WrongSetting."""
+    if url is None:
+        from wvo_mcp.store.sqlite.backend import SqliteBackend  # each only where it is used
+
+        return SqliteBackend(state_dir / "state.db", SystemClock(), SessionLocks(state_dir / "sessions"), **chosen)
+    try:
+        from wvo_mcp.store.postgres.backend import PostgresBackend  # the driver comes with an extra, and takes its time
+    except ImportError as error:
+        raise WrongSetting(
+            f"WVO_DATABASE_URL: the PostgreSQL driver is missing ({str(error).splitlines()[0]}); install"
+            " wvo-mcp[postgres], or leave the variable unset"
+        ) from None
+    chosen.pop("synchronous", None)
+    return PostgresBackend(url, state_dir / "backups" / "db", **chosen)
+
+
+def backend_of(settings: Settings) -> Backend:
+    return backend_at(
+        settings.database_url, settings.state_dir, agents=settings.wip_limit, synchronous=settings.sqlite_synchronous
     )
 
 
-def begun(settings: Settings) -> bool:
-    """Is there a roadmap or a store here? Where there is neither, nothing is written before the first write of a client.
-    A PostgreSQL store was named by a person."""
-    return settings.database_url is not None or settings.database.exists() or settings.roadmap.exists()
-
-
-async def open_store(settings: Settings, store: "SqliteStore | PostgresStore") -> None:
-    """Raises the store's typed errors."""
-    if isinstance(store, SqliteStore):
-        await store.open(make=begun(settings))
-    else:
-        await store.open()
+def begun(settings: Settings, backend: Backend) -> bool:
+    """Is there a roadmap or a store here? Where there is neither, nothing is written before the first write of a client."""
+    return backend.exists() or settings.roadmap.exists()
 
 
 async def warn_of_epics(settings: Settings, store: Store, caller: Caller) -> None:
@@ -100,15 +93,6 @@ async def warn_of_epics(settings: Settings, store: Store, caller: Caller) -> Non
             logger.warning("WVO_EPICS: the value that it refers to names an epic that does not exist.")
         else:
             logger.warning("WVO_EPICS: there is no epic %s.%s", name, not_known(name, known))
-
-
-def build_backups(settings: Settings) -> Backups:
-    folder = settings.state_dir / "backups" / "db"
-    if settings.database_url is not None:
-        from wvo_mcp.store.postgres.backup import PostgresBackups  # as the store itself
-
-        return PostgresBackups(settings.database_url, folder)
-    return SqliteBackups(settings.database, folder)
 
 
 def build_snapshots(settings: Settings) -> ContextSnapshots:
@@ -137,19 +121,9 @@ async def telling(settings: Settings, face: str, instance: str) -> AsyncGenerato
                 await anyio.to_thread.run_sync(telemetry.end)
 
 
-def watched(telemetry: "Telemetry | None", store: "SqliteStore | PostgresStore") -> WatchedStore:
+def watched(telemetry: "Telemetry | None", backend: Backend) -> WatchedStore:
     """The store as everybody but its owner works with it."""
-    if telemetry is None:
-        return store
-    return telemetry.watch(store, "sqlite" if isinstance(store, SqliteStore) else "postgresql")
-
-
-def build_probe(settings: Settings, store: "SqliteStore | PostgresStore") -> Probe:
-    if isinstance(store, SqliteStore):
-        return SqliteProbe(settings.database)
-    from wvo_mcp.store.postgres.condition import PostgresProbe  # as the store itself
-
-    return PostgresProbe(store.writer)
+    return backend.store if telemetry is None else telemetry.watch(backend.store, backend.system)
 
 
 def thresholds_of(settings: Settings) -> Thresholds:
@@ -177,9 +151,9 @@ def build_providers(settings: Settings) -> ProvidersOfWorkspace:
 
 def build_services(
     settings: Settings,
+    backend: Backend,
     store: WatchedStore,
     providers: ProvidersOfWorkspace,
-    probe: Probe | None = None,
     tracer: Tracer = SILENT,
 ) -> Services:
     prepare = partial(standing.look, providers)
@@ -188,14 +162,14 @@ def build_services(
         policy=policy_of(settings),
         roadmap=RoadmapSource(
             settings.roadmap,
-            place=f"{socket.gethostname()}:{settings.roadmap}" if settings.database_url is not None else None,
+            place=f"{socket.gethostname()}:{settings.roadmap}" if backend.is_shared else None,
         ),
         directives=DirectiveFiles(settings.root),
-        backups=build_backups(settings),
+        backups=backend.backups,
         snapshots=build_snapshots(settings),
         exchange=WorkspaceExchange(settings.root),
         history=RoadmapCommits(settings.roadmap) if settings.roadmap_commits else None,
-        health=HealthLoop(thresholds_of(settings), policy_of(settings), SystemClock(), probe, tracer, prepare),
+        health=HealthLoop(thresholds_of(settings), policy_of(settings), SystemClock(), backend.probe, tracer, prepare),
         providers=providers,
         tracer=tracer,
     )
@@ -228,12 +202,3 @@ def build_couriers(settings: Settings) -> dict[str, delivery.Courier]:
     store = f"{socket.gethostname()}:{settings.root.name}"
     spread = random.SystemRandom().random
     return {channel.name: delivery.Courier(channel, settings.alert_min_severity, store, spread) for channel in channels}
-
-
-def attendance(
-    settings: Settings, store: "SqliteStore | PostgresStore", session_id: str
-) -> AbstractContextManager[object]:
-    """While it lasts, the session counts as alive."""
-    if isinstance(store, SqliteStore):
-        return SessionLock(settings.state_dir / "sessions", session_id)
-    return store.attend(session_id)

@@ -13,15 +13,12 @@ import anyio
 
 from wvo_mcp import operations
 from wvo_mcp.app.building import (
-    attendance,
+    backend_of,
     begun,
     build_chores,
-    build_probe,
     build_providers,
     build_reporter,
     build_services,
-    build_store,
-    open_store,
     telling,
     warn_of_epics,
     watched,
@@ -38,13 +35,12 @@ from wvo_mcp.orchestration.health.report import Reporter
 from wvo_mcp.orchestration.jobs import Jobs
 from wvo_mcp.orchestration.leader.chores import Chore
 from wvo_mcp.ports import SILENT, Store
+from wvo_mcp.ports.backend import Backend
 from wvo_mcp.settings import Settings, load
-from wvo_mcp.store.sqlite.store import SqliteStore
 
 if TYPE_CHECKING:
     from wvo_mcp.faces.mcp.face import Wire
     from wvo_mcp.faces.mcp.sdk import Sdk
-    from wvo_mcp.store.postgres.store import PostgresStore
     from wvo_mcp.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -90,16 +86,17 @@ async def _live(settings: Settings, face: Callable[[Server], Awaitable[None]]) -
     log_to_stderr()
     session_id = uuid.uuid4().hex
     async with telling(settings, "mcp", session_id) as telemetry:
-        store = build_store(settings)
-        await open_store(settings, store)
+        backend = backend_of(settings)
+        store = backend.store
+        await store.open(make=begun(settings, backend))
         try:
             with ExitStack() as present:
-                attend = partial(present.enter_context, attendance(settings, store, session_id))
-                if isinstance(store, SqliteStore) and store.is_blank:
+                attend = partial(present.enter_context, backend.attend(session_id))
+                if store.is_blank:
                     store.before_making = attend
                 else:
                     attend()
-                await _work(settings, face, session_id, store, telemetry)
+                await _work(settings, face, session_id, backend, telemetry)
         finally:
             with anyio.CancelScope(shield=True):
                 await store.close()
@@ -110,10 +107,10 @@ async def _work(
     settings: Settings,
     face: Callable[[Server], Awaitable[None]],
     session_id: str,
-    opened_store: "SqliteStore | PostgresStore",
+    backend: Backend,
     telemetry: "Telemetry | None",
 ) -> None:
-    store = watched(telemetry, opened_store)
+    store = watched(telemetry, backend)
     connection = Connection(settings, session_id)
     clock = SystemClock()
     keeper = keeping.Keeper(
@@ -121,8 +118,7 @@ async def _work(
     )
     tracer = SILENT if telemetry is None else telemetry.tracer
     providers = build_providers(settings)
-    noted, probe = keeping.Noted(store, keeper.wrote), build_probe(settings, opened_store)
-    services = build_services(settings, noted, providers, probe, tracer)
+    services = build_services(settings, backend, keeping.Noted(store, keeper.wrote), providers, tracer)
     reporter = build_reporter(settings)
     chores = build_chores(settings, services, reporter)
     if telemetry is not None:
@@ -130,11 +126,11 @@ async def _work(
     leader = background.Leader(store, lambda: connection.caller, clock, chores)
 
     async def lead() -> None:
-        while not begun(settings):  # noqa: ASYNC110 - another process may be the one that begins
+        while not begun(settings, backend):  # noqa: ASYNC110 - another process may be the one that begins
             await anyio.sleep(_LOOK_SECONDS)
         await leader.run()
 
-    if begun(settings):
+    if begun(settings, backend):
         await background.sync_or_alert(store, services.roadmap, connection.caller)
     await warn_of_epics(settings, store, connection.caller)
     async with anyio.create_task_group() as tasks:
@@ -143,10 +139,9 @@ async def _work(
         tasks.start_soon(providers.run)
         served = replace(services, jobs=Jobs(tasks))
         await face(Server(served, connection, keeper.heard))
-        if not isinstance(opened_store, SqliteStore):
-            opened_store.hurry()
+        backend.store.hurry()
         tasks.cancel_scope.cancel()
-    if isinstance(opened_store, SqliteStore) and opened_store.is_blank:
+    if backend.store.is_blank:
         return
     with anyio.CancelScope(shield=True):
         await _take_leave(store, connection.caller, services.policy, reporter)

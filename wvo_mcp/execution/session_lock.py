@@ -62,6 +62,9 @@ class SessionLocks:
         names = sorted(path.stem for path in self._folder.glob("*.lock"))
         return [name for name in names if self.alive(name)]
 
+    def lock(self, session_id: str) -> SessionLock:
+        return SessionLock(self._folder, session_id)
+
     def alive(self, session_id: str) -> bool:
         path = _path(self._folder, session_id)
         try:

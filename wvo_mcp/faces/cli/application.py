@@ -1,6 +1,6 @@
 """What the command line needs of the composition root, which stands above the faces and is therefore handed in."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Protocol
 
@@ -9,9 +9,8 @@ if TYPE_CHECKING:
 
     # Commands that open no store start without these.
     from wvo_mcp.domain.lease import Caller
-    from wvo_mcp.errors import WvoError
     from wvo_mcp.operations.operation import Services
-    from wvo_mcp.ports.backups import Backups, Restored
+    from wvo_mcp.ports.backend import Backend
     from wvo_mcp.settings import Settings
 
 
@@ -20,20 +19,12 @@ class Application(Protocol):
         """The services over an open store, without background loops."""
         ...
 
-    async def living(self, settings: "Settings") -> "Sequence[str]":
-        """Sessions whose servers are connected to the store, as far as that can be told."""
+    def backend_of(self, settings: "Settings") -> "Backend":
+        """The database; nothing of it is opened, and it may be in any state. Raises WrongSetting."""
         ...
 
-    def damage(self, settings: "Settings") -> "WvoError | None":
-        """What is wrong with the database file, all of it read; None when it is sound."""
-        ...
-
-    def build_backups(self, settings: "Settings") -> "Backups":
-        """The copies that there are; the store itself may be in any state."""
-        ...
-
-    async def restore(self, settings: "Settings", name: str | None) -> "Restored":
-        """Put the backup of that name, or the newest good one, in the place of the store, which is not open here."""
+    def backend_at(self, url: str | None, state_dir: "Path") -> "Backend":
+        """The same where the settings cannot be used."""
         ...
 
     async def sync(self, settings: "Settings") -> "dict[str, int] | None":

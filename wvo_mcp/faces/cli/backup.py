@@ -10,6 +10,7 @@ import click
 
 from wvo_mcp.domain.backup import Backup, Kind, span
 from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.lease import Role
 from wvo_mcp.domain.redaction import redacted
 from wvo_mcp.errors import Conflict, WvoError
 from wvo_mcp.faces.cli.application import Application, Compose
@@ -44,7 +45,7 @@ def _restore_command(compose: Compose) -> click.Command:
                 raise click.UsageError("Name one of wvo-mcp backup-list, or give --latest.")
             refuse_if_live(application, settings, given["while_live"])
             if not as_json and sys.stdin.isatty() and not given["yes"]:
-                _ask(asyncio.run(_chosen(application.build_backups(settings), name)))
+                _ask(asyncio.run(_chosen(application.backend_of(settings).backups, name)))
             show(restore_and_sync(application, settings, name), as_json=as_json)
 
     return click.Command(
@@ -89,18 +90,21 @@ def refuse_if_live(application: Application, settings: Settings, even_so: bool) 
     """Raises Conflict while servers are connected to the store; not looked at when that does not matter."""
     if even_so:
         return
-    living = asyncio.run(application.living(settings))
+    living = application.backend_of(settings).living()
     if living:
         raise Conflict(
             f"{len(living)} servers are connected to the store.",
             hint="Close their clients first, or add --while-live: what they hold they will have lost.",
-            living=list(living)[:20],
+            living=living[:20],
         )
 
 
 def restore_and_sync(application: Application, settings: Settings, name: str | None) -> dict[str, Any]:
-    """Restore, then merge the roadmap; JSON-ready. A mistake in the roadmap undoes nothing, and is told."""
-    done = asyncio.run(application.restore(settings, name))
+    """Restore, then merge the roadmap; JSON-ready. A mistake in the roadmap undoes nothing, and is told. Raises Forbidden for
+    an agent, and as `Backend.restore`."""
+    caller = application.cli_caller(settings)
+    caller.admit(Role.ADMIN, "backup restore")
+    done = asyncio.run(application.backend_of(settings).restore(name, caller))
     result: dict[str, Any] = summary(done)
     try:
         result["roadmap"] = asyncio.run(application.sync(settings))

@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,16 @@ from wvo_mcp.domain.finding import Finding, Outcome, fail, ok, warn
 from wvo_mcp.execution.doctor import content, machine
 from wvo_mcp.execution.doctor.clients import clients
 from wvo_mcp.execution.doctor.providers import providers
-from wvo_mcp.execution.session_lock import SessionLocks
 from wvo_mcp.execution.trust import Trust
 from wvo_mcp.faces.cli.application import Compose
 from wvo_mcp.faces.cli.backup import refuse_if_live, restore_and_sync, show, while_live_option
 from wvo_mcp.faces.cli.output import json_option, print_json, reported, visible, wants_json
 from wvo_mcp.faces.cli.session import settings_or_usage
 from wvo_mcp.operations import tools
+from wvo_mcp.ports.backend import Backend
 from wvo_mcp.project import Project, WrongSetting
 from wvo_mcp.settings import settings_of
-from wvo_mcp.store.sqlite.doctor_checks import examine, known_ids, library
+from wvo_mcp.store.sqlite.doctor_checks import library
 
 MARKS = {Outcome.OK: ("ok  ", "green"), Outcome.WARN: ("warn", "yellow"), Outcome.FAIL: ("FAIL", "red")}
 SNAPSHOT = Path(__file__).parent.parent.parent / "snapshot.json"
@@ -34,7 +33,7 @@ def doctor_command(compose: Compose) -> click.Command:
     def run(**given: Any) -> None:
         with reported(as_json=wants_json(given["json"])) as as_json:
             repaired = _repaired(compose, given["while_live"], as_json=as_json) if given["repair"] else {}
-            _examine(repaired, as_json=as_json)
+            _examine(compose, repaired, as_json=as_json)
 
     return click.Command(
         "doctor",
@@ -57,7 +56,7 @@ def doctor_command(compose: Compose) -> click.Command:
 
 def _repaired(compose: Compose, even_so: bool, *, as_json: bool) -> dict[str, Any]:
     application, settings = compose(), settings_or_usage()
-    found = application.damage(settings)
+    found = application.backend_of(settings).damage()
     if found is None:
         if not as_json:
             click.echo("The database is sound: there is nothing to repair.")
@@ -70,9 +69,9 @@ def _repaired(compose: Compose, even_so: bool, *, as_json: bool) -> dict[str, An
     return {"repair": {"found": found.message, **result}}
 
 
-def _examine(repaired: dict[str, Any], *, as_json: bool) -> None:
+def _examine(compose: Compose, repaired: dict[str, Any], *, as_json: bool) -> None:
     findings: list[Finding] = []
-    for found in _checks():
+    for found in _checks(compose):
         findings += found
         if not as_json:
             for finding in found:
@@ -88,21 +87,27 @@ def _examine(repaired: dict[str, Any], *, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _checks() -> Iterator[list[Finding]]:
+def _checks(compose: Compose) -> Iterator[list[Finding]]:
     """The findings, check by check, so that a person sees them come."""
     project, settings = _settings()
     root, state_dir = Path(project.root), Path(project.state_dir)
-    database = state_dir / "state.db"
-    locks = SessionLocks(state_dir / "sessions")
-    now = datetime.now(UTC)
-    url = project.environ.get("WVO_DATABASE_URL")
+
+    def backend() -> Backend:
+        return compose().backend_at(project.environ.get("WVO_DATABASE_URL") or None, state_dir)
+
+    def known(ids: Iterable[str]) -> set[str]:
+        try:
+            return backend().known_ids(ids)
+        except WrongSetting:
+            return set(ids)  # said of the database already
+
     looks: list[tuple[str, Callable[[], list[Finding]]]] = [
         ("python", lambda: [machine.python(), library()]),
         ("workspace", lambda: [machine.workspace(root, project.reason), *settings]),
         ("state folder", lambda: [machine.state_folder(state_dir)]),
         ("disk", lambda: [machine.disk(state_dir), machine.file_system(state_dir)]),
-        ("database", lambda: _shared(url, state_dir, now) if url else examine(database, locks.alive, now)),
-        ("roadmap", lambda: [content.roadmap(state_dir / "roadmap.yaml", partial(_known, url, database))]),
+        ("database", lambda: backend().doctor_checks(datetime.now(UTC))),
+        ("roadmap", lambda: [content.roadmap(state_dir / "roadmap.yaml", known)]),
         ("providers", lambda: providers(state_dir / "providers.yaml", os.environ, Trust(os.environ, root))),
         ("directives", lambda: [content.directives(root), _snapshot()]),
         ("clients", lambda: clients(project)),
@@ -110,30 +115,13 @@ def _checks() -> Iterator[list[Finding]]:
     for check, look in looks:
         try:
             yield look()
+        except WrongSetting as error:
+            yield [fail(check, str(error), "Correct it where it is set.")]
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             yield [
                 fail(check, f"{where}{error.strerror or error}", "Fix the permissions of that file and of its folders.")
             ]
-
-
-def _shared(url: str, state_dir: Path, now: datetime) -> list[Finding]:
-    """The database that WVO_DATABASE_URL names."""
-    try:
-        from wvo_mcp.store.postgres import backup, doctor_checks  # the driver comes with an extra
-    except ImportError as error:
-        return [fail("database", f"the PostgreSQL driver is missing ({error})", "Install wvo-mcp[postgres].")]
-    return [*doctor_checks.examine(url), backup.examine(state_dir / "backups" / "db", now)]
-
-
-def _known(url: str | None, database: Path, ids: Iterable[str]) -> set[str]:
-    if not url:
-        return known_ids(database, ids)
-    try:
-        from wvo_mcp.store.postgres import doctor_checks as postgres_examination
-    except ImportError:
-        return set(ids)
-    return postgres_examination.known_ids(url, ids)
 
 
 def _settings() -> tuple[Project, list[Finding]]:

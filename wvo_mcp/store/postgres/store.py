@@ -42,14 +42,20 @@ class PostgresStore:
         self._listener: Presence | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = anyio.Event()
+        self.before_making: Callable[[], object] = lambda: None
 
     @property
     def writer(self) -> Link:
         """For maintenance and tests."""
         return self._link
 
-    async def open(self) -> None:
-        """Connect, and create or migrate the tables. Raises IncompatibleStore, StoreUnavailable, StoreBusy."""
+    @property
+    def is_blank(self) -> bool:
+        return False
+
+    async def open(self, *, make: bool = True) -> None:
+        """Connect, and create or migrate the tables, also without `make`: a person named the database. Raises
+        IncompatibleStore, StoreUnavailable, StoreBusy."""
         await self._link.start()
         try:
             await migrate(self._link)

@@ -123,6 +123,9 @@ class SqliteStore:
             else:
                 return writer
 
+    def hurry(self) -> None:
+        pass  # a file does not go away
+
     async def close(self) -> None:
         for connection in (self._reader, self._writer):
             if connection.is_open:
