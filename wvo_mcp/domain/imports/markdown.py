@@ -61,6 +61,7 @@ def read(text: str) -> Reading:
     drafts: list[_Draft] = []
     open_items: list[_Draft] = []
     headings: list[tuple[int, str]] = []
+    titles: dict[str, str] = {}
     fenced = False
     for number, line in lines_of(text):
         if _FENCE.match(line):
@@ -71,6 +72,7 @@ def read(text: str) -> Reading:
         if heading is not None:
             level = len(heading["marks"])
             headings = [each for each in headings if each[0] < level] + [(level, heading["text"].strip())]
+            titles[slug(headings[-1][1])] = headings[-1][1]
             open_items = []
         elif found is not None:
             indent = _width(found["indent"])
@@ -96,15 +98,9 @@ def read(text: str) -> Reading:
             elif not line.startswith((" ", "\t")):
                 open_items = []
     _add(reading, drafts)
-    titles = {slug(name): name for _, name in _all_headings(text)}
     used = {each.fields.epic_id for each in reading.items if each.state in (State.OPEN, State.BLOCKED)}
     reading.epics = {name: {"title": short(title)} for name, title in titles.items() if name in used}
     return reading.finished()
-
-
-def _all_headings(text: str) -> list[tuple[int, str]]:
-    found = (_HEADING.match(line) for _, line in lines_of(text) if len(line) <= _LONG)
-    return [(len(each["marks"]), each["text"].strip()) for each in found if each is not None]
 
 
 def _width(indent: str) -> int:
