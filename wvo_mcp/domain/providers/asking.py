@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from wvo_mcp.domain.providers.breaker import Breaker
-from wvo_mcp.domain.providers.catalogue import Mode, Provider, Tier
+from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Place, Provider, Tier
 from wvo_mcp.domain.task import Task, TaskType
 
 MODE_FACT = "routing_mode"
@@ -100,6 +100,14 @@ class RoutingState:
             sum_[3] += use.attempts
             sum_[4] += use.reserved
         return {provider: Use(*sum_) for provider, sum_ in sums.items()}
+
+
+def uses_by_place(catalogue: Catalogue, state: RoutingState) -> dict[Place, Use]:
+    """Use of all providers of the cloud, and of all that are local."""
+    uses = dict.fromkeys(Place, NOTHING)
+    for provider in catalogue.providers:
+        uses[provider.place] += state.providers.get(provider.name, NOTHING)
+    return uses
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from wvo_mcp.domain.providers.asking import (
     Rejected,
     RoutingState,
     Why,
+    uses_by_place,
 )
 from wvo_mcp.domain.providers.breaker import Verdict
 from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Model, Place, Provider, Tier
@@ -190,9 +191,7 @@ class _Order:
     @staticmethod
     def _side(catalogue: Catalogue, state: RoutingState) -> Place:
         """The place that is furthest behind its target."""
-        done = dict.fromkeys(Place, 0)
-        for provider in catalogue.providers:
-            done[provider.place] += state.providers.get(provider.name, NOTHING).attempts
+        done = {place: use.attempts for place, use in uses_by_place(catalogue, state).items()}
         total = sum(done.values())
         return max(Place, key=lambda place: catalogue.shares.get(place, 0) - 100 * done[place] / max(1, total))
 

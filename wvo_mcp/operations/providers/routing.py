@@ -5,7 +5,7 @@ from dataclasses import replace
 from pydantic import Field
 
 from wvo_mcp.domain.instant import Instant
-from wvo_mcp.domain.providers.asking import Ask, Decision
+from wvo_mcp.domain.providers.asking import Ask, Decision, uses_by_place
 from wvo_mcp.domain.providers.catalogue import Mode, Place
 from wvo_mcp.domain.task import TaskType
 from wvo_mcp.domain.text import Id, Label
@@ -124,10 +124,7 @@ async def routing_mode(ctx: Context, ask: RoutingMode) -> ModeOfRouting:
     if ask.mode is not None:
         await router.choose_mode(tx, ask.mode)
     state = await tx.routing.state(ctx.caller.agent_id)
-    done = {place: 0 for place in Place}
-    for provider in catalogue.providers:
-        use = state.providers.get(provider.name)
-        done[provider.place] += 0 if use is None else use.attempts
+    done = {place: use.attempts for place, use in uses_by_place(catalogue, state).items()}
     total = sum(done.values())
     return ModeOfRouting(
         mode=state.mode or catalogue.mode,

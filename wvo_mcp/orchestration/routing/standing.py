@@ -7,7 +7,7 @@ from typing import Any
 from wvo_mcp.domain.health import BUDGETS
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.domain.providers.asking import NOTHING, UNKNOWN, Presence, RoutingState, Use
+from wvo_mcp.domain.providers.asking import NOTHING, UNKNOWN, Presence, RoutingState, Use, uses_by_place
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState, worst
 from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Place, Provider
 from wvo_mcp.domain.providers.windows import Window, tightest, windows_of, windows_of_providers
@@ -54,9 +54,7 @@ async def overview(tx: Transaction, catalogue: Catalogue, presence: Mapping[str,
         replace(window, resets_at=await budgets.empty_at(tx, window))
         for window in windows_of_providers(catalogue, state)
     ]
-    uses = dict.fromkeys(Place, NOTHING)
-    for provider in catalogue.providers:
-        uses[provider.place] += state.providers.get(provider.name, NOTHING)
+    uses = uses_by_place(catalogue, state)
     attempts = sum(use.attempts for use in uses.values())
     found: list[ProviderStanding] = []
     for provider in catalogue.providers:
