@@ -180,7 +180,7 @@ async def forecast(ctx: Context, ask: ForecastAsk) -> ForecastReport:
         wanted=ask.wanted,
     )
     found = await ctx.progress.in_thread_slices(
-        forecasting.foretold(seen, question), lambda told: ctx.progress.tell(*told)
+        forecasting.forecast(seen, question), lambda told: ctx.progress.tell(*told)
     )
     return ForecastReport(
         at=found.outlook.now,
@@ -188,38 +188,15 @@ async def forecast(ctx: Context, ask: ForecastAsk) -> ForecastReport:
         p90_at=found.p90_at,
         open=found.counted,
         stuck=found.stuck,
-        milestones=[_group(group) for group in found.milestones[:_SHOWN]],
-        epics=[_group(group) for group in found.epics[:_SHOWN]],
-        cut=[
-            CutAdvice(
-                milestone_id=cut.milestone_id,
-                chance=round(cut.chance, 3),
-                chance_after=round(cut.chance_after, 3),
-                enough=cut.enough,
-                tasks=[CutTask(id=task_id, business_value=value) for task_id, value in cut.tasks[:_SHOWN]],
-                count=len(cut.tasks),
-            )
-            for cut in found.cuts
-        ],
+        milestones=[GroupForecast.model_validate(one, from_attributes=True) for one in found.milestones[:_SHOWN]],
+        epics=[GroupForecast.model_validate(one, from_attributes=True) for one in found.epics[:_SHOWN]],
+        cut=[CutAdvice.model_validate(one, from_attributes=True) for one in found.cuts],
         agents=agents,
         runs=found.runs,
         seed=ask.seed,
         seen=dict(found.outlook.durations.seen),
         busy_share=None if found.outlook.busy_share is None else round(found.outlook.busy_share, 3),
         assumptions=_assumptions(found, ask, ctx.policy.agent_wip_limit),
-    )
-
-
-def _group(group: "forecasting.Group") -> GroupForecast:
-    return GroupForecast(
-        id=group.id,
-        title=group.title[:200],
-        open=group.tasks,
-        stuck=group.stuck,
-        p50_at=group.p50_at,
-        p90_at=group.p90_at,
-        due_at=group.due_at,
-        chance=None if group.chance is None else round(group.chance, 3),
     )
 
 

@@ -19,13 +19,14 @@ CUT_CANDIDATES = 300
 CUT_MILESTONES = 5
 CUT_SPARED = 10
 """So many tries to spare the most valuable of what would be cut."""
+SHOWN = 50
 
 Steps = Generator[tuple[float, str], None, "Forecast"]
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is to be foretold; `wanted` is the chance (0-1) that a due date should have."""
+    """What is to be forecast; `wanted` is the chance (0-1) that a due date should have."""
 
     agents: int
     wip_limit: int
@@ -43,7 +44,7 @@ class Group:
 
     id: str
     title: str
-    tasks: int
+    open: int
     stuck: int
     p50_at: datetime | None
     p90_at: datetime | None
@@ -59,8 +60,9 @@ class Cut:
     chance: float
     chance_after: float
     enough: bool
-    tasks: list[tuple[str, float]]
-    """(id, business value)."""
+    tasks: list[dict[str, Any]]
+    """{id, business_value}, 50 at most."""
+    count: int
 
 
 @dataclass(slots=True)
@@ -77,7 +79,7 @@ class Forecast:
     cuts: list[Cut] = field(default_factory=list[Cut])
 
 
-def foretold(seen: Readings, question: Question) -> Steps:
+def forecast(seen: Readings, question: Question) -> Steps:
     """Yields (how far, doing what). Raises DependencyCycle."""
     yield 0.0, "reading the plan"
     ahead = understood(seen)
@@ -135,7 +137,8 @@ def _groups(ahead: Outlook, plan: Plan, kind: str, rows: Sequence[Any], came: di
         if due_at is not None:
             odds = chance(came[name], (due_at - ahead.now).total_seconds()) if ends else 0.0
         times = (_at(ahead, came[name], 0.5), _at(ahead, came[name], 0.9)) if ends else (None, None)
-        out.append(Group(name, row["title"], open_tasks[name], stuck[name], *times, due_at, odds))
+        shown = None if odds is None else round(odds, 3)
+        out.append(Group(name, row["title"][:200], open_tasks[name], stuck[name], *times, due_at, shown))
     return out
 
 
@@ -162,7 +165,7 @@ def _cut(
     before = yield from tried(())
     best = (yield from tried(range(len(offers)))) if offers else before
     if best < wanted:
-        return _told(
+        return _advice(
             ahead, group, before, best, False, [offers[n] for n in range(len(offers))] if best > before else []
         )
     low, high = 0, len(offers)
@@ -178,7 +181,7 @@ def _cut(
         if (yield from tried(fewer)) >= wanted:
             chosen = fewer
     after = yield from tried(chosen)
-    return _told(ahead, group, before, after, True, [offers[number] for number in chosen])
+    return _advice(ahead, group, before, after, True, [offers[number] for number in chosen])
 
 
 def _offers(work: Workload, milestone_id: str) -> list[set[int]]:
@@ -210,7 +213,8 @@ def _cancelled_with(work: Workload, start: int, limit: int = 200) -> set[int] | 
     return found
 
 
-def _told(ahead: Outlook, group: Group, before: float, after: float, enough: bool, chosen: list[set[int]]) -> Cut:
+def _advice(ahead: Outlook, group: Group, before: float, after: float, enough: bool, chosen: list[set[int]]) -> Cut:
     places = sorted({place for each in chosen for place in each}, key=lambda p: (ahead.work.tasks[p].value, p))
-    tasks = [(ahead.work.tasks[place].id, ahead.work.tasks[place].value) for place in places]
-    return Cut(group.id, before, after, enough, tasks)
+    tasks = [ahead.work.tasks[place] for place in places]
+    shown = [{"id": task.id, "business_value": task.value} for task in tasks[:SHOWN]]
+    return Cut(group.id, round(before, 3), round(after, 3), enough, shown, len(tasks))
