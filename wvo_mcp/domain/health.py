@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -271,15 +271,6 @@ class Deed:
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
-    """Agents that are not what they are shown as: `vacant` show a task or `busy` and hold nothing, `departed` are idle, and
-    their connection has ended."""
-
-    vacant: tuple[str, ...] = ()
-    departed: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Provider:
     name: str
     state: str
@@ -293,13 +284,6 @@ class Budgets:
 
     warn_at: float = CAPACITY
     windows: tuple[Mapping[str, Any], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Stranded:
-    """Open tasks behind cancelled or failed ones: (task, what it waits for)."""
-
-    pairs: tuple[tuple[str, str], ...] = field(default=())
 
 
 def minute_of(at: datetime) -> str:

@@ -70,12 +70,14 @@ async def health_run(ctx: Context, ask: HealthRun) -> HealthRan:
 def _observed(cycle: Cycle) -> dict[str, Any]:
     seen: Observation = cycle.observation
     metrics = cycle.orientation.metrics
-    crew, walk = seen.crew, cycle.walk
+    walk = cycle.walk
     return {
         "metrics": None if metrics is None else metrics.entry(),
         "paused": seen.flow is not None and seen.flow.paused,
         "in_progress": None if seen.held is None else len(seen.held),
-        "agents": None if crew is None else {"hold_nothing": len(crew.vacant), "departed": len(crew.departed)},
+        "agents": None
+        if seen.vacant is None or seen.departed is None
+        else {"hold_nothing": len(seen.vacant), "departed": len(seen.departed)},
         "graph": None
         if walk is None
         else {

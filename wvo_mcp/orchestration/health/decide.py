@@ -67,9 +67,8 @@ def _remedies(meant: Orientation, limits: Thresholds) -> tuple[Remedy, ...]:
         for age, one in stale(seen.held or (), seen, limits)
         if age >= limits.stale_seconds and one.returnable(seen.at, limits)
     ]
-    crew = seen.crew
     # An agent that holds a task is not put offline: its tasks come first, and within the grace it may come back for them.
     holding = {one.agent_id for one in seen.held or () if not one.returnable(seen.at, limits)}
     gone = [name for name in silent(seen, limits) if name not in holding]
-    away = [] if crew is None else [*crew.vacant, *gone, *crew.departed]
+    away = [] if seen.vacant is None else [*seen.vacant, *gone, *(seen.departed or ())]
     return tuple([*back, *(Remedy(Kind.ZOMBIE_AGENTS, Action.OFFLINE, name) for name in away)][:AT_ONCE])

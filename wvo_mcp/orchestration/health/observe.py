@@ -13,12 +13,10 @@ from wvo_mcp.domain.health import (
     SHOWN,
     Budgets,
     Condition,
-    Crew,
     Held,
     Hour,
     Kind,
     Provider,
-    Stranded,
     Thresholds,
     Walk,
 )
@@ -62,23 +60,22 @@ class Flow:
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
-    hours: tuple[Hour, ...]
-    depths: tuple[int, ...]
-    """Queue depths of the last cycles, oldest first."""
-
-
-@dataclass(frozen=True, slots=True)
 class Observation:
     """What one cycle saw; None for what could not be looked at, and `failed` says why."""
 
     at: datetime
     flow: Flow | None = None
     held: tuple[Held, ...] | None = None
-    crew: Crew | None = None
-    past: Past | None = None
+    vacant: tuple[str, ...] | None = None
+    """Agents shown with a task, or busy, that hold none."""
+    departed: tuple[str, ...] | None = None
+    """Idle agents whose connection has ended."""
+    hours: tuple[Hour, ...] | None = None
+    depths: tuple[int, ...] | None = None
+    """Queue depths of the last cycles, oldest first."""
     walk: Walk | None = None
-    stranded: Stranded | None = None
+    stranded: tuple[tuple[str, str], ...] | None = None
+    """(open task, the cancelled or failed one that it waits for)."""
     providers: tuple[Provider, ...] | None = None
     budgets: Budgets = field(default_factory=Budgets)
     database: Condition | None = None
@@ -126,14 +123,14 @@ async def observe(
     if count and prepare is not None:
         kept = prepare
         await look("budgets", lambda: kept(store, caller))
-    flow = await read("flow", partial(_flow, limits))
-    held = await read("held", _held)
     return Observation(
         at=at,
-        flow=flow,
-        held=held,
-        crew=await read("crew", partial(_crew, limits)),
-        past=await read("past", _past),
+        flow=await read("flow", partial(_flow, limits)),
+        held=await read("held", _held),
+        vacant=await read("vacant", _vacant),
+        departed=await read("departed", partial(_departed, limits)),
+        hours=await read("hours", _hours),
+        depths=await read("depths", _depths),
         walk=await read("graph", walked),
         stranded=await read("stranded", _stranded),
         providers=await read("providers", _providers),
@@ -178,15 +175,20 @@ async def _held(tx: Transaction) -> tuple[Held, ...]:
     return tuple(await tx.health.held(HELD_LIMIT))
 
 
-async def _crew(limits: Thresholds, tx: Transaction) -> Crew:
-    before = tx.now - timedelta(seconds=limits.stale_seconds)
-    return Crew(vacant=tuple(await tx.health.vacant(_MANY)), departed=tuple(await tx.health.departed(before, _MANY)))
+async def _vacant(tx: Transaction) -> tuple[str, ...]:
+    return tuple(await tx.health.vacant(_MANY))
 
 
-async def _past(tx: Transaction) -> Past:
-    samples = await tx.health.samples(SAMPLES)
-    depths = tuple(int(sample["queueDepth"]) for sample in samples if "queueDepth" in sample)
-    return Past(tuple(await tx.health.hours(tx.now - _PAST)), depths)
+async def _departed(limits: Thresholds, tx: Transaction) -> tuple[str, ...]:
+    return tuple(await tx.health.departed(tx.now - timedelta(seconds=limits.stale_seconds), _MANY))
+
+
+async def _hours(tx: Transaction) -> tuple[Hour, ...]:
+    return tuple(await tx.health.hours(tx.now - _PAST))
+
+
+async def _depths(tx: Transaction) -> tuple[int, ...]:
+    return tuple(int(sample["queueDepth"]) for sample in await tx.health.samples(SAMPLES) if "queueDepth" in sample)
 
 
 async def walked(tx: Transaction) -> Walk | None:
@@ -198,8 +200,8 @@ async def walked(tx: Transaction) -> Walk | None:
     return Walk(**numbers, digest=kept["digest"], cycle=tuple(kept["cycle"]))
 
 
-async def _stranded(tx: Transaction) -> Stranded:
-    return Stranded(tuple(await tx.health.stranded(10 * SHOWN)))
+async def _stranded(tx: Transaction) -> tuple[tuple[str, str], ...]:
+    return tuple(await tx.health.stranded(10 * SHOWN))
 
 
 async def _providers(tx: Transaction) -> tuple[Provider, ...]:

@@ -1,6 +1,6 @@
 """The second step: compare with thresholds and with what is usual. Pure; every anomaly comes with its numbers."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,15 @@ from wvo_mcp.domain.health import (
     SHOWN,
     STALLED,
     Anomaly,
+    Condition,
     Held,
+    Hour,
     Kind,
     Metrics,
+    Provider,
     Severity,
     Thresholds,
+    Walk,
     baseline,
     rising,
 )
@@ -43,10 +47,13 @@ class Orientation:
 def orient(seen: Observation, limits: Thresholds) -> Orientation:
     found: list[Anomaly] = []
     judged: set[Kind] = set()
-    for kinds, needs, judge in _JUDGES:
-        if all(getattr(seen, name) is not None for name in needs):
-            found += judge(seen, limits)
-            judged.update(kinds)
+    for kind, needs, judge in _JUDGES:
+        values = [getattr(seen, name) for name in needs]
+        if None not in values:
+            judged.add(kind)
+            verdict = judge(seen, limits, *values)
+            if verdict is not None:
+                found.append(Anomaly(kind, *verdict))
     return Orientation(seen, _metrics(seen, limits), tuple(found), frozenset(judged))
 
 
@@ -90,15 +97,29 @@ def _metrics(seen: Observation, limits: Thresholds) -> Metrics | None:
     )
 
 
-def _stale_tasks(seen: Observation, limits: Thresholds) -> Iterator[Anomaly]:
-    aged = [(age, one) for age, one in stale(seen.held or (), seen, limits) if age >= limits.stale_seconds / 2]
+_Verdict = tuple[Severity, str, dict[str, Any]] | None
+"""How bad it is, said for people, and the numbers; None: it is not there."""
+_JUDGES: list[tuple[Kind, tuple[str, ...], Callable[..., _Verdict]]] = []
+
+
+def _judges(kind: Kind, *needs: str) -> Callable[[Callable[..., _Verdict]], Callable[..., _Verdict]]:
+    """Register a judge of this anomaly: called with the observation, the thresholds, and what it needs to have been seen."""
+
+    def register(judge: Callable[..., _Verdict]) -> Callable[..., _Verdict]:
+        _JUDGES.append((kind, needs, judge))
+        return judge
+
+    return register
+
+
+@_judges(Kind.STALE_TASKS, "held")
+def _stale_tasks(seen: Observation, limits: Thresholds, held: Sequence[Held]) -> _Verdict:
+    aged = [(age, one) for age, one in stale(held, seen, limits) if age >= limits.stale_seconds / 2]
     if not aged:
-        return
+        return None
     over = sum(age >= limits.stale_seconds for age, _ in aged)
-    severity = Severity.CRITICAL if over else Severity.WARNING
-    yield Anomaly(
-        Kind.STALE_TASKS,
-        severity,
+    return (
+        Severity.CRITICAL if over else Severity.WARNING,
         f"Nobody works on {_many(len(aged), 'task')} in progress; the last sign of life is {aged[0][0] / 60:.0f} min old.",
         {
             "count": len(aged),
@@ -112,12 +133,11 @@ def _stale_tasks(seen: Observation, limits: Thresholds) -> Iterator[Anomaly]:
     )
 
 
-def _desync(seen: Observation, limits: Thresholds) -> Iterator[Anomaly]:
-    walk = seen.walk
-    if walk is None or walk.ratio >= DESYNC_WARNING:
-        return
-    yield Anomaly(
-        Kind.DEPENDENCY_DESYNC,
+@_judges(Kind.DEPENDENCY_DESYNC, "walk")
+def _desync(seen: Observation, limits: Thresholds, walk: Walk) -> _Verdict:
+    if walk.ratio >= DESYNC_WARNING:
+        return None
+    return (
         Severity.CRITICAL if walk.ratio < DESYNC_CRITICAL else Severity.WARNING,
         f"Of {walk.written} dependencies that the roadmap writes the store has {walk.present}: run wvo-mcp roadmap-sync.",
         {
@@ -129,15 +149,12 @@ def _desync(seen: Observation, limits: Thresholds) -> Iterator[Anomaly]:
     )
 
 
-def _degradation(seen: Observation, limits: Thresholds) -> Iterator[Anomaly]:
-    flow, past = seen.flow, seen.past
-    if flow is None or past is None or not flow.counted or not _worked_for_an_hour(flow, seen):
-        return
-    usual = baseline(past.hours, seen.at)
+@_judges(Kind.THROUGHPUT_DEGRADATION, "flow", "hours")
+def _degradation(seen: Observation, limits: Thresholds, flow: Flow, hours: Sequence[Hour]) -> _Verdict:
+    usual = baseline(hours, seen.at) if flow.counted and _worked_for_an_hour(flow, seen) else None
     if usual is None or flow.last_hour >= min(FALL_WARNING * usual.usual, usual.lowest):
-        return
-    yield Anomaly(
-        Kind.THROUGHPUT_DEGRADATION,
+        return None
+    return (
         Severity.CRITICAL if flow.last_hour < FALL_CRITICAL * usual.usual else Severity.WARNING,
         f"{_many(flow.last_hour, 'task')} completed in the last hour; {usual.usual:g} are usual ({usual.of}).",
         {
@@ -159,36 +176,13 @@ def _worked_for_an_hour(flow: Flow, seen: Observation) -> bool:
     return waits and flow.claimable > 0 and not flow.paused
 
 
-def _stalled(seen: Observation, limits: Thresholds) -> Iterator[Anomaly]:
-    flow = seen.flow
-    if flow is None or not flow.counted or flow.last_hour or not _worked_for_an_hour(flow, seen):
-        return
-    since = flow.ready_since
-    yield Anomaly(
-        Kind.QUEUE_STALLED,
-        Severity.CRITICAL,
-        f"Nothing was completed for an hour, and {_many(flow.claimable, 'task')} could be worked on.",
-        {
-            "ready": flow.claimable,
-            "ready_since": None if since is None else iso(since),
-            "in_progress": flow.counts["in_progress"],
-            "busy_agents": flow.agents.get("busy", 0),
-            "idle_agents": flow.agents.get("idle", 0),
-            "threshold_seconds": STALLED.total_seconds(),
-        },
-    )
-
-
-def _starvation(seen: Observation, limits: Thresholds) -> Iterator[Anomaly]:
-    flow = seen.flow
-    if flow is None or flow.paused or flow.claimable:
-        return
+@_judges(Kind.WIP_STARVATION, "flow")
+def _starvation(seen: Observation, limits: Thresholds, flow: Flow) -> _Verdict:
     idle, pending = flow.agents.get("idle", 0), flow.counts["pending"]
-    if not idle or not pending:
-        return
+    if flow.paused or flow.claimable or not idle or not pending:
+        return None
     gated = flow.counts["ready"]
-    yield Anomaly(
-        Kind.WIP_STARVATION,
+    return (
         Severity.WARNING,
         f"{_many(idle, 'agent')} idle, nothing ready, {_many(pending, 'task')} pending:"
         f" {pending - gated} for what they depend on, {gated} for time, approval, parts or a limit.",
@@ -202,163 +196,152 @@ def _starvation(seen: Observation, limits: Thresholds) -> Iterator[Anomaly]:
     )
 
 
-def _empty(seen: Observation, limits: Thresholds) -> Iterator[Anomaly]:
-    flow = seen.flow
-    if flow is None or flow.counts["pending"]:
-        return
+@_judges(Kind.QUEUE_EMPTY, "flow")
+def _empty(seen: Observation, limits: Thresholds, flow: Flow) -> _Verdict:
     known = sum(n for name, n in flow.counts.items() if name != "ready")
-    if known:
-        yield Anomaly(
-            Kind.QUEUE_EMPTY,
-            Severity.INFO,
-            f"No task is pending; {flow.counts['in_progress']} in progress.",
-            {"pending": 0, "in_progress": flow.counts["in_progress"], "tasks": known},
-        )
+    if flow.counts["pending"] or not known:
+        return None
+    held = flow.counts["in_progress"]
+    numbers = {"pending": 0, "in_progress": held, "tasks": known}
+    return Severity.INFO, f"No task is pending; {held} in progress.", numbers
 
 
-def _growing(seen: Observation, limits: Thresholds) -> Iterator[Anomaly]:
-    if seen.flow is None or seen.past is None:
-        return
-    depths = [*seen.past.depths, seen.flow.claimable]
-    cycles = rising(depths)
-    if cycles >= GROWING_CYCLES:
-        yield Anomaly(
-            Kind.QUEUE_GROWING,
-            Severity.WARNING,
-            f"More work becomes ready than is done: the queue grew in {cycles} cycles running, to {depths[-1]}.",
-            {"cycles": cycles, "threshold_cycles": GROWING_CYCLES, "depths": depths[-SHOWN:]},
-        )
-
-
-def _cycle(seen: Observation, limits: Thresholds) -> Iterator[Anomaly]:
-    walk = seen.walk
-    if walk is not None and walk.cycle:
-        shown = list(walk.cycle[: SHOWN + 1])
-        yield Anomaly(
-            Kind.CYCLE,
-            Severity.CRITICAL,
-            f"These tasks wait for each other and will never be ready: {' -> '.join(shown)}.",
-            {"path": shown, "length": len(walk.cycle) - 1, "tasks_in_or_behind_cycles": walk.in_cycles},
-        )
-
-
-def _stranded(seen: Observation, limits: Thresholds) -> Iterator[Anomaly]:
-    pairs = seen.stranded.pairs if seen.stranded is not None else ()
-    if pairs:
-        tasks = sorted({task for task, _ in pairs})
-        wait = "waits" if len(tasks) == 1 else "wait"
-        yield Anomaly(
-            Kind.STRANDED,
-            Severity.WARNING,
-            f"{_many(len(tasks), 'task')} {wait} for what was cancelled or failed: {', '.join(tasks[:5])}.",
-            {
-                "count": len(tasks),
-                "tasks": [{"id": task, "waiting_for": other} for task, other in pairs[:SHOWN]],
-            },
-        )
-
-
-def _capacity(seen: Observation, limits: Thresholds) -> Iterator[Anomaly]:
-    warn_at = seen.budgets.warn_at
-    full = [one for one in seen.providers or () if one.capacity and one.used / one.capacity >= warn_at]
-    windows = seen.budgets.windows
-    # Those of providers are told with them.
-    names = [one.name for one in full]
-    names += [f"{one['scope']} {one['name']}" for one in windows if not _of(one, {provider.name for provider in full})]
-    if names:
-        evidence: dict[str, Any] = {
-            "providers": [{"provider": one.name, "used": one.used, "capacity": one.capacity} for one in full[:SHOWN]],
-            "threshold": warn_at,
-        }
-        if windows:
-            evidence["windows"] = [dict(one) for one in windows[:SHOWN]]
-        message = f"Nearly used up: {', '.join(dict.fromkeys(names))}."[:2_000]
-        yield Anomaly(Kind.PROVIDER_CAPACITY, Severity.WARNING, message, evidence)
-
-
-def _of(window: Mapping[str, Any], providers: set[str]) -> bool:
-    name = str(window["name"])
-    return (window["scope"] == "provider" and name in providers) or (
-        window["scope"] == "tier" and name.rpartition("/")[0] in providers
+@_judges(Kind.QUEUE_STALLED, "flow")
+def _stalled(seen: Observation, limits: Thresholds, flow: Flow) -> _Verdict:
+    if not flow.counted or flow.last_hour or not _worked_for_an_hour(flow, seen):
+        return None
+    return (
+        Severity.CRITICAL,
+        f"Nothing was completed for an hour, and {_many(flow.claimable, 'task')} could be worked on.",
+        {
+            "ready": flow.claimable,
+            "ready_since": None if flow.ready_since is None else iso(flow.ready_since),
+            "in_progress": flow.counts["in_progress"],
+            "busy_agents": flow.agents.get("busy", 0),
+            "idle_agents": flow.agents.get("idle", 0),
+            "threshold_seconds": STALLED.total_seconds(),
+        },
     )
 
 
-def _all_failing(seen: Observation, limits: Thresholds) -> Iterator[Anomaly]:
-    known = seen.providers or ()
-    if known and all(one.state == "open" for one in known):
-        yield Anomaly(
-            Kind.ALL_PROVIDERS_FAILING,
-            Severity.CRITICAL,
-            f"No provider answers: {', '.join(one.name for one in known)}.",
-            {"providers": [one.name for one in known[:SHOWN]]},
-        )
+@_judges(Kind.QUEUE_GROWING, "flow", "depths")
+def _growing(seen: Observation, limits: Thresholds, flow: Flow, before: Sequence[int]) -> _Verdict:
+    depths = [*before, flow.claimable]
+    cycles = rising(depths)
+    if cycles < GROWING_CYCLES:
+        return None
+    return (
+        Severity.WARNING,
+        f"More work becomes ready than is done: the queue grew in {cycles} cycles running, to {depths[-1]}.",
+        {"cycles": cycles, "threshold_cycles": GROWING_CYCLES, "depths": depths[-SHOWN:]},
+    )
 
 
-def _database(seen: Observation, limits: Thresholds) -> Iterator[Anomaly]:
-    found = seen.database
+@_judges(Kind.CYCLE, "walk")
+def _cycle(seen: Observation, limits: Thresholds, walk: Walk) -> _Verdict:
+    if not walk.cycle:
+        return None
+    shown = list(walk.cycle[: SHOWN + 1])
+    return (
+        Severity.CRITICAL,
+        f"These tasks wait for each other and will never be ready: {' -> '.join(shown)}.",
+        {"path": shown, "length": len(walk.cycle) - 1, "tasks_in_or_behind_cycles": walk.in_cycles},
+    )
+
+
+@_judges(Kind.STRANDED, "stranded")
+def _stranded(seen: Observation, limits: Thresholds, pairs: Sequence[tuple[str, str]]) -> _Verdict:
+    if not pairs:
+        return None
+    tasks = sorted({task for task, _ in pairs})
+    wait = "waits" if len(tasks) == 1 else "wait"
+    return (
+        Severity.WARNING,
+        f"{_many(len(tasks), 'task')} {wait} for what was cancelled or failed: {', '.join(tasks[:5])}.",
+        {"count": len(tasks), "tasks": [{"id": task, "waiting_for": other} for task, other in pairs[:SHOWN]]},
+    )
+
+
+@_judges(Kind.PROVIDER_CAPACITY, "providers")
+def _capacity(seen: Observation, limits: Thresholds, providers: Sequence[Provider]) -> _Verdict:
+    warn_at, windows = seen.budgets.warn_at, seen.budgets.windows
+    full = [one for one in providers if one.capacity and one.used / one.capacity >= warn_at]
+    named = {one.name for one in full}
+    # Windows of providers, and of their tiers, are told with them.
+    others = [
+        one
+        for one in windows
+        if not (one["scope"] in ("provider", "tier") and str(one["name"]).partition("/")[0] in named)
+    ]
+    names = [one.name for one in full] + [f"{one['scope']} {one['name']}" for one in others]
+    if not names:
+        return None
+    evidence: dict[str, Any] = {
+        "providers": [{"provider": one.name, "used": one.used, "capacity": one.capacity} for one in full[:SHOWN]],
+        "threshold": warn_at,
+    }
+    if windows:
+        evidence["windows"] = [dict(one) for one in windows[:SHOWN]]
+    return Severity.WARNING, f"Nearly used up: {', '.join(dict.fromkeys(names))}."[:2_000], evidence
+
+
+@_judges(Kind.ALL_PROVIDERS_FAILING, "providers")
+def _all_failing(seen: Observation, limits: Thresholds, known: Sequence[Provider]) -> _Verdict:
+    if not known or any(one.state != "open" for one in known):
+        return None
+    names = [one.name for one in known]
+    return Severity.CRITICAL, f"No provider answers: {', '.join(names)}.", {"providers": names[:SHOWN]}
+
+
+@_judges(Kind.DATABASE, "database")
+def _database(seen: Observation, limits: Thresholds, found: Condition) -> _Verdict:
     wrong: list[str] = []
     critical = False
     if "write" in seen.failed:
         wrong.append(f"a write failed: {seen.failed['write']}")
         critical = True
-    if found is not None and found.damage is not None:
+    if found.damage is not None:
         wrong.append(f"it is damaged: {found.damage}")
         critical = True
-    if found is not None and found.free_bytes is not None and found.free_bytes < FREE_WARNING:
+    if found.free_bytes is not None and found.free_bytes < FREE_WARNING:
         wrong.append(f"{found.free_bytes / 1e6:.0f} MB are left on its disk")
         critical |= found.free_bytes < FREE_CRITICAL
-    if found is not None and found.journal_bytes is not None and found.journal_bytes > JOURNAL_WARNING:
+    if found.journal_bytes is not None and found.journal_bytes > JOURNAL_WARNING:
         wrong.append(f"its journal has {found.journal_bytes / 1e6:.0f} MB: a long read keeps it from being merged")
-    if wrong:
-        evidence: dict[str, Any] = {
-            "thresholds": {"free": FREE_WARNING, "free_critical": FREE_CRITICAL, "journal": JOURNAL_WARNING}
-        }
-        if found is not None:
-            evidence |= {"bytes": found.bytes, "journal_bytes": found.journal_bytes, "free_bytes": found.free_bytes}
-        severity = Severity.CRITICAL if critical else Severity.WARNING
-        yield Anomaly(Kind.DATABASE, severity, f"The database: {'; '.join(wrong)}."[:2_000], evidence)
+    if not wrong:
+        return None
+    return (
+        Severity.CRITICAL if critical else Severity.WARNING,
+        f"The database: {'; '.join(wrong)}."[:2_000],
+        {
+            "thresholds": {"free": FREE_WARNING, "free_critical": FREE_CRITICAL, "journal": JOURNAL_WARNING},
+            "bytes": found.bytes,
+            "journal_bytes": found.journal_bytes,
+            "free_bytes": found.free_bytes,
+        },
+    )
 
 
-def _zombies(seen: Observation, limits: Thresholds) -> Iterator[Anomaly]:
-    vacant = seen.crew.vacant if seen.crew is not None else ()
+@_judges(Kind.ZOMBIE_AGENTS, "vacant", "held")
+def _zombies(seen: Observation, limits: Thresholds, vacant: Sequence[str], held: Sequence[Held]) -> _Verdict:
     gone = silent(seen, limits)
-    if vacant or gone:
-        names = [*vacant, *gone]
-        yield Anomaly(
-            Kind.ZOMBIE_AGENTS,
-            Severity.WARNING,
-            f"{_many(len(names), 'agent')} shown with a task, and nobody is there: {', '.join(names[:5])}.",
-            {
-                "count": len(names),
-                "hold_nothing": list(vacant[:SHOWN]),
-                "silent": gone[:SHOWN],
-                "threshold_seconds": limits.stale_seconds,
-            },
-        )
+    names = [*vacant, *gone]
+    if not names:
+        return None
+    return (
+        Severity.WARNING,
+        f"{_many(len(names), 'agent')} shown with a task, and nobody is there: {', '.join(names[:5])}.",
+        {
+            "count": len(names),
+            "hold_nothing": list(vacant[:SHOWN]),
+            "silent": gone[:SHOWN],
+            "threshold_seconds": limits.stale_seconds,
+        },
+    )
 
 
 def _many(count: int, thing: str) -> str:
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
-
-
-_Judge = Callable[[Observation, Thresholds], Iterator[Anomaly]]
-
-_JUDGES: tuple[tuple[tuple[Kind, ...], tuple[str, ...], _Judge], ...] = (
-    ((Kind.STALE_TASKS,), ("held",), _stale_tasks),
-    ((Kind.DEPENDENCY_DESYNC,), ("walk",), _desync),
-    ((Kind.THROUGHPUT_DEGRADATION,), ("flow", "past"), _degradation),
-    ((Kind.WIP_STARVATION,), ("flow",), _starvation),
-    ((Kind.QUEUE_EMPTY,), ("flow",), _empty),
-    ((Kind.QUEUE_STALLED,), ("flow",), _stalled),
-    ((Kind.QUEUE_GROWING,), ("flow", "past"), _growing),
-    ((Kind.CYCLE,), ("walk",), _cycle),
-    ((Kind.STRANDED,), ("stranded",), _stranded),
-    ((Kind.PROVIDER_CAPACITY,), ("providers",), _capacity),
-    ((Kind.ALL_PROVIDERS_FAILING,), ("providers",), _all_failing),
-    ((Kind.DATABASE,), ("database",), _database),
-    ((Kind.ZOMBIE_AGENTS,), ("crew", "held"), _zombies),
-)
-"""(kinds, what must have been seen, judge)."""
 
 
 def ready_since(seen: Observation) -> str | None:
