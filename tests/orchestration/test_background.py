@@ -9,7 +9,7 @@ from tests.support.watching import loop_of, seated
 from wvo_mcp.domain.health import Kind
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.orchestration.background import Leader, chores
+from wvo_mcp.orchestration.background import Leader, chores, refresh_unled
 
 pytestmark = pytest.mark.anyio
 
@@ -186,3 +186,21 @@ async def test_whoever_was_removed_begins_like_somebody_new(bench: Bench) -> Non
 
     assert (await bench.claim(CARLA))["task"]["id"] == "T2"
     assert (await bench.complete("T2", CARLA))["task"]["status"] == "done"
+
+
+@pytest.mark.requirement("SCHED-1")
+async def test_where_no_server_leads_each_writing_command_goes_on_with_marked_scores(bench: Bench) -> None:
+    await bench.create(a_task("T1"), a_task("T2"))
+    await refresh_unled(bench.store, CARLA)
+    assert not await bench.read(lambda tx: tx.graph.stale())
+    await bench.force("UPDATE tasks SET unlock_stale = 1, score = 0")
+
+    assert await ticked(leader(bench, ANN))  # somebody leads, and does it in time
+    await bench.force("UPDATE tasks SET unlock_stale = 1, score = 0")
+    await refresh_unled(bench.store, CARLA)
+    assert (await bench.task("T1")).score == 0
+    bench.clock.advance(minutes=11)
+    await refresh_unled(bench.store, CARLA)
+
+    assert (await bench.task("T1")).score > 0
+    assert not await bench.read(lambda tx: tx.graph.stale())

@@ -12,7 +12,7 @@ from wvo_mcp.domain.instant import AHEAD_SECONDS, iso
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.errors import NotFound, WvoError
 from wvo_mcp.orchestration.leader.chores import Chore, Rota
-from wvo_mcp.orchestration.leader.leading import Candidate, Post
+from wvo_mcp.orchestration.leader.leading import Candidate, Post, led_for
 from wvo_mcp.orchestration.plan import guard, roadmap
 from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.orchestration.tasks import lifecycle
@@ -162,6 +162,17 @@ async def _refresh(post: Post) -> None:
         if not await post.read(post.caller, lambda tx: tx.graph.stale()):
             return
         await post.write(post.caller, lambda tx: tx.graph.refresh(_BATCH))
+
+
+async def refresh_unled(store: Store, caller: Caller) -> None:
+    """Make a batch of marked scores anew while no server leads, which would do it: of those who use commands alone, each
+    change takes the marks of those before it a step further."""
+
+    async def due(tx: Transaction) -> bool:
+        return await led_for(tx) == 0 and await tx.graph.stale()
+
+    if await store.read(caller, due):
+        await store.write(caller, lambda tx: tx.graph.refresh(_BATCH))
 
 
 async def _rescore(post: Post) -> None:

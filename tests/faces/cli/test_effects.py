@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faces.cli.shell import Shell
+from tests.support.databases import written
 from wvo_mcp.operations import ALL, Effect
 
 NEEDED = {"get_task": {"task_id": "T1"}}
@@ -38,3 +39,15 @@ def test_what_is_declared_a_read_writes_neither_the_store_nor_a_file(shell: Shel
             ran = shell(name.replace("_", "-"), "--json", "--input", asked)
             assert ran.code == 0, (name, ran)
             assert state_of(shell.root) == before, name
+
+
+@pytest.mark.requirement("SCHED-1")
+def test_a_command_that_writes_goes_on_with_marked_scores_and_one_that_reads_does_not(shell: Shell) -> None:
+    shell("create-tasks", "--tasks", '[{"id": "T1", "title": "one"}]')
+    with written(shell.root / "state" / "state.db") as execute:
+        execute("UPDATE tasks SET unlock_stale = 1, score = 0")
+
+    shell("plan-next")
+    assert shell("get-task", "T1").json["task"].get("score", 0) == 0
+    shell("context-write", "--topic", "t", "--content", "c")
+    assert shell("get-task", "T1").json["task"]["score"] > 0

@@ -2,16 +2,17 @@
 
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
+from wvo_mcp.errors import WvoError
 from wvo_mcp.faces.cli.application import Compose
 from wvo_mcp.faces.cli.progress import shown
-from wvo_mcp.operations.operation import Operation
-from wvo_mcp.orchestration.background import sync_first
+from wvo_mcp.operations.operation import Effect, Operation
+from wvo_mcp.orchestration.background import refresh_unled, sync_first
 from wvo_mcp.project import Project, WrongSetting
 from wvo_mcp.settings import Settings, settings_of
 
@@ -41,7 +42,11 @@ async def calling(op: Operation, compose: Compose) -> AsyncGenerator[tuple[Ask, 
             if op.name in _ROUTED and services.providers is not None:
                 await services.providers.look()
             if not op.long:
-                return await op(services, caller, arguments)
+                answer = await op(services, caller, arguments)
+                if op.effect is not Effect.READ and not arguments.get("dry_run"):
+                    with suppress(WvoError):  # what was asked for is done
+                        await refresh_unled(services.store, caller)
+                return answer
             with shown(op.name.replace("_", "-")) as tell:
                 return await op(services, caller, arguments, tell)
 

@@ -1,7 +1,6 @@
 """One server of a store at a time leads: it alone does what must be done once. A leader that was overtaken changes nothing."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 from wvo_mcp.domain.instant import instant, iso
@@ -74,13 +73,6 @@ class Post:
             raise Overtaken(f"the term {self.token} is over")
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """The lease as another's look found it: seconds until it may be taken, 0 for now."""
-
-    free_in: float
-
-
 class Candidate:
     """Seeks the post for this server: takes it when it is free, renews it while it is ours."""
 
@@ -114,10 +106,10 @@ class Candidate:
             return held
         caller = self._caller()
         if held is None:
-            seen = await self._store.read(caller, _look)
-            if seen.free_in > 0:
+            free_in = await self._store.read(caller, led_for)
+            if free_in > 0:
                 self._post = None
-                self._pause = min(TICK_SECONDS, seen.free_in + _AFTER_EXPIRY_SECONDS)
+                self._pause = min(TICK_SECONDS, free_in + _AFTER_EXPIRY_SECONDS)
                 return None
         token = await self._store.write(caller, _take)
         if token is None:
@@ -131,11 +123,12 @@ class Candidate:
         return self.post
 
 
-async def _look(tx: Transaction) -> _Seen:
+async def led_for(tx: Transaction) -> float:
+    """So many seconds somebody else leads yet, if he does not renew it; 0 when nobody does."""
     row = await tx.state.leader(ROLE)
     if row is None or row["session_id"] in (None, tx.caller.session_id) or not tx.liveness.alive(row["session_id"]):
-        return _Seen(0)
-    return _Seen(max(0.0, (instant(row["expires_at"]) - tx.now).total_seconds()))
+        return 0
+    return max(0.0, (instant(row["expires_at"]) - tx.now).total_seconds())
 
 
 async def _take(tx: Transaction) -> int | None:
