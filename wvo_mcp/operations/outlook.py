@@ -45,7 +45,7 @@ class CriticalPath(Output):
     near: list[PathStep] = Field(description="Off the path with a slack below a tenth of the total, tightest first.")
     tasks: int = Field(description="Open tasks looked at.")
     stuck: int = Field(description="Of these failed, or behind a cancelled task.")
-    seen: dict[int, int] = Field(description="Done tasks learned from, by complexity; below 20 an assumption fills up.")
+    seen: dict[int, int] = Field(description="Done tasks learned from, by complexity; below 20, defaults are added.")
 
 
 @operation(toolset="plan", effect=Effect.READ, outside=True)
@@ -204,20 +204,18 @@ def _assumptions(found: "forecasting.Forecast", ask: ForecastAsk, at_once: int) 
     """What the figures rest on, in words."""
     from wvo_mcp.orchestration.ahead import forecast as forecasting
 
-    out = ["The order is that of the queue now; nothing is added, and nothing fails that has not failed."]
+    out = ["Assumes today's queue order, no new tasks and no further failures."]
     if ask.hours == "all" or found.stretch == 1.0:
         known = "" if ask.hours == "all" else " (too little was seen of it to tell)"
         out.append(f"Agents work around the clock{known}; durations are those from claim to completion.")
     else:
         out.append(f"Work goes on for {1 / found.stretch:.0%} of the clock, as it was seen.")
-    out.append("Approvals, reviews and blocked tasks wait for nobody; files and capabilities keep nobody from working.")
+    out.append("Ignores approvals, reviews, blocks, and conflicts over files and capabilities.")
     if at_once > 1:
         out.append(f"An agent has up to {at_once} tasks in progress at once, and each takes as long as it did so far.")
     few = [c for c in range(1, 11) if found.outlook.durations.seen.get(c, 0) < 20]
     if few:
-        out.append(
-            f"Fewer than 20 done tasks were seen of complexity {', '.join(map(str, few))}: an assumption fills up."
-        )
+        out.append(f"Fewer than 20 tasks of complexity {', '.join(map(str, few))} are done: defaults are added.")
     if ask.runs is None and found.counted and found.runs < forecasting.RUNS:
         out.append(f"The plan is large, so it was run {found.runs} times instead of {forecasting.RUNS:,}.")
     return out

@@ -90,7 +90,7 @@ def test_on_a_terminal_a_person_is_asked_before_a_file_is_changed(shell: Shell) 
         done = terminal.finish()
     assert done.code == 0
     assert "changed CLAUDE.md" in done.out
-    assert "made    .mcp.json" in done.out
+    assert "created .mcp.json" in done.out
     assert "--codex" in done.out
 
 

@@ -71,7 +71,7 @@ async def test_no_claim_says_why_and_what_is_held(bench: Bench) -> None:
 
     text = shown("claim_task", await bench.claim(ANN))
 
-    assert "This agent holds as much as it may" in text
+    assert "WIP limit of this agent reached" in text
     assert "T1  token=1" in text
 
 
@@ -201,7 +201,7 @@ async def test_health_is_told_with_what_is_wrong_and_what_was_done(bench: Bench)
 
 async def test_an_empty_store_says_how_to_begin(bench: Bench) -> None:
     assert shown("list_tasks", await bench.call("list_tasks")) == "No task matches."
-    assert shown("context_read", await bench.call("context_read")) == "Nothing is remembered about it."
+    assert shown("context_read", await bench.call("context_read")) == "No notes found."
     assert shown("events", await bench.call("events", OWNER)) == "No events."
 
 

@@ -176,6 +176,19 @@ async def test_a_respawned_agent_gets_its_own_task_back_with_its_checkpoint(benc
 
 
 @pytest.mark.requirement("CLAIM-3")
+async def test_who_names_the_task_of_a_killed_server_gets_it_after_the_grace(bench: Bench) -> None:
+    await bench.create(a_task("T1"))
+    await bench.claim(ANN)
+    bench.servers.kill("ann/1")
+
+    with pytest.raises(AlreadyClaimed):
+        await bench.claim(BOB, "T1")
+    bench.clock.advance(61)
+
+    assert (await bench.claim(BOB, "T1"))["task"]["assigned_to"] == "bob"
+
+
+@pytest.mark.requirement("CLAIM-3")
 async def test_a_killed_server_leaves_its_task_to_others_after_the_grace(bench: Bench) -> None:
     await bench.create(a_task("T1"))
     await bench.claim(ANN)

@@ -111,7 +111,7 @@ def _carry_out(root: Path, planned: Plan, given: dict[str, Any], talks: bool) ->
         apply(planned.changes)
         for change in planned.changes:
             click.secho(
-                "made    " if change.is_new else "removed " if change in gone else "changed ", fg="green", nl=False
+                "created " if change.is_new else "removed " if change in gone else "changed ", fg="green", nl=False
             )
             click.echo(f"{visible(change.shown)}: {'; '.join(change.reasons)}")
     else:

@@ -21,6 +21,7 @@ from wvo_mcp.errors import (
     Paused,
     ReservationConflict,
     WipLimit,
+    WvoError,
 )
 from wvo_mcp.orchestration.queue.routable import best_routable
 from wvo_mcp.orchestration.routing import budgets
@@ -91,12 +92,18 @@ async def claim(
     if task_id is None and policy.epics is None:
         await tx.queue.foresee(agent_id)
     standing = await tx.queue.standing(agent_id)
-    if (standing.in_progress and await _cut_leases_of_the_dead(tx, policy)) or standing.overdue:
+    cut = standing.in_progress and await _cut_leases_of_the_dead(tx, policy)
+    if cut or standing.overdue:
         await _let_time_pass(tx)
         standing = await tx.queue.standing(agent_id)
     length = lease_seconds or policy.lease_seconds
     if task_id is not None:
-        return await _claim_named(tx, policy, agent_id, task_id, length, standing, router)
+        try:
+            return await _claim_named(tx, policy, agent_id, task_id, length, standing, router)
+        except WvoError as error:
+            if cut and error.aside is None:  # a refusal undoes what was written, and the lease would never end
+                error.aside = partial(_cut_leases_of_the_dead, policy=policy)
+            raise
     if standing.paused:
         return await _nothing(tx, "paused", agent_id)
     orphan = await tx.queue.orphan_of(agent_id) if standing.holding else None

@@ -49,7 +49,7 @@ VIEWS: dict[str, View] = {
     "approve": declared(lines.approved),
     "pause": declared(lines.switch),
     "resume": declared(lines.switch),
-    "context_read": declared(lines.nothing("entries", "Nothing is remembered about it."), f"entries: {_CONTEXT}"),
+    "context_read": declared(lines.nothing("entries", "No notes found."), f"entries: {_CONTEXT}"),
     "context_write": declared(lambda r: f"Remembered {r['topic']} as version {r['version']}."),
     "status": status.Screen,
     "events": declared("", "events: seq> time kind task_id=task agent_id=by~ details~", foot=lines.trail),

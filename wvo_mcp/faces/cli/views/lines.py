@@ -11,10 +11,10 @@ Result = dict[str, Any]
 
 _REASONS = {
     "paused": "Work is paused by a person.",
-    "agent_wip_limit": "This agent holds as much as it may; finish or release what it has.",
-    "wip_limit": "As many tasks are in progress as the store allows.",
-    "epic_wip_limit": "The epics that have ready work are full.",
-    "budget": "Nothing may do it now: budgets are used up, or providers fail.",
+    "agent_wip_limit": "WIP limit of this agent reached; finish or release a task first.",
+    "wip_limit": "WIP limit of the store reached; try again when a task ends.",
+    "epic_wip_limit": "All ready tasks are in epics whose WIP limit is reached.",
+    "budget": "No provider can take it now: budgets are used up, or providers fail.",
     "no_ready_tasks": "No task is ready.",
 }
 
@@ -32,7 +32,7 @@ def plan(result: Result) -> Text:
 def claim(result: Result) -> Text:
     if result["task"] is None:
         why = [_REASONS.get(result["reason"], result["reason"]), result["explanation"]]
-        again = None if result["retry_after"] is None else f"Ask again in {result['retry_after']} s."
+        again = None if result["retry_after"] is None else f"Try again in {result['retry_after']} s."
         return text("\n".join(part for part in (*why, again) if part), "yellow")
     return Text.assemble(("Claimed ", "green"), _task(result["task"]))
 

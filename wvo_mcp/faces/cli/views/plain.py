@@ -250,4 +250,6 @@ def _nested(value: Any) -> bool:
 
 
 def _name(key: str) -> str:
-    return key.replace("_", " ")
+    return ("expires_in" if key == "expires_at" else "lease_expires_in" if key == "lease_expires_at" else key).replace(
+        "_", " "
+    )
