@@ -1,8 +1,7 @@
-"""The instant front: the client is answered while the SDK is still being imported.
+"""The instant front: the client is answered while the application is still being imported.
 
-Clients take their first turn about a second after they started us, and the SDK alone takes that long to import. So a
-reader thread answers the handshake and the lists from a recorded snapshot and keeps everything else in order, until the
-SDK asks for its first message. Only small parts of the standard library are loaded here.
+Clients take their first turn about a second after they started us. So a reader thread answers the handshake and the lists
+from a recorded snapshot and keeps everything else in order. Only small parts of the standard library are loaded here.
 """
 
 from __future__ import annotations
@@ -93,10 +92,8 @@ def encode(message: Mapping[str, Any]) -> bytes:
 
 
 class Wire:
-    """The client's end of the pipes. Reads in a thread; writes at once what fits, the rest in a thread.
-
-    Until it is handed over, messages pass through the opening; from then on they go to the receiver as they come.
-    """
+    """The client's end of the pipes. Reads in a thread; writes at once what fits, the rest in a thread. Until it is handed
+    over, messages pass through the opening; from then on they go to the receiver as they come."""
 
     muted = "wvo-mcp:answered"
     """A request with this id was answered by the wire; it must not be answered again."""
