@@ -6,14 +6,14 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from wvo_mcp.domain.backup import Backup, Kind, hour, kept, named_time, safety_name
+from wvo_mcp.domain.backup import Backup, Kind, hour, kept, named_time, regular_name, safety_name
 from wvo_mcp.domain.finding import Finding, ok, warn
-from wvo_mcp.errors import NotFound, StoreBusy, StoreUnavailable, WvoError
+from wvo_mcp.errors import IncompatibleStore, NotFound, StoreBusy, StoreUnavailable, WvoError
 
 PARTIAL = ".partial"
 _WAIT_SECONDS = 30.0
@@ -132,6 +132,28 @@ class BackupFolder:
             near = difflib.get_close_matches(name, names, 5)
             raise NotFound("backup", name, near, field="name", hint="wvo-mcp backup-list shows those that there are.")
         return path
+
+    def first_good(self, name: str | None, check: Callable[[Path], None], store: str) -> tuple[Backup, dict[str, str]]:
+        """The named backup, or the newest that passes the check, and why others did not. Raises NotFound; IncompatibleStore
+        for the named one."""
+        now = datetime.now(UTC)
+        # One that a clock in the future dated is the newest for ever, and mostly the oldest: it comes last.
+        everything = sorted(self.all(now), key=lambda backup: backup.at > now)
+        if name is not None:
+            path = self.path(name)
+            check(path)
+            return next(backup for backup in everything if backup.name == name), {}
+        passed_over: dict[str, str] = {}
+        for backup in everything:
+            if backup.name == regular_name(backup.at, self.suffix):
+                try:
+                    check(self.folder / backup.name)
+                except IncompatibleStore as error:
+                    passed_over[backup.name] = error.message
+                else:
+                    return backup, passed_over
+        tried = f"; tried {', '.join(passed_over)}" if passed_over else ""
+        raise NotFound("good backup of", f"{store}{tried}")
 
     def delete(self, names: list[str]) -> None:
         with troubles(self.folder):

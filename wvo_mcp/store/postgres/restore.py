@@ -11,10 +11,10 @@ import psycopg
 from psycopg import sql
 from psycopg.errors import LockNotAvailable
 
-from wvo_mcp.domain.backup import Backup, regular_name, safety_name
+from wvo_mcp.domain.backup import Backup, safety_name
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.errors import IncompatibleStore, NotFound, StoreBusy
+from wvo_mcp.errors import StoreBusy
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.backups import Restored
 from wvo_mcp.store.postgres import programs
@@ -58,7 +58,7 @@ class PostgresRestoring:
     def _replace(
         self, name: str | None, unfinished: Path
     ) -> tuple[Backup, dict[str, str], str | None, datetime | None]:
-        backup, passed_over = self._chosen(name)
+        backup, passed_over = self._backups.folder.first_good(name, verify, "the database")
         own_schema(self._url)
         until = _last_event(self._url)
         safety = None
@@ -77,26 +77,6 @@ class PostgresRestoring:
             cleared, raised = _around(self._url)
             programs.restore(path, Path(chosen.name), cleared, raised, self._url)
         return backup, passed_over, safety, until
-
-    def _chosen(self, name: str | None) -> tuple[Backup, dict[str, str]]:
-        folder = self._backups.folder
-        now = datetime.now(UTC)
-        everything = sorted(folder.all(now), key=lambda backup: backup.at > now)  # dated by a clock in the future: last
-        if name is not None:
-            verify(folder.path(name))
-            return next(backup for backup in everything if backup.name == name), {}
-        passed_over: dict[str, str] = {}
-        for backup in everything:
-            if backup.name != regular_name(backup.at, "dump"):
-                continue
-            try:
-                verify(folder.path(backup.name))
-            except IncompatibleStore as error:
-                passed_over[backup.name] = error.message
-            else:
-                return backup, passed_over
-        tried = f"; tried {', '.join(passed_over)}" if passed_over else ""
-        raise NotFound("good backup in", f"{folder.folder}{tried}")
 
     async def _mark(self, backup: Backup) -> datetime | None:
         """The restored store knows it. The time of its last event before that."""

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from wvo_mcp.domain.backup import Backup, regular_name, safety_name, surplus
+from wvo_mcp.domain.backup import Backup, safety_name, surplus
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import IncompatibleStore, NotFound, StoreBusy, WvoError
@@ -84,35 +84,25 @@ class Restoring:
 
     def _stage(self, name: str | None) -> tuple[Backup, dict[str, str]]:
         """A verified copy of the backup beside the database."""
-        now = datetime.now(UTC)
-        # One that a clock in the future dated is the newest for ever, and mostly the oldest: it comes last.
-        everything = sorted(self._folder.all(now), key=lambda backup: backup.at > now)
-        if name is not None:
-            self._folder.path(name)
-            everything = [backup for backup in everything if backup.name == name]
-        else:
-            everything = [backup for backup in everything if backup.name == regular_name(backup.at, "db")]
-        passed_over: dict[str, str] = {}
-        for backup in everything:
-            self.at_step("before staging")
-            _remove(self._staged)
-            shutil.copyfile(self._folder.folder / backup.name, self._staged)
-            try:
-                verify(self._staged)
-            except IncompatibleStore as error:
-                if name is not None:
-                    said = error.message.replace(self._staged.name, name)
-                    raise IncompatibleStore(said, hint=error.hint) from error
-                passed_over[backup.name] = error.message
-            else:
-                return backup, passed_over
-        tried = f"; tried {', '.join(passed_over)}" if passed_over else ""
-        missing = NotFound("good backup of", f"{self._database.name}{tried}")
-        missing.hint = (
-            "Keep the files: sqlite3 state.db .recover saves what can be read. To start over, move them and the backups"
-            " away and start a server: the roadmap is read again, progress is lost."
-        )
-        raise missing
+        try:
+            return self._folder.first_good(name, self._staged_and_checked, self._database.name)
+        except NotFound as error:
+            if name is None:
+                error.hint = (
+                    "Keep the files: sqlite3 state.db .recover saves what can be read. To start over, move them and the"
+                    " backups away and start a server: the roadmap is read again, progress is lost."
+                )
+            raise
+
+    def _staged_and_checked(self, backup: Path) -> None:
+        self.at_step("before staging")
+        _remove(self._staged)
+        shutil.copyfile(backup, self._staged)
+        try:
+            verify(self._staged)
+        except IncompatibleStore as error:
+            said = error.message.replace(self._staged.name, backup.name)
+            raise IncompatibleStore(said, hint=error.hint) from error
 
     def _saved(self, unfinished: Path) -> str | None:
         """The name of a backup of the present store; None when it turns out to be damaged."""
