@@ -85,7 +85,7 @@ async def test_a_store_in_use_can_be_examined(bench: Bench) -> None:
 
 @pytest.mark.anyio
 async def test_a_session_whose_server_is_gone_is_told(worked: Path) -> None:
-    assert "2 ended without a word" in found(worked)["sessions"].found
+    assert "2 crashed" in found(worked)["sessions"].found
 
 
 def test_no_store_yet_is_well(tmp_path: Path) -> None:

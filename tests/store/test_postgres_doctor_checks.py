@@ -56,7 +56,7 @@ async def test_a_healthy_store_passes_every_check(worked: str) -> None:
 
 @pytest.mark.sqlite
 async def test_a_connected_server_is_seen_by_its_lock(worked: str) -> None:
-    assert found(worked)["sessions"].found.startswith("0 servers connected; 2 ended without a word")
+    assert found(worked)["sessions"].found.startswith("0 servers connected; 2 crashed")
     with Presence(worked, ANN.session_id):
         assert found(worked)["sessions"].found.startswith("1 servers connected: ann on ")
 

@@ -119,7 +119,7 @@ def _sessions(rows: Rows, alive: Callable[[str], bool]) -> Finding:
     gone = len(open_ones) - len(living)
     found = f"{len(living)} servers connected" + (f": {', '.join(living[:8])}" if living else "")
     if gone:
-        found += f"; {gone} ended without a word, their tasks come back after the grace"
+        found += f"; {gone} crashed; their tasks return to the queue"
     return ok("sessions", found)
 
 

@@ -191,7 +191,7 @@ async def test_health_is_told_with_what_is_wrong_and_what_was_done(bench: Bench)
 
     text = shown("health_check", await bench.call("health_check", OWNER))
     assert text.startswith("unhealthy\n")
-    assert "mcp server  no server leads" in text
+    assert "mcp server  no server is running" in text
     assert "critical  stale_tasks" in text
     await bench.call("health_run", BOB)
     text = shown("health_run", await bench.call("health_run", ANN))
@@ -211,7 +211,7 @@ async def test_every_write_is_confirmed_in_a_line_or_two(bench: Bench) -> None:
     await bench.claim(ANN, "T1")
     assert "Lease renewed" in shown("heartbeat", await bench.call("heartbeat", ANN, task_id="T1"))
     written = await bench.call("checkpoint", ANN, task_id="T1", summary="half")
-    assert shown("checkpoint", written).startswith("Checkpoint 1 is kept.")
+    assert shown("checkpoint", written).startswith("Checkpoint 1 saved.")
     again = shown("fail_task", await bench.call("fail_task", ANN, task_id="T1", error="it broke"))
     assert "attempts  1\nretry at" in again
     bench.clock.advance(minutes=5)
@@ -219,9 +219,9 @@ async def test_every_write_is_confirmed_in_a_line_or_two(bench: Bench) -> None:
     assert "unlocked  T2" in shown("complete_task", await bench.complete("T1"))
     assert "T1 is pending" in shown("reopen", await bench.call("reopen", OWNER, task_id="T1", reason="not yet"))
     remembered = await bench.call("context_write", ANN, topic="Trap", content="x")
-    assert shown("context_write", remembered) == "Remembered Trap as version 1."
+    assert shown("context_write", remembered) == "Saved Trap, version 1."
     assert "Paused: lunch" in shown("pause", await bench.call("pause", OWNER, reason="lunch"))
-    assert shown("resume", await bench.call("resume", OWNER)) == "Work is given out."
+    assert shown("resume", await bench.call("resume", OWNER)) == "Work is resumed."
     cancelled = shown("cancel", await bench.call("cancel", OWNER, task_id="T1"))
     assert cancelled == "T1 is cancelled.\nstranded  T2"
 

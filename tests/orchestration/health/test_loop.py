@@ -294,7 +294,7 @@ async def test_a_command_of_a_person_runs_a_cycle_and_leaves_the_post_to_the_ser
 @pytest.mark.requirement("HEALTH-4")
 async def test_the_check_says_what_is_wrong_and_where(bench: Bench) -> None:
     await bench.create(a_task("T1"))
-    assert (await bench.call("health_check"))["checks"]["mcp_server"].startswith("no server leads")
+    assert (await bench.call("health_check"))["checks"]["mcp_server"].startswith("no server is running")
     await loop_of(bench).cycle(await seated(bench, WATCH))
     fine = await bench.call("health_check")
     assert (fine["status"], set(fine["checks"].values())) == ("healthy", {"ok"})

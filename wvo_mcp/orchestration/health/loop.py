@@ -134,7 +134,7 @@ async def leads(tx: Transaction) -> bool:
 async def late(tx: Transaction, limits: Thresholds) -> str | None:
     """Why it cannot be said that the health cycle runs; None when it does."""
     if not await leads(tx):
-        return "no server leads: nobody watches until one is started"
+        return "no server is running: health is not monitored until one starts"
     last = await tx.health.samples(1)
     if not last:
         return "the first health cycle has not ended yet"

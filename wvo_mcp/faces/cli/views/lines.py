@@ -82,9 +82,9 @@ def approved(result: Result) -> Text:
 
 def switch(result: Result) -> Text:
     if not result["paused"]:
-        return Text("Work is given out.", "green")
+        return Text("Work is resumed.", "green")
     reason = f": {clean(result['reason'])}" if result["reason"] else ""
-    return Text(f"Paused{reason}. What is in progress may be finished; wvo-mcp resume goes on.", "yellow")
+    return Text(f"Paused{reason}. Tasks in progress may be finished; to go on: wvo-mcp resume", "yellow")
 
 
 def trail(result: Result) -> Text:
