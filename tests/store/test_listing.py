@@ -84,9 +84,6 @@ async def test_a_total_is_counted_up_to_a_thousand(bench: Bench) -> None:
 @pytest.mark.requirement("CORE-7")
 @pytest.mark.parametrize("cursor", ["x", "-1", "1e3", str(2**70), "١٢"])
 async def test_a_cursor_that_is_none_is_refused(bench: Bench, cursor: str) -> None:
-    if cursor == "١٢":  # digits all the same
-        assert (await bench.call("list_tasks", cursor=cursor))["tasks"] == []
-        return
     with pytest.raises(InvalidInput) as refused:
         await bench.call("list_tasks", cursor=cursor)
     assert refused.value.details["field"] == "cursor"

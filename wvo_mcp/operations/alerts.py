@@ -8,9 +8,10 @@ from pydantic import Field
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.lease import Role
 from wvo_mcp.domain.text import Label, Text
-from wvo_mcp.errors import Forbidden, InvalidInput
+from wvo_mcp.errors import Forbidden
 from wvo_mcp.operations.operation import Audience, Context, Effect, Input, Output, operation
-from wvo_mcp.operations.results import MAX_CHARACTERS, compact
+from wvo_mcp.operations.paging import fitting, position
+from wvo_mcp.operations.results import compact
 from wvo_mcp.ports import Transaction
 
 
@@ -48,29 +49,14 @@ class AlertPage(Output):
 @operation(toolset="health", effect=Effect.READ)
 async def alerts(ctx: Context, ask: AlertsAsk) -> AlertPage:
     """List alerts, newest first: problems with tasks, the store, or the delivery of alerts."""
-    before = _before(ask.cursor)
+    before = position(ask.cursor)
     where = {"open": ask.state == "open", "kind": ask.kind, "least": ask.severity}
     found = await ctx.tx.alerts.page(where, before, ask.limit + 1)
-    page: list[AlertLine] = []
-    size = 0
-    for row in found[: ask.limit]:
-        shown = AlertLine.model_validate(row)
-        size += len(compact(shown.model_dump(mode="json"))) + 1
-        if page and size > MAX_CHARACTERS - 500:
-            break
-        page.append(shown)
+    page = fitting(AlertLine.model_validate(row) for row in found[: ask.limit])
     counted = {"critical": 0, "warning": 0, "info": 0}
     for row in await ctx.tx.alerts.open_counts():
         counted[row["severity"]] += row["n"]
     return AlertPage(alerts=page, next_cursor=str(page[-1].id) if len(page) < len(found) else None, open=counted)
-
-
-def _before(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    if not (cursor.isascii() and cursor.isdigit()) or not 0 < int(cursor) < 2**62:
-        raise InvalidInput("cursor", "give the next_cursor of an earlier page, unchanged")
-    return int(cursor)
 
 
 class AlertAck(Input):

@@ -10,7 +10,7 @@ from wvo_mcp.domain.task import Priority, Status
 from wvo_mcp.domain.text import Id, Label
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
-from wvo_mcp.operations.results import MAX_CHARACTERS, compact
+from wvo_mcp.operations.paging import fitting
 from wvo_mcp.orchestration.figures import flow
 from wvo_mcp.orchestration.leader.leading import ROLE
 from wvo_mcp.orchestration.queue.planning import best_ready
@@ -259,11 +259,5 @@ async def events(ctx: Context, ask: EventsAsk) -> EventPage:
     if ask.last:
         after = max(after, await trail.before_last(ask.limit, ask.task_id, ask.kind))
     found = await trail.after(after, ask.limit + 1, ask.task_id, ask.kind)
-    page: list[Event] = []
-    size = 0
-    for event in found[: ask.limit]:
-        size += len(compact(event.model_dump(mode="json"))) + 1
-        if page and size > MAX_CHARACTERS - 200:
-            break
-        page.append(event)
+    page = fitting(found[: ask.limit])
     return EventPage(events=page, next_after=page[-1].seq if page else after, more=len(page) < len(found))

@@ -7,10 +7,9 @@ from wvo_mcp.domain.memory import ContextEntry
 from wvo_mcp.domain.task import Priority, Status
 from wvo_mcp.domain.text import Id, Label, Text
 from wvo_mcp.domain.wsjf import Why
-from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.core.views import EventLine, TaskLine, TaskView, event_line, line, view
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
-from wvo_mcp.operations.results import MAX_CHARACTERS, compact
+from wvo_mcp.operations.paging import fitting, position
 from wvo_mcp.orchestration.queue import planning
 from wvo_mcp.orchestration.tasks import recall
 from wvo_mcp.orchestration.tasks.links import check_epic
@@ -122,23 +121,11 @@ class TaskPage(Output):
 @operation(toolset="core", effect=Effect.READ)
 async def list_tasks(ctx: Context, ask: ListTasks) -> TaskPage:
     """List or search tasks in order of creation, a page at a time."""
-    try:
-        after = int(ask.cursor or "0")
-    except ValueError:
-        raise InvalidInput("cursor", "give the next_cursor of an earlier page, unchanged") from None
-    if not 0 <= after < 2**62:
-        raise InvalidInput("cursor", "give the next_cursor of an earlier page, unchanged")
+    after = position(ask.cursor) or 0
     await check_epic(ctx.tx, ask.epic_id)
     where = ask.model_dump(include={"status", "epic_id", "label", "agent_id", "query"}, exclude_none=True, mode="json")
     found = await ctx.tx.tasks.page(where, after, ask.limit + 1)
-    page: list[TaskLine] = []
-    size = 0
-    for task in found[: ask.limit]:
-        shown = line(task)
-        size += len(compact(shown.model_dump(mode="json"))) + 1
-        if page and size > MAX_CHARACTERS - 500:
-            break
-        page.append(shown)
+    page = fitting(line(task) for task in found[: ask.limit])
     more = len(page) < len(found)
     total = await ctx.tx.tasks.count(where, _TOTAL_CAP + 1)
     return TaskPage(
