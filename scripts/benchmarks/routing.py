@@ -12,9 +12,10 @@ import anyio
 from scripts.benchmarks.figures import Figure, Floor, Report, Target
 from scripts.benchmarks.product import Desk, desk
 from scripts.benchmarks.timing import in_turns, p50, p99
+from wvo_mcp.domain.providers.asking import Ask, Presence, RoutingState, Use
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState
 from wvo_mcp.domain.providers.catalogue import TIERS, Catalogue, Cost, Limits, Model, Place, Provider, ProviderKind
-from wvo_mcp.domain.providers.routing import Ask, Presence, RoutingState, Use, decide
+from wvo_mcp.domain.providers.routing import decide
 from wvo_mcp.domain.task import TaskType
 
 PROVIDERS = 20
