@@ -52,12 +52,20 @@ class Forked:
         stdout: int,
         stderr: int,
         start_new_session: bool = False,
+        constants: Mapping[str, float] | None = None,
     ) -> None:
-        """`command` is the module and its arguments; the descriptors stay the caller's to close."""
+        """`command` is the module and its arguments; the descriptors stay the caller's to close. `constants` of modules,
+        such as `wvo_mcp.store.sqlite.connection.BUSY_BUDGET_SECONDS`, have another value there."""
         self._lock = Lock()
         self._news, told = os.pipe()
         self._heard: list[str] = []
-        order = {"command": [*command], "cwd": str(cwd), "env": dict(env), "session": start_new_session}
+        order = {
+            "command": [*command],
+            "cwd": str(cwd),
+            "env": dict(env),
+            "session": start_new_session,
+            "constants": dict(constants or {}),
+        }
         try:
             _ask(order, [stdin, stdout, stderr, told])
         finally:
@@ -239,6 +247,10 @@ def _become(order: dict[str, Any], descriptors: list[int]) -> None:
     os.environ.update(order["env"])
     time.tzset()
     os.chdir(order["cwd"])
+    for path, value in order["constants"].items():
+        place, _, name = path.rpartition(".")
+        assert hasattr(sys.modules[place], name), path
+        setattr(sys.modules[place], name, value)
     module, *arguments = order["command"]
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

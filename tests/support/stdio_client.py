@@ -58,10 +58,11 @@ class StdioClient:
         *,
         era: str = HANDSHAKE,
         enter: Sequence[str] = (),
-        fresh: bool = False,
+        constants: Mapping[str, float] | None = None,
     ) -> None:
-        """`enter` is a command that runs the server elsewhere (`ip netns exec NAME`) and replaces itself with it; a `fresh`
-        server is started as clients do, for tests of the start; else it is forked."""
+        """`enter` is a command that runs the server elsewhere (`ip netns exec NAME`) and replaces itself with it. With
+        `constants` (of modules, by their full names) the server is forked where it can be; without it is started as
+        clients do."""
         self.era = era
         self.log = log
         self.notifications: list[Message] = []
@@ -74,13 +75,20 @@ class StdioClient:
         theirs, ours = os.pipe(), os.pipe()
         self._process: Forked | subprocess.Popen[bytes]
         with log.open("ab") as stderr:
-            if fresh or enter or not forkable(environ):
+            if constants is None or enter or not forkable(environ):
+                assert not constants, "only what is forked has other constants"
                 self._process = subprocess.Popen(
                     [*enter, *SERVER], cwd=cwd, env=dict(environ), stdin=theirs[0], stdout=ours[1], stderr=stderr
                 )
             else:
                 self._process = Forked(
-                    ["wvo_mcp"], cwd=cwd, env=environ, stdin=theirs[0], stdout=ours[1], stderr=stderr.fileno()
+                    ["wvo_mcp"],
+                    cwd=cwd,
+                    env=environ,
+                    stdin=theirs[0],
+                    stdout=ours[1],
+                    stderr=stderr.fileno(),
+                    constants=constants,
                 )
         os.close(theirs[0])
         os.close(ours[1])

@@ -27,6 +27,8 @@ class Workspace:
         """A command that runs each server elsewhere."""
         self.fresh = False
         """Servers start as clients start them; else they are forked from a warm process, which takes a tenth."""
+        self.constants: dict[str, float] = {}
+        """Of modules, by their full names, for servers that are forked: no test need wait for as long as people may."""
         root.mkdir(parents=True, exist_ok=True)
         logs.mkdir(parents=True, exist_ok=True)
 
@@ -51,7 +53,9 @@ class Workspace:
         environ = self.environ(WVO_AGENT_ID=agent_id, **settings)
         log = self.logs / f"{len(self.started)}-{agent_id}.log"
         given = {name: value for name, value in environ.items() if value}
-        client = StdioClient(given, cwd or self.root, log, era=era, enter=self.enter, fresh=self.fresh)
+        client = StdioClient(
+            given, cwd or self.root, log, era=era, enter=self.enter, constants=None if self.fresh else self.constants
+        )
         self.started.append(client)
         return client
 
