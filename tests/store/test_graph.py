@@ -7,7 +7,7 @@ import pytest
 from tests.support.bench import ANN, OWNER, Bench, a_task
 from tests.support.ranking import misranked
 from wvo_mcp.domain.wsjf import path_step
-from wvo_mcp.store import ranking
+from wvo_mcp.store.records import bundles as rows_of_bundles
 from wvo_mcp.store.records import graph
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("SCHED-1")]
@@ -151,6 +151,19 @@ async def test_what_is_finished_before_what_it_waits_for_leaves_the_bundle_above
     assert (await bundles(bench, "X"), await tails(bench, "X")) == ([(1, 5)], [5])
 
 
+async def test_a_path_that_ends_with_a_completion_is_shorter_for_all_above(bench: Bench) -> None:
+    await bench.create(a_task("A"), a_task("B", depends_on=["A"]), a_task("C"), a_task("D", depends_on=["B"]))
+    claimed = await bench.call("claim_task", ANN, task_id="C")
+    await bench.call("update_task", OWNER, task_id="C", add_depends_on=["B"])
+    await bench.call("update_task", OWNER, task_id="D", add_depends_on=["C"])
+    assert await tails(bench, "A", "B") == [20, 15]
+
+    # D waits for B and C, so that B is made anew for its share as well as for its path.
+    await bench.call("complete_task", ANN, task_id="C", lease_token=claimed["lease"]["token"], summary="done")
+
+    assert await tails(bench, "A", "B") == [15, 10]
+
+
 async def test_a_small_change_is_not_told_upward_and_a_large_one_is(bench: Bench) -> None:
     await bench.create(
         a_task("A", priority="low"), a_task("B", business_value=10, depends_on=["A"]), a_task("C", depends_on=["A"])
@@ -167,7 +180,7 @@ async def test_a_small_change_is_not_told_upward_and_a_large_one_is(bench: Bench
 async def test_a_task_with_a_crowd_behind_it_knows_the_best_of_them(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graph, "CROWD", 20)
+    monkeypatch.setattr(rows_of_bundles, "CROWD", 20)
     crowd = [a_task(f"K{n}", business_value=n % 17, complexity=10, depends_on=["HUB"]) for n in range(50)]
     await bench.create(a_task("HUB", priority="low", complexity=5), *crowd, a_task("Z", depends_on=["K3"]))
 
@@ -208,7 +221,7 @@ async def test_processes_with_another_limit_follow_that_of_the_leader(bench: Ben
 async def test_scores_follow_a_step_of_the_path_a_stretch_at_a_time(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ranking.Ranking, "stretch", 3)
+    monkeypatch.setattr(graph.Graph, "stretch", 3)
     await bench.create(*(a_task(f"T{n}") for n in range(10)))
     await settle(bench)
     bench.store.agents = 30
@@ -225,7 +238,7 @@ async def test_scores_follow_a_step_of_the_path_a_stretch_at_a_time(
 async def test_a_change_below_a_deep_chain_is_finished_by_the_leader(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ranking.Ranking, "budget", 10)
+    monkeypatch.setattr(graph.Graph, "budget", 10)
     chain = [a_task("N0"), *(a_task(f"N{n}", depends_on=[f"N{n - 1}"]) for n in range(1, 100))]
     await bench.create(*chain[:60])
     await bench.create(*chain[60:])

@@ -23,8 +23,7 @@ from tests.support.stores import Slate, a_fresh_store
 from wvo_mcp.domain.task import Origin, Status
 from wvo_mcp.orchestration.tasks import creation, editing, lifecycle, links
 from wvo_mcp.ports import Transaction
-from wvo_mcp.store import ranking
-from wvo_mcp.store.records import graph
+from wvo_mcp.store.records import bundles, graph
 from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.transaction import StoreTransaction
 
@@ -193,9 +192,9 @@ class GraphWithSmallBudget(Graph):
     def __init__(self) -> None:
         super().__init__()
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(ranking.Ranking, "budget", 1)
-        self.patch.setattr(ranking.Ranking, "stretch", 3)
-        self.patch.setattr(graph, "CROWD", 1)
+        self.patch.setattr(graph.Graph, "budget", 1)
+        self.patch.setattr(graph.Graph, "stretch", 3)
+        self.patch.setattr(bundles, "CROWD", 1)
 
     def teardown(self) -> None:
         super().teardown()

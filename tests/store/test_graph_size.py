@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tests.support.bench import Bench
-from wvo_mcp.store.ranking import BUDGET
-from wvo_mcp.store.records.graph import BEST, CROWD, Graph
+from wvo_mcp.store.records.bundles import BEST, CROWD
+from wvo_mcp.store.records.graph import BUDGET, Graph
 from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.sqlite.connection import SqliteRows
 

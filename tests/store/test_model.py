@@ -11,8 +11,7 @@ from tests.support.postgres import Cluster
 from tests.support.scale import sized
 from tests.support.stores import Slate
 from wvo_mcp.orchestration.tasks import lifecycle
-from wvo_mcp.store import ranking
-from wvo_mcp.store.records import queue
+from wvo_mcp.store.records import graph, queue
 
 pytestmark = pytest.mark.requirement(
     "TASK-2", "TASK-3", "TASK-4", "SCHED-1", "SCHED-2", "SCHED-3", "CLAIM-1", "CLAIM-2", "CLAIM-4", "OBS-2", "CORE-8"
@@ -54,8 +53,8 @@ class CrampedMachine(Machine):
     def __init__(self) -> None:
         super().__init__()
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(ranking.Ranking, "budget", 2)
-        self.patch.setattr(ranking.Ranking, "stretch", 3)
+        self.patch.setattr(graph.Graph, "budget", 2)
+        self.patch.setattr(graph.Graph, "stretch", 3)
         self.patch.setattr(queue, "HEADS", 1)
 
     def settle(self) -> None:

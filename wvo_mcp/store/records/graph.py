@@ -1,53 +1,43 @@
-"""The dependency graph as a whole: paths, and what `Ranking` reads and writes of it."""
+"""How scores are kept (contract, section 4): one algorithm over few reads and writes.
+
+A change makes anew the bundles of what it touches, and then of what stands above, nearest first: a task tells those that it
+waits for only when its bundle has moved by more than `DEAF` since it last told them, or its longest path has changed. What
+exceeds the budget is marked, and the leader goes on from the marks. A completion makes anew only what shares a dependent
+with the finished task, and tells nobody. When the path takes another step, the scores of what waits for no dependency
+follow, a stretch of tasks at a time; others follow when they become ready.
+"""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
-from typing import Any
 
-from wvo_mcp.domain.dependency import path_between
-from wvo_mcp.domain.instant import instant, iso
-from wvo_mcp.domain.task import Priority, Task
-from wvo_mcp.domain.wsjf import weight
-from wvo_mcp.store.ranking import SHARED, Below, Ear, Node, Pace, Ranking, Scored
-from wvo_mcp.store.sql import Rows, parts
+from wvo_mcp.domain.dependency import in_order, path_between
+from wvo_mcp.domain.task import Task
+from wvo_mcp.domain.wsjf import MOST_AWAITED, TAIL_CAP, Dependent, bundle, path_step, score
+from wvo_mcp.store.records.bundles import AGENTS, SHARED, Below, Bundles, Node, Scored
+from wvo_mcp.store.sql import parts
+
+DEAF = 0.05
+"""A bundle that moved by no more than this part is not told upward."""
+DATED = 0.02
+"""A task that time made more urgent by no more than this part of its worth is left as it is."""
+BUDGET = 1_000
+"""A change makes at most so many tasks anew beside those that it names."""
+STRETCH = 1_000
+"""So many tasks, by order of creation, are looked at in one transaction after the path took a step."""
 
 PATH_BUDGET = 200_000
 """A cycle check looks at so many tasks at most; larger graphs above one task are not known."""
-CROWD = 1_000
-"""Of a task that more depend on, the best are read by an index on the edges, which are filled in for that from then on."""
-BEST = 200
-
-_OPEN = "status NOT IN ('done', 'cancelled')"
-_WAITS = """CASE WHEN k.status = 'blocked' THEN (
-    SELECT count(*) FROM task_waits AS w CROSS JOIN tasks AS o ON o.id = w.waits_for_task_id
-    WHERE w.task_id = k.id AND o.status <> 'done') ELSE 0 END"""
-_AWAITS = f"k.unmet_deps + k.open_children + {_WAITS}"
-_COUNTS = "k.heard_value * o.bundle_size * 1.001 >= o.bundle_value * k.heard_size"
-"""Only a task that is worth more for each point than the whole bundle can belong to it (rounded parts may tie)."""
-_AGENTS = "(SELECT CAST(value AS BIGINT) FROM facts WHERE name = 'path_agents')"
-_EAR = f"k.id, k.seq, k.heard_value, k.heard_size, {_AWAITS} AS awaits, k.tail"
-_SCORED = f"k.id, {_AWAITS} AS awaits, k.bundle_value, k.bundle_size, k.tail, k.score"
-_NODE = f"""k.id, k.seq, k.priority, k.business_value, (SELECT due_at FROM milestones AS m WHERE m.id = k.milestone_id),
-    k.complexity, {_AWAITS}, k.bundle_value, k.bundle_size, k.heard_value, k.heard_size, k.tail, k.score"""
 
 
-class Graph(Ranking):
+class Graph(Bundles):
     """`ports.GraphRepository`, for one transaction."""
 
-    def __init__(self, rows: Rows, now: datetime, agents: int) -> None:
-        self._rows = rows
-        self._now = now
-        self._agents = agents
-        self._pace: Pace | None = None
+    budget: int = BUDGET
+    stretch: int = STRETCH
 
     @property
-    def pace(self) -> Pace:
-        if self._pace is None:
-            row = self._rows.one(f"SELECT path_step, rescored, {_AGENTS} AS agents FROM store WHERE id = 1")
-            assert row is not None  # noqa: S101 - every store has it
-            self._pace = Pace(row["agents"] or self._agents, row["path_step"], row["rescored"])
-        return self._pace
+    def step(self) -> int:
+        return self.pace.step
 
     async def path(self, start: str, goal: str) -> list[str] | None:
         return path_between(start, goal, self._waits_for, PATH_BUDGET)
@@ -65,162 +55,172 @@ class Graph(Ranking):
             )
         return found
 
-    # Reads.
+    # Changes.
 
-    def nodes(self, ids: Sequence[str]) -> list[Node]:
-        found: list[Node] = []
-        for part, marks in parts(ids):
-            rows = self._rows.execute(f"SELECT {_NODE} FROM tasks AS k WHERE k.id IN ({marks}) AND k.{_OPEN}", part)
-            for task_id, seq, priority, own, due_at, *kept in rows:
-                due = None if due_at is None else instant(due_at)
-                found.append(Node(task_id, seq, weight(Priority(priority), own, due, self._now), *kept))
+    async def added(self, task_ids: Sequence[str]) -> None:
+        new = set(task_ids)
+        below: dict[str, list[str]] = {one: [] for one in reversed(task_ids)}
+        joined: dict[str, int] = {}
+        for one, user, _ in self.users(task_ids):
+            if user in new:
+                below[one].append(user)
+            else:
+                joined[user] = joined.get(user, 0) + 1
+        self._follow_pace(self.open_size())
+        self._spread(in_order(below), self._sharing(joined))
+
+    async def opened(self, task_id: str) -> None:
+        self._follow_pace(self.open_size())
+        sharing = [user for _, user, awaits in self.users([task_id]) if awaits - 1 in SHARED]
+        self._spread([task_id], self._above([task_id, *sharing]))
+
+    async def finished(self, task: Task) -> tuple[list[str], list[str]]:
+        behind, open_size = self.behind(task)
+        self._follow_pace(open_size)
+        fresh = self._keep_scores(behind)
+        if changed := [one.id for one in behind if one.awaits in SHARED]:
+            self._renew(self.sharing(changed))
+        if task.unmet_deps or task.open_children:
+            self._spread([], self._above([task.id]))
+        ready = sorted((one for one in behind if one.ready), key=lambda one: (-fresh[one.id], one.seq))
+        return [one.id for one in ready], sorted(one.id for one in behind if one.freed)
+
+    async def cancelled(self, task: Task) -> None:
+        self._follow_pace(self.open_size())
+        left = {} if task.parent_id is None else {task.parent_id: 1}
+        self._spread([], [*self._above([task.id]), *self._sharing(left)])
+
+    async def relinked(self, task_id: str, others: Sequence[str]) -> None:
+        self._spread([task_id], [*others, *self._sharing({task_id: len(others)})])
+
+    async def moved(self, task_id: str, parents: Collection[str]) -> None:
+        self._spread([task_id], self._sharing(dict.fromkeys(parents, 1)))
+
+    async def rescore(self, task_ids: Sequence[str]) -> None:
+        self._follow_pace(self.open_size())
+        self._spread(task_ids, [])
+
+    def _above(self, ids: Sequence[str]) -> list[str]:
+        return list(dict.fromkeys(other for _, other in self.awaited(ids)))
+
+    def _sharing(self, changed: Mapping[str, int]) -> list[str]:
+        """What these tasks wait for, unless they are left out of bundles now as they were with so many fewer."""
+        near = self.nodes(list(changed)) if changed else []
+        shared = [one.id for one in near if one.awaits - changed[one.id] <= MOST_AWAITED]
+        return self._above(shared) if shared else []
+
+    # Making anew.
+
+    def _spread(self, start: Sequence[str], then: Sequence[str]) -> None:
+        """Make all of `start` anew in this order, then the others, and upward as far as anything is told."""
+        named = set(start)
+        left = self.budget
+        due = list(dict.fromkeys([*start, *then]))
+        while due:
+            over = [one for one in due if one not in named][left:]
+            if over:
+                self.mark(over)
+                due = [one for one in due if one not in set(over)]
+            left -= sum(one not in named for one in due)
+            named = set[str]()
+            due = self._round(due)
+
+    def _round(self, ids: Sequence[str]) -> list[str]:
+        """Make these anew, one after the other; whom they tell, but for those that came later in the round."""
+        place = {one: number for number, one in enumerate(ids)}
+        telling: list[str] = []
+        changed: list[Node] = []
+        louder: list[Node] = []
+        crowded: set[str] = set()
+        for node, before, below in self._read(ids):
+            self._make(node, below)
+            if below.tail:
+                crowded.add(node.id)
+            heard = _differ(node.value, node.heard_value) or _differ(node.extent, node.heard_size)
+            if heard:
+                node.heard_value, node.heard_size = node.value, node.extent
+            if node.kept != before:
+                changed.append(node)
+                if heard or node.tail != before[4]:
+                    louder.append(node)
+                if (heard and node.awaits <= MOST_AWAITED) or node.tail != before[4]:
+                    telling.append(node.id)
+        if changed:
+            self.keep(changed, louder)
+        told = self.awaited(telling) if telling else []
+        return list(dict.fromkeys(b for a, b in told if place.get(b, -1) < place[a] or b in crowded))
+
+    def _renew(self, ids: Sequence[str]) -> None:
+        """Make these anew and tell nobody, but for a path that has changed: it was on its way up."""
+        if not ids:
+            return
+        changed: list[Node] = []
+        paths: list[Node] = []
+        for node, before, below in self._read(ids[: self.budget]):
+            self._make(node, below)
+            if node.tail != before[4]:
+                paths.append(node)
+            if node.kept != before:
+                changed.append(node)
+        if changed:
+            self.keep(changed, paths)
+        if len(ids) > self.budget:
+            self.mark(ids[self.budget :])
+        if paths:
+            self._spread([], self._above([node.id for node in paths]))
+
+    def _read(self, ids: Sequence[str]) -> list[tuple[Node, tuple[float, ...], Below]]:
+        """The open ones in this order, each with what was kept of it and what is below; those among them know each other."""
+        self.foresee_below(ids)
+        nodes = {node.id: node for node in self.nodes(ids)}
+        below = self.below(ids)
+        self._present = nodes
+        return [(nodes[one], nodes[one].kept, below.get(one, Below())) for one in ids if one in nodes]
+
+    def _make(self, node: Node, below: Below) -> None:
+        ears = [self._present.get(ear.id, ear) for ear in below.best]
+        longest = max((one.tail for one in ears), default=0)
+        node.tail = min(TAIL_CAP, node.size + max(longest, below.tail))
+        node.value, node.extent = bundle(
+            node.weight,
+            node.size,
+            [Dependent(one.heard_value, one.heard_size, one.awaits, one.seq) for one in ears],
+        )
+        node.score = score(node.value, node.extent, node.tail, self.step)
+
+    # What follows from time, from marks and from the whole.
+
+    def _grown(self, ids: Sequence[str]) -> list[str]:
+        """Those of the tasks that have become so much more urgent that they are to be made anew."""
+        found: list[str] = []
+        for node, before, below in self._read(ids):
+            self._make(node, below)
+            if abs(node.value - before[0]) > DATED * node.weight:
+                found.append(node.id)
         return found
 
-    def below(self, ids: Sequence[str]) -> Mapping[str, Below]:
-        found: dict[str, Below] = {}
-        for part, marks in parts(ids):
-            others = (
-                f"{_below('task_waits', marks)} UNION ALL SELECT c.id AS base, {_EAR}"
-                f" FROM tasks AS c CROSS JOIN tasks AS k ON k.id = c.parent_id WHERE c.id IN ({marks}) AND k.{_OPEN}"
-            )
-            # As a parameter, SQLite would compile the statement anew for each use.
-            every = f"{_below('task_dependencies', marks)} UNION ALL {others} LIMIT {CROWD + 1}"
-            rows = list(self._rows.execute(every, [*part, *part, *part]))
-            if len(rows) > CROWD:
-                rows = [row for one in dict.fromkeys(part) for row in self._depending(one, found)]
-                rows += self._rows.execute(others, [*part, *part])
-            known: set[tuple[str, str]] = set()
-            for base, *ear in rows:
-                if (base, ear[0]) not in known:  # a parent may also depend on its child
-                    known.add((base, ear[0]))
-                    found.setdefault(base, Below()).best.append(Ear(*ear))
-        return found
+    def _follow_pace(self, open_size: int) -> None:
+        pace = self.pace
+        step = path_step(pace.agents, open_size)
+        if step == pace.step and pace.rescored < 0:
+            return
+        after = pace.rescored if step == pace.step else 0
+        pace.step = step
+        found, more = self.between(after, after + self.stretch)
+        self._keep_scores(found)
+        pace.rescored = after + self.stretch if more else -1
+        self.keep_pace()
 
-    def _depending(self, task_id: str, found: dict[str, Below]) -> list[Any]:
-        """All that depend on the task, or the most valuable of a crowd. What was settled keeps its place in the index and is
-        passed over."""
-        crowd = "SELECT 1 FROM task_dependencies WHERE depends_on_task_id = ? AND ratio IS NOT NULL LIMIT 1"
-        if self._rows.value(crowd, (task_id,)) is None:
-            rows = list(self._rows.execute(f"{_below('task_dependencies', '?')} LIMIT {CROWD + 1}", (task_id,)))
-            if len(rows) <= CROWD:
-                return rows
-            self._rows.run(
-                """
-                UPDATE task_dependencies SET ratio = t.heard_value / t.heard_size, tail = t.tail
-                FROM tasks AS t WHERE t.id = task_dependencies.task_id AND depends_on_task_id = ?
-                """,
-                (task_id,),
-            )
-        longest = self._rows.value(
-            f"""
-            SELECT k.tail FROM task_dependencies AS d INDEXED BY task_dependents_tail CROSS JOIN tasks AS k ON k.id = d.task_id
-            WHERE d.depends_on_task_id = ? AND d.ratio IS NOT NULL AND k.{_OPEN} ORDER BY d.tail DESC LIMIT 1
-            """,
-            (task_id,),
-        )
-        found[task_id] = Below(tail=longest or 0)
-        best = self._rows.execute(
-            f"""
-            SELECT d.depends_on_task_id AS base, {_EAR}
-            FROM task_dependencies AS d INDEXED BY task_dependents_ratio CROSS JOIN tasks AS k ON k.id = d.task_id
-            WHERE d.depends_on_task_id = ? AND d.ratio IS NOT NULL AND k.{_OPEN} ORDER BY d.ratio DESC LIMIT {BEST}
-            """,
-            (task_id,),
-        )
-        return list(best)
+    def _keep_scores(self, found: Sequence[Scored]) -> dict[str, float]:
+        fresh = {one.id: score(one.value, one.extent, one.tail, self.step) for one in found}
+        changed = [(one.id, fresh[one.id]) for one in found if fresh[one.id] != one.score]
+        if changed:
+            self.keep_scores(changed)
+        return fresh
 
-    def awaited(self, ids: Sequence[str]) -> list[tuple[str, str]]:
-        found: list[tuple[str, str]] = []
-        for part, marks in parts(ids):
-            found += self._rows.execute(
-                f"""
-                SELECT d.task_id, o.id
-                FROM task_dependencies AS d CROSS JOIN tasks AS o ON o.id = d.depends_on_task_id
-                WHERE d.task_id IN ({marks}) AND o.{_OPEN}
-                UNION SELECT parent_id, id FROM tasks WHERE parent_id IN ({marks}) AND {_OPEN}
-                UNION SELECT w.task_id, o.id
-                FROM task_waits AS w CROSS JOIN tasks AS o ON o.id = w.waits_for_task_id
-                WHERE w.task_id IN ({marks}) AND o.{_OPEN}
-                """,
-                [*part, *part, *part],
-            )
-        return found
-
-    def sharing(self, ids: Sequence[str]) -> list[str]:
-        found: dict[str, None] = {}
-        for part, marks in parts(ids):
-            gaining = f"o.{_OPEN} AND {_COUNTS}"
-            found |= dict.fromkeys(
-                self._rows.column(
-                    f"""
-                    SELECT o.id FROM task_dependencies AS d CROSS JOIN tasks AS k ON k.id = d.task_id
-                      CROSS JOIN tasks AS o ON o.id = d.depends_on_task_id WHERE d.task_id IN ({marks}) AND {gaining}
-                    UNION ALL SELECT o.id FROM tasks AS k CROSS JOIN tasks AS o ON o.parent_id = k.id
-                      WHERE k.id IN ({marks}) AND {gaining}
-                    UNION ALL SELECT o.id FROM task_waits AS w CROSS JOIN tasks AS k ON k.id = w.task_id
-                      CROSS JOIN tasks AS o ON o.id = w.waits_for_task_id
-                      WHERE w.task_id IN ({marks}) AND k.status = 'blocked' AND {gaining}
-                    """,
-                    [*part, *part, *part],
-                )
-            )
-        return list(found)
-
-    def users(self, ids: Sequence[str]) -> list[tuple[str, str, int]]:
-        found: list[tuple[str, str, int]] = []
-        for part, marks in parts(ids):
-            found += self._rows.execute(_users(marks), [*part, *part, *part])
-        return found
-
-    def behind(self, task: Task) -> tuple[list[Scored], int]:
-        found: dict[str, Scored] = {}
-        rows = iter(self._rows.execute(_BEHIND, {"id": task.id, "parent": task.parent_id, "at": iso(self._now)}))
-        _, open_size, step, rescored, agents, *_ = next(rows)
-        self._pace = Pace(agents or self._agents, int(step), int(rescored))
-        for row in rows:
-            one = Scored(*row)
-            if (known := found.get(one.id)) is not None:
-                one = one._replace(ready=known.ready or one.ready, freed=known.freed or one.freed)
-            found[one.id] = one
-        return list(found.values()), int(open_size)
-
-    def between(self, after: int, until: int) -> tuple[list[Scored], bool]:
-        rows = self._rows.execute(
-            f"SELECT {_SCORED} FROM tasks AS k WHERE k.seq > ? AND k.seq <= ? AND k.{_OPEN} AND k.unmet_deps = 0",
-            (after, until),
-        )
-        return [Scored(*row) for row in rows], int(self._rows.value("SELECT max(seq) FROM tasks") or 0) > until
-
-    def open_size(self) -> int:
-        return int(self._rows.value("SELECT n FROM counters WHERE name = 'open_size'"))
-
-    # Writes.
-
-    def keep(self, nodes: Sequence[Node], telling: Sequence[Node]) -> None:
-        self._rows.run_many(
-            """
-            UPDATE tasks SET bundle_value = ?, bundle_size = ?, heard_value = ?, heard_size = ?, tail = ?, score = ?
-            WHERE id = ?
-            """,
-            [(*node.kept, node.id) for node in nodes],
-        )
-        if telling:
-            self._rows.run_many(
-                """
-                UPDATE task_dependencies SET ratio = :ratio, tail = :tail
-                WHERE task_id = :id AND (ratio <> :ratio OR tail <> :tail)
-                """,
-                [{"id": one.id, "ratio": one.heard_value / one.heard_size, "tail": one.tail} for one in telling],
-            )
-
-    def keep_scores(self, scores: Sequence[tuple[str, float]]) -> None:
-        self._rows.run_many("UPDATE tasks SET score = ? WHERE id = ?", [(score, task_id) for task_id, score in scores])
-
-    def keep_pace(self) -> None:
-        self._rows.put("UPDATE store SET path_step = ?, rescored = ?", (self.pace.step, self.pace.rescored))
-
-    def mark(self, ids: Collection[str]) -> None:
-        self._rows.run_many("UPDATE tasks SET unlock_stale = 1 WHERE id = ?", [(one,) for one in ids])
+    def _paced(self) -> bool:
+        """Do all scores follow the present step, and the step what is open?"""
+        return self.pace.rescored < 0 and self.pace.step == path_step(self.pace.agents, self.open_size())
 
     # What the leader does.
 
@@ -250,7 +250,7 @@ class Graph(Ranking):
     def _agreed(self) -> bool:
         """Do scores follow the WIP limit of this process? Only the leader changes which one they follow: processes that
         were started with others would turn the step back and forth with each write."""
-        return self._rows.value(f"SELECT {_AGENTS}") == self._agents
+        return self._rows.value(f"SELECT {AGENTS}") == self._agents
 
     async def rescore_due(self, after: str | None, limit: int) -> str | None:
         milestone, task_id = json.loads(after) if after else ("", "")
@@ -272,44 +272,5 @@ class Graph(Ranking):
             milestone, task_id, limit = following, "", limit - 1
 
 
-def _below(table: str, marks: str) -> str:
-    """The open dependents of some tasks by one kind of edge."""
-    column, settled = {
-        "task_dependencies": ("depends_on_task_id", _OPEN),
-        "task_waits": ("waits_for_task_id", "status = 'blocked'"),
-    }[table]
-    return (
-        f"SELECT d.{column} AS base, {_EAR} FROM {table} AS d CROSS JOIN tasks AS k ON k.id = d.task_id"
-        f" WHERE d.{column} IN ({marks}) AND k.{settled}"
-    )
-
-
-def _users(marks: str) -> str:
-    """The open dependents of some tasks by all kinds of edges; the ids are given three times."""
-    return f"""
-        SELECT d.depends_on_task_id, k.id, {_AWAITS}
-        FROM task_dependencies AS d CROSS JOIN tasks AS k ON k.id = d.task_id
-        WHERE d.depends_on_task_id IN ({marks}) AND k.{_OPEN}
-        UNION SELECT c.id, k.id, {_AWAITS} FROM tasks AS c CROSS JOIN tasks AS k ON k.id = c.parent_id
-        WHERE c.id IN ({marks}) AND k.{_OPEN}
-        UNION SELECT w.waits_for_task_id, k.id, {_AWAITS}
-        FROM task_waits AS w CROSS JOIN tasks AS k ON k.id = w.task_id
-        WHERE w.waits_for_task_id IN ({marks}) AND k.status = 'blocked'
-        """
-
-
-_BEHIND = f"""
-    SELECT NULL AS id, n AS awaits, path_step AS bundle_value, rescored AS bundle_size, {_AGENTS} AS tail, NULL AS score,
-      NULL AS seq, NULL AS ready, NULL AS freed
-    FROM counters CROSS JOIN store WHERE name = 'open_size'
-    UNION ALL
-    SELECT {_SCORED}, k.seq, d.edge = 0 AND k.status = 'pending' AND k.unmet_deps = 0
-      AND (k.gates = 0 OR (k.gates = 1 AND k.not_before <= :at)), d.edge = 2 AND {_WAITS} = 0
-    FROM (
-      SELECT task_id AS id, 0 AS edge FROM task_dependencies WHERE depends_on_task_id = :id
-      UNION ALL SELECT :parent, 1
-      UNION ALL SELECT task_id, 2 FROM task_waits WHERE waits_for_task_id = :id
-    ) AS d CROSS JOIN tasks AS k ON k.id = d.id
-    WHERE k.{_OPEN} AND (k.unmet_deps = 0 OR d.edge = 2 OR {_AWAITS} IN ({", ".join(map(str, SHARED))}))
-    """
-"""The first row is that of the store."""
+def _differ(new: float, heard: float) -> bool:
+    return abs(new - heard) > DEAF * heard

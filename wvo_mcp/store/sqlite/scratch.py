@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.ports import Clock, Liveness, Store, Transaction
-from wvo_mcp.store.ranking import Node
+from wvo_mcp.store.records.bundles import Node
 from wvo_mcp.store.records.graph import Graph
 from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.sqlite.migrate import migrate
