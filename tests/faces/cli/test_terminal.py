@@ -136,7 +136,7 @@ def test_events_on_a_terminal_end_with_what_has_just_happened(shop: Shell) -> No
     shown = shop.on_terminal("events", "--limit", "2").text.splitlines()
     piped = shop("events", "--limit", "2").json["events"]
 
-    assert shown[2].split()[2:4] == ["task.cancelled", "SHOP-3"]
+    assert {"task.cancelled", "SHOP-3"} <= set(shown[2].split())
     assert shown[-1].startswith("Earlier ones: ")
     assert [event["seq"] for event in piped] == [1, 2]
 

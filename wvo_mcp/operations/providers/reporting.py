@@ -21,7 +21,7 @@ _OUTPUT_BYTES = 65_536
 Outcome = Literal[
     "ok", "capacity", "rate_limit", "quota", "auth", "outage", "refusal", "context", "permission"
 ]  # fmt: skip
-_TOLD = Field(default=None, ge=0, le=MOST, description="Tokens.")
+_TOLD = Field(default=None, ge=0, le=MOST, description="Number of tokens.")
 
 
 def _fits(text: str) -> str:
@@ -34,17 +34,19 @@ class ProviderReport(Input):
     provider: Label | None = Field(default=None, description="Provider name or kind; default: the task's route.")
     tier: Tier | None = Field(default=None, description="Tier used (or give the model).")
     model: Label | None = Field(default=None, description="Model used.")
-    task_id: Id | None = Field(default=None, description="The task it was for.")
+    task_id: Id | None = Field(default=None, description="Task that the run was for.")
     lease_token: Token
     tokens_in: int | None = Field(default=None, ge=0, le=MOST, description="Input tokens, cached ones excluded.")
     tokens_out: int | None = _TOLD
     tokens_cached: int | None = _TOLD
-    cost: float | None = Field(default=None, ge=0, le=1e9, allow_inf_nan=False, description="US dollars.")
+    cost: float | None = Field(default=None, ge=0, le=1e9, allow_inf_nan=False, description="Cost in US dollars.")
     outcome: Outcome | None = Field(default=None, description="Inferred if omitted.")
     exit_code: int | None = Field(default=None, ge=-(2**31), le=2**31, description="Exit code of the program.")
     http_status: int | None = Field(default=None, ge=100, le=599, description="HTTP status of the response.")
-    retry_after: float | None = Field(default=None, ge=0, le=31_622_400, allow_inf_nan=False, description="Seconds.")
-    resets_at: Instant | None = Field(default=None, description="Of the limit.")
+    retry_after: float | None = Field(
+        default=None, ge=0, le=31_622_400, allow_inf_nan=False, description="Seconds to wait."
+    )
+    resets_at: Instant | None = Field(default=None, description="Reset time of the limit.")
     output: Annotated[str, AfterValidator(_fits)] = Field(
         default="", description="Output of the program; tokens and failures are parsed from it."
     )
