@@ -61,7 +61,7 @@ def test_no_planted_secret_is_found_anywhere(workspace: Workspace) -> None:
         ann.call("block_task", {"task_id": "B", "reason": printed})
         claimed = ann.call("claim_task", {"task_id": "C"})
         assert claimed["task"]["id"] == "C"
-        attempt = {"task_id": "C", "lease_token": claimed["lease"]["token"], "tokens_in": 7}
+        attempt = {"task_id": "C", "provider": "mine", "lease_token": claimed["lease"]["token"], "tokens_in": 7}
         failed = {"output": printed, "error": printed, "exit_code": 1, "outcome": "auth", "model": named}
         answered += [ann.call("provider_report", {**attempt, **failed}), ann.call("provider_status")]
         answered.append(ann.call("auth_status"))

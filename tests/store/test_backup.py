@@ -246,7 +246,7 @@ async def test_a_damaged_backup_does_not_pass(bench: Bench, backups: SqliteBacku
     with pytest.raises(IncompatibleStore, match=r"state-2026-03-02-09\.db"):
         await backups.verify(made.name)
     path.write_bytes(b"")
-    with pytest.raises(IncompatibleStore, match="no store of this program"):
+    with pytest.raises(IncompatibleStore, match="not a store of wvo-mcp"):
         await backups.verify(made.name)
     with pytest.raises(NotFound) as refused:
         await backups.verify("state-2026-03-02-08.db")

@@ -91,6 +91,11 @@ BY_HAND = (
         ("NEXT", 1, "ann", "2026-11-20T10:00:00.000Z"),
     ),
     (
+        "jobs",
+        ("id", "tool", "agent_id", "session_id", "input", "result", "created_at", "updated_at"),
+        ("J1", "forecast", "ann", "s", "{}", "{}", "2026-11-20T10:00:00.000Z", "2026-11-20T10:00:00.000Z"),
+    ),
+    (
         "task_routes",
         ("task_id", "lease_token", "agent_id", "provider", "tier", "model", "reason", "reserved", "at"),
         ("HELD", 1, "ann", "claude", "high", "a-model", HOSTILE, 200_000, "2026-11-20T10:00:00.000Z"),

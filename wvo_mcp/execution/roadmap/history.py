@@ -85,9 +85,20 @@ def _committed(repository: Repository, path: Path, name: str, changes: RoadmapCh
                 return commit
             busy = "the branch moves"
             if repository.committed(_head(repository), name) != entry:  # else the person's commit took it along
-                repository.stage(name, before)
+                _put_back(repository, name, before, until)
         if time.monotonic() > until:
             raise _LeftAlone(f"other git commands keep the repository busy, or one that died left its lock ({busy})")
+        time.sleep(_NAP_SECONDS)
+
+
+def _put_back(repository: Repository, name: str, before: Entry | None, until: float) -> None:
+    """What stays staged would keep every later export from being committed, so a lock of a moment is waited for."""
+    while True:
+        try:
+            return repository.stage(name, before)
+        except GitFailed:
+            if time.monotonic() > until:
+                raise
         time.sleep(_NAP_SECONDS)
 
 
