@@ -147,6 +147,7 @@ class Machine(Stage):
         expected, got = self.play(
             lambda world: calls.Claims(world, caller, label, None).named(task_id),
             self.run("claim_task", caller, agent_id=label, task_id=task_id),
+            left=lambda world: world.end_the_dead(caller.session_id),
         )
         assert got is None or got["task"]["id"] == expected
 

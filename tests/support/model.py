@@ -184,10 +184,14 @@ class World:
         if session.agent in self.offline and not others:
             self.offline[session.agent] = True
 
+    def end_the_dead(self, own: str) -> bool:
+        """Were there any that hold a task?"""
+        held = {t.session for t in self.in_progress() if t.session is not None} - {own}
+        fallen = {session_id for session_id in held if not self.sessions[session_id].ended and self.gone(session_id)}
+        return bool(fallen)
+
     def reap(self, own: str) -> None:
-        for session_id in {t.session for t in self.in_progress()} - {own, None}:
-            assert session_id is not None
-            self.gone(session_id)
+        self.end_the_dead(own)
         for task in self.in_progress():
             assert task.until is not None
             if task.until <= self.now:

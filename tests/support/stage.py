@@ -78,8 +78,14 @@ class Stage(RuleBasedStateMachine):
 
     # One step on both sides.
 
-    def play(self, expect: Callable[[World], Any], act: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[Any, Any]:
-        """(what the model expects, what came), or (None, None) where both refuse."""
+    def play(
+        self,
+        expect: Callable[[World], Any],
+        act: Callable[[], Coroutine[Any, Any, Any]],
+        left: Callable[[World], bool] = lambda _: False,
+    ) -> tuple[Any, Any]:
+        """(what the model expects, what came), or (None, None) where both refuse; `left` does to the model what a refusal
+        leaves behind, and says whether that is anything."""
         self.steps += 1
         trial = self.world.copy()
         trial.now = self.clock.now()
@@ -94,7 +100,13 @@ class Stage(RuleBasedStateMachine):
                 assert error.code in refusal.codes, (error.code, error.message)
             else:
                 raise AssertionError(f"{refusal.codes} expected, not {answer}") from refusal
-            assert self.loop.run(contents(self.bench)) == before
+            after = self.world.copy()
+            after.now = trial.now
+            if left(after):
+                after.times.append(after.now)
+                self.world = after
+            else:
+                assert self.loop.run(contents(self.bench)) == before
             return None, None
         got = self.loop.run(act())
         self.world = trial

@@ -10,8 +10,12 @@ from wvo_mcp.domain.task import Priority, Task
 from wvo_mcp.domain.wsjf import MOST_AWAITED, weight
 from wvo_mcp.store.sql import Rows, parts
 
+EDGES = 3
+"""A task may wait for another by so many edges at most: dependency, parent, block."""
 SHARED = tuple(1 << n for n in range(MOST_AWAITED.bit_length()))
 """A task that waits for so many is shared among fewer than with one more."""
+NEARLY_SHARED = sorted({one - less for one in SHARED for less in range(1, EDGES) if one > less})
+"""The same with two or three more."""
 
 
 @dataclass(slots=True)
@@ -68,6 +72,8 @@ class Scored(NamedTuple):
     """It waited for a task just finished by a dependency, and nothing holds it back any more."""
     freed: bool = False
     """It was blocked, and all that it waited for is done."""
+    edges: int = 1
+    """A parent may also depend on its child, and a blocked task wait for it besides."""
 
 
 @dataclass(slots=True)
@@ -236,7 +242,9 @@ class Bundles:
         for row in rows:
             one = Scored(*row)
             if (known := found.get(one.id)) is not None:
-                one = one._replace(ready=known.ready or one.ready, freed=known.freed or one.freed)
+                one = one._replace(
+                    ready=known.ready or one.ready, freed=known.freed or one.freed, edges=known.edges + 1
+                )
             found[one.id] = one
         return list(found.values()), int(open_size)
 
@@ -333,6 +341,7 @@ _BEHIND = f"""
       UNION ALL SELECT :parent, 1
       UNION ALL SELECT task_id, 2 FROM task_waits WHERE waits_for_task_id = :id
     ) AS d CROSS JOIN tasks AS k ON k.id = d.id
-    WHERE k.{_OPEN} AND (k.unmet_deps = 0 OR d.edge = 2 OR {_AWAITS} IN ({", ".join(map(str, SHARED))}))
+    WHERE k.{_OPEN} AND (k.unmet_deps = 0 OR d.edge = 2 OR {_AWAITS} IN ({", ".join(map(str, SHARED))})
+      OR ((k.id = :parent OR k.status = 'blocked') AND {_AWAITS} IN ({", ".join(map(str, NEARLY_SHARED))})))
     """
 """The first row is that of the store."""

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from wvo_mcp.domain.dependency import in_order, path_between
 from wvo_mcp.domain.task import Task
 from wvo_mcp.domain.wsjf import MOST_AWAITED, TAIL_CAP, Dependent, bundle, path_step, score
-from wvo_mcp.store.records.bundles import AGENTS, SHARED, Below, Bundles, Node, Scored
+from wvo_mcp.store.records.bundles import AGENTS, EDGES, Below, Bundles, Node, Scored
 from wvo_mcp.store.sql import parts
 
 DEAF = 0.05
@@ -71,14 +71,16 @@ class Graph(Bundles):
 
     async def opened(self, task_id: str) -> None:
         self._follow_pace(self.open_size())
-        sharing = [user for _, user, awaits in self.users([task_id]) if awaits - 1 in SHARED]
+        sharing = [
+            user for _, user, awaits in self.users([task_id]) if _among(awaits) != _among(max(1, awaits - EDGES))
+        ]
         self._spread([task_id], self._above([task_id, *sharing]))
 
     async def finished(self, task: Task) -> tuple[list[str], list[str]]:
         behind, open_size = self.behind(task)
         self._follow_pace(open_size)
         fresh = self._keep_scores(behind)
-        if changed := [one.id for one in behind if one.awaits in SHARED]:
+        if changed := [one.id for one in behind if one.awaits and _among(one.awaits) != _among(one.awaits + one.edges)]:
             self._renew(self.sharing(changed))
         if task.unmet_deps or task.open_children:
             self._spread([], self._above([task.id]))
@@ -274,3 +276,8 @@ class Graph(Bundles):
 
 def _differ(new: float, heard: float) -> bool:
     return abs(new - heard) > DEAF * heard
+
+
+def _among(awaits: int) -> int:
+    """Among how many a task that waits for so many is shared; 0 when it is left out."""
+    return 0 if awaits > MOST_AWAITED else 1 << (awaits - 1).bit_length()
