@@ -17,7 +17,7 @@ _GROUP = "id title~ open> p50_at=half p90_at=nine_of_ten due_at=due chance>"
 VIEWS: dict[str, View] = {
     "plan_next": declared(
         lines.plan,
-        "tasks: id title~ priority epic_id=epic score> worth=worth_for_points",
+        "tasks: id title~ priority score> worth=why",
         "not_ready: id reason waiting_for~",
     ),
     "claim_task": declared(
