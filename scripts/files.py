@@ -1,4 +1,4 @@
-"""What every file keeps to: at most 400 lines of code, and no word of a particular machine."""
+"""What every file keeps to: at most 400 lines of code, short names of tests, and no word of a particular machine."""
 
 import re
 import subprocess
@@ -16,6 +16,7 @@ FORBIDDEN = {
         r"(?:https?://|\b)(?:[\w-]+\.)*(?:registry|pypi|pythonhosted|npmjs|artifactory|nexus)\.[a-z]{2,}(?=[/:\s]|$)",
         re.I,
     ),
+    "a test name of over 80 characters": re.compile(r"\bdef test_\w{76,}"),
     "work left undone": re.compile(r"\b(?:[T]ODO|[F]IXME|[X]XX)\b"),
 }
 

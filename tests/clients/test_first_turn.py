@@ -17,7 +17,7 @@ STARTS = int(os.environ.get("WVO_TEST_STARTS", "3"))
 
 @pytest.mark.requirement("CORE-3", "CORE-13")
 @pytest.mark.parametrize("program", IMPATIENT)
-def test_every_start_has_all_core_tools_in_its_first_turn_although_the_client_does_not_wait(
+def test_every_start_has_all_core_tools_in_the_first_turn_without_waiting(
     program: str, tmp_path: Path, need: Callable[[str], None]
 ) -> None:
     need(program)

@@ -34,7 +34,7 @@ def gone(pid: int) -> bool:
     return False
 
 
-def test_a_program_that_is_still_running_at_its_deadline_is_stopped_with_all_its_children(tmp_path: Path) -> None:
+def test_a_program_running_at_its_deadline_is_stopped_with_its_children(tmp_path: Path) -> None:
     told = threading.Event()  # to stop it then is the same as a deadline that passes just now
 
     def is_last(line: str) -> bool:

@@ -31,7 +31,7 @@ def message(model: ScriptedModel, *messages: Json, tools: list[Json] = TOOLS) ->
     return post(model, "/v1/messages?beta=true", {"messages": messages, "tools": tools})
 
 
-def test_a_step_is_served_by_the_number_of_tool_results_so_that_a_repeated_request_gets_the_same_answer() -> None:
+def test_a_repeated_request_to_the_scripted_model_gets_the_same_answer() -> None:
     with AnthropicModel([Call("plan_next", {"limit": 1}), Say("Done.")]) as model:
         first, again = message(model, ASKED), message(model, ASKED)
         second = message(model, ASKED, ANSWERED)
@@ -95,7 +95,7 @@ def test_an_error_is_told_inside_of_a_stream_that_began_well(
     assert "Done." in done
 
 
-def test_side_questions_are_answered_and_counted_apart_and_credentials_are_not_recorded() -> None:
+def test_side_requests_are_counted_separately_and_credentials_not_recorded() -> None:
     with AnthropicModel([Say("Done.")]) as model:
         message(model, ASKED, tools=[])
         post(model, "/v1/messages/count_tokens", {"messages": [ASKED], "tools": TOOLS})

@@ -25,9 +25,7 @@ def test_a_client_lists_the_server_that_init_entered_as_in_order(client: Client)
 
 
 @pytest.mark.requirement("CORE-12")
-def test_codex_reads_the_projects_entry_where_its_person_trusts_the_project_and_doctor_says_so(
-    tmp_path: Path, need: Callable[[str], None]
-) -> None:
+def test_codex_reads_the_projects_entry_in_a_trusted_project(tmp_path: Path, need: Callable[[str], None]) -> None:
     need("codex")
     client = Codex.wired(tmp_path)
     assert "wvo-mcp" in client.list_servers().stdout
@@ -40,9 +38,7 @@ def test_codex_reads_the_projects_entry_where_its_person_trusts_the_project_and_
 
 
 @pytest.mark.requirement("CORE-12")
-def test_claude_starts_the_projects_server_where_its_person_trusts_the_folder_and_doctor_says_so(
-    tmp_path: Path, need: Callable[[str], None]
-) -> None:
+def test_claude_starts_the_projects_server_in_a_trusted_folder(tmp_path: Path, need: Callable[[str], None]) -> None:
     need("claude")
     client = Claude.wired(tmp_path)
     (client.home / ".claude.json").unlink()

@@ -140,7 +140,7 @@ def test_the_same_call_gives_the_same_through_all_three(
 
 
 @pytest.mark.requirement("HEALTH-1")
-def test_the_http_server_leads_when_it_is_the_only_one_and_ends_its_session_when_told(workspace: Workspace) -> None:
+def test_a_lone_http_server_leads_and_ends_its_session_on_sigterm(workspace: Workspace) -> None:
     workspace.server("first").call("create_tasks", some_tasks("A"))  # where nothing has begun nobody leads
     workspace.started[0].end()
     with serving(workspace) as (process, url), httpx2.Client(base_url=url, timeout=90) as client:

@@ -43,7 +43,7 @@ def test_every_claim_raises_the_token_by_one_and_no_token_ever_comes_again(serve
 
 
 @pytest.mark.requirement("CLAIM-2")
-def test_a_lease_lasts_as_long_as_the_claim_asked_and_every_write_gives_it_its_length_again(
+def test_a_lease_has_the_length_its_claim_asked_for_and_each_write_restores_it(
     server: StdioClient,
 ) -> None:
     server.call("create_tasks", some_tasks("L1", "L2"))
@@ -86,7 +86,7 @@ def test_reads_write_nothing(place: Workspace, server: StdioClient) -> None:
 
 
 @pytest.mark.requirement("CLAIM-2")
-def test_within_the_holding_session_the_token_may_be_left_out_and_a_wrong_one_may_not_be_given(
+def test_the_holding_session_may_omit_the_token_but_not_send_a_wrong_one(
     server: StdioClient,
 ) -> None:
     server.call("create_tasks", some_tasks("T"))

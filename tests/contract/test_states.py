@@ -171,7 +171,7 @@ def test_people_decide_on_what_awaits_approval(place: Workspace, server: StdioCl
 
 
 @pytest.mark.requirement("TASK-2", "SCHED-3")
-def test_only_done_satisfies_a_dependency_and_reopening_makes_those_who_have_not_begun_wait_again(
+def test_only_done_satisfies_a_dependency_and_reopening_makes_dependents_wait(
     place: Workspace, server: StdioClient
 ) -> None:
     server.call("create_tasks", some_tasks("D1", "D2"))
@@ -197,7 +197,7 @@ def test_only_done_satisfies_a_dependency_and_reopening_makes_those_who_have_not
 
 
 @pytest.mark.requirement("TASK-2", "CLAIM-4")
-def test_a_failed_attempt_comes_back_after_a_growing_delay_until_the_last_one_fails_the_task(
+def test_failed_attempts_return_with_growing_delays_until_the_last_fails_the_task(
     place: Workspace, server: StdioClient
 ) -> None:
     server.call("create_tasks", some_tasks("R", max_attempts=3))

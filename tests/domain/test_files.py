@@ -93,9 +93,7 @@ scopes = st.lists(st.lists(odd, max_size=3), max_size=6)
 
 @given(scopes, st.lists(odd, max_size=3))
 @settings(max_examples=400, deadline=None)
-def test_a_conflict_is_found_by_beginnings_exactly_where_comparing_each_with_each_finds_it(
-    held: list[list[str]], files: list[str]
-) -> None:
+def test_conflicts_found_by_prefix_equal_those_of_comparing_every_pair(held: list[list[str]], files: list[str]) -> None:
     compared = [(str(place), scopes_overlap(files, theirs)) for place, theirs in enumerate(held)]
     naive = next((found for found in compared if found[1]), None)
 

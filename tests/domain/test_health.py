@@ -19,7 +19,7 @@ def hours(*completed: int, apart: timedelta = timedelta(hours=1), working: int =
 
 
 @pytest.mark.requirement("HEALTH-1")
-def test_the_same_hour_of_past_weeks_says_what_is_usual_else_recent_hours_else_nothing() -> None:
+def test_the_baseline_is_the_same_hour_of_past_weeks_else_recent_hours_else_none() -> None:
     weeks = hours(40, 44, 42, apart=timedelta(weeks=1))
     recent = hours(10, 10, 12, 9, 11, 10)
 

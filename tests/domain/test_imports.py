@@ -29,7 +29,7 @@ def shown(reading: Reading) -> dict[str, tuple[Any, ...]]:
     }
 
 
-def test_a_checklist_gives_tasks_by_their_boxes_parts_by_indentation_and_epics_by_headings() -> None:
+def test_a_checklist_maps_boxes_to_tasks_indentation_to_parts_headings_to_epics() -> None:
     reading = read((SAMPLES / "checklist.md").read_bytes())
 
     assert reading.format == "markdown"
@@ -111,7 +111,7 @@ def test_issues_of_beads_give_parts_waits_and_priorities() -> None:
     assert reading.warnings == ["2 links that make nothing wait (related, discovered-from, ...) were left out."]
 
 
-def test_ids_that_are_made_stay_the_same_when_items_are_ticked_moved_or_joined_by_others() -> None:
+def test_generated_ids_stay_the_same_when_items_are_ticked_moved_or_added() -> None:
     before = read("# Shop\n- [ ] One\n- [ ] Two\n  - [ ] Part\n- [ ] One\n")
     after = read("# Shop\n- [ ] New\n- [x] Two\n  - [ ] Part\n- [ ] One\n- [ ] One\n")
 

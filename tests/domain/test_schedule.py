@@ -103,7 +103,7 @@ def test_work_in_progress_keeps_its_place_and_what_is_due_later_waits() -> None:
     assert plan.ends([100.0, 30.0, 100.0, 0.0]) == {(None, None): 600.0}
 
 
-def test_what_nobody_will_come_to_is_left_out_with_all_behind_it_and_a_cancelled_child_frees_its_parent() -> None:
+def test_unreachable_tasks_are_skipped_and_a_cancelled_child_frees_its_parent() -> None:
     tasks = [OpenTask("failed", 1, stuck=True), OpenTask("behind", 1), OpenTask("whole", 1), OpenTask("part", 1)]
     work = workload(tasks, [("behind", "failed")], [("part", "whole")])
     assert Plan(work, Crew(1)).left_out() == {0, 1}

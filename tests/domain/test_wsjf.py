@@ -86,7 +86,7 @@ def test_what_would_water_a_bundle_down_stays_out_of_it() -> None:
     assert bundle(10, 2, [worse, equal]) == (10, 2)
 
 
-def test_a_bundle_ends_at_sixty_points_and_leaves_out_what_too_many_tasks_bring_nearer() -> None:
+def test_a_bundle_ends_at_sixty_points_and_skips_tasks_with_many_dependencies() -> None:
     many = [Dependent(100, 10, awaits=1, seq=n) for n in range(10)]
 
     assert bundle(1, 5, many) == (501, 55)

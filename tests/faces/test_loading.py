@@ -42,7 +42,7 @@ def loaded(root: Path, *arguments: str) -> set[str]:
 
 
 @pytest.mark.requirement("CORE-3")
-def test_a_server_that_nobody_asks_for_more_than_tools_loads_no_sdk_and_nothing_of_other_faces(tmp_path: Path) -> None:
+def test_a_server_asked_only_for_tools_loads_no_sdk_and_no_other_face(tmp_path: Path) -> None:
     names = loaded(tmp_path)
 
     assert "wvo_mcp.faces.mcp.face" in names

@@ -67,7 +67,7 @@ def steps_of(action: str, database: Path) -> list[str]:
 
 
 @pytest.mark.requirement("DR-1")
-def test_a_backup_that_is_killed_at_any_step_leaves_the_good_ones_and_no_trace_after_the_next(
+def test_a_killed_backup_keeps_the_good_ones_and_leaves_nothing_after_the_next(
     workspace: Workspace, filled: Path, tmp_path: Path
 ) -> None:
     folder = filled.parent / "backups" / "db"
@@ -114,9 +114,7 @@ def test_a_restore_that_is_killed_at_any_step_leaves_the_old_store_or_the_new_on
 
 
 @pytest.mark.requirement("DR-2")
-def test_a_repair_that_is_killed_at_any_step_leaves_a_file_that_is_refused_or_sound_and_can_be_repeated(
-    filled: Path, tmp_path: Path
-) -> None:
+def test_a_repair_killed_at_any_step_leaves_a_refused_or_intact_file(filled: Path, tmp_path: Path) -> None:
     harmed = bytearray(filled.read_bytes())
     harmed[4096 * 3 : 4096 * 9] = b"\xa5" * 4096 * 6
     content = bytes(harmed)
@@ -156,9 +154,7 @@ def test_a_restore_beside_running_servers_is_seen_by_all_of_them(workspace: Work
 
 
 @pytest.mark.requirement("DR-2")
-def test_a_running_server_acknowledges_nothing_while_its_database_is_gone_and_goes_on_when_it_is_back(
-    workspace: Workspace, filled: Path
-) -> None:
+def test_a_server_acknowledges_nothing_while_its_database_is_gone(workspace: Workspace, filled: Path) -> None:
     client = workspace.server("ann")
     client.call("claim_task", {"task_id": "OLD"})
     filled.unlink()
@@ -243,7 +239,7 @@ def test_a_disk_that_fills_up_during_a_backup_leaves_no_part_of_it(tmp_path: Pat
 
 
 @pytest.mark.requirement("DR-1", "CORE-7")
-def test_a_full_disk_refuses_exports_snapshots_checkpoints_and_new_sessions_and_is_forgotten_when_there_is_room(
+def test_a_full_disk_refuses_each_kind_of_write_until_there_is_room(
     tmp_path: Path,
 ) -> None:
     with mounted(tmp_path / "disk", "size=8m"):
@@ -291,9 +287,7 @@ def test_a_full_disk_refuses_exports_snapshots_checkpoints_and_new_sessions_and_
 
 
 @pytest.mark.requirement("DR-1")
-def test_a_folder_of_backups_that_may_not_be_written_is_an_alert_that_ends_with_the_next_good_backup(
-    workspace: Workspace, filled: Path
-) -> None:
+def test_an_unwritable_backup_folder_is_an_alert_until_the_next_good_backup(workspace: Workspace, filled: Path) -> None:
     folder = filled.parent / "backups" / "db"
     for old in folder.glob("state-*.db"):
         old.unlink()

@@ -103,7 +103,7 @@ def slates(postgres: Cluster) -> Iterator[list[Slate]]:
 
 
 @pytest.mark.requirement("CLAIM-1", "CORE-11", "CORE-8")
-async def test_a_crash_at_some_writes_loses_nothing_acknowledged_and_leaves_nothing_half_written(
+async def test_a_crash_at_some_writes_loses_nothing_and_leaves_nothing_half_written(
     nursery: Nursery, tmp_path: Path
 ) -> None:
     assert await crash(nursery, tmp_path, every=7) > 70
@@ -113,7 +113,7 @@ async def test_a_crash_at_some_writes_loses_nothing_acknowledged_and_leaves_noth
 @pytest.mark.drill
 @pytest.mark.timeout(420)
 @pytest.mark.requirement("CLAIM-1", "CORE-11", "CORE-8")
-async def test_a_crash_at_any_write_loses_nothing_acknowledged_and_leaves_nothing_half_written(
+async def test_a_crash_at_any_write_loses_nothing_and_leaves_nothing_half_written(
     nursery: Nursery, tmp_path: Path
 ) -> None:
     assert await crash(nursery, tmp_path, every=1) > 500

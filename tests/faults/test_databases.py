@@ -51,7 +51,7 @@ def damaged(database: Path) -> None:
     ],
     ids=["newer", "another program's", "no database", "damaged"],
 )
-def test_a_start_on_a_database_that_is_not_ours_ends_with_one_line_of_advice_and_leaves_it_as_it_was(
+def test_a_foreign_database_ends_the_start_with_one_line_and_is_not_changed(
     workspace: Workspace, spoil: Callable[[Path], None], advice: str
 ) -> None:
     first = workspace.server("first")

@@ -33,7 +33,7 @@ async def a_store_with_an_alert(folder: Path) -> None:
 
 
 @pytest.mark.requirement("HEALTH-3")
-def test_a_kill_between_delivery_and_record_repeats_it_under_the_same_id_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_kill_between_delivery_and_record_repeats_it_under_the_same_id(tmp_path: Path) -> None:
     anyio.run(a_store_with_an_alert, tmp_path)
     command = [sys.executable, "-c", KILLS_ITS_PARENT_ONCE]
     servers = [

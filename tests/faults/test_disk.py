@@ -144,7 +144,7 @@ def test_a_start_in_a_folder_that_cannot_be_written_ends_with_one_line_that_says
 
 
 @pytest.mark.requirement("CORE-7")
-def test_where_nothing_has_begun_a_folder_that_cannot_be_written_is_told_at_the_first_write(
+def test_an_unwritable_project_without_a_store_is_reported_at_the_first_write(
     workspace: Workspace,
 ) -> None:
     (workspace.root / "state").mkdir()

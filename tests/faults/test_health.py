@@ -29,7 +29,7 @@ def last_sample(workspace: Workspace) -> int:
 
 
 @pytest.mark.requirement("HEALTH-1", "HEALTH-2", "HEALTH-4", "CLAIM-3")
-def test_a_killed_agents_task_is_back_without_any_claim_a_quiet_one_keeps_its_own_and_the_next_server_watches_on(
+def test_a_killed_agents_task_returns_and_a_quiet_agent_keeps_its_own(
     workspace: Workspace,
 ) -> None:
     workspace.settings = {

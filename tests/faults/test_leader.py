@@ -148,7 +148,7 @@ def test_a_killed_leader_is_followed_though_its_lease_goes_on(office: Office) ->
 
 
 @pytest.mark.requirement("HEALTH-1")
-def test_a_frozen_leader_is_followed_within_three_intervals_and_changes_nothing_when_it_wakes(office: Office) -> None:
+def test_a_frozen_leader_is_replaced_in_three_intervals_and_changes_nothing_later(office: Office) -> None:
     ann, bob = office.hire("ann", "bob")
     frozen_at = ann.pause()
     ends = office.lease()

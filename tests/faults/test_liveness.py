@@ -80,7 +80,7 @@ def test_a_connected_session_that_is_silent_for_too_long_loses_its_task(workspac
 
 
 @pytest.mark.requirement("CLAIM-3", "CLAIM-5", "CORE-11")
-def test_a_client_that_closes_its_pipe_leaves_its_task_with_the_grace_and_its_checkpoint(workspace: Workspace) -> None:
+def test_a_closed_pipe_leaves_the_task_its_grace_period_and_checkpoint(workspace: Workspace) -> None:
     workspace.settings = {"WVO_LEASE_SECONDS": HOUR, "WVO_LEASE_GRACE_SECONDS": "2"}
     holder, other = workspace.server("holder"), workspace.server("other")
     holder.call("create_tasks", some_tasks("A"))

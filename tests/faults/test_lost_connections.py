@@ -42,9 +42,7 @@ async def lived(
 
 
 @pytest.mark.parametrize("how", get_args(Cut))
-async def test_a_connection_cut_at_the_commit_of_every_write_costs_nothing_and_doubles_nothing(
-    tmp_path: Path, slate: Slate, how: Cut
-) -> None:
+async def test_a_connection_cut_at_any_commit_loses_and_doubles_nothing(tmp_path: Path, slate: Slate, how: Cut) -> None:
     slate.wipe()
     undisturbed = await lived(tmp_path, slate.url)
     slate.wipe()

@@ -35,7 +35,7 @@ def events(workspace: Workspace) -> int:
 
 
 @pytest.mark.requirement("CORE-8", "CORE-11")
-def test_calls_whose_replies_were_lost_with_the_server_answer_the_first_result_to_its_successor(
+def test_calls_repeated_to_the_next_server_answer_their_first_result(
     workspace: Workspace,
 ) -> None:
     # These calls are sent in one go, and only a store that is there takes them in their order for certain.

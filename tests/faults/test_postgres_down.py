@@ -61,9 +61,7 @@ def test_many_tasks_survive_restarts_and_a_crash_of_the_database(workspace: Work
     outlive(workspace, own_postgres, count=600, agents=16, seconds=300)
 
 
-def test_a_database_that_is_away_for_longer_than_anybody_waits_is_a_typed_error_until_it_is_back(
-    workspace: Workspace, own_postgres: Cluster
-) -> None:
+def test_a_long_database_outage_is_a_typed_error_until_it_is_back(workspace: Workspace, own_postgres: Cluster) -> None:
     client = workspace.server("ann")
     client.call("create_tasks", some_tasks("A", "B"))
     client.call("claim_task", {"task_id": "A"})
@@ -106,7 +104,7 @@ def test_a_server_that_starts_while_the_database_is_away_says_so_in_one_line(
     assert "secret" not in lines[0]
 
 
-def test_a_client_that_leaves_while_the_database_is_away_does_not_leave_a_server_behind(
+def test_a_client_that_leaves_during_an_outage_leaves_no_server_behind(
     workspace: Workspace, own_postgres: Cluster
 ) -> None:
     client = workspace.server("ann")

@@ -102,7 +102,7 @@ async def test_a_lease_that_ran_out_on_a_row_that_a_person_has_locked_holds_up_n
     verify(bench.source)
 
 
-async def test_a_write_that_needs_a_locked_row_gives_up_in_time_and_lets_others_write_meanwhile(
+async def test_a_write_that_needs_a_locked_row_gives_up_and_others_write_meanwhile(
     bench: Bench, person: psycopg.Connection[tuple[object, ...]]
 ) -> None:
     await bench.create(a_task("A"), a_task("B"))
@@ -154,7 +154,7 @@ async def test_a_transaction_that_somebody_leaves_open_holds_up_nobody(
     verify(bench.source)
 
 
-def test_a_server_that_stands_still_within_a_write_stops_the_others_for_seconds_and_changes_nothing_when_it_wakes(
+def test_a_server_frozen_in_a_write_delays_others_for_seconds_and_changes_nothing(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     workspace.settings = {"WVO_LEASE_SECONDS": "60"}
@@ -183,9 +183,7 @@ def test_a_server_that_stands_still_within_a_write_stops_the_others_for_seconds_
     assert (tmp_path / "nursery.log").read_text() == ""
 
 
-def test_a_server_that_stands_still_in_the_middle_of_a_batch_of_statements_is_cut_off(
-    workspace: Workspace, tmp_path: Path
-) -> None:
+def test_a_server_that_freezes_within_a_batch_of_statements_is_cut_off(workspace: Workspace, tmp_path: Path) -> None:
     """The database takes it for busy then, and its own timeout for idle transactions does not end it."""
     client = workspace.server("ann")
     with Nursery("tests.faults.freezing", tmp_path / "nursery.log") as nursery:

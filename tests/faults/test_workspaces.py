@@ -95,7 +95,7 @@ def test_root_counts_more_than_the_project_folder_and_that_more_than_the_current
 
 
 @pytest.mark.requirement("CORE-1")
-def test_without_git_the_nearest_folder_with_a_store_is_the_workspace_else_the_folder_itself(tmp_path: Path) -> None:
+def test_without_git_the_project_is_the_nearest_folder_with_a_store_or_this_one(tmp_path: Path) -> None:
     below = tmp_path / "project" / "src" / "deep"
     below.mkdir(parents=True)
     add_task(tmp_path / "project", tmp_path)

@@ -86,7 +86,7 @@ async def test_a_lease_write_repeated_with_its_token_answers_its_first_result(
     assert len(events) == len(set(events))
 
 
-async def test_a_claim_that_gave_nothing_is_judged_anew_by_its_repeat_until_it_has_given_a_task(bench: Bench) -> None:
+async def test_a_repeat_of_an_empty_claim_is_evaluated_again_until_it_gives_a_task(bench: Bench) -> None:
     nothing = await bench.claim(request_id="r")
     assert (nothing["task"], nothing["reason"]) == (None, "no_ready_tasks")
     await bench.create(a_task("T1"), a_task("T2"))
@@ -121,7 +121,7 @@ async def test_a_repeated_checkpoint_answers_its_first_result_with_a_lease_that_
 
 
 @pytest.mark.requirement("CLAIM-2")
-async def test_a_late_repeat_of_whoever_still_holds_the_task_renews_and_one_of_whoever_lost_it_does_not(
+async def test_a_late_repeat_renews_for_the_holder_and_not_for_one_who_lost_the_task(
     bench: Bench,
 ) -> None:
     await bench.create(a_task("T1"))
@@ -161,7 +161,7 @@ async def test_a_repeat_from_another_session_renews_once_that_of_the_holder_has_
     assert (await bench.task("T1")).session_id == "ann/2"
 
 
-async def test_a_repeated_checkpoint_of_a_task_that_its_holder_has_completed_answers_its_first_result(
+async def test_a_repeated_checkpoint_after_completion_answers_its_first_result(
     bench: Bench,
 ) -> None:
     await bench.create(a_task("T1"))

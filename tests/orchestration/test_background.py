@@ -57,7 +57,7 @@ async def test_agents_that_slept_with_their_machine_wake_up_with_their_tasks(ben
 
 
 @pytest.mark.requirement("TASK-5")
-async def test_a_changed_roadmap_is_read_once_it_stands_still_and_its_mistakes_become_an_alert(bench: Bench) -> None:
+async def test_a_changed_roadmap_is_read_once_settled_and_its_errors_raise_an_alert(bench: Bench) -> None:
     path = bench.roadmap
     leads = leader(bench, ANN)
     path.write_text("epics:\n  - id: E\n    title: E\n    tasks:\n      - {id: T1, title: one}\n")
@@ -98,7 +98,7 @@ async def test_scores_follow_a_due_date_as_it_nears(bench: Bench) -> None:
 
 
 @pytest.mark.requirement("CORE-11")
-async def test_a_server_that_was_killed_while_it_held_nothing_does_not_stay_on_record_as_connected(
+async def test_a_killed_server_that_held_nothing_is_not_kept_as_connected(
     bench: Bench,
 ) -> None:
     await bench.create(a_task("T1"), caller=ANN)
@@ -145,7 +145,7 @@ async def test_a_dead_server_is_found_among_any_number_of_sessions_of_commands(b
 
 
 @pytest.mark.requirement("CORE-11")
-async def test_sessions_and_agents_that_nobody_has_heard_of_for_a_week_are_removed_and_no_others(bench: Bench) -> None:
+async def test_only_sessions_and_agents_silent_for_a_week_are_removed(bench: Bench) -> None:
     await many(bench, 450, "ended", durable=False, ended_at=iso(bench.clock.now()))
     await many(bench, 450, "cli", durable=True)
     await bench.create(a_task("HELD"), a_task("MINE"), a_task("DONE"))

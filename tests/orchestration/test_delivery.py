@@ -201,7 +201,7 @@ async def test_a_failure_is_tried_again_ever_later_under_the_same_id_and_others_
     assert await desk.look(2) == [("raised", "poison"), ("resolved", "poison")], "nothing overtakes within one alert"
 
 
-async def test_a_channel_that_stays_down_is_given_up_with_an_alert_that_it_does_not_carry_itself(bench: Bench) -> None:
+async def test_a_channel_that_stays_down_raises_an_alert_that_it_does_not_carry(bench: Bench) -> None:
     down, up = Desk(bench, Line("webhook")), Desk(bench, Line("command"))
     await down.look()
     await up.look()
@@ -227,7 +227,7 @@ async def test_a_channel_that_stays_down_is_given_up_with_an_alert_that_it_does_
     assert await down.look() == [("resolved", "disk")]
 
 
-async def test_a_leader_that_is_overtaken_in_a_delivery_stops_and_the_next_delivers_under_the_same_id(
+async def test_a_leader_replaced_during_a_delivery_stops_and_the_next_reuses_the_id(
     desk: Desk,
 ) -> None:
     bench = desk.bench
@@ -328,7 +328,7 @@ class SlowLine(Line):
             self.now -= 1
 
 
-async def test_of_a_storm_several_are_told_at_once_each_once_and_after_a_failure_none_is_begun(bench: Bench) -> None:
+async def test_a_storm_is_delivered_in_parallel_each_once_and_stops_after_a_failure(bench: Bench) -> None:
     desk = Desk(bench, SlowLine(enough=8))
     await desk.look()
     for number in range(40):
@@ -350,7 +350,7 @@ async def test_of_a_storm_several_are_told_at_once_each_once_and_after_a_failure
     assert sorted(await desk.look()) == sorted(("resolved", f"storm-{number}") for number in range(5, 13))
 
 
-async def test_a_leader_that_is_overtaken_in_a_storm_tells_of_nothing_more_and_says_so_plainly(bench: Bench) -> None:
+async def test_a_leader_replaced_in_an_alert_storm_delivers_no_more_and_logs_it(bench: Bench) -> None:
     desk = Desk(bench, SlowLine(enough=8))
     await desk.look()
     for number in range(20):

@@ -26,7 +26,7 @@ def work_empty(workspace: Workspace, count: int, agents: int, wip_limit: int, se
 
 @pytest.mark.timeout(600)
 @pytest.mark.requirement("CLAIM-1", "SCHED-2", "CORE-1")
-def test_several_servers_complete_every_task_of_a_graph_exactly_once_within_all_limits(workspace: Workspace) -> None:
+def test_several_servers_complete_every_task_exactly_once_within_all_limits(workspace: Workspace) -> None:
     work_empty(workspace, count=sized(full=400, short=120), agents=6, wip_limit=5, seconds=500)
 
 

@@ -22,7 +22,7 @@ def url(store_kind: str, request: pytest.FixtureRequest) -> str | None:
 @pytest.mark.parametrize("world", range(sized(full=12, short=1)))
 @pytest.mark.requirement("PROV-2", "PROV-3", "PROV-4")
 @pytest.mark.timeout(300)
-def test_no_window_is_exceeded_by_more_than_what_runs_and_no_task_meets_an_open_breaker(
+def test_windows_are_exceeded_by_running_work_at_most_and_open_breakers_hold(
     tmp_path: Path, url: str | None, world: int
 ) -> None:
     seed_store(tmp_path, url, 300)

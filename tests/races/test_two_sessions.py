@@ -38,7 +38,7 @@ def test_of_two_live_sessions_with_one_name_only_the_one_that_claimed_can_write(
 
 
 @pytest.mark.requirement("CLAIM-2", "CLAIM-5")
-def test_the_lease_of_an_ended_session_is_adopted_by_the_same_name_with_the_token_and_by_no_other_name(
+def test_only_the_same_agent_with_the_token_adopts_an_ended_sessions_lease(
     workspace: Workspace,
 ) -> None:
     first, second, stranger = (workspace.server(name) for name in ("twin", "twin", "stranger"))

@@ -98,9 +98,7 @@ def test_workers_killed_five_times_a_second_lose_nothing_and_do_nothing_twice(tm
 
 @pytest.mark.timeout(600)
 @pytest.mark.requirement("CLAIM-2", "SCHED-2")
-def test_processes_under_one_name_hold_one_task_between_them_and_take_it_over_from_their_dead(
-    tmp_path: Path, url: str | None
-) -> None:
+def test_processes_under_one_name_share_one_task_and_take_over_from_the_dead(tmp_path: Path, url: str | None) -> None:
     names, count = ["twin"] * 4, 80 if url is None else 40
 
     # With a long lease none of them ends before another one has claimed.

@@ -250,7 +250,7 @@ async def test_a_source_on_which_servers_live_is_refused_unless_told(
 
 
 @pytest.mark.anyio
-async def test_a_source_that_is_written_during_the_copy_is_copied_as_it_was_at_the_beginning(
+async def test_a_source_written_during_the_copy_is_copied_as_it_was_at_the_start(
     bench: Bench, tmp_path: Path, place: Place, elsewhere: Place
 ) -> None:
     await fill(bench, tmp_path)

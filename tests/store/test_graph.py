@@ -76,7 +76,7 @@ async def test_a_completion_makes_anew_only_what_shares_a_dependent_with_it(benc
     await right(bench, told=False)
 
 
-async def test_a_parent_counts_below_its_children_and_a_blocked_task_below_what_it_waits_for(bench: Bench) -> None:
+async def test_a_parent_ranks_below_its_children_and_a_task_below_its_dependencies(bench: Bench) -> None:
     await bench.create(
         a_task("P", business_value=20, complexity=1),
         a_task("C1", business_value=1, parent_id="P"),
@@ -104,7 +104,7 @@ async def test_ties_go_by_the_order_of_creation(bench: Bench) -> None:
     assert (await bench.call("claim_task", ANN))["task"]["id"] == "Z"
 
 
-async def test_of_the_example_the_task_that_begins_the_longest_path_ranks_above_leaves_of_its_kind(
+async def test_the_task_that_starts_the_longest_path_ranks_above_similar_leaves(
     bench: Bench,
 ) -> None:
     bench.roadmap.write_text(EXAMPLE.read_text())

@@ -128,7 +128,7 @@ async def test_at_the_end_of_a_chain_of_20_000_a_change_is_heard_a_dozen_tasks_u
     assert 190 < visited <= 210
 
 
-async def test_before_a_join_of_5_000_a_completion_looks_at_nobody_and_a_longer_path_at_a_thousand(
+async def test_before_a_join_of_5_000_a_completion_reads_none_a_longer_path_a_thousand(
     bench: Bench, cost: Cost
 ) -> None:
     await build(bench, join(5_000))

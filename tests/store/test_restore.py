@@ -230,7 +230,7 @@ async def stranger(folder: Path, clock: StoppedClock, servers: Servers) -> None:
 
 
 @pytest.mark.parametrize("harm", DAMAGES, ids=lambda harm: harm.__name__)
-async def test_each_damage_is_noticed_at_the_start_explained_and_mended_with_the_damaged_file_kept(
+async def test_each_damage_is_noticed_at_start_explained_and_repaired(
     bench: Bench, backups: SqliteBackups, tmp_path: Path, harm: Callable[[Path], None]
 ) -> None:
     await stranger(tmp_path, bench.clock, bench.servers)

@@ -111,7 +111,7 @@ def test_failed_probes_double_the_backoff_up_to_a_quarter_of_an_hour(kind: Failu
 
 
 @given(DRAWS)
-def test_a_login_is_tried_again_after_a_quarter_of_an_hour_and_at_most_every_six_hours(draw: float) -> None:
+def test_a_login_is_retried_after_fifteen_minutes_and_at_most_every_six_hours(draw: float) -> None:
     breaker, now = FRESH, START
     for openings in range(8):
         breaker = failed(breaker, told(FailureKind.AUTH), now, draw, task_id="T", began=now)
@@ -157,7 +157,7 @@ def test_the_third_outage_in_a_row_opens_it_and_a_success_or_a_pause_begins_anew
     assert after(0, 1, 2, success_at=2).failures == 1
 
 
-def test_what_older_attempts_tell_neither_lengthens_nor_reopens_it_but_for_a_time_that_the_provider_told() -> None:
+def test_older_attempts_change_a_breaker_only_by_a_time_the_provider_named() -> None:
     began = START - timedelta(hours=1)
     breaker = failed(FRESH, told(FailureKind.CAPACITY), START, 0.9, task_id="A", began=began)
     soon = START + timedelta(seconds=2)

@@ -163,7 +163,7 @@ def test_a_wish_of_the_request_is_no_failure_of_the_provider() -> None:
 
 
 @pytest.mark.requirement("PROV-3")
-def test_the_usage_of_claude_is_that_of_this_run_with_subagents_and_without_what_a_resumed_session_had() -> None:
+def test_claudes_usage_includes_subagents_and_not_the_resumed_sessions_past() -> None:
     def model(read: int, written: int, out: int, cached: int, cost: float) -> dict[str, float]:
         names = ("inputTokens", "cacheCreationInputTokens", "outputTokens", "cacheReadInputTokens", "costUSD")
         return dict(zip(names, (read, written, out, cached, cost), strict=True))
@@ -185,7 +185,7 @@ def test_the_usage_of_claude_is_that_of_this_run_with_subagents_and_without_what
 
 
 @pytest.mark.requirement("PROV-3")
-def test_the_usage_of_codex_is_the_last_sum_of_its_thread_and_that_of_gemini_has_its_thoughts() -> None:
+def test_codex_usage_is_its_threads_last_total_and_geminis_includes_thoughts() -> None:
     def turn(read: int, cached: int, out: int) -> dict[str, Any]:
         usage = {"input_tokens": read, "cached_input_tokens": cached, "output_tokens": out}
         return {"type": "turn.completed", "usage": usage}

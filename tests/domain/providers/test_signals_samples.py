@@ -40,7 +40,7 @@ def test_a_recorded_failure_is_understood(label: str) -> None:
 
 
 @pytest.mark.parametrize("label", LABELS)
-def test_stderr_may_come_before_stdout_or_between_and_lines_may_carry_colours_and_their_ends(label: str) -> None:
+def test_stderr_may_be_mixed_with_stdout_and_lines_may_have_colours(label: str) -> None:
     scenario, _ = read_sample(label)
     events = [line for line in sample(label)[2] if line.startswith("{")]
     others = [line for line in sample(label)[2] if not line.startswith("{")]

@@ -32,7 +32,7 @@ def test_each_message_counts_once_with_what_it_came_to(tmp_path: Path) -> None:
     assert [one.id for one in read(path, part.ends).messages.values()] == ["m3"]
 
 
-def test_messages_come_in_the_order_of_their_ends_so_that_a_count_cut_off_leaves_none_out(tmp_path: Path) -> None:
+def test_messages_are_ordered_by_their_ends_so_an_interrupted_count_misses_none(tmp_path: Path) -> None:
     path = tmp_path / "s.jsonl"
     path.write_text("".join(line(name, 1) + "\n" for name in ("m1", "m2", "m1", "m3")))
 

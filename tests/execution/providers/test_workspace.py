@@ -73,7 +73,7 @@ def test_a_file_that_is_there_is_read_at_once_and_its_limits_hold(workspace: Wor
     assert catalogue.digest
 
 
-def test_a_change_holds_when_the_file_stood_still_and_a_removed_file_gives_the_defaults_back(
+def test_a_settled_change_applies_and_a_removed_file_restores_the_defaults(
     workspace: Workspace,
 ) -> None:
     workspace.write(GOOD.format("one"))

@@ -79,7 +79,7 @@ async def test_an_export_that_builds_on_an_uncommitted_edit_is_left_to_the_perso
     assert place.status() == [f" M {PATH}"]
 
 
-async def test_a_roadmap_that_the_person_staged_is_left_alone_and_the_next_export_after_their_commit_is_not(
+async def test_an_export_leaves_a_staged_roadmap_alone_until_it_is_committed(
     place: Place,
 ) -> None:
     place.path.write_text(ROADMAP.replace("Two", "Dos"))
@@ -242,7 +242,7 @@ async def test_no_hook_runs_and_nothing_is_signed(place: Place) -> None:
     assert "gpgsig" not in place.git("cat-file", "commit", "HEAD")
 
 
-async def test_the_person_is_the_committer_where_git_knows_them_and_the_program_is_the_author(place: Place) -> None:
+async def test_the_person_is_the_committer_if_git_knows_them_and_the_program_author(place: Place) -> None:
     await place.export(T1="Uno")
     assert place.git("log", "-1", "--format=%an/%cn").strip() == "wvo-mcp/wvo-mcp"
     place.git("config", "user.name", "Pat")

@@ -46,7 +46,7 @@ def test_merges_of_merges_are_bounded() -> None:
     assert "expected at most 20 mappings to merge" in refused(HEAD + f"  - &t {{id: T}}\n  - <<: [{'*t, ' * 21}]\n")
 
 
-def test_a_long_text_that_is_repeated_by_aliases_is_refused_before_it_fills_the_memory() -> None:
+def test_aliases_that_repeat_a_long_text_are_refused_before_memory_fills() -> None:
     long = f"  - {{id: T0, title: x, acceptance: &a [{', '.join(['y' * 2_000] * 100)}]}}\n"
     text = HEAD + long + "".join(f"  - {{id: T{i}, title: x, acceptance: *a}}\n" for i in range(1, 5_000))
 

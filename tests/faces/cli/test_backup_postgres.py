@@ -43,7 +43,7 @@ def test_a_dump_is_made_listed_restored_and_undone(on_postgres: Shell) -> None:
 
 @pytest.mark.sqlite  # the kind that the workspace would choose by itself
 @pytest.mark.requirement("DR-2", "SCALE-1")
-def test_a_restore_is_refused_while_servers_are_connected_unless_told_and_they_see_it(
+def test_a_restore_is_refused_beside_live_servers_unless_forced_and_they_see_it(
     on_postgres: Shell, workspace: Workspace, database_url: str
 ) -> None:
     on_postgres("add", "One")

@@ -42,7 +42,7 @@ def test_what_is_declared_a_read_writes_neither_the_store_nor_a_file(shell: Shel
 
 
 @pytest.mark.requirement("SCHED-1")
-def test_a_command_that_writes_goes_on_with_marked_scores_and_one_that_reads_does_not(shell: Shell) -> None:
+def test_writing_commands_refresh_marked_scores_and_reading_ones_do_not(shell: Shell) -> None:
     shell("create-tasks", "--tasks", '[{"id": "T1", "title": "one"}]')
     with written(shell.root / "state" / "state.db") as execute:
         execute("UPDATE tasks SET unlock_stale = 1, score = 0")

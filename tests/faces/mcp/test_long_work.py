@@ -13,7 +13,7 @@ RUNS = 5_000
 
 @pytest.mark.sqlite
 @pytest.mark.requirement("CORE-10")
-def test_a_forecast_tells_its_progress_answers_with_a_handle_and_keeps_nobody_waiting(workspace: Workspace) -> None:
+def test_a_forecast_reports_progress_returns_a_handle_and_blocks_no_call(workspace: Workspace) -> None:
     client, other = (workspace.server(name, WVO_TOOLSETS="core,plan") for name in ("ann", "bob"))
     for half in range(2):  # so many that no machine is done within the second after which a handle is given
         client.call("create_tasks", some_tasks(*(f"t{half}-{number}" for number in range(500))))

@@ -314,9 +314,7 @@ def test_there_is_a_scenario_for_every_anomaly_of_the_contract() -> None:
 
 @pytest.mark.requirement("HEALTH-1", "HEALTH-2")
 @pytest.mark.parametrize("name", SCENARIOS)
-async def test_an_anomaly_is_raised_at_its_threshold_with_its_evidence_and_is_over_by_itself(
-    bench: Bench, name: str
-) -> None:
+async def test_an_anomaly_is_raised_at_its_threshold_with_evidence_and_resolves(bench: Bench, name: str) -> None:
     kind = _MADE_OF[name]
     step = 0
     async for expected in SCENARIOS[name](bench):

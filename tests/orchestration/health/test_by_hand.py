@@ -13,7 +13,7 @@ WATCH = an_agent("watch")
 
 
 @pytest.mark.requirement("HEALTH-1")
-async def test_whoever_asks_the_leading_server_by_hand_gets_a_cycle_that_acts_until_another_leads(bench: Bench) -> None:
+async def test_health_run_on_the_leader_acts_until_another_server_leads(bench: Bench) -> None:
     loop = loop_of(bench)
     post = await seated(bench, WATCH)
     await loop.chores()[0].run(post)  # this server leads

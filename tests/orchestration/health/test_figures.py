@@ -128,7 +128,7 @@ async def seated(bench: Bench) -> Post:
 
 
 @pytest.mark.requirement("HEALTH-4")
-async def test_the_report_is_written_after_the_first_cycle_of_a_term_hourly_and_by_the_last_who_leaves(
+async def test_the_report_is_written_after_the_first_cycle_hourly_and_at_the_last_stop(
     bench: Bench, tmp_path: Path
 ) -> None:
     path = tmp_path / "state" / "analytics" / "autopilot_health_report.json"

@@ -36,7 +36,7 @@ async def everything(bench: Bench) -> Sequence[Any]:
 
 
 @pytest.mark.requirement("HEALTH-1", "HEALTH-2")
-async def test_stale_tasks_come_back_at_once_when_a_server_takes_the_post_each_deed_recorded_before_and_after(
+async def test_a_new_leader_returns_stale_tasks_at_once_and_records_each_fix(
     bench: Bench,
 ) -> None:
     await abandoned(bench, "T1")
@@ -60,7 +60,7 @@ async def test_stale_tasks_come_back_at_once_when_a_server_takes_the_post_each_d
 
 
 @pytest.mark.requirement("HEALTH-2")
-async def test_nothing_is_taken_from_an_agent_that_is_quiet_but_connected_nor_before_the_grace_is_over(
+async def test_a_quiet_connected_agent_keeps_its_task_and_so_does_one_in_grace(
     bench: Bench,
 ) -> None:
     loop = loop_of(bench, grace_seconds=3_600, stale_seconds=60)
@@ -311,7 +311,7 @@ async def test_the_check_says_what_is_wrong_and_where(bench: Bench) -> None:
 
 
 @pytest.mark.sqlite
-async def test_a_chore_that_is_due_more_often_than_the_post_is_looked_at_is_begun_in_between(bench: Bench) -> None:
+async def test_a_job_due_more_often_than_the_lease_is_renewed_runs_in_between(bench: Bench) -> None:
     third = anyio.Event()
     turns: list[int] = []
     ticks: list[int] = []

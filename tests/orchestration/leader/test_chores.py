@@ -95,7 +95,7 @@ async def test_a_chore_is_done_at_once_and_then_every_so_often(bench: Bench) -> 
     assert (often.runs, seldom.runs) == (6, 2)
 
 
-async def test_a_chore_that_takes_long_neither_delays_the_others_nor_the_renewal_and_never_runs_twice(
+async def test_a_long_job_delays_neither_others_nor_the_renewal_and_never_runs_twice(
     bench: Bench,
 ) -> None:
     slow, quick = Work(), Work()
@@ -143,7 +143,7 @@ async def test_a_passing_failure_alerts_nobody_unless_it_comes_again(bench: Benc
     assert await bench.alerts() == [("unlucky_failed", "warning", None)]
 
 
-async def test_a_chore_that_fails_is_tried_again_sooner_than_it_is_due_and_ever_more_seldom(bench: Bench) -> None:
+async def test_a_failed_job_is_retried_before_it_is_due_with_increasing_delays(bench: Bench) -> None:
     broken = Work()
     broken.error = RuntimeError("broken")
     tried: list[int] = []
@@ -180,7 +180,7 @@ async def test_an_alert_of_the_leader_before_is_resolved_by_the_next_success(ben
     assert {kind for kind, _, _ in await bench.alerts()} == {"task_failed"}
 
 
-async def test_what_runs_is_cancelled_when_the_post_is_lost_and_begins_anew_with_the_next_term(bench: Bench) -> None:
+async def test_running_jobs_are_cancelled_with_the_leadership_and_restart_with_the_next(bench: Bench) -> None:
     slow = Work()
     slow.hang = True
     async with (

@@ -277,7 +277,7 @@ async def contenders(bench: Bench, *callers: Caller) -> AsyncGenerator[dict[str,
 STEPS = ("ann/1", "bob/1", "time passes")
 
 
-async def test_in_every_order_of_steps_each_term_belongs_to_one_and_none_acts_after_the_next(
+async def test_in_every_order_of_steps_each_term_has_one_leader_and_none_acts_later(
     bench: Bench,
 ) -> None:
     """All schedules of seven steps by two servers and the clock: look, taking, check and write of each in any order. (Of five

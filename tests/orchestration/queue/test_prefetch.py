@@ -131,7 +131,7 @@ class Counted:
 
 
 @pytest.mark.requirement("SCHED-4")
-async def test_the_leader_writes_the_queue_only_when_it_changed_and_status_shows_what_is_left_of_it(
+async def test_the_leader_writes_the_queue_only_when_it_changed(
     bench: Bench,
 ) -> None:
     bench.limits(wip_limit=4)

@@ -99,7 +99,7 @@ async def test_the_day_ends_at_midnight_utc_and_a_clock_that_jumps_back_frees_no
 
 
 @pytest.mark.requirement("PROV-3")
-async def test_of_several_windows_the_last_to_free_counts_and_of_several_providers_the_first(bench: Bench) -> None:
+async def test_retry_time_is_the_last_of_a_providers_windows_and_the_first_provider(bench: Bench) -> None:
     claude = a_provider("claude", tier_limits={Tier.LOW: Limits(hourly=20_000)}, limits=Limits(hourly=50_000))
     codex = replace(a_provider("codex"), limits=Limits(daily=20_000))
     routed = configured(bench, replace(Catalogue((claude, codex)), agent_limits=Limits(hourly=90_000)))
@@ -146,7 +146,7 @@ async def test_the_claim_of_a_named_task_asks_a_person_too_though_it_is_an_error
 
 
 @pytest.mark.requirement("PROV-3", "HEALTH-2")
-async def test_at_the_end_of_a_budget_one_alert_asks_a_person_and_many_askers_write_nothing_more(bench: Bench) -> None:
+async def test_a_used_up_budget_raises_one_alert_however_many_claims_meet_it(bench: Bench) -> None:
     routed = configured(bench, hourly(30_000))
     await routed.create(a_task("T", complexity=1))
     await spend(routed, 30_000)
@@ -244,7 +244,7 @@ async def test_raising_is_peoples_and_names_what_is_wrong(bench: Bench) -> None:
 
 
 @pytest.mark.requirement("PROV-4", "HEALTH-2")
-async def test_when_breakers_stop_all_the_alert_is_critical_and_health_sees_it_until_one_recovers(bench: Bench) -> None:
+async def test_the_alert_is_critical_while_all_breakers_are_open_until_one_recovers(bench: Bench) -> None:
     routed = configured(bench, only("claude", "codex"))
     await routed.create(a_task("T"))
     for name in ("claude", "codex"):

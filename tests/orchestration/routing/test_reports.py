@@ -170,7 +170,7 @@ async def test_the_third_outage_in_a_row_stops_the_provider(routed: Bench) -> No
 
 
 @pytest.mark.requirement("PROV-3")
-async def test_whoever_does_not_hold_the_task_moves_no_reservation_and_is_counted_all_the_same(routed: Bench) -> None:
+async def test_a_report_of_a_non_holder_counts_and_moves_no_reservation(routed: Bench) -> None:
     await routed.create(a_task("T", complexity=3))
     await routed.claim()
 

@@ -143,7 +143,7 @@ async def test_a_share_of_its_own_is_kept_to_before_the_price(bench: Bench) -> N
 
 
 @pytest.mark.requirement("PROV-2")
-async def test_nothing_goes_to_a_local_server_that_nobody_has_looked_for_while_another_can_do_it(bench: Bench) -> None:
+async def test_an_unchecked_local_server_gets_nothing_that_another_provider_can_do(bench: Bench) -> None:
     routed = configured(bench, USUAL)
 
     async def chosen(**ask: Any) -> str:

@@ -34,7 +34,7 @@ async def count(bench: Bench, *messages: Message, path: Path = PATH, begun: list
 
 
 @pytest.mark.requirement("PROV-3")
-async def test_a_session_counts_for_its_provider_tier_agent_and_task_however_often_it_is_read(bench: Bench) -> None:
+async def test_a_session_counts_once_for_provider_tier_agent_and_task(bench: Bench) -> None:
     desk = configured(bench, limited("claude", Limits(hourly=100_000)))
     desk.workers = False
     await desk.create(a_task("T"))

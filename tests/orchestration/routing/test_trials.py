@@ -222,7 +222,7 @@ async def test_whoever_waits_for_a_trial_is_told_to_ask_again_within_a_minute(be
 
 
 @pytest.mark.requirement("PROV-4")
-async def test_a_trial_that_is_never_heard_of_again_keeps_others_away_for_a_quarter_of_an_hour(bench: Bench) -> None:
+async def test_a_probe_without_a_report_blocks_others_for_fifteen_minutes(bench: Bench) -> None:
     routed = configured(bench, only("claude"))
     await routed.create(a_task("A"), a_task("B"))
     await routed.call("provider_report", provider="claude", tier="medium", outcome="capacity", retry_after=60)

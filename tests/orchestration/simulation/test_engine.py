@@ -96,9 +96,7 @@ async def test_the_shares_of_an_agents_time_make_a_whole(plans: Plans) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_with_limits_files_capabilities_and_deaths_nothing_that_could_be_done_is_left(
-    seed: int, plans: Plans
-) -> None:
+async def test_with_limits_files_capabilities_and_deaths_no_doable_task_is_left(seed: int, plans: Plans) -> None:
     store = await plans.made(Plan(60, seed, START).put, agents=4)
     agents = (*crew(3), PoolAgent("g", ("gpu",)), PoolAgent("d", ("db", "gpu"), speed=1.5))
 

@@ -31,7 +31,7 @@ async def read_plan(store: ScratchStore) -> Outlook:
 
 
 @pytest.mark.requirement("SCHED-5")
-async def test_the_critical_path_goes_on_from_a_child_to_its_parent_and_what_waits_for_that(plans: Plans) -> None:
+async def test_the_critical_path_continues_from_a_child_to_its_parent_and_beyond(plans: Plans) -> None:
     store = await plans.of(
         a_draft("long", 9),
         a_draft("child", 2, parent="whole"),

@@ -86,7 +86,7 @@ async def test_completing_unlocks_what_was_not_due_when_it_was_planned_and_is_du
 
 
 @pytest.mark.requirement("TASK-1")
-async def test_an_agent_whose_session_ended_is_no_longer_offline_once_it_calls_from_another(bench: Bench) -> None:
+async def test_an_agent_with_an_ended_session_is_online_once_it_calls_from_another(bench: Bench) -> None:
     await bench.create(a_task("T"))
     claimed = await bench.claim(ANN)
     bench.servers.kill(ANN.session_id)
