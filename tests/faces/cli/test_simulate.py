@@ -6,8 +6,6 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.faces.cli.shell import REPOSITORY, Shell
-from wvo_mcp.faces.cli.plot import drawing
-from wvo_mcp.orchestration.simulation.tally import Outcome, Point
 
 EXAMPLE = str(REPOSITORY / "examples" / "roadmap.yaml")
 AT = ("--start", "2026-11-01T00:00:00Z")
@@ -51,16 +49,9 @@ def test_a_drawing_shows_each_policy_and_a_pool_says_who_can_do_what(shell: Shel
     assert found["policies"][0]["agents"] == 3
     drawn = ElementTree.parse(plot).getroot()  # noqa: S314 - our own
     texts = [element.text or "" for element in drawn.iter("{http://www.w3.org/2000/svg}text")]
-    assert any(text.startswith("wsjf: ") for text in texts)
-    assert any(text.startswith("critical-path: ") for text in texts)
-    assert {"tasks left", "agents at work"} <= set(texts)
-    lines = [element.get("points", "").split() for element in drawn.iter("{http://www.w3.org/2000/svg}polyline")]
-    curves = sorted(lines, key=len)[-4:]
-    assert all(len(curve) > 20 for curve in curves)
-    for curve in curves:
-        places = [tuple(map(float, point.split(","))) for point in curve]
-        assert all(70 <= x <= 877 and 92 <= y <= 619 for x, y in places)
-        assert [x for x, _ in places] == sorted(x for x, _ in places)
+    assert all(any(order in text for text in texts) for order in ("wsjf", "critical-path"))
+    assert sum("\u2588\u2588" in text for text in texts) >= 4
+    assert "url(" not in plot.read_text().replace("url(#", "")
 
 
 @pytest.mark.requirement("SCHED-5")
@@ -94,9 +85,11 @@ def test_what_cannot_be_done_names_the_field(shell: Shell, given: tuple[str, ...
     assert shell("simulate", EXAMPLE, *path).error["details"]["field"] == field
 
 
-@pytest.mark.parametrize("option", ["--failures", "--deaths", "--away"])
+@pytest.mark.parametrize("option", ["failures", "deaths", "away"])
 def test_what_is_not_a_number_is_refused(shell: Shell, option: str) -> None:
-    assert "is not a finite number" in shell("simulate", EXAMPLE, option, "nan").err
+    refused = shell("simulate", EXAMPLE, f"--{option}", "nan").error
+
+    assert refused["details"]["field"] == option and "must be a finite number" in refused["message"]
 
 
 def test_a_roadmap_with_a_mistake_names_the_line(shell: Shell, tmp_path: Path) -> None:
@@ -110,7 +103,7 @@ def test_people_see_a_table(shell: Shell) -> None:
     shown = shell.on_terminal("simulate", EXAMPLE, "--agents", "3", "--policy", "wsjf", "--policy", "fifo", *AT).text
 
     assert "65 tasks, 3 agents, seed 1" in shown
-    assert "all done after" in shown
+    assert "tasks left" in shown
     assert "m-launch" in shown
     assert "nothing was written" in shown
 
@@ -149,7 +142,7 @@ def test_people_see_the_comparison_and_when_it_was_cut_short(shell: Shell) -> No
 
     assert "65 tasks, 3 agents, 2 seeds (1 to 2)" in shown
     assert "against critical-path" in shown
-    assert "of 2" in shown and "Stopped after 2 of 9 seeds" in shown
+    assert "of 2" in shown and "stopped after 2 of 9 seeds" in shown
 
 
 def test_a_chart_of_several_seeds_is_refused(shell: Shell) -> None:
@@ -158,10 +151,8 @@ def test_a_chart_of_several_seeds_is_refused(shell: Shell) -> None:
     assert refused.code == 2 and "a chart shows one seed" in refused.err
 
 
-def test_a_plan_without_tasks_is_drawn_as_well() -> None:
-    point = Point(0.0, 0, 0.0)
-    empty = Outcome(
-        "wsjf", 1, 1, 0, 0, 0, 0, {}, 0.0, 0.0, 0.0, 0.0, 0.0, {}, 0.0, 0.0, 0.0, [], 0, 0, 0, 0, [point]
-    )  # fmt: skip
+def test_a_plan_without_tasks_is_drawn_as_well(shell: Shell) -> None:
+    (shell.root / "empty.yaml").write_text("epics: []\n")
 
-    assert ElementTree.fromstring(drawing([empty])) is not None  # noqa: S314 - our own
+    assert shell("simulate", "empty.yaml", "--plot", "plan.svg", *AT).json["policies"][0]["tasks"] == 0
+    assert ElementTree.parse(shell.root / "plan.svg") is not None  # noqa: S314 - our own

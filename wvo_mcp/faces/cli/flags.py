@@ -12,7 +12,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 import click
-from pydantic import AliasChoices
+from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
 
 from wvo_mcp.operations.operation import Audience, Operation
@@ -133,6 +133,11 @@ def parameters(op: Operation) -> list[click.Parameter]:
         )
     )
     return params
+
+
+def options(model: type[BaseModel]) -> list[click.Option]:
+    """An option for each field of a model that belongs to no operation."""
+    return [_option(_flag(name, field, positional=False)) for name, field in model.model_fields.items()]
 
 
 def arguments(op: Operation, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,100 +1,105 @@
 """Outcomes of simulations, side by side."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+from typing import Any
 
-from rich.console import Group, RenderableType
-from rich.padding import Padding
+from rich.console import Console, RenderableType
 from rich.text import Text
 
-from wvo_mcp.faces.cli.views.paint import Listing, clean, label, span, text
-from wvo_mcp.orchestration.simulation.comparison import Compared, Estimate
-from wvo_mcp.orchestration.simulation.tally import MilestoneOutcome, Outcome
+from wvo_mcp.faces.cli.views.paint import label, local, span
+from wvo_mcp.faces.cli.views.plain import table
+from wvo_mcp.faces.cli.views.status import sparkline
 
-_LINES: tuple[tuple[str, Callable[[Outcome], str]], ...] = (
-    ("all done after", lambda one: f"{one.makespan_hours:,.1f} h"),
-    ("tasks an hour", lambda one: f"{one.throughput_per_hour:.2f}"),
-    ("agents at work", lambda one: f"{one.utilisation:.1%}"),
-    ("  of it lost again", lambda one: f"{one.wasted:.1%}"),
-    ("agents waiting", lambda one: f"{one.waiting_share:.1%}"),
-    ("agents away", lambda one: f"{one.away:.1%}"),
-    ("weighted mean until done", lambda one: f"{one.weighted_flow_hours:,.1f} h"),
-    ("cost of delay, value-days", lambda one: f"{one.cost_of_delay:,.0f}"),
-    ("done / failed / blocked", lambda one: f"{one.done} / {one.failed} / {one.blocked}"),
-    ("attempts failed, agents lost", lambda one: f"{one.attempts_failed}, {one.agents_lost}"),
-)
+Row = Mapping[str, Any]
 
+_OUTCOMES = "order hours> tasks_per_hour> busy> wasted> waiting> away> value_days> done> failed> blocked>"
 _MEASURES = {"cost_of_delay": "cost of delay, value-days", "makespan_hours": "all done after, hours"}
+_CHART_COLUMNS = 48
+_FONTS = re.compile(r"@font-face \{.*?\}", re.DOTALL)
 
 
-def simulation(outcomes: Sequence[Outcome], source: str, seconds: float) -> RenderableType:
-    """A column for each policy."""
-    first = outcomes[0]
-    head = f"{first.tasks} tasks, {first.agents} agents, seed {first.seed}"
-    table = Listing("", *(f"{one.order}>" for one in outcomes))
-    for name, shown in _LINES:
-        table.add(text(name, "dim"), *(shown(one) for one in outcomes))
-    parts: list[RenderableType] = [Text(head, "bold"), Text(f"Durations: {source}.", "dim"), Text(), table.table]
-    reasons = sorted({reason for one in outcomes for reason in one.waiting_hours})
-    if reasons:
-        waiting = Listing("agents waited, hours", *(f"{one.order}>" for one in outcomes))
-        for reason in reasons:
-            waiting.add(
-                text(reason.replace("_", " ")), *(f"{one.waiting_hours.get(reason, 0):,.1f}" for one in outcomes)
-            )
-        parts += [Text(), waiting.table]
-    if first.milestones:
-        milestones = Listing("milestone", "due", *(f"{one.order}>" for one in outcomes))
-        for place, row in enumerate(first.milestones):
-            due = text(row.due_at and row.due_at[:10], "dim")
-            milestones.add(text(row.id, "bold"), due, *(_reached(one.milestones[place]) for one in outcomes))
-        parts += [Text(), milestones.table]
-    for one in outcomes:
-        if one.left:
-            why = ", ".join(f"{count} {clean(reason).replace('_', ' ')}" for reason, count in sorted(one.left.items()))
-            parts.append(Text(f"{one.order}: {sum(one.left.values())} tasks were left: {why}.", "yellow"))
-    parts += [Text(), label(f"Simulated in {seconds:.1f} s; nothing was written.")]
-    return Group(*(Padding(part, (0, 0, 0, 0)) for part in parts))
+def show(result: Row, seconds: float, *, plot: Path | None, quiet: bool) -> None:
+    """Print the result, unless `quiet`, and write it to `plot` as SVG. Raises OSError."""
+    record = plot is not None
+    console = Console(highlight=False, record=record, file=StringIO() if quiet else None, width=150 if record else None)
+    console.print(label(f"{_head(result)}."), Text(f"Durations: {result['durations']}.", "dim"), sep="\n")
+    for title, part in (_comparison if "seeds" in result else _outcomes)(result):
+        console.print(Text(), label(title), part, sep="\n")
+    console.print(Text(f"Simulated in {seconds:.1f} s; nothing was written to the store.", "dim"))
+    if plot is not None:
+        # What it shows must not be fetched from elsewhere.
+        plot.write_text(_FONTS.sub("", console.export_svg(title="wvo-mcp simulate")))
 
 
-def comparison(
-    found: Sequence[Compared], first: Sequence[Outcome], asked: int, source: str, seconds: float
-) -> RenderableType:
-    """A table for each measure, a row for each order; `first` are the outcomes of the first order."""
-    against = found[0].order
-    last = first[-1].seed
-    head = f"{first[0].tasks} tasks, {first[0].agents} agents, {len(first)} seeds ({first[0].seed} to {last})"
-    parts: list[RenderableType] = [Text(head, "bold"), Text(f"Durations: {source}.", "dim")]
+def _head(result: Row) -> str:
+    if "seeds" not in result:
+        first = result["policies"][0]
+        return f"{first['tasks']} tasks, {first['agents']} agents, seed {first['seed']}"
+    begin, count = result["first_seed"], result["seeds"]
+    seeds = f"{count} seeds ({begin} to {begin + count - 1})"
+    cut = f"; stopped after {count} of {result['seeds_asked']} seeds by --time-limit"
+    return f"{result['tasks']} tasks, {result['agents']} agents, {seeds}{cut if count < result['seeds_asked'] else ''}"
+
+
+def _outcomes(result: Row) -> Iterable[tuple[str, RenderableType]]:
+    ones: list[Row] = result["policies"]
+    yield "By order of work; value days: cost of delay", _table([_outcome(one) for one in ones], _OUTCOMES)
+    yield "Over virtual time", _table([_curves(one) for one in ones])
+    waited = [{"order": one["order"], **one["waiting_hours"]} for one in ones if one["waiting_hours"]]
+    if waited:
+        yield "Hours that agents waited, by reason", _table(waited)
+    milestones = [{"order": one["order"], **_milestone(row)} for one in ones for row in one["milestones"]]
+    if milestones:
+        yield "Milestones", _table(milestones)
+    left = [{"order": one["order"], **one["left"]} for one in ones if one["left"]]
+    if left:
+        yield "Tasks that were left, by reason", _table(left)
+
+
+def _outcome(one: Row) -> Row:
+    shares = {"busy": "utilisation", "wasted": "wasted", "waiting": "waiting_share", "away": "away"}
+    return {
+        **{name: one[name] for name in ("order", "done", "failed", "blocked")},
+        **{name: f"{one[field]:.1%}" for name, field in shares.items()},
+        "hours": f"{one['makespan_hours']:,.1f}",
+        "tasks_per_hour": f"{one['throughput_per_hour']:.2f}",
+        "value_days": f"{one['cost_of_delay']:,.0f}",
+    }
+
+
+def _curves(one: Row) -> Row:
+    points = one["curve"][:: max(1, len(one["curve"]) // _CHART_COLUMNS)]
+    return {
+        "order": one["order"],
+        "tasks_left": sparkline([point["remaining"] for point in points]),
+        "agents_busy": sparkline([round(10 * point["busy"]) for point in points]),
+    }
+
+
+def _milestone(row: Row) -> Row:
+    late = f", {span(row['late_hours'] * 3600)} late" if row["late_hours"] else ""
+    done = f"{row['open']} open" if row["open"] else f"{local(row['done_at'])}{late}"
+    return {"id": row["id"], "due": local(row["due_at"]), "done": done}
+
+
+def _comparison(result: Row) -> Iterable[tuple[str, RenderableType]]:
+    ones: list[Row] = result["policies"]
+    count, first = result["seeds"], ones[0]["order"]
     for name, title in _MEASURES.items():
-        table = Listing(title, "mean>", f"against {against}>", "better>", "best of all>")
-        for one in found:
-            measured = one.measures[name]
-            apart = measured.difference_percent
-            table.add(
-                text(one.order, "bold"),
-                _estimate(measured.value),
-                Text("") if apart is None else _difference(apart),
-                "" if apart is None else f"{measured.better} of {len(first)}",
-                f"{measured.best} of {len(first)}",
-            )
-        parts += [Text(), table.table]
-    if len(first) < asked:
-        parts += [Text(), Text(f"Stopped after {len(first)} of {asked} seeds: --time-limit was reached.", "yellow")]
-    note = "Means with 95 % intervals; differences are taken seed by seed, below 0 is better."
-    return Group(*parts, Text(), Text(note, "dim"), label(f"Simulated in {seconds:.1f} s; nothing was written."))
+        rows: list[Row] = []
+        for one in ones:
+            value, apart = one[name]["value"], one[name]["difference_percent"]
+            row = {"order": one["order"], "mean": f"{value['mean']:,.1f} \u00b1{value['margin']:,.1f}"}
+            if apart is not None:
+                row[f"against_{first}"] = f"{apart['mean']:+.1f} \u00b1{apart['margin']:.1f} %"
+                row["better"] = f"{one[name]['better']} of {count}"
+            rows.append({**row, "best_of_all": f"{one[name]['best']} of {count}"})
+        yield f"{title}: means with 95 % intervals, differences seed by seed", _table(rows)
 
 
-def _estimate(value: Estimate) -> str:
-    return f"{value.mean:,.1f} \u00b1{value.margin:,.1f}"
-
-
-def _difference(percent: Estimate) -> Text:
-    """Coloured where the interval does not hold 0."""
-    style = "" if abs(percent.mean) <= percent.margin else "green" if percent.mean < 0 else "red"
-    return Text(f"{percent.mean:+.1f} \u00b1{percent.margin:.1f} %", style)
-
-
-def _reached(row: MilestoneOutcome) -> Text:
-    if row.done_at is None:
-        return Text(f"{row.open} open" if row.open else "-", "yellow" if row.open else "dim")
-    when = row.done_at[:16].replace("T", " ")
-    return Text(f"{when}, {span(row.late_hours * 3600)} late", "red") if row.late_hours else Text(when, "green")
+def _table(rows: Iterable[Row], columns: str = "") -> RenderableType:
+    return table(rows, columns, datetime.now(UTC))
