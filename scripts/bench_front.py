@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 CLIENT = {"name": "bench", "version": "1"}
@@ -97,12 +96,13 @@ def serve(transport: str) -> None:
     from mcp.server import Server
     from mcp.server.stdio import stdio_server
 
-    from wvo_mcp import front
     from wvo_mcp.domain.lease import Caller, Policy
     from wvo_mcp.faces.mcp.face import Face
     from wvo_mcp.faces.mcp.results import success
     from wvo_mcp.faces.mcp.sdk import Sdk
-    from wvo_mcp.faces.opening import Opening, Record
+    from wvo_mcp.front.opening import Opening
+    from wvo_mcp.front.record import Record, load
+    from wvo_mcp.front.wire import Wire
     from wvo_mcp.operations import Services
 
     async def call_tool(_: object, params: types.CallToolRequestParams) -> types.CallToolResult:
@@ -118,8 +118,7 @@ def serve(transport: str) -> None:
         asyncio.run(over_stdio())
         return
     sys.setswitchinterval(0.0005)  # as the front does
-    snapshot = json.loads(Path(front.__file__).with_name("snapshot.json").read_text())
-    wire = front.Wire(os.dup(0), os.dup(1), Opening(Record(snapshot, None)))
+    wire = Wire(os.dup(0), os.dup(1), Opening(Record(load())))
     wire.start()
     nothing: Any = None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 LINES = 400
 CODE = {".py", ".sql", ".sh", ""}
-GENERATED = {"tests/clients/package-lock.json", "locks/dev.txt", "locks/runtime.txt", "wvo_mcp/snapshot.json"}
+GENERATED = {"tests/clients/package-lock.json", "locks/dev.txt", "locks/runtime.txt", "wvo_mcp/front/snapshot.json"}
 
 FORBIDDEN = {
     "a path of one machine": re.compile(r"(?<![\w.~/-])/(?:work|root|tmp|Users|home(?!/ann\b))/\w"),

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+import wvo_mcp
 from tests.front.peer import INITIALIZED, Line, Message, call, cancelled, initialize, modern, program, request
-from wvo_mcp import front
+from wvo_mcp.front.record import load
 
 FAKE_APP = """
 import sys, types
@@ -23,7 +24,7 @@ exec({body!r}, app.__dict__)
 sys.modules["wvo_mcp.app"] = app
 import wvo_mcp
 wvo_mcp.app = app
-from wvo_mcp.front import main
+from wvo_mcp.front.start import main
 sys.exit(main())
 """
 """The front with another application behind it."""
@@ -162,11 +163,12 @@ def test_the_first_answers_come_long_before_the_sdk_is_there(tmp_path: Path, ask
 @pytest.mark.requirement("CORE-3")
 def test_the_front_loads_nothing_but_the_standard_library() -> None:
     code = "import sys; before = set(sys.modules); import {}; print(*set(sys.modules) - before)"
-    loading = code.format("wvo_mcp.__main__, wvo_mcp.front, wvo_mcp.faces.opening")
+    loading = code.format("wvo_mcp.__main__, wvo_mcp.front.start")
     listed = subprocess.run([sys.executable, "-c", loading], capture_output=True, text=True, check=True).stdout.split()
 
     foreign = {name for name in listed if name.partition(".")[0] not in sys.stdlib_module_names}
-    assert foreign == {"wvo_mcp", "wvo_mcp.__main__", "wvo_mcp.front", "wvo_mcp.faces", "wvo_mcp.faces.opening"}
+    allowed = ("wvo_mcp.__main__", "wvo_mcp.front.", "wvo_mcp.project")
+    assert {name for name in foreign if not name.startswith(allowed)} == {"wvo_mcp", "wvo_mcp.front"}
     assert not {"typing", "asyncio", "pathlib", "dataclasses", "subprocess"} & set(listed)
 
 
@@ -182,7 +184,7 @@ def test_an_unknown_toolset_stops_the_start_with_one_line(tmp_path: Path, value:
 
 @pytest.mark.parametrize(("value", "toolsets"), [("", {"core"}), (" plan , core", {"plan", "core"}), ("all", None)])
 def test_the_toolsets_that_are_named_are_shown(tmp_path: Path, value: str, toolsets: set[str] | None) -> None:
-    snapshot = json.loads(Path(front.__file__).with_name("snapshot.json").read_text())
+    snapshot = load()
     with program(tmp_path, WVO_TOOLSETS=value) as server:
         hello(server)
         server.says(request(1, "tools/list"))
@@ -193,7 +195,7 @@ def test_the_toolsets_that_are_named_are_shown(tmp_path: Path, value: str, tools
 
 
 def test_the_settings_file_names_them_too_and_a_misspelt_variable_is_told(tmp_path: Path) -> None:
-    snapshot = json.loads(Path(front.__file__).with_name("snapshot.json").read_text())
+    snapshot = load()
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "settings.yaml").write_text("toolsets: [plan]\n")
     with program(tmp_path, WVO_LEASE_SECOND="9") as server:
@@ -252,7 +254,7 @@ def test_a_standard_stream_that_is_closed_hurts_nobody(tmp_path: Path, closed: s
         ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, *fake(RECEIVING)],
         input=json.dumps(request(1, "ping")).encode(),
         capture_output=True,
-        env={"ROOT": str(tmp_path), "PYTHONPATH": str(Path(front.__file__).parents[1])},
+        env={"ROOT": str(tmp_path), "PYTHONPATH": str(Path(wvo_mcp.__path__[0]).parent)},
         timeout=120,
     )
 

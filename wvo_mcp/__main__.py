@@ -17,7 +17,7 @@ def main() -> int:
         from wvo_mcp.faces.cli import main as run_command
 
         return run_command(sys.argv[1:], _compose)
-    from wvo_mcp.front import main as serve
+    from wvo_mcp.front.start import main as serve
 
     return serve()
 

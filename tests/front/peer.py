@@ -14,8 +14,10 @@ from typing import Any
 
 import anyio.to_thread
 
-from wvo_mcp import front
-from wvo_mcp.faces.opening import Opening, Record
+import wvo_mcp
+from wvo_mcp.front.opening import Opening
+from wvo_mcp.front.record import Record, load
+from wvo_mcp.front.wire import Wire
 
 PATIENCE = 120.0
 """Seconds until a missing answer fails the test."""
@@ -29,7 +31,7 @@ Message = dict[str, Any]
 
 @cache
 def recorded() -> Message:
-    return json.loads(Path(front.__file__).with_name("snapshot.json").read_text())
+    return load()
 
 
 def request(request_id: int | str, method: str, params: Message | None = None) -> Message:
@@ -123,7 +125,7 @@ class Peer(Line):
         source, to_server = os.pipe()
         from_server, self._sink = os.pipe()
         super().__init__(to_server, from_server)
-        self.wire = front.Wire(source, self._sink, Opening(Record(recorded(), toolsets)))
+        self.wire = Wire(source, self._sink, Opening(Record(recorded(), toolsets)))
 
     def server_leaves(self) -> None:
         """As a process does at its end: everything is written, then the pipe is closed."""
@@ -157,7 +159,7 @@ def program(root: Path, *command: str, **environ: str) -> Generator[Program]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**clean, "ROOT": str(root), "PYTHONPATH": str(Path(front.__file__).parents[1]), **environ},
+        env={**clean, "ROOT": str(root), "PYTHONPATH": str(Path(wvo_mcp.__path__[0]).parent), **environ},
     )
     here = Program(process)
     try:

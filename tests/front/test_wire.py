@@ -21,9 +21,9 @@ from tests.front.peer import (
     peer,
     request,
 )
-from wvo_mcp import front
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.faces.mcp.sdk import Sdk
+from wvo_mcp.front import wire
 
 pytestmark = pytest.mark.anyio
 
@@ -93,21 +93,21 @@ def test_what_asks_for_nothing_is_not_answered(line: Peer, quiet: bytes) -> None
 
 
 def test_a_huge_line_is_discarded_and_what_follows_is_served(line: Peer) -> None:
-    huge = b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":"' + b"x" * front.LINE_BYTES + b'"}}\n'
+    huge = b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":"' + b"x" * wire.LINE_BYTES + b'"}}\n'
     writer = threading.Thread(target=line.says, args=(huge, initialize()))
     writer.start()
 
     answer = line.hears()
     writer.join()
     assert (answer["id"], answer["error"]["code"]) == (None, INVALID_REQUEST)
-    assert str(front.LINE_BYTES) in answer["error"]["message"]
+    assert str(wire.LINE_BYTES) in answer["error"]["message"]
     line.hears_only(0)
 
 
 def test_a_line_just_below_the_limit_is_served(line: Peer) -> None:
     frame = b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":"%s"}}'
-    full = frame.replace(b"%s", b"x" * (front.LINE_BYTES - len(frame) + 2))
-    assert len(full) == front.LINE_BYTES
+    full = frame.replace(b"%s", b"x" * (wire.LINE_BYTES - len(frame) + 2))
+    assert len(full) == wire.LINE_BYTES
     writer = threading.Thread(target=line.says, args=(full + b"\n",))
     writer.start()
 
@@ -289,7 +289,7 @@ def test_a_start_that_fails_answers_what_waits_and_what_comes(line: Peer) -> Non
 
 
 async def test_a_flood_waits_in_the_pipe_and_nothing_is_lost(line: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front, "INBOX_MESSAGES", 3)
+    monkeypatch.setattr(wire, "INBOX_MESSAGES", 3)
     line.says(initialize())
     line.hears_only(0)
     writer = threading.Thread(target=line.says, args=[call(number, "plan_next") for number in range(1, 5_001)])

@@ -26,7 +26,7 @@ from wvo_mcp.settings import settings_of
 from wvo_mcp.store.sqlite.doctor_checks import library
 
 MARKS = {Outcome.OK: ("ok  ", "green"), Outcome.WARN: ("warn", "yellow"), Outcome.FAIL: ("FAIL", "red")}
-SNAPSHOT = Path(__file__).parent.parent.parent / "snapshot.json"
+SNAPSHOT = Path(__file__).parents[2] / "front" / "snapshot.json"
 
 
 def doctor_command(compose: Compose) -> click.Command:

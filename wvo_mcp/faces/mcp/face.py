@@ -183,7 +183,8 @@ class _Conversation:
             call = self._direct(message)
             if call is not None:
                 self._ledger.begin(message)
-                self._group.start_soon(self._answer, message["id"], *call)
+                scope = self._calls[str(message["id"])] = anyio.CancelScope()
+                self._group.start_soon(self._answer, scope, message["id"], *call)
             else:
                 self._pass_on(message)
         self._ended = True
@@ -209,16 +210,22 @@ class _Conversation:
         return None if operation is not None and operation.long else call
 
     async def _answer(
-        self, request_id: str | int, name: str, arguments: dict[str, Any] | None, client: str | None, modern: bool
+        self,
+        scope: anyio.CancelScope,
+        request_id: str | int,
+        name: str,
+        arguments: dict[str, Any] | None,
+        client: str | None,
+        modern: bool,
     ) -> None:
-        with anyio.CancelScope() as scope:
-            self._calls[str(request_id)] = scope
-            try:
-                result = await self._face.call_tool(name, arguments, self._face.identify(client))
-                self._wire.send(_line(request_id, self._wire.opening.shaped(result, modern=modern)))
-            finally:
-                del self._calls[str(request_id)]
-                self._ledger.end(request_id)
+        try:
+            with scope:
+                if not scope.cancel_called:
+                    result = await self._face.call_tool(name, arguments, self._face.identify(client))
+                    self._wire.send(_line(request_id, self._wire.opening.shaped(result, modern=modern)))
+        finally:
+            del self._calls[str(request_id)]
+            self._ledger.end(request_id)
 
     def _pass_on(self, message: dict[str, Any]) -> None:
         if message["method"] == "notifications/cancelled":

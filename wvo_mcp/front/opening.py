@@ -1,15 +1,15 @@
 """The opening of an MCP conversation: what can be answered before the SDK is there, and exactly as it would.
 
-Loaded by the front, so nothing that takes time may be imported here, and this cannot live in `mcp/`. The answers were
-recorded from the SDK when the package was built (`mcp/snapshot.py`); what it might judge differently is left to it.
+What the SDK might judge differently is left to it.
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False  # typing itself would cost milliseconds
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import Any, TypeGuard
+
+    from wvo_mcp.front.record import Record
 
     Call = tuple[str, dict[str, Any] | None, str | None, bool]
 
@@ -72,56 +72,25 @@ def _is_list(value: Any) -> TypeGuard[list[Any]]:
     return isinstance(value, list)
 
 
-class Record:
-    """The SDK's own answers, recorded when the package was built."""
-
-    def __init__(self, snapshot: Mapping[str, Any], toolsets: frozenset[str] | None) -> None:
-        """`toolsets` None shows the tools of all."""
-        self.handshake: list[str] = snapshot["handshake"]
-        self.modern: list[str] = snapshot["modern"]
-        self._answers: Mapping[str, Mapping[str, dict[str, Any]]] = snapshot["answers"]
-        by_toolset: Mapping[str, list[str]] = snapshot["toolsets"]
-        shown = by_toolset if toolsets is None else toolsets
-        self._shown = {name for toolset in shown for name in by_toolset[toolset]}
-
-    @property
-    def stamp(self) -> dict[str, Any]:
-        """What the SDK adds to every result of the modern protocol."""
-        return self._answers[self.modern[-1]]["tools/list"]["but"]["_meta"]
-
-    def answer(self, version: str, method: str) -> dict[str, Any] | None:
-        """{"result": ...} or {"error": ...} at this protocol version; None when there is no record of it.
-
-        The newest handshake version is recorded whole, the others as what differs from it.
-        """
-        base = self._answers[self.handshake[-1]]
-        answer = self._answers.get(version, base).get(method) or base.get(method)
-        if answer is not None and "but" in answer:
-            answer = {"result": {**base[method]["result"], **answer["but"]}}
-        if answer is not None and method == "tools/list":
-            tools = [tool for tool in answer["result"]["tools"] if tool["name"] in self._shown]
-            answer = {"result": {**answer["result"], "tools": tools}}
-        return answer
-
-
 class Opening:
     """What the first request decided, and what can be answered at once."""
 
     def __init__(self, record: Record) -> None:
         self._record = record
-        self.begun = False
         self._modern = False
         self._version: str | None = None
         """None until a handshake is accepted; a modern connection has its version from the start."""
         self._client: str | None = None
 
-    def begin(self, request: dict[str, Any]) -> None:
-        """The first request decides the era, as in the SDK."""
-        self.begun = True
+    def begin(self, request: dict[str, Any]) -> dict[str, Any] | None:
+        """The first request decides the era, as in the SDK. Returns what makes the SDK decide alike when it is loaded
+        later, whatever becomes of the request; None when the request does that itself."""
         meta = _params(request).get("_meta")
         self._modern = request["method"] != "initialize" and is_object(meta) and _VERSION in meta
         if self._modern:
             self._version = self._record.modern[-1]
+            return {"jsonrpc": "2.0", "method": "server/discover", "params": {"_meta": meta}}
+        return None if request["method"] == "initialize" else {"jsonrpc": "2.0", "method": "ping"}
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any] | None:
         """The recorded answer, or None for what only the SDK can judge."""
@@ -187,9 +156,3 @@ class Opening:
             kept["resourceSubscriptions"] = wanted["resourceSubscriptions"]
         about = {"_meta": {f"{_PREFIX}subscriptionId": request["id"]}, "notifications": kept}
         return {"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": about}
-
-    def stand_in(self, request: dict[str, Any]) -> dict[str, Any]:
-        """A harmless request that lets the SDK decide the era as the cancelled first one would have."""
-        if not self._modern:
-            return {"jsonrpc": "2.0", "method": "ping"}
-        return {"jsonrpc": "2.0", "method": "server/discover", "params": {"_meta": _params(request)["_meta"]}}
