@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from wvo_mcp.faces.cli.live import event_line
-from wvo_mcp.faces.cli.views import VIEWS, view
+from wvo_mcp.faces.cli.views import SCREENS, view
 from wvo_mcp.faces.cli.views.paint import span
 from wvo_mcp.operations import ALL
 
@@ -26,7 +26,7 @@ def shown(name: str, result: dict[str, Any], width: int = 110) -> str:
 
 
 def test_every_view_belongs_to_an_operation() -> None:
-    assert set(VIEWS) <= set(ALL)
+    assert set(SCREENS) - {"_task"} <= set(ALL)
 
 
 async def test_a_plan_tells_why_and_why_not(bench: Bench) -> None:
@@ -72,7 +72,7 @@ async def test_no_claim_says_why_and_what_is_held(bench: Bench) -> None:
     text = shown("claim_task", await bench.claim(ANN))
 
     assert "WIP limit of this agent reached" in text
-    assert "T1  token=1" in text
+    assert "id  token  expires in\n  T1  1 " in text
 
 
 async def test_a_task_is_shown_with_all_that_concerns_it(bench: Bench) -> None:
@@ -255,7 +255,7 @@ def test_a_sync_names_what_it_did() -> None:
     counts = {"created": ["T1"], "updated": [], "cancelled": ["T2"], "restored": []}
     result = {"tasks": 5, "created_count": 1, "unchanged": False, "guard": None, "warnings": ["T3 stays"], **counts}
     text = shown("roadmap_sync", result)
-    assert text == "The roadmap has 5 tasks.\ncreated    T1\ncancelled  T2\nwarnings   T3 stays"
+    assert text == "The roadmap has 5 tasks.\ncreated    T1\ncancelled  T2\nwarnings   - T3 stays"
     assert "unchanged" in shown("roadmap_sync", {**result, "unchanged": True})
     for unchanged in (True, False):
         guarded = shown("roadmap_sync", {**result, "unchanged": unchanged, "guard": "It waits."})

@@ -36,14 +36,14 @@ async def test_the_path_and_the_forecast_are_shown_with_what_they_rest_on(bench:
     for part in ("2 of 3 open tasks", "Do b", "0 s", "1 of these are failed"):
         assert part in path
     found = shown("forecast", await bench.call("forecast", runs=20))
-    for part in ("2 tasks, 1 more stuck", "3 agents, 20 runs", "Soon", "0%", "M is in danger", "around the clock"):
+    for part in ("2 tasks, 1 more stuck", "3 agents, 20 runs", "Soon", "0%", "In danger", "around the clock"):
         assert part in found
 
 
 async def test_an_import_is_shown_by_line_and_count(bench: Bench) -> None:
     told = await bench.call("import_tasks", OWNER, text="- [ ] T1: one\n- [x] two\n- [ ] [red]three\n", dry_run=True)
     text = shown("import_tasks", told)
-    for part in ("markdown: 2 to be created, 1 done, left out", "T1", "[red]three"):
+    for part in ("markdown: 2 to be created, 0 there already; left out: 1 done", "T1", "[red]three"):
         assert part in text
     done = await bench.call("export_tasks", OWNER, path="plan.jsonl")
     assert "0 tasks, 0 epics and 0 milestones in plan.jsonl" in shown("export_tasks", done)

@@ -60,7 +60,7 @@ async def test_a_report_shows_what_was_counted_and_who_goes_on(used: Bench) -> N
 
     text = shown("provider_report", told, 100)
 
-    assert "Counted 1,000 tokens" in text
+    assert "Counted 1.00k tokens" in text
     assert "outage" in text
     assert "\x1b[31m" not in text
     assert "period         hour" in text

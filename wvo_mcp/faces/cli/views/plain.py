@@ -27,14 +27,16 @@ from wvo_mcp.faces.cli.views.paint import (
 )
 
 Row = Mapping[str, Any]
-View = Callable[[dict[str, Any]], RenderableType]
 
 _COLUMNS = 8
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+_FIELD = re.compile(r"\{(#?)([\w.]+)\}")
 _BOLD = frozenset({"id", "task_id", "provider", "name", "topic"})
+_ITEMS = frozenset({"acceptance", "assumptions", "warnings"})
 _PAST = frozenset({"raised_at", "since", "started_at", "last_seen_at"})
 _AHEAD = frozenset({"expires_at", "lease_expires_at", "until", "retry_at"})
-_DISTANT = frozenset({"p90_at", "due_at", "earliest_start"})
+_DISTANT = frozenset({"p50_at", "p90_at", "due_at", "earliest_start"})
+_HEADINGS = {"expires_at": "expires in", "lease_expires_at": "lease expires in"}
 _CELLS: dict[str, Callable[[Row, datetime], Text]] = {
     "budget": lambda row, now: budgets.name(row),
     "bar": lambda row, now: budgets.bar(row),
@@ -45,53 +47,54 @@ _CELLS: dict[str, Callable[[Row, datetime], Text]] = {
     "remaining": lambda row, now: _remaining(row, now),
     "worth": lambda row, now: _worth(row["why"]),
     "time": lambda row, now: text(_time(row["at"], now)),
-    "p50_at": lambda row, now: text(local(row["p50_at"])) if row["p50_at"] else text("stuck", "red"),
-    "details": lambda row, now: text(_details(row.get("data") or {})),
+    "details": lambda row, now: text(_details(row.get("data") or {}, now)),
 }
 """Columns that are made of several fields."""
 
 
-Line = str | Callable[[dict[str, Any]], Text | str]
-
-
-def declared(line: Line, *sections: str, foot: Line = "") -> View:
-    """A view made of a first line, sections and a last line. A section is written so:
-
-    - `tasks: id title~ score>`: the list `tasks` as a table of these columns (`~ > +` as in Listing, `a=b`: `a` headed `b`);
-    - `lease: token expires_at`: the fields of an object, one a line; `: progress`: those of the result itself;
-    - `totals: ~ share>`: an object of objects as a table, the first column their names;
-    - `alerts: id kind | message`: each object as a line, with its longer texts below it.
-
-    A section without a value is left out, and so is a column without any.
-    """
-
-    def view(result: dict[str, Any]) -> RenderableType:
-        now = _now(result)
-        parts: list[RenderableType] = _said(line, result)
-        for section in sections:
-            written, _, columns = section.partition(":")
-            path, heading, _ = _column(written)
-            value = _at(result, path)
-            if value:
-                shown = _section(value, columns, now)
-                if len(sections) > 1 and path:
-                    shown = Group(
-                        label(_name(heading or path.rpartition(".")[2]).capitalize()), Padding(shown, (0, 0, 0, 2))
-                    )
-                parts += [Text(), shown] if parts and path else [shown]
-        return Group(*parts, *_said(foot, result))
-
-    return view
-
-
-def _said(line: Line, result: dict[str, Any]) -> list[RenderableType]:
-    said = line if isinstance(line, str) else line(result)
-    return [said if isinstance(said, Text) else text(said)] if said else []
-
-
-def anything(result: Row) -> RenderableType:
-    """Scalars first, then what has a structure of its own."""
+def rendered(result: Row, screen: Mapping[str, Any]) -> RenderableType:
+    """The result as a screen of `screens.toml` has it; without one, all of it."""
     now = _now(result)
+    if not screen:
+        return _everything(result, now)
+    parts: list[RenderableType] = _sentences(screen.get("head", ()), result, now)
+    sections = [(written, columns) for written, columns in screen.items() if written not in ("head", "foot")]
+    for written, columns in sections:
+        path, heading, _ = _column(written)
+        own = path == "result"
+        value = result if own else _at(result, path)
+        if value:
+            shown = _section(value, columns, now)
+            if len(sections) > 1 and not own:
+                title = _name(heading or path.rpartition(".")[2]).capitalize()
+                shown = Group(label(title), Padding(shown, (0, 0, 0, 2)))
+            parts += [Text(), shown] if parts and not own else [shown]
+    return Group(*parts, *_sentences(screen.get("foot", ()), result, now))
+
+
+def _sentences(lines: Iterable[str], result: Row, now: datetime) -> list[RenderableType]:
+    def value(found: re.Match[str]) -> str:
+        path, _, name = found[2].rpartition(".")
+        row = _at(result, path) if path else result
+        return str(len(row[name])) if found[1] else cell(row, name, now).markup
+
+    said: list[RenderableType] = []
+    for line in lines:
+        condition, _, sentence = line.rpartition(" ? ")
+        if all(_holds(term, result) for term in condition.split(", ") if term):
+            said.append(Text.from_markup(_FIELD.sub(value, sentence)))
+    return said
+
+
+def _holds(term: str, result: Row) -> bool:
+    """`paused`, `no tasks`, `status = done`, `no status = done`."""
+    path, _, value = term.removeprefix("no ").partition(" = ")
+    found = _at(result, path)
+    return (str(found) == value if value else bool(found)) is not term.startswith("no ")
+
+
+def _everything(result: Row, now: datetime) -> RenderableType:
+    """Scalars first, then what has a structure of its own."""
     simple = [(_name(key), cell(result, key, now)) for key, value in result.items() if not _nested(value)]
     parts: list[RenderableType] = [pairs(simple)] if simple else []
     for key, value in result.items():
@@ -101,12 +104,15 @@ def anything(result: Row) -> RenderableType:
 
 
 def cell(row: Row, name: str, now: datetime) -> Text:
-    """One field of an object."""
+    """One field of an object; `a.b` is b of its a."""
     if name in _CELLS:
         return _CELLS[name](row, now)
+    if "." in name:
+        above, _, name = name.rpartition(".")
+        return cell(_at(row, above), name, now)
     value = row.get(name)
     if value is None:
-        return Text()
+        return Text("stuck", "red") if name == "p50_at" else Text()
     if name.startswith("tokens") and row.get("reported") is False:
         return text("nothing reported", "dim")
     if name == "status":
@@ -116,35 +122,40 @@ def cell(row: Row, name: str, now: datetime) -> Text:
     if name == "priority":
         return text(value, PRIORITY.get(value, ""))
     if isinstance(value, str) and _INSTANT.fullmatch(value):
-        return (
-            ago(value, now)
-            if name in _PAST
-            else left(value, now)
-            if name in _AHEAD
-            else text(local(value, seconds=name not in _DISTANT))
-        )
-    return text(_plain(name, value), "bold" if name in _BOLD else "")
+        if name in _PAST:
+            return ago(value, now)
+        return left(value, now) if name in _AHEAD else text(local(value, seconds=name not in _DISTANT))
+    return text(_plain(name, value, now), "bold" if name in _BOLD else "")
 
 
-def _plain(name: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        items = cast("list[Any]", value)
-        return "\n".join(f"- {item}" for item in items) if name == "acceptance" else joined(items, 20)
-    if isinstance(value, dict):
-        return joined(f"{key}={item}" for key, item in cast("dict[str, Any]", value).items())
-    if name == "progress":
-        return f"{value} %"
-    if name.startswith("cost"):
-        return f"${value:,.2f}"
-    if name.startswith("tokens") or name in ("hour", "day", "used", "limit", "left"):
-        return budgets.amount(value)
-    if name == "chance":
-        return f"{value:.0%}"
-    if name.endswith("seconds") or name == "retry_after":
-        return span(value)
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+def _plain(name: str, value: Any, now: datetime) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            items = [_plain("", _id_or_all(item), now) for item in cast("list[Any]", value)]
+            return "\n".join(f"- {item}" for item in items) if name in _ITEMS else joined(items, 20)
+        case dict():
+            row = cast("dict[str, Any]", value)
+            return joined(f"{key}={cell(row, key, now).plain}" for key in row)
+        case str() | None:
+            return value or ""
+        case _ if name == "progress":
+            return f"{value} %"
+        case _ if name.startswith("cost"):
+            return f"${value:,.2f}"
+        case _ if name.startswith("tokens") or name in ("hour", "day", "used", "limit", "left"):
+            return budgets.amount(value)
+        case _ if name.startswith("chance"):
+            return f"{value:.0%}"
+        case _ if name.endswith("seconds") or name == "retry_after":
+            return span(value)
+        case _:
+            return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _id_or_all(item: Any) -> Any:
+    return cast("Row", item).get("id", item) if isinstance(item, dict) else item
 
 
 def _section(value: Any, columns: str, now: datetime) -> RenderableType:
@@ -154,7 +165,7 @@ def _section(value: Any, columns: str, now: datetime) -> RenderableType:
             return _block(row, columns, now)
         if all(isinstance(one, dict) for one in row.values()):
             return table([{"": key, **one} for key, one in row.items()], columns, now)
-        return pairs(_named(row, columns, now)) if columns else anything(row)
+        return pairs(_named(row, columns, now)) if columns else _everything(row, now)
     rows = cast("list[dict[str, Any]]", value)
     return Group(*(_block(row, columns, now) for row in rows)) if "|" in columns else table(rows, columns, now)
 
@@ -219,21 +230,25 @@ def _time(at: str, now: datetime) -> str:
     return time if day == f"{now.astimezone():%Y-%m-%d}" else f"{day} {time}"
 
 
-def _details(data: Row) -> str:
+def _details(data: Row, now: datetime) -> str:
     """What an event says: what people wrote comes first, for the end may not fit."""
-    said = [f"{data[name]}" for name in ("title", "summary", "reason", "error", "note") if data.get(name)]
+    prose = ("title", "summary", "reason", "error", "note")
+    said = [f"{data[name]}" for name in prose if data.get(name)]
     moved = [f"{data['from']} > {data['to']}"] if data.get("from") and data.get("to") else []
-    known = ("title", "summary", "reason", "error", "note", "digest", *(("from", "to") if moved else ()))
-    rest = {name: value for name, value in data.items() if name not in known and value is not None}
-    return "; ".join([*said, *moved, *([_plain("", rest)] if rest else [])])
+    shown = (*prose, "digest", *(("from", "to") if moved else ()))
+    rest = {name: value for name, value in data.items() if name not in shown and value is not None}
+    return "; ".join([*said, *moved, *([_plain("", rest, now)] if rest else [])])
 
 
 def _at(result: Row, path: str) -> Any:
-    """`a.b` is b of a, or the b of all of a list."""
+    """`a.b` is b of a, or the b of all of a list; `a.0` is its first."""
     value: Any = result
-    for name in path.split(".") if path else ():
-        rows = cast("list[Row]", value)
-        value = [one for row in rows for one in row[name]] if isinstance(value, list) else value[name]
+    for name in path.split("."):
+        if isinstance(value, list):
+            rows = cast("list[Row]", value)
+            value = rows[int(name)] if name.isdigit() else [one for row in rows for one in row[name]]
+        else:
+            value = value and value.get(name)
     return value
 
 
@@ -250,6 +265,5 @@ def _nested(value: Any) -> bool:
 
 
 def _name(key: str) -> str:
-    return ("expires_in" if key == "expires_at" else "lease_expires_in" if key == "lease_expires_at" else key).replace(
-        "_", " "
-    )
+    field = key.rpartition(".")[2]
+    return _HEADINGS.get(field, field.replace("_", " "))
