@@ -218,13 +218,6 @@ async def test_a_call_over_http_is_told_with_its_face_and_its_trace(
     assert span["attributes"]["http.request.method"] == "GET"
 
 
-async def test_tokens_are_recorded_as_the_convention_has_it(telemetry: Telemetry, folder: Path) -> None:
-    telemetry.tracer.tokens("chat", "anthropic", "some-model", incoming=1200, outgoing=34)
-    seen = await told(telemetry, folder)
-    lines = [line for line in seen.metrics if line["name"] == "gen_ai.client.token.usage"]
-    assert {line["attributes"]["gen_ai.token.type"]: line["sum"] for line in lines} == {"input": 1200, "output": 34}
-
-
 @pytest.mark.requirement("PROV-3")
 async def test_what_is_reported_is_recorded_once_however_often_it_is_repeated(
     watched: Bench, telemetry: Telemetry, folder: Path

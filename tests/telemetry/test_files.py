@@ -15,6 +15,12 @@ from wvo_mcp.telemetry.files import LineFile
 
 pytestmark = pytest.mark.requirement("OBS-1")
 
+
+def append(file: LineFile, *lines: str) -> None:
+    file.writelines(f"{line}\n" for line in lines)
+    file.flush()
+
+
 WRITER = """
 import json, sys
 from pathlib import Path
@@ -22,7 +28,9 @@ from wvo_mcp.telemetry.files import LineFile
 file = LineFile(Path(sys.argv[1]), "x.jsonl", max_bytes=int(sys.argv[3]), kept=1000, lock_seconds=100)
 sys.stdin.readline()
 for number in range(150):
-    file.append([json.dumps({"by": sys.argv[2], "n": number, "k": k, "fill": "x" * 200}).encode() for k in range(5)])
+    for k in range(5):
+        file.write(json.dumps({"by": sys.argv[2], "n": number, "k": k, "fill": "x" * 200}) + "\\n")
+    file.flush()
 """
 
 
@@ -53,15 +61,15 @@ def test_a_writer_that_is_stopped_keeps_the_others_only_for_a_while(tmp_path: Pa
     with (tmp_path / ".lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(TimeoutError, match="another process keeps the lock"):
-            file.append([b'{"n":1}'])
-    file.append([b'{"n":2}'])
+            append(file, '{"n":1}')
+    append(file, '{"n":2}')
     assert (tmp_path / "x.jsonl").read_bytes() == b'{"n":2}\n'
 
 
 def test_old_files_go(tmp_path: Path) -> None:
     file = LineFile(tmp_path, "x.jsonl", max_bytes=100, kept=3)
     for number in range(10):
-        file.append([b'{"n":%d,"fill":"%s"}' % (number, b"x" * 60)])
+        append(file, json.dumps({"n": number, "fill": "x" * 60}))
     names = {path.name: json.loads(path.read_text())["n"] for path in tmp_path.glob("x.jsonl*")}
     assert names == {"x.jsonl": 9, "x.jsonl.1": 8, "x.jsonl.2": 7}
 
@@ -69,20 +77,20 @@ def test_old_files_go(tmp_path: Path) -> None:
 @pytest.mark.parametrize("left", [b'{"n":1', b'{"n":0}\n{"n":1', b'{"n":0}\n'])
 def test_what_a_killed_writer_left_of_a_line_is_cut_away(tmp_path: Path, left: bytes) -> None:
     (tmp_path / "x.jsonl").write_bytes(left)
-    LineFile(tmp_path, "x.jsonl").append([b'{"n":2}'])
+    append(LineFile(tmp_path, "x.jsonl"), '{"n":2}')
     whole = [json.loads(line)["n"] for line in (tmp_path / "x.jsonl").read_text().splitlines()]
     assert whole == ([0, 2] if left.startswith(b'{"n":0}') else [2])
 
 
 def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
     file = LineFile(tmp_path, "x.jsonl")
-    file.append([b'{"n":0}'])
+    append(file, '{"n":0}')
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50, limits[1]))
     try:
         with pytest.raises(OSError, match="File too large"):
-            file.append([b'{"n":1}', b'{"fill":"' + b"x" * 100 + b'"}'])
+            append(file, '{"n":1}', json.dumps({"fill": "x" * 100}))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    file.append([b'{"n":2}'])
+    append(file, '{"n":2}')
     assert (tmp_path / "x.jsonl").read_text() == '{"n":0}\n{"n":2}\n'

@@ -1,4 +1,4 @@
-"""What the core tells of itself while it works: spans around what takes time. Where nobody listens, it costs nearly nothing."""
+"""Spans that the core opens around what takes time. With telemetry off, they cost nearly nothing."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -13,7 +13,7 @@ class Span(Protocol):
     """One piece of work, while it lasts."""
 
     def set_attribute(self, key: str, value: Attribute) -> None:
-        """Add to what is told of it; the last value of a name counts."""
+        """Describe it further; the last value of a name counts."""
         ...
 
 
@@ -35,10 +35,6 @@ class Tracer(Protocol):
         """The call of one operation, by whatever face: `mcp.tool`."""
         ...
 
-    def tokens(self, tool: str, provider: str, model: str, *, incoming: int, outgoing: int) -> None:
-        """What a call of a model took, as its provider counts it."""
-        ...
-
 
 class _SilentSpan:
     def set_attribute(self, key: str, value: Attribute) -> None:
@@ -46,7 +42,7 @@ class _SilentSpan:
 
 
 class Silent:
-    """Nobody listens."""
+    """Telemetry is off."""
 
     _SPAN = nullcontext(_SilentSpan())
     _NOTHING = nullcontext()
@@ -61,9 +57,6 @@ class Silent:
 
     def call(self, tool: str, caller: Caller, arguments: Mapping[str, Any] | None) -> AbstractContextManager[Span]:
         return self._SPAN
-
-    def tokens(self, tool: str, provider: str, model: str, *, incoming: int, outgoing: int) -> None:
-        pass
 
 
 SILENT = Silent()

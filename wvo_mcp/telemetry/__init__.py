@@ -1,4 +1,4 @@
-"""What is told of the work: spans and metrics, to files and collectors. Imported only when OTEL_ENABLED=1."""
+"""Spans and metrics of the work, to files and collectors. Imported only when OTEL_ENABLED=1."""
 
 from wvo_mcp.telemetry.setup import Telemetry, begin
 

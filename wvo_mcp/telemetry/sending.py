@@ -1,4 +1,4 @@
-"""Between the SDK and its exporters: secrets are taken out, and whatever goes wrong is logged once and harms nobody."""
+"""Between the SDK and its exporters: secrets are redacted, and what goes wrong is logged once and harms no call."""
 
 import logging
 from collections.abc import Sequence
@@ -14,23 +14,22 @@ logger = logging.getLogger(__name__)
 
 
 class OneWarning(logging.Handler):
-    """For the SDK's loggers: one warning for each that gave up on something, with its reason. What is tried again is no
-    news."""
+    """For the SDK's loggers: one warning for each that gave up on something, with its reason; none for a retry."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
-        self._said: set[str] = set()
+        self._logged: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name not in self._said:
-            self._said.add(record.name)
+        if record.name not in self._logged:
+            self._logged.add(record.name)
             error = record.exc_info[1] if record.exc_info else None
             why = f"{record.getMessage().rstrip('.')}{f': {error}' if error else ''}"
-            logger.warning("telemetry is not complete (%s); nothing else suffers", why)
+            logger.warning("telemetry is incomplete (%s); nothing else is affected", why)
 
 
 class RedactedSpans(SpanExporter):
-    """Runs in the background thread of its processor: redaction costs no call anything."""
+    """Runs in the background thread of its processor: redaction delays no call."""
 
     def __init__(self, inner: SpanExporter) -> None:
         self._inner = inner
@@ -69,5 +68,5 @@ def _redacted(span: ReadableSpan) -> ReadableSpan:
 
 @lru_cache(2_048)
 def _text(value: str, name: str) -> str:
-    """Redacted. Most attributes say the same as in the span before."""
+    """Redacted. Most attributes have the value of the span before."""
     return redacted(value, name)

@@ -10,15 +10,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
-from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
 
 from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.redaction import redacted
 from wvo_mcp.ports import Store, WatchedStore
 from wvo_mcp.project import WrongSetting
-from wvo_mcp.telemetry.files import LineFile, MetricLines, SpanLines
+from wvo_mcp.telemetry.files import LineFile, metric_lines, span_line
 from wvo_mcp.telemetry.instruments import Instruments
 from wvo_mcp.telemetry.sending import OneWarning, RedactedSpans
 from wvo_mcp.telemetry.tracing import Tracing
@@ -70,10 +71,11 @@ def begin(folder: Path, face: str, instance: str) -> Telemetry | None:
     readers: list[MetricReader] = []
     if "none" not in spans_to:
         delay = None if os.environ.get("OTEL_BSP_SCHEDULE_DELAY") else _FILE_DELAY_MS
-        lines = RedactedSpans(SpanLines(LineFile(folder, "traces.jsonl"), resource))
-        spans.append(BatchSpanProcessor(lines, schedule_delay_millis=delay))
+        lines = ConsoleSpanExporter(out=LineFile(folder, "traces.jsonl"), formatter=span_line)
+        spans.append(BatchSpanProcessor(RedactedSpans(lines), schedule_delay_millis=delay))
     if "none" not in metrics_to:
-        readers.append(PeriodicExportingMetricReader(MetricLines(LineFile(folder, "metrics.jsonl")), interval * 1000))
+        points = ConsoleMetricExporter(LineFile(folder, "metrics.jsonl"), metric_lines)
+        readers.append(PeriodicExportingMetricReader(points, interval * 1000))
     # Only where they are used: these take a tenth of a second to import, and most stores have files alone.
     if "otlp" in spans_to:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -83,7 +85,7 @@ def begin(folder: Path, face: str, instance: str) -> Telemetry | None:
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 
         readers.append(PeriodicExportingMetricReader(OTLPMetricExporter(), interval * 1000))
-    # Neither is made the process's global one: the SDK of the protocol would tell each call a second time.
+    # Neither is made the process's global one: the SDK of the protocol would record each call a second time.
     processor = SynchronousMultiSpanProcessor()
     for each in spans:
         processor.add_span_processor(each)
@@ -138,7 +140,7 @@ def _interval_seconds() -> float:
 
 
 def _resource(instance: str) -> Resource:
-    """Who tells it. OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win."""
+    """The process that reports, redacted. OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win."""
     try:
         ours = version("wvo-mcp")
     except PackageNotFoundError:  # run from a source tree that was never installed
@@ -150,4 +152,5 @@ def _resource(instance: str) -> Resource:
         "host.name": socket.gethostname(),
         "process.pid": os.getpid(),
     }
-    return Resource.create(known).merge(OTELResourceDetector().detect())
+    found = Resource.create(known).merge(OTELResourceDetector().detect())
+    return Resource(redacted(dict(found.attributes)), found.schema_url)

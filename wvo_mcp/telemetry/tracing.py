@@ -1,14 +1,13 @@
-"""What is told of calls, of tasks from claim to end, and of whatever the core opens a span for."""
+"""Spans of calls, of tasks from claim to end, and of whatever the core opens a span for."""
 
 import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Generator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from typing import Any
 
 from opentelemetry import context, trace
@@ -21,7 +20,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import WvoError
 from wvo_mcp.ports.telemetry import Attribute
-from wvo_mcp.telemetry.instruments import Instruments
+from wvo_mcp.telemetry.instruments import CALLS, EXECUTIONS, Instruments
 
 _W3C = TraceContextTextMapPropagator()
 _MESSAGE_CHARACTERS = 500
@@ -31,29 +30,28 @@ _MEASURED = ("mcp.method.name", "mcp.protocol.version", "wvo.face", "gen_ai.oper
 _FAILED = ("failed", "failed_attempt", "expired")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Execution:
-    """One claim of a task, from its beginning to its end. The id of its span follows from the claim, so that every process
-    knows it while it lasts."""
+    """One claim of a task, from its beginning to its end."""
 
     task_id: str
     lease_token: int
-    traceparent: str
+    parent: SpanContext
     """The span that first claimed the task: the trace of all its executions, and the parent of each."""
+    context: SpanContext
+    """It follows from the claim, so that every process knows it while the execution lasts."""
 
-    @cached_property
-    def parent(self) -> SpanContext | None:
+    @classmethod
+    def of(cls, task_id: str, lease_token: int, traceparent: str) -> "Execution | None":
         """None for what is no W3C trace context."""
-        return _stored(self.traceparent)
-
-    @cached_property
-    def context(self) -> SpanContext | None:
-        parent = self.parent
-        if parent is None:
+        extracted = _W3C.extract({"traceparent": traceparent}, context.Context())
+        parent = trace.get_current_span(extracted).get_span_context()
+        if not parent.is_valid:
             return None
-        seed = f"{parent.trace_id:032x} {self.task_id} {self.lease_token}"
+        seed = f"{parent.trace_id:032x} {task_id} {lease_token}"
         span_id = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8]) or 1
-        return SpanContext(parent.trace_id, span_id, is_remote=True, trace_flags=parent.trace_flags)
+        own = SpanContext(parent.trace_id, span_id, is_remote=True, trace_flags=parent.trace_flags)
+        return cls(task_id, lease_token, parent, own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +66,7 @@ class Ended:
 
 
 class Tracing:
-    """`ports.Tracer`, on the SDK's spans. `processor` takes the spans of executions, which begin in one process and end in
+    """`ports.Tracer`, on the SDK's spans. `processor` receives the spans of executions, which begin in one process and end in
     another."""
 
     def __init__(
@@ -83,16 +81,16 @@ class Tracing:
 
     @contextmanager
     def span(self, name: str, attributes: Mapping[str, Attribute] | None = None) -> Generator[trace.Span]:
-        with self._current(self.tracer.start_span(name, attributes=attributes)) as span:
-            try:
-                yield span
-            except BaseException as error:
-                failed(span, error)
-                raise
-
-    def _current(self, span: trace.Span) -> AbstractContextManager[trace.Span]:
-        # What the SDK says of an error by itself has a stack trace, which shows what it should not.
-        return trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False)
+        span = self.tracer.start_span(name, attributes=attributes)
+        outer = context.attach(trace.set_span_in_context(span))
+        try:
+            yield span
+        except BaseException as error:
+            failed(span, error)
+            raise
+        finally:
+            context.detach(outer)
+            span.end()
 
     @contextmanager
     def request(self, attributes: Mapping[str, Attribute], carrier: Mapping[str, Any] | None = None) -> Generator[None]:
@@ -108,7 +106,7 @@ class Tracing:
     def call(self, tool: str, caller: Caller, arguments: Mapping[str, Any] | None) -> Generator[trace.Span]:
         attributes = self._attributes(tool, caller, arguments or {})
         known = self._executions.get(str(attributes.get("wvo.task.id")))
-        # Below whoever asks; else below the task that it is about. Where both are known, a link tells of the other.
+        # Below the caller's span; else below the execution of the task. Where both are known, the latter is linked.
         asked = trace.get_current_span().get_span_context().is_valid
         span = self.tracer.start_span(
             "mcp.tool",
@@ -119,59 +117,45 @@ class Tracing:
         )
         measured = {name: attributes[name] for name in _MEASURED if name in attributes}
         begun = time.perf_counter()
+        outer = context.attach(trace.set_span_in_context(span))
         try:
-            with self._current(span):
-                try:
-                    yield span
-                except BaseException as error:
-                    measured |= failed(span, error, ours="tool_error")
-                    raise
+            yield span
+        except BaseException as error:
+            measured |= failed(span, error, ours="tool_error")
+            raise
         finally:
-            self.instruments.calls.record(time.perf_counter() - begun, measured)
+            context.detach(outer)
+            span.end()
+            self.instruments.record(CALLS, time.perf_counter() - begun, measured)
 
     def _attributes(self, tool: str, caller: Caller, arguments: Mapping[str, Any]) -> dict[str, Attribute]:
-        attributes: dict[str, Attribute] = {
+        named = {
             "gen_ai.operation.name": "execute_tool",
             "gen_ai.tool.name": tool,
             "wvo.face": self._face,
             "wvo.agent.id": _text(arguments.get("agent_id")) or caller.agent_id,
             "wvo.session.id": caller.session_id,
+            "wvo.client.name": caller.client,
+            **(_REQUEST.get() or {}),
+            "wvo.task.id": _text(arguments.get("task_id")),
         }
-        if caller.client is not None:
-            attributes["wvo.client.name"] = caller.client
-        attributes.update(_REQUEST.get() or {})
-        task_id = _text(arguments.get("task_id"))
-        if task_id is not None:
-            attributes["wvo.task.id"] = task_id
-        return attributes
-
-    def tokens(self, tool: str, provider: str, model: str, *, incoming: int, outgoing: int) -> None:
-        common = {"gen_ai.operation.name": tool, "gen_ai.provider.name": provider, "gen_ai.request.model": model}
-        self.instruments.tokens.record(incoming, {**common, "gen_ai.token.type": "input"})
-        self.instruments.tokens.record(outgoing, {**common, "gen_ai.token.type": "output"})
+        return {name: value for name, value in named.items() if value is not None}
 
     def began(self, execution: Execution, claim: trace.Span) -> None:
         """The claim is committed."""
-        own = execution.context
-        if own is None:
-            return
-        self._executions[execution.task_id] = own
+        self._executions[execution.task_id] = execution.context
         if len(self._executions) > _REMEMBERED:
             self._executions.popitem(last=False)
-        claim.set_attribute("wvo.task.id", execution.task_id)
-        claim.set_attribute("wvo.lease.token", execution.lease_token)
-        claim.add_link(own)
+        claim.set_attributes({"wvo.task.id": execution.task_id, "wvo.lease.token": execution.lease_token})
+        claim.add_link(execution.context)
 
     def ended(self, ended: Ended, by: trace.Span) -> None:
-        """The end is committed: the span of the execution is told, whichever process began it."""
-        execution = ended.execution
-        own = execution.context
-        if own is None:
-            return
+        """The end is committed: the span of the execution is recorded, whichever process began it."""
+        execution, own = ended.execution, ended.execution.context
         if self._executions.get(execution.task_id) == own:
             del self._executions[execution.task_id]
         seconds = max(0.0, (ended.ended_at - ended.begun_at).total_seconds())
-        self.instruments.executions.record(seconds, {"outcome": ended.outcome})
+        self.instruments.record(EXECUTIONS, seconds, {"outcome": ended.outcome})
         ending = by.get_span_context()
         if ending.trace_id != own.trace_id:
             by.add_link(own)
@@ -184,7 +168,7 @@ class Tracing:
         }
         if ended.holder is not None:
             attributes["wvo.agent.id"] = ended.holder
-        status = Status(StatusCode.ERROR, ended.outcome) if ended.outcome in _FAILED else Status(StatusCode.OK)
+        begun_ns = round(ended.begun_at.timestamp() * 1000) * 1_000_000
         self._processor.on_end(
             ReadableSpan(
                 name="task.execution",
@@ -193,16 +177,17 @@ class Tracing:
                 resource=self._resource,
                 attributes=attributes,
                 links=[Link(ending)] if ending.is_valid else [],
-                status=status,
-                start_time=_nanoseconds(ended.begun_at),
-                end_time=_nanoseconds(max(ended.begun_at, ended.ended_at)),
+                status=Status(StatusCode.ERROR, ended.outcome) if ended.outcome in _FAILED else Status(StatusCode.OK),
+                start_time=begun_ns,
+                end_time=begun_ns + round(seconds * 1000) * 1_000_000,
                 instrumentation_scope=InstrumentationScope("wvo-mcp"),
             )
         )
 
 
 def failed(span: trace.Span, error: BaseException, *, ours: str | None = None) -> dict[str, str]:
-    """Mark the span with an error that passes; its attributes. `ours` is the type of a `WvoError`, if not its own."""
+    """Mark the span with an error that passes, without its stack trace, which shows what it should not; its attributes. `ours`
+    is the type of a `WvoError`, if not its own."""
     named = {"error.type": type(error).__qualname__}
     if isinstance(error, WvoError):
         named = {"error.type": ours or type(error).__qualname__, "wvo.error.code": error.code}
@@ -211,20 +196,5 @@ def failed(span: trace.Span, error: BaseException, *, ours: str | None = None) -
     return named
 
 
-def traceparent(found: SpanContext) -> str:
-    return f"00-{found.trace_id:032x}-{found.span_id:016x}-{found.trace_flags:02x}"
-
-
-def _stored(traceparent: str) -> SpanContext | None:
-    """The inverse; None for what is no W3C trace context."""
-    extracted = _W3C.extract({"traceparent": traceparent}, context.Context())
-    found = trace.get_current_span(extracted).get_span_context()
-    return found if found.is_valid else None
-
-
 def _text(value: object) -> str | None:
     return value[:200] if isinstance(value, str) and value else None
-
-
-def _nanoseconds(at: datetime) -> int:
-    return round(at.timestamp() * 1000) * 1_000_000

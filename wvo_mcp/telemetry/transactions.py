@@ -1,12 +1,13 @@
-"""The store, watched: a span and a duration for each transaction, and what follows from the events that it committed."""
+"""The store with a span and a duration for each transaction, and what follows from the events that it committed."""
 
-import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from opentelemetry import trace
-from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.trace import SpanContext, SpanKind
 
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Caller
@@ -14,33 +15,64 @@ from wvo_mcp.domain.task import SETTLED
 from wvo_mcp.errors import WvoError
 from wvo_mcp.ports import Transaction, WatchedStore
 from wvo_mcp.ports.telemetry import Attribute
-from wvo_mcp.telemetry.instruments import left, outcome
-from wvo_mcp.telemetry.tracing import Ended, Execution, Tracing, failed, traceparent
+from wvo_mcp.telemetry.instruments import TRANSACTIONS, left, outcome
+from wvo_mcp.telemetry.tracing import Ended, Execution, Tracing, failed
 
 T = TypeVar("T")
+Run = Callable[[Callable[[Transaction], Awaitable[T]]], Awaitable[T]]
 
 _STORE_ERRORS = ("store_busy", "store_unavailable", "incompatible_store", "internal")
+_NEW_ID = RandomIdGenerator()
 
 
-class _Seen:
-    """What was seen of one transaction; of its last attempt, where a database asks for several."""
+class _Attempt:
+    """What the last attempt of a transaction did; some databases need several."""
 
-    def __init__(self) -> None:
-        self.begun_ns = time.time_ns()
-        self.begun = time.perf_counter()
-        self.attempts = 0
-        self.waited = 0.0
-        self.events: list[tuple[str, str | None, dict[str, object]]] = []
+    def __init__(self, number: int, waited: float) -> None:
+        self.number = number
+        self.waited = waited
+        self.events: list[tuple[str, str | None, dict[str, Any]]] = []
         self.claims: list[Execution] = []
         self.ends: list[Ended] = []
 
-    def attempt(self) -> None:
-        self.attempts += 1
-        self.waited = time.perf_counter() - self.begun
+    async def follow(self, tx: Transaction, here: SpanContext) -> None:
+        """Keep the traces of the tasks that were claimed, and read those that ended: all in the same transaction."""
+        self.events = [(kind, task_id, dict(data)) for kind, task_id, data in tx.events.appended]
+        for kind, task_id, data in self.events:
+            if task_id is None:
+                continue
+            if kind == "task.claimed":
+                await self._claimed(tx, task_id, data, here)
+            elif left(data):
+                await self._left(tx, task_id, outcome(kind), data["lease_token"], data["holder"])
+            if data.get("to") in SETTLED and kind != "task.claimed":
+                await tx.traces.forget(task_id)
+
+    async def _claimed(self, tx: Transaction, task_id: str, data: dict[str, Any], here: SpanContext) -> None:
+        token: int = data["lease_token"]
+        row = await tx.traces.get(task_id)
+        if row is not None:  # the task was released or its lease expired: the same work goes on
+            parent = str(row["traceparent"])
+            if "resumed_from" in data:
+                await self._left(tx, task_id, "resumed", row["lease_token"], data.get("agent"))
+        elif here.is_valid:
+            parent = f"00-{here.trace_id:032x}-{here.span_id:016x}-{here.trace_flags:02x}"
+        else:
+            parent = f"00-{_NEW_ID.generate_trace_id():032x}-{_NEW_ID.generate_span_id():016x}-01"
+        await tx.traces.put(task_id, token, parent)
+        if (execution := Execution.of(task_id, token, parent)) is not None:
+            self.claims.append(execution)
+
+    async def _left(self, tx: Transaction, task_id: str, how: str, token: int, holder: str | None) -> None:
+        row = await tx.traces.get(task_id)
+        if row is None or row["lease_token"] != token:
+            return  # it was claimed where telemetry was off: when that was is not known here
+        if (execution := Execution.of(task_id, token, row["traceparent"])) is not None:
+            self.ends.append(Ended(execution, instant(row["started_at"]), tx.now, how, holder))
 
 
 class WatchedTransactions:
-    """`ports.WatchedStore` around another. Nothing is told of what was not committed."""
+    """`ports.WatchedStore` around another. Nothing is reported of what was not committed."""
 
     def __init__(self, store: WatchedStore, tracing: Tracing, system: str) -> None:
         self._store = store
@@ -51,125 +83,75 @@ class WatchedTransactions:
         return await self._store.wait_for_change(seconds)
 
     async def read(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        seen = _Seen()
-
-        async def watched(tx: Transaction) -> T:
-            seen.attempt()
-            return await work(tx)
-
-        try:
-            result = await self._store.read(caller, watched)
-        except BaseException as error:
-            self._tell("read", seen, "failed" if _is_ours(error) else "read", error)
-            raise
-        self._tell("read", seen, "read", None)
-        return result
+        return await self._watched("read", partial(self._store.read, caller), work, "read", "read")
 
     async def write(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]], *, keep: bool = True) -> T:
-        seen = _Seen()
-        # Not asked for within: the embedded store works in a thread of its own.
-        current = trace.get_current_span()
-        here = current.get_span_context()
+        done = "committed" if keep else "dry_run"
+        return await self._watched(
+            "write", partial(self._store.write, caller, keep=keep), work, done, "rolled_back", follow=keep
+        )
 
-        async def watched(tx: Transaction) -> T:
-            seen.attempt()
+    async def _watched(
+        self,
+        operation: str,
+        run: Run[T],
+        work: Callable[[Transaction], Awaitable[T]],
+        done: str,
+        refused: str,
+        *,
+        follow: bool = False,
+    ) -> T:
+        begun_ns, begun = time.time_ns(), time.perf_counter()
+        last = _Attempt(0, 0.0)
+        # Read here: the embedded store works in a thread of its own.
+        current = trace.get_current_span()
+
+        async def attempt(tx: Transaction) -> T:
+            nonlocal last
+            last = _Attempt(last.number + 1, time.perf_counter() - begun)
             result = await work(tx)
-            if keep:
-                seen.events = [(kind, task_id, dict(data)) for kind, task_id, data in tx.events.appended]
-                seen.claims, seen.ends = [], []
-                await self._follow(tx, seen, here)
+            if follow:
+                await last.follow(tx, current.get_span_context())
             return result
 
+        error: BaseException | None = None
         try:
-            result = await self._store.write(caller, watched, keep=keep)
-        except BaseException as error:
-            self._tell("write", seen, "failed" if _is_ours(error) else "rolled_back", error)
+            result = await run(attempt)
+        except BaseException as raised:
+            # An operation that refuses rolls back, and that is no failure of the store.
+            if not isinstance(raised, WvoError) or raised.code in _STORE_ERRORS:
+                error = raised
+            self._record(operation, last, "failed" if error else refused, error, begun_ns, time.perf_counter() - begun)
             raise
-        self._tell("write", seen, "committed" if keep else "dry_run", None)
-        for kind, _, data in seen.events:
+        self._record(operation, last, done, None, begun_ns, time.perf_counter() - begun)
+        for kind, _, data in last.events:
             self._tracing.instruments.count(kind, data)
-            if kind == "provider.reported":
-                self._reported(data)
-        for ended in seen.ends:
+        for ended in last.ends:
             self._tracing.ended(ended, current)
-        for claim in seen.claims:
+        for claim in last.claims:
             self._tracing.began(claim, current)
         return result
 
-    def _reported(self, data: Mapping[str, Any]) -> None:
-        incoming, outgoing = int(data["tokens_in"]) + int(data["tokens_cached"]), int(data["tokens_out"])
-        if incoming or outgoing:
-            self._tracing.tokens("chat", data["provider"], data["model"], incoming=incoming, outgoing=outgoing)
-
-    async def _follow(self, tx: Transaction, seen: _Seen, here: SpanContext) -> None:
-        """Keep the traces of the tasks that were claimed here, and take those that ended: all in the same transaction."""
-        for kind, task_id, data in seen.events:
-            if task_id is None:
-                continue
-            if kind == "task.claimed":
-                await self._claimed(tx, seen, task_id, data, here)
-            elif left(data):
-                await self._left(tx, seen, task_id, outcome(kind), data["lease_token"], data["holder"])
-            if data.get("to") in SETTLED and kind != "task.claimed":
-                await tx.traces.forget(task_id)
-
-    async def _claimed(
-        self, tx: Transaction, seen: _Seen, task_id: str, data: dict[str, object], here: SpanContext
+    def _record(
+        self, operation: str, last: _Attempt, how: str, error: BaseException | None, begun_ns: int, seconds: float
     ) -> None:
-        token = data["lease_token"]
-        if not isinstance(token, int):
-            return
-        row = await tx.traces.get(task_id)
-        if row is None:
-            parent = traceparent(here if here.is_valid else _new_root())
-        else:  # it was given back, or its holder is gone: the same work goes on
-            parent = str(row["traceparent"])
-            if "resumed_from" in data:
-                await self._left(tx, seen, task_id, "resumed", row["lease_token"], data.get("agent"))
-        await tx.traces.put(task_id, token, parent)
-        seen.claims.append(Execution(task_id, token, parent))
-
-    async def _left(self, tx: Transaction, seen: _Seen, task_id: str, how: str, token: object, holder: object) -> None:
-        row = await tx.traces.get(task_id)
-        if row is None or row["lease_token"] != token:
-            return  # it was claimed where telemetry was off: when that was is not known here
-        execution = Execution(task_id, row["lease_token"], row["traceparent"])
-        named = holder if isinstance(holder, str) else None
-        seen.ends.append(Ended(execution, instant(row["started_at"]), tx.now, how, named))
-
-    def _tell(self, operation: str, seen: _Seen, how: str, error: BaseException | None) -> None:
-        seconds = time.perf_counter() - seen.begun
         named: dict[str, Attribute] = {
             "db.system.name": self._system,
             "db.operation.name": operation,
             "wvo.store.outcome": how,
         }
-        self._tracing.instruments.transactions.record(seconds, named)
-        # What looks around and renews every few seconds is measured, but makes no trace of its own.
-        if not trace.get_current_span().get_span_context().is_valid and not seen.events and how != "failed":
+        self._tracing.instruments.record(TRANSACTIONS, seconds, named)
+        # Transactions that only look or renew a lease every few seconds are measured, but make no trace of their own.
+        if not trace.get_current_span().get_span_context().is_valid and not last.events and error is None:
             return
-        attributes = {**named, "wvo.store.wait_ms": round(seen.waited * 1000, 3)}
-        if seen.events:
-            attributes["wvo.store.events"] = len(seen.events)
-        if seen.attempts > 1:
-            attributes["wvo.store.attempts"] = seen.attempts
+        named["wvo.store.wait_ms"] = round(last.waited * 1000, 3)
+        if last.events:
+            named["wvo.store.events"] = len(last.events)
+        if last.number > 1:
+            named["wvo.store.attempts"] = last.number
         span = self._tracing.tracer.start_span(
-            "store.transaction", kind=SpanKind.CLIENT, attributes=attributes, start_time=seen.begun_ns
+            "store.transaction", kind=SpanKind.CLIENT, attributes=named, start_time=begun_ns
         )
-        if how == "failed" and error is not None:
+        if error is not None:
             failed(span, error)
-        span.end(seen.begun_ns + int(seconds * 1e9))
-
-
-def _is_ours(error: BaseException) -> bool:
-    """Did the store fail? An operation that refuses rolls back, and that is no failure of the store."""
-    return not isinstance(error, WvoError) or error.code in _STORE_ERRORS
-
-
-def _new_root() -> SpanContext:
-    return SpanContext(
-        secrets.randbits(128) or 1,
-        secrets.randbits(64) or 1,
-        is_remote=False,
-        trace_flags=TraceFlags(TraceFlags.SAMPLED),
-    )
+        span.end(begun_ns + int(seconds * 1e9))
