@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from wvo_mcp.domain.roadmap import (
     RoadmapEpic,
     RoadmapMilestone,
-    RoadmapProblem,
     RoadmapTask,
     digest_of,
     end_of_day,
@@ -76,12 +75,6 @@ def test_a_default_that_is_written_out_is_another_entry_than_one_left_out() -> N
 
 def test_a_due_date_means_the_last_millisecond_of_its_day() -> None:
     assert end_of_day(date(2027, 1, 15)) == datetime(2027, 1, 15, 23, 59, 59, 999_000, UTC)
-
-
-def test_a_problem_is_shown_with_its_place() -> None:
-    problem = RoadmapProblem(17, 9, "epics[0].tasks[3].prio", "unknown key")
-
-    assert problem.details() == {"line": 17, "column": 9, "field": "epics[0].tasks[3].prio", "problem": "unknown key"}
 
 
 def test_a_sound_roadmap_has_no_findings() -> None:

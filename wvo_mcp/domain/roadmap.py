@@ -29,9 +29,6 @@ TASK_KEYS = {
 }  # fmt: skip
 """Key in the file -> field of the task, in the order in which a new task is written."""
 
-MILESTONE_KEYS = {"id": "id", "title": "title", "due": "due_at"}
-EPIC_KEYS = {"id": "id", "title": "title", "wip_limit": "wip_limit"}
-
 ROADMAP_STATUSES = (Status.PENDING, Status.BLOCKED, Status.CANCELLED)
 """What people may ask for in the file: reopen, block, cancel. Progress belongs to the database."""
 
@@ -115,21 +112,6 @@ class Roadmap:
     tasks: tuple[RoadmapTask, ...]
     digest: str
     warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class RoadmapProblem:
-    """One thing that is wrong in the file. `line` and `column` count from 1; `field` is a path such as
-    `epics[0].tasks[3].priority`, empty for the file as a whole; `message` says what was expected."""
-
-    line: int
-    column: int | None
-    field: str
-    message: str
-
-    def details(self) -> dict[str, Any]:
-        """{line, column, field, problem}, JSON-ready."""
-        return {"line": self.line, "column": self.column, "field": self.field, "problem": self.message}
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ def test_criteria_that_commas_may_have_split_are_a_warning_with_their_line(tmp_p
     finding = content.roadmap(path, none_known)
 
     assert finding.outcome is Outcome.WARN
-    assert "line 5: acceptance of T1 is 2 criteria" in finding.found
+    assert "line 5: epics[0].tasks[0].acceptance has 2 criteria" in finding.found
 
 
 def test_no_roadmap_is_a_warning(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ async def test_a_broken_file_changes_nothing_and_names_the_line(bench: Bench) ->
 async def test_criteria_that_commas_may_have_split_are_told_by_the_sync(bench: Bench) -> None:
     report = await sync(bench, T1.replace("high", "high, acceptance: [reads 1,000 rows, tests pass]"))
 
-    assert [str(warning)[:26] for warning in report["warnings"]] == ["line 5: acceptance of T1 i"]
+    assert [str(warning)[:36] for warning in report["warnings"]] == ["line 5: epics[0].tasks[0].acceptance"]
     assert (await bench.task("T1")).acceptance == ("reads 1", "000 rows", "tests pass")
 
 

@@ -1,7 +1,6 @@
 """The changes of an export, made in the text of a roadmap.
 
-What the file shall say is computed first, as entries. Then the text is edited and read again until it says just that:
-the second look also settles what an edit changes elsewhere, such as tasks that merge the edited one (`<<: *name`).
+What the file shall say is computed first, as entries. Then the text is edited and read again until it says just that.
 """
 
 from collections import defaultdict
@@ -11,13 +10,12 @@ from typing import Any
 from wvo_mcp.domain.roadmap import TASK_KEYS, Entry, Roadmap, RoadmapChanges
 from wvo_mcp.domain.roadmap_check import near
 from wvo_mcp.errors import Conflict, InvalidInput, NotFound
-from wvo_mcp.execution.roadmap.fields import ROUTE
 from wvo_mcp.execution.roadmap.parse import parse
 from wvo_mcp.execution.yaml.edit import Unfit, YamlEditor, indented
 from wvo_mcp.execution.yaml.render import Bare, Value, field_lines
-from wvo_mcp.execution.yaml.tree import MappingNode, Node, ScalarNode, SequenceNode, compose, resolved
+from wvo_mcp.execution.yaml.tree import MappingNode, Node, ScalarNode, SequenceNode, compose
 
-MAX_ROUNDS = 5
+MAX_ROUNDS = 3
 Entries = dict[str, Entry]
 
 
@@ -98,21 +96,14 @@ def _difference(wanted: Entries, now: Roadmap) -> Entries:
 
 
 class _Sheet:
-    """One round: the text as an editor, and the nodes that this round needs, by id."""
+    """One round: the text as an editor, and its nodes by id."""
 
-    def __init__(self, text: str, needed: Entries) -> None:
+    def __init__(self, text: str) -> None:
         self.editor = YamlEditor(text)
         self.epics: dict[str, MappingNode] = {}
         self.tasks: dict[str, tuple[MappingNode, SequenceNode]] = {}
         self.nested = 2
-
-        def lean(indexes: tuple[int, ...], node: Node) -> Node:
-            # Of a task that stays as it is only the place matters; but other tasks may yet merge an anchored one.
-            if len(indexes) > 1 and isinstance(node, MappingNode) and node.anchor is None and _id(node) not in needed:
-                node.entries.clear()
-            return node
-
-        self.root = compose(text, ROUTE, lean)
+        self.root = compose(text)
         listed = _listed(self.root, "epics")
         if listed is None:
             return
@@ -133,12 +124,11 @@ def _listed(node: Node | None, key: str) -> SequenceNode | None:
 
 def _id(node: MappingNode) -> str:
     entry = node.entries.get("id")
-    value = resolved(entry[1]) if entry else None
-    return value.text if isinstance(value, ScalarNode) else ""
+    return entry[1].text if entry and isinstance(entry[1], ScalarNode) else ""
 
 
 def _edit(text: str, wanted: Entries, left: Entries, titles: Mapping[str, str]) -> str:
-    sheet = _Sheet(text, left)
+    sheet = _Sheet(text)
     editor = sheet.editor
     moved = {name: fields["epic_id"] for name, fields in left.items() if name in sheet.tasks and "epic_id" in fields}
     items: dict[str, list[list[str]]] = defaultdict(list)

@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 
-from wvo_mcp.domain.roadmap import Roadmap, RoadmapChanges, RoadmapProblem
+from wvo_mcp.domain.roadmap import Roadmap, RoadmapChanges
 from wvo_mcp.errors import Conflict, NotFound, StoreBusy, StoreUnavailable
 from wvo_mcp.execution.replacement import fingerprint, replacement
 from wvo_mcp.execution.roadmap.edit import edited
-from wvo_mcp.execution.roadmap.parse import MAX_BYTES, RoadmapDraft, decoded, digest, parse, refusal
-from wvo_mcp.execution.yaml.source import read_at_most
+from wvo_mcp.execution.roadmap.parse import MAX_BYTES, RoadmapDraft, decoded, digest, parse
+from wvo_mcp.execution.yaml.source import Problem, read_at_most, refusal
 
 _LOCK_TRIES = 100
 _LOCK_PAUSE_SECONDS = 0.02
@@ -61,7 +61,7 @@ def write_roadmap(path: Path, changes: RoadmapChanges, expected_digest: str) -> 
         if new != old:
             if len(new) > MAX_BYTES:
                 problem = f"expected at most {MAX_BYTES // 2**20} MiB; the export would make it larger"
-                raise refusal(name, [RoadmapProblem(1, None, "", problem)], 1)
+                raise refusal("roadmap", name, [Problem(1, None, "", problem)], 1)
             _replace(path, new, before, name)
         return digest(new)
 

@@ -1,19 +1,101 @@
 """From the bytes of a roadmap to a checked `Roadmap`, or to one error that holds every problem with its line."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from wvo_mcp.domain.roadmap import Roadmap, RoadmapProblem
+from wvo_mcp.domain.roadmap import (
+    ROADMAP_STATUSES,
+    TASK_KEYS,
+    Roadmap,
+    RoadmapEpic,
+    RoadmapMilestone,
+    RoadmapTask,
+)
 from wvo_mcp.domain.roadmap_check import check, references
-from wvo_mcp.errors import InvalidInput
-from wvo_mcp.execution.roadmap.fields import ROUTE, RoadmapFields
-from wvo_mcp.execution.yaml import source as yaml_source
-from wvo_mcp.execution.yaml.fields import by_line
-from wvo_mcp.execution.yaml.tree import Lines, Unreadable, compose
+from wvo_mcp.domain.task import Priority, Status, TaskType
+from wvo_mcp.domain.text import TEXT_CHARACTERS, TITLE_CHARACTERS
+from wvo_mcp.execution.yaml import reading, source
+from wvo_mcp.execution.yaml.reading import Report, is_null, listed, node_at, record, text
+from wvo_mcp.execution.yaml.tree import Node, ScalarNode, SequenceNode
 
 MAX_BYTES = 32 * 2**20
+MAX_WARNINGS = 100
+_MANY = 1_000_000
+_Fields = dict[str, Any]
+
+_move = reading.choice(ROADMAP_STATUSES)
+
+
+def _status(node: Node, report: Report) -> Status | None:
+    """What the file may ask of a task."""
+    if isinstance(node, ScalarNode) and node.text in set(Status) - set(ROADMAP_STATUSES):
+        return reading.refuse(node, report, "pending (to reopen), blocked or cancelled; the database keeps progress")
+    return _move(node, report)
+
+
+_criteria = listed(text(2_000), 100)
+
+
+def _acceptance(node: Node, report: Report) -> tuple[str, ...] | None:
+    """In [] a comma within a criterion, or in a number, makes two of it."""
+    items = node.items if isinstance(node, SequenceNode) and node.flow else []
+    if len(items) > 1 and any(isinstance(item, ScalarNode) and item.plain for item in items):
+        report.warnings.append(
+            f"line {report.line(node)}: {report.path} has {len(items)} criteria, split at each comma;"
+            " write one a line ('- ...'), or quote each"
+        )
+    return _criteria(node, report)
+
+
+def _located(reader: reading.Reader) -> reading.Reader:
+    """What it reads, with its line and its path."""
+
+    def read(node: Node, report: Report) -> _Fields | None:
+        found = reader(node, report)
+        return found if found is None else {**found, "line": report.line(node), "path": report.path}
+
+    return read
+
+
+_HEAD = {"id": reading.name, "title": text(TITLE_CHARACTERS)}
+_TASK = record(
+    {
+        **_HEAD,
+        "description": text(TEXT_CHARACTERS, blank=True),
+        "type": reading.choice(TaskType),
+        "priority": reading.choice(Priority),
+        "complexity": reading.whole(1, 10),
+        "business_value": reading.number(20),
+        "depends_on": listed(reading.name, 500),
+        "milestone": reading.name,
+        "parent": reading.name,
+        "labels": listed(text(100), 50),
+        "files": listed(text(300), 200),
+        "capabilities": listed(text(100), 50),
+        "acceptance": _acceptance,
+        "requires_approval": reading.flag,
+        "not_before": reading.instant,
+        "max_attempts": reading.whole(1, 100),
+        "status": _status,
+    },
+    "a task with 'id:' and 'title:'",
+    _HEAD,
+)
+_MILESTONE = record({**_HEAD, "due": reading.day}, "a milestone with 'id:', 'title:' and 'due:'", _HEAD)
+_EPIC = record(
+    {
+        **_HEAD,
+        "wip_limit": reading.whole(1, 1_000),
+        "milestones": listed(_located(_MILESTONE), _MANY, "a list of milestones", partly=True),
+        "tasks": listed(_located(_TASK), _MANY, "a list of tasks", partly=True),
+    },
+    "an epic with 'id:' and 'title:'",
+    _HEAD,
+)
+_ROADMAP = record(
+    {"epics": listed(_located(_EPIC), _MANY, "a list of epics", partly=True)}, "'epics:' with a list of epics"
+)
 
 
 def digest(data: bytes) -> str:
@@ -21,48 +103,76 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def refusal(name: str, problems: Sequence[RoadmapProblem], count: int) -> InvalidInput:
-    """The error for a broken roadmap, as `yaml_source.refusal` has it."""
-    return yaml_source.refusal("roadmap", name, problems, count)
-
-
-@dataclass(frozen=True, slots=True)
 class RoadmapDraft:
     """A parsed roadmap whose values were judged one by one; whether the tasks that it refers to exist is open."""
 
-    name: str
-    digest: str
-    fields: RoadmapFields
+    def __init__(self, name: str, digest: str, root: Node | None, report: Report) -> None:
+        self.name = name
+        self.digest = digest
+        self.root = root
+        self.report = report
+        self.epics: list[RoadmapEpic] = []
+        self.milestones: list[RoadmapMilestone] = []
+        self.tasks: list[RoadmapTask] = []
+        self._paths: dict[str, list[str]] = {"epic": [], "milestone": [], "task": []}
+        self._given: dict[frozenset[str], frozenset[str]] = {}
+
+    def add(self, epic: _Fields) -> None:
+        """Take over what was read of an epic: parts without an id are left out, for that is a problem already."""
+        milestones, tasks, epic_id = _parts(epic, "milestones"), _parts(epic, "tasks"), epic.get("id", "")
+        for part in self._identified("epic", (epic,)):
+            self.epics.append(RoadmapEpic(**part))
+        for part in self._identified("milestone", milestones):
+            self.milestones.append(RoadmapMilestone(epic_id=epic_id, due_at=part.pop("due", None), **part))
+        for part in self._identified("task", tasks):
+            line = part.pop("line")
+            fields = {TASK_KEYS[key]: value for key, value in part.items()}
+            # A roadmap has few different sets of keys; sharing them saves megabytes in a large one.
+            given = self._given.setdefault(frozenset(fields), frozenset(fields))
+            self.tasks.append(RoadmapTask(epic_id=epic_id, given=given, line=line, **fields))
+
+    def _identified(self, kind: str, parts: Iterable[_Fields]) -> Iterator[_Fields]:
+        for part in parts:
+            path = part.pop("path")
+            if "id" in part:
+                self._paths[kind].append(path)
+                yield {"title": "", **part}
 
     def references(self) -> set[str]:
         """Ids of tasks that are referred to and not in the file: they must exist in the store."""
-        return references(self.fields.tasks)
+        return references(self.tasks)
 
     def checked(self, known_ids: set[str]) -> Roadmap:
         """The roadmap. `known_ids` are those of `references` that exist. Raises InvalidInput with every problem."""
-        parts = self.fields
-        for finding in check(parts.epics, parts.milestones, parts.tasks, known_ids):
-            parts.found(finding)
-        if parts.wrong:
-            raise refusal(self.name, by_line(parts.problems), parts.wrong)
-        lists = (tuple(parts.epics), tuple(parts.milestones), tuple(parts.tasks))
-        return Roadmap(*lists, self.digest, tuple(parts.warnings))
+        for finding in check(self.epics, self.milestones, self.tasks, known_ids):
+            item = "" if finding.item is None else f"[{finding.item}]"
+            path = f"{self._paths[finding.kind][finding.index]}.{finding.field.removesuffix('_id')}{item}"
+            if self.root is not None:
+                self.report.add(node_at(self.root, path).start, path, finding.message)
+        if self.report.wrong:
+            raise self.report.refusal("roadmap", self.name)
+        warnings = tuple(self.report.warnings[:MAX_WARNINGS])
+        lists = (tuple(self.epics), tuple(self.milestones), tuple(self.tasks))
+        return Roadmap(*lists, self.digest, warnings)
 
 
 def decoded(data: bytes, name: str) -> tuple[str, bool]:
     """The text, and whether a byte order mark stood before it. Raises InvalidInput: too large, or no UTF-8."""
-    return yaml_source.decoded(data, MAX_BYTES, "roadmap", name)
+    return source.decoded(data, MAX_BYTES, "roadmap", name)
 
 
 def parse(data: bytes, name: str, loader: Any = None) -> RoadmapDraft:
-    """`name` stands for the file in messages. An empty file is an empty roadmap. Raises InvalidInput for what is no
+    """`name` stands for the file in messages. An empty file is an empty roadmap. Raises InvalidInput for what is not
     YAML; other problems come with `checked`."""
-    text, _ = decoded(data, name)
-    fields = RoadmapFields(Lines(text))
-    try:
-        fields.root(compose(text, ROUTE, fields.take, loader))
-    except Unreadable as error:
-        # It comes first: what was found above it may only be a consequence, such as a key that is indented wrongly.
-        here = RoadmapProblem(*fields.place(error.offset), "", error.expected)
-        raise refusal(name, [here, *by_line(fields.problems)], fields.wrong + 1) from None
-    return RoadmapDraft(name, digest(data), fields)
+    content, _ = decoded(data, name)
+    report = Report(content)
+    root = reading.parsed(content, report, "roadmap", name, loader)
+    draft = RoadmapDraft(name, digest(data), root, report)
+    read: _Fields = {} if root is None or is_null(root) else _ROADMAP(root, report) or {}
+    for epic in _parts(read, "epics"):
+        draft.add(epic)
+    return draft
+
+
+def _parts(fields: _Fields, key: str) -> tuple[_Fields, ...]:
+    return fields.pop(key, ())

@@ -9,11 +9,11 @@ import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 
+from wvo_mcp.execution.yaml.reading import is_null
 from wvo_mcp.execution.yaml.render import Value, field_lines, inline
-from wvo_mcp.execution.yaml.tree import AliasNode, Lines, MappingNode, Node, ScalarNode, SequenceNode, resolved
-from wvo_mcp.execution.yaml.values import is_null
+from wvo_mcp.execution.yaml.tree import Lines, MappingNode, Node, ScalarNode, SequenceNode
 
-_BEFORE_DASH = re.compile(r"(?:[&!]\S*+|\s++|#[^\r\n]*+)*+")
+_BEFORE_DASH = re.compile(r"(?:!\S*+|\s++|#[^\r\n]*+)*+")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _COMMENT = re.compile(r"[^\r\n#]*?([ \t]+#[^\r\n]*)")
 
@@ -47,22 +47,18 @@ class YamlEditor:
 
     def set_field(self, node: MappingNode, key: str, value: Value, order: Sequence[str]) -> None:
         """Give the key a value; None takes it out. A new key stands behind those that come before it in `order`."""
-        old = node.entries.get(key)
         indent = " " * self.column(node)
-        if old is None or not old[2]:
-            if old is not None or value is not None:  # an inherited value is covered by an explicit null
-                own = [(name, entry[1]) for name, entry in node.entries.items() if entry[2]]
-                before = [each for each in own if each[0] in order[: order.index(key)]]
-                last = max(before, key=lambda each: order.index(each[0]), default=own[0])
-                self._insert_lines(self._line_after(last[1].end), field_lines(key, value, indent))
+        if key not in node.entries:
+            if value is not None:
+                before = [name for name in node.entries if name in order[: order.index(key)]]
+                last = max(before, key=order.index, default=next(iter(node.entries)))
+                self._insert_lines(self._line_after(node.entries[last][1].end), field_lines(key, value, indent))
             return
-        at, present, _ = old
-        if _anchored(present):
-            raise Unfit(f"{key} has an anchor that others may refer to")
+        at, present = node.entries[key]
         if isinstance(present, SequenceNode) and not present.flow and isinstance(value, tuple):
             self._edit_list(present, value)
             if not value:
-                self._rewrite(at, ScalarNode(at.end, at.end, None, "", True, ""), [f"{key}: []"])
+                self._rewrite(at, ScalarNode(at.end, at.end, "", True, ""), [f"{key}: []"])
         elif value is None and not self.text[self.lines.start(at.start) : at.start].strip(" "):
             self._edits.append((self.lines.start(at.start), self._line_after(present.end), ""))
         else:  # a key behind the dash carries the item: it becomes null
@@ -73,7 +69,7 @@ class YamlEditor:
         self._refuse_remarks(node)
         column = self.column_of(node.start)
         rest = self._end_of_line(node.end)
-        if self.text[self.lines.start(node.start) : node.start].strip(" ") != "-" or _anchored(node):
+        if self.text[self.lines.start(node.start) : node.start].strip(" ") != "-":
             raise Unfit("it is written in flow style, {...} or [...]")
         indent = " " * column
         first, *others = [line for key, value in fields for line in field_lines(key, value, indent)]
@@ -97,14 +93,14 @@ class YamlEditor:
 
     def _refuse_remarks(self, node: Node) -> None:
         source = self.text[node.start : node.end]
-        if not isinstance(node, AliasNode | ScalarNode) and "\n" in source and "#" in source:
+        if not isinstance(node, ScalarNode) and "\n" in source and "#" in source:
             raise Unfit("there are comments inside of [...] or {...}")
 
     # --- lists ---
 
     def _edit_list(self, node: SequenceNode, new: Sequence[str]) -> None:
         """Of texts: lines of items that stay are left alone."""
-        old = [value.text if isinstance(value := resolved(item), ScalarNode) else "" for item in node.items]
+        old = [item.text if isinstance(item, ScalarNode) else "" for item in node.items]
         begin = self.lines.start(node.items[0].start)
         dash = self.text[begin : node.items[0].start]
         for _, i, i_end, j, j_end in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
@@ -126,12 +122,9 @@ class YamlEditor:
         indent = " " * self.column(owner)
         lines = [f"{indent}{key}:", *indented(items, indent + " " * nested)]
         if entry is None:
-            ends = [each[1].end for each in owner.entries.values() if each[2]] + [
-                value.end for _, value in owner.merges
-            ]
-            self._insert_lines(self._line_after(max(ends)), lines)
+            self._insert_lines(self._line_after(max(value.end for _, value in owner.entries.values())), lines)
             return
-        at, old, _ = entry
+        at, old = entry
         if isinstance(old, SequenceNode) and old.items:
             if old.flow:
                 raise Unfit("it is written in flow style, {...} or [...]")
@@ -162,7 +155,7 @@ class YamlEditor:
 
     def dash_column(self, node: SequenceNode) -> int:
         """Of a block list; columns count from 0."""
-        begun = _BEFORE_DASH.match(self.text, node.start) if node.anchor or self.text[node.start] != "-" else None
+        begun = _BEFORE_DASH.match(self.text, node.start)
         return self.column_of(begun.end() if begun else node.start)
 
     def _like_siblings(self, node: SequenceNode, items: Sequence[Sequence[str]]) -> list[str]:
@@ -178,15 +171,14 @@ class YamlEditor:
             raise Unfit("a dash is on a line of its own")
         return begin
 
-    # --- places ---
+    # --- positions ---
 
     def column(self, node: MappingNode) -> int:
         """Of the keys; columns count from 0."""
-        keys = [key.start for key, _, own in node.entries.values() if own] + [key.start for key, _ in node.merges]
-        return self.column_of(min(keys, default=node.start))
+        return self.column_of(min((key.start for key, _ in node.entries.values()), default=node.start))
 
     def column_of(self, offset: int) -> int:
-        return self.lines.place(offset)[1] - 1
+        return self.lines.position(offset)[1] - 1
 
     def _end_of_line(self, offset: int) -> int:
         end = _LINE_END.search(self.text, offset)
@@ -207,14 +199,3 @@ class YamlEditor:
 
 def indented(items: Sequence[Sequence[str]], indent: str) -> list[str]:
     return [indent + line if line else "" for item in items for line in item]
-
-
-def _anchored(node: Node) -> bool:
-    if isinstance(node, AliasNode):
-        return False
-    inner: list[Node] = []
-    if isinstance(node, SequenceNode):
-        inner = node.items
-    elif isinstance(node, MappingNode):
-        inner = [value for _, value, own in node.entries.values() if own]
-    return node.anchor is not None or any(map(_anchored, inner))

@@ -4,15 +4,31 @@ import codecs
 import os
 import stat
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from wvo_mcp.domain.roadmap import RoadmapProblem
 from wvo_mcp.errors import InvalidInput
 
 SHOWN_PROBLEMS = 20
 
 
-def refusal(subject: str, name: str, problems: Sequence[RoadmapProblem], count: int) -> InvalidInput:
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in a file. `line` and `column` count from 1; `field` is a path such as
+    `epics[0].tasks[3].priority`, empty for the file as a whole; `message` says what was expected."""
+
+    line: int
+    column: int | None
+    field: str
+    message: str
+
+    def details(self) -> dict[str, Any]:
+        """{line, column, field, problem}, JSON-ready."""
+        return {"line": self.line, "column": self.column, "field": self.field, "problem": self.message}
+
+
+def refusal(subject: str, name: str, problems: Sequence[Problem], count: int) -> InvalidInput:
     """The error for a broken file: the first problem in the message, the first SHOWN_PROBLEMS in `details.problems`,
     and how many there are in `details.count`. `subject` is what the file is about."""
     shown = problems[:SHOWN_PROBLEMS]
@@ -50,7 +66,7 @@ def decoded(data: bytes, most: int, subject: str, name: str) -> tuple[str, bool]
     """The text, and whether a byte order mark stood before it. Raises InvalidInput: too large, or no UTF-8."""
     if len(data) > most:
         problem = f"expected at most {most / 2**20:g} MiB, found more"
-        raise refusal(subject, name, [RoadmapProblem(1, None, "", problem)], 1)
+        raise refusal(subject, name, [Problem(1, None, "", problem)], 1)
     marked = data.startswith(codecs.BOM_UTF8)
     try:
         return data.removeprefix(codecs.BOM_UTF8).decode(), marked
@@ -60,4 +76,4 @@ def decoded(data: bytes, most: int, subject: str, name: str) -> tuple[str, bool]
         column = len(data[begin:bad].decode(errors="replace")) + 1
         wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         problem = f"expected UTF-8, found {'UTF-16' if wide else f'the byte 0x{data[bad]:02X}'}; save the file as UTF-8"
-        raise refusal(subject, name, [RoadmapProblem(line, column, "", problem)], 1) from None
+        raise refusal(subject, name, [Problem(line, column, "", problem)], 1) from None
