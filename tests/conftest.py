@@ -105,6 +105,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if metafunc.definition.get_closest_marker("sqlite") is None:
         both = metafunc.definition.get_closest_marker("both_stores") is not None
         both = both or str(metafunc.definition.path).startswith(BOTH_STORES)
+        both = both and metafunc.definition.get_closest_marker("full_on_postgres") is None
         kinds.append(pytest.param("postgres", marks=[] if both else [pytest.mark.full]))
     # The contract's tests share one server a file, so there the kind may not change from test to test.
     metafunc.parametrize("store_kind", kinds, scope="module" if "place" in metafunc.fixturenames else "function")

@@ -13,7 +13,7 @@ from wvo_mcp.domain.providers.signals import read_output
 
 pytestmark = pytest.mark.clients
 
-SAMPLE = ("429", "no-key", "recovered", "quoted")
+SAMPLE = ("429",)
 LABELS = [
     pytest.param(scenario.label, marks=[] if scenario.name in SAMPLE else [pytest.mark.full])
     for scenario in scenarios(datetime.now(UTC))

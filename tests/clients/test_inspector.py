@@ -62,7 +62,7 @@ def test_the_inspector_calls_a_tool_and_reads_its_structured_result(inspect: Ins
 
 @pytest.mark.requirement("CORE-2", "CORE-9")
 @pytest.mark.parametrize("era", ERAS)
-@pytest.mark.parametrize("kind", ["resources", "prompts"])
+@pytest.mark.parametrize("kind", ["resources", pytest.param("prompts", marks=pytest.mark.full)])
 def test_the_inspector_lists_resources_and_prompts(inspect: Inspect, era: str, kind: str) -> None:
     listed = inspect(era, f"{kind}/list")
 

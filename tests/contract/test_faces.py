@@ -127,6 +127,7 @@ def test_the_three_lists_are_equal(place: Workspace, server: StdioClient, site: 
         assert site.put(route["path"]).status_code == 405
 
 
+@pytest.mark.full_on_postgres
 @pytest.mark.parametrize(("tool", "arguments"), CALLS)
 def test_the_same_call_gives_the_same_through_all_three(
     place: Workspace, server: StdioClient, site: httpx2.Client, tool: str, arguments: dict[str, Any]

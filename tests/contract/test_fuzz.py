@@ -9,11 +9,11 @@ import pytest
 
 from tests.support.history import Limits
 from tests.support.invariants import verify
-from tests.support.scale import FULL
+from tests.support.scale import FULL, sized
 from tests.support.stdio_client import StdioClient
 from tests.support.workspace import Workspace
 
-ROUNDS = {"sqlite": 200, "postgres": 60}
+ROUNDS = {"sqlite": sized(full=200, short=70), "postgres": sized(full=60, short=15)}
 """Most of the way through a call is the same on both; what PostgreSQL may choke on are texts and numbers."""
 
 CODES = {

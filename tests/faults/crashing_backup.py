@@ -1,17 +1,17 @@
-"""A process that makes a backup or restores one, and is killed at the n-th step: `crashing_backup ACTION DATABASE N`.
+"""A process that makes a backup or restores one, and is killed at the n-th step; run by the nursery.
 
-Prints the steps. With `fill`, the disk is full from the first step of the copy on.
+It writes its steps to a file. With `fill`, the disk is full from the first step of the copy on.
 """
 
 import json
 import os
 import shutil
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 
 import anyio
 
@@ -28,13 +28,14 @@ from wvo_mcp.store.sqlite.restore import Restoring
 class Steps:
     """Told of every step; the process dies at number `kill_at`."""
 
-    def __init__(self, kill_at: int) -> None:
+    def __init__(self, kill_at: int, said: TextIO) -> None:
         self._kill_at = kill_at
+        self._said = said
         self._count = 0
 
     def __call__(self, step: str) -> None:
         self._count += 1
-        print(step, flush=True)  # noqa: T201 - the parent reads it
+        print(step, file=self._said, flush=True)
         if self._count == self._kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -74,15 +75,15 @@ def restore(database: Path, steps: Callable[[str], None]) -> None:
     anyio.run(restoring.restore)
 
 
-def main() -> int:
-    action, database, kill_at = sys.argv[1:]
-    try:
-        {"create": create, "fill": fill, "restore": restore}[action](Path(database), Steps(int(kill_at)))
-    except WvoError as error:
-        print(json.dumps(error.payload()), flush=True)  # noqa: T201
-        return 1
-    return 0
+def warm() -> None:
+    """What a child needs is imported with this module."""
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def run(action: str, database: str, kill_at: int, said: str) -> None:
+    """Do it, and write to the file `said`: the steps, or the error. An error ends the process with 1."""
+    with Path(said).open("w") as told:
+        try:
+            {"create": create, "fill": fill, "restore": restore}[action](Path(database), Steps(kill_at, told))
+        except WvoError as error:
+            print(json.dumps(error.payload()), file=told, flush=True)
+            raise

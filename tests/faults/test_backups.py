@@ -2,8 +2,7 @@
 
 import json
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -13,13 +12,16 @@ import pytest
 from tests.faults.test_disk import mounted, not_writable
 from tests.support.databases import sqlite
 from tests.support.invariants import verify
+from tests.support.nursery import Nursery
 from tests.support.stdio_client import Refused
 from tests.support.waiting import eventually
-from tests.support.workspace import REPOSITORY, Workspace, some_tasks
+from tests.support.workspace import Workspace, some_tasks
 from wvo_mcp.domain.backup import named_time, regular_name
 from wvo_mcp.store.sqlite.restore import trouble
 
 pytestmark = [pytest.mark.sqlite]
+
+Run = Callable[..., tuple[int, list[str]]]
 
 
 def titles(database: Path) -> list[str]:
@@ -27,17 +29,20 @@ def titles(database: Path) -> list[str]:
         return [row[0] for row in raw.execute("SELECT id FROM tasks ORDER BY id")]
 
 
-def run(action: str, database: Path, kill_at: int = 0) -> tuple[int, list[str]]:
-    """Run `crashing_backup` in a process of its own: its exit code, and the steps that it came to."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.faults.crashing_backup", action, str(database), str(kill_at)],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return done.returncode, done.stdout.splitlines() or [done.stderr]
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """Runs `crashing_backup` in a process of its own: its exit code, and the steps that it came to."""
+    folder = tmp_path_factory.mktemp("crashing")
+    with Nursery("tests.faults.crashing_backup", folder / "nursery.log") as nursery:
+
+        def ran(action: str, database: Path, kill_at: int = 0) -> tuple[int, list[str]]:
+            said = folder / "said"
+            said.unlink(missing_ok=True)
+            child = nursery.spawn(action=action, database=str(database), kill_at=kill_at, said=str(said))
+            code = nursery.wait(child, 120)
+            return code, said.read_text().splitlines() or [(folder / "nursery.log").read_text()]
+
+        yield ran
 
 
 @pytest.fixture
@@ -60,7 +65,7 @@ def filled(workspace: Workspace) -> Path:
     return workspace.database
 
 
-def steps_of(action: str, database: Path) -> list[str]:
+def steps_of(run: Run, action: str, database: Path) -> list[str]:
     code, steps = run(action, database)
     assert code == 0, steps
     return steps
@@ -68,11 +73,11 @@ def steps_of(action: str, database: Path) -> list[str]:
 
 @pytest.mark.requirement("DR-1")
 def test_a_killed_backup_keeps_the_good_ones_and_leaves_nothing_after_the_next(
-    workspace: Workspace, filled: Path, tmp_path: Path
+    run: Run, workspace: Workspace, filled: Path, tmp_path: Path
 ) -> None:
     folder = filled.parent / "backups" / "db"
     before = {path: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
-    steps = steps_of("create", copy(filled, tmp_path / "counted"))
+    steps = steps_of(run, "create", copy(filled, tmp_path / "counted"))
     assert len(steps) >= 4, steps
     for number in range(1, len(steps) + 1):
         code, _ = run("create", filled, kill_at=number)
@@ -95,8 +100,10 @@ def copy(database: Path, state: Path) -> Path:
 
 
 @pytest.mark.requirement("DR-2")
-def test_a_restore_that_is_killed_at_any_step_leaves_the_old_store_or_the_new_one(filled: Path, tmp_path: Path) -> None:
-    steps = steps_of("restore", copy(filled, tmp_path / "counted"))
+def test_a_restore_that_is_killed_at_any_step_leaves_the_old_store_or_the_new_one(
+    run: Run, filled: Path, tmp_path: Path
+) -> None:
+    steps = steps_of(run, "restore", copy(filled, tmp_path / "counted"))
     assert {"before the safety copy", "before the swap", "after the commit"} <= set(steps)
     seen: set[bool] = set()
     for number in range(1, len(steps) + 1):
@@ -114,12 +121,12 @@ def test_a_restore_that_is_killed_at_any_step_leaves_the_old_store_or_the_new_on
 
 
 @pytest.mark.requirement("DR-2")
-def test_a_repair_killed_at_any_step_leaves_a_refused_or_intact_file(filled: Path, tmp_path: Path) -> None:
+def test_a_repair_killed_at_any_step_leaves_a_refused_or_intact_file(run: Run, filled: Path, tmp_path: Path) -> None:
     harmed = bytearray(filled.read_bytes())
     harmed[4096 * 3 : 4096 * 9] = b"\xa5" * 4096 * 6
     content = bytes(harmed)
     filled.write_bytes(content)
-    steps = steps_of("restore", copy(filled, tmp_path / "counted"))
+    steps = steps_of(run, "restore", copy(filled, tmp_path / "counted"))
     assert {"before the marker", "before the rename", "before the marker goes"} <= set(steps)
     for number in range(1, len(steps) + 1):
         database = copy(filled, tmp_path / f"killed-{number}")
@@ -137,7 +144,7 @@ def test_a_repair_killed_at_any_step_leaves_a_refused_or_intact_file(filled: Pat
 
 
 @pytest.mark.requirement("DR-2")
-def test_a_restore_beside_running_servers_is_seen_by_all_of_them(workspace: Workspace, filled: Path) -> None:
+def test_a_restore_beside_running_servers_is_seen_by_all_of_them(run: Run, workspace: Workspace, filled: Path) -> None:
     ann, bob = workspace.server("ann"), workspace.server("bob")
     ann.call("claim_task", {"task_id": "NEW"})
     bob.call("claim_task", {"task_id": "OLD"})
@@ -154,7 +161,7 @@ def test_a_restore_beside_running_servers_is_seen_by_all_of_them(workspace: Work
 
 
 @pytest.mark.requirement("DR-2")
-def test_a_server_acknowledges_nothing_while_its_database_is_gone(workspace: Workspace, filled: Path) -> None:
+def test_a_server_acknowledges_nothing_while_its_database_is_gone(run: Run, workspace: Workspace, filled: Path) -> None:
     client = workspace.server("ann")
     client.call("claim_task", {"task_id": "OLD"})
     filled.unlink()
@@ -213,7 +220,7 @@ def fill(folder: Path, leaving: int) -> Path:
 
 
 @pytest.mark.requirement("DR-1", "CORE-7")
-def test_a_disk_that_fills_up_during_a_backup_leaves_no_part_of_it(tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_during_a_backup_leaves_no_part_of_it(run: Run, tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", "size=20m"):
         workspace = Workspace(tmp_path / "disk" / "project", tmp_path / "logs", WVO_TOOLSETS="all")
         try:

@@ -25,6 +25,7 @@ providers:
 """
 
 
+@pytest.mark.full_on_postgres
 @pytest.mark.requirement("SAFE-3")
 def test_no_planted_secret_is_found_anywhere(workspace: Workspace) -> None:
     odd, named = f"house-{secrets.token_hex(8)}", f"own/{secrets.token_hex(9)}+x="

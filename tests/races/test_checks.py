@@ -51,6 +51,7 @@ TAMPERING = {
 }
 
 
+@pytest.mark.full_on_postgres
 @pytest.mark.parametrize("statement", TAMPERING)
 async def test_a_database_that_was_tampered_with_is_found_out(worked: Bench, statement: str) -> None:
     if isinstance(worked.store, SqliteStore):

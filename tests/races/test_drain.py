@@ -24,6 +24,7 @@ def work_empty(workspace: Workspace, count: int, agents: int, wip_limit: int, se
     assert workspace.logged() == ""
 
 
+@pytest.mark.full_on_postgres
 @pytest.mark.timeout(600)
 @pytest.mark.requirement("CLAIM-1", "SCHED-2", "CORE-1")
 def test_several_servers_complete_every_task_exactly_once_within_all_limits(workspace: Workspace) -> None:

@@ -19,6 +19,7 @@ def url(store_kind: str, request: pytest.FixtureRequest) -> str | None:
     return request.getfixturevalue("store_url") if store_kind == "postgres" else None
 
 
+@pytest.mark.full_on_postgres
 @pytest.mark.parametrize("world", range(sized(full=12, short=1)))
 @pytest.mark.requirement("PROV-2", "PROV-3", "PROV-4")
 @pytest.mark.timeout(300)

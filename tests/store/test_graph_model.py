@@ -213,7 +213,7 @@ class GraphOnPostgres(GraphWithSmallBudget):
 
 
 _BOUNDED = settings(
-    max_examples=sized(full=50, short=30),
+    max_examples=sized(full=50, short=15),
     stateful_step_count=25,
     deadline=None,
     print_blob=True,
@@ -224,4 +224,4 @@ TestGraph.settings = _BOUNDED
 TestGraphWithSmallBudget = GraphWithSmallBudget.TestCase
 TestGraphWithSmallBudget.settings = _BOUNDED
 TestGraphOnPostgres = pytest.mark.usefixtures("slate")(GraphOnPostgres.TestCase)
-TestGraphOnPostgres.settings = settings(_BOUNDED, max_examples=sized(full=15, short=8))
+TestGraphOnPostgres.settings = settings(_BOUNDED, max_examples=sized(full=15, short=4))

@@ -7,6 +7,7 @@ import anyio
 import pytest
 
 from tests.support.bench import ANN
+from tests.support.scale import sized
 from tests.support.sessions import Servers
 from wvo_mcp.domain.task import Origin
 from wvo_mcp.execution.clock import SystemClock
@@ -45,7 +46,7 @@ def test_a_store_that_others_write_and_back_up_is_found_sound_at_every_moment(tm
     others[0].start()
     assert begun.wait(60)
     try:
-        for number in range(400):
+        for number in range(sized(full=400, short=160)):
             if number % 40 == 20:
                 for earlier in others[1:]:
                     earlier.join()  # on a slow disk one would else wait for the others beyond its patience

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.requirement(
 )
 
 BOUNDED = settings(
-    max_examples=sized(full=50, short=25),
+    max_examples=sized(full=50, short=18),
     stateful_step_count=40,
     deadline=None,
     print_blob=True,
@@ -74,4 +74,4 @@ TestTheStore.settings = BOUNDED
 TestTheStoreWithSmallBudgets = CrampedMachine.TestCase
 TestTheStoreWithSmallBudgets.settings = BOUNDED
 TestTheStoreOnPostgres = pytest.mark.usefixtures("slate")(MachineOnPostgres.TestCase)
-TestTheStoreOnPostgres.settings = settings(BOUNDED, max_examples=sized(full=15, short=8))
+TestTheStoreOnPostgres.settings = settings(BOUNDED, max_examples=sized(full=15, short=4))

@@ -123,9 +123,9 @@ class _Job:
 class Jobs:
     """The long work of one server."""
 
-    def __init__(self, tasks: TaskGroup, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(self, tasks: TaskGroup, patience: float | None = None) -> None:
         self._tasks = tasks
-        self._patience = patience
+        self._patience = PATIENCE_SECONDS if patience is None else patience
         self._jobs: dict[str, _Job] = {}
 
     async def ask(

@@ -8,14 +8,15 @@ from tests.support.stdio_client import StdioClient, given
 from tests.support.waiting import eventually
 from tests.support.workspace import Workspace, some_tasks
 
-RUNS = 5_000
+RUNS = 1_000
 
 
 @pytest.mark.sqlite
 @pytest.mark.requirement("CORE-10")
 def test_a_forecast_reports_progress_returns_a_handle_and_blocks_no_call(workspace: Workspace) -> None:
+    workspace.constants = {"wvo_mcp.orchestration.jobs.PATIENCE_SECONDS": 0.05}
     client, other = (workspace.server(name, WVO_TOOLSETS="core,plan") for name in ("ann", "bob"))
-    for half in range(2):  # so many that no machine is done within the second after which a handle is given
+    for half in range(2):  # so many that no machine is done by the time that a handle is given
         client.call("create_tasks", some_tasks(*(f"t{half}-{number}" for number in range(500))))
     call = {"name": "forecast", "arguments": {"runs": RUNS}, "_meta": {"progressToken": "how-far"}}
     asked = client.post("tools/call", call)
