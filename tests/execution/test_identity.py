@@ -2,9 +2,9 @@
 
 import pytest
 
+from wvo_mcp.execution.ancestry import Process
 from wvo_mcp.execution.identity import agent_name, agent_shell, cli_caller
 from wvo_mcp.faces.cli import stop_hook
-from wvo_mcp.processes import Process
 from wvo_mcp.settings import Settings
 
 CLIENT = Process(40, "700", {"HOME": "/home/ann"})

@@ -2,7 +2,6 @@
 
 import pytest
 
-from wvo_mcp.execution import running
 from wvo_mcp.execution.providers import standing
 
 
@@ -11,4 +10,3 @@ def patient_with_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Friendly programs and servers may take their time; tests of unfriendly ones set the time that they need."""
     for name in ("_VERSION_SECONDS", "_KEY_SECONDS", "_SERVER_SECONDS"):
         monkeypatch.setattr(standing, name, 120.0)
-    monkeypatch.setattr(running, "_LAST_WORDS_SECONDS", 60.0)

@@ -5,13 +5,15 @@ person's index is replaced in one rename under git's own lock, or not at all.
 """
 
 import os
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from wvo_mcp.processes import Limit, NotStarted, Program, run_blocking
+
 _SECONDS = 30
+_MOST_BYTES = 1 << 26
 _OPTIONS = (
     "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "commit.gpgSign=false", "-c", "gc.auto=0",
     "-c", "core.pager=cat", "-c", "advice.detachedHead=false",
@@ -157,21 +159,23 @@ def _run(folder: Path, *arguments: str, content: bytes = b"", env: Mapping[str, 
     # A server may itself have been started by git, with variables that name another repository or index.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in _KEPT}
     quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C"}
+    program = Program(
+        argv=("git", *_OPTIONS, *arguments),
+        env={**clean, **quiet, **(env or {})},
+        cwd=folder,
+        stdin=content,
+        deadline=_SECONDS,
+        output=_MOST_BYTES,
+    )
     try:
-        ran = subprocess.run(  # noqa: S603 - a fixed program, no shell
-            ["git", *_OPTIONS, *arguments],  # noqa: S607 - whichever git the person uses
-            cwd=folder,
-            env={**clean, **quiet, **(env or {})},
-            input=content,
-            capture_output=True,
-            timeout=_SECONDS,
-            check=False,
+        ended = run_blocking(program, keep=_MOST_BYTES)
+    except NotStarted as error:
+        raise GitFailed("git is not installed" if error.missing else f"git cannot be started: {error}") from None
+    if ended.limit is not None:
+        raise GitFailed(
+            f"git took longer than {_SECONDS} s" if ended.limit is Limit.DEADLINE else "git printed too much"
         )
-    except FileNotFoundError:
-        raise GitFailed("git is not installed") from None
-    except subprocess.TimeoutExpired:
-        raise GitFailed(f"git took longer than {_SECONDS} s") from None
-    if ran.returncode:
-        said = ran.stderr.decode(errors="replace").strip().splitlines()
+    if ended.code:
+        said = ended.stderr.decode(errors="replace").strip().splitlines()
         raise GitFailed(said[0].removeprefix("fatal: ") if said else f"git {arguments[0]} failed")
-    return ran.stdout
+    return ended.stdout

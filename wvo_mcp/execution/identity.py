@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from wvo_mcp.domain.agent import short
 from wvo_mcp.domain.lease import Caller, Role
 from wvo_mcp.domain.text import as_id
-from wvo_mcp.processes import Process, lineage, parent_started_at
+from wvo_mcp.execution.ancestry import Process, lineage, parent_started_at
 from wvo_mcp.settings import Settings
 
 SHELLS: Mapping[str, tuple[str, ...]] = {

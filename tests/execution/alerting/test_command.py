@@ -12,18 +12,11 @@ import pytest
 
 from tests.support.waiting import eventually
 from wvo_mcp.domain.news import Message
-from wvo_mcp.execution import running
 from wvo_mcp.execution.alerting.command import AlertCommand
 from wvo_mcp.ports.alerting import Undelivered
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("HEALTH-3")]
 NEWS = Message("news_1", {"id": "news_1", "text": "caf\u00e9 " * 40_000})
-
-
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a program said last is read in time, however busy the machine is."""
-    monkeypatch.setattr(running, "_LAST_WORDS_SECONDS", 60.0)
 
 
 def command(folder: Path, code: str, deadline: float = 120.0) -> AlertCommand:
@@ -44,7 +37,6 @@ async def test_it_reads_the_news_as_json_in_the_workspace_and_succeeds_with_0(tm
         ("import sys; sys.stderr.write('x' * 5_000_000 + 'the end'); sys.exit(3)", r"ended with 3: x+the end$"),
     ],
 )
-@pytest.mark.usefixtures("patient")
 async def test_another_exit_code_is_a_failure_with_the_end_of_what_it_said(tmp_path: Path, code: str, why: str) -> None:
     with pytest.raises(Undelivered, match=why) as raised:
         await command(tmp_path, code).deliver(NEWS)

@@ -1,16 +1,14 @@
-"""A command of the user's, started once for each piece of news."""
+"""A command of the user's, started once for each notice."""
 
-import tempfile
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic_core import to_json
 
 from wvo_mcp.domain.news import Message
-from wvo_mcp.execution.running import run
 from wvo_mcp.ports.alerting import Undelivered
-
-_KEPT_BYTES = 2_000
+from wvo_mcp.processes import Limit, NotStarted, Program, run
 
 
 class AlertCommand:
@@ -25,17 +23,20 @@ class AlertCommand:
         self._deadline = deadline_seconds
 
     async def deliver(self, message: Message) -> None:
-        # A file, for what is left in a pipe that nobody reads would keep the pipe open.
-        with tempfile.TemporaryFile(prefix="wvo-news-") as news:
-            news.write(to_json(message.body) + b"\n")
-            news.seek(0)
-            try:
-                ended = await run(self._argv, self._deadline, "stderr", last=_KEPT_BYTES, stdin=news, cwd=self._cwd)
-            except (OSError, ValueError) as error:
-                reason = getattr(error, "strerror", None) or error
-                raise Undelivered(f"the command cannot be started: {reason}") from None
-        if ended.code is None:
+        program = Program(
+            argv=self._argv,
+            env=os.environ,
+            cwd=self._cwd,
+            stdin=to_json(message.body) + b"\n",
+            deadline=self._deadline,
+            leaves_children=True,
+        )
+        try:
+            ended = await run(program, keep=0)
+        except NotStarted as error:
+            raise Undelivered(f"the command cannot be started: {error}") from None
+        if ended.limit is Limit.DEADLINE:
             raise Undelivered(f"the command took longer than {self._deadline:g} s and was killed")
         if ended.code != 0:
-            last = ended.said.decode(errors="replace").strip()[-200:]
+            last = ended.stderr.decode(errors="replace").strip()[-200:]
             raise Undelivered(f"the command ended with {ended.code}{': ' + last if last else ''}")

@@ -11,8 +11,8 @@ from wvo_mcp.domain.known_secrets import register_secret
 from wvo_mcp.domain.providers.catalogue import Place, Provider
 from wvo_mcp.execution.providers.logins import Login, by_file, by_variable, missing
 from wvo_mcp.execution.providers.presence import program
-from wvo_mcp.execution.running import run
 from wvo_mcp.ports.providers import Standing
+from wvo_mcp.processes import NotStarted, Program, run
 
 MOST_SECONDS = 10.0
 _VERSION_SECONDS = 8.0
@@ -86,23 +86,28 @@ async def _login(provider: Provider, environ: Mapping[str, str]) -> Login:
 
 async def _key_command(provider: Provider, environ: Mapping[str, str]) -> Login:
     """What it prints is thrown away at once; whether it is anything is all that is kept."""
+    command = Program(argv=provider.key_command, env=environ, deadline=_KEY_SECONDS, leaves_children=True)
     try:
-        ended = await run(provider.key_command, _KEY_SECONDS, "stdout", first=200, env=environ)
-    except (OSError, ValueError) as error:
-        return Login(False, f"key_command cannot be started ({getattr(error, 'strerror', None) or 'wrong words'})")
-    if ended.code is None:
+        ended = await run(command, keep=200)
+    except NotStarted as error:
+        return Login(False, f"key_command cannot be started ({error})")
+    if ended.limit is not None:
         return Login(False, f"key_command took longer than {_KEY_SECONDS:g} s")
     if ended.code != 0:
         return Login(False, f"key_command ended with {ended.code}")
-    register_secret(ended.said.decode(errors="replace"))
-    return Login(True, "key_command prints a key") if ended.said.strip() else Login(False, "key_command prints nothing")
+    register_secret(ended.stdout.decode(errors="replace"))
+    return (
+        Login(True, "key_command prints a key") if ended.stdout.strip() else Login(False, "key_command prints nothing")
+    )
 
 
 async def _version(path: str, environ: Mapping[str, str]) -> str | None:
     """Only what looks like a version is taken from what it says."""
     try:
-        ended = await run([path, "--version"], _VERSION_SECONDS, "stdout", first=_VERSION_BYTES, env=environ)
-    except (OSError, ValueError):
+        ended = await run(
+            Program(argv=(path, "--version"), env=environ, deadline=_VERSION_SECONDS), keep=_VERSION_BYTES
+        )
+    except NotStarted:
         return None
-    found = _VERSION.search(ended.said) if ended.code == 0 else None
+    found = _VERSION.search(ended.stdout) if ended.code == 0 else None
     return found[1].decode() if found else None

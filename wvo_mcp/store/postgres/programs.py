@@ -1,98 +1,52 @@
 """PostgreSQL's own client programs: found, run under a deadline, never outliving us."""
 
-import ctypes
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from wvo_mcp.errors import IncompatibleStore, StoreUnavailable
+from wvo_mcp.processes import Ended, Limit, NotStarted, Program, run_blocking
 from wvo_mcp.store.backup_making import Stopped
 from wvo_mcp.store.postgres.link import Link, conninfo
 
 _SECONDS = 3_600.0
-_CHUNK = 1 << 16
-_PR_SET_PDEATHSIG = 1
-_libc: ctypes.CDLL | None = ctypes.CDLL(None) if sys.platform == "linux" else None
+_KEPT_BYTES = 1 << 26
 _PLACES = ((Path("/usr/lib/postgresql"), "*"), (Path("/opt/homebrew/opt"), "postgresql@*"))
 
 
-def run(name: str, *arguments: str, url: str | None = None, stop: threading.Event | None = None,
-        damaged: Path | None = None) -> str:  # fmt: skip
-    """What the program printed. Raises StoreUnavailable, or IncompatibleStore when `damaged` names the file at fault, and
-    Stopped."""
-    child = _started(name, arguments, url, subprocess.DEVNULL)
-    try:
-        out, err = _ended(child, name, stop)
-    finally:
-        if child.poll() is None:
-            child.kill()
-            child.communicate()
-    if child.returncode == 0:
-        return out.decode(errors="replace")
-    raise _failure(name, err.decode(errors="replace"), damaged)
+def run(name: str, *arguments: str, url: str | None = None, major_of: str | None = None,
+        stop: threading.Event | None = None, damaged: Path | None = None) -> str:  # fmt: skip
+    """What the program printed; of the version of the server at `url` or `major_of`. Raises StoreUnavailable, or
+    IncompatibleStore when `damaged` names the file at fault, and Stopped."""
+    ended = _ended(name, arguments, url, major_of or url, stop)
+    if ended.limit is Limit.STOPPED:
+        raise Stopped
+    if ended.limit is not None:
+        raise StoreUnavailable(f"{name} did not end within {_SECONDS:.0f} s.")
+    if ended.code == 0:
+        return ended.stdout.decode(errors="replace")
+    raise _failure(name, ended.stderr.decode(errors="replace"), damaged)
 
 
-def restore(dump: Path, kept: Path, first: str, last: str, url: str) -> None:
+def restore(
+    dump: Path, kept: Path, script: Path, first: str, last: str, url: str, stop: threading.Event | None = None
+) -> None:
     """Everything of `dump` that the list `kept` names, between the statements `first` and `last`, in one transaction of
-    psql. Raises as `run`.
+    psql. Raises as `run`; `script` is left to the caller.
 
     pg_restore on its own drops only what the dump knows, which leaves what later versions made; and it commits before
-    anything else can be done. So its script is passed on, and the COMMIT is sent only when it has ended well: whichever
-    of the programs dies, the server undoes all of it.
+    anything else can be done. So it writes a script, and psql runs that only when it is whole.
     """
-    script = _started(
-        "pg_restore", ("--clean", "--if-exists", "--no-owner", "--no-privileges", f"--use-list={kept}", "--file=-", str(dump)),
-        None, subprocess.DEVNULL, major_of=url,
-    )  # fmt: skip
-    psql = _started("psql", ("-X", "-q", "-v", "ON_ERROR_STOP=1", "--file=-"), url, subprocess.PIPE)
-    complaints: list[bytes] = []
-
-    def listen(stream: IO[bytes]) -> None:
-        complaints.append(stream.read())
-
-    heard = [stream for stream in (script.stderr, psql.stderr, psql.stdout) if stream is not None]
-    listening = [threading.Thread(target=listen, args=(stream,), daemon=True) for stream in heard]
-    for thread in listening:
-        thread.start()
-    with script, psql:
-        try:
-            _pass_on(script, psql, first, last)
-            psql.wait(_SECONDS)
-        except subprocess.TimeoutExpired:
-            raise StoreUnavailable(f"psql did not end within {_SECONDS:.0f} s.") from None
-        finally:
-            for child in (script, psql):
-                if child.poll() is None:
-                    child.kill()
-            for thread in listening:
-                thread.join()
-    if script.returncode != 0 or psql.returncode != 0:
-        raise _failure("pg_restore", b"\n".join(complaints).decode(errors="replace"), None)
-
-
-def _pass_on(script: subprocess.Popen[bytes], psql: subprocess.Popen[bytes], first: str, last: str) -> None:
-    if script.stdout is None or psql.stdin is None:
-        raise RuntimeError("both ends are pipes")
-    try:
-        with psql.stdin as sink:
-            sink.write(f"BEGIN;\n{first}\n".encode())
-            while chunk := script.stdout.read(_CHUNK):
-                sink.write(chunk)
-            if script.wait(_SECONDS) == 0:
-                sink.write(f"\n{last}\nCOMMIT;\n".encode())
-    except BrokenPipeError:
-        pass  # psql has met an error and says which
+    wanted = ("--clean", "--if-exists", "--no-owner", "--no-privileges", f"--use-list={kept}")
+    run("pg_restore", *wanted, f"--file={script}", str(dump), major_of=url, stop=stop)
+    parts = ("-c", first or ";", "-f", str(script), "-c", last)
+    run("psql", "-X", "-q", "--single-transaction", "-v", "ON_ERROR_STOP=1", *parts, url=url, stop=stop)
 
 
 def program(name: str, major: int | None = None) -> Path:
@@ -122,12 +76,11 @@ def _major(url: str) -> int:
         raise Link(url).typed(error) from error
 
 
-def _started(
-    name: str, arguments: tuple[str, ...], url: str | None, stdin: int, major_of: str | None = None
-) -> subprocess.Popen[bytes]:
+def _ended(
+    name: str, arguments: tuple[str, ...], url: str | None, server: str | None, stop: threading.Event | None
+) -> Ended:
     """The password goes by the environment, where other users do not see it."""
     environ: dict[str, str] = {**os.environ, "LC_ALL": "C", "PGAPPNAME": f"wvo-mcp {name}"}
-    server = url or major_of
     command = [str(program(name, None if server is None else _major(server))), *arguments]
     if url is not None:
         given: dict[str, Any] = conninfo_to_dict(url)
@@ -135,10 +88,10 @@ def _started(
         if password is not None:
             environ["PGPASSWORD"] = str(password)
         command.insert(1, f"--dbname={make_conninfo(**given)}")
-    return subprocess.Popen(  # noqa: S603 - PostgreSQL's own programs, without a shell
-        command, env=environ, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        preexec_fn=_end_with(os.getpid()),
-    )  # fmt: skip
+    try:
+        return run_blocking(Program(argv=command, env=environ, deadline=_SECONDS, ends_with_us=True), _KEPT_BYTES, stop)
+    except NotStarted as error:
+        raise StoreUnavailable(f"{name} cannot be started: {error}.") from error
 
 
 def _failure(name: str, said: str, damaged: Path | None) -> IncompatibleStore | StoreUnavailable:
@@ -147,32 +100,3 @@ def _failure(name: str, said: str, damaged: Path | None) -> IncompatibleStore | 
     if damaged is not None:
         return IncompatibleStore(f"{damaged.name} cannot be used: {reason}.", hint="Use an older backup (backup_list).")
     return StoreUnavailable(f"{name} failed: {reason}", cause=reason)
-
-
-def _end_with(parent: int) -> Callable[[], None] | None:
-    """For a new process, so that it does not outlive this one, however this one ends; Linux only.
-
-    It runs between fork and exec beside other threads: nothing is imported or locked there.
-    """
-    if _libc is None:
-        return None
-    prctl = _libc.prctl
-
-    def ask() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return ask
-
-
-def _ended(child: subprocess.Popen[bytes], name: str, stop: threading.Event | None) -> tuple[bytes, bytes]:
-    deadline = time.monotonic() + _SECONDS
-    while True:
-        try:
-            return child.communicate(timeout=0.2)
-        except subprocess.TimeoutExpired:
-            if stop is not None and stop.is_set():
-                raise Stopped from None
-            if time.monotonic() > deadline:
-                raise StoreUnavailable(f"{name} did not end within {_SECONDS:.0f} s.") from None

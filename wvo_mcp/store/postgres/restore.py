@@ -17,6 +17,7 @@ from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import StoreBusy
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.backups import Restored
+from wvo_mcp.store.backup_making import in_thread
 from wvo_mcp.store.postgres import programs
 from wvo_mcp.store.postgres.backup import PostgresBackups, our_tables, own_schema, verify
 from wvo_mcp.store.postgres.link import Link, conninfo, settle
@@ -51,31 +52,32 @@ class PostgresRestoring:
         NotFound, IncompatibleStore, StoreBusy, StoreUnavailable."""
         started = time.monotonic()
         with self._backups.folder.making() as unfinished:
-            backup, passed_over, safety, until = self._replace(name, unfinished)
+            backup, passed_over, safety, until = await in_thread(lambda stop: self._replace(name, unfinished, stop))
         since = await self._mark(backup)
         return Restored(backup, since, until, safety, None, time.monotonic() - started, passed_over)
 
     def _replace(
-        self, name: str | None, unfinished: Path
+        self, name: str | None, unfinished: Path, stop: threading.Event
     ) -> tuple[Backup, dict[str, str], str | None, datetime | None]:
-        backup, passed_over = self._backups.folder.first_good(name, verify, "the database")
+        backup, passed_over = self._backups.folder.first_good(name, lambda path: verify(path, stop), "the database")
         own_schema(self._url)
         until = _last_event(self._url)
         safety = None
         if until is not None:
-            self._backups.dump(unfinished, threading.Event())
-            verify(unfinished)
+            self._backups.dump(unfinished, stop)
+            verify(unfinished, stop)
             now = datetime.now(UTC)
             safety = self._backups.folder.put(unfinished, safety_name(now, "dump"), now).name
         path = self._backups.folder.path(backup.name)
         _check_free(self._url)
-        listed = programs.run("pg_restore", "--list", str(path), damaged=path)
+        listed = programs.run("pg_restore", "--list", str(path), stop=stop, damaged=path)
         with tempfile.NamedTemporaryFile("w", suffix=".list") as chosen:
             # The schema itself stays: it may be `public`, and its rights are not ours.
             chosen.writelines(f"{line}\n" for line in listed.splitlines() if not re.search(r" (SCHEMA|ACL) ", line))
             chosen.flush()
             cleared, raised = _around(self._url)
-            programs.restore(path, Path(chosen.name), cleared, raised, self._url)
+            script = unfinished.with_name(f"{unfinished.name}.sql")
+            programs.restore(path, Path(chosen.name), script, cleared, raised, self._url, stop)
         return backup, passed_over, safety, until
 
     async def _mark(self, backup: Backup) -> datetime | None:
