@@ -39,6 +39,16 @@ def test_every_field_of_an_operation_is_a_described_flag(shell: Shell, name: str
         assert info.description
 
 
+@pytest.mark.requirement("CORE-5")
+def test_an_operation_of_a_group_is_also_a_verb_of_it(shell: Shell) -> None:
+    shell("add", "One")
+    assert shell("backup", "create").json["verified"]
+    listed = shell("backup-list").json
+
+    assert listed == shell("backup", "list").json == shell("backup").json
+    assert shell("backup", "lst").code == 2
+
+
 def test_help_lists_every_command_under_its_heading(shell: Shell) -> None:
     shown = shell("--help").out
 

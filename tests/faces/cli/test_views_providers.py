@@ -7,7 +7,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from wvo_mcp.faces.cli.flags import flags_of
+from wvo_mcp.faces.cli.flags import parameters
 from wvo_mcp.faces.cli.views import view
 from wvo_mcp.faces.cli.views.budgets import condition
 from wvo_mcp.operations import ALL
@@ -83,7 +83,7 @@ def test_a_breaker_is_told_of_a_program_that_is_not_here_too() -> None:
 
 
 def test_what_is_one_of_several_words_is_written_without_quotes() -> None:
-    (outcome,) = [flag for flag in flags_of(ALL["provider_report"]) if flag.name == "outcome"]
+    (outcome,) = [flag for flag in parameters(ALL["provider_report"]) if flag.name == "outcome"]
 
     assert isinstance(outcome.type, click.Choice)
     assert [outcome.type.convert(word, None, None) for word in ("ok", "rate_limit")] == ["ok", "rate_limit"]

@@ -2,110 +2,93 @@
 
 import asyncio
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
-from wvo_mcp.domain.backup import Backup, Kind, span
+from wvo_mcp.domain.backup import Kind, span
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Role
 from wvo_mcp.domain.redaction import redacted
 from wvo_mcp.errors import Conflict, WvoError
 from wvo_mcp.faces.cli.application import Application, Compose
-from wvo_mcp.faces.cli.output import json_option, print_json, reported, visible, wants_json
+from wvo_mcp.faces.cli.output import command, print_json, visible
 from wvo_mcp.faces.cli.session import settings_or_usage
-from wvo_mcp.ports.backups import Backups, Restored
+from wvo_mcp.ports.backups import Backups
 from wvo_mcp.settings import Settings
 
 
-def backup_command(compose: Compose) -> click.Command:
-    group = click.Group(
-        "backup",
-        help="Restore a backup. Backups are made every hour and by backup-create; backup-list shows them.",
-        short_help="Restore a backup of the store.",
-    )
-    group.add_command(_restore_command(compose))
-    return group
-
-
 def while_live_option() -> click.Option:
-    return click.Option(
-        ["--while-live"], is_flag=True, help="Proceed while servers are connected; they lose their leases."
-    )
+    text = "Proceed while servers are connected; they lose their leases."
+    return click.Option(["--while-live"], is_flag=True, help=text)
 
 
-def _restore_command(compose: Compose) -> click.Command:
-    def run(**given: Any) -> None:
-        with reported(as_json=wants_json(given["json"])) as as_json:
-            application, settings = compose(), settings_or_usage()
-            name = given["name"]
-            if (name is None) == (not given["latest"]):
-                raise click.UsageError("Name one of wvo-mcp backup-list, or give --latest.")
-            refuse_if_live(application, settings, given["while_live"])
-            if not as_json and sys.stdin.isatty() and not given["yes"]:
-                _ask(asyncio.run(_chosen(application.backend_of(settings).backups, name)))
-            show(restore_and_sync(application, settings, name), as_json=as_json)
+def restore_command(compose: Compose) -> click.Command:
+    def run(given: dict[str, Any], as_json: bool) -> None:
+        application, settings, name = compose(), settings_or_usage(), given["name"]
+        if (name is None) == (not given["latest"]):
+            raise click.UsageError("Name one of wvo-mcp backup-list, or give --latest.")
+        refuse_if_live(application, settings, given["while_live"])
+        if not as_json and sys.stdin.isatty() and not given["yes"]:
+            chosen = asyncio.run(_chosen(application.backend_of(settings).backups, name))
+            if not click.confirm(f"Replace the present store by {visible(chosen)}?"):
+                click.echo("Nothing was changed.", err=True)
+                raise click.exceptions.Exit(1)
+        show(restore_and_sync(application, settings, name), as_json=as_json)
 
-    return click.Command(
+    return command(
         "restore",
-        help="Replace the store by a backup. The current store is kept as another backup (or renamed when it is damaged)."
+        run,
+        "Replace the store by a backup. The current store is kept as another backup (or renamed when it is damaged)."
         " Leases claimed since the backup end; the roadmap is synced.",
-        short_help="Replace the store by a backup.",
-        params=[
+        [
             click.Argument(["name"], required=False),
             click.Option(["--latest"], is_flag=True, help="Newest backup that passes the check."),
             while_live_option(),
             click.Option(["--yes"], is_flag=True, help="No confirmation."),
-            json_option(),
         ],
-        callback=run,
     )
 
 
-async def _chosen(backups: Backups, name: str | None) -> Backup | None:
-    """The named one, or the newest that was not made by a restore; None when there is none. Raises NotFound."""
+async def _chosen(backups: Backups, name: str | None) -> str:
+    """The named one, or the newest that was not made by a restore, with its time. Raises NotFound."""
     if name is not None:
         await backups.verify(name)
     now = datetime.now(UTC)
-    everything = sorted(await backups.all(), key=lambda one: one.at > now)  # as the restore chooses
-    wanted = (one for one in everything if (one.kind is not Kind.SAFETY if name is None else one.name == name))
-    return next(wanted, None)
-
-
-def _ask(chosen: Backup | None) -> None:
-    """Ends the command when a person does not want it."""
-    what = (
-        "the newest backup"
-        if chosen is None
-        else f"{visible(chosen.name)}, of {chosen.at.astimezone():%Y-%m-%d %H:%M:%S}"
-    )
-    if not click.confirm(f"Replace the present store by {what}?"):
-        click.echo("Nothing was changed.", err=True)
-        raise click.exceptions.Exit(1)
+    for one in sorted(await backups.all(), key=lambda one: one.at > now):  # as the restore chooses
+        if one.name == name or (name is None and one.kind is not Kind.SAFETY):
+            return f"{one.name}, of {one.at.astimezone():%Y-%m-%d %H:%M:%S}"
+    return "the newest backup"
 
 
 def refuse_if_live(application: Application, settings: Settings, even_so: bool) -> None:
-    """Raises Conflict while servers are connected to the store; not looked at when that does not matter."""
-    if even_so:
-        return
-    living = application.backend_of(settings).living()
+    """Raises Conflict while servers are connected to the store; not checked where that does not matter."""
+    living = [] if even_so else application.backend_of(settings).living()
     if living:
         raise Conflict(
             f"{len(living)} servers are connected to the store.",
-            hint="Close their clients first, or add --while-live: what they hold they will have lost.",
+            hint="Close their clients first, or add --while-live: they lose their leases.",
             living=living[:20],
         )
 
 
 def restore_and_sync(application: Application, settings: Settings, name: str | None) -> dict[str, Any]:
-    """Restore, then merge the roadmap; JSON-ready. A mistake in the roadmap undoes nothing, and is told. Raises Forbidden for
-    an agent, and as `Backend.restore`."""
+    """Restore, then merge the roadmap; JSON-ready. A mistake in the roadmap undoes nothing, and is reported. Raises
+    Forbidden for an agent, and as `Backend.restore`."""
     caller = application.cli_caller(settings)
     caller.admit(Role.ADMIN, "backup restore")
     done = asyncio.run(application.backend_of(settings).restore(name, caller))
-    result: dict[str, Any] = summary(done)
+    result: dict[str, Any] = {
+        "restored": done.backup.name,
+        "lost": span(done.lost_since, done.lost_until),
+        "lost_since": done.lost_since and iso(done.lost_since),
+        "lost_until": done.lost_until and iso(done.lost_until),
+        "safety": done.safety,
+        "damaged_file": done.kept,
+        "passed_over": done.passed_over,
+        "seconds": round(done.seconds, 3),
+    }
     try:
         result["roadmap"] = asyncio.run(application.sync(settings))
     except WvoError as error:
@@ -113,28 +96,10 @@ def restore_and_sync(application: Application, settings: Settings, name: str | N
     return result
 
 
-def summary(done: Restored) -> dict[str, Any]:
-    return {
-        "restored": done.backup.name,
-        "lost": span(done.lost_since, done.lost_until),
-        "lost_since": None if done.lost_since is None else iso(done.lost_since),
-        "lost_until": None if done.lost_until is None else iso(done.lost_until),
-        "safety": done.safety,
-        "damaged_file": done.kept,
-        "passed_over": done.passed_over,
-        "seconds": round(done.seconds, 3),
-    }
-
-
 def show(result: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(result)
         return
-    for line in _lines(result):
-        click.echo(visible(line))
-
-
-def _lines(result: dict[str, Any]) -> Sequence[str]:
     lines = [f"Restored {result['restored']} in {result['seconds']:.1f} s. Lost: {result['lost']}."]
     lines += [f"Passed over {name}: {why}" for name, why in result["passed_over"].items()]
     if result["safety"]:
@@ -146,4 +111,4 @@ def _lines(result: dict[str, Any]) -> Sequence[str]:
     elif result["roadmap"] is not None:
         counts = result["roadmap"]
         lines.append(f"Roadmap synced: {counts['created']} tasks created, {counts['updated']} updated.")
-    return lines
+    click.echo("\n".join(map(visible, lines)))

@@ -3,10 +3,8 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
-from enum import Enum, StrEnum
-from functools import cache
+from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
@@ -21,40 +19,12 @@ MAX_BYTES = 20_000_000
 """What is read of a file or of stdin at most."""
 
 ALSO_POSITIONAL = ("task_id", "topic")
-"""Optional fields of which the first may stand without its flag where no text is required."""
+"""Optional fields of which the first may be given without its flag where nothing is required."""
 
 LAST_POSITIONAL = "reason"
-"""What people may add at the end of their verbs: `wvo-mcp cancel T1 "no longer wanted"`."""
-
-NUMBERED = "alert_id"
-"""A required number that may stand without its flag: `wvo-mcp alert-ack 17`."""
+"""What people may add at the end of a command: `wvo-mcp cancel T1 "no longer wanted"`."""
 
 RESERVED = frozenset({"json", "input", "help"})
-
-
-class Kind(StrEnum):
-    SCALAR = "scalar"
-    SWITCH = "switch"
-    REPEATED = "repeated"
-    JSON = "json"
-
-
-@dataclass(frozen=True, slots=True)
-class Flag:
-    """How one field of an input model is written on the command line."""
-
-    name: str
-    kind: Kind
-    type: click.ParamType[Any]
-    required: bool
-    positional: bool
-    help: str
-    also: tuple[str, ...] = ()
-    """Other names of the option."""
-
-    @property
-    def option(self) -> str:
-        return "--" + self.name.replace("_", "-")
 
 
 class JsonText(click.ParamType[Any]):
@@ -85,59 +55,32 @@ class JsonText(click.ParamType[Any]):
         return content.decode("utf-8-sig")
 
 
-class _Text(click.ParamType[str]):
-    name = "text"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        return str(value)
-
-
-_PLAIN: dict[Any, click.ParamType[Any]] = {int: click.INT, float: click.FLOAT}
-_TEXT = (Kind.SCALAR, _Text())
-_WRITTEN_AS_TEXT = (str, datetime, date, Path)
-
-
-@cache
-def flags_of(op: Operation) -> tuple[Flag, ...]:
-    """One flag per field, in the order of the model."""
-    fields = op.takes.model_fields
-    texts = [name for name, field in fields.items() if _shape(field.annotation) == _TEXT]
-    bare = [name for name in texts if fields[name].is_required()]
-    bare = bare or [name for name in texts if name in ALSO_POSITIONAL][:1]
-    if NUMBERED in fields:
-        bare = [NUMBERED]
-    if op.audience is Audience.PEOPLE and LAST_POSITIONAL in texts:
-        bare.append(LAST_POSITIONAL)
-    flags = tuple(_flag(name, field, positional=name in bare) for name, field in fields.items())
-    taken = RESERVED & {flag.name for flag in flags}
-    if taken:
-        raise TypeError(f"{op.name}: {sorted(taken)[0]!r} is a flag of every command")
-    return flags
+_JSON = JsonText()
+_TYPES: dict[Any, click.ParamType[Any]] = {
+    int: click.INT,
+    float: click.FLOAT,
+    bool: click.BOOL,
+    **dict.fromkeys((str, datetime, date, Path), click.STRING),
+}
 
 
 def parameters(op: Operation) -> list[click.Parameter]:
-    """Options for all fields, and arguments for those that may stand without a flag."""
-    flags = flags_of(op)
-    params: list[click.Parameter] = [
-        click.Argument([_bare(flag.name)], required=False, type=flag.type, metavar=f"[{flag.name.upper()}]")
-        for flag in flags
-        if flag.positional
+    """Options for all fields, and arguments for those that may be given without a flag."""
+    fields = op.takes.model_fields
+    taken = RESERVED & fields.keys()
+    if taken:
+        raise TypeError(f"{op.name}: {sorted(taken)[0]!r} is a flag of every command")
+    bare = [
+        click.Argument([_bare(name)], required=False, type=_shape(fields[name])[0], metavar=f"[{name.upper()}]")
+        for name in _positional(op)
     ]
-    params += [_option(flag) for flag in flags]
-    params.append(
-        click.Option(
-            ["--input"],
-            type=JsonText(),
-            metavar="JSON",
-            help="All arguments as a JSON object, @FILE, or - for stdin; flags override it.",
-        )
-    )
-    return params
+    help_text = "All arguments as a JSON object, @FILE, or - for stdin; flags override it."
+    return [*bare, *options(op.takes), click.Option(["--input"], type=_JSON, metavar="JSON", help=help_text)]
 
 
 def options(model: type[BaseModel]) -> list[click.Option]:
-    """An option for each field of a model that belongs to no operation."""
-    return [_option(_flag(name, field, positional=False)) for name, field in model.model_fields.items()]
+    """An option for each field."""
+    return [_option(name, field) for name, field in model.model_fields.items()]
 
 
 def arguments(op: Operation, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,18 +89,15 @@ def arguments(op: Operation, given: Mapping[str, Any]) -> dict[str, Any]:
     if whole is not None and not isinstance(whole, dict):
         raise _usage("--input takes one JSON object.")
     found: dict[str, Any] = dict(cast("dict[str, Any]", whole or {}))
-    for flag in flags_of(op):
-        value = given.get(flag.name)
-        bare = given.get(_bare(flag.name))
-        if bare is not None and value is not None:
-            raise _usage(f"{flag.name.upper()} is given twice: as an argument and as {flag.option}.")
-        value = bare if value is None else value
-        if value is not None and not (flag.kind is Kind.REPEATED and not value):
-            found[flag.name] = list(value) if flag.kind is Kind.REPEATED else value
-    missing = [flag for flag in flags_of(op) if flag.required and flag.name not in found]
-    if missing:
-        or_argument = f" (or the argument {missing[0].name.upper()})" if missing[0].positional else ""
-        raise _usage(f"Missing option '{missing[0].option}'{or_argument}.")
+    for name, field in op.takes.model_fields.items():
+        values: list[Any] = [one for one in (given.get(_bare(name)), given.get(name)) if one not in (None, ())]
+        if len(values) > 1:
+            raise _usage(f"{name.upper()} is given twice: as an argument and as {_flag(name)}.")
+        if values:
+            found[name] = list(cast("tuple[Any, ...]", values[0])) if isinstance(values[0], tuple) else values[0]
+        elif field.is_required() and name not in found:
+            or_argument = f" (or the argument {name.upper()})" if _bare(name) in given else ""
+            raise _usage(f"Missing option '{_flag(name)}'{or_argument}.")
     return found
 
 
@@ -165,72 +105,64 @@ def _usage(message: str) -> click.UsageError:
     return click.UsageError(message, ctx=click.get_current_context(silent=True))
 
 
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
 def _bare(name: str) -> str:
     return f"{name}_argument"
 
 
-def _option(flag: Flag) -> click.Option:
-    help_text = f"{flag.help}  [required]" if flag.required else flag.help
-    match flag.kind:
-        case Kind.SWITCH:
-            names = f"{flag.option}/--no-{flag.option[2:]}"
-            return click.Option([flag.name, names], default=None, help=help_text)
-        case Kind.REPEATED:
-            return click.Option(
-                [flag.name, flag.option], multiple=True, type=flag.type, help=f"{help_text} (repeatable)"
-            )
-        case Kind.JSON:
-            help_text = f"{help_text} (JSON, @FILE, or - for stdin)"
-            return click.Option([flag.name, flag.option], type=flag.type, metavar="JSON", help=help_text)
-        case Kind.SCALAR:
-            return click.Option([flag.name, flag.option, *flag.also], type=flag.type, help=help_text)
+def _positional(op: Operation) -> list[str]:
+    fields = op.takes.model_fields
+    scalars = [name for name, field in fields.items() if _shape(field)[0] not in (_JSON, click.BOOL)]
+    names = [name for name in scalars if fields[name].is_required() and not _shape(fields[name])[1]]
+    names = names or [name for name in scalars if name in ALSO_POSITIONAL][:1]
+    last = op.audience is Audience.PEOPLE and LAST_POSITIONAL in scalars and LAST_POSITIONAL not in names
+    return [*names, LAST_POSITIONAL] if last else names
 
 
-def _flag(name: str, field: FieldInfo, *, positional: bool) -> Flag:
-    kind, kind_type = _shape(field.annotation)
-    alias = field.validation_alias
-    also = tuple(f"--{one}" for one in alias.choices if one != name) if isinstance(alias, AliasChoices) else ()
-    return Flag(name, kind, kind_type, field.is_required(), positional, _help(field), also)
-
-
-def _help(field: FieldInfo) -> str:
+def _option(name: str, field: FieldInfo) -> click.Option:
+    kind, repeated = _shape(field)
     default: Any = field.default
     shown = isinstance(default, bool | int | float | str) and not field.is_required() and default != ""
-    default = str(default).lower() if isinstance(default, bool) else default
     text = (field.description or "").rstrip(".")
-    return f"{text}.  [default: {default}]" if shown else f"{text}."
+    text += f".  [default: {str(default).lower() if isinstance(default, bool) else default}]" if shown else "."
+    text += "  [required]" if field.is_required() else ""
+    alias = field.validation_alias
+    also = [f"--{one}" for one in alias.choices if one != name] if isinstance(alias, AliasChoices) else []
+    if kind is click.BOOL:
+        return click.Option([name, f"{_flag(name)}/--no-{_flag(name)[2:]}"], default=None, help=text)
+    if kind is _JSON:
+        return click.Option(
+            [name, _flag(name)], type=kind, metavar="JSON", help=f"{text} (JSON, @FILE, or - for stdin)"
+        )
+    text += " (repeatable)" if repeated else ""
+    return click.Option([name, _flag(name), *also], multiple=repeated, type=kind, help=text)
 
 
-def _shape(annotation: Any) -> tuple[Kind, click.ParamType[Any]]:
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        return _shape(get_args(annotation)[0])
-    if origin in (Union, UnionType):
-        real = [one for one in get_args(annotation) if one is not NoneType]
-        words = [_words(one) for one in real]
-        if len(real) > 1 and all(words):
-            return Kind.SCALAR, _choice([word for some in words for word in some])
-        return _shape(real[0]) if len(real) == 1 else (Kind.JSON, JsonText())
-    if _words(annotation):
-        return Kind.SCALAR, _choice(_words(annotation))
+def _shape(field: FieldInfo | Any) -> tuple[click.ParamType[Any], bool]:
+    """The type of a flag, and whether it may be repeated, of a field or an annotation."""
+    annotation = field.annotation if isinstance(field, FieldInfo) else field
+    origin, inner = get_origin(annotation), [one for one in get_args(annotation) if one is not NoneType]
+    words = _words(annotation)
+    if words:
+        return click.Choice([str(word) for word in words]), False
+    if origin is Annotated or (origin in (Union, UnionType) and len(inner) == 1):
+        return _shape(inner[0])
     if origin in (list, tuple, set, frozenset, Sequence):
-        kind, item = _shape(get_args(annotation)[0])
-        return (Kind.REPEATED, item) if kind is Kind.SCALAR else (Kind.JSON, JsonText())
-    if annotation is bool:
-        return Kind.SWITCH, click.BOOL
-    if annotation in _PLAIN:
-        return Kind.SCALAR, _PLAIN[annotation]
-    return _TEXT if annotation in _WRITTEN_AS_TEXT else (Kind.JSON, JsonText())
+        item, repeated = _shape(inner[0])
+        return (_JSON, False) if item is _JSON or repeated else (item, True)
+    return _TYPES.get(annotation, _JSON), False
 
 
-def _words(annotation: Any) -> tuple[Any, ...]:
-    """The values of a Literal or an enumeration; empty for all else."""
+def _words(annotation: Any) -> list[Any]:
+    """The values of a Literal, an enumeration, or a union of these; empty for all else."""
     if get_origin(annotation) is Literal:
-        return get_args(annotation)
+        return list(get_args(annotation))
     if isinstance(annotation, type) and issubclass(annotation, Enum):
-        return tuple(member.value for member in annotation)
-    return ()
-
-
-def _choice(values: Sequence[Any]) -> click.ParamType[Any]:
-    return click.Choice([str(value) for value in values])
+        return [member.value for member in annotation]
+    if get_origin(annotation) in (Union, UnionType):
+        parts = [_words(one) for one in get_args(annotation) if one is not NoneType]
+        return [word for part in parts for word in part] if all(parts) else []
+    return []

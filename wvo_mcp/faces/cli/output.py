@@ -5,7 +5,7 @@ import logging
 import re
 import secrets
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -21,6 +21,24 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 def json_option() -> click.Option:
     return click.Option(["--json"], is_flag=True, help="JSON output; the default when stdout is not a terminal.")
+
+
+def command(
+    name: str,
+    run: Callable[[dict[str, Any], bool], None],
+    text: str,
+    params: Sequence[click.Parameter],
+    *,
+    short: str = "",
+) -> click.Command:
+    """A command that prints JSON or text. `run` gets what was given and whether JSON is wanted; its errors are printed."""
+
+    def callback(json: bool, **given: Any) -> None:
+        with reported(as_json=wants_json(json)) as as_json:
+            run(given, as_json)
+
+    short = short or text.partition(". ")[0].rstrip(".") + "."
+    return click.Command(name, help=text, short_help=short, params=[*params, json_option()], callback=callback)
 
 
 def wants_json(flag: bool) -> bool:

@@ -13,49 +13,50 @@ import click
 from wvo_mcp.errors import IncompatibleStore, InvalidInput
 from wvo_mcp.execution.session_lock import SessionLocks
 from wvo_mcp.faces.cli.application import Compose
-from wvo_mcp.faces.cli.output import json_option, print_json, reported, wants_json
-from wvo_mcp.store.copying.copy import Copied, Source, Step, Target, copy
+from wvo_mcp.faces.cli.output import command, print_json
+from wvo_mcp.store.copying.copy import Source, Step, Target, copy
 from wvo_mcp.store.copying.sqlite import SqliteSource, SqliteTarget
 
 _EVERY_SECONDS = 2.0
 
 
-def store_group(_compose: Compose) -> click.Group:
-    group = click.Group("store", help="Copy the database to another one.")
-    group.add_command(
-        click.Command(
-            "copy",
-            help="Copy everything into an empty store, either way between the kinds of database. FROM and TO are the path"
-            " of a SQLite file (state/state.db) or postgresql://USER:PASSWORD@HOST:PORT/DATABASE. Both are compared"
-            " before anybody can use the copy. An interrupted copy leaves TO as it was; the same command starts over.",
-            short_help="Copy everything to an empty store and compare.",
-            params=[
-                click.Argument(["origin"], metavar="FROM"),
-                click.Argument(["target"], metavar="TO"),
-                click.Option(
-                    ["--while-live"],
-                    is_flag=True,
-                    help="Proceed while servers are connected; later writes are not copied.",
-                ),
-                json_option(),
-            ],
-            callback=_copy,
-        )
+def copy_command(_compose: Compose) -> click.Command:
+    live = "Proceed while servers are connected; later writes are not copied."
+    return command(
+        "copy",
+        _copy,
+        "Copy everything into an empty store, either way between the kinds of database. FROM and TO are the path of a"
+        " SQLite file (state/state.db) or postgresql://USER:PASSWORD@HOST:PORT/DATABASE. Both are compared before the"
+        " copy can be used. An interrupted copy leaves TO as it was; the same command starts over.",
+        [
+            click.Argument(["origin"], metavar="FROM"),
+            click.Argument(["target"], metavar="TO"),
+            click.Option(["--while-live"], is_flag=True, help=live),
+        ],
+        short="Copy everything to an empty store and compare.",
     )
-    return group
 
 
-def _copy(*, origin: str, target: str, while_live: bool, json: bool) -> None:
-    with reported(as_json=wants_json(json)) as as_json:
-        if origin == target or _same_file(origin, target):
-            raise InvalidInput("TO", "this is where the copy comes from")
-        with _source(origin) as source, _target(target) as into:
-            copied = copy(source, into, _progress(), while_live=while_live)
-            where = source.where, into.where
-        if as_json:
-            print_json(_payload(copied, *where))
-        else:
-            _show(copied, *where)
+def _copy(given: dict[str, Any], as_json: bool) -> None:
+    origin, target = given["origin"], given["target"]
+    if origin == target or _same_file(origin, target):
+        raise InvalidInput("TO", "this is where the copy comes from")
+    with _source(origin) as source, _target(target) as into:
+        copied = copy(source, into, _progress(), while_live=given["while_live"])
+        places = {"from": source.where, "to": into.where}
+    speed = round(copied.rows_per_second)
+    if as_json:
+        seconds, tables = round(copied.seconds, 3), [asdict(table) for table in copied.compared]
+        print_json({**places, "rows": copied.rows, "seconds": seconds, "rows_per_second": speed, "tables": tables})
+        return
+    for table in copied.compared:
+        if table.rows:
+            click.echo(f"  {table.table:<20}{table.rows:>12,}  {table.sha256[:16]}")
+    click.echo(
+        f"Copied {copied.rows:,} rows in {copied.seconds:.1f} s ({speed:,} a second);"
+        f" all {len(copied.compared)} tables are equal on both sides."
+    )
+    click.echo(f"From {places['from']}\nTo   {places['to']}")
 
 
 def _same_file(one: str, other: str) -> bool:
@@ -76,9 +77,7 @@ def _source(place: str) -> AbstractContextManager[Source]:
 
 
 def _target(place: str) -> AbstractContextManager[Target]:
-    if _is_url("TO", place):
-        return _postgres().PostgresTarget(place)
-    return SqliteTarget(Path(place).expanduser())
+    return _postgres().PostgresTarget(place) if _is_url("TO", place) else SqliteTarget(Path(place).expanduser())
 
 
 def _postgres() -> ModuleType:
@@ -103,25 +102,3 @@ def _progress() -> Callable[[Step], None]:
             click.echo(f"{step.doing} {step.table}: {step.done:,} of {step.total:,} rows", err=True)
 
     return report
-
-
-def _payload(copied: Copied, origin: str, target: str) -> dict[str, Any]:
-    return {
-        "from": origin,
-        "to": target,
-        "rows": copied.rows,
-        "seconds": round(copied.seconds, 3),
-        "rows_per_second": round(copied.rows_per_second),
-        "tables": [asdict(table) for table in copied.compared],
-    }
-
-
-def _show(copied: Copied, origin: str, target: str) -> None:
-    for table in copied.compared:
-        if table.rows:
-            click.echo(f"  {table.table:<20}{table.rows:>12,}  {table.sha256[:16]}")
-    click.echo(
-        f"Copied {copied.rows:,} rows in {copied.seconds:.1f} s ({copied.rows_per_second:,.0f} a second);"
-        f" all {len(copied.compared)} tables are equal on both sides."
-    )
-    click.echo(f"From {origin}\nTo   {target}")

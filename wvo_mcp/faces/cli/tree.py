@@ -2,7 +2,7 @@
 
 import os
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,11 +11,6 @@ from wvo_mcp.faces.cli.application import Compose
 if TYPE_CHECKING:
     from wvo_mcp.operations.operation import Operation
 
-GROUPS = {"core": "Work", "plan": "Plan", "ops": "Operations", "health": "Health", "people": "For people only"}
-"""Headings of the help page; a toolset that is not named here gets its own name."""
-
-INSTALLATION = "Installation"
-
 HELP = """\
 The control plane for coding agents: one task list, claimed by one agent at a time.
 
@@ -23,46 +18,70 @@ Without a command, serve MCP on stdio. Every MCP tool is also a command. Results
 otherwise or with --json. Exit codes: 0 success, 1 an error with a code, 2 wrong usage.
 """
 
+_HEADINGS = {"core": "Work", "plan": "Plan", "ops": "Operations", "health": "Health"}
+"""Headings of the help page, by toolset; one that is not named here gets its own name."""
+_PEOPLE = "For people only"
+_INSTALLATION = "Installation"
+
+_GROUPS = {
+    "backup": ("list", "List, make and restore backups of the store. One is made every hour."),
+    "budget": ("show", "Show token budgets, or raise one for a while. The limits are set in state/providers.yaml."),
+    "store": ("", "Copy the database to another one."),
+}
+"""Groups of the operations GROUP_VERB: the verb that runs where none is given, and the help."""
+
+_OTHERS = {
+    "init": "init.init_command",
+    "doctor": "doctor.doctor_command",
+    "backup restore": "backup.restore_command",
+    "stop-hook": "stop_hook.stop_hook_command",
+    "store copy": "store_copy.copy_command",
+    "serve": "serve.serve_command",
+    "simulate": "simulate.simulate_command",
+    "trust": "trust.trust_command",
+}
+"""Commands that are no operations: the function that makes each, imported when it is called."""
+
 
 def build_cli(compose: Compose) -> click.Group:
     """The whole command line over the registry."""
-    return _Tree(compose)
+    return _Root(compose)
 
 
-class _Tree(click.Group):
-    def __init__(self, compose: Compose) -> None:
-        plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-        settings = {"help_option_names": ["-h", "--help"], "color": False if plain else None}
-        super().__init__("wvo-mcp", help=HELP, context_settings=settings)
-        self.params.append(
-            click.Option(
-                ["--version"],
-                is_flag=True,
-                expose_value=False,
-                is_eager=True,
-                callback=_version,
-                help="Show the version.",
-            )
-        )
+class _Operations(click.Group):
+    """The operations of a group as commands, and others."""
+
+    def __init__(self, compose: Compose, name: str, group: str = "", **settings: Any) -> None:
+        super().__init__(name, **settings)
         self._compose = compose
+        self._group = group
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        names = (name.replace("_", "-") for name in _operations() if name not in _IN_GROUPS)
-        return [*names, *_INSTALLATION]
+        start = f"{self._group}-" if self._group else ""
+        names = [name.replace("_", "-") for name in _registry()]
+        others = [name.split() for name in _OTHERS]
+        return [name.removeprefix(start) for name in names if name.startswith(start)] + [
+            name for *group, name in others if "".join(group) == self._group
+        ]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in _INSTALLATION:
-            module, name = _INSTALLATION[cmd_name]
-            return getattr(import_module(f"wvo_mcp.faces.cli.{module}"), name)(self._compose)
-        # Both late: installation commands start without the registry.
-        from wvo_mcp.operations import named
+        place = _OTHERS.get(f"{self._group} {cmd_name}".strip())
+        if place is not None:
+            module, _, function = place.partition(".")
+            return getattr(import_module(f"wvo_mcp.faces.cli.{module}"), function)(self._compose)
+        from wvo_mcp.operations import named  # late, as below: the other commands start without the registry
 
-        op = named(cmd_name.replace("-", "_"))
+        op = named(f"{self._group}_{cmd_name}".strip("_").replace("-", "_"))
         if op is None:
             return None
         from wvo_mcp.faces.cli.commands import command_of
 
-        return command_of(op, self._compose)
+        return command_of(op, self._compose, cmd_name.replace("_", "-"))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        default = _GROUPS.get(self._group, ("",))[0]
+        alone = not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names)
+        return super().parse_args(ctx, [default, *args] if default and alone else args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -71,42 +90,50 @@ class _Tree(click.Group):
             raise click.NoSuchCommand(args[0], possibilities=self.list_commands(ctx), ctx=ctx)
         return super().resolve_command(ctx, args)
 
+
+class _Root(_Operations):
+    def __init__(self, compose: Compose) -> None:
+        plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+        settings = {"help_option_names": ["-h", "--help"], "color": False if plain else None}
+        version = click.Option(
+            ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version."
+        )
+        super().__init__(compose, "wvo-mcp", help=HELP, context_settings=settings, params=[version])
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*(name for name in super().list_commands(ctx) if not name.startswith("budget-")), *_GROUPS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _GROUPS:
+            return super().get_command(ctx, cmd_name)
+        text = _GROUPS[cmd_name][1]
+        return _Operations(self._compose, cmd_name, cmd_name, help=text, short_help=text.split(". ")[0] + ".")
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        groups: dict[str, list[tuple[str, click.Command]]] = {
-            GROUPS[name]: [] for name in ("core", "plan", "ops", "health")
-        }
-        groups |= {heading: [] for heading in (*_headings(), GROUPS["people"], INSTALLATION)}
-        for name in self.list_commands(ctx):
-            command = self.get_command(ctx, name)
-            if command is not None and not command.hidden:
-                groups[_heading(name)].append((name, command))
-        width = max(len(name) for commands in groups.values() for name, _ in commands)
-        for heading, commands in groups.items():
-            if commands:
-                with formatter.section(heading):
-                    rows = [
-                        (name.ljust(width), command.get_short_help_str(formatter.width - width - 6))
-                        for name, command in commands
-                    ]
-                    formatter.write_dl(rows)
+        names = self.list_commands(ctx)
+        width = max(map(len, names))
+        further = [heading for heading in map(_heading, names) if heading not in (_PEOPLE, _INSTALLATION)]
+        for heading in dict.fromkeys((*_HEADINGS.values(), *further, _PEOPLE, _INSTALLATION)):
+            rows = [
+                (name.ljust(width), command.get_short_help_str(formatter.width - width - 6))
+                for name in names
+                if _heading(name) == heading and (command := self.get_command(ctx, name)) is not None
+            ]
+            with formatter.section(heading):
+                formatter.write_dl(rows)
 
 
-def _operations() -> "dict[str, Operation]":
+def _registry() -> "dict[str, Operation]":
     from wvo_mcp.operations import ALL  # init, doctor, stop-hook and --version start without the registry
 
     return ALL
 
 
-def _headings() -> list[str]:
-    """Headings of further toolsets, in the order of the registry."""
-    return [_heading(name) for name, op in _operations().items() if op.toolset not in GROUPS]
-
-
 def _heading(command: str) -> str:
-    if command in _INSTALLATION:
-        return _HEADINGS.get(command, INSTALLATION)
-    op = _operations()[command.replace("-", "_")]
-    return GROUPS["people"] if op.audience == "people" else GROUPS.get(op.toolset, op.toolset.capitalize())
+    op = _registry().get(command.replace("-", "_"))
+    if op is None:
+        return {"simulate": "Plan", "budget": _PEOPLE, "trust": _PEOPLE}.get(command, _INSTALLATION)
+    return _PEOPLE if op.audience == "people" else _HEADINGS.get(op.toolset, op.toolset.capitalize())
 
 
 def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
@@ -116,21 +143,3 @@ def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
 
     click.echo(f"wvo-mcp {version('wvo-mcp')}")
     ctx.exit()
-
-
-_INSTALLATION = {
-    "init": ("init", "init_command"),
-    "doctor": ("doctor", "doctor_command"),
-    "backup": ("backup", "backup_command"),
-    "budget": ("budget", "budget_group"),
-    "stop-hook": ("stop_hook", "stop_hook_command"),
-    "store": ("store_copy", "store_group"),
-    "serve": ("serve", "serve_command"),
-    "simulate": ("simulate", "simulate_command"),
-    "trust": ("trust", "trust_command"),
-}
-"""Commands about this program itself, and groups of commands: (module, function), each imported when it is called."""
-
-_HEADINGS = {"simulate": GROUPS["plan"], "budget": GROUPS["people"], "trust": GROUPS["people"]}
-_IN_GROUPS = frozenset({"budget_raise", "budget_show"})
-"""Operations that are shown as `budget raise` and `budget show`."""

@@ -3,66 +3,62 @@
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from wvo_mcp.domain.lease import Role
+from wvo_mcp.domain.providers.catalogue import Catalogue
 from wvo_mcp.domain.providers.trust import FIELDS, Parts, held_back, parts_of
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.execution.providers.file import defaults, read
 from wvo_mcp.execution.trust import PROVIDERS, Trust
 from wvo_mcp.faces.cli.application import Compose
-from wvo_mcp.faces.cli.output import json_option, print_json, reported, visible, wants_json
+from wvo_mcp.faces.cli.output import command, print_json, visible
 from wvo_mcp.faces.cli.session import settings_or_usage
 
 
 def trust_command(compose: Compose) -> click.Command:
-    def run(**given: Any) -> None:
-        with reported(as_json=wants_json(given["json"])) as as_json:
-            settings = settings_or_usage()
-            compose().cli_caller(settings).admit(Role.ADMIN, "trust")
-            _trust(
-                Trust(os.environ, settings.root), settings.state_dir / "providers.yaml", given["yes"], as_json=as_json
-            )
+    def run(given: dict[str, Any], as_json: bool) -> None:
+        settings = settings_or_usage()
+        compose().cli_caller(settings).admit(Role.ADMIN, "trust")
+        trust = Trust(os.environ, settings.root)
+        catalogue = read(settings.state_dir / "providers.yaml") or defaults()
+        stated, changes = parts_of(catalogue), _changes(catalogue, trust.accepted(PROVIDERS))
+        if not as_json:
+            _show(changes)
+        asked = not as_json and sys.stdin.isatty()
+        agreed = bool(changes) and (given["yes"] or (asked and click.confirm("Accept this?")))
+        digest = trust.accept(PROVIDERS, stated) if agreed else None
+        if as_json:
+            print_json({"changes": changes, "accepted": agreed, "sha256": digest, "file": str(trust.file)})
+        elif agreed:
+            click.echo(f"Accepted, as {trust.file} now says. Servers use it within seconds.")
+        elif changes:
+            click.echo("Nothing was accepted; wvo-mcp trust --yes accepts it.")
 
-    return click.Command(
+    return command(
         "trust",
-        help="Review and accept what state/providers.yaml makes wvo-mcp run or call (commands, addresses, keys). Changes take"
+        run,
+        "Review and accept what state/providers.yaml makes wvo-mcp run or call (commands, addresses, keys). Changes take"
         " effect once a person accepts them; until then the last accepted version is used. Accepted values are kept outside"
         " of the project.",
-        short_help="Accept commands and addresses in state/providers.yaml.",
-        params=[click.Option(["--yes"], is_flag=True, help="No confirmation."), json_option()],
-        callback=run,
+        [click.Option(["--yes"], is_flag=True, help="No confirmation.")],
+        short="Accept commands and addresses in state/providers.yaml.",
     )
 
 
-def _trust(trust: Trust, path: Any, yes: bool, *, as_json: bool) -> None:
-    given = read(path) or defaults()
-    stated, accepted, shipped = parts_of(given), trust.accepted(PROVIDERS), parts_of(defaults())
-    _, waiting = held_back(given, accepted, shipped)
-    changes = list(_changes(waiting, stated, {**shipped, **accepted}))
-    if not as_json:
-        _show(changes)
-    agreed = bool(changes) and (yes or (not as_json and sys.stdin.isatty() and click.confirm("Accept this?")))
-    digest = trust.accept(PROVIDERS, stated) if agreed else None
-    if as_json:
-        print_json({"changes": changes, "accepted": agreed, "sha256": digest, "file": str(trust.file)})
-    elif agreed:
-        click.echo(f"Accepted, as {trust.file} now says. Servers take it up within seconds.")
-    elif changes:
-        click.echo("Nothing was accepted; wvo-mcp trust --yes accepts it.")
-
-
-def _changes(
-    waiting: Mapping[str, tuple[str, ...]], stated: Mapping[str, Parts], known: Mapping[str, Parts]
-) -> Iterator[dict[str, Any]]:
-    for name in waiting:
-        before = known.get(name, {})
-        for field in FIELDS:
-            if stated[name][field] != before.get(field) and (stated[name][field] or before.get(field)):
-                yield {"provider": name, "field": field, "accepted": before.get(field), "stated": stated[name][field]}
+def _changes(catalogue: Catalogue, accepted: Mapping[str, Parts]) -> list[dict[str, Any]]:
+    shipped, stated = parts_of(defaults()), parts_of(catalogue)
+    known = {**shipped, **accepted}
+    return [
+        {"provider": name, "field": field, "accepted": before.get(field), "stated": stated[name][field]}
+        for name in held_back(catalogue, accepted, shipped)[1]
+        for before in (known.get(name, {}),)
+        for field in FIELDS
+        if stated[name][field] != before.get(field) and (stated[name][field] or before.get(field))
+    ]
 
 
 def _show(changes: list[dict[str, Any]]) -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, AliasChoices, Field
 
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.lease import Role
@@ -48,7 +48,9 @@ class BudgetRaise(Input):
     hourly: int | None = Field(default=None, ge=1, le=MOST, description="Extra tokens per 60 minutes.")
     daily: int | None = Field(default=None, ge=1, le=MOST, description="Extra tokens per day (UTC).")
     duration: Annotated[str | None, AfterValidator(lambda text: None if text is None else _duration(text))] = Field(
-        default=None, description="Duration, e.g. 30m, 2h, 1d; default: an hour, or the rest of the day."
+        default=None,
+        validation_alias=AliasChoices("duration", "for"),
+        description="Duration, e.g. 30m, 2h, 1d; default: an hour, or the rest of the day.",
     )
     reason: Text | None = Field(default=None, description="Reason, kept in the history.")
 
