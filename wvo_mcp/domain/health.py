@@ -237,7 +237,7 @@ class Walk:
     written: int
     """Dependencies that the roadmap writes, and of these in the table: `present`."""
     present: int
-    cycle: tuple[str, ...] = ()
+    cycle: Sequence[str] = ()
     """One closed path, if there is any."""
     in_cycles: int = 0
     """Tasks that stand in a cycle or behind one."""
@@ -258,7 +258,7 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class Remediation:
     """What was done, as the report has it."""
 
     timestamp: str

@@ -63,7 +63,7 @@ async def health_run(ctx: Context, ask: HealthRun) -> HealthRan:
             for one in cycle.orientation.anomalies
         ],
         decided=_decided(cycle.decision),
-        done=[asdict(deed) for deed in cycle.deeds[:SHOWN]],
+        done=[asdict(one) for one in cycle.done[:SHOWN]],
     )
 
 
@@ -97,7 +97,7 @@ def _decided(decision: Decision) -> dict[str, Any]:
         return [{"anomaly": one.anomaly, "action": one.action, "subject": one.subject} for one in remedies[:SHOWN]]
 
     return {
-        "alerts": [anomaly.kind.value for anomaly in decision.tell],
+        "alerts": [anomaly.kind.value for anomaly in decision.anomalies],
         "resolved": [kind.value for kind in decision.resolve],
         "remedies": listed(decision.remedies),
         "withheld": listed(decision.withheld),

@@ -184,7 +184,7 @@ async def test_health_is_told_with_what_is_wrong_and_what_was_done(bench: Bench)
     text = shown("health_run", await bench.call("health_run", OWNER))
     for part in (
         "inProgressCount     1",
-        "critical  stale_tasks    Nobody works on 1 task in progress; the last sign of life is 20 min old.",
+        "critical  stale_tasks    1 task in progress without a live agent; the last sign of life is 20 min old.",
         "return_to_queue  T1   remedied  T1 is pending after 20 min without a sign of life",
     ):
         assert part in text

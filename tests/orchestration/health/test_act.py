@@ -49,4 +49,4 @@ async def test_more_than_a_hundred_remedies_are_spread_over_cycles(bench: Bench)
 
     cycles = [await loop.cycle(await seated(bench, WATCH)) for _ in range(3)]
 
-    assert [len(cycle.deeds) for cycle in cycles] == [100, 30, 0]
+    assert [len(cycle.done) for cycle in cycles] == [100, 30, 0]

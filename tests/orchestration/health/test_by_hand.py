@@ -22,9 +22,9 @@ async def test_health_run_on_the_leader_acts_until_another_server_leads(bench: B
 
     made = await loop.by_hand(bench.store, BOB)
 
-    assert [deed.subject for deed in made.deeds if deed.action == "return_to_queue"] == ["T1"]
+    assert [one.subject for one in made.done if one.action == "return_to_queue"] == ["T1"]
     bench.clock.advance(seconds=LEASE_SECONDS + 1)
     await seated(bench, ANN)
     again = await loop.by_hand(bench.store, BOB)
     assert again.leader == ANN.session_id
-    assert not again.deeds
+    assert not again.done

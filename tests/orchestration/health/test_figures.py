@@ -137,11 +137,11 @@ async def test_the_report_is_written_after_the_first_cycle_hourly_and_at_the_las
     await bench.claim(an_agent("gone"), "T1")
     bench.servers.kill("gone/1")
     bench.clock.advance(minutes=20)
-    await reporter.look(await seated(bench))
+    await reporter.write_due(await seated(bench))
     assert not path.exists()
     await bench.call("health_run", WATCH)
 
-    await reporter.look(await seated(bench))
+    await reporter.write_due(await seated(bench))
 
     report = json.loads(path.read_text())
     assert list(report) == ["running", "lastCycle", "metricsHistory", "activeAnomalies", "recentRemediations"]
@@ -155,7 +155,7 @@ async def test_the_report_is_written_after_the_first_cycle_hourly_and_at_the_las
     for _ in range(int(HOURLY_SECONDS // 600)):
         bench.clock.advance(600)
         await bench.call("health_run", WATCH)
-        await reporter.look(await seated(bench))
+        await reporter.write_due(await seated(bench))
     assert len(json.loads(path.read_text())["metricsHistory"]) == 7, "once an hour"
 
     await reporter.leave(bench.store, an_agent("other"))

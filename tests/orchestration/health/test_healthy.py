@@ -89,7 +89,7 @@ async def test_thousands_of_cycles_of_random_work_raise_no_alarm(bench: Bench) -
         assert ran.observation.flow is not None
         assert not ran.observation.failed
         depth = ran.observation.flow.claimable
-        deeds += len(ran.deeds)
+        deeds += len(ran.done)
         alarms += [(cycle, one.kind.value, one.message) for one in ran.orientation.anomalies]
 
     assert alarms == []

@@ -89,7 +89,7 @@ async def test_without_leave_to_remedy_it_only_tells(bench: Bench) -> None:
 
     cycle = await loop_of(bench, auto_remediate=False).cycle(await seated(bench, WATCH))
 
-    assert cycle.deeds == ()
+    assert cycle.done == ()
     assert [remedy.subject for remedy in cycle.decision.withheld] == ["T1", "dead-T1"]
     assert await bench.status("T1") == ["in_progress"]
     assert ("stale_tasks", "critical", None) in await bench.alerts()
@@ -108,7 +108,7 @@ async def test_a_remedy_that_fails_hides_no_other_and_the_second_time_it_escalat
     first = await loop.cycle(await seated(bench, WATCH))
 
     assert await bench.status("T1", "T2") == ["in_progress", "pending"]
-    assert {deed.subject: deed.result for deed in first.deeds}["T1"] == "failed"
+    assert {one.subject: one.result for one in first.done}["T1"] == "failed"
     assert await health_kinds(bench, "T1") == ["health.remedy_begun", "health.remedy_failed"]
     alert = await bench.read(lambda tx: tx.alerts.find("stale_tasks", None))
     assert alert is not None
@@ -157,7 +157,7 @@ async def test_nothing_is_tried_with_an_agent_within_the_grace_of_its_session(be
     assert cycle.decision.remedies == ()
     bench.clock.advance(3_600)
     cycle = await loop.cycle(await seated(bench, WATCH))
-    assert cycle.deeds[0].result == "remedied"
+    assert cycle.done[0].result == "remedied"
     assert await bench.status("T1") == ["pending"]
 
 
@@ -179,7 +179,7 @@ async def test_a_remedy_judges_anew_within_the_transaction_that_changes_somethin
 
     deeds = await act(post, decision, limits, bench.policy)
 
-    assert [deed.result for deed in deeds] == ["skipped", "skipped"]
+    assert [one.result for one in deeds] == ["skipped", "skipped"]
     assert await bench.status("T1") == ["in_progress"]
 
 
@@ -286,7 +286,7 @@ async def test_a_command_of_a_person_runs_a_cycle_and_leaves_the_post_to_the_ser
     ran = await bench.call("health_run", OWNER)
 
     assert ran["acted"]
-    assert {deed["subject"]: deed["result"] for deed in ran["done"]}["T1"] == "remedied"
+    assert {one["subject"]: one["result"] for one in ran["done"]}["T1"] == "remedied"
     assert await bench.status("T1") == ["pending"]
     assert (await bench.sql("SELECT session_id FROM leaders"))[0]["session_id"] is None
 

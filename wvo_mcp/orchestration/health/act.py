@@ -1,8 +1,9 @@
-"""The last step: tell, take back, remedy. Every write is fenced by the post, every remedy recorded before and after."""
+"""The last step: raise and resolve alerts, apply remedies. Every write is fenced by the leader's token, every remedy recorded
+before and after."""
 
 import logging
 
-from wvo_mcp.domain.health import Deed, Thresholds
+from wvo_mcp.domain.health import Remediation, Thresholds
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.errors import WvoError
@@ -18,57 +19,55 @@ BLIND = "health_look_failed"
 """The alert that says that a part of the cycle does not work."""
 BEGUN, REMEDIED, FAILED = "health.remedy_begun", "health.remedied", "health.remedy_failed"
 _PATIENCE = 2
-"""The remedy that failed so often makes its alert critical."""
+"""This many failed remedies make an alert critical."""
 
 
-async def act(post: Post, decision: Decision, limits: Thresholds, policy: Policy) -> tuple[Deed, ...]:
+async def act(post: Post, decision: Decision, limits: Thresholds, policy: Policy) -> tuple[Remediation, ...]:
     """Raises Overtaken when another leads by now, and WvoError when nothing can be written. A remedy that fails is
-    counted and told, and the next one is tried."""
-    await post.write(post.caller, lambda tx: _tell(tx, decision))
+    counted and recorded, and the next one is tried."""
+    await post.write(post.caller, lambda tx: _record(tx, decision))
     return tuple([await _remedy(post, remedy, limits, policy) for remedy in decision.remedies])
 
 
-async def _tell(tx: Transaction, decision: Decision) -> None:
-    for anomaly in decision.tell:
+async def _record(tx: Transaction, decision: Decision) -> None:
+    for anomaly in decision.anomalies:
         await tx.alerts.raise_alert(anomaly.kind.value, anomaly.severity.value, None, anomaly.message, anomaly.evidence)
     for kind in decision.resolve:
         await tx.alerts.resolve_alert(kind.value, None)
     if decision.failed:
-        what = "; ".join(f"{look}: {why}" for look, why in sorted(decision.failed.items()))
+        what = "; ".join(f"{reading}: {why}" for reading, why in sorted(decision.failed.items()))
         await tx.alerts.raise_alert(BLIND, "warning", None, f"A part of the health cycle failed: {what}"[:2_000])
     else:
         await tx.alerts.resolve_alert(BLIND, None)
     if decision.sample is not None:
         await tx.health.add_sample(decision.sample.entry())
         await tx.health.note_hour(working=decision.working)
-        if await tx.state.get(READY_SINCE) != decision.ready_since:
-            await tx.state.put(READY_SINCE, decision.ready_since)
+        since = None if decision.ready_since is None else iso(decision.ready_since)
+        if await tx.state.get(READY_SINCE) != since:
+            await tx.state.put(READY_SINCE, since)
 
 
-async def _remedy(post: Post, remedy: Remedy, limits: Thresholds, policy: Policy) -> Deed:
-    told = {"anomaly": remedy.anomaly.value, "action": remedy.action.value, "subject": remedy.subject}
+async def _remedy(post: Post, remedy: Remedy, limits: Thresholds, policy: Policy) -> Remediation:
+    about = {"anomaly": remedy.anomaly.value, "action": remedy.action.value, "subject": remedy.subject}
     task_id = remedy.subject if remedy.action is Action.RETURN else None
 
-    async def begin(tx: Transaction) -> str:
-        await tx.events.append(BEGUN, task_id, told)
-        return iso(tx.now)
+    async def recorded(tx: Transaction, kind: str, result: str, message: str) -> Remediation:
+        await tx.events.append(kind, task_id, {**about, "result": result, "message": message})
+        return Remediation(iso(tx.now), **about, result=result, message=message)
 
-    async def remedied(tx: Transaction) -> Deed:
-        done, message = await _done(tx, remedy, limits, policy)
-        result = "remedied" if done else "skipped"
-        await tx.events.append(REMEDIED, task_id, {**told, "result": result, "message": message})
-        return Deed(iso(tx.now), **told, result=result, message=message)
+    async def apply(tx: Transaction) -> Remediation:
+        done, message = await _apply(tx, remedy, limits, policy)
+        return await recorded(tx, REMEDIED, "remedied" if done else "skipped", message)
 
-    async def failed(tx: Transaction, why: str) -> Deed:
-        await tx.events.append(FAILED, task_id, {**told, "result": "failed", "message": why})
+    async def fail(tx: Transaction) -> Remediation:
         times = await tx.alerts.remedy_failed(remedy.anomaly.value, None)
         if times >= _PATIENCE:
             await tx.alerts.escalate(remedy.anomaly.value, None, f"{remedy.action.value} of {remedy.subject}: {why}")
-        return Deed(iso(tx.now), **told, result="failed", message=why)
+        return await recorded(tx, FAILED, "failed", why)
 
-    await post.write(post.caller, begin)
+    await post.write(post.caller, lambda tx: tx.events.append(BEGUN, task_id, about))
     try:
-        return await post.write(post.caller, remedied)
+        return await post.write(post.caller, apply)
     except Overtaken:
         raise
     except WvoError as error:
@@ -76,21 +75,21 @@ async def _remedy(post: Post, remedy: Remedy, limits: Thresholds, policy: Policy
     except Exception as error:  # the remedy of one task must not stand in the way of the others
         logger.exception("%s of %s failed", remedy.action.value, remedy.subject)
         why = f"{type(error).__name__}: {error}"[:500]
-    return await post.write(post.caller, lambda tx: failed(tx, why))
+    return await post.write(post.caller, fail)
 
 
-async def _done(tx: Transaction, remedy: Remedy, limits: Thresholds, policy: Policy) -> tuple[bool, str]:
-    """Whether there was still anything to remedy, judged anew within the transaction that changes it; and what was done."""
+async def _apply(tx: Transaction, remedy: Remedy, limits: Thresholds, policy: Policy) -> tuple[bool, str]:
+    """Whether there was still anything to remedy, judged again within the transaction that changes it; and what was done."""
     if remedy.action is Action.OFFLINE:
         if await tx.health.put_offline(remedy.subject):
-            return True, f"{remedy.subject} is offline until it is heard again"
+            return True, f"{remedy.subject} is offline until it calls again"
         return False, f"{remedy.subject} works again, or has left already"
     held = await tx.health.held_one(remedy.subject)
     if held is None or held.token != remedy.token:
         return False, "the silent agent no longer holds it"
     age = held.stale_seconds(tx.now, limits)
     if age is None or age < limits.stale_seconds or not held.returnable(tx.now, limits):
-        return False, "its holder was heard again"
+        return False, "its holder called again"
     await lifecycle.ended(tx, policy, held.session_id)
     moved = await lifecycle.expire(tx, await tx.tasks.get(remedy.subject))
     return True, f"{remedy.subject} is {moved.task.status.value} after {age / 60:.0f} min without a sign of life"

@@ -1,5 +1,6 @@
-"""Is all well? In one answer, for the tool `health_check` and whoever asks over HTTP."""
+"""The answer of the tool `health_check` and of `/health`: is all well, and if not, why."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,15 +12,16 @@ from wvo_mcp.errors import WvoError
 from wvo_mcp.orchestration.backups import FAILED as BACKUP_FAILED
 from wvo_mcp.orchestration.health.act import BLIND
 from wvo_mcp.orchestration.health.loop import late
+from wvo_mcp.orchestration.health.observe import open_alerts
 from wvo_mcp.orchestration.routing.file_watch import KIND as PROVIDERS_FILE
-from wvo_mcp.ports import Clock, Store, Transaction
+from wvo_mcp.ports import Clock, Row, Store, Transaction
 
-_DATABASE = (Kind.DATABASE,)
 _PROVIDERS = (Kind.PROVIDER_CAPACITY, Kind.ALL_PROVIDERS_FAILING, PROVIDERS_FILE)
-_QUEUE = tuple(kind for kind in Kind if kind not in (*_DATABASE, *_PROVIDERS))
+_QUEUE = tuple(kind for kind in Kind if kind not in (Kind.DATABASE, *_PROVIDERS))
 _SERVER = (BLIND, BACKUP_FAILED, DELIVERY_FAILED)
-"""What the leader cannot do, whatever its alert weighs: the store and its agents go on."""
+"""What the leader cannot do, whatever the severity of its alert: the store and its agents go on."""
 _UNKNOWN = "not known: the store cannot be read"
+_ORDER = {"critical": 0, "warning": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,47 +39,36 @@ class Checkup:
 async def checkup(store: Store, caller: Caller, limits: Thresholds, clock: Clock) -> Checkup:
     """Also of a store that cannot be read. Raises nothing for what is wrong."""
     try:
-        return await store.read(caller, lambda tx: _looked(tx, limits))
+        return await store.read(caller, lambda tx: _read(tx, limits))
     except WvoError as error:
         checks = {"database": error.message, "mcp_server": "ok", "providers": _UNKNOWN, "task_queue": _UNKNOWN}
         return Checkup("unhealthy", checks, iso(clock.now()))
 
 
-async def _looked(tx: Transaction, limits: Thresholds) -> Checkup:
-    open_ones: dict[str, dict[str, Any]] = {}
-    for kind in (*(kind.value for kind in Kind), PROVIDERS_FILE, *_SERVER):
-        row = await tx.alerts.find(kind, None)
-        if row is not None:
-            open_ones[kind] = row
-    own = {kind: open_ones.pop(kind) for kind in _SERVER if kind in open_ones}
+async def _read(tx: Transaction, limits: Thresholds) -> Checkup:
+    found = await open_alerts(tx, (*Kind, PROVIDERS_FILE))
     checks = {
-        "database": _reason(open_ones, _DATABASE),
-        "mcp_server": await late(tx, limits) or _reason(own, _SERVER),
-        "providers": _reason(open_ones, _PROVIDERS),
-        "task_queue": _reason(open_ones, _QUEUE),
+        "database": _reason(found, (Kind.DATABASE,)),
+        "mcp_server": await late(tx, limits) or _reason(await open_alerts(tx, _SERVER), _SERVER),
+        "providers": _reason(found, _PROVIDERS),
+        "task_queue": _reason(found, _QUEUE),
     }
-    if any(row["severity"] == Severity.CRITICAL for row in open_ones.values()):
+    if any(row["severity"] == Severity.CRITICAL for row in found.values()):
         status = "unhealthy"
     else:
-        status = "healthy" if all(found == "ok" for found in checks.values()) else "degraded"
-    return Checkup(status, checks, iso(tx.now), [_shown(row) for row in _worst_first(open_ones)])
+        status = "healthy" if all(reason == "ok" for reason in checks.values()) else "degraded"
+    return Checkup(status, checks, iso(tx.now), [_shown(row) for row in _worst_first(found.values())])
 
 
-def _reason(open_ones: dict[str, dict[str, Any]], kinds: tuple[str, ...]) -> str:
-    there = {kind: open_ones[kind] for kind in kinds if kind in open_ones and open_ones[kind]["severity"] != "info"}
-    return "; ".join(row["message"] for row in _worst_first(there))[:1_000] or "ok"
+def _reason(found: Mapping[str, Row], kinds: Iterable[str]) -> str:
+    rows = [found[kind] for kind in kinds if kind in found and found[kind]["severity"] != "info"]
+    return "; ".join(row["message"] for row in _worst_first(rows))[:1_000] or "ok"
 
 
-def _worst_first(rows: dict[Any, dict[str, Any]]) -> list[dict[str, Any]]:
-    order = {"critical": 0, "warning": 1}
-    return sorted(rows.values(), key=lambda row: (order.get(row["severity"], 2), row["id"]))
+def _worst_first(rows: Iterable[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: (_ORDER.get(row["severity"], 2), row["id"]))
 
 
-def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "kind": row["kind"],
-        "severity": row["severity"],
-        "message": row["message"],
-        "since": row["raised_at"],
-        "acknowledged": row["acknowledged_at"] is not None,
-    }
+def _shown(row: Row) -> dict[str, Any]:
+    same = {name: row[name] for name in ("kind", "severity", "message")}
+    return {**same, "since": row["raised_at"], "acknowledged": row["acknowledged_at"] is not None}

@@ -1,9 +1,10 @@
-"""One cycle after the other on the leader; one by hand for whoever asks."""
+"""Cycle after cycle on the leader, or a single one by hand."""
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from wvo_mcp.domain.health import Deed, Thresholds, Walk
+from wvo_mcp.domain.health import Remediation, Thresholds, Walk
 from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.orchestration.health import walk as graph
@@ -21,12 +22,12 @@ _WALK_SHARE = 20
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """What each step gave. `leader`: the session that alone may act, when it is not ours; nothing was changed then."""
+    """The result of each step. `leader`: the session that alone may act, when it is not ours; nothing was changed then."""
 
     observation: Observation
     orientation: Orientation
     decision: Decision
-    deeds: tuple[Deed, ...]
+    done: tuple[Remediation, ...]
     walk: Walk | None = None
     leader: str | None = None
 
@@ -54,7 +55,7 @@ class HealthLoop:
         self._post: Post | None = None
 
     def chores(self) -> tuple[Chore, ...]:
-        """For the leader: at once when it takes the post, which is when the tasks of servers that are gone come back."""
+        """For the leader: at once when it begins to lead, which is when the tasks of servers that are gone come back."""
         every = self.limits.interval_seconds
         return (Chore("health", every, self._turn), Chore("graph_walk", every, self._walk))
 
@@ -69,10 +70,10 @@ class HealthLoop:
             with within("health.decide"):
                 decision = decide(meant, self.limits)
             with within("health.act"):
-                deeds = await act(post, decision, self.limits, self._policy)
+                done = await act(post, decision, self.limits, self._policy)
             span.set_attribute("wvo.health.anomalies", len(meant.anomalies))
-            span.set_attribute("wvo.health.remedies", len(deeds))
-        return Cycle(seen, meant, decision, deeds)
+            span.set_attribute("wvo.health.remedies", len(done))
+        return Cycle(seen, meant, decision, done)
 
     async def _turn(self, post: Post) -> None:
         self._post = post
@@ -89,33 +90,27 @@ class HealthLoop:
     async def by_hand(self, store: Store, caller: Caller) -> Cycle:
         """One cycle now, the walk over the graph included. It acts when this server leads, or the caller can; otherwise it
         shows what would be done."""
-        found = await graph.walk(store, caller)  # before the post is taken: it may take longer than its lease
+        found = await graph.walk(store, caller)  # before this session leads: it may take longer than its lease
         if self._post is not None:
-            try:
+            with suppress(Overtaken):
                 return await self._acted(self._post, found)
-            except Overtaken:
-                self._post = None
+            self._post = None
         post = await Candidate(store, lambda: caller, self.clock).seek()
         if post is not None:
             try:
-                return await self._acted(post, found)
-            except Overtaken:
-                pass
+                with suppress(Overtaken):
+                    return await self._acted(post, found)
             finally:
-                if caller.durable:  # no process stands for it: the next server leads at once
+                if caller.durable:  # it has no process: the next server leads at once
                     await store.write(caller, lambda tx: tx.state.resign(ROLE))
-        return await self._shown(store, caller, found)
-
-    async def _acted(self, post: Post, found: Walk) -> Cycle:
-        await graph.keep(post, found)
-        made = await self.cycle(post)
-        return Cycle(made.observation, made.orientation, made.decision, made.deeds, found)
-
-    async def _shown(self, store: Store, caller: Caller, found: Walk) -> Cycle:
         seen = await observe(store, caller, self.limits, self._probe, count=False)
         meant = orient(seen, self.limits)
         leader = await store.read(caller, _leader)
         return Cycle(seen, meant, decide(meant, self.limits), (), found, leader or "another session")
+
+    async def _acted(self, post: Post, found: Walk) -> Cycle:
+        await graph.keep(post, found)
+        return replace(await self.cycle(post), walk=found)
 
 
 async def _leader(tx: Transaction) -> str | None:

@@ -1,11 +1,11 @@
-"""The first step: read the store and measure. Nothing is judged here, and nothing changed but what is counted anew."""
+"""The first step: read the store and measure. Nothing is judged here, and nothing changed but counts."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeVar
+from typing import Any
 
 from wvo_mcp.domain.health import (
     BUDGETS,
@@ -24,27 +24,26 @@ from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import WvoError
 from wvo_mcp.orchestration.leader.leading import Overtaken
-from wvo_mcp.ports import Probe, Store, Transaction
+from wvo_mcp.ports import Probe, Row, Store, Transaction
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 WALKED = "graph_walked"
 READY_SINCE = "ready_since"
 HELD_LIMIT = 5_000
 _MANY = 1_000
-_ROLL = 2_000
-_ROLLS = 25
-"""Batches of completions counted per cycle: a trail that is new to the loop is caught up with by and by."""
+_BATCH = 2_000
+_BATCHES = 25
+"""Batches of completions counted per cycle: the loop catches up with a trail that is new to it over several cycles."""
 _PAST = timedelta(weeks=9)
 _UNWATCHED = timedelta(minutes=10)
-"""After so long without a cycle, or three times the pause between two, nobody knows what there was to do meanwhile: a
-night without servers is no hour in which nothing was completed."""
+"""After this time without a cycle, or three times the interval, it is unknown what there was to do meanwhile: a night
+without servers is no hour in which nothing was completed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """How much there is of what, at one moment."""
+    """Work and agents at one moment."""
 
     counts: Mapping[str, int]
     claimable: int
@@ -55,38 +54,42 @@ class Flow:
     """False while a long trail is still being caught up with."""
     paused: bool
     ready_since: datetime | None
-    """Since when there has been claimable work, and no pause, in every cycle, and no long time without a cycle."""
+    """Since when every cycle saw claimable work and no pause, with no long time between two cycles."""
     agents: Mapping[str, int]
+
+    def ready_from(self, at: datetime) -> datetime | None:
+        """Since when there has been claimable work without a pause, the cycle at `at` included."""
+        return None if self.paused or not self.claimable else self.ready_since or at
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one cycle saw; None for what could not be looked at, and `failed` says why."""
+    """What one cycle saw; None for what could not be read, and `failed` says why."""
 
     at: datetime
     flow: Flow | None = None
-    held: tuple[Held, ...] | None = None
-    vacant: tuple[str, ...] | None = None
+    held: Sequence[Held] | None = None
+    vacant: Sequence[str] | None = None
     """Agents shown with a task, or busy, that hold none."""
-    departed: tuple[str, ...] | None = None
+    departed: Sequence[str] | None = None
     """Idle agents whose connection has ended."""
-    hours: tuple[Hour, ...] | None = None
-    depths: tuple[int, ...] | None = None
+    hours: Sequence[Hour] | None = None
+    depths: Sequence[int] | None = None
     """Queue depths of the last cycles, oldest first."""
     walk: Walk | None = None
-    stranded: tuple[tuple[str, str], ...] | None = None
+    stranded: Sequence[tuple[str, str]] | None = None
     """(open task, the cancelled or failed one that it waits for)."""
-    providers: tuple[Provider, ...] | None = None
+    providers: Sequence[Provider] | None = None
     budgets: Budgets = field(default_factory=Budgets)
     database: Condition | None = None
-    open: tuple[Kind, ...] = ()
+    open: Sequence[Kind] = ()
     """Anomalies whose alert is open."""
     failed: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Look -> what went wrong with it."""
+    """What could not be read -> what went wrong."""
 
 
 Prepare = Callable[[Store, Caller], Awaitable[None]]
-"""Brings up to date what others keep for the cycle to see."""
+"""Updates what other parts keep for the cycle to read."""
 
 
 async def observe(
@@ -98,47 +101,36 @@ async def observe(
     count: bool,
     prepare: Prepare | None = None,
 ) -> Observation:
-    """`count` brings the counts of completions up to date first, and `prepare` the rest, which write. Raises WvoError when
-    the store cannot be read at all; a single look that fails is left out."""
+    """`count` first updates the counts of completions, and `prepare` the rest, which write. Raises WvoError when the store
+    cannot be read at all; a single reading that fails is left out."""
     at = await store.read(caller, _now)
+    found: dict[str, Any] = {}
     failed: dict[str, str] = {}
 
-    async def look(name: str, work: Callable[[], Awaitable[T]]) -> T | None:
+    async def attempt(name: str, work: Callable[[], Awaitable[Any]]) -> None:
         try:
-            return await work()
+            value = await work()
+            if value is not None:
+                found[name] = value
         except Overtaken:
             raise
         except WvoError as error:
             failed[name] = error.message[:500]
-        except Exception as error:  # one defect must not hide what the other looks see
-            logger.exception("the look %s failed", name)
+        except Exception as error:  # one defect must not hide what the other readings show
+            logger.exception("reading %s failed", name)
             failed[name] = f"{type(error).__name__}: {error}"[:500]
-        return None
-
-    async def read(name: str, work: Callable[[Transaction], Awaitable[T]]) -> T | None:
-        return await look(name, lambda: store.read(caller, work))
 
     if count:
-        await look("write", lambda: _count(store, caller))
-    if count and prepare is not None:
-        kept = prepare
-        await look("budgets", lambda: kept(store, caller))
-    return Observation(
-        at=at,
-        flow=await read("flow", partial(_flow, limits)),
-        held=await read("held", _held),
-        vacant=await read("vacant", _vacant),
-        departed=await read("departed", partial(_departed, limits)),
-        hours=await read("hours", _hours),
-        depths=await read("depths", _depths),
-        walk=await read("graph", walked),
-        stranded=await read("stranded", _stranded),
-        providers=await read("providers", _providers),
-        budgets=await read("budgets", _budgets) or Budgets(),
-        database=await look("database", probe.look) if probe is not None else Condition(),
-        open=await read("alerts", _open) or (),
-        failed=failed,
-    )
+        await attempt("write", lambda: _count(store, caller))
+        if prepare is not None:
+            await attempt("budgets", partial(prepare, store, caller))
+    for name, reading in _READINGS.items():
+        await attempt(name, partial(store.read, caller, partial(reading, limits)))
+    if probe is None:
+        found["database"] = Condition()
+    else:
+        await attempt("database", probe.look)
+    return Observation(at, failed=failed, **found)
 
 
 async def _now(tx: Transaction) -> datetime:
@@ -146,8 +138,8 @@ async def _now(tx: Transaction) -> datetime:
 
 
 async def _count(store: Store, caller: Caller) -> None:
-    for _ in range(_ROLLS):
-        if await store.write(caller, lambda tx: tx.health.roll_up(_ROLL)):
+    for _ in range(_BATCHES):
+        if await store.write(caller, lambda tx: tx.health.roll_up(_BATCH)):
             return
 
 
@@ -171,53 +163,44 @@ async def _watched(limits: Thresholds, tx: Transaction) -> bool:
     return bool(last) and tx.now - instant(last[0]["timestamp"]) <= longest
 
 
-async def _held(tx: Transaction) -> tuple[Held, ...]:
-    return tuple(await tx.health.held(HELD_LIMIT))
-
-
-async def _vacant(tx: Transaction) -> tuple[str, ...]:
-    return tuple(await tx.health.vacant(_MANY))
-
-
-async def _departed(limits: Thresholds, tx: Transaction) -> tuple[str, ...]:
-    return tuple(await tx.health.departed(tx.now - timedelta(seconds=limits.stale_seconds), _MANY))
-
-
-async def _hours(tx: Transaction) -> tuple[Hour, ...]:
-    return tuple(await tx.health.hours(tx.now - _PAST))
-
-
-async def _depths(tx: Transaction) -> tuple[int, ...]:
-    return tuple(int(sample["queueDepth"]) for sample in await tx.health.samples(SAMPLES) if "queueDepth" in sample)
+async def _depths(limits: Thresholds, tx: Transaction) -> list[int]:
+    return [int(sample["queueDepth"]) for sample in await tx.health.samples(SAMPLES) if "queueDepth" in sample]
 
 
 async def walked(tx: Transaction) -> Walk | None:
     """What the last walk over the graph found."""
-    kept = await tx.state.get(WALKED)
-    if kept is None:
-        return None
-    numbers = {name: kept[name] for name in ("changes", "written", "present", "in_cycles")}
-    return Walk(**numbers, digest=kept["digest"], cycle=tuple(kept["cycle"]))
+    kept: dict[str, Any] | None = await tx.state.get(WALKED)
+    return None if kept is None else Walk(**kept)
 
 
-async def _stranded(tx: Transaction) -> tuple[tuple[str, str], ...]:
-    return tuple(await tx.health.stranded(10 * SHOWN))
-
-
-async def _providers(tx: Transaction) -> tuple[Provider, ...]:
-    return tuple(await tx.health.providers())
-
-
-async def _budgets(tx: Transaction) -> Budgets:
+async def _budgets(limits: Thresholds, tx: Transaction) -> Budgets | None:
     kept = await tx.state.get(BUDGETS)
-    return Budgets() if kept is None else Budgets(float(kept["warn_at"]), tuple(kept["windows"]))
+    return None if kept is None else Budgets(float(kept["warn_at"]), tuple(kept["windows"]))
 
 
-async def _open(tx: Transaction) -> tuple[Kind, ...]:
+async def _open(limits: Thresholds, tx: Transaction) -> list[Kind]:
     """Of the alert `database` only one that a cycle raised: a backup that met damage has an alert of the same kind."""
-    found: list[Kind] = []
-    for kind in Kind:
-        row = await tx.alerts.find(kind.value, None)
-        if row is not None and row["evidence"]:
-            found.append(kind)
-    return tuple(found)
+    rows = await open_alerts(tx, Kind)
+    return [kind for kind in Kind if kind in rows and rows[kind]["evidence"]]
+
+
+async def open_alerts(tx: Transaction, kinds: Iterable[str]) -> dict[str, Row]:
+    """The open alerts of these kinds about no single task, by kind."""
+    rows = {str(kind): await tx.alerts.find(str(kind), None) for kind in kinds}
+    return {kind: row for kind, row in rows.items() if row is not None}
+
+
+_READINGS: dict[str, Callable[[Thresholds, Transaction], Awaitable[Any]]] = {
+    "flow": _flow,
+    "held": lambda limits, tx: tx.health.held(HELD_LIMIT),
+    "vacant": lambda limits, tx: tx.health.vacant(_MANY),
+    "departed": lambda limits, tx: tx.health.departed(tx.now - timedelta(seconds=limits.stale_seconds), _MANY),
+    "hours": lambda limits, tx: tx.health.hours(tx.now - _PAST),
+    "depths": _depths,
+    "walk": lambda limits, tx: walked(tx),
+    "stranded": lambda limits, tx: tx.health.stranded(10 * SHOWN),
+    "providers": lambda limits, tx: tx.health.providers(),
+    "budgets": _budgets,
+    "open": _open,
+}
+"""By field of Observation; each in a transaction of its own."""

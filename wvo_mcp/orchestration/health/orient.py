@@ -41,24 +41,24 @@ class Orientation:
     """None when the counts could not be read."""
     anomalies: tuple[Anomaly, ...]
     judged: frozenset[Kind]
-    """Kinds of which it can be told whether they are there."""
+    """Kinds whose presence is known."""
 
 
 def orient(seen: Observation, limits: Thresholds) -> Orientation:
     found: list[Anomaly] = []
     judged: set[Kind] = set()
-    for kind, needs, judge in _JUDGES:
+    for kind, (needs, rule) in _RULES.items():
         values = [getattr(seen, name) for name in needs]
         if None not in values:
             judged.add(kind)
-            verdict = judge(seen, limits, *values)
-            if verdict is not None:
-                found.append(Anomaly(kind, *verdict))
+            if (verdict := rule(seen, limits, *values)) is not None:
+                severity, message, evidence = verdict
+                found.append(Anomaly(kind, severity, message[:2_000], evidence))
     return Orientation(seen, _metrics(seen, limits), tuple(found), frozenset(judged))
 
 
 def stale(held: Sequence[Held], seen: Observation, limits: Thresholds) -> list[tuple[float, Held]]:
-    """(seconds since the last sign of life, task) of those behind which nobody lives, oldest first."""
+    """(seconds since the last sign of life, task) of those without a live holder, oldest first."""
     ages = [(one.stale_seconds(seen.at, limits), one) for one in held]
     return sorted(((age, one) for age, one in ages if age is not None), key=lambda pair: (-pair[0], pair[1].task_id))
 
@@ -75,7 +75,7 @@ def _metrics(seen: Observation, limits: Thresholds) -> Metrics | None:
     if seen.flow is None:
         return None
     flow = seen.flow
-    aged = stale(seen.held or (), seen, limits)
+    aged = [age for age, _ in stale(seen.held or (), seen, limits)]
     busy, idle = flow.agents.get("busy", 0), flow.agents.get("idle", 0)
     return Metrics(
         timestamp=seen.at,
@@ -88,8 +88,8 @@ def _metrics(seen: Observation, limits: Thresholds) -> Metrics | None:
         wip_utilization=round(flow.counts["in_progress"] / limits.wip_limit, 4),
         throughput_last_hour=flow.last_hour,
         throughput_last5_min=flow.last_minutes,
-        stale_task_count=sum(age >= limits.stale_seconds for age, _ in aged),
-        max_stale_age_ms=round(max((age for age, _ in aged), default=0.0) * 1_000),
+        stale_task_count=sum(age >= limits.stale_seconds for age in aged),
+        max_stale_age_ms=round(max(aged, default=0.0) * 1_000),
         dependency_sync_ratio=1.0 if seen.walk is None else round(seen.walk.ratio, 4),
         busy_agents=busy,
         idle_agents=idle,
@@ -98,75 +98,72 @@ def _metrics(seen: Observation, limits: Thresholds) -> Metrics | None:
 
 
 _Verdict = tuple[Severity, str, dict[str, Any]] | None
-"""How bad it is, said for people, and the numbers; None: it is not there."""
-_JUDGES: list[tuple[Kind, tuple[str, ...], Callable[..., _Verdict]]] = []
+"""How bad it is, a sentence for people, and the numbers; None: no such anomaly."""
+_RULES: dict[Kind, tuple[tuple[str, ...], Callable[..., _Verdict]]] = {}
 
 
-def _judges(kind: Kind, *needs: str) -> Callable[[Callable[..., _Verdict]], Callable[..., _Verdict]]:
-    """Register a judge of this anomaly: called with the observation, the thresholds, and what it needs to have been seen."""
+def _rule(kind: Kind, *needs: str) -> Callable[[Callable[..., _Verdict]], Callable[..., _Verdict]]:
+    """Register the rule for this anomaly: called with the observation, the thresholds, and the readings that it needs."""
 
-    def register(judge: Callable[..., _Verdict]) -> Callable[..., _Verdict]:
-        _JUDGES.append((kind, needs, judge))
-        return judge
+    def register(rule: Callable[..., _Verdict]) -> Callable[..., _Verdict]:
+        _RULES[kind] = needs, rule
+        return rule
 
     return register
 
 
-@_judges(Kind.STALE_TASKS, "held")
+def _found(message: str, *, critical: bool = False, **evidence: Any) -> _Verdict:
+    return Severity.CRITICAL if critical else Severity.WARNING, message, evidence
+
+
+@_rule(Kind.STALE_TASKS, "held")
 def _stale_tasks(seen: Observation, limits: Thresholds, held: Sequence[Held]) -> _Verdict:
     aged = [(age, one) for age, one in stale(held, seen, limits) if age >= limits.stale_seconds / 2]
     if not aged:
         return None
-    over = sum(age >= limits.stale_seconds for age, _ in aged)
-    return (
-        Severity.CRITICAL if over else Severity.WARNING,
-        f"Nobody works on {_many(len(aged), 'task')} in progress; the last sign of life is {aged[0][0] / 60:.0f} min old.",
-        {
-            "count": len(aged),
-            "at_threshold": over,
-            "threshold_seconds": limits.stale_seconds,
-            "max_age_seconds": round(aged[0][0], 3),
-            "tasks": [
-                {"id": one.task_id, "agent": one.agent_id, "age_seconds": round(age, 3)} for age, one in aged[:SHOWN]
-            ],
-        },
+    oldest, over = aged[0][0], sum(age >= limits.stale_seconds for age, _ in aged)
+    tasks = [{"id": one.task_id, "agent": one.agent_id, "age_seconds": round(age, 3)} for age, one in aged[:SHOWN]]
+    return _found(
+        f"{_many(len(aged), 'task')} in progress without a live agent; the last sign of life is {oldest / 60:.0f} min old.",
+        critical=over > 0,
+        count=len(aged),
+        at_threshold=over,
+        threshold_seconds=limits.stale_seconds,
+        max_age_seconds=round(oldest, 3),
+        tasks=tasks,
     )
 
 
-@_judges(Kind.DEPENDENCY_DESYNC, "walk")
+@_rule(Kind.DEPENDENCY_DESYNC, "walk")
 def _desync(seen: Observation, limits: Thresholds, walk: Walk) -> _Verdict:
     if walk.ratio >= DESYNC_WARNING:
         return None
-    return (
-        Severity.CRITICAL if walk.ratio < DESYNC_CRITICAL else Severity.WARNING,
-        f"Of {walk.written} dependencies that the roadmap writes the store has {walk.present}: run wvo-mcp roadmap-sync.",
-        {
-            "written": walk.written,
-            "present": walk.present,
-            "ratio": round(walk.ratio, 4),
-            "thresholds": {"warning": DESYNC_WARNING, "critical": DESYNC_CRITICAL},
-        },
+    return _found(
+        f"The store has {walk.present} of the roadmap's {walk.written} dependencies: run wvo-mcp roadmap-sync.",
+        critical=walk.ratio < DESYNC_CRITICAL,
+        written=walk.written,
+        present=walk.present,
+        ratio=round(walk.ratio, 4),
+        thresholds={"warning": DESYNC_WARNING, "critical": DESYNC_CRITICAL},
     )
 
 
-@_judges(Kind.THROUGHPUT_DEGRADATION, "flow", "hours")
+@_rule(Kind.THROUGHPUT_DEGRADATION, "flow", "hours")
 def _degradation(seen: Observation, limits: Thresholds, flow: Flow, hours: Sequence[Hour]) -> _Verdict:
     usual = baseline(hours, seen.at) if flow.counted and _worked_for_an_hour(flow, seen) else None
     if usual is None or flow.last_hour >= min(FALL_WARNING * usual.usual, usual.lowest):
         return None
-    return (
-        Severity.CRITICAL if flow.last_hour < FALL_CRITICAL * usual.usual else Severity.WARNING,
+    return _found(
         f"{_many(flow.last_hour, 'task')} completed in the last hour; {usual.usual:g} are usual ({usual.of}).",
-        {
-            "last_hour": flow.last_hour,
-            "usual": usual.usual,
-            "deviation": usual.deviation,
-            "lowest_usual": round(usual.lowest, 4),
-            "hours": usual.hours,
-            "compared_with": usual.of,
-            "ready": flow.claimable,
-            "thresholds": {"warning": FALL_WARNING, "critical": FALL_CRITICAL},
-        },
+        critical=flow.last_hour < FALL_CRITICAL * usual.usual,
+        last_hour=flow.last_hour,
+        usual=usual.usual,
+        deviation=usual.deviation,
+        lowest_usual=round(usual.lowest, 4),
+        hours=usual.hours,
+        compared_with=usual.of,
+        ready=flow.claimable,
+        thresholds={"warning": FALL_WARNING, "critical": FALL_CRITICAL},
     )
 
 
@@ -176,27 +173,23 @@ def _worked_for_an_hour(flow: Flow, seen: Observation) -> bool:
     return waits and flow.claimable > 0 and not flow.paused
 
 
-@_judges(Kind.WIP_STARVATION, "flow")
+@_rule(Kind.WIP_STARVATION, "flow")
 def _starvation(seen: Observation, limits: Thresholds, flow: Flow) -> _Verdict:
-    idle, pending = flow.agents.get("idle", 0), flow.counts["pending"]
+    idle, pending, gated = flow.agents.get("idle", 0), flow.counts["pending"], flow.counts["ready"]
     if flow.paused or flow.claimable or not idle or not pending:
         return None
-    gated = flow.counts["ready"]
-    return (
-        Severity.WARNING,
-        f"{_many(idle, 'agent')} idle, nothing ready, {_many(pending, 'task')} pending:"
-        f" {pending - gated} for what they depend on, {gated} for time, approval, parts or a limit.",
-        {
-            "idle_agents": idle,
-            "pending": pending,
-            "waiting_for_dependencies": pending - gated,
-            "waiting_for_gates": gated,
-            "in_progress": flow.counts["in_progress"],
-        },
+    return _found(
+        f"{_many(idle, 'agent')} idle, nothing ready, {_many(pending, 'task')} pending: {pending - gated} wait for"
+        f" dependencies, {gated} for time, approval, parts or a limit.",
+        idle_agents=idle,
+        pending=pending,
+        waiting_for_dependencies=pending - gated,
+        waiting_for_gates=gated,
+        in_progress=flow.counts["in_progress"],
     )
 
 
-@_judges(Kind.QUEUE_EMPTY, "flow")
+@_rule(Kind.QUEUE_EMPTY, "flow")
 def _empty(seen: Observation, limits: Thresholds, flow: Flow) -> _Verdict:
     known = sum(n for name, n in flow.counts.items() if name != "ready")
     if flow.counts["pending"] or not known:
@@ -206,74 +199,65 @@ def _empty(seen: Observation, limits: Thresholds, flow: Flow) -> _Verdict:
     return Severity.INFO, f"No task is pending; {held} in progress.", numbers
 
 
-@_judges(Kind.QUEUE_STALLED, "flow")
+@_rule(Kind.QUEUE_STALLED, "flow")
 def _stalled(seen: Observation, limits: Thresholds, flow: Flow) -> _Verdict:
     if not flow.counted or flow.last_hour or not _worked_for_an_hour(flow, seen):
         return None
-    return (
-        Severity.CRITICAL,
-        f"Nothing was completed for an hour, and {_many(flow.claimable, 'task')} could be worked on.",
-        {
-            "ready": flow.claimable,
-            "ready_since": None if flow.ready_since is None else iso(flow.ready_since),
-            "in_progress": flow.counts["in_progress"],
-            "busy_agents": flow.agents.get("busy", 0),
-            "idle_agents": flow.agents.get("idle", 0),
-            "threshold_seconds": STALLED.total_seconds(),
-        },
+    return _found(
+        f"No task was completed for an hour, though {_many(flow.claimable, 'task')} could be worked on.",
+        critical=True,
+        ready=flow.claimable,
+        ready_since=None if flow.ready_since is None else iso(flow.ready_since),
+        in_progress=flow.counts["in_progress"],
+        busy_agents=flow.agents.get("busy", 0),
+        idle_agents=flow.agents.get("idle", 0),
+        threshold_seconds=STALLED.total_seconds(),
     )
 
 
-@_judges(Kind.QUEUE_GROWING, "flow", "depths")
+@_rule(Kind.QUEUE_GROWING, "flow", "depths")
 def _growing(seen: Observation, limits: Thresholds, flow: Flow, before: Sequence[int]) -> _Verdict:
     depths = [*before, flow.claimable]
     cycles = rising(depths)
     if cycles < GROWING_CYCLES:
         return None
-    return (
-        Severity.WARNING,
-        f"More work becomes ready than is done: the queue grew in {cycles} cycles running, to {depths[-1]}.",
-        {"cycles": cycles, "threshold_cycles": GROWING_CYCLES, "depths": depths[-SHOWN:]},
-    )
+    message = f"More work becomes ready than is done: the queue grew in {cycles} cycles running, to {depths[-1]}."
+    return _found(message, cycles=cycles, threshold_cycles=GROWING_CYCLES, depths=depths[-SHOWN:])
 
 
-@_judges(Kind.CYCLE, "walk")
+@_rule(Kind.CYCLE, "walk")
 def _cycle(seen: Observation, limits: Thresholds, walk: Walk) -> _Verdict:
     if not walk.cycle:
         return None
     shown = list(walk.cycle[: SHOWN + 1])
-    return (
-        Severity.CRITICAL,
-        f"These tasks wait for each other and will never be ready: {' -> '.join(shown)}.",
-        {"path": shown, "length": len(walk.cycle) - 1, "tasks_in_or_behind_cycles": walk.in_cycles},
-    )
+    message = f"These tasks wait for each other and will never be ready: {' -> '.join(shown)}."
+    numbers = {"path": shown, "length": len(walk.cycle) - 1, "tasks_in_or_behind_cycles": walk.in_cycles}
+    return Severity.CRITICAL, message, numbers
 
 
-@_judges(Kind.STRANDED, "stranded")
+@_rule(Kind.STRANDED, "stranded")
 def _stranded(seen: Observation, limits: Thresholds, pairs: Sequence[tuple[str, str]]) -> _Verdict:
     if not pairs:
         return None
     tasks = sorted({task for task, _ in pairs})
     wait = "waits" if len(tasks) == 1 else "wait"
-    return (
-        Severity.WARNING,
-        f"{_many(len(tasks), 'task')} {wait} for what was cancelled or failed: {', '.join(tasks[:5])}.",
-        {"count": len(tasks), "tasks": [{"id": task, "waiting_for": other} for task, other in pairs[:SHOWN]]},
-    )
+    message = f"{_many(len(tasks), 'task')} {wait} for a cancelled or failed task: {', '.join(tasks[:5])}."
+    listed = [{"id": task, "waiting_for": other} for task, other in pairs[:SHOWN]]
+    return _found(message, count=len(tasks), tasks=listed)
 
 
-@_judges(Kind.PROVIDER_CAPACITY, "providers")
+@_rule(Kind.PROVIDER_CAPACITY, "providers")
 def _capacity(seen: Observation, limits: Thresholds, providers: Sequence[Provider]) -> _Verdict:
     warn_at, windows = seen.budgets.warn_at, seen.budgets.windows
     full = [one for one in providers if one.capacity and one.used / one.capacity >= warn_at]
     named = {one.name for one in full}
-    # Windows of providers, and of their tiers, are told with them.
+    # Windows of providers, and of their tiers, are named with them.
     others = [
-        one
+        f"{one['scope']} {one['name']}"
         for one in windows
         if not (one["scope"] in ("provider", "tier") and str(one["name"]).partition("/")[0] in named)
     ]
-    names = [one.name for one in full] + [f"{one['scope']} {one['name']}" for one in others]
+    names = [one.name for one in full] + others
     if not names:
         return None
     evidence: dict[str, Any] = {
@@ -282,71 +266,56 @@ def _capacity(seen: Observation, limits: Thresholds, providers: Sequence[Provide
     }
     if windows:
         evidence["windows"] = [dict(one) for one in windows[:SHOWN]]
-    return Severity.WARNING, f"Nearly used up: {', '.join(dict.fromkeys(names))}."[:2_000], evidence
+    return Severity.WARNING, f"Nearly used up: {', '.join(dict.fromkeys(names))}.", evidence
 
 
-@_judges(Kind.ALL_PROVIDERS_FAILING, "providers")
+@_rule(Kind.ALL_PROVIDERS_FAILING, "providers")
 def _all_failing(seen: Observation, limits: Thresholds, known: Sequence[Provider]) -> _Verdict:
     if not known or any(one.state != "open" for one in known):
         return None
     names = [one.name for one in known]
-    return Severity.CRITICAL, f"No provider answers: {', '.join(names)}.", {"providers": names[:SHOWN]}
+    return _found(f"No provider answers: {', '.join(names)}.", critical=True, providers=names[:SHOWN])
 
 
-@_judges(Kind.DATABASE, "database")
+@_rule(Kind.DATABASE, "database")
 def _database(seen: Observation, limits: Thresholds, found: Condition) -> _Verdict:
+    critical: list[str] = []
     wrong: list[str] = []
-    critical = False
     if "write" in seen.failed:
-        wrong.append(f"a write failed: {seen.failed['write']}")
-        critical = True
+        critical.append(f"a write failed: {seen.failed['write']}")
     if found.damage is not None:
-        wrong.append(f"it is damaged: {found.damage}")
-        critical = True
+        critical.append(f"it is damaged: {found.damage}")
     if found.free_bytes is not None and found.free_bytes < FREE_WARNING:
-        wrong.append(f"{found.free_bytes / 1e6:.0f} MB are left on its disk")
-        critical |= found.free_bytes < FREE_CRITICAL
+        low = critical if found.free_bytes < FREE_CRITICAL else wrong
+        low.append(f"its disk has {found.free_bytes / 1e6:.0f} MB left")
     if found.journal_bytes is not None and found.journal_bytes > JOURNAL_WARNING:
         wrong.append(f"its journal has {found.journal_bytes / 1e6:.0f} MB: a long read keeps it from being merged")
-    if not wrong:
+    if not critical and not wrong:
         return None
-    return (
-        Severity.CRITICAL if critical else Severity.WARNING,
-        f"The database: {'; '.join(wrong)}."[:2_000],
-        {
-            "thresholds": {"free": FREE_WARNING, "free_critical": FREE_CRITICAL, "journal": JOURNAL_WARNING},
-            "bytes": found.bytes,
-            "journal_bytes": found.journal_bytes,
-            "free_bytes": found.free_bytes,
-        },
+    return _found(
+        f"The database: {'; '.join([*critical, *wrong])}.",
+        critical=bool(critical),
+        thresholds={"free": FREE_WARNING, "free_critical": FREE_CRITICAL, "journal": JOURNAL_WARNING},
+        bytes=found.bytes,
+        journal_bytes=found.journal_bytes,
+        free_bytes=found.free_bytes,
     )
 
 
-@_judges(Kind.ZOMBIE_AGENTS, "vacant", "held")
+@_rule(Kind.ZOMBIE_AGENTS, "vacant", "held")
 def _zombies(seen: Observation, limits: Thresholds, vacant: Sequence[str], held: Sequence[Held]) -> _Verdict:
     gone = silent(seen, limits)
     names = [*vacant, *gone]
     if not names:
         return None
-    return (
-        Severity.WARNING,
-        f"{_many(len(names), 'agent')} shown with a task, and nobody is there: {', '.join(names[:5])}.",
-        {
-            "count": len(names),
-            "hold_nothing": list(vacant[:SHOWN]),
-            "silent": gone[:SHOWN],
-            "threshold_seconds": limits.stale_seconds,
-        },
+    return _found(
+        f"{_many(len(names), 'agent')} shown with a task, but not connected: {', '.join(names[:5])}.",
+        count=len(names),
+        hold_nothing=list(vacant[:SHOWN]),
+        silent=gone[:SHOWN],
+        threshold_seconds=limits.stale_seconds,
     )
 
 
 def _many(count: int, thing: str) -> str:
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
-
-
-def ready_since(seen: Observation) -> str | None:
-    """Since when there has been work to take up without a pause, this cycle included."""
-    flow = seen.flow
-    if flow is None or flow.paused or not flow.claimable:
-        return None
-    return iso(flow.ready_since or seen.at)

@@ -1,4 +1,4 @@
-"""The health report as a file: hourly by the leader, and when the last who could write it goes away."""
+"""The health report as a file: hourly by the leader, and when the last server ends."""
 
 from typing import Any
 
@@ -6,53 +6,43 @@ from wvo_mcp.domain.health import SAMPLES, Kind
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.orchestration.health.act import FAILED, REMEDIED
 from wvo_mcp.orchestration.health.loop import leads
+from wvo_mcp.orchestration.health.observe import open_alerts
 from wvo_mcp.orchestration.leader.chores import Chore
 from wvo_mcp.orchestration.leader.leading import ROLE, Post
-from wvo_mcp.ports import Clock, Reports, Store, Transaction
+from wvo_mcp.ports import Clock, Reports, Row, Store, Transaction
 
 HOURLY_SECONDS = 3_600.0
-_LOOK_SECONDS = 60.0
-_DEEDS = 20
+_CHECK_SECONDS = 60.0
+_REMEDIATIONS = 20
 
 
 async def report(tx: Transaction, *, running: bool) -> dict[str, Any]:
     """{running, lastCycle, metricsHistory, activeAnomalies, recentRemediations} (contract, section 8)."""
     history = await tx.health.samples(SAMPLES)
-    anomalies: list[dict[str, Any]] = []
-    for kind in Kind:
-        row = await tx.alerts.find(kind.value, None)
-        if row is not None:
-            anomalies.append(
-                {
-                    "kind": row["kind"],
-                    "severity": row["severity"],
-                    "message": row["message"],
-                    "evidence": row["evidence"],
-                    "since": row["raised_at"],
-                    "lastSeen": row["last_seen_at"],
-                    "times": row["times"],
-                    "acknowledged": row["acknowledged_at"] is not None,
-                }
-            )
     return {
         "running": running,
         "lastCycle": history[-1]["timestamp"] if history else None,
         "metricsHistory": history,
-        "activeAnomalies": anomalies,
+        "activeAnomalies": [_active(row) for row in (await open_alerts(tx, Kind)).values()],
         "recentRemediations": await _remediations(tx),
     }
+
+
+def _active(row: Row) -> dict[str, Any]:
+    same = {name: row[name] for name in ("kind", "severity", "message", "evidence", "times")}
+    acknowledged = row["acknowledged_at"] is not None
+    return {**same, "since": row["raised_at"], "lastSeen": row["last_seen_at"], "acknowledged": acknowledged}
 
 
 async def _remediations(tx: Transaction) -> list[dict[str, Any]]:
     """The last ones, oldest first."""
     found: list[tuple[int, dict[str, Any]]] = []
     for kind in (REMEDIED, FAILED):
-        behind = await tx.events.before_last(_DEEDS, None, kind)
-        for event in await tx.events.after(behind, _DEEDS, None, kind):
-            shown = event.model_dump(mode="json")
+        behind = await tx.events.before_last(_REMEDIATIONS, None, kind)
+        for event in await tx.events.after(behind, _REMEDIATIONS, None, kind):
             told = {name: event.data.get(name) for name in ("anomaly", "action", "subject", "result", "message")}
-            found.append((event.seq, {"timestamp": shown["at"], **told}))
-    return [shown for _, shown in sorted(found, key=lambda pair: pair[0])][-_DEEDS:]
+            found.append((event.seq, {"timestamp": event.model_dump(mode="json")["at"], **told}))
+    return [shown for _, shown in sorted(found, key=lambda pair: pair[0])][-_REMEDIATIONS:]
 
 
 class Reporter:
@@ -61,14 +51,14 @@ class Reporter:
     def __init__(self, reports: Reports, clock: Clock, interval_seconds: float) -> None:
         self._reports = reports
         self._clock = clock
-        self._look_seconds = min(_LOOK_SECONDS, interval_seconds)
+        self._check_seconds = min(_CHECK_SECONDS, interval_seconds)
         self._term: int | None = None
         self._due = 0.0
 
     def chore(self) -> Chore:
-        return Chore("health_report", self._look_seconds, self.look)
+        return Chore("health_report", self._check_seconds, self.write_due)
 
-    async def look(self, post: Post) -> None:
+    async def write_due(self, post: Post) -> None:
         """Once after the first cycle of a term, then every hour."""
         if post.token == self._term and self._clock.steady() < self._due:
             return
@@ -81,7 +71,7 @@ class Reporter:
         self._due = self._clock.steady() + HOURLY_SECONDS
 
     async def leave(self, store: Store, caller: Caller) -> None:
-        """This server ends: it leaves a last report if it leads, or if nobody does. Raises WvoError."""
+        """This server ends: it writes a last report if it leads, or if no server does. Raises WvoError."""
 
         async def last(tx: Transaction) -> dict[str, Any] | None:
             row = await tx.state.leader(ROLE)
