@@ -76,6 +76,21 @@ def in_order(waits: Mapping[str, Iterable[str]]) -> list[str]:
     return out
 
 
+def in_batches(waits: Mapping[str, Iterable[str]], size: int) -> list[list[str]]:
+    """The nodes as `in_order` has them, cut after `size` or as soon after it as no node waits for one of a later batch:
+    what waits in a circle stays together."""
+    order = in_order(waits)
+    number = {node: index for index, node in enumerate(order)}
+    batches: list[list[str]] = [[]]
+    needed = 0
+    for index, node in enumerate(order):
+        batches[-1].append(node)
+        needed = max(needed, *(number.get(other, 0) for other in waits[node]), 0)
+        if needed <= index and len(batches[-1]) >= size:
+            batches.append([])
+    return [batch for batch in batches if batch]
+
+
 def knotted(sources: Sequence[int], targets: Sequence[int]) -> dict[int, list[int]]:
     """What is left of a graph (`sources[i]` waits for `targets[i]`) when whatever waits for nothing is taken out, again and
     again: tasks on cycles and behind them, with what they wait for. Empty for a graph without cycles.

@@ -1,15 +1,20 @@
 """The three-way merge between the file, the store, and the file as it was."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
-from tests.support.bench import ANN, OWNER, Bench, a_task
+from tests.support.bench import ANN, OWNER, AnyStore, Bench, a_task
+from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.roadmap import RoadmapChanges
-from wvo_mcp.errors import InvalidInput, StaleLease
-from wvo_mcp.ports import Recorded
+from wvo_mcp.errors import InvalidInput, StaleLease, StoreUnavailable
+from wvo_mcp.orchestration.plan import roadmap
+from wvo_mcp.ports import Recorded, Transaction
+
+T = TypeVar("T")
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("TASK-5")]
 
@@ -208,3 +213,113 @@ async def test_a_store_of_before_in_which_an_export_died_lets_go_of_its_tasks(be
     await bench.force("UPDATE tasks SET origin = 'agent' WHERE id = 'T2'")
 
     assert (await sync(bench, T1))["cancelled"] == ["T2"]
+
+
+async def merged(bench: Bench, *lines: str) -> roadmap.Report:
+    path(bench).write_text(HEAD + "".join(lines))
+    return await roadmap.sync_file(bench.services.store, bench.services.roadmap, OWNER, allow_cancel=True)
+
+
+async def total(bench: Bench) -> int:
+    return len(await bench.sql("SELECT id FROM tasks"))
+
+
+BATCH = 10
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert roadmap.BATCH == 100, "with more, the write lock of PostgreSQL is held for too long"
+    monkeypatch.setattr(roadmap, "BATCH", BATCH)
+
+
+class Counting:
+    """A store that counts the tasks that each transaction changed, and fails once after some of them."""
+
+    def __init__(self, store: AnyStore, fails_after: int | None = None) -> None:
+        self._store = store
+        self._fails_after = fails_after
+        self.changed: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def write(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]], *, keep: bool = True) -> T:
+        if self._fails_after == len(self.changed):
+            self._fails_after = None
+            raise StoreUnavailable("The link is cut.")
+        tasks: set[str] = set()
+
+        async def counted(tx: Transaction) -> T:
+            add, change = tx.tasks.add, tx.tasks.change
+
+            async def added(fields: Any) -> Any:
+                tasks.add(fields["id"])
+                return await add(fields)
+
+            async def changed(task: Any, *rest: Any) -> Any:
+                tasks.add(task.id)
+                return await change(task, *rest)
+
+            tx.tasks.add, tx.tasks.change = added, changed  # pyright: ignore[reportAttributeAccessIssue]
+            return await work(tx)
+
+        try:
+            return await self._store.write(caller, counted, keep=keep)
+        finally:
+            self.changed.append(len(tasks))
+
+
+@pytest.mark.usefixtures("small_batches")
+async def test_a_large_roadmap_is_merged_in_parts_that_others_can_work_between(bench: Bench) -> None:
+    def line(number: int, title: str = "t") -> str:
+        needs = f"depends_on: [T{number + 1}]" if number % 3 else f"parent: T{number + 1}"
+        return f"      - {{id: T{number}, title: {title}, {needs}}}\n"
+
+    count = BATCH * 4
+    store = Counting(bench.store)
+    bench.services = replace(bench.services, store=store)
+    last = f"      - {{id: T{count}, title: last}}\n"
+
+    created = await merged(bench, *(line(number) for number in range(count)), last)
+    made = [*store.changed]
+    changed = await merged(bench, *(line(number, "u") for number in range(count)), last)
+    renamed = store.changed[len(made) :]
+    cancelled = await merged(bench, last)
+    gone = store.changed[len(made) + len(renamed) :]
+
+    assert len(created.created) == count + 1
+    assert len(changed.updated) == len(cancelled.cancelled) == count
+    for changes in (made, renamed, gone):
+        assert sum(changes) >= count
+        assert len(changes) >= 4
+        assert max(changes) <= BATCH + 1  # a child comes with its parent
+    assert (await bench.status("T0", f"T{count}")) == ["cancelled", "pending"]
+
+
+@pytest.mark.usefixtures("small_batches")
+async def test_a_sync_that_was_interrupted_is_finished_by_the_next_one(bench: Bench) -> None:
+    tasks = [f"      - {{id: T{number}, title: t}}\n" for number in range(BATCH * 3)]
+    store = Counting(bench.store, fails_after=2)
+    bench.services = replace(bench.services, store=store)
+
+    with pytest.raises(StoreUnavailable):
+        await sync(bench, *tasks)
+    partly = await total(bench)
+    report = await merged(bench, *tasks)
+
+    assert partly == 2 * BATCH
+    assert (len(report.created), await total(bench)) == (BATCH, 3 * BATCH)
+
+
+@pytest.mark.usefixtures("small_batches")
+async def test_edges_of_many_tasks_can_be_turned_round_in_one_edit(bench: Bench) -> None:
+    def chain(number: int, other: int) -> str:
+        return f"      - {{id: T{number}, title: t, depends_on: [{f'T{other}' if 0 <= other <= BATCH * 2 else ''}]}}\n"
+
+    await merged(bench, *(chain(number, number + 1) for number in range(BATCH * 2 + 1)))
+
+    report = await merged(bench, *(chain(number, number - 1) for number in range(BATCH * 2 + 1)))
+
+    assert len(report.updated) == BATCH * 2 + 1
+    assert [row["id"] for row in await bench.sql("SELECT id FROM ready_tasks")] == ["T0"]

@@ -1,11 +1,11 @@
 """What was read from a file becomes tasks: what is new is created, what exists stays as it is."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from wvo_mcp.domain.dependency import find_cycle
+from wvo_mcp.domain.dependency import find_cycle, in_batches
 from wvo_mcp.domain.event import canonical
 from wvo_mcp.domain.imports.draft import Fields, Item, Problems, Reading, State
 from wvo_mcp.domain.lease import Caller
@@ -107,55 +107,12 @@ def _check_cycles(intake: Intake, items: Mapping[str, Item]) -> None:
 
 
 def _batches(new: Sequence[Item], intake: Intake) -> list[list[Item]]:
-    """In batches of 200. A task comes behind what it waits for, and behind its parent, whose row it needs; where both cannot
-    be, because parents wait for their children, whole circles of such needs stand in one batch."""
+    """A task comes behind what it waits for, and behind its parent, whose row it needs."""
     by_id = {item.fields.id: item for item in new}
     needs = {
         name: [other for other in (*intake.waits[name], intake.parents.get(name)) if other in by_id] for name in by_id
     }
-    batches: list[list[Item]] = [[]]
-    for circle in _circles(needs):
-        if batches[-1] and len(batches[-1]) + len(circle) > BATCH:
-            batches.append([])
-        batches[-1] += [by_id[name] for name in circle]
-    return [batch for batch in batches if batch]
-
-
-def _circles(needs: Mapping[str, Sequence[Any]]) -> Iterable[list[str]]:
-    """The strongly connected components, each behind those that it needs (Tarjan, 1972; without recursion)."""
-    number: dict[str, int] = {}
-    low: dict[str, int] = {}
-    stack: list[str] = []
-    on_stack: set[str] = set()
-    for start in needs:
-        if start in number:
-            continue
-        work = [(start, iter(needs[start]))]
-        number[start] = low[start] = len(number)
-        stack.append(start)
-        on_stack.add(start)
-        while work:
-            node, rest = work[-1]
-            following = next(rest, None)
-            if following is None:
-                work.pop()
-                if work:
-                    low[work[-1][0]] = min(low[work[-1][0]], low[node])
-                if low[node] == number[node]:
-                    circle: list[str] = []
-                    while True:
-                        circle.append(stack.pop())
-                        on_stack.discard(circle[-1])
-                        if circle[-1] == node:
-                            break
-                    yield circle[::-1]
-            elif following not in number:
-                number[following] = low[following] = len(number)
-                stack.append(following)
-                on_stack.add(following)
-                work.append((following, iter(needs[following])))
-            elif following in on_stack:
-                low[node] = min(low[node], number[following])
+    return [[by_id[name] for name in batch] for batch in in_batches(needs, BATCH)]
 
 
 async def taken_in(store: Store, caller: Caller, intake: Intake, progress: Progress) -> list[str]:

@@ -5,14 +5,17 @@ progress always belongs to the store.
 """
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from wvo_mcp.domain.dependency import in_batches
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.roadmap import Entry, Roadmap, RoadmapTask
 from wvo_mcp.domain.task import SETTLED, BlockAuthor, Origin, Status, Task
-from wvo_mcp.errors import IllegalTransition
+from wvo_mcp.errors import DependencyCycle, IllegalTransition
 from wvo_mcp.orchestration.plan import guard
 from wvo_mcp.orchestration.tasks import editing, lifecycle
 from wvo_mcp.orchestration.tasks.creation import Draft, create
@@ -24,6 +27,9 @@ COLUMNS = (
     "labels", "files", "capabilities", "acceptance", "requires_approval", "not_before", "max_attempts",
 )  # fmt: skip
 """Fields of the file that are columns of the task."""
+
+BATCH = 100
+"""Changes merged in one transaction: PostgreSQL's write lock is held for some 0.3 s, and is free in between."""
 
 SYNCED = "roadmap"
 """Name of the fact {digest, at, tasks, sync_ratio} about the last sync."""
@@ -49,6 +55,8 @@ class Report:
     unchanged: bool = False
     refused: bool = False
     """Nothing of the file was taken."""
+    unfinished: bool = False
+    """Only a part of the changes was merged; the next transaction goes on."""
 
 
 async def read_file(store: Store, files: RoadmapFiles, caller: Caller) -> Roadmap:
@@ -74,21 +82,35 @@ async def kept_elsewhere(store: Store, files: RoadmapFiles, caller: Caller) -> s
 
 
 async def sync_file(store: Store, files: RoadmapFiles, caller: Caller, *, allow_cancel: bool = False) -> Report:
-    """Read the file and merge it; from now on it is the one that is followed. Raises what `read_file` and `sync` raise;
-    the store is as it was then. `allow_cancel`: a person has said that it may cancel what it cancels."""
+    """Read the file and merge it; from now on it is the one that is followed. `allow_cancel`: a person has said that it may
+    cancel what it cancels.
+
+    More than BATCH changes are merged in several transactions, so that others get the write lock in between; what an
+    interrupted sync left is merged by the next one. Raises what `read_file` and `sync` raise: nothing of the transaction
+    that failed is stored.
+    """
     digest = await files.digest()
     same = await store.read(caller, lambda tx: _as_before(tx, digest, allow_cancel=allow_cancel))
     if same is not None and not await kept_elsewhere(store, files, caller):
         return same
     parsed = await read_file(store, files, caller)
 
-    async def merge(tx: Transaction) -> Report:
-        report = await sync(tx, parsed, allow_cancel=allow_cancel)
+    async def merge(tx: Transaction, before: Report | None, most: int | None) -> Report:
+        report = await sync(tx, parsed, allow_cancel=allow_cancel, before=before, most=most)
         if files.place is not None and not report.refused:
             await tx.state.put(HOME, files.place)
         return report
 
-    return await store.write(caller, merge)
+    most: int | None = BATCH
+    report: Report | None = None
+    while report is None or report.unfinished:
+        try:
+            report = await store.write(caller, partial(merge, before=report, most=most))
+        except DependencyCycle:
+            if most is None:
+                raise
+            most = None  # edges that were turned round make a circle with those of a later batch
+    return report
 
 
 async def _as_before(tx: Transaction, digest: str | None, *, allow_cancel: bool) -> Report | None:
@@ -110,31 +132,81 @@ def _unchanged(last: Mapping[str, Any] | None, held: Mapping[str, Any] | None = 
     return report
 
 
-async def sync(tx: Transaction, roadmap: Roadmap, *, allow_cancel: bool = False) -> Report:
-    """Merge the file into the store, all of it or nothing, but for cancellations that wait. Raises Conflict,
-    DependencyCycle, NotFound."""
-    same = await _as_before(tx, roadmap.digest, allow_cancel=allow_cancel)
+async def sync(
+    tx: Transaction,
+    roadmap: Roadmap,
+    *,
+    allow_cancel: bool = False,
+    before: Report | None = None,
+    most: int | None = None,
+) -> Report:
+    """Merge the file into the store, but for cancellations that wait: all of it, or the next `most` changes after those of
+    which `before` is the report. Raises Conflict, DependencyCycle, NotFound."""
+    same = None if before is not None else await _as_before(tx, roadmap.digest, allow_cancel=allow_cancel)
     if same is not None:
         return same
     last = await tx.state.get(SYNCED)
     base = await tx.state.roadmap_entries()
-    verdict = guard.Verdict() if allow_cancel else await guard.judge(tx, roadmap, base, last)
     await tx.sessions.ensure()
-    await guard.keep(tx, roadmap, verdict, last)
-    report = Report(tasks=len(roadmap.tasks), waiting=list(verdict.waiting), guard=verdict.message or None)
-    if verdict.whole:
-        report.refused = report.unchanged = True
-        return report
-    report.warnings += roadmap.warnings
-    await _groups(tx, roadmap)
+    if before is not None:  # judged by the store as it was at the beginning
+        verdict = guard.Verdict(tuple(before.waiting), message=before.guard or "")
+        report = deepcopy(before)
+    else:
+        verdict = guard.Verdict() if allow_cancel else await guard.judge(tx, roadmap, base, last)
+        report = Report(tasks=len(roadmap.tasks), waiting=list(verdict.waiting), guard=verdict.message or None)
+        if verdict.whole:
+            await guard.keep(tx, roadmap, verdict, last)
+            report.refused = report.unchanged = True
+            return report
+        report.warnings += roadmap.warnings
+        await _groups(tx, roadmap)
     entries = {task.id: task.entry() for task in roadmap.tasks}
     for task_id in verdict.waiting:
         if task_id in entries:  # it says `status: cancelled`: as long as that waits, it counts as not said
             entries[task_id].pop("status", None)
             entries[task_id] |= {key: base[task_id][key] for key in ("status",) if key in base.get(task_id, {})}
     touched = [task for task in roadmap.tasks if base.get(task.id) != entries[task.id]]
-    known = await tx.tasks.known(task.id for task in touched)
-    existing = [task for task in touched if task.id in known]
+    next_ones = _next(touched, most)
+    report.unfinished = len(next_ones) < len(touched)
+    await _merge_all(tx, next_ones, base, entries, report)
+    if report.unfinished:
+        return report
+    gone = [task_id for task_id in base if task_id not in entries and task_id not in verdict.waiting]
+    report.unfinished = most is not None and len(gone) > most
+    for task_id in gone[:most]:
+        await _remove(tx, task_id, report)
+    await tx.state.put_roadmap_entries({}, gone[:most])
+    if report.unfinished:
+        return report
+    await guard.keep(tx, roadmap, verdict, last)
+    report.sync_ratio = await _ratio(tx, roadmap)
+    synced = {"digest": roadmap.digest, "at": iso(tx.now), "tasks": report.tasks, "sync_ratio": report.sync_ratio}
+    await tx.state.put(SYNCED, synced)
+    counts = {name: len(getattr(report, name)) for name in ("created", "updated", "cancelled", "restored", "waiting")}
+    await tx.events.append("roadmap.synced", None, {"digest": roadmap.digest, **counts})
+    return report
+
+
+def _next(touched: list[RoadmapTask], most: int | None) -> list[RoadmapTask]:
+    """Those to be merged now, in the order of the file: each behind what it waits for, and together with its parent, which
+    would be ready without its children."""
+    if most is None or len(touched) <= most:
+        return touched
+    needs: dict[str, list[str]] = {task.id: list(task.depends_on) for task in touched}
+    for task in touched:
+        if task.parent_id in needs:
+            needs[task.id].append(task.parent_id)
+            needs[task.parent_id].append(task.id)
+    first = set(in_batches(needs, most)[0])
+    return [task for task in touched if task.id in first]
+
+
+async def _merge_all(
+    tx: Transaction, tasks: list[RoadmapTask], base: Mapping[str, Entry], entries: Mapping[str, Entry], report: Report
+) -> None:
+    """Merge what the file says now (`entries`) of these tasks; `base` is what it said before."""
+    known = await tx.tasks.known(task.id for task in tasks)
+    existing = [task for task in tasks if task.id in known]
     # Old links go before new ones come: only the file as a whole is free of circles.
     unlinked: dict[str, list[str]] = {}
     for task in existing:
@@ -143,22 +215,13 @@ async def sync(tx: Transaction, roadmap: Roadmap, *, allow_cancel: bool = False)
             # It stood in the file before and comes back: what it said then is not known, so all that it says now counts.
             was = [row["id"] for row in await tx.tasks.dependencies(task.id)]
         unlinked[task.id] = await unlink(tx, task.id, [other for other in was if other not in task.depends_on])
-    new = [task for task in touched if task.id not in known]
-    report.created = await create(tx, [_draft(task) for task in new], Origin.ROADMAP) if new else []
+    new = [task for task in tasks if task.id not in known]
+    report.created += await create(tx, [_draft(task) for task in new], Origin.ROADMAP) if new else []
     for task in existing:
         await _merge(tx, task, base.get(task.id, {}), entries[task.id], unlinked[task.id], report)
-    for task in touched:
+    for task in tasks:
         await _apply_status(tx, task, entries[task.id].get("status"), base.get(task.id, {}).get("status"), report)
-    gone = [task_id for task_id in base if task_id not in entries and task_id not in verdict.waiting]
-    for task_id in gone:
-        await _remove(tx, task_id, report)
-    await tx.state.put_roadmap_entries({task.id: entries[task.id] for task in touched}, gone)
-    report.sync_ratio = await _ratio(tx, roadmap)
-    synced = {"digest": roadmap.digest, "at": iso(tx.now), "tasks": report.tasks, "sync_ratio": report.sync_ratio}
-    await tx.state.put(SYNCED, synced)
-    counts = {name: len(getattr(report, name)) for name in ("created", "updated", "cancelled", "restored", "waiting")}
-    await tx.events.append("roadmap.synced", None, {"digest": roadmap.digest, **counts})
-    return report
+    await tx.state.put_roadmap_entries({task.id: entries[task.id] for task in tasks}, ())
 
 
 async def _groups(tx: Transaction, roadmap: Roadmap) -> None:
