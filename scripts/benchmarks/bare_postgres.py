@@ -8,7 +8,7 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from wvo_mcp.store.postgres.link import WRITE_LOCK
+from wvo_mcp.store.postgres.address import WRITE_LOCK
 
 _AT = """to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
 

@@ -13,7 +13,7 @@ from tests.support.databases import looked_at, written
 from tests.support.stdio_client import StdioClient
 from tests.support.waiting import eventually
 from tests.support.workspace import Workspace, some_tasks, workspace
-from wvo_mcp.store.postgres.link import WRITE_LOCK
+from wvo_mcp.store.postgres.address import WRITE_LOCK
 
 RETRYABLE = {
     "not_ready",

@@ -11,9 +11,9 @@ from tests.support.invariants import verify
 from tests.support.postgres import Cluster
 from tests.support.postgres_proxy import Cut, Proxy
 from tests.support.stores import Slate
-from wvo_mcp.store.postgres.link import Link
-from wvo_mcp.store.postgres.rows import PostgresRows
+from wvo_mcp.store.postgres.executor import PostgresExecutor
 from wvo_mcp.store.postgres.store import PostgresStore
+from wvo_mcp.store.postgres.wire import PostgresRows
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("SCALE-1", "CORE-11", "CORE-8", "CLAIM-1")]
 
@@ -27,12 +27,15 @@ def slate(postgres: Cluster) -> Iterator[Slate]:
 
 
 async def lived(
-    folder: Path, url: str, before: Callable[[int], object] = lambda place: None, link: type[Link] = Link
+    folder: Path,
+    url: str,
+    before: Callable[[int], object] = lambda place: None,
+    executor: type[PostgresExecutor] = PostgresExecutor,
 ) -> dict[str, Any]:
     """What the scripted life answered, and what it left; `before` each of its steps something may happen."""
     life = Life(folder, generation=1, url=url)
     assert isinstance(life.store, PostgresStore)
-    life.store._link = link(url)
+    life.store._executor = executor(url)
     async with life:
         answers: list[str] = []
         for place in range(len(STEPS)):
@@ -57,7 +60,7 @@ async def test_a_connection_cut_at_any_commit_loses_and_doubles_nothing(tmp_path
     verify(slate.url)
 
 
-class Twice(Link):
+class Twice(PostgresExecutor):
     """Every write is lost after its work was done, and done again."""
 
     async def write(self, work: Callable[[PostgresRows], Awaitable[T]], keep: bool = True) -> T:
@@ -70,5 +73,5 @@ async def test_the_work_of_every_write_may_be_run_again(tmp_path: Path, slate: S
     undisturbed = await lived(tmp_path, slate.url)
     slate.wipe()
 
-    assert await lived(tmp_path, slate.url, link=Twice) == undisturbed
+    assert await lived(tmp_path, slate.url, executor=Twice) == undisturbed
     verify(slate.url)

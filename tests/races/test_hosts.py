@@ -22,7 +22,7 @@ from tests.support.recording import recorded
 from tests.support.stdio_client import Refused
 from tests.support.waiting import eventually, throughout
 from tests.support.workspace import REPOSITORY, Workspace, some_tasks
-from wvo_mcp.store.postgres.link import RETRY_SECONDS
+from wvo_mcp.store.postgres.address import RETRY_SECONDS
 
 __all__ = ["hosts"]
 

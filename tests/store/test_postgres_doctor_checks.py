@@ -9,8 +9,8 @@ from tests.support.sessions import Servers
 from wvo_mcp.domain.finding import Finding, Outcome
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.operations import Services
+from wvo_mcp.store.postgres.address import Address
 from wvo_mcp.store.postgres.doctor_checks import examine, held_by, known_ids
-from wvo_mcp.store.postgres.link import Link
 from wvo_mcp.store.postgres.presence import Presence
 from wvo_mcp.store.postgres.store import PostgresStore
 
@@ -29,7 +29,7 @@ def edit(url: str, *statements: str) -> None:
 
 @pytest.mark.requirement("CORE-12")
 def test_an_error_over_an_empty_address_is_readable() -> None:
-    assert Link("").said(psycopg.OperationalError("no such host")) == "no such host"
+    assert Address("").said(psycopg.OperationalError("no such host")) == "no such host"
 
 
 @pytest.fixture

@@ -19,6 +19,32 @@ from wvo_mcp.store.postgres.store import PostgresStore
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.requirement("SCALE-1")
+async def test_a_claim_takes_three_round_trips_and_a_completion_four(tmp_path: Path, store_url: str) -> None:
+    with Proxy(store_url) as proxy:
+        clock, servers = StoppedClock(), Servers()
+        store = PostgresStore(proxy.url, clock, servers)
+        await store.open()
+        bench = Bench(
+            Services(store, Policy(), RoadmapSource(tmp_path / "roadmap.yaml"), DirectiveFiles(tmp_path)),
+            store,
+            clock,
+            servers,
+        )
+        await bench.create(*(a_task(f"T{number:02}") for number in range(60)))
+
+        found: list[tuple[int, int]] = []
+        for number in range(3):  # at first, statements are prepared
+            before = proxy.trips
+            await bench.claim(an_agent("ann"))
+            between = proxy.trips
+            await bench.complete(f"T{number:02}", an_agent("ann"))
+            found.append((between - before, proxy.trips - between))
+        await store.close()
+
+    assert found[-1] == (3, 4), found
+
+
 @pytest.mark.requirement("PROV-2")
 async def test_a_routed_claim_asks_no_more_often_than_one_without_a_route(tmp_path: Path, store_url: str) -> None:
 

@@ -9,7 +9,8 @@ from typing import Any, cast
 import psycopg
 from pysqlite3 import dbapi2
 
-from wvo_mcp.store.postgres.rows import configure, translated
+from wvo_mcp.store.postgres.address import configure
+from wvo_mcp.store.postgres.wire import translated
 from wvo_mcp.store.sqlite.migrate import statements
 from wvo_mcp.store.versions import migrations
 

@@ -48,8 +48,9 @@ class Rows(ABC):
 
     dialect: Dialect
 
-    def __init__(self) -> None:
-        self._names: dict[str, list[str]] = {}
+    def __init__(self, names: dict[str, list[str]] | None = None) -> None:
+        """`names` has the columns of statements that this connection has run before."""
+        self._names: dict[str, list[str]] = {} if names is None else names
         self.on_write: Callable[[str], None] | None = None
         """Called before and after every write and commit; crash tests hang themselves in here."""
         self.last_event: tuple[int, str] | None = None
@@ -62,9 +63,9 @@ class Rows(ABC):
     @abstractmethod
     def execute_many(self, sql: str, params: Sequence[Any]) -> None: ...
 
-    def foresee(self, sql: str, params: Any = ()) -> None:  # noqa: B027 - for a file there is nothing to save
+    def foresee(self, sql: str, params: Any = (), *, of: str = "") -> None:  # noqa: B027 - for a file there is nothing to save
         """This read will be asked for soon, unchanged: it may be sent already, together with the next that is asked for.
-        A write to what it may read makes it void."""
+        A write to what it may read makes it void; `of` names its table, if it reads only one that no trigger changes."""
 
     def all(self, sql: str, params: Any = ()) -> list[dict[str, Any]]:
         cursor = self.execute(sql, params)

@@ -1,22 +1,20 @@
 """A PostgreSQL database as either end of a copy."""
 
-import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 from psycopg import errors
-from psycopg.conninfo import conninfo_to_dict
 
 from wvo_mcp.errors import Conflict, IncompatibleStore, InvalidInput, StoreUnavailable
 from wvo_mcp.store.copying.copy import Row, Table, refuse_content
 from wvo_mcp.store.copying.sqlite import refuse_version
+from wvo_mcp.store.postgres.address import WRITE_LOCK, Address
 from wvo_mcp.store.postgres.backup import our_tables
-from wvo_mcp.store.postgres.link import WRITE_LOCK, conninfo, settle
 from wvo_mcp.store.postgres.migrate import apply_migrations, version
 from wvo_mcp.store.postgres.presence import Presences
-from wvo_mcp.store.postgres.rows import PostgresRows
+from wvo_mcp.store.postgres.wire import snapshot
 
 _INDEXING = ("context_indexed", "task_indexed")
 """Triggers that fill the tables of searched words; all others rest during a copy."""
@@ -36,22 +34,18 @@ class _Database:
     _field = "URL"
 
     def __init__(self, url: str) -> None:
-        self._url = url
         self._open: psycopg.Connection[Any] | None = None
         try:
-            given = conninfo_to_dict(url)
-        except psycopg.Error:
-            # The driver's words would quote the password.
+            self._address = Address(url)
+        except IncompatibleStore:
             allowed = "no URL of a database; it looks like postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
             raise InvalidInput(self._field, allowed) from None
-        host, name = str(given.get("host", "localhost")), str(given.get("dbname", ""))
-        if "@" in host or re.search("[@:/]", name):
+        if self._address.is_ambiguous:
             raise InvalidInput(self._field, "write / and @ in a password as %2F and %40")
-        self._where = f"{host}:{given.get('port', 5432)}/{name}"
 
     @property
     def where(self) -> str:
-        return self._where
+        return self._address.where
 
     @property
     def _raw(self) -> psycopg.Connection[Any]:
@@ -63,8 +57,7 @@ class _Database:
         """What fails within closes the connection again."""
         try:
             with self._typed():
-                self._open = psycopg.connect(conninfo(self._url, application_name="wvo-mcp store copy"))
-                settle(self._open)
+                self._open = self._address.connect("wvo-mcp store copy")
                 # The other end may take its time.
                 self._run("SET idle_in_transaction_session_timeout = 0")
                 yield
@@ -129,8 +122,8 @@ class PostgresSource(_Database):
             sessions = self._run(
                 "SELECT session_id, agent_id FROM sessions WHERE ended_at IS NULL AND durable = 0 ORDER BY agent_id"
             ).fetchall()
-        with self._typed(), self._raw.pipeline() as pipeline:
-            presences = Presences(PostgresRows(self._raw, pipeline))
+        with self._typed(), self._address.session() as raw, snapshot(raw) as rows:
+            presences = Presences(rows)
             return [agent for session, agent in sessions if presences.alive(session)]
 
 

@@ -6,13 +6,12 @@ import threading
 from datetime import datetime
 from pathlib import Path
 
-import psycopg
-
 from wvo_mcp.domain.finding import Finding, warn
 from wvo_mcp.errors import IncompatibleStore, StoreUnavailable
 from wvo_mcp.store.backup_folder import BackupFolder, what_could_be_restored
 from wvo_mcp.store.backup_making import FolderBackups
 from wvo_mcp.store.postgres import programs
+from wvo_mcp.store.postgres.address import Address
 from wvo_mcp.store.versions import migrations
 
 _NEEDED = {"store", "tasks", "events"}
@@ -42,17 +41,14 @@ class PostgresBackups(FolderBackups):
 
 def own_schema(url: str) -> str:
     """The schema of the store. Raises IncompatibleStore when others have tables there: a restore would undo their work."""
-    try:
-        with psycopg.connect(url) as raw:
-            schema, tables = raw.execute(
-                """
-                SELECT current_schema(), coalesce(array_agg(relname::TEXT), '{}') FROM pg_class
-                WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
-                """
-            ).fetchone() or ("", [])
-    except psycopg.Error as error:
-        raise StoreUnavailable(f"The database cannot be reached: {str(error).splitlines()[0]}") from error
-    strangers = sorted(set(tables) - our_tables())
+    with Address(url).session() as raw:
+        schema, tables = raw.execute(
+            """
+            SELECT current_schema()::TEXT, coalesce(string_agg(relname, ','), '') FROM pg_class
+            WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
+            """
+        ).fetchone() or ("", "")
+    strangers = sorted({*tables.split(",")} - {""} - our_tables())
     if strangers:
         raise IncompatibleStore(
             f"The schema {schema} has tables of others: {', '.join(strangers[:5])}.",

@@ -12,10 +12,10 @@ from wvo_mcp.domain.finding import Finding, fail, ok
 from wvo_mcp.errors import WvoError
 from wvo_mcp.store import doctor_checks
 from wvo_mcp.store.doctor_checks import SECONDS, Interrupted, content_checks
-from wvo_mcp.store.postgres.link import Link, conninfo, settle
+from wvo_mcp.store.postgres.address import Address
 from wvo_mcp.store.postgres.migrate import version
 from wvo_mcp.store.postgres.presence import Presences
-from wvo_mcp.store.postgres.rows import PostgresRows
+from wvo_mcp.store.postgres.wire import PostgresRows, snapshot
 from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.sqlite.read_only import HELD, Held
 from wvo_mcp.store.versions import latest
@@ -25,18 +25,10 @@ def examine(url: str) -> list[Finding]:
     """Every check that the database allows, in order; a check that cannot be made ends the list with its reason."""
     findings: list[Finding] = []
     try:
-        link = Link(url)
-    except WvoError as error:
-        return [fail("database", error.message, error.hint)]
-    try:
         with _connected(url) as raw:
-            findings.append(_schema(raw, link.where))
-            if findings[0].outcome == "fail" or version(raw) != latest():
-                return findings
-            findings += content_checks(_Checked(raw))
-    except psycopg.Error as error:
-        known = link.typed(error)
-        findings.append(fail("database", known.message, known.hint))
+            findings.append(_schema(raw, Address(url).where))
+            if version(raw) == latest():
+                findings += content_checks(_Checked(raw))
     except WvoError as error:
         findings.append(fail("database", error.message, error.hint))
     return findings
@@ -46,22 +38,21 @@ def known_ids(url: str, wanted: Iterable[str]) -> set[str]:
     """Those of the ids that the store has; all of them when that cannot be told."""
     asked = sorted(set(wanted))
     try:
-        with _connected(url) as raw, _Checked(raw).view() as rows:
+        with _connected(url) as raw, snapshot(raw) as rows:
             return doctor_checks.known_ids(rows, asked)
-    except (psycopg.Error, WvoError):
+    except WvoError:
         return set(asked)
 
 
 def held_by(url: str, agent_id: str) -> list[Held]:
-    """Tasks in progress of the agent, and those that others hold through a session of its own. Raises the driver's errors."""
-    with _connected(url) as raw, _Checked(raw).view() as rows:
+    """Tasks in progress of the agent, and those that others hold through a session of its own. Raises the typed errors."""
+    with _connected(url) as raw, snapshot(raw) as rows:
         return [Held(**row) for row in rows.all(HELD, {"agent_id": agent_id})]
 
 
 @contextmanager
 def _connected(url: str) -> Generator[psycopg.Connection[Any]]:
-    with psycopg.connect(conninfo(url, application_name="wvo-mcp doctor")) as raw:
-        settle(raw)
+    with Address(url).session("wvo-mcp doctor") as raw:
         raw.execute(f"SET statement_timeout = {SECONDS * 1_000:.0f}".encode(), prepare=False)
         yield raw
 
@@ -74,14 +65,11 @@ class _Checked:
 
     @contextmanager
     def view(self) -> Generator[PostgresRows]:
-        self._raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", prepare=False)
         try:
-            with self._raw.pipeline() as pipeline:
-                yield PostgresRows(self._raw, pipeline)
+            with snapshot(self._raw) as rows:
+                yield rows
         except errors.QueryCanceled:
             raise Interrupted from None
-        finally:
-            self._raw.execute("ROLLBACK", prepare=False)
 
     def alive(self, rows: Rows) -> Callable[[str], bool]:
         return Presences(rows).alive

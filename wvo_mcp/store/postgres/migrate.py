@@ -6,7 +6,8 @@ import psycopg
 
 from wvo_mcp.errors import IncompatibleStore
 from wvo_mcp.store import versions
-from wvo_mcp.store.postgres.link import WRITE_LOCK, Link
+from wvo_mcp.store.postgres.address import WRITE_LOCK
+from wvo_mcp.store.postgres.executor import PostgresExecutor
 
 _FOUND = """
 SELECT count(*) FILTER (WHERE relname = 'store' AND has_schema),
@@ -20,7 +21,7 @@ FROM (
 ) AS found"""
 
 
-async def migrate(link: Link) -> int:
+async def migrate(executor: PostgresExecutor) -> int:
     """Bring the schema up to date; the version it has then. Raises IncompatibleStore for a newer or foreign database.
 
     A migration is one transaction with everything else shut out: a server that dies in it leaves the old version whole.
@@ -34,7 +35,7 @@ async def migrate(link: Link) -> int:
             raw.execute(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})".encode(), prepare=False)
             apply_migrations(raw, version(raw))  # another server may have been faster
 
-    await link.run(apply)
+    await executor.run(apply)
     return target
 
 

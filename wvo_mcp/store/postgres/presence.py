@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import errors
 
-from wvo_mcp.store.postgres.link import Link, conninfo, settle
+from wvo_mcp.store.postgres.address import Address
 from wvo_mcp.store.sql import Rows
 
 logger = logging.getLogger(__name__)
@@ -52,24 +52,19 @@ def connected(url: str) -> list[str]:
 
     Where the table of sessions is there, it tells which of those in this database are at work on this store.
     """
-    link = Link(url)
-    try:
-        with psycopg.connect(conninfo(url, application_name="wvo-mcp restore")) as raw:
-            settle(raw)
-            held = {row[0] for row in raw.execute(_HELD.encode(), prepare=False)}
-            with suppress(errors.UndefinedTable, errors.UndefinedColumn):
-                rows = raw.execute("SELECT session_id FROM sessions WHERE ended_at IS NULL AND durable = 0").fetchall()
-                return sorted(session for (session,) in rows if key_of(session) in held)
-            named = raw.execute(
-                """
-                SELECT DISTINCT substr(application_name, 9) FROM pg_stat_activity JOIN pg_locks USING (pid)
-                WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND datname = current_database()
-                  AND starts_with(application_name, 'wvo-mcp ')
-                """
-            ).fetchall()
-            return sorted(session for (session,) in named)
-    except psycopg.Error as error:
-        raise link.typed(error) from error
+    with Address(url).session("wvo-mcp restore") as raw:
+        held = {row[0] for row in raw.execute(_HELD.encode())}
+        with suppress(errors.UndefinedTable, errors.UndefinedColumn):
+            rows = raw.execute("SELECT session_id FROM sessions WHERE ended_at IS NULL AND durable = 0").fetchall()
+            return sorted(session for (session,) in rows if key_of(session) in held)
+        named = raw.execute(
+            """
+            SELECT DISTINCT substr(application_name, 9) FROM pg_stat_activity JOIN pg_locks USING (pid)
+            WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND datname = current_database()
+              AND starts_with(application_name, 'wvo-mcp ')
+            """
+        ).fetchall()
+        return sorted(session for (session,) in named)
 
 
 class Presence:
@@ -82,7 +77,7 @@ class Presence:
     def __init__(self, url: str, session_id: str | None, woken: Callable[[], None] = lambda: None) -> None:
         """Without a session it only listens. `woken` is called in a thread after each commit that wrote an event,
         anybody's, and when the connection was made anew."""
-        self._url = url
+        self._address = Address(url)
         self._session_id = session_id
         self._name = f"wvo-mcp {session_id or 'listener'}"[:60]
         self._woken = woken
@@ -101,7 +96,7 @@ class Presence:
             self._ended.set()
             self._bell.close()
             self._door.close()
-            raise Link(self._url).typed(error) from error
+            raise self._address.typed(error) from error
         self._thread.start()
 
     def end(self) -> None:
@@ -124,9 +119,8 @@ class Presence:
         self.end()
 
     def _connect(self) -> None:
-        raw = psycopg.connect(conninfo(self._url, application_name=self._name))
+        raw = self._address.connect(self._name)
         try:
-            settle(raw)
             if self._backend and self._session_id is not None:
                 # The server may not have noticed yet that our last connection is gone; it is ours to end.
                 raw.execute(
@@ -165,7 +159,7 @@ class Presence:
             return
         self._quiet_until = time.monotonic() + _COMPLAINT_SECONDS
         what = "this session counts as gone" if self._session_id else "nothing is heard"
-        logger.warning("the database cannot be reached, and %s until it can: %s", what, Link(self._url).said(error))
+        logger.warning("the database cannot be reached, and %s until it can: %s", what, self._address.said(error))
 
     def _drop(self) -> None:
         if self._raw is not None:

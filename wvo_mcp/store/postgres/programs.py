@@ -7,13 +7,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from wvo_mcp.errors import IncompatibleStore, StoreUnavailable
 from wvo_mcp.processes import Ended, Limit, NotStarted, Program, run_blocking
 from wvo_mcp.store.backup_making import Stopped
-from wvo_mcp.store.postgres.link import Link, conninfo
+from wvo_mcp.store.postgres.address import Address
 
 _SECONDS = 3_600.0
 _KEPT_BYTES = 1 << 26
@@ -69,11 +68,8 @@ def program(name: str, major: int | None = None) -> Path:
 
 
 def _major(url: str) -> int:
-    try:
-        with psycopg.connect(conninfo(url)) as raw:
-            return raw.info.server_version // 10_000
-    except psycopg.Error as error:
-        raise Link(url).typed(error) from error
+    with Address(url).session() as raw:
+        return raw.info.server_version // 10_000
 
 
 def _ended(

@@ -4,23 +4,23 @@ import re
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psycopg
 from psycopg import sql
 from psycopg.errors import LockNotAvailable
 
 from wvo_mcp.domain.backup import Backup, safety_name
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.errors import StoreBusy
+from wvo_mcp.errors import IncompatibleStore, StoreBusy, StoreUnavailable
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.backups import Restored
 from wvo_mcp.store.backup_making import in_thread
 from wvo_mcp.store.postgres import programs
+from wvo_mcp.store.postgres.address import Address
 from wvo_mcp.store.postgres.backup import PostgresBackups, our_tables, own_schema, verify
-from wvo_mcp.store.postgres.link import Link, conninfo, settle
 from wvo_mcp.store.postgres.store import PostgresStore
 from wvo_mcp.store.sqlite.restore import TOKENS_RAISED
 from wvo_mcp.store.versions import migrations
@@ -103,8 +103,7 @@ def _around(url: str) -> tuple[str, str]:
     may be of an earlier version, whose migration makes them again. And after: no lease token comes again."""
     scripts = "".join(script for _, script in migrations("postgres"))
     names = re.findall(r"CREATE FUNCTION (\w+)", scripts)
-    with psycopg.connect(conninfo(url)) as raw:
-        settle(raw)
+    with Address(url).session() as raw:
         schema = str((raw.execute("SELECT current_schema()").fetchone() or ("public",))[0])
         present = sorted({row[0] for row in raw.execute(_PRESENT)} & our_tables())
         drops = [sql.SQL("DROP TABLE IF EXISTS {} CASCADE;").format(sql.Identifier(schema, table)) for table in present]
@@ -119,35 +118,29 @@ def _around(url: str) -> tuple[str, str]:
 
 
 def _last_event(url: str) -> datetime | None:
-    try:
-        with psycopg.connect(url) as raw:
-            row = raw.execute("SELECT at FROM events ORDER BY seq DESC LIMIT 1").fetchone()
-    except psycopg.Error:
-        return None
-    return None if row is None else instant(row[0])
+    with suppress(StoreUnavailable, IncompatibleStore), Address(url).session() as raw:
+        row = raw.execute("SELECT at FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+        return None if row is None else instant(row[0])
+    return None
 
 
 def _check_free(url: str) -> None:
     """pg_restore waits for locks without end and says nothing (it sets its own lock_timeout to 0): who holds one is told
     before. Raises StoreBusy."""
-    try:
-        with psycopg.connect(conninfo(url, application_name="wvo-mcp restore")) as raw:
-            settle(raw)
-            raw.execute(f"SET lock_timeout = {_LOCK_SECONDS * 1_000}".encode())
-            present = {row[0] for row in raw.execute(_PRESENT)} & our_tables()
-            if not present:
-                return
-            tables = sql.SQL(", ").join(map(sql.Identifier, sorted(present)))
-            try:
-                with raw.transaction():
-                    raw.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(tables))
-            except LockNotAvailable:
-                holders = raw.execute(_HOLDERS).fetchall()
-                raise StoreBusy(
-                    f"Others have held the tables for {_LOCK_SECONDS:g} s:"
-                    f" {', '.join(f'{who} (process {pid})' for pid, who in holders[:8]) or 'nobody does any more'}.",
-                    hint="Let them end their transactions, or end them: SELECT pg_terminate_backend(PROCESS). Then restore"
-                    " again.",
-                ) from None
-    except psycopg.Error as error:
-        raise Link(url).typed(error) from error
+    with Address(url).session("wvo-mcp restore") as raw:
+        raw.execute(f"SET lock_timeout = {_LOCK_SECONDS * 1_000}".encode())
+        present = {row[0] for row in raw.execute(_PRESENT)} & our_tables()
+        if not present:
+            return
+        tables = sql.SQL(", ").join(map(sql.Identifier, sorted(present)))
+        try:
+            with raw.transaction():
+                raw.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(tables))
+        except LockNotAvailable:
+            holders = raw.execute(_HOLDERS).fetchall()
+            raise StoreBusy(
+                f"Others have held the tables for {_LOCK_SECONDS:g} s:"
+                f" {', '.join(f'{who} (process {pid})' for pid, who in holders[:8]) or 'nobody does any more'}.",
+                hint="Let them end their transactions, or end them: SELECT pg_terminate_backend(PROCESS). Then restore"
+                " again.",
+            ) from None

@@ -11,10 +11,10 @@ import anyio
 from wvo_mcp.domain.lease import WIP_LIMIT, Caller
 from wvo_mcp.ports import Clock, Liveness, Transaction
 from wvo_mcp.store.clock import checked, database_time, store_time
-from wvo_mcp.store.postgres.link import Link
+from wvo_mcp.store.postgres.executor import PostgresExecutor
 from wvo_mcp.store.postgres.migrate import migrate
 from wvo_mcp.store.postgres.presence import Presence, Presences
-from wvo_mcp.store.postgres.rows import PostgresRows
+from wvo_mcp.store.postgres.wire import PostgresRows
 from wvo_mcp.store.transaction import StoreTransaction
 from wvo_mcp.store.versions import latest
 
@@ -34,7 +34,7 @@ class PostgresStore:
         self, url: str, clock: Clock | None = None, liveness: Liveness | None = None, *, agents: int = WIP_LIMIT
     ) -> None:
         """`agents` may work at once: the ranking depends on it."""
-        self._link = Link(url)
+        self._executor = PostgresExecutor(url)
         self.agents = agents
         self._clock = clock
         self._liveness = liveness
@@ -45,9 +45,9 @@ class PostgresStore:
         self.before_making: Callable[[], object] = lambda: None
 
     @property
-    def writer(self) -> Link:
+    def writer(self) -> PostgresExecutor:
         """For maintenance and tests."""
-        return self._link
+        return self._executor
 
     @property
     def is_blank(self) -> bool:
@@ -56,33 +56,33 @@ class PostgresStore:
     async def open(self, *, make: bool = True) -> None:
         """Connect, and create or migrate the tables, also without `make`: a person named the database. Raises
         IncompatibleStore, StoreUnavailable, StoreBusy."""
-        await self._link.start()
+        await self._executor.start()
         try:
-            await migrate(self._link)
+            await migrate(self._executor)
         except BaseException:
             await self.close()
             raise
 
     def hurry(self) -> None:
         """The process is about to end: wait no longer than a moment for a database that cannot be reached."""
-        self._link.retry_seconds = _LEAVING_SECONDS
+        self._executor.retry_seconds = _LEAVING_SECONDS
 
     async def close(self) -> None:
         try:
             if self._listener is not None:
                 await anyio.to_thread.run_sync(self._listener.end)
         finally:
-            await self._link.close()
+            await self._executor.close()
 
     def attend(self, session_id: str) -> Presence:
         """While it lasts, the session counts as alive."""
-        presence = Presence(self._link.url, session_id, self._heard)
+        presence = Presence(self._executor.url, session_id, self._heard)
         self._listener = presence
         return presence
 
     async def wait_for_change(self, seconds: float) -> bool:
         if self._listener is None:
-            listener = Presence(self._link.url, None, self._heard)
+            listener = Presence(self._executor.url, None, self._heard)
             await anyio.to_thread.run_sync(listener.begin)
             self._listener = listener
         if self._loop is None:
@@ -104,10 +104,10 @@ class PostgresStore:
         self._changed.set()
 
     async def read(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        return await self._link.read(lambda rows: work(self._transaction(rows, caller, write=False)))
+        return await self._executor.read(lambda rows: work(self._transaction(rows, caller, write=False)))
 
     async def write(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]], *, keep: bool = True) -> T:
-        return await self._link.write(lambda rows: work(self._transaction(rows, caller, write=True)), keep)
+        return await self._executor.write(lambda rows: work(self._transaction(rows, caller, write=True)), keep)
 
     def _transaction(self, rows: PostgresRows, caller: Caller, *, write: bool) -> StoreTransaction:
         liveness = self._liveness or Presences(rows)

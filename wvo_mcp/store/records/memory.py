@@ -18,6 +18,8 @@ RECENT = 2_000
 _CHECKPOINT = "id, seq, parent_id, agent_id, summary, next_steps, progress, files, created_at"
 _ENTRY = "topic, version, content, tags, created_at AS at"
 
+NEWEST = "SELECT max(id) FROM context_entries"
+
 
 class Memory:
     """`ports.MemoryRepository`."""
@@ -126,7 +128,7 @@ class Memory:
         return [_entry({**row, "rank": round(row["rank"], 4)}) for row in rows]
 
     async def anything(self) -> bool:
-        return self._rows.value("SELECT max(id) FROM context_entries") is not None
+        return self._rows.value(NEWEST) is not None
 
     async def topics_near(self, wanted: str) -> list[str]:
         known = self._rows.column("SELECT DISTINCT topic FROM context_entries LIMIT 3000")

@@ -8,6 +8,7 @@ from typing import Any
 from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.task import Task
 from wvo_mcp.ports.work import Outline, Standing
+from wvo_mcp.store.records.memory import NEWEST
 from wvo_mcp.store.records.rows import COLUMNS, as_task
 from wvo_mcp.store.sql import Rows
 
@@ -48,6 +49,7 @@ class Queue:
     async def foresee(self, agent_id: str) -> None:
         self._rows.foresee(_STANDING, {"agent_id": agent_id, "now": self._at})
         self._rows.foresee(self._best)
+        self._rows.foresee(NEWEST, of="context_entries")  # a task that is given out comes with what is remembered
 
     async def ready(self, epics: Collection[str] | None, limit: int, skip: int = 0) -> list[Task]:
         return self._listed("unmet_deps = 0", "tasks_ready", epics, limit, skip)

@@ -11,7 +11,8 @@ from wvo_mcp.store.sql import Rows
 
 _LEASE_WRITE = """
 SELECT result, session_id, agent_id FROM lease_writes
-WHERE task_id = ? AND lease_token = ? AND tool = ? AND input_hash = ?"""
+WHERE task_id = :task_id AND lease_token = coalesce(:token, (SELECT lease_token FROM tasks WHERE id = :task_id))
+  AND tool = :tool AND input_hash = :input_hash"""
 
 
 class Replays:
@@ -41,15 +42,13 @@ class Replays:
 
     async def by_lease(self, task_id: str, token: int | None, tool: str, input_hash: str) -> dict[str, Any] | None:
         self._rows.foresee(ONE_TASK, (task_id,))  # whoever is no repeat reads the task next
-        if token is not None:
-            self._rows.foresee(_LEASE_WRITE, (task_id, token, tool, input_hash))
+        write = {"task_id": task_id, "token": token, "tool": tool, "input_hash": input_hash}
+        self._rows.foresee(_LEASE_WRITE, write)
         # Two seeks; one join over both takes twice as long.
         task = self._rows.one("SELECT status, lease_token FROM tasks WHERE id = ?", (task_id,))
         if task is None:
             return None
-        done = self._rows.one(
-            _LEASE_WRITE, (task_id, task["lease_token"] if token is None else token, tool, input_hash)
-        )
+        done = self._rows.one(_LEASE_WRITE, write)
         return {**task, **(done or {"result": None, "session_id": None, "agent_id": None})}
 
     async def keep_lease(self, task_id: str, token: int, tool: str, input_hash: str, result: str) -> None:
