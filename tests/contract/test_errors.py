@@ -272,7 +272,7 @@ def test_each_limit_of_work_in_progress_names_its_scope_and_reasons_have_their_o
 
 @pytest.mark.requirement("CORE-7")
 def test_a_database_that_others_keep_locked_is_a_typed_error_and_reads_go_on(workspace: Workspace) -> None:
-    patience = ("wvo_mcp.store.sqlite.connection.BUSY_BUDGET_SECONDS", "wvo_mcp.store.postgres.link.RETRY_SECONDS")
+    patience = ("wvo_mcp.store.sqlite.connection.BUSY_BUDGET_SECONDS", "wvo_mcp.store.postgres.executor.RETRY_SECONDS")
     workspace.constants = dict.fromkeys(patience, 3.0)
     client = workspace.server("ann")
     client.call("create_tasks", some_tasks("A"))

@@ -1,8 +1,8 @@
 """One transaction and its repositories."""
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Any
 
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import WIP_LIMIT, Caller
@@ -10,26 +10,40 @@ from wvo_mcp.ports import Liveness
 from wvo_mcp.store.records.alerts import Alerts
 from wvo_mcp.store.records.events import Events
 from wvo_mcp.store.records.graph import Graph
+from wvo_mcp.store.records.health import Health
 from wvo_mcp.store.records.memory import Memory
+from wvo_mcp.store.records.news import News
+from wvo_mcp.store.records.outlook import Outlook
+from wvo_mcp.store.records.prefetch import Prefetch
 from wvo_mcp.store.records.queue import Queue
 from wvo_mcp.store.records.replays import Replays
+from wvo_mcp.store.records.routing import Routing
 from wvo_mcp.store.records.sessions import Sessions
 from wvo_mcp.store.records.state import State
 from wvo_mcp.store.records.tasks import Tasks
+from wvo_mcp.store.records.traces import Traces
 from wvo_mcp.store.sql import Rows
-
-if TYPE_CHECKING:
-    from wvo_mcp.store.records.health import Health
-    from wvo_mcp.store.records.news import News
-    from wvo_mcp.store.records.outlook import Outlook
-    from wvo_mcp.store.records.prefetch import Prefetch
-    from wvo_mcp.store.records.routing import Routing
-    from wvo_mcp.store.records.traces import Traces
 
 
 class StoreTransaction:
     """`ports.Transaction` over an open transaction of one connection, in either dialect. A repository is made when it is
-    used; those that a first claim needs nothing of are imported then, too: start-up does not wait for them."""
+    used first."""
+
+    events: Events
+    alerts: Alerts
+    news: News
+    tasks: Tasks
+    queue: Queue
+    graph: Graph
+    memory: Memory
+    sessions: Sessions
+    replays: Replays
+    state: State
+    outlook: Outlook
+    health: Health
+    prefetch: Prefetch
+    traces: Traces
+    routing: Routing
 
     def __init__(
         self,
@@ -41,77 +55,39 @@ class StoreTransaction:
         *,
         agents: int = WIP_LIMIT,
     ) -> None:
-        """`last_seq` is the number of the latest event; it is read when it is not given and needed. `agents`: how many may
-        work at once."""
+        """`last_seq` is the number of the latest event; it is read when it is not given and needed. So many `agents` may work
+        at once."""
+        self.rows = rows
         self.now = now
+        self.at = iso(now)
         self.caller = caller
         self.liveness = liveness
-        self._rows = rows
-        self._at = iso(now)
-        self._agents = agents
-        self.events = Events(rows, self._at, caller, last_seq)
-        self.tasks = Tasks(rows, now, self.events)
+        self.last_seq = last_seq
+        self.agents = agents
 
-    @cached_property
-    def alerts(self) -> Alerts:
-        return Alerts(self._rows, self._at, self.caller, self.events)
+    def __getattr__(self, name: str) -> Any:
+        """Called for what is not there yet."""
+        if name not in _REPOSITORIES:
+            raise AttributeError(name)
+        made = _REPOSITORIES[name](self)
+        setattr(self, name, made)
+        return made
 
-    @cached_property
-    def queue(self) -> Queue:
-        return Queue(self._rows, self.now)
 
-    @cached_property
-    def graph(self) -> Graph:
-        return Graph(self._rows, self.now, self._agents)
-
-    @cached_property
-    def memory(self) -> Memory:
-        return Memory(self._rows, self._at, self.caller)
-
-    @cached_property
-    def sessions(self) -> Sessions:
-        return Sessions(self._rows, self._at, self.caller)
-
-    @cached_property
-    def replays(self) -> Replays:
-        return Replays(self._rows, self._at, self.caller)
-
-    @cached_property
-    def state(self) -> State:
-        return State(self._rows, self.now, self.caller, self.tasks)
-
-    @cached_property
-    def news(self) -> "News":
-        from wvo_mcp.store.records.news import News
-
-        return News(self._rows, self._at)
-
-    @cached_property
-    def outlook(self) -> "Outlook":
-        from wvo_mcp.store.records.outlook import Outlook
-
-        return Outlook(self._rows)
-
-    @cached_property
-    def health(self) -> "Health":
-        from wvo_mcp.store.records.health import Health
-
-        return Health(self._rows, self.now, self.liveness)
-
-    @cached_property
-    def prefetch(self) -> "Prefetch":
-        from wvo_mcp.store.records.prefetch import Prefetch
-
-        return Prefetch(self._rows, self._at)
-
-    @cached_property
-    def traces(self) -> "Traces":
-        from wvo_mcp.store.records.traces import Traces
-
-        return Traces(self._rows, self._at)
-
-    @cached_property
-    def routing(self) -> "Routing":
-        from wvo_mcp.store.records.routing import Routing
-
-        return Routing(self._rows, self.now, self.caller)
+_REPOSITORIES: Mapping[str, Callable[[StoreTransaction], object]] = {
+    "events": lambda tx: Events(tx.rows, tx.at, tx.caller, tx.last_seq),
+    "alerts": lambda tx: Alerts(tx.rows, tx.at, tx.caller, tx.events),
+    "news": lambda tx: News(tx.rows, tx.at),
+    "tasks": lambda tx: Tasks(tx.rows, tx.now, tx.events),
+    "queue": lambda tx: Queue(tx.rows, tx.now),
+    "graph": lambda tx: Graph(tx.rows, tx.now, tx.agents),
+    "memory": lambda tx: Memory(tx.rows, tx.at, tx.caller),
+    "sessions": lambda tx: Sessions(tx.rows, tx.at, tx.caller),
+    "replays": lambda tx: Replays(tx.rows, tx.at, tx.caller),
+    "state": lambda tx: State(tx.rows, tx.now, tx.caller, tx.tasks),
+    "outlook": lambda tx: Outlook(tx.rows),
+    "health": lambda tx: Health(tx.rows, tx.now, tx.liveness),
+    "prefetch": lambda tx: Prefetch(tx.rows, tx.at),
+    "traces": lambda tx: Traces(tx.rows, tx.at),
+    "routing": lambda tx: Routing(tx.rows, tx.now, tx.caller),
+}
