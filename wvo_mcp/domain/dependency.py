@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
 from math import inf
 from typing import TypeVar
 
@@ -10,26 +11,10 @@ N = TypeVar("N", bound=Hashable)
 
 def find_cycle(waits: Mapping[N, Iterable[N]]) -> list[N] | None:
     """One cycle of the graph `waits` (task -> tasks it waits for) as a closed path, or None. Takes O(nodes + edges)."""
-    done: set[N] = set()
-    for start in waits:
-        if start in done:
-            continue
-        path: list[N] = [start]
-        on_path: dict[N, int] = {start: 0}
-        stack = [iter(waits.get(start, ()))]
-        while stack:
-            following = next(stack[-1], None)
-            if following is None:
-                stack.pop()
-                left = path.pop()
-                del on_path[left]
-                done.add(left)
-            elif following in on_path:
-                return [*path[on_path[following] :], following]
-            elif following not in done:
-                on_path[following] = len(path)
-                path.append(following)
-                stack.append(iter(waits.get(following, ())))
+    try:
+        TopologicalSorter(waits).prepare()
+    except CycleError as error:
+        return list(reversed(error.args[1]))  # it names each node before those that wait for it
     return None
 
 

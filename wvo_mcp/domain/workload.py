@@ -51,19 +51,13 @@ class Workload:
                     out.append(other)
         if len(out) < len(wanted):
             left = {place for place in wanted if missing[place]}
-            cycle = find_cycle_of({place: [o for o in self.waits[place] if o in left] for place in sorted(left)})
-            raise DependencyCycle([self.tasks[place].id for place in cycle])
+            cycle = find_cycle({place: [o for o in self.waits[place] if o in left] for place in sorted(left)})
+            raise DependencyCycle([self.tasks[place].id for place in cycle or ()])
         return out
 
     def needed_for(self, targets: Iterable[int]) -> set[int]:
         """The targets and all that they wait for, directly or not."""
         return _reached(targets, self.waits)
-
-
-def find_cycle_of(waits: dict[int, list[int]]) -> list[int]:
-    """The closed path of a cycle that is known to be there."""
-    named = find_cycle({str(place): [str(other) for other in others] for place, others in waits.items()})
-    return [int(name) for name in named or ()]
 
 
 def workload(

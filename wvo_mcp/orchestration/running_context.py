@@ -1,8 +1,8 @@
-"""The running context in words: what a person or a new agent needs to go on where everybody stopped."""
+"""The running context in words: what a person or a new agent needs to continue the work."""
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from datetime import datetime
 
 from wvo_mcp.domain.backup import hour
 from wvo_mcp.domain.checkpoint import Checkpoint
@@ -11,35 +11,20 @@ from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.memory import ContextEntry
 from wvo_mcp.domain.task import Status, Task
 from wvo_mcp.orchestration.queue.planning import best_ready
-from wvo_mcp.ports import Row, Store, Transaction
+from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.ports.backups import Snapshot, Snapshots
 
 _HELD, _READY, _ENTRIES, _ALERTS, _STRANDED = 200, 20, 20, 50, 20
 _EVENT = re.compile(r"^Up to event (\d+)\b", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class _View:
-    tx: Transaction
-    last_event: int
-    counts: dict[str, int]
-    held: Sequence[tuple[Task, Checkpoint | None]]
-    claimable: int
-    ready: Sequence[Task]
-    entries: Sequence[ContextEntry]
-    alerts: Sequence[Row]
-    stranded: Sequence[Row]
-    paused: str | None
-
-
 async def snapshot(store: Store, snapshots: Snapshots, caller: Caller) -> Snapshot:
     """Write it now. Raises StoreUnavailable."""
 
-    async def looked(tx: Transaction) -> tuple[Transaction, str]:
-        return tx, "\n".join(_markdown(await _view(tx))) + "\n"
+    async def read(tx: Transaction) -> tuple[datetime, str]:
+        return tx.now, "\n".join(await _markdown(tx)) + "\n"
 
-    tx, text = await store.read(caller, looked)
-    return await snapshots.write(tx.now, text)
+    return await snapshots.write(*await store.read(caller, read))
 
 
 async def hourly(store: Store, snapshots: Snapshots, caller: Caller) -> bool:
@@ -65,47 +50,37 @@ async def _anything(tx: Transaction) -> bool:
     return await tx.events.last_seq() > 0
 
 
-async def _view(tx: Transaction) -> _View:
+async def _markdown(tx: Transaction) -> list[str]:
+    counts = await tx.tasks.counts()
+    counted = ((status.value.replace("_", " "), counts.get(status.value, 0)) for status in Status)
+    shown = ", ".join(f"{n} {name}" for name, n in counted if n) or "No tasks yet"
+    lines = [
+        f"# The running context, {iso(tx.now)}",
+        "",
+        f"Up to event {await tx.events.last_seq()}. {shown}; {await tx.health.claimable()} ready.",
+    ]
+    if await tx.state.get("paused"):
+        lines.append(f"Work is paused: {_line(str(await tx.state.get('paused_reason') or 'no reason given'))}.")
     held = await tx.tasks.page({"status": Status.IN_PROGRESS.value}, 0, _HELD)
-    paused = bool(await tx.state.get("paused"))
-    return _View(
-        tx,
-        last_event=await tx.events.last_seq(),
-        counts=await tx.tasks.counts(),
-        claimable=await tx.health.claimable(),
-        held=[(task, await tx.memory.last_checkpoint(task.id)) for task in held],
-        ready=await best_ready(tx, _READY),
-        entries=await tx.memory.latest(None, _ENTRIES),
-        alerts=await tx.alerts.open_alerts(_ALERTS),
-        stranded=await tx.tasks.stranded(_STRANDED),
-        paused=str(await tx.state.get("paused_reason") or "no reason given") if paused else None,
-    )
-
-
-def _markdown(view: _View) -> Iterator[str]:
-    yield f"# The running context, {iso(view.tx.now)}"
-    yield ""
-    counted = ((status.value.replace("_", " "), view.counts.get(status.value, 0)) for status in Status)
-    counts = ", ".join(f"{n} {name}" for name, n in counted if n)
-    yield f"Up to event {view.last_event}. {counts or 'No tasks yet'}; {view.claimable} ready."
-    if view.paused is not None:
-        yield f"Work is paused: {_line(view.paused)}."
-    yield from _section("In progress", [line for task, last in view.held for line in _held(task, last)])
-    yield from _section("Ready, best first", [f"- {t.id}: {_line(t.title)} (score {t.score:g})" for t in view.ready])
-    yield from _section(
-        "Alerts", [f"- {row['severity']} {row['kind']}: {_line(row['message'])}" for row in view.alerts]
-    )
-    yield from _section(
-        "Stranded", [f"- {row['id']} waits for {_line(str(row['waiting_for']))}" for row in view.stranded]
-    )
-    yield from _section("Remembered, newest first", [line for entry in view.entries for line in _entry(entry)])
-
-
-def _section(title: str, lines: Sequence[str]) -> Iterator[str]:
-    yield ""
-    yield f"## {title}"
-    yield ""
-    yield from lines or ["Nothing."]
+    sections = {
+        "In progress": [line for task in held for line in _held(task, await tx.memory.last_checkpoint(task.id))],
+        "Ready, best first": [
+            f"- {task.id}: {_line(task.title)} (score {task.score:g})" for task in await best_ready(tx, _READY)
+        ],
+        "Alerts": [
+            f"- {row['severity']} {row['kind']}: {_line(row['message'])}"
+            for row in await tx.alerts.open_alerts(_ALERTS)
+        ],
+        "Stranded": [
+            f"- {row['id']} waits for {_line(str(row['waiting_for']))}" for row in await tx.tasks.stranded(_STRANDED)
+        ],
+        "Remembered, newest first": [
+            line for entry in await tx.memory.latest(None, _ENTRIES) for line in _entry(entry)
+        ],
+    }
+    for title, found in sections.items():
+        lines += ["", f"## {title}", "", *(found or ["Nothing."])]
+    return lines
 
 
 def _held(task: Task, last: Checkpoint | None) -> Iterator[str]:

@@ -68,7 +68,7 @@ async def test_the_figures_are_those_that_one_counts_by_hand(plans: Plans) -> No
     assert outcome.cost_of_delay == round((15 * 4 + 1 * 2 + 5 * 6) / 24, 2)
     assert [(point.hours, point.remaining) for point in outcome.curve if point.remaining == 0] == [(6.0, 0)]
     at_three = min(outcome.curve, key=lambda point: abs(point.hours - 3))
-    assert (at_three.remaining, at_three.busy) == (2, 1.0)
+    assert (at_three.remaining, at_three.busy) == (2, 1)
 
 
 @pytest.mark.requirement("SCHED-5")

@@ -5,7 +5,7 @@ from enum import StrEnum
 from math import log2
 
 from wvo_mcp.domain.instant import instant
-from wvo_mcp.domain.workload import Workload
+from wvo_mcp.domain.workload import Workload, critical_path
 from wvo_mcp.domain.wsjf import time_criticality
 from wvo_mcp.orchestration.ahead.outlook import Outlook
 
@@ -39,11 +39,8 @@ def scores_of(order: Order, plan: Outlook, medians: Mapping[int, float]) -> dict
 def tails_of(work: Workload, medians: Mapping[int, float]) -> dict[str, float]:
     """Seconds from the beginning of each open task to the end of the longest chain that begins with it. Raises
     DependencyCycle."""
-    tails: dict[int, float] = {}
-    for place in reversed(work.order()):
-        longest = max((tails[other] for other in work.below[place]), default=0.0)
-        tails[place] = medians[work.tasks[place].complexity] + longest
-    return {work.tasks[place].id: tail for place, tail in tails.items()}
+    chain = critical_path(work, [medians[task.complexity] for task in work.tasks])
+    return {work.tasks[place].id: chain.total - latest for place, latest in chain.latest.items()}
 
 
 def plain_scores(plan: Outlook) -> dict[str, float]:

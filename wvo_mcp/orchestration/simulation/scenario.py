@@ -40,8 +40,6 @@ class Scenario:
     """Chance that the agent's server is killed during an attempt: the lease ends after the grace."""
     away_seconds: float = 900.0
     """How long a killed agent stays away."""
-    keepers: bool = False
-    """Leases are renewed by events, as the servers' keepers do; else the store sees to it."""
     horizon: timedelta = timedelta(days=3_650)
 
 

@@ -1,5 +1,6 @@
 """What a simulation measures while it runs, and what comes out of it."""
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ from wvo_mcp.domain.wsjf import PRIORITY_VALUE
 BUSY = "busy"
 AWAY = "away"
 _POINTS = 240
-"""So many points has a curve at most."""
+"""Even stretches of a curve."""
 _HOUR = 3_600_000
 
 
@@ -29,11 +30,11 @@ class MilestoneOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """At so many hours from the start: tasks not done, and agents at work on the average since the point before."""
+    """Hours from the start, tasks not done, and agents at work at that time."""
 
     hours: float
     remaining: int
-    busy: float
+    busy: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,19 +171,11 @@ class Tally:
         return MilestoneOutcome(row["id"], row["due_at"], None if done is None else iso(done), open_, late)
 
     def _curve(self, end: int) -> list[Point]:
-        points: list[Point] = [Point(0.0, self._steps[0][1], 0.0)]
-        width = max(1, -(-end // _POINTS))
-        area, edge, last, remaining, busy = 0, width, 0, self._steps[0][1], 0
-        for at, left, working in [*self._steps, (end, self._open, 0)]:
-            while at >= edge and edge - width < end:
-                area += busy * (edge - last)
-                points.append(Point(round(min(edge, end) / _HOUR, 4), remaining, round(area / width, 3)))
-                area, last, edge = 0, edge, edge + width
-            area += busy * (at - last)
-            last, remaining, busy = at, left, working
-        if points[-1].remaining != self._open:
-            points.append(Point(round(end / _HOUR, 4), self._open, points[-1].busy))
-        return points
+        steps = [step for step in self._steps if step[0] <= end]
+        times = [step[0] for step in steps]
+        even = dict.fromkeys(end * number // _POINTS for number in range(_POINTS + 1))
+        taken = [(at, steps[bisect_right(times, at) - 1]) for at in even]
+        return [Point(round(at / _HOUR, 4), left, busy if at < end else 0) for at, (_, left, busy) in taken]
 
 
 def _value(task: Task) -> float:

@@ -76,7 +76,7 @@ def _curves(one: Row) -> Row:
     return {
         "order": one["order"],
         "tasks_left": sparkline([point["remaining"] for point in points]),
-        "agents_busy": sparkline([round(10 * point["busy"]) for point in points]),
+        "agents_busy": sparkline([point["busy"] for point in points]),
     }
 
 
