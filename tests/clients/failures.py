@@ -21,7 +21,7 @@ from typing import Any
 from tests.clients.models.script import Break, Call, Fail, Hang, Refuse, Say, Step
 from tests.clients.processes import DeadlinePassed, Finished
 from tests.clients.programs import CLIENTS, REPOSITORY
-from wvo_mcp.domain.providers.signals import FailureKind
+from wvo_mcp.domain.providers.signals.reading import FailureKind
 
 K = FailureKind
 SAMPLES = REPOSITORY / "tests/samples/signals"

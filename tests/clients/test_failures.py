@@ -9,7 +9,7 @@ import pytest
 from tests.clients.failures import Scenario, lines_of, played, scenarios
 from tests.support.signals import misread
 from wvo_mcp.domain.providers.catalogue import ProviderKind
-from wvo_mcp.domain.providers.signals import read_output
+from wvo_mcp.domain.providers.signals.output import read_output
 
 pytestmark = pytest.mark.clients
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tests.clients.failures import SAMPLES, Scenario, scenarios
 from wvo_mcp.domain.providers.catalogue import ProviderKind
-from wvo_mcp.domain.providers.signals import Reading, read_output
+from wvo_mcp.domain.providers.signals.output import read_output
+from wvo_mcp.domain.providers.signals.reading import Reading
 
 
 def files() -> list[Path]:

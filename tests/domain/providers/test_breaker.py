@@ -22,7 +22,7 @@ from wvo_mcp.domain.providers.breaker import (
     undecided,
     worst,
 )
-from wvo_mcp.domain.providers.signals import FailureKind, Signal
+from wvo_mcp.domain.providers.signals.reading import FailureKind, Signal
 
 pytestmark = pytest.mark.requirement("PROV-4")
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wvo_mcp.domain.providers.signals import FailureKind, Signal, from_http
+from wvo_mcp.domain.providers.signals.answers import from_http
+from wvo_mcp.domain.providers.signals.reading import FailureKind, Signal
 
 pytestmark = pytest.mark.requirement("PROV-4")
 

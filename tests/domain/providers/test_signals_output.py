@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tests.support.timing import least_seconds
 from wvo_mcp.domain.providers.catalogue import ProviderKind
-from wvo_mcp.domain.providers.signals import FailureKind, Reading, Usage, read_output
+from wvo_mcp.domain.providers.signals.output import read_output
+from wvo_mcp.domain.providers.signals.reading import FailureKind, Reading, Usage
 
 pytestmark = pytest.mark.requirement("PROV-4")
 
@@ -197,24 +198,6 @@ def test_codex_usage_is_its_threads_last_total_and_geminis_includes_thoughts() -
     )
     gemini = read(GEMINI, {"type": "result", "status": "success", "stats": stats}, exit_code=0)
     assert gemini.usage == Usage(40, 50, 60, None, "m")
-
-
-@pytest.mark.requirement("PROV-3")
-def test_the_usage_of_servers_is_summed_over_their_answers() -> None:
-    ollama = [
-        {"model": "m", "message": {"content": "The"}, "done": False},
-        {"model": "m", "done": True, "prompt_eval_count": 26, "eval_count": 298},
-    ]
-    usage = {"prompt_tokens": 100, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": 60}}
-    chat = ["data: " + json.dumps({"model": "m", "choices": [], "usage": usage}), "data: [DONE]"]
-
-    assert read(ProviderKind.OLLAMA, *ollama, *ollama, exit_code=0) == Reading(
-        None, Usage(52, 596, 0, None, "m"), finished=True
-    )
-    assert read(ProviderKind.OPENAI, *chat, exit_code=0) == Reading(None, Usage(40, 7, 60, None, "m"), finished=True)
-    gone = read(ProviderKind.OLLAMA, {"error": "model 'big' not found"}).signal
-    assert gone is not None
-    assert gone.kind is FailureKind.OUTAGE
 
 
 @pytest.mark.requirement("PROV-3")

@@ -7,7 +7,8 @@ import pytest
 from tests.clients.failures import QUOTED, scenarios
 from tests.support.signals import files, misread, read_sample, sample
 from wvo_mcp.domain.providers.catalogue import ProviderKind
-from wvo_mcp.domain.providers.signals import FailureKind, Reading, read_output
+from wvo_mcp.domain.providers.signals.output import read_output
+from wvo_mcp.domain.providers.signals.reading import FailureKind, Reading
 from wvo_mcp.domain.providers.signals.sentences import data_of
 
 pytestmark = pytest.mark.requirement("PROV-4", "PROV-3")

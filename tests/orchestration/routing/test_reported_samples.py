@@ -10,7 +10,7 @@ from tests.support.providers import USUAL, FixedProviders, only
 from tests.support.signals import files, read_sample, sample
 from wvo_mcp.domain.providers.breaker import TRIPPING
 from wvo_mcp.domain.providers.catalogue import Catalogue
-from wvo_mcp.domain.providers.signals import FailureKind
+from wvo_mcp.domain.providers.signals.reading import FailureKind
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("PROV-4", "PROV-3")]
 

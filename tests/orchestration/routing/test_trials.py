@@ -9,7 +9,7 @@ import pytest
 from tests.support.bench import BOB, OWNER, Bench, a_task
 from tests.support.providers import USUAL, FixedProviders, only
 from wvo_mcp.domain.providers.catalogue import Catalogue
-from wvo_mcp.domain.providers.signals import FailureKind
+from wvo_mcp.domain.providers.signals.reading import FailureKind
 from wvo_mcp.errors import BudgetExhausted, InvalidInput
 from wvo_mcp.operations.providers.reporting import Outcome
 

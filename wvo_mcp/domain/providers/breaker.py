@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from wvo_mcp.domain.providers.signals import FailureKind, Signal
+from wvo_mcp.domain.providers.signals.reading import FailureKind, Signal
 
 TRIPPING = frozenset(
     {FailureKind.CAPACITY, FailureKind.RATE_LIMIT, FailureKind.QUOTA, FailureKind.AUTH, FailureKind.OUTAGE}

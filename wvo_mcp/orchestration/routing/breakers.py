@@ -20,7 +20,7 @@ from wvo_mcp.domain.providers.breaker import (
     worst,
 )
 from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Place, Provider
-from wvo_mcp.domain.providers.signals import Signal
+from wvo_mcp.domain.providers.signals.reading import Signal
 from wvo_mcp.orchestration.routing.attempts import reported
 from wvo_mcp.orchestration.routing.router import Router
 from wvo_mcp.ports import Transaction

@@ -10,8 +10,7 @@ from wvo_mcp.domain.lease import Policy
 from wvo_mcp.domain.providers.asking import Decision
 from wvo_mcp.domain.providers.breaker import Breaker
 from wvo_mcp.domain.providers.catalogue import Catalogue, Place, Provider, ProviderKind, Tier
-from wvo_mcp.domain.providers.signals import FailureKind, Reading, Signal, Usage, from_http, from_text, read_output
-from wvo_mcp.domain.providers.signals.reading import plain
+from wvo_mcp.domain.providers.signals.reading import FailureKind, Reading, Signal, Usage, plain
 from wvo_mcp.domain.providers.signals.reading import signal as said
 from wvo_mcp.domain.providers.windows import Window, tightest, windows_of, windows_of_providers
 from wvo_mcp.domain.redaction import redact
@@ -251,6 +250,8 @@ def _cost(provider: Provider, tier: str, model: str, usage: Usage) -> float:
 def _read(provider: Provider, told: Told, now: datetime) -> Reading:
     if not told.output and told.exit_code is None:
         return Reading()
+    from wvo_mcp.domain.providers.signals.output import read_output  # with the first report: it takes part of a start
+
     return read_output(provider.kind, told.output.split("\n"), now, exit_code=told.exit_code)
 
 
@@ -258,6 +259,9 @@ def _classified(told: Told, reading: Reading, now: datetime) -> Signal | None:
     """What the caller says counts; else the answer's status, else what was printed, else the error."""
     if told.outcome == "ok":
         return None
+    from wvo_mcp.domain.providers.signals.answers import from_http  # with the first report, too
+    from wvo_mcp.domain.providers.signals.sentences import from_text
+
     seen = None
     if told.http_status is not None:
         seen = from_http(told.http_status, told.error or told.output, now)

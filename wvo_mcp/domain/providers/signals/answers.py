@@ -16,7 +16,8 @@ _STATUS = re.compile(
 
 
 def from_http(status: int, body: str, now: datetime) -> Signal | None:
-    """As the package gives it."""
+    """The failure in an HTTP answer; None when it is no failure, or one that the request deserved. `body` as it came, or its
+    beginning."""
     error = _error(body[:_LONGEST_BODY])
     message = words(error.get("message")) or re.sub(r"<[^<>]{0,500}>", " ", body[:2_000])
     kind = kind_of_answer(status, _named(error), message)

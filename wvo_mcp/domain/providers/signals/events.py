@@ -7,6 +7,9 @@ Event = dict[str, Any]
 
 LONGEST_EVENT = 16_000_000
 """Characters; a longer line is a tool's result, which is of no interest here."""
+LARGEST_COUNT = 1_000_000_000
+"""Tokens; more in one run is no measurement."""
+LARGEST_COST = 100_000.0
 _AROUND = "\x00 \t\r\n\ufeff"
 
 
@@ -51,3 +54,15 @@ def number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if abs(value) < 1e18 else None
+
+
+def dollars(value: object) -> float | None:
+    """A cost as a program printed it; None for what is none."""
+    cost = number(value)
+    return cost if cost is not None and 0 <= cost <= LARGEST_COST else None
+
+
+def tokens(value: object) -> int:
+    """A count of tokens as a program printed it; 0 for what is none."""
+    count = number(value)
+    return int(count) if count is not None and 0 <= count <= LARGEST_COUNT else 0

@@ -4,12 +4,22 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from wvo_mcp.domain.providers.catalogue import ProviderKind
 from wvo_mcp.domain.providers.signals.answers import from_http
-from wvo_mcp.domain.providers.signals.events import Event, event_of, is_json_like, items, number, parsed, part, words
-from wvo_mcp.domain.providers.signals.reading import FailureKind, Reading, Signal, dollars, signal, tokens
+from wvo_mcp.domain.providers.signals.events import (
+    Event,
+    dollars,
+    event_of,
+    is_json_like,
+    items,
+    number,
+    parsed,
+    part,
+    tokens,
+    words,
+)
+from wvo_mcp.domain.providers.signals.reading import FailureKind, Reading, Signal, signal
 from wvo_mcp.domain.providers.signals.run import Failure, Run
 from wvo_mcp.domain.providers.signals.sentences import classified_line, data_of
 from wvo_mcp.domain.providers.signals.times import moment_in
@@ -23,7 +33,6 @@ class _Claude(Run):
     program = "claude"
 
     def event(self, event: Event) -> None:
-        """Takes one JSON event."""
         match event.get("type"):
             case "system" if event.get("subtype") in ("init", "api_retry"):
                 self.waiting = True
@@ -49,11 +58,8 @@ class _Claude(Run):
                 pass
 
     def _retried(self, event: Event) -> None:
-        status, word, delay = (
-            number(event.get("error_status")),
-            words(event.get("error")),
-            number(event.get("retry_delay_ms")),
-        )
+        status, word = number(event.get("error_status")), words(event.get("error"))
+        delay = number(event.get("retry_delay_ms"))
         said = f"stopped while it tried again: {'' if status is None else int(status)} {word}".strip()
         self.failure = Failure(said, status, word, word, delay and delay / 1000, sure=True)
 
@@ -122,7 +128,6 @@ class _Codex(Run):
     program = "codex"
 
     def event(self, event: Event) -> None:
-        """Takes one JSON event."""
         match event.get("type"):
             case "turn.started":
                 self.waiting, self.ended, self.failure = True, None, None
@@ -161,7 +166,6 @@ class _Gemini(Run):
     _class = ""
 
     def event(self, event: Event) -> None:
-        """Takes one JSON event."""
         match event.get("type"):
             case "init":
                 self.model = words(event.get("model")) or self.model
@@ -184,7 +188,6 @@ class _Gemini(Run):
                 pass
 
     def line(self, line: str) -> None:
-        """Takes a line that is no event."""
         if line.startswith("Error when talking to Gemini API"):
             words_ = data_of(self.program)["words"]
             self._class = next((name for name in words_ if f" {name}" in line[:1_000]), self._class)
@@ -226,61 +229,21 @@ class _Gemini(Run):
         self.use((max(0, read - cached), out, cached))
 
 
-class _Served(Run):
-    """What an HTTP client wrote down of a server's answers: JSON lines (Ollama), or `data:` lines (OpenAI and its like)."""
-
-    program = "errors"
-
-    def __init__(self, now: datetime) -> None:
-        super().__init__(now)
-        self.waiting = True
-
-    def event(self, event: Event) -> None:
-        """Takes one JSON event."""
-        self.waiting = False
-        response = part(event, "response") or event
-        self.model = words(response.get("model")) or self.model
-        error = event.get("error") or response.get("error")
-        usage = part(response, "usage")
-        if error:
-            named = " ".join(words(part(error).get(name)) for name in ("type", "code", "status"))
-            said = words(error) or words(part(error).get("message"))
-            self.ended, self.failure = False, Failure(said or named, names=named)
-        elif event.get("done") is True:  # Ollama
-            self._end(tokens(event.get("prompt_eval_count")), tokens(event.get("eval_count")), 0)
-        elif usage:
-            read = tokens(usage.get("prompt_tokens", usage.get("input_tokens")))
-            details = part(usage, "prompt_tokens_details") or part(usage, "input_tokens_details")
-            cached = min(read, tokens(details.get("cached_tokens")))
-            self._end(read - cached, tokens(usage.get("completion_tokens", usage.get("output_tokens"))), cached)
-
-    def line(self, line: str) -> None:
-        """Takes a line that is no event."""
-        data = line.removeprefix("data:")
-        if data is not line and (event := event_of(data)):
-            self.event(event)
-        elif data.strip() == "[DONE]":
-            self.ended = self.failure is None
-        else:
-            super().line(line)
-
-    def _end(self, *counts: int) -> None:
-        self.ended, self.failure = True, None
-        self.use(counts, sums=True)
-
-
-_RUNS: Mapping[ProviderKind, Any] = {
+_RUNS: Mapping[ProviderKind, type[Run]] = {
     ProviderKind.CLAUDE: _Claude,
     ProviderKind.CODEX: _Codex,
     ProviderKind.GEMINI: _Gemini,
-    ProviderKind.OLLAMA: _Served,
-    ProviderKind.OPENAI: _Served,
 }
 
 
 def read_output(kind: ProviderKind, lines: Iterable[str], now: datetime, *, exit_code: int | None = None) -> Reading:
-    """As the package gives it."""
-    run: Run = _RUNS[kind](now)
+    """What the lines of a run say, those of stdout and stderr in any order; in time and memory of the longest line.
+
+    `exit_code`: None while it is unknown; 124 for a program that was stopped because it was silent for too long. A time
+    without a zone is taken to be in the zone of `now`. Of codex, a resumed thread reports the usage of all of it. What
+    speaks for a server is no program of ours: its lines are read as plain text.
+    """
+    run = _RUNS.get(kind, Run)(now)
     for line in lines:
         event = event_of(line)
         if event is not None:

@@ -91,22 +91,3 @@ def signal(
     if len(shown) > LONGEST_MESSAGE:
         shown = shown[: LONGEST_MESSAGE - 1] + "…"
     return Signal(kind, shown, retry_after, resets_at, model and redact(plain(model))[:200])
-
-
-LARGEST_COUNT = 1_000_000_000
-"""Tokens; more in one run is no measurement."""
-LARGEST_COST = 100_000.0
-
-
-def tokens(value: object) -> int:
-    """A count of tokens as a program printed it; 0 for what is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0
-    return int(value) if 0 <= value <= LARGEST_COUNT else 0
-
-
-def dollars(value: object) -> float | None:
-    """A cost as a program printed it; None for what is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if 0 <= value <= LARGEST_COST else None

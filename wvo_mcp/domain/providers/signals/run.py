@@ -32,7 +32,7 @@ class Failure:
 class Run:
     """Takes the events and lines of one run in order. `ended` None: it did not say how it ended."""
 
-    program = ""
+    program = "errors"
 
     def __init__(self, now: datetime) -> None:
         self.now = now
@@ -48,7 +48,6 @@ class Run:
 
     def event(self, event: Event) -> None:
         """Takes one JSON event."""
-        raise NotImplementedError
 
     def line(self, line: str) -> None:
         """Takes a line that is no event."""
@@ -72,11 +71,8 @@ class Run:
         failure = self.failure
         kind = None if failure is None else self.kind(failure)
         if self.limit is not None and kind in (None, _K.RATE_LIMIT, _K.QUOTA):
-            return (
-                self.limit
-                if failure is None
-                else replace(self.limit, message=signal(_K.QUOTA, failure.message).message)
-            )
+            said = self.limit.message if failure is None else signal(_K.QUOTA, failure.message).message
+            return replace(self.limit, message=said)
         if failure is None or kind is None:
             return None
         found = signal_of(kind, failure.message, self.now, model=self.model)

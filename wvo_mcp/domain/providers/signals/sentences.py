@@ -8,7 +8,7 @@ task about rate limits quotes such sentences all the time.
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -23,15 +23,13 @@ WAITING = frozenset({_K.RATE_LIMIT, _K.QUOTA, _K.CAPACITY, _K.OUTAGE})
 
 _LONGEST_LINE = 4_000
 """Characters of a line that are looked at; sentences of errors stand at its beginning."""
-_MOST_LINES = 400
-"""Of a free text, from its beginning and from its end."""
-_LONGEST_TEXT = 400_000
 _BEGINNING = 1_000
 """Characters of a line of free text in which it must be decided."""
 
 _PROGRAMS = ("claude", "codex", "gemini")
 _ORDER = (_K.PERMISSION, _K.CONTEXT, _K.QUOTA, _K.RATE_LIMIT, _K.AUTH, _K.REFUSAL, _K.CAPACITY, _K.OUTAGE)
-"""Where several fit; a model without room comes before them, for gemini throws the same error for an account without quota."""
+"""Where several fit. In a provider's own error a model without room comes before them: gemini throws the same error for an
+account without quota."""
 
 _QUOTES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u00a0": " ", "\u202f": " ", "\u2013": "-", "\u2014": "-"})
 _PREFIX = re.compile(
@@ -50,21 +48,22 @@ def data_of(name: str) -> Mapping[str, Any]:
     return tomllib.loads((Path(__file__).parent / f"{name}.toml").read_text(encoding="utf-8"))
 
 
-@dataclass(frozen=True, slots=True)
-class _Patterns:
-    own: tuple[tuple[FailureKind, re.Pattern[str]], ...]
-    any_own: re.Pattern[str]
-    anywhere: tuple[tuple[FailureKind, re.Pattern[str]], ...]
+def _sentences(kind: FailureKind) -> list[str]:
+    return [one for name in _PROGRAMS for one in data_of(name)["own"].get(kind, ())]
 
 
 @cache
-def _patterns() -> _Patterns:
-    own = {kind: [one for name in _PROGRAMS for one in data_of(name)["own"].get(kind, ())] for kind in _ORDER}
+def _own() -> re.Pattern[str]:
+    """The sentences of the programs, in groups named by their kinds."""
+    kinds = [kind for kind in sorted(_ORDER, key=lambda kind: kind is not _K.CAPACITY) if _sentences(kind)]
+    return re.compile("|".join(f"(?P<{kind}>{'|'.join(_sentences(kind))})" for kind in kinds))
+
+
+@cache
+def _anywhere() -> list[tuple[FailureKind, re.Pattern[str]]]:
     loose: Mapping[str, list[str]] = data_of("errors")["anywhere"]
-    first = (_K.CAPACITY, re.compile("|".join(own[_K.CAPACITY])))
-    rest = tuple((kind, re.compile("|".join(own[kind]))) for kind in _ORDER if own[kind])
-    anywhere = tuple((kind, re.compile("|".join([*own[kind], *loose.get(kind, ())]))) for kind in _ORDER)
-    return _Patterns((first, *rest), re.compile("|".join(pattern.pattern for _, pattern in rest)), (first, *anywhere))
+    first = (_K.CAPACITY, re.compile("|".join(_sentences(_K.CAPACITY))))
+    return [first, *((kind, re.compile("|".join([*_sentences(kind), *loose.get(kind, ())]))) for kind in _ORDER)]
 
 
 def small(text: str) -> str:
@@ -75,17 +74,17 @@ def small(text: str) -> str:
 def kind_of(message: str) -> FailureKind | None:
     """Of what a provider's own error says; for free text see `classified_line`."""
     text = small(message)
-    return next((kind for kind, pattern in _patterns().anywhere if pattern.search(text)), None)
+    return next((kind for kind, pattern in _anywhere() if pattern.search(text)), None)
 
 
 def _begins(line: str) -> FailureKind | None:
     """The kind of a line of small letters that begins with a program's sentence, maybe behind a program's name."""
-    at, patterns = 0, _patterns()
+    at = 0
     if line.lstrip().startswith(_QUOTING) and not line.lstrip().startswith("--dangerously"):
         return None
     for _ in range(_MOST_PREFIXES):
-        if patterns.any_own.match(line, at):
-            return next(kind for kind, pattern in patterns.own if pattern.match(line, at))
+        if (found := _own().match(line, at)) is not None:
+            return FailureKind(str(found.lastgroup))
         if (prefix := _PREFIX.match(line, at)) is None:
             return None
         at = prefix.end()
@@ -99,13 +98,9 @@ def classified_line(line: str, now: datetime, *, model: str | None = None) -> Si
 
 
 def from_text(text: str, now: datetime) -> Signal | None:
-    """As the package gives it."""
-    if len(text) > 2 * _LONGEST_TEXT:
-        text = text[:_LONGEST_TEXT] + "\n" + text[-_LONGEST_TEXT:]
-    lines = text.splitlines()
-    if len(lines) > 2 * _MOST_LINES:
-        lines = lines[:_MOST_LINES] + lines[-_MOST_LINES:]
-    return next((found for line in lines if (found := classified_line(line, now))), None)
+    """Of free text, such as the error that a report passes on; None where in doubt. Counts only what nothing but a
+    provider's program prints, and only where a line begins with it."""
+    return next((found for line in text.splitlines() if (found := classified_line(line, now))), None)
 
 
 _OF_ACCOUNT = re.compile(r"you've hit your usage limit(?! for )")
