@@ -12,10 +12,11 @@ import anyio
 from scripts.benchmarks.figures import Figure, Floor, Report, Target
 from scripts.benchmarks.product import Desk, desk
 from scripts.benchmarks.timing import in_turns, p50, p99
-from wvo_mcp.domain.providers.asking import Ask, Presence, RoutingState, Use
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState
 from wvo_mcp.domain.providers.catalogue import TIERS, Catalogue, Cost, Limits, Model, Place, Provider, ProviderKind
+from wvo_mcp.domain.providers.decision import RouteRequest
 from wvo_mcp.domain.providers.routing import decide
+from wvo_mcp.domain.providers.state import Presence, RoutingState, Use
 from wvo_mcp.domain.task import TaskType
 
 PROVIDERS = 20
@@ -25,7 +26,7 @@ _NOW = datetime(2026, 3, 2, 10, tzinfo=UTC)
 def measure(report: Report, *, quick: bool, folder: Path) -> None:
     rounds = 200 if quick else 5_000
     catalogue, state = _world()
-    asks = [Ask(number % 10 + 1, kind, ("tools",)) for number, kind in enumerate(TaskType)]
+    asks = [RouteRequest(number % 10 + 1, kind, ("tools",)) for number, kind in enumerate(TaskType)]
     place = 0
 
     def one() -> None:

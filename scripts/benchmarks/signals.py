@@ -10,7 +10,7 @@ from statistics import median
 
 from scripts.benchmarks.figures import Figure, Floor, Report, Target
 from wvo_mcp.domain.providers.catalogue import ProviderKind
-from wvo_mcp.domain.providers.signals import read_output
+from wvo_mcp.domain.providers.signals.output import read_output
 
 _SAMPLES = Path(__file__).resolve().parents[2] / "tests/samples/signals"
 _NOW = datetime(2026, 11, 21, tzinfo=UTC)

@@ -18,10 +18,11 @@ from tests.support.sessions import an_agent
 from tests.support.stores import a_store, attending
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller, Policy
-from wvo_mcp.domain.providers.asking import Ask, Decision, RoutingState
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState
 from wvo_mcp.domain.providers.catalogue import TIERS, Catalogue, Limits, Place, Provider
+from wvo_mcp.domain.providers.decision import RouteDecision, RouteRequest
 from wvo_mcp.domain.providers.routing import decide
+from wvo_mcp.domain.providers.state import RoutingState
 from wvo_mcp.domain.task import Status, TaskType
 from wvo_mcp.errors import StaleLease
 from wvo_mcp.execution.directives import DirectiveFiles
@@ -200,8 +201,8 @@ class _Worker:
             state.agent_id,
             state.agent,
         )
-        ask = Ask(complexity, TaskType.OTHER)
-        both: list[Decision] = [decide(one, {}, shuffled, ask) for one in (self.catalogue, backwards)]
+        ask = RouteRequest(complexity, TaskType.OTHER)
+        both: list[RouteDecision] = [decide(one, {}, shuffled, ask) for one in (self.catalogue, backwards)]
         assert len({str(one.chosen) for one in both}) == 1
 
     async def report(self, tx: Transaction) -> None:

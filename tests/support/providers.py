@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from wvo_mcp.domain.providers.asking import Presence
 from wvo_mcp.domain.providers.catalogue import (
     NO_LIMITS,
     TIERS,
@@ -16,6 +15,7 @@ from wvo_mcp.domain.providers.catalogue import (
     ProviderKind,
     Tier,
 )
+from wvo_mcp.domain.providers.state import Presence
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.ports.providers import Standing
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from wvo_mcp.domain.instant import instant
-from wvo_mcp.domain.providers.asking import RoutingState
+from wvo_mcp.domain.providers.state import RoutingState
 from wvo_mcp.ports import Row, Transaction
 
 _CREATED_CAP = 5_000

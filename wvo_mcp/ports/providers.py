@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from wvo_mcp.domain.providers.asking import Chosen, Presence, RoutingState, Use
 from wvo_mcp.domain.providers.breaker import Breaker
 from wvo_mcp.domain.providers.catalogue import Catalogue, Provider
+from wvo_mcp.domain.providers.decision import Chosen
+from wvo_mcp.domain.providers.state import Presence, RoutingState, Use
 
 
 class Providers(Protocol):

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from wvo_mcp.domain.providers.asking import Ask, Presence, RoutingState
 from wvo_mcp.domain.providers.catalogue import NO_LIMITS, TIERS, Catalogue, ProviderKind
+from wvo_mcp.domain.providers.decision import RouteRequest
 from wvo_mcp.domain.providers.routing import decide
+from wvo_mcp.domain.providers.state import Presence, RoutingState
 from wvo_mcp.domain.task import TaskType
 from wvo_mcp.execution.providers.file import defaults
 from wvo_mcp.execution.providers.parse import KEYS, packaged_text, parse
@@ -65,7 +66,7 @@ def test_what_it_shows_commented_out_is_right_too() -> None:
 
 def chosen(complexity: int, kind: TaskType, labels: tuple[str, ...] = (), **found: Presence) -> str | None:
     state = RoutingState(datetime(2026, 3, 2, tzinfo=UTC))
-    one = decide(packaged(), found, state, Ask(complexity, kind, labels=labels)).chosen
+    one = decide(packaged(), found, state, RouteRequest(complexity, kind, labels=labels)).chosen
     return None if one is None else f"{one.provider} {one.tier}"
 
 

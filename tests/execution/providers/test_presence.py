@@ -15,8 +15,8 @@ import anyio.to_thread
 import pytest
 
 from tests.support.clock import StoppedClock
-from wvo_mcp.domain.providers.asking import Presence
 from wvo_mcp.domain.providers.catalogue import Model, Place, Provider, ProviderKind, Tier
+from wvo_mcp.domain.providers.state import Presence
 from wvo_mcp.execution.providers import presence
 from wvo_mcp.execution.providers import workspace as workspace_module
 from wvo_mcp.execution.providers.presence import found

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from tests.support.bench import ANN, OWNER, Bench, a_task
 from tests.support.providers import FixedProviders, limited, only
-from wvo_mcp.domain.providers.asking import Presence
 from wvo_mcp.domain.providers.catalogue import Limits
+from wvo_mcp.domain.providers.state import Presence
 from wvo_mcp.faces.cli.views import view
 from wvo_mcp.faces.cli.views.budgets import amount, bar
 from wvo_mcp.operations import ALL

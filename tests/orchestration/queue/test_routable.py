@@ -7,8 +7,8 @@ import pytest
 
 from tests.support.bench import ANN, BOB, Bench, a_task
 from tests.support.providers import FixedProviders, only
-from wvo_mcp.domain.providers.asking import Presence
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState
+from wvo_mcp.domain.providers.state import Presence
 from wvo_mcp.orchestration.queue import routable
 from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.sqlite.connection import SqliteRows

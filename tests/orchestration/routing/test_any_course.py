@@ -10,9 +10,9 @@ import pytest
 from tests.support.clock import StoppedClock
 from tests.support.providers import USUAL, FixedProviders
 from wvo_mcp.domain.lease import Caller, Policy
-from wvo_mcp.domain.providers.asking import NOTHING, RoutingState
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState, Verdict
 from wvo_mcp.domain.providers.catalogue import Limits, Mode
+from wvo_mcp.domain.providers.state import NOTHING, RoutingState
 from wvo_mcp.domain.task import Origin, Status
 from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.orchestration.routing import breakers

@@ -8,9 +8,9 @@ import pytest
 from tests.orchestration.routing.test_routed_claims import configured
 from tests.support.bench import ANN, BOB, Bench, a_task
 from tests.support.providers import USUAL, a_provider, limited, only
-from wvo_mcp.domain.providers.asking import Presence
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState
 from wvo_mcp.domain.providers.catalogue import FREE, Catalogue, Limits, Place, ProviderKind, Tier
+from wvo_mcp.domain.providers.state import Presence
 from wvo_mcp.errors import InvalidInput
 
 pytestmark = pytest.mark.anyio

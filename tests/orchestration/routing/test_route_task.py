@@ -9,9 +9,9 @@ import pytest
 from tests.orchestration.routing.test_routed_claims import configured
 from tests.support.bench import ANN, BOB, Bench, a_task
 from tests.support.providers import USUAL, a_provider
-from wvo_mcp.domain.providers.asking import Presence
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState
 from wvo_mcp.domain.providers.catalogue import Catalogue, Limits, Place, ProviderKind
+from wvo_mcp.domain.providers.state import Presence
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.ports.providers import Spent
 
@@ -51,7 +51,7 @@ async def test_it_lists_every_rejected_candidate_with_its_reason(bench: Bench) -
     reasons = {one["provider"]: one["reason"] for one in answer["rejected"]}
     assert reasons["blind"] == "it lacks vision"
     assert reasons["broken"].startswith("its breaker is open until ")
-    assert (reasons["away"], reasons["locked"]) == ("it is not running", "nobody is logged in to it")
+    assert (reasons["away"], reasons["locked"]) == ("it is not running", "it has no login")
     assert "the day's budget of provider spent is used up (5 tokens)" in answer["route"]["reason"]
     assert answer["estimate"] == 60_000
     assert answer["cost"] > 0

@@ -7,9 +7,9 @@ import pytest
 
 from tests.support.bench import ANN, BOB, Bench, a_task, an_agent
 from tests.support.providers import USUAL, FixedProviders, limited, only
-from wvo_mcp.domain.providers.asking import Presence
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState
 from wvo_mcp.domain.providers.catalogue import Catalogue, Limits
+from wvo_mcp.domain.providers.state import Presence
 from wvo_mcp.errors import BudgetExhausted
 from wvo_mcp.ports.providers import Spent
 

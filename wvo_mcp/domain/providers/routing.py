@@ -3,26 +3,14 @@
 The same task and the same state give the same choice, on every server.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 from wvo_mcp.domain.instant import iso
-from wvo_mcp.domain.providers.asking import (
-    NOTHING,
-    PASSING,
-    UNKNOWN,
-    Ask,
-    Chosen,
-    Decision,
-    Presence,
-    Rejected,
-    RoutingState,
-    Why,
-    uses_by_place,
-)
-from wvo_mcp.domain.providers.breaker import Verdict
-from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Model, Place, Provider, Tier
+from wvo_mcp.domain.providers.breaker import Breaker, Verdict
+from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Place, Provider, Tier
+from wvo_mcp.domain.providers.decision import PASSING, Chosen, Rejected, RouteDecision, RouteRequest, Why
+from wvo_mcp.domain.providers.state import NOTHING, UNKNOWN, Presence, RoutingState, uses_by_place
 from wvo_mcp.domain.providers.windows import in_the_way, tightest
 from wvo_mcp.domain.task import TaskType
 
@@ -32,245 +20,198 @@ _FORBIDDING = frozenset({Why.CAPABILITY, Why.LOCALITY, Why.MODE, Why.BREAKER, Wh
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
+    """`room`: what is left of the tightest window of the provider and its tier, 0 to 1."""
+
     provider: Provider
     tier: Tier
-    model: Model
     estimate: int
     cost: float
+    room: float
     probes: tuple[tuple[str, str], ...]
 
 
-def decide(catalogue: Catalogue, presence: Mapping[str, Presence], state: RoutingState, ask: Ask) -> Decision:
+_Preference = tuple[Callable[[_Candidate], bool], str]
+"""What is better, and the words for it; empty for what needs no explanation."""
+
+
+def decide(
+    catalogue: Catalogue, presence: Mapping[str, Presence], state: RoutingState, ask: RouteRequest
+) -> RouteDecision:
     """The choice for one task, with what was rejected and why."""
     band = catalogue.band(ask.complexity)
     mode = state.mode or catalogue.mode
-    wanted = frozenset(ask.capabilities) & catalogue.model_capabilities if ask.capabilities else frozenset[str]()
-    at_home = not catalogue.local_labels.isdisjoint(ask.labels)
-    candidates: list[_Candidate] = []
-    rejected: list[Rejected] = []
-    for provider in catalogue.providers:
-        tier = provider.tier_for(band.tier)
-        if tier is None:
-            rejected.append(Rejected(provider.name, band.tier, Why.TIER, f"it has no tier {band.tier} or above"))
-            continue
-        refusal = _unfit(provider, tier, mode, wanted, presence.get(provider.name, UNKNOWN), ask, at_home=at_home)
-        if refusal is not None:
-            rejected.append(refusal)
-            continue
-        estimate = catalogue.estimates[tier]
-        probes, refusal = _breakers(provider, tier, state, ask)
-        refusal = refusal or _budget(catalogue, provider, tier, estimate, state, ask)
-        if refusal is not None:
-            rejected.append(refusal)
-            continue
-        model = provider.tiers[tier]
-        cost = model.cost.of(estimate * 3 // 4, estimate // 4)
-        candidates.append(_Candidate(provider, tier, model, estimate, cost, probes))
+    judged = [_judged(catalogue, presence.get(one.name, UNKNOWN), state, ask, one) for one in catalogue.providers]
+    candidates = [one for one in judged if isinstance(one, _Candidate)]
+    rejected = tuple(one for one in judged if isinstance(one, Rejected))
     own = [one for one in catalogue.providers if ask.attached and ask.is_own(one)]
     if not candidates:
-        return _none(band.tier, mode, tuple(rejected), ask, own)
+        return _none(band.tier, mode, rejected, ask, own)
     mine = [one for one in candidates if one.provider in own]
-    order = _Order(catalogue, presence, state, ask, mode, band.prefer, candidates)
-    best = order.best(mine or candidates)
-    reason = order.sentence(best, mine or candidates, rejected)
-    chosen = Chosen(best.provider.name, best.tier, best.model.name, best.estimate, best.cost, best.probes)
-    there = presence.get(best.provider.name, UNKNOWN).found is not False
+    wanted = _preferences(catalogue, presence, state, ask, candidates)
+
+    def order(one: _Candidate) -> tuple[object, ...]:
+        unmet = [not holds(one) for holds, _ in wanted]
+        return (*unmet, round(one.cost, 4), one.tier is not band.tier, -round(one.room, 2), one.provider.name)
+
+    best = min(mine or candidates, key=order)
+    because = [words for holds, words in wanted if words and holds(best)]
+    reason = _sentence(best, because or [f"it is the best of {len(mine or candidates)}"], mode, ask, rejected)
+    model = best.provider.tiers[best.tier].name
+    chosen = Chosen(best.provider.name, best.tier, model, best.estimate, best.cost, best.probes)
     elsewhere, worker = True, (chosen.provider, chosen.tier.value)
     if ask.attached and own:
         elsewhere = not mine
         if elsewhere:
             worker = (own[0].name, own[0].tier_for(band.tier) or "") if len(own) == 1 else None
     elif ask.attached:
+        there = presence.get(best.provider.name, UNKNOWN).found is not False
         elsewhere, worker = there and any(one.why in _FORBIDDING for one in rejected), None
-    return Decision(chosen, reason, band.tier, mode, tuple(rejected), elsewhere=elsewhere, worker=worker)
+    return RouteDecision(chosen, reason, band.tier, mode, rejected, elsewhere=elsewhere, worker=worker)
+
+
+def _judged(
+    catalogue: Catalogue, seen: Presence, state: RoutingState, ask: RouteRequest, provider: Provider
+) -> _Candidate | Rejected:
+    """One provider: as a candidate for the task, or why it is none."""
+    wanted = catalogue.band(ask.complexity).tier
+    tier = provider.tier_for(wanted)
+    if tier is None:
+        return Rejected(provider.name, wanted, Why.TIER, f"it has no tier {wanted} or above")
+    unfit = _unfit(catalogue, provider, tier, state.mode or catalogue.mode, seen, ask)
+    if unfit is not None:
+        return unfit
+    probes: list[tuple[str, str]] = []
+    for name in ("", tier.value):
+        breaker = state.breakers.get((provider.name, name))
+        verdict = Verdict.PASS if breaker is None else breaker.verdict(state.now, ask.task_id)
+        if breaker is not None and verdict is Verdict.STOP:
+            return _stopped(provider, tier, breaker)
+        if verdict is Verdict.PROBE:
+            probes.append((provider.name, name))
+    estimate = catalogue.estimates[tier]
+    windows = in_the_way(catalogue, state, provider, tier, ask.task_id or "", ask.used)
+    full = [] if ask.running else [one for one in windows if not one.has_room(estimate)]
+    if full:
+        first = full[0]
+        used_up = f"the {first.period}'s budget of {first.scope} {first.name} is used up ({first.limit:,} tokens)"
+        return Rejected(provider.name, tier, Why.BUDGET, used_up, first.resets_at, full=tuple(full), estimate=estimate)
+    window = tightest(one for one in windows if one.scope in ("provider", "tier"))
+    room = 1.0 if window is None else 1 - (window.used + window.reserved) / max(1, window.limit)
+    cost = provider.tiers[tier].cost.of(estimate * 3 // 4, estimate // 4)
+    return _Candidate(provider, tier, estimate, cost, room, tuple(probes))
 
 
 def _unfit(
-    provider: Provider, tier: Tier, mode: Mode, wanted: frozenset[str], seen: Presence, ask: Ask, *, at_home: bool
+    catalogue: Catalogue, provider: Provider, tier: Tier, mode: Mode, seen: Presence, ask: RouteRequest
 ) -> Rejected | None:
     def no(why: Why, reason: str, *, lasting: bool = False) -> Rejected:
         return Rejected(provider.name, tier, why, reason, lasting=lasting)
 
+    missing = (
+        catalogue.model_capabilities.intersection(ask.capabilities) - provider.capabilities if ask.capabilities else ()
+    )
     # An agent that asks is there, whatever this machine has, and may be of any program when it does not say of which.
     asking = ask.is_own(provider) or (ask.attached and ask.own is None and provider.place is Place.CLOUD)
     if not provider.enabled and not (ask.attached and ask.is_own(provider)):
         return no(Why.DISABLED, "it is turned off in providers.yaml")
-    if wanted - provider.capabilities:
-        return no(Why.CAPABILITY, f"it lacks {', '.join(sorted(wanted - provider.capabilities))}")
-    if at_home and provider.place is Place.CLOUD:
+    if missing:
+        return no(Why.CAPABILITY, f"it lacks {', '.join(sorted(missing))}")
+    if provider.place is Place.CLOUD and not catalogue.local_labels.isdisjoint(ask.labels):
         return no(Why.LOCALITY, "the task's data must stay on this machine")
     if mode is not Mode.HYBRID and mode.value != provider.place.value:
         return no(Why.MODE, f"the mode is {mode}")
-    if seen.found is False and not asking:
+    if asking:
+        return None
+    if seen.found is False:
         lasting = provider.place is Place.CLOUD
         return no(Why.ABSENT, seen.note or ("it is not here" if lasting else "it does not answer"), lasting=lasting)
-    if seen.logged_in is False and not asking:
-        return no(Why.ABSENT, "nobody is logged in to it", lasting=True)
-    if seen.models is not None and not asking and provider.tiers[tier].name not in seen.models:
+    if seen.logged_in is False:
+        return no(Why.ABSENT, "it has no login", lasting=True)
+    if seen.models is not None and provider.tiers[tier].name not in seen.models:
         return no(Why.ABSENT, f"it does not have the model {provider.tiers[tier].name}")
     return None
 
 
-def _breakers(
-    provider: Provider, tier: Tier, state: RoutingState, ask: Ask
-) -> tuple[tuple[tuple[str, str], ...], Rejected | None]:
-    probes: list[tuple[str, str]] = []
-    for name in ("", tier.value):
-        breaker = state.breakers.get((provider.name, name))
-        if breaker is None:
-            continue
-        verdict = breaker.verdict(state.now, ask.task_id)
-        if verdict is Verdict.STOP:
-            until = breaker.free_at
-            when = "" if until is None else f" until {_clock(until)}"
-            kind = (breaker.kind or "failing").replace("_", " ")
-            tried = "; one task tries it" if breaker.probe_task is not None else ""
-            reason = f"its breaker is {breaker.state.replace('_', '-')}{when} ({kind}{tried})"
-            return (), Rejected(provider.name, tier, Why.BREAKER, reason, until)
-        if verdict is Verdict.PROBE:
-            probes.append((provider.name, name))
-    return tuple(probes), None
+def _stopped(provider: Provider, tier: Tier, breaker: Breaker) -> Rejected:
+    until = breaker.free_at
+    when = "" if until is None else f" until {iso(until)[:16].replace('T', ' ')} UTC"
+    kind = (breaker.kind or "failing").replace("_", " ")
+    tried = "; one task tries it" if breaker.probe_task is not None else ""
+    reason = f"its breaker is {breaker.state.replace('_', '-')}{when} ({kind}{tried})"
+    return Rejected(provider.name, tier, Why.BREAKER, reason, until)
 
 
-def _budget(
-    catalogue: Catalogue, provider: Provider, tier: Tier, estimate: int, state: RoutingState, ask: Ask
-) -> Rejected | None:
-    if ask.running:
-        return None
-    for window in in_the_way(catalogue, state, provider, tier, ask.task_id or "", ask.used):
-        if not window.has_room(estimate):
-            whose = f"{window.scope} {window.name}"
-            reason = f"the {window.period}'s budget of {whose} is used up ({window.limit:,} tokens)"
-            return Rejected(provider.name, tier, Why.BUDGET, reason, window.resets_at)
-    return None
+def _preferences(
+    catalogue: Catalogue,
+    presence: Mapping[str, Presence],
+    state: RoutingState,
+    ask: RouteRequest,
+    candidates: Collection[_Candidate],
+) -> list[_Preference]:
+    """The weightiest first."""
+    band = catalogue.band(ask.complexity)
+    hybrid = (state.mode or catalogue.mode) is Mode.HYBRID
+    by_type = catalogue.types.get(ask.type)
+    by_share = _furthest_behind(catalogue, state) if by_type is None and hybrid else None
+    attempts = {one.name: state.providers.get(one.name, NOTHING).attempts for one in catalogue.providers}
+    total = max(1, sum(attempts.values()))
+    # Where a price is not known, what a higher tier costs is told by its name alone.
+    priced = all(one.cost or one.provider.place is Place.LOCAL for one in candidates)
+
+    def found(one: _Candidate) -> bool | None:
+        return presence.get(one.provider.name, UNKNOWN).found
+
+    def is_behind(one: _Candidate) -> bool:
+        share = one.provider.share
+        return share is not None and 100 * attempts[one.provider.name] < share * total
+
+    return [
+        (lambda one: ask.sticky is not None and ask.sticky[0] == one.provider.name, "it worked on this task before"),
+        # Right after its start a server has not looked yet, and most machines have no local models.
+        (lambda one: one.provider.place is not Place.LOCAL or found(one) is not None, ""),
+        (lambda one: one.provider.name in band.prefer, "it is preferred for this complexity"),
+        (lambda one: hybrid and one.provider.place is by_type, f"{ask.type} goes to {_PLACES.get(by_type)}"),
+        (lambda one: priced or one.tier is band.tier, ""),
+        (lambda one: one.provider.place is by_share, f"the share of {by_share} work is behind its target"),
+        (is_behind, "it is behind its own share"),
+        (lambda one: ask.is_own(one.provider), "the agent runs on it"),
+        (lambda one: found(one) is not False, ""),
+    ]
 
 
-def _room(catalogue: Catalogue, provider: Provider, tier: Tier, state: RoutingState) -> float:
-    """What is left of the tightest window of a provider and its tier, 0 to 1."""
-    windows = (one for one in in_the_way(catalogue, state, provider, tier) if one.scope in ("provider", "tier"))
-    window = tightest(windows)
-    return 1.0 if window is None else 1 - (window.used + window.reserved) / window.limit
+_PLACES = {None: "", Place.CLOUD: "the cloud", Place.LOCAL: "local models"}
 
 
-class _Order:
-    """What is better: first what must be kept to, then what was asked for, then what it costs."""
-
-    def __init__(
-        self,
-        catalogue: Catalogue,
-        presence: Mapping[str, Presence],
-        state: RoutingState,
-        ask: Ask,
-        mode: Mode,
-        prefer: tuple[str, ...],
-        candidates: Collection[_Candidate],
-    ) -> None:
-        self._catalogue = catalogue
-        self._presence = presence
-        self._state = state
-        self._ask = ask
-        self._mode = mode
-        self._prefer = prefer
-        self._by_type = catalogue.types.get(ask.type)
-        self._by_share = self._side(catalogue, state) if self._by_type is None and mode is Mode.HYBRID else None
-        self._behind = self._lagging(catalogue, state)
-        self._wanted = catalogue.band(ask.complexity).tier
-        # Where somebody's price is not known, what a higher tier costs is told by its name alone.
-        self._priced = all(one.cost or one.provider.place is Place.LOCAL for one in candidates)
-
-    @staticmethod
-    def _lagging(catalogue: Catalogue, state: RoutingState) -> frozenset[str]:
-        """Providers that have a share of their own and not as much of the day's attempts."""
-        wanted = [one for one in catalogue.providers if one.share is not None]
-        if not wanted:
-            return frozenset()
-        done = {one.name: state.providers.get(one.name, NOTHING).attempts for one in catalogue.providers}
-        total = max(1, sum(done.values()))
-        return frozenset(one.name for one in wanted if 100 * done[one.name] < (one.share or 0) * total)
-
-    @staticmethod
-    def _side(catalogue: Catalogue, state: RoutingState) -> Place:
-        """The place that is furthest behind its target."""
-        done = {place: use.attempts for place, use in uses_by_place(catalogue, state).items()}
-        total = sum(done.values())
-        return max(Place, key=lambda place: catalogue.shares.get(place, 0) - 100 * done[place] / max(1, total))
-
-    def best(self, candidates: list[_Candidate]) -> _Candidate:
-        keys = [self._key(one) for one in candidates]
-        least = min(keys)
-        equals = [one for one, key in zip(candidates, keys, strict=True) if key == least]
-        if len(equals) == 1:
-            return equals[0]
-        return min(
-            equals,
-            key=lambda one: (-round(_room(self._catalogue, one.provider, one.tier, self._state), 2), one.provider.name),
-        )
-
-    def _key(self, one: _Candidate) -> tuple[object, ...]:
-        provider = one.provider
-        higher = one.tier is not self._wanted
-        return (
-            self._ask.sticky is None or self._ask.sticky[0] != provider.name,
-            # Right after its start a server has not looked yet, and most machines have no local models.
-            provider.place is Place.LOCAL and self._presence.get(provider.name, UNKNOWN).found is None,
-            provider.name not in self._prefer,
-            self._mode is Mode.HYBRID and self._by_type is not None and provider.place is not self._by_type,
-            not self._priced and higher,
-            self._by_share is not None and provider.place is not self._by_share,
-            provider.name not in self._behind,
-            not self._ask.is_own(provider),
-            self._presence.get(provider.name, UNKNOWN).found is False,
-            round(one.cost, 4),
-            higher,
-        )
-
-    def sentence(self, best: _Candidate, candidates: list[_Candidate], rejected: list[Rejected]) -> str:
-        ask, provider = self._ask, best.provider
-        because: list[str] = []
-        if ask.sticky is not None and ask.sticky[0] == provider.name:
-            because.append("it worked on this task before")
-        if provider.name in self._prefer:
-            because.append("it is preferred for this complexity")
-        if self._mode is Mode.HYBRID and self._by_type is provider.place:
-            because.append(f"{ask.type} goes {_to(provider.place)}")
-        if self._by_share is provider.place:
-            because.append(f"the share of {provider.place} work is behind its target")
-        if provider.name in self._behind:
-            because.append("it is behind its own share")
-        if not because and ask.is_own(provider):
-            because.append("the agent runs on it")
-        if not because:
-            others = len(candidates) - 1
-            because.append(f"it is the best of {len(candidates)} that could" if others else "nothing else could")
-        told = _FORBIDDING if ask.attached else (Why.BREAKER, Why.BUDGET)
-        out = [f"{one.provider}: {one.reason}" for one in rejected if one.why in told]
-        less = f"; not {'; not '.join(out[:3])}" if out else ""
-        tried = " (it tries whether the provider has recovered)" if best.probes else ""
-        return (
-            f"{provider.name} {best.tier} for {_task(ask)} in {self._mode} mode,"
-            f" because {' and '.join(because)}{tried}{less}."
-        )
+def _furthest_behind(catalogue: Catalogue, state: RoutingState) -> Place:
+    """Of its target in hybrid mode."""
+    done = {place: use.attempts for place, use in uses_by_place(catalogue, state).items()}
+    total = max(1, sum(done.values()))
+    return max(Place, key=lambda place: catalogue.shares.get(place, 0) - 100 * done[place] / total)
 
 
-def _task(ask: Ask) -> str:
+def _sentence(
+    best: _Candidate, because: list[str], mode: Mode, ask: RouteRequest, rejected: Collection[Rejected]
+) -> str:
+    shown = _FORBIDDING if ask.attached else (Why.BREAKER, Why.BUDGET)
+    others = "".join([f"; not {one.provider}: {one.reason}" for one in rejected if one.why in shown][:3])
+    tries = " (it tries whether the provider has recovered)" if best.probes else ""
+    chosen = f"{best.provider.name} {best.tier} for {_task(ask)} in {mode} mode"
+    return f"{chosen}, because {' and '.join(because)}{tries}{others}."
+
+
+def _task(ask: RouteRequest) -> str:
     kind = "" if ask.type is TaskType.OTHER else f"{ask.type} "
     return f"a {kind}task of complexity {ask.complexity}"
 
 
-def _to(place: Place) -> str:
-    return "to the cloud" if place is Place.CLOUD else "to local models"
-
-
-def _none(tier: Tier, mode: Mode, rejected: tuple[Rejected, ...], ask: Ask, own: Collection[Provider] = ()) -> Decision:
+def _none(
+    tier: Tier, mode: Mode, rejected: tuple[Rejected, ...], ask: RouteRequest, own: Collection[Provider] = ()
+) -> RouteDecision:
     withheld = any(one.why in PASSING and not one.lasting for one in rejected)
     mine = {one.name for one in own}
     if mine and all(one.why is Why.TIER for one in rejected if one.provider in mine):
-        withheld = False  # nobody better is here, and none is sure to come
+        withheld = False  # none that is better is here, and none is sure to come
     names = [f"{one.provider}: {one.reason}" for one in rejected if one.why in PASSING or not withheld]
-    what = f"{_task(ask)} (tier {tier}) in {mode} mode"
-    said = "; ".join(names[:5]) or "no provider is configured"
-    return Decision(None, f"Nothing takes {what}: {said}.", tier, mode, rejected, withheld)
-
-
-def _clock(at: datetime) -> str:
-    return iso(at)[:16].replace("T", " ") + " UTC"
+    reasons = "; ".join(names[:5]) or "no provider is configured"
+    reason = f"No provider may do {_task(ask)} (tier {tier}) in {mode} mode: {reasons}."
+    return RouteDecision(None, reason, tier, mode, rejected, withheld)

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from wvo_mcp.domain.instant import instant, iso
-from wvo_mcp.domain.providers.asking import NOTHING, RoutingState, Use
 from wvo_mcp.domain.providers.catalogue import Catalogue, Limits, Provider, Tier
+from wvo_mcp.domain.providers.state import NOTHING, RoutingState, Use
 
 HOUR = "hour"
 DAY = "day"

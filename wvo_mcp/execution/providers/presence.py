@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.to_thread
 
-from wvo_mcp.domain.providers.asking import Presence
 from wvo_mcp.domain.providers.catalogue import Place, Provider
+from wvo_mcp.domain.providers.state import Presence
 from wvo_mcp.execution.providers.logins import by_file, by_variable
 
 LOOK_SECONDS = 0.3

@@ -14,8 +14,8 @@ import anyio
 import anyio.to_thread
 
 from wvo_mcp.domain.known_secrets import holds_words, register_secret
-from wvo_mcp.domain.providers.asking import Presence
 from wvo_mcp.domain.providers.catalogue import Catalogue, Provider
+from wvo_mcp.domain.providers.state import Presence
 from wvo_mcp.domain.providers.trust import held_back, parts_of, waits
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.execution.trust import PROVIDERS, Trust

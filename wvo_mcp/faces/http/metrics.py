@@ -9,8 +9,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.domain.providers.asking import RoutingState
 from wvo_mcp.domain.providers.breaker import BreakerState
+from wvo_mcp.domain.providers.state import RoutingState
 from wvo_mcp.domain.task import Status
 from wvo_mcp.operations import Services
 from wvo_mcp.orchestration.figures import Figures, measure

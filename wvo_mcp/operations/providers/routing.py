@@ -5,8 +5,9 @@ from dataclasses import replace
 from pydantic import Field
 
 from wvo_mcp.domain.instant import Instant
-from wvo_mcp.domain.providers.asking import Ask, Decision, uses_by_place
 from wvo_mcp.domain.providers.catalogue import Mode, Place
+from wvo_mcp.domain.providers.decision import RouteDecision, RouteRequest
+from wvo_mcp.domain.providers.state import uses_by_place
 from wvo_mcp.domain.task import TaskType
 from wvo_mcp.domain.text import Id, Label
 from wvo_mcp.errors import InvalidInput
@@ -62,13 +63,13 @@ async def route_task(ctx: Context, ask: RouteTask) -> Routed:
     return _routed(await ctx.services.store.read(replace(ctx.caller, worker=True), lambda tx: _decided(tx, ctx, ask)))
 
 
-async def _decided(tx: Transaction, ctx: Context, ask: RouteTask) -> Decision:
+async def _decided(tx: Transaction, ctx: Context, ask: RouteTask) -> RouteDecision:
     one = router.Router(tx, ctx.providers, ask.agent_id or ctx.caller.agent_id)
     if ask.task_id is not None:
         decision = await one.decide(await tx.tasks.get(ask.task_id))
     else:
         decision = await one.judge(
-            Ask(
+            RouteRequest(
                 ask.complexity or 5,
                 ask.type or TaskType.OTHER,
                 tuple(ask.capabilities),
@@ -80,7 +81,7 @@ async def _decided(tx: Transaction, ctx: Context, ask: RouteTask) -> Decision:
     return decision
 
 
-def _routed(decision: Decision) -> Routed:
+def _routed(decision: RouteDecision) -> Routed:
     chosen, route = decision.chosen, router.Route.of(decision)
     return Routed(
         route=None if route is None else Route(**route.shown()),

@@ -3,8 +3,8 @@
 from pydantic import Field
 
 from wvo_mcp.domain.instant import Instant
-from wvo_mcp.domain.providers.asking import Use
 from wvo_mcp.domain.providers.catalogue import Mode, Place
+from wvo_mcp.domain.providers.state import Use
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
 from wvo_mcp.operations.providers.reporting import BreakerLine, Budget
 from wvo_mcp.orchestration.routing.standing import ProviderStanding, overview

@@ -11,7 +11,7 @@ from wvo_mcp.domain.files import InUse
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Lease, Policy
 from wvo_mcp.domain.memory import ContextEntry
-from wvo_mcp.domain.providers.asking import Decision, Why
+from wvo_mcp.domain.providers.decision import RouteDecision, Why
 from wvo_mcp.domain.task import GATE_BITS, Gate, Status, Task
 from wvo_mcp.errors import (
     AlreadyClaimed,
@@ -112,7 +112,7 @@ async def claim(
         if decision is None or not decision.withheld:
             return await _grant(tx, orphan, agent_id, length, router, decision)
         if standing.holding >= policy.agent_wip_limit:  # which comes before the budget; when to ask again is known
-            refusal = await _withheld(tx, router, decision, agent_id, orphan)
+            refusal = await _withheld(tx, router, decision, agent_id)
             holding = await tx.queue.held_by_agent(agent_id)
             return replace(refusal, reason="agent_wip_limit", holding=holding)
     if standing.holding >= policy.agent_wip_limit:
@@ -124,12 +124,12 @@ async def claim(
     if best is None:
         return await _nothing(tx, "epic_wip_limit" if circumstances.full_epic else "no_ready_tasks", agent_id)
     if router.problem is not None:
-        return await _withheld(tx, router, None, agent_id, best)
+        return await _withheld(tx, router, None, agent_id)
     decision = await router.decide(best)
     if decision is not None and decision.withheld:
         other = await best_routable(tx, router, circumstances.admit, policy.epics)
         if other is None:
-            return await _withheld(tx, router, decision, agent_id, best)
+            return await _withheld(tx, router, decision, agent_id)
         best, decision = other
     return await _grant(tx, best, agent_id, length, router, decision)
 
@@ -217,17 +217,17 @@ async def _claim_named(
     return await _grant(tx, task, agent_id, length, router, await _means(tx, router, task))
 
 
-async def _means(tx: Transaction, router: Router, task: Task) -> Decision | None:
+async def _means(tx: Transaction, router: Router, task: Task) -> RouteDecision | None:
     """Raises BudgetExhausted."""
     if router.problem is not None:
         raise BudgetExhausted(router.problem, None, hint="Ask a person to fix state/providers.yaml; then claim again.")
     decision = await router.decide(task)
     if decision is not None and decision.withheld:
-        until = await budgets.refused(tx, router, decision, task, tell=False)
+        until = await budgets.refused(tx, router, decision, alert=False)
         spent = any(one.why is Why.BUDGET for one in decision.rejected)
         hint = None if spent else "Wait until then, or claim other work; route_task tells what stands in the way."
         error = BudgetExhausted(decision.reason, None if until is None else iso(until), hint=hint)
-        error.aside = partial(budgets.tell_of, router.providers, router.agent_id, task.id)
+        error.aside = partial(budgets.alert_for, router.providers, router.agent_id, task.id)
         raise error
     return decision
 
@@ -257,7 +257,7 @@ async def why_not_ready(tx: Transaction, task: Task, circumstances: Circumstance
 
 
 async def _grant(
-    tx: Transaction, task: Task, agent_id: str, length: int, router: Router, decision: Decision | None
+    tx: Transaction, task: Task, agent_id: str, length: int, router: Router, decision: RouteDecision | None
 ) -> Claim:
     lease = Lease(token=task.lease_token + 1, expires_at=tx.now + timedelta(seconds=length))
     fields = {
@@ -290,11 +290,11 @@ async def _grant(
     return Claim(granted, lease, resume, await recall.for_claim(tx, granted), route, explanation=explanation)
 
 
-async def _withheld(tx: Transaction, router: Router, decision: Decision | None, agent_id: str, task: Task) -> Claim:
+async def _withheld(tx: Transaction, router: Router, decision: RouteDecision | None, agent_id: str) -> Claim:
     """There is work, and nothing that may do it: the file of providers is broken, or all that could is stopped."""
     await tx.sessions.touch_agent(agent_id)
     why = router.problem if decision is None else decision.reason
-    until = None if decision is None else await budgets.refused(tx, router, decision, task, tell=True)
+    until = None if decision is None else await budgets.refused(tx, router, decision, alert=True)
     wait = _RETRY_SECONDS[1] if until is None else int((until - tx.now).total_seconds()) + 1
     return Claim(None, reason="budget", explanation=why, retry_after=max(_RETRY_SECONDS[0], min(_BUDGET_SECONDS, wait)))
 

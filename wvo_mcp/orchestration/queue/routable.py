@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection
 
-from wvo_mcp.domain.providers.asking import Decision
+from wvo_mcp.domain.providers.decision import RouteDecision
 from wvo_mcp.domain.task import Task
 from wvo_mcp.orchestration.routing.router import Router
 from wvo_mcp.ports import Row, Transaction
@@ -16,7 +16,7 @@ async def best_routable(
     router: Router,
     admit: Callable[[Row], Awaitable[bool]],
     epics: Collection[str] | None,
-) -> tuple[Task, Decision | None] | None:
+) -> tuple[Task, RouteDecision | None] | None:
     """With its route. `admit` tells of a lane whether its tasks may be claimed."""
     lanes: dict[int, bool] = {}
     place = None

@@ -6,7 +6,6 @@ from datetime import datetime
 
 from wvo_mcp.domain.health import Kind
 from wvo_mcp.domain.instant import iso
-from wvo_mcp.domain.providers.asking import UNKNOWN, Presence
 from wvo_mcp.domain.providers.breaker import (
     ANSWERED,
     TRIPPING,
@@ -21,6 +20,7 @@ from wvo_mcp.domain.providers.breaker import (
 )
 from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Place, Provider
 from wvo_mcp.domain.providers.signals.reading import Signal
+from wvo_mcp.domain.providers.state import UNKNOWN, Presence
 from wvo_mcp.orchestration.routing.attempts import reported
 from wvo_mcp.orchestration.routing.router import Router
 from wvo_mcp.ports import Transaction
@@ -63,7 +63,7 @@ async def failure(
     if after.state is BreakerState.OPEN and after.opened_at == tx.now:
         told = {"kind": after.kind, "until": _at(after.until), "reason": after.reason, "openings": after.failures}
         await tx.events.append(OPENED, None, {"provider": provider, "tier": scope[1], **told})
-        await tell_when_all_fail(tx, router, known)
+        await alert_when_all_fail(tx, router, known)
     return after
 
 
@@ -136,7 +136,7 @@ async def _success(
         await tx.alerts.resolve_alert(Kind.ALL_PROVIDERS_FAILING.value, None)
 
 
-async def tell_when_all_fail(tx: Transaction, router: Router, breakers: Mapping[tuple[str, str], Breaker]) -> bool:
+async def alert_when_all_fail(tx: Transaction, router: Router, breakers: Mapping[tuple[str, str], Breaker]) -> bool:
     """Raise the critical alert when no provider that may be used is left. One that is open already stays as it is: the
     health cycle keeps it fresh. Is none left?"""
     catalogue = router.catalogue

@@ -7,25 +7,25 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from wvo_mcp.domain.instant import instant, iso
-from wvo_mcp.domain.providers.asking import NOTHING, PASSING, Decision, RoutingState, Why
 from wvo_mcp.domain.providers.breaker import BreakerState, Verdict
-from wvo_mcp.domain.providers.catalogue import Catalogue, Tier
+from wvo_mcp.domain.providers.catalogue import Catalogue
+from wvo_mcp.domain.providers.decision import PASSING, RouteDecision, Why
+from wvo_mcp.domain.providers.state import RoutingState
 from wvo_mcp.domain.providers.windows import (
     DAY,
     HOUR,
     Window,
     free_at,
-    in_the_way,
     left_at,
     midnight_after,
     windows_of,
     windows_of_providers,
 )
 from wvo_mcp.domain.redaction import redact
-from wvo_mcp.domain.task import SETTLED, Task
+from wvo_mcp.domain.task import SETTLED
 from wvo_mcp.domain.text import is_id
 from wvo_mcp.errors import InvalidInput, NotFound
-from wvo_mcp.orchestration.routing.breakers import tell_when_all_fail
+from wvo_mcp.orchestration.routing.breakers import alert_when_all_fail
 from wvo_mcp.orchestration.routing.router import Router
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.providers import Providers
@@ -42,47 +42,33 @@ _LOOKED_UP = 12
 """Windows of which the exact end is computed for one refusal."""
 
 
-async def refused(
-    tx: Transaction, router: Router, decision: Decision, task: Task | None, *, tell: bool
-) -> datetime | None:
-    """When the first of those that stand in the way of the task no longer does; None when that cannot be told. `tell`
-    raises the alerts that a refusal calls for, each at most once a minute."""
-    catalogue = router.catalogue
-    if catalogue is None:
+async def refused(tx: Transaction, router: Router, decision: RouteDecision, *, alert: bool) -> datetime | None:
+    """When the first of those that stand in the way no longer does; None when that cannot be said. `alert` raises the
+    alerts that a refusal calls for, each at most once a minute."""
+    if router.catalogue is None:
         return decision.until
     state = await router.state()
     free: list[datetime] = []
-    over: dict[tuple[str, str, str], tuple[Window, int, datetime | None]] = {}
-    used = NOTHING
-    if task is not None and not catalogue.task_limits.unlimited:
-        used = await tx.routing.used_by_task(task.id)
+    full: dict[tuple[str, str, str], tuple[Window, int, datetime | None]] = {}
     for one in decision.rejected:
         if one.why is not Why.BUDGET:
             if one.why in PASSING and one.until is not None:
                 tried = one.why is Why.BREAKER and _is_tried(state, one.provider, one.tier)
                 free.append(min(one.until, tx.now + _TRIED) if tried else one.until)
             continue
-        tier = Tier(one.tier)
-        estimate = catalogue.estimates[tier]
-        provider = catalogue.provider(one.provider)
-        if provider is None:
-            continue
-        windows = in_the_way(catalogue, state, provider, tier, "" if task is None else task.id, used)
-        times: list[datetime | None] = []
-        for window in windows:
-            if not window.has_room(estimate):
-                if window.key not in over:
-                    looked = await _free_at(tx, window, estimate) if len(over) < _LOOKED_UP else None
-                    over[window.key] = (window, estimate, looked)
-                times.append(over[window.key][2])
+        for window in one.full:
+            if window.key not in full:
+                looked = await _free_at(tx, window, one.estimate) if len(full) < _LOOKED_UP else None
+                full[window.key] = (window, one.estimate, looked)
+        times = [full[window.key][2] for window in one.full]
         known = [at for at in times if at is not None]
         if known and len(known) == len(times):
             free.append(max(known))
-    if tell:
-        if over:
-            await _tell(tx, list(over.values()))
+    if alert:
+        if full:
+            await _alert(tx, list(full.values()))
         if any(one.why is Why.BREAKER for one in decision.rejected):
-            await tell_when_all_fail(tx, router, state.breakers)
+            await alert_when_all_fail(tx, router, state.breakers)
     return min(free, default=None)
 
 
@@ -94,14 +80,14 @@ def _is_tried(state: RoutingState, provider: str, tier: str) -> bool:
     return first is not None and first.state is BreakerState.HALF_OPEN
 
 
-async def tell_of(providers: Providers | None, agent_id: str, task_id: str, tx: Transaction) -> None:
+async def alert_for(providers: Providers | None, agent_id: str, task_id: str, tx: Transaction) -> None:
     """Raise the alerts of a refusal that was an error, whose own transaction was undone."""
     await tx.sessions.ensure()
     router = Router(tx, providers, agent_id)
     task = await tx.tasks.find(task_id)
     decision = None if task is None else await router.decide(task)
     if decision is not None and decision.withheld:
-        await refused(tx, router, decision, task, tell=True)
+        await refused(tx, router, decision, alert=True)
 
 
 async def _free_at(tx: Transaction, window: Window, estimate: int) -> datetime | None:
@@ -117,12 +103,14 @@ async def empty_at(tx: Transaction, window: Window) -> datetime | None:
     return left_at(minutes[-1][0]) if minutes else None
 
 
-async def _tell(tx: Transaction, over: Sequence[tuple[Window, int, datetime | None]]) -> None:
+async def _alert(tx: Transaction, full: Sequence[tuple[Window, int, datetime | None]]) -> None:
     known = await tx.alerts.find(EXHAUSTED, None)
-    told: list[Mapping[str, Any]] = [] if known is None else known["evidence"].get("windows", [])
-    keys = {(one["scope"], one["name"], one["period"]) for one in told}
-    fresh = known is not None and tx.now - instant(known["last_seen_at"]) < _AGAIN
-    if fresh and all(window.key in keys for window, _, _ in over):
+    shown: list[Mapping[str, Any]] = [] if known is None else known["evidence"].get("windows", [])
+    recent = known is not None and tx.now - instant(known["last_seen_at"]) < _AGAIN
+    keys = {window.key for window, _, _ in full}
+    # Agents with limits of their own are refused in turn: what the alert said of another a moment ago still holds.
+    others = [one for one in shown if recent and (one["scope"], one["name"], one["period"]) not in keys]
+    if recent and len(shown) - len(others) == len(keys):
         return
     now = [
         {
@@ -130,18 +118,14 @@ async def _tell(tx: Transaction, over: Sequence[tuple[Window, int, datetime | No
             "estimate": estimate,
             "room_at": None if at is None else iso(at),
             "command": _command(window),
+            # What only reservations fill is free when running work ends: no person need do anything.
+            "spent": bool(window.used) and not replace(window, reserved=0).has_room(estimate),
         }
-        for window, estimate, at in over
-    ]
-    # Agents with limits of their own are refused in turn: what another was told a moment ago still holds.
-    others = [
-        one for one in told if fresh and (one["scope"], one["name"], one["period"]) not in {w.key for w, _, _ in over}
+        for window, estimate, at in full
     ]
     windows = [*now, *others][:_SHOWN]
-    # What only reservations fill is free when running work ends: nobody need do anything.
-    spent = any(one["used"] and not _fits(one, reserved=0) for one in windows)
-    message = _sentence(windows)
-    await tx.alerts.raise_alert(EXHAUSTED, "critical" if spent else "warning", None, message, {"windows": windows})
+    severity = "critical" if any(one.get("spent", True) for one in windows) else "warning"
+    await tx.alerts.raise_alert(EXHAUSTED, severity, None, _sentence(windows), {"windows": windows})
 
 
 def _sentence(windows: Sequence[Mapping[str, Any]]) -> str:
@@ -158,13 +142,6 @@ def _sentence(windows: Sequence[Mapping[str, Any]]) -> str:
 def _command(window: Window) -> str:
     flag = "hourly" if window.period == HOUR else "daily"
     return f"wvo-mcp budget raise {window.scope} {window.name} --{flag} {max(1, window.limit // 2)}"
-
-
-def _fits(shown: Mapping[str, Any], reserved: int | None = None) -> bool:
-    kept = int(shown["reserved"]) if reserved is None else reserved
-    limit, used = int(shown["limit"]), int(shown["used"])
-    window = Window(shown["scope"], shown["name"], shown["period"], limit, 0, used, kept)
-    return window.has_room(int(shown["estimate"]))
 
 
 async def resolve_when_free(tx: Transaction, catalogue: Catalogue) -> bool:

@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from wvo_mcp.domain.lease import Policy
-from wvo_mcp.domain.providers.asking import Decision
 from wvo_mcp.domain.providers.breaker import Breaker
 from wvo_mcp.domain.providers.catalogue import Catalogue, Place, Provider, ProviderKind, Tier
+from wvo_mcp.domain.providers.decision import RouteDecision
 from wvo_mcp.domain.providers.signals.reading import FailureKind, Reading, Signal, Usage, plain
 from wvo_mcp.domain.providers.signals.reading import signal as said
 from wvo_mcp.domain.providers.windows import Window, tightest, windows_of, windows_of_providers
@@ -141,7 +141,7 @@ async def report(tx: Transaction, policy: Policy, providers: Providers, told: To
         router = Router(tx, providers, agent_id)
         decision, taken = await _rerouted(tx, router, held, running, provider, signal)
         if decision is not None and decision.chosen is None:
-            until = await refused(tx, router, decision, held, tell=True)
+            until = await refused(tx, router, decision, alert=True)
     return Report(
         provider.name,
         tier,
@@ -289,7 +289,7 @@ def _well(told: Told, reading: Reading) -> bool:
 
 async def _rerouted(
     tx: Transaction, router: Router, task: Task, running: TaskRoute | None, provider: Provider, signal: Signal
-) -> tuple[Decision | None, Route | None]:
+) -> tuple[RouteDecision | None, Route | None]:
     """The next route of the task after a failure, taken when it is another. PERMISSION: the same, with other flags."""
     avoid = provider.name if signal.kind in _ELSEWHERE else None
     decision = await router.again(task, avoid)

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from wvo_mcp.domain.instant import iso
-from wvo_mcp.domain.providers.asking import MODE_FACT, Ask, Decision, Presence, RoutingState
 from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Tier
+from wvo_mcp.domain.providers.decision import RouteDecision, RouteRequest
 from wvo_mcp.domain.providers.routing import decide
+from wvo_mcp.domain.providers.state import MODE_FACT, Presence, RoutingState
 from wvo_mcp.domain.task import Status, Task, TaskType
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.ports import Outline, Transaction
@@ -28,7 +29,7 @@ class Route:
         return {"provider": self.provider, "tier": self.tier, "model": self.model, "reason": self.reason}
 
     @classmethod
-    def of(cls, decision: Decision) -> "Route | None":
+    def of(cls, decision: RouteDecision) -> "Route | None":
         chosen = decision.chosen
         return None if chosen is None else cls(chosen.provider, chosen.tier.value, chosen.model, decision.reason)
 
@@ -43,7 +44,7 @@ class Router:
         self.presence: Mapping[str, Presence] = {}
         self.catalogue: Catalogue | None = None
         self._state: RoutingState | None = None
-        self._known: dict[Ask, Decision] = {}
+        self._known: dict[RouteRequest, RouteDecision] = {}
         self._kinds: dict[tuple[Tier, frozenset[str], bool], bool] = {}
         self.problem: str | None = None
         """Why there is no catalogue: the file is broken and no good one was read yet. Then nothing is begun: it may hold
@@ -61,13 +62,13 @@ class Router:
         if self.catalogue is not None:
             await self._tx.routing.foresee(self.agent_id)
 
-    async def decide(self, task: Task) -> Decision | None:
+    async def decide(self, task: Task) -> RouteDecision | None:
         """The route of the task for this agent; None when nothing is routed here."""
         if self.catalogue is None:
             return None
         return await self.judge(await self._ask(self.catalogue, task))
 
-    async def judge(self, ask: Ask) -> Decision | None:
+    async def judge(self, ask: RouteRequest) -> RouteDecision | None:
         """The same for what is only described."""
         if self.catalogue is None:
             return None
@@ -91,7 +92,7 @@ class Router:
         if kind not in self._kinds:
             wanted, labels = tuple(sorted(capabilities)), tuple(sorted(at_home))
             caller = self._tx.caller
-            ask = Ask(
+            ask = RouteRequest(
                 outline.complexity, TaskType.OTHER, wanted, labels, own=caller.provider, attached=not caller.worker
             )
             decision = decide(catalogue, self.presence, await self.state(), ask)
@@ -107,7 +108,7 @@ class Router:
     async def mode(self) -> Mode | None:
         return (await self.state()).mode
 
-    async def again(self, task: Task, avoid: str | None = None) -> Decision | None:
+    async def again(self, task: Task, avoid: str | None = None) -> RouteDecision | None:
         """The route after a failure, by what is known now; not to the provider to avoid. Another attempt should keep to the
         budgets; when none allows it, running work goes on."""
         self._state = None
@@ -123,9 +124,9 @@ class Router:
         first = decide(catalogue, self.presence, state, replace(ask, running=False))
         return first if first.chosen is not None else decide(catalogue, self.presence, state, ask)
 
-    async def _ask(self, catalogue: Catalogue, task: Task) -> Ask:
+    async def _ask(self, catalogue: Catalogue, task: Task) -> RouteRequest:
         caller = self._tx.caller
-        ask = Ask.of(task, caller.provider, attached=not caller.worker)
+        ask = RouteRequest.of(task, caller.provider, attached=not caller.worker)
         if task.lease_token == 0:
             return ask
         before = await self._tx.routing.route(task.id)
@@ -133,7 +134,7 @@ class Router:
         sticky = None if before is None or before.worked is None else (before.worked, before.tier)
         return replace(ask, sticky=sticky, used=used, running=task.status is Status.IN_PROGRESS)
 
-    async def take(self, task: Task, lease_token: int, decision: Decision | None) -> Route | None:
+    async def take(self, task: Task, lease_token: int, decision: RouteDecision | None) -> Route | None:
         """The attempt that begins goes this way; the route as its agent is told it, None where it does the work itself."""
         if self.catalogue is None or decision is None or decision.chosen is None:
             return None
@@ -164,5 +165,5 @@ async def mode_since(tx: Transaction) -> str | None:
     return None if chosen is None else f"{chosen['by']} at {chosen['at']}"
 
 
-def _nameless(ask: Ask) -> Ask:
+def _nameless(ask: RouteRequest) -> RouteRequest:
     return replace(ask, task_id=None)

@@ -7,9 +7,9 @@ from typing import Any
 from wvo_mcp.domain.health import BUDGETS
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.domain.providers.asking import NOTHING, UNKNOWN, Presence, RoutingState, Use, uses_by_place
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState, worst
 from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Place, Provider
+from wvo_mcp.domain.providers.state import NOTHING, UNKNOWN, Presence, RoutingState, Use, uses_by_place
 from wvo_mcp.domain.providers.windows import Window, tightest, windows_of, windows_of_providers
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.orchestration.routing import budgets

@@ -7,9 +7,10 @@ from typing import Any
 
 from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.domain.providers.asking import Chosen, RoutingState, Use
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState
 from wvo_mcp.domain.providers.catalogue import Mode
+from wvo_mcp.domain.providers.decision import Chosen
+from wvo_mcp.domain.providers.state import RoutingState, Use
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.ports.providers import Spent, TaskRoute
 from wvo_mcp.store.sql import Rows
