@@ -29,13 +29,13 @@ def test_it_is_where_settings_of_the_user_are(environ: dict[str, str], place: st
 def test_each_project_has_its_own_and_all_of_them_stay(tmp_path: Path) -> None:
     environ = {"HOME": str(tmp_path)}
     one, other = Trust(environ, tmp_path / "one"), Trust(environ, tmp_path / "other")
-    before = one.mark()
+    before = one.fingerprint()
 
     digest = one.accept("providers", CONTENT)
     other.accept("providers", {})
 
     assert (one.accepted("providers"), other.accepted("providers")) == (CONTENT, {})
-    assert one.mark() != before
+    assert one.fingerprint() != before
     kept = json.loads(one.file.read_text())
     assert kept[str((tmp_path / "one").resolve())]["providers"]["sha256"] == digest
     assert stat.S_IMODE(one.file.stat().st_mode) == 0o600
@@ -62,5 +62,5 @@ def test_a_file_that_is_not_ours_accepts_nothing_and_is_not_overwritten(tmp_path
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / ".config").write_text("a file")
 
-    with pytest.raises(StoreUnavailable, match="trust"):
+    with pytest.raises(StoreUnavailable, match="wvo-mcp cannot be written"):
         Trust({"HOME": str(tmp_path)}, tmp_path).accept("providers", CONTENT)

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from wvo_mcp.errors import StoreUnavailable
-from wvo_mcp.execution.replacement import replacement
+from wvo_mcp.execution.replacement import disk_errors, write_whole
 from wvo_mcp.ports.backups import Snapshot
 
 KEPT = 10
@@ -39,17 +38,10 @@ class ContextSnapshots:
 
     def _write(self, at: datetime, text: str) -> Snapshot:
         name = f"context-{at.astimezone(UTC):%Y-%m-%dT%H-%M-%S}-{at.microsecond // 1000:03}Z.md"
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with replacement(self._folder / name) as file:
-                file.write(text.encode(errors="replace"))
+        write_whole(self._folder / name, text.encode(errors="replace"))
+        with disk_errors(self._folder):
             for old in self._names()[:-KEPT]:
                 (self._folder / old).unlink(missing_ok=True)
-        except OSError as error:
-            place = error.filename or self._folder
-            raise StoreUnavailable(
-                f"{place} cannot be written: {error.strerror or error}.", cause=str(error)
-            ) from error
         return Snapshot(name, at, text)
 
     def _names(self) -> list[str]:

@@ -7,8 +7,7 @@ from typing import Any
 
 import anyio.to_thread
 
-from wvo_mcp.errors import StoreUnavailable
-from wvo_mcp.execution.replacement import replacement
+from wvo_mcp.execution.replacement import write_whole
 
 
 class HealthReportFile:
@@ -18,15 +17,5 @@ class HealthReportFile:
         self.path = path
 
     async def write(self, report: Mapping[str, Any]) -> None:
-        await anyio.to_thread.run_sync(self._write, json.dumps(report, ensure_ascii=False, indent=1) + "\n")
-
-    def _write(self, text: str) -> None:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with replacement(self.path) as file:
-                file.write(text.encode(errors="replace"))
-        except OSError as error:
-            place = error.filename or self.path
-            raise StoreUnavailable(
-                f"{place} cannot be written: {error.strerror or error}.", cause=str(error)
-            ) from error
+        text = json.dumps(report, ensure_ascii=False, indent=1) + "\n"
+        await anyio.to_thread.run_sync(write_whole, self.path, text.encode(errors="replace"))

@@ -13,8 +13,8 @@ from typing import Any, cast
 
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.roadmap import digest_of
-from wvo_mcp.errors import InvalidInput, StoreUnavailable
-from wvo_mcp.execution.replacement import replacement
+from wvo_mcp.errors import InvalidInput
+from wvo_mcp.execution.replacement import disk_errors, fingerprint, write_whole
 
 PROVIDERS = "providers"
 
@@ -33,13 +33,9 @@ class Trust:
         self.file = trust_file(environ)
         self._root = str(root.resolve())
 
-    def mark(self) -> tuple[int, int, int] | None:
+    def fingerprint(self) -> str | None:
         """Changes whenever something may have been accepted."""
-        try:
-            now = self.file.stat()
-        except OSError:
-            return None
-        return now.st_mtime_ns, now.st_size, now.st_ino
+        return fingerprint(self.file)
 
     def accepted(self, part: str) -> Mapping[str, Any]:
         """Empty where nothing was, and where the file cannot be understood: then only what ships with the program holds."""
@@ -53,7 +49,7 @@ class Trust:
     def accept(self, part: str, content: Mapping[str, Any]) -> str:
         """Keep it as accepted; its SHA-256. Raises InvalidInput for a file that is not ours, StoreUnavailable."""
         digest = digest_of(content)
-        try:
+        with disk_errors(self.file):
             self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder = os.open(self.file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
@@ -61,12 +57,9 @@ class Trust:
                 projects = self._read()
                 said = {"sha256": digest, "accepted": content, "at": iso(datetime.now(UTC))}
                 projects.setdefault(self._root, {})[part] = said
-                with replacement(self.file, 0o600) as file:
-                    file.write(json.dumps(projects, indent=1, ensure_ascii=False).encode() + b"\n")
+                write_whole(self.file, json.dumps(projects, indent=1, ensure_ascii=False).encode() + b"\n", 0o600)
             finally:
                 os.close(folder)
-        except OSError as error:
-            raise StoreUnavailable(f"{self.file} cannot be written: {error.strerror or error}.") from error
         return digest
 
     def _read(self) -> dict[str, Any]:

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from wvo_mcp.execution.installation import draft
-from wvo_mcp.execution.installation.plan import Places, Wishes, plan
-from wvo_mcp.execution.installation.removal import removal
+from wvo_mcp.execution.installation.plan import Places, Wishes, plan, removal
 
 EVERYTHING = Wishes(claude=True, codex=True, gemini=True)
 THEIRS = {

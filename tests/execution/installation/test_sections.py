@@ -1,10 +1,13 @@
 """Our section in a text that people write."""
 
+from pathlib import Path
+
 import pytest
 
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.execution.installation.sections import HASH, MARKDOWN, with_section
+from wvo_mcp.execution.installation.pieces import Section
 
+HASH = ("# wvo-mcp:start", "# wvo-mcp:end")
 OURS = "<!-- wvo-mcp:start -->\nnew\n<!-- wvo-mcp:end -->\n"
 
 
@@ -19,11 +22,12 @@ OURS = "<!-- wvo-mcp:start -->\nnew\n<!-- wvo-mcp:end -->\n"
     ],
 )
 def test_only_what_stands_between_the_marks_changes(before: str, after: str) -> None:
+    section = Section(Path(), "AGENTS.md", "AGENTS.md", "", "new\n")
     crlf = "\r\n" in before
-    made = with_section(before, "new\n", MARKDOWN, "AGENTS.md")
+    made = section.put(before, [])
 
     assert made == (after.replace("\n", "\r\n") if crlf else after)
-    assert with_section(made, "new\n", MARKDOWN, "AGENTS.md") == made
+    assert section.put(made, []) == made
 
 
 @pytest.mark.parametrize(
@@ -37,4 +41,4 @@ def test_only_what_stands_between_the_marks_changes(before: str, after: str) -> 
 )
 def test_stray_marks_are_refused(text: str) -> None:
     with pytest.raises(InvalidInput):
-        with_section(text, "new", HASH, ".gitignore")
+        Section(Path(), ".gitignore", ".gitignore", "", "new", HASH).put(text, [])

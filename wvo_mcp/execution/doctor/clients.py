@@ -10,8 +10,8 @@ from wvo_mcp.domain.finding import Finding, Outcome, fail, ok, warn
 from wvo_mcp.errors import WvoError
 from wvo_mcp.execution.doctor.entries import stray, trust
 from wvo_mcp.execution.installation.document import Document
-from wvo_mcp.execution.installation.entry import COMMAND, SERVER, is_ours
-from wvo_mcp.execution.installation.plan import ALLOW_RULE, STOP_HOOK, codex_home
+from wvo_mcp.execution.installation.pieces import ALLOW_RULE, COMMAND, SERVER, STOP_HOOK, is_ours
+from wvo_mcp.execution.installation.plan import codex_home
 from wvo_mcp.project import Project
 
 

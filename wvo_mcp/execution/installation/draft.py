@@ -1,13 +1,12 @@
 """Planned changes of files: each is read once, edited in memory, and written with all the others or not at all."""
 
 import difflib
-import os
-import secrets
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wvo_mcp.errors import Conflict, Forbidden, InvalidInput, StoreUnavailable, WvoError
+from wvo_mcp.execution.replacement import replacement
 
 MAX_BYTES = 2_000_000
 """A configuration file that is larger is not one."""
@@ -26,7 +25,7 @@ class Change:
     shown: str
     before: bytes | None
     after: bytes | None
-    reasons: tuple[str, ...]
+    reasons: tuple[str, ...] = ()
 
     @property
     def is_new(self) -> bool:
@@ -34,19 +33,23 @@ class Change:
 
     def diff(self) -> str:
         """A unified diff, for people."""
-        old = [] if self.before is None else _lines(self.before)
-        lines = difflib.unified_diff(
-            old,
-            [] if self.after is None else _lines(self.after),
-            fromfile="/dev/null" if self.before is None else f"a/{self.shown}",
-            tofile="/dev/null" if self.after is None else f"b/{self.shown}",
-            lineterm="",
+        old, new = ((content or b"").decode(errors="replace").splitlines() for content in (self.before, self.after))
+        sides = (
+            "/dev/null" if self.before is None else f"a/{self.shown}",
+            "/dev/null" if self.after is None else f"b/{self.shown}",
         )
-        return "\n".join(line.rstrip("\r\n") for line in lines)
+        return "\n".join(line.rstrip("\r\n") for line in difflib.unified_diff(old, new, *sides, lineterm=""))
 
+    def check(self) -> None:
+        """Raises Conflict when the file is no longer the one that was planned for."""
+        if within(self.base, self.relative) != self.path or read_bytes(self.path, self.shown) != self.before:
+            raise Conflict(f"{self.shown} was changed meanwhile. Nothing was written.", path=self.shown)
 
-def _lines(content: bytes) -> list[str]:
-    return content.decode(errors="replace").splitlines()
+    def undo(self) -> None:
+        """As before, if it was carried out."""
+        with suppress(OSError, WvoError):
+            if read_bytes(self.path, self.shown) == self.after:
+                self.path.unlink() if self.before is None else self.path.write_bytes(self.before)
 
 
 class Draft:
@@ -55,10 +58,7 @@ class Draft:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._before: dict[Path, bytes | None] = {}
-        self._after: dict[Path, bytes | None] = {}
-        self._facts: dict[Path, tuple[Path, str]] = {}
-        self._reasons: dict[Path, list[str]] = {}
+        self._files: dict[Path, Change] = {}
 
     def read(self, base: Path, relative: str) -> str | None:
         """The text as drafted so far; None when there is no such file.
@@ -66,45 +66,30 @@ class Draft:
         Raises Forbidden when the path leaves `base`, InvalidInput when it holds no UTF-8 text, StoreUnavailable when it
         cannot be read.
         """
-        path = self._open(base, relative)
-        content = self._after.get(path, self._before[path])
-        if content is None:
-            return None
+        file = self._open(base, relative)
         try:
-            return content.decode()
+            return None if file.after is None else file.after.decode()
         except UnicodeDecodeError as error:
-            raise _unusable(self._shown(path), f"is no UTF-8 text (byte {error.start})") from None
+            raise _unusable(file.shown, f"is not UTF-8 text (byte {error.start})") from None
 
-    def write(self, base: Path, relative: str, text: str, reason: str) -> None:
-        """Draft the file's new text; the same text as before is no change."""
-        self._set(self._open(base, relative), text.encode(), reason)
-
-    def remove(self, base: Path, relative: str, reason: str) -> None:
-        """Draft that the file goes, and its folder, if that is empty then."""
-        self._set(self._open(base, relative), None, reason)
-
-    def _set(self, path: Path, content: bytes | None, reason: str) -> None:
-        if content != self._after.get(path, self._before[path]):
-            self._after[path] = content
-            self._reasons.setdefault(path, []).append(reason)
+    def write(self, base: Path, relative: str, text: str | None, reason: str) -> None:
+        """Draft the file's new text, or with None that the file goes, and its folder, if that is empty then."""
+        file = self._open(base, relative)
+        after = None if text is None else text.encode()
+        if after != file.after:
+            self._files[file.path] = replace(file, after=after, reasons=(*file.reasons, reason))
 
     def changes(self) -> list[Change]:
-        """What differs from the files as they were read, in the order of drafting."""
-        return [
-            Change(path, *self._facts[path], self._shown(path), self._before[path], after, tuple(self._reasons[path]))
-            for path, after in self._after.items()
-            if after != self._before[path]
-        ]
+        """What differs from the files as they were read, in the order of reading."""
+        return [file for file in self._files.values() if file.after != file.before]
 
-    def _shown(self, path: Path) -> str:
-        return shown(self._root, *self._facts[path])
-
-    def _open(self, base: Path, relative: str) -> Path:
+    def _open(self, base: Path, relative: str) -> Change:
         path = within(base, relative)
-        if path not in self._before:
-            self._before[path] = read_bytes(path, shown(self._root, base, relative))
-            self._facts[path] = (base, relative)
-        return path
+        if path not in self._files:
+            name = shown(self._root, base, relative)
+            content = read_bytes(path, name)
+            self._files[path] = Change(path, base, relative, name, content, content)
+        return self._files[path]
 
 
 def shown(root: Path, base: Path, relative: str) -> str:
@@ -148,57 +133,24 @@ def apply(changes: list[Change]) -> None:
 
     Raises Conflict when a file is no longer the one that was planned for, StoreUnavailable when the disk refuses.
     """
-    staged: list[tuple[Change, Path]] = []
+    gone = [change for change in changes if change.after is None]
     try:
-        for change in changes:
-            temporary = change.path.with_name(f".{change.path.name}.{secrets.token_hex(4)}.tmp")
-            staged.append((change, temporary))
-            _stage(change, temporary)
-        _swap(staged)
+        with ExitStack() as staged:
+            for change in changes:
+                change.check()
+                if change.after is not None:
+                    change.path.parent.mkdir(parents=True, exist_ok=True)
+                    file = staged.enter_context(replacement(change.path))
+                    file.write(change.after)
+                    file.flush()
+        for change in gone:
+            change.path.unlink()
     except OSError as error:
+        for change in changes:
+            change.undo()
         raise _unreachable(Path(error.filename or changes[0].path), error) from None
-    finally:
-        for _, temporary in staged:
-            with suppress(OSError):
-                temporary.unlink()
-
-
-def _stage(change: Change, temporary: Path) -> None:
-    """Write the new content, synced, beside the old file."""
-    if within(change.base, change.relative) != change.path or read_bytes(change.path, change.shown) != change.before:
-        raise Conflict(f"{change.shown} was changed meanwhile. Nothing was written.", path=change.shown)
-    if change.after is None:
-        return
-    change.path.parent.mkdir(parents=True, exist_ok=True)
-    mode = 0o666 if change.before is None else change.path.stat().st_mode & 0o777
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        if change.before is not None:
-            os.fchmod(descriptor, mode)
-        file.write(change.after)
-        file.flush()
-        os.fsync(descriptor)
-
-
-def _swap(staged: list[tuple[Change, Path]]) -> None:
-    done: list[Change] = []
-    try:
-        for change, temporary in staged:
-            if change.after is None:
-                change.path.unlink()
-            else:
-                temporary.replace(change.path)
-            done.append(change)
-    except OSError:
-        for change in done:
-            with suppress(OSError):
-                if change.before is None:
-                    change.path.unlink()
-                else:
-                    change.path.write_bytes(change.before)
-        raise
-    for change in done:
-        if change.after is None and change.path.parent != change.base:
+    for change in gone:
+        if change.path.parent != change.base:
             with suppress(OSError):  # other files are in it
                 change.path.parent.rmdir()
 

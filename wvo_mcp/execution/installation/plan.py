@@ -1,7 +1,6 @@
-"""What `wvo-mcp init` would do to a project: a list of changes, nothing written."""
+"""What `wvo-mcp init` and `init --remove` would do to a project: a list of changes, nothing written."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,13 +8,20 @@ from typing import Any
 from wvo_mcp.errors import Conflict
 from wvo_mcp.execution.installation.document import Document
 from wvo_mcp.execution.installation.draft import Change, Draft, shown
-from wvo_mcp.execution.installation.entry import COMMAND, SERVER, is_ours
-from wvo_mcp.execution.installation.providers import providers_text
-from wvo_mcp.execution.installation.sections import HASH, MARKDOWN, with_section
+from wvo_mcp.execution.installation.pieces import (
+    COMMAND,
+    SERVER,
+    ClaudeSettings,
+    Entry,
+    Foreign,
+    Piece,
+    Sample,
+    Section,
+    is_ours,
+    providers_text,
+)  # fmt: skip
 
 SAMPLES = Path(__file__).parent.parent / "samples"
-STOP_HOOK = f"{COMMAND} stop-hook"
-ALLOW_RULE = f"mcp__{SERVER}"
 
 AGENT_SECTION = """\
 The tasks of this project are kept by the MCP server `wvo`: pull work from it (`claim_task`) and follow its instructions.
@@ -29,22 +35,14 @@ IGNORED = ("state.db*", "sessions/", "backups/", "telemetry/", "analytics/")
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What a person asked for. `user_wide`: Codex for all projects of this user; `replace`: put our entry where another
-    program's stands."""
+    """What a person asked for. `user_wide`: Codex for all projects of this user; `replace`: put our entry in the place of
+    another program's."""
 
     claude: bool = False
     codex: bool = False
     gemini: bool = False
     user_wide: bool = False
     replace: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Foreign:
-    """An entry named like ours that starts something else."""
-
-    shown: str
-    entry: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +55,12 @@ class Places:
     codex_home: Path
     search: str | None = None
 
+    @property
+    def state(self) -> str | None:
+        """The state folder as a path in the project; None elsewhere."""
+        folder, root = self.state_dir.resolve(), self.root.resolve()
+        return folder.relative_to(root).as_posix() if folder.is_relative_to(root) and folder != root else None
+
     def in_state(self, name: str) -> tuple[Path, str]:
         """Base and relative path of a file in the state folder."""
         if self.state_dir.is_relative_to(self.root):
@@ -66,19 +70,19 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Changes that make the wishes true; none when they are. `foreign` stands in the way; `notes` are for people."""
+    """Changes that make the wishes true; none when they are. `foreign` is in the way; `notes` are for people."""
 
     changes: list[Change]
     foreign: list[Foreign]
     notes: list[str]
 
     def check(self) -> None:
-        """Raises Conflict while a foreign entry stands in the way."""
+        """Raises Conflict while a foreign entry is in the way."""
         if self.foreign:
             first = self.foreign[0]
             raise Conflict(
                 f"{first.shown} has an entry {SERVER!r} that starts something else. Nothing was written.",
-                hint="Look at the entry and rename or remove it; wvo-mcp init --help tells what else a person can do.",
+                hint="Look at the entry and rename or remove it; wvo-mcp init --help shows what else a person can do.",
                 path=first.shown,
                 entry=first.entry,
             )
@@ -92,120 +96,96 @@ def codex_home(environ: Mapping[str, str]) -> Path:
 
 def plan(places: Places, wishes: Wishes) -> Plan:
     """Raises InvalidInput, Forbidden, StoreUnavailable when a file that must change cannot be read or edited safely."""
-    work = _Planning(places, wishes)
-    work.project()
+    draft, foreign, notes = Draft(places.root), list[Foreign](), list[str]()
+    for piece in (*_wiring(places, wishes), *_state(places)):
+        try:
+            text = piece.put(draft.read(piece.base, piece.name), notes)
+            draft.write(piece.base, piece.name, text, piece.what)
+        except Foreign as found:
+            foreign.append(found)
+    below = places.state
+    ignored = {line.strip().strip("/") for line in (draft.read(places.root, ".gitignore") or "").splitlines()}
+    if below is not None and ignored & {below, f"{below}/**"}:
+        notes.append(
+            f".gitignore leaves out all of {below}/: its roadmap.yaml and providers.yaml will not be tracked by git."
+        )
+    if wishes.codex and not wishes.user_wide:
+        notes.append("Codex reads .codex/config.toml in a project that you trust: it asks when you start it there.")
+    return Plan(draft.changes(), foreign, notes)
+
+
+def removal(places: Places, *, user_wide: bool = False) -> Plan:
+    """What init wrote and nobody changed since is taken out. `user_wide`: Codex's own configuration of this user too. What
+    another program put in our place stays.
+
+    Raises InvalidInput, Forbidden, StoreUnavailable when a file cannot be read or edited safely.
+    """
+    draft, notes = Draft(places.root), list[str]()
+    pieces = [*_wiring(places, Wishes(claude=True, codex=True, gemini=True))]
+    user = _codex(places, Wishes(user_wide=True))
+    if user_wide:
+        pieces.append(user)
+    elif is_ours(Document(draft.read(user.base, user.name) or "", user.shown).get(user.servers, SERVER)):
+        notes.append(f"{user.shown} has the server {SERVER} for all your projects: add --global to remove that too.")
+    folder = places.state_dir
+    if any(found for pattern in IGNORED for found in folder.glob(pattern.rstrip("/"))):
+        # All of it stays, and git goes on ignoring what a machine writes.
+        notes.append(f"{folder} stays: it has the work of this project. To delete it: rm -r {folder}")
+    else:
+        pieces += _state(places)
+    for piece in pieces:
+        text = draft.read(piece.base, piece.name)
+        if text is not None and (left := piece.take(text, notes)) != text:
+            draft.write(piece.base, piece.name, left if left.strip() else None, f"without {piece.what}")
+    return Plan(draft.changes(), [], notes)
+
+
+def _wiring(places: Places, wishes: Wishes) -> Iterator[Piece]:
+    root = places.root
+
+    def server(name: str, **more: Any) -> Entry:
+        entry: dict[str, Any] = {"command": COMMAND, "args": [], **more}
+        return Entry(root, name, name, f"the server {SERVER}", "mcpServers", entry, wishes.replace)
+
+    def section(name: str) -> Section:
+        return Section(root, name, name, "how agents pull work, between two marks", AGENT_SECTION)
+
+    yield server(".mcp.json")
+    for sample in sorted((SAMPLES / "directives").glob("*.md")):
+        name = f"directives/{sample.name}"
+        yield Sample(root, name, name, "how agents recover and do research", sample.read_text(encoding="utf-8"))
     if wishes.claude:
-        work.claude()
-    if wishes.codex:
-        work.codex()
-    if wishes.gemini:
-        work.gemini()
-    return Plan(work.draft.changes(), work.foreign, work.notes)
-
-
-class _Planning:
-    def __init__(self, places: Places, wishes: Wishes) -> None:
-        self.draft = Draft(places.root)
-        self.foreign: list[Foreign] = []
-        self.notes: list[str] = []
-        self._places = places
-        self._root = places.root
-        self._wishes = wishes
-
-    def project(self) -> None:
-        self._entry(self._root, ".mcp.json", ("mcpServers", SERVER), {"command": COMMAND, "args": []})
-        base, name = self._places.in_state("roadmap.yaml")
-        self._sample(base, name, SAMPLES / "roadmap.yaml", "a roadmap to begin with")
-        base, name = self._places.in_state("providers.yaml")
-        if self.draft.read(base, name) is None:
-            text = providers_text(self._places.search)
-            self.draft.write(base, name, text, "which models there are, for which tasks, within which limits")
-        for directive in sorted((SAMPLES / "directives").glob("*.md")):
-            self._sample(self._root, f"directives/{directive.name}", directive, "how agents recover and do research")
-        self._ignore()
-
-    def claude(self) -> None:
         name = ".claude/settings.json"
-        document = Document(self.draft.read(self._root, name) or "", name)
-        document.append(("permissions", "allow"), ALLOW_RULE)
-        document.append(("enabledMcpjsonServers",), SERVER)
-        if not _mentions(document.get("hooks", "Stop"), STOP_HOOK):
-            hook = {"hooks": [{"type": "command", "command": STOP_HOOK, "timeout": 10}]}
-            document.append(("hooks", "Stop"), hook)
-        self.draft.write(self._root, name, document.text, "allows our tools, and reminds an agent of the task it holds")
-        for refusal in ("deny", "ask"):
-            if _mentions(document.get("permissions", refusal), ALLOW_RULE):
-                self.notes.append(f"{name} also lists {ALLOW_RULE} under permissions.{refusal}, which is stronger.")
-        if _mentions(document.get("disabledMcpjsonServers"), SERVER):
-            self.notes.append(f"{name} lists {SERVER!r} under disabledMcpjsonServers: Claude Code will not start it.")
-        self._section("CLAUDE.md")
+        yield ClaudeSettings(root, name, name, "the allow rule for our tools and the stop hook")
+        yield section("CLAUDE.md")
+    if wishes.codex:
+        yield _codex(places, wishes)
+        yield section("AGENTS.md")
+    if wishes.gemini:
+        yield server(".gemini/settings.json", trust=True)
+        yield section("GEMINI.md")
 
-    def codex(self) -> None:
-        base, name = self._root, ".codex/config.toml"
-        if self._wishes.user_wide:
-            base, name = self._places.codex_home, "config.toml"
-        self._entry(base, name, ("mcp_servers", SERVER), {"command": COMMAND})
-        if base == self._root:
-            self.notes.append(
-                "Codex reads .codex/config.toml in a project that you trust: it asks when you start it there."
-            )
-        self._section("AGENTS.md")
 
-    def gemini(self) -> None:
-        entry: dict[str, Any] = {"command": COMMAND, "args": [], "trust": True}
-        self._entry(self._root, ".gemini/settings.json", ("mcpServers", SERVER), entry)
-        self._section("GEMINI.md")
+def _codex(places: Places, wishes: Wishes) -> Entry:
+    base, name = (places.codex_home, "config.toml") if wishes.user_wide else (places.root, ".codex/config.toml")
+    file = shown(places.root, base, name)
+    return Entry(base, name, file, f"the server {SERVER}", "mcp_servers", {"command": COMMAND}, wishes.replace)
 
-    def _entry(self, base: Path, name: str, path: tuple[str, ...], entry: dict[str, Any]) -> None:
-        file = shown(self._root, base, name)
-        document = Document(self.draft.read(base, name) or "", file)
-        present = document.get(*path)
-        if present is None or self._may_replace(file, present):
-            document.put(path, entry)
-            self.draft.write(base, name, document.text, f"the server {SERVER}")
 
-    def _may_replace(self, file: str, entry: Any) -> bool:
-        if is_ours(entry):
-            return False
-        if not self._wishes.replace:
-            self.foreign.append(Foreign(file, entry))
-        return self._wishes.replace
-
-    def _section(self, name: str) -> None:
-        text = self.draft.read(self._root, name) or ""
-        self.draft.write(
-            self._root,
-            name,
-            with_section(text, AGENT_SECTION, MARKDOWN, name),
-            "how agents pull work, between two marks",
-        )
-
-    def _sample(self, base: Path, name: str, sample: Path, reason: str) -> None:
-        if self.draft.read(base, name) is None:
-            self.draft.write(base, name, sample.read_text(encoding="utf-8"), reason)
-
-    def _ignore(self) -> None:
-        state_dir = self._places.state_dir.resolve()
-        root = self._root.resolve()
-        if not _in_git(root) or not state_dir.is_relative_to(root) or state_dir == root:
-            return
-        below = state_dir.relative_to(root).as_posix()
-        text = self.draft.read(root, ".gitignore") or ""
+def _state(places: Places) -> Iterator[Piece]:
+    roadmap = (SAMPLES / "roadmap.yaml").read_text(encoding="utf-8")
+    for name, what, content in (
+        ("roadmap.yaml", "a roadmap to begin with", roadmap),
+        (
+            "providers.yaml",
+            "which models there are, for which tasks, within which limits",
+            providers_text(places.search),
+        ),
+    ):
+        base, relative = places.in_state(name)
+        yield Sample(base, relative, shown(places.root, base, relative), what, content)
+    root, below = places.root, places.state
+    if below is not None and any((folder / ".git").exists() for folder in (root, *root.parents)):
         body = "\n".join(f"/{below}/{name}" for name in IGNORED)
-        self.draft.write(
-            root, ".gitignore", with_section(text, body, HASH, ".gitignore"), "what a machine writes is not tracked"
-        )
-        theirs = {line.strip().strip("/") for line in text.splitlines()}
-        if below in theirs or f"{below}/**" in theirs:
-            self.notes.append(
-                f".gitignore leaves out all of {below}/: its roadmap.yaml and providers.yaml will not be tracked by git."
-            )
-
-
-def _in_git(root: Path) -> bool:
-    return any((folder / ".git").exists() for folder in (root, *root.parents))
-
-
-def _mentions(value: Any, text: str) -> bool:
-    """True when a string anywhere in the value contains the text."""
-    return text in json.dumps(value)
+        marks = ("# wvo-mcp:start", "# wvo-mcp:end")
+        yield Section(root, ".gitignore", ".gitignore", "rules that keep out of git what a machine writes", body, marks)

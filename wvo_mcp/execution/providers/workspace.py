@@ -64,7 +64,7 @@ class ProvidersOfWorkspace:
         self._stated: Catalogue | None = None
         self._problem: InvalidInput | None = None
         """The last good one as it stands in the file, and what is wrong with the file now."""
-        self._accepted: _Mark = None
+        self._accepted: str | None = None
         """The mark of what people accepted."""
         self._waiting: Mapping[str, tuple[str, ...]] = {}
         self._presence: Mapping[str, Presence] = {}
@@ -153,7 +153,7 @@ class ProvidersOfWorkspace:
         mark = self._mark()
         moved = mark != self._seen
         self._seen = mark
-        accepted = None if self._trust is None else self._trust.mark()
+        accepted = None if self._trust is None else self._trust.fingerprint()
         if accepted != self._accepted:
             self._accepted = accepted
             self._judge()

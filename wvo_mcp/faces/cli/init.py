@@ -10,8 +10,7 @@ from typing import Any
 import click
 
 from wvo_mcp.execution.installation.draft import Change, apply
-from wvo_mcp.execution.installation.plan import Places, Plan, Wishes, codex_home, plan
-from wvo_mcp.execution.installation.removal import removal
+from wvo_mcp.execution.installation.plan import Places, Plan, Wishes, codex_home, plan, removal
 from wvo_mcp.faces.cli.application import Compose
 from wvo_mcp.faces.cli.output import json_option, print_json, reported, visible, wants_json
 from wvo_mcp.faces.cli.session import settings_or_usage
