@@ -1,142 +1,192 @@
-"""Which coding agents are wired to this program."""
+"""Which coding agents are wired to this program, and what keeps a wired one from its tools or from this project's store."""
 
 import json
+import re
 import shutil
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from wvo_mcp.domain.finding import Finding, Outcome, fail, ok, warn
 from wvo_mcp.errors import WvoError
-from wvo_mcp.execution.doctor.entries import stray, trust
-from wvo_mcp.execution.installation.document import Document
+from wvo_mcp.execution.installation.document import Document, value_at
 from wvo_mcp.execution.installation.pieces import ALLOW_RULE, COMMAND, SERVER, STOP_HOOK, is_ours
 from wvo_mcp.execution.installation.plan import codex_home
-from wvo_mcp.project import Project
+from wvo_mcp.project import Project, WrongSetting
+
+Entries = list[tuple[str, Any]]
+"""(file, our entry in it): None without one, a WvoError where the file cannot be understood."""
+
+_VARIABLES = {
+    "claude": re.compile(r"\$\{(\w+)(?::-([^}]*))?\}"),
+    "gemini": re.compile(r"\$\{?(\w+)\}?()"),
+}
+"""How a client's entry refers to a variable; Codex has nothing of the kind."""
 
 
 def clients(project: Project) -> list[Finding]:
     """One finding for the command that their entries start, one for each client, and what keeps a wired one from working."""
     root, environ = Path(project.root), project.given
-    home = Path(environ.get("HOME") or Path.home())
-    findings = [_command(environ.get("PATH"))]
-    for name, places in (
-        ("claude", _claude_places(root, home)),
-        ("codex", _codex_places(root, environ)),
-        ("gemini", _gemini_places(root, home)),
-    ):
-        found = _client(name, places, f"{COMMAND} init --{name}", environ.get("PATH"))
+    home, path = _home(environ), environ.get("PATH")
+    where = shutil.which(COMMAND, path=path)
+    findings = [
+        ok("command", where)
+        if where
+        else warn("command", f"{COMMAND} is not on PATH", "Put its folder on PATH; docs/install.md has the ways.")
+    ]
+    theirs = _loaded(home / ".claude.json")
+    local = (
+        value_at(theirs, "projects", str(root), "mcpServers", SERVER) or value_at(theirs, "mcpServers", SERVER) or None
+    )
+    wiring: dict[str, Entries] = {
+        "claude": [_entry(root / ".mcp.json"), (str(home / ".claude.json"), local)],
+        "codex": [_entry(folder / "config.toml") for folder in (root / ".codex", codex_home(environ))],
+        "gemini": [_entry(folder / ".gemini" / "settings.json") for folder in (root, home)],
+    }
+    for client, entries in wiring.items():
+        found = _client(client, entries, path)
         findings.append(found)
-        wired = [(shown, entry) for shown, entry in places if is_ours(entry)]
-        if found.outcome is not Outcome.OK or not wired:
+        file, entry = next((one for one in entries if is_ours(one[1])), ("", None))
+        if found.outcome is not Outcome.OK or entry is None:
             continue
-        shown, entry = wired[0]
-        findings += stray(name, shown, entry, project)
-        if name == "claude":
+        findings += stray(client, file, entry, project)
+        if client == "claude":
             findings.append(_claude_settings(root))
-        if shutil.which(name, path=environ.get("PATH")) is not None:
-            findings += trust(name, shown, root, environ)
+        if shutil.which(client, path=path) is not None:
+            findings += trust(client, file, root, environ)
     return findings
 
 
-def _command(path: str | None) -> Finding:
-    where = shutil.which(COMMAND, path=path)
-    if where is None:
-        return warn("command", f"{COMMAND} is not on PATH", "Put its folder on PATH; docs/install.md has the ways.")
-    return ok("command", where)
+def _home(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("HOME") or Path.home())
 
 
-Places = list[tuple[str, Any]]
-"""(file, entry or WvoError) of each file that exists."""
-
-
-def _client(name: str, places: Places, remedy: str, path: str | None) -> Finding:
-    check = f"client {name}"
-    for _, entry in places:
+def _client(client: str, entries: Entries, path: str | None) -> Finding:
+    check, init = f"client {client}", f"{COMMAND} init --{client}"
+    wired = [(file, entry) for file, entry in entries if entry is not None]
+    for file, entry in wired:
         if isinstance(entry, WvoError):
             return fail(check, entry.message.removesuffix(" Nothing was written."), "Fix that file.")
-    wired = [(shown, entry) for shown, entry in places if entry is not None]
-    if not wired:
-        return ok(check, f"not wired; {remedy} does it")
-    for shown, entry in wired:
         if not is_ours(entry):
-            return warn(
-                check, f"{shown}: the entry {SERVER!r} starts something else", f"Look at it; {remedy} --replace"
-            )
-    shown, entry = wired[0]
+            return warn(check, f"{file}: the entry {SERVER!r} starts something else", f"Look at it; {init} --replace")
+    if not wired:
+        return ok(check, f"not wired; {init} does it")
+    file, entry = wired[0]
     command = str(entry.get("command"))
     if shutil.which(command, path=path) is None:
         return fail(
-            check, f"{shown}: the command {command!r} is not found", "Install it, or correct the entry's command."
+            check, f"{file}: the command {command!r} is not found", "Install it, or correct the entry's command."
         )
     if PurePath(command).name in ("uvx", "uv", "pipx"):
         remedy = f"Let the entry start the installed {COMMAND}: clients begin without the tools of slow servers."
-        return warn(check, f"wired in {shown} through {command}, which adds one to two seconds to the start", remedy)
-    return ok(check, f"wired in {shown}")
+        return warn(check, f"wired in {file} through {command}, which adds one to two seconds to the start", remedy)
+    return ok(check, f"wired in {file}")
 
 
-def _claude_places(root: Path, home: Path) -> Places:
-    places = [_setting(root / ".mcp.json", "mcpServers", SERVER)]
-    user = home / ".claude.json"
-    try:
-        content: Any = json.loads(user.read_bytes())
-    except (OSError, ValueError):
-        return places  # the client's own file: what it holds is the client's business
-    if isinstance(content, dict):
-        fields = cast("dict[str, Any]", content)
-        project = _child(_child(fields, "projects"), str(root))
-        entry = _child(_child(project, "mcpServers"), SERVER) or _child(_child(fields, "mcpServers"), SERVER)
-        places.append((str(user), entry or None))
-    return places
+def _entry(file: Path) -> tuple[str, Any]:
+    return str(file), _setting(file, "mcp_servers" if file.suffix == ".toml" else "mcpServers", SERVER)
 
 
-def _child(value: Mapping[str, Any], name: str) -> dict[str, Any]:
-    found = value.get(name)
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
-
-
-def _gemini_places(root: Path, home: Path) -> Places:
-    name = ".gemini/settings.json"
-    return [_setting(root / name, "mcpServers", SERVER), _setting(home / name, "mcpServers", SERVER)]
-
-
-def _codex_places(root: Path, environ: Mapping[str, str]) -> Places:
-    files = (root / ".codex" / "config.toml", codex_home(environ) / "config.toml")
-    return [_setting(file, "mcp_servers", SERVER) for file in files]
-
-
-def _setting(file: Path, *path: str) -> tuple[str, Any]:
+def _setting(file: Path, *path: str) -> Any:
     """What the file has at `path`: None without it or without a file, a WvoError where the file cannot be understood."""
     try:
-        return str(file), Document(file.read_text(encoding="utf-8"), str(file)).get(*path)
+        return Document(file.read_text(encoding="utf-8"), str(file)).get(*path)
     except (FileNotFoundError, NotADirectoryError):
-        return str(file), None
+        return None
     except (OSError, UnicodeDecodeError) as error:
-        return str(file), WvoError(f"{file} cannot be read: {error}.")
+        return WvoError(f"{file} cannot be read: {error}.")
     except WvoError as error:
-        return str(file), error
+        return error
+
+
+def _loaded(file: Path) -> Any:
+    """A client's own file, whose content is the client's business: None where it cannot be understood."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        return tomllib.loads(text) if file.suffix == ".toml" else json.loads(text)
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def _claude_settings(root: Path) -> Finding:
     """The allow rule and the stop hook of the project, which make an agent pull by itself."""
-    name = ".claude/settings.json"
-    shown, allowed = _setting(root / name, "permissions", "allow")
-    _, hooks = _setting(root / name, "hooks", "Stop")
+    check, name, init = "claude settings", ".claude/settings.json", f"{COMMAND} init --claude"
+    allowed, hooks = (_setting(root / name, *path) for path in (("permissions", "allow"), ("hooks", "Stop")))
     if isinstance(allowed, WvoError):
-        return fail("claude settings", allowed.message.removesuffix(" Nothing was written."), f"Fix {shown}.")
-    missing = [
-        what
-        for what, there in (
-            (f"the allow rule {ALLOW_RULE}", isinstance(allowed, list) and ALLOW_RULE in allowed),
-            ("the stop hook", STOP_HOOK in json.dumps(hooks)),
-        )
-        if not there
-    ]
+        return fail(check, allowed.message.removesuffix(" Nothing was written."), f"Fix {root / name}.")
+    missing = [] if isinstance(allowed, list) and ALLOW_RULE in allowed else [f"the allow rule {ALLOW_RULE}"]
+    if STOP_HOOK not in json.dumps(hooks):
+        missing.append("the stop hook")
     if len(missing) == 2:  # init writes both or, without --claude, neither
-        return ok(
-            "claude settings",
-            f"without allow rule and stop hook, Claude Code asks a person; {COMMAND} init --claude adds them",
-        )
+        return ok(check, f"without allow rule and stop hook, Claude Code asks a person; {init} adds them")
     if missing:
-        return warn("claude settings", f"{name} lacks {' and '.join(missing)}", f"{COMMAND} init --claude adds it.")
-    return ok("claude settings", f"allow rule and stop hook in {name}")
+        return warn(check, f"{name} lacks {' and '.join(missing)}", f"{init} adds it.")
+    return ok(check, f"allow rule and stop hook in {name}")
+
+
+def stray(client: str, file: str, entry: Mapping[str, Any], project: Project) -> list[Finding]:
+    """A warning when the server of this entry would use another project or store than a command in the project does."""
+    remedy = (
+        "Take it out of the entry and set it in state/settings.yaml, as database_url: ${NAME}, which all of ours read."
+    )
+    if client == "codex":
+        remedy += ' Codex passes NAME on when the entry has env_vars = ["NAME"].'
+    try:
+        theirs = Project(_given(client, entry, project.given), project.root)
+    except WrongSetting as error:
+        return [warn(f"store of {client}", f"{file}: its server cannot start: {error}", remedy)]
+    pairs = {"project": (theirs.root, project.root), "store": (_store(theirs), _store(project))}
+    return [
+        warn(f"store of {client}", f"{file}: its server uses the {what} {there}, a command here {here}", remedy)
+        for what, (there, here) in pairs.items()
+        if there != here
+    ][:1]
+
+
+def _given(client: str, entry: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
+    """What the client starts the server with."""
+    given = dict(environ)
+    if client == "codex":  # it passes nothing of ours on but what the entry names
+        names: Any = entry.get("env_vars")
+        kept = {"HOME", *(cast("list[Any]", names) if isinstance(names, list) else ())}
+        given = {name: value for name, value in environ.items() if name in kept}
+    own: Any = entry.get("env")
+    for name, value in cast("dict[str, Any]", own if isinstance(own, dict) else {}).items():
+        pattern = _VARIABLES.get(client)
+        given[name] = (
+            pattern.sub(lambda found: environ.get(found[1]) or found[2] or "", str(value)) if pattern else str(value)
+        )
+    return given
+
+
+def _store(project: Project) -> str:
+    """Which store it is, without a password."""
+    url = project.environ.get("WVO_DATABASE_URL")
+    if not url:
+        return str(Path(project.state_dir).resolve() / "state.db")
+    try:
+        parts = urlsplit(url)
+        return f"postgresql://{parts.hostname or ''}:{parts.port or 5432}{parts.path}"
+    except ValueError:
+        return "of a wrong WVO_DATABASE_URL"
+
+
+def trust(client: str, file: str, root: Path, environ: Mapping[str, str]) -> list[Finding]:
+    """A warning when the client does not trust the folder yet: it then leaves out what the project's files say."""
+    check = f"trust of {client}"
+    if client == "claude":
+        config = _loaded(Path(environ.get("CLAUDE_CONFIG_DIR") or _home(environ)) / ".claude.json")
+        marks = (value_at(config, "projects", str(one), "hasTrustDialogAccepted") for one in (root, *root.parents))
+        if not any(mark is True for mark in marks):
+            found = f"Claude Code does not trust {root} yet: headless runs (claude -p) are refused our tools"
+            return [warn(check, found, "Start claude there once and accept the folder.")]
+    if client == "codex" and Path(file).is_relative_to(root):
+        config = _loaded(codex_home(environ) / "config.toml")
+        if value_at(config, "projects", str(root.resolve()), "trust_level") != "trusted":
+            found = f"Codex does not trust {root} yet: it does not read {file}"
+            return [
+                warn(check, found, "Start codex there once and trust the folder, or wvo-mcp init --codex --global.")
+            ]
+    return []

@@ -16,6 +16,13 @@ _COMMENT = re.compile(r'("(?:[^"\\]|\\.)*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
 _INDENT = re.compile(r"\{\r?\n([ \t]+)")
 
 
+def value_at(value: Any, *path: str) -> Any:
+    """What nested objects have at `path`, or None."""
+    for key in path:
+        value = cast("Mapping[str, Any]", value).get(key) if isinstance(value, Mapping) else None
+    return value
+
+
 class Document:
     """`name` is what errors call the file. Raises InvalidInput for a text that is not an object of its format."""
 
@@ -28,10 +35,7 @@ class Document:
 
     def get(self, *path: str) -> Any:
         """The value at `path`, or None."""
-        value: Any = self._value
-        for key in path:
-            value = cast("Mapping[str, Any]", value).get(key) if isinstance(value, Mapping) else None
-        return value
+        return value_at(self._value, *path)
 
     def put(self, path: Sequence[str], value: Any) -> None:
         """Set the value at `path`; objects on the way are made. Raises InvalidInput when one of them is not an object."""
