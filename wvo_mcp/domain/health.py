@@ -8,10 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
-
-from wvo_mcp.domain.instant import Instant, iso
+from wvo_mcp.domain.instant import iso
 
 
 class Kind(StrEnum):
@@ -76,34 +73,6 @@ class Anomaly:
     severity: Severity
     message: str
     evidence: Mapping[str, Any]
-
-
-class Metrics(BaseModel):
-    """One entry of the report's `metricsHistory`; dump it by alias."""
-
-    model_config = ConfigDict(frozen=True, defer_build=True, alias_generator=to_camel, populate_by_name=True)
-
-    timestamp: Instant
-    pending_count: int
-    ready_count: int
-    in_progress_count: int
-    done_count: int
-    blocked_count: int
-    queue_depth: int
-    """Tasks that may be claimed now: ready, and no gate holds them back."""
-    wip_utilization: float
-    throughput_last_hour: int
-    throughput_last5_min: int
-    stale_task_count: int
-    max_stale_age_ms: int
-    dependency_sync_ratio: float
-    busy_agents: int
-    idle_agents: int
-    total_agents: int
-
-    def entry(self) -> dict[str, Any]:
-        """As the report has it."""
-        return self.model_dump(mode="json", by_alias=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,10 +69,9 @@ async def health_run(ctx: Context, ask: HealthRun) -> HealthRan:
 
 def _observed(cycle: Cycle) -> dict[str, Any]:
     seen: Observation = cycle.observation
-    metrics = cycle.orientation.metrics
     walk = cycle.walk
     return {
-        "metrics": None if metrics is None else metrics.entry(),
+        "metrics": cycle.orientation.metrics,
         "paused": seen.flow is not None and seen.flow.paused,
         "in_progress": None if seen.held is None else len(seen.held),
         "agents": None

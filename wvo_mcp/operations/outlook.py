@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import anyio.to_thread
 from pydantic import Field
 
+from wvo_mcp.domain.forecast import CutAdvice, GroupForecast
 from wvo_mcp.domain.instant import Instant, later
 from wvo_mcp.domain.text import Id
 from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
@@ -117,31 +118,6 @@ class ForecastAsk(Input):
     handle: Handle
 
 
-class GroupForecast(Output):
-    id: str
-    title: str
-    open: int
-    stuck: int
-    p50_at: Instant | None
-    p90_at: Instant | None
-    due_at: Instant | None = None
-    chance: float | None = Field(default=None, description="To be done when it is due.")
-
-
-class CutTask(Output):
-    id: str
-    business_value: float
-
-
-class CutAdvice(Output):
-    milestone_id: str
-    chance: float
-    chance_after: float
-    enough: bool
-    tasks: list[CutTask] = Field(description="To be cancelled together, least business value first.")
-    count: int
-
-
 class ForecastReport(Output):
     at: Instant
     p50_at: Instant | None
@@ -188,9 +164,9 @@ async def forecast(ctx: Context, ask: ForecastAsk) -> ForecastReport:
         p90_at=found.p90_at,
         open=found.counted,
         stuck=found.stuck,
-        milestones=[GroupForecast.model_validate(one, from_attributes=True) for one in found.milestones[:_SHOWN]],
-        epics=[GroupForecast.model_validate(one, from_attributes=True) for one in found.epics[:_SHOWN]],
-        cut=[CutAdvice.model_validate(one, from_attributes=True) for one in found.cuts],
+        milestones=found.milestones[:_SHOWN],
+        epics=found.epics[:_SHOWN],
+        cut=found.cuts,
         agents=agents,
         runs=found.runs,
         seed=ask.seed,

@@ -60,7 +60,7 @@ async def played(store: ScratchStore, scenario: Scenario, order: Order = Order.W
     """The tasks in the order of their claims, and the outcome."""
     clock, servers = VirtualClock(START), VirtualServers()
     medians = {points: scenario.durations.expected(points) for points in range(1, 11)}
-    scores = scores_of(order, understood(await read(store, READER)), medians)
+    scores = scores_of(order, understood(await read(store, READER)).work, medians)
     claimed: list[str] = []
 
     async def run(inside: Store) -> Outcome:

@@ -1,17 +1,14 @@
 """What the orders know of a plan."""
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from tests.orchestration.simulation.conftest import READER, Plans, exact, played
-from tests.support.clock import START
-from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.task import Origin, Status
 from wvo_mcp.orchestration.ahead import outlook
 from wvo_mcp.orchestration.ahead.outlook import Outlook
-from wvo_mcp.orchestration.simulation.orders import Order, plain_scores, tails_of
+from wvo_mcp.orchestration.simulation.orders import Order, scores_of
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.orchestration.tasks.creation import Draft, create
 from wvo_mcp.ports import Transaction
@@ -40,7 +37,8 @@ async def test_the_critical_path_continues_from_a_child_to_its_parent_and_beyond
         agents=1,
     )
 
-    assert tails_of((await read_plan(store)).work, HOURS) == {"long": 9, "child": 10, "whole": 8, "behind": 5}
+    work = (await read_plan(store)).work
+    assert scores_of(Order.CRITICAL_PATH, work, HOURS) == {"long": 9, "child": 10, "whole": 8, "behind": 5}
     claimed, _ = await played(store, exact(1), Order.CRITICAL_PATH)
     assert claimed == ["child", "long", "whole", "behind"]
 
@@ -55,24 +53,7 @@ async def test_what_is_settled_makes_no_path_longer_and_what_is_blocked_does(pla
 
     plan = await read_plan(await plans.made(put, agents=1))
 
-    assert tails_of(plan.work, HOURS) == {"a": 6, "blocked": 4}
-
-
-async def test_plain_wsjf_knows_value_urgency_and_how_many_wait(plans: Plans) -> None:
-    async def put(tx: Transaction) -> None:
-        await tx.tasks.put_milestone("SOON", {"due_at": iso(START + timedelta(days=7))})
-        last = a_draft("c", 5, "b", milestone_id="SOON")
-        await create(
-            tx, [a_draft("a", 2, priority="low"), a_draft("b", 4, "a", business_value=8), last], Origin.ROADMAP
-        )
-
-    plan = await read_plan(await plans.made(put, agents=1))
-
-    assert plain_scores(plan) == {
-        "a": pytest.approx((1 + 1.58496) / 2, abs=1e-4),
-        "b": (8 + 1) / 4,
-        "c": (5 + 10 / 2) / 5,
-    }
+    assert scores_of(Order.CRITICAL_PATH, plan.work, HOURS) == {"a": 6, "blocked": 4}
 
 
 @pytest.mark.parametrize("order", Order)

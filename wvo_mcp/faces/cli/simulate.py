@@ -40,7 +40,7 @@ from wvo_mcp.store.sqlite.scratch import ScratchStore
 _LOADER = Caller("loader", "loader/1", client="simulation", durable=True)
 _HISTORY = 4_000
 _MOST_AGENTS = 10_000
-_COMPARED = (Order.FIFO, Order.WSJF, Order.PLAIN_WSJF, Order.CRITICAL_PATH)
+_COMPARED = (Order.FIFO, Order.WSJF, Order.CRITICAL_PATH)
 """The default orders with --seeds; the others are compared with the first."""
 
 _HELP = (
@@ -217,7 +217,7 @@ async def simulated(store: ScratchStore, scenario: Scenario, order: Order, start
     scores = None
     if order is not Order.WSJF:
         expected = {points: scenario.durations.expected(points) for points in range(1, 11)}
-        scores = scores_of(order, outlook.understood(await outlook.read(store, _LOADER)), expected)
+        scores = scores_of(order, outlook.understood(await outlook.read(store, _LOADER)).work, expected)
     clock, servers = VirtualClock(start), VirtualServers()
     return await store.trial(
         lambda inside: Simulation(inside, clock, servers, scenario, order=order.value).run(), clock, servers, scores

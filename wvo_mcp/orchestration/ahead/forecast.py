@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from wvo_mcp.domain.forecast import CutAdvice, CutTask, GroupForecast
 from wvo_mcp.domain.instant import instant, later
 from wvo_mcp.domain.schedule import Crew, Draws, Plan, Runs, chance, percentile, simulated
 from wvo_mcp.domain.workload import Workload
@@ -13,12 +14,12 @@ from wvo_mcp.orchestration.ahead.outlook import Outlook, Readings, understood
 RUNS = 1_000
 FEWEST_RUNS = 20
 TASK_RUNS = 1_500_000
-"""So many simulated tasks in all: a few seconds. A larger plan gets fewer runs."""
+"""Simulated tasks in all: a few seconds. A larger plan gets fewer runs."""
 CUT_RUNS = 200
 CUT_CANDIDATES = 300
 CUT_MILESTONES = 5
-CUT_SPARED = 10
-"""So many tries to spare the most valuable of what would be cut."""
+CUT_KEPT = 10
+"""Attempts to keep the most valuable of what would be cut."""
 SHOWN = 50
 
 Steps = Generator[tuple[float, str], None, "Forecast"]
@@ -38,33 +39,6 @@ class Question:
     wanted: float = 0.8
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A milestone or an epic. Without times when some of it is stuck, so that it never ends by itself."""
-
-    id: str
-    title: str
-    open: int
-    stuck: int
-    p50_at: datetime | None
-    p90_at: datetime | None
-    due_at: datetime | None = None
-    chance: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """What to cancel so that a milestone's chance reaches the wanted one; not `enough`: all that could be cut is too little."""
-
-    milestone_id: str
-    chance: float
-    chance_after: float
-    enough: bool
-    tasks: list[dict[str, Any]]
-    """{id, business_value}, 50 at most."""
-    count: int
-
-
 @dataclass(slots=True)
 class Forecast:
     outlook: Outlook
@@ -74,9 +48,9 @@ class Forecast:
     stretch: float
     p50_at: datetime | None = None
     p90_at: datetime | None = None
-    milestones: list[Group] = field(default_factory=list[Group])
-    epics: list[Group] = field(default_factory=list[Group])
-    cuts: list[Cut] = field(default_factory=list[Cut])
+    milestones: list[GroupForecast] = field(default_factory=list[GroupForecast])
+    epics: list[GroupForecast] = field(default_factory=list[GroupForecast])
+    cuts: list[CutAdvice] = field(default_factory=list[CutAdvice])
 
 
 def forecast(seen: Readings, question: Question) -> Steps:
@@ -117,7 +91,9 @@ def _at(ahead: Outlook, values: Sequence[float], share: float) -> datetime:
     return later(ahead.now, percentile(values, share))
 
 
-def _groups(ahead: Outlook, plan: Plan, kind: str, rows: Sequence[Any], came: dict[str, list[float]]) -> list[Group]:
+def _groups(
+    ahead: Outlook, plan: Plan, kind: str, rows: Sequence[Any], came: dict[str, list[float]]
+) -> list[GroupForecast]:
     open_tasks: dict[str, int] = {}
     stuck: dict[str, int] = {}
     left_out = plan.left_out()
@@ -126,7 +102,7 @@ def _groups(ahead: Outlook, plan: Plan, kind: str, rows: Sequence[Any], came: di
         if name is not None:
             open_tasks[name] = open_tasks.get(name, 0) + 1
             stuck[name] = stuck.get(name, 0) + (place in left_out)
-    out: list[Group] = []
+    out: list[GroupForecast] = []
     for row in rows:
         name = str(row["id"])
         if name not in open_tasks:
@@ -135,17 +111,26 @@ def _groups(ahead: Outlook, plan: Plan, kind: str, rows: Sequence[Any], came: di
         ends = stuck[name] == 0
         odds = None
         if due_at is not None:
-            odds = chance(came[name], (due_at - ahead.now).total_seconds()) if ends else 0.0
-        times = (_at(ahead, came[name], 0.5), _at(ahead, came[name], 0.9)) if ends else (None, None)
-        shown = None if odds is None else round(odds, 3)
-        out.append(Group(name, row["title"][:200], open_tasks[name], stuck[name], *times, due_at, shown))
+            odds = round(chance(came[name], (due_at - ahead.now).total_seconds()), 3) if ends else 0.0
+        out.append(
+            GroupForecast(
+                id=name,
+                title=row["title"][:200],
+                open=open_tasks[name],
+                stuck=stuck[name],
+                p50_at=_at(ahead, came[name], 0.5) if ends else None,
+                p90_at=_at(ahead, came[name], 0.9) if ends else None,
+                due_at=due_at,
+                chance=odds,
+            )
+        )
     return out
 
 
 def _cut(
-    ahead: Outlook, crew: Crew, draws: Draws, group: Group, wanted: float, runs: int
-) -> Generator[tuple[float, str], None, Cut]:
-    """The cheapest by business value first, until the chance is reached; then the most valuable of them are spared
+    ahead: Outlook, crew: Crew, draws: Draws, group: GroupForecast, wanted: float, runs: int
+) -> Generator[tuple[float, str], None, CutAdvice]:
+    """The cheapest by business value first, until the chance is reached; then the most valuable of them are kept
     where it holds without them. All are tried on the same draws."""
     note = f"what to cut for {group.id}"
     until = 0.0 if group.due_at is None else (group.due_at - ahead.now).total_seconds()
@@ -165,9 +150,7 @@ def _cut(
     before = yield from tried(())
     best = (yield from tried(range(len(offers)))) if offers else before
     if best < wanted:
-        return _advice(
-            ahead, group, before, best, False, [offers[n] for n in range(len(offers))] if best > before else []
-        )
+        return _advice(ahead, group, before, best, False, offers if best > before else [])
     low, high = 0, len(offers)
     while high - low > 1:
         middle = (low + high) // 2
@@ -176,7 +159,7 @@ def _cut(
         else:
             low = middle
     chosen = list(range(high)) if before < wanted else []
-    for number in reversed(chosen[-CUT_SPARED:]):
+    for number in reversed(chosen[-CUT_KEPT:]):
         fewer = [other for other in chosen if other != number]
         if (yield from tried(fewer)) >= wanted:
             chosen = fewer
@@ -213,8 +196,16 @@ def _cancelled_with(work: Workload, start: int, limit: int = 200) -> set[int] | 
     return found
 
 
-def _advice(ahead: Outlook, group: Group, before: float, after: float, enough: bool, chosen: list[set[int]]) -> Cut:
+def _advice(
+    ahead: Outlook, group: GroupForecast, before: float, after: float, enough: bool, chosen: list[set[int]]
+) -> CutAdvice:
     places = sorted({place for each in chosen for place in each}, key=lambda p: (ahead.work.tasks[p].value, p))
     tasks = [ahead.work.tasks[place] for place in places]
-    shown = [{"id": task.id, "business_value": task.value} for task in tasks[:SHOWN]]
-    return Cut(group.id, round(before, 3), round(after, 3), enough, shown, len(tasks))
+    return CutAdvice(
+        milestone_id=group.id,
+        chance=round(before, 3),
+        chance_after=round(after, 3),
+        enough=enough,
+        tasks=[CutTask(id=task.id, business_value=task.value) for task in tasks[:SHOWN]],
+        count=len(tasks),
+    )

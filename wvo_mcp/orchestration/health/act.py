@@ -40,7 +40,7 @@ async def _record(tx: Transaction, decision: Decision) -> None:
     else:
         await tx.alerts.resolve_alert(BLIND, None)
     if decision.sample is not None:
-        await tx.health.add_sample(decision.sample.entry())
+        await tx.health.add_sample(decision.sample)
         await tx.health.note_hour(working=decision.working)
         since = None if decision.ready_since is None else iso(decision.ready_since)
         if await tx.state.get(READY_SINCE) != since:

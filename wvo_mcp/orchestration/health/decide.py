@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
-from wvo_mcp.domain.health import Anomaly, Kind, Metrics, Thresholds
+from wvo_mcp.domain.health import Anomaly, Kind, Thresholds
 from wvo_mcp.orchestration.health.orient import Orientation, silent, stale
 
 AT_ONCE = 100
@@ -38,7 +39,7 @@ class Decision:
     resolve: tuple[Kind, ...]
     remedies: tuple[Remedy, ...]
     withheld: tuple[Remedy, ...]
-    sample: Metrics | None
+    sample: Mapping[str, Any] | None
     working: bool
     """Was there anything to do, or being done?"""
     ready_since: datetime | None

@@ -1,6 +1,6 @@
 """The second step: compare with thresholds and with what is usual. Pure; every anomaly comes with its numbers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,6 @@ from wvo_mcp.domain.health import (
     Held,
     Hour,
     Kind,
-    Metrics,
     Provider,
     Severity,
     Thresholds,
@@ -37,8 +36,8 @@ class Orientation:
     """What the observation means."""
 
     observation: Observation
-    metrics: Metrics | None
-    """None when the counts could not be read."""
+    metrics: Mapping[str, Any] | None
+    """An entry of the report's `metricsHistory`; None when the counts could not be read."""
     anomalies: tuple[Anomaly, ...]
     judged: frozenset[Kind]
     """Kinds whose presence is known."""
@@ -71,30 +70,28 @@ def silent(seen: Observation, limits: Thresholds) -> list[str]:
     return sorted(agent for agent in over - there if agent is not None)
 
 
-def _metrics(seen: Observation, limits: Thresholds) -> Metrics | None:
+def _metrics(seen: Observation, limits: Thresholds) -> dict[str, Any] | None:
     if seen.flow is None:
         return None
-    flow = seen.flow
+    flow, counts = seen.flow, seen.flow.counts
     aged = [age for age, _ in stale(seen.held or (), seen, limits)]
     busy, idle = flow.agents.get("busy", 0), flow.agents.get("idle", 0)
-    return Metrics(
-        timestamp=seen.at,
-        pending_count=flow.counts["pending"],
-        ready_count=flow.claimable,
-        in_progress_count=flow.counts["in_progress"],
-        done_count=flow.counts["done"],
-        blocked_count=flow.counts["blocked"],
-        queue_depth=flow.claimable,
-        wip_utilization=round(flow.counts["in_progress"] / limits.wip_limit, 4),
-        throughput_last_hour=flow.last_hour,
-        throughput_last5_min=flow.last_minutes,
-        stale_task_count=sum(age >= limits.stale_seconds for age in aged),
-        max_stale_age_ms=round(max(aged, default=0.0) * 1_000),
-        dependency_sync_ratio=1.0 if seen.walk is None else round(seen.walk.ratio, 4),
-        busy_agents=busy,
-        idle_agents=idle,
-        total_agents=busy + idle,
-    )
+    return {
+        "timestamp": iso(seen.at),
+        **{f"{name}Count": counts[name] for name in ("pending", "done", "blocked")},
+        "inProgressCount": counts["in_progress"],
+        "readyCount": flow.claimable,
+        "queueDepth": flow.claimable,
+        "wipUtilization": round(counts["in_progress"] / limits.wip_limit, 4),
+        "throughputLastHour": flow.last_hour,
+        "throughputLast5Min": flow.last_minutes,
+        "staleTaskCount": sum(age >= limits.stale_seconds for age in aged),
+        "maxStaleAgeMs": round(max(aged, default=0.0) * 1_000),
+        "dependencySyncRatio": 1.0 if seen.walk is None else round(seen.walk.ratio, 4),
+        "busyAgents": busy,
+        "idleAgents": idle,
+        "totalAgents": busy + idle,
+    }
 
 
 _Verdict = tuple[Severity, str, dict[str, Any]] | None

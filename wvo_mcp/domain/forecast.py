@@ -1,0 +1,40 @@
+"""What a forecast says of a milestone or an epic, and what to cut where a due date is in danger."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from wvo_mcp.domain.instant import Instant
+
+
+class GroupForecast(BaseModel):
+    """A milestone or an epic. Without times when some of it is stuck, so that it never ends by itself."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+    id: str
+    title: str
+    open: int
+    stuck: int
+    p50_at: Instant | None
+    p90_at: Instant | None
+    due_at: Instant | None = None
+    chance: float | None = Field(default=None, description="To be done when it is due.")
+
+
+class CutTask(BaseModel):
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+    id: str
+    business_value: float
+
+
+class CutAdvice(BaseModel):
+    """What to cancel so that a milestone's chance reaches the wanted one; not `enough`: all that could be cut is too little."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+    milestone_id: str
+    chance: float
+    chance_after: float
+    enough: bool
+    tasks: list[CutTask] = Field(description="To be cancelled together, least business value first; 50 at most.")
+    count: int
