@@ -13,7 +13,7 @@ import anyio.to_thread
 import pytest
 
 from wvo_mcp.execution import ancestry
-from wvo_mcp.processes import Ended, Limit, Line, LineStream, NotStarted, Program, lines, run, run_blocking
+from wvo_mcp.processes import Child, Ended, Limit, Line, NotStarted, Program, run, run_blocking, started
 
 pytestmark = pytest.mark.anyio
 
@@ -47,7 +47,7 @@ async def test_it_gets_input_environment_and_folder_and_its_end_is_reported(tmp_
 
     ended = await run(replace(program, stdin=b"hello\n", env={**os.environ, "WORD": "w"}, cwd=tmp_path))
 
-    assert ended == Ended(7, None, f"hello\nw {tmp_path}\n".encode(), cut=False, stderr=b"oh\n")
+    assert ended == Ended(7, None, b"oh\n", f"hello\nw {tmp_path}\n".encode())
 
 
 async def test_without_input_it_reads_an_empty_one() -> None:
@@ -101,10 +101,10 @@ async def test_a_silent_program_is_ended() -> None:
 
 async def test_a_program_that_ignores_sigterm_is_killed_with_its_children() -> None:
     script = "trap '' TERM; sleep 900 & echo $! $$; while :; do wait; done"
-    async with lines(replace(shell(script), grace=0.05)) as stream:
-        pids = [int(word) for word in (await anext(stream)).text.split()]
+    async with started(replace(shell(script), grace=0.05)) as child:
+        pids = [int(word) for word in (await anext(child.lines())).text.split()]
 
-    assert (await stream.ended()).code == -9
+    assert (await child.ended()).code == -9
     await all_end(*pids)
 
 
@@ -136,24 +136,24 @@ async def test_a_daemon_of_another_session_holds_nothing_up() -> None:
 
 
 async def test_lines_come_one_by_one_and_huge_ones_are_cut() -> None:
-    async with lines(shell(r"printf 'a\n\n'; head -c 300000 /dev/zero; printf '\nz'; exit 2"), longest=5) as stream:
-        seen = [line async for line in stream]
+    async with started(shell(r"printf 'a\n\n'; head -c 300000 /dev/zero; printf '\nz'; exit 2")) as child:
+        seen = [line async for line in child.lines(longest=5)]
 
-        assert (await stream.ended()).code == 2
+        assert (await child.ended()).code == 2
     assert seen == [Line(b"a", False), Line(b"", False), Line(b"\0" * 5, True), Line(b"z", False)]
 
 
 async def test_a_line_arrives_while_the_program_lives_on() -> None:
-    async with lines(shell("echo ready; exec sleep 900")) as stream:
-        assert await anext(stream) == Line(b"ready", False)
+    async with started(shell("echo ready; exec sleep 900")) as child:
+        assert await anext(child.lines()) == Line(b"ready", False)
 
-    assert (await stream.ended()).limit is Limit.STOPPED
+    assert (await child.ended()).limit is Limit.STOPPED
 
 
 async def test_a_slow_reader_misses_no_line() -> None:
     numbers: list[int] = []
-    async with lines(shell("seq 1 200000 | sed s/$/,0123456789/")) as stream:
-        async for line in stream:
+    async with started(shell("seq 1 200000 | sed s/$/,0123456789/")) as child:
+        async for line in child.lines():
             numbers.append(int(line.text.partition(b",")[0]))
             if len(numbers) % 10_000 == 1:
                 await anyio.lowlevel.checkpoint()
@@ -161,32 +161,31 @@ async def test_a_slow_reader_misses_no_line() -> None:
     assert numbers == list(range(1, 200_001))
 
 
-async def held_up(stream: LineStream) -> None:
+async def held_up(child: Child) -> None:
     """Reads one line, and leaves so many that the program has to wait."""
-    await anext(stream)
-    while not stream.child._paused:
+    await anext(child.lines())
+    while not child._paused:
         await anyio.lowlevel.checkpoint()
 
 
 async def test_a_program_that_waits_for_its_reader_is_not_idle() -> None:
-    async with lines(shell(f"exec yes {'y' * 1_000}")) as stream:
-        await held_up(stream)
-        child = stream.child
+    async with started(shell(f"exec yes {'y' * 1_000}")) as child:
+        await held_up(child)
         child._heard -= 1_000
         child._deadline = child._loop.time() + 0.3
         child._program = replace(child._program, idle=0.05)
         child._check()
 
-        assert (await stream.ended()).limit is Limit.DEADLINE
+        assert (await child.ended()).limit is Limit.DEADLINE
 
 
 async def test_a_reader_gets_what_was_written_before_a_limit() -> None:
-    async with lines(replace(shell("echo one; exec yes two"), output=500_000)) as stream:
-        seen = [line.text async for line in stream]
+    async with started(replace(shell("echo one; exec yes two"), output=500_000)) as child:
+        seen = [line.text async for line in child.lines()]
 
     assert seen[0] == b"one"
     assert len(seen) > 100_000
-    assert (await stream.ended()).limit is Limit.OUTPUT
+    assert (await child.ended()).limit is Limit.OUTPUT
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for the program in /proc")
@@ -216,7 +215,7 @@ async def test_a_thread_runs_it_without_an_event_loop_and_stops_it() -> None:
     stop = threading.Event()
     stop.set()
 
-    stopped = await anyio.to_thread.run_sync(run_blocking, shell("exec sleep 900"), 10, stop)
+    stopped = await anyio.to_thread.run_sync(run_blocking, replace(shell("exec sleep 900"), stop=stop))
     ended = await anyio.to_thread.run_sync(run_blocking, shell("echo done"))
 
     assert stopped.limit is Limit.STOPPED

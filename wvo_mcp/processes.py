@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
@@ -21,7 +21,7 @@ _STDOUT, _STDERR = 1, 2
 _STDERR_KEPT = 1 << 16
 _CHUNK = 1 << 16
 _DRAINED_AT_MOST = 1 << 20
-_LINES_AHEAD = 1 << 20
+_READ_AHEAD = 1 << 20
 _STOP_POLL_SECONDS = 0.1
 _PR_SET_PDEATHSIG = 1
 
@@ -47,10 +47,10 @@ class NotStarted(Exception):
 class Program:
     """What is run, without a shell, in a session and process group of its own.
 
-    Limits: `deadline` seconds in all; `idle` seconds without output; `output` bytes of stdout and stderr together. At a
-    limit the group gets SIGTERM, and SIGKILL after `grace` seconds. Without `stdin` it reads an empty one. What it leaves
-    behind in its group is killed when it ends, unless it `leaves_children`. `ends_with_us`: it is killed with this
-    process, however this one ends (Linux).
+    Limits: `deadline` seconds in all; `idle` seconds without output; `output` bytes of stdout and stderr together; `stop`,
+    once another thread has set it. At a limit the group gets SIGTERM, and SIGKILL after `grace` seconds. Without `stdin` it
+    reads an empty one. What it leaves behind in its group is killed when it ends, unless it `leaves_children`.
+    `ends_with_us`: it is killed with this process, however this one ends (Linux).
     """
 
     argv: Sequence[str]
@@ -58,6 +58,7 @@ class Program:
     deadline: float
     idle: float | None = None
     output: int | None = None
+    stop: threading.Event | None = None
     grace: float = 1.0
     cwd: Path | None = None
     stdin: bytes = b""
@@ -67,14 +68,14 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """`code` is negative for a signal. `limit`: why we ended it; None when it ended by itself. `stdout`: what was kept of
-    its beginning, `cut` when there was more. `stderr`: its last 64 KiB."""
+    """`code` is negative for a signal. `limit`: why we ended it; None when it ended by itself. `stderr`: its last 64 KiB.
+    `stdout`: what `run` kept of its beginning, `cut` when there was more."""
 
     code: int
     limit: Limit | None
-    stdout: bytes
-    cut: bool
     stderr: bytes
+    stdout: bytes = b""
+    cut: bool = False
 
 
 class Line(NamedTuple):
@@ -84,109 +85,26 @@ class Line(NamedTuple):
     cut: bool
 
 
-async def run(program: Program, keep: int = 1 << 20, stop: threading.Event | None = None) -> Ended:
-    """To its end or a limit; the first `keep` bytes of stdout are kept. It is also ended soon after `stop` is set. When
-    this call is cancelled, the group has ended before it returns. Raises NotStarted."""
-    kept = _Beginning(keep)
-    async with _started(program, kept) as child:
-        while not child.over.is_set():
-            with anyio.move_on_after(None if stop is None else _STOP_POLL_SECONDS):
-                await child.over.wait()
-            if stop is not None and stop.is_set():
-                child.end(Limit.STOPPED)
-                stop = None
-    return child.ended(bytes(kept.data), cut=kept.cut)
+async def run(program: Program, keep: int = 1 << 20) -> Ended:
+    """To its end or a limit; the first `keep` bytes of stdout are kept. When it is cancelled, the group has ended before
+    it returns. Raises NotStarted."""
+    kept, size = bytearray(), 0
+    async with started(program) as child:
+        while chunk := await child.read():
+            size += len(chunk)
+            kept += chunk[: keep - len(kept)]
+        return replace(await child.ended(), stdout=bytes(kept), cut=size > keep)
 
 
-def run_blocking(program: Program, keep: int = 1 << 20, stop: threading.Event | None = None) -> Ended:
+def run_blocking(program: Program, keep: int = 1 << 20) -> Ended:
     """`run` for a thread that has no event loop."""
-    return asyncio.run(run(program, keep, stop))
+    return asyncio.run(run(program, keep))
 
 
 @contextlib.asynccontextmanager
-async def lines(program: Program, longest: int = 1 << 20) -> AsyncGenerator["LineStream"]:
-    """A running program, whose stdout is read line by line; leaving the block ends it. Raises NotStarted."""
-    stream = LineStream(longest)
-    async with _started(program, stream) as child:
-        stream.child = child
-        yield stream
-
-
-class _Beginning:
-    """The first bytes of a stream."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self.data = bytearray()
-        self.cut = False
-
-    def feed(self, data: bytes) -> bool:
-        """Whether more may be read now."""
-        room = self._most - len(self.data)
-        self.data += data[:room]
-        self.cut |= len(data) > room
-        return True
-
-    def end(self) -> None:
-        """Nothing follows."""
-
-
-class LineStream:
-    """The lines of stdout, each of at most `longest` bytes. A reader that lags behind holds the program up; that time does
-    not count as idle."""
-
-    child: "_Child"
-
-    def __init__(self, longest: int) -> None:
-        self._longest = longest
-        self._part = _Beginning(longest)
-        self._ready: deque[Line] = deque()
-        self._size = 0
-        self._more = anyio.Event()
-
-    def feed(self, data: bytes) -> bool:
-        *whole, rest = data.split(b"\n")
-        for piece in whole:
-            self._part.feed(piece)
-            self._finish()
-        self._part.feed(rest)
-        return self._size < _LINES_AHEAD
-
-    def end(self) -> None:
-        if self._part.data:
-            self._finish()
-        self._more.set()
-
-    def _finish(self) -> None:
-        self._ready.append(Line(bytes(self._part.data), self._part.cut))
-        self._size += len(self._part.data) + 1
-        self._part = _Beginning(self._longest)
-        self._more.set()
-
-    def __aiter__(self) -> "LineStream":
-        return self
-
-    async def __anext__(self) -> Line:
-        while not self._ready:
-            if self.child.over.is_set():
-                raise StopAsyncIteration
-            self.child.resume()
-            self._more = anyio.Event()
-            await self._more.wait()
-        line = self._ready.popleft()
-        self._size -= len(line.text) + 1
-        return line
-
-    async def ended(self) -> Ended:
-        """Waits for the end of the program. Read the lines first: one that is held up does not end by itself."""
-        await self.child.over.wait()
-        return self.child.ended(b"", cut=False)
-
-
-@contextlib.asynccontextmanager
-async def _started(program: Program, stdout: _Beginning | LineStream) -> AsyncGenerator["_Child"]:
-    """Leaving the block ends the program and what it left behind."""
-    child = _Child(program, stdout)
+async def started(program: Program) -> AsyncGenerator["Child"]:
+    """Leaving the block ends the program and what it left behind. Raises NotStarted."""
+    child = Child(program)
     try:
         with anyio.CancelScope(shield=True), _input(program.stdin) as stdin:
             await asyncio.get_running_loop().subprocess_exec(
@@ -205,7 +123,7 @@ async def _started(program: Program, stdout: _Beginning | LineStream) -> AsyncGe
     finally:
         child.end(Limit.STOPPED)
         with anyio.CancelScope(shield=True):
-            await child.over.wait()
+            await child.ended()
 
 
 @contextlib.contextmanager
@@ -220,30 +138,63 @@ def _input(content: bytes) -> Generator[BinaryIO | int]:
         yield file
 
 
-class _Child(asyncio.SubprocessProtocol):
-    """One program: everything that happens to it is a callback, so that no cancellation comes in between.
+class Child(asyncio.SubprocessProtocol):
+    """A program that runs. Everything that happens to it is a callback, so that no cancellation comes in between.
 
     Nothing waits for the end of a stream, which a grandchild may hold open for ever: when the program has ended, what it
-    wrote is in the pipes, and is read without waiting.
+    wrote is in the pipes, and is read without waiting. A reader of stdout that lags behind holds the program up; that time
+    does not count as idle.
     """
 
-    def __init__(self, program: Program, stdout: _Beginning | LineStream) -> None:
-        self.over = anyio.Event()
+    def __init__(self, program: Program) -> None:
         self._program = program
-        self._stdout = stdout
+        self._chunks: deque[bytes] = deque()
+        self._ahead = 0
+        self._more = anyio.Event()
+        self._over = anyio.Event()
         self._stderr = bytearray()
         self._size = 0
         self._limit: Limit | None = None
         self._paused = False
         self._exited = False
         self._loop = asyncio.get_running_loop()
-        self._deadline = self._loop.time() + program.deadline
         self._heard = self._loop.time()
+        self._deadline = self._heard + program.deadline
         self._timer: asyncio.TimerHandle | None = None
 
-    def ended(self, stdout: bytes, *, cut: bool) -> Ended:
-        """Once it is over."""
-        return Ended(cast("int", self._transport.get_returncode()), self._limit, stdout, cut, bytes(self._stderr))
+    async def read(self) -> bytes:
+        """The next bytes of stdout, for one reader; none at its end."""
+        while not self._chunks:
+            if self._over.is_set():
+                return b""
+            if self._paused and not self._exited:
+                self._paused = False
+                self._heard = self._loop.time()
+                self._pipe(_STDOUT).resume_reading()
+            self._more = anyio.Event()
+            await self._more.wait()
+        chunk = self._chunks.popleft()
+        self._ahead -= len(chunk)
+        return chunk
+
+    async def lines(self, longest: int = 1 << 20) -> AsyncGenerator[Line]:
+        """The lines of stdout, each of at most `longest` bytes."""
+        part, cut = bytearray(), False
+        while chunk := await self.read():
+            for number, piece in enumerate(chunk.split(b"\n")):
+                if number:
+                    yield Line(bytes(part), cut)
+                    part, cut = bytearray(), False
+                room = longest - len(part)
+                part += piece[:room]
+                cut |= len(piece) > room
+        if part:
+            yield Line(bytes(part), cut)
+
+    async def ended(self) -> Ended:
+        """Waits for its end. Read stdout first: a program that is held up does not end by itself."""
+        await self._over.wait()
+        return Ended(cast("int", self._transport.get_returncode()), self._limit, bytes(self._stderr))
 
     def end(self, limit: Limit) -> None:
         """SIGTERM for the group, and SIGKILL after the grace. Does nothing when it has ended or is being ended."""
@@ -251,13 +202,6 @@ class _Child(asyncio.SubprocessProtocol):
             self._limit = limit
             self._signal(signal.SIGTERM)
             self._set_timer(self._loop.time() + self._program.grace, lambda: self._signal(signal.SIGKILL))
-
-    def resume(self) -> None:
-        """Read on after `feed` said that there is enough."""
-        if self._paused and not self._exited:
-            self._paused = False
-            self._heard = self._loop.time()
-            self._pipe(_STDOUT).resume_reading()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.SubprocessTransport", transport)
@@ -269,9 +213,13 @@ class _Child(asyncio.SubprocessProtocol):
         if fd == _STDERR:
             self._stderr += data
             del self._stderr[:-_STDERR_KEPT]
-        elif not self._stdout.feed(data):
-            self._paused = True
-            self._pipe(_STDOUT).pause_reading()
+        else:
+            self._chunks.append(data)
+            self._ahead += len(data)
+            self._more.set()
+            if self._ahead >= _READ_AHEAD:
+                self._paused = True
+                self._pipe(_STDOUT).pause_reading()
         if self._program.output is not None and self._size > self._program.output:
             self.end(Limit.OUTPUT)
             self._limit = self._limit or Limit.OUTPUT
@@ -302,21 +250,28 @@ class _Child(asyncio.SubprocessProtocol):
         self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.over.set()
-        self._stdout.end()
+        self._over.set()
+        self._more.set()
 
     def _check(self) -> None:
         """Looks at the clock when one of the limits may have passed."""
-        now, idle = self._loop.time(), self._program.idle
         if self._limit is not None or self._exited:
             return
+        now, idle, stop = self._loop.time(), self._program.idle, self._program.stop
+        looks = [self._deadline]
+        if idle is not None:
+            looks.append(idle + (now if self._paused else self._heard))
         if now >= self._deadline:
-            return self.end(Limit.DEADLINE)
-        quiet = None if idle is None else idle + (now if self._paused else self._heard)
-        if quiet is not None and now >= quiet:
-            return self.end(Limit.IDLE)
-        # What arrived at the last moment is delivered before it is judged.
-        self._set_timer(min(self._deadline, quiet or self._deadline), lambda: self._loop.call_soon(self._check))
+            self.end(Limit.DEADLINE)
+        elif now >= looks[-1]:
+            self.end(Limit.IDLE)
+        elif stop is not None and stop.is_set():
+            self.end(Limit.STOPPED)
+        else:
+            if stop is not None:
+                looks.append(now + _STOP_POLL_SECONDS)
+            # What arrived at the last moment is delivered before it is judged.
+            self._set_timer(min(looks), lambda: self._loop.call_soon(self._check))
 
     def _set_timer(self, at: float, call: Callable[[], object]) -> None:
         if self._timer is not None:

@@ -85,7 +85,9 @@ def _ended(
             environ["PGPASSWORD"] = str(password)
         command.insert(1, f"--dbname={make_conninfo(**given)}")
     try:
-        return run_blocking(Program(argv=command, env=environ, deadline=_SECONDS, ends_with_us=True), _KEPT_BYTES, stop)
+        return run_blocking(
+            Program(argv=command, env=environ, deadline=_SECONDS, stop=stop, ends_with_us=True), _KEPT_BYTES
+        )
     except NotStarted as error:
         raise StoreUnavailable(f"{name} cannot be started: {error}.") from error
 
