@@ -73,7 +73,7 @@ async def import_tasks(ctx: Context, ask: ImportTasks) -> ImportReport:
     intake = await services.store.read(ctx.caller, lambda tx: importing.planned(tx, found, ask.epic_id))
     new = intake.new
     if not ask.dry_run and (new or found.epics or found.milestones):
-        made = set(await importing.taken_in(services.store, ctx.caller, intake, ctx.progress))
+        made = set(await importing.take_in(services.store, ctx.caller, intake, ctx.progress))
         new = [item for item in new if item.fields.id in made]
     return ImportReport(
         format=found.format,
@@ -82,8 +82,8 @@ async def import_tasks(ctx: Context, ask: ImportTasks) -> ImportReport:
                 id=item.fields.id,
                 title=item.fields.title[:120],
                 line=item.line,
-                parent_id=intake.parents.get(item.fields.id),
-                depends_on=intake.waits[item.fields.id][:20],
+                parent_id=item.fields.parent_id,
+                depends_on=item.fields.depends_on[:20],
             )
             for item in new[:_SHOWN]
         ],

@@ -1,7 +1,7 @@
 """What was read from a file becomes tasks: what is new is created, what exists stays as it is."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -32,9 +32,6 @@ class Intake:
     existing: list[str] = field(default_factory=list[str])
     done: int = 0
     dropped: int = 0
-    waits: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
-    """What each new task will wait for."""
-    parents: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
     def new(self) -> list[Item]:
@@ -46,58 +43,56 @@ async def planned(tx: Transaction, reading: Reading, epic_id: str | None) -> Int
 
     Raises InvalidInput that names lines, DependencyCycle.
     """
-    intake = Intake(reading)
     items = {item.fields.id: item for item in reading.items}
     known = await tx.tasks.known(items)
     left_out = {name for name, item in items.items() if item.state in (State.DONE, State.DROPPED)}
-    intake.done = sum(item.state is State.DONE for item in reading.items)
-    intake.dropped = len(left_out) - intake.done
-    intake.existing = [name for name in items if name in known and name not in left_out]
+    done = sum(item.state is State.DONE for item in reading.items)
     new = [item for name, item in items.items() if name not in left_out and name not in known]
-    outside = {name for item in new for name in _named(item)} - items.keys()
-    there = await tx.tasks.known(outside)
+    await _check_references(tx, reading, new)
+    new = [_without(item, left_out, epic_id) for item in new]
+    _check_cycles(new, items)
+    by_id = {item.fields.id: item for item in new}
+    # A task comes behind its parent, too, whose row it needs.
+    needs = {name: [other for other in _named(item) if other in by_id] for name, item in by_id.items()}
+    batches = [[by_id[name] for name in batch] for batch in in_batches(needs, BATCH)]
+    existing = [name for name in items if name in known and name not in left_out]
+    return Intake(reading, batches, existing, done, len(left_out) - done)
+
+
+async def _check_references(tx: Transaction, reading: Reading, new: Sequence[Item]) -> None:
+    outside = {name for item in new for name in _named(item)} - {item.fields.id for item in reading.items}
+    lacking = outside - await tx.tasks.known(outside)
     milestones = {item.fields.milestone_id for item in new if item.fields.milestone_id} - reading.milestones.keys()
-    lacking = {name for name in milestones if await tx.tasks.milestone(name) is None}
+    no_milestones = {name for name in milestones if await tx.tasks.milestone(name) is None}
     problems = Problems()
     for item in new:
         for name in _named(item):
-            if name in outside and name not in there:
-                problems.add(item.line, f"{name} is the id of no task, neither in the file nor in the store")
-        if item.fields.milestone_id in lacking:
+            if name in lacking:
+                problems.add(item.line, f"there is no task {name}, neither in the file nor in the store")
+        if item.fields.milestone_id in no_milestones:
             problems.add(item.line, f"milestone_id: there is no milestone {item.fields.milestone_id}")
     problems.check()
-    for item in new:
-        name, parent = item.fields.id, item.fields.parent_id
-        intake.waits[name] = [other for other in dict.fromkeys(item.fields.depends_on) if other not in left_out]
-        if parent is not None and parent not in left_out:
-            intake.parents[name] = parent
-    _check_cycles(intake, items)
-    intake.batches = _batches(new, intake)
-    if epic_id is not None:
-        intake.batches = [[_in_epic(item, epic_id) for item in batch] for batch in intake.batches]
-    return intake
 
 
 def _named(item: Item) -> list[str]:
     return [*item.fields.depends_on, *item.waiting_for, *([item.fields.parent_id] if item.fields.parent_id else [])]
 
 
-def _in_epic(item: Item, epic_id: str) -> Item:
-    return Item(
-        item.line,
-        item.fields.model_copy(update={"epic_id": epic_id}),
-        item.state,
-        item.reason,
-        item.waiting_for,
-    )
+def _without(item: Item, left_out: set[str], epic_id: str | None) -> Item:
+    """The item as it is to be created: in this epic, and without what is not."""
+    fields = item.fields
+    depends_on = [other for other in dict.fromkeys(fields.depends_on) if other not in left_out]
+    parent_id = None if fields.parent_id in left_out else fields.parent_id
+    changed = {"depends_on": depends_on, "parent_id": parent_id, "epic_id": epic_id or fields.epic_id}
+    waiting_for = tuple(other for other in item.waiting_for if other not in left_out)
+    return replace(item, fields=fields.model_copy(update=changed), waiting_for=waiting_for)
 
 
-def _check_cycles(intake: Intake, items: Mapping[str, Item]) -> None:
-    waits = {name: list(others) for name, others in intake.waits.items()}
-    for child, parent in intake.parents.items():
-        waits.setdefault(parent, []).append(child)
-    for name in intake.waits:
-        waits[name] += items[name].waiting_for
+def _check_cycles(new: Sequence[Item], items: Mapping[str, Item]) -> None:
+    waits = {item.fields.id: [*item.fields.depends_on, *item.waiting_for] for item in new}
+    for item in new:
+        if item.fields.parent_id is not None:
+            waits.setdefault(item.fields.parent_id, []).append(item.fields.id)
     cycle = find_cycle(waits)
     if cycle is not None:
         error = DependencyCycle(cycle)
@@ -106,16 +101,7 @@ def _check_cycles(intake: Intake, items: Mapping[str, Item]) -> None:
         raise error
 
 
-def _batches(new: Sequence[Item], intake: Intake) -> list[list[Item]]:
-    """A task comes behind what it waits for, and behind its parent, whose row it needs."""
-    by_id = {item.fields.id: item for item in new}
-    needs = {
-        name: [other for other in (*intake.waits[name], intake.parents.get(name)) if other in by_id] for name in by_id
-    }
-    return [[by_id[name] for name in batch] for batch in in_batches(needs, BATCH)]
-
-
-async def taken_in(store: Store, caller: Caller, intake: Intake, progress: Progress) -> list[str]:
+async def take_in(store: Store, caller: Caller, intake: Intake, progress: Progress) -> list[str]:
     """Create what is new, batch by batch, each whole or not at all; an import that was cut off goes on when it is repeated.
     The ids that were created."""
     origin = creation.origin_of(caller)
@@ -124,10 +110,6 @@ async def taken_in(store: Store, caller: Caller, intake: Intake, progress: Progr
     for number, batch in enumerate(intake.batches):
         progress.tell(number / len(intake.batches), f"{len(created)} of {len(intake.new)} tasks")
         created += await store.write(caller, partial(_create, intake=intake, batch=batch, origin=origin))
-    for batch in intake.batches:
-        waiting = [item for item in batch if item.waiting_for]
-        if waiting:
-            await store.write(caller, partial(_wait, items=waiting))
     return created
 
 
@@ -148,36 +130,25 @@ async def _create(tx: Transaction, intake: Intake, batch: Sequence[Item], origin
     # Somebody may have made one of them since the file was compared with the store.
     known = await tx.tasks.known([item.fields.id for item in batch])
     fresh = [item for item in batch if item.fields.id not in known]
-    created = await creation.create(tx, [_draft(item, intake) for item in fresh], origin)
+    created = await creation.create(tx, [_draft(item, intake.reading.format) for item in fresh], origin)
     for item in fresh:
         if item.state is State.BLOCKED:
             task = await tx.tasks.get(item.fields.id)
             why = item.reason or "blocked where it came from"
             await lifecycle.move(tx, task, Status.BLOCKED, "task.blocked", {"blocked_reason": why}, {"reason": why})
+            there = await tx.tasks.known(item.waiting_for)
+            await tx.tasks.set_waits(task.id, [name for name in item.waiting_for if name in there])
     return created
 
 
-async def _wait(tx: Transaction, items: Sequence[Item]) -> None:
-    for item in items:
-        known = await tx.tasks.known(item.waiting_for)
-        if await _is_blocked(tx, item.fields.id):
-            await tx.tasks.set_waits(item.fields.id, [name for name in item.waiting_for if name in known])
-
-
-async def _is_blocked(tx: Transaction, task_id: str) -> bool:
-    task = await tx.tasks.find(task_id)
-    return task is not None and task.status is Status.BLOCKED
-
-
-def _draft(item: Item, intake: Intake) -> creation.Draft:
-    fields: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value  # pyright: ignore[reportUnknownArgumentType]
-        for name in Fields.model_fields
-        if name not in _NOT_COLUMNS and (value := getattr(item.fields, name)) is not None
-    }
-    fields["metadata"] = {"imported_from": intake.reading.format}
-    name = item.fields.id
-    return creation.Draft(name, fields, intake.waits[name], intake.parents.get(name))
+def _draft(item: Item, source: str) -> creation.Draft:
+    fields: dict[str, Any] = {}
+    for name in Fields.model_fields.keys() - _NOT_COLUMNS:
+        value: Any = getattr(item.fields, name)
+        if value is not None:
+            fields[name] = tuple(value) if isinstance(value, list) else value  # pyright: ignore[reportUnknownArgumentType]
+    fields["metadata"] = {"imported_from": source}
+    return creation.Draft(item.fields.id, fields, item.fields.depends_on, item.fields.parent_id)
 
 
 async def lines(store: Store, caller: Caller, counted: dict[str, int]) -> AsyncIterator[str]:
