@@ -206,6 +206,23 @@ async def sync_first(store: Store, files: RoadmapFiles, caller: Caller) -> None:
         await sync_or_alert(store, files, caller)
 
 
+async def roadmap_problem(store: Store, files: RoadmapFiles, caller: Caller) -> str | None:
+    """What is wrong in the roadmap file, while no server leads, which would raise an alert; None when nothing is."""
+
+    async def known(tx: Transaction, digest: str) -> bool:
+        last = await tx.state.get(roadmap.SYNCED)
+        return (last is not None and last["digest"] == digest) or await led_for(tx) > 0
+
+    digest = await files.digest()
+    if digest is None or await store.read(caller, partial(known, digest=digest)):
+        return None
+    try:
+        await roadmap.read_file(store, files, caller)
+    except WvoError as error:
+        return error.message
+    return None
+
+
 async def sync_or_alert(store: Store, files: RoadmapFiles, caller: Caller) -> None:
     """Merge the roadmap if there is one; a mistake in it is logged and raised as an alert."""
     if files.fingerprint() is not None:

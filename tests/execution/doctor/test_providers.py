@@ -58,11 +58,15 @@ def test_a_mistake_is_a_failure_with_its_line(tmp_path: Path) -> None:
 
 
 def test_without_a_file_the_defaults_are_told(tmp_path: Path) -> None:
-    found = providers(tmp_path / "providers.yaml", {"PATH": "", "HOME": str(tmp_path)})
+    program = tmp_path / "codex"
+    program.write_text("#!/bin/sh\necho version 4.5.6\n")
+    program.chmod(0o755)
 
-    assert found[0].outcome is Outcome.OK
+    found = providers(tmp_path / "providers.yaml", {"PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": str(tmp_path)})
+
     assert "without limits (wvo-mcp init writes one)" in found[0].found
-    assert [one.check for one in found[1:]] == [f"provider {name}" for name in ("claude", "codex", "gemini", "ollama")]
+    assert {one.outcome for one in found} == {Outcome.OK}  # nobody named those that are missing
+    assert any(one.found.startswith(f"4.5.6 at {program}; OPENAI_API_KEY is not set") for one in found)
 
 
 def test_all_turned_off_is_told_and_is_no_warning(tmp_path: Path) -> None:

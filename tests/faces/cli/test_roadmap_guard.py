@@ -21,3 +21,12 @@ def test_an_emptied_roadmap_cancels_nothing_until_a_person_allows_it(shell: Shel
     allowed = shell("roadmap-sync", "--allow-cancel").json
     assert (len(allowed["cancelled"]), allowed["waiting"]) == (made, [])
     assert shell("alerts").json["alerts"] == []
+
+
+def test_status_names_a_mistake_in_the_roadmap_while_no_server_runs(shell: Shell) -> None:
+    shell("init")
+    shell("roadmap-sync")
+    assert "roadmap" not in shell("status").err
+    (shell.root / "state" / "roadmap.yaml").write_text("epics:\n  - id: E\n")
+
+    assert "the roadmap is not merged. state/roadmap.yaml:2: epics[0].title" in shell("status").err

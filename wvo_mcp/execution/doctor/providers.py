@@ -16,8 +16,8 @@ from wvo_mcp.ports.providers import Standing
 
 
 def providers(path: Path, environ: Mapping[str, str], trust: Trust | None = None) -> list[Finding]:
-    """One finding for the file, and one for each provider that is enabled. Runs their programs, as far as a person has
-    accepted them."""
+    """One finding for the file, and one for each provider that it turns on. Runs their programs, as far as a person has
+    accepted them. Without a file those that are here are shown: the others were asked for by no person."""
     try:
         given = read(path)
     except InvalidInput as error:
@@ -30,9 +30,15 @@ def providers(path: Path, environ: Mapping[str, str], trust: Trust | None = None
     named = [one for one in (given or defaults()).providers if one.enabled]
     enabled = [one for one in catalogue.providers if one.enabled]
     standings = anyio.run(examine_all, enabled, environ)
+    if given is None:
+        judged = [
+            ok(f"provider {one.name}", _known(found)) for one in enabled if (found := standings[one.name]).program
+        ]
+    else:
+        judged = [_provider(one, standings[one.name]) for one in enabled]
     remedy = "Look at the difference, then accept it: wvo-mcp trust"
     held = [] if unaccepted is None else [warn("trust", unaccepted, remedy)]
-    return [_file(path, given, named), *held, *(_provider(one, standings[one.name]) for one in enabled)]
+    return [_file(path, given, named), *held, *judged]
 
 
 def _file(path: Path, given: Catalogue | None, enabled: list[Provider]) -> Finding:
@@ -48,8 +54,12 @@ def _provider(provider: Provider, found: Standing) -> Finding:
     if found.program is None:
         remedy = f"Install or start it, or set enabled: false for {provider.name} in providers.yaml."
         return warn(check, found.how, remedy)
-    what = f"{found.version or 'version unknown'} at {found.program}; {found.how}"
+    what = _known(found)
     if found.logged_in is False:
         key = provider.key_env or "its key"
         return warn(check, what, f"Log in with it, or set {key} where servers and clients are started.")
     return ok(check, what)
+
+
+def _known(found: Standing) -> str:
+    return f"{found.version or 'version unknown'} at {found.program}; {found.how}"

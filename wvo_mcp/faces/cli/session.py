@@ -12,7 +12,7 @@ from wvo_mcp.errors import WvoError
 from wvo_mcp.faces.cli.application import Compose
 from wvo_mcp.faces.cli.progress import shown
 from wvo_mcp.operations.operation import Effect, Operation
-from wvo_mcp.orchestration.background import refresh_unled, sync_first
+from wvo_mcp.orchestration.background import refresh_unled, roadmap_problem, sync_first
 from wvo_mcp.project import Project, WrongSetting
 from wvo_mcp.settings import Settings, settings_of
 
@@ -43,6 +43,10 @@ async def calling(op: Operation, compose: Compose) -> AsyncGenerator[tuple[Ask, 
                 await services.providers.look()
             if not op.long:
                 answer = await op(services, caller, arguments)
+                if op.name == "status":
+                    problem = await roadmap_problem(services.store, services.roadmap, caller)
+                    if problem is not None:
+                        click.echo(f"Warning: the roadmap is not merged. {problem}", err=True)
                 if op.effect is not Effect.READ and not arguments.get("dry_run"):
                     with suppress(WvoError):  # what was asked for is done
                         await refresh_unled(services.store, caller)
