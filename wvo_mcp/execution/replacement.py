@@ -1,13 +1,18 @@
 """A file that changes as a whole: a reader sees the old content or the new one, also after a crash."""
 
 import contextlib
+import fcntl
 import os
 import stat
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import BinaryIO
 
-from wvo_mcp.errors import StoreUnavailable
+from wvo_mcp.errors import StoreBusy, StoreUnavailable
+
+_LOCK_TRIES = 100
+_LOCK_PAUSE_SECONDS = 0.02
 
 
 def fingerprint(path: Path) -> str | None:
@@ -22,7 +27,7 @@ def fingerprint(path: Path) -> str | None:
 @contextlib.contextmanager
 def replacement(path: Path, mode: int | None = None) -> Generator[BinaryIO]:
     """A new file that takes the place of `path` when the block ends, synced; when it fails, nothing is left of it. Its mode
-    is the given one, else that of the file it replaces, else what the umask leaves.
+    is the given one, else with its owner that of the file it replaces, else what the umask leaves.
 
     Raises OSError.
     """
@@ -32,14 +37,49 @@ def replacement(path: Path, mode: int | None = None) -> Generator[BinaryIO]:
     try:
         with os.fdopen(descriptor, "wb") as file:
             if mode is None:
-                with contextlib.suppress(FileNotFoundError):
-                    os.fchmod(descriptor, stat.S_IMODE(path.stat().st_mode))
+                _keep_rights(path, descriptor)
             yield file
             file.flush()
             os.fsync(descriptor)
         made.replace(path)
+        with _folder(path.parent) as folder:
+            os.fsync(folder)
     finally:
         made.unlink(missing_ok=True)
+
+
+def _keep_rights(path: Path, descriptor: int) -> None:
+    try:
+        old = path.stat()
+    except FileNotFoundError:
+        return
+    with contextlib.suppress(PermissionError):  # only root may give a file away
+        os.fchown(descriptor, old.st_uid, old.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Generator[None]:
+    """One writer of ours at a time in the folder. Raises StoreBusy after two seconds, OSError."""
+    with _folder(folder) as descriptor:
+        for left in range(_LOCK_TRIES, 0, -1):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if left == 1:
+                    raise StoreBusy(f"Another process keeps writing in {folder}.") from None
+                time.sleep(_LOCK_PAUSE_SECONDS)
+        yield
+
+
+@contextlib.contextmanager
+def _folder(path: Path) -> Generator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def write_whole(path: Path, content: bytes, mode: int | None = None) -> None:

@@ -3,9 +3,7 @@
 `trust.json`: {ROOT: {part: {sha256, accepted, at}}}; `sha256` is that of `accepted` as canonical JSON.
 """
 
-import fcntl
 import json
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any, cast
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.roadmap import digest_of
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.execution.replacement import disk_errors, fingerprint, write_whole
+from wvo_mcp.execution.replacement import disk_errors, fingerprint, locked, write_whole
 
 PROVIDERS = "providers"
 
@@ -51,15 +49,11 @@ class Trust:
         digest = digest_of(content)
         with disk_errors(self.file):
             self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder = os.open(self.file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX)  # another project's command may be here at the same moment
+            with locked(self.file.parent):  # another project's command may be here at the same moment
                 projects = self._read()
                 said = {"sha256": digest, "accepted": content, "at": iso(datetime.now(UTC))}
                 projects.setdefault(self._root, {})[part] = said
                 write_whole(self.file, json.dumps(projects, indent=1, ensure_ascii=False).encode() + b"\n", 0o600)
-            finally:
-                os.close(folder)
         return digest
 
     def _read(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -148,7 +149,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(roadmap_file.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
 
     with pytest.raises(
         StoreUnavailable, match=r"state/roadmap.yaml cannot be read or written: No space left on device"
@@ -163,10 +164,11 @@ def test_a_process_killed_while_it_writes_leaves_the_old_file_or_the_new_one(pat
     program = f"""
 import os, pathlib, sys
 from wvo_mcp.domain.roadmap import RoadmapChanges
+from wvo_mcp.execution import replacement
 from wvo_mcp.execution.roadmap import file as roadmap_file
 def die(*_): os.kill(os.getpid(), 9)
 step = {step!r}
-if step == "write": roadmap_file._keep_owner = die
+if step == "write": replacement._keep_rights = die
 if step == "fsync": os.fsync = die
 if step == "replace": pathlib.Path.replace = die
 path = pathlib.Path(sys.argv[1])
@@ -200,7 +202,7 @@ def test_an_export_that_would_make_the_file_too_large_is_refused(path: Path, mon
 
 def test_one_writer_waits_for_the_other_and_gives_up_in_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(roadmap_file.time, "sleep", waits.append)
+    monkeypatch.setattr(time, "sleep", waits.append)
     folder = os.open(path.parent, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
 

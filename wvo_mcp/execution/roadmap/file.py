@@ -2,22 +2,15 @@
 
 import codecs
 import contextlib
-import fcntl
-import os
-import stat
-import time
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 
 from wvo_mcp.domain.roadmap import Roadmap, RoadmapChanges
-from wvo_mcp.errors import Conflict, NotFound, StoreBusy, StoreUnavailable
-from wvo_mcp.execution.replacement import fingerprint, replacement
+from wvo_mcp.errors import Conflict, NotFound, StoreUnavailable
+from wvo_mcp.execution.replacement import fingerprint, locked, replacement
 from wvo_mcp.execution.roadmap.edit import edited
 from wvo_mcp.execution.roadmap.parse import MAX_BYTES, RoadmapDraft, decoded, digest, parse
 from wvo_mcp.execution.yaml.source import Problem, read_at_most, refusal
-
-_LOCK_TRIES = 100
-_LOCK_PAUSE_SECONDS = 0.02
 
 
 def load_roadmap(path: Path) -> RoadmapDraft:
@@ -52,7 +45,7 @@ def write_roadmap(path: Path, changes: RoadmapChanges, expected_digest: str) -> 
     """
     path = path.resolve()
     name = _shown(path)
-    with _stored(name), _locked(path.parent, name):
+    with _stored(name), locked(path.parent):
         before = fingerprint(path)
         old = _bytes(path, name) or b""
         if digest(old) != expected_digest:
@@ -62,7 +55,10 @@ def write_roadmap(path: Path, changes: RoadmapChanges, expected_digest: str) -> 
             if len(new) > MAX_BYTES:
                 problem = f"expected at most {MAX_BYTES // 2**20} MiB; the export would make it larger"
                 raise refusal("roadmap", name, [Problem(1, None, "", problem)], 1)
-            _replace(path, new, before, name)
+            with replacement(path) as file:
+                file.write(new)
+                if fingerprint(path) != before:
+                    raise _other(name)
         return digest(new)
 
 
@@ -84,47 +80,6 @@ def _bytes(path: Path, name: str) -> bytes | None:
     """None without a file. One byte more than is allowed is read at most."""
     with _stored(name):
         return read_at_most(path, MAX_BYTES, "roadmap", name)
-
-
-def _replace(path: Path, data: bytes, before: str | None, name: str) -> None:
-    with replacement(path) as file:
-        file.write(data)
-        _keep_owner(path, file.fileno())
-        if fingerprint(path) != before:
-            raise _other(name)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _keep_owner(path: Path, descriptor: int) -> None:
-    try:
-        old = path.stat()
-    except FileNotFoundError:
-        return
-    with contextlib.suppress(PermissionError):  # only root may give a file away
-        os.fchown(descriptor, old.st_uid, old.st_gid)
-    os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
-
-
-@contextlib.contextmanager
-def _locked(folder: Path, name: str) -> Generator[None]:
-    """One writer of ours at a time in the folder; raises StoreBusy after two seconds."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for left in range(_LOCK_TRIES, 0, -1):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if left == 1:
-                    raise StoreBusy(f"Another process keeps writing {name}.") from None
-                time.sleep(_LOCK_PAUSE_SECONDS)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager
