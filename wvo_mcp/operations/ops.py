@@ -153,7 +153,7 @@ async def status(ctx: Context, ask: StatusAsk) -> StatusReport:
         prefetch=await _prefetch(ctx),
         providers=await _providers(ctx),
         alerts=[dict(row) for row in await tx.alerts.open_alerts(20)],
-        stranded=[dict(row) for row in await tx.tasks.stranded(20)],
+        stranded=[{"id": one, "waiting_for": other} for one, other in await tx.health.stranded(20)],
         leader=await _leader(tx),
         roadmap=await tx.state.get("roadmap"),
         last_event=await tx.events.last_seq(),

@@ -71,9 +71,7 @@ async def _markdown(tx: Transaction) -> list[str]:
             f"- {row['severity']} {row['kind']}: {_line(row['message'])}"
             for row in await tx.alerts.open_alerts(_ALERTS)
         ],
-        "Stranded": [
-            f"- {row['id']} waits for {_line(str(row['waiting_for']))}" for row in await tx.tasks.stranded(_STRANDED)
-        ],
+        "Stranded": [f"- {task_id} waits for {_line(other)}" for task_id, other in await tx.health.stranded(_STRANDED)],
         "Remembered, newest first": [
             line for entry in await tx.memory.latest(None, _ENTRIES) for line in _entry(entry)
         ],

@@ -127,10 +127,6 @@ class TaskRepository(Protocol):
         """How many match, counted up to `limit`."""
         ...
 
-    async def stranded(self, limit: int) -> list[Row]:
-        """{id, waiting_for} of open tasks that depend on a cancelled or failed one, of the latest such."""
-        ...
-
     async def counts(self) -> dict[str, int]:
         """Kept counters: one per status, and `ready` (pending with no unmet dependency)."""
         ...

@@ -4,7 +4,7 @@ the time. Read-only, and bounded in time."""
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Protocol
 
 from wvo_mcp.domain.finding import Finding, fail, ok, warn
@@ -148,7 +148,7 @@ def store_time(rows: Rows, now: datetime) -> Finding:
 def chains(rows: Rows, seconds: float) -> Finding:
     """Follows the chains of the tasks that changed last, one after the other, for so long."""
     until = time.monotonic() + seconds
-    trail = Events(rows, "", _NOBODY)
+    trail = Events(rows, datetime.now(UTC), _NOBODY)
     tasks: list[str | None] = [None]
     tasks += rows.column(f"SELECT id FROM tasks ORDER BY updated_at DESC LIMIT {CHAINS}")
     followed = 0

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import WIP_LIMIT, Caller
 from wvo_mcp.ports import Liveness
 from wvo_mcp.store.records.alerts import Alerts
@@ -59,7 +58,6 @@ class StoreTransaction:
         at once."""
         self.rows = rows
         self.now = now
-        self.at = iso(now)
         self.caller = caller
         self.liveness = liveness
         self.last_seq = last_seq
@@ -75,19 +73,19 @@ class StoreTransaction:
 
 
 _REPOSITORIES: Mapping[str, Callable[[StoreTransaction], object]] = {
-    "events": lambda tx: Events(tx.rows, tx.at, tx.caller, tx.last_seq),
-    "alerts": lambda tx: Alerts(tx.rows, tx.at, tx.caller, tx.events),
-    "news": lambda tx: News(tx.rows, tx.at),
-    "tasks": lambda tx: Tasks(tx.rows, tx.now, tx.events),
+    "events": lambda tx: Events(tx.rows, tx.now, tx.caller, tx.last_seq),
+    "alerts": lambda tx: Alerts(tx.rows, tx.now, tx.caller, tx.events),
+    "news": lambda tx: News(tx.rows, tx.now, tx.caller),
+    "tasks": lambda tx: Tasks(tx.rows, tx.now, tx.caller, tx.events),
     "queue": lambda tx: Queue(tx.rows, tx.now),
     "graph": lambda tx: Graph(tx.rows, tx.now, tx.agents),
-    "memory": lambda tx: Memory(tx.rows, tx.at, tx.caller),
-    "sessions": lambda tx: Sessions(tx.rows, tx.at, tx.caller),
-    "replays": lambda tx: Replays(tx.rows, tx.at, tx.caller),
-    "state": lambda tx: State(tx.rows, tx.now, tx.caller, tx.tasks),
-    "outlook": lambda tx: Outlook(tx.rows),
-    "health": lambda tx: Health(tx.rows, tx.now, tx.liveness),
-    "prefetch": lambda tx: Prefetch(tx.rows, tx.at),
-    "traces": lambda tx: Traces(tx.rows, tx.at),
+    "memory": lambda tx: Memory(tx.rows, tx.now, tx.caller),
+    "sessions": lambda tx: Sessions(tx.rows, tx.now, tx.caller),
+    "replays": lambda tx: Replays(tx.rows, tx.now, tx.caller),
+    "state": lambda tx: State(tx.rows, tx.now, tx.caller),
+    "outlook": lambda tx: Outlook(tx.rows, tx.now, tx.caller),
+    "health": lambda tx: Health(tx.rows, tx.now, tx.caller, tx.liveness),
+    "prefetch": lambda tx: Prefetch(tx.rows, tx.now, tx.caller),
+    "traces": lambda tx: Traces(tx.rows, tx.now, tx.caller),
     "routing": lambda tx: Routing(tx.rows, tx.now, tx.caller),
 }

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from wvo_mcp.domain.event import canonical
@@ -9,6 +10,7 @@ from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.redaction import redact, redacted
 from wvo_mcp.errors import NotFound
 from wvo_mcp.store.records.events import Events
+from wvo_mcp.store.records.rows import Repository
 from wvo_mcp.store.sql import Rows
 
 COLUMNS = (
@@ -19,13 +21,11 @@ _RANK = {"info": 0, "warning": 1, "critical": 2}
 _ORDER = " ".join(f"WHEN '{severity}' THEN {rank}" for severity, rank in _RANK.items())
 
 
-class Alerts:
+class Alerts(Repository):
     """`ports.AlertRepository`."""
 
-    def __init__(self, rows: Rows, at: str, caller: Caller, events: Events) -> None:
-        self._rows = rows
-        self._at = at
-        self._caller = caller
+    def __init__(self, rows: Rows, now: datetime, caller: Caller, events: Events) -> None:
+        super().__init__(rows, now, caller)
         self._events = events
 
     async def raise_alert(
@@ -127,7 +127,7 @@ class Alerts:
         rows = self._rows.all(
             f"""
             SELECT {COLUMNS} FROM alerts WHERE resolved_at IS NULL
-            ORDER BY CASE severity WHEN 'critical' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END, id DESC LIMIT ?
+            ORDER BY CASE severity {_ORDER} END DESC, id DESC LIMIT ?
             """,
             (limit,),
         )
@@ -160,7 +160,7 @@ class Alerts:
             self._tell(known["id"], "escalated")
 
     def _tell(self, alert_id: int, change: str) -> None:
-        self._rows.put("INSERT INTO alert_news (alert_id, change, at) VALUES (?, ?, ?)", (alert_id, change, self._at))
+        self._insert("alert_news", {"alert_id": alert_id, "change": change, "at": self._at})
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,18 +9,17 @@ from wvo_mcp.domain.event import GENESIS, HEARTBEAT, PRUNED, Event, canonical, c
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.redaction import redact
+from wvo_mcp.store.records.rows import Repository
 from wvo_mcp.store.sql import Rows
 
 _COLUMNS = "seq, at, kind, task_id, agent_id, session_id, data"
 
 
-class Events:
+class Events(Repository):
     """`ports.EventRepository`."""
 
-    def __init__(self, rows: Rows, at: str, caller: Caller, last_seq: int | None = None) -> None:
-        self._rows = rows
-        self._at = at
-        self._caller = caller
+    def __init__(self, rows: Rows, now: datetime, caller: Caller, last_seq: int | None = None) -> None:
+        super().__init__(rows, now, caller)
         self._last_seq = last_seq
         self._heads: dict[str, str] = {}
         self.appended: list[tuple[str, str | None, Mapping[str, Any]]] = []

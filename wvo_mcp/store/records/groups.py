@@ -2,18 +2,19 @@
 
 import difflib
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
-from wvo_mcp.store.records.rows import encoded_all
+from wvo_mcp.domain.lease import Caller
+from wvo_mcp.store.records.rows import Repository, encoded_all
 from wvo_mcp.store.sql import Rows
 
 
-class Groups:
+class Groups(Repository):
     """The part of `ports.TaskRepository` that is about groups of tasks."""
 
-    def __init__(self, rows: Rows, at: str) -> None:
-        self._rows = rows
-        self._at = at
+    def __init__(self, rows: Rows, now: datetime, caller: Caller) -> None:
+        super().__init__(rows, now, caller)
         self._known_epics: set[str] = set()
 
     async def ensure_epic(self, epic_id: str, title: str | None = None, wip_limit: int | None = None) -> bool:
@@ -49,10 +50,8 @@ class Groups:
         return difflib.get_close_matches(wanted, known, n=5, cutoff=0.5)
 
     async def put_milestone(self, milestone_id: str, fields: Mapping[str, Any]) -> None:
-        self._rows.put(
-            "INSERT INTO milestones (id, title, created_at, updated_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (milestone_id, fields.get("title") or milestone_id, self._at, self._at),
-        )
+        new = {"id": milestone_id, "title": milestone_id, "created_at": self._at, "updated_at": self._at}
+        self._insert("milestones", new, "ON CONFLICT DO NOTHING")
         self._put("milestones", milestone_id, fields)
 
     async def of_milestone(self, milestone_id: str) -> list[str]:

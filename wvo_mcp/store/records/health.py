@@ -8,7 +8,9 @@ from typing import Any
 from wvo_mcp.domain.event import canonical
 from wvo_mcp.domain.health import SAMPLES, Held, Hour, Provider, hour_of, minute_of
 from wvo_mcp.domain.instant import instant, iso
+from wvo_mcp.domain.lease import Caller
 from wvo_mcp.ports import Liveness
+from wvo_mcp.store.records.rows import Repository
 from wvo_mcp.store.sql import Rows
 
 ROLLED = "throughput_rolled"
@@ -27,12 +29,11 @@ WHERE t.status = 'in_progress' AND {which}
 """
 
 
-class Health:
+class Health(Repository):
     """`ports.HealthRepository`, for one transaction."""
 
-    def __init__(self, rows: Rows, now: datetime, liveness: Liveness) -> None:
-        self._rows = rows
-        self._now = now
+    def __init__(self, rows: Rows, now: datetime, caller: Caller, liveness: Liveness) -> None:
+        super().__init__(rows, now, caller)
         self._liveness = liveness
         self._living: dict[str, bool] = {}
 
@@ -204,10 +205,7 @@ class Health:
         )
 
     async def agents(self) -> dict[str, int]:
-        return {
-            row["status"]: int(row["n"])
-            for row in self._rows.all("SELECT status, count(*) AS n FROM agent_pool GROUP BY 1")
-        }
+        return {row[0]: row[1] for row in self._rows.execute("SELECT status, count(*) FROM agent_pool GROUP BY 1", ())}
 
     async def vacant(self, limit: int) -> list[str]:
         return self._rows.column(

@@ -31,26 +31,6 @@ class Listing:
             )
         )
 
-    async def stranded(self, limit: int) -> list[dict[str, Any]]:
-        return self._rows.all(
-            """
-            WITH gone (id) AS (
-              SELECT id FROM tasks WHERE status IN ('cancelled', 'failed') AND seq > 0 ORDER BY seq DESC LIMIT 5000
-            )
-            SELECT t.id, gone.id AS waiting_for
-            FROM gone CROSS JOIN task_dependencies AS d ON d.depends_on_task_id = gone.id
-            CROSS JOIN tasks AS t ON t.id = d.task_id
-            WHERE t.status NOT IN ('done', 'cancelled')
-            UNION
-            SELECT t.id, gone.id
-            FROM gone CROSS JOIN task_waits AS w ON w.waits_for_task_id = gone.id
-            CROSS JOIN tasks AS t ON t.id = w.task_id
-            WHERE t.status = 'blocked'
-            ORDER BY 1, 2 LIMIT ?
-            """,
-            (limit,),
-        )
-
     async def counts(self) -> dict[str, int]:
         return {row["name"]: row["n"] for row in self._rows.all(_COUNTS)}
 

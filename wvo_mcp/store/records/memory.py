@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wvo_mcp.domain.checkpoint import Checkpoint
-from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.memory import ContextEntry, Scope
 from wvo_mcp.domain.task import Task
+from wvo_mcp.store.records.rows import Repository
 from wvo_mcp.store.records.words import match_any
-from wvo_mcp.store.sql import Rows
 
 RECENT = 2_000
 """So many of the newest entries a claim searches: its work stays bounded in a store of any size."""
@@ -21,13 +20,8 @@ _ENTRY = "topic, version, content, tags, created_at AS at"
 NEWEST = "SELECT max(id) FROM context_entries"
 
 
-class Memory:
+class Memory(Repository):
     """`ports.MemoryRepository`."""
-
-    def __init__(self, rows: Rows, at: str, caller: Caller) -> None:
-        self._rows = rows
-        self._at = at
-        self._caller = caller
 
     async def add_checkpoint(
         self, task_id: str, summary: str, next_steps: str | None, progress: int | None, files: Sequence[str]
@@ -47,9 +41,7 @@ class Memory:
             "files": json.dumps(list(files), ensure_ascii=False),
             "created_at": self._at,
         }
-        self._rows.put(
-            f"INSERT INTO checkpoints ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)})", row
-        )
+        self._insert("checkpoints", row)
         return _checkpoint(row)
 
     async def last_checkpoint(self, task_id: str) -> Checkpoint | None:
@@ -69,23 +61,10 @@ class Memory:
     ) -> int:
         last = self._rows.value("SELECT max(version) FROM context_entries WHERE topic = ?", (topic,))
         version = int(last or 0) + 1
-        self._rows.put(
-            """
-            INSERT INTO context_entries (topic, version, content, tags, scope, task_id, epic_id, agent_id, created_at)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-            """,
-            (
-                topic,
-                version,
-                content,
-                json.dumps(list(tags), ensure_ascii=False),
-                scope.value,
-                task_id,
-                epic_id,
-                self._caller.agent_id,
-                self._at,
-            ),
-        )
+        about = {"scope": scope.value, "task_id": task_id, "epic_id": epic_id, "agent_id": self._caller.agent_id}
+        text = {"content": content, "tags": json.dumps(list(tags), ensure_ascii=False)}
+        row = {"topic": topic, "version": version, **text, **about, "created_at": self._at}
+        self._insert("context_entries", row)
         return version
 
     async def versions(self, topic: str, limit: int) -> list[ContextEntry]:

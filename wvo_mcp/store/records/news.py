@@ -7,17 +7,13 @@ from typing import Any
 
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.store.records.alerts import COLUMNS
-from wvo_mcp.store.sql import Rows
+from wvo_mcp.store.records.rows import Repository
 
 _ALERT = ", ".join(f"a.{name} AS a_{name}" for name in COLUMNS.split(", "))
 
 
-class News:
+class News(Repository):
     """`ports.alerting.NewsRepository`."""
-
-    def __init__(self, rows: Rows, at: str) -> None:
-        self._rows = rows
-        self._at = at
 
     async def last(self) -> int:
         return int(self._rows.value("SELECT coalesce(max(id), 0) FROM alert_news"))
@@ -51,10 +47,8 @@ class News:
 
     async def enrol(self, channel: str, news_ids: Sequence[int]) -> None:
         for news_id in news_ids:
-            self._rows.put(
-                "INSERT INTO alert_deliveries (news_id, channel, next_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                (news_id, channel, self._at),
-            )
+            row = {"news_id": news_id, "channel": channel, "next_at": self._at}
+            self._insert("alert_deliveries", row, "ON CONFLICT DO NOTHING")
 
     async def due(self, channel: str, limit: int) -> list[dict[str, Any]]:
         rows = self._rows.all(
@@ -74,30 +68,21 @@ class News:
         return [_news(row) for row in rows]
 
     async def delivered(self, channel: str, news_id: int) -> None:
-        self._rows.put(
-            "UPDATE alert_deliveries SET attempts = attempts + 1, delivered_at = ?, next_at = NULL"
-            " WHERE news_id = ? AND channel = ?",
-            (self._at, news_id, channel),
-        )
+        self._deliver(channel, news_id, "attempts = attempts + 1, delivered_at = :at, next_at = NULL")
 
     async def failed(self, channel: str, news_id: int, error: str, again_at: datetime | None) -> None:
-        self._rows.put(
-            "UPDATE alert_deliveries SET attempts = attempts + 1, last_error = ?, next_at = ?, given_up_at = ?"
-            " WHERE news_id = ? AND channel = ?",
-            (
-                error,
-                None if again_at is None else iso(again_at),
-                self._at if again_at is None else None,
-                news_id,
-                channel,
-            ),
+        after = "next_at = NULL, given_up_at = :at" if again_at is None else "next_at = :next, given_up_at = NULL"
+        following = None if again_at is None else iso(again_at)
+        self._deliver(
+            channel, news_id, f"attempts = attempts + 1, last_error = :why, {after}", why=error, next=following
         )
 
     async def dropped(self, channel: str, news_id: int, why: str) -> None:
-        self._rows.put(
-            "UPDATE alert_deliveries SET last_error = ?, next_at = NULL, given_up_at = ? WHERE news_id = ? AND channel = ?",
-            (why, self._at, news_id, channel),
-        )
+        self._deliver(channel, news_id, "last_error = :why, next_at = NULL, given_up_at = :at", why=why)
+
+    def _deliver(self, channel: str, news_id: int, changes: str, **values: str | None) -> None:
+        params = {"news_id": news_id, "channel": channel, "at": self._at, **values}
+        self._rows.put(f"UPDATE alert_deliveries SET {changes} WHERE news_id = :news_id AND channel = :channel", params)
 
     async def forget(self, before: datetime) -> int:
         # The newest stays: SQLite would give its number again, and the channels have counted it.

@@ -1,14 +1,11 @@
 """The plan as a whole, read in a few passes."""
 
 from wvo_mcp.ports.outlook import OpenRow
-from wvo_mcp.store.sql import Rows
+from wvo_mcp.store.records.rows import Repository
 
 
-class Outlook:
+class Outlook(Repository):
     """`ports.OutlookRepository`."""
-
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
 
     async def last_seq(self) -> int:
         return int(self._rows.value("SELECT max(seq) FROM tasks") or 0)
@@ -55,6 +52,5 @@ class Outlook:
     async def titles(self, task_ids: list[str]) -> dict[str, str]:
         marks = ", ".join("?" * len(task_ids)) or "''"
         return {
-            row["id"]: row["title"]
-            for row in self._rows.all(f"SELECT id, title FROM tasks WHERE id IN ({marks})", task_ids)
+            row[0]: row[1] for row in self._rows.execute(f"SELECT id, title FROM tasks WHERE id IN ({marks})", task_ids)
         }

@@ -5,18 +5,14 @@ from collections.abc import Sequence
 
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.ports.prefetch import Prefetched
-from wvo_mcp.store.sql import Rows
+from wvo_mcp.store.records.rows import Repository
 
 
-class Prefetch:
+class Prefetch(Repository):
     """`ports.PrefetchRepository`."""
 
-    def __init__(self, rows: Rows, at: str) -> None:
-        self._rows = rows
-        self._at = at
-
     async def entries(self) -> list[str]:
-        return [row["task_id"] for row in self._rows.all("SELECT task_id FROM prefetch_queue ORDER BY position")]
+        return self._rows.column("SELECT task_id FROM prefetch_queue ORDER BY position")
 
     async def current(self) -> list[Prefetched]:
         rows = self._rows.all(
@@ -33,17 +29,10 @@ class Prefetch:
             if known not in task_ids:
                 self._rows.put("DELETE FROM prefetch_queue WHERE task_id = ?", (known,))
         for position, task_id in enumerate(task_ids):
-            self._rows.put(
-                """
-                INSERT INTO prefetch_queue (task_id, position, queued_at) VALUES (?, ?, ?)
-                ON CONFLICT (task_id) DO UPDATE SET position = excluded.position, agent_id = NULL, reason = ''
-                """,
-                (task_id, position, self._at),
-            )
+            kept = "ON CONFLICT (task_id) DO UPDATE SET position = excluded.position, agent_id = NULL, reason = ''"
+            self._insert("prefetch_queue", {"task_id": task_id, "position": position, "queued_at": self._at}, kept)
 
     async def capabilities(self, limit: int) -> list[frozenset[str]]:
-        rows = self._rows.all(
-            "SELECT capabilities FROM agent_pool WHERE status <> 'offline' ORDER BY last_seen_at DESC, agent_id LIMIT ?",
-            (limit,),
-        )
-        return [frozenset(json.loads(row["capabilities"])) for row in rows]
+        newest = "ORDER BY last_seen_at DESC, agent_id LIMIT ?"
+        texts = self._rows.column(f"SELECT capabilities FROM agent_pool WHERE status <> 'offline' {newest}", (limit,))
+        return [frozenset(json.loads(text)) for text in texts]

@@ -4,10 +4,8 @@ from datetime import datetime
 from typing import Any
 
 from wvo_mcp.domain.instant import iso
-from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import RequestIdReused
-from wvo_mcp.store.records.rows import ONE_TASK
-from wvo_mcp.store.sql import Rows
+from wvo_mcp.store.records.rows import ONE_TASK, Repository
 
 _LEASE_WRITE = """
 SELECT result, session_id, agent_id FROM lease_writes
@@ -15,13 +13,8 @@ WHERE task_id = :task_id AND lease_token = coalesce(:token, (SELECT lease_token 
   AND tool = :tool AND input_hash = :input_hash"""
 
 
-class Replays:
+class Replays(Repository):
     """`ports.ReplayRepository`."""
-
-    def __init__(self, rows: Rows, at: str, caller: Caller) -> None:
-        self._rows = rows
-        self._at = at
-        self._caller = caller
 
     async def by_request(self, agent_id: str, tool: str, request_id: str, input_hash: str) -> str | None:
         row = self._rows.one(
@@ -35,10 +28,8 @@ class Replays:
         return str(row["result"])
 
     async def keep_request(self, agent_id: str, tool: str, request_id: str, input_hash: str, result: str) -> None:
-        self._rows.put(
-            "INSERT INTO requests (agent_id, tool, request_id, input_hash, result, created_at) VALUES (?, ?, ?, ?, ?, ?)",
-            (agent_id, tool, request_id, input_hash, result, self._at),
-        )
+        call = {"agent_id": agent_id, "tool": tool, "request_id": request_id}
+        self._insert("requests", {**call, "input_hash": input_hash, "result": result, "created_at": self._at})
 
     async def by_lease(self, task_id: str, token: int | None, tool: str, input_hash: str) -> dict[str, Any] | None:
         self._rows.foresee(ONE_TASK, (task_id,))  # whoever is no repeat reads the task next
@@ -52,12 +43,9 @@ class Replays:
         return {**task, **(done or {"result": None, "session_id": None, "agent_id": None})}
 
     async def keep_lease(self, task_id: str, token: int, tool: str, input_hash: str, result: str) -> None:
-        self._rows.put(
-            "INSERT INTO lease_writes"
-            " (task_id, lease_token, tool, input_hash, session_id, agent_id, result, created_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (task_id, token, tool, input_hash, self._caller.session_id, self._caller.agent_id, result, self._at),
-        )
+        call = {"task_id": task_id, "lease_token": token, "tool": tool, "input_hash": input_hash, "result": result}
+        made = {"session_id": self._caller.session_id, "agent_id": self._caller.agent_id, "created_at": self._at}
+        self._insert("lease_writes", {**call, **made}, "ON CONFLICT DO NOTHING")
 
     async def forget(self, before: datetime) -> None:
         for table in ("requests", "lease_writes"):

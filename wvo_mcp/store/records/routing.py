@@ -2,18 +2,18 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
 
 from wvo_mcp.domain.instant import instant, iso
-from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState
 from wvo_mcp.domain.providers.catalogue import Mode
 from wvo_mcp.domain.providers.decision import Chosen
 from wvo_mcp.domain.providers.state import RoutingState, Use
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.ports.providers import Spent, TaskRoute
-from wvo_mcp.store.sql import Rows
+from wvo_mcp.store.records.rows import Repository, encoded_all
 
 _STATE = """
 SELECT 'minutes' AS what, provider AS name, tier, sum(tokens) AS a, 0 AS b, 0.0 AS cost, '' AS text FROM usage_minutes
@@ -45,14 +45,8 @@ PROBE_SECONDS = 900
 """So long a probe is leased to its task; a probe that is never heard of again must not shut the provider for ever."""
 
 
-class Routing:
+class Routing(Repository):
     """`ports.RoutingRepository`."""
-
-    def __init__(self, rows: Rows, now: datetime, caller: Caller) -> None:
-        self._rows = rows
-        self._now = now
-        self._at = iso(now)
-        self._caller = caller
 
     def _asked(self, agent_id: str) -> dict[str, str]:
         # A minute counts until all of it is an hour old.
@@ -123,37 +117,29 @@ class Routing:
         unreported: int,
         worker: tuple[str, str] | None,
     ) -> None:
-        self._rows.put(
-            """
-            INSERT INTO task_routes
-              (task_id, lease_token, agent_id, provider, tier, model, reason, reserved, reported, unreported, at, worked,
-               worked_tier)
-            VALUES
-              (:task_id, :token, :agent_id, :provider, :tier, :model, :reason, :reserved, 0, :unreported, :at, :worked,
-               :worked_tier)
-            ON CONFLICT (task_id) DO UPDATE SET lease_token = excluded.lease_token, agent_id = excluded.agent_id,
-              provider = excluded.provider, tier = excluded.tier, model = excluded.model, reason = excluded.reason,
-              reserved = excluded.reserved, reported = 0, unreported = excluded.unreported, at = excluded.at,
-              ended_at = NULL,
-              worked = CASE WHEN task_routes.lease_token = excluded.lease_token AND excluded.worked <> excluded.provider
-                THEN task_routes.worked ELSE excluded.worked END,
-              worked_tier = CASE WHEN task_routes.lease_token = excluded.lease_token AND excluded.worked <> excluded.provider
-                THEN task_routes.worked_tier ELSE excluded.worked_tier END
+        route = {
+            "lease_token": lease_token,
+            "agent_id": agent_id,
+            "provider": chosen.provider,
+            "tier": chosen.tier.value,
+            "model": chosen.model,
+            "reason": reason,
+            "reserved": chosen.estimate,
+            "reported": 0,
+            "unreported": unreported,
+            "at": self._at,
+            "ended_at": None,
+        }
+        worked, worked_tier = worker or (None, None)
+        again = "task_routes.lease_token = excluded.lease_token AND excluded.worked <> excluded.provider"
+        self._insert(
+            "task_routes",
+            {"task_id": task_id, **route, "worked": worked, "worked_tier": worked_tier},
+            f"""
+            ON CONFLICT (task_id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in route)},
+              worked = CASE WHEN {again} THEN task_routes.worked ELSE excluded.worked END,
+              worked_tier = CASE WHEN {again} THEN task_routes.worked_tier ELSE excluded.worked_tier END
             """,
-            {
-                "task_id": task_id,
-                "token": lease_token,
-                "agent_id": agent_id,
-                "provider": chosen.provider,
-                "tier": chosen.tier.value,
-                "model": chosen.model,
-                "reason": reason,
-                "reserved": chosen.estimate,
-                "unreported": unreported,
-                "at": self._at,
-                "worked": None if worker is None else worker[0],
-                "worked_tier": None if worker is None else worker[1],
-            },
         )
         self._rows.put("UPDATE breakers SET probe_task = NULL, probe_until = NULL WHERE probe_task = ?", (task_id,))
         for provider, tier in chosen.probes:
@@ -164,29 +150,9 @@ class Routing:
             )
 
     async def record(self, spent: Spent) -> None:
-        self._rows.put(
-            """
-            INSERT INTO usage (at, task_id, lease_token, agent_id, provider, tier, model, tokens_in, tokens_out,
-              tokens_cached, tokens, cost, source)
-            VALUES (:at, :task_id, :token, :agent_id, :provider, :tier, :model, :tokens_in, :tokens_out,
-              :tokens_cached, :tokens, :cost, :source)
-            """,
-            {
-                "at": self._at,
-                "task_id": spent.task_id,
-                "token": spent.lease_token,
-                "agent_id": spent.agent_id,
-                "provider": spent.provider,
-                "tier": spent.tier,
-                "model": redact(spent.model),
-                "tokens_in": spent.tokens_in,
-                "tokens_out": spent.tokens_out,
-                "tokens_cached": spent.tokens_cached,
-                "tokens": spent.counted,
-                "cost": spent.cost,
-                "source": spent.source,
-            },
-        )
+        row = {field.name: getattr(spent, field.name) for field in fields(spent)}
+        row |= {"at": self._at, "model": redact(spent.model), "tokens": row.pop("counted")}
+        self._insert("usage", row)
         if spent.task_id is not None:
             self._rows.put(
                 "UPDATE task_routes SET reported = reported + :tokens,"
@@ -232,31 +198,9 @@ class Routing:
         return [_breaker(row) for row in rows]
 
     async def put_breaker(self, breaker: Breaker) -> None:
-        def at(time: datetime | None) -> str | None:
-            return None if time is None else iso(time)
-
-        self._rows.put(
-            f"""
-            INSERT INTO breakers ({_BREAKER}, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-            ON CONFLICT (provider, tier) DO UPDATE SET state = excluded.state, kind = excluded.kind,
-              failures = excluded.failures, until = excluded.until, probe_task = excluded.probe_task,
-              probe_until = excluded.probe_until, opened_at = excluded.opened_at, reason = excluded.reason,
-              updated_at = excluded.updated_at
-            """,
-            (
-                breaker.provider,
-                breaker.tier,
-                breaker.state.value,
-                breaker.kind,
-                breaker.failures,
-                at(breaker.until),
-                breaker.probe_task,
-                at(breaker.probe_until),
-                at(breaker.opened_at),
-                redact(breaker.reason),
-                self._at,
-            ),
-        )
+        row = encoded_all({field.name: getattr(breaker, field.name) for field in fields(breaker)})
+        row |= {"reason": redact(breaker.reason), "updated_at": self._at}
+        self._upsert("breakers", ("provider", "tier"), row)
 
     async def foresee_tried(self, task_id: str) -> None:
         self._rows.foresee(_TRIED, {"task_id": task_id})
@@ -265,11 +209,8 @@ class Routing:
         return [_breaker(row) for row in self._rows.all(_TRIED, {"task_id": task_id})]
 
     async def allow(self, scope: str, name: str, period: str, tokens: int, until: datetime, reason: str) -> None:
-        self._rows.put(
-            "INSERT INTO budget_raises (scope, name, period, tokens, until, by_agent, reason, at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (scope, name, period, tokens, iso(until), self._caller.agent_id, redact(reason), self._at),
-        )
+        row = {"scope": scope, "name": name, "period": period, "tokens": tokens, "until": iso(until), "at": self._at}
+        self._insert("budget_raises", {**row, "by_agent": self._caller.agent_id, "reason": redact(reason)})
 
     async def allowed(self) -> list[dict[str, Any]]:
         return self._rows.all(
@@ -318,16 +259,8 @@ class Routing:
         unknown = f" WHERE provider NOT IN ({', '.join('?' * len(names))})" if names else ""
         self._rows.put(f"DELETE FROM provider_states{unknown}", tuple(names))
         for one in states:
-            self._rows.put(
-                """
-                INSERT INTO provider_states (provider, state, used, capacity, resets_at, reason, updated_at)
-                VALUES (:provider, :state, :used, :capacity, :resets_at, :reason, :at)
-                ON CONFLICT (provider) DO UPDATE SET state = excluded.state, used = excluded.used,
-                  capacity = excluded.capacity, resets_at = excluded.resets_at, reason = excluded.reason,
-                  updated_at = excluded.updated_at
-                """,
-                {**one, "reason": redact(one["reason"]) if one["reason"] else None, "at": self._at},
-            )
+            row = {**one, "reason": redact(one["reason"]) if one["reason"] else None, "updated_at": self._at}
+            self._upsert("provider_states", ("provider",), row)
 
     async def forget(self, before: datetime) -> None:
         self._rows.put("DELETE FROM usage WHERE at < ?", (iso(before),))

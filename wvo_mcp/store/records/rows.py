@@ -1,4 +1,4 @@
-"""How a task stands in its row."""
+"""What repositories share: their beginning, the writing of a row, and how a task is kept in its own."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,9 @@ from enum import Enum
 from typing import Any
 
 from wvo_mcp.domain.instant import instant, iso
+from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.task import Task
+from wvo_mcp.store.sql import Rows
 
 COLUMNS = (
     "id, seq, epic_id, milestone_id, parent_id, title, description, type, status, priority, complexity, business_value,"
@@ -24,6 +26,26 @@ _LISTS = ("labels", "files", "capabilities", "acceptance")
 _TIMES = (
     "approved_at", "not_before", "lease_expires_at", "created_at", "updated_at", "started_at", "finished_at"
 )  # fmt: skip
+
+
+class Repository:
+    """Part of one transaction: its connection, its time, and who asks."""
+
+    def __init__(self, rows: Rows, now: datetime, caller: Caller) -> None:
+        self._rows = rows
+        self._now = now
+        self._at = iso(now)
+        self._caller = caller
+
+    def _insert(self, table: str, values: Mapping[str, Any], conflict: str = "") -> None:
+        """Write one row; the statement ends in `conflict`."""
+        marks = ", ".join("?" * len(values))
+        self._rows.put(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks}) {conflict}", tuple(values.values()))
+
+    def _upsert(self, table: str, key: tuple[str, ...], values: Mapping[str, Any]) -> None:
+        """Write one row, over the one that has the same key."""
+        others = ", ".join(f"{name} = excluded.{name}" for name in values if name not in key)
+        self._insert(table, values, f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {others}")
 
 
 def as_task(row: dict[str, Any]) -> Task:

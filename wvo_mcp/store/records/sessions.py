@@ -7,39 +7,29 @@ from datetime import datetime
 from typing import Any
 
 from wvo_mcp.domain.instant import iso
-from wvo_mcp.domain.lease import Caller
-from wvo_mcp.store.sql import Rows
+from wvo_mcp.store.records.rows import Repository
 
 
-class Sessions:
+class Sessions(Repository):
     """`ports.SessionRepository`."""
-
-    def __init__(self, rows: Rows, at: str, caller: Caller) -> None:
-        self._rows = rows
-        self._at = at
-        self._caller = caller
 
     async def ensure(self, *, but_agent: bool = False) -> None:
         caller = self._caller
         # The name of a client is known only after the server's own first writes.
-        self._rows.put(
-            """
-            INSERT INTO sessions (session_id, agent_id, client, pid, host, durable, started_at, last_call_at)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-            ON CONFLICT (session_id) DO UPDATE SET
-              last_call_at = excluded.last_call_at, ended_at = NULL, agent_id = excluded.agent_id,
-              client = coalesce(excluded.client, sessions.client)
-            """,
-            (
-                caller.session_id,
-                caller.agent_id,
-                caller.client,
-                os.getpid(),
-                socket.gethostname(),
-                int(caller.durable),
-                self._at,
-                self._at,
-            ),
+        self._insert(
+            "sessions",
+            {
+                "session_id": caller.session_id,
+                "agent_id": caller.agent_id,
+                "client": caller.client,
+                "pid": os.getpid(),
+                "host": socket.gethostname(),
+                "durable": int(caller.durable),
+                "started_at": self._at,
+                "last_call_at": self._at,
+            },
+            "ON CONFLICT (session_id) DO UPDATE SET last_call_at = excluded.last_call_at, ended_at = NULL,"
+            " agent_id = excluded.agent_id, client = coalesce(excluded.client, sessions.client)",
         )
         if but_agent:
             return
@@ -58,10 +48,18 @@ class Sessions:
         if agent_id == caller.agent_id and not caller.pooled:
             return
         own = agent_id == caller.agent_id and caller.capabilities
-        self._rows.put(
+        self._insert(
+            "agent_pool",
+            {
+                "agent_id": agent_id,
+                "provider": caller.provider,
+                "status": "idle" if task_id is None else "busy",
+                "capabilities": json.dumps(sorted(caller.capabilities)) if own else "[]",
+                "last_seen_at": self._at,
+                "current_task_id": task_id,
+                "assigned_at": None if task_id is None else self._at,
+            },
             """
-            INSERT INTO agent_pool (agent_id, provider, status, capabilities, last_seen_at, current_task_id, assigned_at)
-            VALUES (:agent_id, :provider, :status, :capabilities, :at, :task_id, :began)
             ON CONFLICT (agent_id) DO UPDATE SET
               last_seen_at = excluded.last_seen_at,
               current_task_id = coalesce(excluded.current_task_id, agent_pool.current_task_id),
@@ -71,15 +69,6 @@ class Sessions:
               provider = coalesce(excluded.provider, agent_pool.provider),
               capabilities = CASE WHEN excluded.capabilities = '[]' THEN agent_pool.capabilities ELSE excluded.capabilities END
             """,
-            {
-                "agent_id": agent_id,
-                "provider": caller.provider,
-                "capabilities": json.dumps(sorted(caller.capabilities)) if own else "[]",
-                "at": self._at,
-                "task_id": task_id,
-                "began": None if task_id is None else self._at,
-                "status": "idle" if task_id is None else "busy",
-            },
         )
 
     async def left(self, agent_id: str) -> None:
@@ -117,8 +106,7 @@ class Sessions:
         )
 
     async def connected(self) -> list[str]:
-        rows = self._rows.all("SELECT session_id FROM sessions WHERE ended_at IS NULL AND durable = 0 ORDER BY 1")
-        return [row["session_id"] for row in rows]
+        return self._rows.column("SELECT session_id FROM sessions WHERE ended_at IS NULL AND durable = 0 ORDER BY 1")
 
     async def forget(self, before: datetime, limit: int) -> int:
         given = {"before": iso(before), "limit": limit}

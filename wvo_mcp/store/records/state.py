@@ -7,51 +7,35 @@ from typing import Any
 
 from wvo_mcp.domain.event import canonical
 from wvo_mcp.domain.instant import iso
-from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.task import Task
-from wvo_mcp.store.records.rows import COLUMNS, as_task
-from wvo_mcp.store.records.tasks import Tasks
+from wvo_mcp.store.records.rows import COLUMNS, Repository, as_task
 from wvo_mcp.store.records.time_back import set_back
-from wvo_mcp.store.sql import Rows
 
 
-class State:
+class State(Repository):
     """`ports.StateRepository`."""
-
-    def __init__(self, rows: Rows, now: datetime, caller: Caller, tasks: Tasks) -> None:
-        self._rows = rows
-        self._now = now
-        self._caller = caller
-        self._tasks = tasks
 
     async def get(self, name: str) -> Any:
         text = self._rows.value("SELECT value FROM facts WHERE name = ?", (name,))
         return None if text is None else json.loads(text)
 
     async def put(self, name: str, value: Any) -> None:
-        self._rows.put(
-            "INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-            (name, canonical(value)),
-        )
+        self._upsert("facts", ("name",), {"name": name, "value": canonical(value)})
 
     async def lead(self, role: str, seconds: float, *, force: bool = False) -> int | None:
         own = self._caller.session_id
         row = await self.leader(role)
         until = iso(self._now + timedelta(seconds=seconds))
         if row is None:
-            self._rows.put(
-                "INSERT INTO leaders (role, session_id, token, expires_at) VALUES (?, ?, 1, ?)", (role, own, until)
-            )
-            return 1
-        if row["session_id"] == own:
+            token = 1
+        elif row["session_id"] == own:
             token = int(row["token"])
-        elif force or row["session_id"] is None or row["expires_at"] <= iso(self._now):
+        elif force or row["session_id"] is None or row["expires_at"] <= self._at:
             token = int(row["token"]) + 1
         else:
             return None
-        self._rows.put(
-            "UPDATE leaders SET session_id = ?, token = ?, expires_at = ? WHERE role = ?", (own, token, until, role)
-        )
+        lease = {"session_id": own, "token": token, "expires_at": until}
+        self._upsert("leaders", ("role",), {"role": role, **lease})
         return token
 
     async def leader(self, role: str) -> dict[str, Any] | None:
@@ -71,11 +55,7 @@ class State:
 
     async def put_roadmap_entries(self, entries: Mapping[str, dict[str, Any]], gone: Iterable[str]) -> None:
         for task_id, entry in entries.items():
-            self._rows.put(
-                "INSERT INTO roadmap_entries (task_id, entry) VALUES (?, ?)"
-                " ON CONFLICT (task_id) DO UPDATE SET entry = excluded.entry",
-                (task_id, canonical(entry)),
-            )
+            self._upsert("roadmap_entries", ("task_id",), {"task_id": task_id, "entry": canonical(entry)})
         for task_id in gone:
             self._rows.put("DELETE FROM roadmap_entries WHERE task_id = ?", (task_id,))
 
@@ -84,5 +64,7 @@ class State:
 
     async def dependency_edges(self) -> list[tuple[str, str]]:
         """(task, what it depends on) of the whole store."""
-        rows = self._rows.all("SELECT task_id, depends_on_task_id FROM task_dependencies")
-        return [(row["task_id"], row["depends_on_task_id"]) for row in rows]
+        return [
+            (row[0], row[1])
+            for row in self._rows.execute("SELECT task_id, depends_on_task_id FROM task_dependencies", ())
+        ]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.domain.task import GATE_BITS, Gate, Status, Task, check_move
 from wvo_mcp.errors import NotFound
@@ -23,9 +23,8 @@ _SMALL_STORE = 3_000
 class Tasks(Groups, Listing):
     """`ports.TaskRepository`, for one transaction."""
 
-    def __init__(self, rows: Rows, now: datetime, events: Events) -> None:
-        super().__init__(rows, iso(now))
-        self._now = now
+    def __init__(self, rows: Rows, now: datetime, caller: Caller, events: Events) -> None:
+        super().__init__(rows, now, caller)
         self._events = events
         self._lanes: dict[tuple[str, str, str], int] = {}
         self._last_seq: int | None = None
@@ -77,11 +76,7 @@ class Tasks(Groups, Listing):
             name: fields[name] for name in ("title", "epic_id", "priority", "complexity", "origin") if name in fields
         }
         values["event_head"] = self._events.insert("task.created", fields["id"], data, "")
-        names = ", ".join(values)
-        self._rows.put(
-            f"INSERT INTO tasks ({names}) VALUES ({', '.join(f':{name}' for name in values)})",
-            values,
-        )
+        self._insert("tasks", values)
         self._label(values["seq"], fields["id"], fields.get("labels", ()))
         task = await self.find(fields["id"])
         assert task is not None  # noqa: S101 - it was inserted above
@@ -140,7 +135,7 @@ class Tasks(Groups, Listing):
 
     def _label(self, seq: int, task_id: str, labels: Iterable[str]) -> None:
         for label in set(labels):
-            self._rows.put("INSERT INTO task_labels (label, seq, task_id) VALUES (?, ?, ?)", (label, seq, task_id))
+            self._insert("task_labels", {"label": label, "seq": seq, "task_id": task_id})
 
     async def dependencies(self, task_id: str) -> list[dict[str, Any]]:
         return self._rows.all(
@@ -228,7 +223,7 @@ class Tasks(Groups, Listing):
     async def set_waits(self, task_id: str, on: Sequence[str]) -> None:
         self._rows.put("DELETE FROM task_waits WHERE task_id = ?", (task_id,))
         for other in on:
-            self._rows.put("INSERT INTO task_waits (task_id, waits_for_task_id) VALUES (?, ?)", (task_id, other))
+            self._insert("task_waits", {"task_id": task_id, "waits_for_task_id": other})
 
 
 def _gating(task: Task) -> dict[str, Any]:

@@ -67,7 +67,7 @@ async def set_back(rows: Rows, caller: Caller, wrong: datetime, true: datetime, 
         )
         rows.put("UPDATE store SET boot = ''")  # the next transaction counts from the machine's clock again
         data = {"from": iso(wrong), "to": iso(true), "wrong_since": began, "moved": moved}
-        await Events(rows, iso(true), caller).append("store.time_set_back", None, data)
+        await Events(rows, true, caller).append("store.time_set_back", None, data)
     return moved
 
 
