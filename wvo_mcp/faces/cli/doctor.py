@@ -17,7 +17,7 @@ from wvo_mcp.execution.doctor.providers import providers
 from wvo_mcp.execution.trust import Trust
 from wvo_mcp.faces.cli.application import Compose
 from wvo_mcp.faces.cli.backup import refuse_if_live, restore_and_sync, show, while_live_option
-from wvo_mcp.faces.cli.output import json_option, print_json, reported, visible, wants_json
+from wvo_mcp.faces.cli.output import command, print_json, visible
 from wvo_mcp.faces.cli.session import settings_or_usage
 from wvo_mcp.operations import tools
 from wvo_mcp.ports.backend import Backend
@@ -30,27 +30,21 @@ SNAPSHOT = Path(__file__).parents[2] / "front" / "snapshot.json"
 
 
 def doctor_command(compose: Compose) -> click.Command:
-    def run(**given: Any) -> None:
-        with reported(as_json=wants_json(given["json"])) as as_json:
-            repaired = _repaired(compose, given["while_live"], as_json=as_json) if given["repair"] else {}
-            _examine(compose, repaired, as_json=as_json)
+    def run(given: dict[str, Any], as_json: bool) -> None:
+        repaired = _repaired(compose, given["while_live"], as_json=as_json) if given["repair"] else {}
+        _examine(compose, repaired, as_json=as_json)
 
-    return click.Command(
+    repair = (
+        "Check the whole database first. If it is damaged or missing, restore the newest good backup, keep the damaged file,"
+        " and sync the roadmap."
+    )
+    return command(
         "doctor",
-        help="Check this installation: machine, workspace, database, roadmap, providers, clients. Changes nothing without"
+        run,
+        "Check this installation: machine, workspace, database, roadmap, providers, clients. Changes nothing without"
         " --repair. Each check shows what it found and how to fix it. Exit code 1 when a check fails.",
-        short_help="Check this installation and show how to fix problems.",
-        params=[
-            click.Option(
-                ["--repair"],
-                is_flag=True,
-                help="Check the whole database first. If it is damaged or missing, restore the newest good backup, keep the"
-                " damaged file, and sync the roadmap.",
-            ),
-            while_live_option(),
-            json_option(),
-        ],
-        callback=run,
+        [click.Option(["--repair"], is_flag=True, help=repair), while_live_option()],
+        short="Check this installation and show how to fix problems.",
     )
 
 

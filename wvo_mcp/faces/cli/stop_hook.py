@@ -10,7 +10,7 @@ import re
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from wvo_mcp.domain.agent import short
 
@@ -26,30 +26,24 @@ CLIENT = "claude-code"
 
 
 def answer(stdin: BinaryIO, stdout: TextIO, compose: "Compose | None" = None) -> int:
-    """Read the hook's input, print a decision or nothing, and count what the turn used. Always gives 0."""
+    """Read the hook's input, print {decision, reason} where the agent holds a task and was not reminded yet, and count what
+    the turn used. Always gives 0."""
     with suppress(Exception):  # see above: never in the way of the client
-        asked = json.loads(stdin.read(MAX_BYTES))
+        fields: Any = json.loads(stdin.read(MAX_BYTES))
+        session = fields.get("session_id")
+        agent_id = os.environ.get("WVO_AGENT_ID") or (_agent_of(str(session)) if session else None)
+        if agent_id is None or fields.get("hook_event_name", "Stop") != "Stop":
+            return 0
         with suppress(Exception):
-            _answer(asked, stdout)
-        _count(asked, compose)
-    return 0
-
-
-def _answer(asked: Any, stdout: TextIO) -> None:
-    decision = _decision(asked)
-    if decision is not None:
-        stdout.write(json.dumps(decision) + "\n")
-        stdout.flush()
-
-
-def _count(asked: Any, compose: "Compose | None") -> None:
-    if compose is not None and isinstance(asked, dict):
-        fields = cast("dict[str, Any]", asked)
-        agent_id = _agent(fields)
-        if agent_id is not None and fields.get("hook_event_name", "Stop") == "Stop":
+            held = [] if fields.get("stop_hook_active") else _held(agent_id, Path(str(fields.get("cwd") or Path.cwd())))
+            if held:
+                stdout.write(json.dumps({"decision": "block", "reason": _reminder(held)}) + "\n")
+                stdout.flush()
+        if compose is not None:
             from wvo_mcp.faces.cli.turn_usage import count_apart
 
             count_apart(fields, agent_id, compose)
+    return 0
 
 
 def stop_hook_command(_compose: "Compose") -> "click.Command":
@@ -63,25 +57,6 @@ def stop_hook_command(_compose: "Compose") -> "click.Command":
         short_help="Remind a stopping agent of its task and count its tokens (for clients).",
         callback=lambda: answer(sys.stdin.buffer, sys.stdout),
     )
-
-
-def _decision(asked: Any) -> dict[str, str] | None:
-    """{decision, reason}; None when the agent may stop: it was reminded already, or holds nothing."""
-    if not isinstance(asked, dict):
-        return None
-    fields = cast("dict[str, Any]", asked)
-    if fields.get("stop_hook_active") or fields.get("hook_event_name", "Stop") != "Stop":
-        return None
-    agent_id = _agent(fields)
-    if agent_id is None:
-        return None
-    held = _held(agent_id, Path(str(fields.get("cwd") or Path.cwd())))
-    return {"decision": "block", "reason": _reminder(held)} if held else None
-
-
-def _agent(fields: dict[str, Any]) -> str | None:
-    session = fields.get("session_id")
-    return os.environ.get("WVO_AGENT_ID") or (_agent_of(str(session)) if session else None)
 
 
 def _held(agent_id: str, cwd: Path) -> list["Held"]:
