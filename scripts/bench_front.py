@@ -96,14 +96,15 @@ def serve(transport: str) -> None:
     from mcp.server import Server
     from mcp.server.stdio import stdio_server
 
-    from wvo_mcp.domain.lease import Caller, Policy
+    from wvo_mcp.domain.lease import Caller
     from wvo_mcp.faces.mcp.face import Face
     from wvo_mcp.faces.mcp.results import success
     from wvo_mcp.faces.mcp.sdk import Sdk
     from wvo_mcp.front.opening import Opening
     from wvo_mcp.front.record import Record, load
     from wvo_mcp.front.wire import Wire
-    from wvo_mcp.operations import Services
+    from wvo_mcp.operations import Container
+    from wvo_mcp.ports import SILENT, Tracer
 
     async def call_tool(_: object, params: types.CallToolRequestParams) -> types.CallToolResult:
         return types.CallToolResult(content=[types.TextContent(text='{"ok":true}')], structured_content={"ok": True})
@@ -120,13 +121,12 @@ def serve(transport: str) -> None:
     sys.setswitchinterval(0.0005)  # as the front does
     wire = Wire(os.dup(0), os.dup(1), Opening(Record(load())))
     wire.start()
-    nothing: Any = None
 
     class Nothing(Face):
         async def call_tool(self, *_: object, **__: object) -> dict[str, Any]:
             return success({"ok": True})
 
-    face = Nothing(Services(nothing, Policy(), nothing, nothing), lambda _: Caller("a", "s"), frozenset(), lambda: None)
+    face = Nothing(Container({Tracer: SILENT}), lambda _: Caller("a", "s"), frozenset(), lambda: None)
     asyncio.run(face.serve(wire, lambda: Sdk))
 
 

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import anyio
 import mcp_types as types
@@ -16,13 +16,13 @@ from mcp.server import Server
 from mcp.shared.message import SessionMessage
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 
-from wvo_mcp.domain.lease import Caller, Policy
+from wvo_mcp.domain.lease import Caller
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.faces.mcp.face import Face
 from wvo_mcp.faces.mcp.server import NOTIFIES, build_server
 from wvo_mcp.front import record
-from wvo_mcp.operations import Services, tools
-from wvo_mcp.ports import Directives, RoadmapFiles, WatchedStore
+from wvo_mcp.operations import Container, tools
+from wvo_mcp.ports import SILENT, Directives, Tracer
 
 FILE = Path(record.FILE)
 METHODS = (
@@ -44,7 +44,7 @@ async def recorded(directives: Directives) -> dict[str, Any]:
     differ, and of a result only the keys that differ, as {but}. `directives` are those that every workspace has.
     """
     # Lists touch no store and no roadmap.
-    services = Services(cast("WatchedStore", None), Policy(), cast("RoadmapFiles", None), directives)
+    services = Container({Directives: directives, Tracer: SILENT})
     caller = Caller(agent_id="snapshot", session_id="snapshot")
     server = build_server(Face(services, lambda _: caller, None, lambda: None))
     whole = {

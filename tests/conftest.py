@@ -15,6 +15,7 @@ from tests.support import apart
 from tests.support.bench import AnyStore, Bench
 from tests.support.clock import StoppedClock
 from tests.support.scale import FULL
+from tests.support.services import Services
 from tests.support.sessions import Servers
 from wvo_mcp.domain import known_secrets
 from wvo_mcp.domain.health import Thresholds
@@ -22,7 +23,6 @@ from wvo_mcp.domain.lease import Policy
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.exchange import WorkspaceExchange
 from wvo_mcp.execution.roadmap.source import RoadmapSource
-from wvo_mcp.operations import Services
 from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.store.postgres.store import PostgresStore
 from wvo_mcp.store.sqlite.store import SqliteStore

@@ -14,8 +14,8 @@ class WvoError(Exception):
     code: ClassVar[str] = "internal"
     retryable: ClassVar[bool] = False
     hint: str = "Report it; the log line with this reference tells more."
-    aside: Callable[[Any], Awaitable[object]] | None = None
-    """To be done in a transaction of its own: that of the call is undone, and with it whom it told."""
+    follow_up: Callable[[Any], Awaitable[object]] | None = None
+    """To be done in a transaction of its own: that of the call is undone, and with it whatever it recorded."""
 
     def __init__(self, message: str, *, hint: str | None = None, **details: Any) -> None:
         super().__init__(message)

@@ -9,13 +9,14 @@ from typing import Any
 
 import anyio
 
+from tests.support.services import Services
 from tests.support.sessions import an_agent
 from tests.support.stores import a_store, attending
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.errors import WvoError
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap.source import RoadmapSource
-from wvo_mcp.operations import ALL, Services
+from wvo_mcp.operations import ALL
 from wvo_mcp.store.postgres.store import PostgresStore
 from wvo_mcp.store.sql import Rows
 

@@ -12,12 +12,13 @@ from typing import Any
 
 from tests.support.bench import a_task
 from tests.support.clock import StoppedClock
+from tests.support.services import Services
 from tests.support.sessions import a_person, an_agent
 from tests.support.stores import a_store, attending, looked_for
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap.source import RoadmapSource
-from wvo_mcp.operations import ALL, Services
+from wvo_mcp.operations import ALL
 from wvo_mcp.orchestration import background, keeping
 from wvo_mcp.store.sql import Rows
 

@@ -14,12 +14,13 @@ import anyio
 from tests.faults.crashing import Crash
 from tests.support.bench import a_task
 from tests.support.providers import FixedProviders
+from tests.support.services import Services
 from tests.support.sessions import an_agent
 from tests.support.stores import a_store
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap.source import RoadmapSource
-from wvo_mcp.operations import ALL, Services
+from wvo_mcp.operations import ALL
 
 ANN = an_agent(durable=True, worker=True)
 

@@ -18,6 +18,7 @@ from tests.support.databases import looked_at
 from tests.support.invariants import verify
 from tests.support.nursery import Nursery
 from tests.support.postgres import Cluster
+from tests.support.services import Services
 from tests.support.sessions import Servers, an_agent
 from tests.support.waiting import eventually
 from tests.support.workspace import Workspace, some_tasks
@@ -25,7 +26,6 @@ from wvo_mcp.domain.lease import Policy
 from wvo_mcp.errors import StoreBusy
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap.source import RoadmapSource
-from wvo_mcp.operations import Services
 from wvo_mcp.store.postgres.presence import key_of
 from wvo_mcp.store.postgres.store import PostgresStore
 

@@ -35,7 +35,7 @@ def everything(bench: Bench, root: Path) -> tuple[dict[str, Any], dict[str, byte
 
 
 def test_every_operation_with_a_dry_run_is_tried_here() -> None:
-    assert {name for name, op in ALL.items() if "dry_run" in op.takes.model_fields} == set(CASES)
+    assert {name for name, op in ALL.items() if "dry_run" in op.fields} == set(CASES)
 
 
 @pytest.mark.parametrize("name", CASES)

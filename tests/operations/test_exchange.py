@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from tests.support.clock import StoppedClock
 from tests.support.invariants import verify
+from tests.support.services import Services
 from tests.support.sessions import Servers
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.errors import DependencyCycle, InvalidInput, NotFound
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.exchange import WorkspaceExchange
 from wvo_mcp.execution.roadmap.source import RoadmapSource
-from wvo_mcp.operations import Services
 from wvo_mcp.ports import Transaction
 from wvo_mcp.store.sqlite.store import SqliteStore
 

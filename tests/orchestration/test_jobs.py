@@ -14,7 +14,7 @@ import pytest
 from tests.support.bench import ANN, BOB, Bench, a_task
 from wvo_mcp.errors import InvalidInput, NotFound, WvoError
 from wvo_mcp.orchestration import jobs as module
-from wvo_mcp.orchestration.jobs import Jobs, Progress, Work, in_foreground
+from wvo_mcp.orchestration.jobs import Foreground, Jobs, Progress, Work
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CORE-10")]
 
@@ -166,13 +166,13 @@ async def test_steps_aside_leave_the_loop_free_and_end_when_they_are_cancelled(
 async def test_without_a_server_the_work_is_done_while_one_waits() -> None:
     work: Work = Held()
     work.let_go.set()
-    assert await in_foreground("forecast", work) == {"made": 1}
+    assert await Foreground().ask(ANN, "forecast", {}, work) == {"made": 1}
 
     async def refused(progress: Progress) -> dict[str, Any]:
         raise InvalidInput("text", "wrong")
 
     with pytest.raises(InvalidInput):
-        await in_foreground("import_tasks", refused)
+        await Foreground().ask(ANN, "import_tasks", {}, refused)
 
 
 async def test_an_operation_that_is_long_answers_with_a_handle_and_is_asked_again_with_it(
@@ -195,6 +195,6 @@ async def test_an_operation_that_is_long_answers_with_a_handle_and_is_asked_agai
         answered.set()
         jobs._patience = SOON
         assert (await bench.call("forecast", handle=begun["handle"]))["runs"] == 5_000
-    bench.services = replace(bench.services, jobs=None)
+    bench.services = replace(bench.services, jobs=Foreground())
     with pytest.raises(NotFound):
         await bench.call("forecast", handle="none")

@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 
 from tests.support.providers import FixedProviders, a_provider
+from tests.support.services import Services
 from tests.support.sessions import an_agent
 from tests.support.stores import a_store, attending
 from wvo_mcp.domain.instant import iso
@@ -27,7 +28,7 @@ from wvo_mcp.domain.task import Status, TaskType
 from wvo_mcp.errors import StaleLease
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap.source import RoadmapSource
-from wvo_mcp.operations import ALL, Services
+from wvo_mcp.operations import ALL
 from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.orchestration.routing import breakers, router
 from wvo_mcp.orchestration.tasks import lifecycle

@@ -17,13 +17,14 @@ from typing import Any
 import anyio
 
 from tests.support.dag import random_tasks
+from tests.support.services import Services
 from tests.support.sessions import an_agent
 from tests.support.stores import a_store, attending
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.errors import StaleLease
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap.source import RoadmapSource
-from wvo_mcp.operations import ALL, Services
+from wvo_mcp.operations import ALL
 
 LEASE_SECONDS = 2
 Call = Callable[..., Awaitable[dict[str, Any]]]

@@ -15,6 +15,7 @@ from tests.support.clock import StoppedClock
 from tests.support.frozen import load
 from tests.support.invariants import verify
 from tests.support.postgres import Cluster
+from tests.support.services import Services
 from tests.support.sessions import Servers, a_person
 from tests.support.waiting import eventually
 from wvo_mcp.domain.finding import Outcome
@@ -22,7 +23,6 @@ from wvo_mcp.domain.lease import Policy
 from wvo_mcp.errors import IncompatibleStore, NotFound, StaleLease, StoreBusy, StoreUnavailable
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap.source import RoadmapSource
-from wvo_mcp.operations import Services
 from wvo_mcp.orchestration.backups import hourly
 from wvo_mcp.ports import Transaction
 from wvo_mcp.store.postgres import backup as module

@@ -5,10 +5,10 @@ import pytest
 
 from tests.support.bench import ANN, BOB, Bench, a_task
 from tests.support.clock import StoppedClock
+from tests.support.services import Services
 from tests.support.sessions import Servers
 from wvo_mcp.domain.finding import Finding, Outcome
 from wvo_mcp.domain.lease import Policy
-from wvo_mcp.operations import Services
 from wvo_mcp.store.postgres.address import Address
 from wvo_mcp.store.postgres.doctor_checks import examine, held_by, known_ids
 from wvo_mcp.store.postgres.presence import Presence

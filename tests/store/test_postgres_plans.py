@@ -8,11 +8,11 @@ import pytest
 
 from tests.support.bench import ANN, BOB, Bench, a_task
 from tests.support.clock import StoppedClock
+from tests.support.services import Services
 from tests.support.sessions import Servers, a_person
 from tests.support.waiting import eventually
 from wvo_mcp.domain.health import Thresholds
 from wvo_mcp.domain.lease import Policy
-from wvo_mcp.operations import Services
 from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.orchestration.leader.leading import Candidate
 from wvo_mcp.store.postgres.store import PostgresStore

@@ -9,11 +9,11 @@ from tests.support.bench import Bench, a_task
 from tests.support.clock import StoppedClock
 from tests.support.postgres_proxy import Proxy
 from tests.support.providers import USUAL, FixedProviders
+from tests.support.services import Services
 from tests.support.sessions import Servers, an_agent
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap.source import RoadmapSource
-from wvo_mcp.operations import Services
 from wvo_mcp.store.postgres.store import PostgresStore
 
 pytestmark = pytest.mark.anyio

@@ -11,12 +11,12 @@ import pytest
 from tests.support.bench import ANN, BOB, Bench, a_task
 from tests.support.clock import StoppedClock
 from tests.support.invariants import verify
+from tests.support.services import Services
 from tests.support.sessions import Servers, a_person
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.errors import IncompatibleStore, NotFound, StaleLease, StoreBusy, StoreUnavailable, WvoError
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap.source import RoadmapSource
-from wvo_mcp.operations import Services
 from wvo_mcp.ports.backups import Restored
 from wvo_mcp.store.sqlite import restore as module
 from wvo_mcp.store.sqlite.backup import SqliteBackups

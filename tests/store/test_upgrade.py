@@ -17,13 +17,13 @@ from tests.support.databases import Source, looked_at
 from tests.support.frozen import HELD, kept, load
 from tests.support.invariants import verify
 from tests.support.nursery import Nursery
+from tests.support.services import Services
 from tests.support.sessions import Servers, an_agent
 from tests.support.waiting import eventually
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.errors import IncompatibleStore
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap.source import RoadmapSource
-from wvo_mcp.operations import Services
 from wvo_mcp.orchestration.keeping import Keeper
 from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, Candidate
 from wvo_mcp.store import versions

@@ -7,11 +7,12 @@ from typing import Any, TypeVar, cast
 
 from tests.support.clock import StoppedClock
 from tests.support.databases import Source
+from tests.support.services import Services
 from tests.support.sessions import Servers, a_person, an_agent
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.task import Task
 from wvo_mcp.execution.roadmap.source import RoadmapSource
-from wvo_mcp.operations import ALL, Services
+from wvo_mcp.operations import ALL
 from wvo_mcp.ports import Transaction
 from wvo_mcp.store.postgres.store import PostgresStore
 from wvo_mcp.store.sql import Rows

@@ -20,6 +20,7 @@ from tests.support.draws import (
     FIRST,
 )
 from tests.support.model import ModelSession, Refused, World
+from tests.support.services import Services
 from tests.support.sessions import Servers, an_agent
 from tests.support.stores import Slate, a_fresh_store
 from wvo_mcp.domain.lease import Caller, Policy
@@ -27,7 +28,6 @@ from wvo_mcp.domain.roadmap import Roadmap, RoadmapEpic, RoadmapMilestone, end_o
 from wvo_mcp.errors import WvoError
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap.source import RoadmapSource
-from wvo_mcp.operations import Services
 from wvo_mcp.orchestration.plan import roadmap
 from wvo_mcp.ports import Transaction
 

@@ -25,20 +25,34 @@ from wvo_mcp.execution.roadmap.history import RoadmapCommits
 from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.execution.session_lock import SessionLocks
 from wvo_mcp.execution.trust import Trust
-from wvo_mcp.operations import Services
+from wvo_mcp.operations import Container, Late
 from wvo_mcp.orchestration import background, backups, delivery
-from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.orchestration.health.report import Reporter
+from wvo_mcp.orchestration.jobs import Foreground, LongWork
 from wvo_mcp.orchestration.leader.chores import Chore
 from wvo_mcp.orchestration.queue.prefetch import Prefetching
 from wvo_mcp.orchestration.routing import file_watch, standing
-from wvo_mcp.ports import SILENT, Store, Tracer, WatchedStore
+from wvo_mcp.ports import (
+    SILENT,
+    Clock,
+    Directives,
+    NoHistory,
+    RoadmapFiles,
+    RoadmapHistory,
+    Store,
+    Tracer,
+    WatchedStore,
+)
 from wvo_mcp.ports.alerting import AlertChannel
 from wvo_mcp.ports.backend import Backend
+from wvo_mcp.ports.backups import Backups, Snapshots
+from wvo_mcp.ports.exchange import Exchange
+from wvo_mcp.ports.providers import Providers
 from wvo_mcp.project import WrongSetting, not_known
 from wvo_mcp.settings import Settings
 
 if TYPE_CHECKING:
+    from wvo_mcp.orchestration.health.loop import HealthLoop
     from wvo_mcp.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -93,10 +107,6 @@ async def warn_of_epics(settings: Settings, store: Store, caller: Caller) -> Non
             logger.warning("WVO_EPICS: the value that it refers to names an epic that does not exist.")
         else:
             logger.warning("WVO_EPICS: there is no epic %s.%s", name, not_known(name, known))
-
-
-def build_snapshots(settings: Settings) -> ContextSnapshots:
-    return ContextSnapshots(settings.state_dir / "backups" / "context")
 
 
 @asynccontextmanager
@@ -155,36 +165,52 @@ def build_services(
     store: WatchedStore,
     providers: ProvidersOfWorkspace,
     tracer: Tracer = SILENT,
-) -> Services:
-    prepare = partial(standing.look, providers)
-    return Services(
-        store=store,
-        policy=policy_of(settings),
-        roadmap=RoadmapSource(
-            settings.roadmap,
-            place=f"{socket.gethostname()}:{settings.roadmap}" if backend.is_shared else None,
-        ),
-        directives=DirectiveFiles(settings.root),
-        backups=backend.backups,
-        snapshots=build_snapshots(settings),
-        exchange=WorkspaceExchange(settings.root),
-        history=RoadmapCommits(settings.roadmap) if settings.roadmap_commits else None,
-        health=HealthLoop(thresholds_of(settings), policy_of(settings), SystemClock(), backend.probe, tracer, prepare),
-        providers=providers,
-        tracer=tracer,
+) -> Container:
+    """What operations work with; calls wait for long work to its end."""
+    clock, policy = SystemClock(), policy_of(settings)
+    shared_place = f"{socket.gethostname()}:{settings.roadmap}" if backend.is_shared else None
+
+    def health() -> "HealthLoop":
+        from wvo_mcp.orchestration.health.loop import HealthLoop  # most commands need nothing of it
+
+        return HealthLoop(
+            thresholds_of(settings), policy, clock, backend.probe, tracer, partial(standing.look, providers)
+        )
+
+    return Container(
+        {
+            WatchedStore: store,
+            Policy: policy,
+            Clock: clock,
+            Tracer: tracer,
+            LongWork: Foreground(),
+            Providers: providers,
+            RoadmapFiles: RoadmapSource(settings.roadmap, place=shared_place),
+            RoadmapHistory: RoadmapCommits(settings.roadmap) if settings.roadmap_commits else NoHistory(),
+            Directives: DirectiveFiles(settings.root),
+            Backups: Late(lambda: backend.backups),
+            Snapshots: Late(lambda: ContextSnapshots(settings.state_dir / "backups" / "context")),
+            Exchange: Late(lambda: WorkspaceExchange(settings.root)),
+            "wvo_mcp.orchestration.health.loop.HealthLoop": Late(health),
+        }
     )
 
 
-def build_chores(settings: Settings, services: Services, reporter: Reporter) -> tuple[Chore, ...]:
+def build_chores(settings: Settings, services: Container, reporter: Reporter) -> tuple[Chore, ...]:
     """What the leader does for the whole store."""
-    made = (*background.chores(services.roadmap, services.policy), background.watch_time(SystemClock()))
-    if services.health is not None:
-        made += services.health.chores()
-    made += delivery.chores(build_couriers(settings))
-    made += (Prefetching(services.policy).chore(),)
-    if services.providers is not None:
-        made += (file_watch.chore(services.providers),)
-    return (*made, reporter.chore(), *backups.chores(services.backups, build_snapshots(settings)))
+    from wvo_mcp.orchestration.health.loop import HealthLoop
+
+    policy = services.get(Policy)
+    return (
+        *background.chores(services.get(RoadmapFiles), policy),
+        background.watch_time(services.get(Clock)),
+        *services.get(HealthLoop).chores(),
+        *delivery.chores(build_couriers(settings)),
+        Prefetching(policy).chore(),
+        file_watch.chore(services.get(Providers)),
+        reporter.chore(),
+        *backups.chores(services.get(Backups), services.get(Snapshots)),
+    )
 
 
 def build_couriers(settings: Settings) -> dict[str, delivery.Courier]:

@@ -18,15 +18,16 @@ from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import NotFound
 from wvo_mcp.execution.identity import cli_caller
 from wvo_mcp.execution.logs import redact_last_resort
-from wvo_mcp.operations import Services
+from wvo_mcp.operations import Container
 from wvo_mcp.orchestration.plan import roadmap
 from wvo_mcp.orchestration.routing import transcripts
-from wvo_mcp.ports import SILENT
+from wvo_mcp.ports import SILENT, RoadmapFiles, WatchedStore
+from wvo_mcp.ports.providers import Providers
 from wvo_mcp.settings import Settings
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncGenerator[Services]:
+async def opened(settings: Settings) -> AsyncGenerator[Container]:
     """The services over an open store, without background work: for one command. Raises the store's typed errors."""
     redact_last_resort()
     backend = backend_of(settings)
@@ -37,7 +38,7 @@ async def opened(settings: Settings) -> AsyncGenerator[Services]:
             tracer = SILENT if telemetry is None else telemetry.tracer
             providers = build_providers(settings)
             services = build_services(settings, backend, watched(telemetry, backend), providers, tracer)
-            await warn_of_epics(settings, services.store, cli_caller(settings))
+            await warn_of_epics(settings, services.get(WatchedStore), cli_caller(settings))
             yield services
         finally:
             await store.close()
@@ -51,16 +52,17 @@ async def count_transcript(settings: Settings, agent_id: str, transcript: Path) 
         return 0
     caller = Caller(agent_id, f"cli:{agent_id}", "claude", "stop-hook", durable=True)
     async with opened(settings) as services:
-        if services.providers is None:
-            return 0
-        return await transcripts.count(services.store, caller, services.providers, files(transcript), read)
+        store, providers = services.get(WatchedStore), services.get(Providers)
+        return await transcripts.count(store, caller, providers, files(transcript), read)
 
 
 async def sync(settings: Settings) -> dict[str, int] | None:
     """Merge the roadmap, if there is one; {created, updated}."""
     async with opened(settings) as services:
         try:
-            report = await roadmap.sync_file(services.store, services.roadmap, cli_caller(settings))
+            report = await roadmap.sync_file(
+                services.get(WatchedStore), services.get(RoadmapFiles), cli_caller(settings)
+            )
         except NotFound as error:
             if error.details.get("kind") == "file":
                 return None

@@ -5,7 +5,7 @@ import os
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -29,12 +29,12 @@ from wvo_mcp.errors import WvoError
 from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.identity import Connection
 from wvo_mcp.execution.logs import log_to_stderr
-from wvo_mcp.operations import Services
+from wvo_mcp.operations import Container
 from wvo_mcp.orchestration import background, keeping
 from wvo_mcp.orchestration.health.report import Reporter
-from wvo_mcp.orchestration.jobs import Jobs
+from wvo_mcp.orchestration.jobs import Jobs, LongWork
 from wvo_mcp.orchestration.leader.chores import Chore
-from wvo_mcp.ports import SILENT, Store
+from wvo_mcp.ports import SILENT, RoadmapFiles, Store
 from wvo_mcp.ports.backend import Backend
 from wvo_mcp.settings import Settings, load
 
@@ -75,7 +75,7 @@ def _sdk() -> "type[Sdk]":
 class Server:
     """What the faces of a server work with: its services, who its client is, and the ear of the lease keeper."""
 
-    services: Services
+    services: Container
     connection: Connection
     heard: Callable[[], None]
 
@@ -122,7 +122,7 @@ async def _work(
     reporter = build_reporter(settings)
     chores = build_chores(settings, services, reporter)
     if telemetry is not None:
-        chores += (gauges(telemetry, services.policy),)
+        chores += (gauges(telemetry, services.get(Policy)),)
     leader = background.Leader(store, lambda: connection.caller, clock, chores)
 
     async def lead() -> None:
@@ -131,20 +131,19 @@ async def _work(
         await leader.run()
 
     if begun(settings, backend):
-        await background.sync_or_alert(store, services.roadmap, connection.caller)
+        await background.sync_or_alert(store, services.get(RoadmapFiles), connection.caller)
     await warn_of_epics(settings, store, connection.caller)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(keeper.run)
         tasks.start_soon(lead)
         tasks.start_soon(providers.run)
-        served = replace(services, jobs=Jobs(tasks))
-        await face(Server(served, connection, keeper.heard))
+        await face(Server(services.having({LongWork: Jobs(tasks)}), connection, keeper.heard))
         backend.store.hurry()
         tasks.cancel_scope.cancel()
     if backend.store.is_blank:
         return
     with anyio.CancelScope(shield=True):
-        await _take_leave(store, connection.caller, services.policy, reporter)
+        await _take_leave(store, connection.caller, services.get(Policy), reporter)
 
 
 def gauges(telemetry: "Telemetry", policy: Policy) -> Chore:

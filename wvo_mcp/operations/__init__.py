@@ -4,7 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from wvo_mcp.operations import operation as _registry
-from wvo_mcp.operations.operation import Audience, Context, Effect, Operation, Services
+from wvo_mcp.operations.container import Container, Late
+from wvo_mcp.operations.operation import Audience, Context, Effect, Operation
 
 if TYPE_CHECKING:
     from wvo_mcp.operations.operation import ALL, tools
@@ -25,7 +26,7 @@ _ROOMS = {
 }
 """What each room declares, in the order of the registry: a shell command imports its own room, which is a fifth of all."""
 
-__all__ = ["ALL", "Audience", "Context", "Effect", "Operation", "Services", "named", "tools"]
+__all__ = ["ALL", "Audience", "Container", "Context", "Effect", "Late", "Operation", "named", "tools"]
 
 
 def named(name: str) -> Operation | None:

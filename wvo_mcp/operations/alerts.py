@@ -9,7 +9,8 @@ from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.lease import Role
 from wvo_mcp.domain.text import Label, Text
 from wvo_mcp.errors import Forbidden
-from wvo_mcp.operations.operation import Audience, Context, Effect, Input, Output, operation
+from wvo_mcp.operations.inputs import Input, Output
+from wvo_mcp.operations.operation import Audience, Context, Effect, operation
 from wvo_mcp.operations.paging import fitting, position
 from wvo_mcp.operations.results import compact
 from wvo_mcp.ports import Transaction
@@ -47,12 +48,12 @@ class AlertPage(Output):
 
 
 @operation(toolset="health", effect=Effect.READ)
-async def alerts(ctx: Context, ask: AlertsAsk) -> AlertPage:
+async def alerts(ctx: Context, params: AlertsAsk) -> AlertPage:
     """List alerts, newest first: problems with tasks, the store, or the delivery of alerts."""
-    before = position(ask.cursor)
-    where = {"open": ask.state == "open", "kind": ask.kind, "least": ask.severity}
-    found = await ctx.tx.alerts.page(where, before, ask.limit + 1)
-    page = fitting(AlertLine.model_validate(row) for row in found[: ask.limit])
+    before = position(params.cursor)
+    where = {"open": params.state == "open", "kind": params.kind, "least": params.severity}
+    found = await ctx.tx.alerts.page(where, before, params.limit + 1)
+    page = fitting(AlertLine.model_validate(row) for row in found[: params.limit])
     counted = {"critical": 0, "warning": 0, "info": 0}
     for row in await ctx.tx.alerts.open_counts():
         counted[row["severity"]] += row["n"]
@@ -69,13 +70,13 @@ class AlertResult(Output):
 
 
 @operation(toolset="health", effect=Effect.WRITE, idempotent=True)
-async def alert_ack(ctx: Context, ask: AlertAck) -> AlertResult:
+async def alert_ack(ctx: Context, params: AlertAck) -> AlertResult:
     """Acknowledge an alert: mutes it until it resolves. The first acknowledgement counts. Alerts about an agent's own work
     are acknowledged by people."""
     await ctx.tx.sessions.ensure()
     if not ctx.caller.person:
-        await _leave_to_people(ctx, await ctx.tx.alerts.get(ask.alert_id))
-    row = await ctx.tx.alerts.acknowledge(ask.alert_id, ask.note)
+        await _leave_to_people(ctx, await ctx.tx.alerts.get(params.alert_id))
+    row = await ctx.tx.alerts.acknowledge(params.alert_id, params.note)
     return AlertResult(alert=AlertLine.model_validate(row))
 
 
@@ -111,8 +112,8 @@ class AlertResolve(Input):
 
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, idempotent=True, role=Role.OPERATOR)
-async def alert_resolve(ctx: Context, ask: AlertResolve) -> AlertResult:
+async def alert_resolve(ctx: Context, params: AlertResolve) -> AlertResult:
     """Resolve an alert by hand. If the problem still exists, a new alert is raised."""
     await ctx.tx.sessions.ensure()
-    row = await ctx.tx.alerts.close(ask.alert_id, ask.reason)
+    row = await ctx.tx.alerts.close(params.alert_id, params.reason)
     return AlertResult(alert=AlertLine.model_validate(row))

@@ -4,8 +4,11 @@ from pydantic import Field
 
 from wvo_mcp.domain.backup import Kind
 from wvo_mcp.domain.instant import Instant
-from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
+from wvo_mcp.operations.inputs import Input, Output
+from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.orchestration import backups, running_context
+from wvo_mcp.ports import WatchedStore
+from wvo_mcp.ports.backups import Backups, Snapshots
 
 
 class BackupCreate(Input):
@@ -19,11 +22,11 @@ class BackupCreated(Output):
     seconds: float
 
 
-@operation(toolset="ops", effect=Effect.WRITE, outside=True, idempotent=True)
-async def backup_create(ctx: Context, ask: BackupCreate) -> BackupCreated:
+@operation(toolset="ops", effect=Effect.WRITE, manages_own_transactions=True, idempotent=True)
+async def backup_create(ctx: Context, params: BackupCreate, store: WatchedStore, copies: Backups) -> BackupCreated:
     """Back up the store now and verify the backup. The server also does this every hour; a second backup in the same hour
     replaces the first."""
-    made = await backups.take(ctx.services.store, ctx.backups, ctx.caller)
+    made = await backups.take(store, copies, ctx.caller)
     # `create` gives nothing that did not pass.
     return BackupCreated(name=made.backup.name, bytes=made.backup.bytes, verified=True, seconds=round(made.seconds, 3))
 
@@ -43,13 +46,13 @@ class BackupsListed(Output):
     backups: list[ListedBackup]
 
 
-@operation(toolset="ops", effect=Effect.READ, outside=True)
-async def backup_list(ctx: Context, ask: BackupList) -> BackupsListed:
+@operation(toolset="ops", effect=Effect.READ, manages_own_transactions=True)
+async def backup_list(ctx: Context, params: BackupList, copies: Backups) -> BackupsListed:
     """List backups of the store, newest first. To restore one, a person runs wvo-mcp backup restore."""
     return BackupsListed(
         backups=[
             ListedBackup(name=found.name, at=found.at, bytes=found.bytes, kind=found.kind)
-            for found in await ctx.backups.all()
+            for found in await copies.all()
         ]
     )
 
@@ -64,9 +67,11 @@ class ContextSnapshotted(Output):
     text: str
 
 
-@operation(toolset="ops", effect=Effect.WRITE, outside=True, idempotent=True)
-async def context_snapshot(ctx: Context, ask: ContextSnapshot) -> ContextSnapshotted:
+@operation(toolset="ops", effect=Effect.WRITE, manages_own_transactions=True, idempotent=True)
+async def context_snapshot(
+    ctx: Context, params: ContextSnapshot, store: WatchedStore, snapshots: Snapshots
+) -> ContextSnapshotted:
     """Write a summary of current work as markdown: tasks in progress with their last checkpoints, ready tasks, alerts and
     recent notes. Ten versions are kept."""
-    made = await running_context.snapshot(ctx.services.store, ctx.snapshots, ctx.caller)
+    made = await running_context.snapshot(store, snapshots, ctx.caller)
     return ContextSnapshotted(name=made.name, bytes=len(made.text.encode()), text=made.text)

@@ -7,8 +7,10 @@ from pydantic import Field
 
 from wvo_mcp.domain.text import Id
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.operations.operation import Audience, Context, Effect, Input, Output, operation
-from wvo_mcp.operations.outlook import Handle
+from wvo_mcp.operations.inputs import DryRun, Input, LongRunning, Output
+from wvo_mcp.operations.operation import Audience, Context, Effect, operation
+from wvo_mcp.ports import WatchedStore
+from wvo_mcp.ports.exchange import Exchange
 
 if TYPE_CHECKING:
     from wvo_mcp.domain.imports.draft import Reading
@@ -19,15 +21,13 @@ _SHOWN = 100
 Path = Annotated[str, Field(min_length=1, max_length=1_000)]
 
 
-class ImportTasks(Input):
+class ImportTasks(DryRun, LongRunning):
     text: str | None = Field(default=None, max_length=20_000_000, description="Content to import, instead of `path`.")
     path: Path | None = Field(default=None, description="File in the project.")
     format: Literal["auto", "markdown", "jsonl", "taskmaster", "beads"] = Field(
         default="auto", description="Format of the content."
     )
     epic_id: Id | None = Field(default=None, description="Epic for all imported tasks.")
-    dry_run: bool = Field(default=False, description="Show what would be created; create nothing.")
-    handle: Handle
 
 
 class ImportedTask(Output):
@@ -51,29 +51,28 @@ class ImportReport(Output):
     warnings: list[str]
 
 
-@operation(toolset="plan", effect=Effect.WRITE, long=True, idempotent=True)
-async def import_tasks(ctx: Context, ask: ImportTasks) -> ImportReport:
+@operation(toolset="plan", effect=Effect.WRITE, idempotent=True)
+async def import_tasks(ctx: Context, params: ImportTasks, store: WatchedStore, files: Exchange) -> ImportReport:
     """Import tasks from a markdown checklist, JSONL, Task Master's tasks.json or Beads' issues.jsonl. Existing tasks are not
     changed, so importing again is safe."""
     from wvo_mcp.domain.imports.reader import read
     from wvo_mcp.orchestration.plan import importing
 
-    if (ask.text is None) == (ask.path is None):
+    if (params.text is None) == (params.path is None):
         raise InvalidInput("text", "give either text or path")
-    services = ctx.services
     ctx.progress.tell(0.0, "reading")
 
-    raw = ask.text if ask.path is None else await ctx.exchange.read(ask.path)
+    raw = params.text if params.path is None else await files.read(params.path)
 
     def reading() -> "Generator[None, None, Reading]":
         yield
-        return read(raw or "", ask.format)
+        return read(raw or "", params.format)
 
     found = await ctx.progress.in_thread_slices(reading())
-    intake = await services.store.read(ctx.caller, lambda tx: importing.planned(tx, found, ask.epic_id))
+    intake = await store.read(ctx.caller, lambda tx: importing.planned(tx, found, params.epic_id))
     new = intake.new
-    if not ask.dry_run and (new or found.epics or found.milestones):
-        made = set(await importing.take_in(services.store, ctx.caller, intake, ctx.progress))
+    if not params.dry_run and (new or found.epics or found.milestones):
+        made = set(await importing.take_in(store, ctx.caller, intake, ctx.progress))
         new = [item for item in new if item.fields.id in made]
     return ImportReport(
         format=found.format,
@@ -93,7 +92,7 @@ async def import_tasks(ctx: Context, ask: ImportTasks) -> ImportReport:
         done_count=intake.done,
         dropped_count=intake.dropped,
         blocked_count=sum(item.state == "blocked" for item in new),
-        written=not ask.dry_run and bool(new),
+        written=not params.dry_run and bool(new),
         warnings=found.warnings,
     )
 
@@ -110,15 +109,17 @@ class ExportedTasks(Output):
     bytes: int
 
 
-@operation(toolset="plan", effect=Effect.DESTRUCTIVE, audience=Audience.PEOPLE, outside=True, idempotent=True)
-async def export_tasks(ctx: Context, ask: ExportTasks) -> ExportedTasks:
+@operation(
+    toolset="plan", effect=Effect.DESTRUCTIVE, audience=Audience.PEOPLE, manages_own_transactions=True, idempotent=True
+)
+async def export_tasks(ctx: Context, params: ExportTasks, store: WatchedStore, files: Exchange) -> ExportedTasks:
     """Export the open plan to a JSONL file that import_tasks reads: epics, milestones, tasks and dependencies."""
     from wvo_mcp.orchestration.plan import importing
 
     counted: dict[str, int] = {}
-    size = await ctx.exchange.write(ask.path, importing.lines(ctx.services.store, ctx.caller, counted))
+    size = await files.write(params.path, importing.lines(store, ctx.caller, counted))
     return ExportedTasks(
-        path=ask.path,
+        path=params.path,
         tasks=counted["tasks"],
         epics=counted["epics"],
         milestones=counted["milestones"],

@@ -5,7 +5,8 @@ from typing import Any
 from pydantic import Field
 
 from wvo_mcp.domain.instant import Instant
-from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
+from wvo_mcp.operations.inputs import Input, Output
+from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.orchestration.figures import measure
 
 
@@ -43,7 +44,7 @@ class MetricsReport(Output):
 
 
 @operation(toolset="ops", effect=Effect.READ)
-async def metrics(ctx: Context, ask: MetricsAsk) -> MetricsReport:
+async def metrics(ctx: Context, params: MetricsAsk) -> MetricsReport:
     """Show metrics: tasks, queue, agents, throughput, alerts."""
     figures = await measure(ctx.tx)
     counts = dict(figures.counts)

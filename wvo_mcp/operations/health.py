@@ -7,11 +7,13 @@ from pydantic import Field
 
 from wvo_mcp.domain.health import SHOWN
 from wvo_mcp.domain.instant import Instant, instant
-from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
+from wvo_mcp.operations.inputs import Input, Output
+from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.orchestration.health.checkup import checkup
 from wvo_mcp.orchestration.health.decide import Decision
-from wvo_mcp.orchestration.health.loop import Cycle
+from wvo_mcp.orchestration.health.loop import Cycle, HealthLoop
 from wvo_mcp.orchestration.health.observe import Observation
+from wvo_mcp.ports import WatchedStore
 
 
 class HealthCheck(Input):
@@ -25,11 +27,10 @@ class HealthChecked(Output):
     anomalies: list[dict[str, Any]] = Field(description="Open ones, worst first.")
 
 
-@operation(toolset="health", effect=Effect.READ, outside=True)
-async def health_check(ctx: Context, ask: HealthCheck) -> HealthChecked:
+@operation(toolset="health", effect=Effect.READ, manages_own_transactions=True)
+async def health_check(ctx: Context, params: HealthCheck, store: WatchedStore, loop: HealthLoop) -> HealthChecked:
     """Check health: database, background work, providers and queue, with the reason for each problem."""
-    loop = ctx.health
-    found = await checkup(ctx.services.store, ctx.caller, loop.limits, loop.clock)
+    found = await checkup(store, ctx.caller, loop.limits, loop.clock)
     return HealthChecked(
         status=found.status, checks=found.checks, timestamp=instant(found.timestamp), anomalies=found.anomalies
     )
@@ -49,10 +50,10 @@ class HealthRan(Output):
     done: list[dict[str, Any]]
 
 
-@operation(toolset="health", effect=Effect.WRITE, outside=True, idempotent=True)
-async def health_run(ctx: Context, ask: HealthRun) -> HealthRan:
+@operation(toolset="health", effect=Effect.WRITE, manages_own_transactions=True, idempotent=True)
+async def health_run(ctx: Context, params: HealthRun, store: WatchedStore, loop: HealthLoop) -> HealthRan:
     """Run one health cycle now and show each step: observations, anomalies, decisions, actions. Only the leader acts."""
-    cycle = await ctx.health.by_hand(ctx.services.store, ctx.caller)
+    cycle = await loop.by_hand(store, ctx.caller)
     return HealthRan(
         at=cycle.observation.at,
         acted=cycle.leader is None,

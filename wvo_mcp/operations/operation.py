@@ -4,24 +4,21 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic.config import JsonDict
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from wvo_mcp.domain.lease import Caller, Policy, Role
-from wvo_mcp.errors import InvalidInput, NotConfigured, WvoError, problem_of
+from wvo_mcp.errors import InvalidInput, WvoError, problem_of
+from wvo_mcp.operations.container import Container, key_of
+from wvo_mcp.operations.inputs import PEOPLE_ONLY, DryRun, Input, LeaseWrite, LongRunning, Output, Replayable
 from wvo_mcp.operations.replay import Repeat
 from wvo_mcp.operations.results import fit
 from wvo_mcp.operations.schema import compact_schema
-from wvo_mcp.orchestration.health.loop import HealthLoop
-from wvo_mcp.orchestration.jobs import Jobs, Progress, Tell, in_foreground, unknown
-from wvo_mcp.ports import SILENT, Directives, RoadmapFiles, RoadmapHistory, Tracer, Transaction, WatchedStore
-from wvo_mcp.ports.backups import Backups, Snapshots
-from wvo_mcp.ports.exchange import Exchange
+from wvo_mcp.orchestration.jobs import LongWork, Progress, Tell
+from wvo_mcp.ports import Tracer, Transaction, WatchedStore
 from wvo_mcp.ports.providers import Providers
-
-T = TypeVar("T")
 
 
 class Effect(StrEnum):
@@ -43,205 +40,165 @@ class Audience(StrEnum):
     """A command and a control of the page; never a tool."""
 
 
-PEOPLE_ONLY: JsonDict = {"people_only": True}
-"""`json_schema_extra` of a field of a tool that only people may fill: no schema shows it, and agents are refused."""
-
-
-class Input(BaseModel):
-    """Base of every input model: unknown fields are refused, by name."""
-
-    model_config = ConfigDict(extra="forbid", defer_build=True)
-
-
-class Output(BaseModel):
-    """Base of every output model. A field with a default (null, or empty) is left out of the result when it has it; one
-    without is always there."""
-
-    model_config = ConfigDict(frozen=True, defer_build=True)
-
-    @property
-    def answers_repeats(self) -> bool:
-        """False for a result that granted nothing: a repeat of its call is judged anew."""
-        return True
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What operations may use; built once, in `app`."""
-
-    store: WatchedStore
-    policy: Policy
-    roadmap: RoadmapFiles
-    directives: Directives
-    backups: Backups | None = None
-    snapshots: Snapshots | None = None
-    history: RoadmapHistory | None = None
-    tracer: Tracer = SILENT
-    health: HealthLoop | None = None
-    exchange: Exchange | None = None
-    providers: Providers | None = None
-    """None: nothing is routed, and no budget kept."""
-    jobs: Jobs | None = None
-    """Where long work goes on in the background; None: it is done while the caller waits."""
-
-
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One call: who calls, the limits, and the one transaction that the wrapper opened (none for `outside` operations)."""
+    """One call: who calls, the limits, and the one transaction that the wrapper opened, if it did."""
 
-    services: Services
     caller: Caller
+    policy: Policy
     transaction: Transaction | None = None
     progress: Progress = field(default_factory=Progress)
-    """Of long work: tell it how far you are."""
+    """Of long work: report to it how far you are."""
 
     @property
     def tx(self) -> Transaction:
         if self.transaction is None:
-            raise RuntimeError("an outside operation opens its own transactions")
+            raise RuntimeError("this operation manages its own transactions")
         return self.transaction
 
-    @property
-    def policy(self) -> Policy:
-        return self.services.policy
 
-    @property
-    def health(self) -> HealthLoop:
-        return _configured(self.services.health, "Health monitoring", "It runs in every server: ask one.")
-
-    @property
-    def backups(self) -> Backups:
-        return _configured(self.services.backups, "The folder of backups", "Set WVO_STATE_DIR.")
-
-    @property
-    def snapshots(self) -> Snapshots:
-        return _configured(self.services.snapshots, "The folder of context snapshots", "Set WVO_STATE_DIR.")
-
-    @property
-    def exchange(self) -> Exchange:
-        return _configured(self.services.exchange, "Access to files", "Set ROOT to the project, or give the text.")
-
-    @property
-    def providers(self) -> Providers:
-        return _configured(self.services.providers, "Routing", "wvo-mcp init writes state/providers.yaml.")
+Run = Callable[..., Awaitable[Output]]
+_LAST = {name: None for mixin in (DryRun, LongRunning, Replayable) for name in mixin.model_fields}
+"""Fields that stand behind those of the operation itself."""
 
 
-def _configured(part: T | None, name: str, hint: str) -> T:
-    """Raises NotConfigured."""
-    if part is None:
-        raise NotConfigured(name, hint)
-    return part
-
-
-Run = Callable[[Context, Any], Awaitable[Output]]
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Operation:
-    """A registered operation. `takes_request_id` and `lease_write` say how a repeat is recognised (contract, section 6)."""
+    """A registered operation. How a repeat is recognised (contract, section 6), and whether it is long work, is said by
+    the mixins of its input model."""
 
     name: str
     summary: str
     effect: Effect
     toolset: str
     audience: Audience
-    takes: type[Input]
-    gives: type[Output]
+    input_model: type[Input]
+    output_model: type[Output]
+    ports: Mapping[str, type]
+    """What it declares as parameters, by their names."""
     run: Run
     idempotent: bool
-    lease_write: bool
-    outside: bool
+    manages_own_transactions: bool
     always_load: bool
-    long: bool
     role: Role
-    routed: bool
-    takes_request_id: bool = field(init=False)
     people_only: frozenset[str] = field(init=False)
     """Fields for people."""
+    _keys: Mapping[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        fields = self.takes.model_fields
-        object.__setattr__(self, "takes_request_id", "request_id" in fields)
-        people = frozenset(name for name, one in fields.items() if one.json_schema_extra == PEOPLE_ONLY)
-        object.__setattr__(self, "people_only", people)
+        people = (name for name, one in self.input_model.model_fields.items() if one.json_schema_extra == PEOPLE_ONLY)
+        object.__setattr__(self, "people_only", frozenset(people))
+        object.__setattr__(self, "_keys", {name: key_of(port) for name, port in self.ports.items()})
+
+    @property
+    def long(self) -> bool:
+        return issubclass(self.input_model, LongRunning)
+
+    @property
+    def lease_write(self) -> bool:
+        return issubclass(self.input_model, LeaseWrite)
+
+    @property
+    def takes_request_id(self) -> bool:
+        return issubclass(self.input_model, Replayable)
+
+    @property
+    def fields(self) -> dict[str, FieldInfo]:
+        """Of the input, its own before those that many operations have."""
+        fields = self.input_model.model_fields
+        return {name: fields[name] for name in sorted(fields, key=lambda name: name in _LAST)}
 
     @property
     def schema(self) -> dict[str, Any]:
         """The input as JSON schema, without what no model needs to read."""
-        schema = self.takes.model_json_schema()
-        for name in self.people_only:
-            del schema["properties"][name]
-        return compact_schema(schema)
+        schema = self.input_model.model_json_schema()
+        shown = [name for name in self.fields if name not in self.people_only]
+        return compact_schema({**schema, "properties": {name: schema["properties"][name] for name in shown}})
 
     def parse(self, arguments: Mapping[str, Any] | None) -> Input:
         """Raises InvalidInput that names the first wrong field; `details.problems` has up to ten."""
         try:
-            return self.takes.model_validate(dict(arguments or {}))
+            return self.input_model.model_validate(dict(arguments or {}))
         except ValidationError as error:
             raise _invalid(self, error) from None
 
     async def __call__(
-        self, services: Services, caller: Caller, arguments: Mapping[str, Any] | None, tell: Tell | None = None
+        self,
+        container: Container,
+        caller: Caller,
+        arguments: Mapping[str, Any] | None,
+        on_progress: Tell | None = None,
     ) -> dict[str, Any]:
         """Validate, run in one transaction, and give the JSON-ready result, at most 20,000 characters of compact JSON.
 
-        `tell` hears of the progress of long work while it is waited for.
+        `on_progress` is called with the progress of long work while the caller waits for it.
         """
-        if services.tracer is SILENT:
-            return await self._answer(services, caller, arguments, tell)
-        with services.tracer.call(self.name, caller, arguments):
-            return await self._answer(services, caller, arguments, tell)
+        with container.get(Tracer).call(self.name, caller, arguments):
+            params = self._admitted(caller, arguments)
+            return await self._answer(container, caller, params, on_progress)
+
+    def _admitted(self, caller: Caller, arguments: Mapping[str, Any] | None) -> Input:
+        """The one place where a caller's role is judged. Raises Forbidden, InvalidInput."""
+        caller.admit(self.role, self.name)
+        params = self.parse(arguments)
+        for name in self.people_only & params.model_fields_set:
+            caller.admit(Role.OPERATOR, f"{name} of {self.name}")
+        return params
 
     async def _answer(
-        self, services: Services, caller: Caller, arguments: Mapping[str, Any] | None, tell: Tell | None
+        self, container: Container, caller: Caller, params: Input, on_progress: Tell | None
     ) -> dict[str, Any]:
-        caller.admit(self.role, self.name)
-        ask = self.parse(arguments)
-        for name in self.people_only & ask.model_fields_set:
-            caller.admit(Role.OPERATOR, f"{name} of {self.name}")
-        if self.routed and services.providers is not None:
-            await services.providers.refresh()
-        if self.long:
-            return await self._long(services, caller, ask, tell)
-        if self.outside:
-            return fit(dump(await self.run(Context(services, caller), ask)))
+        parts = {name: container.part(key) for name, key in self._keys.items()}
+        policy = container.get(Policy)
+        if Providers in self.ports.values():
+            await container.get(Providers).refresh()  # their file is never read within a transaction
+
+        def made(tx: Transaction | None, progress: Progress | None = None) -> Awaitable[Output]:
+            return self.run(Context(caller, policy, tx, progress or Progress()), params, **parts)
+
+        if isinstance(params, LongRunning):
+            return await self._long(container, caller, params, made, on_progress)
+        if self.manages_own_transactions:
+            return fit(dump(await made(None)))
+        store = container.get(WatchedStore)
         if self.effect is Effect.READ:
-            return fit(dump(await services.store.read(caller, lambda tx: self.run(Context(services, caller, tx), ask))))
-        keep = not getattr(ask, "dry_run", False)
+            return fit(dump(await store.read(caller, made)))
+        keep = not params.is_dry_run
+
+        async def once(tx: Transaction) -> dict[str, Any]:
+            repeat = Repeat(tx, policy, self.name, params)
+            first = await repeat.first_result()
+            if first is not None:
+                return first
+            output = await made(tx)
+            result = fit(dump(output))
+            if output.answers_repeats:
+                await repeat.keep(result)
+            return result
+
         try:
-            return await services.store.write(
-                caller, lambda tx: self._once(Context(services, caller, tx), ask), keep=keep
-            )
+            return await store.write(caller, once, keep=keep)
         except WvoError as error:
-            if error.aside is not None and keep:
-                with suppress(WvoError):  # what the caller is told is why the call failed
-                    await services.store.write(caller, error.aside)
+            if error.follow_up is not None and keep:
+                with suppress(WvoError):  # what the caller is shown is why the call failed
+                    await store.write(caller, error.follow_up)
             raise
 
-    async def _long(self, services: Services, caller: Caller, ask: Input, tell: Tell | None) -> dict[str, Any]:
+    async def _long(
+        self,
+        container: Container,
+        caller: Caller,
+        params: LongRunning,
+        made: Callable[[None, Progress], Awaitable[Output]],
+        on_progress: Tell | None,
+    ) -> dict[str, Any]:
         async def work(progress: Progress) -> dict[str, Any]:
-            return fit(dump(await self.run(Context(services, caller, progress=progress), ask)))
+            return fit(dump(await made(None, progress)))
 
-        handle: str | None = getattr(ask, "handle", None)
-        jobs = services.jobs
-        if handle is not None:
-            if jobs is None:
-                raise unknown(handle)
-            return await jobs.poll(self.name, handle, tell)
-        if jobs is None:
-            return await in_foreground(self.name, work, tell)
-        return await jobs.ask(caller, self.name, ask.model_dump(mode="json"), work, tell)
-
-    async def _once(self, context: Context, ask: Input) -> dict[str, Any]:
-        repeat = Repeat(context.tx, context.policy, self.name, ask, lease_write=self.lease_write)
-        first = await repeat.first_result()
-        if first is not None:
-            return first
-        made = await self.run(context, ask)
-        result = fit(dump(made))
-        if made.answers_repeats:
-            await repeat.keep(result)
-        return result
+        jobs = container.get(LongWork)
+        if params.handle is not None:
+            return await jobs.poll(self.name, params.handle, on_progress)
+        return await jobs.ask(caller, self.name, params.model_dump(mode="json"), work, on_progress)
 
 
 def dump(result: Output) -> dict[str, Any]:
@@ -258,43 +215,40 @@ def operation(
     effect: Effect,
     audience: Audience = Audience.AGENTS,
     idempotent: bool | None = None,
-    lease_write: bool = False,
-    outside: bool = False,
+    manages_own_transactions: bool = False,
     always_load: bool = False,
-    long: bool = False,
     role: Role | None = None,
-    routed: bool = False,
-) -> Callable[[Callable[..., Awaitable[Output]]], Callable[..., Awaitable[Output]]]:
-    """Register `async def name(ctx: Context, ask: In) -> Out`; its docstring becomes the tool's description.
+) -> Callable[[Run], Run]:
+    """Register `async def name(ctx: Context, params: In, port: Port, ...) -> Out`; its docstring becomes the tool's
+    description. Further parameters are ports, which the container provides by their types.
 
-    `idempotent` defaults to reads and lease writes. `outside` operations touch more than the store and open their own
-    transactions. `always_load` marks the tools that a client should show from the first turn. `long` ones may take longer
-    than a call should: they open their own transactions, tell `ctx.progress`, and take a `handle` to be asked again with.
-    Who may call it is `role`: by default a viewer what only reads, an agent the rest.
-    `routed` ones ask the providers: their file is read, when it has changed, before any transaction begins.
+    `idempotent` defaults to reads and lease writes. Operations that take long, or that touch more than the store, open
+    their own transactions. `always_load` marks the tools that a client should show from the first turn. Who may call it is
+    `role`: by default a viewer what only reads, an agent the rest.
     """
 
-    def register(run: Callable[..., Awaitable[Output]]) -> Callable[..., Awaitable[Output]]:
+    def register(run: Run) -> Run:
         hints = get_type_hints(run)
         name = run.__name__
         if name in ALL or not run.__doc__:
             raise TypeError(f"Operation {name!r} needs a unique name and a docstring.")
+        output_model, input_model = hints.pop("return"), hints.pop("params")
+        del hints["ctx"]
+        repeats = effect is Effect.READ or issubclass(input_model, LeaseWrite)
         ALL[name] = Operation(
             name=name,
             summary=" ".join(run.__doc__.split()),
             effect=effect,
             toolset=toolset,
             audience=audience,
-            takes=hints["ask"],
-            gives=hints["return"],
+            input_model=input_model,
+            output_model=output_model,
+            ports=hints,
             run=run,
-            idempotent=idempotent if idempotent is not None else (effect is Effect.READ or lease_write),
-            lease_write=lease_write,
-            outside=outside,
+            idempotent=repeats if idempotent is None else idempotent,
+            manages_own_transactions=manages_own_transactions,
             always_load=always_load,
-            long=long,
             role=role or (Role.VIEWER if effect is Effect.READ else Role.AGENT),
-            routed=routed,
         )
         return run
 
@@ -319,7 +273,7 @@ def _invalid(op: Operation, error: ValidationError) -> InvalidInput:
 
 def _plain(op: Operation, item: Mapping[str, Any]) -> str:
     if item["type"] == "extra_forbidden" and len(item["loc"]) == 1:
-        return f"unknown field; {op.name} takes {', '.join(op.takes.model_fields)}"
+        return f"unknown field; {op.name} takes {', '.join(op.fields)}"
     if item["type"] == "missing":
         return "is required"
     return problem_of(item)

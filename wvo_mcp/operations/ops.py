@@ -9,13 +9,15 @@ from wvo_mcp.domain.instant import Instant, instant, iso
 from wvo_mcp.domain.task import Priority, Status
 from wvo_mcp.domain.text import Id, Label
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
+from wvo_mcp.operations.inputs import Input, Output
+from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.operations.paging import fitting
 from wvo_mcp.orchestration.figures import flow
 from wvo_mcp.orchestration.leader.leading import ROLE
 from wvo_mcp.orchestration.queue.planning import best_ready
 from wvo_mcp.orchestration.routing.standing import overview
 from wvo_mcp.ports import Transaction
+from wvo_mcp.ports.providers import Providers
 
 _NEEDS = 20
 """So many of each kind that waits for a person."""
@@ -106,7 +108,7 @@ class StatusReport(Output):
     agents: list[dict[str, Any]]
     pool: dict[str, int] = Field(description="How many agents, by status.")
     prefetch: PrefetchReport
-    providers: ProvidersShort | None = Field(description="Null: nothing is routed.")
+    providers: ProvidersShort | None = Field(description="Null: the file cannot be read.")
     alerts: list[dict[str, Any]]
     stranded: list[dict[str, Any]] = Field(description="Open tasks behind a cancelled or failed one.")
     leader: LeaderLine | None = Field(description="The server that does the background work.")
@@ -114,8 +116,8 @@ class StatusReport(Output):
     last_event: int
 
 
-@operation(toolset="ops", effect=Effect.READ, routed=True)
-async def status(ctx: Context, ask: StatusAsk) -> StatusReport:
+@operation(toolset="ops", effect=Effect.READ)
+async def status(ctx: Context, params: StatusAsk, providers: Providers) -> StatusReport:
     """Show the state of work: task counts, tasks in progress, ready tasks, agents, alerts."""
     tx = ctx.tx
     moved = await flow(tx)
@@ -151,7 +153,7 @@ async def status(ctx: Context, ask: StatusAsk) -> StatusReport:
         agents=[dict(row) for row in await tx.sessions.agents(20)],
         pool=await tx.health.agents(),
         prefetch=await _prefetch(ctx),
-        providers=await _providers(ctx),
+        providers=await _providers(tx, providers),
         alerts=[dict(row) for row in await tx.alerts.open_alerts(20)],
         stranded=[{"id": one, "waiting_for": other} for one, other in await tx.health.stranded(20)],
         leader=await _leader(tx),
@@ -191,15 +193,12 @@ async def _prefetch(ctx: Context) -> PrefetchReport:
     )
 
 
-async def _providers(ctx: Context) -> ProvidersShort | None:
-    known = ctx.services.providers
-    if known is None:
-        return None
+async def _providers(tx: Transaction, known: Providers) -> ProvidersShort | None:
     try:
         catalogue = known.current()
     except InvalidInput:  # an alert tells of it
         return None
-    seen = await overview(ctx.tx, catalogue, known.presence())
+    seen = await overview(tx, catalogue, known.presence())
     return ProvidersShort(
         mode=seen.mode,
         providers=[
@@ -252,12 +251,12 @@ class EventPage(Output):
 
 
 @operation(toolset="ops", effect=Effect.READ)
-async def events(ctx: Context, ask: EventsAsk) -> EventPage:
+async def events(ctx: Context, params: EventsAsk) -> EventPage:
     """Read the audit trail: who did what, when, from which session. Append-only, hash-chained per task."""
     trail = ctx.tx.events
-    after = ask.after
-    if ask.last:
-        after = max(after, await trail.before_last(ask.limit, ask.task_id, ask.kind))
-    found = await trail.after(after, ask.limit + 1, ask.task_id, ask.kind)
-    page = fitting(found[: ask.limit])
+    after = params.after
+    if params.last:
+        after = max(after, await trail.before_last(params.limit, params.task_id, params.kind))
+    found = await trail.after(after, params.limit + 1, params.task_id, params.kind)
+    page = fitting(found[: params.limit])
     return EventPage(events=page, next_after=page[-1].seq if page else after, more=len(page) < len(found))

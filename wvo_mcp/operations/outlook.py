@@ -1,6 +1,6 @@
 """The toolset `plan`: what lies ahead."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import anyio.to_thread
 from pydantic import Field
@@ -8,7 +8,9 @@ from pydantic import Field
 from wvo_mcp.domain.forecast import CutAdvice, GroupForecast
 from wvo_mcp.domain.instant import Instant, later
 from wvo_mcp.domain.text import Id
-from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
+from wvo_mcp.operations.inputs import Input, LongRunning, Output
+from wvo_mcp.operations.operation import Context, Effect, operation
+from wvo_mcp.ports import WatchedStore
 
 if TYPE_CHECKING:
     from wvo_mcp.domain.workload import Chain
@@ -49,18 +51,18 @@ class CriticalPath(Output):
     seen: dict[int, int] = Field(description="Done tasks learned from, by complexity; below 20, defaults are added.")
 
 
-@operation(toolset="plan", effect=Effect.READ, outside=True)
-async def critical_path(ctx: Context, ask: CriticalPathAsk) -> CriticalPath:
+@operation(toolset="plan", effect=Effect.READ, manages_own_transactions=True)
+async def critical_path(ctx: Context, params: CriticalPathAsk, store: WatchedStore) -> CriticalPath:
     """Show the critical path: the chain of open tasks with the longest expected duration, and the tasks with little slack."""
     from wvo_mcp.domain.workload import critical_path as longest
     from wvo_mcp.orchestration.ahead import outlook
 
-    seen = await outlook.read(ctx.services.store, ctx.caller)
+    seen = await outlook.read(store, ctx.caller)
 
     def work_out() -> "tuple[Outlook, list[float], Chain, list[int], int]":
         ahead = outlook.understood(seen)
         expected = ahead.expected()
-        chain = longest(ahead.work, expected, ahead.scope(ask.task_id, ask.milestone_id, ask.epic_id))
+        chain = longest(ahead.work, expected, ahead.scope(params.task_id, params.milestone_id, params.epic_id))
         stuck = sum(ahead.work.tasks[place].stuck for place in chain.earliest)
         return ahead, expected, chain, _beside(chain), stuck
 
@@ -69,7 +71,7 @@ async def critical_path(ctx: Context, ask: CriticalPathAsk) -> CriticalPath:
     )  # it may take a second, and others are served
     shown = [*chain.path[:_SHOWN], *near]
     ids = [ahead.work.tasks[place].id for place in shown]
-    titles = await ctx.services.store.read(ctx.caller, lambda tx: tx.outlook.titles(ids))
+    titles = await store.read(ctx.caller, lambda tx: tx.outlook.titles(ids))
 
     def step(place: int) -> PathStep:
         task = ahead.work.tasks[place]
@@ -102,10 +104,7 @@ def _beside(chain: "Chain") -> list[int]:
     return sorted(tight, key=lambda place: (chain.slack(place), place))[:_NEAR]
 
 
-Handle = Annotated[Id | None, Field(default=None, description="Handle of a running call, to poll it.")]
-
-
-class ForecastAsk(Input):
+class ForecastAsk(LongRunning):
     agents: int | None = Field(default=None, ge=1, le=10_000, description="Number of agents; default: the WIP limit.")
     seed: int = Field(default=1, ge=0, le=2**31, description="Random seed.")
     runs: int | None = Field(default=None, ge=1, le=10_000, description="Runs; default 1,000, fewer for a large plan.")
@@ -115,7 +114,6 @@ class ForecastAsk(Input):
     wanted: float = Field(
         default=0.8, gt=0, lt=1, description="Chance of meeting a due date below which cuts are proposed."
     )
-    handle: Handle
 
 
 class ForecastReport(Output):
@@ -135,25 +133,25 @@ class ForecastReport(Output):
     assumptions: list[str]
 
 
-@operation(toolset="plan", effect=Effect.READ, long=True)
-async def forecast(ctx: Context, ask: ForecastAsk) -> ForecastReport:
+@operation(toolset="plan", effect=Effect.READ)
+async def forecast(ctx: Context, params: ForecastAsk, store: WatchedStore) -> ForecastReport:
     """Forecast completion dates (p50, p90) of the plan, each milestone and each epic, the chance of meeting each due date, and
     what to cut where it is low."""
     from wvo_mcp.orchestration.ahead import forecast as forecasting
     from wvo_mcp.orchestration.ahead import outlook
 
     limit = ctx.policy.wip_limit
-    agents = ask.agents or limit
-    seen = await outlook.read(ctx.services.store, ctx.caller)
+    agents = params.agents or limit
+    seen = await outlook.read(store, ctx.caller)
     question = forecasting.Question(
         agents=agents,
         # Whoever asks about more agents than may work now asks what it would be like if they might.
         wip_limit=max(limit, agents),
         agent_wip_limit=ctx.policy.agent_wip_limit,
-        seed=ask.seed,
-        runs=ask.runs,
-        observed_hours=ask.hours == "observed",
-        wanted=ask.wanted,
+        seed=params.seed,
+        runs=params.runs,
+        observed_hours=params.hours == "observed",
+        wanted=params.wanted,
     )
     found = await ctx.progress.in_thread_slices(
         forecasting.forecast(seen, question), lambda told: ctx.progress.tell(*told)
@@ -169,20 +167,20 @@ async def forecast(ctx: Context, ask: ForecastAsk) -> ForecastReport:
         cut=found.cuts,
         agents=agents,
         runs=found.runs,
-        seed=ask.seed,
+        seed=params.seed,
         seen=dict(found.outlook.durations.seen),
         busy_share=None if found.outlook.busy_share is None else round(found.outlook.busy_share, 3),
-        assumptions=_assumptions(found, ask, ctx.policy.agent_wip_limit),
+        assumptions=_assumptions(found, params, ctx.policy.agent_wip_limit),
     )
 
 
-def _assumptions(found: "forecasting.Forecast", ask: ForecastAsk, at_once: int) -> list[str]:
+def _assumptions(found: "forecasting.Forecast", params: ForecastAsk, at_once: int) -> list[str]:
     """What the figures rest on, in words."""
     from wvo_mcp.orchestration.ahead import forecast as forecasting
 
     out = ["Assumes today's queue order, no new tasks and no further failures."]
-    if ask.hours == "all" or found.stretch == 1.0:
-        known = "" if ask.hours == "all" else " (too little was seen of it to tell)"
+    if params.hours == "all" or found.stretch == 1.0:
+        known = "" if params.hours == "all" else " (too little was seen of it to tell)"
         out.append(f"Agents work around the clock{known}; durations are those from claim to completion.")
     else:
         out.append(f"Work goes on for {1 / found.stretch:.0%} of the clock, as it was seen.")
@@ -192,6 +190,6 @@ def _assumptions(found: "forecasting.Forecast", ask: ForecastAsk, at_once: int) 
     few = [c for c in range(1, 11) if found.outlook.durations.seen.get(c, 0) < 20]
     if few:
         out.append(f"Fewer than 20 tasks of complexity {', '.join(map(str, few))} are done: defaults are added.")
-    if ask.runs is None and found.counted and found.runs < forecasting.RUNS:
+    if params.runs is None and found.counted and found.runs < forecasting.RUNS:
         out.append(f"The plan is large, so it was run {found.runs} times instead of {forecasting.RUNS:,}.")
     return out

@@ -10,14 +10,16 @@ from wvo_mcp.domain.lease import Role
 from wvo_mcp.domain.task import BlockAuthor, Priority, Status, Task
 from wvo_mcp.domain.text import Id, Prose, Text, Title
 from wvo_mcp.errors import Conflict, IllegalTransition
-from wvo_mcp.operations.core.claiming import TaskId, TaskResult
+from wvo_mcp.operations.core.claiming import TaskResult
 from wvo_mcp.operations.core.planning import NotReadyTask
 from wvo_mcp.operations.core.tasks import TaskFields as _Fields
 from wvo_mcp.operations.core.tasks import columns, fresh_id
 from wvo_mcp.operations.core.views import line
-from wvo_mcp.operations.operation import Audience, Context, Effect, Input, Output, operation
+from wvo_mcp.operations.inputs import Input, Output, TaskId
+from wvo_mcp.operations.operation import Audience, Context, Effect, operation
 from wvo_mcp.orchestration.queue.claims import Circumstances, why_not_ready
 from wvo_mcp.orchestration.tasks import creation, editing, lifecycle
+from wvo_mcp.ports import Clock
 
 
 class Decision(Input):
@@ -35,17 +37,17 @@ class Approved(TaskResult):
 
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, role=Role.OPERATOR)
-async def approve(ctx: Context, ask: Decision) -> Approved:
+async def approve(ctx: Context, params: Decision) -> Approved:
     """Approve a task that requires approval, so that it can be claimed."""
     tx = ctx.tx
     await tx.sessions.ensure()
-    task = await tx.tasks.get(ask.task_id)
+    task = await tx.tasks.get(params.task_id)
     if task.status is Status.AWAITING_APPROVAL:
-        moved = await lifecycle.move(tx, task, Status.PENDING, "task.approved", {"approved_at": tx.now}, _why(ask))
+        moved = await lifecycle.move(tx, task, Status.PENDING, "task.approved", {"approved_at": tx.now}, _why(params))
         return await _approved(ctx, moved.task)
     if not task.requires_approval or task.status in (Status.DONE, Status.CANCELLED):
         raise IllegalTransition(task.id, task.status, "approved", "It does not wait for an approval.")
-    approved = await tx.tasks.change(task, "task.approved", {"approved_at": task.approved_at or tx.now}, _why(ask))
+    approved = await tx.tasks.change(task, "task.approved", {"approved_at": task.approved_at or tx.now}, _why(params))
     return await _approved(ctx, approved)
 
 
@@ -56,16 +58,16 @@ async def _approved(ctx: Context, task: Task) -> Approved:
 
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, role=Role.OPERATOR)
-async def deny(ctx: Context, ask: ReasonedDecision) -> TaskResult:
+async def deny(ctx: Context, params: ReasonedDecision) -> TaskResult:
     """Reject a task that requires approval: it is blocked with the reason."""
     tx = ctx.tx
     await tx.sessions.ensure()
-    task = await tx.tasks.get(ask.task_id)
+    task = await tx.tasks.get(params.task_id)
     if not task.requires_approval and task.status is not Status.AWAITING_APPROVAL:
         raise IllegalTransition(task.id, task.status, "denied", "It does not wait for an approval.")
-    fields = {"blocked_reason": ask.reason, "requires_approval": True, "approved_at": None}
+    fields = {"blocked_reason": params.reason, "requires_approval": True, "approved_at": None}
     fields["block_author"] = BlockAuthor.APPROVAL
-    moved = await lifecycle.move(tx, task, Status.BLOCKED, "task.denied", fields, {"reason": ask.reason})
+    moved = await lifecycle.move(tx, task, Status.BLOCKED, "task.denied", fields, {"reason": params.reason})
     return TaskResult(task=line(moved.task))
 
 
@@ -80,12 +82,12 @@ class Cancelled(Output):
 
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE)
-async def cancel(ctx: Context, ask: Cancel) -> Cancelled:
+async def cancel(ctx: Context, params: Cancel) -> Cancelled:
     """Cancel a task, even one in progress. restore undoes it."""
     tx = ctx.tx
     await tx.sessions.ensure()
-    task = await tx.tasks.get(ask.task_id)
-    moved = await editing.set_status(tx, task, Status.CANCELLED, ask.reason)
+    task = await tx.tasks.get(params.task_id)
+    moved = await editing.set_status(tx, task, Status.CANCELLED, params.reason)
     behind = await tx.tasks.dependents(task.id, 100)
     return Cancelled(
         task_id=task.id,
@@ -107,27 +109,27 @@ async def _back(ctx: Context, task_id: str, reason: str | None, *origins: Status
 
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE)
-async def unblock(ctx: Context, ask: Decision) -> TaskResult:
+async def unblock(ctx: Context, params: Decision) -> TaskResult:
     """Unblock a task: it returns to the queue."""
-    return await _back(ctx, ask.task_id, ask.reason, Status.BLOCKED)
+    return await _back(ctx, params.task_id, params.reason, Status.BLOCKED)
 
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE)
-async def retry(ctx: Context, ask: Decision) -> TaskResult:
+async def retry(ctx: Context, params: Decision) -> TaskResult:
     """Retry a failed task: it returns to the queue and its attempts are counted from zero."""
-    return await _back(ctx, ask.task_id, ask.reason, Status.FAILED)
+    return await _back(ctx, params.task_id, params.reason, Status.FAILED)
 
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE)
-async def reopen(ctx: Context, ask: ReasonedDecision) -> TaskResult:
+async def reopen(ctx: Context, params: ReasonedDecision) -> TaskResult:
     """Reopen a finished task. Dependents that have not started wait for it again."""
-    return await _back(ctx, ask.task_id, ask.reason, Status.DONE)
+    return await _back(ctx, params.task_id, params.reason, Status.DONE)
 
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE)
-async def restore(ctx: Context, ask: Decision) -> TaskResult:
+async def restore(ctx: Context, params: Decision) -> TaskResult:
     """Restore a cancelled task: it returns to the queue."""
-    return await _back(ctx, ask.task_id, ask.reason, Status.CANCELLED)
+    return await _back(ctx, params.task_id, params.reason, Status.CANCELLED)
 
 
 class Pause(Input):
@@ -140,9 +142,9 @@ class PauseState(Output):
 
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, idempotent=True, role=Role.OPERATOR)
-async def pause(ctx: Context, ask: Pause) -> PauseState:
+async def pause(ctx: Context, params: Pause) -> PauseState:
     """Pause work: no task is claimed until resume. Tasks in progress may be finished."""
-    return await _switch(ctx, True, ask.reason)
+    return await _switch(ctx, True, params.reason)
 
 
 class Resume(Input):
@@ -150,7 +152,7 @@ class Resume(Input):
 
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, idempotent=True, role=Role.OPERATOR)
-async def resume(ctx: Context, ask: Resume) -> PauseState:
+async def resume(ctx: Context, params: Resume) -> PauseState:
     """Resume work after pause."""
     return await _switch(ctx, False, None)
 
@@ -176,12 +178,12 @@ class Add(Input):
 
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE)
-async def add(ctx: Context, ask: Add) -> TaskResult:
+async def add(ctx: Context, params: Add) -> TaskResult:
     """Add a task."""
     await ctx.tx.sessions.ensure()
-    task_id = ask.id or await fresh_id(ctx, set())
-    fields = columns(_Fields(**ask.model_dump(exclude={"id", "title", "depends_on"}, exclude_none=True)))
-    draft = creation.Draft(task_id, {**fields, "title": ask.title}, ask.depends_on)
+    task_id = params.id or await fresh_id(ctx, set())
+    fields = columns(_Fields(**params.model_dump(exclude={"id", "title", "depends_on"}, exclude_none=True)))
+    draft = creation.Draft(task_id, {**fields, "title": params.title}, params.depends_on)
     await creation.create(ctx.tx, [draft], creation.origin_of(ctx.caller))
     created: Task = await ctx.tx.tasks.get(task_id)
     return TaskResult(task=line(created))
@@ -191,7 +193,7 @@ class SetTimeBack(Input):
     apply: bool = Field(default=False, description="Apply the change instead of showing it.")
 
     @property
-    def dry_run(self) -> bool:
+    def is_dry_run(self) -> bool:
         return not self.apply
 
 
@@ -204,10 +206,10 @@ class TimeSetBack(Output):
 
 
 @operation(toolset="people", effect=Effect.DESTRUCTIVE, audience=Audience.PEOPLE, role=Role.ADMIN, idempotent=True)
-async def set_time_back(ctx: Context, ask: SetTimeBack) -> TimeSetBack:
+async def set_time_back(ctx: Context, params: SetTimeBack, clock: Clock) -> TimeSetBack:
     """Set the store's time back to this machine's clock, after the store was written while a clock was ahead. Shows what
     would change; --apply changes it. The audit trail is kept and records the correction."""
-    tx, true = ctx.tx, ctx.health.clock.now()
+    tx, true = ctx.tx, clock.now()
     ahead = int((tx.now - true).total_seconds())
     moves: dict[str, int] = {}
     if ahead > AHEAD_SECONDS:
@@ -217,15 +219,15 @@ async def set_time_back(ctx: Context, ask: SetTimeBack) -> TimeSetBack:
                 f"This machine's clock ({iso(true)}) is before the first event of the store ({iso(first[0].at)}).",
                 hint="Set the machine's clock first.",
             )
-        moves = await tx.state.set_time_back(true, apply=ask.apply)
+        moves = await tx.state.set_time_back(true, apply=params.apply)
     return TimeSetBack(
         store_time=tx.now,
         machine_time=true,
         ahead_seconds=max(0, ahead),
         moves=moves,
-        applied=ask.apply and ahead > AHEAD_SECONDS,
+        applied=params.apply and ahead > AHEAD_SECONDS,
     )
 
 
-def _why(ask: Decision) -> dict[str, str]:
-    return {"reason": ask.reason} if ask.reason else {}
+def _why(params: Decision) -> dict[str, str]:
+    return {"reason": params.reason} if params.reason else {}

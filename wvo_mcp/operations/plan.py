@@ -2,9 +2,10 @@
 
 from pydantic import Field
 
-from wvo_mcp.operations.operation import PEOPLE_ONLY, Context, Effect, Input, Output, operation
+from wvo_mcp.operations.inputs import PEOPLE_ONLY, DryRun, Input, Output
+from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.orchestration.plan import export, roadmap
-from wvo_mcp.ports import Recorded
+from wvo_mcp.ports import Recorded, RoadmapFiles, RoadmapHistory, WatchedStore
 
 _SHOWN = 100
 
@@ -30,13 +31,11 @@ class Synced(Output):
     warnings: list[str]
 
 
-@operation(toolset="plan", effect=Effect.WRITE, outside=True, idempotent=True)
-async def roadmap_sync(ctx: Context, ask: RoadmapSync) -> Synced:
+@operation(toolset="plan", effect=Effect.WRITE, manages_own_transactions=True, idempotent=True)
+async def roadmap_sync(ctx: Context, params: RoadmapSync, store: WatchedStore, files: RoadmapFiles) -> Synced:
     """Merge state/roadmap.yaml into the task store now; progress is kept. Servers also do this at start and when the file
     changes."""
-    report = await roadmap.sync_file(
-        ctx.services.store, ctx.services.roadmap, ctx.caller, allow_cancel=ask.allow_cancel
-    )
+    report = await roadmap.sync_file(store, files, ctx.caller, allow_cancel=params.allow_cancel)
     return Synced(
         tasks=report.tasks,
         created=report.created[:_SHOWN],
@@ -53,8 +52,8 @@ async def roadmap_sync(ctx: Context, ask: RoadmapSync) -> Synced:
     )
 
 
-class RoadmapExport(Input):
-    dry_run: bool = Field(default=False, description="Show what would be written; write nothing.")
+class RoadmapExport(DryRun):
+    pass
 
 
 class Exported(Output):
@@ -66,35 +65,29 @@ class Exported(Output):
     note: str | None = Field(description="Why it was not committed.")
 
 
-@operation(toolset="plan", effect=Effect.WRITE, outside=True, idempotent=True)
-async def roadmap_export(ctx: Context, ask: RoadmapExport) -> Exported:
+@operation(toolset="plan", effect=Effect.WRITE, manages_own_transactions=True, idempotent=True)
+async def roadmap_export(
+    ctx: Context, params: RoadmapExport, store: WatchedStore, files: RoadmapFiles, history: RoadmapHistory
+) -> Exported:
     """Write changes from the store back to state/roadmap.yaml. Comments and order are kept."""
-    store, files, caller = ctx.services.store, ctx.services.roadmap, ctx.caller
-    if ask.dry_run:
+    caller, kept = ctx.caller, Recorded()
+    if params.dry_run:
         parsed = await roadmap.read_file(store, files, caller)
-        found, kept = await store.write(caller, lambda tx: export.after_sync(tx, parsed), keep=False), Recorded()
+        found = await store.write(caller, lambda tx: export.after_sync(tx, parsed), keep=False)
     else:
         await roadmap.sync_file(store, files, caller)
         parsed = await roadmap.read_file(store, files, caller)
         found = await store.read(caller, lambda tx: export.pending_changes(tx, parsed))
-        kept = await _written(ctx, found, parsed.digest)
+        if found.anything:
+            # A crash after the first leaves a file that any later sync takes up.
+            await files.write(found.changes, parsed.digest)
+            kept = await history.record(found.changes, export.message(found))
+            await roadmap.sync_file(store, files, caller)
     return Exported(
         changed=found.changed[:_SHOWN],
         added=found.added[:_SHOWN],
         left_out=found.left_out[:_SHOWN],
-        written=found.anything and not ask.dry_run,
+        written=found.anything and not params.dry_run,
         commit=kept.commit,
         note=kept.note,
     )
-
-
-async def _written(ctx: Context, found: export.Export, digest: str) -> Recorded:
-    """The file, its history, and the store. A crash after the first leaves a file that any later sync takes up."""
-    services, kept = ctx.services, Recorded()
-    if not found.anything:
-        return kept
-    await services.roadmap.write(found.changes, digest)
-    if services.history is not None:
-        kept = await services.history.record(found.changes, export.message(found))
-    await roadmap.sync_file(services.store, services.roadmap, ctx.caller)
-    return kept

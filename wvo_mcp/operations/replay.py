@@ -5,12 +5,11 @@ import hashlib
 import json
 from typing import Any
 
-from pydantic import BaseModel
-
 from wvo_mcp.domain.event import canonical
 from wvo_mcp.domain.lease import Lease, Policy
 from wvo_mcp.domain.task import Status
 from wvo_mcp.errors import StaleLease
+from wvo_mcp.operations.inputs import Input, LeaseWrite, Replayable
 from wvo_mcp.operations.results import compact
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Transaction
@@ -19,14 +18,16 @@ from wvo_mcp.ports import Transaction
 class Repeat:
     """Recognises that one call repeats another: by its request_id, or by the token of the lease that did it."""
 
-    def __init__(self, tx: Transaction, policy: Policy, tool: str, ask: BaseModel, *, lease_write: bool) -> None:
+    def __init__(self, tx: Transaction, policy: Policy, tool: str, params: Input) -> None:
         self._tx = tx
         self._policy = policy
         self._tool = tool
-        self._ask = ask
-        self._request_id: str | None = getattr(ask, "request_id", None)
-        self._agent_id: str = getattr(ask, "agent_id", None) or tx.caller.agent_id
-        self._lease_write = lease_write
+        self._params = params
+        self._request_id: str | None = None
+        self._agent_id = tx.caller.agent_id
+        if isinstance(params, Replayable):
+            self._request_id = params.request_id
+            self._agent_id = params.on_behalf_of or self._agent_id
         self._leased: tuple[str, int] | None = None
         self._hashed: str | None = None
 
@@ -36,8 +37,8 @@ class Repeat:
         if self._request_id is not None:
             kept = await replays.by_request(self._agent_id, self._tool, self._request_id, self._hash("request_id"))
             return None if kept is None else json.loads(kept)
-        if self._lease_write:
-            return await self._by_lease()
+        if isinstance(self._params, LeaseWrite):
+            return await self._by_lease(self._params.task_id, self._params.lease_token)
         return None
 
     async def keep(self, result: dict[str, Any]) -> None:
@@ -49,9 +50,7 @@ class Repeat:
         elif self._leased is not None:
             await replays.keep_lease(*self._leased, self._tool, self._hash("lease_token"), compact(result))
 
-    async def _by_lease(self) -> dict[str, Any] | None:
-        task_id: str = getattr(self._ask, "task_id", "")
-        given: int | None = getattr(self._ask, "lease_token", None)
+    async def _by_lease(self, task_id: str, given: int | None) -> dict[str, Any] | None:
         row = await self._tx.replays.by_lease(task_id, given, self._tool, self._hash("lease_token"))
         if row is None:
             return None
@@ -62,7 +61,7 @@ class Repeat:
             return None
         result = json.loads(row["result"])
         if given is None and "task" in result and result["task"]["status"] != row["status"]:
-            return None  # without a token it may as well be a new wish: the task has moved on since
+            return None  # without a token it may as well be a new request: the task has moved on since
         if "lease" in result:
             result["lease"] = await self._renewed(task_id, given, row, Lease.model_validate(result["lease"]))
         return result
@@ -85,6 +84,6 @@ class Repeat:
 
     def _hash(self, without: str) -> str:
         if self._hashed is None:
-            given = self._ask.model_dump(mode="json", exclude={without}, exclude_unset=True)
+            given = self._params.model_dump(mode="json", exclude={without}, exclude_unset=True)
             self._hashed = hashlib.sha256(canonical(given).encode()).hexdigest()
         return self._hashed

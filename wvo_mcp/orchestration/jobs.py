@@ -10,8 +10,9 @@ import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -120,6 +121,20 @@ class _Job:
         }
 
 
+class LongWork(Protocol):
+    """Where work goes on that may take longer than a call should."""
+
+    async def ask(
+        self, caller: Caller, tool: str, arguments: dict[str, Any], work: Work, tell: Tell | None = None
+    ) -> dict[str, Any]:
+        """The result, or a handle when it takes longer. Raises what the work raises while the caller waits for it."""
+        ...
+
+    async def poll(self, tool: str, handle: str, tell: Tell | None = None) -> dict[str, Any]:
+        """How the job is. Raises NotFound, and what the work raised."""
+        ...
+
+
 class Jobs:
     """The long work of one server."""
 
@@ -159,17 +174,18 @@ def unknown(handle: str) -> NotFound:
     return NotFound("job", handle, field="handle", hint=_UNKNOWN)
 
 
-async def in_foreground(tool: str, work: Work, tell: Tell | None = None) -> dict[str, Any]:
-    """The work done to its end here and now; `tell` hears of it every moment."""
-    job = _Job(tool)
-    failed: WvoError | None = None
-    result: dict[str, Any] = {}
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(job.run, work)
-        try:
-            result = await job.answer(math.inf, tell)
-        except WvoError as error:  # raised below, outside of the group, which would wrap it
-            failed = error
-    if failed is not None:
-        raise failed
-    return result
+class Foreground:
+    """Long work of a command: done to its end while the caller waits."""
+
+    async def ask(
+        self, caller: Caller, tool: str, arguments: dict[str, Any], work: Work, tell: Tell | None = None
+    ) -> dict[str, Any]:
+        job = _Job(tool)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(job.run, work)
+            with suppress(WvoError):  # raised below: the group would wrap it
+                await job.answer(math.inf, tell)
+        return await job.answer(0.0, None)
+
+    async def poll(self, tool: str, handle: str, tell: Tell | None = None) -> dict[str, Any]:
+        raise unknown(handle)

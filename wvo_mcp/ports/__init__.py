@@ -17,7 +17,7 @@ from wvo_mcp.ports.records import (
 from wvo_mcp.ports.store import Store, Transaction, WatchedStore
 from wvo_mcp.ports.telemetry import SILENT, Span, Tracer
 from wvo_mcp.ports.work import GraphRepository, Outline, QueueRepository, Row, Standing, TaskRepository
-from wvo_mcp.ports.world import Clock, Directives, Liveness, Recorded, RoadmapFiles, RoadmapHistory
+from wvo_mcp.ports.world import Clock, Directives, Liveness, NoHistory, Recorded, RoadmapFiles, RoadmapHistory
 
 __all__ = [
     "SILENT",
@@ -29,6 +29,7 @@ __all__ = [
     "HealthRepository",
     "Liveness",
     "MemoryRepository",
+    "NoHistory",
     "Outline",
     "Probe",
     "QueueRepository",

@@ -77,6 +77,13 @@ class RoadmapHistory(Protocol):
         ...
 
 
+class NoHistory:
+    """A `RoadmapHistory` for those who keep the file's history themselves."""
+
+    async def record(self, changes: RoadmapChanges, message: str) -> Recorded:
+        return Recorded()
+
+
 class Directives(Protocol):
     """Standing advice for agents, one markdown text per name."""
 

@@ -34,7 +34,7 @@ def test_every_field_of_an_operation_is_a_described_flag(shell: Shell, name: str
 
     assert shown.code == 0
     assert ALL[name].summary[:40] in " ".join(shown.out.split())
-    for field, info in ALL[name].takes.model_fields.items():
+    for field, info in ALL[name].fields.items():
         assert f"--{field.replace('_', '-')}" in shown.out
         assert info.description
 

@@ -10,13 +10,14 @@ from mcp import Client, MCPError
 from mcp_types import TextContent, TextResourceContents
 
 from tests.faces.mcp.served import a_server
+from tests.support.services import Services
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import StoreBusy
 from wvo_mcp.execution.directives import MAX_BYTES, PACKAGED
 from wvo_mcp.faces.mcp.face import Face
 from wvo_mcp.faces.mcp.instructions import INSTRUCTIONS
 from wvo_mcp.faces.mcp.server import build_server
-from wvo_mcp.operations import Services, tools
+from wvo_mcp.operations import tools
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CORE-9")]
 CALLER = Caller(agent_id="tester", session_id="S1", client="tester")

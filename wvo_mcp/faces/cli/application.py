@@ -9,13 +9,13 @@ if TYPE_CHECKING:
 
     # Commands that open no store start without these.
     from wvo_mcp.domain.lease import Caller
-    from wvo_mcp.operations.operation import Services
+    from wvo_mcp.operations.container import Container
     from wvo_mcp.ports.backend import Backend
     from wvo_mcp.settings import Settings
 
 
 class Application(Protocol):
-    def opened(self, settings: "Settings") -> "AbstractAsyncContextManager[Services]":
+    def opened(self, settings: "Settings") -> "AbstractAsyncContextManager[Container]":
         """The services over an open store, without background loops."""
         ...
 

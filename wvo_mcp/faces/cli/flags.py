@@ -10,7 +10,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 import click
-from pydantic import AliasChoices, BaseModel
+from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 
 from wvo_mcp.operations.operation import Audience, Operation
@@ -66,7 +66,7 @@ _TYPES: dict[Any, click.ParamType[Any]] = {
 
 def parameters(op: Operation) -> list[click.Parameter]:
     """Options for all fields, and arguments for those that may be given without a flag."""
-    fields = op.takes.model_fields
+    fields = op.fields
     taken = RESERVED & fields.keys()
     if taken:
         raise TypeError(f"{op.name}: {sorted(taken)[0]!r} is a flag of every command")
@@ -75,12 +75,12 @@ def parameters(op: Operation) -> list[click.Parameter]:
         for name in _positional(op)
     ]
     help_text = "All arguments as a JSON object, @FILE, or - for stdin; flags override it."
-    return [*bare, *options(op.takes), click.Option(["--input"], type=_JSON, metavar="JSON", help=help_text)]
+    return [*bare, *options(op.fields), click.Option(["--input"], type=_JSON, metavar="JSON", help=help_text)]
 
 
-def options(model: type[BaseModel]) -> list[click.Option]:
+def options(fields: Mapping[str, FieldInfo]) -> list[click.Option]:
     """An option for each field."""
-    return [_option(name, field) for name, field in model.model_fields.items()]
+    return [_option(name, field) for name, field in fields.items()]
 
 
 def arguments(op: Operation, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def arguments(op: Operation, given: Mapping[str, Any]) -> dict[str, Any]:
     if whole is not None and not isinstance(whole, dict):
         raise _usage("--input takes one JSON object.")
     found: dict[str, Any] = dict(cast("dict[str, Any]", whole or {}))
-    for name, field in op.takes.model_fields.items():
+    for name, field in op.fields.items():
         values: list[Any] = [one for one in (given.get(_bare(name)), given.get(name)) if one not in (None, ())]
         if len(values) > 1:
             raise _usage(f"{name.upper()} is given twice: as an argument and as {_flag(name)}.")
@@ -114,7 +114,7 @@ def _bare(name: str) -> str:
 
 
 def _positional(op: Operation) -> list[str]:
-    fields = op.takes.model_fields
+    fields = op.fields
     scalars = [name for name, field in fields.items() if _shape(field)[0] not in (_JSON, click.BOOL)]
     names = [name for name in scalars if fields[name].is_required() and not _shape(fields[name])[1]]
     names = names or [name for name in scalars if name in ALSO_POSITIONAL][:1]

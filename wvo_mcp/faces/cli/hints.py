@@ -7,7 +7,7 @@ def for_people(hint: str) -> str:
     """The hint with every tool as its command and every field as its flag: `claim_task` is `wvo-mcp claim-task`."""
     from wvo_mcp.operations import ALL  # late: only an error on a terminal needs the registry
 
-    fields = {name for op in ALL.values() for name in op.takes.model_fields}
+    fields = {name for op in ALL.values() for name in op.fields}
 
     def command(found: re.Match[str]) -> str:
         name = found["name"]

@@ -13,6 +13,8 @@ from wvo_mcp.faces.cli.application import Compose
 from wvo_mcp.faces.cli.progress import shown
 from wvo_mcp.operations.operation import Effect, Operation
 from wvo_mcp.orchestration.background import refresh_unled, roadmap_problem, sync_first
+from wvo_mcp.ports import RoadmapFiles, WatchedStore
+from wvo_mcp.ports.providers import Providers
 from wvo_mcp.project import Project, WrongSetting
 from wvo_mcp.settings import Settings, settings_of
 
@@ -36,25 +38,27 @@ async def calling(op: Operation, compose: Compose) -> AsyncGenerator[tuple[Ask, 
         except WrongSetting as error:
             raise click.ClickException(str(error)) from None
 
+        store = services.get(WatchedStore)
+
         async def ask(arguments: Mapping[str, Any]) -> dict[str, Any]:
             if op.name not in _OF_THE_FILE and not arguments.get("dry_run"):
-                await sync_first(services.store, services.roadmap, caller)
-            if op.name in _ROUTED and services.providers is not None:
-                await services.providers.look()
+                await sync_first(store, services.get(RoadmapFiles), caller)
+            if op.name in _ROUTED:
+                await services.get(Providers).look()
             if not op.long:
                 answer = await op(services, caller, arguments)
                 if op.name == "status":
-                    problem = await roadmap_problem(services.store, services.roadmap, caller)
+                    problem = await roadmap_problem(store, services.get(RoadmapFiles), caller)
                     if problem is not None:
                         click.echo(f"Warning: the roadmap is not merged. {problem}", err=True)
                 if op.effect is not Effect.READ and not arguments.get("dry_run"):
                     with suppress(WvoError):  # what was asked for is done
-                        await refresh_unled(services.store, caller)
+                        await refresh_unled(store, caller)
                 return answer
             with shown(op.name.replace("_", "-")) as tell:
                 return await op(services, caller, arguments, tell)
 
-        yield ask, services.store.wait_for_change
+        yield ask, store.wait_for_change
 
 
 def settings_or_usage() -> Settings:

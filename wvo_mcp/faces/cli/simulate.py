@@ -33,7 +33,7 @@ from wvo_mcp.orchestration.simulation.orders import Order, scores_of
 from wvo_mcp.orchestration.simulation.plan import load, rows
 from wvo_mcp.orchestration.simulation.scenario import PoolAgent, Scenario, VirtualClock, VirtualServers
 from wvo_mcp.orchestration.simulation.tally import Outcome
-from wvo_mcp.ports import Transaction
+from wvo_mcp.ports import Transaction, WatchedStore
 from wvo_mcp.settings import Settings
 from wvo_mcp.store.sqlite.scratch import ScratchStore
 
@@ -111,7 +111,7 @@ def simulate_command(compose: Compose) -> click.Command:
         short_help="Simulate a plan and compare orders of work.",
         params=[
             click.Argument(["file"], metavar="[ROADMAP]", required=False, type=click.Path(path_type=Path)),
-            *options(Params),
+            *options(Params.model_fields),
             json_option(),
         ],
         callback=run,
@@ -157,10 +157,10 @@ async def _simulated(
     fill: Fill | None = None
     if params.from_store or params.learn:
         async with application.opened(settings) as services:
-            caller = application.cli_caller(settings)
+            store, caller = services.get(WatchedStore), application.cli_caller(settings)
             if params.from_store:
-                fill = partial(load, plan=await services.store.read(caller, rows))
-            past = await services.store.read(caller, lambda tx: tx.outlook.finished(_HISTORY))
+                fill = partial(load, plan=await store.read(caller, rows))
+            past = await store.read(caller, lambda tx: tx.outlook.finished(_HISTORY))
             finished = [(points, (instant(end) - instant(begin)).total_seconds()) for points, begin, end in past]
     if fill is None:
         fill = partial(roadmap.sync, roadmap=await parsed(file or settings.roadmap))

@@ -14,8 +14,9 @@ from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.text import is_id
 from wvo_mcp.errors import InvalidInput, NotFound, WvoError
 from wvo_mcp.faces.http.answers import answer, shown
-from wvo_mcp.operations import Effect, Operation, Services, tools
+from wvo_mcp.operations import Container, Effect, Operation, tools
 from wvo_mcp.operations.failures import defect
+from wvo_mcp.ports import Tracer
 
 AGENT_HEADER = "WVO-Agent-Id"
 DEFAULT_AGENT = "http"
@@ -50,7 +51,7 @@ def methods(op: Operation) -> tuple[str, ...]:
 class Api:
     """Calls operations in the name of whoever the header tells."""
 
-    def __init__(self, services: Services, identify: Callable[[str], Caller], counted: Counted) -> None:
+    def __init__(self, services: Container, identify: Callable[[str], Caller], counted: Counted) -> None:
         self._services = services
         self._identify = identify
         self._counted = counted
@@ -65,7 +66,7 @@ class Api:
             op = self._operation(name)
             given = await _arguments(op, request)
             asked = {"wvo.face": "http", "http.request.method": request.method, "network.transport": "tcp"}
-            with self._services.tracer.request(asked, request.headers):
+            with self._services.get(Tracer).request(asked, request.headers):
                 return shown(await op(self._services, self._caller(request), given))
         except WvoError as error:
             outcome = error.code
@@ -125,7 +126,7 @@ def _query(op: Operation, request: Request) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in request.query_params:
         values = request.query_params.getlist(name)
-        field = op.takes.model_fields.get(name)
+        field = op.fields.get(name)
         if field is not None and _is_list(field.annotation):
             found[name] = values
         elif len(values) > 1:

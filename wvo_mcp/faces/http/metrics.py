@@ -8,14 +8,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.providers.breaker import BreakerState
 from wvo_mcp.domain.providers.state import RoutingState
 from wvo_mcp.domain.task import Status
-from wvo_mcp.operations import Services
+from wvo_mcp.operations import Container
 from wvo_mcp.orchestration.figures import Figures, measure
 from wvo_mcp.orchestration.leader.leading import ROLE
-from wvo_mcp.ports import Transaction
+from wvo_mcp.ports import Transaction, WatchedStore
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -23,7 +23,7 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 class Metrics:
     """Counts the calls of this process, and adds the store's figures when it is asked."""
 
-    def __init__(self, services: Services, caller: Callable[[], Caller]) -> None:
+    def __init__(self, services: Container, caller: Callable[[], Caller]) -> None:
         self._services = services
         self._caller = caller
         self._registry = CollectorRegistry()
@@ -43,9 +43,9 @@ class Metrics:
     async def text(self) -> bytes:
         """The text format, version 0.0.4. Raises the store's typed errors."""
         caller = self._caller()
-        figures, leads = await self._services.store.read(caller, _look)
+        figures, leads = await self._services.get(WatchedStore).read(caller, _look)
         shown = CollectorRegistry()
-        shown.register(_Told(lambda: _families(figures, leads, self._services.policy.wip_limit)))
+        shown.register(_Told(lambda: _families(figures, leads, self._services.get(Policy).wip_limit)))
         return generate_latest(shown) + generate_latest(self._registry)
 
 

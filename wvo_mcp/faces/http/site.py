@@ -15,7 +15,7 @@ from wvo_mcp.faces.http.answers import answer, shown
 from wvo_mcp.faces.http.api import AGENT_HEADER, DEFAULT_AGENT, Api, WrongMethod, methods
 from wvo_mcp.faces.http.guard import Guard
 from wvo_mcp.faces.http.metrics import Metrics
-from wvo_mcp.operations import ALL, Services, tools
+from wvo_mcp.operations import ALL, Container, tools
 from wvo_mcp.operations.failures import defect
 
 _EVERY = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -36,7 +36,7 @@ def routes() -> list[dict[str, Any]]:
     ]
 
 
-def build_site(services: Services, identify: Callable[[str], Caller]) -> Starlette:
+def build_site(services: Container, identify: Callable[[str], Caller]) -> Starlette:
     """`identify` names the caller behind an agent id."""
     metrics = Metrics(services, lambda: identify(DEFAULT_AGENT))
     api = Api(services, identify, metrics.counted)

@@ -15,10 +15,10 @@ from pydantic_core import PydanticSerializationError, to_json
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import NotFound, WvoError
 from wvo_mcp.faces.mcp.results import failure, success
-from wvo_mcp.operations import ALL, Audience, Operation, Services, tools
+from wvo_mcp.operations import ALL, Audience, Container, Operation, tools
 from wvo_mcp.operations.failures import defect
 from wvo_mcp.orchestration.jobs import Tell
-from wvo_mcp.ports import SILENT
+from wvo_mcp.ports import SILENT, Directives, Tracer
 
 Call = tuple[str, dict[str, Any] | None, str | None, bool]
 """Name, arguments, the client's name, and whether the protocol is the modern one."""
@@ -119,7 +119,7 @@ class Face:
 
     def __init__(
         self,
-        services: Services,
+        services: Container,
         identify: Callable[[str | None], Caller],
         toolsets: frozenset[str] | None,
         heard: Callable[[], None],
@@ -203,7 +203,7 @@ class _Conversation:
 
     def _direct(self, message: dict[str, Any]) -> Call | None:
         """A call that needs nothing of the SDK: neither its spans nor its notifications of progress."""
-        if self._face.services.tracer is not SILENT:
+        if self._face.services.get(Tracer) is not SILENT:
             return None
         call = self._wire.opening.call(message)
         operation = None if call is None else self._face.operations.get(call[0])
@@ -243,7 +243,7 @@ class _Conversation:
         self._kept.append(message)
         if message.get("id", self._wire.muted) != self._wire.muted:
             self._group.start_soon(self._load, LISTENER_SECONDS if message["id"] in self._wire.acknowledged else 0.0)
-        if message["method"] in _NEWS and self._face.services.directives.own():
+        if message["method"] in _NEWS and self._face.services.get(Directives).own():
             # The opening could not list these.
             self._group.start_soon(self._load, 0.0)
 

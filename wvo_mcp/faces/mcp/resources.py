@@ -10,9 +10,10 @@ from mcp import MCPError
 
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import InvalidInput, NotFound, WvoError
-from wvo_mcp.operations import ALL, Services
+from wvo_mcp.operations import ALL, Container
 from wvo_mcp.operations.failures import defect, payload
 from wvo_mcp.operations.results import compact
+from wvo_mcp.ports import Directives
 
 STATUS = "wvo://status"
 JSON = "application/json"
@@ -48,7 +49,7 @@ _TEMPLATES = {
 _DIRECTIVE = "wvo://directive/{name}"
 
 
-def listed(services: Services) -> list[types.Resource]:
+def listed(services: Container) -> list[types.Resource]:
     directives = [
         types.Resource(
             uri=f"wvo://directive/{name}",
@@ -57,7 +58,7 @@ def listed(services: Services) -> list[types.Resource]:
             description="Standing advice for agents in this workspace.",
             mime_type=MARKDOWN,
         )
-        for name in services.directives.names()
+        for name in services.get(Directives).names()
     ]
     status = types.Resource(
         uri=STATUS,
@@ -90,7 +91,7 @@ def templates() -> list[types.ResourceTemplate]:
     return [*by_operation, directive]
 
 
-async def read(services: Services, caller: Caller, uri: str) -> types.ReadResourceResult:
+async def read(services: Container, caller: Caller, uri: str) -> types.ReadResourceResult:
     """Raises MCPError: invalid params for what does not exist, with near matches; internal error for the rest."""
     try:
         text, mime_type = await _content(services, caller, uri)
@@ -101,7 +102,7 @@ async def read(services: Services, caller: Caller, uri: str) -> types.ReadResour
     return types.ReadResourceResult(contents=[types.TextResourceContents(uri=uri, mime_type=mime_type, text=text)])
 
 
-async def _content(services: Services, caller: Caller, uri: str) -> tuple[str, str]:
+async def _content(services: Container, caller: Caller, uri: str) -> tuple[str, str]:
     if uri == STATUS:
         return compact(await ALL["status"](services, caller, {})), JSON
     scheme, _, path = uri.partition("://")
@@ -109,7 +110,7 @@ async def _content(services: Services, caller: Caller, uri: str) -> tuple[str, s
     wanted = unquote(rest)
     if scheme == "wvo" and wanted:
         if family == "directive":
-            return services.directives.read(wanted), MARKDOWN
+            return services.get(Directives).read(wanted), MARKDOWN
         if family in _TEMPLATES:
             template = _TEMPLATES[family]
             return compact(await ALL[template.operation](services, caller, {template.argument: wanted})), JSON

@@ -17,7 +17,7 @@ from wvo_mcp.faces.mcp.face import Face
 from wvo_mcp.faces.mcp.instructions import INSTRUCTIONS
 from wvo_mcp.operations import Effect, Operation
 from wvo_mcp.orchestration.jobs import Tell
-from wvo_mcp.ports import SILENT, Directives
+from wvo_mcp.ports import SILENT, Directives, Tracer
 
 Request = ServerRequestContext[Any, Any]
 Page = types.PaginatedRequestParams | None
@@ -37,11 +37,11 @@ def build_server(face: Face) -> Server[Any]:
         on_read_resource=handlers.read_resource,
         on_list_prompts=handlers.list_prompts,
         on_get_prompt=handlers.get_prompt,
-        on_subscriptions_listen=ListenHandler(_News(services.directives), max_subscriptions=64),
+        on_subscriptions_listen=ListenHandler(_News(services.get(Directives)), max_subscriptions=64),
     )
     # What the SDK tells of each message would be told twice: `mcp.tool` has the same and the task.
     server.middleware.clear()
-    if services.tracer is not SILENT:
+    if services.get(Tracer) is not SILENT:
         server.middleware.append(handlers.traced)
     server.add_request_handler("tools/call", types.CallToolRequestParams, handlers.call_tool)
     server.add_notification_handler("notifications/initialized", types.NotificationParams, handlers.initialized)
@@ -90,11 +90,11 @@ class _Handlers:
             "jsonrpc.request.id": str(ctx.request_id),
             "network.transport": "pipe",
         }
-        with self._services.tracer.request(attributes, ctx.meta):
+        with self._services.get(Tracer).request(attributes, ctx.meta):
             return await call_next(ctx)
 
     async def initialized(self, ctx: Request, params: types.NotificationParams) -> None:
-        if self._services.directives.own():  # the front could not list these
+        if self._services.get(Directives).own():  # the front could not list these
             await ctx.session.send_resource_list_changed()
 
     async def list_tools(self, ctx: Request, params: Page) -> types.ListToolsResult:

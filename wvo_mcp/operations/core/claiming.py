@@ -1,7 +1,5 @@
 """The life of a claim: claim_task, heartbeat, checkpoint, complete_task, fail_task, release_task, block_task."""
 
-from typing import Annotated
-
 from pydantic import AliasChoices, Field
 
 from wvo_mcp.domain.checkpoint import Checkpoint
@@ -11,25 +9,24 @@ from wvo_mcp.domain.memory import ContextEntry
 from wvo_mcp.domain.task import Status, Task
 from wvo_mcp.domain.text import Id, Prose, Reference, Text
 from wvo_mcp.operations.core.views import TaskLine, WorkView, line, work_view
-from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
+from wvo_mcp.operations.inputs import Held, LeaseWrite, Output, Replayable
+from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.orchestration.routing import breakers
 from wvo_mcp.orchestration.tasks import lifecycle
+from wvo_mcp.ports.providers import Providers
 
-RequestId = Annotated[Id | None, Field(default=None, description="Idempotency key: repeat with the same input.")]
-TaskId = Annotated[Id, Field(description="Task id.")]
-Token = Annotated[
-    int | None,
-    Field(default=None, ge=0, le=2**62, description="Lease token; optional on the same connection."),
-]
 UNLOCKED_SHOWN = 100
 
 
-class ClaimTask(Input):
+class ClaimTask(Replayable):
     task_id: Id | None = Field(default=None, description="Task to claim; omit for the best ready one.")
     agent_id: Id | None = Field(default=None, description="Subagent to claim for, e.g. your name + '.1'.")
     lease_seconds: int | None = Field(default=None, ge=1, le=86_400, description="Length of the lease.")
-    request_id: RequestId
+
+    @property
+    def on_behalf_of(self) -> str | None:
+        return self.agent_id
 
 
 class Holding(Output):
@@ -63,13 +60,13 @@ class NothingClaimed(ClaimedTask):
         return False
 
 
-@operation(toolset="core", effect=Effect.WRITE, always_load=True, routed=True)
-async def claim_task(ctx: Context, ask: ClaimTask) -> ClaimedTask:
+@operation(toolset="core", effect=Effect.WRITE, always_load=True)
+async def claim_task(ctx: Context, params: ClaimTask, providers: Providers) -> ClaimedTask:
     """Claim a task: the best ready one, or the one you name. You alone hold it until you complete, fail, release
     or block it; the lease is renewed while you are connected. The answer has its last checkpoint (resume) and context.
     task null: see reason; wait retry_after seconds, or go on with what is in holding."""
-    agent_id = ask.agent_id or ctx.caller.agent_id
-    claim = await claims.claim(ctx.tx, ctx.policy, agent_id, ask.task_id, ask.lease_seconds, ctx.services.providers)
+    agent_id = params.agent_id or ctx.caller.agent_id
+    claim = await claims.claim(ctx.tx, ctx.policy, agent_id, params.task_id, params.lease_seconds, providers)
     if claim.task is None:
         return NothingClaimed(
             task=None,
@@ -97,9 +94,7 @@ def _lease(task: Task) -> Lease:
     return Lease(token=task.lease_token, expires_at=task.lease_expires_at)
 
 
-class Heartbeat(Input):
-    task_id: TaskId
-    lease_token: Token
+class Heartbeat(Held):
     progress: int | None = Field(default=None, ge=0, le=100, description="Percent done.")
     note: Text | None = Field(default=None, description="Note, kept in the history.")
 
@@ -108,21 +103,22 @@ class Renewed(Output):
     lease: Lease
 
 
-@operation(toolset="core", effect=Effect.WRITE, lease_write=False, idempotent=True)
-async def heartbeat(ctx: Context, ask: Heartbeat) -> Renewed:
+@operation(toolset="core", effect=Effect.WRITE, idempotent=True)
+async def heartbeat(ctx: Context, params: Heartbeat) -> Renewed:
     """Renew your lease now and report progress. Rarely needed: the server renews it while you are connected."""
     await ctx.tx.sessions.ensure()
-    task = await lifecycle.held(ctx.tx, ctx.policy, ask.task_id, ask.lease_token)
+    task = await lifecycle.held(ctx.tx, ctx.policy, params.task_id, params.lease_token)
     lease = await lifecycle.extend(ctx.tx, task)
-    fields = {"lease_expires_at": lease.expires_at, "progress": task.progress if ask.progress is None else ask.progress}
-    data = {"progress": ask.progress, "note": ask.note}
+    fields = {
+        "lease_expires_at": lease.expires_at,
+        "progress": task.progress if params.progress is None else params.progress,
+    }
+    data = {"progress": params.progress, "note": params.note}
     await ctx.tx.tasks.change(task, "task.heartbeat", fields, {k: v for k, v in data.items() if v is not None})
     return Renewed(lease=lease)
 
 
-class WriteCheckpoint(Input):
-    task_id: TaskId
-    lease_token: Token
+class WriteCheckpoint(LeaseWrite):
     summary: Prose = Field(description="What is done and decided.")
     next_steps: Text | None = Field(default=None, description="What remains to be done.")
     progress: int | None = Field(default=None, ge=0, le=100, description="Percent done.")
@@ -139,22 +135,25 @@ class CheckpointWritten(Output):
     lease: Lease
 
 
-@operation(toolset="core", effect=Effect.WRITE, lease_write=True, always_load=True)
-async def checkpoint(ctx: Context, ask: WriteCheckpoint) -> CheckpointWritten:
+@operation(toolset="core", effect=Effect.WRITE, always_load=True)
+async def checkpoint(ctx: Context, params: WriteCheckpoint) -> CheckpointWritten:
     """Save your progress. The next agent to hold the task starts from the last checkpoint. Call it after every step that
     would be costly to repeat."""
     await ctx.tx.sessions.ensure()
-    task = await lifecycle.held(ctx.tx, ctx.policy, ask.task_id, ask.lease_token)
-    saved = await ctx.tx.memory.add_checkpoint(task.id, ask.summary, ask.next_steps, ask.progress, ask.files)
+    task = await lifecycle.held(ctx.tx, ctx.policy, params.task_id, params.lease_token)
+    saved = await ctx.tx.memory.add_checkpoint(
+        task.id, params.summary, params.next_steps, params.progress, params.files
+    )
     lease = await lifecycle.extend(ctx.tx, task)
-    fields = {"lease_expires_at": lease.expires_at, "progress": task.progress if ask.progress is None else ask.progress}
-    await ctx.tx.tasks.change(task, "task.checkpoint", fields, {"checkpoint": saved.id, "progress": ask.progress})
+    fields = {
+        "lease_expires_at": lease.expires_at,
+        "progress": task.progress if params.progress is None else params.progress,
+    }
+    await ctx.tx.tasks.change(task, "task.checkpoint", fields, {"checkpoint": saved.id, "progress": params.progress})
     return CheckpointWritten(checkpoint=CheckpointRef(id=saved.id, seq=saved.seq), lease=lease)
 
 
-class CompleteTask(Input):
-    task_id: TaskId
-    lease_token: Token
+class CompleteTask(LeaseWrite):
     summary: Prose = Field(description="What was done and how it was checked.")
     artifacts: list[Reference] = Field(default_factory=list, max_length=200, description="Paths or URLs of results.")
     evidence: list[Prose] = Field(
@@ -170,16 +169,14 @@ class CompletedTask(Output):
     """Nothing is submitted yet."""
 
 
-@operation(toolset="core", effect=Effect.WRITE, lease_write=True, always_load=True)
-async def complete_task(ctx: Context, ask: CompleteTask) -> CompletedTask:
+@operation(toolset="core", effect=Effect.WRITE, always_load=True)
+async def complete_task(ctx: Context, params: CompleteTask) -> CompletedTask:
     """Complete your task once its acceptance criteria are met. Returns the tasks that this made ready."""
     await ctx.tx.sessions.ensure()
-    routed = ctx.services.providers is not None
-    if routed:
-        await ctx.tx.routing.foresee_tried(ask.task_id)
-    task = await lifecycle.held(ctx.tx, ctx.policy, ask.task_id, ask.lease_token, Status.DONE)
-    tried = await ctx.tx.routing.tried(task.id) if routed else []
-    moved = await lifecycle.complete(ctx.tx, task, ask.summary, ask.artifacts, ask.evidence)
+    await ctx.tx.routing.foresee_tried(params.task_id)
+    task = await lifecycle.held(ctx.tx, ctx.policy, params.task_id, params.lease_token, Status.DONE)
+    tried = await ctx.tx.routing.tried(task.id)
+    moved = await lifecycle.complete(ctx.tx, task, params.summary, params.artifacts, params.evidence)
     if tried:
         await breakers.done(ctx.tx, task.id, tried)
     return CompletedTask(
@@ -190,9 +187,7 @@ async def complete_task(ctx: Context, ask: CompleteTask) -> CompletedTask:
     )
 
 
-class FailTask(Input):
-    task_id: TaskId
-    lease_token: Token
+class FailTask(LeaseWrite):
     error: Prose = Field(description="What went wrong and what was tried.")
     retry: bool = Field(default=True, description="Retry while attempts are left.")
 
@@ -203,22 +198,20 @@ class FailedTask(Output):
     retry_at: Instant | None
 
 
-@operation(toolset="core", effect=Effect.WRITE, lease_write=True)
-async def fail_task(ctx: Context, ask: FailTask) -> FailedTask:
+@operation(toolset="core", effect=Effect.WRITE)
+async def fail_task(ctx: Context, params: FailTask) -> FailedTask:
     """Report that your attempt failed. While attempts are left the task returns to the queue after a delay; else it is
     failed and a person is alerted. When your model's provider was to blame (a limit, an outage), release_task instead."""
     await ctx.tx.sessions.ensure()
-    task = await lifecycle.held(ctx.tx, ctx.policy, ask.task_id, ask.lease_token, Status.FAILED)
-    moved = await lifecycle.fail(ctx.tx, task, ask.error, retry=ask.retry)
+    task = await lifecycle.held(ctx.tx, ctx.policy, params.task_id, params.lease_token, Status.FAILED)
+    moved = await lifecycle.fail(ctx.tx, task, params.error, retry=params.retry)
     again = moved.task.status is Status.PENDING
     return FailedTask(
         task=line(moved.task), attempts=moved.task.attempts, retry_at=moved.task.not_before if again else None
     )
 
 
-class ReleaseTask(Input):
-    task_id: TaskId
-    lease_token: Token
+class ReleaseTask(LeaseWrite):
     reason: Text | None = Field(
         default=None, validation_alias=AliasChoices("reason", "note"), description="Reason, kept in the history."
     )
@@ -228,32 +221,30 @@ class TaskResult(Output):
     task: TaskLine
 
 
-@operation(toolset="core", effect=Effect.WRITE, lease_write=True)
-async def release_task(ctx: Context, ask: ReleaseTask) -> TaskResult:
+@operation(toolset="core", effect=Effect.WRITE)
+async def release_task(ctx: Context, params: ReleaseTask) -> TaskResult:
     """Return your unfinished task to the queue. Checkpoints are kept; this is not a failed attempt."""
     await ctx.tx.sessions.ensure()
-    task = await lifecycle.held(ctx.tx, ctx.policy, ask.task_id, ask.lease_token, Status.PENDING)
-    data = {"reason": ask.reason} if ask.reason else {}
+    task = await lifecycle.held(ctx.tx, ctx.policy, params.task_id, params.lease_token, Status.PENDING)
+    data = {"reason": params.reason} if params.reason else {}
     moved = await lifecycle.move(ctx.tx, task, Status.PENDING, "task.released", data=data)
     return TaskResult(task=line(moved.task))
 
 
-class BlockTask(Input):
-    task_id: TaskId
-    lease_token: Token
+class BlockTask(LeaseWrite):
     reason: Prose = Field(description="What it waits for.")
     waiting_for: list[Id] = Field(
         default_factory=list, max_length=100, description="Tasks to wait for; it is unblocked when all are done."
     )
 
 
-@operation(toolset="core", effect=Effect.WRITE, lease_write=True)
-async def block_task(ctx: Context, ask: BlockTask) -> TaskResult:
+@operation(toolset="core", effect=Effect.WRITE)
+async def block_task(ctx: Context, params: BlockTask) -> TaskResult:
     """Block a task that cannot continue: your own, or a pending one. With waiting_for it returns to the queue when those
     tasks are done; otherwise a person unblocks it."""
     await ctx.tx.sessions.ensure()
-    task = await ctx.tx.tasks.get(ask.task_id)
-    if task.status is not Status.PENDING or ask.lease_token is not None:
-        task = await lifecycle.held(ctx.tx, ctx.policy, ask.task_id, ask.lease_token, Status.BLOCKED)
-    moved = await lifecycle.block(ctx.tx, task, ask.reason, ask.waiting_for)
+    task = await ctx.tx.tasks.get(params.task_id)
+    if task.status is not Status.PENDING or params.lease_token is not None:
+        task = await lifecycle.held(ctx.tx, ctx.policy, params.task_id, params.lease_token, Status.BLOCKED)
+    moved = await lifecycle.block(ctx.tx, task, params.reason, params.waiting_for)
     return TaskResult(task=line(moved.task))

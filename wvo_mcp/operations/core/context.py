@@ -5,19 +5,18 @@ from pydantic import Field
 from wvo_mcp.domain.memory import ContextEntry, Scope, within
 from wvo_mcp.domain.text import Id, Label, Prose, Text
 from wvo_mcp.errors import NotFound
-from wvo_mcp.operations.core.claiming import RequestId
-from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
+from wvo_mcp.operations.inputs import Input, Output, Replayable
+from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.orchestration.tasks import recall
 from wvo_mcp.orchestration.tasks.links import check_epic, existing
 
 
-class ContextWrite(Input):
+class ContextWrite(Replayable):
     topic: Label = Field(description="Topic; an existing one gets a new version.")
     content: Prose = Field(description="Text of the note.")
     tags: list[Label] = Field(default_factory=list, max_length=50, description="Tags.")
     task_id: Id | None = Field(default=None, description="Task it is about.")
     epic_id: Id | None = Field(default=None, description="Epic it is about.")
-    request_id: RequestId
 
 
 class ContextWritten(Output):
@@ -26,20 +25,20 @@ class ContextWritten(Output):
 
 
 @operation(toolset="core", effect=Effect.WRITE, always_load=True)
-async def context_write(ctx: Context, ask: ContextWrite) -> ContextWritten:
+async def context_write(ctx: Context, params: ContextWrite) -> ContextWritten:
     """Save a shared note for all agents: a decision, a finding, a pitfall. Versions are kept."""
     tx = ctx.tx
     await tx.sessions.ensure()
     scope = Scope.PROJECT
-    if ask.epic_id is not None:
+    if params.epic_id is not None:
         scope = Scope.EPIC
-        await check_epic(tx, ask.epic_id)
-    if ask.task_id is not None:
+        await check_epic(tx, params.epic_id)
+    if params.task_id is not None:
         scope = Scope.TASK
-        await existing(tx, [ask.task_id], "task_id")
-    version = await tx.memory.write(ask.topic, ask.content, ask.tags, scope, ask.task_id, ask.epic_id)
-    await tx.events.append("context.written", ask.task_id, {"topic": ask.topic, "version": version})
-    return ContextWritten(topic=ask.topic, version=version)
+        await existing(tx, [params.task_id], "task_id")
+    version = await tx.memory.write(params.topic, params.content, params.tags, scope, params.task_id, params.epic_id)
+    await tx.events.append("context.written", params.task_id, {"topic": params.topic, "version": version})
+    return ContextWritten(topic=params.topic, version=version)
 
 
 class ContextRead(Input):
@@ -55,17 +54,17 @@ class ContextFound(Output):
 
 
 @operation(toolset="core", effect=Effect.READ)
-async def context_read(ctx: Context, ask: ContextRead) -> ContextFound:
+async def context_read(ctx: Context, params: ContextRead) -> ContextFound:
     """Read shared notes: a topic, a search, or (with neither) the latest."""
     memory = ctx.tx.memory
-    if ask.task_id is not None:
-        await existing(ctx.tx, [ask.task_id], "task_id")
-    if ask.topic is not None:
-        entries = await memory.versions(ask.topic, ask.limit)
+    if params.task_id is not None:
+        await existing(ctx.tx, [params.task_id], "task_id")
+    if params.topic is not None:
+        entries = await memory.versions(params.topic, params.limit)
         if not entries:
-            raise NotFound("topic", ask.topic, await memory.topics_near(ask.topic), field="topic")
-    elif ask.query is not None:
-        entries = recall.newest(await memory.search(ask.query, ask.task_id, ask.limit, recent_only=False))
+            raise NotFound("topic", params.topic, await memory.topics_near(params.topic), field="topic")
+    elif params.query is not None:
+        entries = recall.newest(await memory.search(params.query, params.task_id, params.limit, recent_only=False))
     else:
-        entries = await memory.latest(ask.task_id, ask.limit)
-    return ContextFound(entries=within(entries, ask.max_tokens))
+        entries = await memory.latest(params.task_id, params.limit)
+    return ContextFound(entries=within(entries, params.max_tokens))

@@ -8,7 +8,8 @@ from wvo_mcp.domain.task import Priority, Status
 from wvo_mcp.domain.text import Id, Label, Text
 from wvo_mcp.domain.wsjf import Why
 from wvo_mcp.operations.core.views import EventLine, TaskLine, TaskView, event_line, line, view
-from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
+from wvo_mcp.operations.inputs import Input, Output
+from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.operations.paging import fitting, position
 from wvo_mcp.orchestration.queue import planning
 from wvo_mcp.orchestration.tasks import recall
@@ -48,12 +49,12 @@ class PlannedTasks(Output):
 
 
 @operation(toolset="core", effect=Effect.READ, always_load=True)
-async def plan_next(ctx: Context, ask: PlanNext) -> PlannedTasks:
+async def plan_next(ctx: Context, params: PlanNext) -> PlannedTasks:
     """Show which tasks to do next, best score first, with the parts of each score and why others are not ready. Claims
     nothing: to get work, call claim_task."""
-    agent_id = ask.agent_id or ctx.caller.agent_id
-    await check_epic(ctx.tx, ask.epic_id)
-    plan = await planning.plan_next(ctx.tx, ctx.policy, agent_id, ask.epic_id, ask.limit)
+    agent_id = params.agent_id or ctx.caller.agent_id
+    await check_epic(ctx.tx, params.epic_id)
+    plan = await planning.plan_next(ctx.tx, ctx.policy, agent_id, params.epic_id, params.limit)
     return PlannedTasks(
         tasks=[
             Ranked(id=t.id, title=t.title, score=t.score, why=why, priority=t.priority, epic_id=t.epic_id)
@@ -86,10 +87,10 @@ class TaskDetails(Output):
 
 
 @operation(toolset="core", effect=Effect.READ)
-async def get_task(ctx: Context, ask: GetTask) -> TaskDetails:
+async def get_task(ctx: Context, params: GetTask) -> TaskDetails:
     """Read one task: description, acceptance criteria, dependencies, last checkpoints, history and context."""
     tx = ctx.tx
-    task = await tx.tasks.get(ask.task_id)
+    task = await tx.tasks.get(params.task_id)
     waits = await tx.tasks.waits(task.id) if task.status is Status.BLOCKED else []
     return TaskDetails(
         task=view(task, waits),
@@ -119,13 +120,15 @@ class TaskPage(Output):
 
 
 @operation(toolset="core", effect=Effect.READ)
-async def list_tasks(ctx: Context, ask: ListTasks) -> TaskPage:
+async def list_tasks(ctx: Context, params: ListTasks) -> TaskPage:
     """List or search tasks in order of creation, a page at a time."""
-    after = position(ask.cursor) or 0
-    await check_epic(ctx.tx, ask.epic_id)
-    where = ask.model_dump(include={"status", "epic_id", "label", "agent_id", "query"}, exclude_none=True, mode="json")
-    found = await ctx.tx.tasks.page(where, after, ask.limit + 1)
-    page = fitting(line(task) for task in found[: ask.limit])
+    after = position(params.cursor) or 0
+    await check_epic(ctx.tx, params.epic_id)
+    where = params.model_dump(
+        include={"status", "epic_id", "label", "agent_id", "query"}, exclude_none=True, mode="json"
+    )
+    found = await ctx.tx.tasks.page(where, after, params.limit + 1)
+    page = fitting(line(task) for task in found[: params.limit])
     more = len(page) < len(found)
     total = await ctx.tx.tasks.count(where, _TOTAL_CAP + 1)
     return TaskPage(

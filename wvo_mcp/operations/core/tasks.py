@@ -8,9 +8,10 @@ from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.task import Priority, Status, TaskType
 from wvo_mcp.domain.text import FileGlob, Id, Label, Prose, Text, Title
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.operations.core.claiming import RequestId, TaskId, TaskResult
+from wvo_mcp.operations.core.claiming import TaskResult
 from wvo_mcp.operations.core.views import line
-from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
+from wvo_mcp.operations.inputs import DryRun, Input, Output, Replayable, TaskId
+from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.orchestration.tasks import creation, editing
 
 _COLUMNS = (
@@ -45,10 +46,8 @@ class NewTask(TaskFields):
     title: Title = Field(description="Title, one line.")
 
 
-class CreateTasks(Input):
+class CreateTasks(DryRun, Replayable):
     tasks: list[NewTask] = Field(min_length=1, max_length=500, description="Tasks to create, all or none.")
-    dry_run: bool = Field(default=False, description="Check only; create nothing.")
-    request_id: RequestId
 
 
 class CreatedTasks(Output):
@@ -56,12 +55,12 @@ class CreatedTasks(Output):
 
 
 @operation(toolset="core", effect=Effect.WRITE)
-async def create_tasks(ctx: Context, ask: CreateTasks) -> CreatedTasks:
+async def create_tasks(ctx: Context, params: CreateTasks) -> CreatedTasks:
     """Add tasks with their dependencies, all or nothing. Tasks of one call may depend on each other by id."""
     await ctx.tx.sessions.ensure()
-    taken = {task.id for task in ask.tasks if task.id is not None}
+    taken = {task.id for task in params.tasks if task.id is not None}
     drafts: list[creation.Draft] = []
-    for task in ask.tasks:
+    for task in params.tasks:
         task_id = task.id or await fresh_id(ctx, taken)
         taken.add(task_id)
         drafts.append(creation.Draft(task_id, columns(task), task.depends_on or (), task.parent_id))
@@ -89,7 +88,7 @@ def columns(task: TaskFields) -> dict[str, Any]:
     return given
 
 
-class UpdateTask(TaskFields):
+class UpdateTask(TaskFields, Replayable):
     task_id: TaskId
     title: Title | None = Field(default=None, description="Title, one line.")
     add_depends_on: list[Id] = Field(default_factory=list, max_length=500, description="Dependencies to add.")
@@ -99,7 +98,6 @@ class UpdateTask(TaskFields):
     )
     expected_version: int | None = Field(default=None, ge=1, le=2**62, description="Version the task must have.")
     reason: Text | None = Field(default=None, description="Reason; required to reopen or block.")
-    request_id: RequestId
 
 
 _CLEARABLE = frozenset({"epic_id", "milestone_id", "parent_id", "business_value", "not_before"})
@@ -107,27 +105,27 @@ _EMPTY: dict[str, Any] = {"description": "", "labels": (), "files": (), "capabil
 
 
 @operation(toolset="core", effect=Effect.WRITE)
-async def update_task(ctx: Context, ask: UpdateTask) -> TaskResult:
+async def update_task(ctx: Context, params: UpdateTask) -> TaskResult:
     """Change a task: fields, dependencies, or a status move that needs no lease (block, cancel, unblock, retry, reopen,
     restore). What you leave out stays; null clears. Nothing is ever deleted."""
     await ctx.tx.sessions.ensure()
-    fields = columns(ask)
-    if ask.parent_id is not None:
-        fields["parent_id"] = ask.parent_id
-    for name in ask.model_fields_set:
-        if getattr(ask, name) is None and name in _CLEARABLE:
+    fields = columns(params)
+    if params.parent_id is not None:
+        fields["parent_id"] = params.parent_id
+    for name in params.model_fields_set:
+        if getattr(params, name) is None and name in _CLEARABLE:
             fields[name] = None
-        elif getattr(ask, name) is None and name in _EMPTY:
+        elif getattr(params, name) is None and name in _EMPTY:
             fields[name] = _EMPTY[name]
-    if not ask.model_fields_set - {"task_id", "request_id", "expected_version", "reason"}:
+    if not params.model_fields_set - {"task_id", "request_id", "expected_version", "reason"}:
         raise InvalidInput("arguments", "name at least one field to change")
     edit = editing.Edit(
         fields=fields,
-        depends_on=ask.depends_on,
-        add_depends_on=ask.add_depends_on,
-        remove_depends_on=ask.remove_depends_on,
-        status=None if ask.status is None else Status(ask.status),
-        reason=ask.reason,
-        expected_version=ask.expected_version,
+        depends_on=params.depends_on,
+        add_depends_on=params.add_depends_on,
+        remove_depends_on=params.remove_depends_on,
+        status=None if params.status is None else Status(params.status),
+        reason=params.reason,
+        expected_version=params.expected_version,
     )
-    return TaskResult(task=line(await editing.update(ctx.tx, ask.task_id, edit)))
+    return TaskResult(task=line(await editing.update(ctx.tx, params.task_id, edit)))

@@ -7,7 +7,7 @@ from pydantic import Field
 from wvo_mcp.domain.event import Event
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.task import BlockAuthor, Origin, Priority, Status, Task, TaskType
-from wvo_mcp.operations.operation import Output
+from wvo_mcp.operations.inputs import Output
 
 
 class TaskLine(Output):

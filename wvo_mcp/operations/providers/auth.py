@@ -9,8 +9,9 @@ from wvo_mcp.domain.redaction import redact
 from wvo_mcp.domain.roadmap_check import near
 from wvo_mcp.domain.text import Label
 from wvo_mcp.errors import NotFound
-from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
-from wvo_mcp.ports.providers import Standing
+from wvo_mcp.operations.inputs import Input, Output
+from wvo_mcp.operations.operation import Context, Effect, operation
+from wvo_mcp.ports.providers import Providers, Standing
 
 
 class AuthAsk(Input):
@@ -35,15 +36,14 @@ class AuthStatus(Output):
     problem: str | None = Field(description="What is wrong with providers.yaml.")
 
 
-@operation(toolset="providers", effect=Effect.EXTERNAL, outside=True, idempotent=True, routed=True)
-async def auth_status(ctx: Context, ask: AuthAsk) -> AuthStatus:
+@operation(toolset="providers", effect=Effect.EXTERNAL, manages_own_transactions=True, idempotent=True)
+async def auth_status(ctx: Context, params: AuthAsk, providers: Providers) -> AuthStatus:
     """Show for each provider whether it is installed, its version, and whether it has a login or an API key."""
-    providers = ctx.providers
     all_of_them = providers.current().providers
-    wanted = [one for one in all_of_them if ask.provider in (None, one.name)]
-    if ask.provider is not None and not wanted:
+    wanted = [one for one in all_of_them if params.provider in (None, one.name)]
+    if params.provider is not None and not wanted:
         raise NotFound(
-            "provider", ask.provider, near(ask.provider, [one.name for one in all_of_them]), field="provider"
+            "provider", params.provider, near(params.provider, [one.name for one in all_of_them]), field="provider"
         )
     found = await providers.examine(wanted)
     return AuthStatus(

@@ -12,9 +12,11 @@ from wvo_mcp.domain.lease import Role
 from wvo_mcp.domain.providers.windows import DAY, HOUR
 from wvo_mcp.domain.text import Label, Text
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.operations.operation import Audience, Context, Effect, Input, Output, operation
+from wvo_mcp.operations.inputs import Input, Output
+from wvo_mcp.operations.operation import Audience, Context, Effect, operation
 from wvo_mcp.operations.providers.reporting import MOST, Budget
 from wvo_mcp.orchestration.routing import budgets
+from wvo_mcp.ports.providers import Providers
 
 
 class BudgetScope(StrEnum):
@@ -67,22 +69,22 @@ class Raised(Output):
     resolved: bool = Field(description="The alert that asked for it is over.")
 
 
-@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, role=Role.ADMIN, routed=True)
-async def budget_raise(ctx: Context, ask: BudgetRaise) -> Raised:
+@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, role=Role.ADMIN)
+async def budget_raise(ctx: Context, params: BudgetRaise, providers: Providers) -> Raised:
     """Raise a token limit for a limited time: wvo-mcp budget raise provider claude --hourly 500000."""
     await ctx.tx.sessions.ensure()
-    if ask.hourly is None and ask.daily is None:
+    if params.hourly is None and params.daily is None:
         raise InvalidInput("hourly", "give --hourly or --daily tokens, or both")
-    wanted = {HOUR: ask.hourly, DAY: ask.daily}
-    lasting = None if ask.duration is None else _length(ask.duration)
+    wanted = {HOUR: params.hourly, DAY: params.daily}
+    lasting = None if params.duration is None else _length(params.duration)
     made = await budgets.allow(
         ctx.tx,
-        ctx.providers.current(),
-        ask.scope.value,
-        ask.name,
+        providers.current(),
+        params.scope.value,
+        params.name,
         {period: tokens for period, tokens in wanted.items() if tokens is not None},
         lasting,
-        ask.reason or "",
+        params.reason or "",
     )
     return Raised(
         raised=[RaisedWindow(period=one.period, tokens=one.tokens, until=one.until) for one in made.raises],
@@ -113,10 +115,10 @@ class Budgets(Output):
     raises: list[RaiseLine]
 
 
-@operation(toolset="people", effect=Effect.READ, audience=Audience.PEOPLE, routed=True)
-async def budget_show(ctx: Context, ask: BudgetShow) -> Budgets:
+@operation(toolset="people", effect=Effect.READ, audience=Audience.PEOPLE)
+async def budget_show(ctx: Context, params: BudgetShow, providers: Providers) -> Budgets:
     """Show token budgets: what is left, when each resets, which agents used most today, and active raises."""
-    windows = await budgets.all_windows(ctx.tx, ctx.providers.current())
+    windows = await budgets.all_windows(ctx.tx, providers.current())
     used = await ctx.tx.routing.by_agent(20)
     return Budgets(
         at=ctx.tx.now,

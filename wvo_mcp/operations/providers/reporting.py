@@ -10,9 +10,11 @@ from wvo_mcp.domain.providers.breaker import Breaker
 from wvo_mcp.domain.providers.catalogue import Tier
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.domain.text import Id, Label, Text, storable
-from wvo_mcp.operations.core.claiming import RequestId, Route, Token
-from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
+from wvo_mcp.operations.core.claiming import Route
+from wvo_mcp.operations.inputs import Output, Replayable, Token
+from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.orchestration.routing import reporting
+from wvo_mcp.ports.providers import Providers
 
 MOST = 1_000_000_000_000
 _OUTPUT_BYTES = 65_536
@@ -30,7 +32,7 @@ def _fits(text: str) -> str:
     return storable(text)
 
 
-class ProviderReport(Input):
+class ProviderReport(Replayable):
     provider: Label | None = Field(default=None, description="Provider name or kind; default: the task's route.")
     tier: Tier | None = Field(default=None, description="Tier used (or give the model).")
     model: Label | None = Field(default=None, description="Model used.")
@@ -52,7 +54,10 @@ class ProviderReport(Input):
     )
     error: Text = Field(default="", description="Error text.")
     agent_id: Id | None = Field(default=None, description="Agent that ran it; default: you.")
-    request_id: RequestId
+
+    @property
+    def on_behalf_of(self) -> str | None:
+        return self.agent_id
 
 
 class Counted(Output):
@@ -115,13 +120,13 @@ class Reported(Output):
     retry_after: int | None = Field(default=None, description="Seconds until there is a route again.")
 
 
-@operation(toolset="providers", effect=Effect.WRITE, routed=True)
-async def provider_report(ctx: Context, ask: ProviderReport) -> Reported:
+@operation(toolset="providers", effect=Effect.WRITE)
+async def provider_report(ctx: Context, params: ProviderReport, providers: Providers) -> Reported:
     """Report a model run once: its tokens, cost and outcome. After a failure of the task you hold, `route` says which provider
     should continue; null: wait retry_after seconds, or release the task."""
     await ctx.tx.sessions.ensure()
-    told = reporting.Told(**{one.name: getattr(ask, one.name) for one in fields(reporting.Told)})
-    made = await reporting.report(ctx.tx, ctx.policy, ctx.providers, told)
+    told = reporting.Told(**{one.name: getattr(params, one.name) for one in fields(reporting.Told)})
+    made = await reporting.report(ctx.tx, ctx.policy, providers, told)
     signal, used = made.signal, made.usage
     return Reported(
         provider=made.provider,

@@ -11,10 +11,12 @@ from wvo_mcp.domain.providers.state import uses_by_place
 from wvo_mcp.domain.task import TaskType
 from wvo_mcp.domain.text import Id, Label
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.operations.core.claiming import RequestId, Route
-from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
+from wvo_mcp.operations.core.claiming import Route
+from wvo_mcp.operations.inputs import Input, Output, Replayable
+from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.orchestration.routing import router
-from wvo_mcp.ports import Transaction
+from wvo_mcp.ports import Transaction, WatchedStore
+from wvo_mcp.ports.providers import Providers
 
 
 class RouteTask(Input):
@@ -46,34 +48,34 @@ class Routed(Output):
     rejected: list[Turned]
 
 
-@operation(toolset="providers", effect=Effect.READ, outside=True, routed=True)
-async def route_task(ctx: Context, ask: RouteTask) -> Routed:
+@operation(toolset="providers", effect=Effect.READ, manages_own_transactions=True)
+async def route_task(ctx: Context, params: RouteTask, store: WatchedStore, providers: Providers) -> Routed:
     """Show which provider and model fit a task best now, why, and what was rejected: advice for launching an agent. Changes
     nothing; what you claim you do yourself, unless the claim names a route."""
-    providers = ctx.providers
     providers.current()  # a file that was never readable is told of as what it is
-    described = ask.complexity is not None or ask.type is not None or ask.capabilities or ask.labels
-    if ask.task_id is not None and described:
+    described = params.complexity is not None or params.type is not None or params.capabilities or params.labels
+    if params.task_id is not None and described:
         raise InvalidInput(
             "task_id", "name a task, or describe one by complexity, type, capabilities, labels: not both"
         )
     if not providers.presence():  # a command begins without having looked
         await providers.look()
     # Whom it would be given to, were it launched now; not whether the agent that asks may do it itself.
-    return _routed(await ctx.services.store.read(replace(ctx.caller, worker=True), lambda tx: _decided(tx, ctx, ask)))
+    asker = replace(ctx.caller, worker=True)
+    return _routed(await store.read(asker, lambda tx: _decided(tx, ctx, params, providers)))
 
 
-async def _decided(tx: Transaction, ctx: Context, ask: RouteTask) -> RouteDecision:
-    one = router.Router(tx, ctx.providers, ask.agent_id or ctx.caller.agent_id)
-    if ask.task_id is not None:
-        decision = await one.decide(await tx.tasks.get(ask.task_id))
+async def _decided(tx: Transaction, ctx: Context, params: RouteTask, providers: Providers) -> RouteDecision:
+    one = router.Router(tx, providers, params.agent_id or ctx.caller.agent_id)
+    if params.task_id is not None:
+        decision = await one.decide(await tx.tasks.get(params.task_id))
     else:
         decision = await one.judge(
             RouteRequest(
-                ask.complexity or 5,
-                ask.type or TaskType.OTHER,
-                tuple(ask.capabilities),
-                tuple(ask.labels),
+                params.complexity or 5,
+                params.type or TaskType.OTHER,
+                tuple(params.capabilities),
+                tuple(params.labels),
                 own=ctx.caller.provider,
             )
         )
@@ -99,9 +101,8 @@ def _routed(decision: RouteDecision) -> Routed:
     )
 
 
-class RoutingMode(Input):
+class RoutingMode(Replayable):
     mode: Mode | None = Field(default=None, description="New mode; omit to show it.")
-    request_id: RequestId
 
 
 class Side(Output):
@@ -116,14 +117,14 @@ class ModeOfRouting(Output):
     shares: dict[Place, Side]
 
 
-@operation(toolset="providers", effect=Effect.WRITE, idempotent=True, routed=True)
-async def routing_mode(ctx: Context, ask: RoutingMode) -> ModeOfRouting:
+@operation(toolset="providers", effect=Effect.WRITE, idempotent=True)
+async def routing_mode(ctx: Context, params: RoutingMode, providers: Providers) -> ModeOfRouting:
     """Set which providers all servers use from now on: cloud, local or hybrid. Without mode: show the current mode and how
     work is distributed."""
-    catalogue = ctx.providers.current()
+    catalogue = providers.current()
     tx = ctx.tx
-    if ask.mode is not None:
-        await router.choose_mode(tx, ask.mode)
+    if params.mode is not None:
+        await router.choose_mode(tx, params.mode)
     state = await tx.routing.state(ctx.caller.agent_id)
     done = {place: use.attempts for place, use in uses_by_place(catalogue, state).items()}
     total = sum(done.values())

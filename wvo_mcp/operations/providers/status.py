@@ -5,9 +5,12 @@ from pydantic import Field
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.providers.catalogue import Mode, Place
 from wvo_mcp.domain.providers.state import Use
-from wvo_mcp.operations.operation import Context, Effect, Input, Output, operation
+from wvo_mcp.operations.inputs import Input, Output
+from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.operations.providers.reporting import BreakerLine, Budget
 from wvo_mcp.orchestration.routing.standing import ProviderStanding, overview
+from wvo_mcp.ports import WatchedStore
+from wvo_mcp.ports.providers import Providers
 
 
 class ProviderStatus(Input):
@@ -53,15 +56,16 @@ class ProvidersReport(Output):
     totals: dict[str, Total]
 
 
-@operation(toolset="providers", effect=Effect.READ, outside=True, routed=True)
-async def provider_status(ctx: Context, ask: ProviderStatus) -> ProvidersReport:
+@operation(toolset="providers", effect=Effect.READ, manages_own_transactions=True)
+async def provider_status(
+    ctx: Context, params: ProviderStatus, store: WatchedStore, providers: Providers
+) -> ProvidersReport:
     """Show each provider: models, breaker, budgets with reset times, cost and attempts of today, share against target."""
-    providers = ctx.providers
     catalogue = providers.current()
     if not providers.presence():  # a command begins without having looked
         await providers.look()
     presence = providers.presence()
-    seen = await ctx.services.store.read(ctx.caller, lambda tx: overview(tx, catalogue, presence))
+    seen = await store.read(ctx.caller, lambda tx: overview(tx, catalogue, presence))
     attempts = sum(use.attempts for use in seen.uses.values())
     return ProvidersReport(
         at=seen.state.now,

@@ -101,8 +101,8 @@ async def claim(
         try:
             return await _claim_named(tx, policy, agent_id, task_id, length, standing, router)
         except WvoError as error:
-            if cut and error.aside is None:  # a refusal undoes what was written, and the lease would never end
-                error.aside = partial(_cut_leases_of_the_dead, policy=policy)
+            if cut and error.follow_up is None:  # a refusal undoes what was written, and the lease would never end
+                error.follow_up = partial(_cut_leases_of_the_dead, policy=policy)
             raise
     if standing.paused:
         return await _nothing(tx, "paused", agent_id)
@@ -227,7 +227,7 @@ async def _means(tx: Transaction, router: Router, task: Task) -> RouteDecision |
         spent = any(one.why is Why.BUDGET for one in decision.rejected)
         hint = None if spent else "Wait until then, or claim other work; route_task tells what stands in the way."
         error = BudgetExhausted(decision.reason, None if until is None else iso(until), hint=hint)
-        error.aside = partial(budgets.alert_for, router.providers, router.agent_id, task.id)
+        error.follow_up = partial(budgets.alert_for, router.providers, router.agent_id, task.id)
         raise error
     return decision
 
