@@ -63,7 +63,6 @@ def test_what_is_not_understood_is_passed_over(tmp_path: Path, content: bytes) -
 
 def test_a_line_without_an_end_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transcript, "_LINE", 1_000)
-    monkeypatch.setattr(transcript, "_CHUNK", 100)
     path = tmp_path / "s.jsonl"
     path.write_text(line("m1", 1) + "\n" + line("m2", 1) + " " * 5_000 + "\n" + line("m3", 1) + "\n")
 

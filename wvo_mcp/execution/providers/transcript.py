@@ -18,7 +18,6 @@ MOST_BYTES = 512_000_000
 """Read at one time; the rest is read after the next turn."""
 MOST_MESSAGES = 20_000
 _LINE = 4_000_000
-_CHUNK = 1 << 20
 _MOST_TOKENS = 100_000_000
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 _SUBAGENTS = 200
@@ -35,7 +34,7 @@ def files(transcript: Path) -> list[Path]:
 
 def read(path: Path, begin: int) -> Part:
     """What stands behind the first `begin` bytes; all of it where the file is shorter than that. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe must not keep anybody waiting
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a pipe would wait
     with open(descriptor, "rb") as file:  # noqa: PTH123 - it is open already
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -47,9 +46,8 @@ def read(path: Path, begin: int) -> Part:
         for line, end in _lines(file, begin):
             message = _message(line, end)
             if message is not None:
-                before = found.pop(
-                    message.id, None
-                )  # in the order of `ends`: a count that is cut off goes on from there
+                # In the order of `ends`: a count that is cut off continues there.
+                before = found.pop(message.id, None)
                 found[message.id] = message if before is None else message.after(before)
             ends = end
             if len(found) >= MOST_MESSAGES:
@@ -58,20 +56,15 @@ def read(path: Path, begin: int) -> Part:
 
 
 def _lines(file: BinaryIO, begin: int) -> Iterator[tuple[bytes, int]]:
-    """Whole lines with the place behind them; of one that is too long nothing."""
-    place, rest, passing = begin, b"", False
-    while place - begin < MOST_BYTES and (chunk := file.read(_CHUNK)):
-        *whole, last = chunk.split(b"\n")
-        for piece in whole:
-            line = b"" if passing else rest + piece
-            place += len(rest) + len(piece) + 1
-            rest, passing = b"", False
-            yield line, place
-        if passing or len(rest) + len(last) > _LINE:
-            place += len(rest) + len(last)
-            rest, passing = b"", True
-        else:
-            rest += last
+    """Whole lines with the position behind them; of one that is too long nothing."""
+    end, too_long = begin, False
+    while end - begin < MOST_BYTES and (line := file.readline(_LINE)):
+        end += len(line)
+        if not line.endswith(b"\n"):
+            too_long = True
+            continue
+        yield (b"" if too_long else line), end
+        too_long = False
 
 
 def _message(line: bytes, end: int) -> Message | None:

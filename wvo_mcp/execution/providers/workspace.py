@@ -18,6 +18,7 @@ from wvo_mcp.domain.providers.catalogue import Catalogue, Provider
 from wvo_mcp.domain.providers.state import Presence
 from wvo_mcp.domain.providers.trust import held_back, parts_of, waits
 from wvo_mcp.errors import InvalidInput
+from wvo_mcp.execution.replacement import fingerprint
 from wvo_mcp.execution.trust import PROVIDERS, Trust
 from wvo_mcp.ports import Clock
 from wvo_mcp.ports.providers import Standing
@@ -27,12 +28,10 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
 """Between two looks at the file."""
 PRESENCE_SECONDS = 30.0
-_FRESH_NANOSECONDS = 2_000_000_000
+_YOUNG_SECONDS = 2.0
 
 _KEY_ENV = re.compile(rb"key_env[\"']?[ \t]*:[ \t]*[\"']?([A-Za-z_][A-Za-z0-9_]{0,99})")
 _MOST_BYTES = 2**18
-
-_Mark = tuple[int, int, int] | None
 
 
 class ProvidersOfWorkspace:
@@ -55,10 +54,9 @@ class ProvidersOfWorkspace:
         self._lock = threading.Lock()
         self._next_look = float("-inf")
         self._last_look = float("-inf")
-        self._begun = False
-        self._seen: _Mark = None
-        self._read: _Mark | str = ""
-        """The mark of what was read last; "" when that must be read again."""
+        self._seen: str | None = None
+        self._read: str | None = ""
+        """The fingerprint of what was read last; "" when that must be read again."""
         self._held: tuple[Catalogue | None, InvalidInput | None] = (None, None)
         """What holds of it, or why nothing does; what is wrong in any case."""
         self._stated: Catalogue | None = None
@@ -150,31 +148,24 @@ class ProvidersOfWorkspace:
 
     def _look_at_file(self, *, rested: bool) -> None:
         """`rested`: the look before was long ago."""
-        mark = self._mark()
-        moved = mark != self._seen
+        mark, young = fingerprint(self._path), self._young()
+        first = self._stated is None and self._problem is None
+        settled = first or mark == self._seen or (rested and mark is not None and not young)
         self._seen = mark
         accepted = None if self._trust is None else self._trust.fingerprint()
         if accepted != self._accepted:
             self._accepted = accepted
             self._judge()
-        # A change within the same tick of the file system's clock would leave no trace: what is young is read again.
-        young = mark is not None and abs(time.time_ns() - mark[0]) < _FRESH_NANOSECONDS
-        stands = not moved or not self._begun or (rested and mark is not None and not young)
-        if not stands or mark == self._read:
-            return
-        self._begun = True
-        self._read = "" if young else mark
-        self._load()
+        if settled and mark != self._read:
+            self._read = "" if young else mark
+            self._load()
 
-    def _mark(self) -> _Mark:
+    def _young(self) -> bool:
+        """A change within the same tick of the file system's clock would leave no trace: what is young is read again."""
         try:
-            now = self._path.stat()
+            return abs(time.time() - self._path.stat().st_mtime) < _YOUNG_SECONDS
         except OSError:
-            try:
-                now = self._path.lstat()  # a link that leads nowhere is no file that was removed
-            except OSError:
-                return None
-        return now.st_mtime_ns, now.st_size, now.st_ino
+            return False
 
     def _load(self) -> None:
         from wvo_mcp.execution.providers.file import defaults, read  # with the reader of YAML
