@@ -6,7 +6,7 @@ import pytest
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from tests.support.sessions import an_agent
 from tests.support.watching import loop_of, seated
-from wvo_mcp.domain.health import Kind
+from wvo_mcp.domain.health import AnomalyKind
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.orchestration.background import Leader, chores, refresh_unled
@@ -49,7 +49,7 @@ async def test_agents_that_slept_with_their_machine_wake_up_with_their_tasks(ben
 
     assert await ticked(leads)
     health = await loop_of(bench).cycle(await seated(bench, BOB))
-    assert [anomaly.kind for anomaly in health.orientation.anomalies if anomaly.kind is Kind.STALE_TASKS] == []
+    assert [anomaly.kind for anomaly in health.orientation.anomalies if anomaly.kind is AnomalyKind.STALE_TASKS] == []
     assert await bench.status("T1") == ["in_progress"]
     bench.clock.advance(minutes=11)
     assert await ticked(leads)

@@ -1,4 +1,4 @@
-"""What can be wrong with the work as a whole, measured how, and what is usual (contract, section 8)."""
+"""Anomalies of the work as a whole, how they are measured, and what is usual (contract, section 8)."""
 
 import itertools
 import math
@@ -11,7 +11,7 @@ from typing import Any
 from wvo_mcp.domain.instant import iso
 
 
-class Kind(StrEnum):
+class AnomalyKind(StrEnum):
     """An anomaly, and the kind of its alert."""
 
     STALE_TASKS = "stale_tasks"
@@ -41,14 +41,14 @@ DESYNC_WARNING, DESYNC_CRITICAL = 0.8, 0.5
 FALL_WARNING, FALL_CRITICAL = 0.75, 0.5
 CAPACITY = 0.8
 BUDGETS = "budget_windows"
-"""The fact that says of what share on budgets are nearly used up, and which are: {warn_at, windows}."""
+"""The fact with the budgets that are nearly used up, and from which share on they are: {warn_at, windows}."""
 FREE_WARNING, FREE_CRITICAL = 1_000_000_000, 100_000_000
 """Bytes left on the disk of the state folder."""
 JOURNAL_WARNING = 512 << 20
-"""Bytes of a write-ahead log that somebody keeps from being merged; a merged one has at most 64 MiB."""
+"""Bytes of a write-ahead log that a reader keeps from being merged; a merged one has at most 64 MiB."""
 SAMPLES = 100
 SHOWN = 20
-"""So many ids an alert's evidence lists at most; the number is told beside them."""
+"""Ids that an alert's evidence lists at most; it has their number too."""
 SPREAD = 1.4826
 """Times the median absolute deviation: the standard deviation, for values that scatter as noise does."""
 
@@ -69,7 +69,7 @@ class Thresholds:
 class Anomaly:
     """Something wrong, and the numbers that say so."""
 
-    kind: Kind
+    kind: AnomalyKind
     severity: Severity
     message: str
     evidence: Mapping[str, Any]
@@ -77,7 +77,7 @@ class Anomaly:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A task in progress and who is behind it. `ended_at` is that of its session; `gone`: nobody lives there."""
+    """A task in progress and its holder. `ended_at` is that of its session; `alive`: the session's server runs."""
 
     task_id: str
     agent_id: str | None
@@ -92,7 +92,7 @@ class Held:
     alive: bool
 
     def gone(self, at: datetime) -> bool:
-        """Its session has ended, or its server is gone. No process stands for a durable session: its leases tell."""
+        """Its session has ended, or its server is gone. A durable session has no process: only its lease counts."""
         if self.durable and self.ended_at is None:
             return self.lease_expires_at <= at
         return self.ended_at is not None or not self.alive
@@ -114,7 +114,7 @@ class Held:
         return self.ended_at is not None and self.ended_at + timedelta(seconds=limits.grace_seconds) <= at
 
     def stale_seconds(self, at: datetime, limits: Thresholds) -> float | None:
-        """Since its last sign of life; None while somebody lives behind it."""
+        """Since its last sign of life; None while its holder is alive."""
         if not self.gone(at) and not self.silent(at, limits):
             return None
         # What others changed of the task after its session had ended is no sign of its life.
@@ -209,7 +209,7 @@ class Walk:
     cycle: Sequence[str] = ()
     """One closed path, if there is any."""
     in_cycles: int = 0
-    """Tasks that stand in a cycle or behind one."""
+    """Tasks in a cycle or behind one."""
 
     @property
     def ratio(self) -> float:
@@ -218,7 +218,7 @@ class Walk:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """How the database is; None for what cannot be told from here."""
+    """The state of the database; None for what is unknown here."""
 
     bytes: int | None = None
     journal_bytes: int | None = None

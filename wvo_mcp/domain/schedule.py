@@ -1,4 +1,4 @@
-"""What becomes of the open tasks when a number of agents work them off: one run, and many (Monte Carlo).
+"""When the open tasks will be done by a number of agents: one run, and many (Monte Carlo).
 
 A run is list scheduling (Graham, 1966): whenever an agent is free it takes the best task that is ready, in the order that
 the queue has now. The durations of a run depend on its seed and on the tasks alone, so that different numbers of agents, or
@@ -17,7 +17,7 @@ from wvo_mcp.domain.workload import Workload
 
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """Who works: `slots` tasks at once at most, and fewer in epics that have a limit."""
+    """How much is worked on at once: `slots` tasks at most, and fewer in epics that have a limit."""
 
     slots: int
     epic_limits: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -35,16 +35,16 @@ class Runs:
 class Plan:
     """A workload made ready to be run many times. Raises DependencyCycle."""
 
-    def __init__(self, work: Workload, crew: Crew, gone: Collection[int] = ()) -> None:
-        """`gone` are left out, with all that waits for them; a parent does not wait for a child that is gone."""
+    def __init__(self, work: Workload, crew: Crew, excluded: Collection[int] = ()) -> None:
+        """`excluded` are left out, with all that waits for them; a parent does not wait for an excluded child."""
         work.order()
         self.work = work
-        self._gone = self._closed(work, gone)
+        self._excluded = self._closed(work, excluded)
         self._slots = crew.slots
         self._missing = [len(others) for others in work.waits]
-        for place in self._gone:
-            if work.parent[place] >= 0:
-                self._missing[work.parent[place]] -= 1
+        for index in self._excluded:
+            if work.parent[index] >= 0:
+                self._missing[work.parent[index]] -= 1
         tasks = work.tasks
         groups: dict[tuple[str | None, str | None], int] = {}
         self._group = [groups.setdefault((task.epic_id, task.milestone_id), len(groups)) for task in tasks]
@@ -53,23 +53,23 @@ class Plan:
         limited = {name: number for number, name in enumerate(sorted(crew.epic_limits))}
         self._limits = [crew.epic_limits[name] for name in limited]
         self._limited = [limited.get(task.epic_id or "", -1) for task in tasks] if limited else None
-        self._running = [place for place, task in enumerate(tasks) if task.running and place not in self._gone]
+        self._running = [index for index, task in enumerate(tasks) if task.running and index not in self._excluded]
         self._open = [
-            place
-            for place, task in enumerate(tasks)
-            if not self._missing[place] and not task.running and place not in self._gone
+            index
+            for index, task in enumerate(tasks)
+            if not self._missing[index] and not task.running and index not in self._excluded
         ]
 
     @staticmethod
-    def _closed(work: Workload, gone: Collection[int]) -> set[int]:
-        """Also what nobody will come to: stuck tasks, and what waits for something that is left out."""
-        out = set(gone) | {place for place, task in enumerate(work.tasks) if task.stuck}
+    def _closed(work: Workload, excluded: Collection[int]) -> set[int]:
+        """Also what will never be worked on: stuck tasks, and what waits for something that is left out."""
+        out = set(excluded) | {index for index, task in enumerate(work.tasks) if task.stuck}
         todo = list(out)
         while todo:
-            place = todo.pop()
-            for other in work.below[place]:
+            index = todo.pop()
+            for other in work.below[index]:
                 # A cancelled child frees its parent; one that failed does not.
-                freed = work.parent[place] == other and place in gone
+                freed = work.parent[index] == other and index in excluded
                 if other not in out and not freed:
                     out.add(other)
                     todo.append(other)
@@ -78,10 +78,10 @@ class Plan:
     @property
     def counted(self) -> int:
         """How many tasks are run."""
-        return len(self.work.tasks) - len(self._gone)
+        return len(self.work.tasks) - len(self._excluded)
 
     def left_out(self) -> set[int]:
-        return self._gone
+        return self._excluded
 
     def ends(self, durations: Sequence[float]) -> dict[tuple[str | None, str | None], float]:
         """One run: when the last task of each (epic, milestone) is done."""
@@ -90,50 +90,50 @@ class Plan:
         last = [-1.0] * len(self._groups)
         busy = [0] * len(self._limits)
         parked: list[list[int]] = [[] for _ in self._limits]
-        # Entries are (when, place) for an end and (when, -1 - place) for a time that has come.
-        events = [(durations[place], place) for place in self._running]
+        # Entries are (when, index) for an end and (when, -1 - index) for a time that has come.
+        events = [(durations[index], index) for index in self._running]
         if limited is not None:
-            for place in self._running:
-                if limited[place] >= 0:
-                    busy[limited[place]] += 1
+            for index in self._running:
+                if limited[index] >= 0:
+                    busy[limited[index]] += 1
         free = self._slots - len(self._running)
         ready: list[int] = []
-        for place in self._open:
-            if release[place] > 0:
-                events.append((release[place], -1 - place))
+        for index in self._open:
+            if release[index] > 0:
+                events.append((release[index], -1 - index))
             else:
-                ready.append(place)
+                ready.append(index)
         heapify(events)
         heapify(ready)
         now = 0.0
-        gone = self._gone
+        excluded = self._excluded
         while True:
             while free > 0 and ready:
-                place = heappop(ready)
-                if limited is not None and limited[place] >= 0:
-                    epic = limited[place]
+                index = heappop(ready)
+                if limited is not None and limited[index] >= 0:
+                    epic = limited[index]
                     if busy[epic] >= self._limits[epic]:
-                        heappush(parked[epic], place)
+                        heappush(parked[epic], index)
                         continue
                     busy[epic] += 1
                 free -= 1
-                heappush(events, (now + durations[place], place))
+                heappush(events, (now + durations[index], index))
             if not events:
                 break
-            now, place = heappop(events)
-            if place < 0:
-                heappush(ready, -1 - place)
+            now, index = heappop(events)
+            if index < 0:
+                heappush(ready, -1 - index)
                 continue
             free += 1
-            last[group[place]] = now
-            if limited is not None and limited[place] >= 0:
-                epic = limited[place]
+            last[group[index]] = now
+            if limited is not None and limited[index] >= 0:
+                epic = limited[index]
                 busy[epic] -= 1
                 if parked[epic]:
                     heappush(ready, heappop(parked[epic]))
-            for other in below[place]:
+            for other in below[index]:
                 missing[other] -= 1
-                if not missing[other] and other not in gone:
+                if not missing[other] and other not in excluded:
                     if release[other] > now:
                         heappush(events, (release[other], -1 - other))
                     else:
@@ -151,36 +151,36 @@ class Draws:
         self._size = len(work.tasks)
         self._same: dict[int, list[int]] = {}
         self._begun: list[tuple[int, list[float]]] = []
-        for place, task in enumerate(work.tasks):
+        for index, task in enumerate(work.tasks):
             if task.finished:
                 continue
             if task.running:
-                self._begun.append((place, durations.left(task.complexity, task.spent)))
+                self._begun.append((index, durations.left(task.complexity, task.spent)))
             else:
-                self._same.setdefault(task.complexity, []).append(place)
+                self._same.setdefault(task.complexity, []).append(index)
         self._values = {complexity: durations.values[complexity] for complexity in self._same}
 
     def of(self, run: int) -> list[float]:
-        """Seconds of each task, by place.
+        """Seconds of each task, by index.
 
-        What was seen is drawn anew with each run before it is drawn from (the bootstrap of Efron, 1979), so that what is not
+        What was seen is resampled in each run before it is drawn from (the bootstrap of Efron, 1979), so that what is not
         known for want of data widens the result as well; half as many as were seen (m out of n: Bickel, Gotze and van Zwet,
         1997), for with skewed data the whole number is too sure of itself: a p90 that held for 85 of 100.
         """
-        chance = random.Random(f"{self._seed}:{run}")  # noqa: S311 - a simulation, not a secret
+        rng = random.Random(f"{self._seed}:{run}")  # noqa: S311 - a simulation, not a secret
         out = [0.0] * self._size
-        for complexity, places in self._same.items():
+        for complexity, indexes in self._same.items():
             values = self._values[complexity]
-            drawn = chance.choices(chance.choices(values, k=(len(values) + 1) // 2), k=len(places))
-            for place, seconds in zip(places, drawn, strict=True):
-                out[place] = seconds * self._stretch
-        for place, values in self._begun:
-            out[place] = chance.choice(values) * self._stretch
+            drawn = rng.choices(rng.choices(values, k=(len(values) + 1) // 2), k=len(indexes))
+            for index, seconds in zip(indexes, drawn, strict=True):
+                out[index] = seconds * self._stretch
+        for index, values in self._begun:
+            out[index] = rng.choice(values) * self._stretch
         return out
 
 
 def simulated(plan: Plan, draws: Draws, runs: int) -> Generator[int, None, Runs]:
-    """Yields the number of each run that is done; gives when everything ended in each."""
+    """Yields the number of each run that is done; returns when everything ended in each."""
     epics: dict[str, list[float]] = {task.epic_id: [0.0] * runs for task in plan.work.tasks if task.epic_id}
     milestones: dict[str, list[float]] = {
         task.milestone_id: [0.0] * runs for task in plan.work.tasks if task.milestone_id

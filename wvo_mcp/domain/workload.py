@@ -1,4 +1,4 @@
-"""The open tasks as a graph of places, and its longest chain."""
+"""The open tasks as a graph of indexes, and its longest chain."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -21,14 +21,14 @@ class OpenTask:
     finished: bool = False
     """The work is done and waits for a decision."""
     stuck: bool = False
-    """Failed, or behind a cancelled task: nobody will come to it before somebody acts."""
+    """Failed, or behind a cancelled task: it will not be worked on until a person acts."""
     spent: float = 0.0
     release: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Open tasks in the order of the queue, best first; what waits is told by places in `tasks`."""
+    """Open tasks in the order of the queue, best first; `waits` and `below` have indexes into `tasks`."""
 
     tasks: Sequence[OpenTask]
     waits: list[list[int]]
@@ -43,16 +43,16 @@ class Workload:
         edges). Raises DependencyCycle that names one."""
         wanted: Collection[int] = range(len(self.tasks)) if scope is None else scope
         missing = [len(others) for others in self.waits]
-        out = [place for place in sorted(wanted) if not missing[place]]
-        for place in out:
-            for other in self.below[place]:
+        out = [index for index in sorted(wanted) if not missing[index]]
+        for index in out:
+            for other in self.below[index]:
                 missing[other] -= 1
                 if not missing[other] and other in wanted:
                     out.append(other)
         if len(out) < len(wanted):
-            left = {place for place in wanted if missing[place]}
-            cycle = find_cycle({place: [o for o in self.waits[place] if o in left] for place in sorted(left)})
-            raise DependencyCycle([self.tasks[place].id for place in cycle or ()])
+            left = {index for index in wanted if missing[index]}
+            cycle = find_cycle({index: [o for o in self.waits[index] if o in left] for index in sorted(left)})
+            raise DependencyCycle([self.tasks[index].id for index in cycle or ()])
         return out
 
     def needed_for(self, targets: Iterable[int]) -> set[int]:
@@ -64,7 +64,7 @@ def workload(
     tasks: Sequence[OpenTask], edges: Iterable[tuple[str, str]], parents: Iterable[tuple[str, str]]
 ) -> Workload:
     """`edges` are (task, what it waits for), `parents` (child, its parent); those that lead out of `tasks` are left out."""
-    places = {task.id: place for place, task in enumerate(tasks)}
+    indexes = {task.id: index for index, task in enumerate(tasks)}
     waits: list[list[int]] = [[] for _ in tasks]
     below: list[list[int]] = [[] for _ in tasks]
     parent = [-1] * len(tasks)
@@ -80,11 +80,11 @@ def workload(
         return True
 
     for task_id, other_id in edges:
-        waiting, other = places.get(task_id), places.get(other_id)
+        waiting, other = indexes.get(task_id), indexes.get(other_id)
         if waiting is not None and other is not None:
             link(waiting, other)
     for child_id, parent_id in parents:
-        child, above = places.get(child_id), places.get(parent_id)
+        child, above = indexes.get(child_id), indexes.get(parent_id)
         # One that its parent depends on as well is waited for as any dependency is, also when it is cancelled.
         if child is not None and above is not None and link(above, child):
             parent[child] = above
@@ -113,35 +113,35 @@ class Chain:
     latest: dict[int, float]
     """When it must begin at the latest for the whole to end at `total`."""
 
-    def slack(self, place: int) -> float:
-        return max(0.0, self.latest[place] - self.earliest[place])
+    def slack(self, index: int) -> float:
+        return max(0.0, self.latest[index] - self.earliest[index])
 
 
 def critical_path(work: Workload, durations: Sequence[float], targets: Iterable[int] | None = None) -> Chain:
     """The critical path method (Kelley and Walker, 1959), over what the targets need (None: over everything).
 
-    Takes O(tasks + edges). Raises DependencyCycle; what the targets do not need is not looked at.
+    Takes O(tasks + edges). Raises DependencyCycle; what the targets do not need is not read.
     """
     scope = None if targets is None else work.needed_for(targets)
     order = work.order(scope)
     earliest: dict[int, float] = {}
     before: dict[int, int] = {}
     ends: dict[int, float] = {}
-    for place in order:
-        start, cause = work.tasks[place].release, -1
-        for other in work.waits[place]:
+    for index in order:
+        start, cause = work.tasks[index].release, -1
+        for other in work.waits[index]:
             if ends[other] > start:
                 start, cause = ends[other], other
-        earliest[place], before[place] = start, cause
-        ends[place] = start + durations[place]
+        earliest[index], before[index] = start, cause
+        ends[index] = start + durations[index]
     if not order:
         return Chain([], 0.0, {}, {})
-    last = max(order, key=lambda place: (ends[place], -place))
+    last = max(order, key=lambda index: (ends[index], -index))
     total = ends[last]
     latest: dict[int, float] = {}
-    for place in reversed(order):
-        until = min((latest[other] for other in work.below[place] if other in latest), default=total)
-        latest[place] = until - durations[place]
+    for index in reversed(order):
+        until = min((latest[other] for other in work.below[index] if other in latest), default=total)
+        latest[index] = until - durations[index]
     path = [last]
     while before[path[-1]] >= 0:
         path.append(before[path[-1]])

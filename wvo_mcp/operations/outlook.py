@@ -60,7 +60,7 @@ async def critical_path(ctx: Context, params: CriticalPathAsk, store: WatchedSto
     seen = await outlook.read(store, ctx.caller)
 
     def work_out() -> "tuple[Outlook, list[float], Chain, list[int], int]":
-        ahead = outlook.understood(seen)
+        ahead = outlook.analyzed(seen)
         expected = ahead.expected()
         chain = longest(ahead.work, expected, ahead.scope(params.task_id, params.milestone_id, params.epic_id))
         stuck = sum(ahead.work.tasks[place].stuck for place in chain.earliest)

@@ -1,4 +1,4 @@
-"""The state of work in numbers, for the status screen and whoever collects metrics."""
+"""The state of work in numbers, for the status screen and for collectors of metrics."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Flow:
 @dataclass(frozen=True, slots=True)
 class Figures:
     """`counts` by status, and `ready`; `agents` by status; `alerts`: {kind, severity, n} of open ones; `stale` as the last
-    health cycle saw it (None: there was none yet). `routing`: what each provider and tier took, and their breakers."""
+    health cycle saw it (None: there was none yet). `routing`: what each provider and tier used, and their breakers."""
 
     counts: Mapping[str, int]
     claimable: int

@@ -1,4 +1,4 @@
-"""What the health loop asks of the store and of the machine."""
+"""What the health loop needs of the store and of the machine."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -103,7 +103,7 @@ class Probe(Protocol):
 
 
 class Reports(Protocol):
-    """The report file, for whoever watches without asking."""
+    """The report file, for programs that watch without calling a tool."""
 
     async def write(self, report: Mapping[str, Any]) -> None:
         """Put it in place whole. Raises StoreUnavailable."""

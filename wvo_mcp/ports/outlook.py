@@ -1,4 +1,4 @@
-"""What lies ahead: open work and past durations, within one transaction."""
+"""Open work and past durations, within one transaction."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -23,7 +23,7 @@ class OpenRow(NamedTuple):
 
 
 class OutlookRepository(Protocol):
-    """The whole plan, in parts of a bounded size, so that nobody has to wait behind a long transaction."""
+    """The whole plan, in parts of a bounded size, so that no caller waits behind a long transaction."""
 
     async def last_seq(self) -> int: ...
 
@@ -42,7 +42,7 @@ class OutlookRepository(Protocol):
     async def cancelled(self) -> set[str]: ...
 
     async def finished(self, limit: int) -> list[tuple[int, str, str]]:
-        """(complexity, started_at, finished_at) of done tasks that somebody had claimed, newest tasks first."""
+        """(complexity, started_at, finished_at) of done tasks that an agent had claimed, newest tasks first."""
         ...
 
     async def titles(self, task_ids: list[str]) -> dict[str, str]: ...

@@ -9,7 +9,7 @@ import pytest
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from tests.support.clock import START
 from tests.support.sessions import an_agent
-from wvo_mcp.domain.health import Condition, Kind, Thresholds
+from wvo_mcp.domain.health import AnomalyKind, Condition, Thresholds
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.orchestration.health.loop import HealthLoop
@@ -309,7 +309,7 @@ _MADE_OF = {name: name.split("_of_")[0].split("_whose_")[0] for name in SCENARIO
 
 
 def test_there_is_a_scenario_for_every_anomaly_of_the_contract() -> None:
-    assert set(_MADE_OF.values()) == {kind.value for kind in Kind}
+    assert set(_MADE_OF.values()) == {kind.value for kind in AnomalyKind}
 
 
 @pytest.mark.requirement("HEALTH-1", "HEALTH-2")

@@ -10,7 +10,7 @@ from wvo_mcp.domain.durations import Durations
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.task import Origin
 from wvo_mcp.faces.cli.simulate import loaded
-from wvo_mcp.orchestration.ahead.outlook import read, understood
+from wvo_mcp.orchestration.ahead.outlook import analyzed, read
 from wvo_mcp.orchestration.simulation.engine import Simulation
 from wvo_mcp.orchestration.simulation.orders import Order, scores_of
 from wvo_mcp.orchestration.simulation.scenario import PoolAgent, Scenario, VirtualClock, VirtualServers
@@ -60,7 +60,7 @@ async def played(store: ScratchStore, scenario: Scenario, order: Order = Order.W
     """The tasks in the order of their claims, and the outcome."""
     clock, servers = VirtualClock(START), VirtualServers()
     medians = {points: scenario.durations.expected(points) for points in range(1, 11)}
-    scores = scores_of(order, understood(await read(store, READER)).work, medians)
+    scores = scores_of(order, analyzed(await read(store, READER)).work, medians)
     claimed: list[str] = []
 
     async def run(inside: Store) -> Outcome:

@@ -24,7 +24,7 @@ def a_draft(task_id: str, hours: int, *on: str, parent: str | None = None, **fie
 
 
 async def read_plan(store: ScratchStore) -> Outlook:
-    return outlook.understood(await outlook.read(store, READER))
+    return outlook.analyzed(await outlook.read(store, READER))
 
 
 @pytest.mark.requirement("SCHED-5")

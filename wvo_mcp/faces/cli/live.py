@@ -17,9 +17,9 @@ from wvo_mcp.faces.cli.session import Ask, calling
 from wvo_mcp.operations.operation import Operation
 
 _BREATH = 0.05
-"""Seconds between two looks at least, however much happens."""
+"""Minimum seconds between two reads, however much happens."""
 _AGAIN = 2.0
-"""A claim is tried again after so many seconds also when nothing was heard."""
+"""Seconds after which a claim is tried again even if no change was seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def _watch(op: Operation, compose: Compose, given: Mapping[str, Any], as_json: b
 
     from wvo_mcp.faces.cli.views import view
 
-    # A terminal must get its cursor and its own screen back, also when the process is told to end.
+    # A terminal must get its cursor and its own screen back, also when the process is asked to end.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Screen(screen=True, auto_refresh=False) as screen:
 

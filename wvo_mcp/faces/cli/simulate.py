@@ -217,7 +217,7 @@ async def simulated(store: ScratchStore, scenario: Scenario, order: Order, start
     scores = None
     if order is not Order.WSJF:
         expected = {points: scenario.durations.expected(points) for points in range(1, 11)}
-        scores = scores_of(order, outlook.understood(await outlook.read(store, _LOADER)).work, expected)
+        scores = scores_of(order, outlook.analyzed(await outlook.read(store, _LOADER)).work, expected)
     clock, servers = VirtualClock(start), VirtualServers()
     return await store.trial(
         lambda inside: Simulation(inside, clock, servers, scenario, order=order.value).run(), clock, servers, scores

@@ -1,1 +1,1 @@
-"""What lies ahead: the open plan and when it will be done."""
+"""The open plan, and when it will be done."""

@@ -9,7 +9,7 @@ from wvo_mcp.domain.forecast import CutAdvice, CutTask, GroupForecast
 from wvo_mcp.domain.instant import instant, later
 from wvo_mcp.domain.schedule import Crew, Draws, Plan, Runs, chance, percentile, simulated
 from wvo_mcp.domain.workload import Workload
-from wvo_mcp.orchestration.ahead.outlook import Outlook, Readings, understood
+from wvo_mcp.orchestration.ahead.outlook import Outlook, Readings, analyzed
 
 RUNS = 1_000
 FEWEST_RUNS = 20
@@ -56,7 +56,7 @@ class Forecast:
 def forecast(seen: Readings, question: Question) -> Steps:
     """Yields (how far, doing what). Raises DependencyCycle."""
     yield 0.0, "reading the plan"
-    ahead = understood(seen)
+    ahead = analyzed(seen)
     limits = {str(row["id"]): int(row["wip_limit"]) for row in ahead.epics if row["wip_limit"] is not None}
     crew = Crew(max(1, min(question.agents * question.agent_wip_limit, question.wip_limit)), limits)
     plan = Plan(ahead.work, crew)
@@ -97,11 +97,11 @@ def _groups(
     open_tasks: dict[str, int] = {}
     stuck: dict[str, int] = {}
     left_out = plan.left_out()
-    for place, task in enumerate(ahead.work.tasks):
+    for index, task in enumerate(ahead.work.tasks):
         name: str | None = getattr(task, kind)
         if name is not None:
             open_tasks[name] = open_tasks.get(name, 0) + 1
-            stuck[name] = stuck.get(name, 0) + (place in left_out)
+            stuck[name] = stuck.get(name, 0) + (index in left_out)
     out: list[GroupForecast] = []
     for row in rows:
         name = str(row["id"])
@@ -138,7 +138,7 @@ def _cut(
     kept = [draws.of(run) for run in range(runs)]
 
     def tried(chosen: Collection[int]) -> Generator[tuple[float, str], None, float]:
-        gone = {place for number in chosen for place in offers[number]}
+        gone = {index for number in chosen for index in offers[number]}
         plan = Plan(ahead.work, crew, gone)
         met = 0
         for seconds in kept:
@@ -171,12 +171,12 @@ def _offers(work: Workload, milestone_id: str) -> list[set[int]]:
     """What could be cut, each with what waits for it; the least business value first. Nothing that is in progress, and
     nothing that work outside the milestone waits for."""
     found: list[tuple[float, int, set[int]]] = []
-    for place, task in enumerate(work.tasks):
+    for index, task in enumerate(work.tasks):
         if task.milestone_id != milestone_id or task.running or task.finished:
             continue
-        with_it = _cancelled_with(work, place)
+        with_it = _cancelled_with(work, index)
         if with_it is not None and all(work.tasks[other].milestone_id == milestone_id for other in with_it):
-            found.append((sum(work.tasks[other].value for other in with_it), -place, with_it))
+            found.append((sum(work.tasks[other].value for other in with_it), -index, with_it))
     found.sort(key=lambda offer: offer[:2])
     return [with_it for _, _, with_it in found[:CUT_CANDIDATES]]
 
@@ -185,9 +185,9 @@ def _cancelled_with(work: Workload, start: int, limit: int = 200) -> set[int] | 
     """The task and all that would be stranded without it; None when that is too much or has begun."""
     found, todo = {start}, [start]
     while todo:
-        place = todo.pop()
-        for other in work.below[place]:
-            if other in found or work.parent[place] == other:
+        index = todo.pop()
+        for other in work.below[index]:
+            if other in found or work.parent[index] == other:
                 continue
             if len(found) >= limit or work.tasks[other].running or work.tasks[other].finished:
                 return None
@@ -199,8 +199,8 @@ def _cancelled_with(work: Workload, start: int, limit: int = 200) -> set[int] | 
 def _advice(
     ahead: Outlook, group: GroupForecast, before: float, after: float, enough: bool, chosen: list[set[int]]
 ) -> CutAdvice:
-    places = sorted({place for each in chosen for place in each}, key=lambda p: (ahead.work.tasks[p].value, p))
-    tasks = [ahead.work.tasks[place] for place in places]
+    indexes = sorted({index for each in chosen for index in each}, key=lambda p: (ahead.work.tasks[p].value, p))
+    tasks = [ahead.work.tasks[index] for index in indexes]
     return CutAdvice(
         milestone_id=group.id,
         chance=round(before, 3),

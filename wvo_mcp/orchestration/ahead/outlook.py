@@ -1,4 +1,4 @@
-"""What lies ahead, read in parts and understood outside the transaction: the open plan, and how long tasks took."""
+"""The open plan and how long tasks took, read in parts and analyzed outside the transaction."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,14 +17,14 @@ from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.ports.outlook import OpenRow
 
 HISTORY = 20_000
-"""So many done tasks are looked at, the newest first."""
+"""Done tasks that are read, the newest first."""
 PART = 10_000
-"""So many rows are read at once."""
+"""Rows that are read in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """The store as it was read: in parts, and what changes meanwhile may be in it or not, which a look ahead can bear. An edge
+    """The store as it was read: in parts, and what changes meanwhile may be in it or not, which a forecast can bear. An edge
     to a task that is not in it counts for nothing."""
 
     now: datetime
@@ -38,7 +38,7 @@ class Readings:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """The readings, understood."""
+    """The readings, analyzed."""
 
     now: datetime
     work: Workload
@@ -48,11 +48,11 @@ class Outlook:
     milestones: Sequence[Mapping[str, Any]]
 
     def scope(self, task_id: str | None, milestone_id: str | None, epic_id: str | None) -> list[int] | None:
-        """The places of one task, or of a milestone's or epic's; None when none is named. Raises NotFound."""
+        """The indexes of one task, or of a milestone's or epic's; None when none is named. Raises NotFound."""
         if task_id is not None:
-            for place, task in enumerate(self.work.tasks):
+            for index, task in enumerate(self.work.tasks):
                 if task.id == task_id:
-                    return [place]
+                    return [index]
             raise NotFound(
                 "open task", task_id, field="task_id", hint="Name a task that is neither done nor cancelled."
             )
@@ -120,7 +120,7 @@ async def _edges(tx: Transaction, after: tuple[str, str]) -> list[tuple[str, str
     return await tx.outlook.edges(after, PART)
 
 
-def understood(seen: Readings) -> Outlook:
+def analyzed(seen: Readings) -> Outlook:
     """Takes O(tasks + edges)."""
     stranded = {task_id for task_id, other in seen.edges if other in seen.cancelled} if seen.cancelled else set[str]()
     # Best first, as the queue has them.

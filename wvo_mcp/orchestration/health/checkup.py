@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from wvo_mcp.domain.health import Kind, Severity, Thresholds
+from wvo_mcp.domain.health import AnomalyKind, Severity, Thresholds
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.news import FAILED as DELIVERY_FAILED
@@ -16,8 +16,8 @@ from wvo_mcp.orchestration.health.observe import open_alerts
 from wvo_mcp.orchestration.routing.file_watch import KIND as PROVIDERS_FILE
 from wvo_mcp.ports import Clock, Row, Store, Transaction
 
-_PROVIDERS = (Kind.PROVIDER_CAPACITY, Kind.ALL_PROVIDERS_FAILING, PROVIDERS_FILE)
-_QUEUE = tuple(kind for kind in Kind if kind not in (Kind.DATABASE, *_PROVIDERS))
+_PROVIDERS = (AnomalyKind.PROVIDER_CAPACITY, AnomalyKind.ALL_PROVIDERS_FAILING, PROVIDERS_FILE)
+_QUEUE = tuple(kind for kind in AnomalyKind if kind not in (AnomalyKind.DATABASE, *_PROVIDERS))
 _SERVER = (BLIND, BACKUP_FAILED, DELIVERY_FAILED)
 """What the leader cannot do, whatever the severity of its alert: the store and its agents go on."""
 _UNKNOWN = "not known: the store cannot be read"
@@ -46,9 +46,9 @@ async def checkup(store: Store, caller: Caller, limits: Thresholds, clock: Clock
 
 
 async def _read(tx: Transaction, limits: Thresholds) -> Checkup:
-    found = await open_alerts(tx, (*Kind, PROVIDERS_FILE))
+    found = await open_alerts(tx, (*AnomalyKind, PROVIDERS_FILE))
     checks = {
-        "database": _reason(found, (Kind.DATABASE,)),
+        "database": _reason(found, (AnomalyKind.DATABASE,)),
         "mcp_server": await late(tx, limits) or _reason(await open_alerts(tx, _SERVER), _SERVER),
         "providers": _reason(found, _PROVIDERS),
         "task_queue": _reason(found, _QUEUE),

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from wvo_mcp.domain.health import Anomaly, Kind, Thresholds
+from wvo_mcp.domain.health import Anomaly, AnomalyKind, Thresholds
 from wvo_mcp.orchestration.health.orient import Orientation, silent, stale
 
 AT_ONCE = 100
@@ -24,7 +24,7 @@ class Action(StrEnum):
 class Remedy:
     """One thing to do. `token` is the lease that a task was judged under."""
 
-    anomaly: Kind
+    anomaly: AnomalyKind
     action: Action
     subject: str
     token: int | None = None
@@ -36,7 +36,7 @@ class Decision:
 
     anomalies: tuple[Anomaly, ...]
     """Each raises an alert, or refreshes the open one."""
-    resolve: tuple[Kind, ...]
+    resolve: tuple[AnomalyKind, ...]
     remedies: tuple[Remedy, ...]
     withheld: tuple[Remedy, ...]
     sample: Mapping[str, Any] | None
@@ -68,7 +68,7 @@ def _remedies(meant: Orientation, limits: Thresholds) -> tuple[Remedy, ...]:
     seen = meant.observation
     held = seen.held or ()
     back = [
-        Remedy(Kind.STALE_TASKS, Action.RETURN, one.task_id, one.token)
+        Remedy(AnomalyKind.STALE_TASKS, Action.RETURN, one.task_id, one.token)
         for age, one in stale(held, seen, limits)
         if age >= limits.stale_seconds and one.returnable(seen.at, limits)
     ]
@@ -76,4 +76,4 @@ def _remedies(meant: Orientation, limits: Thresholds) -> tuple[Remedy, ...]:
     holding = {one.agent_id for one in held if not one.returnable(seen.at, limits)}
     gone = [name for name in silent(seen, limits) if name not in holding]
     away = [] if seen.vacant is None else [*seen.vacant, *gone, *(seen.departed or ())]
-    return tuple([*back, *(Remedy(Kind.ZOMBIE_AGENTS, Action.OFFLINE, name) for name in away)][:AT_ONCE])
+    return tuple([*back, *(Remedy(AnomalyKind.ZOMBIE_AGENTS, Action.OFFLINE, name) for name in away)][:AT_ONCE])

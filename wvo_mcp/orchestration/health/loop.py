@@ -17,7 +17,7 @@ from wvo_mcp.orchestration.leader.leading import ROLE, Candidate, Overtaken, Pos
 from wvo_mcp.ports import SILENT, Clock, Probe, Store, Tracer, Transaction
 
 _WALK_SHARE = 20
-"""A walk over the graph that took a second is not made again for so many seconds."""
+"""A walk over the graph that took one second is not repeated for this many seconds."""
 
 
 @dataclass(frozen=True, slots=True)

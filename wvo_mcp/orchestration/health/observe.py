@@ -11,11 +11,11 @@ from wvo_mcp.domain.health import (
     BUDGETS,
     SAMPLES,
     SHOWN,
+    AnomalyKind,
     Budgets,
     Condition,
     Held,
     Hour,
-    Kind,
     Provider,
     Thresholds,
     Walk,
@@ -82,7 +82,7 @@ class Observation:
     providers: Sequence[Provider] | None = None
     budgets: Budgets = field(default_factory=Budgets)
     database: Condition | None = None
-    open: Sequence[Kind] = ()
+    open: Sequence[AnomalyKind] = ()
     """Anomalies whose alert is open."""
     failed: Mapping[str, str] = field(default_factory=dict[str, str])
     """What could not be read -> what went wrong."""
@@ -178,10 +178,10 @@ async def _budgets(limits: Thresholds, tx: Transaction) -> Budgets | None:
     return None if kept is None else Budgets(float(kept["warn_at"]), tuple(kept["windows"]))
 
 
-async def _open(limits: Thresholds, tx: Transaction) -> list[Kind]:
+async def _open(limits: Thresholds, tx: Transaction) -> list[AnomalyKind]:
     """Of the alert `database` only one that a cycle raised: a backup that met damage has an alert of the same kind."""
-    rows = await open_alerts(tx, Kind)
-    return [kind for kind in Kind if kind in rows and rows[kind]["evidence"]]
+    rows = await open_alerts(tx, AnomalyKind)
+    return [kind for kind in AnomalyKind if kind in rows and rows[kind]["evidence"]]
 
 
 async def open_alerts(tx: Transaction, kinds: Iterable[str]) -> dict[str, Row]:

@@ -16,10 +16,10 @@ from wvo_mcp.domain.health import (
     SHOWN,
     STALLED,
     Anomaly,
+    AnomalyKind,
     Condition,
     Held,
     Hour,
-    Kind,
     Provider,
     Severity,
     Thresholds,
@@ -39,13 +39,13 @@ class Orientation:
     metrics: Mapping[str, Any] | None
     """An entry of the report's `metricsHistory`; None when the counts could not be read."""
     anomalies: tuple[Anomaly, ...]
-    judged: frozenset[Kind]
+    judged: frozenset[AnomalyKind]
     """Kinds whose presence is known."""
 
 
 def orient(seen: Observation, limits: Thresholds) -> Orientation:
     found: list[Anomaly] = []
-    judged: set[Kind] = set()
+    judged: set[AnomalyKind] = set()
     for kind, (needs, rule) in _RULES.items():
         values = [getattr(seen, name) for name in needs]
         if None not in values:
@@ -96,10 +96,10 @@ def _metrics(seen: Observation, limits: Thresholds) -> dict[str, Any] | None:
 
 _Verdict = tuple[Severity, str, dict[str, Any]] | None
 """How bad it is, a sentence for people, and the numbers; None: no such anomaly."""
-_RULES: dict[Kind, tuple[tuple[str, ...], Callable[..., _Verdict]]] = {}
+_RULES: dict[AnomalyKind, tuple[tuple[str, ...], Callable[..., _Verdict]]] = {}
 
 
-def _rule(kind: Kind, *needs: str) -> Callable[[Callable[..., _Verdict]], Callable[..., _Verdict]]:
+def _rule(kind: AnomalyKind, *needs: str) -> Callable[[Callable[..., _Verdict]], Callable[..., _Verdict]]:
     """Register the rule for this anomaly: called with the observation, the thresholds, and the readings that it needs."""
 
     def register(rule: Callable[..., _Verdict]) -> Callable[..., _Verdict]:
@@ -113,7 +113,7 @@ def _found(message: str, *, critical: bool = False, **evidence: Any) -> _Verdict
     return Severity.CRITICAL if critical else Severity.WARNING, message, evidence
 
 
-@_rule(Kind.STALE_TASKS, "held")
+@_rule(AnomalyKind.STALE_TASKS, "held")
 def _stale_tasks(seen: Observation, limits: Thresholds, held: Sequence[Held]) -> _Verdict:
     aged = [(age, one) for age, one in stale(held, seen, limits) if age >= limits.stale_seconds / 2]
     if not aged:
@@ -131,7 +131,7 @@ def _stale_tasks(seen: Observation, limits: Thresholds, held: Sequence[Held]) ->
     )
 
 
-@_rule(Kind.DEPENDENCY_DESYNC, "walk")
+@_rule(AnomalyKind.DEPENDENCY_DESYNC, "walk")
 def _desync(seen: Observation, limits: Thresholds, walk: Walk) -> _Verdict:
     if walk.ratio >= DESYNC_WARNING:
         return None
@@ -145,7 +145,7 @@ def _desync(seen: Observation, limits: Thresholds, walk: Walk) -> _Verdict:
     )
 
 
-@_rule(Kind.THROUGHPUT_DEGRADATION, "flow", "hours")
+@_rule(AnomalyKind.THROUGHPUT_DEGRADATION, "flow", "hours")
 def _degradation(seen: Observation, limits: Thresholds, flow: Flow, hours: Sequence[Hour]) -> _Verdict:
     usual = baseline(hours, seen.at) if flow.counted and _worked_for_an_hour(flow, seen) else None
     if usual is None or flow.last_hour >= min(FALL_WARNING * usual.usual, usual.lowest):
@@ -170,7 +170,7 @@ def _worked_for_an_hour(flow: Flow, seen: Observation) -> bool:
     return waits and flow.claimable > 0 and not flow.paused
 
 
-@_rule(Kind.WIP_STARVATION, "flow")
+@_rule(AnomalyKind.WIP_STARVATION, "flow")
 def _starvation(seen: Observation, limits: Thresholds, flow: Flow) -> _Verdict:
     idle, pending, gated = flow.agents.get("idle", 0), flow.counts["pending"], flow.counts["ready"]
     if flow.paused or flow.claimable or not idle or not pending:
@@ -186,7 +186,7 @@ def _starvation(seen: Observation, limits: Thresholds, flow: Flow) -> _Verdict:
     )
 
 
-@_rule(Kind.QUEUE_EMPTY, "flow")
+@_rule(AnomalyKind.QUEUE_EMPTY, "flow")
 def _empty(seen: Observation, limits: Thresholds, flow: Flow) -> _Verdict:
     known = sum(n for name, n in flow.counts.items() if name != "ready")
     if flow.counts["pending"] or not known:
@@ -196,7 +196,7 @@ def _empty(seen: Observation, limits: Thresholds, flow: Flow) -> _Verdict:
     return Severity.INFO, f"No task is pending; {held} in progress.", numbers
 
 
-@_rule(Kind.QUEUE_STALLED, "flow")
+@_rule(AnomalyKind.QUEUE_STALLED, "flow")
 def _stalled(seen: Observation, limits: Thresholds, flow: Flow) -> _Verdict:
     if not flow.counted or flow.last_hour or not _worked_for_an_hour(flow, seen):
         return None
@@ -212,7 +212,7 @@ def _stalled(seen: Observation, limits: Thresholds, flow: Flow) -> _Verdict:
     )
 
 
-@_rule(Kind.QUEUE_GROWING, "flow", "depths")
+@_rule(AnomalyKind.QUEUE_GROWING, "flow", "depths")
 def _growing(seen: Observation, limits: Thresholds, flow: Flow, before: Sequence[int]) -> _Verdict:
     depths = [*before, flow.claimable]
     cycles = rising(depths)
@@ -222,7 +222,7 @@ def _growing(seen: Observation, limits: Thresholds, flow: Flow, before: Sequence
     return _found(message, cycles=cycles, threshold_cycles=GROWING_CYCLES, depths=depths[-SHOWN:])
 
 
-@_rule(Kind.CYCLE, "walk")
+@_rule(AnomalyKind.CYCLE, "walk")
 def _cycle(seen: Observation, limits: Thresholds, walk: Walk) -> _Verdict:
     if not walk.cycle:
         return None
@@ -232,7 +232,7 @@ def _cycle(seen: Observation, limits: Thresholds, walk: Walk) -> _Verdict:
     return Severity.CRITICAL, message, numbers
 
 
-@_rule(Kind.STRANDED, "stranded")
+@_rule(AnomalyKind.STRANDED, "stranded")
 def _stranded(seen: Observation, limits: Thresholds, pairs: Sequence[tuple[str, str]]) -> _Verdict:
     if not pairs:
         return None
@@ -243,7 +243,7 @@ def _stranded(seen: Observation, limits: Thresholds, pairs: Sequence[tuple[str, 
     return _found(message, count=len(tasks), tasks=listed)
 
 
-@_rule(Kind.PROVIDER_CAPACITY, "providers")
+@_rule(AnomalyKind.PROVIDER_CAPACITY, "providers")
 def _capacity(seen: Observation, limits: Thresholds, providers: Sequence[Provider]) -> _Verdict:
     warn_at, windows = seen.budgets.warn_at, seen.budgets.windows
     full = [one for one in providers if one.capacity and one.used / one.capacity >= warn_at]
@@ -266,7 +266,7 @@ def _capacity(seen: Observation, limits: Thresholds, providers: Sequence[Provide
     return Severity.WARNING, f"Nearly used up: {', '.join(dict.fromkeys(names))}.", evidence
 
 
-@_rule(Kind.ALL_PROVIDERS_FAILING, "providers")
+@_rule(AnomalyKind.ALL_PROVIDERS_FAILING, "providers")
 def _all_failing(seen: Observation, limits: Thresholds, known: Sequence[Provider]) -> _Verdict:
     if not known or any(one.state != "open" for one in known):
         return None
@@ -274,7 +274,7 @@ def _all_failing(seen: Observation, limits: Thresholds, known: Sequence[Provider
     return _found(f"No provider answers: {', '.join(names)}.", critical=True, providers=names[:SHOWN])
 
 
-@_rule(Kind.DATABASE, "database")
+@_rule(AnomalyKind.DATABASE, "database")
 def _database(seen: Observation, limits: Thresholds, found: Condition) -> _Verdict:
     critical: list[str] = []
     wrong: list[str] = []
@@ -299,7 +299,7 @@ def _database(seen: Observation, limits: Thresholds, found: Condition) -> _Verdi
     )
 
 
-@_rule(Kind.ZOMBIE_AGENTS, "vacant", "held")
+@_rule(AnomalyKind.ZOMBIE_AGENTS, "vacant", "held")
 def _zombies(seen: Observation, limits: Thresholds, vacant: Sequence[str], held: Sequence[Held]) -> _Verdict:
     gone = silent(seen, limits)
     names = [*vacant, *gone]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from wvo_mcp.domain.health import SAMPLES, Kind
+from wvo_mcp.domain.health import SAMPLES, AnomalyKind
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.orchestration.health.act import FAILED, REMEDIED
 from wvo_mcp.orchestration.health.loop import leads
@@ -23,7 +23,7 @@ async def report(tx: Transaction, *, running: bool) -> dict[str, Any]:
         "running": running,
         "lastCycle": history[-1]["timestamp"] if history else None,
         "metricsHistory": history,
-        "activeAnomalies": [_active(row) for row in (await open_alerts(tx, Kind)).values()],
+        "activeAnomalies": [_active(row) for row in (await open_alerts(tx, AnomalyKind)).values()],
         "recentRemediations": await _remediations(tx),
     }
 
@@ -40,8 +40,8 @@ async def _remediations(tx: Transaction) -> list[dict[str, Any]]:
     for kind in (REMEDIED, FAILED):
         behind = await tx.events.before_last(_REMEDIATIONS, None, kind)
         for event in await tx.events.after(behind, _REMEDIATIONS, None, kind):
-            told = {name: event.data.get(name) for name in ("anomaly", "action", "subject", "result", "message")}
-            found.append((event.seq, {"timestamp": event.model_dump(mode="json")["at"], **told}))
+            about = {name: event.data.get(name) for name in ("anomaly", "action", "subject", "result", "message")}
+            found.append((event.seq, {"timestamp": event.model_dump(mode="json")["at"], **about}))
     return [shown for _, shown in sorted(found, key=lambda pair: pair[0])][-_REMEDIATIONS:]
 
 

@@ -1,6 +1,6 @@
 """The walk over the whole graph: are there cycles, does the table hold what the roadmap writes?
 
-In slices, so that no other read waits for it, and only when an edge changed or the roadmap was read anew. Product code lets no
+In slices, so that no other read waits for it, and only when an edge changed or the roadmap was read again. Product code lets no
 cycle in; what this finds was written past it.
 """
 
@@ -37,7 +37,7 @@ async def needed(store: Store, caller: Caller) -> bool:
 
 
 async def walk(store: Store, caller: Caller) -> Walk:
-    """What stands in the store now; what changes meanwhile is a reason for the next walk."""
+    """What the store holds now; what changes meanwhile is a reason for the next walk."""
     changes, digest = await store.read(caller, _state)
     written = present = 0
     after: str | None = ""

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
-from wvo_mcp.domain.health import Kind
+from wvo_mcp.domain.health import AnomalyKind
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.providers.breaker import (
     ANSWERED,
@@ -133,7 +133,7 @@ async def _success(
         now = await tx.routing.breakers()
         recovered -= {one.provider for one in now if not one.tier and one.state is not _CLOSED}
     if recovered:
-        await tx.alerts.resolve_alert(Kind.ALL_PROVIDERS_FAILING.value, None)
+        await tx.alerts.resolve_alert(AnomalyKind.ALL_PROVIDERS_FAILING.value, None)
 
 
 async def alert_when_all_fail(tx: Transaction, router: Router, breakers: Mapping[tuple[str, str], Breaker]) -> bool:
@@ -145,13 +145,13 @@ async def alert_when_all_fail(tx: Transaction, router: Router, breakers: Mapping
     stopped = all_stopped(catalogue, router.presence, await router.mode(), breakers)
     if not stopped:
         return False
-    if await tx.alerts.find(Kind.ALL_PROVIDERS_FAILING.value, None) is None:
+    if await tx.alerts.find(AnomalyKind.ALL_PROVIDERS_FAILING.value, None) is None:
         free = [one.free_at for one in stopped.values() if one.free_at is not None]
         again = f" {min(free):%H:%M} UTC is the next try." if free else ""
         why = "; ".join(f"{name}: {(one.kind or 'failing').replace('_', ' ')}" for name, one in stopped.items())
         evidence = {"providers": list(stopped), "until": _at(min(free, default=None))}
         message = f"No provider answers: {why}.{again}"[:2_000]
-        await tx.alerts.raise_alert(Kind.ALL_PROVIDERS_FAILING.value, "critical", None, message, evidence)
+        await tx.alerts.raise_alert(AnomalyKind.ALL_PROVIDERS_FAILING.value, "critical", None, message, evidence)
     return True
 
 

@@ -1,1 +1,1 @@
-"""Working through a plan on a virtual clock: the scheduler's own code, with agents that are drawn by lot."""
+"""Working through a plan on a virtual clock: the scheduler's own code, with simulated agents."""

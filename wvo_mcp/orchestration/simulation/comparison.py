@@ -1,4 +1,4 @@
-"""Orders of the queue compared over many seeds. Every order meets the same luck, so differences are taken seed by seed."""
+"""Orders of the queue compared over many seeds, which are the same for every order, so that differences are taken by seed."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

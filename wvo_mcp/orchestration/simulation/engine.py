@@ -14,7 +14,7 @@ from typing import TypeVar
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.task import SETTLED, Status
 from wvo_mcp.orchestration.queue import claims
-from wvo_mcp.orchestration.simulation.scenario import Fate, PoolAgent, Scenario, VirtualClock, VirtualServers, fate
+from wvo_mcp.orchestration.simulation.scenario import Attempt, PoolAgent, Scenario, VirtualClock, VirtualServers
 from wvo_mcp.orchestration.simulation.tally import AWAY, BUSY, Outcome, Tally
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Store, Transaction
@@ -22,9 +22,9 @@ from wvo_mcp.ports import Store, Transaction
 T = TypeVar("T")
 
 _TICK_MS = 2_000
-"""How often the leader looks (`orchestration.leader.leading.TICK_SECONDS`)."""
+"""How often the leader checks (`orchestration.leader.leading.TICK_SECONDS`)."""
 _RESCORE_MS = 3 * 3_600_000
-"""The leader looks more often, but time alone makes no task 2 % more urgent, which is what counts, in less than that."""
+"""The leader checks more often, but in less time no task becomes 2 % more urgent, which is what counts."""
 _DUE_A_ROUND = 1_000
 """With more tasks that have a due date, scores are refreshed less often, or that would cost more than all the rest."""
 _ALL = 1 << 60
@@ -55,7 +55,7 @@ class Simulation:
         self._agenda: list[tuple[int, int, Callable[[int], Awaitable[None]]]] = []
         self._entries = 0
         self._idle = list(scenario.agents)
-        """Who has waited longest comes first."""
+        """The one that has waited longest comes first."""
         self._alarm: int | None = None
         """When the idle claim again if nothing happens until then."""
         self._rescore_every = self._rescore_at = _ALL
@@ -101,7 +101,7 @@ class Simulation:
         """A refusal holds for all that have the same capabilities."""
         if not self._idle:
             return
-        if at >= self._rescore_at:  # nobody sees scores but who claims
+        if at >= self._rescore_at:  # only claims read scores
             self._rescore_at = at - at % self._rescore_every + self._rescore_every
             await self._write(at, _LEADER, lambda tx: tx.graph.rescore_due(None, _ALL))
         refused: dict[tuple[str, ...], str] = {}
@@ -130,7 +130,7 @@ class Simulation:
         self.claimed.append((at, agent.id, task.id))
         self._tally.claims += 1
         self._tally.turn(at, agent.id, BUSY)
-        drawn = fate(self._scenario, self._random, task.id, token, task.complexity, agent.speed)
+        drawn = self._scenario.attempt(self._random, task.id, token, task.complexity, agent.speed)
         self._at(at + round(drawn.seconds * 1000), partial(self._end, agent, task.id, token, drawn))
         return None
 
@@ -139,7 +139,7 @@ class Simulation:
             self._alarm = at
             self._at(at, _wake)
 
-    async def _end(self, agent: PoolAgent, task_id: str, token: int, drawn: Fate, at: int) -> None:
+    async def _end(self, agent: PoolAgent, task_id: str, token: int, drawn: Attempt, at: int) -> None:
         done = drawn.ends == "done"
         if drawn.ends == "killed":
             self._kill(agent, at)
@@ -156,7 +156,7 @@ class Simulation:
         if done:
             await lifecycle.complete(tx, task, "done", [])
         else:
-            await lifecycle.fail(tx, task, "drawn by lot", retry=True)
+            await lifecycle.fail(tx, task, "simulated failure", retry=True)
 
     # Agents that are killed.
 
@@ -181,14 +181,14 @@ class Simulation:
 
     async def _left(self, tx: Transaction) -> dict[str, int]:
         left: dict[str, int] = {}
-        anybody = claims.Circumstances(tx, self._scenario.agents[0].id, self._scenario.policy)
+        circumstances = claims.Circumstances(tx, self._scenario.agents[0].id, self._scenario.policy)
         for task in await tx.state.roadmap_tasks():
             if task.status in SETTLED or task.status is Status.FAILED:
                 continue
             if task.unmet_deps and task.status is Status.PENDING:
                 reason = "dependencies"
             else:
-                why = await claims.why_not_ready(tx, task, anybody)
+                why = await claims.why_not_ready(tx, task, circumstances)
                 reason = why[0] if why is not None else "time"
             left[reason] = left.get(reason, 0) + 1
         return left

@@ -23,4 +23,4 @@ def scores_of(order: Order, work: Workload, medians: Mapping[int, float]) -> dic
             return {}
         case Order.CRITICAL_PATH:  # seconds from the beginning of a task to the end of the longest chain behind it
             chain = critical_path(work, [medians[task.complexity] for task in work.tasks])
-            return {work.tasks[place].id: chain.total - latest for place, latest in chain.latest.items()}
+            return {work.tasks[index].id: chain.total - latest for index, latest in chain.latest.items()}

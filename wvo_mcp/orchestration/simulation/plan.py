@@ -1,4 +1,4 @@
-"""The plan that is worked through: rows of a store, and how they are put into another one that is empty."""
+"""The plan to simulate: rows of a store, and how they are copied into an empty one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _COLUMNS = [*(name for name in COLUMNS if name != "parent_id"), "approved_at", "
 
 @dataclass(frozen=True, slots=True)
 class PlanRows:
-    """Tasks by `seq`; edges are (task, what it depends on); `waits` tells what blocked tasks wait for."""
+    """Tasks by `seq`; edges are (task, what it depends on); `waits`: what blocked tasks wait for."""
 
     tasks: Sequence[Task]
     edges: Sequence[tuple[str, str]]

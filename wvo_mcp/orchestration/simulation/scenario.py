@@ -8,17 +8,17 @@ from wvo_mcp.domain.durations import Durations, learned
 from wvo_mcp.domain.lease import Policy
 
 
-def draw(durations: Durations, chance: Random, complexity: int) -> float:
+def draw(durations: Durations, rng: Random, complexity: int) -> float:
     """Seconds, between the values that were seen."""
     values = durations.values[complexity]
-    place = chance.random() * (len(values) - 1)
+    place = rng.random() * (len(values) - 1)
     low = int(place)
     return values[low] + (place - low) * (values[min(low + 1, len(values) - 1)] - values[low])
 
 
 @dataclass(frozen=True, slots=True)
 class PoolAgent:
-    """An agent that is drawn; one of `speed` 2 needs half the time."""
+    """A simulated agent; with `speed` 2 it needs half the time."""
 
     id: str
     capabilities: tuple[str, ...] = ()
@@ -27,8 +27,16 @@ class PoolAgent:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """How an attempt goes: `ends` is done, failed or killed."""
+
+    ends: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
-    """Everything that the outcome depends on, beside the plan and the order of its queue."""
+    """Everything that the outcome depends on, apart from the plan and the order of its queue."""
 
     agents: tuple[PoolAgent, ...]
     policy: Policy
@@ -42,29 +50,20 @@ class Scenario:
     """How long a killed agent stays away."""
     horizon: timedelta = timedelta(days=3_650)
 
-
-@dataclass(frozen=True, slots=True)
-class Fate:
-    """How an attempt goes: `ends` is done, failed or killed."""
-
-    ends: str
-    seconds: float
-
-
-def fate(scenario: Scenario, chance: Random, task_id: str, token: int, complexity: int, speed: float) -> Fate:
-    """The same for every order of work: it depends on the seed, the task and the number of the attempt alone."""
-    chance.seed(f"{scenario.seed}:{task_id}:{token}")
-    seconds = max(1.0, draw(scenario.durations, chance, complexity) / speed)
-    lot = chance.random()
-    if lot < scenario.death:
-        return Fate("killed", seconds * chance.random())
-    if lot < scenario.death + scenario.failure:
-        return Fate("failed", seconds * chance.uniform(0.3, 1.0))
-    return Fate("done", seconds)
+    def attempt(self, rng: Random, task_id: str, token: int, complexity: int, speed: float) -> Attempt:
+        """The same for every order of work: it depends on the seed, the task and the number of the attempt alone."""
+        rng.seed(f"{self.seed}:{task_id}:{token}")
+        seconds = max(1.0, draw(self.durations, rng, complexity) / speed)
+        number = rng.random()
+        if number < self.death:
+            return Attempt("killed", seconds * rng.random())
+        if number < self.death + self.failure:
+            return Attempt("failed", seconds * rng.uniform(0.3, 1.0))
+        return Attempt("done", seconds)
 
 
 class VirtualClock:
-    """`ports.Clock` that stands until it is moved."""
+    """`ports.Clock` that moves only by `move`."""
 
     def __init__(self, start: datetime) -> None:
         self._start = start
