@@ -7,9 +7,9 @@ import anyio
 import pytest
 
 from tests.clients.programs import clean_environment, programs_folder
-from wvo_mcp.execution.providers import standing
+from wvo_mcp.execution.providers import checking
+from wvo_mcp.execution.providers.checking import check
 from wvo_mcp.execution.providers.file import defaults
-from wvo_mcp.execution.providers.standing import examine
 
 pytestmark = [pytest.mark.anyio, pytest.mark.clients, pytest.mark.requirement("PROV-5")]
 
@@ -20,18 +20,18 @@ async def test_the_real_programs_tell_their_versions(
 ) -> None:
     need(name)
     monkeypatch.setattr(
-        standing, "_VERSION_SECONDS", 90.0
+        checking, "_VERSION_SECONDS", 90.0
     )  # on a busy machine gemini takes more than the eight of the product
     provider = defaults().provider(name)
     assert provider is not None
     environ = {**clean_environment(tmp_path), "DISABLE_AUTOUPDATER": "1"}
 
     with anyio.fail_after(200):
-        found = await examine(provider, environ)
+        found = await check(provider, environ)
         assert found.program == str(programs_folder() / name)
         assert found.version is not None and found.version[0].isdigit()
         assert (found.logged_in, "is not set; there is no ~/." in found.how) == (False, True)
 
         assert provider.key_env is not None
-        keyed = await examine(provider, {**environ, provider.key_env: "no-key-at-all"})
+        keyed = await check(provider, {**environ, provider.key_env: "no-key-at-all"})
         assert (keyed.logged_in, keyed.how) == (True, f"{provider.key_env} is set")

@@ -17,7 +17,7 @@ from wvo_mcp.domain.providers.catalogue import (
 )
 from wvo_mcp.domain.providers.state import Presence
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.ports.providers import Standing
+from wvo_mcp.ports.providers import ProviderCheck
 
 
 def a_provider(
@@ -93,5 +93,5 @@ class FixedProviders:
     async def look(self) -> None:
         self.looks += 1
 
-    async def examine(self, providers: Sequence[Provider]) -> dict[str, Standing]:
-        return {one.name: Standing(one.name, None, None, None, "nobody looked") for one in providers}
+    async def check(self, providers: Sequence[Provider]) -> dict[str, ProviderCheck]:
+        return {one.name: ProviderCheck(one.name, None, None, None, "nobody looked") for one in providers}

@@ -12,7 +12,7 @@ from wvo_mcp.domain.providers.state import Presence, RoutingState, Use
 
 
 class Providers(Protocol):
-    """The catalogue and the machine. Only `refresh`, `look` and `examine` touch files or wait; the rest may be called
+    """The catalogue and the machine. Only `refresh`, `look` and `check` touch files or wait; the rest may be called
     within a transaction."""
 
     async def refresh(self) -> None:
@@ -41,14 +41,14 @@ class Providers(Protocol):
         """Look for local servers and installed programs; at most 300 ms for each server, all at once."""
         ...
 
-    async def examine(self, providers: Sequence[Provider]) -> "dict[str, Standing]":
+    async def check(self, providers: Sequence[Provider]) -> "dict[str, ProviderCheck]":
         """Is the program installed, which version, is somebody logged in? By name; runs programs, all at once, for at
         most 10 s. No secret is told."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ProviderCheck:
     """`program` is the path or the address; None for `logged_in` when it cannot be told. `how`: what it was told by, such
     as the name of a variable."""
 

@@ -12,10 +12,10 @@ from tests.support.bench import ANN, Bench
 from tests.support.patience import patient_with_programs
 from wvo_mcp.domain.providers.catalogue import Provider
 from wvo_mcp.errors import InvalidInput, NotConfigured, NotFound
-from wvo_mcp.execution.providers import standing
+from wvo_mcp.execution.providers import checking
 from wvo_mcp.execution.providers.workspace import ProvidersOfWorkspace
 from wvo_mcp.operations import ALL
-from wvo_mcp.ports.providers import Standing
+from wvo_mcp.ports.providers import ProviderCheck
 
 __all__ = ["patient_with_programs"]
 
@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def workspace(bench: Bench, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(standing, "MOST_SECONDS", 240.0)
+    monkeypatch.setattr(checking, "MOST_SECONDS", 240.0)
     path = f"{folder / 'bin'}:/usr/bin:/bin"
     environ = {"PATH": path, "HOME": str(folder), "MY_KEY": SECRET}
     providers = ProvidersOfWorkspace(folder / "providers.yaml", environ, bench.clock)
@@ -109,15 +109,15 @@ async def test_without_a_good_file_the_error_names_the_line(workspace: Bench, fo
 
 
 async def test_one_that_does_not_end_keeps_nobody_waiting(workspace: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = standing.examine
+    plain = checking.check
 
-    async def slow(provider: Provider, environ: Mapping[str, str]) -> Standing:
+    async def slow(provider: Provider, environ: Mapping[str, str]) -> ProviderCheck:
         if provider.name == "codex":
             await anyio.sleep_forever()
         return await plain(provider, environ)
 
-    monkeypatch.setattr(standing, "examine", slow)
-    monkeypatch.setattr(standing, "MOST_SECONDS", 0.2)
+    monkeypatch.setattr(checking, "check", slow)
+    monkeypatch.setattr(checking, "MOST_SECONDS", 0.2)
 
     result = await workspace.call("auth_status", provider="codex")
 

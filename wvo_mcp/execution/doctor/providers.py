@@ -9,10 +9,10 @@ from wvo_mcp.domain.finding import Finding, fail, ok, warn
 from wvo_mcp.domain.providers.catalogue import Catalogue, Provider
 from wvo_mcp.domain.providers.trust import held_back, parts_of, waits
 from wvo_mcp.errors import InvalidInput
+from wvo_mcp.execution.providers.checking import check_all
 from wvo_mcp.execution.providers.file import defaults, read
-from wvo_mcp.execution.providers.standing import examine_all
 from wvo_mcp.execution.trust import PROVIDERS, Trust
-from wvo_mcp.ports.providers import Standing
+from wvo_mcp.ports.providers import ProviderCheck
 
 
 def providers(path: Path, environ: Mapping[str, str], trust: Trust | None = None) -> list[Finding]:
@@ -29,7 +29,7 @@ def providers(path: Path, environ: Mapping[str, str], trust: Trust | None = None
         unaccepted = waits(waiting)
     named = [one for one in (given or defaults()).providers if one.enabled]
     enabled = [one for one in catalogue.providers if one.enabled]
-    standings = anyio.run(examine_all, enabled, environ)
+    standings = anyio.run(check_all, enabled, environ)
     if given is None:
         judged = [
             ok(f"provider {one.name}", _known(found)) for one in enabled if (found := standings[one.name]).program
@@ -49,7 +49,7 @@ def _file(path: Path, given: Catalogue | None, enabled: list[Provider]) -> Findi
     return ok("providers", f"{', '.join(one.name for one in enabled)} in {path}")
 
 
-def _provider(provider: Provider, found: Standing) -> Finding:
+def _provider(provider: Provider, found: ProviderCheck) -> Finding:
     check = f"provider {provider.name}"
     if found.program is None:
         remedy = f"Install or start it, or set enabled: false for {provider.name} in providers.yaml."
@@ -61,5 +61,5 @@ def _provider(provider: Provider, found: Standing) -> Finding:
     return ok(check, what)
 
 
-def _known(found: Standing) -> str:
+def _known(found: ProviderCheck) -> str:
     return f"{found.version or 'version unknown'} at {found.program}; {found.how}"

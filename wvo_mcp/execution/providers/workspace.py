@@ -21,7 +21,7 @@ from wvo_mcp.errors import InvalidInput
 from wvo_mcp.execution.replacement import fingerprint
 from wvo_mcp.execution.trust import PROVIDERS, Trust
 from wvo_mcp.ports import Clock
-from wvo_mcp.ports.providers import Standing
+from wvo_mcp.ports.providers import ProviderCheck
 
 logger = logging.getLogger(__name__)
 
@@ -120,10 +120,10 @@ class ProvidersOfWorkspace:
             return
         self._presence = await presence.found(catalogue.providers, self._environ)
 
-    async def examine(self, providers: Sequence[Provider]) -> dict[str, Standing]:
-        from wvo_mcp.execution.providers.standing import examine_all  # only those who ask need it
+    async def check(self, providers: Sequence[Provider]) -> dict[str, ProviderCheck]:
+        from wvo_mcp.execution.providers.checking import check_all  # only those who ask need it
 
-        return await examine_all(providers, self._environ)
+        return await check_all(providers, self._environ)
 
     async def run(self) -> None:
         """Until cancelled: looks every 30 seconds, as long as somebody asked in between. One in every server."""

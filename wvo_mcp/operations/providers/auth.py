@@ -11,7 +11,7 @@ from wvo_mcp.domain.text import Label
 from wvo_mcp.errors import NotFound
 from wvo_mcp.operations.inputs import Input, Output
 from wvo_mcp.operations.operation import Context, Effect, operation
-from wvo_mcp.ports.providers import Providers, Standing
+from wvo_mcp.ports.providers import ProviderCheck, Providers
 
 
 class AuthAsk(Input):
@@ -45,14 +45,14 @@ async def auth_status(ctx: Context, params: AuthAsk, providers: Providers) -> Au
         raise NotFound(
             "provider", params.provider, near(params.provider, [one.name for one in all_of_them]), field="provider"
         )
-    found = await providers.examine(wanted)
+    found = await providers.check(wanted)
     return AuthStatus(
         providers=[_shown(one, found[one.name]) for one in wanted],
         problem=providers.problem() or providers.unaccepted(),
     )
 
 
-def _shown(provider: Provider, known: Standing) -> Auth:
+def _shown(provider: Provider, known: ProviderCheck) -> Auth:
     return Auth(
         provider=provider.name,
         kind=provider.kind.value,

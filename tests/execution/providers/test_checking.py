@@ -11,9 +11,9 @@ from tests.execution.providers.test_presence import OLLAMA, VLLM, local, serving
 from tests.support.patience import patient_with_programs
 from tests.support.waiting import eventually
 from wvo_mcp.domain.providers.catalogue import Place, Provider, ProviderKind
-from wvo_mcp.execution.providers import standing
-from wvo_mcp.execution.providers.standing import examine
-from wvo_mcp.ports.providers import Standing
+from wvo_mcp.execution.providers import checking
+from wvo_mcp.execution.providers.checking import check
+from wvo_mcp.ports.providers import ProviderCheck
 
 __all__ = ["patient_with_programs"]
 
@@ -47,9 +47,9 @@ class Machine:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content if isinstance(content, str) else json.dumps(content))
 
-    async def examine(self, kind: ProviderKind = ProviderKind.CLAUDE, **fields: object) -> Standing:
+    async def check(self, kind: ProviderKind = ProviderKind.CLAUDE, **fields: object) -> ProviderCheck:
         one = Provider("one", kind, Place.CLOUD, {}, command=(kind.value,))
-        return await examine(replace(one, **fields), self.environ)  # pyright: ignore[reportArgumentType]
+        return await check(replace(one, **fields), self.environ)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ async def test_only_a_version_is_taken_from_what_a_program_says(
 ) -> None:
     path = machine.program("claude", says)
 
-    found = await machine.examine()
+    found = await machine.check()
 
     assert (found.program, found.version) == (str(path), version)
     assert SECRET not in repr(found)
@@ -92,10 +92,10 @@ async def test_a_program_that_hangs_is_killed_with_its_children(
         "claude", f"trap '' TERM; sleep 250 & echo $! $$ > {pids}.new; mv {pids}.new {pids}; wait; sleep 250"
     )
     for seconds in (0.5, 4.0, 16.0, 64.0):  # whatever time it takes here until its child has begun
-        monkeypatch.setattr(standing, "_VERSION_SECONDS", seconds)
+        monkeypatch.setattr(checking, "_VERSION_SECONDS", seconds)
         begun = time.monotonic()
 
-        found = await machine.examine()
+        found = await machine.check()
 
         assert (found.version, found.logged_in) == (None, False)
         assert time.monotonic() - begun < 200
@@ -113,7 +113,7 @@ def _gone(pid: int) -> bool:
 
 
 async def test_a_program_that_is_not_there_is_named(machine: Machine) -> None:
-    found = await machine.examine()
+    found = await machine.check()
 
     assert (found.program, found.version, found.logged_in) == (None, None, False)
     assert found.how == "claude is not on PATH; there is no ~/.claude/.credentials.json"
@@ -122,7 +122,7 @@ async def test_a_program_that_is_not_there_is_named(machine: Machine) -> None:
 async def test_what_cannot_be_run_is_no_error(machine: Machine) -> None:
     machine.program("claude", "").write_text("#!/no/such/interpreter\n")
 
-    assert (await machine.examine()).version is None
+    assert (await machine.check()).version is None
 
 
 @pytest.mark.requirement("SAFE-3")
@@ -138,13 +138,13 @@ async def test_what_cannot_be_run_is_no_error(machine: Machine) -> None:
 )
 async def test_a_key_in_the_environment_is_told_by_its_name(machine: Machine, kind: ProviderKind, name: str) -> None:
     machine.environ[name] = SECRET
-    found = await machine.examine(kind, key_env="MY_OWN_KEY")
+    found = await machine.check(kind, key_env="MY_OWN_KEY")
     assert found.logged_in is True
     assert f"{name} is set" in found.how
     assert SECRET not in repr(found)
 
     machine.environ[name] = "  "
-    found = await machine.examine(kind, key_env="MY_OWN_KEY")
+    found = await machine.check(kind, key_env="MY_OWN_KEY")
     assert found.logged_in is False
     assert "MY_OWN_KEY is not set; there is no ~/." in found.how
 
@@ -182,7 +182,7 @@ async def test_what_the_programs_keep_is_told_by_its_place_and_its_end(
     machine.keep(file, content)
     machine.program(kind.value, "echo 1.2.3")
 
-    found = await machine.examine(kind)
+    found = await machine.check(kind)
 
     assert found.logged_in is here
     assert how in found.how
@@ -194,8 +194,8 @@ async def test_homes_of_the_programs_may_stand_elsewhere(machine: Machine) -> No
     machine.keep("a/auth.json", {"OPENAI_API_KEY": SECRET})
     machine.keep("b/.credentials.json", oauth())
 
-    assert (await machine.examine(ProviderKind.CODEX)).logged_in
-    assert (await machine.examine(ProviderKind.CLAUDE)).logged_in
+    assert (await machine.check(ProviderKind.CODEX)).logged_in
+    assert (await machine.check(ProviderKind.CLAUDE)).logged_in
 
 
 @pytest.mark.requirement("SAFE-3")
@@ -216,12 +216,12 @@ async def test_a_key_command_is_judged_by_whether_it_prints_something(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, script: str | None, here: bool, how: str
 ) -> None:
     if script == "sleep 60":
-        monkeypatch.setattr(standing, "_KEY_SECONDS", 0.3)
+        monkeypatch.setattr(checking, "_KEY_SECONDS", 0.3)
     if script is not None:
         machine.program("get-key", script)
     machine.program("claude", "echo 1.2.3")
 
-    found = await machine.examine(key_command=(str(machine.bin / "get-key"),))
+    found = await machine.check(key_command=(str(machine.bin / "get-key"),))
 
     assert (found.logged_in, found.how) == (here, how)
     assert SECRET not in repr(found)
@@ -229,16 +229,16 @@ async def test_a_key_command_is_judged_by_whether_it_prints_something(
 
 async def test_local_servers_are_asked_and_cloud_ones_are_not(machine: Machine) -> None:
     with serving(OLLAMA) as url:
-        found = await examine(local(url), machine.environ)
-        assert found == Standing(
+        found = await check(local(url), machine.environ)
+        assert found == ProviderCheck(
             "local", url, "0.12.9", True, "it answers, and needs no key", ("mine", "mine:latest", "qwen3:8b")
         )
-    gone = await examine(local(url), machine.environ)
+    gone = await check(local(url), machine.environ)
     assert (gone.program, gone.logged_in, gone.how) == (None, None, f"it is not running: nothing listens at {url}")
     with serving(VLLM) as url:
         keyed = replace(local(url, ProviderKind.OPENAI), key_env="SERVER_KEY")
-        assert (await examine(keyed, machine.environ)).logged_in is False
+        assert (await check(keyed, machine.environ)).logged_in is False
         machine.environ["SERVER_KEY"] = SECRET
-        assert (await examine(keyed, machine.environ)).models == ("gpt-oss-20b",)
+        assert (await check(keyed, machine.environ)).models == ("gpt-oss-20b",)
     cloud = replace(keyed, place=Place.CLOUD)
-    assert (await examine(cloud, machine.environ)).how == "SERVER_KEY is set"
+    assert (await check(cloud, machine.environ)).how == "SERVER_KEY is set"

@@ -11,7 +11,7 @@ from wvo_mcp.domain.known_secrets import register_secret
 from wvo_mcp.domain.providers.catalogue import Place, Provider
 from wvo_mcp.execution.providers.logins import Login, by_file, by_variable, missing
 from wvo_mcp.execution.providers.presence import program
-from wvo_mcp.ports.providers import Standing
+from wvo_mcp.ports.providers import ProviderCheck
 from wvo_mcp.processes import NotStarted, Program, run
 
 MOST_SECONDS = 10.0
@@ -24,13 +24,13 @@ _VERSION = re.compile(
 )
 
 
-async def examine_all(providers: Sequence[Provider], environ: Mapping[str, str]) -> dict[str, Standing]:
+async def check_all(providers: Sequence[Provider], environ: Mapping[str, str]) -> dict[str, ProviderCheck]:
     """By name, all at once."""
     late = f"not known within {MOST_SECONDS:g} s"
-    found = {one.name: Standing(one.name, None, None, None, late) for one in providers}
+    found = {one.name: ProviderCheck(one.name, None, None, None, late) for one in providers}
 
     async def one(provider: Provider) -> None:
-        found[provider.name] = await examine(provider, environ)
+        found[provider.name] = await check(provider, environ)
 
     with anyio.move_on_after(MOST_SECONDS):
         async with anyio.create_task_group() as tasks:
@@ -39,7 +39,7 @@ async def examine_all(providers: Sequence[Provider], environ: Mapping[str, str])
     return found
 
 
-async def examine(provider: Provider, environ: Mapping[str, str]) -> Standing:
+async def check(provider: Provider, environ: Mapping[str, str]) -> ProviderCheck:
     """Runs its program and its key command, or asks its server."""
     if provider.base_url is not None and not provider.command:
         return await _server(provider, environ)
@@ -56,22 +56,22 @@ async def examine(provider: Provider, environ: Mapping[str, str]) -> Standing:
         tasks.start_soon(ask_version)
         login = await _login(provider, environ)
     how = login.how if path is not None else f"{provider.command[0]} is not on PATH; {login.how}"
-    return Standing(provider.name, path, version, login.here, how)
+    return ProviderCheck(provider.name, path, version, login.here, how)
 
 
-async def _server(provider: Provider, environ: Mapping[str, str]) -> Standing:
+async def _server(provider: Provider, environ: Mapping[str, str]) -> ProviderCheck:
     if provider.place is not Place.LOCAL:
         login = await _login(provider, environ)
-        return Standing(provider.name, provider.base_url, None, login.here, login.how)
+        return ProviderCheck(provider.name, provider.base_url, None, login.here, login.how)
     from wvo_mcp.execution.providers.servers import check_closed  # the client of HTTP takes its time
 
     found = await check_closed(provider, _SERVER_SECONDS)
     if not found.presence.found:
-        return Standing(provider.name, None, None, None, found.presence.note)
+        return ProviderCheck(provider.name, None, None, None, found.presence.note)
     keyed = provider.key_env is not None or bool(provider.key_command)
     login = await _login(provider, environ) if keyed else Login(True, "it answers, and needs no key")
     models = tuple(sorted(found.presence.models or ()))[:50]
-    return Standing(provider.name, provider.base_url, found.version, login.here, login.how, models)
+    return ProviderCheck(provider.name, provider.base_url, found.version, login.here, login.how, models)
 
 
 async def _login(provider: Provider, environ: Mapping[str, str]) -> Login:
