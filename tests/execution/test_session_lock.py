@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wvo_mcp.execution.session_lock import SessionLock, SessionLocks
+from wvo_mcp.execution.session_lock import SessionLocks, session_lock
 
 pytestmark = pytest.mark.requirement("CLAIM-3", "CORE-11")
 
@@ -22,10 +22,10 @@ def aged(path: Path) -> Path:
 def test_a_server_that_starts_removes_the_old_locks_of_the_dead_and_no_others(tmp_path: Path) -> None:
     dead, young = aged(tmp_path / "dead.lock"), tmp_path / "young.lock"
     young.touch()
-    with SessionLock(tmp_path, "living"):
+    with session_lock(tmp_path, "living"):
         aged(tmp_path / "living.lock")
 
-        with SessionLock(tmp_path, "new"):
+        with session_lock(tmp_path, "new"):
             assert sorted(path.name for path in tmp_path.iterdir()) == ["living.lock", "new.lock", "young.lock"]
             assert SessionLocks(tmp_path).alive("living")
             assert SessionLocks(tmp_path).alive("new")
@@ -43,10 +43,8 @@ def test_a_lock_that_is_taken_for_a_dead_one_while_it_is_made_is_made_again(tmp_
     prober.start()
     try:
         for _ in range(500):
-            lock = SessionLock(tmp_path, "mine")
-            lock.acquire()
-            assert locks.alive("mine")
-            lock.release()
+            with session_lock(tmp_path, "mine"):
+                assert locks.alive("mine")
     finally:
         over.set()
         prober.join()

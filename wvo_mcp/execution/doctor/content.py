@@ -10,7 +10,7 @@ from wvo_mcp.execution.roadmap.file import read_roadmap
 
 
 def roadmap(path: Path, known_ids: Callable[[Iterable[str]], set[str]]) -> Finding:
-    """The file parses and its references lead somewhere; `known_ids` tells which ids the store has."""
+    """The file parses and its references lead somewhere; `known_ids` finds the ids that the store has."""
     try:
         parsed = read_roadmap(path, known_ids)
     except NotFound:

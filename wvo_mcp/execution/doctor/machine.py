@@ -26,35 +26,26 @@ def python() -> Finding:
 
 def workspace(root: Path, reason: str) -> Finding:
     found = f"{root} (chosen by: {reason})"
-    if not root.is_dir():
-        return fail(
-            "workspace", f"{found} is not a folder", "Set ROOT to the folder of the project, or leave it unset."
-        )
-    return ok("workspace", found)
+    if root.is_dir():
+        return ok("workspace", found)
+    return fail("workspace", f"{found} is not a folder", "Set ROOT to the folder of the project, or leave it unset.")
 
 
 def state_folder(state_dir: Path) -> Finding:
     """The folder can be read and written, or can be made."""
+    check = "state folder"
     if state_dir.is_dir():
         if os.access(state_dir, os.R_OK | os.W_OK | os.X_OK):
-            return ok("state folder", str(state_dir))
-        return fail(
-            "state folder", f"{state_dir} may not be written", f"Give this user the rights: chmod u+rwx {state_dir}"
-        )
+            return ok(check, str(state_dir))
+        return fail(check, f"{state_dir} is not writable", f"Give this user the rights: chmod u+rwx {state_dir}")
     if state_dir.exists():
-        return fail(
-            "state folder",
-            f"{state_dir} is not a folder",
-            "Move that file away, or set WVO_STATE_DIR to another folder.",
-        )
+        remedy = "Move that file away, or set WVO_STATE_DIR to another folder."
+        return fail(check, f"{state_dir} is not a folder", remedy)
     above = next(folder for folder in state_dir.parents if folder.exists())
-    if not os.access(above, os.W_OK | os.X_OK):
-        return fail(
-            "state folder",
-            f"{state_dir} cannot be created: {above} is not writable",
-            "Fix the permissions of that folder.",
-        )
-    return warn("state folder", f"{state_dir} does not exist yet", "Run wvo-mcp init; a server makes it as well.")
+    if os.access(above, os.W_OK | os.X_OK):
+        return warn(check, f"{state_dir} does not exist yet", "Run wvo-mcp init; a server creates it as well.")
+    found = f"{state_dir} cannot be created: {above} is not writable"
+    return fail(check, found, "Fix the permissions of that folder.")
 
 
 def disk(state_dir: Path) -> Finding:
@@ -62,7 +53,7 @@ def disk(state_dir: Path) -> Finding:
     try:
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        return warn("disk", f"the free space cannot be told: {error.strerror}", "Look with df.")
+        return warn("disk", f"the free space is unknown: {error.strerror}", "Look with df.")
     found = f"{free / 1e9:.1f} GB free"
     if free < TOO_LITTLE_BYTES:
         return fail("disk", found, "Free some space: a full disk stops every write (store_unavailable).")
@@ -77,7 +68,7 @@ def file_system(state_dir: Path, mounts: str | None = None) -> Finding:
         try:
             mounts = Path("/proc/self/mountinfo").read_text()
         except OSError:
-            return ok("file system", "its kind cannot be told here; keep the state folder on a local disk")
+            return ok("file system", "its kind is unknown; keep the state folder on a local disk")
     kind = _kind(state_dir.resolve(), mounts)
     if kind in NETWORK or kind.startswith("fuse.ssh"):
         return warn(
