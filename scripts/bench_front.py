@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from typing import Any
 
 CLIENT = {"name": "bench", "version": "1"}
-HELLO = {
+HELLO: dict[str, Any] = {
     "jsonrpc": "2.0",
     "id": 0,
     "method": "initialize",
     "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": CLIENT},
 }
-INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+INITIALIZED: dict[str, Any] = {"jsonrpc": "2.0", "method": "notifications/initialized"}
 TOOLS = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
 SERVER = (sys.executable, "-m", "wvo_mcp")
 

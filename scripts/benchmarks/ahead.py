@@ -19,7 +19,7 @@ def measure(report: Report, *, sizes: list[int], quick: bool, folder: Path) -> N
         workspace = folder / f"ahead-{size}"
         copied(kept(f"groups-{size}", lambda size=size: groups(size)), workspace)
         asyncio.run(_looks_ahead(report, size, workspace))
-    asyncio.run(_import(report, 1_000 if quick else 10_000, folder / "import"))
+    asyncio.run(_import(report, 1_000 if quick else 10_000, folder / "imported"))
 
 
 async def _looks_ahead(report: Report, size: int, workspace: Path) -> None:

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import anyio
 import psutil
@@ -28,6 +28,7 @@ COMMAND = str(Path(sys.executable).parent / "wvo-mcp")
 def measure(report: Report, *, quick: bool, folder: Path) -> None:
     """Start, shell, memory, idle CPU, import, full epic, bytes."""
     _start(report, 10 if quick else 30)
+    _first_answer(report, folder, 5 if quick else 20)
     _shell(report, folder, 5 if quick else 20)
     _resident(report, folder, 4.0 if quick else 20.0)
     _import(report, folder, 1_000 if quick else 10_000)
@@ -54,6 +55,47 @@ def _start(report: Report, runs: int) -> None:
         report.add(
             Figure(name, "ms", taken[key]["p50"], p99=taken[key]["p99"], floors=[floor], targets=targets, samples=runs)
         )
+
+
+def _first_answer(report: Report, folder: Path, runs: int) -> None:
+    workspace = folder / "first"
+    seeding.copied(seeding.kept("tasks-1000", lambda: seeding.groups(1_000)), workspace)
+    environ = {**os.environ, "ROOT": str(workspace)}
+    plan = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "plan_next", "arguments": {}}}
+
+    def started(count: int) -> None:
+        servers = [
+            subprocess.Popen(SERVER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ) for _ in range(count)
+        ]
+        for server in servers:
+            cast("IO[bytes]", server.stdin).write(_lines(HELLO, INITIALIZED, plan))
+            cast("IO[bytes]", server.stdin).flush()
+        for server in servers:
+            ask(server)  # the handshake
+            ask(server)
+        for server in servers:
+            server.kill()
+            server.communicate()
+
+    def nothing() -> None:
+        subprocess.run([sys.executable, "-c", "pass"], check=True)
+
+    taken = in_turns(runs, {"one": lambda: started(1), "eight": lambda: started(8), "floor": nothing}, warm_up=1)
+    floors = [Floor("python -c pass", p50(taken["floor"]))]
+    for name, key, target in (
+        ("process start to the answer of a first plan_next", "one", 400.0),
+        ("eight servers started at once, until each has answered a first plan_next", "eight", 1_500.0),
+    ):
+        report.add(
+            Figure(
+                name, "ms", p50(taken[key]), size=1_000, p99=p99(taken[key]), floors=floors, targets=[Target(target)],
+                samples=runs,
+            )
+        )  # fmt: skip
+
+
+def _lines(*messages: dict[str, Any]) -> bytes:
+    return b"".join(json.dumps(message).encode() + b"\n" for message in messages)
 
 
 def _shell(report: Report, folder: Path, runs: int) -> None:
