@@ -16,7 +16,7 @@ from scripts.benchmarks.timing import p50, p99
 from tests.support.postgres import Cluster
 from wvo_mcp.store.copying.copy import copy
 from wvo_mcp.store.copying.postgres import PostgresTarget
-from wvo_mcp.store.copying.sqlite import SqliteSource
+from wvo_mcp.store.copying.sqlite import sqlite_source
 
 COLUMNS = (
     "store", "tasks", "processes", "cycles/s", "bare", "ratio", "claim p50 / p99 ms", "bare p50 / p99 ms"
@@ -53,7 +53,7 @@ def _on_postgres(size: int, processes: list[int], given: argparse.Namespace, fol
     try:
         with cluster.database() as url:
             database = folder / "state" / "state.db"
-            with SqliteSource(database, lambda _: False) as source, PostgresTarget(url) as target:
+            with sqlite_source(database, lambda _: False) as source, PostgresTarget(url) as target:
                 copied = copy(source, target, lambda _: None)
             with psycopg.connect(url, autocommit=True) as raw:
                 raw.execute("VACUUM ANALYZE")

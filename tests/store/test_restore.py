@@ -187,17 +187,6 @@ def senseless_header(path: Path) -> None:
         file.write(b"\x12\x34")
 
 
-def another_page_size_in_the_log(path: Path) -> None:
-    other = path.with_name("other.db")
-    with closing(sqlite.connect(str(other), isolation_level=None)) as raw:
-        raw.execute("PRAGMA page_size = 8192")
-        raw.execute("PRAGMA journal_mode = WAL")
-        raw.execute("CREATE TABLE t (x)")
-        raw.execute("INSERT INTO t VALUES (1)")
-        shutil.copyfile(log_of(other), log_of(path))
-    other.unlink()
-
-
 def another_stores_log(path: Path) -> None:
     """The log of another store of this program, in the middle of its work."""
     shutil.copyfile(path.with_name("stranger.db-wal"), log_of(path))
@@ -209,7 +198,7 @@ def deleted_but_its_log(path: Path) -> None:
 
 
 DAMAGES = [
-    corrupted, cut_short, cut_to_nothing, deleted, foreign, no_database, senseless_header, another_page_size_in_the_log,
+    corrupted, cut_short, cut_to_nothing, deleted, foreign, no_database, senseless_header,
     another_stores_log, deleted_but_its_log,
 ]  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from wvo_mcp.errors import IncompatibleStore
+
 FOLDER = Path(__file__).parent / "migrations"
 """One folder a dialect."""
 
@@ -14,3 +16,12 @@ def migrations(dialect: str = "sqlite") -> list[tuple[int, str]]:
 
 def latest() -> int:
     return migrations()[-1][0]
+
+
+def refuse_newer(where: object, version: int) -> None:
+    """Raises IncompatibleStore for a database that a newer program has made or moved on."""
+    if version > latest():
+        raise IncompatibleStore(
+            f"{where} has schema {version}; this program knows schemas up to {latest()}.",
+            hint="Upgrade wvo-mcp on this machine: an older one must not write a newer database.",
+        )

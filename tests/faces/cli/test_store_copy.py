@@ -85,7 +85,7 @@ def test_a_killed_copy_leaves_the_target_as_it_was_and_starts_over(
     assert shell.process("status", "--json", WVO_DATABASE_URL=database_url).json["counts"]["pending"] == 1
     again = shell.process("store", "copy", str(origin), database_url)
     assert again.error["code"] == "conflict"
-    assert "is not empty" in again.error["message"]
+    assert "has a store already" in again.error["message"]
 
 
 def test_progress_is_shown_and_the_password_is_not(shell: Shell, origin: Path, database_url: str) -> None:

@@ -15,7 +15,7 @@ from wvo_mcp.execution.session_lock import SessionLocks
 from wvo_mcp.faces.cli.application import Compose
 from wvo_mcp.faces.cli.output import command, print_json
 from wvo_mcp.store.copying.copy import Source, Step, Target, copy
-from wvo_mcp.store.copying.sqlite import SqliteSource, SqliteTarget
+from wvo_mcp.store.copying.sqlite import SqliteTarget, sqlite_source
 
 _EVERY_SECONDS = 2.0
 
@@ -25,7 +25,7 @@ def copy_command(_compose: Compose) -> click.Command:
     return command(
         "copy",
         _copy,
-        "Copy everything into an empty store, either way between the kinds of database. FROM and TO are the path of a"
+        "Copy everything into a new store, either way between the kinds of database. FROM and TO are the path of a"
         " SQLite file (state/state.db) or postgresql://USER:PASSWORD@HOST:PORT/DATABASE. Both are compared before the"
         " copy can be used. An interrupted copy leaves TO as it was; the same command starts over.",
         [
@@ -33,7 +33,7 @@ def copy_command(_compose: Compose) -> click.Command:
             click.Argument(["target"], metavar="TO"),
             click.Option(["--while-live"], is_flag=True, help=live),
         ],
-        short="Copy everything to an empty store and compare.",
+        short="Copy everything to a new store and compare.",
     )
 
 
@@ -71,9 +71,9 @@ def _is_url(field: str, place: str) -> bool:
 
 def _source(place: str) -> AbstractContextManager[Source]:
     if _is_url("FROM", place):
-        return _postgres().PostgresSource(place)
+        return _postgres().postgres_source(place)
     path = Path(place).expanduser()
-    return SqliteSource(path, SessionLocks(path.parent / "sessions").alive)
+    return sqlite_source(path, SessionLocks(path.parent / "sessions").alive)
 
 
 def _target(place: str) -> AbstractContextManager[Target]:

@@ -1,26 +1,27 @@
-"""Everything of one store into an empty one, either way between the two kinds of database.
+"""Everything of one store into a new one, either way between the two kinds of database.
 
 The target is filled in one transaction, or in a file of another name, and compared before it is committed or renamed. So
-a copy that is cut off leaves the target as it was, and the same command starts over.
+a copy that is cut off leaves nothing behind, and the same command starts over.
 """
 
 import hashlib
 import json
 import time
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from functools import lru_cache
 from graphlib import TopologicalSorter
-from itertools import islice
 from typing import Any, Protocol
 
-from wvo_mcp.errors import Conflict
+from wvo_mcp.errors import Conflict, IncompatibleStore
+from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.sqlite.connection import SqliteRows, sqlite
 from wvo_mcp.store.sqlite.migrate import apply_migrations
+from wvo_mcp.store.versions import latest, refuse_newer
 
 BATCH = 2_000
-"""Rows between two reports of progress."""
+"""Rows that are read at a time, between two reports of progress."""
 
 _KEPT_BY_DATABASE = "store"
 """The schema's number and the clock's offset belong to the database, not to what is kept in it."""
@@ -71,36 +72,40 @@ class Copied:
         return self.rows / self.seconds if self.seconds else 0.0
 
 
-class Side(Protocol):
-    """What both ends of a copy can do. Errors of the database leave as typed errors."""
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One state of a store from beginning to end, however it is written meanwhile. `alive` tells whether the server of a
+    session lives; `errors` turns those of the database into typed ones. `where` is for people, without a password."""
 
-    @property
-    def where(self) -> str:
-        """For people, without a password."""
-        ...
+    where: str
+    rows: Rows
+    alive: Callable[[str], bool]
+    errors: Callable[[], AbstractContextManager[None]]
 
-    def rows(self, table: Table) -> Generator[Row]:
-        """All rows in the order of the key, bytewise."""
-        ...
-
-
-class Source(Side, Protocol):
-    """Reads one state of the store from beginning to end, whoever writes meanwhile."""
-
-    def count(self, table: str) -> int: ...
     def living(self) -> list[str]:
         """Agents whose servers are connected."""
-        ...
+        with self.errors():
+            sessions = self.rows.all(
+                "SELECT session_id, agent_id FROM sessions WHERE ended_at IS NULL AND durable = 0 ORDER BY agent_id"
+            )
+            return [row["agent_id"] for row in sessions if self.alive(row["session_id"])]
 
 
-class Target(Side, Protocol):
-    """Nobody else sees anything of what is put there before `finish`; left without it, it is as it was."""
+class Target(Protocol):
+    """A new store that nobody else sees before `finish`; left without it, nothing stays. Errors of the database leave as
+    typed errors."""
 
+    @property
+    def where(self) -> str: ...
     def prepare(self) -> None:
-        """Make a store without rows. Raises Conflict for one with content."""
+        """Make a store without rows. Raises Conflict when there is one already."""
         ...
 
     def put(self, table: Table, rows: list[Row]) -> None: ...
+    def filled(self) -> AbstractContextManager[Rows]:
+        """To read what was put there."""
+        ...
+
     def finish(self) -> None:
         """All is there: make the searches and the numbering fit, and let servers in; all at once."""
         ...
@@ -111,7 +116,7 @@ def copy(
 ) -> Copied:
     """Copy, compare, and only then let servers in.
 
-    Raises Conflict when servers live on the source (unless `while_live`), when the target is not empty, and when the two
+    Raises Conflict when servers live on the source (unless `while_live`), when the target is there, and when the two
     differ in the end; IncompatibleStore for different schemas; the typed errors of either database.
     """
     living = source.living()
@@ -126,35 +131,51 @@ def copy(
     target.prepare()
     copied = [_copy_table(source, target, table, on_progress, batch) for table in tables()]
     seconds = time.monotonic() - began
-    for table, expected in zip(tables(), copied, strict=True):
-        _compare(target, table, expected, on_progress)
+    with target.filled() as filled:
+        for expected in copied:
+            _compare(filled, expected, on_progress)
     target.finish()
     return Copied(sum(table.rows for table in copied), seconds, copied)
+
+
+def pages(rows: Rows, table: Table, size: int) -> Iterator[list[Row]]:
+    """All rows in the order of the key, which is bytewise in both databases."""
+    names, key = ", ".join(table.columns), ", ".join(table.key)
+    page = rows.execute(f'SELECT {names} FROM "{table.name}" ORDER BY {key} LIMIT ?', (size,)).fetchall()
+    behind = f"({key}) > ({', '.join('?' * len(table.key))})"
+    places = [table.columns.index(column) for column in table.key]
+    while page:
+        yield page
+        last = [page[-1][place] for place in places]
+        more = f'SELECT {names} FROM "{table.name}" WHERE {behind} ORDER BY {key} LIMIT ?'
+        page = rows.execute(more, (*last, size)).fetchall()
 
 
 def _copy_table(
     source: Source, target: Target, table: Table, on_progress: Callable[[Step], None], batch: int
 ) -> Compared:
-    total = source.count(table.name)
-    digest = Digest()
+    digest = Digest(table)
+    with source.errors():
+        total = int(source.rows.value(f'SELECT count(*) FROM "{table.name}"'))
     on_progress(Step("copying", table.name, 0, total))
-    with closing(source.rows(table)) as rows:
-        while some := list(islice(rows, batch)):
-            target.put(table, some)
-            for row in some:
-                digest.add(row)
-            on_progress(Step("copying", table.name, digest.rows, total))
-    return digest.of(table)
+    left = pages(source.rows, table, batch)
+    while True:
+        with source.errors():
+            page = next(left, None)
+        if page is None:
+            return digest.compared
+        target.put(table, page)
+        digest.add(page)
+        on_progress(Step("copying", table.name, digest.rows, total))
 
 
-def _compare(target: Target, table: Table, expected: Compared, on_progress: Callable[[Step], None]) -> None:
-    digest = Digest()
-    with closing(target.rows(table)) as rows:
-        for row in rows:
-            digest.add(row)
-            if digest.rows % 10_000 == 0:
-                on_progress(Step("comparing", table.name, digest.rows, expected.rows))
-    found = digest.of(table)
+def _compare(filled: Rows, expected: Compared, on_progress: Callable[[Step], None]) -> None:
+    (table,) = (table for table in tables() if table.name == expected.table)
+    digest = Digest(table)
+    for page in pages(filled, table, BATCH):
+        digest.add(page)
+        on_progress(Step("comparing", table.name, digest.rows, expected.rows))
+    found = digest.compared
     if found != expected:
         raise Conflict(
             f"The table {table.name} differs after the copy: {expected.rows:,} rows with {expected.sha256[:12]} there,"
@@ -166,16 +187,19 @@ def _compare(target: Target, table: Table, expected: Compared, on_progress: Call
 class Digest:
     """The number of rows, and a hash over them that is the same for the same values in either database."""
 
-    def __init__(self) -> None:
+    def __init__(self, table: Table) -> None:
         self.rows = 0
+        self._table = table
         self._hash = hashlib.sha256()
 
-    def add(self, row: Row) -> None:
-        self._hash.update(_encode(row).encode())
-        self.rows += 1
+    def add(self, rows: list[Row]) -> None:
+        for row in rows:
+            self._hash.update(_encode(row).encode())
+        self.rows += len(rows)
 
-    def of(self, table: Table) -> Compared:
-        return Compared(table.name, self.rows, self._hash.hexdigest())
+    @property
+    def compared(self) -> Compared:
+        return Compared(self._table.name, self.rows, self._hash.hexdigest())
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -209,12 +233,16 @@ def _table(raw: Any, name: str) -> Table:
     return Table(name, tuple(columns), tuple(key))
 
 
-def refuse_content(first: Callable[[str], Row | None], where: str) -> None:
-    """Raises Conflict when a table has rows; `first` is the first row of a query."""
-    for table in tables():
-        some = "WHERE n <> 0" if table.name in SEEDED else ""
-        if first(f'SELECT 1 FROM "{table.name}" {some} LIMIT 1') is not None:
-            raise Conflict(
-                f"{where} is not empty: its table {table.name} has rows.",
-                hint="Copy into a file or database of its own; nothing is ever merged or overwritten.",
-            )
+def refuse_version(where: str, version: int) -> None:
+    """Raises IncompatibleStore unless it is this program's."""
+    refuse_newer(where, version)
+    if version < latest():
+        raise IncompatibleStore(
+            f"{where} has schema {version}, this program {latest()}.",
+            hint="Open it once with this program (wvo-mcp status in its workspace), which brings it up to date; then copy.",
+        )
+
+
+def there_already(where: str) -> Conflict:
+    hint = "Copy into a file or database of its own; nothing is ever merged or overwritten."
+    return Conflict(f"{where} has a store already.", hint=hint)

@@ -1,25 +1,24 @@
 """A PostgreSQL database as either end of a copy."""
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import psycopg
 from psycopg import errors
 
 from wvo_mcp.errors import Conflict, IncompatibleStore, InvalidInput, StoreUnavailable
-from wvo_mcp.store.copying.copy import Row, Table, refuse_content
-from wvo_mcp.store.copying.sqlite import refuse_version
+from wvo_mcp.store.copying.copy import SEEDED, Row, Source, Table, refuse_version, there_already
 from wvo_mcp.store.postgres.address import WRITE_LOCK, Address
 from wvo_mcp.store.postgres.backup import our_tables
 from wvo_mcp.store.postgres.migrate import apply_migrations, version
 from wvo_mcp.store.postgres.presence import Presences
-from wvo_mcp.store.postgres.wire import snapshot
+from wvo_mcp.store.postgres.wire import PostgresRows, snapshot, wired
 
 _INDEXING = ("context_indexed", "task_indexed")
 """Triggers that fill the tables of searched words; all others rest during a copy."""
 
-_PAGE = 2_000
 _ALONE_MS = 2_000
 
 _IDENTITIES = """
@@ -28,20 +27,30 @@ WHERE c.relnamespace = current_schema()::REGNAMESPACE AND c.relkind = 'r' AND c.
 """
 
 
-class _Database:
-    """What both ends share. A context manager; `_raw` is in one transaction within."""
+@contextmanager
+def postgres_source(url: str) -> Generator[Source]:
+    """An existing store. Raises InvalidInput, IncompatibleStore, StoreUnavailable."""
+    address = _address("FROM", url)
+    typed_errors = partial(_typed_errors, address)
+    with ExitStack() as left:
+        with typed_errors():
+            raw = left.enter_context(address.connect("wvo-mcp store copy"))
+            _wait_for_the_other_end(raw)
+            found = version(raw)
+            if found == 0:
+                raise InvalidInput("FROM", f"there is no store in {address.where}")
+            refuse_version(address.where, found)
+            rows = left.enter_context(snapshot(raw))
+        yield Source(address.where, rows, Presences(rows).alive, typed_errors)
 
-    _field = "URL"
+
+class PostgresTarget:
+    """A database without a store. Everything comes in one transaction, the tables included: nobody else sees them, and
+    whatever is cut off, the database is as it was before."""
 
     def __init__(self, url: str) -> None:
+        self._address = _address("TO", url)
         self._open: psycopg.Connection[Any] | None = None
-        try:
-            self._address = Address(url)
-        except IncompatibleStore:
-            allowed = "no URL of a database; it looks like postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
-            raise InvalidInput(self._field, allowed) from None
-        if self._address.is_ambiguous:
-            raise InvalidInput(self._field, "write / and @ in a password as %2F and %40")
 
     @property
     def where(self) -> str:
@@ -52,101 +61,32 @@ class _Database:
         assert self._open is not None, "the database is not open"  # noqa: S101
         return self._open
 
-    @contextmanager
-    def _connected(self) -> Generator[None]:
-        """What fails within closes the connection again."""
-        try:
-            with self._typed():
-                self._open = self._address.connect("wvo-mcp store copy")
-                # The other end may take its time.
-                self._run("SET idle_in_transaction_session_timeout = 0")
-                yield
-        except BaseException:
-            self.__exit__()
-            raise
+    def __enter__(self) -> "PostgresTarget":
+        """Raises InvalidInput, IncompatibleStore, StoreUnavailable; Conflict while another copy is made there."""
+        with _typed_errors(self._address):
+            self._open = self._address.connect("wvo-mcp store copy")
+            try:
+                _wait_for_the_other_end(self._open)
+                # A copy that was killed a moment ago still holds it.
+                self._run(f"SET lock_timeout = {_ALONE_MS}")
+                self._run("BEGIN")
+                self._run(f"SELECT pg_advisory_xact_lock({WRITE_LOCK} + 1)")
+            except BaseException:
+                self._open.close()
+                raise
+        return self
 
     def __exit__(self, *_: object) -> None:
-        if self._open is not None:
-            self._open.close()
-            self._open = None
-
-    @contextmanager
-    def _typed(self) -> Generator[None]:
-        try:
-            yield
-        except errors.LockNotAvailable:
-            raise Conflict(
-                f"Another copy into {self.where} is running, or others have its tables open.",
-                hint="Wait until they have ended.",
-            ) from None
-        except psycopg.OperationalError as error:
-            raise StoreUnavailable(
-                f"The database {self.where} cannot be reached or used: {_first_line(error)}.",
-                hint="Nothing was copied. See that it runs, then give the same command again: it starts over.",
-            ) from error
-        except psycopg.Error as error:
-            raise IncompatibleStore(f"The database {self.where} refused: {_first_line(error)}.") from error
+        self._raw.close()
 
     def _run(self, sql: str, params: Any = None) -> psycopg.Cursor[Any]:
         return self._raw.execute(sql.encode(), params, prepare=False)
 
-    def rows(self, table: Table) -> Generator[Row]:
-        query = f'SELECT {", ".join(table.columns)} FROM "{table.name}" ORDER BY {", ".join(table.key)}'
-        with self._typed(), self._raw.cursor(name="rows") as cursor:
-            cursor.itersize = _PAGE
-            cursor.execute(query.encode())
-            yield from cursor
-
-
-class PostgresSource(_Database):
-    """An existing store, read in one transaction."""
-
-    _field = "FROM"
-
-    def __enter__(self) -> "PostgresSource":
-        """Raises InvalidInput, IncompatibleStore, StoreUnavailable."""
-        with self._connected():
-            found = version(self._raw)
-            if found == 0:
-                raise InvalidInput("FROM", f"there is no store in {self.where}")
-            refuse_version(self.where, found)
-            self._run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        return self
-
-    def count(self, table: str) -> int:
-        with self._typed():
-            return int(self._run(f'SELECT count(*) FROM "{table}"').fetchall()[0][0])
-
-    def living(self) -> list[str]:
-        with self._typed():
-            sessions = self._run(
-                "SELECT session_id, agent_id FROM sessions WHERE ended_at IS NULL AND durable = 0 ORDER BY agent_id"
-            ).fetchall()
-        with self._typed(), self._address.session() as raw, snapshot(raw) as rows:
-            presences = Presences(rows)
-            return [agent for session, agent in sessions if presences.alive(session)]
-
-
-class PostgresTarget(_Database):
-    """A database without a store, or with one in which nothing has happened. Everything comes in one transaction, which
-    shuts others out: whatever is cut off, the database is as it was before."""
-
-    _field = "TO"
-
-    def __enter__(self) -> "PostgresTarget":
-        """Raises InvalidInput, IncompatibleStore, StoreUnavailable; Conflict while another copy is made there."""
-        with self._connected():
-            # One that was killed a moment ago still holds it.
-            self._run(f"SET lock_timeout = {_ALONE_MS}")
-            self._run("BEGIN")
-            self._run(f"SELECT pg_advisory_xact_lock({WRITE_LOCK} + 1)")
-        return self
-
     def prepare(self) -> None:
-        with self._typed():
-            apply_migrations(self._raw, version(self._raw))
-            self._run(f"LOCK TABLE store, {', '.join(self._tables())} IN ACCESS EXCLUSIVE MODE")
-            refuse_content(lambda query: self._run(query).fetchone(), self.where)
+        with _typed_errors(self._address):
+            if version(self._raw):
+                raise there_already(self.where)
+            apply_migrations(self._raw, 0)
             for name in self._tables():
                 self._run(f'ALTER TABLE "{name}" DISABLE TRIGGER USER')
             for name, trigger in self._run(
@@ -155,7 +95,8 @@ class PostgresTarget(_Database):
                 (list(_INDEXING),),
             ).fetchall():
                 self._run(f'ALTER TABLE {name} ENABLE TRIGGER "{trigger}"')
-            self._run(f"TRUNCATE {', '.join(self._tables())}")
+            for name in SEEDED:
+                self._run(f"DELETE FROM {name}")
 
     def _tables(self) -> list[str]:
         """Those that are copied or follow from what is copied; others in the same schema are somebody else's."""
@@ -167,12 +108,17 @@ class PostgresTarget(_Database):
 
     def put(self, table: Table, rows: list[Row]) -> None:
         into = f'COPY "{table.name}" ({", ".join(table.columns)}) FROM STDIN'
-        with self._typed(), self._raw.cursor() as cursor, cursor.copy(into.encode()) as stream:
+        with _typed_errors(self._address), self._raw.cursor() as cursor, cursor.copy(into.encode()) as stream:
             for row in rows:
                 stream.write_row(row)
 
+    @contextmanager
+    def filled(self) -> Generator[PostgresRows]:
+        with _typed_errors(self._address), wired(self._raw) as wire:
+            yield PostgresRows(wire)
+
     def finish(self) -> None:
-        with self._typed():
+        with _typed_errors(self._address):
             for name, column in self._run(_IDENTITIES, (self._tables(),)).fetchall():
                 self._run(
                     f"SELECT setval(pg_get_serial_sequence(%s, %s), coalesce(max({column}), 0) + 1, false)"
@@ -186,6 +132,31 @@ class PostgresTarget(_Database):
                 self._run(f'ANALYZE "{name}"')
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+def _address(field: str, url: str) -> Address:
+    try:
+        address = Address(url)
+    except IncompatibleStore:
+        allowed = "no URL of a database; it looks like postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+        raise InvalidInput(field, allowed) from None
+    if address.is_ambiguous:
+        raise InvalidInput(field, "write / and @ in a password as %2F and %40")
+    return address
+
+
+def _wait_for_the_other_end(raw: psycopg.Connection[Any]) -> None:
+    raw.execute("SET idle_in_transaction_session_timeout = 0")
+
+
+@contextmanager
+def _typed_errors(address: Address) -> Generator[None]:
+    try:
+        yield
+    except errors.LockNotAvailable:
+        raise Conflict(f"Another copy into {address.where} is running.", hint="Wait until it has ended.") from None
+    except psycopg.OperationalError as error:
+        raise StoreUnavailable(
+            f"The database {address.where} cannot be reached or used: {address.said(error)}.",
+            hint="Nothing was copied. See that it runs, then give the same command again: it starts over.",
+        ) from error
+    except psycopg.Error as error:
+        raise IncompatibleStore(f"The database {address.where} refused: {address.said(error)}.") from error

@@ -59,10 +59,5 @@ def version(raw: psycopg.Connection[Any]) -> int:
         return 0
     row = raw.execute("SELECT schema FROM store WHERE id = 1", prepare=False).fetchone()
     found = 0 if row is None else int(row[0])
-    target = versions.latest()
-    if found > target:
-        raise IncompatibleStore(
-            f"The database has schema {found}; this program knows schemas up to {target}.",
-            hint="Upgrade wvo-mcp on this machine: an older one must not write a newer database.",
-        )
+    versions.refuse_newer("The database", found)
     return found

@@ -178,17 +178,27 @@ class Wire:
 
 
 @contextmanager
-def snapshot(raw: psycopg.Connection[Any]) -> Generator["PostgresRows"]:
-    """One state of the database, for reading. Raises the driver's errors."""
+def wired(raw: psycopg.Connection[Any]) -> Generator[Wire]:
+    """For statements of repositories, within a transaction of a connection that is used in other ways too."""
     wire = Wire(raw)
     try:
-        wire.send(translated("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
-        yield PostgresRows(wire)
+        yield wire
     finally:
         if not raw.closed:
-            wire.send(translated("ROLLBACK"))
             wire.settle()
             raw.pgconn.exit_pipeline_mode()
+
+
+@contextmanager
+def snapshot(raw: psycopg.Connection[Any]) -> Generator["PostgresRows"]:
+    """One state of the database, for reading. Raises the driver's errors."""
+    raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    try:
+        with wired(raw) as wire:
+            yield PostgresRows(wire)
+    finally:
+        if not raw.closed:
+            raw.execute("ROLLBACK")
 
 
 class PostgresRows(Rows):

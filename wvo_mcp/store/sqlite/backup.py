@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from wvo_mcp.errors import IncompatibleStore, StoreUnavailable, WvoError
+from wvo_mcp.errors import IncompatibleStore, StoreUnavailable
 from wvo_mcp.ports.backups import DamagedStore
-from wvo_mcp.store.backup_folder import sync
+from wvo_mcp.store.backup_folder import sync, troubles
 from wvo_mcp.store.backup_making import FolderBackups, Stopped
-from wvo_mcp.store.sqlite.connection import APPLICATION_ID, DatabaseError, sqlite, typed
+from wvo_mcp.store.sqlite.connection import APPLICATION_ID, REPAIR, DatabaseError, sqlite, typed_errors
+from wvo_mcp.store.sqlite.read_only import read_only
 from wvo_mcp.store.versions import latest
 
 T = TypeVar("T")
@@ -37,7 +38,13 @@ class SqliteBackups(FolderBackups):
         try:
             verify(partial, stop)
         except IncompatibleStore as error:
-            raise _cause(self._database, error) from error
+            damage = unsound(self._database)
+            if damage is not None:
+                raise DamagedStore(damage.message, hint=damage.hint) from error
+            raise IncompatibleStore(
+                f"The copy does not pass the check, and {self._database} itself does ({error.message})",
+                hint="Nothing was put in place. Look at the disk of the backups; the next backup is tried within minutes.",
+            ) from error
 
     def check(self, path: Path, stop: threading.Event) -> None:
         verify(path, stop)
@@ -49,35 +56,20 @@ class SqliteBackups(FolderBackups):
         except FileNotFoundError:
             raise StoreUnavailable(f"The database {self._database} is gone.") from None
         try:
-            _copy(self._database, target, stop)
-        except DatabaseError as error:
-            known = typed(error, self._database)
-            raise (
-                DamagedStore(known.message, hint=known.hint) if isinstance(known, IncompatibleStore) else known
-            ) from error
-        except OSError as error:
-            raise StoreUnavailable(f"{target.parent} cannot be used: {error.strerror or error}.") from error
+            with troubles(target.parent), typed_errors(self._database):
+                _copy(self._database, target, stop)
+        except IncompatibleStore as error:
+            raise DamagedStore(error.message, hint=error.hint) from error
 
 
-def _cause(database: Path, error: IncompatibleStore) -> WvoError:
-    """Whether the copy alone failed its check, as on a bad disk, or the store does too."""
+def unsound(database: Path) -> IncompatibleStore | None:
+    """What is wrong with the database, every page of it read. Raises StoreBusy, StoreUnavailable."""
     try:
-        with closing(connected(database, "ro", _OPENING_WAIT_SECONDS)) as raw:
-            found = str(raw.execute("PRAGMA integrity_check(1)").fetchone()[0])
-    except DatabaseError as broken:
-        known = typed(broken, database)
-        if not isinstance(known, IncompatibleStore):
-            return known
-        found = str(broken)
-    if found == "ok":
-        return IncompatibleStore(
-            f"The copy does not pass the check, and {database} itself does ({error.message})",
-            hint="Nothing was put in place. Look at the disk of the backups; the next backup is tried within minutes.",
-        )
-    return DamagedStore(
-        f"{database} is damaged: a whole copy of it does not pass the check ({error.message})",
-        hint="Stop all servers and run wvo-mcp doctor --repair: it restores the newest good backup.",
-    )
+        with typed_errors(database), read_only(database) as raw:
+            problem = raw.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    except IncompatibleStore as error:
+        return error
+    return None if problem == "ok" else IncompatibleStore(f"{database} is damaged: {problem}.", hint=REPAIR)
 
 
 def _size(database: Path) -> int:

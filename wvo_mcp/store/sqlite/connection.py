@@ -6,7 +6,8 @@ that is driven to its end there: repositories are written with `await`, and neve
 
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -27,6 +28,10 @@ OLDEST_SQLITE = (3, 51, 3)
 
 APPLICATION_ID = 0x57564F31
 """`WVO1` in the file's header, so that a foreign database is recognised."""
+
+REPAIR = (
+    "Stop all servers and run wvo-mcp doctor --repair: it keeps the damaged files and restores the newest good backup."
+)
 
 _JITTER = random.SystemRandom()
 """Without a state that a fork would double, or that others of the process share."""
@@ -233,6 +238,23 @@ def check_ours(rows: Rows, database: Path | None = None) -> None:
         )
 
 
+@contextmanager
+def typed_errors(path: Path) -> Generator[None]:
+    """Errors of the database leave as typed errors."""
+    try:
+        yield
+    except DatabaseError as error:
+        raise typed(error, path) from error
+
+
+def no_database(path: Path) -> IncompatibleStore:
+    return IncompatibleStore(
+        f"{path} is not a SQLite database.",
+        hint="wvo-mcp doctor --repair restores the newest good backup and keeps this file; if the file is not a store"
+        " of yours, set WVO_STATE_DIR to another folder.",
+    )
+
+
 def primary_code(error: Exception) -> int:
     return int(getattr(error, "sqlite_errorcode", 1)) & 0xFF
 
@@ -244,15 +266,7 @@ def typed(error: Exception, path: Path) -> WvoError:
     if code in (_BUSY, _LOCKED) or "locked" in text:
         return StoreBusy(f"The database {path.name} was busy for {BUSY_BUDGET_SECONDS:.0f} s.")
     if code == _NOTADB or "not a database" in text:
-        return IncompatibleStore(
-            f"{path} is not a SQLite database.",
-            hint="wvo-mcp doctor --repair restores the newest good backup and keeps this file; if the file is not a store"
-            " of yours, set WVO_STATE_DIR to another folder.",
-        )
+        return no_database(path)
     if code == _CORRUPT or "malformed" in text:
-        return IncompatibleStore(
-            f"{path} is damaged ({text}).",
-            hint="Stop all servers and run wvo-mcp doctor --repair: it keeps the damaged file and restores the newest good"
-            " backup.",
-        )
+        return IncompatibleStore(f"{path} is damaged ({text}).", hint=REPAIR)
     return StoreUnavailable(f"The database {path} cannot be used: {text}.", cause=text)

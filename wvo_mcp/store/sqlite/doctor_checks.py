@@ -13,8 +13,16 @@ from wvo_mcp.store import doctor_checks
 from wvo_mcp.store.backup_folder import what_could_be_restored
 from wvo_mcp.store.doctor_checks import SECONDS, Interrupted, content_checks
 from wvo_mcp.store.sql import Rows
-from wvo_mcp.store.sqlite.connection import APPLICATION_ID, OLDEST_SQLITE, DatabaseError, SqliteRows, sqlite, typed
-from wvo_mcp.store.sqlite.integrity import REPAIR, backups_of, check_closed
+from wvo_mcp.store.sqlite.connection import (
+    APPLICATION_ID,
+    OLDEST_SQLITE,
+    REPAIR,
+    DatabaseError,
+    SqliteRows,
+    sqlite,
+    typed,
+)
+from wvo_mcp.store.sqlite.integrity import backups_of, check_closed
 from wvo_mcp.store.sqlite.read_only import read_only
 from wvo_mcp.store.versions import latest
 

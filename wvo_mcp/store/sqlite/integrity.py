@@ -4,7 +4,6 @@ Every look is bounded, whatever the size of the store: a whole check reads every
 backup.
 """
 
-import struct
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from wvo_mcp.domain.instant import instant
 from wvo_mcp.errors import IncompatibleStore, StoreUnavailable
 from wvo_mcp.store.backup_folder import BackupFolder
 from wvo_mcp.store.sql import Rows
-from wvo_mcp.store.sqlite.connection import DatabaseError, SqliteRows, check_ours, typed
+from wvo_mcp.store.sqlite.connection import REPAIR, DatabaseError, SqliteRows, check_ours, typed_errors
 from wvo_mcp.store.sqlite.migrate import check_file
 from wvo_mcp.store.sqlite.read_only import read_only
 from wvo_mcp.store.versions import latest
@@ -23,11 +22,7 @@ from wvo_mcp.store.versions import latest
 SMALL = 8 << 20
 """A file of at most so many bytes is checked page by page at the start (some 20 ms)."""
 
-REPAIR = (
-    "Stop all servers and run wvo-mcp doctor --repair: it keeps the damaged files and restores the newest good backup."
-)
 _EVENTS = 20
-_WAL_MAGIC = (0x377F0682, 0x377F0683)
 
 
 def marker_of(database: Path) -> Path:
@@ -55,15 +50,6 @@ def check_place(database: Path) -> None:
     logged = log.stat().st_size if log.exists() else 0
     if not size:
         _check_absence(database, "gone" if size is None else "empty", logged)
-        return
-    with database.open("rb") as file:
-        head = file.read(100)
-    if not head.startswith(b"SQLite format 3\x00"):
-        return  # `check_file` says what it is
-    _check_length(database, head, size, logged)
-    if logged >= 32:
-        with log.open("rb") as file:
-            _check_log(log, file.read(32), _page_size(head))
 
 
 def _check_absence(database: Path, how: str, logged: int) -> None:
@@ -76,30 +62,6 @@ def _check_absence(database: Path, how: str, logged: int) -> None:
             hint="wvo-mcp doctor --repair restores the newest; to start over instead, move"
             f" {backups.folder} away and start again.",
         )
-
-
-def _page_size(head: bytes) -> int:
-    size = struct.unpack(">H", head[16:18])[0]
-    return 65_536 if size == 1 else int(size)
-
-
-def _check_length(database: Path, head: bytes, size: int, logged: int) -> None:
-    page = _page_size(head)
-    if len(head) < 100 or page < 512 or page & (page - 1):
-        raise IncompatibleStore(f"{database} is damaged: its header makes no sense.", hint=REPAIR)
-    changed, pages, valid_for = (struct.unpack(">I", head[at : at + 4])[0] for at in (24, 28, 92))
-    # While the log holds commits, pages that the header counts may be there only.
-    if not logged and changed == valid_for and size < pages * page:
-        raise IncompatibleStore(
-            f"{database} is cut short: {size} bytes of {pages * page} are there, and no log with the rest.", hint=REPAIR
-        )
-
-
-def _check_log(log: Path, head: bytes, page: int) -> None:
-    magic, _, size = struct.unpack(">III", head[:12])
-    # SQLite passes over a log whose beginning was never finished, and so do we.
-    if magic in _WAL_MAGIC and size != page:
-        raise IncompatibleStore(f"{log} is the log of another database: its pages have {size} bytes.", hint=REPAIR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +94,8 @@ def check_open(database: Path) -> None:
 @contextmanager
 def _typed(database: Path) -> Generator[None]:
     try:
-        yield
-    except DatabaseError as error:
-        raise typed(error, database) from error
+        with typed_errors(database):
+            yield
     except OSError as error:
         raise StoreUnavailable(f"The database {database} cannot be used: {error.strerror}.") from error
 

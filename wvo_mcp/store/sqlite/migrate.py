@@ -5,7 +5,7 @@ from pathlib import Path
 from wvo_mcp.errors import IncompatibleStore
 from wvo_mcp.store import versions
 from wvo_mcp.store.sql import Rows
-from wvo_mcp.store.sqlite.connection import APPLICATION_ID, OLDEST_SQLITE, Connection, check_ours, sqlite
+from wvo_mcp.store.sqlite.connection import APPLICATION_ID, OLDEST_SQLITE, Connection, check_ours, no_database, sqlite
 
 _HEADER = b"SQLite format 3\x00"
 
@@ -21,21 +21,16 @@ def check_file(path: Path) -> None:
         with path.open("rb") as file:
             head = file.read(16)
         if head and head != _HEADER:
-            raise IncompatibleStore(
-                f"{path} is not a SQLite database.",
-                hint="wvo-mcp doctor --repair restores the newest good backup and keeps this file; if the file is not"
-                " a store of yours, set WVO_STATE_DIR to another folder.",
-            )
+            raise no_database(path)
 
 
 async def migrate(connection: Connection) -> int:
     """Bring the schema up to date; the version it has then. Raises IncompatibleStore for a newer or foreign database."""
     target = versions.latest()
-    version = await connection.read(lambda rows: _version(rows, target))
-    if version < target:
+    if await connection.read(_version) < target:
 
         async def apply(rows: Rows) -> None:
-            apply_migrations(rows, await _version(rows, target))  # another server may have been faster
+            apply_migrations(rows, await _version(rows))  # another server may have been faster
 
         await connection.write(apply)
     return target
@@ -52,14 +47,10 @@ def apply_migrations(rows: Rows, present: int) -> None:
     rows.run(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
-async def _version(rows: Rows, target: int) -> int:
+async def _version(rows: Rows) -> int:
     version = int(rows.value("PRAGMA user_version"))
     check_ours(rows)
-    if version > target:
-        raise IncompatibleStore(
-            f"The database has schema {version}; this program knows schemas up to {target}.",
-            hint="Upgrade wvo-mcp on this machine: an older one must not write a newer database.",
-        )
+    versions.refuse_newer("The database", version)
     return version
 
 

@@ -22,13 +22,13 @@ from wvo_mcp.ports.backups import Restored
 from wvo_mcp.store.backup_folder import sync, troubles
 from wvo_mcp.store.clock import HEAD, checked, store_time
 from wvo_mcp.store.sql import Rows
-from wvo_mcp.store.sqlite.backup import SqliteBackups, connected, verify
-from wvo_mcp.store.sqlite.connection import Connection, DatabaseError, sqlite, typed
-from wvo_mcp.store.sqlite.integrity import REPAIR, backups_of, check_closed, last_event, log_of, marker_of
+from wvo_mcp.store.sqlite.backup import SqliteBackups, connected, unsound, verify
+from wvo_mcp.store.sqlite.connection import Connection, DatabaseError, sqlite, typed, typed_errors
+from wvo_mcp.store.sqlite.integrity import backups_of, check_closed, last_event, log_of, marker_of
 from wvo_mcp.store.sqlite.migrate import migrate
 from wvo_mcp.store.sqlite.read_only import read_only
 from wvo_mcp.store.transaction import StoreTransaction
-from wvo_mcp.store.versions import latest
+from wvo_mcp.store.versions import latest, refuse_newer
 
 TOKENS_RAISED = 1_000
 """Added to every lease token: those that were given out after the backup must not come again."""
@@ -194,13 +194,12 @@ def trouble(database: Path) -> WvoError | None:
     must not be replaced for want of rights."""
     try:
         check_closed(database)
-        if not database.exists() or not database.stat().st_size:
-            return IncompatibleStore(f"{database} is not there.")
-        _check_age(database)
-    except _Newer as error:
-        raise IncompatibleStore(error.message, hint=error.hint) from None
     except IncompatibleStore as error:
         return error
+    if not database.exists() or not database.stat().st_size:
+        return IncompatibleStore(f"{database} is not there.")
+    with typed_errors(database), read_only(database) as raw:
+        refuse_newer(database, int(raw.execute("PRAGMA user_version").fetchone()[0]))
     return None
 
 
@@ -209,29 +208,7 @@ def whole_damage(database: Path) -> WvoError | None:
     found = trouble(database)
     if found is not None:
         return found
-    try:
-        with read_only(database) as raw:
-            problem = raw.execute("PRAGMA integrity_check(1)").fetchone()[0]
-    except DatabaseError as error:
-        found = typed(error, database)
-        if not isinstance(found, IncompatibleStore):
-            raise found from error
-        return found
-    return None if problem == "ok" else IncompatibleStore(f"{database} is damaged: {problem}.", hint=REPAIR)
-
-
-class _Newer(IncompatibleStore):
-    pass
-
-
-def _check_age(database: Path) -> None:
-    with read_only(database) as raw:
-        schema = int(raw.execute("PRAGMA user_version").fetchone()[0])
-    if schema > latest():
-        raise _Newer(
-            f"{database} has schema {schema}; this program knows schemas up to {latest()}.",
-            hint="Upgrade wvo-mcp on this machine.",
-        )
+    return unsound(database)
 
 
 def _written(database: Path) -> datetime | None:
