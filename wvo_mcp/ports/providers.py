@@ -101,7 +101,7 @@ class TaskRoute:
 class RoutingRepository(Protocol):
     """What is remembered of routes, usage and failures, within one transaction."""
 
-    async def foresee(self, agent_id: str) -> None:
+    async def prefetch_reads(self, agent_id: str) -> None:
         """`state` will be asked for: a networked store may send the question along with the next."""
         ...
 
@@ -144,7 +144,7 @@ class RoutingRepository(Protocol):
         """As it is now; `updated_at` is the time of this transaction."""
         ...
 
-    async def foresee_tried(self, task_id: str) -> None:
+    async def prefetch_tried(self, task_id: str) -> None:
         """`tried` will be asked for after the next read: a networked store may send both together."""
         ...
 

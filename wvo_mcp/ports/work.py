@@ -157,7 +157,7 @@ class QueueRepository(Protocol):
         at most."""
         ...
 
-    async def foresee(self, agent_id: str) -> None:
+    async def prefetch_reads(self, agent_id: str) -> None:
         """A claim of this agent begins: `standing` and `pick` come next, and may be asked of the database at once."""
         ...
 

@@ -11,7 +11,7 @@ from wvo_mcp.domain.finding import Finding, fail, ok, warn
 from wvo_mcp.domain.instant import AHEAD_SECONDS, instant, iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.store.records.events import Events
-from wvo_mcp.store.sql import Rows, driven
+from wvo_mcp.store.sql import Rows, run_without_suspending
 
 SECONDS = 5.0
 """For each of the checks that read much."""
@@ -153,7 +153,7 @@ def chains(rows: Rows, seconds: float) -> Finding:
     tasks += rows.column(f"SELECT id FROM tasks ORDER BY updated_at DESC LIMIT {CHAINS}")
     followed = 0
     for task_id in tasks:
-        broken = driven(trail.broken_chain(task_id))
+        broken = run_without_suspending(trail.broken_chain(task_id))
         if broken is not None:
             whose = "without a task" if task_id is None else f"of task {task_id}"
             return fail(

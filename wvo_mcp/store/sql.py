@@ -18,7 +18,7 @@ class Dialect:
     """What differs in the text of statements."""
 
     name: str
-    take: str
+    row_lock_suffix: str
     """Ends a SELECT of rows that are about to be changed: they are locked, and those that others have locked are left out."""
     task_matches: str
     """A condition on tasks: the words of `:query` occur in id, title or description."""
@@ -63,7 +63,7 @@ class Rows(ABC):
     @abstractmethod
     def execute_many(self, sql: str, params: Sequence[Any]) -> None: ...
 
-    def foresee(self, sql: str, params: Any = (), *, of: str = "") -> None:  # noqa: B027 - for a file there is nothing to save
+    def prefetch_statement(self, sql: str, params: Any = (), *, of: str = "") -> None:  # noqa: B027 - for a file there is nothing to save
         """This read will be asked for soon, unchanged: it may be sent already, together with the next that is asked for.
         A write to what it may read makes it void; `of` names its table, if it reads only one that no trigger changes."""
 
@@ -127,7 +127,7 @@ class Writer(Protocol):
         ...
 
 
-def driven(work: Awaitable[T]) -> T:
+def run_without_suspending(work: Awaitable[T]) -> T:
     """The result of a coroutine that must not suspend: it may await only what answers at once."""
     coroutine = cast("Coroutine[Any, Any, T] | Generator[Any, Any, T]", work)
     try:

@@ -173,7 +173,7 @@ class CompletedTask(Output):
 async def complete_task(ctx: Context, params: CompleteTask) -> CompletedTask:
     """Complete your task once its acceptance criteria are met. Returns the tasks that this made ready."""
     await ctx.tx.sessions.ensure()
-    await ctx.tx.routing.foresee_tried(params.task_id)
+    await ctx.tx.routing.prefetch_tried(params.task_id)
     task = await lifecycle.held(ctx.tx, ctx.policy, params.task_id, params.lease_token, Status.DONE)
     tried = await ctx.tx.routing.tried(task.id)
     moved = await lifecycle.complete(ctx.tx, task, params.summary, params.artifacts, params.evidence)

@@ -88,9 +88,9 @@ async def claim(
     """
     await tx.sessions.ensure(but_agent=agent_id == tx.caller.agent_id)
     router = Router(tx, providers, agent_id)
-    await router.foresee()
+    await router.prefetch_reads()
     if task_id is None and policy.epics is None:
-        await tx.queue.foresee(agent_id)
+        await tx.queue.prefetch_reads(agent_id)
     standing = await tx.queue.standing(agent_id)
     cut = standing.in_progress and await _cut_leases_of_the_dead(tx, policy)
     if cut or standing.overdue:

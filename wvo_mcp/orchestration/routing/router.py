@@ -58,9 +58,9 @@ class Router:
         except InvalidInput as error:
             self.problem = error.message
 
-    async def foresee(self) -> None:
+    async def prefetch_reads(self) -> None:
         if self.catalogue is not None:
-            await self._tx.routing.foresee(self.agent_id)
+            await self._tx.routing.prefetch_reads(self.agent_id)
 
     async def decide(self, task: Task) -> RouteDecision | None:
         """The route of the task for this agent; None when nothing is routed here."""

@@ -21,7 +21,7 @@ from wvo_mcp.errors import StoreUnavailable, WvoError
 from wvo_mcp.store.clock import HEAD
 from wvo_mcp.store.postgres.address import FROZEN_WRITERS, RETRY_SECONDS, WRITE_LOCK, Address, is_away, is_lost
 from wvo_mcp.store.postgres.wire import PostgresRows, Wire, translated
-from wvo_mcp.store.sql import driven
+from wvo_mcp.store.sql import run_without_suspending
 
 T = TypeVar("T")
 
@@ -191,7 +191,7 @@ class PostgresExecutor:
         return rows
 
     def _reading(self, work: Callable[[PostgresRows], Awaitable[T]], wire: Wire) -> T:
-        result = driven(work(self._begin(wire, _READING)))
+        result = run_without_suspending(work(self._begin(wire, _READING)))
         wire.send(_COMMIT)
         wire.leave()
         return result
@@ -199,7 +199,7 @@ class PostgresExecutor:
     def _writing(self, work: Callable[[PostgresRows], Awaitable[T]], keep: bool, wire: Wire) -> T:
         rows = self._begin(wire, _WRITING)
         rows.on_write = self.on_write
-        result = driven(work(rows))
+        result = run_without_suspending(work(rows))
         if not keep:
             wire.send(_ROLLBACK)
             wire.settle()

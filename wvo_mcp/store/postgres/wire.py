@@ -24,7 +24,7 @@ from wvo_mcp.store.sql import Cursor, Dialect, Rows
 
 POSTGRES = Dialect(
     "postgres",
-    take="FOR UPDATE SKIP LOCKED",
+    row_lock_suffix="FOR UPDATE SKIP LOCKED",
     task_matches="seq IN (SELECT seq FROM task_search WHERE words @@ to_tsquery('simple', :query))",
     context_matches="""
         SELECT id, -ts_rank(words, asked)::FLOAT8 AS rank
@@ -214,7 +214,7 @@ class PostgresRows(Rows):
         self._wire = wire
         self._prefetched: dict[tuple[str, tuple[Any, ...]], tuple[str, Answer]] = {}
 
-    def foresee(self, sql: str, params: Any = (), *, of: str = "") -> None:
+    def prefetch_statement(self, sql: str, params: Any = (), *, of: str = "") -> None:
         statement = translated(sql)
         self._prefetched[sql, tuple(statement.values(params))] = of, self._wire.send(statement, params)
 

@@ -133,10 +133,10 @@ class Bundles:
                 found.append(Node(task_id, seq, weight(Priority(priority), own, due, self._now), *kept))
         return found
 
-    def foresee_below(self, ids: Sequence[str]) -> None:
+    def prefetch_below(self, ids: Sequence[str]) -> None:
         """What is below these will be asked for after the next read."""
         for part, marks in parts(ids):
-            self._rows.foresee(_every_below(marks), [*part, *part, *part])
+            self._rows.prefetch_statement(_every_below(marks), [*part, *part, *part])
 
     def below(self, ids: Sequence[str]) -> Mapping[str, Below]:
         """By task, where there is anything below."""

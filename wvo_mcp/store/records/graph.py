@@ -173,7 +173,7 @@ class Graph(Bundles):
 
     def _read(self, ids: Sequence[str]) -> list[tuple[Node, tuple[float, ...], Below]]:
         """The open ones in this order, each with what was kept of it and what is below; those among them know each other."""
-        self.foresee_below(ids)
+        self.prefetch_below(ids)
         nodes = {node.id: node for node in self.nodes(ids)}
         below = self.below(ids)
         self._present = nodes

@@ -43,13 +43,15 @@ class Queue:
         return f"""
             SELECT {COLUMNS} FROM tasks INDEXED BY tasks_ready
             WHERE status = 'pending' AND unmet_deps = 0 AND score > -1
-            ORDER BY score DESC, seq LIMIT 1 {self._rows.dialect.take}
+            ORDER BY score DESC, seq LIMIT 1 {self._rows.dialect.row_lock_suffix}
             """
 
-    async def foresee(self, agent_id: str) -> None:
-        self._rows.foresee(_STANDING, {"agent_id": agent_id, "now": self._at})
-        self._rows.foresee(self._best)
-        self._rows.foresee(NEWEST, of="context_entries")  # a task that is given out comes with what is remembered
+    async def prefetch_reads(self, agent_id: str) -> None:
+        self._rows.prefetch_statement(_STANDING, {"agent_id": agent_id, "now": self._at})
+        self._rows.prefetch_statement(self._best)
+        self._rows.prefetch_statement(
+            NEWEST, of="context_entries"
+        )  # a task that is given out comes with what is remembered
 
     async def ready(self, epics: Collection[str] | None, limit: int, skip: int = 0) -> list[Task]:
         return self._listed("unmet_deps = 0", "tasks_ready", epics, limit, skip)
@@ -104,7 +106,7 @@ class Queue:
         if epics is not None:
             return await self._pick_by_lane(fits, asked, epics)
         best = self._rows.one(self._best)
-        if best is None and not self._rows.dialect.take:
+        if best is None and not self._rows.dialect.row_lock_suffix:
             return None
         if best is not None and best["gates"] == 0:
             # Mostly this is it, so nothing else is read before it was tried; its lane is told by the task itself.
@@ -155,7 +157,7 @@ class Queue:
                 f"""
                 SELECT score, seq, id FROM tasks INDEXED BY tasks_lane
                 WHERE lane_id = ? AND status = 'pending' AND unmet_deps = 0 AND gates = 0
-                ORDER BY score DESC, seq LIMIT 1 {self._rows.dialect.take}
+                ORDER BY score DESC, seq LIMIT 1 {self._rows.dialect.row_lock_suffix}
                 """,
                 (lane["id"],),
             )
@@ -165,7 +167,9 @@ class Queue:
 
     def _take(self, task_id: str) -> Task | None:
         """The task, locked; None when somebody else has locked its row, as a person at a database prompt may."""
-        row = self._rows.one(f"SELECT {COLUMNS} FROM tasks WHERE id = ? {self._rows.dialect.take}", (task_id,))
+        row = self._rows.one(
+            f"SELECT {COLUMNS} FROM tasks WHERE id = ? {self._rows.dialect.row_lock_suffix}", (task_id,)
+        )
         return None if row is None else as_task(row)
 
     async def standing(self, agent_id: str) -> Standing:
@@ -188,7 +192,7 @@ class Queue:
         )
 
     async def expired(self, *, take: bool = False) -> list[Task]:
-        lock = self._rows.dialect.take if take else ""
+        lock = self._rows.dialect.row_lock_suffix if take else ""
         rows = self._rows.all(
             f"""
             SELECT {COLUMNS} FROM tasks INDEXED BY tasks_leases

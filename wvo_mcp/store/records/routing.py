@@ -53,8 +53,8 @@ class Routing(Repository):
         hour = iso(self._now - timedelta(hours=1))
         return {"agent_id": agent_id, "now": self._at, "hour": hour, "minute": hour[:16], "day": self._at[:10]}
 
-    async def foresee(self, agent_id: str) -> None:
-        self._rows.foresee(_STATE, self._asked(agent_id))
+    async def prefetch_reads(self, agent_id: str) -> None:
+        self._rows.prefetch_statement(_STATE, self._asked(agent_id))
 
     async def state(self, agent_id: str) -> RoutingState:
         uses: dict[tuple[str, str], dict[str, Any]] = {}
@@ -202,8 +202,8 @@ class Routing(Repository):
         row |= {"reason": redact(breaker.reason), "updated_at": self._at}
         self._upsert("breakers", ("provider", "tier"), row)
 
-    async def foresee_tried(self, task_id: str) -> None:
-        self._rows.foresee(_TRIED, {"task_id": task_id})
+    async def prefetch_tried(self, task_id: str) -> None:
+        self._rows.prefetch_statement(_TRIED, {"task_id": task_id})
 
     async def tried(self, task_id: str) -> list[Breaker]:
         return [_breaker(row) for row in self._rows.all(_TRIED, {"task_id": task_id})]

@@ -1,7 +1,7 @@
 """A SQLite connection with a thread of its own, in which whole transactions run in one hop.
 
 A hop per statement makes a claim ten times as slow (0.50 ms against 0.05), so what runs on the thread is a coroutine
-that is driven to its end there: repositories are written with `await`, and never suspend.
+that runs to its end there: repositories are written with `await`, and never suspend.
 """
 
 import random
@@ -14,8 +14,8 @@ from typing import Any, TypeVar, cast
 from pysqlite3 import dbapi2
 
 from wvo_mcp.errors import IncompatibleStore, StoreBusy, StoreUnavailable, WvoError
-from wvo_mcp.store.sql import Cursor, Dialect, Rows, driven
-from wvo_mcp.store.sqlite.place import Place
+from wvo_mcp.store.sql import Cursor, Dialect, Rows, run_without_suspending
+from wvo_mcp.store.sqlite.file_identity import DbFileIdentity
 from wvo_mcp.store.sqlite.thread import WorkerThread
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class SqliteRows(Rows):
 
     dialect = Dialect(
         "sqlite",
-        take="",  # the one writer has the whole file
+        row_lock_suffix="",  # the one writer has the whole file
         task_matches="seq IN (SELECT rowid FROM task_search WHERE task_search MATCH :query)",
         context_matches="""
             SELECT rowid AS id, rank FROM context_search
@@ -80,7 +80,7 @@ class Connection:
         self._read_only = read_only
         self.synchronous = synchronous
         self._rows: SqliteRows | None = None
-        self._place: Place | None = None
+        self._file: DbFileIdentity | None = None
         self._ready = False
         self._thread = WorkerThread(f"sqlite {path.name}")
 
@@ -106,7 +106,7 @@ class Connection:
             raw.close()
             raise
         self._rows = SqliteRows(raw)
-        self._place = Place(self._path)
+        self._file = DbFileIdentity(self._path)
 
     @property
     def rows(self) -> SqliteRows:
@@ -172,8 +172,8 @@ class Connection:
         try:
             self.rows.raw.execute("BEGIN")
             try:
-                self._check_place()
-                return driven(work(self.rows))
+                self._check_file()
+                return run_without_suspending(work(self.rows))
             finally:
                 self._roll_back()
         except DatabaseError as error:
@@ -184,8 +184,8 @@ class Connection:
         try:
             self._begin(deadline)
             try:
-                self._check_place()
-                result = driven(work(rows))
+                self._check_file()
+                result = run_without_suspending(work(rows))
             except BaseException:
                 self._roll_back()
                 raise
@@ -219,9 +219,9 @@ class Connection:
             else:
                 return
 
-    def _check_place(self) -> None:
-        if self._place is not None:
-            self._place.check()
+    def _check_file(self) -> None:
+        if self._file is not None:
+            self._file.check()
 
     def _roll_back(self) -> None:
         # A full disk may have ended the transaction already.

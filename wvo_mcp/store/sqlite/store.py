@@ -14,9 +14,9 @@ from wvo_mcp.ports import Clock, Liveness, Transaction
 from wvo_mcp.store.clock import HEAD, checked, store_time
 from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.sqlite.connection import Connection
+from wvo_mcp.store.sqlite.file_identity import FileReplaced
 from wvo_mcp.store.sqlite.integrity import check_closed
 from wvo_mcp.store.sqlite.migrate import check_file, migrate
-from wvo_mcp.store.sqlite.place import Moved
 from wvo_mcp.store.transaction import StoreTransaction
 from wvo_mcp.store.versions import latest
 
@@ -182,7 +182,7 @@ class SqliteStore:
         known = self._writer
         try:
             return await attempt()
-        except Moved:
+        except FileReplaced:
             if not self.path.exists():
                 raise
         async with self._reopening:

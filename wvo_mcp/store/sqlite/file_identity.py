@@ -5,11 +5,11 @@ from pathlib import Path
 from wvo_mcp.errors import StoreUnavailable
 
 
-class Moved(StoreUnavailable):
+class FileReplaced(StoreUnavailable):
     """The file that is open is no longer the one at its path; nothing was written."""
 
 
-class Place:
+class DbFileIdentity:
     """Which file a connection has open. One that was deleted or replaced takes writes that nobody will ever see."""
 
     def __init__(self, database: Path) -> None:
@@ -24,17 +24,17 @@ class Place:
         return found.st_dev, found.st_ino
 
     def check(self) -> None:
-        """Raises Moved. For within a transaction: who replaces the file holds the write lock."""
+        """Raises FileReplaced. For within a transaction: who replaces the file holds the write lock."""
         present = self._look()
         if present == self._known:
             return
         if present is None:
-            raise Moved(
+            raise FileReplaced(
                 f"The database {self._path} was deleted or moved away under this server.",
                 hint="Nothing of this call was stored. Put the file back, or stop all servers and run wvo-mcp doctor"
                 " --repair: it restores the newest backup.",
             )
-        raise Moved(
+        raise FileReplaced(
             f"The database {self._path} was replaced by another file.",
             hint="Nothing of this call was stored. Call again: the server opens the new file.",
         )
