@@ -36,7 +36,7 @@ class Limit(StrEnum):
 
 
 class NotStarted(Exception):
-    """The program is missing, may not be executed, or its words or folder cannot be used; the text says which."""
+    """The program is missing, may not be executed, or its arguments or folder cannot be used; the text is the reason."""
 
     def __init__(self, error: OSError | ValueError) -> None:
         super().__init__(getattr(error, "strerror", None) or str(error))

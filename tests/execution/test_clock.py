@@ -10,7 +10,7 @@ ASLEEP = 3 * 3_600.0
 
 
 @pytest.mark.requirement("CLAIM-3")
-def test_the_steady_clock_stands_still_while_the_machine_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_steady_clock_stops_while_the_machine_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SystemClock()
     awake = time.clock_gettime
 

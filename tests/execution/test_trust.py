@@ -59,7 +59,7 @@ def test_a_file_that_is_not_ours_accepts_nothing_and_is_not_overwritten(tmp_path
         assert trust.file.read_text() == text
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / ".config").write_text("a file")
 
     with pytest.raises(StoreUnavailable, match="wvo-mcp cannot be written"):

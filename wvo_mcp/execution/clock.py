@@ -15,7 +15,7 @@ class SystemClock:
         try:
             began = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         except OSError:
-            # Elsewhere the moment of the last start, to the minute, tells boots apart well enough.
+            # Elsewhere the moment of the last start, to the minute, distinguishes boots well enough.
             began = f"{round((time.time() - time.clock_gettime(time.CLOCK_MONOTONIC)) / 60)}"
         # Earlier versions counted on through sleep: their readings of the same boot cannot be compared with these.
         self._boot = f"{began}/awake"

@@ -11,7 +11,7 @@ PACKAGED = Path(__file__).parent / "samples" / "directives"
 
 
 class DirectiveFiles:
-    """Implements `ports.Directives`; files are read anew at every call, so that people may edit them at any time."""
+    """Implements `ports.Directives`; files are read again at every call, so that people may edit them at any time."""
 
     def __init__(self, root: Path) -> None:
         """`root` is the workspace; its directives are `root/directives/NAME.md`."""

@@ -32,12 +32,12 @@ _UNFINISHED = {
 
 
 class GitFailed(Exception):
-    """git is missing, took too long or refused; the text says which."""
+    """git is missing, took too long or refused; the text is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A path as a commit or an index has it. `plain` is False for conflicts, and for what git is told to look past."""
+    """A path as a commit or an index has it. `plain` is False for conflicts, and for what git was configured to skip."""
 
     mode: str
     blob: str
@@ -95,7 +95,7 @@ class Repository:
 
     def ignores(self, name: str) -> bool:
         try:
-            # It takes paths, and refuses to be told so.
+            # It accepts only paths, and refuses this variable.
             self._git("check-ignore", "--quiet", "--", name, env={"GIT_LITERAL_PATHSPECS": "0"})
         except GitFailed:
             return False
@@ -129,7 +129,7 @@ class Repository:
         self._git(*(("update-index", "--force-remove", "--", name) if entry is None else _replacing(name, entry)))
 
     def advance(self, old: str, new: str, why: str) -> bool:
-        """Move the branch that is checked out from `old` to `new`, unless somebody else moved it."""
+        """Move the branch that is checked out from `old` to `new`, unless another command moved it."""
         try:
             self._git("update-ref", "-m", why, "HEAD", new, old, env=self._names())
         except GitFailed:
@@ -176,6 +176,6 @@ def _run(folder: Path, *arguments: str, content: bytes = b"", env: Mapping[str, 
             f"git took longer than {_SECONDS} s" if ended.limit is Limit.DEADLINE else "git printed too much"
         )
     if ended.code:
-        said = ended.stderr.decode(errors="replace").strip().splitlines()
-        raise GitFailed(said[0].removeprefix("fatal: ") if said else f"git {arguments[0]} failed")
+        errors = ended.stderr.decode(errors="replace").strip().splitlines()
+        raise GitFailed(errors[0].removeprefix("fatal: ") if errors else f"git {arguments[0]} failed")
     return ended.stdout

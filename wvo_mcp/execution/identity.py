@@ -1,4 +1,4 @@
-"""Who calls: the agent, its session and its provider, as the environment and the client tell."""
+"""Who calls: the agent, its session and its provider, from the environment and the client."""
 
 import os
 import pwd
@@ -32,7 +32,7 @@ def agent_name(settings: Settings, client: str | None) -> str:
 
 
 def provider_of(settings: Settings, client: str | None) -> str | None:
-    """WVO_PROVIDER; else the provider whose name stands in the client's."""
+    """WVO_PROVIDER; else the provider whose name is part of the client's."""
     if settings.provider is not None:
         return settings.provider
     return next((name for name in ("claude", "codex", "gemini") if client is not None and name in client.lower()), None)
@@ -62,8 +62,8 @@ def _session(client: str, environ: Mapping[str, str]) -> str | None:
 
 
 def cli_caller(settings: Settings) -> Caller:
-    """Whoever types a command: the agent in whose shell it runs, else a person. Commands of one agent share a durable
-    session: no process stands for it, so nothing ends it but its leases."""
+    """The caller of a command: the agent in whose shell it runs, else a person. Commands of one agent share a durable
+    session: it belongs to no process, so only its leases end."""
     shell = agent_shell(os.environ, lineage(os.getppid()))
     name = f"cli-{_user()}" if shell is None else f"{shell[0]}-{short(shell[1])}"
     agent_id = settings.agent_id or as_id(name)

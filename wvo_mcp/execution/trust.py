@@ -51,8 +51,8 @@ class Trust:
             self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with locked(self.file.parent):  # another project's command may be here at the same moment
                 projects = self._read()
-                said = {"sha256": digest, "accepted": content, "at": iso(datetime.now(UTC))}
-                projects.setdefault(self._root, {})[part] = said
+                entry = {"sha256": digest, "accepted": content, "at": iso(datetime.now(UTC))}
+                projects.setdefault(self._root, {})[part] = entry
                 write_whole(self.file, json.dumps(projects, indent=1, ensure_ascii=False).encode() + b"\n", 0o600)
         return digest
 

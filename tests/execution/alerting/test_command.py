@@ -44,7 +44,7 @@ async def test_another_exit_code_is_a_failure_with_the_end_of_what_it_said(tmp_p
     assert len(str(raised.value)) < 300
 
 
-async def test_neither_a_flood_of_output_nor_news_that_nobody_reads_is_a_failure(tmp_path: Path) -> None:
+async def test_neither_a_flood_of_output_nor_news_that_is_not_read_is_a_failure(tmp_path: Path) -> None:
     flood = "import sys; [s.write('x' * 3_000_000) for s in (sys.stdout, sys.stderr)]"
 
     await command(tmp_path, flood).deliver(NEWS)

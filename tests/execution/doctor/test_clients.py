@@ -67,7 +67,7 @@ def test_a_command_that_is_not_installed_fails(home: Home) -> None:
 
 
 @pytest.mark.requirement("CORE-12")
-def test_what_is_missing_for_pulling_by_itself_is_told(home: Home) -> None:
+def test_what_is_missing_for_pulling_by_itself_is_reported(home: Home) -> None:
     home.program("wvo-mcp")
     home.install(Wishes())
 

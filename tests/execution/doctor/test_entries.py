@@ -20,7 +20,7 @@ def strays(root: Path, client: str, env: Any = None, names: Any = None, **enviro
 
 @pytest.mark.requirement("CORE-12")
 @pytest.mark.parametrize("client", ["claude", "codex", "gemini"])
-def test_an_entry_with_another_store_is_told_without_its_password(tmp_path: Path, client: str) -> None:
+def test_an_entry_with_another_store_is_reported_without_its_password(tmp_path: Path, client: str) -> None:
     [found] = strays(tmp_path, client, {"WVO_DATABASE_URL": "postgresql://u:hidden@db/wvo"})
 
     assert "postgresql://db:5432/wvo" in found.found
@@ -56,7 +56,7 @@ def test_codex_passes_on_what_the_entry_names(tmp_path: Path) -> None:
     assert strays(tmp_path, "claude", **url) == []
 
 
-def test_a_folder_that_claude_does_not_trust_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_claude_does_not_trust_is_reported(tmp_path: Path) -> None:
     root, environ = tmp_path / "project", {"HOME": str(tmp_path)}
     file = tmp_path / ".claude.json"
 
@@ -72,7 +72,7 @@ def test_a_folder_that_claude_does_not_trust_is_told(tmp_path: Path) -> None:
         assert not untrusted()
 
 
-def test_a_folder_that_codex_does_not_trust_is_told_where_its_own_file_wires_it(tmp_path: Path) -> None:
+def test_a_folder_that_codex_does_not_trust_is_reported_where_its_own_file_wires_it(tmp_path: Path) -> None:
     root, environ = tmp_path / "project", {"HOME": str(tmp_path)}
     wired = str(root / ".codex" / "config.toml")
 

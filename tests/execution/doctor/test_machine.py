@@ -67,7 +67,7 @@ def test_rights_that_are_missing_fail(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(("free", "outcome"), [(10**12, Outcome.OK), (5 * 10**8, Outcome.WARN), (10**7, Outcome.FAIL)])
-def test_a_disk_that_fills_up_is_told(
+def test_a_disk_that_fills_up_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, outcome: Outcome
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=free)

@@ -25,7 +25,7 @@ providers:
 """
 
 
-def test_the_file_and_each_provider_that_is_on_are_told(tmp_path: Path) -> None:
+def test_the_file_and_each_provider_that_is_on_are_reported(tmp_path: Path) -> None:
     program = tmp_path / "program"
     program.write_text("#!/bin/sh\necho version 4.5.6\n")
     program.chmod(0o755)
@@ -57,7 +57,7 @@ def test_a_mistake_is_a_failure_with_its_line(tmp_path: Path) -> None:
     assert "providers.yaml:6: warn_at: expected a number from 0 to 1" in found.found
 
 
-def test_without_a_file_the_defaults_are_told(tmp_path: Path) -> None:
+def test_without_a_file_the_defaults_are_reported(tmp_path: Path) -> None:
     program = tmp_path / "codex"
     program.write_text("#!/bin/sh\necho version 4.5.6\n")
     program.chmod(0o755)
@@ -69,7 +69,7 @@ def test_without_a_file_the_defaults_are_told(tmp_path: Path) -> None:
     assert any(one.found.startswith(f"4.5.6 at {program}; OPENAI_API_KEY is not set") for one in found)
 
 
-def test_all_turned_off_is_told_and_is_no_warning(tmp_path: Path) -> None:
+def test_all_turned_off_is_reported_and_is_no_warning(tmp_path: Path) -> None:
     path = tmp_path / "providers.yaml"
     path.write_text("providers:\n  off: {kind: claude, enabled: false, tiers: {low: {model: m}}}\n")
 

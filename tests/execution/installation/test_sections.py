@@ -21,7 +21,7 @@ OURS = "<!-- wvo-mcp:start -->\nnew\n<!-- wvo-mcp:end -->\n"
         ("a\r\n<!-- wvo-mcp:start -->\r\nold\r\n<!-- wvo-mcp:end -->\r\nb\r\n", "a\n" + OURS + "b\n"),
     ],
 )
-def test_only_what_stands_between_the_marks_changes(before: str, after: str) -> None:
+def test_only_what_is_between_the_marks_changes(before: str, after: str) -> None:
     section = Section(Path(), "AGENTS.md", "AGENTS.md", "", "new\n")
     crlf = "\r\n" in before
     made = section.put(before, [])

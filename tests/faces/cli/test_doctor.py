@@ -141,7 +141,7 @@ def test_a_snapshot_of_another_version_fails(healthy: Shell, monkeypatch: pytest
     assert outcomes(healthy("doctor"))["snapshot"] == "fail"
 
 
-def test_what_may_not_be_looked_at_is_told_and_the_rest_is_checked(
+def test_what_may_not_be_looked_at_is_reported_and_the_rest_is_checked(
     healthy: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def locked(*_: object) -> Finding:

@@ -1,4 +1,4 @@
-"""A web address that takes news, signed as Standard Webhooks has it (github.com/standard-webhooks/standard-webhooks)."""
+"""Posts alerts to a web address, signed as Standard Webhooks has it (github.com/standard-webhooks/standard-webhooks)."""
 
 import base64
 import binascii

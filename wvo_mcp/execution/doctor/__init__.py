@@ -1,1 +1,1 @@
-"""Checks of an installation. Each looks, changes nothing, and explains what it found and how to mend it."""
+"""Checks of an installation. Each changes nothing, and explains what it found and how to fix it."""

@@ -25,7 +25,7 @@ def roadmap(path: Path, known_ids: Callable[[Iterable[str]], set[str]]) -> Findi
         return warn("roadmap", f"{path}, {first}{more}", "Correct it if that is not what you meant.")
     if not parsed.tasks:
         return warn(
-            "roadmap", f"no tasks in {path}", "Write one, or restore the file; wvo-mcp alerts says what waits for it."
+            "roadmap", f"no tasks in {path}", "Write one, or restore the file; wvo-mcp alerts shows what waits for it."
         )
     return ok("roadmap", f"{len(parsed.tasks)} tasks in {path}")
 

@@ -21,7 +21,7 @@ def providers(path: Path, environ: Mapping[str, str], trust: Trust | None = None
     try:
         given = read(path)
     except InvalidInput as error:
-        remedy = "Fix that line. Until then the last good version is used; a server that starts now gives out no tasks."
+        remedy = "Fix that line. Until then the last good version is used; a server that starts now assigns no tasks."
         return [fail("providers", error.message, remedy)]
     catalogue, unaccepted = given or defaults(), None
     if trust is not None:

@@ -1,6 +1,6 @@
 """Settings files of clients, JSON or TOML (by the file's name): read as data, changed, and written back.
 
-TOML keeps its comments and layout. JSON is laid out anew where it changes, as the clients do it themselves; one with
+TOML keeps its comments and layout. JSON is formatted again where it changes, as the clients do it themselves; one with
 comments is read, and a change of it is refused.
 """
 

@@ -27,7 +27,7 @@ AGENT_SECTION = """\
 The tasks of this project are kept by the MCP server `wvo`: pull work from it (`claim_task`) and follow its instructions.
 If that server is not connected, say so; do not pick tasks from files or from memory.
 """
-"""What the server says itself when a client connects is the one place for the rest."""
+"""The rest is in one place, the instructions that the server sends when a client connects."""
 
 IGNORED = ("state.db*", "sessions/", "backups/", "telemetry/", "analytics/")
 """What a machine writes into the state directory; what people write there (roadmap.yaml, providers.yaml) stays tracked."""
@@ -115,7 +115,7 @@ def plan(places: Places, wishes: Wishes) -> Plan:
 
 
 def removal(places: Places, *, user_wide: bool = False) -> Plan:
-    """What init wrote and nobody changed since is taken out. `user_wide`: Codex's own configuration of this user too. What
+    """Removes what init wrote and was not changed since. `user_wide`: Codex's own configuration of this user too. What
     another program put in our place stays.
 
     Raises InvalidInput, Forbidden, StoreUnavailable when a file cannot be read or edited safely.

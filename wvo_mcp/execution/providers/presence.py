@@ -17,7 +17,7 @@ LOOK_SECONDS = 0.3
 
 
 async def found(providers: Sequence[Provider], environ: Mapping[str, str]) -> dict[str, Presence]:
-    """By name; all are looked for at once. Cloud servers are not asked: nobody there wants a request every 30 seconds."""
+    """By name; all are looked for at once. Cloud servers are not asked: they are not for a request every 30 seconds."""
     seen: dict[str, Presence] = {}
     enabled = [one for one in providers if one.enabled]
     local = [one for one in enabled if one.place is Place.LOCAL and one.base_url is not None]

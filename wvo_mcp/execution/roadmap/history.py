@@ -22,7 +22,7 @@ _NAP_SECONDS = 0.05
 
 
 class _LeftAlone(Exception):
-    """The repository is in a state in which a commit would be in the person's way; the text says why."""
+    """The repository is in a state in which a commit would be in the person's way; the text is the reason."""
 
 
 class RoadmapCommits:
@@ -30,7 +30,7 @@ class RoadmapCommits:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     async def record(self, changes: RoadmapChanges, message: str) -> Recorded:
         return await anyio.to_thread.run_sync(self._record, changes, message)
@@ -53,9 +53,9 @@ class RoadmapCommits:
         return Recorded(note=note)
 
     def _once(self, note: str) -> Recorded:
-        if note in self._told:
+        if note in self._reported:
             return Recorded()
-        self._told.add(note)
+        self._reported.add(note)
         return Recorded(note=note)
 
 
@@ -64,7 +64,7 @@ class _Ignored(Exception):
 
 
 def _committed(repository: Repository, path: Path, name: str, changes: RoadmapChanges, message: str) -> str | None:
-    """The commit; None when the committed roadmap says all of it already."""
+    """The commit; None when the committed roadmap has all of it already."""
     until = time.monotonic() + _PATIENCE_SECONDS
     while True:
         unfinished = repository.unfinished()

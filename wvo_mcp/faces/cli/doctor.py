@@ -93,9 +93,9 @@ def _checks(compose: Compose) -> Iterator[list[Finding]]:
         try:
             return backend().known_ids(ids)
         except WrongSetting:
-            return set(ids)  # said of the database already
+            return set(ids)  # reported for the database already
 
-    looks: list[tuple[str, Callable[[], list[Finding]]]] = [
+    checks: list[tuple[str, Callable[[], list[Finding]]]] = [
         ("python", lambda: [machine.python(), library()]),
         ("workspace", lambda: [machine.workspace(root, project.reason), *settings]),
         ("state folder", lambda: [machine.state_folder(state_dir)]),
@@ -106,20 +106,20 @@ def _checks(compose: Compose) -> Iterator[list[Finding]]:
         ("directives", lambda: [content.directives(root), _snapshot()]),
         ("clients", lambda: clients(project)),
     ]
-    for check, look in looks:
+    for name, check in checks:
         try:
-            yield look()
+            yield check()
         except WrongSetting as error:
-            yield [fail(check, str(error), "Correct it where it is set.")]
+            yield [fail(name, str(error), "Correct it where it is set.")]
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             yield [
-                fail(check, f"{where}{error.strerror or error}", "Fix the permissions of that file and of its folders.")
+                fail(name, f"{where}{error.strerror or error}", "Fix the permissions of that file and of its folders.")
             ]
 
 
 def _settings() -> tuple[Project, list[Finding]]:
-    """The project, without its settings file when that cannot be used; and what is to be said of the settings."""
+    """The project, without its settings file when that cannot be used; and the findings on the settings."""
     remedy = "Correct it there; variables are set where the client or the shell starts us."
     project = Project(os.environ, str(Path.cwd()), with_file=False)
     try:

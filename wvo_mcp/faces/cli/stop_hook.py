@@ -27,7 +27,7 @@ CLIENT = "claude-code"
 
 def answer(stdin: BinaryIO, stdout: TextIO, compose: "Compose | None" = None) -> int:
     """Read the hook's input, print {decision, reason} where the agent holds a task and was not reminded yet, and count what
-    the turn used. Always gives 0."""
+    the turn used. Always 0."""
     with suppress(Exception):  # see above: never in the way of the client
         fields: Any = json.loads(stdin.read(MAX_BYTES))
         session = fields.get("session_id")

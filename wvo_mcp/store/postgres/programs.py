@@ -92,9 +92,9 @@ def _ended(
         raise StoreUnavailable(f"{name} cannot be started: {error}.") from error
 
 
-def _failure(name: str, said: str, damaged: Path | None) -> IncompatibleStore | StoreUnavailable:
-    lines = said.splitlines()
-    reason = next((line for line in lines if "error" in line.lower()), said.strip() or "no reason given")
+def _failure(name: str, stderr: str, damaged: Path | None) -> IncompatibleStore | StoreUnavailable:
+    lines = stderr.splitlines()
+    reason = next((line for line in lines if "error" in line.lower()), stderr.strip() or "no reason given")
     if damaged is not None:
         return IncompatibleStore(f"{damaged.name} cannot be used: {reason}.", hint="Use an older backup (backup_list).")
     return StoreUnavailable(f"{name} failed: {reason}", cause=reason)
