@@ -20,7 +20,7 @@ from wvo_mcp.execution.providers.workspace import ProvidersOfWorkspace
 from wvo_mcp.execution.yaml import tree
 from wvo_mcp.operations import ALL
 from wvo_mcp.orchestration import background
-from wvo_mcp.orchestration.routing import file_watch, standing
+from wvo_mcp.orchestration.routing import file_watch, overview
 from wvo_mcp.ports import Transaction
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("SCALE-1")]
@@ -137,7 +137,7 @@ async def test_whatever_changed_is_read_before_a_transaction_begins(
     await call("context_snapshot")
     await call("health_run")
     await changed()
-    await standing.look(providers, watched, BOB)
+    await overview.refresh(providers, watched, BOB)
     await tick()
     await call("provider_report", provider="one", tier="low", outcome="rate_limit")
 

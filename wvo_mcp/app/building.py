@@ -31,7 +31,7 @@ from wvo_mcp.orchestration.health.report import Reporter
 from wvo_mcp.orchestration.jobs import Foreground, LongWork
 from wvo_mcp.orchestration.leader.chores import Chore
 from wvo_mcp.orchestration.queue.prefetch import Prefetching
-from wvo_mcp.orchestration.routing import file_watch, standing
+from wvo_mcp.orchestration.routing import file_watch, overview
 from wvo_mcp.ports import (
     SILENT,
     Clock,
@@ -174,7 +174,7 @@ def build_services(
         from wvo_mcp.orchestration.health.loop import HealthLoop  # most commands need nothing of it
 
         return HealthLoop(
-            thresholds_of(settings), policy, clock, backend.probe, tracer, partial(standing.look, providers)
+            thresholds_of(settings), policy, clock, backend.probe, tracer, partial(overview.refresh, providers)
         )
 
     return Container(

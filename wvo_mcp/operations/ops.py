@@ -15,7 +15,7 @@ from wvo_mcp.operations.paging import fitting
 from wvo_mcp.orchestration.figures import flow
 from wvo_mcp.orchestration.leader.leading import ROLE
 from wvo_mcp.orchestration.queue.planning import best_ready
-from wvo_mcp.orchestration.routing.standing import overview
+from wvo_mcp.orchestration.routing.overview import overview
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.providers import Providers
 

@@ -17,7 +17,7 @@ from wvo_mcp.domain.providers.catalogue import Catalogue, Limits, Tier
 from wvo_mcp.errors import BudgetExhausted, InvalidInput, NotFound
 from wvo_mcp.operations import ALL, Audience, tools
 from wvo_mcp.orchestration import background
-from wvo_mcp.orchestration.routing import standing
+from wvo_mcp.orchestration.routing import overview
 from wvo_mcp.ports.providers import Spent
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_stores]
@@ -45,7 +45,7 @@ async def raise_budget(bench: Bench, **given: object) -> dict[str, Any]:
 async def look(bench: Bench) -> None:
     """What the leader does before each health cycle."""
     assert bench.services.providers is not None
-    await standing.look(bench.services.providers, bench.store, ANN)
+    await overview.refresh(bench.services.providers, bench.store, ANN)
 
 
 async def written(bench: Bench) -> str:

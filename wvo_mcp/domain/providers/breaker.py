@@ -105,11 +105,11 @@ def failed(
     if signal.kind not in TRIPPING:
         return breaker
     old = began is not None and breaker.opened_at is not None and began <= breaker.opened_at
-    told = _told(signal, now)
+    named = _named_time(signal, now)
     if breaker.state is BreakerState.CLOSED:
         recent = breaker.updated_at is not None and now - breaker.updated_at <= IN_A_ROW
         outages = (breaker.failures if recent else 0) + 1
-        late = old and told is None and breaker.updated_at is not None and now - breaker.updated_at <= LATE
+        late = old and named is None and breaker.updated_at is not None and now - breaker.updated_at <= LATE
         if (late or signal.kind is FailureKind.OUTAGE) and outages < OUTAGES:
             return replace(
                 breaker, kind=signal.kind.value, failures=outages, reason=signal.message, updated_at=now, until=None
@@ -118,14 +118,14 @@ def failed(
     tried = breaker.verdict(now, task_id) is Verdict.PROBE and (breaker.probe_task == task_id is not None or not old)
     if tried:
         return _opened(breaker, signal, now, draw)
-    if breaker.state is BreakerState.OPEN and told is not None and breaker.until is not None and told > breaker.until:
-        return replace(breaker, until=told, kind=signal.kind.value, reason=signal.message, updated_at=now)
+    if breaker.state is BreakerState.OPEN and named is not None and breaker.until is not None and named > breaker.until:
+        return replace(breaker, until=named, kind=signal.kind.value, reason=signal.message, updated_at=now)
     return breaker
 
 
 def _opened(breaker: Breaker, signal: Signal, now: datetime, draw: float) -> Breaker:
-    told = _told(signal, now)
-    slow = signal.kind is FailureKind.AUTH or (signal.kind is FailureKind.QUOTA and told is None)
+    named = _named_time(signal, now)
+    slow = signal.kind is FailureKind.AUTH or (signal.kind is FailureKind.QUOTA and named is None)
     first, longest = SLOW if slow else FAST
     top = min(longest, first * 2.0 ** min(breaker.failures, 20))
     seconds = min(longest, top * (1 + draw / 4)) if slow else top * draw
@@ -135,7 +135,7 @@ def _opened(breaker: Breaker, signal: Signal, now: datetime, draw: float) -> Bre
         state=BreakerState.OPEN,
         kind=signal.kind.value,
         failures=breaker.failures + 1,
-        until=until if told is None else max(until, told),
+        until=until if named is None else max(until, named),
         probe_task=None,
         probe_until=None,
         opened_at=now,
@@ -144,7 +144,7 @@ def _opened(breaker: Breaker, signal: Signal, now: datetime, draw: float) -> Bre
     )
 
 
-def _told(signal: Signal, now: datetime) -> datetime | None:
+def _named_time(signal: Signal, now: datetime) -> datetime | None:
     """The later of the times that the provider told, within bounds."""
     times: list[datetime] = []
     if signal.retry_after is not None and not math.isnan(signal.retry_after):
@@ -175,7 +175,7 @@ def succeeded(breaker: Breaker, now: datetime, *, task_id: str | None = None, be
     )
 
 
-def mended(breaker: Breaker, now: datetime) -> Breaker:
+def reset(breaker: Breaker, now: datetime) -> Breaker:
     """After a person's word that it works again: closed, whatever time the provider told."""
     return succeeded(replace(breaker, until=now, probe_task=None, probe_until=None), now)
 

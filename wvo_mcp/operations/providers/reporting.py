@@ -125,19 +125,19 @@ async def provider_report(ctx: Context, params: ProviderReport, providers: Provi
     """Report a model run once: its tokens, cost and outcome. After a failure of the task you hold, `route` says which provider
     should continue; null: wait retry_after seconds, or release the task."""
     await ctx.tx.sessions.ensure()
-    told = reporting.Told(**{one.name: getattr(params, one.name) for one in fields(reporting.Told)})
-    made = await reporting.report(ctx.tx, ctx.policy, providers, told)
-    signal, used = made.signal, made.usage
+    given = reporting.UsageReport(**{one.name: getattr(params, one.name) for one in fields(reporting.UsageReport)})
+    made = await reporting.report(ctx.tx, ctx.policy, providers, given)
+    signal, spent = made.signal, made.spent
     return Reported(
-        provider=made.provider,
-        tier=made.tier or None,
-        model=made.model or None,
+        provider=spent.provider,
+        tier=spent.tier or None,
+        model=spent.model or None,
         counted=Counted(
-            tokens=made.counted,
-            tokens_in=used.tokens_in,
-            tokens_out=used.tokens_out,
-            tokens_cached=used.tokens_cached,
-            cost=round(used.cost or 0.0, 6),
+            tokens=spent.counted,
+            tokens_in=spent.tokens_in,
+            tokens_out=spent.tokens_out,
+            tokens_cached=spent.tokens_cached,
+            cost=round(spent.cost, 6),
             settled=made.settled,
         ),
         budget=None if made.budget is None else Budget(**made.budget.shown()),

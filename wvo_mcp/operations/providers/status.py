@@ -8,7 +8,7 @@ from wvo_mcp.domain.providers.state import Use
 from wvo_mcp.operations.inputs import Input, Output
 from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.operations.providers.reporting import BreakerLine, Budget
-from wvo_mcp.orchestration.routing.standing import ProviderStanding, overview
+from wvo_mcp.orchestration.routing.overview import ProviderState, overview
 from wvo_mcp.ports import WatchedStore
 from wvo_mcp.ports.providers import Providers
 
@@ -78,7 +78,7 @@ async def provider_status(
     )
 
 
-def _line(one: ProviderStanding) -> ProviderLine:
+def _line(one: ProviderState) -> ProviderLine:
     return ProviderLine(
         name=one.provider.name,
         kind=one.provider.kind.value,

@@ -12,7 +12,7 @@ from wvo_mcp.domain.providers.breaker import (
     Breaker,
     BreakerState,
     failed,
-    mended,
+    reset,
     scope_of,
     succeeded,
     undecided,
@@ -61,41 +61,39 @@ async def failure(
     await tx.routing.put_breaker(after)
     known[scope] = after
     if after.state is BreakerState.OPEN and after.opened_at == tx.now:
-        told = {"kind": after.kind, "until": _at(after.until), "reason": after.reason, "openings": after.failures}
-        await tx.events.append(OPENED, None, {"provider": provider, "tier": scope[1], **told})
+        opening = {"kind": after.kind, "until": _at(after.until), "reason": after.reason, "openings": after.failures}
+        await tx.events.append(OPENED, None, {"provider": provider, "tier": scope[1], **opening})
         await alert_when_all_fail(tx, router, known)
     return after
 
 
-async def success(tx: Transaction, provider: str, tier: str, task_id: str | None, route: TaskRoute | None) -> None:
+async def success(
+    tx: Transaction, provider: str, tier: str, task_id: str | None, route: TaskRoute | None, *, ended: bool = True
+) -> None:
     """An attempt succeeded: what is counted against its provider and tier is over. It says nothing of another provider,
-    though the task may have been sent there to try that."""
-    known = await tx.routing.breakers()
-    mine = [one for one in known if one.provider == provider and one.tier in ("", tier)]
-    await _success(tx, mine, task_id, None if route is None else route.at)
+    though the task may have been sent there to try that.
+
+    Not `ended`: it runs on and got tokens, from the provider that it was routed to. That closes what it tries out, or what
+    opened before it began; older attempts may have got theirs before the failure, and outages in a row are not over with
+    what came between them.
+    """
+    began = None if route is None else route.at
+    if not ended and (route is None or (route.provider, route.tier) != (provider, tier)):
+        return
+
+    def speaks_for(one: Breaker) -> bool:
+        newer = one.opened_at is not None and began is not None and one.opened_at < began
+        return ended or (one.state is not _CLOSED and (newer or one.probe_task == task_id is not None))
+
+    mine = [one for one in await tx.routing.breakers() if one.provider == provider and one.tier in ("", tier)]
+    await _success(tx, [one for one in mine if speaks_for(one)], task_id, began)
 
 
-async def told_by_person(tx: Transaction, provider: str, tier: str) -> None:
-    """Somebody has paid, logged in, or asked: all that stops the provider is over, or what stops the tier."""
+async def reset_by_person(tx: Transaction, provider: str, tier: str) -> None:
+    """A person has paid, or logged in: all that stops the provider is over, or what stops the tier."""
     known = await tx.routing.breakers()
     mine = [one for one in known if one.provider == provider and (not tier or one.tier in ("", tier))]
     await _success(tx, mine, None, None, by_person=True)
-
-
-async def answered(tx: Transaction, provider: str, tier: str, task_id: str | None, route: TaskRoute | None) -> None:
-    """A running attempt got tokens from its provider: that closes what it tries out, or what opened before it began. Older
-    attempts may have got them before the failure, and outages in a row are not over with what came between them."""
-    if route is None or (route.provider, route.tier) != (provider, tier):
-        return
-    mine = [
-        one
-        for one in await tx.routing.breakers()
-        if one.provider == provider
-        and one.tier in ("", tier)
-        and one.state is not _CLOSED
-        and (one.probe_task == task_id is not None or (one.opened_at is not None and one.opened_at < route.at))
-    ]
-    await _success(tx, mine, task_id, route.at)
 
 
 async def done(tx: Transaction, task_id: str, tried: Collection[Breaker]) -> None:
@@ -120,7 +118,7 @@ async def _success(
 ) -> None:
     recovered: set[str] = set()
     for before in breakers:
-        after = mended(before, tx.now) if by_person else succeeded(before, tx.now, task_id=task_id, began=began)
+        after = reset(before, tx.now) if by_person else succeeded(before, tx.now, task_id=task_id, began=began)
         if after is before:
             continue
         await tx.routing.put_breaker(after)

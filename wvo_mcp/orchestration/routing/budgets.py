@@ -58,7 +58,11 @@ async def refused(tx: Transaction, router: Router, decision: RouteDecision, *, a
             continue
         for window in one.full:
             if window.key not in full:
-                looked = await _free_at(tx, window, one.estimate) if len(full) < _LOOKED_UP else None
+                looked = (
+                    free_at(window, await _minutes(tx, window), one.estimate, tx.now)
+                    if len(full) < _LOOKED_UP
+                    else None
+                )
                 full[window.key] = (window, one.estimate, looked)
         times = [full[window.key][2] for window in one.full]
         known = [at for at in times if at is not None]
@@ -90,17 +94,14 @@ async def alert_for(providers: Providers | None, agent_id: str, task_id: str, tx
         await refused(tx, router, decision, alert=True)
 
 
-async def _free_at(tx: Transaction, window: Window, estimate: int) -> datetime | None:
-    minutes = await tx.routing.minutes(window.scope, window.name) if window.period == HOUR and window.used else []
-    return free_at(window, minutes, estimate, tx.now)
+async def _minutes(tx: Transaction, window: Window) -> list[tuple[str, int]]:
+    return await tx.routing.minutes(window.scope, window.name) if window.period == HOUR and window.used else []
 
 
 async def empty_at(tx: Transaction, window: Window) -> datetime | None:
     """When all that is used of the window now has left it; None when nothing is."""
-    if window.period != HOUR:
-        return window.resets_at
-    minutes = await tx.routing.minutes(window.scope, window.name) if window.used else []
-    return left_at(minutes[-1][0]) if minutes else None
+    minutes = await _minutes(tx, window)
+    return left_at(minutes[-1][0]) if minutes else window.resets_at
 
 
 async def _alert(tx: Transaction, full: Sequence[tuple[Window, int, datetime | None]]) -> None:
@@ -154,21 +155,27 @@ async def resolve_when_free(tx: Transaction, catalogue: Catalogue) -> bool:
             task = await tx.tasks.find(one["name"])
             if task is None or task.status in SETTLED:
                 continue
-        window = await window_now(tx, catalogue, one["scope"], one["name"], one["period"])
+        window = await _window(tx, catalogue, one["scope"], one["name"], one["period"])
         if window is not None and not window.has_room(int(one["estimate"])):
             return False
     return await tx.alerts.resolve_alert(EXHAUSTED, None)
 
 
-async def window_now(tx: Transaction, catalogue: Catalogue, scope: str, name: str, period: str) -> Window | None:
+async def windows_now(tx: Transaction, catalogue: Catalogue, agent_id: str = "", task_id: str = "") -> list[Window]:
+    """Every window of providers and tiers, and those of the agent and of the task; hours without their `resets_at`."""
+    state = await tx.routing.state(agent_id)
+    found = windows_of_providers(catalogue, state)
+    if agent_id:
+        found += windows_of("agent", agent_id, catalogue.agent_limits, state.agent, state)
+    if task_id:
+        found += windows_of("task", task_id, catalogue.task_limits, await tx.routing.used_by_task(task_id), state)
+    return found
+
+
+async def _window(tx: Transaction, catalogue: Catalogue, scope: str, name: str, period: str) -> Window | None:
     """One window as it is; None when it has no limit."""
-    state = await tx.routing.state(name if scope == "agent" else "")
-    if scope in ("provider", "tier"):
-        found = windows_of_providers(catalogue, state)
-    elif scope == "agent":
-        found = windows_of(scope, name, catalogue.agent_limits, state.agent, state)
-    else:
-        found = windows_of(scope, name, catalogue.task_limits, await tx.routing.used_by_task(name), state)
+    agent_id, task_id = (name if scope == kind else "" for kind in ("agent", "task"))
+    found = await windows_now(tx, catalogue, agent_id, task_id)
     return next((one for one in found if one.key == (scope, name, period)), None)
 
 
@@ -202,7 +209,7 @@ async def allow(
     await _check(tx, catalogue, scope, name)
     raises: list[Raise] = []
     for period, tokens in more.items():
-        if await window_now(tx, catalogue, scope, name, period) is None:
+        if await _window(tx, catalogue, scope, name, period) is None:
             field = "hourly" if period == HOUR else "daily"
             raise InvalidInput(field, f"{scope} {name} has no {field} limit: nothing stops it")
         ends = tx.now + timedelta(hours=1) if period == HOUR else midnight_after(tx.now)
@@ -211,7 +218,7 @@ async def allow(
         data = {"scope": scope, "name": name, "period": period, "tokens": tokens, "until": iso(until)}
         await tx.events.append("budget.raised", None, {**data, **({"reason": redact(reason)} if reason else {})})
         raises.append(Raise(period, tokens, until))
-    found = [await window_now(tx, catalogue, scope, name, period) for period in (HOUR, DAY)]
+    found = [await _window(tx, catalogue, scope, name, period) for period in (HOUR, DAY)]
     windows = [replace(one, resets_at=await empty_at(tx, one)) for one in found if one is not None]
     return Allowed(tuple(raises), tuple(windows), await resolve_when_free(tx, catalogue))
 
@@ -231,8 +238,11 @@ async def _check(tx: Transaction, catalogue: Catalogue, scope: str, name: str) -
 async def all_windows(tx: Transaction, catalogue: Catalogue) -> list[Window]:
     """Of providers and tiers, and of the agents that used most today where agents have limits."""
     state = await tx.routing.state("")
-    found = windows_of_providers(catalogue, state)
-    if not catalogue.agent_limits.unlimited:
-        for name, use in await tx.routing.by_agent(_SHOWN):
-            found += windows_of("agent", name, catalogue.agent_limits, use, state)
+    found = windows_of_providers(catalogue, state) + await windows_of_agents(tx, catalogue, state)
     return [replace(window, resets_at=await empty_at(tx, window)) for window in found]
+
+
+async def windows_of_agents(tx: Transaction, catalogue: Catalogue, state: RoutingState) -> list[Window]:
+    """Of those that used most today, where agents have limits."""
+    users = [] if catalogue.agent_limits.unlimited else await tx.routing.by_agent(_SHOWN)
+    return [one for name, use in users for one in windows_of("agent", name, catalogue.agent_limits, use, state)]

@@ -4,7 +4,6 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.domain.providers.breaker import Breaker
@@ -12,13 +11,13 @@ from wvo_mcp.domain.providers.catalogue import Catalogue, Place, Provider, Provi
 from wvo_mcp.domain.providers.decision import RouteDecision
 from wvo_mcp.domain.providers.signals.reading import FailureKind, Reading, Signal, Usage, plain
 from wvo_mcp.domain.providers.signals.reading import signal as said
-from wvo_mcp.domain.providers.windows import Window, tightest, windows_of, windows_of_providers
+from wvo_mcp.domain.providers.windows import Window, tightest
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.domain.task import Status, Task
 from wvo_mcp.errors import IllegalTransition, InvalidInput, NotFound, StaleLease
 from wvo_mcp.orchestration.routing import breakers
-from wvo_mcp.orchestration.routing.attempts import REPORTED, REROUTED
-from wvo_mcp.orchestration.routing.budgets import empty_at, refused
+from wvo_mcp.orchestration.routing.attempts import REROUTED, note
+from wvo_mcp.orchestration.routing.budgets import empty_at, refused, windows_now
 from wvo_mcp.orchestration.routing.router import Route, Router
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Transaction
@@ -29,8 +28,8 @@ _ELSEWHERE = frozenset({FailureKind.REFUSAL, FailureKind.CONTEXT})
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A report as it came in. Tokens and cost None: not told. `outcome` ok, the value of a FailureKind, or None."""
+class UsageReport:
+    """A report as it came in. Tokens and cost None: not given. `outcome` ok, the value of a FailureKind, or None."""
 
     provider: str | None = None
     tier: str | None = None
@@ -66,14 +65,9 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of it. `counted` in tokens as the budgets count them; `settled`: taken from the task's reservation."""
+    """What became of it. `spent` with the cost, as told or by the file; `settled`: taken from the task's reservation."""
 
-    provider: str
-    tier: str
-    model: str
-    usage: Usage
-    """With the cost, as told or by the file."""
-    counted: int
+    spent: Spent
     settled: bool
     budget: Window | None
     signal: Signal | None
@@ -83,59 +77,51 @@ class Report:
     retry_after: int | None
 
 
-async def report(tx: Transaction, policy: Policy, providers: Providers, told: Told) -> Report:
+async def report(tx: Transaction, policy: Policy, providers: Providers, given: UsageReport) -> Report:
     """Raises NotFound, InvalidInput."""
-    task = None if told.task_id is None else await tx.tasks.get(told.task_id)
-    held = None if task is None else await _held(tx, policy, task, told.lease_token)
+    task = None if given.task_id is None else await tx.tasks.get(given.task_id)
+    held = None if task is None else await _held(tx, policy, task, given.lease_token)
     route = None if task is None else await tx.routing.route(task.id)
-    running = _running(held, route, told)
-    agent_id = told.agent_id or (tx.caller.agent_id if held is None else held.assigned_to or tx.caller.agent_id)
+    running = _running(held, route, given)
+    agent_id = given.agent_id or (tx.caller.agent_id if held is None else held.assigned_to or tx.caller.agent_id)
     router = Router(tx, providers, agent_id)
-    provider = _provider(router, told, route, tx.caller.provider)
-    tier = _tier(provider, told, route)
-    reading = _read(provider, told, tx.now)
-    usage = told.usage or reading.usage or Usage(0, 0)
-    model = redact(plain(told.model or usage.model or _model(provider, tier, route)))
+    provider = _provider(router, given, route, tx.caller.provider)
+    tier = _tier(provider, given, route)
+    reading = _read(provider, given, tx.now)
+    usage = given.usage or reading.usage or Usage(0, 0)
+    model = redact(plain(given.model or usage.model or _model(provider, tier, route)))
     catalogue = router.catalogue or Catalogue(())
     counted = catalogue.counted(usage.tokens_in, usage.tokens_out, usage.tokens_cached)
     cost = _cost(provider, tier, model, usage)
-    usage = replace(usage, cost=cost)
+    spent = Spent(
+        agent_id,
+        provider.name,
+        tier,
+        model,
+        counted,
+        usage.tokens_in,
+        usage.tokens_out,
+        usage.tokens_cached,
+        cost,
+        "report" if given.usage is not None else "output",
+        given.task_id,
+        running.lease_token if running is not None else given.lease_token,
+    )
     if counted or cost or (running is not None and running.worked != provider.name):
-        spent = Spent(
-            agent_id,
-            provider.name,
-            tier,
-            model,
-            counted,
-            usage.tokens_in,
-            usage.tokens_out,
-            usage.tokens_cached,
-            cost,
-            "report" if told.usage is not None else "output",
-            told.task_id,
-            running.lease_token if running is not None else told.lease_token,
-        )
         await tx.routing.record(spent)
-    signal = _classified(told, reading, tx.now)
-    succeeded = signal is None and (told.outcome == "ok" or (told.outcome is None and _well(told, reading)))
+    signal = _classified(given, reading, tx.now)
+    succeeded = signal is None and (given.outcome == "ok" or (given.outcome is None and _well(given, reading)))
     breaker = None
     answered = signal is not None and signal.kind is FailureKind.PERMISSION and reading.finished
-    by_person = tx.caller.person and told.word_alone
-    attempt = None if _of_another(told, route) else told.task_id
+    attempt = None if _of_another(given, route) else given.task_id
     if signal is not None and not answered:
         breaker = await breakers.failure(tx, router, provider.name, tier, signal, attempt, running)
-    elif by_person:
-        await breakers.told_by_person(tx, provider.name, told.tier or "")
-    elif succeeded or answered:  # a run that was denied something heard its provider out
-        await breakers.success(tx, provider.name, tier, attempt, running)
-    elif usage.tokens_out:  # it runs on, and its provider answers
-        await breakers.answered(tx, provider.name, tier, attempt, running)
-    data: dict[str, Any] = {"provider": provider.name, "tier": tier, "model": model}
-    data |= {"tokens_in": usage.tokens_in, "tokens_out": usage.tokens_out, "tokens_cached": usage.tokens_cached}
-    data |= {"tokens": counted, "cost": round(cost, 6)}
-    if signal is not None:
-        data |= {"failure": signal.kind.value, "message": redact(signal.message)}
-    await tx.events.append(REPORTED, told.task_id, data)
+    elif tx.caller.person and given.word_alone:
+        await breakers.reset_by_person(tx, provider.name, given.tier or "")
+    elif succeeded or answered or usage.tokens_out:  # a run that was denied something heard its provider out
+        await breakers.success(tx, provider.name, tier, attempt, running, ended=succeeded or answered)
+    failure = {} if signal is None else {"failure": signal.kind.value, "message": redact(signal.message)}
+    await note(tx, spent, **failure)
     decision, taken, until = None, None, None
     if held is not None and signal is not None:
         router = Router(tx, providers, agent_id)
@@ -143,11 +129,7 @@ async def report(tx: Transaction, policy: Policy, providers: Providers, told: To
         if decision is not None and decision.chosen is None:
             until = await refused(tx, router, decision, alert=True)
     return Report(
-        provider.name,
-        tier,
-        model,
-        usage,
-        counted,
+        spent,
         settled=running is not None and bool(counted),
         budget=await _budget(tx, catalogue, provider, tier, agent_id),
         signal=signal,
@@ -168,24 +150,24 @@ async def _held(tx: Transaction, policy: Policy, task: Task, token: int | None) 
         return None
 
 
-def _running(held: Task | None, route: TaskRoute | None, told: Told) -> TaskRoute | None:
+def _running(held: Task | None, route: TaskRoute | None, given: UsageReport) -> TaskRoute | None:
     """The attempt under way that the report is about: the caller's own, or the one whose token it names."""
     if route is None or route.ended_at is not None:
         return None
-    token = told.lease_token if held is None else held.lease_token
+    token = given.lease_token if held is None else held.lease_token
     return route if token == route.lease_token else None
 
 
-def _of_another(told: Told, route: TaskRoute | None) -> bool:
+def _of_another(given: UsageReport, route: TaskRoute | None) -> bool:
     """Does it name an attempt that is not the present one? That one's trial is not its own."""
-    return route is not None and told.lease_token is not None and told.lease_token != route.lease_token
+    return route is not None and given.lease_token is not None and given.lease_token != route.lease_token
 
 
-def _provider(router: Router, told: Told, route: TaskRoute | None, own: str | None) -> Provider:
+def _provider(router: Router, given: UsageReport, route: TaskRoute | None, own: str | None) -> Provider:
     """By its name, or by its kind when there is but one; else that of the task's route when it
     is known to have run, else the caller's own."""
     catalogue = router.catalogue
-    wanted = told.provider
+    wanted = given.provider
     if catalogue is None:
         if route is not None and wanted in (None, route.provider):
             return _unknown(route.provider)
@@ -216,15 +198,15 @@ def _unknown(name: str) -> Provider:
     return Provider(name, ProviderKind.OPENAI, Place.CLOUD, {})
 
 
-def _tier(provider: Provider, told: Told, route: TaskRoute | None) -> str:
-    """As told; else that of the model, of the route, or the only one; '' when it cannot be told: such usage counts for the
+def _tier(provider: Provider, given: UsageReport, route: TaskRoute | None) -> str:
+    """As told; else that of the model, of the route, or the only one; '' when it cannot be given: such usage counts for the
     provider alone. Raises InvalidInput."""
-    if told.tier is not None:
-        if provider.tiers and Tier(told.tier) not in provider.tiers:
+    if given.tier is not None:
+        if provider.tiers and Tier(given.tier) not in provider.tiers:
             raise InvalidInput("tier", f"{provider.name} has {', '.join(provider.tiers)}")
-        return told.tier
+        return given.tier
     for tier, model in provider.tiers.items():
-        if told.model is not None and model.name == told.model:
+        if given.model is not None and model.name == given.model:
             return tier.value
     if route is not None and route.provider == provider.name:
         return route.tier
@@ -239,7 +221,7 @@ def _model(provider: Provider, tier: str, route: TaskRoute | None) -> str:
 
 
 def _cost(provider: Provider, tier: str, model: str, usage: Usage) -> float:
-    """As told, else by the file."""
+    """As given, else by the file."""
     if usage.cost is not None:
         return usage.cost
     found = next((one for one in provider.tiers.values() if one.name == model), None)
@@ -247,44 +229,44 @@ def _cost(provider: Provider, tier: str, model: str, usage: Usage) -> float:
     return 0.0 if found is None else found.cost.of(usage.tokens_in, usage.tokens_out, usage.tokens_cached)
 
 
-def _read(provider: Provider, told: Told, now: datetime) -> Reading:
-    if not told.output and told.exit_code is None:
+def _read(provider: Provider, given: UsageReport, now: datetime) -> Reading:
+    if not given.output and given.exit_code is None:
         return Reading()
     from wvo_mcp.domain.providers.signals.output import read_output  # with the first report: it takes part of a start
 
-    return read_output(provider.kind, told.output.split("\n"), now, exit_code=told.exit_code)
+    return read_output(provider.kind, given.output.split("\n"), now, exit_code=given.exit_code)
 
 
-def _classified(told: Told, reading: Reading, now: datetime) -> Signal | None:
+def _classified(given: UsageReport, reading: Reading, now: datetime) -> Signal | None:
     """What the caller says counts; else the answer's status, else what was printed, else the error."""
-    if told.outcome == "ok":
+    if given.outcome == "ok":
         return None
     from wvo_mcp.domain.providers.signals.answers import from_http  # with the first report, too
     from wvo_mcp.domain.providers.signals.sentences import from_text
 
     seen = None
-    if told.http_status is not None:
-        seen = from_http(told.http_status, told.error or told.output, now)
+    if given.http_status is not None:
+        seen = from_http(given.http_status, given.error or given.output, now)
     seen = seen or reading.signal
-    if seen is None and told.error:
-        seen = from_text(told.error, now)
-    if told.outcome is not None:
-        kind = FailureKind(told.outcome)
+    if seen is None and given.error:
+        seen = from_text(given.error, now)
+    if given.outcome is not None:
+        kind = FailureKind(given.outcome)
         if seen is None:
-            seen = said(kind, " ".join(redact(told.error).split()) or f"reported as {kind.value.replace('_', ' ')}")
+            seen = said(kind, " ".join(redact(given.error).split()) or f"reported as {kind.value.replace('_', ' ')}")
         elif seen.kind is not kind:
             seen = replace(seen, kind=kind)
     if seen is None:
         return None
     return replace(
         seen,
-        retry_after=seen.retry_after if told.retry_after is None else told.retry_after,
-        resets_at=seen.resets_at if told.resets_at is None else told.resets_at,
+        retry_after=seen.retry_after if given.retry_after is None else given.retry_after,
+        resets_at=seen.resets_at if given.resets_at is None else given.resets_at,
     )
 
 
-def _well(told: Told, reading: Reading) -> bool:
-    return reading.finished or (told.http_status is not None and 200 <= told.http_status < 300)
+def _well(given: UsageReport, reading: Reading) -> bool:
+    return reading.finished or (given.http_status is not None and 200 <= given.http_status < 300)
 
 
 async def _rerouted(
@@ -312,9 +294,7 @@ async def _rerouted(
 
 async def _budget(tx: Transaction, catalogue: Catalogue, provider: Provider, tier: str, agent_id: str) -> Window | None:
     """The tightest window that the report counts in."""
-    state = await tx.routing.state(agent_id)
-    mine = {("provider", provider.name), ("tier", f"{provider.name}/{tier}")}
-    found = [one for one in windows_of_providers(catalogue, state) if (one.scope, one.name) in mine]
-    found += windows_of("agent", agent_id, catalogue.agent_limits, state.agent, state)
-    window = tightest(found)
+    mine = {("provider", provider.name), ("tier", f"{provider.name}/{tier}"), ("agent", agent_id)}
+    found = await windows_now(tx, catalogue, agent_id)
+    window = tightest(one for one in found if (one.scope, one.name) in mine)
     return None if window is None else replace(window, resets_at=await empty_at(tx, window))

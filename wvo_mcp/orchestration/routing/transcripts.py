@@ -4,14 +4,13 @@ import hashlib
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.providers.catalogue import Catalogue, Provider, ProviderKind
 from wvo_mcp.domain.providers.transcript import Message, Part
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.orchestration.routing.attempts import REPORTED
+from wvo_mcp.orchestration.routing.attempts import note
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.ports.providers import Providers, Spent
 
@@ -73,10 +72,7 @@ async def _count(tx: Transaction, catalogue: Catalogue, transcript: str, message
             None if task is None else task.lease_token,
         )
         await tx.routing.record(spent)
-        data: dict[str, Any] = {"provider": spent.provider, "tier": tier, "model": spent.model}
-        data |= {"tokens_in": tokens_in, "tokens_out": tokens_out, "tokens_cached": cached}
-        data |= {"tokens": counted, "cost": round(cost, 6), "messages": len(used), "from": "transcript"}
-        await tx.events.append(REPORTED, spent.task_id, data)
+        await note(tx, spent, messages=len(used), **{"from": "transcript"})
         total += counted
     return total
 

@@ -1,4 +1,4 @@
-"""How providers stand: what people see of them, what the health cycle judges, and what the leader keeps in order."""
+"""The state of all providers: what people see of it, and what the health cycle judges."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,19 +10,17 @@ from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState, worst
 from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Place, Provider
 from wvo_mcp.domain.providers.state import NOTHING, UNKNOWN, Presence, RoutingState, Use, uses_by_place
-from wvo_mcp.domain.providers.windows import Window, tightest, windows_of, windows_of_providers
+from wvo_mcp.domain.providers.windows import Window, tightest, windows_of_providers
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.orchestration.routing import budgets
 from wvo_mcp.orchestration.routing.breakers import usable
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.ports.providers import Providers
 
-_AGENTS = 20
-
 
 @dataclass(frozen=True, slots=True)
-class ProviderStanding:
-    """One provider, as everybody sees it. `share`: of all attempts of the day, in percent; `target` of hybrid mode."""
+class ProviderState:
+    """One provider, as people see it. `share`: of all attempts of the day, in percent; `target` of hybrid mode."""
 
     provider: Provider
     found: bool | None
@@ -41,7 +39,7 @@ class ProviderStanding:
 @dataclass(frozen=True, slots=True)
 class Overview:
     mode: Mode
-    providers: tuple[ProviderStanding, ...]
+    providers: tuple[ProviderState, ...]
     uses: Mapping[Place, Use]
     state: RoutingState
 
@@ -56,13 +54,13 @@ async def overview(tx: Transaction, catalogue: Catalogue, presence: Mapping[str,
     ]
     uses = uses_by_place(catalogue, state)
     attempts = sum(use.attempts for use in uses.values())
-    found: list[ProviderStanding] = []
+    found: list[ProviderState] = []
     for provider in catalogue.providers:
         use = state.providers.get(provider.name, NOTHING)
         seen = presence.get(provider.name, UNKNOWN)
         names = {provider.name, *(f"{provider.name}/{tier}" for tier in provider.tiers)}
         found.append(
-            ProviderStanding(
+            ProviderState(
                 provider,
                 seen.found,
                 seen.logged_in,
@@ -89,33 +87,37 @@ def _target(catalogue: Catalogue, provider: Provider) -> float | None:
     return max(0.0, rest) / max(1, sum(one.share is None for one in peers))
 
 
-async def look(providers: Providers, store: Store, caller: Caller) -> None:
+async def refresh(providers: Providers, store: Store, caller: Caller) -> None:
     """Before each health cycle. A broken file leaves everything as it was."""
     await providers.refresh()
     try:
         catalogue, presence = providers.current(), providers.presence()
     except InvalidInput:
         return
-    await store.write(caller, lambda tx: keep(tx, catalogue, presence))
+    await store.write(caller, lambda tx: publish(tx, catalogue, presence))
 
 
-async def keep(tx: Transaction, catalogue: Catalogue, presence: Mapping[str, Presence]) -> None:
+async def publish(tx: Transaction, catalogue: Catalogue, presence: Mapping[str, Presence]) -> None:
     """Write `provider_states` and the windows that are nearly used up; resolve the alert of budgets that have room."""
     seen = await overview(tx, catalogue, presence)
     there = {one.name for one in usable(catalogue, presence, seen.mode)}
     await tx.routing.put_states([_row(one) for one in seen.providers if one.provider.name in there])
     full = [window for one in seen.providers for window in one.windows if window.share >= catalogue.warn_at]
-    if not catalogue.agent_limits.unlimited:
-        for name, use in await tx.routing.by_agent(_AGENTS):
-            mine = windows_of("agent", name, catalogue.agent_limits, use, seen.state)
-            full += [window for window in mine if window.share >= catalogue.warn_at]
-    told = {"warn_at": catalogue.warn_at, "windows": [_told(window) for window in full]}
-    if await tx.state.get(BUDGETS) != told:
-        await tx.state.put(BUDGETS, told)
+    full += [
+        window
+        for window in await budgets.windows_of_agents(tx, catalogue, seen.state)
+        if window.share >= catalogue.warn_at
+    ]
+    # Without the time at which an hour has emptied, which moves on with every minute.
+    names = ("scope", "name", "period", "used", "limit")
+    windows = [{name: value for name, value in window.shown().items() if name in names} for window in full]
+    warnings = {"warn_at": catalogue.warn_at, "windows": windows}
+    if await tx.state.get(BUDGETS) != warnings:
+        await tx.state.put(BUDGETS, warnings)
     await budgets.resolve_when_free(tx, catalogue)
 
 
-def _row(one: ProviderStanding) -> dict[str, Any]:
+def _row(one: ProviderState) -> dict[str, Any]:
     """`open` while nothing of the provider can be used but by a probe: it has recovered when that has succeeded."""
     window = tightest(one.windows)
     stopped = one.stopped
@@ -129,9 +131,3 @@ def _row(one: ProviderStanding) -> dict[str, Any]:
         "resets_at": None if resets_at is None else iso(resets_at),
         "reason": reason,
     }
-
-
-def _told(window: Window) -> dict[str, Any]:
-    """Without the time at which an hour has emptied, which moves on with every minute."""
-    names = ("scope", "name", "period", "used", "limit")
-    return {name: value for name, value in window.shown().items() if name in names}
