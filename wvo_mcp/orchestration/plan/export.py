@@ -11,11 +11,8 @@ from wvo_mcp.orchestration.plan import guard
 from wvo_mcp.orchestration.plan.roadmap import COLUMNS, stored_entry, sync
 from wvo_mcp.ports import Transaction
 
-_DEFAULTS: Mapping[str, Any] = {
-    "description": "", "epic_id": None, "milestone_id": None, "parent_id": None, "type": "other", "priority": "medium",
-    "complexity": 5, "business_value": None, "labels": [], "files": [], "capabilities": [], "acceptance": [],
-    "requires_approval": False, "not_before": None, "max_attempts": 3, "depends_on": [],
-}  # fmt: skip
+_BLANK = RoadmapTask(id="", title="", epic_id="", given=frozenset({*COLUMNS, "depends_on"}))
+_DEFAULTS: Mapping[str, Any] = {**_BLANK.entry(), "epic_id": None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,19 +13,15 @@ from typing import Any
 from wvo_mcp.domain.dependency import in_batches
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.domain.roadmap import Entry, Roadmap, RoadmapTask
+from wvo_mcp.domain.roadmap import TASK_KEYS, Entry, Roadmap, RoadmapTask
 from wvo_mcp.domain.task import SETTLED, BlockAuthor, Origin, Status, Task
 from wvo_mcp.errors import DependencyCycle, IllegalTransition
 from wvo_mcp.orchestration.plan import guard
 from wvo_mcp.orchestration.tasks import editing, lifecycle
 from wvo_mcp.orchestration.tasks.creation import Draft, create
-from wvo_mcp.orchestration.tasks.links import link, unlink
 from wvo_mcp.ports import RoadmapFiles, Store, Transaction
 
-COLUMNS = (
-    "title", "epic_id", "description", "milestone_id", "parent_id", "type", "priority", "complexity", "business_value",
-    "labels", "files", "capabilities", "acceptance", "requires_approval", "not_before", "max_attempts",
-)  # fmt: skip
+COLUMNS = ("epic_id", *(field for field in TASK_KEYS.values() if field not in ("id", "depends_on", "status")))
 """Fields of the file that are columns of the task."""
 
 BATCH = 100
@@ -208,17 +204,18 @@ async def _merge_all(
     known = await tx.tasks.known(task.id for task in tasks)
     existing = [task for task in tasks if task.id in known]
     # Old links go before new ones come: only the file as a whole is free of circles.
-    unlinked: dict[str, list[str]] = {}
     for task in existing:
         was = base.get(task.id, {}).get("depends_on", [])
         if task.id not in base and (await tx.tasks.get(task.id)).origin is Origin.ROADMAP:
-            # It stood in the file before and comes back: what it said then is not known, so all that it says now counts.
+            # It was in the file before and comes back: what it said then is not known, so all that it says now counts.
             was = [row["id"] for row in await tx.tasks.dependencies(task.id)]
-        unlinked[task.id] = await unlink(tx, task.id, [other for other in was if other not in task.depends_on])
+        gone = tuple(other for other in was if other not in task.depends_on)
+        if gone:
+            await editing.change_links(tx, await tx.tasks.get(task.id), editing.Edit(remove_depends_on=gone))
     new = [task for task in tasks if task.id not in known]
     report.created += await create(tx, [_draft(task) for task in new], Origin.ROADMAP) if new else []
     for task in existing:
-        await _merge(tx, task, base.get(task.id, {}), entries[task.id], unlinked[task.id], report)
+        await _merge(tx, task, base.get(task.id, {}), entries[task.id], report)
     for task in tasks:
         await _apply_status(tx, task, entries[task.id].get("status"), base.get(task.id, {}).get("status"), report)
     await tx.state.put_roadmap_entries({task.id: entries[task.id] for task in tasks}, ())
@@ -252,21 +249,17 @@ def _draft(task: RoadmapTask) -> Draft:
     return Draft(task.id, fields, task.depends_on, task.parent_id)
 
 
-async def _merge(
-    tx: Transaction, task: RoadmapTask, base: Entry, entry: Entry, unlinked: list[str], report: Report
-) -> None:
+async def _merge(tx: Transaction, task: RoadmapTask, base: Entry, entry: Entry, report: Report) -> None:
     stored = await tx.tasks.get(task.id)
     changed = [name for name in COLUMNS if (name in entry or name in base) and entry.get(name) != base.get(name)]
     if not base and stored.origin is Origin.ROADMAP:
         changed = list(COLUMNS)
     version = stored.version
     await editing.change_fields(tx, stored, {name: getattr(task, name) for name in changed})
-    linked = await link(
-        tx, task.id, [other for other in task.depends_on if other not in base.get("depends_on", [])], "depends_on"
-    )
+    added = tuple(other for other in task.depends_on if other not in base.get("depends_on", []))
+    if added:
+        await editing.change_links(tx, stored, editing.Edit(add_depends_on=added))
     stored = await tx.tasks.get(task.id)
-    if linked or unlinked:
-        stored = await tx.tasks.change(stored, "task.linked", {}, {"added": linked, "removed": unlinked})
     if stored.origin is not Origin.ROADMAP:
         # From now on people keep it by the file, whoever wrote it there: an export, or they themselves.
         because = {"because": "written into the roadmap"}
