@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from wvo_mcp.domain.task import Task
+from wvo_mcp.domain.task import Status, Task
 
 Row = dict[str, Any]
 
@@ -48,6 +48,10 @@ class TaskRepository(Protocol):
 
     async def known(self, task_ids: Iterable[str]) -> set[str]:
         """Those of the ids that exist."""
+        ...
+
+    async def statuses(self, task_ids: Iterable[str]) -> dict[str, Status]:
+        """Those of the tasks that exist."""
         ...
 
     async def near(self, wanted: str) -> list[str]:

@@ -17,7 +17,7 @@ from wvo_mcp.domain.providers.state import Presence
 MOST_BYTES = 1_000_000
 MOST_MODELS = 1_000
 
-RouteRequest = tuple[int, bytes]
+Answer = tuple[int, bytes]
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ async def _ollama(client: httpx2.AsyncClient, base: str, known: Found) -> None:
         known.presence = Presence(True, frozenset({*names, *(name.removesuffix(":latest") for name in names)}))
 
 
-async def _get(client: httpx2.AsyncClient, url: str) -> RouteRequest:
+async def _get(client: httpx2.AsyncClient, url: str) -> Answer:
     body = bytearray()
     async with client.stream(
         "GET", url, headers={"accept": "application/json", "accept-encoding": "identity"}
@@ -91,7 +91,7 @@ def _models_of(base: str) -> str:
     return f"{base}/models" if base.count("/") > 2 else f"{base}/v1/models"
 
 
-def _judged(answer: RouteRequest, base: str) -> Presence:
+def _judged(answer: Answer, base: str) -> Presence:
     status, body = answer
     if status in (401, 403):  # it is there, and tells its models only to those with a key
         return Presence(found=True)

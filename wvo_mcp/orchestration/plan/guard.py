@@ -64,11 +64,8 @@ async def judge(
         for task_id, status in stated.items()
         if status is Status.CANCELLED and base.get(task_id, {}).get("status") != Status.CANCELLED
     ]
-    cancelled: dict[str, Status] = {}
-    for task_id in candidates:
-        stored = await tx.tasks.find(task_id)
-        if stored is not None and stored.status not in SETTLED:
-            cancelled[task_id] = stored.status
+    stored = await tx.tasks.statuses(candidates)
+    cancelled = {name: stored[name] for name in candidates if name in stored and stored[name] not in SETTLED}
     if not cancelled:
         return Verdict()
     counts = await tx.tasks.counts()
@@ -93,18 +90,13 @@ async def keep(tx: Transaction, roadmap: Roadmap, verdict: Verdict, last: Mappin
 
 
 async def is_outdated(tx: Transaction) -> bool:
-    """Is the file to be judged anew, although it is the same: what waits has come to its end by other ways, or nobody hears
-    of it any more, for its alert was resolved by hand?"""
+    """Must the same file be judged again: have the waiting tasks ended in other ways, or was the alert resolved by hand?"""
     guard = await tx.state.get(GUARD)
     if guard is None:
         return False
     if await tx.alerts.find(GUARD, None) is None:
         return True
-    for task_id in guard["waiting"]:
-        stored = await tx.tasks.find(task_id)
-        if stored is not None and stored.status not in SETTLED:
-            return False
-    return True
+    return SETTLED.issuperset((await tx.tasks.statuses(guard["waiting"])).values())
 
 
 async def _lift(tx: Transaction) -> None:

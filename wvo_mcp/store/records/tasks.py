@@ -45,6 +45,13 @@ class Tasks(Groups, Listing):
             found.update(self._rows.column(f"SELECT id FROM tasks WHERE id IN ({marks})", part))
         return found
 
+    async def statuses(self, task_ids: Iterable[str]) -> dict[str, Status]:
+        found: dict[str, Status] = {}
+        for part, marks in parts(list(task_ids)):
+            rows = self._rows.all(f"SELECT id, status FROM tasks WHERE id IN ({marks})", part)
+            found |= {row["id"]: Status(row["status"]) for row in rows}
+        return found
+
     async def near(self, wanted: str) -> list[str]:
         if int(self._rows.value("SELECT max(seq) FROM tasks") or 0) <= _SMALL_STORE:
             candidates = self._rows.column("SELECT id FROM tasks")
