@@ -21,7 +21,6 @@ from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.exchange import WorkspaceExchange
 from wvo_mcp.execution.health_report import HealthReportFile
 from wvo_mcp.execution.providers.workspace import ProvidersOfWorkspace
-from wvo_mcp.execution.roadmap.history import RoadmapCommits
 from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.execution.session_lock import SessionLocks
 from wvo_mcp.execution.trust import Trust
@@ -177,6 +176,11 @@ def build_services(
             thresholds_of(settings), policy, clock, backend.probe, tracer, partial(overview.refresh, providers)
         )
 
+    def history() -> RoadmapHistory:
+        from wvo_mcp.execution.roadmap.history import RoadmapCommits  # an export alone needs git and what runs it
+
+        return RoadmapCommits(settings.roadmap) if settings.roadmap_commits else NoHistory()
+
     return Container(
         {
             WatchedStore: store,
@@ -186,7 +190,7 @@ def build_services(
             LongWork: Foreground(),
             Providers: providers,
             RoadmapFiles: RoadmapSource(settings.roadmap, place=shared_place),
-            RoadmapHistory: RoadmapCommits(settings.roadmap) if settings.roadmap_commits else NoHistory(),
+            RoadmapHistory: Late(history),
             Directives: DirectiveFiles(settings.root),
             Backups: Late(lambda: backend.backups),
             Snapshots: Late(lambda: ContextSnapshots(settings.state_dir / "backups" / "context")),
