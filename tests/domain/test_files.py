@@ -69,7 +69,7 @@ def test_globs_with_no_path_in_common_do_not_overlap(one: str, other: str) -> No
         ("", "src"),
     ],
 )
-def test_what_cannot_be_told_apart_overlaps(one: str, other: str) -> None:
+def test_globs_that_are_not_understood_overlap(one: str, other: str) -> None:
     assert overlap(one, other)
     assert overlap(other, one)
 

@@ -58,7 +58,7 @@ def test_one_outlier_changes_nothing_and_scattered_hours_leave_more_room() -> No
         ([10, 4, 15, 3, 12, 5, 14, 6, 40, 80, 120, 160, 200], 5),
     ],
 )
-def test_growth_stands_out_from_what_goes_up_and_down_by_itself(depths: list[int], cycles: int) -> None:
+def test_growth_must_exceed_the_ordinary_scatter_of_the_queue(depths: list[int], cycles: int) -> None:
     assert rising(depths) == cycles
 
 

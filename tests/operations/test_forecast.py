@@ -25,7 +25,7 @@ async def _milestone(bench: Bench, name: str, in_seconds: float) -> None:
     await bench.write(lambda tx: tx.tasks.put_milestone(name, {"title": name, "due_at": due}))
 
 
-async def test_a_plan_of_known_durations_is_foretold_to_the_second(bench: Bench) -> None:
+async def test_a_plan_of_known_durations_is_forecast_to_the_second(bench: Bench) -> None:
     await _seen(bench, *[600] * 20)
     await _milestone(bench, "M1", 1_250)
     await _milestone(bench, "M2", 2_450)
@@ -54,7 +54,7 @@ async def test_equal_tasks_are_done_in_the_order_in_which_they_were_written(benc
     assert ends == {"FIRST": timedelta(seconds=600), "SECOND": timedelta(seconds=1200)}
 
 
-async def test_work_that_is_put_off_until_the_end_of_time_is_foretold_like_any_other(bench: Bench) -> None:
+async def test_work_that_is_deferred_to_the_end_of_time_is_forecast_like_any_other(bench: Bench) -> None:
     await bench.create(a_task("never", not_before="9999-12-31T23:59:59.999Z"), a_task("behind", depends_on=["never"]))
 
     found = await bench.call("forecast", runs=20)

@@ -58,7 +58,7 @@ async def test_a_snapshot_says_what_is_held_ready_wrong_and_remembered(
     assert "### Rounding (version 1, 2026-03-02T09:00:00.000Z) [money]\n\n> # Always up\n> never down" in text
 
 
-async def test_what_a_gate_holds_back_is_not_told_as_ready_until_its_time_has_come(
+async def test_what_a_gate_holds_back_is_not_listed_as_ready_before_its_time(
     bench: Bench, snapshots: ContextSnapshots
 ) -> None:
     soon = iso(bench.clock.now() + timedelta(minutes=5))

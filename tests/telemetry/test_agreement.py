@@ -26,7 +26,7 @@ from wvo_mcp.telemetry import Telemetry, begin
 pytestmark = [pytest.mark.requirement("OBS-1"), pytest.mark.anyio]
 
 
-class Told:
+class Written:
     """What was written to the files of one folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -71,9 +71,9 @@ def watched(bench: Bench, telemetry: Telemetry) -> Bench:
     return bench
 
 
-async def told(telemetry: Telemetry, folder: Path) -> Told:
+async def written(telemetry: Telemetry, folder: Path) -> Written:
     await anyio.to_thread.run_sync(telemetry.end)
-    return Told(folder)
+    return Written(folder)
 
 
 async def test_spans_and_metrics_agree_with_sql(watched: Bench, telemetry: Telemetry, folder: Path) -> None:
@@ -108,7 +108,7 @@ async def test_spans_and_metrics_agree_with_sql(watched: Bench, telemetry: Telem
             watched.clock.advance(700)
             await watched.services.store.write(OWNER, lambda tx: claims.reap(tx, watched.policy))
     await telemetry.look(watched.services.store, OWNER, watched.policy.wip_limit)
-    seen = await told(telemetry, folder)
+    seen = await written(telemetry, folder)
 
     rows = await watched.sql("SELECT seq, at, kind, task_id, data FROM events ORDER BY seq")
     ended: Counter[str] = Counter()
@@ -163,7 +163,7 @@ async def test_spans_and_metrics_agree_with_sql(watched: Bench, telemetry: Telem
     assert seen.last("wvo.wip.utilization") == {"{}": wip / 6}
 
 
-async def test_what_is_not_committed_is_not_told(watched: Bench, telemetry: Telemetry, folder: Path) -> None:
+async def test_what_is_not_committed_is_not_reported(watched: Bench, telemetry: Telemetry, folder: Path) -> None:
     await watched.create(a_task("A"))
     with pytest.raises(RuntimeError, match="defect"):
 
@@ -176,7 +176,7 @@ async def test_what_is_not_committed_is_not_told(watched: Bench, telemetry: Tele
     assert await watched.sql("SELECT * FROM task_traces") == []
     with pytest.raises(WvoError):
         await watched.complete("A")
-    seen = await told(telemetry, folder)
+    seen = await written(telemetry, folder)
     assert seen.named("task.execution") == [] and seen.last("wvo.tasks.claimed") == {}
     (refused,) = [span for span in seen.named("mcp.tool") if span["status"] == "error"]
     assert refused["attributes"]["error.type"] == "tool_error"
@@ -193,12 +193,12 @@ async def test_a_claim_that_was_not_traced_ends_without_a_span(
     store = telemetry.watch(bench.store, "sqlite")
     bench.services = replace(bench.services, store=store, tracer=telemetry.tracer)
     await bench.complete("A")
-    seen = await told(telemetry, folder)
+    seen = await written(telemetry, folder)
     assert seen.named("task.execution") == []
     assert seen.last("wvo.tasks.ended") == {'{"outcome": "completed"}': 1}
 
 
-async def test_a_call_over_http_is_told_with_its_face_and_its_trace(
+async def test_a_call_over_http_has_a_span_with_its_face_and_its_trace(
     watched: Bench, telemetry: Telemetry, folder: Path
 ) -> None:
     api = Api(watched.services, lambda agent: ANN, lambda tool, outcome, seconds: None)
@@ -213,7 +213,7 @@ async def test_a_call_over_http_is_told_with_its_face_and_its_trace(
         "path_params": {"tool": "plan_next"},
     }
     assert (await api.call(Request(scope))).status_code == 200
-    (span,) = (await told(telemetry, folder)).named("mcp.tool")
+    (span,) = (await written(telemetry, folder)).named("mcp.tool")
     assert (span["trace_id"], span["attributes"]["wvo.face"]) == (trace, "http")
     assert span["attributes"]["http.request.method"] == "GET"
 
@@ -228,7 +228,7 @@ async def test_what_is_reported_is_recorded_once_however_often_it_is_repeated(
         await ALL["provider_report"](watched.services, ANN, {**report, "request_id": "once"})
     with suppress(WvoError):
         await ALL["provider_report"](watched.services, ANN, {**report, "task_id": "unknown"})
-    seen = await told(telemetry, folder)
+    seen = await written(telemetry, folder)
     lines = [line for line in seen.metrics if line["name"] == "gen_ai.client.token.usage"]
     assert {line["attributes"]["gen_ai.token.type"]: line["sum"] for line in lines} == {"input": 1200, "output": 50}
     assert {line["attributes"]["gen_ai.request.model"] for line in lines} == {"claude-low"}

@@ -144,7 +144,7 @@ def test_a_dead_collector_slows_nothing(
     eventually((tmp_path / "traces.jsonl").exists)
 
 
-def test_a_folder_that_cannot_be_written_is_told_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_folder_that_cannot_be_written_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("in the way")
     telemetry = begun(tmp_path / "file")
     for _ in range(3):
@@ -161,6 +161,7 @@ import wvo_mcp.app as app
 from wvo_mcp.faces.mcp.face import Face
 from wvo_mcp.faces.mcp.server import build_server
 from wvo_mcp.operations import ALL
+from wvo_mcp.ports import WatchedStore
 from wvo_mcp.settings import load
 
 async def main():
@@ -169,7 +170,7 @@ async def main():
         caller = app.cli_caller(settings)
         assert build_server(Face(services, lambda client: caller, None, lambda: None)).middleware == []
         await ALL["plan_next"](services, caller, {})
-        assert type(services.store).__module__ == "wvo_mcp.store.sqlite.store"
+        assert type(services.get(WatchedStore)).__module__ == "wvo_mcp.store.sqlite.store"
 
 anyio.run(main)
 unwanted = ("opentelemetry.sdk", "opentelemetry.exporter", "wvo_mcp.telemetry")

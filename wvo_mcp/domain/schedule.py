@@ -52,7 +52,7 @@ class Plan:
         self._release = [task.release for task in tasks]
         limited = {name: number for number, name in enumerate(sorted(crew.epic_limits))}
         self._limits = [crew.epic_limits[name] for name in limited]
-        self._limited = [limited.get(task.epic_id or "", -1) for task in tasks] if limited else None
+        self._limited = [limited.get(task.epic_id or "", -1) for task in tasks]
         self._running = [index for index, task in enumerate(tasks) if task.running and index not in self._excluded]
         self._open = [
             index
@@ -92,10 +92,9 @@ class Plan:
         parked: list[list[int]] = [[] for _ in self._limits]
         # Entries are (when, index) for an end and (when, -1 - index) for a time that has come.
         events = [(durations[index], index) for index in self._running]
-        if limited is not None:
-            for index in self._running:
-                if limited[index] >= 0:
-                    busy[limited[index]] += 1
+        for index in self._running:
+            if limited[index] >= 0:
+                busy[limited[index]] += 1
         free = self._slots - len(self._running)
         ready: list[int] = []
         for index in self._open:
@@ -110,8 +109,8 @@ class Plan:
         while True:
             while free > 0 and ready:
                 index = heappop(ready)
-                if limited is not None and limited[index] >= 0:
-                    epic = limited[index]
+                epic = limited[index]
+                if epic >= 0:
                     if busy[epic] >= self._limits[epic]:
                         heappush(parked[epic], index)
                         continue
@@ -126,8 +125,8 @@ class Plan:
                 continue
             free += 1
             last[group[index]] = now
-            if limited is not None and limited[index] >= 0:
-                epic = limited[index]
+            epic = limited[index]
+            if epic >= 0:
                 busy[epic] -= 1
                 if parked[epic]:
                     heappush(ready, heappop(parked[epic]))

@@ -20,7 +20,7 @@ WATCH = an_agent("watch")
 
 
 @pytest.mark.requirement("HEALTH-2")
-async def test_a_remedy_judges_the_age_anew_when_its_turn_comes(bench: Bench) -> None:
+async def test_a_remedy_checks_the_age_again_when_its_turn_comes(bench: Bench) -> None:
     await bench.create(a_task("T1"))
     await bench.claim(ANN, lease_seconds=60)
     bench.servers.kill(ANN.session_id)

@@ -169,9 +169,7 @@ async def test_the_report_is_written_after_the_first_cycle_hourly_and_at_the_las
 
 
 @pytest.mark.sqlite
-async def test_the_last_report_tells_of_a_cycle_that_was_cancelled_while_it_was_written(
-    bench: Bench, tmp_path: Path
-) -> None:
+async def test_the_last_report_has_a_cycle_that_was_cancelled_while_being_written(bench: Bench, tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     reporter = Reporter(HealthReportFile(path), bench.clock, 60)
     await bench.call("health_run", WATCH)

@@ -84,7 +84,7 @@ async def test_a_quiet_connected_agent_keeps_its_task_and_so_does_one_in_grace(
 
 
 @pytest.mark.requirement("HEALTH-2")
-async def test_without_leave_to_remedy_it_only_tells(bench: Bench) -> None:
+async def test_with_remedies_turned_off_it_only_raises_alerts(bench: Bench) -> None:
     await abandoned(bench, "T1")
 
     cycle = await loop_of(bench, auto_remediate=False).cycle(await seated(bench, WATCH))
@@ -163,7 +163,7 @@ async def test_nothing_is_tried_with_an_agent_within_the_grace_of_its_session(be
 
 @pytest.mark.requirement("HEALTH-2")
 @pytest.mark.parametrize("since", ["heard", "another's"])
-async def test_a_remedy_judges_anew_within_the_transaction_that_changes_something(bench: Bench, since: str) -> None:
+async def test_a_remedy_checks_again_within_the_transaction_that_changes_something(bench: Bench, since: str) -> None:
     await abandoned(bench, "T1")
     limits = Thresholds()
     post = await seated(bench, WATCH)
@@ -185,7 +185,7 @@ async def test_a_remedy_judges_anew_within_the_transaction_that_changes_somethin
 
 @pytest.mark.sqlite
 @pytest.mark.requirement("HEALTH-1")
-async def test_a_look_that_fails_is_told_and_hides_no_other(bench: Bench) -> None:
+async def test_a_reading_that_fails_is_reported_and_hides_no_other(bench: Bench) -> None:
     await abandoned(bench, "T1")
     await bench.force(
         "INSERT INTO provider_states (provider, used, capacity, updated_at) VALUES ('codex', 90, 100, '2026-03-02')"

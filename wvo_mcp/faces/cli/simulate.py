@@ -135,7 +135,10 @@ def _run(compose: Compose, file: Path | None, params: Params, *, as_json: bool) 
         result: dict[str, Any] = {"durations": source, "policies": [asdict(outcome) for (outcome,) in runs.values()]}
     else:
         head = {"tasks": first[0].tasks, "agents": first[0].agents, "first_seed": first[0].seed, "seeds": len(first)}
-        found = [{"order": one.order, **asdict(one)["measures"]} for one in compared(runs)]
+        found = [
+            {"order": order, **{name: asdict(one) for name, one in measures.items()}}
+            for order, measures in compared(runs).items()
+        ]
         result = {"durations": source, **head, "seeds_asked": params.seeds, "policies": found}
     if as_json:
         print_json(result)

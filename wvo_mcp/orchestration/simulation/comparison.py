@@ -41,30 +41,22 @@ class Measured:
     """Seeds in which no other order was better."""
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
-    order: str
-    measures: dict[str, Measured]
-
-
-def compared(runs: Mapping[str, Sequence[Outcome]]) -> list[Compared]:
-    """`runs`: by order, one outcome for each seed (two at least), the same seeds in the same sequence; the first order is
-    the one that the others are compared with."""
-    out: list[Compared] = []
-    values = {name: {order: [of(one) for one in ones] for order, ones in runs.items()} for name, of in MEASURES.items()}
-    for order in runs:
-        measures: dict[str, Measured] = {}
-        for name, found in values.items():
-            own, first = found[order], next(iter(found.values()))
-            least = [min(each) for each in zip(*found.values(), strict=True)]
+def compared(runs: Mapping[str, Sequence[Outcome]]) -> dict[str, dict[str, Measured]]:
+    """By order and measure. `runs`: by order, one outcome for each seed (two at least), the same seeds in the same sequence;
+    the others are compared with the first order."""
+    out: dict[str, dict[str, Measured]] = {order: {} for order in runs}
+    for name, of in MEASURES.items():
+        found = {order: [of(one) for one in ones] for order, ones in runs.items()}
+        first = next(iter(found.values()))
+        least = [min(each) for each in zip(*found.values(), strict=True)]
+        for order, own in found.items():
             apart = [(a / b - 1) * 100 if b else 0.0 for a, b in zip(own, first, strict=True)]
-            measures[name] = Measured(
+            out[order][name] = Measured(
                 value=estimate(own),
                 difference_percent=None if own is first else estimate(apart),
                 better=sum(a < b for a, b in zip(own, first, strict=True)),
                 best=sum(a <= b for a, b in zip(own, least, strict=True)),
             )
-        out.append(Compared(order, measures))
     return out
 
 
