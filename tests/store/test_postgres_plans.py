@@ -125,7 +125,7 @@ async def a_day(bench: Bench) -> None:
         )
         await bench.call("plan_next", ANN, limit=5)
         best = (await bench.read(lambda tx: tx.queue.outlines(None, 3)))[-1]
-        assert len(await bench.read(lambda tx, place=best.place: tx.queue.outlines(None, 20, place))) == 20
+        assert len(await bench.read(lambda tx, cursor=best.cursor: tx.queue.outlines(None, 20, cursor))) == 20
         claimed = (await bench.claim(ANN, request_id=f"c{turn}"))["task"]["id"]
         assert claimed == f"T{turn}"
         await bench.claim(BOB)

@@ -16,12 +16,13 @@ from wvo_mcp.ports.records import (
 )
 from wvo_mcp.ports.store import Store, Transaction, WatchedStore
 from wvo_mcp.ports.telemetry import SILENT, Span, Tracer
-from wvo_mcp.ports.work import GraphRepository, Outline, QueueRepository, Row, Standing, TaskRepository
+from wvo_mcp.ports.work import ClaimState, GraphRepository, Outline, QueueRepository, Row, TaskRepository
 from wvo_mcp.ports.world import Clock, Directives, Liveness, NoHistory, Recorded, RoadmapFiles, RoadmapHistory
 
 __all__ = [
     "SILENT",
     "AlertRepository",
+    "ClaimState",
     "Clock",
     "Directives",
     "EventRepository",
@@ -41,7 +42,6 @@ __all__ = [
     "Row",
     "SessionRepository",
     "Span",
-    "Standing",
     "StateRepository",
     "Store",
     "TaskRepository",

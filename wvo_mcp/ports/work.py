@@ -11,7 +11,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ClaimState:
     """How things stand for a claim, in one look."""
 
     holding: int
@@ -25,11 +25,11 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """Of a ready task what tells whether there are means for it. `place` in the order of the queue is opaque JSON; `lane`
-    as `QueueRepository.pick` hands it out."""
+    """Of a ready task what tells whether there are means for it. `cursor`, its position in the order of the queue, is opaque
+    JSON; `lane` as `QueueRepository.pick` hands it out."""
 
     id: str
-    place: tuple[Any, ...]
+    cursor: tuple[Any, ...]
     complexity: int
     labels: tuple[str, ...]
     capabilities: tuple[str, ...]
@@ -162,10 +162,10 @@ class QueueRepository(Protocol):
         ...
 
     async def prefetch_reads(self, agent_id: str) -> None:
-        """A claim of this agent begins: `standing` and `pick` come next, and may be asked of the database at once."""
+        """A claim of this agent begins: `claim_state` and `pick` come next, and may be asked of the database at once."""
         ...
 
-    async def standing(self, agent_id: str) -> Standing:
+    async def claim_state(self, agent_id: str) -> ClaimState:
         """What a claim of this agent asks first."""
         ...
 
@@ -173,8 +173,8 @@ class QueueRepository(Protocol):
         """Lift the not-before gate of every task whose time has come."""
         ...
 
-    async def expired(self, *, take: bool = False) -> list[Task]:
-        """Tasks in progress whose lease has run out; to `take` them passes over rows that somebody else has locked."""
+    async def expired(self, *, lock: bool = False) -> list[Task]:
+        """Tasks in progress whose lease has run out; `lock` passes over rows that somebody else has locked."""
         ...
 
     async def held_sessions(self) -> list[str]:

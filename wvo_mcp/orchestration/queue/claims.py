@@ -27,7 +27,7 @@ from wvo_mcp.orchestration.queue.routable import best_routable
 from wvo_mcp.orchestration.routing import budgets
 from wvo_mcp.orchestration.routing.router import Route, Router
 from wvo_mcp.orchestration.tasks import lifecycle, recall
-from wvo_mcp.ports import Row, Standing, Transaction
+from wvo_mcp.ports import ClaimState, Row, Transaction
 from wvo_mcp.ports.providers import Providers
 
 _RETRY_SECONDS = (2, 60)
@@ -68,7 +68,7 @@ async def _cut_leases_of_the_dead(tx: Transaction, policy: Policy) -> bool:
 
 
 async def _let_time_pass(tx: Transaction) -> None:
-    for task in await tx.queue.expired(take=True):
+    for task in await tx.queue.expired(lock=True):
         await lifecycle.expire(tx, task)
     await tx.queue.open_gates()
 
@@ -91,33 +91,33 @@ async def claim(
     await router.prefetch_reads()
     if task_id is None and policy.epics is None:
         await tx.queue.prefetch_reads(agent_id)
-    standing = await tx.queue.standing(agent_id)
-    cut = standing.in_progress and await _cut_leases_of_the_dead(tx, policy)
-    if cut or standing.overdue:
+    state = await tx.queue.claim_state(agent_id)
+    cut = state.in_progress and await _cut_leases_of_the_dead(tx, policy)
+    if cut or state.overdue:
         await _let_time_pass(tx)
-        standing = await tx.queue.standing(agent_id)
+        state = await tx.queue.claim_state(agent_id)
     length = lease_seconds or policy.lease_seconds
     if task_id is not None:
         try:
-            return await _claim_named(tx, policy, agent_id, task_id, length, standing, router)
+            return await _claim_named(tx, policy, agent_id, task_id, length, state, router)
         except WvoError as error:
             if cut and error.follow_up is None:  # a refusal undoes what was written, and the lease would never end
                 error.follow_up = partial(_cut_leases_of_the_dead, policy=policy)
             raise
-    if standing.paused:
+    if state.paused:
         return await _nothing(tx, "paused", agent_id)
-    orphan = await tx.queue.orphan_of(agent_id) if standing.holding else None
+    orphan = await tx.queue.orphan_of(agent_id) if state.holding else None
     if orphan is not None:
         decision = await router.decide(orphan)
         if decision is None or not decision.withheld:
             return await _grant(tx, orphan, agent_id, length, router, decision)
-        if standing.holding >= policy.agent_wip_limit:  # which comes before the budget; when to ask again is known
+        if state.holding >= policy.agent_wip_limit:  # which comes before the budget; when to ask again is known
             refusal = await _withheld(tx, router, decision, agent_id)
             holding = await tx.queue.held_by_agent(agent_id)
             return replace(refusal, reason="agent_wip_limit", holding=holding)
-    if standing.holding >= policy.agent_wip_limit:
+    if state.holding >= policy.agent_wip_limit:
         return await _nothing(tx, "agent_wip_limit", agent_id)
-    if standing.in_progress >= policy.wip_limit:
+    if state.in_progress >= policy.wip_limit:
         return await _nothing(tx, "wip_limit", agent_id)
     circumstances = Circumstances(tx, agent_id, policy)
     best = await tx.queue.pick(circumstances.admit, policy.epics)
@@ -184,10 +184,10 @@ class Circumstances:
 
 
 async def _claim_named(
-    tx: Transaction, policy: Policy, agent_id: str, task_id: str, length: int, standing: Standing, router: Router
+    tx: Transaction, policy: Policy, agent_id: str, task_id: str, length: int, state: ClaimState, router: Router
 ) -> Claim:
     task = await tx.tasks.get(task_id)
-    if standing.paused:
+    if state.paused:
         raise Paused(await tx.state.get("paused_reason"))
     if task.status is Status.IN_PROGRESS:
         mine = task.assigned_to == agent_id and await lifecycle.ended(tx, policy, task.session_id)
@@ -204,9 +204,9 @@ async def _claim_named(
     refusal = await why_not_ready(tx, task, circumstances)
     if refusal is not None and refusal[0] not in ("files", "epic_wip_limit"):
         raise NotReady(task.id, refusal[0], refusal[1])
-    if standing.holding >= policy.agent_wip_limit:
+    if state.holding >= policy.agent_wip_limit:
         raise WipLimit("agent", policy.agent_wip_limit, [t.id for t in await tx.queue.held_by_agent(agent_id)])
-    if standing.in_progress >= policy.wip_limit:
+    if state.in_progress >= policy.wip_limit:
         raise WipLimit("store", policy.wip_limit)
     limit = await circumstances.epic_limit(task.epic_id)
     if limit is not None:

@@ -19,9 +19,9 @@ async def best_routable(
 ) -> tuple[Task, RouteDecision | None] | None:
     """With its route. `admit` tells of a lane whether its tasks may be claimed."""
     lanes: dict[int, bool] = {}
-    place = None
+    cursor = None
     for _ in range(0, LOOK_AT, _STEP):
-        step = await tx.queue.outlines(epics, _STEP, place)
+        step = await tx.queue.outlines(epics, _STEP, cursor)
         for one in step:
             if one.gates or not await router.may(one):
                 continue
@@ -36,5 +36,5 @@ async def best_routable(
                 return task, decision
         if len(step) < _STEP:
             return None
-        place = step[-1].place
+        cursor = step[-1].cursor
     return None

@@ -7,7 +7,7 @@ from typing import Any
 
 from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.task import Task
-from wvo_mcp.ports.work import Outline, Standing
+from wvo_mcp.ports.work import ClaimState, Outline
 from wvo_mcp.store.records.memory import NEWEST
 from wvo_mcp.store.records.rows import COLUMNS, as_task
 from wvo_mcp.store.sql import Rows
@@ -18,7 +18,7 @@ HEADS = 24
 Lane = dict[str, Any]
 _LISTS = ("labels", "capabilities")
 
-_STANDING = """
+_CLAIM_STATE = """
 SELECT
   (SELECT count(*) FROM tasks INDEXED BY tasks_held_agent
    WHERE assigned_to = :agent_id AND status = 'in_progress') AS holding,
@@ -47,7 +47,7 @@ class Queue:
             """
 
     async def prefetch_reads(self, agent_id: str) -> None:
-        self._rows.prefetch_statement(_STANDING, {"agent_id": agent_id, "now": self._at})
+        self._rows.prefetch_statement(_CLAIM_STATE, {"agent_id": agent_id, "now": self._at})
         self._rows.prefetch_statement(self._best)
         self._rows.prefetch_statement(
             NEWEST, of="context_entries"
@@ -134,7 +134,7 @@ class Queue:
                     lane = self._rows.one("SELECT id, epic_id, capabilities, files FROM lanes WHERE id = ?", (lane_id,))
                     asked[lane_id] = lane is not None and await fits(lane)
                 if asked[lane_id]:
-                    task = self._take(head["id"])
+                    task = self._locked(head["id"])
                     if task is not None:
                         return task
         if len(heads) < HEADS:
@@ -163,19 +163,19 @@ class Queue:
             )
             if row is not None:
                 found.append((-row["score"], row["seq"], row["id"]))
-        return self._take(min(found)[2]) if found else None
+        return self._locked(min(found)[2]) if found else None
 
-    def _take(self, task_id: str) -> Task | None:
+    def _locked(self, task_id: str) -> Task | None:
         """The task, locked; None when somebody else has locked its row, as a person at a database prompt may."""
         row = self._rows.one(
             f"SELECT {COLUMNS} FROM tasks WHERE id = ? {self._rows.dialect.row_lock_suffix}", (task_id,)
         )
         return None if row is None else as_task(row)
 
-    async def standing(self, agent_id: str) -> Standing:
-        row = self._rows.one(_STANDING, {"agent_id": agent_id, "now": self._at})
+    async def claim_state(self, agent_id: str) -> ClaimState:
+        row = self._rows.one(_CLAIM_STATE, {"agent_id": agent_id, "now": self._at})
         assert row is not None  # noqa: S101 - it has no FROM
-        return Standing(
+        return ClaimState(
             holding=row["holding"],
             in_progress=row["in_progress"],
             paused=row["paused"] not in (None, "null", "false"),
@@ -191,12 +191,12 @@ class Queue:
             (self._at,),
         )
 
-    async def expired(self, *, take: bool = False) -> list[Task]:
-        lock = self._rows.dialect.row_lock_suffix if take else ""
+    async def expired(self, *, lock: bool = False) -> list[Task]:
+        suffix = self._rows.dialect.row_lock_suffix if lock else ""
         rows = self._rows.all(
             f"""
             SELECT {COLUMNS} FROM tasks INDEXED BY tasks_leases
-            WHERE status = 'in_progress' AND lease_expires_at <= ? ORDER BY lease_expires_at {lock}
+            WHERE status = 'in_progress' AND lease_expires_at <= ? ORDER BY lease_expires_at {suffix}
             """,
             (self._at,),
         )
