@@ -124,11 +124,11 @@ def test_generated_ids_stay_the_same_when_items_are_ticked_moved_or_added() -> N
     ("text", "line", "problem"),
     [
         ("- [ ] a\n- [ ] \n", 2, "has a box, but no title"),
-        ("- [ ] A1: a\n- [ ] b\n- [ ] A1: c\n", 3, "the id A1 stands on line 1 already"),
+        ("- [ ] A1: a\n- [ ] b\n- [ ] A1: c\n", 3, "the id A1 is on line 1 already"),
         ("- [ ] a\n  - complexity: many\n", 2, "expected a number"),
         ("- [ ] a\n  - complexity: 11\n", 1, "complexity"),
         ("- [ ] a\r\n- [ ] b\r\nnul \x00\r\n", 3, "NUL"),
-        (b"- [ ] a\n\n- [ ] \xff\xfe\n", 3, "no UTF-8: byte 0xff"),
+        (b"- [ ] a\n\n- [ ] \xff\xfe\n", 3, "not UTF-8: byte 0xff"),
         ("- [ ] a\n- [ ] " + "x" * 1_000_000, 2, "1,000,006 characters"),
         ("".join(f"{'  ' * depth}- [ ] t{depth}\n" for depth in range(MAX_DEPTH + 2)), MAX_DEPTH + 1, "deeper than 50"),
         ("- [ ] a\n- [ ] " + "depends on a " * 1_000, 2, "a title has at most 500 characters"),
@@ -171,7 +171,7 @@ def test_generated_ids_stay_the_same_when_items_are_ticked_moved_or_added() -> N
         (
             '{\n"tasks": [\n{"id": 1, "title": "a"},\n{"id": 1, "title": "b"}\n]}',
             4,
-            "the id tm-1 stands on line 3 already",
+            "the id tm-1 is on line 3 already",
         ),
         ('{\n"tasks": [\n{"id": 1, "title": "a"},\n{"title": "b"}\n]}', 4, "id: Field required"),
         ('{\n"tasks": [\n{"id": 1, "title": "a", "status": "?"}\n]}', 3, "status"),

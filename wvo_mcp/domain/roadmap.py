@@ -1,6 +1,6 @@
 """The roadmap that people write (contract, section 9), as frozen data.
 
-Dataclasses and not pydantic models: the reader has judged every value on the line where it stands, and judging 10,000
+Dataclasses and not pydantic models: the reader has checked every value with its line, and checking 10,000
 tasks a second time would only cost time and lose the lines.
 """
 
@@ -118,7 +118,7 @@ class Roadmap:
 class RoadmapChanges:
     """What an export writes into the file, in the vocabulary of `entry()`.
 
-    tasks: id of something in the file -> the fields to set; None takes a field out of the file. A task with `epic_id`
+    tasks: id of something in the file -> the fields to set; None removes a field from the file. A task with `epic_id`
     moves to that epic. added: whole entries of new tasks (`id`, `title`, `epic_id` and any other field). An epic that the
     file lacks is made; epics: id -> its title, else the id.
     """

@@ -223,7 +223,7 @@ async def test_a_held_lock_is_waited_for_and_a_lasting_one_is_named_and_kept(
     recorded = await place.export(T1="Eins")
 
     assert "index.lock" in (recorded.note or "")
-    assert history._PATIENCE_SECONDS < sum(naps[6:]) < history._PATIENCE_SECONDS + 1
+    assert history._RETRY_SECONDS < sum(naps[6:]) < history._RETRY_SECONDS + 1
     assert lock.read_text() == "another's"
 
 
@@ -276,7 +276,7 @@ async def test_a_file_that_git_is_told_to_look_past_is_left_alone(place: Place) 
 async def test_commits_of_the_person_and_exports_at_the_same_time_lose_nothing(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "_PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr(history, "_RETRY_SECONDS", 60.0)
     done = threading.Event()
     made: list[str] = []
 

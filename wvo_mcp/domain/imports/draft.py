@@ -1,4 +1,4 @@
-"""What every reader gives: tasks to be, each with the line it came from."""
+"""The result of every reader: tasks to create, each with the line it came from."""
 
 import hashlib
 import re
@@ -16,7 +16,7 @@ from wvo_mcp.errors import InvalidInput, problem_of
 
 MAX_TASKS = 20_000
 MAX_LINE = 200_000
-"""Characters; a longer line is no task."""
+"""Characters; a longer line is not a task."""
 MAX_PROBLEMS = 10
 MAX_DEPTH = 50
 _CUT = " [...]"
@@ -31,7 +31,7 @@ class State(StrEnum):
 
 
 class Fields(BaseModel):
-    """What may be said of a task; as in create_tasks."""
+    """The fields of a task, as in create_tasks."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
@@ -69,7 +69,7 @@ class Item:
 
 
 class Problems:
-    """What is wrong, by line; up to ten are told at once."""
+    """What is wrong, by line; up to ten are reported at once."""
 
     def __init__(self) -> None:
         self._found: list[dict[str, Any]] = []
@@ -105,7 +105,7 @@ def text_of(raw: bytes | str) -> str:
         try:
             text = raw.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            refuse(raw.count(b"\n", 0, error.start) + 1, f"no UTF-8: byte 0x{raw[error.start]:02x}")
+            refuse(raw.count(b"\n", 0, error.start) + 1, f"not UTF-8: byte 0x{raw[error.start]:02x}")
     else:
         text = raw.removeprefix("\ufeff")
     at = text.find("\x00")
@@ -123,7 +123,7 @@ def lines_of(text: str) -> Iterator[tuple[int, str]]:
 
 
 def one_of(known: Mapping[str, Any]) -> BeforeValidator:
-    """What a word of the file stands for here."""
+    """The meaning of a word of the file."""
 
     def look_up(value: object) -> Any:
         if not isinstance(value, str) or value not in known:
@@ -152,7 +152,7 @@ def checked(kind: type[T], problems: Problems, line: int, given: Mapping[str, An
 
 @dataclass(slots=True)
 class Reading:
-    """All that a file says."""
+    """The content of a file."""
 
     format: str
     items: list[Item] = field(default_factory=list[Item])
@@ -174,7 +174,7 @@ class Reading:
         owner: dict[str, int] = {}
         for each in self.items:
             if each.fields.id in owner:
-                self.problems.add(each.line, f"the id {each.fields.id} stands on line {owner[each.fields.id]} already")
+                self.problems.add(each.line, f"the id {each.fields.id} is on line {owner[each.fields.id]} already")
             else:
                 owner[each.fields.id] = each.line
         self.problems.check()
@@ -191,7 +191,7 @@ def made_id(prefix: str, text: str, *context: str) -> str:
 
 
 def slug(text: str) -> str:
-    """A readable id of an epic. What ids cannot spell, or have no room for, is told apart by a digest."""
+    """A readable id of an epic. What ids cannot spell, or have no room for, is distinguished by a digest."""
     line = text.strip()
     if not line.isascii() or len(line) > 64:
         return made_id("", line)
@@ -199,7 +199,7 @@ def slug(text: str) -> str:
 
 
 def short(text: str) -> str:
-    """As much of a title as may stand in one."""
+    """As much of a text as fits into a title."""
     line = " ".join(text.split())
     return line if len(line) <= TITLE_CHARACTERS else line[: TITLE_CHARACTERS - len(_CUT)] + _CUT
 

@@ -1,9 +1,9 @@
 """One JSON object a line: our own export, and the issues of Beads.
 
 Our lines have the fields of create_tasks and `kind` (task, epic, milestone; task when it is left out), and of a task `status`
-(pending or blocked with `reason` and `waiting_for`; done and cancelled are told and left out). Beads' lines are those of
+(pending or blocked with `reason` and `waiting_for`; done and cancelled are counted and left out). Beads' lines are those of
 `.beads/issues.jsonl`: a dependency of the type parent-child makes the issue a part of the other, blocks, conditional-blocks and
-waits-for make it wait, every other type is only told.
+waits-for make it wait, every other type is only counted.
 """
 
 import json
@@ -95,7 +95,7 @@ class _Issue(BaseModel):
 
 
 def objects(text: str, problems: Problems) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line, object) of every line that has one; what is none goes to `problems`."""
+    """(line, object) of every line that has one; what is not an object goes to `problems`."""
     for number, line in lines_of(text):
         if not line.strip():
             continue

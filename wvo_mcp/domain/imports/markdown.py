@@ -1,8 +1,8 @@
 """Checklists as people write them: `- [ ] title`, nested by indentation, below headings.
 
 A heading is an epic for the items below it; an indented item is a part of the one above it; an indented line without a
-box is description, or says `priority:`, `complexity:`, `depends on:`, `files:`, `labels:` or `acceptance:`. In the title may
-stand an id (`T1: ...`, `**T1** ...`, `... {#T1}`), `(high)`, `!high`, `[P1]`, `#label`, `(depends on T1, T2)`.
+box is description, or says `priority:`, `complexity:`, `depends on:`, `files:`, `labels:` or `acceptance:`. The title may
+have an id (`T1: ...`, `**T1** ...`, `... {#T1}`), `(high)`, `!high`, `[P1]`, `#label`, `(depends on T1, T2)`.
 """
 
 import re
@@ -147,7 +147,7 @@ def _ids(listed: str) -> list[str]:
 
 
 def _note(open_items: list[_Draft], line: str, problems: Problems, number: int) -> None:
-    """A line below an item: what it says of it, or description. It belongs to the innermost item that it is indented under."""
+    """A line below an item: a field of it, or description. It belongs to the innermost item that it is indented under."""
     width = _width(line[: len(line) - len(line.lstrip())])
     draft = next(each for each in reversed(open_items) if each.indent < width)
     said = _SAYS.match(line)

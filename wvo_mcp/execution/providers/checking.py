@@ -1,4 +1,4 @@
-"""How a provider stands here: installed, which version, logged in. No secret is told, and none is kept."""
+"""What this machine has of a provider: installed, which version, logged in. No secret is shown or kept."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -102,7 +102,7 @@ async def _key_command(provider: Provider, environ: Mapping[str, str]) -> Login:
 
 
 async def _version(path: str, environ: Mapping[str, str]) -> str | None:
-    """Only what looks like a version is taken from what it says."""
+    """Only what looks like a version is taken from its output."""
     try:
         ended = await run(
             Program(argv=(path, "--version"), env=environ, deadline=_VERSION_SECONDS), keep=_VERSION_BYTES

@@ -26,7 +26,7 @@ def read(path: Path) -> Catalogue | None:
 
 @cache
 def defaults() -> Catalogue:
-    """What holds without a file: the packaged text, without its limits: nobody is stopped by numbers that he never saw."""
+    """What holds without a file: the packaged text, without its limits: no one is stopped by limits that they never saw."""
     packaged = parse(packaged_text().encode(), "the packaged providers.yaml")
     providers = tuple(
         replace(

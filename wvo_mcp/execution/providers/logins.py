@@ -1,4 +1,4 @@
-"""Is somebody logged in to a program, or is there a key? Told by names of variables and of files, never by what they hold."""
+"""Is the user logged in to a program, or is there a key? Judged by names of variables and files; contents are not shown."""
 
 import json
 import sys
@@ -29,7 +29,7 @@ _VARIABLES: Mapping[ProviderKind, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """`here` None: it cannot be told."""
+    """`here` is None when that is not known."""
 
     here: bool | None
     how: str
@@ -45,7 +45,7 @@ def by_variable(provider: Provider, environ: Mapping[str, str]) -> Login | None:
 
 
 def by_file(provider: Provider, environ: Mapping[str, str], now: datetime) -> Login | None:
-    """What the program itself keeps in the home of this user; None for what is no program."""
+    """What the program itself keeps in the home of this user; None for what is not a program."""
     home = Path(environ.get("HOME") or Path.home())
     if provider.kind is ProviderKind.CLAUDE:
         folder = Path(environ.get("CLAUDE_CONFIG_DIR") or home / ".claude")

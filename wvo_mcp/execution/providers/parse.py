@@ -39,7 +39,7 @@ from wvo_mcp.execution.yaml.tree import MappingNode, Node, ScalarNode, SequenceN
 
 MAX_BYTES = 2**18
 OLLAMA = "http://127.0.0.1:11434"
-"""Where Ollama answers unless it was told otherwise."""
+"""Where Ollama answers unless it is configured otherwise."""
 
 _PLACES = {ProviderKind.OLLAMA: Place.LOCAL, ProviderKind.OPENAI: None}
 _SECRETS = ("key", "apikey", "token", "secret", "password", "bearer", "authorization", "credential", "auth")
@@ -223,7 +223,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "cost": tuple(_COST_KEYS),
     "limits": tuple(_LIMIT_KEYS),
 }
-"""All that may be said, by what it is said of."""
+"""All keys, by what they describe."""
 
 
 def parse(data: bytes, name: str) -> Catalogue:
@@ -247,7 +247,7 @@ def parse(data: bytes, name: str) -> Catalogue:
 
 
 def _check_preferred(root: Node, given: Mapping[str, Any], report: Report) -> None:
-    """Bands name providers, which may stand anywhere in the file."""
+    """Bands name providers, which may be anywhere in the file."""
     providers = node_at(root, "providers")
     names = providers.entries if isinstance(providers, MappingNode) else {}
     for index, band in enumerate(given.get("bands", ())):

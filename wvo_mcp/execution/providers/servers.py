@@ -22,7 +22,7 @@ Answer = tuple[int, bytes]
 
 @dataclass(slots=True)
 class Found:
-    """`version` only where a server tells one."""
+    """`version` only where a server reports one."""
 
     presence: Presence
     version: str | None = None
@@ -93,7 +93,7 @@ def _models_of(base: str) -> str:
 
 def _judged(answer: Answer, base: str) -> Presence:
     status, body = answer
-    if status in (401, 403):  # it is there, and tells its models only to those with a key
+    if status in (401, 403):  # it is there, and lists its models only with a key
         return Presence(found=True)
     if status != 200:
         return Presence(found=False, note=f"{base} answers {status}")

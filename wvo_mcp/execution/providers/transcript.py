@@ -1,7 +1,7 @@
 """What a Claude Code session used, from the transcript that it writes as it goes: one JSON line for each part of a message.
 
-A transcript may be large, cut off, or written by somebody who means harm: lines that are too long or not understood are
-passed over, and nothing of what was said is kept but counts, the model and the id of the message.
+A transcript may be large, cut off, or hostile: lines that are too long or not understood are
+skipped, and nothing of the conversation is kept but counts, the model and the id of the message.
 """
 
 import json
@@ -33,7 +33,7 @@ def files(transcript: Path) -> list[Path]:
 
 
 def read(path: Path, begin: int) -> Part:
-    """What stands behind the first `begin` bytes; all of it where the file is shorter than that. Raises OSError."""
+    """What follows the first `begin` bytes; all of it where the file is shorter than that. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a pipe would wait
     with open(descriptor, "rb") as file:  # noqa: PTH123 - it is open already
         status = os.fstat(descriptor)
@@ -71,12 +71,12 @@ def _message(line: bytes, end: int) -> Message | None:
     if b'"usage"' not in line or b'"assistant"' not in line:
         return None
     try:
-        told: Any = json.loads(line)
+        entry: Any = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    message = _of(told, "message")
+    message = _of(entry, "message")
     message_id, model, usage = _of(message, "id"), _of(message, "model"), _of(message, "usage")
-    if _of(told, "type") != "assistant" or not isinstance(message_id, str) or not _ID.fullmatch(message_id):
+    if _of(entry, "type") != "assistant" or not isinstance(message_id, str) or not _ID.fullmatch(message_id):
         return None
     counts = [_tokens(_of(usage, name)) for name in _COUNTS]
     if not any(counts):
@@ -88,8 +88,8 @@ def _message(line: bytes, end: int) -> Message | None:
 _COUNTS = ("input_tokens", "cache_creation_input_tokens", "output_tokens", "cache_read_input_tokens")
 
 
-def _of(told: Any, name: str) -> Any:
-    return cast("dict[str, Any]", told).get(name) if isinstance(told, dict) else None
+def _of(entry: Any, name: str) -> Any:
+    return cast("dict[str, Any]", entry).get(name) if isinstance(entry, dict) else None
 
 
 def _tokens(value: Any) -> int:

@@ -1,4 +1,4 @@
-"""The providers of one workspace: its file, read anew when it changes, and what this machine finds of them.
+"""The providers of one workspace: its file, read again when it changes, and what this machine finds of them.
 
 The reader of YAML and the client of HTTP are imported when they are first needed: most starts need neither at once.
 """
@@ -37,9 +37,9 @@ _MOST_BYTES = 2**18
 class ProvidersOfWorkspace:
     """Implements `ports.providers.Providers`. Without the file the packaged defaults hold, without limits.
 
-    A changed file is read once it has stood still from one look to the next: an editor that writes in place may have
-    saved half of it, and half a file may be a valid one, with providers or limits missing. Who has not looked for a while
-    believes the time of the change: a server that nobody asked must not answer the first one by a file of yesterday.
+    A changed file is read once it is the same at two checks: an editor that writes in place may have
+    saved half of it, and half a file may be a valid one, with providers or limits missing. After a pause without
+    checks the time of the change decides: a server that was idle must not answer its first call by a file of yesterday.
 
     Only `refresh` looks at the file: what transactions ask, in whatever thread they run, is answered from memory, so that
     no file is read while others wait for the lock of the store.
@@ -69,7 +69,7 @@ class ProvidersOfWorkspace:
         self._asked = False
 
     def learn_keys(self) -> None:
-        """What stands under a `key_env` is a secret before the file is understood, too: it may be broken, and most commands
+        """The value of a `key_env` is a secret even before the file is parsed: it may be broken, and most commands
         never read it."""
         try:
             if not self._path.is_file():
@@ -126,7 +126,7 @@ class ProvidersOfWorkspace:
         return await check_all(providers, self._environ)
 
     async def run(self) -> None:
-        """Until cancelled: looks every 30 seconds, as long as somebody asked in between. One in every server."""
+        """Until cancelled: looks every 30 seconds, as long as the result was asked for in between. One in every server."""
         await anyio.to_thread.run_sync(_warm)
         self._asked = True
         while True:
@@ -147,7 +147,7 @@ class ProvidersOfWorkspace:
                 self._last_look, self._next_look = now, now + LOOK_SECONDS
 
     def _look_at_file(self, *, rested: bool) -> None:
-        """`rested`: the look before was long ago."""
+        """`rested`: the last look was long ago."""
         mark, young = fingerprint(self._path), self._young()
         first = self._stated is None and self._problem is None
         settled = first or mark == self._seen or (rested and mark is not None and not young)
@@ -187,7 +187,7 @@ class ProvidersOfWorkspace:
 
             stated, self._waiting = held_back(stated, self._trust.accepted(PROVIDERS), parts_of(defaults()))
             unaccepted = self.unaccepted()
-            if unaccepted is not None and not stated.providers:  # nothing holds, and whoever asks is told why
+            if unaccepted is not None and not stated.providers:  # nothing holds, and callers get the reason
                 stated, problem = None, problem or InvalidInput("providers", unaccepted, message=f"{unaccepted}.")
         self._held = (stated, problem)
         for provider in () if stated is None else stated.providers:

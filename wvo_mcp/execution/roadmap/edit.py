@@ -1,6 +1,6 @@
 """The changes of an export, made in the text of a roadmap.
 
-What the file shall say is computed first, as entries. Then the text is edited and read again until it says just that.
+The wanted content is computed first, as entries. Then the text is edited and read again until it has just that.
 """
 
 from collections import defaultdict
@@ -20,7 +20,7 @@ Entries = dict[str, Entry]
 
 
 def edited(text: str, name: str, changes: RoadmapChanges) -> str:
-    """The text with the changes; the very same text when it says so already.
+    """The text with the changes; the same text when it has them already.
 
     Raises NotFound for ids that are not in the file, Conflict for added ids that are, InvalidInput when the outcome
     would be no sound roadmap or the layout of the file does not allow a change.
@@ -28,7 +28,7 @@ def edited(text: str, name: str, changes: RoadmapChanges) -> str:
     now = _read(text, name)
     wanted = _wanted(now, changes)
     left = _difference(wanted, now)
-    why = "it says something else then"
+    why = "the edited file would read as something else"
     for _ in range(MAX_ROUNDS):
         if not left:
             return text
@@ -52,7 +52,7 @@ def _read(text: str, name: str) -> Roadmap:
 
 
 def _wanted(before: Roadmap, changes: RoadmapChanges) -> Entries:
-    """Id -> what the file shall say of the task."""
+    """Id -> the wanted entry of the task."""
     tasks = {task.id: task.entry() for task in before.tasks}
     for entry in changes.added:
         if entry["id"] in tasks:
@@ -95,7 +95,7 @@ def _difference(wanted: Entries, now: Roadmap) -> Entries:
     return out
 
 
-class _Sheet:
+class _Layout:
     """One round: the text as an editor, and its nodes by id."""
 
     def __init__(self, text: str) -> None:
@@ -128,21 +128,21 @@ def _id(node: MappingNode) -> str:
 
 
 def _edit(text: str, wanted: Entries, left: Entries, titles: Mapping[str, str]) -> str:
-    sheet = _Sheet(text)
-    editor = sheet.editor
-    moved = {name: fields["epic_id"] for name, fields in left.items() if name in sheet.tasks and "epic_id" in fields}
+    layout = _Layout(text)
+    editor = layout.editor
+    moved = {name: fields["epic_id"] for name, fields in left.items() if name in layout.tasks and "epic_id" in fields}
     items: dict[str, list[list[str]]] = defaultdict(list)
-    if moved and all(epic in sheet.epics for epic in moved.values()):
+    if moved and all(epic in layout.epics for epic in moved.values()):
         # And nothing else in this round: what moves is cut out as it is written.
         for name, epic in moved.items():
-            node, listed = sheet.tasks[name]
+            node, listed = layout.tasks[name]
             items[epic].append(editor.cut(listed, node))
     else:
         for name, fields in left.items():
-            if name not in sheet.tasks:
+            if name not in layout.tasks:
                 items[fields["epic_id"]].append(_item(_values(fields)))
                 continue
-            node, values = sheet.tasks[name][0], _values(fields)
+            node, values = layout.tasks[name][0], _values(fields)
             if node.flow and values:
                 editor.rewrite(node, [*_values(wanted[name]).items()])
                 continue
@@ -150,16 +150,18 @@ def _edit(text: str, wanted: Entries, left: Entries, titles: Mapping[str, str]) 
                 editor.set_field(node, key, value, tuple(TASK_KEYS))
         for epic in moved.values():
             items.setdefault(epic, [])
-    new = [_epic(name, titles.get(name, name), items.pop(name), sheet) for name in [*items] if name not in sheet.epics]
+    new = [
+        _epic(name, titles.get(name, name), items.pop(name), layout) for name in [*items] if name not in layout.epics
+    ]
     for name, tasks in ((name, tasks) for name, tasks in items.items() if tasks):
-        editor.append(sheet.epics[name], "tasks", tasks, sheet.nested)
-    if new and isinstance(sheet.root, MappingNode):
-        editor.append(sheet.root, "epics", new, sheet.nested)
+        editor.append(layout.epics[name], "tasks", tasks, layout.nested)
+    if new and isinstance(layout.root, MappingNode):
+        editor.append(layout.root, "epics", new, layout.nested)
     elif new:
-        root = sheet.root
+        root = layout.root
         if not (root is None or (isinstance(root, ScalarNode) and root.start == root.end)):  # nothing behind `---`
             raise Unfit("it does not begin with 'epics:'")
-        editor.add_lines(len(text) if root is None else root.end, ["epics:", *indented(new, " " * sheet.nested)])
+        editor.add_lines(len(text) if root is None else root.end, ["epics:", *indented(new, " " * layout.nested)])
     return editor.result()
 
 
@@ -181,6 +183,6 @@ def _item(values: Mapping[str, Value]) -> list[str]:
     return ["- " + lines[0][2:], *lines[1:]]
 
 
-def _epic(name: str, title: str, tasks: Sequence[Sequence[str]], sheet: _Sheet) -> list[str]:
+def _epic(name: str, title: str, tasks: Sequence[Sequence[str]], layout: _Layout) -> list[str]:
     lines = _item({"id": name, "title": title})
-    return [*lines, "  tasks:", *indented(tasks, "  " + " " * sheet.nested)] if tasks else lines
+    return [*lines, "  tasks:", *indented(tasks, "  " + " " * layout.nested)] if tasks else lines

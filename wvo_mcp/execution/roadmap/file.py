@@ -14,9 +14,9 @@ from wvo_mcp.execution.yaml.source import Problem, read_at_most, refusal
 
 
 def load_roadmap(path: Path) -> RoadmapDraft:
-    """The parsed file; `checked` of it tells what is wrong.
+    """The parsed file; its `checked` reports what is wrong.
 
-    Raises NotFound without a file, InvalidInput for what is no YAML, StoreUnavailable when it cannot be read.
+    Raises NotFound without a file, InvalidInput for what is not YAML, StoreUnavailable when it cannot be read.
     """
     name = _shown(path)
     data = _bytes(path, name)
@@ -28,7 +28,7 @@ def load_roadmap(path: Path) -> RoadmapDraft:
 
 
 def read_roadmap(path: Path, known_ids: Callable[[Iterable[str]], set[str]]) -> Roadmap:
-    """The whole file, checked. `known_ids` tells which of the ids that it refers to and lacks exist elsewhere.
+    """The whole file, checked. `known_ids` returns which of the ids that it refers to but does not define exist elsewhere.
 
     Raises what `load_roadmap` does; InvalidInput then holds every problem with its line.
     """
@@ -38,9 +38,9 @@ def read_roadmap(path: Path, known_ids: Callable[[Iterable[str]], set[str]]) -> 
 
 
 def write_roadmap(path: Path, changes: RoadmapChanges, expected_digest: str) -> str:
-    """Make the changes, keeping comments, order, quotes and layout of everything else; gives the new digest.
+    """Make the changes, keeping comments, order, quotes and layout of everything else; returns the new digest.
 
-    Whoever reads meanwhile sees the old file or the new one. Nothing is written when nothing changes. Raises Conflict
+    Readers see the old file or the new one. Nothing is written when nothing changes. Raises Conflict
     when the file's digest is not `expected_digest`, and what `edited` raises; then the file is as it was.
     """
     path = path.resolve()

@@ -17,8 +17,8 @@ from wvo_mcp.ports import Recorded
 
 logger = logging.getLogger(__name__)
 
-_PATIENCE_SECONDS = 2.0
-_NAP_SECONDS = 0.05
+_RETRY_SECONDS = 2.0
+_PAUSE_SECONDS = 0.05
 
 
 class _LeftAlone(Exception):
@@ -65,7 +65,7 @@ class _Ignored(Exception):
 
 def _committed(repository: Repository, path: Path, name: str, changes: RoadmapChanges, message: str) -> str | None:
     """The commit; None when the committed roadmap has all of it already."""
-    until = time.monotonic() + _PATIENCE_SECONDS
+    until = time.monotonic() + _RETRY_SECONDS
     while True:
         unfinished = repository.unfinished()
         if unfinished is not None:
@@ -76,7 +76,7 @@ def _committed(repository: Repository, path: Path, name: str, changes: RoadmapCh
             return None
         commit = repository.commit(head, name, entry, message)
         try:
-            # The index first: a crash before the branch moves leaves the export staged, which takes nothing back.
+            # The index first: a crash before the branch moves leaves the export staged, which undoes nothing.
             repository.stage(name, entry)
         except GitFailed as error:
             busy = str(error)
@@ -88,7 +88,7 @@ def _committed(repository: Repository, path: Path, name: str, changes: RoadmapCh
                 _put_back(repository, name, before, until)
         if time.monotonic() > until:
             raise _LeftAlone(f"other git commands keep the repository busy, or one that died left its lock ({busy})")
-        time.sleep(_NAP_SECONDS)
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _put_back(repository: Repository, name: str, before: Entry | None, until: float) -> None:
@@ -99,7 +99,7 @@ def _put_back(repository: Repository, name: str, before: Entry | None, until: fl
         except GitFailed:
             if time.monotonic() > until:
                 raise
-        time.sleep(_NAP_SECONDS)
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _head(repository: Repository) -> str:
@@ -123,7 +123,7 @@ def _wanted(
             raise _Ignored(f"The export is not committed: git ignores {name}.")
         return None, Entry("100644", repository.store(path.read_bytes(), as_file=name))
     if not committed.plain:
-        raise _LeftAlone(f"{name} is no plain file in the repository")
+        raise _LeftAlone(f"{name} is not a plain file in the repository")
     # The editor brings a YAML reader with it; most commands never need one.
     from wvo_mcp.execution.roadmap.file import with_changes
 

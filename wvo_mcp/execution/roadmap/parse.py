@@ -38,7 +38,7 @@ _criteria = listed(text(2_000), 100)
 
 
 def _acceptance(node: Node, report: Report) -> tuple[str, ...] | None:
-    """In [] a comma within a criterion, or in a number, makes two of it."""
+    """In [] a comma within a criterion, or in a number, splits it: that is a warning."""
     items = node.items if isinstance(node, SequenceNode) and node.flow else []
     if len(items) > 1 and any(isinstance(item, ScalarNode) and item.plain for item in items):
         report.warnings.append(
@@ -157,7 +157,7 @@ class RoadmapDraft:
 
 
 def decoded(data: bytes, name: str) -> tuple[str, bool]:
-    """The text, and whether a byte order mark stood before it. Raises InvalidInput: too large, or no UTF-8."""
+    """The text, and whether it began with a byte order mark. Raises InvalidInput: too large, or not UTF-8."""
     return source.decoded(data, MAX_BYTES, "roadmap", name)
 
 

@@ -1,7 +1,7 @@
 """Changes to a YAML text in block style that touch only what changes: comments, order and layout of all else stay.
 
-A round trip through a YAML library keeps less: it lays out every line anew, loses comments inside flow collections and
-before `---`, and takes thirty times as long. Whoever edits here reads the outcome again and compares. An item written
+A round trip through a YAML library keeps less: it changes the layout of every line, loses comments inside flow collections and
+before `---`, and takes thirty times as long. The caller reads the result again and compares. An item written
 as `{...}` is rewritten in block style when it changes; what cannot be changed so is refused.
 """
 
@@ -19,7 +19,7 @@ _COMMENT = re.compile(r"[^\r\n#]*?([ \t]+#[^\r\n]*)")
 
 
 class Unfit(Exception):
-    """The text is laid out in a way that this change cannot be made in; the text says why."""
+    """The layout of the text does not allow the change; the message says why."""
 
 
 class YamlEditor:
@@ -46,7 +46,7 @@ class YamlEditor:
     # --- mappings ---
 
     def set_field(self, node: MappingNode, key: str, value: Value, order: Sequence[str]) -> None:
-        """Give the key a value; None takes it out. A new key stands behind those that come before it in `order`."""
+        """Give the key a value; None takes it out. A new key comes after those that precede it in `order`."""
         indent = " " * self.column(node)
         if key not in node.entries:
             if value is not None:
@@ -115,7 +115,7 @@ class YamlEditor:
 
     def append(self, owner: MappingNode, key: str, items: Sequence[Sequence[str]], nested: int) -> None:
         """Append items, each as lines whose dash is in the first column, to the list under `key`, making it where it is
-        missing. A new list's dashes stand `nested` columns behind its key."""
+        missing. A new list's dashes are indented by `nested` columns."""
         if owner.flow:
             raise Unfit("it is written in flow style, {...} or [...]")
         entry = owner.entries.get(key)

@@ -1,6 +1,6 @@
 """From nodes to values: readers that judge a value on its line, and that combine to the model of a whole file.
 
-A reader gives the value, or None after it has reported what it expected. Text is taken as it is written: an id `010` and
+A reader returns the value, or None after reporting what it expected. Text is taken as it is written: an id `010` and
 a label `no` are what they look like. Numbers and truth values must not be quoted.
 """
 
@@ -56,7 +56,7 @@ class Report:
             self.problems.append(Problem(*self._lines.position(offset), path, message))
 
     def inside(self, part: str, node: Node, reader: "Reader") -> Any:
-        """What the reader gives for a node whose path is that of now and `part`."""
+        """What the reader returns for a node one step further: the path is extended by `part`."""
         self._path.append(part)
         value = reader(node, self)
         self._path.pop()

@@ -63,7 +63,7 @@ def read_at_most(path: Path, most: int, subject: str, name: str) -> bytes | None
 
 
 def decoded(data: bytes, most: int, subject: str, name: str) -> tuple[str, bool]:
-    """The text, and whether a byte order mark stood before it. Raises InvalidInput: too large, or no UTF-8."""
+    """The text, and whether it began with a byte order mark. Raises InvalidInput: too large, or not UTF-8."""
     if len(data) > most:
         problem = f"expected at most {most / 2**20:g} MiB, found more"
         raise refusal(subject, name, [Problem(1, None, "", problem)], 1)

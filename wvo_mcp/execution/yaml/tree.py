@@ -19,7 +19,7 @@ MAX_KEYS = 100
 FastLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The libyaml parser where PyYAML was built with it, else the slow one."""
 
-# What YAML calls printable, but U+FEFF, which libyaml takes at the start only.
+# What YAML calls printable, except U+FEFF, which libyaml accepts only at the start.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _TEXT_TAGS = frozenset({"!", "tag:yaml.org,2002:str"})
@@ -50,7 +50,7 @@ _KEY = re.compile(r"(?m)^[ ]*[\w-]+$")
 
 
 class Unreadable(Exception):
-    """The text is no YAML that is read here. `offset` counts characters; `expected` is a sentence for people."""
+    """The text is not YAML as it is read here. `offset` counts characters; `expected` is a sentence for people."""
 
     def __init__(self, offset: int, expected: str) -> None:
         super().__init__(expected)
@@ -127,7 +127,7 @@ def compose(text: str, loader: Any = None) -> Node | None:
 
 
 def _unreadable(error: yaml.MarkedYAMLError, text: str) -> Unreadable:
-    problem = error.problem or error.context or "this is no YAML"
+    problem = error.problem or error.context or "this is not YAML"
     mark = error.problem_mark or error.context_mark
     if error.context_mark is not None and any(known in problem for known in _BEGUN_ABOVE):
         mark = error.context_mark

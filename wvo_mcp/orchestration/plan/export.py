@@ -59,7 +59,7 @@ async def pending_changes(tx: Transaction, roadmap: Roadmap) -> Export:
         entry = dict(stored_entry(task, edges.get(task.id, [])))
         if entry["milestone_id"] not in milestones:
             entry["milestone_id"] = None  # people took it out of the file
-        # The file must stand for itself in another store: it refers to nothing that it does not hold.
+        # The file must be complete in another store: it refers to nothing that it does not define.
         entry["depends_on"] = [other for other in entry["depends_on"] if other in placed]
         entry["parent_id"] = entry["parent_id"] if entry["parent_id"] in placed else None
         written = in_file.get(task.id)
@@ -89,7 +89,7 @@ def _differences(task: Task, entry: Mapping[str, Any], written: RoadmapTask) -> 
             continue  # the delay of a retry, not a person's wish
         now, then = entry[name], stated.get(name)
         if name == "epic_id" and now is None:
-            continue  # in the file every task stands below an epic
+            continue  # in the file every task is part of an epic
         if name == "depends_on":
             if set(now) == set(then or ()):
                 continue
@@ -106,7 +106,7 @@ def _differences(task: Task, entry: Mapping[str, Any], written: RoadmapTask) -> 
 
 
 def without_defaults(task: Task, entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The entry as a person would write it; the delay of a retry is nobody's wish."""
+    """The entry as a person would write it; the delay of a retry is not a wish of people."""
     stated = {name: value for name, value in entry.items() if value != _DEFAULTS.get(name, ...)}
     if task.attempts:
         stated.pop("not_before", None)

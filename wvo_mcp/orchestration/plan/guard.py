@@ -1,7 +1,7 @@
-"""The guard of the roadmap: a file that lost its tasks, or came back with another branch, takes no work away by itself.
+"""The guard of the roadmap: a file that lost its tasks, or came back with another branch, cancels no work by itself.
 
-Judged within the transaction of the sync, so that whoever syncs (a server's start, the leader, a command, another host)
-meets the same answer (contract, section 9).
+Judged within the transaction of the sync, so that every sync (a server's start, the leader, a command, another host)
+gets the same answer (contract, section 9).
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ GUARD = "roadmap_guard"
 """Name of the fact {digest, waiting, message} while cancellations wait, and kind of the alert."""
 
 TAKEN = "roadmap_taken"
-"""Name of the fact with the digests, shortened, of the last versions that were taken; the newest stands last."""
+"""Name of the fact with the digests, shortened, of the last versions that were taken; the newest last."""
 
 _VERSIONS = 300
 _DIGITS = 16

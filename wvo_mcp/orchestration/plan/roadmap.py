@@ -1,4 +1,4 @@
-"""The roadmap and the store: a three-way merge between the file, the store, and the file as it stood at the last sync.
+"""The roadmap and the store: a three-way merge between the file, the store, and the file as it was at the last sync.
 
 What people changed in the file wins over what agents changed meanwhile; what people left alone stays as agents made it;
 progress always belongs to the store.
@@ -31,7 +31,7 @@ SYNCED = "roadmap"
 """Name of the fact {digest, at, tasks, sync_ratio} about the last sync."""
 
 HOME = "roadmap_home"
-"""Name of the fact that tells which of several files the roadmap is."""
+"""Name of the fact that names which of several files is the roadmap."""
 
 
 @dataclass(slots=True)
@@ -68,8 +68,8 @@ async def read_file(store: Store, files: RoadmapFiles, caller: Caller) -> Roadma
 async def kept_elsewhere(store: Store, files: RoadmapFiles, caller: Caller) -> str | None:
     """Where the roadmap of the store is, if that is another file than this one.
 
-    Hosts that share a store have a file each, and one that is a day behind would take back what the other one says: only
-    the file that was synced first, or last by somebody's wish, is followed by itself.
+    Hosts that share a store have a file each, and one that is a day behind would undo what the other one says: only
+    the file that was synced first, or last on request, is followed automatically.
     """
     if files.place is None:
         return None
@@ -238,8 +238,8 @@ async def _groups(tx: Transaction, roadmap: Roadmap) -> None:
         if stored is None or {name: stored[name] for name in wanted} != wanted:
             await tx.tasks.put_milestone(milestone.id, wanted)
             before = None if stored is None else {name: stored[name] for name in wanted}
-            said = {"milestone": milestone.id, "before": before, "after": wanted}
-            await tx.events.append("milestone.created" if stored is None else "milestone.updated", None, said)
+            data = {"milestone": milestone.id, "before": before, "after": wanted}
+            await tx.events.append("milestone.created" if stored is None else "milestone.updated", None, data)
             if stored is not None and stored["due_at"] != due:
                 await tx.graph.rescore(await tx.tasks.of_milestone(milestone.id))
 
@@ -261,13 +261,13 @@ async def _merge(tx: Transaction, task: RoadmapTask, base: Entry, entry: Entry, 
         await editing.change_links(tx, stored, editing.Edit(add_depends_on=added))
     stored = await tx.tasks.get(task.id)
     if stored.origin is not Origin.ROADMAP:
-        # From now on people keep it by the file, whoever wrote it there: an export, or they themselves.
+        # From now on people keep it in the file, whether they or an export wrote it there.
         because = {"because": "written into the roadmap"}
         stored = await tx.tasks.change(stored, "task.updated", {"origin": Origin.ROADMAP}, because)
     if stored.version != version or entry.get("depends_on") != base.get("depends_on"):
         report.updated.append(task.id)
     if stored.status is Status.CANCELLED and stored.metadata.get("cancelled_by") == "roadmap" and task.status is None:
-        await lifecycle.recover(tx, stored, "task.restored", "it stands in the roadmap again")
+        await lifecycle.recover(tx, stored, "task.restored", "it is in the roadmap again")
         report.restored.append(task.id)
 
 
