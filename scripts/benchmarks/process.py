@@ -61,7 +61,12 @@ def _first_answer(report: Report, folder: Path, runs: int) -> None:
     workspace = folder / "first"
     seeding.copied(seeding.kept("tasks-1000", lambda: seeding.groups(1_000)), workspace)
     environ = {**os.environ, "ROOT": str(workspace)}
-    plan = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "plan_next", "arguments": {}}}
+    plan: dict[str, Any] = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {"name": "plan_next", "arguments": {}},
+    }
 
     def started(count: int) -> None:
         servers = [
