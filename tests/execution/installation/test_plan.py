@@ -264,7 +264,7 @@ def test_refusals_of_people_are_kept_and_pointed_out(places: Places) -> None:
 
 def test_the_diff_shows_a_new_file_and_an_added_line(places: Places) -> None:
     (places.root / ".gitignore").write_text("a\n")
-    shown = {change.shown: change.diff() for change in plan(places, Wishes()).changes}
+    shown = {change.file.shown: change.diff() for change in plan(places, Wishes()).changes}
 
     assert shown[".mcp.json"].startswith("--- /dev/null\n+++ b/.mcp.json\n")
     assert "+/state/state.db*" in shown[".gitignore"]

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from wvo_mcp.errors import InvalidInput
+from wvo_mcp.execution.installation.draft import File
 from wvo_mcp.execution.installation.pieces import Section
 
 HASH = ("# wvo-mcp:start", "# wvo-mcp:end")
@@ -22,7 +23,7 @@ OURS = "<!-- wvo-mcp:start -->\nnew\n<!-- wvo-mcp:end -->\n"
     ],
 )
 def test_only_what_is_between_the_marks_changes(before: str, after: str) -> None:
-    section = Section(Path(), "AGENTS.md", "AGENTS.md", "", "new\n")
+    section = Section(File(Path(), "AGENTS.md", "AGENTS.md"), "", "new\n")
     crlf = "\r\n" in before
     made = section.put(before, [])
 
@@ -41,4 +42,4 @@ def test_only_what_is_between_the_marks_changes(before: str, after: str) -> None
 )
 def test_stray_marks_are_refused(text: str) -> None:
     with pytest.raises(InvalidInput):
-        Section(Path(), ".gitignore", ".gitignore", "", "new", HASH).put(text, [])
+        Section(File(Path(), ".gitignore", ".gitignore"), "", "new", HASH).put(text, [])

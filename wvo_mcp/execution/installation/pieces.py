@@ -5,12 +5,13 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any, cast
 
 from wvo_mcp.domain.providers.catalogue import ProviderKind
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.execution.installation.document import Document
+from wvo_mcp.execution.installation.draft import File
 from wvo_mcp.execution.providers.parse import packaged_text
 
 SERVER = "wvo"
@@ -42,11 +43,9 @@ class Foreign(Exception):
 
 @dataclass(frozen=True)
 class Piece(ABC):
-    """`name` is the file's path below `base`, `shown` how people see it, `what` a noun phrase for what is put into it."""
+    """`what` is a noun phrase for what is put into the file."""
 
-    base: Path
-    name: str
-    shown: str
+    file: File
     what: str
 
     @abstractmethod
@@ -67,16 +66,16 @@ class Entry(Piece):
     replace: bool = False
 
     def put(self, text: str | None, notes: list[str]) -> str:
-        document = Document(text or "", self.shown)
+        document = Document(text or "", self.file.shown)
         present = document.get(self.servers, SERVER)
         if present is not None and not is_ours(present) and not self.replace:
-            raise Foreign(self.shown, present)
+            raise Foreign(self.file.shown, present)
         if not is_ours(present):
             document.put((self.servers, SERVER), dict(self.entry))
         return document.text
 
     def take(self, text: str, notes: list[str]) -> str:
-        document = Document(text, self.shown)
+        document = Document(text, self.file.shown)
         if is_ours(document.get(self.servers, SERVER)):
             document.remove(self.servers, SERVER)
         return document.text
@@ -87,22 +86,24 @@ class ClaudeSettings(Piece):
     """The allow rule, the approval of the server and the stop hook."""
 
     def put(self, text: str | None, notes: list[str]) -> str:
-        document = Document(text or "", self.shown)
+        document = Document(text or "", self.file.shown)
         document.append(("permissions", "allow"), ALLOW_RULE)
         document.append(("enabledMcpjsonServers",), SERVER)
         if not _mentions(document.get("hooks", "Stop"), STOP_HOOK):
             document.append(("hooks", "Stop"), {"hooks": [{"type": "command", "command": STOP_HOOK, "timeout": 10}]})
         notes += [
-            f"{self.name} also lists {ALLOW_RULE} under permissions.{refusal}, which is stronger."
+            f"{self.file.shown} also lists {ALLOW_RULE} under permissions.{refusal}, which is stronger."
             for refusal in ("deny", "ask")
             if _mentions(document.get("permissions", refusal), ALLOW_RULE)
         ]
         if _mentions(document.get("disabledMcpjsonServers"), SERVER):
-            notes.append(f"{self.name} lists {SERVER!r} under disabledMcpjsonServers: Claude Code will not start it.")
+            notes.append(
+                f"{self.file.shown} lists {SERVER!r} under disabledMcpjsonServers: Claude Code will not start it."
+            )
         return document.text
 
     def take(self, text: str, notes: list[str]) -> str:
-        document = Document(text, self.shown)
+        document = Document(text, self.file.shown)
         document.remove_from(("permissions", "allow"), ALLOW_RULE)
         document.remove_from(("enabledMcpjsonServers",), SERVER)
         groups = document.get("hooks", "Stop")
@@ -138,7 +139,7 @@ class Sample(Piece):
     def take(self, text: str, notes: list[str]) -> str:
         if text == self.content:
             return ""
-        notes.append(f"{self.shown} stays: it is not as init wrote it.")
+        notes.append(f"{self.file.shown} stays: it is not as init wrote it.")
         return text
 
 
@@ -181,7 +182,9 @@ class Section(Piece):
             return None
         if tuple(mark for _, mark in found) != self.marks:
             problem = f"the marks {self.marks[0]!r} and {self.marks[1]!r} must be there once each, in this order"
-            error = InvalidInput(self.shown, problem, message=f"{self.shown}: {problem}. Nothing was written.")
+            error = InvalidInput(
+                self.file.shown, problem, message=f"{self.file.shown}: {problem}. Nothing was written."
+            )
             error.hint = "Remove the stray mark, then run wvo-mcp init again."
             raise error
         return found[0][0], found[1][0]

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from wvo_mcp.errors import Conflict
-from wvo_mcp.execution.installation.document import Document
-from wvo_mcp.execution.installation.draft import Change, Draft, shown
+from wvo_mcp.execution.installation.draft import Change, Draft, File
 from wvo_mcp.execution.installation.pieces import (
     COMMAND,
     SERVER,
@@ -17,7 +16,6 @@ from wvo_mcp.execution.installation.pieces import (
     Piece,
     Sample,
     Section,
-    is_ours,
     providers_text,
 )  # fmt: skip
 
@@ -55,17 +53,25 @@ class Places:
     codex_home: Path
     search: str | None = None
 
+    def file(self, name: str) -> File:
+        """Of the project."""
+        return File(self.root, name, name)
+
+    def of_codex(self, *, user_wide: bool) -> File:
+        if user_wide:
+            return File(self.codex_home, "config.toml", str(self.codex_home / "config.toml"))
+        return self.file(".codex/config.toml")
+
+    def in_state(self, name: str) -> File:
+        if self.state_dir.is_relative_to(self.root):
+            return self.file((self.state_dir.relative_to(self.root) / name).as_posix())
+        return File(self.state_dir, name, str(self.state_dir / name))
+
     @property
     def state(self) -> str | None:
         """The state folder as a path in the project; None elsewhere."""
         folder, root = self.state_dir.resolve(), self.root.resolve()
         return folder.relative_to(root).as_posix() if folder.is_relative_to(root) and folder != root else None
-
-    def in_state(self, name: str) -> tuple[Path, str]:
-        """Base and relative path of a file in the state folder."""
-        if self.state_dir.is_relative_to(self.root):
-            return self.root, (self.state_dir.relative_to(self.root) / name).as_posix()
-        return self.state_dir, name
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +102,14 @@ def codex_home(environ: Mapping[str, str]) -> Path:
 
 def plan(places: Places, wishes: Wishes) -> Plan:
     """Raises InvalidInput, Forbidden, StoreUnavailable when a file that must change cannot be read or edited safely."""
-    draft, foreign, notes = Draft(places.root), list[Foreign](), list[str]()
+    draft, foreign, notes = Draft(), list[Foreign](), list[str]()
     for piece in (*_wiring(places, wishes), *_state(places)):
         try:
-            text = piece.put(draft.read(piece.base, piece.name), notes)
-            draft.write(piece.base, piece.name, text, piece.what)
+            draft.write(piece.file, piece.put(draft.read(piece.file), notes), piece.what)
         except Foreign as found:
             foreign.append(found)
     below = places.state
-    ignored = {line.strip().strip("/") for line in (draft.read(places.root, ".gitignore") or "").splitlines()}
+    ignored = {line.strip().strip("/") for line in (draft.read(places.file(".gitignore")) or "").splitlines()}
     if below is not None and ignored & {below, f"{below}/**"}:
         notes.append(
             f".gitignore leaves out all of {below}/: its roadmap.yaml and providers.yaml will not be tracked by git."
@@ -120,13 +125,16 @@ def removal(places: Places, *, user_wide: bool = False) -> Plan:
 
     Raises InvalidInput, Forbidden, StoreUnavailable when a file cannot be read or edited safely.
     """
-    draft, notes = Draft(places.root), list[str]()
+    draft, notes = Draft(), list[str]()
     pieces = [*_wiring(places, Wishes(claude=True, codex=True, gemini=True))]
     user = _codex(places, Wishes(user_wide=True))
+    text = draft.read(user.file) or ""
     if user_wide:
         pieces.append(user)
-    elif is_ours(Document(draft.read(user.base, user.name) or "", user.shown).get(user.servers, SERVER)):
-        notes.append(f"{user.shown} has the server {SERVER} for all your projects: add --global to remove that too.")
+    elif user.take(text, notes) != text:
+        notes.append(
+            f"{user.file.shown} has the server {SERVER} for all your projects: add --global to remove that too."
+        )
     folder = places.state_dir
     if any(found for pattern in IGNORED for found in folder.glob(pattern.rstrip("/"))):
         # All of it stays, and git goes on ignoring what a machine writes.
@@ -134,29 +142,26 @@ def removal(places: Places, *, user_wide: bool = False) -> Plan:
     else:
         pieces += _state(places)
     for piece in pieces:
-        text = draft.read(piece.base, piece.name)
+        text = draft.read(piece.file)
         if text is not None and (left := piece.take(text, notes)) != text:
-            draft.write(piece.base, piece.name, left if left.strip() else None, f"without {piece.what}")
+            draft.write(piece.file, left if left.strip() else None, f"without {piece.what}")
     return Plan(draft.changes(), [], notes)
 
 
 def _wiring(places: Places, wishes: Wishes) -> Iterator[Piece]:
-    root = places.root
-
     def server(name: str, **more: Any) -> Entry:
         entry: dict[str, Any] = {"command": COMMAND, "args": [], **more}
-        return Entry(root, name, name, f"the server {SERVER}", "mcpServers", entry, wishes.replace)
+        return Entry(places.file(name), f"the server {SERVER}", "mcpServers", entry, wishes.replace)
 
     def section(name: str) -> Section:
-        return Section(root, name, name, "how agents pull work, between two marks", AGENT_SECTION)
+        return Section(places.file(name), "how agents pull work, between two marks", AGENT_SECTION)
 
     yield server(".mcp.json")
     for sample in sorted((SAMPLES / "directives").glob("*.md")):
-        name = f"directives/{sample.name}"
-        yield Sample(root, name, name, "how agents recover and do research", sample.read_text(encoding="utf-8"))
+        file, text = places.file(f"directives/{sample.name}"), sample.read_text(encoding="utf-8")
+        yield Sample(file, "how agents recover and do research", text)
     if wishes.claude:
-        name = ".claude/settings.json"
-        yield ClaudeSettings(root, name, name, "the allow rule for our tools and the stop hook")
+        yield ClaudeSettings(places.file(".claude/settings.json"), "the allow rule for our tools and the stop hook")
         yield section("CLAUDE.md")
     if wishes.codex:
         yield _codex(places, wishes)
@@ -167,25 +172,17 @@ def _wiring(places: Places, wishes: Wishes) -> Iterator[Piece]:
 
 
 def _codex(places: Places, wishes: Wishes) -> Entry:
-    base, name = (places.codex_home, "config.toml") if wishes.user_wide else (places.root, ".codex/config.toml")
-    file = shown(places.root, base, name)
-    return Entry(base, name, file, f"the server {SERVER}", "mcp_servers", {"command": COMMAND}, wishes.replace)
+    file = places.of_codex(user_wide=wishes.user_wide)
+    return Entry(file, f"the server {SERVER}", "mcp_servers", {"command": COMMAND}, wishes.replace)
 
 
 def _state(places: Places) -> Iterator[Piece]:
     roadmap = (SAMPLES / "roadmap.yaml").read_text(encoding="utf-8")
-    for name, what, content in (
-        ("roadmap.yaml", "a roadmap to begin with", roadmap),
-        (
-            "providers.yaml",
-            "which models there are, for which tasks, within which limits",
-            providers_text(places.search),
-        ),
-    ):
-        base, relative = places.in_state(name)
-        yield Sample(base, relative, shown(places.root, base, relative), what, content)
-    root, below = places.root, places.state
-    if below is not None and any((folder / ".git").exists() for folder in (root, *root.parents)):
-        body = "\n".join(f"/{below}/{name}" for name in IGNORED)
+    yield Sample(places.in_state("roadmap.yaml"), "a roadmap to begin with", roadmap)
+    models = "which models there are, for which tasks, within which limits"
+    yield Sample(places.in_state("providers.yaml"), models, providers_text(places.search))
+    below = places.state
+    if below is not None and any((folder / ".git").exists() for folder in (places.root, *places.root.parents)):
+        rules = "\n".join(f"/{below}/{name}" for name in IGNORED)
         marks = ("# wvo-mcp:start", "# wvo-mcp:end")
-        yield Section(root, ".gitignore", ".gitignore", "rules that keep out of git what a machine writes", body, marks)
+        yield Section(places.file(".gitignore"), "rules that keep out of git what a machine writes", rules, marks)

@@ -97,7 +97,7 @@ def _carry_out(root: Path, planned: Plan, given: dict[str, Any], interactive: bo
         apply(planned.changes)
         for change in planned.changes:
             click.secho(f"{_verb(change)}d ", fg="green", nl=False)
-            click.echo(f"{visible(change.shown)}: {'; '.join(change.reasons)}")
+            click.echo(f"{visible(change.file.shown)}: {'; '.join(change.reasons)}")
     else:
         click.echo(f"Nothing of init is left in {root}." if given["remove"] else f"Everything is in place in {root}.")
     for note in planned.notes:
@@ -119,7 +119,7 @@ def _verb(change: Change) -> str:
 
 def _print_diff(change: Change) -> None:
     if change.after is None:
-        click.secho(f"remove {visible(change.shown)}: {'; '.join(change.reasons)}", fg="red")
+        click.secho(f"remove {visible(change.file.shown)}: {'; '.join(change.reasons)}", fg="red")
         return
     for line in change.diff().splitlines():
         click.secho(visible(line), fg=None if line.startswith(("+++", "---")) else COLOURS.get(line[:1]))
