@@ -53,7 +53,7 @@ async def alerts(ctx: Context, params: AlertsAsk) -> AlertPage:
     before = position(params.cursor)
     where = {"open": params.state == "open", "kind": params.kind, "least": params.severity}
     found = await ctx.tx.alerts.page(where, before, params.limit + 1)
-    page = fitting(AlertLine.model_validate(row) for row in found[: params.limit])
+    page = fitting(AlertLine.of(row) for row in found[: params.limit])
     counted = {"critical": 0, "warning": 0, "info": 0}
     for row in await ctx.tx.alerts.open_counts():
         counted[row["severity"]] += row["n"]
@@ -77,7 +77,7 @@ async def alert_ack(ctx: Context, params: AlertAck) -> AlertResult:
     if not ctx.caller.person:
         await _leave_to_people(ctx, await ctx.tx.alerts.get(params.alert_id))
     row = await ctx.tx.alerts.acknowledge(params.alert_id, params.note)
-    return AlertResult(alert=AlertLine.model_validate(row))
+    return AlertResult(alert=AlertLine.of(row))
 
 
 _FOR_PEOPLE = frozenset({"violation", "approval", "review", "merge", "worker"})
@@ -116,4 +116,4 @@ async def alert_resolve(ctx: Context, params: AlertResolve) -> AlertResult:
     """Resolve an alert by hand. If the problem still exists, a new alert is raised."""
     await ctx.tx.sessions.ensure()
     row = await ctx.tx.alerts.close(params.alert_id, params.reason)
-    return AlertResult(alert=AlertLine.model_validate(row))
+    return AlertResult(alert=AlertLine.of(row))

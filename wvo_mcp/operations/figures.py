@@ -5,13 +5,9 @@ from typing import Any
 from pydantic import Field
 
 from wvo_mcp.domain.instant import Instant
-from wvo_mcp.operations.inputs import Input, Output
+from wvo_mcp.operations.inputs import Output
 from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.orchestration.figures import measure
-
-
-class MetricsAsk(Input):
-    pass
 
 
 class ModelUse(Output):
@@ -44,7 +40,7 @@ class MetricsReport(Output):
 
 
 @operation(toolset="ops", effect=Effect.READ)
-async def metrics(ctx: Context, params: MetricsAsk) -> MetricsReport:
+async def metrics(ctx: Context) -> MetricsReport:
     """Show metrics: tasks, queue, agents, throughput, alerts."""
     figures = await measure(ctx.tx)
     counts = dict(figures.counts)

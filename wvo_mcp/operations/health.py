@@ -7,17 +7,13 @@ from pydantic import Field
 
 from wvo_mcp.domain.health import SHOWN
 from wvo_mcp.domain.instant import Instant, instant
-from wvo_mcp.operations.inputs import Input, Output
+from wvo_mcp.operations.inputs import Output
 from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.orchestration.health.checkup import checkup
 from wvo_mcp.orchestration.health.decide import Decision
 from wvo_mcp.orchestration.health.loop import Cycle, HealthLoop
 from wvo_mcp.orchestration.health.observe import Observation
 from wvo_mcp.ports import WatchedStore
-
-
-class HealthCheck(Input):
-    pass
 
 
 class HealthChecked(Output):
@@ -28,16 +24,12 @@ class HealthChecked(Output):
 
 
 @operation(toolset="health", effect=Effect.READ, manages_own_transactions=True)
-async def health_check(ctx: Context, params: HealthCheck, store: WatchedStore, loop: HealthLoop) -> HealthChecked:
+async def health_check(ctx: Context, store: WatchedStore, loop: HealthLoop) -> HealthChecked:
     """Check health: database, background work, providers and queue, with the reason for each problem."""
     found = await checkup(store, ctx.caller, loop.limits, loop.clock)
     return HealthChecked(
         status=found.status, checks=found.checks, timestamp=instant(found.timestamp), anomalies=found.anomalies
     )
-
-
-class HealthRun(Input):
-    pass
 
 
 class HealthRan(Output):
@@ -51,7 +43,7 @@ class HealthRan(Output):
 
 
 @operation(toolset="health", effect=Effect.WRITE, manages_own_transactions=True, idempotent=True)
-async def health_run(ctx: Context, params: HealthRun, store: WatchedStore, loop: HealthLoop) -> HealthRan:
+async def health_run(ctx: Context, store: WatchedStore, loop: HealthLoop) -> HealthRan:
     """Run one health cycle now and show each step: observations, anomalies, decisions, actions. Only the leader acts."""
     cycle = await loop.by_hand(store, ctx.caller)
     return HealthRan(

@@ -1,6 +1,6 @@
 """Input and output models, and what an input can do: mixins that the registry sees."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
@@ -70,7 +70,12 @@ class Output(BaseModel):
     """Base of every output model. A field with a default (null, or empty) is left out of the result when it has it; one
     without is always there."""
 
-    model_config = ConfigDict(frozen=True, defer_build=True)
+    model_config = ConfigDict(frozen=True, defer_build=True, from_attributes=True)
+
+    @classmethod
+    def of(cls, source: object) -> Self:
+        """What a row, or an object with attributes of these names, has of it."""
+        return cls.model_validate(source)
 
     @property
     def answers_repeats(self) -> bool:

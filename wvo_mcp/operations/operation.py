@@ -112,6 +112,7 @@ class Operation:
     def schema(self) -> dict[str, Any]:
         """The input as JSON schema, without what no model needs to read."""
         schema = self.input_model.model_json_schema()
+        schema.pop("description", None)
         shown = [name for name in self.fields if name not in self.people_only]
         return compact_schema({**schema, "properties": {name: schema["properties"][name] for name in shown}})
 
@@ -149,12 +150,14 @@ class Operation:
         self, container: Container, caller: Caller, params: Input, on_progress: Tell | None
     ) -> dict[str, Any]:
         parts = {name: container.part(key) for name, key in self._keys.items()}
+        if self.input_model is not Input:
+            parts["params"] = params
         policy = container.get(Policy)
         if Providers in self.ports.values():
             await container.get(Providers).refresh()  # their file is never read within a transaction
 
         def made(tx: Transaction | None, progress: Progress | None = None) -> Awaitable[Output]:
-            return self.run(Context(caller, policy, tx, progress or Progress()), params, **parts)
+            return self.run(Context(caller, policy, tx, progress or Progress()), **parts)
 
         if isinstance(params, LongRunning):
             return await self._long(container, caller, params, made, on_progress)
@@ -220,7 +223,7 @@ def operation(
     role: Role | None = None,
 ) -> Callable[[Run], Run]:
     """Register `async def name(ctx: Context, params: In, port: Port, ...) -> Out`; its docstring becomes the tool's
-    description. Further parameters are ports, which the container provides by their types.
+    description. Without input it has no `params`. Further parameters are ports, which the container provides by their types.
 
     `idempotent` defaults to reads and lease writes. Operations that take long, or that touch more than the store, open
     their own transactions. `always_load` marks the tools that a client should show from the first turn. Who may call it is
@@ -232,7 +235,7 @@ def operation(
         name = run.__name__
         if name in ALL or not run.__doc__:
             raise TypeError(f"Operation {name!r} needs a unique name and a docstring.")
-        output_model, input_model = hints.pop("return"), hints.pop("params")
+        output_model, input_model = hints.pop("return"), hints.pop("params", Input)
         del hints["ctx"]
         repeats = effect is Effect.READ or issubclass(input_model, LeaseWrite)
         ALL[name] = Operation(

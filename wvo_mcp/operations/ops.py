@@ -23,14 +23,10 @@ _NEEDS = 20
 """So many of each kind that waits for a person."""
 
 
-class StatusAsk(Input):
-    pass
-
-
 class HeldTask(Output):
     id: str
     title: str
-    agent_id: str | None
+    agent_id: str | None = Field(validation_alias="assigned_to")
     progress: int | None
     lease_expires_at: Instant | None
     started_at: Instant | None
@@ -117,7 +113,7 @@ class StatusReport(Output):
 
 
 @operation(toolset="ops", effect=Effect.READ)
-async def status(ctx: Context, params: StatusAsk, providers: Providers) -> StatusReport:
+async def status(ctx: Context, providers: Providers) -> StatusReport:
     """Show the state of work: task counts, tasks in progress, ready tasks, agents, alerts."""
     tx = ctx.tx
     moved = await flow(tx)
@@ -133,23 +129,14 @@ async def status(ctx: Context, params: StatusAsk, providers: Providers) -> Statu
         held_back=max(0, unblocked - counts["ready"]),
         needs_you=await _needs_you(tx),
         in_progress=[
-            HeldTask(
-                id=task.id,
-                title=task.title,
-                agent_id=task.assigned_to,
-                progress=task.progress,
-                lease_expires_at=task.lease_expires_at,
-                started_at=task.started_at,
-                server_gone=await _is_gone(tx, task.session_id),
-            )
-            for task in held
+            HeldTask.of(task).model_copy(update={"server_gone": await _is_gone(tx, task.session_id)}) for task in held
         ],
         flow=FlowLine(
             created_last_hour=moved.created,
             completed_last_hour=moved.completed,
             completed_per_5_min=list(moved.series),
         ),
-        ready=[ReadyTask.model_validate(task, from_attributes=True) for task in await best_ready(tx, 10)],
+        ready=[ReadyTask.of(task) for task in await best_ready(tx, 10)],
         agents=[dict(row) for row in await tx.sessions.agents(20)],
         pool=await tx.health.agents(),
         prefetch=await _prefetch(ctx),
@@ -187,7 +174,7 @@ async def _prefetch(ctx: Context) -> PrefetchReport:
     since = min((one.queued_at for one in kept), default=None)
     counts = await tx.tasks.counts()
     return PrefetchReport(
-        queue=[KeptTask(task_id=one.task_id) for one in kept],
+        queue=[KeptTask.of(one) for one in kept],
         oldest_seconds=None if since is None else (tx.now - since).total_seconds(),
         wip_utilisation=round(counts["in_progress"] / ctx.policy.wip_limit, 3),
     )

@@ -14,7 +14,7 @@ from wvo_mcp.operations.core.claiming import TaskResult
 from wvo_mcp.operations.core.planning import NotReadyTask
 from wvo_mcp.operations.core.tasks import TaskFields as _Fields
 from wvo_mcp.operations.core.tasks import columns, fresh_id
-from wvo_mcp.operations.core.views import line
+from wvo_mcp.operations.core.views import TaskLine
 from wvo_mcp.operations.inputs import Input, Output, TaskId
 from wvo_mcp.operations.operation import Audience, Context, Effect, operation
 from wvo_mcp.orchestration.queue.claims import Circumstances, why_not_ready
@@ -54,7 +54,7 @@ async def approve(ctx: Context, params: Decision) -> Approved:
 async def _approved(ctx: Context, task: Task) -> Approved:
     why = await why_not_ready(ctx.tx, task, Circumstances(ctx.tx, ctx.caller.agent_id, ctx.policy))
     waits = None if why is None else NotReadyTask(id=task.id, reason=why[0], waiting_for=why[1])
-    return Approved(task=line(task), not_ready=waits)
+    return Approved(task=TaskLine.of(task), not_ready=waits)
 
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, role=Role.OPERATOR)
@@ -68,11 +68,7 @@ async def deny(ctx: Context, params: ReasonedDecision) -> TaskResult:
     fields = {"blocked_reason": params.reason, "requires_approval": True, "approved_at": None}
     fields["block_author"] = BlockAuthor.APPROVAL
     moved = await lifecycle.move(tx, task, Status.BLOCKED, "task.denied", fields, {"reason": params.reason})
-    return TaskResult(task=line(moved.task))
-
-
-class Cancel(Decision):
-    pass
+    return TaskResult(task=TaskLine.of(moved.task))
 
 
 class Cancelled(Output):
@@ -82,7 +78,7 @@ class Cancelled(Output):
 
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE)
-async def cancel(ctx: Context, params: Cancel) -> Cancelled:
+async def cancel(ctx: Context, params: Decision) -> Cancelled:
     """Cancel a task, even one in progress. restore undoes it."""
     tx = ctx.tx
     await tx.sessions.ensure()
@@ -105,7 +101,7 @@ async def _back(ctx: Context, task_id: str, reason: str | None, *origins: Status
             task.id, task.status, Status.PENDING, f"This command is for {' and '.join(origins)} tasks."
         )
     moved = await editing.set_status(tx, task, Status.PENDING, reason)
-    return TaskResult(task=line(moved.task))
+    return TaskResult(task=TaskLine.of(moved.task))
 
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE)
@@ -147,12 +143,8 @@ async def pause(ctx: Context, params: Pause) -> PauseState:
     return await _switch(ctx, True, params.reason)
 
 
-class Resume(Input):
-    pass
-
-
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, idempotent=True, role=Role.OPERATOR)
-async def resume(ctx: Context, params: Resume) -> PauseState:
+async def resume(ctx: Context) -> PauseState:
     """Resume work after pause."""
     return await _switch(ctx, False, None)
 
@@ -186,7 +178,7 @@ async def add(ctx: Context, params: Add) -> TaskResult:
     draft = creation.Draft(task_id, {**fields, "title": params.title}, params.depends_on)
     await creation.create(ctx.tx, [draft], creation.origin_of(ctx.caller))
     created: Task = await ctx.tx.tasks.get(task_id)
-    return TaskResult(task=line(created))
+    return TaskResult(task=TaskLine.of(created))
 
 
 class SetTimeBack(Input):

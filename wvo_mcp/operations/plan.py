@@ -52,10 +52,6 @@ async def roadmap_sync(ctx: Context, params: RoadmapSync, store: WatchedStore, f
     )
 
 
-class RoadmapExport(DryRun):
-    pass
-
-
 class Exported(Output):
     changed: list[str]
     added: list[str]
@@ -67,7 +63,7 @@ class Exported(Output):
 
 @operation(toolset="plan", effect=Effect.WRITE, manages_own_transactions=True, idempotent=True)
 async def roadmap_export(
-    ctx: Context, params: RoadmapExport, store: WatchedStore, files: RoadmapFiles, history: RoadmapHistory
+    ctx: Context, params: DryRun, store: WatchedStore, files: RoadmapFiles, history: RoadmapHistory
 ) -> Exported:
     """Write changes from the store back to state/roadmap.yaml. Comments and order are kept."""
     caller, kept = ctx.caller, Recorded()

@@ -8,7 +8,7 @@ from wvo_mcp.domain.lease import Lease
 from wvo_mcp.domain.memory import ContextEntry
 from wvo_mcp.domain.task import Status, Task
 from wvo_mcp.domain.text import Id, Prose, Reference, Text
-from wvo_mcp.operations.core.views import TaskLine, WorkView, line, work_view
+from wvo_mcp.operations.core.views import TaskLine, WorkView
 from wvo_mcp.operations.inputs import Held, LeaseWrite, Output, Replayable
 from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.orchestration.queue import claims
@@ -80,7 +80,7 @@ async def claim_task(ctx: Context, params: ClaimTask, providers: Providers) -> C
             holding=[Holding(id=t.id, lease=_lease(t)) for t in claim.holding],
         )
     return ClaimedTask(
-        task=work_view(claim.task),
+        task=WorkView.of(claim.task),
         lease=claim.lease,
         resume=claim.resume,
         context=claim.context,
@@ -180,7 +180,7 @@ async def complete_task(ctx: Context, params: CompleteTask) -> CompletedTask:
     if tried:
         await breakers.done(ctx.tx, task.id, tried)
     return CompletedTask(
-        task=line(moved.task),
+        task=TaskLine.of(moved.task),
         unlocked=moved.unlocked[:UNLOCKED_SHOWN],
         unlocked_count=len(moved.unlocked),
         submission=None,
@@ -207,7 +207,7 @@ async def fail_task(ctx: Context, params: FailTask) -> FailedTask:
     moved = await lifecycle.fail(ctx.tx, task, params.error, retry=params.retry)
     again = moved.task.status is Status.PENDING
     return FailedTask(
-        task=line(moved.task), attempts=moved.task.attempts, retry_at=moved.task.not_before if again else None
+        task=TaskLine.of(moved.task), attempts=moved.task.attempts, retry_at=moved.task.not_before if again else None
     )
 
 
@@ -228,7 +228,7 @@ async def release_task(ctx: Context, params: ReleaseTask) -> TaskResult:
     task = await lifecycle.held(ctx.tx, ctx.policy, params.task_id, params.lease_token, Status.PENDING)
     data = {"reason": params.reason} if params.reason else {}
     moved = await lifecycle.move(ctx.tx, task, Status.PENDING, "task.released", data=data)
-    return TaskResult(task=line(moved.task))
+    return TaskResult(task=TaskLine.of(moved.task))
 
 
 class BlockTask(LeaseWrite):
@@ -247,4 +247,4 @@ async def block_task(ctx: Context, params: BlockTask) -> TaskResult:
     if task.status is not Status.PENDING or params.lease_token is not None:
         task = await lifecycle.held(ctx.tx, ctx.policy, params.task_id, params.lease_token, Status.BLOCKED)
     moved = await lifecycle.block(ctx.tx, task, params.reason, params.waiting_for)
-    return TaskResult(task=line(moved.task))
+    return TaskResult(task=TaskLine.of(moved.task))

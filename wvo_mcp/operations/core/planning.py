@@ -7,7 +7,7 @@ from wvo_mcp.domain.memory import ContextEntry
 from wvo_mcp.domain.task import Priority, Status
 from wvo_mcp.domain.text import Id, Label, Text
 from wvo_mcp.domain.wsjf import Why
-from wvo_mcp.operations.core.views import EventLine, TaskLine, TaskView, event_line, line, view
+from wvo_mcp.operations.core.views import EventLine, TaskLine, TaskView
 from wvo_mcp.operations.inputs import Input, Output
 from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.operations.paging import fitting, position
@@ -93,11 +93,11 @@ async def get_task(ctx: Context, params: GetTask) -> TaskDetails:
     task = await tx.tasks.get(params.task_id)
     waits = await tx.tasks.waits(task.id) if task.status is Status.BLOCKED else []
     return TaskDetails(
-        task=view(task, waits),
-        dependencies=[RelatedTask(id=r["id"], status=r["status"]) for r in await tx.tasks.dependencies(task.id)],
-        dependents=[RelatedTask(id=r["id"], status=r["status"]) for r in await tx.tasks.dependents(task.id, 100)],
+        task=TaskView.of(task).model_copy(update={"waiting_for": waits}),
+        dependencies=[RelatedTask.of(row) for row in await tx.tasks.dependencies(task.id)],
+        dependents=[RelatedTask.of(row) for row in await tx.tasks.dependents(task.id, 100)],
         checkpoints=await tx.memory.checkpoints(task.id, 5),
-        events=[event_line(event) for event in await tx.events.of_task(task.id, 10)],
+        events=[EventLine.of(event) for event in await tx.events.of_task(task.id, 10)],
         context=recall.newest(await tx.memory.for_task(task, 5)),
     )
 
@@ -128,7 +128,7 @@ async def list_tasks(ctx: Context, params: ListTasks) -> TaskPage:
         include={"status", "epic_id", "label", "agent_id", "query"}, exclude_none=True, mode="json"
     )
     found = await ctx.tx.tasks.page(where, after, params.limit + 1)
-    page = fitting(line(task) for task in found[: params.limit])
+    page = fitting(TaskLine.of(task) for task in found[: params.limit])
     more = len(page) < len(found)
     total = await ctx.tx.tasks.count(where, _TOTAL_CAP + 1)
     return TaskPage(

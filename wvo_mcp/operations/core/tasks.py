@@ -9,7 +9,7 @@ from wvo_mcp.domain.task import Priority, Status, TaskType
 from wvo_mcp.domain.text import FileGlob, Id, Label, Prose, Text, Title
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.core.claiming import TaskResult
-from wvo_mcp.operations.core.views import line
+from wvo_mcp.operations.core.views import TaskLine
 from wvo_mcp.operations.inputs import DryRun, Input, Output, Replayable, TaskId
 from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.orchestration.tasks import creation, editing
@@ -128,4 +128,4 @@ async def update_task(ctx: Context, params: UpdateTask) -> TaskResult:
         reason=params.reason,
         expected_version=params.expected_version,
     )
-    return TaskResult(task=line(await editing.update(ctx.tx, params.task_id, edit)))
+    return TaskResult(task=TaskLine.of(await editing.update(ctx.tx, params.task_id, edit)))

@@ -4,9 +4,8 @@ from typing import Any
 
 from pydantic import Field
 
-from wvo_mcp.domain.event import Event
 from wvo_mcp.domain.instant import Instant
-from wvo_mcp.domain.task import BlockAuthor, Origin, Priority, Status, Task, TaskType
+from wvo_mcp.domain.task import BlockAuthor, Origin, Priority, Status, TaskType
 from wvo_mcp.operations.inputs import Output
 
 
@@ -70,20 +69,3 @@ class EventLine(Output):
     kind: str
     agent_id: str | None = None
     data: dict[str, Any] = Field(default={})
-
-
-def line(task: Task) -> TaskLine:
-    return TaskLine.model_validate(task, from_attributes=True)
-
-
-def view(task: Task, waiting_for: list[str] | None = None) -> TaskView:
-    shown = TaskView.model_validate(task, from_attributes=True)
-    return shown.model_copy(update={"waiting_for": waiting_for}) if waiting_for else shown
-
-
-def work_view(task: Task) -> WorkView:
-    return WorkView.model_validate(task, from_attributes=True)
-
-
-def event_line(event: Event) -> EventLine:
-    return EventLine.model_validate(event, from_attributes=True)

@@ -93,10 +93,6 @@ async def budget_raise(ctx: Context, params: BudgetRaise, providers: Providers) 
     )
 
 
-class BudgetShow(Input):
-    pass
-
-
 class RaiseLine(Output):
     scope: str
     name: str
@@ -116,7 +112,7 @@ class Budgets(Output):
 
 
 @operation(toolset="people", effect=Effect.READ, audience=Audience.PEOPLE)
-async def budget_show(ctx: Context, params: BudgetShow, providers: Providers) -> Budgets:
+async def budget_show(ctx: Context, providers: Providers) -> Budgets:
     """Show token budgets: what is left, when each resets, which agents used most today, and active raises."""
     windows = await budgets.all_windows(ctx.tx, providers.current())
     used = await ctx.tx.routing.by_agent(20)
@@ -124,5 +120,5 @@ async def budget_show(ctx: Context, params: BudgetShow, providers: Providers) ->
         at=ctx.tx.now,
         windows=[Budget(**window.shown()) for window in windows],
         agents=[{"agent_id": name, "hour": use.hour, "day": use.day, "cost": round(use.cost, 4)} for name, use in used],
-        raises=[RaiseLine.model_validate(row) for row in await ctx.tx.routing.allowed()],
+        raises=[RaiseLine.of(row) for row in await ctx.tx.routing.allowed()],
     )

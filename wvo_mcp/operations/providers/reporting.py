@@ -97,7 +97,7 @@ class BreakerLine(Output):
     reason: str | None
 
     @classmethod
-    def of(cls, one: Breaker) -> "BreakerLine":
+    def seen(cls, one: Breaker) -> "BreakerLine":
         return cls(
             tier=one.tier or None,
             state=one.state.value,
@@ -149,7 +149,7 @@ async def provider_report(ctx: Context, params: ProviderReport, providers: Provi
             retry_after=signal.retry_after,
             resets_at=signal.resets_at,
         ),
-        breaker=None if made.breaker is None else BreakerLine.of(made.breaker),
+        breaker=None if made.breaker is None else BreakerLine.seen(made.breaker),
         route=None if made.route is None else Route(**made.route.shown()),
         explanation=made.explanation,
         retry_after=made.retry_after,

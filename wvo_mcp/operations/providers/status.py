@@ -5,16 +5,12 @@ from pydantic import Field
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.providers.catalogue import Mode, Place
 from wvo_mcp.domain.providers.state import Use
-from wvo_mcp.operations.inputs import Input, Output
+from wvo_mcp.operations.inputs import Output
 from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.operations.providers.reporting import BreakerLine, Budget
 from wvo_mcp.orchestration.routing.overview import ProviderState, overview
 from wvo_mcp.ports import WatchedStore
 from wvo_mcp.ports.providers import Providers
-
-
-class ProviderStatus(Input):
-    pass
 
 
 class ProviderLine(Output):
@@ -57,9 +53,7 @@ class ProvidersReport(Output):
 
 
 @operation(toolset="providers", effect=Effect.READ, manages_own_transactions=True)
-async def provider_status(
-    ctx: Context, params: ProviderStatus, store: WatchedStore, providers: Providers
-) -> ProvidersReport:
+async def provider_status(ctx: Context, store: WatchedStore, providers: Providers) -> ProvidersReport:
     """Show each provider: models, breaker, budgets with reset times, cost and attempts of today, share against target."""
     catalogue = providers.current()
     if not providers.presence():  # a command begins without having looked
@@ -89,7 +83,7 @@ def _line(one: ProviderState) -> ProviderLine:
         note=one.note or None,
         tiers={tier.value: model.name for tier, model in one.provider.tiers.items()},
         state="closed" if one.stopped is None else one.stopped.state.value,
-        breakers=[BreakerLine.of(breaker) for breaker in one.breakers],
+        breakers=[BreakerLine.seen(breaker) for breaker in one.breakers],
         windows=[Budget(**window.shown()) for window in one.windows],
         reported=one.use.reported,
         tokens_hour=one.use.hour,
