@@ -189,7 +189,7 @@ def build_services(
             Tracer: tracer,
             LongWork: Foreground(),
             Providers: providers,
-            RoadmapFiles: RoadmapSource(settings.roadmap, place=shared_place),
+            RoadmapFiles: RoadmapSource(settings.roadmap, location=shared_place),
             RoadmapHistory: Late(history),
             Directives: DirectiveFiles(settings.root),
             Backups: Late(lambda: backend.backups),

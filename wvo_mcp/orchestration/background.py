@@ -231,7 +231,7 @@ async def sync_or_alert(store: Store, files: RoadmapFiles, caller: Caller) -> No
             logger.warning(
                 "the roadmap of this store is %s; %s is not read (wvo-mcp roadmap-sync makes it the one)",
                 elsewhere,
-                files.place,
+                files.location,
             )
             return
     try:

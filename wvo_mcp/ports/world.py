@@ -36,8 +36,8 @@ class RoadmapFiles(Protocol):
     """The roadmap as a file that people write."""
 
     @property
-    def place(self) -> str | None:
-        """Which of several files of one store this is, told by host and path; None where a store has one file only."""
+    def location(self) -> str | None:
+        """Which of several files of one store this is, by host and path; None where a store has one file only."""
         ...
 
     def fingerprint(self) -> str | None:

@@ -19,7 +19,7 @@ def a_host(bench: Bench, folder: Path, *task_ids: str) -> Bench:
     folder.mkdir()
     file = folder / "roadmap.yaml"
     file.write_text(EPIC + "".join(f"      - {{id: {task_id}, title: {task_id}}}\n" for task_id in task_ids))
-    services = replace(bench.services, roadmap=RoadmapSource(file, place=f"{folder.name}:{file}"))
+    services = replace(bench.services, roadmap=RoadmapSource(file, location=f"{folder.name}:{file}"))
     return Bench(services, bench.store, bench.clock, bench.servers)
 
 

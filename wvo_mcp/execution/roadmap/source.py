@@ -16,9 +16,9 @@ from wvo_mcp.execution.replacement import fingerprint
 class RoadmapSource:
     """Implements `ports.RoadmapFiles` over one file."""
 
-    def __init__(self, path: Path, place: str | None = None) -> None:
+    def __init__(self, path: Path, location: str | None = None) -> None:
         self._path = path
-        self.place = place
+        self.location = location
 
     def fingerprint(self) -> str | None:
         return fingerprint(self._path)

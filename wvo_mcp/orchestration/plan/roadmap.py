@@ -71,10 +71,10 @@ async def kept_elsewhere(store: Store, files: RoadmapFiles, caller: Caller) -> s
     Hosts that share a store have a file each, and one that is a day behind would undo what the other one says: only
     the file that was synced first, or last on request, is followed automatically.
     """
-    if files.place is None:
+    if files.location is None:
         return None
     home = await store.read(caller, lambda tx: tx.state.get(HOME))
-    return home if home not in (None, files.place) else None
+    return home if home not in (None, files.location) else None
 
 
 async def sync_file(store: Store, files: RoadmapFiles, caller: Caller, *, allow_cancel: bool = False) -> Report:
@@ -93,8 +93,8 @@ async def sync_file(store: Store, files: RoadmapFiles, caller: Caller, *, allow_
 
     async def merge(tx: Transaction, before: Report | None, most: int | None) -> Report:
         report = await sync(tx, parsed, allow_cancel=allow_cancel, before=before, most=most)
-        if files.place is not None and not report.refused:
-            await tx.state.put(HOME, files.place)
+        if files.location is not None and not report.refused:
+            await tx.state.put(HOME, files.location)
         return report
 
     most: int | None = BATCH
