@@ -19,8 +19,11 @@ from wvo_mcp.store.postgres.store import PostgresStore
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.requirement("SCALE-1")
-async def test_a_claim_takes_three_round_trips_and_a_completion_four(tmp_path: Path, store_url: str) -> None:
+@pytest.mark.requirement("SCALE-1", "PROV-2")
+@pytest.mark.parametrize("routed", [True, False])
+async def test_a_claim_takes_three_round_trips_and_a_completion_four(
+    tmp_path: Path, store_url: str, routed: bool
+) -> None:
     with Proxy(store_url) as proxy:
         clock, servers = StoppedClock(), Servers()
         store = PostgresStore(proxy.url, clock, servers)
@@ -31,10 +34,12 @@ async def test_a_claim_takes_three_round_trips_and_a_completion_four(tmp_path: P
             clock,
             servers,
         )
+        if routed:
+            bench.services = replace(bench.services, providers=FixedProviders(USUAL))
         await bench.create(*(a_task(f"T{number:02}") for number in range(60)))
 
         found: list[tuple[int, int]] = []
-        for number in range(3):  # at first, statements are prepared
+        for number in range(8):  # at first, statements are prepared
             before = proxy.trips
             await bench.claim(an_agent("ann"))
             between = proxy.trips
@@ -42,37 +47,6 @@ async def test_a_claim_takes_three_round_trips_and_a_completion_four(tmp_path: P
             found.append((between - before, proxy.trips - between))
         await store.close()
 
-    assert found[-1] == (3, 4), found
-
-
-@pytest.mark.requirement("PROV-2")
-async def test_a_routed_claim_asks_no_more_often_than_one_without_a_route(tmp_path: Path, store_url: str) -> None:
-
-    with Proxy(store_url) as proxy:
-        clock, servers = StoppedClock(), Servers()
-        store = PostgresStore(proxy.url, clock, servers)
-        await store.open()
-        services = Services(
-            store=store,
-            policy=Policy(wip_limit=50, agent_wip_limit=50),
-            roadmap=RoadmapSource(tmp_path / "roadmap.yaml"),
-            directives=DirectiveFiles(tmp_path),
-        )
-        bench = Bench(services, store, clock, servers)
-        await bench.create(*(a_task(f"T{number:02}") for number in range(30)))
-
-        async def trips(routed: bool) -> int:
-            bench.services = replace(services, providers=FixedProviders(USUAL) if routed else None)
-            before = proxy.trips
-            claim = await bench.claim(an_agent(f"agent-{before}"))  # who holds nothing has nothing to be looked up
-            assert claim["task"] is not None
-            return proxy.trips - before
-
-        for routed in (True, False):
-            await trips(routed)  # statements are prepared
-
-        seen = [(routed, await trips(routed)) for routed in (True, False) * 10]
-        found = {routed: min(count for kind, count in seen if kind is routed) for routed in (True, False)}
-        await store.close()
-
-    assert 0 < found[True] <= found[False]
+    # A slow proxy may hand one batch on in two parts.
+    claims, completions = zip(*found, strict=True)
+    assert (min(claims), min(completions)) == (3, 4), found

@@ -175,8 +175,8 @@ async def complete_task(ctx: Context, params: CompleteTask) -> CompletedTask:
     await ctx.tx.sessions.ensure()
     await ctx.tx.routing.prefetch_tried(params.task_id)
     task = await lifecycle.held(ctx.tx, ctx.policy, params.task_id, params.lease_token, Status.DONE)
-    tried = await ctx.tx.routing.tried(task.id)
     moved = await lifecycle.complete(ctx.tx, task, params.summary, params.artifacts, params.evidence)
+    tried = await ctx.tx.routing.tried(task.id)
     if tried:
         await breakers.done(ctx.tx, task.id, tried)
     return CompletedTask(

@@ -203,7 +203,8 @@ class Routing(Repository):
         self._upsert("breakers", ("provider", "tier"), row)
 
     async def prefetch_tried(self, task_id: str) -> None:
-        self._rows.prefetch_statement(_TRIED, {"task_id": task_id})
+        # What a completion writes changes neither of its tables.
+        self._rows.prefetch_statement(_TRIED, {"task_id": task_id}, of="breakers")
 
     async def tried(self, task_id: str) -> list[Breaker]:
         return [_breaker(row) for row in self._rows.all(_TRIED, {"task_id": task_id})]
