@@ -10,8 +10,6 @@ from wvo_mcp.faces.cli.output import reported
 from wvo_mcp.faces.cli.session import settings_or_usage
 from wvo_mcp.project import WrongSetting
 
-PORT = 8737
-
 
 def serve_command(compose: Compose) -> click.Command:
     def run(http: bool, host: str, port: int) -> int:
@@ -20,11 +18,12 @@ def serve_command(compose: Compose) -> click.Command:
         gc.enable()  # this command may live for days
         with reported(as_json=False):
             try:
-                return asyncio.run(compose().serve_http(settings_or_usage(), host, port, _told))
+                return asyncio.run(compose().serve_http(settings_or_usage(), host, port, click.echo))
             except WrongSetting as error:
                 raise click.ClickException(str(error)) from None
         return 1
 
+    port = "Port; 0 takes a free one, shown on stdout."
     return click.Command(
         "serve",
         help="Serve the tools (/api), /health and /metrics over HTTP on this machine.",
@@ -32,17 +31,7 @@ def serve_command(compose: Compose) -> click.Command:
         params=[
             click.Option(["--http"], is_flag=True, help="Serve HTTP (required)."),
             click.Option(["--host"], default="127.0.0.1", show_default=True, help="Loopback address to listen on."),
-            click.Option(
-                ["--port"],
-                type=click.IntRange(0, 65_535),
-                default=PORT,
-                show_default=True,
-                help="Port; 0 takes a free one, shown on stdout.",
-            ),
+            click.Option(["--port"], type=click.IntRange(0, 65_535), default=8737, show_default=True, help=port),
         ],
         callback=run,
     )
-
-
-def _told(address: str) -> None:
-    click.echo(address)

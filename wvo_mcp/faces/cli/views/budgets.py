@@ -13,8 +13,6 @@ WINDOWS = "budget~ period bar used_of_limit> resets"
 """The columns of a table of budgets."""
 
 _BAR = 12
-_STATE = {"closed": "green", "open": "red", "half_open": "yellow"}
-_WORDS = {"open": "stopped", "half_open": "being tried"}
 _NEARLY, _ALL = 0.8, 1.0
 
 
@@ -65,13 +63,27 @@ def resets(window: Mapping[str, Any], now: datetime) -> Text:
 
 
 def condition(one: Mapping[str, Any], now: datetime) -> Text:
-    """What is known of it, else until when it does not work and why."""
-    if not one["enabled"]:
-        return Text("off", "dim")
-    lost = one["state"] == "closed" and one.get("found") is False
-    shown = Text.assemble((clean(_WORDS.get(one["state"], one["state"])), _STATE.get(one["state"], "")))
-    if one["state"] == "closed":
-        shown = _there(one)
+    """What is known of it, else until when it does not work and why. Whether it works is only known once a model answered."""
+    match (bool(one["enabled"]), one["state"], one.get("found"), one.get("logged_in")):
+        case (False, *_):
+            return Text("off", "dim")
+        case (_, "open", *_):
+            shown = Text.assemble(("stopped", "red"))
+        case (_, "half_open", *_):
+            shown = Text.assemble(("being tried", "yellow"))
+        case (_, _, None, _):
+            shown = Text.assemble(("unknown", "dim"))
+        case (_, _, False, _):
+            note = one.get("note") if not one["breakers"] else None
+            shown = Text.assemble(("not found", "yellow"), (f"  {clean(note)}" if note else "", "dim"))
+        case (_, _, _, True):
+            shown = Text.assemble(("logged in", "green"))
+        case (_, _, _, False):
+            shown = Text.assemble(("installed, not logged in", "yellow"))
+        case _ if one["place"] == "local":
+            shown = Text.assemble(("answers", "green"))
+        case _:
+            shown = Text.assemble(("installed, login unknown", "dim"))
     for breaker in one["breakers"]:
         tier = f"{clean(breaker['tier'])} " if breaker["tier"] else ""
         kind = clean(breaker["kind"] or "failing").replace("_", " ")
@@ -79,23 +91,7 @@ def condition(one: Mapping[str, Any], now: datetime) -> Text:
         if breaker["until"] is not None:
             wait = (instant(breaker["until"]) - now).total_seconds()
             shown.append(f", next try in {span(wait)}" if wait > 0 else ", next try now", "dim")
-    if lost and not one["breakers"] and one.get("note"):
-        shown.append(f"  {clean(one['note'])}", "dim")
     return shown
-
-
-def _there(one: Mapping[str, Any]) -> Text:
-    """Whether it works is only known once a model has answered."""
-    found, logged_in = one.get("found"), one.get("logged_in")
-    if found is False:
-        return Text("not found", "yellow")
-    if found is None:
-        return Text("unknown", "dim")
-    if one["place"] == "local" and logged_in is None:
-        return Text("answers", "green")
-    if logged_in is None:
-        return Text("installed, login unknown", "dim")
-    return Text("logged in", "green") if logged_in else Text("installed, not logged in", "yellow")
 
 
 def noteworthy(windows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -90,33 +90,6 @@ def ago(at: str | None, now: datetime | None = None) -> Text:
     return Text(f"{span(((now or datetime.now(UTC)) - instant(at)).total_seconds())} ago", "dim")
 
 
-class Listing:
-    """A light table. A heading ending in `>` is aligned to the right; where the terminal is narrow, columns whose
-    heading ends in `~` are cut, and those that end in `+` are wrapped; the others stay."""
-
-    def __init__(self, *headings: str) -> None:
-        self.table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        self._elastic = [heading.endswith("~") for heading in headings]
-        for heading in headings:
-            self.table.add_column(
-                heading.rstrip(">~+"),
-                header_style="dim",
-                justify="right" if heading.endswith(">") else "left",
-                no_wrap=not heading.endswith(("~", "+")),  # rich shrinks the columns that may wrap first
-                overflow="fold" if heading.endswith("+") else "ellipsis",
-            )
-
-    def add(self, *cells: Text | str) -> None:
-        """One row; texts of an elastic column stay on their line."""
-        row = [cell if isinstance(cell, Text) else text(cell) for cell in cells]
-        for cell, elastic in zip(row, self._elastic, strict=True):
-            if elastic:
-                cell.no_wrap = True
-                cell.overflow = "ellipsis"
-                cell.plain = cell.plain.replace("\n", " ")
-        self.table.add_row(*row)
-
-
 def pairs(rows: Iterable[tuple[str, Any]]) -> Table:
     """Names and values; rows without a value are left out. Values wrap."""
     made = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))

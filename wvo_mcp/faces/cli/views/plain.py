@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from wvo_mcp.domain.instant import instant
@@ -14,7 +15,6 @@ from wvo_mcp.faces.cli.views import budgets
 from wvo_mcp.faces.cli.views.paint import (
     PRIORITY,
     SEVERITY,
-    Listing,
     ago,
     badge,
     joined,
@@ -179,17 +179,25 @@ def table(rows: Iterable[Row], columns: str, now: datetime) -> RenderableType:
     rows = list(rows)
     wanted = [_column(column) for column in columns.split()]
     wanted = wanted or [(name, "", "~") for name in dict.fromkeys(name for row in rows for name in row)][:_COLUMNS]
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     filled: list[list[Text]] = []
-    headings: list[str] = []
     for name, heading, mark in wanted:
         cells = [cell(row, name, now) for row in rows]
-        if any(cells):
-            headings.append(_name(heading or name) + mark)
-            filled.append(cells)
-    listing = Listing(*headings)
+        if not any(cells):
+            continue
+        for one in cells if mark == "~" else ():
+            one.no_wrap, one.overflow, one.plain = True, "ellipsis", one.plain.replace("\n", " ")
+        filled.append(cells)
+        made.add_column(
+            _name(heading or name),
+            header_style="dim",
+            justify="right" if mark == ">" else "left",
+            no_wrap=mark not in ("~", "+"),  # rich shrinks the columns that may wrap first
+            overflow="fold" if mark == "+" else "ellipsis",
+        )
     for cells in zip(*filled, strict=True):
-        listing.add(*cells)
-    return listing.table
+        made.add_row(*cells)
+    return made
 
 
 def _column(written: str) -> tuple[str, str, str]:
