@@ -150,22 +150,23 @@ async def test_a_line_arrives_while_the_program_lives_on() -> None:
     assert (await child.ended()).limit is Limit.STOPPED
 
 
-async def test_a_slow_reader_misses_no_line() -> None:
-    numbers: list[int] = []
+async def held_up(child: Child) -> None:
+    """Reads nothing until the program has to wait."""
+    while not child._paused:
+        await anyio.lowlevel.checkpoint()
+
+
+async def test_a_reader_that_lags_behind_misses_no_line() -> None:
     async with started(shell("seq 1 200000 | sed s/$/,0123456789/")) as child:
-        async for line in child.lines():
-            numbers.append(int(line.text.partition(b",")[0]))
-            if len(numbers) % 10_000 == 1:
-                await anyio.lowlevel.checkpoint()
+        await held_up(child)
+        numbers = [int(line.text.partition(b",")[0]) async for line in child.lines()]
 
     assert numbers == list(range(1, 200_001))
 
 
-async def held_up(child: Child) -> None:
-    """Reads one line, and leaves so many that the program has to wait."""
-    await anext(child.lines())
-    while not child._paused:
-        await anyio.lowlevel.checkpoint()
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+async def test_a_program_that_ends_with_us_runs_as_any_other() -> None:
+    assert (await run(replace(shell("echo here"), ends_with_us=True))).stdout == b"here\n"
 
 
 async def test_a_program_that_waits_for_its_reader_is_not_idle() -> None:
