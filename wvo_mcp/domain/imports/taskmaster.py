@@ -4,7 +4,7 @@ Task 2 is `tm-2`, its subtask 1 `tm-2.1`; with a tag other than `master` they ar
 """
 
 import json
-import json.scanner
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, cast
 
@@ -18,7 +18,8 @@ _STATES = {
     "deferred": State.BLOCKED, "done": State.DONE, "completed": State.DONE, "cancelled": State.DROPPED,
 }  # fmt: skip
 _AT = "\x00line"
-"""Where an object of the file begins; no key of a file can be it."""
+"""Key of the line on which an object begins; it replaces what a file may have there."""
+_SIGN = re.compile(r'"(?:[^"\\]|\\.)*+"|[{}]', re.DOTALL)
 
 
 class _Task(BaseModel):
@@ -63,35 +64,36 @@ def read(text: str) -> Reading:
 
 
 def _parsed(text: str) -> dict[str, Any]:
-    """The JSON, in which each object knows its line."""
-    decoder: Any = json.JSONDecoder()
-    plain = decoder.parse_object
-    line, passed = 1, 0
+    """The JSON, in which each object has its line."""
+    lines = _lines_of_objects(text)
 
-    def with_line(s_and_end: tuple[str, int], *rest: Any) -> Any:
-        nonlocal line, passed
-        start = s_and_end[1] - 1
-        # Objects begin in the order of the text, so that each stretch is looked at once.
-        line += text.count("\n", passed, start)
-        passed = start
-        here = line
-        value, end = plain(s_and_end, *rest)
-        value[_AT] = here
-        return value, end
+    def with_line(found: dict[str, Any]) -> dict[str, Any]:
+        return {**found, _AT: next(lines)}
 
-    decoder.parse_object = with_line
-    decoder.scan_once = json.scanner.py_make_scanner(decoder)  # type: ignore[attr-defined]
     try:
-        value = decoder.decode(text)
+        value = json.loads(text, object_hook=with_line)
     except RecursionError:
         refuse(1, "is nested too deeply")
     except json.JSONDecodeError as error:
         refuse(error.lineno, f"not JSON: {error.msg} at character {error.colno}")
     except ValueError as error:
-        refuse(line, f"not JSON: {error}")
+        refuse(1, f"not JSON: {error}")
     if not isinstance(value, dict):
         refuse(1, "expected an object with the key tasks, or one for each tag")
     return cast("dict[str, Any]", value)
+
+
+def _lines_of_objects(text: str) -> Iterator[int]:
+    """The line on which each object begins, in the order in which they end: that of the hook."""
+    begun: list[int] = []
+    line, counted = 1, 0
+    for sign in _SIGN.finditer(text):
+        line += text.count("\n", counted, sign.start())
+        counted = sign.start()
+        if sign[0] == "{":
+            begun.append(line)
+        elif sign[0] == "}":
+            yield begun.pop()
 
 
 def _lists(whole: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
