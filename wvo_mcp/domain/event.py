@@ -17,7 +17,7 @@ GENESIS = ""
 
 HEARTBEAT = "task.heartbeat"
 PRUNED = "chain.pruned"
-"""What stands in a chain for the events that were removed from it."""
+"""Replaces the events that were removed from a chain."""
 
 
 class Event(BaseModel):
@@ -55,7 +55,7 @@ def chain_hash(
 
 
 def joined(prev_hash: str, gaps: Mapping[str, str]) -> str:
-    """The hash that stands before a hash once what was pruned between them is left out."""
+    """The hash that precedes a hash once what was pruned between them is left out."""
     while prev_hash in gaps:
         prev_hash = gaps[prev_hash]
     return prev_hash

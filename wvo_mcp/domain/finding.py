@@ -9,7 +9,7 @@ class Outcome(StrEnum):
     WARN = "warn"
     """Works, but not as well or as safely as it should."""
     FAIL = "fail"
-    """Does not work until somebody acts."""
+    """Does not work until a person acts."""
 
 
 @dataclass(frozen=True, slots=True)

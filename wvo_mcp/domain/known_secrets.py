@@ -43,12 +43,12 @@ def register_secret(value: str | None) -> None:
 
 
 def holds_words(name: str) -> bool:
-    """Is it a variable whose value stands in many texts, and is no key?"""
+    """Is it a variable whose value is in many texts, and is not a key?"""
     return _WORDS.fullmatch(name) is not None
 
 
 def _is_path(value: str) -> bool:
-    """Of a file, or of several: keys are kept in files too, and folders stand in every text. What is written in 64
+    """Of a file, or of several: keys are kept in files too, and names of folders are in every text. What is written in 64
     characters may begin with a slash as well."""
     return _PATH.fullmatch(value) is not None and not any(looks_random(part) for part in value.split("/"))
 
@@ -79,7 +79,7 @@ def register_address(url: str | None) -> None:
 
 
 def register_environment(environ: Mapping[str, str]) -> None:
-    """What stands under names of keys, tokens and passwords is secret; so are passwords in addresses, and the addresses that
+    """Values under names of keys, tokens and passwords is secret; so are passwords in addresses, and the addresses that
     are keys themselves."""
     for name, value in environ.items():
         if "://" in value:
@@ -99,7 +99,7 @@ def _written(value: str) -> list[str]:
 
 
 def known_in(text: str) -> list[str]:
-    """Forms of known secrets that stand in the text, the longest first."""
+    """Forms of known secrets that the text contains, the longest first."""
     return [form for form in _forms if form in text]
 
 

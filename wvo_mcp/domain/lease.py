@@ -40,10 +40,10 @@ class Caller:
     client: str | None = None
     capabilities: tuple[str, ...] = ()
     durable: bool = False
-    """True for a session that no process lock stands for (the command line's)."""
+    """True for a session without a process lock (the command line's)."""
     role: Role = Role.AGENT
     pooled: bool = True
-    """False for a person who types commands: nobody that work is kept for."""
+    """False for a person who types commands: no work is kept for them."""
     worker: bool = False
     """True for what we launch: its route is who does the work."""
 

@@ -1,7 +1,7 @@
 """Secrets out of texts, before these are logged, exported or sent on (SAFE-3).
 
 Three kinds of secrets are recognised: keys by their own shape (`sk-ant-...`, `ghp_...`, `AKIA...`, JWTs, PEM blocks),
-whatever stands behind a name that says so (`password=...`, `Authorization: Bearer ...`, `https://user:...@host`), and the
+values after a name that says so (`password=...`, `Authorization: Bearer ...`, `https://user:...@host`), and the
 values that this process knows to be secret (`known_secrets`). Behind a name a value must look like one: numbers (lease
 tokens), placeholders and code stay. The patterns are data (`secrets.txt`), read with the first text. Time grows with the
 length of the text alone.
@@ -17,7 +17,7 @@ from typing import Any, cast
 from wvo_mcp.domain.known_secrets import known_in, looks_random
 
 REDACTED = "[redacted]"
-"""What stands in the place of a secret. It is no secret itself: to redact twice is to redact once."""
+"""What replaces a secret. It is no secret itself: to redact twice is to redact once."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ _NUMBER = re.compile(r"-?\d[\d_]*(?:\.\d+)?[.:!?]*")
 
 
 def _value(name: str, value: str, *, tight: bool) -> bool:
-    """Is `value`, which stands behind `name`, a secret? `tight`: in quotes, or right behind an equals sign."""
+    """Is `value`, which follows `name`, a secret? `tight`: in quotes, or right behind an equals sign."""
     if _NOT_VALUES.match(value):
         return False
     if name.lower().startswith("_key"):  # OPENAI_KEY, but also cache_key
@@ -108,7 +108,7 @@ def _assigned(text: str, found: re.Match[str]) -> str:
 
 
 def _named(text: str, found: re.Match[str]) -> str:
-    """For what is no assignment: the name is the first group, the value the second; quotes need not stand around it."""
+    """For what is no assignment: the name is the first group, the value the second; quotes are not needed around it."""
     value = text[found.start(2) : found.end(2)]
     if not _value(found.group(1), value, tight=found.group().startswith("<")):
         return text[found.start() : found.end()]
@@ -141,7 +141,7 @@ _KINDS = {
     "pem": _pem,
 }
 _START = r"(?:(?<![A-Za-z0-9]<it>)|(?<=\\[nrt]<it>)|(?<=%[0-9A-Fa-f]{2}<it>)|(?<=%25[0-9A-Fa-f]{2}<it>))"
-"""In front of it stands no letter or digit, unless that is the n of an escaped line break or part of what is escaped in
+"""No letter or digit precedes it, unless that is the n of an escaped line break or part of what is escaped in
 an address."""
 _MACROS = {
     "<names>": _NAMES,
@@ -186,7 +186,7 @@ def _small(text: str) -> str:
 def redact(text: str, *, shapes_only: bool = False) -> str:
     """The same text with `[redacted]` where secrets stood; the very same object when there were none.
 
-    `shapes_only`: only what is a secret beyond doubt, and no value because of the name that it stands behind. JSON stays
+    `shapes_only`: only what is a secret beyond doubt, and no value because of the name before it. JSON stays
     JSON then.
     """
     for form in known_in(text):
@@ -216,7 +216,7 @@ _SECRET_NAME = re.compile(rf"(?:{_NAMES})(?:_access)?(?:_key)?s?$|^(?:authorizat
 
 
 def redacted(value: Any, name: str = "") -> Any:
-    """A copy of a JSON-like value, redacted in every text; `name` is the key that it stands under, if any."""
+    """A copy of a JSON-like value, redacted in every text; `name` is its key, if any."""
     if isinstance(value, str):
         named = _SECRET_NAME.search(name)
         if named and (named.group().lower() in ("authorization", "cookie", "set-cookie") or _secret_of(named, value)):

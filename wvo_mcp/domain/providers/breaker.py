@@ -20,16 +20,16 @@ ANSWERED = frozenset({FailureKind.REFUSAL, FailureKind.CONTEXT})
 _OF_TIER = frozenset({FailureKind.CAPACITY, FailureKind.RATE_LIMIT})
 
 OUTAGES = 3
-"""So many outages in a row, none longer after the one before than `IN_A_ROW`, open a breaker: one lost connection does not."""
+"""This many outages in a row, each within `IN_A_ROW` of the one before, open a breaker: one lost connection does not."""
 IN_A_ROW = timedelta(minutes=5)
 LATE = timedelta(minutes=5)
-"""So long after it closed, attempts from before it opened may still tell of the failure that opened it."""
+"""For this long after it closed, attempts from before it opened may still report the failure that opened it."""
 FAST = (5.0, 900.0)
 """Backoff in seconds, first and longest, with full jitter (AWS Architecture Blog, Exponential Backoff And Jitter, 2015)."""
 SLOW = (900.0, 21_600.0)
-"""For what a person or a bill must mend; never sooner than the first, and up to a quarter later."""
+"""For what only a person or a payment fixes; never sooner than the first, and up to a quarter later."""
 SOONEST, LATEST = timedelta(seconds=1), timedelta(days=8)
-"""A time that a provider tells is believed within these bounds: a week's limit passes, a broken clock does not."""
+"""A time that a provider names is believed within these bounds: a week's limit passes, a broken clock does not."""
 
 
 class BreakerState(StrEnum):
@@ -79,7 +79,7 @@ class Breaker:
 
     @property
     def free_at(self) -> datetime | None:
-        """When somebody may try next, if nothing else happens; None: unknown, or now."""
+        """When the next attempt may try, if nothing else happens; None: unknown, or now."""
         return self.probe_until if self.state is BreakerState.HALF_OPEN else self.until
 
 
@@ -99,8 +99,8 @@ def failed(
 ) -> Breaker:
     """After a failure of an attempt for that task, which began then. The same object when nothing changes.
 
-    What an attempt from before the opening tells says nothing of now: while the breaker is open it lengthens the wait only
-    by a time that the provider told; soon after it closed it counts as an outage does, one of three.
+    A report of an attempt from before the opening is out of date: while the breaker is open it lengthens the wait only by
+    a time that the provider named; soon after it closed it counts as an outage does, one of three.
     """
     if signal.kind not in TRIPPING:
         return breaker
@@ -145,7 +145,7 @@ def _opened(breaker: Breaker, signal: Signal, now: datetime, draw: float) -> Bre
 
 
 def _named_time(signal: Signal, now: datetime) -> datetime | None:
-    """The later of the times that the provider told, within bounds."""
+    """The later of the times that the provider named, within bounds."""
     times: list[datetime] = []
     if signal.retry_after is not None and not math.isnan(signal.retry_after):
         seconds = min(LATEST.total_seconds(), max(SOONEST.total_seconds(), signal.retry_after))
@@ -156,7 +156,7 @@ def _named_time(signal: Signal, now: datetime) -> datetime | None:
 
 
 def succeeded(breaker: Breaker, now: datetime, *, task_id: str | None = None, began: datetime | None = None) -> Breaker:
-    """After a success: closed, and no outage counted. While nobody may try, what an attempt from before the opening
+    """After a success: closed, and no outage counted. While no attempt may try, what an attempt from before the opening
     achieved may have been done before, and closes nothing. The same object when nothing changes."""
     if breaker.state is BreakerState.CLOSED:
         return breaker if not breaker.failures else replace(breaker, failures=0, kind="", reason="", updated_at=now)
@@ -176,12 +176,12 @@ def succeeded(breaker: Breaker, now: datetime, *, task_id: str | None = None, be
 
 
 def reset(breaker: Breaker, now: datetime) -> Breaker:
-    """After a person's word that it works again: closed, whatever time the provider told."""
+    """After a person's word that it works again: closed, whatever time the provider named."""
     return succeeded(replace(breaker, until=now, probe_task=None, probe_until=None), now)
 
 
 def undecided(breaker: Breaker, now: datetime) -> Breaker:
-    """Its probe ended and said nothing about it: whoever comes next may try."""
+    """Its probe ended and said nothing about it: the next attempt may try."""
     return replace(breaker, state=BreakerState.OPEN, until=now, probe_task=None, probe_until=None, updated_at=now)
 
 

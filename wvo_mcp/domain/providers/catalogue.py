@@ -90,7 +90,7 @@ class Model:
 class Provider:
     """`capabilities` are those that its models have; a task that wants one that any provider names goes to who has it.
 
-    Its key stands in the environment under `key_env`, or `key_command` prints it; neither is ever stored.
+    Its key is in the environment under `key_env`, or `key_command` prints it; neither is ever stored.
     """
 
     name: str
@@ -129,7 +129,7 @@ class Catalogue:
 
     providers: tuple[Provider, ...]
     mode: Mode = Mode.HYBRID
-    """Until somebody chooses another while the servers run."""
+    """Until another is chosen while the servers run."""
     bands: tuple[Band, ...] = (Band(4, Tier.LOW), Band(7, Tier.MEDIUM), Band(10, Tier.HIGH))
     types: Mapping[TaskType, Place] = field(
         default_factory=lambda: {

@@ -1,4 +1,4 @@
-"""What a decision is asked, and what it answers."""
+"""What is to be routed, and the decision."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +24,7 @@ class Why(StrEnum):
 
 
 PASSING = frozenset({Why.MODE, Why.LOCALITY, Why.ABSENT, Why.BREAKER, Why.BUDGET})
-"""What stands in the way now and may not later: the task waits. Otherwise nothing that is configured ever suits it, and
+"""Obstacles that may pass: the task waits. Otherwise nothing that is configured ever suits it, and
 it is worked on without a route."""
 
 
@@ -32,7 +32,7 @@ it is worked on without a route."""
 class RouteRequest:
     """What is to be routed. `sticky` is who worked on the task before, `own` the kind of provider that the asking agent
     runs on, `used` what the task took so far. `running` work goes on whatever its budget says. `attached`: the agent
-    does the work itself unless it may not; without `own` nobody knows what it runs on."""
+    does the work itself unless it may not; without `own` it is not known what it runs on."""
 
     complexity: int
     type: TaskType
@@ -90,12 +90,12 @@ class RouteDecision:
     rejected: tuple[Rejected, ...] = ()
     withheld: bool = False
     elsewhere: bool = True
-    """The choice is an order: who asked does not do the work, or may not."""
+    """The choice is an order: the agent that claims does not do the work, or may not."""
     worker: tuple[str, str] | None = None
     """Provider and tier that do the work, as far as that is known: the attempt is theirs."""
 
     @property
     def until(self) -> datetime | None:
-        """The soonest known time at which one of those that stand in the way is over."""
+        """The soonest known end of an obstacle."""
         times = [one.until for one in self.rejected if one.until is not None and one.why in PASSING]
         return min(times) if times else None

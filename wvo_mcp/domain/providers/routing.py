@@ -155,7 +155,7 @@ def _preferences(
     by_share = _furthest_behind(catalogue, state) if by_type is None and hybrid else None
     attempts = {one.name: state.providers.get(one.name, NOTHING).attempts for one in catalogue.providers}
     total = max(1, sum(attempts.values()))
-    # Where a price is not known, what a higher tier costs is told by its name alone.
+    # Where a price is not known, only its name says what a higher tier costs.
     priced = all(one.cost or one.provider.place is Place.LOCAL for one in candidates)
 
     def found(one: _Candidate) -> bool | None:

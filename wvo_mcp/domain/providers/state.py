@@ -9,13 +9,13 @@ from wvo_mcp.domain.providers.breaker import Breaker
 from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Place
 
 MODE_FACT = "routing_mode"
-"""The fact of the store that remembers the mode that somebody chose."""
+"""The fact of the store that remembers the mode that was chosen."""
 
 
 @dataclass(frozen=True, slots=True)
 class Presence:
     """What this machine knows of a provider: `found` None when it was not looked for. `models` are those it offers.
-    `logged_in`: is somebody, or is there a key? None where that cannot be told without asking the provider."""
+    `logged_in`: is there a login or a key? None where only the provider could say."""
 
     found: bool | None = None
     models: frozenset[str] | None = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One answer of a model, in tokens; `ends`: so many bytes of the transcript are read with it."""
+    """One answer of a model, in tokens; `ends`: the number of bytes of the transcript up to its end."""
 
     id: str
     model: str

@@ -27,7 +27,7 @@ class Window:
     used: int
     reserved: int
     reported: bool = True
-    """False: nobody reported anything today, so that nothing is known of what is used."""
+    """False: nothing was reported today: what is used is not known."""
     resets_at: datetime | None = None
     """Of a day its end; of an hour the time at which all that is used now has left it, where that was looked up."""
 
@@ -113,7 +113,7 @@ def tightest(windows: Iterable[Window]) -> Window | None:
 
 def free_at(window: Window, minutes: Sequence[tuple[str, int]], estimate: int, now: datetime) -> datetime | None:
     """The first moment at which the estimate has room, when nothing else is used until then; `now` when it has. None while
-    reservations stand in its way, which end at a time that nobody knows. `minutes` are (minute, tokens), oldest first."""
+    reservations fill it, whose end is not known. `minutes` are (minute, tokens), oldest first."""
     if window.has_room(estimate):
         return now
     if window.period == DAY:

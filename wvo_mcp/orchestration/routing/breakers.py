@@ -170,7 +170,7 @@ def all_stopped(
 
 
 def usable(catalogue: Catalogue, presence: Mapping[str, Presence], mode: Mode | None) -> list[Provider]:
-    """Turned on, of the mode's place, and there: a local server that nobody started is not one that fails."""
+    """Turned on, of the mode's place, and there: a local server that is not running does not count as failing."""
     places = {Mode.CLOUD: (Place.CLOUD,), Mode.LOCAL: (Place.LOCAL,)}.get(mode or catalogue.mode, tuple(Place))
     return [
         one

@@ -1,4 +1,4 @@
-"""Budgets that are used up: when there is room again, who is asked, and when that is over."""
+"""Budgets that are used up: when there is room again, the alert that asks a person, and its end."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -33,9 +33,9 @@ from wvo_mcp.ports.providers import Providers
 EXHAUSTED = "budget_exhausted"
 """The alert that asks a person."""
 _AGAIN = timedelta(minutes=1)
-"""The same thing is told once in so long, however many agents ask for work meanwhile."""
+"""An alert is repeated once in this time at most, however many agents claim meanwhile."""
 _TRIED = timedelta(minutes=1)
-"""After so long it is worth asking whether a probe that runs has its answer, though it may take a quarter of an hour."""
+"""When to claim again while a probe runs: it may have its answer soon, though it may take a quarter of an hour."""
 _SHOWN = 20
 _HINT = "Use a name of providers.yaml (wvo-mcp budget show)."
 _LOOKED_UP = 12
@@ -43,7 +43,7 @@ _LOOKED_UP = 12
 
 
 async def refused(tx: Transaction, router: Router, decision: RouteDecision, *, alert: bool) -> datetime | None:
-    """When the first of those that stand in the way no longer does; None when that cannot be said. `alert` raises the
+    """When the first obstacle is over; None when that cannot be said. `alert` raises the
     alerts that a refusal calls for, each at most once a minute."""
     if router.catalogue is None:
         return decision.until

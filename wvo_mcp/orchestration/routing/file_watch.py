@@ -23,11 +23,11 @@ async def _look(providers: Providers, post: Post) -> None:
     severity = _severity(providers)
     untrusted = unaccepted is not None and problem == f"{unaccepted}."  # nothing else is wrong with the file
     broken = None if problem is None or untrusted else (severity, _message(problem, severity))
-    await _tell(post, KIND, broken)
-    await _tell(post, TRUST, None if unaccepted is None else (severity if untrusted else "warning", unaccepted))
+    await _show(post, KIND, broken)
+    await _show(post, TRUST, None if unaccepted is None else (severity if untrusted else "warning", unaccepted))
 
 
-async def _tell(post: Post, kind: str, told: tuple[str, str] | None) -> None:
+async def _show(post: Post, kind: str, alert: tuple[str, str] | None) -> None:
     """The open alert of the kind says this, or there is none."""
 
     async def open_one(tx: Transaction) -> tuple[str, str] | None:
@@ -35,12 +35,12 @@ async def _tell(post: Post, kind: str, told: tuple[str, str] | None) -> None:
         return None if row is None else (row["severity"], row["message"])
 
     async def write(tx: Transaction) -> None:
-        if told is None:
+        if alert is None:
             await tx.alerts.resolve_alert(kind, None)
         else:
-            await tx.alerts.raise_alert(kind, told[0], None, told[1])
+            await tx.alerts.raise_alert(kind, alert[0], None, alert[1])
 
-    if await post.read(post.caller, open_one) != told:
+    if await post.read(post.caller, open_one) != alert:
         await post.write(post.caller, write)
 
 

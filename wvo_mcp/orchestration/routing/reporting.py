@@ -1,4 +1,4 @@
-"""What an attempt took and how its provider did: counted, settled, fed to the breakers, and routed anew after a failure."""
+"""What an attempt took and how its provider did: counted, settled, fed to the breakers, and routed again after a failure."""
 
 import difflib
 from collections.abc import Mapping
@@ -65,7 +65,7 @@ class UsageReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of it. `spent` with the cost, as told or by the file; `settled`: taken from the task's reservation."""
+    """What became of it. `spent` with the cost, as reported or by the file; `settled`: taken from the task's reservation."""
 
     spent: Spent
     settled: bool
@@ -199,7 +199,7 @@ def _unknown(name: str) -> Provider:
 
 
 def _tier(provider: Provider, given: UsageReport, route: TaskRoute | None) -> str:
-    """As told; else that of the model, of the route, or the only one; '' when it cannot be given: such usage counts for the
+    """As reported; else that of the model, of the route, or the only one; '' when it cannot be given: such usage counts for the
     provider alone. Raises InvalidInput."""
     if given.tier is not None:
         if provider.tiers and Tier(given.tier) not in provider.tiers:

@@ -18,7 +18,7 @@ _CHOSEN = "routing_mode_chosen"
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Who should do a task, as `claim_task` tells it."""
+    """Who should do a task, as `claim_task` returns it."""
 
     provider: str
     tier: str
@@ -48,7 +48,7 @@ class Router:
         self._kinds: dict[tuple[Tier, frozenset[str], bool], bool] = {}
         self.problem: str | None = None
         """Why there is no catalogue: the file is broken and no good one was read yet. Then nothing is begun: it may hold
-        limits that nobody could keep."""
+        limits that could not be kept."""
         if providers is None:
             return
         try:
@@ -73,7 +73,7 @@ class Router:
         if self.catalogue is None:
             return None
         state = await self.state()
-        # Tasks that nobody has held differ by nothing that a decision looks at.
+        # Tasks that were never claimed differ in nothing that a decision depends on.
         alike = ask if ask.sticky is not None or not self.catalogue.task_limits.unlimited else _nameless(ask)
         decision = self._known.get(alike)
         if decision is None:
@@ -135,12 +135,12 @@ class Router:
         return replace(ask, sticky=sticky, used=used, running=task.status is Status.IN_PROGRESS)
 
     async def take(self, task: Task, lease_token: int, decision: RouteDecision | None) -> Route | None:
-        """The attempt that begins goes this way; the route as its agent is told it, None where it does the work itself."""
+        """The attempt that begins goes this way; the route for its agent, None where it does the work itself."""
         if self.catalogue is None or decision is None or decision.chosen is None:
             return None
         chosen = decision.chosen
         if decision.worker is None and not decision.elsewhere:
-            # Only advised, and whoever works on it is told by the first report: until then it is in nobody's budget.
+            # Only advice: the first report names who does the work, and until then it counts in no budget.
             chosen = replace(chosen, estimate=0)
         unreported = chosen.estimate if self.catalogue.count_unreported else 0
         await self._tx.routing.take(
@@ -160,7 +160,7 @@ async def choose_mode(tx: Transaction, mode: Mode) -> None:
 
 
 async def mode_since(tx: Transaction) -> str | None:
-    """Who chose the mode and when; None when nobody did."""
+    """Who chose the mode and when; None when it was never chosen."""
     chosen = await tx.state.get(_CHOSEN)
     return None if chosen is None else f"{chosen['by']} at {chosen['at']}"
 

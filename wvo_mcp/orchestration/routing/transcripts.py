@@ -1,4 +1,4 @@
-"""What a session of Claude Code used, counted into the budgets: each message once, whoever reads its transcript how often."""
+"""What a session of Claude Code used, counted into the budgets: each message once, however often its transcript is read."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ _AT_ONCE = 500
 async def count(
     store: Store, caller: Caller, providers: Providers, paths: Sequence[Path], read: Callable[[Path, int], Part]
 ) -> int:
-    """Tokens that were counted now, for the caller's agent. `read` gives what stands in a file behind so many bytes."""
+    """Tokens that were counted now, for the caller's agent. `read` returns what a file has after a number of bytes."""
     await providers.refresh()
     try:
         catalogue = providers.current()
@@ -78,7 +78,7 @@ async def _count(tx: Transaction, catalogue: Catalogue, transcript: str, message
 
 
 def _provider(catalogue: Catalogue) -> Provider | None:
-    """Which account a session runs on stands nowhere: the first that is turned on."""
+    """A transcript does not name the account: the first that is turned on."""
     alike = [one for one in catalogue.providers if one.kind is ProviderKind.CLAUDE]
     return min(alike, key=lambda one: not one.enabled, default=None)
 

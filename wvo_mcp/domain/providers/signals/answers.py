@@ -68,7 +68,7 @@ def _limit(named: str, said: FailureKind | None) -> FailureKind:
 
 
 def _error(body: str) -> Event:
-    """The object that tells the error, wherever an interface puts it; `message` is a text in it, if there is one."""
+    """The object that describes the error, wherever an interface puts it; `message` is a text in it, if there is one."""
     value = parsed(body)
     value = items(value)[0] if items(value) else value  # Google, when a stream was asked for
     inside = part(value).get("error", value)

@@ -90,7 +90,7 @@ class _Claude(Run):
         if self.ended:
             return
         if status is None and self.failure is None:
-            # The model's last words may stand here, and errors of the program's own.
+            # These may be the model's last words, or errors of the program itself.
             texts = [said, *(words(error) for error in items(result.get("errors"))[:100])]
             self.plain = next((found for text in texts if (found := classified_line(text, self.now))), None)
             return
@@ -123,7 +123,7 @@ class _Claude(Run):
 
 
 class _Codex(Run):
-    """Codex CLI, `codex exec --json`. Only `error` and `turn.failed` tell failures; items are what others say."""
+    """Codex CLI, `codex exec --json`. Only `error` and `turn.failed` are failures; items are what models and tools say."""
 
     program = "codex"
 
@@ -140,7 +140,7 @@ class _Codex(Run):
                 self.waiting, self.ended = False, None
             case "turn.completed":
                 self.waiting, self.ended, self.failure = False, True, None
-                # It tells the sum of the thread so far, of which the last counts; cached tokens are among those that went in.
+                # It gives the sum of the thread so far: the last one counts; cached tokens are among those that went in.
                 usage = part(event, "usage")
                 cached = tokens(usage.get("cached_input_tokens"))
                 self.use(
@@ -206,14 +206,14 @@ class _Gemini(Run):
             self.failure = Failure(said)
 
     def failed(self) -> Signal | None:
-        """A server's answer may stand in the message as it came."""
+        """The message may be a server's answer as it came."""
         said = "" if self.failure is None else self.failure.message
         status = number(part(parsed(said), "error").get("code")) if said.startswith("{") else None
         found = None if status is None else from_http(int(status), said, self.now)
         return super().failed() if found is None else replace(found, model=self.model)
 
     def _tool_failed(self, error: Event) -> None:
-        # Only for its own checks: in every other error stands what the tool says.
+        # Only for its own checks: every other error holds what the tool says.
         named, message = words(error.get("type")), words(error.get("message"))
         own = classified_line(message, self.now) if named == "invalid_tool_params" else None
         if named in ("path_not_in_workspace", "policy_violation") or (own and own.kind is _K.PERMISSION):

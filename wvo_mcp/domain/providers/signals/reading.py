@@ -46,7 +46,7 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one run. `tokens_in` is without those read from the cache; `cost` in US dollars, if it was told."""
+    """Tokens of one run. `tokens_in` is without those read from the cache; `cost` in US dollars, if the program gives it."""
 
     tokens_in: int
     tokens_out: int

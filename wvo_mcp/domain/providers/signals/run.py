@@ -1,4 +1,4 @@
-"""One run of a program, from its first line to its exit code: what its failure means is told alike for all programs."""
+"""One run of a program, from its first line to its exit code: what its failure means, by the same rules for all programs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -76,8 +76,8 @@ class Run:
         if failure is None or kind is None:
             return None
         found = signal_of(kind, failure.message, self.now, model=self.model)
-        told = found.retry_after is not None or found.resets_at is not None
-        waits = kind in WAITING and not told and failure.wait is not None and failure.wait >= _NAMED_WAIT
+        named = found.retry_after is not None or found.resets_at is not None
+        waits = kind in WAITING and not named and failure.wait is not None and failure.wait >= _NAMED_WAIT
         return replace(found, retry_after=failure.wait) if waits else found
 
     def kind(self, failure: Failure) -> FailureKind | None:

@@ -1,7 +1,7 @@
 """The sentences by which programs and servers say why they failed; those of each program are in a data file of its own.
 
 A sentence of an error event is a provider's own, so that any of them classifies it, wherever it stands. In free text (a plain
-line, an error that an agent passes on) only those count that nobody else writes, and only where a line begins with them: a
+line, an error that an agent passes on) only those count that nothing else prints, and only where a line begins with them: a
 task about rate limits quotes such sentences all the time.
 """
 
@@ -22,7 +22,7 @@ WAITING = frozenset({_K.RATE_LIMIT, _K.QUOTA, _K.CAPACITY, _K.OUTAGE})
 """Kinds that waiting may heal."""
 
 _LONGEST_LINE = 4_000
-"""Characters of a line that are looked at; sentences of errors stand at its beginning."""
+"""Characters of a line that are looked at; an error says what it is at its beginning."""
 _BEGINNING = 1_000
 """Characters of a line of free text in which it must be decided."""
 
@@ -36,7 +36,7 @@ _PREFIX = re.compile(
     r"(?:[^\w\n]{1,8}|(?:claude(?: code)?|codex|gemini(?: cli)?|ollama|provider|error|fatal|warning|api error)"
     r"(?: (?:failed|stopped|exited|ended|said|answered|error|with|exec|code|status|\d{1,3})){0,4} ?[:>\])]+ ?)"
 )
-"""What may stand before such a sentence: names of programs and levels of logs."""
+"""What may precede such a sentence: names of programs and levels of logs."""
 _MOST_PREFIXES = 6
 _QUOTING = ("'", '"', "`", "+", "-", "*", "/", "#", "|", ">", "<")
 """How a line begins that shows such a sentence: in a difference, a list, a comment, a table, or between quotes."""
@@ -104,7 +104,7 @@ def from_text(text: str, now: datetime) -> Signal | None:
 
 
 _OF_ACCOUNT = re.compile(r"you've hit your usage limit(?! for )")
-"""Codex; with `for` behind it stands the model that alone is meant."""
+"""Codex; `for` names the only model that is meant."""
 
 
 def signal_of(kind: FailureKind, message: str, now: datetime, *, model: str | None = None) -> Signal:
