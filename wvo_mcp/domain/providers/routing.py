@@ -35,19 +35,19 @@ _Preference = tuple[Callable[[_Candidate], bool], str]
 
 
 def decide(
-    catalogue: Catalogue, presence: Mapping[str, Presence], state: RoutingState, ask: RouteRequest
+    catalogue: Catalogue, presence: Mapping[str, Presence], state: RoutingState, request: RouteRequest
 ) -> RouteDecision:
     """The choice for one task, with what was rejected and why."""
-    band = catalogue.band(ask.complexity)
+    band = catalogue.band(request.complexity)
     mode = state.mode or catalogue.mode
-    judged = [_judged(catalogue, presence.get(one.name, UNKNOWN), state, ask, one) for one in catalogue.providers]
+    judged = [_judged(catalogue, presence.get(one.name, UNKNOWN), state, request, one) for one in catalogue.providers]
     candidates = [one for one in judged if isinstance(one, _Candidate)]
     rejected = tuple(one for one in judged if isinstance(one, Rejected))
-    own = [one for one in catalogue.providers if ask.attached and ask.is_own(one)]
+    own = [one for one in catalogue.providers if request.attached and request.is_own(one)]
     if not candidates:
-        return _none(band.tier, mode, rejected, ask, own)
+        return _none(band.tier, mode, rejected, request, own)
     mine = [one for one in candidates if one.provider in own]
-    wanted = _preferences(catalogue, presence, state, ask, candidates)
+    wanted = _preferences(catalogue, presence, state, request, candidates)
 
     def order(one: _Candidate) -> tuple[object, ...]:
         unmet = [not holds(one) for holds, _ in wanted]
@@ -55,42 +55,42 @@ def decide(
 
     best = min(mine or candidates, key=order)
     because = [words for holds, words in wanted if words and holds(best)]
-    reason = _sentence(best, because or [f"it is the best of {len(mine or candidates)}"], mode, ask, rejected)
+    reason = _sentence(best, because or [f"it is the best of {len(mine or candidates)}"], mode, request, rejected)
     model = best.provider.tiers[best.tier].name
     chosen = Chosen(best.provider.name, best.tier, model, best.estimate, best.cost, best.probes)
     elsewhere, worker = True, (chosen.provider, chosen.tier.value)
-    if ask.attached and own:
+    if request.attached and own:
         elsewhere = not mine
         if elsewhere:
             worker = (own[0].name, own[0].tier_for(band.tier) or "") if len(own) == 1 else None
-    elif ask.attached:
+    elif request.attached:
         there = presence.get(best.provider.name, UNKNOWN).found is not False
         elsewhere, worker = there and any(one.why in _FORBIDDING for one in rejected), None
     return RouteDecision(chosen, reason, band.tier, mode, rejected, elsewhere=elsewhere, worker=worker)
 
 
 def _judged(
-    catalogue: Catalogue, seen: Presence, state: RoutingState, ask: RouteRequest, provider: Provider
+    catalogue: Catalogue, seen: Presence, state: RoutingState, request: RouteRequest, provider: Provider
 ) -> _Candidate | Rejected:
     """One provider: as a candidate for the task, or why it is none."""
-    wanted = catalogue.band(ask.complexity).tier
+    wanted = catalogue.band(request.complexity).tier
     tier = provider.tier_for(wanted)
     if tier is None:
         return Rejected(provider.name, wanted, Why.TIER, f"it has no tier {wanted} or above")
-    unfit = _unfit(catalogue, provider, tier, state.mode or catalogue.mode, seen, ask)
+    unfit = _unfit(catalogue, provider, tier, state.mode or catalogue.mode, seen, request)
     if unfit is not None:
         return unfit
     probes: list[tuple[str, str]] = []
     for name in ("", tier.value):
         breaker = state.breakers.get((provider.name, name))
-        verdict = Verdict.PASS if breaker is None else breaker.verdict(state.now, ask.task_id)
+        verdict = Verdict.PASS if breaker is None else breaker.verdict(state.now, request.task_id)
         if breaker is not None and verdict is Verdict.STOP:
             return _stopped(provider, tier, breaker)
         if verdict is Verdict.PROBE:
             probes.append((provider.name, name))
     estimate = catalogue.estimates[tier]
-    windows = in_the_way(catalogue, state, provider, tier, ask.task_id or "", ask.used)
-    full = [] if ask.running else [one for one in windows if not one.has_room(estimate)]
+    windows = in_the_way(catalogue, state, provider, tier, request.task_id or "", request.used)
+    full = [] if request.running else [one for one in windows if not one.has_room(estimate)]
     if full:
         first = full[0]
         used_up = f"the {first.period}'s budget of {first.scope} {first.name} is used up ({first.limit:,} tokens)"
@@ -102,21 +102,23 @@ def _judged(
 
 
 def _unfit(
-    catalogue: Catalogue, provider: Provider, tier: Tier, mode: Mode, seen: Presence, ask: RouteRequest
+    catalogue: Catalogue, provider: Provider, tier: Tier, mode: Mode, seen: Presence, request: RouteRequest
 ) -> Rejected | None:
     def no(why: Why, reason: str, *, lasting: bool = False) -> Rejected:
         return Rejected(provider.name, tier, why, reason, lasting=lasting)
 
     missing = (
-        catalogue.model_capabilities.intersection(ask.capabilities) - provider.capabilities if ask.capabilities else ()
+        catalogue.model_capabilities.intersection(request.capabilities) - provider.capabilities
+        if request.capabilities
+        else ()
     )
     # An agent that asks is there, whatever this machine has, and may be of any program when it does not say of which.
-    asking = ask.is_own(provider) or (ask.attached and ask.own is None and provider.place is Place.CLOUD)
-    if not provider.enabled and not (ask.attached and ask.is_own(provider)):
+    asking = request.is_own(provider) or (request.attached and request.own is None and provider.place is Place.CLOUD)
+    if not provider.enabled and not (request.attached and request.is_own(provider)):
         return no(Why.DISABLED, "it is turned off in providers.yaml")
     if missing:
         return no(Why.CAPABILITY, f"it lacks {', '.join(sorted(missing))}")
-    if provider.place is Place.CLOUD and not catalogue.local_labels.isdisjoint(ask.labels):
+    if provider.place is Place.CLOUD and not catalogue.local_labels.isdisjoint(request.labels):
         return no(Why.LOCALITY, "the task's data must stay on this machine")
     if mode is not Mode.HYBRID and mode.value != provider.place.value:
         return no(Why.MODE, f"the mode is {mode}")
@@ -145,13 +147,13 @@ def _preferences(
     catalogue: Catalogue,
     presence: Mapping[str, Presence],
     state: RoutingState,
-    ask: RouteRequest,
+    request: RouteRequest,
     candidates: Collection[_Candidate],
 ) -> list[_Preference]:
     """The weightiest first."""
-    band = catalogue.band(ask.complexity)
+    band = catalogue.band(request.complexity)
     hybrid = (state.mode or catalogue.mode) is Mode.HYBRID
-    by_type = catalogue.types.get(ask.type)
+    by_type = catalogue.types.get(request.type)
     by_share = _furthest_behind(catalogue, state) if by_type is None and hybrid else None
     attempts = {one.name: state.providers.get(one.name, NOTHING).attempts for one in catalogue.providers}
     total = max(1, sum(attempts.values()))
@@ -166,15 +168,18 @@ def _preferences(
         return share is not None and 100 * attempts[one.provider.name] < share * total
 
     return [
-        (lambda one: ask.sticky is not None and ask.sticky[0] == one.provider.name, "it worked on this task before"),
+        (
+            lambda one: request.sticky is not None and request.sticky[0] == one.provider.name,
+            "it worked on this task before",
+        ),
         # Right after its start a server has not looked yet, and most machines have no local models.
         (lambda one: one.provider.place is not Place.LOCAL or found(one) is not None, ""),
         (lambda one: one.provider.name in band.prefer, "it is preferred for this complexity"),
-        (lambda one: hybrid and one.provider.place is by_type, f"{ask.type} goes to {_PLACES.get(by_type)}"),
+        (lambda one: hybrid and one.provider.place is by_type, f"{request.type} goes to {_PLACES.get(by_type)}"),
         (lambda one: priced or one.tier is band.tier, ""),
         (lambda one: one.provider.place is by_share, f"the share of {by_share} work is behind its target"),
         (is_behind, "it is behind its own share"),
-        (lambda one: ask.is_own(one.provider), "the agent runs on it"),
+        (lambda one: request.is_own(one.provider), "the agent runs on it"),
         (lambda one: found(one) is not False, ""),
     ]
 
@@ -190,22 +195,22 @@ def _furthest_behind(catalogue: Catalogue, state: RoutingState) -> Place:
 
 
 def _sentence(
-    best: _Candidate, because: list[str], mode: Mode, ask: RouteRequest, rejected: Collection[Rejected]
+    best: _Candidate, because: list[str], mode: Mode, request: RouteRequest, rejected: Collection[Rejected]
 ) -> str:
-    shown = _FORBIDDING if ask.attached else (Why.BREAKER, Why.BUDGET)
+    shown = _FORBIDDING if request.attached else (Why.BREAKER, Why.BUDGET)
     others = "".join([f"; not {one.provider}: {one.reason}" for one in rejected if one.why in shown][:3])
     tries = " (it tries whether the provider has recovered)" if best.probes else ""
-    chosen = f"{best.provider.name} {best.tier} for {_task(ask)} in {mode} mode"
+    chosen = f"{best.provider.name} {best.tier} for {_task(request)} in {mode} mode"
     return f"{chosen}, because {' and '.join(because)}{tries}{others}."
 
 
-def _task(ask: RouteRequest) -> str:
-    kind = "" if ask.type is TaskType.OTHER else f"{ask.type} "
-    return f"a {kind}task of complexity {ask.complexity}"
+def _task(request: RouteRequest) -> str:
+    kind = "" if request.type is TaskType.OTHER else f"{request.type} "
+    return f"a {kind}task of complexity {request.complexity}"
 
 
 def _none(
-    tier: Tier, mode: Mode, rejected: tuple[Rejected, ...], ask: RouteRequest, own: Collection[Provider] = ()
+    tier: Tier, mode: Mode, rejected: tuple[Rejected, ...], request: RouteRequest, own: Collection[Provider]
 ) -> RouteDecision:
     withheld = any(one.why in PASSING and not one.lasting for one in rejected)
     mine = {one.name for one in own}
@@ -213,5 +218,5 @@ def _none(
         withheld = False  # none that is better is here, and none is sure to come
     names = [f"{one.provider}: {one.reason}" for one in rejected if one.why in PASSING or not withheld]
     reasons = "; ".join(names[:5]) or "no provider is configured"
-    reason = f"No provider may do {_task(ask)} (tier {tier}) in {mode} mode: {reasons}."
+    reason = f"No provider may do {_task(request)} (tier {tier}) in {mode} mode: {reasons}."
     return RouteDecision(None, reason, tier, mode, rejected, withheld)

@@ -66,18 +66,22 @@ class Router:
         """The route of the task for this agent; None when nothing is routed here."""
         if self.catalogue is None:
             return None
-        return await self.judge(await self._ask(self.catalogue, task))
+        return await self.judge(await self._request(self.catalogue, task))
 
-    async def judge(self, ask: RouteRequest) -> RouteDecision | None:
+    async def judge(self, request: RouteRequest) -> RouteDecision | None:
         """The same for what is only described."""
         if self.catalogue is None:
             return None
         state = await self.state()
         # Tasks that were never claimed differ in nothing that a decision depends on.
-        alike = ask if ask.sticky is not None or not self.catalogue.task_limits.unlimited else _nameless(ask)
+        alike = (
+            request
+            if request.sticky is not None or not self.catalogue.task_limits.unlimited
+            else replace(request, task_id=None)
+        )
         decision = self._known.get(alike)
         if decision is None:
-            decision = self._known[alike] = decide(self.catalogue, self.presence, state, ask)
+            decision = self._known[alike] = decide(self.catalogue, self.presence, state, request)
         return decision
 
     async def may(self, outline: Outline) -> bool:
@@ -92,10 +96,10 @@ class Router:
         if kind not in self._kinds:
             wanted, labels = tuple(sorted(capabilities)), tuple(sorted(at_home))
             caller = self._tx.caller
-            ask = RouteRequest(
+            request = RouteRequest(
                 outline.complexity, TaskType.OTHER, wanted, labels, own=caller.provider, attached=not caller.worker
             )
-            decision = decide(catalogue, self.presence, await self.state(), ask)
+            decision = decide(catalogue, self.presence, await self.state(), request)
             self._kinds[kind] = not decision.withheld
         return self._kinds[kind]
 
@@ -119,20 +123,20 @@ class Router:
         if avoid is not None:
             others = [replace(one, enabled=one.enabled and one.name != avoid) for one in catalogue.providers]
             catalogue = replace(catalogue, providers=tuple(others))
-        ask = await self._ask(catalogue, task)
+        request = await self._request(catalogue, task)
         state = await self.state()
-        first = decide(catalogue, self.presence, state, replace(ask, running=False))
-        return first if first.chosen is not None else decide(catalogue, self.presence, state, ask)
+        first = decide(catalogue, self.presence, state, replace(request, running=False))
+        return first if first.chosen is not None else decide(catalogue, self.presence, state, request)
 
-    async def _ask(self, catalogue: Catalogue, task: Task) -> RouteRequest:
+    async def _request(self, catalogue: Catalogue, task: Task) -> RouteRequest:
         caller = self._tx.caller
-        ask = RouteRequest.of(task, caller.provider, attached=not caller.worker)
+        request = RouteRequest.of(task, caller.provider, attached=not caller.worker)
         if task.lease_token == 0:
-            return ask
+            return request
         before = await self._tx.routing.route(task.id)
-        used = ask.used if catalogue.task_limits.unlimited else await self._tx.routing.used_by_task(task.id)
+        used = request.used if catalogue.task_limits.unlimited else await self._tx.routing.used_by_task(task.id)
         sticky = None if before is None or before.worked is None else (before.worked, before.tier)
-        return replace(ask, sticky=sticky, used=used, running=task.status is Status.IN_PROGRESS)
+        return replace(request, sticky=sticky, used=used, running=task.status is Status.IN_PROGRESS)
 
     async def take(self, task: Task, lease_token: int, decision: RouteDecision | None) -> Route | None:
         """The attempt that begins goes this way; the route for its agent, None where it does the work itself."""
@@ -163,7 +167,3 @@ async def mode_since(tx: Transaction) -> str | None:
     """Who chose the mode and when; None when it was never chosen."""
     chosen = await tx.state.get(_CHOSEN)
     return None if chosen is None else f"{chosen['by']} at {chosen['at']}"
-
-
-def _nameless(ask: RouteRequest) -> RouteRequest:
-    return replace(ask, task_id=None)
