@@ -7,7 +7,7 @@ from typing import Any
 from wvo_mcp.domain.task import BlockAuthor, Origin, Status, Task
 from wvo_mcp.errors import Conflict, Forbidden, IllegalTransition, NotFound
 from wvo_mcp.orchestration.tasks import lifecycle
-from wvo_mcp.orchestration.tasks.links import check_no_cycle, existing, link, unlink
+from wvo_mcp.orchestration.tasks.links import check_no_cycle, existing
 from wvo_mcp.ports import Transaction
 
 _GUARDED = ("acceptance", "files", "max_attempts", "requires_approval")
@@ -125,7 +125,7 @@ async def change_links(tx: Transaction, task: Task, edit: Edit) -> None:
         return
     if add and task.status in (Status.DONE, Status.CANCELLED) and not tx.caller.person:
         raise Conflict(
-            f"Task {task.id} is {task.status}: it cannot come to wait for anything.",
+            f"Task {task.id} is {task.status}; dependencies can no longer be added.",
             hint="Reopen it first (update_task with status pending and a reason).",
         )
     if add and task.status is Status.IN_PROGRESS and not tx.caller.person:
@@ -135,8 +135,13 @@ async def change_links(tx: Transaction, task: Task, edit: Edit) -> None:
                 f"Task {task.id} is in progress and {', '.join(open_ones[:5])} not done.",
                 hint="If it cannot go on without, call block_task with waiting_for.",
             )
-    await unlink(tx, task.id, remove)
-    await link(tx, task.id, add, "add_depends_on" if edit.depends_on is None else "depends_on")
+    if remove:
+        await tx.tasks.remove_dependencies(task.id, remove)
+        await tx.graph.relinked(task.id, remove)
+    if add:
+        await check_no_cycle(tx, task.id, add)
+        await tx.tasks.add_dependencies(task.id, add)
+        await tx.graph.relinked(task.id, add)
     fresh = await tx.tasks.get(task.id)
     await tx.tasks.change(fresh, "task.linked", {}, {"added": add, "removed": remove})
 

@@ -30,25 +30,3 @@ async def check_no_cycle(tx: Transaction, task_id: str, waits_for: Sequence[str]
         back = await tx.graph.path(other, task_id)
         if back is not None:
             raise DependencyCycle([task_id, *back])
-
-
-async def link(tx: Transaction, task_id: str, depends_on: Sequence[str], field: str) -> list[str]:
-    """Add dependencies of an existing task; those that were new. Raises NotFound, DependencyCycle."""
-    wanted = await existing(tx, depends_on, field)
-    present = {row["id"] for row in await tx.tasks.dependencies(task_id)}
-    new = [other for other in wanted if other not in present]
-    await check_no_cycle(tx, task_id, new)
-    if new:
-        await tx.tasks.add_dependencies(task_id, new)
-        await tx.graph.relinked(task_id, new)
-    return new
-
-
-async def unlink(tx: Transaction, task_id: str, depends_on: Sequence[str]) -> list[str]:
-    """Remove dependencies; those that were there."""
-    present = {row["id"] for row in await tx.tasks.dependencies(task_id)}
-    gone = [other for other in dict.fromkeys(depends_on) if other in present]
-    if gone:
-        await tx.tasks.remove_dependencies(task_id, gone)
-        await tx.graph.relinked(task_id, gone)
-    return gone
