@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wvo_mcp.domain.dependency import find_cycle, in_order, path_between
+from wvo_mcp.domain.dependency import find_cycle, in_batches, in_order, path_between
 
 pytestmark = pytest.mark.requirement("TASK-3")
 
@@ -83,3 +83,14 @@ def test_a_walk_ends_when_it_knows_more_nodes_than_it_may() -> None:
 
     assert path_between(0, 1_000, leaving, 10) is None
     assert asked == list(range(9))
+
+
+@given(st.dictionaries(st.sampled_from("ABCDEFGHIJ"), st.lists(st.sampled_from("ABCDEFGHIJK"), max_size=3)))
+def test_no_batch_waits_for_a_later_one_and_none_is_larger_than_circles_make_it(waits: dict[str, list[str]]) -> None:
+    batches = in_batches(waits, 2)
+
+    number = {name: index for index, batch in enumerate(batches) for name in batch}
+    assert sorted(number) == sorted(waits)
+    assert all(number[other] <= number[name] for name in waits for other in waits[name] if other in waits)
+    if find_cycle(waits) is None:
+        assert [len(batch) for batch in batches[:-1]] == [2] * (len(batches) - 1)
