@@ -31,7 +31,7 @@ sys.exit(main())
 
 
 RECEIVING = """
-async def serve(wire):
+async def serve(wire, toolsets):
     while await wire.receive() is not None:
         pass
     return 0
@@ -70,7 +70,7 @@ def test_what_is_piped_in_is_answered_and_nothing_else_is_printed(tmp_path: Path
 def test_stray_output_of_the_program_and_its_children_stays_off_the_wire(tmp_path: Path) -> None:
     body = """
 import os, subprocess
-async def serve(wire):
+async def serve(wire, toolsets):
     print("stray", flush=True)
     subprocess.run(["sh", "-c", "echo child; cat"], check=True)
     while await wire.receive() is not None:
@@ -90,7 +90,7 @@ async def serve(wire):
 
 GATED = """
 import os
-async def _serve(wire):
+async def _serve(wire, toolsets):
     while await wire.receive() is not None:
         pass
     return 0
@@ -238,7 +238,7 @@ def test_a_wrong_setting_is_told_to_the_client_and_the_person(tmp_path: Path) ->
 
 
 def test_a_defect_at_the_start_is_one_line_with_its_place(tmp_path: Path) -> None:
-    with program(tmp_path, *fake("async def serve(wire):\n    return 1 / 0\n")) as server:
+    with program(tmp_path, *fake("async def serve(wire, toolsets):\n    return 1 / 0\n")) as server:
         server.says(call(1, "plan_next"))
         assert server.hears_only(1)["error"]["code"] == -32603
         code, stderr = server.ends()

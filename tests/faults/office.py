@@ -16,11 +16,11 @@ from pathlib import Path
 
 import anyio
 
+from tests.support.leading import a_leader
 from tests.support.sessions import an_agent
 from tests.support.stores import a_store, attending
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.execution.clock import SystemClock
-from wvo_mcp.orchestration.background import Leader
 from wvo_mcp.orchestration.leader.chores import Chore
 from wvo_mcp.orchestration.leader.leading import Overtaken, Post
 from wvo_mcp.ports import Transaction
@@ -57,7 +57,7 @@ async def lead(folder: Path, name: str, url: str | None = None) -> None:
     with attending(folder, url, caller.session_id):
         await store.open()
         tell("open")
-        await Leader(store, lambda: caller, SystemClock(), [Chore("sign", 0, sign)]).run()
+        await a_leader(store, lambda: caller, SystemClock(), [Chore("sign", 0, sign)]).run()
 
 
 if __name__ == "__main__":

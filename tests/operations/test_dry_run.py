@@ -58,6 +58,8 @@ async def called_by_a_server(bench: Bench, name: str) -> dict[str, Any]:
     """Where long work becomes a job."""
     answer: dict[str, Any] = {}
     async with anyio.create_task_group() as tasks:
-        bench.services = replace(bench.services, jobs=Jobs(tasks))
+        jobs = Jobs()
+        await jobs.start(tasks)
+        bench.services = replace(bench.services, jobs=jobs)
         answer = await bench.call(name, OWNER, dry_run=True, **CASES[name])
     return answer

@@ -14,6 +14,7 @@ import anyio
 import pytest
 
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
+from tests.support.leading import a_leader
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.execution.context_snapshots import ContextSnapshots
 from wvo_mcp.execution.providers.workspace import ProvidersOfWorkspace
@@ -91,7 +92,7 @@ async def test_whatever_changed_is_read_before_a_transaction_begins(
     bench.services = replace(
         bench.services, store=watched, providers=providers, snapshots=ContextSnapshots(tmp_path / "snapshots")
     )
-    leader = background.Leader(
+    leader = a_leader(
         watched,
         lambda: BOB,
         bench.clock,

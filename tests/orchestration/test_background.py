@@ -4,12 +4,14 @@ import anyio
 import pytest
 
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
+from tests.support.leading import a_leader
 from tests.support.sessions import an_agent
 from tests.support.watching import loop_of, seated
 from wvo_mcp.domain.health import AnomalyKind
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.orchestration.background import Leader, chores, refresh_unled
+from wvo_mcp.orchestration.background import chores, refresh_unled
+from wvo_mcp.orchestration.leader.leader import Leader
 
 pytestmark = pytest.mark.anyio
 
@@ -17,7 +19,7 @@ CARLA = an_agent("carla", "cli:carla", durable=True)
 
 
 def leader(bench: Bench, caller: Caller) -> Leader:
-    return Leader(bench.store, lambda: caller, bench.clock, chores(bench.services.roadmap, bench.policy))
+    return a_leader(bench.store, lambda: caller, bench.clock, chores(bench.services.roadmap, bench.policy))
 
 
 async def ticked(leads: Leader) -> bool:

@@ -9,10 +9,10 @@ import anyio
 import pytest
 
 from tests.support.bench import ANN, BOB, Bench, a_task
+from tests.support.leading import a_leader
 from tests.support.sessions import a_person
 from wvo_mcp.errors import IncompatibleStore, StoreUnavailable, WvoError
 from wvo_mcp.execution.context_snapshots import ContextSnapshots
-from wvo_mcp.orchestration.background import Leader
 from wvo_mcp.orchestration.backups import chores, hourly, take
 from wvo_mcp.ports.backups import DamagedStore, Made
 from wvo_mcp.store.sqlite.backup import SqliteBackups
@@ -39,7 +39,7 @@ class Server:
 
     def __init__(self, bench: Bench, backups: Failing, folder: Path) -> None:
         self._bench = bench
-        self._leader = Leader(bench.store, lambda: ANN, bench.clock, chores(backups, ContextSnapshots(folder)))
+        self._leader = a_leader(bench.store, lambda: ANN, bench.clock, chores(backups, ContextSnapshots(folder)))
 
     async def turns(self, *, minutes: int) -> None:
         with anyio.fail_after(240):

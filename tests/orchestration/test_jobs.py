@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+from anyio.abc import TaskGroup
 
 from tests.support.bench import ANN, BOB, Bench, a_task
 from wvo_mcp.errors import InvalidInput, NotFound, WvoError
@@ -20,6 +21,12 @@ pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CORE-10")]
 
 SOON = 60.0
 """Long enough that what is to be waited for has ended; nothing waits so long."""
+
+
+async def jobs_in(tasks: TaskGroup, patience: float) -> Jobs:
+    jobs = Jobs(patience)
+    await jobs.start(tasks)
+    return jobs
 
 
 class Held:
@@ -49,14 +56,14 @@ async def test_what_is_done_soon_is_answered_at_once() -> None:
         return {"made": 2}
 
     async with anyio.create_task_group() as tasks:
-        assert await Jobs(tasks, SOON).ask(ANN, "forecast", {"runs": 1}, quick, tell) == {"made": 2}
+        assert await (await jobs_in(tasks, SOON)).ask(ANN, "forecast", {"runs": 1}, quick, tell) == {"made": 2}
     assert told
 
 
 async def test_what_takes_longer_is_polled_by_its_handle_until_its_result_is_there() -> None:
     work = Held()
     async with anyio.create_task_group() as tasks:
-        jobs = Jobs(tasks, 0.0)
+        jobs = await jobs_in(tasks, 0.0)
         handle = (await jobs.ask(ANN, "forecast", {"runs": 1}, work))["handle"]
         await anyio.wait_all_tasks_blocked()
         running = await jobs.poll("forecast", handle)
@@ -82,7 +89,7 @@ async def test_what_went_wrong_is_raised_for_whoever_asks() -> None:
         raise InvalidInput("text", "line 3: not JSON")
 
     async with anyio.create_task_group() as tasks:
-        work, jobs = Held(refuse), Jobs(tasks, 0.0)
+        work, jobs = Held(refuse), await jobs_in(tasks, 0.0)
         handle = (await jobs.ask(ANN, "import_tasks", {}, work))["handle"]
         work.let_go.set()
         await anyio.wait_all_tasks_blocked()
@@ -96,7 +103,7 @@ async def test_a_defect_of_a_job_is_told_by_a_reference_that_the_log_has(caplog:
         raise ZeroDivisionError("by what?")
 
     async with anyio.create_task_group() as tasks:
-        work, jobs = Held(fail), Jobs(tasks, 0.0)
+        work, jobs = Held(fail), await jobs_in(tasks, 0.0)
         handle = (await jobs.ask(ANN, "forecast", {}, work))["handle"]
         work.let_go.set()
         await anyio.wait_all_tasks_blocked()
@@ -108,7 +115,7 @@ async def test_a_defect_of_a_job_is_told_by_a_reference_that_the_log_has(caplog:
 
 async def test_of_the_jobs_that_ended_the_last_ones_are_kept() -> None:
     async with anyio.create_task_group() as tasks:
-        jobs, endless = Jobs(tasks, 0.0), Held()
+        jobs, endless = await jobs_in(tasks, 0.0), Held()
         running = (await jobs.ask(ANN, "forecast", {}, endless))["handle"]
         ended: list[str] = []
         for number in range(module.KEPT + 2):
@@ -188,7 +195,7 @@ async def test_an_operation_that_is_long_answers_with_a_handle_and_is_asked_agai
 
     monkeypatch.setattr(module, "_slice", held)
     async with anyio.create_task_group() as tasks:
-        jobs = Jobs(tasks, 0.0)
+        jobs = await jobs_in(tasks, 0.0)
         bench.services = replace(bench.services, jobs=jobs)
         begun = await bench.call("forecast", runs=5_000)
         assert begun["state"] == "running"

@@ -9,7 +9,7 @@ import pytest
 from tests.support.bench import ANN, BOB, Bench, a_task
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.orchestration.keeping import Keeper, Noted, end
+from wvo_mcp.orchestration.keeping import Keeper, NotifyingStore, end
 from wvo_mcp.ports import Transaction
 
 T = TypeVar("T")
@@ -66,7 +66,7 @@ async def test_who_is_heard_again_after_a_long_silence_has_its_leases_renewed_at
     await bench.claim(ANN, lease_seconds=86_400)
     written, looked = anyio.Event(), anyio.Event()
 
-    class Watched(Noted):
+    class Watched(NotifyingStore):
         async def read(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]]) -> T:
             try:
                 return await super().read(caller, work)

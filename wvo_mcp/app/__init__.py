@@ -1,9 +1,21 @@
 """Composition root: settings -> store -> adapters -> operations. The only place where they meet."""
 
-from wvo_mcp.app.building import backend_at, backend_of, build_providers, telling
-from wvo_mcp.app.commands import count_transcript, opened, sync
-from wvo_mcp.app.serving import http_caller, serve, serve_http
-from wvo_mcp.execution.identity import cli_caller
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wvo_mcp.app.building import backend_at, backend_of, build_providers, telling
+    from wvo_mcp.app.commands import count_transcript, opened, sync
+    from wvo_mcp.app.serving import http_caller, serve, serve_http
+    from wvo_mcp.execution.identity import cli_caller
+
+_MODULES = {
+    "wvo_mcp.app.building": "backend_at backend_of build_providers telling",
+    "wvo_mcp.app.commands": "count_transcript opened sync",
+    "wvo_mcp.app.serving": "http_caller serve serve_http",
+    "wvo_mcp.execution.identity": "cli_caller",
+}
+"""A server needs nothing of the commands, and they nothing of it: each is imported when it is asked for."""
 
 __all__ = [
     "backend_at",
@@ -18,3 +30,10 @@ __all__ = [
     "sync",
     "telling",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _MODULES.items():
+        if name in names.split():
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,35 +2,24 @@
 
 import logging
 import os
-import random
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
 
-from wvo_mcp.domain.health import Thresholds
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.execution.clock import SystemClock
-from wvo_mcp.execution.context_snapshots import ContextSnapshots
 from wvo_mcp.execution.directives import DirectiveFiles
-from wvo_mcp.execution.exchange import WorkspaceExchange
-from wvo_mcp.execution.health_report import HealthReportFile
 from wvo_mcp.execution.providers.workspace import ProvidersOfWorkspace
 from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.execution.session_lock import SessionLocks
 from wvo_mcp.execution.trust import Trust
 from wvo_mcp.operations import Container, Late
-from wvo_mcp.orchestration import background, backups, delivery
-from wvo_mcp.orchestration.health.report import Reporter
 from wvo_mcp.orchestration.jobs import Foreground, LongWork
-from wvo_mcp.orchestration.leader.chores import Chore
-from wvo_mcp.orchestration.queue.prefetch import Prefetching
-from wvo_mcp.orchestration.routing import file_watch, overview
 from wvo_mcp.ports import (
     SILENT,
     Clock,
@@ -42,9 +31,7 @@ from wvo_mcp.ports import (
     Tracer,
     WatchedStore,
 )
-from wvo_mcp.ports.alerting import AlertChannel
 from wvo_mcp.ports.backend import Backend
-from wvo_mcp.ports.backups import Backups, Snapshots
 from wvo_mcp.ports.exchange import Exchange
 from wvo_mcp.ports.providers import Providers
 from wvo_mcp.project import WrongSetting, not_known
@@ -52,6 +39,7 @@ from wvo_mcp.settings import Settings
 
 if TYPE_CHECKING:
     from wvo_mcp.orchestration.health.loop import HealthLoop
+    from wvo_mcp.ports.backups import Snapshots
     from wvo_mcp.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -135,22 +123,6 @@ def watched(telemetry: "Telemetry | None", backend: Backend) -> WatchedStore:
     return backend.store if telemetry is None else telemetry.watch(backend.store, backend.system)
 
 
-def thresholds_of(settings: Settings) -> Thresholds:
-    return Thresholds(
-        stale_seconds=settings.stale_task_minutes * 60,
-        quiet_max_seconds=settings.quiet_max_seconds,
-        grace_seconds=settings.lease_grace_seconds,
-        interval_seconds=settings.health_interval_ms / 1_000,
-        wip_limit=settings.wip_limit,
-        auto_remediate=settings.health_auto_remediate,
-    )
-
-
-def build_reporter(settings: Settings) -> Reporter:
-    path = settings.state_dir / "analytics" / "autopilot_health_report.json"
-    return Reporter(HealthReportFile(path), SystemClock(), settings.health_interval_ms / 1_000)
-
-
 def build_providers(settings: Settings) -> ProvidersOfWorkspace:
     trust = Trust(os.environ, settings.root)
     providers = ProvidersOfWorkspace(settings.state_dir / "providers.yaml", os.environ, SystemClock(), trust)
@@ -169,17 +141,26 @@ def build_services(
     clock, policy = SystemClock(), policy_of(settings)
     shared_place = f"{socket.gethostname()}:{settings.roadmap}" if backend.is_shared else None
 
-    def health() -> "HealthLoop":
-        from wvo_mcp.orchestration.health.loop import HealthLoop  # most commands need nothing of it
+    # Each is imported when it is first asked for: a first call needs none of them.
+    def snapshots() -> "Snapshots":
+        from wvo_mcp.execution.context_snapshots import ContextSnapshots
 
-        return HealthLoop(
-            thresholds_of(settings), policy, clock, backend.probe, tracer, partial(overview.refresh, providers)
-        )
+        return ContextSnapshots(settings.state_dir / "backups" / "context")
+
+    def exchange() -> Exchange:
+        from wvo_mcp.execution.exchange import WorkspaceExchange
+
+        return WorkspaceExchange(settings.root)
 
     def history() -> RoadmapHistory:
-        from wvo_mcp.execution.roadmap.history import RoadmapCommits  # an export alone needs git and what runs it
+        from wvo_mcp.execution.roadmap.history import RoadmapCommits
 
-        return RoadmapCommits(settings.roadmap) if settings.roadmap_commits else NoHistory()
+        return RoadmapCommits(settings.roadmap)
+
+    def health() -> "HealthLoop":
+        from wvo_mcp.app.leading import build_health
+
+        return build_health(settings, policy, backend.probe, tracer, providers)
 
     return Container(
         {
@@ -190,45 +171,11 @@ def build_services(
             LongWork: Foreground(),
             Providers: providers,
             RoadmapFiles: RoadmapSource(settings.roadmap, location=shared_place),
-            RoadmapHistory: Late(history),
+            RoadmapHistory: Late(history) if settings.roadmap_commits else NoHistory(),
             Directives: DirectiveFiles(settings.root),
-            Backups: Late(lambda: backend.backups),
-            Snapshots: Late(lambda: ContextSnapshots(settings.state_dir / "backups" / "context")),
-            Exchange: Late(lambda: WorkspaceExchange(settings.root)),
+            Exchange: Late(exchange),
+            "wvo_mcp.ports.backups.Backups": Late(lambda: backend.backups),
+            "wvo_mcp.ports.backups.Snapshots": Late(snapshots),
             "wvo_mcp.orchestration.health.loop.HealthLoop": Late(health),
         }
     )
-
-
-def build_chores(settings: Settings, services: Container, reporter: Reporter) -> tuple[Chore, ...]:
-    """What the leader does for the whole store."""
-    from wvo_mcp.orchestration.health.loop import HealthLoop
-
-    policy = services.get(Policy)
-    return (
-        *background.chores(services.get(RoadmapFiles), policy),
-        background.watch_time(services.get(Clock)),
-        *services.get(HealthLoop).chores(),
-        *delivery.chores(build_couriers(settings)),
-        Prefetching(policy).chore(),
-        file_watch.chore(services.get(Providers)),
-        reporter.chore(),
-        *backups.chores(services.get(Backups), services.get(Snapshots)),
-    )
-
-
-def build_couriers(settings: Settings) -> dict[str, delivery.Courier]:
-    """One for each channel that is configured, by its name."""
-    channels: list[AlertChannel] = []
-    # Both late, and only where they are wanted: with the client of HTTP they take a tenth of the start.
-    if settings.alert_command:
-        from wvo_mcp.execution.alerting.command import AlertCommand
-
-        channels.append(AlertCommand(settings.alert_command, settings.root))
-    if settings.alert_webhook_url is not None and settings.alert_webhook_secret is not None:
-        from wvo_mcp.execution.alerting.webhook import Webhook
-
-        channels.append(Webhook(settings.alert_webhook_url, settings.alert_webhook_secret, SystemClock()))
-    store = f"{socket.gethostname()}:{settings.root.name}"
-    spread = random.SystemRandom().random
-    return {channel.name: delivery.Courier(channel, settings.alert_min_severity, store, spread) for channel in channels}

@@ -1,66 +1,70 @@
 """The whole life of a server around one face."""
 
-import logging
 import os
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.to_thread
+from anyio.abc import TaskGroup
 
-from wvo_mcp import operations
 from wvo_mcp.app.building import (
     backend_of,
     begun,
-    build_chores,
     build_providers,
-    build_reporter,
     build_services,
+    policy_of,
     telling,
     warn_of_epics,
     watched,
 )
+from wvo_mcp.app.components import Background, Components
 from wvo_mcp.domain.known_secrets import register_environment
-from wvo_mcp.domain.lease import Caller, Policy
-from wvo_mcp.errors import WvoError
+from wvo_mcp.domain.lease import Caller
 from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.identity import Connection
 from wvo_mcp.execution.logs import log_to_stderr
 from wvo_mcp.operations import Container
-from wvo_mcp.orchestration import background, keeping
-from wvo_mcp.orchestration.health.report import Reporter
+from wvo_mcp.orchestration import keeping
 from wvo_mcp.orchestration.jobs import Jobs, LongWork
 from wvo_mcp.orchestration.leader.chores import Chore
+from wvo_mcp.orchestration.leader.leader import Leader
+from wvo_mcp.orchestration.leader.leading import led_for
+from wvo_mcp.orchestration.plan import last_sync
 from wvo_mcp.ports import SILENT, RoadmapFiles, Store
 from wvo_mcp.ports.backend import Backend
+from wvo_mcp.ports.component import Component
 from wvo_mcp.settings import Settings, load
 
 if TYPE_CHECKING:
+    from wvo_mcp.app.leading import LeaderWork
     from wvo_mcp.faces.mcp.face import Wire
     from wvo_mcp.faces.mcp.sdk import Sdk
     from wvo_mcp.telemetry import Telemetry
 
-logger = logging.getLogger(__name__)
-
 _LOOK_SECONDS = 1.0
 """How often a server where nothing has begun looks whether something has."""
+_FIRST_ANSWER_SECONDS = 1.0
+"""How long the leader waits for the first answer: it imports more than a first call needs."""
 
 
-async def serve(wire: "Wire") -> int:
-    """The whole life of the stdio server: until the client goes away or the wire is hung up. The exit code.
+async def serve(wire: "Wire", toolsets: frozenset[str]) -> int:
+    """The whole life of the stdio server of these toolsets: until the client goes away or the wire is hung up. The exit
+    code.
 
     Raises WrongSetting and the store's typed errors before anything is served.
     """
     from wvo_mcp.faces.mcp.face import Face  # commands never need it
 
     settings = load()
-    toolsets = settings.enabled(frozenset(op.toolset for op in operations.tools()))
 
     async def face(server: Server) -> None:
-        await Face(server.services, server.connection.identify, toolsets, server.heard).serve(wire, _sdk)
+        face = Face(server.services, server.connection.identify, toolsets, server.heard, server.answered)
+        await face.serve(wire, _sdk)
 
     return await _live(settings, face)
 
@@ -73,94 +77,165 @@ def _sdk() -> "type[Sdk]":
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What the faces of a server work with: its services, who its client is, and the ear of the lease keeper."""
+    """What a face works with: the services, who its client is, and what to call when a tool is called and when it was
+    answered."""
 
     services: Container
     connection: Connection
     heard: Callable[[], None]
+    answered: Callable[[], None]
 
 
-async def _live(settings: Settings, face: Callable[[Server], Awaitable[None]]) -> int:
+Face = Callable[[Server], Awaitable[None]]
+"""Serves until its client goes away."""
+
+
+async def _live(settings: Settings, face: Face) -> int:
     """The life of a server around one face: its session, its leases, its candidacy for the background work."""
     register_environment(os.environ)
     log_to_stderr()
     session_id = uuid.uuid4().hex
     async with telling(settings, "mcp", session_id) as telemetry:
         backend = backend_of(settings)
-        store = backend.store
-        await store.open(make=begun(settings, backend))
-        try:
-            with ExitStack() as present:
-                attend = partial(present.enter_context, backend.attend(session_id))
-                if store.is_blank:
-                    store.before_making = attend
-                else:
-                    attend()
-                await _work(settings, face, session_id, backend, telemetry)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await store.close()
+        store, policy = watched(telemetry, backend), policy_of(settings)
+        connection = Connection(settings, session_id)
+        keeper = keeping.Keeper(
+            store, lambda: connection.caller, SystemClock(), settings.quiet_max_seconds, settings.lease_grace_seconds
+        )
+        providers = build_providers(settings)
+        tracer = SILENT if telemetry is None else telemetry.tracer
+        jobs = Jobs()
+        services = build_services(
+            settings, backend, keeping.NotifyingStore(store, keeper.wrote), providers, tracer
+        ).having({LongWork: jobs})
+        leadership = Leadership(settings, backend, services, store, connection, telemetry)
+
+        async def end_session() -> None:
+            # Where it fails, the lock is given up in a moment: the next claim of anybody does the same on our behalf.
+            if not backend.store.is_blank:
+                await keeping.end(store, connection.caller, policy)
+
+        async def serve() -> None:
+            if begun(settings, backend):
+                await _sync(store, services.get(RoadmapFiles), connection.caller)
+            await warn_of_epics(settings, store, connection.caller)
+            await face(Server(services, connection, keeper.heard, leadership.first_answer.set))
+
+        await Components(
+            (
+                OpenStore(settings, backend),
+                Attendance(backend, session_id),
+                Background("the lease keeper", keeper.run, end_session),
+                jobs,
+                leadership,
+                Background("the look for providers", providers.run),
+            )
+        ).run(serve)
     return 0
 
 
-async def _work(
-    settings: Settings,
-    face: Callable[[Server], Awaitable[None]],
-    session_id: str,
-    backend: Backend,
-    telemetry: "Telemetry | None",
-) -> None:
-    store = watched(telemetry, backend)
-    connection = Connection(settings, session_id)
-    clock = SystemClock()
-    keeper = keeping.Keeper(
-        store, lambda: connection.caller, clock, settings.quiet_max_seconds, settings.lease_grace_seconds
-    )
-    tracer = SILENT if telemetry is None else telemetry.tracer
-    providers = build_providers(settings)
-    services = build_services(settings, backend, keeping.Noted(store, keeper.wrote), providers, tracer)
-    reporter = build_reporter(settings)
-    chores = build_chores(settings, services, reporter)
-    if telemetry is not None:
-        chores += (gauges(telemetry, services.get(Policy)),)
-    leader = background.Leader(store, lambda: connection.caller, clock, chores)
-
-    async def lead() -> None:
-        while not begun(settings, backend):  # noqa: ASYNC110 - another process may be the one that begins
-            await anyio.sleep(_LOOK_SECONDS)
-        await leader.run()
-
-    if begun(settings, backend):
-        await background.sync_or_alert(store, services.get(RoadmapFiles), connection.caller)
-    await warn_of_epics(settings, store, connection.caller)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(keeper.run)
-        tasks.start_soon(lead)
-        tasks.start_soon(providers.run)
-        await face(Server(services.having({LongWork: Jobs(tasks)}), connection, keeper.heard))
-        backend.store.hurry()
-        tasks.cancel_scope.cancel()
-    if backend.store.is_blank:
+async def _sync(store: Store, files: RoadmapFiles, caller: Caller) -> None:
+    if await last_sync.is_of(store, files, caller):
         return
-    with anyio.CancelScope(shield=True):
-        await _take_leave(store, connection.caller, services.get(Policy), reporter)
+    from wvo_mcp.orchestration.background import sync_or_alert  # most starts find the file as it was merged
+
+    await sync_or_alert(store, files, caller)
 
 
-def gauges(telemetry: "Telemetry", policy: Policy) -> Chore:
-    """The leader reads what the gauges of the whole store show."""
-    return Chore("gauges", telemetry.interval_seconds, lambda post: telemetry.look(post, post.caller, policy.wip_limit))
+class OpenStore(Component):
+    name = "the store"
+
+    def __init__(self, settings: Settings, backend: Backend) -> None:
+        self._settings = settings
+        self._backend = backend
+
+    async def start(self, tasks: TaskGroup) -> None:
+        await self._backend.store.open(make=begun(self._settings, self._backend))
+
+    async def drain(self, deadline: float) -> None:
+        self._backend.store.hurry()
+
+    async def stop(self) -> None:
+        await self._backend.store.close()
 
 
-async def _take_leave(store: Store, caller: Caller, policy: Policy, reporter: Reporter) -> None:
-    try:
-        await reporter.leave(store, caller)
-    except WvoError as error:
-        logger.warning("the health report was not written: %s", error.message)
-    try:
-        await keeping.end(store, caller, policy)
-    except WvoError as error:
-        # The lock is given up in a moment; the next claim of anybody does the same on our behalf.
-        logger.warning("the session could not be ended: %s", error.message)
+class Attendance(Component):
+    """The lock that says that this session lives; nothing is written for it before there is a store."""
+
+    name = "the session's lock"
+
+    def __init__(self, backend: Backend, session_id: str) -> None:
+        self._backend = backend
+        self._session_id = session_id
+        self._held = ExitStack()
+
+    async def start(self, tasks: TaskGroup) -> None:
+        attend = partial(self._held.enter_context, self._backend.attend(self._session_id))
+        if self._backend.store.is_blank:
+            self._backend.store.before_making = attend
+        else:
+            attend()
+
+    async def stop(self) -> None:
+        self._held.close()
+
+
+class Leadership(Component):
+    """Seeks to lead from the first answer on, and does the leader's jobs while it does. What they need is imported when
+    they begin: eight servers that start at once would load it eight times, for one that leads."""
+
+    name = "the leader"
+
+    def __init__(
+        self,
+        settings: Settings,
+        backend: Backend,
+        services: Container,
+        store: Store,
+        connection: Connection,
+        telemetry: "Telemetry | None",
+    ) -> None:
+        self._settings = settings
+        self._backend = backend
+        self._services = services
+        self._store = store
+        self._connection = connection
+        self._telemetry = telemetry
+        self._work: LeaderWork | None = None
+        self._loop = Background("the leader's jobs", self._run)
+        self.first_answer = anyio.Event()
+        """A call was answered. A client that never calls is waited for only so long."""
+
+    async def start(self, tasks: TaskGroup) -> None:
+        await self._loop.start(tasks)
+
+    async def stop(self) -> None:
+        await self._loop.stop()
+        caller = self._connection.caller
+        if not self._backend.store.is_blank and await self._store.read(caller, led_for) == 0:
+            await (await self._loaded()).reporter.leave(self._store, caller)
+
+    async def _run(self) -> None:
+        with anyio.move_on_after(_FIRST_ANSWER_SECONDS):
+            await self.first_answer.wait()
+        while not begun(self._settings, self._backend):  # noqa: ASYNC110 - another process may be the one that begins
+            await anyio.sleep(_LOOK_SECONDS)
+        await Leader(self._store, lambda: self._connection.caller, SystemClock(), self._chores).run()
+
+    async def _chores(self) -> Sequence[Chore]:
+        return (await self._loaded()).chores
+
+    async def _loaded(self) -> "LeaderWork":
+        if self._work is None:
+            build = await anyio.to_thread.run_sync(_leader_work)
+            self._work = build(self._settings, self._services, self._telemetry)
+        return self._work
+
+
+def _leader_work() -> "type[LeaderWork]":
+    from wvo_mcp.app.leading import LeaderWork  # a tenth of a second that only one server of a store has to spend
+
+    return LeaderWork
 
 
 async def serve_http(settings: Settings, host: str, port: int, told: Callable[[str], None]) -> int:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from wvo_mcp.domain.instant import iso
-from wvo_mcp.domain.roadmap import digest_of
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.execution.replacement import disk_errors, fingerprint, locked, write_whole
 
@@ -40,13 +39,13 @@ class Trust:
         try:
             kept = self._read().get(self._root, {}).get(part, {})
             accepted = kept.get("accepted", {})
-            return accepted if digest_of(accepted) == kept.get("sha256") else {}
+            return accepted if _digest_of(accepted) == kept.get("sha256") else {}
         except (InvalidInput, AttributeError):
             return {}
 
     def accept(self, part: str, content: Mapping[str, Any]) -> str:
         """Keep it as accepted; its SHA-256. Raises InvalidInput for a file that is not ours, StoreUnavailable."""
-        digest = digest_of(content)
+        digest = _digest_of(content)
         with disk_errors(self.file):
             self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with locked(self.file.parent):  # another project's command may be here at the same moment
@@ -66,3 +65,9 @@ class Trust:
         if not isinstance(content, dict) or any(not isinstance(one, dict) for one in cast("Any", content).values()):
             raise InvalidInput("trust", f"{self.file} is not a JSON object of such; correct or remove it")
         return cast("dict[str, Any]", content)
+
+
+def _digest_of(content: Mapping[str, Any]) -> str:
+    from wvo_mcp.domain.roadmap import digest_of  # most starts find nothing that was accepted
+
+    return digest_of(content)

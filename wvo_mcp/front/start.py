@@ -44,7 +44,7 @@ def main() -> int:
     wire = Wire(source, sink, Opening(Record(snapshot, toolsets)))
     wire.start()
     try:
-        return _serve(wire)
+        return _serve(wire, toolsets)
     except Exception as error:  # the edge of the process: the client and the person are told
         reason = _reason(error)
         wire.refuse(f"wvo-mcp cannot serve: {reason}")
@@ -54,12 +54,17 @@ def main() -> int:
         wire.close()
 
 
-def _serve(wire: Wire) -> int:
+def _serve(wire: Wire, toolsets: frozenset[str]) -> int:
     sys.setswitchinterval(0.0005)  # threads here are few and short; none should wait the usual 5 ms for its turn
     # Late: the application takes a while to import; the wire answers meanwhile.
     import asyncio
     import gc
+    import types
 
+    # Pydantic would look for plugins in the metadata of every package that is installed: a twentieth of the start.
+    plugins = types.ModuleType("pydantic.plugin._loader")
+    plugins.__dict__["get_plugins"] = tuple
+    sys.modules[plugins.__name__] = plugins
     gc.disable()  # until the wire is served: nothing of what is imported is garbage, and looking took a tenth of the time
 
     from wvo_mcp import app
@@ -74,7 +79,7 @@ def _serve(wire: Wire) -> int:
 
         for number in _SIGNALS:
             loop.add_signal_handler(number, leave)
-        return await app.serve(wire)
+        return await app.serve(wire, toolsets)
 
     return asyncio.run(serve())
 

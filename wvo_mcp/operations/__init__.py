@@ -21,6 +21,7 @@ def named(name: str) -> Operation | None:
         for module, file in _modules().items():
             if f"\nasync def {name}(" in file.read_text(encoding="utf-8"):
                 import_module(module)
+                break
     return _registry.ALL.get(name)
 
 

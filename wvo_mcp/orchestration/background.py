@@ -1,19 +1,16 @@
-"""What happens by itself: the leader, and the chores that it does for the whole store."""
+"""What every store needs done for it: the roadmap watched and synced, expired tasks returned, scores refreshed."""
 
 import logging
-from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
-
-import anyio
-from anyio.abc import TaskGroup
 
 from wvo_mcp.domain.instant import AHEAD_SECONDS, iso
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.errors import NotFound, WvoError
-from wvo_mcp.orchestration.leader.chores import Chore, Rota
-from wvo_mcp.orchestration.leader.leading import Candidate, Post, led_for
+from wvo_mcp.orchestration.leader.chores import Chore
+from wvo_mcp.orchestration.leader.leading import Post, led_for
 from wvo_mcp.orchestration.plan import guard, roadmap
+from wvo_mcp.orchestration.plan.last_sync import INVALID
 from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Clock, RoadmapFiles, Store, Transaction
@@ -31,47 +28,6 @@ KEEP_EVENTS = timedelta(days=30)
 _PRUNED = 500
 KEEP_SESSIONS = timedelta(days=7)
 """Ended sessions, and durable ones and agents that nobody has heard of since. Longer than anything is repeated."""
-
-
-class Leader:
-    """Seeks the post, and does the chores while it has it. One in every server."""
-
-    def __init__(self, store: Store, caller: Callable[[], Caller], clock: Clock, chores: Sequence[Chore]) -> None:
-        self._candidate = Candidate(store, caller, clock)
-        self._rota = Rota(chores, clock)
-
-    @property
-    def running(self) -> list[str]:
-        """The chores that are being done here."""
-        return self._rota.running
-
-    async def run(self) -> None:
-        """Until cancelled. Nothing that a chore does delays the renewal of the post."""
-        async with anyio.create_task_group() as tasks:
-            while True:
-                await self.tick(tasks)
-                await self._until_next_tick(tasks)
-
-    async def _until_next_tick(self, tasks: TaskGroup) -> None:
-        """Chores that are due more often than that are begun in between."""
-        until = anyio.current_time() + self._candidate.pause
-        while (left := until - anyio.current_time()) > 0:
-            await self._rota.rest(min(left, self._rota.due_in()))
-            if self._rota.due_in() <= 0:
-                self._rota.turn(self._candidate.post, tasks, tick=False)
-
-    async def tick(self, tasks: TaskGroup) -> bool:
-        """One look at the post; what is due begins in `tasks`, or what runs is cancelled. Do we lead?"""
-        try:
-            post = await self._candidate.seek()
-        except WvoError as error:
-            logger.warning("leadership: %s", error.message)
-            post = self._candidate.post
-        except Exception:  # one of the three edges: the loop must outlive a defect of one step
-            logger.exception("leadership failed")
-            post = self._candidate.post
-        self._rota.turn(post, tasks)
-        return post is not None
 
 
 def chores(files: RoadmapFiles, policy: Policy) -> tuple[Chore, ...]:
@@ -249,14 +205,14 @@ async def sync_or_alert(store: Store, files: RoadmapFiles, caller: Caller) -> No
             logger.warning("%s", report.guard)
 
         async def resolve(tx: Transaction) -> None:
-            await tx.alerts.resolve_alert("roadmap_invalid", None)
+            await tx.alerts.resolve_alert(INVALID, None)
 
         if await store.read(caller, _alerted):
             await store.write(caller, resolve)
 
 
 async def _alerted(tx: Transaction) -> bool:
-    return await tx.alerts.find("roadmap_invalid", None) is not None
+    return await tx.alerts.find(INVALID, None) is not None
 
 
 async def _alert(store: Store, caller: Caller, error: WvoError) -> None:
@@ -264,6 +220,6 @@ async def _alert(store: Store, caller: Caller, error: WvoError) -> None:
 
     async def tell(tx: Transaction) -> None:
         # One that is open takes the new message, and is no news again while somebody looks for the mistake.
-        await tx.alerts.raise_alert("roadmap_invalid", "warning", None, error.message[:2_000])
+        await tx.alerts.raise_alert(INVALID, "warning", None, error.message[:2_000])
 
     await store.write(caller, tell)

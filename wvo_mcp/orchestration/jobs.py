@@ -21,6 +21,7 @@ from anyio.abc import TaskGroup
 from wvo_mcp.domain.event import canonical
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import Internal, NotFound, WvoError
+from wvo_mcp.ports.component import Component
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -135,13 +136,17 @@ class LongWork(Protocol):
         ...
 
 
-class Jobs:
-    """The long work of one server."""
+class Jobs(Component):
+    """The long work of one server; it dies with it."""
 
-    def __init__(self, tasks: TaskGroup, patience: float | None = None) -> None:
-        self._tasks = tasks
+    name = "long work"
+
+    def __init__(self, patience: float | None = None) -> None:
         self._patience = PATIENCE_SECONDS if patience is None else patience
         self._jobs: dict[str, _Job] = {}
+
+    async def start(self, tasks: TaskGroup) -> None:
+        self._tasks = tasks
 
     async def ask(
         self, caller: Caller, tool: str, arguments: dict[str, Any], work: Work, tell: Tell | None = None

@@ -100,8 +100,8 @@ class Keeper:
         await tx.queue.renew(self._caller().session_id)
 
 
-class Noted:
-    """The store of a server: tells the lease keeper when this session wrote."""
+class NotifyingStore:
+    """The store of a server: calls `wrote` after every write of this session."""
 
     def __init__(self, store: WatchedStore, wrote: Callable[[], None]) -> None:
         self._store = store

@@ -1,10 +1,14 @@
 """Where news of alerts goes, and how far each way has come with it."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from wvo_mcp.domain.news import Message
+if TYPE_CHECKING:  # a first call needs nothing of these
+    from wvo_mcp.domain.news import Message
+
 
 Row = dict[str, Any]
 

@@ -1,17 +1,21 @@
 """One database and everything that is done with it, chosen once."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from wvo_mcp.domain.finding import Finding
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import WvoError
-from wvo_mcp.ports.backups import Backups, Restored
-from wvo_mcp.ports.health import Probe
 from wvo_mcp.ports.store import WatchedStore
 from wvo_mcp.ports.world import Liveness
+
+if TYPE_CHECKING:  # a first call needs nothing of these
+    from wvo_mcp.domain.finding import Finding
+    from wvo_mcp.ports.backups import Backups, Restored
+    from wvo_mcp.ports.health import Probe
 
 
 class OwnedStore(WatchedStore, Protocol):

@@ -1,11 +1,15 @@
 """Copies of the store and of what is going on, kept in files."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from wvo_mcp.domain.backup import Backup
 from wvo_mcp.errors import IncompatibleStore
+
+if TYPE_CHECKING:  # a first call needs nothing of these
+    from wvo_mcp.domain.backup import Backup
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,14 @@
 """What the health loop needs of the store and of the machine."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from wvo_mcp.domain.health import Condition, Held, Hour, Provider
+if TYPE_CHECKING:  # a first call needs nothing of these
+    from wvo_mcp.domain.health import Condition, Held, Hour, Provider
+
 
 Row = dict[str, Any]
 

@@ -1,14 +1,17 @@
 """Providers of models: what people configured, what this machine finds, and what all servers remember of them."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from wvo_mcp.domain.providers.breaker import Breaker
-from wvo_mcp.domain.providers.catalogue import Catalogue, Provider
-from wvo_mcp.domain.providers.decision import Chosen
-from wvo_mcp.domain.providers.state import Presence, RoutingState, Use
+if TYPE_CHECKING:  # a first call needs nothing of these
+    from wvo_mcp.domain.providers.breaker import Breaker
+    from wvo_mcp.domain.providers.catalogue import Catalogue, Provider
+    from wvo_mcp.domain.providers.decision import Chosen
+    from wvo_mcp.domain.providers.state import Presence, RoutingState, Use
 
 
 class Providers(Protocol):
@@ -41,7 +44,7 @@ class Providers(Protocol):
         """Look for local servers and installed programs; at most 300 ms for each server, all at once."""
         ...
 
-    async def check(self, providers: Sequence[Provider]) -> "dict[str, ProviderCheck]":
+    async def check(self, providers: Sequence[Provider]) -> dict[str, ProviderCheck]:
         """Is the program installed, which version, is somebody logged in? By name; runs programs, all at once, for at
         most 10 s. No secret is told."""
         ...

@@ -1,11 +1,14 @@
 """What the core needs of the machine and of files."""
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from wvo_mcp.domain.roadmap import Roadmap, RoadmapChanges
+if TYPE_CHECKING:  # a first call needs nothing of these
+    from wvo_mcp.domain.roadmap import Roadmap, RoadmapChanges
 
 
 class Clock(Protocol):

@@ -1,27 +1,32 @@
 """One transaction and its repositories."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from wvo_mcp.domain.lease import WIP_LIMIT, Caller
 from wvo_mcp.ports import Liveness
 from wvo_mcp.store.records.alerts import Alerts
 from wvo_mcp.store.records.events import Events
 from wvo_mcp.store.records.graph import Graph
-from wvo_mcp.store.records.health import Health
 from wvo_mcp.store.records.memory import Memory
-from wvo_mcp.store.records.news import News
-from wvo_mcp.store.records.outlook import Outlook
-from wvo_mcp.store.records.prefetch import Prefetch
 from wvo_mcp.store.records.queue import Queue
 from wvo_mcp.store.records.replays import Replays
-from wvo_mcp.store.records.routing import Routing
 from wvo_mcp.store.records.sessions import Sessions
 from wvo_mcp.store.records.state import State
 from wvo_mcp.store.records.tasks import Tasks
-from wvo_mcp.store.records.traces import Traces
 from wvo_mcp.store.sql import Rows
+
+if TYPE_CHECKING:  # a first call needs nothing of these
+    from wvo_mcp.store.records.health import Health
+    from wvo_mcp.store.records.news import News
+    from wvo_mcp.store.records.outlook import Outlook
+    from wvo_mcp.store.records.prefetch import Prefetch
+    from wvo_mcp.store.records.routing import Routing
+    from wvo_mcp.store.records.traces import Traces
 
 
 class StoreTransaction:
@@ -72,10 +77,14 @@ class StoreTransaction:
         return made
 
 
+def _late(module: str) -> Any:
+    return import_module(f"wvo_mcp.store.records.{module}")
+
+
 _REPOSITORIES: Mapping[str, Callable[[StoreTransaction], object]] = {
     "events": lambda tx: Events(tx.rows, tx.now, tx.caller, tx.last_seq),
     "alerts": lambda tx: Alerts(tx.rows, tx.now, tx.caller, tx.events),
-    "news": lambda tx: News(tx.rows, tx.now, tx.caller),
+    "news": lambda tx: _late("news").News(tx.rows, tx.now, tx.caller),
     "tasks": lambda tx: Tasks(tx.rows, tx.now, tx.caller, tx.events),
     "queue": lambda tx: Queue(tx.rows, tx.now),
     "graph": lambda tx: Graph(tx.rows, tx.now, tx.agents),
@@ -83,9 +92,9 @@ _REPOSITORIES: Mapping[str, Callable[[StoreTransaction], object]] = {
     "sessions": lambda tx: Sessions(tx.rows, tx.now, tx.caller),
     "replays": lambda tx: Replays(tx.rows, tx.now, tx.caller),
     "state": lambda tx: State(tx.rows, tx.now, tx.caller),
-    "outlook": lambda tx: Outlook(tx.rows, tx.now, tx.caller),
-    "health": lambda tx: Health(tx.rows, tx.now, tx.caller, tx.liveness),
-    "prefetch": lambda tx: Prefetch(tx.rows, tx.now, tx.caller),
-    "traces": lambda tx: Traces(tx.rows, tx.now, tx.caller),
-    "routing": lambda tx: Routing(tx.rows, tx.now, tx.caller),
+    "outlook": lambda tx: _late("outlook").Outlook(tx.rows, tx.now, tx.caller),
+    "health": lambda tx: _late("health").Health(tx.rows, tx.now, tx.caller, tx.liveness),
+    "prefetch": lambda tx: _late("prefetch").Prefetch(tx.rows, tx.now, tx.caller),
+    "traces": lambda tx: _late("traces").Traces(tx.rows, tx.now, tx.caller),
+    "routing": lambda tx: _late("routing").Routing(tx.rows, tx.now, tx.caller),
 }

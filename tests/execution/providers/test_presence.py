@@ -302,10 +302,11 @@ async def test_a_look_tells_who_is_logged_in_without_running_anything(tmp_path: 
     assert await logins() == {"plain": True, "asked": None}
 
 
-async def test_a_server_looks_at_its_start_and_then_only_while_somebody_asks(
+async def test_a_server_looks_for_providers_only_while_calls_ask_for_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workspace_module, "PRESENCE_SECONDS", 0.01)
+    monkeypatch.setattr(workspace_module, "ASKED_SECONDS", 0.01)
     path = tmp_path / "providers.yaml"
     with serving(OLLAMA) as url:
         path.write_text(
@@ -328,12 +329,13 @@ async def test_a_server_looks_at_its_start_and_then_only_while_somebody_asks(
             async with anyio.create_task_group() as tasks:
                 first = looked
                 tasks.start_soon(providers.run)
-                await first.wait()
                 with anyio.move_on_after(0.3):
-                    await looked.wait()
-                assert looks == 1  # nobody asked
+                    await first.wait()
+                assert looks == 0  # no call asked
+                assert await anyio.to_thread.run_sync(providers.presence) == {}  # as a transaction asks
+                await first.wait()
                 second = looked
-                seen = await anyio.to_thread.run_sync(providers.presence)  # as a transaction asks, in its own thread
+                seen = await anyio.to_thread.run_sync(providers.presence)
                 assert seen["mine"].models == {"qwen3:8b", "mine:latest", "mine"}
                 await second.wait()
                 tasks.cancel_scope.cancel()

@@ -7,11 +7,11 @@ import anyio
 import pytest
 
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
+from tests.support.leading import a_leader
 from tests.support.sessions import an_agent
 from tests.support.watching import abandoned, loop_of, seated
 from wvo_mcp.domain.health import Thresholds
 from wvo_mcp.execution.clock import SystemClock
-from wvo_mcp.orchestration.background import Leader
 from wvo_mcp.orchestration.health.act import act
 from wvo_mcp.orchestration.health.decide import decide
 from wvo_mcp.orchestration.health.observe import observe
@@ -40,7 +40,7 @@ async def test_a_new_leader_returns_stale_tasks_at_once_and_records_each_fix(
     bench: Bench,
 ) -> None:
     await abandoned(bench, "T1")
-    leads = Leader(bench.store, lambda: WATCH, bench.clock, loop_of(bench).chores())
+    leads = a_leader(bench.store, lambda: WATCH, bench.clock, loop_of(bench).chores())
 
     async with anyio.create_task_group() as tasks:
         assert await leads.tick(tasks)
@@ -324,7 +324,7 @@ async def test_a_job_due_more_often_than_the_lease_is_renewed_runs_in_between(be
     async def tick(post: Post) -> None:
         ticks.append(post.token)
 
-    leads = Leader(bench.store, lambda: WATCH, SystemClock(), [Chore("often", 0.1, turn), Chore("tick", 0, tick)])
+    leads = a_leader(bench.store, lambda: WATCH, SystemClock(), [Chore("often", 0.1, turn), Chore("tick", 0, tick)])
     began = anyio.current_time()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(leads.run)

@@ -9,10 +9,10 @@ from anyio.abc import TaskGroup
 
 from tests.support.bench import ANN, BOB, Bench
 from tests.support.clock import START
+from tests.support.leading import a_leader
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import StoreBusy
-from wvo_mcp.orchestration.background import Leader
 from wvo_mcp.orchestration.leader.chores import Chore
 from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, RENEW_SECONDS, Post
 
@@ -59,7 +59,7 @@ class Office:
     def __init__(self, bench: Bench, caller: Caller, tasks: TaskGroup, works: dict[str, Work], every: float) -> None:
         self._works = works
         chores = [Chore(name, every if name == "seldom" else 0, work.run) for name, work in works.items()]
-        self._leader = Leader(bench.store, lambda: caller, bench.clock, chores)
+        self._leader = a_leader(bench.store, lambda: caller, bench.clock, chores)
         self._tasks = tasks
 
     async def tick(self) -> bool:

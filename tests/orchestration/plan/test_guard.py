@@ -4,6 +4,7 @@ import anyio
 import pytest
 
 from tests.support.bench import ANN, BOB, OWNER, Bench
+from tests.support.leading import a_leader
 from wvo_mcp.errors import Conflict, Forbidden
 from wvo_mcp.operations import ALL
 from wvo_mcp.orchestration import background
@@ -183,9 +184,7 @@ async def test_a_server_that_starts_is_held_back_as_well(bench: Bench) -> None:
 async def test_the_alert_ends_when_what_waits_has_ended_by_itself(bench: Bench) -> None:
     await sync(bench, plan("T1"))
     await sync(bench, plan("T1", "T2", T1=", priority: high"))
-    leads = background.Leader(
-        bench.store, lambda: BOB, bench.clock, background.chores(bench.services.roadmap, bench.policy)
-    )
+    leads = a_leader(bench.store, lambda: BOB, bench.clock, background.chores(bench.services.roadmap, bench.policy))
     bench.roadmap.write_text(plan("T1"))
 
     async def tick() -> None:

@@ -7,11 +7,11 @@ import anyio
 import pytest
 
 from tests.support.bench import ANN, Bench, a_task
+from tests.support.leading import a_leader
 from wvo_mcp.domain.providers.trust import parts_of
 from wvo_mcp.execution.providers.parse import parse
 from wvo_mcp.execution.providers.workspace import ProvidersOfWorkspace
 from wvo_mcp.execution.trust import Trust
-from wvo_mcp.orchestration.background import Leader
 from wvo_mcp.orchestration.health.checkup import checkup
 from wvo_mcp.orchestration.routing import file_watch
 
@@ -32,7 +32,7 @@ class Watched:
         self.providers = providers
         bench.services = replace(bench.services, providers=providers)
         bench.workers = True
-        self._leader = Leader(bench.store, lambda: ANN, bench.clock, (file_watch.chore(providers),))
+        self._leader = a_leader(bench.store, lambda: ANN, bench.clock, (file_watch.chore(providers),))
 
     async def after(self, text: str | None, seconds: int = 2) -> list[tuple[str, str, str | None]]:
         """Open alerts when the file was written and the leader has ticked every second."""

@@ -3,31 +3,37 @@
 The reader of YAML and the client of HTTP are imported when they are first needed: most starts need neither at once.
 """
 
+from __future__ import annotations
+
 import logging
 import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 
 from wvo_mcp.domain.known_secrets import holds_words, register_secret
-from wvo_mcp.domain.providers.catalogue import Catalogue, Provider
-from wvo_mcp.domain.providers.state import Presence
-from wvo_mcp.domain.providers.trust import held_back, parts_of, waits
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.execution.replacement import fingerprint
 from wvo_mcp.execution.trust import PROVIDERS, Trust
 from wvo_mcp.ports import Clock
 from wvo_mcp.ports.providers import ProviderCheck
 
+if TYPE_CHECKING:  # a first call needs nothing of these
+    from wvo_mcp.domain.providers.catalogue import Catalogue, Provider
+    from wvo_mcp.domain.providers.state import Presence
+
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 """Between two looks at the file."""
 PRESENCE_SECONDS = 30.0
+ASKED_SECONDS = 1.0
+"""How soon a server looks for the providers of which a call asked."""
 _YOUNG_SECONDS = 2.0
 
 _KEY_ENV = re.compile(rb"key_env[\"']?[ \t]*:[ \t]*[\"']?([A-Za-z_][A-Za-z0-9_]{0,99})")
@@ -104,6 +110,8 @@ class ProvidersOfWorkspace:
         return None if error is None else error.message
 
     def unaccepted(self) -> str | None:
+        from wvo_mcp.domain.providers.trust import waits  # late, as the reader of YAML
+
         return waits(self._waiting)
 
     def presence(self) -> Mapping[str, Presence]:
@@ -126,16 +134,17 @@ class ProvidersOfWorkspace:
         return await check_all(providers, self._environ)
 
     async def run(self) -> None:
-        """Until cancelled: looks every 30 seconds, as long as the result was asked for in between. One in every server."""
-        await anyio.to_thread.run_sync(_warm)
-        self._asked = True
+        """Until cancelled: looks as soon as a call has asked, then every 30 seconds as long as calls ask in between. One
+        in every server; what a look needs is imported for the first one."""
         while True:
-            if self._asked:
-                self._asked = False
-                try:
-                    await self.look()
-                except Exception:  # an edge: the loop must outlive a defect of one look
-                    logger.exception("the look for providers failed")
+            while not self._asked:  # noqa: ASYNC110 - it is set in whatever thread a transaction runs
+                await anyio.sleep(ASKED_SECONDS)
+            await anyio.to_thread.run_sync(_warm)
+            self._asked = False
+            try:
+                await self.look()
+            except Exception:  # an edge: the loop must outlive a defect of one look
+                logger.exception("the look for providers failed")
             await anyio.sleep(PRESENCE_SECONDS)
 
     def read_changes(self) -> None:
@@ -183,6 +192,7 @@ class ProvidersOfWorkspace:
         """What is stated holds as far as it was accepted."""
         stated, problem = self._stated, self._problem
         if stated is not None and self._trust is not None:
+            from wvo_mcp.domain.providers.trust import held_back, parts_of
             from wvo_mcp.execution.providers.file import defaults  # with the reader of YAML
 
             stated, self._waiting = held_back(stated, self._trust.accepted(PROVIDERS), parts_of(defaults()))

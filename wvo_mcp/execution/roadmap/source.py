@@ -3,14 +3,19 @@
 The readers of YAML are imported when a file has to be parsed: most commands and most starts find it unchanged.
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from wvo_mcp.domain.roadmap import Roadmap, RoadmapChanges
 from wvo_mcp.execution.replacement import fingerprint
+
+if TYPE_CHECKING:
+    from wvo_mcp.domain.roadmap import Roadmap, RoadmapChanges
 
 
 class RoadmapSource:

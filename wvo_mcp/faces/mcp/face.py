@@ -4,7 +4,7 @@ it is first needed: it takes over a second to import, and most clients never ask
 import gc
 import json
 from collections.abc import Callable
-from difflib import get_close_matches
+from functools import cached_property
 from typing import Any, Protocol
 
 import anyio
@@ -12,10 +12,11 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 from pydantic_core import PydanticSerializationError, to_json
 
+from wvo_mcp import operations
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import NotFound, WvoError
 from wvo_mcp.faces.mcp.results import failure, success
-from wvo_mcp.operations import ALL, Audience, Container, Operation, tools
+from wvo_mcp.operations import Audience, Container, Operation, named
 from wvo_mcp.operations.failures import defect
 from wvo_mcp.orchestration.jobs import Tell
 from wvo_mcp.ports import SILENT, Directives, Tracer
@@ -114,7 +115,8 @@ class Ledger:
 class Face:
     """The tools of these toolsets (None: all), for one client.
 
-    `identify` names the caller behind a client's name (None when it gave none); `heard` is called at every tool call.
+    `identify` names the caller behind a client's name (None when it gave none); `heard` is called at every tool call,
+    and `answered` when its answer is there.
     """
 
     def __init__(
@@ -123,11 +125,25 @@ class Face:
         identify: Callable[[str | None], Caller],
         toolsets: frozenset[str] | None,
         heard: Callable[[], None],
+        answered: Callable[[], None] = lambda: None,
     ) -> None:
         self.services = services
         self.identify = identify
-        self.operations: dict[str, Operation] = {op.name: op for op in tools(toolsets)}
+        self._toolsets = toolsets
         self._heard = heard
+        self._answered = answered
+
+    @cached_property
+    def operations(self) -> dict[str, Operation]:
+        """All that is served here, imported for it; a call needs its own alone."""
+        return {op.name: op for op in operations.tools(self._toolsets)}
+
+    def operation(self, name: str) -> Operation | None:
+        """The tool of this name, when it is served here."""
+        found = named(name)
+        if found is None or found.audience is not Audience.AGENTS:
+            return None
+        return found if self._toolsets is None or found.toolset in self._toolsets else None
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any] | None, caller: Caller, tell: Tell | None = None
@@ -135,7 +151,7 @@ class Face:
         """A `CallToolResult` of the newest protocol, in its wire form."""
         self._heard()
         try:
-            operation = self.operations.get(name)
+            operation = self.operation(name)
             if operation is None:
                 raise self._unknown(name)
             return success(await operation(self.services, caller, arguments, tell if operation.long else None))
@@ -143,10 +159,14 @@ class Face:
             return failure(error)
         except Exception as error:  # an edge: what nobody foresaw is logged and answered, and the server lives on
             return failure(defect(name, error))
+        finally:
+            self._answered()
 
     def _unknown(self, name: str) -> NotFound:
+        from difflib import get_close_matches  # only mistakes pay for it
+
         near = get_close_matches(name, self.operations, n=5, cutoff=0.4)
-        known = ALL.get(name)
+        known = named(name)
         if known is not None and known.audience is Audience.AGENTS:
             error = NotFound("tool", name, near)
             error.hint = f"It belongs to the toolset {known.toolset}, which is not served here; do without it."
@@ -206,7 +226,7 @@ class _Conversation:
         if self._face.services.get(Tracer) is not SILENT:
             return None
         call = self._wire.opening.call(message)
-        operation = None if call is None else self._face.operations.get(call[0])
+        operation = None if call is None else self._face.operation(call[0])
         return None if operation is not None and operation.long else call
 
     async def _answer(

@@ -43,7 +43,7 @@ class Rota:
     """Starts what is due, never one chore twice at once; ends all of it with the term."""
 
     def __init__(self, chores: Sequence[Chore], clock: Clock) -> None:
-        self._chores = chores
+        self.chores = chores
         self._clock = clock
         self._post: Post | None = None
         self._running: dict[str, anyio.CancelScope] = {}
@@ -62,7 +62,7 @@ class Rota:
             return math.inf
         waiting = (
             self._due.get(chore.name, math.inf)
-            for chore in self._chores
+            for chore in self.chores
             if chore.every_seconds and chore.name not in self._running
         )
         return max(0.0, min(waiting, default=math.inf) - self._clock.steady())
@@ -86,7 +86,7 @@ class Rota:
         if post is None:
             return
         now = self._clock.steady()
-        for chore in self._chores:
+        for chore in self.chores:
             if not tick and not chore.every_seconds:
                 continue
             if chore.name not in self._running and now >= self._due.get(chore.name, now):

@@ -10,10 +10,8 @@ from typing import Any
 
 from wvo_mcp.domain.roadmap import Entry, Roadmap
 from wvo_mcp.domain.task import SETTLED, Status
+from wvo_mcp.orchestration.plan.last_sync import GUARD
 from wvo_mcp.ports import Transaction
-
-GUARD = "roadmap_guard"
-"""Name of the fact {digest, waiting, message} while cancellations wait, and kind of the alert."""
 
 TAKEN = "roadmap_taken"
 """Name of the fact with the digests, shortened, of the last versions that were taken; the newest last."""

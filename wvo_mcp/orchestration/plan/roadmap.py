@@ -17,6 +17,7 @@ from wvo_mcp.domain.roadmap import TASK_KEYS, Entry, Roadmap, RoadmapTask
 from wvo_mcp.domain.task import SETTLED, BlockAuthor, Origin, Status, Task
 from wvo_mcp.errors import DependencyCycle, IllegalTransition
 from wvo_mcp.orchestration.plan import guard
+from wvo_mcp.orchestration.plan.last_sync import SYNCED
 from wvo_mcp.orchestration.tasks import editing, lifecycle
 from wvo_mcp.orchestration.tasks.creation import Draft, create
 from wvo_mcp.ports import RoadmapFiles, Store, Transaction
@@ -26,9 +27,6 @@ COLUMNS = ("epic_id", *(field for field in TASK_KEYS.values() if field not in ("
 
 BATCH = 100
 """Changes merged in one transaction: PostgreSQL's write lock is held for some 0.3 s, and is free in between."""
-
-SYNCED = "roadmap"
-"""Name of the fact {digest, at, tasks, sync_ratio} about the last sync."""
 
 HOME = "roadmap_home"
 """Name of the fact that names which of several files is the roadmap."""

@@ -1,18 +1,16 @@
 """Who works on what (contract, section 5): one winner per task, liveness by sessions, fencing by tokens."""
 
-import json
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from wvo_mcp.domain.checkpoint import Checkpoint
-from wvo_mcp.domain.files import InUse
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Lease, Policy
 from wvo_mcp.domain.memory import ContextEntry
 from wvo_mcp.domain.providers.decision import RouteDecision, Why
-from wvo_mcp.domain.task import GATE_BITS, Gate, Status, Task
+from wvo_mcp.domain.task import Status, Task
 from wvo_mcp.errors import (
     AlreadyClaimed,
     BudgetExhausted,
@@ -23,11 +21,12 @@ from wvo_mcp.errors import (
     WipLimit,
     WvoError,
 )
+from wvo_mcp.orchestration.queue.readiness import Circumstances, why_not_ready
 from wvo_mcp.orchestration.queue.routable import best_routable
 from wvo_mcp.orchestration.routing import budgets
 from wvo_mcp.orchestration.routing.router import Route, Router
 from wvo_mcp.orchestration.tasks import lifecycle, recall
-from wvo_mcp.ports import ClaimState, Row, Transaction
+from wvo_mcp.ports import ClaimState, Transaction
 from wvo_mcp.ports.providers import Providers
 
 _RETRY_SECONDS = (2, 60)
@@ -134,55 +133,6 @@ async def claim(
     return await _grant(tx, best, agent_id, length, router, decision)
 
 
-class Circumstances:
-    """What shuts tasks out at this moment: the agent's capabilities, files in use, full epics."""
-
-    def __init__(self, tx: Transaction, agent_id: str, policy: Policy) -> None:
-        self._tx = tx
-        self._policy = policy
-        self._agent_id = agent_id
-        self._capabilities: tuple[str, ...] | None = None
-        self._in_use: InUse | None = None
-        self.full_epic = False
-        """True once a lane was shut out by nothing but the limit of its epic."""
-
-    async def admit(self, lane: Row) -> bool:
-        """May tasks of this lane be claimed?"""
-        if not self._policy.serves(lane["epic_id"] or None):
-            return False
-        if lane["capabilities"] != "[]" and await self.lacking(json.loads(lane["capabilities"])):
-            return False
-        if lane["files"] != "[]" and await self.conflict(json.loads(lane["files"])) is not None:
-            return False
-        if lane["epic_id"] and await self.epic_limit(lane["epic_id"]) is not None:
-            self.full_epic = True
-            return False
-        return True
-
-    async def lacking(self, wanted: list[str] | tuple[str, ...]) -> list[str]:
-        """Capabilities that the agent does not have."""
-        if not wanted:
-            return []
-        if self._capabilities is None:
-            self._capabilities = await self._tx.sessions.capabilities(self._agent_id)
-        return [name for name in wanted if name not in self._capabilities]
-
-    async def conflict(self, files: list[str] | tuple[str, ...]) -> tuple[str, list[str]] | None:
-        """(task in progress, globs of `files` that overlap with its), or None."""
-        if not files:
-            return None
-        if self._in_use is None:
-            self._in_use = InUse([(row["id"], json.loads(row["files"])) for row in await self._tx.queue.scopes()])
-        return self._in_use.conflict(files)
-
-    async def epic_limit(self, epic_id: str | None) -> int | None:
-        """The limit, when the epic has reached it."""
-        epic = None if epic_id is None else await self._tx.tasks.epic(epic_id)
-        if epic is None or epic["wip_limit"] is None or epic["in_progress"] < epic["wip_limit"]:
-            return None
-        return int(epic["wip_limit"])
-
-
 async def _claim_named(
     tx: Transaction, policy: Policy, agent_id: str, task_id: str, length: int, state: ClaimState, router: Router
 ) -> Claim:
@@ -230,30 +180,6 @@ async def _means(tx: Transaction, router: Router, task: Task) -> RouteDecision |
         error.follow_up = partial(budgets.alert_for, router.providers, router.agent_id, task.id)
         raise error
     return decision
-
-
-async def why_not_ready(tx: Transaction, task: Task, circumstances: Circumstances) -> tuple[str, list[str]] | None:
-    """(reason as in `not_ready`, what is waited for), or None when the task may be claimed but for WIP limits of
-    agent and store. For a task that is not pending the reason is its status."""
-    if task.status is not Status.PENDING:
-        return task.status.value, await tx.tasks.waits(task.id) if task.status is Status.BLOCKED else []
-    if task.unmet_deps:
-        return "dependencies", await tx.tasks.unmet(task.id)
-    if task.not_before is not None and task.not_before > tx.now:
-        return "not_before", [task.model_dump(mode="json")["not_before"]]
-    if task.gates & GATE_BITS[Gate.APPROVAL]:
-        return "approval", ["a person: wvo-mcp approve " + task.id]
-    if task.gates & GATE_BITS[Gate.CHILDREN]:
-        return "children", await tx.tasks.open_children(task.id)
-    lacking = await circumstances.lacking(task.capabilities)
-    if lacking:
-        return "capabilities", lacking
-    conflict = await circumstances.conflict(task.files)
-    if conflict is not None:
-        return "files", [conflict[0]]
-    if await circumstances.epic_limit(task.epic_id) is not None:
-        return "epic_wip_limit", [task.epic_id] if task.epic_id else []
-    return None
 
 
 async def _grant(

@@ -7,7 +7,7 @@ from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.domain.task import GATE_BITS, Gate, Task
 from wvo_mcp.domain.wsjf import Why, explain
-from wvo_mcp.orchestration.queue.claims import Circumstances, why_not_ready
+from wvo_mcp.orchestration.queue.readiness import Circumstances, why_not_ready
 from wvo_mcp.ports import Transaction
 
 NOT_READY = 5

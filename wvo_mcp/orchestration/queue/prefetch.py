@@ -10,7 +10,7 @@ from wvo_mcp.domain.lease import Policy
 from wvo_mcp.domain.task import Task
 from wvo_mcp.orchestration.leader.chores import Chore
 from wvo_mcp.orchestration.leader.leading import Post
-from wvo_mcp.orchestration.queue.claims import Circumstances, why_not_ready
+from wvo_mcp.orchestration.queue.readiness import Circumstances, why_not_ready
 from wvo_mcp.ports import Transaction
 
 LOW, HIGH = 10, 20

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.task import SETTLED, Status
-from wvo_mcp.orchestration.queue import claims
+from wvo_mcp.orchestration.queue import claims, readiness
 from wvo_mcp.orchestration.simulation.scenario import Attempt, PoolAgent, Scenario, VirtualClock, VirtualServers
 from wvo_mcp.orchestration.simulation.tally import AWAY, BUSY, Outcome, Tally
 from wvo_mcp.orchestration.tasks import lifecycle
@@ -181,14 +181,14 @@ class Simulation:
 
     async def _left(self, tx: Transaction) -> dict[str, int]:
         left: dict[str, int] = {}
-        circumstances = claims.Circumstances(tx, self._scenario.agents[0].id, self._scenario.policy)
+        circumstances = readiness.Circumstances(tx, self._scenario.agents[0].id, self._scenario.policy)
         for task in await tx.state.roadmap_tasks():
             if task.status in SETTLED or task.status is Status.FAILED:
                 continue
             if task.unmet_deps and task.status is Status.PENDING:
                 reason = "dependencies"
             else:
-                why = await claims.why_not_ready(tx, task, circumstances)
+                why = await readiness.why_not_ready(tx, task, circumstances)
                 reason = why[0] if why is not None else "time"
             left[reason] = left.get(reason, 0) + 1
         return left

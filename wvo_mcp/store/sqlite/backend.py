@@ -1,21 +1,26 @@
 """Everything that is done with one SQLite file."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from wvo_mcp.domain.finding import Finding
 from wvo_mcp.domain.lease import WIP_LIMIT, Caller
 from wvo_mcp.errors import WvoError
 from wvo_mcp.ports import Clock
 from wvo_mcp.ports.backend import Sessions
-from wvo_mcp.ports.backups import Restored
-from wvo_mcp.store.sqlite.backup import SqliteBackups
-from wvo_mcp.store.sqlite.probe import SqliteProbe
 from wvo_mcp.store.sqlite.store import SqliteStore
 
-# What servers never need is imported where it is used.
+if TYPE_CHECKING:
+    from wvo_mcp.domain.finding import Finding
+    from wvo_mcp.ports.backups import Restored
+    from wvo_mcp.store.sqlite.backup import SqliteBackups
+    from wvo_mcp.store.sqlite.probe import SqliteProbe
+
+# What a first call does not need is imported where it is used.
 
 
 class SqliteBackend:
@@ -44,10 +49,14 @@ class SqliteBackend:
 
     @property
     def backups(self) -> SqliteBackups:
+        from wvo_mcp.store.sqlite.backup import SqliteBackups
+
         return SqliteBackups(self._database, self._database.parent / "backups" / "db")
 
     @property
     def probe(self) -> SqliteProbe:
+        from wvo_mcp.store.sqlite.probe import SqliteProbe
+
         return SqliteProbe(self._database)
 
     def exists(self) -> bool:
