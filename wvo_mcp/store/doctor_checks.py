@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import Protocol
 
 from wvo_mcp.domain.finding import Finding, fail, ok, warn
 from wvo_mcp.domain.instant import AHEAD_SECONDS, instant, iso
@@ -64,32 +63,24 @@ class Interrupted(Exception):
     """A check took longer than it may."""
 
 
-class Checked(Protocol):
-    """A database that is checked."""
-
-    def view(self) -> AbstractContextManager[Rows]:
-        """One state of it; statements within raise Interrupted after `SECONDS`."""
-        ...
-
-    def alive(self, rows: Rows) -> Callable[[str], bool]:
-        """Whether the server of a session lives."""
-        ...
-
-    def now(self, rows: Rows) -> datetime: ...
+View = Callable[[], AbstractContextManager[Rows]]
+"""One state of a database; statements within raise Interrupted after `SECONDS`."""
 
 
-def content_checks(database: Checked) -> Iterator[Finding]:
-    """Raises the driver's errors."""
-    yield _within(database, lambda rows: chains(rows, SECONDS), "events", "not followed")
-    yield _within(database, _counters, "counters", "not recounted")
-    with database.view() as rows:
-        alive, now = database.alive(rows), database.now(rows)
-        yield from (_sessions(rows, alive), _leader(rows, alive, now), store_time(rows, now))
+def content_checks(
+    view: View, alive: Callable[[Rows], Callable[[str], bool]], now: Callable[[Rows], datetime]
+) -> Iterator[Finding]:
+    """`alive` tells whether the server of a session lives. Raises the driver's errors."""
+    yield _within(view, lambda rows: chains(rows, SECONDS), "events", "not followed")
+    yield _within(view, _counters, "counters", "not recounted")
+    with view() as rows:
+        living, at = alive(rows), now(rows)
+        yield from (_sessions(rows, living), _leader(rows, living, at), store_time(rows, at))
 
 
-def _within(database: Checked, check: Callable[[Rows], Finding], name: str, otherwise: str) -> Finding:
+def _within(view: View, check: Callable[[Rows], Finding], name: str, otherwise: str) -> Finding:
     try:
-        with database.view() as rows:
+        with view() as rows:
             return check(rows)
     except Interrupted:
         return ok(name, f"{otherwise} within {SECONDS:.0f} s: the store is too large")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -28,7 +29,7 @@ def examine(url: str) -> list[Finding]:
         with _connected(url) as raw:
             findings.append(_schema(raw, Address(url).where))
             if version(raw) == latest():
-                findings += content_checks(_Checked(raw))
+                findings += content_checks(partial(_view, raw), _living, _now)
     except WvoError as error:
         findings.append(fail("database", error.message, error.hint))
     return findings
@@ -57,25 +58,21 @@ def _connected(url: str) -> Generator[psycopg.Connection[Any]]:
         yield raw
 
 
-class _Checked:
-    """`doctor_checks.Checked` over one connection."""
+@contextmanager
+def _view(raw: psycopg.Connection[Any]) -> Generator[PostgresRows]:
+    try:
+        with snapshot(raw) as rows:
+            yield rows
+    except errors.QueryCanceled:
+        raise Interrupted from None
 
-    def __init__(self, raw: psycopg.Connection[Any]) -> None:
-        self._raw = raw
 
-    @contextmanager
-    def view(self) -> Generator[PostgresRows]:
-        try:
-            with snapshot(self._raw) as rows:
-                yield rows
-        except errors.QueryCanceled:
-            raise Interrupted from None
+def _living(rows: Rows) -> Callable[[str], bool]:
+    return Presences(rows).alive
 
-    def alive(self, rows: Rows) -> Callable[[str], bool]:
-        return Presences(rows).alive
 
-    def now(self, rows: Rows) -> datetime:
-        return rows.value("SELECT clock_timestamp()")
+def _now(rows: Rows) -> datetime:
+    return rows.value("SELECT clock_timestamp()")
 
 
 def _schema(raw: psycopg.Connection[Any], where: str) -> Finding:

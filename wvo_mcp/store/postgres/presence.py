@@ -5,7 +5,6 @@ import logging
 import selectors
 import socket
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
@@ -22,7 +21,6 @@ logger = logging.getLogger(__name__)
 CHANNEL = b"wvo_events"
 _PULSE_SECONDS = 5.0
 _AGAIN_SECONDS = 0.5
-_COMPLAINT_SECONDS = 60.0
 _HELD = """
 SELECT (classid::BIGINT << 32) | objid::BIGINT FROM pg_locks
 WHERE locktype = 'advisory' AND objsubid = 1 AND granted
@@ -70,7 +68,7 @@ def connected(url: str) -> list[str]:
 class Presence:
     """Holds a session's lock on a connection of its own, and hears there that something happened.
 
-    When the connection is lost it is made anew, for as long as it takes. Meanwhile the session counts as ended: others
+    When the connection is lost it is made again, for as long as it takes. Meanwhile the session counts as ended: others
     cut its leases to the grace, and its next call or renewal makes them whole again.
     """
 
@@ -85,7 +83,6 @@ class Presence:
         self._raw: psycopg.Connection[Any] | None = None
         self._thread = threading.Thread(target=self._run, name="wvo-presence", daemon=True)
         self._backend = 0
-        self._quiet_until = 0.0
         self._bell, self._door = socket.socketpair()
 
     def begin(self) -> None:
@@ -141,25 +138,18 @@ class Presence:
             try:
                 if self._raw is None:
                     self._connect()
-                    self._quiet_until = 0.0
                     logger.warning("the database can be reached again")
                     self._woken()
                 else:
                     self._listen(self._raw)
             except (psycopg.Error, OSError) as error:
+                if self._raw is not None and not self._ended.is_set():  # once for each loss
+                    what = "this session counts as gone" if self._session_id else "no event is received"
+                    said = self._address.said(error)
+                    logger.warning("the database cannot be reached, and %s until it can: %s", what, said)
                 self._drop()
-                if not self._ended.is_set():
-                    self._complain(error)
-                    self._ended.wait(_AGAIN_SECONDS)
+                self._ended.wait(_AGAIN_SECONDS)
         self._drop()
-
-    def _complain(self, error: Exception) -> None:
-        """At once, and then once a minute."""
-        if time.monotonic() < self._quiet_until:
-            return
-        self._quiet_until = time.monotonic() + _COMPLAINT_SECONDS
-        what = "this session counts as gone" if self._session_id else "nothing is heard"
-        logger.warning("the database cannot be reached, and %s until it can: %s", what, self._address.said(error))
 
     def _drop(self) -> None:
         if self._raw is not None:

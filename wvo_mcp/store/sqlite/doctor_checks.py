@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,7 @@ from wvo_mcp.domain.finding import Finding, fail, ok, warn
 from wvo_mcp.errors import WvoError
 from wvo_mcp.store import doctor_checks
 from wvo_mcp.store.backup_folder import what_could_be_restored
-from wvo_mcp.store.doctor_checks import SECONDS, Interrupted, content_checks
-from wvo_mcp.store.sql import Rows
+from wvo_mcp.store.doctor_checks import SECONDS, Interrupted, View, content_checks
 from wvo_mcp.store.sqlite.connection import (
     APPLICATION_ID,
     OLDEST_SQLITE,
@@ -54,9 +54,9 @@ def examine(path: Path, alive: Callable[[str], bool], now: datetime) -> list[Fin
             findings.append(_schema(raw, path))
             if findings[0].outcome == "fail" or _version(raw) != latest():
                 return findings
-            checked = _Checked(raw, alive, now)
-            findings += [_journal(raw), checked.integrity()]
-            findings += content_checks(checked)
+            view = partial(_view, raw)
+            findings += [_journal(raw), _integrity(view)]
+            findings += content_checks(view, lambda _: alive, lambda _: now)
     except DatabaseError as error:
         known = typed(error, path)
         findings.append(fail("database", known.message, known.hint))
@@ -112,44 +112,31 @@ def _journal(raw: Any) -> Finding:
     return ok("journal", "WAL")
 
 
-class _Checked:
-    """`doctor_checks.Checked` over one connection."""
+@contextmanager
+def _view(raw: Any) -> Generator[SqliteRows]:
+    deadline = time.monotonic() + SECONDS
+    raw.set_progress_handler(lambda: int(time.monotonic() > deadline), 10_000)
+    raw.execute("BEGIN")
+    try:
+        yield SqliteRows(raw)
+    except DatabaseError as error:
+        if "interrupted" in str(error):
+            raise Interrupted from None
+        raise
+    finally:
+        raw.set_progress_handler(None, 0)
+        if raw.in_transaction:
+            raw.execute("ROLLBACK")
 
-    def __init__(self, raw: Any, alive: Callable[[str], bool], now: datetime) -> None:
-        self._raw = raw
-        self._alive = alive
-        self._now = now
 
-    @contextmanager
-    def view(self) -> Generator[SqliteRows]:
-        deadline = time.monotonic() + SECONDS
-        self._raw.set_progress_handler(lambda: int(time.monotonic() > deadline), 10_000)
-        self._raw.execute("BEGIN")
-        try:
-            yield SqliteRows(self._raw)
-        except DatabaseError as error:
-            if "interrupted" in str(error):
-                raise Interrupted from None
-            raise
-        finally:
-            self._raw.set_progress_handler(None, 0)
-            if self._raw.in_transaction:
-                self._raw.execute("ROLLBACK")
-
-    def alive(self, rows: Rows) -> Callable[[str], bool]:
-        return self._alive
-
-    def now(self, rows: Rows) -> datetime:
-        return self._now
-
-    def integrity(self) -> Finding:
-        try:
-            with self.view() as rows:
-                problems = rows.column("PRAGMA quick_check(5)")
-        except Interrupted:
-            return ok("integrity", f"no damage within {SECONDS:.0f} s; the file is too large for a whole check")
-        except DatabaseError as error:
-            problems = [str(error)]
-        if problems != ["ok"]:
-            return fail("integrity", f"the file is damaged: {problems[0]}", REPAIR)
-        return ok("integrity", "quick_check found no damage")
+def _integrity(view: View) -> Finding:
+    try:
+        with view() as rows:
+            problems = rows.column("PRAGMA quick_check(5)")
+    except Interrupted:
+        return ok("integrity", f"no damage within {SECONDS:.0f} s; the file is too large for a whole check")
+    except DatabaseError as error:
+        problems = [str(error)]
+    if problems != ["ok"]:
+        return fail("integrity", f"the file is damaged: {problems[0]}", REPAIR)
+    return ok("integrity", "quick_check found no damage")
