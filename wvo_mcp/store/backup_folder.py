@@ -28,10 +28,10 @@ class BackupFolder:
 
     @contextmanager
     def making(self) -> Generator[Path]:
-        """A path to make a copy at, removed at the end with whatever stands beside it. Raises StoreBusy while another
+        """A path to make a copy at, removed at the end with the files beside it. Raises StoreBusy while another
         process makes one.
 
-        Whoever holds the lock is the only maker: all other unfinished files are those of processes that were killed.
+        The holder of the lock is the only maker: all other unfinished files are of processes that were killed.
         """
         with troubles(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -18,11 +18,11 @@ T = TypeVar("T")
 
 
 class Stopped(Exception):
-    """Nobody waits for the result any more."""
+    """The caller no longer waits for the result."""
 
 
 async def in_thread(work: Callable[[threading.Event], T]) -> T:
-    """The work may take minutes: whoever is cancelled does not wait for it, and it stops soon."""
+    """The work may take minutes: a caller that is cancelled does not wait for it, and it stops soon."""
     stop = threading.Event()
     try:
         return await anyio.to_thread.run_sync(work, stop, abandon_on_cancel=True)

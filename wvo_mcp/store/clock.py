@@ -2,7 +2,7 @@
 
 Leases of several processes are compared with each other, so all of them take their time from one place: the machine's
 steady clock plus an offset kept in the store. A wall clock that jumps forward moves the offset and all leases with it,
-so that nobody loses a lease by it; one that jumps back is not followed until it has caught up.
+so that no lease is lost by it; one that jumps back is not followed until it has caught up.
 """
 
 from datetime import UTC, datetime, timedelta

@@ -70,7 +70,7 @@ View = Callable[[], AbstractContextManager[Rows]]
 def content_checks(
     view: View, alive: Callable[[Rows], Callable[[str], bool]], now: Callable[[Rows], datetime]
 ) -> Iterator[Finding]:
-    """`alive` tells whether the server of a session lives. Raises the driver's errors."""
+    """`alive` says whether the server of a session lives. Raises the driver's errors."""
     yield _within(view, lambda rows: chains(rows, SECONDS), "events", "not followed")
     yield _within(view, _counters, "counters", "not recounted")
     with view() as rows:
@@ -115,7 +115,7 @@ def _sessions(rows: Rows, alive: Callable[[str], bool]) -> Finding:
 
 
 def _leader(rows: Rows, alive: Callable[[str], bool], now: datetime) -> Finding:
-    """Who does what only one may do: watch the roadmap, refresh scores."""
+    """Which session runs the background jobs: watching the roadmap, refreshing scores."""
     row = rows.one("SELECT session_id, expires_at FROM leaders WHERE role = 'background'")
     if row is None or row["session_id"] is None:
         return ok("leader", "none: no server has run yet, or all have ended")

@@ -1,6 +1,6 @@
 """What repositories know of a database: typed rows of one connection, the same for both dialects.
 
-Statements are written once, in the SQL that SQLite and PostgreSQL share. What only one of them knows is told by a
+Statements are written once, in the SQL that SQLite and PostgreSQL share. What differs is in a
 dialect: how a text is searched, and that a row is to be locked. Repositories are coroutines that never suspend, so that
 a whole transaction runs in one hop of a thread.
 """
@@ -54,7 +54,7 @@ class Rows(ABC):
         self.on_write: Callable[[str], None] | None = None
         """Called before and after every write and commit; crash tests hang themselves in here."""
         self.last_event: tuple[int, str] | None = None
-        """Number and hash of the event that this transaction wrote last: tells afterwards whether it was committed."""
+        """Number and hash of the event that this transaction wrote last: shows afterwards whether it was committed."""
 
     @abstractmethod
     def execute(self, sql: str, params: Any) -> Cursor:
@@ -106,7 +106,7 @@ class Rows(ABC):
         return self.execute(sql, params).rowcount
 
     def put(self, sql: str, params: Any = ()) -> None:
-        """Execute a write of which nobody asks how many rows it changed: it may be sent together with what follows."""
+        """Execute a write whose number of changed rows is not needed: it may be sent together with what follows."""
         self.run(sql, params)
 
     def run_many(self, sql: str, params: Sequence[Any]) -> None:

@@ -74,7 +74,7 @@ class Copied:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One state of a store from beginning to end, however it is written meanwhile. `alive` tells whether the server of a
+    """One state of a store from beginning to end, however it is written meanwhile. `alive` says whether the server of a
     session lives; `errors` turns those of the database into typed ones. `where` is for people, without a password."""
 
     where: str
@@ -92,7 +92,7 @@ class Source:
 
 
 class Target(Protocol):
-    """A new store that nobody else sees before `finish`; left without it, nothing stays. Errors of the database leave as
+    """A new store that no one else sees before `finish`; left without it, nothing stays. Errors of the database leave as
     typed errors."""
 
     @property
@@ -180,7 +180,7 @@ def _compare(filled: Rows, expected: Compared, on_progress: Callable[[Step], Non
         raise Conflict(
             f"The table {table.name} differs after the copy: {expected.rows:,} rows with {expected.sha256[:12]} there,"
             f" {found.rows:,} rows with {found.sha256[:12]} here.",
-            hint="Nothing was kept of the copy. Run it again while nobody works on the target.",
+            hint="Nothing was kept of the copy. Run it again while no one works on the target.",
         )
 
 

@@ -45,7 +45,7 @@ def postgres_source(url: str) -> Generator[Source]:
 
 
 class PostgresTarget:
-    """A database without a store. Everything comes in one transaction, the tables included: nobody else sees them, and
+    """A database without a store. Everything comes in one transaction, the tables included: no one else sees them, and
     whatever is cut off, the database is as it was before."""
 
     def __init__(self, url: str) -> None:
@@ -99,7 +99,7 @@ class PostgresTarget:
                 self._run(f"DELETE FROM {name}")
 
     def _tables(self) -> list[str]:
-        """Those that are copied or follow from what is copied; others in the same schema are somebody else's."""
+        """Those that are copied or follow from what is copied; others in the same schema are another program's."""
         rows = self._run(
             "SELECT tablename::TEXT FROM pg_tables WHERE schemaname = current_schema() AND tablename = ANY (%s)",
             (sorted(our_tables() - {"store"}),),

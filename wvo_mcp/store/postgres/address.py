@@ -65,7 +65,7 @@ class Address:
         try:
             self._given = conninfo_to_dict(url)
         except psycopg.ProgrammingError:
-            # The driver's words would tell the password.
+            # The driver's message would show the password.
             raise IncompatibleStore(
                 "WVO_DATABASE_URL cannot be understood.",
                 hint="It reads postgresql://USER:PASSWORD@HOST:5432/DATABASE; special characters are written as %XX.",
@@ -110,7 +110,7 @@ class Address:
         if isinstance(error, errors.LockNotAvailable):
             return StoreBusy(
                 f"The database {self.where} was busy for {waited:.0f} s.",
-                hint="Call again with the same input. When it stays so, pg_stat_activity tells whose transaction is open.",
+                hint="Call again with the same input. When it stays so, pg_stat_activity shows whose transaction is open.",
             )
         said = self.said(error)
         if isinstance(error, (errors.UndefinedTable, errors.UndefinedColumn)):

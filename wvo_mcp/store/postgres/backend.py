@@ -78,7 +78,7 @@ class PostgresBackend:
 
 
 class PostgresProbe:
-    """`ports.Probe`. The disk is the database server's: what is left of it cannot be told from here."""
+    """`ports.Probe`. The disk is the database server's: its free space is not known here."""
 
     def __init__(self, reader: Writer) -> None:
         self._reader = reader

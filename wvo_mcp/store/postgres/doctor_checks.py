@@ -36,7 +36,7 @@ def examine(url: str) -> list[Finding]:
 
 
 def known_ids(url: str, wanted: Iterable[str]) -> set[str]:
-    """Those of the ids that the store has; all of them when that cannot be told."""
+    """Those of the ids that the store has; all of them when the store cannot be read."""
     asked = sorted(set(wanted))
     try:
         with _connected(url) as raw, snapshot(raw) as rows:

@@ -1,7 +1,7 @@
 """Whole transactions over PostgreSQL, each in one hop of a thread, tried again when the connection is lost.
 
 Writes are in one order: each begins by taking an advisory lock of the database, which queues those who wait in the
-order in which they came, and reads the time after it has it. A reader sees a snapshot and waits for nobody.
+order in which they came, and reads the time after it has it. A reader sees a snapshot and waits for no one.
 """
 
 import random
@@ -49,7 +49,7 @@ _PASSING = (
     errors.SerializationFailure,
     errors.TooManyConnections,
     errors.QueryCanceled,
-    errors.InvalidSqlStatementName,  # somebody changed the schema meanwhile, and what was prepared is void
+    errors.InvalidSqlStatementName,  # the schema was changed meanwhile, and prepared statements are void
 )
 
 
@@ -98,7 +98,7 @@ class PostgresExecutor:
         return await anyio.to_thread.run_sync(self._persistently, partial(self._reading, work))
 
     async def write(self, work: Callable[[PostgresRows], Awaitable[T]], keep: bool = True) -> T:
-        """Run `work` in one write transaction while nobody else writes; `keep` False rolls it back at the end.
+        """Run `work` in the only write transaction at that time; `keep` False rolls it back at the end.
 
         `work` may be run again when the connection was lost before the commit. When it was lost during the commit, the
         database is asked whether it took place.
@@ -222,7 +222,7 @@ class PostgresExecutor:
             self.on_write(what)
 
     def _committed(self, last_event: tuple[int, str] | None) -> bool:
-        """Did a transaction take place whose commit got no answer? Its last event tells, once it has let go of the lock.
+        """Did a transaction take place whose commit got no answer? Its last event shows it, once the lock is free.
 
         A transaction without an event only renews what it may renew again.
         """

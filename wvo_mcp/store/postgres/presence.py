@@ -1,4 +1,4 @@
-"""A lock of the database stands for a live session: it is free when the server's connection ends, however that ends."""
+"""A live session holds a lock of the database, which is free when the server's connection ends, however that ends."""
 
 import hashlib
 import logging
@@ -48,7 +48,7 @@ class Presences:
 def connected(url: str) -> list[str]:
     """Sessions whose servers are connected, also to a store that lacks a part. Raises the typed errors of the database.
 
-    Where the table of sessions is there, it tells which of those in this database are at work on this store.
+    Where there is the table of sessions, it shows which of those in this database work on this store.
     """
     with Address(url).session("wvo-mcp restore") as raw:
         held = {row[0] for row in raw.execute(_HELD.encode())}
@@ -66,7 +66,7 @@ def connected(url: str) -> list[str]:
 
 
 class Presence:
-    """Holds a session's lock on a connection of its own, and hears there that something happened.
+    """Holds a session's lock on a connection of its own, and is notified there of new events.
 
     When the connection is lost it is made again, for as long as it takes. Meanwhile the session counts as ended: others
     cut its leases to the grace, and its next call or renewal makes them whole again.
@@ -74,7 +74,7 @@ class Presence:
 
     def __init__(self, url: str, session_id: str | None, woken: Callable[[], None] = lambda: None) -> None:
         """Without a session it only listens. `woken` is called in a thread after each commit that wrote an event,
-        anybody's, and when the connection was made anew."""
+        by any server, and when the connection was made again."""
         self._address = Address(url)
         self._session_id = session_id
         self._name = f"wvo-mcp {session_id or 'listener'}"[:60]
@@ -157,7 +157,7 @@ class Presence:
             self._raw = None
 
     def _listen(self, raw: psycopg.Connection[Any]) -> None:
-        # The connection belongs to this thread alone: whoever ends us rings, and does not close it under our hands.
+        # The connection belongs to this thread alone: `end` wakes this thread, and does not close the connection that it uses.
         with selectors.DefaultSelector() as ready:
             ready.register(raw.fileno(), selectors.EVENT_READ)
             ready.register(self._door, selectors.EVENT_READ)

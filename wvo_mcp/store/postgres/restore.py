@@ -87,12 +87,12 @@ class PostgresRestoring:
         try:
             since = _last_event(self._url)
 
-            async def told(tx: Transaction) -> None:
+            async def record(tx: Transaction) -> None:
                 await tx.sessions.ensure()
                 said = {"backup": backup.name, "tokens_raised": TOKENS_RAISED}
                 await tx.events.append("store.restored", None, said)
 
-            await store.write(self._caller, told)
+            await store.write(self._caller, record)
         finally:
             await store.close()
         return since
@@ -125,7 +125,7 @@ def _last_event(url: str) -> datetime | None:
 
 
 def _check_free(url: str) -> None:
-    """pg_restore waits for locks without end and says nothing (it sets its own lock_timeout to 0): who holds one is told
+    """pg_restore waits for locks without end and says nothing (it sets its own lock_timeout to 0): the holders are named
     before. Raises StoreBusy."""
     with Address(url).session("wvo-mcp restore") as raw:
         raw.execute(f"SET lock_timeout = {_LOCK_SECONDS * 1_000}".encode())
@@ -140,7 +140,7 @@ def _check_free(url: str) -> None:
             holders = raw.execute(_HOLDERS).fetchall()
             raise StoreBusy(
                 f"Others have held the tables for {_LOCK_SECONDS:g} s:"
-                f" {', '.join(f'{who} (process {pid})' for pid, who in holders[:8]) or 'nobody does any more'}.",
+                f" {', '.join(f'{who} (process {pid})' for pid, who in holders[:8]) or 'no one does any more'}.",
                 hint="Let them end their transactions, or end them: SELECT pg_terminate_backend(PROCESS). Then restore"
                 " again.",
             ) from None

@@ -79,7 +79,7 @@ def _size(database: Path) -> int:
 
 def _copy(source: Path, target: Path, stop: threading.Event) -> None:
     """Small steps, each synced, with a nap after it: one large sync at the end makes commits wait for a tenth of a second
-    and more. Steps that each see a newer state begin anew after every commit; here one read transaction lasts over all
+    and more. Steps that each see a newer state start over after every commit; here one read transaction lasts over all
     of them, so they go through once, whatever is written meanwhile.
     """
     reading = connected(source, "ro", _OPENING_WAIT_SECONDS)
@@ -110,7 +110,7 @@ def _copy(source: Path, target: Path, stop: threading.Event) -> None:
         finally:
             writing.close()
         reading.execute("ROLLBACK")
-        # The log could not be emptied meanwhile. Who commits next would merge all of it; this way it is done aside.
+        # The log could not be emptied meanwhile. The next commit would merge all of it; this way it is done here.
         with suppress(DatabaseError), closing(connected(source, "rw", 0)) as merging:
             merging.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
     finally:

@@ -159,7 +159,7 @@ class Connection:
     async def write(self, work: Callable[[Rows], Awaitable[T]], keep: bool = True) -> T:
         """Run `work` in one write transaction, begun with the write lock held; `keep` False rolls it back at the end.
 
-        The patience with others counts from now: what waits here behind other writes of this process is not patient anew.
+        The time that it waits for other processes counts from now, the time in the queue of this process included.
         """
         return cast(T, await self._hop(self._writing, work, keep, time.monotonic() + BUSY_BUDGET_SECONDS))
 

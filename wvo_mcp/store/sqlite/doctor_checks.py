@@ -68,7 +68,7 @@ def _backups(path: Path, now: datetime) -> list[Finding]:
 
 
 def known_ids(path: Path, wanted: Iterable[str]) -> set[str]:
-    """Those of the ids that the store has; all of them when that cannot be told."""
+    """Those of the ids that the store has; all of them when the store cannot be read."""
     asked = set(wanted)
     try:
         with read_only(path) as raw:

@@ -10,7 +10,7 @@ class FileReplaced(StoreUnavailable):
 
 
 class DbFileIdentity:
-    """Which file a connection has open. One that was deleted or replaced takes writes that nobody will ever see."""
+    """Which file a connection has open. Writes to one that was deleted or replaced would be lost."""
 
     def __init__(self, database: Path) -> None:
         self._path = database

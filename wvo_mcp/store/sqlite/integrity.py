@@ -1,4 +1,4 @@
-"""Is the file that stands where the database should be a whole database, and the same one as before?
+"""Is the file at the database's path a whole database, and the same one as before?
 
 Every look is bounded, whatever the size of the store: a whole check reads everything, and is made of the copy at every
 backup.
@@ -20,13 +20,13 @@ from wvo_mcp.store.sqlite.read_only import read_only
 from wvo_mcp.store.versions import latest
 
 SMALL = 8 << 20
-"""A file of at most so many bytes is checked page by page at the start (some 20 ms)."""
+"""A file of at most this size, in bytes, is checked page by page at the start (some 20 ms)."""
 
 _EVENTS = 20
 
 
 def marker_of(database: Path) -> Path:
-    """Stands while a repair puts files in place; whoever finds it knows that the repair was cut off."""
+    """There while a repair puts files in place: found later, it means that the repair was cut off."""
     return database.with_name(database.name + ".repair")
 
 
@@ -74,8 +74,8 @@ class Kept:
 
 
 def check_closed(database: Path) -> None:
-    """Before the file is opened for work: read-only, for whoever may write also merges the log into the file, and a log
-    that is not its own must not get there. Raises IncompatibleStore, StoreBusy, StoreUnavailable."""
+    """Before the file is opened for work: read-only, for a connection that may write also merges the log into the file,
+    and a log that is not its own must not get there. Raises IncompatibleStore, StoreBusy, StoreUnavailable."""
     with _typed(database):
         check_place(database)
         check_file(database)
@@ -85,7 +85,7 @@ def check_closed(database: Path) -> None:
 
 def check_open(database: Path) -> None:
     """For a process that has the file open: everything is read through SQLite. A descriptor of our own would, when it is
-    closed, take the process's locks along, and somebody else could then merge and remove the log under it. Raises
+    closed, take the process's locks along, and another process could then merge and remove the log under it. Raises
     IncompatibleStore, StoreBusy, StoreUnavailable."""
     with _typed(database):
         _check_content(database)
@@ -143,7 +143,7 @@ def _keyed(rows: Rows, table: str) -> bool:
 
 
 def _torn_events(rows: Rows) -> Iterator[str]:
-    """The tasks of the last events know them: pages of two moments do not fit together. (An event that somebody edited is
+    """The tasks of the last events know them: pages of two moments do not fit together. (An event that was edited is
     no damage of the file; doctor finds it.)"""
     heads: dict[str, str] = {}
     for event in rows.all(f"SELECT seq, task_id, hash FROM events WHERE seq > 0 ORDER BY seq DESC LIMIT {_EVENTS}"):

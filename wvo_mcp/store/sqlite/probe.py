@@ -33,7 +33,7 @@ class SqliteProbe:
             except IncompatibleStore as error:
                 self._damage = error.message
             except WvoError:
-                pass  # busy or away: the cycle's own reads and writes tell
+                pass  # busy or away: the cycle's own reads and writes show it
             self._looked = time.monotonic()
         return Condition(
             bytes=_size(self._path),

@@ -70,7 +70,7 @@ class Restoring:
         lost_since = None if since is None else instant(since[1])
         lost_until = instant(known[1]) if known is not None else _written(self._database)
         if problem is not None and lost_since is not None and lost_until is not None and lost_until <= lost_since:
-            lost_until = None  # what can still be read is older than the backup: how much there was, nobody knows
+            lost_until = None  # what can still be read is older than the backup: how much there was is unknown
         await self._prepare(backup)
         self.at_step("before the swap")
         kept = None

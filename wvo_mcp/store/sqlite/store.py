@@ -78,7 +78,7 @@ class SqliteStore:
         self._writer = self._reader = self._blank = blank
 
     async def _make(self, needed: Callable[[Connection], Awaitable[bool]] | None = None) -> None:
-        """Leave the empty store for the file: when somebody made that, or when it is `needed`, which is asked in turn."""
+        """Leave the empty store for the file: when another process made it, or when it is `needed`, asked one at a time."""
         async with self._reopening:
             if self._blank is not None and (self.path.exists() or (needed is not None and await needed(self._blank))):
                 try:
@@ -170,7 +170,7 @@ class SqliteStore:
             rehearsed.extend([] if something else [result])
             return something
 
-        # Who comes while the file is made, or just after, waits behind those who came before.
+        # Calls that come while the file is made, or just after, wait behind the earlier ones.
         if self._blank is not None or self._reopening.locked():
             await self._make(needed if keep else None)
         if rehearsed:
@@ -178,7 +178,7 @@ class SqliteStore:
         return await self._in_place(lambda: self._writer.write(writing, keep))
 
     async def _in_place(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """When the file was replaced, by a restore or by a person, the one that stands there now is opened."""
+        """When the file was replaced, by a restore or by a person, the one that is there now is opened."""
         known = self._writer
         try:
             return await attempt()

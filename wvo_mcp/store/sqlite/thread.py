@@ -12,7 +12,7 @@ _Job = tuple["asyncio.Future[Any] | None", Callable[[], Any]]
 
 
 class WorkerThread:
-    """What was begun is run to its end, also when whoever waits for it is cancelled."""
+    """What was begun is run to its end, also when the caller that waits for it is cancelled."""
 
     def __init__(self, name: str) -> None:
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
@@ -47,10 +47,10 @@ def _do(future: "asyncio.Future[Any] | None", function: Callable[[], Any]) -> No
     error: BaseException | None = None
     try:
         outcome = function()
-    except BaseException as raised:  # it belongs to whoever waits
+    except BaseException as raised:  # it belongs to the caller
         error = raised
     if future is not None:
-        with suppress(RuntimeError):  # the loop has ended, and nobody waits
+        with suppress(RuntimeError):  # the loop has ended, and no caller waits
             future.get_loop().call_soon_threadsafe(_settle, future, outcome, error)
 
 
