@@ -1,14 +1,20 @@
 """Workspaces with real servers, and telemetry of this process that says all it has to say."""
 
 import logging
+import random
 from collections.abc import Generator
 
 import pytest
+from opentelemetry.exporter.otlp.common import http
 
 from tests.support.workspace import workspace
 from wvo_mcp.telemetry import setup
 
 __all__ = ["workspace"]
+
+# An exporter that retries in the background when its test is over must not change the random numbers of other tests, which
+# hypothesis checks.
+vars(http)["random"] = random.Random()
 
 
 @pytest.fixture(autouse=True)
