@@ -74,11 +74,8 @@ class Router:
             return None
         state = await self.state()
         # Tasks that were never claimed differ in nothing that a decision depends on.
-        alike = (
-            request
-            if request.sticky is not None or not self.catalogue.task_limits.unlimited
-            else replace(request, task_id=None)
-        )
+        nameless = request.sticky is None and self.catalogue.task_limits.unlimited
+        alike = replace(request, task_id=None) if nameless else request
         decision = self._known.get(alike)
         if decision is None:
             decision = self._known[alike] = decide(self.catalogue, self.presence, state, request)
