@@ -13,7 +13,7 @@ class WvoError(Exception):
 
     code: ClassVar[str] = "internal"
     retryable: ClassVar[bool] = False
-    hint: str = "Report it; the log line with this reference tells more."
+    hint: str = "Report it; the log line with this reference has the details."
     follow_up: Callable[[Any], Awaitable[object]] | None = None
     """To be done in a transaction of its own: that of the call is undone, and with it whatever it recorded."""
 
@@ -109,7 +109,7 @@ class NotReady(WvoError):
 
 
 class AlreadyClaimed(WvoError):
-    """A named task is held by somebody else."""
+    """A named task is held by another agent."""
 
     code = "already_claimed"
     retryable = True

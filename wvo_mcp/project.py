@@ -33,7 +33,7 @@ OF_A_PROJECT = (
     "WVO_ALERT_MIN_SEVERITY",
     "OTEL_ENABLED",
 )
-"""What may stand in the settings file."""
+"""What the settings file may contain."""
 
 _WHY_NOT = {
     "WVO_STATE_DIR": "this file is in that folder",
@@ -64,7 +64,7 @@ class Project:
     """The folder whose work is coordinated, and the settings that hold there.
 
     `given` is the environment, `environ` the same with what the settings file adds to it; `origins` says of each added
-    variable where it stands, as `FILE:LINE: KEY`; `references` are the variables that the file takes values from, and
+    variable where it is, as `FILE:LINE: KEY`; `references` are the variables that the file takes values from, and
     `referring` those that have such a value, which no message repeats: the file may name a secret.
     """
 
@@ -196,7 +196,7 @@ def _text(path: str) -> str | None:
 
 
 def _variable(key: str, where: str) -> str:
-    """The variable that a key of the file stands for: the name in lower case without WVO_ and AUTOPILOT_."""
+    """The variable that a key of the file sets: the name in lower case without WVO_ and AUTOPILOT_."""
     upper = key.upper()
     for name in (upper, f"WVO_{upper}", f"WVO_AUTOPILOT_{upper}"):
         if key == key.lower() and name in OF_A_PROJECT:

@@ -139,10 +139,10 @@ def settings_of(project: Project) -> Settings:
             f"{_named(project, 'WVO_DATABASE_URL')}={_without_secrets(database_url)!r}: it begins with postgresql://, as in"
             " postgresql://USER:PASSWORD@HOST:5432/DATABASE; unset, the state is kept in SQLite"
         )
-    told = {name: value for name, value in env.items() if value}  # an empty variable is one that is not set
+    given = {name: value for name, value in env.items() if value}  # an empty variable is one that is not set
     places = {"ROOT": project.root, "WVO_ROOT_REASON_": project.reason, "WVO_STATE_DIR": project.state_dir}
     try:
-        settings = Settings.model_validate({**told, **places, "WVO_REFERRING_": project.referring})
+        settings = Settings.model_validate({**given, **places, "WVO_REFERRING_": project.referring})
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         name = str(first["loc"][0])

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.waiting import eventually
 from tests.support.workspace import REPOSITORY
-from wvo_mcp.app import telling
+from wvo_mcp.app import telemetry_for
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.project import WrongSetting
 from wvo_mcp.settings import load
@@ -71,7 +71,7 @@ async def test_without_the_sdk_the_start_says_what_to_install(tmp_path: Path, mo
     monkeypatch.setenv("OTEL_ENABLED", "1")
     monkeypatch.setitem(sys.modules, "wvo_mcp.telemetry", None)
     with pytest.raises(WrongSetting, match=r"^OTEL_ENABLED: .*wvo-mcp\[otel\]"):
-        async with telling(load(), "cli", "test"):
+        async with telemetry_for(load(), "cli", "test"):
             pass
 
 

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wvo_mcp.app.building import backend_at, backend_of, build_providers, telling
+    from wvo_mcp.app.building import backend_at, backend_of, build_providers, telemetry_for
     from wvo_mcp.app.commands import count_transcript, opened, sync
     from wvo_mcp.app.serving import http_caller, serve, serve_http
     from wvo_mcp.execution.identity import cli_caller
@@ -28,7 +28,7 @@ __all__ = [
     "serve",
     "serve_http",
     "sync",
-    "telling",
+    "telemetry_for",
 ]
 
 

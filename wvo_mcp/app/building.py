@@ -97,7 +97,7 @@ async def warn_of_epics(settings: Settings, store: Store, caller: Caller) -> Non
 
 
 @asynccontextmanager
-async def telling(settings: Settings, face: str, instance: str) -> AsyncGenerator["Telemetry | None"]:
+async def telemetry_for(settings: Settings, face: str, instance: str) -> AsyncGenerator["Telemetry | None"]:
     """Telemetry while it lasts, if it is turned on. Raises WrongSetting."""
     if not settings.otel_enabled:
         yield None

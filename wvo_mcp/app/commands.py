@@ -10,7 +10,7 @@ from wvo_mcp.app.building import (
     begun,
     build_providers,
     build_services,
-    telling,
+    telemetry_for,
     warn_of_epics,
     watched,
 )
@@ -32,7 +32,7 @@ async def opened(settings: Settings) -> AsyncGenerator[Container]:
     redact_last_resort()
     backend = backend_of(settings)
     store = backend.store
-    async with telling(settings, "cli", uuid.uuid4().hex) as telemetry:
+    async with telemetry_for(settings, "cli", uuid.uuid4().hex) as telemetry:
         await store.open(make=begun(settings, backend))
         try:
             tracer = SILENT if telemetry is None else telemetry.tracer

@@ -18,7 +18,7 @@ from wvo_mcp.app.building import (
     build_providers,
     build_services,
     policy_of,
-    telling,
+    telemetry_for,
     warn_of_epics,
     watched,
 )
@@ -95,7 +95,7 @@ async def _live(settings: Settings, face: Face) -> int:
     register_environment(os.environ)
     log_to_stderr()
     session_id = uuid.uuid4().hex
-    async with telling(settings, "mcp", session_id) as telemetry:
+    async with telemetry_for(settings, "mcp", session_id) as telemetry:
         backend = backend_of(settings)
         store, policy = watched(telemetry, backend), policy_of(settings)
         connection = Connection(settings, session_id)

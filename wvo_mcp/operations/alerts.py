@@ -81,7 +81,7 @@ async def alert_ack(ctx: Context, params: AlertAck) -> AlertResult:
 
 
 _FOR_PEOPLE = frozenset({"violation", "approval", "review", "merge", "worker"})
-"""First words of kinds: what tells people of agents."""
+"""First words of kinds: alerts to people about agents."""
 _ASKED = frozenset({"trust", "roadmap_guard"})
 """Kinds that wait for a person's word about a file; an agent may have written it."""
 

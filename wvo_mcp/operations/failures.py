@@ -1,4 +1,4 @@
-"""Errors as every face shows them: small enough to send, and a reference instead of what nobody foresaw."""
+"""Errors as every face shows them: small enough to send, and a reference instead of an unexpected exception."""
 
 import logging
 import secrets
@@ -31,7 +31,7 @@ def payload(error: WvoError) -> dict[str, Any]:
 
 
 def defect(tool: str, error: Exception) -> WvoError:
-    """What is shown instead of an error that nobody foresaw; the log has it in full under the same reference."""
+    """What is shown instead of an unexpected exception; the log has it in full under the same reference."""
     ref = secrets.token_hex(4)
     _log.error("%s met a defect, ref %s", tool, ref, exc_info=error)
     return Internal(ref)

@@ -59,7 +59,7 @@ class Context:
 
 Run = Callable[..., Awaitable[Output]]
 _LAST = {name: None for mixin in (DryRun, LongRunning, Replayable) for name in mixin.model_fields}
-"""Fields that stand behind those of the operation itself."""
+"""Fields that come after those of the operation itself."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,7 +20,7 @@ from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.providers import Providers
 
 _NEEDS = 20
-"""So many of each kind that waits for a person."""
+"""How many of each kind that waits for a person are shown."""
 
 
 class HeldTask(Output):
@@ -95,7 +95,7 @@ class StatusReport(Output):
     counts: dict[str, int]
     wip_limit: int
     held_back: int = Field(
-        description="Tasks with every dependency done that wait for children, approval, a time or room."
+        description="Tasks with every dependency done that wait for children, approval, a time or a free WIP slot."
     )
     needs_you: list[WaitingTask] = Field(description="Tasks that wait for a person.")
     in_progress: list[HeldTask]
@@ -183,7 +183,7 @@ async def _prefetch(ctx: Context) -> PrefetchReport:
 async def _providers(tx: Transaction, known: Providers) -> ProvidersShort | None:
     try:
         catalogue = known.current()
-    except InvalidInput:  # an alert tells of it
+    except InvalidInput:  # there is an alert about it
         return None
     seen = await overview(tx, catalogue, known.presence())
     return ProvidersShort(

@@ -44,7 +44,7 @@ class CriticalPath(Output):
     path: list[PathStep] = Field(description="The longest chain, first task first; 50 at most.")
     length: int
     total_seconds: float
-    finish_at: Instant = Field(description="At the earliest, with as many agents as one could wish, around the clock.")
+    finish_at: Instant = Field(description="At the earliest, with unlimited agents, around the clock.")
     near: list[PathStep] = Field(description="Off the path with a slack below a tenth of the total, tightest first.")
     tasks: int = Field(description="Open tasks looked at.")
     stuck: int = Field(description="Of these failed, or behind a cancelled task.")
@@ -129,7 +129,7 @@ class ForecastReport(Output):
     runs: int
     seed: int
     seen: dict[int, int] = Field(description="Done tasks learned from, by complexity.")
-    busy_share: float | None = Field(description="Of the clock, in which somebody worked in the last 28 days.")
+    busy_share: float | None = Field(description="Share of the last 28 days in which any agent worked.")
     assumptions: list[str]
 
 
@@ -145,7 +145,7 @@ async def forecast(ctx: Context, params: ForecastAsk, store: WatchedStore) -> Fo
     seen = await outlook.read(store, ctx.caller)
     question = forecasting.Question(
         agents=agents,
-        # Whoever asks about more agents than may work now asks what it would be like if they might.
+        # A forecast for more agents than the limit allows assumes that the limit is raised.
         wip_limit=max(limit, agents),
         agent_wip_limit=ctx.policy.agent_wip_limit,
         seed=params.seed,
@@ -154,7 +154,7 @@ async def forecast(ctx: Context, params: ForecastAsk, store: WatchedStore) -> Fo
         wanted=params.wanted,
     )
     found = await ctx.progress.in_thread_slices(
-        forecasting.forecast(seen, question), lambda told: ctx.progress.tell(*told)
+        forecasting.forecast(seen, question), lambda step: ctx.progress.tell(*step)
     )
     return ForecastReport(
         at=found.outlook.now,
@@ -180,7 +180,7 @@ def _assumptions(found: "forecasting.Forecast", params: ForecastAsk, at_once: in
 
     out = ["Assumes today's queue order, no new tasks and no further failures."]
     if params.hours == "all" or found.stretch == 1.0:
-        known = "" if params.hours == "all" else " (too little was seen of it to tell)"
+        known = "" if params.hours == "all" else " (too little was observed)"
         out.append(f"Agents work around the clock{known}; durations are those from claim to completion.")
     else:
         out.append(f"Work goes on for {1 / found.stretch:.0%} of the clock, as it was seen.")

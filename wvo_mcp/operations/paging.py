@@ -10,7 +10,7 @@ from wvo_mcp.operations.results import MAX_CHARACTERS, compact
 
 T = TypeVar("T", bound=BaseModel)
 _ROOM = 500
-"""Characters of a result for what stands beside the list."""
+"""Characters of a result for what is beside the list."""
 
 
 def fitting(entries: Iterable[T]) -> list[T]:
@@ -26,7 +26,7 @@ def fitting(entries: Iterable[T]) -> list[T]:
 
 
 def position(cursor: str | None) -> int | None:
-    """The number that a cursor stands for. Raises InvalidInput."""
+    """The number in a cursor. Raises InvalidInput."""
     if not cursor:
         return None
     if not (cursor.isascii() and cursor.isdigit()) or not 0 < int(cursor) < 2**62:

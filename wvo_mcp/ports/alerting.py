@@ -31,7 +31,7 @@ class AlertChannel(Protocol):
 
 
 class NewsRepository(Protocol):
-    """What channels are still to be told. News is {news_id, change, at, alert}, where alert is its row as it is now."""
+    """News that channels still have to deliver. News is {news_id, change, at, alert}, where alert is its row as it is now."""
 
     async def last(self) -> int:
         """Number of the newest news; 0 when there is none."""
@@ -62,9 +62,9 @@ class NewsRepository(Protocol):
         ...
 
     async def dropped(self, channel: str, news_id: int, why: str) -> None:
-        """It need not be told any more."""
+        """It need not be delivered any more."""
         ...
 
     async def forget(self, before: datetime) -> int:
-        """Delete what was told of alerts that were resolved before then; how many news."""
+        """Delete the news of alerts that were resolved before then; how many news."""
         ...

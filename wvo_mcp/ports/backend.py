@@ -19,8 +19,8 @@ if TYPE_CHECKING:  # a first call needs nothing of these
 
 
 class OwnedStore(WatchedStore, Protocol):
-    """A store as whoever opens and closes it knows it. `before_making` is called right before a database is made that was
-    not there when the store was opened."""
+    """A store as its owner, who opens and closes it, sees it. `before_making` is called right before a database is made
+    that was not there when the store was opened."""
 
     before_making: Callable[[], object]
 
@@ -35,7 +35,7 @@ class OwnedStore(WatchedStore, Protocol):
         ...
 
     def hurry(self) -> None:
-        """The process is about to end: wait for nobody longer than a moment."""
+        """The process is about to end: wait for other processes no longer than a moment."""
         ...
 
     async def close(self) -> None: ...
@@ -101,5 +101,5 @@ class Backend(Protocol):
         ...
 
     def known_ids(self, wanted: Iterable[str]) -> set[str]:
-        """Those of the ids that the store has; all of them when that cannot be told."""
+        """Those of the ids that the store has; all of them when that is unknown."""
         ...

@@ -23,8 +23,8 @@ class Made:
 @dataclass(frozen=True, slots=True)
 class Restored:
     """What a restore did. `lost_since` is the time of the last event in the backup, `lost_until` that of the last one
-    before the restore, as far as it could be told. `safety` names the backup of what was there, `kept` the damaged file.
-    `passed_over` tells why newer backups were not used."""
+    before the restore, as far as it is known. `safety` names the backup of what was there, `kept` the damaged file.
+    `passed_over` says why newer backups were not used."""
 
     backup: Backup
     lost_since: datetime | None

@@ -45,14 +45,14 @@ class Providers(Protocol):
         ...
 
     async def check(self, providers: Sequence[Provider]) -> dict[str, ProviderCheck]:
-        """Is the program installed, which version, is somebody logged in? By name; runs programs, all at once, for at
-        most 10 s. No secret is told."""
+        """Is the program installed, which version, is there a login? By name; runs programs, all at once, for at
+        most 10 s. No secret is shown."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderCheck:
-    """`program` is the path or the address; None for `logged_in` when it cannot be told. `how`: what it was told by, such
+    """`program` is the path or the address; None for `logged_in` when it is unknown. `how`: how it was found, such
     as the name of a variable."""
 
     provider: str
@@ -126,7 +126,7 @@ class RoutingRepository(Protocol):
         worker: tuple[str, str] | None,
     ) -> None:
         """The attempt goes this way: its estimate is reserved until it is reported or over. Its probes are leased to it.
-        It counts as one of `worker` (provider, tier), who does it; of nobody while that is not known."""
+        It counts as one of `worker` (provider, tier), who does it; of none while that is not known."""
         ...
 
     async def record(self, spent: Spent) -> None:
@@ -135,11 +135,11 @@ class RoutingRepository(Protocol):
         ...
 
     async def read_until(self, transcript: str) -> int:
-        """So many bytes of it are counted."""
+        """How many bytes of it are counted."""
         ...
 
     async def count_once(self, transcript: str, messages: Mapping[str, int]) -> set[str]:
-        """Ids of those that nobody has counted yet, and has now; the values are as `Message.ends`."""
+        """Ids of those that were not counted before, and are now; the values are as `Message.ends`."""
         ...
 
     async def breakers(self) -> list[Breaker]: ...

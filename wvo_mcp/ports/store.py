@@ -86,6 +86,6 @@ class WatchedStore(Store, Protocol):
     """A store of which one can wait for news."""
 
     async def wait_for_change(self, seconds: float) -> bool:
-        """Wait until somebody may have written since the last call returned, or until the time is over; was it the
+        """Wait until another writer may have written since the last call returned, or until the time is over; was it the
         former? The first call returns at once. For one waiter at a time."""
         ...

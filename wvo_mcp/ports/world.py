@@ -28,10 +28,10 @@ class Clock(Protocol):
 
 
 class Liveness(Protocol):
-    """Tells whether the server of a session lives. A lock dies with its process, however that ends."""
+    """Knows whether the server of a session lives. A lock dies with its process, however that ends."""
 
     def alive(self, session_id: str) -> bool:
-        """False only when nobody holds the session's lock. Never blocks."""
+        """False only when no process holds the session's lock. Never blocks."""
         ...
 
 
@@ -52,7 +52,7 @@ class RoadmapFiles(Protocol):
         ...
 
     async def read(self, known: Callable[[Iterable[str]], Awaitable[set[str]]]) -> Roadmap:
-        """Parse and check the file; `known` tells which ids exist in the store. Raises InvalidInput with line numbers,
+        """Parse and check the file; `known` gives the ids that exist in the store. Raises InvalidInput with line numbers,
         NotFound when there is no file."""
         ...
 
@@ -63,7 +63,7 @@ class RoadmapFiles(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """`commit` names what was kept; `note` tells people why nothing was. Both None: there was nothing to do."""
+    """`commit` names what was kept; `note` says why nothing was. Both None: there was nothing to do."""
 
     commit: str | None = None
     note: str | None = None
@@ -73,7 +73,7 @@ class RoadmapHistory(Protocol):
     """Keeps what exports changed in the roadmap, beside whatever people do in the same repository."""
 
     async def record(self, changes: RoadmapChanges, message: str) -> Recorded:
-        """Keep the changes, which are in the file by now. Never raises for what stands in the way: `note` says it.
+        """Keep the changes, which are in the file by now. Never raises for what is in the way: `note` says it.
 
         Must not be awaited within a transaction.
         """

@@ -22,7 +22,7 @@ AGENT_HEADER = "WVO-Agent-Id"
 DEFAULT_AGENT = "http"
 
 Counted = Callable[[str, str, float], None]
-"""Told of each call: tool, `ok` or the code of its error, seconds."""
+"""Called after each call with: tool, `ok` or the code of its error, seconds."""
 
 
 class WrongMethod(InvalidInput):
@@ -49,7 +49,7 @@ def methods(op: Operation) -> tuple[str, ...]:
 
 
 class Api:
-    """Calls operations in the name of whoever the header tells."""
+    """Calls operations in the name of the agent in the header."""
 
     def __init__(self, services: Container, identify: Callable[[str], Caller], counted: Counted) -> None:
         self._services = services
@@ -71,7 +71,7 @@ class Api:
         except WvoError as error:
             outcome = error.code
             return answer(error)
-        except Exception as error:  # an edge: what nobody foresaw is logged and answered, and the server lives on
+        except Exception as error:  # an edge: an unexpected exception is logged and answered, and the server lives on
             outcome = "internal"
             return answer(defect(name, error))
         finally:
@@ -102,7 +102,7 @@ async def _arguments(op: Operation, request: Request) -> dict[str, Any]:
     if request.method == "GET":
         return _query(op, request)
     if request.query_params:
-        raise InvalidInput("query", "with POST the arguments stand in the body, as one JSON object")
+        raise InvalidInput("query", "with POST the arguments go into the body, as one JSON object")
     body = await request.body()
     if not body:
         return {}
@@ -122,7 +122,7 @@ def _no_constant(name: str) -> None:
 
 
 def _query(op: Operation, request: Request) -> dict[str, Any]:
-    """A field of text as it stands, a list by repeating it, anything else as JSON writes it."""
+    """A field of text as it is, a list by repeating it, anything else as JSON writes it."""
     found: dict[str, Any] = {}
     for name in request.query_params:
         values = request.query_params.getlist(name)

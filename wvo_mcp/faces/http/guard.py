@@ -59,7 +59,7 @@ class CutOff(InvalidInput):
 
 class Guard:
     """Refuses what does not come from here, bounds what is read, and logs one line a request: method, path, status, time.
-    Neither queries nor headers are logged, for they may hold what nobody else should see."""
+    Neither queries nor headers are logged, for they may hold what others should not see."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -111,7 +111,7 @@ class Guard:
 
 
 def refuse_foreigners(headers: Mapping[str, str]) -> None:
-    """A browser tells where a page comes from and which name it asked for; a name that was made to point here is not ours.
+    """A browser says where a page comes from and which name it asked for; a name that was made to point here is not ours.
     Raises Forbidden."""
     host = headers.get("host", "")
     if not is_loopback(_name(f"//{host}")):

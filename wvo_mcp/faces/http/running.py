@@ -22,7 +22,7 @@ def listen(host: str, port: int) -> closing[socket.socket]:
         raise InvalidInput(
             "host",
             "only this machine's own addresses are served (127.0.0.1, ::1, localhost): there is no authentication yet, and"
-            " whoever reaches the port may work in any agent's name",
+            " every program that reaches the port may work in any agent's name",
         )
     name = host.strip("[]")
     family = socket.AF_INET6 if ":" in name else socket.AF_INET
@@ -44,8 +44,8 @@ def _ends() -> list[signal.Signals]:
     return [signal.SIGTERM, signal.SIGINT, *([] if ignored else [signal.SIGHUP])]
 
 
-async def run(site: ASGIApp, listener: socket.socket, told: Callable[[str], None]) -> None:
-    """Until SIGTERM, SIGINT or SIGHUP; requests that are being answered then are finished. `told` gets the address."""
+async def run(site: ASGIApp, listener: socket.socket, on_listening: Callable[[str], None]) -> None:
+    """Until SIGTERM, SIGINT or SIGHUP; requests that are being answered then are finished. `on_listening` gets the address."""
     logging.getLogger("wvo_mcp.http").setLevel(logging.INFO)
     config = uvicorn.Config(
         site,
@@ -66,7 +66,7 @@ async def run(site: ASGIApp, listener: socket.socket, told: Callable[[str], None
     # While it serves, uvicorn takes SIGTERM and SIGINT over; afterwards it raises them again, which must end here.
     before = {number: signal.signal(number, leave) for number in _ends()}
     try:
-        told(_address(listener))
+        on_listening(_address(listener))
         await server.serve(sockets=[listener])
     finally:
         for number, handler in before.items():

@@ -1,4 +1,4 @@
-"""The routes, and what stands before them."""
+"""The routes, and the middleware before them."""
 
 from collections.abc import Callable
 from typing import Any

@@ -68,7 +68,7 @@ async def create_tasks(ctx: Context, params: CreateTasks) -> CreatedTasks:
 
 
 async def fresh_id(ctx: Context, taken: set[str]) -> str:
-    """`N17`-like, next to the number of tasks there are; never one that exists or stands in `taken`."""
+    """`N17`-like, next to the number of tasks there are; never one that exists or is in `taken`."""
     counts = await ctx.tx.tasks.counts()
     number = sum(counts[status] for status in Status) + len(taken) + 1
     while True:

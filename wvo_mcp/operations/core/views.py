@@ -28,7 +28,7 @@ class TaskLine(Output):
 
 
 class WorkView(TaskLine):
-    """A task with all that a worker needs; its lease stands beside it."""
+    """A task with all that a worker needs; its lease is beside it."""
 
     parent_id: str | None = None
     description: str = ""

@@ -1,1 +1,1 @@
-"""The toolset `providers`: which model does what, what it may use, and how it stands."""
+"""The toolset `providers`: which model does what, what it may use, and its state."""

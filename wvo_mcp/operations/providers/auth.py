@@ -26,8 +26,8 @@ class Auth(Output):
     installed: bool = Field(description="Or answering, where it is a server.")
     program: str | None = Field(description="Path or address.")
     version: str | None
-    logged_in: bool | None = Field(description="Or keyed; null: it cannot be told.")
-    how: str = Field(description="What it was told by; never a secret.")
+    logged_in: bool | None = Field(description="Or keyed; null: unknown.")
+    how: str = Field(description="How this was found; never a secret.")
     models: list[str] = Field(description="That a local server has.")
 
 

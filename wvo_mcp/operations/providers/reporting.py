@@ -19,7 +19,7 @@ from wvo_mcp.ports.providers import Providers
 MOST = 1_000_000_000_000
 _OUTPUT_BYTES = 65_536
 
-# One choice, spelled out, so that a wrong word is told all of them and names the field.
+# One choice, spelled out, so that an error lists all of them and names the field.
 Outcome = Literal[
     "ok", "capacity", "rate_limit", "quota", "auth", "outage", "refusal", "context", "permission"
 ]  # fmt: skip

@@ -52,7 +52,7 @@ class Routed(Output):
 async def route_task(ctx: Context, params: RouteTask, store: WatchedStore, providers: Providers) -> Routed:
     """Show which provider and model fit a task best now, why, and what was rejected: advice for launching an agent. Changes
     nothing; what you claim you do yourself, unless the claim names a route."""
-    providers.current()  # a file that was never readable is told of as what it is
+    providers.current()  # raises for a file that was never readable
     described = params.complexity is not None or params.type is not None or params.capabilities or params.labels
     if params.task_id is not None and described:
         raise InvalidInput(
@@ -60,7 +60,7 @@ async def route_task(ctx: Context, params: RouteTask, store: WatchedStore, provi
         )
     if not providers.presence():  # a command begins without having looked
         await providers.look()
-    # Whom it would be given to, were it launched now; not whether the agent that asks may do it itself.
+    # The route of a worker launched now; not whether the calling agent may do it itself.
     asker = replace(ctx.caller, worker=True)
     return _routed(await store.read(asker, lambda tx: _decided(tx, ctx, params, providers)))
 

@@ -1,4 +1,4 @@
-"""provider_status: how every provider stands."""
+"""provider_status: the state of every provider."""
 
 from pydantic import Field
 
@@ -19,7 +19,7 @@ class ProviderLine(Output):
     place: Place
     enabled: bool
     found: bool | None = Field(description="On this machine; null: not looked for.")
-    logged_in: bool | None = Field(description="Or has a key; null: cannot be told.")
+    logged_in: bool | None = Field(description="Or has a key; null: unknown.")
     note: str | None
     tiers: dict[str, str] = Field(description="Tier: model.")
     state: str = Field(description="Of its breaker; closed: nothing is known against it.")
