@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from wvo_mcp.execution.identity import cli_caller
 
 _MODULES = {
-    "wvo_mcp.app.building": "backend_at backend_of build_providers telling",
+    "wvo_mcp.app.building": "backend_at backend_of build_providers telemetry_for",
     "wvo_mcp.app.commands": "count_transcript opened sync",
     "wvo_mcp.app.serving": "http_caller serve serve_http",
     "wvo_mcp.execution.identity": "cli_caller",
