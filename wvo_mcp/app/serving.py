@@ -238,8 +238,8 @@ def _leader_work() -> "type[LeaderWork]":
     return LeaderWork
 
 
-async def serve_http(settings: Settings, host: str, port: int, told: Callable[[str], None]) -> int:
-    """The whole life of the HTTP server: until it is told to end. `told` gets its address. Raises InvalidInput for a host
+async def serve_http(settings: Settings, host: str, port: int, on_address: Callable[[str], None]) -> int:
+    """The whole life of the HTTP server: until it is stopped. `on_address` gets its address. Raises InvalidInput for a host
     that is not this machine alone or a port that is taken, and what `serve` raises."""
     from wvo_mcp.faces.http import build_site, listen, run  # nothing else needs the web's libraries
 
@@ -247,7 +247,7 @@ async def serve_http(settings: Settings, host: str, port: int, told: Callable[[s
 
         async def face(server: Server) -> None:
             server.connection.identify("http")
-            await run(build_site(server.services, partial(http_caller, settings)), listener, told)
+            await run(build_site(server.services, partial(http_caller, settings)), listener, on_address)
 
         return await _live(settings, face)
 

@@ -76,7 +76,7 @@ class AlertRepository(Protocol):
         ...
 
     async def acknowledge(self, alert_id: int, note: str | None = None) -> Row:
-        """Somebody has seen it: no more news of it but its end. The first one counts. Raises NotFound."""
+        """A person has seen it: no more news of it but its end. The first one counts. Raises NotFound."""
         ...
 
     async def close(self, alert_id: int, reason: str | None) -> Row:
@@ -96,7 +96,7 @@ class AlertRepository(Protocol):
         ...
 
     async def escalate(self, kind: str, task_id: str | None, why: str) -> bool:
-        """Make the open alert critical and tell of it again; once in its life. Was it done?"""
+        """Make the open alert critical, with news of it; once in its life. True when done."""
         ...
 
     async def find(self, kind: str, task_id: str | None) -> Row | None:
@@ -168,7 +168,7 @@ class SessionRepository(Protocol):
         ...
 
     async def connected(self) -> list[str]:
-        """Every session that has not ended and that a server stands for."""
+        """Every session of a server that has not ended."""
         ...
 
     async def get(self, session_id: str) -> Row | None:

@@ -147,7 +147,7 @@ class QueueRepository(Protocol):
     async def outlines(
         self, epics: Collection[str] | None, limit: int, behind: Sequence[Any] | None = None
     ) -> list[Outline]:
-        """The same tasks as `ready` in outline, behind a place in the order: what it costs does not grow with what stands
+        """The same tasks as `ready` in outline, behind a place in the order: its cost does not grow with what is
         before it."""
         ...
 
@@ -174,7 +174,7 @@ class QueueRepository(Protocol):
         ...
 
     async def expired(self, *, lock: bool = False) -> list[Task]:
-        """Tasks in progress whose lease has run out; `lock` passes over rows that somebody else has locked."""
+        """Tasks in progress whose lease has run out; `lock` passes over rows that others have locked."""
         ...
 
     async def held_sessions(self) -> list[str]:
@@ -250,7 +250,7 @@ class GraphRepository(Protocol):
         ...
 
     async def refresh(self, limit: int) -> int:
-        """Make up to `limit` marked tasks anew; how many are still marked."""
+        """Recompute up to `limit` marked tasks; how many are still marked."""
         ...
 
     async def stale(self) -> bool:

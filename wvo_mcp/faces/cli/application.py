@@ -36,8 +36,8 @@ class Application(Protocol):
         store."""
         ...
 
-    async def serve_http(self, settings: "Settings", host: str, port: int, told: Callable[[str], None]) -> int:
-        """The whole life of the HTTP server; `told` gets its address. The exit code."""
+    async def serve_http(self, settings: "Settings", host: str, port: int, on_address: Callable[[str], None]) -> int:
+        """The whole life of the HTTP server; `on_address` gets its address. The exit code."""
         ...
 
     def cli_caller(self, settings: "Settings") -> "Caller":

@@ -23,7 +23,7 @@ def shown(what: str) -> "Generator[Tell | None]":
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=1.0)
 
-        async def tell(done: float, note: str) -> None:
+        async def report(done: float, note: str) -> None:
             bar.update(task, completed=done, description=note or what)
 
-        yield tell
+        yield report

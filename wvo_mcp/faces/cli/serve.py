@@ -1,4 +1,4 @@
-"""`wvo-mcp serve --http`: the HTTP face, until it is told to end."""
+"""`wvo-mcp serve --http`: the HTTP face, until it is stopped."""
 
 import asyncio
 import gc

@@ -27,8 +27,8 @@ Ask = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]
 
 @asynccontextmanager
 async def calling(op: Operation, compose: Compose) -> AsyncGenerator[tuple[Ask, Callable[[float], Awaitable[bool]]]]:
-    """While the store of this workspace is open: a function that calls the operation, and one that waits until somebody
-    may have written, or so many seconds."""
+    """While the store of this workspace is open: a function that calls the operation, and one that waits for a
+    possible write, at most so many seconds."""
     application = compose()
     settings = settings_or_usage()
     caller = application.cli_caller(settings)
@@ -55,8 +55,8 @@ async def calling(op: Operation, compose: Compose) -> AsyncGenerator[tuple[Ask, 
                     with suppress(WvoError):  # what was asked for is done
                         await refresh_unled(store, caller)
                 return answer
-            with shown(op.name.replace("_", "-")) as tell:
-                return await op(services, caller, arguments, tell)
+            with shown(op.name.replace("_", "-")) as report:
+                return await op(services, caller, arguments, report)
 
         yield ask, store.wait_for_change
 

@@ -31,7 +31,7 @@ from wvo_mcp.ports.providers import Providers
 
 _RETRY_SECONDS = (2, 60)
 _BUDGET_SECONDS = 3_600
-"""Whoever waits for a budget asks again within the hour: a person may raise it."""
+"""Who waits for a budget asks again within the hour: a person may raise it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ async def _claim_named(
         raise AlreadyClaimed(task.id, task.assigned_to, shown["lease_expires_at"])
     if not policy.serves(task.epic_id):
         raise Forbidden(
-            f"Task {task.id} is not of the epics that this server gives work from (WVO_EPICS).",
+            f"Task {task.id} is not in an epic that this server serves (WVO_EPICS).",
             hint="Claim other work, or claim this task through a server that serves its epic.",
         )
     circumstances = Circumstances(tx, agent_id, policy)
@@ -175,7 +175,7 @@ async def _means(tx: Transaction, router: Router, task: Task) -> RouteDecision |
     if decision is not None and decision.withheld:
         until = await budgets.refused(tx, router, decision, alert=False)
         spent = any(one.why is Why.BUDGET for one in decision.rejected)
-        hint = None if spent else "Wait until then, or claim other work; route_task tells what stands in the way."
+        hint = None if spent else "Wait until then, or claim other work; route_task shows the reasons."
         error = BudgetExhausted(decision.reason, None if until is None else iso(until), hint=hint)
         error.follow_up = partial(budgets.alert_for, router.providers, router.agent_id, task.id)
         raise error

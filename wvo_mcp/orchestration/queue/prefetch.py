@@ -18,7 +18,7 @@ LOW, HIGH = 10, 20
 
 _BATCH = 50
 _LOOK_AT = 400
-"""So many of the best tasks are looked at; behind as many that nobody can take, the queue stays short."""
+"""So many of the best tasks are looked at; behind as many that no agent can do, the queue stays short."""
 _POOL = 200
 _AGAIN = timedelta(seconds=30)
 """Time alone opens gates, and no event tells of it."""
@@ -66,14 +66,14 @@ async def planned(tx: Transaction, policy: Policy) -> list[str]:
 
 
 class _Anybody(Circumstances):
-    """What shuts a task out whoever asks."""
+    """What shuts a task out for every agent."""
 
     def __init__(self, tx: Transaction, policy: Policy, pool: Sequence[frozenset[str]]) -> None:
         super().__init__(tx, "", policy)
         self._pool = pool
 
     async def lacking(self, wanted: list[str] | tuple[str, ...]) -> list[str]:
-        """Empty when somebody in the pool has them all."""
+        """Empty when an agent of the pool has them all."""
         if not wanted or any(able.issuperset(wanted) for able in self._pool):
             return []
         return list(wanted)

@@ -30,7 +30,7 @@ def origin_of(caller: Caller) -> Origin:
 async def create(tx: Transaction, drafts: Sequence[Draft], origin: Origin) -> list[str]:
     """Insert the tasks with their links; unknown epics are made. The ids, in the order given.
 
-    Raises Conflict (an id exists or stands twice), NotFound (a milestone, parent or dependency), DependencyCycle.
+    Raises Conflict (an id exists or is duplicate), NotFound (a milestone, parent or dependency), DependencyCycle.
     """
     await _check(tx, drafts)
     by_id = {draft.id: draft for draft in drafts}

@@ -46,7 +46,7 @@ class Alerts(Repository):
         data = {"kind": kind, "severity": severity, "message": message}
         if alert_id is not None:
             await self._events.append("alert.raised", task_id, data)
-            self._tell(int(alert_id), "raised")
+            self._add_news(int(alert_id), "raised")
             return True
         known = await self.find(kind, task_id)
         if known is None:
@@ -59,7 +59,7 @@ class Alerts(Repository):
         )
         if _RANK.get(severity, 1) > _RANK.get(known["severity"], 1):
             await self._events.append("alert.worsened", task_id, {**data, "was": known["severity"]})
-            self._tell_unless_acknowledged(known)
+            self._add_escalation(known)
         return False
 
     async def resolve_alert(self, kind: str, task_id: str | None) -> bool:
@@ -78,7 +78,7 @@ class Alerts(Repository):
     async def _resolve(self, known: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         self._rows.put("UPDATE alerts SET resolved_at = ? WHERE id = ?", (self._at, known["id"]))
         await self._events.append("alert.resolved", known["task_id"], data)
-        self._tell(known["id"], "resolved")
+        self._add_news(known["id"], "resolved")
 
     async def acknowledge(self, alert_id: int, note: str | None = None) -> dict[str, Any]:
         row = await self.get(alert_id)
@@ -106,7 +106,7 @@ class Alerts(Repository):
             "UPDATE alerts SET escalated_at = ?, severity = 'critical' WHERE id = ?", (self._at, known["id"])
         )
         await self._events.append("alert.escalated", task_id, {"kind": kind, "alert": known["id"], "why": why})
-        self._tell_unless_acknowledged(known)
+        self._add_escalation(known)
         return True
 
     async def find(self, kind: str, task_id: str | None) -> dict[str, Any] | None:
@@ -155,11 +155,11 @@ class Alerts(Repository):
             " GROUP BY kind, severity ORDER BY kind, severity"
         )
 
-    def _tell_unless_acknowledged(self, known: Mapping[str, Any]) -> None:
+    def _add_escalation(self, known: Mapping[str, Any]) -> None:
         if known["acknowledged_at"] is None:
-            self._tell(known["id"], "escalated")
+            self._add_news(known["id"], "escalated")
 
-    def _tell(self, alert_id: int, change: str) -> None:
+    def _add_news(self, alert_id: int, change: str) -> None:
         self._insert("alert_news", {"alert_id": alert_id, "change": change, "at": self._at})
 
 

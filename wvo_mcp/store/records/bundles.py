@@ -311,7 +311,7 @@ def _others_below(marks: str) -> str:
 
 def _every_below(marks: str) -> str:
     """By all kinds of edges; the ids are given three times."""
-    # As a parameter of the limit, SQLite would compile the statement anew for each use.
+    # As a parameter of the limit, SQLite would compile the statement again for each use.
     return f"{_below('task_dependencies', marks)} UNION ALL {_others_below(marks)} LIMIT {CROWD + 1}"
 
 

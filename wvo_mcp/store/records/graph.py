@@ -1,9 +1,9 @@
 """How scores are kept (contract, section 4): one algorithm over few reads and writes.
 
-A change makes anew the bundles of what it touches, and then of what stands above, nearest first: a task tells those that it
-waits for only when its bundle has moved by more than `DEAF` since it last told them, or its longest path has changed. What
-exceeds the budget is marked, and the leader goes on from the marks. A completion makes anew only what shares a dependent
-with the finished task, and tells nobody. When the path takes another step, the scores of what waits for no dependency
+A change recomputes the bundles of what it touches, and then of what is above, nearest first: a task reports to those that it
+waits for only when its bundle has moved by more than `DEAF` since its last report, or its longest path has changed. What
+exceeds the budget is marked, and the leader goes on from the marks. A completion recomputes only what shares a dependent
+with the finished task, and reports nothing. When the path takes another step, the scores of what waits for no dependency
 follow, a stretch of tasks at a time; others follow when they become ready.
 """
 
@@ -17,11 +17,11 @@ from wvo_mcp.store.records.bundles import AGENTS, EDGES, Below, Bundles, Node, S
 from wvo_mcp.store.sql import parts
 
 DEAF = 0.05
-"""A bundle that moved by no more than this part is not told upward."""
+"""A bundle that moved by no more than this part is not reported upward."""
 DATED = 0.02
 """A task that time made more urgent by no more than this part of its worth is left as it is."""
 BUDGET = 1_000
-"""A change makes at most so many tasks anew beside those that it names."""
+"""A change recomputes at most so many tasks beside those that it names."""
 STRETCH = 1_000
 """So many tasks, by order of creation, are looked at in one transaction after the path took a step."""
 
@@ -111,10 +111,10 @@ class Graph(Bundles):
         shared = [one.id for one in near if one.awaits - changed[one.id] <= MOST_AWAITED]
         return self._above(shared) if shared else []
 
-    # Making anew.
+    # Recomputing.
 
     def _spread(self, start: Sequence[str], then: Sequence[str]) -> None:
-        """Make all of `start` anew in this order, then the others, and upward as far as anything is told."""
+        """Recompute all of `start` in this order, then the others, and upward as far as anything is reported."""
         named = set(start)
         left = self.budget
         due = list(dict.fromkeys([*start, *then]))
@@ -128,9 +128,9 @@ class Graph(Bundles):
             due = self._round(due)
 
     def _round(self, ids: Sequence[str]) -> list[str]:
-        """Make these anew, one after the other; whom they tell, but for those that came later in the round."""
+        """Recompute these, one after the other; whom they report to, but for those that came later in the round."""
         place = {one: number for number, one in enumerate(ids)}
-        telling: list[str] = []
+        reporting: list[str] = []
         changed: list[Node] = []
         louder: list[Node] = []
         crowded: set[str] = set()
@@ -146,14 +146,14 @@ class Graph(Bundles):
                 if heard or node.tail != before[4]:
                     louder.append(node)
                 if (heard and node.awaits <= MOST_AWAITED) or node.tail != before[4]:
-                    telling.append(node.id)
+                    reporting.append(node.id)
         if changed:
             self.keep(changed, louder)
-        told = self.awaited(telling) if telling else []
-        return list(dict.fromkeys(b for a, b in told if place.get(b, -1) < place[a] or b in crowded))
+        above = self.awaited(reporting) if reporting else []
+        return list(dict.fromkeys(b for a, b in above if place.get(b, -1) < place[a] or b in crowded))
 
     def _renew(self, ids: Sequence[str]) -> None:
-        """Make these anew and tell nobody, but for a path that has changed: it was on its way up."""
+        """Recompute these and report nothing, but for a path that has changed: it was on its way up."""
         if not ids:
             return
         changed: list[Node] = []
@@ -193,7 +193,7 @@ class Graph(Bundles):
     # What follows from time, from marks and from the whole.
 
     def _grown(self, ids: Sequence[str]) -> list[str]:
-        """Those of the tasks that have become so much more urgent that they are to be made anew."""
+        """Those of the tasks that have become so much more urgent that they are to be recomputed."""
         found: list[str] = []
         for node, before, below in self._read(ids):
             self._make(node, below)

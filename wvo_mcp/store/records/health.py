@@ -227,7 +227,7 @@ class Health(Repository):
         return [agent_id for agent_id in idle if not self._connected(agent_id)]
 
     def _connected(self, agent_id: str) -> bool:
-        """Has it a session whose server lives? No process stands for a durable one."""
+        """Does it have a session with a living server? A durable session has no process."""
         open_ones = self._rows.column(
             "SELECT session_id FROM sessions WHERE agent_id = ? AND ended_at IS NULL AND durable = 0", (agent_id,)
         )

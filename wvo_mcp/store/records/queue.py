@@ -109,7 +109,7 @@ class Queue:
         if best is None and not self._rows.dialect.row_lock_suffix:
             return None
         if best is not None and best["gates"] == 0:
-            # Mostly this is it, so nothing else is read before it was tried; its lane is told by the task itself.
+            # Mostly this is it, so nothing else is read before it was tried; the task itself names its lane.
             own = {
                 "id": best["lane_id"],
                 "epic_id": best["epic_id"] or "",
@@ -166,7 +166,7 @@ class Queue:
         return self._locked(min(found)[2]) if found else None
 
     def _locked(self, task_id: str) -> Task | None:
-        """The task, locked; None when somebody else has locked its row, as a person at a database prompt may."""
+        """The task, locked; None when another connection has locked its row, as a person at a database prompt may."""
         row = self._rows.one(
             f"SELECT {COLUMNS} FROM tasks WHERE id = ? {self._rows.dialect.row_lock_suffix}", (task_id,)
         )

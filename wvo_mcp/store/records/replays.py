@@ -32,7 +32,7 @@ class Replays(Repository):
         self._insert("requests", {**call, "input_hash": input_hash, "result": result, "created_at": self._at})
 
     async def by_lease(self, task_id: str, token: int | None, tool: str, input_hash: str) -> dict[str, Any] | None:
-        self._rows.prefetch_statement(ONE_TASK, (task_id,))  # whoever is no repeat reads the task next
+        self._rows.prefetch_statement(ONE_TASK, (task_id,))  # a call that is not a repeat reads the task next
         write = {"task_id": task_id, "token": token, "tool": tool, "input_hash": input_hash}
         self._rows.prefetch_statement(_LEASE_WRITE, write)
         # Two seeks; one join over both takes twice as long.

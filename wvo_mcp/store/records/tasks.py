@@ -15,7 +15,7 @@ from wvo_mcp.store.records.listing import Listing
 from wvo_mcp.store.records.rows import ONE_TASK, as_task, encoded_all
 from wvo_mcp.store.sql import Rows, parts
 
-_TOLD = frozenset({"last_error", "blocked_reason"})
+_QUOTED = frozenset({"last_error", "blocked_reason"})
 """What quotes programs, and is shown wherever the task is: without secrets."""
 _SMALL_STORE = 3_000
 
@@ -93,8 +93,8 @@ class Tasks(Groups, Listing):
         if "status" in fields and fields["status"] != task.status:
             check_move(task.id, task.status, fields["status"])
             data = {"from": task.status, "to": fields["status"], **data}
-        told = {name: redact(fields[name]) for name in _TOLD & fields.keys() if fields[name] is not None}
-        fields = {**fields, **told} if told else fields
+        redacted = {name: redact(fields[name]) for name in _QUOTED & fields.keys() if fields[name] is not None}
+        fields = {**fields, **redacted} if redacted else fields
         values = encoded_all(fields)
         if values.keys() & {"not_before", "requires_approval", "approved_at"} or "parent_id" in values:
             values["gates"] = self._gates({**_gating(task), **values})

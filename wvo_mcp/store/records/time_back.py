@@ -91,7 +91,7 @@ def _move_sums(rows: Rows, shift: timedelta, true: str) -> None:
                 given,
             )
             rows.put(f"DELETE FROM {table} WHERE {key} = :late", given)
-    for table, (key, length) in _COUNTS.items():  # they are learned anew
+    for table, (key, length) in _COUNTS.items():  # they are learned again
         rows.put(f"DELETE FROM {table} WHERE {key} > ?", (true[:length],))
 
 

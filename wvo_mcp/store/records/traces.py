@@ -1,4 +1,4 @@
-"""The trace of each task that is under way, so that whoever ends it, in whichever process, ends the same one."""
+"""The trace of each task that is under way, so that the process that ends it ends the same one."""
 
 from typing import Any
 

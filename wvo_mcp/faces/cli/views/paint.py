@@ -32,7 +32,7 @@ def clean(value: Any) -> str:
 
 
 def text(value: Any, style: str = "") -> Text:
-    """As it stands: what agents wrote is no markup."""
+    """Verbatim: what agents wrote is not markup."""
     return Text("" if value is None else clean(value), style=style)
 
 

@@ -215,11 +215,11 @@ def _next(result: Row, needs: Part, *, watched: bool) -> tuple[str, str]:
     counts: dict[str, int] = result["counts"]
     no_file = result["roadmap"] is None and not any(counts.get(name, 0) for name in STATUS)
     choices = (
-        (result["paused"], "resume", "gives out work again"),
+        (result["paused"], "resume", "starts giving out tasks again"),
         (needs.rows, clean(needs.rows[0]["run"]) if needs.rows else "", ""),
         (no_file, "init", "writes a sample state/roadmap.yaml; or wvo-mcp add TITLE"),
         (counts["in_progress"], "" if watched else "status --watch", "keeps this on the screen"),
-        (counts["ready"], "claim-task", "takes the first; or start an agent here"),
+        (counts["ready"], "claim-task", "claims the first; or start an agent here"),
         (counts.get("pending"), "plan-next", "says what the rest waits for"),
     )
     for applies, command, why in choices:
