@@ -14,7 +14,7 @@ __all__ = ["workspace"]
 
 # An exporter that retries in the background when its test is over must not change the random numbers of other tests, which
 # hypothesis checks.
-vars(http)["random"] = random.Random()
+pytest.MonkeyPatch().setattr(http, "random", random.Random())
 
 
 @pytest.fixture(autouse=True)
