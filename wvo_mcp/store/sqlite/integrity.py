@@ -153,7 +153,7 @@ def _torn_events(rows: Rows) -> Iterator[str]:
             if head != event["hash"]:
                 yield (
                     f"task {event['task_id']} does not know its last event, {event['seq']}:"
-                    " the file and its log are of different moments, or of different databases"
+                    " the file and its log are from different times or different databases"
                 )
 
 
