@@ -59,12 +59,8 @@ def _serve(wire: Wire, toolsets: frozenset[str]) -> int:
     # Late: the application takes a while to import; the wire answers meanwhile.
     import asyncio
     import gc
-    import types
 
-    # Pydantic would look for plugins in the metadata of every package that is installed: a twentieth of the start.
-    plugins = types.ModuleType("pydantic.plugin._loader")
-    plugins.__dict__["get_plugins"] = tuple
-    sys.modules[plugins.__name__] = plugins
+    skip_plugins()
     gc.disable()  # until the wire is served: nothing of what is imported is garbage, and looking took a tenth of the time
 
     from wvo_mcp import app
@@ -82,6 +78,13 @@ def _serve(wire: Wire, toolsets: frozenset[str]) -> int:
         return await app.serve(wire, toolsets)
 
     return asyncio.run(serve())
+
+
+def skip_plugins() -> None:
+    """Pydantic would look for plugins in the metadata of every installed package: a twentieth of the start."""
+    plugins = type(sys)("pydantic.plugin._loader")
+    plugins.__dict__["get_plugins"] = tuple
+    sys.modules[plugins.__name__] = plugins
 
 
 def _claim(standard: int, instead: int) -> int:
