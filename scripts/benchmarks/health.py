@@ -24,7 +24,7 @@ from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.session_lock import SessionLocks
 from wvo_mcp.orchestration.health import walk
 from wvo_mcp.orchestration.health.loop import HealthLoop
-from wvo_mcp.orchestration.leader.leading import Candidate, Post
+from wvo_mcp.orchestration.leader.leading import Candidate, LeaderTerm
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.store.sqlite.connection import sqlite
 from wvo_mcp.store.sqlite.probe import SqliteProbe
@@ -128,14 +128,14 @@ async def _cycles(report: Report, database: Path, size: int, rounds: int) -> Non
         began = time.perf_counter()
         found = await walk.walk(timed, _CALLER)
         walked = (time.perf_counter() - began) * 1_000
-        await walk.keep(await _post(timed), found)
+        await walk.keep(await _term(timed), found)
         slice_ms = max(timed.reads)
         with closing(sqlite.connect(str(database), isolation_level=None)) as raw:
             for number in range(-2, rounds):
-                post = await _post(timed)
+                term = await _term(timed)
                 timed.reads.clear()
                 began = time.perf_counter()
-                await loop.cycle(post)
+                await loop.cycle(term)
                 passed = (time.perf_counter() - began) * 1_000
                 if number == -2:
                     first = passed
@@ -174,11 +174,11 @@ async def _cycles(report: Report, database: Path, size: int, rounds: int) -> Non
     )
 
 
-async def _post(store: Store) -> Post:
-    post = await Candidate(store, lambda: _CALLER, SystemClock()).seek()
-    if post is None:
+async def _term(store: Store) -> LeaderTerm:
+    term = await Candidate(store, lambda: _CALLER, SystemClock()).seek()
+    if term is None:
         raise RuntimeError("somebody else leads a store that is ours")
-    return post
+    return term
 
 
 def _bare(raw: Any, statements: tuple[str, ...]) -> float:

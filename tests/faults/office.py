@@ -21,8 +21,8 @@ from tests.support.sessions import an_agent
 from tests.support.stores import a_store, attending
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.execution.clock import SystemClock
-from wvo_mcp.orchestration.leader.chores import Chore
-from wvo_mcp.orchestration.leader.leading import Overtaken, Post
+from wvo_mcp.orchestration.leader.chores import LeaderJob
+from wvo_mcp.orchestration.leader.leading import LeaderTerm, Overtaken
 from wvo_mcp.ports import Transaction
 
 
@@ -31,33 +31,33 @@ def tell(deed: str, token: int = 0, at: str = "") -> None:
 
 
 async def lead(folder: Path, name: str, url: str | None = None) -> None:
-    async def sign(post: Post) -> None:
-        book = await post.read(post.caller, lambda tx: tx.state.get("book")) or []
+    async def sign(term: LeaderTerm) -> None:
+        book = await term.read(term.caller, lambda tx: tx.state.get("book")) or []
         pause = folder / f"pause-{name}"
         paused = pause.exists()
         if paused:
             pause.unlink()
-            tell("pauses", post.token)
+            tell("pauses", term.token)
             signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
         async def signing(tx: Transaction) -> str:
-            await tx.state.put("book", [*book[-500:], [name, post.token]])
+            await tx.state.put("book", [*book[-500:], [name, term.token]])
             return iso(tx.now)
 
         try:
-            at = await post.write(post.caller, signing)
+            at = await term.write(term.caller, signing)
         except (Overtaken, anyio.get_cancelled_exc_class()):
-            # Refused by the fence, or cancelled because the next look at the post came first.
-            tell("gave up", post.token)
+            # Refused by the fence, or cancelled because the next look at the leader came first.
+            tell("gave up", term.token)
             raise
-        tell("signed", post.token, at)
+        tell("signed", term.token, at)
 
     caller = an_agent(name, name)
     store = a_store(folder, url)
     with attending(folder, url, caller.session_id):
         await store.open()
         tell("open")
-        await a_leader(store, lambda: caller, SystemClock(), [Chore("sign", 0, sign)]).run()
+        await a_leader(store, lambda: caller, SystemClock(), [LeaderJob("sign", 0, sign)]).run()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.news import Message
 from wvo_mcp.orchestration.delivery import KEEP, Courier, chores, forget
 from wvo_mcp.orchestration.leader.leader import Leader
-from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, Candidate, Overtaken, Post
+from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, Candidate, LeaderTerm, Overtaken
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.alerting import Undelivered
 
@@ -54,16 +54,16 @@ class Desk:
         self.line = line
         self.courier = Courier(line, least, "host:shop", lambda: 0.5)  # pyright: ignore[reportArgumentType]
 
-    async def post(self, caller: Caller = ANN) -> Post:
-        post = await Candidate(self.bench.store, lambda: caller, self.bench.clock).seek()
-        assert post is not None
-        return post
+    async def term(self, caller: Caller = ANN) -> LeaderTerm:
+        term = await Candidate(self.bench.store, lambda: caller, self.bench.clock).seek()
+        assert term is not None
+        return term
 
     async def look(self, times: int = 1) -> list[tuple[str, str]]:
         """What is heard at the next looks."""
         before = len(self.line.told)
         for _ in range(times):
-            await self.courier.work(await self.post())
+            await self.courier.work(await self.term())
         return self.line.heard[before:]
 
     async def alert(self, kind: str, severity: str = "warning", task_id: str | None = None, message: str = "m") -> None:
@@ -283,7 +283,7 @@ async def test_old_news_is_forgotten_and_the_numbers_never_come_again(desk: Desk
     await desk.over("last")
     await desk.look()
     bench.clock.advance(seconds=KEEP.total_seconds() + 1)
-    await forget(await desk.post())
+    await forget(await desk.term())
 
     left = await bench.sql("SELECT alert_id, change FROM alert_news ORDER BY id")
     assert [row["change"] for row in left] == ["raised", "resolved"], "of the open one, and the newest"
@@ -356,7 +356,7 @@ async def test_a_leader_replaced_in_an_alert_storm_delivers_no_more_and_logs_it(
     await desk.look()
     for number in range(20):
         await desk.alert(f"storm-{number}")
-    post = await desk.post()
+    term = await desk.term()
     told: list[Message] = []
 
     async def overtaken_after(message: Message) -> None:
@@ -366,7 +366,7 @@ async def test_a_leader_replaced_in_an_alert_storm_delivers_no_more_and_logs_it(
 
     desk.line.deliver = overtaken_after  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(Overtaken):
-        await desk.courier.work(post)
+        await desk.courier.work(term)
 
     assert len(told) <= 5 + 8
     assert len(await bench.sql("SELECT 1 FROM alert_deliveries WHERE delivered_at IS NOT NULL")) == 5

@@ -26,8 +26,8 @@ async def test_no_statement_of_a_health_cycle_scans_a_table_that_grows(
     await bench.call("cancel", OWNER, task_id="D", reason="no")
     bench.clock.advance(minutes=10)
     loop = HealthLoop(Thresholds(), bench.policy, bench.clock)
-    post = await Candidate(bench.store, lambda: ANN, bench.clock).seek()
-    assert post is not None
+    term = await Candidate(bench.store, lambda: ANN, bench.clock).seek()
+    assert term is not None
     asked: dict[str, Any] = {}
     execute = SqliteRows.execute
 
@@ -36,7 +36,7 @@ async def test_no_statement_of_a_health_cycle_scans_a_table_that_grows(
         return execute(rows, sql, params)
 
     monkeypatch.setattr(SqliteRows, "execute", noted)
-    await loop.cycle(post)
+    await loop.cycle(term)
     monkeypatch.undo()
 
     assert len(asked) > 30

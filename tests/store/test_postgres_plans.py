@@ -109,9 +109,9 @@ async def watched(bench: Bench) -> None:
     """Health cycles; the walk over the graph, which reads all of it, is not made by them."""
     loop = HealthLoop(Thresholds(), bench.policy, bench.clock)
     for _ in range(6):
-        post = await Candidate(bench.store, lambda: ANN, bench.clock).seek()
-        assert post is not None
-        assert not (await loop.cycle(post)).observation.failed
+        term = await Candidate(bench.store, lambda: ANN, bench.clock).seek()
+        assert term is not None
+        assert not (await loop.cycle(term)).observation.failed
         bench.clock.advance(minutes=1)
 
 

@@ -333,7 +333,7 @@ async def leads_no_more(old: Candidate, new: Bench, clock: StoppedClock) -> None
     clock.advance(LEASE_SECONDS)
     with pytest.raises(IncompatibleStore):
         await old.seek()
-    assert old.post is None
+    assert old.term is None
     assert await Candidate(new.store, lambda: BOB, clock).seek()
 
 

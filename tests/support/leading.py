@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.orchestration.leader.chores import Chore
+from wvo_mcp.orchestration.leader.chores import LeaderJob
 from wvo_mcp.orchestration.leader.leader import Leader
 from wvo_mcp.ports import Clock, Store
 
 
-def a_leader(store: Store, caller: Callable[[], Caller], clock: Clock, jobs: Sequence[Chore]) -> Leader:
-    async def have() -> Sequence[Chore]:
+def a_leader(store: Store, caller: Callable[[], Caller], clock: Clock, jobs: Sequence[LeaderJob]) -> Leader:
+    async def have() -> Sequence[LeaderJob]:
         return jobs
 
     return Leader(store, caller, clock, have)

@@ -8,17 +8,17 @@ from tests.support.sessions import an_agent
 from wvo_mcp.domain.health import Thresholds
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.orchestration.health.loop import HealthLoop
-from wvo_mcp.orchestration.leader.leading import Candidate, Post
+from wvo_mcp.orchestration.leader.leading import Candidate, LeaderTerm
 
 
 def loop_of(bench: Bench, **limits: Any) -> HealthLoop:
     return HealthLoop(replace(Thresholds(), **limits), bench.policy, bench.clock)
 
 
-async def seated(bench: Bench, caller: Caller) -> Post:
-    post = await Candidate(bench.store, lambda: caller, bench.clock).seek()
-    assert post is not None
-    return post
+async def seated(bench: Bench, caller: Caller) -> LeaderTerm:
+    term = await Candidate(bench.store, lambda: caller, bench.clock).seek()
+    assert term is not None
+    return term
 
 
 async def abandoned(bench: Bench, *task_ids: str) -> None:

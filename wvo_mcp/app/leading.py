@@ -13,7 +13,7 @@ from wvo_mcp.operations import Container
 from wvo_mcp.orchestration import background, backups, delivery
 from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.orchestration.health.report import Reporter
-from wvo_mcp.orchestration.leader.chores import Chore
+from wvo_mcp.orchestration.leader.chores import LeaderJob
 from wvo_mcp.orchestration.queue.prefetch import Prefetching
 from wvo_mcp.orchestration.routing import file_watch, overview
 from wvo_mcp.ports import Clock, RoadmapFiles, Tracer
@@ -46,7 +46,7 @@ class LeaderWork:
         policy = services.get(Policy)
         path = settings.state_dir / "analytics" / "autopilot_health_report.json"
         self.reporter = Reporter(HealthReportFile(path), SystemClock(), settings.health_interval_ms / 1_000)
-        self.chores: tuple[Chore, ...] = (
+        self.chores: tuple[LeaderJob, ...] = (
             *background.chores(services.get(RoadmapFiles), policy),
             background.watch_time(services.get(Clock)),
             *services.get(HealthLoop).chores(),
@@ -60,9 +60,11 @@ class LeaderWork:
             self.chores += (_gauges(telemetry, policy),)
 
 
-def _gauges(telemetry: "Telemetry", policy: Policy) -> Chore:
+def _gauges(telemetry: "Telemetry", policy: Policy) -> LeaderJob:
     """The leader reads what the gauges of the whole store show."""
-    return Chore("gauges", telemetry.interval_seconds, lambda post: telemetry.look(post, post.caller, policy.wip_limit))
+    return LeaderJob(
+        "gauges", telemetry.interval_seconds, lambda term: telemetry.look(term, term.caller, policy.wip_limit)
+    )
 
 
 def _couriers(settings: Settings) -> dict[str, delivery.Courier]:

@@ -31,7 +31,7 @@ from wvo_mcp.execution.logs import log_to_stderr
 from wvo_mcp.operations import Container
 from wvo_mcp.orchestration import keeping
 from wvo_mcp.orchestration.jobs import Jobs, LongWork
-from wvo_mcp.orchestration.leader.chores import Chore
+from wvo_mcp.orchestration.leader.chores import LeaderJob
 from wvo_mcp.orchestration.leader.leader import Leader
 from wvo_mcp.orchestration.leader.leading import led_for
 from wvo_mcp.orchestration.plan import last_sync
@@ -222,7 +222,7 @@ class Leadership(Component):
             await anyio.sleep(_LOOK_SECONDS)
         await Leader(self._store, lambda: self._connection.caller, SystemClock(), self._chores).run()
 
-    async def _chores(self) -> Sequence[Chore]:
+    async def _chores(self) -> Sequence[LeaderJob]:
         return (await self._loaded()).chores
 
     async def _loaded(self) -> "LeaderWork":

@@ -7,8 +7,8 @@ from functools import partial
 from wvo_mcp.domain.instant import AHEAD_SECONDS, iso
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.errors import NotFound, WvoError
-from wvo_mcp.orchestration.leader.chores import Chore
-from wvo_mcp.orchestration.leader.leading import Post, led_for
+from wvo_mcp.orchestration.leader.chores import LeaderJob
+from wvo_mcp.orchestration.leader.leading import LeaderTerm, led_for
 from wvo_mcp.orchestration.plan import guard, roadmap
 from wvo_mcp.orchestration.plan.last_sync import INVALID
 from wvo_mcp.orchestration.queue import claims
@@ -30,15 +30,15 @@ KEEP_SESSIONS = timedelta(days=7)
 """Ended sessions, and durable ones and agents that nobody has heard of since. Longer than anything is repeated."""
 
 
-def chores(files: RoadmapFiles, policy: Policy) -> tuple[Chore, ...]:
+def chores(files: RoadmapFiles, policy: Policy) -> tuple[LeaderJob, ...]:
     """What every store needs: the roadmap watched, expired tasks returned, scores refreshed, what is old forgotten."""
     return (
-        Chore("roadmap_watch", 0, RoadmapWatch(files).look),
-        Chore("expiry", 0, partial(_expire, policy)),
-        Chore("absence", _ABSENCE_SECONDS, partial(_end_absent, policy)),
-        Chore("refresh", 0, _refresh),
-        Chore("rescore", _RESCORE_SECONDS, _rescore),
-        Chore("forget", _FORGET_SECONDS, _forget),
+        LeaderJob("roadmap_watch", 0, RoadmapWatch(files).look),
+        LeaderJob("expiry", 0, partial(_expire, policy)),
+        LeaderJob("absence", _ABSENCE_SECONDS, partial(_end_absent, policy)),
+        LeaderJob("refresh", 0, _refresh),
+        LeaderJob("rescore", _RESCORE_SECONDS, _rescore),
+        LeaderJob("forget", _FORGET_SECONDS, _forget),
     )
 
 
@@ -54,28 +54,28 @@ class RoadmapWatch:
         self._seen: str | None = None
         self._synced: str | None = None
 
-    async def look(self, post: Post) -> None:
+    async def look(self, term: LeaderTerm) -> None:
         fingerprint = self._files.fingerprint()
         if fingerprint != self._seen:
             self._seen = fingerprint
             return
-        if fingerprint is None or (fingerprint == self._synced and not await post.read(post.caller, guard.is_outdated)):
+        if fingerprint is None or (fingerprint == self._synced and not await term.read(term.caller, guard.is_outdated)):
             return
-        await sync_or_alert(post, self._files, post.caller)
+        await sync_or_alert(term, self._files, term.caller)
         self._synced = fingerprint
 
 
-async def _expire(policy: Policy, post: Post) -> None:
+async def _expire(policy: Policy, term: LeaderTerm) -> None:
     async def anything(tx: Transaction) -> bool:
         if await tx.queue.expired():
             return True
         return any(not tx.liveness.alive(session) for session in await tx.queue.held_sessions())
 
-    if await post.read(post.caller, anything):
-        await post.write(post.caller, lambda tx: claims.reap(tx, policy))
+    if await term.read(term.caller, anything):
+        await term.write(term.caller, lambda tx: claims.reap(tx, policy))
 
 
-async def _end_absent(policy: Policy, post: Post) -> None:
+async def _end_absent(policy: Policy, term: LeaderTerm) -> None:
     """End the sessions of servers that were killed while they held nothing: no claim has a reason to look for those."""
 
     async def absent(tx: Transaction) -> list[str]:
@@ -85,15 +85,15 @@ async def _end_absent(policy: Policy, post: Post) -> None:
         for session_id in gone:
             await lifecycle.ended(tx, policy, session_id)
 
-    gone = await post.read(post.caller, absent)
+    gone = await term.read(term.caller, absent)
     for first in range(0, len(gone), _BATCH):
-        await post.write(post.caller, partial(end, gone=gone[first : first + _BATCH]))
+        await term.write(term.caller, partial(end, gone=gone[first : first + _BATCH]))
 
 
-def watch_time(clock: Clock) -> Chore:
+def watch_time(clock: Clock) -> LeaderJob:
     """Raises an alert while the store's time is ahead of the machine's."""
 
-    async def watch(post: Post) -> None:
+    async def watch(term: LeaderTerm) -> None:
         async def look(tx: Transaction) -> tuple[bool, str, bool]:
             true = clock.now()
             message = (
@@ -103,21 +103,21 @@ def watch_time(clock: Clock) -> Chore:
             alerted = await tx.alerts.find("clock_ahead", None) is not None
             return (tx.now - true).total_seconds() > AHEAD_SECONDS, message, alerted
 
-        ahead, message, alerted = await post.read(post.caller, look)
+        ahead, message, alerted = await term.read(term.caller, look)
         if ahead and not alerted:
             logger.warning("%s", message)
-            await post.write(post.caller, lambda tx: tx.alerts.raise_alert("clock_ahead", "critical", None, message))
+            await term.write(term.caller, lambda tx: tx.alerts.raise_alert("clock_ahead", "critical", None, message))
         elif alerted and not ahead:
-            await post.write(post.caller, lambda tx: tx.alerts.resolve_alert("clock_ahead", None))
+            await term.write(term.caller, lambda tx: tx.alerts.resolve_alert("clock_ahead", None))
 
-    return Chore("clock", _ABSENCE_SECONDS, watch)
+    return LeaderJob("clock", _ABSENCE_SECONDS, watch)
 
 
-async def _refresh(post: Post) -> None:
+async def _refresh(term: LeaderTerm) -> None:
     for _ in range(50):
-        if not await post.read(post.caller, lambda tx: tx.graph.stale()):
+        if not await term.read(term.caller, lambda tx: tx.graph.stale()):
             return
-        await post.write(post.caller, lambda tx: tx.graph.refresh(_BATCH))
+        await term.write(term.caller, lambda tx: tx.graph.refresh(_BATCH))
 
 
 async def refresh_unled(store: Store, caller: Caller) -> None:
@@ -131,11 +131,11 @@ async def refresh_unled(store: Store, caller: Caller) -> None:
         await store.write(caller, lambda tx: tx.graph.refresh(_BATCH))
 
 
-async def _rescore(post: Post) -> None:
+async def _rescore(term: LeaderTerm) -> None:
     after: str | None = None
     while True:
         batch = partial(_rescored, after=after)
-        after = await post.write(post.caller, batch)
+        after = await term.write(term.caller, batch)
         if after is None:
             return
 
@@ -144,15 +144,15 @@ async def _rescored(tx: Transaction, after: str | None) -> str | None:
     return await tx.graph.rescore_due(after, _BATCH)
 
 
-async def _forget(post: Post) -> None:
+async def _forget(term: LeaderTerm) -> None:
     async def forget(tx: Transaction) -> None:
         await tx.replays.forget(tx.now - KEEP_REPLAYS)
         await tx.routing.forget(tx.now - KEEP_USAGE)
 
-    await post.write(post.caller, forget)
-    while await post.write(post.caller, lambda tx: tx.sessions.forget(tx.now - KEEP_SESSIONS, _BATCH)) >= _BATCH:
+    await term.write(term.caller, forget)
+    while await term.write(term.caller, lambda tx: tx.sessions.forget(tx.now - KEEP_SESSIONS, _BATCH)) >= _BATCH:
         pass
-    while await post.write(post.caller, lambda tx: tx.events.prune(tx.now - KEEP_EVENTS, _PRUNED)) >= _PRUNED:
+    while await term.write(term.caller, lambda tx: tx.events.prune(tx.now - KEEP_EVENTS, _PRUNED)) >= _PRUNED:
         pass
 
 

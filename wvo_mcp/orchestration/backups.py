@@ -5,8 +5,8 @@ from datetime import datetime
 from wvo_mcp.domain.backup import Kind, due, surplus
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.orchestration import running_context
-from wvo_mcp.orchestration.leader.chores import Chore
-from wvo_mcp.orchestration.leader.leading import Post
+from wvo_mcp.orchestration.leader.chores import LeaderJob
+from wvo_mcp.orchestration.leader.leading import LeaderTerm
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.ports.backups import Backups, DamagedStore, Made, Snapshots
 
@@ -41,19 +41,19 @@ async def hourly(store: Store, backups: Backups, caller: Caller) -> bool:
     return True
 
 
-def chores(backups: Backups | None, snapshots: Snapshots) -> tuple[Chore, ...]:
+def chores(backups: Backups | None, snapshots: Snapshots) -> tuple[LeaderJob, ...]:
     """For the leader: looked at every minute, done once an hour."""
 
-    async def copy(post: Post) -> None:
+    async def copy(term: LeaderTerm) -> None:
         if backups is not None:
-            await post.check()  # two at once do no harm, and cost
-            await hourly(post, backups, post.caller)
+            await term.check()  # two at once do no harm, and cost
+            await hourly(term, backups, term.caller)
 
-    async def describe(post: Post) -> None:
-        await post.check()
-        await running_context.hourly(post, snapshots, post.caller)
+    async def describe(term: LeaderTerm) -> None:
+        await term.check()
+        await running_context.hourly(term, snapshots, term.caller)
 
-    return (Chore("backup", _LOOK_SECONDS, copy), Chore("context_snapshot", _LOOK_SECONDS, describe))
+    return (LeaderJob("backup", _LOOK_SECONDS, copy), LeaderJob("context_snapshot", _LOOK_SECONDS, describe))
 
 
 async def take(store: Store, backups: Backups, caller: Caller) -> Made:

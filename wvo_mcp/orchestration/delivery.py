@@ -11,8 +11,8 @@ from wvo_mcp.domain import news
 from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.errors import WvoError
-from wvo_mcp.orchestration.leader.chores import Chore
-from wvo_mcp.orchestration.leader.leading import Overtaken, Post
+from wvo_mcp.orchestration.leader.chores import LeaderJob
+from wvo_mcp.orchestration.leader.leading import LeaderTerm, Overtaken
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.alerting import AlertChannel, Row, Undelivered
 
@@ -58,18 +58,18 @@ class Courier:
     def _fact(self) -> str:
         return f"alert_channel.{self._name}"
 
-    async def work(self, post: Post) -> None:
+    async def work(self, term: LeaderTerm) -> None:
         """Deliver what is due. Ends at the first failure: what is behind it is tried at the next look."""
-        if await post.read(post.caller, self._anything_new):
-            await post.write(post.caller, self._enrol)
-        rows = await post.read(post.caller, lambda tx: tx.news.due(self._name, _BATCH))
+        if await term.read(term.caller, self._anything_new):
+            await term.write(term.caller, self._enrol)
+        rows = await term.read(term.caller, lambda tx: tx.news.due(self._name, _BATCH))
         for row in rows[:_CALM]:
-            if not await self._told(post, row):
+            if not await self._told(term, row):
                 return
         if rows[_CALM:]:
-            await self._told_at_once(post, rows[_CALM:])
+            await self._told_at_once(term, rows[_CALM:])
 
-    async def _told_at_once(self, post: Post, rows: Sequence[Row]) -> None:
+    async def _told_at_once(self, term: LeaderTerm, rows: Sequence[Row]) -> None:
         """Some at a time, in any order: of one alert only one is ever due. None is begun after a failure."""
         left = list(reversed(rows))
         ended: list[Exception] = []
@@ -77,7 +77,7 @@ class Courier:
         async def tell(scope: anyio.CancelScope) -> None:
             while left:
                 try:
-                    if not await self._told(post, left.pop()):
+                    if not await self._told(term, left.pop()):
                         left.clear()
                 except (Overtaken, WvoError) as error:  # raised below, outside of the group, which would wrap it
                     ended.append(error)
@@ -111,20 +111,20 @@ class Courier:
         await tx.news.enrol(self._name, chosen)
         await tx.state.put(self._fact, {"upto": upto, "at": iso(tx.now)})
 
-    async def _told(self, post: Post, row: Row) -> bool:
+    async def _told(self, term: LeaderTerm, row: Row) -> bool:
         news_id: int = row["news_id"]
         if row["change"] != "resolved" and row["alert"]["acknowledged_at"] is not None:
-            await post.write(post.caller, lambda tx: tx.news.dropped(self._name, news_id, "acknowledged before"))
+            await term.write(term.caller, lambda tx: tx.news.dropped(self._name, news_id, "acknowledged before"))
             return True
         message = news.message(row, self._store)
-        await post.check()
+        await term.check()
         try:
             await self._channel.deliver(message)
         except Undelivered as error:
             why = redact(str(error))[:_ERROR_CHARACTERS]
-            await post.write(post.caller, partial(self._failed, row, why))
+            await term.write(term.caller, partial(self._failed, row, why))
             return False
-        await post.write(post.caller, partial(self._delivered, news_id))
+        await term.write(term.caller, partial(self._delivered, news_id))
         return True
 
     async def _delivered(self, news_id: int, tx: Transaction) -> None:
@@ -151,12 +151,12 @@ class Courier:
         await tx.alerts.raise_alert(news.FAILED, "critical", None, message[:2_000], {"channels": dict(dead)})
 
 
-def chores(couriers: Mapping[str, Courier]) -> tuple[Chore, ...]:
+def chores(couriers: Mapping[str, Courier]) -> tuple[LeaderJob, ...]:
     """For the leader; a channel that hangs holds up no other."""
-    made = [Chore(f"alerts_by_{name}", _LOOK_SECONDS, courier.work) for name, courier in couriers.items()]
-    return (*made, Chore("forget_news", _FORGET_SECONDS, forget))
+    made = [LeaderJob(f"alerts_by_{name}", _LOOK_SECONDS, courier.work) for name, courier in couriers.items()]
+    return (*made, LeaderJob("forget_news", _FORGET_SECONDS, forget))
 
 
-async def forget(post: Post) -> None:
+async def forget(term: LeaderTerm) -> None:
     """News of alerts that were resolved a week ago."""
-    await post.write(post.caller, lambda tx: tx.news.forget(tx.now - KEEP))
+    await term.write(term.caller, lambda tx: tx.news.forget(tx.now - KEEP))

@@ -16,7 +16,7 @@ from tests.support.sessions import an_agent
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.execution.health_report import HealthReportFile
 from wvo_mcp.orchestration.health.report import HOURLY_SECONDS, Reporter
-from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, Candidate, Post
+from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, Candidate, LeaderTerm
 from wvo_mcp.ports import Transaction
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_stores]
@@ -121,10 +121,10 @@ async def test_a_long_trail_is_caught_up_with_in_parts_and_judged_only_then(benc
     assert [row["completed"] for row in await bench.read(lambda tx: tx.health.per_minute(hour))] == [1] * 12
 
 
-async def seated(bench: Bench) -> Post:
-    post = await Candidate(bench.store, lambda: WATCH, bench.clock).seek()
-    assert post is not None
-    return post
+async def seated(bench: Bench) -> LeaderTerm:
+    term = await Candidate(bench.store, lambda: WATCH, bench.clock).seek()
+    assert term is not None
+    return term
 
 
 @pytest.mark.requirement("HEALTH-4")

@@ -83,9 +83,9 @@ async def test_thousands_of_cycles_of_random_work_raise_no_alarm(bench: Bench) -
         for worker in team:
             await worker.minute(bench)
         bench.clock.advance(60)
-        post = await Candidate(bench.store, lambda: WATCH, bench.clock).seek()
-        assert post is not None
-        ran = await loop.cycle(post)
+        term = await Candidate(bench.store, lambda: WATCH, bench.clock).seek()
+        assert term is not None
+        ran = await loop.cycle(term)
         assert ran.observation.flow is not None
         assert not ran.observation.failed
         depth = ran.observation.flow.claimable

@@ -16,8 +16,8 @@ from wvo_mcp.orchestration.health.act import act
 from wvo_mcp.orchestration.health.decide import decide
 from wvo_mcp.orchestration.health.observe import observe
 from wvo_mcp.orchestration.health.orient import orient
-from wvo_mcp.orchestration.leader.chores import Chore
-from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, TICK_SECONDS, Overtaken, Post
+from wvo_mcp.orchestration.leader.chores import LeaderJob
+from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, TICK_SECONDS, LeaderTerm, Overtaken
 from wvo_mcp.ports import Transaction
 
 pytestmark = pytest.mark.anyio
@@ -166,8 +166,8 @@ async def test_nothing_is_tried_with_an_agent_within_the_grace_of_its_session(be
 async def test_a_remedy_checks_again_within_the_transaction_that_changes_something(bench: Bench, since: str) -> None:
     await abandoned(bench, "T1")
     limits = Thresholds()
-    post = await seated(bench, WATCH)
-    decision = decide(orient(await observe(post, post.caller, limits, None, count=True), limits), limits)
+    term = await seated(bench, WATCH)
+    decision = decide(orient(await observe(term, term.caller, limits, None, count=True), limits), limits)
     assert [remedy.subject for remedy in decision.remedies] == ["T1", "dead-T1"]
     if since == "heard":
         await bench.call("heartbeat", an_agent("dead-T1"), task_id="T1")
@@ -175,9 +175,9 @@ async def test_a_remedy_checks_again_within_the_transaction_that_changes_somethi
         await bench.claim(BOB, "T1")
         bench.servers.kill(BOB.session_id)
         bench.clock.advance(minutes=20)
-        post = await seated(bench, WATCH)
+        term = await seated(bench, WATCH)
 
-    deeds = await act(post, decision, limits, bench.policy)
+    deeds = await act(term, decision, limits, bench.policy)
 
     assert [one.result for one in deeds] == ["skipped", "skipped"]
     assert await bench.status("T1") == ["in_progress"]
@@ -316,15 +316,17 @@ async def test_a_job_due_more_often_than_the_lease_is_renewed_runs_in_between(be
     turns: list[int] = []
     ticks: list[int] = []
 
-    async def turn(post: Post) -> None:
-        turns.append(post.token)
+    async def turn(term: LeaderTerm) -> None:
+        turns.append(term.token)
         if len(turns) == 5:
             third.set()
 
-    async def tick(post: Post) -> None:
-        ticks.append(post.token)
+    async def tick(term: LeaderTerm) -> None:
+        ticks.append(term.token)
 
-    leads = a_leader(bench.store, lambda: WATCH, SystemClock(), [Chore("often", 0.1, turn), Chore("tick", 0, tick)])
+    leads = a_leader(
+        bench.store, lambda: WATCH, SystemClock(), [LeaderJob("often", 0.1, turn), LeaderJob("tick", 0, tick)]
+    )
     began = anyio.current_time()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(leads.run)

@@ -13,8 +13,8 @@ from tests.support.leading import a_leader
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import StoreBusy
-from wvo_mcp.orchestration.leader.chores import Chore
-from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, RENEW_SECONDS, Post
+from wvo_mcp.orchestration.leader.chores import LeaderJob
+from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, RENEW_SECONDS, LeaderTerm
 
 pytestmark = pytest.mark.anyio
 
@@ -32,13 +32,13 @@ class Work:
         self.waits = False
         self.go_on = anyio.Event()
 
-    async def run(self, post: Post) -> None:
+    async def run(self, term: LeaderTerm) -> None:
         self.runs += 1
         if self.error is not None:
             raise self.error
         with anyio.CancelScope(shield=self.shielded):
             await self._wait()
-            await post.write(post.caller, lambda tx: tx.state.put("done by", post.caller.session_id))
+            await term.write(term.caller, lambda tx: tx.state.put("done by", term.caller.session_id))
         self.ended += 1
 
     async def _wait(self) -> None:
@@ -58,7 +58,7 @@ class Office:
 
     def __init__(self, bench: Bench, caller: Caller, tasks: TaskGroup, works: dict[str, Work], every: float) -> None:
         self._works = works
-        chores = [Chore(name, every if name == "seldom" else 0, work.run) for name, work in works.items()]
+        chores = [LeaderJob(name, every if name == "seldom" else 0, work.run) for name, work in works.items()]
         self._leader = a_leader(bench.store, lambda: caller, bench.clock, chores)
         self._tasks = tasks
 

@@ -13,7 +13,14 @@ from tests.support.sessions import an_agent
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import StoreUnavailable
 from wvo_mcp.orchestration.keeping import end
-from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, RENEW_SECONDS, TICK_SECONDS, Candidate, Overtaken, Post
+from wvo_mcp.orchestration.leader.leading import (
+    LEASE_SECONDS,
+    RENEW_SECONDS,
+    TICK_SECONDS,
+    Candidate,
+    LeaderTerm,
+    Overtaken,
+)
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.store.sqlite.store import SqliteStore
 
@@ -25,19 +32,19 @@ def candidate(bench: Bench, caller: Caller, store: Store | None = None) -> Candi
     return Candidate(store or bench.store, lambda: caller, bench.clock)
 
 
-async def seated(one: Candidate) -> Post:
-    post = await one.seek()
-    assert post is not None
-    return post
+async def seated(one: Candidate) -> LeaderTerm:
+    term = await one.seek()
+    assert term is not None
+    return term
 
 
-async def note(post: Post) -> None:
+async def note(term: LeaderTerm) -> None:
     """Something that only a leader may write: who wrote it, under which token."""
 
     async def writing(tx: Transaction) -> None:
-        await tx.state.put("notes", [*(await tx.state.get("notes") or []), [post.caller.session_id, post.token]])
+        await tx.state.put("notes", [*(await tx.state.get("notes") or []), [term.caller.session_id, term.token]])
 
-    await post.write(post.caller, writing)
+    await term.write(term.caller, writing)
 
 
 async def notes(bench: Bench) -> list[list[str | int]]:
@@ -69,7 +76,7 @@ async def test_a_leader_that_paused_for_too_long_no_longer_leads(bench: Bench) -
     first, second = candidate(bench, ANN), candidate(bench, BOB)
     assert await first.seek()
     bench.clock.advance(LEASE_SECONDS)
-    assert first.post is None
+    assert first.term is None
     assert await second.seek()
 
     assert not await first.seek()
@@ -91,15 +98,15 @@ async def test_a_follower_looks_again_just_when_the_lease_of_the_other_ends(benc
 
 async def test_the_post_is_renewed_at_a_third_of_its_lease_and_not_written_before(bench: Bench) -> None:
     first = candidate(bench, ANN)
-    post = await seated(first)
+    term = await seated(first)
     before = await bench.sql("SELECT * FROM leaders")
     bench.clock.advance(RENEW_SECONDS - 0.1)
-    assert await first.seek() is post
+    assert await first.seek() is term
     assert await bench.sql("SELECT * FROM leaders") == before
 
     bench.clock.advance(0.1)
 
-    assert await first.seek() is post
+    assert await first.seek() is term
     assert await bench.sql("SELECT * FROM leaders") != before
 
 
@@ -185,11 +192,11 @@ async def test_a_store_out_of_reach_ends_the_term_where_it_is_held_too(bench: Be
     bench.clock.advance(RENEW_SECONDS)
     with pytest.raises(StoreUnavailable):
         await first.seek()
-    assert first.post is not None
+    assert first.term is not None
 
     bench.clock.advance(LEASE_SECONDS - RENEW_SECONDS)
 
-    assert first.post is None
+    assert first.term is None
 
 
 async def test_status_tells_who_leads_and_whether_it_lives(bench: Bench) -> None:
@@ -251,17 +258,17 @@ class Gated:
 
 @asynccontextmanager
 async def contenders(bench: Bench, *callers: Caller) -> AsyncGenerator[dict[str, Gated]]:
-    """Servers that seek the post and write under it, for ever, one transaction at a step."""
+    """Servers that seek to lead and write under it, for ever, one transaction at a step."""
     gates = {caller.session_id: Gated(bench) for caller in callers}
 
     async def contend(caller: Caller) -> None:
         one = candidate(bench, caller, gates[caller.session_id])
         while True:
-            post = await one.seek()
-            if post is not None:
+            term = await one.seek()
+            if term is not None:
                 try:
-                    await post.check()
-                    await note(post)
+                    await term.check()
+                    await note(term)
                 except Overtaken:
                     continue
 

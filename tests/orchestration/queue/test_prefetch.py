@@ -145,10 +145,10 @@ async def test_the_leader_writes_the_queue_only_when_it_changed(
     async def after(seconds: float) -> int:
         """How often the chore wrote when it was done after so many seconds."""
         bench.clock.advance(seconds)
-        post = await candidate.seek()
-        assert post is not None
+        term = await candidate.seek()
+        assert term is not None
         before = store.writes
-        await chore.run(post)
+        await chore.run(term)
         return store.writes - before
 
     assert [await after(0), await after(10), await after(40)] == [1, 0, 0]

@@ -9,7 +9,7 @@ from wvo_mcp.domain.lease import Policy
 from wvo_mcp.errors import WvoError
 from wvo_mcp.orchestration.health.decide import Action, Decision, Remedy
 from wvo_mcp.orchestration.health.observe import READY_SINCE
-from wvo_mcp.orchestration.leader.leading import Overtaken, Post
+from wvo_mcp.orchestration.leader.leading import LeaderTerm, Overtaken
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Transaction
 
@@ -22,11 +22,11 @@ _PATIENCE = 2
 """This many failed remedies make an alert critical."""
 
 
-async def act(post: Post, decision: Decision, limits: Thresholds, policy: Policy) -> tuple[Remediation, ...]:
+async def act(term: LeaderTerm, decision: Decision, limits: Thresholds, policy: Policy) -> tuple[Remediation, ...]:
     """Raises Overtaken when another leads by now, and WvoError when nothing can be written. A remedy that fails is
     counted and recorded, and the next one is tried."""
-    await post.write(post.caller, lambda tx: _record(tx, decision))
-    return tuple([await _remedy(post, remedy, limits, policy) for remedy in decision.remedies])
+    await term.write(term.caller, lambda tx: _record(tx, decision))
+    return tuple([await _remedy(term, remedy, limits, policy) for remedy in decision.remedies])
 
 
 async def _record(tx: Transaction, decision: Decision) -> None:
@@ -47,7 +47,7 @@ async def _record(tx: Transaction, decision: Decision) -> None:
             await tx.state.put(READY_SINCE, since)
 
 
-async def _remedy(post: Post, remedy: Remedy, limits: Thresholds, policy: Policy) -> Remediation:
+async def _remedy(term: LeaderTerm, remedy: Remedy, limits: Thresholds, policy: Policy) -> Remediation:
     about = {"anomaly": remedy.anomaly.value, "action": remedy.action.value, "subject": remedy.subject}
     task_id = remedy.subject if remedy.action is Action.RETURN else None
 
@@ -65,9 +65,9 @@ async def _remedy(post: Post, remedy: Remedy, limits: Thresholds, policy: Policy
             await tx.alerts.escalate(remedy.anomaly.value, None, f"{remedy.action.value} of {remedy.subject}: {why}")
         return await recorded(tx, FAILED, "failed", why)
 
-    await post.write(post.caller, lambda tx: tx.events.append(BEGUN, task_id, about))
+    await term.write(term.caller, lambda tx: tx.events.append(BEGUN, task_id, about))
     try:
-        return await post.write(post.caller, apply)
+        return await term.write(term.caller, apply)
     except Overtaken:
         raise
     except WvoError as error:
@@ -75,7 +75,7 @@ async def _remedy(post: Post, remedy: Remedy, limits: Thresholds, policy: Policy
     except Exception as error:  # the remedy of one task must not stand in the way of the others
         logger.exception("%s of %s failed", remedy.action.value, remedy.subject)
         why = f"{type(error).__name__}: {error}"[:500]
-    return await post.write(post.caller, fail)
+    return await term.write(term.caller, fail)
 
 
 async def _apply(tx: Transaction, remedy: Remedy, limits: Thresholds, policy: Policy) -> tuple[bool, str]:

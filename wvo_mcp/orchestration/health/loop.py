@@ -12,8 +12,8 @@ from wvo_mcp.orchestration.health.act import act
 from wvo_mcp.orchestration.health.decide import Decision, decide
 from wvo_mcp.orchestration.health.observe import Observation, Prepare, observe
 from wvo_mcp.orchestration.health.orient import Orientation, orient
-from wvo_mcp.orchestration.leader.chores import Chore
-from wvo_mcp.orchestration.leader.leading import ROLE, Candidate, Overtaken, Post
+from wvo_mcp.orchestration.leader.chores import LeaderJob
+from wvo_mcp.orchestration.leader.leading import ROLE, Candidate, LeaderTerm, Overtaken
 from wvo_mcp.ports import SILENT, Clock, Probe, Store, Tracer, Transaction
 
 _WALK_SHARE = 20
@@ -52,38 +52,38 @@ class HealthLoop:
         self._tracer = tracer
         self._prepare = prepare
         self._walk_after = 0.0
-        self._post: Post | None = None
+        self._term: LeaderTerm | None = None
 
-    def chores(self) -> tuple[Chore, ...]:
+    def chores(self) -> tuple[LeaderJob, ...]:
         """For the leader: at once when it begins to lead, which is when the tasks of servers that are gone come back."""
         every = self.limits.interval_seconds
-        return (Chore("health", every, self._turn), Chore("graph_walk", every, self._walk))
+        return (LeaderJob("health", every, self._turn), LeaderJob("graph_walk", every, self._walk))
 
-    async def cycle(self, post: Post) -> Cycle:
+    async def cycle(self, term: LeaderTerm) -> Cycle:
         """One cycle. Raises Overtaken, and WvoError when the store cannot be read or written."""
         within = self._tracer.span
-        with within("health.cycle", {"wvo.leader.token": post.token}) as span:
+        with within("health.cycle", {"wvo.leader.token": term.token}) as span:
             with within("health.observe"):
-                seen = await observe(post, post.caller, self.limits, self._probe, count=True, prepare=self._prepare)
+                seen = await observe(term, term.caller, self.limits, self._probe, count=True, prepare=self._prepare)
             with within("health.orient"):
                 meant = orient(seen, self.limits)
             with within("health.decide"):
                 decision = decide(meant, self.limits)
             with within("health.act"):
-                done = await act(post, decision, self.limits, self._policy)
+                done = await act(term, decision, self.limits, self._policy)
             span.set_attribute("wvo.health.anomalies", len(meant.anomalies))
             span.set_attribute("wvo.health.remedies", len(done))
         return Cycle(seen, meant, decision, done)
 
-    async def _turn(self, post: Post) -> None:
-        self._post = post
-        await self.cycle(post)
+    async def _turn(self, term: LeaderTerm) -> None:
+        self._term = term
+        await self.cycle(term)
 
-    async def _walk(self, post: Post) -> None:
+    async def _walk(self, term: LeaderTerm) -> None:
         began = self.clock.steady()
-        if began < self._walk_after or not await graph.needed(post, post.caller):
+        if began < self._walk_after or not await graph.needed(term, term.caller):
             return
-        await graph.keep(post, await graph.walk(post, post.caller))
+        await graph.keep(term, await graph.walk(term, term.caller))
         ended = self.clock.steady()
         self._walk_after = ended + _WALK_SHARE * (ended - began)
 
@@ -91,15 +91,15 @@ class HealthLoop:
         """One cycle now, the walk over the graph included. It acts when this server leads, or the caller can; otherwise it
         shows what would be done."""
         found = await graph.walk(store, caller)  # before this session leads: it may take longer than its lease
-        if self._post is not None:
+        if self._term is not None:
             with suppress(Overtaken):
-                return await self._acted(self._post, found)
-            self._post = None
-        post = await Candidate(store, lambda: caller, self.clock).seek()
-        if post is not None:
+                return await self._acted(self._term, found)
+            self._term = None
+        term = await Candidate(store, lambda: caller, self.clock).seek()
+        if term is not None:
             try:
                 with suppress(Overtaken):
-                    return await self._acted(post, found)
+                    return await self._acted(term, found)
             finally:
                 if caller.durable:  # it has no process: the next server leads at once
                     await store.write(caller, lambda tx: tx.state.resign(ROLE))
@@ -108,9 +108,9 @@ class HealthLoop:
         leader = await store.read(caller, _leader)
         return Cycle(seen, meant, decide(meant, self.limits), (), found, leader or "another session")
 
-    async def _acted(self, post: Post, found: Walk) -> Cycle:
-        await graph.keep(post, found)
-        return replace(await self.cycle(post), walk=found)
+    async def _acted(self, term: LeaderTerm, found: Walk) -> Cycle:
+        await graph.keep(term, found)
+        return replace(await self.cycle(term), walk=found)
 
 
 async def _leader(tx: Transaction) -> str | None:

@@ -7,8 +7,8 @@ from wvo_mcp.domain.lease import Caller
 from wvo_mcp.orchestration.health.act import FAILED, REMEDIED
 from wvo_mcp.orchestration.health.loop import leads
 from wvo_mcp.orchestration.health.observe import open_alerts
-from wvo_mcp.orchestration.leader.chores import Chore
-from wvo_mcp.orchestration.leader.leading import ROLE, Post
+from wvo_mcp.orchestration.leader.chores import LeaderJob
+from wvo_mcp.orchestration.leader.leading import ROLE, LeaderTerm
 from wvo_mcp.ports import Clock, Reports, Row, Store, Transaction
 
 HOURLY_SECONDS = 3_600.0
@@ -55,19 +55,19 @@ class Reporter:
         self._term: int | None = None
         self._due = 0.0
 
-    def chore(self) -> Chore:
-        return Chore("health_report", self._check_seconds, self.write_due)
+    def chore(self) -> LeaderJob:
+        return LeaderJob("health_report", self._check_seconds, self.write_due)
 
-    async def write_due(self, post: Post) -> None:
+    async def write_due(self, term: LeaderTerm) -> None:
         """Once after the first cycle of a term, then every hour."""
-        if post.token == self._term and self._clock.steady() < self._due:
+        if term.token == self._term and self._clock.steady() < self._due:
             return
-        made = await post.read(post.caller, lambda tx: report(tx, running=True))
+        made = await term.read(term.caller, lambda tx: report(tx, running=True))
         if made["lastCycle"] is None:
             return
-        await post.check()
+        await term.check()
         await self._reports.write(made)
-        self._term = post.token
+        self._term = term.token
         self._due = self._clock.steady() + HOURLY_SECONDS
 
     async def leave(self, store: Store, caller: Caller) -> None:

@@ -18,7 +18,7 @@ from wvo_mcp.domain.dependency import find_cycle, knotted
 from wvo_mcp.domain.health import Walk
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.orchestration.health.observe import WALKED, walked
-from wvo_mcp.orchestration.leader.leading import Post
+from wvo_mcp.orchestration.leader.leading import LeaderTerm
 from wvo_mcp.orchestration.plan.roadmap import SYNCED
 from wvo_mcp.ports import Store, Transaction
 
@@ -48,9 +48,9 @@ async def walk(store: Store, caller: Caller) -> Walk:
     return Walk(changes, digest, written, present, tuple(path), number)
 
 
-async def keep(post: Post, found: Walk) -> None:
+async def keep(term: LeaderTerm, found: Walk) -> None:
     """For the next cycles."""
-    await post.write(post.caller, lambda tx: tx.state.put(WALKED, asdict(found)))
+    await term.write(term.caller, lambda tx: tx.state.put(WALKED, asdict(found)))
 
 
 async def _state(tx: Transaction) -> tuple[int, str | None]:

@@ -9,7 +9,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from wvo_mcp.errors import WvoError
-from wvo_mcp.orchestration.leader.leading import Overtaken, Post
+from wvo_mcp.orchestration.leader.leading import LeaderTerm, Overtaken
 from wvo_mcp.ports import Clock, Transaction
 
 logger = logging.getLogger(__name__)
@@ -20,10 +20,10 @@ _PATIENCE = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Chore:
+class LeaderJob:
     """Something that one server does for the whole store, at once when it becomes the leader and then every so often.
 
-    `run` writes through the post it is given, asks `post.check()` right before any other effect, and has no harm in being
+    `run` writes through the term it is given, asks `term.check()` right before any other effect, and has no harm in being
     done again: a leader follows another at any moment. It is cancelled when the term ends and must then stop soon: work in
     a thread is to be abandoned, a child process ended.
     """
@@ -31,7 +31,7 @@ class Chore:
     name: str
     every_seconds: float
     """0: at every tick."""
-    run: Callable[[Post], Awaitable[None]]
+    run: Callable[[LeaderTerm], Awaitable[None]]
 
     @property
     def alert(self) -> str:
@@ -39,13 +39,13 @@ class Chore:
         return f"{self.name}_failed"
 
 
-class Rota:
+class ChoreRunner:
     """Starts what is due, never one chore twice at once; ends all of it with the term."""
 
-    def __init__(self, chores: Sequence[Chore], clock: Clock) -> None:
+    def __init__(self, chores: Sequence[LeaderJob], clock: Clock) -> None:
         self.chores = chores
         self._clock = clock
-        self._post: Post | None = None
+        self._term: LeaderTerm | None = None
         self._running: dict[str, anyio.CancelScope] = {}
         self._due: dict[str, float] = {}
         self._failures: dict[str, int] = {}
@@ -58,7 +58,7 @@ class Rota:
 
     def due_in(self) -> float:
         """Seconds until the next chore of its own time is due; infinite while this server does not lead."""
-        if self._post is None:
+        if self._term is None:
             return math.inf
         waiting = (
             self._due.get(chore.name, math.inf)
@@ -73,17 +73,17 @@ class Rota:
         with anyio.move_on_after(seconds):
             await self._ended.wait()
 
-    def turn(self, post: Post | None, tasks: TaskGroup, *, tick: bool = True) -> None:
-        """Start the chores that are due, in `tasks`; with another post or none, cancel those of the last term first.
+    def turn(self, term: LeaderTerm | None, tasks: TaskGroup, *, tick: bool = True) -> None:
+        """Start the chores that are due, in `tasks`; with another term or none, cancel those of the last term first.
 
         Between two ticks, only those that have a time of their own.
         """
-        if post is not self._post:
+        if term is not self._term:
             for scope in self._running.values():
                 scope.cancel()
-            self._post = post
+            self._term = term
             self._alerted.clear()
-        if post is None:
+        if term is None:
             return
         now = self._clock.steady()
         for chore in self.chores:
@@ -92,36 +92,36 @@ class Rota:
             if chore.name not in self._running and now >= self._due.get(chore.name, now):
                 scope = self._running[chore.name] = anyio.CancelScope()
                 self._due[chore.name] = now + chore.every_seconds
-                tasks.start_soon(self._run, chore, post, scope, name=chore.name)
+                tasks.start_soon(self._run, chore, term, scope, name=chore.name)
 
-    async def _run(self, chore: Chore, post: Post, scope: anyio.CancelScope) -> None:
+    async def _run(self, chore: LeaderJob, term: LeaderTerm, scope: anyio.CancelScope) -> None:
         try:
             with scope:
-                await self._guarded(chore, post)
+                await self._guarded(chore, term)
         finally:
             del self._running[chore.name]
             self._ended.set()
 
-    async def _guarded(self, chore: Chore, post: Post) -> None:
+    async def _guarded(self, chore: LeaderJob, term: LeaderTerm) -> None:
         try:
             try:
-                await chore.run(post)
+                await chore.run(term)
             except WvoError as error:
                 logger.warning("%s: %s", chore.name, error.message)
-                await self._failed(chore, post, error.message, passing=error.retryable)
+                await self._failed(chore, term, error.message, passing=error.retryable)
             except Overtaken:
                 raise
             except Exception as error:  # one of the three edges: the loop must outlive a defect of one chore
                 logger.exception("%s failed", chore.name)
-                await self._failed(chore, post, f"{type(error).__name__}: {error}", passing=False)
+                await self._failed(chore, term, f"{type(error).__name__}: {error}", passing=False)
             else:
-                await self._succeeded(chore, post)
+                await self._succeeded(chore, term)
         except Overtaken as error:
             logger.info("%s: %s", chore.name, error)
         except WvoError as error:
             logger.warning("the alert of %s was not changed: %s", chore.name, error.message)
 
-    async def _failed(self, chore: Chore, post: Post, why: str, *, passing: bool) -> None:
+    async def _failed(self, chore: LeaderJob, term: LeaderTerm, why: str, *, passing: bool) -> None:
         times = self._failures[chore.name] = self._failures.get(chore.name, 0) + 1
         pause = max(chore.every_seconds / 20, min(_RETRY_MAX_SECONDS, 2.0**times))
         self._due[chore.name] = self._clock.steady() + pause
@@ -131,10 +131,10 @@ class Rota:
         async def alert(tx: Transaction) -> None:
             await tx.alerts.raise_alert(chore.alert, "warning", None, f"{chore.name}: {why}"[:2_000])
 
-        await post.write(post.caller, alert)
+        await term.write(term.caller, alert)
         self._alerted[chore.name] = True
 
-    async def _succeeded(self, chore: Chore, post: Post) -> None:
+    async def _succeeded(self, chore: LeaderJob, term: LeaderTerm) -> None:
         self._failures.pop(chore.name, None)
         if self._alerted.get(chore.name) is False:
             return
@@ -143,6 +143,6 @@ class Rota:
         async def alerted(tx: Transaction) -> bool:
             return await tx.alerts.find(chore.alert, None) is not None
 
-        if await post.read(post.caller, alerted):
-            await post.write(post.caller, lambda tx: tx.alerts.resolve_alert(chore.alert, None))
+        if await term.read(term.caller, alerted):
+            await term.write(term.caller, lambda tx: tx.alerts.resolve_alert(chore.alert, None))
         self._alerted[chore.name] = False

@@ -8,7 +8,7 @@ from anyio.abc import TaskGroup
 
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import WvoError
-from wvo_mcp.orchestration.leader.chores import Chore, Rota
+from wvo_mcp.orchestration.leader.chores import ChoreRunner, LeaderJob
 from wvo_mcp.orchestration.leader.leading import Candidate
 from wvo_mcp.ports import Clock, Store
 
@@ -16,23 +16,27 @@ logger = logging.getLogger(__name__)
 
 
 class Leader:
-    """Seeks the post, and does the chores while it has it. One in every server."""
+    """Seeks to lead, and does the jobs while it leads. One in every server."""
 
     def __init__(
-        self, store: Store, caller: Callable[[], Caller], clock: Clock, chores: Callable[[], Awaitable[Sequence[Chore]]]
+        self,
+        store: Store,
+        caller: Callable[[], Caller],
+        clock: Clock,
+        chores: Callable[[], Awaitable[Sequence[LeaderJob]]],
     ) -> None:
         """`chores` is awaited when this server leads for the first time: most never need what it imports."""
         self._candidate = Candidate(store, caller, clock)
         self._chores = chores
-        self._rota = Rota((), clock)
+        self._runner = ChoreRunner((), clock)
 
     @property
     def running(self) -> list[str]:
         """The chores that are being done here."""
-        return self._rota.running
+        return self._runner.running
 
     async def run(self) -> None:
-        """Until cancelled. Nothing that a chore does delays the renewal of the post."""
+        """Until cancelled. Nothing that a job does delays the renewal of the term."""
         async with anyio.create_task_group() as tasks:
             while True:
                 await self.tick(tasks)
@@ -42,22 +46,22 @@ class Leader:
         """Chores that are due more often than that are begun in between."""
         until = anyio.current_time() + self._candidate.pause
         while (left := until - anyio.current_time()) > 0:
-            await self._rota.rest(min(left, self._rota.due_in()))
-            if self._rota.due_in() <= 0:
-                self._rota.turn(self._candidate.post, tasks, tick=False)
+            await self._runner.rest(min(left, self._runner.due_in()))
+            if self._runner.due_in() <= 0:
+                self._runner.turn(self._candidate.term, tasks, tick=False)
 
     async def tick(self, tasks: TaskGroup) -> bool:
-        """One look at the post; what is due begins in `tasks`, or what runs is cancelled. Do we lead?"""
+        """Seek or keep the lead; what is due begins in `tasks`, or what runs is cancelled. Do we lead?"""
         try:
-            post = await self._candidate.seek()
+            term = await self._candidate.seek()
         except WvoError as error:
             logger.warning("leadership: %s", error.message)
-            post = self._candidate.post
+            term = self._candidate.term
         except Exception:  # one of the three edges: the loop must outlive a defect of one step
             logger.exception("leadership failed")
-            post = self._candidate.post
-        if post is not None and not self._rota.chores:
-            self._rota.chores = await self._chores()
-            post = self._candidate.post  # it may have taken longer than the term
-        self._rota.turn(post, tasks)
-        return post is not None
+            term = self._candidate.term
+        if term is not None and not self._runner.chores:
+            self._runner.chores = await self._chores()
+            term = self._candidate.term  # it may have taken longer than the term
+        self._runner.turn(term, tasks)
+        return term is not None

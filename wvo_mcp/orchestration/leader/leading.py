@@ -18,11 +18,11 @@ _AFTER_EXPIRY_SECONDS = 0.02
 
 
 class Overtaken(Exception):
-    """The post is another's by now, or its lease ran out; nothing was changed. Never leaves the background work."""
+    """Another leads by now, or its lease ran out; nothing was changed. Never leaves the background work."""
 
 
-class Post:
-    """The leader's place for one term, and the store through it: `ports.Store` whose writes look at the post first.
+class LeaderTerm:
+    """The time for which one server leads, and the store through it: `ports.Store` whose writes check the term first.
 
     The look and the write are one transaction, so a leader that was paused at any point finds out before it changes
     anything. A token is never given twice: once another has led, no write of this term passes again.
@@ -74,53 +74,53 @@ class Post:
 
 
 class Candidate:
-    """Seeks the post for this server: takes it when it is free, renews it while it is ours."""
+    """Seeks to lead with this server: begins a term when no other leads, renews it while it lasts."""
 
     def __init__(self, store: Store, caller: Callable[[], Caller], clock: Clock) -> None:
         self._store = store
         self._caller = caller
         self._clock = clock
-        self._post: Post | None = None
+        self._term: LeaderTerm | None = None
         self._until = 0.0
         self._renew_at = 0.0
         self._pause = TICK_SECONDS
 
     @property
-    def post(self) -> Post | None:
+    def term(self) -> LeaderTerm | None:
         """Ours as far as is known here, None otherwise. By the steady clock, so that a store out of reach ends it too."""
-        if self._post is None or self._post.lost or self._clock.steady() >= self._until:
+        if self._term is None or self._term.lost or self._clock.steady() >= self._until:
             return None
-        return self._post
+        return self._term
 
     @property
     def pause(self) -> float:
         """Seconds until the next look: a tick, or less when another's lease ends before that."""
         return self._pause
 
-    async def seek(self) -> Post | None:
-        """Take or keep the post. Writes only when it is free or due for renewal. Raises what the store raises."""
+    async def seek(self) -> LeaderTerm | None:
+        """Begin or keep the term. Writes only when it is free or due for renewal. Raises what the store raises."""
         self._pause = TICK_SECONDS
         now = self._clock.steady()
-        held = self.post
+        held = self.term
         if held is not None and now < self._renew_at:
             return held
         caller = self._caller()
         if held is None:
             free_in = await self._store.read(caller, led_for)
             if free_in > 0:
-                self._post = None
+                self._term = None
                 self._pause = min(TICK_SECONDS, free_in + _AFTER_EXPIRY_SECONDS)
                 return None
         token = await self._store.write(caller, _take)
         if token is None:
-            self._post = None
+            self._term = None
             return None
         if held is None or held.token != token:
-            self._post = Post(self._store, self._caller, token)
+            self._term = LeaderTerm(self._store, self._caller, token)
         # Counted from before the write, so that it never ends later here than it does in the store.
         self._until = now + LEASE_SECONDS
         self._renew_at = now + RENEW_SECONDS
-        return self.post
+        return self.term
 
 
 async def led_for(tx: Transaction) -> float:

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.domain.task import Task
-from wvo_mcp.orchestration.leader.chores import Chore
-from wvo_mcp.orchestration.leader.leading import Post
+from wvo_mcp.orchestration.leader.chores import LeaderJob
+from wvo_mcp.orchestration.leader.leading import LeaderTerm
 from wvo_mcp.orchestration.queue.readiness import Circumstances, why_not_ready
 from wvo_mcp.ports import Transaction
 
@@ -32,14 +32,14 @@ class Prefetching:
         self._seq = 0
         self._looked: datetime | None = None
 
-    def chore(self) -> Chore:
-        return Chore("prefetch", 0, self.run)
+    def chore(self) -> LeaderJob:
+        return LeaderJob("prefetch", 0, self.run)
 
-    async def run(self, post: Post) -> None:
+    async def run(self, term: LeaderTerm) -> None:
         """Write only what is other than before."""
-        seq, now, differs = await post.read(post.caller, self._look)
+        seq, now, differs = await term.read(term.caller, self._look)
         if differs:
-            await post.write(post.caller, lambda tx: refill(tx, self._policy))
+            await term.write(term.caller, lambda tx: refill(tx, self._policy))
         self._seq, self._looked = seq, now
 
     async def _look(self, tx: Transaction) -> tuple[int, datetime | None, bool]:

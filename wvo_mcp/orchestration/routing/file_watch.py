@@ -3,8 +3,8 @@
 from functools import partial
 
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.orchestration.leader.chores import Chore
-from wvo_mcp.orchestration.leader.leading import Post
+from wvo_mcp.orchestration.leader.chores import LeaderJob
+from wvo_mcp.orchestration.leader.leading import LeaderTerm
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.providers import Providers
 
@@ -12,22 +12,22 @@ KIND = "providers_file"
 TRUST = "trust"
 
 
-def chore(providers: Providers) -> Chore:
-    return Chore(KIND, 0, partial(_look, providers))
+def chore(providers: Providers) -> LeaderJob:
+    return LeaderJob(KIND, 0, partial(_look, providers))
 
 
-async def _look(providers: Providers, post: Post) -> None:
+async def _look(providers: Providers, term: LeaderTerm) -> None:
     """Critical while there is no good version at all, for then nothing is given to anybody."""
     await providers.refresh()
     problem, unaccepted = providers.problem(), providers.unaccepted()
     severity = _severity(providers)
     untrusted = unaccepted is not None and problem == f"{unaccepted}."  # nothing else is wrong with the file
     broken = None if problem is None or untrusted else (severity, _message(problem, severity))
-    await _show(post, KIND, broken)
-    await _show(post, TRUST, None if unaccepted is None else (severity if untrusted else "warning", unaccepted))
+    await _show(term, KIND, broken)
+    await _show(term, TRUST, None if unaccepted is None else (severity if untrusted else "warning", unaccepted))
 
 
-async def _show(post: Post, kind: str, alert: tuple[str, str] | None) -> None:
+async def _show(term: LeaderTerm, kind: str, alert: tuple[str, str] | None) -> None:
     """The open alert of the kind says this, or there is none."""
 
     async def open_one(tx: Transaction) -> tuple[str, str] | None:
@@ -40,8 +40,8 @@ async def _show(post: Post, kind: str, alert: tuple[str, str] | None) -> None:
         else:
             await tx.alerts.raise_alert(kind, alert[0], None, alert[1])
 
-    if await post.read(post.caller, open_one) != alert:
-        await post.write(post.caller, write)
+    if await term.read(term.caller, open_one) != alert:
+        await term.write(term.caller, write)
 
 
 def _severity(providers: Providers) -> str:
