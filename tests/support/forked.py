@@ -94,7 +94,8 @@ class Forked:
     def send_signal(self, number: int) -> None:
         """Without effect when it has ended."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # its parent has just learned of its end, and tells it in a moment
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
