@@ -21,7 +21,7 @@ from tests.support.scale import sized
 from tests.support.sessions import Servers
 from tests.support.stores import Slate, a_fresh_store
 from wvo_mcp.domain.task import Origin, Status
-from wvo_mcp.orchestration.tasks import creation, editing, lifecycle, links
+from wvo_mcp.orchestration.tasks import creation, editing, lifecycle
 from wvo_mcp.ports import Transaction
 from wvo_mcp.store.records import bundles, graph
 from wvo_mcp.store.sql import Rows
@@ -114,12 +114,12 @@ class Graph(RuleBasedStateMachine):
     @rule(task_id=_some, on=_several)
     def link(self, task_id: str, on: list[str]) -> None:
         sound = [other for other in on if other != task_id and other not in self.below(task_id)]
-        self.write(lambda tx: links.link(tx, task_id, sound, "depends_on"))
+        self.write(partial(_linked, task_id=task_id, on=sound))
         self.depends_on[task_id] |= set(sound)
 
     @rule(task_id=_some, on=_several)
     def unlink(self, task_id: str, on: list[str]) -> None:
-        self.write(lambda tx: links.unlink(tx, task_id, on))
+        self.write(partial(_unlinked, task_id=task_id, on=on))
         self.depends_on[task_id] -= set(on)
 
     @rule(tasks=st.lists(_some, min_size=1, max_size=4), cancel=st.sampled_from([False, False, True]))
@@ -171,6 +171,20 @@ class Graph(RuleBasedStateMachine):
             return read(cast(StoreTransaction, tx).tasks._rows)
 
         assert self.loop.run(self.store.read(ANN, wrong)) == []
+
+
+async def _linked(tx: Transaction, task_id: str, on: list[str]) -> None:
+    new = set(on) - {row["id"] for row in await tx.tasks.dependencies(task_id)}
+    if new:
+        await tx.tasks.add_dependencies(task_id, sorted(new))
+        await tx.graph.relinked(task_id, sorted(new))
+
+
+async def _unlinked(tx: Transaction, task_id: str, on: list[str]) -> None:
+    gone = set(on) & {row["id"] for row in await tx.tasks.dependencies(task_id)}
+    if gone:
+        await tx.tasks.remove_dependencies(task_id, sorted(gone))
+        await tx.graph.relinked(task_id, sorted(gone))
 
 
 async def _moved(tx: Transaction, task_id: str, ways: tuple[str, ...]) -> None:
