@@ -170,11 +170,14 @@ class Attendance(Component):
         self._held = ExitStack()
 
     async def start(self, tasks: TaskGroup) -> None:
-        attend = partial(self._held.enter_context, self._backend.attend(self._session_id))
         if self._backend.store.is_blank:
-            self._backend.store.before_making = attend
+            self._backend.store.before_making = self._attend
         else:
-            attend()
+            self._attend()
+
+    def _attend(self) -> None:
+        self._held.close()  # a store that could not be made is tried again with the next write
+        self._held.enter_context(self._backend.attend(self._session_id))
 
     async def stop(self) -> None:
         self._held.close()
