@@ -132,6 +132,25 @@ async def test_of_the_jobs_that_ended_the_last_ones_are_kept() -> None:
         endless.let_go.set()
 
 
+async def test_what_still_runs_when_its_server_stops_has_ended_then() -> None:
+    ended = anyio.Event()
+
+    async def endless(progress: Progress) -> dict[str, Any]:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.set()
+        return {}
+
+    async with anyio.create_task_group() as tasks:
+        jobs = await jobs_in(tasks, 0.0)
+        await jobs.ask(ANN, "forecast", {}, endless)
+        await anyio.wait_all_tasks_blocked()
+
+        await jobs.stop()
+        assert ended.is_set()
+
+
 @pytest.mark.parametrize(("each", "first"), [(0.005, 4), (100.0, 1)], ids=["idle", "stopped before the first step"])
 async def test_steps_aside_leave_the_loop_free_and_end_when_they_are_cancelled(
     monkeypatch: pytest.MonkeyPatch, each: float, first: int

@@ -88,10 +88,12 @@ class _Job:
     result: dict[str, Any] = field(default_factory=dict[str, Any])
     error: WvoError | None = None
     ended: anyio.Event = field(default_factory=anyio.Event)
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
 
     async def run(self, work: Work) -> None:
         try:
-            self.result = await work(self.progress)
+            with self.scope:
+                self.result = await work(self.progress)
         except WvoError as error:
             self.error = error
         except Exception:  # an edge: in the background nobody else would hear of it
@@ -147,6 +149,14 @@ class Jobs(Component):
 
     async def start(self, tasks: TaskGroup) -> None:
         self._tasks = tasks
+
+    async def stop(self) -> None:
+        """What still runs is cancelled: it must not write after the end of its session, nor to a store that is closed."""
+        running = [job for job in self._jobs.values() if not job.ended.is_set()]
+        for job in running:
+            job.scope.cancel()
+        for job in running:
+            await job.ended.wait()
 
     async def ask(
         self, caller: Caller, tool: str, arguments: dict[str, Any], work: Work, tell: Tell | None = None
