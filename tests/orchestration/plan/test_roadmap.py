@@ -132,6 +132,19 @@ async def test_edges_that_agents_added_stay(bench: Bench) -> None:
     assert (await bench.task("T2")).unmet_deps == 2
 
 
+async def test_what_begun_and_finished_work_depends_on_is_merged_even_when_an_agent_syncs(bench: Bench) -> None:
+    t3 = "      - {id: T3, title: three}\n"
+    await sync(bench, T1, T2.replace(", depends_on: [T1]", ""), t3)
+    await bench.done("T3")
+    await bench.claim(ANN, "T2")
+
+    path(bench).write_text(HEAD + T1 + T2 + t3.replace("three", "three, depends_on: [T1]"))
+    report = await bench.call("roadmap_sync", ANN)
+
+    assert (report["updated"], report["sync_ratio"]) == (["T2", "T3"], 1.0)
+    assert await bench.status("T2", "T3") == ["in_progress", "done"]
+
+
 async def test_a_broken_file_changes_nothing_and_names_the_line(bench: Bench) -> None:
     await sync(bench, T1, T2)
     before = await bench.sql("SELECT * FROM tasks ORDER BY id")
@@ -323,3 +336,38 @@ async def test_edges_of_many_tasks_can_be_turned_round_in_one_edit(bench: Bench)
 
     assert len(report.updated) == BATCH * 2 + 1
     assert [row["id"] for row in await bench.sql("SELECT id FROM ready_tasks")] == ["T0"]
+
+
+class Meanwhile:
+    """A store in which something happens before one of the writes."""
+
+    def __init__(self, store: AnyStore, number: int, happens: Callable[[], Awaitable[object]]) -> None:
+        self._store = store
+        self._left = number
+        self._happens = happens
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def write(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]], *, keep: bool = True) -> T:
+        self._left -= 1
+        if not self._left:
+            await self._happens()
+        return await self._store.write(caller, work, keep=keep)
+
+
+@pytest.mark.usefixtures("small_batches")
+async def test_a_sync_in_parts_does_not_go_on_when_a_newer_version_was_merged_meanwhile(bench: Bench) -> None:
+    older = [f"      - {{id: T{number}, title: t}}\n" for number in range(BATCH * 3)]
+    newer = [older[0].replace("t}", "newer}"), *older[1:], "      - {id: N, title: new}\n"]
+    services = bench.services
+
+    async def edited() -> None:
+        path(bench).write_text(HEAD + "".join(newer))
+        await roadmap.sync_file(bench.store, services.roadmap, OWNER)
+
+    bench.services = replace(services, store=Meanwhile(bench.store, 2, edited))
+    await merged(bench, *older)
+
+    assert ((await bench.task("T0")).title, await bench.status("N")) == ("newer", ["pending"])
+    assert (await merged(bench, *newer)).unchanged

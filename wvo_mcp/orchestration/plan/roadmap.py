@@ -6,7 +6,7 @@ progress always belongs to the store.
 
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,9 @@ COLUMNS = ("epic_id", *(field for field in TASK_KEYS.values() if field not in ("
 
 BATCH = 100
 """Changes merged in one transaction: PostgreSQL's write lock is held for some 0.3 s, and is free in between."""
+
+MERGING = "roadmap_merging"
+"""Name of the fact with the digest of the version that is being merged in several transactions."""
 
 HOME = "roadmap_home"
 """Name of the fact that names which of several files is the roadmap."""
@@ -51,6 +54,8 @@ class Report:
     """Nothing of the file was taken."""
     unfinished: bool = False
     """Only a part of the changes was merged; the next transaction goes on."""
+    overtaken: bool = False
+    """Another sync has begun with another version since, or has ended: the rest is not merged by this one."""
 
 
 async def read_file(store: Store, files: RoadmapFiles, caller: Caller) -> Roadmap:
@@ -104,6 +109,8 @@ async def sync_file(store: Store, files: RoadmapFiles, caller: Caller, *, allow_
             if most is None:
                 raise
             most = None  # edges that were turned round make a circle with those of a later batch
+    if report.overtaken:  # the file may be another one by now
+        return await sync_file(store, files, caller, allow_cancel=allow_cancel)
     return report
 
 
@@ -139,6 +146,9 @@ async def sync(
     same = None if before is not None else await _as_before(tx, roadmap.digest, allow_cancel=allow_cancel)
     if same is not None:
         return same
+    merging = await tx.state.get(MERGING)
+    if before is not None and merging != roadmap.digest:
+        return replace(before, overtaken=True, unfinished=False)
     last = await tx.state.get(SYNCED)
     base = await tx.state.roadmap_entries()
     await tx.sessions.ensure()
@@ -161,17 +171,21 @@ async def sync(
             entries[task_id] |= {key: base[task_id][key] for key in ("status",) if key in base.get(task_id, {})}
     touched = [task for task in roadmap.tasks if base.get(task.id) != entries[task.id]]
     next_ones = _next(touched, most)
-    report.unfinished = len(next_ones) < len(touched)
-    await _merge_all(tx, next_ones, base, entries, report)
-    if report.unfinished:
-        return report
     gone = [task_id for task_id in base if task_id not in entries and task_id not in verdict.waiting]
-    report.unfinished = most is not None and len(gone) > most
+    await _merge_all(tx, next_ones, base, entries, report)
+    left = len(touched) - len(next_ones)
+    report.unfinished = left > 0 or (most is not None and len(gone) > most)
+    if report.unfinished and merging != roadmap.digest:
+        await tx.state.put(MERGING, roadmap.digest)
+    if left:
+        return report
     for task_id in gone[:most]:
         await _remove(tx, task_id, report)
     await tx.state.put_roadmap_entries({}, gone[:most])
     if report.unfinished:
         return report
+    if merging is not None:
+        await tx.state.put(MERGING, None)
     await guard.keep(tx, roadmap, verdict, last)
     report.sync_ratio = await _ratio(tx, roadmap)
     synced = {"digest": roadmap.digest, "at": iso(tx.now), "tasks": report.tasks, "sync_ratio": report.sync_ratio}
@@ -209,7 +223,8 @@ async def _merge_all(
             was = [row["id"] for row in await tx.tasks.dependencies(task.id)]
         gone = tuple(other for other in was if other not in task.depends_on)
         if gone:
-            await editing.change_links(tx, await tx.tasks.get(task.id), editing.Edit(remove_depends_on=gone))
+            edit = editing.Edit(remove_depends_on=gone)
+            await editing.change_links(tx, await tx.tasks.get(task.id), edit, by_people=True)
     new = [task for task in tasks if task.id not in known]
     report.created += await create(tx, [_draft(task) for task in new], Origin.ROADMAP) if new else []
     for task in existing:
@@ -256,7 +271,7 @@ async def _merge(tx: Transaction, task: RoadmapTask, base: Entry, entry: Entry, 
     await editing.change_fields(tx, stored, {name: getattr(task, name) for name in changed})
     added = tuple(other for other in task.depends_on if other not in base.get("depends_on", []))
     if added:
-        await editing.change_links(tx, stored, editing.Edit(add_depends_on=added))
+        await editing.change_links(tx, stored, editing.Edit(add_depends_on=added), by_people=True)
     stored = await tx.tasks.get(task.id)
     if stored.origin is not Origin.ROADMAP:
         # From now on people keep it in the file, whether they or an export wrote it there.

@@ -56,7 +56,7 @@ async def update(tx: Transaction, task_id: str, edit: Edit) -> Task:
         if task.approved_at is not None and any(fields.get(n, getattr(task, n)) != getattr(task, n) for n in _APPROVED):
             fields["approved_at"] = None  # people approved what it said before
     await change_fields(tx, task, fields)
-    await change_links(tx, task, edit)
+    await change_links(tx, task, edit, by_people=tx.caller.person)
     if edit.status is not None and edit.status is not task.status:
         await set_status(tx, await tx.tasks.get(task_id), edit.status, edit.reason)
     return await tx.tasks.get(task_id)
@@ -109,8 +109,9 @@ async def change_fields(tx: Transaction, task: Task, fields: Mapping[str, Any]) 
         await tx.graph.moved(task.id, [one for one in (task.parent_id, parent_id) if one is not None])
 
 
-async def change_links(tx: Transaction, task: Task, edit: Edit) -> None:
-    """Set, add and remove dependencies; the audit names the edges."""
+async def change_links(tx: Transaction, task: Task, edit: Edit, *, by_people: bool) -> None:
+    """Set, add and remove dependencies; the audit names the edges. People may, in the roadmap too, let a task wait for others
+    that is done, cancelled or in progress. Raises NotFound, Conflict, DependencyCycle."""
     present = [row["id"] for row in await tx.tasks.dependencies(task.id)]
     add = list(edit.add_depends_on)
     remove = list(edit.remove_depends_on)
@@ -123,12 +124,12 @@ async def change_links(tx: Transaction, task: Task, edit: Edit) -> None:
     await existing(tx, edit.remove_depends_on, "remove_depends_on")
     if not add and not remove:
         return
-    if add and task.status in (Status.DONE, Status.CANCELLED) and not tx.caller.person:
+    if add and task.status in (Status.DONE, Status.CANCELLED) and not by_people:
         raise Conflict(
             f"Task {task.id} is {task.status}; dependencies can no longer be added.",
             hint="Reopen it first (update_task with status pending and a reason).",
         )
-    if add and task.status is Status.IN_PROGRESS and not tx.caller.person:
+    if add and task.status is Status.IN_PROGRESS and not by_people:
         open_ones = [other for other in add if (await tx.tasks.get(other, "add_depends_on")).status is not Status.DONE]
         if open_ones:
             raise Conflict(
