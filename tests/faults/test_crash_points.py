@@ -107,7 +107,7 @@ def slates(postgres: Cluster) -> Iterator[list[Slate]]:
 async def test_a_crash_at_some_writes_loses_nothing_and_leaves_nothing_half_written(
     nursery: Nursery, tmp_path: Path
 ) -> None:
-    assert await crash(nursery, tmp_path, every=13) > 35
+    assert await crash(nursery, tmp_path, every=19) > 24
 
 
 @pytest.mark.full
@@ -124,7 +124,7 @@ async def test_a_crash_at_any_write_loses_nothing_and_leaves_nothing_half_writte
 async def test_a_client_killed_at_some_writes_loses_nothing_acknowledged_on_postgresql(
     nursery: Nursery, tmp_path: Path, slates: list[Slate]
 ) -> None:
-    assert await crash(nursery, tmp_path, every=53, slates=slates) > 7
+    assert await crash(nursery, tmp_path, every=97, slates=slates) > 3
 
 
 @pytest.mark.full

@@ -221,7 +221,8 @@ def hosts_of_completions(url: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "offset", [pytest.param(SKEW, id="ahead"), pytest.param(-SKEW, id="behind", marks=pytest.mark.full)]
+    "offset",
+    [pytest.param(SKEW, id="ahead", marks=pytest.mark.full), pytest.param(-SKEW, id="behind", marks=pytest.mark.full)],
 )
 def test_a_host_whose_clock_is_wrong_neither_takes_a_lease_nor_loses_one(
     hosts: Hosts, urls: tuple[str, str], places: list[Workspace], offset: timedelta

@@ -88,7 +88,7 @@ def check_acknowledged(folder: Path, source: Source) -> None:
 @pytest.mark.requirement("CLAIM-1", "CLAIM-3", "CORE-11")
 def test_workers_killed_five_times_a_second_lose_nothing_and_do_nothing_twice(tmp_path: Path, url: str | None) -> None:
     names = [f"w{place}" for place in range(6)]
-    count = sized(full=250, short=150) if url is None else sized(full=120, short=75)
+    count = sized(full=250, short=110) if url is None else sized(full=120, short=60)
 
     history, killed = drained(tmp_path / "store", url, names, count, kill_every=0.2, seconds=500)
 
