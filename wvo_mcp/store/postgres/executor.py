@@ -31,6 +31,8 @@ START_SECONDS = 10.0
 _JITTER = random.SystemRandom()
 """Without a state that a fork would double, or that others of the process share."""
 _CONNECTIONS = 3
+_IDLE_SECONDS = 60.0
+"""A connection that was not needed for so long is closed."""
 _HEAD = HEAD.replace(
     "\nFROM store", ", floor(extract(epoch FROM clock_timestamp()) * 1000)::BIGINT AS now_ms\nFROM store"
 )
@@ -65,7 +67,8 @@ class PostgresExecutor:
         self._trouble: psycopg.Error = errors.LockNotAvailable()
         """What the writer whose turn it is met last; that it only takes long, when nothing was met."""
         self._free = threading.BoundedSemaphore(_CONNECTIONS)
-        self._idle: list[Wire] = []
+        self.idle: list[Wire] = []
+        """Connections that no transaction uses now, the one used last at the end."""
         self.is_open = False
 
     @property
@@ -80,7 +83,7 @@ class PostgresExecutor:
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
-                self._idle.append(Wire(self.address.connect()))
+                self.idle.append(Wire(self.address.connect()))
                 break
             except psycopg.Error as error:
                 # A database that is just restarting is waited for; a wrong password is not.
@@ -152,7 +155,7 @@ class PostgresExecutor:
             raise errors.LockNotAvailable
         try:
             try:
-                wire = self._idle.pop()
+                wire = self.idle.pop()
             except IndexError:
                 wire = Wire(self.address.connect(connect_timeout=max(2, min(4, int(left)))))
             try:
@@ -161,22 +164,39 @@ class PostgresExecutor:
                 wire.close()
                 raise
             except BaseException:
-                with suppress(psycopg.Error):
-                    wire.send(_ROLLBACK)
-                    wire.leave()
+                self._roll_back(wire)
                 raise
             finally:
                 if self.is_open and not wire.raw.closed:
-                    self._idle.append(wire)
+                    self._keep(wire)
                 else:
                     wire.close()
         finally:
             self._free.release()
 
+    def _roll_back(self, wire: Wire) -> None:
+        pending = wire.has_pending
+        try:
+            wire.send(_ROLLBACK)
+            if pending:  # what failed of it is of this transaction, and not to be read by the next one
+                wire.settle()
+            else:
+                wire.leave()
+        except psycopg.Error:
+            wire.close()
+
+    def _keep(self, wire: Wire) -> None:
+        """For the next transaction; others that were not needed for long are given back to the database."""
+        wire.used_at = time.monotonic()
+        with suppress(IndexError):
+            while self.idle[0].used_at < wire.used_at - _IDLE_SECONDS:
+                self.idle.pop(0).close()
+        self.idle.append(wire)
+
     def _drop_idle(self) -> None:
         with suppress(IndexError):
             while True:
-                self._idle.pop().close()
+                self.idle.pop().close()
 
     def _end_frozen_writers(self) -> None:
         """Cut off a client that has the write lock and says nothing, as a stopped process or a paused container does."""

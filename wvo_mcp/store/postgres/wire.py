@@ -122,7 +122,14 @@ class Wire:
         self._prepared: dict[tuple[bytes, tuple[int, ...]], bytes] = {}
         self._sent: deque[Answer | None] = deque()
         self._syncs = 0
+        self.used_at = 0.0
+        """For the pool: by the steady clock."""
         self._pgconn.enter_pipeline_mode()
+
+    @property
+    def has_pending(self) -> bool:
+        """Was something sent whose answer was not read yet? It may be an error."""
+        return bool(self._sent)
 
     def send(self, statement: Statement, params: Any = ()) -> Answer:
         """Have it sent with the next `settle`, which fills the answer."""
