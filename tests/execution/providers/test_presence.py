@@ -307,6 +307,7 @@ async def test_a_server_looks_for_providers_only_while_calls_ask_for_them(
 ) -> None:
     monkeypatch.setattr(workspace_module, "PRESENCE_SECONDS", 0.01)
     monkeypatch.setattr(workspace_module, "ASKED_SECONDS", 0.01)
+    monkeypatch.setattr(workspace_module, "FIRST_LOOK_SECONDS", 600.0)
     path = tmp_path / "providers.yaml"
     with serving(OLLAMA) as url:
         path.write_text(
@@ -340,3 +341,22 @@ async def test_a_server_looks_for_providers_only_while_calls_ask_for_them(
                 await second.wait()
                 tasks.cancel_scope.cancel()
     assert looks == 2
+
+
+@pytest.mark.requirement("PROV-2")
+async def test_a_server_looks_for_providers_before_its_first_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workspace_module, "FIRST_LOOK_SECONDS", 0.01)
+    providers = ProvidersOfWorkspace(tmp_path / "providers.yaml", {"PATH": ""}, StoppedClock())
+    looked = anyio.Event()
+
+    async def look() -> None:
+        looked.set()
+
+    monkeypatch.setattr(providers, "look", look)
+    with anyio.fail_after(120):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(providers.run)
+            await looked.wait()
+            tasks.cancel_scope.cancel()

@@ -34,6 +34,8 @@ LOOK_SECONDS = 1.0
 PRESENCE_SECONDS = 30.0
 ASKED_SECONDS = 1.0
 """How soon a server looks for the providers of which a call asked."""
+FIRST_LOOK_SECONDS = 2.0
+"""After its start a server looks unasked: most ask once, for their only claim, and that is routed by what is here."""
 _YOUNG_SECONDS = 2.0
 
 _KEY_ENV = re.compile(rb"key_env[\"']?[ \t]*:[ \t]*[\"']?([A-Za-z_][A-Za-z0-9_]{0,99})")
@@ -134,11 +136,11 @@ class ProvidersOfWorkspace:
         return await check_all(providers, self._environ)
 
     async def run(self) -> None:
-        """Until cancelled: looks as soon as a call has asked, then every 30 seconds as long as calls ask in between. One
-        in every server; what a look needs is imported for the first one."""
+        """Until cancelled: looks soon after the start, then every 30 seconds as long as calls ask in between. One in every
+        server; what a look needs is imported for the first one, which comes after most first answers."""
+        with anyio.move_on_after(FIRST_LOOK_SECONDS):
+            await self._until_asked()
         while True:
-            while not self._asked:  # noqa: ASYNC110 - it is set in whatever thread a transaction runs
-                await anyio.sleep(ASKED_SECONDS)
             await anyio.to_thread.run_sync(_warm)
             self._asked = False
             try:
@@ -146,6 +148,11 @@ class ProvidersOfWorkspace:
             except Exception:  # an edge: the loop must outlive a defect of one look
                 logger.exception("the look for providers failed")
             await anyio.sleep(PRESENCE_SECONDS)
+            await self._until_asked()
+
+    async def _until_asked(self) -> None:
+        while not self._asked:  # noqa: ASYNC110 - it is set in whatever thread a transaction runs
+            await anyio.sleep(ASKED_SECONDS)
 
     def read_changes(self) -> None:
         """`refresh`, in the thread of the caller."""
