@@ -79,8 +79,7 @@ def _first_answer(report: Report, folder: Path, runs: int) -> None:
             ask(server)  # the handshake
             ask(server)
         for server in servers:
-            server.kill()
-            server.communicate()
+            server.communicate()  # closes its pipe, and waits until it has ended its session
 
     def nothing() -> None:
         subprocess.run([sys.executable, "-c", "pass"], check=True)
