@@ -14,8 +14,7 @@ from scripts.benchmarks.product import Desk, desk
 from scripts.benchmarks.timing import in_turns, p50, p99
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState
 from wvo_mcp.domain.providers.catalogue import TIERS, Catalogue, Cost, Limits, Model, Place, Provider, ProviderKind
-from wvo_mcp.domain.providers.decision import RouteRequest
-from wvo_mcp.domain.providers.routing import decide
+from wvo_mcp.domain.providers.routing import RouteRequest, decide
 from wvo_mcp.domain.providers.state import Presence, RoutingState, Use
 from wvo_mcp.domain.task import TaskType
 

@@ -14,7 +14,7 @@ from tests.support.dag import random_tasks
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.domain.task import Origin
 from wvo_mcp.faces.cli.simulate import loaded, simulated
-from wvo_mcp.orchestration.simulation.orders import Order
+from wvo_mcp.orchestration.simulation.comparison import Order
 from wvo_mcp.orchestration.simulation.scenario import PoolAgent, Scenario
 from wvo_mcp.orchestration.tasks.creation import Draft, create
 

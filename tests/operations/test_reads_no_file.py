@@ -21,7 +21,7 @@ from wvo_mcp.execution.providers.workspace import ProvidersOfWorkspace
 from wvo_mcp.execution.yaml import tree
 from wvo_mcp.operations import ALL
 from wvo_mcp.orchestration import background
-from wvo_mcp.orchestration.routing import file_watch, overview
+from wvo_mcp.orchestration.routing import overview
 from wvo_mcp.ports import Transaction
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("SCALE-1")]
@@ -96,7 +96,7 @@ async def test_whatever_changed_is_read_before_a_transaction_begins(
         watched,
         lambda: BOB,
         bench.clock,
-        (*background.chores(bench.services.roadmap, bench.policy), file_watch.chore(providers)),
+        (*background.chores(bench.services.roadmap, bench.policy), overview.file_check(providers)),
     )
     bench.workers = True
     turns = 0

@@ -21,8 +21,7 @@ from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState
 from wvo_mcp.domain.providers.catalogue import TIERS, Catalogue, Limits, Place, Provider
-from wvo_mcp.domain.providers.decision import RouteDecision, RouteRequest
-from wvo_mcp.domain.providers.routing import decide
+from wvo_mcp.domain.providers.routing import RouteDecision, RouteRequest, decide
 from wvo_mcp.domain.providers.state import RoutingState
 from wvo_mcp.domain.task import Status, TaskType
 from wvo_mcp.errors import StaleLease

@@ -15,7 +15,7 @@ from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.orchestration.health.report import Reporter
 from wvo_mcp.orchestration.leader.chores import LeaderJob
 from wvo_mcp.orchestration.queue.prefetch import Prefetching
-from wvo_mcp.orchestration.routing import file_watch, overview
+from wvo_mcp.orchestration.routing import overview
 from wvo_mcp.ports import Clock, RoadmapFiles, Tracer
 from wvo_mcp.ports.alerting import AlertChannel
 from wvo_mcp.ports.backups import Backups, Snapshots
@@ -52,7 +52,7 @@ class LeaderWork:
             *services.get(HealthLoop).chores(),
             *delivery.chores(_couriers(settings)),
             Prefetching(policy).chore(),
-            file_watch.chore(services.get(Providers)),
+            overview.file_check(services.get(Providers)),
             self.reporter.chore(),
             *backups.chores(services.get(Backups), services.get(Snapshots)),
         )

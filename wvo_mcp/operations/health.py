@@ -9,10 +9,10 @@ from wvo_mcp.domain.health import SHOWN
 from wvo_mcp.domain.instant import Instant, instant
 from wvo_mcp.operations.inputs import Output
 from wvo_mcp.operations.operation import Context, Effect, operation
-from wvo_mcp.orchestration.health.checkup import checkup
 from wvo_mcp.orchestration.health.decide import Decision
 from wvo_mcp.orchestration.health.loop import Cycle, HealthLoop
 from wvo_mcp.orchestration.health.observe import Observation
+from wvo_mcp.orchestration.health.report import checkup
 from wvo_mcp.ports import WatchedStore
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:  # a first call needs nothing of these
     from wvo_mcp.domain.providers.breaker import Breaker
     from wvo_mcp.domain.providers.catalogue import Catalogue, Provider
-    from wvo_mcp.domain.providers.decision import Chosen
+    from wvo_mcp.domain.providers.routing import Chosen
     from wvo_mcp.domain.providers.state import Presence, RoutingState, Use
 
 

@@ -6,8 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from wvo_mcp.domain.providers.signals.reading import FailureKind
-from wvo_mcp.domain.providers.signals.sentences import from_text
-from wvo_mcp.domain.providers.signals.times import moment_in, retry_in, seconds_in
+from wvo_mcp.domain.providers.signals.sentences import from_text, moment_in, retry_in, seconds_in
 
 pytestmark = pytest.mark.requirement("PROV-4")
 

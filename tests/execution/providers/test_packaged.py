@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from wvo_mcp.domain.providers.catalogue import NO_LIMITS, TIERS, Catalogue, ProviderKind
-from wvo_mcp.domain.providers.decision import RouteRequest
-from wvo_mcp.domain.providers.routing import decide
+from wvo_mcp.domain.providers.routing import RouteRequest, decide
 from wvo_mcp.domain.providers.state import Presence, RoutingState
 from wvo_mcp.domain.task import TaskType
 from wvo_mcp.execution.providers.file import defaults

@@ -12,8 +12,8 @@ from wvo_mcp.domain.providers.trust import parts_of
 from wvo_mcp.execution.providers.parse import parse
 from wvo_mcp.execution.providers.workspace import ProvidersOfWorkspace
 from wvo_mcp.execution.trust import Trust
-from wvo_mcp.orchestration.health.checkup import checkup
-from wvo_mcp.orchestration.routing import file_watch
+from wvo_mcp.orchestration.health.report import checkup
+from wvo_mcp.orchestration.routing import overview
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("PROV-1")]
 
@@ -32,7 +32,7 @@ class Watched:
         self.providers = providers
         bench.services = replace(bench.services, providers=providers)
         bench.workers = True
-        self._leader = a_leader(bench.store, lambda: ANN, bench.clock, (file_watch.chore(providers),))
+        self._leader = a_leader(bench.store, lambda: ANN, bench.clock, (overview.file_check(providers),))
 
     async def after(self, text: str | None, seconds: int = 2) -> list[tuple[str, str, str | None]]:
         """Open alerts when the file was written and the leader has ticked every second."""

@@ -10,7 +10,7 @@ from tests.orchestration.routing.test_routed_claims import configured
 from tests.support.bench import ANN, Bench, a_task
 from tests.support.providers import limited
 from wvo_mcp.domain.providers.catalogue import Limits
-from wvo_mcp.domain.providers.transcript import Message, Part
+from wvo_mcp.domain.providers.signals.reading import Message, Part
 from wvo_mcp.orchestration.routing import transcripts
 
 pytestmark = pytest.mark.anyio

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from wvo_mcp.domain.providers.transcript import Message, Part
+from wvo_mcp.domain.providers.signals.reading import Message, Part
 
 MOST_BYTES = 512_000_000
 """Read at one time; the rest is read after the next turn."""

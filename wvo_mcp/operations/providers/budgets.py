@@ -9,7 +9,7 @@ from pydantic import AfterValidator, AliasChoices, Field
 
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.lease import Role
-from wvo_mcp.domain.providers.windows import DAY, HOUR
+from wvo_mcp.domain.providers.state import DAY, HOUR
 from wvo_mcp.domain.text import Label, Text
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.inputs import Input, Output

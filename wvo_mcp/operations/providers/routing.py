@@ -6,7 +6,7 @@ from pydantic import Field
 
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.providers.catalogue import Mode, Place
-from wvo_mcp.domain.providers.decision import RouteDecision, RouteRequest
+from wvo_mcp.domain.providers.routing import RouteDecision, RouteRequest
 from wvo_mcp.domain.providers.state import uses_by_place
 from wvo_mcp.domain.task import TaskType
 from wvo_mcp.domain.text import Id, Label

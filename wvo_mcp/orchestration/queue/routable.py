@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection
 
-from wvo_mcp.domain.providers.decision import RouteDecision
+from wvo_mcp.domain.providers.routing import RouteDecision
 from wvo_mcp.domain.task import Task
 from wvo_mcp.orchestration.routing.router import Router
 from wvo_mcp.ports import Row, Transaction

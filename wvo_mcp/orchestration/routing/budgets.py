@@ -9,11 +9,11 @@ from typing import Any
 from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.providers.breaker import BreakerState, Verdict
 from wvo_mcp.domain.providers.catalogue import Catalogue
-from wvo_mcp.domain.providers.decision import PASSING, RouteDecision, Why
-from wvo_mcp.domain.providers.state import RoutingState
-from wvo_mcp.domain.providers.windows import (
+from wvo_mcp.domain.providers.routing import PASSING, RouteDecision, Why
+from wvo_mcp.domain.providers.state import (
     DAY,
     HOUR,
+    RoutingState,
     Window,
     free_at,
     left_at,

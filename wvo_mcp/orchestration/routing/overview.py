@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from wvo_mcp.domain.health import BUDGETS
@@ -9,9 +10,20 @@ from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState, worst
 from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Place, Provider
-from wvo_mcp.domain.providers.state import NOTHING, UNKNOWN, Presence, RoutingState, Use, uses_by_place
-from wvo_mcp.domain.providers.windows import Window, tightest, windows_of_providers
+from wvo_mcp.domain.providers.state import (
+    NOTHING,
+    UNKNOWN,
+    Presence,
+    RoutingState,
+    Use,
+    Window,
+    tightest,
+    uses_by_place,
+    windows_of_providers,
+)
 from wvo_mcp.errors import InvalidInput
+from wvo_mcp.orchestration.leader.chores import LeaderJob
+from wvo_mcp.orchestration.leader.leading import LeaderTerm
 from wvo_mcp.orchestration.routing import budgets
 from wvo_mcp.orchestration.routing.breakers import usable
 from wvo_mcp.ports import Store, Transaction
@@ -131,3 +143,52 @@ def _row(one: ProviderState) -> dict[str, Any]:
         "resets_at": None if resets_at is None else iso(resets_at),
         "reason": reason,
     }
+
+
+PROVIDERS_FILE = "providers_file"
+TRUST = "trust"
+
+
+def file_check(providers: Providers) -> LeaderJob:
+    return LeaderJob(PROVIDERS_FILE, 0, partial(_check_file, providers))
+
+
+async def _check_file(providers: Providers, term: LeaderTerm) -> None:
+    """Critical while there is no good version at all, for then nothing is given to anybody."""
+    await providers.refresh()
+    problem, unaccepted = providers.problem(), providers.unaccepted()
+    severity = _severity(providers)
+    untrusted = unaccepted is not None and problem == f"{unaccepted}."  # nothing else is wrong with the file
+    broken = None if problem is None or untrusted else (severity, _message(problem, severity))
+    await _show(term, PROVIDERS_FILE, broken)
+    await _show(term, TRUST, None if unaccepted is None else (severity if untrusted else "warning", unaccepted))
+
+
+async def _show(term: LeaderTerm, kind: str, alert: tuple[str, str] | None) -> None:
+    """The open alert of the kind says this, or there is none."""
+
+    async def open_one(tx: Transaction) -> tuple[str, str] | None:
+        row = await tx.alerts.find(kind, None)
+        return None if row is None else (row["severity"], row["message"])
+
+    async def write(tx: Transaction) -> None:
+        if alert is None:
+            await tx.alerts.resolve_alert(kind, None)
+        else:
+            await tx.alerts.raise_alert(kind, alert[0], None, alert[1])
+
+    if await term.read(term.caller, open_one) != alert:
+        await term.write(term.caller, write)
+
+
+def _severity(providers: Providers) -> str:
+    try:
+        providers.current()
+    except InvalidInput:
+        return "critical"
+    return "warning"
+
+
+def _message(problem: str, severity: str) -> str:
+    so = "the last good version is used" if severity == "warning" else "no task can be claimed until it is fixed"
+    return f"{problem[:1_800].rstrip('.')} ({so})"

@@ -8,15 +8,15 @@ from datetime import datetime
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.domain.providers.breaker import Breaker
 from wvo_mcp.domain.providers.catalogue import Catalogue, Place, Provider, ProviderKind, Tier
-from wvo_mcp.domain.providers.decision import RouteDecision
+from wvo_mcp.domain.providers.routing import RouteDecision
 from wvo_mcp.domain.providers.signals.reading import FailureKind, Reading, Signal, Usage, plain
 from wvo_mcp.domain.providers.signals.reading import signal as said
-from wvo_mcp.domain.providers.windows import Window, tightest
+from wvo_mcp.domain.providers.state import Window, tightest
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.domain.task import Status, Task
 from wvo_mcp.errors import IllegalTransition, InvalidInput, NotFound, StaleLease
 from wvo_mcp.orchestration.routing import breakers
-from wvo_mcp.orchestration.routing.attempts import REROUTED, note
+from wvo_mcp.orchestration.routing.breakers import REROUTED, note
 from wvo_mcp.orchestration.routing.budgets import empty_at, refused, windows_now
 from wvo_mcp.orchestration.routing.router import Route, Router
 from wvo_mcp.orchestration.tasks import lifecycle

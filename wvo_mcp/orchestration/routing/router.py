@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Tier
-from wvo_mcp.domain.providers.decision import RouteDecision, RouteRequest
-from wvo_mcp.domain.providers.routing import decide
+from wvo_mcp.domain.providers.routing import RouteDecision, RouteRequest, decide
 from wvo_mcp.domain.providers.state import MODE_FACT, Presence, RoutingState
 from wvo_mcp.domain.task import Status, Task, TaskType
 from wvo_mcp.errors import InvalidInput

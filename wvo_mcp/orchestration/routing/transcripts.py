@@ -7,10 +7,10 @@ from pathlib import Path
 
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.providers.catalogue import Catalogue, Provider, ProviderKind
-from wvo_mcp.domain.providers.transcript import Message, Part
+from wvo_mcp.domain.providers.signals.reading import Message, Part
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.orchestration.routing.attempts import note
+from wvo_mcp.orchestration.routing.breakers import note
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.ports.providers import Providers, Spent
 

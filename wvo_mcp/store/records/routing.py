@@ -9,7 +9,7 @@ from typing import Any
 from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState
 from wvo_mcp.domain.providers.catalogue import Mode
-from wvo_mcp.domain.providers.decision import Chosen
+from wvo_mcp.domain.providers.routing import Chosen
 from wvo_mcp.domain.providers.state import RoutingState, Use
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.ports.providers import Spent, TaskRoute

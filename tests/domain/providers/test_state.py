@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from tests.support.clock import START
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.providers.catalogue import Limits
-from wvo_mcp.domain.providers.state import RoutingState, Use
-from wvo_mcp.domain.providers.windows import Window, free_at, tightest, windows_of
+from wvo_mcp.domain.providers.state import RoutingState, Use, Window, free_at, tightest, windows_of
 
 pytestmark = pytest.mark.requirement("PROV-3")
 
