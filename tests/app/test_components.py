@@ -8,7 +8,7 @@ from anyio.abc import TaskGroup
 
 from wvo_mcp.app.components import Background, Components
 from wvo_mcp.errors import StoreBusy
-from wvo_mcp.ports.component import Component
+from wvo_mcp.ports.world import Component
 
 pytestmark = pytest.mark.anyio
 

@@ -6,7 +6,7 @@ from tests.support.bench import ANN, Bench
 from wvo_mcp.domain.lease import Policy, Role
 from wvo_mcp.errors import Forbidden, NotConfigured
 from wvo_mcp.operations import ALL, Audience, Container, Effect, Late
-from wvo_mcp.ports.backups import Backups
+from wvo_mcp.ports.backend import Backups
 
 pytestmark = pytest.mark.anyio
 

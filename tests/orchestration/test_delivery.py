@@ -15,7 +15,7 @@ from wvo_mcp.orchestration.delivery import KEEP, Courier, chores, forget
 from wvo_mcp.orchestration.leader.leader import Leader
 from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, Candidate, LeaderTerm, Overtaken
 from wvo_mcp.ports import Transaction
-from wvo_mcp.ports.alerting import Undelivered
+from wvo_mcp.ports.world import Undelivered
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("HEALTH-3")]
 

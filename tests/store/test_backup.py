@@ -15,7 +15,7 @@ from tests.support.bench import ANN, Bench, a_task
 from tests.support.invariants import verify
 from wvo_mcp.domain.backup import Kind
 from wvo_mcp.errors import IncompatibleStore, NotFound, StoreBusy, StoreUnavailable
-from wvo_mcp.ports.backups import DamagedStore
+from wvo_mcp.ports.backend import DamagedStore
 from wvo_mcp.store.backup_folder import BackupFolder
 from wvo_mcp.store.sqlite import backup as module
 from wvo_mcp.store.sqlite.backup import SqliteBackups

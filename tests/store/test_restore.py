@@ -17,7 +17,7 @@ from wvo_mcp.domain.lease import Policy
 from wvo_mcp.errors import IncompatibleStore, NotFound, StaleLease, StoreBusy, StoreUnavailable, WvoError
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap.source import RoadmapSource
-from wvo_mcp.ports.backups import Restored
+from wvo_mcp.ports.backend import Restored
 from wvo_mcp.store.sqlite import restore as module
 from wvo_mcp.store.sqlite.backup import SqliteBackups
 from wvo_mcp.store.sqlite.connection import sqlite

@@ -8,7 +8,7 @@ from tests.support.bench import Bench, a_task
 from tests.support.sessions import a_person
 from wvo_mcp.domain.backup import span
 from wvo_mcp.errors import StoreUnavailable
-from wvo_mcp.ports.backups import Restored
+from wvo_mcp.ports.backend import Restored
 from wvo_mcp.store.sqlite import restore as module
 from wvo_mcp.store.sqlite.backup import SqliteBackups
 from wvo_mcp.store.sqlite.integrity import backups_of

@@ -18,9 +18,9 @@ from wvo_mcp.ports import (
     Tracer,
     WatchedStore,
 )
-from wvo_mcp.ports.backups import Backups, Snapshots
-from wvo_mcp.ports.exchange import Exchange
+from wvo_mcp.ports.backend import Backups, Snapshots
 from wvo_mcp.ports.providers import Providers
+from wvo_mcp.ports.world import Exchange
 
 
 @dataclass(frozen=True)

@@ -32,14 +32,14 @@ from wvo_mcp.ports import (
     WatchedStore,
 )
 from wvo_mcp.ports.backend import Backend
-from wvo_mcp.ports.exchange import Exchange
 from wvo_mcp.ports.providers import Providers
+from wvo_mcp.ports.world import Exchange
 from wvo_mcp.project import WrongSetting, not_known
 from wvo_mcp.settings import Settings
 
 if TYPE_CHECKING:
     from wvo_mcp.orchestration.health.loop import HealthLoop
-    from wvo_mcp.ports.backups import Snapshots
+    from wvo_mcp.ports.backend import Snapshots
     from wvo_mcp.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -174,8 +174,8 @@ def build_services(
             RoadmapHistory: Late(history) if settings.roadmap_commits else NoHistory(),
             Directives: DirectiveFiles(settings.root),
             Exchange: Late(exchange),
-            "wvo_mcp.ports.backups.Backups": Late(lambda: backend.backups),
-            "wvo_mcp.ports.backups.Snapshots": Late(snapshots),
+            "wvo_mcp.ports.backend.Backups": Late(lambda: backend.backups),
+            "wvo_mcp.ports.backend.Snapshots": Late(snapshots),
             "wvo_mcp.orchestration.health.loop.HealthLoop": Late(health),
         }
     )

@@ -7,7 +7,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from wvo_mcp.errors import WvoError
-from wvo_mcp.ports.component import Component
+from wvo_mcp.ports.world import Component
 
 logger = logging.getLogger(__name__)
 

@@ -17,10 +17,9 @@ from wvo_mcp.orchestration.leader.chores import LeaderJob
 from wvo_mcp.orchestration.queue.prefetch import Prefetching
 from wvo_mcp.orchestration.routing import overview
 from wvo_mcp.ports import Clock, RoadmapFiles, Tracer
-from wvo_mcp.ports.alerting import AlertChannel
-from wvo_mcp.ports.backups import Backups, Snapshots
-from wvo_mcp.ports.health import Probe
+from wvo_mcp.ports.backend import Backups, Snapshots
 from wvo_mcp.ports.providers import Providers
+from wvo_mcp.ports.world import AlertChannel, Probe
 from wvo_mcp.settings import Settings
 
 if TYPE_CHECKING:

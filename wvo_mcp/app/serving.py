@@ -37,7 +37,7 @@ from wvo_mcp.orchestration.leader.leading import led_for
 from wvo_mcp.orchestration.plan import last_sync
 from wvo_mcp.ports import SILENT, RoadmapFiles, Store
 from wvo_mcp.ports.backend import Backend
-from wvo_mcp.ports.component import Component
+from wvo_mcp.ports.world import Component
 from wvo_mcp.settings import Settings, load
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from wvo_mcp.execution.replacement import disk_errors, write_whole
-from wvo_mcp.ports.backups import Snapshot
+from wvo_mcp.ports.backend import Snapshot
 
 KEPT = 10
 _NAME = re.compile(r"context-\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d-\d{3}Z\.md")

@@ -1,4 +1,4 @@
-"""`ports.exchange.Exchange` over the files of a workspace."""
+"""`ports.world.Exchange` over the files of a workspace."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

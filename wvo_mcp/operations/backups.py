@@ -8,7 +8,7 @@ from wvo_mcp.operations.inputs import Output
 from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.orchestration import backups, running_context
 from wvo_mcp.ports import WatchedStore
-from wvo_mcp.ports.backups import Backups, Snapshots
+from wvo_mcp.ports.backend import Backups, Snapshots
 
 
 class BackupCreated(Output):

@@ -10,7 +10,7 @@ from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.inputs import DryRun, Input, LongRunning, Output
 from wvo_mcp.operations.operation import Audience, Context, Effect, operation
 from wvo_mcp.ports import WatchedStore
-from wvo_mcp.ports.exchange import Exchange
+from wvo_mcp.ports.world import Exchange
 
 if TYPE_CHECKING:
     from wvo_mcp.domain.imports.draft import Reading

@@ -8,7 +8,7 @@ from wvo_mcp.orchestration import running_context
 from wvo_mcp.orchestration.leader.chores import LeaderJob
 from wvo_mcp.orchestration.leader.leading import LeaderTerm
 from wvo_mcp.ports import Store, Transaction
-from wvo_mcp.ports.backups import Backups, DamagedStore, Made, Snapshots
+from wvo_mcp.ports.backend import Backups, DamagedStore, Made, Snapshots
 
 _LOOK_SECONDS = 60.0
 FAILED = "backup_failed"

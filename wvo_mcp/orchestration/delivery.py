@@ -14,7 +14,7 @@ from wvo_mcp.errors import WvoError
 from wvo_mcp.orchestration.leader.chores import LeaderJob
 from wvo_mcp.orchestration.leader.leading import LeaderTerm, Overtaken
 from wvo_mcp.ports import Transaction
-from wvo_mcp.ports.alerting import AlertChannel, Row, Undelivered
+from wvo_mcp.ports.world import AlertChannel, Undelivered
 
 _LOOK_SECONDS = 2.0
 _FORGET_SECONDS = 3_600.0
@@ -69,7 +69,7 @@ class Courier:
         if rows[_CALM:]:
             await self._told_at_once(term, rows[_CALM:])
 
-    async def _told_at_once(self, term: LeaderTerm, rows: Sequence[Row]) -> None:
+    async def _told_at_once(self, term: LeaderTerm, rows: Sequence[dict[str, Any]]) -> None:
         """Some at a time, in any order: of one alert only one is ever due. None is begun after a failure."""
         left = list(reversed(rows))
         ended: list[Exception] = []
@@ -97,7 +97,7 @@ class Courier:
         mark = await tx.state.get(self._fact)
         upto = await tx.news.last()
         if mark is None or tx.now - instant(mark["at"]) > _ABSENT or mark["upto"] > upto:
-            rows: Sequence[Row] = await tx.news.open_now(_ENROLLED)
+            rows: Sequence[dict[str, Any]] = await tx.news.open_now(_ENROLLED)
         else:
             rows = await tx.news.behind(mark["upto"], self._name, _ENROLLED)
             upto = rows[-1]["news_id"] if rows else upto
@@ -111,7 +111,7 @@ class Courier:
         await tx.news.enrol(self._name, chosen)
         await tx.state.put(self._fact, {"upto": upto, "at": iso(tx.now)})
 
-    async def _told(self, term: LeaderTerm, row: Row) -> bool:
+    async def _told(self, term: LeaderTerm, row: dict[str, Any]) -> bool:
         news_id: int = row["news_id"]
         if row["change"] != "resolved" and row["alert"]["acknowledged_at"] is not None:
             await term.write(term.caller, lambda tx: tx.news.dropped(self._name, news_id, "acknowledged before"))

@@ -21,7 +21,7 @@ from anyio.abc import TaskGroup
 from wvo_mcp.domain.event import canonical
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import Internal, NotFound, WvoError
-from wvo_mcp.ports.component import Component
+from wvo_mcp.ports.world import Component
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from wvo_mcp.domain.memory import ContextEntry
 from wvo_mcp.domain.task import Status, Task
 from wvo_mcp.orchestration.queue.planning import best_ready
 from wvo_mcp.ports import Store, Transaction
-from wvo_mcp.ports.backups import Snapshot, Snapshots
+from wvo_mcp.ports.backend import Snapshot, Snapshots
 
 _HELD, _READY, _ENTRIES, _ALERTS, _STRANDED = 200, 20, 20, 50, 20
 _EVENT = re.compile(r"^Up to event (\d+)\b", re.MULTILINE)

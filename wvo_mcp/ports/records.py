@@ -1,13 +1,20 @@
-"""What is kept beside the tasks, within one transaction: audit, memory, sessions, replays, small facts."""
+"""What is kept beside the tasks, within one transaction: audit, alerts, memory, sessions, replays, health, small facts."""
+
+# pyright: reportReturnType=false
+
+from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from wvo_mcp.domain.checkpoint import Checkpoint
 from wvo_mcp.domain.event import Event
 from wvo_mcp.domain.memory import ContextEntry, Scope
 from wvo_mcp.domain.task import Task
+
+if TYPE_CHECKING:  # a first call needs nothing of these
+    from wvo_mcp.domain.health import Held, Hour, Provider
 
 Row = dict[str, Any]
 
@@ -16,40 +23,32 @@ class EventRepository(Protocol):
     @property
     def appended(self) -> Sequence[tuple[str, str | None, Mapping[str, Any]]]:
         """(kind, task, data) of what this transaction has appended so far."""
-        ...
 
     async def append(self, kind: str, task_id: str | None, data: Mapping[str, Any]) -> None:
         """Append to the audit trail in the caller's name, chained to the task's last event."""
-        ...
 
     async def count(self, kind: str) -> int:
         """All there ever were of this kind; for kinds that are rare."""
-        ...
 
     async def since(self, kind: str, at: datetime, limit: int) -> int:
         """How many of this kind came after `at`; at most `limit`, which bounds the work."""
-        ...
 
     async def of_task(self, task_id: str, limit: int) -> list[Event]:
         """The last `limit`, oldest first."""
-        ...
 
     async def after(self, seq: int, limit: int, task_id: str | None, kind: str | None) -> list[Event]: ...
 
     async def prune(self, before: datetime, limit: int) -> int:
         """Remove heartbeats of tasks and events without a task from before then, of each at most `limit`; how many went.
         Each chain that lost some gets one `chain.pruned` with their count and digest, so that it can still be checked."""
-        ...
 
     async def broken_chain(self, task_id: str | None) -> int | None:
         """`seq` of the first event whose chain does not hold (None: sound)."""
-        ...
 
     async def last_seq(self) -> int: ...
 
     async def before_last(self, limit: int, task_id: str | None, kind: str | None) -> int:
         """The seq behind which the last `limit` events of the task and kind stand."""
-        ...
 
 
 class AlertRepository(Protocol):
@@ -69,47 +68,68 @@ class AlertRepository(Protocol):
         evidence: Mapping[str, Any] | None = None,
     ) -> bool:
         """True when it is new. One that is open is refreshed and counted; it is news again only when it became worse."""
-        ...
 
     async def resolve_alert(self, kind: str, task_id: str | None) -> bool:
         """Was there one?"""
-        ...
 
     async def acknowledge(self, alert_id: int, note: str | None = None) -> Row:
         """A person has seen it: no more news of it but its end. The first one counts. Raises NotFound."""
-        ...
 
     async def close(self, alert_id: int, reason: str | None) -> Row:
         """Resolve it by hand, if it is open. Raises NotFound."""
-        ...
 
     async def page(self, where: Mapping[str, Any], before: int | None, limit: int) -> list[Row]:
         """Newest first, with smaller ids than `before`. `where`: open (True: only those), kind, least (severity)."""
-        ...
 
     async def open_counts(self) -> list[Row]:
         """{kind, severity, n} of the open ones."""
-        ...
 
     async def remedy_failed(self, kind: str, task_id: str | None) -> int:
         """Count a failed remedy of the open alert; how many that were. 0 without an open alert."""
-        ...
 
     async def escalate(self, kind: str, task_id: str | None, why: str) -> bool:
         """Make the open alert critical, with news of it; once in its life. True when done."""
-        ...
 
     async def find(self, kind: str, task_id: str | None) -> Row | None:
         """The open alert."""
-        ...
 
     async def get(self, alert_id: int) -> Row:
         """Open or not. Raises NotFound."""
-        ...
 
     async def open_alerts(self, limit: int) -> list[Row]:
         """The worst first, of these the newest."""
-        ...
+
+
+class NewsRepository(Protocol):
+    """News that channels still have to deliver. News is {news_id, change, at, alert}, where alert is its row as it is now."""
+
+    async def last(self) -> int:
+        """Number of the newest news; 0 when there is none."""
+
+    async def behind(self, news_id: int, channel: str, limit: int) -> list[Row]:
+        """News with a higher number, oldest first; `begun` is true where the channel was given earlier news of the same
+        alert."""
+
+    async def open_now(self, limit: int) -> list[Row]:
+        """The newest news of each alert that is open and not acknowledged, the worst and of these the newest first."""
+
+    async def enrol(self, channel: str, news_ids: Sequence[int]) -> None:
+        """These are to be delivered, from now on."""
+
+    async def due(self, channel: str, limit: int) -> list[Row]:
+        """Enrolled news that may be tried now, oldest first, with `attempts`; never before earlier news of the same alert
+        was delivered or given up."""
+
+    async def delivered(self, channel: str, news_id: int) -> None: ...
+
+    async def failed(self, channel: str, news_id: int, error: str, again_at: datetime | None) -> None:
+        """Count an attempt; None: it was the last one."""
+
+    async def dropped(self, channel: str, news_id: int, why: str) -> None:
+        """It need not be delivered any more."""
+
+    async def forget(self, before: datetime) -> int:
+        """Delete the news of alerts that were resolved before then; how many news."""
 
 
 class MemoryRepository(Protocol):
@@ -121,32 +141,26 @@ class MemoryRepository(Protocol):
 
     async def checkpoints(self, task_id: str, limit: int) -> list[Checkpoint]:
         """The last `limit`, oldest first."""
-        ...
 
     async def write(
         self, topic: str, content: str, tags: Sequence[str], scope: Scope, task_id: str | None, epic_id: str | None
     ) -> int:
         """Append a version of the topic; its number, from 1."""
-        ...
 
     async def versions(self, topic: str, limit: int) -> list[ContextEntry]:
         """Newest first."""
-        ...
 
     async def search(self, query: str, task_id: str | None, limit: int, *, recent_only: bool) -> list[ContextEntry]:
         """Newest versions that match any word of the query, best first. `recent_only` bounds the work to the newest
         entries."""
-        ...
 
     async def latest(self, task_id: str | None, limit: int) -> list[ContextEntry]: ...
 
     async def for_task(self, task: Task, limit: int) -> list[ContextEntry]:
         """What was written for the task itself, then for its epic; newest first."""
-        ...
 
     async def anything(self) -> bool:
         """Has anything ever been written?"""
-        ...
 
     async def topics_near(self, wanted: str) -> list[str]: ...
 
@@ -157,30 +171,24 @@ class SessionRepository(Protocol):
 
         `but_agent` is for those who touch that agent themselves in this transaction.
         """
-        ...
 
     async def touch_agent(self, agent_id: str, task_id: str | None = None) -> None:
         """The agent is on record and was seen now; it began `task_id`, if one is given."""
-        ...
 
     async def left(self, agent_id: str) -> None:
         """The agent left a task, and shows another of its own, if any."""
-        ...
 
     async def connected(self) -> list[str]:
         """Every session of a server that has not ended."""
-        ...
 
     async def get(self, session_id: str) -> Row | None:
         """{session_id, agent_id, ended_at, durable}."""
-        ...
 
     async def end(self, session_id: str) -> None: ...
 
     async def forget(self, before: datetime, limit: int) -> int:
         """Remove sessions that ended before, durable ones and agents not heard of since, at most so many of each; never
         one that a task in progress names, nor an agent with a session. How many of the larger part."""
-        ...
 
     async def agents(self, limit: int) -> list[Row]: ...
 
@@ -192,14 +200,12 @@ class ReplayRepository(Protocol):
 
     async def by_request(self, agent_id: str, tool: str, request_id: str, input_hash: str) -> str | None:
         """The stored result. Raises RequestIdReused when the input differs."""
-        ...
 
     async def keep_request(self, agent_id: str, tool: str, request_id: str, input_hash: str, result: str) -> None: ...
 
     async def by_lease(self, task_id: str, token: int | None, tool: str, input_hash: str) -> Row | None:
         """{status, lease_token} of the task, and {result, session_id, agent_id} of the lease write that did the same
         with this token (None: the task's), which are null if there was none. None when there is no such task."""
-        ...
 
     async def keep_lease(self, task_id: str, token: int, tool: str, input_hash: str, result: str) -> None: ...
 
@@ -211,13 +217,77 @@ class TraceRepository(Protocol):
 
     async def get(self, task_id: str) -> Row | None:
         """{lease_token, traceparent, started_at}: the last claim that was traced, and the trace that its first one began."""
-        ...
 
     async def put(self, task_id: str, lease_token: int, traceparent: str) -> None:
         """The task is held now under this token."""
-        ...
 
     async def forget(self, task_id: str) -> None: ...
+
+
+class HealthRepository(Protocol):
+    """Measurements and what they are made of, within one transaction. Nothing here takes longer in a larger store."""
+
+    async def roll_up(self, limit: int) -> bool:
+        """Count completions that were not counted yet, at most `limit`, by minute and hour; True when none is left."""
+
+    async def rolled_up(self) -> bool:
+        """Were all completions counted, but for those of the last moments?"""
+
+    async def completed(self, since: datetime) -> int:
+        """Tasks completed after `since`, exactly, as soon as those before the last minutes were rolled up."""
+
+    async def per_minute(self, since: datetime) -> list[Row]:
+        """{minute (`2026-11-20T10:00`), completed} by time; minutes with none are left out."""
+
+    async def hours(self, since: datetime) -> list[Hour]:
+        """By time; hours in which nothing was completed nor looked at are left out."""
+
+    async def note_hour(self, *, working: bool) -> None:
+        """A cycle looked, and saw work or none."""
+
+    async def add_sample(self, entry: Mapping[str, Any]) -> None:
+        """Keep one entry of the metrics' history; only the last 100 stay."""
+
+    async def samples(self, limit: int) -> list[Row]:
+        """The last `limit` entries, oldest first."""
+
+    async def held(self, limit: int) -> list[Held]:
+        """Tasks in progress, those first whose leases end first."""
+
+    async def held_one(self, task_id: str) -> Held | None:
+        """None when it is not in progress."""
+
+    async def claimable(self) -> int:
+        """How many tasks are ready: what the view `ready_tasks` holds, from kept counters."""
+
+    async def agents(self) -> dict[str, int]:
+        """How many agents there are by status."""
+
+    async def vacant(self, limit: int) -> list[str]:
+        """Agents that are shown with a task, or busy, and hold none."""
+
+    async def departed(self, seen_before: datetime, limit: int) -> list[str]:
+        """Idle agents that were seen last before then and have no session of their own that lives."""
+
+    async def put_offline(self, agent_id: str) -> bool:
+        """Was it still idle, or busy with nothing?"""
+
+    async def edges(self) -> tuple[int, int]:
+        """How many dependencies there are, and how often any changed, ever."""
+
+    async def edges_behind(self, last: tuple[str, str], limit: int) -> list[tuple[str, str, int, int]]:
+        """(task, what it waits for, seq of either) in the order of the ids, behind `last`."""
+
+    async def ids(self, seqs: Sequence[int]) -> dict[int, str]: ...
+
+    async def written_links(self, after: str, limit: int) -> tuple[str | None, int, int]:
+        """The roadmap's entries behind the task `after`: (last task looked at or None at the end, dependencies that they
+        write, those of them that the table has)."""
+
+    async def stranded(self, limit: int) -> list[tuple[str, str]]:
+        """(open task, cancelled or failed one that it waits for), of the latest such."""
+
+    async def providers(self) -> list[Provider]: ...
 
 
 class StateRepository(Protocol):
@@ -230,7 +300,6 @@ class StateRepository(Protocol):
     async def lead(self, role: str, seconds: float, *, force: bool = False) -> int | None:
         """Take or keep the leader lease of `role`; its fencing token, or None while another session holds it.
         `force` takes it from a session that is known to be dead."""
-        ...
 
     async def leader(self, role: str) -> Row | None: ...
 
@@ -240,18 +309,14 @@ class StateRepository(Protocol):
         """The store's time is that of `to` from the next transaction on, and what was written under a wrong clock moves to
         when it happened; how many values, by table and column. Nothing else may be written in this transaction. Without
         `apply` only counted."""
-        ...
 
     async def roadmap_entries(self) -> dict[str, dict[str, Any]]:
         """Task id -> entry as it stood in the file at the last sync."""
-        ...
 
     async def put_roadmap_entries(self, entries: Mapping[str, dict[str, Any]], gone: Iterable[str]) -> None: ...
 
     async def roadmap_tasks(self) -> list[Task]:
         """All tasks whose origin is the roadmap, and those of other origins, by seq."""
-        ...
 
     async def dependency_edges(self) -> list[tuple[str, str]]:
         """(task, what it depends on), the whole store."""
-        ...

@@ -1,25 +1,25 @@
 """The store and its transactions."""
 
+# pyright: reportReturnType=false
+
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Protocol, TypeVar
 
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.ports.alerting import NewsRepository
-from wvo_mcp.ports.health import HealthRepository
-from wvo_mcp.ports.outlook import OutlookRepository
-from wvo_mcp.ports.prefetch import PrefetchRepository
 from wvo_mcp.ports.providers import RoutingRepository
 from wvo_mcp.ports.records import (
     AlertRepository,
     EventRepository,
+    HealthRepository,
     MemoryRepository,
+    NewsRepository,
     ReplayRepository,
     SessionRepository,
     StateRepository,
     TraceRepository,
 )
-from wvo_mcp.ports.work import GraphRepository, QueueRepository, TaskRepository
+from wvo_mcp.ports.work import GraphRepository, OutlookRepository, PrefetchRepository, QueueRepository, TaskRepository
 from wvo_mcp.ports.world import Liveness
 
 T = TypeVar("T")
@@ -75,11 +75,9 @@ class Store(Protocol):
 
     async def read(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Never blocks writers and is never blocked by them."""
-        ...
 
     async def write(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]], *, keep: bool = True) -> T:
         """One writer at a time; `keep` False undoes the work after it succeeded (a dry run)."""
-        ...
 
 
 class WatchedStore(Store, Protocol):
@@ -88,4 +86,3 @@ class WatchedStore(Store, Protocol):
     async def wait_for_change(self, seconds: float) -> bool:
         """Wait until another writer may have written since the last call returned, or until the time is over; was it the
         former? The first call returns at once. For one waiter at a time."""
-        ...

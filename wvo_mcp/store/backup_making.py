@@ -11,7 +11,7 @@ from typing import TypeVar
 import anyio.to_thread
 
 from wvo_mcp.domain.backup import Backup, regular_name, surplus
-from wvo_mcp.ports.backups import Made
+from wvo_mcp.ports.backend import Made
 from wvo_mcp.store.backup_folder import BackupFolder
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ import pytest
 from tests.support.waiting import eventually
 from wvo_mcp.domain.news import Message
 from wvo_mcp.execution.alerting.command import AlertCommand
-from wvo_mcp.ports.alerting import Undelivered
+from wvo_mcp.ports.world import Undelivered
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("HEALTH-3")]
 NEWS = Message("news_1", {"id": "news_1", "text": "caf\u00e9 " * 40_000})

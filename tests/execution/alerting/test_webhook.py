@@ -11,7 +11,7 @@ from tests.support.clock import StoppedClock
 from tests.support.receiver import Answer, Receiver, is_signed, receiving, status
 from wvo_mcp.domain.news import Message
 from wvo_mcp.execution.alerting.webhook import Webhook, key_of, signature
-from wvo_mcp.ports.alerting import Undelivered
+from wvo_mcp.ports.world import Undelivered
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("HEALTH-3")]
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -7,12 +7,12 @@ from pathlib import Path
 from pydantic_core import to_json
 
 from wvo_mcp.domain.news import Message
-from wvo_mcp.ports.alerting import Undelivered
+from wvo_mcp.ports.world import Undelivered
 from wvo_mcp.processes import Limit, NotStarted, Program, run
 
 
 class AlertCommand:
-    """`ports.alerting.AlertChannel`: JSON on stdin, exit code 0 is success. No shell; what it prints is thrown away, but for
+    """`ports.world.AlertChannel`: JSON on stdin, exit code 0 is success. No shell; what it prints is thrown away, but for
     the end of stderr when it fails."""
 
     name = "command"

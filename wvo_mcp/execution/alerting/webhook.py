@@ -13,13 +13,13 @@ from pydantic_core import to_json
 
 from wvo_mcp.domain.news import Message
 from wvo_mcp.ports import Clock
-from wvo_mcp.ports.alerting import Undelivered
+from wvo_mcp.ports.world import Undelivered
 
 _PREFIX = "whsec_"
 
 
 class Webhook:
-    """`ports.alerting.AlertChannel`: a POST of the JSON; a status of 200 to 299 is success. No redirect is followed, and
+    """`ports.world.AlertChannel`: a POST of the JSON; a status of 200 to 299 is success. No redirect is followed, and
     nothing of the answer is read but its status."""
 
     name = "webhook"

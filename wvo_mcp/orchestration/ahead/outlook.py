@@ -14,7 +14,7 @@ from wvo_mcp.domain.workload import OpenTask, Workload, workload
 from wvo_mcp.domain.wsjf import PRIORITY_VALUE
 from wvo_mcp.errors import NotFound
 from wvo_mcp.ports import Store, Transaction
-from wvo_mcp.ports.outlook import OpenRow
+from wvo_mcp.ports.work import OpenRow
 
 HISTORY = 20_000
 """Done tasks that are read, the newest first."""

@@ -9,7 +9,7 @@ from wvo_mcp.domain.finding import Finding
 from wvo_mcp.domain.health import Condition
 from wvo_mcp.domain.lease import WIP_LIMIT, Caller
 from wvo_mcp.errors import InvalidInput, WvoError
-from wvo_mcp.ports.backups import Restored
+from wvo_mcp.ports.backend import Restored
 from wvo_mcp.store.postgres.backup import PostgresBackups
 from wvo_mcp.store.postgres.presence import connected
 from wvo_mcp.store.postgres.store import PostgresStore

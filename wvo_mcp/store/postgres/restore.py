@@ -16,7 +16,7 @@ from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import IncompatibleStore, StoreBusy, StoreUnavailable
 from wvo_mcp.ports import Transaction
-from wvo_mcp.ports.backups import Restored
+from wvo_mcp.ports.backend import Restored
 from wvo_mcp.store.backup_making import in_thread
 from wvo_mcp.store.postgres import programs
 from wvo_mcp.store.postgres.address import Address

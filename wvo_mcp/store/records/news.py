@@ -13,7 +13,7 @@ _ALERT = ", ".join(f"a.{name} AS a_{name}" for name in COLUMNS.split(", "))
 
 
 class News(Repository):
-    """`ports.alerting.NewsRepository`."""
+    """`ports.records.NewsRepository`."""
 
     async def last(self) -> int:
         return int(self._rows.value("SELECT coalesce(max(id), 0) FROM alert_news"))

@@ -1,6 +1,6 @@
 """The plan as a whole, read in a few passes."""
 
-from wvo_mcp.ports.outlook import OpenRow
+from wvo_mcp.ports.work import OpenRow
 from wvo_mcp.store.records.rows import Repository
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 
 from wvo_mcp.domain.instant import instant
-from wvo_mcp.ports.prefetch import Prefetched
+from wvo_mcp.ports.work import Prefetched
 from wvo_mcp.store.records.rows import Repository
 
 

@@ -16,7 +16,7 @@ from wvo_mcp.store.sqlite.store import SqliteStore
 
 if TYPE_CHECKING:
     from wvo_mcp.domain.finding import Finding
-    from wvo_mcp.ports.backups import Restored
+    from wvo_mcp.ports.backend import Restored
     from wvo_mcp.store.sqlite.backup import SqliteBackups
     from wvo_mcp.store.sqlite.probe import SqliteProbe
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from wvo_mcp.errors import IncompatibleStore, StoreUnavailable
-from wvo_mcp.ports.backups import DamagedStore
+from wvo_mcp.ports.backend import DamagedStore
 from wvo_mcp.store.backup_folder import sync, troubles
 from wvo_mcp.store.backup_making import FolderBackups, Stopped
 from wvo_mcp.store.sqlite.connection import APPLICATION_ID, REPAIR, DatabaseError, sqlite, typed_errors

@@ -18,7 +18,7 @@ from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import IncompatibleStore, NotFound, StoreBusy, WvoError
 from wvo_mcp.ports import Clock, Liveness
-from wvo_mcp.ports.backups import Restored
+from wvo_mcp.ports.backend import Restored
 from wvo_mcp.store.backup_folder import sync, troubles
 from wvo_mcp.store.clock import HEAD, checked, store_time
 from wvo_mcp.store.sql import Rows
