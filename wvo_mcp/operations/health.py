@@ -6,10 +6,9 @@ from typing import Any
 from pydantic import Field
 
 from wvo_mcp.domain.health import SHOWN
-from wvo_mcp.domain.instant import Instant, instant
+from wvo_mcp.domain.instant import Instant
 from wvo_mcp.operations.inputs import Output
 from wvo_mcp.operations.operation import Context, Effect, operation
-from wvo_mcp.orchestration.health.decide import Decision
 from wvo_mcp.orchestration.health.loop import Cycle, HealthLoop
 from wvo_mcp.orchestration.health.observe import Observation
 from wvo_mcp.orchestration.health.report import checkup
@@ -26,10 +25,7 @@ class HealthChecked(Output):
 @operation(toolset="health", effect=Effect.READ, manages_own_transactions=True)
 async def health_check(ctx: Context, store: WatchedStore, loop: HealthLoop) -> HealthChecked:
     """Check health: database, background work, providers and queue, with the reason for each problem."""
-    found = await checkup(store, ctx.caller, loop.limits, loop.clock)
-    return HealthChecked(
-        status=found.status, checks=found.checks, timestamp=instant(found.timestamp), anomalies=found.anomalies
-    )
+    return HealthChecked.of(await checkup(store, ctx.caller, loop.limits, loop.clock))
 
 
 class HealthRan(Output):
@@ -55,7 +51,7 @@ async def health_run(ctx: Context, store: WatchedStore, loop: HealthLoop) -> Hea
             {"kind": one.kind, "severity": one.severity, "message": one.message, "evidence": dict(one.evidence)}
             for one in cycle.orientation.anomalies
         ],
-        decided=_decided(cycle.decision),
+        decided=_decided(cycle),
         done=[asdict(one) for one in cycle.done[:SHOWN]],
     )
 
@@ -84,12 +80,14 @@ def _observed(cycle: Cycle) -> dict[str, Any]:
     }
 
 
-def _decided(decision: Decision) -> dict[str, Any]:
+def _decided(cycle: Cycle) -> dict[str, Any]:
+    decision = cycle.decision
+
     def listed(remedies: Any) -> list[dict[str, str]]:
         return [{"anomaly": one.anomaly, "action": one.action, "subject": one.subject} for one in remedies[:SHOWN]]
 
     return {
-        "alerts": [anomaly.kind.value for anomaly in decision.anomalies],
+        "alerts": [anomaly.kind.value for anomaly in cycle.orientation.anomalies],
         "resolved": [kind.value for kind in decision.resolve],
         "remedies": listed(decision.remedies),
         "withheld": listed(decision.withheld),

@@ -27,11 +27,12 @@ async def test_a_remedy_checks_the_age_again_when_its_turn_comes(bench: Bench) -
     bench.clock.advance(minutes=20)
     post = await seated(bench, WATCH)
     limits = Thresholds()
-    decision = decide(orient(await observe(post, WATCH, limits, None, count=True), limits), limits)
+    meant = orient(await observe(post, WATCH, limits, None, count=True), limits)
+    decision = decide(meant, limits)
     assert [remedy.subject for remedy in decision.remedies] == ["T1", "ann"]
 
     patient = replace(limits, stale_seconds=3_600)
-    deeds = await act(post, decision, patient, bench.policy)
+    deeds = await act(post, meant, decision, patient, bench.policy)
 
     assert deeds[0].result == "skipped"
     assert await bench.status("T1") == ["in_progress"]

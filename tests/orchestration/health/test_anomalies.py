@@ -94,7 +94,7 @@ async def dependency_desync(bench: Bench) -> Scenario:
     await bench.force(forget, "R4", "R5")
     yield "warning", {"ratio": 0.5}
     await bench.force(forget, "R6", "R6")
-    yield "critical", {"present": 4, "thresholds": {"warning": 0.8, "critical": 0.5}}
+    yield "critical", {"present": 4}
     for n in range(1, 7):
         await bench.force("INSERT INTO task_dependencies (task_id, depends_on_task_id) VALUES (?, 'R0')", f"R{n}")
     yield None
@@ -122,7 +122,7 @@ async def throughput_degradation(bench: Bench) -> Scenario:
     bench.clock.advance(minutes=1)
     yield "warning", {"last_hour": 6}
     bench.clock.advance(minutes=1)
-    yield "critical", {"last_hour": 5, "thresholds": {"warning": 0.75, "critical": 0.5}}
+    yield "critical", {"last_hour": 5}
     for n in range(done, done + 4):
         await bench.done(f"T{n}")
     yield None
@@ -158,7 +158,7 @@ async def queue_stalled(bench: Bench) -> Scenario:
     await watched(bench, 3_599.999)
     yield None
     bench.clock.advance(0.001)
-    yield "critical", {"ready": 2, "ready_since": iso(START), "threshold_seconds": 3600}
+    yield "critical", {"ready": 2, "ready_since": iso(START)}
     await bench.call("pause", OWNER)
     yield None
     await bench.call("resume", OWNER)
@@ -190,7 +190,7 @@ async def queue_growing(bench: Bench) -> Scenario:
         await bench.create(a_task(f"T{n}"))
         yield None
     await bench.create(a_task("T5"))
-    yield "warning", {"cycles": 5, "threshold_cycles": 5, "depths": [1, 2, 3, 4, 5, 6]}
+    yield "warning", {"cycles": 5, "depths": [1, 2, 3, 4, 5, 6]}
     yield None
 
 

@@ -167,7 +167,8 @@ async def test_a_remedy_checks_again_within_the_transaction_that_changes_somethi
     await abandoned(bench, "T1")
     limits = Thresholds()
     term = await seated(bench, WATCH)
-    decision = decide(orient(await observe(term, term.caller, limits, None, count=True), limits), limits)
+    meant = orient(await observe(term, term.caller, limits, None, count=True), limits)
+    decision = decide(meant, limits)
     assert [remedy.subject for remedy in decision.remedies] == ["T1", "dead-T1"]
     if since == "heard":
         await bench.call("heartbeat", an_agent("dead-T1"), task_id="T1")
@@ -177,7 +178,7 @@ async def test_a_remedy_checks_again_within_the_transaction_that_changes_somethi
         bench.clock.advance(minutes=20)
         term = await seated(bench, WATCH)
 
-    deeds = await act(term, decision, limits, bench.policy)
+    deeds = await act(term, meant, decision, limits, bench.policy)
 
     assert [one.result for one in deeds] == ["skipped", "skipped"]
     assert await bench.status("T1") == ["in_progress"]

@@ -9,6 +9,7 @@ from wvo_mcp.domain.lease import Policy
 from wvo_mcp.errors import WvoError
 from wvo_mcp.orchestration.health.decide import Action, Decision, Remedy
 from wvo_mcp.orchestration.health.observe import READY_SINCE
+from wvo_mcp.orchestration.health.orient import Orientation
 from wvo_mcp.orchestration.leader.leading import LeaderTerm, Overtaken
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Transaction
@@ -22,27 +23,30 @@ _PATIENCE = 2
 """This many failed remedies make an alert critical."""
 
 
-async def act(term: LeaderTerm, decision: Decision, limits: Thresholds, policy: Policy) -> tuple[Remediation, ...]:
+async def act(
+    term: LeaderTerm, meant: Orientation, decision: Decision, limits: Thresholds, policy: Policy
+) -> tuple[Remediation, ...]:
     """Raises Overtaken when another leads by now, and WvoError when nothing can be written. A remedy that fails is
     counted and recorded, and the next one is tried."""
-    await term.write(term.caller, lambda tx: _record(tx, decision))
+    await term.write(term.caller, lambda tx: _record(tx, meant, decision))
     return tuple([await _remedy(term, remedy, limits, policy) for remedy in decision.remedies])
 
 
-async def _record(tx: Transaction, decision: Decision) -> None:
-    for anomaly in decision.anomalies:
+async def _record(tx: Transaction, meant: Orientation, decision: Decision) -> None:
+    for anomaly in meant.anomalies:
         await tx.alerts.raise_alert(anomaly.kind.value, anomaly.severity.value, None, anomaly.message, anomaly.evidence)
     for kind in decision.resolve:
         await tx.alerts.resolve_alert(kind.value, None)
-    if decision.failed:
-        what = "; ".join(f"{reading}: {why}" for reading, why in sorted(decision.failed.items()))
+    seen = meant.observation
+    if seen.failed:
+        what = "; ".join(f"{reading}: {why}" for reading, why in sorted(seen.failed.items()))
         await tx.alerts.raise_alert(BLIND, "warning", None, f"A part of the health cycle failed: {what}"[:2_000])
     else:
         await tx.alerts.resolve_alert(BLIND, None)
-    if decision.sample is not None:
-        await tx.health.add_sample(decision.sample)
-        await tx.health.note_hour(working=decision.working)
-        since = None if decision.ready_since is None else iso(decision.ready_since)
+    if seen.flow is not None and meant.metrics is not None:
+        await tx.health.add_sample(meant.metrics)
+        await tx.health.note_hour(working=seen.flow.working)
+        since = None if seen.flow.paused or not seen.flow.claimable else iso(seen.flow.ready_since or seen.at)
         if await tx.state.get(READY_SINCE) != since:
             await tx.state.put(READY_SINCE, since)
 

@@ -70,7 +70,7 @@ class HealthLoop:
             with within("health.decide"):
                 decision = decide(meant, self.limits)
             with within("health.act"):
-                done = await act(term, decision, self.limits, self._policy)
+                done = await act(term, meant, decision, self.limits, self._policy)
             span.set_attribute("wvo.health.anomalies", len(meant.anomalies))
             span.set_attribute("wvo.health.remedies", len(done))
         return Cycle(seen, meant, decision, done)
@@ -105,17 +105,13 @@ class HealthLoop:
                     await store.write(caller, lambda tx: tx.state.resign(ROLE))
         seen = await observe(store, caller, self.limits, self._probe, count=False)
         meant = orient(seen, self.limits)
-        leader = await store.read(caller, _leader)
-        return Cycle(seen, meant, decide(meant, self.limits), (), found, leader or "another session")
+        leader = await store.read(caller, lambda tx: tx.state.leader(ROLE))
+        who = None if leader is None else leader["session_id"]
+        return Cycle(seen, meant, decide(meant, self.limits), (), found, who or "another session")
 
     async def _acted(self, term: LeaderTerm, found: Walk) -> Cycle:
         await graph.keep(term, found)
         return replace(await self.cycle(term), walk=found)
-
-
-async def _leader(tx: Transaction) -> str | None:
-    row = await tx.state.leader(ROLE)
-    return None if row is None else row["session_id"]
 
 
 async def leads(tx: Transaction) -> bool:

@@ -57,9 +57,10 @@ class Flow:
     """Since when every cycle saw claimable work and no pause, with no long time between two cycles."""
     agents: Mapping[str, int]
 
-    def ready_from(self, at: datetime) -> datetime | None:
-        """Since when there has been claimable work without a pause, the cycle at `at` included."""
-        return None if self.paused or not self.claimable else self.ready_since or at
+    @property
+    def working(self) -> bool:
+        """Is there anything to do, or being done?"""
+        return (self.claimable > 0 or self.counts["in_progress"] > 0) and not self.paused
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,16 @@ async def observe(
 ) -> Observation:
     """`count` first updates the counts of completions, and `prepare` the rest, which write. Raises WvoError when the store
     cannot be read at all; a single reading that fails is left out."""
-    at = await store.read(caller, _now)
+
+    async def now(tx: Transaction) -> datetime:
+        return tx.now
+
+    async def roll_up() -> None:
+        for _ in range(_BATCHES):
+            if await store.write(caller, lambda tx: tx.health.roll_up(_BATCH)):
+                return
+
+    at = await store.read(caller, now)
     found: dict[str, Any] = {}
     failed: dict[str, str] = {}
 
@@ -121,7 +131,7 @@ async def observe(
             failed[name] = f"{type(error).__name__}: {error}"[:500]
 
     if count:
-        await attempt("write", lambda: _count(store, caller))
+        await attempt("write", roll_up)
         if prepare is not None:
             await attempt("budgets", partial(prepare, store, caller))
     for name, reading in _READINGS.items():
@@ -133,18 +143,11 @@ async def observe(
     return Observation(at, failed=failed, **found)
 
 
-async def _now(tx: Transaction) -> datetime:
-    return tx.now
-
-
-async def _count(store: Store, caller: Caller) -> None:
-    for _ in range(_BATCHES):
-        if await store.write(caller, lambda tx: tx.health.roll_up(_BATCH)):
-            return
-
-
 async def _flow(limits: Thresholds, tx: Transaction) -> Flow:
-    since = await tx.state.get(READY_SINCE) if await _watched(limits, tx) else None
+    last = await tx.health.samples(1)
+    longest = max(_UNWATCHED, timedelta(seconds=3 * limits.interval_seconds))
+    watched = bool(last) and tx.now - instant(last[0]["timestamp"]) <= longest
+    since = await tx.state.get(READY_SINCE) if watched else None
     return Flow(
         counts=await tx.tasks.counts(),
         claimable=await tx.health.claimable(),
@@ -155,12 +158,6 @@ async def _flow(limits: Thresholds, tx: Transaction) -> Flow:
         ready_since=None if since is None else instant(since),
         agents=await tx.health.agents(),
     )
-
-
-async def _watched(limits: Thresholds, tx: Transaction) -> bool:
-    last = await tx.health.samples(1)
-    longest = max(_UNWATCHED, timedelta(seconds=3 * limits.interval_seconds))
-    return bool(last) and tx.now - instant(last[0]["timestamp"]) <= longest
 
 
 async def _depths(limits: Thresholds, tx: Transaction) -> list[int]:

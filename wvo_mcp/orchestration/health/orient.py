@@ -119,7 +119,6 @@ def _stale_tasks(seen: Observation, limits: Thresholds, held: Sequence[Held]) ->
     if not aged:
         return None
     oldest, over = aged[0][0], sum(age >= limits.stale_seconds for age, _ in aged)
-    tasks = [{"id": one.task_id, "agent": one.agent_id, "age_seconds": round(age, 3)} for age, one in aged[:SHOWN]]
     return _found(
         f"{_many(len(aged), 'task')} in progress without a live agent; the last sign of life is {oldest / 60:.0f} min old.",
         critical=over > 0,
@@ -127,7 +126,7 @@ def _stale_tasks(seen: Observation, limits: Thresholds, held: Sequence[Held]) ->
         at_threshold=over,
         threshold_seconds=limits.stale_seconds,
         max_age_seconds=round(oldest, 3),
-        tasks=tasks,
+        tasks=[{"id": one.task_id, "agent": one.agent_id, "age_seconds": round(age, 3)} for age, one in aged[:SHOWN]],
     )
 
 
@@ -135,19 +134,14 @@ def _stale_tasks(seen: Observation, limits: Thresholds, held: Sequence[Held]) ->
 def _desync(seen: Observation, limits: Thresholds, walk: Walk) -> _Verdict:
     if walk.ratio >= DESYNC_WARNING:
         return None
-    return _found(
-        f"The store has {walk.present} of the roadmap's {walk.written} dependencies: run wvo-mcp roadmap-sync.",
-        critical=walk.ratio < DESYNC_CRITICAL,
-        written=walk.written,
-        present=walk.present,
-        ratio=round(walk.ratio, 4),
-        thresholds={"warning": DESYNC_WARNING, "critical": DESYNC_CRITICAL},
-    )
+    message = f"The store has {walk.present} of the roadmap's {walk.written} dependencies: run wvo-mcp roadmap-sync."
+    numbers = {"written": walk.written, "present": walk.present, "ratio": round(walk.ratio, 4)}
+    return _found(message, critical=walk.ratio < DESYNC_CRITICAL, **numbers)
 
 
 @_rule(AnomalyKind.THROUGHPUT_DEGRADATION, "flow", "hours")
 def _degradation(seen: Observation, limits: Thresholds, flow: Flow, hours: Sequence[Hour]) -> _Verdict:
-    usual = baseline(hours, seen.at) if flow.counted and _worked_for_an_hour(flow, seen) else None
+    usual = baseline(hours, seen.at) if _worked_for_an_hour(flow, seen) else None
     if usual is None or flow.last_hour >= min(FALL_WARNING * usual.usual, usual.lowest):
         return None
     return _found(
@@ -156,18 +150,16 @@ def _degradation(seen: Observation, limits: Thresholds, flow: Flow, hours: Seque
         last_hour=flow.last_hour,
         usual=usual.usual,
         deviation=usual.deviation,
-        lowest_usual=round(usual.lowest, 4),
         hours=usual.hours,
         compared_with=usual.of,
         ready=flow.claimable,
-        thresholds={"warning": FALL_WARNING, "critical": FALL_CRITICAL},
     )
 
 
 def _worked_for_an_hour(flow: Flow, seen: Observation) -> bool:
-    """Was there claimable work all the time, and no pause?"""
+    """Was there claimable work all the time, and no pause, and are its completions counted?"""
     waits = flow.ready_since is not None and flow.ready_since <= seen.at - STALLED
-    return waits and flow.claimable > 0 and not flow.paused
+    return waits and flow.counted and flow.claimable > 0 and not flow.paused
 
 
 @_rule(AnomalyKind.WIP_STARVATION, "flow")
@@ -188,17 +180,16 @@ def _starvation(seen: Observation, limits: Thresholds, flow: Flow) -> _Verdict:
 
 @_rule(AnomalyKind.QUEUE_EMPTY, "flow")
 def _empty(seen: Observation, limits: Thresholds, flow: Flow) -> _Verdict:
-    known = sum(n for name, n in flow.counts.items() if name != "ready")
+    known, held = sum(n for name, n in flow.counts.items() if name != "ready"), flow.counts["in_progress"]
     if flow.counts["pending"] or not known:
         return None
-    held = flow.counts["in_progress"]
     numbers = {"pending": 0, "in_progress": held, "tasks": known}
     return Severity.INFO, f"No task is pending; {held} in progress.", numbers
 
 
 @_rule(AnomalyKind.QUEUE_STALLED, "flow")
 def _stalled(seen: Observation, limits: Thresholds, flow: Flow) -> _Verdict:
-    if not flow.counted or flow.last_hour or not _worked_for_an_hour(flow, seen):
+    if flow.last_hour or not _worked_for_an_hour(flow, seen):
         return None
     return _found(
         f"No task was completed for an hour, though {_many(flow.claimable, 'task')} could be worked on.",
@@ -206,9 +197,7 @@ def _stalled(seen: Observation, limits: Thresholds, flow: Flow) -> _Verdict:
         ready=flow.claimable,
         ready_since=None if flow.ready_since is None else iso(flow.ready_since),
         in_progress=flow.counts["in_progress"],
-        busy_agents=flow.agents.get("busy", 0),
-        idle_agents=flow.agents.get("idle", 0),
-        threshold_seconds=STALLED.total_seconds(),
+        agents=dict(flow.agents),
     )
 
 
@@ -219,7 +208,7 @@ def _growing(seen: Observation, limits: Thresholds, flow: Flow, before: Sequence
     if cycles < GROWING_CYCLES:
         return None
     message = f"More work becomes ready than is done: the queue grew in {cycles} cycles running, to {depths[-1]}."
-    return _found(message, cycles=cycles, threshold_cycles=GROWING_CYCLES, depths=depths[-SHOWN:])
+    return _found(message, cycles=cycles, depths=depths[-SHOWN:])
 
 
 @_rule(AnomalyKind.CYCLE, "walk")
@@ -229,7 +218,7 @@ def _cycle(seen: Observation, limits: Thresholds, walk: Walk) -> _Verdict:
     shown = list(walk.cycle[: SHOWN + 1])
     message = f"These tasks wait for each other and will never be ready: {' -> '.join(shown)}."
     numbers = {"path": shown, "length": len(walk.cycle) - 1, "tasks_in_or_behind_cycles": walk.in_cycles}
-    return Severity.CRITICAL, message, numbers
+    return _found(message, critical=True, **numbers)
 
 
 @_rule(AnomalyKind.STRANDED, "stranded")
@@ -246,24 +235,19 @@ def _stranded(seen: Observation, limits: Thresholds, pairs: Sequence[tuple[str, 
 @_rule(AnomalyKind.PROVIDER_CAPACITY, "providers")
 def _capacity(seen: Observation, limits: Thresholds, providers: Sequence[Provider]) -> _Verdict:
     warn_at, windows = seen.budgets.warn_at, seen.budgets.windows
-    full = [one for one in providers if one.capacity and one.used / one.capacity >= warn_at]
-    named = {one.name for one in full}
+    full = {one.name: one for one in providers if one.capacity and one.used / one.capacity >= warn_at}
     # Windows of providers, and of their tiers, are named with them.
     others = [
         f"{one['scope']} {one['name']}"
         for one in windows
-        if not (one["scope"] in ("provider", "tier") and str(one["name"]).partition("/")[0] in named)
+        if one["scope"] not in ("provider", "tier") or str(one["name"]).partition("/")[0] not in full
     ]
-    names = [one.name for one in full] + others
-    if not names:
+    if not full and not others:
         return None
-    evidence: dict[str, Any] = {
-        "providers": [{"provider": one.name, "used": one.used, "capacity": one.capacity} for one in full[:SHOWN]],
-        "threshold": warn_at,
-    }
-    if windows:
-        evidence["windows"] = [dict(one) for one in windows[:SHOWN]]
-    return Severity.WARNING, f"Nearly used up: {', '.join(dict.fromkeys(names))}.", evidence
+    used = [{"provider": one.name, "used": one.used, "capacity": one.capacity} for one in full.values()]
+    message = f"Nearly used up: {', '.join(dict.fromkeys([*full, *others]))}."
+    shown = [dict(one) for one in windows[:SHOWN]]
+    return _found(message, providers=used[:SHOWN], threshold=warn_at, windows=shown)
 
 
 @_rule(AnomalyKind.ALL_PROVIDERS_FAILING, "providers")
@@ -276,27 +260,20 @@ def _all_failing(seen: Observation, limits: Thresholds, known: Sequence[Provider
 
 @_rule(AnomalyKind.DATABASE, "database")
 def _database(seen: Observation, limits: Thresholds, found: Condition) -> _Verdict:
-    critical: list[str] = []
-    wrong: list[str] = []
-    if "write" in seen.failed:
-        critical.append(f"a write failed: {seen.failed['write']}")
-    if found.damage is not None:
-        critical.append(f"it is damaged: {found.damage}")
-    if found.free_bytes is not None and found.free_bytes < FREE_WARNING:
-        low = critical if found.free_bytes < FREE_CRITICAL else wrong
-        low.append(f"its disk has {found.free_bytes / 1e6:.0f} MB left")
-    if found.journal_bytes is not None and found.journal_bytes > JOURNAL_WARNING:
-        wrong.append(f"its journal has {found.journal_bytes / 1e6:.0f} MB: a long read keeps it from being merged")
-    if not critical and not wrong:
+    free = FREE_WARNING if found.free_bytes is None else found.free_bytes
+    journal = found.journal_bytes or 0
+    wrong = {
+        f"a write failed: {seen.failed.get('write')}": "write" in seen.failed,
+        f"it is damaged: {found.damage}": found.damage is not None,
+        f"its disk has {free / 1e6:.0f} MB left": free < FREE_WARNING,
+        f"its journal has {journal / 1e6:.0f} MB: a long read keeps it from being merged": journal > JOURNAL_WARNING,
+    }
+    if not any(wrong.values()):
         return None
-    return _found(
-        f"The database: {'; '.join([*critical, *wrong])}.",
-        critical=bool(critical),
-        thresholds={"free": FREE_WARNING, "free_critical": FREE_CRITICAL, "journal": JOURNAL_WARNING},
-        bytes=found.bytes,
-        journal_bytes=found.journal_bytes,
-        free_bytes=found.free_bytes,
-    )
+    critical = "write" in seen.failed or found.damage is not None or free < FREE_CRITICAL
+    message = f"The database: {'; '.join(sentence for sentence, holds in wrong.items() if holds)}."
+    numbers = {"bytes": found.bytes, "journal_bytes": found.journal_bytes, "free_bytes": found.free_bytes}
+    return _found(message, critical=critical, **numbers)
 
 
 @_rule(AnomalyKind.ZOMBIE_AGENTS, "vacant", "held")
@@ -305,8 +282,9 @@ def _zombies(seen: Observation, limits: Thresholds, vacant: Sequence[str], held:
     names = [*vacant, *gone]
     if not names:
         return None
+    message = f"{_many(len(names), 'agent')} shown with a task, but not connected: {', '.join(names[:5])}."
     return _found(
-        f"{_many(len(names), 'agent')} shown with a task, but not connected: {', '.join(names[:5])}.",
+        message,
         count=len(names),
         hold_nothing=list(vacant[:SHOWN]),
         silent=gone[:SHOWN],

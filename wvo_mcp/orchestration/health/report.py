@@ -1,11 +1,12 @@
-"""The health report as a file: hourly by the leader, and when the last server ends."""
+"""What people see of health: the answer of `health_check` and `/health`, and the report as a file, hourly by the leader
+and when the last server ends."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from wvo_mcp.domain.health import SAMPLES, AnomalyKind, Severity, Thresholds
-from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.news import FAILED as DELIVERY_FAILED
 from wvo_mcp.errors import WvoError
@@ -30,15 +31,12 @@ async def report(tx: Transaction, *, running: bool) -> dict[str, Any]:
         "running": running,
         "lastCycle": history[-1]["timestamp"] if history else None,
         "metricsHistory": history,
-        "activeAnomalies": [_active(row) for row in (await open_alerts(tx, AnomalyKind)).values()],
+        "activeAnomalies": [
+            {**_shown(row, "evidence", "times"), "lastSeen": row["last_seen_at"]}
+            for row in (await open_alerts(tx, AnomalyKind)).values()
+        ],
         "recentRemediations": await _remediations(tx),
     }
-
-
-def _active(row: Row) -> dict[str, Any]:
-    same = {name: row[name] for name in ("kind", "severity", "message", "evidence", "times")}
-    acknowledged = row["acknowledged_at"] is not None
-    return {**same, "since": row["raised_at"], "lastSeen": row["last_seen_at"], "acknowledged": acknowledged}
 
 
 async def _remediations(tx: Transaction) -> list[dict[str, Any]]:
@@ -101,12 +99,12 @@ _ORDER = {"critical": 0, "warning": 1}
 
 @dataclass(frozen=True, slots=True)
 class Checkup:
-    """`checks` has database, mcp_server, providers and task_queue: `ok`, or the reason why not."""
+    """Is all well, and if not, why. `checks` has database, mcp_server, providers and task_queue: `ok`, or the reason."""
 
     status: str
     """healthy, degraded, unhealthy."""
     checks: dict[str, str]
-    timestamp: str
+    timestamp: datetime
     anomalies: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     """{kind, severity, message, since, acknowledged} of those whose alert is open, worst first."""
 
@@ -114,36 +112,34 @@ class Checkup:
 async def checkup(store: Store, caller: Caller, limits: Thresholds, clock: Clock) -> Checkup:
     """Also of a store that cannot be read. Raises nothing for what is wrong."""
     try:
-        return await store.read(caller, lambda tx: _read(tx, limits))
+        return await store.read(caller, lambda tx: _checkup(tx, limits))
     except WvoError as error:
         checks = {"database": error.message, "mcp_server": "ok", "providers": _UNKNOWN, "task_queue": _UNKNOWN}
-        return Checkup("unhealthy", checks, iso(clock.now()))
+        return Checkup("unhealthy", checks, clock.now())
 
 
-async def _read(tx: Transaction, limits: Thresholds) -> Checkup:
-    found = await open_alerts(tx, (*AnomalyKind, PROVIDERS_FILE))
+async def _checkup(tx: Transaction, limits: Thresholds) -> Checkup:
+    found = await open_alerts(tx, (*AnomalyKind, PROVIDERS_FILE, *_SERVER))
+    worst = sorted(found.values(), key=lambda row: (_ORDER.get(row["severity"], 2), row["id"]))
+
+    def reason(kinds: Iterable[str]) -> str:
+        rows = [row for row in worst if row["kind"] in kinds and row["severity"] != "info"]
+        return "; ".join(row["message"] for row in rows)[:1_000] or "ok"
+
     checks = {
-        "database": _reason(found, (AnomalyKind.DATABASE,)),
-        "mcp_server": await late(tx, limits) or _reason(await open_alerts(tx, _SERVER), _SERVER),
-        "providers": _reason(found, _PROVIDERS),
-        "task_queue": _reason(found, _QUEUE),
+        "database": reason([AnomalyKind.DATABASE]),
+        "mcp_server": await late(tx, limits) or reason(_SERVER),
+        "providers": reason(_PROVIDERS),
+        "task_queue": reason(_QUEUE),
     }
-    if any(row["severity"] == Severity.CRITICAL for row in found.values()):
+    anomalies = [_shown(row) for row in worst if row["kind"] not in _SERVER]
+    if any(one["severity"] == Severity.CRITICAL for one in anomalies):
         status = "unhealthy"
     else:
-        status = "healthy" if all(reason == "ok" for reason in checks.values()) else "degraded"
-    return Checkup(status, checks, iso(tx.now), [_shown(row) for row in _worst_first(found.values())])
+        status = "healthy" if all(answer == "ok" for answer in checks.values()) else "degraded"
+    return Checkup(status, checks, tx.now, anomalies)
 
 
-def _reason(found: Mapping[str, Row], kinds: Iterable[str]) -> str:
-    rows = [found[kind] for kind in kinds if kind in found and found[kind]["severity"] != "info"]
-    return "; ".join(row["message"] for row in _worst_first(rows))[:1_000] or "ok"
-
-
-def _worst_first(rows: Iterable[Row]) -> list[Row]:
-    return sorted(rows, key=lambda row: (_ORDER.get(row["severity"], 2), row["id"]))
-
-
-def _shown(row: Row) -> dict[str, Any]:
-    same = {name: row[name] for name in ("kind", "severity", "message")}
+def _shown(row: Row, *more: str) -> dict[str, Any]:
+    same = {name: row[name] for name in ("kind", "severity", "message", *more)}
     return {**same, "since": row["raised_at"], "acknowledged": row["acknowledged_at"] is not None}

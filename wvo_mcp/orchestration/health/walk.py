@@ -42,7 +42,8 @@ async def walk(store: Store, caller: Caller) -> Walk:
     written = present = 0
     after: str | None = ""
     while after is not None:
-        after, more, there = await store.read(caller, partial(_links, after))
+        begin = after
+        after, more, there = await store.read(caller, lambda tx, begin=begin: tx.health.written_links(begin, _ENTRIES))
         written, present = written + more, present + there
     path, number = await _cycle(store, caller)
     return Walk(changes, digest, written, present, tuple(path), number)
@@ -59,15 +60,11 @@ async def _state(tx: Transaction) -> tuple[int, str | None]:
     return changes, None if synced is None else synced["digest"]
 
 
-async def _links(after: str, tx: Transaction) -> tuple[str | None, int, int]:
-    return await tx.health.written_links(after, _ENTRIES)
-
-
 async def _cycle(store: Store, caller: Caller) -> tuple[list[str], int]:
     sources, targets = array("q"), array("q")
     last: tuple[str, str] = ("", "")
     while True:
-        edges = await store.read(caller, partial(_slice, last))
+        edges = await store.read(caller, lambda tx, last=last: tx.health.edges_behind(last, _EDGES))
         for _, _, a, b in edges:
             sources.append(a)
             targets.append(b)
@@ -80,10 +77,6 @@ async def _cycle(store: Store, caller: Caller) -> tuple[list[str], int]:
         return [], 0
     path = find_cycle(left) or []
     return await store.read(caller, partial(_confirmed, path)), len(left)
-
-
-async def _slice(last: tuple[str, str], tx: Transaction) -> list[tuple[str, str, int, int]]:
-    return await tx.health.edges_behind(last, _EDGES)
 
 
 async def _confirmed(path: Sequence[int], tx: Transaction) -> list[str]:
