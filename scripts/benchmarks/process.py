@@ -68,7 +68,8 @@ def _first_answer(report: Report, folder: Path, runs: int) -> None:
         "params": {"name": "plan_next", "arguments": {}},
     }
 
-    def started(count: int) -> None:
+    def started(count: int) -> float:
+        began = time.perf_counter()
         servers = [
             subprocess.Popen(SERVER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ) for _ in range(count)
         ]
@@ -78,8 +79,10 @@ def _first_answer(report: Report, folder: Path, runs: int) -> None:
         for server in servers:
             ask(server)  # the handshake
             ask(server)
+        passed = (time.perf_counter() - began) * 1000
         for server in servers:
             server.communicate()  # closes its pipe, and waits until it has ended its session
+        return passed
 
     def nothing() -> None:
         subprocess.run([sys.executable, "-c", "pass"], check=True)
