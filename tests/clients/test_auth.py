@@ -7,9 +7,9 @@ import anyio
 import pytest
 
 from tests.clients.programs import clean_environment, programs_folder
-from wvo_mcp.execution.providers import checking
-from wvo_mcp.execution.providers.checking import check
-from wvo_mcp.execution.providers.file import defaults
+from wvo_mcp.execution.providers import presence
+from wvo_mcp.execution.providers.parse import defaults
+from wvo_mcp.execution.providers.presence import check
 
 pytestmark = [pytest.mark.anyio, pytest.mark.clients, pytest.mark.requirement("PROV-5")]
 
@@ -20,7 +20,7 @@ async def test_the_real_programs_tell_their_versions(
 ) -> None:
     need(name)
     monkeypatch.setattr(
-        checking, "_VERSION_SECONDS", 90.0
+        presence, "_VERSION_SECONDS", 90.0
     )  # on a busy machine gemini takes more than the eight of the product
     provider = defaults().provider(name)
     assert provider is not None

@@ -2,11 +2,11 @@
 
 import pytest
 
-from wvo_mcp.execution.providers import checking
+from wvo_mcp.execution.providers import presence
 
 
 @pytest.fixture
 def patient_with_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Friendly programs and servers may take their time; tests of unfriendly ones set the time that they need."""
     for name in ("_VERSION_SECONDS", "_KEY_SECONDS", "_SERVER_SECONDS"):
-        monkeypatch.setattr(checking, name, 120.0)
+        monkeypatch.setattr(presence, name, 120.0)

@@ -6,8 +6,7 @@ import pytest
 
 from wvo_mcp.execution.installation.draft import apply
 from wvo_mcp.execution.installation.plan import Places, Wishes, plan
-from wvo_mcp.execution.providers.file import read
-from wvo_mcp.execution.providers.parse import packaged_text
+from wvo_mcp.execution.providers.parse import packaged_text, read
 
 pytestmark = pytest.mark.requirement("PROV-1")
 

@@ -11,8 +11,8 @@ from tests.execution.providers.test_presence import OLLAMA, VLLM, local, serving
 from tests.support.patience import patient_with_programs
 from tests.support.waiting import eventually
 from wvo_mcp.domain.providers.catalogue import Place, Provider, ProviderKind
-from wvo_mcp.execution.providers import checking
-from wvo_mcp.execution.providers.checking import check
+from wvo_mcp.execution.providers import presence
+from wvo_mcp.execution.providers.presence import check
 from wvo_mcp.ports.providers import ProviderCheck
 
 __all__ = ["patient_with_programs"]
@@ -92,7 +92,7 @@ async def test_a_program_that_hangs_is_killed_with_its_children(
         "claude", f"trap '' TERM; sleep 250 & echo $! $$ > {pids}.new; mv {pids}.new {pids}; wait; sleep 250"
     )
     for seconds in (0.5, 4.0, 16.0, 64.0):  # whatever time it takes here until its child has begun
-        monkeypatch.setattr(checking, "_VERSION_SECONDS", seconds)
+        monkeypatch.setattr(presence, "_VERSION_SECONDS", seconds)
         begun = time.monotonic()
 
         found = await machine.check()
@@ -216,7 +216,7 @@ async def test_a_key_command_is_judged_by_whether_it_prints_something(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, script: str | None, here: bool, how: str
 ) -> None:
     if script == "sleep 60":
-        monkeypatch.setattr(checking, "_KEY_SECONDS", 0.3)
+        monkeypatch.setattr(presence, "_KEY_SECONDS", 0.3)
     if script is not None:
         machine.program("get-key", script)
     machine.program("claude", "echo 1.2.3")

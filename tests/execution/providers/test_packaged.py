@@ -11,8 +11,7 @@ from wvo_mcp.domain.providers.catalogue import NO_LIMITS, TIERS, Catalogue, Prov
 from wvo_mcp.domain.providers.routing import RouteRequest, decide
 from wvo_mcp.domain.providers.state import Presence, RoutingState
 from wvo_mcp.domain.task import TaskType
-from wvo_mcp.execution.providers.file import defaults
-from wvo_mcp.execution.providers.parse import KEYS, packaged_text, parse
+from wvo_mcp.execution.providers.parse import KEYS, defaults, packaged_text, parse
 
 pytestmark = pytest.mark.requirement("PROV-1")
 

@@ -19,8 +19,7 @@ from wvo_mcp.domain.providers.catalogue import Model, Place, Provider, ProviderK
 from wvo_mcp.domain.providers.state import Presence
 from wvo_mcp.execution.providers import presence
 from wvo_mcp.execution.providers import workspace as workspace_module
-from wvo_mcp.execution.providers.presence import found
-from wvo_mcp.execution.providers.servers import MOST_BYTES
+from wvo_mcp.execution.providers.presence import MOST_BYTES, found
 from wvo_mcp.execution.providers.workspace import ProvidersOfWorkspace
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("PROV-2")]

@@ -15,8 +15,7 @@ from wvo_mcp.domain import known_secrets
 from wvo_mcp.domain.providers.catalogue import Limits
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.execution.providers.file import defaults
-from wvo_mcp.execution.providers.parse import packaged_text
+from wvo_mcp.execution.providers.parse import defaults, packaged_text
 from wvo_mcp.execution.providers.workspace import ProvidersOfWorkspace
 
 pytestmark = pytest.mark.requirement("PROV-1")

@@ -12,7 +12,7 @@ from tests.support.bench import ANN, Bench
 from tests.support.patience import patient_with_programs
 from wvo_mcp.domain.providers.catalogue import Provider
 from wvo_mcp.errors import InvalidInput, NotConfigured, NotFound
-from wvo_mcp.execution.providers import checking
+from wvo_mcp.execution.providers import presence
 from wvo_mcp.execution.providers.workspace import ProvidersOfWorkspace
 from wvo_mcp.operations import ALL
 from wvo_mcp.ports.providers import ProviderCheck
@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def workspace(bench: Bench, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(checking, "MOST_SECONDS", 240.0)
+    monkeypatch.setattr(presence, "MOST_SECONDS", 240.0)
     path = f"{folder / 'bin'}:/usr/bin:/bin"
     environ = {"PATH": path, "HOME": str(folder), "MY_KEY": SECRET}
     providers = ProvidersOfWorkspace(folder / "providers.yaml", environ, bench.clock)
@@ -109,15 +109,15 @@ async def test_without_a_good_file_the_error_names_the_line(workspace: Bench, fo
 
 
 async def test_one_that_does_not_end_keeps_nobody_waiting(workspace: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = checking.check
+    plain = presence.check
 
     async def slow(provider: Provider, environ: Mapping[str, str]) -> ProviderCheck:
         if provider.name == "codex":
             await anyio.sleep_forever()
         return await plain(provider, environ)
 
-    monkeypatch.setattr(checking, "check", slow)
-    monkeypatch.setattr(checking, "MOST_SECONDS", 0.2)
+    monkeypatch.setattr(presence, "check", slow)
+    monkeypatch.setattr(presence, "MOST_SECONDS", 0.2)
 
     result = await workspace.call("auth_status", provider="codex")
 

@@ -9,8 +9,8 @@ from wvo_mcp.domain.finding import Finding, fail, ok, warn
 from wvo_mcp.domain.providers.catalogue import Catalogue, Provider
 from wvo_mcp.domain.providers.trust import held_back, parts_of, waits
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.execution.providers.checking import check_all
-from wvo_mcp.execution.providers.file import defaults, read
+from wvo_mcp.execution.providers.parse import defaults, read
+from wvo_mcp.execution.providers.presence import check_all
 from wvo_mcp.execution.trust import PROVIDERS, Trust
 from wvo_mcp.ports.providers import ProviderCheck
 

@@ -1,13 +1,15 @@
-"""From the text of providers.yaml to a Catalogue, or to one error that holds every problem with its line."""
+"""`state/providers.yaml`: from the file to a Catalogue, or to one error that holds every problem with its line."""
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from wvo_mcp.domain.providers.catalogue import (
+    NO_LIMITS,
     Band,
     Catalogue,
     Cost,
@@ -20,6 +22,7 @@ from wvo_mcp.domain.providers.catalogue import (
     Tier,
 )
 from wvo_mcp.domain.task import TaskType
+from wvo_mcp.errors import InvalidInput
 from wvo_mcp.execution.providers import values
 from wvo_mcp.execution.yaml import source
 from wvo_mcp.execution.yaml.reading import (
@@ -257,7 +260,36 @@ def _check_preferred(root: Node, given: Mapping[str, Any], report: Report) -> No
             report.add(node_at(root, path).start, path, f"unknown provider {wrong!r}. Known are {known}.")
 
 
+def read(path: Path) -> Catalogue | None:
+    """None without a file. Raises InvalidInput with every problem, also for a file that cannot be read."""
+    name = f"{path.parent.name}/{path.name}"
+    try:
+        data = source.read_at_most(path, MAX_BYTES, "providers", name)
+    except OSError as error:
+        reason = f"{name} cannot be read: {error.strerror or error}"
+        raise InvalidInput("providers", reason, message=f"{reason}.") from None
+    if data is None and path.is_symlink():
+        reason = f"{name} is a link to a file that is not there"
+        raise InvalidInput("providers", reason, message=f"{reason}.")
+    return None if data is None else parse(data, name)
+
+
 @cache
 def packaged_text() -> str:
     """The file to begin with: defaults that work, with what each means."""
     return (Path(__file__).parent / "providers.yaml").read_text(encoding="utf-8")
+
+
+@cache
+def defaults() -> Catalogue:
+    """What holds without a file: the packaged text, without its limits: no one is stopped by limits that they never saw."""
+    packaged = parse(packaged_text().encode(), "the packaged providers.yaml")
+    providers = tuple(
+        replace(
+            one,
+            limits=NO_LIMITS,
+            tiers={tier: replace(model, limits=NO_LIMITS) for tier, model in one.tiers.items()},
+        )
+        for one in packaged.providers
+    )
+    return replace(packaged, providers=providers, agent_limits=NO_LIMITS, task_limits=NO_LIMITS, digest="")

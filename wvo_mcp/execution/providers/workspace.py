@@ -131,9 +131,9 @@ class ProvidersOfWorkspace:
         self._presence = await presence.found(catalogue.providers, self._environ)
 
     async def check(self, providers: Sequence[Provider]) -> dict[str, ProviderCheck]:
-        from wvo_mcp.execution.providers.checking import check_all  # only those who ask need it
+        from wvo_mcp.execution.providers import presence  # only those who ask need it
 
-        return await check_all(providers, self._environ)
+        return await presence.check_all(providers, self._environ)
 
     async def run(self) -> None:
         """Until cancelled: looks soon after the start, then every 30 seconds as long as calls ask in between. One in every
@@ -184,7 +184,7 @@ class ProvidersOfWorkspace:
             return False
 
     def _load(self) -> None:
-        from wvo_mcp.execution.providers.file import defaults, read  # with the reader of YAML
+        from wvo_mcp.execution.providers.parse import defaults, read  # with the reader of YAML
 
         self.learn_keys()
         try:
@@ -200,7 +200,7 @@ class ProvidersOfWorkspace:
         stated, problem = self._stated, self._problem
         if stated is not None and self._trust is not None:
             from wvo_mcp.domain.providers.trust import held_back, parts_of
-            from wvo_mcp.execution.providers.file import defaults  # with the reader of YAML
+            from wvo_mcp.execution.providers.parse import defaults  # with the reader of YAML
 
             stated, self._waiting = held_back(stated, self._trust.accepted(PROVIDERS), parts_of(defaults()))
             unaccepted = self.unaccepted()
@@ -214,8 +214,10 @@ class ProvidersOfWorkspace:
 
 def _warm() -> None:
     """What takes a moment to import, before the event loop needs it."""
-    from wvo_mcp.execution.providers import presence, servers
-    from wvo_mcp.execution.providers.file import defaults
+    import httpx2
 
-    del presence, servers
+    from wvo_mcp.execution.providers import presence
+    from wvo_mcp.execution.providers.parse import defaults
+
+    del httpx2, presence
     defaults()

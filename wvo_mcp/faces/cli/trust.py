@@ -12,7 +12,7 @@ from wvo_mcp.domain.lease import Role
 from wvo_mcp.domain.providers.catalogue import Catalogue
 from wvo_mcp.domain.providers.trust import FIELDS, Parts, held_back, parts_of
 from wvo_mcp.domain.redaction import redact
-from wvo_mcp.execution.providers.file import defaults, read
+from wvo_mcp.execution.providers.parse import defaults, read
 from wvo_mcp.execution.trust import PROVIDERS, Trust
 from wvo_mcp.faces.cli.application import Compose
 from wvo_mcp.faces.cli.output import command, print_json, visible
