@@ -20,10 +20,9 @@ from scripts.benchmarks.timing import p99
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.session_lock import SessionLocks
-from wvo_mcp.store.sqlite.backup import SqliteBackups
+from wvo_mcp.store.sqlite.backup import Restoring, SqliteBackups
 from wvo_mcp.store.sqlite.connection import sqlite
 from wvo_mcp.store.sqlite.integrity import backups_of
-from wvo_mcp.store.sqlite.restore import Restoring
 
 THINK_SECONDS = 0.02
 REST_SECONDS = 3.0

@@ -19,10 +19,10 @@ from tests.support.sessions import a_person
 from wvo_mcp.errors import WvoError
 from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.session_lock import SessionLocks
-from wvo_mcp.store import backup_folder
+from wvo_mcp.store import backups as folder
 from wvo_mcp.store.sqlite import backup
+from wvo_mcp.store.sqlite.backup import Restoring
 from wvo_mcp.store.sqlite.integrity import backups_of
-from wvo_mcp.store.sqlite.restore import Restoring
 
 
 class Steps:
@@ -42,7 +42,7 @@ class Steps:
 
 def create(database: Path, steps: Callable[[str], None]) -> None:
     """Every step of the copy and every sync is a step."""
-    sync = backup_folder.sync
+    sync = folder.sync
 
     def told(path: Path) -> None:
         steps(f"before syncing {path.suffix}")
@@ -50,7 +50,7 @@ def create(database: Path, steps: Callable[[str], None]) -> None:
         steps(f"after syncing {path.suffix}")
 
     backup.sync = told
-    backup_folder.sync = told
+    folder.sync = told
     backup.STEP_PAGES = 16
     backups = backup.SqliteBackups(database, backups_of(database).folder)
     backups.make("state-2031-01-01-00.db", datetime(2031, 1, 1, tzinfo=UTC), threading.Event())

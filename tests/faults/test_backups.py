@@ -17,7 +17,7 @@ from tests.support.stdio_client import Refused
 from tests.support.waiting import eventually
 from tests.support.workspace import Workspace, some_tasks
 from wvo_mcp.domain.backup import named_time, regular_name
-from wvo_mcp.store.sqlite.restore import trouble
+from wvo_mcp.store.sqlite.backup import trouble
 
 pytestmark = [pytest.mark.sqlite]
 

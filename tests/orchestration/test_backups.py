@@ -15,9 +15,8 @@ from wvo_mcp.errors import IncompatibleStore, StoreUnavailable, WvoError
 from wvo_mcp.execution.context_snapshots import ContextSnapshots
 from wvo_mcp.orchestration.backups import chores, hourly, take
 from wvo_mcp.ports.backend import DamagedStore, Made
-from wvo_mcp.store.sqlite.backup import SqliteBackups
+from wvo_mcp.store.sqlite.backup import Restoring, SqliteBackups
 from wvo_mcp.store.sqlite.connection import sqlite
-from wvo_mcp.store.sqlite.restore import Restoring
 from wvo_mcp.store.sqlite.store import SqliteStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sqlite, pytest.mark.requirement("DR-1")]

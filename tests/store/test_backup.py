@@ -16,7 +16,7 @@ from tests.support.invariants import verify
 from wvo_mcp.domain.backup import Kind
 from wvo_mcp.errors import IncompatibleStore, NotFound, StoreBusy, StoreUnavailable
 from wvo_mcp.ports.backend import DamagedStore
-from wvo_mcp.store.backup_folder import BackupFolder
+from wvo_mcp.store.backups import BackupFolder
 from wvo_mcp.store.sqlite import backup as module
 from wvo_mcp.store.sqlite.backup import SqliteBackups
 from wvo_mcp.store.sqlite.connection import sqlite
@@ -158,7 +158,7 @@ async def test_a_backup_under_constant_writes_goes_through_once_and_holds_one_mo
 async def test_while_one_backup_is_made_another_is_refused_as_busy(
     bench: Bench, backups: SqliteBackups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wvo_mcp.store.backup_folder._WAIT_SECONDS", 0.0)
+    monkeypatch.setattr("wvo_mcp.store.backups._WAIT_SECONDS", 0.0)
     folder = backups.folder.folder
     folder.mkdir(parents=True)
     lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
@@ -208,7 +208,7 @@ async def test_a_backup_that_would_fill_the_disk_is_not_begun(
     def almost_full(_: Path) -> SimpleNamespace:
         return SimpleNamespace(free=size + 1000)
 
-    monkeypatch.setattr("wvo_mcp.store.backup_folder.shutil.disk_usage", almost_full)
+    monkeypatch.setattr("wvo_mcp.store.backups.shutil.disk_usage", almost_full)
     with pytest.raises(StoreUnavailable, match="has room for"):
         await backups.create(bench.clock.now())
     assert names(backups) == []

@@ -27,9 +27,7 @@ from wvo_mcp.orchestration.backups import hourly
 from wvo_mcp.ports import Transaction
 from wvo_mcp.store.postgres import backup as module
 from wvo_mcp.store.postgres import programs
-from wvo_mcp.store.postgres import restore as restoring_module
-from wvo_mcp.store.postgres.backup import PostgresBackups
-from wvo_mcp.store.postgres.restore import PostgresRestoring
+from wvo_mcp.store.postgres.backup import PostgresBackups, PostgresRestoring
 from wvo_mcp.store.postgres.store import PostgresStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("DR-1", "DR-2", "SCALE-1")]
@@ -203,7 +201,7 @@ async def test_who_holds_the_tables_is_named_instead_of_waited_for(
         monkeypatch.context() as impatient,
         psycopg.connect(database_url, application_name="a forgotten window") as raw,
     ):
-        impatient.setattr(restoring_module, "_LOCK_SECONDS", 0.2)
+        impatient.setattr(module, "_LOCK_SECONDS", 0.2)
         raw.execute("SELECT count(*) FROM tasks")
         with pytest.raises(StoreBusy, match=rf"a forgotten window \(process {raw.info.backend_pid}\)"):
             await restoring.restore()

@@ -18,11 +18,10 @@ from wvo_mcp.errors import IncompatibleStore, NotFound, StaleLease, StoreBusy, S
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.ports.backend import Restored
-from wvo_mcp.store.sqlite import restore as module
-from wvo_mcp.store.sqlite.backup import SqliteBackups
+from wvo_mcp.store.sqlite import backup as module
+from wvo_mcp.store.sqlite.backup import Restoring, SqliteBackups, trouble
 from wvo_mcp.store.sqlite.connection import sqlite
 from wvo_mcp.store.sqlite.integrity import backups_of, log_of, marker_of
-from wvo_mcp.store.sqlite.restore import Restoring, trouble
 from wvo_mcp.store.sqlite.store import SqliteStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sqlite, pytest.mark.requirement("DR-2")]

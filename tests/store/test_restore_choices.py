@@ -9,10 +9,9 @@ from tests.support.sessions import a_person
 from wvo_mcp.domain.backup import span
 from wvo_mcp.errors import StoreUnavailable
 from wvo_mcp.ports.backend import Restored
-from wvo_mcp.store.sqlite import restore as module
-from wvo_mcp.store.sqlite.backup import SqliteBackups
+from wvo_mcp.store.sqlite import backup as module
+from wvo_mcp.store.sqlite.backup import Restoring, SqliteBackups
 from wvo_mcp.store.sqlite.integrity import backups_of
-from wvo_mcp.store.sqlite.restore import Restoring
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sqlite, pytest.mark.requirement("DR-2")]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wvo_mcp.errors import Conflict, InvalidInput
-from wvo_mcp.store.backup_folder import sync, troubles
+from wvo_mcp.store.backups import sync, troubles
 from wvo_mcp.store.copying.copy import SEEDED, Row, Source, Table, refuse_version, there_already
 from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.sqlite.connection import SqliteRows, check_ours, sqlite, typed_errors

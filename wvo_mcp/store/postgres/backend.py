@@ -55,7 +55,7 @@ class PostgresBackend:
         return connected(self._url)
 
     async def restore(self, name: str | None, caller: Caller) -> Restored:
-        from wvo_mcp.store.postgres.restore import PostgresRestoring
+        from wvo_mcp.store.postgres.backup import PostgresRestoring
 
         return await PostgresRestoring(self._url, self._folder, caller).restore(name)
 

@@ -1,20 +1,41 @@
-"""Backups of a PostgreSQL store by the server's own programs."""
+"""Backups of a PostgreSQL store by the server's own programs, and a dump in its place, in one transaction."""
 
 import os
 import re
 import threading
-from datetime import datetime
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import psycopg
+from psycopg import sql
+from psycopg.errors import LockNotAvailable
+
+from wvo_mcp.domain.backup import Backup
 from wvo_mcp.domain.finding import Finding, warn
-from wvo_mcp.errors import IncompatibleStore, StoreUnavailable
-from wvo_mcp.store.backup_folder import BackupFolder, what_could_be_restored
-from wvo_mcp.store.backup_making import FolderBackups
+from wvo_mcp.domain.instant import instant
+from wvo_mcp.domain.lease import Caller
+from wvo_mcp.errors import IncompatibleStore, StoreBusy, StoreUnavailable
+from wvo_mcp.ports.backend import Restored
+from wvo_mcp.store.backups import TOKENS_RAISED, BackupFolder, FolderBackups, in_thread, record_restore
 from wvo_mcp.store.postgres import programs
 from wvo_mcp.store.postgres.address import Address
+from wvo_mcp.store.postgres.store import PostgresStore
 from wvo_mcp.store.versions import migrations
 
 _NEEDED = {"store", "tasks", "events"}
+_LOCK_SECONDS = 30
+_HOLDERS = b"""
+SELECT DISTINCT pid, coalesce(nullif(application_name, ''), usename::TEXT) FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'relation' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND relation IN (SELECT oid FROM pg_class WHERE relnamespace = current_schema()::regnamespace)
+  AND granted AND pid <> pg_backend_pid()"""
+# Extensions of others may have functions in the same schema; ours are those that answer triggers, and the one that finds words.
+_OUR_FUNCTIONS = b"""
+SELECT p.oid::regprocedure::TEXT FROM pg_proc AS p
+WHERE p.pronamespace = current_schema()::regnamespace AND p.proname = ANY (%s)"""
 
 
 class PostgresBackups(FolderBackups):
@@ -25,43 +46,49 @@ class PostgresBackups(FolderBackups):
         self._url = url
 
     def copied(self, partial: Path, stop: threading.Event) -> None:
-        self.dump(partial, stop)
+        schema = own_schema(self._url)
+        programs.run(
+            "pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--schema={schema}",
+            f"--file={partial}", url=self._url, stop=stop,
+        )  # fmt: skip
         verify(partial, stop)
 
     def check(self, path: Path, stop: threading.Event) -> None:
         verify(path, stop)
 
-    def dump(self, target: Path, stop: threading.Event) -> None:
-        schema = own_schema(self._url)
-        programs.run(
-            "pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--schema={schema}",
-            f"--file={target}", url=self._url, stop=stop,
-        )  # fmt: skip
-
 
 def own_schema(url: str) -> str:
     """The schema of the store. Raises IncompatibleStore when others have tables there: a restore would undo their work."""
     with Address(url).session() as raw:
-        schema, tables = raw.execute(
-            """
-            SELECT current_schema()::TEXT, coalesce(string_agg(relname, ','), '') FROM pg_class
-            WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
-            """
-        ).fetchone() or ("", "")
-    strangers = sorted({*tables.split(",")} - {""} - our_tables())
+        schema, tables = _present(raw)
+    strangers = sorted(tables - our_tables())
     if strangers:
         raise IncompatibleStore(
             f"The schema {schema} has tables of others: {', '.join(strangers[:5])}.",
             hint="Give wvo-mcp a database or schema of its own, and move it there with wvo-mcp store copy; until then back"
             " up the whole database with its own means.",
         )
-    return str(schema)
+    return schema
+
+
+def _present(raw: psycopg.Connection[Any]) -> tuple[str, set[str]]:
+    """The present schema, and the tables in it."""
+    row = raw.execute(
+        """
+        SELECT current_schema()::TEXT, coalesce(array_agg(relname::TEXT), '{}') FROM pg_class
+        WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
+        """
+    ).fetchone()
+    return ("public", set()) if row is None else (row[0], set(row[1]))
 
 
 def our_tables() -> set[str]:
     """Names of the tables that any version of this program has made."""
-    scripts = "".join(script for _, script in migrations("postgres"))
-    return set(re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)", scripts))
+    return _made(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)")
+
+
+def _made(pattern: str) -> set[str]:
+    return set(re.findall(pattern, "".join(script for _, script in migrations("postgres"))))
 
 
 def verify(path: Path, stop: threading.Event | None = None) -> None:
@@ -77,10 +104,96 @@ def verify(path: Path, stop: threading.Event | None = None) -> None:
 
 def examine(folder: Path, now: datetime) -> Finding:
     """What could be restored, and whether backups can be made here at all."""
-    found = what_could_be_restored(BackupFolder(folder, "dump"), now)
+    found = BackupFolder(folder, "dump").examine(now)
     try:
         for name in ("pg_dump", "pg_restore", "psql"):
             programs.program(name)
     except StoreUnavailable as error:
         return warn("backups", f"{error.message.rstrip('.')} (in {folder}: {found.found})", error.hint)
     return found
+
+
+class PostgresRestoring:
+    """Restores the store of one URL."""
+
+    def __init__(self, url: str, folder: Path, caller: Caller) -> None:
+        self._url = url
+        self._backups = PostgresBackups(url, folder)
+        self._caller = caller
+
+    async def restore(self, name: str | None = None) -> Restored:
+        """The dump of that name, or the newest that passes the check, replaces the store in one transaction. Raises
+        NotFound, IncompatibleStore, StoreBusy, StoreUnavailable."""
+        started = time.monotonic()
+        with self._backups.folder.making() as unfinished:
+            backup, passed_over, safety, until = await in_thread(lambda stop: self._replace(name, unfinished, stop))
+        store = PostgresStore(self._url)
+        await store.open()
+        try:
+            since = _last_event(self._url)
+            await store.write(self._caller, lambda tx: record_restore(tx, backup))
+        finally:
+            await store.close()
+        return Restored(backup, since, until, safety, None, time.monotonic() - started, passed_over)
+
+    def _replace(
+        self, name: str | None, unfinished: Path, stop: threading.Event
+    ) -> tuple[Backup, dict[str, str], str | None, datetime | None]:
+        folder = self._backups.folder
+        backup, passed_over = folder.first_good(name, lambda path: verify(path, stop), "the database")
+        own_schema(self._url)
+        until, safety = _last_event(self._url), None
+        if until is not None:
+            self._backups.copied(unfinished, stop)
+            safety = folder.put_safety(unfinished, datetime.now(UTC))
+        path = folder.path(backup.name)
+        cleared, raised = self._around()
+        listed = programs.run("pg_restore", "--list", str(path), stop=stop, damaged=path)
+        # Removed with the unfinished copy.
+        chosen, script = (unfinished.with_name(f"{unfinished.name}.{end}") for end in ("list", "sql"))
+        # The schema itself stays: it may be `public`, and its rights are not ours.
+        chosen.write_text("\n".join(line for line in listed.splitlines() if not re.search(r" (SCHEMA|ACL) ", line)))
+        programs.restore(path, chosen, script, cleared, raised, self._url, stop)
+        return backup, passed_over, safety, until
+
+    def _around(self) -> tuple[str, str]:
+        """What has to be done before: every table and function of ours is dropped, also what the dump does not know, since
+        it may be of an earlier version, whose migration makes them again. And after: no lease token comes again. Raises
+        StoreBusy."""
+        with Address(self._url).session("wvo-mcp restore") as raw:
+            schema, tables = _present(raw)
+            ours = [sql.Identifier(schema, table) for table in sorted(tables & our_tables())]
+            if ours:
+                _check_free(raw, ours)
+            drops = [sql.SQL("DROP TABLE IF EXISTS {} CASCADE;").format(table) for table in ours]
+            drops += [
+                sql.SQL("DROP FUNCTION IF EXISTS {} CASCADE;").format(sql.SQL(row[0]))
+                for row in raw.execute(_OUR_FUNCTIONS, (list(_made(r"CREATE FUNCTION (\w+)")),))
+            ]
+            raised = sql.SQL("UPDATE {} SET lease_token = lease_token + {};").format(
+                sql.Identifier(schema, "tasks"), sql.Literal(TOKENS_RAISED)
+            )
+            return "\n".join(drop.as_string(raw) for drop in drops), raised.as_string(raw)
+
+
+def _last_event(url: str) -> datetime | None:
+    with suppress(StoreUnavailable, IncompatibleStore), Address(url).session() as raw:
+        row = raw.execute("SELECT at FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+        return None if row is None else instant(row[0])
+    return None
+
+
+def _check_free(raw: psycopg.Connection[Any], tables: list[sql.Identifier]) -> None:
+    """pg_restore waits for locks without end and says nothing (it sets its own lock_timeout to 0): the holders are named
+    before. Raises StoreBusy."""
+    raw.execute(f"SET lock_timeout = {_LOCK_SECONDS * 1_000}".encode())
+    try:
+        with raw.transaction():
+            raw.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.SQL(", ").join(tables)))
+    except LockNotAvailable:
+        holders = raw.execute(_HOLDERS).fetchall()
+        raise StoreBusy(
+            f"Others have held the tables for {_LOCK_SECONDS:g} s:"
+            f" {', '.join(f'{who} (process {pid})' for pid, who in holders[:8]) or 'no one does any more'}.",
+            hint="Let them end their transactions, or end them: SELECT pg_terminate_backend(PROCESS). Then restore again.",
+        ) from None

@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from wvo_mcp.errors import IncompatibleStore, StoreUnavailable
 from wvo_mcp.processes import Ended, Limit, NotStarted, Program, run_blocking
-from wvo_mcp.store.backup_making import Stopped
+from wvo_mcp.store.backups import Stopped
 from wvo_mcp.store.postgres.address import Address
 
 _SECONDS = 3_600.0

@@ -69,14 +69,14 @@ class SqliteBackend:
         return self._sessions.living()
 
     async def restore(self, name: str | None, caller: Caller) -> Restored:
-        from wvo_mcp.store.sqlite.restore import Restoring
+        from wvo_mcp.store.sqlite.backup import Restoring
 
         return await Restoring(self._database, self._clock, self._sessions, caller).restore(name)
 
     def damage(self) -> WvoError | None:
-        from wvo_mcp.store.sqlite.restore import whole_damage
+        from wvo_mcp.store.sqlite.backup import trouble, unsound
 
-        return whole_damage(self._database)
+        return trouble(self._database) or unsound(self._database)
 
     def doctor_checks(self, now: datetime) -> list[Finding]:
         from wvo_mcp.store.sqlite.doctor_checks import examine

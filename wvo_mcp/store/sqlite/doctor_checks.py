@@ -11,7 +11,6 @@ from typing import Any
 from wvo_mcp.domain.finding import Finding, fail, ok, warn
 from wvo_mcp.errors import WvoError
 from wvo_mcp.store import doctor_checks
-from wvo_mcp.store.backup_folder import what_could_be_restored
 from wvo_mcp.store.doctor_checks import SECONDS, Interrupted, View, content_checks
 from wvo_mcp.store.sqlite.connection import (
     APPLICATION_ID,
@@ -64,7 +63,7 @@ def examine(path: Path, alive: Callable[[str], bool], now: datetime) -> list[Fin
 
 
 def _backups(path: Path, now: datetime) -> list[Finding]:
-    return [what_could_be_restored(backups_of(path), now)]
+    return [backups_of(path).examine(now)]
 
 
 def known_ids(path: Path, wanted: Iterable[str]) -> set[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.errors import IncompatibleStore, StoreUnavailable
-from wvo_mcp.store.backup_folder import BackupFolder
+from wvo_mcp.store.backups import BackupFolder
 from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.sqlite.connection import REPAIR, DatabaseError, SqliteRows, check_ours, typed_errors
 from wvo_mcp.store.sqlite.migrate import check_file
@@ -56,7 +56,7 @@ def _check_absence(database: Path, how: str, logged: int) -> None:
     if logged:
         raise IncompatibleStore(f"{database} is {how}, but {log_of(database).name} is still there.", hint=REPAIR)
     backups = backups_of(database)
-    if any(True for _ in backups.regular()):
+    if backups.regular():
         raise IncompatibleStore(
             f"{database} is {how}, but there are backups of it.",
             hint="wvo-mcp doctor --repair restores the newest; to start over instead, move"
@@ -158,7 +158,7 @@ def _torn_events(rows: Rows) -> Iterator[str]:
 
 
 def _newest_backup(database: Path) -> Kept | None:
-    newest = next(backups_of(database).regular(), None)
+    newest = next(iter(backups_of(database).regular()), None)
     if newest is None:
         return None
     event = last_event(newest[1])
