@@ -9,11 +9,12 @@ import io
 import os
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from opentelemetry.sdk.metrics.export import Histogram, MetricsData, Sum
+from opentelemetry.sdk.metrics.export import MetricsData
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, format_span_id, format_trace_id
 from pydantic_core import to_json
@@ -60,56 +61,37 @@ class LineFile(io.StringIO):
         except FileNotFoundError:
             return
         with (self.path.parent / ".lock").open("w") as lock:
-            _lock(lock.fileno(), self._lock_seconds)
+            until = time.monotonic() + self._lock_seconds
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > until:  # its holder is stopped
+                        raise TimeoutError("another process keeps the lock") from None
+                time.sleep(0.005)
             self._append(data)
 
     def _append(self, data: bytes) -> None:
         with suppress(FileNotFoundError):
-            size = self.path.stat().st_size
-            if size and size + len(data) > self._max_bytes:
-                self._rotate()
-        file = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        try:
-            size = _whole_lines(file)
+            if (size := self.path.stat().st_size) and size + len(data) > self._max_bytes:
+                for number in range(self._kept - 1, 0, -1):
+                    with suppress(FileNotFoundError):
+                        self._numbered(number - 1).replace(self._numbered(number))
+        with self.path.open("a+b") as file:
+            start = max(0, file.tell() - _LONGEST_LINE)
+            file.seek(start)
+            whole = start + file.read().rfind(b"\n") + 1  # what follows, a writer that was killed left of a line
+            file.truncate(whole)
             try:
-                written = 0
-                while written < len(data):
-                    written += os.write(file, data[written:])
+                file.write(data)
+                file.flush()
             except OSError:
-                os.ftruncate(file, size)  # the disk is full
+                os.ftruncate(file.fileno(), whole)  # the disk is full
                 raise
-        finally:
-            os.close(file)
 
-    def _rotate(self) -> None:
-        names = [self.path, *(self.path.with_name(f"{self.path.name}.{number}") for number in range(1, self._kept))]
-        for older, newer in reversed(list(zip(names[1:], names, strict=False))):
-            with suppress(FileNotFoundError):
-                newer.replace(older)
-
-
-def _lock(lock: int, seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > until:  # its holder is stopped
-                raise TimeoutError("another process keeps the lock") from None
-            time.sleep(0.005)
-        else:
-            return
-
-
-def _whole_lines(file: int) -> int:
-    """The size of the file, after half a line at its end, if there is one, was cut off."""
-    size = os.fstat(file).st_size
-    if not size or os.pread(file, 1, size - 1) == b"\n":
-        return size
-    start = max(0, size - _LONGEST_LINE)
-    size = start + os.pread(file, size - start, start).rfind(b"\n") + 1
-    os.ftruncate(file, size)
-    return size
+    def _numbered(self, number: int) -> Path:
+        return self.path.with_name(f"{self.path.name}.{number}") if number else self.path
 
 
 def span_line(span: ReadableSpan) -> str:
@@ -141,26 +123,23 @@ def _ids(context: SpanContext | None) -> dict[str, str | None]:
 
 def metric_lines(data: MetricsData) -> str:
     """A line for each point of each metric."""
-    lines: list[str] = []
-    for of_resource in data.resource_metrics:
-        for metric in (metric for scope in of_resource.scope_metrics for metric in scope.metrics):
-            kind = "sum" if isinstance(metric.data, Sum) else "gauge"
-            names = ("value",)
-            if isinstance(metric.data, Histogram):
-                kind, names = "histogram", ("count", "sum", "min", "max", "explicit_bounds", "bucket_counts")
-            for point in metric.data.data_points:
-                line = {
-                    "name": metric.name,
-                    "type": kind,
-                    "unit": metric.unit,
-                    "attributes": redacted(dict(point.attributes or {})),
-                    "start": _iso(point.start_time_unix_nano) if point.start_time_unix_nano else None,
-                    "at": _iso(point.time_unix_nano),
-                    **{name: getattr(point, name, None) for name in names},
-                    "resource": dict(of_resource.resource.attributes),
-                }
-                lines.append(_line(line))
-    return "".join(lines)
+    return "".join(
+        _line(
+            asdict(point)
+            | {
+                "name": metric.name,
+                "type": type(metric.data).__name__.lower(),
+                "unit": metric.unit,
+                "attributes": redacted(dict(point.attributes or {})),
+                "at": _iso(point.time_unix_nano),
+                "resource": dict(resource.resource.attributes),
+            }
+        )
+        for resource in data.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        for point in metric.data.data_points
+    )
 
 
 def _line(value: dict[str, Any]) -> str:

@@ -5,31 +5,33 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter, SpanExportResult
+from opentelemetry.trace import Status
 
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.domain.redaction import redacted
+from wvo_mcp.domain.redaction import redact, redacted
 from wvo_mcp.ports import Store, WatchedStore
 from wvo_mcp.project import WrongSetting
 from wvo_mcp.telemetry.files import LineFile, metric_lines, span_line
 from wvo_mcp.telemetry.instruments import Instruments
-from wvo_mcp.telemetry.sending import OneWarning, RedactedSpans
 from wvo_mcp.telemetry.tracing import Tracing
 from wvo_mcp.telemetry.transactions import WatchedTransactions
+
+logger = logging.getLogger(__name__)
 
 END_SECONDS = 1.5
 """How long the end of a process waits for what is still to be sent."""
 _FILE_DELAY_MS = 1_000
 """So much may be lost of the spans when a process is killed."""
-_EXPORTERS = ("otlp", "none")
 
 
 class Telemetry:
@@ -64,7 +66,10 @@ def begin(folder: Path, face: str, instance: str) -> Telemetry | None:
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return None
     spans_to, metrics_to = _exporters("TRACES"), _exporters("METRICS")
-    _warn_once()
+    logging.getLogger("urllib3").setLevel(logging.CRITICAL)
+    sdk = logging.getLogger("opentelemetry")
+    sdk.propagate = False
+    sdk.handlers = [_OneWarning()]
     resource = _resource(instance)
     interval = _interval_seconds()
     spans: list[SpanProcessor] = []
@@ -72,7 +77,7 @@ def begin(folder: Path, face: str, instance: str) -> Telemetry | None:
     if "none" not in spans_to:
         delay = None if os.environ.get("OTEL_BSP_SCHEDULE_DELAY") else _FILE_DELAY_MS
         lines = ConsoleSpanExporter(out=LineFile(folder, "traces.jsonl"), formatter=span_line)
-        spans.append(BatchSpanProcessor(RedactedSpans(lines), schedule_delay_millis=delay))
+        spans.append(BatchSpanProcessor(_Redacted(lines), schedule_delay_millis=delay))
     if "none" not in metrics_to:
         points = ConsoleMetricExporter(LineFile(folder, "metrics.jsonl"), metric_lines)
         readers.append(PeriodicExportingMetricReader(points, interval * 1000))
@@ -80,7 +85,7 @@ def begin(folder: Path, face: str, instance: str) -> Telemetry | None:
     if "otlp" in spans_to:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-        spans.append(BatchSpanProcessor(RedactedSpans(OTLPSpanExporter())))
+        spans.append(BatchSpanProcessor(_Redacted(OTLPSpanExporter())))
     if "otlp" in metrics_to:
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 
@@ -98,20 +103,12 @@ def begin(folder: Path, face: str, instance: str) -> Telemetry | None:
     return Telemetry(tracing, interval, endings)
 
 
-def _warn_once() -> None:
-    """The SDK logs every attempt that fails; people need to know once."""
-    logging.getLogger("urllib3").setLevel(logging.CRITICAL)
-    sdk = logging.getLogger("opentelemetry")
-    sdk.propagate = False
-    sdk.handlers = [OneWarning()]
-
-
 def _exporters(signal: str) -> frozenset[str]:
     """Where that signal goes besides the files; `none` turns it off altogether. Raises WrongSetting."""
     name = f"OTEL_{signal}_EXPORTER"
     given = os.environ.get(name, "")
     chosen = frozenset(part.strip().lower() for part in given.split(",") if part.strip())
-    unknown = chosen - {*_EXPORTERS}
+    unknown = chosen - {"otlp", "none"}
     if unknown:
         raise WrongSetting(
             f"{name}={given!r}: {sorted(unknown)[0]!r} is not supported; allowed: otlp, none, or leave it unset"
@@ -141,16 +138,65 @@ def _interval_seconds() -> float:
 
 def _resource(instance: str) -> Resource:
     """The process that reports, redacted. OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win."""
-    try:
-        ours = version("wvo-mcp")
-    except PackageNotFoundError:  # run from a source tree that was never installed
-        ours = "0"
     known = {
         "service.name": "wvo-mcp",
-        "service.version": ours,
+        "service.version": version("wvo-mcp"),
         "service.instance.id": instance,
         "host.name": socket.gethostname(),
         "process.pid": os.getpid(),
     }
     found = Resource.create(known).merge(OTELResourceDetector().detect())
     return Resource(redacted(dict(found.attributes)), found.schema_url)
+
+
+class _OneWarning(logging.Handler):
+    """For the SDK's loggers, which log every attempt: one warning for each that gave up on something, none for a retry."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self._logged: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name not in self._logged:
+            self._logged.add(record.name)
+            error = record.exc_info[1] if record.exc_info else None
+            why = f"{record.getMessage().rstrip('.')}{f': {error}' if error else ''}"
+            logger.warning("telemetry is incomplete (%s); nothing else is affected", why)
+
+
+class _Redacted(SpanExporter):
+    """Runs in the background thread of its processor: redaction delays no call."""
+
+    def __init__(self, inner: SpanExporter) -> None:
+        self._inner = inner
+        self.shutdown = inner.shutdown
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        return self._inner.export([_redacted(span) for span in spans])
+
+
+def _redacted(span: ReadableSpan) -> ReadableSpan:
+    status, attributes = span.status, span.attributes or {}
+    if status.description:
+        status = Status(status.status_code, redact(status.description))
+    return ReadableSpan(
+        name=span.name,
+        context=span.context,
+        parent=span.parent,
+        resource=span.resource,
+        attributes={
+            name: _text(value, name) if isinstance(value, str) else value for name, value in attributes.items()
+        },
+        links=span.links,
+        kind=span.kind,
+        status=status,
+        start_time=span.start_time,
+        end_time=span.end_time,
+        instrumentation_scope=span.instrumentation_scope,
+    )
+
+
+@lru_cache(2_048)
+def _text(value: str, name: str) -> str:
+    """Redacted. Most attributes have the value of the span before."""
+    return redacted(value, name)
