@@ -55,4 +55,4 @@ def test_a_command_loads_nothing_of_servers_and_only_its_own_room(tmp_path: Path
 
     assert {"wvo_mcp.store.sqlite.store", f"wvo_mcp.operations.{room}"} <= names
     assert not (UNUSED | OF_SERVERS) & names
-    assert not {"wvo_mcp.operations.people", "wvo_mcp.operations.exchange", "wvo_mcp.operations.plan"} & names
+    assert not {"wvo_mcp.operations.people", "wvo_mcp.operations.plan"} & names

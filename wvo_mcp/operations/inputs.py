@@ -1,14 +1,18 @@
 """Input and output models, and what an input can do: mixins that the registry sees."""
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from wvo_mcp.domain.text import Id
 
 PEOPLE_ONLY: JsonDict = {"people_only": True}
 """`json_schema_extra` of a field of a tool that only people may fill: no schema shows it, and agents are refused."""
+
+OrNull = Annotated[str | None, BeforeValidator(lambda text: text or None)]
+"""Where the domain has an empty text, results have null."""
+Dollars = Annotated[float, AfterValidator(lambda value: round(value, 6)), Field(description="US dollars.")]
 
 TaskId = Annotated[Id, Field(description="Task id.")]
 Token = Annotated[
@@ -73,11 +77,62 @@ class Output(BaseModel):
     model_config = ConfigDict(frozen=True, defer_build=True, from_attributes=True)
 
     @classmethod
-    def of(cls, source: object) -> Self:
-        """What a row, or an object with attributes of these names, has of it."""
-        return cls.model_validate(source)
+    def of(cls, *sources: object, **more: object) -> Self:
+        """What a row, or the first object with an attribute of that name, has of it; `more` beside or instead. So are the
+        models within it."""
+        if len(sources) == 1 and not more:
+            return cls.model_validate(sources[0])
+        given = dict(more)
+        for source in sources:
+            for name, field in cls.model_fields.items():
+                wanted = str(field.validation_alias or name)
+                if wanted not in given and hasattr(source, wanted):
+                    given[wanted] = getattr(source, wanted)
+        return cls.model_validate(given)
 
     @property
     def answers_repeats(self) -> bool:
         """False for a result that granted nothing: a repeat of its call is judged again."""
         return True
+
+
+_TOLD = 100_000
+"""A bound beyond this only keeps nonsense out of the database; no model needs to read it."""
+
+
+def compact_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """The same schema inlined, without titles, null alternatives, defaults of null, and what only a validator reads."""
+    definitions = cast("dict[str, Any]", schema.pop("$defs", {}))
+    return cast("dict[str, Any]", _compact(schema, definitions))
+
+
+def _compact(node: Any, definitions: dict[str, Any]) -> Any:
+    if isinstance(node, list):
+        return [_compact(item, definitions) for item in cast("list[Any]", node)]
+    if not isinstance(node, dict):
+        return node
+    here = dict(cast("dict[str, Any]", node))
+    if "$ref" in here:
+        target = dict(definitions[str(here.pop("$ref")).rsplit("/", 1)[1]])
+        target.pop("description", None)
+        here = {**target, **here}
+    alternatives = here.get("anyOf")
+    if alternatives:
+        real = [a for a in alternatives if a.get("type") != "null"]
+        if len(real) == 1:
+            del here["anyOf"]
+            here = {**_compact(real[0], definitions), **here}
+    if "default" in here and here["default"] in (None, [], False):
+        del here["default"]
+    for noise in ("title", "maxLength", "minLength", "maxItems", "minItems", "format", "pattern"):
+        if noise in here and not isinstance(here[noise], dict):
+            del here[noise]
+    for bound in ("minimum", "maximum"):
+        if here.get(bound) == 0 or abs(here.get(bound, 1)) > _TOLD:
+            del here[bound]
+    return {
+        key: {name: _compact(value, definitions) for name, value in here[key].items()}
+        if key == "properties"
+        else _compact(value, definitions)
+        for key, value in here.items()
+    }

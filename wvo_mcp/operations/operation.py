@@ -12,10 +12,18 @@ from pydantic.fields import FieldInfo
 from wvo_mcp.domain.lease import Caller, Policy, Role
 from wvo_mcp.errors import InvalidInput, WvoError, problem_of
 from wvo_mcp.operations.container import Container, key_of
-from wvo_mcp.operations.inputs import PEOPLE_ONLY, DryRun, Input, LeaseWrite, LongRunning, Output, Replayable
+from wvo_mcp.operations.inputs import (
+    PEOPLE_ONLY,
+    DryRun,
+    Input,
+    LeaseWrite,
+    LongRunning,
+    Output,
+    Replayable,
+    compact_schema,
+)
 from wvo_mcp.operations.replay import Repeat
 from wvo_mcp.operations.results import fit
-from wvo_mcp.operations.schema import compact_schema
 from wvo_mcp.orchestration.jobs import LongWork, Progress, Tell
 from wvo_mcp.ports import Tracer, Transaction, WatchedStore
 from wvo_mcp.ports.providers import Providers

@@ -4,19 +4,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from wvo_mcp.domain.backup import Kind
 from wvo_mcp.domain.event import Event
-from wvo_mcp.domain.instant import Instant, instant, iso
+from wvo_mcp.domain.instant import Instant, instant
 from wvo_mcp.domain.task import Priority, Status
 from wvo_mcp.domain.text import Id, Label
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.operations.inputs import Input, Output
+from wvo_mcp.operations.inputs import Dollars, Input, OrNull, Output
 from wvo_mcp.operations.operation import Context, Effect, operation
-from wvo_mcp.operations.paging import fitting
-from wvo_mcp.orchestration.figures import flow
+from wvo_mcp.operations.results import fitting
+from wvo_mcp.orchestration import backups, running_context
+from wvo_mcp.orchestration.figures import flow, measure
 from wvo_mcp.orchestration.leader.leading import ROLE
 from wvo_mcp.orchestration.queue.planning import best_ready
 from wvo_mcp.orchestration.routing.overview import overview
-from wvo_mcp.ports import Transaction
+from wvo_mcp.ports import Transaction, WatchedStore
+from wvo_mcp.ports.backend import Backups, Snapshots
 from wvo_mcp.ports.providers import Providers
 
 _NEEDS = 20
@@ -37,10 +40,19 @@ def _short(text: str | None) -> str | None:
     return text if text is None or len(text) <= 200 else text[:200] + " [...]"
 
 
+Waits = Literal["approval", "failed", "blocked"]
+_WAITING: tuple[tuple[Waits, dict[str, Any]], ...] = (
+    ("approval", {"status": Status.AWAITING_APPROVAL.value}),
+    ("approval", {"unapproved": True}),
+    ("failed", {"status": Status.FAILED.value}),
+    ("blocked", {"status": Status.BLOCKED.value}),
+)
+
+
 class WaitingTask(Output):
     id: str
     title: str
-    why: Literal["approval", "failed", "blocked"]
+    why: Waits
     detail: Annotated[str | None, AfterValidator(_short)] = None
 
 
@@ -61,9 +73,9 @@ class LeaderLine(Output):
 
 
 class FlowLine(Output):
-    created_last_hour: int = Field(description="At most 5,000 are counted.")
-    completed_last_hour: int
-    completed_per_5_min: list[int] = Field(description="The last two hours, oldest first.")
+    created_last_hour: int = Field(validation_alias="created", description="At most 5,000 are counted.")
+    completed_last_hour: int = Field(validation_alias="completed")
+    completed_per_5_min: list[int] = Field(validation_alias="series", description="The last two hours, oldest first.")
 
 
 class KeptTask(Output):
@@ -76,10 +88,16 @@ class PrefetchReport(Output):
     wip_utilisation: float = Field(description="Tasks in progress over the limit.")
 
 
+class BreakerShort(Output):
+    tier: OrNull
+    kind: str
+    until: Instant | None = Field(validation_alias="free_at")
+
+
 class ProviderShort(Output):
     name: str
     state: str = Field(description="closed: it can be used.")
-    breakers: list[dict[str, Any]] = Field(description="{tier, kind, until} of those that are not closed.")
+    breakers: list[BreakerShort] = Field(description="Those that are not closed.")
     windows: list[dict[str, Any]] = Field(description="Token budgets, with what is left and resets_at.")
 
 
@@ -115,31 +133,30 @@ class StatusReport(Output):
 @operation(toolset="ops", effect=Effect.READ)
 async def status(ctx: Context, providers: Providers) -> StatusReport:
     """Show the state of work: task counts, tasks in progress, ready tasks, agents, alerts."""
-    tx = ctx.tx
-    moved = await flow(tx)
-    held = await tx.tasks.page({"status": Status.IN_PROGRESS.value}, 0, 50)
+    tx, limit = ctx.tx, ctx.policy.wip_limit
     counts = await tx.tasks.counts()
     unblocked, counts["ready"] = counts["ready"], await tx.health.claimable()
+    held = await tx.tasks.page({"status": Status.IN_PROGRESS.value}, 0, 50)
+    kept = await tx.prefetch.current()
+    since = min((one.queued_at for one in kept), default=None)
     return StatusReport(
         at=tx.now,
         paused=bool(await tx.state.get("paused")),
         paused_reason=await tx.state.get("paused_reason"),
         counts=counts,
-        wip_limit=ctx.policy.wip_limit,
+        wip_limit=limit,
         held_back=max(0, unblocked - counts["ready"]),
         needs_you=await _needs_you(tx),
-        in_progress=[
-            HeldTask.of(task).model_copy(update={"server_gone": await _is_gone(tx, task.session_id)}) for task in held
-        ],
-        flow=FlowLine(
-            created_last_hour=moved.created,
-            completed_last_hour=moved.completed,
-            completed_per_5_min=list(moved.series),
-        ),
+        in_progress=[HeldTask.of(task, server_gone=await _is_gone(tx, task.session_id)) for task in held],
+        flow=FlowLine.of(await flow(tx)),
         ready=[ReadyTask.of(task) for task in await best_ready(tx, 10)],
         agents=[dict(row) for row in await tx.sessions.agents(20)],
         pool=await tx.health.agents(),
-        prefetch=await _prefetch(ctx),
+        prefetch=PrefetchReport(
+            queue=[KeptTask.of(one) for one in kept],
+            oldest_seconds=None if since is None else (tx.now - since).total_seconds(),
+            wip_utilisation=round(counts["in_progress"] / limit, 3),
+        ),
         providers=await _providers(tx, providers),
         alerts=[dict(row) for row in await tx.alerts.open_alerts(20)],
         stranded=[{"id": one, "waiting_for": other} for one, other in await tx.health.stranded(20)],
@@ -157,27 +174,13 @@ async def _is_gone(tx: Transaction, session_id: str | None) -> bool:
 async def _needs_you(tx: Transaction) -> list[WaitingTask]:
     """The first of each kind, in the order in which people free the most work."""
     found: list[WaitingTask] = []
-    for where in ({"status": Status.AWAITING_APPROVAL.value}, {"unapproved": True}):
-        tasks = await tx.tasks.page(where, 0, _NEEDS)
-        found += [WaitingTask(id=task.id, title=task.title, why="approval") for task in tasks]
-    for task in await tx.tasks.page({"status": Status.FAILED.value}, 0, _NEEDS):
-        found.append(WaitingTask(id=task.id, title=task.title, why="failed", detail=task.last_error))
-    for task in await tx.tasks.page({"status": Status.BLOCKED.value}, 0, _NEEDS):
-        if not await tx.tasks.waits(task.id):  # else it returns by itself
-            found.append(WaitingTask(id=task.id, title=task.title, why="blocked", detail=task.blocked_reason))
+    for why, where in _WAITING:
+        for task in await tx.tasks.page(where, 0, _NEEDS):
+            if why == "blocked" and await tx.tasks.waits(task.id):
+                continue  # it returns by itself
+            detail = {"failed": task.last_error, "blocked": task.blocked_reason}.get(why)
+            found.append(WaitingTask(id=task.id, title=task.title, why=why, detail=detail))
     return found
-
-
-async def _prefetch(ctx: Context) -> PrefetchReport:
-    tx = ctx.tx
-    kept = await tx.prefetch.current()
-    since = min((one.queued_at for one in kept), default=None)
-    counts = await tx.tasks.counts()
-    return PrefetchReport(
-        queue=[KeptTask.of(one) for one in kept],
-        oldest_seconds=None if since is None else (tx.now - since).total_seconds(),
-        wip_utilisation=round(counts["in_progress"] / ctx.policy.wip_limit, 3),
-    )
 
 
 async def _providers(tx: Transaction, known: Providers) -> ProvidersShort | None:
@@ -189,17 +192,10 @@ async def _providers(tx: Transaction, known: Providers) -> ProvidersShort | None
     return ProvidersShort(
         mode=seen.mode,
         providers=[
-            ProviderShort(
+            ProviderShort.of(
+                one,
                 name=one.provider.name,
                 state="closed" if one.stopped is None else one.stopped.state,
-                breakers=[
-                    {
-                        "tier": breaker.tier or None,
-                        "kind": breaker.kind,
-                        "until": None if breaker.free_at is None else iso(breaker.free_at),
-                    }
-                    for breaker in one.breakers
-                ],
                 windows=[window.shown() for window in one.windows],
             )
             for one in seen.providers
@@ -247,3 +243,100 @@ async def events(ctx: Context, params: EventsAsk) -> EventPage:
     found = await trail.after(after, params.limit + 1, params.task_id, params.kind)
     page = fitting(found[: params.limit])
     return EventPage(events=page, next_after=page[-1].seq if page else after, more=len(page) < len(found))
+
+
+class ModelUse(Output):
+    provider: str
+    tier: OrNull
+    tokens_hour: int = Field(validation_alias="hour")
+    tokens_day: int = Field(validation_alias="day")
+    cost_day: Dollars = Field(validation_alias="cost")
+    attempts_day: int = Field(validation_alias="attempts")
+    reserved: int
+
+
+class MetricsReport(FlowLine):
+    at: Instant
+    tasks: dict[str, int] = Field(description="By status.")
+    ready: int = Field(validation_alias="claimable", description="Tasks that may be claimed now, as in ready_tasks.")
+    wip_limit: int
+    wip_utilisation: float = Field(description="Tasks in progress over the limit.")
+    agents: dict[str, int] = Field(description="By status.")
+    alerts: list[dict[str, Any]] = Field(description="Open ones: kind, severity, n.")
+    stale_tasks: int | None = Field(
+        validation_alias="stale", description="As the last health cycle saw it; null when there was none."
+    )
+    lease_expiries: int = Field(validation_alias="expiries", description="Ever.")
+    models: list[ModelUse] = Field(
+        description="Tokens within the last hour and of the day (UTC), by provider and tier."
+    )
+    breakers: list[dict[str, Any]] = Field(description="provider, tier, state of those that are not closed.")
+
+
+@operation(toolset="ops", effect=Effect.READ)
+async def metrics(ctx: Context) -> MetricsReport:
+    """Show metrics: tasks, queue, agents, throughput, alerts."""
+    figures, limit = await measure(ctx.tx), ctx.policy.wip_limit
+    return MetricsReport.of(
+        figures,
+        figures.flow,
+        at=ctx.tx.now,
+        tasks={name: n for name, n in figures.counts.items() if name != "ready"},
+        wip_limit=limit,
+        wip_utilisation=round(figures.counts["in_progress"] / limit, 4),
+        models=[
+            ModelUse.of(use, provider=provider, tier=tier)
+            for (provider, tier), use in sorted(figures.routing.uses.items())
+        ],
+        breakers=[
+            {"provider": one.provider, "tier": one.tier or None, "state": one.state}
+            for _, one in sorted(figures.routing.breakers.items())
+        ],
+    )
+
+
+class BackupCreated(Output):
+    name: str
+    bytes: int
+    verified: bool
+    seconds: float
+
+
+@operation(toolset="ops", effect=Effect.WRITE, manages_own_transactions=True, idempotent=True)
+async def backup_create(ctx: Context, store: WatchedStore, copies: Backups) -> BackupCreated:
+    """Back up the store now and verify the backup. The server also does this every hour; a second backup in the same hour
+    replaces the first."""
+    made = await backups.take(store, copies, ctx.caller)
+    # `create` gives nothing that did not pass.
+    return BackupCreated(name=made.backup.name, bytes=made.backup.bytes, verified=True, seconds=round(made.seconds, 3))
+
+
+class ListedBackup(Output):
+    name: str
+    at: Instant
+    bytes: int
+    kind: Kind = Field(description="The rule that keeps it; safety: the store before a restore.")
+
+
+class BackupsListed(Output):
+    backups: list[ListedBackup]
+
+
+@operation(toolset="ops", effect=Effect.READ, manages_own_transactions=True)
+async def backup_list(ctx: Context, copies: Backups) -> BackupsListed:
+    """List backups of the store, newest first. To restore one, a person runs wvo-mcp backup restore."""
+    return BackupsListed(backups=[ListedBackup.of(found) for found in await copies.all()])
+
+
+class ContextSnapshotted(Output):
+    name: str
+    bytes: int
+    text: str
+
+
+@operation(toolset="ops", effect=Effect.WRITE, manages_own_transactions=True, idempotent=True)
+async def context_snapshot(ctx: Context, store: WatchedStore, snapshots: Snapshots) -> ContextSnapshotted:
+    """Write a summary of current work as markdown: tasks in progress with their last checkpoints, ready tasks, alerts and
+    recent notes. Ten versions are kept."""
+    made = await running_context.snapshot(store, snapshots, ctx.caller)
+    return ContextSnapshotted(name=made.name, bytes=len(made.text.encode()), text=made.text)

@@ -11,10 +11,9 @@ from wvo_mcp.domain.task import BlockAuthor, Priority, Status, Task
 from wvo_mcp.domain.text import Id, Prose, Text, Title
 from wvo_mcp.errors import Conflict, IllegalTransition
 from wvo_mcp.operations.core.claiming import TaskResult
-from wvo_mcp.operations.core.planning import NotReadyTask
+from wvo_mcp.operations.core.planning import NotReadyTask, TaskLine
 from wvo_mcp.operations.core.tasks import TaskFields as _Fields
 from wvo_mcp.operations.core.tasks import columns, fresh_id
-from wvo_mcp.operations.core.views import TaskLine
 from wvo_mcp.operations.inputs import Input, Output, TaskId
 from wvo_mcp.operations.operation import Audience, Context, Effect, operation
 from wvo_mcp.orchestration.queue.readiness import Circumstances, why_not_ready

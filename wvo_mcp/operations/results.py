@@ -1,13 +1,22 @@
 """Results as clients can take them: at most 20,000 characters of compact JSON (CORE-6)."""
 
 import json
-from typing import Any
+import logging
+import secrets
+from collections.abc import Iterable
+from typing import Any, TypeVar, cast
 
+from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_json
+
+from wvo_mcp.domain.redaction import redact, redacted
+from wvo_mcp.errors import Internal, InvalidInput, WvoError
 
 MAX_CHARACTERS = 20_000
 _ROOM = 600
-"""Kept for the `clipped` list and for the marks that a cut leaves."""
+"""Kept for what stands beside a list or an error, for the `clipped` list, and for the marks that a cut leaves."""
+T = TypeVar("T", bound=BaseModel)
+_log = logging.getLogger(__name__)
 
 
 def compact(value: Any) -> str:
@@ -65,3 +74,70 @@ def _heaviest(root: dict[str, Any]) -> tuple[str, Any, Any]:
         if weight > best[0]:
             best = (weight, path, holder, key)
     return best[1], best[2], best[3]
+
+
+def fitting(entries: Iterable[T]) -> list[T]:
+    """The first ones that fit one result; one at least."""
+    page: list[T] = []
+    size = 0
+    for entry in entries:
+        size += len(compact(entry.model_dump(mode="json"))) + 1
+        if page and size > MAX_CHARACTERS - _ROOM:
+            break
+        page.append(entry)
+    return page
+
+
+def position(cursor: str | None) -> int | None:
+    """The number in a cursor. Raises InvalidInput."""
+    if not cursor:
+        return None
+    if not (cursor.isascii() and cursor.isdigit()) or not 0 < int(cursor) < 2**62:
+        raise InvalidInput("cursor", "give the next_cursor of an earlier page, unchanged")
+    return int(cursor)
+
+
+MESSAGE_CHARACTERS = 2_500
+DETAIL_CHARACTERS = 500
+DETAIL_ENTRIES = 50
+"""An error may quote what it refuses, and that may be a megabyte."""
+_LONGEST_KEY = 4_000
+
+
+def payload(error: WvoError) -> dict[str, Any]:
+    """{code, message, retryable, hint, details}, at most 20,000 characters as compact JSON, without secrets that it quotes."""
+    shown = error.payload()
+    shown["message"] = _cut(shown["message"], MESSAGE_CHARACTERS)
+    shown["details"] = redacted(_few(shown["details"]))
+    for kinds in ((dict, list), (object,)):  # the largest first
+        if len(compact(shown)) > MAX_CHARACTERS - _ROOM:
+            shown["details"] = {name: part for name, part in shown["details"].items() if not isinstance(part, kinds)}
+    return shown
+
+
+def defect(tool: str, error: Exception) -> WvoError:
+    """What is shown instead of an unexpected exception; the log has it in full under the same reference."""
+    ref = secrets.token_hex(4)
+    _log.error("%s met a defect, ref %s", tool, ref, exc_info=error)
+    return Internal(ref)
+
+
+def _few(value: Any) -> Any:
+    """The same, with its texts cut, and its lists and objects after 50 entries."""
+    if isinstance(value, str):
+        return _cut(value, DETAIL_CHARACTERS)
+    if isinstance(value, list):
+        return [_few(part) for part in cast("list[Any]", value)[:DETAIL_ENTRIES]]
+    if isinstance(value, dict):
+        entries = list(cast("dict[str, Any]", value).items())[:DETAIL_ENTRIES]
+        return {_cut(name, DETAIL_CHARACTERS): _few(part) for name, part in entries}
+    return value
+
+
+def _cut(text: str, most: int) -> str:
+    # What is cut is cut from the redacted text: half a key looks like nothing.
+    shown = redact(text[: most + _LONGEST_KEY])
+    if len(shown) > most or len(text) > most + _LONGEST_KEY:
+        shown = shown[:most] + " [...]"
+    # A quoted lone surrogate would make the whole answer impossible to send.
+    return shown.encode(errors="backslashreplace").decode()

@@ -11,7 +11,7 @@ from tests.support.providers import USUAL, FixedProviders, only
 from wvo_mcp.domain.providers.catalogue import Catalogue
 from wvo_mcp.domain.providers.signals.reading import FailureKind
 from wvo_mcp.errors import BudgetExhausted, InvalidInput
-from wvo_mcp.operations.providers.reporting import Outcome
+from wvo_mcp.operations.providers import Outcome
 
 pytestmark = pytest.mark.anyio
 

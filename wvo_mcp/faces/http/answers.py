@@ -6,8 +6,7 @@ from typing import Any
 from starlette.responses import Response
 
 from wvo_mcp.errors import WvoError
-from wvo_mcp.operations.failures import payload
-from wvo_mcp.operations.results import compact
+from wvo_mcp.operations.results import compact, payload
 
 STATUS = {
     "invalid_input": 400,

@@ -15,7 +15,7 @@ from wvo_mcp.domain.text import is_id
 from wvo_mcp.errors import InvalidInput, NotFound, WvoError
 from wvo_mcp.faces.http.answers import answer, shown
 from wvo_mcp.operations import Container, Effect, Operation, tools
-from wvo_mcp.operations.failures import defect
+from wvo_mcp.operations.results import defect
 from wvo_mcp.ports import Tracer
 
 AGENT_HEADER = "WVO-Agent-Id"

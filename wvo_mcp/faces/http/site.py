@@ -16,7 +16,7 @@ from wvo_mcp.faces.http.api import AGENT_HEADER, DEFAULT_AGENT, Api, WrongMethod
 from wvo_mcp.faces.http.guard import Guard
 from wvo_mcp.faces.http.metrics import Metrics
 from wvo_mcp.operations import ALL, Container, tools
-from wvo_mcp.operations.failures import defect
+from wvo_mcp.operations.results import defect
 
 _EVERY = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 """What is refused is refused in our own words."""

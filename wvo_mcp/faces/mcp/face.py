@@ -17,7 +17,7 @@ from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import NotFound, WvoError
 from wvo_mcp.faces.mcp.results import failure, success
 from wvo_mcp.operations import Audience, Container, Operation, named
-from wvo_mcp.operations.failures import defect
+from wvo_mcp.operations.results import defect
 from wvo_mcp.orchestration.jobs import Tell
 from wvo_mcp.ports import SILENT, Directives, Tracer
 

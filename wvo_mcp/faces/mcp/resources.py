@@ -11,8 +11,7 @@ from mcp import MCPError
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import InvalidInput, NotFound, WvoError
 from wvo_mcp.operations import ALL, Container
-from wvo_mcp.operations.failures import defect, payload
-from wvo_mcp.operations.results import compact
+from wvo_mcp.operations.results import compact, defect, payload
 from wvo_mcp.ports import Directives
 
 STATUS = "wvo://status"

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from wvo_mcp.errors import WvoError
-from wvo_mcp.operations.failures import payload
+from wvo_mcp.operations.results import payload
 
 
 def success(result: dict[str, Any]) -> dict[str, Any]:

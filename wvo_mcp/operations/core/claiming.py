@@ -8,11 +8,12 @@ from wvo_mcp.domain.lease import Lease
 from wvo_mcp.domain.memory import ContextEntry
 from wvo_mcp.domain.task import Status, Task
 from wvo_mcp.domain.text import Id, Prose, Reference, Text
-from wvo_mcp.operations.core.views import TaskLine, WorkView
+from wvo_mcp.operations.core.planning import TaskLine, WorkView
 from wvo_mcp.operations.inputs import Held, LeaseWrite, Output, Replayable
 from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.orchestration.routing import breakers
+from wvo_mcp.orchestration.routing.router import Route
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports.providers import Providers
 
@@ -32,13 +33,6 @@ class ClaimTask(Replayable):
 class Holding(Output):
     id: str
     lease: Lease
-
-
-class Route(Output):
-    provider: str
-    tier: str
-    model: str
-    reason: str
 
 
 class ClaimedTask(Output):
@@ -84,7 +78,7 @@ async def claim_task(ctx: Context, params: ClaimTask, providers: Providers) -> C
         lease=claim.lease,
         resume=claim.resume,
         context=claim.context,
-        route=None if claim.route is None else Route(**claim.route.shown()),
+        route=claim.route,
         explanation=claim.explanation,
     )
 

@@ -9,7 +9,7 @@ from wvo_mcp.domain.task import Priority, Status, TaskType
 from wvo_mcp.domain.text import FileGlob, Id, Label, Prose, Text, Title
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.core.claiming import TaskResult
-from wvo_mcp.operations.core.views import TaskLine
+from wvo_mcp.operations.core.planning import TaskLine
 from wvo_mcp.operations.inputs import DryRun, Input, Output, Replayable, TaskId
 from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.orchestration.tasks import creation, editing

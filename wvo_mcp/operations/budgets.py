@@ -2,10 +2,9 @@
 
 import re
 from datetime import timedelta
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any, Literal
 
-from pydantic import AfterValidator, AliasChoices, Field
+from pydantic import AliasChoices, Field
 
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.lease import Role
@@ -14,42 +13,32 @@ from wvo_mcp.domain.text import Label, Text
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.inputs import Input, Output
 from wvo_mcp.operations.operation import Audience, Context, Effect, operation
-from wvo_mcp.operations.providers.reporting import MOST, Budget
+from wvo_mcp.operations.providers import MOST, Budget
 from wvo_mcp.orchestration.routing import budgets
 from wvo_mcp.ports.providers import Providers
-
-
-class BudgetScope(StrEnum):
-    PROVIDER = "provider"
-    TIER = "tier"
-    AGENT = "agent"
-    TASK = "task"
-
 
 _DURATION = re.compile(r"(?:(\d{1,5})d)?(?:(\d{1,5})h)?(?:(\d{1,5})m)?")
 _LONGEST = timedelta(days=40)
 
 
-def _duration(text: str) -> str:
-    if not text or _DURATION.fullmatch(text) is None:
-        raise ValueError("give a duration such as 30m, 2h, 1d or 1d12h")
-    if not timedelta(0) < _length(text) <= _LONGEST:
-        raise ValueError("must be longer than nothing and at most 40 days")
-    return text
-
-
 def _length(text: str) -> timedelta:
+    """Raises InvalidInput."""
     found = _DURATION.fullmatch(text)
-    days, hours, minutes = (int(part or 0) for part in (found.groups() if found else (0, 0, 0)))
-    return timedelta(days=days, hours=hours, minutes=minutes)
+    if not text or found is None:
+        raise InvalidInput("duration", "give a duration such as 30m, 2h, 1d or 1d12h")
+    days, hours, minutes = (int(part or 0) for part in found.groups())
+    length = timedelta(days=days, hours=hours, minutes=minutes)
+    if not timedelta(0) < length <= _LONGEST:
+        raise InvalidInput("duration", "must be longer than nothing and at most 40 days")
+    return length
 
 
 class BudgetRaise(Input):
-    scope: BudgetScope = Field(description="What the budget belongs to.")
+    scope: Literal["provider", "tier", "agent", "task"] = Field(description="What the budget belongs to.")
     name: Label = Field(description="Name of the provider, provider/tier, agent or task.")
     hourly: int | None = Field(default=None, ge=1, le=MOST, description="Extra tokens per 60 minutes.")
     daily: int | None = Field(default=None, ge=1, le=MOST, description="Extra tokens per day (UTC).")
-    duration: Annotated[str | None, AfterValidator(lambda text: None if text is None else _duration(text))] = Field(
+    duration: str | None = Field(
         default=None,
         validation_alias=AliasChoices("duration", "for"),
         description="Duration, e.g. 30m, 2h, 1d; default: an hour, or the rest of the day.",
@@ -64,7 +53,7 @@ class RaisedWindow(Output):
 
 
 class Raised(Output):
-    raised: list[RaisedWindow]
+    raised: list[RaisedWindow] = Field(validation_alias="raises")
     windows: list[Budget] = Field(description="As they are now.")
     resolved: bool = Field(description="The alert that asked for it is over.")
 
@@ -80,17 +69,13 @@ async def budget_raise(ctx: Context, params: BudgetRaise, providers: Providers) 
     made = await budgets.allow(
         ctx.tx,
         providers.current(),
-        params.scope.value,
+        params.scope,
         params.name,
         {period: tokens for period, tokens in wanted.items() if tokens is not None},
         lasting,
         params.reason or "",
     )
-    return Raised(
-        raised=[RaisedWindow(period=one.period, tokens=one.tokens, until=one.until) for one in made.raises],
-        windows=[Budget(**window.shown()) for window in made.windows],
-        resolved=made.resolved,
-    )
+    return Raised.of(made)
 
 
 class RaiseLine(Output):
@@ -118,7 +103,7 @@ async def budget_show(ctx: Context, providers: Providers) -> Budgets:
     used = await ctx.tx.routing.by_agent(20)
     return Budgets(
         at=ctx.tx.now,
-        windows=[Budget(**window.shown()) for window in windows],
+        windows=[Budget.of(window) for window in windows],
         agents=[{"agent_id": name, "hour": use.hour, "day": use.day, "cost": round(use.cost, 4)} for name, use in used],
         raises=[RaiseLine.of(row) for row in await ctx.tx.routing.allowed()],
     )

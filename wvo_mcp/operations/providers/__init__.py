@@ -1,1 +1,0 @@
-"""The toolset `providers`: which model does what, what it may use, and its state."""
