@@ -24,7 +24,7 @@ from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.session_lock import SessionLocks
 from wvo_mcp.orchestration.health import walk
 from wvo_mcp.orchestration.health.loop import HealthLoop
-from wvo_mcp.orchestration.leader.leading import Candidate, LeaderTerm
+from wvo_mcp.orchestration.leader import Candidate, LeaderTerm
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.store.sqlite.connection import sqlite
 from wvo_mcp.store.sqlite.probe import SqliteProbe

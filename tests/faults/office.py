@@ -21,8 +21,7 @@ from tests.support.sessions import an_agent
 from tests.support.stores import a_store, attending
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.execution.clock import SystemClock
-from wvo_mcp.orchestration.leader.chores import LeaderJob
-from wvo_mcp.orchestration.leader.leading import LeaderTerm, Overtaken
+from wvo_mcp.orchestration.leader import LeaderJob, LeaderTerm, Overtaken
 from wvo_mcp.ports import Transaction
 
 

@@ -23,7 +23,7 @@ from tests.support.stores import looked_for
 from tests.support.waiting import eventually
 from tests.support.workspace import REPOSITORY, Workspace, some_tasks
 from wvo_mcp.domain.instant import iso
-from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, RENEW_SECONDS, TICK_SECONDS
+from wvo_mcp.orchestration.leader import LEASE_SECONDS, RENEW_SECONDS, TICK_SECONDS
 
 logger = logging.getLogger(__name__)
 

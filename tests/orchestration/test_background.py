@@ -11,7 +11,7 @@ from wvo_mcp.domain.health import AnomalyKind
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.orchestration.background import chores, refresh_unled
-from wvo_mcp.orchestration.leader.leader import Leader
+from wvo_mcp.orchestration.leader import Leader
 
 pytestmark = pytest.mark.anyio
 

@@ -12,8 +12,7 @@ from wvo_mcp.domain import news
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.news import Message
 from wvo_mcp.orchestration.delivery import KEEP, Courier, chores, forget
-from wvo_mcp.orchestration.leader.leader import Leader
-from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, Candidate, LeaderTerm, Overtaken
+from wvo_mcp.orchestration.leader import LEASE_SECONDS, Candidate, Leader, LeaderTerm, Overtaken
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.world import Undelivered
 

@@ -7,7 +7,7 @@ import pytest
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from wvo_mcp.domain.health import Thresholds
 from wvo_mcp.orchestration.health.loop import HealthLoop
-from wvo_mcp.orchestration.leader.leading import Candidate
+from wvo_mcp.orchestration.leader import Candidate
 from wvo_mcp.ports import Transaction
 from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.sqlite.connection import SqliteRows

@@ -14,7 +14,7 @@ from tests.support.waiting import eventually
 from wvo_mcp.domain.health import Thresholds
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.orchestration.health.loop import HealthLoop
-from wvo_mcp.orchestration.leader.leading import Candidate
+from wvo_mcp.orchestration.leader import Candidate
 from wvo_mcp.store.postgres.store import PostgresStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sqlite, pytest.mark.requirement("SCALE-1")]

@@ -25,7 +25,7 @@ from wvo_mcp.errors import IncompatibleStore
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.orchestration.keeping import Keeper
-from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, Candidate
+from wvo_mcp.orchestration.leader import LEASE_SECONDS, Candidate
 from wvo_mcp.store import versions
 from wvo_mcp.store.postgres.store import PostgresStore
 from wvo_mcp.store.sqlite.store import SqliteStore

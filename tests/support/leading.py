@@ -3,8 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.orchestration.leader.chores import LeaderJob
-from wvo_mcp.orchestration.leader.leader import Leader
+from wvo_mcp.orchestration.leader import Leader, LeaderJob
 from wvo_mcp.ports import Clock, Store
 
 

@@ -8,7 +8,7 @@ from tests.support.sessions import an_agent
 from wvo_mcp.domain.health import Thresholds
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.orchestration.health.loop import HealthLoop
-from wvo_mcp.orchestration.leader.leading import Candidate, LeaderTerm
+from wvo_mcp.orchestration.leader import Candidate, LeaderTerm
 
 
 def loop_of(bench: Bench, **limits: Any) -> HealthLoop:

@@ -31,10 +31,8 @@ from wvo_mcp.execution.logs import log_to_stderr
 from wvo_mcp.operations import Container
 from wvo_mcp.orchestration import keeping
 from wvo_mcp.orchestration.jobs import Jobs, LongWork
-from wvo_mcp.orchestration.leader.chores import LeaderJob
-from wvo_mcp.orchestration.leader.leader import Leader
-from wvo_mcp.orchestration.leader.leading import led_for
-from wvo_mcp.orchestration.plan import last_sync
+from wvo_mcp.orchestration.leader import Leader, LeaderJob, led_for
+from wvo_mcp.orchestration.plan import guard
 from wvo_mcp.ports import SILENT, RoadmapFiles, Store
 from wvo_mcp.ports.backend import Backend
 from wvo_mcp.ports.world import Component
@@ -135,7 +133,7 @@ async def _live(settings: Settings, face: Face) -> int:
 
 
 async def _sync(store: Store, files: RoadmapFiles, caller: Caller) -> None:
-    if await last_sync.is_of(store, files, caller):
+    if await guard.is_settled(store, files, caller):
         return
     from wvo_mcp.orchestration.background import sync_or_alert  # most starts find the file as it was merged
 

@@ -16,7 +16,7 @@ from wvo_mcp.operations.core.tasks import TaskFields as _Fields
 from wvo_mcp.operations.core.tasks import columns, fresh_id
 from wvo_mcp.operations.inputs import Input, Output, TaskId
 from wvo_mcp.operations.operation import Audience, Context, Effect, operation
-from wvo_mcp.orchestration.queue.readiness import Circumstances, why_not_ready
+from wvo_mcp.orchestration.queue.planning import Circumstances, why_not_ready
 from wvo_mcp.orchestration.tasks import creation, editing, lifecycle
 from wvo_mcp.ports import Clock
 

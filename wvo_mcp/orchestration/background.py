@@ -7,10 +7,9 @@ from functools import partial
 from wvo_mcp.domain.instant import AHEAD_SECONDS, iso
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.errors import NotFound, WvoError
-from wvo_mcp.orchestration.leader.chores import LeaderJob
-from wvo_mcp.orchestration.leader.leading import LeaderTerm, led_for
+from wvo_mcp.orchestration.leader import LeaderJob, LeaderTerm, led_for
 from wvo_mcp.orchestration.plan import guard, roadmap
-from wvo_mcp.orchestration.plan.last_sync import INVALID
+from wvo_mcp.orchestration.plan.guard import INVALID
 from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Clock, RoadmapFiles, Store, Transaction

@@ -5,8 +5,7 @@ from datetime import datetime
 from wvo_mcp.domain.backup import Kind, due, surplus
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.orchestration import running_context
-from wvo_mcp.orchestration.leader.chores import LeaderJob
-from wvo_mcp.orchestration.leader.leading import LeaderTerm
+from wvo_mcp.orchestration.leader import LeaderJob, LeaderTerm
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.ports.backend import Backups, DamagedStore, Made, Snapshots
 

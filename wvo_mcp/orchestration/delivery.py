@@ -11,8 +11,7 @@ from wvo_mcp.domain import news
 from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.errors import WvoError
-from wvo_mcp.orchestration.leader.chores import LeaderJob
-from wvo_mcp.orchestration.leader.leading import LeaderTerm, Overtaken
+from wvo_mcp.orchestration.leader import LeaderJob, LeaderTerm, Overtaken
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.world import AlertChannel, Undelivered
 

@@ -10,7 +10,7 @@ import anyio
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.task import Task
 from wvo_mcp.errors import WvoError
-from wvo_mcp.orchestration.leader.leading import ROLE
+from wvo_mcp.orchestration.leader import ROLE
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Clock, Store, Transaction, WatchedStore
 

@@ -21,7 +21,7 @@ from wvo_mcp.faces.http.answers import STATUS
 from wvo_mcp.faces.http.guard import BODY_BYTES, is_loopback
 from wvo_mcp.operations import ALL, Audience, Effect
 from wvo_mcp.orchestration.health.loop import HealthLoop
-from wvo_mcp.orchestration.leader.leading import Candidate
+from wvo_mcp.orchestration.leader import Candidate
 from wvo_mcp.ports.providers import Spent
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CORE-5")]

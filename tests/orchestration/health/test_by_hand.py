@@ -5,7 +5,7 @@ import pytest
 from tests.support.bench import ANN, BOB, Bench
 from tests.support.sessions import an_agent
 from tests.support.watching import abandoned, loop_of, seated
-from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, Candidate
+from wvo_mcp.orchestration.leader import LEASE_SECONDS, Candidate
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,7 @@ from tests.support.sessions import an_agent
 from wvo_mcp.domain.health import Thresholds
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.orchestration.health.loop import HealthLoop
-from wvo_mcp.orchestration.leader.leading import Candidate
+from wvo_mcp.orchestration.leader import Candidate
 from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Transaction

@@ -16,8 +16,7 @@ from wvo_mcp.orchestration.health.act import act
 from wvo_mcp.orchestration.health.decide import decide
 from wvo_mcp.orchestration.health.observe import observe
 from wvo_mcp.orchestration.health.orient import orient
-from wvo_mcp.orchestration.leader.chores import LeaderJob
-from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, TICK_SECONDS, LeaderTerm, Overtaken
+from wvo_mcp.orchestration.leader import LEASE_SECONDS, TICK_SECONDS, LeaderJob, LeaderTerm, Overtaken
 from wvo_mcp.ports import Transaction
 
 pytestmark = pytest.mark.anyio

@@ -11,7 +11,7 @@ from tests.support.bench import ANN, BOB, AnyStore, Bench, a_task
 from tests.support.sessions import an_agent
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.errors import WvoError
-from wvo_mcp.orchestration.leader.leading import Candidate
+from wvo_mcp.orchestration.leader import Candidate
 from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.orchestration.queue.prefetch import HIGH, LOW, Prefetching, refill
 from wvo_mcp.ports import Transaction

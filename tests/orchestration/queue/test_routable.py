@@ -9,7 +9,7 @@ from tests.support.bench import ANN, BOB, Bench, a_task
 from tests.support.providers import FixedProviders, only
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState
 from wvo_mcp.domain.providers.state import Presence
-from wvo_mcp.orchestration.queue import routable
+from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.sqlite.connection import SqliteRows
 
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.requirement("PROV-2", "PROV-3")]
 async def short(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """Eight are looked at, two at a time; high tiers are stopped, and the local server is away."""
     for name, number in {"LOOK_AT": 8, "_STEP": 2}.items():
-        monkeypatch.setattr(routable, name, number)
+        monkeypatch.setattr(claims, name, number)
     machine = FixedProviders(only("claude", "ollama"), {"ollama": Presence(found=False)})
     bench.services = replace(bench.services, providers=machine)
     bench.limits(wip_limit=50, agent_wip_limit=50)

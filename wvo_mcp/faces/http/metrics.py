@@ -14,7 +14,7 @@ from wvo_mcp.domain.providers.state import RoutingState
 from wvo_mcp.domain.task import Status
 from wvo_mcp.operations import Container
 from wvo_mcp.orchestration.figures import Figures, measure
-from wvo_mcp.orchestration.leader.leading import ROLE
+from wvo_mcp.orchestration.leader import ROLE
 from wvo_mcp.ports import Transaction, WatchedStore
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)

@@ -8,7 +8,7 @@ from wvo_mcp.errors import NotFound
 from wvo_mcp.operations.inputs import Input, Output, Replayable
 from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.orchestration.tasks import recall
-from wvo_mcp.orchestration.tasks.links import check_epic, existing
+from wvo_mcp.orchestration.tasks.lifecycle import check_epic, existing
 
 
 class ContextWrite(Replayable):

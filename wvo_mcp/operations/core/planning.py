@@ -15,7 +15,7 @@ from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.operations.results import fitting, position
 from wvo_mcp.orchestration.queue import planning
 from wvo_mcp.orchestration.tasks import recall
-from wvo_mcp.orchestration.tasks.links import check_epic
+from wvo_mcp.orchestration.tasks.lifecycle import check_epic
 
 
 class TaskLine(Output):

@@ -10,7 +10,7 @@ from wvo_mcp.errors import WvoError
 from wvo_mcp.orchestration.health.decide import Action, Decision, Remedy
 from wvo_mcp.orchestration.health.observe import READY_SINCE
 from wvo_mcp.orchestration.health.orient import Orientation
-from wvo_mcp.orchestration.leader.leading import LeaderTerm, Overtaken
+from wvo_mcp.orchestration.leader import LeaderTerm, Overtaken
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Transaction
 

@@ -12,8 +12,7 @@ from wvo_mcp.orchestration.health.act import act
 from wvo_mcp.orchestration.health.decide import Decision, decide
 from wvo_mcp.orchestration.health.observe import Observation, Prepare, observe
 from wvo_mcp.orchestration.health.orient import Orientation, orient
-from wvo_mcp.orchestration.leader.chores import LeaderJob
-from wvo_mcp.orchestration.leader.leading import ROLE, Candidate, LeaderTerm, Overtaken
+from wvo_mcp.orchestration.leader import ROLE, Candidate, LeaderJob, LeaderTerm, Overtaken
 from wvo_mcp.ports import SILENT, Clock, Probe, Store, Tracer, Transaction
 
 _WALK_SHARE = 20

@@ -23,7 +23,7 @@ from wvo_mcp.domain.health import (
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import WvoError
-from wvo_mcp.orchestration.leader.leading import Overtaken
+from wvo_mcp.orchestration.leader import Overtaken
 from wvo_mcp.ports import Probe, Row, Store, Transaction
 
 logger = logging.getLogger(__name__)

@@ -14,8 +14,7 @@ from wvo_mcp.orchestration.backups import FAILED as BACKUP_FAILED
 from wvo_mcp.orchestration.health.act import BLIND, FAILED, REMEDIED
 from wvo_mcp.orchestration.health.loop import late, leads
 from wvo_mcp.orchestration.health.observe import open_alerts
-from wvo_mcp.orchestration.leader.chores import LeaderJob
-from wvo_mcp.orchestration.leader.leading import ROLE, LeaderTerm
+from wvo_mcp.orchestration.leader import ROLE, LeaderJob, LeaderTerm
 from wvo_mcp.orchestration.routing.overview import PROVIDERS_FILE
 from wvo_mcp.ports import Clock, Reports, Row, Store, Transaction
 

@@ -18,7 +18,7 @@ from wvo_mcp.domain.dependency import find_cycle, knotted
 from wvo_mcp.domain.health import Walk
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.orchestration.health.observe import WALKED, walked
-from wvo_mcp.orchestration.leader.leading import LeaderTerm
+from wvo_mcp.orchestration.leader import LeaderTerm
 from wvo_mcp.orchestration.plan.roadmap import SYNCED
 from wvo_mcp.ports import Store, Transaction
 

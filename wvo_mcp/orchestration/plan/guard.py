@@ -6,12 +6,43 @@ gets the same answer (contract, section 9).
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wvo_mcp.domain.roadmap import Entry, Roadmap
+from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.task import SETTLED, Status
-from wvo_mcp.orchestration.plan.last_sync import GUARD
-from wvo_mcp.ports import Transaction
+from wvo_mcp.ports import RoadmapFiles, Store, Transaction
+
+if TYPE_CHECKING:
+    # A start reads what the last sync left before it imports what a sync needs.
+    from wvo_mcp.domain.roadmap import Entry, Roadmap
+
+SYNCED = "roadmap"
+"""Name of the fact {digest, at, tasks, sync_ratio} about the last sync."""
+
+GUARD = "roadmap_guard"
+"""Name of the fact {digest, waiting, message} while cancellations wait, and kind of the alert."""
+
+INVALID = "roadmap_invalid"
+"""Kind of the alert while the file cannot be synced."""
+
+
+async def is_settled(store: Store, files: RoadmapFiles, caller: Caller) -> bool:
+    """The file is the version that was merged last, nothing waits for a person, and no alert speaks of it."""
+    if files.location is not None:  # of several files, only one is followed
+        return False
+    digest = await files.digest()
+
+    async def settled(tx: Transaction) -> bool:
+        last = await tx.state.get(SYNCED)
+        return (
+            last is not None
+            and last["digest"] == digest
+            and await tx.state.get(GUARD) is None
+            and await tx.alerts.find(INVALID, None) is None
+        )
+
+    return await store.read(caller, settled)
+
 
 TAKEN = "roadmap_taken"
 """Name of the fact with the digests, shortened, of the last versions that were taken; the newest last."""
@@ -52,7 +83,7 @@ def judged(cancelled: Mapping[str, Status], open_tasks: int, *, empty: bool, kno
 
 
 async def judge(
-    tx: Transaction, roadmap: Roadmap, base: Mapping[str, Entry], last: Mapping[str, Any] | None
+    tx: Transaction, roadmap: "Roadmap", base: "Mapping[str, Entry]", last: Mapping[str, Any] | None
 ) -> Verdict:
     """`base` is what the file said at the last sync, about which the fact `last` is."""
     stated = {task.id: task.status for task in roadmap.tasks}
@@ -73,7 +104,7 @@ async def judge(
     return judged(cancelled, open_tasks, empty=not roadmap.tasks, known=known)
 
 
-async def keep(tx: Transaction, roadmap: Roadmap, verdict: Verdict, last: Mapping[str, Any] | None) -> None:
+async def keep(tx: Transaction, roadmap: "Roadmap", verdict: Verdict, last: Mapping[str, Any] | None) -> None:
     """Remember the version, unless nothing of it was taken, and raise or resolve the alert."""
     if not verdict.whole:
         taken = [each for each in await _taken(tx, last) if each != roadmap.digest[:_DIGITS]]

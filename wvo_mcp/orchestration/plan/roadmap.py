@@ -17,7 +17,7 @@ from wvo_mcp.domain.roadmap import TASK_KEYS, Entry, Roadmap, RoadmapTask
 from wvo_mcp.domain.task import SETTLED, BlockAuthor, Origin, Status, Task
 from wvo_mcp.errors import DependencyCycle, IllegalTransition
 from wvo_mcp.orchestration.plan import guard
-from wvo_mcp.orchestration.plan.last_sync import SYNCED
+from wvo_mcp.orchestration.plan.guard import SYNCED
 from wvo_mcp.orchestration.tasks import editing, lifecycle
 from wvo_mcp.orchestration.tasks.creation import Draft, create
 from wvo_mcp.ports import RoadmapFiles, Store, Transaction

@@ -1,5 +1,6 @@
 """Who works on what (contract, section 5): one winner per task, liveness by sessions, fencing by tokens."""
 
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
@@ -21,12 +22,11 @@ from wvo_mcp.errors import (
     WipLimit,
     WvoError,
 )
-from wvo_mcp.orchestration.queue.readiness import Circumstances, why_not_ready
-from wvo_mcp.orchestration.queue.routable import best_routable
+from wvo_mcp.orchestration.queue.planning import Circumstances, why_not_ready
 from wvo_mcp.orchestration.routing import budgets
 from wvo_mcp.orchestration.routing.router import Route, Router
 from wvo_mcp.orchestration.tasks import lifecycle, recall
-from wvo_mcp.ports import ClaimState, Transaction
+from wvo_mcp.ports import ClaimState, Row, Transaction
 from wvo_mcp.ports.providers import Providers
 
 _RETRY_SECONDS = (2, 60)
@@ -232,3 +232,36 @@ async def _nothing(tx: Transaction, reason: str, agent_id: str) -> Claim:
     wait = longest // 2 if change is None else int((change - tx.now).total_seconds()) + 1
     holding = await tx.queue.held_by_agent(agent_id) if reason == "agent_wip_limit" else []
     return Claim(None, reason=reason, retry_after=max(shortest, min(longest, wait)), holding=holding)
+
+
+LOOK_AT, _STEP = 2_500, 500
+"""So many of the best tasks are looked at: a claim stays short in a queue of any length."""
+
+
+async def best_routable(
+    tx: Transaction,
+    router: Router,
+    admit: Callable[[Row], Awaitable[bool]],
+    epics: Collection[str] | None,
+) -> tuple[Task, RouteDecision | None] | None:
+    """With its route. `admit` tells of a lane whether its tasks may be claimed."""
+    lanes: dict[int, bool] = {}
+    cursor = None
+    for _ in range(0, LOOK_AT, _STEP):
+        step = await tx.queue.outlines(epics, _STEP, cursor)
+        for one in step:
+            if one.gates or not await router.may(one):
+                continue
+            lane = one.lane["id"]
+            if lane not in lanes:
+                lanes[lane] = await admit(one.lane)
+            if not lanes[lane]:
+                continue
+            task = await tx.tasks.get(one.id)
+            decision = await router.decide(task)
+            if decision is None or not decision.withheld:
+                return task, decision
+        if len(step) < _STEP:
+            return None
+        cursor = step[-1].cursor
+    return None

@@ -8,9 +8,8 @@ from datetime import datetime, timedelta
 
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.domain.task import Task
-from wvo_mcp.orchestration.leader.chores import LeaderJob
-from wvo_mcp.orchestration.leader.leading import LeaderTerm
-from wvo_mcp.orchestration.queue.readiness import Circumstances, why_not_ready
+from wvo_mcp.orchestration.leader import LeaderJob, LeaderTerm
+from wvo_mcp.orchestration.queue.planning import Circumstances, why_not_ready
 from wvo_mcp.ports import Transaction
 
 LOW, HIGH = 10, 20

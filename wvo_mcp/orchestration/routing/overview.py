@@ -22,8 +22,7 @@ from wvo_mcp.domain.providers.state import (
     windows_of_providers,
 )
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.orchestration.leader.chores import LeaderJob
-from wvo_mcp.orchestration.leader.leading import LeaderTerm
+from wvo_mcp.orchestration.leader import LeaderJob, LeaderTerm
 from wvo_mcp.orchestration.routing import budgets
 from wvo_mcp.orchestration.routing.breakers import usable
 from wvo_mcp.ports import Store, Transaction

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.task import SETTLED, Status
-from wvo_mcp.orchestration.queue import claims, readiness
+from wvo_mcp.orchestration.queue import claims, planning
 from wvo_mcp.orchestration.simulation.scenario import Attempt, PoolAgent, Scenario, VirtualClock, VirtualServers
 from wvo_mcp.orchestration.simulation.tally import AWAY, BUSY, Outcome, Tally
 from wvo_mcp.orchestration.tasks import lifecycle
@@ -22,7 +22,7 @@ from wvo_mcp.ports import Store, Transaction
 T = TypeVar("T")
 
 _TICK_MS = 2_000
-"""How often the leader checks (`orchestration.leader.leading.TICK_SECONDS`)."""
+"""How often the leader checks (`orchestration.leader.TICK_SECONDS`)."""
 _RESCORE_MS = 3 * 3_600_000
 """The leader checks more often, but in less time no task becomes 2 % more urgent, which is what counts."""
 _DUE_A_ROUND = 1_000
@@ -181,14 +181,14 @@ class Simulation:
 
     async def _left(self, tx: Transaction) -> dict[str, int]:
         left: dict[str, int] = {}
-        circumstances = readiness.Circumstances(tx, self._scenario.agents[0].id, self._scenario.policy)
+        circumstances = planning.Circumstances(tx, self._scenario.agents[0].id, self._scenario.policy)
         for task in await tx.state.roadmap_tasks():
             if task.status in SETTLED or task.status is Status.FAILED:
                 continue
             if task.unmet_deps and task.status is Status.PENDING:
                 reason = "dependencies"
             else:
-                why = await readiness.why_not_ready(tx, task, circumstances)
+                why = await planning.why_not_ready(tx, task, circumstances)
                 reason = why[0] if why is not None else "time"
             left[reason] = left.get(reason, 0) + 1
         return left

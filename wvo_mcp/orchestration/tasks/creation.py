@@ -8,7 +8,7 @@ from wvo_mcp.domain.dependency import find_cycle, in_order
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.task import Origin
 from wvo_mcp.errors import Conflict, DependencyCycle, NotFound
-from wvo_mcp.orchestration.tasks.links import check_no_cycle, existing
+from wvo_mcp.orchestration.tasks.lifecycle import check_no_cycle, existing
 from wvo_mcp.ports import Transaction
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from wvo_mcp.domain.task import BlockAuthor, Origin, Status, Task
 from wvo_mcp.errors import Conflict, Forbidden, IllegalTransition, NotFound
 from wvo_mcp.orchestration.tasks import lifecycle
-from wvo_mcp.orchestration.tasks.links import check_no_cycle, existing
+from wvo_mcp.orchestration.tasks.lifecycle import check_no_cycle, existing
 from wvo_mcp.ports import Transaction
 
 _GUARDED = ("acceptance", "files", "max_attempts", "requires_approval")

@@ -13,7 +13,7 @@ from tests.support.sessions import an_agent
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import StoreUnavailable
 from wvo_mcp.orchestration.keeping import end
-from wvo_mcp.orchestration.leader.leading import (
+from wvo_mcp.orchestration.leader import (
     LEASE_SECONDS,
     RENEW_SECONDS,
     TICK_SECONDS,

@@ -13,8 +13,7 @@ from tests.support.leading import a_leader
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import StoreBusy
-from wvo_mcp.orchestration.leader.chores import LeaderJob
-from wvo_mcp.orchestration.leader.leading import LEASE_SECONDS, RENEW_SECONDS, LeaderTerm
+from wvo_mcp.orchestration.leader import LEASE_SECONDS, RENEW_SECONDS, Leader, LeaderJob, LeaderTerm
 
 pytestmark = pytest.mark.anyio
 
@@ -228,3 +227,22 @@ async def test_a_follower_does_no_chores(bench: Bench) -> None:
         assert not await second.tick()
 
     assert (work.runs, idle.runs) == (1, 0)
+
+
+async def test_a_defect_while_the_jobs_are_loaded_ends_nothing_and_is_retried(bench: Bench) -> None:
+    work, loads = Work(), 0
+
+    async def load() -> list[LeaderJob]:
+        nonlocal loads
+        loads += 1
+        if loads == 1:
+            raise RuntimeError("a module is missing")
+        return [LeaderJob("work", 0, work.run)]
+
+    leader = Leader(bench.store, lambda: ANN, bench.clock, load)
+    async with anyio.create_task_group() as tasks:
+        assert await leader.tick(tasks)
+        assert (loads, leader.running) == (1, [])
+        assert await leader.tick(tasks)
+
+    assert (loads, work.ended) == (2, 1)

@@ -1,1 +1,0 @@
-"""One server of a store leads, and does the chores."""
