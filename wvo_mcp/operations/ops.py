@@ -15,7 +15,7 @@ from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.operations.results import fitting
 from wvo_mcp.orchestration import backups, running_context
 from wvo_mcp.orchestration.figures import flow, measure
-from wvo_mcp.orchestration.leader.leading import ROLE
+from wvo_mcp.orchestration.leader import ROLE
 from wvo_mcp.orchestration.queue.planning import best_ready
 from wvo_mcp.orchestration.routing.overview import overview
 from wvo_mcp.ports import Transaction, WatchedStore
