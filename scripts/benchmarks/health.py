@@ -27,7 +27,7 @@ from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.orchestration.leader import Candidate, LeaderTerm
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.store.sqlite.connection import sqlite
-from wvo_mcp.store.sqlite.probe import SqliteProbe
+from wvo_mcp.store.sqlite.doctor_checks import SqliteProbe
 from wvo_mcp.store.sqlite.store import SqliteStore
 
 T = TypeVar("T")

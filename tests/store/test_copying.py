@@ -328,17 +328,15 @@ def test_what_is_no_store_is_no_source(tmp_path: Path, database_url: str) -> Non
 
 def test_a_log_that_a_deleted_database_left_is_not_taken_for_ours(tmp_path: Path) -> None:
     (tmp_path / "state.db-wal").write_bytes(b"x" * 100)
-    empty = SqliteTarget(tmp_path / "state.db")
 
-    with empty, pytest.raises(Conflict, match=r"state\.db-wal was left"):
-        empty.prepare()
+    with pytest.raises(Conflict, match=r"state\.db-wal was left"), SqliteTarget(tmp_path / "state.db"):
+        pass
 
 
 def test_what_a_killed_copy_left_is_replaced_and_a_living_one_is_not(tmp_path: Path) -> None:
     (tmp_path / "state.db.copying").write_bytes(b"half a copy")
 
     with SqliteTarget(tmp_path / "state.db") as target:
-        target.prepare()
         with pytest.raises(Conflict, match="Another copy"), SqliteTarget(tmp_path / "state.db"):
             pass
         target.finish()

@@ -199,7 +199,7 @@ def test_the_library_is_new_enough() -> None:
 
 
 def test_an_old_library_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_checks, "OLDEST_SQLITE", (99, 0, 0))
+    monkeypatch.setattr("wvo_mcp.store.sqlite.migrate.OLDEST_SQLITE", (99, 0, 0))
     assert "lose commits" in doctor_checks.library().found
 
 

@@ -6,8 +6,8 @@ import anyio
 import pytest
 
 from tests.support.bench import ANN, Bench, a_task
+from wvo_mcp.store.sqlite.doctor_checks import SqliteProbe
 from wvo_mcp.store.sqlite.integrity import log_of
-from wvo_mcp.store.sqlite.probe import SqliteProbe
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sqlite, pytest.mark.requirement("HEALTH-1")]
 

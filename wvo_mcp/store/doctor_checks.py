@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from wvo_mcp.domain.finding import Finding, fail, ok, warn
 from wvo_mcp.domain.instant import AHEAD_SECONDS, instant, iso
 from wvo_mcp.domain.lease import Caller
+from wvo_mcp.errors import WvoError
 from wvo_mcp.store.records.events import Events
 from wvo_mcp.store.sql import Rows, run_without_suspending
 
@@ -86,9 +87,14 @@ def _within(view: View, check: Callable[[Rows], Finding], name: str, otherwise: 
         return ok(name, f"{otherwise} within {SECONDS:.0f} s: the store is too large")
 
 
-def known_ids(rows: Rows, wanted: Iterable[str]) -> set[str]:
-    """Those of the ids that the store has."""
-    return {one for one in wanted if rows.value("SELECT 1 FROM tasks WHERE id = ?", (one,))}
+def known_ids(look: View, wanted: Iterable[str]) -> set[str]:
+    """Those of the ids that the store has; all of them when the store cannot be read."""
+    asked = set(wanted)
+    try:
+        with look() as rows:
+            return {one for one in asked if rows.value("SELECT 1 FROM tasks WHERE id = ?", (one,))}
+    except WvoError:
+        return asked
 
 
 def _counters(rows: Rows) -> Finding:

@@ -75,31 +75,18 @@ class Copied:
 @dataclass(frozen=True, slots=True)
 class Source:
     """One state of a store from beginning to end, however it is written meanwhile. `alive` says whether the server of a
-    session lives; `errors` turns those of the database into typed ones. `where` is for people, without a password."""
+    session lives. `where` is for people, without a password."""
 
     where: str
     rows: Rows
     alive: Callable[[str], bool]
-    errors: Callable[[], AbstractContextManager[None]]
-
-    def living(self) -> list[str]:
-        """Agents whose servers are connected."""
-        with self.errors():
-            sessions = self.rows.all(
-                "SELECT session_id, agent_id FROM sessions WHERE ended_at IS NULL AND durable = 0 ORDER BY agent_id"
-            )
-            return [row["agent_id"] for row in sessions if self.alive(row["session_id"])]
 
 
 class Target(Protocol):
-    """A new store that no one else sees before `finish`; left without it, nothing stays. Errors of the database leave as
-    typed errors."""
+    """A new store without rows that no one else sees before `finish`; left without it, nothing stays. Errors of the database
+    leave as typed errors."""
 
-    @property
-    def where(self) -> str: ...
-    def prepare(self) -> None:
-        """Make a store without rows. Raises Conflict when there is one already."""
-        ...
+    where: str
 
     def put(self, table: Table, rows: list[Row]) -> None: ...
     def filled(self) -> AbstractContextManager[Rows]:
@@ -116,10 +103,13 @@ def copy(
 ) -> Copied:
     """Copy, compare, and only then let servers in.
 
-    Raises Conflict when servers live on the source (unless `while_live`), when the target is there, and when the two
-    differ in the end; IncompatibleStore for different schemas; the typed errors of either database.
+    Raises Conflict when servers live on the source (unless `while_live`) and when the two differ in the end, and the typed
+    errors of the target.
     """
-    living = source.living()
+    sessions = source.rows.all(
+        "SELECT session_id, agent_id FROM sessions WHERE ended_at IS NULL AND durable = 0 ORDER BY agent_id"
+    )
+    living = [row["agent_id"] for row in sessions if source.alive(row["session_id"])]
     if living and not while_live:
         raise Conflict(
             f"{len(living)} servers work on {source.where}: {', '.join(living[:8])}.",
@@ -128,12 +118,30 @@ def copy(
             living=living,
         )
     began = time.monotonic()
-    target.prepare()
-    copied = [_copy_table(source, target, table, on_progress, batch) for table in tables()]
+    copied: list[Compared] = []
+    for table in tables():
+        total = int(source.rows.value(f'SELECT count(*) FROM "{table.name}"'))
+        on_progress(Step("copying", table.name, 0, total))
+
+        def put(page: list[Row], done: int, table: Table = table, total: int = total) -> None:
+            target.put(table, page)
+            on_progress(Step("copying", table.name, done, total))
+
+        copied.append(_digested(source.rows, table, batch, put))
     seconds = time.monotonic() - began
     with target.filled() as filled:
-        for expected in copied:
-            _compare(filled, expected, on_progress)
+        for table, there in zip(tables(), copied, strict=True):
+
+            def compare(_: list[Row], done: int, there: Compared = there) -> None:
+                on_progress(Step("comparing", there.table, done, there.rows))
+
+            here = _digested(filled, table, BATCH, compare)
+            if here != there:
+                raise Conflict(
+                    f"The table {table.name} differs after the copy: {there.rows:,} rows with {there.sha256[:12]} there,"
+                    f" {here.rows:,} rows with {here.sha256[:12]} here.",
+                    hint="Nothing was kept of the copy. Run it again while no one works on the target.",
+                )
     target.finish()
     return Copied(sum(table.rows for table in copied), seconds, copied)
 
@@ -151,55 +159,16 @@ def pages(rows: Rows, table: Table, size: int) -> Iterator[list[Row]]:
         page = rows.execute(more, (*last, size)).fetchall()
 
 
-def _copy_table(
-    source: Source, target: Target, table: Table, on_progress: Callable[[Step], None], batch: int
-) -> Compared:
-    digest = Digest(table)
-    with source.errors():
-        total = int(source.rows.value(f'SELECT count(*) FROM "{table.name}"'))
-    on_progress(Step("copying", table.name, 0, total))
-    left = pages(source.rows, table, batch)
-    while True:
-        with source.errors():
-            page = next(left, None)
-        if page is None:
-            return digest.compared
-        target.put(table, page)
-        digest.add(page)
-        on_progress(Step("copying", table.name, digest.rows, total))
-
-
-def _compare(filled: Rows, expected: Compared, on_progress: Callable[[Step], None]) -> None:
-    (table,) = (table for table in tables() if table.name == expected.table)
-    digest = Digest(table)
-    for page in pages(filled, table, BATCH):
-        digest.add(page)
-        on_progress(Step("comparing", table.name, digest.rows, expected.rows))
-    found = digest.compared
-    if found != expected:
-        raise Conflict(
-            f"The table {table.name} differs after the copy: {expected.rows:,} rows with {expected.sha256[:12]} there,"
-            f" {found.rows:,} rows with {found.sha256[:12]} here.",
-            hint="Nothing was kept of the copy. Run it again while no one works on the target.",
-        )
-
-
-class Digest:
-    """The number of rows, and a hash over them that is the same for the same values in either database."""
-
-    def __init__(self, table: Table) -> None:
-        self.rows = 0
-        self._table = table
-        self._hash = hashlib.sha256()
-
-    def add(self, rows: list[Row]) -> None:
-        for row in rows:
-            self._hash.update(_encode(row).encode())
-        self.rows += len(rows)
-
-    @property
-    def compared(self) -> Compared:
-        return Compared(self._table.name, self.rows, self._hash.hexdigest())
+def _digested(rows: Rows, table: Table, batch: int, each: Callable[[list[Row], int], None]) -> Compared:
+    """Give every page to `each`, with the number of rows so far. The hash is the same for the same values in either
+    database."""
+    done, digest = 0, hashlib.sha256()
+    for page in pages(rows, table, batch):
+        for row in page:
+            digest.update(_encode(row).encode())
+        done += len(page)
+        each(page, done)
+    return Compared(table.name, done, digest.hexdigest())
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -210,27 +179,19 @@ def tables() -> tuple[Table, ...]:
     """What a store of this version has, in either kind of database; those that others refer to first. The words that are
     searched follow from the rows and are not among them."""
     with closing(sqlite.connect(":memory:", isolation_level=None)) as raw:
-        apply_migrations(SqliteRows(raw), 0)
-        listed = raw.execute("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table'").fetchall()
-        names = {name for (name,) in listed if not name.startswith("sqlite_")} - {_KEPT_BY_DATABASE}
-        order = TopologicalSorter(
-            {
-                name: sorted(
-                    {to for (to,) in raw.execute('SELECT "table" FROM pragma_foreign_key_list(?)', (name,))} - {name}
-                )
-                for name in sorted(names)
-            }
-        )
-        return tuple(_table(raw, name) for name in order.static_order())
+        rows = SqliteRows(raw)
+        apply_migrations(rows, 0)
+        listed = rows.column("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table'")
+        names = {name for name in listed if not name.startswith("sqlite_")} - {_KEPT_BY_DATABASE}
+        referred = 'SELECT DISTINCT "table" FROM pragma_foreign_key_list(?) ORDER BY 1'
+        order = TopologicalSorter({name: set(rows.column(referred, (name,))) - {name} for name in sorted(names)})
+        return tuple(_table(rows, name) for name in order.static_order())
 
 
-def _table(raw: Any, name: str) -> Table:
-    found = raw.execute("SELECT name, pk FROM pragma_table_xinfo(?) WHERE hidden = 0 ORDER BY cid", (name,)).fetchall()
-    columns = [column for column, _ in found]
-    key = [column for column, place in sorted(found, key=lambda column: column[1]) if place]
-    if name in _ORDERED_BY_ROWID:
-        columns.append("rowid")
-    return Table(name, tuple(columns), tuple(key))
+def _table(rows: Rows, name: str) -> Table:
+    columns = rows.column("SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0 ORDER BY cid", (name,))
+    key = rows.column("SELECT name FROM pragma_table_xinfo(?) WHERE pk > 0 ORDER BY pk", (name,))
+    return Table(name, (*columns, "rowid") if name in _ORDERED_BY_ROWID else tuple(columns), tuple(key))
 
 
 def refuse_version(where: str, version: int) -> None:

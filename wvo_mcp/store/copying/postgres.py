@@ -1,8 +1,7 @@
 """A PostgreSQL database as either end of a copy."""
 
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -29,19 +28,15 @@ WHERE c.relnamespace = current_schema()::REGNAMESPACE AND c.relkind = 'r' AND c.
 
 @contextmanager
 def postgres_source(url: str) -> Generator[Source]:
-    """An existing store. Raises InvalidInput, IncompatibleStore, StoreUnavailable."""
+    """An existing store. Raises InvalidInput, IncompatibleStore; what goes wrong within leaves as a typed error."""
     address = _address("FROM", url)
-    typed_errors = partial(_typed_errors, address)
-    with ExitStack() as left:
-        with typed_errors():
-            raw = left.enter_context(address.connect("wvo-mcp store copy"))
-            _wait_for_the_other_end(raw)
-            found = version(raw)
-            if found == 0:
-                raise InvalidInput("FROM", f"there is no store in {address.where}")
-            refuse_version(address.where, found)
-            rows = left.enter_context(snapshot(raw))
-        yield Source(address.where, rows, Presences(rows).alive, typed_errors)
+    with _typed_errors(address), _connected(address) as raw:
+        found = version(raw)
+        if found == 0:
+            raise InvalidInput("FROM", f"there is no store in {address.where}")
+        refuse_version(address.where, found)
+        with snapshot(raw) as rows:
+            yield Source(address.where, rows, Presences(rows).alive)
 
 
 class PostgresTarget:
@@ -50,29 +45,17 @@ class PostgresTarget:
 
     def __init__(self, url: str) -> None:
         self._address = _address("TO", url)
-        self._open: psycopg.Connection[Any] | None = None
-
-    @property
-    def where(self) -> str:
-        return self._address.where
-
-    @property
-    def _raw(self) -> psycopg.Connection[Any]:
-        assert self._open is not None, "the database is not open"  # noqa: S101
-        return self._open
+        self.where = self._address.where
 
     def __enter__(self) -> "PostgresTarget":
-        """Raises InvalidInput, IncompatibleStore, StoreUnavailable; Conflict while another copy is made there."""
+        """Raises InvalidInput, IncompatibleStore, StoreUnavailable; Conflict when there is a store, and while another copy is
+        made there."""
         with _typed_errors(self._address):
-            self._open = self._address.connect("wvo-mcp store copy")
+            self._raw = _connected(self._address)
             try:
-                _wait_for_the_other_end(self._open)
-                # A copy that was killed a moment ago still holds it.
-                self._run(f"SET lock_timeout = {_ALONE_MS}")
-                self._run("BEGIN")
-                self._run(f"SELECT pg_advisory_xact_lock({WRITE_LOCK} + 1)")
+                self._prepare()
             except BaseException:
-                self._open.close()
+                self._raw.close()
                 raise
         return self
 
@@ -82,21 +65,24 @@ class PostgresTarget:
     def _run(self, sql: str, params: Any = None) -> psycopg.Cursor[Any]:
         return self._raw.execute(sql.encode(), params, prepare=False)
 
-    def prepare(self) -> None:
-        with _typed_errors(self._address):
-            if version(self._raw):
-                raise there_already(self.where)
-            apply_migrations(self._raw, 0)
-            for name in self._tables():
-                self._run(f'ALTER TABLE "{name}" DISABLE TRIGGER USER')
-            for name, trigger in self._run(
-                "SELECT tgrelid::REGCLASS::TEXT, tgname::TEXT FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid"
-                " WHERE tgname = ANY (%s) AND relnamespace = current_schema()::REGNAMESPACE",
-                (list(_INDEXING),),
-            ).fetchall():
-                self._run(f'ALTER TABLE {name} ENABLE TRIGGER "{trigger}"')
-            for name in SEEDED:
-                self._run(f"DELETE FROM {name}")
+    def _prepare(self) -> None:
+        # A copy that was killed a moment ago still holds the lock.
+        self._run(f"SET lock_timeout = {_ALONE_MS}")
+        self._run("BEGIN")
+        self._run(f"SELECT pg_advisory_xact_lock({WRITE_LOCK} + 1)")
+        if version(self._raw):
+            raise there_already(self.where)
+        apply_migrations(self._raw, 0)
+        for name in self._tables():
+            self._run(f'ALTER TABLE "{name}" DISABLE TRIGGER USER')
+        for name, trigger in self._run(
+            "SELECT tgrelid::REGCLASS::TEXT, tgname::TEXT FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid"
+            " WHERE tgname = ANY (%s) AND relnamespace = current_schema()::REGNAMESPACE",
+            (list(_INDEXING),),
+        ).fetchall():
+            self._run(f'ALTER TABLE {name} ENABLE TRIGGER "{trigger}"')
+        for name in SEEDED:
+            self._run(f"DELETE FROM {name}")
 
     def _tables(self) -> list[str]:
         """Those that are copied or follow from what is copied; others in the same schema are another program's."""
@@ -143,8 +129,10 @@ def _address(field: str, url: str) -> Address:
     return address
 
 
-def _wait_for_the_other_end(raw: psycopg.Connection[Any]) -> None:
-    raw.execute("SET idle_in_transaction_session_timeout = 0")
+def _connected(address: Address) -> psycopg.Connection[Any]:
+    raw = address.connect("wvo-mcp store copy")
+    raw.execute("SET idle_in_transaction_session_timeout = 0")  # it waits for the other end
+    return raw
 
 
 @contextmanager

@@ -3,15 +3,13 @@
 import fcntl
 import os
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, closing, contextmanager, nullcontext
-from functools import partial
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from wvo_mcp.errors import Conflict, InvalidInput
 from wvo_mcp.store.backups import sync, troubles
 from wvo_mcp.store.copying.copy import SEEDED, Row, Source, Table, refuse_version, there_already
-from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.sqlite.connection import SqliteRows, check_ours, sqlite, typed_errors
 from wvo_mcp.store.sqlite.migrate import apply_migrations, check_file
 from wvo_mcp.store.sqlite.read_only import read_only
@@ -19,59 +17,46 @@ from wvo_mcp.store.sqlite.read_only import read_only
 
 @contextmanager
 def sqlite_source(path: Path, alive: Callable[[str], bool]) -> Generator[Source]:
-    """An existing file. Raises InvalidInput, IncompatibleStore and the typed errors of the file."""
+    """An existing file. Raises InvalidInput, IncompatibleStore; what goes wrong within leaves as a typed error of the file."""
     if not path.is_file():
         raise InvalidInput("FROM", f"there is no file {path}")
-    errors = partial(typed_errors, path)
-    with ExitStack() as left:
-        with errors():
-            check_file(path)
-            raw = left.enter_context(read_only(path))
+    with typed_errors(path):
+        check_file(path)
+        with read_only(path) as raw:
             rows = SqliteRows(raw)
             check_ours(rows, path)
             refuse_version(str(path), int(rows.value("PRAGMA user_version")))
             raw.execute("BEGIN")
-        yield Source(str(path), rows, alive, errors)
+            yield Source(str(path), rows, alive)
 
 
 class SqliteTarget:
     """A new file. It grows under another name and gets its own when it is whole."""
 
     def __init__(self, path: Path) -> None:
+        self.where = str(path)
         self._path = path
         self._raw: Any = None
         self._left = ExitStack()
         self._unfinished = path.with_name(path.name + ".copying")
         self._triggers: list[str] = []
 
-    @property
-    def where(self) -> str:
-        return str(self._path)
-
     def __enter__(self) -> "SqliteTarget":
-        """Raises Conflict while another copy is made there, StoreUnavailable."""
-        with troubles(self._path.parent):
+        """Raises Conflict when there is a store, and while another copy is made there; StoreUnavailable."""
+        with ExitStack() as left, troubles(self._path.parent), typed_errors(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._left.callback(os.close, _alone(self._unfinished, self._path))
-            self._left.callback(self._unfinished.unlink, missing_ok=True)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._left.close()
-
-    def prepare(self) -> None:
-        if self._path.exists():
-            raise there_already(self.where)
-        for end in ("-wal", "-journal"):
-            if self._path.with_name(self._path.name + end).exists():
-                raise Conflict(
-                    f"{self._path}{end} was left by a database that is gone.",
-                    hint="Move it away: SQLite would take it for a part of the copy.",
-                )
-        with typed_errors(self._path):
-            raw = self._raw = self._left.enter_context(
-                closing(sqlite.connect(str(self._unfinished), isolation_level=None, timeout=0))
-            )
+            left.callback(os.close, _alone(self._unfinished, self._path))
+            left.callback(self._unfinished.unlink, missing_ok=True)
+            if self._path.exists():
+                raise there_already(self.where)
+            for end in ("-wal", "-journal"):
+                if self._path.with_name(self._path.name + end).exists():
+                    raise Conflict(
+                        f"{self._path}{end} was left by a database that is gone.",
+                        hint="Move it away: SQLite would take it for a part of the copy.",
+                    )
+            raw = self._raw = sqlite.connect(str(self._unfinished), isolation_level=None, timeout=0)
+            left.enter_context(closing(raw))
             # What is cut off is thrown away, so it needs no journal; it is synced before it gets its name.
             raw.execute("PRAGMA journal_mode = OFF")
             raw.execute("PRAGMA synchronous = OFF")
@@ -83,14 +68,21 @@ class SqliteTarget:
                 raw.execute(f'DROP TRIGGER "{name}"')
             for table in SEEDED:
                 raw.execute(f"DELETE FROM {table}")
+            self._left = left.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._left.close()
 
     def put(self, table: Table, rows: list[Row]) -> None:
         into = f'INSERT INTO "{table.name}" ({", ".join(table.columns)}) VALUES ({", ".join("?" * len(table.columns))})'
         with typed_errors(self._path):
             self._raw.executemany(into, rows)
 
-    def filled(self) -> nullcontext[Rows]:
-        return nullcontext(SqliteRows(self._raw))
+    @contextmanager
+    def filled(self) -> Generator[SqliteRows]:
+        with typed_errors(self._path):
+            yield SqliteRows(self._raw)
 
     def finish(self) -> None:
         with typed_errors(self._path):

@@ -1,8 +1,7 @@
 """Checks of a PostgreSQL database, read-only and bounded in time, also of one that cannot be used for work."""
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
-from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -17,7 +16,6 @@ from wvo_mcp.store.postgres.address import Address
 from wvo_mcp.store.postgres.migrate import version
 from wvo_mcp.store.postgres.presence import Presences
 from wvo_mcp.store.postgres.wire import PostgresRows, snapshot
-from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.sqlite.read_only import HELD, Held
 from wvo_mcp.store.versions import latest
 
@@ -27,9 +25,20 @@ def examine(url: str) -> list[Finding]:
     findings: list[Finding] = []
     try:
         with _connected(url) as raw:
-            findings.append(_schema(raw, Address(url).where))
-            if version(raw) == latest():
-                findings += content_checks(partial(_view, raw), _living, _now)
+            found, newest, where = version(raw), latest(), Address(url).where
+            server = f"PostgreSQL {raw.info.server_version // 10_000}"
+            if found == 0:
+                said = f"{where} ({server}) is empty; the first server or command makes the tables"
+                return [ok("database", said)]
+            if found < newest:
+                return [ok("database", f"{where} has schema {found}; the next server moves it to {newest}")]
+            size = raw.execute("SELECT pg_database_size(current_database())", prepare=False).fetchone()
+            findings.append(ok("database", f"{where}, {server}, schema {found}, {(size or [0])[0] / 1e6:.1f} MB"))
+            findings += content_checks(
+                partial(_view, raw),
+                lambda rows: Presences(rows).alive,
+                lambda rows: rows.value("SELECT clock_timestamp()"),
+            )
     except WvoError as error:
         findings.append(fail("database", error.message, error.hint))
     return findings
@@ -37,17 +46,12 @@ def examine(url: str) -> list[Finding]:
 
 def known_ids(url: str, wanted: Iterable[str]) -> set[str]:
     """Those of the ids that the store has; all of them when the store cannot be read."""
-    asked = sorted(set(wanted))
-    try:
-        with _connected(url) as raw, snapshot(raw) as rows:
-            return doctor_checks.known_ids(rows, asked)
-    except WvoError:
-        return set(asked)
+    return doctor_checks.known_ids(partial(_look, url), wanted)
 
 
 def held_by(url: str, agent_id: str) -> list[Held]:
     """Tasks in progress of the agent, and those that others hold through a session of its own. Raises the typed errors."""
-    with _connected(url) as raw, snapshot(raw) as rows:
+    with _look(url) as rows:
         return [Held(**row) for row in rows.all(HELD, {"agent_id": agent_id})]
 
 
@@ -59,28 +63,15 @@ def _connected(url: str) -> Generator[psycopg.Connection[Any]]:
 
 
 @contextmanager
+def _look(url: str) -> Generator[PostgresRows]:
+    with _connected(url) as raw, snapshot(raw) as rows:
+        yield rows
+
+
+@contextmanager
 def _view(raw: psycopg.Connection[Any]) -> Generator[PostgresRows]:
     try:
         with snapshot(raw) as rows:
             yield rows
     except errors.QueryCanceled:
         raise Interrupted from None
-
-
-def _living(rows: Rows) -> Callable[[str], bool]:
-    return Presences(rows).alive
-
-
-def _now(rows: Rows) -> datetime:
-    return rows.value("SELECT clock_timestamp()")
-
-
-def _schema(raw: psycopg.Connection[Any], where: str) -> Finding:
-    found, newest = version(raw), latest()
-    server = raw.info.server_version // 10_000
-    if found == 0:
-        return ok("database", f"{where} (PostgreSQL {server}) is empty; the first server or command makes the tables")
-    if found < newest:
-        return ok("database", f"{where} has schema {found}; the next server moves it to {newest}")
-    size = raw.execute("SELECT pg_database_size(current_database())", prepare=False).fetchone()
-    return ok("database", f"{where}, PostgreSQL {server}, schema {found}, {(size or [0])[0] / 1e6:.1f} MB")

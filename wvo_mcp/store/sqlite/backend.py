@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from wvo_mcp.domain.finding import Finding
     from wvo_mcp.ports.backend import Restored
     from wvo_mcp.store.sqlite.backup import SqliteBackups
-    from wvo_mcp.store.sqlite.probe import SqliteProbe
+    from wvo_mcp.store.sqlite.doctor_checks import SqliteProbe
 
 # What a first call does not need is imported where it is used.
 
@@ -55,7 +55,7 @@ class SqliteBackend:
 
     @property
     def probe(self) -> SqliteProbe:
-        from wvo_mcp.store.sqlite.probe import SqliteProbe
+        from wvo_mcp.store.sqlite.doctor_checks import SqliteProbe
 
         return SqliteProbe(self._database)
 

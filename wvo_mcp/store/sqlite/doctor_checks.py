@@ -1,5 +1,7 @@
-"""Checks of the database file, read-only and bounded in time, also of one that cannot be opened for work."""
+"""What doctor and the health loop look at in a database file, read-only and bounded in time, also in one that cannot be
+opened for work."""
 
+import shutil
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
@@ -8,107 +10,70 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
+
 from wvo_mcp.domain.finding import Finding, fail, ok, warn
-from wvo_mcp.errors import WvoError
+from wvo_mcp.domain.health import Condition
+from wvo_mcp.errors import IncompatibleStore, WvoError
 from wvo_mcp.store import doctor_checks
 from wvo_mcp.store.doctor_checks import SECONDS, Interrupted, View, content_checks
-from wvo_mcp.store.sqlite.connection import (
-    APPLICATION_ID,
-    OLDEST_SQLITE,
-    REPAIR,
-    DatabaseError,
-    SqliteRows,
-    sqlite,
-    typed,
-)
-from wvo_mcp.store.sqlite.integrity import backups_of, check_closed
+from wvo_mcp.store.sqlite.connection import REPAIR, DatabaseError, SqliteRows, sqlite, typed_errors
+from wvo_mcp.store.sqlite.integrity import backups_of, check_closed, check_open, log_of
+from wvo_mcp.store.sqlite.migrate import check_library
 from wvo_mcp.store.sqlite.read_only import read_only
-from wvo_mcp.store.versions import latest
+from wvo_mcp.store.versions import latest, refuse_newer
+
+_DAMAGE_SECONDS = 50.0
+"""Sizes are asked for each time; the look for damage reads the file, and is made at most this often."""
 
 
 def library() -> Finding:
     """The SQLite that this program brings along."""
-    version: str = sqlite.sqlite_version
-    if tuple(sqlite.sqlite_version_info) < OLDEST_SQLITE:
-        wanted = ".".join(map(str, OLDEST_SQLITE))
-        return fail(
-            "sqlite",
-            f"SQLite {version} can lose commits when several processes share a file",
-            f"Install pysqlite3 with SQLite {wanted} or newer: pip install --upgrade pysqlite3",
-        )
-    return ok("sqlite", f"SQLite {version}")
+    try:
+        check_library()
+    except IncompatibleStore as error:
+        return fail("sqlite", error.message, error.hint)
+    return ok("sqlite", f"SQLite {sqlite.sqlite_version}")
 
 
 def examine(path: Path, alive: Callable[[str], bool], now: datetime) -> list[Finding]:
     """Every check that the file allows, in order; a check that cannot be made ends the list with its reason."""
-    try:
-        check_closed(path)
-    except WvoError as error:
-        return [fail("database", error.message, error.hint), *_backups(path, now)]
-    if not path.exists():
-        return [ok("database", f"{path} is not there yet; the first server or command makes it")]
     findings: list[Finding] = []
     try:
-        with read_only(path) as raw:
-            findings.append(_schema(raw, path))
-            if findings[0].outcome == "fail" or _version(raw) != latest():
-                return findings
+        check_closed(path)
+        if not path.exists():
+            return [ok("database", f"{path} is not there yet; the first server or command makes it")]
+        with typed_errors(path), read_only(path) as raw:
+            version = int(raw.execute("PRAGMA user_version").fetchone()[0])
+            refuse_newer(path, version)
+            if version < latest():
+                return [ok("database", f"{path} has schema {version}; the next server moves it to {latest()}")]
+            findings.append(ok("database", f"{path}, schema {version}, {path.stat().st_size / 1e6:.1f} MB"))
             view = partial(_view, raw)
             findings += [_journal(raw), _integrity(view)]
             findings += content_checks(view, lambda _: alive, lambda _: now)
-    except DatabaseError as error:
-        known = typed(error, path)
-        findings.append(fail("database", known.message, known.hint))
-    return [*findings, *_backups(path, now)]
-
-
-def _backups(path: Path, now: datetime) -> list[Finding]:
-    return [backups_of(path).examine(now)]
+    except WvoError as error:
+        findings.append(fail("database", error.message, error.hint))
+    return [*findings, backups_of(path).examine(now)]
 
 
 def known_ids(path: Path, wanted: Iterable[str]) -> set[str]:
     """Those of the ids that the store has; all of them when the store cannot be read."""
-    asked = set(wanted)
-    try:
-        with read_only(path) as raw:
-            return doctor_checks.known_ids(SqliteRows(raw), asked)
-    except DatabaseError:
-        return asked if path.exists() else set()
 
+    @contextmanager
+    def look() -> Generator[SqliteRows]:
+        with typed_errors(path), read_only(path) as raw:
+            yield SqliteRows(raw)
 
-def _version(raw: Any) -> int:
-    return int(raw.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _schema(raw: Any, path: Path) -> Finding:
-    version, newest = _version(raw), latest()
-    application = int(raw.execute("PRAGMA application_id").fetchone()[0])
-    tables = int(raw.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
-    if tables and application != APPLICATION_ID:
-        return fail(
-            "database",
-            f"{path} belongs to another program",
-            "Set WVO_STATE_DIR to a folder of its own, or move that file away.",
-        )
-    if version > newest:
-        return fail(
-            "database",
-            f"{path} has schema {version}; this program knows schemas up to {newest}",
-            "Upgrade wvo-mcp on this machine: an older one must not write a newer database.",
-        )
-    if version < newest:
-        return ok("database", f"{path} has schema {version}; the next server moves it to {newest}")
-    return ok("database", f"{path}, schema {version}, {path.stat().st_size / 1e6:.1f} MB")
+    return doctor_checks.known_ids(look, wanted) if path.exists() else set()
 
 
 def _journal(raw: Any) -> Finding:
     mode = raw.execute("PRAGMA journal_mode").fetchone()[0]
-    if mode != "wal":
-        remedy = (
-            "Stop all servers and start one again: it turns WAL on. Without it readers and writers block each other."
-        )
-        return warn("journal", f"the journal mode is {mode}", remedy)
-    return ok("journal", "WAL")
+    if mode == "wal":
+        return ok("journal", "WAL")
+    remedy = "Stop all servers and start one again: it turns WAL on. Without it readers and writers block each other."
+    return warn("journal", f"the journal mode is {mode}", remedy)
 
 
 @contextmanager
@@ -139,3 +104,39 @@ def _integrity(view: View) -> Finding:
     if problems != ["ok"]:
         return fail("integrity", f"the file is damaged: {problems[0]}", REPAIR)
     return ok("integrity", "quick_check found no damage")
+
+
+class SqliteProbe:
+    """`ports.Probe` of one file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._damage: str | None = None
+        self._looked: float | None = None
+
+    async def look(self) -> Condition:
+        return await anyio.to_thread.run_sync(self._look)
+
+    def _look(self) -> Condition:
+        if self._looked is None or time.monotonic() - self._looked >= _DAMAGE_SECONDS:
+            try:
+                check_open(self._path)
+                self._damage = None
+            except IncompatibleStore as error:
+                self._damage = error.message
+            except WvoError:
+                pass  # busy or away: the cycle's own reads and writes show it
+            self._looked = time.monotonic()
+        return Condition(
+            bytes=_known(lambda: self._path.stat().st_size),
+            journal_bytes=_known(lambda: log_of(self._path).stat().st_size) or 0,
+            free_bytes=_known(lambda: shutil.disk_usage(self._path.parent).free),
+            damage=self._damage,
+        )
+
+
+def _known(look: Callable[[], int]) -> int | None:
+    try:
+        return look()
+    except OSError:
+        return None

@@ -10,13 +10,18 @@ from wvo_mcp.store.sqlite.connection import APPLICATION_ID, OLDEST_SQLITE, Conne
 _HEADER = b"SQLite format 3\x00"
 
 
-def check_file(path: Path) -> None:
-    """Raises IncompatibleStore when the library is too old or `path` is something else than a SQLite file."""
+def check_library() -> None:
+    """Raises IncompatibleStore when it is too old."""
     if sqlite.sqlite_version_info < OLDEST_SQLITE:
         raise IncompatibleStore(
             f"SQLite {sqlite.sqlite_version} can lose commits when several processes share a file.",
-            hint=f"Install pysqlite3 with SQLite {'.'.join(map(str, OLDEST_SQLITE))} or newer.",
+            hint=f"Install pysqlite3 with SQLite {'.'.join(map(str, OLDEST_SQLITE))} or newer: pip install --upgrade pysqlite3",
         )
+
+
+def check_file(path: Path) -> None:
+    """Raises IncompatibleStore when the library is too old or `path` is something else than a SQLite file."""
+    check_library()
     if path.is_file():
         with path.open("rb") as file:
             head = file.read(16)
