@@ -9,7 +9,7 @@ import pytest
 from tests.faces.cli.shell import Ran, Shell
 from tests.support.patience import patient_with_programs
 from wvo_mcp.domain.finding import Finding
-from wvo_mcp.execution.doctor import machine
+from wvo_mcp.execution.doctor import checks
 from wvo_mcp.faces.cli import doctor
 
 __all__ = ["patient_with_programs"]
@@ -147,7 +147,7 @@ def test_what_may_not_be_looked_at_is_reported_and_the_rest_is_checked(
     def locked(*_: object) -> Finding:
         raise PermissionError(13, "Permission denied", "state")
 
-    monkeypatch.setattr(machine, "state_folder", locked)
+    monkeypatch.setattr(checks, "state_folder", locked)
 
     ran = healthy("doctor")
 

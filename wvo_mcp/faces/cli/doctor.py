@@ -11,9 +11,8 @@ from typing import Any
 import click
 
 from wvo_mcp.domain.finding import Finding, Outcome, fail, ok, warn
-from wvo_mcp.execution.doctor import content, machine
+from wvo_mcp.execution.doctor import checks
 from wvo_mcp.execution.doctor.clients import clients
-from wvo_mcp.execution.doctor.providers import providers
 from wvo_mcp.execution.trust import Trust
 from wvo_mcp.faces.cli.application import Compose
 from wvo_mcp.faces.cli.backup import refuse_if_live, restore_and_sync, show, while_live_option
@@ -95,18 +94,18 @@ def _checks(compose: Compose) -> Iterator[list[Finding]]:
         except WrongSetting:
             return set(ids)  # reported for the database already
 
-    checks: list[tuple[str, Callable[[], list[Finding]]]] = [
-        ("python", lambda: [machine.python(), library()]),
-        ("workspace", lambda: [machine.workspace(root, project.reason), *settings]),
-        ("state folder", lambda: [machine.state_folder(state_dir)]),
-        ("disk", lambda: [machine.disk(state_dir), machine.file_system(state_dir)]),
+    table: list[tuple[str, Callable[[], list[Finding]]]] = [
+        ("python", lambda: [checks.python(), library()]),
+        ("workspace", lambda: [checks.workspace(root, project.reason), *settings]),
+        ("state folder", lambda: [checks.state_folder(state_dir)]),
+        ("disk", lambda: [checks.disk(state_dir), checks.file_system(state_dir)]),
         ("database", lambda: backend().doctor_checks(datetime.now(UTC))),
-        ("roadmap", lambda: [content.roadmap(state_dir / "roadmap.yaml", known)]),
-        ("providers", lambda: providers(state_dir / "providers.yaml", os.environ, Trust(os.environ, root))),
-        ("directives", lambda: [content.directives(root), _snapshot()]),
+        ("roadmap", lambda: [checks.roadmap(state_dir / "roadmap.yaml", known)]),
+        ("providers", lambda: checks.providers(state_dir / "providers.yaml", os.environ, Trust(os.environ, root))),
+        ("directives", lambda: [checks.directives(root), _snapshot()]),
         ("clients", lambda: clients(project)),
     ]
-    for name, check in checks:
+    for name, check in table:
         try:
             yield check()
         except WrongSetting as error:
