@@ -14,6 +14,12 @@ OrNull = Annotated[str | None, BeforeValidator(lambda text: text or None)]
 """Where the domain has an empty text, results have null."""
 Dollars = Annotated[float, AfterValidator(lambda value: round(value, 6)), Field(description="US dollars.")]
 
+
+def first(most: int) -> BeforeValidator:
+    """A list or a text is shown up to so many entries or characters."""
+    return BeforeValidator(lambda shown: shown[:most])
+
+
 TaskId = Annotated[Id, Field(description="Task id.")]
 Token = Annotated[
     int | None,

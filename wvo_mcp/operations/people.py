@@ -11,7 +11,7 @@ from wvo_mcp.domain.task import BlockAuthor, Priority, Status, Task
 from wvo_mcp.domain.text import Id, Prose, Text, Title
 from wvo_mcp.errors import Conflict, IllegalTransition
 from wvo_mcp.operations.core.claiming import TaskResult
-from wvo_mcp.operations.core.planning import NotReadyTask, TaskLine
+from wvo_mcp.operations.core.planning import NotReadyTask
 from wvo_mcp.operations.core.tasks import TaskFields as _Fields
 from wvo_mcp.operations.core.tasks import columns, fresh_id
 from wvo_mcp.operations.inputs import Input, Output, TaskId
@@ -53,7 +53,7 @@ async def approve(ctx: Context, params: Decision) -> Approved:
 async def _approved(ctx: Context, task: Task) -> Approved:
     why = await why_not_ready(ctx.tx, task, Circumstances(ctx.tx, ctx.caller.agent_id, ctx.policy))
     waits = None if why is None else NotReadyTask(id=task.id, reason=why[0], waiting_for=why[1])
-    return Approved(task=TaskLine.of(task), not_ready=waits)
+    return Approved.of({"task": task, "not_ready": waits})
 
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, role=Role.OPERATOR)
@@ -67,7 +67,7 @@ async def deny(ctx: Context, params: ReasonedDecision) -> TaskResult:
     fields = {"blocked_reason": params.reason, "requires_approval": True, "approved_at": None}
     fields["block_author"] = BlockAuthor.APPROVAL
     moved = await lifecycle.move(tx, task, Status.BLOCKED, "task.denied", fields, {"reason": params.reason})
-    return TaskResult(task=TaskLine.of(moved.task))
+    return TaskResult.of(moved)
 
 
 class Cancelled(Output):
@@ -84,11 +84,8 @@ async def cancel(ctx: Context, params: Decision) -> Cancelled:
     task = await tx.tasks.get(params.task_id)
     moved = await editing.set_status(tx, task, Status.CANCELLED, params.reason)
     behind = await tx.tasks.dependents(task.id, 100)
-    return Cancelled(
-        task_id=task.id,
-        status=moved.task.status,
-        stranded=[row["id"] for row in behind if row["status"] not in (Status.DONE, Status.CANCELLED)],
-    )
+    stranded = [row["id"] for row in behind if row["status"] not in (Status.DONE, Status.CANCELLED)]
+    return Cancelled(task_id=task.id, status=moved.task.status, stranded=stranded)
 
 
 async def _back(ctx: Context, task_id: str, reason: str | None, *origins: Status) -> TaskResult:
@@ -100,7 +97,7 @@ async def _back(ctx: Context, task_id: str, reason: str | None, *origins: Status
             task.id, task.status, Status.PENDING, f"This command is for {' and '.join(origins)} tasks."
         )
     moved = await editing.set_status(tx, task, Status.PENDING, reason)
-    return TaskResult(task=TaskLine.of(moved.task))
+    return TaskResult.of(moved)
 
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE)
@@ -176,8 +173,7 @@ async def add(ctx: Context, params: Add) -> TaskResult:
     fields = columns(_Fields(**params.model_dump(exclude={"id", "title", "depends_on"}, exclude_none=True)))
     draft = creation.Draft(task_id, {**fields, "title": params.title}, params.depends_on)
     await creation.create(ctx.tx, [draft], creation.origin_of(ctx.caller))
-    created: Task = await ctx.tx.tasks.get(task_id)
-    return TaskResult(task=TaskLine.of(created))
+    return TaskResult.of({"task": await ctx.tx.tasks.get(task_id)})
 
 
 class SetTimeBack(Input):

@@ -3,11 +3,11 @@
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from wvo_mcp.domain.text import Id
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.operations.inputs import PEOPLE_ONLY, DryRun, Input, LongRunning, Output
+from wvo_mcp.operations.inputs import PEOPLE_ONLY, DryRun, Input, LongRunning, Output, first
 from wvo_mcp.operations.operation import Audience, Context, Effect, operation
 from wvo_mcp.orchestration.plan import export, roadmap
 from wvo_mcp.ports import Recorded, RoadmapFiles, RoadmapHistory, WatchedStore
@@ -26,7 +26,7 @@ class RoadmapSync(Input):
     )
 
 
-Ids = Annotated[list[str], BeforeValidator(lambda ids: ids[:_SHOWN])]
+Ids = Annotated[list[str], first(_SHOWN)]
 
 
 class Synced(Output):
@@ -98,10 +98,10 @@ class ImportTasks(DryRun, LongRunning):
 
 class ImportedTask(Output):
     id: str
-    title: Annotated[str, BeforeValidator(lambda text: text[:120])]
+    title: Annotated[str, first(120)]
     line: int
     parent_id: str | None
-    depends_on: Annotated[list[str], BeforeValidator(lambda ids: ids[:20])]
+    depends_on: Annotated[list[str], first(20)]
 
 
 class ImportReport(Output):

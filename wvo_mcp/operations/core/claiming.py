@@ -1,5 +1,7 @@
 """The life of a claim: claim_task, heartbeat, checkpoint, complete_task, fail_task, release_task, block_task."""
 
+from typing import Annotated, Any
+
 from pydantic import AliasChoices, Field
 
 from wvo_mcp.domain.checkpoint import Checkpoint
@@ -9,7 +11,7 @@ from wvo_mcp.domain.memory import ContextEntry
 from wvo_mcp.domain.task import Status, Task
 from wvo_mcp.domain.text import Id, Prose, Reference, Text
 from wvo_mcp.operations.core.planning import TaskLine, WorkView
-from wvo_mcp.operations.inputs import Held, LeaseWrite, Output, Replayable
+from wvo_mcp.operations.inputs import Held, LeaseWrite, Output, Replayable, first
 from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.orchestration.routing import breakers
@@ -17,7 +19,7 @@ from wvo_mcp.orchestration.routing.router import Route
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports.providers import Providers
 
-UNLOCKED_SHOWN = 100
+_UNLOCKED_SHOWN = 100
 
 
 class ClaimTask(Replayable):
@@ -62,30 +64,10 @@ async def claim_task(ctx: Context, params: ClaimTask, providers: Providers) -> C
     agent_id = params.agent_id or ctx.caller.agent_id
     claim = await claims.claim(ctx.tx, ctx.policy, agent_id, params.task_id, params.lease_seconds, providers)
     if claim.task is None:
-        return NothingClaimed(
-            task=None,
-            lease=None,
-            resume=None,
-            context=[],
-            route=None,
-            reason=claim.reason,
-            explanation=claim.explanation,
-            retry_after=claim.retry_after,
-            holding=[Holding(id=t.id, lease=_lease(t)) for t in claim.holding],
-        )
-    return ClaimedTask(
-        task=WorkView.of(claim.task),
-        lease=claim.lease,
-        resume=claim.resume,
-        context=claim.context,
-        route=claim.route,
-        explanation=claim.explanation,
-    )
-
-
-def _lease(task: Task) -> Lease:
-    assert task.lease_expires_at is not None  # noqa: S101 - it is in progress
-    return Lease(token=task.lease_token, expires_at=task.lease_expires_at)
+        leases = [{"token": task.lease_token, "expires_at": task.lease_expires_at} for task in claim.holding]
+        holding = [{"id": task.id, "lease": lease} for task, lease in zip(claim.holding, leases, strict=True)]
+        return NothingClaimed.of(claim, holding=holding)
+    return ClaimedTask.of(claim)
 
 
 class Heartbeat(Held):
@@ -102,14 +84,17 @@ async def heartbeat(ctx: Context, params: Heartbeat) -> Renewed:
     """Renew your lease now and report progress. Rarely needed: the server renews it while you are connected."""
     await ctx.tx.sessions.ensure()
     task = await lifecycle.held(ctx.tx, ctx.policy, params.task_id, params.lease_token)
-    lease = await lifecycle.extend(ctx.tx, task)
-    fields = {
-        "lease_expires_at": lease.expires_at,
-        "progress": task.progress if params.progress is None else params.progress,
-    }
     data = {"progress": params.progress, "note": params.note}
-    await ctx.tx.tasks.change(task, "task.heartbeat", fields, {k: v for k, v in data.items() if v is not None})
-    return Renewed(lease=lease)
+    return Renewed(lease=await _renewed(ctx, task, "heartbeat", {k: v for k, v in data.items() if v is not None}))
+
+
+async def _renewed(ctx: Context, task: Task, what: str, data: dict[str, Any]) -> Lease:
+    """The lease, extended with an event that says what for and how far the task is."""
+    lease = await lifecycle.extend(ctx.tx, task)
+    progress = task.progress if data.get("progress") is None else data["progress"]
+    fields = {"lease_expires_at": lease.expires_at, "progress": progress}
+    await ctx.tx.tasks.change(task, f"task.{what}", fields, data)
+    return lease
 
 
 class WriteCheckpoint(LeaseWrite):
@@ -124,9 +109,8 @@ class CheckpointRef(Output):
     seq: int
 
 
-class CheckpointWritten(Output):
+class CheckpointWritten(Renewed):
     checkpoint: CheckpointRef
-    lease: Lease
 
 
 @operation(toolset="core", effect=Effect.WRITE, always_load=True)
@@ -138,13 +122,12 @@ async def checkpoint(ctx: Context, params: WriteCheckpoint) -> CheckpointWritten
     saved = await ctx.tx.memory.add_checkpoint(
         task.id, params.summary, params.next_steps, params.progress, params.files
     )
-    lease = await lifecycle.extend(ctx.tx, task)
-    fields = {
-        "lease_expires_at": lease.expires_at,
-        "progress": task.progress if params.progress is None else params.progress,
-    }
-    await ctx.tx.tasks.change(task, "task.checkpoint", fields, {"checkpoint": saved.id, "progress": params.progress})
-    return CheckpointWritten(checkpoint=CheckpointRef(id=saved.id, seq=saved.seq), lease=lease)
+    lease = await _renewed(ctx, task, "checkpoint", {"checkpoint": saved.id, "progress": params.progress})
+    return CheckpointWritten.of({"checkpoint": saved, "lease": lease})
+
+
+class TaskResult(Output):
+    task: TaskLine
 
 
 class CompleteTask(LeaseWrite):
@@ -155,9 +138,8 @@ class CompleteTask(LeaseWrite):
     )
 
 
-class CompletedTask(Output):
-    task: TaskLine
-    unlocked: list[str]
+class CompletedTask(TaskResult):
+    unlocked: Annotated[list[str], first(_UNLOCKED_SHOWN)]
     unlocked_count: int
     submission: None
     """Nothing is submitted yet."""
@@ -173,12 +155,7 @@ async def complete_task(ctx: Context, params: CompleteTask) -> CompletedTask:
     tried = await ctx.tx.routing.tried(task.id)
     if tried:
         await breakers.done(ctx.tx, task.id, tried)
-    return CompletedTask(
-        task=TaskLine.of(moved.task),
-        unlocked=moved.unlocked[:UNLOCKED_SHOWN],
-        unlocked_count=len(moved.unlocked),
-        submission=None,
-    )
+    return CompletedTask.of(moved, unlocked_count=len(moved.unlocked), submission=None)
 
 
 class FailTask(LeaseWrite):
@@ -186,8 +163,7 @@ class FailTask(LeaseWrite):
     retry: bool = Field(default=True, description="Retry while attempts are left.")
 
 
-class FailedTask(Output):
-    task: TaskLine
+class FailedTask(TaskResult):
     attempts: int
     retry_at: Instant | None
 
@@ -199,20 +175,14 @@ async def fail_task(ctx: Context, params: FailTask) -> FailedTask:
     await ctx.tx.sessions.ensure()
     task = await lifecycle.held(ctx.tx, ctx.policy, params.task_id, params.lease_token, Status.FAILED)
     moved = await lifecycle.fail(ctx.tx, task, params.error, retry=params.retry)
-    again = moved.task.status is Status.PENDING
-    return FailedTask(
-        task=TaskLine.of(moved.task), attempts=moved.task.attempts, retry_at=moved.task.not_before if again else None
-    )
+    retry_at = moved.task.not_before if moved.task.status is Status.PENDING else None
+    return FailedTask.of(moved, attempts=moved.task.attempts, retry_at=retry_at)
 
 
 class ReleaseTask(LeaseWrite):
     reason: Text | None = Field(
         default=None, validation_alias=AliasChoices("reason", "note"), description="Reason, kept in the history."
     )
-
-
-class TaskResult(Output):
-    task: TaskLine
 
 
 @operation(toolset="core", effect=Effect.WRITE)
@@ -222,7 +192,7 @@ async def release_task(ctx: Context, params: ReleaseTask) -> TaskResult:
     task = await lifecycle.held(ctx.tx, ctx.policy, params.task_id, params.lease_token, Status.PENDING)
     data = {"reason": params.reason} if params.reason else {}
     moved = await lifecycle.move(ctx.tx, task, Status.PENDING, "task.released", data=data)
-    return TaskResult(task=TaskLine.of(moved.task))
+    return TaskResult.of(moved)
 
 
 class BlockTask(LeaseWrite):
@@ -241,4 +211,4 @@ async def block_task(ctx: Context, params: BlockTask) -> TaskResult:
     if task.status is not Status.PENDING or params.lease_token is not None:
         task = await lifecycle.held(ctx.tx, ctx.policy, params.task_id, params.lease_token, Status.BLOCKED)
     moved = await lifecycle.block(ctx.tx, task, params.reason, params.waiting_for)
-    return TaskResult(task=TaskLine.of(moved.task))
+    return TaskResult.of(moved)

@@ -1,6 +1,6 @@
 """Look before you claim: plan_next, list_tasks, get_task."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -10,7 +10,7 @@ from wvo_mcp.domain.memory import ContextEntry
 from wvo_mcp.domain.task import BlockAuthor, Origin, Priority, Status, TaskType
 from wvo_mcp.domain.text import Id, Label, Text
 from wvo_mcp.domain.wsjf import Why
-from wvo_mcp.operations.inputs import Input, Output
+from wvo_mcp.operations.inputs import Input, Output, first
 from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.operations.results import fitting, position
 from wvo_mcp.orchestration.queue import planning
@@ -101,7 +101,7 @@ class Ranked(Output):
 class NotReadyTask(Output):
     id: str
     reason: str
-    waiting_for: list[str]
+    waiting_for: Annotated[list[str], first(10)]
 
 
 class PlannedTasks(Output):
@@ -120,16 +120,11 @@ async def plan_next(ctx: Context, params: PlanNext) -> PlannedTasks:
     agent_id = params.agent_id or ctx.caller.agent_id
     await check_epic(ctx.tx, params.epic_id)
     plan = await planning.plan_next(ctx.tx, ctx.policy, agent_id, params.epic_id, params.limit)
-    return PlannedTasks(
-        tasks=[
-            Ranked(id=t.id, title=t.title, score=t.score, why=why, priority=t.priority, epic_id=t.epic_id)
-            for t, why in plan.tasks
-        ],
-        ready=plan.ready,
-        in_progress=plan.in_progress,
+    return PlannedTasks.of(
+        plan,
         wip_limit=ctx.policy.wip_limit,
-        paused=plan.paused,
-        not_ready=[NotReadyTask(id=w.task.id, reason=w.reason, waiting_for=w.waiting_for[:10]) for w in plan.not_ready],
+        tasks=[Ranked.of(task, why=why) for task, why in plan.tasks],
+        not_ready=[NotReadyTask.of(one, id=one.task.id) for one in plan.not_ready],
     )
 
 
@@ -157,13 +152,15 @@ async def get_task(ctx: Context, params: GetTask) -> TaskDetails:
     tx = ctx.tx
     task = await tx.tasks.get(params.task_id)
     waits = await tx.tasks.waits(task.id) if task.status is Status.BLOCKED else []
-    return TaskDetails(
-        task=TaskView.of(task).model_copy(update={"waiting_for": waits}),
-        dependencies=[RelatedTask.of(row) for row in await tx.tasks.dependencies(task.id)],
-        dependents=[RelatedTask.of(row) for row in await tx.tasks.dependents(task.id, 100)],
-        checkpoints=await tx.memory.checkpoints(task.id, 5),
-        events=[EventLine.of(event) for event in await tx.events.of_task(task.id, 10)],
-        context=recall.newest(await tx.memory.for_task(task, 5)),
+    return TaskDetails.of(
+        {
+            "task": TaskView.of(task, waiting_for=waits),
+            "dependencies": await tx.tasks.dependencies(task.id),
+            "dependents": await tx.tasks.dependents(task.id, 100),
+            "checkpoints": await tx.memory.checkpoints(task.id, 5),
+            "events": await tx.events.of_task(task.id, 10),
+            "context": recall.newest(await tx.memory.for_task(task, 5)),
+        }
     )
 
 

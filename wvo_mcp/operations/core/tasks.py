@@ -9,7 +9,6 @@ from wvo_mcp.domain.task import Priority, Status, TaskType
 from wvo_mcp.domain.text import FileGlob, Id, Label, Prose, Text, Title
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.core.claiming import TaskResult
-from wvo_mcp.operations.core.planning import TaskLine
 from wvo_mcp.operations.inputs import DryRun, Input, Output, Replayable, TaskId
 from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.orchestration.tasks import creation, editing
@@ -100,8 +99,12 @@ class UpdateTask(TaskFields, Replayable):
     reason: Text | None = Field(default=None, description="Reason; required to reopen or block.")
 
 
-_CLEARABLE = frozenset({"epic_id", "milestone_id", "parent_id", "business_value", "not_before"})
-_EMPTY: dict[str, Any] = {"description": "", "labels": (), "files": (), "capabilities": (), "acceptance": ()}
+_CLEARED: dict[str, Any] = {
+    **dict.fromkeys(("epic_id", "milestone_id", "parent_id", "business_value", "not_before")),
+    **dict.fromkeys(("labels", "files", "capabilities", "acceptance"), ()),
+    "description": "",
+}
+"""What null makes of a field that has one."""
 
 
 @operation(toolset="core", effect=Effect.WRITE)
@@ -112,20 +115,10 @@ async def update_task(ctx: Context, params: UpdateTask) -> TaskResult:
     fields = columns(params)
     if params.parent_id is not None:
         fields["parent_id"] = params.parent_id
-    for name in params.model_fields_set:
-        if getattr(params, name) is None and name in _CLEARABLE:
-            fields[name] = None
-        elif getattr(params, name) is None and name in _EMPTY:
-            fields[name] = _EMPTY[name]
+    fields |= {name: _CLEARED[name] for name in params.model_fields_set & _CLEARED.keys() if name not in fields}
     if not params.model_fields_set - {"task_id", "request_id", "expected_version", "reason"}:
         raise InvalidInput("arguments", "name at least one field to change")
-    edit = editing.Edit(
-        fields=fields,
-        depends_on=params.depends_on,
-        add_depends_on=params.add_depends_on,
-        remove_depends_on=params.remove_depends_on,
-        status=None if params.status is None else Status(params.status),
-        reason=params.reason,
-        expected_version=params.expected_version,
-    )
-    return TaskResult(task=TaskLine.of(await editing.update(ctx.tx, params.task_id, edit)))
+    given = {"depends_on", "add_depends_on", "remove_depends_on", "reason", "expected_version"}
+    status = None if params.status is None else Status(params.status)
+    edit = editing.Edit(fields=fields, status=status, **params.model_dump(include=given))
+    return TaskResult.of({"task": await editing.update(ctx.tx, params.task_id, edit)})
