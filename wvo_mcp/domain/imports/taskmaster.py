@@ -5,7 +5,7 @@ Task 2 is `tm-2`, its subtask 1 `tm-2.1`; with a tag other than `master` they ar
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, StrictInt, StrictStr
@@ -37,47 +37,47 @@ class _Task(BaseModel):
     details: Any = None
     testStrategy: Any = None
 
-    @property
-    def waits(self) -> list[str]:
-        given = self.dependencies
-        listed = cast("list[Any]", given if isinstance(given, list) else [given])
-        return list(dict.fromkeys(str(value).strip() for value in listed if value))
-
 
 def read(text: str) -> Reading:
     """Raises InvalidInput that names the line."""
     for _ in lines_of(text):
         pass
     whole = _parsed(text)
+    tags = {"master": whole} if isinstance(whole.get("tasks"), list) else whole
+    lists = {tag: cast("dict[str, Any]", content) for tag, content in tags.items() if isinstance(content, dict)}
+    lists = {tag: content for tag, content in lists.items() if "tasks" in content}
+    if not lists:
+        refuse(1, "expected the key tasks, or tags that have it: no tasks.json of Task Master")
     reading = Reading("taskmaster")
-    for tag, tasks in _lists(whole):
-        prefix = "tm-" if tag == "master" else f"tm-{slug(tag)}-"
-        epic_id = None if tag == "master" else slug(tag)
-        if epic_id is not None:
+    for tag, content in lists.items():
+        prefix, place = "tm-", {}
+        if tag != "master":
+            epic_id = slug(tag)
+            prefix, place = f"tm-{epic_id}-", {"epic_id": epic_id}
             try:
                 reading.epics[epic_id] = {"title": short(storable(tag))}
             except ValueError as error:
-                refuse(int(whole[tag][_AT]), f"the name of the tag {error}")
-        for task in tasks:
-            _add(reading, task, prefix, epic_id)
+                refuse(content[_AT], f"the name of the tag {error}")
+        for task in _objects(content["tasks"], content[_AT]):
+            number = f"{prefix}{_number(task)}"
+            _add(reading, task, {**place, "id": number}, prefix, {})
+            parts = _objects(task.get("subtasks") or [], task[_AT])
+            # A bare number names a sibling where there is one.
+            siblings = {_number(part): f"{number}.{_number(part)}" for part in parts}
+            for part in parts:
+                _add(reading, part, {**place, "id": siblings[_number(part)], "parent_id": number}, prefix, siblings)
     return reading.finished()
 
 
 def _parsed(text: str) -> dict[str, Any]:
     """The JSON, in which each object has its line."""
     lines = _lines_of_objects(text)
-
-    def with_line(found: dict[str, Any]) -> dict[str, Any]:
-        return {**found, _AT: next(lines)}
-
     try:
-        value = json.loads(text, object_hook=with_line)
+        value = json.loads(text, object_hook=lambda found: {**found, _AT: next(lines)})
     except RecursionError:
         refuse(1, "is nested too deeply")
-    except json.JSONDecodeError as error:
-        refuse(error.lineno, f"not JSON: {error.msg} at character {error.colno}")
     except ValueError as error:
-        refuse(1, f"not JSON: {error}")
+        refuse(getattr(error, "lineno", 1), f"not JSON: {getattr(error, 'msg', error)}")
     if not isinstance(value, dict):
         refuse(1, "expected an object with the key tasks, or one for each tag")
     return cast("dict[str, Any]", value)
@@ -96,36 +96,10 @@ def _lines_of_objects(text: str) -> Iterator[int]:
             yield begun.pop()
 
 
-def _lists(whole: dict[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    if isinstance(whole.get("tasks"), list):
-        yield "master", _objects(whole["tasks"], 1)
-        return
-    found = False
-    for tag, content in whole.items():
-        if isinstance(content, dict) and isinstance(content.get("tasks"), list):  # pyright: ignore[reportUnknownMemberType]
-            found = True
-            yield tag, _objects(content["tasks"], int(content[_AT]))  # pyright: ignore
-    if not found:
-        refuse(1, "expected the key tasks, or tags that have it: no tasks.json of Task Master")
-
-
-def _objects(values: Any, line: int) -> list[dict[str, Any]]:
-    listed = cast("list[Any]", values)
-    for value in listed:
-        if not isinstance(value, dict):
-            refuse(line, f"tasks: expected objects, found {type(value).__name__}")
-    return cast("list[dict[str, Any]]", listed)
-
-
-def _add(reading: Reading, given: dict[str, Any], prefix: str, epic_id: str | None) -> None:
-    number = f"{prefix}{_number(given)}"
-    parts = _objects(given.get("subtasks") or [], given[_AT])
-    inner = {_number(part) for part in parts}
-    _one(reading, given, {"id": number, "epic_id": epic_id}, lambda other: f"{prefix}{other}")
-    for part in parts:
-        place = {"id": f"{number}.{_number(part)}", "epic_id": epic_id, "parent_id": number}
-        # A bare number names a sibling where there is one.
-        _one(reading, part, place, lambda other: f"{number}.{other}" if other in inner else f"{prefix}{other}")
+def _objects(values: object, line: int) -> list[dict[str, Any]]:
+    if not isinstance(values, list) or not all(isinstance(value, dict) for value in cast("list[Any]", values)):
+        refuse(line, "expected a list of objects in tasks and subtasks")
+    return cast("list[dict[str, Any]]", values)
 
 
 def _number(given: Mapping[str, Any]) -> str:
@@ -133,12 +107,15 @@ def _number(given: Mapping[str, Any]) -> str:
     return number.rpartition(".")[2] if "parentTaskId" in given else number
 
 
-def _one(reading: Reading, given: dict[str, Any], place: Mapping[str, str | None], named: Callable[[str], str]) -> None:
-    """`place`: id, epic and parent; `named` gives the id of what it waits for."""
-    line = int(given[_AT])
-    task = checked(_Task, reading.problems, line, given)
+def _add(
+    reading: Reading, given: dict[str, Any], place: Mapping[str, str], prefix: str, siblings: Mapping[str, str]
+) -> None:
+    """`place`: id, epic and parent."""
+    task = checked(_Task, reading.problems, given[_AT], given)
     if task is None:
         return
+    listed = cast("list[Any]", task.dependencies if isinstance(task.dependencies, list) else [task.dependencies])
+    waits = dict.fromkeys(str(value).strip() for value in listed if value)
     proof = prose(task.testStrategy)
     fields = {
         **place,
@@ -146,8 +123,8 @@ def _one(reading: Reading, given: dict[str, Any], place: Mapping[str, str | None
         "description": prose(task.description, task.details),
         "priority": task.priority,
         "complexity": task.complexity if isinstance(task.complexity, int) and 1 <= task.complexity <= 10 else None,
-        "depends_on": [named(other) for other in task.waits],
+        "depends_on": [siblings.get(other, f"{prefix}{other}") for other in waits],
         "acceptance": [proof] if proof else None,
     }
     reason = f"{given['status']} in Task Master" if task.status is State.BLOCKED else None
-    reading.add(line, fields, task.status, reason)
+    reading.add(given[_AT], fields, task.status, reason)
