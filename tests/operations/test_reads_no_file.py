@@ -18,7 +18,7 @@ from tests.support.leading import a_leader
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.execution.context_snapshots import ContextSnapshots
 from wvo_mcp.execution.providers.workspace import ProvidersOfWorkspace
-from wvo_mcp.execution.yaml import tree
+from wvo_mcp.execution.yaml import reading
 from wvo_mcp.operations import ALL
 from wvo_mcp.orchestration import background
 from wvo_mcp.orchestration.routing import overview
@@ -43,7 +43,7 @@ class Watched:
         self.met: list[str] = []
         for module, name in ((os, "open"), (io, "open"), (builtins, "open")):
             patch.setattr(module, name, partial(self._opened, getattr(module, name)))
-        patch.setattr(tree._Composer, "document", self._parsed(tree._Composer.document))
+        patch.setattr(reading, "compose", self._parsed(reading.compose))
 
     async def read(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]]) -> T:
         return await self._store.read(caller, work)
@@ -75,12 +75,12 @@ class Watched:
         return real(file, *arguments, **named)
 
     def _parsed(self, real: Callable[..., Any]) -> Callable[..., Any]:
-        def document(composer: Any) -> Any:
+        def parsed(*given: Any) -> Any:
             if self._writing:
                 self.met.append("YAML")
-            return real(composer)
+            return real(*given)
 
-        return document
+        return parsed
 
 
 async def test_whatever_changed_is_read_before_a_transaction_begins(

@@ -1,5 +1,6 @@
 """A repository of a person's own, with a committed roadmap that exports change; real git that knows nobody."""
 
+import hashlib
 import os
 import subprocess
 from pathlib import Path
@@ -7,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from wvo_mcp.domain.roadmap import RoadmapChanges
-from wvo_mcp.execution.roadmap.file import digest, write_roadmap
 from wvo_mcp.execution.roadmap.history import RoadmapCommits
+from wvo_mcp.execution.roadmap.source import write_roadmap
 from wvo_mcp.ports import Recorded
 
 ROADMAP = """\
@@ -53,7 +54,7 @@ class Place:
     async def export(self, **titles: str) -> Recorded:
         """Give tasks of the file another title, as an export does."""
         changes = RoadmapChanges(tasks={task: {"title": title} for task, title in titles.items()})
-        write_roadmap(self.path, changes, digest(self.path.read_bytes()))
+        write_roadmap(self.path, changes, hashlib.sha256(self.path.read_bytes()).hexdigest())
         return await self.history.record(changes, "Export the roadmap\n\nmore\n")
 
     def head(self) -> str:

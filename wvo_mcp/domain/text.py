@@ -1,6 +1,8 @@
 """What texts and ids may look like (contract, section 6), as annotated types that every input model uses."""
 
+import difflib
 import re
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -20,6 +22,18 @@ def is_id(text: str) -> bool:
 def as_id(text: str) -> str:
     """The nearest legal id: other characters become `-`, the length is cut. `x` when nothing is left."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).lstrip("._-")[:64] or "x"
+
+
+def near(wanted: str, known: Iterable[str], limit: int = 3) -> list[str]:
+    """Up to `limit` known ids that look like `wanted`, best first."""
+    folded = {name.casefold(): name for name in known}
+    return [folded[name] for name in difflib.get_close_matches(wanted.casefold(), folded, n=limit, cutoff=0.6)]
+
+
+def did_you_mean(wanted: str, known: Iterable[str], limit: int = 3) -> str:
+    """` Did you mean A or B?`, or nothing when nothing looks like `wanted`."""
+    matches = near(wanted, known, limit)
+    return f" Did you mean {' or '.join(matches)}?" if matches else ""
 
 
 def storable(text: str) -> str:

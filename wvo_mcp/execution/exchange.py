@@ -6,8 +6,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from wvo_mcp.errors import InvalidInput, NotFound
-from wvo_mcp.execution.replacement import replacement
-from wvo_mcp.execution.yaml.source import read_at_most
+from wvo_mcp.execution.replacement import read_at_most, replacement
 
 MAX_BYTES = 20_000_000
 _SUFFIX = ".jsonl"

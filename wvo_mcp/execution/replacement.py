@@ -1,4 +1,5 @@
-"""A file that changes as a whole: a reader sees the old content or the new one, also after a crash."""
+"""Files that are read within bounds, and that change as a whole: a reader sees the old content or the new one, also after
+a crash."""
 
 import contextlib
 import fcntl
@@ -9,7 +10,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import BinaryIO
 
-from wvo_mcp.errors import StoreBusy, StoreUnavailable
+from wvo_mcp.errors import InvalidInput, StoreBusy, StoreUnavailable
 
 _LOCK_TRIES = 100
 _LOCK_PAUSE_SECONDS = 0.02
@@ -22,6 +23,23 @@ def fingerprint(path: Path) -> str | None:
     except OSError:
         return None
     return f"{now.st_ino}-{now.st_size}-{now.st_mtime_ns}"
+
+
+def read_at_most(path: Path, most: int, subject: str, name: str) -> bytes | None:
+    """None without a file. One byte more than `most` is read at most. Raises InvalidInput for a folder or a pipe, and
+    OSError."""
+    try:
+        # Opening a pipe for reading would otherwise wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InvalidInput(
+            subject, "is not a regular file", message=f"{name} is not a regular file; expected a text file."
+        )
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(most + 1)
 
 
 @contextlib.contextmanager

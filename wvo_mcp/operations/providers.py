@@ -10,9 +10,8 @@ from wvo_mcp.domain.providers.catalogue import Mode, Place, Tier
 from wvo_mcp.domain.providers.routing import RouteDecision, RouteRequest
 from wvo_mcp.domain.providers.state import uses_by_place
 from wvo_mcp.domain.redaction import redact
-from wvo_mcp.domain.roadmap_check import near
 from wvo_mcp.domain.task import TaskType
-from wvo_mcp.domain.text import Id, Label, Text, storable
+from wvo_mcp.domain.text import Id, Label, Text, near, storable
 from wvo_mcp.errors import InvalidInput, NotFound
 from wvo_mcp.operations.inputs import Dollars, Input, OrNull, Output, Replayable, Token
 from wvo_mcp.operations.operation import Context, Effect, operation

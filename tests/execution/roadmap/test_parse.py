@@ -10,7 +10,7 @@ from wvo_mcp.domain.roadmap import Roadmap
 from wvo_mcp.domain.task import Priority, Status, TaskType
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.execution.roadmap.parse import MAX_BYTES, parse
-from wvo_mcp.execution.yaml.source import SHOWN_PROBLEMS
+from wvo_mcp.execution.yaml.reading import SHOWN_PROBLEMS
 
 pytestmark = pytest.mark.requirement("TASK-4", "TASK-5")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wvo_mcp.domain.roadmap import Roadmap
-from wvo_mcp.execution.roadmap.file import read_roadmap
+from wvo_mcp.execution.roadmap.source import read_roadmap
 
 pytestmark = pytest.mark.requirement("TASK-5")
 

@@ -114,8 +114,9 @@ def _add(
     task = checked(_Task, reading.problems, given[_AT], given)
     if task is None:
         return
-    listed = cast("list[Any]", task.dependencies if isinstance(task.dependencies, list) else [task.dependencies])
-    waits = dict.fromkeys(str(value).strip() for value in listed if value)
+    waits: Any = task.dependencies
+    listed = cast("list[Any]", waits if isinstance(waits, list) else [waits])
+    numbers = dict.fromkeys(str(value).strip() for value in listed if value)
     proof = prose(task.testStrategy)
     fields = {
         **place,
@@ -123,7 +124,7 @@ def _add(
         "description": prose(task.description, task.details),
         "priority": task.priority,
         "complexity": task.complexity if isinstance(task.complexity, int) and 1 <= task.complexity <= 10 else None,
-        "depends_on": [siblings.get(other, f"{prefix}{other}") for other in waits],
+        "depends_on": [siblings.get(other, f"{prefix}{other}") for other in numbers],
         "acceptance": [proof] if proof else None,
     }
     reason = f"{given['status']} in Task Master" if task.status is State.BLOCKED else None

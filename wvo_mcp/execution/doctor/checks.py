@@ -15,7 +15,7 @@ from wvo_mcp.errors import InvalidInput, NotFound, WvoError
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.providers.parse import defaults, read
 from wvo_mcp.execution.providers.presence import check_all
-from wvo_mcp.execution.roadmap.file import read_roadmap
+from wvo_mcp.execution.roadmap.source import read_roadmap
 from wvo_mcp.execution.trust import PROVIDERS, Trust
 
 LITTLE_BYTES = 1_000_000_000

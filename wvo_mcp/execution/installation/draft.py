@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wvo_mcp.errors import Conflict, Forbidden, InvalidInput, StoreUnavailable, WvoError
-from wvo_mcp.execution.replacement import replacement
-from wvo_mcp.execution.yaml.source import read_at_most
+from wvo_mcp.execution.replacement import read_at_most, replacement
 
 MAX_BYTES = 2_000_000
 """A configuration file that is larger is not one."""

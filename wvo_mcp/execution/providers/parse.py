@@ -24,11 +24,11 @@ from wvo_mcp.domain.providers.catalogue import (
 from wvo_mcp.domain.task import TaskType
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.execution.providers import values
-from wvo_mcp.execution.yaml import source
 from wvo_mcp.execution.yaml.reading import (
     Reader,
     Report,
     choice,
+    decoded,
     flag,
     is_null,
     listed,
@@ -231,7 +231,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 
 def parse(data: bytes, name: str) -> Catalogue:
     """`name` stands for the file in messages. Raises InvalidInput with every problem; no message holds a secret."""
-    text, _ = source.decoded(data, MAX_BYTES, "providers", name)
+    text = decoded(data, MAX_BYTES, "providers", name)
     report = _Report(text)
     root = parsed(text, report, "providers", name)
     given: dict[str, Any] = {}

@@ -4,18 +4,17 @@ The wanted content is computed first, as entries. Then the text is edited and re
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from wvo_mcp.domain.roadmap import TASK_KEYS, Entry, Roadmap, RoadmapChanges
-from wvo_mcp.domain.roadmap_check import near
+from wvo_mcp.domain.text import near
 from wvo_mcp.errors import Conflict, InvalidInput, NotFound
-from wvo_mcp.execution.roadmap.parse import parse
-from wvo_mcp.execution.yaml.edit import Unfit, YamlEditor, indented
-from wvo_mcp.execution.yaml.render import Bare, Value, field_lines
-from wvo_mcp.execution.yaml.tree import MappingNode, Node, ScalarNode, SequenceNode, compose
+from wvo_mcp.execution.roadmap.parse import RoadmapDraft, parse
+from wvo_mcp.execution.yaml.edit import Bare, Unfit, Value, YamlEditor, field_lines, indented
+from wvo_mcp.execution.yaml.tree import MappingNode, ScalarNode, SequenceNode
 
-MAX_ROUNDS = 3
+MAX_ROUNDS = 4
 Entries = dict[str, Entry]
 
 
@@ -25,30 +24,25 @@ def edited(text: str, name: str, changes: RoadmapChanges) -> str:
     Raises NotFound for ids that are not in the file, Conflict for added ids that are, InvalidInput when the outcome
     would be no sound roadmap or the layout of the file does not allow a change.
     """
-    now = _read(text, name)
-    wanted = _wanted(now, changes)
-    left = _difference(wanted, now)
+    wanted: Entries | None = None
+    left: Entries = {}
     why = "the edited file would read as something else"
     for _ in range(MAX_ROUNDS):
+        draft = parse(text.encode(), f"{name} (as it would be written)")
+        now = draft.checked(draft.references())
+        wanted = wanted or _wanted(now, changes)
+        left = _difference(wanted, now)
         if not left:
             return text
         try:
-            text = _edit(text, wanted, left, changes.epics)
+            text = _edit(text, draft, wanted, left, changes.epics)
         except Unfit as unfit:
             why = str(unfit)
             break
-        left = _difference(wanted, _read(text, name))
-    if not left:
-        return text
     raise InvalidInput(
         "roadmap",
         f"the layout of {name} does not allow to change {', '.join([*left][:5])} in place: {why}; edit the file by hand",
     )
-
-
-def _read(text: str, name: str) -> Roadmap:
-    draft = parse(text.encode(), f"{name} (as it would be written)")
-    return draft.checked(draft.references())
 
 
 def _wanted(before: Roadmap, changes: RoadmapChanges) -> Entries:
@@ -95,73 +89,49 @@ def _difference(wanted: Entries, now: Roadmap) -> Entries:
     return out
 
 
-class _Layout:
-    """One round: the text as an editor, and its nodes by id."""
-
-    def __init__(self, text: str) -> None:
-        self.editor = YamlEditor(text)
-        self.epics: dict[str, MappingNode] = {}
-        self.tasks: dict[str, tuple[MappingNode, SequenceNode]] = {}
-        self.nested = 2
-        self.root = compose(text)
-        listed = _listed(self.root, "epics")
-        if listed is None:
-            return
-        for epic in listed.items:
-            if isinstance(epic, MappingNode):
-                self.epics[_id(epic)] = epic
-                tasks = _listed(epic, "tasks")
-                if tasks is not None:
-                    self.tasks |= {_id(each): (each, tasks) for each in tasks.items if isinstance(each, MappingNode)}
-        if listed.items and not listed.flow and isinstance(self.root, MappingNode):
-            self.nested = max(0, self.editor.dash_column(listed) - self.editor.column(self.root))
-
-
-def _listed(node: Node | None, key: str) -> SequenceNode | None:
-    entry = node.entries.get(key) if isinstance(node, MappingNode) else None
-    return entry[1] if entry and isinstance(entry[1], SequenceNode) else None
-
-
-def _id(node: MappingNode) -> str:
-    entry = node.entries.get("id")
-    return entry[1].text if entry and isinstance(entry[1], ScalarNode) else ""
-
-
-def _edit(text: str, wanted: Entries, left: Entries, titles: Mapping[str, str]) -> str:
-    layout = _Layout(text)
-    editor = layout.editor
-    moved = {name: fields["epic_id"] for name, fields in left.items() if name in layout.tasks and "epic_id" in fields}
+def _edit(text: str, draft: RoadmapDraft, wanted: Entries, left: Entries, titles: Mapping[str, str]) -> str:
+    editor = YamlEditor(text)
+    root = draft.root
+    epics = {epic.id: node for epic, (_, node) in zip(draft.epics, draft.places["epic"], strict=True)}
+    tasks = {task.id: node for task, (_, node) in zip(draft.tasks, draft.places["task"], strict=True)}
+    nested = 2
+    listed = root.entries["epics"][1] if isinstance(root, MappingNode) and "epics" in root.entries else None
+    if isinstance(root, MappingNode) and isinstance(listed, SequenceNode) and listed.items and not listed.flow:
+        nested = max(0, editor.dash_column(listed) - editor.column(root))
+    moved = {name: fields["epic_id"] for name, fields in left.items() if name in tasks and "epic_id" in fields}
     items: dict[str, list[list[str]]] = defaultdict(list)
-    if moved and all(epic in layout.epics for epic in moved.values()):
+    if moved and all(epic in epics for epic in moved.values()):
         # And nothing else in this round: what moves is cut out as it is written.
+        home = {task.id: epics[task.epic_id].entries["tasks"][1] for task in draft.tasks if task.id in moved}
         for name, epic in moved.items():
-            node, listed = layout.tasks[name]
-            items[epic].append(editor.cut(listed, node))
+            items[epic].append(editor.cut(home[name], tasks[name]))
     else:
         for name, fields in left.items():
-            if name not in layout.tasks:
-                items[fields["epic_id"]].append(_item(_values(fields)))
-                continue
-            node, values = layout.tasks[name][0], _values(fields)
-            if node.flow and values:
+            node, values = tasks.get(name), _values(fields)
+            if node is None:
+                items[fields["epic_id"]].append(_item(values))
+            elif node.flow and values:
                 editor.rewrite(node, [*_values(wanted[name]).items()])
-                continue
-            for key, value in values.items():
-                editor.set_field(node, key, value, tuple(TASK_KEYS))
+            else:
+                for key, value in values.items():
+                    editor.set_field(node, key, value, tuple(TASK_KEYS))
         for epic in moved.values():
             items.setdefault(epic, [])
-    new = [
-        _epic(name, titles.get(name, name), items.pop(name), layout) for name in [*items] if name not in layout.epics
-    ]
-    for name, tasks in ((name, tasks) for name, tasks in items.items() if tasks):
-        editor.append(layout.epics[name], "tasks", tasks, layout.nested)
-    if new and isinstance(layout.root, MappingNode):
-        editor.append(layout.root, "epics", new, layout.nested)
+    new: list[list[str]] = []
+    for name, added in items.items():
+        if name not in epics:
+            lines = _item({"id": name, "title": titles.get(name, name)})
+            new.append([*lines, "  tasks:", *indented(added, "  " + " " * nested)] if added else lines)
+        elif added:
+            editor.append(epics[name], "tasks", added, nested)
+    if new and isinstance(root, MappingNode):
+        editor.append(root, "epics", new, nested)
     elif new:
-        root = layout.root
         if not (root is None or (isinstance(root, ScalarNode) and root.start == root.end)):  # nothing behind `---`
             raise Unfit("it does not begin with 'epics:'")
-        editor.add_lines(len(text) if root is None else root.end, ["epics:", *indented(new, " " * layout.nested)])
+        editor.insert(
+            editor.line_after(len(text) if root is None else root.end), ["epics:", *indented(new, " " * nested)]
+        )
     return editor.result()
 
 
@@ -181,8 +151,3 @@ def _item(values: Mapping[str, Value]) -> list[str]:
     """A new item of a list, its dash in the first column."""
     lines = [line for key, value in values.items() for line in field_lines(key, value, "  ")]
     return ["- " + lines[0][2:], *lines[1:]]
-
-
-def _epic(name: str, title: str, tasks: Sequence[Sequence[str]], layout: _Layout) -> list[str]:
-    lines = _item({"id": name, "title": title})
-    return [*lines, "  tasks:", *indented(tasks, "  " + " " * layout.nested)] if tasks else lines

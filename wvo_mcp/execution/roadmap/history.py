@@ -13,6 +13,7 @@ import anyio.to_thread
 from wvo_mcp.domain.roadmap import RoadmapChanges
 from wvo_mcp.errors import WvoError
 from wvo_mcp.execution.git import Entry, GitFailed, Repository
+from wvo_mcp.execution.roadmap.source import with_changes
 from wvo_mcp.ports import Recorded
 
 logger = logging.getLogger(__name__)
@@ -124,9 +125,6 @@ def _wanted(
         return None, Entry("100644", repository.store(path.read_bytes(), as_file=name))
     if not committed.plain:
         raise _LeftAlone(f"{name} is not a plain file in the repository")
-    # The editor brings a YAML reader with it; most commands never need one.
-    from wvo_mcp.execution.roadmap.file import with_changes
-
     try:
         content = with_changes(repository.content(committed.blob), name, changes)
     except WvoError as error:

@@ -11,13 +11,14 @@ from wvo_mcp.domain.roadmap import (
     RoadmapEpic,
     RoadmapMilestone,
     RoadmapTask,
+    check,
+    references,
 )
-from wvo_mcp.domain.roadmap_check import check, references
 from wvo_mcp.domain.task import Priority, Status, TaskType
 from wvo_mcp.domain.text import TEXT_CHARACTERS, TITLE_CHARACTERS
-from wvo_mcp.execution.yaml import reading, source
+from wvo_mcp.execution.yaml import reading
 from wvo_mcp.execution.yaml.reading import Report, is_null, listed, node_at, record, text
-from wvo_mcp.execution.yaml.tree import Node, ScalarNode, SequenceNode
+from wvo_mcp.execution.yaml.tree import MappingNode, Node, ScalarNode, SequenceNode
 
 MAX_BYTES = 32 * 2**20
 MAX_WARNINGS = 100
@@ -49,11 +50,11 @@ def _acceptance(node: Node, report: Report) -> tuple[str, ...] | None:
 
 
 def _located(reader: reading.Reader) -> reading.Reader:
-    """What it reads, with its line and its path."""
+    """What it reads, with its node and its path."""
 
     def read(node: Node, report: Report) -> _Fields | None:
         found = reader(node, report)
-        return found if found is None else {**found, "line": report.line(node), "path": report.path}
+        return found if found is None else {**found, "node": node, "path": report.path}
 
     return read
 
@@ -98,45 +99,41 @@ _ROADMAP = record(
 )
 
 
-def digest(data: bytes) -> str:
-    """SHA-256, in hex."""
-    return hashlib.sha256(data).hexdigest()
-
-
 class RoadmapDraft:
     """A parsed roadmap whose values were judged one by one; whether the tasks that it refers to exist is open."""
 
     def __init__(self, name: str, digest: str, root: Node | None, report: Report) -> None:
-        self.name = name
-        self.digest = digest
         self.root = root
-        self.report = report
         self.epics: list[RoadmapEpic] = []
         self.milestones: list[RoadmapMilestone] = []
         self.tasks: list[RoadmapTask] = []
-        self._paths: dict[str, list[str]] = {"epic": [], "milestone": [], "task": []}
-        self._given: dict[frozenset[str], frozenset[str]] = {}
-
-    def add(self, epic: _Fields) -> None:
-        """Take over what was read of an epic: parts without an id are left out, for that is a problem already."""
-        milestones, tasks, epic_id = _parts(epic, "milestones"), _parts(epic, "tasks"), epic.get("id", "")
-        for part in self._identified("epic", (epic,)):
-            self.epics.append(RoadmapEpic(**part))
-        for part in self._identified("milestone", milestones):
-            self.milestones.append(RoadmapMilestone(epic_id=epic_id, due_at=part.pop("due", None), **part))
-        for part in self._identified("task", tasks):
-            line = part.pop("line")
-            fields = {TASK_KEYS[key]: value for key, value in part.items()}
-            # A roadmap has few different sets of keys; sharing them saves megabytes in a large one.
-            given = self._given.setdefault(frozenset(fields), frozenset(fields))
-            self.tasks.append(RoadmapTask(epic_id=epic_id, given=given, line=line, **fields))
+        self.places: dict[str, list[tuple[str, MappingNode]]] = {"epic": [], "milestone": [], "task": []}
+        """Path and node of each, in the same order."""
+        self._name = name
+        self._digest = digest
+        self._report = report
+        given: dict[frozenset[str], frozenset[str]] = {}
+        read: _Fields = {} if root is None or is_null(root) else _ROADMAP(root, report) or {}
+        for epic in read.get("epics", ()):
+            milestones, tasks, epic_id = epic.pop("milestones", ()), epic.pop("tasks", ()), epic.get("id", "")
+            for part in self._identified("epic", [epic]):
+                self.epics.append(RoadmapEpic(**part))
+            for part in self._identified("milestone", milestones):
+                self.milestones.append(RoadmapMilestone(epic_id=epic_id, due_at=part.pop("due", None), **part))
+            for part in self._identified("task", tasks):
+                line = part.pop("line")
+                fields = {TASK_KEYS[key]: value for key, value in part.items()}
+                # A roadmap has few different sets of keys; sharing them saves megabytes in a large one.
+                stated = given.setdefault(frozenset(fields), frozenset(fields))
+                self.tasks.append(RoadmapTask(epic_id=epic_id, given=stated, line=line, **fields))
 
     def _identified(self, kind: str, parts: Iterable[_Fields]) -> Iterator[_Fields]:
+        """Parts without an id are left out, for that is a problem already."""
         for part in parts:
-            path = part.pop("path")
+            place = part.pop("path"), part.pop("node")
             if "id" in part:
-                self._paths[kind].append(path)
-                yield {"title": "", **part}
+                self.places[kind].append(place)
+                yield {"title": "", "line": self._report.line(place[1]), **part}
 
     def references(self) -> set[str]:
         """Ids of tasks that are referred to and not in the file: they must exist in the store."""
@@ -145,34 +142,20 @@ class RoadmapDraft:
     def checked(self, known_ids: set[str]) -> Roadmap:
         """The roadmap. `known_ids` are those of `references` that exist. Raises InvalidInput with every problem."""
         for finding in check(self.epics, self.milestones, self.tasks, known_ids):
+            path, node = self.places[finding.kind][finding.index]
             item = "" if finding.item is None else f"[{finding.item}]"
-            path = f"{self._paths[finding.kind][finding.index]}.{finding.field.removesuffix('_id')}{item}"
-            if self.root is not None:
-                self.report.add(node_at(self.root, path).start, path, finding.message)
-        if self.report.wrong:
-            raise self.report.refusal("roadmap", self.name)
-        warnings = tuple(self.report.warnings[:MAX_WARNINGS])
-        lists = (tuple(self.epics), tuple(self.milestones), tuple(self.tasks))
-        return Roadmap(*lists, self.digest, warnings)
-
-
-def decoded(data: bytes, name: str) -> tuple[str, bool]:
-    """The text, and whether it began with a byte order mark. Raises InvalidInput: too large, or not UTF-8."""
-    return source.decoded(data, MAX_BYTES, "roadmap", name)
+            inner = f".{finding.field.removesuffix('_id')}{item}"
+            self._report.add(node_at(node, inner).start, path + inner, finding.message)
+        if self._report.wrong:
+            raise self._report.refusal("roadmap", self._name)
+        warnings = tuple(self._report.warnings[:MAX_WARNINGS])
+        return Roadmap(tuple(self.epics), tuple(self.milestones), tuple(self.tasks), self._digest, warnings)
 
 
 def parse(data: bytes, name: str, loader: Any = None) -> RoadmapDraft:
     """`name` stands for the file in messages. An empty file is an empty roadmap. Raises InvalidInput for what is not
     YAML; other problems come with `checked`."""
-    content, _ = decoded(data, name)
+    content = reading.decoded(data, MAX_BYTES, "roadmap", name)
     report = Report(content)
     root = reading.parsed(content, report, "roadmap", name, loader)
-    draft = RoadmapDraft(name, digest(data), root, report)
-    read: _Fields = {} if root is None or is_null(root) else _ROADMAP(root, report) or {}
-    for epic in _parts(read, "epics"):
-        draft.add(epic)
-    return draft
-
-
-def _parts(fields: _Fields, key: str) -> tuple[_Fields, ...]:
-    return fields.pop(key, ())
+    return RoadmapDraft(name, hashlib.sha256(data).hexdigest(), root, report)

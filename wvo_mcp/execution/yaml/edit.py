@@ -5,17 +5,82 @@ before `---`, and takes thirty times as long. The caller reads the result again 
 as `{...}` is rewritten in block style when it changes; what cannot be changed so is refused.
 """
 
+import json
 import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 
 from wvo_mcp.execution.yaml.reading import is_null
-from wvo_mcp.execution.yaml.render import Value, field_lines, inline
 from wvo_mcp.execution.yaml.tree import Lines, MappingNode, Node, ScalarNode, SequenceNode
 
+
+class Bare(str):
+    """Text that is to be read as something else, such as a date: never quoted."""
+
+    __slots__ = ()
+
+
+Value = str | int | float | bool | tuple[str, ...] | None
+
+FLOW_WIDTH = 100
+"""A new list whose line would be longer is written as a block, and so is one of texts: a comma would split them."""
+_FLOW_STYLE = "it is written in flow style, {...} or [...]"
 _BEFORE_DASH = re.compile(r"(?:!\S*+|\s++|#[^\r\n]*+)*+")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _COMMENT = re.compile(r"[^\r\n#]*?([ \t]+#[^\r\n]*)")
+# Quoted is whatever a reader of YAML 1.1 or 1.2 could take for a number, a time, a truth value or nothing.
+_PLAIN = re.compile(r"[A-Za-z_/(][^\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]*")
+_UNSAFE = re.compile(r": |:$| #|\s$|^(?:y|n|yes|no|on|off|true|false|null)$", re.IGNORECASE)
+_UNSAFE_IN_FLOW = re.compile(r"[,\[\]{}:? ]")
+_HIDDEN = re.compile("[\x7f-\xa0\u2028\u2029\ufeff\ud800-\udfff]")
+
+
+def scalar(text: str, *, flow: bool = False) -> str:
+    """The text on one line, which means the same under YAML 1.1 and 1.2: bare where that is safe, else in double quotes.
+    `flow` is for a place inside []."""
+    unsafe = _UNSAFE.search(text) or (flow and _UNSAFE_IN_FLOW.search(text))
+    if _PLAIN.fullmatch(text) and not unsafe:
+        return text
+    return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
+
+
+def inline(value: Value) -> str:
+    """Any value on one line."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(scalar(item, flow=True) for item in value) + "]"
+    if isinstance(value, int | float):
+        return f"{value:.9f}".rstrip("0").rstrip(".")
+    return value if isinstance(value, Bare) else scalar(value)
+
+
+def field_lines(key: str, value: Value, indent: str) -> list[str]:
+    """The lines of `key: value` in a block mapping."""
+    text = inline(value)
+    if isinstance(value, tuple) and (
+        any(" " in item for item in value) or len(indent) + len(key) + len(text) > FLOW_WIDTH
+    ):
+        return [f"{indent}{key}:", *(f"{indent}  - {inline(item)}" for item in value)]
+    block = block_text(value, indent + "  ") if isinstance(value, str) else None
+    if block is not None:
+        return [f"{indent}{key}: {block[0]}", *block[1]]
+    return [f"{indent}{key}: {text}"]
+
+
+def block_text(text: str, indent: str) -> tuple[str, list[str]] | None:
+    """A text of several lines as its `|` header and its indented lines; None where such a block cannot hold it."""
+    body = text.rstrip("\n")
+    ends = len(text) - len(body)
+    lines = body.split("\n")
+    safe = len(lines) > 1 and lines[0][:1] not in ("", " ") and ends <= 1
+    if not safe or any(line and not _PLAIN.fullmatch("x" + line) for line in lines):
+        return None
+    if any(line != line.rstrip(" ") for line in lines):
+        return None
+    return ("|" if ends else "|-"), [indent + line if line else "" for line in lines]
 
 
 class Unfit(Exception):
@@ -52,7 +117,7 @@ class YamlEditor:
             if value is not None:
                 before = [name for name in node.entries if name in order[: order.index(key)]]
                 last = max(before, key=order.index, default=next(iter(node.entries)))
-                self._insert_lines(self._line_after(node.entries[last][1].end), field_lines(key, value, indent))
+                self.insert(self.line_after(node.entries[last][1].end), field_lines(key, value, indent))
             return
         at, present = node.entries[key]
         if isinstance(present, SequenceNode) and not present.flow and isinstance(value, tuple):
@@ -60,7 +125,7 @@ class YamlEditor:
             if not value:
                 self._rewrite(at, ScalarNode(at.end, at.end, "", True, ""), [f"{key}: []"])
         elif value is None and not self.text[self.lines.start(at.start) : at.start].strip(" "):
-            self._edits.append((self.lines.start(at.start), self._line_after(present.end), ""))
+            self._edits.append((self.lines.start(at.start), self.line_after(present.end), ""))
         else:  # a key behind the dash carries the item: it becomes null
             self._rewrite(at, present, field_lines(key, value, indent))
 
@@ -70,7 +135,7 @@ class YamlEditor:
         column = self.column_of(node.start)
         rest = self._end_of_line(node.end)
         if self.text[self.lines.start(node.start) : node.start].strip(" ") != "-":
-            raise Unfit("it is written in flow style, {...} or [...]")
+            raise Unfit(_FLOW_STYLE)
         indent = " " * column
         first, *others = [line for key, value in fields for line in field_lines(key, value, indent)]
         lines = [first[column:] + self.text[node.end : rest], *others]
@@ -107,51 +172,47 @@ class YamlEditor:
             if (i_end - i, new[j:j_end]) == (j_end - j, tuple(old[i:i_end])):
                 continue
             for item in node.items[i:i_end]:
-                self._edits.append((self._item_start(item), self._line_after(item.end), ""))
-            at = self._line_after(node.items[i - 1].end) if i else begin
+                self._edits.append((self._item_start(item), self.line_after(item.end), ""))
+            at = self.line_after(node.items[i - 1].end) if i else begin
             if dash.strip(" ") != "-":
                 raise Unfit("a dash is on a line of its own")
-            self._insert_lines(at, [dash + inline(text) for text in new[j:j_end]])
+            self.insert(at, [dash + inline(text) for text in new[j:j_end]])
 
     def append(self, owner: MappingNode, key: str, items: Sequence[Sequence[str]], nested: int) -> None:
         """Append items, each as lines whose dash is in the first column, to the list under `key`, making it where it is
         missing. A new list's dashes are indented by `nested` columns."""
         if owner.flow:
-            raise Unfit("it is written in flow style, {...} or [...]")
+            raise Unfit(_FLOW_STYLE)
         entry = owner.entries.get(key)
         indent = " " * self.column(owner)
         lines = [f"{indent}{key}:", *indented(items, indent + " " * nested)]
         if entry is None:
-            self._insert_lines(self._line_after(max(value.end for _, value in owner.entries.values())), lines)
+            self.insert(self.line_after(max(value.end for _, value in owner.entries.values())), lines)
             return
         at, old = entry
         if isinstance(old, SequenceNode) and old.items:
             if old.flow:
-                raise Unfit("it is written in flow style, {...} or [...]")
-            self._insert_lines(self._line_after(old.items[-1].end), self._like_siblings(old, items))
+                raise Unfit(_FLOW_STYLE)
+            self.insert(self.line_after(old.items[-1].end), self._like_siblings(old, items))
         elif is_null(old) or isinstance(old, SequenceNode):
             self._rewrite(at, old, lines)
 
-    def cut(self, node: SequenceNode, item: Node) -> list[str]:
+    def cut(self, node: Node, item: Node) -> list[str]:
         """Take an item out of its list, with the comment lines right above it: its lines, for `append`."""
-        if node.flow:
-            raise Unfit("it is written in flow style, {...} or [...]")
+        if not isinstance(node, SequenceNode) or node.flow:
+            raise Unfit(_FLOW_STYLE)
         column = self.dash_column(node)
         begin = self._item_start(item)
         index = next(i for i, each in enumerate(node.items) if each is item)
-        least = self._line_after(node.items[index - 1].end) if index else begin
+        least = self.line_after(node.items[index - 1].end) if index else begin
         while begin > least and re.match(f" {{{column}}}#", self.text[(above := self.lines.start(begin - 1)) : begin]):
             begin = above
-        end = self._line_after(item.end)
+        end = self.line_after(item.end)
         lines = [line if line.strip(" ") else "" for line in _LINE_END.split(self.text[begin:end].rstrip("\r\n"))]
         if any(line and not line.startswith(" " * column) for line in lines):
             raise Unfit("its lines are indented less than its dash")
         self._edits.append((begin, end, ""))
         return [line[column:] for line in lines]
-
-    def add_lines(self, behind: int, lines: Sequence[str]) -> None:
-        """Put lines below the line of the offset."""
-        self._insert_lines(self._line_after(behind), lines)
 
     def dash_column(self, node: SequenceNode) -> int:
         """Of a block list; columns count from 0."""
@@ -161,7 +222,7 @@ class YamlEditor:
     def _like_siblings(self, node: SequenceNode, items: Sequence[Sequence[str]]) -> list[str]:
         gap = ""
         if len(node.items) > 1:
-            gap = self.text[self._line_after(node.items[-2].end) : self.lines.start(node.items[-1].start)]
+            gap = self.text[self.line_after(node.items[-2].end) : self.lines.start(node.items[-1].start)]
         apart = any(not line.strip() for line in gap.splitlines())
         return indented([["", *item] if apart else item for item in items], " " * self.dash_column(node))
 
@@ -184,12 +245,12 @@ class YamlEditor:
         end = _LINE_END.search(self.text, offset)
         return end.start() if end else len(self.text)
 
-    def _line_after(self, end: int) -> int:
+    def line_after(self, end: int) -> int:
         if end and self.text[end - 1] in "\r\n":
             return end
         return self.lines.next_start(end)
 
-    def _insert_lines(self, at: int, lines: Sequence[str]) -> None:
+    def insert(self, at: int, lines: Sequence[str]) -> None:
         if at == len(self.text) and self.text and self.text[-1] not in "\r\n":
             new = "".join(self.newline + line for line in lines)
         else:

@@ -1,24 +1,24 @@
-"""From nodes to values: readers that judge a value on its line, and that combine to the model of a whole file.
+"""From bytes to values: readers that judge a value on its line, and that combine to the model of a whole file.
 
 A reader returns the value, or None after reporting what it expected. Text is taken as it is written: an id `010` and
 a label `no` are what they look like. Numbers and truth values must not be quoted.
 """
 
+import codecs
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any
 
 from wvo_mcp.domain.roadmap import end_of_day
-from wvo_mcp.domain.roadmap_check import did_you_mean
-from wvo_mcp.domain.text import is_id, storable
+from wvo_mcp.domain.text import did_you_mean, is_id, storable
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.execution.yaml.source import Problem, refusal
 from wvo_mcp.execution.yaml.tree import Lines, MappingNode, Node, ScalarNode, SequenceNode, Unreadable, compose
 
 MAX_PROBLEMS = 1_000
+SHOWN_PROBLEMS = 20
 
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _FLAGS: dict[str, bool] = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -33,7 +33,7 @@ class Report:
     is being read, such as `epics[0].title`. `warnings` are lines on what is valid and probably not meant."""
 
     def __init__(self, text: str) -> None:
-        self.problems: list[Problem] = []
+        self.problems: list[dict[str, Any]] = []
         self.wrong = 0
         self.warnings: list[str] = []
         self._lines = Lines(text)
@@ -53,7 +53,8 @@ class Report:
     def add(self, offset: int, path: str, message: str) -> None:
         self.wrong += 1
         if len(self.problems) < MAX_PROBLEMS:
-            self.problems.append(Problem(*self._lines.position(offset), path, message))
+            line, column = self._lines.position(offset)
+            self.problems.append({"line": line, "column": column, "field": path, "problem": message})
 
     def inside(self, part: str, node: Node, reader: "Reader") -> Any:
         """What the reader returns for a node one step further: the path is extended by `part`."""
@@ -76,9 +77,9 @@ class Report:
         self(at, f"unknown key {key[:60]!r}.{meant}", f".{key[:60]}")
 
     def refusal(self, subject: str, name: str, first: Unreadable | None = None) -> InvalidInput:
-        """The error for a broken file, as `source.refusal` has it. What could not be read at all comes first: what was
-        found above it may only be a consequence, such as a key that is indented wrongly."""
-        problems = sorted(self.problems, key=lambda each: (each.line, each.column or 0))
+        """The error for a broken file. What could not be read at all comes first: what was found above it may only be a
+        consequence, such as a key that is indented wrongly."""
+        problems = sorted(self.problems, key=lambda each: (each["line"], each["column"]))
         if first is not None:
             self.add(first.offset, "", first.expected)
             problems.insert(0, self.problems[-1])
@@ -86,6 +87,34 @@ class Report:
 
 
 Reader = Callable[[Node, Report], Any]
+
+
+def refusal(subject: str, name: str, problems: Sequence[Mapping[str, Any]], count: int = 1) -> InvalidInput:
+    """The error for a broken file: the first problem in the message, the first SHOWN_PROBLEMS in `details.problems`,
+    and how many there are in `details.count`. `subject` is what the file is about. A problem is {line, column, field,
+    problem}; lines count from 1, `field` is a path such as `epics[0].tasks[3].priority`, empty for the file as a whole."""
+    first = problems[0]
+    problem = f"{first['field']}: {first['problem']}" if first["field"] else first["problem"]
+    more = f" (and {count - 1:,} more)" if count > 1 else ""
+    message = f"{name}:{first['line']}: {problem}{more}"
+    return InvalidInput(subject, problem, message=message, file=name, problems=problems[:SHOWN_PROBLEMS], count=count)
+
+
+def decoded(data: bytes, most: int, subject: str, name: str) -> str:
+    """The text, without its byte order mark. Raises InvalidInput: too large, or not UTF-8."""
+    line, column = 1, None
+    try:
+        if len(data) <= most:
+            return data.decode("utf-8-sig")
+        problem = f"expected at most {most / 2**20:g} MiB, found more"
+    except UnicodeDecodeError as error:
+        # The mark is not counted in `start`.
+        bad = error.start + len(data) - len(error.object)
+        line, begin = data.count(b"\n", 0, bad) + 1, data.rfind(b"\n", 0, bad) + 1
+        column = len(data[begin:bad].decode(errors="replace")) + 1
+        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        problem = f"expected UTF-8, found {'UTF-16' if wide else f'the byte 0x{data[bad]:02X}'}; save the file as UTF-8"
+    raise refusal(subject, name, [{"line": line, "column": column, "field": "", "problem": problem}])
 
 
 def parsed(text: str, report: Report, subject: str, name: str, loader: Any = None) -> Node | None:
@@ -116,8 +145,7 @@ def record(readers: Mapping[str, Reader], what: str, required: Collection[str] =
 
     def read(node: Node, report: Report) -> dict[str, Any] | None:
         if not isinstance(node, MappingNode):
-            report(node, f"expected {what}")
-            return None
+            return report(node, f"expected {what}")
         report.keys(node, readers)
         for key in required:
             if key not in node.entries or is_null(node.entries[key][1]):
@@ -141,8 +169,7 @@ def listed(item: Reader, most: int, what: str = "a list, like [one, two]", *, pa
         if not isinstance(node, SequenceNode):
             return refuse(node, report, what)
         if len(node.items) > most:
-            report(node, f"expected at most {most:,} items, found {len(node.items):,}")
-            return None
+            return report(node, f"expected at most {most:,} items, found {len(node.items):,}")
         found = [report.inside(f"[{index}]", each, item) for index, each in enumerate(node.items)]
         right = tuple(each for each in found if each is not None)
         return right if partly or len(right) == len(found) else None
@@ -157,13 +184,11 @@ def text(most: int, *, blank: bool = False) -> Reader:
         if not isinstance(node, ScalarNode) or is_null(node) or not (blank or node.text.strip()):
             return refuse(node, report, "text")
         if len(node.text) > most:
-            report(node, f"expected at most {most:,} characters, found {len(node.text):,}")
-            return None
+            return report(node, f"expected at most {most:,} characters, found {len(node.text):,}")
         try:
             return storable(node.text)
         except ValueError as error:
-            report(node, f"expected text that a database can hold; it {error}")
-            return None
+            return report(node, f"expected text that a database can hold; it {error}")
 
     return read
 

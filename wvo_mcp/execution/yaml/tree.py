@@ -95,8 +95,8 @@ class Lines:
     """Turns offsets into line and column, both from 1, as editors count them."""
 
     def __init__(self, text: str) -> None:
-        self._length = len(text)
         self._starts = [0, *(end.end() for end in _LINE_END.finditer(text))]
+        self._length = len(text)
 
     def position(self, offset: int) -> tuple[int, int]:
         line = bisect_right(self._starts, offset)
@@ -117,13 +117,21 @@ def compose(text: str, loader: Any = None) -> Node | None:
     unprintable = _UNPRINTABLE.search(text)
     if unprintable:
         raise Unreadable(unprintable.start(), f"expected printable text, found U+{ord(unprintable.group()):04X}")
-    composer = _Composer(text, loader or FastLoader)
+    parser = (loader or FastLoader)(text)
     try:
-        return composer.document()
+        parser.get_event()  # the start of the stream
+        if isinstance(parser.get_event(), yaml.StreamEndEvent):
+            return None
+        root = _node(text, parser.get_event, parser.get_event(), 1)
+        parser.get_event()  # the end of the document
+        another = parser.get_event()
+        if not isinstance(another, yaml.StreamEndEvent):
+            raise Unreadable(another.start_mark.index, "expected one document, found a second one ('---')")
+        return root
     except yaml.MarkedYAMLError as error:
         raise _unreadable(error, text) from None
     finally:
-        composer.close()
+        parser.dispose()
 
 
 def _unreadable(error: yaml.MarkedYAMLError, text: str) -> Unreadable:
@@ -132,80 +140,46 @@ def _unreadable(error: yaml.MarkedYAMLError, text: str) -> Unreadable:
     if error.context_mark is not None and any(known in problem for known in _BEGUN_ABOVE):
         mark = error.context_mark
     offset = min(mark.index, len(text)) if mark is not None else 0
-    if text[offset : offset + 1] == "\t":
+    sign = text[offset : offset + 1]
+    if sign == "\t":
         return Unreadable(offset, "expected spaces for indentation, found a tab")
     if "cannot start any token" in problem:
-        return Unreadable(
-            offset, f"expected the value in quotes; {text[offset : offset + 1]!r} cannot start one without"
-        )
+        return Unreadable(offset, f"expected the value in quotes; {sign!r} cannot start one without")
     if "mapping values are not allowed" in problem and _KEY.fullmatch(text[text.rfind("\n", 0, offset) + 1 : offset]):
         return Unreadable(offset, "expected the key at the same indentation as the keys above; it is indented further")
-    for known, plainer in _PLAINER:
-        if known in problem:
-            return Unreadable(offset, plainer)
-    return Unreadable(offset, f"expected YAML; {problem}" + (f" {error.context}" if error.context else ""))
+    other = f"expected YAML; {problem}" + (f" {error.context}" if error.context else "")
+    return Unreadable(offset, next((plainer for known, plainer in _PLAINER if known in problem), other))
 
 
-class _Composer:
-    def __init__(self, text: str, loader: Any) -> None:
-        self._text = text
-        self._parser = loader(text)
-        self._next: Callable[[], Any] = self._parser.get_event
-
-    def close(self) -> None:
-        self._parser.dispose()
-
-    def document(self) -> Node | None:
-        self._next()  # the start of the stream
-        if isinstance(self._next(), yaml.StreamEndEvent):
-            return None
-        root = self._node(self._next(), 1)
-        self._next()  # the end of the document
-        another = self._next()
-        if not isinstance(another, yaml.StreamEndEvent):
-            raise Unreadable(another.start_mark.index, "expected one document, found a second one ('---')")
-        return root
-
-    def _node(self, event: Any, depth: int) -> Node:
-        start = event.start_mark.index
-        if event.anchor is not None:
-            sign = "*" if isinstance(event, yaml.AliasEvent) else "&"
-            raise Unreadable(start, f"expected the value itself, found '{sign}{event.anchor[:60]}'; write it out")
-        if event.tag is not None and event.tag not in _TAGS:
-            raise Unreadable(start, f"expected no tag, found {event.tag[:60]!r}")
-        if isinstance(event, yaml.ScalarEvent):
-            return self._scalar(event, start, event.end_mark.index)
-        if depth > MAX_DEPTH:
-            raise Unreadable(start, f"expected at most {MAX_DEPTH} levels, one inside the other")
-        read = self._sequence if isinstance(event, yaml.SequenceStartEvent) else self._mapping
-        return read(start, bool(event.flow_style), depth)
-
-    def _scalar(self, event: Any, start: int, end: int) -> ScalarNode:
+def _node(text: str, following: Callable[[], Any], event: Any, depth: int) -> Node:
+    start, end = event.start_mark.index, event.end_mark.index
+    if event.anchor is not None:
+        sign = "*" if isinstance(event, yaml.AliasEvent) else "&"
+        raise Unreadable(start, f"expected the value itself, found '{sign}{event.anchor[:60]}'; write it out")
+    if event.tag is not None and event.tag not in _TAGS:
+        raise Unreadable(start, f"expected no tag, found {event.tag[:60]!r}")
+    if isinstance(event, yaml.ScalarEvent):
         style = event.style or ""
-        plain = event.implicit[0] if event.tag is None else event.tag not in _TEXT_TAGS
         if style in _BLOCK_STYLES:
             # The parser's mark lies behind the empty lines that follow; they belong to the text only with `+`.
-            source = self._text[start:end]
-            header = source.partition("#")[0].split("\n", 1)[0]
-            end = end if "+" in header else start + len(source.rstrip(" \t\r\n"))
+            source = text[start:end]
+            end = end if "+" in source.partition("\n")[0].partition("#")[0] else start + len(source.rstrip(" \t\r\n"))
+        plain = event.implicit[0] if event.tag is None else event.tag not in _TEXT_TAGS
         return ScalarNode(start, end, event.value, plain, style)
-
-    def _sequence(self, start: int, flow: bool, depth: int) -> SequenceNode:
+    if depth > MAX_DEPTH:
+        raise Unreadable(start, f"expected at most {MAX_DEPTH} levels, one inside the other")
+    flow = bool(event.flow_style)
+    if isinstance(event, yaml.SequenceStartEvent):
         node = SequenceNode(start, start, flow, [])
-        while type(following := self._next()) is not yaml.SequenceEndEvent:
-            item = self._node(following, depth + 1)
+        while not isinstance(event := following(), yaml.SequenceEndEvent):
+            node.items.append(_node(text, following, event, depth + 1))
             # A block list ends for the parser where the next token starts, behind the comments.
-            node.end = item.end
-            node.items.append(item)
-        if flow:
-            node.end = following.end_mark.index
-        return node
-
-    def _mapping(self, start: int, flow: bool, depth: int) -> MappingNode:
+            node.end = node.items[-1].end
+    else:
         node = MappingNode(start, start, flow, {}, [])
-        while type(following := self._next()) is not yaml.MappingEndEvent:
-            key = self._node(following, depth + 1)
-            value = self._node(self._next(), depth + 1)
+        while not isinstance(event := following(), yaml.MappingEndEvent):
+            key = _node(text, following, event, depth + 1)
+            value = _node(text, following, following(), depth + 1)
             node.end = value.end
             if not isinstance(key, ScalarNode):
                 node.faults.append((key.start, "", "expected a name before the ':'"))
@@ -215,6 +189,5 @@ class _Composer:
                 raise Unreadable(key.start, f"expected at most {MAX_KEYS} keys in one mapping")
             else:
                 node.entries[key.text] = (key, value)
-        if flow:
-            node.end = following.end_mark.index
-        return node
+    node.end = event.end_mark.index if flow else node.end
+    return node

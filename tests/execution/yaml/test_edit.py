@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from tests.execution.roadmap.texts import TRICKY
-from wvo_mcp.execution.yaml.render import Bare, block_text, field_lines, inline, scalar
+from wvo_mcp.execution.yaml.edit import Bare, block_text, field_lines, inline, scalar
 
 pytestmark = pytest.mark.requirement("TASK-5")
 

@@ -15,8 +15,8 @@ import pytest
 from wvo_mcp.domain.roadmap import RoadmapChanges
 from wvo_mcp.errors import Conflict, InvalidInput, NotFound, StoreBusy, StoreUnavailable
 from wvo_mcp.execution.replacement import fingerprint
-from wvo_mcp.execution.roadmap import file as roadmap_file
-from wvo_mcp.execution.roadmap.file import load_roadmap, read_roadmap, write_roadmap
+from wvo_mcp.execution.roadmap import edit, parse
+from wvo_mcp.execution.roadmap.source import load_roadmap, read_roadmap, write_roadmap
 
 pytestmark = pytest.mark.requirement("TASK-5")
 
@@ -99,7 +99,7 @@ def test_a_change_at_the_last_moment_is_seen(path: Path, monkeypatch: pytest.Mon
         path.write_text("epics: []\n")
         return "epics:\n"
 
-    monkeypatch.setattr(roadmap_file, "edited", somebody_saves)
+    monkeypatch.setattr(edit, "edited", somebody_saves)
 
     with pytest.raises(Conflict):
         write_roadmap(path, RETITLED, old)
@@ -165,7 +165,7 @@ def test_a_process_killed_while_it_writes_leaves_the_old_file_or_the_new_one(pat
 import os, pathlib, sys
 from wvo_mcp.domain.roadmap import RoadmapChanges
 from wvo_mcp.execution import replacement
-from wvo_mcp.execution.roadmap import file as roadmap_file
+from wvo_mcp.execution.roadmap import source as roadmap_file
 def die(*_): os.kill(os.getpid(), 9)
 step = {step!r}
 if step == "write": replacement._keep_rights = die
@@ -193,9 +193,9 @@ def test_a_change_that_makes_no_sound_roadmap_is_refused(path: Path) -> None:
 
 
 def test_an_export_that_would_make_the_file_too_large_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(roadmap_file, "MAX_BYTES", len(TEXT))
+    monkeypatch.setattr(parse, "MAX_BYTES", len(TEXT))
 
-    with pytest.raises(InvalidInput, match=r"the export would make it larger"):
+    with pytest.raises(InvalidInput, match=r"as it would be written.*expected at most"):
         write_roadmap(path, RETITLED, digest(path))
     assert path.read_text() == TEXT
 
