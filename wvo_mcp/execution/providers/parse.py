@@ -24,6 +24,7 @@ from wvo_mcp.domain.providers.catalogue import (
 from wvo_mcp.domain.task import TaskType
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.execution.providers import values
+from wvo_mcp.execution.replacement import read_at_most
 from wvo_mcp.execution.yaml.reading import (
     Reader,
     Report,
@@ -264,7 +265,7 @@ def read(path: Path) -> Catalogue | None:
     """None without a file. Raises InvalidInput with every problem, also for a file that cannot be read."""
     name = f"{path.parent.name}/{path.name}"
     try:
-        data = source.read_at_most(path, MAX_BYTES, "providers", name)
+        data = read_at_most(path, MAX_BYTES, "providers", name)
     except OSError as error:
         reason = f"{name} cannot be read: {error.strerror or error}"
         raise InvalidInput("providers", reason, message=f"{reason}.") from None
