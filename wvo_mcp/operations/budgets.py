@@ -53,7 +53,7 @@ class RaisedWindow(Output):
 
 
 class Raised(Output):
-    raised: list[RaisedWindow] = Field(validation_alias="raises")
+    raised: list[RaisedWindow]
     windows: list[Budget] = Field(description="As they are now.")
     resolved: bool = Field(description="The alert that asked for it is over.")
 

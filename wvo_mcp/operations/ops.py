@@ -12,6 +12,7 @@ from wvo_mcp.domain.text import Id, Label
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.inputs import Dollars, Input, OrNull, Output
 from wvo_mcp.operations.operation import Context, Effect, operation
+from wvo_mcp.operations.providers import Budget
 from wvo_mcp.operations.results import fitting
 from wvo_mcp.orchestration import backups, running_context
 from wvo_mcp.orchestration.figures import flow, measure
@@ -98,7 +99,7 @@ class ProviderShort(Output):
     name: str
     state: str = Field(description="closed: it can be used.")
     breakers: list[BreakerShort] = Field(description="Those that are not closed.")
-    windows: list[dict[str, Any]] = Field(description="Token budgets, with what is left and resets_at.")
+    windows: list[Budget] = Field(description="Token budgets, with what is left and resets_at.")
 
 
 class ProvidersShort(Output):
@@ -196,7 +197,7 @@ async def _providers(tx: Transaction, known: Providers) -> ProvidersShort | None
                 one,
                 name=one.provider.name,
                 state="closed" if one.stopped is None else one.stopped.state,
-                windows=[window.shown() for window in one.windows],
+                windows=[Budget.of(window) for window in one.windows],
             )
             for one in seen.providers
             if one.provider.enabled

@@ -131,7 +131,7 @@ async def provider_report(ctx: Context, params: ProviderReport, providers: Provi
         tier=spent.tier,
         model=spent.model,
         counted=Counted.of(spent, settled=made.settled),
-        classification=made.signal,
+        classification=made.classification,
     )
 
 

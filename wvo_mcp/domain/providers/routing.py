@@ -5,11 +5,10 @@ The same task and the same state give the same choice, on every server.
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
-from wvo_mcp.domain.instant import iso
-from wvo_mcp.domain.providers.breaker import Breaker, Verdict
+from wvo_mcp.domain.providers.breaker import Breaker, BreakerState, Verdict
 from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Place, Provider, Tier
 from wvo_mcp.domain.providers.state import (
     NOTHING,
@@ -116,6 +115,8 @@ class RouteDecision:
         return min(times) if times else None
 
 
+_TRIED = timedelta(minutes=1)
+"""When to ask again while a probe runs: it may have its answer soon, though it may take a quarter of an hour."""
 _FORBIDDING = frozenset({Why.CAPABILITY, Why.LOCALITY, Why.MODE, Why.BREAKER, Why.BUDGET})
 """What keeps a provider that is there from a task."""
 
@@ -187,7 +188,7 @@ def _judged(
         breaker = state.breakers.get((provider.name, name))
         verdict = Verdict.PASS if breaker is None else breaker.verdict(state.now, request.task_id)
         if breaker is not None and verdict is Verdict.STOP:
-            return _stopped(provider, tier, breaker)
+            return _stopped(provider, tier, breaker, state.now)
         if verdict is Verdict.PROBE:
             probes.append((provider.name, name))
     estimate = catalogue.estimates[tier]
@@ -236,12 +237,14 @@ def _unfit(
     return None
 
 
-def _stopped(provider: Provider, tier: Tier, breaker: Breaker) -> Rejected:
+def _stopped(provider: Provider, tier: Tier, breaker: Breaker, now: datetime) -> Rejected:
     until = breaker.free_at
-    when = "" if until is None else f" until {iso(until)[:16].replace('T', ' ')} UTC"
+    when = "" if until is None else f" until {until:%Y-%m-%d %H:%M} UTC"
     kind = (breaker.kind or "failing").replace("_", " ")
     tried = "; one task tries it" if breaker.probe_task is not None else ""
     reason = f"its breaker is {breaker.state.replace('_', '-')}{when} ({kind}{tried})"
+    if until is not None and breaker.state is BreakerState.HALF_OPEN:
+        until = min(until, now + _TRIED)
     return Rejected(provider.name, tier, Why.BREAKER, reason, until)
 
 

@@ -4,9 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any
 
-from wvo_mcp.domain.instant import instant, iso
+from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.providers.breaker import Breaker
 from wvo_mcp.domain.providers.catalogue import Catalogue, Limits, Mode, Place, Provider, Tier
 
@@ -125,20 +124,6 @@ class Window:
         """One that is larger than the whole limit may begin while nothing is used."""
         taken = self.used + self.reserved
         return taken < self.limit and (taken == 0 or taken + estimate <= self.limit)
-
-    def shown(self) -> dict[str, Any]:
-        return {
-            "scope": self.scope,
-            "name": self.name,
-            "period": self.period,
-            "used": self.used,
-            "reserved": self.reserved,
-            "limit": self.limit,
-            "raised": self.raised,
-            "left": self.left,
-            "reported": self.reported,
-            "resets_at": None if self.resets_at is None else iso(self.resets_at),
-        }
 
 
 def windows_of(scope: str, name: str, limits: Limits, use: Use, state: RoutingState) -> list[Window]:

@@ -1,7 +1,7 @@
 """Who works on what (contract, section 5): one winner per task, liveness by sessions, fencing by tokens."""
 
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -203,7 +203,7 @@ async def _grant(
     }
     route = await router.take(task, lease.token, decision)
     if route is not None:
-        data["route"] = route.shown()
+        data["route"] = asdict(route)
     granted = await tx.tasks.change(task, "task.claimed", fields, data)
     await tx.sessions.touch_agent(agent_id, task.id)
     # Nobody has held it before: there is no checkpoint to look for.

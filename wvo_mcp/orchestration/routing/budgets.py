@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from wvo_mcp.domain.instant import instant, iso
-from wvo_mcp.domain.providers.breaker import BreakerState, Verdict
 from wvo_mcp.domain.providers.catalogue import Catalogue
 from wvo_mcp.domain.providers.routing import PASSING, RouteDecision, Why
 from wvo_mcp.domain.providers.state import (
@@ -34,12 +33,10 @@ EXHAUSTED = "budget_exhausted"
 """The alert that asks a person."""
 _AGAIN = timedelta(minutes=1)
 """An alert is repeated once in this time at most, however many agents claim meanwhile."""
-_TRIED = timedelta(minutes=1)
-"""When to claim again while a probe runs: it may have its answer soon, though it may take a quarter of an hour."""
 _SHOWN = 20
 _HINT = "Use a name of providers.yaml (wvo-mcp budget show)."
-_LOOKED_UP = 12
-"""Windows of which the exact end is computed for one refusal."""
+_Full = tuple[Window, int, datetime | None]
+"""A window without room, the estimate that it has no room for, and when it will have."""
 
 
 async def refused(tx: Transaction, router: Router, decision: RouteDecision, *, alert: bool) -> datetime | None:
@@ -47,41 +44,21 @@ async def refused(tx: Transaction, router: Router, decision: RouteDecision, *, a
     alerts that a refusal calls for, each at most once a minute."""
     if router.catalogue is None:
         return decision.until
-    state = await router.state()
-    free: list[datetime] = []
-    full: dict[tuple[str, str, str], tuple[Window, int, datetime | None]] = {}
+    free = [one.until for one in decision.rejected if one.why in PASSING - {Why.BUDGET} and one.until is not None]
+    full: dict[tuple[str, str, str], _Full] = {}
     for one in decision.rejected:
-        if one.why is not Why.BUDGET:
-            if one.why in PASSING and one.until is not None:
-                tried = one.why is Why.BREAKER and _is_tried(state, one.provider, one.tier)
-                free.append(min(one.until, tx.now + _TRIED) if tried else one.until)
-            continue
         for window in one.full:
             if window.key not in full:
-                looked = (
-                    free_at(window, await _minutes(tx, window), one.estimate, tx.now)
-                    if len(full) < _LOOKED_UP
-                    else None
-                )
-                full[window.key] = (window, one.estimate, looked)
-        times = [full[window.key][2] for window in one.full]
-        known = [at for at in times if at is not None]
-        if known and len(known) == len(times):
-            free.append(max(known))
-    if alert:
-        if full:
-            await _alert(tx, list(full.values()))
-        if any(one.why is Why.BREAKER for one in decision.rejected):
-            await alert_when_all_fail(tx, router, state.breakers)
+                room_at = free_at(window, await _minutes(tx, window), one.estimate, tx.now)
+                full[window.key] = (window, one.estimate, room_at)
+        times = [at for window in one.full if (at := full[window.key][2]) is not None]
+        if times and len(times) == len(one.full):
+            free.append(max(times))
+    if alert and full:
+        await _alert(tx, list(full.values()))
+    if alert and any(one.why is Why.BREAKER for one in decision.rejected):
+        await alert_when_all_fail(tx, router, (await router.state()).breakers)
     return min(free, default=None)
-
-
-def _is_tried(state: RoutingState, provider: str, tier: str) -> bool:
-    """Does a probe run there, which may have its answer at any moment?"""
-    both = (state.breakers.get((provider, name)) for name in ("", tier))
-    stops = (one for one in both if one is not None and one.verdict(state.now, None) is Verdict.STOP)
-    first = next(stops, None)
-    return first is not None and first.state is BreakerState.HALF_OPEN
 
 
 async def alert_for(providers: Providers | None, agent_id: str, task_id: str, tx: Transaction) -> None:
@@ -104,45 +81,37 @@ async def empty_at(tx: Transaction, window: Window) -> datetime | None:
     return left_at(minutes[-1][0]) if minutes else window.resets_at
 
 
-async def _alert(tx: Transaction, full: Sequence[tuple[Window, int, datetime | None]]) -> None:
+async def _alert(tx: Transaction, full: Sequence[_Full]) -> None:
     known = await tx.alerts.find(EXHAUSTED, None)
-    shown: list[Mapping[str, Any]] = [] if known is None else known["evidence"].get("windows", [])
     recent = known is not None and tx.now - instant(known["last_seen_at"]) < _AGAIN
+    shown: list[Mapping[str, Any]] = known["evidence"].get("windows", []) if known is not None and recent else []
     keys = {window.key for window, _, _ in full}
     # Agents with limits of their own are refused in turn: what the alert said of another a moment ago still holds.
-    others = [one for one in shown if recent and (one["scope"], one["name"], one["period"]) not in keys]
+    others = [one for one in shown if (one["scope"], one["name"], one["period"]) not in keys]
     if recent and len(shown) - len(others) == len(keys):
         return
-    now = [
-        {
-            **window.shown(),
-            "estimate": estimate,
-            "room_at": None if at is None else iso(at),
-            "command": _command(window),
-            # What only reservations fill is free when running work ends: no person need do anything.
-            "spent": bool(window.used) and not replace(window, reserved=0).has_room(estimate),
-        }
-        for window, estimate, at in full
-    ]
-    windows = [*now, *others][:_SHOWN]
-    severity = "critical" if any(one.get("spent", True) for one in windows) else "warning"
-    await tx.alerts.raise_alert(EXHAUSTED, severity, None, _sentence(windows), {"windows": windows})
-
-
-def _sentence(windows: Sequence[Mapping[str, Any]]) -> str:
-    parts: list[str] = []
-    for one in windows[:5]:
-        free = one["room_at"]
-        when = f"there is room again at {free[:16].replace('T', ' ')} UTC" if free else "running work holds the rest"
-        taken = f"{one['used']:,} of {one['limit']:,} tokens used, {one['reserved']:,} reserved"
-        parts.append(f"{one['scope']} {one['name']}, {one['period']}: {taken}; {when}; {one['command']}")
+    windows = [*(_evidence(*one) for one in full), *others][:_SHOWN]
+    parts = [one.get("sentence", one["command"]) for one in windows[:5]]
     more = f" (and {len(windows) - 5} more)" if len(windows) > 5 else ""
-    return f"Work waits for budget{more}. To let it go on: {' | '.join(parts)}"[:2_000]
+    message = f"Work waits for budget{more}. To let it go on: {' | '.join(parts)}"[:2_000]
+    severity = "critical" if any(one.get("spent", True) for one in windows) else "warning"
+    await tx.alerts.raise_alert(EXHAUSTED, severity, None, message, {"windows": windows})
 
 
-def _command(window: Window) -> str:
+def _evidence(window: Window, estimate: int, at: datetime | None) -> dict[str, Any]:
     flag = "hourly" if window.period == HOUR else "daily"
-    return f"wvo-mcp budget raise {window.scope} {window.name} --{flag} {max(1, window.limit // 2)}"
+    command = f"wvo-mcp budget raise {window.scope} {window.name} --{flag} {max(1, window.limit // 2)}"
+    taken = f"{window.used:,} of {window.limit:,} tokens used, {window.reserved:,} reserved"
+    when = f"there is room again at {at:%Y-%m-%d %H:%M} UTC" if at is not None else "running work holds the rest"
+    return {
+        **{name: getattr(window, name) for name in ("scope", "name", "period", "used", "reserved", "limit")},
+        "estimate": estimate,
+        "room_at": None if at is None else iso(at),
+        "command": command,
+        "sentence": f"{window.scope} {window.name}, {window.period}: {taken}; {when}; {command}",
+        # What only reservations fill is free when running work ends: no person need do anything.
+        "spent": bool(window.used) and not replace(window, reserved=0).has_room(estimate),
+    }
 
 
 async def resolve_when_free(tx: Transaction, catalogue: Catalogue) -> bool:
@@ -187,11 +156,11 @@ class Raise:
 
 
 @dataclass(frozen=True, slots=True)
-class Allowed:
+class Raised:
     """`windows` as they are after it; `resolved`: the alert that asked for it is over."""
 
-    raises: tuple[Raise, ...]
-    windows: tuple[Window, ...]
+    raised: list[Raise]
+    windows: list[Window]
     resolved: bool
 
 
@@ -203,7 +172,7 @@ async def allow(
     more: Mapping[str, int],
     lasting: timedelta | None,
     reason: str,
-) -> Allowed:
+) -> Raised:
     """A person lets work go on beyond limits: `more` tokens by period, for so long or to the end of the window. Raises
     InvalidInput and NotFound."""
     await _check(tx, catalogue, scope, name)
@@ -216,11 +185,11 @@ async def allow(
         until = ends if lasting is None else tx.now + lasting
         await tx.routing.allow(scope, name, period, tokens, until, redact(reason))
         data = {"scope": scope, "name": name, "period": period, "tokens": tokens, "until": iso(until)}
-        await tx.events.append("budget.raised", None, {**data, **({"reason": redact(reason)} if reason else {})})
+        await tx.events.append("budget.raised", None, data | ({"reason": redact(reason)} if reason else {}))
         raises.append(Raise(period, tokens, until))
     found = [await _window(tx, catalogue, scope, name, period) for period in (HOUR, DAY)]
     windows = [replace(one, resets_at=await empty_at(tx, one)) for one in found if one is not None]
-    return Allowed(tuple(raises), tuple(windows), await resolve_when_free(tx, catalogue))
+    return Raised(raises, windows, await resolve_when_free(tx, catalogue))
 
 
 async def _check(tx: Transaction, catalogue: Catalogue, scope: str, name: str) -> None:

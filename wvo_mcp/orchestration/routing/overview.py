@@ -121,7 +121,7 @@ async def publish(tx: Transaction, catalogue: Catalogue, presence: Mapping[str, 
     ]
     # Without the time at which an hour has emptied, which moves on with every minute.
     names = ("scope", "name", "period", "used", "limit")
-    windows = [{name: value for name, value in window.shown().items() if name in names} for window in full]
+    windows = [{name: getattr(window, name) for name in names} for window in full]
     warnings = {"warn_at": catalogue.warn_at, "windows": windows}
     if await tx.state.get(BUDGETS) != warnings:
         await tx.state.put(BUDGETS, warnings)

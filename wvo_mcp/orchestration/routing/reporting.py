@@ -1,7 +1,6 @@
 """What an attempt took and how its provider did: counted, settled, fed to the breakers, and routed again after a failure."""
 
 import difflib
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -70,7 +69,7 @@ class Report:
     spent: Spent
     settled: bool
     budget: Window | None
-    signal: Signal | None
+    classification: Signal | None
     breaker: Breaker | None
     route: Route | None
     explanation: str | None
@@ -82,38 +81,44 @@ async def report(tx: Transaction, policy: Policy, providers: Providers, given: U
     task = None if given.task_id is None else await tx.tasks.get(given.task_id)
     held = None if task is None else await _held(tx, policy, task, given.lease_token)
     route = None if task is None else await tx.routing.route(task.id)
-    running = _running(held, route, given)
+    # The attempt under way that the report is about: the caller's own, or the one whose token it names.
+    token = given.lease_token if held is None else held.lease_token
+    running = route if route is not None and route.ended_at is None and token == route.lease_token else None
     agent_id = given.agent_id or (tx.caller.agent_id if held is None else held.assigned_to or tx.caller.agent_id)
     router = Router(tx, providers, agent_id)
     provider = _provider(router, given, route, tx.caller.provider)
     tier = _tier(provider, given, route)
-    reading = _read(provider, given, tx.now)
+    mine = None if route is None or (route.provider, route.tier) != (provider.name, tier) else route
+    model_of_tier = provider.tiers.get(Tier(tier)) if tier else None
+    reading = Reading()
+    if given.output or given.exit_code is not None:
+        from wvo_mcp.domain.providers.signals.output import (
+            read_output,  # with the first report: it takes part of a start
+        )
+
+        reading = read_output(provider.kind, given.output.split("\n"), tx.now, exit_code=given.exit_code)
     usage = given.usage or reading.usage or Usage(0, 0)
-    model = redact(plain(given.model or usage.model or _model(provider, tier, route)))
+    usual = mine.model if mine is not None else "" if model_of_tier is None else model_of_tier.name
+    model = redact(plain(given.model or usage.model or usual))
     catalogue = router.catalogue or Catalogue(())
-    counted = catalogue.counted(usage.tokens_in, usage.tokens_out, usage.tokens_cached)
-    cost = _cost(provider, tier, model, usage)
-    spent = Spent(
-        agent_id,
-        provider.name,
-        tier,
-        model,
-        counted,
-        usage.tokens_in,
-        usage.tokens_out,
-        usage.tokens_cached,
-        cost,
-        "report" if given.usage is not None else "output",
-        given.task_id,
-        running.lease_token if running is not None else given.lease_token,
-    )
+    tokens = (usage.tokens_in, usage.tokens_out, usage.tokens_cached)
+    counted, cost = catalogue.counted(*tokens), usage.cost
+    if cost is None:
+        priced = next((one for one in provider.tiers.values() if one.name == model), model_of_tier)
+        cost = 0.0 if priced is None else priced.cost.of(*tokens)
+    source = "report" if given.usage is not None else "output"
+    named = given.lease_token if running is None else running.lease_token
+    spent = Spent(agent_id, provider.name, tier, model, counted, *tokens, cost, source, given.task_id, named)
     if counted or cost or (running is not None and running.worked != provider.name):
         await tx.routing.record(spent)
     signal = _classified(given, reading, tx.now)
-    succeeded = signal is None and (given.outcome == "ok" or (given.outcome is None and _well(given, reading)))
+    well = reading.finished or (given.http_status is not None and 200 <= given.http_status < 300)
+    succeeded = signal is None and (given.outcome == "ok" or (given.outcome is None and well))
     breaker = None
     answered = signal is not None and signal.kind is FailureKind.PERMISSION and reading.finished
-    attempt = None if _of_another(given, route) else given.task_id
+    # Of an attempt that is not the present one: that one's trial is not its own.
+    of_another = route is not None and given.lease_token not in (None, route.lease_token)
+    attempt = None if of_another else given.task_id
     if signal is not None and not answered:
         breaker = await breakers.failure(tx, router, provider.name, tier, signal, attempt, running)
     elif tx.caller.person and given.word_alone:
@@ -132,7 +137,7 @@ async def report(tx: Transaction, policy: Policy, providers: Providers, given: U
         spent,
         settled=running is not None and bool(counted),
         budget=await _budget(tx, catalogue, provider, tier, agent_id),
-        signal=signal,
+        classification=signal,
         breaker=breaker,
         route=taken,
         explanation=None if decision is None or taken is not None else decision.reason,
@@ -148,19 +153,6 @@ async def _held(tx: Transaction, policy: Policy, task: Task, token: int | None) 
         return await lifecycle.held(tx, policy, task.id, token)
     except (StaleLease, IllegalTransition):
         return None
-
-
-def _running(held: Task | None, route: TaskRoute | None, given: UsageReport) -> TaskRoute | None:
-    """The attempt under way that the report is about: the caller's own, or the one whose token it names."""
-    if route is None or route.ended_at is not None:
-        return None
-    token = given.lease_token if held is None else held.lease_token
-    return route if token == route.lease_token else None
-
-
-def _of_another(given: UsageReport, route: TaskRoute | None) -> bool:
-    """Does it name an attempt that is not the present one? That one's trial is not its own."""
-    return route is not None and given.lease_token is not None and given.lease_token != route.lease_token
 
 
 def _provider(router: Router, given: UsageReport, route: TaskRoute | None, own: str | None) -> Provider:
@@ -213,30 +205,6 @@ def _tier(provider: Provider, given: UsageReport, route: TaskRoute | None) -> st
     return next(iter(provider.tiers)).value if len(provider.tiers) == 1 else ""
 
 
-def _model(provider: Provider, tier: str, route: TaskRoute | None) -> str:
-    if route is not None and (route.provider, route.tier) == (provider.name, tier):
-        return route.model
-    model = provider.tiers.get(Tier(tier)) if tier else None
-    return "" if model is None else model.name
-
-
-def _cost(provider: Provider, tier: str, model: str, usage: Usage) -> float:
-    """As given, else by the file."""
-    if usage.cost is not None:
-        return usage.cost
-    found = next((one for one in provider.tiers.values() if one.name == model), None)
-    found = found or (provider.tiers.get(Tier(tier)) if tier else None)
-    return 0.0 if found is None else found.cost.of(usage.tokens_in, usage.tokens_out, usage.tokens_cached)
-
-
-def _read(provider: Provider, given: UsageReport, now: datetime) -> Reading:
-    if not given.output and given.exit_code is None:
-        return Reading()
-    from wvo_mcp.domain.providers.signals.output import read_output  # with the first report: it takes part of a start
-
-    return read_output(provider.kind, given.output.split("\n"), now, exit_code=given.exit_code)
-
-
 def _classified(given: UsageReport, reading: Reading, now: datetime) -> Signal | None:
     """What the caller says counts; else the answer's status, else what was printed, else the error."""
     if given.outcome == "ok":
@@ -244,29 +212,20 @@ def _classified(given: UsageReport, reading: Reading, now: datetime) -> Signal |
     from wvo_mcp.domain.providers.signals.answers import from_http  # with the first report, too
     from wvo_mcp.domain.providers.signals.sentences import from_text
 
-    seen = None
+    seen = reading.signal
     if given.http_status is not None:
-        seen = from_http(given.http_status, given.error or given.output, now)
-    seen = seen or reading.signal
+        seen = from_http(given.http_status, given.error or given.output, now) or seen
     if seen is None and given.error:
         seen = from_text(given.error, now)
     if given.outcome is not None:
         kind = FailureKind(given.outcome)
         if seen is None:
             seen = said(kind, " ".join(redact(given.error).split()) or f"reported as {kind.value.replace('_', ' ')}")
-        elif seen.kind is not kind:
-            seen = replace(seen, kind=kind)
+        seen = replace(seen, kind=kind)
     if seen is None:
         return None
-    return replace(
-        seen,
-        retry_after=seen.retry_after if given.retry_after is None else given.retry_after,
-        resets_at=seen.resets_at if given.resets_at is None else given.resets_at,
-    )
-
-
-def _well(given: UsageReport, reading: Reading) -> bool:
-    return reading.finished or (given.http_status is not None and 200 <= given.http_status < 300)
+    after = seen.retry_after if given.retry_after is None else given.retry_after
+    return replace(seen, retry_after=after, resets_at=given.resets_at or seen.resets_at)
 
 
 async def _rerouted(
@@ -283,12 +242,10 @@ async def _rerouted(
         return decision, Route.of(decision)
     route = await router.take(task, task.lease_token, decision)
     if not same:
-        before: Mapping[str, str] | None = None
-        if running is not None:
-            before = {"provider": running.provider, "tier": running.tier}
+        before = None if running is None else {"provider": running.provider, "tier": running.tier}
         after = {"provider": chosen.provider, "tier": chosen.tier.value}
-        data = {"from": before, "to": after, "because": signal.kind.value, "reason": decision.reason}
-        await tx.events.append(REROUTED, task.id, data)
+        because = {"because": signal.kind.value, "reason": decision.reason}
+        await tx.events.append(REROUTED, task.id, {"from": before, "to": after, **because})
     return decision, route
 
 

@@ -24,9 +24,6 @@ class Route:
     model: str
     reason: str
 
-    def shown(self) -> dict[str, str]:
-        return {"provider": self.provider, "tier": self.tier, "model": self.model, "reason": self.reason}
-
     @classmethod
     def of(cls, decision: RouteDecision) -> "Route | None":
         chosen = decision.chosen

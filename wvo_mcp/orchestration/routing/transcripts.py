@@ -49,45 +49,29 @@ async def _count(tx: Transaction, catalogue: Catalogue, transcript: str, message
     if not models:
         return 0
     held = await tx.queue.held_by_agent(tx.caller.agent_id)
-    task = held[0] if len(held) == 1 else None
-    provider = _provider(catalogue)
+    attempt = (held[0].id, held[0].lease_token) if len(held) == 1 else (None, None)
+    # A transcript does not name the account: the first that is turned on.
+    alike = [one for one in catalogue.providers if one.kind is ProviderKind.CLAUDE]
+    provider = min(alike, key=lambda one: not one.enabled, default=None)
     total = 0
     for model, used in models.items():
         tokens_in, tokens_out = sum(one.tokens_in for one in used), sum(one.tokens_out for one in used)
         cached = sum(one.tokens_cached for one in used)
         tier, cost = _priced(provider, model, tokens_in, tokens_out, cached)
         counted = catalogue.counted(tokens_in, tokens_out, cached)
-        spent = Spent(
-            tx.caller.agent_id,
-            "claude" if provider is None else provider.name,
-            tier,
-            redact(model),
-            counted,
-            tokens_in,
-            tokens_out,
-            cached,
-            cost,
-            "output",
-            None if task is None else task.id,
-            None if task is None else task.lease_token,
-        )
+        name = "claude" if provider is None else provider.name
+        tokens = (counted, tokens_in, tokens_out, cached)
+        spent = Spent(tx.caller.agent_id, name, tier, redact(model), *tokens, cost, "output", *attempt)
         await tx.routing.record(spent)
         await note(tx, spent, messages=len(used), **{"from": "transcript"})
         total += counted
     return total
 
 
-def _provider(catalogue: Catalogue) -> Provider | None:
-    """A transcript does not name the account: the first that is turned on."""
-    alike = [one for one in catalogue.providers if one.kind is ProviderKind.CLAUDE]
-    return min(alike, key=lambda one: not one.enabled, default=None)
-
-
 def _priced(provider: Provider | None, model: str, tokens_in: int, tokens_out: int, cached: int) -> tuple[str, float]:
     """(tier, US dollars). The file may name the program's own word for a model: `opus` for `claude-opus-5`."""
-    if provider is None:
-        return "", 0.0
-    for tier, known in provider.tiers.items():
-        if known.name == model or known.name in model.split("-"):
-            return tier.value, known.cost.of(tokens_in, tokens_out, cached)
+    if provider is not None:
+        for tier, known in provider.tiers.items():
+            if known.name == model or known.name in model.split("-"):
+                return tier.value, known.cost.of(tokens_in, tokens_out, cached)
     return "", 0.0
