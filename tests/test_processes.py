@@ -12,7 +12,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from wvo_mcp.execution import ancestry
+from wvo_mcp.execution import identity
 from wvo_mcp.processes import Child, Ended, Limit, Line, NotStarted, Program, run, run_blocking, started
 
 pytestmark = pytest.mark.anyio
@@ -227,11 +227,11 @@ async def test_without_proc_the_start_of_the_parent_is_what_ps_says(monkeypatch:
     def absent(pid: int) -> tuple[int, str]:
         raise FileNotFoundError(pid)
 
-    known = ancestry.parent_started_at()
-    monkeypatch.setattr(ancestry, "_stat", absent)
-    by_ps = ancestry.parent_started_at()
+    known = identity.parent_started_at()
+    monkeypatch.setattr(identity, "_stat", absent)
+    by_ps = identity.parent_started_at()
     monkeypatch.setenv("PATH", "/nowhere")
 
     assert by_ps != known
     assert by_ps.isalnum()
-    assert ancestry.parent_started_at() == "0"
+    assert identity.parent_started_at() == "0"

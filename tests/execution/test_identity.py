@@ -2,8 +2,7 @@
 
 import pytest
 
-from wvo_mcp.execution.ancestry import Process
-from wvo_mcp.execution.identity import agent_name, agent_shell, cli_caller
+from wvo_mcp.execution.identity import Process, agent_name, agent_shell, cli_caller
 from wvo_mcp.faces.cli import stop_hook
 from wvo_mcp.settings import Settings
 

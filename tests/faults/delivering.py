@@ -11,7 +11,7 @@ import anyio
 from tests.support.leading import a_leader
 from tests.support.sessions import an_agent
 from tests.support.stores import a_store, attending
-from wvo_mcp.execution.alerting.command import AlertCommand
+from wvo_mcp.execution.alerting import AlertCommand
 from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.orchestration.delivery import Courier, chores
 

@@ -16,8 +16,8 @@ import pytest
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from tests.support.leading import a_leader
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.execution.context_snapshots import ContextSnapshots
 from wvo_mcp.execution.providers.workspace import ProvidersOfWorkspace
+from wvo_mcp.execution.reports import ContextSnapshots
 from wvo_mcp.execution.yaml import reading
 from wvo_mcp.operations import ALL
 from wvo_mcp.orchestration import background

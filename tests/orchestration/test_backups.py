@@ -12,7 +12,7 @@ from tests.support.bench import ANN, BOB, Bench, a_task
 from tests.support.leading import a_leader
 from tests.support.sessions import a_person
 from wvo_mcp.errors import IncompatibleStore, StoreUnavailable, WvoError
-from wvo_mcp.execution.context_snapshots import ContextSnapshots
+from wvo_mcp.execution.reports import ContextSnapshots
 from wvo_mcp.orchestration.backups import chores, hourly, take
 from wvo_mcp.ports.backend import DamagedStore, Made
 from wvo_mcp.store.sqlite.backup import Restoring, SqliteBackups

@@ -10,7 +10,7 @@ import pytest
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.errors import StoreUnavailable
-from wvo_mcp.execution.context_snapshots import KEPT, ContextSnapshots
+from wvo_mcp.execution.reports import KEPT, ContextSnapshots
 from wvo_mcp.orchestration.running_context import hourly, snapshot
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CTX-2", "DR-1")]

@@ -9,8 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
-from wvo_mcp.execution.ancestry import lineage
-from wvo_mcp.execution.identity import agent_shell
+from wvo_mcp.execution.identity import agent_shell, lineage
 
 LEFT = "WVO_TEST_APART"
 

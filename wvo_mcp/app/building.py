@@ -143,7 +143,7 @@ def build_services(
 
     # Each is imported when it is first asked for: a first call needs none of them.
     def snapshots() -> "Snapshots":
-        from wvo_mcp.execution.context_snapshots import ContextSnapshots
+        from wvo_mcp.execution.reports import ContextSnapshots
 
         return ContextSnapshots(settings.state_dir / "backups" / "context")
 

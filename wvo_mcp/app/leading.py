@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from wvo_mcp.domain.health import Thresholds
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.execution.clock import SystemClock
-from wvo_mcp.execution.health_report import HealthReportFile
+from wvo_mcp.execution.reports import HealthReportFile
 from wvo_mcp.operations import Container
 from wvo_mcp.orchestration import background, backups, delivery
 from wvo_mcp.orchestration.health.loop import HealthLoop
@@ -69,15 +69,13 @@ def _gauges(telemetry: "Telemetry", policy: Policy) -> LeaderJob:
 def _couriers(settings: Settings) -> dict[str, delivery.Courier]:
     """One for each channel that is configured, by its name."""
     channels: list[AlertChannel] = []
-    # Both late, and only where they are wanted: with the client of HTTP they take a tenth of the start.
-    if settings.alert_command:
-        from wvo_mcp.execution.alerting.command import AlertCommand
+    if settings.alert_command or settings.alert_webhook_url:
+        from wvo_mcp.execution.alerting import AlertCommand, Webhook  # with the client of HTTP a tenth of the start
 
-        channels.append(AlertCommand(settings.alert_command, settings.root))
-    if settings.alert_webhook_url is not None and settings.alert_webhook_secret is not None:
-        from wvo_mcp.execution.alerting.webhook import Webhook
-
-        channels.append(Webhook(settings.alert_webhook_url, settings.alert_webhook_secret, SystemClock()))
+        if settings.alert_command:
+            channels.append(AlertCommand(settings.alert_command, settings.root))
+        if settings.alert_webhook_url is not None and settings.alert_webhook_secret is not None:
+            channels.append(Webhook(settings.alert_webhook_url, settings.alert_webhook_secret, SystemClock()))
     store = f"{socket.gethostname()}:{settings.root.name}"
     spread = random.SystemRandom().random
     return {channel.name: delivery.Courier(channel, settings.alert_min_severity, store, spread) for channel in channels}

@@ -1,14 +1,82 @@
-"""Who calls: the agent, its session and its provider, from the environment and the client."""
+"""Who calls: the agent, its session and its provider, from the environment, the client and the processes above."""
 
 import os
 import pwd
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 from wvo_mcp.domain.agent import short
 from wvo_mcp.domain.lease import Caller, Role
 from wvo_mcp.domain.text import as_id
-from wvo_mcp.execution.ancestry import Process, lineage, parent_started_at
 from wvo_mcp.settings import Settings
+
+_DEEPEST = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """`started_at` is an opaque mark: with its id it names one process for good. `environ` is what it was started with,
+    `program` the name of its file, or of the script that node runs; empty where that may not be read."""
+
+    pid: int
+    started_at: str
+    environ: dict[str, str]
+    program: str = ""
+
+
+def lineage(pid: int) -> Iterator[Process]:
+    """The process, its parent, and so on; nothing where there is no /proc."""
+    for _ in range(_DEEPEST):
+        try:
+            parent, started_at = _stat(pid)
+        except (OSError, IndexError):
+            return
+        pairs = (entry.partition("=") for entry in _entries(pid, "environ"))
+        yield Process(pid, started_at, {name: value for name, _, value in pairs if name}, _program(pid))
+        pid = parent
+
+
+def _stat(pid: int) -> tuple[int, str]:
+    # The 4th and the 22nd field; the second one, a name in parentheses, may contain spaces.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[1]), fields[19]
+
+
+def _entries(pid: int, file: str) -> list[str]:
+    try:
+        return os.fsdecode(Path(f"/proc/{pid}/{file}").read_bytes()).split("\0")
+    except OSError:
+        return []
+
+
+def _program(pid: int) -> str:
+    names = [os.path.basename(entry) for entry in _entries(pid, "cmdline")]  # noqa: PTH119 - text, not a file
+    if names and names[0] == "node":
+        names = [name for name in names[1:] if not name.startswith("-")]
+    return names[0] if names else ""
+
+
+def parent_started_at() -> str:
+    """As `Process.started_at`; `0` if unknown."""
+    parent = os.getppid()
+    try:
+        return _stat(parent)[1]
+    except (OSError, IndexError):
+        pass
+    # Only where there is no /proc: all other starts go without these.
+    from concurrent.futures import ThreadPoolExecutor
+
+    from wvo_mcp.processes import NotStarted, Program, run_blocking
+
+    ps = Program(argv=("ps", "-o", "lstart=", "-p", str(parent)), env=os.environ, deadline=2.0)
+    try:
+        with ThreadPoolExecutor(1) as apart:  # there may be an event loop in this thread
+            shown = apart.submit(run_blocking, ps).result()
+    except NotStarted:
+        return "0"
+    return "".join(char for char in shown.stdout.decode(errors="replace") if char.isalnum()) or "0"
+
 
 SHELLS: Mapping[str, tuple[str, ...]] = {
     "claude-code": ("CLAUDE_CODE_SESSION_ID", "CLAUDECODE"),
@@ -65,7 +133,11 @@ def cli_caller(settings: Settings) -> Caller:
     """The caller of a command: the agent in whose shell it runs, else a person. Commands of one agent share a durable
     session: it belongs to no process, so only its leases end."""
     shell = agent_shell(os.environ, lineage(os.getppid()))
-    name = f"cli-{_user()}" if shell is None else f"{shell[0]}-{short(shell[1])}"
+    try:  # the same in whatever environment
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = str(os.getuid())
+    name = f"cli-{user}" if shell is None else f"{shell[0]}-{short(shell[1])}"
     agent_id = settings.agent_id or as_id(name)
     return Caller(
         agent_id=agent_id,
@@ -79,14 +151,6 @@ def cli_caller(settings: Settings) -> Caller:
     )
 
 
-def _user() -> str:
-    """The same in whatever environment."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
-
-
 class Connection:
     """The one client of this process: which caller it is, once its name is known."""
 
@@ -97,15 +161,13 @@ class Connection:
         self.caller = self.identify(None)
 
     def identify(self, client: str | None) -> Caller:
-        known = self._by_client.get(client)
-        if known is None:
-            known = Caller(
+        if client not in self._by_client:
+            self._by_client[client] = Caller(
                 agent_id=agent_name(self._settings, client),
                 session_id=self._session_id,
                 provider=provider_of(self._settings, client),
                 client=client,
                 capabilities=self._settings.capabilities,
             )
-            self._by_client[client] = known
-        self.caller = known
-        return known
+        self.caller = self._by_client[client]
+        return self.caller

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.waiting import eventually
 from wvo_mcp.domain.news import Message
-from wvo_mcp.execution.alerting.command import AlertCommand
+from wvo_mcp.execution.alerting import AlertCommand
 from wvo_mcp.ports.world import Undelivered
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("HEALTH-3")]

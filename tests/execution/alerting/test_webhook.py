@@ -10,7 +10,7 @@ import pytest
 from tests.support.clock import StoppedClock
 from tests.support.receiver import Answer, Receiver, is_signed, receiving, status
 from wvo_mcp.domain.news import Message
-from wvo_mcp.execution.alerting.webhook import Webhook, key_of, signature
+from wvo_mcp.execution.alerting import Webhook
 from wvo_mcp.ports.world import Undelivered
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("HEALTH-3")]
@@ -46,7 +46,7 @@ def test_the_signature_is_that_of_the_specification() -> None:
     # The example of the Standard Webhooks libraries.
     at = datetime.fromtimestamp(1614265330, UTC)
 
-    signed = signature(key_of(SECRET), "msg_p5jXN8AQM9LWM0D4loKWxJek", at, b'{"test": 2432232314}')
+    signed = webhook("http://127.0.0.1").signature("msg_p5jXN8AQM9LWM0D4loKWxJek", at, b'{"test": 2432232314}')
 
     assert signed == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 

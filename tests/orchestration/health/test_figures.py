@@ -14,7 +14,7 @@ import pytest
 from tests.support.bench import OWNER, Bench, a_task
 from tests.support.sessions import an_agent
 from wvo_mcp.domain.instant import iso
-from wvo_mcp.execution.health_report import HealthReportFile
+from wvo_mcp.execution.reports import HealthReportFile
 from wvo_mcp.orchestration.health.report import HOURLY_SECONDS, Reporter
 from wvo_mcp.orchestration.leader import LEASE_SECONDS, Candidate, LeaderTerm
 from wvo_mcp.ports import Transaction

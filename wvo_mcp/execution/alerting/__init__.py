@@ -1,1 +1,0 @@
-"""Ways for news of alerts to reach people."""
