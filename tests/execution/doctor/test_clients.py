@@ -7,7 +7,6 @@ import pytest
 
 from wvo_mcp.domain.finding import Finding, Outcome
 from wvo_mcp.execution.doctor.clients import clients
-from wvo_mcp.execution.installation import draft
 from wvo_mcp.execution.installation.plan import Places, Wishes, plan
 from wvo_mcp.project import Project
 
@@ -32,7 +31,7 @@ class Home:
         return {finding.check: finding for finding in clients(project)}
 
     def install(self, wishes: Wishes) -> None:
-        draft.apply(plan(Places(self.root, self.root / "state", self.home / ".codex"), wishes).changes)
+        plan(Places(self.root, self.root / "state", self.home / ".codex"), wishes).apply()
 
 
 @pytest.fixture

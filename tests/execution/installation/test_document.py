@@ -38,7 +38,7 @@ def test_the_same_value_again_changes_nothing() -> None:
     document = Document(text, "f.json")
     document.put(("a",), 1)
     document.append(("b",), 2)
-    document.remove_from(("b",), 3)
+    document.keep(("b",), [2])
     assert document.text == text
 
 
@@ -52,7 +52,7 @@ def test_an_array_takes_one_more_item_and_is_made_when_missing() -> None:
 
 def test_what_holds_nothing_any_more_goes_with_its_last_value() -> None:
     document = Document('{"p": {"allow": ["a"]}}', "f.json")
-    document.remove_from(("p", "allow"), "a")
+    document.keep(("p", "allow"), [])
     assert document.text == ""
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from wvo_mcp.errors import Conflict, Forbidden, InvalidInput, StoreUnavailable
-from wvo_mcp.execution.installation import draft
-from wvo_mcp.execution.installation.plan import Places, Plan, Wishes, codex_home, plan
+from wvo_mcp.execution.installation.changes import MAX_BYTES, Plan
+from wvo_mcp.execution.installation.plan import Places, Wishes, codex_home, plan
 
 EVERYTHING = Wishes(claude=True, codex=True, gemini=True)
 USER_WIDE = Wishes(claude=True, codex=True, gemini=True, user_wide=True)
@@ -26,7 +26,7 @@ def places(tmp_path: Path) -> Places:
 def install(places: Places, wishes: Wishes = EVERYTHING) -> Plan:
     planned = plan(places, wishes)
     planned.check()
-    draft.apply(planned.changes)
+    planned.apply()
     return planned
 
 
@@ -87,7 +87,7 @@ def test_what_people_wrote_stays_and_planning_writes_nothing(places: Places) -> 
 
     planned = plan(places, EVERYTHING)
     assert tree(places.root.parent) == before
-    draft.apply(planned.changes)
+    planned.apply()
 
     mcp = read_json(places.root / ".mcp.json")
     assert mcp["other"] == 1
@@ -126,7 +126,7 @@ def test_an_entry_of_another_program_stops_everything_until_it_may_be_replaced(p
     (places.codex_home / "config.toml").write_text('[mcp_servers.wvo]\ncommand = "theirs"\n')
 
     planned = plan(places, USER_WIDE)
-    assert [found.shown for found in planned.foreign] == [".mcp.json", str(places.codex_home / "config.toml")]
+    assert list(planned.foreign) == [".mcp.json", str(places.codex_home / "config.toml")]
     with pytest.raises(Conflict) as refused:
         planned.check()
     assert refused.value.details["entry"] == {"command": "theirs"}
@@ -146,7 +146,7 @@ def test_an_entry_of_another_program_stops_everything_until_it_may_be_replaced(p
         (".claude/settings.json", b'{"permissions": {"allow": "all"}}'),
         (".codex/config.toml", b"model ="),
         ("AGENTS.md", b"<!-- wvo-mcp:start -->\n"),
-        ("GEMINI.md", b"x" * (draft.MAX_BYTES + 1)),
+        ("GEMINI.md", b"x" * (MAX_BYTES + 1)),
     ],
 )
 def test_a_file_that_cannot_be_edited_safely_is_named_and_nothing_is_written(
@@ -210,7 +210,7 @@ def test_a_file_changed_since_it_was_planned_stops_all_writing(places: Places) -
     (places.root / "GEMINI.md").write_text("just now\n")
 
     with pytest.raises(Conflict):
-        draft.apply(planned.changes)
+        planned.apply()
 
     assert tree(places.root) == {"GEMINI.md": b"just now\n"}
 
@@ -227,7 +227,7 @@ def test_a_failure_half_way_leaves_every_file_as_it_was(places: Places, monkeypa
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(StoreUnavailable, match="No space left"):
-        draft.apply(planned.changes)
+        planned.apply()
 
     assert tree(places.root.parent) == {"project/.mcp.json": b"{}"}
 

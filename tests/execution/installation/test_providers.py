@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from wvo_mcp.execution.installation.draft import apply
 from wvo_mcp.execution.installation.plan import Places, Wishes, plan
 from wvo_mcp.execution.providers.parse import packaged_text, read
 
@@ -20,7 +19,7 @@ def enabled_with(folder: Path, *programs: str) -> list[str]:
     (folder / "project" / ".git").mkdir(parents=True)
     root = folder / "project"
     places = Places(root, root / "state", folder / ".codex", str(folder / "bin"))
-    apply(plan(places, Wishes()).changes)
+    plan(places, Wishes()).apply()
     assert plan(places, Wishes()).changes == []
     catalogue = read(root / "state" / "providers.yaml")
     assert catalogue is not None
@@ -49,7 +48,7 @@ def test_a_file_that_is_there_is_never_touched(tmp_path: Path) -> None:
     (tmp_path / "state" / "providers.yaml").write_text("broken: [")
     places = Places(tmp_path, tmp_path / "state", tmp_path / ".codex", "")
 
-    apply(plan(places, Wishes()).changes)
+    plan(places, Wishes()).apply()
 
     assert (tmp_path / "state" / "providers.yaml").read_text() == "broken: ["
 
@@ -58,7 +57,7 @@ def test_a_state_folder_outside_of_the_project_gets_it_too(tmp_path: Path) -> No
     places = Places(tmp_path / "project", tmp_path / "elsewhere", tmp_path / ".codex", "")
     (tmp_path / "project").mkdir()
 
-    apply(plan(places, Wishes()).changes)
+    plan(places, Wishes()).apply()
 
     text = (tmp_path / "elsewhere" / "providers.yaml").read_text()
     assert text.replace(

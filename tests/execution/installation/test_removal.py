@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from wvo_mcp.execution.installation import draft
 from wvo_mcp.execution.installation.plan import Places, Wishes, plan, removal
 
 EVERYTHING = Wishes(claude=True, codex=True, gemini=True)
@@ -37,13 +36,13 @@ def folders(folder: Path) -> set[str]:
 
 
 def install(places: Places, wishes: Wishes = EVERYTHING) -> None:
-    draft.apply(plan(places, wishes).changes)
+    plan(places, wishes).apply()
 
 
 def remove(places: Places, *, user_wide: bool = False) -> list[str]:
     """The notes for people."""
     planned = removal(places, user_wide=user_wide)
-    draft.apply(planned.changes)
+    planned.apply()
     return planned.notes
 
 
@@ -54,7 +53,7 @@ def test_a_bare_project_is_bare_again(places: Places) -> None:
 
     planned = removal(places)
     assert tree(places.root) != before[0]
-    draft.apply(planned.changes)
+    planned.apply()
 
     assert (tree(places.root), folders(places.root)) == before
     assert planned.notes == []

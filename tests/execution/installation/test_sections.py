@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.execution.installation.draft import File
+from wvo_mcp.execution.installation.changes import File, Plan
 from wvo_mcp.execution.installation.pieces import Section
 
 HASH = ("# wvo-mcp:start", "# wvo-mcp:end")
@@ -25,10 +25,10 @@ OURS = "<!-- wvo-mcp:start -->\nnew\n<!-- wvo-mcp:end -->\n"
 def test_only_what_is_between_the_marks_changes(before: str, after: str) -> None:
     section = Section(File(Path(), "AGENTS.md", "AGENTS.md"), "", "new\n")
     crlf = "\r\n" in before
-    made = section.put(before, [])
+    made = section.put(before, Plan())
 
     assert made == (after.replace("\n", "\r\n") if crlf else after)
-    assert section.put(made, []) == made
+    assert section.put(made, Plan()) == made
 
 
 @pytest.mark.parametrize(
@@ -42,4 +42,4 @@ def test_only_what_is_between_the_marks_changes(before: str, after: str) -> None
 )
 def test_stray_marks_are_refused(text: str) -> None:
     with pytest.raises(InvalidInput):
-        Section(File(Path(), ".gitignore", ".gitignore"), "", "new", HASH).put(text, [])
+        Section(File(Path(), ".gitignore", ".gitignore"), "", "new", HASH).put(text, Plan())

@@ -1,23 +1,15 @@
 """What `wvo-mcp init` and `init --remove` would do to a project: a list of changes, nothing written."""
 
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wvo_mcp.errors import Conflict
-from wvo_mcp.execution.installation.draft import Change, Draft, File
-from wvo_mcp.execution.installation.pieces import (
-    COMMAND,
-    SERVER,
-    ClaudeSettings,
-    Entry,
-    Foreign,
-    Piece,
-    Sample,
-    Section,
-    providers_text,
-)  # fmt: skip
+from wvo_mcp.domain.providers.catalogue import ProviderKind
+from wvo_mcp.execution.installation.changes import File, Plan
+from wvo_mcp.execution.installation.pieces import COMMAND, SERVER, ClaudeSettings, Entry, Piece, Sample, Section
+from wvo_mcp.execution.providers.parse import packaged_text
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 
@@ -57,41 +49,17 @@ class Places:
         """Of the project."""
         return File(self.root, name, name)
 
-    def of_codex(self, *, user_wide: bool) -> File:
-        if user_wide:
-            return File(self.codex_home, "config.toml", str(self.codex_home / "config.toml"))
-        return self.file(".codex/config.toml")
-
-    def in_state(self, name: str) -> File:
-        if self.state_dir.is_relative_to(self.root):
-            return self.file((self.state_dir.relative_to(self.root) / name).as_posix())
-        return File(self.state_dir, name, str(self.state_dir / name))
+    def of(self, folder: Path, name: str) -> File:
+        """Of a folder in the project, or elsewhere."""
+        if folder.is_relative_to(self.root):
+            return self.file((folder.relative_to(self.root) / name).as_posix())
+        return File(folder, name, str(folder / name))
 
     @property
     def state(self) -> str | None:
         """The state folder as a path in the project; None elsewhere."""
         folder, root = self.state_dir.resolve(), self.root.resolve()
         return folder.relative_to(root).as_posix() if folder.is_relative_to(root) and folder != root else None
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Changes that make the wishes true; none when they are. `foreign` is in the way; `notes` are for people."""
-
-    changes: list[Change]
-    foreign: list[Foreign]
-    notes: list[str]
-
-    def check(self) -> None:
-        """Raises Conflict while a foreign entry is in the way."""
-        if self.foreign:
-            first = self.foreign[0]
-            raise Conflict(
-                f"{first.shown} has an entry {SERVER!r} that starts something else. Nothing was written.",
-                hint="Look at the entry and rename or remove it; wvo-mcp init --help shows what else a person can do.",
-                path=first.shown,
-                entry=first.entry,
-            )
 
 
 def codex_home(environ: Mapping[str, str]) -> Path:
@@ -101,51 +69,50 @@ def codex_home(environ: Mapping[str, str]) -> Path:
 
 
 def plan(places: Places, wishes: Wishes) -> Plan:
-    """Raises InvalidInput, Forbidden, StoreUnavailable when a file that must change cannot be read or edited safely."""
-    draft, foreign, notes = Draft(), list[Foreign](), list[str]()
+    """Raises InvalidInput, Forbidden when a file that must change cannot be read or edited safely."""
+    made = Plan()
     for piece in (*_wiring(places, wishes), *_state(places)):
-        try:
-            draft.write(piece.file, piece.put(draft.read(piece.file), notes), piece.what)
-        except Foreign as found:
-            foreign.append(found)
+        made.write(piece.file, piece.put(made.read(piece.file), made), piece.what)
     below = places.state
-    ignored = {line.strip().strip("/") for line in (draft.read(places.file(".gitignore")) or "").splitlines()}
+    ignored = {line.strip().strip("/") for line in (made.read(places.file(".gitignore")) or "").splitlines()}
     if below is not None and ignored & {below, f"{below}/**"}:
-        notes.append(
+        made.notes.append(
             f".gitignore leaves out all of {below}/: its roadmap.yaml and providers.yaml will not be tracked by git."
         )
     if wishes.codex and not wishes.user_wide:
-        notes.append("Codex reads .codex/config.toml in a project that you trust: it asks when you start it there.")
-    return Plan(draft.changes(), foreign, notes)
+        made.notes.append(
+            "Codex reads .codex/config.toml in a project that you trust: it asks when you start it there."
+        )
+    return made
 
 
 def removal(places: Places, *, user_wide: bool = False) -> Plan:
     """Removes what init wrote and was not changed since. `user_wide`: Codex's own configuration of this user too. What
     another program put in our place stays.
 
-    Raises InvalidInput, Forbidden, StoreUnavailable when a file cannot be read or edited safely.
+    Raises InvalidInput, Forbidden when a file cannot be read or edited safely.
     """
-    draft, notes = Draft(), list[str]()
+    made = Plan()
     pieces = [*_wiring(places, Wishes(claude=True, codex=True, gemini=True))]
     user = _codex(places, Wishes(user_wide=True))
-    text = draft.read(user.file) or ""
+    text = made.read(user.file) or ""
     if user_wide:
         pieces.append(user)
-    elif user.take(text, notes) != text:
-        notes.append(
+    elif user.take(text, made) != text:
+        made.notes.append(
             f"{user.file.shown} has the server {SERVER} for all your projects: add --global to remove that too."
         )
     folder = places.state_dir
     if any(found for pattern in IGNORED for found in folder.glob(pattern.rstrip("/"))):
         # All of it stays, and git goes on ignoring what a machine writes.
-        notes.append(f"{folder} stays: it has the work of this project. To delete it: rm -r {folder}")
+        made.notes.append(f"{folder} stays: it has the work of this project. To delete it: rm -r {folder}")
     else:
         pieces += _state(places)
     for piece in pieces:
-        text = draft.read(piece.file)
-        if text is not None and (left := piece.take(text, notes)) != text:
-            draft.write(piece.file, left if left.strip() else None, f"without {piece.what}")
-    return Plan(draft.changes(), [], notes)
+        text = made.read(piece.file)
+        if text is not None and (left := piece.take(text, made)) != text:
+            made.write(piece.file, left if left.strip() else None, f"without {piece.what}")
+    return made
 
 
 def _wiring(places: Places, wishes: Wishes) -> Iterator[Piece]:
@@ -172,15 +139,23 @@ def _wiring(places: Places, wishes: Wishes) -> Iterator[Piece]:
 
 
 def _codex(places: Places, wishes: Wishes) -> Entry:
-    file = places.of_codex(user_wide=wishes.user_wide)
-    return Entry(file, f"the server {SERVER}", "mcp_servers", {"command": COMMAND}, wishes.replace)
+    folder = places.codex_home if wishes.user_wide else places.root / ".codex"
+    return Entry(
+        places.of(folder, "config.toml"), f"the server {SERVER}", "mcp_servers", {"command": COMMAND}, wishes.replace
+    )
 
 
 def _state(places: Places) -> Iterator[Piece]:
     roadmap = (SAMPLES / "roadmap.yaml").read_text(encoding="utf-8")
-    yield Sample(places.in_state("roadmap.yaml"), "a roadmap to begin with", roadmap)
+    yield Sample(places.of(places.state_dir, "roadmap.yaml"), "a roadmap to begin with", roadmap)
     models = "which models there are, for which tasks, within which limits"
-    yield Sample(places.in_state("providers.yaml"), models, providers_text(places.search))
+    providers = packaged_text()
+    for kind in (ProviderKind.CLAUDE, ProviderKind.CODEX, ProviderKind.GEMINI, ProviderKind.OLLAMA):
+        if shutil.which(kind.value, path=places.search) is None:
+            line = f"    kind: {kind}\n"
+            off = f"{line}    enabled: false   # not found on this machine; take this line out when it is there\n"
+            providers = providers.replace(line, off, 1)
+    yield Sample(places.of(places.state_dir, "providers.yaml"), models, providers)
     below = places.state
     if below is not None and any((folder / ".git").exists() for folder in (places.root, *places.root.parents)):
         rules = "\n".join(f"/{below}/{name}" for name in IGNORED)

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from wvo_mcp.execution.installation.draft import Change, apply
-from wvo_mcp.execution.installation.plan import Places, Plan, Wishes, codex_home, plan, removal
+from wvo_mcp.execution.installation.changes import Change, Plan
+from wvo_mcp.execution.installation.plan import Places, Wishes, codex_home, plan, removal
 from wvo_mcp.faces.cli.application import Compose
 from wvo_mcp.faces.cli.output import command, print_json, visible
 from wvo_mcp.faces.cli.session import settings_or_usage
@@ -52,9 +52,9 @@ def _init(given: dict[str, Any], as_json: bool) -> None:
         _carry_out(places.root, planned, given, interactive)
         return
     if not given["dry_run"]:
-        apply(planned.changes)
+        planned.apply()
     changes = [
-        {"path": str(change.path), "new": change.is_new, "reasons": list(change.reasons), "diff": change.diff()}
+        {"path": str(change.path), "new": change.before is None, "reasons": list(change.reasons), "diff": change.diff()}
         for change in planned.changes
     ]
     written = not given["dry_run"]
@@ -73,9 +73,9 @@ def _planned(places: Places, given: dict[str, Any], interactive: bool) -> Plan:
     wishes = Wishes(**clients, user_wide=given["global"], replace=given["replace"])
     planned = plan(places, wishes)
     if planned.foreign and interactive and not given["dry_run"]:
-        for found in planned.foreign:
-            click.echo(f"{visible(found.shown)} has an entry 'wvo' that starts something else:")
-            click.echo("  " + visible(json.dumps(found.entry, ensure_ascii=False)))
+        for shown, entry in planned.foreign.items():
+            click.echo(f"{visible(shown)} has an entry 'wvo' that starts something else:")
+            click.echo("  " + visible(json.dumps(entry, ensure_ascii=False)))
         if click.confirm("Take its place?"):
             return plan(places, replace(wishes, replace=True))
     planned.check()
@@ -83,10 +83,10 @@ def _planned(places: Places, given: dict[str, Any], interactive: bool) -> Plan:
 
 
 def _carry_out(root: Path, planned: Plan, given: dict[str, Any], interactive: bool) -> None:
-    old = [change for change in planned.changes if not change.is_new]
+    old = [change for change in planned.changes if change.before is not None]
     for change in planned.changes if given["dry_run"] else old:
         _print_diff(change)
-    counts = Counter(_verb(change) for change in planned.changes)
+    counts = Counter(change.verb for change in planned.changes)
     what = " and ".join(f"{verb} {counts[verb]} files" for verb in ("change", "create", "remove") if counts[verb])
     if given["dry_run"]:
         click.echo(f"This would {what} in {root}." if what else "Nothing to do.")
@@ -94,9 +94,9 @@ def _carry_out(root: Path, planned: Plan, given: dict[str, Any], interactive: bo
         if old and interactive and not given["yes"] and not click.confirm(f"{what.capitalize()} as shown?"):
             click.echo("Nothing was written.")
             raise click.exceptions.Exit(1)
-        apply(planned.changes)
+        planned.apply()
         for change in planned.changes:
-            click.secho(f"{_verb(change)}d ", fg="green", nl=False)
+            click.secho(f"{change.verb}d ", fg="green", nl=False)
             click.echo(f"{visible(change.file.shown)}: {'; '.join(change.reasons)}")
     else:
         click.echo(f"Nothing of init is left in {root}." if given["remove"] else f"Everything is in place in {root}.")
@@ -111,10 +111,6 @@ def _carry_out(root: Path, planned: Plan, given: dict[str, Any], interactive: bo
         "Next: edit state/roadmap.yaml and state/providers.yaml, then start your agent here; wvo-mcp doctor checks"
         " the installation."
     )
-
-
-def _verb(change: Change) -> str:
-    return "create" if change.is_new else "remove" if change.after is None else "change"
 
 
 def _print_diff(change: Change) -> None:

@@ -4,8 +4,10 @@ import difflib
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from wvo_mcp.errors import Conflict, Forbidden, InvalidInput, StoreUnavailable, WvoError
+from wvo_mcp.errors import Conflict, Forbidden, StoreUnavailable, WvoError
+from wvo_mcp.execution.installation.document import unsafe
 from wvo_mcp.execution.replacement import read_at_most, replacement
 
 MAX_BYTES = 2_000_000
@@ -21,12 +23,12 @@ class File:
     shown: str
 
     def path(self) -> Path:
-        """The real one. Raises Forbidden when it lies outside the real base."""
+        """The real one. Raises Forbidden when it lies outside the real base, InvalidInput for a loop of links."""
         try:
             base = self.base.resolve()
             path = (base / self.relative).resolve()
         except (OSError, RuntimeError) as error:
-            raise self._unusable(f"cannot be followed ({error})") from None
+            raise unsafe(self.shown, f"cannot be followed ({error})") from None
         if path.is_relative_to(base):
             return path
         raise Forbidden(
@@ -37,25 +39,19 @@ class File:
         )
 
     def content(self) -> bytes | None:
-        """None when nothing is there. Raises Forbidden, InvalidInput for anything but a text file of a sensible size, and
-        StoreUnavailable when it cannot be read."""
-        path = self.path()
+        """None when nothing is there. Raises Forbidden, and InvalidInput for anything but a text file of a sensible size
+        that can be read."""
         try:
-            content = read_at_most(path, MAX_BYTES, self.shown, self.shown)
+            content = read_at_most(self.path(), MAX_BYTES, self.shown, self.shown)
             if content is not None:
                 content.decode()
         except OSError as error:
-            raise _unreachable(path, error) from None
+            raise unsafe(self.shown, f"it cannot be read ({error.strerror or error})") from None
         except UnicodeDecodeError as error:
-            raise self._unusable(f"is not UTF-8 text (byte {error.start})") from None
+            raise unsafe(self.shown, f"it is not UTF-8 text (byte {error.start})") from None
         if content is not None and len(content) > MAX_BYTES:
-            raise self._unusable(f"is larger than {MAX_BYTES:,} bytes")
+            raise unsafe(self.shown, f"it is larger than {MAX_BYTES:,} bytes")
         return content
-
-    def _unusable(self, problem: str) -> InvalidInput:
-        error = InvalidInput(self.shown, problem, message=f"{self.shown} {problem}. Nothing was written.")
-        error.hint = "Move it away, then run wvo-mcp init again."
-        return error
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +65,8 @@ class Change:
     reasons: tuple[str, ...] = ()
 
     @property
-    def is_new(self) -> bool:
-        return self.before is None
+    def verb(self) -> str:
+        return "create" if self.before is None else "remove" if self.after is None else "change"
 
     def diff(self) -> str:
         """A unified diff, for people."""
@@ -81,11 +77,6 @@ class Change:
         )
         return "\n".join(line.rstrip("\r\n") for line in difflib.unified_diff(old, new, *sides, lineterm=""))
 
-    def check(self) -> None:
-        """Raises Conflict when the file is no longer the one that was planned for."""
-        if self.file.path() != self.path or self.file.content() != self.before:
-            raise Conflict(f"{self.file.shown} was changed meanwhile. Nothing was written.", path=self.file.shown)
-
     def undo(self) -> None:
         """As before, if it was carried out."""
         with suppress(OSError, WvoError):
@@ -93,24 +84,28 @@ class Change:
                 self.path.unlink() if self.before is None else self.path.write_bytes(self.before)
 
 
-class Draft:
-    """The files as they would be."""
+class Plan:
+    """The files as they would be. `foreign`: entries of other programs that are in the way, by file; `notes` are for
+    people."""
 
     def __init__(self) -> None:
+        self.foreign: dict[str, Any] = {}
+        self.notes: list[str] = []
         self._changes: dict[Path, Change] = {}
 
     def read(self, file: File) -> str | None:
-        """The text as drafted so far; None when there is no such file. Raises as `File.content`."""
+        """The text as planned so far; None when there is no such file. Raises as `File.content`."""
         after = self._change(file).after
         return None if after is None else after.decode()
 
     def write(self, file: File, text: str | None, reason: str) -> None:
-        """Draft the file's new text, or with None that the file goes, and its folder, if that is empty then."""
+        """Plan the file's new text, or with None that the file goes, and its folder, if that is empty then."""
         change = self._change(file)
         after = None if text is None else text.encode()
         if after != change.after:
             self._changes[change.path] = replace(change, after=after, reasons=(*change.reasons, reason))
 
+    @property
     def changes(self) -> list[Change]:
         """What differs from the files as they were read, in the order of reading."""
         return [change for change in self._changes.values() if change.after != change.before]
@@ -122,37 +117,41 @@ class Draft:
             self._changes[path] = Change(file, path, content, content)
         return self._changes[path]
 
+    def check(self) -> None:
+        """Raises Conflict while a foreign entry is in the way."""
+        for shown, entry in self.foreign.items():
+            raise Conflict(
+                f"{shown} has an entry 'wvo' that starts something else. Nothing was written.",
+                hint="Look at the entry and rename or remove it; wvo-mcp init --help shows what else a person can do.",
+                path=shown,
+                entry=entry,
+            )
 
-def apply(changes: list[Change]) -> None:
-    """Write all files, each atomically, or none.
+    def apply(self) -> None:
+        """Write all files, each atomically, or none.
 
-    Raises Conflict when a file is no longer the one that was planned for, StoreUnavailable when the disk refuses.
-    """
-    gone = [change for change in changes if change.after is None]
-    try:
-        with ExitStack() as staged:
-            for change in changes:
-                change.check()
-                if change.after is not None:
-                    change.path.parent.mkdir(parents=True, exist_ok=True)
-                    new = staged.enter_context(replacement(change.path))
-                    new.write(change.after)
-                    new.flush()
+        Raises Conflict when a file is no longer the one that was planned for, StoreUnavailable when the disk refuses.
+        """
+        gone = [change for change in self.changes if change.after is None]
+        try:
+            with ExitStack() as staged:
+                for change in self.changes:
+                    if change.file.path() != change.path or change.file.content() != change.before:
+                        raise Conflict(
+                            f"{change.file.shown} was changed meanwhile. Nothing was written.", path=change.file.shown
+                        )
+                    if change.after is not None:
+                        change.path.parent.mkdir(parents=True, exist_ok=True)
+                        staged.enter_context(replacement(change.path)).write(change.after)
+            for change in gone:
+                change.path.unlink()
+        except OSError as error:
+            for change in self.changes:
+                change.undo()
+            place = error.filename or self.changes[0].path
+            hint = "Fix the permissions or free disk space, then run wvo-mcp init again."
+            raise StoreUnavailable(f"{place}: {error.strerror or error}. Nothing was written.", hint=hint) from None
         for change in gone:
-            change.path.unlink()
-    except OSError as error:
-        for change in changes:
-            change.undo()
-        raise _unreachable(Path(error.filename or changes[0].path), error) from None
-    for change in gone:
-        if change.path.parent != change.file.base:
-            with suppress(OSError):  # other files are in it
-                change.path.parent.rmdir()
-
-
-def _unreachable(path: Path, error: OSError) -> WvoError:
-    return StoreUnavailable(
-        f"{path}: {error.strerror or error}. Nothing was written.",
-        hint="Fix the permissions or free disk space, then run wvo-mcp init again.",
-        path=str(path),
-    )
+            if change.path.parent != change.file.base:
+                with suppress(OSError):  # other files are in it
+                    change.path.parent.rmdir()
