@@ -17,7 +17,7 @@ from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from tests.support.providers import FixedProviders
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.errors import WvoError
-from wvo_mcp.faces.http.api import Api
+from wvo_mcp.faces.http.site import Api
 from wvo_mcp.operations import ALL
 from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.store.sqlite.store import SqliteStore

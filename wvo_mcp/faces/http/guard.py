@@ -4,15 +4,68 @@ import ipaddress
 import logging
 import time
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.errors import Forbidden, InvalidInput, WvoError
-from wvo_mcp.faces.http.answers import answer
+from wvo_mcp.operations.results import compact, payload
+
+STATUS = {
+    "invalid_input": 400,
+    "not_found": 404,
+    "illegal_transition": 409,
+    "dependency_cycle": 409,
+    "not_ready": 409,
+    "already_claimed": 409,
+    "wip_limit": 409,
+    "stale_lease": 409,
+    "conflict": 409,
+    "request_id_reused": 409,
+    "reservation_conflict": 409,
+    "approval_required": 403,
+    "forbidden": 403,
+    "budget_exhausted": 429,
+    "paused": 409,
+    "store_busy": 503,
+    "store_unavailable": 503,
+    "incompatible_store": 500,
+    "not_configured": 501,
+    "internal": 500,
+}
+"""By the code of an error."""
+
+
+class Refused(InvalidInput):
+    """What is a wrong input to us, and HTTP has a status of its own for."""
+
+    def __init__(self, field: str, problem: str, status: int, hint: str, allowed: str | None = None) -> None:
+        super().__init__(field, problem)
+        self.status, self.hint, self.allowed = status, hint, allowed
+        if allowed is not None:
+            self.details["allowed"] = allowed
+
+
+def shown(value: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    text = compact(value).encode(errors="backslashreplace")
+    return Response(text, status, {**(headers or {}), "cache-control": "no-store"}, "application/json")
+
+
+def answer(error: WvoError) -> Response:
+    """{"error": {code, message, retryable, hint, details}}, as every face shows it."""
+    status = error.status if isinstance(error, Refused) else STATUS.get(error.code, 500)
+    headers = {"retry-after": "1"} if status == 503 else {}
+    if isinstance(error, Refused) and error.allowed is not None:
+        headers["allow"] = error.allowed
+    if status in (408, 413):
+        headers["connection"] = "close"  # the rest of it is not read
+    return shown({"error": payload(error)}, status, headers)
+
 
 BODY_BYTES = 16 << 20
 BODY_SECONDS = 30.0
@@ -28,33 +81,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-class TooLarge(InvalidInput):
-    """The body is larger than any call needs."""
-
-    hint = "Make several calls of it."
-
-    def __init__(self) -> None:
-        super().__init__("body", f"a request has at most {BODY_BYTES} bytes")
-
-
-class TooSlow(InvalidInput):
-    """The body did not come."""
-
-    hint = "Send the body with the request."
-
-    def __init__(self) -> None:
-        super().__init__("body", f"it did not arrive within {BODY_SECONDS:g} s")
-
-
-class CutOff(InvalidInput):
-    """The client went away before its body had come whole; what came may be valid and still not be what was meant."""
-
-    hint = "Send the request again."
-
-    def __init__(self) -> None:
-        super().__init__("body", "it ended before it was whole; nothing was done")
 
 
 class Guard:
@@ -88,25 +114,30 @@ class Guard:
         _log.info("%s %s %d %.1f ms", scope["method"], path, status, passed)
 
     async def _admitted(self, headers: Headers, receive: Receive) -> bytes:
-        """The whole body. Raises Forbidden, TooLarge, TooSlow, CutOff."""
+        """The whole body. Raises Forbidden, Refused, InvalidInput."""
         refuse_foreigners(headers)
+        too_large = Refused(
+            "body", f"a request has at most {BODY_BYTES} bytes", 413, "Split the request into several calls."
+        )
         if int(headers.get("content-length") or 0) > BODY_BYTES:
-            raise TooLarge
+            raise too_large
         parts: list[bytes] = []
         size = 0
+        more = True
         with anyio.move_on_after(BODY_SECONDS) as patience:
-            while True:
+            while more:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise CutOff
+                    # What came may be valid and still not be what was meant.
+                    raise InvalidInput("body", "it ended before it was whole; nothing was done")
                 parts.append(message.get("body", b""))
                 size += len(parts[-1])
                 if size > BODY_BYTES:
-                    raise TooLarge
-                if not message.get("more_body", False):
-                    break
+                    raise too_large
+                more = message.get("more_body", False)
         if patience.cancelled_caught:
-            raise TooSlow
+            problem = f"it did not arrive within {BODY_SECONDS:g} s"
+            raise Refused("body", problem, 408, "Send the body with the request.")
         return b"".join(parts)
 
 
@@ -114,7 +145,11 @@ def refuse_foreigners(headers: Mapping[str, str]) -> None:
     """A browser says where a page comes from and which name it asked for; a name that was made to point here is not ours.
     Raises Forbidden."""
     host = headers.get("host", "")
-    if not is_loopback(_name(f"//{host}")):
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        name = ""
+    if not is_loopback(name):
         raise Forbidden(
             f"The host {host[:100]!r} is not this machine.",
             hint="Ask for 127.0.0.1, [::1] or localhost.",
@@ -128,22 +163,11 @@ def refuse_foreigners(headers: Mapping[str, str]) -> None:
         )
 
 
-def _name(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
-
-
 def _once(body: bytes, receive: Receive) -> Receive:
     """The body that was read, and then whatever else comes."""
-    given = False
+    first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def again() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
+        return first.pop() if first else await receive()
 
     return again

@@ -1,6 +1,7 @@
 """`/metrics`: what a Prometheus collects, from the store at the moment of asking and from this process's own calls."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, Histogram, generate_latest
@@ -42,81 +43,65 @@ class Metrics:
 
     async def text(self) -> bytes:
         """The text format, version 0.0.4. Raises the store's typed errors."""
-        caller = self._caller()
-        figures, leads = await self._services.get(WatchedStore).read(caller, _look)
+        figures = await self._services.get(WatchedStore).read(self._caller(), self._look)
         shown = CollectorRegistry()
-        shown.register(_Told(lambda: _families(figures, leads, self._services.get(Policy).wip_limit)))
+        shown.register(figures)
         return generate_latest(shown) + generate_latest(self._registry)
 
-
-async def _look(tx: Transaction) -> tuple[Figures, bool]:
-    row = await tx.state.leader(ROLE)
-    leads = row is not None and row["session_id"] is not None and tx.liveness.alive(row["session_id"])
-    return await measure(tx), leads
-
-
-class _Told(Collector):
-    def __init__(self, families: Callable[[], Iterable[Metric]]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterable[Metric]:
-        return self._families()
+    async def _look(self, tx: Transaction) -> "_Figures":
+        row = await tx.state.leader(ROLE)
+        leads = row is not None and row["session_id"] is not None and tx.liveness.alive(row["session_id"])
+        return _Figures(await measure(tx), leads, self._services.get(Policy).wip_limit)
 
 
-def _families(figures: Figures, leads: bool, wip_limit: int) -> Iterator[Metric]:
-    yield InfoMetricFamily("wvo_build", "The program.", {"version": version("wvo-mcp")})
-    tasks = GaugeMetricFamily("wvo_tasks", "Tasks by status.", labels=["status"])
-    for status in Status:
-        tasks.add_metric([status.value], figures.counts.get(status.value, 0))
-    yield tasks
-    held = figures.counts.get(Status.IN_PROGRESS.value, 0)
-    yield _gauge("wvo_queue_depth", "Ready tasks: those that may be claimed now.", figures.claimable)
-    yield _gauge("wvo_wip_limit", "Tasks that may be in progress at once, as this process has it.", wip_limit)
-    yield _gauge("wvo_wip_utilization_ratio", "Tasks in progress of those that may be.", held / wip_limit)
-    agents = GaugeMetricFamily("wvo_agents", "Agents by status.", labels=["status"])
-    for name in ("idle", "busy", "offline"):
-        agents.add_metric([name], figures.agents.get(name, 0))
-    yield agents
-    yield _gauge("wvo_tasks_completed_last_hour", "Completions in the last hour.", figures.flow.completed)
-    yield _gauge("wvo_tasks_created_last_hour", "Tasks created in the last hour, at most 5,000.", figures.flow.created)
-    alerts = GaugeMetricFamily("wvo_alerts_open", "Open alerts.", labels=["kind", "severity"])
-    for row in figures.alerts:
-        alerts.add_metric([row["kind"], row["severity"]], row["n"])
-    yield alerts
-    yield _gauge("wvo_leader_alive", "1: a server that lives does the background work.", int(leads))
-    if figures.stale is not None:
-        yield _gauge("wvo_stale_tasks", "Stale tasks, as the last health cycle saw them.", figures.stale)
-    yield from _models(figures.routing)
-    expiries = CounterMetricFamily("wvo_lease_expiries", "Leases that ran out, ever.")
-    expiries.add_metric([], figures.expiries)
-    yield expiries
+@dataclass(frozen=True, eq=False)
+class _Figures(Collector):
+    figures: Figures
+    leads: bool
+    wip_limit: int
+
+    def collect(self) -> Iterator[Metric]:
+        figures, flow = self.figures, self.figures.flow
+        held = figures.counts.get(Status.IN_PROGRESS.value, 0)
+        alerts = {(row["kind"], row["severity"]): row["n"] for row in figures.alerts}
+        yield InfoMetricFamily("wvo_build", "The program.", {"version": version("wvo-mcp")})
+        tasks = {(status.value,): figures.counts.get(status.value, 0) for status in Status}
+        yield _gauge("wvo_tasks", "Tasks by status.", tasks, "status")
+        yield _gauge("wvo_queue_depth", "Ready tasks: those that may be claimed now.", figures.claimable)
+        yield _gauge("wvo_wip_limit", "Tasks that may be in progress at once, as this process has it.", self.wip_limit)
+        yield _gauge("wvo_wip_utilization_ratio", "Tasks in progress of those that may be.", held / self.wip_limit)
+        agents = {(name,): figures.agents.get(name, 0) for name in ("idle", "busy", "offline")}
+        yield _gauge("wvo_agents", "Agents by status.", agents, "status")
+        yield _gauge("wvo_tasks_completed_last_hour", "Completions in the last hour.", flow.completed)
+        yield _gauge("wvo_tasks_created_last_hour", "Tasks created in the last hour, at most 5,000.", flow.created)
+        yield _gauge("wvo_alerts_open", "Open alerts.", alerts, "kind", "severity")
+        yield _gauge("wvo_leader_alive", "1: a server that lives does the background work.", int(self.leads))
+        if figures.stale is not None:
+            yield _gauge("wvo_stale_tasks", "Stale tasks, as the last health cycle saw them.", figures.stale)
+        yield from _models(figures.routing)
+        yield CounterMetricFamily("wvo_lease_expiries", "Leases that ran out, ever.", figures.expiries)
 
 
 def _models(routing: RoutingState) -> Iterator[Metric]:
     """Gauges, for windows end: what was used before them is forgotten after forty days."""
-    labels = ["provider", "tier"]
-    tokens = GaugeMetricFamily(
-        "wvo_model_tokens", "Tokens as budgets count them, by window (UTC).", labels=[*labels, "window"]
-    )
-    cost = GaugeMetricFamily("wvo_model_cost_dollars", "US dollars of the day (UTC).", labels=labels)
-    attempts = GaugeMetricFamily(
-        "wvo_model_attempts", "Attempts of the day (UTC) that were routed there.", labels=labels
-    )
-    reserved = GaugeMetricFamily("wvo_model_tokens_reserved", "Tokens reserved by work in progress.", labels=labels)
-    for key, use in sorted(routing.uses.items()):
-        tokens.add_metric([*key, "hour"], use.hour)
-        tokens.add_metric([*key, "day"], use.day)
-        cost.add_metric(key, use.cost)
-        attempts.add_metric(key, use.attempts)
-        reserved.add_metric(key, use.reserved)
-    yield from (tokens, cost, attempts, reserved)
-    breakers = GaugeMetricFamily(
-        "wvo_breaker_open", "1: stopped, 0.5: being tried; closed ones have none.", labels=labels
-    )
-    for key, one in sorted(routing.breakers.items()):
-        breakers.add_metric(key, 1.0 if one.state is BreakerState.OPEN else 0.5)
-    yield breakers
+    uses, labels = dict(sorted(routing.uses.items())), ("provider", "tier")
+    tokens = {(*key, window): getattr(use, window) for key, use in uses.items() for window in ("hour", "day")}
+    yield _gauge("wvo_model_tokens", "Tokens as budgets count them, by window (UTC).", tokens, *labels, "window")
+    for name, text, part in (
+        ("cost_dollars", "US dollars of the day (UTC).", "cost"),
+        ("attempts", "Attempts of the day (UTC) that were routed there.", "attempts"),
+        ("tokens_reserved", "Tokens reserved by work in progress.", "reserved"),
+    ):
+        yield _gauge(f"wvo_model_{name}", text, {key: getattr(use, part) for key, use in uses.items()}, *labels)
+    breakers = {key: 1.0 if one.state is BreakerState.OPEN else 0.5 for key, one in sorted(routing.breakers.items())}
+    yield _gauge("wvo_breaker_open", "1: stopped, 0.5: being tried; closed ones have none.", breakers, *labels)
 
 
-def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, text, value=value)
+def _gauge(name: str, text: str, value: float | Mapping[tuple[str, ...], float], *labels: str) -> GaugeMetricFamily:
+    """One value, or one for each combination of the labels' values."""
+    if not isinstance(value, Mapping):
+        return GaugeMetricFamily(name, text, value=value)
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for key, one in value.items():
+        family.add_metric(key, one)
+    return family

@@ -1,25 +1,134 @@
 """The routes, and the middleware before them."""
 
+import json
+import time
 from collections.abc import Callable
-from typing import Any
+from difflib import get_close_matches
+from functools import cache
+from typing import Any, cast
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.errors import NotFound, WvoError
-from wvo_mcp.faces.http.answers import answer, shown
-from wvo_mcp.faces.http.api import AGENT_HEADER, DEFAULT_AGENT, Api, WrongMethod, methods
-from wvo_mcp.faces.http.guard import Guard
+from wvo_mcp.domain.text import is_id
+from wvo_mcp.errors import InvalidInput, NotFound, WvoError
+from wvo_mcp.faces.http.guard import Guard, Refused, answer, shown
 from wvo_mcp.faces.http.metrics import Metrics
-from wvo_mcp.operations import ALL, Container, tools
+from wvo_mcp.operations import ALL, Container, Effect, Operation, tools
 from wvo_mcp.operations.results import defect
+from wvo_mcp.ports import Tracer
 
-_EVERY = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-"""What is refused is refused in our own words."""
+AGENT_HEADER = "WVO-Agent-Id"
+DEFAULT_AGENT = "http"
+
+Counted = Callable[[str, str, float], None]
+"""Called after each call with: tool, `ok` or the code of its error, seconds."""
+
+
+def wrong_method(allowed: str) -> Refused:
+    return Refused("method", f"allowed: {allowed}", 405, "Use one of the methods that the Allow header names.", allowed)
+
+
+def methods(op: Operation) -> tuple[str, ...]:
+    """The effect decides."""
+    return ("GET", "POST") if op.effect is Effect.READ else ("POST",)
+
+
+class Api:
+    """Calls operations in the name of the agent in the header."""
+
+    def __init__(self, services: Container, identify: Callable[[str], Caller], counted: Counted) -> None:
+        self._services = services
+        self._identify = identify
+        self._counted = counted
+        self.operations = {op.name: op for op in tools()}
+
+    async def call(self, request: Request) -> Response:
+        """{"tool"} of the path, whatever the method."""
+        began = time.perf_counter()
+        name = request.path_params["tool"]
+        outcome = "ok"
+        try:
+            op = self._operation(name)
+            given = await _arguments(op, request)
+            asked = {"wvo.face": "http", "http.request.method": request.method, "network.transport": "tcp"}
+            with self._services.get(Tracer).request(asked, request.headers):
+                return shown(await op(self._services, self._caller(request), given))
+        except WvoError as error:
+            outcome = error.code
+            return answer(error)
+        except Exception as error:  # an edge: an unexpected exception is logged and answered, and the server lives on
+            outcome = "internal"
+            return answer(defect(name, error))
+        finally:
+            self._counted(name if name in self.operations else "unknown", outcome, time.perf_counter() - began)
+
+    def _operation(self, name: str) -> Operation:
+        op = self.operations.get(name)
+        if op is None:
+            near = get_close_matches(name, self.operations, n=5, cutoff=0.4)
+            raise NotFound(
+                "tool", name[:100], near, hint="GET /api lists the tools; people's verbs are not served here."
+            )
+        return op
+
+    def _caller(self, request: Request) -> Caller:
+        agent_id = request.headers.get(AGENT_HEADER, DEFAULT_AGENT)
+        if not is_id(agent_id):
+            raise InvalidInput(
+                AGENT_HEADER, "an id has 1 to 64 of letters, digits, '.', '_', '-' and starts with a letter or digit"
+            )
+        return self._identify(agent_id)
+
+
+async def _arguments(op: Operation, request: Request) -> dict[str, Any]:
+    allowed = methods(op)
+    if request.method not in allowed:
+        raise wrong_method(", ".join(allowed))
+    if request.method == "GET":
+        return _query(op, request)
+    if request.query_params:
+        raise InvalidInput("query", "with POST the arguments go into the body, as one JSON object")
+    body = await request.body()
+    if not body:
+        return {}
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        # A page of a foreign site could send such a one unasked.
+        hint = "Send the header Content-Type: application/json."
+        raise Refused("Content-Type", "a body is application/json", 415, hint)
+    try:
+        given: object = json.loads(body.decode(), parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise InvalidInput("body", "it is one JSON object in UTF-8") from None
+    if not isinstance(given, dict):
+        raise InvalidInput("body", "it is one JSON object")
+    return cast("dict[str, Any]", given)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+@cache
+def _lists(op: Operation) -> set[str]:
+    return {name for name, field in op.schema["properties"].items() if field.get("type") == "array"}
+
+
+def _query(op: Operation, request: Request) -> dict[str, Any]:
+    """A field of text as it is, a list by repeating it, anything else as JSON writes it."""
+    found: dict[str, Any] = {}
+    for name in request.query_params:
+        values = request.query_params.getlist(name)
+        is_list = name in _lists(op)
+        if len(values) > 1 and not is_list:
+            raise InvalidInput(name, "is given more than once")
+        found[name] = values if is_list else values[0]
+    return found
 
 
 def routes() -> list[dict[str, Any]]:
@@ -42,38 +151,29 @@ def build_site(services: Container, identify: Callable[[str], Caller]) -> Starle
     api = Api(services, identify, metrics.counted)
 
     async def health(request: Request) -> Response:
-        _only_get(request)
         result = await ALL["health_check"](services, identify(DEFAULT_AGENT), {})
         return shown(result, 503 if result["status"] == "unhealthy" else 200)
 
     async def figures(request: Request) -> Response:
-        _only_get(request)
         return Response(await metrics.text(), media_type=None, headers={"content-type": metrics.content_type})
 
     async def listed(request: Request) -> Response:
-        _only_get(request)
         return shown({"tools": routes(), "agent_header": AGENT_HEADER})
 
     async def index(request: Request) -> Response:
-        _only_get(request)
         return shown({"wvo": "work for coding agents", "api": "/api", "health": "/health", "metrics": "/metrics"})
 
     return Starlette(
         routes=[
-            Route("/", index, methods=_EVERY),
-            Route("/api", listed, methods=_EVERY),
-            Route("/api/{tool}", api.call, methods=_EVERY),
-            Route("/health", health, methods=_EVERY),
-            Route("/metrics", figures, methods=_EVERY),
+            Route("/", index),
+            Route("/api", listed),
+            Route("/api/{tool}", api.call, methods=["GET", "POST"]),
+            Route("/health", health),
+            Route("/metrics", figures),
         ],
         middleware=[Middleware(Guard)],
         exception_handlers={WvoError: _error, 404: _no_route, 405: _no_method, Exception: _error},
     )
-
-
-def _only_get(request: Request) -> None:
-    if request.method not in ("GET", "HEAD"):
-        raise WrongMethod(("GET",))
 
 
 async def _error(request: Request, error: Exception) -> Response:
@@ -85,4 +185,5 @@ async def _no_route(request: Request, error: Exception) -> Response:
 
 
 async def _no_method(request: Request, error: Exception) -> Response:
-    return answer(WrongMethod(("GET", "POST")))
+    allowed = error.headers if isinstance(error, HTTPException) else None
+    return answer(wrong_method((allowed or {}).get("Allow", "GET")))
