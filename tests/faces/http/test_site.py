@@ -17,8 +17,7 @@ from wvo_mcp import errors
 from wvo_mcp.domain.health import Thresholds
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.faces.http import build_site, routes
-from wvo_mcp.faces.http.guard import STATUS
-from wvo_mcp.faces.http.guard import BODY_BYTES, is_loopback
+from wvo_mcp.faces.http.guard import BODY_BYTES, STATUS, is_loopback
 from wvo_mcp.operations import ALL, Audience, Effect
 from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.orchestration.leader import Candidate
