@@ -1,7 +1,7 @@
 """Waiting between tasks is a directed graph without cycles."""
 
-from array import array
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from graphlib import CycleError, TopologicalSorter
 from math import inf
 from typing import TypeVar
@@ -78,34 +78,19 @@ def in_batches(waits: Mapping[str, Iterable[str]], size: int) -> list[list[str]]
 
 def knotted(sources: Sequence[int], targets: Sequence[int]) -> dict[int, list[int]]:
     """What is left of a graph (`sources[i]` waits for `targets[i]`) when whatever waits for nothing is taken out, again and
-    again: tasks on cycles and behind them, with what they wait for. Empty for a graph without cycles.
-
-    Takes O(nodes + edges), and some 40 bytes for each; the numbers are small and dense.
-    """
-    size = max(max(sources, default=-1), max(targets, default=-1)) + 1
-    waits = array("l", bytes(array("l").itemsize * size))
-    ends = array("l", bytes(array("l").itemsize * (size + 1)))
+    again: tasks on cycles and behind them, with what they wait for. Empty for a graph without cycles. Takes O(nodes +
+    edges)."""
+    sorter = TopologicalSorter[int]()
     for source, target in zip(sources, targets, strict=True):
-        waits[source] += 1
-        ends[target + 1] += 1
-    for node in range(size):
-        ends[node + 1] += ends[node]
-    fill = ends[:]
-    waiting = array("l", bytes(array("l").itemsize * len(sources)))
+        sorter.add(source, target)
+    with suppress(CycleError):
+        sorter.prepare()
+    free: set[int] = set()
+    while ready := sorter.get_ready():
+        free.update(ready)
+        sorter.done(*ready)
+    left: dict[int, list[int]] = {source: [] for source in sources if source not in free}
     for source, target in zip(sources, targets, strict=True):
-        waiting[fill[target]] = source
-        fill[target] += 1
-    free = [node for node in range(size) if not waits[node]]
-    while free:
-        node = free.pop()
-        for place in range(ends[node], ends[node + 1]):
-            source = waiting[place]
-            waits[source] -= 1
-            if not waits[source]:
-                free.append(source)
-    left: dict[int, list[int]] = {node: [] for node in range(size) if waits[node]}
-    if left:
-        for source, target in zip(sources, targets, strict=True):
-            if source in left and target in left:
-                left[source].append(target)
+        if source in left and target in left:
+            left[source].append(target)
     return left

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from pydantic_core import to_json
 
 from wvo_mcp.domain.instant import Instant
@@ -20,10 +20,8 @@ PRUNED = "chain.pruned"
 """Replaces the events that were removed from a chain."""
 
 
-class Event(BaseModel):
+class Event(BaseModel, frozen=True, defer_build=True):
     """What happened: `data` holds before and after; events without a task form one chain of their own."""
-
-    model_config = ConfigDict(frozen=True, defer_build=True)
 
     seq: int
     at: Instant

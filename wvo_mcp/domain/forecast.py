@@ -1,14 +1,12 @@
 """What a forecast says of a milestone or an epic, and what to cut where a due date is in danger."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from wvo_mcp.domain.instant import Instant
 
 
-class GroupForecast(BaseModel):
+class GroupForecast(BaseModel, frozen=True, defer_build=True):
     """A milestone or an epic. Without times when some of it is stuck, so that it never ends by itself."""
-
-    model_config = ConfigDict(frozen=True, defer_build=True)
 
     id: str
     title: str
@@ -20,17 +18,13 @@ class GroupForecast(BaseModel):
     chance: float | None = Field(default=None, description="To be done when it is due.")
 
 
-class CutTask(BaseModel):
-    model_config = ConfigDict(frozen=True, defer_build=True)
-
+class CutTask(BaseModel, frozen=True, defer_build=True):
     id: str
     business_value: float
 
 
-class CutAdvice(BaseModel):
+class CutAdvice(BaseModel, frozen=True, defer_build=True):
     """What to cancel so that a milestone's chance reaches the wanted one; not `enough`: all that could be cut is too little."""
-
-    model_config = ConfigDict(frozen=True, defer_build=True)
 
     milestone_id: str
     chance: float

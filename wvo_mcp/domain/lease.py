@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.errors import Forbidden
@@ -12,10 +12,8 @@ WIP_LIMIT = 3
 """Tasks in progress at once where nothing else is set."""
 
 
-class Lease(BaseModel):
+class Lease(BaseModel, frozen=True, defer_build=True):
     """The right to work on a task: `token` only ever grows per task; send it with every later write."""
-
-    model_config = ConfigDict(frozen=True, defer_build=True)
 
     token: int = Field(description="Fencing token.")
     expires_at: Instant = Field(description="Renewed by the server while you are connected.")

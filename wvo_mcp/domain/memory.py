@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from wvo_mcp.domain.instant import Instant
 
@@ -13,10 +13,8 @@ class Scope(StrEnum):
     TASK = "task"
 
 
-class ContextEntry(BaseModel):
+class ContextEntry(BaseModel, frozen=True, defer_build=True):
     """One version of a topic. `rank` is set by a search: lower is better (BM25)."""
-
-    model_config = ConfigDict(frozen=True, defer_build=True)
 
     topic: str
     version: int

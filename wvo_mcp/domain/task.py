@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.errors import IllegalTransition
@@ -103,10 +103,8 @@ def retry_delay_seconds(attempts: int) -> int:
     return min(3600, 30 * 2 ** min(attempts - 1, 10))
 
 
-class Task(BaseModel):
+class Task(BaseModel, frozen=True, defer_build=True):
     """One task as it is stored. Times are UTC; `lease_seconds` is the length that a renewal gives."""
-
-    model_config = ConfigDict(frozen=True, defer_build=True)
 
     id: str
     seq: int
@@ -157,3 +155,17 @@ class Task(BaseModel):
     updated_at: Instant
     started_at: Instant | None
     finished_at: Instant | None
+
+
+class Checkpoint(BaseModel, frozen=True, defer_build=True):
+    """One link of a task's chain; `seq` counts from 1, `parent_id` is the link before."""
+
+    id: str
+    seq: int
+    parent_id: str | None = None
+    agent_id: str | None = None
+    summary: str
+    next_steps: str | None = None
+    progress: int | None = None
+    files: tuple[str, ...] = ()
+    created_at: Instant

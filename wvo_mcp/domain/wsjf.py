@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from wvo_mcp.domain.task import Priority
 
@@ -39,11 +39,9 @@ class Dependent(NamedTuple):
     seq: int
 
 
-class Why(BaseModel):
+class Why(BaseModel, frozen=True, defer_build=True):
     """The parts of a score;
     score = (business_value + time_criticality + unlock_value) / (complexity + unlock_size) + path_value."""
-
-    model_config = ConfigDict(frozen=True, defer_build=True)
 
     business_value: float
     time_criticality: float

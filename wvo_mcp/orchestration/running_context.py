@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from wvo_mcp.domain.backup import hour
-from wvo_mcp.domain.checkpoint import Checkpoint
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.memory import ContextEntry
-from wvo_mcp.domain.task import Status, Task
+from wvo_mcp.domain.task import Checkpoint, Status, Task
 from wvo_mcp.orchestration.queue.planning import best_ready
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.ports.backend import Snapshot, Snapshots

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from wvo_mcp.domain.checkpoint import Checkpoint
 from wvo_mcp.domain.event import Event
 from wvo_mcp.domain.memory import ContextEntry, Scope
-from wvo_mcp.domain.task import Task
+from wvo_mcp.domain.task import Checkpoint, Task
 
 if TYPE_CHECKING:  # a first call needs nothing of these
     from wvo_mcp.domain.health import Held, Hour, Provider

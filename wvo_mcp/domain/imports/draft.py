@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, NoReturn, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.task import Priority, TaskType
@@ -30,10 +30,8 @@ class State(StrEnum):
     """Cancelled, deleted, or nothing to be worked on."""
 
 
-class Fields(BaseModel):
+class Fields(BaseModel, extra="forbid", frozen=True, defer_build=True):
     """The fields of a task, as in create_tasks."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     id: Id
     title: Title

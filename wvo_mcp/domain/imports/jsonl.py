@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from wvo_mcp.domain.imports.draft import (
     Fields,
@@ -47,23 +47,19 @@ def _no_number(value: object) -> object:
     return value
 
 
-class _Task(Fields):
+class _Task(Fields, frozen=True):
     status: Annotated[State, one_of(_STATES)] = State.OPEN
     reason: Prose | None = None
     waiting_for: Annotated[tuple[Id, ...], Field(max_length=500)] = ()
 
 
-class _Epic(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
+class _Epic(BaseModel, extra="forbid", frozen=True, defer_build=True):
     id: Id
     title: Title
     wip_limit: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] | None = None
 
 
-class _Milestone(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
+class _Milestone(BaseModel, extra="forbid", frozen=True, defer_build=True):
     id: Id
     title: Title
     epic_id: Id | None = None
@@ -75,10 +71,8 @@ class _Link(BaseModel):
     type: str = "blocks"
 
 
-class _Issue(BaseModel):
+class _Issue(BaseModel, frozen=True, defer_build=True):
     """Of Beads; fields that are not named here are left out."""
-
-    model_config = ConfigDict(frozen=True, defer_build=True)
 
     id: str
     title: str

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, StrictInt, StrictStr
+from pydantic import BaseModel, StrictInt, StrictStr
 
 from wvo_mcp.domain.imports.draft import Reading, State, checked, lines_of, one_of, prose, refuse, short, slug
 from wvo_mcp.domain.text import storable
@@ -22,10 +22,8 @@ _AT = "\x00line"
 _SIGN = re.compile(r'"(?:[^"\\]|\\.)*+"|[{}]', re.DOTALL)
 
 
-class _Task(BaseModel):
+class _Task(BaseModel, frozen=True, defer_build=True):
     """Fields that are not named here are left out."""
-
-    model_config = ConfigDict(frozen=True, defer_build=True)
 
     id: StrictInt | StrictStr
     title: StrictStr

@@ -4,11 +4,10 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field
 
-from wvo_mcp.domain.checkpoint import Checkpoint
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.lease import Lease
 from wvo_mcp.domain.memory import ContextEntry
-from wvo_mcp.domain.task import Status, Task
+from wvo_mcp.domain.task import Checkpoint, Status, Task
 from wvo_mcp.domain.text import Id, Prose, Reference, Text
 from wvo_mcp.operations.core.planning import TaskLine, WorkView
 from wvo_mcp.operations.inputs import Held, LeaseWrite, Output, Replayable, first

@@ -4,10 +4,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from wvo_mcp.domain.checkpoint import Checkpoint
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.memory import ContextEntry
-from wvo_mcp.domain.task import BlockAuthor, Origin, Priority, Status, TaskType
+from wvo_mcp.domain.task import BlockAuthor, Checkpoint, Origin, Priority, Status, TaskType
 from wvo_mcp.domain.text import Id, Label, Text
 from wvo_mcp.domain.wsjf import Why
 from wvo_mcp.operations.inputs import Input, Output, first

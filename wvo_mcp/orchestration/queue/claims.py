@@ -6,12 +6,11 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from wvo_mcp.domain.checkpoint import Checkpoint
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Lease, Policy
 from wvo_mcp.domain.memory import ContextEntry
 from wvo_mcp.domain.providers.routing import RouteDecision, Why
-from wvo_mcp.domain.task import Status, Task
+from wvo_mcp.domain.task import Checkpoint, Status, Task
 from wvo_mcp.errors import (
     AlreadyClaimed,
     BudgetExhausted,

@@ -5,9 +5,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wvo_mcp.domain.checkpoint import Checkpoint
 from wvo_mcp.domain.memory import ContextEntry, Scope
-from wvo_mcp.domain.task import Task
+from wvo_mcp.domain.task import Checkpoint, Task
 from wvo_mcp.store.records.rows import Repository
 from wvo_mcp.store.records.words import match_any
 
