@@ -8,7 +8,7 @@ length of the text alone.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -22,40 +22,17 @@ REDACTED = "[redacted]"
 
 @dataclass(frozen=True)
 class _Rule:
-    """One line of `secrets.txt`, tried on texts that contain `mark` and that `guard` matches. `replace`: given the text and
-    a match in it, what to write instead."""
+    """One line of `secrets.txt`, tried on texts that contain `mark` and that `guard` matches."""
 
     mark: str
     guard: re.Pattern[str] | None
+    kind: str
     written: str
     any_case: bool
-    replace: Callable[[str, re.Match[str]], str]
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
         return re.compile(self.written)
-
-
-def _whole(text: str, found: re.Match[str]) -> str:
-    return REDACTED
-
-
-def _behind(text: str, found: re.Match[str]) -> str:
-    return text[found.start() : found.end(1)] + REDACTED
-
-
-def _openai(text: str, found: re.Match[str]) -> str:
-    # Slugs may begin with sk- too; a key is random: it has digits and capitals.
-    key = found.group()
-    random = any(c.isdigit() for c in key) and (any(c.isupper() for c in key) or _HEX.fullmatch(key) is not None)
-    return REDACTED if random or key.startswith(("sk-ant-", "sk-proj-", "sk-or-", "sk-svcacct-")) else key
-
-
-_HEX = re.compile(r"sk-(?:lf-)?[0-9a-f-]{32,}")
-
-
-def _pem(text: str, found: re.Match[str]) -> str:
-    return REDACTED if len(found.group()) > 80 else found.group()  # the header alone is no secret
 
 
 _NAMES = r"pass(?:word|wd|phrase|code)|(?:db|database|sql|mail|smtp|ftp|user|admin|root|redis|proxy)_pass|pwd|secret|token|credential|api[_-]?key|access[_-]?key|private[_-]?key|signing[_-]?key|encryption[_-]?key|auth[_-]?key|account[_-]?key|client-key-data|_key"  # noqa: E501
@@ -97,49 +74,41 @@ def _path_like(value: str) -> bool:
     return value.startswith(("/", "./", "~", "http://", "https://")) or (value[4:5] == "-" and value[:4].isdigit())
 
 
-def _assigned(text: str, found: re.Match[str]) -> str:
-    name, rest, sign, quote = found.group(1, 2, 3, 4)
-    value = text[found.start(5) : found.end(5)]
-    tight = quote is not None or sign[-1] == "="
-    if not _value(name + rest, value, tight=tight):
-        return text[found.start() : found.end()]
-    left = "" if found.group(6) else value[len(value.rstrip(".:!?")) :]
-    return text[found.start() : found.start(5)] + REDACTED + left
-
-
-def _named(text: str, found: re.Match[str]) -> str:
-    """For what is no assignment: the name is the first group, the value the second; quotes are not needed around it."""
-    value = text[found.start(2) : found.end(2)]
-    if not _value(found.group(1), value, tight=found.group().startswith("<")):
-        return text[found.start() : found.end()]
-    return text[found.start() : found.start(2)] + REDACTED + text[found.end(2) : found.end()]
-
-
-def _login(text: str, found: re.Match[str]) -> str:
-    """`curl -u NAME:PASSWORD`; but user and group of a container are numbers or words."""
-    value = text[found.start(2) : found.end(2)]
-    secret = _NUMBER.fullmatch(value) is None and _value("password", value, tight=False)
-    return text[found.start() : found.start(2)] + (REDACTED if secret else value)
-
-
+_HEX = re.compile(r"sk-(?:lf-)?[0-9a-f-]{32,}")
+_SOUND_PREFIXES = ("sk-ant-", "sk-proj-", "sk-or-", "sk-svcacct-")
 _PLACE = re.compile(r"PASSWORD|\$?\{[A-Za-z_.]+\}|\$[A-Z_]+")
 
 
-def _address(text: str, found: re.Match[str]) -> str:
-    # USER:PASSWORD and ${USER}:${PASSWORD} are how such an address is explained.
-    value = text[found.end(1) : found.end()]
-    return found.group() if _PLACE.fullmatch(value) else _behind(text, found)
+def _secret(kind: str, text: str, found: re.Match[str]) -> tuple[int, int] | None:
+    """Where the secret of a match begins and ends in the text; None when it is none."""
+    start, end = found.span()
+    if kind in ("behind", "address"):
+        start = found.end(1)
+    elif kind in ("named", "login"):
+        start, end = found.span(2)
+    elif kind == "assigned":
+        start, end = found.span(5)
+    value = text[start:end]
+    is_secret = True
+    if kind == "openai":
+        # Slugs may begin with sk- too; a key is random: it has digits and capitals.
+        random = any(c.isdigit() for c in value) and (any(c.isupper() for c in value) or _HEX.fullmatch(value))
+        is_secret = bool(random) or value.startswith(_SOUND_PREFIXES)
+    elif kind == "pem":  # the header alone is no secret
+        is_secret = len(value) > 80
+    elif kind == "address":  # USER:PASSWORD and ${USER}:${PASSWORD} are how such an address is explained
+        is_secret = _PLACE.fullmatch(value) is None
+    elif kind == "login":  # `curl -u NAME:PASSWORD`; but user and group of a container are numbers or words
+        is_secret = _NUMBER.fullmatch(value) is None and _value("password", value, tight=False)
+    elif kind == "named":  # no assignment: quotes are not needed around the value
+        is_secret = _value(found.group(1), value, tight=found.group().startswith("<"))
+    elif kind == "assigned":
+        name, rest, sign, quote, whole = found.group(1, 2, 3, 4, 6)
+        is_secret = _value(name + rest, value, tight=quote is not None or sign[-1] == "=")
+        end = found.end() if whole else start + len(value.rstrip(".:!?"))
+    return (start, end) if is_secret else None
 
 
-_KINDS = {
-    "address": _address,
-    "assigned": _assigned,
-    "behind": _behind,
-    "login": _login,
-    "named": _named,
-    "openai": _openai,
-    "pem": _pem,
-}
 _START = r"(?:(?<![A-Za-z0-9]<it>)|(?<=\\[nrt]<it>)|(?<=%[0-9A-Fa-f]{2}<it>)|(?<=%25[0-9A-Fa-f]{2}<it>))"
 """No letter or digit precedes it, unless that is the n of an escaped line break or part of what is escaped in
 an address."""
@@ -168,9 +137,7 @@ def _rules() -> dict[str, list[_Rule]]:
             for name, meaning in _MACROS.items():
                 pattern = pattern.replace(name, meaning)
             mark, guard = ("", re.compile(mark[1:-1])) if mark.startswith("/") else (mark, None)
-            section.append(
-                _Rule(mark, guard, pattern, rules.get("[as written]") is not section, _KINDS.get(kind, _whole))
-            )
+            section.append(_Rule(mark, guard, kind, pattern, rules.get("[as written]") is not section))
     return rules
 
 
@@ -202,10 +169,10 @@ def redact(text: str, *, shapes_only: bool = False) -> str:
         parts: list[str] = []
         end = 0
         for found in rule.pattern.finditer(small if rule.any_case else text):
-            shown = rule.replace(text, found)
-            if len(shown) != found.end() - found.start() or shown != text[found.start() : found.end()]:
-                parts += text[end : found.start()], shown
-                end = found.end()
+            place = _secret(rule.kind, text, found)
+            if place is not None and text[slice(*place)] != REDACTED:
+                parts += text[end : place[0]], REDACTED
+                end = place[1]
         if parts:
             text = "".join([*parts, text[end:]])
             small = _small(text)
@@ -219,20 +186,17 @@ def redacted(value: Any, name: str = "") -> Any:
     """A copy of a JSON-like value, redacted in every text; `name` is its key, if any."""
     if isinstance(value, str):
         named = _SECRET_NAME.search(name)
-        if named and (named.group().lower() in ("authorization", "cookie", "set-cookie") or _secret_of(named, value)):
+        if named is None:
+            return redact(value)
+        is_word = " " not in value and len(value) >= 4
+        if named.group().lower() in ("authorization", "cookie", "set-cookie") or (
+            is_word and _value(named.group(), value, tight=True)
+        ):
             return REDACTED
         return redact(value)
     if isinstance(value, Mapping):
         entries = cast("Mapping[Any, Any]", value).items()
-        return {_redacted_name(key): redacted(part, str(key)) for key, part in entries}
+        return {redact(key) if isinstance(key, str) else key: redacted(part, str(key)) for key, part in entries}
     if isinstance(value, list | tuple):
         return [redacted(part, name) for part in cast("list[Any]", value)]
     return value
-
-
-def _secret_of(named: re.Match[str], value: str) -> bool:
-    return " " not in value and len(value) >= 4 and _value(named.group(), value, tight=True)
-
-
-def _redacted_name(key: Any) -> Any:
-    return redact(key) if isinstance(key, str) else key
