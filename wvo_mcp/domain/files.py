@@ -3,10 +3,12 @@
 import itertools
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 _EXTENDED = re.compile(r"[@+?!*]\(")
+# `**/` also matches no folder at all; what braces hold is not read.
+_PARTS = re.compile(r"(?P<deep>\*\*[*/]*|\{[^}]*\}?)|(?P<star>\*)|(?P<one>\?|\[(?:.[^\]]*)?\])|.", re.DOTALL)
 _ANY, _STAR, _DEEP = 0, 1, 2
 """One character but `/`; any run without `/`; any run at all."""
 
@@ -23,29 +25,8 @@ def _tokens(glob: str) -> tuple[Token, ...]:
     text = "/".join(part for part in text.split("/") if part not in ("", "."))
     if not text or text.startswith("!") or ".." in text.split("/") or "\\" in text:
         return (_DEEP,)
-    parts: list[Token] = []
-    i = 0
-    while i < len(text):
-        char = text[i]
-        if text.startswith("**", i):
-            parts.append(_DEEP)
-            while i < len(text) and text[i] in "*/":  # `**/` also matches no folder at all
-                i += 1
-            continue
-        if char == "*":
-            parts.append(_STAR)
-        elif char == "?":
-            parts.append(_ANY)
-        elif char == "[" and "]" in text[i + 1 :]:
-            parts.append(_ANY)
-            i = text.index("]", i + 2) if "]" in text[i + 2 :] else text.index("]", i + 1)
-        elif char == "{":
-            parts.append(_DEEP)
-            i = text.index("}", i) if "}" in text[i:] else len(text)
-        else:
-            parts.append(char)
-        i += 1
-    return tuple(parts)
+    tokens = {"deep": _DEEP, "star": _STAR, "one": _ANY}
+    return tuple(tokens.get(found.lastgroup or "", found[0]) for found in _PARTS.finditer(text))
 
 
 @lru_cache(maxsize=16_384)
@@ -116,23 +97,19 @@ class InUse:
     def conflict(self, files: Sequence[str]) -> tuple[str, list[str]] | None:
         """(the first owner whose globs overlap with these, those of `files` that do), or None."""
         near: set[int] = set()
-        for glob in files:
-            near.update(*self._near(_beginning(glob)))
+        for beginning in map(_beginning, files):
+            for end in range(min(len(beginning), self._longest) + 1):
+                near |= self._by_beginning.get(beginning[:end], set())
+            for longer in self._beginnings[bisect_right(self._beginnings, beginning) :]:
+                if not longer.startswith(beginning):
+                    break
+                near |= self._by_beginning[longer]
         for place in sorted(near):
             owner, globs = self._scopes[place]
             shared = scopes_overlap(files, globs)
             if shared:
                 return owner, shared
         return None
-
-    def _near(self, beginning: str) -> Iterator[set[int]]:
-        for end in range(min(len(beginning), self._longest) + 1):
-            if (found := self._by_beginning.get(beginning[:end])) is not None:
-                yield found
-        place = bisect_right(self._beginnings, beginning)
-        while place < len(self._beginnings) and self._beginnings[place].startswith(beginning):
-            yield self._by_beginning[self._beginnings[place]]
-            place += 1
 
 
 @lru_cache(maxsize=4096)

@@ -26,12 +26,16 @@ class _LeftAlone(Exception):
     """The repository is in a state in which a commit would be in the person's way; the text is the reason."""
 
 
+class _Ignored(_LeftAlone):
+    """The person does not want the file in the repository: that is said once."""
+
+
 class RoadmapCommits:
     """`ports.RoadmapHistory` over the git repository around the roadmap, if there is one."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._reported: set[str] = set()
+        self._is_reported = False
 
     async def record(self, changes: RoadmapChanges, message: str) -> Recorded:
         return await anyio.to_thread.run_sync(self._record, changes, message)
@@ -44,24 +48,15 @@ class RoadmapCommits:
                 return Recorded()
             name = path.relative_to(repository.root.resolve()).as_posix()
             return Recorded(commit=_committed(repository, path, name, changes, message))
-        except _Ignored as ignored:
-            return self._once(str(ignored))
         except _LeftAlone as why:
             note = f"The export is not committed: {why}."
+            if isinstance(why, _Ignored):
+                was_reported, self._is_reported = self._is_reported, True
+                return Recorded() if was_reported else Recorded(note=note)
         except (GitFailed, OSError, ValueError) as error:
             note = f"The export could not be committed: {error}."
         logger.warning("%s", note)
         return Recorded(note=note)
-
-    def _once(self, note: str) -> Recorded:
-        if note in self._reported:
-            return Recorded()
-        self._reported.add(note)
-        return Recorded(note=note)
-
-
-class _Ignored(Exception):
-    """The person does not want the file in the repository."""
 
 
 def _committed(repository: Repository, path: Path, name: str, changes: RoadmapChanges, message: str) -> str | None:
@@ -121,7 +116,7 @@ def _wanted(
         raise _LeftAlone(f"you have staged changes of {name}; commit them, and what the export wrote with them")
     if committed is None:
         if repository.ignores(name):
-            raise _Ignored(f"The export is not committed: git ignores {name}.")
+            raise _Ignored(f"git ignores {name}")
         return None, Entry("100644", repository.store(path.read_bytes(), as_file=name))
     if not committed.plain:
         raise _LeftAlone(f"{name} is not a plain file in the repository")
