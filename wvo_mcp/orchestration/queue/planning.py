@@ -1,14 +1,15 @@
 """What could come next, explained (SCHED-1). Reads only; the claim judges again."""
 
 import json
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
-from datetime import datetime
 
 from wvo_mcp.domain.files import InUse
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.domain.task import GATE_BITS, Gate, Status, Task
 from wvo_mcp.domain.wsjf import Why, explain
+from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Row, Transaction
 
 
@@ -87,7 +88,7 @@ async def why_not_ready(tx: Transaction, task: Task, circumstances: Circumstance
 
 NOT_READY = 5
 _LOOK_AT = 400
-"""So many of the best tasks are looked at; behind as many that are shut out, the plan is left incomplete."""
+"""How many of the best tasks are looked at; behind as many that are shut out, a plan is left incomplete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,25 +109,34 @@ class Plan:
     paused: bool
 
 
+async def best_of_queue(
+    tx: Transaction, epics: Collection[str] | None, many: int, admits: Callable[[Task], Awaitable[bool]]
+) -> list[Task]:
+    """The best ready tasks that are admitted, at most so many, as far down the queue as is looked."""
+    found: list[Task] = []
+    step = many + NOT_READY
+    for skip in range(0, _LOOK_AT, step):
+        batch = await tx.queue.ready(epics, step, skip)
+        found += [task for task in batch if await admits(task)]
+        if len(found) >= many or len(batch) < step:
+            break
+    return found[:many]
+
+
 async def plan_next(tx: Transaction, policy: Policy, agent_id: str, epic_id: str | None, limit: int) -> Plan:
     """The best `limit` tasks for this agent, WIP limits aside."""
     circumstances = Circumstances(tx, agent_id, policy)
     wanted = policy.epics if epic_id is None else {epic_id}
     epics = None if wanted is None else sorted(filter(policy.serves, wanted))
-    chosen: list[Task] = []
     shut_out: list[Waiting] = []
-    seen = 0
-    while len(chosen) < limit and seen < _LOOK_AT:
-        batch = await tx.queue.ready(epics, limit + NOT_READY, seen)
-        for task in batch:
-            refusal = await why_not_ready(tx, task, circumstances)
-            if (refusal is None or refusal[0] == "epic_wip_limit") and len(chosen) < limit:
-                chosen.append(task)
-            if refusal is not None and len(shut_out) < NOT_READY:
-                shut_out.append(Waiting(task, *refusal))
-        seen += len(batch)
-        if len(batch) < limit + NOT_READY:
-            break
+
+    async def admits(task: Task) -> bool:
+        refusal = await why_not_ready(tx, task, circumstances)
+        if refusal is not None and len(shut_out) < NOT_READY:
+            shut_out.append(Waiting(task, *refusal))
+        return refusal is None or refusal[0] == "epic_wip_limit"
+
+    chosen = await best_of_queue(tx, epics, limit, admits)
     waiting = await tx.queue.waiting(epics, NOT_READY)
     shut_out += [Waiting(task, "dependencies", await tx.tasks.unmet(task.id)) for task in waiting]
     shut_out.sort(key=lambda waiting: (-waiting.task.score, waiting.task.seq))
@@ -141,26 +151,13 @@ async def plan_next(tx: Transaction, policy: Policy, agent_id: str, epic_id: str
 
 async def best_ready(tx: Transaction, limit: int) -> list[Task]:
     """The best ready tasks, as the view `ready_tasks` has them."""
-    full = {
-        row["id"]
-        for row in await tx.tasks.epics()
-        if row["wip_limit"] is not None and row["in_progress"] >= row["wip_limit"]
-    }
-    found: list[Task] = []
-    seen = 0
-    while len(found) < limit and seen < _LOOK_AT:
-        batch = await tx.queue.ready(None, limit + NOT_READY, seen)
-        found += [t for t in batch if t.epic_id not in full and (not t.gates or _has_come(t, tx.now))]
-        seen += len(batch)
-        if len(batch) < limit + NOT_READY:
-            break
-    return found[:limit]
+    epics = await tx.tasks.epics()
+    full = {epic["id"] for epic in epics if epic["wip_limit"] is not None and epic["in_progress"] >= epic["wip_limit"]}
 
+    async def admits(task: Task) -> bool:
+        return task.epic_id not in full and lifecycle.ready(tx, task)
 
-def _has_come(task: Task, now: datetime) -> bool:
-    """Is its time the one gate, and over? The next claim opens it."""
-    only = task.gates == GATE_BITS[Gate.NOT_BEFORE]
-    return only and task.not_before is not None and task.not_before <= now
+    return await best_of_queue(tx, None, limit, admits)
 
 
 async def why(tx: Transaction, task: Task) -> Why:

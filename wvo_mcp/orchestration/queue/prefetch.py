@@ -9,15 +9,12 @@ from datetime import datetime, timedelta
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.domain.task import Task
 from wvo_mcp.orchestration.leader import LeaderJob, LeaderTerm
-from wvo_mcp.orchestration.queue.planning import Circumstances, why_not_ready
+from wvo_mcp.orchestration.queue.planning import Circumstances, best_of_queue, why_not_ready
 from wvo_mcp.ports import Transaction
 
 LOW, HIGH = 10, 20
 """Below the one the queue is filled up to the other."""
 
-_BATCH = 50
-_LOOK_AT = 400
-"""So many of the best tasks are looked at; behind as many that no agent can do, the queue stays short."""
 _POOL = 200
 _AGAIN = timedelta(seconds=30)
 """Time alone opens gates, and no event tells of it."""
@@ -57,11 +54,17 @@ async def refill(tx: Transaction, policy: Policy) -> None:
 async def planned(tx: Transaction, policy: Policy) -> list[str]:
     """The queue as it should be now, best first. Reads only."""
     anybody = _Anybody(tx, policy, await tx.prefetch.capabilities(_POOL))
-    queue = [task for task_id in await tx.prefetch.entries() if (task := await anybody.claimable(task_id))]
-    if len(queue) >= LOW and {task.id for task in queue}.issuperset(await _best(tx, policy, anybody, 1)):
-        queue.sort(key=lambda task: (-task.score, task.seq))
-        return [task.id for task in queue]
-    return await _best(tx, policy, anybody, HIGH)
+
+    async def admits(task: Task) -> bool:
+        return policy.serves(task.epic_id) and await why_not_ready(tx, task, anybody) is None
+
+    epics = None if policy.epics is None else sorted(policy.epics)
+    kept = [await tx.tasks.find(task_id) for task_id in await tx.prefetch.entries()]
+    queue = [task for task in kept if task is not None and await admits(task)]
+    ids = {task.id for task in queue}
+    if len(queue) < LOW or not all(task.id in ids for task in await best_of_queue(tx, epics, 1, admits)):
+        queue = await best_of_queue(tx, epics, HIGH, admits)
+    return [task.id for task in sorted(queue, key=lambda task: (-task.score, task.seq))]
 
 
 class _Anybody(Circumstances):
@@ -73,29 +76,4 @@ class _Anybody(Circumstances):
 
     async def lacking(self, wanted: list[str] | tuple[str, ...]) -> list[str]:
         """Empty when an agent of the pool has them all."""
-        if not wanted or any(able.issuperset(wanted) for able in self._pool):
-            return []
-        return list(wanted)
-
-    async def claimable(self, task_id: str) -> Task | None:
-        task = await self._tx.tasks.find(task_id)
-        return task if task is not None and await self.admits(task) else None
-
-    async def admits(self, task: Task) -> bool:
-        return self._policy.serves(task.epic_id) and await why_not_ready(self._tx, task, self) is None
-
-
-async def _best(tx: Transaction, policy: Policy, anybody: _Anybody, many: int) -> list[str]:
-    """The best tasks that can be claimed, at most so many."""
-    epics = None if policy.epics is None else sorted(policy.epics)
-    found: list[str] = []
-    for skip in range(0, _LOOK_AT, _BATCH):
-        batch = await tx.queue.ready(epics, _BATCH, skip)
-        for task in batch:
-            if await anybody.admits(task):
-                found.append(task.id)
-                if len(found) == many:
-                    return found
-        if len(batch) < _BATCH:
-            break
-    return found
+        return [] if not wanted or any(able.issuperset(wanted) for able in self._pool) else list(wanted)
