@@ -13,7 +13,7 @@ from tests.support.sessions import an_agent
 from tests.support.stores import a_store, attending
 from wvo_mcp.execution.alerting import AlertCommand
 from wvo_mcp.execution.clock import SystemClock
-from wvo_mcp.orchestration.delivery import Courier, chores
+from wvo_mcp.orchestration.delivery import Courier, leader_jobs
 
 
 async def deliver(folder: Path, name: str, command: list[str]) -> None:
@@ -22,7 +22,7 @@ async def deliver(folder: Path, name: str, command: list[str]) -> None:
     courier = Courier(AlertCommand(command, folder), "info", "test", lambda: 0.0)
     with attending(folder, None, name):
         await store.open()
-        await a_leader(store, lambda: caller, SystemClock(), chores({"command": courier})).run()
+        await a_leader(store, lambda: caller, SystemClock(), leader_jobs({"command": courier})).run()
 
 
 if __name__ == "__main__":

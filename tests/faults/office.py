@@ -2,7 +2,7 @@
 
 `python -m tests.faults.office FOLDER NAME [URL]`: the store is in the folder, or in the PostgreSQL database.
 
-Its one chore reads, then writes. While the file `pause-NAME` exists, it stops itself (SIGSTOP) between the two: the
+Its one job reads, then writes. While the file `pause-NAME` exists, it stops itself (SIGSTOP) between the two: the
 worst moment for a leader to be paused in.
 """
 

@@ -65,7 +65,7 @@ class Clerk:
                 self.told += [json.loads(line) for line in lines]
 
     def pause(self) -> float:
-        """Stop it between the reading and the writing of its chore; when that was."""
+        """Stop it between the reading and the writing of its job; when that was."""
         self._pause.touch()
         at = self.until("pauses", after=self.told[-1][0])[0]
         os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)

@@ -64,7 +64,7 @@ class Watched:
 
     @property
     def _writing(self) -> bool:
-        """In this thread: a transaction never leaves its own, while other chores of the leader read files in theirs."""
+        """In this thread: a transaction never leaves its own, while other jobs of the leader read files in theirs."""
         return getattr(self._within, "writing", False)
 
     def _opened(self, real: Callable[..., Any], file: Any, *arguments: Any, **named: Any) -> Any:
@@ -96,7 +96,7 @@ async def test_whatever_changed_is_read_before_a_transaction_begins(
         watched,
         lambda: BOB,
         bench.clock,
-        (*background.chores(bench.services.roadmap, bench.policy), overview.file_check(providers)),
+        (*background.leader_jobs(bench.services.roadmap, bench.policy), overview.file_check(providers)),
     )
     bench.workers = True
     turns = 0

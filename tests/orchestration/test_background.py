@@ -1,4 +1,4 @@
-"""The chores of every store, on a stopped clock."""
+"""What every store needs done, on a stopped clock."""
 
 import anyio
 import pytest
@@ -10,7 +10,7 @@ from tests.support.watching import loop_of, seated
 from wvo_mcp.domain.health import AnomalyKind
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.orchestration.background import chores, refresh_unled
+from wvo_mcp.orchestration.background import leader_jobs, refresh_unled
 from wvo_mcp.orchestration.leader import Leader
 
 pytestmark = pytest.mark.anyio
@@ -19,7 +19,7 @@ CARLA = an_agent("carla", "cli:carla", durable=True)
 
 
 def leader(bench: Bench, caller: Caller) -> Leader:
-    return a_leader(bench.store, lambda: caller, bench.clock, chores(bench.services.roadmap, bench.policy))
+    return a_leader(bench.store, lambda: caller, bench.clock, leader_jobs(bench.services.roadmap, bench.policy))
 
 
 async def ticked(leads: Leader) -> bool:

@@ -13,7 +13,7 @@ from tests.support.leading import a_leader
 from tests.support.sessions import a_person
 from wvo_mcp.errors import IncompatibleStore, StoreUnavailable, WvoError
 from wvo_mcp.execution.reports import ContextSnapshots
-from wvo_mcp.orchestration.backups import chores, hourly, take
+from wvo_mcp.orchestration.backups import leader_jobs, hourly, take
 from wvo_mcp.ports.backend import DamagedStore, Made
 from wvo_mcp.store.sqlite.backup import Restoring, SqliteBackups
 from wvo_mcp.store.sqlite.connection import sqlite
@@ -38,7 +38,7 @@ class Server:
 
     def __init__(self, bench: Bench, backups: Failing, folder: Path) -> None:
         self._bench = bench
-        self._leader = a_leader(bench.store, lambda: ANN, bench.clock, chores(backups, ContextSnapshots(folder)))
+        self._leader = a_leader(bench.store, lambda: ANN, bench.clock, leader_jobs(backups, ContextSnapshots(folder)))
 
     async def turns(self, *, minutes: int) -> None:
         with anyio.fail_after(240):

@@ -11,7 +11,7 @@ from tests.support.leading import a_leader
 from wvo_mcp.domain import news
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.news import Message
-from wvo_mcp.orchestration.delivery import KEEP, Courier, chores, forget
+from wvo_mcp.orchestration.delivery import KEEP, Courier, forget, leader_jobs
 from wvo_mcp.orchestration.leader import LEASE_SECONDS, Candidate, Leader, LeaderTerm, Overtaken
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.world import Undelivered
@@ -237,7 +237,7 @@ async def test_a_leader_replaced_during_a_delivery_stops_and_the_next_reuses_the
     desk.line.hang = True
 
     def leader(caller: Caller, courier: Courier) -> Leader:
-        return a_leader(bench.store, lambda: caller, bench.clock, chores({"command": courier}))
+        return a_leader(bench.store, lambda: caller, bench.clock, leader_jobs({"command": courier}))
 
     async def tick(one: Leader, tasks: TaskGroup) -> None:
         await one.tick(tasks)

@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 from tests.support.bench import ANN, BOB, Bench, a_task
 from wvo_mcp.errors import InvalidInput, NotFound, WvoError
 from wvo_mcp.orchestration import jobs as module
-from wvo_mcp.orchestration.jobs import Foreground, Jobs, Progress, Work
+from wvo_mcp.orchestration.jobs import Jobs, LongWork, Progress, Work
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CORE-10")]
 
@@ -39,7 +39,7 @@ class Held:
 
     async def __call__(self, progress: Progress) -> dict[str, Any]:
         self.begun += 1
-        progress.tell(0.25, "a quarter")
+        progress.report(0.25, "a quarter")
         await self.let_go.wait()
         return self.outcome()
 
@@ -51,7 +51,7 @@ async def test_what_is_done_soon_is_answered_at_once() -> None:
         told.append((done, note))
 
     async def quick(progress: Progress) -> dict[str, Any]:
-        progress.tell(0.5, "half")
+        progress.report(0.5, "half")
         await anyio.lowlevel.checkpoint()
         return {"made": 2}
 
@@ -192,13 +192,13 @@ async def test_steps_aside_leave_the_loop_free_and_end_when_they_are_cancelled(
 async def test_without_a_server_the_work_is_done_while_one_waits() -> None:
     work: Work = Held()
     work.let_go.set()
-    assert await Foreground().ask(ANN, "forecast", {}, work) == {"made": 1}
+    assert await LongWork().ask(ANN, "forecast", {}, work) == {"made": 1}
 
     async def refused(progress: Progress) -> dict[str, Any]:
         raise InvalidInput("text", "wrong")
 
     with pytest.raises(InvalidInput):
-        await Foreground().ask(ANN, "import_tasks", {}, refused)
+        await LongWork().ask(ANN, "import_tasks", {}, refused)
 
 
 async def test_an_operation_that_is_long_answers_with_a_handle_and_is_asked_again_with_it(
@@ -221,6 +221,6 @@ async def test_an_operation_that_is_long_answers_with_a_handle_and_is_asked_agai
         answered.set()
         jobs._patience = SOON
         assert (await bench.call("forecast", handle=begun["handle"]))["runs"] == 5_000
-    bench.services = replace(bench.services, jobs=Foreground())
+    bench.services = replace(bench.services, jobs=LongWork())
     with pytest.raises(NotFound):
         await bench.call("forecast", handle="none")

@@ -1,4 +1,4 @@
-"""Chores on a stopped clock: none waits for another, fails with another, runs twice at once, or outlives its term."""
+"""The leader's jobs on a stopped clock: none waits for another, fails with it, runs twice at once, or outlives its term."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Work:
-    """A chore that counts its runs; `run` may be told to hang or to fail."""
+    """A job that counts its runs; `run` may be told to hang or to fail."""
 
     def __init__(self) -> None:
         self.runs = 0
@@ -53,12 +53,12 @@ class Work:
 
 
 class Office:
-    """A leader whose chores run on while the test goes on."""
+    """A leader whose jobs run on while the test goes on."""
 
     def __init__(self, bench: Bench, caller: Caller, tasks: TaskGroup, works: dict[str, Work], every: float) -> None:
         self._works = works
-        chores = [LeaderJob(name, every if name == "seldom" else 0, work.run) for name, work in works.items()]
-        self._leader = a_leader(bench.store, lambda: caller, bench.clock, chores)
+        jobs = [LeaderJob(name, every if name == "seldom" else 0, work.run) for name, work in works.items()]
+        self._leader = a_leader(bench.store, lambda: caller, bench.clock, jobs)
         self._tasks = tasks
 
     async def tick(self) -> bool:
@@ -68,7 +68,7 @@ class Office:
         return leads
 
     async def settled(self) -> None:
-        """Chores that are not told to hang have come to their end."""
+        """Jobs that are not told to hang have come to their end."""
         for _ in range(5):
             await anyio.lowlevel.checkpoint()  # a cancellation reaches its task
         with anyio.fail_after(120):
@@ -78,7 +78,7 @@ class Office:
 
 @asynccontextmanager
 async def office(bench: Bench, caller: Caller = ANN, every: float = 10, **works: Work) -> AsyncGenerator[Office]:
-    """A server with these chores, done at every tick; `seldom` is done every so many seconds."""
+    """A server with these jobs, done at every tick; `seldom` is done every so many seconds."""
     async with anyio.create_task_group() as tasks:
         yield Office(bench, caller, tasks, works, every)
         tasks.cancel_scope.cancel()

@@ -7,7 +7,7 @@ from wvo_mcp.domain.lease import Policy
 from wvo_mcp.domain.providers.catalogue import Catalogue
 from wvo_mcp.operations.container import Container
 from wvo_mcp.orchestration.health.loop import HealthLoop
-from wvo_mcp.orchestration.jobs import Foreground, LongWork
+from wvo_mcp.orchestration.jobs import LongWork
 from wvo_mcp.ports import (
     SILENT,
     Clock,
@@ -38,7 +38,7 @@ class Services(Container):
     health: HealthLoop | None = None
     exchange: Exchange | None = None
     providers: Providers | None = field(default_factory=lambda: FixedProviders(Catalogue(())))
-    jobs: LongWork = field(default_factory=Foreground)
+    jobs: LongWork = field(default_factory=LongWork)
 
     def __post_init__(self) -> None:
         types: dict[type | str, object] = {

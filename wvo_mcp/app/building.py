@@ -19,7 +19,7 @@ from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.execution.session_lock import SessionLocks
 from wvo_mcp.execution.trust import Trust
 from wvo_mcp.operations import Container, Late
-from wvo_mcp.orchestration.jobs import Foreground, LongWork
+from wvo_mcp.orchestration.jobs import LongWork
 from wvo_mcp.ports import (
     SILENT,
     Clock,
@@ -168,7 +168,7 @@ def build_services(
             Policy: policy,
             Clock: clock,
             Tracer: tracer,
-            LongWork: Foreground(),
+            LongWork: LongWork(),
             Providers: providers,
             RoadmapFiles: RoadmapSource(settings.roadmap, location=shared_place),
             RoadmapHistory: Late(history) if settings.roadmap_commits else NoHistory(),

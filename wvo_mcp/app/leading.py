@@ -45,18 +45,18 @@ class LeaderWork:
         policy = services.get(Policy)
         path = settings.state_dir / "analytics" / "autopilot_health_report.json"
         self.reporter = Reporter(HealthReportFile(path), SystemClock(), settings.health_interval_ms / 1_000)
-        self.chores: tuple[LeaderJob, ...] = (
-            *background.chores(services.get(RoadmapFiles), policy),
+        self.jobs: tuple[LeaderJob, ...] = (
+            *background.leader_jobs(services.get(RoadmapFiles), policy),
             background.watch_time(services.get(Clock)),
-            *services.get(HealthLoop).chores(),
-            *delivery.chores(_couriers(settings)),
-            Prefetching(policy).chore(),
+            *services.get(HealthLoop).jobs(),
+            *delivery.leader_jobs(_couriers(settings)),
+            Prefetching(policy).job(),
             overview.file_check(services.get(Providers)),
-            self.reporter.chore(),
-            *backups.chores(services.get(Backups), services.get(Snapshots)),
+            self.reporter.job(),
+            *backups.leader_jobs(services.get(Backups), services.get(Snapshots)),
         )
         if telemetry is not None:
-            self.chores += (_gauges(telemetry, policy),)
+            self.jobs += (_gauges(telemetry, policy),)
 
 
 def _gauges(telemetry: "Telemetry", policy: Policy) -> LeaderJob:

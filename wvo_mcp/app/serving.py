@@ -221,10 +221,10 @@ class Leadership(Component):
             await self.first_answer.wait()
         while not begun(self._settings, self._backend):  # noqa: ASYNC110 - another process may be the one that begins
             await anyio.sleep(_LOOK_SECONDS)
-        await Leader(self._store, lambda: self._connection.caller, SystemClock(), self._chores).run()
+        await Leader(self._store, lambda: self._connection.caller, SystemClock(), self._jobs).run()
 
-    async def _chores(self) -> Sequence[LeaderJob]:
-        return (await self._loaded()).chores
+    async def _jobs(self) -> Sequence[LeaderJob]:
+        return (await self._loaded()).jobs
 
     async def _loaded(self) -> "LeaderWork":
         if self._work is None:

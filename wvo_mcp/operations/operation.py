@@ -24,7 +24,7 @@ from wvo_mcp.operations.inputs import (
 )
 from wvo_mcp.operations.replay import Repeat
 from wvo_mcp.operations.results import fit
-from wvo_mcp.orchestration.jobs import LongWork, Progress, Tell
+from wvo_mcp.orchestration.jobs import LongWork, OnProgress, Progress
 from wvo_mcp.ports import Tracer, Transaction, WatchedStore
 from wvo_mcp.ports.providers import Providers
 
@@ -136,7 +136,7 @@ class Operation:
         container: Container,
         caller: Caller,
         arguments: Mapping[str, Any] | None,
-        on_progress: Tell | None = None,
+        on_progress: OnProgress | None = None,
     ) -> dict[str, Any]:
         """Validate, run in one transaction, and give the JSON-ready result, at most 20,000 characters of compact JSON.
 
@@ -155,7 +155,7 @@ class Operation:
         return params
 
     async def _answer(
-        self, container: Container, caller: Caller, params: Input, on_progress: Tell | None
+        self, container: Container, caller: Caller, params: Input, on_progress: OnProgress | None
     ) -> dict[str, Any]:
         parts = {name: container.part(key) for name, key in self._keys.items()}
         if self.input_model is not Input:
@@ -201,7 +201,7 @@ class Operation:
         caller: Caller,
         params: LongRunning,
         made: Callable[[None, Progress], Awaitable[Output]],
-        on_progress: Tell | None,
+        on_progress: OnProgress | None,
     ) -> dict[str, Any]:
         async def work(progress: Progress) -> dict[str, Any]:
             return fit(dump(await made(None, progress)))

@@ -154,7 +154,7 @@ async def forecast(ctx: Context, params: ForecastAsk, store: WatchedStore) -> Fo
         wanted=params.wanted,
     )
     found = await ctx.progress.in_thread_slices(
-        forecasting.forecast(seen, question), lambda step: ctx.progress.tell(*step)
+        forecasting.forecast(seen, question), lambda step: ctx.progress.report(*step)
     )
     return ForecastReport(
         at=found.outlook.now,

@@ -130,7 +130,7 @@ async def import_tasks(ctx: Context, params: ImportTasks, store: WatchedStore, f
 
     if (params.text is None) == (params.path is None):
         raise InvalidInput("text", "give either text or path")
-    ctx.progress.tell(0.0, "reading")
+    ctx.progress.report(0.0, "reading")
 
     raw = params.text if params.path is None else await files.read(params.path)
 

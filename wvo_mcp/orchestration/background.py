@@ -1,15 +1,14 @@
 """What every store needs done for it: the roadmap watched and synced, expired tasks returned, scores refreshed."""
 
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from wvo_mcp.domain.instant import AHEAD_SECONDS, iso
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.errors import NotFound, WvoError
-from wvo_mcp.orchestration.leader import LeaderJob, LeaderTerm, led_for
+from wvo_mcp.orchestration.leader import LeaderJob, LeaderTerm, led_for, resolve_alert
 from wvo_mcp.orchestration.plan import guard, roadmap
-from wvo_mcp.orchestration.plan.guard import INVALID
 from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Clock, RoadmapFiles, Store, Transaction
@@ -29,7 +28,7 @@ KEEP_SESSIONS = timedelta(days=7)
 """Ended sessions, and durable ones and agents that nobody has heard of since. Longer than anything is repeated."""
 
 
-def chores(files: RoadmapFiles, policy: Policy) -> tuple[LeaderJob, ...]:
+def leader_jobs(files: RoadmapFiles, policy: Policy) -> tuple[LeaderJob, ...]:
     """What every store needs: the roadmap watched, expired tasks returned, scores refreshed, what is old forgotten."""
     return (
         LeaderJob("roadmap_watch", 0, RoadmapWatch(files).look),
@@ -80,30 +79,31 @@ async def _end_absent(policy: Policy, term: LeaderTerm) -> None:
     async def absent(tx: Transaction) -> list[str]:
         return [session_id for session_id in await tx.sessions.connected() if not tx.liveness.alive(session_id)]
 
-    async def end(tx: Transaction, gone: list[str]) -> None:
-        for session_id in gone:
+    async def end(tx: Transaction) -> None:
+        for session_id in gone[:_BATCH]:
             await lifecycle.ended(tx, policy, session_id)
 
     gone = await term.read(term.caller, absent)
-    for first in range(0, len(gone), _BATCH):
-        await term.write(term.caller, partial(end, gone=gone[first : first + _BATCH]))
+    while gone:
+        await term.write(term.caller, end)
+        del gone[:_BATCH]
 
 
 def watch_time(clock: Clock) -> LeaderJob:
     """Raises an alert while the store's time is ahead of the machine's."""
 
     async def watch(term: LeaderTerm) -> None:
-        async def look(tx: Transaction) -> tuple[bool, str, bool]:
-            true = clock.now()
+        async def look(tx: Transaction) -> tuple[datetime, bool]:
+            return tx.now, await tx.alerts.find("clock_ahead", None) is not None
+
+        now, alerted = await term.read(term.caller, look)
+        true = clock.now()
+        ahead = (now - true).total_seconds() > AHEAD_SECONDS
+        if ahead and not alerted:
             message = (
-                f"The store's time is {iso(tx.now)}, ahead of this machine's {iso(true)}: it was written under a wrong clock."
+                f"The store's time is {iso(now)}, ahead of this machine's {iso(true)}: it was written under a wrong clock."
                 " Due dates, waits and budgets follow it. Run wvo-mcp doctor to see how to set it back."
             )
-            alerted = await tx.alerts.find("clock_ahead", None) is not None
-            return (tx.now - true).total_seconds() > AHEAD_SECONDS, message, alerted
-
-        ahead, message, alerted = await term.read(term.caller, look)
-        if ahead and not alerted:
             logger.warning("%s", message)
             await term.write(term.caller, lambda tx: tx.alerts.raise_alert("clock_ahead", "critical", None, message))
         elif alerted and not ahead:
@@ -132,15 +132,12 @@ async def refresh_unled(store: Store, caller: Caller) -> None:
 
 async def _rescore(term: LeaderTerm) -> None:
     after: str | None = None
-    while True:
-        batch = partial(_rescored, after=after)
-        after = await term.write(term.caller, batch)
-        if after is None:
-            return
 
+    async def batch(tx: Transaction) -> str | None:
+        return await tx.graph.rescore_due(after, _BATCH)
 
-async def _rescored(tx: Transaction, after: str | None) -> str | None:
-    return await tx.graph.rescore_due(after, _BATCH)
+    while (after := await term.write(term.caller, batch)) is not None:
+        pass
 
 
 async def _forget(term: LeaderTerm) -> None:
@@ -163,13 +160,13 @@ async def sync_first(store: Store, files: RoadmapFiles, caller: Caller) -> None:
 
 async def roadmap_problem(store: Store, files: RoadmapFiles, caller: Caller) -> str | None:
     """What is wrong in the roadmap file, while no server leads, which would raise an alert; None when nothing is."""
+    digest = await files.digest()
 
-    async def known(tx: Transaction, digest: str) -> bool:
+    async def known(tx: Transaction) -> bool:
         last = await tx.state.get(roadmap.SYNCED)
         return (last is not None and last["digest"] == digest) or await led_for(tx) > 0
 
-    digest = await files.digest()
-    if digest is None or await store.read(caller, partial(known, digest=digest)):
+    if digest is None or await store.read(caller, known):
         return None
     try:
         await roadmap.read_file(store, files, caller)
@@ -180,45 +177,25 @@ async def roadmap_problem(store: Store, files: RoadmapFiles, caller: Caller) -> 
 
 async def sync_or_alert(store: Store, files: RoadmapFiles, caller: Caller) -> None:
     """Merge the roadmap if there is one; a mistake in it is logged and raised as an alert."""
-    if files.fingerprint() is not None:
-        elsewhere = await roadmap.kept_elsewhere(store, files, caller)
-        if elsewhere is not None:
-            logger.warning(
-                "the roadmap of this store is %s; %s is not read (wvo-mcp roadmap-sync makes it the one)",
-                elsewhere,
-                files.location,
-            )
-            return
+    if files.fingerprint() is not None and (elsewhere := await roadmap.kept_elsewhere(store, files, caller)):
+        logger.warning(
+            "the roadmap of this store is %s; %s is not read (wvo-mcp roadmap-sync makes it the one)",
+            elsewhere,
+            files.location,
+        )
+        return
     try:
         report = await roadmap.sync_file(store, files, caller)
-    except NotFound as error:
-        if error.details.get("kind") == "file":
-            return
-        await _alert(store, caller, error)
     except WvoError as error:
+        if isinstance(error, NotFound) and error.details.get("kind") == "file":
+            return
         if error.retryable:
             raise
-        await _alert(store, caller, error)
+        logger.error("the roadmap was not synced: %s", error.message)
+        message = error.message[:2_000]
+        # One that is open takes the new message, and is no news again while somebody looks for the mistake.
+        await store.write(caller, lambda tx: tx.alerts.raise_alert(guard.INVALID, "warning", None, message))
     else:
         if report.guard is not None:
             logger.warning("%s", report.guard)
-
-        async def resolve(tx: Transaction) -> None:
-            await tx.alerts.resolve_alert(INVALID, None)
-
-        if await store.read(caller, _alerted):
-            await store.write(caller, resolve)
-
-
-async def _alerted(tx: Transaction) -> bool:
-    return await tx.alerts.find(INVALID, None) is not None
-
-
-async def _alert(store: Store, caller: Caller, error: WvoError) -> None:
-    logger.error("the roadmap was not synced: %s", error.message)
-
-    async def tell(tx: Transaction) -> None:
-        # One that is open takes the new message, and is no news again while somebody looks for the mistake.
-        await tx.alerts.raise_alert(INVALID, "warning", None, error.message[:2_000])
-
-    await store.write(caller, tell)
+        await resolve_alert(store, caller, guard.INVALID)

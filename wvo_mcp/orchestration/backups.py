@@ -5,7 +5,7 @@ from datetime import datetime
 from wvo_mcp.domain.backup import Kind, due, surplus
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.orchestration import running_context
-from wvo_mcp.orchestration.leader import LeaderJob, LeaderTerm
+from wvo_mcp.orchestration.leader import LeaderJob, LeaderTerm, resolve_alert
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.ports.backend import Backups, DamagedStore, Made, Snapshots
 
@@ -19,9 +19,15 @@ async def hourly(store: Store, backups: Backups, caller: Caller) -> bool:
     """Take the backup of this clock hour unless there is one; True when it was taken. A store without a history has none.
 
     What exists is judged by the folder, and the hour by the store's time: a new leader repeats nothing, and a wall clock
-    that is set back skips nothing. Raises as `Backups.create`: the chore that fails becomes an alert, `backup_failed`.
+    that is set back skips nothing. Raises as `Backups.create`: the job that fails becomes an alert, `backup_failed`.
     """
-    now, anything, restored = await store.read(caller, _looked)
+
+    async def look(tx: Transaction) -> tuple[datetime, bool, datetime | None]:
+        behind = await tx.events.before_last(1, None, RESTORED)
+        restored = await tx.events.after(behind, 1, None, RESTORED)
+        return tx.now, await tx.events.last_seq() > 0, restored[0].at if restored else None
+
+    now, anything, restored = await store.read(caller, look)
     if not anything:
         return False
     existing = await backups.all()
@@ -35,13 +41,14 @@ async def hourly(store: Store, backups: Backups, caller: Caller) -> bool:
     try:
         await take(store, backups, caller)
     except DamagedStore as error:
-        await _warn(store, caller, f"{error.message} {error.hint}"[:2_000])
+        message = f"{error.message} {error.hint}"[:2_000]
+        await store.write(caller, lambda tx: tx.alerts.raise_alert(DAMAGED, "critical", None, message))
         raise
     return True
 
 
-def chores(backups: Backups | None, snapshots: Snapshots) -> tuple[LeaderJob, ...]:
-    """For the leader: looked at every minute, done once an hour."""
+def leader_jobs(backups: Backups | None, snapshots: Snapshots) -> tuple[LeaderJob, ...]:
+    """Looked at every minute, done once an hour."""
 
     async def copy(term: LeaderTerm) -> None:
         if backups is not None:
@@ -58,35 +65,16 @@ def chores(backups: Backups | None, snapshots: Snapshots) -> tuple[LeaderJob, ..
 async def take(store: Store, backups: Backups, caller: Caller) -> Made:
     """One backup now, and those that no rule keeps go; a good one ends the alerts of those that failed. Raises as
     `Backups.create`."""
-    now = await store.read(caller, _now)
+
+    async def look(tx: Transaction) -> tuple[datetime, bool]:
+        damaged = await tx.alerts.find(DAMAGED, None)
+        # One with evidence was raised by the health cycle, for a full disk say, and is ended by it.
+        return tx.now, damaged is not None and not damaged["evidence"]
+
+    now, damaged = await store.read(caller, look)
     made = await backups.create(now)
     await backups.prune(now)
-
-    async def resolve(tx: Transaction) -> None:
-        await tx.alerts.resolve_alert(FAILED, None)
-        damaged = await tx.alerts.find(DAMAGED, None)
-        if damaged is not None and not damaged["evidence"]:
-            # One with evidence was raised by the health cycle, for a full disk say, and is ended by it.
-            await tx.alerts.resolve_alert(DAMAGED, None)
-
-    async def alerted(tx: Transaction) -> bool:
-        return any([await tx.alerts.find(kind, None) for kind in (FAILED, DAMAGED)])
-
-    if await store.read(caller, alerted):
-        await store.write(caller, resolve)
+    await resolve_alert(store, caller, FAILED)
+    if damaged:
+        await resolve_alert(store, caller, DAMAGED)
     return made
-
-
-async def _warn(store: Store, caller: Caller, message: str) -> None:
-    await store.write(caller, lambda tx: tx.alerts.raise_alert(DAMAGED, "critical", None, message))
-
-
-async def _looked(tx: Transaction) -> tuple[datetime, bool, datetime | None]:
-    """The time, whether anything has happened, and when the store was restored last."""
-    behind = await tx.events.before_last(1, None, RESTORED)
-    restored = await tx.events.after(behind, 1, None, RESTORED)
-    return tx.now, await tx.events.last_seq() > 0, restored[0].at if restored else None
-
-
-async def _now(tx: Transaction) -> datetime:
-    return tx.now

@@ -150,8 +150,8 @@ class Courier:
         await tx.alerts.raise_alert(news.FAILED, "critical", None, message[:2_000], {"channels": dict(dead)})
 
 
-def chores(couriers: Mapping[str, Courier]) -> tuple[LeaderJob, ...]:
-    """For the leader; a channel that hangs holds up no other."""
+def leader_jobs(couriers: Mapping[str, Courier]) -> tuple[LeaderJob, ...]:
+    """A channel that hangs holds up no other."""
     made = [LeaderJob(f"alerts_by_{name}", _LOOK_SECONDS, courier.work) for name, courier in couriers.items()]
     return (*made, LeaderJob("forget_news", _FORGET_SECONDS, forget))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.providers.state import RoutingState
@@ -39,22 +39,13 @@ class Figures:
 
 
 async def flow(tx: Transaction) -> Flow:
-    now = tx.now
-    begin = now - SLOTS * _SLOT
+    begin = tx.now - SLOTS * _SLOT
     series = [0] * SLOTS
     for row in await tx.health.per_minute(begin):
-        minute = instant(row["minute"] + ":00Z")
-        series[_slot(begin, minute)] += row["completed"]
-    hour = now - timedelta(hours=1)
-    return Flow(
-        created=await tx.events.since("task.created", hour, _CREATED_CAP),
-        completed=await tx.health.completed(hour),
-        series=series,
-    )
-
-
-def _slot(begin: datetime, minute: datetime) -> int:
-    return min(SLOTS - 1, max(0, int((minute - begin) / _SLOT)))
+        slot = int((instant(row["minute"] + ":00Z") - begin) / _SLOT)
+        series[min(SLOTS - 1, max(0, slot))] += row["completed"]
+    hour = tx.now - timedelta(hours=1)
+    return Flow(await tx.events.since("task.created", hour, _CREATED_CAP), await tx.health.completed(hour), series)
 
 
 async def measure(tx: Transaction) -> Figures:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -34,8 +34,8 @@ _UNKNOWN = "Only the server that gave it knows a handle: call again without the 
 _SLICE_SECONDS = 0.02
 _LOOK_SECONDS = 0.1
 
-Tell = Callable[[float, str], Awaitable[None]]
-"""Hears how far the work is (0-1), and in what."""
+OnProgress = Callable[[float, str], Awaitable[None]]
+"""Called with how far the work is (0-1), and in what."""
 
 
 class Progress:
@@ -45,7 +45,7 @@ class Progress:
         self.done = 0.0
         self.note = note
 
-    def tell(self, done: float, note: str) -> None:
+    def report(self, done: float, note: str) -> None:
         self.done = min(1.0, max(self.done, done))
         self.note = note
 
@@ -102,12 +102,12 @@ class _Job:
         finally:
             self.ended.set()
 
-    async def answer(self, patience: float, tell: Tell | None) -> dict[str, Any]:
-        """The result if it is there within so many seconds, else how far it is; `tell` hears of it meanwhile. Raises what
+    async def answer(self, patience: float, on_progress: OnProgress | None) -> dict[str, Any]:
+        """The result if it is there within so many seconds, else how far it is; `on_progress` is called meanwhile. Raises what
         the work raised."""
         with anyio.move_on_after(patience):
-            while tell is not None and not self.ended.is_set():
-                await tell(self.progress.done, self.progress.note)
+            while on_progress is not None and not self.ended.is_set():
+                await on_progress(self.progress.done, self.progress.note)
                 with anyio.move_on_after(_LOOK_SECONDS):
                     await self.ended.wait()
             await self.ended.wait()
@@ -124,21 +124,27 @@ class _Job:
         }
 
 
-class LongWork(Protocol):
-    """Where work goes on that may take longer than a call should."""
+class LongWork:
+    """Work that may take longer than a call should. As it stands here, that of a command: done to its end while the caller
+    waits."""
 
     async def ask(
-        self, caller: Caller, tool: str, arguments: dict[str, Any], work: Work, tell: Tell | None = None
+        self, caller: Caller, tool: str, arguments: dict[str, Any], work: Work, on_progress: OnProgress | None = None
     ) -> dict[str, Any]:
         """The result, or a handle when it takes longer. Raises what the work raises while the caller waits for it."""
-        ...
+        job = _Job(tool)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(job.run, work)
+            with suppress(WvoError):  # raised below: the group would wrap it
+                await job.answer(math.inf, on_progress)
+        return await job.answer(0.0, None)
 
-    async def poll(self, tool: str, handle: str, tell: Tell | None = None) -> dict[str, Any]:
+    async def poll(self, tool: str, handle: str, on_progress: OnProgress | None = None) -> dict[str, Any]:
         """How the job is. Raises NotFound, and what the work raised."""
-        ...
+        raise NotFound("job", handle, field="handle", hint=_UNKNOWN)
 
 
-class Jobs(Component):
+class Jobs(LongWork, Component):
     """The long work of one server; it dies with it."""
 
     name = "long work"
@@ -159,7 +165,7 @@ class Jobs(Component):
             await job.ended.wait()
 
     async def ask(
-        self, caller: Caller, tool: str, arguments: dict[str, Any], work: Work, tell: Tell | None = None
+        self, caller: Caller, tool: str, arguments: dict[str, Any], work: Work, on_progress: OnProgress | None = None
     ) -> dict[str, Any]:
         """The result, or a handle when it takes longer. Whoever asks for the same while it runs gets the same job. Raises
         what the work raises while it is waited for."""
@@ -174,33 +180,11 @@ class Jobs(Component):
                 del self._jobs[handle]
             self._jobs[job.handle] = job
             self._tasks.start_soon(job.run, work)
-        return await job.answer(self._patience, tell)
+        return await job.answer(self._patience, on_progress)
 
-    async def poll(self, tool: str, handle: str, tell: Tell | None = None) -> dict[str, Any]:
-        """How the job is, after a short wait for its end; its result once it has ended well. Raises NotFound, and what the
-        work raised."""
+    async def poll(self, tool: str, handle: str, on_progress: OnProgress | None = None) -> dict[str, Any]:
+        """How the job is, after a short wait for its end; its result once it has ended well."""
         job = self._jobs.get(handle)
         if job is None or job.tool != tool:
-            raise unknown(handle)
-        return await job.answer(self._patience, tell)
-
-
-def unknown(handle: str) -> NotFound:
-    return NotFound("job", handle, field="handle", hint=_UNKNOWN)
-
-
-class Foreground:
-    """Long work of a command: done to its end while the caller waits."""
-
-    async def ask(
-        self, caller: Caller, tool: str, arguments: dict[str, Any], work: Work, tell: Tell | None = None
-    ) -> dict[str, Any]:
-        job = _Job(tool)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(job.run, work)
-            with suppress(WvoError):  # raised below: the group would wrap it
-                await job.answer(math.inf, tell)
-        return await job.answer(0.0, None)
-
-    async def poll(self, tool: str, handle: str, tell: Tell | None = None) -> dict[str, Any]:
-        raise unknown(handle)
+            return await super().poll(tool, handle)
+        return await job.answer(self._patience, on_progress)

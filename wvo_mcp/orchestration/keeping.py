@@ -51,23 +51,25 @@ class Keeper:
     async def run(self) -> None:
         """Until cancelled. A store that cannot be reached is tried again."""
         while True:
-            wait = await self._guarded()
+            try:
+                wait = await self.renew()
+            except WvoError as error:
+                logger.warning("leases not renewed: %s", error.message)
+                wait = 1.0
             with anyio.move_on_after(wait):
                 await self._changed.wait()
                 # Many writes in a row are one change.
                 await anyio.sleep(min(0.2, wait / 4))
             self._changed = anyio.Event()
 
-    async def _guarded(self) -> float:
-        try:
-            return await self.renew()
-        except WvoError as error:
-            logger.warning("leases not renewed: %s", error.message)
-            return 1.0
-
     async def renew(self) -> float:
         """Renew what is due; seconds until the next look."""
         caller = self._caller()
+
+        async def come_back(tx: Transaction) -> None:
+            await tx.sessions.ensure()
+            await tx.queue.renew(caller.session_id)
+
         held, taken_for_dead, read_at = await self._store.read(caller, self._look)
         if not held:
             return 3_600.0
@@ -75,7 +77,7 @@ class Keeper:
         if now - self._heard_at > self._quiet_max:
             return max(1.0, min(task.lease_seconds or 60 for task in held) / 3)
         if taken_for_dead:
-            await self._store.write(caller, self._come_back)
+            await self._store.write(caller, come_back)
         shortest = min(self._look_seconds * 3, *(task.lease_seconds or 60 for task in held))
         left = min(
             (task.lease_expires_at - read_at).total_seconds() - (task.lease_seconds or 0) * 2 / 3
@@ -94,10 +96,6 @@ class Keeper:
         held = await tx.queue.held_by_session(session_id)
         session = await tx.sessions.get(session_id) if held else None
         return held, session is not None and session["ended_at"] is not None, tx.now
-
-    async def _come_back(self, tx: Transaction) -> None:
-        await tx.sessions.ensure()
-        await tx.queue.renew(self._caller().session_id)
 
 
 class NotifyingStore:

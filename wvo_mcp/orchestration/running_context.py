@@ -29,24 +29,18 @@ async def snapshot(store: Store, snapshots: Snapshots, caller: Caller) -> Snapsh
 async def hourly(store: Store, snapshots: Snapshots, caller: Caller) -> bool:
     """Write it once in a clock hour in which something happened; True when it was written."""
     newest = await snapshots.newest()
-    if newest is None:
-        if not await store.read(caller, _anything):
-            return False
-    else:
 
-        async def unchanged(tx: Transaction) -> bool:
-            seen = _EVENT.search(newest.text)
-            same = seen is not None and int(seen[1]) == await tx.events.last_seq()
-            return same or hour(tx.now) <= hour(newest.at)
+    async def due(tx: Transaction) -> bool:
+        last = await tx.events.last_seq()
+        if newest is None:
+            return last > 0
+        seen = _EVENT.search(newest.text)
+        return (seen is None or int(seen[1]) != last) and hour(tx.now) > hour(newest.at)
 
-        if await store.read(caller, unchanged):
-            return False
+    if not await store.read(caller, due):
+        return False
     await snapshot(store, snapshots, caller)
     return True
-
-
-async def _anything(tx: Transaction) -> bool:
-    return await tx.events.last_seq() > 0
 
 
 async def _markdown(tx: Transaction) -> list[str]:

@@ -16,7 +16,7 @@ WATCH = an_agent("watch")
 async def test_health_run_on_the_leader_acts_until_another_server_leads(bench: Bench) -> None:
     loop = loop_of(bench)
     term = await seated(bench, WATCH)
-    await loop.chores()[0].run(term)  # this server leads
+    await loop.jobs()[0].run(term)  # this server leads
     await abandoned(bench, "T1")
     await Candidate(bench.store, lambda: WATCH, bench.clock).seek()
 

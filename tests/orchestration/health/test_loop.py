@@ -39,7 +39,7 @@ async def test_a_new_leader_returns_stale_tasks_at_once_and_records_each_fix(
     bench: Bench,
 ) -> None:
     await abandoned(bench, "T1")
-    leads = a_leader(bench.store, lambda: WATCH, bench.clock, loop_of(bench).chores())
+    leads = a_leader(bench.store, lambda: WATCH, bench.clock, loop_of(bench).jobs())
 
     async with anyio.create_task_group() as tasks:
         assert await leads.tick(tasks)
@@ -335,7 +335,7 @@ async def test_a_job_due_more_often_than_the_lease_is_renewed_runs_in_between(be
         tasks.cancel_scope.cancel()
 
     passed = anyio.current_time() - began  # half a second, where the machine has nothing else to do
-    assert len(ticks) <= 2 + passed / TICK_SECONDS, "chores of every tick are not done more often by it"
+    assert len(ticks) <= 2 + passed / TICK_SECONDS, "jobs of every tick are not done more often by it"
 
 
 @pytest.mark.requirement("HEALTH-4")

@@ -184,7 +184,9 @@ async def test_a_server_that_starts_is_held_back_as_well(bench: Bench) -> None:
 async def test_the_alert_ends_when_what_waits_has_ended_by_itself(bench: Bench) -> None:
     await sync(bench, plan("T1"))
     await sync(bench, plan("T1", "T2", T1=", priority: high"))
-    leads = a_leader(bench.store, lambda: BOB, bench.clock, background.chores(bench.services.roadmap, bench.policy))
+    leads = a_leader(
+        bench.store, lambda: BOB, bench.clock, background.leader_jobs(bench.services.roadmap, bench.policy)
+    )
     bench.roadmap.write_text(plan("T1"))
 
     async def tick() -> None:

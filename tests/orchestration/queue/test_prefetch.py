@@ -140,15 +140,15 @@ async def test_the_leader_writes_the_queue_only_when_it_changed(
     await bench.write(lambda tx: tx.sessions.touch_agent("gil"), GIL)
     store = Counted(bench.store)
     candidate = Candidate(store, lambda: BOB, bench.clock)
-    chore = Prefetching(bench.policy).chore()
+    job = Prefetching(bench.policy).job()
 
     async def after(seconds: float) -> int:
-        """How often the chore wrote when it was done after so many seconds."""
+        """How often the job wrote when it was done after so many seconds."""
         bench.clock.advance(seconds)
         term = await candidate.seek()
         assert term is not None
         before = store.writes
-        await chore.run(term)
+        await job.run(term)
         return store.writes - before
 
     assert [await after(0), await after(10), await after(40)] == [1, 0, 0]

@@ -342,7 +342,7 @@ async def test_the_status_shows_how_every_provider_stands(bench: Bench) -> None:
 @pytest.mark.requirement("PROV-3")
 async def test_the_leader_forgets_usage_after_forty_days(bench: Bench) -> None:
     routed = configured(bench, hourly(30_000))
-    (forget,) = [one for one in background.chores(routed.services.roadmap, Policy()) if one.name == "forget"]
+    (forget,) = [one for one in background.leader_jobs(routed.services.roadmap, Policy()) if one.name == "forget"]
     await spend(routed, 1)
     routed.clock.advance(days=39)
     await forget.run(await seated(routed, ANN))

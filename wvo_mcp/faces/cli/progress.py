@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wvo_mcp.orchestration.jobs import Tell
+    from wvo_mcp.orchestration.jobs import OnProgress
 
 
 @contextmanager
-def shown(what: str) -> "Generator[Tell | None]":
+def shown(what: str) -> "Generator[OnProgress | None]":
     """A bar on stderr while it lasts, for people; None elsewhere."""
     if not sys.stderr.isatty():
         yield None

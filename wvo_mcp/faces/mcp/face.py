@@ -18,7 +18,7 @@ from wvo_mcp.errors import NotFound, WvoError
 from wvo_mcp.faces.mcp.results import failure, success
 from wvo_mcp.operations import Audience, Container, Operation, named
 from wvo_mcp.operations.results import defect
-from wvo_mcp.orchestration.jobs import Tell
+from wvo_mcp.orchestration.jobs import OnProgress
 from wvo_mcp.ports import SILENT, Directives, Tracer
 
 Call = tuple[str, dict[str, Any] | None, str | None, bool]
@@ -146,7 +146,7 @@ class Face:
         return found if self._toolsets is None or found.toolset in self._toolsets else None
 
     async def call_tool(
-        self, name: str, arguments: dict[str, Any] | None, caller: Caller, tell: Tell | None = None
+        self, name: str, arguments: dict[str, Any] | None, caller: Caller, on_progress: OnProgress | None = None
     ) -> dict[str, Any]:
         """A `CallToolResult` of the newest protocol, in its wire form."""
         self._heard()
@@ -154,7 +154,7 @@ class Face:
             operation = self.operation(name)
             if operation is None:
                 raise self._unknown(name)
-            return success(await operation(self.services, caller, arguments, tell if operation.long else None))
+            return success(await operation(self.services, caller, arguments, on_progress if operation.long else None))
         except WvoError as error:
             return failure(error)
         except Exception as error:  # an edge: what nobody foresaw is logged and answered, and the server lives on

@@ -16,7 +16,7 @@ from wvo_mcp.faces.mcp import prompts, resources
 from wvo_mcp.faces.mcp.face import Face
 from wvo_mcp.faces.mcp.instructions import INSTRUCTIONS
 from wvo_mcp.operations import Effect, Operation
-from wvo_mcp.orchestration.jobs import Tell
+from wvo_mcp.orchestration.jobs import OnProgress
 from wvo_mcp.ports import SILENT, Directives, Tracer
 
 Request = ServerRequestContext[Any, Any]
@@ -123,17 +123,17 @@ class _Handlers:
         return prompts.rendered(params.name, params.arguments or {})
 
 
-def _teller(ctx: Request) -> Tell:
+def _teller(ctx: Request) -> OnProgress:
     """Sends notifications of progress to a client that asked for them; to others the SDK sends nothing."""
     last = -1.0
 
-    async def tell(done: float, note: str) -> None:
+    async def report(done: float, note: str) -> None:
         nonlocal last
         if done > last:  # the protocol wants each to be higher than the one before
             last = done
             await ctx.session.report_progress(done, 1.0, note or None)
 
-    return tell
+    return report
 
 
 def _tool(op: Operation) -> types.Tool:

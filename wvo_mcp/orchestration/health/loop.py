@@ -53,7 +53,7 @@ class HealthLoop:
         self._walk_after = 0.0
         self._term: LeaderTerm | None = None
 
-    def chores(self) -> tuple[LeaderJob, ...]:
+    def jobs(self) -> tuple[LeaderJob, ...]:
         """For the leader: at once when it begins to lead, which is when the tasks of servers that are gone come back."""
         every = self.limits.interval_seconds
         return (LeaderJob("health", every, self._turn), LeaderJob("graph_walk", every, self._walk))

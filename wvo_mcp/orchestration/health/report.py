@@ -59,7 +59,7 @@ class Reporter:
         self._term: int | None = None
         self._due = 0.0
 
-    def chore(self) -> LeaderJob:
+    def job(self) -> LeaderJob:
         return LeaderJob("health_report", self._check_seconds, self.write_due)
 
     async def write_due(self, term: LeaderTerm) -> None:

@@ -108,7 +108,7 @@ async def take_in(store: Store, caller: Caller, intake: Intake, progress: Progre
     created: list[str] = []
     await store.write(caller, partial(_groups, intake=intake))
     for number, batch in enumerate(intake.batches):
-        progress.tell(number / len(intake.batches), f"{len(created)} of {len(intake.new)} tasks")
+        progress.report(number / len(intake.batches), f"{len(created)} of {len(intake.new)} tasks")
         created += await store.write(caller, partial(_create, intake=intake, batch=batch, origin=origin))
     return created
 

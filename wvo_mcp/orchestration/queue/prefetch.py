@@ -21,14 +21,14 @@ _AGAIN = timedelta(seconds=30)
 
 
 class Prefetching:
-    """The leader's chore that keeps the queue. Where nothing happened since the last look, a look is one small read."""
+    """The leader's job that keeps the queue. Where nothing happened since the last look, a look is one small read."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._seq = 0
         self._looked: datetime | None = None
 
-    def chore(self) -> LeaderJob:
+    def job(self) -> LeaderJob:
         return LeaderJob("prefetch", 0, self.run)
 
     async def run(self, term: LeaderTerm) -> None:
