@@ -11,7 +11,8 @@ from wvo_mcp.domain.providers.catalogue import NO_LIMITS, TIERS, Catalogue, Prov
 from wvo_mcp.domain.providers.routing import RouteRequest, decide
 from wvo_mcp.domain.providers.state import Presence, RoutingState
 from wvo_mcp.domain.task import TaskType
-from wvo_mcp.execution.providers.parse import KEYS, defaults, packaged_text, parse
+from wvo_mcp.errors import InvalidInput
+from wvo_mcp.execution.providers.parse import defaults, packaged_text, parse
 
 pytestmark = pytest.mark.requirement("PROV-1")
 
@@ -45,9 +46,24 @@ def test_it_says_what_would_hold_without_it_but_for_limits_and_preferences() -> 
     assert [replace(band, prefer=()) for band in said.bands] == [*silent.bands]
 
 
-@pytest.mark.parametrize("what", KEYS)
-def test_it_shows_every_key_that_there_is(what: str) -> None:
-    for key in KEYS[what]:
+@pytest.mark.parametrize(
+    "place",
+    [
+        "{}",
+        "bands: [{}]",
+        "providers: {{one: {}}}",
+        "providers: {{one: {{tiers: {{low: {}}}}}}}",
+        "providers: {{one: {{tiers: {{low: {{cost: {}}}}}}}}}",
+        "agent_limits: {}",
+    ],
+)
+def test_it_shows_every_key_that_there_is(place: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        packaged(place.format("{zzz: 1}"))
+
+    known = re.search(r"unknown key 'zzz'. Known are ([a-z_, ]+)", repr(caught.value.details))
+    assert known is not None
+    for key in known[1].split(", "):
         assert re.search(rf"^[ #-]*{key}\b|[{{ ]{key}:", packaged_text(), re.MULTILINE), key
 
 

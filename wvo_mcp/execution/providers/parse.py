@@ -63,12 +63,15 @@ class _Report(Report):
             super().unknown(at, key, known)
 
 
-def _made(build: Callable[[dict[str, Any]], Any], reader: Reader) -> Reader:
+def _object(
+    build: Callable[[dict[str, Any]], Any], keys: Mapping[str, Reader], what: str, required: Collection[str] = ()
+) -> Reader:
     """What `build` makes of the fields, when all of them are right."""
+    fields = record(keys, what, required)
 
     def read(node: Node, report: Report) -> Any:
         before = report.wrong
-        found = reader(node, report)
+        found = fields(node, report)
         return build(found) if found is not None and report.wrong == before else None
 
     return read
@@ -76,34 +79,32 @@ def _made(build: Callable[[dict[str, Any]], Any], reader: Reader) -> Reader:
 
 def _by_word(words: type[StrEnum], item: Reader, what: str = "each with its value") -> Reader:
     """A mapping from the words of an enumeration, in its order."""
-    named = ", ".join(each.value for each in words)
 
     def build(found: dict[str, Any]) -> dict[StrEnum, Any]:
-        return {each: found[each.value] for each in words if each.value in found}
+        return {each: found[each] for each in words if each in found}
 
-    return _made(build, record({each.value: item for each in words}, f"some of {named}, {what}"))
+    return _object(build, {each.value: item for each in words}, f"some of {', '.join(words)}, {what}")
 
 
 _TOKENS = whole(1, 1_000_000_000_000)
 _DOLLARS = number(100_000)
 _TIER = choice(Tier)
 _PLACE = choice(Place)
-
 _LIMIT_KEYS = {"hourly": _TOKENS, "daily": _TOKENS}
-_LIMITS = _made(lambda read: Limits(**read), record(_LIMIT_KEYS, "'hourly:' or 'daily:' with tokens"))
-_COST_KEYS = {"input": _DOLLARS, "output": _DOLLARS, "cached": _DOLLARS}
-_COST = _made(
+_LIMITS = _object(lambda read: Limits(**read), _LIMIT_KEYS, "'hourly:' or 'daily:' with tokens")
+_COST = _object(
     lambda paid: Cost(paid["input"], paid["output"], paid.get("cached", paid["input"])),
-    record(_COST_KEYS, "'input:' and 'output:', dollars per million tokens", ("input", "output")),
+    {"input": _DOLLARS, "output": _DOLLARS, "cached": _DOLLARS},
+    "'input:' and 'output:', dollars per million tokens",
+    ("input", "output"),
 )
 _MODEL_KEYS = {"model": values.model, "cost": _COST, "limits": _LIMITS}
-_MODEL = _made(
-    lambda read: Model(read.pop("model"), **read),
-    record(_MODEL_KEYS, "'model:' with the name of a model", ("model",)),
+_MODEL = _object(
+    lambda read: Model(read.pop("model"), **read), _MODEL_KEYS, "'model:' with the name of a model", ("model",)
 )
 _EACH_TIER = _by_word(Tier, _MODEL, "each with 'model:'")
 _BAND_KEYS = {"up_to": whole(1, 10), "tier": _TIER, "prefer": listed(values.name, 50)}
-_BAND = _made(lambda read: Band(**read), record(_BAND_KEYS, "a band with 'up_to:' and 'tier:'", ("up_to", "tier")))
+_BAND = _object(lambda read: Band(**read), _BAND_KEYS, "a band with 'up_to:' and 'tier:'", ("up_to", "tier"))
 _EACH_BAND = listed(_BAND, 20, "a list of bands, like [{up_to: 10, tier: high}]", partly=True)
 _EACH_SHARE = _by_word(Place, number(100))
 
@@ -136,20 +137,23 @@ def _shares(node: Node, report: Report) -> dict[Place, float] | None:
     return None if shares is None else {place: shares.get(place, 0.0) for place in Place}
 
 
-_PROVIDER_KEYS: dict[str, Reader] = {
-    "kind": choice(ProviderKind),
-    "place": _PLACE,
-    "enabled": flag,
-    "command": values.command,
-    "base_url": values.address,
-    "key_env": values.variable,
-    "key_command": values.command,
-    "capabilities": values.labels,
-    "share": number(100),
-    "limits": _LIMITS,
-    "tiers": _tiers,
-}
-_PROVIDER = record(_PROVIDER_KEYS, "a provider with 'kind:' and 'tiers:'", ("kind", "tiers"))
+_PROVIDER = record(
+    {
+        "kind": choice(ProviderKind),
+        "place": _PLACE,
+        "enabled": flag,
+        "command": values.command,
+        "base_url": values.address,
+        "key_env": values.variable,
+        "key_command": values.command,
+        "capabilities": values.labels,
+        "share": number(100),
+        "limits": _LIMITS,
+        "tiers": _tiers,
+    },
+    "a provider with 'kind:' and 'tiers:'",
+    ("kind", "tiers"),
+)
 
 
 def _provider(name: str, node: Node, report: Report) -> Provider | None:
@@ -158,7 +162,16 @@ def _provider(name: str, node: Node, report: Report) -> Provider | None:
     kind: ProviderKind | None = read.get("kind")
     if kind is None or not isinstance(node, MappingNode):
         return None
-    for key, problem in _misfits(kind, node.entries.keys(), read):
+    keys, is_openai, problems = node.entries.keys(), kind is ProviderKind.OPENAI, dict[str, str]()
+    if is_openai and "base_url" not in keys:
+        problems["base_url"] = "expected the address of the server, like http://127.0.0.1:8000/v1"
+    if is_openai and "place" not in keys:
+        problems["place"] = "expected cloud, or local when data stays with you: it does not follow from the kind"
+    if kind in (ProviderKind.OPENAI, ProviderKind.OLLAMA) and "command" in keys:
+        problems["command"] = f"expected none: {kind} is an address, not a program"
+    if "key_env" in read and "key_command" in read:
+        problems["key_command"] = "expected key_env or key_command, not both"
+    for key, problem in problems.items():
         report(node_at(node, key), problem, f".{key}")
     if report.wrong > before:
         return None
@@ -166,23 +179,9 @@ def _provider(name: str, node: Node, report: Report) -> Provider | None:
     read["capabilities"] = frozenset(read.get("capabilities", ()))
     if kind is ProviderKind.OLLAMA:
         read.setdefault("base_url", OLLAMA)
-    elif kind is not ProviderKind.OPENAI:
+    elif not is_openai:
         read.setdefault("command", (kind.value,))
     return Provider(name, **read)
-
-
-def _misfits(kind: ProviderKind, keys: Collection[str], read: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(key, problem) for what a kind needs, and for what it has no use for."""
-    found: list[tuple[str, str]] = []
-    if kind is ProviderKind.OPENAI and "base_url" not in keys:
-        found.append(("base_url", "expected the address of the server, like http://127.0.0.1:8000/v1"))
-    if kind is ProviderKind.OPENAI and "place" not in keys:
-        found.append(("place", "expected cloud, or local when data stays with you: it does not follow from the kind"))
-    if kind in (ProviderKind.OPENAI, ProviderKind.OLLAMA) and "command" in keys:
-        found.append(("command", f"expected none: {kind} is an address, not a program"))
-    if "key_env" in read and "key_command" in read:
-        found.append(("key_command", "expected key_env or key_command, not both"))
-    return found
 
 
 def _providers(node: Node, report: Report) -> tuple[Provider, ...] | None:
@@ -204,30 +203,24 @@ def _providers(node: Node, report: Report) -> tuple[Provider, ...] | None:
     return tuple(providers)
 
 
-_KEYS: dict[str, Reader] = {
-    "mode": choice(Mode),
-    "local_labels": values.labels,
-    "cached_weight": number(1),
-    "count_unreported": flag,
-    "warn_at": number(1),
-    "bands": _bands,
-    "types": _by_word(TaskType, _PLACE),
-    "shares": _shares,
-    "estimates": _by_word(Tier, _TOKENS),
-    "agent_limits": _LIMITS,
-    "task_limits": _LIMITS,
-    "providers": _providers,
-}
-_FILE = record(_KEYS, "keys such as 'mode:' and 'providers:'", ("providers",))
-KEYS: Mapping[str, tuple[str, ...]] = {
-    "": tuple(_KEYS),
-    "band": tuple(_BAND_KEYS),
-    "provider": tuple(_PROVIDER_KEYS),
-    "model": tuple(_MODEL_KEYS),
-    "cost": tuple(_COST_KEYS),
-    "limits": tuple(_LIMIT_KEYS),
-}
-"""All keys, by what they describe."""
+_FILE = record(
+    {
+        "mode": choice(Mode),
+        "local_labels": values.labels,
+        "cached_weight": number(1),
+        "count_unreported": flag,
+        "warn_at": number(1),
+        "bands": _bands,
+        "types": _by_word(TaskType, _PLACE),
+        "shares": _shares,
+        "estimates": _by_word(Tier, _TOKENS),
+        "agent_limits": _LIMITS,
+        "task_limits": _LIMITS,
+        "providers": _providers,
+    },
+    "keys such as 'mode:' and 'providers:'",
+    ("providers",),
+)
 
 
 def parse(data: bytes, name: str) -> Catalogue:
@@ -266,13 +259,14 @@ def read(path: Path) -> Catalogue | None:
     name = f"{path.parent.name}/{path.name}"
     try:
         data = read_at_most(path, MAX_BYTES, "providers", name)
+        if data is not None:
+            return parse(data, name)
+        if not path.is_symlink():
+            return None
+        reason = f"{name} is a link to a file that is not there"
     except OSError as error:
         reason = f"{name} cannot be read: {error.strerror or error}"
-        raise InvalidInput("providers", reason, message=f"{reason}.") from None
-    if data is None and path.is_symlink():
-        reason = f"{name} is a link to a file that is not there"
-        raise InvalidInput("providers", reason, message=f"{reason}.")
-    return None if data is None else parse(data, name)
+    raise InvalidInput("providers", reason, message=f"{reason}.")
 
 
 @cache
@@ -286,11 +280,7 @@ def defaults() -> Catalogue:
     """What holds without a file: the packaged text, without its limits: no one is stopped by limits that they never saw."""
     packaged = parse(packaged_text().encode(), "the packaged providers.yaml")
     providers = tuple(
-        replace(
-            one,
-            limits=NO_LIMITS,
-            tiers={tier: replace(model, limits=NO_LIMITS) for tier, model in one.tiers.items()},
-        )
+        replace(one, limits=NO_LIMITS, tiers={tier: replace(has, limits=NO_LIMITS) for tier, has in one.tiers.items()})
         for one in packaged.providers
     )
     return replace(packaged, providers=providers, agent_limits=NO_LIMITS, task_limits=NO_LIMITS, digest="")

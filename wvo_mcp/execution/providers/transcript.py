@@ -78,19 +78,13 @@ def _message(line: bytes, end: int) -> Message | None:
     message_id, model, usage = _of(message, "id"), _of(message, "model"), _of(message, "usage")
     if _of(entry, "type") != "assistant" or not isinstance(message_id, str) or not _ID.fullmatch(message_id):
         return None
-    counts = [_tokens(_of(usage, name)) for name in _COUNTS]
+    values = (_of(usage, f"{name}_tokens") for name in ("input", "cache_creation_input", "output", "cache_read_input"))
+    counts = [one if type(one) is int and 0 < one <= _MOST_TOKENS else 0 for one in values]
     if not any(counts):
         return None
     fresh, written, out, cached = counts
     return Message(message_id, model[:200] if isinstance(model, str) else "", fresh + written, out, cached, end)
 
 
-_COUNTS = ("input_tokens", "cache_creation_input_tokens", "output_tokens", "cache_read_input_tokens")
-
-
 def _of(entry: Any, name: str) -> Any:
     return cast("dict[str, Any]", entry).get(name) if isinstance(entry, dict) else None
-
-
-def _tokens(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST_TOKENS else 0

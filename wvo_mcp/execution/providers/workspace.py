@@ -60,8 +60,7 @@ class ProvidersOfWorkspace:
         self._environ = environ
         self._clock = clock
         self._lock = threading.Lock()
-        self._next_look = float("-inf")
-        self._last_look = float("-inf")
+        self._looked = float("-inf")
         self._seen: str | None = None
         self._read: str | None = ""
         """The fingerprint of what was read last; "" when that must be read again."""
@@ -72,7 +71,7 @@ class ProvidersOfWorkspace:
         """The last good one as it stands in the file, and what is wrong with the file now."""
         self._accepted: str | None = None
         """The mark of what people accepted."""
-        self._waiting: Mapping[str, tuple[str, ...]] = {}
+        self._unaccepted: str | None = None
         self._presence: Mapping[str, Presence] = {}
         self._asked = False
 
@@ -93,8 +92,7 @@ class ProvidersOfWorkspace:
     async def refresh(self) -> None:
         # Not in a thread: two looks at a file, and its text when it has changed, take less than a hop, and calls that came
         # in one go would overtake each other meanwhile.
-        if self._clock.steady() >= self._next_look:
-            self.read_changes()
+        self.read_changes()
 
     def current(self) -> Catalogue:
         catalogue, error = self._held
@@ -112,9 +110,7 @@ class ProvidersOfWorkspace:
         return None if error is None else error.message
 
     def unaccepted(self) -> str | None:
-        from wvo_mcp.domain.providers.trust import waits  # late, as the reader of YAML
-
-        return waits(self._waiting)
+        return self._unaccepted
 
     def presence(self) -> Mapping[str, Presence]:
         self._asked = True
@@ -157,14 +153,17 @@ class ProvidersOfWorkspace:
     def read_changes(self) -> None:
         """`refresh`, in the thread of the caller."""
         with self._lock:
-            now = self._clock.steady()
-            if now >= self._next_look:
-                self._look_at_file(rested=now - self._last_look > 2 * LOOK_SECONDS)
-                self._last_look, self._next_look = now, now + LOOK_SECONDS
+            now, before = self._clock.steady(), self._looked
+            if now >= before + LOOK_SECONDS:
+                self._look_at_file(rested=now - before > 2 * LOOK_SECONDS)
+                self._looked = now
 
     def _look_at_file(self, *, rested: bool) -> None:
-        """`rested`: the last look was long ago."""
-        mark, young = fingerprint(self._path), self._young()
+        mark = fingerprint(self._path)
+        try:  # a change within the same tick of the file system's clock would leave no trace: what is young is read again
+            young = abs(time.time() - self._path.stat().st_mtime) < _YOUNG_SECONDS
+        except OSError:
+            young = False
         first = self._stated is None and self._problem is None
         settled = first or mark == self._seen or (rested and mark is not None and not young)
         self._seen = mark
@@ -175,13 +174,6 @@ class ProvidersOfWorkspace:
         if settled and mark != self._read:
             self._read = "" if young else mark
             self._load()
-
-    def _young(self) -> bool:
-        """A change within the same tick of the file system's clock would leave no trace: what is young is read again."""
-        try:
-            return abs(time.time() - self._path.stat().st_mtime) < _YOUNG_SECONDS
-        except OSError:
-            return False
 
     def _load(self) -> None:
         from wvo_mcp.execution.providers.parse import defaults, read  # with the reader of YAML
@@ -199,13 +191,14 @@ class ProvidersOfWorkspace:
         """What is stated holds as far as it was accepted."""
         stated, problem = self._stated, self._problem
         if stated is not None and self._trust is not None:
-            from wvo_mcp.domain.providers.trust import held_back, parts_of
+            from wvo_mcp.domain.providers.trust import held_back, parts_of, waits
             from wvo_mcp.execution.providers.parse import defaults  # with the reader of YAML
 
-            stated, self._waiting = held_back(stated, self._trust.accepted(PROVIDERS), parts_of(defaults()))
-            unaccepted = self.unaccepted()
-            if unaccepted is not None and not stated.providers:  # nothing holds, and callers get the reason
-                stated, problem = None, problem or InvalidInput("providers", unaccepted, message=f"{unaccepted}.")
+            stated, waiting = held_back(stated, self._trust.accepted(PROVIDERS), parts_of(defaults()))
+            self._unaccepted = waits(waiting)
+            if self._unaccepted is not None and not stated.providers:  # nothing holds, and callers get the reason
+                reason = InvalidInput("providers", self._unaccepted, message=f"{self._unaccepted}.")
+                stated, problem = None, problem or reason
         self._held = (stated, problem)
         for provider in () if stated is None else stated.providers:
             if provider.key_env is not None:
