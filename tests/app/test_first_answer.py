@@ -25,7 +25,7 @@ def test_a_first_plan_next_imports_nothing_of_leader_providers_or_sdk() -> None:
 import sys
 from wvo_mcp.front.start import skip_plugins
 skip_plugins()
-import wvo_mcp.app.serving, wvo_mcp.faces.mcp.face, wvo_mcp.store.sqlite.backend
+import wvo_mcp.app.serving, wvo_mcp.faces.mcp.face, wvo_mcp.store.sqlite.store
 from wvo_mcp.operations import named
 named("plan_next")
 print(*sys.modules)

@@ -68,7 +68,7 @@ async def _live(folder: Path, url: str | None, crash: Crash, recording: bool) ->
 async def _open_only(folder: Path, url: str | None, crash: Crash, _: bool) -> dict[str, Any]:
     def hooked(self: Connection) -> None:
         _open(self)
-        self.rows.on_write = crash
+        self.on_write = crash
 
     def executed(self: Any, query: Any, *arguments: Any, **more: Any) -> Any:
         # The pool may or may not set up one more connection meanwhile, in a thread of its own.

@@ -35,7 +35,7 @@ async def lived(
     """What the scripted life answered, and what it left; `before` each of its steps something may happen."""
     life = Life(folder, generation=1, url=url)
     assert isinstance(life.store, PostgresStore)
-    life.store._executor = executor(url)
+    life.store.writer = executor(url)
     async with life:
         answers: list[str] = []
         for place in range(len(STEPS)):

@@ -109,7 +109,7 @@ async def test_an_empty_file_becomes_a_store(tmp_path: Path) -> None:
 async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file stands in the way")
 
-    with pytest.raises(StoreUnavailable, match=r"state\.db"):
+    with pytest.raises(StoreUnavailable, match=r"state cannot be used"):
         await a_store(tmp_path / "state" / "state.db").open()
 
 

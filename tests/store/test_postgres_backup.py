@@ -50,7 +50,7 @@ def backups(database_url: str, tmp_path: Path) -> PostgresBackups:
 
 @pytest.fixture
 def restoring(database_url: str, tmp_path: Path) -> PostgresRestoring:
-    return PostgresRestoring(database_url, tmp_path / "backups" / "db", a_person())
+    return PostgresRestoring(database_url, tmp_path / "backups" / "db", a_person(), PostgresStore(database_url))
 
 
 async def ids(work: Bench) -> list[str]:
@@ -264,7 +264,7 @@ async def test_a_dump_of_an_earlier_version_is_restored_over_a_store_of_this_one
         before = await store.read(ANN, lambda tx: tx.tasks.count({}, 1_000))
         await store.close()
 
-        await PostgresRestoring(url, tmp_path / "db", a_person()).restore()
+        await PostgresRestoring(url, tmp_path / "db", a_person(), PostgresStore(url)).restore()
 
         verify(url)
         again = PostgresStore(url, liveness=servers)

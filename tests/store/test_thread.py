@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from wvo_mcp.store.sqlite.thread import WorkerThread
+from wvo_mcp.store.sqlite.connection import WorkerThread
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sqlite]
 

@@ -38,7 +38,7 @@ def run(source: str, folder: str, crash_at: int = 0, writes: int = 0, told: str 
 
     def hooked(self: Connection) -> None:
         _open(self)
-        self.rows.on_write = crash
+        self.on_write = crash
 
     if crash_at:
         Connection._open = hooked

@@ -59,11 +59,11 @@ def backend_at(url: str | None, state_dir: Path, **chosen: Any) -> Backend:
     """The database of a project, chosen here and nowhere else. `agents` may work at once, on which the ranking depends;
     `synchronous` is SQLite's. Raises WrongSetting."""
     if url is None:
-        from wvo_mcp.store.sqlite.backend import SqliteBackend  # each only where it is used
+        from wvo_mcp.store.sqlite.store import SqliteBackend  # each only where it is used
 
         return SqliteBackend(state_dir / "state.db", SystemClock(), SessionLocks(state_dir / "sessions"), **chosen)
     try:
-        from wvo_mcp.store.postgres.backend import PostgresBackend  # the driver comes with an extra, and takes its time
+        from wvo_mcp.store.postgres.store import PostgresBackend  # the driver comes with an extra, and takes its time
     except ImportError as error:
         raise WrongSetting(
             f"WVO_DATABASE_URL: the PostgreSQL driver is missing ({str(error).splitlines()[0]}); install"

@@ -72,19 +72,20 @@ def content_checks(
     view: View, alive: Callable[[Rows], Callable[[str], bool]], now: Callable[[Rows], datetime]
 ) -> Iterator[Finding]:
     """`alive` says whether the server of a session lives. Raises the driver's errors."""
-    yield _within(view, lambda rows: chains(rows, SECONDS), "events", "not followed")
-    yield _within(view, _counters, "counters", "not recounted")
+    checks: tuple[tuple[str, Callable[[Rows], Finding], str], ...] = (
+        ("events", lambda rows: chains(rows, SECONDS), "not followed"),
+        ("counters", _counters, "not recounted"),
+    )
+    for name, check, otherwise in checks:
+        try:
+            with view() as rows:
+                found = check(rows)
+        except Interrupted:
+            found = ok(name, f"{otherwise} within {SECONDS:.0f} s: the store is too large")
+        yield found
     with view() as rows:
         living, at = alive(rows), now(rows)
         yield from (_sessions(rows, living), _leader(rows, living, at), store_time(rows, at))
-
-
-def _within(view: View, check: Callable[[Rows], Finding], name: str, otherwise: str) -> Finding:
-    try:
-        with view() as rows:
-            return check(rows)
-    except Interrupted:
-        return ok(name, f"{otherwise} within {SECONDS:.0f} s: the store is too large")
 
 
 def known_ids(look: View, wanted: Iterable[str]) -> set[str]:

@@ -115,18 +115,6 @@ class Rows(ABC):
         self.execute_many(sql, params)
 
 
-class Writer(Protocol):
-    """Whole transactions over one database."""
-
-    async def read(self, work: Callable[[Rows], Awaitable[T]]) -> T:
-        """Run `work` in one read transaction."""
-        ...
-
-    async def write(self, work: Callable[[Rows], Awaitable[T]], keep: bool = True) -> T:
-        """Run `work` in one write transaction, begun with the write lock held; `keep` False rolls it back at the end."""
-        ...
-
-
 def run_without_suspending(work: Awaitable[T]) -> T:
     """The result of a coroutine that must not suspend: it may await only what answers at once."""
     coroutine = cast("Coroutine[Any, Any, T] | Generator[Any, Any, T]", work)

@@ -18,11 +18,10 @@ from wvo_mcp.domain.finding import Finding, warn
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import IncompatibleStore, StoreBusy, StoreUnavailable
-from wvo_mcp.ports.backend import Restored
+from wvo_mcp.ports.backend import OwnedStore, Restored
 from wvo_mcp.store.backups import TOKENS_RAISED, BackupFolder, FolderBackups, in_thread, record_restore
 from wvo_mcp.store.postgres import programs
 from wvo_mcp.store.postgres.address import Address
-from wvo_mcp.store.postgres.store import PostgresStore
 from wvo_mcp.store.versions import migrations
 
 _NEEDED = {"store", "tasks", "events"}
@@ -114,10 +113,11 @@ def examine(folder: Path, now: datetime) -> Finding:
 
 
 class PostgresRestoring:
-    """Restores the store of one URL."""
+    """Restores the store of one URL; `store` is it, and not open."""
 
-    def __init__(self, url: str, folder: Path, caller: Caller) -> None:
+    def __init__(self, url: str, folder: Path, caller: Caller, store: OwnedStore) -> None:
         self._url = url
+        self._store = store
         self._backups = PostgresBackups(url, folder)
         self._caller = caller
 
@@ -127,13 +127,12 @@ class PostgresRestoring:
         started = time.monotonic()
         with self._backups.folder.making() as unfinished:
             backup, passed_over, safety, until = await in_thread(lambda stop: self._replace(name, unfinished, stop))
-        store = PostgresStore(self._url)
-        await store.open()
+        await self._store.open()
         try:
             since = _last_event(self._url)
-            await store.write(self._caller, lambda tx: record_restore(tx, backup))
+            await self._store.write(self._caller, lambda tx: record_restore(tx, backup))
         finally:
-            await store.close()
+            await self._store.close()
         return Restored(backup, since, until, safety, None, time.monotonic() - started, passed_over)
 
     def _replace(

@@ -38,7 +38,7 @@ _HEAD = HEAD.replace(
 )
 _READING = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",)
 _WRITING = ("BEGIN", f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
-_COMMIT, _ROLLBACK = translated("COMMIT"), translated("ROLLBACK")
+_COMMIT = translated("COMMIT")
 
 
 class _Lost(psycopg.OperationalError):
@@ -56,9 +56,10 @@ _PASSING = (
 
 
 class PostgresExecutor:
-    """`sql.Writer` over the connections of one process. Errors of the database leave as typed errors."""
+    """Whole transactions over the connections of one process. Errors of the database leave as typed errors."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         self.address = Address(url)
         self.retry_seconds = RETRY_SECONDS
         self.on_write: Callable[[str], None] | None = None
@@ -71,26 +72,18 @@ class PostgresExecutor:
         """Connections that no transaction uses now, the one used last at the end."""
         self.is_open = False
 
-    @property
-    def url(self) -> str:
-        return self.address.url
-
     async def start(self) -> None:
         """Connect. Raises the typed errors."""
-        await anyio.to_thread.run_sync(self._start)
-
-    def _start(self) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while True:
+        while not self.is_open:
             try:
-                self.idle.append(Wire(self.address.connect()))
-                break
+                self.idle.append(Wire(await anyio.to_thread.run_sync(self.address.connect)))
+                self.is_open = True
             except psycopg.Error as error:
                 # A database that is just restarting is waited for; a wrong password is not.
                 if time.monotonic() > deadline or not is_away(error):
                     raise self.address.typed(error) from error
-            time.sleep(0.3)
-        self.is_open = True
+                await anyio.sleep(0.3)
 
     async def close(self) -> None:
         self.is_open = False
@@ -164,7 +157,10 @@ class PostgresExecutor:
                 wire.close()
                 raise
             except BaseException:
-                self._roll_back(wire)
+                try:
+                    wire.roll_back()
+                except psycopg.Error:
+                    wire.close()
                 raise
             finally:
                 if self.is_open and not wire.raw.closed:
@@ -173,17 +169,6 @@ class PostgresExecutor:
                     wire.close()
         finally:
             self._free.release()
-
-    def _roll_back(self, wire: Wire) -> None:
-        pending = wire.has_pending
-        try:
-            wire.send(_ROLLBACK)
-            if pending:  # what failed of it is of this transaction, and not to be read by the next one
-                wire.settle()
-            else:
-                wire.leave()
-        except psycopg.Error:
-            wire.close()
 
     def _keep(self, wire: Wire) -> None:
         """For the next transaction; others that were not needed for long are given back to the database."""
@@ -221,10 +206,10 @@ class PostgresExecutor:
         rows.on_write = self.on_write
         result = run_without_suspending(work(rows))
         if not keep:
-            wire.send(_ROLLBACK)
-            wire.settle()
+            wire.roll_back()
             return result
-        self._tell("before COMMIT")
+        if rows.on_write is not None:
+            rows.on_write("before COMMIT")
         wire.send(_COMMIT)
         try:
             wire.settle()
@@ -234,12 +219,9 @@ class PostgresExecutor:
                 raise
             if not self._committed(rows.last_event):
                 raise _Lost(self.address.said(error)) from error
-        self._tell("after COMMIT")
+        if rows.on_write is not None:
+            rows.on_write("after COMMIT")
         return result
-
-    def _tell(self, what: str) -> None:
-        if self.on_write is not None:
-            self.on_write(what)
 
     def _committed(self, last_event: tuple[int, str] | None) -> bool:
         """Did a transaction take place whose commit got no answer? Its last event shows it, once the lock is free.

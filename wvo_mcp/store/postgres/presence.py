@@ -7,7 +7,6 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
 from typing import Any
 
 import psycopg
@@ -83,37 +82,28 @@ class Presence:
         self._raw: psycopg.Connection[Any] | None = None
         self._thread = threading.Thread(target=self._run, name="wvo-presence", daemon=True)
         self._backend = 0
-        self._bell, self._door = socket.socketpair()
 
-    def begin(self) -> None:
+    def begin(self) -> "Presence":
         """Raises the typed errors of the database when the connection cannot be made at first."""
         try:
             self._connect()
         except psycopg.Error as error:
             self._ended.set()
-            self._bell.close()
-            self._door.close()
             raise self._address.typed(error) from error
+        self._bell, self._door = socket.socketpair()
         self._thread.start()
-
-    def end(self) -> None:
-        if self._ended.is_set():
-            return
-        self._ended.set()
-        self._bell.send(b".")
-        if self._thread.is_alive():
-            self._thread.join(_PULSE_SECONDS)
-        self._bell.close()
-        self._door.close()
-
-    def __enter__(self) -> "Presence":
-        self.begin()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.end()
+    def end(self, *_: object) -> None:
+        if not self._ended.is_set() and self._thread.is_alive():
+            self._ended.set()
+            self._bell.send(b".")
+            self._thread.join(_PULSE_SECONDS)
+            self._bell.close()
+            self._door.close()
+        self._ended.set()
+
+    __enter__, __exit__ = begin, end
 
     def _connect(self) -> None:
         raw = self._address.connect(self._name)

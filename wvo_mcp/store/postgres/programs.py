@@ -10,7 +10,7 @@ from typing import Any
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from wvo_mcp.errors import IncompatibleStore, StoreUnavailable
-from wvo_mcp.processes import Ended, Limit, NotStarted, Program, run_blocking
+from wvo_mcp.processes import Limit, NotStarted, Program, run_blocking
 from wvo_mcp.store.backups import Stopped
 from wvo_mcp.store.postgres.address import Address
 
@@ -23,14 +23,35 @@ def run(name: str, *arguments: str, url: str | None = None, major_of: str | None
         stop: threading.Event | None = None, damaged: Path | None = None) -> str:  # fmt: skip
     """What the program printed; of the version of the server at `url` or `major_of`. Raises StoreUnavailable, or
     IncompatibleStore when `damaged` names the file at fault, and Stopped."""
-    ended = _ended(name, arguments, url, major_of or url, stop)
+    environ: dict[str, str] = {**os.environ, "LC_ALL": "C", "PGAPPNAME": f"wvo-mcp {name}"}
+    major = None
+    if server := major_of or url:
+        with Address(server).session() as raw:
+            major = raw.info.server_version // 10_000
+    command = [str(program(name, major)), *arguments]
+    if url is not None:
+        given: dict[str, Any] = conninfo_to_dict(url)
+        password = given.pop("password", None)
+        if password is not None:  # by the environment, where other users do not see it
+            environ["PGPASSWORD"] = str(password)
+        command.insert(1, f"--dbname={make_conninfo(**given)}")
+    try:
+        ended = run_blocking(
+            Program(argv=command, env=environ, deadline=_SECONDS, stop=stop, ends_with_us=True), _KEPT_BYTES
+        )
+    except NotStarted as error:
+        raise StoreUnavailable(f"{name} cannot be started: {error}.") from error
     if ended.limit is Limit.STOPPED:
         raise Stopped
     if ended.limit is not None:
         raise StoreUnavailable(f"{name} did not end within {_SECONDS:.0f} s.")
     if ended.code == 0:
         return ended.stdout.decode(errors="replace")
-    raise _failure(name, ended.stderr.decode(errors="replace"), damaged)
+    said = ended.stderr.decode(errors="replace")
+    reason = next((line for line in said.splitlines() if "error" in line.lower()), said.strip() or "no reason given")
+    if damaged is not None:
+        raise IncompatibleStore(f"{damaged.name} cannot be used: {reason}.", hint="Use an older backup (backup_list).")
+    raise StoreUnavailable(f"{name} failed: {reason}", cause=reason)
 
 
 def restore(
@@ -53,48 +74,12 @@ def program(name: str, major: int | None = None) -> Path:
     newer pg_restore sets at first an older server does not know. Raises StoreUnavailable."""
     usual = [path for place, pattern in _PLACES for path in place.glob(f"{pattern}/bin/{name}")]
     found = sorted((int("0" + "".join(re.findall(r"\d+", path.parts[-3]))), path) for path in usual)
-    of_server = [path for version, path in found if version == major]
     on_path = shutil.which(name)
-    if of_server:
-        return of_server[-1]
     if found:
-        return found[-1][1]
+        return next((path for version, path in reversed(found) if version == major), found[-1][1])
     if on_path:
         return Path(on_path)
     raise StoreUnavailable(
         f"{name} was not found; backups of a PostgreSQL store are made with it.",
         hint="Install PostgreSQL's client programs (Debian: postgresql-client).",
     )
-
-
-def _major(url: str) -> int:
-    with Address(url).session() as raw:
-        return raw.info.server_version // 10_000
-
-
-def _ended(
-    name: str, arguments: tuple[str, ...], url: str | None, server: str | None, stop: threading.Event | None
-) -> Ended:
-    """The password goes by the environment, where other users do not see it."""
-    environ: dict[str, str] = {**os.environ, "LC_ALL": "C", "PGAPPNAME": f"wvo-mcp {name}"}
-    command = [str(program(name, None if server is None else _major(server))), *arguments]
-    if url is not None:
-        given: dict[str, Any] = conninfo_to_dict(url)
-        password = given.pop("password", None)
-        if password is not None:
-            environ["PGPASSWORD"] = str(password)
-        command.insert(1, f"--dbname={make_conninfo(**given)}")
-    try:
-        return run_blocking(
-            Program(argv=command, env=environ, deadline=_SECONDS, stop=stop, ends_with_us=True), _KEPT_BYTES
-        )
-    except NotStarted as error:
-        raise StoreUnavailable(f"{name} cannot be started: {error}.") from error
-
-
-def _failure(name: str, stderr: str, damaged: Path | None) -> IncompatibleStore | StoreUnavailable:
-    lines = stderr.splitlines()
-    reason = next((line for line in lines if "error" in line.lower()), stderr.strip() or "no reason given")
-    if damaged is not None:
-        return IncompatibleStore(f"{damaged.name} cannot be used: {reason}.", hint="Use an older backup (backup_list).")
-    return StoreUnavailable(f"{name} failed: {reason}", cause=reason)

@@ -79,6 +79,9 @@ def translated(sql: str) -> Statement:
     return Statement(_TOKEN.sub(token, sql).encode(), tuple(names))
 
 
+_ROLLBACK = translated("ROLLBACK")
+
+
 class Answer:
     """`sql.Cursor`: what came back for one statement, once `Wire.settle` has returned."""
 
@@ -126,11 +129,6 @@ class Wire:
         """For the pool: by the steady clock."""
         self._pgconn.enter_pipeline_mode()
 
-    @property
-    def has_pending(self) -> bool:
-        """Was something sent whose answer was not read yet? It may be an error."""
-        return bool(self._sent)
-
     def send(self, statement: Statement, params: Any = ()) -> Answer:
         """Have it sent with the next `settle`, which fills the answer."""
         values = statement.values(params)
@@ -157,6 +155,12 @@ class Wire:
         """Send everything and do not wait: the answers are read before those that are asked for next."""
         self._sync()
         self._pgconn.flush()
+
+    def roll_back(self) -> None:
+        """What of the transaction is not answered yet may be an error: it is not to be read by the next one."""
+        finish = self.settle if self._sent else self.leave
+        self.send(_ROLLBACK)
+        finish()
 
     def _sync(self) -> None:
         self._pgconn.pipeline_sync()

@@ -4,19 +4,21 @@ A hop per statement makes a claim ten times as slow (0.50 ms against 0.05), so w
 that runs to its end there: repositories are written with `await`, and never suspend.
 """
 
+import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, TypeVar, cast
 
 from pysqlite3 import dbapi2
 
 from wvo_mcp.errors import IncompatibleStore, StoreBusy, StoreUnavailable, WvoError
 from wvo_mcp.store.sql import Cursor, Dialect, Rows, run_without_suspending
-from wvo_mcp.store.sqlite.file_identity import DbFileIdentity
-from wvo_mcp.store.sqlite.thread import WorkerThread
 
 T = TypeVar("T")
 
@@ -72,6 +74,58 @@ class SqliteRows(Rows):
         self.raw.executemany(sql, params)
 
 
+class FileReplaced(StoreUnavailable):
+    """The file that is open is no longer the one at its path; nothing was written."""
+
+
+class WorkerThread:
+    """Runs functions one after another. What was begun is run to its end, also when the caller that waits for it is
+    cancelled."""
+
+    def __init__(self, name: str) -> None:
+        self._jobs: SimpleQueue[tuple[asyncio.Future[Any] | None, Callable[[], Any]] | None] = SimpleQueue()
+        # A program that ends without closing its store must end all the same.
+        self._thread = Thread(target=self._work, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    async def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """What it returns or raises, once all that was asked before is done."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._jobs.put((future, partial(function, *args)))
+        return await future
+
+    def stop(self, last: Callable[[], Any] = lambda: None) -> None:
+        """Wait for the end of the thread; what was asked before is done first, then `last`."""
+        self._jobs.put((None, last))
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            future, function = job
+            outcome: Any = None
+            error: BaseException | None = None
+            try:
+                outcome = function()
+            except BaseException as raised:  # it belongs to the caller
+                error = raised
+            if future is not None:
+                with suppress(RuntimeError):  # the loop has ended, and no caller waits
+                    future.get_loop().call_soon_threadsafe(_settle, future, outcome, error)
+            del job, future, function, outcome, error  # nothing of it is kept until the next one comes
+
+
+def _settle(future: asyncio.Future[Any], outcome: Any, error: BaseException | None) -> None:
+    if future.done():  # cancelled meanwhile
+        return
+    if error is None:
+        future.set_result(outcome)
+    else:
+        future.set_exception(error)
+
+
 class Connection:
     """One connection and its thread. Errors of the database leave as typed errors."""
 
@@ -80,9 +134,11 @@ class Connection:
         self._read_only = read_only
         self.synchronous = synchronous
         self._rows: SqliteRows | None = None
-        self._file: DbFileIdentity | None = None
-        self._ready = False
+        self._file: tuple[int, int] | None = None
         self._thread = WorkerThread(f"sqlite {path.name}")
+        self.is_open = False
+        self.on_write: Callable[[str], None] | None = None
+        """See `Rows.on_write`."""
 
     def _open(self) -> None:
         raw = sqlite.connect(str(self._path), isolation_level=None, timeout=0, cached_statements=KEPT_STATEMENTS)
@@ -106,47 +162,32 @@ class Connection:
             raw.close()
             raise
         self._rows = SqliteRows(raw)
-        self._file = DbFileIdentity(self._path)
+        self._file = self._file_there()
 
     @property
     def rows(self) -> SqliteRows:
         assert self._rows is not None, "the connection is not open"  # noqa: S101
         return self._rows
 
-    @property
-    def on_write(self) -> Callable[[str], None] | None:
-        """See `Rows.on_write`."""
-        return self.rows.on_write
-
-    @on_write.setter
-    def on_write(self, hook: Callable[[str], None] | None) -> None:
-        self.rows.on_write = hook
-
-    @property
-    def is_open(self) -> bool:
-        return self._ready
-
     async def start(self) -> None:
         """Open the file. Raises the typed errors of `typed`."""
         self._thread.start()
         try:
-            await self._thread.run(self._open)
-        except BaseException as error:
+            with typed_errors(self._path):
+                await self._thread.run(self._open)
+        except BaseException:
             self._thread.stop(self._close)  # a start that was cancelled may have opened it
-            if isinstance(error, DatabaseError):
-                raise typed(error, self._path) from error
             raise
-        self._ready = True
+        self.is_open = True
 
     async def close(self) -> None:
         """After all that was asked for before is done."""
-        if not self._ready:
-            return
-        self._ready = False
-        try:
-            await self._thread.run(self._close)
-        finally:
-            self._thread.stop()
+        if self.is_open:
+            self.is_open = False
+            try:
+                await self._thread.run(self._close)
+            finally:
+                self._thread.stop()
 
     def _close(self) -> None:
         if self._rows is not None:
@@ -164,46 +205,38 @@ class Connection:
         return cast(T, await self._hop(self._writing, work, keep, time.monotonic() + BUSY_BUDGET_SECONDS))
 
     async def _hop(self, function: Callable[..., Any], *args: Any) -> Any:
-        if not self._ready:
+        if not self.is_open:
             raise ValueError("the connection is closed")
         return await self._thread.run(function, *args)
 
     def _reading(self, work: Callable[[Rows], Awaitable[T]]) -> T:
-        try:
+        with typed_errors(self._path):
             self.rows.raw.execute("BEGIN")
             try:
                 self._check_file()
                 return run_without_suspending(work(self.rows))
             finally:
                 self._roll_back()
-        except DatabaseError as error:
-            raise typed(error, self._path) from error
 
     def _writing(self, work: Callable[[Rows], Awaitable[T]], keep: bool, deadline: float) -> T:
         rows = self.rows
+        rows.on_write = self.on_write
         try:
             self._begin(deadline)
             try:
                 self._check_file()
                 result = run_without_suspending(work(rows))
-            except BaseException:
+                if keep:
+                    if rows.on_write is not None:
+                        rows.on_write("before COMMIT")
+                    rows.raw.execute("COMMIT")
+            finally:
                 self._roll_back()
-                raise
-            if not keep:
-                self._roll_back()
-                return result
-            if rows.on_write is not None:
-                rows.on_write("before COMMIT")
-            try:
-                self.rows.raw.execute("COMMIT")
-            except BaseException:
-                self._roll_back()
-                raise
-            if rows.on_write is not None:
-                rows.on_write("after COMMIT")
-            return result
         except DatabaseError as error:
             raise typed(error, self._path) from error
+        if keep and rows.on_write is not None:
+            rows.on_write("after COMMIT")
+        return result
 
     def _begin(self, deadline: float) -> None:
         # SQLite's own busy handler sleeps up to 100 ms and starves under saturation; short jittered naps are fair.
@@ -219,9 +252,29 @@ class Connection:
             else:
                 return
 
+    def _file_there(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
     def _check_file(self) -> None:
-        if self._file is not None:
-            self._file.check()
+        """Writes to a file that was deleted or replaced would be lost. Within a transaction, for who replaces the file holds
+        the write lock. Raises FileReplaced."""
+        present = self._file_there()
+        if present == self._file:
+            return
+        if present is None:
+            raise FileReplaced(
+                f"The database {self._path} was deleted or moved away under this server.",
+                hint="Nothing of this call was stored. Put the file back, or stop all servers and run wvo-mcp doctor"
+                " --repair: it restores the newest backup.",
+            )
+        raise FileReplaced(
+            f"The database {self._path} was replaced by another file.",
+            hint="Nothing of this call was stored. Call again: the server opens the new file.",
+        )
 
     def _roll_back(self) -> None:
         # A full disk may have ended the transaction already.

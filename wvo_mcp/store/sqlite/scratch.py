@@ -1,7 +1,7 @@
 """A store in memory, for simulations: the same SQLite and the same SQL, without a file, a sync or anybody else."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -25,9 +25,9 @@ class ScratchStore(SqliteStore):
         super().__init__(Path(":memory:"), clock, liveness, synchronous="OFF", agents=agents)
 
     async def open(self, *, make: bool = True) -> None:
-        await self._writer.start()
-        await migrate(self._writer)
-        self._reader = self._writer
+        await self.writer.start()
+        await migrate(self.writer)
+        self._reader = self.writer
 
     async def trial(
         self,
@@ -43,22 +43,20 @@ class ScratchStore(SqliteStore):
             if scores is not None:
                 rows.run("UPDATE tasks SET score = 0")
                 rows.run_many("UPDATE tasks SET score = ? WHERE id = ?", [(score, id) for id, score in scores.items()])
-            return await work(_Trial(clock, liveness, rows, scores, agents=self.agents))
+            return await work(_Trial(clock, liveness, rows, scores, self.agents))
 
-        return await self._writer.write(run, keep=False)
+        return await self.writer.write(run, keep=False)
 
 
+@dataclass(frozen=True, slots=True)
 class _Trial:
     """`ports.Store` within a transaction that is open already. Its clock never jumps, so time needs no care."""
 
-    def __init__(
-        self, clock: Clock, liveness: Liveness, rows: Rows, scores: Mapping[str, float] | None, *, agents: int
-    ) -> None:
-        self._clock = clock
-        self._liveness = liveness
-        self._rows = rows
-        self._scores = scores
-        self._agents = agents
+    clock: Clock
+    liveness: Liveness
+    rows: Rows
+    scores: Mapping[str, float] | None
+    agents: int
 
     async def read(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]]) -> T:
         return await self.write(caller, work)
@@ -66,9 +64,9 @@ class _Trial:
     async def write(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]], *, keep: bool = True) -> T:
         if not keep:
             raise ValueError("a part of a trial cannot be undone by itself")
-        inside = StoreTransaction(self._rows, self._clock.now(), caller, self._liveness, agents=self._agents)
-        if self._scores is not None:
-            inside.graph = _FixedScores(self._rows, inside.now, self._agents, self._scores)
+        inside = StoreTransaction(self.rows, self.clock.now(), caller, self.liveness, agents=self.agents)
+        if self.scores is not None:
+            inside.graph = _FixedScores(self.rows, inside.now, self.agents, self.scores)
         return await work(inside)
 
 

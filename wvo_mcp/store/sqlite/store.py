@@ -1,24 +1,38 @@
-"""The embedded store: one SQLite file in WAL mode, one writer and one reader connection a process."""
+"""The embedded store: one SQLite file in WAL mode, one writer and one reader connection a process; and all else that is
+done with the file."""
+
+from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 import anyio.to_thread
 
 from wvo_mcp.domain.lease import WIP_LIMIT, Caller
-from wvo_mcp.errors import StoreBusy, StoreUnavailable
+from wvo_mcp.errors import StoreBusy, WvoError
 from wvo_mcp.ports import Clock, Liveness, Transaction
+from wvo_mcp.ports.backend import Sessions
+from wvo_mcp.store.backups import troubles
 from wvo_mcp.store.clock import HEAD, checked, store_time
 from wvo_mcp.store.sql import Rows
-from wvo_mcp.store.sqlite.connection import Connection
-from wvo_mcp.store.sqlite.file_identity import FileReplaced
+from wvo_mcp.store.sqlite.connection import Connection, FileReplaced
 from wvo_mcp.store.sqlite.integrity import check_closed
-from wvo_mcp.store.sqlite.migrate import check_file, migrate
+from wvo_mcp.store.sqlite.migrate import migrate
 from wvo_mcp.store.transaction import StoreTransaction
 from wvo_mcp.store.versions import latest
+
+if TYPE_CHECKING:
+    from wvo_mcp.domain.finding import Finding
+    from wvo_mcp.ports.backend import Restored
+    from wvo_mcp.store.sqlite.backup import SqliteBackups
+    from wvo_mcp.store.sqlite.doctor_checks import SqliteProbe
+
+# What a first call does not need is imported where it is used.
 
 T = TypeVar("T")
 
@@ -49,16 +63,11 @@ class SqliteStore:
         self._schema = latest()
         self._seen: list[tuple[int, int] | None] | None = None
         self._synchronous = synchronous
-        self._writer = Connection(path, read_only=False, synchronous=synchronous)
+        self.writer = Connection(path, read_only=False, synchronous=synchronous)
         self._reader = Connection(path, read_only=True, synchronous=synchronous)
         self._reopening = anyio.Lock()
         self._blank: Connection | None = None
         self.before_making: Callable[[], object] = lambda: None
-
-    @property
-    def writer(self) -> Connection:
-        """For crash tests and maintenance."""
-        return self._writer
 
     @property
     def is_blank(self) -> bool:
@@ -69,36 +78,39 @@ class SqliteStore:
         """Create or migrate the file; with `make` False, one that is not there is made by the first write of anybody, and
         until then an empty store is read. Raises IncompatibleStore, StoreUnavailable, StoreBusy."""
         if make or self.path.exists():
-            self._writer, self._reader = await self._connected()
+            self.writer, self._reader = await self._connected()
             return
         await anyio.to_thread.run_sync(check_closed, self.path)
         blank = Connection(Path(":memory:"), read_only=False, synchronous=self._synchronous)
         await blank.start()
         await migrate(blank)
-        self._writer = self._reader = self._blank = blank
+        self.writer = self._reader = self._blank = blank
 
     async def _make(self, needed: Callable[[Connection], Awaitable[bool]] | None = None) -> None:
         """Leave the empty store for the file: when another process made it, or when it is `needed`, asked one at a time."""
         async with self._reopening:
             if self._blank is not None and (self.path.exists() or (needed is not None and await needed(self._blank))):
-                try:
+                with troubles(self.path):
                     self.before_making()
-                except OSError as error:
-                    raise self._unusable(error) from error
-                self._writer, self._reader = await self._connected()
+                self.writer, self._reader = await self._connected()
                 await self._blank.close()
                 self._blank = None
 
-    def _unusable(self, error: OSError) -> StoreUnavailable:
-        return StoreUnavailable(f"The database {self.path} cannot be used: {error.strerror}.")
-
     async def _connected(self) -> tuple[Connection, Connection]:
-        try:
+        with troubles(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            check_file(self.path)
-        except OSError as error:
-            raise self._unusable(error) from error
-        writer = await self._writing()
+        # Many servers may start on a new file at once, and turning WAL on needs the file alone for a moment.
+        deadline = time.monotonic() + _OPEN_SECONDS
+        while True:
+            writer = Connection(self.path, read_only=False, synchronous=self._synchronous)
+            try:
+                await anyio.to_thread.run_sync(check_closed, self.path)
+                await writer.start()
+                break
+            except StoreBusy:
+                if time.monotonic() > deadline:
+                    raise
+                await anyio.sleep(0.02)
         reader = Connection(self.path, read_only=True, synchronous=self._synchronous)
         try:
             await migrate(writer)
@@ -108,28 +120,12 @@ class SqliteStore:
             raise
         return writer, reader
 
-    async def _writing(self) -> Connection:
-        # Many servers may start on a new file at once, and turning WAL on needs the file alone for a moment.
-        deadline = time.monotonic() + _OPEN_SECONDS
-        while True:
-            writer = Connection(self.path, read_only=False, synchronous=self._synchronous)
-            try:
-                await anyio.to_thread.run_sync(check_closed, self.path)
-                await writer.start()
-            except StoreBusy:
-                if time.monotonic() > deadline:
-                    raise
-                await anyio.sleep(0.02)
-            else:
-                return writer
-
     def hurry(self) -> None:
         pass  # a file does not go away
 
     async def close(self) -> None:
-        for connection in (self._reader, self._writer):
-            if connection.is_open:
-                await connection.close()
+        for connection in (self._reader, self.writer):
+            await connection.close()
 
     async def wait_for_change(self, seconds: float) -> bool:
         until = anyio.current_time() + seconds
@@ -175,20 +171,20 @@ class SqliteStore:
             await self._make(needed if keep else None)
         if rehearsed:
             return rehearsed[0]
-        return await self._in_place(lambda: self._writer.write(writing, keep))
+        return await self._in_place(lambda: self.writer.write(writing, keep))
 
     async def _in_place(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """When the file was replaced, by a restore or by a person, the one that is there now is opened."""
-        known = self._writer
+        known = self.writer
         try:
             return await attempt()
         except FileReplaced:
             if not self.path.exists():
                 raise
         async with self._reopening:
-            if self._writer is known:
-                old = (self._reader, self._writer)
-                self._writer, self._reader = await self._connected()
+            if self.writer is known:
+                old = (self._reader, self.writer)
+                self.writer, self._reader = await self._connected()
                 for connection in old:
                     await connection.close()
         return await attempt()
@@ -208,3 +204,68 @@ def _trace(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return now.st_size, now.st_mtime_ns
+
+
+# What a first call does not need is imported where it is used.
+
+
+class SqliteBackend:
+    """`ports.backend.Backend`."""
+
+    system = "sqlite"
+    is_shared = False
+
+    def __init__(
+        self,
+        database: Path,
+        clock: Clock,
+        sessions: Sessions,
+        *,
+        synchronous: str = "FULL",
+        agents: int = WIP_LIMIT,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._sessions = sessions
+        self.store = SqliteStore(database, clock, sessions, synchronous=synchronous, agents=agents)
+
+    @property
+    def backups(self) -> SqliteBackups:
+        from wvo_mcp.store.sqlite.backup import SqliteBackups
+
+        return SqliteBackups(self._database, self._database.parent / "backups" / "db")
+
+    @property
+    def probe(self) -> SqliteProbe:
+        from wvo_mcp.store.sqlite.doctor_checks import SqliteProbe
+
+        return SqliteProbe(self._database)
+
+    def exists(self) -> bool:
+        return self._database.exists()
+
+    def attend(self, session_id: str) -> AbstractContextManager[object]:
+        return self._sessions.lock(session_id)
+
+    def living(self) -> list[str]:
+        return self._sessions.living()
+
+    async def restore(self, name: str | None, caller: Caller) -> Restored:
+        from wvo_mcp.store.sqlite.backup import Restoring
+
+        return await Restoring(self._database, self._clock, self._sessions, caller).restore(name)
+
+    def damage(self) -> WvoError | None:
+        from wvo_mcp.store.sqlite.backup import trouble, unsound
+
+        return trouble(self._database) or unsound(self._database)
+
+    def doctor_checks(self, now: datetime) -> list[Finding]:
+        from wvo_mcp.store.sqlite.doctor_checks import examine
+
+        return examine(self._database, self._sessions.alive, now)
+
+    def known_ids(self, wanted: Iterable[str]) -> set[str]:
+        from wvo_mcp.store.sqlite.doctor_checks import known_ids
+
+        return known_ids(self._database, wanted)
