@@ -187,6 +187,7 @@ async def provider_status(ctx: Context, store: WatchedStore, providers: Provider
             ProviderLine.of(
                 one,
                 one.provider,
+                one.seen,
                 one.use,
                 tiers={tier.value: model.name for tier, model in one.provider.tiers.items()},
                 state="closed" if one.stopped is None else one.stopped.state,

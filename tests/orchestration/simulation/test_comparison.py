@@ -7,7 +7,7 @@ import pytest
 from wvo_mcp.orchestration.simulation.comparison import Estimate, compared, estimate
 from wvo_mcp.orchestration.simulation.tally import Outcome
 
-EMPTY = Outcome("", 1, 1, 0, 0, 0, 0, {}, 0.0, 0.0, 0.0, 0.0, 0.0, {}, 0.0, 0.0, 0.0, [], 0, 0, 0, 0, [])
+EMPTY = Outcome("", 1, 1, 0, 0, 0, 0, {}, 0.0, 0.0, 0.0, 0.0, 0.0, {}, 0.0, 0.0, [], 0, 0, 0, 0, [])
 
 
 def outcomes(order: str, *costs: float) -> list[Outcome]:

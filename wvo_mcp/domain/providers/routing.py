@@ -17,9 +17,10 @@ from wvo_mcp.domain.providers.state import (
     RoutingState,
     Use,
     Window,
-    in_the_way,
     tightest,
     uses_by_place,
+    windows_of_provider,
+    windows_of_work,
 )
 from wvo_mcp.domain.task import Task, TaskType
 
@@ -126,11 +127,8 @@ class _Candidate:
     """`room`: what is left of the tightest window of the provider and its tier, 0 to 1."""
 
     provider: Provider
-    tier: Tier
-    estimate: int
-    cost: float
     room: float
-    probes: tuple[tuple[str, str], ...]
+    choice: Chosen
 
 
 _Preference = tuple[Callable[[_Candidate], bool], str]
@@ -154,13 +152,13 @@ def decide(
 
     def order(one: _Candidate) -> tuple[object, ...]:
         unmet = [not holds(one) for holds, _ in wanted]
-        return (*unmet, round(one.cost, 4), one.tier is not band.tier, -round(one.room, 2), one.provider.name)
+        choice = one.choice
+        return (*unmet, round(choice.cost, 4), choice.tier is not band.tier, -round(one.room, 2), choice.provider)
 
     best = min(mine or candidates, key=order)
     because = [words for holds, words in wanted if words and holds(best)]
-    reason = _sentence(best, because or [f"it is the best of {len(mine or candidates)}"], mode, request, rejected)
-    model = best.provider.tiers[best.tier].name
-    chosen = Chosen(best.provider.name, best.tier, model, best.estimate, best.cost, best.probes)
+    chosen = best.choice
+    reason = _sentence(chosen, because or [f"it is the best of {len(mine or candidates)}"], mode, request, rejected)
     elsewhere, worker = True, (chosen.provider, chosen.tier.value)
     if request.attached and own:
         elsewhere = not mine
@@ -192,16 +190,18 @@ def _judged(
         if verdict is Verdict.PROBE:
             probes.append((provider.name, name))
     estimate = catalogue.estimates[tier]
-    windows = in_the_way(catalogue, state, provider, tier, request.task_id or "", request.used)
-    full = [] if request.running else [one for one in windows if not one.has_room(estimate)]
+    windows = windows_of_provider(state, provider, [tier])
+    work = windows_of_work(catalogue, state, request.task_id or "", request.used)
+    full = [] if request.running else [one for one in windows + work if not one.has_room(estimate)]
     if full:
         first = full[0]
         used_up = f"the {first.period}'s budget of {first.scope} {first.name} is used up ({first.limit:,} tokens)"
         return Rejected(provider.name, tier, Why.BUDGET, used_up, first.resets_at, full=tuple(full), estimate=estimate)
-    window = tightest(one for one in windows if one.scope in ("provider", "tier"))
+    window = tightest(windows)
     room = 1.0 if window is None else 1 - (window.used + window.reserved) / max(1, window.limit)
-    cost = provider.tiers[tier].cost.of(estimate * 3 // 4, estimate // 4)
-    return _Candidate(provider, tier, estimate, cost, room, tuple(probes))
+    model = provider.tiers[tier]
+    cost = model.cost.of(estimate * 3 // 4, estimate // 4)
+    return _Candidate(provider, room, Chosen(provider.name, tier, model.name, estimate, cost, tuple(probes)))
 
 
 def _unfit(
@@ -210,11 +210,8 @@ def _unfit(
     def no(why: Why, reason: str, *, lasting: bool = False) -> Rejected:
         return Rejected(provider.name, tier, why, reason, lasting=lasting)
 
-    missing = (
-        catalogue.model_capabilities.intersection(request.capabilities) - provider.capabilities
-        if request.capabilities
-        else ()
-    )
+    lacking = [name for name in request.capabilities if name not in provider.capabilities]
+    missing = catalogue.model_capabilities.intersection(lacking) if lacking else ()
     # An agent that asks is there, whatever this machine has, and may be of any program when it does not say of which.
     asking = request.is_own(provider) or (request.attached and request.own is None and provider.place is Place.CLOUD)
     if not provider.enabled and not (request.attached and request.is_own(provider)):
@@ -263,7 +260,7 @@ def _preferences(
     attempts = {one.name: state.providers.get(one.name, NOTHING).attempts for one in catalogue.providers}
     total = max(1, sum(attempts.values()))
     # Where a price is not known, only its name says what a higher tier costs.
-    priced = all(one.cost or one.provider.place is Place.LOCAL for one in candidates)
+    priced = all(one.choice.cost or one.provider.place is Place.LOCAL for one in candidates)
 
     def found(one: _Candidate) -> bool | None:
         return presence.get(one.provider.name, UNKNOWN).found
@@ -281,7 +278,7 @@ def _preferences(
         (lambda one: one.provider.place is not Place.LOCAL or found(one) is not None, ""),
         (lambda one: one.provider.name in band.prefer, "it is preferred for this complexity"),
         (lambda one: hybrid and one.provider.place is by_type, f"{request.type} goes to {_PLACES.get(by_type)}"),
-        (lambda one: priced or one.tier is band.tier, ""),
+        (lambda one: priced or one.choice.tier is band.tier, ""),
         (lambda one: one.provider.place is by_share, f"the share of {by_share} work is behind its target"),
         (is_behind, "it is behind its own share"),
         (lambda one: request.is_own(one.provider), "the agent runs on it"),
@@ -300,13 +297,13 @@ def _furthest_behind(catalogue: Catalogue, state: RoutingState) -> Place:
 
 
 def _sentence(
-    best: _Candidate, because: list[str], mode: Mode, request: RouteRequest, rejected: Collection[Rejected]
+    chosen: Chosen, because: list[str], mode: Mode, request: RouteRequest, rejected: Collection[Rejected]
 ) -> str:
     shown = _FORBIDDING if request.attached else (Why.BREAKER, Why.BUDGET)
     others = "".join([f"; not {one.provider}: {one.reason}" for one in rejected if one.why in shown][:3])
-    tries = " (it tries whether the provider has recovered)" if best.probes else ""
-    chosen = f"{best.provider.name} {best.tier} for {_task(request)} in {mode} mode"
-    return f"{chosen}, because {' and '.join(because)}{tries}{others}."
+    tries = " (it tries whether the provider has recovered)" if chosen.probes else ""
+    to = f"{chosen.provider} {chosen.tier} for {_task(request)} in {mode} mode"
+    return f"{to}, because {' and '.join(because)}{tries}{others}."
 
 
 def _task(request: RouteRequest) -> str:

@@ -137,30 +137,24 @@ def windows_of(scope: str, name: str, limits: Limits, use: Use, state: RoutingSt
     return found
 
 
-def in_the_way(
-    catalogue: Catalogue, state: RoutingState, provider: Provider, tier: Tier, task_id: str = "", used: Use = NOTHING
-) -> list[Window]:
-    """All windows that an attempt must have room in; of the task, `used` is what it took so far."""
-    name, both = provider.name, f"{provider.name}/{tier}"
-    of_tier = state.uses.get((name, tier.value), NOTHING)
-    return [
-        *windows_of("provider", name, provider.limits, state.providers.get(name, NOTHING), state),
-        *windows_of("tier", both, provider.tiers[tier].limits, of_tier, state),
-        *windows_of("agent", state.agent_id, catalogue.agent_limits, state.agent, state),
-        *windows_of("task", task_id, catalogue.task_limits, used, state),
-    ]
+def windows_of_provider(state: RoutingState, provider: Provider, tiers: Iterable[Tier]) -> list[Window]:
+    """Of the provider, and of these of its tiers."""
+    found = windows_of("provider", provider.name, provider.limits, state.providers.get(provider.name, NOTHING), state)
+    for tier in tiers:
+        use = state.uses.get((provider.name, tier.value), NOTHING)
+        found += windows_of("tier", f"{provider.name}/{tier}", provider.tiers[tier].limits, use, state)
+    return found
+
+
+def windows_of_work(catalogue: Catalogue, state: RoutingState, task_id: str, used: Use) -> list[Window]:
+    """Of the agent that asks, and of the task, which took so much so far."""
+    agent = windows_of("agent", state.agent_id, catalogue.agent_limits, state.agent, state)
+    return agent + windows_of("task", task_id, catalogue.task_limits, used, state)
 
 
 def windows_of_providers(catalogue: Catalogue, state: RoutingState) -> list[Window]:
     """Of every provider and every tier of it, in the order of the file."""
-    found: list[Window] = []
-    for provider in catalogue.providers:
-        use = state.providers.get(provider.name, NOTHING)
-        found += windows_of("provider", provider.name, provider.limits, use, state)
-        for tier, model in provider.tiers.items():
-            use = state.uses.get((provider.name, tier.value), NOTHING)
-            found += windows_of("tier", f"{provider.name}/{tier}", model.limits, use, state)
-    return found
+    return [window for one in catalogue.providers for window in windows_of_provider(state, one, one.tiers)]
 
 
 def midnight_after(now: datetime) -> datetime:

@@ -22,14 +22,8 @@ def parts_of(catalogue: Catalogue) -> dict[str, Parts]:
 
 
 def _parts(provider: Provider) -> Parts:
-    return {
-        "kind": provider.kind.value,
-        "place": provider.place.value,
-        "command": list(provider.command),
-        "base_url": provider.base_url,
-        "key_env": provider.key_env,
-        "key_command": list(provider.key_command),
-    }
+    values: Parts = {name: getattr(provider, name) for name in FIELDS}
+    return {**values, "command": list(provider.command), "key_command": list(provider.key_command)}
 
 
 def held_back(
@@ -44,7 +38,9 @@ def held_back(
     waiting: dict[str, tuple[str, ...]] = {}
     for provider in catalogue.providers:
         stated = _parts(provider)
-        known = accepted.get(provider.name) or shipped.get(provider.name) or _usual(stated, shipped)
+        # The program or server of a kind as it is for everybody; addresses of `openai` are each one's own.
+        alike = [one for one in shipped.values() if one["kind"] == provider.kind != ProviderKind.OPENAI]
+        known = accepted.get(provider.name) or shipped.get(provider.name) or next(iter(alike), None)
         if any(_within(stated, one) for one in (known, *shipped.values()) if one is not None):
             kept.append(provider)
             continue
@@ -54,12 +50,6 @@ def held_back(
         if known is not None and known["kind"] == stated["kind"]:
             kept.append(_with(provider, known))
     return (replace(catalogue, providers=tuple(kept)) if waiting else catalogue), waiting
-
-
-def _usual(stated: Parts, shipped: Mapping[str, Parts]) -> Parts | None:
-    """The program or server of that kind as it is for everybody; addresses of `openai` are each one's own."""
-    alike = [one for one in shipped.values() if one["kind"] == stated["kind"] != ProviderKind.OPENAI]
-    return alike[0] if alike else None
 
 
 def waits(waiting: Mapping[str, tuple[str, ...]]) -> str | None:
@@ -77,12 +67,8 @@ def _within(stated: Parts, accepted: Parts) -> bool:
 
 
 def _with(provider: Provider, parts: Parts) -> Provider:
-    return replace(
-        provider,
-        kind=ProviderKind(parts["kind"]),
-        place=Place(parts["place"]),
-        command=tuple(parts["command"]),
-        base_url=parts["base_url"],
-        key_env=parts["key_env"],
-        key_command=tuple(parts["key_command"]),
-    )
+    kept = {name: parts[name] for name in FIELDS} | {
+        "kind": ProviderKind(parts["kind"]),
+        "place": Place(parts["place"]),
+    }
+    return replace(provider, **kept | {name: tuple(parts[name]) for name in ("command", "key_command")})

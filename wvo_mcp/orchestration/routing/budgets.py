@@ -12,6 +12,7 @@ from wvo_mcp.domain.providers.routing import PASSING, RouteDecision, Why
 from wvo_mcp.domain.providers.state import (
     DAY,
     HOUR,
+    NOTHING,
     RoutingState,
     Window,
     free_at,
@@ -19,6 +20,7 @@ from wvo_mcp.domain.providers.state import (
     midnight_after,
     windows_of,
     windows_of_providers,
+    windows_of_work,
 )
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.domain.task import SETTLED
@@ -133,12 +135,9 @@ async def resolve_when_free(tx: Transaction, catalogue: Catalogue) -> bool:
 async def windows_now(tx: Transaction, catalogue: Catalogue, agent_id: str = "", task_id: str = "") -> list[Window]:
     """Every window of providers and tiers, and those of the agent and of the task; hours without their `resets_at`."""
     state = await tx.routing.state(agent_id)
-    found = windows_of_providers(catalogue, state)
-    if agent_id:
-        found += windows_of("agent", agent_id, catalogue.agent_limits, state.agent, state)
-    if task_id:
-        found += windows_of("task", task_id, catalogue.task_limits, await tx.routing.used_by_task(task_id), state)
-    return found
+    used = await tx.routing.used_by_task(task_id) if task_id else NOTHING
+    work = windows_of_work(catalogue, state, task_id, used)
+    return windows_of_providers(catalogue, state) + [one for one in work if one.name]
 
 
 async def _window(tx: Transaction, catalogue: Catalogue, scope: str, name: str, period: str) -> Window | None:

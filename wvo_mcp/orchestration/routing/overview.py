@@ -1,9 +1,8 @@
-"""The state of all providers: what people see of it, and what the health cycle judges."""
+"""The state of all providers: what people see of it, what the health cycle judges, and what is wrong with their file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 from wvo_mcp.domain.health import BUDGETS
 from wvo_mcp.domain.instant import iso
@@ -19,7 +18,7 @@ from wvo_mcp.domain.providers.state import (
     Window,
     tightest,
     uses_by_place,
-    windows_of_providers,
+    windows_of_provider,
 )
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.orchestration.leader import LeaderJob, LeaderTerm
@@ -28,20 +27,21 @@ from wvo_mcp.orchestration.routing.breakers import usable
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.ports.providers import Providers
 
+PROVIDERS_FILE = "providers_file"
+TRUST = "trust"
+
 
 @dataclass(frozen=True, slots=True)
 class ProviderState:
     """One provider, as people see it. `share`: of all attempts of the day, in percent; `target` of hybrid mode."""
 
     provider: Provider
-    found: bool | None
-    logged_in: bool | None
-    note: str
-    breakers: tuple[Breaker, ...]
+    seen: Presence
+    breakers: list[Breaker]
     """Those that are not closed."""
     stopped: Breaker | None
     """What keeps all of it from being used."""
-    windows: tuple[Window, ...]
+    windows: list[Window]
     use: Use
     share: float
     target: float | None
@@ -50,49 +50,41 @@ class ProviderState:
 @dataclass(frozen=True, slots=True)
 class Overview:
     mode: Mode
-    providers: tuple[ProviderState, ...]
+    providers: list[ProviderState]
     uses: Mapping[Place, Use]
     state: RoutingState
 
 
 async def overview(tx: Transaction, catalogue: Catalogue, presence: Mapping[str, Presence]) -> Overview:
     state = await tx.routing.state("")
-    known = [one for one in await tx.routing.breakers() if one.state is not BreakerState.CLOSED]
-    by_key = {(one.provider, one.tier): one for one in known}
-    windows = [
-        replace(window, resets_at=await budgets.empty_at(tx, window))
-        for window in windows_of_providers(catalogue, state)
-    ]
+    known = {
+        (one.provider, one.tier): one for one in await tx.routing.breakers() if one.state is not BreakerState.CLOSED
+    }
     uses = uses_by_place(catalogue, state)
     attempts = sum(use.attempts for use in uses.values())
     found: list[ProviderState] = []
     for provider in catalogue.providers:
         use = state.providers.get(provider.name, NOTHING)
-        seen = presence.get(provider.name, UNKNOWN)
-        names = {provider.name, *(f"{provider.name}/{tier}" for tier in provider.tiers)}
+        windows = windows_of_provider(state, provider, provider.tiers)
         found.append(
             ProviderState(
                 provider,
-                seen.found,
-                seen.logged_in,
-                seen.note,
-                tuple(one for one in known if one.provider == provider.name),
-                worst(provider.name, [tier.value for tier in provider.tiers], by_key),
-                tuple(window for window in windows if window.name in names),
+                presence.get(provider.name, UNKNOWN),
+                [one for one in known.values() if one.provider == provider.name],
+                worst(provider.name, [tier.value for tier in provider.tiers], known),
+                [replace(window, resets_at=await budgets.empty_at(tx, window)) for window in windows],
                 use,
-                100 * use.attempts / attempts if attempts else 0.0,
+                100 * use.attempts / max(1, attempts),
                 _target(catalogue, provider),
             )
         )
-    return Overview(state.mode or catalogue.mode, tuple(found), uses, state)
+    return Overview(state.mode or catalogue.mode, found, uses, state)
 
 
 def _target(catalogue: Catalogue, provider: Provider) -> float | None:
     """Its own share, or its part of that of its place."""
-    if not provider.enabled:
-        return None
-    if provider.share is not None:
-        return provider.share
+    if not provider.enabled or provider.share is not None:
+        return provider.share if provider.enabled else None
     peers = [one for one in catalogue.providers if one.enabled and one.place is provider.place]
     rest = catalogue.shares.get(provider.place, 0.0) - sum(one.share or 0.0 for one in peers)
     return max(0.0, rest) / max(1, sum(one.share is None for one in peers))
@@ -105,47 +97,37 @@ async def refresh(providers: Providers, store: Store, caller: Caller) -> None:
         catalogue, presence = providers.current(), providers.presence()
     except InvalidInput:
         return
-    await store.write(caller, lambda tx: publish(tx, catalogue, presence))
+    await store.write(caller, lambda tx: _publish(tx, catalogue, presence))
 
 
-async def publish(tx: Transaction, catalogue: Catalogue, presence: Mapping[str, Presence]) -> None:
+async def _publish(tx: Transaction, catalogue: Catalogue, presence: Mapping[str, Presence]) -> None:
     """Write `provider_states` and the windows that are nearly used up; resolve the alert of budgets that have room."""
     seen = await overview(tx, catalogue, presence)
     there = {one.name for one in usable(catalogue, presence, seen.mode)}
-    await tx.routing.put_states([_row(one) for one in seen.providers if one.provider.name in there])
-    full = [window for one in seen.providers for window in one.windows if window.share >= catalogue.warn_at]
-    full += [
-        window
-        for window in await budgets.windows_of_agents(tx, catalogue, seen.state)
-        if window.share >= catalogue.warn_at
-    ]
+    rows: list[dict[str, object]] = []
+    for one in [one for one in seen.providers if one.provider.name in there]:
+        # `open` while nothing of it can be used but by a probe: it has recovered when that has succeeded.
+        window, stopped = tightest(one.windows), one.stopped
+        resets_at = stopped.free_at if stopped is not None else None if window is None else window.resets_at
+        row: dict[str, object] = {
+            "provider": one.provider.name,
+            "state": "closed" if stopped is None else "open",
+            "used": 0 if window is None else window.used,
+            "capacity": None if window is None else window.limit,
+            "resets_at": None if resets_at is None else iso(resets_at),
+            "reason": stopped and f"{stopped.state.replace('_', '-')}: {stopped.reason or stopped.kind}",
+        }
+        rows.append(row)
+    await tx.routing.put_states(rows)
+    known = [window for one in seen.providers for window in one.windows]
+    known += await budgets.windows_of_agents(tx, catalogue, seen.state)
     # Without the time at which an hour has emptied, which moves on with every minute.
     names = ("scope", "name", "period", "used", "limit")
-    windows = [{name: getattr(window, name) for name in names} for window in full]
-    warnings = {"warn_at": catalogue.warn_at, "windows": windows}
+    full = [{name: getattr(window, name) for name in names} for window in known if window.share >= catalogue.warn_at]
+    warnings = {"warn_at": catalogue.warn_at, "windows": full}
     if await tx.state.get(BUDGETS) != warnings:
         await tx.state.put(BUDGETS, warnings)
     await budgets.resolve_when_free(tx, catalogue)
-
-
-def _row(one: ProviderState) -> dict[str, Any]:
-    """`open` while nothing of the provider can be used but by a probe: it has recovered when that has succeeded."""
-    window = tightest(one.windows)
-    stopped = one.stopped
-    reason = None if stopped is None else f"{stopped.state.value.replace('_', '-')}: {stopped.reason or stopped.kind}"
-    resets_at = stopped.free_at if stopped is not None else None if window is None else window.resets_at
-    return {
-        "provider": one.provider.name,
-        "state": "closed" if stopped is None else "open",
-        "used": 0 if window is None else window.used,
-        "capacity": None if window is None else window.limit,
-        "resets_at": None if resets_at is None else iso(resets_at),
-        "reason": reason,
-    }
-
-
-PROVIDERS_FILE = "providers_file"
-TRUST = "trust"
 
 
 def file_check(providers: Providers) -> LeaderJob:
@@ -153,41 +135,32 @@ def file_check(providers: Providers) -> LeaderJob:
 
 
 async def _check_file(providers: Providers, term: LeaderTerm) -> None:
-    """Critical while there is no good version at all, for then nothing is given to anybody."""
+    """What is wrong with providers.yaml, or waits for a person, becomes an alert, and its end the end of the alert. Critical
+    while there is no good version at all, for then nothing is given to anybody."""
     await providers.refresh()
     problem, unaccepted = providers.problem(), providers.unaccepted()
-    severity = _severity(providers)
-    untrusted = unaccepted is not None and problem == f"{unaccepted}."  # nothing else is wrong with the file
-    broken = None if problem is None or untrusted else (severity, _message(problem, severity))
-    await _show(term, PROVIDERS_FILE, broken)
-    await _show(term, TRUST, None if unaccepted is None else (severity if untrusted else "warning", unaccepted))
-
-
-async def _show(term: LeaderTerm, kind: str, alert: tuple[str, str] | None) -> None:
-    """The open alert of the kind says this, or there is none."""
-
-    async def open_one(tx: Transaction) -> tuple[str, str] | None:
-        row = await tx.alerts.find(kind, None)
-        return None if row is None else (row["severity"], row["message"])
-
-    async def write(tx: Transaction) -> None:
-        if alert is None:
-            await tx.alerts.resolve_alert(kind, None)
-        else:
-            await tx.alerts.raise_alert(kind, alert[0], None, alert[1])
-
-    if await term.read(term.caller, open_one) != alert:
-        await term.write(term.caller, write)
-
-
-def _severity(providers: Providers) -> str:
     try:
         providers.current()
+        severity, so = "warning", "the last good version is used"
     except InvalidInput:
-        return "critical"
-    return "warning"
+        severity, so = "critical", "no task can be claimed until it is fixed"
+    untrusted = unaccepted is not None and problem == f"{unaccepted}."  # nothing else is wrong with the file
+    wanted: dict[str, tuple[str, str] | None] = {
+        PROVIDERS_FILE: None if problem is None or untrusted else (severity, f"{problem[:1_800].rstrip('.')} ({so})"),
+        TRUST: None if unaccepted is None else (severity if untrusted else "warning", unaccepted),
+    }
 
+    async def news(tx: Transaction) -> list[str]:
+        rows = {kind: await tx.alerts.find(kind, None) for kind in wanted}
+        known = {kind: None if row is None else (row["severity"], row["message"]) for kind, row in rows.items()}
+        return [kind for kind in wanted if known[kind] != wanted[kind]]
 
-def _message(problem: str, severity: str) -> str:
-    so = "the last good version is used" if severity == "warning" else "no task can be claimed until it is fixed"
-    return f"{problem[:1_800].rstrip('.')} ({so})"
+    async def write(tx: Transaction) -> None:
+        for kind in changed:
+            if (alert := wanted[kind]) is None:
+                await tx.alerts.resolve_alert(kind, None)
+            else:
+                await tx.alerts.raise_alert(kind, alert[0], None, alert[1])
+
+    if changed := await term.read(term.caller, news):
+        await term.write(term.caller, write)

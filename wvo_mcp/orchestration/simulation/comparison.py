@@ -1,6 +1,6 @@
 """Orders of the queue compared over many seeds, which are the same for every order, so that differences are taken by seed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import sqrt
@@ -20,21 +20,15 @@ class Order(StrEnum):
 def scores_of(order: Order, work: Workload, medians: Mapping[int, float]) -> dict[str, float] | None:
     """By task, the highest first and equals by age; None where the product keeps them. `medians`: seconds by complexity.
     Raises DependencyCycle."""
-    match order:
-        case Order.WSJF:
-            return None
-        case Order.FIFO:
-            return {}
-        case Order.CRITICAL_PATH:  # seconds from the beginning of a task to the end of the longest chain behind it
-            chain = critical_path(work, [medians[task.complexity] for task in work.tasks])
-            return {work.tasks[index].id: chain.total - latest for index, latest in chain.latest.items()}
+    if order is not Order.CRITICAL_PATH:
+        return None if order is Order.WSJF else {}
+    # Seconds from the beginning of a task to the end of the longest chain behind it.
+    chain = critical_path(work, [medians[task.complexity] for task in work.tasks])
+    return {work.tasks[index].id: chain.total - latest for index, latest in chain.latest.items()}
 
 
-MEASURES: Mapping[str, Callable[[Outcome], float]] = {
-    "cost_of_delay": lambda one: one.cost_of_delay,
-    "makespan_hours": lambda one: one.makespan_hours,
-}
-"""Less is better."""
+MEASURES = ("cost_of_delay", "makespan_hours")
+"""Of an outcome; less is better."""
 
 _T = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110,
@@ -68,8 +62,8 @@ def compared(runs: Mapping[str, Sequence[Outcome]]) -> dict[str, dict[str, Measu
     """By order and measure. `runs`: by order, one outcome for each seed (two at least), the same seeds in the same sequence;
     the others are compared with the first order."""
     out: dict[str, dict[str, Measured]] = {order: {} for order in runs}
-    for name, of in MEASURES.items():
-        found = {order: [of(one) for one in ones] for order, ones in runs.items()}
+    for name in MEASURES:
+        found = {order: [float(getattr(one, name)) for one in ones] for order, ones in runs.items()}
         first = next(iter(found.values()))
         least = [min(each) for each in zip(*found.values(), strict=True)]
         for order, own in found.items():

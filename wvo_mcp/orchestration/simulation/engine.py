@@ -5,6 +5,7 @@ keepers of living servers renew them; that of a killed one is cut to the grace.
 """
 
 import heapq
+import itertools
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
@@ -53,7 +54,7 @@ class Simulation:
         self._order = order
         self._sessions = dict.fromkeys((agent.id for agent in scenario.agents), 1)
         self._agenda: list[tuple[int, int, Callable[[int], Awaitable[None]]]] = []
-        self._entries = 0
+        self._entries = itertools.count()
         self._idle = list(scenario.agents)
         """The one that has waited longest comes first."""
         self._alarm: int | None = None
@@ -82,16 +83,13 @@ class Simulation:
         return self._tally.outcome(self._order, self._scenario.seed, after, left, milestones)
 
     def _at(self, at: int, happens: Callable[[int], Awaitable[None]]) -> None:
-        self._entries += 1
-        heapq.heappush(self._agenda, (at, self._entries, happens))
+        heapq.heappush(self._agenda, (at, next(self._entries), happens))
 
     async def _write(self, at: int, caller: Caller, work: Callable[[Transaction], Awaitable[T]]) -> T:
         now = self._start + timedelta(milliseconds=at)
         if now > self._clock.now():
             self._clock.move(now)
         return await self._store.write(caller, work)
-
-    # Agents.
 
     def _caller(self, agent: PoolAgent) -> Caller:
         session = f"{agent.id}/{self._sessions[agent.id]}"
@@ -115,8 +113,10 @@ class Simulation:
         self._idle = idle
         if idle:
             change = await self._write(at, _LEADER, lambda tx: tx.queue.next_change())
-            if change is not None:
-                self._wake_at(at, -((self._start - change) // timedelta(milliseconds=1)))
+            wake = None if change is None else -((self._start - change) // timedelta(milliseconds=1))
+            if wake is not None and wake > at and (self._alarm is None or self._alarm <= at or wake < self._alarm):
+                self._alarm = wake
+                self._at(wake, _wake)
 
     async def _claim(self, agent: PoolAgent, at: int) -> str | None:
         """Why there is nothing to do, or None."""
@@ -134,31 +134,25 @@ class Simulation:
         self._at(at + round(drawn.seconds * 1000), partial(self._end, agent, task.id, token, drawn))
         return None
 
-    def _wake_at(self, now: int, at: int) -> None:
-        if at > now and (self._alarm is None or self._alarm <= now or at < self._alarm):
-            self._alarm = at
-            self._at(at, _wake)
-
     async def _end(self, agent: PoolAgent, task_id: str, token: int, drawn: Attempt, at: int) -> None:
         done = drawn.ends == "done"
+
+        async def finish(tx: Transaction) -> None:
+            await tx.sessions.ensure()
+            to = Status.DONE if done else Status.FAILED
+            task = await lifecycle.held(tx, self._scenario.policy, task_id, token, to)
+            if done:
+                await lifecycle.complete(tx, task, "done", [])
+            else:
+                await lifecycle.fail(tx, task, "simulated failure", retry=True)
+
         if drawn.ends == "killed":
             self._kill(agent, at)
         else:
-            await self._write(at, self._caller(agent), partial(self._finish, task_id, token, done))
+            await self._write(at, self._caller(agent), finish)
             self._tally.failures += not done
             self._idle.append(agent)
         self._tally.ended(at, task_id, drawn.seconds, done=done)
-
-    async def _finish(self, task_id: str, token: int, done: bool, tx: Transaction) -> None:
-        await tx.sessions.ensure()
-        to = Status.DONE if done else Status.FAILED
-        task = await lifecycle.held(tx, self._scenario.policy, task_id, token, to)
-        if done:
-            await lifecycle.complete(tx, task, "done", [])
-        else:
-            await lifecycle.fail(tx, task, "simulated failure", retry=True)
-
-    # Agents that are killed.
 
     def _kill(self, agent: PoolAgent, at: int) -> None:
         """Its server is gone: the leader cuts the lease to the grace, and returns the task when that is over."""
@@ -176,8 +170,6 @@ class Simulation:
     async def _return(self, agent: PoolAgent, at: int) -> None:
         self._sessions[agent.id] += 1
         self._idle.insert(0, agent)  # before its equals: its own task may still wait for it
-
-    # The end.
 
     async def _left(self, tx: Transaction) -> dict[str, int]:
         left: dict[str, int] = {}

@@ -1,6 +1,7 @@
 """What a simulation measures while it runs, and what comes out of it."""
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -61,8 +62,6 @@ class Outcome:
     waiting_share: float
     cost_of_delay: float
     """Value-days: business value of each task times the days until it was done (an open one: until the end)."""
-    weighted_flow_hours: float
-    """Mean time until a task was done, weighted by its value."""
     milestones: list[MilestoneOutcome]
     claims: int
     attempts_failed: int
@@ -80,13 +79,13 @@ class Tally:
         self.done_at: dict[str, int] = {}
         self.claims = self.failures = self.lost = 0
         self._states: dict[str, str | None] = dict.fromkeys(agents)
-        self._counts: dict[str, int] = {BUSY: 0, AWAY: 0}
-        self._areas: dict[str, int] = {}
+        self._counts = Counter[str]()
+        self._areas = Counter[str]()
         self._last = 0
         self._wasted = 0
         self._open = sum(task.status not in SETTLED for task in tasks)
         self._steps: list[tuple[int, int, int]] = [(0, self._open, 0)]
-        self._settled: tuple[int, dict[str, int]] = (0, {})
+        self._settled = (0, Counter[str]())
 
     def turn(self, at: int, agent_id: str, state: str) -> None:
         """The agent is busy, away, or waits for the reason named."""
@@ -96,18 +95,15 @@ class Tally:
         self._flow(at)
         if old is not None:
             self._counts[old] -= 1
-        self._counts[state] = self._counts.get(state, 0) + 1
+        self._counts[state] += 1
         self._states[agent_id] = state
         if BUSY in (old, state):
             self._steps.append((at, self._open, self._counts[BUSY]))
 
     def _flow(self, at: int) -> None:
-        passed = at - self._last
-        if passed:
-            for state, count in self._counts.items():
-                if count:
-                    self._areas[state] = self._areas.get(state, 0) + count * passed
-            self._last = at
+        for state, count in self._counts.items():
+            self._areas[state] += count * (at - self._last)
+        self._last = at
 
     def ended(self, at: int, task_id: str, seconds: float, *, done: bool) -> None:
         """An attempt is over: everything measured up to here counts."""
@@ -118,7 +114,7 @@ class Tally:
         else:
             self._wasted += round(seconds * 1000)
         self._steps.append((at, self._open, self._counts[BUSY]))
-        self._settled = (at, dict(self._areas))
+        self._settled = (at, self._areas.copy())
 
     def outcome(
         self,
@@ -130,11 +126,10 @@ class Tally:
     ) -> Outcome:
         end, areas = self._settled
         whole = max(1, end * len(self._states))
-        waiting = {state: areas[state] / _HOUR for state in sorted(areas) if state not in (BUSY, AWAY)}
+        waiting = {state: areas[state] / _HOUR for state in sorted(areas) if areas[state] and state not in (BUSY, AWAY)}
         was_open = [task for task in self.tasks if task.status not in SETTLED]
-        value = {task.id: _value(task) for task in was_open}
-        flow = sum(value[task.id] * self.done_at.get(task.id, end) for task in was_open)
-        count = {status: sum(task.status is status for task in after) for status in (Status.FAILED, Status.BLOCKED)}
+        flow = sum(_value(task) * self.done_at.get(task.id, end) for task in was_open)
+        count = Counter(task.status for task in after)
         return Outcome(
             order=order,
             seed=seed,
@@ -146,13 +141,12 @@ class Tally:
             left=dict(left),
             makespan_hours=round(end / _HOUR, 3),
             throughput_per_hour=round(len(self.done_at) * _HOUR / end, 3) if end else 0.0,
-            utilisation=round(areas.get(BUSY, 0) / whole, 4),
+            utilisation=round(areas[BUSY] / whole, 4),
             wasted=round(self._wasted / whole, 4),
-            away=round(areas.get(AWAY, 0) / whole, 4),
+            away=round(areas[AWAY] / whole, 4),
             waiting_hours={reason: round(hours, 3) for reason, hours in waiting.items()},
             waiting_share=round(sum(waiting.values()) * _HOUR / whole, 4),
             cost_of_delay=round(flow / (24 * _HOUR), 2),
-            weighted_flow_hours=round(flow / _HOUR / (sum(value.values()) or 1.0), 3),
             milestones=[self._milestone(row, after) for row in milestones],
             claims=self.claims,
             attempts_failed=self.failures,
