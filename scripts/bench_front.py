@@ -97,11 +97,9 @@ def serve(transport: str) -> None:
     from mcp.server.stdio import stdio_server
 
     from wvo_mcp.domain.lease import Caller
-    from wvo_mcp.faces.mcp.face import Face
-    from wvo_mcp.faces.mcp.results import success
+    from wvo_mcp.faces.mcp.face import Face, success
     from wvo_mcp.faces.mcp.sdk import Sdk
-    from wvo_mcp.front.opening import Opening
-    from wvo_mcp.front.record import Record, load
+    from wvo_mcp.front.opening import Opening, Record, load
     from wvo_mcp.front.wire import Wire
     from wvo_mcp.operations import Container
     from wvo_mcp.ports import SILENT, Tracer

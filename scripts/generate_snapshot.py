@@ -19,12 +19,12 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSI
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.faces.mcp.face import Face
-from wvo_mcp.faces.mcp.server import NOTIFIES, build_server
-from wvo_mcp.front import record
+from wvo_mcp.faces.mcp.sdk import NOTIFIES, build_server
+from wvo_mcp.front import opening
 from wvo_mcp.operations import Container, tools
 from wvo_mcp.ports import SILENT, Directives, Tracer
 
-FILE = Path(record.FILE)
+FILE = Path(opening.FILE)
 METHODS = (
     "initialize",
     "server/discover",

@@ -15,7 +15,7 @@ import pytest
 
 import wvo_mcp
 from tests.front.peer import INITIALIZED, Line, Message, call, cancelled, initialize, modern, program, request
-from wvo_mcp.front.record import load
+from wvo_mcp.front.opening import load
 
 FAKE_APP = """
 import sys, types

@@ -11,7 +11,7 @@ import uvicorn
 
 from wvo_mcp.app import cli_caller, opened
 from wvo_mcp.faces.mcp.face import Face
-from wvo_mcp.faces.mcp.server import build_server
+from wvo_mcp.faces.mcp.sdk import build_server
 from wvo_mcp.operations import tools
 from wvo_mcp.settings import load
 

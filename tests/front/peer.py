@@ -15,8 +15,7 @@ from typing import Any
 import anyio.to_thread
 
 import wvo_mcp
-from wvo_mcp.front.opening import Opening
-from wvo_mcp.front.record import Record, load
+from wvo_mcp.front.opening import Opening, Record, load
 from wvo_mcp.front.wire import Wire
 
 PATIENCE = 120.0

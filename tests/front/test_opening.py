@@ -29,9 +29,8 @@ from tests.front.peer import (
 )
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import NotFound
-from wvo_mcp.faces.mcp.server import NOTIFIES
-from wvo_mcp.front.opening import Opening
-from wvo_mcp.front.record import Record
+from wvo_mcp.faces.mcp.sdk import NOTIFIES
+from wvo_mcp.front.opening import Opening, Record
 
 pytestmark = pytest.mark.anyio
 

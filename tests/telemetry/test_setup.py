@@ -159,7 +159,7 @@ def test_what_is_not_asked_for_is_not_imported(tmp_path: Path) -> None:
 import anyio, sys
 import wvo_mcp.app as app
 from wvo_mcp.faces.mcp.face import Face
-from wvo_mcp.faces.mcp.server import build_server
+from wvo_mcp.faces.mcp.sdk import build_server
 from wvo_mcp.operations import ALL
 from wvo_mcp.ports import WatchedStore
 from wvo_mcp.settings import load

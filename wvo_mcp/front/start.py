@@ -7,8 +7,7 @@ import os
 import signal
 import sys
 
-from wvo_mcp.front.opening import Opening
-from wvo_mcp.front.record import Record, load
+from wvo_mcp.front.opening import Opening, Record, load
 from wvo_mcp.front.wire import Wire
 from wvo_mcp.project import Project, WrongSetting, chosen_toolsets
 

@@ -13,8 +13,7 @@ from tests.support.services import Services
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.faces.mcp.face import Face
-from wvo_mcp.faces.mcp.sdk import Sdk
-from wvo_mcp.faces.mcp.server import build_server
+from wvo_mcp.faces.mcp.sdk import Sdk, build_server
 from wvo_mcp.ports import RoadmapFiles, WatchedStore
 
 Answer = Callable[[Caller], Awaitable[Any]]

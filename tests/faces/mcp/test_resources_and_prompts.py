@@ -15,8 +15,8 @@ from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import StoreBusy
 from wvo_mcp.execution.directives import MAX_BYTES, PACKAGED
 from wvo_mcp.faces.mcp.face import Face
-from wvo_mcp.faces.mcp.instructions import INSTRUCTIONS
-from wvo_mcp.faces.mcp.server import build_server
+from wvo_mcp.faces.mcp.prompts import INSTRUCTIONS
+from wvo_mcp.faces.mcp.sdk import build_server
 from wvo_mcp.operations import tools
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CORE-9")]

@@ -15,9 +15,8 @@ from pydantic_core import PydanticSerializationError, to_json
 from wvo_mcp import operations
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import NotFound, WvoError
-from wvo_mcp.faces.mcp.results import failure, success
 from wvo_mcp.operations import Audience, Container, Operation, named
-from wvo_mcp.operations.results import defect
+from wvo_mcp.operations.results import defect, payload
 from wvo_mcp.orchestration.jobs import OnProgress
 from wvo_mcp.ports import SILENT, Directives, Tracer
 
@@ -68,16 +67,12 @@ class Wire(Protocol):
 
 
 class Rest(Protocol):
-    """The SDK's side of a conversation: all that is not a plain call of a tool."""
+    """The SDK's side of a conversation: all that is not a plain call of a tool. `put` takes what the client sends, in order;
+    `run` lasts until `end`, and what runs then is answered, within 10 seconds."""
 
-    def put(self, message: dict[str, Any]) -> None:
-        """A request or notification of the client, in order."""
-
-    def end(self) -> None:
-        """Nothing more will come."""
-
-    async def run(self) -> None:
-        """Until the end, and what runs then is answered, within 10 seconds."""
+    def put(self, message: dict[str, Any]) -> None: ...
+    def end(self) -> None: ...
+    async def run(self) -> None: ...
 
 
 class Ledger:
@@ -168,12 +163,9 @@ class Face:
         near = get_close_matches(name, self.operations, n=5, cutoff=0.4)
         known = named(name)
         if known is not None and known.audience is Audience.AGENTS:
-            error = NotFound("tool", name, near)
-            error.hint = f"It belongs to the toolset {known.toolset}, which is not served here; do without it."
-            return error
-        error = NotFound("tool", name, near or list(self.operations))
-        error.hint = "Call one of the tools of tools/list."
-        return error
+            hint = f"It belongs to the toolset {known.toolset}, which is not served here; do without it."
+            return NotFound("tool", name, near, hint=hint)
+        return NotFound("tool", name, near or list(self.operations), hint="Call one of the tools of tools/list.")
 
     async def serve(self, wire: Wire, load: "LoadRest") -> None:
         """Serve one client until it goes; what it asked before is still answered, within 10 seconds. `load` runs in a
@@ -199,7 +191,11 @@ class _Conversation:
         self._hurry = anyio.Event()
 
     async def run(self) -> None:
-        while (message := await self._next()) is not None:
+        while True:
+            await self._ledger.room()
+            message = await self._wire.receive()
+            if message is None:
+                break
             call = self._direct(message)
             if call is not None:
                 self._ledger.begin(message)
@@ -216,10 +212,6 @@ class _Conversation:
                 await self._ledger.fewer()
         for scope in self._calls.values():
             scope.cancel()
-
-    async def _next(self) -> dict[str, Any] | None:
-        await self._ledger.room()
-        return await self._wire.receive()
 
     def _direct(self, message: dict[str, Any]) -> Call | None:
         """A call that needs nothing of the SDK: neither its spans nor its notifications of progress."""
@@ -242,7 +234,8 @@ class _Conversation:
             with scope:
                 if not scope.cancel_called:
                     result = await self._face.call_tool(name, arguments, self._face.identify(client))
-                    self._wire.send(_line(request_id, self._wire.opening.shaped(result, modern=modern)))
+                    shaped = self._wire.opening.shaped(result, modern=modern)
+                    self._wire.send(line({"jsonrpc": "2.0", "id": request_id, "result": shaped}))
         finally:
             del self._calls[str(request_id)]
             self._ledger.end(request_id)
@@ -286,9 +279,25 @@ class _Conversation:
 LoadRest = Callable[[], Callable[[Face, Wire, Ledger], Rest]]
 
 
-def _line(request_id: str | int, result: dict[str, Any]) -> bytes:
-    answer = {"jsonrpc": "2.0", "id": request_id, "result": result}
+def line(message: dict[str, Any]) -> bytes:
     try:
-        return to_json(answer)
+        return to_json(message)
     except PydanticSerializationError:  # a lone surrogate in an id can be escaped, but not encoded
-        return json.dumps(answer).encode()
+        return json.dumps(message).encode()
+
+
+def success(result: dict[str, Any]) -> dict[str, Any]:
+    return _answer(to_json(result).decode(), result, is_error=False)
+
+
+def failure(error: WvoError) -> dict[str, Any]:
+    """`CODE: message Hint: hint` for the clients that show text, the whole error for those that show the structure."""
+    shown = payload(error)
+    text = f"{shown['code']}: {shown['message']} Hint: {shown['hint']}"
+    return _answer(text, {"error": shown}, is_error=True)
+
+
+def _answer(text: str, structure: dict[str, Any], *, is_error: bool) -> dict[str, Any]:
+    content = [{"type": "text", "text": text}]
+    # The older protocols know no resultType; the SDK leaves it out of their answers.
+    return {"resultType": "complete", "content": content, "structuredContent": structure, "isError": is_error}

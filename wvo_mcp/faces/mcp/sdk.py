@@ -1,128 +1,214 @@
-"""The SDK's side of a conversation: all that is not a plain call of a tool. Loaded when it is first needed."""
+"""The MCP face: the SDK's low-level server, with two handlers for any number of tools."""
 
-import json
-from collections import deque
-from types import TracebackType
-from typing import Any, Self
+import math
+from collections.abc import AsyncIterable, Callable
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
 
 import anyio
-import anyio.lowlevel
 import mcp_types as types
-from mcp.server.subscriptions import ListenHandler
+from mcp import MCPError
+from mcp.server import NotificationOptions, Server, ServerRequestContext
+from mcp.server.context import CallNext, HandlerResult
+from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourcesListChanged, ServerEvent
 from mcp.shared.message import SessionMessage
 from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY
-from pydantic_core import PydanticSerializationError
 
-from wvo_mcp.faces.mcp.face import DRAIN_SECONDS, Face, Ledger, Wire
-from wvo_mcp.faces.mcp.server import NOTIFIES, build_server
+from wvo_mcp.domain.lease import Caller
+from wvo_mcp.faces.mcp import prompts, resources
+from wvo_mcp.faces.mcp.face import DRAIN_SECONDS, Face, Ledger, Wire, line
+from wvo_mcp.faces.mcp.prompts import INSTRUCTIONS
+from wvo_mcp.operations import Effect, Operation
+from wvo_mcp.orchestration.jobs import OnProgress
+from wvo_mcp.ports import Directives, Tracer
+
+Request = ServerRequestContext[Any, Any]
+Page = types.PaginatedRequestParams | None
+
+
+def build_server(face: Face) -> Server[Any]:
+    handlers = _Handlers(face)
+    services = face.services
+    server: Server[Any] = Server(
+        "wvo",
+        version=version("wvo-mcp"),
+        title="wvo: work for coding agents",
+        instructions=INSTRUCTIONS,
+        on_list_tools=handlers.list_tools,
+        on_list_resources=handlers.list_resources,
+        on_list_resource_templates=handlers.list_templates,
+        on_read_resource=handlers.read_resource,
+        on_list_prompts=handlers.list_prompts,
+        on_get_prompt=handlers.get_prompt,
+        on_subscriptions_listen=ListenHandler(_News(services.get(Directives)), max_subscriptions=64),
+    )
+    # What the SDK tells of each message would be told twice: `mcp.tool` has the same and the task.
+    server.middleware[:] = [handlers.traced]
+    server.add_request_handler("tools/call", types.CallToolRequestParams, handlers.call_tool)
+    server.add_notification_handler("notifications/initialized", types.NotificationParams, handlers.initialized)
+    return server
+
+
+NOTIFIES = NotificationOptions(resources_changed=True)
+"""What a handshake promises."""
+
+
+class _News(InMemorySubscriptionBus):
+    """Tells new listeners at once when the list of resources is longer than the one that the front answered with."""
+
+    def __init__(self, directives: Directives) -> None:
+        super().__init__()
+        self._directives = directives
+
+    def subscribe(self, listener: Callable[[ServerEvent], None]) -> Callable[[], None]:
+        unsubscribe = super().subscribe(listener)
+        if self._directives.own():
+            listener(ResourcesListChanged())
+        return unsubscribe
+
+
+class _Handlers:
+    def __init__(self, face: Face) -> None:
+        self._face = face
+        self._services = face.services
+
+    @cached_property
+    def _tools(self) -> list[types.Tool]:
+        return [_tool(op) for op in self._face.operations.values()]
+
+    def _caller(self, ctx: Request) -> Caller:
+        client = ctx.session.client_params
+        return self._face.identify(client.client_info.name if client is not None else None)
+
+    async def traced(self, ctx: Request, call_next: CallNext) -> HandlerResult:
+        """What an operation tells of its call belongs to this request, and to the trace that it came with."""
+        if ctx.request_id is None:
+            return await call_next(ctx)
+        attributes = {
+            "mcp.method.name": ctx.method,
+            "mcp.protocol.version": ctx.protocol_version,
+            "mcp.session.id": self._caller(ctx).session_id,
+            "jsonrpc.request.id": str(ctx.request_id),
+            "network.transport": "pipe",
+        }
+        with self._services.get(Tracer).request(attributes, ctx.meta):
+            return await call_next(ctx)
+
+    async def initialized(self, ctx: Request, params: types.NotificationParams) -> None:
+        if self._services.get(Directives).own():  # the front could not list these
+            await ctx.session.send_resource_list_changed()
+
+    async def list_tools(self, ctx: Request, params: Page) -> types.ListToolsResult:
+        _single_page(params)
+        return types.ListToolsResult(tools=self._tools)
+
+    async def call_tool(self, ctx: Request, params: types.CallToolRequestParams) -> dict[str, Any]:
+        return await self._face.call_tool(params.name, params.arguments, self._caller(ctx), _teller(ctx))
+
+    async def list_resources(self, ctx: Request, params: Page) -> types.ListResourcesResult:
+        _single_page(params)
+        return types.ListResourcesResult(resources=resources.listed(self._services))
+
+    async def list_templates(self, ctx: Request, params: Page) -> types.ListResourceTemplatesResult:
+        _single_page(params)
+        return types.ListResourceTemplatesResult(resource_templates=resources.templates())
+
+    async def read_resource(self, ctx: Request, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+        return await resources.read(self._services, self._caller(ctx), str(params.uri))
+
+    async def list_prompts(self, ctx: Request, params: Page) -> types.ListPromptsResult:
+        _single_page(params)
+        return types.ListPromptsResult(prompts=prompts.listed())
+
+    async def get_prompt(self, ctx: Request, params: types.GetPromptRequestParams) -> types.GetPromptResult:
+        return prompts.rendered(params.name, params.arguments or {})
+
+
+def _teller(ctx: Request) -> OnProgress:
+    """Sends notifications of progress to a client that asked for them; to others the SDK sends nothing."""
+    last = -1.0
+
+    async def report(done: float, note: str) -> None:
+        nonlocal last
+        if done > last:  # the protocol wants each to be higher than the one before
+            last = done
+            await ctx.session.report_progress(done, 1.0, note or None)
+
+    return report
+
+
+def _tool(op: Operation) -> types.Tool:
+    # No output schema: it would cost every model thousands of tokens, and the results explain themselves.
+    return types.Tool(
+        name=op.name,
+        description=op.summary,
+        input_schema=op.schema,
+        annotations=types.ToolAnnotations(
+            read_only_hint=op.effect is Effect.READ,
+            destructive_hint=op.effect is Effect.DESTRUCTIVE,
+            idempotent_hint=op.idempotent,
+            open_world_hint=op.effect is Effect.EXTERNAL,
+        ),
+        _meta={"anthropic/alwaysLoad": True} if op.always_load else None,
+    )
+
+
+def _single_page(params: Page) -> None:
+    if params is not None and params.cursor is not None:
+        raise MCPError(types.INVALID_PARAMS, "cursor: this list has one page; leave the cursor out.")
 
 
 class Sdk:
-    """A `Rest`."""
+    """A `Rest`: the streams that the SDK reads and writes, joined to the wire."""
 
     def __init__(self, face: Face, wire: Wire, ledger: Ledger) -> None:
+        self._wire = wire
+        self._ledger = ledger
         self._server = build_server(face)
-        entry = self._server.get_request_handler("subscriptions/listen")
-        self._incoming = _Incoming(ledger, entry.handler if entry is not None else None)
-        self._outgoing = _Outgoing(wire, ledger)
+        self._ended = anyio.Event()
+        self._put, self._incoming = anyio.create_memory_object_stream[SessionMessage | Exception](math.inf)
 
     def put(self, message: dict[str, Any]) -> None:
-        self._incoming.put(message)
+        kind = types.JSONRPCRequest if "id" in message else types.JSONRPCNotification
+        parts = {name: message[name] for name in ("jsonrpc", "id", "method", "params") if name in message}
+        self._put.send_nowait(SessionMessage(kind.model_validate(parts)))
 
     def end(self) -> None:
-        self._incoming.put(None)
+        self._ended.set()
 
     async def run(self) -> None:
         options = self._server.create_initialization_options(NOTIFIES)
-        await self._server.run(self._incoming, self._outgoing, options)
-
-
-class _Stream:
-    """What the SDK asks of both directions and the wire does not need."""
-
-    async def aclose(self) -> None:
-        await anyio.lowlevel.checkpoint()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
-    ) -> bool | None:
-        return None
-
-
-class _Incoming(_Stream):
-    """A `ReadStream` of the SDK."""
-
-    def __init__(self, ledger: Ledger, listener: object) -> None:
-        self._ledger = ledger
-        self._listener = listener
-        self._waiting: deque[dict[str, Any] | None] = deque()
-        self._came = anyio.Event()
-
-    def put(self, message: dict[str, Any] | None) -> None:
-        self._waiting.append(message)
-        self._came.set()
-
-    def __aiter__(self) -> "_Incoming":
-        return self
-
-    async def __anext__(self) -> SessionMessage | Exception:
-        while not self._waiting:
-            self._came = anyio.Event()
-            await self._came.wait()
-        message = self._waiting.popleft()
-        if message is None:
-            await self._drain()
-            raise StopAsyncIteration
-        method, params = message["method"], message.get("params")
-        if "id" in message:
-            return SessionMessage(types.JSONRPCRequest(jsonrpc="2.0", id=message["id"], method=method, params=params))
-        return SessionMessage(types.JSONRPCNotification(jsonrpc="2.0", method=method, params=params))
-
-    async def receive(self) -> SessionMessage | Exception:
-        try:
-            return await self.__anext__()
-        except StopAsyncIteration:
-            raise anyio.EndOfStream from None
+        outgoing, sent = anyio.create_memory_object_stream[SessionMessage]()
+        async with self._put, self._incoming, outgoing, sent, anyio.create_task_group() as group:
+            group.start_soon(self._drain)
+            group.start_soon(self._pass_on, sent)
+            await self._server.run(self._incoming, outgoing, options)
+            group.cancel_scope.cancel()
 
     async def _drain(self) -> None:
-        # At the end of this stream the SDK cancels what still runs, and subscriptions never end by themselves.
+        """At the end of what comes in the SDK cancels what still runs, and subscriptions never end by themselves."""
+        await self._ended.wait()
+        entry = self._server.get_request_handler("subscriptions/listen")
+        listener = None if entry is None else entry.handler
         with anyio.move_on_after(DRAIN_SECONDS):
             while self._ledger.busy:
-                if isinstance(self._listener, ListenHandler):
-                    self._listener.close()  # again and again: one may have begun only now
+                if isinstance(listener, ListenHandler):
+                    listener.close()  # again and again: one may have begun only now
                 with anyio.move_on_after(0.02):
                     await self._ledger.fewer()
+        self._put.close()
 
-
-class _Outgoing(_Stream):
-    """A `WriteStream` of the SDK."""
-
-    def __init__(self, wire: Wire, ledger: Ledger) -> None:
-        self._wire = wire
-        self._ledger = ledger
-
-    async def send(self, item: SessionMessage, /) -> None:
-        message = item.message
-        if isinstance(message, types.JSONRPCResponse | types.JSONRPCError):
-            self._ledger.end(message.id)
-            if message.id == self._wire.muted:
-                return
-        elif self._acknowledged(message):
-            return
-        try:
-            line = message.model_dump_json(by_alias=True, exclude_unset=True).encode()
-        except PydanticSerializationError:  # a lone surrogate in an id can be escaped, but not encoded
-            line = json.dumps(message.model_dump(by_alias=True, exclude_unset=True)).encode()
-        self._wire.send(line)
-
-    def _acknowledged(self, message: types.JSONRPCRequest | types.JSONRPCNotification) -> bool:
-        if not self._wire.acknowledged or message.method != "notifications/subscriptions/acknowledged":
-            return False
-        subscription = (message.params or {}).get("_meta", {}).get(SUBSCRIPTION_ID_META_KEY)
-        if subscription not in self._wire.acknowledged:
-            return False
-        self._wire.acknowledged.discard(subscription)
-        return True
+    async def _pass_on(self, sent: AsyncIterable[SessionMessage]) -> None:
+        async for item in sent:
+            message = item.message
+            if isinstance(message, types.JSONRPCResponse | types.JSONRPCError):
+                self._ledger.end(message.id)
+                if message.id == self._wire.muted:
+                    continue
+            elif message.method == "notifications/subscriptions/acknowledged":
+                subscription = (message.params or {}).get("_meta", {}).get(SUBSCRIPTION_ID_META_KEY)
+                if subscription in self._wire.acknowledged:
+                    self._wire.acknowledged.discard(subscription)
+                    continue
+            self._wire.send(line(message.model_dump(mode="json", by_alias=True, exclude_unset=True)))
