@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from wvo_mcp.domain.lease import WIP_LIMIT, Caller
 from wvo_mcp.ports import Liveness
-from wvo_mcp.store.records.alerts import Alerts
+from wvo_mcp.store.records.alerts import Alerts, News
 from wvo_mcp.store.records.events import Events
 from wvo_mcp.store.records.graph import Graph
 from wvo_mcp.store.records.memory import Memory
 from wvo_mcp.store.records.queue import Queue
-from wvo_mcp.store.records.replays import Replays
+from wvo_mcp.store.records.replays import Replays, Traces
 from wvo_mcp.store.records.sessions import Sessions
 from wvo_mcp.store.records.state import State
 from wvo_mcp.store.records.tasks import Tasks
@@ -22,11 +22,8 @@ from wvo_mcp.store.sql import Rows
 
 if TYPE_CHECKING:  # a first call needs nothing of these
     from wvo_mcp.store.records.health import Health
-    from wvo_mcp.store.records.news import News
-    from wvo_mcp.store.records.outlook import Outlook
-    from wvo_mcp.store.records.prefetch import Prefetch
+    from wvo_mcp.store.records.outlook import Outlook, Prefetch
     from wvo_mcp.store.records.routing import Routing
-    from wvo_mcp.store.records.traces import Traces
 
 
 class StoreTransaction:
@@ -84,9 +81,9 @@ def _late(module: str) -> Any:
 _REPOSITORIES: Mapping[str, Callable[[StoreTransaction], object]] = {
     "events": lambda tx: Events(tx.rows, tx.now, tx.caller, tx.last_seq),
     "alerts": lambda tx: Alerts(tx.rows, tx.now, tx.caller, tx.events),
-    "news": lambda tx: _late("news").News(tx.rows, tx.now, tx.caller),
+    "news": lambda tx: News(tx.rows, tx.now, tx.caller),
     "tasks": lambda tx: Tasks(tx.rows, tx.now, tx.caller, tx.events),
-    "queue": lambda tx: Queue(tx.rows, tx.now),
+    "queue": lambda tx: Queue(tx.rows, tx.now, tx.caller),
     "graph": lambda tx: Graph(tx.rows, tx.now, tx.agents),
     "memory": lambda tx: Memory(tx.rows, tx.now, tx.caller),
     "sessions": lambda tx: Sessions(tx.rows, tx.now, tx.caller),
@@ -94,7 +91,7 @@ _REPOSITORIES: Mapping[str, Callable[[StoreTransaction], object]] = {
     "state": lambda tx: State(tx.rows, tx.now, tx.caller),
     "outlook": lambda tx: _late("outlook").Outlook(tx.rows, tx.now, tx.caller),
     "health": lambda tx: _late("health").Health(tx.rows, tx.now, tx.caller, tx.liveness),
-    "prefetch": lambda tx: _late("prefetch").Prefetch(tx.rows, tx.now, tx.caller),
-    "traces": lambda tx: _late("traces").Traces(tx.rows, tx.now, tx.caller),
+    "prefetch": lambda tx: _late("outlook").Prefetch(tx.rows, tx.now, tx.caller),
+    "traces": lambda tx: Traces(tx.rows, tx.now, tx.caller),
     "routing": lambda tx: _late("routing").Routing(tx.rows, tx.now, tx.caller),
 }

@@ -1,11 +1,13 @@
-"""What people should look at: one open alert per kind and task, and the news of each change."""
+"""What people should look at: one open alert per kind and task, the news of each change, and how far each channel has come
+with it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from wvo_mcp.domain.event import canonical
+from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.redaction import redact, redacted
 from wvo_mcp.errors import NotFound
@@ -17,6 +19,8 @@ COLUMNS = (
     "id, kind, severity, task_id, message, evidence, times, raised_at, last_seen_at, acknowledged_at, acknowledged_by,"
     " remedy_failures, escalated_at, resolved_at"
 )
+_ALERT_NAMES = [f"a_{name}" for name in COLUMNS.split(", ")]
+_ALERT = ", ".join(f"a.{name.removeprefix('a_')} AS {name}" for name in _ALERT_NAMES)
 _RANK = {"info": 0, "warning": 1, "critical": 2}
 _ORDER = " ".join(f"WHEN '{severity}' THEN {rank}" for severity, rank in _RANK.items())
 
@@ -110,28 +114,17 @@ class Alerts(Repository):
         return True
 
     async def find(self, kind: str, task_id: str | None) -> dict[str, Any] | None:
-        row = self._rows.one(
-            f"SELECT {COLUMNS} FROM alerts WHERE kind = ? AND coalesce(task_id, '') = ? AND resolved_at IS NULL",
-            (kind, task_id or ""),
-        )
-        return None if row is None else _shown(row)
+        which = "kind = ? AND coalesce(task_id, '') = ? AND resolved_at IS NULL"
+        return next(iter(self._alerts(which, (kind, task_id or ""))), None)
 
     async def get(self, alert_id: int) -> dict[str, Any]:
-        row = self._rows.one(f"SELECT {COLUMNS} FROM alerts WHERE id = ?", (alert_id,))
-        if row is None:
-            near = [str(open_["id"]) for open_ in await self.open_alerts(5)]
-            raise NotFound("alert", str(alert_id), near, field="alert_id", hint="The tool alerts lists them.")
-        return _shown(row)
+        for row in self._alerts("id = ?", (alert_id,)):
+            return row
+        near = [str(row["id"]) for row in await self.open_alerts(5)]
+        raise NotFound("alert", str(alert_id), near, field="alert_id", hint="The tool alerts lists them.")
 
     async def open_alerts(self, limit: int) -> list[dict[str, Any]]:
-        rows = self._rows.all(
-            f"""
-            SELECT {COLUMNS} FROM alerts WHERE resolved_at IS NULL
-            ORDER BY CASE severity {_ORDER} END DESC, id DESC LIMIT ?
-            """,
-            (limit,),
-        )
-        return [_shown(row) for row in rows]
+        return self._alerts(f"resolved_at IS NULL ORDER BY CASE severity {_ORDER} END DESC, id DESC LIMIT ?", (limit,))
 
     async def page(self, where: Mapping[str, Any], before: int | None, limit: int) -> list[dict[str, Any]]:
         parts = {
@@ -142,12 +135,13 @@ class Alerts(Repository):
         }
         given: dict[str, Any] = {**where, "before": before, "least": _RANK.get(where.get("least") or "info")}
         used = [name for name in parts if given.get(name)]
-        rows = self._rows.all(
-            f"SELECT {COLUMNS} FROM alerts WHERE {' AND '.join(parts[name] for name in used) or 'TRUE'}"
-            " ORDER BY id DESC LIMIT :limit",
+        return self._alerts(
+            f"{' AND '.join(parts[name] for name in used) or 'TRUE'} ORDER BY id DESC LIMIT :limit",
             {**{name: given[name] for name in used if name != "open"}, "limit": limit},
         )
-        return [_shown(row) for row in rows]
+
+    def _alerts(self, which: str, params: Any) -> list[dict[str, Any]]:
+        return [_shown(row) for row in self._rows.all(f"SELECT {COLUMNS} FROM alerts WHERE {which}", params)]
 
     async def open_counts(self) -> list[dict[str, Any]]:
         return self._rows.all(
@@ -161,6 +155,90 @@ class Alerts(Repository):
 
     def _add_news(self, alert_id: int, change: str) -> None:
         self._insert("alert_news", {"alert_id": alert_id, "change": change, "at": self._at})
+
+
+class News(Repository):
+    """`ports.records.NewsRepository`."""
+
+    async def last(self) -> int:
+        return int(self._rows.value("SELECT coalesce(max(id), 0) FROM alert_news"))
+
+    async def behind(self, news_id: int, channel: str, limit: int) -> list[dict[str, Any]]:
+        return self._news(
+            f"""
+            SELECT n.id AS news_id, n.change, n.at, {_ALERT}, (
+              SELECT count(*) FROM alert_news AS earlier
+              CROSS JOIN alert_deliveries AS d ON d.news_id = earlier.id AND d.channel = ?
+              WHERE earlier.alert_id = n.alert_id AND earlier.id < n.id) AS begun
+            FROM alert_news AS n JOIN alerts AS a ON a.id = n.alert_id
+            WHERE n.id > ? ORDER BY n.id LIMIT ?
+            """,
+            (channel, news_id, limit),
+        )
+
+    async def open_now(self, limit: int) -> list[dict[str, Any]]:
+        return self._news(
+            f"""
+            SELECT n.id AS news_id, n.change, n.at, {_ALERT}
+            FROM alerts AS a JOIN alert_news AS n
+              ON n.id = (SELECT max(newest.id) FROM alert_news AS newest WHERE newest.alert_id = a.id)
+            WHERE a.resolved_at IS NULL AND a.acknowledged_at IS NULL
+            ORDER BY CASE a.severity {_ORDER} END DESC, n.id DESC LIMIT ?
+            """,
+            (limit,),
+        )
+
+    async def enrol(self, channel: str, news_ids: Sequence[int]) -> None:
+        for news_id in news_ids:
+            row = {"news_id": news_id, "channel": channel, "next_at": self._at}
+            self._insert("alert_deliveries", row, "ON CONFLICT DO NOTHING")
+
+    async def due(self, channel: str, limit: int) -> list[dict[str, Any]]:
+        return self._news(
+            f"""
+            SELECT n.id AS news_id, n.change, n.at, d.attempts, {_ALERT}
+            FROM alert_deliveries AS d INDEXED BY alert_deliveries_due
+            CROSS JOIN alert_news AS n ON n.id = d.news_id
+            CROSS JOIN alerts AS a ON a.id = n.alert_id
+            WHERE d.channel = ? AND d.next_at IS NOT NULL AND d.next_at <= ? AND NOT EXISTS (
+              SELECT 1 FROM alert_news AS before_n
+              CROSS JOIN alert_deliveries AS before_d ON before_d.news_id = before_n.id AND before_d.channel = d.channel
+              WHERE before_n.alert_id = n.alert_id AND before_n.id < n.id AND before_d.next_at IS NOT NULL)
+            ORDER BY d.news_id LIMIT ?
+            """,
+            (channel, self._at, limit),
+        )
+
+    async def delivered(self, channel: str, news_id: int) -> None:
+        self._keep(channel, news_id, "attempts = attempts + 1, delivered_at = :at, next_at = NULL")
+
+    async def failed(self, channel: str, news_id: int, error: str, again_at: datetime | None) -> None:
+        after = "next_at = NULL, given_up_at = :at" if again_at is None else "next_at = :next, given_up_at = NULL"
+        following = None if again_at is None else iso(again_at)
+        self._keep(channel, news_id, f"attempts = attempts + 1, last_error = :why, {after}", why=error, next=following)
+
+    async def dropped(self, channel: str, news_id: int, why: str) -> None:
+        self._keep(channel, news_id, "last_error = :why, next_at = NULL, given_up_at = :at", why=why)
+
+    def _keep(self, channel: str, news_id: int, changes: str, **values: str | None) -> None:
+        params = {"news_id": news_id, "channel": channel, "at": self._at, **values}
+        self._rows.put(f"UPDATE alert_deliveries SET {changes} WHERE news_id = :news_id AND channel = :channel", params)
+
+    async def forget(self, before: datetime) -> int:
+        # The newest stays: SQLite would give its number again, and the channels have counted it.
+        old = (
+            "SELECT n.id FROM alert_news AS n JOIN alerts AS a ON a.id = n.alert_id"
+            " WHERE a.resolved_at < ? AND n.id < (SELECT max(id) FROM alert_news)"
+        )
+        self._rows.put(f"DELETE FROM alert_deliveries WHERE news_id IN ({old})", (iso(before),))
+        return self._rows.run(f"DELETE FROM alert_news WHERE id IN ({old})", (iso(before),))
+
+    def _news(self, sql: str, params: Sequence[Any]) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        for row in self._rows.all(sql, params):
+            alert = {name.removeprefix("a_"): row.pop(name) for name in _ALERT_NAMES}
+            found.append({**row, "alert": _shown(alert)})
+        return found
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:

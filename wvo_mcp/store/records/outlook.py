@@ -1,6 +1,10 @@
-"""The plan as a whole, read in a few passes."""
+"""The plan as a whole, read in a few passes; and the ready work at hand."""
 
-from wvo_mcp.ports.work import OpenRow
+import json
+from collections.abc import Sequence
+
+from wvo_mcp.domain.instant import instant
+from wvo_mcp.ports.work import OpenRow, Prefetched
 from wvo_mcp.store.records.rows import Repository
 
 
@@ -54,3 +58,33 @@ class Outlook(Repository):
         return {
             row[0]: row[1] for row in self._rows.execute(f"SELECT id, title FROM tasks WHERE id IN ({marks})", task_ids)
         }
+
+
+class Prefetch(Repository):
+    """`ports.PrefetchRepository`: at most twenty rows, written as a whole."""
+
+    async def entries(self) -> list[str]:
+        return self._rows.column("SELECT task_id FROM prefetch_queue ORDER BY position")
+
+    async def current(self) -> list[Prefetched]:
+        rows = self._rows.all(
+            """
+            SELECT task_id, queued_at
+            FROM prefetch_queue JOIN tasks ON tasks.id = task_id AND status = 'pending' AND unmet_deps = 0
+            ORDER BY position
+            """
+        )
+        return [Prefetched(row["task_id"], instant(row["queued_at"])) for row in rows]
+
+    async def replace(self, task_ids: Sequence[str]) -> None:
+        for known in await self.entries():
+            if known not in task_ids:
+                self._rows.put("DELETE FROM prefetch_queue WHERE task_id = ?", (known,))
+        for position, task_id in enumerate(task_ids):
+            kept = "ON CONFLICT (task_id) DO UPDATE SET position = excluded.position, agent_id = NULL, reason = ''"
+            self._insert("prefetch_queue", {"task_id": task_id, "position": position, "queued_at": self._at}, kept)
+
+    async def capabilities(self, limit: int) -> list[frozenset[str]]:
+        newest = "ORDER BY last_seen_at DESC, agent_id LIMIT ?"
+        texts = self._rows.column(f"SELECT capabilities FROM agent_pool WHERE status <> 'offline' {newest}", (limit,))
+        return [frozenset(json.loads(text)) for text in texts]

@@ -9,8 +9,7 @@ from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.task import Task
 from wvo_mcp.ports.work import ClaimState, Outline
 from wvo_mcp.store.records.memory import NEWEST
-from wvo_mcp.store.records.rows import COLUMNS, as_task
-from wvo_mcp.store.sql import Rows
+from wvo_mcp.store.records.rows import COLUMNS, Repository, as_task
 
 HEADS = 24
 """So many of the best tasks are tried one by one before the lanes are asked."""
@@ -30,13 +29,8 @@ SELECT
     WHERE status = 'pending' AND (gates & 1) = 1 AND not_before <= :now) AS overdue"""
 
 
-class Queue:
+class Queue(Repository):
     """`ports.QueueRepository`, for one transaction."""
-
-    def __init__(self, rows: Rows, now: datetime) -> None:
-        self._rows = rows
-        self._now = now
-        self._at = iso(now)
 
     @property
     def _best(self) -> str:
@@ -49,9 +43,8 @@ class Queue:
     async def prefetch_reads(self, agent_id: str) -> None:
         self._rows.prefetch_statement(_CLAIM_STATE, {"agent_id": agent_id, "now": self._at})
         self._rows.prefetch_statement(self._best)
-        self._rows.prefetch_statement(
-            NEWEST, of="context_entries"
-        )  # a task that is given out comes with what is remembered
+        # A task that is given out comes with what is remembered.
+        self._rows.prefetch_statement(NEWEST, of="context_entries")
 
     async def ready(self, epics: Collection[str] | None, limit: int, skip: int = 0) -> list[Task]:
         return self._listed("unmet_deps = 0", "tasks_ready", epics, limit, skip)
@@ -91,15 +84,11 @@ class Queue:
     ) -> list[Task]:
         # `score > -1` turns a scan of the index into a seek; `INDEXED BY` makes a lost index an error, not a slow day.
         chosen = f"INDEXED BY {index}" if epics is None else ""
-        rows = self._rows.all(
-            f"""
-            SELECT {COLUMNS} FROM tasks {chosen}
-            WHERE status = 'pending' AND {condition} AND score > -1 AND {_of(epics)}
-            ORDER BY score DESC, seq LIMIT ? OFFSET ?
-            """,
+        return self._tasks(
+            f"{chosen} WHERE status = 'pending' AND {condition} AND score > -1 AND {_of(epics)}"
+            " ORDER BY score DESC, seq LIMIT ? OFFSET ?",
             (*(epics or ()), limit, skip),
         )
-        return [as_task(row) for row in rows]
 
     async def pick(self, fits: Callable[[Lane], Awaitable[bool]], epics: Collection[str] | None = None) -> Task | None:
         asked: dict[int, bool] = {}
@@ -110,13 +99,7 @@ class Queue:
             return None
         if best is not None and best["gates"] == 0:
             # Mostly this is it, so nothing else is read before it was tried; the task itself names its lane.
-            own = {
-                "id": best["lane_id"],
-                "epic_id": best["epic_id"] or "",
-                "capabilities": best["capabilities"],
-                "files": best["files"],
-            }
-            asked[best["lane_id"]] = await fits(own)
+            asked[best["lane_id"]] = await fits(_lane_of(best))
             if asked[best["lane_id"]]:
                 return as_task(best)
         heads = self._rows.all(
@@ -167,10 +150,7 @@ class Queue:
 
     def _locked(self, task_id: str) -> Task | None:
         """The task, locked; None when another connection has locked its row, as a person at a database prompt may."""
-        row = self._rows.one(
-            f"SELECT {COLUMNS} FROM tasks WHERE id = ? {self._rows.dialect.row_lock_suffix}", (task_id,)
-        )
-        return None if row is None else as_task(row)
+        return next(iter(self._tasks(f"WHERE id = ? {self._rows.dialect.row_lock_suffix}", (task_id,))), None)
 
     async def claim_state(self, agent_id: str) -> ClaimState:
         row = self._rows.one(_CLAIM_STATE, {"agent_id": agent_id, "now": self._at})
@@ -193,14 +173,11 @@ class Queue:
 
     async def expired(self, *, lock: bool = False) -> list[Task]:
         suffix = self._rows.dialect.row_lock_suffix if lock else ""
-        rows = self._rows.all(
-            f"""
-            SELECT {COLUMNS} FROM tasks INDEXED BY tasks_leases
-            WHERE status = 'in_progress' AND lease_expires_at <= ? ORDER BY lease_expires_at {suffix}
-            """,
+        return self._tasks(
+            "INDEXED BY tasks_leases"
+            f" WHERE status = 'in_progress' AND lease_expires_at <= ? ORDER BY lease_expires_at {suffix}",
             (self._at,),
         )
-        return [as_task(row) for row in rows]
 
     async def held_sessions(self) -> list[str]:
         return self._rows.column(
@@ -214,27 +191,18 @@ class Queue:
         )
 
     async def held_by_agent(self, agent_id: str) -> list[Task]:
-        return self._held("tasks_held_agent", "assigned_to", agent_id)
+        return self._held("assigned_to = ?", "tasks_held_agent", agent_id)
 
     async def held_by_session(self, session_id: str) -> list[Task]:
-        return self._held("tasks_held_session", "session_id", session_id)
+        return self._held("session_id = ?", "tasks_held_session", session_id)
 
-    def _held(self, index: str, column: str, value: str) -> list[Task]:
-        rows = self._rows.all(
-            f"SELECT {COLUMNS} FROM tasks INDEXED BY {index} WHERE {column} = ? AND status = 'in_progress'"
-            " ORDER BY started_at, id",
-            (value,),
-        )
-        return [as_task(row) for row in rows]
+    def _held(self, whose: str, index: str, value: str) -> list[Task]:
+        rest = f"INDEXED BY {index} WHERE {whose} AND status = 'in_progress' ORDER BY started_at, id"
+        return self._tasks(rest, (value,))
 
     async def holding(self, agent_id: str) -> int:
-        """How many tasks the agent has in progress."""
-        return int(
-            self._rows.value(
-                "SELECT count(*) FROM tasks INDEXED BY tasks_held_agent WHERE assigned_to = ? AND status = 'in_progress'",
-                (agent_id,),
-            )
-        )
+        held = "tasks INDEXED BY tasks_held_agent WHERE assigned_to = ? AND status = 'in_progress'"
+        return int(self._rows.value(f"SELECT count(*) FROM {held}", (agent_id,)))
 
     async def scopes(self) -> list[dict[str, Any]]:
         return self._rows.all(
@@ -286,11 +254,17 @@ class Queue:
 
 def _outline(row: dict[str, Any]) -> Outline:
     labels, capabilities = (() if row[name] == "[]" else tuple(json.loads(row[name])) for name in _LISTS)
-    lane = {"id": row["lane_id"], "epic_id": row["epic_id"] or "", "capabilities": row["capabilities"]}
-    place = (row["score"], row["seq"])
-    return Outline(
-        row["id"], place, row["complexity"], labels, capabilities, row["gates"], {**lane, "files": row["files"]}
-    )
+    cursor = (row["score"], row["seq"])
+    return Outline(row["id"], cursor, row["complexity"], labels, capabilities, row["gates"], _lane_of(row))
+
+
+def _lane_of(task: dict[str, Any]) -> Lane:
+    return {
+        "id": task["lane_id"],
+        "epic_id": task["epic_id"] or "",
+        "capabilities": task["capabilities"],
+        "files": task["files"],
+    }
 
 
 def _of(epics: Collection[str] | None) -> str:

@@ -1,4 +1,4 @@
-"""First results of calls, for repeats."""
+"""What a call leaves for later ones: its first result, for repeats, and the trace of a task under way."""
 
 from datetime import datetime
 from typing import Any
@@ -50,3 +50,19 @@ class Replays(Repository):
     async def forget(self, before: datetime) -> None:
         for table in ("requests", "lease_writes"):
             self._rows.put(f"DELETE FROM {table} WHERE created_at < ?", (iso(before),))
+
+
+class Traces(Repository):
+    """`ports.TraceRepository`: the process that ends a task ends the trace that its claim began."""
+
+    async def get(self, task_id: str) -> dict[str, Any] | None:
+        return self._rows.one(
+            "SELECT lease_token, traceparent, started_at FROM task_traces WHERE task_id = ?", (task_id,)
+        )
+
+    async def put(self, task_id: str, lease_token: int, traceparent: str) -> None:
+        trace = {"lease_token": lease_token, "traceparent": traceparent, "started_at": self._at}
+        self._upsert("task_traces", ("task_id",), {"task_id": task_id, **trace})
+
+    async def forget(self, task_id: str) -> None:
+        self._rows.put("DELETE FROM task_traces WHERE task_id = ?", (task_id,))

@@ -1,6 +1,7 @@
-"""What repositories share: their beginning, the writing of a row, and how a task is kept in its own."""
+"""What repositories share: their beginning, how rows are read and written, and the texts that are searched for."""
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
@@ -9,17 +10,9 @@ from typing import Any
 from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.task import Task
-from wvo_mcp.store.sql import Rows
+from wvo_mcp.store.sql import Dialect, Rows
 
-COLUMNS = (
-    "id, seq, epic_id, milestone_id, parent_id, title, description, type, status, priority, complexity, business_value,"
-    " score, bundle_value, bundle_size, heard_value, heard_size, tail, unmet_deps, open_children, gates,"
-    " lane_id, labels, files, capabilities, acceptance,"
-    " requires_approval, approved_at, not_before, assigned_to, session_id, lease_token, lease_expires_at, lease_seconds,"
-    " progress, attempts, expiries, max_attempts, origin, blocked_reason, block_author, last_error, metadata, version,"
-    " event_head, created_at, updated_at, started_at, finished_at"
-)
-
+COLUMNS = ", ".join(Task.model_fields)
 ONE_TASK = f"SELECT {COLUMNS} FROM tasks WHERE id = ?"
 
 _LISTS = ("labels", "files", "capabilities", "acceptance")
@@ -36,6 +29,10 @@ class Repository:
         self._now = now
         self._at = iso(now)
         self._caller = caller
+
+    def _tasks(self, rest: str, params: Any) -> list[Task]:
+        """The tasks of a SELECT that goes on like this after `FROM tasks`."""
+        return [as_task(row) for row in self._rows.all(f"SELECT {COLUMNS} FROM tasks {rest}", params)]
 
     def _insert(self, table: str, values: Mapping[str, Any], conflict: str = "") -> None:
         """Write one row; the statement ends in `conflict`."""
@@ -74,3 +71,20 @@ def encoded(value: Any) -> Any:
 
 def encoded_all(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: encoded(value) for name, value in fields.items()}
+
+
+def match_all(dialect: Dialect, text: str) -> str:
+    """Every word must occur; the last one may be a beginning. Matches nothing when there is no word."""
+    quoted = _quoted(dialect, text)
+    return dialect.both.join([*quoted[:-1], quoted[-1] + dialect.start])
+
+
+def match_any(dialect: Dialect, text: str) -> str:
+    """Some word must occur. Matches nothing when there is no word."""
+    return dialect.either.join(_quoted(dialect, text))
+
+
+def _quoted(dialect: Dialect, text: str) -> list[str]:
+    """Distinct words of letters and digits, in order, at most 12, so that no input is an operator."""
+    words = list(dict.fromkeys(re.findall(r"\w+", text.casefold())))[:12]
+    return [f"{dialect.quote}{word}{dialect.quote}" for word in words or ["_"]]

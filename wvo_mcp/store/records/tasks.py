@@ -1,4 +1,4 @@
-"""Tasks: reading, writing, and the queue's kept columns."""
+"""Tasks with their dependencies, epics and milestones: reading, listing, writing, and the queue's kept columns."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,9 +10,7 @@ from wvo_mcp.domain.redaction import redact
 from wvo_mcp.domain.task import GATE_BITS, Gate, Status, Task, check_move
 from wvo_mcp.errors import NotFound
 from wvo_mcp.store.records.events import Events
-from wvo_mcp.store.records.groups import Groups
-from wvo_mcp.store.records.listing import Listing
-from wvo_mcp.store.records.rows import ONE_TASK, as_task, encoded_all
+from wvo_mcp.store.records.rows import ONE_TASK, Repository, as_task, encoded_all, match_all
 from wvo_mcp.store.sql import Rows, parts
 
 _QUOTED = frozenset({"last_error", "blocked_reason"})
@@ -20,7 +18,7 @@ _QUOTED = frozenset({"last_error", "blocked_reason"})
 _SMALL_STORE = 3_000
 
 
-class Tasks(Groups, Listing):
+class Tasks(Repository):
     """`ports.TaskRepository`, for one transaction."""
 
     def __init__(self, rows: Rows, now: datetime, caller: Caller, events: Events) -> None:
@@ -28,6 +26,7 @@ class Tasks(Groups, Listing):
         self._events = events
         self._lanes: dict[tuple[str, str, str], int] = {}
         self._last_seq: int | None = None
+        self._known_epics: set[str] = set()
 
     async def find(self, task_id: str) -> Task | None:
         row = self._rows.one(ONE_TASK, (task_id,))
@@ -40,16 +39,13 @@ class Tasks(Groups, Listing):
         return task
 
     async def known(self, task_ids: Iterable[str]) -> set[str]:
-        found: set[str] = set()
-        for part, marks in parts(list(task_ids)):
-            found.update(self._rows.column(f"SELECT id FROM tasks WHERE id IN ({marks})", part))
-        return found
+        return set(await self.statuses(task_ids))
 
     async def statuses(self, task_ids: Iterable[str]) -> dict[str, Status]:
         found: dict[str, Status] = {}
         for part, marks in parts(list(task_ids)):
-            rows = self._rows.all(f"SELECT id, status FROM tasks WHERE id IN ({marks})", part)
-            found |= {row["id"]: Status(row["status"]) for row in rows}
+            rows = self._rows.execute(f"SELECT id, status FROM tasks WHERE id IN ({marks})", part)
+            found |= {task_id: Status(status) for task_id, status in rows}
         return found
 
     async def near(self, wanted: str) -> list[str]:
@@ -75,16 +71,12 @@ class Tasks(Groups, Listing):
         if self._last_seq is None:
             self._last_seq = int(self._rows.value("SELECT max(seq) FROM tasks") or 0)
         self._last_seq += 1
-        values["seq"] = self._last_seq
-        values["gates"] = self._gates(values)
-        values["lane_id"] = self._lane(values)
-        values["created_at"] = values["updated_at"] = self._at
-        data = {
-            name: fields[name] for name in ("title", "epic_id", "priority", "complexity", "origin") if name in fields
-        }
-        values["event_head"] = self._events.insert("task.created", fields["id"], data, "")
-        self._insert("tasks", values)
-        self._label(values["seq"], fields["id"], fields.get("labels", ()))
+        values |= {"seq": self._last_seq, "gates": self._gates(values), "lane_id": self._lane(values)}
+        shown = ("title", "epic_id", "priority", "complexity", "origin")
+        data = {name: fields[name] for name in shown if name in fields}
+        head = self._events.insert("task.created", fields["id"], data, "")
+        self._insert("tasks", {**values, "event_head": head, "created_at": self._at, "updated_at": self._at})
+        self._label(self._last_seq, fields["id"], fields.get("labels", ()))
         task = await self.find(fields["id"])
         assert task is not None  # noqa: S101 - it was inserted above
         return task
@@ -96,37 +88,29 @@ class Tasks(Groups, Listing):
         redacted = {name: redact(fields[name]) for name in _QUOTED & fields.keys() if fields[name] is not None}
         fields = {**fields, **redacted} if redacted else fields
         values = encoded_all(fields)
-        if values.keys() & {"not_before", "requires_approval", "approved_at"} or "parent_id" in values:
-            values["gates"] = self._gates({**_gating(task), **values})
+        if values.keys() & {"not_before", "requires_approval", "approved_at", "parent_id"}:
+            gating = ("not_before", "requires_approval", "approved_at", "open_children")
+            values["gates"] = self._gates({**encoded_all({name: getattr(task, name) for name in gating}), **values})
         if values.keys() & {"epic_id", "capabilities", "files"}:
             lane = encoded_all({"epic_id": task.epic_id, "capabilities": task.capabilities, "files": task.files})
             values["lane_id"] = self._lane({**lane, **values})
         head = self._events.insert(kind, task.id, data, self._events.head(task.id, task.event_head))
-        values["event_head"] = head
-        values["updated_at"] = self._at
-        values["version"] = task.version + 1
-        self._rows.put(
-            f"UPDATE tasks SET {', '.join(f'{name} = :{name}' for name in values)} WHERE id = :this",
-            {**values, "this": task.id},
-        )
+        values |= {"event_head": head, "version": task.version + 1}
+        self._update("tasks", task.id, values)
         if "labels" in fields:
             self._rows.put("DELETE FROM task_labels WHERE task_id = ? AND seq = ?", (task.id, task.seq))
             self._label(task.seq, task.id, fields["labels"])
         changed = {**fields, "version": values["version"], "event_head": head, "updated_at": self._now}
-        for name in ("gates", "lane_id"):
-            if name in values:
-                changed[name] = values[name]
+        changed |= {name: values[name] for name in ("gates", "lane_id") if name in values}
         return task.model_copy(update=changed)
 
     def _gates(self, values: Mapping[str, Any]) -> int:
-        gates = 0
-        if values.get("not_before") and values["not_before"] > self._at:
-            gates |= GATE_BITS[Gate.NOT_BEFORE]
-        if values.get("requires_approval") and not values.get("approved_at"):
-            gates |= GATE_BITS[Gate.APPROVAL]
-        if values.get("open_children"):
-            gates |= GATE_BITS[Gate.CHILDREN]
-        return gates
+        shut = {
+            Gate.NOT_BEFORE: (values.get("not_before") or "") > self._at,
+            Gate.APPROVAL: values.get("requires_approval") and not values.get("approved_at"),
+            Gate.CHILDREN: values.get("open_children"),
+        }
+        return sum(GATE_BITS[gate] for gate, holds in shut.items() if holds)
 
     def _lane(self, values: Mapping[str, Any]) -> int:
         key = (values.get("epic_id") or "", values.get("capabilities") or "[]", values.get("files") or "[]")
@@ -184,10 +168,8 @@ class Tasks(Groups, Listing):
         self._recount_unmet(task_id)
 
     async def remove_dependencies(self, task_id: str, on: Sequence[str]) -> None:
-        for other in on:
-            self._rows.put(
-                "DELETE FROM task_dependencies WHERE task_id = ? AND depends_on_task_id = ?", (task_id, other)
-            )
+        edges = [(task_id, other) for other in on]
+        self._rows.run_many("DELETE FROM task_dependencies WHERE task_id = ? AND depends_on_task_id = ?", edges)
         self._recount_unmet(task_id)
 
     def _recount_unmet(self, task_id: str) -> None:
@@ -232,13 +214,76 @@ class Tasks(Groups, Listing):
         for other in on:
             self._insert("task_waits", {"task_id": task_id, "waits_for_task_id": other})
 
+    async def page(self, where: Mapping[str, Any], after: int, limit: int) -> list[Task]:
+        condition, values = self._condition(where)
+        rest = f"WHERE {condition} AND seq > :after ORDER BY seq LIMIT :limit"
+        return self._tasks(rest, {**values, "after": after, "limit": limit})
 
-def _gating(task: Task) -> dict[str, Any]:
-    return encoded_all(
-        {
-            "not_before": task.not_before,
-            "requires_approval": task.requires_approval,
-            "approved_at": task.approved_at,
-            "open_children": task.open_children,
+    async def count(self, where: Mapping[str, Any], limit: int) -> int:
+        condition, values = self._condition(where)
+        matching = f"SELECT 1 FROM tasks WHERE {condition} AND seq > 0 LIMIT :limit"
+        return int(self._rows.value(f"SELECT count(*) FROM ({matching}) AS found", {**values, "limit": limit}))
+
+    async def counts(self) -> dict[str, int]:
+        rows = self._rows.all("SELECT name, n FROM counters WHERE name > '' AND name <> 'open_size'")
+        return {row["name"]: row["n"] for row in rows}
+
+    def _condition(self, where: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """A condition and its parameters."""
+        parts = {
+            "status": "status = :status",
+            "epic_id": "epic_id = :epic_id",
+            "agent_id": "assigned_to = :agent_id",
+            "label": "seq IN (SELECT seq FROM task_labels WHERE label = :label)",
+            "query": self._rows.dialect.task_matches,
+            "unapproved": "status = 'pending' AND (gates & 2) = 2",
         }
-    )
+        sql = " AND ".join(sql for name, sql in parts.items() if where.get(name) is not None) or "TRUE"
+        if where.get("query") is None:
+            return sql, dict(where)
+        return sql, {**where, "query": match_all(self._rows.dialect, where["query"])}
+
+    async def ensure_epic(self, epic_id: str, title: str | None = None, wip_limit: int | None = None) -> bool:
+        if epic_id in self._known_epics:
+            return False
+        self._known_epics.add(epic_id)
+        added = self._rows.run(
+            "INSERT INTO epics (id, title, wip_limit, created_at, updated_at) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT DO NOTHING",
+            (epic_id, title or epic_id, wip_limit, self._at, self._at),
+        )
+        return added > 0
+
+    async def epic(self, epic_id: str) -> dict[str, Any] | None:
+        return self._rows.one("SELECT id, title, wip_limit, in_progress FROM epics WHERE id = ?", (epic_id,))
+
+    async def change_epic(self, epic_id: str, fields: Mapping[str, Any]) -> None:
+        self._update("epics", epic_id, encoded_all(fields))
+
+    async def epics(self) -> list[dict[str, Any]]:
+        return self._rows.all("SELECT id, title, wip_limit, in_progress FROM epics ORDER BY rowid")
+
+    async def milestone(self, milestone_id: str) -> dict[str, Any] | None:
+        return self._rows.one("SELECT id, epic_id, title, due_at FROM milestones WHERE id = ?", (milestone_id,))
+
+    async def milestones(self) -> list[dict[str, Any]]:
+        return self._rows.all("SELECT id, epic_id, title, due_at FROM milestones ORDER BY rowid")
+
+    async def near_milestones(self, wanted: str) -> list[str]:
+        known = self._rows.column("SELECT id FROM milestones LIMIT 3000")
+        return difflib.get_close_matches(wanted, known, n=5, cutoff=0.5)
+
+    async def put_milestone(self, milestone_id: str, fields: Mapping[str, Any]) -> None:
+        new = {"id": milestone_id, "title": milestone_id, "created_at": self._at, "updated_at": self._at}
+        self._insert("milestones", new, "ON CONFLICT DO NOTHING")
+        self._update("milestones", milestone_id, encoded_all(fields))
+
+    async def of_milestone(self, milestone_id: str) -> list[str]:
+        return self._rows.column("SELECT id FROM tasks WHERE milestone_id = ? ORDER BY id", (milestone_id,))
+
+    def _update(self, table: str, row_id: str, values: Mapping[str, Any]) -> None:
+        values = {**values, "updated_at": self._at}
+        self._rows.put(
+            f"UPDATE {table} SET {', '.join(f'{name} = :{name}' for name in values)} WHERE id = :this",
+            {**values, "this": row_id},
+        )
