@@ -106,9 +106,9 @@ def test_work_in_progress_keeps_its_place_and_what_is_due_later_waits() -> None:
 def test_unreachable_tasks_are_skipped_and_a_cancelled_child_frees_its_parent() -> None:
     tasks = [OpenTask("failed", 1, stuck=True), OpenTask("behind", 1), OpenTask("whole", 1), OpenTask("part", 1)]
     work = workload(tasks, [("behind", "failed")], [("part", "whole")])
-    assert Plan(work, Crew(1)).left_out() == {0, 1}
+    assert Plan(work, Crew(1)).excluded == {0, 1}
     cut = Plan(work, Crew(1), excluded=[3])
-    assert cut.left_out() == {0, 1, 3}
+    assert cut.excluded == {0, 1, 3}
     assert cut.ends([9.0, 9.0, 5.0, 9.0]) == {(None, None): 5.0}
 
 

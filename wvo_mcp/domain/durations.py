@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import exp
 from statistics import NormalDist, median
 
 PRIOR_SECONDS_PER_POINT = 720.0
@@ -52,17 +53,14 @@ def learned(finished: Iterable[tuple[int, float]]) -> Durations:
         if seconds >= 0 and len(own[complexity]) < KEPT:
             own[complexity].append(seconds)
     pool = sorted(seconds / complexity for complexity, values in own.items() for seconds in values)
-    pool = sorted(pool + _quantiles(_prior(), ENOUGH - len(pool)))
+    normal = NormalDist(0.0, PRIOR_SPREAD)
+    prior = [PRIOR_SECONDS_PER_POINT * exp(normal.inv_cdf((i + 0.5) / ENOUGH)) for i in range(ENOUGH)]
+    pool = sorted(pool + _quantiles(prior, ENOUGH - len(pool)))
     values = {
         complexity: sorted(seen + [complexity * point for point in _quantiles(pool, ENOUGH - len(seen))])
         for complexity, seen in own.items()
     }
     return Durations({complexity: len(seen) for complexity, seen in own.items() if seen}, values)
-
-
-def _prior() -> list[float]:
-    normal = NormalDist(0.0, PRIOR_SPREAD)
-    return [PRIOR_SECONDS_PER_POINT * 2.718281828459045 ** normal.inv_cdf((i + 0.5) / ENOUGH) for i in range(ENOUGH)]
 
 
 def _quantiles(ordered: list[float], count: int) -> list[float]:

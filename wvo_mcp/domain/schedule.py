@@ -39,10 +39,11 @@ class Plan:
         """`excluded` are left out, with all that waits for them; a parent does not wait for an excluded child."""
         work.order()
         self.work = work
-        self._excluded = self._closed(work, excluded)
+        self.excluded = self._closed(work, excluded)
+        self.counted = len(work.tasks) - len(self.excluded)
         self._slots = crew.slots
         self._missing = [len(others) for others in work.waits]
-        for index in self._excluded:
+        for index in self.excluded:
             if work.parent[index] >= 0:
                 self._missing[work.parent[index]] -= 1
         tasks = work.tasks
@@ -53,11 +54,11 @@ class Plan:
         limited = {name: number for number, name in enumerate(sorted(crew.epic_limits))}
         self._limits = [crew.epic_limits[name] for name in limited]
         self._limited = [limited.get(task.epic_id or "", -1) for task in tasks]
-        self._running = [index for index, task in enumerate(tasks) if task.running and index not in self._excluded]
+        self._running = [index for index, task in enumerate(tasks) if task.running and index not in self.excluded]
         self._open = [
             index
             for index, task in enumerate(tasks)
-            if not self._missing[index] and not task.running and index not in self._excluded
+            if not self._missing[index] and not task.running and index not in self.excluded
         ]
 
     @staticmethod
@@ -74,14 +75,6 @@ class Plan:
                     out.add(other)
                     todo.append(other)
         return out
-
-    @property
-    def counted(self) -> int:
-        """How many tasks are run."""
-        return len(self.work.tasks) - len(self._excluded)
-
-    def left_out(self) -> set[int]:
-        return self._excluded
 
     def ends(self, durations: Sequence[float]) -> dict[tuple[str | None, str | None], float]:
         """One run: when the last task of each (epic, milestone) is done."""
@@ -105,7 +98,7 @@ class Plan:
         heapify(events)
         heapify(ready)
         now = 0.0
-        excluded = self._excluded
+        excluded = self.excluded
         while True:
             while free > 0 and ready:
                 index = heappop(ready)

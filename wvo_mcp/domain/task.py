@@ -64,17 +64,7 @@ GATE_BITS = {Gate.NOT_BEFORE: 1, Gate.APPROVAL: 2, Gate.CHILDREN: 4}
 
 MOVES: dict[Status, frozenset[Status]] = {
     Status.PENDING: frozenset({Status.IN_PROGRESS, Status.BLOCKED, Status.CANCELLED}),
-    Status.IN_PROGRESS: frozenset(
-        {
-            Status.DONE,
-            Status.IN_REVIEW,
-            Status.AWAITING_APPROVAL,
-            Status.BLOCKED,
-            Status.FAILED,
-            Status.PENDING,
-            Status.CANCELLED,
-        }
-    ),
+    Status.IN_PROGRESS: frozenset(Status) - {Status.IN_PROGRESS},
     Status.IN_REVIEW: frozenset({Status.DONE, Status.PENDING, Status.BLOCKED, Status.CANCELLED}),
     Status.AWAITING_APPROVAL: frozenset({Status.PENDING, Status.BLOCKED, Status.CANCELLED}),
     Status.BLOCKED: frozenset({Status.PENDING, Status.CANCELLED}),

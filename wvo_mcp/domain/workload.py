@@ -57,7 +57,13 @@ class Workload:
 
     def needed_for(self, targets: Iterable[int]) -> set[int]:
         """The targets and all that they wait for, directly or not."""
-        return _reached(targets, self.waits)
+        seen = set(targets)
+        todo = list(seen)
+        while todo:
+            new = [other for other in self.waits[todo.pop()] if other not in seen]
+            seen.update(new)
+            todo += new
+        return seen
 
 
 def workload(
@@ -89,17 +95,6 @@ def workload(
         if child is not None and above is not None and link(above, child):
             parent[child] = above
     return Workload(tasks, waits, below, parent)
-
-
-def _reached(start: Iterable[int], following: list[list[int]]) -> set[int]:
-    seen = set(start)
-    todo = list(seen)
-    while todo:
-        for other in following[todo.pop()]:
-            if other not in seen:
-                seen.add(other)
-                todo.append(other)
-    return seen
 
 
 @dataclass(frozen=True, slots=True)

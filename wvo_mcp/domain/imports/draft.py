@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -70,31 +70,23 @@ class Problems:
     """What is wrong, by line; up to ten are reported at once."""
 
     def __init__(self) -> None:
-        self._found: list[dict[str, Any]] = []
+        self._found: list[tuple[int, str]] = []
 
     def add(self, line: int, problem: str) -> None:
-        self._found.append({"field": f"line {line}", "problem": problem, "line": line})
+        self._found.append((line, problem))
         if len(self._found) >= MAX_PROBLEMS:
             self.check()
 
     def check(self) -> None:
         """Raises InvalidInput that names the first line."""
         if self._found:
-            first = self._found[0]
-            raise InvalidInput(
-                "text",
-                first["problem"],
-                message=f"line {first['line']}: {first['problem']}",
-                line=first["line"],
-                problems=self._found,
-            )
+            refuse(*self._found[0], self._found)
 
 
-def refuse(line: int, problem: str) -> NoReturn:
-    problems = Problems()
-    problems.add(line, problem)
-    problems.check()
-    raise AssertionError
+def refuse(line: int, problem: str, found: Sequence[tuple[int, str]] = ()) -> NoReturn:
+    """Raises InvalidInput that names the line; `found` is all that is wrong."""
+    problems = [{"field": f"line {at}", "problem": what, "line": at} for at, what in found or [(line, problem)]]
+    raise InvalidInput("text", problem, message=f"line {line}: {problem}", line=line, problems=problems)
 
 
 def text_of(raw: bytes | str) -> str:

@@ -66,6 +66,9 @@ class _Milestone(BaseModel, extra="forbid", frozen=True, defer_build=True):
     due_at: Annotated[Instant, BeforeValidator(_no_number)] | None = None
 
 
+_KINDS: dict[str, type[_Task | _Epic | _Milestone]] = {"task": _Task, "epic": _Epic, "milestone": _Milestone}
+
+
 class _Link(BaseModel):
     depends_on_id: str
     type: str = "blocks"
@@ -111,24 +114,17 @@ def read(text: str) -> Reading:
     """Our own lines. Raises InvalidInput that names the line."""
     reading = Reading("jsonl")
     for number, given in objects(text, reading.problems):
-        kind = given.pop("kind", "task")
-        if kind == "task":
-            task = checked(_Task, reading.problems, number, given)
-            if task is not None:
-                reason = task.reason or ("blocked in the file" if task.status is State.BLOCKED else None)
-                reading.items.append(Item(number, task, task.status, reason, task.waiting_for))
-        elif kind == "epic":
-            epic = checked(_Epic, reading.problems, number, given)
-            if epic is not None:
-                reading.epics[epic.id] = {"title": epic.title, "wip_limit": epic.wip_limit}
-        elif kind == "milestone":
-            milestone = checked(_Milestone, reading.problems, number, given)
-            if milestone is not None:
-                reading.milestones[milestone.id] = {
-                    name: value for name, value in milestone if name != "id" and value is not None
-                }
-        else:
-            reading.problems.add(number, f"kind: expected task, epic or milestone, found {str(kind)[:40]!r}")
+        kind = str(given.pop("kind", "task"))
+        if kind not in _KINDS:
+            reading.problems.add(number, f"kind: expected task, epic or milestone, found {kind[:40]!r}")
+            continue
+        found = checked(_KINDS[kind], reading.problems, number, given)
+        if isinstance(found, _Task):
+            reason = found.reason or ("blocked in the file" if found.status is State.BLOCKED else None)
+            reading.items.append(Item(number, found, found.status, reason, found.waiting_for))
+        elif found is not None:
+            groups = reading.epics if kind == "epic" else reading.milestones
+            groups[found.id] = {name: value for name, value in found if name != "id" and value is not None}
     return reading.finished()
 
 

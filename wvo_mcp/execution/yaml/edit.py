@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 
 from wvo_mcp.execution.yaml.reading import is_null
-from wvo_mcp.execution.yaml.tree import Lines, MappingNode, Node, ScalarNode, SequenceNode
+from wvo_mcp.execution.yaml.tree import MappingNode, Node, ScalarNode, SequenceNode
 
 
 class Bare(str):
@@ -92,9 +92,7 @@ class YamlEditor:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.lines = Lines(text)
-        end = _LINE_END.search(text)
-        self.newline = end.group() if end else "\n"
+        self.newline = "\r\n" if "\r\n" in text else "\n"
         self._edits: list[tuple[int, int, str]] = []
 
     def result(self) -> str:
@@ -124,8 +122,8 @@ class YamlEditor:
             self._edit_list(present, value)
             if not value:
                 self._rewrite(at, ScalarNode(at.end, at.end, "", True, ""), [f"{key}: []"])
-        elif value is None and not self.text[self.lines.start(at.start) : at.start].strip(" "):
-            self._edits.append((self.lines.start(at.start), self.line_after(present.end), ""))
+        elif value is None and not self.text[self.line_start(at.start) : at.start].strip(" "):
+            self._edits.append((self.line_start(at.start), self.line_after(present.end), ""))
         else:  # a key behind the dash carries the item: it becomes null
             self._rewrite(at, present, field_lines(key, value, indent))
 
@@ -134,7 +132,7 @@ class YamlEditor:
         self._refuse_remarks(node)
         column = self.column_of(node.start)
         rest = self._end_of_line(node.end)
-        if self.text[self.lines.start(node.start) : node.start].strip(" ") != "-":
+        if self.text[self.line_start(node.start) : node.start].strip(" ") != "-":
             raise Unfit(_FLOW_STYLE)
         indent = " " * column
         first, *others = [line for key, value in fields for line in field_lines(key, value, indent)]
@@ -166,7 +164,7 @@ class YamlEditor:
     def _edit_list(self, node: SequenceNode, new: Sequence[str]) -> None:
         """Of texts: lines of items that stay are left alone."""
         old = [item.text if isinstance(item, ScalarNode) else "" for item in node.items]
-        begin = self.lines.start(node.items[0].start)
+        begin = self.line_start(node.items[0].start)
         dash = self.text[begin : node.items[0].start]
         for _, i, i_end, j, j_end in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
             if (i_end - i, new[j:j_end]) == (j_end - j, tuple(old[i:i_end])):
@@ -193,7 +191,12 @@ class YamlEditor:
         if isinstance(old, SequenceNode) and old.items:
             if old.flow:
                 raise Unfit(_FLOW_STYLE)
-            self.insert(self.line_after(old.items[-1].end), self._like_siblings(old, items))
+            gap = ""
+            if len(old.items) > 1:
+                gap = self.text[self.line_after(old.items[-2].end) : self.line_start(old.items[-1].start)]
+            if any(not line.strip() for line in gap.splitlines()):
+                items = [["", *item] for item in items]
+            self.insert(self.line_after(old.items[-1].end), indented(items, " " * self.dash_column(old)))
         elif is_null(old) or isinstance(old, SequenceNode):
             self._rewrite(at, old, lines)
 
@@ -205,7 +208,7 @@ class YamlEditor:
         begin = self._item_start(item)
         index = next(i for i, each in enumerate(node.items) if each is item)
         least = self.line_after(node.items[index - 1].end) if index else begin
-        while begin > least and re.match(f" {{{column}}}#", self.text[(above := self.lines.start(begin - 1)) : begin]):
+        while begin > least and re.match(f" {{{column}}}#", self.text[(above := self.line_start(begin - 1)) : begin]):
             begin = above
         end = self.line_after(item.end)
         lines = [line if line.strip(" ") else "" for line in _LINE_END.split(self.text[begin:end].rstrip("\r\n"))]
@@ -219,15 +222,8 @@ class YamlEditor:
         begun = _BEFORE_DASH.match(self.text, node.start)
         return self.column_of(begun.end() if begun else node.start)
 
-    def _like_siblings(self, node: SequenceNode, items: Sequence[Sequence[str]]) -> list[str]:
-        gap = ""
-        if len(node.items) > 1:
-            gap = self.text[self.line_after(node.items[-2].end) : self.lines.start(node.items[-1].start)]
-        apart = any(not line.strip() for line in gap.splitlines())
-        return indented([["", *item] if apart else item for item in items], " " * self.dash_column(node))
-
     def _item_start(self, item: Node) -> int:
-        begin = self.lines.start(item.start)
+        begin = self.line_start(item.start)
         if self.text[begin : item.start].strip(" ") != "-":
             raise Unfit("a dash is on a line of its own")
         return begin
@@ -239,16 +235,20 @@ class YamlEditor:
         return self.column_of(min((key.start for key, _ in node.entries.values()), default=node.start))
 
     def column_of(self, offset: int) -> int:
-        return self.lines.position(offset)[1] - 1
+        return offset - self.line_start(offset)
+
+    def line_start(self, offset: int) -> int:
+        return self.text.rfind("\n", 0, offset) + 1
+
+    def line_after(self, end: int) -> int:
+        """The offset at which the next line begins, or the end of the text."""
+        if end and self.text[end - 1] == "\n":
+            return end
+        return self.text.find("\n", end) + 1 or len(self.text)
 
     def _end_of_line(self, offset: int) -> int:
         end = _LINE_END.search(self.text, offset)
         return end.start() if end else len(self.text)
-
-    def line_after(self, end: int) -> int:
-        if end and self.text[end - 1] in "\r\n":
-            return end
-        return self.lines.next_start(end)
 
     def insert(self, at: int, lines: Sequence[str]) -> None:
         if at == len(self.text) and self.text and self.text[-1] not in "\r\n":

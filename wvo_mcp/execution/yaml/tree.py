@@ -96,20 +96,10 @@ class Lines:
 
     def __init__(self, text: str) -> None:
         self._starts = [0, *(end.end() for end in _LINE_END.finditer(text))]
-        self._length = len(text)
 
     def position(self, offset: int) -> tuple[int, int]:
         line = bisect_right(self._starts, offset)
         return line, offset - self._starts[line - 1] + 1
-
-    def start(self, offset: int) -> int:
-        """The offset at which the line begins."""
-        return self._starts[bisect_right(self._starts, offset) - 1]
-
-    def next_start(self, offset: int) -> int:
-        """The offset at which the next line begins, or the end of the text."""
-        following = bisect_right(self._starts, offset)
-        return self._starts[following] if following < len(self._starts) else self._length
 
 
 def compose(text: str, loader: Any = None) -> Node | None:

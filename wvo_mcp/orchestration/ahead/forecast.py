@@ -64,7 +64,7 @@ def forecast(seen: Readings, question: Question) -> Steps:
     stretch = 1.0 if share is None else 1.0 / share
     runs = question.runs or max(FEWEST_RUNS, min(RUNS, TASK_RUNS // max(1, plan.counted)))
     draws = Draws(ahead.work, ahead.durations, question.seed, stretch)
-    result = Forecast(ahead, runs, plan.counted, len(plan.left_out()), stretch)
+    result = Forecast(ahead, runs, plan.counted, len(plan.excluded), stretch)
     if not plan.counted:
         return result
     steps = simulated(plan, draws, runs)
@@ -96,7 +96,7 @@ def _groups(
 ) -> list[GroupForecast]:
     open_tasks: dict[str, int] = {}
     stuck: dict[str, int] = {}
-    left_out = plan.left_out()
+    left_out = plan.excluded
     for index, task in enumerate(ahead.work.tasks):
         name: str | None = getattr(task, kind)
         if name is not None:
