@@ -37,19 +37,11 @@ def canonical(value: Any) -> str:
     return _encode(value)
 
 
-def chain_hash(
-    prev_hash: str,
-    seq: int,
-    at: str,
-    kind: str,
-    task_id: str | None,
-    agent_id: str | None,
-    session_id: str | None,
-    data: str,
-) -> str:
-    """SHA-256 (hex) over the previous hash and every column of the event, as canonical JSON."""
+def chain_hash(prev_hash: str, *columns: str | int | None) -> str:
+    """SHA-256 (hex) over the previous hash and every column of the event, as canonical JSON: seq, at, kind, task_id,
+    agent_id, session_id, data."""
     # Of texts, whole numbers and null this makes the same JSON as `canonical`, in a quarter of the time.
-    return hashlib.sha256(to_json([prev_hash, seq, at, kind, task_id, agent_id, session_id, data])).hexdigest()
+    return hashlib.sha256(to_json([prev_hash, *columns])).hexdigest()
 
 
 def joined(prev_hash: str, gaps: Mapping[str, str]) -> str:
@@ -73,10 +65,5 @@ def pruned(removed: Sequence[tuple[int, str, str]], gaps: Mapping[str, str]) -> 
         else:
             stretches.append((start, last))
     digest = hashlib.sha256("".join(one for _, _, one in removed).encode()).hexdigest()
-    return {
-        "count": len(removed),
-        "first": removed[0][0],
-        "last": removed[-1][0],
-        "digest": digest,
-        "gaps": stretches,
-    }
+    ends = {"first": removed[0][0], "last": removed[-1][0]}
+    return {"count": len(removed), **ends, "digest": digest, "gaps": stretches}

@@ -7,16 +7,14 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 TITLE_CHARACTERS = 500
 TEXT_CHARACTERS = 16_000
-
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def is_id(text: str) -> bool:
     """True for an id of the contract: 1 to 64 of letters, digits, `.`, `_`, `-`, the first a letter or digit."""
-    return _ID.fullmatch(text) is not None
+    return re.fullmatch(ID_PATTERN, text) is not None
 
 
 def as_id(text: str) -> str:
