@@ -6,14 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wvo_mcp.domain.memory import ContextEntry, Scope
-<<<<<<< HEAD
 from wvo_mcp.domain.task import Checkpoint, Task
-from wvo_mcp.store.records.rows import Repository
-from wvo_mcp.store.records.words import match_any
-=======
-from wvo_mcp.domain.task import Task
 from wvo_mcp.store.records.rows import Repository, match_any
->>>>>>> f38f466 (wip)
 
 RECENT = 2_000
 """So many of the newest entries a claim searches: its work stays bounded in a store of any size."""
