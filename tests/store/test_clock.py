@@ -8,7 +8,7 @@ from tests.support.bench import ANN, BOB, Bench, a_task
 from tests.support.clock import START
 from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.ports import Transaction
-from wvo_mcp.store.clock import JUMP_MS
+from wvo_mcp.store.transaction import JUMP_MS
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CLAIM-3")]
 

@@ -1,14 +1,21 @@
-"""One transaction and its repositories."""
+"""One transaction: its time, and its repositories.
+
+The store's time is never behind its latest event, and steady when the machine's clock jumps. Leases of several processes
+are compared with each other, so all of them take their time from one place: the machine's steady clock plus an offset kept
+in the store. A wall clock that jumps forward moves the offset and all leases with it, so that no lease is lost by it; one
+that jumps back is not followed until it has caught up.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.lease import WIP_LIMIT, Caller
-from wvo_mcp.ports import Liveness
+from wvo_mcp.errors import IncompatibleStore
+from wvo_mcp.ports import Clock, Liveness
 from wvo_mcp.store.records.alerts import Alerts, News
 from wvo_mcp.store.records.events import Events
 from wvo_mcp.store.records.graph import Graph
@@ -24,6 +31,53 @@ if TYPE_CHECKING:  # a first call needs nothing of these
     from wvo_mcp.store.records.health import Health
     from wvo_mcp.store.records.outlook import Outlook, Prefetch
     from wvo_mcp.store.records.routing import Routing
+
+JUMP_MS = 2_000
+"""A larger difference between wall and steady clock is a jump; a smaller one is drift."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+HEAD = """
+SELECT schema, boot, clock_offset_ms, (SELECT max(seq) FROM events) AS seq,
+  (SELECT at FROM events WHERE seq > 0 ORDER BY seq DESC LIMIT 1) AS latest
+FROM store WHERE id = 1"""
+"""What every transaction reads first."""
+
+
+def checked(head: dict[str, Any] | None, schema: int) -> dict[str, Any]:
+    """The head as it was read. Raises IncompatibleStore when a newer program has changed the schema meanwhile."""
+    if head is None or head["schema"] > schema:
+        found = None if head is None else head["schema"]
+        raise IncompatibleStore(
+            f"The database was moved to schema {found} by a newer program; this one knows {schema}.",
+            hint="Restart this server with the newer wvo-mcp.",
+        )
+    return head
+
+
+def store_time(rows: Rows, head: dict[str, Any], clock: Clock, *, write: bool) -> datetime:
+    """The time of this transaction by this machine's clocks."""
+    wall = _ms(clock.now())
+    steady = int(clock.steady() * 1000)
+    floor = 0 if head["latest"] is None else _ms(instant(head["latest"]))
+    if head["boot"] != clock.boot():
+        now = max(wall, floor)
+        if write:
+            rows.put("UPDATE store SET boot = ?, clock_offset_ms = ?", (clock.boot(), now - steady))
+        return _at(now)
+    now = steady + int(head["clock_offset_ms"])
+    ahead = wall - now
+    if ahead > JUMP_MS and write:
+        rows.put("UPDATE store SET clock_offset_ms = clock_offset_ms + ?", (ahead,))
+        _shift_leases(rows, ahead)
+    return _at(max(wall, now, floor))
+
+
+def database_time(head: dict[str, Any]) -> datetime:
+    """The time of this transaction by the database's clock, `now_ms`: the same for servers on all hosts."""
+    floor = 0 if head["latest"] is None else _ms(instant(head["latest"]))
+    return _at(max(int(head["now_ms"]), floor))
 
 
 class StoreTransaction:
@@ -67,31 +121,47 @@ class StoreTransaction:
 
     def __getattr__(self, name: str) -> Any:
         """Called for what is not there yet."""
-        if name not in _REPOSITORIES:
+        if name not in StoreTransaction.__annotations__:
             raise AttributeError(name)
-        made = _REPOSITORIES[name](self)
+        if name == "graph":
+            made = Graph(self.rows, self.now, self.agents)
+        else:
+            late = _LATE.get(name)
+            kind = _KINDS[name] if late is None else getattr(import_module(late), name.capitalize())
+            more = [getattr(self, _MORE[name])] if name in _MORE else []
+            made = kind(self.rows, self.now, self.caller, *more)
         setattr(self, name, made)
         return made
 
 
-def _late(module: str) -> Any:
-    return import_module(f"wvo_mcp.store.records.{module}")
-
-
-_REPOSITORIES: Mapping[str, Callable[[StoreTransaction], object]] = {
-    "events": lambda tx: Events(tx.rows, tx.now, tx.caller, tx.last_seq),
-    "alerts": lambda tx: Alerts(tx.rows, tx.now, tx.caller, tx.events),
-    "news": lambda tx: News(tx.rows, tx.now, tx.caller),
-    "tasks": lambda tx: Tasks(tx.rows, tx.now, tx.caller, tx.events),
-    "queue": lambda tx: Queue(tx.rows, tx.now, tx.caller),
-    "graph": lambda tx: Graph(tx.rows, tx.now, tx.agents),
-    "memory": lambda tx: Memory(tx.rows, tx.now, tx.caller),
-    "sessions": lambda tx: Sessions(tx.rows, tx.now, tx.caller),
-    "replays": lambda tx: Replays(tx.rows, tx.now, tx.caller),
-    "state": lambda tx: State(tx.rows, tx.now, tx.caller),
-    "outlook": lambda tx: _late("outlook").Outlook(tx.rows, tx.now, tx.caller),
-    "health": lambda tx: _late("health").Health(tx.rows, tx.now, tx.caller, tx.liveness),
-    "prefetch": lambda tx: _late("outlook").Prefetch(tx.rows, tx.now, tx.caller),
-    "traces": lambda tx: Traces(tx.rows, tx.now, tx.caller),
-    "routing": lambda tx: _late("routing").Routing(tx.rows, tx.now, tx.caller),
+_KINDS: dict[str, Any] = {
+    kind.__name__.lower(): kind
+    for kind in (Events, Alerts, News, Tasks, Queue, Memory, Sessions, Replays, Traces, State)
 }
+_LATE = {
+    "outlook": "wvo_mcp.store.records.outlook",
+    "prefetch": "wvo_mcp.store.records.outlook",
+    "health": "wvo_mcp.store.records.health",
+    "routing": "wvo_mcp.store.records.routing",
+}
+"""Where those are that a first call does not need."""
+_MORE = {"events": "last_seq", "alerts": "events", "tasks": "events", "health": "liveness"}
+"""What some take besides rows, time and caller."""
+
+
+def _shift_leases(rows: Rows, ahead_ms: int) -> None:
+    ahead = timedelta(milliseconds=ahead_ms)
+    for table, key, until, which in (
+        ("tasks", "id", "lease_expires_at", "status = 'in_progress' AND lease_expires_at > ''"),
+        ("leaders", "role", "expires_at", "role > ''"),
+    ):
+        for row in rows.all(f"SELECT {key}, {until} FROM {table} WHERE {which}"):
+            rows.put(f"UPDATE {table} SET {until} = ? WHERE {key} = ?", (iso(instant(row[until]) + ahead), row[key]))
+
+
+def _ms(at: datetime) -> int:
+    return round((at - _EPOCH).total_seconds() * 1000)
+
+
+def _at(ms: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=ms)

@@ -18,10 +18,10 @@ import psycopg
 from psycopg import errors
 
 from wvo_mcp.errors import StoreUnavailable, WvoError
-from wvo_mcp.store.clock import HEAD
 from wvo_mcp.store.postgres.address import FROZEN_WRITERS, RETRY_SECONDS, WRITE_LOCK, Address, is_away, is_lost
 from wvo_mcp.store.postgres.wire import PostgresRows, Wire, translated
 from wvo_mcp.store.sql import run_without_suspending
+from wvo_mcp.store.transaction import HEAD
 
 T = TypeVar("T")
 

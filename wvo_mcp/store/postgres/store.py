@@ -16,13 +16,12 @@ from wvo_mcp.domain.health import Condition
 from wvo_mcp.domain.lease import WIP_LIMIT, Caller
 from wvo_mcp.errors import InvalidInput, WvoError
 from wvo_mcp.ports import Clock, Liveness, Transaction
-from wvo_mcp.store.clock import checked, database_time, store_time
 from wvo_mcp.store.postgres.executor import PostgresExecutor
 from wvo_mcp.store.postgres.migrate import migrate
 from wvo_mcp.store.postgres.presence import Presence, Presences, connected
 from wvo_mcp.store.postgres.wire import PostgresRows
 from wvo_mcp.store.sql import Rows
-from wvo_mcp.store.transaction import StoreTransaction
+from wvo_mcp.store.transaction import StoreTransaction, checked, database_time, store_time
 from wvo_mcp.store.versions import latest
 
 if TYPE_CHECKING:

@@ -24,13 +24,12 @@ from wvo_mcp.errors import IncompatibleStore, NotFound, StoreBusy, StoreUnavaila
 from wvo_mcp.ports import Clock, Liveness
 from wvo_mcp.ports.backend import DamagedStore, Restored
 from wvo_mcp.store.backups import TOKENS_RAISED, FolderBackups, Stopped, record_restore, sync, troubles
-from wvo_mcp.store.clock import HEAD, checked, store_time
 from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.sqlite.connection import APPLICATION_ID, REPAIR, Connection, DatabaseError, sqlite, typed_errors
 from wvo_mcp.store.sqlite.integrity import backups_of, check_closed, last_event, log_of, marker_of
 from wvo_mcp.store.sqlite.migrate import migrate
 from wvo_mcp.store.sqlite.read_only import read_only
-from wvo_mcp.store.transaction import StoreTransaction
+from wvo_mcp.store.transaction import HEAD, StoreTransaction, checked, store_time
 from wvo_mcp.store.versions import latest, refuse_newer
 
 STEP_PAGES = 1_024

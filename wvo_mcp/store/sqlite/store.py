@@ -18,12 +18,11 @@ from wvo_mcp.errors import StoreBusy, WvoError
 from wvo_mcp.ports import Clock, Liveness, Transaction
 from wvo_mcp.ports.backend import Sessions
 from wvo_mcp.store.backups import troubles
-from wvo_mcp.store.clock import HEAD, checked, store_time
 from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.sqlite.connection import Connection, FileReplaced
 from wvo_mcp.store.sqlite.integrity import check_closed
 from wvo_mcp.store.sqlite.migrate import migrate
-from wvo_mcp.store.transaction import StoreTransaction
+from wvo_mcp.store.transaction import HEAD, StoreTransaction, checked, store_time
 from wvo_mcp.store.versions import latest
 
 if TYPE_CHECKING:
