@@ -12,7 +12,7 @@ from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap.source import RoadmapSource
-from wvo_mcp.execution.session_lock import SessionLocks, session_lock
+from wvo_mcp.execution.session_lock import SessionLocks
 from wvo_mcp.operations import ALL
 from wvo_mcp.store.postgres.store import PostgresStore
 from wvo_mcp.store.sqlite.store import SqliteStore
@@ -43,7 +43,7 @@ async def desk(
     session_id = uuid.uuid4().hex
     if url is None:
         store = SqliteStore(state / "state.db", SystemClock(), SessionLocks(locks), synchronous=synchronous)
-        attendance = session_lock(locks, session_id)
+        attendance = SessionLocks(locks).lock(session_id)
     else:
         store = PostgresStore(url)
         attendance = store.attend(session_id)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wvo_mcp.execution.session_lock import SessionLocks, session_lock
+from wvo_mcp.execution.session_lock import SessionLocks
 
 pytestmark = pytest.mark.requirement("CLAIM-3", "CORE-11")
 
@@ -22,10 +22,10 @@ def aged(path: Path) -> Path:
 def test_a_server_that_starts_removes_the_old_locks_of_the_dead_and_no_others(tmp_path: Path) -> None:
     dead, young = aged(tmp_path / "dead.lock"), tmp_path / "young.lock"
     young.touch()
-    with session_lock(tmp_path, "living"):
+    with SessionLocks(tmp_path).lock("living"):
         aged(tmp_path / "living.lock")
 
-        with session_lock(tmp_path, "new"):
+        with SessionLocks(tmp_path).lock("new"):
             assert sorted(path.name for path in tmp_path.iterdir()) == ["living.lock", "new.lock", "young.lock"]
             assert SessionLocks(tmp_path).alive("living")
             assert SessionLocks(tmp_path).alive("new")
@@ -43,7 +43,7 @@ def test_a_lock_that_is_taken_for_a_dead_one_while_it_is_made_is_made_again(tmp_
     prober.start()
     try:
         for _ in range(500):
-            with session_lock(tmp_path, "mine"):
+            with SessionLocks(tmp_path).lock("mine"):
                 assert locks.alive("mine")
     finally:
         over.set()

@@ -14,7 +14,7 @@ from tests.support.stdio_client import Refused, StdioClient
 from tests.support.waiting import eventually
 from tests.support.workspace import Workspace, some_tasks
 from wvo_mcp.domain.instant import iso
-from wvo_mcp.execution.session_lock import session_lock
+from wvo_mcp.execution.session_lock import SessionLocks
 from wvo_mcp.store.postgres.presence import Presence
 
 HOUR = "3600"
@@ -181,7 +181,7 @@ def test_a_late_holder_whom_nobody_overtook_is_honoured_and_renewed(workspace: W
 @contextmanager
 def leading_elsewhere(workspace: Workspace) -> Generator[None]:
     """The leader, who returns to the queue what has run out, is somebody who does nothing."""
-    idle = session_lock(workspace.root / "state" / "sessions", "idle-leader")
+    idle = SessionLocks(workspace.root / "state" / "sessions").lock("idle-leader")
     with Presence(workspace.url, "idle-leader") if workspace.url else idle:
         with written(workspace.source) as execute:
             # Raised, so that whoever leads now finds itself overtaken; made, in case that nobody has led yet.

@@ -12,7 +12,7 @@ from tests.support.postgres import Cluster
 from tests.support.sessions import Servers
 from tests.support.waiting import eventually
 from wvo_mcp.execution.clock import SystemClock
-from wvo_mcp.execution.session_lock import SessionLocks, session_lock
+from wvo_mcp.execution.session_lock import SessionLocks
 from wvo_mcp.ports import Clock
 from wvo_mcp.store.postgres.presence import Presence
 from wvo_mcp.store.postgres.store import PostgresStore
@@ -35,7 +35,7 @@ def source_of(folder: Path) -> Path:
 
 def attending(folder: Path, url: str | None, session_id: str) -> AbstractContextManager[object]:
     """While it lasts, the session counts as alive."""
-    return session_lock(folder / "sessions", session_id) if url is None else Presence(url, session_id)
+    return SessionLocks(folder / "sessions").lock(session_id) if url is None else Presence(url, session_id)
 
 
 def looked_for(folder: Path, url: str | None) -> Source:

@@ -9,7 +9,6 @@ from wvo_mcp.errors import InvalidInput, NotFound
 from wvo_mcp.execution.replacement import read_at_most, replacement
 
 MAX_BYTES = 20_000_000
-_SUFFIX = ".jsonl"
 
 
 class WorkspaceExchange:
@@ -26,15 +25,16 @@ class WorkspaceExchange:
         except OSError as error:
             raise InvalidInput("path", f"cannot be read: {error.strerror}") from None
         if content is None:
-            raise NotFound("file", path, _alike(place), field="path", hint="Name a file of the workspace.")
+            near = sorted(each.name for each in place.parent.glob(f"*{place.suffix}"))[:5]
+            raise NotFound("file", path, near, field="path", hint="Name a file of the workspace.")
         if len(content) > MAX_BYTES:
             raise InvalidInput("path", f"has more than {MAX_BYTES:,} bytes; split the file")
         return content
 
     async def write(self, path: str, lines: AsyncIterator[str]) -> int:
         place = self._within(path)
-        if place.suffix != _SUFFIX:
-            raise InvalidInput("path", f"expected a name that ends with {_SUFFIX}")
+        if place.suffix != ".jsonl":
+            raise InvalidInput("path", "expected a name that ends with .jsonl")
         if not place.parent.is_dir():
             raise InvalidInput("path", "its folder does not exist")
         size = 0
@@ -55,11 +55,3 @@ class WorkspaceExchange:
         if not place.is_relative_to(root) or place == root:
             raise InvalidInput("path", "lies outside of the workspace")
         return place
-
-
-def _alike(place: Path) -> list[str]:
-    """Names in the same folder that end alike: no glob, for what is asked may hold wildcards itself."""
-    try:
-        return sorted(each.name for each in place.parent.iterdir() if each.suffix == place.suffix)[:5]
-    except OSError:
-        return []

@@ -56,8 +56,9 @@ class Repository:
         """None when no folder upward has a `.git`; then git is not even run. Raises GitFailed."""
         if not any((up / ".git").exists() for up in (folder, *folder.parents)):
             return None
-        found = _run(folder, "rev-parse", "--show-toplevel", "--absolute-git-dir").decode().splitlines()
-        return cls(Path(found[0]), Path(found[1]))
+        asked = cls(folder, folder)._git("rev-parse", "--show-toplevel", "--absolute-git-dir")
+        root, git_dir = asked.decode().splitlines()
+        return cls(Path(root), Path(git_dir))
 
     def unfinished(self) -> str | None:
         """What the person is in the middle of, in words."""
@@ -65,17 +66,11 @@ class Repository:
 
     def branch(self) -> str | None:
         """The branch that is checked out; None when none is."""
-        try:
-            return self._git("symbolic-ref", "--quiet", "HEAD").decode().strip()
-        except GitFailed:
-            return None
+        return self._asked("symbolic-ref", "--quiet", "HEAD")
 
     def head(self) -> str | None:
         """The present commit; None before the first one."""
-        try:
-            return self._git("rev-parse", "--quiet", "--verify", "HEAD^{commit}").decode().strip()
-        except GitFailed:
-            return None
+        return self._asked("rev-parse", "--quiet", "--verify", "HEAD^{commit}")
 
     def committed(self, commit: str, name: str) -> Entry | None:
         found = self._git("ls-tree", "-z", "--full-tree", commit, "--", name).decode()
@@ -94,12 +89,8 @@ class Repository:
         return Entry(mode, blob, plain=tag == "H" and stage == "0" and len(found) == 1)
 
     def ignores(self, name: str) -> bool:
-        try:
-            # It accepts only paths, and refuses this variable.
-            self._git("check-ignore", "--quiet", "--", name, env={"GIT_LITERAL_PATHSPECS": "0"})
-        except GitFailed:
-            return False
-        return True
+        # It accepts only paths, and refuses this variable.
+        return self._asked("check-ignore", "--quiet", "--", name, env={"GIT_LITERAL_PATHSPECS": "0"}) is not None
 
     def content(self, blob: str) -> bytes:
         return self._git("cat-file", "blob", blob)
@@ -141,41 +132,42 @@ class Repository:
     def _names(self) -> Mapping[str, str]:
         """We are the author. The committer is the person, if git knows them by name."""
         author = {"GIT_AUTHOR_NAME": _US[0], "GIT_AUTHOR_EMAIL": _US[1]}
-        try:
-            self._git("-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT")
-        except GitFailed:
+        if self._asked("-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT") is None:
             return {**author, "GIT_COMMITTER_NAME": _US[0], "GIT_COMMITTER_EMAIL": _US[1]}
         return author
 
+    def _asked(self, *arguments: str, env: Mapping[str, str] | None = None) -> str | None:
+        """What it prints; None when it refuses."""
+        try:
+            return self._git(*arguments, env=env).decode().strip()
+        except GitFailed:
+            return None
+
     def _git(self, *arguments: str, content: bytes = b"", env: Mapping[str, str] | None = None) -> bytes:
-        return _run(self.root, *arguments, content=content, env=env)
+        # A server may itself have been started by git, with variables that name another repository or index.
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in _KEPT}
+        quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C"}
+        program = Program(
+            argv=("git", *_OPTIONS, *arguments),
+            env={**clean, **quiet, **(env or {})},
+            cwd=self.root,
+            stdin=content,
+            deadline=_SECONDS,
+            output=_MOST_BYTES,
+        )
+        try:
+            ended = run_blocking(program, keep=_MOST_BYTES)
+        except NotStarted as error:
+            raise GitFailed("git is not installed" if error.missing else f"git cannot be started: {error}") from None
+        if ended.limit is not None:
+            raise GitFailed(
+                f"git took longer than {_SECONDS} s" if ended.limit is Limit.DEADLINE else "git printed too much"
+            )
+        if ended.code:
+            errors = ended.stderr.decode(errors="replace").strip().splitlines()
+            raise GitFailed(errors[0].removeprefix("fatal: ") if errors else f"git {arguments[0]} failed")
+        return ended.stdout
 
 
 def _replacing(name: str, entry: Entry) -> tuple[str, ...]:
     return ("update-index", "--add", "--cacheinfo", f"{entry.mode},{entry.blob},{name}")
-
-
-def _run(folder: Path, *arguments: str, content: bytes = b"", env: Mapping[str, str] | None = None) -> bytes:
-    # A server may itself have been started by git, with variables that name another repository or index.
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in _KEPT}
-    quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C"}
-    program = Program(
-        argv=("git", *_OPTIONS, *arguments),
-        env={**clean, **quiet, **(env or {})},
-        cwd=folder,
-        stdin=content,
-        deadline=_SECONDS,
-        output=_MOST_BYTES,
-    )
-    try:
-        ended = run_blocking(program, keep=_MOST_BYTES)
-    except NotStarted as error:
-        raise GitFailed("git is not installed" if error.missing else f"git cannot be started: {error}") from None
-    if ended.limit is not None:
-        raise GitFailed(
-            f"git took longer than {_SECONDS} s" if ended.limit is Limit.DEADLINE else "git printed too much"
-        )
-    if ended.code:
-        errors = ended.stderr.decode(errors="replace").strip().splitlines()
-        raise GitFailed(errors[0].removeprefix("fatal: ") if errors else f"git {arguments[0]} failed")
-    return ended.stdout

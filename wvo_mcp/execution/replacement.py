@@ -35,9 +35,8 @@ def read_at_most(path: Path, most: int, subject: str, name: str) -> bytes | None
         return None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise InvalidInput(
-            subject, "is not a regular file", message=f"{name} is not a regular file; expected a text file."
-        )
+        problem = "is not a regular file"
+        raise InvalidInput(subject, problem, message=f"{name} {problem}; expected a text file.")
     with os.fdopen(descriptor, "rb") as file:
         return file.read(most + 1)
 
@@ -54,8 +53,11 @@ def replacement(path: Path, mode: int | None = None) -> Generator[BinaryIO]:
     descriptor = os.open(made, flags, 0o666 if mode is None else mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            if mode is None:
-                _keep_rights(path, descriptor)
+            if mode is None and path.exists():
+                old = path.stat()
+                with contextlib.suppress(PermissionError):  # only root may give a file away
+                    os.fchown(descriptor, old.st_uid, old.st_gid)
+                os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
             yield file
             file.flush()
             os.fsync(descriptor)
@@ -64,16 +66,6 @@ def replacement(path: Path, mode: int | None = None) -> Generator[BinaryIO]:
             os.fsync(folder)
     finally:
         made.unlink(missing_ok=True)
-
-
-def _keep_rights(path: Path, descriptor: int) -> None:
-    try:
-        old = path.stat()
-    except FileNotFoundError:
-        return
-    with contextlib.suppress(PermissionError):  # only root may give a file away
-        os.fchown(descriptor, old.st_uid, old.st_gid)
-    os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
 
 
 @contextlib.contextmanager

@@ -7,35 +7,12 @@ import fcntl
 import os
 import time
 from collections.abc import Generator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wvo_mcp.domain.text import as_id
 
 _OLD_SECONDS = 60.0
-
-
-@contextmanager
-def session_lock(folder: Path, session_id: str) -> Generator[None]:
-    """Held while the block lasts. The file is removed at its end; that of a killed server by the next server that finds it.
-
-    Raises OSError when the folder cannot be written.
-    """
-    path = _path(folder, session_id)
-    folder.mkdir(parents=True, exist_ok=True)
-    _sweep(folder)
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # A server that took the file for a dead one's between the two calls has removed it.
-        if _inode(path) == os.fstat(descriptor).st_ino:
-            break
-        os.close(descriptor)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
 
 
 class SessionLocks:
@@ -49,44 +26,53 @@ class SessionLocks:
         names = sorted(path.stem for path in self._folder.glob("*.lock"))
         return [name for name in names if self.alive(name)]
 
-    def lock(self, session_id: str) -> AbstractContextManager[None]:
-        return session_lock(self._folder, session_id)
+    @contextmanager
+    def lock(self, session_id: str) -> Generator[None]:
+        """Held while the block lasts. The file is removed at its end; that of a killed server by the next server that
+        finds it. Raises OSError when the folder cannot be written."""
+        path = self._path(session_id)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        before = time.time() - _OLD_SECONDS
+        for other in self._folder.glob("*.lock"):  # those of killed servers that no other server has found
+            with suppress(OSError):
+                if other.stat().st_mtime < before:
+                    self.alive(other.stem)
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # A server that took the file for a dead one's between the two calls has removed it.
+            if _is_at(path, descriptor):
+                break
+            os.close(descriptor)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
 
     def alive(self, session_id: str) -> bool:
-        path = _path(self._folder, session_id)
+        path = self._path(session_id)
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         except OSError:
             return True  # unknown: a lease must not be cut on a guess
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        else:
-            if _inode(path) == os.fstat(fd).st_ino:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(path, descriptor):
                 path.unlink(missing_ok=True)
             return False
+        except BlockingIOError:
+            return True
         finally:
-            os.close(fd)
+            os.close(descriptor)
+
+    def _path(self, session_id: str) -> Path:
+        return self._folder / f"{as_id(session_id)}.lock"
 
 
-def _sweep(folder: Path) -> None:
-    """Remove the locks of killed servers that no other server has found."""
-    before = time.time() - _OLD_SECONDS
-    for path in folder.glob("*.lock"):
-        with suppress(OSError):
-            if path.stat().st_mtime < before:
-                SessionLocks(folder).alive(path.stem)
-
-
-def _inode(path: Path) -> int | None:
-    try:
-        return path.stat().st_ino
-    except FileNotFoundError:
-        return None
-
-
-def _path(folder: Path, session_id: str) -> Path:
-    return folder / f"{as_id(session_id)}.lock"
+def _is_at(path: Path, descriptor: int) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    return False

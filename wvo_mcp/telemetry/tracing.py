@@ -54,17 +54,6 @@ class Execution:
         return cls(task_id, lease_token, parent, own)
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How an execution ended. Times are the store's, so that they are those of the audit trail."""
-
-    execution: Execution
-    begun_at: datetime
-    ended_at: datetime
-    outcome: str
-    holder: str | None
-
-
 class Tracing:
     """`ports.Tracer`, on the SDK's spans. `processor` receives the spans of executions, which begin in one process and end in
     another."""
@@ -129,7 +118,7 @@ class Tracing:
             self.instruments.record(CALLS, time.perf_counter() - begun, measured)
 
     def _attributes(self, tool: str, caller: Caller, arguments: Mapping[str, Any]) -> dict[str, Attribute]:
-        named = {
+        named: dict[str, Attribute | None] = {
             "gen_ai.operation.name": "execute_tool",
             "gen_ai.tool.name": tool,
             "wvo.face": self._face,
@@ -139,7 +128,7 @@ class Tracing:
             **(_REQUEST.get() or {}),
             "wvo.task.id": _text(arguments.get("task_id")),
         }
-        return {name: value for name, value in named.items() if value is not None}
+        return _known(named)
 
     def began(self, execution: Execution, claim: trace.Span) -> None:
         """The claim is committed."""
@@ -149,35 +138,37 @@ class Tracing:
         claim.set_attributes({"wvo.task.id": execution.task_id, "wvo.lease.token": execution.lease_token})
         claim.add_link(execution.context)
 
-    def ended(self, ended: Ended, by: trace.Span) -> None:
-        """The end is committed: the span of the execution is recorded, whichever process began it."""
-        execution, own = ended.execution, ended.execution.context
+    def ended(
+        self, execution: Execution, begun: datetime, ended: datetime, outcome: str, holder: str | None, by: trace.Span
+    ) -> None:
+        """The end is committed: the span of the execution is recorded, whichever process began it. Times are the store's, so
+        that they are those of the audit trail."""
+        own = execution.context
         if self._executions.get(execution.task_id) == own:
             del self._executions[execution.task_id]
-        seconds = max(0.0, (ended.ended_at - ended.begun_at).total_seconds())
-        self.instruments.record(EXECUTIONS, seconds, {"outcome": ended.outcome})
+        seconds = max(0.0, (ended - begun).total_seconds())
+        self.instruments.record(EXECUTIONS, seconds, {"outcome": outcome})
         ending = by.get_span_context()
         if ending.trace_id != own.trace_id:
             by.add_link(own)
         if not own.trace_flags & TraceFlags.SAMPLED:
             return
-        attributes: dict[str, Attribute] = {
+        named: dict[str, Attribute | None] = {
             "wvo.task.id": execution.task_id,
-            "wvo.task.outcome": ended.outcome,
+            "wvo.task.outcome": outcome,
             "wvo.lease.token": execution.lease_token,
+            "wvo.agent.id": holder,
         }
-        if ended.holder is not None:
-            attributes["wvo.agent.id"] = ended.holder
-        begun_ns = round(ended.begun_at.timestamp() * 1000) * 1_000_000
+        begun_ns = round(begun.timestamp() * 1000) * 1_000_000
         self._processor.on_end(
             ReadableSpan(
                 name="task.execution",
                 context=own,
                 parent=execution.parent,
                 resource=self._resource,
-                attributes=attributes,
+                attributes=_known(named),
                 links=[Link(ending)] if ending.is_valid else [],
-                status=Status(StatusCode.ERROR, ended.outcome) if ended.outcome in _FAILED else Status(StatusCode.OK),
+                status=Status(StatusCode.ERROR, outcome) if outcome in _FAILED else Status(StatusCode.OK),
                 start_time=begun_ns,
                 end_time=begun_ns + round(seconds * 1000) * 1_000_000,
                 instrumentation_scope=InstrumentationScope("wvo-mcp"),
@@ -194,6 +185,10 @@ def failed(span: trace.Span, error: BaseException, *, ours: str | None = None) -
     span.set_attributes(named)
     span.set_status(StatusCode.ERROR, str(error)[:_MESSAGE_CHARACTERS])
     return named
+
+
+def _known(named: Mapping[str, Attribute | None]) -> dict[str, Attribute]:
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def _text(value: object) -> str | None:

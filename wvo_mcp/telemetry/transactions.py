@@ -16,7 +16,7 @@ from wvo_mcp.errors import WvoError
 from wvo_mcp.ports import Transaction, WatchedStore
 from wvo_mcp.ports.telemetry import Attribute
 from wvo_mcp.telemetry.instruments import TRANSACTIONS, left, outcome
-from wvo_mcp.telemetry.tracing import Ended, Execution, Tracing, failed
+from wvo_mcp.telemetry.tracing import Execution, Tracing, failed
 
 T = TypeVar("T")
 Run = Callable[[Callable[[Transaction], Awaitable[T]]], Awaitable[T]]
@@ -28,12 +28,13 @@ _NEW_ID = RandomIdGenerator()
 class _Attempt:
     """What the last attempt of a transaction did; some databases need several."""
 
-    def __init__(self, number: int, waited: float) -> None:
+    def __init__(self, tracing: Tracing, number: int, waited: float) -> None:
+        self._tracing = tracing
         self.number = number
         self.waited = waited
         self.events: list[tuple[str, str | None, dict[str, Any]]] = []
-        self.claims: list[Execution] = []
-        self.ends: list[Ended] = []
+        self.reports: list[Callable[[trace.Span], None]] = []
+        """What is reported of executions once this is committed; given the span that it is part of."""
 
     async def follow(self, tx: Transaction, here: SpanContext) -> None:
         """Keep the traces of the tasks that were claimed, and read those that ended: all in the same transaction."""
@@ -61,14 +62,15 @@ class _Attempt:
             parent = f"00-{_NEW_ID.generate_trace_id():032x}-{_NEW_ID.generate_span_id():016x}-01"
         await tx.traces.put(task_id, token, parent)
         if (execution := Execution.of(task_id, token, parent)) is not None:
-            self.claims.append(execution)
+            self.reports.append(partial(self._tracing.began, execution))
 
     async def _left(self, tx: Transaction, task_id: str, how: str, token: int, holder: str | None) -> None:
         row = await tx.traces.get(task_id)
         if row is None or row["lease_token"] != token:
             return  # it was claimed where telemetry was off: when that was is not known here
         if (execution := Execution.of(task_id, token, row["traceparent"])) is not None:
-            self.ends.append(Ended(execution, instant(row["started_at"]), tx.now, how, holder))
+            begun = instant(row["started_at"])
+            self.reports.append(partial(self._tracing.ended, execution, begun, tx.now, how, holder))
 
 
 class WatchedTransactions:
@@ -102,13 +104,13 @@ class WatchedTransactions:
         follow: bool = False,
     ) -> T:
         begun_ns, begun = time.time_ns(), time.perf_counter()
-        last = _Attempt(0, 0.0)
+        last = _Attempt(self._tracing, 0, 0.0)
         # Read here: the embedded store works in a thread of its own.
         current = trace.get_current_span()
 
         async def attempt(tx: Transaction) -> T:
             nonlocal last
-            last = _Attempt(last.number + 1, time.perf_counter() - begun)
+            last = _Attempt(self._tracing, last.number + 1, time.perf_counter() - begun)
             result = await work(tx)
             if follow:
                 await last.follow(tx, current.get_span_context())
@@ -126,10 +128,8 @@ class WatchedTransactions:
         self._record(operation, last, done, None, begun_ns, time.perf_counter() - begun)
         for kind, _, data in last.events:
             self._tracing.instruments.count(kind, data)
-        for ended in last.ends:
-            self._tracing.ended(ended, current)
-        for claim in last.claims:
-            self._tracing.began(claim, current)
+        for report in last.reports:
+            report(current)
         return result
 
     def _record(

@@ -164,11 +164,10 @@ def test_a_process_killed_while_it_writes_leaves_the_old_file_or_the_new_one(pat
     program = f"""
 import os, pathlib, sys
 from wvo_mcp.domain.roadmap import RoadmapChanges
-from wvo_mcp.execution import replacement
 from wvo_mcp.execution.roadmap import source as roadmap_file
 def die(*_): os.kill(os.getpid(), 9)
 step = {step!r}
-if step == "write": replacement._keep_rights = die
+if step == "write": os.fchmod = die
 if step == "fsync": os.fsync = die
 if step == "replace": pathlib.Path.replace = die
 path = pathlib.Path(sys.argv[1])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.faces.cli.shell import Shell
-from wvo_mcp.execution.session_lock import session_lock
+from wvo_mcp.execution.session_lock import SessionLocks
 
 ROADMAP = "epics:\n  - id: E1\n    title: Shop\n    tasks:\n      - {id: R1, title: Rates}\n"
 
@@ -61,7 +61,7 @@ def test_which_backup_has_to_be_said(backed_up: Shell) -> None:
 
 @pytest.mark.requirement("DR-2")
 def test_it_is_refused_while_servers_are_connected_unless_told(backed_up: Shell) -> None:
-    with session_lock(backed_up.root / "state" / "sessions", "somebody"):
+    with SessionLocks(backed_up.root / "state" / "sessions").lock("somebody"):
         refused = backed_up("backup", "restore", "--latest").error
         assert refused["code"] == "conflict"
         assert refused["details"]["living"] == ["somebody"]

@@ -30,16 +30,11 @@ def clients(project: Project) -> list[Finding]:
     """One finding for the command that their entries start, one for each client, and what keeps a wired one from working."""
     root, environ = Path(project.root), project.given
     home, path = _home(environ), environ.get("PATH")
-    where = shutil.which(COMMAND, path=path)
-    findings = [
-        ok("command", where)
-        if where
-        else warn("command", f"{COMMAND} is not on PATH", "Put its folder on PATH; docs/install.md has the ways.")
-    ]
+    where, remedy = shutil.which(COMMAND, path=path), "Put its folder on PATH; docs/install.md has the ways."
+    findings = [ok("command", where) if where else warn("command", f"{COMMAND} is not on PATH", remedy)]
     theirs = _loaded(home / ".claude.json")
-    local = (
-        value_at(theirs, "projects", str(root), "mcpServers", SERVER) or value_at(theirs, "mcpServers", SERVER) or None
-    )
+    scopes = (value_at(theirs, *scope, "mcpServers", SERVER) for scope in (("projects", str(root)), ()))
+    local = next((entry for entry in scopes if entry), None)
     wiring: dict[str, Entries] = {
         "claude": [_entry(root / ".mcp.json"), (str(home / ".claude.json"), local)],
         "codex": [_entry(folder / "config.toml") for folder in (root / ".codex", codex_home(environ))],
@@ -76,9 +71,8 @@ def _client(client: str, entries: Entries, path: str | None) -> Finding:
     file, entry = wired[0]
     command = str(entry.get("command"))
     if shutil.which(command, path=path) is None:
-        return fail(
-            check, f"{file}: the command {command!r} is not found", "Install it, or correct the entry's command."
-        )
+        remedy = "Install it, or correct the entry's command."
+        return fail(check, f"{file}: the command {command!r} is not found", remedy)
     if PurePath(command).name in ("uvx", "uv", "pipx"):
         remedy = f"Let the entry start the installed {COMMAND}: clients begin without the tools of slow servers."
         return warn(check, f"wired in {file} through {command}, which adds one to two seconds to the start", remedy)
@@ -147,17 +141,15 @@ def stray(client: str, file: str, entry: Mapping[str, Any], project: Project) ->
 
 def _given(client: str, entry: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
     """What the client starts the server with."""
-    given = dict(environ)
+    given, own, pattern = dict(environ), entry.get("env"), _VARIABLES.get(client)
     if client == "codex":  # it passes nothing of ours on but what the entry names
-        names: Any = entry.get("env_vars")
+        names = entry.get("env_vars")
         kept = {"HOME", *(cast("list[Any]", names) if isinstance(names, list) else ())}
         given = {name: value for name, value in environ.items() if name in kept}
-    own: Any = entry.get("env")
     for name, value in cast("dict[str, Any]", own if isinstance(own, dict) else {}).items():
-        pattern = _VARIABLES.get(client)
-        given[name] = (
-            pattern.sub(lambda found: environ.get(found[1]) or found[2] or "", str(value)) if pattern else str(value)
-        )
+        given[name] = str(value)
+        if pattern is not None:
+            given[name] = pattern.sub(lambda found: environ.get(found[1]) or found[2] or "", str(value))
     return given
 
 
@@ -186,7 +178,6 @@ def trust(client: str, file: str, root: Path, environ: Mapping[str, str]) -> lis
         config = _loaded(codex_home(environ) / "config.toml")
         if value_at(config, "projects", str(root.resolve()), "trust_level") != "trusted":
             found = f"Codex does not trust {root} yet: it does not read {file}"
-            return [
-                warn(check, found, "Start codex there once and trust the folder, or wvo-mcp init --codex --global.")
-            ]
+            remedy = "Start codex there once and trust the folder, or wvo-mcp init --codex --global."
+            return [warn(check, found, remedy)]
     return []

@@ -233,7 +233,13 @@ def parse(data: bytes, name: str) -> Catalogue:
         report.add(0, "", "expected 'providers:' with at least one provider; without the file the defaults hold")
     else:
         given = _FILE(root, report) or {}
-        _check_preferred(root, given, report)
+        providers = node_at(root, "providers")
+        names = providers.entries if isinstance(providers, MappingNode) else {}
+        for index, band in enumerate(given.get("bands", ())):  # providers may be anywhere in the file
+            path = f"bands[{index}].prefer"
+            for wrong in [one for one in band.prefer if one not in names]:
+                known = ", ".join(sorted(names)) or "none"
+                report.add(node_at(root, path).start, path, f"unknown provider {wrong!r}. Known are {known}.")
     if report.wrong:
         raise report.refusal("providers", name)
     if "local_labels" in given:
@@ -241,17 +247,6 @@ def parse(data: bytes, name: str) -> Catalogue:
     if "estimates" in given:
         given["estimates"] = {**Catalogue(()).estimates, **given["estimates"]}
     return Catalogue(digest=hashlib.sha256(data).hexdigest(), **given)
-
-
-def _check_preferred(root: Node, given: Mapping[str, Any], report: Report) -> None:
-    """Bands name providers, which may be anywhere in the file."""
-    providers = node_at(root, "providers")
-    names = providers.entries if isinstance(providers, MappingNode) else {}
-    for index, band in enumerate(given.get("bands", ())):
-        for wrong in [one for one in band.prefer if one not in names]:
-            path = f"bands[{index}].prefer"
-            known = ", ".join(sorted(names)) or "none"
-            report.add(node_at(root, path).start, path, f"unknown provider {wrong!r}. Known are {known}.")
 
 
 def read(path: Path) -> Catalogue | None:
