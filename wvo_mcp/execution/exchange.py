@@ -25,7 +25,7 @@ class WorkspaceExchange:
         except OSError as error:
             raise InvalidInput("path", f"cannot be read: {error.strerror}") from None
         if content is None:
-            near = sorted(each.name for each in place.parent.glob(f"*{place.suffix}"))[:5]
+            near = sorted(each.name for each in place.parent.glob("*") if each.suffix == place.suffix)[:5]
             raise NotFound("file", path, near, field="path", hint="Name a file of the workspace.")
         if len(content) > MAX_BYTES:
             raise InvalidInput("path", f"has more than {MAX_BYTES:,} bytes; split the file")
