@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,8 +23,8 @@ from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.session_lock import SessionLocks
-from wvo_mcp.orchestration.health import walk
-from wvo_mcp.orchestration.health.loop import HealthLoop
+from wvo_mcp.orchestration.health.loop import HealthLoop, walk
+from wvo_mcp.orchestration.health.observe import WALKED
 from wvo_mcp.orchestration.leader import Candidate, LeaderTerm
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.store.sqlite.connection import sqlite
@@ -126,9 +127,10 @@ async def _cycles(report: Report, database: Path, size: int, rounds: int) -> Non
     first, taken, floor, recount = 0.0, list[float](), list[float](), list[float]()
     try:
         began = time.perf_counter()
-        found = await walk.walk(timed, _CALLER)
+        found = await walk(timed, _CALLER)
         walked = (time.perf_counter() - began) * 1_000
-        await walk.keep(await _term(timed), found)
+        term = await _term(timed)
+        await term.write(term.caller, lambda tx: tx.state.put(WALKED, asdict(found)))
         slice_ms = max(timed.reads)
         with closing(sqlite.connect(str(database), isolation_level=None)) as raw:
             for number in range(-2, rounds):

@@ -20,7 +20,7 @@ from wvo_mcp.execution.identity import cli_caller
 from wvo_mcp.execution.logs import redact_last_resort
 from wvo_mcp.operations import Container
 from wvo_mcp.orchestration.plan import roadmap
-from wvo_mcp.orchestration.routing import transcripts
+from wvo_mcp.orchestration.routing.reporting import count_transcripts
 from wvo_mcp.ports import SILENT, RoadmapFiles, WatchedStore
 from wvo_mcp.ports.providers import Providers
 from wvo_mcp.settings import Settings
@@ -53,7 +53,7 @@ async def count_transcript(settings: Settings, agent_id: str, transcript: Path) 
     caller = Caller(agent_id, f"cli:{agent_id}", "claude", "stop-hook", durable=True)
     async with opened(settings) as services:
         store, providers = services.get(WatchedStore), services.get(Providers)
-        return await transcripts.count(store, caller, providers, files(transcript), read)
+        return await count_transcripts(store, caller, providers, files(transcript), read)
 
 
 async def sync(settings: Settings) -> dict[str, int] | None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wvo_mcp.domain.providers.signals.answers import from_http
 from wvo_mcp.domain.providers.signals.reading import FailureKind, Signal
+from wvo_mcp.domain.providers.signals.sentences import from_http
 
 pytestmark = pytest.mark.requirement("PROV-4")
 

@@ -11,7 +11,7 @@ from tests.support.bench import ANN, Bench, a_task
 from tests.support.providers import limited
 from wvo_mcp.domain.providers.catalogue import Limits
 from wvo_mcp.domain.providers.signals.reading import Message, Part
-from wvo_mcp.orchestration.routing import transcripts
+from wvo_mcp.orchestration.routing.reporting import count_transcripts
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +30,7 @@ async def count(bench: Bench, *messages: Message, path: Path = PATH, begun: list
         found: Mapping[str, Message] = {one.id: one for one in messages if one.ends > begin}
         return Part(found, messages[-1].ends)
 
-    return await transcripts.count(bench.services.store, caller, bench.services.providers, [path], read)
+    return await count_transcripts(bench.services.store, caller, bench.services.providers, [path], read)
 
 
 @pytest.mark.requirement("PROV-3")

@@ -11,10 +11,9 @@ from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.task import Origin
 from wvo_mcp.faces.cli.simulate import loaded
 from wvo_mcp.orchestration.ahead.outlook import analyzed, read
-from wvo_mcp.orchestration.simulation.comparison import Order, scores_of
 from wvo_mcp.orchestration.simulation.engine import Simulation
 from wvo_mcp.orchestration.simulation.scenario import PoolAgent, Scenario, VirtualClock, VirtualServers
-from wvo_mcp.orchestration.simulation.tally import Outcome
+from wvo_mcp.orchestration.simulation.tally import Order, Outcome, scores_of
 from wvo_mcp.orchestration.tasks.creation import Draft, create
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.store.sqlite.scratch import ScratchStore

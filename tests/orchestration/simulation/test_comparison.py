@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from wvo_mcp.orchestration.simulation.comparison import Estimate, compared, estimate
-from wvo_mcp.orchestration.simulation.tally import Outcome
+from wvo_mcp.orchestration.simulation.tally import Estimate, Outcome, compared, estimate
 
 EMPTY = Outcome("", 1, 1, 0, 0, 0, 0, {}, 0.0, 0.0, 0.0, 0.0, 0.0, {}, 0.0, 0.0, [], 0, 0, 0, 0, [])
 

@@ -14,8 +14,8 @@ from tests.support.plans import Plan
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.domain.task import Status
 from wvo_mcp.faces.cli.simulate import simulated
-from wvo_mcp.orchestration.simulation.comparison import Order
 from wvo_mcp.orchestration.simulation.scenario import PoolAgent, Scenario, load, rows
+from wvo_mcp.orchestration.simulation.tally import Order
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.orchestration.tasks.creation import Draft
 from wvo_mcp.ports import Transaction

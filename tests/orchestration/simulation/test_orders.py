@@ -8,7 +8,7 @@ from tests.orchestration.simulation.conftest import READER, Plans, exact, played
 from wvo_mcp.domain.task import Origin, Status
 from wvo_mcp.orchestration.ahead import outlook
 from wvo_mcp.orchestration.ahead.outlook import Outlook
-from wvo_mcp.orchestration.simulation.comparison import Order, scores_of
+from wvo_mcp.orchestration.simulation.tally import Order, scores_of
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.orchestration.tasks.creation import Draft, create
 from wvo_mcp.ports import Transaction

@@ -15,8 +15,8 @@ from tests.support.scale import sized
 from tests.support.shapes import SHAPES, Drawn, drawn
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.faces.cli.simulate import simulated
-from wvo_mcp.orchestration.simulation.comparison import Order
 from wvo_mcp.orchestration.simulation.scenario import PoolAgent, Scenario
+from wvo_mcp.orchestration.simulation.tally import Order
 from wvo_mcp.orchestration.tasks.creation import Draft
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("SCHED-1")]

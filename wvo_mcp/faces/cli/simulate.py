@@ -27,10 +27,9 @@ from wvo_mcp.faces.cli.progress import shown
 from wvo_mcp.faces.cli.session import settings_or_usage
 from wvo_mcp.orchestration.ahead import outlook
 from wvo_mcp.orchestration.plan import roadmap
-from wvo_mcp.orchestration.simulation.comparison import Order, compared, scores_of
 from wvo_mcp.orchestration.simulation.engine import Simulation
 from wvo_mcp.orchestration.simulation.scenario import PoolAgent, Scenario, VirtualClock, VirtualServers, load, rows
-from wvo_mcp.orchestration.simulation.tally import Outcome
+from wvo_mcp.orchestration.simulation.tally import Order, Outcome, compared, scores_of
 from wvo_mcp.ports import Transaction, WatchedStore
 from wvo_mcp.settings import Settings
 from wvo_mcp.store.sqlite.scratch import ScratchStore

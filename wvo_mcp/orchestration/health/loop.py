@@ -1,19 +1,85 @@
-"""Cycle after cycle on the leader, or a single one by hand."""
+"""Cycle after cycle on the leader, or a single one by hand; and the walk over the whole graph: are there cycles, does the
+table hold what the roadmap writes?
 
+It goes in slices, so that no other read waits for it, and only when an edge changed or the roadmap was read again. Product
+code lets no cycle in; what it finds was written past it.
+"""
+
+import itertools
+from array import array
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
+from functools import partial
 
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+
+from wvo_mcp.domain.dependency import find_cycle, knotted
 from wvo_mcp.domain.health import Remediation, Thresholds, Walk
 from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.lease import Caller, Policy
-from wvo_mcp.orchestration.health import walk as graph
 from wvo_mcp.orchestration.health.act import act
 from wvo_mcp.orchestration.health.decide import Decision, decide
-from wvo_mcp.orchestration.health.observe import Observation, Prepare, observe
+from wvo_mcp.orchestration.health.observe import WALKED, Observation, Prepare, observe, walked
 from wvo_mcp.orchestration.health.orient import Orientation, orient
 from wvo_mcp.orchestration.leader import ROLE, Candidate, LeaderJob, LeaderTerm, Overtaken
+from wvo_mcp.orchestration.plan.roadmap import SYNCED
 from wvo_mcp.ports import SILENT, Clock, Probe, Store, Tracer, Transaction
+
+_EDGES, _ENTRIES = 2_000, 400
+"""Of one slice."""
+
+
+async def walk(store: Store, caller: Caller) -> Walk:
+    """What the store holds now; what changes meanwhile is a reason for the next walk."""
+    changes, digest = await store.read(caller, _state)
+    written = present = 0
+    after: str | None = ""
+    while after is not None:
+        begin = after
+        after, more, there = await store.read(caller, lambda tx, begin=begin: tx.health.written_links(begin, _ENTRIES))
+        written, present = written + more, present + there
+    path, number = await _cycle(store, caller)
+    return Walk(changes, digest, written, present, tuple(path), number)
+
+
+async def _state(tx: Transaction) -> tuple[int, str | None]:
+    _, changes = await tx.health.edges()
+    synced = await tx.state.get(SYNCED)
+    return changes, None if synced is None else synced["digest"]
+
+
+async def _cycle(store: Store, caller: Caller) -> tuple[list[str], int]:
+    sources, targets = array("q"), array("q")
+    last: tuple[str, str] = ("", "")
+    while True:
+        edges = await store.read(caller, lambda tx, last=last: tx.health.edges_behind(last, _EDGES))
+        for _, _, a, b in edges:
+            sources.append(a)
+            targets.append(b)
+        if len(edges) < _EDGES:
+            break
+        last = edges[-1][:2]
+        await anyio.lowlevel.checkpoint()  # others of this server have waited
+    left = await anyio.to_thread.run_sync(knotted, sources, targets)
+    if not left:
+        return [], 0
+    path = find_cycle(left) or []
+    return await store.read(caller, partial(_confirmed, path)), len(left)
+
+
+async def _confirmed(path: Sequence[int], tx: Transaction) -> list[str]:
+    """The ids, if every edge is there at one moment: the slices were read one after the other."""
+    ids = await tx.health.ids(path)
+    named = [ids[seq] for seq in path if seq in ids]
+    for task_id, other in itertools.pairwise(named):
+        if other not in {row["id"] for row in await tx.tasks.dependencies(task_id)}:
+            return []
+    return named
+
 
 _WALK_SHARE = 20
 """A walk over the graph that took one second is not repeated for this many seconds."""
@@ -79,17 +145,22 @@ class HealthLoop:
         await self.cycle(term)
 
     async def _walk(self, term: LeaderTerm) -> None:
+        async def changed(tx: Transaction) -> bool:
+            last = await walked(tx)
+            return last is None or (last.changes, last.digest) != await _state(tx)
+
         began = self.clock.steady()
-        if began < self._walk_after or not await graph.needed(term, term.caller):
+        if began < self._walk_after or not await term.read(term.caller, changed):
             return
-        await graph.keep(term, await graph.walk(term, term.caller))
+        found = await walk(term, term.caller)
+        await term.write(term.caller, lambda tx: tx.state.put(WALKED, asdict(found)))
         ended = self.clock.steady()
         self._walk_after = ended + _WALK_SHARE * (ended - began)
 
     async def by_hand(self, store: Store, caller: Caller) -> Cycle:
         """One cycle now, the walk over the graph included. It acts when this server leads, or the caller can; otherwise it
         shows what would be done."""
-        found = await graph.walk(store, caller)  # before this session leads: it may take longer than its lease
+        found = await walk(store, caller)  # before this session leads: it may take longer than its lease
         if self._term is not None:
             with suppress(Overtaken):
                 return await self._acted(self._term, found)
@@ -109,7 +180,7 @@ class HealthLoop:
         return Cycle(seen, meant, decide(meant, self.limits), (), found, who or "another session")
 
     async def _acted(self, term: LeaderTerm, found: Walk) -> Cycle:
-        await graph.keep(term, found)
+        await term.write(term.caller, lambda tx: tx.state.put(WALKED, asdict(found)))
         return replace(await self.cycle(term), walk=found)
 
 

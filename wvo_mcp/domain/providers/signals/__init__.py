@@ -1,4 +1,4 @@
 """Why a provider failed and what it used, read from what programs print and servers answer. Pure: the clock is a parameter.
 
-`output`, `answers` and `sentences` are imported with the first report: they would take part of every start.
+`output` and `sentences` are imported with the first report: they would take part of every start.
 """

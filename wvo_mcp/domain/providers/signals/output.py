@@ -6,23 +6,28 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from wvo_mcp.domain.providers.catalogue import ProviderKind
-from wvo_mcp.domain.providers.signals.answers import (
+from wvo_mcp.domain.providers.signals.reading import FailureKind, Reading, Signal, Usage, signal
+from wvo_mcp.domain.providers.signals.sentences import (
+    WAITING,
     Event,
+    classified_line,
+    data_of,
     dollars,
     event_of,
     from_http,
     is_json_like,
     items,
+    kind_of,
     kind_of_answer,
+    moment_in,
     number,
     parsed,
     part,
+    signal_of,
     status_in,
     tokens,
     words,
 )
-from wvo_mcp.domain.providers.signals.reading import FailureKind, Reading, Signal, Usage, signal
-from wvo_mcp.domain.providers.signals.sentences import WAITING, classified_line, data_of, kind_of, moment_in, signal_of
 
 _K = FailureKind
 _SILENT = 124
@@ -76,7 +81,11 @@ class Run:
             return Reading(denied, usage, finished=True)
         if self.ended is None and exit_code == 0:
             return Reading(None, usage)
-        found = self.failed() or self.plain or self.of_exit(exit_code)
+        found = self.failed() or self.plain
+        kind = data_of(self.program).get("exits", {}).get(str(exit_code))
+        if found is None and kind is not None:
+            message = "" if self.failure is None else self.failure.message
+            found = signal(FailureKind(kind), message or f"exit {exit_code}", model=self.model)
         if found is None and exit_code == _SILENT and self.waiting:
             found = signal(_K.OUTAGE, "the model gave no answer until the program was stopped", model=self.model)
         return Reading(found or denied, usage)
@@ -106,12 +115,6 @@ class Run:
         word = data_of(self.program).get("words", {}).get(failure.word)
         kind = said if word is None else FailureKind(word)
         return _K.OUTAGE if kind is None and status is None and failure.sure else kind
-
-    def of_exit(self, exit_code: int | None) -> Signal | None:
-        """What the exit code alone says."""
-        kind = data_of(self.program).get("exits", {}).get(str(exit_code))
-        message = "" if self.failure is None else self.failure.message
-        return None if kind is None else signal(FailureKind(kind), message or f"exit {exit_code}", model=self.model)
 
     def use(self, counts: Sequence[int], cost: float | None = None, *, sums: bool = False) -> None:
         """Tokens in, out and read from the cache: of the whole run, or to be added to what was used before."""

@@ -5,14 +5,16 @@ line, an error that an agent passes on) only those count that nothing else print
 task about rate limits quotes such sentences all the time.
 """
 
+import json
 import re
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from wvo_mcp.domain.providers.signals.reading import LONGEST_WAIT, FailureKind, Signal, plain, signal
 
@@ -81,39 +83,35 @@ def moment_in(text: str, now: datetime) -> datetime | None:
 
 def _zone(found: re.Match[str], now: datetime) -> tzinfo:
     name = found["zone"]
-    if name is None:
-        return now.tzinfo or UTC
-    if "/" not in name:
-        return UTC
+    if name is None or "/" not in name:
+        return now.tzinfo or UTC if name is None else UTC
     from zoneinfo import ZoneInfo  # seldom needed
 
-    try:
+    with suppress(OSError, ValueError, KeyError):
         return ZoneInfo("/".join(part.title() for part in name.split("/")).replace("_Of_", "_of_"))
-    except (OSError, ValueError, KeyError):
-        return now.tzinfo or UTC
+    return now.tzinfo or UTC
 
 
-def _hour(found: re.Match[str]) -> tuple[int, int]:
-    """Hour and minute of a `_CLOCK`; midnight without one. Raises ValueError."""
-    if found["twelve"] is None:
-        return int(found["hour"] or 0), int(found["minute"] or 0)
-    if not 1 <= int(found["twelve"]) <= 12:
-        raise ValueError(found["twelve"])
-    return int(found["twelve"]) % 12 + (12 if found["half"] == "p" else 0), int(found["past"] or 0)
+def _at_clock(found: re.Match[str], now: datetime) -> datetime:
+    """That time of day in its zone, on the day of `now`; midnight where no time is named. Raises ValueError."""
+    hour, minute = int(found["hour"] or 0), int(found["minute"] or 0)
+    if found["twelve"] is not None:
+        if not 1 <= int(found["twelve"]) <= 12:
+            raise ValueError(found["twelve"])
+        hour, minute = int(found["twelve"]) % 12 + (12 if found["half"] == "p" else 0), int(found["past"] or 0)
+    return now.astimezone(_zone(found, now)).replace(hour=hour, minute=minute, second=0, microsecond=0)
 
 
 def _dated(found: re.Match[str], now: datetime) -> datetime:
-    hour, minute = _hour(found)
-    local = now.astimezone(_zone(found, now))
+    local = _at_clock(found, now)
     month, day = _MONTHS.index(found["month"]) + 1, int(found["day"])
-    moment = datetime(int(found["year"] or local.year), month, day, hour, minute, tzinfo=local.tzinfo)
+    moment = local.replace(year=int(found["year"] or local.year), month=month, day=day)
     past = found["year"] is None and moment < local - timedelta(days=1)
     return moment.replace(year=moment.year + 1) if past else moment
 
 
 def _of_day(found: re.Match[str], now: datetime) -> datetime:
-    hour, minute = _hour(found)
-    local = now.astimezone(_zone(found, now)).replace(hour=hour, minute=minute, second=0, microsecond=0)
+    local = _at_clock(found, now)
     # Yesterday's, for what was over just before midnight; and each twice, for the hour that a clock put back has twice.
     each = (local + timedelta(days=day) for day in ((1,) if found["tomorrow"] else (-1, 0, 1)))
     moments = sorted(moment.replace(fold=fold).astimezone(UTC) for moment in each for fold in (0, 1))
@@ -193,24 +191,18 @@ def kind_of(message: str) -> FailureKind | None:
     return next((kind for kind, pattern in _anywhere() if pattern.search(text)), None)
 
 
-def _begins(line: str) -> FailureKind | None:
-    """The kind of a line of small letters that begins with a program's sentence, maybe behind a program's name."""
-    at = 0
-    if line.lstrip().startswith(_QUOTING) and not line.lstrip().startswith("--dangerously"):
+def classified_line(line: str, now: datetime, *, model: str | None = None) -> Signal | None:
+    """Of one line of free text, when it begins with a program's sentence, maybe behind a program's name; strict."""
+    text, at = small(line[:_BEGINNING]), 0
+    if text.lstrip().startswith(_QUOTING) and not text.lstrip().startswith("--dangerously"):
         return None
     for _ in range(_MOST_PREFIXES):
-        if (found := _own().match(line, at)) is not None:
-            return FailureKind(str(found.lastgroup))
-        if (prefix := _PREFIX.match(line, at)) is None:
+        if (found := _own().match(text, at)) is not None:
+            return signal_of(FailureKind(str(found.lastgroup)), line, now, model=model)
+        if (prefix := _PREFIX.match(text, at)) is None:
             return None
         at = prefix.end()
     return None
-
-
-def classified_line(line: str, now: datetime, *, model: str | None = None) -> Signal | None:
-    """Of one line of free text; strict."""
-    kind = _begins(small(line[:_BEGINNING]))
-    return None if kind is None else signal_of(kind, line, now, model=model)
 
 
 def from_text(text: str, now: datetime) -> Signal | None:
@@ -229,3 +221,148 @@ def signal_of(kind: FailureKind, message: str, now: datetime, *, model: str | No
     after, resets = retry_in(line, now) if kind in WAITING else (None, None)
     found = signal(kind, message, retry_after=after, resets_at=resets, model=model)
     return replace(found, whole=True) if kind is _K.RATE_LIMIT and _OF_ACCOUNT.search(line) else found
+
+
+Event = dict[str, Any]
+
+LONGEST_EVENT = 16_000_000
+"""Characters; a longer line is a tool's result, which is of no interest here."""
+LARGEST_COUNT = 1_000_000_000
+"""Tokens; more in one run is no measurement."""
+LARGEST_COST = 100_000.0
+_AROUND = "\x00 \t\r\n\ufeff"
+
+
+def parsed(text: str) -> Any:
+    """The JSON value, or None for what is none, or nests too deeply."""
+    try:
+        return json.loads(text.strip(_AROUND))
+    except (ValueError, RecursionError):
+        return None
+
+
+def event_of(line: str) -> Event | None:
+    """The JSON object that the line is, if it is one. A broken line is none."""
+    line = line.strip(_AROUND)
+    whole = line.startswith("{") and line.endswith("}") and len(line) <= LONGEST_EVENT
+    return part(parsed(line)) or None if whole else None
+
+
+def is_json_like(line: str) -> bool:
+    """Whole or broken, an event and no plain line of the program."""
+    return line.lstrip(_AROUND).startswith(("{", "[{", '"'))
+
+
+def part(value: object, *names: str) -> Event:
+    """The object under these names, one inside the other; empty when there is none."""
+    for name in names:
+        value = cast(Event, value).get(name) if isinstance(value, dict) else None
+    return cast(Event, value) if isinstance(value, dict) else {}
+
+
+def items(value: object) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
+def words(value: object) -> str:
+    """The text, or an empty one for what is no text."""
+    return value if isinstance(value, str) else ""
+
+
+def number(value: object) -> float | None:
+    """The number, or None for what is none (a truth value is none)."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < 1e18 else None
+
+
+def dollars(value: object) -> float | None:
+    """A cost as a program printed it; None for what is none."""
+    cost = number(value)
+    return cost if cost is not None and 0 <= cost <= LARGEST_COST else None
+
+
+def tokens(value: object) -> int:
+    """A count of tokens as a program printed it; 0 for what is none."""
+    count = number(value)
+    return int(count) if count is not None and 0 <= count <= LARGEST_COUNT else 0
+
+
+_LONGEST_BODY = 1_000_000
+_STATUS = re.compile(
+    r"(?:unexpected status|last status:|api error:|status code:?|\(status|error:? status|got status:?) ?([45]\d\d)\b"
+)
+
+
+def from_http(status: int, body: str, now: datetime) -> Signal | None:
+    """The failure in an HTTP answer; None when it is no failure, or one that the request deserved. `body` as it came, or its
+    beginning."""
+    error = _error(body[:_LONGEST_BODY])
+    message = words(error.get("message")) or re.sub(r"<[^<>]{0,500}>", " ", body[:2_000])
+    kind = kind_of_answer(status, _named(error), message)
+    if kind is None:
+        return None
+    after, resets = None, None
+    if kind in WAITING:
+        delays = [seconds_in(words(part(detail).get("retryDelay"))) for detail in items(error.get("details"))]
+        delays.append(number(error.get("resets_in_seconds")))
+        after = next((delay for delay in delays if delay is not None and delay >= 0), None)
+        resets = moment_in(str(error.get("resets_at"))[:40], now)
+        after, resets = retry_in(small(message), now) if after is None and resets is None else (after, resets)
+    return signal(kind, f"{status}: {message}".rstrip(": "), retry_after=after, resets_at=resets)
+
+
+def status_in(text: str) -> int | None:
+    """The status that a program's error names, from 400 on."""
+    found = _STATUS.search(text[:4_000].lower())
+    return int(found[1]) if found else None
+
+
+def kind_of_answer(status: float, named: str, message: str) -> FailureKind | None:
+    """By the status, the names that the error goes by, and its text; None for no failure, or one that the request deserved."""
+    said = kind_of(f"{named} {message}")
+    if status < 400:
+        return None
+    if said is _K.CONTEXT or status == 413:
+        return _K.CONTEXT
+    if status == 402 or "insufficient_quota" in named or "billing" in named:
+        return _K.QUOTA
+    if status == 429:
+        if "capacity" in named:
+            return _K.CAPACITY
+        if any(one in named for one in ("quota_exhausted", "perday", "per_day", "credits")):
+            return _K.QUOTA
+        if any(one in named for one in ("resource_exhausted", "rate_limit", "usage_limit")) and said is _K.QUOTA:
+            return _K.RATE_LIMIT  # its text is the same for a minute and for an empty account
+        return said if said is _K.QUOTA or said is _K.CAPACITY else _K.RATE_LIMIT
+    if status in (401, 407):
+        return _K.AUTH
+    if status == 403:
+        return said if said in (_K.REFUSAL, _K.QUOTA, _K.RATE_LIMIT) else _K.AUTH
+    if status == 529 or (status in (500, 502, 503, 504) and said is _K.CAPACITY):
+        return _K.CAPACITY
+    if status >= 500 or status in (408, 425):
+        return _K.OUTAGE
+    if status == 404:
+        return _K.OUTAGE if "model" in named or "model" in small(message) else None
+    return said if said in (_K.REFUSAL, _K.AUTH, _K.QUOTA) else None
+
+
+def _error(body: str) -> Event:
+    """The object that describes the error, wherever an interface puts it; `message` is a text in it, if there is one."""
+    value = parsed(body)
+    value = items(value)[0] if items(value) else value  # Google, when a stream was asked for
+    inside = part(value).get("error", value)
+    if isinstance(inside, str):
+        return {"message": inside}
+    error = part(inside)
+    return part(parsed(words(error.get("message"))), "error") or error  # Google's own message, once more in JSON
+
+
+def _named(error: Event) -> str:
+    """All names that the error goes by, in small letters; in none of them is free text."""
+    names = [words(error.get(name)) for name in ("type", "code", "status", "reason")]
+    for detail in items(error.get("details")):
+        names += [words(part(detail).get("reason")), words(part(detail, "metadata").get("quota_limit"))]
+        names += [words(part(violation).get("quotaId")) for violation in items(part(detail).get("violations"))]
+    return " ".join(names).lower()
