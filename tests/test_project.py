@@ -46,7 +46,7 @@ def test_what_stands_in_the_file_holds_and_the_environment_wins(place: Place) ->
 
     settings = settings_of(place.read(STORE="postgresql://u:p@h/d", WVO_LEASE_SECONDS="90", WVO_AGENT_WIP_LIMIT=""))
 
-    assert (settings.wip_limit, settings.pool_agents, settings.agent_wip_limit) == (5, 7, 2)
+    assert (settings.wip_limit, settings.agents, settings.agent_wip_limit) == (5, 7, 2)
     assert (settings.health_auto_remediate, settings.otel_enabled, settings.epics) == (False, True, None)
     assert settings.toolsets == {"core", "plan"}
     assert settings.lease_seconds == 90
@@ -55,7 +55,7 @@ def test_what_stands_in_the_file_holds_and_the_environment_wins(place: Place) ->
 
 def test_every_setting_of_the_program_has_its_key_or_its_reason(place: Place) -> None:
     aliases = {str(field.validation_alias) for field in Settings.model_fields.values()}
-    assert aliases - {"ROOT", "WVO_ROOT_REASON_", "WVO_REFERRING_"} == KNOWN
+    assert aliases - {"root", "root_reason", "referring"} == KNOWN
 
     for name in OF_A_PROJECT:
         for key in {name.lower(), name.removeprefix("WVO_").lower(), name.removeprefix("WVO_AUTOPILOT_").lower()}:

@@ -48,6 +48,8 @@ _WHY_NOT = {
 """What may not, and why."""
 
 KNOWN = frozenset({*OF_A_PROJECT, *_WHY_NOT})
+VARIABLES = {name.removeprefix("WVO_").removeprefix("AUTOPILOT_").lower(): name for name in (*OF_A_PROJECT, *_WHY_NOT)}
+"""By their keys in the settings file, which are the names of the fields of `Settings`."""
 _REFERENCES_ONLY = frozenset({"WVO_DATABASE_URL"})
 """Agents can write the file, and git keeps it: where our data goes, and a password, are the environment's to say."""
 
@@ -203,12 +205,8 @@ def _variable(key: str, where: str) -> str:
             return name
         if name in _WHY_NOT:
             raise WrongSetting(f"{where}: {_WHY_NOT[name]}; set {name} where servers and commands are started")
-    keys = {_key(name): name for name in OF_A_PROJECT}
+    keys = {key: name for key, name in VARIABLES.items() if name in OF_A_PROJECT}
     raise WrongSetting(f"{where}: it is not a setting.{not_known(key.lower(), keys)} Known are {', '.join(keys)}")
-
-
-def _key(name: str) -> str:
-    return name.removeprefix("WVO_").removeprefix("AUTOPILOT_").lower()
 
 
 def _entries(path: str) -> Iterator[tuple[int, str, str]]:

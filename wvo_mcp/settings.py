@@ -6,9 +6,9 @@ import shlex
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from wvo_mcp.project import Project, WrongSetting, chosen_toolsets
+from wvo_mcp.project import VARIABLES, Project, WrongSetting, chosen_toolsets
 
 _BASE64 = r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
 _SECRET = frozenset({"WVO_ALERT_WEBHOOK_URL", "WVO_ALERT_WEBHOOK_SECRET"})
@@ -19,66 +19,51 @@ _ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 class Settings(BaseModel):
     """The environment, validated. Durations in seconds."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, alias_generator=lambda field: VARIABLES.get(field, field))
 
-    root: Path = Field(validation_alias="ROOT")
-    root_reason: str = Field(default="ROOT", validation_alias="WVO_ROOT_REASON_")
-    referring: frozenset[str] = Field(default=frozenset(), validation_alias="WVO_REFERRING_")
+    root: Path
+    root_reason: str = "ROOT"
+    referring: frozenset[str] = frozenset()
     """Variables whose value the settings file takes from another one; no message repeats it."""
-    state_dir: Path = Field(default=Path(), validation_alias="WVO_STATE_DIR")
-    database_url: str | None = Field(default=None, validation_alias="WVO_DATABASE_URL")
-    toolsets: frozenset[str] = Field(default=frozenset({"core"}), validation_alias="WVO_TOOLSETS")
-    agent_id: str | None = Field(default=None, pattern=_ID, validation_alias="WVO_AGENT_ID")
-    provider: Literal["claude", "codex", "gemini", "local"] | None = Field(
-        default=None, validation_alias="WVO_PROVIDER"
-    )
-    capabilities: tuple[str, ...] = Field(default=(), validation_alias="WVO_CAPABILITIES")
-    epics: frozenset[str] | None = Field(default=None, validation_alias="WVO_EPICS")
-    wip_limit: int = Field(default=3, ge=1, validation_alias="WVO_AUTOPILOT_WIP_LIMIT")
-    agent_wip_limit: int = Field(default=1, ge=1, validation_alias="WVO_AGENT_WIP_LIMIT")
-    lease_seconds: int = Field(default=600, ge=1, le=86_400, validation_alias="WVO_LEASE_SECONDS")
-    lease_grace_seconds: int = Field(default=60, ge=0, le=86_400, validation_alias="WVO_LEASE_GRACE_SECONDS")
-    quiet_max_seconds: int = Field(default=7_200, ge=1, validation_alias="WVO_QUIET_MAX_SECONDS")
-    pool_agents: int = Field(default=3, ge=1, validation_alias="WVO_AUTOPILOT_AGENTS")
-    max_iterations: int = Field(default=100, ge=1, validation_alias="WVO_AUTOPILOT_MAX_ITERATIONS")
-    health_interval_ms: int = Field(
-        default=60_000, ge=100, le=604_800_000, validation_alias="WVO_AUTOPILOT_HEALTH_INTERVAL_MS"
-    )
-    health_auto_remediate: bool = Field(default=True, validation_alias="WVO_AUTOPILOT_HEALTH_AUTO_REMEDIATE")
-    stale_task_minutes: float = Field(
-        default=10.0, gt=0, le=525_600, validation_alias="WVO_AUTOPILOT_STALE_TASK_MINUTES"
-    )
-    alert_command: tuple[str, ...] = Field(default=(), validation_alias="WVO_ALERT_COMMAND")
-    alert_webhook_url: str | None = Field(default=None, repr=False, validation_alias="WVO_ALERT_WEBHOOK_URL")
-    alert_webhook_secret: str | None = Field(default=None, repr=False, validation_alias="WVO_ALERT_WEBHOOK_SECRET")
-    alert_min_severity: Literal["info", "warning", "critical"] = Field(
-        default="warning", validation_alias="WVO_ALERT_MIN_SEVERITY"
-    )
-    otel_enabled: bool = Field(default=False, validation_alias="OTEL_ENABLED")
-    roadmap_commits: bool = Field(default=True, validation_alias="WVO_ROADMAP_COMMITS")
-    sqlite_synchronous: Literal["FULL", "NORMAL"] = Field(default="FULL", validation_alias="WVO_SQLITE_SYNCHRONOUS")
+    state_dir: Path = Path()
+    database_url: str | None = None
+    toolsets: frozenset[str] = frozenset({"core"})
+    agent_id: str | None = Field(default=None, pattern=_ID)
+    provider: Literal["claude", "codex", "gemini", "local"] | None = None
+    capabilities: tuple[str, ...] = ()
+    epics: frozenset[str] | None = None
+    wip_limit: int = Field(default=3, ge=1)
+    agent_wip_limit: int = Field(default=1, ge=1)
+    lease_seconds: int = Field(default=600, ge=1, le=86_400)
+    lease_grace_seconds: int = Field(default=60, ge=0, le=86_400)
+    quiet_max_seconds: int = Field(default=7_200, ge=1)
+    agents: int = Field(default=3, ge=1)
+    max_iterations: int = Field(default=100, ge=1)
+    health_interval_ms: int = Field(default=60_000, ge=100, le=604_800_000)
+    health_auto_remediate: bool = True
+    stale_task_minutes: float = Field(default=10.0, gt=0, le=525_600)
+    alert_command: tuple[str, ...] = ()
+    alert_webhook_url: str | None = Field(default=None, repr=False)
+    alert_webhook_secret: str | None = Field(default=None, repr=False)
+    alert_min_severity: Literal["info", "warning", "critical"] = "warning"
+    otel_enabled: bool = False
+    roadmap_commits: bool = True
+    sqlite_synchronous: Literal["FULL", "NORMAL"] = "FULL"
 
-    @field_validator("toolsets", mode="before")
+    @field_validator("toolsets", "epics", "capabilities", mode="before")
     @classmethod
-    def _names(cls, value: Any) -> Any:
-        return frozenset(_listed(value)) or frozenset({"core"}) if isinstance(value, str) else value
-
-    @field_validator("epics", mode="before")
-    @classmethod
-    def _epic_ids(cls, value: Any) -> Any:
+    def _list(cls, value: Any, info: ValidationInfo) -> Any:
         if not isinstance(value, str):
             return value
-        wrong = [name for name in _listed(value) if not re.match(_ID, name)]
-        if wrong:
-            raise ValueError(f"{wrong[0]!r} is not the id of an epic; allowed: a comma list of ids")
-        if not _listed(value):
-            raise ValueError("it names no epic; allowed: a comma list of ids, or leave it unset")
-        return frozenset(_listed(value))
-
-    @field_validator("capabilities", mode="before")
-    @classmethod
-    def _list(cls, value: Any) -> Any:
-        return tuple(_listed(value)) if isinstance(value, str) else value
+        names = _listed(value)
+        if info.field_name == "toolsets":
+            return names or ["core"]
+        if info.field_name == "epics":
+            if wrong := [name for name in names if not re.match(_ID, name)]:
+                raise ValueError(f"{wrong[0]!r} is not the id of an epic; allowed: a comma list of ids")
+            if not names:
+                raise ValueError("it names no epic; allowed: a comma list of ids, or leave it unset")
+        return names
 
     @field_validator("alert_command", mode="before")
     @classmethod
@@ -140,9 +125,9 @@ def settings_of(project: Project) -> Settings:
             " postgresql://USER:PASSWORD@HOST:5432/DATABASE; unset, the state is kept in SQLite"
         )
     given = {name: value for name, value in env.items() if value}  # an empty variable is one that is not set
-    places = {"ROOT": project.root, "WVO_ROOT_REASON_": project.reason, "WVO_STATE_DIR": project.state_dir}
+    places = {"root": project.root, "root_reason": project.reason, "WVO_STATE_DIR": project.state_dir}
     try:
-        settings = Settings.model_validate({**given, **places, "WVO_REFERRING_": project.referring})
+        settings = Settings.model_validate({**given, **places, "referring": project.referring})
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         name = str(first["loc"][0])

@@ -164,7 +164,7 @@ async def _simulated(
             finished = [(points, (instant(end) - instant(begin)).total_seconds()) for points, begin, end in past]
     if fill is None:
         fill = partial(roadmap.sync, roadmap=await parsed(file or settings.roadmap))
-    agents = _pool(params.pool) if params.pool is not None else _crew(params.agents or settings.pool_agents)
+    agents = _pool(params.pool) if params.pool is not None else _crew(params.agents or settings.agents)
     scenario = Scenario(
         agents=agents,
         policy=Policy(
