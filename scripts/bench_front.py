@@ -98,7 +98,6 @@ def serve(transport: str) -> None:
 
     from wvo_mcp.domain.lease import Caller
     from wvo_mcp.faces.mcp.face import Face, success
-    from wvo_mcp.faces.mcp.sdk import Sdk
     from wvo_mcp.front.opening import Opening, Record, load
     from wvo_mcp.front.wire import Wire
     from wvo_mcp.operations import Container
@@ -125,7 +124,7 @@ def serve(transport: str) -> None:
             return success({"ok": True})
 
     face = Nothing(Container({Tracer: SILENT}), lambda _: Caller("a", "s"), frozenset(), lambda: None)
-    asyncio.run(face.serve(wire, lambda: Sdk))
+    asyncio.run(face.serve(wire))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import anyio
 import pytest
 from anyio.abc import TaskGroup
 
-from wvo_mcp.app.components import Background, Components
+from wvo_mcp.app.components import Components, FunctionComponent
 from wvo_mcp.errors import StoreBusy
 from wvo_mcp.ports.world import Component
 
@@ -133,7 +133,7 @@ async def test_a_task_that_fails_ends_the_process_and_stops_its_components() -> 
         raise ValueError("in the background")
 
     with pytest.raises(BaseExceptionGroup) as raised:
-        await Components([Part("a", log), Background("b", fail)]).run(anyio.sleep_forever)
+        await Components([Part("a", log), FunctionComponent("b", run=fail)]).run(anyio.sleep_forever)
 
     assert raised.group_contains(ValueError, match="in the background")
     assert log[-1] == "stop a"
@@ -151,6 +151,6 @@ async def test_background_work_is_cancelled_before_it_takes_its_leave() -> None:
     async def leave() -> None:
         log.append("left")
 
-    await Components([Background("work", work, leave)]).run(anyio.lowlevel.checkpoint)
+    await Components([FunctionComponent("work", run=work, leave=leave)]).run(anyio.lowlevel.checkpoint)
 
     assert log == ["cancelled", "left"]

@@ -22,7 +22,6 @@ from tests.front.peer import (
     request,
 )
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.faces.mcp.sdk import Sdk
 from wvo_mcp.front import wire
 
 pytestmark = pytest.mark.anyio
@@ -256,7 +255,7 @@ async def test_a_client_that_stopped_reading_for_good_ends_the_conversation(line
     line.hears_only(0)
     with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as group:
-            group.start_soon(a_face(tmp_path).serve, line.wire, lambda: Sdk)
+            group.start_soon(a_face(tmp_path).serve, line.wire)
             line.stops_listening()
             line.says(request(1, "ping"))
 

@@ -4,10 +4,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wvo_mcp.app.building import backend_at, backend_of, build_providers, telemetry_for
-    from wvo_mcp.app.commands import count_transcript, opened, sync
-    from wvo_mcp.app.serving import http_caller, serve, serve_http
-    from wvo_mcp.execution.identity import cli_caller
+    from wvo_mcp.app.building import backend_at as backend_at
+    from wvo_mcp.app.building import backend_of as backend_of
+    from wvo_mcp.app.building import build_providers as build_providers
+    from wvo_mcp.app.building import telemetry_for as telemetry_for
+    from wvo_mcp.app.commands import count_transcript as count_transcript
+    from wvo_mcp.app.commands import opened as opened
+    from wvo_mcp.app.commands import sync as sync
+    from wvo_mcp.app.serving import http_caller as http_caller
+    from wvo_mcp.app.serving import serve as serve
+    from wvo_mcp.app.serving import serve_http as serve_http
+    from wvo_mcp.execution.identity import cli_caller as cli_caller
 
 _MODULES = {
     "wvo_mcp.app.building": "backend_at backend_of build_providers telemetry_for",
@@ -16,20 +23,6 @@ _MODULES = {
     "wvo_mcp.execution.identity": "cli_caller",
 }
 """A server needs nothing of the commands, and they nothing of it: each is imported when it is asked for."""
-
-__all__ = [
-    "backend_at",
-    "backend_of",
-    "build_providers",
-    "cli_caller",
-    "count_transcript",
-    "http_caller",
-    "opened",
-    "serve",
-    "serve_http",
-    "sync",
-    "telemetry_for",
-]
 
 
 def __getattr__(name: str) -> Any:

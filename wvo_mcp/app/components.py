@@ -15,31 +15,48 @@ DRAIN_SECONDS = 10.0
 """How long all components together may take to finish what they began."""
 
 
-class Background(Component):
-    """Work that runs until it is cancelled; `leave` is awaited after that."""
+Function = Callable[[], Awaitable[None]]
+
+
+class FunctionComponent(Component):
+    """`begin` is awaited at its start, `run` goes on from then until it is cancelled, `hurry` is called when the process is
+    about to end, and `leave` is awaited at its end."""
 
     def __init__(
-        self, name: str, run: Callable[[], Awaitable[None]], leave: Callable[[], Awaitable[None]] | None = None
+        self,
+        name: str,
+        *,
+        begin: Function | None = None,
+        run: Function | None = None,
+        hurry: Callable[[], None] | None = None,
+        leave: Function | None = None,
     ) -> None:
         self.name = name
-        self._work = run
-        self._leave = leave
+        self._begin, self._work, self._hurry, self._leave = begin, run, hurry, leave
         self._scope = anyio.CancelScope()
         self._ended = anyio.Event()
 
     async def start(self, tasks: TaskGroup) -> None:
-        tasks.start_soon(self._run, name=self.name)
+        if self._begin is not None:
+            await self._begin()
+        if self._work is not None:
+            tasks.start_soon(self._run, self._work, name=self.name)
+
+    async def drain(self, deadline: float) -> None:
+        if self._hurry is not None:
+            self._hurry()
 
     async def stop(self) -> None:
-        self._scope.cancel()
-        await self._ended.wait()
+        if self._work is not None:
+            self._scope.cancel()
+            await self._ended.wait()
         if self._leave is not None:
             await self._leave()
 
-    async def _run(self) -> None:
+    async def _run(self, work: Function) -> None:
         try:
             with self._scope:
-                await self._work()
+                await work()
         finally:
             self._ended.set()
 

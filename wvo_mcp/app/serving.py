@@ -4,13 +4,13 @@ import os
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
-from anyio.abc import TaskGroup
 
 from wvo_mcp.app.building import (
     backend_of,
@@ -22,7 +22,7 @@ from wvo_mcp.app.building import (
     warn_of_epics,
     watched,
 )
-from wvo_mcp.app.components import Background, Components
+from wvo_mcp.app.components import Components, FunctionComponent
 from wvo_mcp.domain.known_secrets import register_environment
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.execution.clock import SystemClock
@@ -35,13 +35,11 @@ from wvo_mcp.orchestration.leader import Leader, LeaderJob, led_for
 from wvo_mcp.orchestration.plan import guard
 from wvo_mcp.ports import SILENT, RoadmapFiles, Store
 from wvo_mcp.ports.backend import Backend
-from wvo_mcp.ports.world import Component
 from wvo_mcp.settings import Settings, load
 
 if TYPE_CHECKING:
     from wvo_mcp.app.leading import LeaderWork
     from wvo_mcp.faces.mcp.face import Wire
-    from wvo_mcp.faces.mcp.sdk import Sdk
     from wvo_mcp.telemetry import Telemetry
 
 _LOOK_SECONDS = 1.0
@@ -61,16 +59,9 @@ async def serve(wire: "Wire", toolsets: frozenset[str]) -> int:
     settings = load()
 
     async def face(server: Server) -> None:
-        face = Face(server.services, server.connection.identify, toolsets, server.heard, server.answered)
-        await face.serve(wire, _sdk)
+        await Face(server.services, server.connection.identify, toolsets, server.heard, server.answered).serve(wire)
 
     return await _live(settings, face)
-
-
-def _sdk() -> "type[Sdk]":
-    from wvo_mcp.faces.mcp.sdk import Sdk  # over a second, and most clients need nothing of it
-
-    return Sdk
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +98,21 @@ async def _live(settings: Settings, face: Face) -> int:
             settings, backend, keeping.NotifyingStore(store, keeper.wrote), providers, tracer
         ).having({LongWork: jobs})
         leadership = Leadership(settings, backend, services, store, connection, telemetry)
+        attendance = ExitStack()
+
+        def attend() -> None:
+            attendance.close()  # a store that could not be made is tried again with the next write
+            attendance.enter_context(backend.attend(session_id))
+
+        async def take_lock() -> None:
+            """Says that this session lives; nothing is written for it before there is a store."""
+            if backend.store.is_blank:
+                backend.store.before_making = attend
+            else:
+                attend()
+
+        async def release_lock() -> None:
+            attendance.close()
 
         async def end_session() -> None:
             # Where it fails, the lock is given up in a moment: the next claim of anybody does the same on our behalf.
@@ -121,12 +127,17 @@ async def _live(settings: Settings, face: Face) -> int:
 
         await Components(
             (
-                OpenStore(settings, backend),
-                Attendance(backend, session_id),
-                Background("the lease keeper", keeper.run, end_session),
+                FunctionComponent(
+                    "the store",
+                    begin=lambda: backend.store.open(make=begun(settings, backend)),
+                    hurry=backend.store.hurry,
+                    leave=backend.store.close,
+                ),
+                FunctionComponent("the session's lock", begin=take_lock, leave=release_lock),
+                FunctionComponent("the lease keeper", run=keeper.run, leave=end_session),
                 jobs,
-                leadership,
-                Background("the look for providers", providers.run),
+                FunctionComponent("the leader", run=leadership.run, leave=leadership.leave),
+                FunctionComponent("the look for providers", run=providers.run),
             )
         ).run(serve)
     return 0
@@ -140,103 +151,45 @@ async def _sync(store: Store, files: RoadmapFiles, caller: Caller) -> None:
     await sync_or_alert(store, files, caller)
 
 
-class OpenStore(Component):
-    name = "the store"
-
-    def __init__(self, settings: Settings, backend: Backend) -> None:
-        self._settings = settings
-        self._backend = backend
-
-    async def start(self, tasks: TaskGroup) -> None:
-        await self._backend.store.open(make=begun(self._settings, self._backend))
-
-    async def drain(self, deadline: float) -> None:
-        self._backend.store.hurry()
-
-    async def stop(self) -> None:
-        await self._backend.store.close()
-
-
-class Attendance(Component):
-    """The lock that says that this session lives; nothing is written for it before there is a store."""
-
-    name = "the session's lock"
-
-    def __init__(self, backend: Backend, session_id: str) -> None:
-        self._backend = backend
-        self._session_id = session_id
-        self._held = ExitStack()
-
-    async def start(self, tasks: TaskGroup) -> None:
-        if self._backend.store.is_blank:
-            self._backend.store.before_making = self._attend
-        else:
-            self._attend()
-
-    def _attend(self) -> None:
-        self._held.close()  # a store that could not be made is tried again with the next write
-        self._held.enter_context(self._backend.attend(self._session_id))
-
-    async def stop(self) -> None:
-        self._held.close()
-
-
-class Leadership(Component):
+@dataclass
+class Leadership:
     """Seeks to lead from the first answer on, and does the leader's jobs while it does. What they need is imported when
     they begin: eight servers that start at once would load it eight times, for one that leads."""
 
-    name = "the leader"
+    settings: Settings
+    backend: Backend
+    services: Container
+    store: Store
+    connection: Connection
+    telemetry: "Telemetry | None"
+    first_answer: anyio.Event = field(default_factory=anyio.Event)
+    """A call was answered. A client that never calls is waited for only so long."""
+    _work: "LeaderWork | None" = None
 
-    def __init__(
-        self,
-        settings: Settings,
-        backend: Backend,
-        services: Container,
-        store: Store,
-        connection: Connection,
-        telemetry: "Telemetry | None",
-    ) -> None:
-        self._settings = settings
-        self._backend = backend
-        self._services = services
-        self._store = store
-        self._connection = connection
-        self._telemetry = telemetry
-        self._work: LeaderWork | None = None
-        self._loop = Background("the leader's jobs", self._run)
-        self.first_answer = anyio.Event()
-        """A call was answered. A client that never calls is waited for only so long."""
-
-    async def start(self, tasks: TaskGroup) -> None:
-        await self._loop.start(tasks)
-
-    async def stop(self) -> None:
-        await self._loop.stop()
-        caller = self._connection.caller
-        if not self._backend.store.is_blank and await self._store.read(caller, led_for) == 0:
-            await (await self._loaded()).reporter.leave(self._store, caller)
-
-    async def _run(self) -> None:
+    async def run(self) -> None:
         with anyio.move_on_after(_FIRST_ANSWER_SECONDS):
             await self.first_answer.wait()
-        while not begun(self._settings, self._backend):  # noqa: ASYNC110 - another process may be the one that begins
+        while not begun(self.settings, self.backend):  # noqa: ASYNC110 - another process may be the one that begins
             await anyio.sleep(_LOOK_SECONDS)
-        await Leader(self._store, lambda: self._connection.caller, SystemClock(), self._jobs).run()
 
-    async def _jobs(self) -> Sequence[LeaderJob]:
-        return (await self._loaded()).jobs
+        async def jobs() -> Sequence[LeaderJob]:
+            return (await self._loaded()).jobs
+
+        await Leader(self.store, lambda: self.connection.caller, SystemClock(), jobs).run()
+
+    async def leave(self) -> None:
+        caller = self.connection.caller
+        if not self.backend.store.is_blank and await self.store.read(caller, led_for) == 0:
+            await (await self._loaded()).reporter.leave(self.store, caller)
 
     async def _loaded(self) -> "LeaderWork":
-        if self._work is None:
-            build = await anyio.to_thread.run_sync(_leader_work)
-            self._work = build(self._settings, self._services, self._telemetry)
-        return self._work
-
-
-def _leader_work() -> "type[LeaderWork]":
-    from wvo_mcp.app.leading import LeaderWork  # a tenth of a second that only one server of a store has to spend
-
-    return LeaderWork
+        if self._work is not None:
+            return self._work
+        # A tenth of a second that only one server of a store has to spend.
+        leading = await anyio.to_thread.run_sync(import_module, "wvo_mcp.app.leading")
+        work: LeaderWork = leading.LeaderWork(self.settings, self.services, self.telemetry)
+        self._work = work
+        return work
 
 
 async def serve_http(settings: Settings, host: str, port: int, on_address: Callable[[str], None]) -> int:

@@ -13,7 +13,7 @@ from tests.support.services import Services
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.faces.mcp.face import Face
-from wvo_mcp.faces.mcp.sdk import Sdk, build_server
+from wvo_mcp.faces.mcp.sdk import build_server
 from wvo_mcp.ports import RoadmapFiles, WatchedStore
 
 Answer = Callable[[Caller], Awaitable[Any]]
@@ -60,6 +60,6 @@ def a_server(root: Path, answer: Answer = nothing, **more: Any) -> Server[Any]:
 async def served(peer: Peer, face: Face) -> AsyncGenerator[None]:
     """Let the face serve the peer's wire, until the block ends."""
     async with anyio.create_task_group() as group:
-        group.start_soon(face.serve, peer.wire, lambda: Sdk)
+        group.start_soon(face.serve, peer.wire)
         yield
         peer.stops_talking()

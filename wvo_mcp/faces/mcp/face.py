@@ -5,6 +5,7 @@ import gc
 import json
 from collections.abc import Callable
 from functools import cached_property
+from importlib import import_module
 from typing import Any, Protocol
 
 import anyio
@@ -167,20 +168,18 @@ class Face:
             return NotFound("tool", name, near, hint=hint)
         return NotFound("tool", name, near or list(self.operations), hint="Call one of the tools of tools/list.")
 
-    async def serve(self, wire: Wire, load: "LoadRest") -> None:
-        """Serve one client until it goes; what it asked before is still answered, within 10 seconds. `load` runs in a
-        thread, at most once."""
+    async def serve(self, wire: Wire) -> None:
+        """Serve one client until it goes; what it asked before is still answered, within 10 seconds."""
         gc.freeze()  # what was imported stays; no full collection should walk it between two calls
         gc.enable()  # the front turned it off for the imports
         async with anyio.create_task_group() as group:
-            await _Conversation(self, wire, load, group).run()
+            await _Conversation(self, wire, group).run()
 
 
 class _Conversation:
-    def __init__(self, face: Face, wire: Wire, load: "LoadRest", group: TaskGroup) -> None:
+    def __init__(self, face: Face, wire: Wire, group: TaskGroup) -> None:
         self._face = face
         self._wire = wire
-        self._load_rest = load
         self._group = group
         self._ledger = Ledger()
         self._calls: dict[str, anyio.CancelScope] = {}
@@ -266,7 +265,8 @@ class _Conversation:
         if self._loading:
             return
         self._loading = True
-        sdk = (await anyio.to_thread.run_sync(self._load_rest))(self._face, self._wire, self._ledger)
+        module = await anyio.to_thread.run_sync(import_module, "wvo_mcp.faces.mcp.sdk")
+        sdk: Rest = module.Sdk(self._face, self._wire, self._ledger)
         self._wire.hand_over()
         for message in self._kept:
             sdk.put(message)
@@ -274,9 +274,6 @@ class _Conversation:
         if self._ended:
             sdk.end()
         await sdk.run()
-
-
-LoadRest = Callable[[], Callable[[Face, Wire, Ledger], Rest]]
 
 
 def line(message: dict[str, Any]) -> bytes:
