@@ -62,5 +62,5 @@ def test_a_file_that_is_not_ours_accepts_nothing_and_is_not_overwritten(tmp_path
 def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / ".config").write_text("a file")
 
-    with pytest.raises(StoreUnavailable, match="wvo-mcp cannot be written"):
+    with pytest.raises(StoreUnavailable, match="wvo-mcp cannot be read or written"):
         Trust({"HOME": str(tmp_path)}, tmp_path).accept("providers", CONTENT)

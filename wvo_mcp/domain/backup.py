@@ -62,31 +62,29 @@ def due(now: datetime, taken: Iterable[datetime]) -> bool:
     return hour(now) not in {hour(at) for at in taken}
 
 
+_RULES: tuple[tuple[Kind, int, Callable[[datetime], object]], ...] = (
+    (Kind.HOURLY, HOURLY, lambda at: at),
+    (Kind.DAILY, DAILY, lambda at: at.date()),
+    (Kind.WEEKLY, WEEKLY, lambda at: at.isocalendar()[:2]),
+)
+
+
 def kept(hours: Iterable[datetime], now: datetime) -> Mapping[datetime, Kind]:
     """Which of the regular backups stay, and as what: the last 24 hours that have one, the last of each of the last 7 days
     and of the last 4 weeks that have one. Counted are backups, not time: a store that rested for a month loses none.
 
     Those of the future, from a clock that was wrong, are judged apart, so that they push out none of the others.
     """
-    at_once = sorted(set(map(hour, hours)), reverse=True)
-    present = [at for at in at_once if at <= now]
-    future = [at for at in at_once if at > now]
-    return {**_judged(future), **_judged(present)}
-
-
-def _judged(newest_first: list[datetime]) -> dict[datetime, Kind]:
+    newest_first = sorted(set(map(hour, hours)), reverse=True)
     found: dict[datetime, Kind] = {}
-    rules: list[tuple[Kind, int, Callable[[datetime], object]]] = [
-        (Kind.HOURLY, HOURLY, lambda at: at),
-        (Kind.DAILY, DAILY, lambda at: at.date()),
-        (Kind.WEEKLY, WEEKLY, lambda at: at.isocalendar()[:2]),
-    ]
-    for kind, count, span in rules:
-        last_of: dict[object, datetime] = {}
-        for at in newest_first:
-            last_of.setdefault(span(at), at)
-        for at in islice(last_of.values(), count):
-            found.setdefault(at, kind)
+    for future in (True, False):
+        for kind, count, span in _RULES:
+            last_of: dict[object, datetime] = {}
+            for at in newest_first:
+                if (at > now) == future:
+                    last_of.setdefault(span(at), at)
+            for at in islice(last_of.values(), count):
+                found.setdefault(at, kind)
     return found
 
 

@@ -159,14 +159,15 @@ def baseline(hours: Sequence[Hour], at: datetime) -> Baseline | None:
     worked = [hour for hour in hours if hour.at < now and hour.working > 0]
     same = [hour.completed for hour in worked if (now - hour.at) % timedelta(weeks=1) == timedelta(0)]
     if len(same) >= WEEKS_WANTED:
-        return _spread(same, "this hour of the week")
+        return Baseline(*_scatter(same), len(same), "this hour of the week")
     recent = [hour.completed for hour in worked if now - hour.at <= timedelta(weeks=1)]
-    return _spread(recent, "recent hours") if len(recent) >= HOURS_WANTED else None
+    return Baseline(*_scatter(recent), len(recent), "recent hours") if len(recent) >= HOURS_WANTED else None
 
 
-def _spread(values: Sequence[int], of: str) -> Baseline:
-    usual = median(values)
-    return Baseline(usual, median([abs(value - usual) for value in values]), len(values), of)
+def _scatter(values: Sequence[float]) -> tuple[float, float]:
+    """The median, and the median absolute deviation from it; 0 without values."""
+    middle = median(values or [0])
+    return middle, median([abs(value - middle) for value in values or [0]])
 
 
 def median(values: Sequence[float]) -> float:
@@ -186,14 +187,9 @@ def rising(depths: Sequence[int]) -> int:
     run = 0
     while run < len(steps) and steps[-1 - run] > 0:
         run += 1
-    if not run:
-        return 0
-    before = steps[: len(steps) - run]
-    noise = 0.0
-    if before:
-        middle = median(before)
-        noise = median([abs(step - middle) for step in before])
-    return run if sum(steps[len(steps) - run :]) > 3 * SPREAD * noise * math.sqrt(run) else 0
+    first = len(steps) - run
+    _, noise = _scatter(steps[:first])
+    return run if sum(steps[first:]) > 3 * SPREAD * noise * math.sqrt(run) else 0
 
 
 @dataclass(frozen=True, slots=True)

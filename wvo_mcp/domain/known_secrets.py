@@ -55,12 +55,7 @@ def _is_path(value: str) -> bool:
 
 def looks_random(word: str) -> bool:
     """Is it long, of digits, capitals and small letters? No word of a language is."""
-    return (
-        len(word) >= _RANDOM
-        and any(c.isdigit() for c in word)
-        and any(c.isupper() for c in word)
-        and any(c.islower() for c in word)
-    )
+    return len(word) >= _RANDOM and all(any(map(sign, word)) for sign in (str.isdigit, str.isupper, str.islower))
 
 
 def register_address(url: str | None) -> None:
@@ -101,9 +96,3 @@ def _written(value: str) -> list[str]:
 def known_in(text: str) -> list[str]:
     """Forms of known secrets that the text contains, the longest first."""
     return [form for form in _forms if form in text]
-
-
-def forget_all() -> None:
-    """For tests: nothing is known."""
-    global _forms
-    _forms = ()

@@ -5,7 +5,6 @@ tasks a second time would only cost time and lose the lines.
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
@@ -14,6 +13,7 @@ from itertools import pairwise
 from typing import Any, Literal, cast
 
 from wvo_mcp.domain.dependency import find_cycle
+from wvo_mcp.domain.event import canonical
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.task import Priority, Status, TaskType
 from wvo_mcp.domain.text import did_you_mean
@@ -133,8 +133,7 @@ class RoadmapChanges:
 
 def digest_of(entry: Mapping[str, Any]) -> str:
     """SHA-256, in hex, of canonical JSON: sorted keys, no spaces, UTF-8."""
-    text = json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(canonical(entry).encode()).hexdigest()
 
 
 NEAR_MATCHES_FOR = 5

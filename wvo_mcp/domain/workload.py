@@ -78,12 +78,12 @@ def workload(
     linked: set[tuple[int, int]] = set()
 
     def link(waiting: int, other: int) -> bool:
-        if (waiting, other) in linked:
-            return False
-        linked.add((waiting, other))
-        waits[waiting].append(other)
-        below[other].append(waiting)
-        return True
+        is_new = (waiting, other) not in linked
+        if is_new:
+            linked.add((waiting, other))
+            waits[waiting].append(other)
+            below[other].append(waiting)
+        return is_new
 
     for task_id, other_id in edges:
         waiting, other = indexes.get(task_id), indexes.get(other_id)

@@ -107,4 +107,5 @@ def disk_errors(path: Path) -> Generator[None]:
         yield
     except OSError as error:
         place = error.filename or path
-        raise StoreUnavailable(f"{place} cannot be written: {error.strerror or error}.", cause=str(error)) from error
+        problem = f"{place} cannot be read or written: {error.strerror or error}."
+        raise StoreUnavailable(problem, cause=str(error)) from error

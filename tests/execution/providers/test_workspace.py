@@ -100,7 +100,7 @@ def test_keys_are_known_before_the_file_is_read_and_whatever_is_wrong_with_it(tm
 
         assert redact("other-value-4711-yz on builder-0815") == "[redacted] on builder-0815"
     finally:
-        known_secrets.forget_all()
+        known_secrets._forms = ()
 
 
 def test_a_server_that_nobody_asked_for_long_answers_by_the_file_as_it_is(workspace: Workspace) -> None:

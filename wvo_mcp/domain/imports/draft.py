@@ -19,7 +19,6 @@ MAX_LINE = 200_000
 """Characters; a longer line is not a task."""
 MAX_PROBLEMS = 10
 MAX_DEPTH = 50
-_CUT = " [...]"
 
 
 class State(StrEnum):
@@ -190,13 +189,14 @@ def slug(text: str) -> str:
 
 def short(text: str) -> str:
     """As much of a text as fits into a title."""
-    line = " ".join(text.split())
-    return line if len(line) <= TITLE_CHARACTERS else line[: TITLE_CHARACTERS - len(_CUT)] + _CUT
+    return _cut(" ".join(text.split()), TITLE_CHARACTERS)
 
 
 def prose(*parts: object) -> str | None:
     """The parts as one description, cut where it would be too long; None when there is nothing."""
     whole = "\n\n".join(str(part).strip() for part in parts if isinstance(part, str) and part.strip())
-    if len(whole) > TEXT_CHARACTERS:
-        whole = whole[: TEXT_CHARACTERS - len(_CUT)] + _CUT
-    return whole or None
+    return _cut(whole, TEXT_CHARACTERS) or None
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 6] + " [...]"

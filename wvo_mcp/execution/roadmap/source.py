@@ -6,16 +6,15 @@ The readers of YAML are imported when a file has to be parsed: most commands and
 from __future__ import annotations
 
 import codecs
-import contextlib
 import hashlib
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from wvo_mcp.errors import Conflict, NotFound, StoreUnavailable
-from wvo_mcp.execution.replacement import fingerprint, locked, read_at_most, replacement
+from wvo_mcp.errors import Conflict, NotFound
+from wvo_mcp.execution.replacement import disk_errors, fingerprint, locked, read_at_most, replacement
 
 if TYPE_CHECKING:
     from wvo_mcp.domain.roadmap import Roadmap, RoadmapChanges
@@ -60,7 +59,7 @@ def load_roadmap(path: Path) -> RoadmapDraft:
     from wvo_mcp.execution.roadmap.parse import MAX_BYTES, parse
 
     name = _shown(path)
-    with _stored(name):
+    with disk_errors(path):
         data = read_at_most(path, MAX_BYTES, "roadmap", name)
     if data is None:
         error = NotFound("file", name)
@@ -90,7 +89,7 @@ def write_roadmap(path: Path, changes: RoadmapChanges, expected_digest: str) -> 
     path = path.resolve()
     name = _shown(path)
     other = Conflict(f"{name} was changed meanwhile.", hint="Sync the roadmap, then export again.", file=name)
-    with _stored(name), locked(path.parent):
+    with disk_errors(path), locked(path.parent):
         before = fingerprint(path)
         old = read_at_most(path, MAX_BYTES, "roadmap", name) or b""
         if hashlib.sha256(old).hexdigest() != expected_digest:
@@ -116,12 +115,3 @@ def with_changes(data: bytes, name: str, changes: RoadmapChanges) -> bytes:
 
 def _shown(path: Path) -> str:
     return f"{path.parent.name}/{path.name}"
-
-
-@contextlib.contextmanager
-def _stored(name: str) -> Generator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise StoreUnavailable(f"{name} cannot be read or written: {reason}.", file=name) from error
