@@ -67,7 +67,7 @@ async def test_a_plan_that_is_read_in_many_parts_is_the_same_plan(
     await bench.create(a_task("whole"), a_task("part", parent_id="whole", depends_on=["t11"]))
     await bench.done("t0")
     whole = await bench.call("critical_path")
-    monkeypatch.setattr("wvo_mcp.orchestration.ahead.outlook.PART", 2)
+    monkeypatch.setattr("wvo_mcp.orchestration.outlook.PART", 2)
 
     assert await bench.call("critical_path") == whole
     assert [step["id"] for step in whole["path"]] == [*(f"t{n}" for n in range(1, 12)), "part", "whole"]

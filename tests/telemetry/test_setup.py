@@ -174,7 +174,7 @@ async def main():
 
 anyio.run(main)
 unwanted = ("opentelemetry.sdk", "opentelemetry.exporter", "wvo_mcp.telemetry")
-unwanted += ("wvo_mcp.domain.imports", "wvo_mcp.orchestration.ahead.forecast", "wvo_mcp.execution.alerting")
+unwanted += ("wvo_mcp.domain.imports", "wvo_mcp.orchestration.outlook", "wvo_mcp.execution.alerting")
 print([name for name in sys.modules if name.startswith(unwanted)])
 """
     environ = {"PATH": os.environ["PATH"], "ROOT": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}

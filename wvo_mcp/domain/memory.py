@@ -46,3 +46,13 @@ def within(entries: list[ContextEntry], max_tokens: int) -> list[ContextEntry]:
         cut = entries[0].content.encode()[:room].decode(errors="ignore")
         kept = [entries[0].model_copy(update={"content": cut + " [...]"})]
     return kept
+
+
+def newest(entries: list[ContextEntry]) -> list[ContextEntry]:
+    """One entry a topic, of those given the newest, in the order in which the topics first appear."""
+    best: dict[str, ContextEntry] = {}
+    for entry in entries:
+        known = best.get(entry.topic)
+        if known is None or entry.version > known.version:
+            best[entry.topic] = entry
+    return list(best.values())

@@ -14,8 +14,7 @@ from wvo_mcp.ports import WatchedStore
 
 if TYPE_CHECKING:
     from wvo_mcp.domain.workload import Chain
-    from wvo_mcp.orchestration.ahead import forecast as forecasting
-    from wvo_mcp.orchestration.ahead.outlook import Outlook
+    from wvo_mcp.orchestration.outlook import Forecast, Outlook
 
 # Late imports below: what looks ahead is large, and every command and every server would wait for it at its start.
 
@@ -55,7 +54,7 @@ class CriticalPath(Output):
 async def critical_path(ctx: Context, params: CriticalPathAsk, store: WatchedStore) -> CriticalPath:
     """Show the critical path: the chain of open tasks with the longest expected duration, and the tasks with little slack."""
     from wvo_mcp.domain.workload import critical_path as longest
-    from wvo_mcp.orchestration.ahead import outlook
+    from wvo_mcp.orchestration import outlook
 
     seen = await outlook.read(store, ctx.caller)
 
@@ -137,13 +136,12 @@ class ForecastReport(Output):
 async def forecast(ctx: Context, params: ForecastAsk, store: WatchedStore) -> ForecastReport:
     """Forecast completion dates (p50, p90) of the plan, each milestone and each epic, the chance of meeting each due date, and
     what to cut where it is low."""
-    from wvo_mcp.orchestration.ahead import forecast as forecasting
-    from wvo_mcp.orchestration.ahead import outlook
+    from wvo_mcp.orchestration import outlook
 
     limit = ctx.policy.wip_limit
     agents = params.agents or limit
     seen = await outlook.read(store, ctx.caller)
-    question = forecasting.Question(
+    question = outlook.Question(
         agents=agents,
         # A forecast for more agents than the limit allows assumes that the limit is raised.
         wip_limit=max(limit, agents),
@@ -154,7 +152,7 @@ async def forecast(ctx: Context, params: ForecastAsk, store: WatchedStore) -> Fo
         wanted=params.wanted,
     )
     found = await ctx.progress.in_thread_slices(
-        forecasting.forecast(seen, question), lambda step: ctx.progress.report(*step)
+        outlook.forecast(seen, question), lambda step: ctx.progress.report(*step)
     )
     return ForecastReport(
         at=found.outlook.now,
@@ -174,9 +172,9 @@ async def forecast(ctx: Context, params: ForecastAsk, store: WatchedStore) -> Fo
     )
 
 
-def _assumptions(found: "forecasting.Forecast", params: ForecastAsk, at_once: int) -> list[str]:
+def _assumptions(found: "Forecast", params: ForecastAsk, at_once: int) -> list[str]:
     """What the figures rest on, in words."""
-    from wvo_mcp.orchestration.ahead import forecast as forecasting
+    from wvo_mcp.orchestration import outlook
 
     out = ["Assumes today's queue order, no new tasks and no further failures."]
     if params.hours == "all" or found.stretch == 1.0:
@@ -190,6 +188,6 @@ def _assumptions(found: "forecasting.Forecast", params: ForecastAsk, at_once: in
     few = [c for c in range(1, 11) if found.outlook.durations.seen.get(c, 0) < 20]
     if few:
         out.append(f"Fewer than 20 tasks of complexity {', '.join(map(str, few))} are done: defaults are added.")
-    if params.runs is None and found.counted and found.runs < forecasting.RUNS:
-        out.append(f"The plan is large, so it was run {found.runs} times instead of {forecasting.RUNS:,}.")
+    if params.runs is None and found.counted and found.runs < outlook.RUNS:
+        out.append(f"The plan is large, so it was run {found.runs} times instead of {outlook.RUNS:,}.")
     return out

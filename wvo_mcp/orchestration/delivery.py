@@ -52,10 +52,7 @@ class Courier:
         self._least = least
         self._store = store
         self._spread = spread
-
-    @property
-    def _fact(self) -> str:
-        return f"alert_channel.{self._name}"
+        self._fact = f"alert_channel.{self._name}"
 
     async def work(self, term: LeaderTerm) -> None:
         """Deliver what is due. Ends at the first failure: what is behind it is tried at the next look."""

@@ -38,12 +38,12 @@ OnProgress = Callable[[float, str], Awaitable[None]]
 """Called with how far the work is (0-1), and in what."""
 
 
+@dataclass(slots=True)
 class Progress:
-    """How far a piece of work is. What computes for long does so through `in_thread_slices`."""
+    """How far a piece of work is (0-1), and in what. What computes for long does so through `in_thread_slices`."""
 
-    def __init__(self, note: str = "") -> None:
-        self.done = 0.0
-        self.note = note
+    done: float = 0.0
+    note: str = ""
 
     def report(self, done: float, note: str) -> None:
         self.done = min(1.0, max(self.done, done))

@@ -10,7 +10,7 @@ from wvo_mcp.domain.durations import Durations
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.task import Origin
 from wvo_mcp.faces.cli.simulate import loaded
-from wvo_mcp.orchestration.ahead.outlook import analyzed, read
+from wvo_mcp.orchestration.outlook import analyzed, read
 from wvo_mcp.orchestration.simulation.engine import Simulation
 from wvo_mcp.orchestration.simulation.scenario import PoolAgent, Scenario, VirtualClock, VirtualServers
 from wvo_mcp.orchestration.simulation.tally import Order, Outcome, scores_of

@@ -6,8 +6,8 @@ import pytest
 
 from tests.orchestration.simulation.conftest import READER, Plans, exact, played
 from wvo_mcp.domain.task import Origin, Status
-from wvo_mcp.orchestration.ahead import outlook
-from wvo_mcp.orchestration.ahead.outlook import Outlook
+from wvo_mcp.orchestration import outlook
+from wvo_mcp.orchestration.outlook import Outlook
 from wvo_mcp.orchestration.simulation.tally import Order, scores_of
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.orchestration.tasks.creation import Draft, create

@@ -25,7 +25,7 @@ from wvo_mcp.faces.cli.flags import options
 from wvo_mcp.faces.cli.output import json_option, print_json, reported, wants_json
 from wvo_mcp.faces.cli.progress import shown
 from wvo_mcp.faces.cli.session import settings_or_usage
-from wvo_mcp.orchestration.ahead import outlook
+from wvo_mcp.orchestration import outlook
 from wvo_mcp.orchestration.plan import roadmap
 from wvo_mcp.orchestration.simulation.engine import Simulation
 from wvo_mcp.orchestration.simulation.scenario import PoolAgent, Scenario, VirtualClock, VirtualServers, load, rows

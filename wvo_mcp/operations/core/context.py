@@ -2,12 +2,11 @@
 
 from pydantic import Field
 
-from wvo_mcp.domain.memory import ContextEntry, Scope, within
+from wvo_mcp.domain.memory import ContextEntry, Scope, newest, within
 from wvo_mcp.domain.text import Id, Label, Prose, Text
 from wvo_mcp.errors import NotFound
 from wvo_mcp.operations.inputs import Input, Output, Replayable
 from wvo_mcp.operations.operation import Context, Effect, operation
-from wvo_mcp.orchestration.tasks import recall
 from wvo_mcp.orchestration.tasks.lifecycle import check_epic, existing
 
 
@@ -64,7 +63,7 @@ async def context_read(ctx: Context, params: ContextRead) -> ContextFound:
         if not entries:
             raise NotFound("topic", params.topic, await memory.topics_near(params.topic), field="topic")
     elif params.query is not None:
-        entries = recall.newest(await memory.search(params.query, params.task_id, params.limit, recent_only=False))
+        entries = newest(await memory.search(params.query, params.task_id, params.limit, recent_only=False))
     else:
         entries = await memory.latest(params.task_id, params.limit)
     return ContextFound(entries=within(entries, params.max_tokens))

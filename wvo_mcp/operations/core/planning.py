@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from wvo_mcp.domain.instant import Instant
-from wvo_mcp.domain.memory import ContextEntry
+from wvo_mcp.domain.memory import ContextEntry, newest
 from wvo_mcp.domain.task import BlockAuthor, Checkpoint, Origin, Priority, Status, TaskType
 from wvo_mcp.domain.text import Id, Label, Text
 from wvo_mcp.domain.wsjf import Why
@@ -13,7 +13,6 @@ from wvo_mcp.operations.inputs import Input, Output, first
 from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.operations.results import fitting, position
 from wvo_mcp.orchestration.queue import planning
-from wvo_mcp.orchestration.tasks import recall
 from wvo_mcp.orchestration.tasks.lifecycle import check_epic
 
 
@@ -158,7 +157,7 @@ async def get_task(ctx: Context, params: GetTask) -> TaskDetails:
             "dependents": await tx.tasks.dependents(task.id, 100),
             "checkpoints": await tx.memory.checkpoints(task.id, 5),
             "events": await tx.events.of_task(task.id, 10),
-            "context": recall.newest(await tx.memory.for_task(task, 5)),
+            "context": newest(await tx.memory.for_task(task, 5)),
         }
     )
 

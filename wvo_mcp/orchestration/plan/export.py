@@ -93,9 +93,8 @@ def _differences(task: Task, entry: Mapping[str, Any], written: RoadmapTask) -> 
         if name == "depends_on":
             if set(now) == set(then or ()):
                 continue
-            now = [other for other in then or () if other in now] + [
-                other for other in now if other not in (then or ())
-            ]
+            before = list(then or ())
+            now = [other for other in before if other in now] + [other for other in now if other not in before]
         if now != then:
             fields[name] = None if now == _DEFAULTS.get(name, ...) else now
     if task.status is Status.CANCELLED and written.status is not Status.CANCELLED:
@@ -115,9 +114,8 @@ def without_defaults(task: Task, entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def message(found: Export) -> str:
     """What a history says of the export: a subject, and the tasks."""
-    parts = [f"{len(ids)} tasks {what}" for what, ids in (("changed", found.changed), ("added", found.added)) if ids]
-    listed = [
-        f"{what}: {', '.join(ids[:100])}" for what, ids in (("Changed", found.changed), ("Added", found.added)) if ids
-    ]
-    subject = f"Export the roadmap: {', '.join(parts)}".replace(" 1 tasks", " 1 task")
+    named = [(what, ids) for what, ids in (("changed", found.changed), ("added", found.added)) if ids]
+    parts = [f"{len(ids)} task{'s' if len(ids) > 1 else ''} {what}" for what, ids in named]
+    listed = [f"{what.capitalize()}: {', '.join(ids[:100])}" for what, ids in named]
+    subject = f"Export the roadmap: {', '.join(parts)}"
     return "\n\n".join([subject, *listed, "Written by wvo-mcp roadmap-export."]) + "\n"

@@ -65,23 +65,6 @@ class Verdict:
     message: str = ""
 
 
-def judged(cancelled: Mapping[str, Status], open_tasks: int, *, empty: bool, known: bool) -> Verdict:
-    """`cancelled`: the tasks that the file would cancel, as they are; `empty`: it has no task at all; `known`: the store
-    has taken this version before."""
-    if not cancelled:
-        return Verdict()
-    names = _listed(cancelled)
-    if known:
-        why = f"is a version that was taken before (was a branch switched?) and would cancel {names}: nothing is taken"
-    elif work := [task_id for task_id, status in cancelled.items() if status in _WORK]:
-        why = f"would cancel work in progress ({_listed(work)}): the cancellation of {names} waits"
-    elif empty or (len(cancelled) > _FEW and len(cancelled) * _FIFTH > open_tasks):
-        why = f"would cancel {len(cancelled)} of {open_tasks} open tasks: the cancellation of {names} waits"
-    else:
-        return Verdict()
-    return Verdict(tuple(cancelled), known, f"roadmap.yaml {why}. {_WAY_OUT}")
-
-
 async def judge(
     tx: Transaction, roadmap: "Roadmap", base: "Mapping[str, Entry]", last: Mapping[str, Any] | None
 ) -> Verdict:
@@ -101,7 +84,16 @@ async def judge(
     open_tasks = sum(counts.get(status, 0) for status in Status if status not in SETTLED)
     same = last is not None and last["digest"] == roadmap.digest  # what was taken last has not come back
     known = not same and roadmap.digest[:_DIGITS] in await _taken(tx, last)
-    return judged(cancelled, open_tasks, empty=not roadmap.tasks, known=known)
+    names = _listed(cancelled)
+    if known:
+        why = f"is a version that was taken before (was a branch switched?) and would cancel {names}: nothing is taken"
+    elif work := [task_id for task_id, status in cancelled.items() if status in _WORK]:
+        why = f"would cancel work in progress ({_listed(work)}): the cancellation of {names} waits"
+    elif not roadmap.tasks or (len(cancelled) > _FEW and len(cancelled) * _FIFTH > open_tasks):
+        why = f"would cancel {len(cancelled)} of {open_tasks} open tasks: the cancellation of {names} waits"
+    else:
+        return Verdict()
+    return Verdict(tuple(cancelled), known, f"roadmap.yaml {why}. {_WAY_OUT}")
 
 
 async def keep(tx: Transaction, roadmap: "Roadmap", verdict: Verdict, last: Mapping[str, Any] | None) -> None:
@@ -110,7 +102,9 @@ async def keep(tx: Transaction, roadmap: "Roadmap", verdict: Verdict, last: Mapp
         taken = [each for each in await _taken(tx, last) if each != roadmap.digest[:_DIGITS]]
         await tx.state.put(TAKEN, [*taken, roadmap.digest[:_DIGITS]][-_VERSIONS:])
     if not verdict.waiting:
-        await _lift(tx)
+        if await tx.state.get(GUARD) is not None:
+            await tx.state.put(GUARD, None)
+            await tx.alerts.resolve_alert(GUARD, None)
         return
     waiting = list(verdict.waiting)
     await tx.state.put(GUARD, {"digest": roadmap.digest, "waiting": waiting, "message": verdict.message})
@@ -126,12 +120,6 @@ async def is_outdated(tx: Transaction) -> bool:
     if await tx.alerts.find(GUARD, None) is None:
         return True
     return SETTLED.issuperset((await tx.tasks.statuses(guard["waiting"])).values())
-
-
-async def _lift(tx: Transaction) -> None:
-    if await tx.state.get(GUARD) is not None:
-        await tx.state.put(GUARD, None)
-        await tx.alerts.resolve_alert(GUARD, None)
 
 
 async def _taken(tx: Transaction, last: Mapping[str, Any] | None) -> list[str]:

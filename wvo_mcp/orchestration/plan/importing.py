@@ -1,26 +1,26 @@
 """What was read from a file becomes tasks: what is new is created, what exists stays as it is."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 from wvo_mcp.domain.dependency import find_cycle, in_batches
 from wvo_mcp.domain.event import canonical
 from wvo_mcp.domain.imports.draft import Fields, Item, Problems, Reading, State
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.domain.task import Origin, Status, Task
+from wvo_mcp.domain.task import Origin, Status
 from wvo_mcp.errors import DependencyCycle
-from wvo_mcp.orchestration.ahead import outlook
+from wvo_mcp.orchestration import outlook
 from wvo_mcp.orchestration.jobs import Progress
 from wvo_mcp.orchestration.plan.export import without_defaults
 from wvo_mcp.orchestration.plan.roadmap import stored_entry
 from wvo_mcp.orchestration.tasks import creation, lifecycle
-from wvo_mcp.ports import Store, Transaction
+from wvo_mcp.ports import Row, Store, Transaction
 
 BATCH = 200
 _PAGE = 500
 _NOT_COLUMNS = {"id", "depends_on", "parent_id"}
+_OF_GROUPS = ("id", "title", "epic_id", "wip_limit", "due_at")
 
 
 @dataclass(slots=True)
@@ -50,8 +50,17 @@ async def planned(tx: Transaction, reading: Reading, epic_id: str | None) -> Int
     new = [item for name, item in items.items() if name not in left_out and name not in known]
     await _check_references(tx, reading, new)
     new = [_without(item, left_out, epic_id) for item in new]
-    _check_cycles(new, items)
     by_id = {item.fields.id: item for item in new}
+    waits = {name: [*item.fields.depends_on, *item.waiting_for] for name, item in by_id.items()}
+    for item in new:
+        if item.fields.parent_id is not None:
+            waits.setdefault(item.fields.parent_id, []).append(item.fields.id)
+    cycle = find_cycle(waits)
+    if cycle is not None:
+        error = DependencyCycle(cycle)
+        error.details["lines"] = [items[name].line for name in cycle if name in items]
+        error.hint = f"Leave out one of the dependencies on the path; it begins on line {error.details['lines'][0]}."
+        raise error
     # A task comes behind its parent, too, whose row it needs.
     needs = {name: [other for other in _named(item) if other in by_id] for name, item in by_id.items()}
     batches = [[by_id[name] for name in batch] for batch in in_batches(needs, BATCH)]
@@ -86,19 +95,6 @@ def _without(item: Item, left_out: set[str], epic_id: str | None) -> Item:
     changed = {"depends_on": depends_on, "parent_id": parent_id, "epic_id": epic_id or fields.epic_id}
     waiting_for = tuple(other for other in item.waiting_for if other not in left_out)
     return replace(item, fields=fields.model_copy(update=changed), waiting_for=waiting_for)
-
-
-def _check_cycles(new: Sequence[Item], items: Mapping[str, Item]) -> None:
-    waits = {item.fields.id: [*item.fields.depends_on, *item.waiting_for] for item in new}
-    for item in new:
-        if item.fields.parent_id is not None:
-            waits.setdefault(item.fields.parent_id, []).append(item.fields.id)
-    cycle = find_cycle(waits)
-    if cycle is not None:
-        error = DependencyCycle(cycle)
-        error.details["lines"] = [items[name].line for name in cycle if name in items]
-        error.hint = f"Leave out one of the dependencies on the path; it begins on line {error.details['lines'][0]}."
-        raise error
 
 
 async def take_in(store: Store, caller: Caller, intake: Intake, progress: Progress) -> list[str]:
@@ -142,11 +138,8 @@ async def _create(tx: Transaction, intake: Intake, batch: Sequence[Item], origin
 
 
 def _draft(item: Item, source: str) -> creation.Draft:
-    fields: dict[str, Any] = {}
-    for name in Fields.model_fields.keys() - _NOT_COLUMNS:
-        value: Any = getattr(item.fields, name)
-        if value is not None:
-            fields[name] = tuple(value) if isinstance(value, list) else value  # pyright: ignore[reportUnknownArgumentType]
+    # A reader's own kind of fields has more of them.
+    fields = item.fields.model_dump(include=Fields.model_fields.keys() - _NOT_COLUMNS, exclude_none=True)
     fields["metadata"] = {"imported_from": source}
     return creation.Draft(item.fields.id, fields, item.fields.depends_on, item.fields.parent_id)
 
@@ -154,42 +147,37 @@ def _draft(item: Item, source: str) -> creation.Draft:
 async def lines(store: Store, caller: Caller, counted: dict[str, int]) -> AsyncIterator[str]:
     """The open plan as `import_tasks` reads it: epics, milestones, then tasks in the order they were made; what is done or
     cancelled, and the waiting for it, is left out. Read in pages, so that no transaction lasts long."""
-    counted |= {"epics": 0, "milestones": 0, "tasks": 0}
-    for row in await store.read(caller, lambda tx: tx.tasks.epics()):
-        counted["epics"] += 1
-        yield canonical({"kind": "epic", **{name: row[name] for name in ("id", "title", "wip_limit") if row[name]}})
-    for row in await store.read(caller, lambda tx: tx.tasks.milestones()):
-        given = {name: row[name] for name in ("id", "title", "epic_id", "due_at") if row[name] is not None}
-        counted["milestones"] += 1
-        yield canonical({"kind": "milestone", **given})
+
+    async def groups(tx: Transaction) -> tuple[list[Row], list[Row]]:
+        return await tx.tasks.epics(), await tx.tasks.milestones()
+
+    epics, milestones = await store.read(caller, groups)
+    counted |= {"epics": len(epics), "milestones": len(milestones), "tasks": 0}
+    for kind, rows in (("epic", epics), ("milestone", milestones)):
+        for row in rows:
+            yield canonical({"kind": kind, **{name: row[name] for name in _OF_GROUPS if row.get(name)}})
     open_ids = {row.id for row in await outlook.open_rows(store, caller)}
-    after = 0
-    while True:
-        page = await store.read(caller, partial(_page, after=after, open_ids=open_ids))
-        counted["tasks"] += len(page[0])
-        for line in page[0]:
+    after: int | None = 0
+    while after is not None:
+        page, after = await store.read(caller, partial(_page, after=after, open_ids=open_ids))
+        counted["tasks"] += len(page)
+        for line in page:
             yield line
-        if page[1] is None:
-            return
-        after = page[1]
 
 
 async def _page(tx: Transaction, after: int, open_ids: set[str]) -> tuple[list[str], int | None]:
+    """The lines of some tasks, and behind which task to go on."""
     found = await tx.tasks.page({}, after, _PAGE)
     out: list[str] = []
     for task in found:
         if task.id not in open_ids:
             continue
         depends_on = [row["id"] for row in await tx.tasks.dependencies(task.id) if row["id"] in open_ids]
-        waits = await tx.tasks.waits(task.id) if task.status is Status.BLOCKED else []
-        out.append(canonical(_line(task, depends_on, [name for name in waits if name in open_ids], open_ids)))
+        entry = {"kind": "task", **without_defaults(task, stored_entry(task, depends_on))}
+        if entry.get("parent_id") not in open_ids:
+            entry.pop("parent_id", None)
+        if task.status is Status.BLOCKED:
+            waits = [name for name in await tx.tasks.waits(task.id) if name in open_ids]
+            entry |= {"status": "blocked", "reason": task.blocked_reason or "blocked", "waiting_for": waits}
+        out.append(canonical(entry))
     return out, found[-1].seq if len(found) == _PAGE else None
-
-
-def _line(task: Task, depends_on: list[str], waiting_for: Sequence[str], open_ids: set[str]) -> dict[str, Any]:
-    out = {"kind": "task", **without_defaults(task, stored_entry(task, depends_on))}
-    if out.get("parent_id") not in open_ids:
-        out.pop("parent_id", None)
-    if task.status is Status.BLOCKED:
-        out |= {"status": "blocked", "reason": task.blocked_reason or "blocked", "waiting_for": list(waiting_for)}
-    return out

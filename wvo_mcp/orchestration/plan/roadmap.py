@@ -118,16 +118,14 @@ async def _as_before(tx: Transaction, digest: str | None, *, allow_cancel: bool)
     """The report when this version was judged last, and nothing has been decided since."""
     last = await tx.state.get(SYNCED)
     held = await tx.state.get(guard.GUARD)
-    if held is not None and held["digest"] == digest and not allow_cancel and not await guard.is_outdated(tx):
-        return _unchanged(last, held)
-    if held is None and last is not None and last["digest"] == digest:
-        return _unchanged(last)
-    return None
-
-
-def _unchanged(last: Mapping[str, Any] | None, held: Mapping[str, Any] | None = None) -> Report:
-    known = last or {"tasks": 0, "sync_ratio": 1.0}
-    report = Report(tasks=known["tasks"], sync_ratio=known["sync_ratio"], unchanged=True)
+    if held is None:
+        if last is None or last["digest"] != digest:
+            return None
+    elif held["digest"] != digest or allow_cancel or await guard.is_outdated(tx):
+        return None
+    report = Report(unchanged=True)
+    if last is not None:
+        report.tasks, report.sync_ratio = last["tasks"], last["sync_ratio"]
     if held is not None:
         report.waiting, report.guard = list(held["waiting"]), held["message"]
     return report
@@ -187,7 +185,10 @@ async def sync(
     if merging is not None:
         await tx.state.put(MERGING, None)
     await guard.keep(tx, roadmap, verdict, last)
-    report.sync_ratio = await _ratio(tx, roadmap)
+    written = sum(len(set(task.depends_on)) for task in roadmap.tasks)
+    if written:
+        edges = await tx.state.dependency_edges()
+        report.sync_ratio = round(sum(task_id in entries for task_id, _ in edges) / written, 4)
     synced = {"digest": roadmap.digest, "at": iso(tx.now), "tasks": report.tasks, "sync_ratio": report.sync_ratio}
     await tx.state.put(SYNCED, synced)
     counts = {name: len(getattr(report, name)) for name in ("created", "updated", "cancelled", "restored", "waiting")}
@@ -226,7 +227,9 @@ async def _merge_all(
             edit = editing.Edit(remove_depends_on=gone)
             await editing.change_links(tx, await tx.tasks.get(task.id), edit, by_people=True)
     new = [task for task in tasks if task.id not in known]
-    report.created += await create(tx, [_draft(task) for task in new], Origin.ROADMAP) if new else []
+    columns = [name for name in COLUMNS if name != "parent_id"]
+    drafts = [Draft(t.id, {name: getattr(t, name) for name in columns}, t.depends_on, t.parent_id) for t in new]
+    report.created += await create(tx, drafts, Origin.ROADMAP) if drafts else []
     for task in existing:
         await _merge(tx, task, base.get(task.id, {}), entries[task.id], report)
     for task in tasks:
@@ -236,9 +239,8 @@ async def _merge_all(
 
 async def _groups(tx: Transaction, roadmap: Roadmap) -> None:
     for epic in roadmap.epics:
-        stored = (
-            None if await tx.tasks.ensure_epic(epic.id, epic.title, epic.wip_limit) else await tx.tasks.epic(epic.id)
-        )
+        new = await tx.tasks.ensure_epic(epic.id, epic.title, epic.wip_limit)
+        stored = None if new else await tx.tasks.epic(epic.id)
         if stored is not None and (stored["title"], stored["wip_limit"]) != (epic.title, epic.wip_limit):
             after = {"title": epic.title, "wip_limit": epic.wip_limit}
             await tx.tasks.change_epic(epic.id, after)
@@ -255,11 +257,6 @@ async def _groups(tx: Transaction, roadmap: Roadmap) -> None:
             await tx.events.append("milestone.created" if stored is None else "milestone.updated", None, data)
             if stored is not None and stored["due_at"] != due:
                 await tx.graph.rescore(await tx.tasks.of_milestone(milestone.id))
-
-
-def _draft(task: RoadmapTask) -> Draft:
-    fields = {name: getattr(task, name) for name in COLUMNS if name != "parent_id"}
-    return Draft(task.id, fields, task.depends_on, task.parent_id)
 
 
 async def _merge(tx: Transaction, task: RoadmapTask, base: Entry, entry: Entry, report: Report) -> None:
@@ -318,15 +315,6 @@ async def _remove(tx: Transaction, task_id: str, report: Report) -> None:
     fields = {"metadata": {**stored.metadata, "cancelled_by": "roadmap"}}
     await lifecycle.move(tx, stored, Status.CANCELLED, "task.cancelled", fields, {"reason": "removed from the roadmap"})
     report.cancelled.append(task_id)
-
-
-async def _ratio(tx: Transaction, roadmap: Roadmap) -> float:
-    written = sum(len(set(task.depends_on)) for task in roadmap.tasks)
-    if not written:
-        return 1.0
-    mine = {task.id for task in roadmap.tasks}
-    stored = sum(1 for task_id, _ in await tx.state.dependency_edges() if task_id in mine)
-    return round(stored / written, 4)
 
 
 def stored_entry(task: Task, depends_on: list[str]) -> Mapping[str, Any]:

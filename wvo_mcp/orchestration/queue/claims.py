@@ -8,7 +8,7 @@ from typing import Any
 
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Lease, Policy
-from wvo_mcp.domain.memory import ContextEntry
+from wvo_mcp.domain.memory import ContextEntry, newest, within
 from wvo_mcp.domain.providers.routing import RouteDecision, Why
 from wvo_mcp.domain.task import Checkpoint, Status, Task
 from wvo_mcp.errors import (
@@ -24,13 +24,15 @@ from wvo_mcp.errors import (
 from wvo_mcp.orchestration.queue.planning import Circumstances, why_not_ready
 from wvo_mcp.orchestration.routing import budgets
 from wvo_mcp.orchestration.routing.router import Route, Router
-from wvo_mcp.orchestration.tasks import lifecycle, recall
+from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import ClaimState, Row, Transaction
 from wvo_mcp.ports.providers import Providers
 
 _RETRY_SECONDS = (2, 60)
 _BUDGET_SECONDS = 3_600
 """Who waits for a budget asks again within the hour: a person may raise it."""
+CONTEXT_TOKENS = 1_500
+_CONTEXT_ENTRIES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +59,8 @@ async def reap(tx: Transaction, policy: Policy) -> None:
 
 async def _cut_leases_of_the_dead(tx: Transaction, policy: Policy) -> bool:
     """Were there any?"""
-    own = tx.caller.session_id
-    dead = False
-    for session_id in await tx.queue.held_sessions():
-        if session_id != own:
-            dead |= await lifecycle.ended(tx, policy, session_id)
-    return dead
+    others = [session_id for session_id in await tx.queue.held_sessions() if session_id != tx.caller.session_id]
+    return any([await lifecycle.ended(tx, policy, session_id) for session_id in others])
 
 
 async def _let_time_pass(tx: Transaction) -> None:
@@ -139,11 +137,10 @@ async def _claim_named(
     if state.paused:
         raise Paused(await tx.state.get("paused_reason"))
     if task.status is Status.IN_PROGRESS:
-        mine = task.assigned_to == agent_id and await lifecycle.ended(tx, policy, task.session_id)
-        if mine:
+        if task.assigned_to == agent_id and await lifecycle.ended(tx, policy, task.session_id):
             return await _grant(tx, task, agent_id, length, router, await _means(tx, router, task))
-        shown = task.model_dump(mode="json")
-        raise AlreadyClaimed(task.id, task.assigned_to, shown["lease_expires_at"])
+        until = task.lease_expires_at
+        raise AlreadyClaimed(task.id, task.assigned_to, None if until is None else iso(until))
     if not policy.serves(task.epic_id):
         raise Forbidden(
             f"Task {task.id} is not in an epic that this server serves (WVO_EPICS).",
@@ -194,12 +191,9 @@ async def _grant(
         "lease_seconds": length,
         "started_at": task.started_at or tx.now,
     }
-    taken_from = task.session_id if task.status is Status.IN_PROGRESS else None
-    data: dict[str, Any] = {
-        "lease_token": lease.token,
-        "agent": agent_id,
-        **({"resumed_from": taken_from} if taken_from else {}),
-    }
+    data: dict[str, Any] = {"lease_token": lease.token, "agent": agent_id}
+    if task.status is Status.IN_PROGRESS and task.session_id:
+        data["resumed_from"] = task.session_id
     route = await router.take(task, lease.token, decision)
     if route is not None:
         data["route"] = asdict(route)
@@ -212,7 +206,18 @@ async def _grant(
         explanation = decision.reason if decision is not None and decision.chosen is None else None
     elif route is not None:
         explanation = f"You may not do this with your own model: hand it to {route.provider}, or release_task."
-    return Claim(granted, lease, resume, await recall.for_claim(tx, granted), route, explanation=explanation)
+    return Claim(granted, lease, resume, await _remembered(tx, granted), route, explanation=explanation)
+
+
+async def _remembered(tx: Transaction, task: Task) -> list[ContextEntry]:
+    """What was written for the task and its epic, then what reads like it, newest version of each topic, within the budget."""
+    if not await tx.memory.anything():
+        return []
+    own = newest(await tx.memory.for_task(task, _CONTEXT_ENTRIES))
+    alike = await tx.memory.search(" ".join((task.title, *task.labels)), None, _CONTEXT_ENTRIES, recent_only=True)
+    topics = {entry.topic for entry in own}  # a note of the task itself is not displaced by another's of that name
+    others = [entry for entry in newest(alike) if entry.topic not in topics]
+    return within([*own, *others][:_CONTEXT_ENTRIES], CONTEXT_TOKENS)
 
 
 async def _withheld(tx: Transaction, router: Router, decision: RouteDecision | None, agent_id: str) -> Claim:

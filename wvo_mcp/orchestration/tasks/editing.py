@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from wvo_mcp.domain.task import BlockAuthor, Origin, Status, Task
 from wvo_mcp.errors import Conflict, Forbidden, IllegalTransition, NotFound
@@ -51,8 +51,7 @@ async def update(tx: Transaction, task_id: str, edit: Edit) -> Task:
         raise Forbidden(f"Task {task_id} requires an approval: only people lift that.")
     fields = dict(edit.fields)
     if not tx.caller.person:
-        _leave_to_people(task, fields)
-        _leave_to_the_holder(task, fields)
+        _check_judged(task, fields)
         if task.approved_at is not None and any(fields.get(n, getattr(task, n)) != getattr(task, n) for n in _APPROVED):
             fields["approved_at"] = None  # people approved what it said before
     await change_fields(tx, task, fields)
@@ -62,9 +61,11 @@ async def update(tx: Transaction, task_id: str, edit: Edit) -> Task:
     return await tx.tasks.get(task_id)
 
 
-def _leave_to_people(task: Task, fields: Mapping[str, Any]) -> None:
-    """Raises Forbidden when an agent would change what the work on a task that people made is judged by."""
-    guarded = [name for name in _GUARDED if name in fields and fields[name] != getattr(task, name)]
+def _check_judged(task: Task, fields: Mapping[str, Any]) -> None:
+    """Raises Forbidden when an agent would change what the work on a task that people made is judged by, and Conflict when a
+    claim was judged by a field that would change while the task is held."""
+    judged = sorted(name for name in _JUDGED if name in fields and fields[name] != getattr(task, name))
+    guarded = [name for name in _GUARDED if name in judged]
     if guarded and task.origin is not Origin.AGENT:
         author = "comes from the roadmap" if task.origin is Origin.ROADMAP else "was added by a person"
         raise Forbidden(
@@ -72,11 +73,6 @@ def _leave_to_people(task: Task, fields: Mapping[str, Any]) -> None:
             hint="Ask a person; put work that is missing into create_tasks.",
             fields=guarded,
         )
-
-
-def _leave_to_the_holder(task: Task, fields: Mapping[str, Any]) -> None:
-    """Raises Conflict when a claim was judged by a field that would change while the task is held."""
-    judged = sorted(name for name in _JUDGED if name in fields and fields[name] != getattr(task, name))
     if task.status in _HELD and judged:
         raise Conflict(
             f"Task {task.id} is {task.status}: {', '.join(judged)} cannot change before it is released.",
@@ -101,7 +97,7 @@ async def change_fields(tx: Transaction, task: Task, fields: Mapping[str, Any]) 
         await check_no_cycle(tx, parent_id, [task.id])
     before = {name: getattr(task, name) for name in changed}
     # What is overwritten stays whole in the trail: nothing that was written is ever lost.
-    data = {"before": _plain(before, whole=True), "after": _plain(changed)}
+    data = {"before": _plain(before), "after": _plain(changed, 500)}
     await tx.tasks.change(task, "task.updated", changed, data)
     if changed.keys() & _SCORING:
         await tx.graph.rescore([task.id])
@@ -159,7 +155,7 @@ async def set_status(tx: Transaction, task: Task, to: Status, reason: str | None
     if to is Status.BLOCKED and origin is Status.PENDING:
         return await lifecycle.block(tx, task, lifecycle.require_reason(reason, "say why it is blocked"), [])
     if to is Status.CANCELLED:
-        if origin in (Status.IN_PROGRESS, Status.IN_REVIEW, Status.AWAITING_APPROVAL) and not tx.caller.person:
+        if origin in _HELD and not tx.caller.person:
             raise Forbidden(f"Task {task.id} is {origin}: only people and the roadmap cancel work in progress.")
         return await lifecycle.move(tx, task, to, "task.cancelled", data={"reason": reason} if reason else None)
     if to is Status.PENDING and origin in _RECOVERY:
@@ -172,15 +168,12 @@ async def set_status(tx: Transaction, task: Task, to: Status, reason: str | None
     raise IllegalTransition(task.id, origin, to, hint=hint)
 
 
-def _plain(values: Mapping[str, Any], *, whole: bool = False) -> dict[str, Any]:
-    """Values as the audit trail keeps them: texts cut at 500 characters unless `whole`, times and enums as text."""
-    most = None if whole else 500
-    plain: dict[str, Any] = {}
-    for name, value in values.items():
+def _plain(values: Mapping[str, Any], most: int | None = None) -> dict[str, Any]:
+    """Values as the audit trail keeps them: texts cut at `most` characters, times and enums as text."""
+
+    def plain(value: Any) -> Any:
         if isinstance(value, (tuple, list)):
-            plain[name] = [str(item)[:most] for item in value]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-        elif value is None or isinstance(value, (bool, int, float)):
-            plain[name] = value
-        else:
-            plain[name] = str(value)[:most]
-    return plain
+            return list(map(plain, cast("Sequence[Any]", value)))
+        return value if value is None or isinstance(value, (bool, int, float)) else str(value)[:most]
+
+    return {name: plain(value) for name, value in values.items()}

@@ -46,11 +46,8 @@ async def move(
     changes: dict[str, Any] = {**(fields or {}), "status": to}
     leaving = task.status is Status.IN_PROGRESS and to is not Status.IN_PROGRESS
     if leaving:
-        changes |= {
-            "session_id": None,
-            "lease_expires_at": None,
-            "progress": 100 if to is Status.DONE else task.progress,
-        }
+        progress = 100 if to is Status.DONE else task.progress
+        changes |= {"session_id": None, "lease_expires_at": None, "progress": progress}
         if to is not Status.DONE:
             changes["assigned_to"] = None
     if to in (Status.DONE, Status.FAILED, Status.CANCELLED):
@@ -63,7 +60,8 @@ async def move(
         changes.setdefault("block_author", BlockAuthor.PERSON if tx.caller.person else BlockAuthor.HOLDER)
     if task.status is Status.CANCELLED and "cancelled_by" in task.metadata:
         changes["metadata"] = {name: value for name, value in task.metadata.items() if name != "cancelled_by"}
-    changed = await tx.tasks.change(task, kind, changes, {**_lease_data(task, leaving), **(data or {})})
+    lease = {"lease_token": task.lease_token, "holder": task.assigned_to} if leaving else {}
+    changed = await tx.tasks.change(task, kind, changes, {**lease, **(data or {})})
     if task.status is Status.BLOCKED:
         awaited = await tx.tasks.waits(task.id)
         await tx.tasks.set_waits(task.id, [])
@@ -75,10 +73,6 @@ async def move(
     if leaving and task.assigned_to is not None:
         await tx.sessions.left(task.assigned_to)
     return Moved(changed, await _follow(tx, task, changed))
-
-
-def _lease_data(task: Task, leaving: bool) -> dict[str, Any]:
-    return {"lease_token": task.lease_token, "holder": task.assigned_to} if leaving else {}
 
 
 async def _follow(tx: Transaction, before: Task, after: Task) -> list[str]:
@@ -121,11 +115,13 @@ async def held(tx: Transaction, policy: Policy, task_id: str, token: int | None,
     """
     task = await tx.tasks.get(task_id)
     if task.status is not Status.IN_PROGRESS:
-        if token is None and not await _was_mine(tx, task):
-            if to is None:
-                raise StaleLease(task.id, None, unclaimed=task.status)
-            raise IllegalTransition(task.id, task.status, to, hint="Claim it first (claim_task), then call this again.")
-        raise StaleLease(task.id, None)
+        events = [] if token is not None else await tx.events.of_task(task.id, 50)
+        was_mine = any(e.kind == "task.claimed" and e.session_id == tx.caller.session_id for e in events)
+        if token is not None or was_mine:
+            raise StaleLease(task.id, None)
+        if to is None:
+            raise StaleLease(task.id, None, unclaimed=task.status)
+        raise IllegalTransition(task.id, task.status, to, hint="Claim it first (claim_task), then call this again.")
     if token is not None and token != task.lease_token:
         raise StaleLease(task.id, task.assigned_to)
     caller = tx.caller
@@ -136,11 +132,6 @@ async def held(tx: Transaction, policy: Policy, task_id: str, token: int | None,
     if token is None or not own or not await ended(tx, policy, task.session_id):
         raise StaleLease(task.id, task.assigned_to)
     return await tx.tasks.change(task, "lease.adopted", {"session_id": caller.session_id}, {"from": task.session_id})
-
-
-async def _was_mine(tx: Transaction, task: Task) -> bool:
-    events = await tx.events.of_task(task.id, 50)
-    return any(event.kind == "task.claimed" and event.session_id == tx.caller.session_id for event in events)
 
 
 async def ended(tx: Transaction, policy: Policy, session_id: str | None) -> bool:
@@ -172,9 +163,7 @@ async def extend(tx: Transaction, task: Task) -> Lease:
 async def complete(
     tx: Transaction, task: Task, summary: str, artifacts: list[str], evidence: Sequence[str] = ()
 ) -> Moved:
-    data: dict[str, Any] = {"summary": summary, "artifacts": artifacts}
-    if evidence:
-        data["evidence"] = list(evidence)
+    data = {"summary": summary, "artifacts": artifacts, **({"evidence": list(evidence)} if evidence else {})}
     return await move(tx, task, Status.DONE, "task.completed", data=data)
 
 
@@ -184,13 +173,11 @@ async def fail(tx: Transaction, task: Task, error: str, *, retry: bool) -> Moved
     counted: dict[str, Any] = {"attempts": attempts, "last_error": error}
     if retry and attempts < task.max_attempts:
         retry_at = tx.now + timedelta(seconds=retry_delay_seconds(attempts))
-        return await move(
-            tx, task, Status.PENDING, "task.failed_attempt", {**counted, "not_before": retry_at}, {"error": error}
-        )
+        counted["not_before"] = retry_at
+        return await move(tx, task, Status.PENDING, "task.failed_attempt", counted, {"error": error})
     moved = await move(tx, task, Status.FAILED, "task.failed", counted, {"error": error})
-    await tx.alerts.raise_alert(
-        "task_failed", "critical", task.id, f"{task.id} failed after {attempts} attempts: {error[:500]}"
-    )
+    message = f"{task.id} failed after {attempts} attempts: {error[:500]}"
+    await tx.alerts.raise_alert("task_failed", "critical", task.id, message)
     return moved
 
 
@@ -217,8 +204,7 @@ async def block(
     waits = await existing(tx, waiting_for, "waiting_for")
     if waits:
         await check_no_cycle(tx, task.id, waits)
-        open_waits = [other for other in waits if (await tx.tasks.get(other)).status is not Status.DONE]
-        if not open_waits:
+        if all([(await tx.tasks.get(other)).status is Status.DONE for other in waits]):
             raise InvalidInput("waiting_for", "all of these are done already: go on, or leave waiting_for out")
     fields = {"blocked_reason": reason, **({"block_author": author} if author else {})}
     moved = await move(tx, task, Status.BLOCKED, "task.blocked", fields, {"reason": reason, "waiting_for": waits})

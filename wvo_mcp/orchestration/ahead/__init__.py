@@ -1,1 +1,0 @@
-"""The open plan, and when it will be done."""
