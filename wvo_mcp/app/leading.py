@@ -14,7 +14,7 @@ from wvo_mcp.orchestration import background, backups, delivery
 from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.orchestration.health.report import Reporter
 from wvo_mcp.orchestration.leader import LeaderJob
-from wvo_mcp.orchestration.queue.prefetch import Prefetching
+from wvo_mcp.orchestration.queue.planning import Prefetching
 from wvo_mcp.orchestration.routing import overview
 from wvo_mcp.ports import Clock, RoadmapFiles, Tracer
 from wvo_mcp.ports.backend import Backups, Snapshots

@@ -12,7 +12,7 @@ from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.errors import WvoError
 from wvo_mcp.orchestration.leader import LeaderJob, LeaderTerm, Overtaken
-from wvo_mcp.ports import Transaction
+from wvo_mcp.ports import Row, Transaction
 from wvo_mcp.ports.world import AlertChannel, Undelivered
 
 _LOOK_SECONDS = 2.0
@@ -59,31 +59,31 @@ class Courier:
         if await term.read(term.caller, self._anything_new):
             await term.write(term.caller, self._enrol)
         rows = await term.read(term.caller, lambda tx: tx.news.due(self._name, _BATCH))
-        for row in rows[:_CALM]:
-            if not await self._told(term, row):
-                return
-        if rows[_CALM:]:
-            await self._told_at_once(term, rows[_CALM:])
+        if await self._deliver(term, rows[:_CALM], 1):
+            await self._deliver(term, rows[_CALM:], _AT_ONCE)
 
-    async def _told_at_once(self, term: LeaderTerm, rows: Sequence[dict[str, Any]]) -> None:
-        """Some at a time, in any order: of one alert only one is ever due. None is begun after a failure."""
+    async def _deliver(self, term: LeaderTerm, rows: Sequence[Row], at_once: int) -> bool:
+        """Some at a time, in any order: of one alert only one is ever due. None is begun after a failure; False when there was
+        one."""
         left = list(reversed(rows))
-        ended: list[Exception] = []
+        errors: list[Exception] = []
+        sound = True
 
-        async def tell(scope: anyio.CancelScope) -> None:
-            while left:
+        async def deliver(scope: anyio.CancelScope) -> None:
+            nonlocal sound
+            while left and sound:
                 try:
-                    if not await self._told(term, left.pop()):
-                        left.clear()
+                    sound &= await self._delivered(term, left.pop())
                 except (Overtaken, WvoError) as error:  # raised below, outside of the group, which would wrap it
-                    ended.append(error)
+                    errors.append(error)
                     scope.cancel()
 
         async with anyio.create_task_group() as tasks:
-            for _ in range(_AT_ONCE):
-                tasks.start_soon(tell, tasks.cancel_scope)
-        if ended:
-            raise ended[0]
+            for _ in range(min(at_once, len(rows))):
+                tasks.start_soon(deliver, tasks.cancel_scope)
+        if errors:
+            raise errors[0]
+        return sound
 
     async def _anything_new(self, tx: Transaction) -> bool:
         mark = await tx.state.get(self._fact)
@@ -107,7 +107,8 @@ class Courier:
         await tx.news.enrol(self._name, chosen)
         await tx.state.put(self._fact, {"upto": upto, "at": iso(tx.now)})
 
-    async def _told(self, term: LeaderTerm, row: dict[str, Any]) -> bool:
+    async def _delivered(self, term: LeaderTerm, row: Row) -> bool:
+        """False when it failed, and will be tried again later."""
         news_id: int = row["news_id"]
         if row["change"] != "resolved" and row["alert"]["acknowledged_at"] is not None:
             await term.write(term.caller, lambda tx: tx.news.dropped(self._name, news_id, "acknowledged before"))
@@ -118,33 +119,32 @@ class Courier:
             await self._channel.deliver(message)
         except Undelivered as error:
             why = redact(str(error))[:_ERROR_CHARACTERS]
-            await term.write(term.caller, partial(self._failed, row, why))
+            await term.write(term.caller, partial(self._record, row, why))
             return False
-        await term.write(term.caller, partial(self._delivered, news_id))
+        await term.write(term.caller, partial(self._record, row, None))
         return True
 
-    async def _delivered(self, news_id: int, tx: Transaction) -> None:
-        await tx.news.delivered(self._name, news_id)
-        alert = await tx.alerts.find(news.FAILED, None)
-        dead = news.dead_channels(alert)
-        if dead.pop(self._name, None) is None:
-            return
-        if dead:
-            await self._warn(tx, dead)
+    async def _record(self, row: Row, failure: str | None, tx: Transaction) -> None:
+        """What became of the attempt; of channels that were given up, one alert names all."""
+        if failure is None:
+            await tx.news.delivered(self._name, row["news_id"])
         else:
+            again_at = news.next_attempt(tx.now, row["attempts"] + 1, self._spread())
+            await tx.news.failed(self._name, row["news_id"], failure, again_at)
+            if again_at is not None:
+                return
+        before = news.dead_channels(await tx.alerts.find(news.FAILED, None))
+        dead = {name: why for name, why in before.items() if name != self._name}
+        if failure is not None:
+            dead[self._name] = failure
+        elif self._name not in before:
+            return
+        if not dead:
             await tx.alerts.resolve_alert(news.FAILED, None)
-
-    async def _failed(self, row: Mapping[str, Any], why: str, tx: Transaction) -> None:
-        again_at = news.next_attempt(tx.now, row["attempts"] + 1, self._spread())
-        await tx.news.failed(self._name, row["news_id"], why, again_at)
-        if again_at is None:
-            dead = news.dead_channels(await tx.alerts.find(news.FAILED, None))
-            await self._warn(tx, {**dead, self._name: why})
-
-    async def _warn(self, tx: Transaction, dead: Mapping[str, str]) -> None:
-        told = "; ".join(f"{name}: {why}" for name, why in sorted(dead.items()))
-        message = f"News of alerts was given up after {news.MOST_ATTEMPTS} attempts ({told})."
-        await tx.alerts.raise_alert(news.FAILED, "critical", None, message[:2_000], {"channels": dict(dead)})
+            return
+        listed = "; ".join(f"{name}: {why}" for name, why in sorted(dead.items()))
+        message = f"News of alerts was given up after {news.MOST_ATTEMPTS} attempts ({listed})."
+        await tx.alerts.raise_alert(news.FAILED, "critical", None, message[:2_000], {"channels": dead})
 
 
 def leader_jobs(couriers: Mapping[str, Courier]) -> tuple[LeaderJob, ...]:

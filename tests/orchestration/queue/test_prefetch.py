@@ -13,7 +13,7 @@ from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.errors import WvoError
 from wvo_mcp.orchestration.leader import Candidate
 from wvo_mcp.orchestration.queue import claims
-from wvo_mcp.orchestration.queue.prefetch import HIGH, LOW, Prefetching, refill
+from wvo_mcp.orchestration.queue.planning import HIGH, LOW, Prefetching, refill
 from wvo_mcp.ports import Transaction
 
 pytestmark = pytest.mark.anyio

@@ -1,16 +1,28 @@
 """What could come next, explained (SCHED-1). Reads only; the claim judges again."""
 
 import json
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from wvo_mcp.domain.files import InUse
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.domain.task import GATE_BITS, Gate, Status, Task
 from wvo_mcp.domain.wsjf import Why, explain
+from wvo_mcp.orchestration.leader import LeaderJob, LeaderTerm
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Row, Transaction
+
+NOT_READY = 5
+_LOOK_AT = 400
+"""How many of the best tasks are looked at; behind as many that are shut out, a plan is left incomplete."""
+LOW, HIGH = 10, 20
+"""Below the one the queue is filled up to the other."""
+
+_POOL = 200
+_AGAIN = timedelta(seconds=30)
+"""Time alone opens gates, and no event tells of it."""
 
 
 class Circumstances:
@@ -29,16 +41,24 @@ class Circumstances:
         """May tasks of this lane be claimed?"""
         if not self._policy.serves(lane["epic_id"] or None):
             return False
-        if lane["capabilities"] != "[]" and await self.lacking(json.loads(lane["capabilities"])):
-            return False
-        if lane["files"] != "[]" and await self.conflict(json.loads(lane["files"])) is not None:
-            return False
-        if lane["epic_id"] and await self.epic_limit(lane["epic_id"]) is not None:
-            self.full_epic = True
-            return False
-        return True
+        scope = json.loads(lane["capabilities"]), json.loads(lane["files"])
+        refusal = await self.refusal(*scope, lane["epic_id"] or None)
+        self.full_epic |= refusal is not None and refusal[0] == "epic_wip_limit"
+        return refusal is None
 
-    async def lacking(self, wanted: list[str] | tuple[str, ...]) -> list[str]:
+    async def refusal(
+        self, capabilities: Sequence[str], files: Sequence[str], epic_id: str | None
+    ) -> tuple[str, list[str]] | None:
+        """(reason as in `not_ready`, what is waited for) of a task with these, or None."""
+        if lacking := await self.lacking(capabilities):
+            return "capabilities", lacking
+        if (conflict := await self.conflict(files)) is not None:
+            return "files", [conflict[0]]
+        if epic_id is not None and await self.epic_limit(epic_id) is not None:
+            return "epic_wip_limit", [epic_id]
+        return None
+
+    async def lacking(self, wanted: Sequence[str]) -> list[str]:
         """Capabilities that the agent does not have."""
         if not wanted:
             return []
@@ -46,7 +66,7 @@ class Circumstances:
             self._capabilities = await self._tx.sessions.capabilities(self._agent_id)
         return [name for name in wanted if name not in self._capabilities]
 
-    async def conflict(self, files: list[str] | tuple[str, ...]) -> tuple[str, list[str]] | None:
+    async def conflict(self, files: Sequence[str]) -> tuple[str, list[str]] | None:
         """(task in progress, globs of `files` that overlap with its), or None."""
         if not files:
             return None
@@ -75,20 +95,7 @@ async def why_not_ready(tx: Transaction, task: Task, circumstances: Circumstance
         return "approval", ["a person: wvo-mcp approve " + task.id]
     if task.gates & GATE_BITS[Gate.CHILDREN]:
         return "children", await tx.tasks.open_children(task.id)
-    lacking = await circumstances.lacking(task.capabilities)
-    if lacking:
-        return "capabilities", lacking
-    conflict = await circumstances.conflict(task.files)
-    if conflict is not None:
-        return "files", [conflict[0]]
-    if await circumstances.epic_limit(task.epic_id) is not None:
-        return "epic_wip_limit", [task.epic_id] if task.epic_id else []
-    return None
-
-
-NOT_READY = 5
-_LOOK_AT = 400
-"""How many of the best tasks are looked at; behind as many that are shut out, a plan is left incomplete."""
+    return await circumstances.refusal(task.capabilities, task.files, task.epic_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,3 +182,64 @@ async def why(tx: Transaction, task: Task) -> Why:
         due_at=None if due is None else instant(due),
         now=tx.now,
     ).rounded()
+
+
+class Prefetching:
+    """The leader's job that keeps the prefetch queue (SCHED-4): ten to twenty ready tasks at hand for the pool, each of which
+    some agent of it can do. It is advice: the claim judges again. Where nothing happened since the last look, a look is one
+    small read."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._seq = 0
+        self._looked: datetime | None = None
+
+    def job(self) -> LeaderJob:
+        return LeaderJob("prefetch", 0, self.run)
+
+    async def run(self, term: LeaderTerm) -> None:
+        """Write only what is other than before."""
+        seq, now, differs = await term.read(term.caller, self._look)
+        if differs:
+            await term.write(term.caller, lambda tx: refill(tx, self._policy))
+        self._seq, self._looked = seq, now
+
+    async def _look(self, tx: Transaction) -> tuple[int, datetime | None, bool]:
+        """Up to which event, when, and whether the queue should be another one."""
+        seq = await tx.events.last_seq()
+        if seq == self._seq and self._looked is not None and tx.now - self._looked < _AGAIN:
+            return seq, self._looked, False
+        return seq, tx.now, await planned(tx, self._policy) != await tx.prefetch.entries()
+
+
+async def refill(tx: Transaction, policy: Policy) -> None:
+    """Take out what can no longer be claimed, fill up when it is low."""
+    await tx.prefetch.replace(await planned(tx, policy))
+
+
+async def planned(tx: Transaction, policy: Policy) -> list[str]:
+    """The queue as it should be now, best first. Reads only."""
+    anybody = _Anybody(tx, policy, await tx.prefetch.capabilities(_POOL))
+
+    async def admits(task: Task) -> bool:
+        return policy.serves(task.epic_id) and await why_not_ready(tx, task, anybody) is None
+
+    epics = None if policy.epics is None else sorted(policy.epics)
+    kept = [await tx.tasks.find(task_id) for task_id in await tx.prefetch.entries()]
+    queue = [task for task in kept if task is not None and await admits(task)]
+    ids = {task.id for task in queue}
+    if len(queue) < LOW or not all(task.id in ids for task in await best_of_queue(tx, epics, 1, admits)):
+        queue = await best_of_queue(tx, epics, HIGH, admits)
+    return [task.id for task in sorted(queue, key=lambda task: (-task.score, task.seq))]
+
+
+class _Anybody(Circumstances):
+    """What shuts a task out for every agent."""
+
+    def __init__(self, tx: Transaction, policy: Policy, pool: Sequence[frozenset[str]]) -> None:
+        super().__init__(tx, "", policy)
+        self._pool = pool
+
+    async def lacking(self, wanted: Sequence[str]) -> list[str]:
+        """Empty when an agent of the pool has them all."""
+        return [] if not wanted or any(able.issuperset(wanted) for able in self._pool) else list(wanted)
