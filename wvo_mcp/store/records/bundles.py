@@ -91,6 +91,13 @@ CROWD = 1_000
 BEST = 200
 
 _OPEN = "status NOT IN ('done', 'cancelled')"
+_EDGES = (
+    ("task_dependencies", "task_id", "depends_on_task_id", "TRUE"),
+    ("tasks", "parent_id", "id", "TRUE"),
+    ("task_waits", "task_id", "waits_for_task_id", "FALSE"),
+)
+"""Of each kind of edge: its table, the column of the task that waits, that of the task which it waits for, and whether it
+also counts while the first is not blocked."""
 _WAITS = """CASE WHEN k.status = 'blocked' THEN (
     SELECT count(*) FROM task_waits AS w CROSS JOIN tasks AS o ON o.id = w.waits_for_task_id
     WHERE w.task_id = k.id AND o.status <> 'done') ELSE 0 END"""
@@ -145,7 +152,7 @@ class Bundles:
             rows = list(self._rows.execute(_every_below(marks), [*part, *part, *part]))
             if len(rows) > CROWD:
                 rows = [row for one in dict.fromkeys(part) for row in self._depending(one, found)]
-                rows += self._rows.execute(_others_below(marks), [*part, *part])
+                rows += self._rows.execute(_below(marks, _EDGES[1:]), [*part, *part])
             known: set[tuple[str, str]] = set()
             for base, *ear in rows:
                 if (base, ear[0]) not in known:  # a parent may also depend on its child
@@ -158,7 +165,7 @@ class Bundles:
         passed over."""
         crowd = "SELECT 1 FROM task_dependencies WHERE depends_on_task_id = ? AND ratio IS NOT NULL LIMIT 1"
         if self._rows.value(crowd, (task_id,)) is None:
-            rows = list(self._rows.execute(f"{_below('task_dependencies', '?')} LIMIT {CROWD + 1}", (task_id,)))
+            rows = list(self._rows.execute(f"{_below('?', _EDGES[:1])} LIMIT {CROWD + 1}", (task_id,)))
             if len(rows) <= CROWD:
                 return rows
             self._rows.run(
@@ -191,15 +198,8 @@ class Bundles:
         found: list[tuple[str, str]] = []
         for part, marks in parts(ids):
             found += self._rows.execute(
-                f"""
-                SELECT d.task_id, o.id
-                FROM task_dependencies AS d CROSS JOIN tasks AS o ON o.id = d.depends_on_task_id
-                WHERE d.task_id IN ({marks}) AND o.{_OPEN}
-                UNION SELECT parent_id, id FROM tasks WHERE parent_id IN ({marks}) AND {_OPEN}
-                UNION SELECT w.task_id, o.id
-                FROM task_waits AS w CROSS JOIN tasks AS o ON o.id = w.waits_for_task_id
-                WHERE w.task_id IN ({marks}) AND o.{_OPEN}
-                """,
+                f"SELECT DISTINCT e.waiter, o.id FROM {edges('waiter', marks)}"
+                f" CROSS JOIN tasks AS o ON o.id = e.awaited WHERE o.{_OPEN}",
                 [*part, *part, *part],
             )
         return found
@@ -208,28 +208,25 @@ class Bundles:
         """Open tasks that these wait for, but for those whose bundle holds none of them, however it is shared."""
         found: dict[str, None] = {}
         for part, marks in parts(ids):
-            gaining = f"o.{_OPEN} AND {_COUNTS}"
-            found |= dict.fromkeys(
-                self._rows.column(
-                    f"""
-                    SELECT o.id FROM task_dependencies AS d CROSS JOIN tasks AS k ON k.id = d.task_id
-                      CROSS JOIN tasks AS o ON o.id = d.depends_on_task_id WHERE d.task_id IN ({marks}) AND {gaining}
-                    UNION ALL SELECT o.id FROM tasks AS k CROSS JOIN tasks AS o ON o.parent_id = k.id
-                      WHERE k.id IN ({marks}) AND {gaining}
-                    UNION ALL SELECT o.id FROM task_waits AS w CROSS JOIN tasks AS k ON k.id = w.task_id
-                      CROSS JOIN tasks AS o ON o.id = w.waits_for_task_id
-                      WHERE w.task_id IN ({marks}) AND k.status = 'blocked' AND {gaining}
-                    """,
-                    [*part, *part, *part],
-                )
+            others = self._rows.column(
+                f"""
+                SELECT o.id FROM {edges("waiter", marks)} CROSS JOIN tasks AS k ON k.id = e.waiter
+                  CROSS JOIN tasks AS o ON o.id = e.awaited
+                WHERE (e.always OR k.status = 'blocked') AND o.{_OPEN} AND {_COUNTS}
+                """,
+                [*part, *part, *part],
             )
+            found |= dict.fromkeys(others)
         return list(found)
 
     def users(self, ids: Sequence[str]) -> list[tuple[str, str, int]]:
         """(task, open dependent of it, number of open tasks that this one waits for)."""
         found: list[tuple[str, str, int]] = []
         for part, marks in parts(ids):
-            found += self._rows.execute(_users(marks), [*part, *part, *part])
+            found += self._rows.execute(
+                f"SELECT DISTINCT e.awaited, k.id, {_AWAITS} FROM {edges('awaited', marks)} {_WAITING}",
+                [*part, *part, *part],
+            )
         return found
 
     def behind(self, task: Task) -> tuple[list[Scored], int]:
@@ -290,43 +287,27 @@ class Bundles:
         self._rows.run_many("UPDATE tasks SET unlock_stale = 1 WHERE id = ?", [(one,) for one in ids])
 
 
-def _below(table: str, marks: str) -> str:
-    """The open dependents of some tasks by one kind of edge."""
-    column, settled = {
-        "task_dependencies": ("depends_on_task_id", _OPEN),
-        "task_waits": ("waits_for_task_id", "status = 'blocked'"),
-    }[table]
-    return (
-        f"SELECT d.{column} AS base, {_EAR} FROM {table} AS d CROSS JOIN tasks AS k ON k.id = d.task_id"
-        f" WHERE d.{column} IN ({marks}) AND k.{settled}"
+def edges(by: str, marks: str, kinds: Sequence[tuple[str, str, str, str]] = _EDGES) -> str:
+    """The edges (waiter, awaited, always) that have one of some tasks as `by`; the ids are given once for each kind."""
+    parts = (
+        f"SELECT {waiter} AS waiter, {awaited} AS awaited, {always} AS always FROM {table}"
+        f" WHERE {waiter if by == 'waiter' else awaited} IN ({marks})"
+        for table, waiter, awaited, always in kinds
     )
+    return f"({' UNION ALL '.join(parts)}) AS e"
 
 
-def _others_below(marks: str) -> str:
-    return (
-        f"{_below('task_waits', marks)} UNION ALL SELECT c.id AS base, {_EAR}"
-        f" FROM tasks AS c CROSS JOIN tasks AS k ON k.id = c.parent_id WHERE c.id IN ({marks}) AND k.{_OPEN}"
-    )
+_WAITING = f"CROSS JOIN tasks AS k ON k.id = e.waiter WHERE (e.always OR k.status = 'blocked') AND k.{_OPEN}"
+
+
+def _below(marks: str, kinds: Sequence[tuple[str, str, str, str]] = _EDGES) -> str:
+    """The open dependents of some tasks."""
+    return f"SELECT e.awaited AS base, {_EAR} FROM {edges('awaited', marks, kinds)} {_WAITING}"
 
 
 def _every_below(marks: str) -> str:
-    """By all kinds of edges; the ids are given three times."""
     # As a parameter of the limit, SQLite would compile the statement again for each use.
-    return f"{_below('task_dependencies', marks)} UNION ALL {_others_below(marks)} LIMIT {CROWD + 1}"
-
-
-def _users(marks: str) -> str:
-    """The open dependents of some tasks by all kinds of edges; the ids are given three times."""
-    return f"""
-        SELECT d.depends_on_task_id, k.id, {_AWAITS}
-        FROM task_dependencies AS d CROSS JOIN tasks AS k ON k.id = d.task_id
-        WHERE d.depends_on_task_id IN ({marks}) AND k.{_OPEN}
-        UNION SELECT c.id, k.id, {_AWAITS} FROM tasks AS c CROSS JOIN tasks AS k ON k.id = c.parent_id
-        WHERE c.id IN ({marks}) AND k.{_OPEN}
-        UNION SELECT w.waits_for_task_id, k.id, {_AWAITS}
-        FROM task_waits AS w CROSS JOIN tasks AS k ON k.id = w.task_id
-        WHERE w.waits_for_task_id IN ({marks}) AND k.status = 'blocked'
-        """
+    return f"{_below(marks)} LIMIT {CROWD + 1}"
 
 
 _BEHIND = f"""

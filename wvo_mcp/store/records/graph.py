@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from wvo_mcp.domain.dependency import in_order, path_between
 from wvo_mcp.domain.task import Task
 from wvo_mcp.domain.wsjf import MOST_AWAITED, TAIL_CAP, Dependent, bundle, path_step, score
-from wvo_mcp.store.records.bundles import AGENTS, EDGES, Below, Bundles, Node, Scored
+from wvo_mcp.store.records.bundles import AGENTS, EDGES, Below, Bundles, Node, Scored, edges
 from wvo_mcp.store.sql import parts
 
 DEAF = 0.05
@@ -45,14 +45,7 @@ class Graph(Bundles):
     def _waits_for(self, ids: Sequence[str]) -> list[tuple[str, str]]:
         found: list[tuple[str, str]] = []
         for part, marks in parts(ids):
-            found += self._rows.execute(
-                f"""
-                SELECT task_id, depends_on_task_id FROM task_dependencies WHERE task_id IN ({marks})
-                UNION ALL SELECT parent_id, id FROM tasks WHERE parent_id IN ({marks})
-                UNION ALL SELECT task_id, waits_for_task_id FROM task_waits WHERE task_id IN ({marks})
-                """,
-                [*part, *part, *part],
-            )
+            found += self._rows.execute(f"SELECT waiter, awaited FROM {edges('waiter', marks)}", [*part, *part, *part])
         return found
 
     # Changes.
