@@ -158,7 +158,7 @@ async def _cycles(report: Report, database: Path, size: int, rounds: int) -> Non
             floors=[Floor("the same counts, bare SQL", p50(floor)), Floor("counting all tasks", p50(recount))],
             targets=[Target(100.0 if size <= 100_000 else 500.0)],
             samples=len(taken),
-            note=f"the first, with {_COMPLETED} completions to roll up: {first:.0f} ms",
+            note=f"the first, with {_COMPLETED} completions to count: {first:.0f} ms",
         ),
         Figure(
             "work under the write lock, a write of the cycle",

@@ -39,7 +39,7 @@ async def test_no_statement_of_a_health_cycle_scans_a_table_that_grows(
     await loop.cycle(term)
     monkeypatch.undo()
 
-    assert len(asked) > 30
+    assert len(asked) > 25
 
     async def plans(rows: Rows) -> set[str]:
         return {

@@ -251,9 +251,5 @@ class Budgets:
     windows: tuple[Mapping[str, Any], ...] = ()
 
 
-def minute_of(at: datetime) -> str:
-    return iso(at)[:16]
-
-
 def hour_of(at: datetime) -> str:
     return iso(at)[:13]

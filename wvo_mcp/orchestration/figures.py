@@ -41,11 +41,12 @@ class Figures:
 async def flow(tx: Transaction) -> Flow:
     begin = tx.now - SLOTS * _SLOT
     series = [0] * SLOTS
-    for row in await tx.health.per_minute(begin):
-        slot = int((instant(row["minute"] + ":00Z") - begin) / _SLOT)
-        series[min(SLOTS - 1, max(0, slot))] += row["completed"]
+    for minute, completed in (await tx.health.completions(begin)).items():
+        slot = int((instant(minute + ":00Z") - begin) / _SLOT)
+        series[min(SLOTS - 1, max(0, slot))] += completed
     hour = tx.now - timedelta(hours=1)
-    return Flow(await tx.events.since("task.created", hour, _CREATED_CAP), await tx.health.completed(hour), series)
+    completed = sum((await tx.health.completions(hour)).values())
+    return Flow(await tx.events.since("task.created", hour, _CREATED_CAP), completed, series)
 
 
 async def measure(tx: Transaction) -> Figures:

@@ -226,17 +226,11 @@ class TraceRepository(Protocol):
 class HealthRepository(Protocol):
     """Measurements and what they are made of, within one transaction. Nothing here takes longer in a larger store."""
 
-    async def roll_up(self, limit: int) -> bool:
-        """Count completions that were not counted yet, at most `limit`, by minute and hour; True when none is left."""
+    async def completions(self, since: datetime) -> dict[str, int]:
+        """Completed tasks after `since`, exactly, by minute (`2026-11-20T10:00`) and time; minutes with none are left out."""
 
-    async def rolled_up(self) -> bool:
-        """Were all completions counted, but for those of the last moments?"""
-
-    async def completed(self, since: datetime) -> int:
-        """Tasks completed after `since`, exactly, as soon as those before the last minutes were rolled up."""
-
-    async def per_minute(self, since: datetime) -> list[Row]:
-        """{minute (`2026-11-20T10:00`), completed} by time; minutes with none are left out."""
+    async def count_hours(self) -> None:
+        """Count completions by hour, since the hour that was counted last."""
 
     async def hours(self, since: datetime) -> list[Hour]:
         """By time; hours in which nothing was completed nor looked at are left out."""
@@ -271,8 +265,8 @@ class HealthRepository(Protocol):
     async def put_offline(self, agent_id: str) -> bool:
         """Was it still idle, or busy with nothing?"""
 
-    async def edges(self) -> tuple[int, int]:
-        """How many dependencies there are, and how often any changed, ever."""
+    async def edge_changes(self) -> int:
+        """How often any dependency was made, removed or turned."""
 
     async def edges_behind(self, last: tuple[str, str], limit: int) -> list[tuple[str, str, int, int]]:
         """(task, what it waits for, seq of either) in the order of the ids, behind `last`."""

@@ -370,8 +370,7 @@ async def test_a_write_that_fails_is_an_anomaly_of_the_database(bench: Bench) ->
     loop = loop_of(bench)
     await loop.cycle(await seated(bench, WATCH))
     await bench.force(
-        "CREATE TRIGGER full BEFORE UPDATE ON facts WHEN OLD.name = 'throughput_rolled'"
-        " BEGIN SELECT RAISE(ABORT, 'no room'); END"
+        "CREATE TRIGGER full BEFORE UPDATE OF completed ON throughput_hours BEGIN SELECT RAISE(ABORT, 'no room'); END"
     )
     await bench.create(a_task("T1"))
 

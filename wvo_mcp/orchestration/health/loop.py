@@ -47,7 +47,7 @@ async def walk(store: Store, caller: Caller) -> Walk:
 
 
 async def _state(tx: Transaction) -> tuple[int, str | None]:
-    _, changes = await tx.health.edges()
+    changes = await tx.health.edge_changes()
     synced = await tx.state.get(SYNCED)
     return changes, None if synced is None else synced["digest"]
 

@@ -32,9 +32,6 @@ WALKED = "graph_walked"
 READY_SINCE = "ready_since"
 HELD_LIMIT = 5_000
 _MANY = 1_000
-_BATCH = 2_000
-_BATCHES = 25
-"""Batches of completions counted per cycle: the loop catches up with a trail that is new to it over several cycles."""
 _PAST = timedelta(weeks=9)
 _UNWATCHED = timedelta(minutes=10)
 """After this time without a cycle, or three times the interval, it is unknown what there was to do meanwhile: a night
@@ -50,8 +47,6 @@ class Flow:
     last_hour: int
     last_minutes: int
     """Completions of the last five minutes."""
-    counted: bool
-    """False while a long trail is still being caught up with."""
     paused: bool
     ready_since: datetime | None
     """Since when every cycle saw claimable work and no pause, with no long time between two cycles."""
@@ -108,11 +103,6 @@ async def observe(
     async def now(tx: Transaction) -> datetime:
         return tx.now
 
-    async def roll_up() -> None:
-        for _ in range(_BATCHES):
-            if await store.write(caller, lambda tx: tx.health.roll_up(_BATCH)):
-                return
-
     at = await store.read(caller, now)
     found: dict[str, Any] = {}
     failed: dict[str, str] = {}
@@ -131,7 +121,7 @@ async def observe(
             failed[name] = f"{type(error).__name__}: {error}"[:500]
 
     if count:
-        await attempt("write", roll_up)
+        await attempt("write", lambda: store.write(caller, lambda tx: tx.health.count_hours()))
         if prepare is not None:
             await attempt("budgets", partial(prepare, store, caller))
     for name, reading in _READINGS.items():
@@ -151,9 +141,8 @@ async def _flow(limits: Thresholds, tx: Transaction) -> Flow:
     return Flow(
         counts=await tx.tasks.counts(),
         claimable=await tx.health.claimable(),
-        last_hour=await tx.health.completed(tx.now - timedelta(hours=1)),
-        last_minutes=await tx.health.completed(tx.now - timedelta(minutes=5)),
-        counted=await tx.health.rolled_up(),
+        last_hour=sum((await tx.health.completions(tx.now - timedelta(hours=1))).values()),
+        last_minutes=sum((await tx.health.completions(tx.now - timedelta(minutes=5))).values()),
         paused=bool(await tx.state.get("paused")),
         ready_since=None if since is None else instant(since),
         agents=await tx.health.agents(),

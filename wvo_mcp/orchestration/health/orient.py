@@ -157,9 +157,9 @@ def _degradation(seen: Observation, limits: Thresholds, flow: Flow, hours: Seque
 
 
 def _worked_for_an_hour(flow: Flow, seen: Observation) -> bool:
-    """Was there claimable work all the time, and no pause, and are its completions counted?"""
+    """Was there claimable work all the time, and no pause?"""
     waits = flow.ready_since is not None and flow.ready_since <= seen.at - STALLED
-    return waits and flow.counted and flow.claimable > 0 and not flow.paused
+    return waits and flow.claimable > 0 and not flow.paused
 
 
 @_rule(AnomalyKind.WIP_STARVATION, "flow")

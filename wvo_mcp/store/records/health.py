@@ -6,17 +6,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from wvo_mcp.domain.event import canonical
-from wvo_mcp.domain.health import SAMPLES, Held, Hour, Provider, hour_of, minute_of
+from wvo_mcp.domain.health import SAMPLES, Held, Hour, Provider, hour_of
 from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.ports import Liveness
 from wvo_mcp.store.records.rows import Repository
 from wvo_mcp.store.sql import Rows
 
-ROLLED = "throughput_rolled"
-"""Name of the fact: number of the last event whose completions are in the tables."""
-COMPLETED = "task.completed"
-_KEEP_MINUTES = timedelta(days=2)
+_CAUGHT_UP = timedelta(days=1)
+"""What was completed earlier without any leader is not counted by hour any more: it says nothing of what is usual."""
 _KEEP_HOURS = timedelta(weeks=12)
 _GONE = 2_500
 """So many of the latest cancelled, and of the failed tasks, are asked for who waits for them."""
@@ -28,6 +26,9 @@ FROM tasks AS t {index} LEFT JOIN sessions AS s ON s.session_id = t.session_id
 WHERE t.status = 'in_progress' AND {which}
 """
 
+_HOLDS_NONE = """NOT EXISTS (
+  SELECT 1 FROM tasks INDEXED BY tasks_held_agent WHERE assigned_to = agent_pool.agent_id AND status = 'in_progress')"""
+
 
 class Health(Repository):
     """`ports.HealthRepository`, for one transaction."""
@@ -37,88 +38,29 @@ class Health(Repository):
         self._liveness = liveness
         self._living: dict[str, bool] = {}
 
-    async def roll_up(self, limit: int) -> bool:
-        begun = self._rolled()
-        end = int(self._rows.value("SELECT max(seq) FROM events") or 0)
-        minutes = self._rows.all(
-            """
-            SELECT substr(at, 1, 16) AS minute, min(seq) AS first_seq, max(seq) AS last_seq, count(*) AS n
-            FROM (SELECT seq, at FROM events WHERE kind = ? AND seq > ? ORDER BY seq LIMIT ?) AS fresh
-            GROUP BY 1 ORDER BY 1
-            """,
-            (COMPLETED, begun, limit),
+    async def completions(self, since: datetime) -> dict[str, int]:
+        return self._completions(iso(since))
+
+    def _completions(self, since: str) -> dict[str, int]:
+        newest = "SELECT at FROM events WHERE kind = 'task.completed' ORDER BY seq DESC LIMIT"
+        reach = 64  # so many events back, twice as many each time: what came before them costs nothing
+        while (self._rows.value(f"{newest} 1 OFFSET ?", (reach,)) or "") > since:
+            reach *= 2
+        rows = self._rows.execute(
+            f"SELECT substr(at, 1, 16), count(*) FROM ({newest} ?) AS newest WHERE at > ? AND at <= ? GROUP BY 1 ORDER BY 1",
+            (reach, since, self._at),
         )
-        for row in minutes:
-            self._rows.put(
-                "INSERT INTO throughput (minute, first_seq, completed) VALUES (?, ?, ?)"
-                " ON CONFLICT (minute) DO UPDATE SET completed = throughput.completed + excluded.completed",
-                (row["minute"], row["first_seq"], row["n"]),
-            )
-            self._rows.put(
-                "INSERT INTO throughput_hours (hour, completed) VALUES (?, ?)"
-                " ON CONFLICT (hour) DO UPDATE SET completed = throughput_hours.completed + excluded.completed",
-                (row["minute"][:13], row["n"]),
-            )
-        whole = sum(row["n"] for row in minutes) < limit
-        reached = end if whole else int(minutes[-1]["last_seq"])
-        self._rows.put(
-            "INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-            (ROLLED, canonical(reached)),
-        )
-        self._rows.put("DELETE FROM throughput WHERE minute < ?", (minute_of(self._now - _KEEP_MINUTES),))
+        return {row[0]: row[1] for row in rows}
+
+    async def count_hours(self) -> None:
+        this = hour_of(self._now)
+        last = self._rows.value("SELECT max(hour) FROM throughput_hours WHERE hour <= ?", (this,)) or this
+        found = {this: 0}
+        for minute, completed in self._completions(max(last, hour_of(self._now - _CAUGHT_UP))).items():
+            found[minute[:13]] = found.get(minute[:13], 0) + completed
+        for hour, completed in found.items():
+            self._upsert("throughput_hours", ("hour",), {"hour": hour, "completed": completed})
         self._rows.put("DELETE FROM throughput_hours WHERE hour < ?", (hour_of(self._now - _KEEP_HOURS),))
-        return whole
-
-    def _rolled(self) -> int:
-        text = self._rows.value("SELECT value FROM facts WHERE name = ?", (ROLLED,))
-        return 0 if text is None else int(json.loads(text))
-
-    async def rolled_up(self) -> bool:
-        left = self._rows.value(
-            "SELECT at FROM events WHERE kind = ? AND seq > ? ORDER BY seq LIMIT 1", (COMPLETED, self._rolled())
-        )
-        return left is None or instant(left) > self._now - timedelta(minutes=5)
-
-    async def completed(self, since: datetime) -> int:
-        edge, rolled = minute_of(since), self._rolled()
-        row = self._rows.one(
-            """
-            SELECT
-              (SELECT coalesce(sum(completed), 0) FROM throughput WHERE minute > :edge) AS whole,
-              (SELECT first_seq FROM throughput WHERE minute = :edge) AS first_seq,
-              (SELECT first_seq FROM throughput WHERE minute > :edge ORDER BY minute LIMIT 1) AS next_seq
-            """,
-            {"edge": edge},
-        )
-        assert row is not None  # noqa: S101 - it has no FROM
-        found = int(row["whole"]) + self._counted(rolled, None, since)
-        if row["first_seq"] is not None:
-            end = rolled if row["next_seq"] is None else min(rolled, int(row["next_seq"]) - 1)
-            found += self._counted(int(row["first_seq"]) - 1, end, since)
-        return found
-
-    def _counted(self, behind: int, until: int | None, since: datetime) -> int:
-        """Completions among these events, one by one."""
-        bound = "" if until is None else "AND seq <= :until"
-        return int(
-            self._rows.value(
-                f"SELECT count(*) FROM events WHERE kind = :kind AND seq > :behind {bound} AND at > :since",
-                {"kind": COMPLETED, "behind": behind, "since": iso(since)}
-                | ({} if until is None else {"until": until}),
-            )
-        )
-
-    async def per_minute(self, since: datetime) -> list[dict[str, Any]]:
-        rows = self._rows.all(
-            "SELECT minute, completed FROM throughput WHERE minute >= ? ORDER BY minute", (minute_of(since),)
-        )
-        found = {row["minute"]: int(row["completed"]) for row in rows}
-        for row in self._rows.all(
-            "SELECT substr(at, 1, 16) AS minute, count(*) AS n FROM events WHERE kind = ? AND seq > ? AND at >= ? GROUP BY 1",
-            (COMPLETED, self._rolled(), minute_of(since)),
-        ):
-            found[row["minute"]] = found.get(row["minute"], 0) + int(row["n"])
-        return [{"minute": minute, "completed": found[minute]} for minute in sorted(found)]
 
     async def hours(self, since: datetime) -> list[Hour]:
         rows = self._rows.all(
@@ -160,9 +102,7 @@ class Health(Repository):
 
     def _as_held(self, row: Mapping[str, Any]) -> Held:
         session_id = row["session_id"]
-        signs = [instant(row["updated_at"])]
-        if row["last_call_at"] is not None:
-            signs.append(instant(row["last_call_at"]))
+        last_sign = instant(max(row["updated_at"], row["last_call_at"] or ""))
         ended = None if row["ended_at"] is None else instant(row["ended_at"])
         return Held(
             task_id=row["id"],
@@ -171,8 +111,8 @@ class Health(Repository):
             token=int(row["lease_token"]),
             lease_expires_at=instant(row["lease_expires_at"] or row["updated_at"]),
             lease_seconds=float(row["lease_seconds"] or 0),
-            last_sign=max(signs),
-            ended_at=max(signs) if row["known"] is None else ended,
+            last_sign=last_sign,
+            ended_at=last_sign if row["known"] is None else ended,
             durable=bool(row["durable"]),
             alive=session_id is not None and self._alive(session_id),
         )
@@ -209,12 +149,10 @@ class Health(Repository):
 
     async def vacant(self, limit: int) -> list[str]:
         return self._rows.column(
-            """
+            f"""
             SELECT agent_id FROM agent_pool
-            WHERE (current_task_id IS NOT NULL OR status = 'busy') AND status <> 'offline' AND NOT EXISTS (
-              SELECT 1 FROM tasks INDEXED BY tasks_held_agent
-              WHERE assigned_to = agent_pool.agent_id AND status = 'in_progress'
-            ) ORDER BY agent_id LIMIT ?
+            WHERE (current_task_id IS NOT NULL OR status = 'busy') AND status <> 'offline' AND {_HOLDS_NONE}
+            ORDER BY agent_id LIMIT ?
             """,
             (limit,),
         )
@@ -234,28 +172,23 @@ class Health(Repository):
         return any(self._alive(session_id) for session_id in open_ones)
 
     async def put_offline(self, agent_id: str) -> bool:
-        return (
-            self._rows.run(
-                """
-                UPDATE agent_pool SET status = 'offline', current_task_id = NULL, assigned_at = NULL
-                WHERE agent_id = ? AND status <> 'offline' AND NOT EXISTS (
-                  SELECT 1 FROM tasks INDEXED BY tasks_held_agent
-                  WHERE assigned_to = agent_pool.agent_id AND status = 'in_progress'
-                )
-                """,
-                (agent_id,),
-            )
-            > 0
+        changed = self._rows.run(
+            f"""
+            UPDATE agent_pool SET status = 'offline', current_task_id = NULL, assigned_at = NULL
+            WHERE agent_id = ? AND status <> 'offline' AND {_HOLDS_NONE}
+            """,
+            (agent_id,),
         )
+        return changed > 0
 
-    async def edges(self) -> tuple[int, int]:
-        row = self._rows.one("SELECT n, changes FROM edges WHERE id = 1")
-        return (0, 0) if row is None else (int(row["n"]), int(row["changes"]))
+    async def edge_changes(self) -> int:
+        return int(self._rows.value("SELECT changes FROM edges WHERE id = 1") or 0)
 
     async def edges_behind(self, last: tuple[str, str], limit: int) -> list[tuple[str, str, int, int]]:
-        rows = self._rows.all(
-            """
-            SELECT e.task_id, e.depends_on_task_id AS other, t.seq AS a, d.seq AS b
+        return list(
+            self._rows.execute(
+                """
+            SELECT e.task_id, e.depends_on_task_id, t.seq, d.seq
             FROM (
               SELECT task_id, depends_on_task_id FROM task_dependencies
               WHERE (task_id, depends_on_task_id) > (?, ?) ORDER BY task_id, depends_on_task_id LIMIT ?
@@ -264,17 +197,13 @@ class Health(Repository):
             CROSS JOIN tasks AS d ON d.id = e.depends_on_task_id
             ORDER BY 1, 2
             """,
-            (*last, limit),
+                (*last, limit),
+            )
         )
-        return [(row["task_id"], row["other"], int(row["a"]), int(row["b"])) for row in rows]
 
     async def ids(self, seqs: Sequence[int]) -> dict[int, str]:
-        found: dict[int, str] = {}
-        for seq in seqs:
-            task_id = self._rows.value("SELECT id FROM tasks WHERE seq = ?", (seq,))
-            if task_id is not None:
-                found[seq] = task_id
-        return found
+        found = {seq: self._rows.value("SELECT id FROM tasks WHERE seq = ?", (seq,)) for seq in seqs}
+        return {seq: task_id for seq, task_id in found.items() if task_id is not None}
 
     async def written_links(self, after: str, limit: int) -> tuple[str | None, int, int]:
         rows = self._rows.all(
