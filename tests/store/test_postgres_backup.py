@@ -26,7 +26,6 @@ from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.orchestration.backups import hourly
 from wvo_mcp.ports import Transaction
 from wvo_mcp.store.postgres import backup as module
-from wvo_mcp.store.postgres import programs
 from wvo_mcp.store.postgres.backup import PostgresBackups, PostgresRestoring
 from wvo_mcp.store.postgres.store import PostgresStore
 
@@ -151,7 +150,7 @@ async def test_a_schema_that_others_use_as_well_is_not_touched(
 async def test_without_the_program_it_says_what_to_install(
     work: Bench, backups: PostgresBackups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(programs, "_PLACES", ())
+    monkeypatch.setattr(module, "_PLACES", ())
     monkeypatch.setenv("PATH", "")
     folder = backups.folder.folder
     warned = module.examine(folder, datetime.now(UTC))
@@ -170,21 +169,19 @@ async def test_the_programs_are_those_of_the_servers_version(
 ) -> None:
     with psycopg.connect(database_url) as raw:
         major = raw.info.server_version // 10_000
-    real = shutil.which("pg_dump") or next(
-        path for place, _ in programs._PLACES for path in place.glob("*/bin/pg_dump")
-    )
+    real = shutil.which("pg_dump") or next(path for place, _ in module._PLACES for path in place.glob("*/bin/pg_dump"))
     for version, body in ((major, f'exec {real} "$@"'), (99, "echo error: too new >&2; exit 1")):
         program = tmp_path / "programs" / str(version) / "bin" / "pg_dump"
         program.parent.mkdir(parents=True)
         program.write_text(f"#!/bin/sh\n{body}\n")
         program.chmod(0o755)
-    places = ((tmp_path / "programs", "*"), *programs._PLACES)
-    monkeypatch.setattr(programs, "_PLACES", places[:1])
+    places = ((tmp_path / "programs", "*"), *module._PLACES)
+    monkeypatch.setattr(module, "_PLACES", places[:1])
     with monkeypatch.context() as patched:
         patched.setattr(module, "verify", _believed)
         await work.create(a_task("A"))
         made = await backups.create(await work.read(_now))
-    monkeypatch.setattr(programs, "_PLACES", places[1:])
+    monkeypatch.setattr(module, "_PLACES", places[1:])
     await backups.verify(made.backup.name)
 
 
@@ -216,8 +213,8 @@ def test_a_program_does_not_outlive_the_process_that_started_it(tmp_path: Path) 
     program.write_text(f"#!/bin/sh\necho $$ > {told}.new && mv {told}.new {told}\nexec sleep 600\n")
     program.chmod(0o755)
     code = (
-        "import pathlib, sys; from wvo_mcp.store.postgres import backup, programs\n"
-        "programs._PLACES = ((pathlib.Path(sys.argv[1]), '*'),)\n"
+        "import pathlib, sys; from wvo_mcp.store.postgres import backup\n"
+        "backup._PLACES = ((pathlib.Path(sys.argv[1]), '*'),)\n"
         "backup.verify(pathlib.Path('any'))"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
@@ -283,7 +280,7 @@ async def test_a_restore_whose_reader_dies_halfway_changes_nothing(
     await work.create(a_task("A"))
     await backups.create(await work.read(_now))
     await work.create(a_task("B"))
-    real = programs.program("pg_restore")
+    real = module.find_program("pg_restore")
     halting = tmp_path / "pg_restore"
     halting.write_text(
         f"""#!/bin/sh
@@ -292,12 +289,12 @@ exec "{real}" "$@"
 """
     )
     halting.chmod(0o755)
-    found = programs.program
+    found = module.find_program
 
     def chosen(name: str, major: int | None = None) -> Path:
         return halting if name == "pg_restore" else found(name, major)
 
-    monkeypatch.setattr(programs, "program", chosen)
+    monkeypatch.setattr(module, "find_program", chosen)
 
     with pytest.raises(StoreUnavailable):
         await restoring.restore()

@@ -32,14 +32,12 @@ class Dialect:
 
 
 class Cursor(Protocol):
-    """The part of the DB API that both drivers have."""
+    """The part of the DB API that both drivers have; to be read once."""
 
     @property
     def description(self) -> Any: ...
     @property
     def rowcount(self) -> int: ...
-    def fetchone(self) -> Any: ...
-    def fetchall(self) -> Any: ...
     def __iter__(self) -> Iterator[Any]: ...
 
 
@@ -74,11 +72,8 @@ class Rows(ABC):
 
     def one(self, sql: str, params: Any = ()) -> dict[str, Any] | None:
         cursor = self.execute(sql, params)
-        row = cursor.fetchone()
-        if row is None:
-            return None
-        cursor.fetchall()
-        return dict(zip(self._columns(sql, cursor), row, strict=True))
+        found = list(cursor)
+        return dict(zip(self._columns(sql, cursor), found[0], strict=True)) if found else None
 
     def _columns(self, sql: str, cursor: Cursor) -> list[str]:
         names = self._names.get(sql)
@@ -88,22 +83,20 @@ class Rows(ABC):
 
     def value(self, sql: str, params: Any = ()) -> Any:
         """First column of the first row; None when there is none."""
-        cursor = self.execute(sql, params)
-        row = cursor.fetchone()
-        cursor.fetchall()
-        return None if row is None else row[0]
+        found = list(self.execute(sql, params))
+        return found[0][0] if found else None
 
     def column(self, sql: str, params: Any = ()) -> list[Any]:
         return [row[0] for row in self.execute(sql, params)]
 
     def run(self, sql: str, params: Any = ()) -> int:
         """Execute a write; how many rows it changed."""
-        if self.on_write is not None:
-            self.on_write(sql)
-            changed = self.execute(sql, params).rowcount
-            self.on_write(sql)
-            return changed
-        return self.execute(sql, params).rowcount
+        if self.on_write is None:
+            return self.execute(sql, params).rowcount
+        self.on_write(sql)
+        changed = self.execute(sql, params).rowcount
+        self.on_write(sql)
+        return changed
 
     def put(self, sql: str, params: Any = ()) -> None:
         """Execute a write whose number of changed rows is not needed: it may be sent together with what follows."""

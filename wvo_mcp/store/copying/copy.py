@@ -149,14 +149,14 @@ def copy(
 def pages(rows: Rows, table: Table, size: int) -> Iterator[list[Row]]:
     """All rows in the order of the key, which is bytewise in both databases."""
     names, key = ", ".join(table.columns), ", ".join(table.key)
-    page = rows.execute(f'SELECT {names} FROM "{table.name}" ORDER BY {key} LIMIT ?', (size,)).fetchall()
+    page = list(rows.execute(f'SELECT {names} FROM "{table.name}" ORDER BY {key} LIMIT ?', (size,)))
     behind = f"({key}) > ({', '.join('?' * len(table.key))})"
     places = [table.columns.index(column) for column in table.key]
     while page:
         yield page
         last = [page[-1][place] for place in places]
         more = f'SELECT {names} FROM "{table.name}" WHERE {behind} ORDER BY {key} LIMIT ?'
-        page = rows.execute(more, (*last, size)).fetchall()
+        page = list(rows.execute(more, (*last, size)))
 
 
 def _digested(rows: Rows, table: Table, batch: int, each: Callable[[list[Row], int], None]) -> Compared:

@@ -105,14 +105,17 @@ class Address:
         except psycopg.Error as error:
             raise self.typed(error) from error
 
-    def typed(self, error: Exception, waited: float = RETRY_SECONDS) -> WvoError:
-        """The error of the contract for one of the database's."""
+    def typed(self, error: psycopg.Error, waited: float | None = None) -> WvoError:
+        """The error of the contract for one of the database's, which was tried again for `waited` seconds."""
         if isinstance(error, errors.LockNotAvailable):
             return StoreBusy(
-                f"The database {self.where} was busy for {waited:.0f} s.",
+                f"The database {self.where} was busy for {waited or RETRY_SECONDS:.0f} s.",
                 hint="Call again with the same input. When it stays so, pg_stat_activity shows whose transaction is open.",
             )
         said = self.said(error)
+        if waited is not None and is_lost(error):
+            lost = f"The database {self.where} could not be reached for {waited:.0f} s: {said}."
+            return StoreUnavailable(lost, hint=_NOTHING_STORED)
         if isinstance(error, (errors.UndefinedTable, errors.UndefinedColumn)):
             return IncompatibleStore(
                 f"The database {self.where} is not one of ours, or lacks a part: {said}",

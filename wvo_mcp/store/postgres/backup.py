@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import threading
 import time
 from contextlib import suppress
@@ -11,6 +12,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.errors import LockNotAvailable
 
 from wvo_mcp.domain.backup import Backup
@@ -19,11 +21,14 @@ from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import IncompatibleStore, StoreBusy, StoreUnavailable
 from wvo_mcp.ports.backend import OwnedStore, Restored
-from wvo_mcp.store.backups import TOKENS_RAISED, BackupFolder, FolderBackups, in_thread, record_restore
-from wvo_mcp.store.postgres import programs
+from wvo_mcp.processes import Limit, NotStarted, Program, run_blocking
+from wvo_mcp.store.backups import TOKENS_RAISED, BackupFolder, FolderBackups, Stopped, in_thread, record_restore
 from wvo_mcp.store.postgres.address import Address
 from wvo_mcp.store.versions import migrations
 
+_PROGRAM_SECONDS = 3_600.0
+_KEPT_BYTES = 1 << 26
+_PLACES = ((Path("/usr/lib/postgresql"), "*"), (Path("/opt/homebrew/opt"), "postgresql@*"))
 _NEEDED = {"store", "tasks", "events"}
 _LOCK_SECONDS = 30
 _HOLDERS = b"""
@@ -46,7 +51,7 @@ class PostgresBackups(FolderBackups):
 
     def copied(self, partial: Path, stop: threading.Event) -> None:
         schema = own_schema(self._url)
-        programs.run(
+        run_program(
             "pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--schema={schema}",
             f"--file={partial}", url=self._url, stop=stop,
         )  # fmt: skip
@@ -92,13 +97,13 @@ def _made(pattern: str) -> set[str]:
 
 def verify(path: Path, stop: threading.Event | None = None) -> None:
     """All of it is read and unpacked. Raises IncompatibleStore."""
-    found = programs.run("pg_restore", "--list", str(path), stop=stop, damaged=path)
+    found = run_program("pg_restore", "--list", str(path), stop=stop, damaged=path)
     held = {line.split()[6] for line in found.splitlines() if " TABLE DATA " in line}
     if not held >= _NEEDED:
         raise IncompatibleStore(
             f"{path.name} cannot be used: it is not a store of wvo-mcp.", hint="Use an older backup (backup_list)."
         )
-    programs.run("pg_restore", f"--file={os.devnull}", str(path), stop=stop, damaged=path)
+    run_program("pg_restore", f"--file={os.devnull}", str(path), stop=stop, damaged=path)
 
 
 def examine(folder: Path, now: datetime) -> Finding:
@@ -106,7 +111,7 @@ def examine(folder: Path, now: datetime) -> Finding:
     found = BackupFolder(folder, "dump").examine(now)
     try:
         for name in ("pg_dump", "pg_restore", "psql"):
-            programs.program(name)
+            find_program(name)
     except StoreUnavailable as error:
         return warn("backups", f"{error.message.rstrip('.')} (in {folder}: {found.found})", error.hint)
     return found
@@ -147,12 +152,18 @@ class PostgresRestoring:
             safety = folder.put_safety(unfinished, datetime.now(UTC))
         path = folder.path(backup.name)
         cleared, raised = self._around()
-        listed = programs.run("pg_restore", "--list", str(path), stop=stop, damaged=path)
+        listed = run_program("pg_restore", "--list", str(path), stop=stop, damaged=path)
         # Removed with the unfinished copy.
         chosen, script = (unfinished.with_name(f"{unfinished.name}.{end}") for end in ("list", "sql"))
         # The schema itself stays: it may be `public`, and its rights are not ours.
         chosen.write_text("\n".join(line for line in listed.splitlines() if not re.search(r" (SCHEMA|ACL) ", line)))
-        programs.restore(path, chosen, script, cleared, raised, self._url, stop)
+        # pg_restore on its own drops only what the dump knows, which leaves what later versions made; and it commits before
+        # anything else can be done. So it writes a script, and psql runs that only when it is whole.
+        wanted = ("--clean", "--if-exists", "--no-owner", "--no-privileges", f"--use-list={chosen}")
+        run_program("pg_restore", *wanted, f"--file={script}", str(path), major_of=self._url, stop=stop)
+        parts = ("-c", cleared or ";", "-f", str(script), "-c", raised)
+        options = ("-X", "-q", "--single-transaction", "-v", "ON_ERROR_STOP=1")
+        run_program("psql", *options, *parts, url=self._url, stop=stop)
         return backup, passed_over, safety, until
 
     def _around(self) -> tuple[str, str]:
@@ -196,3 +207,54 @@ def _check_free(raw: psycopg.Connection[Any], tables: list[sql.Identifier]) -> N
             f" {', '.join(f'{who} (process {pid})' for pid, who in holders[:8]) or 'no one does any more'}.",
             hint="Let them end their transactions, or end them: SELECT pg_terminate_backend(PROCESS). Then restore again.",
         ) from None
+
+
+def run_program(name: str, *arguments: str, url: str | None = None, major_of: str | None = None,
+                stop: threading.Event | None = None, damaged: Path | None = None) -> str:  # fmt: skip
+    """What the program printed; of the version of the server at `url` or `major_of`. Raises StoreUnavailable, or
+    IncompatibleStore when `damaged` names the file at fault, and Stopped."""
+    environ: dict[str, str] = {**os.environ, "LC_ALL": "C", "PGAPPNAME": f"wvo-mcp {name}"}
+    major = None
+    if server := major_of or url:
+        with Address(server).session() as raw:
+            major = raw.info.server_version // 10_000
+    command = [str(find_program(name, major)), *arguments]
+    if url is not None:
+        given: dict[str, Any] = conninfo_to_dict(url)
+        password = given.pop("password", None)
+        if password is not None:  # by the environment, where other users do not see it
+            environ["PGPASSWORD"] = str(password)
+        command.insert(1, f"--dbname={make_conninfo(**given)}")
+    try:
+        ended = run_blocking(
+            Program(argv=command, env=environ, deadline=_PROGRAM_SECONDS, stop=stop, ends_with_us=True), _KEPT_BYTES
+        )
+    except NotStarted as error:
+        raise StoreUnavailable(f"{name} cannot be started: {error}.") from error
+    if ended.limit is Limit.STOPPED:
+        raise Stopped
+    if ended.limit is not None:
+        raise StoreUnavailable(f"{name} did not end within {_PROGRAM_SECONDS:.0f} s.")
+    if ended.code == 0:
+        return ended.stdout.decode(errors="replace")
+    said = ended.stderr.decode(errors="replace")
+    reason = next((line for line in said.splitlines() if "error" in line.lower()), said.strip() or "no reason given")
+    if damaged is not None:
+        raise IncompatibleStore(f"{damaged.name} cannot be used: {reason}.", hint="Use an older backup (backup_list).")
+    raise StoreUnavailable(f"{name} failed: {reason}", cause=reason)
+
+
+def find_program(name: str, major: int | None = None) -> Path:
+    """The one of the server's version, or the newest here: a pg_dump that is older than the server refuses, and what a
+    newer pg_restore sets at first an older server does not know. Raises StoreUnavailable."""
+    usual = [path for place, pattern in _PLACES for path in place.glob(f"{pattern}/bin/{name}")]
+    found = sorted((int("0" + "".join(re.findall(r"\d+", path.parts[-3]))), path) for path in usual)
+    on_path = shutil.which(name)
+    if found:
+        return next((path for version, path in reversed(found) if version == major), found[-1][1])
+    if on_path:
+        return Path(on_path)
+    raise StoreUnavailable(
+        f"{name} was not found; backups of a PostgreSQL store are made with it.",
+        hint="Install PostgreSQL's client programs (Debian: postgresql-client).",
+    )

@@ -103,7 +103,7 @@ class PostgresExecutor:
         with anyio.move_on_after(self.retry_seconds) as waiting:
             await self._turn.acquire()
         if waiting.cancelled_caught:
-            raise self._typed(self._trouble)
+            raise self.address.typed(self._trouble, self.retry_seconds)
         try:
             return await anyio.to_thread.run_sync(self._persistently, partial(self._writing, work, keep), asked)
         finally:
@@ -129,11 +129,13 @@ class PostgresExecutor:
                 self._trouble = error
                 # The budget is read again: it shrinks when the process is about to end.
                 if time.monotonic() > began + self.retry_seconds or not (isinstance(error, _PASSING) or is_lost(error)):
-                    raise self._typed(error) from error
+                    raise self.address.typed(error, self.retry_seconds) from error
                 if is_lost(error):
                     self._drop_idle()  # most likely they are lost as well
                 elif isinstance(error, errors.LockNotAvailable):
-                    self._end_frozen_writers()
+                    # Cut off a client that has the write lock and says nothing, as a stopped process or a paused container.
+                    with suppress(psycopg.Error), self.address.connect() as raw:
+                        raw.execute(f"SELECT pg_terminate_backend(pid) FROM ({FROZEN_WRITERS}) AS frozen".encode())
             else:
                 self._trouble = errors.LockNotAvailable()
                 return result
@@ -182,11 +184,6 @@ class PostgresExecutor:
         with suppress(IndexError):
             while True:
                 self.idle.pop().close()
-
-    def _end_frozen_writers(self) -> None:
-        """Cut off a client that has the write lock and says nothing, as a stopped process or a paused container does."""
-        with suppress(psycopg.Error), self.address.connect() as raw:
-            raw.execute(f"SELECT pg_terminate_backend(pid) FROM ({FROZEN_WRITERS}) AS frozen".encode())
 
     def _begin(self, wire: Wire, opening: tuple[str, ...]) -> PostgresRows:
         rows = PostgresRows(wire)
@@ -244,12 +241,3 @@ class PostgresExecutor:
                 f"The connection to {self.address.where} was lost during a commit, and could not be made again.",
                 hint="Whether this call was stored is not known: look at the task before you call again.",
             ) from error
-
-    def _typed(self, error: psycopg.Error) -> WvoError:
-        if not is_lost(error):
-            return self.address.typed(error, self.retry_seconds)
-        return StoreUnavailable(
-            f"The database {self.address.where} could not be reached for {self.retry_seconds:.0f} s:"
-            f" {self.address.said(error)}.",
-            hint="Nothing of this call was stored. See that PostgreSQL runs and can be reached, then call again.",
-        )

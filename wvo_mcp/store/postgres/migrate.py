@@ -21,22 +21,19 @@ FROM (
 ) AS found"""
 
 
-async def migrate(executor: PostgresExecutor) -> int:
-    """Bring the schema up to date; the version it has then. Raises IncompatibleStore for a newer or foreign database.
+async def migrate(executor: PostgresExecutor) -> None:
+    """Bring the schema up to date. Raises IncompatibleStore for a newer or foreign database.
 
     A migration is one transaction with everything else shut out: a server that dies in it leaves the old version whole.
     """
-    target = versions.latest()
 
     def apply(raw: psycopg.Connection[Any]) -> None:
-        if version(raw) == target:
-            return
-        with raw.transaction():
-            raw.execute(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})".encode(), prepare=False)
-            apply_migrations(raw, version(raw))  # another server may have been faster
+        if version(raw) < versions.latest():
+            with raw.transaction():
+                raw.execute(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})".encode(), prepare=False)
+                apply_migrations(raw, version(raw))  # another server may have been faster
 
     await executor.run(apply)
-    return target
 
 
 def apply_migrations(raw: psycopg.Connection[Any], present: int) -> None:

@@ -43,6 +43,8 @@ class PostgresStore:
     A session lives as long as its `presence.Presence` holds its lock, unless a `liveness` is given.
     """
 
+    is_blank = False
+
     def __init__(
         self, url: str, clock: Clock | None = None, liveness: Liveness | None = None, *, agents: int = WIP_LIMIT
     ) -> None:
@@ -56,10 +58,6 @@ class PostgresStore:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = anyio.Event()
         self.before_making: Callable[[], object] = lambda: None
-
-    @property
-    def is_blank(self) -> bool:
-        return False
 
     async def open(self, *, make: bool = True) -> None:
         """Connect, and create or migrate the tables, also without `make`: a person named the database. Raises

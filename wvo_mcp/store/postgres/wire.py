@@ -87,7 +87,6 @@ class Answer:
 
     def __init__(self, transformer: abc.Transformer) -> None:
         self._transformer = transformer
-        self._rows: Iterator[tuple[Any, ...]] | None = None
         self.result: PGresult | None = None
 
     @property
@@ -100,17 +99,9 @@ class Answer:
         return -1 if self.result is None or self.result.command_tuples is None else self.result.command_tuples
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        if self._rows is None:
-            assert self.result is not None, "nothing was received yet"  # noqa: S101
-            self._transformer.set_pgresult(self.result)
-            self._rows = iter(self._transformer.load_rows(0, self.result.ntuples, tuple))
-        return self._rows
-
-    def fetchone(self) -> tuple[Any, ...] | None:
-        return next(iter(self), None)
-
-    def fetchall(self) -> list[tuple[Any, ...]]:
-        return list(self)
+        assert self.result is not None, "nothing was received yet"  # noqa: S101
+        self._transformer.set_pgresult(self.result)
+        return iter(self._transformer.load_rows(0, self.result.ntuples, tuple))
 
 
 class Wire:
@@ -146,14 +137,16 @@ class Wire:
 
     def settle(self) -> None:
         """Send everything and wait until it is answered. Raises the first error."""
-        self._sync()
+        self._syncs += 1
+        self._pgconn.pipeline_sync()
         error = self.raw.wait(self._received())
         if error is not None:
             raise error
 
     def leave(self) -> None:
         """Send everything and do not wait: the answers are read before those that are asked for next."""
-        self._sync()
+        self._syncs += 1
+        self._pgconn.pipeline_sync()
         self._pgconn.flush()
 
     def roll_back(self) -> None:
@@ -161,10 +154,6 @@ class Wire:
         finish = self.settle if self._sent else self.leave
         self.send(_ROLLBACK)
         finish()
-
-    def _sync(self) -> None:
-        self._pgconn.pipeline_sync()
-        self._syncs += 1
 
     def _received(self) -> Any:
         yield from send(self._pgconn)

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -224,20 +223,21 @@ class Restoring:
 
     async def _prepare(self, backup: Backup) -> None:
         """The staged store is brought to the present schema and knows that it was restored."""
+
+        async def mark(rows: Rows) -> None:
+            rows.run("UPDATE tasks SET lease_token = lease_token + ?", (TOKENS_RAISED,))
+            head = checked(rows.one(HEAD), latest())
+            now = store_time(rows, head, self._clock, write=True)
+            await record_restore(StoreTransaction(rows, now, self._caller, self._liveness, head["seq"] or 0), backup)
+
         staged = Connection(self._staged, read_only=False, synchronous="OFF")
         await staged.start()
         try:
             await migrate(staged)
-            await staged.write(partial(self._mark, backup))
+            await staged.write(mark)
         finally:
             await staged.close()
         sync(self._staged)
-
-    async def _mark(self, backup: Backup, rows: Rows) -> None:
-        rows.run("UPDATE tasks SET lease_token = lease_token + ?", (TOKENS_RAISED,))
-        head = checked(rows.one(HEAD), latest())
-        now = store_time(rows, head, self._clock, write=True)
-        await record_restore(StoreTransaction(rows, now, self._caller, self._liveness, head["seq"] or 0), backup)
 
     def _pour(self) -> None:
         """All pages in one transaction of the store itself."""
@@ -271,7 +271,12 @@ class Restoring:
         for present, name in ((database, kept), (log, kept_log)):
             self.at_step(f"before keeping {present.name}")
             if present.exists():
-                _link(present, name)
+                try:
+                    os.link(present, name)
+                except FileExistsError:
+                    pass  # by a repair that was cut off in the same second
+                except OSError:
+                    shutil.copyfile(present, name)  # a file system without hard links
         self.at_step("before the log goes")
         log.unlink(missing_ok=True)
         database.with_name(database.name + "-shm").unlink(missing_ok=True)
@@ -301,15 +306,6 @@ def trouble(database: Path) -> WvoError | None:
 
 def _written(database: Path) -> datetime | None:
     return datetime.fromtimestamp(database.stat().st_mtime, tz=UTC) if database.exists() else None
-
-
-def _link(present: Path, name: Path) -> None:
-    try:
-        os.link(present, name)
-    except FileExistsError:
-        return  # by a repair that was cut off in the same second
-    except OSError:
-        shutil.copyfile(present, name)  # a file system without hard links
 
 
 def _remove(path: Path) -> None:

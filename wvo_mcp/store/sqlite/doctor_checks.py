@@ -50,7 +50,11 @@ def examine(path: Path, alive: Callable[[str], bool], now: datetime) -> list[Fin
                 return [ok("database", f"{path} has schema {version}; the next server moves it to {latest()}")]
             findings.append(ok("database", f"{path}, schema {version}, {path.stat().st_size / 1e6:.1f} MB"))
             view = partial(_view, raw)
-            findings += [_journal(raw), _integrity(view)]
+            mode = raw.execute("PRAGMA journal_mode").fetchone()[0]
+            remedy = "Stop all servers and start one again: it turns WAL on; without it readers and writers block each other."
+            said = f"the journal mode is {mode}"
+            findings.append(ok("journal", "WAL") if mode == "wal" else warn("journal", said, remedy))
+            findings.append(_integrity(view))
             findings += content_checks(view, lambda _: alive, lambda _: now)
     except WvoError as error:
         findings.append(fail("database", error.message, error.hint))
@@ -66,14 +70,6 @@ def known_ids(path: Path, wanted: Iterable[str]) -> set[str]:
             yield SqliteRows(raw)
 
     return doctor_checks.known_ids(look, wanted) if path.exists() else set()
-
-
-def _journal(raw: Any) -> Finding:
-    mode = raw.execute("PRAGMA journal_mode").fetchone()[0]
-    if mode == "wal":
-        return ok("journal", "WAL")
-    remedy = "Stop all servers and start one again: it turns WAL on. Without it readers and writers block each other."
-    return warn("journal", f"the journal mode is {mode}", remedy)
 
 
 @contextmanager

@@ -29,16 +29,14 @@ def check_file(path: Path) -> None:
             raise no_database(path)
 
 
-async def migrate(connection: Connection) -> int:
-    """Bring the schema up to date; the version it has then. Raises IncompatibleStore for a newer or foreign database."""
-    target = versions.latest()
-    if await connection.read(_version) < target:
+async def migrate(connection: Connection) -> None:
+    """Bring the schema up to date. Raises IncompatibleStore for a newer or foreign database."""
 
-        async def apply(rows: Rows) -> None:
-            apply_migrations(rows, await _version(rows))  # another server may have been faster
+    async def apply(rows: Rows) -> None:
+        apply_migrations(rows, await _version(rows))  # another server may have been faster
 
+    if await connection.read(_version) < versions.latest():
         await connection.write(apply)
-    return target
 
 
 def apply_migrations(rows: Rows, present: int) -> None:

@@ -140,7 +140,14 @@ class SqliteStore:
 
     def _traces(self) -> list[tuple[int, int] | None]:
         """Size and time of what a commit writes to. A look costs a few microseconds, and no lock."""
-        return [_trace(self.path.with_name(self.path.name + ending)) for ending in ("", "-wal")]
+        found: list[tuple[int, int] | None] = []
+        for ending in ("", "-wal"):
+            try:
+                now = self.path.with_name(self.path.name + ending).stat()
+                found.append((now.st_size, now.st_mtime_ns))
+            except OSError:
+                found.append(None)
+        return found
 
     async def read(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]]) -> T:
         async def reading(rows: Rows) -> T:
@@ -195,17 +202,6 @@ class SqliteStore:
 
 
 _SOMETHING = "SELECT EXISTS (SELECT 1 FROM events WHERE seq > 0) OR EXISTS (SELECT 1 FROM leaders)"
-
-
-def _trace(path: Path) -> tuple[int, int] | None:
-    try:
-        now = path.stat()
-    except OSError:
-        return None
-    return now.st_size, now.st_mtime_ns
-
-
-# What a first call does not need is imported where it is used.
 
 
 class SqliteBackend:
