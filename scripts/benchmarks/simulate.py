@@ -16,7 +16,7 @@ from wvo_mcp.domain.task import Origin
 from wvo_mcp.faces.cli.simulate import loaded, simulated
 from wvo_mcp.orchestration.simulation.scenario import PoolAgent, Scenario
 from wvo_mcp.orchestration.simulation.tally import Order
-from wvo_mcp.orchestration.tasks.creation import Draft, create
+from wvo_mcp.orchestration.tasks.editing import Draft, create
 
 COLUMNS = ("tasks", "agents", "loading s", "simulation s (processor)", "claims", "ms a claim", "at work")
 

@@ -21,7 +21,7 @@ from tests.support.scale import sized
 from tests.support.sessions import Servers
 from tests.support.stores import Slate, a_fresh_store
 from wvo_mcp.domain.task import Origin, Status
-from wvo_mcp.orchestration.tasks import creation, editing, lifecycle
+from wvo_mcp.orchestration.tasks import editing, lifecycle
 from wvo_mcp.ports import Transaction
 from wvo_mcp.store.records import bundles, graph
 from wvo_mcp.store.sql import Rows
@@ -83,8 +83,8 @@ class Graph(RuleBasedStateMachine):
         if parent is not None and not self.below_or(parent).isdisjoint(depends_on):
             parent = None
         fields = {"title": task_id, "business_value": value, "complexity": size}
-        draft = creation.Draft(task_id, fields, depends_on, parent)
-        self.write(lambda tx: creation.create(tx, [draft], Origin.HUMAN))
+        draft = editing.Draft(task_id, fields, depends_on, parent)
+        self.write(lambda tx: editing.create(tx, [draft], Origin.HUMAN))
         self.status[task_id] = "pending"
         self.depends_on[task_id] = set(depends_on)
         self.parent[task_id] = parent

@@ -11,7 +11,7 @@ from tests.support.scale import sized
 from tests.support.sessions import Servers
 from wvo_mcp.domain.task import Origin
 from wvo_mcp.execution.clock import SystemClock
-from wvo_mcp.orchestration.tasks.creation import Draft, create
+from wvo_mcp.orchestration.tasks.editing import Draft, create
 from wvo_mcp.ports import Transaction
 from wvo_mcp.store.sqlite.backup import SqliteBackups
 from wvo_mcp.store.sqlite.integrity import check_closed

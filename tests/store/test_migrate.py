@@ -191,7 +191,7 @@ from tests.support.bench import a_task
 from tests.support.clock import StoppedClock
 from tests.support.sessions import Servers, an_agent
 from wvo_mcp.domain.task import Origin
-from wvo_mcp.orchestration.tasks.creation import Draft, create
+from wvo_mcp.orchestration.tasks.editing import Draft, create
 from wvo_mcp.store.sqlite.store import SqliteStore
 
 async def main() -> None:

@@ -13,7 +13,7 @@ from tests.support.sessions import Servers, an_agent
 from wvo_mcp.domain.task import Origin
 from wvo_mcp.errors import IncompatibleStore
 from wvo_mcp.execution.clock import SystemClock
-from wvo_mcp.orchestration.tasks.creation import Draft, create
+from wvo_mcp.orchestration.tasks.editing import Draft, create
 from wvo_mcp.store import versions
 from wvo_mcp.store.postgres.store import PostgresStore
 from wvo_mcp.store.sqlite.connection import Connection

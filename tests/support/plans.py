@@ -6,7 +6,7 @@ from typing import Any
 
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.task import Origin
-from wvo_mcp.orchestration.tasks.creation import Draft, create
+from wvo_mcp.orchestration.tasks.editing import Draft, create
 from wvo_mcp.ports import Transaction
 
 CAPABILITIES: tuple[tuple[str, ...], ...] = ((), (), (), ("gpu",), ("db",), ("db", "gpu"))

@@ -17,7 +17,7 @@ from wvo_mcp.operations.core.tasks import columns, fresh_id
 from wvo_mcp.operations.inputs import Input, Output, TaskId
 from wvo_mcp.operations.operation import Audience, Context, Effect, operation
 from wvo_mcp.orchestration.queue.planning import Circumstances, why_not_ready
-from wvo_mcp.orchestration.tasks import creation, editing, lifecycle
+from wvo_mcp.orchestration.tasks import editing, lifecycle
 from wvo_mcp.ports import Clock
 
 
@@ -171,8 +171,8 @@ async def add(ctx: Context, params: Add) -> TaskResult:
     await ctx.tx.sessions.ensure()
     task_id = params.id or await fresh_id(ctx, set())
     fields = columns(_Fields(**params.model_dump(exclude={"id", "title", "depends_on"}, exclude_none=True)))
-    draft = creation.Draft(task_id, {**fields, "title": params.title}, params.depends_on)
-    await creation.create(ctx.tx, [draft], creation.origin_of(ctx.caller))
+    draft = editing.Draft(task_id, {**fields, "title": params.title}, params.depends_on)
+    await editing.create(ctx.tx, [draft], editing.origin_of(ctx.caller))
     return TaskResult.of({"task": await ctx.tx.tasks.get(task_id)})
 
 

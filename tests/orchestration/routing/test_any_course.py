@@ -17,7 +17,7 @@ from wvo_mcp.domain.task import Origin, Status
 from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.orchestration.routing import breakers
 from wvo_mcp.orchestration.tasks import lifecycle
-from wvo_mcp.orchestration.tasks.creation import Draft, create
+from wvo_mcp.orchestration.tasks.editing import Draft, create
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.ports.providers import Spent
 

@@ -14,7 +14,7 @@ from wvo_mcp.orchestration.outlook import analyzed, read
 from wvo_mcp.orchestration.simulation.engine import Simulation
 from wvo_mcp.orchestration.simulation.scenario import PoolAgent, Scenario, VirtualClock, VirtualServers
 from wvo_mcp.orchestration.simulation.tally import Order, Outcome, scores_of
-from wvo_mcp.orchestration.tasks.creation import Draft, create
+from wvo_mcp.orchestration.tasks.editing import Draft, create
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.store.sqlite.scratch import ScratchStore
 

@@ -17,7 +17,7 @@ from wvo_mcp.faces.cli.simulate import simulated
 from wvo_mcp.orchestration.simulation.scenario import PoolAgent, Scenario, load, rows
 from wvo_mcp.orchestration.simulation.tally import Order
 from wvo_mcp.orchestration.tasks import lifecycle
-from wvo_mcp.orchestration.tasks.creation import Draft
+from wvo_mcp.orchestration.tasks.editing import Draft
 from wvo_mcp.ports import Transaction
 
 pytestmark = pytest.mark.anyio

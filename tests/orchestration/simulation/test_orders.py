@@ -10,7 +10,7 @@ from wvo_mcp.orchestration import outlook
 from wvo_mcp.orchestration.outlook import Outlook
 from wvo_mcp.orchestration.simulation.tally import Order, scores_of
 from wvo_mcp.orchestration.tasks import lifecycle
-from wvo_mcp.orchestration.tasks.creation import Draft, create
+from wvo_mcp.orchestration.tasks.editing import Draft, create
 from wvo_mcp.ports import Transaction
 from wvo_mcp.store.sqlite.scratch import ScratchStore
 

@@ -17,7 +17,7 @@ from wvo_mcp.domain.lease import Policy
 from wvo_mcp.faces.cli.simulate import simulated
 from wvo_mcp.orchestration.simulation.scenario import PoolAgent, Scenario
 from wvo_mcp.orchestration.simulation.tally import Order
-from wvo_mcp.orchestration.tasks.creation import Draft
+from wvo_mcp.orchestration.tasks.editing import Draft
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("SCHED-1")]
 

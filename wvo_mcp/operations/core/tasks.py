@@ -11,7 +11,7 @@ from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.core.claiming import TaskResult
 from wvo_mcp.operations.inputs import DryRun, Input, Output, Replayable, TaskId
 from wvo_mcp.operations.operation import Context, Effect, operation
-from wvo_mcp.orchestration.tasks import creation, editing
+from wvo_mcp.orchestration.tasks import editing
 
 _COLUMNS = (
     "title", "description", "epic_id", "milestone_id", "type", "priority", "complexity", "business_value", "labels",
@@ -58,12 +58,12 @@ async def create_tasks(ctx: Context, params: CreateTasks) -> CreatedTasks:
     """Add tasks with their dependencies, all or nothing. Tasks of one call may depend on each other by id."""
     await ctx.tx.sessions.ensure()
     taken = {task.id for task in params.tasks if task.id is not None}
-    drafts: list[creation.Draft] = []
+    drafts: list[editing.Draft] = []
     for task in params.tasks:
         task_id = task.id or await fresh_id(ctx, taken)
         taken.add(task_id)
-        drafts.append(creation.Draft(task_id, columns(task), task.depends_on or (), task.parent_id))
-    return CreatedTasks(created=await creation.create(ctx.tx, drafts, creation.origin_of(ctx.caller)))
+        drafts.append(editing.Draft(task_id, columns(task), task.depends_on or (), task.parent_id))
+    return CreatedTasks(created=await editing.create(ctx.tx, drafts, editing.origin_of(ctx.caller)))
 
 
 async def fresh_id(ctx: Context, taken: set[str]) -> str:

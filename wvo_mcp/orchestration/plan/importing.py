@@ -14,7 +14,7 @@ from wvo_mcp.orchestration import outlook
 from wvo_mcp.orchestration.jobs import Progress
 from wvo_mcp.orchestration.plan.export import without_defaults
 from wvo_mcp.orchestration.plan.roadmap import stored_entry
-from wvo_mcp.orchestration.tasks import creation, lifecycle
+from wvo_mcp.orchestration.tasks import editing, lifecycle
 from wvo_mcp.ports import Row, Store, Transaction
 
 BATCH = 200
@@ -100,7 +100,7 @@ def _without(item: Item, left_out: set[str], epic_id: str | None) -> Item:
 async def take_in(store: Store, caller: Caller, intake: Intake, progress: Progress) -> list[str]:
     """Create what is new, batch by batch, each whole or not at all; an import that was cut off goes on when it is repeated.
     The ids that were created."""
-    origin = creation.origin_of(caller)
+    origin = editing.origin_of(caller)
     created: list[str] = []
     await store.write(caller, partial(_groups, intake=intake))
     for number, batch in enumerate(intake.batches):
@@ -126,7 +126,7 @@ async def _create(tx: Transaction, intake: Intake, batch: Sequence[Item], origin
     # Somebody may have made one of them since the file was compared with the store.
     known = await tx.tasks.known([item.fields.id for item in batch])
     fresh = [item for item in batch if item.fields.id not in known]
-    created = await creation.create(tx, [_draft(item, intake.reading.format) for item in fresh], origin)
+    created = await editing.create(tx, [_draft(item, intake.reading.format) for item in fresh], origin)
     for item in fresh:
         if item.state is State.BLOCKED:
             task = await tx.tasks.get(item.fields.id)
@@ -137,11 +137,11 @@ async def _create(tx: Transaction, intake: Intake, batch: Sequence[Item], origin
     return created
 
 
-def _draft(item: Item, source: str) -> creation.Draft:
+def _draft(item: Item, source: str) -> editing.Draft:
     # A reader's own kind of fields has more of them.
     fields = item.fields.model_dump(include=Fields.model_fields.keys() - _NOT_COLUMNS, exclude_none=True)
     fields["metadata"] = {"imported_from": source}
-    return creation.Draft(item.fields.id, fields, item.fields.depends_on, item.fields.parent_id)
+    return editing.Draft(item.fields.id, fields, item.fields.depends_on, item.fields.parent_id)
 
 
 async def lines(store: Store, caller: Caller, counted: dict[str, int]) -> AsyncIterator[str]:

@@ -19,7 +19,7 @@ from wvo_mcp.errors import DependencyCycle, IllegalTransition
 from wvo_mcp.orchestration.plan import guard
 from wvo_mcp.orchestration.plan.guard import SYNCED
 from wvo_mcp.orchestration.tasks import editing, lifecycle
-from wvo_mcp.orchestration.tasks.creation import Draft, create
+from wvo_mcp.orchestration.tasks.editing import Draft, create
 from wvo_mcp.ports import RoadmapFiles, Store, Transaction
 
 COLUMNS = ("epic_id", *(field for field in TASK_KEYS.values() if field not in ("id", "depends_on", "status")))

@@ -1,6 +1,5 @@
 """Who works on what (contract, section 5): one winner per task, liveness by sessions, fencing by tokens."""
 
-from collections.abc import Awaitable, Callable, Collection
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from functools import partial
@@ -25,12 +24,14 @@ from wvo_mcp.orchestration.queue.planning import Circumstances, why_not_ready
 from wvo_mcp.orchestration.routing import budgets
 from wvo_mcp.orchestration.routing.router import Route, Router
 from wvo_mcp.orchestration.tasks import lifecycle
-from wvo_mcp.ports import ClaimState, Row, Transaction
+from wvo_mcp.ports import ClaimState, Transaction
 from wvo_mcp.ports.providers import Providers
 
 _RETRY_SECONDS = (2, 60)
 _BUDGET_SECONDS = 3_600
 """Who waits for a budget asks again within the hour: a person may raise it."""
+LOOK_AT, _STEP = 2_500, 500
+"""How many of the best tasks are looked at for one that has means: a claim stays short in a queue of any length."""
 CONTEXT_TOKENS = 1_500
 _CONTEXT_ENTRIES = 8
 
@@ -123,7 +124,7 @@ async def claim(
         return await _withheld(tx, router, None, agent_id)
     decision = await router.decide(best)
     if decision is not None and decision.withheld:
-        other = await best_routable(tx, router, circumstances.admit, policy.epics)
+        other = await _best_routable(tx, policy, router, circumstances)
         if other is None:
             return await _withheld(tx, router, decision, agent_id)
         best, decision = other
@@ -238,27 +239,20 @@ async def _nothing(tx: Transaction, reason: str, agent_id: str) -> Claim:
     return Claim(None, reason=reason, retry_after=max(shortest, min(longest, wait)), holding=holding)
 
 
-LOOK_AT, _STEP = 2_500, 500
-"""So many of the best tasks are looked at: a claim stays short in a queue of any length."""
-
-
-async def best_routable(
-    tx: Transaction,
-    router: Router,
-    admit: Callable[[Row], Awaitable[bool]],
-    epics: Collection[str] | None,
+async def _best_routable(
+    tx: Transaction, policy: Policy, router: Router, circumstances: Circumstances
 ) -> tuple[Task, RouteDecision | None] | None:
-    """With its route. `admit` tells of a lane whether its tasks may be claimed."""
+    """The best task for which there are means, with its route, when there are none for the best of all."""
     lanes: dict[int, bool] = {}
     cursor = None
     for _ in range(0, LOOK_AT, _STEP):
-        step = await tx.queue.outlines(epics, _STEP, cursor)
+        step = await tx.queue.outlines(policy.epics, _STEP, cursor)
         for one in step:
             if one.gates or not await router.may(one):
                 continue
             lane = one.lane["id"]
             if lane not in lanes:
-                lanes[lane] = await admit(one.lane)
+                lanes[lane] = await circumstances.admit(one.lane)
             if not lanes[lane]:
                 continue
             task = await tx.tasks.get(one.id)

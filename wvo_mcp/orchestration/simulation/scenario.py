@@ -11,7 +11,7 @@ from wvo_mcp.domain.lease import Policy
 from wvo_mcp.domain.task import Origin, Status, Task
 from wvo_mcp.orchestration.plan.roadmap import COLUMNS
 from wvo_mcp.orchestration.tasks import lifecycle
-from wvo_mcp.orchestration.tasks.creation import Draft, create
+from wvo_mcp.orchestration.tasks.editing import Draft, create
 from wvo_mcp.ports import Transaction
 
 
