@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -239,14 +240,11 @@ class Child(asyncio.SubprocessProtocol):
             pipe = self._pipe(fd)
             if not pipe.is_closing():
                 source = pipe.get_extra_info("pipe").fileno()
-                for _ in range(_DRAINED_AT_MOST // _CHUNK):
-                    try:
-                        data = os.read(source, _CHUNK)
-                    except BlockingIOError:
-                        break
-                    if not data:
-                        break
-                    self.pipe_data_received(fd, data)
+                with contextlib.suppress(BlockingIOError):
+                    for _ in range(_DRAINED_AT_MOST // _CHUNK):
+                        if not (data := os.read(source, _CHUNK)):
+                            break
+                        self.pipe_data_received(fd, data)
         self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -258,20 +256,17 @@ class Child(asyncio.SubprocessProtocol):
         if self._limit is not None or self._exited:
             return
         now, idle, stop = self._loop.time(), self._program.idle, self._program.stop
-        looks = [self._deadline]
-        if idle is not None:
-            looks.append(idle + (now if self._paused else self._heard))
+        silent_until = math.inf if idle is None else idle + (now if self._paused else self._heard)
         if now >= self._deadline:
             self.end(Limit.DEADLINE)
-        elif now >= looks[-1]:
+        elif now >= silent_until:
             self.end(Limit.IDLE)
         elif stop is not None and stop.is_set():
             self.end(Limit.STOPPED)
         else:
-            if stop is not None:
-                looks.append(now + _STOP_POLL_SECONDS)
+            polled = math.inf if stop is None else now + _STOP_POLL_SECONDS
             # What arrived at the last moment is delivered before it is judged.
-            self._set_timer(min(looks), lambda: self._loop.call_soon(self._check))
+            self._set_timer(min(self._deadline, silent_until, polled), lambda: self._loop.call_soon(self._check))
 
     def _set_timer(self, at: float, call: Callable[[], object]) -> None:
         if self._timer is not None:
@@ -282,9 +277,8 @@ class Child(asyncio.SubprocessProtocol):
         return cast("asyncio.ReadTransport", self._transport.get_pipe_transport(fd))
 
     def _signal(self, number: int) -> None:
-        with contextlib.suppress(
-            ProcessLookupError, PermissionError
-        ):  # the latter is macOS's word for a group of zombies
+        # The latter is macOS's word for a group of zombies.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._transport.get_pid(), number)
 
 

@@ -23,8 +23,7 @@ from wvo_mcp.ports import Store, WatchedStore
 from wvo_mcp.project import WrongSetting
 from wvo_mcp.telemetry.files import LineFile, metric_lines, span_line
 from wvo_mcp.telemetry.instruments import Instruments
-from wvo_mcp.telemetry.tracing import Tracing
-from wvo_mcp.telemetry.transactions import WatchedTransactions
+from wvo_mcp.telemetry.tracing import Tracing, WatchedTransactions
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from wvo_mcp.domain.finding import Finding, Outcome
-from wvo_mcp.execution.doctor.clients import clients
+from wvo_mcp.execution.doctor import clients
 from wvo_mcp.execution.installation.plan import Places, Wishes, plan
 from wvo_mcp.project import Project
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from wvo_mcp.domain.finding import Outcome
-from wvo_mcp.execution.doctor import checks
+from wvo_mcp.execution import doctor
 
 
 def none_known(_: Iterable[str]) -> set[str]:
@@ -15,7 +15,7 @@ def test_a_roadmap_that_parses_is_counted(tmp_path: Path) -> None:
     path = tmp_path / "roadmap.yaml"
     path.write_text("epics:\n  - id: E1\n    title: Shop\n    tasks:\n      - {id: T1, title: Prices}\n")
 
-    finding = checks.roadmap(path, none_known)
+    finding = doctor.roadmap(path, none_known)
 
     assert finding.outcome is Outcome.OK
     assert finding.found.startswith("1 tasks")
@@ -25,7 +25,7 @@ def test_a_broken_roadmap_fails_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "roadmap.yaml"
     path.write_text("epics:\n  - id: E1\n    title: Shop\n    taks: []\n")
 
-    finding = checks.roadmap(path, none_known)
+    finding = doctor.roadmap(path, none_known)
 
     assert finding.outcome is Outcome.FAIL
     assert "4" in finding.found
@@ -37,21 +37,21 @@ def test_criteria_that_commas_may_have_split_are_a_warning_with_their_line(tmp_p
     task = "      - {id: T1, title: Prices, acceptance: [reads 1,000 rows]}\n"
     path.write_text(f"epics:\n  - id: E1\n    title: Shop\n    tasks:\n{task}")
 
-    finding = checks.roadmap(path, none_known)
+    finding = doctor.roadmap(path, none_known)
 
     assert finding.outcome is Outcome.WARN
     assert "line 5: epics[0].tasks[0].acceptance has 2 criteria" in finding.found
 
 
 def test_no_roadmap_is_a_warning(tmp_path: Path) -> None:
-    assert checks.roadmap(tmp_path / "roadmap.yaml", none_known).outcome is Outcome.WARN
+    assert doctor.roadmap(tmp_path / "roadmap.yaml", none_known).outcome is Outcome.WARN
 
 
 def test_directives_are_read(tmp_path: Path) -> None:
-    assert checks.directives(tmp_path).outcome is Outcome.WARN
+    assert doctor.directives(tmp_path).outcome is Outcome.WARN
     (tmp_path / "directives").mkdir()
     (tmp_path / "directives" / "house-rules.md").write_text("# Rules\n")
-    finding = checks.directives(tmp_path)
+    finding = doctor.directives(tmp_path)
     assert finding.outcome is Outcome.OK
     assert "house-rules" in finding.found
 
@@ -59,6 +59,6 @@ def test_directives_are_read(tmp_path: Path) -> None:
 def test_a_directive_that_cannot_be_read_fails(tmp_path: Path) -> None:
     (tmp_path / "directives").mkdir()
     (tmp_path / "directives" / "broken.md").write_bytes(b"\xff")
-    finding = checks.directives(tmp_path)
+    finding = doctor.directives(tmp_path)
     assert finding.outcome is Outcome.FAIL
     assert "broken" in finding.found

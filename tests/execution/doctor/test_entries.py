@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from wvo_mcp.domain.finding import Finding
-from wvo_mcp.execution.doctor.clients import stray, trust
+from wvo_mcp.execution.doctor import stray, trust
 from wvo_mcp.project import Project
 
 OURS = {"command": "wvo-mcp"}

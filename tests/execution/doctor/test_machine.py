@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wvo_mcp.domain.finding import Outcome
-from wvo_mcp.execution.doctor import checks
+from wvo_mcp.execution import doctor
 
 MOUNTS = """\
 22 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw
@@ -28,37 +28,37 @@ MOUNTS = """\
     ],
 )
 def test_a_network_file_system_is_warned_of(folder: str, outcome: Outcome, kind: str) -> None:
-    finding = checks.file_system(Path(folder), MOUNTS)
+    finding = doctor.file_system(Path(folder), MOUNTS)
 
     assert finding.outcome is outcome
     assert kind in finding.found
 
 
 def test_this_machine_passes(tmp_path: Path) -> None:
-    assert checks.python().outcome is Outcome.OK
-    assert checks.file_system(tmp_path).check == "file system"
-    assert checks.workspace(tmp_path, "ROOT").outcome is Outcome.OK
+    assert doctor.python().outcome is Outcome.OK
+    assert doctor.file_system(tmp_path).check == "file system"
+    assert doctor.workspace(tmp_path, "ROOT").outcome is Outcome.OK
 
 
 def test_a_root_that_is_no_folder_fails(tmp_path: Path) -> None:
-    assert checks.workspace(tmp_path / "gone", "ROOT").outcome is Outcome.FAIL
+    assert doctor.workspace(tmp_path / "gone", "ROOT").outcome is Outcome.FAIL
 
 
 def test_the_state_folder_may_still_be_missing(tmp_path: Path) -> None:
-    assert checks.state_folder(tmp_path / "a" / "state").outcome is Outcome.WARN
-    assert checks.state_folder(tmp_path).outcome is Outcome.OK
+    assert doctor.state_folder(tmp_path / "a" / "state").outcome is Outcome.WARN
+    assert doctor.state_folder(tmp_path).outcome is Outcome.OK
 
 
 def test_a_file_in_the_place_of_the_state_folder_fails(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("")
-    assert checks.state_folder(tmp_path / "state").outcome is Outcome.FAIL
+    assert doctor.state_folder(tmp_path / "state").outcome is Outcome.FAIL
 
 
 def test_rights_that_are_missing_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
 
-    assert checks.state_folder(tmp_path).outcome is Outcome.FAIL
-    assert checks.state_folder(tmp_path / "state").outcome is Outcome.FAIL
+    assert doctor.state_folder(tmp_path).outcome is Outcome.FAIL
+    assert doctor.state_folder(tmp_path / "state").outcome is Outcome.FAIL
 
 
 @pytest.mark.parametrize(("free", "outcome"), [(10**12, Outcome.OK), (5 * 10**8, Outcome.WARN), (10**7, Outcome.FAIL)])
@@ -68,4 +68,4 @@ def test_a_disk_that_fills_up_is_reported(
     usage = shutil.disk_usage(tmp_path)._replace(free=free)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
 
-    assert checks.disk(tmp_path / "state").outcome is outcome
+    assert doctor.disk(tmp_path / "state").outcome is outcome

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.patience import patient_with_programs
 from wvo_mcp.domain.finding import Outcome
-from wvo_mcp.execution.doctor.checks import providers
+from wvo_mcp.execution.doctor import providers
 
 __all__ = ["patient_with_programs"]
 

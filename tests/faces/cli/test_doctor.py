@@ -9,7 +9,7 @@ import pytest
 from tests.faces.cli.shell import Ran, Shell
 from tests.support.patience import patient_with_programs
 from wvo_mcp.domain.finding import Finding
-from wvo_mcp.execution.doctor import checks
+from wvo_mcp.execution import doctor as checks
 from wvo_mcp.faces.cli import doctor
 
 __all__ = ["patient_with_programs"]

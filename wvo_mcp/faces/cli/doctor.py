@@ -11,8 +11,7 @@ from typing import Any
 import click
 
 from wvo_mcp.domain.finding import Finding, Outcome, fail, ok, warn
-from wvo_mcp.execution.doctor import checks
-from wvo_mcp.execution.doctor.clients import clients
+from wvo_mcp.execution import doctor
 from wvo_mcp.execution.trust import Trust
 from wvo_mcp.faces.cli.application import Compose
 from wvo_mcp.faces.cli.backup import refuse_if_live, restore_and_sync, show, while_live_option
@@ -95,15 +94,15 @@ def _checks(compose: Compose) -> Iterator[list[Finding]]:
             return set(ids)  # reported for the database already
 
     table: list[tuple[str, Callable[[], list[Finding]]]] = [
-        ("python", lambda: [checks.python(), library()]),
-        ("workspace", lambda: [checks.workspace(root, project.reason), *settings]),
-        ("state folder", lambda: [checks.state_folder(state_dir)]),
-        ("disk", lambda: [checks.disk(state_dir), checks.file_system(state_dir)]),
+        ("python", lambda: [doctor.python(), library()]),
+        ("workspace", lambda: [doctor.workspace(root, project.reason), *settings]),
+        ("state folder", lambda: [doctor.state_folder(state_dir)]),
+        ("disk", lambda: [doctor.disk(state_dir), doctor.file_system(state_dir)]),
         ("database", lambda: backend().doctor_checks(datetime.now(UTC))),
-        ("roadmap", lambda: [checks.roadmap(state_dir / "roadmap.yaml", known)]),
-        ("providers", lambda: checks.providers(state_dir / "providers.yaml", os.environ, Trust(os.environ, root))),
-        ("directives", lambda: [checks.directives(root), _snapshot()]),
-        ("clients", lambda: clients(project)),
+        ("roadmap", lambda: [doctor.roadmap(state_dir / "roadmap.yaml", known)]),
+        ("providers", lambda: doctor.providers(state_dir / "providers.yaml", os.environ, Trust(os.environ, root))),
+        ("directives", lambda: [doctor.directives(root), _snapshot()]),
+        ("clients", lambda: doctor.clients(project)),
     ]
     for name, check in table:
         try:
