@@ -115,9 +115,6 @@ class AlreadyClaimed(WvoError):
     retryable = True
     hint = "Claim another task (claim_task without task_id)."
 
-    def __init__(self, task_id: str, by: str | None, until: str | None) -> None:
-        super().__init__(f"Task {task_id} is held by {by} until {until}.", task_id=task_id, by=by, until=until)
-
 
 class WipLimit(WvoError):
     """A named task cannot be claimed because a limit of work in progress is reached."""
@@ -165,11 +162,6 @@ class RequestIdReused(WvoError):
     code = "request_id_reused"
     hint = "Use a new request_id for every new call; repeat one only with the very same input."
 
-    def __init__(self, tool: str, request_id: str) -> None:
-        super().__init__(
-            f"{tool} was already called with request_id {request_id!r} and another input.", field="request_id"
-        )
-
 
 class ReservationConflict(WvoError):
     """The task's files overlap with work in progress."""
@@ -177,14 +169,6 @@ class ReservationConflict(WvoError):
     code = "reservation_conflict"
     retryable = True
     hint = "Claim another task, or wait until the named one is finished."
-
-    def __init__(self, task_id: str, other: str, files: Sequence[str]) -> None:
-        super().__init__(
-            f"The files of {task_id} overlap with those of {other}, which is in progress.",
-            task_id=task_id,
-            files=list(files),
-            **{"with": other},
-        )
 
 
 class Forbidden(WvoError):
@@ -208,9 +192,6 @@ class BudgetExhausted(WvoError):
     retryable = True
     hint = "Wait until the window ends, or ask a person to raise the budget."
 
-    def __init__(self, why: str, until: str | None, *, hint: str | None = None) -> None:
-        super().__init__(why, hint=hint, until=until)
-
 
 class Paused(WvoError):
     """A person has paused the orchestration."""
@@ -218,9 +199,6 @@ class Paused(WvoError):
     code = "paused"
     retryable = True
     hint = "Wait; finish what you hold. A person resumes it."
-
-    def __init__(self, reason: str | None = None) -> None:
-        super().__init__(f"Work is paused{': ' + reason if reason else ''}.")
 
 
 class StoreBusy(WvoError):
@@ -250,9 +228,6 @@ class NotConfigured(WvoError):
     """A part that this workspace does not use; the hint says how to turn it on."""
 
     code = "not_configured"
-
-    def __init__(self, part: str, hint: str) -> None:
-        super().__init__(f"{part} is not configured here.", hint=hint, part=part)
 
 
 class Internal(WvoError):

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     # Commands that open no store start without these.
     from wvo_mcp.domain.lease import Caller
-    from wvo_mcp.operations.container import Container
+    from wvo_mcp.operations.operation import Container
     from wvo_mcp.ports.backend import Backend
     from wvo_mcp.settings import Settings
 

@@ -136,12 +136,14 @@ async def _claim_named(
 ) -> Claim:
     task = await tx.tasks.get(task_id)
     if state.paused:
-        raise Paused(await tx.state.get("paused_reason"))
+        why = await tx.state.get("paused_reason")
+        raise Paused(f"Work is paused{': ' + why if why else ''}.")
     if task.status is Status.IN_PROGRESS:
         if task.assigned_to == agent_id and await lifecycle.ended(tx, policy, task.session_id):
             return await _grant(tx, task, agent_id, length, router, await _means(tx, router, task))
-        until = task.lease_expires_at
-        raise AlreadyClaimed(task.id, task.assigned_to, None if until is None else iso(until))
+        until = None if task.lease_expires_at is None else iso(task.lease_expires_at)
+        held = {"task_id": task.id, "by": task.assigned_to, "until": until}
+        raise AlreadyClaimed(f"Task {task.id} is held by {task.assigned_to} until {until}.", **held)
     if not policy.serves(task.epic_id):
         raise Forbidden(
             f"Task {task.id} is not in an epic that this server serves (WVO_EPICS).",
@@ -160,20 +162,25 @@ async def _claim_named(
         raise WipLimit("epic", limit)
     conflict = await circumstances.conflict(task.files)
     if conflict is not None:
-        raise ReservationConflict(task.id, conflict[0], conflict[1])
+        other, files = conflict
+        overlap = {"task_id": task.id, "files": list(files), "with": other}
+        raise ReservationConflict(
+            f"The files of {task.id} overlap with those of {other}, which is in progress.", **overlap
+        )
     return await _grant(tx, task, agent_id, length, router, await _means(tx, router, task))
 
 
 async def _means(tx: Transaction, router: Router, task: Task) -> RouteDecision | None:
     """Raises BudgetExhausted."""
     if router.problem is not None:
-        raise BudgetExhausted(router.problem, None, hint="Ask a person to fix state/providers.yaml; then claim again.")
+        hint = "Ask a person to fix state/providers.yaml; then claim again."
+        raise BudgetExhausted(router.problem, hint=hint, until=None)
     decision = await router.decide(task)
     if decision is not None and decision.withheld:
         until = await budgets.refused(tx, router, decision, alert=False)
         spent = any(one.why is Why.BUDGET for one in decision.rejected)
         hint = None if spent else "Wait until then, or claim other work; route_task shows the reasons."
-        error = BudgetExhausted(decision.reason, None if until is None else iso(until), hint=hint)
+        error = BudgetExhausted(decision.reason, hint=hint, until=None if until is None else iso(until))
         error.follow_up = partial(budgets.alert_for, router.providers, router.agent_id, task.id)
         raise error
     return decision

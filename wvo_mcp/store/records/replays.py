@@ -24,7 +24,9 @@ class Replays(Repository):
         if row is None:
             return None
         if row["input_hash"] != input_hash:
-            raise RequestIdReused(tool, request_id)
+            raise RequestIdReused(
+                f"{tool} was already called with request_id {request_id!r} and another input.", field="request_id"
+            )
         return str(row["result"])
 
     async def keep_request(self, agent_id: str, tool: str, request_id: str, input_hash: str, result: str) -> None:
