@@ -163,9 +163,11 @@ async def _claim_named(
     conflict = await circumstances.conflict(task.files)
     if conflict is not None:
         other, files = conflict
-        overlap = {"task_id": task.id, "files": list(files), "with": other}
         raise ReservationConflict(
-            f"The files of {task.id} overlap with those of {other}, which is in progress.", **overlap
+            f"The files of {task.id} overlap with those of {other}, which is in progress.",
+            task_id=task.id,
+            files=list(files),
+            **{"with": other},
         )
     return await _grant(tx, task, agent_id, length, router, await _means(tx, router, task))
 
