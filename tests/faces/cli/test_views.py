@@ -11,7 +11,7 @@ from rich.console import Console
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from wvo_mcp.faces.cli.live import event_line
 from wvo_mcp.faces.cli.views import SCREENS, view
-from wvo_mcp.faces.cli.views.paint import span
+from wvo_mcp.faces.cli.views.cells import span
 from wvo_mcp.operations import ALL
 
 pytestmark = pytest.mark.anyio
@@ -26,7 +26,7 @@ def shown(name: str, result: dict[str, Any], width: int = 110) -> str:
 
 
 def test_every_view_belongs_to_an_operation() -> None:
-    assert set(SCREENS) - {"_task"} <= set(ALL)
+    assert set(SCREENS) - {"_task", "simulate"} <= set(ALL)
 
 
 async def test_a_plan_tells_why_and_why_not(bench: Bench) -> None:

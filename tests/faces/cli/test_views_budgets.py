@@ -12,7 +12,7 @@ from tests.support.providers import FixedProviders, limited, only
 from wvo_mcp.domain.providers.catalogue import Limits
 from wvo_mcp.domain.providers.state import Presence
 from wvo_mcp.faces.cli.views import view
-from wvo_mcp.faces.cli.views.budgets import amount, bar
+from wvo_mcp.faces.cli.views.cells import amount, bar
 from wvo_mcp.operations import ALL
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sqlite, pytest.mark.requirement("PROV-5")]

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from wvo_mcp.faces.cli.flags import parameters
 from wvo_mcp.faces.cli.views import view
-from wvo_mcp.faces.cli.views.budgets import condition
+from wvo_mcp.faces.cli.views.cells import condition
 from wvo_mcp.operations import ALL
 
 

@@ -9,8 +9,7 @@ from rich.console import Console
 
 from tests.support.bench import BOB, OWNER, Bench, a_task
 from wvo_mcp.faces.cli.views import view
-from wvo_mcp.faces.cli.views.paint import clock
-from wvo_mcp.faces.cli.views.status import sparkline
+from wvo_mcp.faces.cli.views.cells import local, sparkline
 from wvo_mcp.ports import Transaction
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CORE-12")]
@@ -95,7 +94,10 @@ async def test_ten_thousand_tasks_take_no_more_room_than_a_few(bench: Bench, siz
 async def test_a_watched_screen_tells_the_time_and_the_key_that_ends_it(bench: Bench) -> None:
     result = await a_busy_project(bench)
 
-    assert screen(result, watched=True)[-1] == f"{clock(result['at'])}, Ctrl-C ends.  Next: wvo-mcp alert-ack 2"
+    assert (
+        screen(result, watched=True)[-1]
+        == f"{local(result['at'], seconds=True).split()[1]}, Ctrl-C ends.  Next: wvo-mcp alert-ack 2"
+    )
 
 
 async def test_the_last_line_is_the_next_command_that_makes_sense(bench: Bench) -> None:

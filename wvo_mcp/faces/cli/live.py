@@ -109,7 +109,7 @@ def _follow(op: Operation, compose: Compose, given: Mapping[str, Any], as_json: 
 
 def event_line(event: Mapping[str, Any]) -> str:
     """An event on one line, for people."""
-    from wvo_mcp.faces.cli.views.paint import clean, local  # brings rich, which serves terminals only
+    from wvo_mcp.faces.cli.views.cells import clean, local  # brings rich, which serves terminals only
 
     data = ", ".join(f"{name}={value}" for name, value in event.get("data", {}).items())
     who = event.get("agent_id", "-")

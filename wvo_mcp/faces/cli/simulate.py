@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -14,7 +14,7 @@ import yaml
 from annotated_types import Len
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from wvo_mcp.domain.durations import Durations, learned
+from wvo_mcp.domain.durations import learned
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.roadmap import Roadmap
@@ -22,14 +22,14 @@ from wvo_mcp.errors import InvalidInput, problem_of
 from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.faces.cli.application import Application, Compose
 from wvo_mcp.faces.cli.flags import options
-from wvo_mcp.faces.cli.output import json_option, print_json, reported, wants_json
+from wvo_mcp.faces.cli.output import command, print_json
 from wvo_mcp.faces.cli.progress import shown
 from wvo_mcp.faces.cli.session import settings_or_usage
 from wvo_mcp.orchestration import outlook
 from wvo_mcp.orchestration.plan import roadmap
 from wvo_mcp.orchestration.simulation.engine import Simulation
 from wvo_mcp.orchestration.simulation.scenario import PoolAgent, Scenario, VirtualClock, VirtualServers, load, rows
-from wvo_mcp.orchestration.simulation.tally import Order, Outcome, compared, scores_of
+from wvo_mcp.orchestration.simulation.tally import MEASURES, Order, Outcome, compared, scores_of
 from wvo_mcp.ports import Transaction, WatchedStore
 from wvo_mcp.settings import Settings
 from wvo_mcp.store.sqlite.scratch import ScratchStore
@@ -97,62 +97,56 @@ class Member(BaseModel):
 
 
 def simulate_command(compose: Compose) -> click.Command:
-    def run(file: Path | None, json: bool, **given: Any) -> None:
-        with reported(as_json=wants_json(json)) as as_json:
-            params = _valid(TypeAdapter(Params), {name: value for name, value in given.items() if value is not None})
-            _run(compose, file, params, as_json=as_json)
+    def run(given: dict[str, Any], as_json: bool) -> None:
+        file, plot = given.pop("file"), given["plot"]
+        params = _valid(TypeAdapter(Params), {name: value for name, value in given.items() if value is not None})
+        if plot is not None and Path(plot).suffix.lower() != ".svg":
+            raise InvalidInput("plot", "expected a name that ends in .svg; browsers and rsvg-convert make a PNG of it")
+        if file is not None and params.from_store:
+            raise click.UsageError("Give a ROADMAP or --from-store, not both.")
+        if plot is not None and params.seeds > 1:
+            raise click.UsageError("Give --plot or --seeds, not both: a chart shows one seed.")
+        began = time.perf_counter()
+        result = asyncio.run(_simulated(compose(), settings_or_usage(), file, params))
+        if as_json:
+            print_json(result)
+        if not as_json or plot is not None:
+            from wvo_mcp.faces.cli.views import show  # brings rich
 
-    return click.Command(
-        "simulate",
-        help=_HELP,
-        short_help="Simulate a plan and compare orders of work.",
-        params=[
-            click.Argument(["file"], metavar="[ROADMAP]", required=False, type=click.Path(path_type=Path)),
-            *options(Params.model_fields),
-            json_option(),
-        ],
-        callback=run,
-    )
+            try:
+                show("simulate", _shown(result, time.perf_counter() - began), params.plot, quiet=as_json)
+            except OSError as error:
+                raise InvalidInput("plot", f"{plot} cannot be written: {error.strerror}") from None
 
-
-def _run(compose: Compose, file: Path | None, params: Params, *, as_json: bool) -> None:
-    plot = params.plot
-    if plot is not None and plot.suffix.lower() != ".svg":
-        raise InvalidInput("plot", "expected a name that ends in .svg; browsers and rsvg-convert make a PNG of it")
-    if file is not None and params.from_store:
-        raise click.UsageError("Give a ROADMAP or --from-store, not both.")
-    if plot is not None and params.seeds > 1:
-        raise click.UsageError("Give --plot or --seeds, not both: a chart shows one seed.")
-    began = time.perf_counter()
-    default = _COMPARED if params.seeds > 1 else (Order.WSJF,)
-    orders = list(dict.fromkeys(params.policy or default))
-    source, runs = asyncio.run(_simulated(compose(), settings_or_usage(), file, params, orders))
-    first = runs[orders[0]]
-    if params.seeds == 1:
-        result: dict[str, Any] = {"durations": source, "policies": [asdict(outcome) for (outcome,) in runs.values()]}
-    else:
-        head = {"tasks": first[0].tasks, "agents": first[0].agents, "first_seed": first[0].seed, "seeds": len(first)}
-        found = [
-            {"order": order, **{name: asdict(one) for name, one in measures.items()}}
-            for order, measures in compared(runs).items()
-        ]
-        result = {"durations": source, **head, "seeds_asked": params.seeds, "policies": found}
-    if as_json:
-        print_json(result)
-    if as_json and plot is None:
-        return
-    from wvo_mcp.faces.cli.views.simulation import show  # brings rich
-
-    try:
-        show(result, time.perf_counter() - began, plot=plot, quiet=as_json)
-    except OSError as error:
-        raise InvalidInput("plot", f"{plot} cannot be written: {error.strerror}") from None
+    roadmap = click.Argument(["file"], metavar="[ROADMAP]", required=False, type=click.Path(path_type=Path))
+    short = "Simulate a plan and compare orders of work."
+    return command("simulate", run, _HELP, [roadmap, *options(Params.model_fields)], short=short)
 
 
-async def _simulated(
-    application: Application, settings: Settings, file: Path | None, params: Params, orders: Sequence[Order]
-) -> tuple[str, dict[str, list[Outcome]]]:
-    """Where durations come from, and by order the outcome of each seed; every seed that starts is run with all orders."""
+def _shown(result: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """The result with what its screen has in tables of their own."""
+    ones, took = result["policies"], f"{seconds:.1f}"
+    if "seeds" not in result:
+        return {
+            **result,
+            "took": took,
+            "orders": ones,
+            "waited": [{"order": one["order"], **one["waiting_hours"]} for one in ones if one["waiting_hours"]],
+            "milestones": [{"order": one["order"], **row} for one in ones for row in one["milestones"]],
+            "left": [{"order": one["order"], **one["left"]} for one in ones if one["left"]],
+        }
+    count, measures = result["seeds"], {}
+    for name in MEASURES:
+        often = [{key: f"{one[name][key]} of {count}" for key in ("better", "best")} for one in ones]
+        measures[name] = [{"order": one["order"], **one[name], **row} for one, row in zip(ones, often, strict=True)]
+        measures[name][0]["better"] = None
+    further = {"first": ones[0]["order"], "last_seed": result["first_seed"] + count - 1}
+    return {**result, **measures, **further, "cut": count < result["seeds_asked"], "took": took}
+
+
+async def _simulated(application: Application, settings: Settings, file: Path | None, params: Params) -> dict[str, Any]:
+    """JSON-ready: where durations come from, and the outcomes by order; every seed that starts is run with all orders."""
+    orders = list(dict.fromkeys(params.policy or (_COMPARED if params.seeds > 1 else (Order.WSJF,))))
     finished: list[tuple[int, float]] = []
     fill: Fill | None = None
     if params.from_store or params.learn:
@@ -164,7 +158,9 @@ async def _simulated(
             finished = [(points, (instant(end) - instant(begin)).total_seconds()) for points, begin, end in past]
     if fill is None:
         fill = partial(roadmap.sync, roadmap=await parsed(file or settings.roadmap))
-    agents = _pool(params.pool) if params.pool is not None else _crew(params.agents or settings.agents)
+    count = params.agents or settings.agents
+    crew = (PoolAgent(f"agent-{number:0{len(str(count))}}") for number in range(1, count + 1))
+    agents = tuple(crew) if params.pool is None else _pool(params.pool)
     scenario = Scenario(
         agents=agents,
         policy=Policy(
@@ -178,7 +174,9 @@ async def _simulated(
         death=params.deaths,
         away_seconds=params.away,
     )
-    start = _start(params.start)
+    start = params.start or datetime.now(UTC)  # UTC without a time zone; in milliseconds, as times of the store are
+    start = start.replace(tzinfo=UTC) if start.tzinfo is None else start.astimezone(UTC)
+    start = start.replace(microsecond=start.microsecond // 1000 * 1000)
     store = await loaded(fill, start, scenario.policy.wip_limit)
     runs: dict[str, list[Outcome]] = {order: [] for order in orders}
     until = time.monotonic() + params.time_limit
@@ -192,7 +190,19 @@ async def _simulated(
                     await progress(number / params.seeds, f"seed {number + 1} of {params.seeds}: {order}")
                 runs[order].append(await simulated(store, seeded, order, start))
     await store.close()
-    return _source(scenario.durations, asked=params.from_store or params.learn), runs
+    seen, hour = sum(scenario.durations.seen.values()), scenario.durations.expected(5) / 60
+    why = "as no task was done yet" if params.from_store or params.learn else "--learn counts the done tasks"
+    how = f"learned from {seen:,} done tasks" if seen else f"assumed, {why}"
+    durations = f"{how}; median of a task of complexity 5: {hour:.0f} minutes"
+    if params.seeds == 1:
+        return {"durations": durations, "policies": [asdict(outcome) for (outcome,) in runs.values()]}
+    first = runs[orders[0]]
+    head = {"tasks": first[0].tasks, "agents": first[0].agents, "first_seed": first[0].seed, "seeds": len(first)}
+    found = [
+        {"order": order, **{name: asdict(one) for name, one in measures.items()}}
+        for order, measures in compared(runs).items()
+    ]
+    return {"durations": durations, **head, "seeds_asked": params.seeds, "policies": found}
 
 
 async def parsed(file: Path) -> Roadmap:
@@ -224,18 +234,6 @@ async def simulated(store: ScratchStore, scenario: Scenario, order: Order, start
     )
 
 
-def _start(given: datetime | None) -> datetime:
-    """UTC where no time zone is given; in milliseconds, as times of the store are."""
-    at = given or datetime.now(UTC)
-    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    return at.replace(microsecond=at.microsecond // 1000 * 1000)
-
-
-def _crew(count: int) -> tuple[PoolAgent, ...]:
-    width = len(str(count))
-    return tuple(PoolAgent(f"agent-{number:0{width}}") for number in range(1, count + 1))
-
-
 def _pool(file: Path) -> tuple[PoolAgent, ...]:
     """Raises InvalidInput that names the place in the file."""
     try:
@@ -259,11 +257,3 @@ def _valid(adapter: TypeAdapter[T], value: Any, prefix: str = "", *, hint: str |
         first: Mapping[str, Any] = dict(error.errors()[0])
         place = prefix + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
         raise InvalidInput(place.removeprefix("."), problem_of(first), hint=hint) from None
-
-
-def _source(durations: Durations, *, asked: bool) -> str:
-    seen = sum(durations.seen.values())
-    hour = durations.expected(5) / 60
-    why = "as no task was done yet" if asked else "--learn counts the done tasks"
-    how = f"learned from {seen:,} done tasks" if seen else f"assumed, {why}"
-    return f"{how}; median of a task of complexity 5: {hour:.0f} minutes"

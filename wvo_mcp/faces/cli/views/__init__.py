@@ -1,7 +1,9 @@
 """Results as people read them on a terminal. Only a command that prints to a terminal imports this package."""
 
 import json
+import re
 import tomllib
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from wvo_mcp.faces.cli.views.plain import rendered
 
 SCREENS: dict[str, dict[str, Any]] = tomllib.loads(Path(__file__).with_name("screens.toml").read_text("utf-8"))
 """What differs from the generic view; the notation is explained in the file."""
+
+_FONTS = re.compile(r"@font-face \{.*?\}", re.DOTALL)
 
 
 class _Whole(dict[str, Any]):
@@ -25,12 +29,17 @@ def view(name: str, result: dict[str, Any], *, watched: bool = False) -> Rendera
     """The result of the operation `name`, for people; `watched` when it is drawn again and again."""
     whole = json.loads(json.dumps(result), object_hook=_Whole)
     if name == "status":
-        return status.Screen(whole, watched)
+        return status.Screen(whole, SCREENS["status"], watched)
     of_a_job = {"handle", "state"} <= result.keys()
     default = SCREENS["_task"] if set(result) == {"task"} else {}
     return rendered(whole, {} if of_a_job else SCREENS.get(name, default))
 
 
-def show(name: str, result: dict[str, Any]) -> None:
-    """Print it."""
-    Console(highlight=False).print(view(name, result))
+def show(name: str, result: dict[str, Any], svg: Path | None = None, *, quiet: bool = False) -> None:
+    """Print it, unless `quiet`, and write it to `svg`. Raises OSError."""
+    record = svg is not None
+    console = Console(highlight=False, record=record, file=StringIO() if quiet else None, width=150 if record else None)
+    console.print(view(name, result))
+    if svg is not None:
+        # What it shows must not be fetched from elsewhere.
+        svg.write_text(_FONTS.sub("", console.export_svg(title=f"wvo-mcp {name}")))

@@ -9,8 +9,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.text import Text
 
 from wvo_mcp.domain.instant import instant
-from wvo_mcp.faces.cli.views.budgets import WINDOWS, noteworthy
-from wvo_mcp.faces.cli.views.paint import STATUS, clean, clock
+from wvo_mcp.faces.cli.views.cells import NEARLY, STATUS, clean, sparkline
 from wvo_mcp.faces.cli.views.plain import table
 
 Row = dict[str, Any]
@@ -19,7 +18,6 @@ _BAR = 20
 _FEW = 3
 """Rows that each part gets before the first ones get more."""
 _GAUGES = 4
-_LEVELS = "▁▂▃▄▅▆▇█"
 _VERBS = {"approval": "approve", "failed": "retry", "blocked": "unblock"}
 _CURES = {
     "roadmap_guard": "alerts",
@@ -33,22 +31,20 @@ _CURES = {
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A table of the screen, its columns as `screens.toml` has them. `more` is how many rows there are beyond these;
-    `command` shows them all."""
+    """A table of the screen. `total` is how many rows there are, of which these are the first; `command` shows them all."""
 
     columns: str
     rows: Sequence[Row]
-    more: int = 0
+    total: int
     command: str = ""
 
     def lines(self, most: int) -> int:
         """What it takes with at most so many rows: a gap, the headings, the rows, and a note of what is left out."""
-        return 2 + min(most, len(self.rows)) + (most < len(self.rows) + self.more)
+        return 2 + min(most, len(self.rows)) + (most < self.total)
 
     def shown(self, most: int, now: datetime) -> RenderableType:
-        over = max(0, len(self.rows) - most) + self.more
-        rest = f"+{over} more" + (f": wvo-mcp {self.command}" if self.command else "")
-        note = [Text(rest, "dim", no_wrap=True)] if over else []
+        rest = f"+{self.total - most} more" + (f": wvo-mcp {self.command}" if self.command else "")
+        note = [Text(rest, "dim", no_wrap=True)] if most < self.total else []
         return Group(Text(), table(self.rows[:most], self.columns, now), *note)
 
 
@@ -57,17 +53,25 @@ class Screen:
     """The result of `status`, as much of it as the terminal has lines for; all of it where there is no terminal."""
 
     result: Row
+    columns: dict[str, str]
     watched: bool = False
     """True: it is drawn again and again, and says how to end it."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        result, now = self.result, instant(self.result["at"])
+        result, now, counts = self.result, instant(self.result["at"]), self.result["counts"]
         needs = _needs(result)
-        parts = [part for part in (needs, _held(result), _ready(result), _agents(result)) if part.rows]
+        tables = (
+            ("needs", needs, len(needs), "alerts"),
+            ("in_progress", result["in_progress"], counts.get("in_progress", 0), "list-tasks --status in_progress"),
+            ("ready", result["ready"], counts["ready"], "plan-next --limit 50"),
+            ("agents", result["agents"], sum(result["pool"].values()), ""),
+        )
+        parts = [
+            Part(self.columns[name], rows, max(total, len(rows)), run) for name, rows, total, run in tables if rows
+        ]
         # Beside the parts: two lines above, two below, and one for the prompt that follows.
         room = console.height - (4 if self.watched else 5) if console.is_terminal else 10_000
-        yield _headline(result)
-        yield _legend(result)
+        yield from _head(result)
         while len(parts) > 1 and sum(part.lines(_FEW) for part in parts) > room:
             parts.pop()
         for place, part in enumerate(parts):
@@ -76,153 +80,113 @@ class Screen:
             if most:
                 room -= part.lines(most)
                 yield part.shown(most, now)
-        for further in _further(result, now):
+        for further in self._further(now):
             lines = len(console.render_lines(further, options, pad=False))
             if lines <= room:
                 room -= lines
                 yield further
         yield Text()
         command, why = _next(result, needs, watched=self.watched)
-        yield Text.assemble(
-            (f"{clock(result['at'])}, Ctrl-C ends.  " if self.watched else "", "dim"),
+        yield _line(
+            (f"{now.astimezone():%H:%M:%S}, Ctrl-C ends.  " if self.watched else "", "dim"),
             ("Next: " if command else "", "dim"),
             (f"wvo-mcp {command}" if command else "", "cyan"),
-            f"  {why}" if command and why else "",
-            no_wrap=True,
-            overflow="ellipsis",
+            (f"  {why}" if command and why else "", ""),
+        )
+
+    def _further(self, now: datetime) -> Iterator[RenderableType]:
+        """What is left out first: budgets that are used, the pace, which server does the background work."""
+        result = self.result
+        providers: list[Row] = result["providers"]["providers"] if result["providers"] else []
+        failing = [{**one, "enabled": True} for one in providers if one["breakers"]]
+        if failing:
+            yield Group(Text(), table(failing, self.columns["failing"], now))
+        # Budgets that are used or nearly reserved, the tightest first. What a claim reserves says nothing until then.
+        windows = [one for provider in providers for one in provider["windows"]]
+        used = [one for one in windows if one["used"] or one["reserved"] >= NEARLY * one["limit"]]
+        used.sort(key=lambda one: -(one["used"] + one["reserved"]) / max(1, one["limit"]))
+        if used:
+            more = f"{len(used[_GAUGES:])} with more room: wvo-mcp budget show"
+            gauges = table(used[:_GAUGES], self.columns["windows"], now)
+            yield Group(Text(), gauges, *([Text(more, "dim")] if used[_GAUGES:] else []))
+        flow = result["flow"]
+        series: list[int] = flow["completed_per_5_min"]
+        if any(series) or flow["created_last_hour"]:
+            hour = f"{flow['completed_last_hour']} done, {flow['created_last_hour']} created"
+            pace = f"  {sum(series)} done in 2 h; last hour: {hour}"
+            yield Group(Text(), _line(("Flow  ", "bold"), (sparkline(series), "green"), (pace, "")))
+        leader = result["leader"]
+        if leader is None:
+            yield Text("No server is running: background work waits for the next one.", "dim")
+            return
+        name = clean(leader["agent_id"] or f"session {leader['session_id'][:8]}")
+        gone = f"The server of {name}, which led, is gone; the next server takes over."
+        yield _line(
+            (f"Background work is done by the server of {name}.", "dim") if leader["alive"] else (gone, "yellow")
         )
 
 
-def _headline(result: Row) -> Text:
-    counts: dict[str, int] = result["counts"]
-    total = sum(counts.get(name, 0) for name in STATUS)
-    share = f" ({100 * counts.get('done', 0) // total} %)" if total else ""
+def _line(*parts: tuple[str, str]) -> Text:
+    return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
+
+
+def _head(result: Row) -> Iterator[Text]:
+    """What there is in numbers; then a bar of all tasks, and in words what the numbers do not say."""
+    counts: dict[str, int] = {**dict.fromkeys((*STATUS, "ready"), 0), **result["counts"]}
+    total = sum(counts[name] for name in STATUS)
+    share = f" ({100 * counts['done'] // total} %)" if total else ""
     reason = f": {clean(result['paused_reason'])}" if result["paused_reason"] else ""
-    return Text.assemble(
-        (f"{counts.get('done', 0)} of {total} tasks done{share}", "bold"),
-        f"   {counts.get('in_progress', 0)}/{result['wip_limit']} in progress   {counts.get('ready', 0)} ready",
+    yield _line(
+        (f"{counts['done']} of {total} tasks done{share}", "bold"),
+        (f"   {counts['in_progress']}/{result['wip_limit']} in progress   {counts['ready']} ready", ""),
         (f"   PAUSED{reason}" if result["paused"] else "", "bold yellow"),
-        no_wrap=True,
-        overflow="ellipsis",
     )
-
-
-def _legend(result: Row) -> Text:
-    """A bar of all tasks, and in words what the headline does not say."""
-    counts: dict[str, int] = result["counts"]
-    total = sum(counts.get(name, 0) for name in STATUS)
     if not total:
-        return Text("No tasks yet.", "dim")
-    line = Text(no_wrap=True, overflow="ellipsis")
+        yield Text("No tasks yet.", "dim")
+        return
+    line = _line()
     for name in ("done", "in_progress", "in_review", "awaiting_approval", "blocked", "failed"):
-        part = counts.get(name, 0)
+        part = counts[name]
         line.append("█" * min(max(1, _BAR * part // total) if part else 0, _BAR - len(line)), STATUS[name])
     line.append("░" * (_BAR - len(line)) + "  ", "dim")
-    waiting = counts.get("pending", 0) - counts.get("ready", 0) - result["held_back"]
+    waiting = counts["pending"] - counts["ready"] - result["held_back"]
     kinds = ("in_review", "awaiting_approval", "blocked", "failed", "cancelled")
     words = [(waiting, "waiting", ""), (result["held_back"], "held back", "")]
-    words += [(counts.get(name, 0), name.replace("_", " "), STATUS[name]) for name in kinds]
-    return line.append_text(Text(", ").join(Text(f"{n} {word}", style) for n, word, style in words if n > 0))
+    words += [(counts[name], name.replace("_", " "), STATUS[name]) for name in kinds]
+    yield line.append_text(Text(", ").join(Text(f"{n} {word}", style) for n, word, style in words if n > 0))
 
 
-def _needs(result: Row) -> Part:
+def _needs(result: Row) -> list[Row]:
     """What waits for a person, with the command that ends it; an alert about one of these tasks says nothing more."""
-    named = {task["id"] for task in result["needs_you"]}
-    alerts = [
-        {
-            "id": f"alert {alert['id']}",
-            "why": alert["severity"],
-            "severity": alert["severity"],
-            "text": alert["message"],
-            "since": alert["raised_at"],
-            "run": _CURES.get(alert["kind"], f"alert-ack {alert['id']}"),
-        }
-        for alert in sorted(result["alerts"], key=lambda alert: -alert["id"])
-        if alert["acknowledged_at"] is None and alert["severity"] != "info" and alert["task_id"] not in named
-    ]
     tasks = [
         {**task, "text": task["detail"] or task["title"], "run": f"{_VERBS[task['why']]} {task['id']}"}
         for task in result["needs_you"]
     ]
-    stranded = [
-        {
-            "id": task["id"],
-            "why": "stranded",
-            "text": f"waits for {task['waiting_for']}, which is cancelled or failed",
-            "run": f"get-task {task['waiting_for']}",
-        }
-        for task in result["stranded"]
-    ]
-    rows = [one for one in alerts if one["severity"] == "critical"] + tasks
-    rows += [one for one in alerts if one["severity"] != "critical"] + stranded
-    return Part("id=Needs_you~ why text=what~ since run=run_wvo-mcp~", rows, 0, "alerts")
+    named = {task["id"] for task in tasks}
+    critical: list[Row] = []
+    others: list[Row] = []
+    for alert in sorted(result["alerts"], key=lambda alert: -alert["id"]):
+        severity, run = alert["severity"], _CURES.get(alert["kind"], f"alert-ack {alert['id']}")
+        row = {"id": f"alert {alert['id']}", "why": severity, "text": alert["message"], "since": alert["raised_at"]}
+        if alert["acknowledged_at"] is None and severity != "info" and alert["task_id"] not in named:
+            (critical if severity == "critical" else others).append({**row, "run": run})
+    for task in result["stranded"]:
+        text = f"waits for {task['waiting_for']}, which is cancelled or failed"
+        others.append({"id": task["id"], "why": "stranded", "text": text, "run": f"get-task {task['waiting_for']}"})
+    return [*critical, *tasks, *others]
 
 
-def _held(result: Row) -> Part:
-    more = result["counts"].get("in_progress", 0) - len(result["in_progress"])
-    columns = "id=In_progress~ title~ agent_id=by~ progress started_at=since remaining=lease>"
-    return Part(columns, result["in_progress"], more, "list-tasks --status in_progress")
-
-
-def _ready(result: Row) -> Part:
-    more = max(0, result["counts"]["ready"] - len(result["ready"]))
-    return Part("id=Ready~ title~ epic_id=epic priority score>", result["ready"], more, "plan-next --limit 50")
-
-
-def _agents(result: Row) -> Part:
-    more = max(0, sum(result["pool"].values()) - len(result["agents"]))
-    columns = "agent_id=Agents~ status current_task_id=task~ assigned_at=for last_seen_at=seen"
-    return Part(columns, result["agents"], more)
-
-
-def _further(result: Row, now: datetime) -> Iterator[RenderableType]:
-    """What is left out first: budgets that are used, the pace, which server does the background work."""
-    providers: list[Row] = result["providers"]["providers"] if result["providers"] else []
-    failing = [{**one, "enabled": True} for one in providers if one["breakers"]]
-    if failing:
-        yield Group(Text(), table(failing, "name=Providers condition=~", now))
-    used = noteworthy([window for one in providers for window in one["windows"]])
-    if used:
-        more = f"{len(used[_GAUGES:])} with more room: wvo-mcp budget show"
-        yield Group(Text(), table(used[:_GAUGES], WINDOWS, now), *([Text(more, "dim")] if used[_GAUGES:] else []))
-    flow = result["flow"]
-    series: list[int] = flow["completed_per_5_min"]
-    if any(series) or flow["created_last_hour"]:
-        hour = f"{flow['completed_last_hour']} done, {flow['created_last_hour']} created"
-        pace = f"  {sum(series)} done in 2 h; last hour: {hour}"
-        line = Text.assemble(("Flow  ", "bold"), (sparkline(series), "green"), pace, no_wrap=True, overflow="ellipsis")
-        yield Group(Text(), line)
-    yield _leader(result["leader"])
-
-
-def sparkline(values: Sequence[int]) -> str:
-    """A column per value, its height the share of the greatest one; nothing at all is a line at the bottom."""
-    greatest = max(values, default=0)
-    return "".join(_LEVELS[max(1, -(-7 * value // greatest))] if value else _LEVELS[0] for value in values)
-
-
-def _leader(leader: Row | None) -> Text:
-    if leader is None:
-        return Text("No server is running: background work waits for the next one.", "dim")
-    name = clean(leader["agent_id"] or f"session {leader['session_id'][:8]}")
-    if not leader["alive"]:
-        return Text(f"The server of {name}, which led, is gone; the next server takes over.", "yellow")
-    return Text(f"Background work is done by the server of {name}.", "dim", no_wrap=True, overflow="ellipsis")
-
-
-def _next(result: Row, needs: Part, *, watched: bool) -> tuple[str, str]:
+def _next(result: Row, needs: list[Row], *, watched: bool) -> tuple[str, str]:
     """The command that makes sense now, and what it does."""
     counts: dict[str, int] = result["counts"]
     no_file = result["roadmap"] is None and not any(counts.get(name, 0) for name in STATUS)
     choices = (
         (result["paused"], "resume", "starts giving out tasks again"),
-        (needs.rows, clean(needs.rows[0]["run"]) if needs.rows else "", ""),
+        (needs, clean(needs[0]["run"]) if needs else "", ""),
         (no_file, "init", "writes a sample state/roadmap.yaml; or wvo-mcp add TITLE"),
         (counts["in_progress"], "" if watched else "status --watch", "keeps this on the screen"),
         (counts["ready"], "claim-task", "claims the first; or start an agent here"),
         (counts.get("pending"), "plan-next", "says what the rest waits for"),
+        (True, "add TITLE", "adds a task; so does state/roadmap.yaml"),
     )
-    for applies, command, why in choices:
-        if applies:
-            return command, why
-    return "add TITLE", "adds a task; so does state/roadmap.yaml"
+    return next((command, why) for applies, command, why in choices if applies)
