@@ -3,7 +3,7 @@
 import pytest
 
 from tests.faces.cli.shell import Shell
-from wvo_mcp.faces.cli.hints import for_people
+from wvo_mcp.faces.cli.output import for_people
 
 
 @pytest.mark.requirement("CORE-7")

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
-from wvo_mcp.faces.cli.live import event_line
+from wvo_mcp.faces.cli.commands import event_line
 from wvo_mcp.faces.cli.views import SCREENS, view
 from wvo_mcp.faces.cli.views.cells import span
 from wvo_mcp.operations import ALL

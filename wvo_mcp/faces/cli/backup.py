@@ -12,9 +12,8 @@ from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Role
 from wvo_mcp.domain.redaction import redacted
 from wvo_mcp.errors import Conflict, WvoError
-from wvo_mcp.faces.cli.application import Application, Compose
 from wvo_mcp.faces.cli.output import command, print_json, visible
-from wvo_mcp.faces.cli.session import settings_or_usage
+from wvo_mcp.faces.cli.session import Application, Compose, settings_or_usage
 from wvo_mcp.ports.backend import Backups
 from wvo_mcp.settings import Settings
 

@@ -1,16 +1,183 @@
-"""A command per operation: parse the flags, call the operation, print its result."""
+"""The command of an operation: parse the flags, call it, print its result. And what goes on until it is stopped:
+`status --watch`, `events --follow`, `claim-task --wait`, `serve`."""
 
 import asyncio
+import gc
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from wvo_mcp.faces.cli.application import Compose
 from wvo_mcp.faces.cli.flags import arguments, parameters
-from wvo_mcp.faces.cli.live import LIVE
-from wvo_mcp.faces.cli.output import command, print_json
-from wvo_mcp.faces.cli.session import calling
+from wvo_mcp.faces.cli.output import command, print_json, print_line, reported
+from wvo_mcp.faces.cli.session import Ask, Compose, calling, settings_or_usage
 from wvo_mcp.operations.operation import Operation
+from wvo_mcp.project import WrongSetting
+
+_BREATH = 0.05
+"""Minimum seconds between two reads, however much happens."""
+_AGAIN = 2.0
+"""Seconds after which a claim is tried again even if no change was seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A command's other way to run: its further flags, those that switch to it, and what is done then."""
+
+    flags: tuple[str, ...]
+    options: Callable[[], list[click.Option]]
+    run: Callable[[Operation, Compose, Mapping[str, Any], bool], None]
+
+    def wanted(self, given: Mapping[str, Any]) -> bool:
+        return any(given[flag] not in (None, False) for flag in self.flags)
+
+
+def _pace(seconds: float, ends: str) -> list[click.Option]:
+    return [
+        click.Option(
+            ["--interval"],
+            type=click.FloatRange(min=0.05),
+            default=seconds,
+            show_default=True,
+            help="Seconds between refreshes when nothing changes.",
+        ),
+        click.Option(
+            ["--count"],
+            type=click.IntRange(min=1),
+            help=f"Number of {ends} to stop after; default: until Ctrl-C.",
+        ),
+    ]
+
+
+def _watch_options() -> list[click.Option]:
+    watch = click.Option(
+        ["--watch"], is_flag=True, help="Live view; a line of JSON for each refresh when stdout is not a terminal."
+    )
+    return [watch, *_pace(2.0, "reads")]
+
+
+def _follow_options() -> list[click.Option]:
+    return [
+        click.Option(["--follow"], is_flag=True, help="Newest events, then new ones as they come, a line each."),
+        click.Option(["--jsonl"], is_flag=True, help="All events after --after, one JSON object a line."),
+        *_pace(1.0, "reads"),
+    ]
+
+
+def _watch(op: Operation, compose: Compose, given: Mapping[str, Any], as_json: bool) -> None:
+    asked = arguments(op, given)
+    if as_json:
+
+        async def print_state(ask: Ask) -> None:
+            print_line(await ask(asked))
+
+        _until_stopped(op, compose, given, print_state)
+        return
+    from rich.live import Live as Screen  # costs a tenth of a second and serves terminals only
+
+    from wvo_mcp.faces.cli.views import view
+
+    # A terminal must get its cursor and its own screen back, also when the process is asked to end.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with Screen(screen=True, auto_refresh=False) as screen:
+
+        async def redraw(ask: Ask) -> None:
+            screen.update(view(op.name, await ask(asked), watched=True), refresh=True)
+
+        _until_stopped(op, compose, given, redraw)
+
+
+def _follow(op: Operation, compose: Compose, given: Mapping[str, Any], as_json: bool) -> None:
+    asked = arguments(op, given)
+    if given["follow"] and "after" not in asked:
+        asked["last"] = True
+    lines = as_json or given["jsonl"]
+
+    async def print_new(ask: Ask) -> None:
+        more = True
+        while more:
+            page = await ask(asked)
+            for event in page["events"]:
+                print_line(event) if lines else click.echo(event_line(event))
+            asked.update(after=page["next_after"], last=False)
+            more = page["more"]
+
+    _until_stopped(op, compose, given if given["follow"] else {**given, "count": 1}, print_new)
+
+
+def event_line(event: Mapping[str, Any]) -> str:
+    """An event on one line, for people."""
+    from wvo_mcp.faces.cli.views.cells import clean, local  # brings rich, which serves terminals only
+
+    data = ", ".join(f"{name}={value}" for name, value in event.get("data", {}).items())
+    who = event.get("agent_id", "-")
+    at, task = local(event["at"], seconds=True), event.get("task_id", "-")
+    return clean(f"{event['seq']:>7}  {at}  {event['kind']:<18} {task:<12} {who}  {data}")
+
+
+def _until_stopped(
+    op: Operation, compose: Compose, given: Mapping[str, Any], step: Callable[[Ask], Awaitable[None]]
+) -> None:
+    """Repeat the step at the interval, on one open store; Ctrl-C is how a person ends it, and no error."""
+
+    gc.enable()  # this command may live for days
+
+    async def repeat() -> None:
+        async with calling(op, compose) as (ask, changed):
+            reads = 0
+            while True:
+                await step(ask)
+                reads += 1
+                if reads == given["count"]:
+                    return
+                await changed(given["interval"])
+                await asyncio.sleep(_BREATH)
+
+    try:
+        asyncio.run(repeat())
+    except KeyboardInterrupt:
+        return
+
+
+def _wait_options() -> list[click.Option]:
+    wait = click.Option(
+        ["--wait"], type=click.FloatRange(min=0), help="Seconds to wait for a task when there is nothing to claim."
+    )
+    return [wait]
+
+
+def _claim_waiting(op: Operation, compose: Compose, given: Mapping[str, Any], as_json: bool) -> None:
+    asked = arguments(op, given)
+
+    async def claim() -> dict[str, Any]:
+        async with calling(op, compose) as (ask, changed):
+            until = time.monotonic() + given["wait"]
+            while True:
+                await changed(0)
+                result = await ask(asked)
+                left = until - time.monotonic()
+                if result["task"] is not None or left <= 0:
+                    return result
+                await asyncio.sleep(_BREATH)
+                await changed(min(_AGAIN, left))
+
+    result = asyncio.run(claim())
+    if as_json:
+        print_line(result)
+        return
+    from wvo_mcp.faces.cli.views import show  # costs a tenth of a second and serves terminals only
+
+    show(op.name, result)
+
+
+LIVE = {
+    "claim_task": Live(("wait",), _wait_options, _claim_waiting),
+    "status": Live(("watch",), _watch_options, _watch),
+    "events": Live(("follow", "jsonl"), _follow_options, _follow),
+}
 
 
 def command_of(op: Operation, compose: Compose, name: str) -> click.Command:
@@ -39,3 +206,29 @@ def command_of(op: Operation, compose: Compose, name: str) -> click.Command:
 async def _once(op: Operation, compose: Compose, params: dict[str, Any]) -> dict[str, Any]:
     async with calling(op, compose) as (ask, _):
         return await ask(params)
+
+
+def serve_command(compose: Compose) -> click.Command:
+    def run(http: bool, host: str, port: int) -> int:
+        if not http:
+            raise click.UsageError("Give --http; wvo-mcp without a command serves MCP on stdio.")
+        gc.enable()  # this command may live for days
+        with reported(as_json=False):
+            try:
+                return asyncio.run(compose().serve_http(settings_or_usage(), host, port, click.echo))
+            except WrongSetting as error:
+                raise click.ClickException(str(error)) from None
+        return 1
+
+    port = "Port; 0 takes a free one, shown on stdout."
+    return click.Command(
+        "serve",
+        help="Serve the tools (/api), /health and /metrics over HTTP on this machine.",
+        short_help="Serve the API, /health and /metrics over HTTP.",
+        params=[
+            click.Option(["--http"], is_flag=True, help="Serve HTTP (required)."),
+            click.Option(["--host"], default="127.0.0.1", show_default=True, help="Loopback address to listen on."),
+            click.Option(["--port"], type=click.IntRange(0, 65_535), default=8737, show_default=True, help=port),
+        ],
+        callback=run,
+    )

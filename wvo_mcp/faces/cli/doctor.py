@@ -13,10 +13,9 @@ import click
 from wvo_mcp.domain.finding import Finding, Outcome, fail, ok, warn
 from wvo_mcp.execution import doctor
 from wvo_mcp.execution.trust import Trust
-from wvo_mcp.faces.cli.application import Compose
 from wvo_mcp.faces.cli.backup import refuse_if_live, restore_and_sync, show, while_live_option
 from wvo_mcp.faces.cli.output import command, print_json, visible
-from wvo_mcp.faces.cli.session import settings_or_usage
+from wvo_mcp.faces.cli.session import Compose, settings_or_usage
 from wvo_mcp.operations import tools
 from wvo_mcp.ports.backend import Backend
 from wvo_mcp.project import Project, WrongSetting

@@ -12,9 +12,8 @@ import click
 
 from wvo_mcp.execution.installation.changes import Change, Plan
 from wvo_mcp.execution.installation.plan import Places, Wishes, codex_home, plan, removal
-from wvo_mcp.faces.cli.application import Compose
 from wvo_mcp.faces.cli.output import command, print_json, visible
-from wvo_mcp.faces.cli.session import settings_or_usage
+from wvo_mcp.faces.cli.session import Compose, settings_or_usage
 
 CLIENTS = {
     "claude": "Also wire in Claude Code: allow rule, approval of the server, stop hook, a section of CLAUDE.md.",

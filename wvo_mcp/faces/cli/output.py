@@ -1,4 +1,4 @@
-"""What a command prints: JSON for programs, text for people."""
+"""What a command prints: JSON for programs, text for people; errors, and how far long work is."""
 
 import json
 import logging
@@ -7,13 +7,15 @@ import secrets
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from wvo_mcp.domain.redaction import redact, redacted
 from wvo_mcp.errors import Internal, WvoError
-from wvo_mcp.faces.cli.hints import for_people
+
+if TYPE_CHECKING:
+    from wvo_mcp.orchestration.jobs import OnProgress
 
 _log = logging.getLogger("wvo_mcp.cli")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -104,3 +106,38 @@ def _particulars(details: Mapping[str, Any]) -> list[str]:
     if details.get("ref"):
         lines.append(f"reference {details['ref']}")
     return lines
+
+
+def for_people(hint: str) -> str:
+    """The hint with every tool as its command and every field as its flag: `claim_task` is `wvo-mcp claim-task`."""
+    from wvo_mcp.operations import ALL  # late: only an error on a terminal needs the registry
+
+    fields = {name for op in ALL.values() for name in op.fields}
+
+    def command(found: re.Match[str]) -> str:
+        name = found["name"]
+        if name in ALL and ("_" in name or found["tool"]):
+            return "wvo-mcp " + name.replace("_", "-")
+        return "--" + name.replace("_", "-") if name in fields and "_" in name else found[0]
+
+    return re.sub(r"(?P<tool>\b[Tt]he tool )?\b(?P<name>[a-z]+(?:_[a-z]+)*)\b", command, hint)
+
+
+@contextmanager
+def shown(what: str) -> "Generator[OnProgress | None]":
+    """A bar on stderr while it lasts, for people; None elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    # rich costs a tenth of a second and serves terminals only
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=1.0)
+
+        async def report(done: float, note: str) -> None:
+            bar.update(task, completed=done, description=note or what)
+
+        yield report

@@ -1,28 +1,68 @@
-"""A store opened for one command, and the name that the command works under."""
+"""What a command needs of the composition root, which stands above the faces and is therefore handed in; and a store opened
+for one command."""
 
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
 from wvo_mcp.errors import WvoError
-from wvo_mcp.faces.cli.application import Compose
-from wvo_mcp.faces.cli.progress import shown
-from wvo_mcp.operations.operation import Effect, Operation
+from wvo_mcp.faces.cli.output import shown
+from wvo_mcp.operations.operation import Container, Effect, Operation
 from wvo_mcp.orchestration.background import refresh_unled, roadmap_problem, sync_first
 from wvo_mcp.ports import RoadmapFiles, WatchedStore
 from wvo_mcp.ports.providers import Providers
 from wvo_mcp.project import Project, WrongSetting
 from wvo_mcp.settings import Settings, settings_of
 
+if TYPE_CHECKING:
+    # Commands that open no store start without these.
+    from wvo_mcp.domain.lease import Caller
+    from wvo_mcp.ports.backend import Backend
+
 _OF_THE_FILE = frozenset({"roadmap_sync", "roadmap_export"})
 _ROUTED = frozenset({"claim_task", "route_task"})
 """What decides by which providers are here. A server looks for them by itself."""
 
 Ask = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]
+
+
+class Application(Protocol):
+    def opened(self, settings: Settings) -> "AbstractAsyncContextManager[Container]":
+        """The services over an open store, without background loops."""
+        ...
+
+    def backend_of(self, settings: Settings) -> "Backend":
+        """The database; nothing of it is opened, and it may be in any state. Raises WrongSetting."""
+        ...
+
+    def backend_at(self, url: str | None, state_dir: Path) -> "Backend":
+        """The same where the settings cannot be used."""
+        ...
+
+    async def sync(self, settings: Settings) -> "dict[str, int] | None":
+        """Merge the roadmap into the store; {created, updated}, or None without a roadmap."""
+        ...
+
+    async def count_transcript(self, settings: Settings, agent_id: str, transcript: Path) -> int:
+        """Count what a session of Claude Code used into the budgets, each message once; tokens counted now. Makes no
+        store."""
+        ...
+
+    async def serve_http(self, settings: Settings, host: str, port: int, on_address: Callable[[str], None]) -> int:
+        """The whole life of the HTTP server; `on_address` gets its address. The exit code."""
+        ...
+
+    def cli_caller(self, settings: Settings) -> "Caller":
+        """Who a command works as: the durable session `cli:AGENT`."""
+        ...
+
+
+Compose = Callable[[], Application]
+"""Gives the application; called only by commands that need it, so that the others start without its imports."""
 
 
 @asynccontextmanager

@@ -20,11 +20,9 @@ from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.roadmap import Roadmap
 from wvo_mcp.errors import InvalidInput, problem_of
 from wvo_mcp.execution.roadmap.source import RoadmapSource
-from wvo_mcp.faces.cli.application import Application, Compose
 from wvo_mcp.faces.cli.flags import options
-from wvo_mcp.faces.cli.output import command, print_json
-from wvo_mcp.faces.cli.progress import shown
-from wvo_mcp.faces.cli.session import settings_or_usage
+from wvo_mcp.faces.cli.output import command, print_json, shown
+from wvo_mcp.faces.cli.session import Application, Compose, settings_or_usage
 from wvo_mcp.orchestration import outlook
 from wvo_mcp.orchestration.plan import roadmap
 from wvo_mcp.orchestration.simulation.engine import Simulation

@@ -1,12 +1,14 @@
 """`wvo-mcp stop-hook`: reminds an agent that is about to stop of the task it holds.
 
 The client starts it at the end of every turn and waits for it, so it imports as little as it can, and whatever goes
-wrong it stays silent: a hook that fails would disturb an agent that has nothing to do with us.
+wrong it stays silent: a hook that fails would disturb an agent that has nothing to do with us. What a turn used is counted
+by a process of its own, so that the client waits for nothing.
 """
 
 import json
 import os
 import re
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -17,10 +19,12 @@ from wvo_mcp.domain.agent import short
 if TYPE_CHECKING:
     import click
 
-    from wvo_mcp.faces.cli.application import Compose
+    from wvo_mcp.faces.cli.session import Compose
     from wvo_mcp.store.sqlite.read_only import Held
 
 MAX_BYTES = 4_000_000
+SECONDS = 120
+"""Then the count is ended; the next turn counts what is left."""
 CLIENT = "claude-code"
 """The name that Claude Code gives itself as an MCP client; the server's agents are named by it and the session."""
 
@@ -40,8 +44,6 @@ def answer(stdin: BinaryIO, stdout: TextIO, compose: "Compose | None" = None) ->
                 stdout.write(json.dumps({"decision": "block", "reason": _reminder(held)}) + "\n")
                 stdout.flush()
         if compose is not None:
-            from wvo_mcp.faces.cli.turn_usage import count_apart
-
             count_apart(fields, agent_id, compose)
     return 0
 
@@ -91,3 +93,30 @@ def _reminder(held: list["Held"]) -> str:
         " or fail_task with the error, block_task or release_task with the reason. To stop all the same, just stop again:"
         " the task then returns to the queue when its lease ends."
     )
+
+
+def count_apart(fields: dict[str, Any], agent_id: str, compose: "Compose") -> None:
+    """Begin to count the transcript that the hook's input names, and return at once."""
+    transcript = fields.get("transcript_path")
+    if not isinstance(transcript, str) or "\0" in transcript or not Path(transcript).is_file():
+        return
+    if os.fork():
+        return
+    try:
+        os.setsid()  # the client may end the hook's group when the hook has answered
+        signal.alarm(SECONDS)
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for stream in range(3):
+            os.dup2(nowhere, stream)
+        count(Path(transcript), agent_id, Path(str(fields.get("cwd") or Path.cwd())), compose)
+    finally:
+        os._exit(0)
+
+
+def count(transcript: Path, agent_id: str, cwd: Path, compose: "Compose") -> int:
+    """Tokens counted now."""
+    import anyio  # the hook itself starts without these
+
+    from wvo_mcp.settings import load
+
+    return anyio.run(compose().count_transcript, load(cwd), agent_id, transcript)

@@ -12,8 +12,8 @@ import click
 
 from wvo_mcp.errors import IncompatibleStore, InvalidInput
 from wvo_mcp.execution.session_lock import SessionLocks
-from wvo_mcp.faces.cli.application import Compose
 from wvo_mcp.faces.cli.output import command, print_json
+from wvo_mcp.faces.cli.session import Compose
 from wvo_mcp.store.copying.copy import Source, Step, Target, copy
 from wvo_mcp.store.copying.sqlite import SqliteTarget, sqlite_source
 

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wvo_mcp.faces.cli.application import Compose
-
 if TYPE_CHECKING:
+    from wvo_mcp.faces.cli.session import Compose
     from wvo_mcp.operations.operation import Operation
 
 HELP = """\
@@ -36,14 +35,14 @@ _OTHERS = {
     "backup restore": "backup.restore_command",
     "stop-hook": "stop_hook.stop_hook_command",
     "store copy": "store_copy.copy_command",
-    "serve": "serve.serve_command",
+    "serve": "commands.serve_command",
     "simulate": "simulate.simulate_command",
     "trust": "trust.trust_command",
 }
 """Commands that are no operations: the function that makes each, imported when it is called."""
 
 
-def build_cli(compose: Compose) -> click.Group:
+def build_cli(compose: "Compose") -> click.Group:
     """The whole command line over the registry."""
     return _Root(compose)
 
@@ -51,7 +50,7 @@ def build_cli(compose: Compose) -> click.Group:
 class _Operations(click.Group):
     """The operations of a group as commands, and others."""
 
-    def __init__(self, compose: Compose, name: str, group: str = "", **settings: Any) -> None:
+    def __init__(self, compose: "Compose", name: str, group: str = "", **settings: Any) -> None:
         super().__init__(name, **settings)
         self._compose = compose
         self._group = group
@@ -92,7 +91,7 @@ class _Operations(click.Group):
 
 
 class _Root(_Operations):
-    def __init__(self, compose: Compose) -> None:
+    def __init__(self, compose: "Compose") -> None:
         plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
         settings = {"help_option_names": ["-h", "--help"], "color": False if plain else None}
         version = click.Option(

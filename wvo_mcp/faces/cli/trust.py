@@ -14,9 +14,8 @@ from wvo_mcp.domain.providers.trust import FIELDS, Parts, held_back, parts_of
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.execution.providers.parse import defaults, read
 from wvo_mcp.execution.trust import PROVIDERS, Trust
-from wvo_mcp.faces.cli.application import Compose
 from wvo_mcp.faces.cli.output import command, print_json, visible
-from wvo_mcp.faces.cli.session import settings_or_usage
+from wvo_mcp.faces.cli.session import Compose, settings_or_usage
 
 
 def trust_command(compose: Compose) -> click.Command:
