@@ -63,13 +63,8 @@ def _meet(left: tuple[Token, ...], right: tuple[Token, ...]) -> bool:
             if i < len(left) and (right[j] == _DEEP or left[i] not in ("/", _DEEP)):
                 todo.append((i + 1, j))
         if i < len(left) and j < len(right):
-            a, b = left[i], right[j]
-            literal = isinstance(a, str) and isinstance(b, str)
-            if (
-                (literal and a == b)
-                or (a == _ANY and b not in ("/", _STAR, _DEEP))
-                or (b == _ANY and a not in ("/", _STAR, _DEEP))
-            ):
+            both = {left[i], right[j]}
+            if not both & {_STAR, _DEEP} and (len(both) == 1 or (_ANY in both and "/" not in both)):
                 todo.append((i + 1, j + 1))
     return False
 

@@ -147,7 +147,11 @@ WRONG_VALUES = [
         ".status",
         "expected pending (to reopen), blocked or cancelled; the database keeps progress, found 'done'",
     ),
-    ("status: open", ".status", "expected one of pending, blocked, cancelled, found 'open'"),
+    (
+        "status: open",
+        ".status",
+        "expected pending (to reopen), blocked or cancelled; the database keeps progress, found",
+    ),
     ("title: again", ".title", "expected each key once; it is repeated here"),
     ("? [a]\n        : b", "", "expected a name before the ':'"),
     ("<<: [x]", ".<<", "unknown key '<<'"),

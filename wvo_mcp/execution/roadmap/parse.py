@@ -14,7 +14,7 @@ from wvo_mcp.domain.roadmap import (
     check,
     references,
 )
-from wvo_mcp.domain.task import Priority, Status, TaskType
+from wvo_mcp.domain.task import Priority, TaskType
 from wvo_mcp.domain.text import TEXT_CHARACTERS, TITLE_CHARACTERS
 from wvo_mcp.execution.yaml import reading
 from wvo_mcp.execution.yaml.reading import Report, is_null, listed, node_at, record, text
@@ -24,16 +24,6 @@ MAX_BYTES = 32 * 2**20
 MAX_WARNINGS = 100
 _MANY = 1_000_000
 _Fields = dict[str, Any]
-
-_move = reading.choice(ROADMAP_STATUSES)
-
-
-def _status(node: Node, report: Report) -> Status | None:
-    """What the file may ask of a task."""
-    if isinstance(node, ScalarNode) and node.text in set(Status) - set(ROADMAP_STATUSES):
-        return reading.refuse(node, report, "pending (to reopen), blocked or cancelled; the database keeps progress")
-    return _move(node, report)
-
 
 _criteria = listed(text(2_000), 100)
 
@@ -78,7 +68,10 @@ _TASK = record(
         "requires_approval": reading.flag,
         "not_before": reading.instant,
         "max_attempts": reading.whole(1, 100),
-        "status": _status,
+        "status": reading.scalar(
+            "pending (to reopen), blocked or cancelled; the database keeps progress",
+            {status.value: status for status in ROADMAP_STATUSES}.get,
+        ),
     },
     "a task with 'id:' and 'title:'",
     _HEAD,

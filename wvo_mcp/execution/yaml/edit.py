@@ -106,8 +106,6 @@ class YamlEditor:
             done = max(done, end)
         return "".join([*parts, self.text[done:]])
 
-    # --- mappings ---
-
     def set_field(self, node: MappingNode, key: str, value: Value, order: Sequence[str]) -> None:
         """Give the key a value; None takes it out. A new key comes after those that precede it in `order`."""
         indent = " " * self.column(node)
@@ -158,8 +156,6 @@ class YamlEditor:
         source = self.text[node.start : node.end]
         if not isinstance(node, ScalarNode) and "\n" in source and "#" in source:
             raise Unfit("there are comments inside of [...] or {...}")
-
-    # --- lists ---
 
     def _edit_list(self, node: SequenceNode, new: Sequence[str]) -> None:
         """Of texts: lines of items that stay are left alone."""
@@ -227,8 +223,6 @@ class YamlEditor:
         if self.text[begin : item.start].strip(" ") != "-":
             raise Unfit("a dash is on a line of its own")
         return begin
-
-    # --- positions ---
 
     def column(self, node: MappingNode) -> int:
         """Of the keys; columns count from 0."""

@@ -216,20 +216,18 @@ name = scalar(
 
 def whole(least: int, most: int) -> Reader:
     """A whole number from `least` to `most`."""
-
-    def convert(text: str) -> int | None:
-        return int(text) if _WHOLE.fullmatch(text) and least <= int(text) <= most else None
-
-    return scalar(f"a whole number from {least} to {most:,}", convert, plain=True)
+    expected, fits = f"a whole number from {least} to {most:,}", range(least, most + 1)
+    return scalar(
+        expected, lambda text: int(text) if _WHOLE.fullmatch(text) and int(text) in fits else None, plain=True
+    )
 
 
 def number(most: int) -> Reader:
     """A decimal number from 0 to `most`."""
-
-    def convert(text: str) -> float | None:
-        return float(text) if _NUMBER.fullmatch(text) and float(text) <= most else None
-
-    return scalar(f"a number from 0 to {most}", convert, plain=True)
+    expected = f"a number from 0 to {most}"
+    return scalar(
+        expected, lambda text: float(text) if _NUMBER.fullmatch(text) and float(text) <= most else None, plain=True
+    )
 
 
 flag = scalar("true or false", lambda text: _FLAGS.get(text.casefold()), plain=True)
