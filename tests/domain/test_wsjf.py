@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from wvo_mcp.domain.task import Priority
+from wvo_mcp.domain.task import Priority, Task
 from wvo_mcp.domain.wsjf import (
     NO_PATH,
     Dependent,
@@ -27,9 +27,10 @@ pytestmark = pytest.mark.requirement("SCHED-1")
 
 def alone(**given: Any) -> Why:
     """Of a task for which nobody waits, with one agent."""
-    plain: dict[str, Any] = {"priority": Priority.MEDIUM, "business_value": None, "complexity": 1, "due_at": None}
-    plain |= {"bundle_value": 0, "bundle_size": given.get("complexity", 1), "tail": 5, "step": NO_PATH, "now": NOW}
-    return explain(**plain | given)
+    plain: dict[str, Any] = {"priority": Priority.MEDIUM, "business_value": None, "complexity": 1, "tail": 5}
+    plain |= {"bundle_value": 0, "bundle_size": given.get("complexity", 1)}
+    due_at, step = given.pop("due_at", None), given.pop("step", NO_PATH)
+    return explain(Task.model_construct(**plain | given), step, due_at, NOW)
 
 
 @pytest.mark.parametrize(

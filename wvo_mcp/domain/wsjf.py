@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel
 
-from wvo_mcp.domain.task import Priority
+from wvo_mcp.domain.task import Priority, Task
 
 MOST_AWAITED = 64
 """A task that waits for more open ones belongs to no bundle."""
@@ -111,26 +111,16 @@ def score(value: float, size: float, tail: int, step: int) -> float:
     return round(value / size + path_value(tail, step), 4)
 
 
-def explain(
-    *,
-    priority: Priority,
-    business_value: float | None,
-    complexity: int,
-    bundle_value: float,
-    bundle_size: float,
-    tail: int,
-    step: int,
-    due_at: datetime | None,
-    now: datetime,
-) -> Why:
-    """The parts of the score of a task with these attributes and kept columns at `now`."""
+def explain(task: Task, step: int, due_at: datetime | None, now: datetime) -> Why:
+    """The parts of the score of a task at `now`, by its attributes and kept columns."""
     urgency = time_criticality(due_at, now)
-    own = PRIORITY_VALUE[priority] if business_value is None else business_value
+    own = weight(task.priority, task.business_value, None, now)
+    size = task.bundle_size - task.complexity
     return Why(
         business_value=own,
         time_criticality=urgency,
-        unlock_value=max(0.0, bundle_value - own - urgency) if bundle_size > complexity else 0.0,
-        complexity=complexity,
-        unlock_size=bundle_size - complexity,
-        path_value=path_value(tail, step),
+        unlock_value=max(0.0, task.bundle_value - own - urgency) if size > 0 else 0.0,
+        complexity=task.complexity,
+        unlock_size=size,
+        path_value=path_value(task.tail, step),
     )

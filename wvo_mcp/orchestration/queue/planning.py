@@ -171,17 +171,7 @@ async def why(tx: Transaction, task: Task) -> Why:
     """The parts of the task's score at this moment."""
     milestone = None if task.milestone_id is None else await tx.tasks.milestone(task.milestone_id)
     due = None if milestone is None else milestone["due_at"]
-    return explain(
-        priority=task.priority,
-        business_value=task.business_value,
-        complexity=task.complexity,
-        bundle_value=task.bundle_value,
-        bundle_size=task.bundle_size,
-        tail=task.tail,
-        step=tx.graph.step,
-        due_at=None if due is None else instant(due),
-        now=tx.now,
-    ).rounded()
+    return explain(task, tx.graph.step, None if due is None else instant(due), tx.now).rounded()
 
 
 class Prefetching:
