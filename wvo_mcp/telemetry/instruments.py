@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
@@ -49,7 +50,7 @@ class Instruments:
         self._seen: dict[str, list[Observation]] = {}
         self._seen_at = float("-inf")
         for name, about in _GAUGES.items():
-            meter.create_observable_gauge(name, [self._callback(name)], *about)
+            meter.create_observable_gauge(name, [partial(self._shown, name)], *about)
 
     def record(self, name: str, value: float, attributes: Mapping[str, Any]) -> None:
         """One value of a histogram."""
@@ -88,13 +89,10 @@ class Instruments:
         }
         self._seen_at = time.monotonic()
 
-    def _callback(self, name: str) -> Any:
-        def observe(options: CallbackOptions) -> Iterable[Observation]:
-            # A server that no longer leads reports nothing; its successor does.
-            fresh = time.monotonic() - self._seen_at < self._fresh_seconds
-            return self._seen.get(name, []) if fresh else []
-
-        return observe
+    def _shown(self, name: str, options: CallbackOptions) -> Iterable[Observation]:
+        # A server that no longer leads reports nothing; its successor does.
+        fresh = time.monotonic() - self._seen_at < self._fresh_seconds
+        return self._seen.get(name, []) if fresh else []
 
 
 def left(data: Mapping[str, Any]) -> bool:

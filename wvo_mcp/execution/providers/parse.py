@@ -1,13 +1,18 @@
 """`state/providers.yaml`: from the file to a Catalogue, or to one error that holds every problem with its line."""
 
 import hashlib
+import re
+import shlex
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from wvo_mcp.domain.known_secrets import holds_words, looks_random
 from wvo_mcp.domain.providers.catalogue import (
     NO_LIMITS,
     Band,
@@ -21,9 +26,9 @@ from wvo_mcp.domain.providers.catalogue import (
     ProviderKind,
     Tier,
 )
+from wvo_mcp.domain.redaction import REDACTED, redact
 from wvo_mcp.domain.task import TaskType
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.execution.providers import values
 from wvo_mcp.execution.replacement import read_at_most
 from wvo_mcp.execution.yaml.reading import (
     Reader,
@@ -37,6 +42,7 @@ from wvo_mcp.execution.yaml.reading import (
     number,
     parsed,
     record,
+    text,
     whole,
 )
 from wvo_mcp.execution.yaml.tree import MappingNode, Node, ScalarNode, SequenceNode
@@ -47,13 +53,111 @@ OLLAMA = "http://127.0.0.1:11434"
 
 _PLACES = {ProviderKind.OLLAMA: Place.LOCAL, ProviderKind.OPENAI: None}
 _SECRETS = ("key", "apikey", "token", "secret", "password", "bearer", "authorization", "credential", "auth")
+_NAMES = "1 to 32 of small letters, digits, '_', '-', the first a letter or digit"
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+_HEX = re.compile(r"[0-9a-f]{24,}")
+_WORD = re.compile(r"[A-Za-z0-9+/=_-]{20,}")
+_ADVICE = "expected no key or password; name its variable in key_env, or what prints it in key_command"
+
+_text = text(1_000)
+_listed = listed(_text, 50)
+
+
+def _without_keys(text: str) -> str:
+    """Without what may be a key that was put in the wrong place, whatever it looks like."""
+
+    def hidden(word: re.Match[str]) -> str:
+        shown = word.group()
+        keylike = looks_random(shown) or (len(shown) >= 24 and shown.isalnum() and any(c.isdigit() for c in shown))
+        return REDACTED if keylike else shown
+
+    return _WORD.sub(hidden, redact(text))
+
+
+def _provider_name(node: Node, report: Report) -> str | None:
+    if isinstance(node, ScalarNode) and _NAME.fullmatch(node.text):
+        return node.text
+    report(node, f"expected the name of a provider ({_NAMES})")
+    return None
+
+
+def _variable(node: Node, report: Report) -> str | None:
+    value = node.text if isinstance(node, ScalarNode) else ""
+    keylike = redact(value) != value or looks_random(value) or _HEX.fullmatch(value)
+    if holds_words(value):
+        report(node, f"expected the name of a variable that holds a key; {value} holds none")
+    elif _VARIABLE.fullmatch(value) and not keylike:
+        return value
+    else:
+        report(node, "expected the name of a variable of the environment (letters, digits, '_'), never the key itself")
+    return None
+
+
+def _address(node: Node, report: Report) -> str | None:
+    shown = node.text if isinstance(node, ScalarNode) and len(node.text) <= 1_000 else ""
+    if shown.isprintable() and not any(sign in shown for sign in " ?#") and redact(shown) == shown:
+        with suppress(ValueError):
+            parts = urlsplit(shown)
+            if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc:
+                return shown.rstrip("/")
+    report(node, "expected an address like http://127.0.0.1:8000/v1, without user, password or query")
+    return None
+
+
+def _without_secrets(read: Reader) -> Reader:
+    def judge(node: Node, report: Report) -> Any:
+        value = read(node, report)
+        stated = value if isinstance(value, str) else "\n".join(value or ())
+        # Word by word as well: what follows a flag like --token is then seen by its own shape.
+        if redact(stated) == stated and all(redact(word) == word for word in stated.split()):
+            return value
+        report(node, _ADVICE)
+        return None
+
+    return judge
+
+
+def _words(node: Node, report: Report) -> tuple[str, ...] | None:
+    if isinstance(node, SequenceNode) and not node.items:
+        report(node, "expected a program and its arguments, found an empty list")
+        return None
+    if not isinstance(node, ScalarNode):
+        return _listed(node, report)
+    try:
+        return tuple(shlex.split(_text(node, report) or "")) or None
+    except ValueError as error:
+        report(node, f"expected a program and its arguments, quoted as for a shell: {error}")
+        return None
+
+
+_command = _without_secrets(_words)
+"""A program and its arguments: text, quoted as for a shell, or a list."""
+
+_labels = _without_secrets(listed(text(100), 50))
+_open_name = _without_secrets(text(200))
+
+
+def _model_name(node: Node, report: Report) -> str | None:
+    """The name of a model: printable, for it is handed to programs, and nothing that looks like a key."""
+    value = _open_name(node, report)
+    if value is None:
+        return None
+    if not value.isprintable():
+        report(node, "expected the name of a model, without line breaks and control characters")
+        return None
+    # Names of models have breaks, and many keys are long and have none.
+    if len(value) >= 24 and value.isalnum() and not value.isalpha() and not value.isdigit():
+        report(node, "expected the name of a model, found what looks like a key; name its variable in key_env")
+        return None
+    return value
 
 
 class _Report(Report):
     """No message and no path repeats what may be a key."""
 
     def add(self, offset: int, path: str, message: str) -> None:
-        super().add(offset, values.without_keys(path), values.without_keys(message))
+        super().add(offset, _without_keys(path), _without_keys(message))
 
     def unknown(self, at: ScalarNode, key: str, known: Collection[str]) -> None:
         if key.lower().replace("_", "").replace("-", "").endswith(_SECRETS):
@@ -98,12 +202,12 @@ _COST = _object(
     "'input:' and 'output:', dollars per million tokens",
     ("input", "output"),
 )
-_MODEL_KEYS = {"model": values.model, "cost": _COST, "limits": _LIMITS}
+_MODEL_KEYS = {"model": _model_name, "cost": _COST, "limits": _LIMITS}
 _MODEL = _object(
     lambda read: Model(read.pop("model"), **read), _MODEL_KEYS, "'model:' with the name of a model", ("model",)
 )
 _EACH_TIER = _by_word(Tier, _MODEL, "each with 'model:'")
-_BAND_KEYS = {"up_to": whole(1, 10), "tier": _TIER, "prefer": listed(values.name, 50)}
+_BAND_KEYS = {"up_to": whole(1, 10), "tier": _TIER, "prefer": listed(_provider_name, 50)}
 _BAND = _object(lambda read: Band(**read), _BAND_KEYS, "a band with 'up_to:' and 'tier:'", ("up_to", "tier"))
 _EACH_BAND = listed(_BAND, 20, "a list of bands, like [{up_to: 10, tier: high}]", partly=True)
 _EACH_SHARE = _by_word(Place, number(100))
@@ -142,11 +246,11 @@ _PROVIDER = record(
         "kind": choice(ProviderKind),
         "place": _PLACE,
         "enabled": flag,
-        "command": values.command,
-        "base_url": values.address,
-        "key_env": values.variable,
-        "key_command": values.command,
-        "capabilities": values.labels,
+        "command": _command,
+        "base_url": _address,
+        "key_env": _variable,
+        "key_command": _command,
+        "capabilities": _labels,
         "share": number(100),
         "limits": _LIMITS,
         "tiers": _tiers,
@@ -191,8 +295,8 @@ def _providers(node: Node, report: Report) -> tuple[Provider, ...] | None:
     report.keys(node, node.entries)
     providers: list[Provider] = []
     for name, (at, value) in node.entries.items():
-        if not values.is_name(name):
-            report(at, f"expected a name of {values.NAMES}", f".{name[:60]}")
+        if not _NAME.fullmatch(name):
+            report(at, f"expected a name of {_NAMES}", f".{name[:60]}")
             continue
         provider = report.inside(f".{name}", value, lambda node, report, name=name: _provider(name, node, report))
         if provider is not None:
@@ -206,7 +310,7 @@ def _providers(node: Node, report: Report) -> tuple[Provider, ...] | None:
 _FILE = record(
     {
         "mode": choice(Mode),
-        "local_labels": values.labels,
+        "local_labels": _labels,
         "cached_weight": number(1),
         "count_unreported": flag,
         "warn_at": number(1),
