@@ -13,7 +13,7 @@ from tests.support.leading import a_leader
 from tests.support.sessions import a_person
 from wvo_mcp.errors import IncompatibleStore, StoreUnavailable, WvoError
 from wvo_mcp.execution.reports import ContextSnapshots
-from wvo_mcp.orchestration.backups import hourly, leader_jobs, take
+from wvo_mcp.orchestration.hourly import hourly, leader_jobs, take
 from wvo_mcp.ports.backend import DamagedStore, Made
 from wvo_mcp.store.sqlite.backup import Restoring, SqliteBackups
 from wvo_mcp.store.sqlite.connection import sqlite

@@ -11,7 +11,7 @@ from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.errors import StoreUnavailable
 from wvo_mcp.execution.reports import KEPT, ContextSnapshots
-from wvo_mcp.orchestration.running_context import hourly, snapshot
+from wvo_mcp.orchestration.hourly import describe_hourly, snapshot
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CTX-2", "DR-1")]
 
@@ -89,16 +89,16 @@ async def test_of_an_empty_store_it_says_so(bench: Bench, snapshots: ContextSnap
 async def test_it_is_written_once_in_an_hour_in_which_something_happened(
     bench: Bench, snapshots: ContextSnapshots, folder: Path
 ) -> None:
-    assert not await hourly(bench.store, snapshots, ANN), "nothing has happened yet"
+    assert not await describe_hourly(bench.store, snapshots, ANN), "nothing has happened yet"
     await bench.create(a_task("A"))
-    assert await hourly(bench.store, snapshots, ANN)
+    assert await describe_hourly(bench.store, snapshots, ANN)
     await bench.create(a_task("B"))
-    assert not await hourly(bench.store, snapshots, ANN)
+    assert not await describe_hourly(bench.store, snapshots, ANN)
     bench.clock.advance(hours=1)
-    assert await hourly(bench.store, snapshots, BOB)
-    assert not await hourly(bench.store, snapshots, ANN)
+    assert await describe_hourly(bench.store, snapshots, BOB)
+    assert not await describe_hourly(bench.store, snapshots, ANN)
     bench.clock.advance(hours=1)
-    assert not await hourly(bench.store, snapshots, ANN), "nothing happened"
+    assert not await describe_hourly(bench.store, snapshots, ANN), "nothing happened"
     assert len(list(folder.iterdir())) == 2
 
 

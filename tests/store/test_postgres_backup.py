@@ -23,7 +23,7 @@ from wvo_mcp.domain.lease import Policy
 from wvo_mcp.errors import IncompatibleStore, NotFound, StaleLease, StoreBusy, StoreUnavailable
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap.source import RoadmapSource
-from wvo_mcp.orchestration.backups import hourly
+from wvo_mcp.orchestration.hourly import hourly
 from wvo_mcp.ports import Transaction
 from wvo_mcp.store.postgres import backup as module
 from wvo_mcp.store.postgres.backup import PostgresBackups, PostgresRestoring

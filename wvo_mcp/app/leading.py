@@ -10,7 +10,7 @@ from wvo_mcp.domain.lease import Policy
 from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.reports import HealthReportFile
 from wvo_mcp.operations import Container
-from wvo_mcp.orchestration import background, backups, delivery
+from wvo_mcp.orchestration import background, delivery, hourly
 from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.orchestration.health.report import Reporter
 from wvo_mcp.orchestration.leader import LeaderJob
@@ -53,7 +53,7 @@ class LeaderWork:
             Prefetching(policy).job(),
             overview.file_check(services.get(Providers)),
             self.reporter.job(),
-            *backups.leader_jobs(services.get(Backups), services.get(Snapshots)),
+            *hourly.leader_jobs(services.get(Backups), services.get(Snapshots)),
         )
         if telemetry is not None:
             self.jobs += (_gauges(telemetry, policy),)

@@ -14,7 +14,7 @@ from wvo_mcp.operations.inputs import Dollars, Input, OrNull, Output
 from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.operations.providers import Budget
 from wvo_mcp.operations.results import fitting
-from wvo_mcp.orchestration import backups, running_context
+from wvo_mcp.orchestration import hourly
 from wvo_mcp.orchestration.figures import flow, measure
 from wvo_mcp.orchestration.leader import ROLE
 from wvo_mcp.orchestration.queue.planning import best_ready
@@ -307,7 +307,7 @@ class BackupCreated(Output):
 async def backup_create(ctx: Context, store: WatchedStore, copies: Backups) -> BackupCreated:
     """Back up the store now and verify the backup. The server also does this every hour; a second backup in the same hour
     replaces the first."""
-    made = await backups.take(store, copies, ctx.caller)
+    made = await hourly.take(store, copies, ctx.caller)
     # `create` gives nothing that did not pass.
     return BackupCreated(name=made.backup.name, bytes=made.backup.bytes, verified=True, seconds=round(made.seconds, 3))
 
@@ -339,5 +339,5 @@ class ContextSnapshotted(Output):
 async def context_snapshot(ctx: Context, store: WatchedStore, snapshots: Snapshots) -> ContextSnapshotted:
     """Write a summary of current work as markdown: tasks in progress with their last checkpoints, ready tasks, alerts and
     recent notes. Ten versions are kept."""
-    made = await running_context.snapshot(store, snapshots, ctx.caller)
+    made = await hourly.snapshot(store, snapshots, ctx.caller)
     return ContextSnapshotted(name=made.name, bytes=len(made.text.encode()), text=made.text)

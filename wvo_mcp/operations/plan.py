@@ -10,7 +10,7 @@ from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.inputs import PEOPLE_ONLY, DryRun, Input, LongRunning, Output, first
 from wvo_mcp.operations.operation import Audience, Context, Effect, operation
 from wvo_mcp.orchestration.plan import export, roadmap
-from wvo_mcp.ports import Recorded, RoadmapFiles, RoadmapHistory, WatchedStore
+from wvo_mcp.ports import Recorded, RoadmapFiles, RoadmapHistory, Transaction, WatchedStore
 from wvo_mcp.ports.world import Exchange
 
 if TYPE_CHECKING:
@@ -80,7 +80,12 @@ async def roadmap_export(
     caller, kept = ctx.caller, Recorded()
     if params.dry_run:
         parsed = await roadmap.read_file(store, files, caller)
-        found = await store.write(caller, lambda tx: export.after_sync(tx, parsed), keep=False)
+
+        async def after_sync(tx: Transaction) -> export.Export:
+            await roadmap.sync(tx, parsed)
+            return await export.pending_changes(tx, parsed)
+
+        found = await store.write(caller, after_sync, keep=False)
     else:
         await roadmap.sync_file(store, files, caller)
         parsed = await roadmap.read_file(store, files, caller)

@@ -168,11 +168,6 @@ class LeaderJob:
     """0: at every tick."""
     run: Callable[[LeaderTerm], Awaitable[None]]
 
-    @property
-    def alert(self) -> str:
-        """The kind of alert that says that it fails."""
-        return f"{self.name}_failed"
-
 
 class Leader:
     """Seeks to lead, and does the jobs while it leads, each in a task of its own: none waits for, or fails with, another,
@@ -266,7 +261,7 @@ class Leader:
 
     async def _guarded(self, job: LeaderJob, term: LeaderTerm) -> None:
         """Raises Overtaken, and WvoError when the alert could not be written."""
-        passing = False
+        alert, passing = f"{job.name}_failed", False
         try:
             await job.run(term)
         except Overtaken:
@@ -280,7 +275,7 @@ class Leader:
         else:
             self._failures.pop(job.name, None)
             if self._alerted.get(job.name) is not False:  # an earlier leader may have raised it
-                await resolve_alert(term, term.caller, job.alert)
+                await resolve_alert(term, term.caller, alert)
                 self._alerted[job.name] = False
             return
         times = self._failures[job.name] = self._failures.get(job.name, 0) + 1
@@ -288,5 +283,5 @@ class Leader:
         self._due[job.name] = self._clock.steady() + pause
         if not self._alerted.get(job.name) and (times >= _PATIENCE or not passing):
             message = f"{job.name}: {why}"[:2_000]
-            await term.write(term.caller, lambda tx: tx.alerts.raise_alert(job.alert, "warning", None, message))
+            await term.write(term.caller, lambda tx: tx.alerts.raise_alert(alert, "warning", None, message))
             self._alerted[job.name] = True

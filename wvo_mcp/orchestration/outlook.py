@@ -63,12 +63,11 @@ class Outlook:
     def scope(self, task_id: str | None, milestone_id: str | None, epic_id: str | None) -> list[int] | None:
         """The indexes of one task, or of a milestone's or epic's; None when none is named. Raises NotFound."""
         if task_id is not None:
-            for index, task in enumerate(self.work.tasks):
-                if task.id == task_id:
-                    return [index]
-            raise NotFound(
-                "open task", task_id, field="task_id", hint="Name a task that is neither done nor cancelled."
-            )
+            found = [index for index, task in enumerate(self.work.tasks) if task.id == task_id]
+            if found:
+                return found
+            hint = "Name a task that is neither done nor cancelled."
+            raise NotFound("open task", task_id, field="task_id", hint=hint)
         for kind, wanted, known in (("milestone", milestone_id, self.milestones), ("epic", epic_id, self.epics)):
             if wanted is None:
                 continue
@@ -80,14 +79,9 @@ class Outlook:
     def expected(self) -> list[float]:
         """The median of what each task will still take, in seconds."""
         fresh = {complexity: self.durations.expected(complexity) for complexity in range(1, 11)}
-        return [
-            0.0
-            if task.finished
-            else self.durations.expected(task.complexity, task.spent)
-            if task.running
-            else fresh[task.complexity]
-            for task in self.work.tasks
-        ]
+        running = self.durations.expected
+        left = [running(t.complexity, t.spent) if t.running else fresh[t.complexity] for t in self.work.tasks]
+        return [0.0 if task.finished else seconds for task, seconds in zip(self.work.tasks, left, strict=True)]
 
 
 async def read(store: Store, caller: Caller) -> Readings:
@@ -120,11 +114,11 @@ async def open_rows(store: Store, caller: Caller) -> list[OpenRow]:
     last = await store.read(caller, lambda tx: tx.outlook.last_seq())
     rows: list[OpenRow] = []
     for after in range(0, last, PART):
-        rows += await store.read(caller, partial(_open, after=after))
+        rows += await store.read(caller, partial(_part, after))
     return rows
 
 
-async def _open(tx: Transaction, after: int) -> list[OpenRow]:
+async def _part(after: int, tx: Transaction) -> list[OpenRow]:
     return await tx.outlook.open_tasks(after, after + PART)
 
 

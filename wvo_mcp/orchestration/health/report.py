@@ -10,10 +10,10 @@ from wvo_mcp.domain.health import SAMPLES, AnomalyKind, Severity, Thresholds
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.news import FAILED as DELIVERY_FAILED
 from wvo_mcp.errors import WvoError
-from wvo_mcp.orchestration.backups import FAILED as BACKUP_FAILED
 from wvo_mcp.orchestration.health.act import BLIND, FAILED, REMEDIED
 from wvo_mcp.orchestration.health.loop import late, leads
 from wvo_mcp.orchestration.health.observe import open_alerts
+from wvo_mcp.orchestration.hourly import FAILED as BACKUP_FAILED
 from wvo_mcp.orchestration.leader import ROLE, LeaderJob, LeaderTerm
 from wvo_mcp.orchestration.routing.overview import PROVIDERS_FILE
 from wvo_mcp.ports import Clock, Reports, Row, Store, Transaction

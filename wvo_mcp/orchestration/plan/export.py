@@ -8,7 +8,7 @@ from wvo_mcp.domain.roadmap import Roadmap, RoadmapChanges, RoadmapTask
 from wvo_mcp.domain.task import SETTLED, Status, Task
 from wvo_mcp.errors import Conflict
 from wvo_mcp.orchestration.plan import guard
-from wvo_mcp.orchestration.plan.roadmap import COLUMNS, stored_entry, sync
+from wvo_mcp.orchestration.plan.roadmap import COLUMNS, stored_entry
 from wvo_mcp.ports import Transaction
 
 _BLANK = RoadmapTask(id="", title="", epic_id="", given=frozenset({*COLUMNS, "depends_on"}))
@@ -27,12 +27,6 @@ class Export:
     @property
     def anything(self) -> bool:
         return bool(self.changed or self.added)
-
-
-async def after_sync(tx: Transaction, roadmap: Roadmap) -> Export:
-    """What an export would write, by a sync in this transaction, which is for the caller to undo."""
-    await sync(tx, roadmap)
-    return await pending_changes(tx, roadmap)
 
 
 async def pending_changes(tx: Transaction, roadmap: Roadmap) -> Export:
@@ -97,10 +91,8 @@ def _differences(task: Task, entry: Mapping[str, Any], written: RoadmapTask) -> 
             now = [other for other in before if other in now] + [other for other in now if other not in before]
         if now != then:
             fields[name] = None if now == _DEFAULTS.get(name, ...) else now
-    if task.status is Status.CANCELLED and written.status is not Status.CANCELLED:
-        fields["status"] = Status.CANCELLED.value
-    elif written.status is Status.CANCELLED and task.status is not Status.CANCELLED:
-        fields["status"] = None
+    if (task.status is Status.CANCELLED) != (written.status is Status.CANCELLED):
+        fields["status"] = Status.CANCELLED.value if task.status is Status.CANCELLED else None
     return fields
 
 

@@ -28,10 +28,14 @@ _AGAIN = timedelta(seconds=30)
 class Circumstances:
     """What shuts tasks out at this moment: the agent's capabilities, files in use, full epics."""
 
-    def __init__(self, tx: Transaction, agent_id: str, policy: Policy) -> None:
+    def __init__(
+        self, tx: Transaction, agent_id: str, policy: Policy, pool: Sequence[frozenset[str]] | None = None
+    ) -> None:
+        """`pool`: the capabilities of several agents, any one of which may have all that are wanted."""
         self._tx = tx
         self._policy = policy
         self._agent_id = agent_id
+        self._pool = pool
         self._capabilities: tuple[str, ...] | None = None
         self._in_use: InUse | None = None
         self.full_epic = False
@@ -62,6 +66,8 @@ class Circumstances:
         """Capabilities that the agent does not have."""
         if not wanted:
             return []
+        if self._pool is not None:
+            return [] if any(able.issuperset(wanted) for able in self._pool) else list(wanted)
         if self._capabilities is None:
             self._capabilities = await self._tx.sessions.capabilities(self._agent_id)
         return [name for name in wanted if name not in self._capabilities]
@@ -209,7 +215,7 @@ async def refill(tx: Transaction, policy: Policy) -> None:
 
 async def planned(tx: Transaction, policy: Policy) -> list[str]:
     """The queue as it should be now, best first. Reads only."""
-    anybody = _Anybody(tx, policy, await tx.prefetch.capabilities(_POOL))
+    anybody = Circumstances(tx, "", policy, await tx.prefetch.capabilities(_POOL))
 
     async def admits(task: Task) -> bool:
         return policy.serves(task.epic_id) and await why_not_ready(tx, task, anybody) is None
@@ -221,15 +227,3 @@ async def planned(tx: Transaction, policy: Policy) -> list[str]:
     if len(queue) < LOW or not all(task.id in ids for task in await best_of_queue(tx, epics, 1, admits)):
         queue = await best_of_queue(tx, epics, HIGH, admits)
     return [task.id for task in sorted(queue, key=lambda task: (-task.score, task.seq))]
-
-
-class _Anybody(Circumstances):
-    """What shuts a task out for every agent."""
-
-    def __init__(self, tx: Transaction, policy: Policy, pool: Sequence[frozenset[str]]) -> None:
-        super().__init__(tx, "", policy)
-        self._pool = pool
-
-    async def lacking(self, wanted: Sequence[str]) -> list[str]:
-        """Empty when an agent of the pool has them all."""
-        return [] if not wanted or any(able.issuperset(wanted) for able in self._pool) else list(wanted)

@@ -155,9 +155,7 @@ async def end_session(tx: Transaction, policy: Policy, session_id: str) -> None:
 async def extend(tx: Transaction, task: Task) -> Lease:
     """A write of the holder renews its lease."""
     expires_at = tx.now + timedelta(seconds=task.lease_seconds or 0)
-    if task.lease_expires_at is not None and task.lease_expires_at > expires_at:
-        expires_at = task.lease_expires_at
-    return Lease(token=task.lease_token, expires_at=expires_at)
+    return Lease(token=task.lease_token, expires_at=max(expires_at, task.lease_expires_at or expires_at))
 
 
 async def complete(
