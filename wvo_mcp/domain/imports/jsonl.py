@@ -13,18 +13,7 @@ from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-from wvo_mcp.domain.imports.draft import (
-    Fields,
-    Item,
-    Problems,
-    Reading,
-    State,
-    checked,
-    lines_of,
-    one_of,
-    prose,
-    short,
-)
+from wvo_mcp.domain.imports.draft import Fields, Item, Problems, Reading, State, checked, lines_of, one_of, prose, short
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.text import Id, Prose, Title, as_id
 

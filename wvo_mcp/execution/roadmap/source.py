@@ -58,7 +58,7 @@ def load_roadmap(path: Path) -> RoadmapDraft:
     """
     from wvo_mcp.execution.roadmap.parse import MAX_BYTES, parse
 
-    name = _shown(path)
+    name = f"{path.parent.name}/{path.name}"
     with disk_errors(path):
         data = read_at_most(path, MAX_BYTES, "roadmap", name)
     if data is None:
@@ -87,7 +87,7 @@ def write_roadmap(path: Path, changes: RoadmapChanges, expected_digest: str) -> 
     from wvo_mcp.execution.roadmap.parse import MAX_BYTES
 
     path = path.resolve()
-    name = _shown(path)
+    name = f"{path.parent.name}/{path.name}"
     other = Conflict(f"{name} was changed meanwhile.", hint="Sync the roadmap, then export again.", file=name)
     with disk_errors(path), locked(path.parent):
         before = fingerprint(path)
@@ -111,7 +111,3 @@ def with_changes(data: bytes, name: str, changes: RoadmapChanges) -> bytes:
 
     mark = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
     return mark + edited(decoded(data, MAX_BYTES, "roadmap", name), name, changes).encode()
-
-
-def _shown(path: Path) -> str:
-    return f"{path.parent.name}/{path.name}"

@@ -76,9 +76,7 @@ def block_text(text: str, indent: str) -> tuple[str, list[str]] | None:
     ends = len(text) - len(body)
     lines = body.split("\n")
     safe = len(lines) > 1 and lines[0][:1] not in ("", " ") and ends <= 1
-    if not safe or any(line and not _PLAIN.fullmatch("x" + line) for line in lines):
-        return None
-    if any(line != line.rstrip(" ") for line in lines):
+    if not safe or any(line and (line[-1] == " " or not _PLAIN.fullmatch("x" + line)) for line in lines):
         return None
     return ("|" if ends else "|-"), [indent + line if line else "" for line in lines]
 
