@@ -73,30 +73,15 @@ class Events(Repository):
 
     async def after(self, seq: int, limit: int, task_id: str | None, kind: str | None) -> list[Event]:
         rows = self._rows.all(
-            f"""
-            SELECT {_COLUMNS} FROM events
-            WHERE seq > :seq
-              AND {"task_id = :task_id" if task_id is not None else "TRUE"}
-              AND {"kind = :kind" if kind is not None else "TRUE"}
-            ORDER BY seq LIMIT :limit
-            """,
+            f"SELECT {_COLUMNS} FROM events WHERE seq > :seq AND {_of(task_id, kind)} ORDER BY seq LIMIT :limit",
             {"seq": seq, "limit": limit, "task_id": task_id, "kind": kind},
         )
         return [_event(row) for row in rows]
 
     async def before_last(self, limit: int, task_id: str | None, kind: str | None) -> int:
-        first = self._rows.value(
-            f"""
-            SELECT min(seq) FROM (
-              SELECT seq FROM events
-              WHERE seq > 0
-                AND {"task_id = :task_id" if task_id is not None else "TRUE"}
-                AND {"kind = :kind" if kind is not None else "TRUE"}
-              ORDER BY seq DESC LIMIT :limit
-            ) AS last
-            """,
-            {"limit": limit, "task_id": task_id, "kind": kind},
-        )
+        last = f"SELECT seq FROM events WHERE seq > 0 AND {_of(task_id, kind)} ORDER BY seq DESC LIMIT :limit"
+        given = {"limit": limit, "task_id": task_id, "kind": kind}
+        first = self._rows.value(f"SELECT min(seq) FROM ({last}) AS last", given)
         return int(first or 1) - 1
 
     async def last_seq(self) -> int:
@@ -108,23 +93,19 @@ class Events(Repository):
         return self._last_seq
 
     async def prune(self, before: datetime, limit: int) -> int:
-        removed = self._rows.all(
-            "SELECT seq, task_id, kind, prev_hash, hash FROM events WHERE task_id IS NULL AND at < ? ORDER BY seq LIMIT ?",
-            (iso(before), limit),
-        )
-        removed += self._rows.all(
-            "SELECT seq, task_id, kind, prev_hash, hash FROM events WHERE kind = ? AND at < ? ORDER BY seq LIMIT ?",
-            (HEARTBEAT, iso(before), limit),
-        )
+        removed = 0
         chains: dict[str | None, list[dict[str, Any]]] = {}
-        for row in removed:
-            chains.setdefault(row["task_id"], []).append(row)
+        for which, given in (("task_id IS NULL", ()), ("kind = ?", (HEARTBEAT,))):
+            old = f"SELECT seq, task_id, prev_hash, hash FROM events WHERE {which} AND at < ? ORDER BY seq LIMIT ?"
+            for row in self._rows.all(old, (*given, iso(before), limit)):
+                chains.setdefault(row["task_id"], []).append(row)
+                removed += 1
         for task_id, rows in chains.items():
             gaps = self._gaps(task_id)  # also those of what is removed now
             self._rows.run_many("DELETE FROM events WHERE seq = ?", [(row["seq"],) for row in rows])
             data = pruned([(row["seq"], row["prev_hash"], row["hash"]) for row in rows], gaps)
             await self.append(PRUNED, task_id, data)
-        return len(removed)
+        return removed
 
     def _gaps(self, task_id: str | None) -> dict[str, str]:
         """Of each stretch that was pruned from a chain, its last hash and the one before its first."""
@@ -153,6 +134,12 @@ class Events(Repository):
             if head is not None and head != prev:
                 return seq + 1  # the end of the chain is missing
         return None
+
+
+def _of(task_id: str | None, kind: str | None) -> str:
+    """A condition on events: those of this task and kind, as far as they are given."""
+    given = {"task_id = :task_id": task_id, "kind = :kind": kind}
+    return " AND ".join(sql for sql, value in given.items() if value is not None) or "TRUE"
 
 
 def _event(row: Mapping[str, Any]) -> Event:

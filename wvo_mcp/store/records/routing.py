@@ -33,6 +33,8 @@ UNION ALL SELECT 'agent', '', '',
 UNION ALL SELECT 'held', '', '', coalesce(sum(reserved), 0), 0, 0.0, '' FROM task_routes
 WHERE agent_id = :agent_id AND ended_at IS NULL"""
 
+_STOPPING = ("state", "kind", "until", "probe_task", "probe_until")
+"""What the text of a breaker that is not closed has, in this order."""
 _BREAKER = "provider, tier, state, kind, failures, until, probe_task, probe_until, opened_at, reason"
 
 _COLUMNS = f"{_BREAKER}, updated_at"
@@ -72,7 +74,8 @@ class Routing(Repository):
                 case "reserved":
                     uses.setdefault(key, {})["reserved"] = int(row["a"])
                 case "breaker":
-                    breakers[key] = _stopping(key, int(row["a"]), row["text"])
+                    kept = dict(zip(_STOPPING, row["text"].split("|"), strict=True))
+                    breakers[key] = _breaker({"provider": key[0], "tier": key[1], "failures": int(row["a"]), **kept})
                 case "raise":
                     scope, _, period = row["name"].partition("|")
                     raises[scope, row["tier"], period] = int(row["a"])
@@ -92,11 +95,7 @@ class Routing(Repository):
             " worked FROM task_routes WHERE task_id = ?",
             (task_id,),
         )
-        if row is None:
-            return None
-        ended = None if row["ended_at"] is None else instant(row["ended_at"])
-        times: dict[str, Any] = {"at": instant(row["at"]), "ended_at": ended}
-        return TaskRoute(**{**row, **times})
+        return None if row is None else TaskRoute(**_timed(row, "at", "ended_at"))
 
     async def used_by_task(self, task_id: str) -> Use:
         row = self._rows.one(
@@ -169,21 +168,16 @@ class Routing(Repository):
             )
 
     async def read_until(self, transcript: str) -> int:
-        row = self._rows.one(
-            "SELECT coalesce(max(ends), 0) AS ends FROM usage_messages WHERE transcript = ?", (transcript,)
-        )
-        return 0 if row is None else int(row["ends"])
+        return int(self._rows.value("SELECT max(ends) FROM usage_messages WHERE transcript = ?", (transcript,)) or 0)
 
     async def count_once(self, transcript: str, messages: Mapping[str, int]) -> set[str]:
         marks = ", ".join("?" * len(messages))
-        known = self._rows.all(f"SELECT message_id FROM usage_messages WHERE message_id IN ({marks})", tuple(messages))
-        fresh = set(messages) - {row["message_id"] for row in known}
+        known = f"SELECT message_id FROM usage_messages WHERE message_id IN ({marks})"
+        fresh = messages.keys() - self._rows.column(known, tuple(messages))
         if fresh:
-            rows = [(name, transcript, ends, self._at) for name, ends in messages.items() if name in fresh]
-            self._rows.put(
-                "INSERT INTO usage_messages (message_id, transcript, ends, at) VALUES"
-                f" {', '.join(['(?, ?, ?, ?)'] * len(rows))}",
-                tuple(value for row in rows for value in row),
+            self._rows.run_many(
+                "INSERT INTO usage_messages (message_id, transcript, ends, at) VALUES (?, ?, ?, ?)",
+                [(name, transcript, ends, self._at) for name, ends in messages.items() if name in fresh],
             )
         last = max(messages, key=lambda name: messages[name])
         if last not in fresh:  # counted from another file: the next read of this one begins behind it all the same
@@ -229,15 +223,15 @@ class Routing(Repository):
             tier = " AND tier = :tier" if scope == "tier" else ""
             table = f"usage_minutes WHERE minute >= :minute AND provider = :provider{tier}"
         provider, _, tier = name.partition("/")
-        rows = self._rows.all(
-            f"SELECT minute, sum(tokens) AS n FROM {table} GROUP BY minute ORDER BY minute",
+        rows = self._rows.execute(
+            f"SELECT minute, sum(tokens) FROM {table} GROUP BY minute ORDER BY minute",
             {**self._asked(""), "name": name, "provider": provider, "tier": tier},
         )
-        return [(row["minute"], int(row["n"])) for row in rows]
+        return [(minute, int(tokens)) for minute, tokens in rows]
 
     async def by_agent(self, limit: int) -> list[tuple[str, Use]]:
         asked = self._asked("")  # the hour may have begun before the day
-        rows = self._rows.all(
+        rows = self._rows.execute(
             "SELECT agent_id, sum(CASE WHEN at >= :day THEN tokens ELSE 0 END) AS day,"
             " sum(CASE WHEN at > :hour THEN tokens ELSE 0 END) AS hour,"
             " sum(CASE WHEN at >= :day THEN cost ELSE 0 END) AS cost,"
@@ -248,11 +242,8 @@ class Routing(Repository):
             {**asked, "since": min(asked["day"], asked["hour"]), "most": limit},
         )
         return [
-            (
-                row["agent_id"],
-                Use(hour=int(row["hour"]), day=int(row["day"]), cost=row["cost"], reserved=int(row["reserved"])),
-            )
-            for row in rows
+            (agent_id, Use(hour=int(hour), day=int(day), cost=cost, reserved=int(reserved)))
+            for agent_id, day, hour, cost, reserved in rows
         ]
 
     async def put_states(self, states: Sequence[Mapping[str, Any]]) -> None:
@@ -270,23 +261,12 @@ class Routing(Repository):
         self._rows.put("DELETE FROM budget_raises WHERE until < ?", (iso(before),))
 
 
-def _stopping(key: tuple[str, str], failures: int, text: str) -> Breaker:
-    state, kind, until, probe_task, probe_until = text.split("|")
-    return Breaker(
-        *key,
-        state=BreakerState(state),
-        kind=kind,
-        failures=failures,
-        until=instant(until) if until else None,
-        probe_task=probe_task or None,
-        probe_until=instant(probe_until) if probe_until else None,
-    )
-
-
 def _breaker(row: Mapping[str, Any]) -> Breaker:
-    times: dict[str, Any] = {
-        name: None if row[name] is None else instant(row[name])
-        for name in ("until", "probe_until", "opened_at", "updated_at")
-    }
-    state: Any = BreakerState(row["state"])
-    return Breaker(**{**row, **times, "state": state})
+    kept = _timed(row, "until", "probe_until", "opened_at", "updated_at")
+    kept |= {"state": BreakerState(row["state"]), "probe_task": row["probe_task"] or None}
+    return Breaker(**kept)
+
+
+def _timed(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The row with these of its columns as times; what is missing or empty is none."""
+    return {**row, **{name: instant(row[name]) if row.get(name) else None for name in names}}
