@@ -28,43 +28,11 @@ class Live:
     """A command's other way to run: its further flags, those that switch to it, and what is done then."""
 
     flags: tuple[str, ...]
-    options: Callable[[], list[click.Option]]
+    options: list[click.Option]
     run: Callable[[Operation, Compose, Mapping[str, Any], bool], None]
 
     def wanted(self, given: Mapping[str, Any]) -> bool:
         return any(given[flag] not in (None, False) for flag in self.flags)
-
-
-def _pace(seconds: float, ends: str) -> list[click.Option]:
-    return [
-        click.Option(
-            ["--interval"],
-            type=click.FloatRange(min=0.05),
-            default=seconds,
-            show_default=True,
-            help="Seconds between refreshes when nothing changes.",
-        ),
-        click.Option(
-            ["--count"],
-            type=click.IntRange(min=1),
-            help=f"Number of {ends} to stop after; default: until Ctrl-C.",
-        ),
-    ]
-
-
-def _watch_options() -> list[click.Option]:
-    watch = click.Option(
-        ["--watch"], is_flag=True, help="Live view; a line of JSON for each refresh when stdout is not a terminal."
-    )
-    return [watch, *_pace(2.0, "reads")]
-
-
-def _follow_options() -> list[click.Option]:
-    return [
-        click.Option(["--follow"], is_flag=True, help="Newest events, then new ones as they come, a line each."),
-        click.Option(["--jsonl"], is_flag=True, help="All events after --after, one JSON object a line."),
-        *_pace(1.0, "reads"),
-    ]
 
 
 def _watch(op: Operation, compose: Compose, given: Mapping[str, Any], as_json: bool) -> None:
@@ -142,13 +110,6 @@ def _until_stopped(
         return
 
 
-def _wait_options() -> list[click.Option]:
-    wait = click.Option(
-        ["--wait"], type=click.FloatRange(min=0), help="Seconds to wait for a task when there is nothing to claim."
-    )
-    return [wait]
-
-
 def _claim_waiting(op: Operation, compose: Compose, given: Mapping[str, Any], as_json: bool) -> None:
     asked = arguments(op, given)
 
@@ -164,19 +125,44 @@ def _claim_waiting(op: Operation, compose: Compose, given: Mapping[str, Any], as
                 await asyncio.sleep(_BREATH)
                 await changed(min(_AGAIN, left))
 
-    result = asyncio.run(claim())
+    _print(op, asyncio.run(claim()), as_json=as_json)
+
+
+def _print(op: Operation, result: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        print_line(result)
+        print_json(result)
         return
-    from wvo_mcp.faces.cli.views import show  # costs a tenth of a second and serves terminals only
+    from wvo_mcp.faces.cli.views import show  # rich costs a tenth of a second and serves terminals only
 
     show(op.name, result)
 
 
+def _interval(seconds: float) -> click.Option:
+    text = "Seconds between refreshes when nothing changes."
+    kind = click.FloatRange(min=0.05)
+    return click.Option(["--interval"], type=kind, default=seconds, show_default=True, help=text)
+
+
+_COUNT = "Number of reads to stop after; default: until Ctrl-C."
+_JSON_LINES = "Live view; a line of JSON for each refresh when stdout is not a terminal."
+_WAIT = "Seconds to wait for a task when there is nothing to claim."
+_count = click.Option(["--count"], type=click.IntRange(min=1), help=_COUNT)
+
 LIVE = {
-    "claim_task": Live(("wait",), _wait_options, _claim_waiting),
-    "status": Live(("watch",), _watch_options, _watch),
-    "events": Live(("follow", "jsonl"), _follow_options, _follow),
+    "claim_task": Live(("wait",), [click.Option(["--wait"], type=click.FloatRange(min=0), help=_WAIT)], _claim_waiting),
+    "status": Live(
+        ("watch",), [click.Option(["--watch"], is_flag=True, help=_JSON_LINES), _interval(2.0), _count], _watch
+    ),
+    "events": Live(
+        ("follow", "jsonl"),
+        [
+            click.Option(["--follow"], is_flag=True, help="Newest events, then new ones as they come, a line each."),
+            click.Option(["--jsonl"], is_flag=True, help="All events after --after, one JSON object a line."),
+            _interval(1.0),
+            _count,
+        ],
+        _follow,
+    ),
 }
 
 
@@ -191,21 +177,15 @@ def command_of(op: Operation, compose: Compose, name: str) -> click.Command:
         params = arguments(op, given)
         if op.name == "events" and not as_json and "after" not in params:
             params["last"] = True  # a person looks for what has just happened
-        result = asyncio.run(_once(op, compose, params))
-        if as_json:
-            print_json(result)
-            return
-        from wvo_mcp.faces.cli.views import show  # rich costs a tenth of a second and serves terminals only
 
-        show(op.name, result)
+        async def once() -> dict[str, Any]:
+            async with calling(op, compose) as (ask, _):
+                return await ask(params)
 
-    options = [*parameters(op), *(live.options() if live is not None else [])]
+        _print(op, asyncio.run(once()), as_json=as_json)
+
+    options = [*parameters(op), *(live.options if live is not None else [])]
     return command(name.replace("_", "-"), run, op.summary, options)
-
-
-async def _once(op: Operation, compose: Compose, params: dict[str, Any]) -> dict[str, Any]:
-    async with calling(op, compose) as (ask, _):
-        return await ask(params)
 
 
 def serve_command(compose: Compose) -> click.Command:

@@ -66,7 +66,11 @@ def _examine(compose: Compose, repaired: dict[str, Any], *, as_json: bool) -> No
         findings += found
         if not as_json:
             for finding in found:
-                _print(finding)
+                mark, colour = MARKS[finding.outcome]
+                click.secho(mark, fg=colour, bold=finding.outcome is Outcome.FAIL, nl=False)
+                click.echo(f"  {finding.check:<16}{visible(finding.found)}")
+                if finding.remedy:
+                    click.secho(f"{'':22}{visible(finding.remedy)}", dim=finding.outcome is not Outcome.FAIL)
     failed = [finding for finding in findings if finding.outcome is Outcome.FAIL]
     if as_json:
         print_json({"ok": not failed, **repaired, "checks": [asdict(finding) for finding in findings]})
@@ -146,11 +150,3 @@ def _snapshot() -> Finding:
     if listed != served:
         return fail("snapshot", "the packaged list of tools is not that of the program", remedy)
     return ok("snapshot", f"{sum(map(len, served.values()))} tools, as the program has them")
-
-
-def _print(finding: Finding) -> None:
-    mark, colour = MARKS[finding.outcome]
-    click.secho(mark, fg=colour, bold=finding.outcome is Outcome.FAIL, nl=False)
-    click.echo(f"  {finding.check:<16}{visible(finding.found)}")
-    if finding.remedy:
-        click.secho(f"{'':22}{visible(finding.remedy)}", dim=finding.outcome is not Outcome.FAIL)

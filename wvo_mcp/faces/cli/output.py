@@ -21,10 +21,6 @@ _log = logging.getLogger("wvo_mcp.cli")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
-def json_option() -> click.Option:
-    return click.Option(["--json"], is_flag=True, help="JSON output; the default when stdout is not a terminal.")
-
-
 def command(
     name: str,
     run: Callable[[dict[str, Any], bool], None],
@@ -36,16 +32,12 @@ def command(
     """A command that prints JSON or text. `run` gets what was given and whether JSON is wanted; its errors are printed."""
 
     def callback(json: bool, **given: Any) -> None:
-        with reported(as_json=wants_json(json)) as as_json:
+        with reported(as_json=json or not sys.stdout.isatty()) as as_json:
             run(given, as_json)
 
     short = short or text.partition(". ")[0].rstrip(".") + "."
-    return click.Command(name, help=text, short_help=short, params=[*params, json_option()], callback=callback)
-
-
-def wants_json(flag: bool) -> bool:
-    """True with --json, and whenever stdout is no terminal."""
-    return flag or not sys.stdout.isatty()
+    as_json = click.Option(["--json"], is_flag=True, help="JSON output; the default when stdout is not a terminal.")
+    return click.Command(name, help=text, short_help=short, params=[*params, as_json], callback=callback)
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -86,7 +78,13 @@ def print_error(error: WvoError, *, as_json: bool) -> None:
         return
     click.secho(f"{error.code}: ", err=True, fg="red", bold=True, nl=False)
     click.echo(visible(redact(error.message)), err=True)
-    for line in _particulars(redacted(error.details)):
+    # What the message does not say already.
+    details = redacted(error.details)
+    further = cast("list[dict[str, str]]", details.get("problems") or [])[1:]
+    lines = [f"{problem['field']}: {problem['problem']}" for problem in further]
+    lines += [json.dumps(details["entry"], ensure_ascii=False)] if details.get("entry") is not None else []
+    lines += [f"reference {details['ref']}"] if details.get("ref") else []
+    for line in lines:
         click.echo(f"  {visible(line)}", err=True)
     click.secho(f"  {for_people(error.hint)}", err=True, dim=True)
 
@@ -94,18 +92,6 @@ def print_error(error: WvoError, *, as_json: bool) -> None:
 def visible(text: str) -> str:
     """What errors quote must not steer the terminal: control characters become dots."""
     return _CONTROL.sub("\u00b7", text)
-
-
-def _particulars(details: Mapping[str, Any]) -> list[str]:
-    """What the message does not say already."""
-    further = cast("list[dict[str, str]]", details.get("problems") or [])[1:]
-    lines = [f"{problem['field']}: {problem['problem']}" for problem in further]
-    entry = details.get("entry")
-    if entry is not None:
-        lines.append(json.dumps(entry, ensure_ascii=False))
-    if details.get("ref"):
-        lines.append(f"reference {details['ref']}")
-    return lines
 
 
 def for_people(hint: str) -> str:

@@ -39,7 +39,8 @@ def copy_command(_compose: Compose) -> click.Command:
 
 def _copy(given: dict[str, Any], as_json: bool) -> None:
     origin, target = given["origin"], given["target"]
-    if origin == target or _same_file(origin, target):
+    files = "://" not in origin + target
+    if origin == target or (files and Path(origin).expanduser().resolve() == Path(target).expanduser().resolve()):
         raise InvalidInput("TO", "this is where the copy comes from")
     with _source(origin) as source, _target(target) as into:
         copied = copy(source, into, _progress(), while_live=given["while_live"])
@@ -57,10 +58,6 @@ def _copy(given: dict[str, Any], as_json: bool) -> None:
         f" all {len(copied.compared)} tables are equal on both sides."
     )
     click.echo(f"From {places['from']}\nTo   {places['to']}")
-
-
-def _same_file(one: str, other: str) -> bool:
-    return "://" not in one + other and Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
 
 
 def _is_url(field: str, place: str) -> bool:
