@@ -17,7 +17,7 @@ from tests.support.stdio_client import Refused
 from tests.support.waiting import eventually
 from tests.support.workspace import Workspace, some_tasks
 from wvo_mcp.domain.backup import named_time, regular_name
-from wvo_mcp.store.sqlite.backup import trouble
+from wvo_mcp.store.sqlite.backup import quick_damage
 
 pytestmark = [pytest.mark.sqlite]
 
@@ -85,7 +85,7 @@ def test_a_killed_backup_keeps_the_good_ones_and_leaves_nothing_after_the_next(
         for path in folder.iterdir():
             if path.suffix == ".db" and not path.name.startswith("."):
                 assert "OLD" in titles(path)
-        assert trouble(filled) is None
+        assert quick_damage(filled) is None
         if number < len(steps):
             assert {path: path.read_bytes() for path in before} == before
     client = workspace.server("bob", WVO_TOOLSETS="all")
@@ -109,7 +109,7 @@ def test_a_restore_that_is_killed_at_any_step_leaves_the_old_store_or_the_new_on
     for number in range(1, len(steps) + 1):
         database = copy(filled, tmp_path / f"killed-{number}")
         assert run("restore", database, kill_at=number)[0] == -9
-        assert trouble(database) is None, steps[number - 1]
+        assert quick_damage(database) is None, steps[number - 1]
         is_old = "NEW" in titles(database)
         seen.add(is_old)
         assert is_old == (steps.index("after the commit") >= number), steps[number - 1]
@@ -132,10 +132,10 @@ def test_a_repair_killed_at_any_step_leaves_a_refused_or_intact_file(run: Run, f
         database = copy(filled, tmp_path / f"killed-{number}")
         assert run("restore", database, kill_at=number)[0] == -9
         assert database.exists(), "never nothing"
-        refused = trouble(database)
+        refused = quick_damage(database)
         assert refused is not None or steps[number - 1] == "after the swap", steps[number - 1]
         assert run("restore", database)[0] == 0
-        assert trouble(database) is None
+        assert quick_damage(database) is None
         assert "OLD" in titles(database)
         assert "NEW" not in titles(database)
         kept = [path for path in database.parent.glob("state.db.damaged-*") if path.read_bytes() == content]

@@ -280,3 +280,14 @@ def test_a_safety_copy_takes_no_others_place(tmp_path: Path) -> None:
             names.append(folder.put(partial, "before-restore-2026-03-02T09-00-59Z.db", datetime.now(UTC)).name)
     assert names == ["before-restore-2026-03-02T09-00-59Z.db", "before-restore-2026-03-02T09-01-00Z.db"]
     assert [(tmp_path / "db" / name).read_text() for name in names] == ["one", "two"]
+
+
+def test_a_safety_copy_pushes_out_the_oldest_but_not_the_one_to_be_restored(tmp_path: Path) -> None:
+    folder = BackupFolder(tmp_path / "db", "db")
+    made: list[str] = []
+    for number in range(7):
+        with folder.making() as partial:
+            partial.write_text(str(number))
+            at = datetime(2026, 3, 2, number, tzinfo=UTC)
+            made.append(folder.put_safety(partial, at, restored=made[0] if made else ""))
+    assert {path.name for path in (tmp_path / "db").glob("*.db")} == {made[0], *made[2:]}

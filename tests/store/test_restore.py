@@ -19,7 +19,7 @@ from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.ports.backend import Restored
 from wvo_mcp.store.sqlite import backup as module
-from wvo_mcp.store.sqlite.backup import Restoring, SqliteBackups, trouble
+from wvo_mcp.store.sqlite.backup import Restoring, SqliteBackups, quick_damage
 from wvo_mcp.store.sqlite.connection import sqlite
 from wvo_mcp.store.sqlite.integrity import backups_of, log_of, marker_of
 from wvo_mcp.store.sqlite.store import SqliteStore
@@ -238,7 +238,7 @@ async def test_each_damage_is_noticed_at_start_explained_and_repaired(
     assert str(bench.path) in noticed.value.message
     assert "doctor --repair" in noticed.value.hint or "Move the file away" in noticed.value.hint or harm is foreign
     assert (bench.path.read_bytes() if bench.path.exists() else None) == before, "it was left as it was"
-    assert trouble(bench.path) is not None
+    assert quick_damage(bench.path) is not None
 
     done = await restored(bench)
 
@@ -314,11 +314,11 @@ async def test_backups_of_another_store_that_stood_here_are_no_alarm(
 async def test_a_sound_store_gives_no_alarm(bench: Bench, backups: SqliteBackups) -> None:
     await bench.create(*(a_task(f"T{n}") for n in range(40)))
     await backups.create(bench.clock.now())
-    assert trouble(bench.path) is None
+    assert quick_damage(bench.path) is None
     await bench.done("T1")
-    assert trouble(bench.path) is None
+    assert quick_damage(bench.path) is None
     await bench.store.close()
-    assert trouble(bench.path) is None
+    assert quick_damage(bench.path) is None
 
 
 async def test_a_newer_store_is_not_restored_over(two_hours: Bench) -> None:

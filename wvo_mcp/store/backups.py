@@ -50,7 +50,7 @@ class BackupFolder:
 
         The holder of the lock is the only maker: all other unfinished files are of processes that were killed.
         """
-        with troubles(self.folder):
+        with typed_disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
@@ -73,14 +73,14 @@ class BackupFolder:
             os.close(lock)
 
     def _clean(self) -> None:
-        with troubles(self.folder):
+        with typed_disk_errors(self.folder):
             for left in self.folder.glob(f".*{_PARTIAL}*"):
                 left.unlink(missing_ok=True)
 
     def check_room(self, wanted: int) -> None:
         """Raises StoreUnavailable when `wanted` bytes do not fit with something left: a backup must not be what fills the
         disk that the store itself writes to."""
-        with troubles(self.folder):
+        with typed_disk_errors(self.folder):
             free = shutil.disk_usage(self.folder).free
         if free < wanted + max(1 << 20, wanted // 10):
             raise StoreUnavailable(
@@ -90,7 +90,7 @@ class BackupFolder:
 
     def put(self, made: Path, name: str, at: datetime) -> Backup:
         """The finished file gets its name, durably; a safety copy takes no other's place, even in the same second."""
-        with troubles(self.folder):
+        with typed_disk_errors(self.folder):
             while (stated := named_time(name)) is not None and stated[1] and (self.folder / name).exists():
                 name = safety_name(stated[0] + timedelta(seconds=1), self.suffix)
             target = self.folder / name
@@ -101,10 +101,11 @@ class BackupFolder:
             size = target.stat().st_size
         return Backup(name, at, size, Kind.SAFETY if stated is not None and stated[1] else Kind.HOURLY)
 
-    def put_safety(self, made: Path, now: datetime) -> str:
-        """The finished copy of a store that is about to be replaced gets a name, which is returned; the oldest go."""
+    def put_safety(self, made: Path, now: datetime, restored: str) -> str:
+        """The finished copy of a store that `restored` is about to replace gets a name, which is returned; others that no rule
+        keeps go."""
         name = self.put(made, safety_name(now, self.suffix), now).name
-        self.delete([old for old in surplus(self.all(now), now) if old != name])
+        self.delete([old for old in surplus(self.all(now), now) if old not in (name, restored)])
         return name
 
     def _named(self) -> Iterator[tuple[datetime, bool, Path]]:
@@ -116,7 +117,7 @@ class BackupFolder:
     def all(self, now: datetime) -> list[Backup]:
         """Newest first, each with the rule that keeps it."""
         found: list[Backup] = []
-        with troubles(self.folder):
+        with typed_disk_errors(self.folder):
             for at, safety, path in self._named():
                 with suppress(FileNotFoundError):
                     status = path.stat()
@@ -167,7 +168,7 @@ class BackupFolder:
         raise NotFound("good backup of", f"{store}{tried}")
 
     def delete(self, names: list[str]) -> None:
-        with troubles(self.folder):
+        with typed_disk_errors(self.folder):
             for name in names:
                 (self.folder / name).unlink(missing_ok=True)
             if names:
@@ -193,7 +194,7 @@ class FolderBackups(ABC):
         self.folder = BackupFolder(folder, suffix)
 
     @abstractmethod
-    def copied(self, partial: Path, stop: threading.Event) -> None:
+    def make_copy(self, partial: Path, stop: threading.Event) -> None:
         """A whole and checked copy at `partial`; for threads. Raises as `create`, and Stopped."""
 
     @abstractmethod
@@ -221,7 +222,7 @@ class FolderBackups(ABC):
         """Copy, check, name; for threads. Raises as `create`."""
         started = time.monotonic()
         with self.folder.making() as partial:
-            self.copied(partial, stop)
+            self.make_copy(partial, stop)
             backup = self.folder.put(partial, name, at)
         return Made(backup, time.monotonic() - started)
 
@@ -242,7 +243,7 @@ async def record_restore(tx: Transaction, backup: Backup) -> None:
 
 
 @contextmanager
-def troubles(where: Path) -> Generator[None]:
+def typed_disk_errors(where: Path) -> Generator[None]:
     """OSError leaves as StoreUnavailable that names the place."""
     try:
         yield

@@ -204,6 +204,6 @@ def refuse_version(where: str, version: int) -> None:
         )
 
 
-def there_already(where: str) -> Conflict:
+def store_exists(where: str) -> Conflict:
     hint = "Copy into a file or database of its own; nothing is ever merged or overwritten."
     return Conflict(f"{where} has a store already.", hint=hint)

@@ -8,7 +8,7 @@ import psycopg
 from psycopg import errors
 
 from wvo_mcp.errors import Conflict, IncompatibleStore, InvalidInput, StoreUnavailable
-from wvo_mcp.store.copying.copy import SEEDED, Row, Source, Table, refuse_version, there_already
+from wvo_mcp.store.copying.copy import SEEDED, Row, Source, Table, refuse_version, store_exists
 from wvo_mcp.store.postgres.address import WRITE_LOCK, Address
 from wvo_mcp.store.postgres.backup import our_tables
 from wvo_mcp.store.postgres.migrate import apply_migrations, version
@@ -71,7 +71,7 @@ class PostgresTarget:
         self._run("BEGIN")
         self._run(f"SELECT pg_advisory_xact_lock({WRITE_LOCK} + 1)")
         if version(self._raw):
-            raise there_already(self.where)
+            raise store_exists(self.where)
         apply_migrations(self._raw, 0)
         for name in self._tables():
             self._run(f'ALTER TABLE "{name}" DISABLE TRIGGER USER')

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from wvo_mcp.errors import Conflict, InvalidInput
-from wvo_mcp.store.backups import sync, troubles
-from wvo_mcp.store.copying.copy import SEEDED, Row, Source, Table, refuse_version, there_already
+from wvo_mcp.store.backups import sync, typed_disk_errors
+from wvo_mcp.store.copying.copy import SEEDED, Row, Source, Table, refuse_version, store_exists
 from wvo_mcp.store.sqlite.connection import SqliteRows, check_ours, sqlite, typed_errors
 from wvo_mcp.store.sqlite.migrate import apply_migrations, check_file
 from wvo_mcp.store.sqlite.read_only import read_only
@@ -43,12 +43,12 @@ class SqliteTarget:
 
     def __enter__(self) -> "SqliteTarget":
         """Raises Conflict when there is a store, and while another copy is made there; StoreUnavailable."""
-        with ExitStack() as left, troubles(self._path.parent), typed_errors(self._path):
+        with ExitStack() as left, typed_disk_errors(self._path.parent), typed_errors(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            left.callback(os.close, _alone(self._unfinished, self._path))
+            left.callback(os.close, _locked(self._unfinished, self._path))
             left.callback(self._unfinished.unlink, missing_ok=True)
             if self._path.exists():
-                raise there_already(self.where)
+                raise store_exists(self.where)
             for end in ("-wal", "-journal"):
                 if self._path.with_name(self._path.name + end).exists():
                     raise Conflict(
@@ -93,18 +93,18 @@ class SqliteTarget:
                 self._raw.execute(trigger)
             self._raw.execute("COMMIT")
             self._raw.close()
-        with troubles(self._path):
+        with typed_disk_errors(self._path):
             sync(self._unfinished)
             try:
                 os.link(self._unfinished, self._path)
             except FileExistsError:
-                raise there_already(self.where) from None
+                raise store_exists(self.where) from None
             except OSError:
                 self._unfinished.replace(self._path)  # a file system without hard links
             sync(self._path.parent)
 
 
-def _alone(unfinished: Path, path: Path) -> int:
+def _locked(unfinished: Path, path: Path) -> int:
     """A descriptor that holds the lock of the emptied file `unfinished`; what a killed copy left there is gone. Raises
     Conflict, OSError."""
     lock = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -49,7 +49,7 @@ class PostgresBackups(FolderBackups):
         super().__init__(folder, "dump")
         self._url = url
 
-    def copied(self, partial: Path, stop: threading.Event) -> None:
+    def make_copy(self, partial: Path, stop: threading.Event) -> None:
         schema = own_schema(self._url)
         run_program(
             "pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--schema={schema}",
@@ -148,10 +148,10 @@ class PostgresRestoring:
         own_schema(self._url)
         until, safety = _last_event(self._url), None
         if until is not None:
-            self._backups.copied(unfinished, stop)
-            safety = folder.put_safety(unfinished, datetime.now(UTC))
+            self._backups.make_copy(unfinished, stop)
+            safety = folder.put_safety(unfinished, datetime.now(UTC), backup.name)
         path = folder.path(backup.name)
-        cleared, raised = self._around()
+        cleared, raised = self._clearing()
         listed = run_program("pg_restore", "--list", str(path), stop=stop, damaged=path)
         # Removed with the unfinished copy.
         chosen, script = (unfinished.with_name(f"{unfinished.name}.{end}") for end in ("list", "sql"))
@@ -166,7 +166,7 @@ class PostgresRestoring:
         run_program("psql", *options, *parts, url=self._url, stop=stop)
         return backup, passed_over, safety, until
 
-    def _around(self) -> tuple[str, str]:
+    def _clearing(self) -> tuple[str, str]:
         """What has to be done before: every table and function of ours is dropped, also what the dump does not know, since
         it may be of an earlier version, whose migration makes them again. And after: no lease token comes again. Raises
         StoreBusy."""

@@ -90,17 +90,17 @@ class Presence:
         except psycopg.Error as error:
             self._ended.set()
             raise self._address.typed(error) from error
-        self._bell, self._door = socket.socketpair()
+        self._wake_sender, self._wake_receiver = socket.socketpair()
         self._thread.start()
         return self
 
     def end(self, *_: object) -> None:
         if not self._ended.is_set() and self._thread.is_alive():
             self._ended.set()
-            self._bell.send(b".")
+            self._wake_sender.send(b".")
             self._thread.join(_PULSE_SECONDS)
-            self._bell.close()
-            self._door.close()
+            self._wake_sender.close()
+            self._wake_receiver.close()
         self._ended.set()
 
     __enter__, __exit__ = begin, end
@@ -150,7 +150,7 @@ class Presence:
         # The connection belongs to this thread alone: `end` wakes this thread, and does not close the connection that it uses.
         with selectors.DefaultSelector() as ready:
             ready.register(raw.fileno(), selectors.EVENT_READ)
-            ready.register(self._door, selectors.EVENT_READ)
+            ready.register(self._wake_receiver, selectors.EVENT_READ)
             spoken = ready.select(_PULSE_SECONDS)
         if self._ended.is_set():
             return

@@ -22,7 +22,7 @@ from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import IncompatibleStore, NotFound, StoreBusy, StoreUnavailable, WvoError
 from wvo_mcp.ports import Clock, Liveness
 from wvo_mcp.ports.backend import DamagedStore, Restored
-from wvo_mcp.store.backups import TOKENS_RAISED, FolderBackups, Stopped, record_restore, sync, troubles
+from wvo_mcp.store.backups import TOKENS_RAISED, FolderBackups, Stopped, record_restore, sync, typed_disk_errors
 from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.sqlite.connection import APPLICATION_ID, REPAIR, Connection, DatabaseError, sqlite, typed_errors
 from wvo_mcp.store.sqlite.integrity import backups_of, check_closed, last_event, log_of, marker_of
@@ -47,14 +47,14 @@ class SqliteBackups(FolderBackups):
         super().__init__(folder, "db")
         self._database = database
 
-    def copied(self, partial: Path, stop: threading.Event) -> None:
+    def make_copy(self, partial: Path, stop: threading.Event) -> None:
         for left in self._database.parent.glob(f"{self._database.name}.restoring*"):
             left.unlink(missing_ok=True)  # of a restore that was killed: a living one holds the lock
         self.copy(partial, stop)
         try:
             verify(partial, stop)
         except IncompatibleStore as error:
-            damage = unsound(self._database)
+            damage = full_damage(self._database)
             if damage is not None:
                 raise DamagedStore(damage.message, hint=damage.hint) from error
             raise IncompatibleStore(
@@ -73,13 +73,13 @@ class SqliteBackups(FolderBackups):
         except FileNotFoundError:
             raise StoreUnavailable(f"The database {self._database} is gone.") from None
         try:
-            with troubles(target.parent), typed_errors(self._database):
+            with typed_disk_errors(target.parent), typed_errors(self._database):
                 _copy(self._database, target, stop)
         except IncompatibleStore as error:
             raise DamagedStore(error.message, hint=error.hint) from error
 
 
-def unsound(database: Path) -> IncompatibleStore | None:
+def full_damage(database: Path) -> IncompatibleStore | None:
     """What is wrong with the database, every page of it read. Raises StoreBusy, StoreUnavailable."""
     try:
         with typed_errors(database), read_only(database) as raw:
@@ -174,14 +174,14 @@ class Restoring:
         """The backup of that name, or the newest that passes the check. Raises NotFound, IncompatibleStore (the named one
         is damaged, or the store is of a newer program), StoreBusy, StoreUnavailable."""
         started = time.monotonic()
-        with self._backups.folder.making() as unfinished, troubles(self._database):
+        with self._backups.folder.making() as unfinished, typed_disk_errors(self._database):
             try:
                 return await self._restored(name, unfinished, started)
             finally:
                 _remove(self._staged)
 
     async def _restored(self, name: str | None, unfinished: Path, started: float) -> Restored:
-        problem = trouble(self._database)
+        problem = quick_damage(self._database)
         known = last_event(self._database)
         try:
             backup, passed_over = self._backups.folder.first_good(name, self._stage, self._database.name)
@@ -193,14 +193,14 @@ class Restoring:
                 )
             raise
         since = last_event(self._staged)
-        safety = None if problem is not None else self._saved(unfinished)
+        safety = None if problem is not None else self._saved(unfinished, backup.name)
         lost_since = None if since is None else instant(since[1])
         lost_until = instant(known[1]) if known is not None else _written(self._database)
         if problem is not None and lost_since is not None and lost_until is not None and lost_until <= lost_since:
             lost_until = None  # what can still be read is older than the backup: how much there was is unknown
         await self._prepare(backup)
         self.at_step("before the swap")
-        kept = self._replace() if safety is None else self._pour()
+        kept = self._replace() if safety is None else self._copy_in()
         self.at_step("after the swap")
         return Restored(backup, lost_since, lost_until, safety, kept, time.monotonic() - started, passed_over)
 
@@ -211,7 +211,7 @@ class Restoring:
         shutil.copyfile(backup, self._staged)
         verify(self._staged, of=backup.name)
 
-    def _saved(self, unfinished: Path) -> str | None:
+    def _saved(self, unfinished: Path, restored: str) -> str | None:
         """The name of a backup of the present store; None when it turns out to be damaged."""
         self.at_step("before the safety copy")
         try:
@@ -219,7 +219,7 @@ class Restoring:
             verify(unfinished)
         except IncompatibleStore:
             return None
-        return self._backups.folder.put_safety(unfinished, self._clock.now())
+        return self._backups.folder.put_safety(unfinished, self._clock.now(), restored)
 
     async def _prepare(self, backup: Backup) -> None:
         """The staged store is brought to the present schema and knows that it was restored."""
@@ -239,7 +239,7 @@ class Restoring:
             await staged.close()
         sync(self._staged)
 
-    def _pour(self) -> None:
+    def _copy_in(self) -> None:
         """All pages in one transaction of the store itself."""
         deadline = time.monotonic() + BUSY_SECONDS
 
@@ -289,7 +289,7 @@ class Restoring:
         return next((file.name for file in (kept, kept_log) if file.exists()), None)
 
 
-def trouble(database: Path) -> WvoError | None:
+def quick_damage(database: Path) -> WvoError | None:
     """What is damaged; None when the quick looks find nothing. Raises IncompatibleStore for the store of a newer program,
     and StoreBusy and StoreUnavailable for one that cannot be read at the moment: neither is damage, and a sound store
     must not be replaced for want of rights."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.errors import IncompatibleStore
-from wvo_mcp.store.backups import BackupFolder, troubles
+from wvo_mcp.store.backups import BackupFolder, typed_disk_errors
 from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.sqlite.connection import REPAIR, DatabaseError, SqliteRows, check_ours, typed_errors
 from wvo_mcp.store.sqlite.migrate import check_file
@@ -53,7 +53,7 @@ def _check_absence(database: Path, how: str, logged: int) -> None:
 def check_closed(database: Path) -> None:
     """Before the file is opened for work: read-only, for a connection that may write also merges the log into the file,
     and a log that is not its own must not get there. Raises IncompatibleStore, StoreBusy, StoreUnavailable."""
-    with troubles(database), typed_errors(database):
+    with typed_disk_errors(database), typed_errors(database):
         if marker_of(database).exists():
             raise IncompatibleStore(
                 f"A previous repair of {database} did not finish.",
@@ -72,7 +72,7 @@ def check_open(database: Path) -> None:
     """For a process that has the file open: everything is read through SQLite. A descriptor of our own would, when it is
     closed, take the process's locks along, and another process could then merge and remove the log under it. Raises
     IncompatibleStore, StoreBusy, StoreUnavailable."""
-    with troubles(database), typed_errors(database):
+    with typed_disk_errors(database), typed_errors(database):
         _check_content(database)
 
 

@@ -17,7 +17,7 @@ from wvo_mcp.domain.lease import WIP_LIMIT, Caller
 from wvo_mcp.errors import StoreBusy, WvoError
 from wvo_mcp.ports import Clock, Liveness, Transaction
 from wvo_mcp.ports.backend import Sessions
-from wvo_mcp.store.backups import troubles
+from wvo_mcp.store.backups import typed_disk_errors
 from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.sqlite.connection import Connection, FileReplaced
 from wvo_mcp.store.sqlite.integrity import check_closed
@@ -89,14 +89,14 @@ class SqliteStore:
         """Leave the empty store for the file: when another process made it, or when it is `needed`, asked one at a time."""
         async with self._reopening:
             if self._blank is not None and (self.path.exists() or (needed is not None and await needed(self._blank))):
-                with troubles(self.path):
+                with typed_disk_errors(self.path):
                     self.before_making()
                 self.writer, self._reader = await self._connected()
                 await self._blank.close()
                 self._blank = None
 
     async def _connected(self) -> tuple[Connection, Connection]:
-        with troubles(self.path):
+        with typed_disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
         # Many servers may start on a new file at once, and turning WAL on needs the file alone for a moment.
         deadline = time.monotonic() + _OPEN_SECONDS
@@ -251,9 +251,9 @@ class SqliteBackend:
         return await Restoring(self._database, self._clock, self._sessions, caller).restore(name)
 
     def damage(self) -> WvoError | None:
-        from wvo_mcp.store.sqlite.backup import trouble, unsound
+        from wvo_mcp.store.sqlite.backup import full_damage, quick_damage
 
-        return trouble(self._database) or unsound(self._database)
+        return quick_damage(self._database) or full_damage(self._database)
 
     def doctor_checks(self, now: datetime) -> list[Finding]:
         from wvo_mcp.store.sqlite.doctor_checks import examine
