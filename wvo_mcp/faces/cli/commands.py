@@ -144,15 +144,13 @@ def _interval(seconds: float) -> click.Option:
 
 
 _COUNT = "Number of reads to stop after; default: until Ctrl-C."
-_JSON_LINES = "Live view; a line of JSON for each refresh when stdout is not a terminal."
+_WATCH = "Live view; a line of JSON for each refresh when stdout is not a terminal."
 _WAIT = "Seconds to wait for a task when there is nothing to claim."
 _count = click.Option(["--count"], type=click.IntRange(min=1), help=_COUNT)
 
 LIVE = {
     "claim_task": Live(("wait",), [click.Option(["--wait"], type=click.FloatRange(min=0), help=_WAIT)], _claim_waiting),
-    "status": Live(
-        ("watch",), [click.Option(["--watch"], is_flag=True, help=_JSON_LINES), _interval(2.0), _count], _watch
-    ),
+    "status": Live(("watch",), [click.Option(["--watch"], is_flag=True, help=_WATCH), _interval(2.0), _count], _watch),
     "events": Live(
         ("follow", "jsonl"),
         [

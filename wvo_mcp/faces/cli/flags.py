@@ -36,23 +36,20 @@ class JsonText(click.ParamType[Any]):
         if not isinstance(value, str):
             return value
         try:
-            return json.loads(self._text(value))
+            if value == "-":
+                content = sys.stdin.buffer.read(MAX_BYTES + 1)
+            elif value.startswith("@"):
+                with Path(value[1:]).expanduser().open("rb") as file:
+                    content = file.read(MAX_BYTES + 1)
+            else:
+                return json.loads(value)
+            if len(content) > MAX_BYTES:
+                raise ValueError(f"more than {MAX_BYTES:,} bytes")
+            return json.loads(content.decode("utf-8-sig"))
         except OSError as error:
             self.fail(f"{value[1:]}: {error.strerror}", param, ctx)
         except (ValueError, RecursionError) as error:
             self.fail(f"not JSON: {error}", param, ctx)
-
-    def _text(self, value: str) -> str:
-        if value == "-":
-            content = sys.stdin.buffer.read(MAX_BYTES + 1)
-        elif value.startswith("@"):
-            with Path(value[1:]).expanduser().open("rb") as file:
-                content = file.read(MAX_BYTES + 1)
-        else:
-            return value
-        if len(content) > MAX_BYTES:
-            raise ValueError(f"more than {MAX_BYTES:,} bytes")
-        return content.decode("utf-8-sig")
 
 
 _JSON = JsonText()

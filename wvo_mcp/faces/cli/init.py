@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from wvo_mcp.execution.installation.changes import Change, Plan
+from wvo_mcp.execution.installation.changes import Plan
 from wvo_mcp.execution.installation.plan import Places, Wishes, codex_home, plan, removal
 from wvo_mcp.faces.cli.output import command, print_json, visible
 from wvo_mcp.faces.cli.session import Compose, settings_or_usage
@@ -46,17 +46,16 @@ def _init(given: dict[str, Any], as_json: bool) -> None:
     settings = settings_or_usage()
     places = Places(settings.root, settings.state_dir, codex_home(os.environ))
     interactive = not as_json and sys.stdin.isatty()
-    planned = _planned(places, given, interactive)
+    planned, written = _planned(places, given, interactive), not given["dry_run"]
     if not as_json:
         _carry_out(places.root, planned, given, interactive)
         return
-    if not given["dry_run"]:
+    if written:
         planned.apply()
     changes = [
-        {"path": str(change.path), "new": change.before is None, "reasons": list(change.reasons), "diff": change.diff()}
-        for change in planned.changes
+        {"path": str(one.path), "new": one.before is None, "reasons": list(one.reasons), "diff": one.diff()}
+        for one in planned.changes
     ]
-    written = not given["dry_run"]
     print_json({"root": str(places.root), "written": written, "changes": changes, "notes": planned.notes})
 
 
@@ -84,7 +83,11 @@ def _planned(places: Places, given: dict[str, Any], interactive: bool) -> Plan:
 def _carry_out(root: Path, planned: Plan, given: dict[str, Any], interactive: bool) -> None:
     old = [change for change in planned.changes if change.before is not None]
     for change in planned.changes if given["dry_run"] else old:
-        _print_diff(change)
+        if change.after is None:
+            click.secho(f"remove {visible(change.file.shown)}: {'; '.join(change.reasons)}", fg="red")
+            continue
+        for line in change.diff().splitlines():
+            click.secho(visible(line), fg=None if line.startswith(("+++", "---")) else COLOURS.get(line[:1]))
     counts = Counter(change.verb for change in planned.changes)
     what = " and ".join(f"{verb} {counts[verb]} files" for verb in ("change", "create", "remove") if counts[verb])
     if given["dry_run"]:
@@ -110,11 +113,3 @@ def _carry_out(root: Path, planned: Plan, given: dict[str, Any], interactive: bo
         "Next: edit state/roadmap.yaml and state/providers.yaml, then start your agent here; wvo-mcp doctor checks"
         " the installation."
     )
-
-
-def _print_diff(change: Change) -> None:
-    if change.after is None:
-        click.secho(f"remove {visible(change.file.shown)}: {'; '.join(change.reasons)}", fg="red")
-        return
-    for line in change.diff().splitlines():
-        click.secho(visible(line), fg=None if line.startswith(("+++", "---")) else COLOURS.get(line[:1]))
