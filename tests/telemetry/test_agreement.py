@@ -21,7 +21,7 @@ from wvo_mcp.faces.http.site import Api
 from wvo_mcp.operations import ALL
 from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.store.sqlite.store import SqliteStore
-from wvo_mcp.telemetry import Telemetry, begin
+from wvo_mcp.telemetry.setup import Telemetry, begin
 
 pytestmark = [pytest.mark.requirement("OBS-1"), pytest.mark.anyio]
 

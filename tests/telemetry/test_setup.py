@@ -17,7 +17,8 @@ from wvo_mcp.app import telemetry_for
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.project import WrongSetting
 from wvo_mcp.settings import load
-from wvo_mcp.telemetry import Telemetry, begin, setup
+from wvo_mcp.telemetry import setup
+from wvo_mcp.telemetry.setup import Telemetry, begin
 
 pytestmark = pytest.mark.requirement("OBS-1")
 
@@ -69,7 +70,7 @@ def test_a_wrong_value_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 async def test_without_the_sdk_the_start_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROOT", str(tmp_path))
     monkeypatch.setenv("OTEL_ENABLED", "1")
-    monkeypatch.setitem(sys.modules, "wvo_mcp.telemetry", None)
+    monkeypatch.setitem(sys.modules, "wvo_mcp.telemetry.setup", None)
     with pytest.raises(WrongSetting, match=r"^OTEL_ENABLED: .*wvo-mcp\[otel\]"):
         async with telemetry_for(load(), "cli", "test"):
             pass

@@ -40,7 +40,7 @@ from wvo_mcp.settings import Settings
 if TYPE_CHECKING:
     from wvo_mcp.orchestration.health.loop import HealthLoop
     from wvo_mcp.ports.backend import Snapshots
-    from wvo_mcp.telemetry import Telemetry
+    from wvo_mcp.telemetry.setup import Telemetry
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ async def telemetry_for(settings: Settings, face: str, instance: str) -> AsyncGe
         yield None
         return
     try:
-        from wvo_mcp.telemetry import begin  # the SDK comes with an extra, and takes its time
+        from wvo_mcp.telemetry.setup import begin  # the SDK comes with an extra, and takes its time
     except ImportError as error:
         raise WrongSetting(
             f"OTEL_ENABLED: the OpenTelemetry SDK is missing ({str(error).splitlines()[0]}); install wvo-mcp[otel], or"

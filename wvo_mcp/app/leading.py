@@ -23,7 +23,7 @@ from wvo_mcp.ports.world import AlertChannel, Probe
 from wvo_mcp.settings import Settings
 
 if TYPE_CHECKING:
-    from wvo_mcp.telemetry import Telemetry
+    from wvo_mcp.telemetry.setup import Telemetry
 
 
 def build_health(settings: Settings, policy: Policy, probe: Probe, tracer: Tracer, providers: Providers) -> HealthLoop:

@@ -40,7 +40,7 @@ from wvo_mcp.settings import Settings, load
 if TYPE_CHECKING:
     from wvo_mcp.app.leading import LeaderWork
     from wvo_mcp.faces.mcp.face import Wire
-    from wvo_mcp.telemetry import Telemetry
+    from wvo_mcp.telemetry.setup import Telemetry
 
 _LOOK_SECONDS = 1.0
 """How often a server where nothing has begun looks whether something has."""

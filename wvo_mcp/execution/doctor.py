@@ -51,11 +51,10 @@ def state_folder(state_dir: Path) -> Finding:
     """The folder can be read and written, or can be made."""
     check = "state folder"
     there = next(folder for folder in (state_dir, *state_dir.parents) if folder.exists())
-    usable = os.access(there, os.R_OK | os.W_OK | os.X_OK)
     if there == state_dir and not there.is_dir():
         remedy = "Move that file away, or set WVO_STATE_DIR to another folder."
         return fail(check, f"{state_dir} is not a folder", remedy)
-    if not usable:
+    if not os.access(there, os.R_OK | os.W_OK | os.X_OK):
         return fail(check, f"{there} is not writable", f"Give this user the rights: chmod u+rwx {there}")
     if there != state_dir:
         return warn(check, f"{state_dir} does not exist yet", "Run wvo-mcp init; a server creates it as well.")

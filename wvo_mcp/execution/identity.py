@@ -11,8 +11,6 @@ from wvo_mcp.domain.lease import Caller, Role
 from wvo_mcp.domain.text import as_id
 from wvo_mcp.settings import Settings
 
-_DEEPEST = 100
-
 
 @dataclass(frozen=True, slots=True)
 class Process:
@@ -27,7 +25,7 @@ class Process:
 
 def lineage(pid: int) -> Iterator[Process]:
     """The process, its parent, and so on; nothing where there is no /proc."""
-    for _ in range(_DEEPEST):
+    for _ in range(100):
         try:
             parent, started_at = _stat(pid)
         except (OSError, IndexError):

@@ -24,8 +24,6 @@ from wvo_mcp.domain.redaction import redacted
 MAX_BYTES = 10 * 2**20
 KEPT = 5
 """Files of each kind: the one that is written, and NAME.1 (the last one) to NAME.4."""
-_LOCK_SECONDS = 5.0
-"""The longest wait for other writers; this one writes in the background, and they finish within a millisecond."""
 _LONGEST_LINE = 2**20
 
 
@@ -34,14 +32,9 @@ class LineFile(io.StringIO):
     file when it has grown."""
 
     def __init__(
-        self,
-        folder: Path,
-        name: str,
-        *,
-        max_bytes: int = MAX_BYTES,
-        kept: int = KEPT,
-        lock_seconds: float = _LOCK_SECONDS,
+        self, folder: Path, name: str, *, max_bytes: int = MAX_BYTES, kept: int = KEPT, lock_seconds: float = 5.0
     ) -> None:
+        """`lock_seconds`: the longest wait, in the background, for other writers, who finish within a millisecond."""
         super().__init__()
         self.path = folder / name
         self._max_bytes = max_bytes

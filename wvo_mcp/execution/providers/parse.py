@@ -58,7 +58,6 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _HEX = re.compile(r"[0-9a-f]{24,}")
 _WORD = re.compile(r"[A-Za-z0-9+/=_-]{20,}")
-_ADVICE = "expected no key or password; name its variable in key_env, or what prints it in key_command"
 
 _text = text(1_000)
 _listed = listed(_text, 50)
@@ -112,7 +111,7 @@ def _without_secrets(read: Reader) -> Reader:
         # Word by word as well: what follows a flag like --token is then seen by its own shape.
         if redact(stated) == stated and all(redact(word) == word for word in stated.split()):
             return value
-        report(node, _ADVICE)
+        report(node, "expected no key or password; name its variable in key_env, or what prints it in key_command")
         return None
 
     return judge

@@ -235,11 +235,10 @@ async def _server(provider: Provider, seconds: float) -> tuple[Presence, str | N
     """What answers at its `base_url`, and the version that it reports."""
     base, until = (provider.base_url or "").rstrip("/"), anyio.current_time() + seconds
     parts, slow = urlsplit(base), f"{base} does not answer within {seconds * 1000:.0f} ms"
+    port = parts.port or (443 if parts.scheme == "https" else 80)
     try:  # the client of HTTP takes a tenth of a second to import: only where anything listens
         with anyio.fail_after(seconds):
-            stream = await anyio.connect_tcp(
-                parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-            )
+            stream = await anyio.connect_tcp(parts.hostname or "", port)
     except TimeoutError:
         return Presence(found=False, note=slow), None
     except socket.gaierror:
