@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from wvo_mcp.domain.providers.signals.reading import FailureKind, Signal
 
@@ -130,29 +131,22 @@ def _opened(breaker: Breaker, signal: Signal, now: datetime, draw: float) -> Bre
     top = min(longest, first * 2.0 ** min(breaker.failures, 20))
     seconds = min(longest, top * (1 + draw / 4)) if slow else top * draw
     until = now + max(SOONEST, timedelta(seconds=seconds))
-    return replace(
-        breaker,
-        state=BreakerState.OPEN,
-        kind=signal.kind.value,
-        failures=breaker.failures + 1,
-        until=until if named is None else max(until, named),
-        probe_task=None,
-        probe_until=None,
-        opened_at=now,
-        reason=signal.message,
-        updated_at=now,
-    )
+    until, count = until if named is None else max(until, named), breaker.failures + 1
+    why = {"kind": signal.kind.value, "reason": signal.message}
+    return _moved(breaker, BreakerState.OPEN, now, until, failures=count, opened_at=now, **why)
+
+
+def _moved(breaker: Breaker, state: BreakerState, now: datetime, until: datetime | None, **more: Any) -> Breaker:
+    """In that state, without a probe."""
+    return replace(breaker, state=state, until=until, probe_task=None, probe_until=None, updated_at=now, **more)
 
 
 def _named_time(signal: Signal, now: datetime) -> datetime | None:
     """The later of the times that the provider named, within bounds."""
-    times: list[datetime] = []
+    times = [] if signal.resets_at is None else [signal.resets_at]
     if signal.retry_after is not None and not math.isnan(signal.retry_after):
-        seconds = min(LATEST.total_seconds(), max(SOONEST.total_seconds(), signal.retry_after))
-        times.append(now + timedelta(seconds=seconds))
-    if signal.resets_at is not None:
-        times.append(min(now + LATEST, max(now + SOONEST, signal.resets_at)))
-    return max(times, default=None)
+        times.append(now + timedelta(seconds=min(LATEST.total_seconds(), max(0.0, signal.retry_after))))
+    return min(now + LATEST, max(now + SOONEST, *times)) if times else None
 
 
 def succeeded(breaker: Breaker, now: datetime, *, task_id: str | None = None, began: datetime | None = None) -> Breaker:
@@ -163,16 +157,7 @@ def succeeded(breaker: Breaker, now: datetime, *, task_id: str | None = None, be
     old = began is None or breaker.opened_at is None or began <= breaker.opened_at
     if old and breaker.verdict(now, task_id) is not Verdict.PROBE:
         return breaker
-    return replace(
-        breaker,
-        state=BreakerState.CLOSED,
-        failures=0,
-        until=None,
-        probe_task=None,
-        probe_until=None,
-        reason="an attempt succeeded",
-        updated_at=now,
-    )
+    return _moved(breaker, BreakerState.CLOSED, now, None, failures=0, reason="an attempt succeeded")
 
 
 def reset(breaker: Breaker, now: datetime) -> Breaker:
@@ -182,7 +167,7 @@ def reset(breaker: Breaker, now: datetime) -> Breaker:
 
 def undecided(breaker: Breaker, now: datetime) -> Breaker:
     """Its probe ended and said nothing about it: the next attempt may try."""
-    return replace(breaker, state=BreakerState.OPEN, until=now, probe_task=None, probe_until=None, updated_at=now)
+    return _moved(breaker, BreakerState.OPEN, now, now)
 
 
 def worst(provider: str, tiers: Iterable[str], breakers: Mapping[tuple[str, str], Breaker]) -> Breaker | None:
@@ -191,11 +176,8 @@ def worst(provider: str, tiers: Iterable[str], breakers: Mapping[tuple[str, str]
     own = breakers.get((provider, ""))
     if own is not None and own.state is not BreakerState.CLOSED:
         return own
-    stopped: list[Breaker] = []
-    for tier in tiers:
-        one = breakers.get((provider, tier))
-        if one is None or one.state is BreakerState.CLOSED:
-            return None
-        stopped.append(one)
-    timed = [(one.free_at.timestamp(), place) for place, one in enumerate(stopped) if one.free_at is not None]
-    return stopped[min(timed)[1] if timed else 0] if stopped else None
+    each = [breakers.get((provider, tier)) for tier in tiers]
+    stopped = [one for one in each if one is not None and one.state is not BreakerState.CLOSED]
+    if len(stopped) < len(each):
+        return None
+    return min(stopped, key=lambda one: math.inf if one.free_at is None else one.free_at.timestamp(), default=None)

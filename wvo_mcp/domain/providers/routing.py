@@ -256,9 +256,12 @@ def _preferences(
     band = catalogue.band(request.complexity)
     hybrid = (state.mode or catalogue.mode) is Mode.HYBRID
     by_type = catalogue.types.get(request.type)
-    by_share = _furthest_behind(catalogue, state) if by_type is None and hybrid else None
     attempts = {one.name: state.providers.get(one.name, NOTHING).attempts for one in catalogue.providers}
     total = max(1, sum(attempts.values()))
+    by_share: Place | None = None
+    if by_type is None and hybrid:  # the place that is furthest behind its target
+        done = uses_by_place(catalogue, state)
+        by_share = max(Place, key=lambda place: catalogue.shares.get(place, 0) - 100 * done[place].attempts / total)
     # Where a price is not known, only its name says what a higher tier costs.
     priced = all(one.choice.cost or one.provider.place is Place.LOCAL for one in candidates)
 
@@ -287,13 +290,6 @@ def _preferences(
 
 
 _PLACES = {None: "", Place.CLOUD: "the cloud", Place.LOCAL: "local models"}
-
-
-def _furthest_behind(catalogue: Catalogue, state: RoutingState) -> Place:
-    """Of its target in hybrid mode."""
-    done = {place: use.attempts for place, use in uses_by_place(catalogue, state).items()}
-    total = max(1, sum(done.values()))
-    return max(Place, key=lambda place: catalogue.shares.get(place, 0) - 100 * done[place] / total)
 
 
 def _sentence(

@@ -3,11 +3,11 @@ before and after."""
 
 import logging
 
-from wvo_mcp.domain.health import Remediation, Thresholds
+from wvo_mcp.domain.health import AnomalyKind, Remediation, Thresholds
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.errors import WvoError
-from wvo_mcp.orchestration.health.decide import Action, Decision, Remedy
+from wvo_mcp.orchestration.health.decide import Decision, Remedy
 from wvo_mcp.orchestration.health.observe import READY_SINCE
 from wvo_mcp.orchestration.health.orient import Orientation
 from wvo_mcp.orchestration.leader import LeaderTerm, Overtaken
@@ -52,8 +52,8 @@ async def _record(tx: Transaction, meant: Orientation, decision: Decision) -> No
 
 
 async def _remedy(term: LeaderTerm, remedy: Remedy, limits: Thresholds, policy: Policy) -> Remediation:
-    about = {"anomaly": remedy.anomaly.value, "action": remedy.action.value, "subject": remedy.subject}
-    task_id = remedy.subject if remedy.action is Action.RETURN else None
+    about = {"anomaly": remedy.anomaly.value, "action": remedy.action, "subject": remedy.subject}
+    task_id = remedy.subject if remedy.anomaly is AnomalyKind.STALE_TASKS else None
 
     async def recorded(tx: Transaction, kind: str, result: str, message: str) -> Remediation:
         await tx.events.append(kind, task_id, {**about, "result": result, "message": message})
@@ -66,7 +66,7 @@ async def _remedy(term: LeaderTerm, remedy: Remedy, limits: Thresholds, policy: 
     async def fail(tx: Transaction) -> Remediation:
         times = await tx.alerts.remedy_failed(remedy.anomaly.value, None)
         if times >= _PATIENCE:
-            await tx.alerts.escalate(remedy.anomaly.value, None, f"{remedy.action.value} of {remedy.subject}: {why}")
+            await tx.alerts.escalate(remedy.anomaly.value, None, f"{remedy.action} of {remedy.subject}: {why}")
         return await recorded(tx, FAILED, "failed", why)
 
     await term.write(term.caller, lambda tx: tx.events.append(BEGUN, task_id, about))
@@ -77,14 +77,14 @@ async def _remedy(term: LeaderTerm, remedy: Remedy, limits: Thresholds, policy: 
     except WvoError as error:
         why = error.message[:500]
     except Exception as error:  # the remedy of one task must not stand in the way of the others
-        logger.exception("%s of %s failed", remedy.action.value, remedy.subject)
+        logger.exception("%s of %s failed", remedy.action, remedy.subject)
         why = f"{type(error).__name__}: {error}"[:500]
     return await term.write(term.caller, fail)
 
 
 async def _apply(tx: Transaction, remedy: Remedy, limits: Thresholds, policy: Policy) -> tuple[bool, str]:
     """Whether there was still anything to remedy, judged again within the transaction that changes it; and what was done."""
-    if remedy.action is Action.OFFLINE:
+    if remedy.anomaly is AnomalyKind.ZOMBIE_AGENTS:
         if await tx.health.put_offline(remedy.subject):
             return True, f"{remedy.subject} is offline until it calls again"
         return False, f"{remedy.subject} works again, or has left already"

@@ -1,7 +1,6 @@
 """The third step: which alerts to resolve, and which remedies to try. Only what cannot do harm is a remedy."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from wvo_mcp.domain.health import AnomalyKind, Thresholds
 from wvo_mcp.orchestration.health.orient import Orientation, silent, stale
@@ -10,21 +9,18 @@ AT_ONCE = 100
 """Remedies of one cycle; the rest follow in the next ones."""
 
 
-class Action(StrEnum):
-    RETURN = "return_to_queue"
-    """The task goes back to pending, its checkpoints kept."""
-    OFFLINE = "put_offline"
-    """The agent no longer counts as one that could work."""
-
-
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """One thing to do. `token` is the lease that a task was judged under."""
+    """One thing to do: a task goes back to pending, its checkpoints kept, or an agent no longer counts as one that could work.
+    `token` is the lease that a task was judged under."""
 
     anomaly: AnomalyKind
-    action: Action
     subject: str
     token: int | None = None
+
+    @property
+    def action(self) -> str:
+        return "return_to_queue" if self.anomaly is AnomalyKind.STALE_TASKS else "put_offline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +39,7 @@ def decide(meant: Orientation, limits: Thresholds) -> Decision:
     over = tuple(kind for kind in seen.open if kind in meant.judged and kind not in there)
     held = seen.held or ()
     back = [
-        Remedy(AnomalyKind.STALE_TASKS, Action.RETURN, one.task_id, one.token)
+        Remedy(AnomalyKind.STALE_TASKS, one.task_id, one.token)
         for age, one in stale(held, seen, limits)
         if age >= limits.stale_seconds and one.returnable(seen.at, limits)
     ]
@@ -51,7 +47,7 @@ def decide(meant: Orientation, limits: Thresholds) -> Decision:
     holding = {one.agent_id for one in held if not one.returnable(seen.at, limits)}
     gone = [name for name in silent(seen, limits) if name not in holding]
     away = [] if seen.vacant is None else [*seen.vacant, *gone, *(seen.departed or ())]
-    remedies = [*back, *(Remedy(AnomalyKind.ZOMBIE_AGENTS, Action.OFFLINE, name) for name in away)]
+    remedies = [*back, *(Remedy(AnomalyKind.ZOMBIE_AGENTS, name) for name in away)]
     if limits.auto_remediate:
         return Decision(over, remedies=tuple(remedies[:AT_ONCE]))
     return Decision(over, withheld=tuple(remedies[:AT_ONCE]))

@@ -9,7 +9,7 @@ import itertools
 from array import array
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 
@@ -97,27 +97,19 @@ class Cycle:
     leader: str | None = None
 
 
+@dataclass(eq=False)
 class HealthLoop:
     """The health cycle of this server."""
 
-    def __init__(
-        self,
-        limits: Thresholds,
-        policy: Policy,
-        clock: Clock,
-        probe: Probe | None = None,
-        tracer: Tracer = SILENT,
-        prepare: Prepare | None = None,
-    ) -> None:
-        """`prepare` goes before each cycle that may act."""
-        self.limits = limits
-        self._policy = policy
-        self.clock = clock
-        self._probe = probe
-        self._tracer = tracer
-        self._prepare = prepare
-        self._walk_after = 0.0
-        self._term: LeaderTerm | None = None
+    limits: Thresholds
+    policy: Policy
+    clock: Clock
+    probe: Probe | None = None
+    tracer: Tracer = SILENT
+    prepare: Prepare | None = None
+    """Goes before each cycle that may act."""
+    _walk_after: float = field(default=0.0, init=False)
+    _term: LeaderTerm | None = field(default=None, init=False)
 
     def jobs(self) -> tuple[LeaderJob, ...]:
         """For the leader: at once when it begins to lead, which is when the tasks of servers that are gone come back."""
@@ -126,16 +118,16 @@ class HealthLoop:
 
     async def cycle(self, term: LeaderTerm) -> Cycle:
         """One cycle. Raises Overtaken, and WvoError when the store cannot be read or written."""
-        within = self._tracer.span
+        within = self.tracer.span
         with within("health.cycle", {"wvo.leader.token": term.token}) as span:
             with within("health.observe"):
-                seen = await observe(term, term.caller, self.limits, self._probe, count=True, prepare=self._prepare)
+                seen = await observe(term, term.caller, self.limits, self.probe, count=True, prepare=self.prepare)
             with within("health.orient"):
                 meant = orient(seen, self.limits)
             with within("health.decide"):
                 decision = decide(meant, self.limits)
             with within("health.act"):
-                done = await act(term, meant, decision, self.limits, self._policy)
+                done = await act(term, meant, decision, self.limits, self.policy)
             span.set_attribute("wvo.health.anomalies", len(meant.anomalies))
             span.set_attribute("wvo.health.remedies", len(done))
         return Cycle(seen, meant, decision, done)
@@ -173,7 +165,7 @@ class HealthLoop:
             finally:
                 if caller.durable:  # it has no process: the next server leads at once
                     await store.write(caller, lambda tx: tx.state.resign(ROLE))
-        seen = await observe(store, caller, self.limits, self._probe, count=False)
+        seen = await observe(store, caller, self.limits, self.probe, count=False)
         meant = orient(seen, self.limits)
         leader = await store.read(caller, lambda tx: tx.state.leader(ROLE))
         who = None if leader is None else leader["session_id"]

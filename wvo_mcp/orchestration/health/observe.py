@@ -7,19 +7,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from wvo_mcp.domain.health import (
-    BUDGETS,
-    SAMPLES,
-    SHOWN,
-    AnomalyKind,
-    Budgets,
-    Condition,
-    Held,
-    Hour,
-    Provider,
-    Thresholds,
-    Walk,
-)
+from wvo_mcp.domain import health
+from wvo_mcp.domain.health import AnomalyKind, Budgets, Condition, Held, Hour, Provider, Thresholds, Walk
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import WvoError
@@ -150,7 +139,7 @@ async def _flow(limits: Thresholds, tx: Transaction) -> Flow:
 
 
 async def _depths(limits: Thresholds, tx: Transaction) -> list[int]:
-    return [int(sample["queueDepth"]) for sample in await tx.health.samples(SAMPLES) if "queueDepth" in sample]
+    return [int(sample["queueDepth"]) for sample in await tx.health.samples(health.SAMPLES) if "queueDepth" in sample]
 
 
 async def walked(tx: Transaction) -> Walk | None:
@@ -160,7 +149,7 @@ async def walked(tx: Transaction) -> Walk | None:
 
 
 async def _budgets(limits: Thresholds, tx: Transaction) -> Budgets | None:
-    kept = await tx.state.get(BUDGETS)
+    kept = await tx.state.get(health.BUDGETS)
     return None if kept is None else Budgets(float(kept["warn_at"]), tuple(kept["windows"]))
 
 
@@ -184,7 +173,7 @@ _READINGS: dict[str, Callable[[Thresholds, Transaction], Awaitable[Any]]] = {
     "hours": lambda limits, tx: tx.health.hours(tx.now - _PAST),
     "depths": _depths,
     "walk": lambda limits, tx: walked(tx),
-    "stranded": lambda limits, tx: tx.health.stranded(10 * SHOWN),
+    "stranded": lambda limits, tx: tx.health.stranded(10 * health.SHOWN),
     "providers": lambda limits, tx: tx.health.providers(),
     "budgets": _budgets,
     "open": _open,

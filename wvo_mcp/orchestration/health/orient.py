@@ -4,29 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wvo_mcp.domain.health import (
-    DESYNC_CRITICAL,
-    DESYNC_WARNING,
-    FALL_CRITICAL,
-    FALL_WARNING,
-    FREE_CRITICAL,
-    FREE_WARNING,
-    GROWING_CYCLES,
-    JOURNAL_WARNING,
-    SHOWN,
-    STALLED,
-    Anomaly,
-    AnomalyKind,
-    Condition,
-    Held,
-    Hour,
-    Provider,
-    Severity,
-    Thresholds,
-    Walk,
-    baseline,
-    rising,
-)
+from wvo_mcp.domain import health
+from wvo_mcp.domain.health import Anomaly, AnomalyKind, Condition, Held, Hour, Provider, Severity, Thresholds, Walk
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.orchestration.health.observe import Flow, Observation
 
@@ -96,29 +75,18 @@ def _metrics(seen: Observation, limits: Thresholds) -> dict[str, Any] | None:
 
 _Verdict = tuple[Severity, str, dict[str, Any]] | None
 """How bad it is, a sentence for people, and the numbers; None: no such anomaly."""
-_RULES: dict[AnomalyKind, tuple[tuple[str, ...], Callable[..., _Verdict]]] = {}
-
-
-def _rule(kind: AnomalyKind, *needs: str) -> Callable[[Callable[..., _Verdict]], Callable[..., _Verdict]]:
-    """Register the rule for this anomaly: called with the observation, the thresholds, and the readings that it needs."""
-
-    def register(rule: Callable[..., _Verdict]) -> Callable[..., _Verdict]:
-        _RULES[kind] = needs, rule
-        return rule
-
-    return register
 
 
 def _found(message: str, *, critical: bool = False, **evidence: Any) -> _Verdict:
     return Severity.CRITICAL if critical else Severity.WARNING, message, evidence
 
 
-@_rule(AnomalyKind.STALE_TASKS, "held")
 def _stale_tasks(seen: Observation, limits: Thresholds, held: Sequence[Held]) -> _Verdict:
     aged = [(age, one) for age, one in stale(held, seen, limits) if age >= limits.stale_seconds / 2]
     if not aged:
         return None
     oldest, over = aged[0][0], sum(age >= limits.stale_seconds for age, _ in aged)
+    tasks = [{"id": one.task_id, "agent": one.agent_id, "age_seconds": round(age, 3)} for age, one in aged]
     return _found(
         f"{_many(len(aged), 'task')} in progress without a live agent; the last sign of life is {oldest / 60:.0f} min old.",
         critical=over > 0,
@@ -126,27 +94,25 @@ def _stale_tasks(seen: Observation, limits: Thresholds, held: Sequence[Held]) ->
         at_threshold=over,
         threshold_seconds=limits.stale_seconds,
         max_age_seconds=round(oldest, 3),
-        tasks=[{"id": one.task_id, "agent": one.agent_id, "age_seconds": round(age, 3)} for age, one in aged[:SHOWN]],
+        tasks=tasks[: health.SHOWN],
     )
 
 
-@_rule(AnomalyKind.DEPENDENCY_DESYNC, "walk")
 def _desync(seen: Observation, limits: Thresholds, walk: Walk) -> _Verdict:
-    if walk.ratio >= DESYNC_WARNING:
+    if walk.ratio >= health.DESYNC_WARNING:
         return None
     message = f"The store has {walk.present} of the roadmap's {walk.written} dependencies: run wvo-mcp roadmap-sync."
     numbers = {"written": walk.written, "present": walk.present, "ratio": round(walk.ratio, 4)}
-    return _found(message, critical=walk.ratio < DESYNC_CRITICAL, **numbers)
+    return _found(message, critical=walk.ratio < health.DESYNC_CRITICAL, **numbers)
 
 
-@_rule(AnomalyKind.THROUGHPUT_DEGRADATION, "flow", "hours")
 def _degradation(seen: Observation, limits: Thresholds, flow: Flow, hours: Sequence[Hour]) -> _Verdict:
-    usual = baseline(hours, seen.at) if _worked_for_an_hour(flow, seen) else None
-    if usual is None or flow.last_hour >= min(FALL_WARNING * usual.usual, usual.lowest):
+    usual = health.baseline(hours, seen.at) if _worked_for_an_hour(flow, seen) else None
+    if usual is None or flow.last_hour >= min(health.FALL_WARNING * usual.usual, usual.lowest):
         return None
     return _found(
         f"{_many(flow.last_hour, 'task')} completed in the last hour; {usual.usual:g} are usual ({usual.of}).",
-        critical=flow.last_hour < FALL_CRITICAL * usual.usual,
+        critical=flow.last_hour < health.FALL_CRITICAL * usual.usual,
         last_hour=flow.last_hour,
         usual=usual.usual,
         deviation=usual.deviation,
@@ -158,11 +124,10 @@ def _degradation(seen: Observation, limits: Thresholds, flow: Flow, hours: Seque
 
 def _worked_for_an_hour(flow: Flow, seen: Observation) -> bool:
     """Was there claimable work all the time, and no pause?"""
-    waits = flow.ready_since is not None and flow.ready_since <= seen.at - STALLED
+    waits = flow.ready_since is not None and flow.ready_since <= seen.at - health.STALLED
     return waits and flow.claimable > 0 and not flow.paused
 
 
-@_rule(AnomalyKind.WIP_STARVATION, "flow")
 def _starvation(seen: Observation, limits: Thresholds, flow: Flow) -> _Verdict:
     idle, pending, gated = flow.agents.get("idle", 0), flow.counts["pending"], flow.counts["ready"]
     if flow.paused or flow.claimable or not idle or not pending:
@@ -178,7 +143,6 @@ def _starvation(seen: Observation, limits: Thresholds, flow: Flow) -> _Verdict:
     )
 
 
-@_rule(AnomalyKind.QUEUE_EMPTY, "flow")
 def _empty(seen: Observation, limits: Thresholds, flow: Flow) -> _Verdict:
     known, held = sum(n for name, n in flow.counts.items() if name != "ready"), flow.counts["in_progress"]
     if flow.counts["pending"] or not known:
@@ -187,7 +151,6 @@ def _empty(seen: Observation, limits: Thresholds, flow: Flow) -> _Verdict:
     return Severity.INFO, f"No task is pending; {held} in progress.", numbers
 
 
-@_rule(AnomalyKind.QUEUE_STALLED, "flow")
 def _stalled(seen: Observation, limits: Thresholds, flow: Flow) -> _Verdict:
     if flow.last_hour or not _worked_for_an_hour(flow, seen):
         return None
@@ -201,38 +164,34 @@ def _stalled(seen: Observation, limits: Thresholds, flow: Flow) -> _Verdict:
     )
 
 
-@_rule(AnomalyKind.QUEUE_GROWING, "flow", "depths")
 def _growing(seen: Observation, limits: Thresholds, flow: Flow, before: Sequence[int]) -> _Verdict:
     depths = [*before, flow.claimable]
-    cycles = rising(depths)
-    if cycles < GROWING_CYCLES:
+    cycles = health.rising(depths)
+    if cycles < health.GROWING_CYCLES:
         return None
     message = f"More work becomes ready than is done: the queue grew in {cycles} cycles running, to {depths[-1]}."
-    return _found(message, cycles=cycles, depths=depths[-SHOWN:])
+    return _found(message, cycles=cycles, depths=depths[-health.SHOWN :])
 
 
-@_rule(AnomalyKind.CYCLE, "walk")
 def _cycle(seen: Observation, limits: Thresholds, walk: Walk) -> _Verdict:
     if not walk.cycle:
         return None
-    shown = list(walk.cycle[: SHOWN + 1])
+    shown = list(walk.cycle[: health.SHOWN + 1])
     message = f"These tasks wait for each other and will never be ready: {' -> '.join(shown)}."
     numbers = {"path": shown, "length": len(walk.cycle) - 1, "tasks_in_or_behind_cycles": walk.in_cycles}
     return _found(message, critical=True, **numbers)
 
 
-@_rule(AnomalyKind.STRANDED, "stranded")
 def _stranded(seen: Observation, limits: Thresholds, pairs: Sequence[tuple[str, str]]) -> _Verdict:
     if not pairs:
         return None
     tasks = sorted({task for task, _ in pairs})
     wait = "waits" if len(tasks) == 1 else "wait"
     message = f"{_many(len(tasks), 'task')} {wait} for a cancelled or failed task: {', '.join(tasks[:5])}."
-    listed = [{"id": task, "waiting_for": other} for task, other in pairs[:SHOWN]]
+    listed = [{"id": task, "waiting_for": other} for task, other in pairs[: health.SHOWN]]
     return _found(message, count=len(tasks), tasks=listed)
 
 
-@_rule(AnomalyKind.PROVIDER_CAPACITY, "providers")
 def _capacity(seen: Observation, limits: Thresholds, providers: Sequence[Provider]) -> _Verdict:
     warn_at, windows = seen.budgets.warn_at, seen.budgets.windows
     full = {one.name: one for one in providers if one.capacity and one.used / one.capacity >= warn_at}
@@ -246,37 +205,35 @@ def _capacity(seen: Observation, limits: Thresholds, providers: Sequence[Provide
         return None
     used = [{"provider": one.name, "used": one.used, "capacity": one.capacity} for one in full.values()]
     message = f"Nearly used up: {', '.join(dict.fromkeys([*full, *others]))}."
-    shown = [dict(one) for one in windows[:SHOWN]]
-    return _found(message, providers=used[:SHOWN], threshold=warn_at, windows=shown)
+    shown = [dict(one) for one in windows[: health.SHOWN]]
+    return _found(message, providers=used[: health.SHOWN], threshold=warn_at, windows=shown)
 
 
-@_rule(AnomalyKind.ALL_PROVIDERS_FAILING, "providers")
 def _all_failing(seen: Observation, limits: Thresholds, known: Sequence[Provider]) -> _Verdict:
     if not known or any(one.state != "open" for one in known):
         return None
     names = [one.name for one in known]
-    return _found(f"No provider answers: {', '.join(names)}.", critical=True, providers=names[:SHOWN])
+    return _found(f"No provider answers: {', '.join(names)}.", critical=True, providers=names[: health.SHOWN])
 
 
-@_rule(AnomalyKind.DATABASE, "database")
 def _database(seen: Observation, limits: Thresholds, found: Condition) -> _Verdict:
-    free = FREE_WARNING if found.free_bytes is None else found.free_bytes
+    free = health.FREE_WARNING if found.free_bytes is None else found.free_bytes
     journal = found.journal_bytes or 0
     wrong = {
         f"a write failed: {seen.failed.get('write')}": "write" in seen.failed,
         f"it is damaged: {found.damage}": found.damage is not None,
-        f"its disk has {free / 1e6:.0f} MB left": free < FREE_WARNING,
-        f"its journal has {journal / 1e6:.0f} MB: a long read keeps it from being merged": journal > JOURNAL_WARNING,
+        f"its disk has {free / 1e6:.0f} MB left": free < health.FREE_WARNING,
+        f"its journal has {journal / 1e6:.0f} MB: a long read keeps it from being merged": journal
+        > health.JOURNAL_WARNING,
     }
     if not any(wrong.values()):
         return None
-    critical = "write" in seen.failed or found.damage is not None or free < FREE_CRITICAL
+    critical = "write" in seen.failed or found.damage is not None or free < health.FREE_CRITICAL
     message = f"The database: {'; '.join(sentence for sentence, holds in wrong.items() if holds)}."
     numbers = {"bytes": found.bytes, "journal_bytes": found.journal_bytes, "free_bytes": found.free_bytes}
     return _found(message, critical=critical, **numbers)
 
 
-@_rule(AnomalyKind.ZOMBIE_AGENTS, "vacant", "held")
 def _zombies(seen: Observation, limits: Thresholds, vacant: Sequence[str], held: Sequence[Held]) -> _Verdict:
     gone = silent(seen, limits)
     names = [*vacant, *gone]
@@ -286,11 +243,29 @@ def _zombies(seen: Observation, limits: Thresholds, vacant: Sequence[str], held:
     return _found(
         message,
         count=len(names),
-        hold_nothing=list(vacant[:SHOWN]),
-        silent=gone[:SHOWN],
+        hold_nothing=list(vacant[: health.SHOWN]),
+        silent=gone[: health.SHOWN],
         threshold_seconds=limits.stale_seconds,
     )
 
 
 def _many(count: int, thing: str) -> str:
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
+_RULES: dict[AnomalyKind, tuple[tuple[str, ...], Callable[..., _Verdict]]] = {
+    AnomalyKind.STALE_TASKS: (("held",), _stale_tasks),
+    AnomalyKind.DEPENDENCY_DESYNC: (("walk",), _desync),
+    AnomalyKind.THROUGHPUT_DEGRADATION: (("flow", "hours"), _degradation),
+    AnomalyKind.WIP_STARVATION: (("flow",), _starvation),
+    AnomalyKind.QUEUE_EMPTY: (("flow",), _empty),
+    AnomalyKind.QUEUE_STALLED: (("flow",), _stalled),
+    AnomalyKind.QUEUE_GROWING: (("flow", "depths"), _growing),
+    AnomalyKind.CYCLE: (("walk",), _cycle),
+    AnomalyKind.STRANDED: (("stranded",), _stranded),
+    AnomalyKind.PROVIDER_CAPACITY: (("providers",), _capacity),
+    AnomalyKind.ALL_PROVIDERS_FAILING: (("providers",), _all_failing),
+    AnomalyKind.DATABASE: (("database",), _database),
+    AnomalyKind.ZOMBIE_AGENTS: (("vacant", "held"), _zombies),
+}
+"""Each is called with the observation, the thresholds, and the readings that it needs."""

@@ -26,6 +26,12 @@ _REMEDIATIONS = 20
 async def report(tx: Transaction, *, running: bool) -> dict[str, Any]:
     """{running, lastCycle, metricsHistory, activeAnomalies, recentRemediations} (contract, section 8)."""
     history = await tx.health.samples(SAMPLES)
+    done: list[tuple[int, dict[str, Any]]] = []
+    for kind in (REMEDIED, FAILED):
+        behind = await tx.events.before_last(_REMEDIATIONS, None, kind)
+        for event in await tx.events.after(behind, _REMEDIATIONS, None, kind):
+            about = {name: event.data.get(name) for name in ("anomaly", "action", "subject", "result", "message")}
+            done.append((event.seq, {"timestamp": event.model_dump(mode="json")["at"], **about}))
     return {
         "running": running,
         "lastCycle": history[-1]["timestamp"] if history else None,
@@ -34,19 +40,8 @@ async def report(tx: Transaction, *, running: bool) -> dict[str, Any]:
             {**_shown(row, "evidence", "times"), "lastSeen": row["last_seen_at"]}
             for row in (await open_alerts(tx, AnomalyKind)).values()
         ],
-        "recentRemediations": await _remediations(tx),
+        "recentRemediations": [shown for _, shown in sorted(done, key=lambda pair: pair[0])][-_REMEDIATIONS:],
     }
-
-
-async def _remediations(tx: Transaction) -> list[dict[str, Any]]:
-    """The last ones, oldest first."""
-    found: list[tuple[int, dict[str, Any]]] = []
-    for kind in (REMEDIED, FAILED):
-        behind = await tx.events.before_last(_REMEDIATIONS, None, kind)
-        for event in await tx.events.after(behind, _REMEDIATIONS, None, kind):
-            about = {name: event.data.get(name) for name in ("anomaly", "action", "subject", "result", "message")}
-            found.append((event.seq, {"timestamp": event.model_dump(mode="json")["at"], **about}))
-    return [shown for _, shown in sorted(found, key=lambda pair: pair[0])][-_REMEDIATIONS:]
 
 
 class Reporter:

@@ -2,23 +2,12 @@
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
-from datetime import datetime
 from typing import Any
 
 from wvo_mcp.domain.health import AnomalyKind
 from wvo_mcp.domain.instant import iso
-from wvo_mcp.domain.providers.breaker import (
-    ANSWERED,
-    TRIPPING,
-    Breaker,
-    BreakerState,
-    failed,
-    reset,
-    scope_of,
-    succeeded,
-    undecided,
-    worst,
-)
+from wvo_mcp.domain.providers import breaker
+from wvo_mcp.domain.providers.breaker import Breaker, BreakerState
 from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Place, Provider
 from wvo_mcp.domain.providers.signals.reading import Signal
 from wvo_mcp.domain.providers.state import UNKNOWN, Presence
@@ -27,20 +16,11 @@ from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.providers import Spent, TaskRoute
 
 REPORTED, REROUTED = "provider.reported", "task.rerouted"
-_BEGINS = ("task.claimed", REROUTED)
+OPENED, RECOVERED = "provider.opened", "provider.recovered"
+_CLOSED = BreakerState.CLOSED
+_ALL_FAIL = AnomalyKind.ALL_PROVIDERS_FAILING.value
 _LOOKED_AT = 50
-
-
-async def reported(tx: Transaction, task_id: str) -> list[tuple[str, str]]:
-    """(provider, tier) of each report since the task was given its present route, the latest first. A route is advice: who
-    reports another provider did the work with that one."""
-    found: list[tuple[str, str]] = []
-    for event in reversed(await tx.events.of_task(task_id, _LOOKED_AT)):
-        if event.kind in _BEGINS:
-            break
-        if event.kind == REPORTED:
-            found.append((event.data["provider"], event.data["tier"]))
-    return found
+"""Events of a task that are searched for reports."""
 
 
 async def note(tx: Transaction, spent: Spent, **more: Any) -> None:
@@ -49,10 +29,6 @@ async def note(tx: Transaction, spent: Spent, **more: Any) -> None:
     data |= {"tokens_in": spent.tokens_in, "tokens_out": spent.tokens_out, "tokens_cached": spent.tokens_cached}
     data |= {"tokens": spent.counted, "cost": round(spent.cost, 6)}
     await tx.events.append(REPORTED, spent.task_id, data | more)
-
-
-OPENED, RECOVERED = "provider.opened", "provider.recovered"
-_CLOSED = BreakerState.CLOSED
 
 
 async def failure(
@@ -65,28 +41,36 @@ async def failure(
     route: TaskRoute | None = None,
 ) -> Breaker | None:
     """Feed it to the breaker that it belongs to, which is given as it is now; None when it says nothing of the provider.
-    `route` is that of the attempt that failed, if it was routed there."""
+    `route` is that of the attempt that breaker.failed, if it was routed there."""
     known = {(one.provider, one.tier): one for one in await tx.routing.breakers()}
     began = None if route is None else route.at
-    if signal.kind in ANSWERED:
+    if signal.kind in breaker.ANSWERED:
         tried = [one for one in known.values() if one.provider == provider and one.probe_task == task_id is not None]
-        await _success(tx, tried, task_id, began)
+        await _close(tx, [(one, breaker.succeeded(one, tx.now, task_id=task_id, began=began)) for one in tried])
         return None
-    scope = (provider, scope_of(signal, tier))
+    scope = (provider, breaker.scope_of(signal, tier))
     for key, one in known.items():
-        if one.probe_task == task_id is not None and (key != scope or signal.kind not in TRIPPING):
-            known[key] = undecided(one, tx.now)
+        if one.probe_task == task_id is not None and (key != scope or signal.kind not in breaker.TRIPPING):
+            known[key] = breaker.undecided(one, tx.now)
             await tx.routing.put_breaker(known[key])
-    if signal.kind not in TRIPPING:
+    if signal.kind not in breaker.TRIPPING:
         return None
     before = known.get(scope, Breaker(*scope))
-    after = failed(before, signal, tx.now, _draw(tx, before), task_id=task_id, began=began)
+    # As if by lot: different for every session, breaker and moment, and the same when a transaction is tried again.
+    seed = f"{tx.caller.session_id} {provider} {before.tier} {before.failures} {iso(tx.now)}"
+    draw = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:6]) / 2**48
+    after = breaker.failed(before, signal, tx.now, draw, task_id=task_id, began=began)
     if after is before:
         return after
     await tx.routing.put_breaker(after)
     known[scope] = after
     if after.state is BreakerState.OPEN and after.opened_at == tx.now:
-        opening = {"kind": after.kind, "until": _at(after.until), "reason": after.reason, "openings": after.failures}
+        opening = {
+            "kind": after.kind,
+            "until": after.until and iso(after.until),
+            "reason": after.reason,
+            "openings": after.failures,
+        }
         await tx.events.append(OPENED, None, {"provider": provider, "tier": scope[1], **opening})
         await alert_when_all_fail(tx, router, known)
     return after
@@ -95,7 +79,7 @@ async def failure(
 async def success(
     tx: Transaction, provider: str, tier: str, task_id: str | None, route: TaskRoute | None, *, ended: bool = True
 ) -> None:
-    """An attempt succeeded: what is counted against its provider and tier is over. It says nothing of another provider,
+    """An attempt breaker.succeeded: what is counted against its provider and tier is over. It says nothing of another provider,
     though the task may have been sent there to try that.
 
     Not `ended`: it runs on and got tokens, from the provider that it was routed to. That closes what it tries out, or what
@@ -111,39 +95,39 @@ async def success(
         return ended or (one.state is not _CLOSED and (newer or one.probe_task == task_id is not None))
 
     mine = [one for one in await tx.routing.breakers() if one.provider == provider and one.tier in ("", tier)]
-    await _success(tx, [one for one in mine if speaks_for(one)], task_id, began)
+    spoken = [one for one in mine if speaks_for(one)]
+    await _close(tx, [(one, breaker.succeeded(one, tx.now, task_id=task_id, began=began)) for one in spoken])
 
 
 async def reset_by_person(tx: Transaction, provider: str, tier: str) -> None:
     """A person has paid, or logged in: all that stops the provider is over, or what stops the tier."""
     known = await tx.routing.breakers()
     mine = [one for one in known if one.provider == provider and (not tier or one.tier in ("", tier))]
-    await _success(tx, mine, None, None, by_person=True)
+    await _close(tx, [(one, breaker.reset(one, tx.now)) for one in mine])
 
 
 async def done(tx: Transaction, task_id: str, tried: Collection[Breaker]) -> None:
-    """The task was done; `tried` are the breakers that it speaks for, unless all that was reported is of other providers."""
+    """The task was done; `tried` are the breakers that it speaks for, unless all that was reported since the task was given its
+    present route is of other providers. A route is advice: who reports another provider did the work with that one."""
     if not tried:
         return
-    workers = {provider for provider, _ in await reported(tx, task_id)}
+    workers: set[str] = set()
+    for event in reversed(await tx.events.of_task(task_id, _LOOKED_AT)):
+        if event.kind in ("task.claimed", REROUTED):
+            break
+        if event.kind == REPORTED:
+            workers.add(event.data["provider"])
     spoken = [one for one in tried if not workers or one.provider in workers]
     for one in tried:
         if one not in spoken and one.probe_task == task_id:
-            await tx.routing.put_breaker(undecided(one, tx.now))
-    await _success(tx, spoken, task_id, None)
+            await tx.routing.put_breaker(breaker.undecided(one, tx.now))
+    await _close(tx, [(one, breaker.succeeded(one, tx.now, task_id=task_id)) for one in spoken])
 
 
-async def _success(
-    tx: Transaction,
-    breakers: Iterable[Breaker],
-    task_id: str | None,
-    began: datetime | None,
-    *,
-    by_person: bool = False,
-) -> None:
+async def _close(tx: Transaction, changes: Iterable[tuple[Breaker, Breaker]]) -> None:
+    """Store what has changed (before, after); the alert ends when a provider can be used again."""
     recovered: set[str] = set()
-    for before in breakers:
-        after = reset(before, tx.now) if by_person else succeeded(before, tx.now, task_id=task_id, began=began)
+    for before, after in changes:
         if after is before:
             continue
         await tx.routing.put_breaker(after)
@@ -156,42 +140,26 @@ async def _success(
         now = await tx.routing.breakers()
         recovered -= {one.provider for one in now if not one.tier and one.state is not _CLOSED}
     if recovered:
-        await tx.alerts.resolve_alert(AnomalyKind.ALL_PROVIDERS_FAILING.value, None)
+        await tx.alerts.resolve_alert(_ALL_FAIL, None)
 
 
-async def alert_when_all_fail(tx: Transaction, router: Router, breakers: Mapping[tuple[str, str], Breaker]) -> bool:
+async def alert_when_all_fail(tx: Transaction, router: Router, breakers: Mapping[tuple[str, str], Breaker]) -> None:
     """Raise the critical alert when no provider that may be used is left. One that is open already stays as it is: the
-    health cycle keeps it fresh. Is none left?"""
-    catalogue = router.catalogue
-    if catalogue is None:
-        return False
-    stopped = all_stopped(catalogue, router.presence, await router.mode(), breakers)
-    if not stopped:
-        return False
-    if await tx.alerts.find(AnomalyKind.ALL_PROVIDERS_FAILING.value, None) is None:
-        free = [one.free_at for one in stopped.values() if one.free_at is not None]
-        again = f" {min(free):%H:%M} UTC is the next try." if free else ""
-        why = "; ".join(f"{name}: {(one.kind or 'failing').replace('_', ' ')}" for name, one in stopped.items())
-        evidence = {"providers": list(stopped), "until": _at(min(free, default=None))}
-        message = f"No provider answers: {why}.{again}"[:2_000]
-        await tx.alerts.raise_alert(AnomalyKind.ALL_PROVIDERS_FAILING.value, "critical", None, message, evidence)
-    return True
-
-
-def all_stopped(
-    catalogue: Catalogue,
-    presence: Mapping[str, Presence],
-    mode: Mode | None,
-    breakers: Mapping[tuple[str, str], Breaker],
-) -> dict[str, Breaker]:
-    """What stops each of the providers that may be used; empty while one of them is not stopped, or there is none."""
-    found: dict[str, Breaker] = {}
-    for provider in usable(catalogue, presence, mode):
-        one = worst(provider.name, [tier.value for tier in provider.tiers], breakers)
-        if one is None:
-            return {}
-        found[provider.name] = one
-    return found
+    health cycle keeps it fresh."""
+    if router.catalogue is None:
+        return
+    known = usable(router.catalogue, router.presence, (await router.state()).mode)
+    stopped = {one.name: breaker.worst(one.name, [tier.value for tier in one.tiers], breakers) for one in known}
+    stops = [one for one in stopped.values() if one is not None]
+    if not stops or len(stops) < len(stopped) or await tx.alerts.find(_ALL_FAIL, None) is not None:
+        return
+    free = min((one.free_at for one in stops if one.free_at is not None), default=None)
+    again = f" {free:%H:%M} UTC is the next try." if free else ""
+    why = "; ".join(f"{one.provider}: {(one.kind or 'failing').replace('_', ' ')}" for one in stops)
+    message = f"No provider answers: {why}.{again}"[:2_000]
+    await tx.alerts.raise_alert(
+        _ALL_FAIL, "critical", None, message, {"providers": list(stopped), "until": free and iso(free)}
+    )
 
 
 def usable(catalogue: Catalogue, presence: Mapping[str, Presence], mode: Mode | None) -> list[Provider]:
@@ -204,14 +172,3 @@ def usable(catalogue: Catalogue, presence: Mapping[str, Presence], mode: Mode | 
         and one.place in places
         and not (one.place is Place.LOCAL and presence.get(one.name, UNKNOWN).found is False)
     ]
-
-
-def _draw(tx: Transaction, breaker: Breaker) -> float:
-    """From [0, 1), as if by lot: different for every session, breaker and moment, and the same when a transaction is tried
-    again."""
-    seed = f"{tx.caller.session_id} {breaker.provider} {breaker.tier} {breaker.failures} {iso(tx.now)}"
-    return int.from_bytes(hashlib.sha256(seed.encode()).digest()[:6]) / 2**48
-
-
-def _at(at: datetime | None) -> str | None:
-    return None if at is None else iso(at)

@@ -1,6 +1,5 @@
 """Budgets that are used up: when there is room again, the alert that asks a person, and its end."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -24,7 +23,7 @@ from wvo_mcp.domain.providers.state import (
 )
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.domain.task import SETTLED
-from wvo_mcp.domain.text import is_id
+from wvo_mcp.domain.text import is_id, near
 from wvo_mcp.errors import InvalidInput, NotFound
 from wvo_mcp.orchestration.routing.breakers import alert_when_all_fail
 from wvo_mcp.orchestration.routing.router import Router
@@ -148,17 +147,10 @@ async def _window(tx: Transaction, catalogue: Catalogue, scope: str, name: str, 
 
 
 @dataclass(frozen=True, slots=True)
-class Raise:
-    period: str
-    tokens: int
-    until: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Raised:
-    """`windows` as they are after it; `resolved`: the alert that asked for it is over."""
+    """`raised`: {period, tokens, until}; `windows` as they are after it; `resolved`: the alert that asked for it is over."""
 
-    raised: list[Raise]
+    raised: list[dict[str, Any]]
     windows: list[Window]
     resolved: bool
 
@@ -175,7 +167,7 @@ async def allow(
     """A person lets work go on beyond limits: `more` tokens by period, for so long or to the end of the window. Raises
     InvalidInput and NotFound."""
     await _check(tx, catalogue, scope, name)
-    raises: list[Raise] = []
+    raises: list[dict[str, Any]] = []
     for period, tokens in more.items():
         if await _window(tx, catalogue, scope, name, period) is None:
             field = "hourly" if period == HOUR else "daily"
@@ -185,7 +177,7 @@ async def allow(
         await tx.routing.allow(scope, name, period, tokens, until, redact(reason))
         data = {"scope": scope, "name": name, "period": period, "tokens": tokens, "until": iso(until)}
         await tx.events.append("budget.raised", None, data | ({"reason": redact(reason)} if reason else {}))
-        raises.append(Raise(period, tokens, until))
+        raises.append({"period": period, "tokens": tokens, "until": until})
     found = [await _window(tx, catalogue, scope, name, period) for period in (HOUR, DAY)]
     windows = [replace(one, resets_at=await empty_at(tx, one)) for one in found if one is not None]
     return Raised(raises, windows, await resolve_when_free(tx, catalogue))
@@ -196,7 +188,7 @@ async def _check(tx: Transaction, catalogue: Catalogue, scope: str, name: str) -
     if scope == "tier":
         names = [f"{one.name}/{tier}" for one in catalogue.providers for tier in one.tiers]
     if scope in ("provider", "tier") and name not in names:
-        raise NotFound(scope, name, difflib.get_close_matches(name, names, 5, 0.4), field="name", hint=_HINT)
+        raise NotFound(scope, name, near(name, names), field="name", hint=_HINT)
     if scope in ("agent", "task") and not is_id(name):
         raise InvalidInput("name", f"{name} is not the id of {'an agent' if scope == 'agent' else 'a task'}")
     if scope == "task":

@@ -1,6 +1,5 @@
 """What an attempt took and how its provider did: counted, settled, fed to the breakers, and routed again after a failure."""
 
-import difflib
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from wvo_mcp.domain.providers.signals.reading import signal as said
 from wvo_mcp.domain.providers.state import Window, tightest
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.domain.task import Status, Task
+from wvo_mcp.domain.text import near
 from wvo_mcp.errors import IllegalTransition, InvalidInput, NotFound, StaleLease
 from wvo_mcp.orchestration.routing import breakers
 from wvo_mcp.orchestration.routing.breakers import REROUTED, note
@@ -59,12 +59,6 @@ class UsageReport:
             return None
         return Usage(self.tokens_in or 0, self.tokens_out or 0, self.tokens_cached or 0, self.cost, self.model)
 
-    @property
-    def word_alone(self) -> bool:
-        """That a provider is well, and nothing of a run."""
-        run = (self.task_id, self.exit_code, self.http_status, self.usage)
-        return self.outcome == "ok" and not self.output and all(one is None for one in run)
-
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -94,13 +88,7 @@ async def report(tx: Transaction, policy: Policy, providers: Providers, given: U
     tier = _tier(provider, given, route)
     mine = None if route is None or (route.provider, route.tier) != (provider.name, tier) else route
     model_of_tier = provider.tiers.get(Tier(tier)) if tier else None
-    reading = Reading()
-    if given.output or given.exit_code is not None:
-        from wvo_mcp.domain.providers.signals.output import (
-            read_output,  # with the first report: it takes part of a start
-        )
-
-        reading = read_output(provider.kind, given.output.split("\n"), tx.now, exit_code=given.exit_code)
+    reading, signal = _read(provider, given, tx.now)
     usage = given.usage or reading.usage or Usage(0, 0)
     usual = mine.model if mine is not None else "" if model_of_tier is None else model_of_tier.name
     model = redact(plain(given.model or usage.model or usual))
@@ -115,7 +103,6 @@ async def report(tx: Transaction, policy: Policy, providers: Providers, given: U
     spent = Spent(agent_id, provider.name, tier, model, counted, *tokens, cost, source, given.task_id, named)
     if counted or cost or (running is not None and running.worked != provider.name):
         await tx.routing.record(spent)
-    signal = _classified(given, reading, tx.now)
     well = reading.finished or (given.http_status is not None and 200 <= given.http_status < 300)
     succeeded = signal is None and (given.outcome == "ok" or (given.outcome is None and well))
     breaker = None
@@ -125,7 +112,7 @@ async def report(tx: Transaction, policy: Policy, providers: Providers, given: U
     attempt = None if of_another else given.task_id
     if signal is not None and not answered:
         breaker = await breakers.failure(tx, router, provider.name, tier, signal, attempt, running)
-    elif tx.caller.person and given.word_alone:
+    elif tx.caller.person and given == UsageReport(given.provider, given.tier, outcome="ok", agent_id=given.agent_id):
         await breakers.reset_by_person(tx, provider.name, given.tier or "")
     elif succeeded or answered or usage.tokens_out:  # a run that was denied something heard its provider out
         await breakers.success(tx, provider.name, tier, attempt, running, ended=succeeded or answered)
@@ -133,7 +120,6 @@ async def report(tx: Transaction, policy: Policy, providers: Providers, given: U
     await note(tx, spent, **failure)
     decision, taken, until = None, None, None
     if held is not None and signal is not None:
-        router = Router(tx, providers, agent_id)
         decision, taken = await _rerouted(tx, router, held, running, provider, signal)
         if decision is not None and decision.chosen is None:
             until = await refused(tx, router, decision, alert=True)
@@ -185,8 +171,8 @@ def _provider(router: Router, given: UsageReport, route: TaskRoute | None, own: 
         names = ", ".join(one.name for one in alike)
         raise InvalidInput("provider", f"{wanted} may be any of {names}: give the name")
     names = [one.name for one in catalogue.providers]
-    near = difflib.get_close_matches(wanted, names, 5, 0.5) or names[:10]
-    raise NotFound("provider", wanted, near, field="provider", hint="Use a name of providers.yaml (provider_status).")
+    hint = "Use a name of providers.yaml (provider_status)."
+    raise NotFound("provider", wanted, near(wanted, names) or names[:10], field="provider", hint=hint)
 
 
 def _unknown(name: str) -> Provider:
@@ -209,15 +195,18 @@ def _tier(provider: Provider, given: UsageReport, route: TaskRoute | None) -> st
     return next(iter(provider.tiers)).value if len(provider.tiers) == 1 else ""
 
 
-def _classified(given: UsageReport, reading: Reading, now: datetime) -> Signal | None:
-    """What the caller says counts; else the answer's status, else what was printed, else the error."""
-    if given.outcome == "ok":
-        return None
-    from wvo_mcp.domain.providers.signals.sentences import (
-        from_http,  # with the first report, too
-        from_text,
-    )
+def _read(provider: Provider, given: UsageReport, now: datetime) -> tuple[Reading, Signal | None]:
+    """What was printed, and why it failed: what the caller says counts, else the answer's status, else what was printed, else
+    the error."""
+    # Late: these take part of a start, and are needed with the first report.
+    from wvo_mcp.domain.providers.signals.output import read_output
+    from wvo_mcp.domain.providers.signals.sentences import from_http, from_text
 
+    reading = Reading()
+    if given.output or given.exit_code is not None:
+        reading = read_output(provider.kind, given.output.split("\n"), now, exit_code=given.exit_code)
+    if given.outcome == "ok":
+        return reading, None
     seen = reading.signal
     if given.http_status is not None:
         seen = from_http(given.http_status, given.error or given.output, now) or seen
@@ -228,10 +217,10 @@ def _classified(given: UsageReport, reading: Reading, now: datetime) -> Signal |
         if seen is None:
             seen = said(kind, " ".join(redact(given.error).split()) or f"reported as {kind.value.replace('_', ' ')}")
         seen = replace(seen, kind=kind)
-    if seen is None:
-        return None
-    after = seen.retry_after if given.retry_after is None else given.retry_after
-    return replace(seen, retry_after=after, resets_at=given.resets_at or seen.resets_at)
+    if seen is not None:
+        after = seen.retry_after if given.retry_after is None else given.retry_after
+        seen = replace(seen, retry_after=after, resets_at=given.resets_at or seen.resets_at)
+    return reading, seen
 
 
 async def _rerouted(
@@ -306,7 +295,12 @@ async def _count(tx: Transaction, catalogue: Catalogue, transcript: str, message
     for model, used in models.items():
         tokens_in, tokens_out = sum(one.tokens_in for one in used), sum(one.tokens_out for one in used)
         cached = sum(one.tokens_cached for one in used)
-        tier, cost = _priced(provider, model, tokens_in, tokens_out, cached)
+        tier, cost = "", 0.0
+        for level, known in () if provider is None else provider.tiers.items():
+            # The file may name the program's own word for a model: `opus` for `claude-opus-5`.
+            if known.name == model or known.name in model.split("-"):
+                tier, cost = level.value, known.cost.of(tokens_in, tokens_out, cached)
+                break
         counted = catalogue.counted(tokens_in, tokens_out, cached)
         name = "claude" if provider is None else provider.name
         tokens = (counted, tokens_in, tokens_out, cached)
@@ -315,12 +309,3 @@ async def _count(tx: Transaction, catalogue: Catalogue, transcript: str, message
         await note(tx, spent, messages=len(used), **{"from": "transcript"})
         total += counted
     return total
-
-
-def _priced(provider: Provider | None, model: str, tokens_in: int, tokens_out: int, cached: int) -> tuple[str, float]:
-    """(tier, US dollars). The file may name the program's own word for a model: `opus` for `claude-opus-5`."""
-    if provider is not None:
-        for tier, known in provider.tiers.items():
-            if known.name == model or known.name in model.split("-"):
-                return tier.value, known.cost.of(tokens_in, tokens_out, cached)
-    return "", 0.0

@@ -102,9 +102,6 @@ class Router:
             self._state = await self._tx.routing.state(self.agent_id)
         return self._state
 
-    async def mode(self) -> Mode | None:
-        return (await self.state()).mode
-
     async def again(self, task: Task, avoid: str | None = None) -> RouteDecision | None:
         """The route after a failure, by what is known now; not to the provider to avoid. Another attempt should keep to the
         budgets; when none allows it, running work goes on."""

@@ -15,7 +15,7 @@ from typing import TypeVar
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.task import SETTLED, Status
 from wvo_mcp.orchestration.queue import claims, planning
-from wvo_mcp.orchestration.simulation.scenario import Attempt, PoolAgent, Scenario, VirtualClock, VirtualServers
+from wvo_mcp.orchestration.simulation.scenario import PoolAgent, Scenario, VirtualClock, VirtualServers
 from wvo_mcp.orchestration.simulation.tally import AWAY, BUSY, Outcome, Tally
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Store, Transaction
@@ -130,12 +130,12 @@ class Simulation:
         self.claimed.append((at, agent.id, task.id))
         self._tally.claims += 1
         self._tally.turn(at, agent.id, BUSY)
-        drawn = self._scenario.attempt(self._random, task.id, token, task.complexity, agent.speed)
-        self._at(at + round(drawn.seconds * 1000), partial(self._end, agent, task.id, token, drawn))
+        ends, seconds = self._scenario.attempt(self._random, task.id, token, task.complexity, agent.speed)
+        self._at(at + round(seconds * 1000), partial(self._end, agent, task.id, token, ends, seconds))
         return None
 
-    async def _end(self, agent: PoolAgent, task_id: str, token: int, drawn: Attempt, at: int) -> None:
-        done = drawn.ends == "done"
+    async def _end(self, agent: PoolAgent, task_id: str, token: int, ends: str, seconds: float, at: int) -> None:
+        done = ends == "done"
 
         async def finish(tx: Transaction) -> None:
             await tx.sessions.ensure()
@@ -146,13 +146,13 @@ class Simulation:
             else:
                 await lifecycle.fail(tx, task, "simulated failure", retry=True)
 
-        if drawn.ends == "killed":
+        if ends == "killed":
             self._kill(agent, at)
         else:
             await self._write(at, self._caller(agent), finish)
             self._tally.failures += not done
             self._idle.append(agent)
-        self._tally.ended(at, task_id, drawn.seconds, done=done)
+        self._tally.ended(at, task_id, seconds, done=done)
 
     def _kill(self, agent: PoolAgent, at: int) -> None:
         """Its server is gone: the leader cuts the lease to the grace, and returns the task when that is over."""

@@ -34,14 +34,6 @@ class PoolAgent:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """How an attempt goes: `ends` is done, failed or killed."""
-
-    ends: str
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class Scenario:
     """Everything that the outcome depends on, apart from the plan and the order of its queue."""
 
@@ -57,16 +49,17 @@ class Scenario:
     """How long a killed agent stays away."""
     horizon: timedelta = timedelta(days=3_650)
 
-    def attempt(self, rng: Random, task_id: str, token: int, complexity: int, speed: float) -> Attempt:
-        """The same for every order of work: it depends on the seed, the task and the number of the attempt alone."""
+    def attempt(self, rng: Random, task_id: str, token: int, complexity: int, speed: float) -> tuple[str, float]:
+        """How it ends (done, failed or killed) and after how many seconds. The same for every order of work: it depends on the
+        seed, the task and the number of the attempt alone."""
         rng.seed(f"{self.seed}:{task_id}:{token}")
         seconds = max(1.0, draw(self.durations, rng, complexity) / speed)
         number = rng.random()
         if number < self.death:
-            return Attempt("killed", seconds * rng.random())
+            return "killed", seconds * rng.random()
         if number < self.death + self.failure:
-            return Attempt("failed", seconds * rng.uniform(0.3, 1.0))
-        return Attempt("done", seconds)
+            return "failed", seconds * rng.uniform(0.3, 1.0)
+        return "done", seconds
 
 
 class VirtualClock:
