@@ -153,6 +153,8 @@ class _Claude(Run):
                 self.waiting = False
                 self._use(event)
                 self._result(event)
+            case _:
+                pass
 
     def _retried(self, event: Event) -> None:
         status, word = number(event.get("error_status")), words(event.get("error"))
@@ -249,6 +251,8 @@ class _Codex(Run):
                 self.waiting = True
                 if part(event, "item").get("status") == "declined":
                     self.denied = "a command or a change was declined"
+            case _:
+                pass
 
     def _fail(self, message: str) -> None:
         self.failure = Failure(message) if message else self.failure
@@ -279,6 +283,8 @@ class _Gemini(Run):
                 self.ended = event.get("status") == "success"
                 self._fail(words(part(event, "error").get("message")))
                 self._use(part(event, "stats"))
+            case _:
+                pass
 
     def line(self, line: str) -> None:
         if line.startswith("Error when talking to Gemini API"):
