@@ -313,19 +313,16 @@ async def forecast(ctx: Context, params: ForecastAsk, store: WatchedStore) -> Fo
     limit = ctx.policy.wip_limit
     agents = params.agents or limit
     seen = await outlook.read(store, ctx.caller)
-    question = outlook.Question(
-        agents=agents,
+    steps = outlook.forecast(
+        seen,
         # A forecast for more agents than the limit allows assumes that the limit is raised.
-        wip_limit=max(limit, agents),
-        agent_wip_limit=ctx.policy.agent_wip_limit,
+        min(agents * ctx.policy.agent_wip_limit, max(limit, agents)),
         seed=params.seed,
         runs=params.runs,
         observed_hours=params.hours == "observed",
         wanted=params.wanted,
     )
-    found = await ctx.progress.in_thread_slices(
-        outlook.forecast(seen, question), lambda step: ctx.progress.report(*step)
-    )
+    found = await ctx.progress.in_thread_slices(steps, lambda step: ctx.progress.report(*step))
     return ForecastReport.of(
         found,
         found.outlook.durations,

@@ -56,7 +56,12 @@ class Courier:
 
     async def work(self, term: LeaderTerm) -> None:
         """Deliver what is due. Ends at the first failure: what is behind it is tried at the next look."""
-        if await term.read(term.caller, self._anything_new):
+
+        async def anything_new(tx: Transaction) -> bool:
+            mark = await tx.state.get(self._fact)
+            return mark is None or tx.now - instant(mark["at"]) > _MARK or await tx.news.last() > mark["upto"]
+
+        if await term.read(term.caller, anything_new):
             await term.write(term.caller, self._enrol)
         rows = await term.read(term.caller, lambda tx: tx.news.due(self._name, _BATCH))
         if await self._deliver(term, rows[:_CALM], 1):
@@ -84,10 +89,6 @@ class Courier:
         if errors:
             raise errors[0]
         return sound
-
-    async def _anything_new(self, tx: Transaction) -> bool:
-        mark = await tx.state.get(self._fact)
-        return mark is None or tx.now - instant(mark["at"]) > _MARK or await tx.news.last() > mark["upto"]
 
     async def _enrol(self, tx: Transaction) -> None:
         mark = await tx.state.get(self._fact)

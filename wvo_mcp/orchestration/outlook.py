@@ -157,23 +157,6 @@ def _open_task(row: OpenRow, now: datetime, stranded: bool) -> OpenTask:
     )
 
 
-Steps = Generator[tuple[float, str], None, "Forecast"]
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is to be forecast; `wanted` is the chance (0-1) that a due date should have."""
-
-    agents: int
-    wip_limit: int
-    agent_wip_limit: int = 1
-    """Tasks that one agent may have in progress at once."""
-    seed: int = 1
-    runs: int | None = None
-    observed_hours: bool = False
-    wanted: float = 0.8
-
-
 @dataclass(slots=True)
 class Forecast:
     outlook: Outlook
@@ -188,17 +171,20 @@ class Forecast:
     cuts: list[CutAdvice] = field(default_factory=list[CutAdvice])
 
 
-def forecast(seen: Readings, question: Question) -> Steps:
-    """Yields (how far, doing what). Raises DependencyCycle."""
+def forecast(
+    seen: Readings, slots: int, *, seed: int, runs: int | None, observed_hours: bool, wanted: float
+) -> Generator[tuple[float, str], None, Forecast]:
+    """Yields (how far, doing what). `slots`: tasks in progress at once; `wanted`: the chance (0-1) that a due date should have.
+    Raises DependencyCycle."""
     yield 0.0, "reading the plan"
     ahead = analyzed(seen)
     limits = {str(row["id"]): int(row["wip_limit"]) for row in ahead.epics if row["wip_limit"] is not None}
-    crew = Crew(max(1, min(question.agents * question.agent_wip_limit, question.wip_limit)), limits)
+    crew = Crew(max(1, slots), limits)
     plan = Plan(ahead.work, crew)
-    share = ahead.busy_share if question.observed_hours else None
+    share = ahead.busy_share if observed_hours else None
     stretch = 1.0 if share is None else 1.0 / share
-    runs = question.runs or max(FEWEST_RUNS, min(RUNS, TASK_RUNS // max(1, plan.counted)))
-    draws = Draws(ahead.work, ahead.durations, question.seed, stretch)
+    runs = runs or max(FEWEST_RUNS, min(RUNS, TASK_RUNS // max(1, plan.counted)))
+    draws = Draws(ahead.work, ahead.durations, seed, stretch)
     result = Forecast(ahead, runs, plan.counted, len(plan.excluded), stretch)
     if not plan.counted:
         return result
@@ -214,11 +200,11 @@ def forecast(seen: Readings, question: Question) -> Steps:
     result.milestones = _groups(ahead, plan, "milestone_id", ahead.milestones, came.milestones)
     result.epics = _groups(ahead, plan, "epic_id", ahead.epics, came.epics)
     result.milestones.sort(key=lambda group: (group.due_at is None, group.due_at or ahead.now, group.id))
-    late = [group for group in result.milestones if group.chance is not None and group.chance < question.wanted]
+    late = [group for group in result.milestones if group.chance is not None and group.chance < wanted]
     late = [group for group in late if not group.stuck][:CUT_MILESTONES]
     for number, group in enumerate(late):
         yield 0.8 + 0.2 * number / len(late), f"what to cut for {group.id}"
-        result.cuts.append((yield from _cut(ahead, crew, draws, group, question.wanted, min(runs, CUT_RUNS))))
+        result.cuts.append((yield from _cut(ahead, crew, draws, group, wanted, min(runs, CUT_RUNS))))
     return result
 
 

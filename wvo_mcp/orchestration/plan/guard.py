@@ -34,12 +34,9 @@ async def is_settled(store: Store, files: RoadmapFiles, caller: Caller) -> bool:
 
     async def settled(tx: Transaction) -> bool:
         last = await tx.state.get(SYNCED)
-        return (
-            last is not None
-            and last["digest"] == digest
-            and await tx.state.get(GUARD) is None
-            and await tx.alerts.find(INVALID, None) is None
-        )
+        if last is None or last["digest"] != digest or await tx.state.get(GUARD) is not None:
+            return False
+        return await tx.alerts.find(INVALID, None) is None
 
     return await store.read(caller, settled)
 
@@ -70,12 +67,11 @@ async def judge(
 ) -> Verdict:
     """`base` is what the file said at the last sync, about which the fact `last` is."""
     stated = {task.id: task.status for task in roadmap.tasks}
-    candidates = [task_id for task_id in base if task_id not in stated]
-    candidates += [
-        task_id
-        for task_id, status in stated.items()
-        if status is Status.CANCELLED and base.get(task_id, {}).get("status") != Status.CANCELLED
+    was = {task_id: entry.get("status") for task_id, entry in base.items()}
+    marked = [
+        name for name, status in stated.items() if status == Status.CANCELLED and was.get(name) != Status.CANCELLED
     ]
+    candidates = [*(task_id for task_id in base if task_id not in stated), *marked]
     stored = await tx.tasks.statuses(candidates)
     cancelled = {name: stored[name] for name in candidates if name in stored and stored[name] not in SETTLED}
     if not cancelled:

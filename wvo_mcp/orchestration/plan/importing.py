@@ -49,7 +49,15 @@ async def planned(tx: Transaction, reading: Reading, epic_id: str | None) -> Int
     done = sum(item.state is State.DONE for item in reading.items)
     new = [item for name, item in items.items() if name not in left_out and name not in known]
     await _check_references(tx, reading, new)
-    new = [_without(item, left_out, epic_id) for item in new]
+    for place, item in enumerate(new):  # as it is to be created: in this epic, and without what is not
+        fields = item.fields
+        changed = {
+            "depends_on": [other for other in dict.fromkeys(fields.depends_on) if other not in left_out],
+            "parent_id": None if fields.parent_id in left_out else fields.parent_id,
+            "epic_id": epic_id or fields.epic_id,
+        }
+        waiting_for = tuple(other for other in item.waiting_for if other not in left_out)
+        new[place] = replace(item, fields=fields.model_copy(update=changed), waiting_for=waiting_for)
     by_id = {item.fields.id: item for item in new}
     waits = {name: [*item.fields.depends_on, *item.waiting_for] for name, item in by_id.items()}
     for item in new:
@@ -85,16 +93,6 @@ async def _check_references(tx: Transaction, reading: Reading, new: Sequence[Ite
 
 def _named(item: Item) -> list[str]:
     return [*item.fields.depends_on, *item.waiting_for, *([item.fields.parent_id] if item.fields.parent_id else [])]
-
-
-def _without(item: Item, left_out: set[str], epic_id: str | None) -> Item:
-    """The item as it is to be created: in this epic, and without what is not."""
-    fields = item.fields
-    depends_on = [other for other in dict.fromkeys(fields.depends_on) if other not in left_out]
-    parent_id = None if fields.parent_id in left_out else fields.parent_id
-    changed = {"depends_on": depends_on, "parent_id": parent_id, "epic_id": epic_id or fields.epic_id}
-    waiting_for = tuple(other for other in item.waiting_for if other not in left_out)
-    return replace(item, fields=fields.model_copy(update=changed), waiting_for=waiting_for)
 
 
 async def take_in(store: Store, caller: Caller, intake: Intake, progress: Progress) -> list[str]:

@@ -233,7 +233,7 @@ async def _merge_all(
     for task in existing:
         await _merge(tx, task, base.get(task.id, {}), entries[task.id], report)
     for task in tasks:
-        await _apply_status(tx, task, entries[task.id].get("status"), base.get(task.id, {}).get("status"), report)
+        await _apply_status(tx, task, base.get(task.id, {}), entries[task.id], report)
     await tx.state.put_roadmap_entries({task.id: entries[task.id] for task in tasks}, ())
 
 
@@ -249,13 +249,13 @@ async def _groups(tx: Transaction, roadmap: Roadmap) -> None:
     for milestone in roadmap.milestones:
         stored = await tx.tasks.milestone(milestone.id)
         due = None if milestone.due_at is None else iso(milestone.due_at)
-        wanted = {"epic_id": milestone.epic_id, "title": milestone.title, "due_at": due}
-        if stored is None or {name: stored[name] for name in wanted} != wanted:
-            await tx.tasks.put_milestone(milestone.id, wanted)
-            before = None if stored is None else {name: stored[name] for name in wanted}
-            data = {"milestone": milestone.id, "before": before, "after": wanted}
-            await tx.events.append("milestone.created" if stored is None else "milestone.updated", None, data)
-            if stored is not None and stored["due_at"] != due:
+        after = {"epic_id": milestone.epic_id, "title": milestone.title, "due_at": due}
+        before = None if stored is None else {name: stored[name] for name in after}
+        if before != after:
+            await tx.tasks.put_milestone(milestone.id, after)
+            data = {"milestone": milestone.id, "before": before, "after": after}
+            await tx.events.append("milestone.created" if before is None else "milestone.updated", None, data)
+            if before is not None and before["due_at"] != due:
                 await tx.graph.rescore(await tx.tasks.of_milestone(milestone.id))
 
 
@@ -281,18 +281,15 @@ async def _merge(tx: Transaction, task: RoadmapTask, base: Entry, entry: Entry, 
         report.restored.append(task.id)
 
 
-async def _apply_status(
-    tx: Transaction, task: RoadmapTask, stated: str | None, before: str | None, report: Report
-) -> None:
+async def _apply_status(tx: Transaction, task: RoadmapTask, base: Entry, entry: Entry, report: Report) -> None:
     """The file's status is a wish that counts when it is written, changed, or taken back; not at every sync."""
+    stated, before = entry.get("status"), base.get("status")
     if stated == before:
         return
-    wanted = None if stated is None else Status(stated)
     stored = await tx.tasks.get(task.id)
-    if wanted is None:
-        if stored.status.value != before or before == Status.PENDING:
-            return
-        wanted = Status.PENDING
+    if stated is None and (stored.status.value != before or before == Status.PENDING):
+        return
+    wanted = Status.PENDING if stated is None else Status(stated)
     if stored.status is wanted:
         return
     try:

@@ -67,13 +67,13 @@ async def create(tx: Transaction, drafts: Sequence[Draft], origin: Origin) -> li
 
 
 async def _check_new(tx: Transaction, drafts: Sequence[Draft]) -> None:
-    new: set[str] = set()
-    for place, draft in enumerate(drafts):
-        if draft.id in new:
-            raise Conflict(f"Duplicate id {draft.id} in this call.", field=f"tasks.{place}.id", id=draft.id)
-        new.add(draft.id)
+    new = {draft.id for draft in drafts}
     taken = await tx.tasks.known(new)
+    seen: set[str] = set()
     for place, draft in enumerate(drafts):
+        if draft.id in seen:
+            raise Conflict(f"Duplicate id {draft.id} in this call.", field=f"tasks.{place}.id", id=draft.id)
+        seen.add(draft.id)
         if draft.id in taken:
             raise Conflict(
                 f"A task {draft.id} exists already.",
