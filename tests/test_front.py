@@ -300,6 +300,22 @@ def test_a_signal_ends_the_session_and_the_server_cleanly(tmp_path: Path, number
     assert stored(tmp_path, "SELECT count(*) FROM sessions WHERE ended_at IS NULL") == 0
 
 
+def test_the_session_keeps_its_agent_when_the_sdk_hears_the_handshake_again(tmp_path: Path) -> None:
+    (tmp_path / "directives").mkdir()
+    (tmp_path / "directives" / "rules.md").write_text("# Rules\n")  # it loads the SDK after the handshake
+    with program(tmp_path) as server:
+        server.says(initialize(0), call(1, "context_write", {"topic": "t", "content": "c"}))
+        assert [server.hears()["id"], server.hears()["id"]] == [0, 1]
+        named = stored(tmp_path, "SELECT agent_id FROM events WHERE kind = 'context.written'")
+        server.says(INITIALIZED)
+        assert server.hears()["method"] == "notifications/resources/list_changed"
+        server.stops_talking()
+        assert server.ends() == (0, "")
+
+    assert stored(tmp_path, "SELECT agent_id FROM events WHERE kind = 'session.ended'") == named
+    assert stored(tmp_path, "SELECT agent_id FROM sessions") == named
+
+
 @pytest.mark.requirement("CORE-11")
 @pytest.mark.parametrize("number", [signal.SIGKILL, None], ids=["killed", "closed"])
 def test_what_was_acknowledged_is_on_disk_when_the_client_vanishes(tmp_path: Path, number: int | None) -> None:

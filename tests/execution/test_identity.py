@@ -2,7 +2,7 @@
 
 import pytest
 
-from wvo_mcp.execution.identity import Process, agent_name, agent_shell, cli_caller
+from wvo_mcp.execution.identity import Connection, Process, agent_name, agent_shell, cli_caller
 from wvo_mcp.faces.cli import stop_hook
 from wvo_mcp.settings import Settings
 
@@ -57,3 +57,12 @@ def test_an_agent_has_a_short_name_that_every_process_of_its_session_gives_it(
 
     assert agent_name(settings, "claude-code") == cli_caller(settings).agent_id == name
     assert stop_hook._agent_of(session) == name
+
+
+def test_a_request_without_a_name_does_not_make_the_client_unknown_again() -> None:
+    connection = Connection(Settings.model_construct(agent_id=None, provider=None, capabilities=()), "S1")
+    unknown = connection.caller
+
+    named = connection.identify("claude-code")
+    assert connection.identify(None) == unknown != named
+    assert connection.caller == named

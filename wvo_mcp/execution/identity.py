@@ -159,6 +159,7 @@ class Connection:
         self.caller = self.identify(None)
 
     def identify(self, client: str | None) -> Caller:
+        """Who asks by this name. A request without one does not make the connection's client unknown again."""
         if client not in self._by_client:
             self._by_client[client] = Caller(
                 agent_id=agent_name(self._settings, client),
@@ -167,5 +168,7 @@ class Connection:
                 client=client,
                 capabilities=self._settings.capabilities,
             )
-        self.caller = self._by_client[client]
-        return self.caller
+        found = self._by_client[client]
+        if client is not None:
+            self.caller = found
+        return found

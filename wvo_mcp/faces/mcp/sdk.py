@@ -21,7 +21,7 @@ from wvo_mcp.faces.mcp.face import DRAIN_SECONDS, Face, Ledger, Wire, line
 from wvo_mcp.faces.mcp.prompts import INSTRUCTIONS
 from wvo_mcp.operations import Effect, Operation
 from wvo_mcp.orchestration.jobs import OnProgress
-from wvo_mcp.ports import Directives, Tracer
+from wvo_mcp.ports import SILENT, Directives, Tracer
 
 Request = ServerRequestContext[Any, Any]
 Page = types.PaginatedRequestParams | None
@@ -44,7 +44,9 @@ def build_server(face: Face) -> Server[Any]:
         on_subscriptions_listen=ListenHandler(_News(services.get(Directives)), max_subscriptions=64),
     )
     # What the SDK tells of each message would be told twice: `mcp.tool` has the same and the task.
-    server.middleware[:] = [handlers.traced]
+    server.middleware.clear()
+    if services.get(Tracer) is not SILENT:
+        server.middleware.append(handlers.traced)
     server.add_request_handler("tools/call", types.CallToolRequestParams, handlers.call_tool)
     server.add_notification_handler("notifications/initialized", types.NotificationParams, handlers.initialized)
     return server
