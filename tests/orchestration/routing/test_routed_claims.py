@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from tests.support.bench import ANN, BOB, Bench, a_task, an_agent
-from tests.support.providers import USUAL, FixedProviders, limited, only
+from tests.support.providers import USUAL, FixedProviders, a_provider, limited, only
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState
 from wvo_mcp.domain.providers.catalogue import Catalogue, Limits
 from wvo_mcp.domain.providers.state import Presence
@@ -104,6 +104,20 @@ async def test_a_tier_without_a_budget_does_not_hold_up_the_others(bench: Bench)
     assert (await routed.claim())["task"]["id"] == "EASY"
     last = await routed.claim()
     assert (last["reason"], last["retry_after"]) == ("budget", HOUR)
+
+
+@pytest.mark.requirement("PROV-3")
+async def test_a_refusal_looks_up_when_twelve_windows_have_room_again_at_most(bench: Bench) -> None:
+    names = [f"p{place:02}" for place in range(15)]
+    routed = configured(bench, Catalogue(tuple(a_provider(name, limits=Limits(hourly=30_000)) for name in names)))
+    await routed.create(a_task("T", complexity=1))
+    for name in names:
+        await routed.write(lambda tx, name=name: tx.routing.record(Spent("zoe", name, "low", "m", 30_000)))
+
+    assert (await routed.claim())["reason"] == "budget"
+
+    windows = (await routed.read(lambda tx: tx.alerts.find("budget_exhausted", None)) or {})["evidence"]["windows"]
+    assert [one["name"] for one in windows if one["room_at"] is None] == names[12:]
 
 
 @pytest.mark.requirement("PROV-4")

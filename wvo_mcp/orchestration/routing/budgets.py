@@ -35,6 +35,8 @@ EXHAUSTED = "budget_exhausted"
 _AGAIN = timedelta(minutes=1)
 """An alert is repeated once in this time at most, however many agents claim meanwhile."""
 _SHOWN = 20
+_LOOKED_UP = 12
+"""Windows whose end is looked up for one refusal: each costs a statement while the claim holds the store."""
 _HINT = "Use a name of providers.yaml (wvo-mcp budget show)."
 _Full = tuple[Window, int, datetime | None]
 """A window without room, the estimate that it has no room for, and when it will have."""
@@ -50,7 +52,8 @@ async def refused(tx: Transaction, router: Router, decision: RouteDecision, *, a
     for one in decision.rejected:
         for window in one.full:
             if window.key not in full:
-                room_at = free_at(window, await _minutes(tx, window), one.estimate, tx.now)
+                minutes = await _minutes(tx, window) if len(full) < _LOOKED_UP else None
+                room_at = None if minutes is None else free_at(window, minutes, one.estimate, tx.now)
                 full[window.key] = (window, one.estimate, room_at)
         times = [at for window in one.full if (at := full[window.key][2]) is not None]
         if times and len(times) == len(one.full):
