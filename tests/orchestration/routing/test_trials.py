@@ -145,6 +145,17 @@ async def test_a_person_who_has_paid_need_not_wait_for_the_time_that_the_provide
     assert (await routed.claim())["route"]["provider"] == "claude"
 
 
+@pytest.mark.parametrize("said", [{"model": "claude-low"}, {"retry_after": 5}, {"error": "paid now"}])
+@pytest.mark.requirement("PROV-4")
+async def test_a_person_may_say_more_than_that_a_provider_is_well(bench: Bench, said: dict[str, Any]) -> None:
+    routed = configured(bench, only("claude"))
+    await routed.call("provider_report", provider="claude", outcome="quota", retry_after=600_000)
+
+    await routed.call("provider_report", OWNER, provider="claude", outcome="ok", **said)
+
+    assert {row["state"] for row in await routed.sql("SELECT state FROM breakers")} == {"closed"}
+
+
 @pytest.mark.sqlite
 @pytest.mark.requirement("PROV-5")
 async def test_an_outcome_that_is_none_is_told_all_that_are(routed: Bench) -> None:

@@ -59,6 +59,12 @@ class UsageReport:
             return None
         return Usage(self.tokens_in or 0, self.tokens_out or 0, self.tokens_cached or 0, self.cost, self.model)
 
+    @property
+    def word_alone(self) -> bool:
+        """That a provider is well, and nothing of a run."""
+        run = (self.task_id, self.exit_code, self.http_status, self.usage)
+        return self.outcome == "ok" and not self.output and all(one is None for one in run)
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -112,7 +118,7 @@ async def report(tx: Transaction, policy: Policy, providers: Providers, given: U
     attempt = None if of_another else given.task_id
     if signal is not None and not answered:
         breaker = await breakers.failure(tx, router, provider.name, tier, signal, attempt, running)
-    elif tx.caller.person and given == UsageReport(given.provider, given.tier, outcome="ok", agent_id=given.agent_id):
+    elif tx.caller.person and given.word_alone:
         await breakers.reset_by_person(tx, provider.name, given.tier or "")
     elif succeeded or answered or usage.tokens_out:  # a run that was denied something heard its provider out
         await breakers.success(tx, provider.name, tier, attempt, running, ended=succeeded or answered)
