@@ -7,74 +7,15 @@ import pytest
 from anyio.abc import TaskGroup
 
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
+from tests.support.desk import Desk, Line
 from tests.support.leading import a_leader
 from wvo_mcp.domain import news
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.domain.news import Message
 from wvo_mcp.orchestration.delivery import KEEP, Courier, forget, leader_jobs
-from wvo_mcp.orchestration.leader import LEASE_SECONDS, Candidate, Leader, LeaderTerm, Overtaken
+from wvo_mcp.orchestration.leader import LEASE_SECONDS, Leader
 from wvo_mcp.ports import Transaction
-from wvo_mcp.ports.world import Undelivered
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("HEALTH-3")]
-
-
-class Line:
-    """A channel: `broken` for certain kinds of alerts or for all, or hanging until `go_on`."""
-
-    def __init__(self, name: str = "command") -> None:
-        self.name = name
-        self.told: list[Message] = []
-        self.attempts = 0
-        self.broken: set[str] = set()
-        self.hang = False
-        self.hangs = anyio.Event()
-
-    async def deliver(self, message: Message) -> None:
-        self.attempts += 1
-        self.hangs.set()
-        if self.hang:
-            await anyio.sleep_forever()
-        kind = message.body["data"]["alert"]["kind"]
-        if self.broken & {kind, "*"}:
-            raise Undelivered(f"{self.name} is down; password=swordfish-42")
-        self.told.append(message)
-
-    @property
-    def heard(self) -> list[tuple[str, str]]:
-        return [(m.body["type"].removeprefix("alert."), m.body["data"]["alert"]["kind"]) for m in self.told]
-
-
-class Desk:
-    """The leader of a bench with one line, and alerts to raise."""
-
-    def __init__(self, bench: Bench, line: Line, least: str = "warning") -> None:
-        self.bench = bench
-        self.line = line
-        self.courier = Courier(line, least, "host:shop", lambda: 0.5)  # pyright: ignore[reportArgumentType]
-
-    async def term(self, caller: Caller = ANN) -> LeaderTerm:
-        term = await Candidate(self.bench.store, lambda: caller, self.bench.clock).seek()
-        assert term is not None
-        return term
-
-    async def look(self, times: int = 1) -> list[tuple[str, str]]:
-        """What is heard at the next looks."""
-        before = len(self.line.told)
-        for _ in range(times):
-            await self.courier.work(await self.term())
-        return self.line.heard[before:]
-
-    async def alert(self, kind: str, severity: str = "warning", task_id: str | None = None, message: str = "m") -> None:
-        await self.bench.write(lambda tx: tx.alerts.raise_alert(kind, severity, task_id, message, {"n": 1}))
-
-    async def over(self, kind: str) -> None:
-        await self.bench.write(lambda tx: tx.alerts.resolve_alert(kind, None))
-
-    async def acknowledge(self, kind: str) -> None:
-        row = await self.bench.read(lambda tx: tx.alerts.find(kind, None))
-        assert row is not None
-        await self.bench.call("alert_ack", OWNER, alert_id=row["id"])
 
 
 @pytest.fixture
@@ -304,68 +245,3 @@ async def test_an_acknowledgement_is_repeated_without_effect_and_kept_with_its_n
     assert first["alert"]["acknowledged_by"] == "bob"
     events = await bench.read(lambda tx: tx.events.of_task("T", 10))
     assert [event.data["note"] for event in events if event.kind == "alert.acknowledged"] == ["on it"]
-
-
-class SlowLine(Line):
-    """Answers when `enough` are being told at the same time; counts those that begin after `broken` was met."""
-
-    def __init__(self, enough: int) -> None:
-        super().__init__("webhook")
-        self.enough = enough
-        self.now = 0
-        self.together = anyio.Event()
-
-    async def deliver(self, message: Message) -> None:
-        self.now += 1
-        try:
-            if len(self.told) >= 5:
-                if self.now == self.enough:
-                    self.together.set()
-                with anyio.fail_after(20):
-                    await self.together.wait()
-            await super().deliver(message)
-        finally:
-            self.now -= 1
-
-
-async def test_a_storm_is_delivered_in_parallel_each_once_and_stops_after_a_failure(bench: Bench) -> None:
-    desk = Desk(bench, SlowLine(enough=8))
-    await desk.look()
-    for number in range(40):
-        await desk.alert(f"storm-{number}")
-
-    heard = await desk.look()
-
-    assert heard[:5] == [("raised", f"storm-{number}") for number in range(5)]
-    assert sorted(heard) == sorted(("raised", f"storm-{number}") for number in range(40))
-    for number in range(40):
-        await desk.over(f"storm-{number}")
-    desk.line.broken = {f"storm-{number}" for number in range(5, 13)}
-    desk.line.attempts = 0
-    assert await desk.look() == [("resolved", f"storm-{number}") for number in range(5)]
-    assert desk.line.attempts == 5 + 8
-    assert len(await desk.look()) == 27
-    desk.line.broken = set()
-    bench.clock.advance(minutes=1)
-    assert sorted(await desk.look()) == sorted(("resolved", f"storm-{number}") for number in range(5, 13))
-
-
-async def test_a_leader_replaced_in_an_alert_storm_delivers_no_more_and_logs_it(bench: Bench) -> None:
-    desk = Desk(bench, SlowLine(enough=8))
-    await desk.look()
-    for number in range(20):
-        await desk.alert(f"storm-{number}")
-    term = await desk.term()
-    told: list[Message] = []
-
-    async def overtaken_after(message: Message) -> None:
-        told.append(message)
-        if len(told) == 6:
-            bench.clock.advance(LEASE_SECONDS + 1)
-
-    desk.line.deliver = overtaken_after  # pyright: ignore[reportAttributeAccessIssue]
-    with pytest.raises(Overtaken):
-        await desk.courier.work(term)
-
-    assert len(told) <= 5 + 8
-    assert len(await bench.sql("SELECT 1 FROM alert_deliveries WHERE delivered_at IS NOT NULL")) == 5

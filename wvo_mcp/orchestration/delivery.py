@@ -10,8 +10,7 @@ import anyio
 from wvo_mcp.domain import news
 from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.redaction import redact
-from wvo_mcp.errors import WvoError
-from wvo_mcp.orchestration.leader import LeaderJob, LeaderTerm, Overtaken
+from wvo_mcp.orchestration.leader import LeaderJob, LeaderTerm
 from wvo_mcp.ports import Row, Transaction
 from wvo_mcp.ports.world import AlertChannel, Undelivered
 
@@ -78,8 +77,9 @@ class Courier:
             nonlocal sound
             while left and sound:
                 try:
-                    sound &= await self._delivered(term, left.pop())
-                except (Overtaken, WvoError) as error:  # raised below, outside of the group, which would wrap it
+                    if not await self._delivered(term, left.pop()):
+                        sound = False
+                except Exception as error:  # raised below, outside of the group, which would wrap it
                     errors.append(error)
                     scope.cancel()
 
