@@ -179,6 +179,32 @@ async def test_a_backup_made_by_hand_ends_the_alert_and_counts_for_the_hour(benc
     assert await names(backups) == [made.backup.name]
 
 
+class AlertedMeanwhile(SqliteBackups):
+    """Real backups, during each of which the alert `database` changes hands."""
+
+    def __init__(self, bench: Bench, store: SqliteStore, evidence: dict[str, int] | None) -> None:
+        super().__init__(store.path, store.path.parent / "backups" / "db")
+        self._bench = bench
+        self._evidence = evidence
+
+    async def create(self, at: datetime) -> Made:
+        evidence = self._evidence
+        await self._bench.write(lambda tx: tx.alerts.resolve_alert("database", None))
+        await self._bench.write(lambda tx: tx.alerts.raise_alert("database", "critical", None, "m", evidence))
+        return await super().create(at)
+
+
+async def test_whose_alert_of_the_database_it_is_is_judged_once_the_backup_is_made(
+    bench: Bench, store: SqliteStore
+) -> None:
+    await bench.write(lambda tx: tx.alerts.raise_alert("database", "critical", None, "state.db is damaged."))
+    await take(bench.store, AlertedMeanwhile(bench, store, {"free_mb": 0}), BOB)
+    assert await bench.alerts() == [("database", "critical", None)], "the health cycle raised it, and will end it"
+
+    await take(bench.store, AlertedMeanwhile(bench, store, None), BOB)
+    assert await bench.alerts() == []
+
+
 async def test_a_safety_copy_counts_for_no_hour(bench: Bench, backups: Failing) -> None:
     made = await take(bench.store, backups, ANN)
     folder = backups.folder.folder

@@ -9,7 +9,7 @@ from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.memory import ContextEntry
 from wvo_mcp.domain.task import Checkpoint, Status, Task
-from wvo_mcp.orchestration.leader import LeaderJob, LeaderTerm, resolve_alert
+from wvo_mcp.orchestration.leader import LeaderJob, LeaderTerm
 from wvo_mcp.orchestration.queue.planning import best_ready
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.ports.backend import Backups, DamagedStore, Made, Snapshot, Snapshots
@@ -73,17 +73,24 @@ async def take(store: Store, backups: Backups, caller: Caller) -> Made:
     """One backup now, and those that no rule keeps go; a good one ends the alerts of those that failed. Raises as
     `Backups.create`."""
 
-    async def look(tx: Transaction) -> tuple[datetime, bool]:
-        damaged = await tx.alerts.find(DAMAGED, None)
-        # One with evidence was raised by the health cycle, for a full disk say, and is ended by it.
-        return tx.now, damaged is not None and not damaged["evidence"]
+    async def read_now(tx: Transaction) -> datetime:
+        return tx.now
 
-    now, damaged = await store.read(caller, look)
+    async def alerted(tx: Transaction) -> bool:
+        return any([await tx.alerts.find(kind, None) for kind in (FAILED, DAMAGED)])
+
+    async def resolve(tx: Transaction) -> None:
+        await tx.alerts.resolve_alert(FAILED, None)
+        damaged = await tx.alerts.find(DAMAGED, None)
+        if damaged is not None and not damaged["evidence"]:
+            # One with evidence was raised by the health cycle, for a full disk say, and is ended by it.
+            await tx.alerts.resolve_alert(DAMAGED, None)
+
+    now = await store.read(caller, read_now)
     made = await backups.create(now)
     await backups.prune(now)
-    await resolve_alert(store, caller, FAILED)
-    if damaged:
-        await resolve_alert(store, caller, DAMAGED)
+    if await store.read(caller, alerted):
+        await store.write(caller, resolve)
     return made
 
 
