@@ -228,6 +228,8 @@ async def test_whoever_waits_for_a_trial_is_told_to_ask_again_within_a_minute(be
     with pytest.raises(BudgetExhausted) as refused:
         await routed.claim(BOB, task_id="B")
     assert refused.value.details["until"] == "2026-03-02T09:02:01.000Z"
+    route = await routed.call("route_task", BOB, task_id="B")
+    assert route["until"] == "2026-03-02T09:16:01.000Z"  # what is known of the end of the trial
     await routed.call("provider_report", task_id="A", tokens_out=5)
     assert (await routed.claim(BOB))["task"]["id"] == "B"
 

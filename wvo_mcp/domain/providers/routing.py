@@ -5,7 +5,7 @@ The same task and the same state give the same choice, on every server.
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState, Verdict
@@ -77,6 +77,8 @@ class Rejected:
     until: datetime | None = None
     lasting: bool = False
     """Nothing is gained by waiting: a program that is not installed does not come by itself."""
+    tried: bool = False
+    """A probe runs: it may have its answer long before `until`."""
     full: tuple[Window, ...] = ()
     """The windows without room for the estimate, for a budget."""
     estimate: int = 0
@@ -116,8 +118,6 @@ class RouteDecision:
         return min(times) if times else None
 
 
-_TRIED = timedelta(minutes=1)
-"""When to ask again while a probe runs: it may have its answer soon, though it may take a quarter of an hour."""
 _FORBIDDING = frozenset({Why.CAPABILITY, Why.LOCALITY, Why.MODE, Why.BREAKER, Why.BUDGET})
 """What keeps a provider that is there from a task."""
 
@@ -186,7 +186,7 @@ def _judged(
         breaker = state.breakers.get((provider.name, name))
         verdict = Verdict.PASS if breaker is None else breaker.verdict(state.now, request.task_id)
         if breaker is not None and verdict is Verdict.STOP:
-            return _stopped(provider, tier, breaker, state.now)
+            return _stopped(provider, tier, breaker)
         if verdict is Verdict.PROBE:
             probes.append((provider.name, name))
     estimate = catalogue.estimates[tier]
@@ -234,15 +234,13 @@ def _unfit(
     return None
 
 
-def _stopped(provider: Provider, tier: Tier, breaker: Breaker, now: datetime) -> Rejected:
+def _stopped(provider: Provider, tier: Tier, breaker: Breaker) -> Rejected:
     until = breaker.free_at
     when = "" if until is None else f" until {until:%Y-%m-%d %H:%M} UTC"
     kind = (breaker.kind or "failing").replace("_", " ")
     tried = "; one task tries it" if breaker.probe_task is not None else ""
     reason = f"its breaker is {breaker.state.replace('_', '-')}{when} ({kind}{tried})"
-    if until is not None and breaker.state is BreakerState.HALF_OPEN:
-        until = min(until, now + _TRIED)
-    return Rejected(provider.name, tier, Why.BREAKER, reason, until)
+    return Rejected(provider.name, tier, Why.BREAKER, reason, until, tried=breaker.state is BreakerState.HALF_OPEN)
 
 
 def _preferences(

@@ -34,6 +34,8 @@ EXHAUSTED = "budget_exhausted"
 """The alert that asks a person."""
 _AGAIN = timedelta(minutes=1)
 """An alert is repeated once in this time at most, however many agents claim meanwhile."""
+_TRIED = timedelta(minutes=1)
+"""When to claim again while a probe runs: it may have its answer soon, though it may take a quarter of an hour."""
 _SHOWN = 20
 _LOOKED_UP = 12
 """Windows whose end is looked up for one refusal: each costs a statement while the claim holds the store."""
@@ -47,7 +49,11 @@ async def refused(tx: Transaction, router: Router, decision: RouteDecision, *, a
     alerts that a refusal calls for, each at most once a minute."""
     if router.catalogue is None:
         return decision.until
-    free = [one.until for one in decision.rejected if one.why in PASSING - {Why.BUDGET} and one.until is not None]
+    free = [
+        min(one.until, tx.now + _TRIED) if one.tried else one.until
+        for one in decision.rejected
+        if one.why in PASSING - {Why.BUDGET} and one.until is not None
+    ]
     full: dict[tuple[str, str, str], _Full] = {}
     for one in decision.rejected:
         for window in one.full:
