@@ -229,8 +229,10 @@ async def test_a_follower_does_no_chores(bench: Bench) -> None:
     assert (work.runs, idle.runs) == (1, 0)
 
 
-async def test_a_defect_while_the_jobs_are_loaded_ends_nothing_and_is_retried(bench: Bench) -> None:
-    work, loads = Work(), 0
+async def test_a_defect_while_the_jobs_are_loaded_passes_the_lead_on_and_is_retried(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    work, others, loads = Work(), Work(), 0
 
     async def load() -> list[LeaderJob]:
         nonlocal loads
@@ -240,9 +242,14 @@ async def test_a_defect_while_the_jobs_are_loaded_ends_nothing_and_is_retried(be
         return [LeaderJob("work", 0, work.run)]
 
     leader = Leader(bench.store, lambda: ANN, bench.clock, load)
-    async with anyio.create_task_group() as tasks:
-        assert await leader.tick(tasks)
-        assert (loads, leader.running) == (1, [])
+    async with office(bench, BOB, others=others) as second, anyio.create_task_group() as tasks:
+        assert not await leader.tick(tasks)
+        assert "a module is missing" in caplog.text
+        assert await second.tick(), "the lead is free at once"
+        bench.clock.advance(LEASE_SECONDS + 1)
+        assert not await leader.tick(tasks), "not again before a minute"
+        assert (loads, leader.running, others.ended) == (1, [], 1)
+        bench.clock.advance(60)
         assert await leader.tick(tasks)
 
     assert (loads, work.ended) == (2, 1)

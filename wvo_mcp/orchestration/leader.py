@@ -24,6 +24,7 @@ RENEW_SECONDS = 5.0
 _AFTER_EXPIRY_SECONDS = 0.02
 """The store's time has whole milliseconds: a look just after the end finds the lease expired."""
 _RETRY_MAX_SECONDS = 60.0
+_LOAD_AGAIN_SECONDS = 60.0
 _PATIENCE = 2
 """How many times in a row a job may fail for a passing reason before people are alerted."""
 
@@ -129,6 +130,11 @@ class Candidate:
         self._renew_at = now + RENEW_SECONDS
         return self.term
 
+    async def resign(self) -> None:
+        """Others may lead at once. Raises what the store raises; the lease runs out then."""
+        self._term = None
+        await self._store.write(self._caller(), lambda tx: tx.state.resign(ROLE))
+
 
 async def led_for(tx: Transaction) -> float:
     """So many seconds somebody else leads yet, if he does not renew it; 0 when nobody does."""
@@ -185,6 +191,7 @@ class Leader:
         self._clock = clock
         self._load_jobs = load_jobs
         self._jobs: Sequence[LeaderJob] = ()
+        self._seek_at = -math.inf
         self._term: LeaderTerm | None = None
         self._running: dict[str, anyio.CancelScope] = {}
         self._due: dict[str, float] = {}
@@ -213,8 +220,8 @@ class Leader:
     async def tick(self, tasks: TaskGroup) -> bool:
         """Seek or keep the lead; what is due begins in `tasks`, or what runs is cancelled. Do we lead?"""
         try:
-            if await self._candidate.seek() is not None and not self._jobs:
-                self._jobs = await self._load_jobs()
+            if self._clock.steady() >= self._seek_at and await self._candidate.seek() is not None and not self._jobs:
+                await self._load()
         except WvoError as error:
             logger.warning("leadership: %s", error.message)
         except Exception:  # one of the three edges: the loop must outlive a defect of one step
@@ -222,6 +229,17 @@ class Leader:
         term = self._candidate.term  # loading may have taken longer than the term
         self._turn(term, tasks, tick=True)
         return term is not None
+
+    async def _load(self) -> None:
+        """Who cannot load the jobs must not lead: others may be able to."""
+        try:
+            self._jobs = await self._load_jobs()
+        except Exception:  # an edge: what is missing here may be there for another server, or in a minute
+            logger.exception(
+                "the leader's jobs were not loaded; others may lead, until this is tried again in a minute"
+            )
+            self._seek_at = self._clock.steady() + _LOAD_AGAIN_SECONDS
+            await self._candidate.resign()
 
     def _due_in(self) -> float:
         """Seconds until the next job of its own time is due; infinite while this server does not lead."""
