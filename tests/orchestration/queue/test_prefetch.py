@@ -3,7 +3,7 @@
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -15,6 +15,8 @@ from wvo_mcp.orchestration.leader import Candidate
 from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.orchestration.queue.planning import HIGH, LOW, Prefetching, refill
 from wvo_mcp.ports import Transaction
+from wvo_mcp.store.records.queue import Queue
+from wvo_mcp.store.records.tasks import Tasks
 
 pytestmark = pytest.mark.anyio
 
@@ -113,6 +115,31 @@ async def test_the_queue_is_filled_only_when_it_is_low_and_the_best_task_is_alwa
     entries = await read_entries(bench)
     assert entries[0] == "BEST"
     assert len(entries) == HIGH
+
+
+async def test_a_queue_that_nobody_can_do_is_read_in_few_steps(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.limits(wip_limit=100, agent_wip_limit=100)
+    nobody = (a_task(f"N{place:02}", priority="critical", capabilities=["nobody has it"]) for place in range(120))
+    await bench.create(*nobody, *(a_task(f"T{place}", epic_id="E1") for place in range(30)))
+    reads = {"queue": 0, "epic": 0}
+    ready, epic = Queue.ready, Tasks.epic
+
+    async def counted_ready(self: Queue, *given: Any) -> Any:
+        reads["queue"] += 1
+        return await ready(self, *given)
+
+    async def counted_epic(self: Tasks, epic_id: str) -> Any:
+        reads["epic"] += 1
+        return await epic(self, epic_id)
+
+    monkeypatch.setattr(Queue, "ready", counted_ready)
+    monkeypatch.setattr(Tasks, "epic", counted_epic)
+    await bench.write(lambda tx: refill(tx, bench.policy))
+
+    assert len(await read_entries(bench)) == HIGH
+    assert reads == {"queue": 3, "epic": HIGH}, "120 tasks of nobody and 20 of somebody, 50 at a time"
+    await bench.write(lambda tx: refill(tx, bench.policy))
+    assert reads == {"queue": 6, "epic": 2 * HIGH + 1}, "those at hand are judged again, and the best of all is sought"
 
 
 class Counted:

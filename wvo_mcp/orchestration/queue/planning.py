@@ -21,6 +21,8 @@ LOW, HIGH = 10, 20
 """Below the one the queue is filled up to the other."""
 
 _POOL = 200
+_BATCH = 50
+"""For the prefetch: many that nobody of the pool can do may stand before the first that somebody can."""
 _AGAIN = timedelta(seconds=30)
 """Time alone opens gates, and no event tells of it."""
 
@@ -123,15 +125,24 @@ class Plan:
 
 
 async def best_of_queue(
-    tx: Transaction, epics: Collection[str] | None, many: int, admits: Callable[[Task], Awaitable[bool]]
+    tx: Transaction,
+    epics: Collection[str] | None,
+    many: int,
+    admits: Callable[[Task], Awaitable[bool]],
+    batch: int | None = None,
 ) -> list[Task]:
-    """The best ready tasks that are admitted, at most so many, as far down the queue as is looked."""
+    """The best ready tasks that are admitted, at most so many, as far down the queue as is looked. With `batch`, that many
+    are read at a time, and none is judged behind the last that is returned."""
     found: list[Task] = []
-    step = many + NOT_READY
+    step = batch or many + NOT_READY
     for skip in range(0, _LOOK_AT, step):
-        batch = await tx.queue.ready(epics, step, skip)
-        found += [task for task in batch if await admits(task)]
-        if len(found) >= many or len(batch) < step:
+        tasks = await tx.queue.ready(epics, step, skip)
+        for task in tasks:
+            if await admits(task):
+                found.append(task)
+            if batch is not None and len(found) == many:
+                return found
+        if len(found) >= many or len(tasks) < step:
             break
     return found[:many]
 
@@ -224,6 +235,6 @@ async def planned(tx: Transaction, policy: Policy) -> list[str]:
     kept = [await tx.tasks.find(task_id) for task_id in await tx.prefetch.entries()]
     queue = [task for task in kept if task is not None and await admits(task)]
     ids = {task.id for task in queue}
-    if len(queue) < LOW or not all(task.id in ids for task in await best_of_queue(tx, epics, 1, admits)):
-        queue = await best_of_queue(tx, epics, HIGH, admits)
+    if len(queue) < LOW or not all(task.id in ids for task in await best_of_queue(tx, epics, 1, admits, _BATCH)):
+        queue = await best_of_queue(tx, epics, HIGH, admits, _BATCH)
     return [task.id for task in sorted(queue, key=lambda task: (-task.score, task.seq))]
