@@ -1,10 +1,11 @@
 """What init plans and writes."""
 
+import io
 import json
 import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -230,6 +231,57 @@ def test_a_failure_half_way_leaves_every_file_as_it_was(places: Places, monkeypa
         planned.apply()
 
     assert tree(places.root.parent) == {"project/.mcp.json": b"{}"}
+
+
+def test_a_full_disk_is_noticed_before_any_file_takes_its_place(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (places.root / "AGENTS.md").write_text("# Mine\n")
+    before = tree(places.root.parent)
+    planned = plan(places, EVERYTHING)
+    opened, swap, swapped = os.fdopen, Path.replace, list[str]()
+
+    class Full(io.BufferedWriter):
+        def flush(self) -> None:
+            raise OSError(28, "No space left on device")
+
+    def fdopen(descriptor: int, mode: str) -> IO[bytes]:
+        made = Path(f"/proc/self/fd/{descriptor}").readlink().name
+        return Full(io.FileIO(descriptor, "w")) if made.startswith(".AGENTS.md.") else opened(descriptor, mode)
+
+    def replace(self: Path, target: Path) -> Path:
+        swapped.append(target.name)
+        return swap(self, target)
+
+    monkeypatch.setattr(os, "fdopen", fdopen)
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(StoreUnavailable, match="No space left"):
+        planned.apply()
+
+    assert swapped == []
+    assert tree(places.root.parent) == before
+
+
+def test_undoing_never_empties_a_file_on_a_full_disk(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    (places.root / "AGENTS.md").write_text("# Mine\n")
+    planned = plan(places, EVERYTHING)
+    swap = Path.replace
+
+    def full(self: Path, target: Path) -> Path:
+        if target.name == ".mcp.json":
+            monkeypatch.setattr(Path, "write_bytes", refused_after_emptying)
+            raise OSError(28, "No space left on device", str(target))
+        return swap(self, target)
+
+    def refused_after_emptying(self: Path, _: bytes) -> int:
+        self.open("w").close()
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(StoreUnavailable, match="No space left"):
+        planned.apply()
+
+    assert tree(places.root.parent) == {"project/AGENTS.md": b"# Mine\n"}
 
 
 def test_modes_of_files_are_kept(places: Places) -> None:

@@ -80,8 +80,13 @@ class Change:
     def undo(self) -> None:
         """As before, if it was carried out."""
         with suppress(OSError, WvoError):
-            if self.file.content() == self.after:
-                self.path.unlink() if self.before is None else self.path.write_bytes(self.before)
+            if self.file.content() != self.after:
+                return
+            if self.before is None:
+                self.path.unlink()
+            else:
+                with replacement(self.path) as file:
+                    file.write(self.before)
 
 
 class Plan:
@@ -142,7 +147,9 @@ class Plan:
                         )
                     if change.after is not None:
                         change.path.parent.mkdir(parents=True, exist_ok=True)
-                        staged.enter_context(replacement(change.path)).write(change.after)
+                        new = staged.enter_context(replacement(change.path))
+                        new.write(change.after)
+                        new.flush()  # a full disk refuses here, before any file has taken its place
             for change in gone:
                 change.path.unlink()
         except OSError as error:
