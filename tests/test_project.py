@@ -1,10 +1,11 @@
 """Where the project is, and what its settings file adds to the environment."""
 
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from wvo_mcp.project import KNOWN, OF_A_PROJECT, Project, WrongSetting
+from wvo_mcp.project import KNOWN, OF_A_PROJECT, Project, WrongSetting, installed_version
 from wvo_mcp.settings import Settings, settings_of
 
 
@@ -120,3 +121,13 @@ def test_a_variable_that_means_nothing_is_told_with_what_was_meant(place: Place)
 def test_a_root_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WrongSetting, match=r"^ROOT='.*gone': it is not a folder"):
         settings_of(Project({"ROOT": str(tmp_path / "gone")}, str(tmp_path)))
+
+
+def test_a_source_tree_that_was_never_installed_has_a_version_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert installed_version() == metadata.version("wvo-mcp")
+
+    def unknown(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", unknown)
+    assert installed_version() == "0"

@@ -160,6 +160,16 @@ def chosen_toolsets(given: str, known: Iterable[str], *, referring: bool) -> fro
     return frozenset(known) if "all" in chosen else chosen
 
 
+def installed_version() -> str:
+    """Of this program; `0` in a source tree that was never installed."""
+    from importlib.metadata import PackageNotFoundError, version  # twenty milliseconds that few need
+
+    try:
+        return version("wvo-mcp")
+    except PackageNotFoundError:
+        return "0"
+
+
 def not_known(name: str, among: Iterable[str]) -> str:
     """` Did you mean X?`, or nothing when nothing looks like `name`."""
     from difflib import get_close_matches  # only mistakes pay for it

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
@@ -20,7 +19,7 @@ from opentelemetry.trace import Status
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.redaction import redact, redacted
 from wvo_mcp.ports import Store, WatchedStore
-from wvo_mcp.project import WrongSetting
+from wvo_mcp.project import WrongSetting, installed_version
 from wvo_mcp.telemetry.files import LineFile, metric_lines, span_line
 from wvo_mcp.telemetry.instruments import Instruments
 from wvo_mcp.telemetry.tracing import Tracing, WatchedTransactions
@@ -139,7 +138,7 @@ def _resource(instance: str) -> Resource:
     """The process that reports, redacted. OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win."""
     known = {
         "service.name": "wvo-mcp",
-        "service.version": version("wvo-mcp"),
+        "service.version": installed_version(),
         "service.instance.id": instance,
         "host.name": socket.gethostname(),
         "process.pid": os.getpid(),

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wvo_mcp.project import installed_version
+
 if TYPE_CHECKING:
     from wvo_mcp.faces.cli.session import Compose
     from wvo_mcp.operations.operation import Operation
@@ -138,7 +140,5 @@ def _heading(command: str) -> str:
 def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
     if not wanted:
         return
-    from importlib.metadata import version  # twenty milliseconds that only this needs
-
-    click.echo(f"wvo-mcp {version('wvo-mcp')}")
+    click.echo(f"wvo-mcp {installed_version()}")
     ctx.exit()

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
@@ -17,6 +16,7 @@ from wvo_mcp.operations import Container
 from wvo_mcp.orchestration.figures import Figures, measure
 from wvo_mcp.orchestration.leader import ROLE
 from wvo_mcp.ports import Transaction, WatchedStore
+from wvo_mcp.project import installed_version
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -64,7 +64,7 @@ class _Figures(Collector):
         figures, flow = self.figures, self.figures.flow
         held = figures.counts.get(Status.IN_PROGRESS.value, 0)
         alerts = {(row["kind"], row["severity"]): row["n"] for row in figures.alerts}
-        yield InfoMetricFamily("wvo_build", "The program.", {"version": version("wvo-mcp")})
+        yield InfoMetricFamily("wvo_build", "The program.", {"version": installed_version()})
         tasks = {(status.value,): figures.counts.get(status.value, 0) for status in Status}
         yield _gauge("wvo_tasks", "Tasks by status.", tasks, "status")
         yield _gauge("wvo_queue_depth", "Ready tasks: those that may be claimed now.", figures.claimable)

@@ -3,7 +3,6 @@
 import math
 from collections.abc import AsyncIterable, Callable
 from functools import cached_property
-from importlib.metadata import version
 from typing import Any
 
 import anyio
@@ -22,6 +21,7 @@ from wvo_mcp.faces.mcp.prompts import INSTRUCTIONS
 from wvo_mcp.operations import Effect, Operation
 from wvo_mcp.orchestration.jobs import OnProgress
 from wvo_mcp.ports import SILENT, Directives, Tracer
+from wvo_mcp.project import installed_version
 
 Request = ServerRequestContext[Any, Any]
 Page = types.PaginatedRequestParams | None
@@ -32,7 +32,7 @@ def build_server(face: Face) -> Server[Any]:
     services = face.services
     server: Server[Any] = Server(
         "wvo",
-        version=version("wvo-mcp"),
+        version=installed_version(),
         title="wvo: work for coding agents",
         instructions=INSTRUCTIONS,
         on_list_tools=handlers.list_tools,
