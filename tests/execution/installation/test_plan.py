@@ -206,6 +206,22 @@ def test_what_is_no_regular_file_is_refused(places: Places, kind: str) -> None:
         plan(places, Wishes())
 
 
+def test_a_file_that_may_not_be_read_is_named_with_what_to_do(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = os.open
+
+    def guarded(path: Path, *more: Any, **named: Any) -> int:
+        if path == places.root / "GEMINI.md":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *more, **named)
+
+    monkeypatch.setattr(os, "open", guarded)
+    with pytest.raises(StoreUnavailable, match=r"GEMINI\.md: Permission denied\. Nothing") as refused:
+        plan(places, EVERYTHING)
+
+    assert refused.value.details["path"] == str(places.root / "GEMINI.md")
+    assert "Fix the permissions" in refused.value.hint
+
+
 def test_a_file_changed_since_it_was_planned_stops_all_writing(places: Places) -> None:
     planned = plan(places, EVERYTHING)
     (places.root / "GEMINI.md").write_text("just now\n")

@@ -39,14 +39,15 @@ class File:
         )
 
     def content(self) -> bytes | None:
-        """None when nothing is there. Raises Forbidden, and InvalidInput for anything but a text file of a sensible size
-        that can be read."""
+        """None when nothing is there. Raises Forbidden, InvalidInput for anything but a text file of a sensible size, and
+        StoreUnavailable when it cannot be read."""
+        path = self.path()
         try:
-            content = read_at_most(self.path(), MAX_BYTES, self.shown, self.shown)
+            content = read_at_most(path, MAX_BYTES, self.shown, self.shown)
             if content is not None:
                 content.decode()
         except OSError as error:
-            raise unsafe(self.shown, f"it cannot be read ({error.strerror or error})") from None
+            raise _unreachable(path, error) from None
         except UnicodeDecodeError as error:
             raise unsafe(self.shown, f"it is not UTF-8 text (byte {error.start})") from None
         if content is not None and len(content) > MAX_BYTES:
@@ -155,10 +156,16 @@ class Plan:
         except OSError as error:
             for change in self.changes:
                 change.undo()
-            place = error.filename or self.changes[0].path
-            hint = "Fix the permissions or free disk space, then run wvo-mcp init again."
-            raise StoreUnavailable(f"{place}: {error.strerror or error}. Nothing was written.", hint=hint) from None
+            raise _unreachable(Path(error.filename or self.changes[0].path), error) from None
         for change in gone:
             if change.path.parent != change.file.base:
                 with suppress(OSError):  # other files are in it
                     change.path.parent.rmdir()
+
+
+def _unreachable(path: Path, error: OSError) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"{path}: {error.strerror or error}. Nothing was written.",
+        hint="Fix the permissions or free disk space, then run wvo-mcp init again.",
+        path=str(path),
+    )

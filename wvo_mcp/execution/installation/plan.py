@@ -69,7 +69,7 @@ def codex_home(environ: Mapping[str, str]) -> Path:
 
 
 def plan(places: Places, wishes: Wishes) -> Plan:
-    """Raises InvalidInput, Forbidden when a file that must change cannot be read or edited safely."""
+    """Raises InvalidInput, Forbidden, StoreUnavailable when a file that must change cannot be read or edited safely."""
     made = Plan()
     for piece in (*_wiring(places, wishes), *_state(places)):
         made.write(piece.file, piece.put(made.read(piece.file), made), piece.what)
@@ -90,7 +90,7 @@ def removal(places: Places, *, user_wide: bool = False) -> Plan:
     """Removes what init wrote and was not changed since. `user_wide`: Codex's own configuration of this user too. What
     another program put in our place stays.
 
-    Raises InvalidInput, Forbidden when a file cannot be read or edited safely.
+    Raises InvalidInput, Forbidden, StoreUnavailable when a file cannot be read or edited safely.
     """
     made = Plan()
     pieces = [*_wiring(places, Wishes(claude=True, codex=True, gemini=True))]
