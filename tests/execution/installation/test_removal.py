@@ -122,6 +122,22 @@ def test_the_users_own_configuration_of_codex_is_left_alone_unless_asked(places:
     assert config.read_text() == 'model = "m"\n'
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_home_of_codex_below_the_project_may_be_a_link_and_stays(tmp_path: Path, linked: bool) -> None:
+    home = tmp_path / "codex-home"
+    real = tmp_path.parent / f"{tmp_path.name}-codex" if linked else home
+    real.mkdir()
+    if linked:
+        home.symlink_to(real)
+    places = Places(tmp_path, tmp_path / "state", home)
+
+    install(places, Wishes(codex=True, user_wide=True))
+    assert "[mcp_servers.wvo]" in (real / "config.toml").read_text()
+
+    remove(places, user_wide=True)
+    assert list(real.iterdir()) == []
+
+
 def test_a_hook_of_theirs_beside_ours_stays(places: Places) -> None:
     install(places)
     settings = places.root / ".claude/settings.json"

@@ -158,7 +158,7 @@ class Plan:
                 change.undo()
             raise _unreachable(Path(error.filename or self.changes[0].path), error) from None
         for change in gone:
-            if change.path.parent != change.file.base:
+            if change.path.parent != change.file.base.resolve():
                 with suppress(OSError):  # other files are in it
                     change.path.parent.rmdir()
 

@@ -49,11 +49,16 @@ class Places:
         """Of the project."""
         return File(self.root, name, name)
 
-    def of(self, folder: Path, name: str) -> File:
-        """Of a folder in the project, or elsewhere."""
-        if folder.is_relative_to(self.root):
-            return self.file((folder.relative_to(self.root) / name).as_posix())
-        return File(folder, name, str(folder / name))
+    def of_codex(self, *, user_wide: bool) -> File:
+        """Its configuration. Its own directory may be a link, wherever it lies, also below the project."""
+        if user_wide:
+            return File(self.codex_home, "config.toml", str(self.codex_home / "config.toml"))
+        return self.file(".codex/config.toml")
+
+    def of_state(self, name: str) -> File:
+        if self.state_dir.is_relative_to(self.root):
+            return self.file((self.state_dir.relative_to(self.root) / name).as_posix())
+        return File(self.state_dir, name, str(self.state_dir / name))
 
     @property
     def state(self) -> str | None:
@@ -139,15 +144,13 @@ def _wiring(places: Places, wishes: Wishes) -> Iterator[Piece]:
 
 
 def _codex(places: Places, wishes: Wishes) -> Entry:
-    folder = places.codex_home if wishes.user_wide else places.root / ".codex"
-    return Entry(
-        places.of(folder, "config.toml"), f"the server {SERVER}", "mcp_servers", {"command": COMMAND}, wishes.replace
-    )
+    file = places.of_codex(user_wide=wishes.user_wide)
+    return Entry(file, f"the server {SERVER}", "mcp_servers", {"command": COMMAND}, wishes.replace)
 
 
 def _state(places: Places) -> Iterator[Piece]:
     roadmap = (SAMPLES / "roadmap.yaml").read_text(encoding="utf-8")
-    yield Sample(places.of(places.state_dir, "roadmap.yaml"), "a roadmap to begin with", roadmap)
+    yield Sample(places.of_state("roadmap.yaml"), "a roadmap to begin with", roadmap)
     models = "which models there are, for which tasks, within which limits"
     providers = packaged_text()
     for kind in (ProviderKind.CLAUDE, ProviderKind.CODEX, ProviderKind.GEMINI, ProviderKind.OLLAMA):
@@ -155,7 +158,7 @@ def _state(places: Places) -> Iterator[Piece]:
             line = f"    kind: {kind}\n"
             off = f"{line}    enabled: false   # not found on this machine; take this line out when it is there\n"
             providers = providers.replace(line, off, 1)
-    yield Sample(places.of(places.state_dir, "providers.yaml"), models, providers)
+    yield Sample(places.of_state("providers.yaml"), models, providers)
     below = places.state
     if below is not None and any((folder / ".git").exists() for folder in (places.root, *places.root.parents)):
         rules = "\n".join(f"/{below}/{name}" for name in IGNORED)
