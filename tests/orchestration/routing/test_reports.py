@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.bench import ANN, BOB, Bench, a_task
-from tests.support.providers import USUAL, FixedProviders, limited, only
+from tests.support.providers import USUAL, FixedProviders, a_provider, limited, only
 from wvo_mcp.domain.providers.catalogue import Catalogue, Limits
 from wvo_mcp.errors import InvalidInput, NotFound, RequestIdReused
 from wvo_mcp.operations import ALL
@@ -236,6 +236,11 @@ async def test_a_provider_is_found_by_name_or_kind_and_near_names_are_told(route
     with pytest.raises(NotFound) as caught:
         await routed.call("provider_report", provider="clade")
     assert caught.value.details["near"][0] == "claude"
+    many = configured(routed, Catalogue(tuple(a_provider(f"claude{place}") for place in range(8))))
+    with pytest.raises(NotFound) as caught:
+        await many.call("provider_report", provider="claude")
+    assert len(caught.value.details["near"]) == 5
+    configured(routed, USUAL)
     own = replace(ANN, provider="codex")
     assert (await routed.call("provider_report", own, tokens_in=1))["provider"] == "codex"
 

@@ -197,7 +197,7 @@ async def _check(tx: Transaction, catalogue: Catalogue, scope: str, name: str) -
     if scope == "tier":
         names = [f"{one.name}/{tier}" for one in catalogue.providers for tier in one.tiers]
     if scope in ("provider", "tier") and name not in names:
-        raise NotFound(scope, name, near(name, names), field="name", hint=_HINT)
+        raise NotFound(scope, name, near(name, names, 5), field="name", hint=_HINT)
     if scope in ("agent", "task") and not is_id(name):
         raise InvalidInput("name", f"{name} is not the id of {'an agent' if scope == 'agent' else 'a task'}")
     if scope == "task":

@@ -178,7 +178,7 @@ def _provider(router: Router, given: UsageReport, route: TaskRoute | None, own: 
         raise InvalidInput("provider", f"{wanted} may be any of {names}: give the name")
     names = [one.name for one in catalogue.providers]
     hint = "Use a name of providers.yaml (provider_status)."
-    raise NotFound("provider", wanted, near(wanted, names) or names[:10], field="provider", hint=hint)
+    raise NotFound("provider", wanted, near(wanted, names, 5) or names[:10], field="provider", hint=hint)
 
 
 def _unknown(name: str) -> Provider:
