@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,12 @@ from tests.support.invariants import verify
 from tests.support.services import Services
 from tests.support.sessions import Servers
 from wvo_mcp.domain.lease import Policy
+from wvo_mcp.domain.task import Origin
 from wvo_mcp.errors import DependencyCycle, InvalidInput, NotFound
 from wvo_mcp.execution.directives import DirectiveFiles
 from wvo_mcp.execution.exchange import WorkspaceExchange
 from wvo_mcp.execution.roadmap.source import RoadmapSource
+from wvo_mcp.orchestration.tasks import editing
 from wvo_mcp.ports import Transaction
 from wvo_mcp.store.sqlite.store import SqliteStore
 
@@ -87,6 +91,28 @@ async def test_tasks_may_wait_for_what_the_store_has_and_what_nobody_has_names_i
             await bench.call("import_tasks", text=text)
         assert caught.value.details["line"] == line
     assert not await bench.read(lambda tx: tx.tasks.known(["a"]))
+
+
+async def test_a_task_of_a_file_has_the_values_that_were_read(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[editing.Draft] = []
+    create = editing.create
+
+    async def noted(tx: Transaction, drafts: Sequence[editing.Draft], origin: Origin) -> list[str]:
+        made.extend(drafts)
+        return await create(tx, drafts, origin)
+
+    monkeypatch.setattr(editing, "create", noted)
+    line = '{"id": "T", "title": "t", "not_before": "2031-01-01T01:00:00+01:00", "labels": ["x"]}'
+
+    await bench.call("import_tasks", text=line)
+
+    assert dict(made[0].fields) == {
+        "title": "t",
+        "not_before": datetime(2031, 1, 1, tzinfo=UTC),
+        "labels": ["x"],
+        "metadata": {"imported_from": "jsonl"},
+    }
+    assert (await bench.task("T")).not_before == datetime(2031, 1, 1, tzinfo=UTC)
 
 
 async def test_a_circle_is_refused_with_its_lines(bench: Bench) -> None:

@@ -137,7 +137,8 @@ async def _create(tx: Transaction, intake: Intake, batch: Sequence[Item], origin
 
 def _draft(item: Item, source: str) -> editing.Draft:
     # A reader's own kind of fields has more of them.
-    fields = item.fields.model_dump(include=Fields.model_fields.keys() - _NOT_COLUMNS, exclude_none=True)
+    given = {name: getattr(item.fields, name) for name in Fields.model_fields.keys() - _NOT_COLUMNS}
+    fields = {name: value for name, value in given.items() if value is not None}
     fields["metadata"] = {"imported_from": source}
     return editing.Draft(item.fields.id, fields, item.fields.depends_on, item.fields.parent_id)
 
