@@ -1,4 +1,5 @@
-"""What a decision looks at: what all servers share of the providers, and what this machine knows of them."""
+"""What a decision looks at: what all servers share of the providers, what this machine knows of them, and the windows of their
+budgets: how much of each is used, and when there is room again."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace

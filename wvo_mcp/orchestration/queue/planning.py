@@ -1,4 +1,4 @@
-"""What could come next, explained (SCHED-1). Reads only; the claim judges again."""
+"""What could come next, explained (SCHED-1), and the prefetch queue of it that the leader keeps; the claim judges again."""
 
 import json
 from collections.abc import Awaitable, Callable, Collection, Sequence

@@ -41,7 +41,7 @@ async def failure(
     route: TaskRoute | None = None,
 ) -> Breaker | None:
     """Feed it to the breaker that it belongs to, which is given as it is now; None when it says nothing of the provider.
-    `route` is that of the attempt that breaker.failed, if it was routed there."""
+    `route` is that of the attempt that failed, if it was routed there."""
     known = {(one.provider, one.tier): one for one in await tx.routing.breakers()}
     began = None if route is None else route.at
     if signal.kind in breaker.ANSWERED:
@@ -79,7 +79,7 @@ async def failure(
 async def success(
     tx: Transaction, provider: str, tier: str, task_id: str | None, route: TaskRoute | None, *, ended: bool = True
 ) -> None:
-    """An attempt breaker.succeeded: what is counted against its provider and tier is over. It says nothing of another provider,
+    """An attempt succeeded: what is counted against its provider and tier is over. It says nothing of another provider,
     though the task may have been sent there to try that.
 
     Not `ended`: it runs on and got tokens, from the provider that it was routed to. That closes what it tries out, or what

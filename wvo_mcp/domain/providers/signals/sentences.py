@@ -1,8 +1,12 @@
-"""The sentences by which programs and servers say why they failed; those of each program are in a data file of its own.
+"""The sentences by which programs and servers say why they failed, when to ask again, and the answers of
+HTTP and the parts of events that say the same. The sentences of each program are in a data file of its own.
 
 A sentence of an error event is a provider's own, so that any of them classifies it, wherever it stands. In free text (a plain
 line, an error that an agent passes on) only those count that nothing else prints, and only where a line begins with them: a
 task about rate limits quotes such sentences all the time.
+
+A time without a zone is the program's local time, which is taken to be the zone of `now`. A time of day that is over means the
+next day, unless it was over just now.
 """
 
 import json
@@ -44,6 +48,7 @@ _MARK = re.compile(
 )
 
 JUST_NOW = timedelta(minutes=5)
+"""Programs cut off the seconds of a time, and what they printed is read a little later."""
 
 
 def seconds_in(text: str) -> float | None:
