@@ -84,8 +84,8 @@ class Output(BaseModel):
 
     @classmethod
     def of(cls, *sources: object, **more: object) -> Self:
-        """What a row, or the first object with an attribute of that name, has of it; `more` beside or instead. So are the
-        models within it."""
+        """What a row, or the first object with an attribute of that name, has of it; `more` beside or instead. Models
+        within it are filled from objects in the same way."""
         if len(sources) == 1 and not more:
             return cls.model_validate(sources[0])
         given = dict(more)

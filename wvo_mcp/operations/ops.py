@@ -1,4 +1,4 @@
-"""The toolset `ops`: what is going on, and what happened."""
+"""The toolset `ops`: what is going on, what happened, backups and snapshots."""
 
 from typing import Annotated, Any, Literal
 

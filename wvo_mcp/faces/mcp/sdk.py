@@ -1,4 +1,4 @@
-"""The MCP face: the SDK's low-level server, with two handlers for any number of tools."""
+"""The SDK's side of a conversation: all that is not a plain call of a tool. Loaded when it is first needed."""
 
 import math
 from collections.abc import AsyncIterable, Callable
