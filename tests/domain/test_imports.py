@@ -111,6 +111,13 @@ def test_issues_of_beads_give_parts_waits_and_priorities() -> None:
     assert reading.warnings == ["2 links that make nothing wait (related, discovered-from, ...) were left out."]
 
 
+@pytest.mark.parametrize("title", ["**T1: Rules** for all", "`T3: run` it", "[v2: beta] things"])
+def test_emphasis_around_more_than_an_id_names_nothing(title: str) -> None:
+    (item,) = read(f"- [ ] {title}\n", "markdown").items
+    assert item.fields.title == title
+    assert item.fields.id not in ("T1", "T3", "v2")
+
+
 def test_generated_ids_stay_the_same_when_items_are_ticked_moved_or_added() -> None:
     before = read("# Shop\n- [ ] One\n- [ ] Two\n  - [ ] Part\n- [ ] One\n")
     after = read("# Shop\n- [ ] New\n- [x] Two\n  - [ ] Part\n- [ ] One\n- [ ] One\n")

@@ -82,14 +82,15 @@ def test_what_a_killed_writer_left_of_a_line_is_cut_away(tmp_path: Path, left: b
     assert whole == ([0, 2] if left.startswith(b'{"n":0}') else [2])
 
 
-def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lines", [1, 12], ids=["one long line", "many lines"])
+def test_a_full_disk_leaves_whole_lines(tmp_path: Path, lines: int) -> None:
     file = LineFile(tmp_path, "x.jsonl")
     append(file, '{"n":0}')
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50, limits[1]))
     try:
         with pytest.raises(OSError, match="File too large"):
-            append(file, '{"n":1}', json.dumps({"fill": "x" * 100}))
+            append(file, '{"n":1}', *[json.dumps({"fill": "x" * (240 // lines)})] * lines)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     append(file, '{"n":2}')

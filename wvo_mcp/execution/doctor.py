@@ -50,15 +50,18 @@ def workspace(root: Path, reason: str) -> Finding:
 def state_folder(state_dir: Path) -> Finding:
     """The folder can be read and written, or can be made."""
     check = "state folder"
-    there = next(folder for folder in (state_dir, *state_dir.parents) if folder.exists())
-    if there == state_dir and not there.is_dir():
+    if state_dir.is_dir():
+        if os.access(state_dir, os.R_OK | os.W_OK | os.X_OK):
+            return ok(check, str(state_dir))
+        return fail(check, f"{state_dir} is not writable", f"Give this user the rights: chmod u+rwx {state_dir}")
+    if state_dir.exists():
         remedy = "Move that file away, or set WVO_STATE_DIR to another folder."
         return fail(check, f"{state_dir} is not a folder", remedy)
-    if not os.access(there, os.R_OK | os.W_OK | os.X_OK):
-        return fail(check, f"{there} is not writable", f"Give this user the rights: chmod u+rwx {there}")
-    if there != state_dir:
+    above = next(folder for folder in state_dir.parents if folder.exists())
+    if above.is_dir() and os.access(above, os.W_OK | os.X_OK):
         return warn(check, f"{state_dir} does not exist yet", "Run wvo-mcp init; a server creates it as well.")
-    return ok(check, str(state_dir))
+    found = f"{state_dir} cannot be created: {above} is not a writable folder"
+    return fail(check, found, "Fix the permissions of that folder, or set WVO_STATE_DIR to another one.")
 
 
 def disk(state_dir: Path) -> Finding:

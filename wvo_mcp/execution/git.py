@@ -137,9 +137,9 @@ class Repository:
         return author
 
     def _asked(self, *arguments: str, env: Mapping[str, str] | None = None) -> str | None:
-        """What it prints; None when it refuses."""
+        """What it prints; None when it refuses. A person's name may be in any encoding."""
         try:
-            return self._git(*arguments, env=env).decode().strip()
+            return self._git(*arguments, env=env).decode(errors="replace").strip()
         except GitFailed:
             return None
 

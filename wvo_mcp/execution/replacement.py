@@ -53,11 +53,14 @@ def replacement(path: Path, mode: int | None = None) -> Generator[BinaryIO]:
     descriptor = os.open(made, flags, 0o666 if mode is None else mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            if mode is None and path.exists():
+            with contextlib.suppress(
+                FileNotFoundError
+            ):  # it may go at any moment: git takes files away before it makes them
                 old = path.stat()
-                with contextlib.suppress(PermissionError):  # only root may give a file away
-                    os.fchown(descriptor, old.st_uid, old.st_gid)
-                os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
+                if mode is None:
+                    with contextlib.suppress(PermissionError):  # only root may give a file away
+                        os.fchown(descriptor, old.st_uid, old.st_gid)
+                    os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
             yield file
             file.flush()
             os.fsync(descriptor)

@@ -71,20 +71,32 @@ class LineFile(io.StringIO):
                 for number in range(self._kept - 1, 0, -1):
                     with suppress(FileNotFoundError):
                         self._numbered(number - 1).replace(self._numbered(number))
-        with self.path.open("a+b") as file:
-            start = max(0, file.tell() - _LONGEST_LINE)
-            file.seek(start)
-            whole = start + file.read().rfind(b"\n") + 1  # what follows, a writer that was killed left of a line
-            file.truncate(whole)
+        file = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            whole = _whole_lines(file)
             try:
-                file.write(data)
-                file.flush()
+                written = 0
+                while written < len(data):  # not buffered: what a full disk refused must not be written at the close
+                    written += os.write(file, data[written:])
             except OSError:
-                os.ftruncate(file.fileno(), whole)  # the disk is full
+                os.ftruncate(file, whole)
                 raise
+        finally:
+            os.close(file)
 
     def _numbered(self, number: int) -> Path:
         return self.path.with_name(f"{self.path.name}.{number}") if number else self.path
+
+
+def _whole_lines(file: int) -> int:
+    """The size of the file, after half a line at its end, which a killed writer left, was cut off."""
+    size = os.fstat(file).st_size
+    if not size or os.pread(file, 1, size - 1) == b"\n":
+        return size
+    start = max(0, size - _LONGEST_LINE)
+    size = start + os.pread(file, size - start, start).rfind(b"\n") + 1
+    os.ftruncate(file, size)
+    return size
 
 
 def span_line(span: ReadableSpan) -> str:

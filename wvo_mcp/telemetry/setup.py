@@ -178,7 +178,7 @@ def _redacted(span: ReadableSpan) -> ReadableSpan:
     if status.description:
         status = Status(status.status_code, redact(status.description))
     return ReadableSpan(
-        name=span.name,
+        name=redact(span.name),
         context=span.context,
         parent=span.parent,
         resource=span.resource,

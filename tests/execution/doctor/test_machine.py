@@ -49,6 +49,14 @@ def test_the_state_folder_may_still_be_missing(tmp_path: Path) -> None:
     assert doctor.state_folder(tmp_path).outcome is Outcome.OK
 
 
+def test_a_file_above_the_state_folder_is_named_and_its_rights_stay(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    found = doctor.state_folder(tmp_path / "file" / "state")
+    assert found.outcome is Outcome.FAIL
+    assert f"{tmp_path / 'file' / 'state'} cannot be created" in found.found
+    assert "chmod" not in str(found.remedy)
+
+
 def test_a_file_in_the_place_of_the_state_folder_fails(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("")
     assert doctor.state_folder(tmp_path / "state").outcome is Outcome.FAIL

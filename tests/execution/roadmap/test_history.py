@@ -253,6 +253,16 @@ async def test_the_person_is_the_committer_if_git_knows_them_and_the_program_aut
     assert place.git("log", "-1", "--format=%an/%cn").strip() == "wvo-mcp/Pat"
 
 
+async def test_a_person_whose_name_is_not_utf8_gets_commits_too(place: Place) -> None:
+    await place.export(T1="Uno")
+    with (place.root / ".git/config").open("ab") as config:
+        config.write(b"[user]\n\tname = J\xfcrgen\n\temail = pat@example.org\n")
+
+    await place.export(T1="Eins")
+
+    assert "Eins" in place.git("show", "HEAD:state/roadmap.yaml")
+
+
 async def test_what_is_committed_already_is_not_committed_again(place: Place) -> None:
     await place.export(T1="Uno")
     before = place.head()

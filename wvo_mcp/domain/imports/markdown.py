@@ -18,7 +18,9 @@ _HEADING = re.compile(r"^ {0,3}(?P<marks>#{1,6})[ \t]+(?P<text>.*?)[ \t]*#*$")
 _FENCE = re.compile(r"^[ \t]*(```|~~~)")
 _LONG = 2_000
 """Characters; a longer line is neither a heading nor a title."""
-_NAMED = re.compile(rf"^(?:\*\*|`|\[)?({_ID})(?:(?:\*\*|`|\]):?|:)[ \t]+(\S.*)$")
+_NAMED = re.compile(
+    rf"^(?:\*\*(?P<bold>{_ID})\*\*:?|`(?P<code>{_ID})`:?|\[(?P<square>{_ID})\]:?|(?P<plain>{_ID}):)[ \t]+(?P<rest>\S.*)$"
+)
 _ANCHOR = re.compile(rf"[ \t]*\{{#({_ID})\}}")
 _WORDS = {"critical": "critical", "highest": "critical", "urgent": "critical", "high": "high", "medium": "medium",
           "normal": "medium", "low": "low", "lowest": "low", "p0": "critical", "p1": "high", "p2": "medium",
@@ -111,10 +113,12 @@ def _fields(text: str) -> dict[str, Any]:
         given.setdefault("depends_on", []).extend(_ids(depends["ids"]))
         text = text[: depends.start()].rstrip(" \t,;-")
     named = _NAMED.match(text)
-    # `Note: do this` names nothing; ids have a digit.
-    if named is not None and named[1].lower() not in _WORDS and re.search(r"\d", named[1]):
-        given.setdefault("id", named[1])
-        text = named[2]
+    if named is not None:
+        name = named["bold"] or named["code"] or named["square"] or named["plain"]
+        # `Note: do this` names nothing; ids have a digit.
+        if name.lower() not in _WORDS and re.search(r"\d", name):
+            given.setdefault("id", name)
+            text = named["rest"]
     priority = _PRIORITY.search(text)
     if priority is not None:
         given["priority"] = _WORDS[priority[1].lower()]
