@@ -118,6 +118,8 @@ async def test_a_refusal_looks_up_when_twelve_windows_have_room_again_at_most(be
 
     windows = (await routed.read(lambda tx: tx.alerts.find("budget_exhausted", None)) or {})["evidence"]["windows"]
     assert [one["name"] for one in windows if one["room_at"] is None] == names[12:]
+    told = {name: windows[0][name] for name in ("raised", "left", "reported", "resets_at")}
+    assert told == {"raised": 0, "left": 0, "reported": True, "resets_at": None}
 
 
 @pytest.mark.requirement("PROV-4")

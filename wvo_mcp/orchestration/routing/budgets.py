@@ -113,8 +113,10 @@ def _evidence(window: Window, estimate: int, at: datetime | None) -> dict[str, A
     command = f"wvo-mcp budget raise {window.scope} {window.name} --{flag} {max(1, window.limit // 2)}"
     taken = f"{window.used:,} of {window.limit:,} tokens used, {window.reserved:,} reserved"
     when = f"there is room again at {at:%Y-%m-%d %H:%M} UTC" if at is not None else "running work holds the rest"
+    shown = ("scope", "name", "period", "used", "reserved", "limit", "raised", "left", "reported")
     return {
-        **{name: getattr(window, name) for name in ("scope", "name", "period", "used", "reserved", "limit")},
+        **{name: getattr(window, name) for name in shown},
+        "resets_at": None if window.resets_at is None else iso(window.resets_at),
         "estimate": estimate,
         "room_at": None if at is None else iso(at),
         "command": command,
