@@ -23,7 +23,7 @@ def tools_page() -> str:
     toolsets: dict[str, list[Operation]] = defaultdict(list)
     for op in ALL.values():
         toolsets[op.toolset].append(op)
-    for name, ops in toolsets.items():
+    for name, ops in sorted(toolsets.items(), key=lambda item: item[1][0].audience is Audience.PEOPLE):
         people = ops[0].audience is Audience.PEOPLE
         lines += ["", f"## {'For people only (commands, never tools)' if people else 'Toolset `' + name + '`'}"]
         for op in ops:

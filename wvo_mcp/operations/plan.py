@@ -1,10 +1,17 @@
-"""The toolset `plan`: the roadmap file."""
+"""The toolset `plan`: the roadmap file, imports and exports, and what lies ahead.
+
+Imports within functions: what reads files and what looks ahead is large, and every command and every server would wait for
+it at its start.
+"""
 
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import anyio.to_thread
 from pydantic import Field
 
+from wvo_mcp.domain.forecast import CutAdvice, GroupForecast
+from wvo_mcp.domain.instant import Instant, later
 from wvo_mcp.domain.text import Id
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.inputs import PEOPLE_ONLY, DryRun, Input, LongRunning, Output, first
@@ -15,18 +22,8 @@ from wvo_mcp.ports.world import Exchange
 
 if TYPE_CHECKING:
     from wvo_mcp.domain.imports.draft import Reading
-
-from typing import TYPE_CHECKING
-
-import anyio.to_thread
-
-from wvo_mcp.domain.forecast import CutAdvice, GroupForecast
-from wvo_mcp.domain.instant import Instant, later
-
-if TYPE_CHECKING:
     from wvo_mcp.domain.workload import Chain
     from wvo_mcp.orchestration.outlook import Forecast, Outlook
-
 
 _SHOWN = 100
 
@@ -97,8 +94,6 @@ async def roadmap_export(
             await roadmap.sync_file(store, files, caller)
     return Exported.of(found, kept, written=found.anything and not params.dry_run)
 
-
-# Late imports below: no other call needs the readers, and every command would wait for them at its start.
 
 Path = Annotated[str, Field(min_length=1, max_length=1_000)]
 
@@ -195,8 +190,6 @@ async def export_tasks(ctx: Context, params: ExportTasks, store: WatchedStore, f
     return ExportedTasks.of({**counted, "path": params.path, "bytes": size})
 
 
-# Late imports below: what looks ahead is large, and every command and every server would wait for it at its start.
-
 _PATH_SHOWN = 50
 _NEAR = 10
 _NEAR_SHARE = 0.1
@@ -237,16 +230,17 @@ async def critical_path(ctx: Context, params: CriticalPathAsk, store: WatchedSto
 
     seen = await outlook.read(store, ctx.caller)
 
-    def work_out() -> "tuple[Outlook, list[float], Chain]":
+    def work_out() -> "tuple[Outlook, list[float], Chain, list[int], int]":
         ahead = outlook.analyzed(seen)
         expected = ahead.expected()
-        scope = ahead.scope(params.task_id, params.milestone_id, params.epic_id)
-        return ahead, expected, longest(ahead.work, expected, scope)
+        chain = longest(ahead.work, expected, ahead.scope(params.task_id, params.milestone_id, params.epic_id))
+        on_path = set(chain.path)
+        tight = (p for p in chain.earliest if p not in on_path and chain.slack(p) < chain.total * _NEAR_SHARE)
+        near = sorted(tight, key=lambda place: (chain.slack(place), place))[:_NEAR]
+        return ahead, expected, chain, near, sum(ahead.work.tasks[place].stuck for place in chain.earliest)
 
-    ahead, expected, chain = await anyio.to_thread.run_sync(work_out)  # it may take a second, and others are served
-    on_path = set(chain.path)
-    tight = (p for p in chain.earliest if p not in on_path and chain.slack(p) < chain.total * _NEAR_SHARE)
-    near = sorted(tight, key=lambda place: (chain.slack(place), place))[:_NEAR]
+    # It may take a second, and others are served.
+    ahead, expected, chain, near, stuck = await anyio.to_thread.run_sync(work_out)
     shown = [*chain.path[:_PATH_SHOWN], *near]
     ids = [ahead.work.tasks[place].id for place in shown]
     titles = await store.read(ctx.caller, lambda tx: tx.outlook.titles(ids))
@@ -270,7 +264,7 @@ async def critical_path(ctx: Context, params: CriticalPathAsk, store: WatchedSto
         finish_at=later(ahead.now, chain.total),
         near=[step(place) for place in near],
         tasks=len(chain.earliest),
-        stuck=sum(ahead.work.tasks[place].stuck for place in chain.earliest),
+        stuck=stuck,
         seen=dict(ahead.durations.seen),
     )
 

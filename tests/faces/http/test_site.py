@@ -132,6 +132,8 @@ async def test_what_is_asked_wrongly_is_refused_with_a_status_and_a_typed_error(
         (await client.request("OPTIONS", "/api/plan_next"), 405, "invalid_input", "method"),
         (await client.post("/health"), 405, "invalid_input", "method"),
         (await client.get("/api/plan_nxt"), 404, "not_found", None),
+        (await client.put("/api/create_tasks"), 405, "invalid_input", "method"),
+        (await client.delete("/api/plan_nxt"), 404, "not_found", None),
         (await client.get("/somewhere"), 404, "not_found", None),
         (await client.get("/api/get_task", params={"task_id": "NO"}), 404, "not_found", "task_id"),
         (await client.get("/api/plan_next", params={"limit": "0"}), 400, "invalid_input", "limit"),
@@ -150,6 +152,7 @@ async def test_what_is_asked_wrongly_is_refused_with_a_status_and_a_typed_error(
         error = error_of(answer)
         assert (answer.status_code, error["code"], error["details"].get("field")) == (status, code, field), error
     assert wrong[0][0].headers["allow"] == "POST"
+    assert wrong[5][0].headers["allow"] == "POST"
     assert "plan_next" in error_of(wrong[4][0])["details"]["near"]
 
 

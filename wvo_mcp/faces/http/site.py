@@ -8,7 +8,6 @@ from functools import cache
 from typing import Any, cast
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,6 +24,9 @@ from wvo_mcp.ports import Tracer
 
 AGENT_HEADER = "WVO-Agent-Id"
 DEFAULT_AGENT = "http"
+
+_EVERY = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+"""What a tool refuses, it refuses in its own words: with the methods that it has."""
 
 Counted = Callable[[str, str, float], None]
 """Called after each call with: tool, `ok` or the code of its error, seconds."""
@@ -167,7 +169,7 @@ def build_site(services: Container, identify: Callable[[str], Caller]) -> Starle
         routes=[
             Route("/", index),
             Route("/api", listed),
-            Route("/api/{tool}", api.call, methods=["GET", "POST"]),
+            Route("/api/{tool}", api.call, methods=_EVERY),
             Route("/health", health),
             Route("/metrics", figures),
         ],
@@ -185,5 +187,4 @@ async def _no_route(request: Request, error: Exception) -> Response:
 
 
 async def _no_method(request: Request, error: Exception) -> Response:
-    allowed = error.headers if isinstance(error, HTTPException) else None
-    return answer(wrong_method((allowed or {}).get("Allow", "GET")))
+    return answer(wrong_method("GET"))
