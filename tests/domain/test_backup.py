@@ -1,5 +1,7 @@
 """Which backups are kept, whatever the clock did."""
 
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -126,6 +128,12 @@ def test_names_say_the_hour_and_are_read_back(at: datetime) -> None:
 )
 def test_other_files_are_no_backups(name: str) -> None:
     assert named_time(name) is None
+
+
+def test_reading_a_name_imports_nothing() -> None:
+    # Every start reads the names of the backups that there are.
+    code = "import sys; from wvo_mcp.domain.backup import named_time; assert named_time('state-2027-01-15-23.db')"
+    subprocess.run([sys.executable, "-c", f"{code}; assert '_strptime' not in sys.modules"], check=True)
 
 
 def test_the_last_safety_copies_stay_and_count_for_no_hour() -> None:

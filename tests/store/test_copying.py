@@ -315,6 +315,13 @@ def test_a_password_is_told_to_nobody(tmp_path: Path) -> None:
     assert "hush" not in refused.value.message + str(refused.value.payload())
 
 
+def test_what_a_database_refuses_is_not_to_be_tried_again(database_url: str) -> None:
+    mark = "&" if "?" in database_url else "?"
+    read_only = f"{database_url}{mark}options=-c%20default_transaction_read_only%3Don"
+    with pytest.raises(IncompatibleStore, match="refused"), target_at(read_only):
+        pass
+
+
 def test_what_is_no_store_is_no_source(tmp_path: Path, database_url: str) -> None:
     (tmp_path / "notes.txt").write_text("no database, but long enough for a header")
 

@@ -112,6 +112,26 @@ async def test_work_goes_on_in_the_right_time_after_it(wronged: Bench) -> None:
     assert (await bench.claim(ANN))["task"]["id"] in claimed  # their leases have run out
 
 
+async def test_what_a_wrong_clock_saw_completed_is_not_counted_when_its_time_comes(bench: Bench) -> None:
+    await bench.create(a_task("AHEAD"), a_task("NOW"))
+    right = bench.clock.now()
+    bench.clock.reboot(timedelta(hours=3).total_seconds())
+    await bench.claim(ANN, "AHEAD")
+    await bench.complete("AHEAD", ANN)
+    bench.clock.reboot()
+    bench.clock.jump((right + timedelta(minutes=6) - bench.clock.now()).total_seconds())
+    await bench.call("set_time_back", OWNER, apply=True)
+
+    bench.clock.advance(hours=3)
+    await bench.claim(ANN, "NOW")
+    await bench.complete("NOW", ANN)
+    await bench.write(lambda tx: tx.health.count_hours())
+
+    hour_ago = bench.clock.now() - timedelta(hours=1)
+    assert sum((await bench.read(lambda tx: tx.health.completions(hour_ago))).values()) == 1
+    assert sum(hour.completed for hour in await bench.read(lambda tx: tx.health.hours(right))) == 1
+
+
 async def test_only_people_may_and_only_by_a_clock_that_can_be_right(wronged: Bench) -> None:
     bench = wronged
     with pytest.raises(Forbidden):

@@ -1,7 +1,7 @@
 """Backups: how they are named, when one is due, and which are kept."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -12,7 +12,8 @@ from wvo_mcp.domain.instant import iso
 HOURLY, DAILY, WEEKLY, SAFETY = 24, 7, 4, 5
 """How many of each kind are kept."""
 
-_REGULAR, _SAFETY = "state-%Y-%m-%d-%H", "before-restore-%Y-%m-%dT%H-%M-%SZ"
+_REGULAR = re.compile(r"state-(\d{4})-(\d\d)-(\d\d)-(\d\d)\.[a-z]+")
+_SAFETY = re.compile(r"before-restore-(\d{4})-(\d\d)-(\d\d)T(\d\d)-(\d\d)-(\d\d)Z\.[a-z]+")
 
 
 class Kind(StrEnum):
@@ -35,21 +36,22 @@ class Backup:
 
 def regular_name(at: datetime, suffix: str) -> str:
     """`state-2027-01-15-23.db`: one place an hour (UTC). A second backup of the hour takes the place of the first."""
-    return f"{at.astimezone(UTC):{_REGULAR}}.{suffix}"
+    return f"state-{at.astimezone(UTC):%Y-%m-%d-%H}.{suffix}"
 
 
 def safety_name(at: datetime, suffix: str) -> str:
-    return f"{at.astimezone(UTC):{_SAFETY}}.{suffix}"
+    return f"before-restore-{at.astimezone(UTC):%Y-%m-%dT%H-%M-%SZ}.{suffix}"
 
 
 def named_time(name: str) -> tuple[datetime, bool] | None:
     """The time that a backup's name states and whether it is a safety copy; None for other files."""
-    stem, _, suffix = name.rpartition(".")
-    for form in (_REGULAR, _SAFETY):
-        with suppress(ValueError):
-            at = datetime.strptime(stem, form).replace(tzinfo=UTC)
-            if f"{at:{form}}" == stem and suffix.isalpha():
-                return at, form == _SAFETY
+    for pattern, safety in ((_REGULAR, False), (_SAFETY, True)):
+        found = pattern.fullmatch(name)
+        if found is not None:  # not by strptime: each start looks here, and its first use takes 5 ms
+            try:
+                return datetime(*map(int, found.groups()), tzinfo=UTC), safety  # pyright: ignore[reportArgumentType]
+            except ValueError:
+                return None
     return None
 
 

@@ -53,11 +53,10 @@ def replacement(path: Path, mode: int | None = None) -> Generator[BinaryIO]:
     descriptor = os.open(made, flags, 0o666 if mode is None else mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            with contextlib.suppress(
-                FileNotFoundError
-            ):  # it may go at any moment: git takes files away before it makes them
-                old = path.stat()
+            # It may go at any moment: git takes a file away before it makes the new one.
+            with contextlib.suppress(FileNotFoundError):
                 if mode is None:
+                    old = path.stat()
                     with contextlib.suppress(PermissionError):  # only root may give a file away
                         os.fchown(descriptor, old.st_uid, old.st_gid)
                     os.fchmod(descriptor, stat.S_IMODE(old.st_mode))

@@ -141,8 +141,10 @@ def _typed_errors(address: Address) -> Generator[None]:
         yield
     except errors.LockNotAvailable:
         raise Conflict(f"Another copy into {address.where} is running.", hint="Wait until it has ended.") from None
-    except psycopg.Error as error:
+    except psycopg.OperationalError as error:
         raise StoreUnavailable(
             f"The database {address.where} cannot be reached or used: {address.said(error)}.",
             hint="Nothing was copied. See that it runs, then give the same command again: it starts over.",
         ) from error
+    except psycopg.Error as error:
+        raise IncompatibleStore(f"The database {address.where} refused: {address.said(error)}.") from error

@@ -42,13 +42,19 @@ class Health(Repository):
         return self._completions(iso(since))
 
     def _completions(self, since: str) -> dict[str, int]:
-        newest = "SELECT at FROM events WHERE kind = 'task.completed' ORDER BY seq DESC LIMIT"
+        newest = "SELECT at, seq FROM events WHERE kind = 'task.completed' ORDER BY seq DESC LIMIT"
         reach = 64  # so many events back, twice as many each time: what came before them costs nothing
         while (self._rows.value(f"{newest} 1 OFFSET ?", (reach,)) or "") > since:
             reach *= 2
+        # What was completed by a clock that ran ahead, before it was set back, has no time that could be counted.
+        back = "SELECT seq, at FROM events WHERE kind = 'store.time_set_back' ORDER BY seq DESC LIMIT 1"
+        corrected = self._rows.one(back, ()) or {"seq": 0, "at": ""}
         rows = self._rows.execute(
-            f"SELECT substr(at, 1, 16), count(*) FROM ({newest} ?) AS newest WHERE at > ? AND at <= ? GROUP BY 1 ORDER BY 1",
-            (reach, since, self._at),
+            f"""
+            SELECT substr(at, 1, 16), count(*) FROM ({newest} ?) AS newest
+            WHERE at > ? AND at <= ? AND (seq > ? OR at <= ?) GROUP BY 1 ORDER BY 1
+            """,
+            (reach, since, self._at, corrected["seq"], corrected["at"]),
         )
         return {row[0]: row[1] for row in rows}
 
