@@ -18,7 +18,7 @@ from typing import BinaryIO, NamedTuple, cast
 
 import anyio
 
-_STDOUT, _STDERR = 1, 2
+_STDIN, _STDOUT, _STDERR = 0, 1, 2
 _STDERR_KEPT = 1 << 16
 _CHUNK = 1 << 16
 _DRAINED_AT_MOST = 1 << 20
@@ -65,6 +65,10 @@ class Program:
     stdin: bytes = b""
     leaves_children: bool = False
     ends_with_us: bool = False
+    interactive: bool = False
+    """Its stdin stays open for `Child.write`."""
+    inherits: tuple[int, ...] = ()
+    """Descriptors that it gets besides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,7 @@ async def started(program: Program) -> AsyncGenerator["Child"]:
     """Leaving the block ends the program and what it left behind. Raises NotStarted."""
     child = Child(program)
     try:
-        with anyio.CancelScope(shield=True), _input(program.stdin) as stdin:
+        with anyio.CancelScope(shield=True), _input(program) as stdin:
             await asyncio.get_running_loop().subprocess_exec(
                 lambda: child,
                 *program.argv,
@@ -115,6 +119,7 @@ async def started(program: Program) -> AsyncGenerator["Child"]:
                 cwd=program.cwd,
                 stdin=stdin,
                 start_new_session=True,
+                pass_fds=program.inherits,
                 preexec_fn=_end_with(os.getpid()) if program.ends_with_us else None,
             )
     except (OSError, ValueError) as error:
@@ -128,13 +133,13 @@ async def started(program: Program) -> AsyncGenerator["Child"]:
 
 
 @contextlib.contextmanager
-def _input(content: bytes) -> Generator[BinaryIO | int]:
+def _input(program: Program) -> Generator[BinaryIO | int]:
     """A file, for what is left in a pipe that the program does not read would keep the pipe open."""
-    if not content:
-        yield subprocess.DEVNULL
+    if program.interactive or not program.stdin:
+        yield subprocess.PIPE if program.interactive else subprocess.DEVNULL
         return
     with tempfile.TemporaryFile(prefix="wvo-stdin-") as file:
-        file.write(content)
+        file.write(program.stdin)
         file.seek(0)
         yield file
 
@@ -153,6 +158,8 @@ class Child(asyncio.SubprocessProtocol):
         self._ahead = 0
         self._more = anyio.Event()
         self._over = anyio.Event()
+        self._writable = anyio.Event()
+        self._writable.set()
         self._stderr = bytearray()
         self._size = 0
         self._limit: Limit | None = None
@@ -196,6 +203,24 @@ class Child(asyncio.SubprocessProtocol):
         """Waits for its end. Read stdout first: a program that is held up does not end by itself."""
         await self._over.wait()
         return Ended(cast("int", self._transport.get_returncode()), self._limit, bytes(self._stderr))
+
+    @property
+    def pid(self) -> int:
+        return self._transport.get_pid()
+
+    async def write(self, data: bytes) -> None:
+        """To the stdin of an interactive program; returns when it may be given more. What a program that has ended or
+        closed its stdin is given, is lost."""
+        transport = self._transport.get_pipe_transport(_STDIN)
+        if isinstance(transport, asyncio.WriteTransport) and not transport.is_closing():
+            transport.write(data)
+            await self._writable.wait()
+
+    def pause_writing(self) -> None:
+        self._writable = anyio.Event()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
 
     def end(self, limit: Limit) -> None:
         """SIGTERM for the group, and SIGKILL after the grace. Does nothing when it has ended or is being ended."""
@@ -250,6 +275,7 @@ class Child(asyncio.SubprocessProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._over.set()
         self._more.set()
+        self._writable.set()
 
     def _check(self) -> None:
         """Looks at the clock when one of the limits may have passed."""

@@ -31,6 +31,13 @@ OF_A_PROJECT = (
     "WVO_SQLITE_SYNCHRONOUS",
     "WVO_ROADMAP_COMMITS",
     "WVO_ALERT_MIN_SEVERITY",
+    "WVO_WORKTREES_DIR",
+    "WVO_WORKER_TIMEOUT_SECONDS",
+    "WVO_WORKER_IDLE_SECONDS",
+    "WVO_WORKER_MEMORY_MB",
+    "WVO_WORKER_CPU_PERCENT",
+    "WVO_WORKER_OUTPUT_MB",
+    "WVO_APPROVAL_EXPIRES_SECONDS",
     "OTEL_ENABLED",
 )
 """What the settings file may contain."""
@@ -44,6 +51,11 @@ _WHY_NOT = {
         ("WVO_ALERT_COMMAND", "WVO_ALERT_WEBHOOK_URL", "WVO_ALERT_WEBHOOK_SECRET"),
         "agents can write this file, and it would make the server run or send something",
     ),
+    **dict.fromkeys(
+        ("WVO_WORKER_MAX_COST_USD", "WVO_AUTOPILOT_MAX_COST_USD"),
+        "agents can write this file, and money is for people to give",
+    ),
+    "WVO_WORKER_KEY": "it belongs to one worker, and this file to all of them",
 }
 """What may not, and why."""
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from wvo_mcp.project import VARIABLES, Project, WrongSetting, chosen_toolsets
 
 _BASE64 = r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
-_SECRET = frozenset({"WVO_ALERT_WEBHOOK_URL", "WVO_ALERT_WEBHOOK_SECRET"})
+_SECRET = frozenset({"WVO_ALERT_WEBHOOK_URL", "WVO_ALERT_WEBHOOK_SECRET", "WVO_WORKER_KEY"})
 """Their values are not repeated when they are wrong."""
 _ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
@@ -48,6 +48,16 @@ class Settings(BaseModel):
     alert_min_severity: Literal["info", "warning", "critical"] = "warning"
     otel_enabled: bool = False
     roadmap_commits: bool = True
+    worktrees_dir: Path | None = None
+    worker_timeout_seconds: float = Field(default=3_600.0, gt=0, le=604_800)
+    worker_idle_seconds: float = Field(default=300.0, gt=0, le=604_800)
+    worker_memory_mb: int = Field(default=2_048, ge=64)
+    worker_cpu_percent: int = Field(default=50, ge=1)
+    worker_output_mb: int = Field(default=256, ge=1)
+    worker_max_cost_usd: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    max_cost_usd: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    worker_key: str | None = Field(default=None, repr=False)
+    approval_expires_seconds: int = Field(default=86_400, ge=1, le=31_536_000)
     sqlite_synchronous: Literal["FULL", "NORMAL"] = "FULL"
 
     @field_validator("toolsets", "epics", "capabilities", mode="before")
@@ -98,6 +108,11 @@ class Settings(BaseModel):
     @property
     def database(self) -> Path:
         return self.state_dir / "state.db"
+
+    @property
+    def worktrees(self) -> Path:
+        """The folder of the worktrees of tasks (WVO_WORKTREES_DIR)."""
+        return self.root / (self.worktrees_dir or self.state_dir / "worktrees")
 
     @property
     def roadmap(self) -> Path:

@@ -29,6 +29,15 @@ class Role(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerPass:
+    """What the key of a worker admits its connection to: the one task, by the one lease (contract, section 10)."""
+
+    worker_id: str
+    task_id: str
+    lease_token: int
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """One connection of a client: the agent it works as and the session that its leases are bound to."""
 
@@ -44,6 +53,8 @@ class Caller:
     """False for a person who types commands: no work is kept for them."""
     worker: bool = False
     """True for what we launch: its route is who does the work."""
+    admitted: WorkerPass | None = None
+    """Of the connection of a worker."""
 
     @property
     def person(self) -> bool:

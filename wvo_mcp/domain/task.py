@@ -58,9 +58,11 @@ class Gate(StrEnum):
     NOT_BEFORE = "not_before"
     APPROVAL = "approval"
     CHILDREN = "children"
+    KEPT = "kept"
+    """For the agent in `kept_for`, until `kept_until`."""
 
 
-GATE_BITS = {Gate.NOT_BEFORE: 1, Gate.APPROVAL: 2, Gate.CHILDREN: 4}
+GATE_BITS = {Gate.NOT_BEFORE: 1, Gate.APPROVAL: 2, Gate.CHILDREN: 4, Gate.KEPT: 8}
 
 MOVES: dict[Status, frozenset[Status]] = {
     Status.PENDING: frozenset({Status.IN_PROGRESS, Status.BLOCKED, Status.CANCELLED}),
@@ -125,6 +127,8 @@ class Task(BaseModel, frozen=True, defer_build=True):
     requires_approval: bool
     approved_at: Instant | None
     not_before: Instant | None
+    kept_for: str | None
+    kept_until: Instant | None
     assigned_to: str | None
     session_id: str | None
     lease_token: int

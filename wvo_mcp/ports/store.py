@@ -20,6 +20,13 @@ from wvo_mcp.ports.records import (
     TraceRepository,
 )
 from wvo_mcp.ports.work import GraphRepository, OutlookRepository, PrefetchRepository, QueueRepository, TaskRepository
+from wvo_mcp.ports.workers import (
+    ApprovalRepository,
+    SubmissionRepository,
+    ViolationRepository,
+    WorkerRepository,
+    WorkspaceRepository,
+)
 from wvo_mcp.ports.world import Liveness
 
 T = TypeVar("T")
@@ -64,6 +71,16 @@ class Transaction(Protocol):
     def prefetch(self) -> PrefetchRepository: ...
     @property
     def routing(self) -> RoutingRepository: ...
+    @property
+    def workers(self) -> WorkerRepository: ...
+    @property
+    def workspaces(self) -> WorkspaceRepository: ...
+    @property
+    def submissions(self) -> SubmissionRepository: ...
+    @property
+    def approvals(self) -> ApprovalRepository: ...
+    @property
+    def violations(self) -> ViolationRepository: ...
 
 
 class Store(Protocol):

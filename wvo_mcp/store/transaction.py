@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # a first call needs nothing of these
     from wvo_mcp.store.records.health import Health
     from wvo_mcp.store.records.outlook import Outlook, Prefetch
     from wvo_mcp.store.records.routing import Routing
+    from wvo_mcp.store.records.workers import Approvals, Submissions, Violations, Workers, Workspaces
 
 JUMP_MS = 2_000
 """A larger difference between wall and steady clock is a jump; a smaller one is drift."""
@@ -99,6 +100,11 @@ class StoreTransaction:
     prefetch: Prefetch
     traces: Traces
     routing: Routing
+    workers: Workers
+    workspaces: Workspaces
+    submissions: Submissions
+    approvals: Approvals
+    violations: Violations
 
     def __init__(
         self,
@@ -143,6 +149,9 @@ _LATE = {
     "prefetch": "wvo_mcp.store.records.outlook",
     "health": "wvo_mcp.store.records.health",
     "routing": "wvo_mcp.store.records.routing",
+    **dict.fromkeys(
+        ("workers", "workspaces", "submissions", "approvals", "violations"), "wvo_mcp.store.records.workers"
+    ),
 }
 """Where those are that a first call does not need."""
 _MORE = {"events": "last_seq", "alerts": "events", "tasks": "events", "health": "liveness"}

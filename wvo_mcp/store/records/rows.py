@@ -17,7 +17,7 @@ ONE_TASK = f"SELECT {COLUMNS} FROM tasks WHERE id = ?"
 
 _LISTS = ("labels", "files", "capabilities", "acceptance")
 _TIMES = (
-    "approved_at", "not_before", "lease_expires_at", "created_at", "updated_at", "started_at", "finished_at"
+    "approved_at", "not_before", "kept_until", "lease_expires_at", "created_at", "updated_at", "started_at", "finished_at"
 )  # fmt: skip
 
 

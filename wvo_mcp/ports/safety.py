@@ -1,0 +1,28 @@
+"""The policy that judges what agents want to do."""
+
+# pyright: reportReturnType=false
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from wvo_mcp.domain.policy import Judgement
+
+
+class Judge(Protocol):
+    """By the accepted `state/policy.yaml` and what ships with the program. Only `refresh` touches the policy's file."""
+
+    async def refresh(self) -> None:
+        """Read it when it has changed; at most once a second."""
+
+    def problem(self) -> str | None:
+        """What is wrong with the file, with its line; the last good version holds meanwhile."""
+
+    def unaccepted(self) -> str | None:
+        """What of it waits for a person (`wvo-mcp trust`), in one line."""
+
+    def command(self, command: str, cwd: Path, workspace: Path, *, attended: bool) -> Judgement:
+        """Of a text for a shell, run in `cwd` by whoever may write in `workspace`."""
+
+    def write(self, paths: Sequence[str], cwd: Path, workspace: Path) -> Judgement:
+        """Of a tool that writes files."""

@@ -1,0 +1,127 @@
+"""Workers, their places, what they submit and what they ask, within one transaction."""
+
+# pyright: reportReturnType=false
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:  # a first call needs nothing of these
+    from wvo_mcp.domain.approval import Approval
+    from wvo_mcp.domain.worker import Worker
+
+Row = dict[str, Any]
+
+
+class WorkerRepository(Protocol):
+    """One row for each launch."""
+
+    async def add(self, fields: Mapping[str, Any], key: str | None = None) -> Worker:
+        """With the next id (`w-12`), starting now. `key`, the secret of its connection, is kept hashed."""
+
+    async def change(self, worker_id: str, fields: Mapping[str, Any]) -> None:
+        """Write columns; `since` follows a change of the state. One that has ended keeps no key."""
+
+    async def get(self, worker_id: str) -> Worker:
+        """Raises NotFound with near matches."""
+
+    async def by_key(self, key: str) -> Worker | None:
+        """Whose connection shows this secret; None when the worker has ended or rests."""
+
+    async def open(self, host: str | None = None) -> list[Worker]:
+        """Those that have not ended, resting ones too, oldest first."""
+
+    async def of_task(self, task_id: str, limit: int) -> list[Worker]:
+        """Newest first."""
+
+    async def recent(self, limit: int) -> list[Worker]:
+        """Open ones first, then those that ended last."""
+
+    async def spent(
+        self, run_id: str | None = None, task_id: str | None = None, since: datetime | None = None
+    ) -> float:
+        """US dollars of the run, of the task, or since then: what its workers cost, and for those that have not ended what
+        is reserved, when that is more."""
+
+    async def past_costs(self, provider: str, tier: str, limit: int) -> list[float]:
+        """Of completed and failed workers of this tier, newest first."""
+
+
+class WorkspaceRepository(Protocol):
+    """The places of tasks. A row is {workspace_id, task_id, lease_token, host, path, branch, target, base_sha, mode, state,
+    bytes, created_at, updated_at}."""
+
+    async def add(self, fields: Mapping[str, Any]) -> Row: ...
+    async def change(self, workspace_id: str, fields: Mapping[str, Any]) -> None: ...
+    async def get(self, workspace_id: str) -> Row | None: ...
+
+    async def open_of(self, task_id: str) -> Row | None:
+        """The newest of the task that is neither removed nor failed."""
+
+    async def unfinished(self, host: str) -> list[Row]:
+        """Those of this host that are being made or removed."""
+
+    async def on_host(self, host: str, limit: int) -> list[Row]:
+        """Those of this host that are not removed, oldest first."""
+
+
+class SubmissionRepository(Protocol):
+    """The rows of `merge_entries`."""
+
+    async def next_number(self, task_id: str) -> int:
+        """Reserve N of `refs/wvo/submit/TASK/N`: never given twice."""
+
+    async def add(self, fields: Mapping[str, Any]) -> Row:
+        """With the next id (`m-12`), in the state queued."""
+
+    async def change(self, entry_id: str, fields: Mapping[str, Any]) -> None: ...
+    async def get(self, entry_id: str) -> Row | None: ...
+    async def of_task(self, task_id: str) -> list[Row]:
+        """Newest first."""
+
+    async def commits(self, task_ids: Sequence[str]) -> dict[str, str]:
+        """The newest submitted commit of each task that has one and is not withdrawn."""
+
+
+class ApprovalRepository(Protocol):
+    async def add(self, fields: Mapping[str, Any]) -> Approval:
+        """With the next id (`A-17`), pending, asked by the caller."""
+
+    async def get(self, approval_id: str) -> Approval:
+        """Raises NotFound with near matches."""
+
+    async def change(self, approval_id: str, fields: Mapping[str, Any]) -> Approval: ...
+
+    async def open_of_task(self, task_id: str) -> list[Approval]:
+        """Pending ones, oldest first."""
+
+    async def usable(self, kind: str, subject_hash: str) -> Approval | None:
+        """The oldest that is approved, for exactly this, and not used."""
+
+    async def page(self, state: str | None, limit: int) -> list[Approval]:
+        """Newest first; with None all."""
+
+    async def expired(self, limit: int) -> list[Approval]:
+        """Pending ones whose time is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """What the policy refused, asked or watched. `kind`: command, path, repository."""
+
+    kind: str
+    verdict: str
+    rule: str
+    subject: str
+    task_id: str | None = None
+    worker_id: str | None = None
+
+
+class ViolationRepository(Protocol):
+    async def add(self, violation: Violation) -> None: ...
+
+    async def page(self, task_id: str | None, limit: int) -> list[Row]:
+        """Newest first: {seq, at, task_id, worker_id, agent_id, kind, verdict, rule, subject}."""

@@ -1,0 +1,124 @@
+-- Workers, their places, what they ask of people, and what they submit.
+-- The same tables and columns as on SQLite, and the same meanings.
+
+-- A task may be kept for an agent (and ids that continue it with a dot) until a time: a claim by others is refused as `kept`.
+ALTER TABLE tasks ADD COLUMN kept_for TEXT COLLATE "C";
+ALTER TABLE tasks ADD COLUMN kept_until TEXT COLLATE "C";
+
+-- One row for each launch of a worker; `key_hash` admits its connection while the lease `lease_token` lasts. `since`: of the state.
+CREATE TABLE workers (
+  worker_id TEXT COLLATE "C" PRIMARY KEY,            -- w-12
+  seq BIGINT NOT NULL UNIQUE,
+  task_id TEXT COLLATE "C" NOT NULL,
+  lease_token BIGINT NOT NULL,
+  agent_id TEXT COLLATE "C" NOT NULL,                -- auto-HOST.N
+  run_id TEXT COLLATE "C" NOT NULL,                  -- the autopilot that launched it
+  provider TEXT COLLATE "C" NOT NULL,
+  tier TEXT COLLATE "C" NOT NULL,
+  model TEXT COLLATE "C" NOT NULL,
+  host TEXT COLLATE "C" NOT NULL,
+  pid BIGINT,                           -- of the warden
+  pid_started TEXT COLLATE "C",                      -- with it a pid is never mistaken
+  client_session TEXT COLLATE "C",
+  workspace TEXT COLLATE "C",
+  key_hash TEXT COLLATE "C",
+  state TEXT COLLATE "C" NOT NULL CHECK (state IN ('starting', 'working', 'idle', 'stuck', 'limited', 'waiting_approval', 'paused', 'stopping', 'ended')),
+  reason TEXT COLLATE "C",
+  since TEXT COLLATE "C" NOT NULL,
+  last_act TEXT COLLATE "C",
+  resets_at TEXT COLLATE "C",                        -- of a limit
+  started_at TEXT COLLATE "C" NOT NULL,
+  ended_at TEXT COLLATE "C",
+  exit_code BIGINT,
+  outcome TEXT COLLATE "C" CHECK (outcome IN ('completed', 'failed', 'released', 'limited', 'stopped', 'killed', 'crashed')),
+  reserved_usd DOUBLE PRECISION NOT NULL DEFAULT 0,
+  tokens_in BIGINT NOT NULL DEFAULT 0,
+  tokens_out BIGINT NOT NULL DEFAULT 0,
+  cost_usd DOUBLE PRECISION NOT NULL DEFAULT 0,
+  memory_mb BIGINT,
+  cpu_percent DOUBLE PRECISION,
+  log TEXT COLLATE "C"
+);
+CREATE INDEX workers_open ON workers (host, state) WHERE ended_at IS NULL;
+CREATE INDEX workers_task ON workers (task_id, seq);
+CREATE UNIQUE INDEX workers_key ON workers (key_hash) WHERE key_hash IS NOT NULL;
+
+CREATE TABLE workspaces (
+  workspace_id TEXT COLLATE "C" PRIMARY KEY,
+  task_id TEXT COLLATE "C" NOT NULL,
+  lease_token BIGINT NOT NULL,          -- the lease that opened or took it over
+  host TEXT COLLATE "C" NOT NULL,
+  path TEXT COLLATE "C" NOT NULL,
+  branch TEXT COLLATE "C",
+  target TEXT COLLATE "C",
+  base_sha TEXT COLLATE "C",
+  mode TEXT COLLATE "C" NOT NULL CHECK (mode IN ('worktree', 'shadow', 'folder')),
+  state TEXT COLLATE "C" NOT NULL CHECK (state IN ('making', 'open', 'closed', 'removing', 'removed', 'failed')),
+  bytes BIGINT NOT NULL DEFAULT 0,
+  created_at TEXT COLLATE "C" NOT NULL,
+  updated_at TEXT COLLATE "C" NOT NULL
+);
+CREATE INDEX workspaces_task ON workspaces (task_id, created_at);
+
+CREATE TABLE merge_entries (
+  entry_id TEXT COLLATE "C" PRIMARY KEY,
+  seq BIGINT NOT NULL UNIQUE,
+  task_id TEXT COLLATE "C" NOT NULL,
+  number BIGINT NOT NULL,               -- N of refs/wvo/submit/TASK/N
+  repository TEXT COLLATE "C" NOT NULL,
+  host TEXT COLLATE "C" NOT NULL,
+  path TEXT COLLATE "C" NOT NULL,
+  target TEXT COLLATE "C" NOT NULL,
+  commit_sha TEXT COLLATE "C" NOT NULL,
+  base_sha TEXT COLLATE "C" NOT NULL,
+  state TEXT COLLATE "C" NOT NULL CHECK (state IN ('queued', 'building', 'verifying', 'landing', 'merged', 'conflict', 'red', 'parked', 'withdrawn')),
+  attempts BIGINT NOT NULL DEFAULT 0,
+  candidate_sha TEXT COLLATE "C",
+  landed_sha TEXT COLLATE "C",
+  verified TEXT COLLATE "C",
+  reason TEXT COLLATE "C",
+  created_at TEXT COLLATE "C" NOT NULL,
+  updated_at TEXT COLLATE "C" NOT NULL,
+  UNIQUE (task_id, number)
+);
+CREATE INDEX merge_entries_open ON merge_entries (repository, state) WHERE state NOT IN ('merged', 'withdrawn');
+
+-- `subject` is what is approved, as JSON; `subject_hash` binds the decision to it.
+CREATE TABLE approvals (
+  approval_id TEXT COLLATE "C" PRIMARY KEY,          -- A-17
+  seq BIGINT NOT NULL UNIQUE,
+  kind TEXT COLLATE "C" NOT NULL CHECK (kind IN ('task', 'command', 'merge', 'flow_step', 'budget')),
+  task_id TEXT COLLATE "C",
+  subject TEXT COLLATE "C" NOT NULL,
+  subject_hash TEXT COLLATE "C" NOT NULL,
+  state TEXT COLLATE "C" NOT NULL CHECK (state IN ('pending', 'approved', 'denied', 'expired', 'used', 'void')),
+  asked_by TEXT COLLATE "C" NOT NULL,
+  asked_session TEXT COLLATE "C" NOT NULL,
+  decided_by TEXT COLLATE "C",
+  reason TEXT COLLATE "C",
+  created_at TEXT COLLATE "C" NOT NULL,
+  decided_at TEXT COLLATE "C",
+  expires_at TEXT COLLATE "C"
+);
+CREATE INDEX approvals_open ON approvals (expires_at) WHERE state = 'pending';
+CREATE INDEX approvals_task ON approvals (task_id, seq);
+
+-- What the policy refused or watched.
+CREATE TABLE violations (
+  seq BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+  at TEXT COLLATE "C" NOT NULL,
+  task_id TEXT COLLATE "C",
+  worker_id TEXT COLLATE "C",
+  agent_id TEXT COLLATE "C" NOT NULL,
+  kind TEXT COLLATE "C" NOT NULL CHECK (kind IN ('command', 'path', 'repository')),
+  verdict TEXT COLLATE "C" NOT NULL,
+  rule TEXT COLLATE "C" NOT NULL,
+  subject TEXT COLLATE "C" NOT NULL
+);
+CREATE INDEX violations_task ON violations (task_id, seq);
+
+-- The last number that was given to a submission of the task; a number is never given twice.
+CREATE TABLE submission_numbers (
+  task_id TEXT COLLATE "C" PRIMARY KEY,
+  number BIGINT NOT NULL
+);

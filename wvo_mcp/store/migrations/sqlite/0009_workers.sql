@@ -1,0 +1,123 @@
+-- Workers, their places, what they ask of people, and what they submit.
+
+-- A task may be kept for an agent (and ids that continue it with a dot) until a time: a claim by others is refused as `kept`.
+ALTER TABLE tasks ADD COLUMN kept_for TEXT;
+ALTER TABLE tasks ADD COLUMN kept_until TEXT;
+
+-- One row for each launch of a worker; `key_hash` admits its connection while the lease `lease_token` lasts. `since`: of the state.
+CREATE TABLE workers (
+  worker_id TEXT PRIMARY KEY,            -- w-12
+  seq INTEGER NOT NULL UNIQUE,
+  task_id TEXT NOT NULL,
+  lease_token INTEGER NOT NULL,
+  agent_id TEXT NOT NULL,                -- auto-HOST.N
+  run_id TEXT NOT NULL,                  -- the autopilot that launched it
+  provider TEXT NOT NULL,
+  tier TEXT NOT NULL,
+  model TEXT NOT NULL,
+  host TEXT NOT NULL,
+  pid INTEGER,                           -- of the warden
+  pid_started TEXT,                      -- with it a pid is never mistaken
+  client_session TEXT,
+  workspace TEXT,
+  key_hash TEXT,
+  state TEXT NOT NULL CHECK (state IN ('starting', 'working', 'idle', 'stuck', 'limited', 'waiting_approval', 'paused', 'stopping', 'ended')),
+  reason TEXT,
+  since TEXT NOT NULL,
+  last_act TEXT,
+  resets_at TEXT,                        -- of a limit
+  started_at TEXT NOT NULL,
+  ended_at TEXT,
+  exit_code INTEGER,
+  outcome TEXT CHECK (outcome IN ('completed', 'failed', 'released', 'limited', 'stopped', 'killed', 'crashed')),
+  reserved_usd REAL NOT NULL DEFAULT 0,
+  tokens_in INTEGER NOT NULL DEFAULT 0,
+  tokens_out INTEGER NOT NULL DEFAULT 0,
+  cost_usd REAL NOT NULL DEFAULT 0,
+  memory_mb INTEGER,
+  cpu_percent REAL,
+  log TEXT
+);
+CREATE INDEX workers_open ON workers (host, state) WHERE ended_at IS NULL;
+CREATE INDEX workers_task ON workers (task_id, seq);
+CREATE UNIQUE INDEX workers_key ON workers (key_hash) WHERE key_hash IS NOT NULL;
+
+CREATE TABLE workspaces (
+  workspace_id TEXT PRIMARY KEY,
+  task_id TEXT NOT NULL,
+  lease_token INTEGER NOT NULL,          -- the lease that opened or took it over
+  host TEXT NOT NULL,
+  path TEXT NOT NULL,
+  branch TEXT,
+  target TEXT,
+  base_sha TEXT,
+  mode TEXT NOT NULL CHECK (mode IN ('worktree', 'shadow', 'folder')),
+  state TEXT NOT NULL CHECK (state IN ('making', 'open', 'closed', 'removing', 'removed', 'failed')),
+  bytes INTEGER NOT NULL DEFAULT 0,
+  created_at TEXT NOT NULL,
+  updated_at TEXT NOT NULL
+);
+CREATE INDEX workspaces_task ON workspaces (task_id, created_at);
+
+CREATE TABLE merge_entries (
+  entry_id TEXT PRIMARY KEY,
+  seq INTEGER NOT NULL UNIQUE,
+  task_id TEXT NOT NULL,
+  number INTEGER NOT NULL,               -- N of refs/wvo/submit/TASK/N
+  repository TEXT NOT NULL,
+  host TEXT NOT NULL,
+  path TEXT NOT NULL,
+  target TEXT NOT NULL,
+  commit_sha TEXT NOT NULL,
+  base_sha TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('queued', 'building', 'verifying', 'landing', 'merged', 'conflict', 'red', 'parked', 'withdrawn')),
+  attempts INTEGER NOT NULL DEFAULT 0,
+  candidate_sha TEXT,
+  landed_sha TEXT,
+  verified TEXT,
+  reason TEXT,
+  created_at TEXT NOT NULL,
+  updated_at TEXT NOT NULL,
+  UNIQUE (task_id, number)
+);
+CREATE INDEX merge_entries_open ON merge_entries (repository, state) WHERE state NOT IN ('merged', 'withdrawn');
+
+-- `subject` is what is approved, as JSON; `subject_hash` binds the decision to it.
+CREATE TABLE approvals (
+  approval_id TEXT PRIMARY KEY,          -- A-17
+  seq INTEGER NOT NULL UNIQUE,
+  kind TEXT NOT NULL CHECK (kind IN ('task', 'command', 'merge', 'flow_step', 'budget')),
+  task_id TEXT,
+  subject TEXT NOT NULL,
+  subject_hash TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('pending', 'approved', 'denied', 'expired', 'used', 'void')),
+  asked_by TEXT NOT NULL,
+  asked_session TEXT NOT NULL,
+  decided_by TEXT,
+  reason TEXT,
+  created_at TEXT NOT NULL,
+  decided_at TEXT,
+  expires_at TEXT
+);
+CREATE INDEX approvals_open ON approvals (expires_at) WHERE state = 'pending';
+CREATE INDEX approvals_task ON approvals (task_id, seq);
+
+-- What the policy refused or watched.
+CREATE TABLE violations (
+  seq INTEGER PRIMARY KEY,
+  at TEXT NOT NULL,
+  task_id TEXT,
+  worker_id TEXT,
+  agent_id TEXT NOT NULL,
+  kind TEXT NOT NULL CHECK (kind IN ('command', 'path', 'repository')),
+  verdict TEXT NOT NULL,
+  rule TEXT NOT NULL,
+  subject TEXT NOT NULL
+);
+CREATE INDEX violations_task ON violations (task_id, seq);
+
+-- The last number that was given to a submission of the task; a number is never given twice.
+CREATE TABLE submission_numbers (
+  task_id TEXT PRIMARY KEY,
+  number INTEGER NOT NULL
+);

@@ -1,0 +1,253 @@
+"""Workers, their places, submissions, approvals and violations."""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from wvo_mcp.domain.approval import Approval, ApprovalState, subject_hash
+from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.redaction import redact
+from wvo_mcp.domain.worker import RESTING, Worker, WorkerState
+from wvo_mcp.errors import NotFound
+from wvo_mcp.ports.workers import Violation
+from wvo_mcp.store.records.rows import Repository, encoded_all
+from wvo_mcp.store.sql import parts
+
+_WORKER = ", ".join(Worker.model_fields)
+_APPROVAL = ", ".join(Approval.model_fields)
+_PLACE = "workspace_id, task_id, lease_token, host, path, branch, target, base_sha, mode, state, bytes, created_at, updated_at"
+_ENTRY = (
+    "entry_id, seq, task_id, number, repository, host, path, target, commit_sha, base_sha, state, attempts,"
+    " candidate_sha, landed_sha, verified, reason, created_at, updated_at"
+)
+
+
+class _Numbered(Repository):
+    """Rows that have a number from 1 and an id that is made of it."""
+
+    def _next(self, table: str) -> int:
+        return 1 + int(self._rows.value(f"SELECT coalesce(max(seq), 0) FROM {table}"))
+
+    def _update(self, table: str, key: tuple[str, str], fields: Mapping[str, Any]) -> None:
+        written = ", ".join(f"{name} = ?" for name in fields)
+        values = (*encoded_all(fields).values(), key[1])
+        self._rows.put(f"UPDATE {table} SET {written} WHERE {key[0]} = ?", values)
+
+
+class Workers(_Numbered):
+    """`ports.WorkerRepository`."""
+
+    async def add(self, fields: Mapping[str, Any], key: str | None = None) -> Worker:
+        seq = self._next("workers")
+        own = {"worker_id": f"w-{seq}", "seq": seq, "since": self._at, "started_at": self._at}
+        state = {"state": WorkerState.STARTING.value, **encoded_all(fields)}
+        self._insert("workers", {**state, **own, "key_hash": None if key is None else _hashed(key)})
+        return await self.get(f"w-{seq}")
+
+    async def change(self, worker_id: str, fields: Mapping[str, Any]) -> None:
+        changes = dict(fields)
+        state = changes.get("state")
+        if state is not None and "since" not in changes:
+            known = self._rows.value("SELECT state FROM workers WHERE worker_id = ?", (worker_id,))
+            if known != str(state):
+                changes["since"] = self._now
+        if state is not None and (state in RESTING or state == WorkerState.ENDED):
+            changes["key_hash"] = None
+        if changes:
+            self._update("workers", ("worker_id", worker_id), changes)
+
+    async def get(self, worker_id: str) -> Worker:
+        for worker in self._workers("worker_id = ?", (worker_id,)):
+            return worker
+        known = [worker.worker_id for worker in await self.recent(100)]
+        near = difflib.get_close_matches(worker_id, known, 5, 0.6)
+        raise NotFound("worker", worker_id, near, field="worker_id", hint="wvo-mcp workers lists them.")
+
+    async def by_key(self, key: str) -> Worker | None:
+        return next(iter(self._workers("key_hash = ? AND ended_at IS NULL", (_hashed(key),))), None)
+
+    async def open(self, host: str | None = None) -> list[Worker]:
+        if host is None:
+            return self._workers("ended_at IS NULL ORDER BY seq", ())
+        return self._workers("ended_at IS NULL AND host = ? ORDER BY seq", (host,))
+
+    async def of_task(self, task_id: str, limit: int) -> list[Worker]:
+        return self._workers("task_id = ? ORDER BY seq DESC LIMIT ?", (task_id, limit))
+
+    async def recent(self, limit: int) -> list[Worker]:
+        running = await self.open()
+        ended = self._workers("ended_at IS NOT NULL ORDER BY seq DESC LIMIT ?", (max(0, limit - len(running)),))
+        return [*running, *ended]
+
+    async def spent(
+        self, run_id: str | None = None, task_id: str | None = None, since: datetime | None = None
+    ) -> float:
+        where = {"run_id = ?": run_id, "task_id = ?": task_id, "started_at >= ?": None if since is None else iso(since)}
+        used = {condition: value for condition, value in where.items() if value is not None}
+        cost = "CASE WHEN ended_at IS NULL AND reserved_usd > cost_usd THEN reserved_usd ELSE cost_usd END"
+        conditions = " AND ".join(used) or "TRUE"
+        return float(
+            self._rows.value(f"SELECT coalesce(sum({cost}), 0) FROM workers WHERE {conditions}", tuple(used.values()))
+        )
+
+    async def past_costs(self, provider: str, tier: str, limit: int) -> list[float]:
+        return self._rows.column(
+            """
+            SELECT cost_usd FROM workers WHERE provider = ? AND tier = ? AND outcome IN ('completed', 'failed')
+            ORDER BY seq DESC LIMIT ?""",
+            (provider, tier, limit),
+        )
+
+    def _workers(self, rest: str, params: Any) -> list[Worker]:
+        return [
+            Worker.model_validate(row) for row in self._rows.all(f"SELECT {_WORKER} FROM workers WHERE {rest}", params)
+        ]
+
+
+class Workspaces(_Numbered):
+    """`ports.WorkspaceRepository`."""
+
+    async def add(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        self._insert("workspaces", {**encoded_all(fields), "created_at": self._at, "updated_at": self._at})
+        return (await self.get(fields["workspace_id"])) or {}
+
+    async def change(self, workspace_id: str, fields: Mapping[str, Any]) -> None:
+        self._update("workspaces", ("workspace_id", workspace_id), {**fields, "updated_at": self._at})
+
+    async def get(self, workspace_id: str) -> dict[str, Any] | None:
+        return self._rows.one(f"SELECT {_PLACE} FROM workspaces WHERE workspace_id = ?", (workspace_id,))
+
+    async def open_of(self, task_id: str) -> dict[str, Any] | None:
+        return self._rows.one(
+            f"""
+            SELECT {_PLACE} FROM workspaces WHERE task_id = ? AND state NOT IN ('removed', 'failed')
+            ORDER BY created_at DESC, workspace_id DESC LIMIT 1""",
+            (task_id,),
+        )
+
+    async def unfinished(self, host: str) -> list[dict[str, Any]]:
+        return self._rows.all(
+            f"SELECT {_PLACE} FROM workspaces WHERE host = ? AND state IN ('making', 'removing') ORDER BY created_at",
+            (host,),
+        )
+
+    async def on_host(self, host: str, limit: int) -> list[dict[str, Any]]:
+        return self._rows.all(
+            f"SELECT {_PLACE} FROM workspaces WHERE host = ? AND state <> 'removed' ORDER BY created_at LIMIT ?",
+            (host, limit),
+        )
+
+
+class Submissions(_Numbered):
+    """`ports.SubmissionRepository`."""
+
+    async def next_number(self, task_id: str) -> int:
+        known = self._rows.value("SELECT number FROM submission_numbers WHERE task_id = ?", (task_id,)) or 0
+        self._upsert("submission_numbers", ("task_id",), {"task_id": task_id, "number": known + 1})
+        return int(known) + 1
+
+    async def add(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        seq = self._next("merge_entries")
+        own = {"entry_id": f"m-{seq}", "seq": seq, "created_at": self._at, "updated_at": self._at}
+        self._insert("merge_entries", {"state": "queued", **encoded_all(fields), **own})
+        return (await self.get(f"m-{seq}")) or {}
+
+    async def change(self, entry_id: str, fields: Mapping[str, Any]) -> None:
+        self._update("merge_entries", ("entry_id", entry_id), {**fields, "updated_at": self._at})
+
+    async def get(self, entry_id: str) -> dict[str, Any] | None:
+        return self._rows.one(f"SELECT {_ENTRY} FROM merge_entries WHERE entry_id = ?", (entry_id,))
+
+    async def of_task(self, task_id: str) -> list[dict[str, Any]]:
+        return self._rows.all(f"SELECT {_ENTRY} FROM merge_entries WHERE task_id = ? ORDER BY number DESC", (task_id,))
+
+    async def commits(self, task_ids: Sequence[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for part, marks in parts(list(task_ids)):
+            rows = self._rows.execute(
+                f"""
+                SELECT task_id, commit_sha FROM merge_entries
+                WHERE task_id IN ({marks}) AND state <> 'withdrawn' ORDER BY number""",
+                part,
+            )
+            found |= dict(rows)
+        return found
+
+
+class Approvals(_Numbered):
+    """`ports.ApprovalRepository`."""
+
+    async def add(self, fields: Mapping[str, Any]) -> Approval:
+        seq = self._next("approvals")
+        own = {
+            "approval_id": f"A-{seq}",
+            "seq": seq,
+            "state": ApprovalState.PENDING.value,
+            "subject_hash": subject_hash(fields["subject"]),
+            "asked_by": self._caller.agent_id,
+            "asked_session": self._caller.session_id,
+            "created_at": self._at,
+        }
+        self._insert("approvals", {**own, **encoded_all(fields)})
+        return await self.get(f"A-{seq}")
+
+    async def get(self, approval_id: str) -> Approval:
+        for approval in self._approvals("approval_id = ?", (approval_id,)):
+            return approval
+        near = [one.approval_id for one in await self.page(ApprovalState.PENDING, 5)]
+        raise NotFound("approval", approval_id, near, field="approval_id", hint="wvo-mcp approvals lists them.")
+
+    async def change(self, approval_id: str, fields: Mapping[str, Any]) -> Approval:
+        self._update("approvals", ("approval_id", approval_id), fields)
+        return await self.get(approval_id)
+
+    async def open_of_task(self, task_id: str) -> list[Approval]:
+        return self._approvals("task_id = ? AND state = 'pending' ORDER BY seq", (task_id,))
+
+    async def usable(self, kind: str, subject_hash: str) -> Approval | None:
+        found = self._approvals(
+            "subject_hash = ? AND kind = ? AND state = 'approved' ORDER BY seq LIMIT 1", (subject_hash, kind)
+        )
+        return next(iter(found), None)
+
+    async def page(self, state: str | None, limit: int) -> list[Approval]:
+        if state is None:
+            return self._approvals("TRUE ORDER BY seq DESC LIMIT ?", (limit,))
+        return self._approvals("state = ? ORDER BY seq DESC LIMIT ?", (str(state), limit))
+
+    async def expired(self, limit: int) -> list[Approval]:
+        return self._approvals("state = 'pending' AND expires_at <= ? ORDER BY expires_at LIMIT ?", (self._at, limit))
+
+    def _approvals(self, rest: str, params: Any) -> list[Approval]:
+        rows = self._rows.all(f"SELECT {_APPROVAL} FROM approvals WHERE {rest}", params)
+        return [Approval.model_validate({**row, "subject": json.loads(row["subject"])}) for row in rows]
+
+
+class Violations(_Numbered):
+    """`ports.ViolationRepository`."""
+
+    async def add(self, violation: Violation) -> None:
+        seq = self._next("violations")
+        shown = {
+            "subject": str(redact(violation.subject))[:4_000],
+            "kind": violation.kind,
+            "verdict": violation.verdict,
+        }
+        who = {"task_id": violation.task_id, "worker_id": violation.worker_id, "agent_id": self._caller.agent_id}
+        self._insert("violations", {"seq": seq, "at": self._at, "rule": violation.rule, **who, **shown})
+
+    async def page(self, task_id: str | None, limit: int) -> list[dict[str, Any]]:
+        where, params = ("task_id = ?", (task_id, limit)) if task_id else ("TRUE", (limit,))
+        return self._rows.all(
+            f"""
+            SELECT seq, at, task_id, worker_id, agent_id, kind, verdict, rule, subject FROM violations
+            WHERE {where} ORDER BY seq DESC LIMIT ?""",
+            params,
+        )
+
+
+def _hashed(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
