@@ -2,12 +2,13 @@
 
 A script is a list of steps. A step is served according to how many tool results the conversation holds, so a client
 that repeats a request, or that asks side questions without tools, does not disturb it. Past its end the model says so
-and stops.
+and stops. Several conversations at once have a script each, chosen by a text that stands in the conversation.
 """
 
 import json
 import threading
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -148,11 +149,12 @@ def all_text(value: Any) -> str:
 class ScriptedModel(ABC):
     """A model endpoint on an ephemeral port of 127.0.0.1, serving while it is entered as a context manager."""
 
-    def __init__(self, script: Sequence[Step]) -> None:
-        self._script = tuple(script)
+    def __init__(self, script: Sequence[Step] | Mapping[str, Sequence[Step]]) -> None:
+        """A mapping has a script for each conversation, by a text that is in it from its first turn on."""
+        self._scripts = script if isinstance(script, Mapping) else {"": script}
         self._lock = threading.Lock()
         self._requests: list[Request] = []
-        self._refusals = [0] * len(self._script)
+        self._refusals: Counter[tuple[str, int]] = Counter()
         self._over = threading.Event()
         self.silent = threading.Event()
         """Set when it has begun to say nothing."""
@@ -216,11 +218,13 @@ class ScriptedModel(ABC):
 
     def _next_step(self, body: Json) -> Step:
         results = len(self.outcomes(body))
-        for index, step in enumerate(self._script):
+        said = all_text(body)
+        key = next((key for key in self._scripts if key in said), None)
+        for index, step in enumerate(() if key is None else self._scripts[key]):
             if isinstance(step, Failing):
                 with self._lock:
-                    spent = self._refusals[index] >= step.times
-                    self._refusals[index] += not spent
+                    spent = self._refusals[key or "", index] >= step.times
+                    self._refusals[key or "", index] += not spent
                 if spent:
                     continue
                 return step
