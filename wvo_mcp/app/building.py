@@ -40,6 +40,7 @@ from wvo_mcp.settings import Settings
 if TYPE_CHECKING:
     from wvo_mcp.orchestration.health.loop import HealthLoop
     from wvo_mcp.ports.backend import Snapshots
+    from wvo_mcp.ports.rules import ProjectRules
     from wvo_mcp.telemetry.setup import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -157,6 +158,11 @@ def build_services(
 
         return RoadmapCommits(settings.roadmap)
 
+    def rules() -> "ProjectRules":
+        from wvo_mcp.execution.roadmap.rules import RulesOfRoadmap
+
+        return RulesOfRoadmap(settings.roadmap, Trust(os.environ, settings.root))
+
     def health() -> "HealthLoop":
         from wvo_mcp.app.leading import build_health
 
@@ -177,5 +183,6 @@ def build_services(
             "wvo_mcp.ports.backend.Backups": Late(lambda: backend.backups),
             "wvo_mcp.ports.backend.Snapshots": Late(snapshots),
             "wvo_mcp.orchestration.health.loop.HealthLoop": Late(health),
+            "wvo_mcp.ports.rules.ProjectRules": Late(rules),
         }
     )

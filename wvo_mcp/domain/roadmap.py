@@ -15,6 +15,7 @@ from typing import Any, Literal, cast
 from wvo_mcp.domain.dependency import find_cycle
 from wvo_mcp.domain.event import canonical
 from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.rules import Stated, stated_by
 from wvo_mcp.domain.task import Priority, Status, TaskType
 from wvo_mcp.domain.text import did_you_mean
 
@@ -27,7 +28,7 @@ TASK_KEYS = {
     for key in (
         "id", "title", "description", "type", "priority", "complexity", "business_value", "depends_on", "milestone",
         "parent", "labels", "files", "capabilities", "acceptance", "requires_approval", "not_before", "max_attempts",
-        "status",
+        "verify", "status",
     )
 }  # fmt: skip
 """Key in the file -> field of the task, in the order in which a new task is written."""
@@ -72,6 +73,7 @@ class RoadmapTask:
     requires_approval: bool = False
     not_before: datetime | None = None
     max_attempts: int = 3
+    verify: tuple[str, ...] = ()
     status: Status | None = None
     given: frozenset[str] = frozenset()
     line: int = field(default=0, compare=False)
@@ -97,11 +99,12 @@ class RoadmapMilestone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoadmapEpic:
-    """`wip_limit`: tasks of the epic in progress at once, None without a limit."""
+    """`wip_limit`: tasks of the epic in progress at once, None without a limit. `verify`: what it adds to the project's."""
 
     id: str
     title: str
     wip_limit: int | None = None
+    verify: tuple[str, ...] = ()
     line: int = field(default=0, compare=False)
 
 
@@ -115,6 +118,13 @@ class Roadmap:
     tasks: tuple[RoadmapTask, ...]
     digest: str
     warnings: tuple[str, ...] = ()
+    project: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The keys of `project:` that the file gives."""
+
+    def stated(self) -> Stated:
+        """The rules of the project, of its epics and tasks."""
+        epics = {epic.id: epic.verify for epic in self.epics}
+        return stated_by(self.project, epics, {task.id: task.verify for task in self.tasks})
 
 
 @dataclass(frozen=True, slots=True)

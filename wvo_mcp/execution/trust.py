@@ -14,6 +14,8 @@ from wvo_mcp.errors import InvalidInput
 from wvo_mcp.execution.replacement import disk_errors, fingerprint, locked, write_whole
 
 PROVIDERS = "providers"
+ROADMAP = "roadmap"
+"""The parts: `project` and `verify` of the roadmap, ..."""
 
 
 def trust_file(environ: Mapping[str, str]) -> Path:

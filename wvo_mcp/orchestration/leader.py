@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -303,3 +303,22 @@ class Leader:
             message = f"{job.name}: {why}"[:2_000]
             await term.write(term.caller, lambda tx: tx.alerts.raise_alert(alert, "warning", None, message))
             self._alerted[job.name] = True
+
+
+async def settle_alerts(term: LeaderTerm, wanted: Mapping[str, tuple[str, str] | None]) -> None:
+    """Alerts of these kinds, about no task, become as wanted: (severity, message), or None where there is no reason for one."""
+
+    async def news(tx: Transaction) -> list[str]:
+        rows = {kind: await tx.alerts.find(kind, None) for kind in wanted}
+        known = {kind: None if row is None else (row["severity"], row["message"]) for kind, row in rows.items()}
+        return [kind for kind in wanted if known[kind] != wanted[kind]]
+
+    async def write(tx: Transaction) -> None:
+        for kind in changed:
+            if (alert := wanted[kind]) is None:
+                await tx.alerts.resolve_alert(kind, None)
+            else:
+                await tx.alerts.raise_alert(kind, alert[0], None, alert[1])
+
+    if changed := await term.read(term.caller, news):
+        await term.write(term.caller, write)

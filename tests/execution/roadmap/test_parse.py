@@ -195,7 +195,7 @@ SYNTAX = [
     ("epics:\n  - {id: E, title: e, wip_limit: 0}", 2, "epics[0].wip_limit: expected a whole number from 1 to 1,000"),
     ("epics:\n  - id: E\n    title: e\n    tasks:\n      - T\n", 5, "epics[0].tasks[0]: expected a task with 'id:' and"),
     ("epics:\n- id: E\n  title: e\n  milestones:\n  - {id: M, title: m, due: 2027-02-30}\n", 5, "expected a date that exists"),
-    ("roadmap:\n  epics: []\n", 1, "roadmap: unknown key 'roadmap'. Known are epics."),
+    ("roadmap:\n  epics: []\n", 1, "roadmap: unknown key 'roadmap'. Known are project, epics."),
 ]  # fmt: skip
 
 

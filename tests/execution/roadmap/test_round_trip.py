@@ -28,7 +28,7 @@ def read(text: str, loader: Any = None) -> Roadmap:
 
 
 def stated(part: RoadmapEpic | RoadmapMilestone) -> dict[str, Any]:
-    fields = {name: value for name, value in asdict(part).items() if name != "line" and value is not None}
+    fields = {name: value for name, value in asdict(part).items() if name != "line" and value not in (None, ())}
     return {name: iso(value) if isinstance(value, datetime) else value for name, value in fields.items()}
 
 

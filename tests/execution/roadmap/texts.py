@@ -49,6 +49,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "requires_approval": st.booleans(),
     "not_before": st.sampled_from(["2027-01-15T09:00:00.000Z", "2027-03-01T23:30:00.250Z"]),
     "max_attempts": st.integers(1, 100),
+    "verify": words,
     "status": st.sampled_from(["pending", "blocked", "cancelled"]),
 }
 """Key -> values as `entry()` has them; references between tasks are drawn by `roadmaps`."""

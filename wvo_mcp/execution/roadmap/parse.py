@@ -1,6 +1,7 @@
 """From the bytes of a roadmap to a checked `Roadmap`, or to one error that holds every problem with its line."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from wvo_mcp.domain.roadmap import (
     check,
     references,
 )
+from wvo_mcp.domain.rules import OFF, MergeMode, MergePolicy, MergeRules, Review
 from wvo_mcp.domain.task import Priority, TaskType
 from wvo_mcp.domain.text import TEXT_CHARACTERS, TITLE_CHARACTERS
 from wvo_mcp.execution.yaml import reading
@@ -23,6 +25,8 @@ from wvo_mcp.execution.yaml.tree import MappingNode, Node, ScalarNode, SequenceN
 MAX_BYTES = 32 * 2**20
 MAX_WARNINGS = 100
 _MANY = 1_000_000
+_BRANCH = re.compile(r"[A-Za-z0-9._/+#@-]{1,200}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _Fields = dict[str, Any]
 
 _criteria = listed(text(2_000), 100)
@@ -49,6 +53,51 @@ def _located(reader: reading.Reader) -> reading.Reader:
     return read
 
 
+_command = text(2_000)
+_commands = listed(_command, 50, "a list of commands, one a line ('- npm test')")
+_MERGE = record(
+    {
+        "policy": reading.choice(MergePolicy),
+        "mode": reading.choice(MergeMode),
+        "max_waiting": reading.whole(1, 1_000),
+    },
+    "'off', or 'policy:', 'mode:' and 'max_waiting:'",
+)
+
+
+def _merge(node: Node, report: Report) -> MergeRules | str | None:
+    if isinstance(node, ScalarNode) and node.text == OFF:
+        return OFF
+    found = _MERGE(node, report)
+    return None if found is None else MergeRules(**found)
+
+
+def _branch(text: str) -> str | None:
+    """What git takes for a branch, and nothing that a command could take for a flag."""
+    parts = text.split("/")
+    wrong = any(not part or part.startswith((".", "-")) or part.endswith((".", ".lock")) for part in parts)
+    return text if _BRANCH.fullmatch(text) and ".." not in text and not wrong else None
+
+
+_PROJECT = record(
+    {
+        "target": reading.scalar("the name of a branch, like main", _branch),
+        "setup": _command,
+        "verify": _commands,
+        "verify_timeout": reading.whole(1, 86_400),
+        "env": listed(
+            reading.scalar(
+                "the name of a variable; its value stays where it is",
+                lambda text: text if _VARIABLE.fullmatch(text) else None,
+            ),
+            100,
+            "a list of variables, like [CI_TOKEN]",
+        ),
+        "merge": _merge,
+        "review": reading.choice(Review),
+    },
+    "'target:', 'setup:', 'verify:' and others",
+)
 _HEAD = {"id": reading.name, "title": text(TITLE_CHARACTERS)}
 _TASK = record(
     {
@@ -68,6 +117,7 @@ _TASK = record(
         "requires_approval": reading.flag,
         "not_before": reading.instant,
         "max_attempts": reading.whole(1, 100),
+        "verify": _commands,
         "status": reading.scalar(
             "pending (to reopen), blocked or cancelled; the database keeps progress",
             {status.value: status for status in ROADMAP_STATUSES}.get,
@@ -81,6 +131,7 @@ _EPIC = record(
     {
         **_HEAD,
         "wip_limit": reading.whole(1, 1_000),
+        "verify": _commands,
         "milestones": listed(_located(_MILESTONE), _MANY, "a list of milestones", partly=True),
         "tasks": listed(_located(_TASK), _MANY, "a list of tasks", partly=True),
     },
@@ -88,7 +139,8 @@ _EPIC = record(
     _HEAD,
 )
 _ROADMAP = record(
-    {"epics": listed(_located(_EPIC), _MANY, "a list of epics", partly=True)}, "'epics:' with a list of epics"
+    {"project": _PROJECT, "epics": listed(_located(_EPIC), _MANY, "a list of epics", partly=True)},
+    "'epics:' with a list of epics",
 )
 
 
@@ -107,6 +159,7 @@ class RoadmapDraft:
         self._report = report
         given: dict[frozenset[str], frozenset[str]] = {}
         read: _Fields = {} if root is None or is_null(root) else _ROADMAP(root, report) or {}
+        self.project: _Fields = read.get("project", {})
         for epic in read.get("epics", ()):
             milestones, tasks, epic_id = epic.pop("milestones", ()), epic.pop("tasks", ()), epic.get("id", "")
             for part in self._identified("epic", [epic]):
@@ -142,7 +195,9 @@ class RoadmapDraft:
         if self._report.wrong:
             raise self._report.refusal("roadmap", self._name)
         warnings = tuple(self._report.warnings[:MAX_WARNINGS])
-        return Roadmap(tuple(self.epics), tuple(self.milestones), tuple(self.tasks), self._digest, warnings)
+        return Roadmap(
+            tuple(self.epics), tuple(self.milestones), tuple(self.tasks), self._digest, warnings, self.project
+        )
 
 
 def parse(data: bytes, name: str, loader: Any = None) -> RoadmapDraft:

@@ -22,7 +22,8 @@ from wvo_mcp.orchestration.tasks import editing, lifecycle
 from wvo_mcp.orchestration.tasks.editing import Draft, create
 from wvo_mcp.ports import RoadmapFiles, Store, Transaction
 
-COLUMNS = ("epic_id", *(field for field in TASK_KEYS.values() if field not in ("id", "depends_on", "status")))
+_NOT_COLUMNS = ("id", "depends_on", "verify", "status")
+COLUMNS = ("epic_id", *(field for field in TASK_KEYS.values() if field not in _NOT_COLUMNS))
 """Fields of the file that are columns of the task."""
 
 BATCH = 100

@@ -21,7 +21,7 @@ from wvo_mcp.domain.providers.state import (
     windows_of_provider,
 )
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.orchestration.leader import LeaderJob, LeaderTerm
+from wvo_mcp.orchestration.leader import LeaderJob, LeaderTerm, settle_alerts
 from wvo_mcp.orchestration.routing import budgets
 from wvo_mcp.orchestration.routing.breakers import usable
 from wvo_mcp.ports import Store, Transaction
@@ -150,17 +150,4 @@ async def _check_file(providers: Providers, term: LeaderTerm) -> None:
         TRUST: None if unaccepted is None else (severity if untrusted else "warning", unaccepted),
     }
 
-    async def news(tx: Transaction) -> list[str]:
-        rows = {kind: await tx.alerts.find(kind, None) for kind in wanted}
-        known = {kind: None if row is None else (row["severity"], row["message"]) for kind, row in rows.items()}
-        return [kind for kind in wanted if known[kind] != wanted[kind]]
-
-    async def write(tx: Transaction) -> None:
-        for kind in changed:
-            if (alert := wanted[kind]) is None:
-                await tx.alerts.resolve_alert(kind, None)
-            else:
-                await tx.alerts.raise_alert(kind, alert[0], None, alert[1])
-
-    if changed := await term.read(term.caller, news):
-        await term.write(term.caller, write)
+    await settle_alerts(term, wanted)

@@ -23,6 +23,7 @@ _CURES = {
     "roadmap_guard": "alerts",
     "roadmap_invalid": "roadmap-sync",
     "trust": "trust",
+    "trust_roadmap": "trust",
     "clock_ahead": "set-time-back",
     "providers_file": "doctor",
 }
