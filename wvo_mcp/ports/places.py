@@ -22,7 +22,8 @@ class PlaceAsk:
 class Place:
     """`env` is what its programs get besides (WVO_PORT_BASE). `conflicts`: paths that the dependencies disagree about, as
     conflict markers in the worktree. `unprotected`: there is no git, and nothing keeps workers apart. `reused`: it is the
-    one that an earlier worker of the task left. `note`: for the person who looks, such as where setup's log is."""
+    one that an earlier worker of the task left. `path` is where the worker starts: the folder of the project in the
+    worktree. `note`: for the person who looks, such as where setup's log is."""
 
     workspace_id: str
     path: Path
@@ -38,34 +39,44 @@ class Place:
 class PlaceFailed(Exception):
     """The place could not be made; the text says why in a sentence, `tail` is the end of the log of what was run."""
 
-    def __init__(self, message: str, tail: str = "") -> None:
+    def __init__(self, message: str, tail: str = "", *, tampered: bool = False) -> None:
         super().__init__(message)
         self.tail = tail
+        self.tampered = tampered
 
 
 class Places(Protocol):
-    """Making and removing is journaled in `workspaces`; nothing with unsubmitted work is ever removed."""
+    """Making and removing is journaled in `workspaces`; nothing with unsubmitted work is ever removed. None of it within a
+    transaction."""
 
     async def open(self, ask: PlaceAsk) -> Place:
         """Make the task's place, or take over the one that it has, and prepare it (included files, setup). Raises
-        PlaceFailed; cancelled or failed, nothing half-made is used later."""
+        PlaceFailed; cancelled or failed, nothing half-made is used later. `PlaceFailed.tampered`: no place can be opened
+        before a person has looked."""
 
     async def changed(self, task_id: str) -> bool:
-        """Does the tree differ from the place's base?"""
+        """Does the tree differ from the place's base? True where nobody can know (a plain folder)."""
 
     async def tampered(self, task_id: str) -> str | None:
-        """What a worker has changed of the repository's own files (config, hooks, info), as text; None: nothing."""
+        """What somebody has changed of the repository's own files (config, hooks, info) since the worker was launched, as
+        lines for a person; None: nothing that matters. Cheap: called before and after each turn of a worker."""
 
-    async def recover(self) -> None:
-        """After a crash: finish or undo what is half-made; remove places of settled tasks whose work is submitted."""
+    async def accept(self) -> str | None:
+        """A person's word that the repository's own files are as they should be: what `tampered` says from now on is
+        measured from here. What was accepted, as `tampered` had it."""
 
-    async def close(self, task_id: str) -> None:
-        """The task is settled: remove its place, if all that it holds is submitted; else leave it and note why."""
+    async def recover(self) -> list[str]:
+        """After a crash: finish or undo what is half-made; remove places of settled tasks whose work is submitted, and pins
+        without an entry after a day. A line for each place that was left as it is."""
+
+    async def close(self, task_id: str) -> str | None:
+        """The task is settled: remove its place, if all that it holds is submitted; else leave it and say why."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A commit that holds the work of a task, pinned under `refs/wvo/submit/TASK/number`."""
+    """A commit that holds the work of a task, pinned under `refs/wvo/submit/TASK/number`. `files`: the paths that it changes.
+    Without any nothing was pinned, `commit` is the base and `number` is 0."""
 
     workspace_id: str
     number: int
@@ -73,12 +84,15 @@ class Prepared:
     base: str
     target: str
     repository: str
+    host: str
     path: str
+    files: Sequence[str] = ()
 
 
 class Submissions(Protocol):
     """Makes what completes a task: a snapshot, pinned before the task moves."""
 
     async def prepare(self, task_id: str, lease_token: int) -> Prepared | None:
-        """None where the lease has no open place of its own, or nothing in it differs from its base. Not within a
-        transaction. Raises Forbidden where the repository was tampered with, StoreUnavailable for a full disk."""
+        """None where the lease has no open worktree of its own; the caller's transaction then says what is wrong with it.
+        Not within a transaction. Raises Forbidden where the repository was tampered with, Conflict for what cannot be
+        submitted (large new files, secrets, unresolved conflicts), StoreUnavailable for a full disk."""

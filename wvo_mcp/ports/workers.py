@@ -52,7 +52,7 @@ class WorkerRepository(Protocol):
 
 class WorkspaceRepository(Protocol):
     """The places of tasks. A row is {workspace_id, task_id, lease_token, host, path, branch, target, base_sha, mode, state,
-    bytes, created_at, updated_at}."""
+    bytes, facts (JSON text), created_at, updated_at}."""
 
     async def add(self, fields: Mapping[str, Any]) -> Row: ...
     async def change(self, workspace_id: str, fields: Mapping[str, Any]) -> None: ...

@@ -18,10 +18,13 @@ from wvo_mcp.store.sql import parts
 
 _WORKER = ", ".join(Worker.model_fields)
 _APPROVAL = ", ".join(Approval.model_fields)
-_PLACE = "workspace_id, task_id, lease_token, host, path, branch, target, base_sha, mode, state, bytes, created_at, updated_at"
+_PLACE = (
+    "workspace_id, task_id, lease_token, host, path, branch, target, base_sha, mode, state, bytes, facts,"
+    " created_at, updated_at"
+)
 _ENTRY = (
     "entry_id, seq, task_id, number, repository, host, path, target, commit_sha, base_sha, state, attempts,"
-    " candidate_sha, landed_sha, verified, reason, created_at, updated_at"
+    " candidate_sha, landed_sha, verified, drift, reason, created_at, updated_at"
 )
 
 

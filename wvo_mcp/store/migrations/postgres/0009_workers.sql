@@ -55,6 +55,7 @@ CREATE TABLE workspaces (
   mode TEXT COLLATE "C" NOT NULL CHECK (mode IN ('worktree', 'shadow', 'folder')),
   state TEXT COLLATE "C" NOT NULL CHECK (state IN ('making', 'open', 'closed', 'removing', 'removed', 'failed')),
   bytes BIGINT NOT NULL DEFAULT 0,
+  facts TEXT COLLATE "C" NOT NULL DEFAULT '{}',     -- JSON: the repository at launch, what was copied, conflicts, why it was left
   created_at TEXT COLLATE "C" NOT NULL,
   updated_at TEXT COLLATE "C" NOT NULL
 );
@@ -76,6 +77,7 @@ CREATE TABLE merge_entries (
   candidate_sha TEXT COLLATE "C",
   landed_sha TEXT COLLATE "C",
   verified TEXT COLLATE "C",
+  drift TEXT COLLATE "C" NOT NULL DEFAULT '[]',       -- JSON: changed paths that the task did not claim
   reason TEXT COLLATE "C",
   created_at TEXT COLLATE "C" NOT NULL,
   updated_at TEXT COLLATE "C" NOT NULL,

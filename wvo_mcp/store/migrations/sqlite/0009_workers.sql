@@ -54,6 +54,7 @@ CREATE TABLE workspaces (
   mode TEXT NOT NULL CHECK (mode IN ('worktree', 'shadow', 'folder')),
   state TEXT NOT NULL CHECK (state IN ('making', 'open', 'closed', 'removing', 'removed', 'failed')),
   bytes INTEGER NOT NULL DEFAULT 0,
+  facts TEXT NOT NULL DEFAULT '{}',     -- JSON: the repository at launch, what was copied, conflicts, why it was left
   created_at TEXT NOT NULL,
   updated_at TEXT NOT NULL
 );
@@ -75,6 +76,7 @@ CREATE TABLE merge_entries (
   candidate_sha TEXT,
   landed_sha TEXT,
   verified TEXT,
+  drift TEXT NOT NULL DEFAULT '[]',       -- JSON: changed paths that the task did not claim
   reason TEXT,
   created_at TEXT NOT NULL,
   updated_at TEXT NOT NULL,
