@@ -16,6 +16,7 @@ from wvo_mcp.operations.core.tasks import TaskFields as _Fields
 from wvo_mcp.operations.core.tasks import columns, fresh_id
 from wvo_mcp.operations.inputs import Input, Output, TaskId
 from wvo_mcp.operations.operation import Audience, Context, Effect, operation
+from wvo_mcp.orchestration.pool import facts
 from wvo_mcp.orchestration.queue.planning import Circumstances, why_not_ready
 from wvo_mcp.orchestration.tasks import editing, lifecycle
 from wvo_mcp.ports import Clock
@@ -126,33 +127,46 @@ async def restore(ctx: Context, params: Decision) -> TaskResult:
 
 class Pause(Input):
     reason: Text | None = Field(default=None, description="Reason shown to agents that ask for work.")
+    gently: bool = Field(default=False, description="Let running workers finish their tasks.")
+
+
+class Stop(Input):
+    reason: Text | None = Field(default=None, description="Reason shown to agents that ask for work.")
 
 
 class PauseState(Output):
     paused: bool
     reason: str | None
+    gently: bool | None = Field(default=None, description="True where running workers may finish; else absent.")
+    stopped: bool | None = Field(default=None, description="True where autopilots exit as well; else absent.")
 
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, idempotent=True, role=Role.OPERATOR)
 async def pause(ctx: Context, params: Pause) -> PauseState:
-    """Pause work: no task is claimed until resume. Tasks in progress may be finished."""
-    return await _switch(ctx, True, params.reason)
+    """Pause work: no task is claimed until resume. Workers of the autopilot are interrupted and keep their sessions; tasks
+    of other agents may be finished."""
+    await ctx.tx.sessions.ensure()
+    mode = facts.PauseMode.GENTLY if params.gently else facts.PauseMode.NOW
+    return _state_of(await facts.pause(ctx.tx, mode, params.reason))
 
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, idempotent=True, role=Role.OPERATOR)
 async def resume(ctx: Context) -> PauseState:
-    """Resume work after pause."""
-    return await _switch(ctx, False, None)
+    """Resume work after pause or stop. Interrupted workers go on in the same session."""
+    await ctx.tx.sessions.ensure()
+    return _state_of(await facts.resume(ctx.tx))
 
 
-async def _switch(ctx: Context, paused: bool, reason: str | None) -> PauseState:
-    tx = ctx.tx
-    await tx.sessions.ensure()
-    if bool(await tx.state.get("paused")) != paused or reason is not None:
-        await tx.state.put("paused", paused)
-        await tx.state.put("paused_reason", reason)
-        await tx.events.append("work.paused" if paused else "work.resumed", None, {"reason": reason} if reason else {})
-    return PauseState(paused=paused, reason=await tx.state.get("paused_reason"))
+@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, idempotent=True, role=Role.OPERATOR)
+async def stop(ctx: Context, params: Stop) -> PauseState:
+    """Stop work: pause, and every autopilot exits. Starting an autopilot, or resume, ends it."""
+    await ctx.tx.sessions.ensure()
+    return _state_of(await facts.stop(ctx.tx, params.reason))
+
+
+def _state_of(halt: facts.Halt) -> PauseState:
+    on = {"gently": halt.mode is facts.PauseMode.GENTLY and not halt.stop, "stopped": halt.stop}
+    return PauseState(paused=not halt.gives_out, reason=halt.reason, **{name: True for name in on if on[name]})
 
 
 class Add(Input):

@@ -290,6 +290,11 @@ class StateRepository(Protocol):
 
     async def put(self, name: str, value: Any) -> None: ...
 
+    async def named(self, prefix: str) -> dict[str, Any]:
+        """Facts whose name begins so, in ASCII."""
+
+    async def drop(self, name: str) -> None: ...
+
     async def lead(self, role: str, seconds: float, *, force: bool = False) -> int | None:
         """Take or keep the leader lease of `role`; its fencing token, or None while another session holds it.
         `force` takes it from a session that is known to be dead."""

@@ -54,6 +54,14 @@ class State(Repository):
     async def put(self, name: str, value: Any) -> None:
         self._upsert("facts", ("name",), {"name": name, "value": canonical(value)})
 
+    async def named(self, prefix: str) -> dict[str, Any]:
+        after = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+        rows = self._rows.all("SELECT name, value FROM facts WHERE name >= ? AND name < ?", (prefix, after))
+        return {row["name"]: json.loads(row["value"]) for row in rows}
+
+    async def drop(self, name: str) -> None:
+        self._rows.put("DELETE FROM facts WHERE name = ?", (name,))
+
     async def lead(self, role: str, seconds: float, *, force: bool = False) -> int | None:
         own = self._caller.session_id
         row = await self.leader(role)
