@@ -1,1 +1,1 @@
-"""Which worker runs what: launched, watched, held to limits, ended."""
+"""Which worker runs what: claimed, launched, watched, ended."""
