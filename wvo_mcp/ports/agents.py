@@ -12,10 +12,14 @@ from wvo_mcp.domain.agents import AgentEvent
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """One process of an agent. `session`: resume this one. `server` is the entry of our MCP server: command, arguments and
-    environment, with the worker's key. `home` is a folder of its own, which the driver fills. `budget` in US dollars."""
+    environment, with the worker's key. `home` is a folder of its own, which the driver fills. `budget` in US dollars.
+    `program`: command and arguments as providers.yaml has them; empty: the driver's own. `folders` are open to it besides
+    the workspace."""
 
     workspace: Path
     home: Path
+    program: tuple[str, ...] = ()
+    folders: tuple[Path, ...] = ()
     prompt: str
     model: str | None = None
     effort: str | None = None
@@ -66,6 +70,10 @@ class AgentDriver(Protocol):
     name: str
     asks: bool
     """It asks for permission through its own channel. False: give it no shell."""
+    answers: bool
+    """It has no tools and calls nobody: the text of its last event is its answer (JSON, `domain.review.Answer`), with
+    which the pool ends the task. It is given the whole of what it judges in its prompt, and its `pid` is not a process of its
+    own."""
 
     def start(self, launch: Launch) -> AbstractAsyncContextManager[AgentRun]:
         """Leaving the block ends the process and all that it started. Raises NotStarted."""

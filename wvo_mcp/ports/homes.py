@@ -1,0 +1,57 @@
+"""What a worker starts with: a configuration home of its own, a login made for workers, an environment."""
+
+# pyright: reportReturnType=false
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from wvo_mcp.domain.finding import Finding
+from wvo_mcp.domain.providers.catalogue import Provider
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HomeAsk:
+    """`slot` counts from 0 and has its own caches. `key` is the secret of the worker's connection. `keep` names variables
+    of the person that a worker gets all the same (the roadmap's `env`)."""
+
+    provider: Provider
+    task_id: str
+    slot: int
+    key: str
+    session: str | None = None
+    keep: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """For a `Launch`. `session`: the one that was asked for, if it can go on in this home; else the worker starts afresh."""
+
+    path: Path
+    env: Mapping[str, str]
+    server: tuple[tuple[str, ...], Mapping[str, str]]
+    session: str | None = None
+
+
+class HomeFailed(Exception):
+    """A worker of this provider cannot be launched; `remedy` says what a person does."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+class Homes(Protocol):
+    """The person's own configuration, history and credential files are neither read, linked nor changed."""
+
+    def open(self, ask: HomeAsk) -> AbstractAsyncContextManager[Home]:
+        """For one launch. The home of a task and provider is kept, with its sessions. Raises HomeFailed."""
+
+    async def forget(self, task_id: str) -> None:
+        """The task is settled: remove its homes."""
+
+    async def missing(self, providers: Sequence[Provider]) -> dict[str, Finding]:
+        """By provider, what keeps a worker of it from being launched, with the remedy; those that have all are not in it.
+        Runs their programs to ask for their versions."""
