@@ -1,5 +1,7 @@
 """Each mistake in providers.yaml is named with its line, its field and what is allowed; none repeats a secret."""
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -45,6 +47,9 @@ estimates: {high: 5}
 cached_weight: 0.5
 count_unreported: yes
 warn_at: 0.9
+on_limit: switch
+wait_at_most: 90m
+daily_cost: 12.5
 agent_limits: {hourly: 1}
 task_limits: {daily: 1000000000000}
 providers:
@@ -79,6 +84,7 @@ providers:
     assert catalogue.estimates == {Tier.LOW: 20_000, Tier.MEDIUM: 60_000, Tier.HIGH: 5}
     assert catalogue.local_labels == {"private", "data:local"}
     assert (catalogue.cached_weight, catalogue.count_unreported, catalogue.warn_at) == (0.5, True, 0.9)
+    assert (catalogue.on_limit, catalogue.wait_at_most, catalogue.daily_cost) == ("switch", timedelta(minutes=90), 12.5)
     assert (catalogue.agent_limits, catalogue.task_limits) == (Limits(1), Limits(None, 10**12))
     assert (mine.kind, mine.place, mine.enabled) == (ProviderKind.OPENAI, Place.CLOUD, False)
     assert (mine.base_url, mine.key_command) == ("https://[::1]:8443/v1", ("pass", "show", "my server"))
@@ -112,6 +118,8 @@ PROVIDER = "providers:\n  one:\n    kind: ollama\n    tiers:\n      low:\n      
         (LEAST + "shares: {cloud: 70}\n", 5, "shares", "expected shares that sum to 100, found 70"),
         (LEAST + "types: {revue: local}\n", 5, "types.revue", "Did you mean review?"),
         (LEAST + "estimates: {low: 0}\n", 5, "estimates.low", "expected a whole number from 1 to "),
+        (LEAST + "on_limit: stop\n", 5, "on_limit", "expected one of wait, switch, found 'stop'"),
+        (LEAST + "wait_at_most: 6 hours\n", 5, "wait_at_most", "expected a duration like 90s, 30m, 6h or 2d"),
         (LEAST + "warn_at: 80\n", 5, "warn_at", "expected a number from 0 to 1, found '80'"),
         (LEAST + "agent_limits: {hourly: -5}\n", 5, "agent_limits.hourly", "expected a whole number from 1"),
         (LEAST + "task_limits: 5\n", 5, "task_limits", "expected 'hourly:' or 'daily:' with tokens"),

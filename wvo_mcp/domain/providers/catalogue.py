@@ -5,6 +5,7 @@ Every name of a provider or a model is data; the code knows only kinds of progra
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 
 from wvo_mcp.domain.task import TaskType
@@ -32,6 +33,15 @@ class Mode(StrEnum):
     CLOUD = "cloud"
     LOCAL = "local"
     HYBRID = "hybrid"
+
+
+class OnLimit(StrEnum):
+    """What becomes of a worker's task when its provider's limit is reached."""
+
+    WAIT = "wait"
+    """The same session goes on after the reset."""
+    SWITCH = "switch"
+    """Another provider takes over in the same worktree, from the last checkpoint."""
 
 
 class ProviderKind(StrEnum):
@@ -84,6 +94,11 @@ class Model:
     name: str
     cost: Cost = FREE
     limits: Limits = NO_LIMITS
+
+    @property
+    def priced(self) -> bool:
+        """Was a cost given, though it be zero?"""
+        return self.cost is not FREE
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +170,18 @@ class Catalogue:
     agent_limits: Limits = NO_LIMITS
     task_limits: Limits = NO_LIMITS
     warn_at: float = 0.8
+    on_limit: OnLimit = OnLimit.WAIT
+    wait_at_most: timedelta = timedelta(hours=6)
+    """For a limit that lasts longer, another provider takes over if one may."""
+    daily_cost: float | None = None
+    """US dollars that workers may cost in a calendar day (UTC)."""
     digest: str = ""
     """Of the text; empty for the packaged defaults."""
+
+    @property
+    def patience(self) -> timedelta:
+        """How long a session waits for its own provider."""
+        return self.wait_at_most if self.on_limit is OnLimit.WAIT else timedelta(0)
 
     def provider(self, name: str) -> Provider | None:
         return next((one for one in self.providers if one.name == name), None)

@@ -36,9 +36,11 @@ class Why(StrEnum):
     ABSENT = "absent"
     BREAKER = "breaker"
     BUDGET = "budget"
+    MONEY = "money"
+    """A cap in US dollars forbids a launch."""
 
 
-PASSING = frozenset({Why.MODE, Why.LOCALITY, Why.ABSENT, Why.BREAKER, Why.BUDGET})
+PASSING = frozenset({Why.MODE, Why.LOCALITY, Why.ABSENT, Why.BREAKER, Why.BUDGET, Why.MONEY})
 """Obstacles that may pass: the task waits. Otherwise nothing that is configured ever suits it, and
 it is worked on without a route."""
 
@@ -47,7 +49,8 @@ it is worked on without a route."""
 class RouteRequest:
     """What is to be routed. `sticky` is who worked on the task before, `own` the kind of provider that the asking agent
     runs on, `used` what the task took so far. `running` work goes on whatever its budget says. `attached`: the agent
-    does the work itself unless it may not; without `own` it is not known what it runs on."""
+    does the work itself unless it may not; without `own` it is not known what it runs on. `waiting`: a session of this
+    provider waits to go on with it."""
 
     complexity: int
     type: TaskType
@@ -59,6 +62,7 @@ class RouteRequest:
     used: Use = NOTHING
     running: bool = False
     attached: bool = False
+    waiting: str | None = None
 
     @classmethod
     def of(cls, task: Task, own: str | None = None, *, attached: bool = False) -> "RouteRequest":
@@ -145,7 +149,7 @@ def decide(
     candidates = [one for one in judged if isinstance(one, _Candidate)]
     rejected = tuple(one for one in judged if isinstance(one, Rejected))
     own = [one for one in catalogue.providers if request.attached and request.is_own(one)]
-    if not candidates:
+    if not candidates or _waits(catalogue, state, request, rejected):
         return _none(band.tier, mode, rejected, request, own)
     mine = [one for one in candidates if one.provider in own]
     wanted = _preferences(catalogue, presence, state, request, candidates)
@@ -170,6 +174,12 @@ def decide(
     return RouteDecision(chosen, reason, band.tier, mode, rejected, elsewhere=elsewhere, worker=worker)
 
 
+def _waits(catalogue: Catalogue, state: RoutingState, request: RouteRequest, rejected: Collection[Rejected]) -> bool:
+    """Is it better to wait for the provider whose session has begun the task than to begin anew with another?"""
+    stopped = [one for one in rejected if one.provider == request.waiting and one.why is Why.BREAKER]
+    return any(one.until is not None and one.until - state.now <= catalogue.patience for one in stopped)
+
+
 def _judged(
     catalogue: Catalogue, seen: Presence, state: RoutingState, request: RouteRequest, provider: Provider
 ) -> _Candidate | Rejected:
@@ -189,6 +199,9 @@ def _judged(
             return _stopped(provider, tier, breaker)
         if verdict is Verdict.PROBE:
             probes.append((provider.name, name))
+    forbidden = state.unaffordable.get((provider.name, tier.value))
+    if forbidden is not None:
+        return Rejected(provider.name, tier, Why.MONEY, forbidden)
     estimate = catalogue.estimates[tier]
     windows = windows_of_provider(state, provider, [tier])
     work = windows_of_work(catalogue, state, request.task_id or "", request.used)
@@ -293,7 +306,7 @@ _PLACES = {None: "", Place.CLOUD: "the cloud", Place.LOCAL: "local models"}
 def _sentence(
     chosen: Chosen, because: list[str], mode: Mode, request: RouteRequest, rejected: Collection[Rejected]
 ) -> str:
-    shown = _FORBIDDING if request.attached else (Why.BREAKER, Why.BUDGET)
+    shown = _FORBIDDING if request.attached else (Why.BREAKER, Why.BUDGET, Why.MONEY)
     others = "".join([f"; not {one.provider}: {one.reason}" for one in rejected if one.why in shown][:3])
     tries = " (it tries whether the provider has recovered)" if chosen.probes else ""
     to = f"{chosen.provider} {chosen.tier} for {_task(request)} in {mode} mode"

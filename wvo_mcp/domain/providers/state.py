@@ -59,7 +59,8 @@ NOTHING = Use()
 
 @dataclass(frozen=True)
 class RoutingState:
-    """What all servers share, as of `now`. Raises are keyed (scope, name, period), names of tiers `provider/tier`."""
+    """What all servers share, as of `now`. Raises are keyed (scope, name, period), names of tiers `provider/tier`.
+    `unaffordable`: why caps in dollars forbid the asking pool a launch, by provider and tier."""
 
     now: datetime
     mode: Mode | None = None
@@ -68,6 +69,7 @@ class RoutingState:
     raises: Mapping[tuple[str, str, str], int] = field(default_factory=dict[tuple[str, str, str], int])
     agent_id: str = ""
     agent: Use = NOTHING
+    unaffordable: Mapping[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
 
     @cached_property
     def providers(self) -> dict[str, Use]:

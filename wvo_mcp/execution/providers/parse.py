@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from wvo_mcp.domain.providers.catalogue import (
     Limits,
     Mode,
     Model,
+    OnLimit,
     Place,
     Provider,
     ProviderKind,
@@ -42,6 +44,7 @@ from wvo_mcp.execution.yaml.reading import (
     number,
     parsed,
     record,
+    scalar,
     text,
     whole,
 )
@@ -191,6 +194,15 @@ def _by_word(words: type[StrEnum], item: Reader, what: str = "each with its valu
 
 _TOKENS = whole(1, 1_000_000_000_000)
 _DOLLARS = number(100_000)
+_SPAN = re.compile(r"(\d{1,5})([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def _span(text: str) -> timedelta | None:
+    found = _SPAN.fullmatch(text)
+    return found and timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+
+
 _TIER = choice(Tier)
 _PLACE = choice(Place)
 _LIMIT_KEYS = {"hourly": _TOKENS, "daily": _TOKENS}
@@ -313,6 +325,9 @@ _FILE = record(
         "cached_weight": number(1),
         "count_unreported": flag,
         "warn_at": number(1),
+        "on_limit": choice(OnLimit),
+        "wait_at_most": scalar("a duration like 90s, 30m, 6h or 2d", _span),
+        "daily_cost": _DOLLARS,
         "bands": _bands,
         "types": _by_word(TaskType, _PLACE),
         "shares": _shares,

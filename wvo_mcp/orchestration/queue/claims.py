@@ -1,5 +1,6 @@
 """Who works on what (contract, section 5): one winner per task, liveness by sessions, fencing by tokens."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from functools import partial
@@ -77,14 +78,16 @@ async def claim(
     task_id: str | None,
     lease_seconds: int | None,
     providers: Providers | None = None,
+    unaffordable: Mapping[tuple[str, str], str] | None = None,
 ) -> Claim:
     """Give the agent one task, or say why not. A task given here is given to no one else until its lease ends.
+    `unaffordable`: providers and tiers that a pool has no money for, and why.
 
     Raises, for a named task only: NotFound, NotReady, AlreadyClaimed, WipLimit, ReservationConflict, Paused,
     BudgetExhausted.
     """
     await tx.sessions.ensure(but_agent=agent_id == tx.caller.agent_id)
-    router = Router(tx, providers, agent_id)
+    router = Router(tx, providers, agent_id, unaffordable)
     await router.prefetch_reads()
     if task_id is None and policy.epics is None:
         await tx.queue.prefetch_reads(agent_id)

@@ -33,8 +33,15 @@ class Route:
 class Router:
     """For one claim. Without `providers` nothing is routed, and nothing withheld."""
 
-    def __init__(self, tx: Transaction, providers: Providers | None, agent_id: str) -> None:
+    def __init__(
+        self,
+        tx: Transaction,
+        providers: Providers | None,
+        agent_id: str,
+        unaffordable: Mapping[tuple[str, str], str] | None = None,
+    ) -> None:
         self._tx = tx
+        self._unaffordable = unaffordable
         self.providers = providers
         self.agent_id = agent_id
         self.presence: Mapping[str, Presence] = {}
@@ -99,7 +106,8 @@ class Router:
     async def state(self) -> RoutingState:
         """What all servers know of the providers, read once."""
         if self._state is None:
-            self._state = await self._tx.routing.state(self.agent_id)
+            state = await self._tx.routing.state(self.agent_id)
+            self._state = replace(state, unaffordable=self._unaffordable) if self._unaffordable else state
         return self._state
 
     async def again(self, task: Task, avoid: str | None = None) -> RouteDecision | None:
@@ -126,7 +134,18 @@ class Router:
         before = await self._tx.routing.route(task.id)
         used = request.used if catalogue.task_limits.unlimited else await self._tx.routing.used_by_task(task.id)
         sticky = None if before is None or before.worked is None else (before.worked, before.tier)
-        return replace(request, sticky=sticky, used=used, running=task.status is Status.IN_PROGRESS)
+        request = replace(request, sticky=sticky, used=used, running=task.status is Status.IN_PROGRESS)
+        return replace(request, waiting=await self._waiting(task)) if caller.worker else request
+
+    async def _waiting(self, task: Task) -> str | None:
+        """The provider of a session of this pool that rests and began the task; of programs that we launch only."""
+        from wvo_mcp.domain.worker import RESTING  # only a pool needs it
+
+        for last in await self._tx.workers.of_task(task.id, 1):
+            ours = last.agent_id.rpartition(".")[0] == self.agent_id.rpartition(".")[0]
+            if last.state in RESTING and last.client_session is not None and ours:
+                return last.provider
+        return None
 
     async def take(self, task: Task, lease_token: int, decision: RouteDecision | None) -> Route | None:
         """The attempt that begins goes this way; the route for its agent, None where it does the work itself."""
