@@ -40,6 +40,7 @@ from wvo_mcp.settings import Settings
 if TYPE_CHECKING:
     from wvo_mcp.orchestration.health.loop import HealthLoop
     from wvo_mcp.ports.backend import Snapshots
+    from wvo_mcp.ports.homes import Homes
     from wvo_mcp.ports.rules import ProjectRules
     from wvo_mcp.telemetry.setup import Telemetry
 
@@ -163,6 +164,11 @@ def build_services(
 
         return RulesOfRoadmap(settings.roadmap, Trust(os.environ, settings.root))
 
+    def homes() -> "Homes":
+        from wvo_mcp.execution.agents.home import WorkerHomes
+
+        return WorkerHomes(settings, os.environ)
+
     def health() -> "HealthLoop":
         from wvo_mcp.app.leading import build_health
 
@@ -183,6 +189,7 @@ def build_services(
             "wvo_mcp.ports.backend.Backups": Late(lambda: backend.backups),
             "wvo_mcp.ports.backend.Snapshots": Late(snapshots),
             "wvo_mcp.orchestration.health.loop.HealthLoop": Late(health),
+            "wvo_mcp.ports.homes.Homes": Late(homes),
             "wvo_mcp.ports.rules.ProjectRules": Late(rules),
         }
     )

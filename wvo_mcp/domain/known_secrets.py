@@ -82,8 +82,13 @@ def register_environment(environ: Mapping[str, str]) -> None:
         if name in _ADDRESSES:
             for part in re.split(r"[/?&=]", value.partition("://")[2])[1:]:
                 register_secret(part if len(part) >= _KEY_IN_ADDRESS else None)
-        if name in _ADDRESSES or _VARIABLE.search(name) is not None:
+        if is_secret_name(name):
             register_secret(value)
+
+
+def is_secret_name(name: str) -> bool:
+    """Is it the name of a variable that holds a key, a token or a password?"""
+    return name in _ADDRESSES or _VARIABLE.search(name) is not None
 
 
 def _written(value: str) -> list[str]:
