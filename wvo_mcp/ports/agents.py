@@ -1,8 +1,11 @@
 """Coding agents as programs: started, watched, answered, ended."""
 
-from collections.abc import AsyncIterator, Mapping
+# pyright: reportReturnType=false
+
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -10,26 +13,39 @@ from wvo_mcp.domain.agents import AgentEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServerEntry:
+    """Our MCP server, as it stands in the worker's own configuration; `env` has the worker's key."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """One process of an agent. `session`: resume this one. `server` is the entry of our MCP server: command, arguments and
-    environment, with the worker's key. `home` is a folder of its own, which the driver fills. `budget` in US dollars.
-    `program`: command and arguments as providers.yaml has them; empty: the driver's own. `folders` are open to it besides
-    the workspace."""
+    """One process of an agent. `session`: resume this one. `home` is a configuration folder of its own, which the driver
+    fills; `env` all that its programs get; `folders` what it may reach besides its workspace. `budget` in US dollars,
+    `deadline` in seconds, `output` in bytes of its whole stream. `log`: its raw stream is kept there. `confirm_quota`: ask
+    the provider before the first turn whether there is any, where it can be asked. `program`: command and arguments as
+    providers.yaml has them; empty: the driver's own."""
 
     workspace: Path
     home: Path
     program: tuple[str, ...] = ()
-    folders: tuple[Path, ...] = ()
     prompt: str
+    server: ServerEntry
+    env: Mapping[str, str]
     model: str | None = None
     effort: str | None = None
     session: str | None = None
-    server: tuple[tuple[str, ...], Mapping[str, str]]
-    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    folders: tuple[Path, ...] = ()
     max_turns: int | None = None
     budget: float | None = None
     deadline: float = 3_600.0
-    output: int = 64 << 20
+    output: int = 256 << 20
+    log: Path | None = None
+    confirm_quota: bool = False
+    base_url: str | None = None
+    """Of the provider's API, where the workspace names another than the program's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +56,23 @@ class Answer:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What a provider says that is left for this login."""
+
+    exhausted: bool
+    resets_at: datetime | None = None
+
+
 class AgentRun(Protocol):
-    """A process that runs. Its end is the end of `events`."""
+    """A process that runs."""
 
     @property
     def pid(self) -> int: ...
 
     def events(self) -> AsyncIterator[AgentEvent]:
-        """In order, for one reader. Whatever the program prints, it ends when the program has ended; the last event is a
-        stop, once for each turn."""
+        """In order, for one reader, until the program has ended. Whatever it prints, each turn ends in one stop, which has a
+        signal when a provider failed; a program that ends within a turn ends the turn as failed."""
         ...
 
     async def answer(self, request_id: str, answer: Answer) -> None:
@@ -63,18 +87,25 @@ class AgentRun(Protocol):
         """End the turn that runs; a stop follows."""
         ...
 
+    async def quota(self) -> Quota | None:
+        """Asks the provider; None where that cannot be asked."""
+        ...
+
 
 class AgentDriver(Protocol):
     """One kind of program."""
 
     name: str
     asks: bool
-    """It asks for permission through its own channel. False: give it no shell."""
+    """It asks for permission through its own channel. False: it gets no shell."""
     answers: bool
-    """It has no tools and calls nobody: the text of its last event is its answer (JSON, `domain.review.Answer`), with
-    which the pool ends the task. It is given the whole of what it judges in its prompt, and its `pid` is not a process of its
-    own."""
+    """It has no tools and calls nobody: the text of its last event is its answer (JSON), with which the pool ends the task. It
+    is given the whole of what it judges in its prompt, and its `pid` is not a process of its own."""
 
     def start(self, launch: Launch) -> AbstractAsyncContextManager[AgentRun]:
         """Leaving the block ends the process and all that it started. Raises NotStarted."""
+        ...
+
+    def meaning(self, line: bytes) -> Iterable[AgentEvent]:
+        """What one line of its raw stream says, for people who read a log. Never fails."""
         ...

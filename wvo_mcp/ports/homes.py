@@ -10,6 +10,7 @@ from typing import Protocol
 
 from wvo_mcp.domain.finding import Finding
 from wvo_mcp.domain.providers.catalogue import Provider
+from wvo_mcp.ports.agents import ServerEntry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,7 @@ class Home:
 
     path: Path
     env: Mapping[str, str]
-    server: tuple[tuple[str, ...], Mapping[str, str]]
+    server: ServerEntry
     session: str | None = None
 
 

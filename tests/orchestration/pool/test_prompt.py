@@ -14,7 +14,7 @@ AT = datetime(2027, 1, 15, tzinfo=UTC)
 
 
 def a_task(**fields: Any) -> Task:
-    plain = {"id": "T1", "title": "Price rules", "description": "", "acceptance": (), "files": ()}
+    plain: dict[str, Any] = {"id": "T1", "title": "Price rules", "description": "", "acceptance": (), "files": ()}
     return Task.model_construct(**{**plain, **fields})
 
 

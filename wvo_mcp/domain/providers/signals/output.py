@@ -335,6 +335,11 @@ _RUNS: Mapping[ProviderKind, type[Run]] = {
 }
 
 
+def run_of(kind: ProviderKind, now: datetime) -> Run:
+    """Takes what a program of this kind prints, line by line."""
+    return _RUNS.get(kind, Run)(now)
+
+
 def read_output(kind: ProviderKind, lines: Iterable[str], now: datetime, *, exit_code: int | None = None) -> Reading:
     """What the lines of a run say, those of stdout and stderr in any order; in time and memory of the longest line.
 
@@ -342,7 +347,7 @@ def read_output(kind: ProviderKind, lines: Iterable[str], now: datetime, *, exit
     without a zone is taken to be in the zone of `now`. Of codex, a resumed thread reports the usage of all of it. What
     speaks for a server is no program of ours: its lines are read as plain text.
     """
-    run = _RUNS.get(kind, Run)(now)
+    run = run_of(kind, now)
     for line in lines:
         event = event_of(line)
         if event is not None:
