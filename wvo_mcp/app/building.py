@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from wvo_mcp.ports.backend import Snapshots
     from wvo_mcp.ports.homes import Homes
     from wvo_mcp.ports.rules import ProjectRules
+    from wvo_mcp.ports.workers import WorkerLogs
     from wvo_mcp.telemetry.setup import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -169,6 +170,11 @@ def build_services(
 
         return WorkerHomes(settings, os.environ)
 
+    def logs() -> "WorkerLogs":
+        from wvo_mcp.execution.agents.logs import WorkerLogFiles
+
+        return WorkerLogFiles(settings.state_dir / "workers", lambda _: None)
+
     def health() -> "HealthLoop":
         from wvo_mcp.app.leading import build_health
 
@@ -191,5 +197,6 @@ def build_services(
             "wvo_mcp.orchestration.health.loop.HealthLoop": Late(health),
             "wvo_mcp.ports.homes.Homes": Late(homes),
             "wvo_mcp.ports.rules.ProjectRules": Late(rules),
+            "wvo_mcp.ports.workers.WorkerLogs": Late(logs),
         }
     )

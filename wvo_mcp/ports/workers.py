@@ -125,3 +125,21 @@ class ViolationRepository(Protocol):
 
     async def page(self, task_id: str | None, limit: int) -> list[Row]:
         """Newest first: {seq, at, task_id, worker_id, agent_id, kind, verdict, rule, subject}."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """Whole lines, and where to go on. `more`: there are further ones already."""
+
+    lines: Sequence[str]
+    next: int
+    more: bool
+
+
+class WorkerLogs(Protocol):
+    """The raw streams of workers on this host."""
+
+    async def read(self, log: str, provider: str, after: int | None, *, raw: bool) -> LogPage:
+        """A part of the log `log` from this byte on; None: its end. Readable, unless `raw`. Raises NotFound where there is no
+        such log, Forbidden for a file that is not a log of ours."""
+        ...

@@ -21,10 +21,10 @@ def names() -> list[str]:
 
 @pytest.mark.requirement("CORE-5")
 def test_the_commands_are_the_operations_and_what_installs() -> None:
-    # `budget raise` and `budget show` are a group of their own.
-    plain = {name.replace("_", "-") for name in ALL if not name.startswith("budget_")}
-    assert set(names()) == plain | {"budget", "trust"} | INSTALLATION
-    assert len(names()) == len(plain) + 2 + len(INSTALLATION)
+    # `budget raise`, `worker log` and their like are groups of their own.
+    plain = {name.replace("_", "-") for name in ALL if not name.startswith(("budget_", "worker_"))}
+    assert set(names()) == plain | {"autopilot", "budget", "trust", "worker"} | INSTALLATION
+    assert len(names()) == len(plain) + 4 + len(INSTALLATION)
 
 
 @pytest.mark.requirement("CORE-5")

@@ -12,7 +12,7 @@ from tests.faces.cli.shell import Shell
 from tests.support.databases import written
 from wvo_mcp.operations import ALL, Effect
 
-NEEDED = {"get_task": {"task_id": "T1"}}
+NEEDED = {"get_task": {"task_id": "T1"}, "worker_log": {"worker_id": "w-1"}}
 """Arguments, where a read cannot do without."""
 
 
@@ -31,6 +31,15 @@ def state_of(root: Path) -> tuple[dict[str, str], list[str]]:
 def test_what_is_declared_a_read_writes_neither_the_store_nor_a_file(shell: Shell) -> None:
     assert shell("init", "--yes").code == 0
     assert shell("add", "Do it", "--id", "T1").code == 0
+    log = shell.root / "state" / "workers" / "w-1.jsonl"
+    log.parent.mkdir()
+    log.write_text('{"a": 1}\n')
+    with written(shell.root / "state" / "state.db") as execute:
+        execute(
+            "INSERT INTO workers (worker_id, seq, task_id, lease_token, agent_id, run_id, provider, tier, model, host, state,"
+            " since, started_at, log) VALUES ('w-1', 1, 'T1', 1, 'a', 'r', 'claude', 'high', 'm', 'h', 'working',"
+            f" '2026-01-01T00:00:00.000Z', '2026-01-01T00:00:00.000Z', '{log}')"
+        )
     before = state_of(shell.root)
 
     for name, op in ALL.items():

@@ -1,5 +1,5 @@
 """The command of an operation: parse the flags, call it, print its result. And what goes on until it is stopped:
-`status --watch`, `events --follow`, `claim-task --wait`, `serve`."""
+`status --watch`, `events --follow`, `worker-log --follow`, `claim-task --wait`, `serve`."""
 
 import asyncio
 import gc
@@ -76,6 +76,28 @@ def _follow(op: Operation, compose: Compose, given: Mapping[str, Any], as_json: 
     _until_stopped(op, compose, given if given["follow"] else {**given, "count": 1}, print_new)
 
 
+def _follow_log(op: Operation, compose: Compose, given: Mapping[str, Any], as_json: bool) -> None:
+    """The end of the log, then what comes, until the worker has ended."""
+    asked = arguments(op, given)
+
+    async def print_new(ask: Ask) -> bool:
+        while True:
+            page = await ask(asked)
+            for line in page["lines"]:
+                print_line({"line": line}) if as_json else click.echo(printable(line))
+            asked["after"] = page["next_after"]
+            if not page["more"]:
+                return bool(page["state"] == "ended")
+
+    _until_stopped(op, compose, given, print_new)
+
+
+def printable(line: str) -> str:
+    from wvo_mcp.faces.cli.views.cells import clean  # brings rich, which serves terminals only
+
+    return clean(line)
+
+
 def event_line(event: Mapping[str, Any]) -> str:
     """An event on one line, for people."""
     from wvo_mcp.faces.cli.views.cells import clean, local  # brings rich, which serves terminals only
@@ -87,9 +109,10 @@ def event_line(event: Mapping[str, Any]) -> str:
 
 
 def _until_stopped(
-    op: Operation, compose: Compose, given: Mapping[str, Any], step: Callable[[Ask], Awaitable[None]]
+    op: Operation, compose: Compose, given: Mapping[str, Any], step: Callable[[Ask], Awaitable[bool | None]]
 ) -> None:
-    """Repeat the step at the interval, on one open store; Ctrl-C is how a person ends it, and no error."""
+    """Repeat the step at the interval, on one open store, until it says that it was the last; Ctrl-C is how a person ends
+    it, and no error."""
 
     gc.enable()  # this command may live for days
 
@@ -97,9 +120,9 @@ def _until_stopped(
         async with calling(op, compose) as (ask, changed):
             reads = 0
             while True:
-                await step(ask)
+                last = await step(ask)
                 reads += 1
-                if reads == given["count"]:
+                if last or reads == given["count"]:
                     return
                 await changed(given["interval"])
                 await asyncio.sleep(_BREATH)
@@ -146,11 +169,17 @@ def _interval(seconds: float) -> click.Option:
 _COUNT = "Number of reads to stop after; default: until Ctrl-C."
 _WATCH = "Live view; a line of JSON for each refresh when stdout is not a terminal."
 _WAIT = "Seconds to wait for a task when there is nothing to claim."
+_FOLLOW_LOG = "The end of the log, then new lines as they come, until the worker has ended."
 _count = click.Option(["--count"], type=click.IntRange(min=1), help=_COUNT)
 
 LIVE = {
     "claim_task": Live(("wait",), [click.Option(["--wait"], type=click.FloatRange(min=0), help=_WAIT)], _claim_waiting),
     "status": Live(("watch",), [click.Option(["--watch"], is_flag=True, help=_WATCH), _interval(2.0), _count], _watch),
+    "worker_log": Live(
+        ("follow",),
+        [click.Option(["--follow", "-f"], is_flag=True, help=_FOLLOW_LOG), _interval(1.0), _count],
+        _follow_log,
+    ),
     "events": Live(
         ("follow", "jsonl"),
         [

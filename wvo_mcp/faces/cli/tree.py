@@ -28,6 +28,7 @@ _GROUPS = {
     "backup": ("list", "List, make and restore backups of the store. One is made every hour."),
     "budget": ("show", "Show token budgets, or raise one for a while. The limits are set in state/providers.yaml."),
     "store": ("", "Copy the database to another one."),
+    "worker": ("", "Show what a worker did, or stop it. wvo-mcp workers lists them."),
 }
 """Groups of the operations GROUP_VERB: the verb that runs where none is given, and the help."""
 
@@ -40,6 +41,7 @@ _OTHERS = {
     "serve": "commands.serve_command",
     "simulate": "simulate.simulate_command",
     "trust": "trust.trust_command",
+    "autopilot": "autopilot.autopilot_command",
 }
 """Commands that are no operations: the function that makes each, imported when it is called."""
 
@@ -102,7 +104,7 @@ class _Root(_Operations):
         super().__init__(compose, "wvo-mcp", help=HELP, context_settings=settings, params=[version])
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*(name for name in super().list_commands(ctx) if not name.startswith("budget-")), *_GROUPS]
+        return [*(name for name in super().list_commands(ctx) if not name.startswith(("budget-", "worker-"))), *_GROUPS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _GROUPS:
@@ -133,7 +135,9 @@ def _registry() -> "dict[str, Operation]":
 def _heading(command: str) -> str:
     op = _registry().get(command.replace("-", "_"))
     if op is None:
-        return {"simulate": "Plan", "budget": _PEOPLE, "trust": _PEOPLE}.get(command, _INSTALLATION)
+        return {"simulate": "Plan", "autopilot": _PEOPLE, "budget": _PEOPLE, "trust": _PEOPLE, "worker": _PEOPLE}.get(
+            command, _INSTALLATION
+        )
     return _PEOPLE if op.audience == "people" else _HEADINGS.get(op.toolset, op.toolset.capitalize())
 
 

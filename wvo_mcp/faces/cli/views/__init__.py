@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-from wvo_mcp.faces.cli.views import status
+from wvo_mcp.faces.cli.views import autopilot, status
 from wvo_mcp.faces.cli.views.plain import rendered
 
 SCREENS: dict[str, dict[str, Any]] = tomllib.loads(Path(__file__).with_name("screens.toml").read_text("utf-8"))
@@ -30,6 +30,10 @@ def view(name: str, result: dict[str, Any], *, watched: bool = False) -> Rendera
     whole = json.loads(json.dumps(result), object_hook=_Whole)
     if name == "status":
         return status.Screen(whole, SCREENS["status"], watched)
+    if name == "workers":
+        return autopilot.Listed(whole)
+    if name == "worker_log":
+        return autopilot.log(whole)
     of_a_job = {"handle", "state"} <= result.keys()
     default = SCREENS["_task"] if set(result) == {"task"} else {}
     return rendered(whole, {} if of_a_job else SCREENS.get(name, default))

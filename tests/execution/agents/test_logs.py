@@ -1,0 +1,116 @@
+"""A worker's log as people read it."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wvo_mcp.domain.agents import AgentEvent, EventKind, PermissionRequest, Status
+from wvo_mcp.errors import Forbidden, NotFound
+from wvo_mcp.execution.agents.logs import WorkerLogFiles
+
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WORK-10")]
+
+
+def _events(message: Mapping[str, Any]) -> Iterator[AgentEvent]:
+    kind = EventKind(message["kind"])
+    request = PermissionRequest("r1", "Bash", command=message["text"]) if kind is EventKind.PERMISSION_REQUEST else None
+    status = Status(message["status"]) if "status" in message else None
+    yield AgentEvent(
+        kind, message.get("text", ""), session="s1", tool=message.get("tool"), status=status, request=request
+    )
+
+
+def _logs(tmp_path: Path, *lines: bytes | dict[str, Any]) -> tuple[WorkerLogFiles, str]:
+    log = tmp_path / "workers" / "w-1" / "stream.jsonl"
+    log.parent.mkdir(parents=True)
+    log.write_bytes(b"".join((one if isinstance(one, bytes) else json.dumps(one).encode()) + b"\n" for one in lines))
+    return WorkerLogFiles(tmp_path / "workers", lambda name: _events if name == "claude" else None), str(log)
+
+
+def _append(log: str, part: bytes) -> None:
+    with Path(log).open("ab") as file:
+        file.write(part)
+
+
+def _size(log: str) -> int:
+    return Path(log).stat().st_size
+
+
+async def test_each_act_is_a_line_and_noise_is_none(tmp_path: Path) -> None:
+    logs, log = _logs(
+        tmp_path,
+        {"kind": "started"},
+        {"kind": "message", "text": "I read\nthe code."},
+        {"kind": "thought", "text": "hm"},
+        {"kind": "tool_call", "tool": "Bash", "text": "npm test", "status": "running"},
+        {"kind": "tool_call", "tool": "Bash", "text": "", "status": "failed"},
+        {"kind": "permission_request", "text": "git push"},
+        {"kind": "usage"},
+        {"kind": "noise", "text": "?"},
+        b'{"wvo":"left out","bytes":12345}',
+        b"npm warn deprecated",
+        b"[1, 2]",
+        {"kind": "stop", "text": "All done.", "status": "done"},
+    )
+
+    page = await logs.read(log, "claude", None, raw=False)
+
+    assert page.lines == [
+        "-- session s1",
+        "I read the code.",
+        "~ hm",
+        "> Bash npm test",
+        "  failed: Bash",
+        "asks: Bash git push",
+        "[12,345 bytes were left out here]",
+        "npm warn deprecated",
+        "-- done: All done.",
+    ]
+    assert not page.more
+    assert (await logs.read(log, "claude", page.next, raw=False)).lines == []
+
+
+async def test_it_goes_on_where_it_ended_and_waits_for_the_end_of_a_line(tmp_path: Path) -> None:
+    logs, log = _logs(tmp_path, {"kind": "message", "text": "one"})
+    page = await logs.read(log, "claude", 0, raw=False)
+    _append(log, b'{"kind": "message", ')
+    assert (await logs.read(log, "claude", page.next, raw=False)).lines == []
+    _append(log, b'"text": "two"}\n')
+
+    assert (await logs.read(log, "claude", page.next, raw=False)).lines == ["two"]
+
+
+async def test_a_page_fits_a_result_whatever_the_log_holds(tmp_path: Path) -> None:
+    logs, log = _logs(tmp_path, *(b"x" * 1_000 for _ in range(500)), b"y" * 1_000_000, b"end")
+
+    at, pages, seen = 0, 0, 0
+    while True:
+        page = await logs.read(log, "claude", at, raw=True)
+        if page.next == at:
+            break
+        at, pages, seen = page.next, pages + 1, seen + len(page.lines)
+        assert sum(map(len, page.lines)) <= 13_000
+    assert at == _size(log)
+    assert seen >= 502
+
+
+async def test_a_log_that_became_shorter_is_read_from_its_end(tmp_path: Path) -> None:
+    logs, log = _logs(tmp_path, b"one")
+
+    assert (await logs.read(log, "claude", 10_000, raw=True)).lines == ["one"]
+
+
+async def test_only_logs_of_workers_are_read(tmp_path: Path) -> None:
+    logs, log = _logs(tmp_path)
+    secret = tmp_path / "id_rsa"
+    secret.write_text("key")
+    Path(log).with_name("link").symlink_to(secret)
+
+    for other in (str(secret), f"{Path(log).parent}/../../id_rsa", str(Path(log).with_name("link"))):
+        with pytest.raises(Forbidden):
+            await logs.read(other, "claude", None, raw=True)
+    with pytest.raises(NotFound):
+        await logs.read(f"{log}.gone", "claude", None, raw=True)

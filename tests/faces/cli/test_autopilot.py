@@ -1,0 +1,179 @@
+"""`wvo-mcp autopilot` from the outside: what it shows, and how a person ends it. The pool behind it is a fake here."""
+
+import json
+import os
+import signal
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.faces.cli.shell import Shell
+from wvo_mcp import app
+from wvo_mcp.domain.autopilot import AutopilotOptions
+from wvo_mcp.errors import Conflict
+from wvo_mcp.faces.cli import main
+from wvo_mcp.faces.cli.autopilot import News
+
+pytestmark = pytest.mark.requirement("WORK-9")
+
+SECRET = "ghp_" + "a1B2" * 9
+PLAN = {"workers": 2, "max_tasks": 5, "max_cost_usd": 1.5, "ready": 3, "open": 4, "tiers": [], "notes": ["no day cap"]}
+SUMMARY = {
+    "done": [{"task_id": "T1", "commit": "0123456789abcdef"}],
+    "landed": [],
+    "failed": [{"task_id": "T2", "reason": "tests fail"}],
+    "waiting": [{"task_id": "T3", "reason": "waits for approval A-1", "approval_id": "A-1"}],
+    "ended": "nothing is left to do",
+    "cost_usd": 0.25,
+    "tokens": 1_500,
+}
+
+
+@dataclass
+class FakePool:
+    """An application whose autopilot does nothing but what the test says."""
+
+    during: Callable[["FakePool"], None] = lambda pool: None
+    options: list[AutopilotOptions] = field(default_factory=list[AutopilotOptions])
+    acts: list[str] = field(default_factory=list[str])
+    run_id: str = "run-1"
+    over: anyio.Event = field(default_factory=anyio.Event)
+    waits: bool = False
+
+    opened = staticmethod(app.opened)
+    cli_caller = staticmethod(app.cli_caller)
+
+    @asynccontextmanager
+    async def autopilot(self, settings: Any, options: AutopilotOptions, on_news: News) -> AsyncGenerator["FakePool"]:
+        self.options.append(options)
+        self.news, self.over = on_news, anyio.Event()
+        yield self
+        self.acts.append("left")
+
+    async def plan(self) -> Mapping[str, Any]:
+        return PLAN
+
+    async def work(self) -> Mapping[str, Any]:
+        self.acts.append("work")
+        self.news({"event": "launched", "task_id": "T1", "worker_id": "w-1", "said": f"with {SECRET}"})
+        self.during(self)
+        if self.waits:
+            await self.over.wait()
+        return SUMMARY
+
+    def drain(self) -> None:
+        self.acts.append("drain")
+        self.during(self)
+
+    def stop(self) -> None:
+        self.acts.append("stop")
+        self.over.set()
+
+
+def _run(
+    shell: Shell, pool: FakePool, *argv: str, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, list[dict[str, Any]]]:
+    shell("init")
+    capsys.readouterr()
+    code = main(["autopilot", *argv], lambda: pool)  # pyright: ignore[reportArgumentType]
+    return code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_piped_it_is_lines_of_json_from_the_plan_to_what_became_of_it(
+    shell: Shell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, lines = _run(shell, FakePool(), capsys=capsys)
+
+    assert code == 0
+    assert [line["event"] for line in lines] == ["plan", "launched", "summary"]
+    assert lines[0]["max_cost_usd"] == 1.5
+    assert {name: len(lines[2][name]) for name in ("done", "landed", "failed", "waiting")} == {
+        "done": 1, "landed": 0, "failed": 1, "waiting": 1,
+    }  # fmt: skip
+    assert SECRET not in json.dumps(lines), "news are redacted"
+
+
+def test_what_was_asked_reaches_the_pool_and_a_dry_run_launches_nothing(
+    shell: Shell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pool = FakePool()
+    given = (
+        "--agents",
+        "2",
+        "--max-tasks",
+        "5",
+        "--max-cost",
+        "1.5",
+        "--task",
+        "T1",
+        "--once",
+        "--no-wait",
+        "--strict",
+    )
+
+    code, lines = _run(shell, pool, *given, "--dry-run", capsys=capsys)
+
+    assert pool.options == [
+        AutopilotOptions(agents=2, max_tasks=5, max_cost=1.5, task="T1", once=True, wait=False, strict=True)
+    ]
+    assert (code, pool.acts) == (0, ["left"])
+    assert [line["event"] for line in lines] == ["plan"]
+
+
+def test_strict_makes_a_failed_task_an_exit_code(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run(shell, FakePool(), "--strict", capsys=capsys)[0] == 1
+
+
+def test_the_first_interrupt_drains_and_the_second_stops(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    pool = FakePool(during=lambda _: os.kill(os.getpid(), signal.SIGINT), waits=True)
+
+    code, lines = _run(shell, pool, capsys=capsys)
+
+    assert code == 130
+    assert pool.acts == ["work", "drain", "stop", "left"]
+    notices = [line["text"] for line in lines if line["event"] == "notice"]
+    assert notices[0].startswith("Ctrl-C: no further task is begun")
+    assert lines[-1]["event"] == "summary", "what became of everything is said in any case"
+
+
+def test_a_request_to_end_stops_at_once(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    pool = FakePool(during=lambda _: os.kill(os.getpid(), signal.SIGTERM), waits=True)
+
+    assert _run(shell, pool, capsys=capsys)[0] == 143
+    assert pool.acts == ["work", "stop", "left"]
+
+
+def test_a_second_autopilot_says_which_process_runs(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    class Taken(FakePool):
+        @asynccontextmanager
+        async def autopilot(self, settings: Any, options: Any, on_news: News) -> AsyncGenerator["FakePool"]:
+            raise Conflict("Another autopilot runs here, as process 4711.")
+            yield self
+
+    code, lines = _run(shell, Taken(), capsys=capsys)
+
+    assert code == 1
+    assert "4711" in lines[0]["error"]["message"]
+
+
+def test_an_agent_in_its_shell_may_not_start_workers(
+    shell: Shell, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLAUDECODE", "1")
+    monkeypatch.setenv("CLAUDE_CODE_SESSION_ID", "s-1")
+    pool = FakePool()
+
+    code, lines = _run(shell, pool, capsys=capsys)
+
+    assert (code, pool.options) == (1, [])
+    assert lines[0]["error"]["code"] == "forbidden"
+
+
+@pytest.mark.parametrize("given", [("--agents", "0"), ("--max-cost", "0"), ("--max-cost", "nan"), ("--max-tasks", "x")])
+def test_a_wrong_limit_is_wrong_usage(shell: Shell, given: tuple[str, str], tmp_path: Path) -> None:
+    assert shell("autopilot", *given).code == 2

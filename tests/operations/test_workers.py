@@ -1,0 +1,123 @@
+"""What people see of workers, and how they end one."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.support.bench import ANN, OWNER, Bench, a_task
+from wvo_mcp.domain.lease import Role
+from wvo_mcp.domain.worker import Outcome, WorkerState
+from wvo_mcp.errors import Conflict, Forbidden, NotFound
+from wvo_mcp.operations import ALL
+from wvo_mcp.orchestration.pool import facts
+from wvo_mcp.ports.workers import LogPage, Violation, WorkerLogs
+
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WORK-10")]
+
+WORKER = {
+    "lease_token": 1,
+    "agent_id": "auto-here.1",
+    "run_id": "r1",
+    "provider": "claude",
+    "tier": "high",
+    "model": "sonnet",
+    "host": "here",
+}
+
+
+async def _launched(bench: Bench, task_id: str, **fields: Any) -> str:
+    worker = await bench.write(lambda tx: tx.workers.add({**WORKER, "task_id": task_id, "state": "working", **fields}))
+    return worker.worker_id
+
+
+async def test_a_person_sees_what_each_does_since_when_and_why_it_waits(bench: Bench) -> None:
+    await bench.create(a_task("T1", title="Price rules"), a_task("T2"))
+    await _launched(bench, "T1", last_act="runs npm test", tokens_in=10, cost_usd=0.5)
+    await _launched(bench, "T2", state="limited", reason="5 hour limit", resets_at="2026-03-02T15:00:00.000Z")
+    ended = await _launched(bench, "T1", cost_usd=0.25, run_id="r0")
+    await bench.write(lambda tx: tx.workers.change(ended, {"state": WorkerState.ENDED, "outcome": Outcome.CRASHED}))
+    subject = {"task": "T1", "command": "git push\norigin", "cwd": "."}
+    await bench.write(lambda tx: tx.approvals.add({"kind": "command", "task_id": "T1", "subject": subject}))
+    await bench.write(lambda tx: tx.violations.add(Violation("command", "deny", "rm", "rm -rf /", "T1", "w-1")))
+
+    seen = await bench.call("workers", OWNER)
+
+    assert [(one["worker_id"], one["title"], one["state"]) for one in seen["workers"]] == [
+        ("w-1", "Price rules", "working"),
+        ("w-2", "Do T2", "limited"),
+        ("w-3", "Price rules", "ended"),
+    ]
+    assert seen["workers"][0]["last_act"] == "runs npm test"
+    assert seen["workers"][1]["resets_at"] == "2026-03-02T15:00:00.000Z"
+    assert [(one["id"], one["about"]) for one in seen["approvals"]] == [("A-1", "git push origin")]
+    assert [one["subject"] for one in seen["violations"]] == ["rm -rf /"]
+    assert seen["spent_usd"] == 0.75
+    assert (await bench.call("workers", OWNER, run_id="r0"))["spent_usd"] == 0.25
+
+
+async def test_a_megabyte_in_a_title_or_a_reason_is_cut(bench: Bench) -> None:
+    await bench.create(a_task("T1"))
+    await _launched(bench, "T1", reason="x" * 1_000_000, last_act="y" * 1_000_000)
+
+    line = (await bench.call("workers", OWNER))["workers"][0]
+
+    assert len(line["reason"]) == len(line["last_act"]) == 300
+
+
+async def test_stopping_a_worker_is_a_fact_that_its_autopilot_finds(bench: Bench) -> None:
+    await bench.create(a_task("T1"))
+    await _launched(bench, "T1")
+
+    answers = [await bench.call("worker_stop", OWNER, worker_id=name, reason="wrong way") for name in ("w-1", "T1")]
+
+    assert answers == [{"worker_id": "w-1", "task_id": "T1", "state": "working"}] * 2
+    assert (await bench.read(facts.read)).asked == {"w-1": "wrong way"}
+    asked = await bench.sql("SELECT data FROM events WHERE kind = 'worker.stop_asked'")
+    assert len(asked) == 1, "a repeat asks nothing new"
+
+
+async def test_a_worker_without_a_process_has_ended_when_it_is_stopped(bench: Bench) -> None:
+    await bench.create(a_task("T1"))
+    await _launched(bench, "T1", state="limited")
+
+    assert (await bench.call("worker_stop", OWNER, worker_id="w-1"))["state"] == "ended"
+    assert (await bench.read(facts.read)).asked == {}
+    with pytest.raises(Conflict, match=r"w-1 has ended \(stopped\)"):
+        await bench.call("worker_stop", OWNER, worker_id="w-1")
+
+
+async def test_only_people_stop_workers_and_read_raw_logs(bench: Bench) -> None:
+    await bench.create(a_task("T1"))
+    await _launched(bench, "T1", log="w-1.log")
+    for name, more in (("worker_stop", {}), ("worker_log", {"raw": True})):
+        with pytest.raises(Forbidden):
+            await bench.call(name, replace(ANN, role=Role.AGENT), worker_id="w-1", **more)
+
+
+class _Logs:
+    """A log of three lines."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, int | None, bool]] = []
+
+    async def read(self, log: str, provider: str, after: int | None, *, raw: bool) -> LogPage:
+        self.asked.append((log, provider, after, raw))
+        lines: Sequence[str] = ("one", "two", "three")
+        return LogPage(lines, 3, False)
+
+
+async def test_the_log_of_a_task_is_that_of_its_newest_worker(bench: Bench) -> None:
+    logs = _Logs()
+    await bench.create(a_task("T1"))
+    await _launched(bench, "T1", log="w-1.log")
+    await _launched(bench, "T1", log="w-2.log")
+    services = bench.services.having({WorkerLogs: logs})
+
+    shown = await ALL["worker_log"](services, OWNER, {"worker_id": "T1", "after": 2})
+
+    assert logs.asked == [("w-2.log", "claude", 2, False)]
+    assert (shown["worker_id"], shown["lines"], shown["next_after"]) == ("w-2", ["one", "two", "three"], 3)
+    with pytest.raises(NotFound):
+        await ALL["worker_log"](services, OWNER, {"worker_id": "w-9"})

@@ -1,0 +1,192 @@
+"""The toolset `worker`: what people see of workers, and how they end one."""
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from wvo_mcp.domain.approval import Approval, ApprovalState
+from wvo_mcp.domain.instant import Instant, iso
+from wvo_mcp.domain.lease import Role
+from wvo_mcp.domain.text import Id, Text
+from wvo_mcp.domain.worker import RESTING, Outcome, Worker, WorkerState
+from wvo_mcp.errors import Conflict, NotFound
+from wvo_mcp.operations.inputs import PEOPLE_ONLY, Dollars, Input, Output, first
+from wvo_mcp.operations.operation import Audience, Context, Effect, operation
+from wvo_mcp.operations.results import fitting
+from wvo_mcp.orchestration.pool.facts import BY_A_PERSON, STOP_OF_ONE
+from wvo_mcp.ports import Transaction, WatchedStore
+from wvo_mcp.ports.workers import WorkerLogs
+
+_DAY = timedelta(days=1)
+Short = Annotated[str | None, AfterValidator(lambda text: text and text[:300])]
+
+
+class WorkerLine(Output):
+    worker_id: str
+    task_id: str
+    title: Annotated[str, first(200)]
+    agent_id: str
+    provider: str
+    tier: str
+    model: str
+    host: str
+    state: WorkerState
+    reason: Short = None
+    since: Instant
+    last_act: Short = None
+    resets_at: Instant | None = None
+    started_at: Instant
+    ended_at: Instant | None = None
+    outcome: Outcome | None = None
+    exit_code: int | None = None
+    tokens_in: int
+    tokens_out: int
+    cost_usd: Dollars
+    reserved_usd: Dollars
+    memory_mb: int | None = None
+    cpu_percent: float | None = None
+
+
+class OpenApproval(Output):
+    id: str = Field(validation_alias="approval_id")
+    kind: str
+    task_id: str | None
+    about: str = Field(description="What it allows.")
+    created_at: Instant
+    expires_at: Instant | None = None
+
+
+class ViolationLine(Output):
+    at: Instant
+    task_id: str | None
+    worker_id: str | None = None
+    verdict: str
+    rule: str
+    subject: Annotated[str, first(200)]
+
+
+class WorkersListed(Output):
+    at: Instant
+    workers: list[WorkerLine] = Field(description="Those that have not ended first, then those that ended last.")
+    approvals: list[OpenApproval] = Field(description="What waits for a person.")
+    violations: list[ViolationLine] = Field(description="What the policy refused, asked or watched last.")
+    counts: dict[str, int] = Field(description="Tasks by status.")
+    spent_usd: Dollars = Field(description="By the workers of the last 24 hours, or of the run, with what is reserved.")
+    paused: bool
+
+
+class ListWorkers(Input):
+    limit: int = Field(default=20, ge=1, le=100, description="Workers at most.")
+    run_id: Id | None = Field(
+        default=None, description="Show what this run of the autopilot spent, instead of the day."
+    )
+
+
+@operation(toolset="worker", effect=Effect.READ, audience=Audience.PEOPLE)
+async def workers(ctx: Context, params: ListWorkers) -> WorkersListed:
+    """Show workers: what each does, since when, what it used, why it waits; and the approvals that are open."""
+    tx = ctx.tx
+    rows = await tx.workers.recent(params.limit)
+    titles: dict[str, str] = {}
+    for task_id in {row.task_id for row in rows}:
+        task = await tx.tasks.find(task_id)
+        titles[task_id] = "" if task is None else task.title
+    return WorkersListed(
+        at=tx.now,
+        workers=fitting(WorkerLine.of(row, title=titles[row.task_id]) for row in rows),
+        approvals=await open_approvals(tx),
+        violations=[ViolationLine.of(row) for row in await tx.violations.page(None, 5)],
+        counts=await tx.tasks.counts(),
+        spent_usd=await tx.workers.spent(run_id=params.run_id, since=None if params.run_id else tx.now - _DAY),
+        paused=bool(await tx.state.get("paused")),
+    )
+
+
+async def open_approvals(tx: Transaction) -> list[OpenApproval]:
+    """Those that wait for a person, the oldest first."""
+    pending = await tx.approvals.page(ApprovalState.PENDING, 20)
+    return [OpenApproval.of(one, about=about(one)) for one in reversed(pending)]
+
+
+def about(approval: Approval) -> str:
+    """What it allows, on one line."""
+    subject: dict[str, Any] = approval.subject
+    said = subject.get("command") or subject.get("title") or ", ".join(f"{k}: {v}" for k, v in subject.items())
+    return str(said).replace("\n", " ")[:300]
+
+
+class ReadLog(Input):
+    worker_id: Id = Field(description="Worker; or a task, whose newest worker it is.")
+    after: int | None = Field(
+        default=None, ge=0, description="Go on from here (next_after); default: the end of the log."
+    )
+    raw: bool = Field(default=False, description="As the program printed it, redacted.", json_schema_extra=PEOPLE_ONLY)
+
+
+class LogShown(Output):
+    worker_id: str
+    task_id: str
+    provider: str
+    state: WorkerState
+    reason: Short = None
+    outcome: Outcome | None = None
+    lines: list[str]
+    next_after: int
+    more: bool
+
+
+@operation(toolset="worker", effect=Effect.READ, audience=Audience.PEOPLE, manages_own_transactions=True)
+async def worker_log(ctx: Context, params: ReadLog, store: WatchedStore, logs: WorkerLogs) -> LogShown:
+    """Show what a worker did, a line for each act. --follow goes on until it ends; --raw shows what its program printed."""
+    worker = await store.read(ctx.caller, lambda tx: _named(tx, params.worker_id))
+    if worker.log is None:
+        raise NotFound("log", worker.worker_id, (), field="worker_id", hint="It has printed nothing yet.")
+    page = await logs.read(worker.log, worker.provider, params.after, raw=params.raw)
+    return LogShown.of(worker, lines=list(page.lines), next_after=page.next, more=page.more)
+
+
+class StopWorker(Input):
+    worker_id: Id = Field(description="Worker; or a task, whose newest worker it is.")
+    reason: Text | None = Field(default=None, description="Reason, kept in the history.")
+
+
+class WorkerAsked(Output):
+    worker_id: str
+    task_id: str
+    state: WorkerState
+
+
+@operation(toolset="worker", effect=Effect.WRITE, audience=Audience.PEOPLE, role=Role.OPERATOR, idempotent=True)
+async def worker_stop(ctx: Context, params: StopWorker) -> WorkerAsked:
+    """Stop a worker: its autopilot ends it at once, and its task returns to the queue."""
+    tx = ctx.tx
+    await tx.sessions.ensure()
+    worker = await _named(tx, params.worker_id)
+    if worker.state is WorkerState.ENDED:
+        outcome = f" ({worker.outcome})" if worker.outcome else ""
+        raise Conflict(f"Worker {worker.worker_id} has ended{outcome}.", hint="wvo-mcp workers lists those that run.")
+    reason = params.reason or BY_A_PERSON
+    name = STOP_OF_ONE + worker.worker_id
+    if (
+        worker.state in RESTING
+    ):  # it has no process: its session is given up, and the next launch of the task begins anew
+        ended = {"state": WorkerState.ENDED, "outcome": Outcome.STOPPED, "reason": reason, "ended_at": tx.now}
+        await tx.workers.change(worker.worker_id, ended)
+        worker = await tx.workers.get(worker.worker_id)
+    elif await tx.state.get(name) is None:
+        await tx.state.put(name, {"reason": reason, "by": ctx.caller.agent_id, "at": iso(tx.now)})
+    else:
+        return WorkerAsked.of(worker)
+    await tx.events.append("worker.stop_asked", worker.task_id, {"worker": worker.worker_id, "reason": reason})
+    return WorkerAsked.of(worker)
+
+
+async def _named(tx: Transaction, name: str) -> Worker:
+    """The worker, or the newest one of the task of this name. Raises NotFound."""
+    try:
+        return await tx.workers.get(name)
+    except NotFound:
+        for worker in await tx.workers.of_task(name, 1):
+            return worker
+        raise
