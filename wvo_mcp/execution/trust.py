@@ -15,7 +15,8 @@ from wvo_mcp.execution.replacement import disk_errors, fingerprint, locked, writ
 
 PROVIDERS = "providers"
 ROADMAP = "roadmap"
-"""The parts: `project` and `verify` of the roadmap, ..."""
+POLICY = "policy"
+"""The parts: of providers.yaml what we run or call, `project` and `verify` of the roadmap, the safety policy."""
 
 
 def trust_file(environ: Mapping[str, str]) -> Path:

@@ -42,7 +42,7 @@ def test_a_planted_command_is_run_by_nobody_until_a_person_accepts_it(
     assert [check["outcome"] for check in checks if check["check"] == "trust"] == ["warn"]
     assert not planted.exists()
     shown = shell("trust").json
-    assert ("server", "key_command") in [(one["provider"], one["field"]) for one in shown["changes"]]
+    assert ("providers", "server.key_command") in [(one["part"], one["field"]) for one in shown["changes"]]
     assert shown["accepted"] is False
     with monkeypatch.context() as agent:
         agent.setenv("CLAUDECODE", "1")
@@ -51,8 +51,26 @@ def test_a_planted_command_is_run_by_nobody_until_a_person_accepts_it(
 
     accepted = shell("trust", "--yes").json
 
-    assert (accepted["accepted"], len(accepted["sha256"])) == (True, 64)
+    assert (accepted["accepted"], len(accepted["sha256"]["providers"])) == (True, 64)
     assert Path(accepted["file"]).is_relative_to(shell.home)
     assert shell("trust").json["changes"] == []
     assert shell("auth-status").json["problem"] is None
     assert planted.exists()
+
+
+def test_a_policy_that_allows_more_waits_for_a_person(shell: Shell) -> None:
+    shell("init")
+    (shell.root / "state" / "policy.yaml").write_text("commands: {allow: [docker], block: [make]}\n")
+
+    shown = shell("trust").json["changes"]
+    assert shown == [{"part": "policy", "field": "commands.allow", "accepted": None, "stated": ["docker"]}]
+
+    assert list(shell("trust", "--yes").json["sha256"]) == ["policy"]
+    assert shell("trust").json["changes"] == []
+
+
+def test_a_broken_policy_is_named_with_its_line(shell: Shell) -> None:
+    shell("init")
+    (shell.root / "state" / "policy.yaml").write_text("commands:\n  blok: []\n")
+
+    assert "policy.yaml:2: commands.blok: unknown key 'blok'" in shell("trust").error["message"]

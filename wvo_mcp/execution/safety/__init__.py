@@ -1,0 +1,1 @@
+"""The safety policy: its file, the reader of shell text, paths, and the judge that joins them."""

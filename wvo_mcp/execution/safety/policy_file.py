@@ -1,0 +1,74 @@
+"""`state/policy.yaml`: its text as shipped, and from its bytes to what it states, or to one error with every line."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, cast
+
+from wvo_mcp.domain.policy import DEFAULT_SEVERITIES, LIMITS, SEVERITIES, Stated, held_back
+from wvo_mcp.domain.rules import Difference
+from wvo_mcp.execution.replacement import disk_errors, read_at_most
+from wvo_mcp.execution.trust import POLICY, Trust
+
+_MOST_BYTES = 2**20
+
+
+def default_text() -> str:
+    """The file as `init` writes it: it changes nothing."""
+    return files("wvo_mcp.execution.safety").joinpath("policy.yaml").read_text("utf-8")
+
+
+def schema_text() -> str:
+    """The JSON schema that stands beside it."""
+    return files("wvo_mcp.execution.safety").joinpath("policy.schema.json").read_text("utf-8")
+
+
+def stated_in(path: Path) -> Stated:
+    """Nothing where there is no file. Raises InvalidInput, StoreUnavailable."""
+    with disk_errors(path):
+        data = read_at_most(path, _MOST_BYTES, "policy", path.name)
+    if data is None or not data.strip() or data == default_text().encode():
+        return {}
+    return _parsed(data, path.name)
+
+
+def _parsed(data: bytes, name: str) -> Stated:
+    # Late: a hook must answer at once, and most files are the one that was shipped.
+    from wvo_mcp.execution.yaml import reading
+    from wvo_mcp.execution.yaml.reading import Report, listed, record, scalar, text, whole
+
+    entries = listed(text(500), 500)
+    severity = scalar(f"one of {', '.join(SEVERITIES)}", _severity)
+    most = {"asks": whole(0, 1_000), "command_bytes": whole(1, LIMITS["command_bytes"])}
+    read = record(
+        {
+            "paths": record(
+                dict.fromkeys(("allowed", "forbidden", "protected"), entries), "'allowed:', 'forbidden:', ..."
+            ),
+            "commands": record(dict.fromkeys(("allow", "block", "ask", "watch"), entries), "'block:', 'ask:', ..."),
+            "severities": record(dict.fromkeys(DEFAULT_SEVERITIES, severity), "'outside: error', ..."),
+            "limits": record(most, "'asks: 20', ..."),
+        },
+        "'paths:', 'commands:', 'severities:' and 'limits:'",
+    )
+    content = reading.decoded(data, _MOST_BYTES, "policy", name)
+    report = Report(content)
+    root = reading.parsed(content, report, "policy", name)
+    stated: dict[str, dict[str, Any]] = {} if root is None or reading.is_null(root) else read(root, report) or {}
+    if report.wrong:
+        raise report.refusal("policy", name)
+    return {
+        kind: {
+            key: list(cast("tuple[str, ...]", one)) if isinstance(one, tuple) else one for key, one in values.items()
+        }
+        for kind, values in stated.items()
+    }
+
+
+def _severity(text: str) -> str | None:
+    return text if text in SEVERITIES else None
+
+
+def open_differences(path: Path, trust: Trust) -> tuple[Stated, list[Difference]]:
+    """What the file states, and what of it waits for a person. Raises InvalidInput, StoreUnavailable."""
+    stated = stated_in(path)
+    return stated, held_back(stated, trust.accepted(POLICY))[1]

@@ -1,0 +1,176 @@
+"""What a worker is told when it asks for permission: yes, no with a reason, or that a person must decide."""
+
+import hashlib
+import json
+import logging
+import os.path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from wvo_mcp.domain.agents import PermissionRequest
+from wvo_mcp.domain.approval import Approval, ApprovalKind, ApprovalState, subject_hash
+from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.policy import Judgement, Verdict
+from wvo_mcp.domain.redaction import redact
+from wvo_mcp.domain.worker import Worker
+from wvo_mcp.errors import WvoError
+from wvo_mcp.ports import Store, Transaction
+from wvo_mcp.ports.safety import Judge
+from wvo_mcp.ports.workers import Violation
+
+logger = logging.getLogger(__name__)
+
+VIOLATION = "violation"
+"""The kind of the alert of what was refused."""
+_SHOWN = 4_000
+_LOOKED_AT = 500
+_WRITING = frozenset(
+    {"Write", "Edit", "MultiEdit", "NotebookEdit", "apply_patch", "fileChange", "write_file", "replace", "edit"}
+)
+_READING = frozenset(
+    {"Read", "NotebookRead", "Glob", "Grep", "LS", "read_file", "read_many_files", "list_directory", "glob"}
+    | {"search_file_content", "grep_search"}
+)
+_PATH_FIELDS = ("file_path", "notebook_path", "path", "absolute_path", "dir_path", "paths")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """`reason` is for the model when it is not allowed. With `approval_id` a person was asked: interrupt the worker and end
+    it; after the decision the same request is allowed, once, or denied."""
+
+    allowed: bool
+    reason: str = ""
+    approval_id: str | None = None
+
+
+_YES = Reply(allowed=True)
+
+
+class Asker:
+    """For one worker. What is allowed costs the store nothing; the rest is recorded before it is answered."""
+
+    def __init__(
+        self, store: Store, caller: Caller, judge: Judge, worker: Worker, workspace: Path, expires_seconds: int = 86_400
+    ) -> None:
+        """`workspace` is where the worker may write."""
+        self._store = store
+        self._caller = caller
+        self._judge = judge
+        self._worker = worker
+        self._workspace = workspace
+        self._expires = timedelta(seconds=expires_seconds)
+
+    async def reply(self, request: PermissionRequest) -> Reply:
+        """Never fails: what cannot be asked or recorded is refused."""
+        await self._judge.refresh()
+        judged = self.judge(request)
+        if judged.verdict is Verdict.ALLOW:
+            return _YES
+        try:
+            return await self._store.write(self._caller, lambda tx: self._recorded(tx, request, judged))
+        except WvoError as error:
+            logger.warning(
+                "a request of %s was refused, for it could not be recorded: %s", self._worker.worker_id, error
+            )
+            if judged.verdict is Verdict.DENY:
+                return Reply(allowed=False, reason=judged.reason)
+            return Reply(allowed=False, reason=f"{judged.reason} Nobody can be asked now; do something else meanwhile.")
+
+    def judge(self, request: PermissionRequest) -> Judgement:
+        """By what it would do. Nobody attends a worker."""
+        cwd = Path(request.cwd) if request.cwd else self._workspace
+        if request.command is not None:
+            return self._judge.command(request.command, cwd, self._workspace, attended=False)
+        if request.paths or request.tool in _WRITING:
+            return self._judge.paths(request.paths or _paths_of(request.input), cwd, self._workspace, writes=True)
+        if request.tool in _READING:
+            return self._judge.paths(_paths_of(request.input) or ["."], cwd, self._workspace, writes=False)
+        return self._judge.tool(request.tool)
+
+    async def _recorded(self, tx: Transaction, request: PermissionRequest, judged: Judgement) -> Reply:
+        if judged.verdict is Verdict.ASK:
+            subject = self._subject(request)
+            digest = subject_hash(subject)
+            usable = await tx.approvals.usable(ApprovalKind.COMMAND, digest)
+            if usable is not None:
+                await tx.approvals.change(usable.approval_id, {"state": ApprovalState.USED})
+                await tx.events.append("approval.used", self._worker.task_id, {"approval_id": usable.approval_id})
+                return _YES
+            await self._record(tx, request, judged)
+            return await self._ask(tx, subject, digest, judged)
+        await self._record(tx, request, judged)
+        if judged.verdict is Verdict.WATCH:
+            return _YES
+        who, task_id = self._worker.worker_id, self._worker.task_id
+        message = f"{who} was refused by the policy ({judged.rule}): {redact(_shown(request))[:200]}"
+        await tx.alerts.raise_alert(VIOLATION, "warning", task_id, message, {"worker_id": who, "rule": judged.rule})
+        return Reply(allowed=False, reason=judged.reason)
+
+    async def _record(self, tx: Transaction, request: PermissionRequest, judged: Judgement) -> None:
+        kind = "command" if request.command is not None else "path" if request.paths else "tool"
+        subject, verdict = str(redact(_shown(request)))[:_SHOWN], judged.verdict.name.lower()
+        worker_id, task_id = self._worker.worker_id, self._worker.task_id
+        await tx.violations.add(Violation(kind, verdict, judged.rule, subject, task_id, worker_id))
+        data = {"worker_id": worker_id, "kind": kind, "verdict": verdict, "rule": judged.rule, "subject": subject[:500]}
+        await tx.events.append("policy.violation", task_id, data)
+
+    async def _ask(self, tx: Transaction, subject: Mapping[str, Any], digest: str, judged: Judgement) -> Reply:
+        task_id = self._worker.task_id
+        asked = [
+            one
+            for one in await tx.approvals.page(None, _LOOKED_AT)
+            if one.task_id == task_id and one.kind is ApprovalKind.COMMAND
+        ]
+        same = next((one for one in asked if one.subject_hash == digest), None)  # the newest
+        if same is not None and same.state in (ApprovalState.DENIED, ApprovalState.EXPIRED):
+            return Reply(allowed=False, reason=_denied(same))
+        if same is None or same.state is not ApprovalState.PENDING:
+            if len(asked) >= self._judge.policy().asks:
+                return Reply(allowed=False, reason=f"{judged.reason} This task has asked too often: find another way.")
+            fields = {"kind": ApprovalKind.COMMAND, "task_id": task_id, "subject": subject}
+            same = await tx.approvals.add({**fields, "expires_at": tx.now + self._expires, "reason": judged.reason})
+            await tx.events.append(
+                "approval.asked", task_id, {"approval_id": same.approval_id, "kind": "command", "rule": judged.rule}
+            )
+        reason = f"{judged.reason} It waits for approval {same.approval_id}: end your turn now; you go on once it is decided."
+        return Reply(allowed=False, reason=reason, approval_id=same.approval_id)
+
+    def _subject(self, request: PermissionRequest) -> dict[str, Any]:
+        """What is approved, and no more: for a tool also what it is given."""
+        subject: dict[str, Any] = {"task": self._worker.task_id}
+        given = _shown(request)
+        shown = str(redact(given))
+        subject["command"] = shown[:_SHOWN]
+        if request.command is None:
+            subject["tool"] = request.tool
+            given = json.dumps(dict(request.input), sort_keys=True, default=str)
+        if given != subject["command"]:
+            subject["sha256"] = hashlib.sha256(given.encode(errors="replace")).hexdigest()
+        cwd = os.path.relpath(request.cwd or self._workspace, self._workspace)
+        return {**subject, "cwd": cwd}
+
+
+def _shown(request: PermissionRequest) -> str:
+    if request.command is not None:
+        return request.command
+    paths = request.paths or _paths_of(request.input)
+    text = " ".join((request.tool, *paths)) or "a tool"
+    return text if paths else f"{text} {json.dumps(dict(request.input), sort_keys=True, default=str)}"
+
+
+def _paths_of(given: Mapping[str, Any]) -> Sequence[str]:
+    values = [given[name] for name in _PATH_FIELDS if given.get(name)]
+    return [str(one) for value in values for one in (value if isinstance(value, list) else [value])]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+
+
+def _denied(approval: Approval) -> str:
+    if approval.state is ApprovalState.EXPIRED:
+        return (
+            f"{approval.approval_id}: no person decided in time. Find another way, or block the task with the reason."
+        )
+    why = f": {approval.reason}" if approval.reason else ""
+    return f"{approval.approval_id}: a person denied this{why}. Find another way, or block the task with the reason."
