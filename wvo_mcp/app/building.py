@@ -6,7 +6,7 @@ import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import anyio.to_thread
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from wvo_mcp.orchestration.health.loop import HealthLoop
     from wvo_mcp.ports.backend import Snapshots
     from wvo_mcp.ports.homes import Homes
+    from wvo_mcp.ports.places import Places, Submissions
     from wvo_mcp.ports.rules import ProjectRules
     from wvo_mcp.ports.workers import WorkerLogs
     from wvo_mcp.telemetry.setup import Telemetry
@@ -180,6 +181,26 @@ def build_services(
 
         return build_health(settings, policy, backend.probe, tracer, providers)
 
+    project_rules = Late(rules)
+    journal = Caller("wvo-mcp", "places", durable=True, pooled=False)
+
+    def places() -> "Places":
+        from wvo_mcp.execution.workspaces.places import Worktrees
+
+        return Worktrees(
+            root=settings.root,
+            folder=settings.worktrees,
+            logs=settings.state_dir / "workers",
+            store=store,
+            caller=journal,
+            rules=cast("ProjectRules", project_rules.part),
+        )
+
+    def submissions() -> "Submissions":
+        from wvo_mcp.execution.workspaces.submitting import PinnedSubmissions
+
+        return PinnedSubmissions(settings.root, store, journal)
+
     return Container(
         {
             WatchedStore: store,
@@ -196,7 +217,9 @@ def build_services(
             "wvo_mcp.ports.backend.Snapshots": Late(snapshots),
             "wvo_mcp.orchestration.health.loop.HealthLoop": Late(health),
             "wvo_mcp.ports.homes.Homes": Late(homes),
-            "wvo_mcp.ports.rules.ProjectRules": Late(rules),
             "wvo_mcp.ports.workers.WorkerLogs": Late(logs),
+            "wvo_mcp.ports.places.Places": Late(places),
+            "wvo_mcp.ports.places.Submissions": Late(submissions),
+            "wvo_mcp.ports.rules.ProjectRules": project_rules,
         }
     )

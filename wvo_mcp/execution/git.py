@@ -32,7 +32,13 @@ _UNFINISHED = {
 
 
 class GitFailed(Exception):
-    """git is missing, took too long or refused; the text is the reason."""
+    """git is missing, took too long or refused; the text is the reason. `code` and `output` are those of one that ran to its
+    end."""
+
+    def __init__(self, message: str, code: int | None = None, output: bytes = b"") -> None:
+        super().__init__(message)
+        self.code = code
+        self.output = output
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,29 +150,41 @@ class Repository:
             return None
 
     def _git(self, *arguments: str, content: bytes = b"", env: Mapping[str, str] | None = None) -> bytes:
-        # A server may itself have been started by git, with variables that name another repository or index.
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in _KEPT}
-        quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C"}
-        program = Program(
-            argv=("git", *_OPTIONS, *arguments),
-            env={**clean, **quiet, **(env or {})},
-            cwd=self.root,
-            stdin=content,
-            deadline=_SECONDS,
-            output=_MOST_BYTES,
+        return run_git(self.root, *arguments, content=content, env=env)
+
+
+def run_git(
+    folder: Path,
+    *arguments: str,
+    content: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    seconds: float = _SECONDS,
+) -> bytes:
+    """What it prints. Raises GitFailed."""
+    # A server may itself have been started by git, with variables that name another repository or index.
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in _KEPT}
+    quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C"}
+    program = Program(
+        argv=("git", *_OPTIONS, *arguments),
+        env={**clean, **quiet, **(env or {})},
+        cwd=folder,
+        stdin=content,
+        deadline=seconds,
+        output=_MOST_BYTES,
+    )
+    try:
+        ended = run_blocking(program, keep=_MOST_BYTES)
+    except NotStarted as error:
+        raise GitFailed("git is not installed" if error.missing else f"git cannot be started: {error}") from None
+    if ended.limit is not None:
+        raise GitFailed(
+            f"git took longer than {seconds:.0f} s" if ended.limit is Limit.DEADLINE else "git printed too much"
         )
-        try:
-            ended = run_blocking(program, keep=_MOST_BYTES)
-        except NotStarted as error:
-            raise GitFailed("git is not installed" if error.missing else f"git cannot be started: {error}") from None
-        if ended.limit is not None:
-            raise GitFailed(
-                f"git took longer than {_SECONDS} s" if ended.limit is Limit.DEADLINE else "git printed too much"
-            )
-        if ended.code:
-            errors = ended.stderr.decode(errors="replace").strip().splitlines()
-            raise GitFailed(errors[0].removeprefix("fatal: ") if errors else f"git {arguments[0]} failed")
-        return ended.stdout
+    if ended.code:
+        errors = ended.stderr.decode(errors="replace").strip().splitlines()
+        reason = errors[0].removeprefix("fatal: ") if errors else f"git {arguments[0]} failed"
+        raise GitFailed(reason, ended.code, ended.stdout)
+    return ended.stdout
 
 
 def _replacing(name: str, entry: Entry) -> tuple[str, ...]:

@@ -99,6 +99,8 @@ class Context:
     transaction: Transaction | None = None
     progress: Progress = field(default_factory=Progress)
     """Of long work: report to it how far you are."""
+    prepared: object = None
+    """What `before` of the operation gave."""
 
     @property
     def tx(self) -> Transaction:
@@ -108,6 +110,7 @@ class Context:
 
 
 Run = Callable[..., Awaitable[Output]]
+Before = Callable[[Container, Caller, Any], Awaitable[object]]
 _LAST = {name: None for mixin in (DryRun, LongRunning, Replayable) for name in mixin.model_fields}
 """Fields that come after those of the operation itself."""
 
@@ -131,6 +134,7 @@ class Operation:
     manages_own_transactions: bool
     always_load: bool
     role: Role
+    before: Before | None
     people_only: frozenset[str] = field(init=False)
     """Fields for people."""
     _keys: Mapping[str, str] = field(init=False)
@@ -206,8 +210,10 @@ class Operation:
         if Providers in self.ports.values():
             await container.get(Providers).refresh()  # their file is never read within a transaction
 
+        prepared = None if self.before is None else await self.before(container, caller, params)
+
         def made(tx: Transaction | None, progress: Progress | None = None) -> Awaitable[Output]:
-            return self.run(Context(caller, policy, tx, progress or Progress()), **parts)
+            return self.run(Context(caller, policy, tx, progress or Progress(), prepared), **parts)
 
         if isinstance(params, LongRunning):
             return await self._long(container, caller, params, made, on_progress)
@@ -271,13 +277,15 @@ def operation(
     manages_own_transactions: bool = False,
     always_load: bool = False,
     role: Role | None = None,
+    before: Before | None = None,
 ) -> Callable[[Run], Run]:
     """Register `async def name(ctx: Context, params: In, port: Port, ...) -> Out`; its docstring becomes the tool's
     description. Without input it has no `params`. Further parameters are ports, which the container provides by their types.
 
     `idempotent` defaults to reads and lease writes. Operations that take long, or that touch more than the store, open
     their own transactions. `always_load` marks the tools that a client should show from the first turn. Who may call it is
-    `role`: by default a viewer what only reads, an agent the rest.
+    `role`: by default a viewer what only reads, an agent the rest. `before` is awaited ahead of the transaction, for what
+    must not be awaited within it; it may refuse the call.
     """
 
     def register(run: Run) -> Run:
@@ -302,6 +310,7 @@ def operation(
             manages_own_transactions=manages_own_transactions,
             always_load=always_load,
             role=role or (Role.VIEWER if effect is Effect.READ else Role.AGENT),
+            before=before,
         )
         return run
 

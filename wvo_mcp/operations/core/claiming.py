@@ -1,22 +1,25 @@
 """The life of a claim: claim_task, heartbeat, checkpoint, complete_task, fail_task, release_task, block_task."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from pydantic import AliasChoices, Field
 
 from wvo_mcp.domain.instant import Instant
-from wvo_mcp.domain.lease import Lease
+from wvo_mcp.domain.lease import Caller, Lease
 from wvo_mcp.domain.memory import ContextEntry
 from wvo_mcp.domain.task import Checkpoint, Status, Task
 from wvo_mcp.domain.text import Id, Prose, Reference, Text
-from wvo_mcp.operations.core.planning import TaskLine, WorkView
+from wvo_mcp.operations.core.planning import SubmissionRef, TaskLine, WorkView
 from wvo_mcp.operations.inputs import Held, LeaseWrite, Output, Replayable, first
-from wvo_mcp.operations.operation import Context, Effect, operation
+from wvo_mcp.operations.operation import Container, Context, Effect, operation
 from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.orchestration.routing import breakers
 from wvo_mcp.orchestration.routing.router import Route
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports.providers import Providers
+
+if TYPE_CHECKING:  # a first call needs nothing of these
+    from wvo_mcp.ports.places import Prepared, Submissions
 
 _UNLOCKED_SHOWN = 100
 
@@ -140,21 +143,35 @@ class CompleteTask(LeaseWrite):
 class CompletedTask(TaskResult):
     unlocked: Annotated[list[str], first(_UNLOCKED_SHOWN)]
     unlocked_count: int
-    submission: None
-    """Nothing is submitted yet."""
+    submission: SubmissionRef | None
+    no_changes: bool = False
 
 
-@operation(toolset="core", effect=Effect.WRITE, always_load=True)
+async def _prepared(container: Container, caller: Caller, params: CompleteTask) -> object:
+    """The work of a worker, pinned; None for everybody else, whose call does nothing more."""
+    if caller.admitted is None:
+        return None
+    submissions = cast("Submissions", container.part("wvo_mcp.ports.places.Submissions"))
+    return await submissions.prepare(params.task_id, caller.admitted.lease_token)
+
+
+@operation(toolset="core", effect=Effect.WRITE, always_load=True, before=_prepared)
 async def complete_task(ctx: Context, params: CompleteTask) -> CompletedTask:
     """Complete your task once its acceptance criteria are met. Returns the tasks that this made ready."""
     await ctx.tx.sessions.ensure()
     await ctx.tx.routing.prefetch_tried(params.task_id)
     task = await lifecycle.held(ctx.tx, ctx.policy, params.task_id, params.lease_token, Status.DONE)
-    moved = await lifecycle.complete(ctx.tx, task, params.summary, params.artifacts, params.evidence)
+    work: dict[str, Any] = {}
+    if ctx.prepared is not None:
+        from wvo_mcp.orchestration.tasks import submitting  # only workers submit
+
+        work = await submitting.submitted(ctx.tx, task, cast("Prepared", ctx.prepared))
+    moved = await lifecycle.complete(ctx.tx, task, params.summary, params.artifacts, params.evidence, work)
     tried = await ctx.tx.routing.tried(task.id)
     if tried:
         await breakers.done(ctx.tx, task.id, tried)
-    return CompletedTask.of(moved, unlocked_count=len(moved.unlocked), submission=None)
+    done = {"submission": work.get("submission"), "no_changes": "no_changes" in work}
+    return CompletedTask.of(moved, unlocked_count=len(moved.unlocked), **done)
 
 
 class FailTask(LeaseWrite):

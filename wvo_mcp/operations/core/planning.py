@@ -1,5 +1,6 @@
 """Look before you claim: plan_next, list_tasks, get_task."""
 
+import json
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -135,6 +136,22 @@ class RelatedTask(Output):
     status: Status
 
 
+class SubmissionRef(Output):
+    """What a task left to be landed: a pinned commit."""
+
+    entry_id: str
+    state: str
+    commit: str
+
+
+class SubmissionView(SubmissionRef):
+    """`drift`: changed paths that the task did not claim in its files."""
+
+    target: str
+    drift: list[str] = Field(default=[])
+    reason: str | None = None
+
+
 class TaskDetails(Output):
     task: TaskView
     dependencies: list[RelatedTask]
@@ -142,6 +159,7 @@ class TaskDetails(Output):
     checkpoints: list[Checkpoint]
     events: list[EventLine]
     context: list[ContextEntry]
+    submission: SubmissionView | None = None
 
 
 @operation(toolset="core", effect=Effect.READ)
@@ -150,6 +168,7 @@ async def get_task(ctx: Context, params: GetTask) -> TaskDetails:
     tx = ctx.tx
     task = await tx.tasks.get(params.task_id)
     waits = await tx.tasks.waits(task.id) if task.status is Status.BLOCKED else []
+    entries = [] if task.status in (Status.PENDING, Status.IN_PROGRESS) else await tx.submissions.of_task(task.id)
     return TaskDetails.of(
         {
             "task": TaskView.of(task, waiting_for=waits),
@@ -158,6 +177,9 @@ async def get_task(ctx: Context, params: GetTask) -> TaskDetails:
             "checkpoints": await tx.memory.checkpoints(task.id, 5),
             "events": await tx.events.of_task(task.id, 10),
             "context": newest(await tx.memory.for_task(task, 5)),
+            "submission": {**entries[0], "commit": entries[0]["commit_sha"], "drift": json.loads(entries[0]["drift"])}
+            if entries
+            else None,
         }
     )
 

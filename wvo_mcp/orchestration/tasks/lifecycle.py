@@ -159,9 +159,20 @@ async def extend(tx: Transaction, task: Task) -> Lease:
 
 
 async def complete(
-    tx: Transaction, task: Task, summary: str, artifacts: list[str], evidence: Sequence[str] = ()
+    tx: Transaction,
+    task: Task,
+    summary: str,
+    artifacts: list[str],
+    evidence: Sequence[str] = (),
+    work: Mapping[str, Any] | None = None,
 ) -> Moved:
-    data = {"summary": summary, "artifacts": artifacts, **({"evidence": list(evidence)} if evidence else {})}
+    """`work`: what was submitted with it, for the history."""
+    data = {
+        "summary": summary,
+        "artifacts": artifacts,
+        **({"evidence": list(evidence)} if evidence else {}),
+        **(work or {}),
+    }
     return await move(tx, task, Status.DONE, "task.completed", data=data)
 
 

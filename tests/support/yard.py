@@ -1,0 +1,138 @@
+"""A person's repository with worktrees of workers in it; real git that knows nobody, and a real store."""
+
+import hashlib
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tests.support.bench import Bench, a_task, an_agent
+from wvo_mcp.domain.lease import Caller, WorkerPass
+from wvo_mcp.domain.rules import Rules
+from wvo_mcp.execution.workspaces.places import Worktrees
+from wvo_mcp.execution.workspaces.submitting import PinnedSubmissions
+from wvo_mcp.operations import ALL
+from wvo_mcp.ports.places import Place, PlaceAsk
+
+JOURNAL = Caller("wvo-mcp", "places", durable=True, pooled=False)
+
+
+class FixedRules:
+    """`ports.rules.ProjectRules` that a test sets."""
+
+    def __init__(self) -> None:
+        self.rules = Rules()
+
+    async def refresh(self) -> None: ...
+
+    def current(self) -> Rules:
+        return self.rules
+
+    def unaccepted(self) -> str | None:
+        return None
+
+    def problem(self) -> str | None:
+        return None
+
+
+class Yard:
+    """`root` is the person's checkout; ROOT, and with it the worktrees' folder, is below it."""
+
+    def __init__(self, root: Path, bench: Bench) -> None:
+        self.root = root
+        self.bench = bench
+        self.folder = root / "state" / "worktrees"
+        self.rules = FixedRules()
+        self.again()
+
+    def again(self) -> None:
+        """As another process sees it."""
+        logs = self.root / "state" / "workers"
+        store: Any = self.bench.store
+        self.places = Worktrees(
+            root=self.root, folder=self.folder, logs=logs, store=store, caller=JOURNAL, rules=self.rules
+        )
+        self.submissions = PinnedSubmissions(self.root, store, JOURNAL)
+
+    def begin(self, **files: str) -> "Yard":
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.git("init", "-q", "-b", "main")
+        self.write(self.root, {"code.py": "a = 1\n", ".gitignore": "*.log\n.env\nstate/\n", **files})
+        self.save("begin")
+        return self
+
+    def write(self, folder: Path, files: dict[str, str]) -> None:
+        for name, text in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+
+    def save(self, message: str) -> str:
+        self.git("add", "-A")
+        self.git("-c", "user.name=Pat", "-c", "user.email=pat@example.org", "commit", "-q", "-m", message)
+        return self.git("rev-parse", "HEAD")
+
+    def git(self, *arguments: str, at: Path | None = None, check: bool = True) -> str:
+        ran = subprocess.run(["git", *arguments], cwd=at or self.root, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0 or not check, ran.stderr
+        return ran.stdout.strip()
+
+    async def claimed(self, task_id: str, **fields: Any) -> Caller:
+        """Make the task and claim it; the worker's own connection."""
+        await self.bench.create(a_task(task_id, **fields))
+        return await self.claim(task_id)
+
+    async def claim(self, task_id: str) -> Caller:
+        self.bench.limits(wip_limit=50)
+        agent = an_agent(f"auto-host.{task_id}")
+        token = (await self.bench.claim(agent, task_id))["lease"]["token"]
+        return replace(agent, admitted=WorkerPass(f"w-{task_id}", task_id, token))
+
+    async def open(self, worker: Caller, slot: int = 0, bases: Sequence[str] = ()) -> Place:
+        assert worker.admitted is not None
+        task_id, token = worker.admitted.task_id, worker.admitted.lease_token
+        return await self.places.open(PlaceAsk(task_id=task_id, lease_token=token, slot=slot, bases=bases))
+
+    async def opened(self, task_id: str, **fields: Any) -> tuple[Caller, Place]:
+        worker = await self.claimed(task_id, **fields)
+        return worker, await self.open(worker)
+
+    async def complete(self, worker: Caller, summary: str = "done") -> dict[str, Any]:
+        assert worker.admitted is not None
+        container = self.bench.services.having({"wvo_mcp.ports.places.Submissions": self.submissions})
+        return await ALL["complete_task"](container, worker, {"task_id": worker.admitted.task_id, "summary": summary})
+
+    async def submitted(self, task_id: str, **files: str) -> str:
+        """A task that was done with these files; the commit."""
+        worker, place = await self.opened(task_id)
+        self.write(place.path, files)
+        return (await self.complete(worker))["submission"]["commit"]
+
+    async def states(self, task_id: str) -> list[str]:
+        rows = await self.bench.sql("SELECT state FROM workspaces WHERE task_id = ? ORDER BY created_at", task_id)
+        return [row["state"] for row in rows]
+
+    def refs(self, prefix: str = "refs") -> list[str]:
+        return self.git("for-each-ref", "--format=%(refname)", prefix).split()
+
+    def show(self, commit: str, name: str) -> str:
+        return self.git("show", f"{commit}:{name}")
+
+    def names(self, commit: str) -> set[str]:
+        return set(self.git("ls-tree", "-r", "--name-only", "-z", commit).split("\0")) - {""}
+
+
+def digests(root: Path, spared: Sequence[str] = ()) -> dict[str, str]:
+    """Of every file, link and folder below, with modes; but for what is below `spared`."""
+    found: dict[str, str] = {}
+    for folder, folders, files in os.walk(root):
+        here = Path(folder)
+        folders[:] = [one for one in folders if (here / one).relative_to(root).as_posix() not in spared]
+        for path in (here / one for one in (*folders, *files)):
+            name = path.relative_to(root).as_posix()
+            if name in spared:
+                continue
+            content = str(path.readlink()).encode() if path.is_symlink() else path.read_bytes() if path.is_file() else b""
+            found[name] = f"{path.lstat().st_mode:o} {hashlib.sha256(content).hexdigest()}"
+    return found

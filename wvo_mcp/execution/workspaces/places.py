@@ -1,0 +1,345 @@
+"""`ports.Places` by git worktrees; a row of `workspaces` says what may exist before it is made."""
+
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio import to_thread
+
+from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.rules import Rules
+from wvo_mcp.domain.task import SETTLED
+from wvo_mcp.errors import NotFound
+from wvo_mcp.execution.git import GitFailed
+from wvo_mcp.execution.workspaces import guard, preparing, worktree
+from wvo_mcp.execution.workspaces.repository import Common, Tampered, found_around, submit_ref
+from wvo_mcp.ports import Transaction, WatchedStore
+from wvo_mcp.ports.places import Place, PlaceAsk, PlaceFailed
+from wvo_mcp.ports.rules import ProjectRules
+
+Row = dict[str, Any]
+SETUP_SECONDS = 900.0
+_PIN_KEPT = timedelta(days=1)
+_ARCHIVE_KEPT = timedelta(days=30)
+_MOST_PLACES = 1_000
+_CLOSED = frozenset({"open", "closed"})
+
+
+class Worktrees:
+    """`folder` is that of the worktrees (WVO_WORKTREES_DIR), `logs` that of workers. `caller` is who writes the journal."""
+
+    def __init__(
+        self, *, root: Path, folder: Path, logs: Path, store: WatchedStore, caller: Caller, rules: ProjectRules
+    ) -> None:
+        self._root = root.resolve()
+        self._folder = folder.resolve()
+        self._logs = logs.resolve()
+        self._store = store
+        self._caller = caller
+        self._rules = rules
+        self._host = worktree.host_name()
+        self._making = anyio.Lock()
+
+    async def open(self, ask: PlaceAsk) -> Place:
+        await self._rules.refresh()
+        async with self._making:  # they would take each other's names, and lock the repository
+            row = await self._row(ask.task_id)
+            if row is not None and row["state"] in ("making", "removing"):
+                await self._settle(row)
+                row = await self._row(ask.task_id)
+            try:
+                if row is not None and (place := await self._taken_over(row, ask)) is not None:
+                    return place
+                common = await to_thread.run_sync(Common.of, self._root)
+                if common is None:
+                    return await self._plain(ask, row)
+                await self._check_others(common)
+                row, planned = await self._planned(common, ask, self._rules.current())
+            except Tampered as error:
+                raise PlaceFailed(f"The repository's own files were changed: {error}", tampered=True) from None
+            except (GitFailed, OSError) as error:
+                raise PlaceFailed(f"No worktree for {ask.task_id}: {error}.") from None
+            return await self._made(row, planned, ask)
+
+    async def changed(self, task_id: str) -> bool:
+        row = await self._row(task_id)
+        if row is None or row["mode"] == "folder":
+            return row is not None
+
+        def differs() -> bool:
+            tree = worktree.tree_of(self._root, row)
+            return tree.common.tree_of(tree.commit("What is here", everything=True)) != tree.common.tree_of(tree.base)
+
+        try:
+            return await to_thread.run_sync(differs)
+        except (GitFailed, Tampered, OSError):
+            return True
+
+    async def tampered(self, task_id: str) -> str | None:
+        row = await self._row(task_id)
+        return None if row is None else await to_thread.run_sync(self._difference, row)
+
+    async def accept(self) -> str | None:
+        lines: dict[str, None] = {}
+        for row in await self._rows():
+            if row["mode"] == "worktree" and (changed := await to_thread.run_sync(self._difference, row)):
+                lines |= dict.fromkeys(changed.splitlines())
+                now = await to_thread.run_sync(Common.of, self._root)
+                if now is not None:
+                    await self._write(row, facts={**worktree.facts_of(row), "baseline": now.baseline})
+        return "\n".join(lines) or None
+
+    async def recover(self) -> list[str]:
+        left: list[str] = []
+        for row in await self._store.read(self._caller, lambda tx: tx.workspaces.unfinished(self._host)):
+            left += await self._settle(row)
+        for row in await self._rows():
+            if row["state"] in _CLOSED and await self._is_settled(row["task_id"]):
+                left += _line(row, await self._removed(row))
+        with suppress(Tampered, GitFailed):
+            await self._tidy()
+        return left
+
+    async def close(self, task_id: str) -> str | None:
+        row = await self._row(task_id)
+        return None if row is None else await self._removed(row)
+
+    # What is kept of it
+
+    async def _row(self, task_id: str) -> Row | None:
+        row = await self._store.read(self._caller, lambda tx: tx.workspaces.open_of(task_id))
+        return row if row is not None and row["host"] == self._host else None
+
+    async def _rows(self) -> list[Row]:
+        rows = await self._store.read(self._caller, lambda tx: tx.workspaces.on_host(self._host, _MOST_PLACES))
+        return [row for row in rows if row["state"] != "failed"]
+
+    async def _write(self, row: Row, **fields: Any) -> None:
+        if "facts" in fields:
+            fields["facts"] = json.dumps(fields["facts"])
+
+        async def change(tx: Transaction) -> None:
+            await tx.workspaces.change(row["workspace_id"], fields)
+
+        await self._store.write(self._caller, change)
+
+    async def _is_settled(self, task_id: str) -> bool:
+        try:
+            return (await self._store.read(self._caller, lambda tx: tx.tasks.get(task_id))).status in SETTLED
+        except NotFound:
+            return False
+
+    # Opening
+
+    def _difference(self, row: Row) -> str | None:
+        if row["mode"] == "folder":
+            return None
+        try:
+            found = found_around(self._root)
+            return (
+                "the repository is gone"
+                if found is None
+                else guard.difference(found[1], worktree.facts_of(row)["baseline"])
+            )
+        except (GitFailed, OSError) as error:
+            return f"it cannot be read: {error}"
+
+    async def _check_others(self, common: Common) -> None:
+        """What is there now is the measure for the new place, unless it is not what other places began with."""
+        for row in await self._rows():
+            if row["mode"] == "worktree" and (changed := await to_thread.run_sync(self._difference, row)):
+                raise Tampered(changed)
+
+    async def _taken_over(self, row: Row, ask: PlaceAsk) -> Place | None:
+        """The place that the task has; None where it is no longer there."""
+        if row["mode"] == "folder":
+            return None
+        if changed := await to_thread.run_sync(self._difference, row):
+            raise Tampered(changed)
+        tree = await to_thread.run_sync(worktree.tree_of, self._root, row)
+        if await to_thread.run_sync(worktree.admin, tree.common, tree.path) is None or not tree.path.is_dir():
+            await self._abandoned(row)
+            return None
+        await self._write(row, lease_token=ask.lease_token, state="open")
+        return replace(self._place(row, ask), reused=True)
+
+    async def _abandoned(self, row: Row) -> None:
+        """git no longer knows it: what is in the folder is archived, and the folder stays for people."""
+
+        def kept() -> str | None:
+            tree = worktree.tree_of(self._root, row)
+            if not tree.path.is_dir():
+                return None
+            commit = tree.commit(f"Left in {tree.path}", everything=True)
+            return tree.common.archive(row["task_id"], commit, worktree.today())
+
+        ref = await to_thread.run_sync(kept)
+        note = "its folder was removed by somebody" if ref is None else f"git did not know it any more; kept as {ref}"
+        await self._write(row, state="removed", facts={**worktree.facts_of(row), "note": note, "archive": ref})
+
+    async def _plain(self, ask: PlaceAsk, row: Row | None) -> Place:
+        """Without git the worker is in the project's own folder, with all others."""
+        fields = {"task_id": ask.task_id, "lease_token": ask.lease_token, "host": self._host, "path": str(self._root)}
+        if row is None:
+            row = {**fields, "workspace_id": _new_id(), "mode": "folder", "state": "open"}
+            row |= {"branch": None, "base_sha": None, "facts": "{}"}
+            await self._store.write(self._caller, lambda tx: tx.workspaces.add(row))
+        else:
+            await self._write(row, lease_token=ask.lease_token, state="open")
+        return self._place(row, ask)
+
+    async def _planned(self, common: Common, ask: PlaceAsk, rules: Rules) -> tuple[Row, worktree.Planned]:
+        def plan() -> worktree.Planned:
+            common.exclude(self._excluded(common))
+            return worktree.planned(common, self._folder, ask.task_id, rules.target, ask.bases)
+
+        planned = await to_thread.run_sync(plan)
+        facts = {
+            "baseline": common.baseline,
+            "settings": common.settings,
+            "conflicts": planned.conflicts,
+            "repository": await to_thread.run_sync(common.name),
+            "submits": rules.merge is not None,
+        }
+        row = {
+            "workspace_id": _new_id(),
+            "task_id": ask.task_id,
+            "lease_token": ask.lease_token,
+            "host": self._host,
+            "path": str(planned.path),
+            "branch": planned.branch,
+            "target": planned.target,
+            "base_sha": planned.base,
+            "mode": "worktree",
+            "state": "making",
+            "facts": json.dumps(facts),
+        }
+        await self._store.write(self._caller, lambda tx: tx.workspaces.add(row))
+        return row, planned
+
+    async def _made(self, row: Row, planned: worktree.Planned, ask: PlaceAsk) -> Place:
+        notes = list(planned.notes)
+        facts = worktree.facts_of(row)
+        try:
+            tree = worktree.tree_of(self._root, row)
+            await to_thread.run_sync(worktree.added, tree, planned.branch)
+            spared = (self._folder, self._logs, self._root / "state")
+            names, refused = await to_thread.run_sync(preparing.included, tree.common, tree.path, spared)
+            notes += [f"Not copied: {line}." for line in refused]
+            row["facts"] = json.dumps({**facts, "included": names, "note": " ".join(notes) or None})
+            place = self._place(row, ask)
+            if command := self._rules.current().setup:
+                await self._set_up(command, place)
+            await self._write(row, state="open", facts=json.loads(row["facts"]))
+            return replace(place, note=" ".join(notes) or None)
+        except Tampered as error:
+            raise PlaceFailed(f"The repository's own files were changed: {error}", tampered=True) from None
+        except preparing.NotPrepared as error:
+            await self._settle(row)
+            raise PlaceFailed(str(error), error.tail) from None
+        except (GitFailed, OSError) as error:
+            await self._settle(row)
+            raise PlaceFailed(f"No worktree for {ask.task_id}: {error}.") from None
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._settle(row)
+            raise
+
+    async def _set_up(self, command: str, place: Place) -> None:
+        env = {**preparing.restricted(os.environ, self._rules.current().env), **place.env}
+        log = self._logs / "setup" / f"{place.workspace_id}.log"
+        await preparing.set_up(command, place.path, env, SETUP_SECONDS, log)
+
+    def _place(self, row: Mapping[str, Any], ask: PlaceAsk) -> Place:
+        path = Path(row["path"])
+        found = found_around(self._root)
+        facts = worktree.facts_of(row)
+        inside = path / self._root.relative_to(found[0]) if found and row["mode"] == "worktree" else path
+        return Place(
+            workspace_id=row["workspace_id"],
+            path=inside if inside.is_dir() else path,
+            branch=row["branch"],
+            base=row["base_sha"],
+            env={"WVO_PORT_BASE": str(preparing.port_base(self._root, ask.slot))},
+            conflicts=tuple(facts.get("conflicts", ())),
+            unprotected=row["mode"] == "folder",
+            note=facts.get("note"),
+        )
+
+    def _excluded(self, common: Common) -> list[str]:
+        """Our own folders, where they are below the person's checkout."""
+        below = [one.relative_to(common.top) for one in (self._folder, self._logs) if one.is_relative_to(common.top)]
+        return [f"/{one.as_posix()}/" for one in below]
+
+    # Removing
+
+    async def _settle(self, row: Row) -> list[str]:
+        """What was cut off is finished or undone; a line where it could not be."""
+        if row["state"] == "removing":
+            return _line(row, await self._removed(row))
+        try:
+            await to_thread.run_sync(lambda: worktree.undone(worktree.tree_of(self._root, row), row["branch"]))
+        except (GitFailed, Tampered, OSError) as error:
+            await self._write(row, state="failed", facts={**worktree.facts_of(row), "note": str(error)})
+            return _line(row, str(error))
+        await self._write(row, state="failed")
+        return []
+
+    async def _removed(self, row: Row) -> str | None:
+        """Why it was left; None when it is gone."""
+        if row["mode"] == "folder":
+            await self._write(row, state="removed")
+            return None
+        task_id = row["task_id"]
+        commits = await self._store.read(self._caller, lambda tx: tx.submissions.commits([task_id]))
+        await self._write(row, state="removing")
+        try:
+            tree = await to_thread.run_sync(worktree.tree_of, self._root, row)
+            why = await to_thread.run_sync(worktree.removed, tree, row, commits.get(task_id))
+        except Tampered as error:
+            why = f"the repository's own files were changed: {error}"
+        except (GitFailed, OSError) as error:
+            why = str(error)
+        facts = {**worktree.facts_of(row), "note": why}
+        await self._write(row, state="removed" if why is None else "closed", facts=facts)
+        return why
+
+    async def _tidy(self) -> None:
+        """Pins without an entry after a day, archives after thirty."""
+        if (common := await to_thread.run_sync(Common.of, self._root)) is None:
+            return
+        await self._check_others(common)
+        now = datetime.now(UTC)
+        pins = await to_thread.run_sync(common.refs, "refs/wvo/submit")
+        known = await self._store.read(self._caller, lambda tx: _submitted(tx, list(pins)))
+        stale = [
+            (name, commit)
+            for name, (commit, at) in pins.items()
+            if name not in known and now - datetime.fromtimestamp(at, UTC) > _PIN_KEPT
+        ]
+        day = (now - _ARCHIVE_KEPT).strftime("%Y%m%d")
+        archived = await to_thread.run_sync(common.refs, "refs/wvo/archive")
+        stale += [(name, one[0]) for name, one in archived.items() if name.rpartition("/")[2][:8] < day]
+        for name, commit in stale:
+            await to_thread.run_sync(common.unpin, name, commit)
+
+
+async def _submitted(tx: Transaction, refs: list[str]) -> set[str]:
+    """Those of the refs that an entry has."""
+    tasks = {name.split("/")[3].replace("%2E", ".") for name in refs if name.count("/") == 4}
+    return {submit_ref(task, entry["number"]) for task in tasks for entry in await tx.submissions.of_task(task)}
+
+
+def _line(row: Row, why: str | None) -> list[str]:
+    return [] if why is None else [f"{row['path']} of {row['task_id']} was left: {why}."]
+
+
+def _new_id() -> str:
+    return f"ws-{uuid.uuid4().hex[:12]}"

@@ -1,0 +1,271 @@
+"""git in a repository whose worktrees agents can write: nothing that they put there decides what git reads or runs.
+
+Every command names GIT_DIR, GIT_COMMON_DIR and GIT_WORK_TREE, and runs in the repository's own folder. Of a person's
+configuration outside of the repository only what says which files git ignores, and how it ends lines, is used. Hooks, the
+file watcher, filters and merge programs are off.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wvo_mcp.execution.git import GitFailed, run_git
+from wvo_mcp.execution.workspaces import guard
+
+_SECONDS = 600.0
+_TAKEN_OVER = ("core.excludesfile", "core.autocrlf", "core.eol", "core.attributesfile")
+_OWN = {
+    "core.splitIndex": "false",
+    "core.untrackedCache": "false",
+    "core.safecrlf": "false",
+    "submodule.recurse": "false",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+}
+_MERGE = "git merge-file --quiet --marker-size=%L %A %O %B"
+_US = {"NAME": "wvo-mcp", "EMAIL": "wvo-mcp@localhost"}
+_SUBMITTED = "refs/wvo/submit"
+_ARCHIVED = "refs/wvo/archive"
+
+
+class Tampered(Exception):
+    """Somebody changed the repository's own files; the text shows what. Nothing may be run in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A commit that holds all of several; `conflicts` are the paths that have conflict markers in it."""
+
+    commit: str
+    conflicts: tuple[str, ...] = ()
+
+
+class Common:
+    """The repository that all worktrees share. `top` is the folder of the worktree that ROOT is in."""
+
+    def __init__(self, top: Path, git_dir: Path, settings: Mapping[str, str], baseline: guard.Baseline) -> None:
+        self.top = top
+        self.git_dir = git_dir
+        self.settings = dict(settings)
+        self.baseline = baseline
+        config: Any = baseline["config"]
+        ours = {key: value for key, value in self.settings.items() if key not in config}
+        self._options = {**_OWN, **ours, **_disabled(config)}
+        self.lfs = "filter.lfs.required" in self._options or (git_dir / "lfs").is_dir()
+
+    @classmethod
+    def of(cls, root: Path) -> "Common | None":
+        """As it is now; None where `root` is not in a repository. Raises GitFailed."""
+        if (found := found_around(root)) is None:
+            return None
+        top, git_dir = found
+        return cls(top, git_dir, _of_person(top), guard.taken(git_dir))
+
+    @classmethod
+    def known(cls, root: Path, facts: Mapping[str, Any]) -> "Common":
+        """As it was when `facts` were written down. Raises GitFailed."""
+        if (found := found_around(root)) is None:
+            raise GitFailed(f"{root} is no longer in a git repository")
+        return cls(*found, facts["settings"], facts["baseline"])
+
+    def check(self) -> None:
+        """Raises Tampered."""
+        if changed := guard.difference(self.git_dir, self.baseline):
+            raise Tampered(changed)
+
+    def run(
+        self, *arguments: str, content: bytes = b"", env: Mapping[str, str] | None = None, tree: Path | None = None
+    ) -> bytes:
+        """In the working tree `tree`, else without one. Raises Tampered, GitFailed."""
+        self.check()
+        named = {
+            "GIT_DIR": str(self.git_dir),
+            "GIT_COMMON_DIR": str(self.git_dir),
+            "GIT_WORK_TREE": str(tree or self.top),
+        }
+        alone = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "PATH": _path_outside(self.top)}
+        options = {"GIT_CONFIG_COUNT": str(len(self._options))}
+        for number, (key, value) in enumerate(self._options.items()):
+            options |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+        all_ = {**alone, **options, **named, **(env or {})}
+        at = self.top if tree == self.top else self.git_dir  # within its tree git looks only at what is below
+        return run_git(at, *arguments, content=content, env=all_, seconds=_SECONDS)
+
+    def git(self, *arguments: str, **more: Any) -> str:
+        return self.run(*arguments, **more).decode(errors="surrogateescape").strip()
+
+    def branch(self) -> str | None:
+        """The one that is checked out in the main worktree."""
+        try:
+            return self.git("symbolic-ref", "--quiet", "--short", "HEAD")
+        except GitFailed:
+            return None
+
+    def commit_of(self, revision: str) -> str | None:
+        try:
+            return self.git("rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}")
+        except GitFailed:
+            return None
+
+    def tree_of(self, commit: str) -> str:
+        return self.git("rev-parse", "--verify", f"{commit}^{{tree}}")
+
+    def contains(self, commit: str, older: str) -> bool:
+        try:
+            self.git("merge-base", "--is-ancestor", older, commit)
+        except GitFailed:
+            return False
+        return True
+
+    def merged(self, base: str, others: Sequence[str]) -> Merged:
+        """`base` with the others merged one after the other, as commits that no branch knows. Raises GitFailed."""
+        conflicts: dict[str, None] = {}
+        for other in others:
+            if self.contains(base, other):
+                continue
+            try:
+                printed = self.run("merge-tree", "--write-tree", "--name-only", "-z", "--no-messages", base, other)
+            except GitFailed as error:
+                if error.code != 1:
+                    raise
+                printed = error.output
+            tree, *paths = printed.decode(errors="surrogateescape").split("\0")
+            conflicts |= dict.fromkeys(path for path in paths if path)
+            base = self.committed(tree, (base, other), f"Merge {other[:12]}, which this task depends on\n")
+        return Merged(base, tuple(conflicts))
+
+    def committed(self, tree: str, parents: Iterable[str], message: str) -> str:
+        names = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in _US.items()}
+        with_parents = [one for parent in parents for one in ("-p", parent)]
+        content = message.encode(errors="replace")
+        return self.git("commit-tree", "--no-gpg-sign", *with_parents, tree, content=content, env=names)
+
+    def pin(self, ref: str, commit: str) -> bool:
+        """Make the ref; False where there is one of that name, whatever it leads to. Raises GitFailed."""
+        try:
+            self.git("update-ref", "--no-deref", ref, commit, "0" * len(commit))
+        except GitFailed as error:
+            if "exists" in str(error):
+                return False
+            raise
+        return True
+
+    def unpin(self, ref: str, commit: str) -> None:
+        """Remove the ref, if it still is of that commit. Raises GitFailed."""
+        self.git("update-ref", "--no-deref", "-d", ref, commit)
+
+    def refs(self, prefix: str) -> dict[str, tuple[str, int]]:
+        """{name: (object, when its commit was made, in seconds)} of the ref, or those below it."""
+        form = "%(refname)%00%(objectname)%00%(committerdate:unix)"
+        rows = (line.split("\0") for line in self.git("for-each-ref", f"--format={form}", prefix).splitlines())
+        return {name: (commit, int(at or 0)) for name, commit, at in rows}
+
+    def archive(self, task_id: str, commit: str, day: str) -> str:
+        """A ref that keeps the commit; the same one for the same commit and day."""
+        ref = f"{_ARCHIVED}/{part(task_id)}/{day}-{commit[:16]}"
+        if not self.pin(ref, commit) and self.commit_of(ref) != commit:
+            raise GitFailed(f"{ref} is not what we left there")
+        return ref
+
+    def worktrees(self) -> dict[Path, str | None]:
+        """Those that git knows, with their branches."""
+        found: dict[Path, str | None] = {}
+        path = Path()
+        for line in self.git("worktree", "list", "--porcelain", "-z").split("\0"):
+            name, _, value = line.partition(" ")
+            if name == "worktree":
+                path = Path(value)
+                found[path] = None
+            elif name == "branch":
+                found[path] = value.removeprefix("refs/heads/")
+        return found
+
+    def exclude(self, rules: Sequence[str]) -> None:
+        """Lines that `.git/info/exclude` has from now on."""
+        file = self.git_dir / "info" / "exclude"
+        file.parent.mkdir(exist_ok=True)
+        text = file.read_text("utf-8", "surrogateescape") if file.exists() else ""
+        new = [rule for rule in rules if rule not in text.splitlines()]
+        if new:
+            self.check()
+            with file.open("a", encoding="utf-8", errors="surrogateescape") as out:
+                out.write(("" if not text or text.endswith("\n") else "\n") + "".join(f"{rule}\n" for rule in new))
+            self.baseline = guard.taken(self.git_dir)
+
+    def name(self) -> str:
+        """The address of its remote without what logs in there, else the id of its first commit."""
+        try:
+            address = self.git("config", "--get", "remote.origin.url")
+        except GitFailed:
+            return self.git("rev-list", "--max-parents=0", "HEAD", "--").split()[-1]
+        scheme, mark, rest = address.partition("://")
+        if not mark:
+            return address
+        host, slash, path = rest.partition("/")
+        return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def part(task_id: str) -> str:
+    """The id as part of a ref or branch: git refuses some that we allow."""
+    odd = ".." in task_id or task_id.endswith((".", ".lock"))
+    return task_id.replace(".", "%2E") if odd else task_id
+
+
+def submit_ref(task_id: str, number: int) -> str:
+    return f"{_SUBMITTED}/{part(task_id)}/{number}"
+
+
+def found_around(root: Path) -> tuple[Path, Path] | None:
+    """The top of the worktree around `root`, and the repository's shared folder; read from files, as git would find them."""
+    for top in (root, *root.parents):
+        mark = top / ".git"
+        if mark.is_dir():
+            return top, mark.resolve()
+        if mark.is_file():
+            git_dir = (top / mark.read_text("utf-8").removeprefix("gitdir:").strip()).resolve()
+            common = git_dir / "commondir"
+            return top, (git_dir / common.read_text("utf-8").strip()).resolve() if common.is_file() else git_dir
+        if (top / "HEAD").is_file() and (top / "objects").is_dir() and (top / "refs").is_dir():
+            return top, top.resolve()
+    return None
+
+
+def _of_person(top: Path) -> dict[str, str]:
+    """What of a person's own configuration is used: it must not depend on who asks later, for a worker has another home."""
+    home = Path.home()
+    folder = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "git"
+    found = {"core.excludesfile": str(folder / "ignore"), "core.attributesfile": str(folder / "attributes")}
+    for scope in ("--system", "--global"):
+        try:
+            printed = run_git(top, "config", scope, "--includes", "--null", "--list")
+        except GitFailed:
+            continue  # there is no such file
+        for entry in printed.decode(errors="surrogateescape").split("\0")[:-1]:
+            key, _, value = entry.partition("\n")
+            if key in _TAKEN_OVER:
+                found[key] = str(home / value[2:]) if value.startswith("~/") else value
+            if key.startswith("filter.lfs."):
+                found["filter.lfs.required"] = "false"
+    return found
+
+
+def _disabled(config: Iterable[str]) -> dict[str, str]:
+    """Settings that keep the programs of the repository's config from being run: filters, and merges of single files."""
+    off: dict[str, str] = {}
+    for key in config:
+        kind, _, rest = key.partition(".")
+        name = rest.rpartition(".")[0]
+        if kind == "filter":
+            off |= {f"filter.{name}.{what}": "" for what in ("clean", "smudge", "process")}
+            off[f"filter.{name}.required"] = "false"
+        elif kind == "merge" and name:
+            off[f"merge.{name}.driver"] = _MERGE
+    return off
+
+
+def _path_outside(top: Path) -> str:
+    """PATH without folders that agents write."""
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return os.pathsep.join(one for one in folders if one.startswith("/") and top not in Path(one).parents)

@@ -1,0 +1,217 @@
+"""What a worktree holds, as a commit: untracked files too, by an index of our own, without running anything.
+
+Only commands that look at files themselves are used: `git add` starts `git status` in each submodule, which reads the
+configuration that it finds there. Files of Git LFS become pointers here, as its filter would make them.
+"""
+
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Collection, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wvo_mcp.domain.known_secrets import known_in
+from wvo_mcp.execution.git import GitFailed
+from wvo_mcp.execution.workspaces.repository import Common
+
+LARGEST = 10 << 20
+"""Bytes of one new file."""
+MOST = 50 << 20
+"""Bytes of all new files."""
+_MOST_FILES = 20_000
+_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
+_CHUNK = 1 << 20
+
+
+class NotSubmittable(Exception):
+    """What the worktree holds cannot become a commit as it is; the text names the files and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Paths that differ from the base, or may. `nested`: repositories within it that are not part of it."""
+
+    tracked: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+    nested: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The working tree of a task. `index` is ours, as git wrote it when it made the tree from `base`; `left_out` never enters
+    a commit."""
+
+    common: Common
+    path: Path
+    base: str
+    index: Path
+    left_out: Collection[str] = field(default_factory=frozenset[str])
+
+    def changes(self) -> Changes:
+        """Nothing is written. Raises Tampered, GitFailed."""
+        with self._index() as own:
+            return self._changes(own)
+
+    def commit(self, message: str, *, everything: bool = False) -> str:
+        """A commit of all that is here on top of the base; the base itself when nothing differs. With `everything` nothing is
+        refused. Raises NotSubmittable, Tampered, GitFailed."""
+        with self._index() as own:
+            found = self._changes(own)
+            names = [*found.tracked, *found.new]
+            of_lfs = self._of_lfs(own, names) if self.common.lfs and names else []
+            if not everything:
+                self._judge(found, of_lfs)
+            pointers = {name: blob for name in of_lfs if (blob := self._pointer(name)) is not None}
+            plain = [name for name in names if name not in pointers]
+            if plain:
+                self._run(
+                    own, "update-index", "-z", "--add", "--remove", "--replace", "--stdin", content=_joined(plain)
+                )
+            if pointers:
+                lines = [f"100644 {blob}\t{name}" for name, blob in pointers.items()]
+                self._run(own, "update-index", "-z", "--index-info", content=_joined(lines))
+            if not names:
+                return self.base
+            tree = self._run(own, "write-tree").decode().strip()
+        if tree == self.common.tree_of(self.base):
+            return self.base
+        return self.common.committed(tree, (self.base,), message)
+
+    def files(self, commit: str) -> list[str]:
+        """The paths that differ between the base and the commit."""
+        printed = self.common.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", self.base, commit)
+        return [name for name in printed.decode(errors="surrogateescape").split("\0") if name]
+
+    def begin(self, git_index: Path) -> None:
+        """Keep the index that git has just written."""
+        self.index.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(git_index, self.index)
+
+    @contextmanager
+    def _index(self) -> Generator[dict[str, str]]:
+        """A copy of the index, with its time: what is younger is looked at by its content."""
+        if self.path.is_symlink() or not self.path.is_dir() or self.path.resolve() != self.path:
+            raise GitFailed(f"{self.path} is not a folder")
+        with tempfile.TemporaryDirectory(prefix="wvo-git-") as folder:
+            copy = Path(folder) / "index"
+            own = {"GIT_INDEX_FILE": str(copy)}
+            if self.index.is_file():
+                shutil.copy2(self.index, copy)
+            else:
+                self._run(own, "read-tree", self.base)
+            yield own
+
+    def _run(self, own: dict[str, str], *arguments: str, content: bytes = b"") -> bytes:
+        return self.common.run(*arguments, content=content, env=own, tree=self.path)
+
+    def _changes(self, own: dict[str, str]) -> Changes:
+        printed = self._run(own, "ls-files", "-z", "-t", "--modified", "--deleted", "--others", "--exclude-standard")
+        tracked: dict[str, None] = {}
+        new: list[str] = []
+        nested: list[str] = []
+        for entry in printed.decode(errors="surrogateescape").split("\0")[:-1]:
+            tag, name = entry[0], entry[2:]
+            if tag != "?":
+                tracked[name] = None
+            elif name.endswith("/"):
+                nested.append(name)
+            elif name not in self.left_out:
+                new.append(name)
+        kept = tuple(name for name in tracked if name not in self.left_out)
+        return Changes(kept, tuple(new), tuple(nested))
+
+    def _size(self, name: str) -> int:
+        try:
+            return (self.path / name).lstat().st_size
+        except OSError:
+            return 0  # it is gone by now
+
+    def _judge(self, found: Changes, of_lfs: Collection[str]) -> None:
+        """Raises NotSubmittable."""
+        sizes = {name: self._size(name) for name in found.new if name not in of_lfs}
+        total, advice = sum(sizes.values()), "Remove them, or let .gitignore name them."
+        if large := [name for name, size in sizes.items() if size > LARGEST]:
+            raise NotSubmittable(f"{_named(large)}: new files of more than {LARGEST >> 20} MiB. {advice}")
+        if total > MOST or len(sizes) > _MOST_FILES:
+            raise NotSubmittable(
+                f"{len(sizes):,} new files hold {total >> 20} MiB, such as {_named(sizes)}; at most {_MOST_FILES:,} and"
+                f" {MOST >> 20} MiB are taken. {advice}"
+            )
+        if found.nested:
+            raise NotSubmittable(
+                f"{_named(found.nested)}: a git repository within the worktree, whose files would not be submitted. Remove"
+                " its .git folder, or let .gitignore name it."
+            )
+        secret = [name for name in (*found.tracked, *found.new) if self._holds_secret(name)]
+        if secret:
+            raise NotSubmittable(f"{_named(secret)}: it holds a known secret. Take it out of the file.")
+
+    def _holds_secret(self, name: str) -> bool:
+        content = self.read(name)
+        return content is not None and bool(known_in(content.decode(errors="replace")))
+
+    def read(self, name: str, most: int = LARGEST) -> bytes | None:
+        """The beginning of a regular file; never through a link, never of what could keep us waiting."""
+        try:
+            with open(_opened(self.path, name), "rb") as file:
+                return file.read(most) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None
+        except OSError:
+            return None
+
+    def _of_lfs(self, own: dict[str, str], names: list[str]) -> list[str]:
+        printed = self._run(own, "check-attr", "-z", "--stdin", "filter", content=_joined(names))
+        parts = printed.decode(errors="surrogateescape").split("\0")
+        return [name for name, value in zip(parts[0::3], parts[2::3], strict=False) if value == "lfs"]
+
+    def _pointer(self, name: str) -> str | None:
+        """None for what is no regular file, and for a pointer that the content was never fetched for."""
+        try:
+            file = open(_opened(self.path, name), "rb")  # noqa: SIM115
+        except OSError:
+            return None
+        with file, tempfile.TemporaryDirectory(prefix="wvo-lfs-", dir=self.common.git_dir) as folder:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return None
+            digest, size, copy = hashlib.sha256(), 0, Path(folder) / "object"
+            with copy.open("wb") as out:
+                while chunk := file.read(_CHUNK):
+                    if not size and chunk.startswith(_POINTER):
+                        return None
+                    digest.update(chunk)
+                    size += len(chunk)
+                    out.write(chunk)
+            if not size:
+                return None
+            oid = digest.hexdigest()
+            place = self.common.git_dir / "lfs" / "objects" / oid[:2] / oid[2:4] / oid
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if not place.exists():
+                copy.replace(place)
+        pointer = _POINTER + f"oid sha256:{oid}\nsize {size}\n".encode()
+        return self.common.git("hash-object", "-w", "--stdin", "--no-filters", content=pointer)
+
+
+def _opened(folder: Path, name: str) -> int:
+    """Below the folder, without following a link on the way. Raises OSError."""
+    *parents, last = Path(name).parts
+    at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for parent in parents:
+            at, above = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at), at
+            os.close(above)
+        return os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at)
+    finally:
+        os.close(at)
+
+
+def _joined(names: list[str]) -> bytes:
+    return "".join(f"{name}\0" for name in names).encode(errors="surrogateescape")
+
+
+def _named(names: Collection[str]) -> str:
+    shown = [name.encode(errors="replace").decode() for name in list(names)[:5]]
+    return ", ".join(repr(name) if "\n" in name else name for name in shown) + (", ..." if len(names) > 5 else "")

@@ -1,0 +1,150 @@
+"""Making and removing the worktree of one task. Each step may be cut off and done again."""
+
+import json
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from wvo_mcp.execution.git import GitFailed
+from wvo_mcp.execution.workspaces.repository import Common, part
+from wvo_mcp.execution.workspaces.snapshot import Tree
+
+INDEXES = ".index"
+_MOST_NAMES = 100
+
+Row = Mapping[str, Any]
+
+
+def host_name() -> str:
+    """Of this machine, as rows name it."""
+    return socket.gethostname()
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What will be made; nothing exists yet. `notes` are for people."""
+
+    path: Path
+    branch: str
+    base: str
+    target: str
+    conflicts: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def facts_of(row: Row) -> dict[str, Any]:
+    return json.loads(row["facts"])
+
+
+def tree_of(root: Path, row: Row) -> Tree:
+    """Raises GitFailed."""
+    facts = facts_of(row)
+    path = Path(row["path"])
+    index = path.parent / INDEXES / row["workspace_id"]
+    return Tree(Common.known(root, facts), path, row["base_sha"], index, frozenset(facts.get("included", ())))
+
+
+def planned(common: Common, worktrees: Path, task_id: str, target: str | None, bases: Sequence[str]) -> Planned:
+    """Raises GitFailed."""
+    name = target or common.branch()
+    tip = common.commit_of(f"refs/heads/{name}" if name else "HEAD") or (common.commit_of(name) if name else None)
+    if tip is None:
+        raise GitFailed(f"{name} has no commit" if name else "the repository has no commit: make the first one")
+    merged = common.merged(tip, bases)
+    taken = {branch for branch in common.worktrees().values() if branch}
+    suffixes = ["", *(f".{number}" for number in range(2, _MOST_NAMES))]
+    folder = worktrees.resolve()
+    path = next(one for suffix in suffixes if not os.path.lexists(one := folder / f"{task_id}{suffix}"))
+    branch = next(one for suffix in suffixes if (one := f"wvo/{part(task_id)}{suffix}") not in taken)
+    notes: list[str] = []
+    if (left := common.refs(f"refs/heads/{branch}").get(f"refs/heads/{branch}")) is not None:
+        if not common.contains(merged.commit, left[0]):
+            kept = common.archive(task_id, left[0], today())
+            notes.append(f"The commits of an earlier {branch} are kept as {kept}.")
+        common.unpin(f"refs/heads/{branch}", left[0])
+    return Planned(path, branch, merged.commit, name or tip, merged.conflicts, tuple(notes))
+
+
+def added(tree: Tree, branch: str) -> None:
+    """Make it, as planned. Raises GitFailed."""
+    tree.path.parent.mkdir(parents=True, exist_ok=True)
+    tree.common.git("worktree", "add", "--quiet", "--no-track", "-b", branch, str(tree.path), tree.base)
+    if (folder := admin(tree.common, tree.path)) is None:
+        raise GitFailed(f"git does not know the worktree {tree.path} that it made")
+    tree.begin(folder / "index")
+
+
+def admin(common: Common, path: Path) -> Path | None:
+    """The folder that git keeps for the worktree; found in the repository, never by the worktree's `.git`."""
+    for file in sorted((common.git_dir / "worktrees").glob("*/gitdir")):
+        if Path(file.read_text("utf-8", "surrogateescape").strip()) == path / ".git":
+            return file.parent
+    return None
+
+
+def undone(tree: Tree, branch: str) -> None:
+    """Take away what no worker has ever seen. Raises GitFailed."""
+    if tree.path.is_dir() and not any(tree.path.iterdir()):
+        tree.path.rmdir()
+    _forgotten(tree)
+    ref = f"refs/heads/{branch}"
+    if (left := tree.common.refs(ref).get(ref)) is not None and left[0] == tree.base:
+        tree.common.unpin(ref, tree.base)
+
+
+def removed(tree: Tree, row: Row, submitted: str | None) -> str | None:
+    """Take it away when all that it holds is in the commit, or in the base; else why not. Raises Tampered, GitFailed."""
+    if tree.path.exists():
+        if (inside := process_in(tree.path)) is not None:
+            return f"process {inside} works in it"
+        found = tree.changes()
+        if found.nested:
+            return f"it holds a repository of its own, {found.nested[0]}"
+        here = tree.commit("What is here", everything=True)
+        if tree.common.tree_of(here) not in {tree.common.tree_of(one) for one in (tree.base, submitted) if one}:
+            return "it holds work that was not submitted"
+    ref = f"refs/heads/{row['branch']}"
+    left = tree.common.refs(ref).get(ref)
+    if left is not None and not tree.common.contains(submitted or tree.base, left[0]):
+        tree.common.archive(row["task_id"], left[0], today())
+    if (folder := admin(tree.common, tree.path)) is not None and (head := _detached(folder)) is not None:
+        tree.common.archive(row["task_id"], head, today())
+    _forgotten(tree)
+    if left is not None:
+        tree.common.unpin(ref, left[0])
+    return None
+
+
+def _detached(folder: Path) -> str | None:
+    """The commit that is checked out without a branch: nothing else may lead to it."""
+    head = (folder / "HEAD").read_text("utf-8", "replace").strip() if (folder / "HEAD").is_file() else ""
+    return head if len(head) in (40, 64) and all(c in "0123456789abcdef" for c in head) else None
+
+
+def _forgotten(tree: Tree) -> None:
+    if admin(tree.common, tree.path) is not None:
+        # Twice: git locks one while it makes it, and a kill leaves the lock.
+        tree.common.git("worktree", "remove", "--force", "--force", str(tree.path))
+    if tree.path.exists():
+        raise GitFailed(f"git does not know {tree.path} as a worktree")
+    tree.index.unlink(missing_ok=True)
+
+
+def today() -> str:
+    return datetime.now(UTC).strftime("%Y%m%d")
+
+
+def process_in(folder: Path) -> int | None:
+    """A process that works in the folder or below it (Linux)."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            where = (entry / "cwd").readlink()
+        except OSError:
+            continue
+        if where.is_relative_to(folder):
+            return int(entry.name)
+    return None

@@ -1,0 +1,66 @@
+"""What a worker's task leaves: an entry with the pinned commit, in the transaction that ends the task."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from wvo_mcp.domain.files import overlap
+from wvo_mcp.domain.task import Task, TaskType
+from wvo_mcp.errors import Conflict
+from wvo_mcp.ports import Transaction
+
+if TYPE_CHECKING:  # a first call needs nothing of it
+    from wvo_mcp.ports.places import Prepared
+
+Work = dict[str, Any]
+_DRIFT_KEPT = 100
+_EVENTS = 50
+
+
+async def submitted(tx: Transaction, task: Task, prepared: "Prepared") -> Work:
+    """{submission: {entry_id, state, commit}}, or {no_changes: True}.
+
+    Raises Conflict the first time that a task which should change something changed nothing: whoever works on it is asked
+    whether that is right, and says so by completing it again.
+    """
+    if not prepared.files:
+        if task.type is TaskType.GENERATION and not await _asked(tx, task):
+            raise _nothing_changed(task)
+        return {"no_changes": True}
+    drift = [name for name in prepared.files if task.files and not any(overlap(glob, name) for glob in task.files)]
+    entry = await tx.submissions.add(
+        {
+            "task_id": task.id,
+            "number": prepared.number,
+            "repository": prepared.repository,
+            "host": prepared.host,
+            "path": prepared.path,
+            "target": prepared.target,
+            "commit_sha": prepared.commit,
+            "base_sha": prepared.base,
+            "drift": json.dumps([_printable(name) for name in drift[:_DRIFT_KEPT]]),
+        }
+    )
+    made = {"entry_id": entry["entry_id"], "state": entry["state"], "commit": prepared.commit}
+    return {"submission": made, "files_changed": len(prepared.files), "drift": len(drift)}
+
+
+async def _asked(tx: Transaction, task: Task) -> bool:
+    events = await tx.events.of_task(task.id, _EVENTS)
+    return any(one.kind == "task.no_changes" and one.data.get("lease_token") == task.lease_token for one in events)
+
+
+def _nothing_changed(task: Task) -> Conflict:
+    error = Conflict(
+        f"Nothing in the worktree of {task.id} differs from what it began with, so nothing would be submitted.",
+        hint="Write what the task asks for into your worktree. If nothing had to change, call complete_task again and say why.",
+    )
+
+    async def recorded(tx: Transaction) -> None:
+        await tx.events.append("task.no_changes", task.id, {"lease_token": task.lease_token})
+
+    error.follow_up = recorded
+    return error
+
+
+def _printable(name: str) -> str:
+    return name.encode(errors="replace").decode()
