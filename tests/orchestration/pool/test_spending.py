@@ -10,45 +10,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support import launches
 from tests.support.bench import OWNER, Bench, a_task
+from tests.support.launches import ended, slot
 from tests.support.providers import USUAL, FixedProviders, a_provider, only
-from tests.support.sessions import an_agent
 from wvo_mcp.domain.agents import Use
 from wvo_mcp.domain.providers.catalogue import Catalogue, Cost, Model, Place, ProviderKind, Tier
-from wvo_mcp.domain.worker import Outcome, Worker, WorkerState
+from wvo_mcp.domain.worker import Worker
 from wvo_mcp.orchestration.pool import spending
 from wvo_mcp.orchestration.pool.spending import Caps, Ledger
-from wvo_mcp.orchestration.queue import claims
+from wvo_mcp.orchestration.queue.claims import Claim
 from wvo_mcp.ports import Transaction
 
 pytestmark = pytest.mark.anyio
-AUTO = an_agent("auto-here.1", worker=True)
+AUTO = slot()
 CLAUDE = FixedProviders(only("claude"))
 _NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 
 
 async def launch(
-    bench: Bench, caps: Caps, task_id: str | None = None, providers: FixedProviders = CLAUDE, run: str = "r1"
-) -> tuple[claims.Claim, Worker | None]:
-    """As the pool does: means, claim, reservation and row in one transaction."""
-
-    async def work(tx: Transaction) -> tuple[claims.Claim, Worker | None]:
-        means = await spending.means(tx, providers, caps, run)
-        policy = replace(bench.policy, wip_limit=50, agent_wip_limit=50)
-        claim = await claims.claim(tx, policy, AUTO.agent_id, task_id, 600, providers, means.refusals)
-        if claim.task is None or claim.lease is None or claim.route is None:
-            return claim, None
-        route, token = claim.route, claim.lease.token
-        row = {"task_id": claim.task.id, "lease_token": token, "agent_id": AUTO.agent_id, "run_id": run, "host": "here"}
-        row |= {"provider": route.provider, "tier": route.tier, "model": route.model}
-        return claim, await tx.workers.add(row | {"reserved_usd": means.reserve(route.provider, route.tier)})
-
-    return await bench.write(work, AUTO)
-
-
-async def ended(bench: Bench, worker: Worker, cost: float, outcome: Outcome = Outcome.COMPLETED) -> None:
-    fields = {"state": WorkerState.ENDED, "ended_at": bench.clock.now(), "outcome": outcome, "cost_usd": cost}
-    await bench.write(lambda tx: tx.workers.change(worker.worker_id, fields))
+    bench: Bench, caps: Caps, providers: FixedProviders = CLAUDE, run: str = "r1"
+) -> tuple[Claim, Worker | None]:
+    found = await launches.launch(bench, providers, caps, run=run)
+    return found.claim, found.worker
 
 
 @pytest.mark.requirement("WORK-6")

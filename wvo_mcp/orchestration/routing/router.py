@@ -139,11 +139,12 @@ class Router:
 
     async def _waiting(self, task: Task) -> str | None:
         """The provider of a session of this pool that rests and began the task; of programs that we launch only."""
-        from wvo_mcp.domain.worker import RESTING  # only a pool needs it
+        from wvo_mcp.domain.worker import RESTING, WorkerState  # only a pool needs it
 
         for last in await self._tx.workers.of_task(task.id, 1):
             ours = last.agent_id.rpartition(".")[0] == self.agent_id.rpartition(".")[0]
-            if last.state in RESTING and last.client_session is not None and ours:
+            waits = last.state in RESTING and (last.state is not WorkerState.LIMITED or last.resets_at is not None)
+            if waits and last.client_session is not None and ours:
                 return last.provider
         return None
 

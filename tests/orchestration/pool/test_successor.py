@@ -1,0 +1,159 @@
+"""What an autopilot that was killed leaves behind, as the next one finds it (contract, section 10)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.support.bench import BOB, Bench, a_task
+from tests.support.launches import launch, slot
+from tests.support.providers import FixedProviders, only
+from wvo_mcp.domain.providers.signals.reading import FailureKind, Signal
+from wvo_mcp.domain.worker import Outcome, Worker, WorkerState
+from wvo_mcp.orchestration.pool import parking, successor
+from wvo_mcp.ports.trees import TreeUse
+
+pytestmark = pytest.mark.anyio
+CLAUDE = FixedProviders(only("claude"))
+DEAD, NEXT = slot(1, "here", "auto-here/1"), slot(1, "here", "auto-here/2")
+
+
+@dataclass
+class Processes:
+    """`ports.Trees` that ends nothing."""
+
+    ended: list[tuple[int, str | None]] = field(default_factory=list[tuple[int, str | None]])
+
+    def started(self, pid: int) -> str | None:
+        return None
+
+    def look(self, roots: Mapping[str, int]) -> dict[str, TreeUse]:
+        return {}
+
+    def over(self, worker_id: str) -> str | None:
+        return None
+
+    def share(self, worker_id: str, pid: int) -> str:
+        return ""
+
+    def forget(self, worker_id: str) -> None: ...
+
+    async def end(self, pid: int, started: str | None) -> bool:
+        self.ended.append((pid, started))
+        return True
+
+
+async def running(bench: Bench, session: str | None, pid: int | None = 4_000) -> Worker:
+    worker = (await launch(bench, CLAUDE, caller=DEAD, session=session)).started
+    fields = {"state": WorkerState.WORKING, "pid": pid, "pid_started": None if pid is None else "77.5"}
+    await bench.write(lambda tx: tx.workers.change(worker.worker_id, fields), DEAD)
+    return worker
+
+
+async def take_over(bench: Bench, trees: Processes) -> list[dict[str, Any]]:
+    return await successor.take_over(bench.store, NEXT, bench.policy, trees, "here")
+
+
+@pytest.mark.requirement("WORK-9")
+async def test_a_killed_autopilots_sessions_go_on_with_the_next_one(bench: Bench) -> None:
+    await bench.create(a_task("A", complexity=2))
+    worker = await running(bench, "s-1")
+    bench.servers.kill(DEAD.session_id)
+    trees = Processes()
+
+    news = await take_over(bench, trees)
+
+    assert trees.ended == [(4_000, "77.5")]
+    assert news == [{"worker_id": worker.worker_id, "task_id": "A", "outcome": "paused"}]
+    task = await bench.task("A")
+    assert (task.status, task.expiries, task.attempts, task.kept_for) == ("pending", 0, 0, "auto-here")
+    again = await launch(bench, CLAUDE, caller=NEXT)
+    assert again.started.client_session == "s-1"
+    assert again.started.lease_token == worker.lease_token + 1
+    assert await take_over(bench, trees) == []  # of its own it ends nothing
+
+
+@pytest.mark.requirement("WORK-9")
+async def test_a_worker_that_had_not_begun_has_crashed_and_its_task_is_back(bench: Bench) -> None:
+    await bench.create(a_task("A", complexity=2))
+    worker = await running(bench, None, None)
+    bench.servers.kill(DEAD.session_id)
+    trees = Processes()
+
+    await take_over(bench, trees)
+
+    row = await bench.read(lambda tx: tx.workers.get(worker.worker_id))
+    assert (row.state, row.outcome, row.reason) == (WorkerState.ENDED, Outcome.CRASHED, "its autopilot ended")
+    assert trees.ended == [] and await bench.status("A") == ["pending"]
+    assert (await launch(bench, CLAUDE, caller=NEXT)).started.client_session is None
+
+
+async def test_a_lease_that_ran_out_meanwhile_keeps_the_session(bench: Bench) -> None:
+    await bench.create(a_task("A", complexity=2))
+    await running(bench, "s-1")
+    bench.servers.kill(DEAD.session_id)
+    bench.clock.advance(hours=2)
+    bench.limits(wip_limit=0)
+    await bench.claim(BOB)  # gives nothing, and takes back what has expired
+    bench.limits(wip_limit=3)
+    assert await bench.status("A") == ["pending"]
+
+    await take_over(bench, Processes())
+
+    assert (await bench.task("A")).kept_for == "auto-here"
+    assert (await launch(bench, CLAUDE, caller=NEXT)).started.client_session == "s-1"
+
+
+async def test_a_task_that_others_have_is_left_to_them(bench: Bench) -> None:
+    await bench.create(a_task("A", complexity=2))
+    worker = await running(bench, "s-1")
+    bench.servers.kill(DEAD.session_id)
+    bench.clock.advance(hours=2)
+    await bench.claim(BOB, task_id="A")
+
+    await take_over(bench, Processes())
+
+    task = await bench.task("A")
+    assert (task.status, task.assigned_to) == ("in_progress", "bob")
+    assert (await bench.read(lambda tx: tx.workers.get(worker.worker_id))).outcome is Outcome.CRASHED
+
+
+async def test_a_task_that_its_worker_had_completed_stays_done(bench: Bench) -> None:
+    await bench.create(a_task("A", complexity=2))
+    worker = await running(bench, "s-1")
+    await bench.complete("A", DEAD, lease_token=worker.lease_token)
+    bench.servers.kill(DEAD.session_id)
+
+    assert (await take_over(bench, Processes()))[0]["outcome"] == "completed"
+    assert await bench.status("A") == ["done"]
+
+
+async def test_what_waits_for_a_reset_goes_on_waiting(bench: Bench) -> None:
+    await bench.create(a_task("A", complexity=2))
+    worker = await running(bench, "s-1")
+    signal = Signal(FailureKind.RATE_LIMIT, "limit", retry_after=600)
+    await bench.write(lambda tx: parking.stopped_by_provider(tx, CLAUDE, worker.worker_id, signal), DEAD)
+    bench.servers.kill(DEAD.session_id)
+    trees = Processes()
+
+    assert await take_over(bench, trees) == [] and trees.ended == []
+    assert (await bench.read(lambda tx: tx.workers.get(worker.worker_id))).state is WorkerState.LIMITED
+
+
+async def test_nothing_is_taken_from_an_autopilot_whose_session_lives(bench: Bench) -> None:
+    await bench.create(a_task("A", complexity=2))
+    worker = await running(bench, "s-1")
+    trees = Processes()
+
+    assert await take_over(bench, trees) == [] and trees.ended == []
+    assert await bench.status("A") == ["in_progress"]
+    assert (await bench.read(lambda tx: tx.workers.get(worker.worker_id))).state is WorkerState.WORKING
+
+
+async def test_workers_of_other_hosts_are_left_alone(bench: Bench) -> None:
+    await bench.create(a_task("A", complexity=2))
+    other = slot(1, "there")
+    await launch(bench, CLAUDE, caller=other, session="s-1")
+    bench.servers.kill(other.session_id)
+    assert await take_over(bench, Processes()) == []

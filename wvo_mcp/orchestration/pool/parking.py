@@ -1,0 +1,217 @@
+"""Workers that a provider's limit or a person has stopped: their tasks wait, and their sessions go on once (contract,
+section 10).
+
+A row of `workers` is one launch. One that rests (limited, paused) has no process, lease or WIP; whoever claims its task
+takes it up in the same transaction, so no session goes on twice.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.providers.breaker import BreakerState
+from wvo_mcp.domain.providers.catalogue import Catalogue
+from wvo_mcp.domain.providers.signals.reading import FailureKind, Signal
+from wvo_mcp.domain.task import Status, Task
+from wvo_mcp.domain.worker import RESTING, Outcome, Worker, WorkerState
+from wvo_mcp.orchestration.pool import facts
+from wvo_mcp.orchestration.pool.facts import KEPT_FOR, UNTIL_RESUMED
+from wvo_mcp.orchestration.routing import breakers
+from wvo_mcp.orchestration.routing.router import Router
+from wvo_mcp.orchestration.tasks import lifecycle
+from wvo_mcp.ports import Transaction
+from wvo_mcp.ports.providers import Providers
+
+_UNSURE = frozenset({FailureKind.RATE_LIMIT, FailureKind.QUOTA})
+_OTHERS = frozenset({FailureKind.REFUSAL, FailureKind.PERMISSION})
+_AGAIN = timedelta(seconds=5)
+"""After an outage that opened no breaker; twice as long each time."""
+_AFTER_PROBE = timedelta(minutes=1)
+"""When the breaker does not say when it may be tried."""
+_FRESH_TIMES = 3
+_FULL = "its context was full"
+_LOOKED_AT = 50
+
+
+class Reaction(StrEnum):
+    PARKED = "parked"
+    """The same session goes on later: with the same provider."""
+    SWITCHED = "switched"
+    """Whoever may take it next goes on in the same worktree, from the last checkpoint."""
+    FRESH = "fresh"
+    """As switched, in a new session: the old one is of no use."""
+    NOT_MINE = "not_mine"
+    """It says nothing of the provider, or the task is no longer the worker's: nothing was moved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """`until`: when the task may be claimed again; None at once."""
+
+    reaction: Reaction
+    reason: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resting:
+    """The session that a new launch goes on with. `confirm`: a limit had stopped it, so ask for the quota first."""
+
+    worker_id: str
+    client_session: str
+    workspace: str | None
+    confirm: bool
+
+
+def unsure(signal: Signal, *, confirmed: bool) -> bool:
+    """Must the worker be asked once more, in the same session, before this is believed? Programs report limits that are
+    none (claude-code #88466); the second time in one launch is believed."""
+    return not confirmed and signal.kind in _UNSURE
+
+
+def pool_of(agent_id: str) -> str:
+    """What is kept for an autopilot is kept for all its slots: `auto-HOST` of `auto-HOST.3`."""
+    return agent_id.rpartition(".")[0] or agent_id
+
+
+async def stopped_by_provider(tx: Transaction, providers: Providers, worker_id: str, signal: Signal) -> Parked:
+    """The worker's turn ended with this: feed its breaker, and let the task wait or change hands. No attempt is counted.
+    What it used must be settled, and its session be in its row."""
+    worker = await tx.workers.get(worker_id)
+    router = Router(tx, providers, worker.agent_id)
+    task = await tx.tasks.get(worker.task_id)
+    route = await tx.routing.route(task.id)
+    mine = route is not None and (route.lease_token, route.provider) == (worker.lease_token, worker.provider)
+    known = await breakers.failure(tx, router, worker.provider, worker.tier, signal, task.id, route if mine else None)
+    reason = f"{signal.kind.value.replace('_', ' ')}: {signal.message}"
+    if signal.kind in _OTHERS or not _holds(task, worker):
+        return Parked(Reaction.NOT_MINE, reason)
+    if signal.kind is FailureKind.CONTEXT:
+        return await _fresh(tx, task, worker, signal)
+    past = await _in_a_row(tx, worker)
+    until = tx.now + _AGAIN * 2 ** min(len(past), 7)
+    if known is not None and known.state is not BreakerState.CLOSED:
+        until = max(known.free_at or tx.now + _AFTER_PROBE, tx.now + timedelta(seconds=1))
+    began = min([one.ended_at or tx.now for one in past], default=tx.now)
+    named = signal.resets_at is not None or signal.retry_after is not None
+    needs_person = signal.kind is FailureKind.AUTH or (signal.kind is FailureKind.QUOTA and not named)
+    patience = (router.catalogue or Catalogue(())).patience
+    waits = worker.client_session is not None and not needs_person and until - began <= patience
+    fields = {"not_before": until if waits else None, **_kept(worker, (until if waits else tx.now) + KEPT_FOR)}
+    data = {"because": signal.kind.value, "reason": reason, "worker": worker.worker_id, "provider": worker.provider}
+    shown = {"until": iso(until)} if waits else {}
+    await lifecycle.move(tx, task, Status.PENDING, "task.parked", fields, {**data, **shown})
+    await _rest(tx, worker, WorkerState.LIMITED, reason, until if waits else None)
+    return Parked(Reaction.PARKED, reason, until) if waits else Parked(Reaction.SWITCHED, reason)
+
+
+async def _in_a_row(tx: Transaction, worker: Worker) -> list[Worker]:
+    """Launches of the same session before this one, newest first, as long as the one after them got no answer."""
+    found: list[Worker] = []
+    answered = worker.tokens_out
+    for one in await tx.workers.of_task(worker.task_id, _LOOKED_AT):
+        if one.seq < worker.seq:
+            same = one.client_session == worker.client_session and one.outcome is Outcome.LIMITED
+            if answered or not same:
+                break
+            found.append(one)
+            answered = one.tokens_out
+    return found
+
+
+async def _fresh(tx: Transaction, task: Task, worker: Worker, signal: Signal) -> Parked:
+    before = [one for one in await tx.workers.of_task(task.id, _FRESH_TIMES) if (one.reason or "").startswith(_FULL)]
+    if len(before) >= _FRESH_TIMES - 1:
+        return Parked(Reaction.NOT_MINE, f"{_FULL} {_FRESH_TIMES} times in a row")
+    reason = f"{_FULL}: {signal.message}"
+    data = {"because": signal.kind.value, "reason": reason, "worker": worker.worker_id}
+    fields = _kept(worker, tx.now + KEPT_FOR)
+    await lifecycle.move(tx, task, Status.PENDING, "task.parked", fields, data)
+    await _end(tx, worker, Outcome.FAILED, reason)
+    return Parked(Reaction.FRESH, reason)
+
+
+async def pause(tx: Transaction, worker_id: str, reason: str) -> bool:
+    """The task waits for `resume`, kept for the autopilot with the worker's session. False when the task is no longer the
+    worker's: nothing was moved."""
+    worker = await tx.workers.get(worker_id)
+    task = await tx.tasks.get(worker.task_id)
+    if not _holds(task, worker):
+        return False
+    data = {"reason": reason, "worker": worker.worker_id}
+    await lifecycle.move(tx, task, Status.PENDING, "task.paused", await _kept_on(tx, worker), data)
+    if worker.client_session is None:  # it had not begun
+        await _end(tx, worker, Outcome.STOPPED, reason)
+    else:
+        await _rest(tx, worker, WorkerState.PAUSED, reason, None)
+    return True
+
+
+async def take_up(tx: Transaction, task: Task, provider: str, host: str) -> Resting | None:
+    """What the launch goes on with, in the transaction that claimed the task; None: a new session. Whatever rested for the
+    task rests no longer."""
+    found: Resting | None = None
+    for worker in await tx.workers.of_task(task.id, _LOOKED_AT):
+        if worker.state not in RESTING:
+            continue
+        usable = found is None and worker.host == host and worker.provider == provider
+        if usable and worker.client_session is not None:
+            confirm = worker.state is WorkerState.LIMITED
+            found = Resting(worker.worker_id, worker.client_session, worker.workspace, confirm)
+            reason = f"{worker.reason or worker.state}; its session went on"
+        else:
+            other = provider if worker.host == host else f"{provider} on {host}"
+            reason = f"{worker.reason or worker.state}; {other} took over"
+        limited = worker.state is WorkerState.LIMITED
+        await _end(tx, worker, Outcome.LIMITED if limited else Outcome.STOPPED, reason)
+    return found
+
+
+async def left_behind(tx: Transaction, worker: Worker) -> WorkerState | Outcome:
+    """The autopilot of this worker has ended, and its process as well: its session can go on, or it has crashed. Its task
+    is back, and kept."""
+    task = await tx.tasks.find(worker.task_id)
+    resumable = worker.client_session is not None and worker.workspace is not None
+    reason = "its autopilot ended"
+    if task is not None and task.lease_token == worker.lease_token:
+        if task.status is Status.DONE:
+            await _end(tx, worker, Outcome.COMPLETED, reason)
+            return Outcome.COMPLETED
+        if task.status is Status.IN_PROGRESS:
+            data = {"reason": reason, "worker": worker.worker_id}
+            await lifecycle.move(tx, task, Status.PENDING, "task.paused", await _kept_on(tx, worker), data)
+        elif task.status is Status.PENDING and resumable:  # its lease ran out meanwhile
+            await tx.tasks.change(task, "task.kept", await _kept_on(tx, worker), {"for": pool_of(worker.agent_id)})
+        else:
+            resumable = False
+        if resumable:
+            await _rest(tx, worker, WorkerState.PAUSED, reason, None)
+            return WorkerState.PAUSED
+    await _end(tx, worker, Outcome.CRASHED, reason)
+    return Outcome.CRASHED
+
+
+def _holds(task: Task, worker: Worker) -> bool:
+    return task.status is Status.IN_PROGRESS and task.lease_token == worker.lease_token
+
+
+def _kept(worker: Worker, until: datetime) -> dict[str, Any]:
+    return {"kept_for": pool_of(worker.agent_id), "kept_until": until}
+
+
+async def _kept_on(tx: Transaction, worker: Worker) -> dict[str, Any]:
+    halted = not (await facts.read(tx)).gives_out
+    return _kept(worker, UNTIL_RESUMED if halted else tx.now + KEPT_FOR)
+
+
+async def _rest(tx: Transaction, worker: Worker, state: WorkerState, reason: str, resets_at: datetime | None) -> None:
+    fields: Mapping[str, Any] = {"state": state, "reason": reason, "resets_at": resets_at, "pid": None}
+    await tx.workers.change(worker.worker_id, {**fields, "pid_started": None, "reserved_usd": 0.0})
+
+
+async def _end(tx: Transaction, worker: Worker, outcome: Outcome, reason: str) -> None:
+    fields = {"state": WorkerState.ENDED, "ended_at": tx.now, "outcome": outcome, "reason": reason}
+    await tx.workers.change(worker.worker_id, {**fields, "reserved_usd": 0.0})

@@ -1,0 +1,46 @@
+"""What an autopilot that ended left behind, found by the next one on the same host before it claims anything."""
+
+from typing import Any
+
+from wvo_mcp.domain.lease import Caller, Policy
+from wvo_mcp.domain.worker import RESTING, WorkerState
+from wvo_mcp.orchestration.pool import parking
+from wvo_mcp.orchestration.tasks import lifecycle
+from wvo_mcp.ports import Store, Transaction
+from wvo_mcp.ports.trees import Trees
+
+
+async def take_over(store: Store, caller: Caller, policy: Policy, trees: Trees, host: str) -> list[dict[str, Any]]:
+    """End what still runs, give tasks back without an attempt or an expiry, and keep the sessions that can go on. For each
+    worker {worker_id, task_id, outcome}. To be called with the lock that makes it the only autopilot of this store and host.
+    """
+    news: list[dict[str, Any]] = []
+    for worker in await store.read(caller, lambda tx: tx.workers.open(host)):
+        if worker.state in RESTING:
+            continue
+        if not await store.write(caller, lambda tx, name=worker.worker_id: _abandoned(tx, policy, name)):
+            continue
+        if worker.pid is not None:
+            await trees.end(worker.pid, worker.pid_started)
+        found = await store.write(caller, lambda tx, name=worker.worker_id: _left(tx, name))
+        if found is not None:
+            news.append({"worker_id": worker.worker_id, "task_id": worker.task_id, "outcome": found})
+    return news
+
+
+async def _abandoned(tx: Transaction, policy: Policy, worker_id: str) -> bool:
+    """Has the session that launched it ended?"""
+    worker = await tx.workers.get(worker_id)
+    task = await tx.tasks.find(worker.task_id)
+    if task is None or task.session_id is None or task.lease_token != worker.lease_token:
+        return True
+    await tx.sessions.ensure()
+    return await lifecycle.ended(tx, policy, task.session_id)
+
+
+async def _left(tx: Transaction, worker_id: str) -> str | None:
+    """None when another writer has settled it meanwhile."""
+    worker = await tx.workers.get(worker_id)
+    if worker.state in RESTING or worker.state is WorkerState.ENDED:
+        return None
+    return (await parking.left_behind(tx, worker)).value
