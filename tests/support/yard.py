@@ -133,6 +133,8 @@ def digests(root: Path, spared: Sequence[str] = ()) -> dict[str, str]:
             name = path.relative_to(root).as_posix()
             if name in spared:
                 continue
-            content = str(path.readlink()).encode() if path.is_symlink() else path.read_bytes() if path.is_file() else b""
+            content = (
+                str(path.readlink()).encode() if path.is_symlink() else path.read_bytes() if path.is_file() else b""
+            )
             found[name] = f"{path.lstat().st_mode:o} {hashlib.sha256(content).hexdigest()}"
     return found

@@ -210,7 +210,7 @@ class Operation:
         if Providers in self.ports.values():
             await container.get(Providers).refresh()  # their file is never read within a transaction
 
-        prepared = None if self.before is None else await self.before(container, caller, params)
+        prepared = None if self.before is None else await self._prepared(container, caller, params, self.before)
 
         def made(tx: Transaction | None, progress: Progress | None = None) -> Awaitable[Output]:
             return self.run(Context(caller, policy, tx, progress or Progress(), prepared), **parts)
@@ -238,9 +238,15 @@ class Operation:
         try:
             return await store.write(caller, once, keep=keep)
         except WvoError as error:
-            if error.follow_up is not None and keep:
-                with suppress(WvoError):  # what the caller is shown is why the call failed
-                    await store.write(caller, error.follow_up)
+            if keep:
+                await _followed(store, caller, error)
+            raise
+
+    async def _prepared(self, container: Container, caller: Caller, params: Input, before: Before) -> object:
+        try:
+            return await before(container, caller, params)
+        except WvoError as error:
+            await _followed(container.get(WatchedStore), caller, error)
             raise
 
     async def _long(
@@ -258,6 +264,12 @@ class Operation:
         if params.handle is not None:
             return await jobs.poll(self.name, params.handle, on_progress)
         return await jobs.ask(caller, self.name, params.model_dump(mode="json"), work, on_progress)
+
+
+async def _followed(store: WatchedStore, caller: Caller, error: WvoError) -> None:
+    if error.follow_up is not None:
+        with suppress(WvoError):  # what the caller is shown is why the call failed
+            await store.write(caller, error.follow_up)
 
 
 def dump(result: Output) -> dict[str, Any]:

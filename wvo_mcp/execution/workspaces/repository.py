@@ -1,6 +1,6 @@
 """git in a repository whose worktrees agents can write: nothing that they put there decides what git reads or runs.
 
-Every command names GIT_DIR, GIT_COMMON_DIR and GIT_WORK_TREE, and runs in the repository's own folder. Of a person's
+Every command names GIT_DIR, GIT_COMMON_DIR and GIT_WORK_TREE, and starts in no folder of an agent. Of a person's
 configuration outside of the repository only what says which files git ignores, and how it ends lines, is used. Hooks, the
 file watcher, filters and merge programs are off.
 """
@@ -90,7 +90,7 @@ class Common:
         for number, (key, value) in enumerate(self._options.items()):
             options |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
         all_ = {**alone, **options, **named, **(env or {})}
-        at = self.top if tree == self.top else self.git_dir  # within its tree git looks only at what is below
+        at = self.top if tree in (None, self.top) else self.git_dir  # never where an agent writes
         return run_git(at, *arguments, content=content, env=all_, seconds=_SECONDS)
 
     def git(self, *arguments: str, **more: Any) -> str:
