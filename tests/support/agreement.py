@@ -75,6 +75,7 @@ def shown(row: dict[str, Any]) -> dict[str, Any]:
         "requires_approval": bool(row["requires_approval"]),
         "approved": row["approved_at"] is not None,
         "not_before": row["not_before"],
+        "kept": (row["kept_for"], row["kept_until"]),
         "finished": row["finished_at"] is not None,
     }
 
@@ -104,6 +105,7 @@ def expected(world: World, task: ModelTask) -> dict[str, Any]:
         "requires_approval": task.requires_approval,
         "approved": task.approved,
         "not_before": None if task.not_before is None else iso(task.not_before),
+        "kept": (task.kept_for, None if task.kept_until is None else iso(task.kept_until)),
         "finished": task.status in ("done", "failed", "cancelled"),
     }
 
@@ -114,6 +116,8 @@ def _compare_gates(world: World, task: ModelTask, row: dict[str, Any]) -> None:
     # The gate of time is lifted by the next claim, not by the passing of time.
     assert row["gates"] & 1 or not world.timed(task), task.id
     assert task.not_before is not None or not row["gates"] & 1, task.id
+    assert row["gates"] & 8 or not world.kept(task), task.id
+    assert task.kept_for is not None or not row["gates"] & 8, task.id
 
 
 def _compare_edges(rows: Rows, world: World) -> None:

@@ -63,6 +63,7 @@ def _wrong_ready_view(database: Database) -> Iterator[str]:
           AND NOT EXISTS (SELECT 1 FROM tasks AS c WHERE c.parent_id = t.id AND c.status NOT IN ('done', 'cancelled'))
           AND (requires_approval = 0 OR approved_at IS NOT NULL)
           AND ((gates & 1) = 0 OR not_before <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+          AND ((gates & 8) = 0 OR kept_until <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
           AND NOT EXISTS (
             SELECT 1 FROM epics AS e WHERE e.id = t.epic_id AND e.wip_limit <= (
               SELECT count(*) FROM tasks AS w WHERE w.epic_id = e.id AND w.status = 'in_progress'))
@@ -72,8 +73,9 @@ def _wrong_ready_view(database: Database) -> Iterator[str]:
     # The view was read a moment before: what became due meanwhile is in one list only.
     due = set(
         database.column(
-            "SELECT id FROM tasks WHERE (gates & 1) = 1"
-            " AND abs((julianday('now') - julianday(not_before)) * 86400) < ?",
+            "SELECT id FROM tasks WHERE abs((julianday('now') - julianday(CASE WHEN (gates & 1) = 1 THEN not_before END))"
+            " * 86400) < ?1"
+            " OR abs((julianday('now') - julianday(CASE WHEN (gates & 8) = 8 THEN kept_until END)) * 86400) < ?1",
             max(30.0, time.monotonic() - database.shown_at + 5),
         )
     )

@@ -1,5 +1,6 @@
 """A machine that plays calls on the store and on the model, and compares both after every step."""
 
+from datetime import timedelta
 from typing import Any
 
 from hypothesis import strategies as st
@@ -252,6 +253,21 @@ class Machine(Stage):
             await lifecycle.move(tx, await tx.tasks.get(task_id), Status(to), f"task.{to}")
 
         self.play(lambda world: world.move(world.get(task_id), to), self.within(move))
+
+    @precondition(lambda self: any(t.status == "pending" for t in self.world.tasks.values()))
+    @rule(agent=st.sampled_from(["ann", "bob"]), seconds=st.sampled_from([0, 61, 300]), by=BY, sub=st.booleans())
+    def keep(self, agent: str, seconds: int, by: str, sub: bool) -> None:
+        """A task waits for one agent; somebody asks for work."""
+        pending = [t for t in self.world.tasks.values() if t.status == "pending"]
+        task_id = pending[self.steps % len(pending)].id
+        until = self.clock.now() + timedelta(seconds=seconds)
+
+        async def kept(tx: Transaction) -> None:
+            await lifecycle.keep(tx, await tx.tasks.get(task_id), agent, until)
+
+        self.play(lambda world: world.keep(world.get(task_id), agent, seconds), self.within(kept))
+        self.claim_named(by, sub, task_id)
+        self.claim_best(by, sub, None)
 
     # Time and servers.
 

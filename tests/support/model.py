@@ -37,6 +37,8 @@ class ModelTask:
     requires_approval: bool = False
     approved: bool = False
     not_before: datetime | None = None
+    kept_for: str | None = None
+    kept_until: datetime | None = None
     max_attempts: int = 3
     depends_on: set[str] = field(default_factory=set[str])
     waits: set[str] = field(default_factory=set[str])
@@ -112,8 +114,18 @@ class World:
     def timed(self, task: ModelTask) -> bool:
         return task.not_before is not None and task.not_before > self.now
 
-    def gated(self, task: ModelTask) -> bool:
+    def shut(self, task: ModelTask) -> bool:
+        """By a gate that holds for everybody."""
         return self.timed(task) or (task.requires_approval and not task.approved) or bool(self.open_children(task))
+
+    def kept(self, task: ModelTask) -> bool:
+        return task.kept_until is not None and task.kept_until > self.now
+
+    def kept_for(self, task: ModelTask, agent: str) -> bool:
+        return self.kept(task) and (agent == task.kept_for or agent.startswith(f"{task.kept_for}."))
+
+    def gated(self, task: ModelTask) -> bool:
+        return self.shut(task) or self.kept(task)
 
     def ready(self, task: ModelTask) -> bool:
         return task.status == "pending" and not self.unmet(task) and not self.gated(task)
@@ -208,6 +220,8 @@ class World:
 
     def move(self, task: ModelTask, to: str, author: str = "holder") -> set[str]:
         """The ids that became ready by it."""
+        if to != "pending":
+            task.kept_for = task.kept_until = None
         if task.status == "in_progress":
             task.session = None
             task.until = None
@@ -229,6 +243,9 @@ class World:
                 unlocked |= {other.id} if self.ready(other) else set()
         related = [t for t in self.tasks.values() if task.id in t.depends_on or t.id == task.parent]
         return unlocked | {t.id for t in related if self.ready(t)}
+
+    def keep(self, task: ModelTask, agent: str, seconds: int) -> None:
+        task.kept_for, task.kept_until = agent, self.now + timedelta(seconds=seconds)
 
     def expire(self, task: ModelTask) -> None:
         task.expiries += 1

@@ -41,6 +41,10 @@ class Claims:
             return None, "agent_wip_limit"
         if len(world.in_progress()) >= world.policy.wip_limit:
             return None, "wip_limit"
+        for task in world.ranked():
+            mine = world.kept_for(task, self.label) and not world.shut(task) and not world.full(task.epic)
+            if mine and self._able(task) and not self._conflict(task):
+                return self._grant(task), None
         fitting = [t for t in world.ranked() if not world.gated(t) and self._able(t) and not self._conflict(t)]
         for task in fitting:
             if not world.full(task.epic):
@@ -56,7 +60,9 @@ class Claims:
             if task.agent == self.label and world.gone(task.session or ""):
                 return self._grant(task)
             raise Refused("already_claimed")
-        if not world.ready(task) or not self._able(task):
+        mine = task.status == "pending" and not world.unmet(task) and not world.shut(task)
+        mine = mine and world.kept_for(task, self.label)
+        if not (world.ready(task) or mine) or not self._able(task):
             raise Refused("not_ready")
         if (
             len(world.in_progress(agent=self.label)) >= world.policy.agent_wip_limit
@@ -77,6 +83,7 @@ class Claims:
     def _grant(self, task: ModelTask) -> str:
         world = self.world
         task.status = "in_progress"
+        task.kept_for = task.kept_until = None
         task.agent = self.label
         task.session = self.caller.session_id
         task.token += 1

@@ -41,6 +41,9 @@ KEPT = {
     "the approval gate is shut until a person approves": """
         SELECT id, gates FROM tasks WHERE ((gates & 2) <> 0) <> (requires_approval = 1 AND approved_at IS NULL)""",
     "the time gate is only shut where there is a time": "SELECT id FROM tasks WHERE gates & 1 AND not_before IS NULL",
+    "the kept gate is only shut where a task is kept": """
+        SELECT id FROM tasks WHERE gates & 8 AND (kept_for IS NULL OR kept_until IS NULL)""",
+    "only what is pending is kept": "SELECT id, status FROM tasks WHERE kept_for IS NOT NULL AND status <> 'pending'",
     "labels are indexed": """
         SELECT t.id, j.value FROM tasks AS t, json_each(t.labels) AS j
         WHERE NOT EXISTS (SELECT 1 FROM task_labels AS l WHERE l.task_id = t.id AND l.label = j.value)

@@ -22,7 +22,9 @@ class ClaimState:
     """Tasks that anybody has in progress."""
     paused: bool
     overdue: bool
-    """A lease has run out, or the time of a not-before has come."""
+    """A lease has run out, or the time of a not-before or of what is kept has come."""
+    kept: bool = False
+    """Is a task kept for the agent?"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +149,11 @@ class QueueRepository(Protocol):
     async def claim_state(self, agent_id: str) -> ClaimState:
         """What a claim of this agent asks first."""
 
+    async def kept(self, agent_id: str) -> list[Task]:
+        """What is kept for the agent and could be claimed, best first, at most 20."""
+
     async def open_gates(self) -> None:
-        """Lift the not-before gate of every task whose time has come."""
+        """Lift the not-before gate, and that of what is kept, of every task whose time has come."""
 
     async def expired(self, *, lock: bool = False) -> list[Task]:
         """Tasks in progress whose lease has run out; `lock` passes over rows that others have locked."""
@@ -176,7 +181,7 @@ class QueueRepository(Protocol):
         """No lease of the session lasts longer than the grace from now; how many were cut."""
 
     async def next_change(self) -> datetime | None:
-        """When the next lease or not-before ends."""
+        """When the next lease or not-before ends, or the time of what is kept."""
 
 
 class GraphRepository(Protocol):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from wvo_mcp.domain.files import InUse
-from wvo_mcp.domain.instant import instant
+from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.domain.task import GATE_BITS, Gate, Status, Task
 from wvo_mcp.domain.wsjf import Why, explain
@@ -64,6 +64,10 @@ class Circumstances:
             return "epic_wip_limit", [epic_id]
         return None
 
+    def is_for(self, agent: str) -> bool:
+        """Is what is kept for `agent` for this one?"""
+        return self._agent_id == agent or self._agent_id.startswith(f"{agent}.")
+
     async def lacking(self, wanted: Sequence[str]) -> list[str]:
         """Capabilities that the agent does not have."""
         if not wanted:
@@ -103,6 +107,9 @@ async def why_not_ready(tx: Transaction, task: Task, circumstances: Circumstance
         return "approval", ["a person: wvo-mcp approve " + task.id]
     if task.gates & GATE_BITS[Gate.CHILDREN]:
         return "children", await tx.tasks.open_children(task.id)
+    kept = task.kept_for is not None and task.kept_until is not None and task.kept_until > tx.now
+    if kept and not circumstances.is_for(task.kept_for or ""):
+        return "kept", [f"{task.kept_for} until {iso(task.kept_until or tx.now)}"]
     return await circumstances.refusal(task.capabilities, task.files, task.epic_id)
 
 

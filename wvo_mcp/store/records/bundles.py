@@ -316,7 +316,8 @@ _BEHIND = f"""
     FROM counters CROSS JOIN store WHERE name = 'open_size'
     UNION ALL
     SELECT {_SCORED}, k.seq, d.edge = 0 AND k.status = 'pending' AND k.unmet_deps = 0
-      AND (k.gates = 0 OR (k.gates = 1 AND k.not_before <= :at)), d.edge = 2 AND {_WAITS} = 0
+      AND (k.gates = 0 OR ((k.gates & ~9) = 0 AND ((k.gates & 1) = 0 OR k.not_before <= :at)
+        AND ((k.gates & 8) = 0 OR k.kept_until <= :at))), d.edge = 2 AND {_WAITS} = 0
     FROM (
       SELECT task_id AS id, 0 AS edge FROM task_dependencies WHERE depends_on_task_id = :id
       UNION ALL SELECT :parent, 1

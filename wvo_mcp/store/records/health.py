@@ -138,12 +138,15 @@ class Health(Repository):
                     OR (SELECT wip_limit IS NULL OR in_progress < wip_limit FROM epics WHERE epics.id = lanes.epic_id)
                   )
                 ) + (
-                  SELECT count(*) FROM tasks INDEXED BY tasks_timed
-                  WHERE status = 'pending' AND (gates & 1) = 1 AND not_before <= :now AND gates = 1 AND unmet_deps = 0
-                    AND (
-                      epic_id IS NULL
-                      OR (SELECT wip_limit IS NULL OR in_progress < wip_limit FROM epics WHERE epics.id = tasks.epic_id)
-                    )
+                  SELECT count(*) FROM (
+                    SELECT epic_id FROM tasks INDEXED BY tasks_timed
+                    WHERE status = 'pending' AND (gates & 1) = 1 AND not_before <= :now AND unmet_deps = 0
+                      AND (gates = 1 OR (gates = 9 AND kept_until <= :now))
+                    UNION ALL
+                    SELECT epic_id FROM tasks INDEXED BY tasks_kept
+                    WHERE status = 'pending' AND (gates & 8) = 8 AND kept_until <= :now AND gates = 8 AND unmet_deps = 0
+                  ) AS due WHERE epic_id IS NULL
+                    OR (SELECT wip_limit IS NULL OR in_progress < wip_limit FROM epics WHERE epics.id = due.epic_id)
                 )
                 """,
                 {"now": iso(self._now)},

@@ -70,7 +70,7 @@ class Prefetch(Repository):
         rows = self._rows.all(
             """
             SELECT task_id, queued_at
-            FROM prefetch_queue JOIN tasks ON tasks.id = task_id AND status = 'pending' AND unmet_deps = 0
+            FROM prefetch_queue JOIN tasks ON tasks.id = task_id AND status = 'pending' AND unmet_deps = 0 AND (gates & 8) = 0
             ORDER BY position
             """
         )

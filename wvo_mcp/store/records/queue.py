@@ -17,7 +17,8 @@ HEADS = 24
 Lane = dict[str, Any]
 _LISTS = ("labels", "capabilities")
 
-_CLAIM_STATE = """
+_FOR_AGENT = "(kept_for = :agent_id OR substr(:agent_id, 1, length(kept_for) + 1) = kept_for || '.')"
+_CLAIM_STATE = f"""
 SELECT
   (SELECT count(*) FROM tasks INDEXED BY tasks_held_agent
    WHERE assigned_to = :agent_id AND status = 'in_progress') AS holding,
@@ -26,7 +27,11 @@ SELECT
   EXISTS (SELECT 1 FROM tasks INDEXED BY tasks_leases
     WHERE status = 'in_progress' AND lease_expires_at <= :now)
   OR EXISTS (SELECT 1 FROM tasks INDEXED BY tasks_timed
-    WHERE status = 'pending' AND (gates & 1) = 1 AND not_before <= :now) AS overdue"""
+    WHERE status = 'pending' AND (gates & 1) = 1 AND not_before <= :now)
+  OR EXISTS (SELECT 1 FROM tasks INDEXED BY tasks_kept
+    WHERE status = 'pending' AND (gates & 8) = 8 AND kept_until <= :now) AS overdue,
+  EXISTS (SELECT 1 FROM tasks INDEXED BY tasks_kept
+    WHERE status = 'pending' AND (gates & 8) = 8 AND kept_until > :now AND {_FOR_AGENT}) AS kept"""
 
 
 class Queue(Repository):
@@ -160,6 +165,14 @@ class Queue(Repository):
             in_progress=row["in_progress"],
             paused=row["paused"] not in (None, "null", "false"),
             overdue=bool(row["overdue"]),
+            kept=bool(row["kept"]),
+        )
+
+    async def kept(self, agent_id: str) -> list[Task]:
+        return self._tasks(
+            "INDEXED BY tasks_kept WHERE status = 'pending' AND (gates & 8) = 8 AND kept_until > :now"
+            f" AND gates = 8 AND unmet_deps = 0 AND {_FOR_AGENT} ORDER BY score DESC, seq LIMIT 20",
+            {"agent_id": agent_id, "now": self._at},
         )
 
     async def open_gates(self) -> None:
@@ -167,6 +180,13 @@ class Queue(Repository):
             """
             UPDATE tasks INDEXED BY tasks_timed SET gates = gates & ~1
             WHERE status = 'pending' AND (gates & 1) = 1 AND not_before <= ?
+            """,
+            (self._at,),
+        )
+        self._rows.put(
+            """
+            UPDATE tasks INDEXED BY tasks_kept SET gates = gates & ~8
+            WHERE status = 'pending' AND (gates & 8) = 8 AND kept_until <= ?
             """,
             (self._at,),
         )
@@ -246,6 +266,9 @@ class Queue(Repository):
               UNION ALL
               SELECT min(not_before) FROM tasks INDEXED BY tasks_timed
               WHERE status = 'pending' AND (gates & 1) = 1 AND not_before > ''
+              UNION ALL
+              SELECT min(kept_until) FROM tasks INDEXED BY tasks_kept
+              WHERE status = 'pending' AND (gates & 8) = 8 AND kept_until > ''
             ) AS nearest WHERE at IS NOT NULL
             """
         )

@@ -30,10 +30,17 @@ _PAST = {
     "usage": "at",
     "breakers": "opened_at updated_at",
     "budget_raises": "at",
+    "workers": "since started_at ended_at",
+    "workspaces": "created_at updated_at",
+    "merge_entries": "created_at updated_at",
+    "approvals": "created_at decided_at",
+    "violations": "at",
 }
 """Columns that tell when something happened: none can lie ahead of the true time."""
 _AHEAD = {
-    "tasks": "not_before lease_expires_at",
+    "tasks": "not_before kept_until lease_expires_at",
+    "workers": "resets_at",
+    "approvals": "expires_at",
     "leaders": "expires_at",
     "alert_deliveries": "next_at",
     "provider_states": "resets_at",
@@ -104,6 +111,11 @@ class State(Repository):
             self._move_sums(shift, true)
             self._rows.put(
                 "UPDATE tasks SET gates = gates | 1 WHERE status = 'pending' AND not_before > ? AND (gates & 1) = 0",
+                (true,),
+            )
+            self._rows.put(
+                "UPDATE tasks SET gates = gates | 8"
+                " WHERE status = 'pending' AND kept_for IS NOT NULL AND kept_until > ? AND (gates & 8) = 0",
                 (true,),
             )
             self._rows.put("UPDATE store SET boot = ''")  # the next transaction counts from the machine's clock again

@@ -15,6 +15,9 @@ from wvo_mcp.store.sql import Rows, parts
 
 _QUOTED = frozenset({"last_error", "blocked_reason"})
 """What quotes programs, and is shown wherever the task is: without secrets."""
+_GATED_BY = ("not_before", "requires_approval", "approved_at", "open_children", "kept_for", "kept_until")
+_GATING = {*_GATED_BY, "parent_id"} - {"open_children"}
+"""Columns whose change may open or shut a gate."""
 _SMALL_STORE = 3_000
 
 
@@ -85,12 +88,14 @@ class Tasks(Repository):
         if "status" in fields and fields["status"] != task.status:
             check_move(task.id, task.status, fields["status"])
             data = {"from": task.status, "to": fields["status"], **data}
+            if task.kept_for is not None and task.status is Status.PENDING:
+                fields = {**fields, "kept_for": None, "kept_until": None}
         redacted = {name: redact(fields[name]) for name in _QUOTED & fields.keys() if fields[name] is not None}
         fields = {**fields, **redacted} if redacted else fields
         values = encoded_all(fields)
-        if values.keys() & {"not_before", "requires_approval", "approved_at", "parent_id"}:
-            gating = ("not_before", "requires_approval", "approved_at", "open_children")
-            values["gates"] = self._gates({**encoded_all({name: getattr(task, name) for name in gating}), **values})
+        if values.keys() & _GATING:
+            stored = encoded_all({name: getattr(task, name) for name in _GATED_BY})
+            values["gates"] = self._gates({**stored, **values})
         if values.keys() & {"epic_id", "capabilities", "files"}:
             lane = encoded_all({"epic_id": task.epic_id, "capabilities": task.capabilities, "files": task.files})
             values["lane_id"] = self._lane({**lane, **values})
@@ -109,6 +114,7 @@ class Tasks(Repository):
             Gate.NOT_BEFORE: (values.get("not_before") or "") > self._at,
             Gate.APPROVAL: values.get("requires_approval") and not values.get("approved_at"),
             Gate.CHILDREN: values.get("open_children"),
+            Gate.KEPT: values.get("kept_for") and (values.get("kept_until") or "") > self._at,
         }
         return sum(GATE_BITS[gate] for gate, holds in shut.items() if holds)
 

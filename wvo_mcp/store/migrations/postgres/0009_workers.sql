@@ -2,8 +2,30 @@
 -- The same tables and columns as on SQLite, and the same meanings.
 
 -- A task may be kept for an agent (and ids that continue it with a dot) until a time: a claim by others is refused as `kept`.
+-- While it is, `gates` has the bit 8.
 ALTER TABLE tasks ADD COLUMN kept_for TEXT COLLATE "C";
 ALTER TABLE tasks ADD COLUMN kept_until TEXT COLLATE "C";
+CREATE INDEX tasks_kept ON tasks (kept_until) WHERE status = 'pending' AND (gates & 8) = 8;
+
+DROP VIEW ready_tasks;
+CREATE VIEW ready_tasks AS
+SELECT id, title, score, epic_id AS epic, priority, milestone_id AS milestone, complexity,
+  format(
+    '(%s of its own + %s for its date and what it opens) / %s points + %s for its path',
+    round(own::numeric, 2),
+    round(greatest(0, bundle_value - own)::numeric, 2),
+    round(bundle_size::numeric, 2),
+    round(greatest(0, score - bundle_value / bundle_size)::numeric, 2)
+  ) AS why
+FROM tasks, LATERAL (
+  SELECT coalesce(business_value, CASE priority WHEN 'critical' THEN 15 WHEN 'high' THEN 10 WHEN 'medium' THEN 5 ELSE 1 END) AS own
+) AS worth
+WHERE status = 'pending' AND unmet_deps = 0
+  AND (gates = 0 OR ((gates & ~9) = 0
+    AND ((gates & 1) = 0 OR not_before <= to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))
+    AND ((gates & 8) = 0 OR kept_until <= to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))))
+  AND (epic_id IS NULL OR (SELECT wip_limit IS NULL OR in_progress < wip_limit FROM epics WHERE epics.id = tasks.epic_id))
+ORDER BY score DESC, seq;
 
 -- One row for each launch of a worker; `key_hash` admits its connection while the lease `lease_token` lasts. `since`: of the state.
 CREATE TABLE workers (

@@ -1,8 +1,29 @@
 -- Workers, their places, what they ask of people, and what they submit.
 
 -- A task may be kept for an agent (and ids that continue it with a dot) until a time: a claim by others is refused as `kept`.
+-- While it is, `gates` has the bit 8.
 ALTER TABLE tasks ADD COLUMN kept_for TEXT;
 ALTER TABLE tasks ADD COLUMN kept_until TEXT;
+CREATE INDEX tasks_kept ON tasks (kept_until) WHERE status = 'pending' AND (gates & 8) = 8;
+
+DROP VIEW ready_tasks;
+CREATE VIEW ready_tasks AS
+SELECT id, title, score, epic_id AS epic, priority, milestone_id AS milestone, complexity,
+  printf(
+    '(%.2f of its own + %.2f for its date and what it opens) / %.2f points + %.2f for its path',
+    coalesce(business_value, CASE priority WHEN 'critical' THEN 15 WHEN 'high' THEN 10 WHEN 'medium' THEN 5 ELSE 1 END),
+    max(0.0, bundle_value
+      - coalesce(business_value, CASE priority WHEN 'critical' THEN 15 WHEN 'high' THEN 10 WHEN 'medium' THEN 5 ELSE 1 END)),
+    bundle_size,
+    max(0.0, score - bundle_value / bundle_size)
+  ) AS why
+FROM tasks
+WHERE status = 'pending' AND unmet_deps = 0
+  AND (gates = 0 OR ((gates & ~9) = 0
+    AND ((gates & 1) = 0 OR not_before <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+    AND ((gates & 8) = 0 OR kept_until <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))))
+  AND (epic_id IS NULL OR (SELECT wip_limit IS NULL OR in_progress < wip_limit FROM epics WHERE epics.id = tasks.epic_id))
+ORDER BY score DESC, seq;
 
 -- One row for each launch of a worker; `key_hash` admits its connection while the lease `lease_token` lasts. `since`: of the state.
 CREATE TABLE workers (
