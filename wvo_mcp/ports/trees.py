@@ -18,7 +18,7 @@ class TreeUse:
 
 
 class Trees(Protocol):
-    """Roots are pids of the wardens of workers. Nothing here raises for a process that has ended."""
+    """Roots are pids of the wardens of workers, children of this process. Nothing here raises for a process that has ended."""
 
     def started(self, pid: int) -> str | None:
         """A mark of its start, with which a pid is never mistaken; None when there is no such process."""
