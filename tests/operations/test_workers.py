@@ -100,10 +100,10 @@ class _Logs:
     """A log of three lines."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, str, int | None, bool]] = []
+        self.asked: list[tuple[str, int | None, bool]] = []
 
-    async def read(self, log: str, provider: str, after: int | None, *, raw: bool) -> LogPage:
-        self.asked.append((log, provider, after, raw))
+    async def read(self, log: str, after: int | None, *, raw: bool) -> LogPage:
+        self.asked.append((log, after, raw))
         lines: Sequence[str] = ("one", "two", "three")
         return LogPage(lines, 3, False)
 
@@ -117,7 +117,7 @@ async def test_the_log_of_a_task_is_that_of_its_newest_worker(bench: Bench) -> N
 
     shown = await ALL["worker_log"](services, OWNER, {"worker_id": "T1", "after": 2})
 
-    assert logs.asked == [("w-2.log", "claude", 2, False)]
+    assert logs.asked == [("w-2.log", 2, False)]
     assert (shown["worker_id"], shown["lines"], shown["next_after"]) == ("w-2", ["one", "two", "three"], 3)
     with pytest.raises(NotFound):
         await ALL["worker_log"](services, OWNER, {"worker_id": "w-9"})

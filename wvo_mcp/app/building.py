@@ -174,7 +174,7 @@ def build_services(
     def logs() -> "WorkerLogs":
         from wvo_mcp.execution.agents.logs import WorkerLogFiles
 
-        return WorkerLogFiles(settings.state_dir / "workers", lambda _: None)
+        return WorkerLogFiles(settings.state_dir / "workers")
 
     def health() -> "HealthLoop":
         from wvo_mcp.app.leading import build_health

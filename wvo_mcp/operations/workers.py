@@ -142,7 +142,7 @@ async def worker_log(ctx: Context, params: ReadLog, store: WatchedStore, logs: W
     worker = await store.read(ctx.caller, lambda tx: _named(tx, params.worker_id))
     if worker.log is None:
         raise NotFound("log", worker.worker_id, (), field="worker_id", hint="It has printed nothing yet.")
-    page = await logs.read(worker.log, worker.provider, params.after, raw=params.raw)
+    page = await logs.read(worker.log, params.after, raw=params.raw)
     return LogShown.of(worker, lines=list(page.lines), next_after=page.next, more=page.more)
 
 

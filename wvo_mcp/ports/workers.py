@@ -139,7 +139,7 @@ class LogPage:
 class WorkerLogs(Protocol):
     """The raw streams of workers on this host."""
 
-    async def read(self, log: str, provider: str, after: int | None, *, raw: bool) -> LogPage:
+    async def read(self, log: str, after: int | None, *, raw: bool) -> LogPage:
         """A part of the log `log` from this byte on; None: its end. Readable, unless `raw`. Raises NotFound where there is no
         such log, Forbidden for a file that is not a log of ours."""
         ...

@@ -14,7 +14,12 @@ from wvo_mcp.execution.agents.logs import WorkerLogFiles
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WORK-10")]
 
 
-def _events(message: Mapping[str, Any]) -> Iterator[AgentEvent]:
+def _events(line: bytes) -> Iterator[AgentEvent]:
+    try:
+        message: Mapping[str, Any] = json.loads(line)
+    except ValueError:
+        yield AgentEvent(EventKind.NOISE, line.decode())
+        return
     kind = EventKind(message["kind"])
     request = PermissionRequest("r1", "Bash", command=message["text"]) if kind is EventKind.PERMISSION_REQUEST else None
     status = Status(message["status"]) if "status" in message else None
@@ -26,8 +31,11 @@ def _events(message: Mapping[str, Any]) -> Iterator[AgentEvent]:
 def _logs(tmp_path: Path, *lines: bytes | dict[str, Any]) -> tuple[WorkerLogFiles, str]:
     log = tmp_path / "workers" / "w-1" / "stream.jsonl"
     log.parent.mkdir(parents=True)
-    log.write_bytes(b"".join((one if isinstance(one, bytes) else json.dumps(one).encode()) + b"\n" for one in lines))
-    return WorkerLogFiles(tmp_path / "workers", lambda name: _events if name == "claude" else None), str(log)
+    head = b'{"wvo": "log", "driver": "fake"}\n'
+    log.write_bytes(
+        head + b"".join((one if isinstance(one, bytes) else json.dumps(one).encode()) + b"\n" for one in lines)
+    )
+    return WorkerLogFiles(tmp_path / "workers", lambda name: _events if name == "fake" else None), str(log)
 
 
 def _append(log: str, part: bytes) -> None:
@@ -35,11 +43,15 @@ def _append(log: str, part: bytes) -> None:
         file.write(part)
 
 
+def _begin(log: str, driver: str) -> None:
+    Path(log).write_text(Path(log).read_text().replace("fake", driver))
+
+
 def _size(log: str) -> int:
     return Path(log).stat().st_size
 
 
-async def test_each_act_is_a_line_and_noise_is_none(tmp_path: Path) -> None:
+async def test_each_act_is_a_line_and_what_is_used_is_none(tmp_path: Path) -> None:
     logs, log = _logs(
         tmp_path,
         {"kind": "started"},
@@ -49,14 +61,12 @@ async def test_each_act_is_a_line_and_noise_is_none(tmp_path: Path) -> None:
         {"kind": "tool_call", "tool": "Bash", "text": "", "status": "failed"},
         {"kind": "permission_request", "text": "git push"},
         {"kind": "usage"},
-        {"kind": "noise", "text": "?"},
         b'{"wvo":"left out","bytes":12345}',
         b"npm warn deprecated",
-        b"[1, 2]",
         {"kind": "stop", "text": "All done.", "status": "done"},
     )
 
-    page = await logs.read(log, "claude", None, raw=False)
+    page = await logs.read(log, None, raw=False)
 
     assert page.lines == [
         "-- session s1",
@@ -70,17 +80,17 @@ async def test_each_act_is_a_line_and_noise_is_none(tmp_path: Path) -> None:
         "-- done: All done.",
     ]
     assert not page.more
-    assert (await logs.read(log, "claude", page.next, raw=False)).lines == []
+    assert (await logs.read(log, page.next, raw=False)).lines == []
 
 
 async def test_it_goes_on_where_it_ended_and_waits_for_the_end_of_a_line(tmp_path: Path) -> None:
     logs, log = _logs(tmp_path, {"kind": "message", "text": "one"})
-    page = await logs.read(log, "claude", 0, raw=False)
+    page = await logs.read(log, 0, raw=False)
     _append(log, b'{"kind": "message", ')
-    assert (await logs.read(log, "claude", page.next, raw=False)).lines == []
+    assert (await logs.read(log, page.next, raw=False)).lines == []
     _append(log, b'"text": "two"}\n')
 
-    assert (await logs.read(log, "claude", page.next, raw=False)).lines == ["two"]
+    assert (await logs.read(log, page.next, raw=False)).lines == ["two"]
 
 
 async def test_a_page_fits_a_result_whatever_the_log_holds(tmp_path: Path) -> None:
@@ -88,7 +98,7 @@ async def test_a_page_fits_a_result_whatever_the_log_holds(tmp_path: Path) -> No
 
     at, pages, seen = 0, 0, 0
     while True:
-        page = await logs.read(log, "claude", at, raw=True)
+        page = await logs.read(log, at, raw=True)
         if page.next == at:
             break
         at, pages, seen = page.next, pages + 1, seen + len(page.lines)
@@ -100,7 +110,7 @@ async def test_a_page_fits_a_result_whatever_the_log_holds(tmp_path: Path) -> No
 async def test_a_log_that_became_shorter_is_read_from_its_end(tmp_path: Path) -> None:
     logs, log = _logs(tmp_path, b"one")
 
-    assert (await logs.read(log, "claude", 10_000, raw=True)).lines == ["one"]
+    assert (await logs.read(log, 10_000, raw=True)).lines[-1] == "one"
 
 
 async def test_only_logs_of_workers_are_read(tmp_path: Path) -> None:
@@ -111,6 +121,15 @@ async def test_only_logs_of_workers_are_read(tmp_path: Path) -> None:
 
     for other in (str(secret), f"{Path(log).parent}/../../id_rsa", str(Path(log).with_name("link"))):
         with pytest.raises(Forbidden):
-            await logs.read(other, "claude", None, raw=True)
+            await logs.read(other, None, raw=True)
     with pytest.raises(NotFound):
-        await logs.read(f"{log}.gone", "claude", None, raw=True)
+        await logs.read(f"{log}.gone", None, raw=True)
+
+
+async def test_a_real_program_is_read_by_its_own_driver(tmp_path: Path) -> None:
+    _, log = _logs(tmp_path)
+    said = {"type": "assistant", "message": {"content": [{"type": "text", "text": "I begin."}]}}
+    _append(log, json.dumps(said).encode() + b"\n")
+    _begin(log, "claude")
+
+    assert (await WorkerLogFiles(tmp_path / "workers").read(log, None, raw=False)).lines == ["I begin."]

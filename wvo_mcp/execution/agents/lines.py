@@ -189,8 +189,8 @@ class LineDriver:
             yield run
 
     def meaning(self, line: bytes) -> Iterable[AgentEvent]:
-        return self._run(_NOWHERE).meaning(line)
+        return self._run(NOWHERE).meaning(line)
 
 
-_NOWHERE = Launch(workspace=Path(), home=Path(), prompt="", server=ServerEntry(argv=(), env={}), env={})
+NOWHERE = Launch(workspace=Path(), home=Path(), prompt="", server=ServerEntry(argv=(), env={}), env={})
 """For a run that only reads."""

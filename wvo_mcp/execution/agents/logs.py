@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
 from wvo_mcp.domain.agents import AgentEvent, EventKind, Status
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.errors import Forbidden, NotFound
+from wvo_mcp.execution.agents.lines import NOWHERE
 from wvo_mcp.execution.replacement import disk_errors
 from wvo_mcp.ports.workers import LogPage
 
-EventsOf = Callable[[Mapping[str, Any]], Iterable[AgentEvent]]
-"""What a message of a program means; no process is needed for it."""
+if TYPE_CHECKING:
+    from wvo_mcp.execution.agents.lines import LineRun
 
+EventsOf = Callable[[bytes], Iterable[AgentEvent]]
+"""What a line of a program means; no process is needed for it."""
+
+_RUNS = {"claude": "claude.ClaudeRun", "codex": "codex.CodexRun", "gemini": "gemini.GeminiRun"}
+"""Drivers by the name that is on the first line of a log; each is imported when such a log is read."""
+
+_LEFT_OUT = re.compile(rb'\{"wvo":\s?"left out","bytes":(\d{1,15})\}')
 _PART = 64 << 10
 """Bytes that are read at once; a longer line comes in pieces."""
 _SHOWN = 12_000
@@ -38,16 +48,16 @@ _MARKS = {
 
 
 class WorkerLogFiles:
-    """Implements `ports.workers.WorkerLogs`: logs below `folder`. `reader_of`: by the name of a provider."""
+    """Implements `ports.workers.WorkerLogs`: logs below `folder`."""
 
-    def __init__(self, folder: Path, reader_of: Callable[[str], EventsOf | None]) -> None:
+    def __init__(self, folder: Path, reader_of: Callable[[str], EventsOf | None] | None = None) -> None:
         self._folder = folder
-        self._reader_of = reader_of
+        self._reader_of = reader_of or _reader_of
 
-    async def read(self, log: str, provider: str, after: int | None, *, raw: bool) -> LogPage:
-        return await anyio.to_thread.run_sync(self._read, log, None if raw else self._reader_of(provider), after, raw)
+    async def read(self, log: str, after: int | None, *, raw: bool) -> LogPage:
+        return await anyio.to_thread.run_sync(self._read, log, after, raw)
 
-    def _read(self, log: str, reader: EventsOf | None, after: int | None, raw: bool) -> LogPage:
+    def _read(self, log: str, after: int | None, raw: bool) -> LogPage:
         path = Path(log)
         if not path.resolve().is_relative_to(self._folder.resolve()):
             raise Forbidden(f"{log} is not a log of this project.", path=log)
@@ -55,6 +65,7 @@ class WorkerLogFiles:
         with disk_errors(path):
             try:
                 with path.open("rb") as file:
+                    reader = None if raw else self._reader_of(_driver(file.readline(1_000)))
                     size = file.seek(0, 2)
                     at = after if after is not None and after <= size else max(0, size - _PART)
                     file.seek(at)
@@ -79,31 +90,39 @@ class WorkerLogFiles:
         return LogPage(lines, at, at < size and bool(lines))
 
 
+def _driver(first: bytes) -> str:
+    try:
+        head = json.loads(first)
+        return str(head["driver"]) if head["wvo"] == "log" else ""
+    except (ValueError, RecursionError, TypeError, KeyError):
+        return ""
+
+
+def _reader_of(driver: str) -> EventsOf | None:
+    if driver not in _RUNS:
+        return None
+    module, _, name = _RUNS[driver].partition(".")
+    run: LineRun = getattr(import_module(f"wvo_mcp.execution.agents.{module}"), name)(NOWHERE)
+    return run.meaning
+
+
 def readable(line: bytes, reader: EventsOf | None) -> Iterator[str]:
     """A line for each act that it says; nothing for what tells a person nothing."""
-    try:
-        message = json.loads(line)
-    except (ValueError, RecursionError):
-        text = line.decode(errors="replace").strip()
-        if text:
-            yield text
-        return
-    if not isinstance(message, dict):
-        return
-    found = cast("dict[str, Any]", message)
-    if found.get("wvo") == "left out":
-        yield f"[{found.get('bytes', 0):,} bytes were left out here]"
+    if line.startswith(b'{"wvo":'):
+        left_out = _LEFT_OUT.match(line)
+        if left_out:
+            yield f"[{int(left_out[1]):,} bytes were left out here]"
     elif reader is None:
         yield line.decode(errors="replace").strip()
     else:
-        for event in reader(found):
+        for event in reader(line.rstrip(b"\r\n")):
             yield from _acts(event)
 
 
 def _acts(event: AgentEvent) -> Iterator[str]:
     text = " ".join(event.text[:4_000].split())
     match event.kind:
-        case EventKind.NOISE | EventKind.USAGE:
+        case EventKind.USAGE:
             return
         case EventKind.STARTED:
             yield f"-- session {event.session or 'begins'}"
