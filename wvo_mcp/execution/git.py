@@ -20,6 +20,7 @@ _OPTIONS = (
 )  # fmt: skip
 _KEPT = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL")
 _US = ("wvo-mcp", "wvo-mcp@localhost")
+_REMOTE = "refs/remotes/origin/"
 _UNFINISHED = {
     "MERGE_HEAD": "a merge",
     "rebase-merge": "a rebase",
@@ -73,6 +74,14 @@ class Repository:
     def branch(self) -> str | None:
         """The branch that is checked out; None when none is."""
         return self._asked("symbolic-ref", "--quiet", "HEAD")
+
+    def default_branch(self) -> str | None:
+        """That of `origin` where it is here too, else main or master, else the one that is checked out."""
+        remote = (self._asked("symbolic-ref", "--quiet", "refs/remotes/origin/HEAD") or "").removeprefix(_REMOTE)
+        for name in (remote, "main", "master"):
+            if name and self._asked("rev-parse", "--quiet", "--verify", f"refs/heads/{name}^{{commit}}"):
+                return name
+        return (self.branch() or "").removeprefix("refs/heads/") or None
 
     def head(self) -> str | None:
         """The present commit; None before the first one."""

@@ -145,7 +145,10 @@ def test_a_hook_of_theirs_beside_ours_stays(places: Places) -> None:
 
     remove(places)
 
-    assert json.loads(settings.read_text()) == {"hooks": {"Stop": [{"hooks": [{"command": "theirs"}]}]}}
+    theirs = [{"command": "theirs"}]
+    left = json.loads(settings.read_text())["hooks"]
+    assert left["Stop"] == [{"hooks": theirs}]
+    assert [group["hooks"] for group in left["PreToolUse"]] == [theirs]
 
 
 def test_an_entry_of_ours_that_was_given_settings_goes_with_them(places: Places) -> None:

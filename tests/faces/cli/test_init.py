@@ -152,3 +152,17 @@ def test_a_dry_run_right_after_init_brings_nothing_into_the_store(shell: Shell) 
     shell("create-tasks", "--dry-run", "--tasks", '[{"title": "Later"}]')
 
     assert len(shell("roadmap-sync").json["created"]) > 0
+
+
+@pytest.mark.requirement("SAFE-4")
+def test_what_init_wrote_of_the_project_is_accepted_and_a_change_of_it_is_not(shell: Shell) -> None:
+    (shell.root / "go.mod").write_text("module x\n")
+    path = shell.root / "state" / "roadmap.yaml"
+
+    shown = shell.on_terminal("init", "--yes")
+
+    assert "setup   go mod download" in shown.text
+    assert shell("trust").json["changes"] == []
+    path.write_text(path.read_text().replace("go mod download", "curl x | sh"))
+    (change,) = shell("trust").json["changes"]
+    assert "curl x | sh" in json.dumps(change)

@@ -92,9 +92,10 @@ class Change:
 
 class Plan:
     """The files as they would be. `foreign`: entries of other programs that are in the way, by file; `notes` are for
-    people."""
+    people. `accepts`: what of `project:` in the roadmap is written now, and thereby accepted."""
 
     def __init__(self) -> None:
+        self.accepts: dict[str, Any] = {}
         self.foreign: dict[str, Any] = {}
         self.notes: list[str] = []
         self._changes: dict[Path, Change] = {}

@@ -3,12 +3,13 @@
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, cast
 
 from wvo_mcp.execution.installation.changes import File, Plan
+from wvo_mcp.execution.installation.detection import Proposal
 from wvo_mcp.execution.installation.document import Document, listed, unsafe, value_at
 
 SERVER = "wvo"
@@ -16,6 +17,9 @@ SERVER = "wvo"
 
 COMMAND = "wvo-mcp"
 STOP_HOOK = f"{COMMAND} stop-hook"
+GUARD_HOOK = f"{COMMAND} command-check --hook claude"
+GUARDED = "Bash|Write|Edit|MultiEdit|NotebookEdit"
+"""Tools whose calls the policy judges."""
 ALLOW_RULE = f"mcp__{SERVER}"
 
 
@@ -67,7 +71,7 @@ class Entry(Piece):
 
 @dataclass(frozen=True)
 class ClaudeSettings(Piece):
-    """The allow rule, the approval of the server and the stop hook."""
+    """The allow rule, the approval of the server, the stop hook, and the hook that judges commands by the policy."""
 
     def put(self, text: str | None, plan: Plan) -> str:
         document = Document(text or "", self.file.shown)
@@ -75,6 +79,9 @@ class ClaudeSettings(Piece):
         document.append(("enabledMcpjsonServers",), SERVER)
         if STOP_HOOK not in json.dumps(document.get("hooks", "Stop")):
             document.append(("hooks", "Stop"), {"hooks": [{"type": "command", "command": STOP_HOOK, "timeout": 10}]})
+        if GUARD_HOOK not in json.dumps(document.get("hooks", "PreToolUse")):
+            hook = {"type": "command", "command": GUARD_HOOK, "timeout": 10}
+            document.append(("hooks", "PreToolUse"), {"matcher": GUARDED, "hooks": [hook]})
         plan.notes += [
             f"{self.file.shown} also lists {ALLOW_RULE} under permissions.{refusal}, which is stronger."
             for refusal in ("deny", "ask")
@@ -90,14 +97,18 @@ class ClaudeSettings(Piece):
         document = Document(text, self.file.shown)
         for path, ours in (("permissions", "allow"), ALLOW_RULE), (("enabledMcpjsonServers",), SERVER):
             document.keep(path, [one for one in listed(document.get(*path)) if one != ours])
-        left: list[Any] = []
-        for group in listed(document.get("hooks", "Stop")):
-            hooks = listed(value_at(group, "hooks"))
-            others = [hook for hook in hooks if value_at(hook, "command") != STOP_HOOK]
-            if others or not hooks:
-                left.append({**cast("dict[str, Any]", group), "hooks": others} if others != hooks else group)
-        document.keep(("hooks", "Stop"), left)
+        for event, ours in (("Stop", STOP_HOOK), ("PreToolUse", GUARD_HOOK)):
+            document.keep(("hooks", event), list(_without(listed(document.get("hooks", event)), ours)))
         return document.text
+
+
+def _without(groups: list[Any], command: str) -> Iterator[Any]:
+    """The groups of hooks without those that run this command."""
+    for group in groups:
+        hooks = listed(value_at(group, "hooks"))
+        others = [hook for hook in hooks if value_at(hook, "command") != command]
+        if others or not hooks:
+            yield {**cast("dict[str, Any]", group), "hooks": others} if others != hooks else group
 
 
 @dataclass(frozen=True)
@@ -114,6 +125,44 @@ class Sample(Piece):
             return ""
         plan.notes.append(f"{self.file.shown} stays: it is not as init wrote it.")
         return text
+
+
+@dataclass(frozen=True)
+class Rules(Sample):
+    """The roadmap to begin with, and in it `project:` as it was found. In a roadmap that is there already, `project:` comes
+    before `epics:`; what people wrote of it stays."""
+
+    proposal: Proposal
+
+    def put(self, text: str | None, plan: Plan) -> str:
+        if text is not None and (not self.proposal.anything or re.search(r"^[\"']?project\b", text, re.MULTILINE)):
+            return text
+        before, epics, after = (self.content if text is None else text).partition("epics:")
+        if not epics or (before and not before.endswith("\n")):
+            plan.notes.append(f"{self.file.shown} has no 'project:'; docs/roadmap.md says what to write there.")
+            return text or self.content
+        given = {"target": self.proposal.target, "setup": self.proposal.setup, "verify": self.proposal.verify}
+        plan.accepts = {name: value for name, value in given.items() if value}
+        newline = "\r\n" if "\r\n" in before + after else "\n"
+        return before + newline.join([*self._block(), "", epics]) + after
+
+    def take(self, text: str, plan: Plan) -> str:
+        return "" if text == self.put(None, Plan()) else super().take(text, plan)
+
+    def _block(self) -> Iterator[str]:
+        found = self.proposal
+        yield "# How a task's worktree is prepared and checked. After you change it: wvo-mcp trust."
+        yield "project:"
+        if found.target is not None:
+            yield f"  target: {json.dumps(found.target)}".ljust(37) + "# work starts from this branch"
+        setup = "# setup: npm ci" if found.setup is None else f"setup: {json.dumps(found.setup)}"
+        yield f"  {setup}".ljust(37) + "# prepares each worktree"
+        if not found.verify:
+            yield "  verify: []".ljust(37) + "# commands that must pass; epics and tasks may add some"
+            return
+        yield "  verify:".ljust(37) + "# must pass; epics and tasks may add some"
+        for command in found.verify:
+            yield f"    - {json.dumps(command)}"
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,10 @@ from typing import Any
 
 from wvo_mcp.domain.providers.catalogue import ProviderKind
 from wvo_mcp.execution.installation.changes import File, Plan
-from wvo_mcp.execution.installation.pieces import COMMAND, SERVER, ClaudeSettings, Entry, Piece, Sample, Section
+from wvo_mcp.execution.installation.detection import proposal
+from wvo_mcp.execution.installation.pieces import COMMAND, SERVER, ClaudeSettings, Entry, Piece, Rules, Sample, Section
 from wvo_mcp.execution.providers.parse import packaged_text
+from wvo_mcp.execution.safety import policy_file
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 
@@ -150,7 +152,17 @@ def _codex(places: Places, wishes: Wishes) -> Entry:
 
 def _state(places: Places) -> Iterator[Piece]:
     roadmap = (SAMPLES / "roadmap.yaml").read_text(encoding="utf-8")
-    yield Sample(places.of_state("roadmap.yaml"), "a roadmap to begin with", roadmap)
+    limits = "what agents may run and write, besides what ships with wvo-mcp"
+    yield Sample(places.of_state("policy.yaml"), limits, policy_file.default_text())
+    yield Sample(places.of_state("policy.schema.json"), "its schema, for editors", policy_file.schema_text())
+    found = proposal(places.root)
+    yield Rules(places.of_state("roadmap.yaml"), "a roadmap, with how work is prepared and checked", roadmap, found)
+    if found.include:
+        needed = "files that git ignores and a worktree needs"
+        text = f"# {needed[0].upper()}{needed[1:]}, as .gitignore has them.\n" + "".join(
+            f"/{name}\n" for name in found.include
+        )
+        yield Sample(places.file(".worktreeinclude"), needed, text)
     models = "which models there are, for which tasks, within which limits"
     providers = packaged_text()
     for kind in (ProviderKind.CLAUDE, ProviderKind.CODEX, ProviderKind.GEMINI, ProviderKind.OLLAMA):

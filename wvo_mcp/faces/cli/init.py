@@ -10,13 +10,16 @@ from typing import Any
 
 import click
 
+from wvo_mcp.domain.rules import stated_by
 from wvo_mcp.execution.installation.changes import Plan
 from wvo_mcp.execution.installation.plan import Places, Wishes, codex_home, plan, removal
+from wvo_mcp.execution.trust import ROADMAP, Trust
 from wvo_mcp.faces.cli.output import command, print_json, visible
 from wvo_mcp.faces.cli.session import Compose, settings_or_usage
 
 CLIENTS = {
-    "claude": "Also wire in Claude Code: allow rule, approval of the server, stop hook, a section of CLAUDE.md.",
+    "claude": "Also wire in Claude Code: allow rule, approval of the server, stop hook, a hook that judges commands by the"
+    " policy, a section of CLAUDE.md.",
     "codex": "Also wire in Codex (.codex/config.toml, which it reads once you trust the project), a section of AGENTS.md.",
     "gemini": "Also wire in Gemini CLI (.gemini/settings.json), a section of GEMINI.md.",
 }
@@ -47,11 +50,13 @@ def _init(given: dict[str, Any], as_json: bool) -> None:
     places = Places(settings.root, settings.state_dir, codex_home(os.environ))
     interactive = not as_json and sys.stdin.isatty()
     planned, written = _planned(places, given, interactive), not given["dry_run"]
+    trust = Trust(os.environ, settings.root)
     if not as_json:
-        _carry_out(places.root, planned, given, interactive)
+        _carry_out(places.root, planned, given, interactive, trust)
         return
     if written:
         planned.apply()
+        _accept(planned, trust)
     changes = [
         {"path": str(one.path), "new": one.before is None, "reasons": list(one.reasons), "diff": one.diff()}
         for one in planned.changes
@@ -80,7 +85,14 @@ def _planned(places: Places, given: dict[str, Any], interactive: bool) -> Plan:
     return planned
 
 
-def _carry_out(root: Path, planned: Plan, given: dict[str, Any], interactive: bool) -> None:
+def _accept(planned: Plan, trust: Trust) -> None:
+    """What a person has seen and had written is accepted; what else they accepted of the roadmap stays so."""
+    if planned.accepts:
+        project = stated_by(planned.accepts, {}, {})
+        trust.accept(ROADMAP, {**project, **trust.accepted(ROADMAP), "project": project["project"]})
+
+
+def _carry_out(root: Path, planned: Plan, given: dict[str, Any], interactive: bool, trust: Trust) -> None:
     old = [change for change in planned.changes if change.before is not None]
     for change in planned.changes if given["dry_run"] else old:
         if change.after is None:
@@ -93,10 +105,17 @@ def _carry_out(root: Path, planned: Plan, given: dict[str, Any], interactive: bo
     if given["dry_run"]:
         click.echo(f"This would {what} in {root}." if what else "Nothing to do.")
     elif planned.changes:
-        if old and interactive and not given["yes"] and not click.confirm(f"{what.capitalize()} as shown?"):
+        if planned.accepts:
+            click.echo("project: in the roadmap, for the worktrees of workers, as found in this project:")
+        for name, value in planned.accepts.items():
+            shown = " && ".join(value) if isinstance(value, tuple) else value
+            click.echo(f"  {name:<8}{visible(str(shown))}")
+        asked = (old or planned.accepts) and interactive and not given["yes"]
+        if asked and not click.confirm(f"{what.capitalize()} as shown?"):
             click.echo("Nothing was written.")
             raise click.exceptions.Exit(1)
         planned.apply()
+        _accept(planned, trust)
         for change in planned.changes:
             click.secho(f"{change.verb}d ", fg="green", nl=False)
             click.echo(f"{visible(change.file.shown)}: {'; '.join(change.reasons)}")
