@@ -11,8 +11,7 @@ import pytest
 
 from wvo_mcp.errors import Conflict, Forbidden, InvalidInput, StoreUnavailable
 from wvo_mcp.execution.installation.changes import MAX_BYTES, Plan
-from wvo_mcp.execution.installation.plan import Places, Wishes, codex_home, plan, removal
-from wvo_mcp.execution.roadmap.parse import parse
+from wvo_mcp.execution.installation.plan import Places, Wishes, codex_home, plan
 
 EVERYTHING = Wishes(claude=True, codex=True, gemini=True)
 USER_WIDE = Wishes(claude=True, codex=True, gemini=True, user_wide=True)
@@ -355,58 +354,3 @@ def test_a_clients_file_gets_two_lines_that_lead_to_the_server(places: Places, n
     assert len(body) == 2
     assert "`wvo`" in body[0]
     assert "lease" not in " ".join(body), "the server itself says how"
-
-
-def test_the_roadmap_says_how_work_is_checked_as_the_project_does_it(places: Places) -> None:
-    (places.root / "go.mod").write_text("module x\n")
-
-    planned = install(places, Wishes())
-
-    text = (places.state_dir / "roadmap.yaml").read_text()
-    assert parse(text.encode(), "x").checked(set()).project == {
-        "setup": "go mod download",
-        "verify": ("go vet ./...", "go test ./..."),
-    }
-    assert planned.accepts == {"setup": "go mod download", "verify": ("go vet ./...", "go test ./...")}
-    assert plan(places, Wishes()).accepts == {}, "only what is written now is accepted"
-    assert json.loads((places.state_dir / "policy.schema.json").read_text())
-    assert removal(places).notes == []
-
-
-def test_a_roadmap_that_is_there_gets_its_project_before_the_epics(places: Places) -> None:
-    (places.root / "go.mod").write_text("module x\n")
-    places.state_dir.mkdir()
-    path = places.state_dir / "roadmap.yaml"
-    path.write_text("# ours\nepics: []\n")
-
-    install(places, Wishes())
-
-    text = path.read_text()
-    assert text.startswith("# ours\n# How a task's worktree is prepared")
-    assert text.endswith("\n\nepics: []\n")
-    assert parse(text.encode(), "x").checked(set()).project["setup"] == "go mod download"
-    install(places, Wishes())
-    assert path.read_text() == text
-
-
-@pytest.mark.parametrize("text", ["project: {setup: theirs}\nepics: []\n", "{epics: []}\n"])
-def test_a_project_that_people_wrote_is_theirs(places: Places, text: str) -> None:
-    (places.root / "go.mod").write_text("module x\n")
-    places.state_dir.mkdir()
-    (places.state_dir / "roadmap.yaml").write_text(text)
-
-    assert install(places, Wishes()).accepts == {}
-
-    assert (places.state_dir / "roadmap.yaml").read_text() == text
-
-
-def test_claude_also_gets_the_hook_that_judges_commands(places: Places) -> None:
-    install(places)
-    path = places.root / ".claude/settings.json"
-
-    (group,) = read_json(path)["hooks"]["PreToolUse"]
-
-    assert group["hooks"][0]["command"] == "wvo-mcp command-check --hook claude"
-    assert "Bash" in group["matcher"].split("|")
-    removal(places).apply()
-    assert not path.exists()

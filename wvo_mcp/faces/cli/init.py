@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -108,7 +108,7 @@ def _carry_out(root: Path, planned: Plan, given: dict[str, Any], interactive: bo
         if planned.accepts:
             click.echo("project: in the roadmap, for the worktrees of workers, as found in this project:")
         for name, value in planned.accepts.items():
-            shown = " && ".join(value) if isinstance(value, tuple) else value
+            shown = " && ".join(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else value
             click.echo(f"  {name:<8}{visible(str(shown))}")
         asked = (old or planned.accepts) and interactive and not given["yes"]
         if asked and not click.confirm(f"{what.capitalize()} as shown?"):
