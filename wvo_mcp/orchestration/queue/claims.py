@@ -120,9 +120,14 @@ async def claim(
     if state.in_progress >= policy.wip_limit:
         return await _nothing(tx, "wip_limit", agent_id)
     circumstances = Circumstances(tx, agent_id, policy)
+    held_back: RouteDecision | None = None
     if state.kept and (kept := await _kept(tx, policy, router, circumstances, agent_id)) is not None:
-        return await _grant(tx, kept[0], agent_id, length, router, kept[1])
+        if kept[1] is None or not kept[1].withheld:
+            return await _grant(tx, kept[0], agent_id, length, router, kept[1])
+        held_back = kept[1]
     best = await tx.queue.pick(circumstances.admit, policy.epics)
+    if best is None and held_back is not None:
+        return await _withheld(tx, router, held_back, agent_id)
     if best is None:
         return await _nothing(tx, "epic_wip_limit" if circumstances.full_epic else "no_ready_tasks", agent_id)
     if router.problem is not None:
@@ -139,14 +144,17 @@ async def claim(
 async def _kept(
     tx: Transaction, policy: Policy, router: Router, circumstances: Circumstances, agent_id: str
 ) -> tuple[Task, RouteDecision | None] | None:
-    """The best of what is kept for the agent, with its route, that nothing but the queue holds back."""
+    """The best of what is kept for the agent, with its route, that nothing but the queue holds back; if there is none, the
+    best that only lacks means."""
+    lacking: tuple[Task, RouteDecision | None] | None = None
     for task in await tx.queue.kept(agent_id) if router.problem is None else ():
         if not policy.serves(task.epic_id) or await circumstances.refusal(task.capabilities, task.files, task.epic_id):
             continue
         decision = await router.decide(task)
         if decision is None or not decision.withheld:
             return task, decision
-    return None
+        lacking = lacking or (task, decision)
+    return lacking
 
 
 async def _claim_named(
