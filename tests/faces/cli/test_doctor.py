@@ -21,7 +21,7 @@ def healthy(patient_with_programs: None, shell: Shell, monkeypatch: pytest.Monke
     folder = tmp_path / "bin"
     folder.mkdir()
     for name in ("wvo-mcp", "claude", "codex", "gemini"):
-        (folder / name).write_text("#!/bin/sh\necho 1.2.3\n")
+        (folder / name).write_text("#!/bin/sh\necho 99.2.3\n")
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(folder))
     for key in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY"):
@@ -30,8 +30,12 @@ def healthy(patient_with_programs: None, shell: Shell, monkeypatch: pytest.Monke
     (shell.home / ".claude.json").write_text(json.dumps(trusted))
     (shell.home / ".codex").mkdir()
     (shell.home / ".codex/config.toml").write_text(f'[projects."{shell.root}"]\ntrust_level = "trusted"\n')
+    (shell.root / "go.mod").write_text("module shop\n")
     shell("init", "--claude", "--codex", "--gemini")
     shell("roadmap-sync")
+    for name in ("git", "node"):
+        (folder / name).write_text("#!/bin/sh\necho version 99.2.3\n")
+        (folder / name).chmod(0o755)
     return shell
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from wvo_mcp.domain.finding import Finding, Outcome, fail, ok, warn
-from wvo_mcp.execution import doctor
+from wvo_mcp.execution import doctor, worker_checks
 from wvo_mcp.execution.trust import Trust
 from wvo_mcp.faces.cli.backup import refuse_if_live, restore_and_sync, show, while_live_option
 from wvo_mcp.faces.cli.output import command, print_json, visible
@@ -86,6 +86,7 @@ def _checks(compose: Compose) -> Iterator[list[Finding]]:
     """The findings, check by check, so that a person sees them come."""
     project, settings = _settings()
     root, state_dir = Path(project.root), Path(project.state_dir)
+    worktrees = root / (project.environ.get("WVO_WORKTREES_DIR") or state_dir / "worktrees")
 
     def backend() -> Backend:
         return compose().backend_at(project.environ.get("WVO_DATABASE_URL") or None, state_dir)
@@ -104,6 +105,16 @@ def _checks(compose: Compose) -> Iterator[list[Finding]]:
         ("database", lambda: backend().doctor_checks(datetime.now(UTC))),
         ("roadmap", lambda: [doctor.roadmap(state_dir / "roadmap.yaml", known)]),
         ("providers", lambda: doctor.providers(state_dir / "providers.yaml", os.environ, Trust(os.environ, root))),
+        ("git", lambda: [worker_checks.git(root, os.environ), worker_checks.worktrees(worktrees)]),
+        ("rules", lambda: worker_checks.rules(state_dir / "roadmap.yaml", Trust(os.environ, root))),
+        ("policy", lambda: [worker_checks.policy(state_dir / "policy.yaml", Trust(os.environ, root))]),
+        (
+            "workers",
+            lambda: [
+                worker_checks.limits(),
+                *worker_checks.programs(state_dir / "providers.yaml", os.environ, state_dir / "workers" / "logins"),
+            ],
+        ),
         ("directives", lambda: [doctor.directives(root), _snapshot()]),
         ("clients", lambda: doctor.clients(project)),
     ]

@@ -1,0 +1,99 @@
+"""What `wvo-mcp doctor` looks at before workers are launched: git, places, rules, policy, programs and logins. None of it
+keeps people and attached agents from working, so none of it fails but a broken file."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import anyio
+
+from wvo_mcp.domain.finding import Finding, fail, ok, warn
+from wvo_mcp.errors import InvalidInput, WvoError
+from wvo_mcp.execution.agents.needs import missing
+from wvo_mcp.execution.providers.parse import defaults, read
+from wvo_mcp.execution.roadmap.rules import RulesOfRoadmap
+from wvo_mcp.execution.safety.policy_file import open_differences
+from wvo_mcp.execution.trust import Trust
+from wvo_mcp.processes import NotStarted, Program, run_blocking
+
+LEAST_GIT = (2, 38)
+"""`merge-tree --write-tree` came with it."""
+_TRUST = "Review it: wvo-mcp trust"
+_SECONDS = 10
+
+
+def git(root: Path, environ: Mapping[str, str]) -> Finding:
+    if not any((up / ".git").exists() for up in (root, *root.parents)):
+        found = "there is no git repository: workers would share this folder, and nothing keeps them apart"
+        return warn("git", found, "Run git init and make a first commit, before you run wvo-mcp autopilot.")
+    try:
+        ended = run_blocking(Program(argv=("git", "--version"), env=environ, cwd=root, deadline=_SECONDS), keep=1_000)
+    except NotStarted as error:
+        return warn("git", f"git cannot be started: {error}", "Install git; workers need a worktree each.")
+    version = re.search(rb"(\d+)\.(\d+)", ended.stdout)
+    known = tuple(int(number) for number in version.groups()) if version else ()
+    shown = ".".join(map(str, known)) or "not known"
+    if known < LEAST_GIT:
+        least = ".".join(map(str, LEAST_GIT))
+        return warn("git", f"git is {shown}; workers need {least} or newer", "Update git.")
+    return ok("git", f"{shown}: each worker gets a worktree of its own")
+
+
+def worktrees(folder: Path) -> Finding:
+    above = next(up for up in (folder, *folder.parents) if up.exists())
+    if above.is_dir() and os.access(above, os.W_OK | os.X_OK):
+        return ok("worktrees", str(folder))
+    remedy = "Fix its permissions, or set WVO_WORKTREES_DIR to another folder."
+    return warn("worktrees", f"{folder} cannot be made: {above} is not a writable folder", remedy)
+
+
+def rules(path: Path, trust: Trust) -> list[Finding]:
+    """`project:` of the roadmap. A roadmap that cannot be read has a finding of its own."""
+    held = RulesOfRoadmap(path, trust)
+    held.read_changes()
+    found: list[Finding] = []
+    if (waits := held.unaccepted()) is not None:
+        found.append(warn("rules", waits, _TRUST))
+    if not held.current().verify:
+        remedy = "Write project.verify into state/roadmap.yaml (wvo-mcp init proposes it), then run wvo-mcp trust."
+        found.append(warn("verify", "no command checks what workers hand in", remedy))
+    return found or [ok("rules", f"{len(held.current().verify)} commands check what workers hand in")]
+
+
+def policy(path: Path, trust: Trust) -> Finding:
+    try:
+        _, differences = open_differences(path, trust)
+    except WvoError as error:
+        return fail("policy", f"{error.message}; what was accepted before holds", error.hint)
+    if differences:
+        named = ", ".join(one.name for one in differences[:5])
+        return warn("policy", f"{path.name} allows what no person has accepted: {named}", _TRUST)
+    return ok("policy", "it holds" if path.exists() else "what ships with wvo-mcp holds")
+
+
+def programs(path: Path, environ: Mapping[str, str], logins: Path) -> list[Finding]:
+    """What a worker of each provider would miss. A broken providers.yaml has a finding of its own."""
+    try:
+        catalogue = read(path) or defaults()
+    except InvalidInput:
+        return []
+    found = anyio.run(missing, catalogue.providers, environ, logins)
+    return [warn(f"worker {name}", one.found, one.remedy or "") for name, one in found.items()]
+
+
+def limits() -> Finding:
+    """How the share of CPU is held; memory, time and cost are watched anywhere."""
+    own = Path("/proc/self/cgroup")
+    try:
+        below = own.read_text().strip().rpartition("::")[2].lstrip("/")
+        folder = Path("/sys/fs/cgroup") / below
+        if (
+            (folder / "cgroup.procs").exists()
+            and os.access(folder, os.W_OK)
+            and os.access(folder / "cgroup.procs", os.W_OK)
+        ):
+            return ok("limits", "CPU of workers is limited by cgroups")
+    except OSError:
+        pass
+    return ok("limits", "CPU of workers is shared by nice: cgroups cannot be written here")
