@@ -98,10 +98,12 @@ class Yard:
         worker = await self.claimed(task_id, **fields)
         return worker, await self.open(worker)
 
-    async def complete(self, worker: Caller, summary: str = "done") -> dict[str, Any]:
+    async def complete(self, worker: Caller, **more: Any) -> dict[str, Any]:
         assert worker.admitted is not None
         container = self.bench.services.having({"wvo_mcp.ports.places.Submissions": self.submissions})
-        return await ALL["complete_task"](container, worker, {"task_id": worker.admitted.task_id, "summary": summary})
+        return await ALL["complete_task"](
+            container, worker, {"task_id": worker.admitted.task_id, "summary": "done", **more}
+        )
 
     async def submitted(self, task_id: str, **files: str) -> str:
         """A task that was done with these files; the commit."""

@@ -168,6 +168,7 @@ def run_git(
     content: bytes = b"",
     env: Mapping[str, str] | None = None,
     seconds: float = _SECONDS,
+    ends_with_us: bool = False,
 ) -> bytes:
     """What it prints. Raises GitFailed."""
     # A server may itself have been started by git, with variables that name another repository or index.
@@ -180,6 +181,7 @@ def run_git(
         stdin=content,
         deadline=seconds,
         output=_MOST_BYTES,
+        ends_with_us=ends_with_us,
     )
     try:
         ended = run_blocking(program, keep=_MOST_BYTES)

@@ -103,6 +103,8 @@ async def test_a_planted_git_folder_runs_nothing(yard: Yard, ran: Ran, plant: Ca
     await everything(yard, "T1")
 
     assert not ran
+    Yard.git(_at(place.path), "status")
+    assert ran, "what was planted works"
 
 
 async def test_a_submodule_that_an_agent_prepared_runs_nothing(yard: Yard, ran: Ran, tmp_path: Path) -> None:
@@ -124,6 +126,9 @@ async def test_a_submodule_that_an_agent_prepared_runs_nothing(yard: Yard, ran: 
     await everything(yard, "T1")
 
     assert not ran
+    Yard.git(_at(place.path), "status")
+    assert ran, "what was planted works"
+    assert (await yard.places.close("T1") or "").startswith("it holds the submodule lib")
     assert yard.git("ls-tree", commit, "lib") == yard.git("ls-tree", "HEAD", "lib")
 
 

@@ -76,7 +76,12 @@ class Common:
             raise Tampered(changed)
 
     def run(
-        self, *arguments: str, content: bytes = b"", env: Mapping[str, str] | None = None, tree: Path | None = None
+        self,
+        *arguments: str,
+        content: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        tree: Path | None = None,
+        ends_with_us: bool = False,
     ) -> bytes:
         """In the working tree `tree`, else without one. Raises Tampered, GitFailed."""
         self.check()
@@ -91,7 +96,7 @@ class Common:
             options |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
         all_ = {**alone, **options, **named, **(env or {})}
         at = self.top if tree in (None, self.top) else self.git_dir  # never where an agent writes
-        return run_git(at, *arguments, content=content, env=all_, seconds=_SECONDS)
+        return run_git(at, *arguments, content=content, env=all_, seconds=_SECONDS, ends_with_us=ends_with_us)
 
     def git(self, *arguments: str, **more: Any) -> str:
         return self.run(*arguments, **more).decode(errors="surrogateescape").strip()

@@ -86,6 +86,13 @@ class Tree:
         printed = self.common.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", self.base, commit)
         return [name for name in printed.decode(errors="surrogateescape").split("\0") if name]
 
+    def submodules(self) -> list[str]:
+        """Those of the base that somebody fetched here: what is in them only git could compare, by their own settings."""
+        with self._index() as own:
+            printed = self._run(own, "ls-files", "-z", "--stage").decode(errors="surrogateescape")
+        names = (entry.partition("\t")[2] for entry in printed.split("\0") if entry.startswith("160000 "))
+        return [name for name in names if os.path.lexists(self.path / name / ".git")]
+
     def begin(self, git_index: Path) -> None:
         """Keep the index that git has just written."""
         self.index.parent.mkdir(parents=True, exist_ok=True)

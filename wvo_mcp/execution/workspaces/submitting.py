@@ -1,6 +1,5 @@
 """`ports.Submissions`: a snapshot of a task's worktree, pinned under a number that the store reserved."""
 
-import errno
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from wvo_mcp.ports.workers import Violation
 Row = dict[str, Any]
 _TRIES = 5
 _MARKER = b"<<<<<<< "
+_FULL = ("No space left on device", "Disk quota exceeded", "File too large")
 _HINT = "Mend it in the worktree, then call complete_task again."
 
 
@@ -106,5 +106,4 @@ def _tampered(task_id: str, difference: str) -> Forbidden:
 
 def _failed(task_id: str, why: str) -> WvoError:
     text = f"The work of {task_id} could not be kept: {why}."
-    full = "No space left" in why or why == errno.errorcode.get(errno.ENOSPC)
-    return StoreUnavailable(text) if full else Conflict(text, hint=_HINT)
+    return StoreUnavailable(text) if any(one in why for one in _FULL) else Conflict(text, hint=_HINT)

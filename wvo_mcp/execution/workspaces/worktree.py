@@ -72,7 +72,9 @@ def planned(common: Common, worktrees: Path, task_id: str, target: str | None, b
 def added(tree: Tree, branch: str) -> None:
     """Make it, as planned. Raises GitFailed."""
     tree.path.parent.mkdir(parents=True, exist_ok=True)
-    tree.common.git("worktree", "add", "--quiet", "--no-track", "-b", branch, str(tree.path), tree.base)
+    how = ("--quiet", "--no-track", "-b", branch)
+    # It may take long: whoever finds the row after us must not find a git that still writes there.
+    tree.common.git("worktree", "add", *how, str(tree.path), tree.base, ends_with_us=True)
     if (folder := admin(tree.common, tree.path)) is None:
         raise GitFailed(f"git does not know the worktree {tree.path} that it made")
     tree.begin(folder / "index")
@@ -104,6 +106,8 @@ def removed(tree: Tree, row: Row, submitted: str | None) -> str | None:
         found = tree.changes()
         if found.nested:
             return f"it holds a repository of its own, {found.nested[0]}"
+        if fetched := tree.submodules():
+            return f"it holds the submodule {fetched[0]}, which only a person can look into"
         here = tree.commit("What is here", everything=True)
         if tree.common.tree_of(here) not in {tree.common.tree_of(one) for one in (tree.base, submitted) if one}:
             return "it holds work that was not submitted"
