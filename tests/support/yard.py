@@ -74,9 +74,7 @@ class Yard:
         return self.git("rev-parse", "HEAD")
 
     def git(self, *arguments: str, at: Path | None = None, check: bool = True) -> str:
-        ran = subprocess.run(["git", *arguments], cwd=at or self.root, capture_output=True, text=True, check=False)
-        assert ran.returncode == 0 or not check, ran.stderr
-        return ran.stdout.strip()
+        return git(at or self.root, *arguments, check=check)
 
     async def claimed(self, task_id: str, **fields: Any) -> Caller:
         """Make the task and claim it; the worker's own connection."""
@@ -123,6 +121,13 @@ class Yard:
 
     def names(self, commit: str) -> set[str]:
         return set(self.git("ls-tree", "-r", "--name-only", "-z", commit).split("\0")) - {""}
+
+
+def git(folder: Path, *arguments: str, check: bool = True) -> str:
+    """As a person runs it there."""
+    ran = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0 or not check, ran.stderr
+    return ran.stdout.strip()
 
 
 def digests(root: Path, spared: Sequence[str] = ()) -> dict[str, str]:

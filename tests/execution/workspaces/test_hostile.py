@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.yard import Yard
+from tests.support.yard import Yard, git
 from wvo_mcp.errors import Conflict, Forbidden
 from wvo_mcp.ports.places import Place, PlaceFailed
 
@@ -45,14 +45,14 @@ async def everything(yard: Yard, task_id: str) -> None:
 
 def as_folder(place: Place, ran: Ran) -> None:
     (place.path / ".git").unlink()
-    Yard.git(_at(place.path), "init", "-q")
+    git(place.path, "init", "-q")
     for key, value in {
         "filter.x.clean": ran.program,
         "core.fsmonitor": ran.program,
         "diff.x.textconv": ran.program,
         "core.hooksPath": str(place.path),
     }.items():
-        Yard.git(_at(place.path), "config", key, value)
+        git(place.path, "config", key, value)
     (place.path / ".gitattributes").write_text("* filter=x diff=x\n")
 
 
@@ -67,23 +67,15 @@ def as_nested(place: Place, ran: Ran) -> None:
     """A folder of the worktree is a repository with a config of its own, and in the index as a submodule."""
     inside = place.path / "sub"
     inside.mkdir()
-    at = _at(inside)
-    Yard.git(at, "init", "-q")
+    git(inside, "init", "-q")
     (inside / "a").write_text("1")
-    Yard.git(at, "add", "a")
-    Yard.git(at, "-c", "user.name=E", "-c", "user.email=e@example.org", "commit", "-q", "-m", "in")
-    Yard.git(at, "config", "filter.x.clean", ran.program)
-    Yard.git(at, "config", "core.fsmonitor", ran.program)
+    git(inside, "add", "a")
+    git(inside, "-c", "user.name=E", "-c", "user.email=e@example.org", "commit", "-q", "-m", "in")
+    git(inside, "config", "filter.x.clean", ran.program)
+    git(inside, "config", "core.fsmonitor", ran.program)
     (inside / ".gitattributes").write_text("* filter=x\n")
     (inside / "a").write_text("2")
-    Yard.git(_at(place.path), "update-index", "--add", "--cacheinfo", f"160000,{Yard.git(at, 'rev-parse', 'HEAD')},sub")
-
-
-class _at:
-    """A folder that `Yard.git` runs in."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    git(place.path, "update-index", "--add", "--cacheinfo", f"160000,{git(inside, 'rev-parse', 'HEAD')},sub")
 
 
 @pytest.mark.parametrize("plant", [as_folder, as_link, as_nested])
@@ -103,7 +95,7 @@ async def test_a_planted_git_folder_runs_nothing(yard: Yard, ran: Ran, plant: Ca
     await everything(yard, "T1")
 
     assert not ran
-    Yard.git(_at(place.path), "status")
+    git(place.path, "status")
     assert ran, "what was planted works"
 
 
@@ -114,9 +106,8 @@ async def test_a_submodule_that_an_agent_prepared_runs_nothing(yard: Yard, ran: 
     worker, place = await yard.opened("T1")
     inside = place.path / "lib"
     yard.git("-c", "protocol.file.allow=always", "clone", "-q", str(module.root), str(inside))
-    at = _at(inside)
-    Yard.git(at, "config", "core.fsmonitor", ran.program)
-    Yard.git(at, "config", "filter.x.clean", ran.program)
+    git(inside, "config", "core.fsmonitor", ran.program)
+    git(inside, "config", "filter.x.clean", ran.program)
     (inside / ".gitattributes").write_text("* filter=x\n")
     (inside / "code.py").write_text("a = 9\n")
     (place.path / "new.py").write_text("b = 2\n")
@@ -126,13 +117,13 @@ async def test_a_submodule_that_an_agent_prepared_runs_nothing(yard: Yard, ran: 
     await everything(yard, "T1")
 
     assert not ran
-    Yard.git(_at(place.path), "status")
+    git(place.path, "status")
     assert ran, "what was planted works"
     assert (await yard.places.close("T1") or "").startswith("it holds the submodule lib")
     assert yard.git("ls-tree", commit, "lib") == yard.git("ls-tree", "HEAD", "lib")
 
 
-TAMPERING = {
+TAMPERING: dict[str, Callable[[Yard, str], object]] = {
     "core.fsmonitor": lambda yard, evil: yard.git("config", "core.fsmonitor", evil),
     "core.hooksPath": lambda yard, evil: yard.git("config", "core.hooksPath", str(Path(evil).parent)),
     "filter.x.clean": lambda yard, evil: yard.git("config", "filter.x.clean", evil),
