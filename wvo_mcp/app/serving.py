@@ -97,7 +97,7 @@ async def _live(settings: Settings, face: Face) -> int:
         services = build_services(
             settings, backend, keeping.NotifyingStore(store, keeper.wrote), providers, tracer
         ).having({LongWork: jobs})
-        leadership = Leadership(settings, backend, services, store, connection, telemetry)
+        leadership = Leadership(settings, backend, services, store, lambda: connection.caller, telemetry)
         attendance = ExitStack()
 
         def attend() -> None:
@@ -160,7 +160,7 @@ class Leadership:
     backend: Backend
     services: Container
     store: Store
-    connection: Connection
+    caller: Callable[[], Caller]
     telemetry: "Telemetry | None"
     first_answer: anyio.Event = field(default_factory=anyio.Event)
     """A call was answered. A client that never calls is waited for only so long."""
@@ -175,10 +175,10 @@ class Leadership:
         async def jobs() -> Sequence[LeaderJob]:
             return (await self._loaded()).jobs
 
-        await Leader(self.store, lambda: self.connection.caller, SystemClock(), jobs).run()
+        await Leader(self.store, self.caller, SystemClock(), jobs).run()
 
     async def leave(self) -> None:
-        caller = self.connection.caller
+        caller = self.caller()
         if not self.backend.store.is_blank and await self.store.read(caller, led_for) == 0:
             await (await self._loaded()).reporter.leave(self.store, caller)
 

@@ -64,6 +64,10 @@ class Quota:
     resets_at: datetime | None = None
 
 
+class AgentNotStarted(Exception):
+    """The program of an agent cannot be run; the text says why."""
+
+
 class AgentRun(Protocol):
     """A process that runs."""
 
@@ -103,7 +107,7 @@ class AgentDriver(Protocol):
     is given the whole of what it judges in its prompt, and its `pid` is not a process of its own."""
 
     def start(self, launch: Launch) -> AbstractAsyncContextManager[AgentRun]:
-        """Leaving the block ends the process and all that it started. Raises NotStarted."""
+        """Leaving the block ends the process and all that it started. Raises AgentNotStarted."""
         ...
 
     def meaning(self, line: bytes) -> Iterable[AgentEvent]:

@@ -26,6 +26,7 @@ from wvo_mcp.domain.finding import Finding
 from wvo_mcp.domain.known_secrets import register_secret
 from wvo_mcp.domain.providers.catalogue import Provider, ProviderKind
 from wvo_mcp.execution.agents import environment, needs
+from wvo_mcp.ports.agents import ServerEntry
 from wvo_mcp.ports.homes import Home, HomeAsk, HomeFailed
 from wvo_mcp.processes import NotStarted, Program, run, run_blocking
 from wvo_mcp.project import OF_A_PROJECT
@@ -85,7 +86,7 @@ class WorkerHomes:
             yield Home(
                 path=config,
                 env={**environment.plain(self._environ, ask.keep), **self._folders(user, cache), **login},
-                server=(server_command(), self._server_environment(ask.key)),
+                server=ServerEntry(argv=server_command(), env=self._server_environment(ask.key)),
                 session=ask.session if same else None,
             )
         finally:

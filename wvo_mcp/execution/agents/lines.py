@@ -18,8 +18,8 @@ import anyio.to_thread
 from wvo_mcp.domain.agents import AgentEvent, EventKind, Status
 from wvo_mcp.domain.providers.signals.reading import FailureKind, Signal
 from wvo_mcp.execution.agents.rawlog import RawLog
-from wvo_mcp.ports.agents import Answer, Launch, Quota, ServerEntry
-from wvo_mcp.processes import Child, Ended, Program, started
+from wvo_mcp.ports.agents import AgentNotStarted, Answer, Launch, Quota, ServerEntry
+from wvo_mcp.processes import Child, Ended, NotStarted, Program, started
 
 LONGEST_LINE = 16 << 20
 """Bytes; a longer line is the result of some tool, and of no interest."""
@@ -142,7 +142,7 @@ class LineRun(ABC):
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Self]:
-        """Leaving the block ends the whole tree. Raises NotStarted."""
+        """Leaving the block ends the whole tree. Raises AgentNotStarted."""
         launch = self.launch
         reading, writing = os.pipe()
         try:
@@ -164,6 +164,8 @@ class LineRun(ABC):
                     self._log.write(json.dumps({"wvo": "log", "driver": self.name}).encode())
                 await self.begin()
                 yield self
+        except NotStarted as error:
+            raise AgentNotStarted(f"{self.name}: {error}") from None
         finally:
             for fd in (reading, writing):
                 if fd >= 0:

@@ -1,0 +1,198 @@
+"""The whole life of an autopilot: a session that claims for its workers, and the pool that drives them."""
+
+import os
+import uuid
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from wvo_mcp.app.building import backend_of, begun, build_providers, build_services, policy_of, telemetry_for, watched
+from wvo_mcp.app.components import Components, FunctionComponent
+from wvo_mcp.app.serving import Leadership
+from wvo_mcp.domain.autopilot import AutopilotOptions
+from wvo_mcp.domain.known_secrets import register_environment
+from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.text import as_id
+from wvo_mcp.errors import Conflict, InvalidInput, NotConfigured
+from wvo_mcp.execution.agents.drivers import drivers
+from wvo_mcp.execution.agents.tree import ProcessTrees
+from wvo_mcp.execution.clock import SystemClock
+from wvo_mcp.execution.logs import log_to_stderr
+from wvo_mcp.execution.workspaces.worktree import host_name
+from wvo_mcp.operations import Container
+from wvo_mcp.orchestration import keeping
+from wvo_mcp.orchestration.background import sync_or_alert
+from wvo_mcp.orchestration.pool import spending
+from wvo_mcp.orchestration.pool.parts import Limits, News, Parts
+from wvo_mcp.orchestration.pool.pool import Pool
+from wvo_mcp.orchestration.pool.spending import Caps
+from wvo_mcp.ports import SILENT, Directives, RoadmapFiles, Transaction, WatchedStore
+from wvo_mcp.ports.homes import Homes
+from wvo_mcp.ports.places import Places
+from wvo_mcp.ports.providers import Providers
+from wvo_mcp.ports.rules import ProjectRules
+from wvo_mcp.ports.safety import Judge
+from wvo_mcp.settings import Settings
+
+
+@dataclass
+class Autopilot:
+    """One run: `work` is awaited once."""
+
+    run_id: str
+    parts: Parts
+    pool: Pool
+    options: AutopilotOptions
+    workers: int
+    live: Callable[[Callable[[], Any]], Any]
+
+    async def plan(self) -> Mapping[str, Any]:
+        """What it may do and spend; nothing is launched by asking."""
+        parts, options = self.parts, self.options
+        await parts.providers.refresh()
+        try:
+            providers = parts.providers.current().providers
+        except InvalidInput as error:
+            raise NotConfigured(error.message, hint="Correct state/providers.yaml.") from None
+        missing = await parts.homes.missing([one for one in providers if one.enabled])
+
+        async def look(tx: Transaction) -> Mapping[str, Any]:
+            estimate = await spending.estimate(tx, parts.providers, parts.caps, options.max_tasks)
+            counts = await tx.tasks.counts()
+            return {"ready": counts.get("ready", 0), "open": counts.get("pending", 0), "cost": asdict(estimate)}
+
+        notes = [f"{name}: {one.found}. {one.remedy or ''}".strip() for name, one in missing.items()]
+        notes += [line for line in (parts.judge.unaccepted(), parts.rules.unaccepted()) if line]
+        return {
+            **await parts.store.read(parts.caller, look),
+            "workers": self.workers,
+            "max_tasks": options.max_tasks,
+            "max_cost_usd": parts.caps.run,
+            "max_cost_of_a_worker_usd": parts.caps.worker,
+            "task": options.task,
+            "notes": notes,
+        }
+
+    async def work(self) -> Mapping[str, Any]:
+        """Until it is over: what became of the tasks that it began."""
+        ended = await self.live(self.pool.run)
+        used = await self.parts.store.read(self.parts.caller, self._used)
+        tally = self.pool.tally
+        lists = {"done": tally.done, "landed": {}, "failed": tally.failed, "waiting": tally.waiting}
+        return {**{name: [*entries.values()] for name, entries in lists.items()}, "ended": ended, **used}
+
+    async def _used(self, tx: Transaction) -> Mapping[str, Any]:
+        return {"cost_usd": round(await tx.workers.spent(run_id=self.run_id), 4)}
+
+    def drain(self) -> None:
+        """Begin nothing more."""
+        self.pool.drain("asked to end")
+
+    def stop(self) -> None:
+        """End the workers now; their tasks are kept for the next autopilot."""
+        self.pool.stop("the autopilot was stopped")
+
+
+@asynccontextmanager
+async def autopilot(settings: Settings, options: AutopilotOptions, on_news: News) -> AsyncGenerator[Autopilot]:
+    """Entering it launches nothing. Raises Conflict while another one runs for this store on this host, NotConfigured where
+    there is neither roadmap nor store, and the store's typed errors."""
+    register_environment(os.environ)
+    log_to_stderr()
+    host = as_id(host_name())[:48]
+    session_id = f"autopilot-{uuid.uuid4().hex}"
+    caller = Caller(f"auto-{host}", session_id, client="autopilot", worker=True)
+    async with telemetry_for(settings, "autopilot", session_id) as telemetry:
+        backend = backend_of(settings)
+        if not begun(settings, backend):
+            raise NotConfigured("There is no roadmap and no store here.", hint="Run wvo-mcp init first.")
+        store, policy, clock = watched(telemetry, backend), policy_of(settings), SystemClock()
+        keeper = keeping.Keeper(store, lambda: caller, clock, settings.quiet_max_seconds, settings.lease_grace_seconds)
+        notifying = keeping.NotifyingStore(store, keeper.wrote)
+        providers = build_providers(settings)
+        tracer = SILENT if telemetry is None else telemetry.tracer
+        services = build_services(settings, backend, notifying, providers, tracer)
+        leadership = Leadership(settings, backend, services, store, lambda: caller, telemetry)
+        await backend.store.open(make=True)
+        try:
+            with backend.attend(session_id):
+                await store.write(caller, lambda tx: _only_one(tx, caller))
+                try:
+                    await sync_or_alert(store, services.get(RoadmapFiles), caller)
+                    parts = _parts(settings, options, services, notifying, caller, host, keeper.heard, on_news)
+                    size = options.agents or settings.agents
+                    most = 1 if options.once else (options.max_tasks or settings.max_iterations)
+                    pool = Pool(parts, 1 if options.once else size, most=most, only=options.task, waits=options.wait)
+                    leadership.first_answer.set()
+
+                    async def live(work: Callable[[], Any]) -> Any:
+                        results: list[Any] = []
+
+                        async def serve() -> None:
+                            results.append(await work())
+
+                        await Components(
+                            (
+                                FunctionComponent("the lease keeper", run=keeper.run),
+                                FunctionComponent("the leader", run=leadership.run, leave=leadership.leave),
+                                FunctionComponent("the look for providers", run=providers.run),
+                            )
+                        ).run(serve)
+                        return results[0]
+
+                    yield Autopilot(parts.run_id, parts, pool, options, size, live)
+                finally:
+                    await keeping.end(store, caller, policy)
+        finally:
+            await backend.store.close()
+
+
+async def _only_one(tx: Transaction, caller: Caller) -> None:
+    """Raises Conflict while another session of this autopilot's agent lives."""
+    for session_id in await tx.sessions.connected():
+        row = await tx.sessions.get(session_id)
+        other = row is not None and row["agent_id"] == caller.agent_id and session_id != caller.session_id
+        if other and tx.liveness.alive(session_id):
+            pid = (row or {}).get("pid")
+            raise Conflict(
+                f"Another autopilot runs on this host{'' if pid is None else f' (process {pid})'}.",
+                hint="Wait for its end, or stop it: wvo-mcp stop.",
+                pid=pid,
+            )
+    await tx.sessions.ensure()
+
+
+def _parts(
+    settings: Settings,
+    options: AutopilotOptions,
+    services: Container,
+    store: WatchedStore,
+    caller: Caller,
+    host: str,
+    heard: Callable[[], None],
+    on_news: News,
+) -> Parts:
+    run_cost = settings.max_cost_usd if options.max_cost is None else options.max_cost
+    return Parts(
+        store=store,
+        caller=caller,
+        policy=policy_of(settings),
+        providers=services.get(Providers),
+        drivers=drivers(),
+        places=services.get(Places),
+        homes=services.get(Homes),
+        judge=services.get(Judge),
+        trees=ProcessTrees(settings.worker_memory_mb, settings.worker_cpu_percent),
+        rules=services.get(ProjectRules),
+        directives=services.get(Directives),
+        clock=SystemClock(),
+        tracer=SILENT,
+        host=host,
+        run_id=uuid.uuid4().hex[:12],
+        logs=settings.state_dir / "workers" / "logs",
+        caps=Caps(run_cost, settings.worker_max_cost_usd),
+        limits=Limits(settings.worker_timeout_seconds, settings.worker_idle_seconds, settings.worker_output_mb << 20),
+        news=on_news,
+        heard=heard,
+    )

@@ -1,0 +1,13 @@
+"""Every driver that this program has, by the kind of the providers that it serves."""
+
+from collections.abc import Mapping
+
+from wvo_mcp.domain.providers.catalogue import ProviderKind
+from wvo_mcp.execution.agents.claude import ClaudeRun
+from wvo_mcp.execution.agents.codex import CodexRun
+from wvo_mcp.execution.agents.lines import LineDriver
+from wvo_mcp.ports.agents import AgentDriver
+
+
+def drivers() -> Mapping[str, AgentDriver]:
+    return {ProviderKind.CLAUDE.value: LineDriver(ClaudeRun), ProviderKind.CODEX.value: LineDriver(CodexRun)}

@@ -1,0 +1,116 @@
+"""How a launch ends: the store says what became of the task, never the worker's words."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from wvo_mcp.domain.task import BlockAuthor, Status, Task
+from wvo_mcp.domain.worker import Outcome, WorkerState
+from wvo_mcp.orchestration.pool import facts, parking
+from wvo_mcp.orchestration.tasks import lifecycle
+from wvo_mcp.ports import Transaction
+
+_LAST_WORDS = 2_000
+OWN_FAULTS = 3
+"""So often in a row a launch of one task may fail for reasons of ours before a person is asked."""
+_FAULT_BACKOFF = timedelta(seconds=30)
+
+
+class Act(StrEnum):
+    """What is to become of a task that its worker did not end."""
+
+    FAIL = "fail"
+    """The attempt has failed."""
+    RELEASE = "release"
+    """Back to the queue; no attempt is counted."""
+    PAUSE = "pause"
+    """Back to the queue, kept for this autopilot with the worker's session until people resume."""
+    BLOCK = "block"
+    """A person has to look."""
+    FAULT = "fault"
+    """It could not be launched for a reason of ours: again later, and after some times a person has to look."""
+    LEAVE = "leave"
+    """It has been moved already."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Why a launch is over, in words for people, and what follows for its task if it still is the worker's."""
+
+    outcome: Outcome
+    reason: str
+    act: Act = Act.LEAVE
+    exit_code: int | None = None
+
+
+_SETTLED = {
+    Status.DONE: Outcome.COMPLETED,
+    Status.IN_REVIEW: Outcome.COMPLETED,
+    Status.FAILED: Outcome.FAILED,
+    Status.BLOCKED: Outcome.RELEASED,
+    Status.CANCELLED: Outcome.STOPPED,
+}
+
+
+async def settle(tx: Transaction, worker_id: str, end: End, *, faults: int = 0) -> Task:
+    """The launch is over: move its task if nobody else has, and end the worker's row. The task as it is then. `faults`: how
+    often in a row its launches have failed for reasons of ours, with this one."""
+    worker = await tx.workers.get(worker_id)
+    task = await tx.tasks.get(worker.task_id)
+    mine = task.status is Status.IN_PROGRESS and task.lease_token == worker.lease_token
+    outcome, reason = end.outcome, end.reason
+    if mine:
+        rests = await _move(tx, worker_id, task, end, faults)
+        if rests:
+            return await tx.tasks.get(task.id)
+    elif worker.state in (WorkerState.LIMITED, WorkerState.PAUSED):
+        return task  # parked by whoever moved the task
+    elif task.status is Status.AWAITING_APPROVAL:
+        fields = {"state": WorkerState.WAITING_APPROVAL, "reason": end.reason, "pid": None, "pid_started": None}
+        await tx.workers.change(worker_id, {**fields, "reserved_usd": 0.0})
+        return task
+    elif task.lease_token == worker.lease_token:
+        outcome, reason = _SETTLED.get(task.status, outcome), await _said(tx, task, reason)
+        if task.status is Status.PENDING:
+            last = await tx.events.of_task(task.id, 20)
+            failed = any(one.kind == "task.failed_attempt" for one in last[-3:])
+            outcome = Outcome.FAILED if failed else Outcome.RELEASED
+    else:
+        outcome, reason = Outcome.CRASHED, "its lease had passed to another"
+    fields = {"state": WorkerState.ENDED, "outcome": outcome, "reason": reason, "ended_at": tx.now}
+    await tx.workers.change(worker_id, {**fields, "exit_code": end.exit_code, "reserved_usd": 0.0})
+    await facts.forget_ask(tx, worker_id)
+    data = {"worker": worker_id, "outcome": outcome.value, "reason": reason}
+    await tx.events.append("worker.ended", task.id, data)
+    return await tx.tasks.get(task.id)
+
+
+async def _move(tx: Transaction, worker_id: str, task: Task, end: End, faults: int) -> bool:
+    """Does the worker's session rest for a later launch?"""
+    data: Mapping[str, Any] = {"reason": end.reason, "worker": worker_id}
+    match end.act:
+        case Act.PAUSE:
+            return await parking.pause(tx, worker_id, end.reason)
+        case Act.RELEASE:
+            await lifecycle.move(tx, task, Status.PENDING, "task.released", data=data)
+        case Act.FAULT if faults < OWN_FAULTS:
+            later = {"not_before": tx.now + _FAULT_BACKOFF * 2 ** (faults - 1)}
+            await lifecycle.move(tx, task, Status.PENDING, "task.released", later, data)
+        case Act.FAULT | Act.BLOCK:
+            await lifecycle.block(tx, task, end.reason[:_LAST_WORDS], [], BlockAuthor.POLICY)
+            message = f"{task.id} waits for a person: {end.reason[:500]}"
+            await tx.alerts.raise_alert("worker_blocked", "critical", task.id, message, data)
+        case Act.FAIL | Act.LEAVE:
+            await lifecycle.fail(tx, task, end.reason[:_LAST_WORDS], retry=True)
+    return False
+
+
+async def _said(tx: Transaction, task: Task, reason: str) -> str:
+    """What the worker gave as its reason, where it ended the task itself."""
+    for event in reversed(await tx.events.of_task(task.id, 5)):
+        for name in ("summary", "error", "reason"):
+            if event.kind.startswith("task.") and event.data.get(name):
+                return str(event.data[name])[:300]
+    return reason

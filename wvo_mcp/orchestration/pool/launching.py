@@ -1,0 +1,138 @@
+"""The next task of a slot: claimed, routed, paid for and on record, in one transaction."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from wvo_mcp.domain.memory import ContextEntry
+from wvo_mcp.domain.providers.catalogue import Catalogue, Provider
+from wvo_mcp.domain.task import Checkpoint, Task, TaskType
+from wvo_mcp.domain.worker import Worker
+from wvo_mcp.errors import InvalidInput
+from wvo_mcp.orchestration.pool import parking, spending
+from wvo_mcp.orchestration.pool.parking import Resting
+from wvo_mcp.orchestration.pool.parts import Parts
+from wvo_mcp.orchestration.queue import claims
+from wvo_mcp.ports import Transaction
+from wvo_mcp.ports.agents import AgentDriver
+
+_KEY_BYTES = 32
+_ANSWERED = frozenset({TaskType.REVIEW, TaskType.VALIDATION})
+"""Types of work for those who answer and do nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launched:
+    """A worker on record that has no process yet. `bases`: pinned commits of what its task builds on."""
+
+    worker: Worker
+    task: Task
+    slot: int
+    key: str = field(repr=False)
+    provider: Provider
+    driver: AgentDriver
+    before: Resting | None
+    resume: Checkpoint | None
+    context: Sequence[ContextEntry]
+    bases: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """Why nothing was launched. `again_at`: when something may be; `spent_out`: nothing more ever may in this run."""
+
+    reason: str
+    explanation: str | None = None
+    again_at: datetime | None = None
+    spent_out: str | None = None
+
+
+class _Unusable(Exception):
+    """The claim led to a provider for which there is no driver: undone."""
+
+
+async def launch(parts: Parts, slot: int, task_id: str | None, missing: Mapping[str, str]) -> Launched | Nothing:
+    """Claim for this slot. `missing`: by provider, why it cannot be launched now. Raises, for a named task only, what
+    `claims.claim` raises."""
+    await parts.providers.refresh()
+    key = secrets.token_hex(_KEY_BYTES)
+    agent_id = f"{parts.pool_agent}.{slot + 1}"
+    unusable = {**_without_driver(parts), **missing}
+
+    async def work(tx: Transaction) -> Launched | Nothing:
+        means = await spending.means(tx, parts.providers, parts.caps, parts.run_id)
+        refusals = {**means.refusals, **_tiers(parts, unusable)}
+        claim = await claims.claim(tx, parts.policy, agent_id, task_id, None, parts.providers, unaffordable=refusals)
+        if claim.task is None or claim.lease is None:
+            again = await tx.queue.next_change()
+            return Nothing(claim.reason or "no_ready_tasks", claim.explanation, again, means.spent_out)
+        route = await tx.routing.route(claim.task.id)
+        catalogue = parts.providers.current()
+        provider = None if route is None else catalogue.provider(route.provider)
+        driver = None if provider is None else parts.drivers.get(provider.kind.value)
+        if route is None or provider is None or driver is None:
+            raise _Unusable(claim.explanation or "no provider is configured that could do it")
+        if driver.answers and claim.task.type not in _ANSWERED:
+            raise _Unusable(f"{provider.name} only answers, and {claim.task.id} is work of type {claim.task.type}")
+        before = await parking.take_up(tx, claim.task, provider.name, parts.host)
+        fields = {
+            "task_id": claim.task.id,
+            "lease_token": claim.lease.token,
+            "agent_id": agent_id,
+            "run_id": parts.run_id,
+            "provider": provider.name,
+            "tier": route.tier,
+            "model": route.model,
+            "host": parts.host,
+            "client_session": None if before is None else before.client_session,
+            "workspace": None if before is None else before.workspace,
+            "reserved_usd": means.reserve(provider.name, route.tier),
+        }
+        worker = await tx.workers.add(fields, key)
+        await tx.events.append("worker.launched", claim.task.id, _told(worker, before))
+        needed = [row["id"] for row in await tx.tasks.dependencies(claim.task.id)]
+        commits = await tx.submissions.commits(needed)
+        return Launched(
+            worker=worker,
+            task=claim.task,
+            slot=slot,
+            key=key,
+            provider=provider,
+            driver=driver,
+            before=before,
+            resume=claim.resume,
+            context=claim.context,
+            bases=[commits[one] for one in needed if one in commits],
+        )
+
+    try:
+        return await parts.store.write(parts.caller, work)
+    except _Unusable as error:
+        return Nothing("budget", str(error))
+
+
+def _told(worker: Worker, before: Resting | None) -> dict[str, str]:
+    told = {"worker": worker.worker_id, "provider": worker.provider, "tier": worker.tier, "model": worker.model}
+    return told if before is None else {**told, "resumed_from": before.worker_id}
+
+
+def _without_driver(parts: Parts) -> dict[str, str]:
+    said = "this version of wvo-mcp cannot drive it"
+    return {one.name: said for one in _catalogue(parts).providers if one.kind.value not in parts.drivers}
+
+
+def _tiers(parts: Parts, unusable: Mapping[str, str]) -> dict[tuple[str, str], str]:
+    return {
+        (one.name, tier.value): unusable[one.name]
+        for one in _catalogue(parts).providers
+        if one.name in unusable
+        for tier in one.tiers
+    }
+
+
+def _catalogue(parts: Parts) -> Catalogue:
+    try:
+        return parts.providers.current()
+    except InvalidInput:  # then nothing is claimed either
+        return Catalogue(())

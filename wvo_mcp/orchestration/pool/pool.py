@@ -1,0 +1,237 @@
+"""The pool: keeps its slots at work until nothing is left to do, or people end it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskGroup
+
+from wvo_mcp.domain.finding import Outcome as Found
+from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.task import Status, Task
+from wvo_mcp.domain.worker import RESTING, Outcome, WorkerState
+from wvo_mcp.errors import BudgetExhausted, InvalidInput
+from wvo_mcp.orchestration.pool import facts, successor
+from wvo_mcp.orchestration.pool.ending import Act, End
+from wvo_mcp.orchestration.pool.facts import Halt
+from wvo_mcp.orchestration.pool.launching import Launched, Nothing, launch
+from wvo_mcp.orchestration.pool.parts import Parts
+from wvo_mcp.orchestration.pool.sink import Sink
+from wvo_mcp.orchestration.pool.working import Work
+from wvo_mcp.ports import Transaction
+
+_LOOK_SECONDS = 5.0
+"""How long a free slot waits at most before it looks again: another agent may have made work."""
+_WALK_SECONDS = 2.0
+_MISSING_SECONDS = 60.0
+_LEAST_WAIT = 0.2
+_REASONS = {
+    "no_ready_tasks": "nothing is left that could be done now",
+    "paused": "work is paused",
+    "budget": "no provider may be used now",
+    "wip_limit": "as much work is in progress as is allowed",
+    "epic_wip_limit": "as much work is in progress as its epic allows",
+}
+
+
+@dataclass
+class Tally:
+    """What became of the tasks that the run began. Each is counted where it stands at the end."""
+
+    done: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    failed: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    waiting: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+
+    def count(self, task: Task, end: End) -> None:
+        entry: dict[str, Any] = {"task_id": task.id}
+        for kept in (self.done, self.failed, self.waiting):
+            kept.pop(task.id, None)
+        match task.status:
+            case Status.DONE | Status.IN_REVIEW:
+                self.done[task.id] = entry
+            case Status.FAILED | Status.CANCELLED:
+                self.failed[task.id] = {**entry, "reason": task.last_error or end.reason}
+            case Status.BLOCKED:
+                self.failed[task.id] = {**entry, "reason": task.blocked_reason or end.reason}
+            case _:
+                until = {} if task.not_before is None else {"until": iso(task.not_before)}
+                self.waiting[task.id] = {**entry, "reason": end.reason, **until}
+
+
+class Pool:
+    """Runs at most `size` workers at once. `most`: so many launches and no more; `only`: this task alone; `waits`: for
+    resets and for people, before it ends."""
+
+    def __init__(self, parts: Parts, size: int, *, most: int, only: str | None = None, waits: bool = True) -> None:
+        self._parts = parts
+        self._free = list(range(size))
+        self._most = most
+        self._only = only
+        self._waits = waits
+        self._sink = Sink(parts)
+        self._watch = facts.Watch(parts.store, lambda: parts.caller)
+        self._works: dict[int, Work] = {}
+        self._faults: dict[str, int] = {}
+        self._begun = 0
+        self._missing: Mapping[str, str] = {}
+        self._missing_at: float | None = None
+        self._changed = anyio.Event()
+        self._draining: str | None = None
+        self._halted = False
+        self.tally = Tally()
+
+    def drain(self, reason: str = "asked to end") -> None:
+        """Launch nothing more; what runs is finished."""
+        self._draining = self._draining or reason
+        self._changed.set()
+
+    def stop(self, reason: str = "stopped") -> None:
+        """End all workers now; their tasks are kept for the next autopilot, with their sessions."""
+        self.drain(reason)
+        self._halted = True
+        for work in self._works.values():
+            work.halted(Halt(stop=True, reason=reason))
+
+    async def run(self) -> str:
+        """Why it ended, when nothing runs any more."""
+        parts = self._parts
+        for told in await successor.take_over(parts.store, parts.caller, parts.policy, parts.trees, parts.host):
+            parts.news(told)
+        for line in await parts.places.recover():
+            parts.news({"event": "left", "reason": line})
+        await parts.store.write(parts.caller, facts.begin)
+        await self._watch.look()
+        ended = ""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._sink.run)
+            tasks.start_soon(self._watch.run, self._on_halt)
+            tasks.start_soon(self._walk)
+            ended = await self._fill(tasks)
+            tasks.cancel_scope.cancel()
+        return ended
+
+    async def _fill(self, tasks: TaskGroup) -> str:
+        """Keep the slots at work."""
+        while True:
+            self._changed = anyio.Event()
+            nothing = await self._launch_all(tasks)
+            if not self._works:
+                ended = self._draining or await self._over(nothing)
+                if ended is not None:
+                    return ended
+            with anyio.move_on_after(self._patience(nothing)):
+                await self._changed.wait()
+
+    async def _launch_all(self, tasks: TaskGroup) -> Nothing | None:
+        """Launch until no slot is free, or say why nothing is launched."""
+        while self._free:
+            if self._draining is not None:
+                return Nothing("draining", self._draining)
+            if self._begun >= self._most:
+                self.drain(
+                    f"{self._begun} {'task was' if self._begun == 1 else 'tasks were'} begun, as many as allowed"
+                )
+                continue
+            if self._watch.now.stop:
+                self.drain(self._watch.now.reason or "stopped by a person")
+                continue
+            if not self._watch.now.gives_out:
+                return Nothing("paused", self._watch.now.reason)
+            await self._look_for_logins()
+            slot = self._free[0]
+            try:
+                found = await launch(self._parts, slot, self._only, self._missing)
+            except BudgetExhausted as error:  # of a named task
+                found = Nothing("budget", error.message)
+            if isinstance(found, Nothing):
+                return found
+            self._free.remove(slot)
+            self._begun += 1
+            work = Work(self._parts, found, self._sink, self._faults.get(found.task.id, 0))
+            self._works[slot] = work
+            tasks.start_soon(self._work, slot, work, found)
+        return None
+
+    async def _work(self, slot: int, work: Work, launched: Launched) -> None:
+        if self._halted:
+            work.halted(Halt(stop=True, reason=self._draining))
+        task, end = await work.run()
+        self._faults[task.id] = work.faults + 1 if end.act is Act.FAULT else 0
+        self.tally.count(task, end)
+        worker = launched.worker
+        self._parts.news(
+            {
+                "event": "ended" if end.outcome is not Outcome.LIMITED else "waits",
+                "task_id": task.id,
+                "worker_id": worker.worker_id,
+                "provider": worker.provider,
+                "outcome": end.outcome.value,
+                "task": task.status.value,
+                "reason": end.reason,
+            }
+        )
+        del self._works[slot]
+        self._free = sorted([*self._free, slot])
+        self._changed.set()
+
+    async def _over(self, nothing: Nothing | None) -> str | None:
+        """Nothing runs: is the run over? None while something may still come that is worth waiting for."""
+        if nothing is None:
+            return None
+        said = nothing.explanation or _REASONS.get(nothing.reason, nothing.reason)
+        if nothing.spent_out is not None:
+            return nothing.spent_out
+        if not self._waits:
+            return said
+        if nothing.reason == "paused" or nothing.again_at is not None:
+            return None
+        return None if await self._parts.store.read(self._parts.caller, self._people_are_asked) else said
+
+    async def _people_are_asked(self, tx: Transaction) -> bool:
+        """Is a decision open, or does a session of ours rest?"""
+        if await tx.approvals.page("pending", 1):
+            return True
+        resting = [one for one in await tx.workers.open(self._parts.host) if one.state in RESTING]
+        return any(one.state is not WorkerState.PAUSED or one.resets_at is not None for one in resting)
+
+    def _patience(self, nothing: Nothing | None) -> float:
+        """Seconds until the next look."""
+        if nothing is None or nothing.again_at is None:
+            return _LOOK_SECONDS
+        return min(_LOOK_SECONDS, max(_LEAST_WAIT, (nothing.again_at - self._parts.now()).total_seconds()))
+
+    async def _look_for_logins(self) -> None:
+        """What keeps providers from being launched, looked at once a minute."""
+        now = self._parts.clock.steady()
+        if self._missing_at is not None and (not self._missing or now - self._missing_at < _MISSING_SECONDS):
+            return
+        self._missing_at = now
+        try:
+            await self._parts.providers.refresh()
+            enabled = [one for one in self._parts.providers.current().providers if one.enabled]
+        except InvalidInput:
+            return
+        found = await self._parts.homes.missing(enabled)
+        told = {
+            name: f"{one.found}. {one.remedy or ''}".strip() for name, one in found.items() if one.outcome is Found.FAIL
+        }
+        for name in told.keys() - self._missing.keys():
+            self._parts.news({"event": "unusable", "provider": name, "reason": told[name]})
+        self._missing = told
+
+    def _on_halt(self, halt: Halt) -> None:
+        for work in self._works.values():
+            work.halted(halt)
+        self._changed.set()
+
+    async def _walk(self) -> None:
+        """Look at the process trees of all workers, one walk for all."""
+        trees, known = self._parts.trees, self._sink.roots
+        while True:
+            await anyio.sleep(_WALK_SECONDS)
+            roots = known()
+            if roots:
+                for worker_id, use in (await anyio.to_thread.run_sync(trees.look, roots)).items():
+                    self._sink.put(worker_id, {"memory_mb": use.memory_mb, "cpu_percent": round(use.cpu_percent, 1)})

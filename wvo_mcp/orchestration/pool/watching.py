@@ -1,0 +1,199 @@
+"""One process of a worker, from its first word to the end of its last turn."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import anyio
+from anyio.abc import TaskGroup
+
+from wvo_mcp.domain.activity import REPEATED, Activity
+from wvo_mcp.domain.agents import AgentEvent, EventKind, Status
+from wvo_mcp.domain.providers.signals.reading import Signal
+from wvo_mcp.domain.worker import Outcome, WorkerState
+from wvo_mcp.orchestration.pool import parking, prompt
+from wvo_mcp.orchestration.pool.asking import Asker
+from wvo_mcp.orchestration.pool.ending import Act, End
+from wvo_mcp.orchestration.pool.facts import Halt
+from wvo_mcp.orchestration.pool.launching import Launched
+from wvo_mcp.orchestration.pool.parts import Parts
+from wvo_mcp.orchestration.pool.sink import Sink
+from wvo_mcp.orchestration.pool.spending import Ledger
+from wvo_mcp.ports import Transaction
+from wvo_mcp.ports.agents import AgentRun, Answer
+
+_TICK_SECONDS = 1.0
+_INTERRUPTED_SECONDS = 3.0
+"""So long an interrupted worker may take to stop by itself."""
+_SETTLED_SECONDS = 20.0
+"""So long a worker whose task is settled may go on talking."""
+_ENDING_TOOLS = ("complete_task", "fail_task", "release_task", "block_task")
+_LAST_WORDS = 1_500
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """The process need not be watched any more: `end`, what a limit, a person or the policy decided; else how its last turn
+    ended."""
+
+    end: End | None = None
+    stop: AgentEvent | None = None
+    began: bool = False
+    signal: Signal | None = None
+
+
+@dataclass
+class Watching:
+    """Reads the events of one process, answers it, and ends it when it must end."""
+
+    parts: Parts
+    launched: Launched
+    run: AgentRun
+    asker: Asker
+    ledger: Ledger
+    sink: Sink
+    started_at: datetime
+    activity: Activity = field(init=False)
+    _end: End | None = None
+    _began: bool = False
+    _reminded: bool = False
+    _confirmed: bool = False
+    _warned: bool = False
+    _settled_at: datetime | None = None
+    _calls: dict[str, str] = field(default_factory=dict[str, str])
+    _signal: Signal | None = None
+    _reading: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    _tasks: TaskGroup | None = None
+
+    def __post_init__(self) -> None:
+        self.activity = Activity.began(self.parts.now())
+
+    async def until_over(self) -> Over:
+        """The process may still run when it returns: leaving the driver's block ends it."""
+        stop: AgentEvent | None = None
+        async with anyio.create_task_group() as self._tasks:
+            self._tasks.start_soon(self._look_at_the_time)
+            with self._reading:
+                async for event in self.run.events():
+                    await self._take(event)
+                    if event.kind is EventKind.STOP:
+                        stop = event
+                        if self._end is not None or not await self._goes_on(event):
+                            break
+            self._tasks.cancel_scope.cancel()
+        return Over(self._end, stop, self._began, self._signal)
+
+    def end(self, end: End) -> None:
+        """It must end now: it is interrupted, and soon after not listened to any more. The first reason counts."""
+        if self._end is None and self._tasks is not None:
+            self._end = end
+            self._show(self.activity, WorkerState.STOPPING, end.reason)
+            self._tasks.start_soon(self._interrupt)
+
+    def halted(self, halt: Halt) -> None:
+        """People changed what stands still."""
+        asked = halt.asked.get(self.launched.worker.worker_id)
+        if asked is not None:
+            self.end(End(Outcome.STOPPED, asked, Act.RELEASE))
+        elif halt.interrupts:
+            self.end(End(Outcome.STOPPED, halt.reason or "paused by a person", Act.PAUSE))
+
+    async def _interrupt(self) -> None:
+        with anyio.move_on_after(_INTERRUPTED_SECONDS):
+            await self.run.interrupt()
+            await anyio.sleep(_INTERRUPTED_SECONDS)
+        self._reading.cancel()
+
+    async def _take(self, event: AgentEvent) -> None:
+        now = self.parts.now()
+        if event.kind is not EventKind.NOISE:
+            self.parts.heard()
+        if event.session is not None:
+            self._began = self._began or event.kind is EventKind.STARTED
+            self.sink.put(self.launched.worker.worker_id, {"client_session": event.session}, now=True)
+        self.activity = self.activity.after(event, now)
+        self._show(self.activity)
+        if event.use is not None and (over := self.ledger.add(event.use)) is not None:
+            self.end(End(Outcome.KILLED, over, Act.BLOCK))
+        if event.signal is not None:
+            self._signal = event.signal
+        if event.kind is EventKind.TOOL_CALL:
+            self._called(event, now)
+        if event.request is not None:
+            await self._answer(event)
+        if self.activity.loops and not self._warned:
+            self._warned = True
+            await self.run.say(prompt.looping(self.activity.last_call))
+        elif self.activity.repeats >= 2 * REPEATED:
+            self.end(End(Outcome.KILLED, f"the same call over and over: {self.activity.last_call[:200]}", Act.FAIL))
+
+    def _called(self, event: AgentEvent, now: datetime) -> None:
+        if event.status is Status.RUNNING and event.call_id is not None:
+            self._calls[event.call_id] = event.tool or ""
+        elif event.call_id is not None:
+            tool = self._calls.pop(event.call_id, event.tool or "")
+            if tool.endswith(_ENDING_TOOLS) and event.status is Status.DONE:
+                self._settled_at = now
+
+    async def _answer(self, event: AgentEvent) -> None:
+        request = event.request
+        if request is None:
+            return
+        reply = await self.asker.reply(request)
+        await self.run.answer(request.request_id, Answer(reply.allowed, reply.reason))
+        if reply.approval_id is not None:
+            self.end(End(Outcome.STOPPED, f"waits for approval {reply.approval_id}", Act.LEAVE))
+
+    async def _goes_on(self, stop: AgentEvent) -> bool:
+        """Its turn is over. Does another one follow in this process?"""
+        if not await self._still_mine() or stop.status is Status.INTERRUPTED:
+            return False
+        if stop.signal is not None and stop.status is Status.FAILED:
+            if not parking.unsure(stop.signal, confirmed=self._confirmed):
+                return False
+            self._confirmed = True
+            await self.run.say(prompt.resumed(self.launched.task.id, "a limit was reported"))
+            return True
+        if stop.status is Status.FAILED or self._reminded or self.launched.driver.answers:
+            return False
+        self._reminded = True
+        await self.run.say(prompt.go_on(self.launched.task.id))
+        return True
+
+    async def _still_mine(self) -> bool:
+        async def look(tx: Transaction) -> bool:
+            task = await tx.tasks.get(self.launched.task.id)
+            return task.status == "in_progress" and task.lease_token == self.launched.worker.lease_token
+
+        return await self.parts.store.read(self.parts.caller, look)
+
+    async def _look_at_the_time(self) -> None:
+        limits, worker = self.parts.limits, self.launched.worker
+        while True:
+            await anyio.sleep(_TICK_SECONDS)
+            now = self.parts.now()
+            before, self.activity = self.activity, self.activity.at(now)
+            if self.activity is not before:
+                self._show(self.activity)
+            silent = self.activity.silent_seconds(now)
+            if (over := self.ledger.over) is not None:
+                self.end(End(Outcome.KILLED, over, Act.BLOCK))
+            elif (over := self.parts.trees.over(worker.worker_id)) is not None:
+                self.end(End(Outcome.KILLED, over, Act.FAIL))
+            elif (now - self.started_at).total_seconds() > limits.run_seconds:
+                self.end(End(Outcome.KILLED, f"it ran longer than {limits.run_seconds:g} s", Act.FAIL))
+            elif silent > limits.idle_seconds:
+                self.end(End(Outcome.KILLED, f"nothing was heard of it for {limits.idle_seconds:g} s", Act.FAIL))
+            elif self._settled_at is not None and (now - self._settled_at).total_seconds() > _SETTLED_SECONDS:
+                if not await self._still_mine():
+                    self.end(End(Outcome.COMPLETED, "its task is settled"))
+                self._settled_at = None
+
+    def _show(self, activity: Activity, state: WorkerState | None = None, reason: str | None = None) -> None:
+        fields = {"state": state or activity.state, "reason": reason or activity.reason, "last_act": activity.act}
+        self.sink.put(self.launched.worker.worker_id, fields)
+
+
+def last_words(over: Over) -> str:
+    """What it said at its end, for the next attempt and for people."""
+    said = "" if over.stop is None else over.stop.text.strip()
+    return f"its turn ended without ending the task{f': {said[:_LAST_WORDS]}' if said else ''}"

@@ -1,0 +1,209 @@
+"""One launch from its place to its end: prepared, started, watched, settled; relaunched when only its flags were wrong."""
+
+import logging
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+import anyio
+import anyio.to_thread
+
+from wvo_mcp.domain.agents import Status
+from wvo_mcp.domain.task import Status as TaskStatus
+from wvo_mcp.domain.task import Task
+from wvo_mcp.domain.worker import Outcome
+from wvo_mcp.errors import WvoError
+from wvo_mcp.orchestration.pool import parking, prompt
+from wvo_mcp.orchestration.pool.asking import Asker
+from wvo_mcp.orchestration.pool.ending import Act, End, settle
+from wvo_mcp.orchestration.pool.facts import Halt
+from wvo_mcp.orchestration.pool.launching import Launched
+from wvo_mcp.orchestration.pool.parking import Reaction
+from wvo_mcp.orchestration.pool.parts import Parts
+from wvo_mcp.orchestration.pool.sink import Sink
+from wvo_mcp.orchestration.pool.spending import Ledger
+from wvo_mcp.orchestration.pool.watching import Over, Watching, last_words
+from wvo_mcp.ports import Transaction
+from wvo_mcp.ports.agents import AgentNotStarted, Launch
+from wvo_mcp.ports.homes import HomeAsk, HomeFailed
+from wvo_mcp.ports.places import Place, PlaceAsk, PlaceFailed
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Work:
+    """A launched worker's life. `run` never raises but for cancellation: whatever happens, its row and its task are settled."""
+
+    parts: Parts
+    launched: Launched
+    sink: Sink
+    faults: int = 0
+    """How often in a row launches of this task have failed for reasons of ours."""
+    watching: Watching | None = None
+    _ledger: Ledger = field(init=False)
+    _halt: Halt | None = None
+
+    def __post_init__(self) -> None:
+        self._ledger = Ledger(self.parts.providers, self.parts.caps, self.launched.worker)
+
+    def halted(self, halt: Halt) -> None:
+        self._halt = halt
+        if self.watching is not None:
+            self.watching.halted(halt)
+
+    async def run(self) -> tuple[Task, End]:
+        """Its task as it is then, and how the launch ended."""
+        worker_id = self.launched.worker.worker_id
+        self.sink.begin(worker_id, self._ledger)
+        try:
+            end = await self._live()
+        except (PlaceFailed, HomeFailed, AgentNotStarted, WvoError, OSError) as error:
+            end = End(Outcome.CRASHED, _why(error), Act.FAULT)
+        except Exception as error:  # an edge: one worker's defect must not end the others
+            logger.exception("the worker %s could not go on", worker_id)
+            end = End(Outcome.CRASHED, f"a defect of wvo-mcp: {type(error).__name__}", Act.FAULT)
+        return await self._settled(end), end
+
+    async def _settled(self, end: End) -> Task:
+        """Also when the pool is being cancelled."""
+        with anyio.CancelScope(shield=True):
+            return await self._settle(end)
+        raise AssertionError("a shield lets nothing out")
+
+    async def _settle(self, end: End) -> Task:
+        worker_id, parts = self.launched.worker.worker_id, self.parts
+        await self.sink.flush(worker_id, last=True)
+        task = await parts.store.write(
+            parts.caller, lambda tx: settle(tx, worker_id, end, faults=self.faults + (end.act is Act.FAULT))
+        )
+        parts.trees.forget(worker_id)
+        if task.status in (TaskStatus.DONE, TaskStatus.CANCELLED):
+            await parts.places.close(task.id)
+            await parts.homes.forget(task.id)
+        return task
+
+    async def _live(self) -> End:
+        parts, launched = self.parts, self.launched
+        await parts.rules.refresh()
+        place = await parts.places.open(
+            PlaceAsk(
+                task_id=launched.task.id,
+                lease_token=launched.worker.lease_token,
+                slot=launched.slot,
+                bases=launched.bases,
+            )
+        )
+        session = None if launched.before is None else launched.before.client_session
+        over = await self._process(place, session)
+        if (changed := await parts.places.tampered(launched.task.id)) is not None:
+            return End(Outcome.KILLED, f"the repository's own files were changed: {changed[:500]}", Act.BLOCK)
+        return over.end or await self._judged(over)
+
+    async def _process(self, place: Place, session: str | None) -> Over:
+        """One process of the worker, from its start to its end."""
+        parts, launched, worker = self.parts, self.launched, self.launched.worker
+        ask = HomeAsk(
+            provider=launched.provider,
+            task_id=launched.task.id,
+            slot=launched.slot,
+            key=launched.key,
+            session=session,
+            keep=parts.rules.current().env,
+        )
+        log = parts.logs / f"{worker.worker_id}.jsonl"
+        async with AsyncExitStack() as stack:
+            home = await stack.enter_async_context(parts.homes.open(ask))
+            launch = Launch(
+                workspace=place.path,
+                home=home.path,
+                prompt=self._prompt(place, resumed=home.session is not None),
+                server=home.server,
+                env={**home.env, **place.env},
+                program=launched.provider.command,
+                model=worker.model or None,
+                session=home.session,
+                budget=parts.caps.worker,
+                deadline=parts.limits.run_seconds + 60,
+                output=parts.limits.output_bytes,
+                log=log,
+                confirm_quota=launched.before is not None and launched.before.confirm,
+                base_url=launched.provider.base_url,
+            )
+            run = await stack.enter_async_context(launched.driver.start(launch))
+            share = None if launched.driver.answers else parts.trees.share(worker.worker_id, run.pid)
+            pid = None if launched.driver.answers else run.pid
+            mark = None if pid is None else await anyio.to_thread.run_sync(parts.trees.started, pid)
+            fields = {"pid": pid, "pid_started": mark, "workspace": str(place.path), "log": str(log)}
+            self.sink.put(worker.worker_id, fields, now=True)
+            self._told("launched", reason=place.note or share)
+            asker = Asker(parts.store, parts.caller, parts.judge, worker, place.path)
+            self.watching = Watching(parts, launched, run, asker, self._ledger, self.sink, worker.started_at)
+            if self._halt is not None:
+                self.watching.halted(self._halt)
+            try:
+                return await self.watching.until_over()
+            finally:
+                self.watching = None
+
+    def _prompt(self, place: Place, *, resumed: bool) -> str:
+        launched = self.launched
+        said = [] if launched.resume is None else [launched.resume.summary]
+        if resumed:
+            return prompt.resumed(launched.task.id, "it was stopped for a while", said)
+        return prompt.prompt_of(
+            launched.task,
+            resume=launched.resume,
+            context=launched.context,
+            directives=self._directives(),
+            conflicts=place.conflicts,
+            notes=["An earlier worker began in this folder; look at what is there."] if place.reused else [],
+        )
+
+    def _directives(self) -> Sequence[tuple[str, str]]:
+        """The project's own."""
+        return [(name, self.parts.directives.read(name)) for name in self.parts.directives.own()]
+
+    async def _judged(self, over: Over) -> End:
+        """How the launch ends when nobody ended it: by what the store has, then by how the last turn ended."""
+        parts, worker = self.parts, self.launched.worker
+        await self.sink.flush(worker.worker_id)
+        signal = None if over.stop is None else over.stop.signal
+        failed = over.stop is None or over.stop.status is Status.FAILED
+
+        async def work(tx: Transaction) -> End:
+            task = await tx.tasks.get(worker.task_id)
+            if task.status is not TaskStatus.IN_PROGRESS or task.lease_token != worker.lease_token:
+                return End(Outcome.COMPLETED, "its task is settled")
+            if not failed:
+                return await self._answered(tx, task, over)
+            if signal is not None:
+                parked = await parking.stopped_by_provider(tx, parts.providers, worker.worker_id, signal)
+                if parked.reaction is not Reaction.NOT_MINE:
+                    return End(Outcome.LIMITED, parked.reason)
+            return End(Outcome.FAILED, last_words(over), Act.FAIL)
+
+        return await parts.store.write(parts.caller, work)
+
+    async def _answered(self, tx: Transaction, task: Task, over: Over) -> End:
+        """Its turn came to a good end, and the task is still its own."""
+        if not self.launched.driver.answers or over.stop is None:
+            return End(Outcome.FAILED, last_words(over), Act.FAIL)
+        from wvo_mcp.orchestration.pool.answers import complete_with_answer  # few workers only answer
+
+        return await complete_with_answer(tx, task, over.stop.text)
+
+    def _told(self, event: str, **more: object) -> None:
+        worker = self.launched.worker
+        known = {"task_id": worker.task_id, "worker_id": worker.worker_id, "provider": worker.provider}
+        self.parts.news({"event": event, **known, "tier": worker.tier, "model": worker.model, **more})
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, PlaceFailed):
+        return f"its workspace could not be prepared: {error}" + (f"\n{error.tail}" if error.tail else "")
+    if isinstance(error, HomeFailed):
+        return f"{error} {error.remedy}"
+    if isinstance(error, AgentNotStarted):
+        return f"its program could not be started: {error}"
+    return error.message if isinstance(error, WvoError) else f"{type(error).__name__}: {error}"
