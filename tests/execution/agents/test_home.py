@@ -94,7 +94,7 @@ async def test_every_folder_of_workers_is_for_its_owner_alone(tmp_path: Path) ->
 async def test_the_entry_of_our_server_holds_the_key_and_the_environment_does_not(tmp_path: Path) -> None:
     desk = Desk(tmp_path, WVO_LEASE_SECONDS="60", WVO_ALERT_WEBHOOK_SECRET="0123456789abcdef")
     async with desk.homes.open(ask()) as home:
-        argv, env = home.server
+        argv, env = home.server.argv, home.server.env
         assert KEY not in "".join(home.env.values())
         assert KEY not in "".join(argv)
     assert env == {
