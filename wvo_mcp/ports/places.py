@@ -61,9 +61,12 @@ class Places(Protocol):
         """What somebody has changed of the repository's own files (config, hooks, info) since the worker was launched, as
         lines for a person; None: nothing that matters. Cheap: called before and after each turn of a worker."""
 
-    async def accept(self) -> str | None:
+    async def suspected(self) -> list[str]:
+        """What `tampered` says of all places, each line once."""
+
+    async def accept(self) -> list[str]:
         """A person's word that the repository's own files are as they should be: what `tampered` says from now on is
-        measured from here. What was accepted, as `tampered` had it."""
+        measured from here. What was accepted, as `suspected` had it."""
 
     async def recover(self) -> list[str]:
         """After a crash: finish or undo what is half-made; remove places of settled tasks whose work is submitted, and pins

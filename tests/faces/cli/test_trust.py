@@ -1,10 +1,16 @@
 """`wvo-mcp trust`: nothing that an agent wrote into providers.yaml is run before a person has accepted it."""
 
 from pathlib import Path
+from typing import Any, cast
 
+import anyio
 import pytest
 
 from tests.faces.cli.shell import Shell
+from tests.support.stores import a_store
+from tests.support.yard import JOURNAL, FixedRules, git
+from wvo_mcp.execution.workspaces.places import Worktrees
+from wvo_mcp.ports.places import PlaceAsk
 
 pytestmark = pytest.mark.requirement("SAFE-4")
 
@@ -74,3 +80,45 @@ def test_a_broken_policy_is_named_with_its_line(shell: Shell) -> None:
     (shell.root / "state" / "policy.yaml").write_text("commands:\n  blok: []\n")
 
     assert "policy.yaml:2: commands.blok: unknown key 'blok'" in shell("trust").error["message"]
+
+
+@pytest.mark.requirement("SAFE-1")
+def test_what_was_changed_of_the_repository_is_shown_and_accepted(shell: Shell) -> None:
+    git(shell.root, "init", "-q", "-b", "main")
+    git(
+        shell.root,
+        "-c",
+        "user.name=P",
+        "-c",
+        "user.email=p@example.org",
+        "commit",
+        "-q",
+        "--allow-empty",
+        "-m",
+        "begin",
+    )
+    shell("init")
+    shell("add", "One")
+
+    async def opened() -> None:
+        store = a_store(shell.root / "state", None)
+        await store.open()
+        rules, state = FixedRules(), shell.root / "state"
+        await Worktrees(
+            root=shell.root,
+            folder=state / "worktrees",
+            logs=state / "workers",
+            store=cast("Any", store),
+            caller=JOURNAL,
+            rules=rules,
+        ).open(PlaceAsk(task_id="T1", lease_token=1, slot=0))
+        await store.close()
+
+    anyio.run(opened)
+    assert shell("trust").json["changes"] == []
+    git(shell.root, "config", "core.hooksPath", "theirs")
+
+    (change,) = shell("trust").json["changes"]
+    assert (change["part"], change["field"]) == ("repository", "config: core.hookspath is now 'theirs'")
+    assert shell("trust", "--yes").json["accepted"] is True
+    assert shell("trust").json["changes"] == []

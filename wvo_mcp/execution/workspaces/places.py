@@ -86,15 +86,20 @@ class Worktrees:
         row = await self._row(task_id)
         return None if row is None else await to_thread.run_sync(self._difference, row)
 
-    async def accept(self) -> str | None:
-        lines: dict[str, None] = {}
-        for row in await self._rows():
-            if row["mode"] == "worktree" and (changed := await to_thread.run_sync(self._difference, row)):
-                lines |= dict.fromkeys(changed.splitlines())
-                now = await to_thread.run_sync(Common.of, self._root)
-                if now is not None:
-                    await self._write(row, facts={**worktree.facts_of(row), "baseline": now.baseline})
-        return "\n".join(lines) or None
+    async def suspected(self) -> list[str]:
+        return list(dict.fromkeys(line for _, lines in await self._suspected() for line in lines))
+
+    async def accept(self) -> list[str]:
+        found = await self._suspected()
+        now = await to_thread.run_sync(Common.of, self._root) if found else None
+        if now is not None:
+            for row, _ in found:
+                await self._write(row, facts={**worktree.facts_of(row), "baseline": now.baseline})
+        return list(dict.fromkeys(line for _, lines in found for line in lines))
+
+    async def _suspected(self) -> list[tuple[Row, list[str]]]:
+        rows = [(row, await to_thread.run_sync(self._difference, row)) for row in await self._rows()]
+        return [(row, changed.splitlines()) for row, changed in rows if changed]
 
     async def recover(self) -> list[str]:
         left: list[str] = []
@@ -153,9 +158,8 @@ class Worktrees:
 
     async def _check_others(self, common: Common) -> None:
         """What is there now is the measure for the new place, unless it is not what other places began with."""
-        for row in await self._rows():
-            if row["mode"] == "worktree" and (changed := await to_thread.run_sync(self._difference, row)):
-                raise Tampered(changed)
+        if lines := await self.suspected():
+            raise Tampered("\n".join(lines))
 
     async def _taken_over(self, row: Row, ask: PlaceAsk) -> Place | None:
         """The place that the task has; None where it is no longer there."""
