@@ -86,7 +86,8 @@ class SafetyPolicy:
 
     def protects(self, path: str) -> str | None:
         """The pattern that keeps this path, relative to the workspace, from being written."""
-        return None if matching(self.allowed, path) else matching(self.protected, path)
+        of_git = matching((".git",), path)
+        return of_git or (None if matching(self.allowed, path) else matching(self.protected, path))
 
     def verdict(self, kind: str) -> Verdict:
         """Of `outside`, `protected` or `forbidden`."""
