@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from wvo_mcp.ports.homes import Homes
     from wvo_mcp.ports.places import Places, Submissions
     from wvo_mcp.ports.rules import ProjectRules
+    from wvo_mcp.ports.safety import Judge
     from wvo_mcp.ports.trees import Trees
     from wvo_mcp.ports.workers import WorkerLogs
     from wvo_mcp.telemetry.setup import Telemetry
@@ -182,6 +183,12 @@ def build_services(
 
         return WorkerLogFiles(settings.state_dir / "workers")
 
+    def judge() -> "Judge":
+        from wvo_mcp.execution.safety.judge import PolicyJudge
+
+        path = settings.state_dir / "policy.yaml"
+        return PolicyJudge(path, Trust(os.environ, settings.root), clock, settings.root, os.environ)
+
     def health() -> "HealthLoop":
         from wvo_mcp.app.leading import build_health
 
@@ -228,5 +235,6 @@ def build_services(
             "wvo_mcp.ports.places.Places": Late(places),
             "wvo_mcp.ports.places.Submissions": Late(submissions),
             "wvo_mcp.ports.rules.ProjectRules": project_rules,
+            "wvo_mcp.ports.safety.Judge": Late(judge),
         }
     )

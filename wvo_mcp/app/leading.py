@@ -14,13 +14,14 @@ from wvo_mcp.orchestration import background, delivery, hourly
 from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.orchestration.health.report import Reporter
 from wvo_mcp.orchestration.leader import LeaderJob
-from wvo_mcp.orchestration.plan.rules import rules_check
+from wvo_mcp.orchestration.plan.rules import policy_check, rules_check
 from wvo_mcp.orchestration.queue.planning import Prefetching
 from wvo_mcp.orchestration.routing import overview
 from wvo_mcp.ports import Clock, RoadmapFiles, Tracer
 from wvo_mcp.ports.backend import Backups, Snapshots
 from wvo_mcp.ports.providers import Providers
 from wvo_mcp.ports.rules import ProjectRules
+from wvo_mcp.ports.safety import Judge
 from wvo_mcp.ports.world import AlertChannel, Probe
 from wvo_mcp.settings import Settings
 
@@ -55,6 +56,7 @@ class LeaderWork:
             Prefetching(policy).job(),
             overview.file_check(services.get(Providers)),
             rules_check(services.get(ProjectRules)),
+            policy_check(services.get(Judge)),
             self.reporter.job(),
             *hourly.leader_jobs(services.get(Backups), services.get(Snapshots)),
         )

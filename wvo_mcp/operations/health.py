@@ -151,10 +151,10 @@ async def alert_ack(ctx: Context, params: AlertAck) -> AlertResult:
     return AlertResult.of({"alert": await ctx.tx.alerts.acknowledge(params.alert_id, params.note)})
 
 
-_FOR_PEOPLE = frozenset({"violation", "approval", "review", "merge", "worker"})
+_FOR_PEOPLE = frozenset({"violation", "approval", "review", "merge", "worker", "trust", "policy"})
 """First words of kinds: alerts to people about agents."""
-_ASKED = frozenset({"trust", "roadmap_guard"})
-"""Kinds that wait for a person's word about a file; an agent may have written it."""
+_ASKED = frozenset({"roadmap_guard"})
+"""A kind that waits for a person's word about a file; an agent may have written it."""
 
 
 async def _leave_to_people(tx: Transaction, alert: Mapping[str, Any]) -> None:

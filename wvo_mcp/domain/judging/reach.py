@@ -51,8 +51,8 @@ class Reach:
             yield ask("cd", "the folder that later commands run in is not known", command)
             return
         yield from self.path(target, command, writes=False)
-        if certain and target.text is not None and len(self.folders) == 1:
-            real = [*self.place.resolve(self._home(target.text), self.folders[0])]
+        if certain and len(self.folders) == 1:
+            real = [*self.place.resolve(self._home(target.text or ""), self.folders[0])]
             if len(real) == 1 and within(real[0], self.place.workspace) and self.place.is_folder(real[0]):
                 self.folders[:] = real
                 return
