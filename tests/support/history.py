@@ -122,8 +122,9 @@ class _Player:
             self._count(task, +1)
         elif kind == "lease.adopted":
             self._adopt(event, data, task)
-        if kind in HOLDERS_ONLY and (task.status != "in_progress" or event["session_id"] != task.session):
-            found.wrong(event, f"written by {event['session_id']}, but {task.session} holds the task ({task.status})")
+        by = data.get("lease_session", event["session_id"])  # of a worker: the session that holds for it
+        if kind in HOLDERS_ONLY and (task.status != "in_progress" or by != task.session):
+            found.wrong(event, f"written by {by}, but {task.session} holds the task ({task.status})")
         if kind == "task.claimed":
             self._claim(event, data, task)
         elif "to" in data:

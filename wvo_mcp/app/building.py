@@ -57,6 +57,7 @@ def policy_of(settings: Settings) -> Policy:
         agent_wip_limit=settings.agent_wip_limit,
         lease_seconds=settings.lease_seconds,
         grace_seconds=settings.lease_grace_seconds,
+        approval_seconds=settings.approval_expires_seconds,
         epics=settings.epics,
     )
 

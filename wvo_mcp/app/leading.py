@@ -11,6 +11,7 @@ from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.reports import HealthReportFile
 from wvo_mcp.operations import Container
 from wvo_mcp.orchestration import background, delivery, hourly
+from wvo_mcp.orchestration.approvals import deciding
 from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.orchestration.health.report import Reporter
 from wvo_mcp.orchestration.leader import LeaderJob
@@ -54,6 +55,7 @@ class LeaderWork:
             *services.get(HealthLoop).jobs(),
             *delivery.leader_jobs(_couriers(settings)),
             Prefetching(policy).job(),
+            deciding.expiring(),
             overview.file_check(services.get(Providers)),
             rules_check(services.get(ProjectRules)),
             policy_check(services.get(Judge)),

@@ -81,6 +81,8 @@ class Policy:
     agent_wip_limit: int = 1
     lease_seconds: int = 600
     grace_seconds: int = 60
+    approval_seconds: int = 86_400
+    """After so long without an answer the answer is no."""
     epics: frozenset[str] | None = None
     """The epics that this server gives work from; None is all of them, and tasks without an epic as well."""
 

@@ -7,18 +7,16 @@ from pydantic import Field
 
 from wvo_mcp.domain.instant import AHEAD_SECONDS, Instant, iso
 from wvo_mcp.domain.lease import Role
-from wvo_mcp.domain.task import BlockAuthor, Priority, Status, Task
+from wvo_mcp.domain.task import Priority, Status
 from wvo_mcp.domain.text import Id, Prose, Text, Title
 from wvo_mcp.errors import Conflict, IllegalTransition
 from wvo_mcp.operations.core.claiming import TaskResult
-from wvo_mcp.operations.core.planning import NotReadyTask
 from wvo_mcp.operations.core.tasks import TaskFields as _Fields
 from wvo_mcp.operations.core.tasks import columns, fresh_id
 from wvo_mcp.operations.inputs import Input, Output, TaskId
 from wvo_mcp.operations.operation import Audience, Context, Effect, operation
 from wvo_mcp.orchestration.pool import facts
-from wvo_mcp.orchestration.queue.planning import Circumstances, why_not_ready
-from wvo_mcp.orchestration.tasks import editing, lifecycle
+from wvo_mcp.orchestration.tasks import editing
 from wvo_mcp.ports import Clock
 
 
@@ -30,45 +28,6 @@ class Decision(Input):
 class ReasonedDecision(Input):
     task_id: TaskId
     reason: Prose = Field(description="Reason, kept in the history.")
-
-
-class Approved(TaskResult):
-    not_ready: NotReadyTask | None = Field(default=None, description="What else it waits for; absent when it is ready.")
-
-
-@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, role=Role.OPERATOR)
-async def approve(ctx: Context, params: Decision) -> Approved:
-    """Approve a task that requires approval, so that it can be claimed."""
-    tx = ctx.tx
-    await tx.sessions.ensure()
-    task = await tx.tasks.get(params.task_id)
-    if task.status is Status.AWAITING_APPROVAL:
-        moved = await lifecycle.move(tx, task, Status.PENDING, "task.approved", {"approved_at": tx.now}, _why(params))
-        return await _approved(ctx, moved.task)
-    if not task.requires_approval or task.status in (Status.DONE, Status.CANCELLED):
-        raise IllegalTransition(task.id, task.status, "approved", "It does not wait for an approval.")
-    approved = await tx.tasks.change(task, "task.approved", {"approved_at": task.approved_at or tx.now}, _why(params))
-    return await _approved(ctx, approved)
-
-
-async def _approved(ctx: Context, task: Task) -> Approved:
-    why = await why_not_ready(ctx.tx, task, Circumstances(ctx.tx, ctx.caller.agent_id, ctx.policy))
-    waits = None if why is None else NotReadyTask(id=task.id, reason=why[0], waiting_for=why[1])
-    return Approved.of({"task": task, "not_ready": waits})
-
-
-@operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, role=Role.OPERATOR)
-async def deny(ctx: Context, params: ReasonedDecision) -> TaskResult:
-    """Reject a task that requires approval: it is blocked with the reason."""
-    tx = ctx.tx
-    await tx.sessions.ensure()
-    task = await tx.tasks.get(params.task_id)
-    if not task.requires_approval and task.status is not Status.AWAITING_APPROVAL:
-        raise IllegalTransition(task.id, task.status, "denied", "It does not wait for an approval.")
-    fields = {"blocked_reason": params.reason, "requires_approval": True, "approved_at": None}
-    fields["block_author"] = BlockAuthor.APPROVAL
-    moved = await lifecycle.move(tx, task, Status.BLOCKED, "task.denied", fields, {"reason": params.reason})
-    return TaskResult.of(moved)
 
 
 class Cancelled(Output):
@@ -228,7 +187,3 @@ async def set_time_back(ctx: Context, params: SetTimeBack, clock: Clock) -> Time
         moves=moves,
         applied=params.apply and ahead > AHEAD_SECONDS,
     )
-
-
-def _why(params: Decision) -> dict[str, str]:
-    return {"reason": params.reason} if params.reason else {}

@@ -93,7 +93,15 @@ class ApprovalRepository(Protocol):
     async def get(self, approval_id: str) -> Approval:
         """Raises NotFound with near matches."""
 
+    async def find(self, approval_id: str) -> Approval | None: ...
+
     async def change(self, approval_id: str, fields: Mapping[str, Any]) -> Approval: ...
+
+    async def of_task(self, task_id: str, limit: int) -> list[Approval]:
+        """Newest first."""
+
+    async def pending(self, limit: int) -> list[Approval]:
+        """Open ones, oldest first."""
 
     async def open_of_task(self, task_id: str) -> list[Approval]:
         """Pending ones, oldest first."""

@@ -97,6 +97,6 @@ def test_each_operation_says_once_who_may_call_it() -> None:
     decided = {name for name, op in ALL.items() if op.role.name == "OPERATOR"}
     administered = {name for name, op in ALL.items() if op.role.name == "ADMIN"}
 
-    assert decided == {"approve", "deny", "pause", "resume", "alert_resolve"}
+    assert decided == {"approve", "deny", "pause", "resume", "stop", "worker_stop", "alert_resolve"}
     assert administered == {"budget_raise", "set_time_back"}
     assert {op.role.name for op in ALL.values() if op.effect == "read"} == {"VIEWER"}

@@ -8,7 +8,7 @@ from wvo_mcp.domain.dependency import find_cycle, in_order
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.task import BlockAuthor, Origin, Status, Task
 from wvo_mcp.errors import Conflict, DependencyCycle, Forbidden, IllegalTransition, NotFound
-from wvo_mcp.orchestration.tasks import lifecycle
+from wvo_mcp.orchestration.tasks import asked, lifecycle
 from wvo_mcp.orchestration.tasks.lifecycle import check_no_cycle, existing
 from wvo_mcp.ports import Transaction
 
@@ -54,7 +54,9 @@ async def create(tx: Transaction, drafts: Sequence[Draft], origin: Origin) -> li
         draft = by_id[task_id]
         if draft.fields.get("epic_id") is not None:
             await tx.tasks.ensure_epic(draft.fields["epic_id"])
-        await tx.tasks.add({**draft.fields, "id": draft.id, "parent_id": draft.parent_id, "origin": origin})
+        made = await tx.tasks.add({**draft.fields, "id": draft.id, "parent_id": draft.parent_id, "origin": origin})
+        if made.requires_approval:
+            await asked.gate(tx, made)
     for draft in drafts:
         if draft.depends_on:
             await tx.tasks.add_dependencies(draft.id, list(dict.fromkeys(draft.depends_on)))
@@ -170,7 +172,9 @@ async def change_fields(tx: Transaction, task: Task, fields: Mapping[str, Any]) 
     before = {name: getattr(task, name) for name in changed}
     # What is overwritten stays whole in the trail: nothing that was written is ever lost.
     data = {"before": _plain(before), "after": _plain(changed, 500)}
-    await tx.tasks.change(task, "task.updated", changed, data)
+    after = await tx.tasks.change(task, "task.updated", changed, data)
+    if task.requires_approval or after.requires_approval:
+        await asked.follow(tx, task, after)
     if changed.keys() & _SCORING:
         await tx.graph.rescore([task.id])
     if "parent_id" in changed:

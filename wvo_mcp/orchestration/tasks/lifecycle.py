@@ -73,6 +73,10 @@ async def move(
         await tx.alerts.resolve_alert("task_failed", task.id)
     if leaving and task.assigned_to is not None:
         await tx.sessions.left(task.assigned_to)
+    if task.status is Status.AWAITING_APPROVAL or (changed.requires_approval and changed.approved_at is None):
+        from wvo_mcp.orchestration.tasks import asked  # few tasks are approved by people
+
+        await asked.follow(tx, task, changed)
     return Moved(changed, await _follow(tx, task, changed))
 
 

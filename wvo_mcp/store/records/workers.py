@@ -9,7 +9,7 @@ from typing import Any
 
 from wvo_mcp.domain.approval import Approval, ApprovalState, subject_hash
 from wvo_mcp.domain.instant import iso
-from wvo_mcp.domain.redaction import redact
+from wvo_mcp.domain.redaction import redact, redacted
 from wvo_mcp.domain.worker import RESTING, Worker, WorkerState
 from wvo_mcp.errors import NotFound
 from wvo_mcp.ports.workers import Violation
@@ -194,14 +194,25 @@ class Approvals(_Numbered):
             "asked_session": self._caller.session_id,
             "created_at": self._at,
         }
-        self._insert("approvals", {**own, **encoded_all(fields)})
+        shown = {"subject": redacted(fields["subject"])}  # the hash is of what was asked
+        self._insert("approvals", {**own, **encoded_all({**fields, **shown})})
         return await self.get(f"A-{seq}")
 
     async def get(self, approval_id: str) -> Approval:
-        for approval in self._approvals("approval_id = ?", (approval_id,)):
+        approval = await self.find(approval_id)
+        if approval is not None:
             return approval
         near = [one.approval_id for one in await self.page(ApprovalState.PENDING, 5)]
         raise NotFound("approval", approval_id, near, field="approval_id", hint="wvo-mcp approvals lists them.")
+
+    async def find(self, approval_id: str) -> Approval | None:
+        return next(iter(self._approvals("approval_id = ?", (approval_id,))), None)
+
+    async def of_task(self, task_id: str, limit: int) -> list[Approval]:
+        return self._approvals("task_id = ? ORDER BY seq DESC LIMIT ?", (task_id, limit))
+
+    async def pending(self, limit: int) -> list[Approval]:
+        return self._approvals("state = 'pending' ORDER BY seq LIMIT ?", (limit,))
 
     async def change(self, approval_id: str, fields: Mapping[str, Any]) -> Approval:
         self._update("approvals", ("approval_id", approval_id), fields)

@@ -124,6 +124,14 @@ CREATE TABLE approvals (
 );
 CREATE INDEX approvals_open ON approvals (expires_at) WHERE state = 'pending';
 CREATE INDEX approvals_task ON approvals (task_id, seq);
+CREATE INDEX approvals_subject ON approvals (subject_hash) WHERE state = 'approved';
+-- What required an approval before this table was there.
+INSERT INTO approvals (approval_id, seq, kind, task_id, subject, subject_hash, state, asked_by, asked_session, created_at)
+SELECT 'A-' || row_number() OVER (ORDER BY seq), row_number() OVER (ORDER BY seq), 'task', id, json_object('task_id', id, 'title', title), '',
+  'pending', '', '', updated_at
+FROM tasks
+WHERE requires_approval = 1 AND approved_at IS NULL
+  AND (status = 'pending' OR (status = 'blocked' AND coalesce(block_author, '') <> 'approval'));
 
 -- What the policy refused or watched.
 CREATE TABLE violations (

@@ -1,0 +1,1 @@
+"""What agents may do only once a person has said yes."""
