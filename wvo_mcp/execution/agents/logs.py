@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 EventsOf = Callable[[bytes], Iterable[AgentEvent]]
 """What a line of a program means; no process is needed for it."""
 
-_RUNS = {"claude": "claude.ClaudeRun", "codex": "codex.CodexRun", "gemini": "gemini.GeminiRun"}
+_RUNS = {
+    "claude": "claude.ClaudeRun",
+    "codex": "codex.CodexRun",
+    "gemini": "gemini.GeminiRun",
+    "scripted": "scripted.ScriptedRun",
+}
 """Drivers by the name that is on the first line of a log; each is imported when such a log is read."""
 
 _LEFT_OUT = re.compile(rb'\{"wvo":\s?"left out","bytes":(\d{1,15})\}')
