@@ -7,7 +7,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from scripts.benchmarks import ahead, backup, health, http, over_stdio, process, routing, signals, telemetry, throughput
+from scripts.benchmarks import (
+    ahead,
+    backup,
+    health,
+    http,
+    over_stdio,
+    places,
+    process,
+    routing,
+    signals,
+    telemetry,
+    throughput,
+)
 from scripts.benchmarks.figures import Report
 
 _PARTS = [
@@ -22,6 +34,7 @@ _PARTS = [
     "http",
     "routing",
     "signals",
+    "places",
 ]
 
 
@@ -38,7 +51,16 @@ def main() -> int:
         from scripts.benchmarks import simulate  # as those two
 
         return simulate.main(sys.argv[2:])
-    if sys.argv[1:2] in (["backup"], ["health"], ["telemetry"], ["ahead"], ["http"], ["routing"], ["signals"]):
+    if sys.argv[1:2] in (
+        ["backup"],
+        ["health"],
+        ["telemetry"],
+        ["ahead"],
+        ["http"],
+        ["routing"],
+        ["signals"],
+        ["places"],
+    ):
         sys.argv[1:2] = ["--only", sys.argv[1]]
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small stores and few rounds: does it run, not how fast")
@@ -73,6 +95,8 @@ def main() -> int:
             http.measure(report, quick=given.quick, folder=folder)
         if "signals" in parts:
             signals.measure(report, quick=given.quick)
+        if "places" in parts:
+            places.measure(report, quick=given.quick)
         if "routing" in parts:
             routing.measure(report, quick=given.quick, folder=folder)
     report.show()

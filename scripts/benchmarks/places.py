@@ -1,0 +1,77 @@
+"""How long a snapshot of a worktree takes, beside `git add -A` alone; and what the making of a worktree costs besides git."""
+
+import os
+import random
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from scripts.benchmarks.figures import Figure, Floor, Report, Target
+from wvo_mcp.execution.workspaces import worktree
+from wvo_mcp.execution.workspaces.repository import Common
+from wvo_mcp.execution.workspaces.snapshot import Tree
+
+_FILES = 2_500
+_BYTES = 17_000
+
+
+def measure(report: Report, *, quick: bool) -> None:
+    """In a repository of 2,500 files with 43 MB, of which a worker changed three and added two."""
+    with TemporaryDirectory(prefix="wvo-bench-") as folder:
+        root = Path(folder) / "shop"
+        _repository(root)
+        common = Common.of(root)
+        assert common is not None
+        path = Path(folder).resolve() / "T1"
+        tree = Tree(common, path, common.commit_of("HEAD") or "", Path(folder) / "index")
+        worktree.added(tree, "wvo/T1")
+        for number in (1, 2, 3):
+            (path / f"pkg{number}" / "file1.py").write_text(f"changed = {number}\n")
+        for number in (1, 2):
+            (path / f"new{number}.py").write_text("new = True\n")
+        times = 5 if quick else 25
+        report.add(
+            Figure(
+                "snapshot of a worktree of 2,500 files",
+                "ms",
+                _median(lambda: tree.commit("Snapshot"), times),
+                floors=[Floor("git add -A alone", _median(lambda: _add(common, path, tree.index), times))],
+                targets=[Target(150)],
+                samples=times,
+            )
+        )
+
+
+def _repository(root: Path) -> None:
+    dice = random.Random(1)
+    for number in range(_FILES):
+        file = root / f"pkg{number % 50}" / f"file{number // 50}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(dice.randbytes(_BYTES // 2).hex().encode())
+    _git(root, "init", "-q", "-b", "main")
+    _git(root, "add", "-A")
+    _git(root, "-c", "user.name=Bench", "-c", "user.email=bench@example.org", "commit", "-q", "-m", "begin")
+
+
+def _add(common: Common, path: Path, index: Path) -> None:
+    with TemporaryDirectory() as folder:
+        copy = shutil.copy2(index, Path(folder) / "index")
+        named = {"GIT_DIR": str(common.git_dir), "GIT_WORK_TREE": str(path), "GIT_INDEX_FILE": str(copy)}
+        _git(path, "add", "-A", **named)
+
+
+def _git(folder: Path, *arguments: str, **env: str) -> None:
+    subprocess.run(["git", *arguments], cwd=folder, env={**os.environ, **env}, check=True, capture_output=True)
+
+
+def _median(work: Callable[[], object], times: int) -> float:
+    taken: list[float] = []
+    for _ in range(times):
+        begun = time.perf_counter()
+        work()
+        taken.append((time.perf_counter() - begun) * 1_000)
+    return median(taken)
