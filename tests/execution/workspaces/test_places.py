@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from tests.support.bench import Bench
+from tests.support.waiting import eventually
 from tests.support.yard import Yard, digests
 from wvo_mcp.domain.rules import Rules
 from wvo_mcp.ports.places import PlaceFailed
@@ -206,6 +209,33 @@ async def test_a_setup_that_does_not_end_is_ended(yard: Yard, monkeypatch: pytes
 
     with pytest.raises(PlaceFailed, match="took longer"):
         await yard.opened("T1")
+
+
+async def test_a_setup_that_is_cancelled_leaves_nothing(yard: Yard) -> None:
+    yard.rules.rules = Rules(setup="touch started.log; sleep 600")
+    worker = await yard.claimed("T1")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(yard.open, worker)
+        await anyio.to_thread.run_sync(eventually, lambda: (yard.folder / "T1/started.log").exists())
+        group.cancel_scope.cancel()
+
+    assert not (yard.folder / "T1").exists()
+    assert await yard.states("T1") == ["failed"]
+
+
+async def test_a_long_setup_holds_up_no_other_worker(yard: Yard) -> None:
+    yard.rules.rules = Rules(setup="case $PWD in */T1) while [ ! -e go.log ]; do sleep 0.01; done;; esac")
+    first, second = await yard.claimed("T1"), await yard.claimed("T2")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(yard.open, first)
+        await anyio.to_thread.run_sync(eventually, lambda: (yard.folder / "T1/code.py").exists())
+        await yard.open(second)
+        assert await yard.states("T1") == ["making"]
+        (yard.folder / "T1/go.log").touch()
+
+    assert await yard.states("T1") == ["open"]
 
 
 async def test_files_that_git_ignores_and_a_worker_needs_are_copied(yard: Yard) -> None:

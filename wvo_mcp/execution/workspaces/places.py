@@ -3,8 +3,8 @@
 import json
 import os
 import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +20,7 @@ from wvo_mcp.errors import NotFound
 from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.workspaces import guard, preparing, worktree
 from wvo_mcp.execution.workspaces.repository import Common, Tampered, found_around, submit_ref
+from wvo_mcp.execution.workspaces.snapshot import Tree
 from wvo_mcp.ports import Transaction, WatchedStore
 from wvo_mcp.ports.places import Place, PlaceAsk, PlaceFailed
 from wvo_mcp.ports.rules import ProjectRules
@@ -54,19 +55,19 @@ class Worktrees:
             if row is not None and row["state"] in ("making", "removing"):
                 await self._settle(row)
                 row = await self._row(ask.task_id)
-            try:
+            with _reasons(ask.task_id):
                 if row is not None and (place := await self._taken_over(row, ask)) is not None:
                     return place
                 common = await to_thread.run_sync(Common.of, self._root)
                 if common is None:
                     return await self._plain(ask, row)
                 await self._check_others(common)
-                row, planned = await self._planned(common, ask, self._rules.current())
-            except Tampered as error:
-                raise PlaceFailed(f"The repository's own files were changed: {error}", tampered=True) from None
-            except (GitFailed, OSError) as error:
-                raise PlaceFailed(f"No worktree for {ask.task_id}: {error}.") from None
-            return await self._made(row, planned, ask)
+                row = await self._planned(common, ask, self._rules.current())
+            async with self._undoing(row):
+                tree = await to_thread.run_sync(worktree.tree_of, self._root, row)
+                await to_thread.run_sync(worktree.added, tree, row["branch"])
+        async with self._undoing(row):
+            return await self._prepared(row, tree, ask)
 
     async def changed(self, task_id: str) -> bool:
         row = await self._row(task_id)
@@ -199,18 +200,19 @@ class Worktrees:
             await self._write(row, lease_token=ask.lease_token, state="open")
         return self._place(row, ask)
 
-    async def _planned(self, common: Common, ask: PlaceAsk, rules: Rules) -> tuple[Row, worktree.Planned]:
-        def plan() -> worktree.Planned:
+    async def _planned(self, common: Common, ask: PlaceAsk, rules: Rules) -> Row:
+        def plan() -> tuple[worktree.Planned, str]:
             common.exclude(self._excluded(common))
-            return worktree.planned(common, self._folder, ask.task_id, rules.target, ask.bases)
+            return worktree.planned(common, self._folder, ask.task_id, rules.target, ask.bases), common.name()
 
-        planned = await to_thread.run_sync(plan)
+        planned, name = await to_thread.run_sync(plan)
         facts = {
             "baseline": common.baseline,
             "settings": common.settings,
             "conflicts": planned.conflicts,
-            "repository": await to_thread.run_sync(common.name),
+            "repository": name,
             "submits": rules.merge is not None,
+            "note": " ".join(planned.notes) or None,
         }
         row = {
             "workspace_id": _new_id(),
@@ -226,34 +228,30 @@ class Worktrees:
             "facts": json.dumps(facts),
         }
         await self._store.write(self._caller, lambda tx: tx.workspaces.add(row))
-        return row, planned
+        return row
 
-    async def _made(self, row: Row, planned: worktree.Planned, ask: PlaceAsk) -> Place:
-        notes = list(planned.notes)
+    async def _prepared(self, row: Row, tree: Tree, ask: PlaceAsk) -> Place:
+        spared = (self._folder, self._logs, self._root / "state")
+        names, refused = await to_thread.run_sync(preparing.included, tree.common, tree.path, spared)
         facts = worktree.facts_of(row)
+        notes = [one for one in (facts["note"], *(f"Not copied: {line}." for line in refused)) if one]
+        facts |= {"included": names, "note": " ".join(notes) or None}
+        place = self._place({**row, "facts": json.dumps(facts)}, ask)
+        if command := self._rules.current().setup:
+            await self._set_up(command, place)
+        await self._write(row, state="open", facts=facts)
+        return place
+
+    @asynccontextmanager
+    async def _undoing(self, row: Row) -> AsyncGenerator[None]:
+        """What was made for the row is taken away when the block fails or is cancelled."""
         try:
-            tree = worktree.tree_of(self._root, row)
-            await to_thread.run_sync(worktree.added, tree, planned.branch)
-            spared = (self._folder, self._logs, self._root / "state")
-            names, refused = await to_thread.run_sync(preparing.included, tree.common, tree.path, spared)
-            notes += [f"Not copied: {line}." for line in refused]
-            row["facts"] = json.dumps({**facts, "included": names, "note": " ".join(notes) or None})
-            place = self._place(row, ask)
-            if command := self._rules.current().setup:
-                await self._set_up(command, place)
-            await self._write(row, state="open", facts=json.loads(row["facts"]))
-            return replace(place, note=" ".join(notes) or None)
-        except Tampered as error:
-            raise PlaceFailed(f"The repository's own files were changed: {error}", tampered=True) from None
-        except preparing.NotPrepared as error:
-            await self._settle(row)
-            raise PlaceFailed(str(error), error.tail) from None
-        except (GitFailed, OSError) as error:
-            await self._settle(row)
-            raise PlaceFailed(f"No worktree for {ask.task_id}: {error}.") from None
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await self._settle(row)
+            with _reasons(row["task_id"]):
+                yield
+        except BaseException as error:
+            if not (isinstance(error, PlaceFailed) and error.tampered):
+                with anyio.CancelScope(shield=True):
+                    await self._settle(row)
             raise
 
     async def _set_up(self, command: str, place: Place) -> None:
@@ -333,6 +331,19 @@ class Worktrees:
         stale += [(name, one[0]) for name, one in archived.items() if name.rpartition("/")[2][:8] < day]
         for name, commit in stale:
             await to_thread.run_sync(common.unpin, name, commit)
+
+
+@contextmanager
+def _reasons(task_id: str) -> Generator[None]:
+    """What goes wrong within, as PlaceFailed."""
+    try:
+        yield
+    except Tampered as error:
+        raise PlaceFailed(f"The repository's own files were changed: {error}", tampered=True) from None
+    except preparing.NotPrepared as error:
+        raise PlaceFailed(str(error), error.tail) from None
+    except (GitFailed, OSError) as error:
+        raise PlaceFailed(f"No worktree for {task_id}: {error}.") from None
 
 
 async def _submitted(tx: Transaction, refs: list[str]) -> set[str]:
