@@ -189,8 +189,8 @@ class WorkerHomes:
 
 
 def server_command() -> tuple[str, ...]:
-    """This very program."""
-    return (sys.executable, "-m", "wvo_mcp")
+    """This very program, and not one of that name in the folder where it is started: an agent writes there."""
+    return (sys.executable, "-P", "-m", "wvo_mcp")
 
 
 def _needs_none(provider: Provider) -> bool:
