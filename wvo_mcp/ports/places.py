@@ -23,7 +23,7 @@ class Place:
     """`env` is what its programs get besides (WVO_PORT_BASE). `conflicts`: paths that the dependencies disagree about, as
     conflict markers in the worktree. `unprotected`: there is no git, and nothing keeps workers apart. `reused`: it is the
     one that an earlier worker of the task left. `path` is where the worker starts: the folder of the project in the
-    worktree. `note`: for the person who looks, such as where setup's log is."""
+    worktree, whose top is `top`. `note`: for the person who looks, such as where setup's log is."""
 
     workspace_id: str
     path: Path
@@ -33,6 +33,7 @@ class Place:
     conflicts: Sequence[str] = ()
     unprotected: bool = False
     reused: bool = False
+    top: Path | None = None
     note: str | None = None
 
 

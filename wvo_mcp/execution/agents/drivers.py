@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from wvo_mcp.domain.providers.catalogue import ProviderKind
 from wvo_mcp.execution.agents.claude import ClaudeRun
 from wvo_mcp.execution.agents.codex import CodexRun
+from wvo_mcp.execution.agents.gemini import GeminiRun
 from wvo_mcp.execution.agents.lines import LineDriver
 from wvo_mcp.ports.agents import AgentDriver
 
 
 def drivers() -> Mapping[str, AgentDriver]:
-    return {ProviderKind.CLAUDE.value: LineDriver(ClaudeRun), ProviderKind.CODEX.value: LineDriver(CodexRun)}
+    runs = {ProviderKind.CLAUDE: ClaudeRun, ProviderKind.CODEX: CodexRun, ProviderKind.GEMINI: GeminiRun}
+    return {kind.value: LineDriver(run) for kind, run in runs.items()}

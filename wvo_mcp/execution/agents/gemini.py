@@ -231,7 +231,8 @@ class GeminiRun(LineRun):
             refusal = signal(FailureKind.PERMISSION, self._refused)
             yield from stopped(self._refused, Status.FAILED, self._session, refusal)
         elif reading.finished:
-            yield from stopped(self._words, Status.DONE, self._session, None)
+            # What it was not allowed on this machine may be why it came to no end.
+            yield from stopped(self._words, Status.DONE, self._session, reading.signal)
         else:
             last = stderr.strip().rpartition("\n")[2][:500]
             said = (

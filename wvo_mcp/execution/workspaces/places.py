@@ -272,6 +272,7 @@ class Worktrees:
             env={"WVO_PORT_BASE": str(preparing.port_base(self._root, ask.slot))},
             conflicts=tuple(facts.get("conflicts", ())),
             unprotected=row["mode"] == "folder",
+            top=path,
             note=facts.get("note"),
         )
 

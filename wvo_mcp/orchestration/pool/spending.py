@@ -158,6 +158,8 @@ class Ledger:
         """Since the launch."""
         self.cost = 0.0
         """US dollars, as its program says, else by providers.yaml."""
+        self._earlier = (Use(), 0.0)
+        """What earlier processes of the launch used."""
         self.over: str | None = None
         """Why the worker must end."""
         self._catalogue = _catalogue(providers)
@@ -176,14 +178,18 @@ class Ledger:
         first = self.use.tokens_out > 0 and not self._counted.answered
         return first or (self._limited and self.cost > self._counted.reserved and not self._counted.refused)
 
+    def relaunched(self) -> None:
+        """From now on another process of the same launch is heard: its sums begin at nothing."""
+        self._earlier = (self.use, self.cost)
+
     def add(self, use: Use) -> str | None:
         """Why the worker must be interrupted now; None when it may go on."""
-        old = Use() if use.sums else self.use
+        old, paid = self._earlier if use.sums else (self.use, self.cost)
         self.use = Use(
             old.tokens_in + use.tokens_in, old.tokens_out + use.tokens_out, old.tokens_cached + use.tokens_cached
         )
         cost = self._price(use) if use.cost is None else use.cost
-        self.cost = cost if use.sums else self.cost + cost
+        self.cost = paid + cost
         most = self._caps.worker
         if most is not None and self.cost > most + _ROUNDING:
             self.over = f"it cost ${self.cost:.2f}, more than a worker may (${most:.2f})"

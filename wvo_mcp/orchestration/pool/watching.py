@@ -39,6 +39,7 @@ class Over:
     stop: AgentEvent | None = None
     began: bool = False
     signal: Signal | None = None
+    session: str | None = None
 
 
 @dataclass
@@ -61,6 +62,7 @@ class Watching:
     _settled_at: datetime | None = None
     _calls: dict[str, str] = field(default_factory=dict[str, str])
     _signal: Signal | None = None
+    _session: str | None = None
     _reading: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     _tasks: TaskGroup | None = None
 
@@ -80,7 +82,7 @@ class Watching:
                         if self._end is not None or not await self._goes_on(event):
                             break
             self._tasks.cancel_scope.cancel()
-        return Over(self._end, stop, self._began, self._signal)
+        return Over(self._end, stop, self._began, self._signal, self._session)
 
     def end(self, end: End) -> None:
         """It must end now: it is interrupted, and soon after not listened to any more. The first reason counts."""
@@ -108,7 +110,7 @@ class Watching:
         if event.kind is not EventKind.NOISE:
             self.parts.heard()
         if event.session is not None:
-            self._began = self._began or event.kind is EventKind.STARTED
+            self._began, self._session = self._began or event.kind is EventKind.STARTED, event.session
             self.sink.put(self.launched.worker.worker_id, {"client_session": event.session}, now=True)
         self.activity = self.activity.after(event, now)
         self._show(self.activity)

@@ -4,16 +4,19 @@ import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
 
 from wvo_mcp.domain.agents import Status
+from wvo_mcp.domain.recovery import Act as Recovery
+from wvo_mcp.domain.recovery import Corrections, Remedy
 from wvo_mcp.domain.task import Status as TaskStatus
 from wvo_mcp.domain.task import Task
 from wvo_mcp.domain.worker import Outcome
 from wvo_mcp.errors import WvoError
-from wvo_mcp.orchestration.pool import parking, prompt
+from wvo_mcp.orchestration.pool import parking, prompt, recovery
 from wvo_mcp.orchestration.pool.asking import Asker
 from wvo_mcp.orchestration.pool.ending import Act, End, settle
 from wvo_mcp.orchestration.pool.facts import Halt
@@ -94,13 +97,38 @@ class Work:
                 bases=launched.bases,
             )
         )
-        session = None if launched.before is None else launched.before.client_session
-        over = await self._process(place, session)
-        if (changed := await parts.places.tampered(launched.task.id)) is not None:
-            return End(Outcome.KILLED, f"the repository's own files were changed: {changed[:500]}", Act.BLOCK)
-        return over.end or await self._judged(over)
+        session, corrections = None if launched.before is None else launched.before.client_session, Corrections()
+        while True:
+            over = await self._process(place, session, corrections)
+            if (changed := await parts.places.tampered(launched.task.id)) is not None:
+                return End(Outcome.KILLED, f"the repository's own files were changed: {changed[:500]}", Act.BLOCK)
+            if over.end is not None:
+                return over.end
+            remedy = await self._remedy(over, corrections, place, resumed=session is not None)
+            if remedy.act is Recovery.GIVE_UP:
+                return End(Outcome.CRASHED, remedy.why, Act.BLOCK)
+            if remedy.act not in recovery.AGAIN or self._halt is not None:
+                return await self._judged(over)
+            corrections, session = remedy.corrections, over.session or session
+            if remedy.act is Recovery.FRESH:
+                session = None
+                await parts.homes.forget(launched.task.id)
+            self._ledger.relaunched()
 
-    async def _process(self, place: Place, session: str | None) -> Over:
+    async def _remedy(self, over: Over, before: Corrections, place: Place, *, resumed: bool) -> Remedy:
+        """What follows for a process that ended its turn badly."""
+        stop, parts, launched = over.stop, self.parts, self.launched
+        if stop is not None and stop.status is not Status.FAILED and over.signal is None:
+            return Remedy(Recovery.NOT_MINE)
+        kind, allowed = launched.provider.kind, [str(place.top or place.path)]
+        return await parts.store.write(
+            parts.caller,
+            lambda tx: recovery.recovered(
+                tx, launched.worker, kind, stop, over.signal, before, allowed, resumed=resumed
+            ),
+        )
+
+    async def _process(self, place: Place, session: str | None, corrections: Corrections) -> Over:
         """One process of the worker, from its start to its end."""
         parts, launched, worker = self.parts, self.launched, self.launched.worker
         ask = HomeAsk(
@@ -123,6 +151,7 @@ class Work:
                 program=launched.provider.command,
                 model=worker.model or None,
                 session=home.session,
+                folders=self._folders(place, corrections),
                 budget=parts.caps.worker,
                 deadline=parts.limits.run_seconds + 60,
                 output=parts.limits.output_bytes,
@@ -145,6 +174,12 @@ class Work:
                 return await self.watching.until_over()
             finally:
                 self.watching = None
+
+    @staticmethod
+    def _folders(place: Place, corrections: Corrections) -> tuple[Path, ...]:
+        """Besides where it starts: the whole worktree, and what was found to be missing."""
+        whole = () if place.top in (None, place.path) else (str(place.top),)
+        return tuple(Path(folder) for folder in dict.fromkeys((*whole, *corrections.folders)))
 
     def _prompt(self, place: Place, *, resumed: bool) -> str:
         launched = self.launched
