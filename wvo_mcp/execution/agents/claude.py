@@ -8,12 +8,14 @@ from typing import Any
 from wvo_mcp.domain.agents import AgentEvent, EventKind, PermissionRequest, Status, Use
 from wvo_mcp.domain.providers.catalogue import ProviderKind
 from wvo_mcp.domain.providers.signals.output import run_of
-from wvo_mcp.domain.providers.signals.sentences import items, part, words
+from wvo_mcp.domain.providers.signals.sentences import items, part, tokens, words
 from wvo_mcp.execution.agents.lines import LineRun, Message, stopped
 from wvo_mcp.ports.agents import Answer, Launch
 
 _FILES = frozenset({"Write", "Edit", "MultiEdit", "NotebookEdit"})
 _PATHS = ("file_path", "notebook_path")
+_REMEMBERED = 8
+"""Messages of subagents come between the parts of one."""
 
 
 class ClaudeRun(LineRun):
@@ -26,6 +28,8 @@ class ClaudeRun(LineRun):
         """Inputs of the calls that wait for an answer, by request."""
         self._session = launch.session
         self._asked = 0
+        self._counted: dict[str, Sequence[int]] = {}
+        """Tokens of the last messages, by id: each part of a message repeats its usage, which grows."""
 
     def command(self) -> Sequence[str]:
         launch = self.launch
@@ -61,6 +65,7 @@ class ClaudeRun(LineRun):
         await self.say(self.launch.prompt)
 
     async def say(self, text: str) -> None:
+        self._in_turn = True
         content = {"role": "user", "content": text}
         await self.send({"type": "user", "message": content, "parent_tool_use_id": None, "session_id": "default"})
 
@@ -109,6 +114,7 @@ class ClaudeRun(LineRun):
                 pass
 
     def _said(self, message: Message) -> Iterable[AgentEvent]:
+        yield from self._used(part(message, "message"))
         for block in items(part(message, "message").get("content")):
             one = part(block)
             match one.get("type"):
@@ -122,6 +128,18 @@ class ClaudeRun(LineRun):
                     yield AgentEvent(kind, _shown(part(one, "input")), call_id=call, tool=name, status=Status.RUNNING)
                 case _:
                     pass
+
+    def _used(self, said: Message) -> Iterable[AgentEvent]:
+        """Before the turn's result gives the sum: a cap on money must hold within a turn."""
+        usage, name = part(said, "usage"), words(said.get("id"))
+        keys = ("input_tokens", "cache_creation_input_tokens", "output_tokens", "cache_read_input_tokens")
+        now = [tokens(usage.get(key)) for key in keys]
+        before = self._counted.get(name, (0, 0, 0, 0))
+        fresh, written, out, cached = (max(0, a - b) for a, b in zip(now, before, strict=True))
+        if name and fresh + written + out + cached:
+            self._counted = {**dict(list(self._counted.items())[-_REMEMBERED:]), name: now}
+            model = words(said.get("model")) or None
+            yield AgentEvent(EventKind.USAGE, use=Use(fresh + written, out, cached, model=model, sums=False))
 
     def _asks(self, message: Message) -> AgentEvent:
         request, request_id = part(message, "request"), words(message.get("request_id"))

@@ -3,14 +3,24 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
 
 from wvo_mcp.domain.agents import AgentEvent, EventKind, PermissionRequest, Status, Use
 from wvo_mcp.domain.providers.signals.reading import FailureKind, Signal
-from wvo_mcp.domain.providers.signals.sentences import from_text, items, number, part, signal_of, tokens, words
+from wvo_mcp.domain.providers.signals.sentences import (
+    from_text,
+    items,
+    kind_of_answer,
+    number,
+    part,
+    signal_of,
+    status_in,
+    tokens,
+    words,
+)
 from wvo_mcp.execution.agents.lines import LineRun, Message, stopped
 from wvo_mcp.ports.agents import Answer, Launch, Quota
 
@@ -32,6 +42,8 @@ _KINDS = {
 _STATUS = {"completed": Status.DONE, "interrupted": Status.INTERRUPTED, "failed": Status.FAILED}
 _BUSY = -32001
 _QUOTA_SECONDS = 10.0
+_TO_THE_MINUTE = timedelta(minutes=1)
+"""Its texts name the minute in which a limit ends: before the end of it, it may not be over."""
 _BASE_URL = "https://api.openai.com/v1"
 _APPROVALS = (
     "item/commandExecution/requestApproval",
@@ -94,6 +106,7 @@ class CodexRun(LineRun):
             await self._ask("thread/resume", {**params, "threadId": launch.session, "excludeTurns": True})
 
     async def say(self, text: str) -> None:
+        self._in_turn = True
         given = [{"type": "text", "text": text}]
         if self._turn is not None:
             await self._ask("turn/steer", {"threadId": self._thread, "expectedTurnId": self._turn, "input": given})
@@ -267,11 +280,19 @@ class CodexRun(LineRun):
 
 
 def _signal(error: Message) -> Signal | None:
-    """By its own word for it, else by its text."""
+    """By its own word for it, else by its text. It calls every answer that it did not expect a failed connection: then the
+    status tells more."""
     now, said = datetime.now(UTC), words(error.get("message"))
     info = error.get("codexErrorInfo")
-    kind = _KINDS.get(words(info) or next(iter(part(info)), ""))
-    return from_text(said, now) if kind is None else signal_of(kind, said or kind.value, now)
+    word = words(info) or next(iter(part(info)), "")
+    kind = _KINDS.get(word)
+    if kind in (None, _K.OUTAGE):
+        status = number(part(part(info), word).get("httpStatusCode")) or status_in(said)
+        kind = (kind_of_answer(status, "", said) if status else None) or kind
+    found = from_text(said, now) if kind is None else signal_of(kind, said or kind.value, now)
+    if found is None or found.resets_at is None:
+        return found
+    return replace(found, resets_at=found.resets_at + _TO_THE_MINUTE)
 
 
 def _quota_of(result: Message) -> Quota:

@@ -57,6 +57,7 @@ class LineRun(ABC):
         self._child: Child | None = None
         self._log: RawLog | None = None
         self._in_turn = True
+        """A turn has begun, by what is said to it or by itself, and has not ended."""
 
     @abstractmethod
     def command(self) -> Sequence[str]:
