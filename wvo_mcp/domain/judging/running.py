@@ -20,6 +20,29 @@ _INLINE = re.compile(
     r"|-[ceEpr].+|eval|-$"
 )
 _PYTHON = re.compile(r"-[bBdEiIOPqRsSuvx]*c.*|-$|-[bBdEIOPqRsSuvx]*i[a-zA-Z]*", re.DOTALL)
+_RESERVED = frozenset(
+    [
+        "!",
+        "{",
+        "}",
+        "if",
+        "then",
+        "else",
+        "elif",
+        "fi",
+        "while",
+        "until",
+        "do",
+        "done",
+        "for",
+        "case",
+        "esac",
+        "select",
+        "function",
+        "in",
+    ]
+)
+"""The grammar took them for a program's name: then it read the text otherwise than a shell does."""
 _RUNNING_MODULES = frozenset({"code", "codeop", "timeit", "pdb", "runpy", "cProfile", "profile", "trace", "asyncio"})
 
 
@@ -79,6 +102,11 @@ class _Judging:
             return
         if not named.text.isascii() or not named.text.isprintable():
             yield ask("look-alike", f"{named.text!r} is not a name in plain letters", command.text)
+            return
+        if named.text in _RESERVED:
+            yield ask("unparsed", f"{named.text} stands where no program should", command.text)
+            if arguments:
+                yield from self.words(command, arguments, depth + 1)
             return
         names = [named.text]
         if "/" in named.text or named.text.startswith("~"):
