@@ -21,26 +21,8 @@ _INLINE = re.compile(
 )
 _PYTHON = re.compile(r"-[bBdEiIOPqRsSuvx]*c.*|-$|-[bBdEIOPqRsSuvx]*i[a-zA-Z]*", re.DOTALL)
 _RESERVED = frozenset(
-    [
-        "!",
-        "{",
-        "}",
-        "if",
-        "then",
-        "else",
-        "elif",
-        "fi",
-        "while",
-        "until",
-        "do",
-        "done",
-        "for",
-        "case",
-        "esac",
-        "select",
-        "function",
-        "in",
-    ]
+    {"!", "{", "}", "if", "then", "else", "elif", "fi", "while", "until", "do", "done", "for", "in", "case", "esac"}
+    | {"select", "function"}
 )
 """The grammar took them for a program's name: then it read the text otherwise than a shell does."""
 _RUNNING_MODULES = frozenset({"code", "codeop", "timeit", "pdb", "runpy", "cProfile", "profile", "trace", "asyncio"})

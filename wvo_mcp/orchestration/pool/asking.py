@@ -6,17 +6,18 @@ import logging
 import os.path
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from wvo_mcp.domain.agents import PermissionRequest
-from wvo_mcp.domain.approval import Approval, ApprovalKind, ApprovalState, subject_hash
-from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.approval import Approval, ApprovalKind, ApprovalState, subject_hash, subject_of_command
+from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.policy import Judgement, Verdict
 from wvo_mcp.domain.redaction import redact
+from wvo_mcp.domain.task import Status
 from wvo_mcp.domain.worker import Worker
 from wvo_mcp.errors import WvoError
+from wvo_mcp.orchestration.approvals import deciding
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.ports.safety import Judge
 from wvo_mcp.ports.workers import Violation
@@ -54,15 +55,15 @@ class Asker:
     """For one worker. What is allowed costs the store nothing; the rest is recorded before it is answered."""
 
     def __init__(
-        self, store: Store, caller: Caller, judge: Judge, worker: Worker, workspace: Path, expires_seconds: int = 86_400
+        self, store: Store, caller: Caller, policy: Policy, judge: Judge, worker: Worker, workspace: Path
     ) -> None:
         """`workspace` is where the worker may write."""
         self._store = store
         self._caller = caller
+        self._policy = policy
         self._judge = judge
         self._worker = worker
         self._workspace = workspace
-        self._expires = timedelta(seconds=expires_seconds)
 
     async def reply(self, request: PermissionRequest) -> Reply:
         """Never fails: what cannot be asked or recorded is refused."""
@@ -94,14 +95,10 @@ class Asker:
     async def _recorded(self, tx: Transaction, request: PermissionRequest, judged: Judgement) -> Reply:
         if judged.verdict is Verdict.ASK:
             subject = self._subject(request)
-            digest = subject_hash(subject)
-            usable = await tx.approvals.usable(ApprovalKind.COMMAND, digest)
-            if usable is not None:
-                await tx.approvals.change(usable.approval_id, {"state": ApprovalState.USED})
-                await tx.events.append("approval.used", self._worker.task_id, {"approval_id": usable.approval_id})
+            if await deciding.use(tx, ApprovalKind.COMMAND, subject) is not None:
                 return _YES
             await self._record(tx, request, judged)
-            return await self._ask(tx, subject, digest, judged)
+            return await self._ask(tx, subject, judged)
         await self._record(tx, request, judged)
         if judged.verdict is Verdict.WATCH:
             return _YES
@@ -118,40 +115,37 @@ class Asker:
         data = {"worker_id": worker_id, "kind": kind, "verdict": verdict, "rule": judged.rule, "subject": subject[:500]}
         await tx.events.append("policy.violation", task_id, data)
 
-    async def _ask(self, tx: Transaction, subject: Mapping[str, Any], digest: str, judged: Judgement) -> Reply:
-        task_id = self._worker.task_id
-        asked = [
-            one
-            for one in await tx.approvals.page(None, _LOOKED_AT)
-            if one.task_id == task_id and one.kind is ApprovalKind.COMMAND
-        ]
-        same = next((one for one in asked if one.subject_hash == digest), None)  # the newest
-        if same is not None and same.state in (ApprovalState.DENIED, ApprovalState.EXPIRED):
-            return Reply(allowed=False, reason=_denied(same))
-        if same is None or same.state is not ApprovalState.PENDING:
-            if len(asked) >= self._judge.policy().asks:
-                return Reply(allowed=False, reason=f"{judged.reason} This task has asked too often: find another way.")
-            fields = {"kind": ApprovalKind.COMMAND, "task_id": task_id, "subject": subject}
-            same = await tx.approvals.add({**fields, "expires_at": tx.now + self._expires, "reason": judged.reason})
-            await tx.events.append(
-                "approval.asked", task_id, {"approval_id": same.approval_id, "kind": "command", "rule": judged.rule}
+    async def _ask(self, tx: Transaction, subject: Mapping[str, Any], judged: Judgement) -> Reply:
+        task = await tx.tasks.get(self._worker.task_id)
+        of_task = [one for one in await tx.approvals.page(None, _LOOKED_AT) if one.task_id == task.id and not one.gate]
+        newest = next((one for one in of_task if one.subject_hash == subject_hash(subject)), None)
+        if newest is not None and newest.state in (ApprovalState.DENIED, ApprovalState.EXPIRED):
+            return Reply(allowed=False, reason=_denied(newest))
+        waiting = next((one for one in of_task if one.state is ApprovalState.PENDING), None)
+        if task.status is not Status.IN_PROGRESS:  # another call of the same turn was faster
+            known = None if waiting is None else waiting.approval_id
+            return Reply(
+                allowed=False, reason=f"{judged.reason} The task does not go on now: end your turn.", approval_id=known
             )
-        reason = f"{judged.reason} It waits for approval {same.approval_id}: end your turn now; you go on once it is decided."
-        return Reply(allowed=False, reason=reason, approval_id=same.approval_id)
+        if len(of_task) >= self._judge.policy().asks:
+            return Reply(allowed=False, reason=f"{judged.reason} This task has asked too often: find another way.")
+        known = (await deciding.ask(tx, self._policy, task, ApprovalKind.COMMAND, subject, judged.reason)).approval_id
+        reason = f"{judged.reason} It waits for approval {known}: end your turn now; you go on once it is decided."
+        return Reply(allowed=False, reason=reason, approval_id=known)
 
     def _subject(self, request: PermissionRequest) -> dict[str, Any]:
-        """What is approved, and no more: for a tool also what it is given."""
-        subject: dict[str, Any] = {"task": self._worker.task_id}
+        """What is approved, and no more: for a tool also what it is given, and what redaction hides."""
         given = _shown(request)
-        shown = str(redact(given))
-        subject["command"] = shown[:_SHOWN]
-        if request.command is None:
-            subject["tool"] = request.tool
-            given = json.dumps(dict(request.input), sort_keys=True, default=str)
-        if given != subject["command"]:
-            subject["sha256"] = hashlib.sha256(given.encode(errors="replace")).hexdigest()
+        shown = str(redact(given))[:_SHOWN]
         cwd = os.path.relpath(request.cwd or self._workspace, self._workspace)
-        return {**subject, "cwd": cwd}
+        subject = subject_of_command(self._worker.task_id, shown, cwd)
+        if request.command is None:
+            given = json.dumps([request.tool, dict(request.input)], sort_keys=True, default=str)
+        return (
+            subject
+            if given == shown
+            else {**subject, "sha256": hashlib.sha256(given.encode(errors="replace")).hexdigest()}
+        )
 
 
 def _shown(request: PermissionRequest) -> str:

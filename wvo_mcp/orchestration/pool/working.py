@@ -166,7 +166,7 @@ class Work:
             fields = {"pid": pid, "pid_started": mark, "workspace": str(place.path), "log": str(log)}
             self.sink.put(worker.worker_id, fields, now=True)
             self._told("launched", reason=place.note or share)
-            asker = Asker(parts.store, parts.caller, parts.judge, worker, place.path)
+            asker = Asker(parts.store, parts.caller, parts.policy, parts.judge, worker, place.path)
             self.watching = Watching(parts, launched, run, asker, self._ledger, self.sink, worker.started_at)
             if self._halt is not None:
                 self.watching.halted(self._halt)
