@@ -1,0 +1,86 @@
+"""Every form that a person's repository may have."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.bench import Bench
+from tests.support.yard import Yard, git
+
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WORK-8")]
+
+
+async def whole_life(yard: Yard, task_id: str = "T1") -> str:
+    commit = await yard.submitted(task_id, **{"new.py": "b = 2\n"})
+    assert await yard.places.close(task_id) is None
+    return commit
+
+
+async def test_files_outside_of_a_sparse_checkout_stay_in_the_submission(yard: Yard) -> None:
+    yard.write(yard.root, {"kept/a.py": "a\n", "away/b.py": "b\n"})
+    yard.save("two folders")
+    yard.git("sparse-checkout", "set", "kept")
+
+    commit = await whole_life(yard)
+
+    assert yard.names(commit) == {"kept/a.py", "away/b.py", "code.py", ".gitignore", "new.py"}
+
+
+async def test_a_repository_of_sha256_is_like_any_other(bench: Bench, home: Path, tmp_path: Path) -> None:
+    yard = Yard(tmp_path / "shop", bench)
+    yard.root.mkdir()
+    yard.git("init", "-q", "-b", "main", "--object-format=sha256")
+
+    commit = await whole_life(yard.begin())
+
+    assert len(commit) == 64
+
+
+async def test_a_bare_repository_has_worktrees_too(yard: Yard, bench: Bench, tmp_path: Path) -> None:
+    git(tmp_path, "clone", "-q", "--bare", str(yard.root), "shop.git")
+    bare = Yard(tmp_path / "shop.git", bench)
+
+    commit = await whole_life(bare)
+
+    assert "new.py" in bare.names(commit)
+
+
+async def test_a_project_in_a_linked_worktree_uses_the_repository_that_it_is_of(yard: Yard, bench: Bench) -> None:
+    linked = yard.root.parent / "linked"
+    yard.git("worktree", "add", "-q", "-b", "side", str(linked))
+    side = Yard(linked, bench)
+
+    _, place = await side.opened("T1")
+
+    assert place.path == linked / "state/worktrees/T1"
+    assert yard.refs("refs/heads/wvo") == ["refs/heads/wvo/T1"]
+    assert git(linked, "status", "--porcelain") == ""
+
+
+async def test_line_ends_that_git_converts_are_no_change(yard: Yard, home: Path) -> None:
+    yard.write(home, {".gitconfig": "[core]\n\tautocrlf = true\n\texcludesFile = ~/ignored\n", "ignored": "*.swp\n"})
+    worker, place = await yard.opened("T1", type="review")
+    (place.path / "code.py").write_bytes(b"a = 1\r\n")
+    (place.path / "a.swp").write_text("")
+
+    assert not await yard.places.changed("T1")
+    assert (await yard.complete(worker))["no_changes"]
+
+
+async def test_the_configuration_of_another_home_changes_nothing(
+    yard: Yard, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker's server has a home of its own."""
+    yard.write(home, {".config/git/ignore": "*.swp\n"})
+    worker, place = await yard.opened("T1")
+    yard.write(place.path, {"new.py": "b = 2\n", "a.swp": ""})
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / ".gitconfig").write_text("[core]\n\tfsmonitor = touch ran\n\thooksPath = /elsewhere\n[broken\n")
+
+    with monkeypatch.context() as inside:
+        inside.setenv("HOME", str(other))
+        yard.again()
+        commit = (await yard.complete(worker))["submission"]["commit"]
+
+    assert "a.swp" not in yard.names(commit)
