@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
@@ -50,7 +51,7 @@ class Yard:
     def again(self) -> None:
         """As another process sees it."""
         logs = self.root / "state" / "workers"
-        store: Any = self.bench.store
+        store: Any = self.bench and self.bench.store
         self.places = Worktrees(
             root=self.root, folder=self.folder, logs=logs, store=store, caller=JOURNAL, rules=self.rules
         )
@@ -61,6 +62,11 @@ class Yard:
         self.git("init", "-q", "-b", "main")
         self.write(self.root, {"code.py": "a = 1\n", ".gitignore": "*.log\n.env\nstate/\n", **files})
         self.save("begin")
+        return self
+
+    def copied(self, origin: Path) -> "Yard":
+        """As another one began."""
+        shutil.copytree(origin, self.root, symlinks=True)
         return self
 
     def write(self, folder: Path, files: dict[str, str]) -> None:

@@ -1,6 +1,7 @@
 """A repository of a person, in a home of their own."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
+@pytest.fixture(scope="session")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with one commit."""
+    nothing: Any = None
+    return Yard(tmp_path_factory.mktemp("origin") / "shop", nothing).begin().root
+
+
 @pytest.fixture
-def yard(bench: Bench, tmp_path: Path, home: Path) -> Yard:
-    return Yard(tmp_path / "shop", bench).begin()
+def yard(bench: Bench, tmp_path: Path, home: Path, origin: Path) -> Yard:
+    return Yard(tmp_path / "shop", bench).copied(origin)

@@ -61,7 +61,7 @@ class Common:
         if (found := found_around(root)) is None:
             return None
         top, git_dir = found
-        return cls(top, git_dir, _of_person(top), guard.taken(git_dir))
+        return cls(top, git_dir, _of_person(top, git_dir), guard.taken(git_dir))
 
     @classmethod
     def known(cls, root: Path, facts: Mapping[str, Any]) -> "Common":
@@ -237,22 +237,23 @@ def found_around(root: Path) -> tuple[Path, Path] | None:
     return None
 
 
-def _of_person(top: Path) -> dict[str, str]:
+def _of_person(top: Path, git_dir: Path) -> dict[str, str]:
     """What of a person's own configuration is used: it must not depend on who asks later, for a worker has another home."""
     home = Path.home()
     folder = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "git"
     found = {"core.excludesfile": str(folder / "ignore"), "core.attributesfile": str(folder / "attributes")}
-    for scope in ("--system", "--global"):
-        try:
-            printed = run_git(top, "config", scope, "--includes", "--null", "--list")
-        except GitFailed:
-            continue  # there is no such file
-        for entry in printed.decode(errors="surrogateescape").split("\0")[:-1]:
-            key, _, value = entry.partition("\n")
-            if key in _TAKEN_OVER:
-                found[key] = str(home / value[2:]) if value.startswith("~/") else value
-            if key.startswith("filter.lfs."):
-                found["filter.lfs.required"] = "false"
+    named = {"GIT_DIR": str(git_dir), "GIT_COMMON_DIR": str(git_dir), "GIT_WORK_TREE": str(top)}
+    try:
+        printed = run_git(top, "config", "--show-scope", "--null", "--list", env=named)
+    except GitFailed:
+        return found  # it cannot be read; then git itself would not work for the person either
+    entries = printed.decode(errors="surrogateescape").split("\0")
+    for scope, entry in zip(entries[0::2], entries[1::2], strict=False):
+        key, _, value = entry.partition("\n")
+        if scope in ("system", "global") and key in _TAKEN_OVER:
+            found[key] = str(home / value[2:]) if value.startswith("~/") else value
+        if key.startswith("filter.lfs."):
+            found["filter.lfs.required"] = "false"
     return found
 
 
