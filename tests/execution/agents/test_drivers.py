@@ -1,0 +1,225 @@
+"""One suite for all drivers: whatever the vendor's protocol is, the pool sees the same."""
+
+import json
+import os
+import sys
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.support import vendor_program
+from wvo_mcp.domain.agents import AgentEvent, EventKind, Status
+from wvo_mcp.execution.agents.claude import ClaudeRun
+from wvo_mcp.execution.agents.codex import CodexRun
+from wvo_mcp.execution.agents.lines import LineDriver, LineRun
+from wvo_mcp.ports.agents import AgentNotStarted, Answer, Launch, ServerEntry
+
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WORK-1", "WORK-2")]
+
+Turn = Sequence[dict[str, Any]]
+RUNS: dict[str, type[LineRun]] = {"claude": ClaudeRun, "codex": CodexRun}
+
+
+class Vendor:
+    """A driver with a program that speaks its vendor's protocol and does what a script says."""
+
+    def __init__(self, name: str, place: Path) -> None:
+        self.driver = LineDriver(RUNS[name])
+        self.place = place
+        program = (sys.executable, vendor_program.__file__, name, str(place / "script.json"))
+        for folder in ("home", "work"):
+            (place / folder).mkdir()
+        self.launch = Launch(
+            workspace=place / "work",
+            home=place / "home",
+            prompt="# T1: the first prompt",
+            server=ServerEntry(argv=("wvo-mcp",), env={"WVO_WORKER_KEY": "5ec4e7"}),
+            env={"PATH": os.environ["PATH"]},
+            program=program,
+            log=place / "raw.jsonl",
+            output=200 << 20,
+        )
+
+    @asynccontextmanager
+    async def playing(self, *turns: Turn, **more: Any) -> AsyncGenerator[LineRun]:
+        (self.place / "script.json").write_text(json.dumps(turns))
+        with anyio.fail_after(60):
+            async with self.driver.start(replace(self.launch, **more)) as run:
+                yield run
+
+    async def heard(self, *turns: Turn, **more: Any) -> list[AgentEvent]:
+        """Everything up to the first stop."""
+        async with self.playing(*turns, **more) as run:
+            return await until_stop(run)
+
+
+@pytest.fixture(params=sorted(RUNS))
+def vendor(request: pytest.FixtureRequest, tmp_path: Path) -> Vendor:
+    return Vendor(request.param, tmp_path)
+
+
+async def until_stop(run: LineRun) -> list[AgentEvent]:
+    events: list[AgentEvent] = []
+    async for event in run.events():
+        events.append(event)
+        if event.kind is EventKind.STOP:
+            break
+    return events
+
+
+def kinds(events: Sequence[AgentEvent], *wanted: EventKind) -> list[EventKind]:
+    return [event.kind for event in events if event.kind in wanted]
+
+
+async def test_a_turn_is_told_in_order_and_ends_in_one_stop(vendor: Vendor) -> None:
+    events = await vendor.heard([{"say": "I look"}, {"call": "get_task"}, {"say": "done"}, {"use": [30, 5]}])
+
+    told = [(event.kind, event.status) for event in events if event.kind is not EventKind.NOISE]
+    assert told[0] == (EventKind.STARTED, None)
+    assert told[1:5] == [
+        (EventKind.MESSAGE, None),
+        (EventKind.TOOL_CALL, Status.RUNNING),
+        (EventKind.TOOL_CALL, Status.DONE),
+        (EventKind.MESSAGE, None),
+    ]
+    assert told[-1] == (EventKind.STOP, Status.DONE)
+    assert (events[-1].text, events[-1].session) == ("done", "s-1")
+    begun, ended = (event for event in events if event.kind is EventKind.TOOL_CALL)
+    assert begun.call_id == ended.call_id
+    assert (begun.tool or "").endswith("get_task")
+    [use] = [event.use for event in events if event.use is not None][-1:]
+    assert (use.tokens_in, use.tokens_out, use.sums) == (30, 5, True)
+
+
+async def test_a_permission_request_waits_for_its_answer_and_is_answered_both_ways(vendor: Vendor) -> None:
+    async with vendor.playing([{"ask": "make test"}, {"ask": "git push"}]) as run:
+        said: list[str] = []
+        async for event in run.events():
+            if event.request is not None:
+                assert (event.kind, event.request.paths) == (EventKind.PERMISSION_REQUEST, ())
+                allowed = event.request.command == "make test"
+                await run.answer("another", Answer(allowed=True))
+                await run.answer(event.request.request_id, Answer(allowed, "not from here"))
+                await run.answer(event.request.request_id, Answer(allowed=True))
+            elif event.kind is EventKind.MESSAGE:
+                said.append(event.text)
+            elif event.kind is EventKind.STOP:
+                break
+
+    assert said == ["allowed", "refused: not from here"]
+
+
+async def test_what_is_said_after_a_turn_begins_another_one_in_the_same_session(vendor: Vendor) -> None:
+    async with vendor.playing([{"use": [10, 1]}], [{"say": "more"}, {"use": [20, 2]}]) as run:
+        first = await until_stop(run)
+        await run.say("go on")
+        second = await until_stop(run)
+
+    assert [event.text for event in second if event.kind is EventKind.MESSAGE] == ["more"]
+    assert first[-1].session == second[-1].session == "s-1"
+    [use] = [event.use for event in second if event.use is not None][-1:]
+    assert (use.tokens_in, use.tokens_out) == (30, 3), "the sum of the process"
+
+
+async def test_an_interrupt_ends_the_turn_that_runs(vendor: Vendor) -> None:
+    async with vendor.playing([{"say": "I begin"}, {"listen": True}]) as run:
+        events: list[AgentEvent] = []
+        async for event in run.events():
+            events.append(event)
+            if event.kind is EventKind.MESSAGE:
+                await run.interrupt()
+            if event.kind is EventKind.STOP:
+                break
+
+    assert events[-1].status in (Status.INTERRUPTED, Status.FAILED)
+    assert kinds(events, EventKind.STOP) == [EventKind.STOP]
+
+
+async def test_a_session_is_resumed_by_its_id(vendor: Vendor) -> None:
+    events = await vendor.heard([{"say": "again"}], session="s-42")
+
+    assert events[-1].session == "s-42"
+
+
+@pytest.mark.requirement("WORK-9")
+async def test_a_limit_is_told_before_the_stop_with_its_reset(vendor: Vendor) -> None:
+    events = await vendor.heard([{"say": "I begin"}, {"limit": True}])
+
+    assert kinds(events, EventKind.LIMIT, EventKind.STOP)[-2:] == [EventKind.LIMIT, EventKind.STOP]
+    signal = events[-1].signal
+    assert (events[-1].status, signal is not None) == (Status.FAILED, True)
+    assert signal is not None
+    assert signal.resets_at is not None or signal.retry_after is not None
+
+
+async def test_a_program_that_ends_within_a_turn_ends_it_as_failed_with_its_last_words(vendor: Vendor) -> None:
+    events = await vendor.heard([{"say": "I begin"}, {"stderr": "first\nout of cheese\n"}, {"exit": 3}])
+
+    assert (events[-1].kind, events[-1].status) == (EventKind.STOP, Status.FAILED)
+    assert "3" in events[-1].text
+    assert "out of cheese" in events[-1].text
+
+
+async def test_broken_huge_and_foreign_lines_survive(vendor: Vendor) -> None:
+    hostile = [
+        '{"type": ',
+        "\x1b[31mred",
+        "null",
+        "[1, 2]",
+        '{"type": {"a": []}}',
+        "[" * 5_000,
+        '{"method": 7, "id": []}',
+    ]
+    steps = [{"line": line} for line in hostile]
+    events = await vendor.heard([*steps, {"flood": 20 << 20}, {"say": "still here"}])
+
+    assert len(kinds(events, EventKind.NOISE)) >= 5
+    assert "still here" in [event.text for event in events]
+    assert events[-1].status is Status.DONE
+    assert all(len(event.text) < 1_000 for event in events)
+
+
+async def test_endless_output_is_ended_at_its_limit(vendor: Vendor) -> None:
+    events = await vendor.heard([{"flood": 8 << 20}] * 8, output=20 << 20)
+
+    assert (events[-1].kind, events[-1].status) == (EventKind.STOP, Status.FAILED)
+    assert "output" in events[-1].text
+
+
+@pytest.mark.requirement("WORK-8")
+async def test_neither_prompt_nor_key_are_in_the_arguments_and_the_raw_stream_is_kept(vendor: Vendor) -> None:
+    async with vendor.playing([{"say": "hello"}, {"listen": True}]) as run:
+        async for event in run.events():
+            if event.kind is EventKind.MESSAGE:
+                break
+        arguments = arguments_of(run.pid)
+        below = [arguments_of(pid) for pid in children(run.pid)]
+
+    assert below
+    assert not any(secret in line for line in [arguments, *below] for secret in ("first prompt", "5ec4e7"))
+    first, *rest = (vendor.place / "raw.jsonl").read_text().splitlines()
+    assert json.loads(first) == {"wvo": "log", "driver": vendor.driver.name}
+    assert any("hello" in line for line in rest)
+    assert [event.text for line in rest for event in vendor.driver.meaning(line.encode())].count("hello") == 1
+
+
+def arguments_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
+
+
+def children(pid: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+async def test_a_program_that_is_not_there_says_so(vendor: Vendor) -> None:
+    try:
+        events = await vendor.heard([], program=("no-such-program",))
+    except AgentNotStarted as error:
+        assert "no-such-program" in str(error)
+    else:
+        assert (events[-1].status, "no-such-program" in events[-1].text) == (Status.FAILED, True)
