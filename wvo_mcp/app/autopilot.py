@@ -4,7 +4,7 @@ import os
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from wvo_mcp.app.building import backend_of, begun, build_providers, build_services, policy_of, telemetry_for, watched
@@ -28,6 +28,7 @@ from wvo_mcp.orchestration.pool.parts import Limits, News, Parts
 from wvo_mcp.orchestration.pool.pool import Pool
 from wvo_mcp.orchestration.pool.spending import Caps
 from wvo_mcp.ports import SILENT, Directives, RoadmapFiles, Transaction, WatchedStore
+from wvo_mcp.ports.agents import AgentDriver
 from wvo_mcp.ports.homes import Homes
 from wvo_mcp.ports.places import Places
 from wvo_mcp.ports.providers import Providers
@@ -95,9 +96,12 @@ class Autopilot:
 
 
 @asynccontextmanager
-async def autopilot(settings: Settings, options: AutopilotOptions, on_news: News) -> AsyncGenerator[Autopilot]:
-    """Entering it launches nothing. Raises Conflict while another one runs for this store on this host, NotConfigured where
-    there is neither roadmap nor store, and the store's typed errors."""
+async def autopilot(
+    settings: Settings, options: AutopilotOptions, on_news: News, drivers: Mapping[str, AgentDriver] | None = None
+) -> AsyncGenerator[Autopilot]:
+    """Entering it launches nothing. `drivers`, by the kind of their provider: these and no others. Raises Conflict while
+    another one runs for this store on this host, NotConfigured where there is neither roadmap nor store, and the store's
+    typed errors."""
     register_environment(os.environ)
     log_to_stderr()
     host = as_id(host_name())[:48]
@@ -121,6 +125,7 @@ async def autopilot(settings: Settings, options: AutopilotOptions, on_news: News
                 try:
                     await sync_or_alert(store, services.get(RoadmapFiles), caller)
                     parts = _parts(settings, options, services, notifying, caller, host, keeper.heard, on_news)
+                    parts = parts if drivers is None else replace(parts, drivers=drivers)
                     size = options.agents or settings.agents
                     most = 1 if options.once else (options.max_tasks or settings.max_iterations)
                     pool = Pool(parts, 1 if options.once else size, most=most, only=options.task, waits=options.wait)

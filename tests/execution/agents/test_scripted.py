@@ -123,3 +123,12 @@ async def test_an_interrupt_ends_the_turn_and_an_exit_the_session(tmp_path: Path
 
     found = await run(tmp_path, [], [{"exit": 3}])
     assert (found[-1].status, "code 3" in found[-1].text) == (Status.FAILED, True)
+
+
+async def test_each_further_turn_ends_in_a_stop_of_its_own(tmp_path: Path) -> None:
+    with anyio.fail_after(60):
+        async with scripted({"T1": [[]]}).start(a_launch(tmp_path)) as agent:
+            events = agent.events()
+            for _ in range(2):
+                assert (await until_stopped(events))[-1].status is Status.DONE
+                await agent.say("go on")

@@ -176,6 +176,9 @@ def main() -> None:
     session.turn()
     while True:  # another turn, until the input ends
         if "say" in inbox.take():
+            tell(
+                "message", text="I go on." if session.state["steps"] else "There is nothing more that I was told to do."
+            )
             session.turn()
 
 

@@ -21,6 +21,7 @@ from wvo_mcp.domain.redaction import redacted
 from wvo_mcp.faces.cli.output import command, print_line
 from wvo_mcp.faces.cli.session import Application, Compose, settings_or_usage
 from wvo_mcp.ports import WatchedStore
+from wvo_mcp.ports.agents import AgentDriver
 from wvo_mcp.project import WrongSetting
 from wvo_mcp.settings import Settings
 
@@ -32,6 +33,7 @@ _DRAINING = "Ctrl-C: no further task is begun; what runs is finished. Ctrl-C aga
 _STOPPING = "Stopping the workers; their tasks return to the queue."
 
 News = Callable[[Mapping[str, Any]], None]
+Drivers = Mapping[str, AgentDriver]
 
 
 class AutopilotRun(Protocol):
@@ -62,14 +64,21 @@ class _Dollars(click.FloatRange):
 
 class Runner(Application, Protocol):
     def autopilot(
-        self, settings: Settings, options: AutopilotOptions, on_news: News
+        self, settings: Settings, options: AutopilotOptions, on_news: News, drivers: Drivers | None = None
     ) -> AbstractAsyncContextManager[AutopilotRun]:
-        """Raises Conflict while another autopilot runs for this store on this host, NotConfigured."""
+        """`drivers`, by kind of provider: these and no others. Raises Conflict while another autopilot runs for this store on
+        this host, NotConfigured."""
         ...
 
 
 def autopilot_command(compose: Compose) -> click.Command:
     def run(given: dict[str, Any], as_json: bool) -> None:
+        gc.enable()  # this command may live for days
+        if given["demo"]:
+            from wvo_mcp.faces.cli.demo import show_demo  # a project of its own
+
+            shown = show_demo(cast("Runner", compose()), as_json=as_json, screen=Lines() if as_json else Screen())
+            raise click.exceptions.Exit(shown)
         settings, application = settings_or_usage(), cast("Runner", compose())
         application.cli_caller(settings).admit(Role.OPERATOR, "autopilot")
         options = AutopilotOptions(
@@ -82,7 +91,6 @@ def autopilot_command(compose: Compose) -> click.Command:
             strict=given["strict"],
         )
         screen = Lines() if as_json else Screen()
-        gc.enable()  # this command may live for days
         try:
             code = asyncio.run(drive(application, settings, options, screen, dry_run=given["dry_run"]))
         except WrongSetting as error:
@@ -105,16 +113,23 @@ def autopilot_command(compose: Compose) -> click.Command:
             click.Option(["--no-wait"], is_flag=True, help="End without waiting for resets and people."),
             click.Option(["--strict"], is_flag=True, help="Exit code 1 when a task that it began failed or is blocked."),
             click.Option(["--dry-run"], is_flag=True, help="Show what would be run and spent; run nothing."),
+            click.Option(["--demo"], is_flag=True, help="Show it in a temporary project, with scripted agents; no account."),
         ],
         short="Run coding agents on the tasks of this project.",
     )  # fmt: skip
 
 
 async def drive(
-    application: Runner, settings: Settings, options: AutopilotOptions, screen: "Lines", *, dry_run: bool
+    application: Runner,
+    settings: Settings,
+    options: AutopilotOptions,
+    screen: "Lines",
+    *,
+    dry_run: bool,
+    drivers: Drivers | None = None,
 ) -> int:
     """Its whole life; the exit code."""
-    async with application.autopilot(settings, options, screen.news) as run:
+    async with application.autopilot(settings, options, screen.news, drivers) as run:
         plan = await run.plan()
         screen.begins(plan)
         if dry_run:

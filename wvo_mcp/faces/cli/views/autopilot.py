@@ -154,7 +154,7 @@ def plan(found: Row) -> RenderableType:
     tasks = "" if most is None else f"at most {most} task{'s' * (most != 1)}, "
     workers = found.get("workers", 1)
     lines = [Text(f"Up to {workers} worker{'s' * (workers != 1)} at once, {tasks}{money}.", "bold")]
-    estimate = found.get("estimate")
+    estimate = found.get("cost")
     if estimate:
         most = "" if estimate["at_most"] is None else f", at most ${estimate['at_most']:,.2f}"
         lines.append(Text(f"Likely cost of {estimate['tasks']} tasks: ${estimate['likely']:,.2f}{most}."))
