@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 
 from tests.support.bench import ANN, OWNER, Bench, a_task
-from wvo_mcp.domain.lease import Role
+from wvo_mcp.domain.approval import ApprovalKind, subject_of_command
+from wvo_mcp.domain.lease import Policy, Role
 from wvo_mcp.domain.worker import Outcome, WorkerState
 from wvo_mcp.errors import Conflict, Forbidden, NotFound
 from wvo_mcp.operations import ALL
+from wvo_mcp.orchestration.approvals import deciding
 from wvo_mcp.orchestration.pool import facts
+from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.workers import LogPage, Violation, WorkerLogs
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WORK-10")]
@@ -51,10 +54,30 @@ async def test_a_person_sees_what_each_does_since_when_and_why_it_waits(bench: B
     ]
     assert seen["workers"][0]["last_act"] == "runs npm test"
     assert seen["workers"][1]["resets_at"] == "2026-03-02T15:00:00.000Z"
-    assert [(one["id"], one["about"]) for one in seen["approvals"]] == [("A-1", "git push origin")]
+    assert [(one["id"], one["about"]) for one in seen["approvals"]] == [("A-1", "run `git push origin`")]
     assert [one["subject"] for one in seen["violations"]] == ["rm -rf /"]
     assert seen["spent_usd"] == 0.75
     assert (await bench.call("workers", OWNER, run_id="r0"))["spent_usd"] == 0.25
+
+
+async def test_the_state_of_work_says_what_workers_do_and_what_to_approve(bench: Bench) -> None:
+    await bench.create(a_task("T1"), a_task("T2"))
+    for task_id in ("T1", "T2"):
+        await bench.claim(replace(ANN, agent_id=f"auto-here.{task_id[1]}"), task_id)
+        await _launched(bench, task_id, last_act=f"reads {task_id}")
+    await bench.write(_asks_for_a_push)
+
+    seen = await bench.call("status", OWNER)
+
+    assert [(one["id"], one["worker_id"], one["does"]) for one in seen["in_progress"]] == [("T1", "w-1", "reads T1")]
+    (waits,) = seen["needs_you"]
+    assert (waits["id"], waits["approval_id"]) == ("T2", "A-1")
+    assert "git push" in waits["detail"]
+
+
+async def _asks_for_a_push(tx: Transaction) -> None:
+    task = await tx.tasks.get("T2")
+    await deciding.ask(tx, Policy(), task, ApprovalKind.COMMAND, subject_of_command("T2", "git push", "."))
 
 
 async def test_a_megabyte_in_a_title_or_a_reason_is_cut(bench: Bench) -> None:

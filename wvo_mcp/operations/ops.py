@@ -4,11 +4,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from wvo_mcp.domain.approval import ApprovalKind, ApprovalState
 from wvo_mcp.domain.backup import Kind
 from wvo_mcp.domain.event import Event
 from wvo_mcp.domain.instant import Instant, instant
-from wvo_mcp.domain.task import Priority, Status
+from wvo_mcp.domain.task import Priority, Status, Task
 from wvo_mcp.domain.text import Id, Label
+from wvo_mcp.domain.worker import Worker, WorkerState
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.inputs import Dollars, Input, OrNull, Output
 from wvo_mcp.operations.operation import Context, Effect, operation
@@ -27,6 +29,10 @@ _NEEDS = 20
 """How many of each kind that waits for a person are shown."""
 
 
+def _short(text: str | None) -> str | None:
+    return text if text is None or len(text) <= 200 else text[:200] + " [...]"
+
+
 class HeldTask(Output):
     id: str
     title: str
@@ -35,10 +41,10 @@ class HeldTask(Output):
     lease_expires_at: Instant | None
     started_at: Instant | None
     server_gone: bool = Field(default=False, description="True: its server is gone; the task soon returns.")
-
-
-def _short(text: str | None) -> str | None:
-    return text if text is None or len(text) <= 200 else text[:200] + " [...]"
+    worker_id: str | None = None
+    does: Annotated[str | None, AfterValidator(_short)] = Field(
+        default=None, description="What its worker does, or why it waits."
+    )
 
 
 Waits = Literal["approval", "failed", "blocked"]
@@ -55,6 +61,7 @@ class WaitingTask(Output):
     title: str
     why: Waits
     detail: Annotated[str | None, AfterValidator(_short)] = None
+    approval_id: str | None = Field(default=None, description="What to approve or deny.")
 
 
 class ReadyTask(Output):
@@ -138,6 +145,7 @@ async def status(ctx: Context, providers: Providers) -> StatusReport:
     counts = await tx.tasks.counts()
     unblocked, counts["ready"] = counts["ready"], await tx.health.claimable()
     held = await tx.tasks.page({"status": Status.IN_PROGRESS.value}, 0, 50)
+    workers = {worker.task_id: worker for worker in await tx.workers.open()}
     kept = await tx.prefetch.current()
     since = min((one.queued_at for one in kept), default=None)
     return StatusReport(
@@ -148,7 +156,7 @@ async def status(ctx: Context, providers: Providers) -> StatusReport:
         wip_limit=limit,
         held_back=max(0, unblocked - counts["ready"]),
         needs_you=await _needs_you(tx),
-        in_progress=[HeldTask.of(task, server_gone=await _is_gone(tx, task.session_id)) for task in held],
+        in_progress=[await _held(tx, task, workers.get(task.id)) for task in held],
         flow=FlowLine.of(await flow(tx)),
         ready=[ReadyTask.of(task) for task in await best_ready(tx, 10)],
         agents=[dict(row) for row in await tx.sessions.agents(20)],
@@ -167,6 +175,14 @@ async def status(ctx: Context, providers: Providers) -> StatusReport:
     )
 
 
+async def _held(tx: Transaction, task: Task, worker: Worker | None) -> HeldTask:
+    gone = await _is_gone(tx, task.session_id)
+    if worker is None:
+        return HeldTask.of(task, server_gone=gone)
+    does = worker.last_act if worker.state is WorkerState.WORKING else worker.reason
+    return HeldTask.of(task, server_gone=gone, worker_id=worker.worker_id, does=does or worker.state.value)
+
+
 async def _is_gone(tx: Transaction, session_id: str | None) -> bool:
     session = None if session_id is None else await tx.sessions.get(session_id)
     return session is not None and not session["durable"] and not tx.liveness.alive(session["session_id"])
@@ -175,12 +191,16 @@ async def _is_gone(tx: Transaction, session_id: str | None) -> bool:
 async def _needs_you(tx: Transaction) -> list[WaitingTask]:
     """The first of each kind, in the order in which people free the most work."""
     found: list[WaitingTask] = []
+    pending = await tx.approvals.page(ApprovalState.PENDING, 2 * _NEEDS)
+    asked = {one.task_id: one for one in pending if one.kind is not ApprovalKind.TASK}
     for why, where in _WAITING:
         for task in await tx.tasks.page(where, 0, _NEEDS):
             if why == "blocked" and await tx.tasks.waits(task.id):
                 continue  # it returns by itself
-            detail = {"failed": task.last_error, "blocked": task.blocked_reason}.get(why)
-            found.append(WaitingTask(id=task.id, title=task.title, why=why, detail=detail))
+            approval = asked.get(task.id) if why == "approval" else None
+            about, approval_id = (None, None) if approval is None else (approval.about, approval.approval_id)
+            detail = {"failed": task.last_error, "blocked": task.blocked_reason}.get(why, about)
+            found.append(WaitingTask(id=task.id, title=task.title, why=why, detail=detail, approval_id=approval_id))
     return found
 
 

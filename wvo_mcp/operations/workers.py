@@ -1,11 +1,11 @@
 """The toolset `worker`: what people see of workers, and how they end one."""
 
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from wvo_mcp.domain.approval import Approval, ApprovalState
+from wvo_mcp.domain.approval import ApprovalState
 from wvo_mcp.domain.instant import Instant, iso
 from wvo_mcp.domain.lease import Role
 from wvo_mcp.domain.text import Id, Text
@@ -106,14 +106,7 @@ async def workers(ctx: Context, params: ListWorkers) -> WorkersListed:
 async def open_approvals(tx: Transaction) -> list[OpenApproval]:
     """Those that wait for a person, the oldest first."""
     pending = await tx.approvals.page(ApprovalState.PENDING, 20)
-    return [OpenApproval.of(one, about=about(one)) for one in reversed(pending)]
-
-
-def about(approval: Approval) -> str:
-    """What it allows, on one line."""
-    subject: dict[str, Any] = approval.subject
-    said = subject.get("command") or subject.get("title") or ", ".join(f"{k}: {v}" for k, v in subject.items())
-    return str(said).replace("\n", " ")[:300]
+    return [OpenApproval.of(one, about=" ".join(one.about.split())[:300]) for one in reversed(pending)]
 
 
 class ReadLog(Input):

@@ -160,7 +160,11 @@ def _head(result: Row) -> Iterator[Text]:
 def _needs(result: Row) -> list[Row]:
     """What waits for a person, with the command that ends it; an alert about one of these tasks says nothing more."""
     tasks = [
-        {**task, "text": task["detail"] or task["title"], "run": f"{_VERBS[task['why']]} {task['id']}"}
+        {
+            **task,
+            "text": task["detail"] or task["title"],
+            "run": f"{_VERBS[task['why']]} {task['approval_id'] or task['id']}",
+        }
         for task in result["needs_you"]
     ]
     named = {task["id"] for task in tasks}
