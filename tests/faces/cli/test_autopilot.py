@@ -17,7 +17,7 @@ from wvo_mcp import app
 from wvo_mcp.domain.autopilot import AutopilotOptions
 from wvo_mcp.errors import Conflict
 from wvo_mcp.faces.cli import main
-from wvo_mcp.faces.cli.autopilot import News
+from wvo_mcp.faces.cli.running import News
 
 pytestmark = pytest.mark.requirement("WORK-9")
 

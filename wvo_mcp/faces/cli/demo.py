@@ -17,7 +17,7 @@ from wvo_mcp.domain.providers.trust import parts_of
 from wvo_mcp.execution.agents.scripted import Scripts, scripted
 from wvo_mcp.execution.providers.parse import parse
 from wvo_mcp.execution.trust import PROVIDERS, Trust
-from wvo_mcp.faces.cli.autopilot import Lines, Runner, drive
+from wvo_mcp.faces.cli.running import Lines, Runner, drive
 from wvo_mcp.project import Project
 from wvo_mcp.settings import settings_of
 
