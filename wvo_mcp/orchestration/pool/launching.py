@@ -49,7 +49,11 @@ class Nothing:
 
 
 class _Unusable(Exception):
-    """The claim led to a provider for which there is no driver: undone."""
+    """The claim led to a provider that cannot do it: undone."""
+
+    def __init__(self, why: str, provider: str | None = None) -> None:
+        super().__init__(why)
+        self.provider = provider
 
 
 async def launch(parts: Parts, slot: int, task_id: str | None, missing: Mapping[str, str]) -> Launched | Nothing:
@@ -74,7 +78,7 @@ async def launch(parts: Parts, slot: int, task_id: str | None, missing: Mapping[
         if route is None or provider is None or driver is None:
             raise _Unusable(claim.explanation or "no provider is configured that could do it")
         if driver.answers and claim.task.type not in _ANSWERED:
-            raise _Unusable(f"{provider.name} only answers, and {claim.task.id} is work of type {claim.task.type}")
+            raise _Unusable(f"{provider.name} only answers: it reviews and validates", provider.name)
         before = await parking.take_up(tx, claim.task, provider.name, parts.host)
         fields = {
             "task_id": claim.task.id,
@@ -106,10 +110,13 @@ async def launch(parts: Parts, slot: int, task_id: str | None, missing: Mapping[
             bases=[commits[one] for one in needed if one in commits],
         )
 
-    try:
-        return await parts.store.write(parts.caller, work)
-    except _Unusable as error:
-        return Nothing("budget", str(error))
+    while True:
+        try:
+            return await parts.store.write(parts.caller, work)
+        except _Unusable as error:
+            if error.provider is None or error.provider in unusable:
+                return Nothing("budget", str(error))
+            unusable[error.provider] = str(error)  # whoever else there is for that task
 
 
 def _told(worker: Worker, before: Resting | None) -> dict[str, str]:
