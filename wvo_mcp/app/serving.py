@@ -1,5 +1,6 @@
 """The whole life of a server around one face."""
 
+import logging
 import os
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
@@ -26,7 +27,7 @@ from wvo_mcp.app.components import Components, FunctionComponent
 from wvo_mcp.domain.known_secrets import register_environment
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.execution.clock import SystemClock
-from wvo_mcp.execution.identity import Connection
+from wvo_mcp.execution.identity import Connection, check_not_below_warden
 from wvo_mcp.execution.logs import log_to_stderr
 from wvo_mcp.operations import Container
 from wvo_mcp.orchestration import keeping
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from wvo_mcp.app.leading import LeaderWork
     from wvo_mcp.faces.mcp.face import Wire
     from wvo_mcp.telemetry.setup import Telemetry
+
+logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 1.0
 """How often a server where nothing has begun looks whether something has."""
@@ -120,7 +123,9 @@ async def _live(settings: Settings, face: Face) -> int:
                 await keeping.end(store, connection.caller, policy)
 
         async def serve() -> None:
-            if begun(settings, backend):
+            if settings.worker_key is not None:
+                await _admit(store, connection, settings.worker_key)
+            if not connection.caller.restricted and begun(settings, backend):
                 await _sync(store, services.get(RoadmapFiles), connection.caller)
             await warn_of_epics(settings, store, connection.caller)
             await face(Server(services, connection, keeper.heard, leadership.first_answer.set))
@@ -141,6 +146,18 @@ async def _live(settings: Settings, face: Face) -> int:
             )
         ).run(serve)
     return 0
+
+
+async def _admit(store: Store, connection: Connection, key: str) -> None:
+    from wvo_mcp.orchestration.tasks import admission  # only workers show a key
+
+    found = await store.read(connection.caller, lambda tx: admission.admit(tx, key))
+    if isinstance(found, str):
+        connection.refuse(found)
+        logger.warning("%s", found)
+    else:
+        worker, admitted = found
+        connection.admit(worker.agent_id, worker.provider, admitted)
 
 
 async def _sync(store: Store, files: RoadmapFiles, caller: Caller) -> None:
@@ -169,6 +186,8 @@ class Leadership:
     async def run(self) -> None:
         with anyio.move_on_after(_FIRST_ANSWER_SECONDS):
             await self.first_answer.wait()
+        if self.caller().restricted:
+            return  # a worker has no part in the work for all
         while not begun(self.settings, self.backend):  # noqa: ASYNC110 - another process may be the one that begins
             await anyio.sleep(_LOOK_SECONDS)
 
@@ -179,6 +198,8 @@ class Leadership:
 
     async def leave(self) -> None:
         caller = self.caller()
+        if caller.restricted:
+            return
         if not self.backend.store.is_blank and await self.store.read(caller, led_for) == 0:
             await (await self._loaded()).reporter.leave(self.store, caller)
 
@@ -197,6 +218,7 @@ async def serve_http(settings: Settings, host: str, port: int, on_address: Calla
     that is not this machine alone or a port that is taken, and what `serve` raises."""
     from wvo_mcp.faces.http import build_site, listen, run  # nothing else needs the web's libraries
 
+    check_not_below_warden("serve")  # a worker must not become an agent that asks over HTTP
     with listen(host, port) as listener:
 
         async def face(server: Server) -> None:

@@ -35,6 +35,8 @@ class WorkerPass:
     worker_id: str
     task_id: str
     lease_token: int
+    lease_session: str = ""
+    """The session that holds the lease for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,13 @@ class Caller:
     """True for what we launch: its route is who does the work."""
     admitted: WorkerPass | None = None
     """Of the connection of a worker."""
+    refused: str | None = None
+    """Why it may only read: what it comes from is a worker, and it shows no key that counts."""
+
+    @property
+    def restricted(self) -> bool:
+        """True of what comes from a worker."""
+        return self.admitted is not None or self.refused is not None
 
     @property
     def person(self) -> bool:
@@ -65,6 +74,10 @@ class Caller:
         """Raises Forbidden unless the caller has the role that `what` needs."""
         if self.role >= needed:
             return
+        if self.refused is not None:
+            people = " is for people only" if needed >= Role.OPERATOR else " changes the store"
+            hint = "A worker of the autopilot uses the tools of its own wvo-mcp server, for its own task."
+            raise Forbidden(f"{what}{people}. {self.refused}", hint=hint)
         if needed >= Role.OPERATOR:
             raise Forbidden(
                 f"{what} is for people only; this call comes from the agent {self.agent_id}.",

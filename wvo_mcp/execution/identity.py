@@ -3,11 +3,12 @@
 import os
 import pwd
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from wvo_mcp.domain.agent import short
-from wvo_mcp.domain.lease import Caller, Role
+from wvo_mcp.domain.lease import Caller, Role, WorkerPass
 from wvo_mcp.domain.text import as_id
 from wvo_mcp.settings import Settings
 
@@ -21,6 +22,8 @@ class Process:
     started_at: str
     environ: dict[str, str]
     program: str = ""
+    warden: bool = False
+    """Does it run a worker? Whatever that starts is below it, however it detaches itself."""
 
 
 def lineage(pid: int) -> Iterator[Process]:
@@ -31,8 +34,30 @@ def lineage(pid: int) -> Iterator[Process]:
         except (OSError, IndexError):
             return
         pairs = (entry.partition("=") for entry in _entries(pid, "environ"))
-        yield Process(pid, started_at, {name: value for name, _, value in pairs if name}, _program(pid))
+        words = _entries(pid, "cmdline")
+        environ = {name: value for name, _, value in pairs if name}
+        yield Process(pid, started_at, environ, _program(words), _is_warden(words))
         pid = parent
+
+
+_WARDEN = "/wvo_mcp/execution/agents/warden.py"
+"""Of the program that is above each worker (`execution/agents/lines.py` starts it): python -I -S warden.py FD PROGRAM."""
+
+
+def _is_warden(words: list[str]) -> bool:
+    return any(word.endswith(_WARDEN) for word in words[1:4])
+
+
+def below_warden(pid: int) -> bool:
+    """Does the process, or one above it, run a worker?"""
+    for _ in range(100):
+        try:
+            if _is_warden(_entries(pid, "cmdline")):
+                return True
+            pid = _stat(pid)[0]
+        except (OSError, IndexError):
+            return False
+    return False
 
 
 def _stat(pid: int) -> tuple[int, str]:
@@ -48,8 +73,8 @@ def _entries(pid: int, file: str) -> list[str]:
         return []
 
 
-def _program(pid: int) -> str:
-    names = [os.path.basename(entry) for entry in _entries(pid, "cmdline")]  # noqa: PTH119 - text, not a file
+def _program(words: list[str]) -> str:
+    names = [os.path.basename(word) for word in words]  # noqa: PTH119 - text, not a file
     if names and names[0] == "node":
         names = [name for name in names[1:] if not name.startswith("-")]
     return names[0] if names else ""
@@ -130,7 +155,10 @@ def _session(client: str, environ: Mapping[str, str]) -> str | None:
 def cli_caller(settings: Settings) -> Caller:
     """The caller of a command: the agent in whose shell it runs, else a person. Commands of one agent share a durable
     session: it belongs to no process, so only its leases end."""
-    shell = agent_shell(os.environ, lineage(os.getppid()))
+    above = list(lineage(os.getppid()))
+    if any(process.warden for process in above):
+        return _reader()
+    shell = agent_shell(os.environ, above)
     try:  # the same in whatever environment
         user = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -149,6 +177,20 @@ def cli_caller(settings: Settings) -> Caller:
     )
 
 
+_BELOW = "This process was started by a worker of the autopilot, and shows no key: it may only read."
+
+
+def check_not_below_warden(what: str) -> None:
+    """Raises Forbidden for a command that a worker gives, in whatever environment."""
+    if below_warden(os.getppid()):
+        _reader().admit(Role.ADMIN, what)
+
+
+def _reader() -> Caller:
+    """A command of a worker: its task is written by the tools of its own server."""
+    return Caller("worker", "cli:worker", client="cli", durable=True, role=Role.VIEWER, pooled=False, refused=_BELOW)
+
+
 class Connection:
     """The one client of this process: which caller it is, once its name is known."""
 
@@ -156,6 +198,22 @@ class Connection:
         self._settings = settings
         self._session_id = session_id
         self._by_client: dict[str | None, Caller] = {}
+        self._worker: dict[str, Any] = {}
+        if settings.worker_key is None and below_warden(os.getppid()):
+            self.refuse(_BELOW)
+        self.caller = self.identify(None)
+
+    def admit(self, agent_id: str, provider: str, admitted: WorkerPass) -> None:
+        """It is a worker's, with the key of its launch."""
+        self._become({"agent_id": agent_id, "provider": provider, "admitted": admitted})
+
+    def refuse(self, why: str) -> None:
+        """It may only read."""
+        self._become({"role": Role.VIEWER, "refused": why})
+
+    def _become(self, fields: dict[str, Any]) -> None:
+        self._worker = fields
+        self._by_client.clear()
         self.caller = self.identify(None)
 
     def identify(self, client: str | None) -> Caller:
@@ -168,6 +226,8 @@ class Connection:
                 client=client,
                 capabilities=self._settings.capabilities,
             )
+            if self._worker:
+                self._by_client[client] = replace(self._by_client[client], **self._worker)
         found = self._by_client[client]
         if client is not None:
             self.caller = found

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wvo_mcp.operations import operation as _registry
-from wvo_mcp.operations.operation import Audience, Container, Context, Effect, Late, Operation
+from wvo_mcp.operations.operation import Audience, Container, Context, Effect, Late, Operation, Workers
 
 if TYPE_CHECKING:
     from wvo_mcp.operations.operation import ALL, tools
 
-__all__ = ["ALL", "Audience", "Container", "Context", "Effect", "Late", "Operation", "named", "tools"]
+__all__ = ["ALL", "Audience", "Container", "Context", "Effect", "Late", "Operation", "Workers", "named", "tools"]
 
 
 def named(name: str) -> Operation | None:

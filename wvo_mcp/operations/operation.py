@@ -4,17 +4,18 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar, cast, get_type_hints
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from wvo_mcp.domain.lease import Caller, Policy, Role
-from wvo_mcp.errors import InvalidInput, NotConfigured, WvoError, problem_of
+from wvo_mcp.domain.lease import Caller, Policy, Role, WorkerPass
+from wvo_mcp.errors import Forbidden, InvalidInput, NotConfigured, WvoError, problem_of
 from wvo_mcp.operations.inputs import (
     PEOPLE_ONLY,
     DryRun,
+    Held,
     Input,
     LeaseWrite,
     LongRunning,
@@ -90,6 +91,15 @@ class Audience(StrEnum):
     """A command and a control of the page; never a tool."""
 
 
+class Workers(StrEnum):
+    """What the connection of a worker, which is admitted by its key, may do with an operation."""
+
+    NO = "no"
+    ANY = "any"
+    OWN = "own"
+    """Where `task_id` is its own task, or left out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """One call: who calls, the limits, and the one transaction that the wrapper opened, if it did."""
@@ -134,6 +144,7 @@ class Operation:
     manages_own_transactions: bool
     always_load: bool
     role: Role
+    workers: Workers
     before: Before | None
     people_only: frozenset[str] = field(init=False)
     """Fields for people."""
@@ -196,9 +207,23 @@ class Operation:
         """The one place where a caller's role is judged. Raises Forbidden, InvalidInput."""
         caller.admit(self.role, self.name)
         params = self.parse(arguments)
+        if caller.admitted is not None:
+            self._check_worker(caller.admitted, params)
         for name in self.people_only & params.model_fields_set:
             caller.admit(Role.OPERATOR, f"{name} of {self.name}")
         return params
+
+    def _check_worker(self, admitted: WorkerPass, params: Input) -> None:
+        """Raises Forbidden."""
+        own, named = admitted.task_id, getattr(params, "task_id", None)
+        if self.workers is Workers.NO or (self.workers is Workers.OWN and named not in (None, own)):
+            what = self.name if self.workers is Workers.NO else f"{self.name} of {named}"
+            raise Forbidden(
+                f"{what} is not for the worker {admitted.worker_id}: it works on {own} alone.",
+                hint=f"Finish {own}. Further work goes into create_tasks (parent_id {own}), a question to a person into"
+                " approval_request.",
+                task_id=own,
+            )
 
     async def _answer(
         self, container: Container, caller: Caller, params: Input, on_progress: OnProgress | None
@@ -217,9 +242,11 @@ class Operation:
 
         if isinstance(params, LongRunning):
             return await self._long(container, caller, params, made, on_progress)
-        if self.manages_own_transactions:
-            return fit(dump(await made(None)))
         store = container.get(WatchedStore)
+        if self.manages_own_transactions:
+            if caller.admitted is not None and self.effect is not Effect.READ:
+                await store.read(caller, partial(_still_admitted, admitted=caller.admitted))
+            return fit(dump(await made(None)))
         if self.effect is Effect.READ:
             return fit(dump(await store.read(caller, made)))
         keep = not params.is_dry_run
@@ -229,6 +256,8 @@ class Operation:
             first = await repeat.first_result()
             if first is not None:
                 return first
+            if caller.admitted is not None:
+                await _still_admitted(tx, caller.admitted)
             output = await made(tx)
             result = fit(dump(output))
             if output.answers_repeats:
@@ -266,6 +295,12 @@ class Operation:
         return await jobs.ask(caller, self.name, params.model_dump(mode="json"), work, on_progress)
 
 
+async def _still_admitted(tx: Transaction, admitted: WorkerPass) -> None:
+    from wvo_mcp.orchestration.tasks import admission  # only workers are admitted
+
+    await admission.check(tx, admitted)
+
+
 async def _followed(store: WatchedStore, caller: Caller, error: WvoError) -> None:
     if error.follow_up is not None:
         with suppress(WvoError):  # what the caller is shown is why the call failed
@@ -289,6 +324,7 @@ def operation(
     manages_own_transactions: bool = False,
     always_load: bool = False,
     role: Role | None = None,
+    workers: Workers | None = None,
     before: Before | None = None,
 ) -> Callable[[Run], Run]:
     """Register `async def name(ctx: Context, params: In, port: Port, ...) -> Out`; its docstring becomes the tool's
@@ -296,7 +332,8 @@ def operation(
 
     `idempotent` defaults to reads and lease writes. Operations that take long, or that touch more than the store, open
     their own transactions. `always_load` marks the tools that a client should show from the first turn. Who may call it is
-    `role`: by default a viewer what only reads, an agent the rest. `before` is awaited ahead of the transaction, for what
+    `role`: by default a viewer what only reads, an agent the rest. Of these calls a worker may make what `workers` says: by
+    default it reads, and writes what needs the lease of its own task. `before` is awaited ahead of the transaction, for what
     must not be awaited within it; it may refuse the call.
     """
 
@@ -322,11 +359,16 @@ def operation(
             manages_own_transactions=manages_own_transactions,
             always_load=always_load,
             role=role or (Role.VIEWER if effect is Effect.READ else Role.AGENT),
+            workers=workers or (Workers.ANY if effect is Effect.READ else _by_lease(input_model)),
             before=before,
         )
         return run
 
     return register
+
+
+def _by_lease(input_model: type[Input]) -> Workers:
+    return Workers.OWN if issubclass(input_model, Held) else Workers.NO
 
 
 def tools(toolsets: frozenset[str] | None = None) -> list[Operation]:

@@ -12,6 +12,7 @@ import click
 
 from wvo_mcp.domain.finding import Finding, Outcome, fail, ok, warn
 from wvo_mcp.execution import doctor, worker_checks
+from wvo_mcp.execution.identity import check_not_below_warden
 from wvo_mcp.execution.trust import Trust
 from wvo_mcp.faces.cli.backup import refuse_if_live, restore_and_sync, show, while_live_option
 from wvo_mcp.faces.cli.output import command, print_json, visible
@@ -46,6 +47,7 @@ def doctor_command(compose: Compose) -> click.Command:
 
 
 def _repaired(compose: Compose, even_so: bool, *, as_json: bool) -> dict[str, Any]:
+    check_not_below_warden("doctor --repair")
     application, settings = compose(), settings_or_usage()
     found = application.backend_of(settings).damage()
     if found is None:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import click
 
 from wvo_mcp.domain.rules import stated_by
+from wvo_mcp.execution.identity import check_not_below_warden
 from wvo_mcp.execution.installation.changes import Plan
 from wvo_mcp.execution.installation.plan import Places, Wishes, codex_home, plan, removal
 from wvo_mcp.execution.trust import ROADMAP, Trust
@@ -46,6 +47,7 @@ def init_command(_compose: Compose) -> click.Command:
 
 
 def _init(given: dict[str, Any], as_json: bool) -> None:
+    check_not_below_warden("init")
     settings = settings_or_usage()
     places = Places(settings.root, settings.state_dir, codex_home(os.environ))
     interactive = not as_json and sys.stdin.isatty()

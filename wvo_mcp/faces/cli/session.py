@@ -81,7 +81,7 @@ async def calling(op: Operation, compose: Compose) -> AsyncGenerator[tuple[Ask, 
         store = services.get(WatchedStore)
 
         async def ask(arguments: Mapping[str, Any]) -> dict[str, Any]:
-            if op.name not in _OF_THE_FILE and not arguments.get("dry_run"):
+            if not caller.restricted and op.name not in _OF_THE_FILE and not arguments.get("dry_run"):
                 await sync_first(store, services.get(RoadmapFiles), caller)
             if op.name in _ROUTED:
                 await services.get(Providers).look()

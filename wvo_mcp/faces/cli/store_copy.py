@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from wvo_mcp.errors import IncompatibleStore, InvalidInput
+from wvo_mcp.execution.identity import check_not_below_warden
 from wvo_mcp.execution.session_lock import SessionLocks
 from wvo_mcp.faces.cli.output import command, print_json
 from wvo_mcp.faces.cli.session import Compose
@@ -38,6 +39,7 @@ def copy_command(_compose: Compose) -> click.Command:
 
 
 def _copy(given: dict[str, Any], as_json: bool) -> None:
+    check_not_below_warden("store copy")
     origin, target = given["origin"], given["target"]
     files = "://" not in origin + target
     if origin == target or (files and Path(origin).expanduser().resolve() == Path(target).expanduser().resolve()):

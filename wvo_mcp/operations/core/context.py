@@ -6,7 +6,7 @@ from wvo_mcp.domain.memory import ContextEntry, Scope, newest, within
 from wvo_mcp.domain.text import Id, Label, Prose, Text
 from wvo_mcp.errors import NotFound
 from wvo_mcp.operations.inputs import Input, Output, Replayable
-from wvo_mcp.operations.operation import Context, Effect, operation
+from wvo_mcp.operations.operation import Context, Effect, Workers, operation
 from wvo_mcp.orchestration.tasks.lifecycle import check_epic, existing
 
 
@@ -23,7 +23,7 @@ class ContextWritten(Output):
     version: int
 
 
-@operation(toolset="core", effect=Effect.WRITE, always_load=True)
+@operation(toolset="core", effect=Effect.WRITE, always_load=True, workers=Workers.OWN)
 async def context_write(ctx: Context, params: ContextWrite) -> ContextWritten:
     """Save a shared note for all agents: a decision, a finding, a pitfall. Versions are kept."""
     tx = ctx.tx

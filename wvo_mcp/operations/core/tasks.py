@@ -10,7 +10,7 @@ from wvo_mcp.domain.text import FileGlob, Id, Label, Prose, Text, Title
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.core.claiming import TaskResult
 from wvo_mcp.operations.inputs import DryRun, Input, Output, Replayable, TaskId
-from wvo_mcp.operations.operation import Context, Effect, operation
+from wvo_mcp.operations.operation import Context, Effect, Workers, operation
 from wvo_mcp.orchestration.tasks import editing
 
 _COLUMNS = (
@@ -53,7 +53,7 @@ class CreatedTasks(Output):
     created: list[str]
 
 
-@operation(toolset="core", effect=Effect.WRITE)
+@operation(toolset="core", effect=Effect.WRITE, workers=Workers.ANY)
 async def create_tasks(ctx: Context, params: CreateTasks) -> CreatedTasks:
     """Add tasks with their dependencies, all or nothing. Tasks of one call may depend on each other by id."""
     await ctx.tx.sessions.ensure()

@@ -47,6 +47,10 @@ async def create(tx: Transaction, drafts: Sequence[Draft], origin: Origin) -> li
 
     Raises Conflict (an id exists or is duplicate), NotFound (a milestone, parent or dependency), DependencyCycle.
     """
+    if tx.caller.admitted is not None:
+        from wvo_mcp.orchestration.tasks import admission  # only workers are admitted
+
+        await admission.check_below(tx, tx.caller.admitted, [(draft.parent_id, draft.id) for draft in drafts])
     await _check_new(tx, drafts)
     by_id = {draft.id: draft for draft in drafts}
     # Parents first, so that a child finds its parent's row; the order given decides the rest.

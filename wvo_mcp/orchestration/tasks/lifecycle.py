@@ -127,6 +127,12 @@ async def held(tx: Transaction, policy: Policy, task_id: str, token: int | None,
     Raises NotFound, StaleLease, IllegalTransition.
     """
     task = await tx.tasks.get(task_id)
+    admitted = tx.caller.admitted
+    if admitted is not None:  # neither holder nor adopter: it writes with the lease that it was launched under
+        known = task.id == admitted.task_id and token in (None, admitted.lease_token)
+        if known and task.status is Status.IN_PROGRESS and task.lease_token == admitted.lease_token:
+            return task
+        raise StaleLease(task.id, task.assigned_to)
     if task.status is not Status.IN_PROGRESS:
         events = [] if token is not None else await tx.events.of_task(task.id, 50)
         was_mine = any(e.kind == "task.claimed" and e.session_id == tx.caller.session_id for e in events)

@@ -41,6 +41,9 @@ class Events(Repository):
         """Write the event; its hash, which the caller keeps as the task's `event_head`."""
         seq = self._last_seq = self._seq() + 1
         agent_id, session_id = self._caller.agent_id, self._caller.session_id
+        admitted = self._caller.admitted
+        if admitted is not None:
+            data = {**data, "worker_id": admitted.worker_id, "lease_session": admitted.lease_session}
         text = redact(canonical(data), shapes_only=True)
         head = chain_hash(prev, seq, self._at, kind, task_id, agent_id, session_id, text)
         self._rows.put(

@@ -206,6 +206,20 @@ class Tasks(Repository):
             (task_id,),
         )
 
+    async def below(self, task_id: str, limit: int) -> dict[str, str]:
+        found = self._rows.execute(
+            """
+            WITH RECURSIVE below (id, origin) AS (
+              SELECT id, origin FROM tasks WHERE parent_id = :id
+              UNION
+              SELECT t.id, t.origin FROM below AS b CROSS JOIN tasks AS t WHERE t.parent_id = b.id
+            )
+            SELECT id, origin FROM below LIMIT :limit
+            """,
+            {"id": task_id, "limit": limit},
+        )
+        return dict(iter(found))
+
     async def waits(self, task_id: str) -> list[str]:
         return self._rows.column(
             """
