@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from wvo_mcp.domain.instant import iso
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.execution.replacement import disk_errors, fingerprint, locked, write_whole
 
@@ -42,12 +41,14 @@ class Trust:
         try:
             kept = self._read().get(self._root, {}).get(part, {})
             accepted = kept.get("accepted", {})
-            return accepted if _digest_of(accepted) == kept.get("sha256") else {}
+            return accepted if accepted and _digest_of(accepted) == kept.get("sha256") else {}
         except (InvalidInput, AttributeError):
             return {}
 
     def accept(self, part: str, content: Mapping[str, Any]) -> str:
         """Keep it as accepted; its SHA-256. Raises InvalidInput for a file that is not ours, StoreUnavailable."""
+        from wvo_mcp.domain.instant import iso  # with pydantic, which a hook of a client starts without
+
         digest = _digest_of(content)
         with disk_errors(self.file):
             self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -24,6 +24,9 @@ class Judge(Protocol):
     def unaccepted(self) -> str | None:
         """What of it waits for a person (`wvo-mcp trust`), in one line."""
 
+    def around(self, cwd: str | None) -> tuple[Path, Path]:
+        """The folder, made absolute, and the workspace that it is in: the worktree around it, else ROOT."""
+
     def command(self, command: str, cwd: Path, workspace: Path, *, attended: bool) -> Judgement:
         """Of a text for a shell, run in `cwd` by whoever may write in `workspace`. `attended`: a person sees it."""
 

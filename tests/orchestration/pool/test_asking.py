@@ -37,6 +37,9 @@ class Fixed:
     def unaccepted(self) -> str | None:
         return None
 
+    def around(self, cwd: str | None) -> tuple[Path, Path]:
+        return WORKSPACE, WORKSPACE
+
     def command(self, command: str, cwd: Path, workspace: Path, *, attended: bool) -> Judgement:
         assert not attended
         return self._say(command.split()[0])

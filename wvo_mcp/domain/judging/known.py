@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from wvo_mcp.domain.command import SimpleCommand, Word
@@ -16,7 +16,7 @@ Judgements = Iterator[Judgement]
 
 @cache
 def known() -> Mapping[str, Any]:
-    return tomllib.loads(files("wvo_mcp.domain.judging").joinpath("commands.toml").read_text("utf-8"))
+    return tomllib.loads(Path(__file__).with_name("commands.toml").read_text("utf-8"))
 
 
 @cache

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -43,8 +42,9 @@ class PolicyJudge:
         self._clock = clock
         home = os.path.realpath(environ.get("HOME") or Path.home())
         self._home = home
+        self._root = root
         self._closed = (str(root.resolve()), str(path.parent.resolve()), home)
-        folders = ("/tmp", "/var/tmp", environ.get("TMPDIR") or tempfile.gettempdir())  # noqa: S108 - nothing that we open
+        folders = ("/tmp", "/var/tmp", environ.get("TMPDIR") or "/tmp")  # noqa: S108 - nothing that we open
         self._temporary = tuple(dict.fromkeys(os.path.realpath(one) for one in folders))
         self._lock = threading.Lock()
         self._looked = float("-inf")
@@ -84,6 +84,11 @@ class PolicyJudge:
 
     def unaccepted(self) -> str | None:
         return self._unaccepted
+
+    def around(self, cwd: str | None) -> tuple[Path, Path]:
+        folder = Path.cwd() / (cwd or ".")
+        top = next((one for one in (folder, *folder.parents) if (one / ".git").exists()), None)
+        return folder, self._root if top is None else top
 
     def command(self, command: str, cwd: Path, workspace: Path, *, attended: bool) -> Judgement:
         from wvo_mcp.domain.judging.running import judge

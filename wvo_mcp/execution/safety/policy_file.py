@@ -1,6 +1,5 @@
 """`state/policy.yaml`: its text as shipped, and from its bytes to what it states, or to one error with every line."""
 
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,12 +13,12 @@ _MOST_BYTES = 2**20
 
 def default_text() -> str:
     """The file as `init` writes it: it changes nothing."""
-    return files("wvo_mcp.execution.safety").joinpath("policy.yaml").read_text("utf-8")
+    return Path(__file__).with_name("policy.yaml").read_text("utf-8")
 
 
 def schema_text() -> str:
     """The JSON schema that stands beside it."""
-    return files("wvo_mcp.execution.safety").joinpath("policy.schema.json").read_text("utf-8")
+    return Path(__file__).with_name("policy.schema.json").read_text("utf-8")
 
 
 def stated_in(path: Path) -> Stated:

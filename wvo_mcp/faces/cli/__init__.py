@@ -18,6 +18,11 @@ def main(argv: list[str], compose: "Compose") -> int:
         from wvo_mcp.faces.cli.stop_hook import answer  # a client waits for it at the end of every turn
 
         return answer(sys.stdin.buffer, sys.stdout, compose)
+    if argv[:2] == ["command-check", "--hook"] and len(argv) == 3:
+        from wvo_mcp.faces.cli import command_hook  # a client waits for it before every command
+
+        if argv[2] in command_hook.CLIENTS:
+            return command_hook.answer(argv[2], sys.stdin.buffer, sys.stdout)
     # Most commands live for less than a second, a twentieth of which went into collecting what imports leave behind.
     gc.disable()
     try:
