@@ -85,6 +85,10 @@ class SubmissionRepository(Protocol):
     async def commits(self, task_ids: Sequence[str]) -> dict[str, str]:
         """The newest submitted commit of each task that has one and is not withdrawn."""
 
+    async def built_on(self, task_id: str) -> list[str]:
+        """The commits of what the task waited for, its children among it; of one that submitted nothing, those of what that
+        waited for. In the order of the tasks' ids, nearest first."""
+
 
 class ApprovalRepository(Protocol):
     async def add(self, fields: Mapping[str, Any]) -> Approval:

@@ -96,6 +96,7 @@ class Worktrees:
         if now is not None:
             for row, _ in found:
                 await self._write(row, facts={**worktree.facts_of(row), "baseline": now.baseline})
+            await self._store.write(self._caller, lambda tx: tx.alerts.resolve_alert("violation", None))
         return list(dict.fromkeys(line for _, lines in found for line in lines))
 
     async def _suspected(self) -> list[tuple[Row, list[str]]]:

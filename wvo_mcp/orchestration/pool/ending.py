@@ -11,6 +11,7 @@ from wvo_mcp.domain.worker import Outcome, WorkerState
 from wvo_mcp.orchestration.pool import facts, parking
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Transaction
+from wvo_mcp.ports.workers import Violation
 
 _LAST_WORDS = 2_000
 OWN_FAULTS = 3
@@ -43,6 +44,8 @@ class End:
     reason: str
     act: Act = Act.LEAVE
     exit_code: int | None = None
+    halts: str | None = None
+    """Why nothing more may run before a person has looked."""
 
 
 _SETTLED = {
@@ -105,6 +108,16 @@ async def _move(tx: Transaction, worker_id: str, task: Task, end: End, faults: i
         case Act.FAIL | Act.LEAVE:
             await lifecycle.fail(tx, task, end.reason[:_LAST_WORDS], retry=True)
     return False
+
+
+async def repository_changed(tx: Transaction, task_id: str, worker_id: str, difference: str) -> None:
+    """Record it, and tell people, once."""
+    known = await tx.violations.page(task_id, 5)
+    if not any(one["kind"] == "repository" and one["subject"] == difference for one in known):
+        violation = Violation("repository", "block", "repository_changed", difference, task_id, worker_id)
+        await tx.violations.add(violation)
+    message = f"The repository's own files were changed; no worker runs before wvo-mcp trust accepts it: {difference}"
+    await tx.alerts.raise_alert("violation", "critical", None, message[:2_000], {"task": task_id, "worker": worker_id})
 
 
 async def _said(tx: Transaction, task: Task, reason: str) -> str:

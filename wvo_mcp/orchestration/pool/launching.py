@@ -95,8 +95,6 @@ async def launch(parts: Parts, slot: int, task_id: str | None, missing: Mapping[
         }
         worker = await tx.workers.add(fields, key)
         await tx.events.append("worker.launched", claim.task.id, _told(worker, before))
-        needed = [row["id"] for row in await tx.tasks.dependencies(claim.task.id)]
-        commits = await tx.submissions.commits(needed)
         return Launched(
             worker=worker,
             task=claim.task,
@@ -107,7 +105,7 @@ async def launch(parts: Parts, slot: int, task_id: str | None, missing: Mapping[
             before=before,
             resume=claim.resume,
             context=claim.context,
-            bases=[commits[one] for one in needed if one in commits],
+            bases=await tx.submissions.built_on(claim.task.id),
         )
 
     while True:

@@ -159,6 +159,8 @@ class Pool:
             work.halted(Halt(stop=True, reason=self._draining))
         task, end = await work.run()
         self._faults[task.id] = work.faults + 1 if end.act is Act.FAULT else 0
+        if end.halts is not None:
+            self.stop(end.halts)
         self.tally.count(task, end)
         worker = launched.worker
         self._parts.news(

@@ -18,7 +18,7 @@ from wvo_mcp.domain.worker import Outcome
 from wvo_mcp.errors import WvoError
 from wvo_mcp.orchestration.pool import parking, prompt, recovery
 from wvo_mcp.orchestration.pool.asking import Asker
-from wvo_mcp.orchestration.pool.ending import Act, End, settle
+from wvo_mcp.orchestration.pool.ending import Act, End, repository_changed, settle
 from wvo_mcp.orchestration.pool.facts import Halt
 from wvo_mcp.orchestration.pool.launching import Launched
 from wvo_mcp.orchestration.pool.parking import Reaction
@@ -62,7 +62,10 @@ class Work:
         try:
             end = await self._live()
         except (PlaceFailed, HomeFailed, AgentNotStarted, WvoError, OSError) as error:
-            end = End(Outcome.CRASHED, _why(error), Act.FAULT)
+            if isinstance(error, PlaceFailed) and error.tampered:
+                end = await self._tampered(str(error), Act.RELEASE)
+            else:
+                end = End(Outcome.CRASHED, _why(error), Act.FAULT)
         except Exception as error:  # an edge: one worker's defect must not end the others
             logger.exception("the worker %s could not go on", worker_id)
             end = End(Outcome.CRASHED, f"a defect of wvo-mcp: {type(error).__name__}", Act.FAULT)
@@ -82,7 +85,8 @@ class Work:
         )
         parts.trees.forget(worker_id)
         if task.status in (TaskStatus.DONE, TaskStatus.CANCELLED):
-            await parts.places.close(task.id)
+            if (why := await parts.places.close(task.id)) is not None:
+                self._told("left", reason=f"The worktree of {task.id} stays: {why}.")
             await parts.homes.forget(task.id)
         return task
 
@@ -101,7 +105,7 @@ class Work:
         while True:
             over = await self._process(place, session, corrections)
             if (changed := await parts.places.tampered(launched.task.id)) is not None:
-                return End(Outcome.KILLED, f"the repository's own files were changed: {changed[:500]}", Act.BLOCK)
+                return await self._tampered(changed, Act.BLOCK)
             if over.end is not None:
                 return over.end
             remedy = await self._remedy(over, corrections, place, resumed=session is not None)
@@ -114,6 +118,15 @@ class Work:
                 session = None
                 await parts.homes.forget(launched.task.id)
             self._ledger.relaunched()
+
+    async def _tampered(self, difference: str, act: Act) -> End:
+        """Somebody changed git's own files: nothing that is left in a worktree can be looked at before a person has."""
+        parts, worker = self.parts, self.launched.worker
+        await parts.store.write(
+            parts.caller, lambda tx: repository_changed(tx, worker.task_id, worker.worker_id, difference)
+        )
+        reason = f"the repository's own files were changed: {difference[:500]}"
+        return End(Outcome.KILLED, reason, act, halts="the repository's own files were changed; see wvo-mcp trust")
 
     async def _remedy(self, over: Over, before: Corrections, place: Place, *, resumed: bool) -> Remedy:
         """What follows for a process that ended its turn badly."""

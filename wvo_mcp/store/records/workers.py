@@ -26,6 +26,7 @@ _ENTRY = (
     "entry_id, seq, task_id, number, repository, host, path, target, commit_sha, base_sha, state, attempts,"
     " candidate_sha, landed_sha, verified, drift, reason, created_at, updated_at"
 )
+_MOST_BUILT_ON = 1_000
 
 
 class _Numbered(Repository):
@@ -177,6 +178,22 @@ class Submissions(_Numbered):
                 part,
             )
             found |= dict(rows)
+        return found
+
+    async def built_on(self, task_id: str) -> list[str]:
+        found: list[str] = []
+        seen, todo = {task_id}, [task_id]
+        while todo and len(seen) < _MOST_BUILT_ON:
+            needed: set[str] = set()
+            for part, marks in parts(todo):
+                of = f"SELECT depends_on_task_id FROM task_dependencies WHERE task_id IN ({marks})"
+                needed |= set(self._rows.column(of, part))
+                needed |= set(self._rows.column(f"SELECT id FROM tasks WHERE parent_id IN ({marks})", part))
+            new = sorted(needed - seen)
+            seen |= needed
+            commits = await self.commits(new)
+            found += [commits[one] for one in new if one in commits]
+            todo = [one for one in new if one not in commits]
         return found
 
 
