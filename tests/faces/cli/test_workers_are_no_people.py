@@ -64,6 +64,10 @@ def test_no_way_of_starting_it_makes_a_worker_a_person(shell: Shell, way: str) -
     assert shell("approvals", "--state", "open").json["open"] == 1
 
 
+def _yes(words: list[str]) -> bool:
+    return True
+
+
 @contextmanager
 def as_a_worker(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
     """What is above this process is a warden."""
