@@ -4,7 +4,7 @@ import os
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from wvo_mcp.app.building import backend_of, begun, build_providers, build_services, policy_of, telemetry_for, watched
@@ -61,17 +61,34 @@ class Autopilot:
         async def look(tx: Transaction) -> Mapping[str, Any]:
             estimate = await spending.estimate(tx, parts.providers, parts.caps, options.max_tasks)
             counts = await tx.tasks.counts()
-            return {"ready": counts.get("ready", 0), "open": counts.get("pending", 0), "cost": asdict(estimate)}
+            today = tx.now.replace(hour=0, minute=0, second=0, microsecond=0)
+            return {
+                "ready": counts.get("ready", 0),
+                "open": counts.get("pending", 0),
+                "estimate_usd": {"usual": round(estimate.likely, 4), "most": estimate.at_most},
+                "day_spent_usd": round(await tx.workers.spent(since=today), 4),
+                "unknown": [*estimate.unknown],
+            }
 
+        found = dict(await parts.store.read(parts.caller, look))
         notes = [f"{name}: {one.found}. {one.remedy or ''}".strip() for name, one in missing.items()]
+        notes += [
+            f"{name} has no cost in providers.yaml, so nothing tells what it spends." for name in found.pop("unknown")
+        ]
         notes += [line for line in (parts.judge.unaccepted(), parts.rules.unaccepted()) if line]
+        tiers = [
+            {"provider": one.name, "tier": tier.value, "model": model.name}
+            for one in providers
+            if one.enabled and one.name not in missing
+            for tier, model in one.tiers.items()
+        ]
         return {
-            **await parts.store.read(parts.caller, look),
+            **found,
             "workers": self.workers,
             "max_tasks": options.max_tasks,
             "max_cost_usd": parts.caps.run,
-            "max_cost_of_a_worker_usd": parts.caps.worker,
-            "task": options.task,
+            "day_cap_usd": parts.providers.current().daily_cost,
+            "tiers": tiers,
             "notes": notes,
         }
 

@@ -1,0 +1,164 @@
+"""A project with a repository, a person, and models for several vendors, on which `wvo-mcp autopilot` is run for real."""
+
+import hashlib
+import json
+import os
+import sqlite3
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+
+from tests.clients.models.anthropic import AnthropicModel
+from tests.clients.models.gemini import GeminiModel
+from tests.clients.models.openai import OpenAIModel
+from tests.clients.models.script import Call, Say, ScriptedModel, Step
+from tests.clients.processes import Finished, run
+from tests.clients.programs import SERVER, clean_environment
+
+VENDORS = ("claude", "codex", "gemini")
+TIERS = {"claude": ("high", 9), "codex": ("medium", 6), "gemini": ("low", 2)}
+"""The tier of each vendor, and the complexity of tasks that go there."""
+_MODELS: Mapping[str, type[ScriptedModel]] = {"claude": AnthropicModel, "codex": OpenAIModel, "gemini": GeminiModel}
+_SHELLS = {"claude": ("Bash", "command"), "codex": ("exec_command", "cmd"), "gemini": ("run_shell_command", "command")}
+_NAMES = {"claude": "sonnet", "codex": "gpt-5", "gemini": "gemini-2.5-flash"}
+
+
+def shell(vendor: str, command: str) -> Call:
+    """The vendor's own tool for a shell."""
+    tool, field = _SHELLS[vendor]
+    return Call(tool, {field: command}, own=True)
+
+
+def doing(vendor: str, task: str, command: str, *more: Step) -> list[Step]:
+    """A conversation that takes a task to its end."""
+    return [
+        Call("checkpoint", {"task_id": task, "summary": f"{task} is begun", "next_steps": "write the file"}),
+        shell(vendor, command),
+        *more,
+        Call("complete_task", {"task_id": task, "summary": f"{task} is done", "evidence": ["The file is there."]}),
+        Say(f"{task} is done."),
+    ]
+
+
+class Project:
+    """`tasks`: {id: (vendor, ids that it depends on)}. Entered, the models serve."""
+
+    def __init__(self, place: Path, tasks: Mapping[str, tuple[str, Sequence[str]]]) -> None:
+        self.root, self.home = place / "project", place / "home"
+        self._place = place
+        self._tasks = tasks
+        self.scripts: dict[str, dict[str, list[Step]]] = {vendor: {} for vendor in VENDORS}
+        self.models: dict[str, ScriptedModel] = {}
+        self._stack = ExitStack()
+        (self.root / "state").mkdir(parents=True)
+        self.home.mkdir()
+        for file, text in {".bashrc": "# theirs\n", ".gitconfig": "[user]\nname = A\nemail = a@b\n"}.items():
+            (self.home / file).write_text(text)
+        (self.root / "state/roadmap.yaml").write_text(self._roadmap())
+        (self.root / "state/providers.yaml").write_text(self._providers())
+        (self.root / ".gitignore").write_text("state/\n")
+        (self.root / "README.md").write_text("A shop.\n")
+        for command in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-qm", "Begin"]):
+            self.git(*command)
+        (self.root / "notes.txt").write_text("not committed\n")
+        for task, (vendor, _) in tasks.items():
+            self.script(task, doing(vendor, task, f"echo {task} > {task}.txt"))
+
+    def script(self, task: str, steps: Sequence[Step]) -> None:
+        """What the task's model does. The key is how the prompt of that task begins."""
+        self.scripts[self._tasks[task][0]][f"# {task}: "] = list(steps)
+
+    def __enter__(self) -> Self:
+        used = {vendor for vendor, _ in self._tasks.values()}
+        self.models = {one: self._stack.enter_context(_MODELS[one](self.scripts[one])) for one in sorted(used)}
+        self.command("trust", "--yes")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The person's, with logins made for workers."""
+        addresses = {one: model.url for one, model in self.models.items()}
+        given = {
+            "ANTHROPIC_API_KEY": "dummy-anthropic",
+            "ANTHROPIC_BASE_URL": addresses.get("claude", ""),
+            "OPENAI_API_KEY": "dummy-openai",
+            "OPENAI_BASE_URL": f"{addresses.get('codex', '')}/v1",
+            "GEMINI_API_KEY": "dummy-gemini",
+            "GOOGLE_GEMINI_BASE_URL": addresses.get("gemini", ""),
+            "CLAUDE_CODE_MAX_RETRIES": "2",
+        }
+        return {**clean_environment(self._place / "person"), "HOME": str(self.home), **given}
+
+    def git(self, *words: str) -> str:
+        return subprocess.run(
+            ["git", "-c", "user.name=A", "-c", "user.email=a@b", *words],
+            cwd=self.root,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+
+    def command(self, *words: str, deadline: float = 100.0) -> Finished:
+        done = run([SERVER, *words], cwd=self.root, env=self.environment, deadline=deadline)
+        assert done.exit_code == 0, done.report()
+        return done
+
+    def autopilot(self, *words: str, deadline: float = 300.0) -> tuple[dict[str, Any], Finished]:
+        """The last line, and all of it."""
+        done = self.command("autopilot", "--json", *words, deadline=deadline)
+        return json.loads(done.stdout.splitlines()[-1]), done
+
+    def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        uri = f"{(self.root / 'state/state.db').as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, timeout=10)) as database:
+            return database.execute(query, values).fetchall()
+
+    def belongings(self) -> dict[str, str]:
+        """Digests of all that is the person's: the checkout but for its state, the repository's own files, the home."""
+        found: dict[str, str] = {}
+        for top in (self.root, self.home):
+            for path in sorted(top.rglob("*")):
+                inside = path.relative_to(top).as_posix()
+                ours = inside.startswith(
+                    ("state/", ".git/objects", ".git/refs/wvo", ".git/refs/heads/wvo", ".git/logs")
+                )
+                ours |= inside.startswith((".git/worktrees", "tmp"))
+                if path.is_file() and not ours and inside != ".git/info/exclude":
+                    found[f"{top.name}/{inside}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return found
+
+    def processes(self) -> list[str]:
+        """Command lines of processes that know this project."""
+        marks = (str(self.root), str(self._place))
+        found: list[str] = []
+        for process in psutil.process_iter():
+            try:
+                known = [*process.cmdline(), process.cwd()]
+            except (psutil.Error, OSError):
+                continue
+            if process.pid != os.getpid() and any(mark in word for word in known for mark in marks):
+                found.append(" ".join(known))
+        return found
+
+    def _roadmap(self) -> str:
+        lines = ["epics:", "  - id: SHOP", "    title: A shop", "    tasks:"]
+        for task, (vendor, needed) in self._tasks.items():
+            size = TIERS[vendor][1]
+            lines.append(
+                f"      - {{id: {task}, title: The part {task}, complexity: {size}, depends_on: [{', '.join(needed)}]}}"
+            )
+        return "\n".join(lines) + "\n"
+
+    def _providers(self) -> str:
+        lines = ["mode: cloud", "providers:"]
+        for vendor in sorted({vendor for vendor, _ in self._tasks.values()}):
+            model = f"{{model: {_NAMES[vendor]}, cost: {{input: 3, output: 15}}}}"
+            lines += [f"  {vendor}:", f"    kind: {vendor}", "    tiers:", f"      {TIERS[vendor][0]}: {model}"]
+        return "\n".join(lines) + "\n"
