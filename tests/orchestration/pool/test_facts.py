@@ -3,10 +3,12 @@
 from datetime import timedelta
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from tests.support.bench import ANN, OWNER, Bench, a_task
-from wvo_mcp.errors import Forbidden
+from wvo_mcp.errors import Forbidden, StoreUnavailable
 from wvo_mcp.orchestration.pool import facts
 
 pytestmark = pytest.mark.anyio
@@ -93,7 +95,6 @@ async def test_what_a_pause_kept_is_kept_for_a_quarter_of_an_hour_after_resume(b
 
 @pytest.mark.requirement("WORK-9")
 async def test_a_watch_hears_of_a_pause_that_another_process_made(bench: Bench) -> None:
-    import anyio
 
     heard: list[facts.Halt] = []
     done = anyio.Event()
@@ -111,3 +112,34 @@ async def test_a_watch_hears_of_a_pause_that_another_process_made(bench: Bench) 
             await done.wait()
         group.cancel_scope.cancel()
     assert heard[0].interrupts
+
+
+async def test_a_watch_outlives_a_store_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+
+    class Away:
+        looks = 0
+
+        async def wait_for_change(self, seconds: float) -> bool:
+            await anyio.lowlevel.checkpoint()
+            return True
+
+        async def read(self, caller: Any, work: Any) -> facts.Halt:
+            self.looks += 1
+            if self.looks == 1:
+                raise StoreUnavailable("no route to host")
+            return facts.Halt(stop=True)
+
+    monkeypatch.setattr(facts, "_AGAIN_SECONDS", 0.0)
+    heard: list[facts.Halt] = []
+    done = anyio.Event()
+
+    def on_change(now: facts.Halt) -> None:
+        heard.append(now)
+        done.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(facts.Watch(Away(), lambda: ANN).run, on_change)  # pyright: ignore[reportArgumentType]
+        with anyio.fail_after(20):
+            await done.wait()
+        group.cancel_scope.cancel()
+    assert heard == [facts.Halt(stop=True)]

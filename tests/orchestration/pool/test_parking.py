@@ -18,7 +18,6 @@ from wvo_mcp.domain.worker import Outcome, Worker, WorkerState
 from wvo_mcp.orchestration.pool import facts, parking
 from wvo_mcp.orchestration.pool.parking import Parked, Reaction
 from wvo_mcp.orchestration.pool.spending import Caps, Ledger
-from wvo_mcp.ports.agents import Quota
 
 pytestmark = pytest.mark.anyio
 
@@ -253,16 +252,6 @@ async def test_only_limits_are_asked_for_twice(kind: FailureKind) -> None:
     signal = Signal(kind, "x")
     assert parking.unsure(signal, confirmed=False) is (kind in (_K.RATE_LIMIT, _K.QUOTA))
     assert not parking.unsure(signal, confirmed=True)
-
-
-@pytest.mark.requirement("PROV-3")
-async def test_what_the_provider_says_of_its_quota_counts_for_more_than_a_programs_word(bench: Bench) -> None:
-    told = limit(bench, minutes=1)
-    exact = bench.clock.now() + timedelta(seconds=20)
-    assert parking.confirmed_by(told, None) == told
-    assert parking.confirmed_by(told, Quota(exhausted=False)) is None
-    assert parking.confirmed_by(told, Quota(exhausted=True)) == told
-    assert parking.confirmed_by(told, Quota(exhausted=True, resets_at=exact)) == replace(told, resets_at=exact)
 
 
 @pytest.mark.requirement("WORK-9")

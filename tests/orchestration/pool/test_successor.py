@@ -65,7 +65,7 @@ async def test_a_killed_autopilots_sessions_go_on_with_the_next_one(bench: Bench
     news = await take_over(bench, trees)
 
     assert trees.ended == [(4_000, "77.5")]
-    assert news == [{"worker_id": worker.worker_id, "task_id": "A", "outcome": "paused"}]
+    assert news == [{"event": "found", "worker_id": worker.worker_id, "task_id": "A", "outcome": "paused"}]
     task = await bench.task("A")
     assert (task.status, task.expiries, task.attempts, task.kept_for) == ("pending", 0, 0, "auto-here")
     again = await launch(bench, CLAUDE, caller=NEXT)

@@ -6,8 +6,11 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+import anyio
+
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.worker import WorkerState
+from wvo_mcp.errors import StoreBusy, StoreUnavailable
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.store import WatchedStore
 
@@ -19,7 +22,7 @@ BY_A_PERSON = "stopped by a person"
 KEPT_FOR = timedelta(minutes=15)
 """So long a task stays kept for the autopilot that has its session, once it may go on."""
 UNTIL_RESUMED = datetime(9999, 12, 31, tzinfo=UTC)
-_LOOK_SECONDS = 5.0
+_LOOK_SECONDS, _AGAIN_SECONDS = 5.0, 1.0
 
 
 class PauseMode(StrEnum):
@@ -134,7 +137,12 @@ class Watch:
     async def run(self, on_change: Callable[[Halt], None]) -> None:
         """Until it is cancelled. The only waiter of the store."""
         while True:
-            await self._store.wait_for_change(_LOOK_SECONDS)
             before = self.now
-            if await self.look() != before:
+            try:
+                await self._store.wait_for_change(_LOOK_SECONDS)
+                changed = await self.look() != before
+            except (StoreBusy, StoreUnavailable):  # workers go on meanwhile
+                await anyio.sleep(_AGAIN_SECONDS)
+                continue
+            if changed:
                 on_change(self.now)

@@ -6,7 +6,7 @@ takes it up in the same transaction, so no session goes on twice.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -23,7 +23,6 @@ from wvo_mcp.orchestration.routing import breakers
 from wvo_mcp.orchestration.routing.router import Router
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Transaction
-from wvo_mcp.ports.agents import Quota
 from wvo_mcp.ports.providers import Providers
 
 _UNSURE = frozenset({FailureKind.RATE_LIMIT, FailureKind.QUOTA})
@@ -71,13 +70,6 @@ def unsure(signal: Signal, *, confirmed: bool) -> bool:
     """Must the worker be asked once more, in the same session, before this is believed? Programs report limits that are
     none (claude-code #88466); the second time in one launch is believed."""
     return not confirmed and signal.kind in _UNSURE
-
-
-def confirmed_by(signal: Signal, quota: Quota | None) -> Signal | None:
-    """The limit as its provider sees it, when it was asked; None where there is none."""
-    if quota is None:
-        return signal
-    return replace(signal, resets_at=quota.resets_at or signal.resets_at) if quota.exhausted else None
 
 
 def pool_of(agent_id: str) -> str:

@@ -148,7 +148,7 @@ class Pool:
             if isinstance(found, Nothing):
                 return found
             self._free.remove(slot)
-            self._begun += 1
+            self._begun += found.before is None  # a session that goes on is no new assignment
             work = Work(self._parts, found, self._sink, self._faults.get(found.task.id, 0))
             self._works[slot] = work
             tasks.start_soon(self._work, slot, work, found)
@@ -165,13 +165,14 @@ class Pool:
         worker = launched.worker
         self._parts.news(
             {
-                "event": "ended" if end.outcome is not Outcome.LIMITED else "waits",
+                "event": "ended" if end.outcome is not Outcome.LIMITED else "parked",
                 "task_id": task.id,
                 "worker_id": worker.worker_id,
                 "provider": worker.provider,
                 "outcome": end.outcome.value,
                 "task": task.status.value,
                 "reason": end.reason,
+                "until": None if task.not_before is None or task.status is not Status.PENDING else iso(task.not_before),
             }
         )
         del self._works[slot]

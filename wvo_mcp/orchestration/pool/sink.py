@@ -47,6 +47,10 @@ class Sink:
             if now or not _QUIET_FIELDS.issuperset(fresh):
                 self._changed.set()
 
+    def hurry(self) -> None:
+        """What is to be settled is settled now."""
+        self._changed.set()
+
     def roots(self) -> dict[str, int]:
         """Pids of the workers that have a process, by worker."""
         return {one: int(fields["pid"]) for one, fields in self._shown.items() if fields.get("pid") is not None}

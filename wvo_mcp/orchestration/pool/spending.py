@@ -162,6 +162,8 @@ class Ledger:
         """What earlier processes of the launch used."""
         self.over: str | None = None
         """Why the worker must end."""
+        self.spent_out = False
+        """It must because the run or the day has no more money, not for what it cost itself."""
         self._catalogue = _catalogue(providers)
         self._caps = caps
         self._limited = caps.run is not None or self._catalogue.daily_cost is not None
@@ -193,8 +195,10 @@ class Ledger:
         most = self._caps.worker
         if most is not None and self.cost > most + _ROUNDING:
             self.over = f"it cost ${self.cost:.2f}, more than a worker may (${most:.2f})"
+            self.spent_out = False
         elif self._counted.refused and self.cost > self._counted.reserved + _ROUNDING:
             self.over = f"it cost ${self.cost:.2f}, and nothing is left of what the run or the day may cost"
+            self.spent_out = True
         return self.over
 
     def _price(self, use: Use) -> float:
@@ -221,7 +225,8 @@ class Ledger:
             await breakers.note(tx, self._spent(self.use, self.cost), worker=worker.worker_id)
         reserved, refused = await self._grown(tx)
         fields = {"tokens_in": self.use.tokens_in + self.use.tokens_cached, "tokens_out": self.use.tokens_out}
-        await tx.workers.change(worker.worker_id, {**fields, "cost_usd": self.cost, "reserved_usd": reserved})
+        kept = 0.0 if last else reserved  # whether it ends or rests, it spends no more
+        await tx.workers.change(worker.worker_id, {**fields, "cost_usd": self.cost, "reserved_usd": kept})
         return Mark(self.use, self.cost, reserved, answered, refused)
 
     def settled(self, mark: Mark) -> str | None:

@@ -12,7 +12,7 @@ from wvo_mcp.ports.trees import Trees
 
 async def take_over(store: Store, caller: Caller, policy: Policy, trees: Trees, host: str) -> list[dict[str, Any]]:
     """End what still runs, give tasks back without an attempt or an expiry, and keep the sessions that can go on. For each
-    worker {worker_id, task_id, outcome}. To be called with the lock that makes it the only autopilot of this store and host.
+    worker {event, worker_id, task_id, outcome}. Only one autopilot of this store and host may call it.
     """
     news: list[dict[str, Any]] = []
     for worker in await store.read(caller, lambda tx: tx.workers.open(host)):
@@ -24,7 +24,7 @@ async def take_over(store: Store, caller: Caller, policy: Policy, trees: Trees, 
             await trees.end(worker.pid, worker.pid_started)
         found = await store.write(caller, lambda tx, name=worker.worker_id: _left(tx, name))
         if found is not None:
-            news.append({"worker_id": worker.worker_id, "task_id": worker.task_id, "outcome": found})
+            news.append({"event": "found", "worker_id": worker.worker_id, "task_id": worker.task_id, "outcome": found})
     return news
 
 

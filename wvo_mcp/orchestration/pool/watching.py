@@ -114,8 +114,11 @@ class Watching:
             self.sink.put(self.launched.worker.worker_id, {"client_session": event.session}, now=True)
         self.activity = self.activity.after(event, now)
         self._show(self.activity)
-        if event.use is not None and (over := self.ledger.add(event.use)) is not None:
-            self.end(End(Outcome.KILLED, over, Act.BLOCK))
+        if event.use is not None:
+            self.ledger.add(event.use)
+            if self.ledger.urgent:
+                self.sink.hurry()
+            self._pay()
         if event.signal is not None:
             self._signal = event.signal
         if event.kind is EventKind.TOOL_CALL:
@@ -127,6 +130,12 @@ class Watching:
             await self.run.say(prompt.looping(self.activity.last_call))
         elif self.activity.repeats >= 2 * REPEATED:
             self.end(End(Outcome.KILLED, f"the same call over and over: {self.activity.last_call[:200]}", Act.FAIL))
+
+    def _pay(self) -> None:
+        """What cost too much ends: for good, or, where only this run's or this day's money is spent, until there is more."""
+        if self.ledger.over is not None:
+            act = Act.RELEASE if self.ledger.spent_out else Act.BLOCK
+            self.end(End(Outcome.KILLED, self.ledger.over, act))
 
     def _called(self, event: AgentEvent, now: datetime) -> None:
         if event.status is Status.RUNNING and event.call_id is not None:
@@ -177,9 +186,8 @@ class Watching:
             if self.activity is not before:
                 self._show(self.activity)
             silent = self.activity.silent_seconds(now)
-            if (over := self.ledger.over) is not None:
-                self.end(End(Outcome.KILLED, over, Act.BLOCK))
-            elif (over := self.parts.trees.over(worker.worker_id)) is not None:
+            self._pay()
+            if (over := self.parts.trees.over(worker.worker_id)) is not None:
                 self.end(End(Outcome.KILLED, over, Act.FAIL))
             elif (now - self.started_at).total_seconds() > limits.run_seconds:
                 self.end(End(Outcome.KILLED, f"it ran longer than {limits.run_seconds:g} s", Act.FAIL))

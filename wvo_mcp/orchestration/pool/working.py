@@ -111,7 +111,7 @@ class Work:
             remedy = await self._remedy(over, corrections, place, resumed=session is not None)
             if remedy.act is Recovery.GIVE_UP:
                 return End(Outcome.CRASHED, remedy.why, Act.BLOCK)
-            if remedy.act not in recovery.AGAIN or self._halt is not None:
+            if remedy.act not in recovery.AGAIN or (self._halt is not None and self._halt.interrupts):
                 return await self._judged(over)
             corrections, session = remedy.corrections, over.session or session
             if remedy.act is Recovery.FRESH:
@@ -178,7 +178,7 @@ class Work:
             mark = None if pid is None else await anyio.to_thread.run_sync(parts.trees.started, pid)
             fields = {"pid": pid, "pid_started": mark, "workspace": str(place.path), "log": str(log)}
             self.sink.put(worker.worker_id, fields, now=True)
-            self._told("launched", reason=place.note or share)
+            self._told("launched" if launched.before is None else "resumed", reason=place.note or share)
             asker = Asker(parts.store, parts.caller, parts.policy, parts.judge, worker, place.path)
             self.watching = Watching(parts, launched, run, asker, self._ledger, self.sink, worker.started_at)
             if self._halt is not None:

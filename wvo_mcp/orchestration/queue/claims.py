@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -50,6 +50,8 @@ class Claim:
     explanation: str | None = None
     """More about the reason, in a sentence."""
     retry_after: int | None = None
+    free_at: datetime | None = None
+    """When the first obstacle to a provider is over, as far as that is known."""
     holding: list[Task] = field(default_factory=list[Task])
 
 
@@ -262,7 +264,8 @@ async def _withheld(tx: Transaction, router: Router, decision: RouteDecision | N
     why = router.problem if decision is None else decision.reason
     until = None if decision is None else await budgets.refused(tx, router, decision, alert=True)
     wait = _RETRY_SECONDS[1] if until is None else int((until - tx.now).total_seconds()) + 1
-    return Claim(None, reason="budget", explanation=why, retry_after=max(_RETRY_SECONDS[0], min(_BUDGET_SECONDS, wait)))
+    retry_after = max(_RETRY_SECONDS[0], min(_BUDGET_SECONDS, wait))
+    return Claim(None, reason="budget", explanation=why, retry_after=retry_after, free_at=until)
 
 
 async def _nothing(tx: Transaction, reason: str, agent_id: str) -> Claim:
