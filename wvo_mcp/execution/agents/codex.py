@@ -83,7 +83,8 @@ class CodexRun(LineRun):
         lines += [f"args = {json.dumps(server.argv[1:])}", "[mcp_servers.wvo.env]"]
         lines += [f"{json.dumps(name)} = {json.dumps(value)}" for name, value in server.env.items()]
         lines += ["[model_providers.wvo]", 'name = "wvo"', 'wire_api = "responses"', 'env_key = "OPENAI_API_KEY"']
-        lines.append(f"base_url = {json.dumps(launch.base_url or launch.env.get("OPENAI_BASE_URL") or _BASE_URL)}")
+        address = launch.base_url or launch.env.get("OPENAI_BASE_URL") or _BASE_URL
+        lines.append(f"base_url = {json.dumps(address)}")
         config = launch.home / "config.toml"
         config.touch(mode=0o600)
         config.write_text("\n".join(lines) + "\n", "utf-8")
