@@ -55,9 +55,6 @@ class Places(Protocol):
         PlaceFailed; cancelled or failed, nothing half-made is used later. `PlaceFailed.tampered`: no place can be opened
         before a person has looked."""
 
-    async def changed(self, task_id: str) -> bool:
-        """Does the tree differ from the place's base? True where nobody can know (a plain folder)."""
-
     async def tampered(self, task_id: str) -> str | None:
         """What somebody has changed of the repository's own files (config, hooks, info) since the worker was launched, as
         lines for a person; None: nothing that matters. Cheap: called before and after each turn of a worker."""

@@ -6,7 +6,6 @@ import anyio
 import pytest
 
 from tests.support.yard import Yard
-from wvo_mcp.domain.lease import WorkerPass
 from wvo_mcp.execution.workspaces import places
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WORK-8")]
@@ -158,13 +157,3 @@ async def test_a_broken_ref_keeps_nobody_from_starting(yard: Yard) -> None:
     assert await yard.places.recover() == []
     _, place = await yard.opened("T2")
     assert place.path.exists()
-
-
-async def test_the_place_of_a_worker_says_whether_anything_changed(yard: Yard) -> None:
-    worker, place = await yard.opened("T1")
-    assert worker.admitted == WorkerPass("w-T1", "T1", 1)
-    assert not await yard.places.changed("T1")
-
-    (place.path / "new.py").write_text("")
-
-    assert await yard.places.changed("T1")

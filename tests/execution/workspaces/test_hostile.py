@@ -37,7 +37,6 @@ def ran(tmp_path: Path) -> Ran:
 
 async def everything(yard: Yard, task_id: str) -> None:
     """All that we ever do with a worktree; what is refused is refused."""
-    await yard.places.changed(task_id)
     await yard.places.tampered(task_id)
     await yard.places.close(task_id)
     await yard.places.recover()

@@ -85,7 +85,6 @@ async def test_without_git_the_place_is_said_to_be_unprotected(bench: Bench, hom
 
     assert place.unprotected
     assert place.path == yard.root
-    assert await yard.places.changed("T1")
     assert (await yard.complete(worker))["submission"] is None
     assert await yard.places.close("T1") is None
     assert yard.root.is_dir()

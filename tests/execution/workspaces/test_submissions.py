@@ -240,6 +240,7 @@ async def test_dependents_start_from_what_they_wait_for(yard: Yard) -> None:
     place = await yard.open(worker, bases=[first, second])
 
     assert place.conflicts == ()
+    assert yard.git("rev-list", "--count", f"main..{place.base}") == "3"
     assert {"a.py", "b.py", "code.py"} <= {path.name for path in place.path.iterdir()}
     yard.write(place.path, {"c.py": "c\n"})
     commit = (await yard.complete(worker))["submission"]["commit"]

@@ -69,20 +69,6 @@ class Worktrees:
         async with self._undoing(row):
             return await self._prepared(row, tree, ask)
 
-    async def changed(self, task_id: str) -> bool:
-        row = await self._row(task_id)
-        if row is None or row["mode"] == "folder":
-            return row is not None
-
-        def differs() -> bool:
-            tree = worktree.tree_of(self._root, row)
-            return tree.common.tree_of(tree.commit("What is here", everything=True)) != tree.common.tree_of(tree.base)
-
-        try:
-            return await to_thread.run_sync(differs)
-        except (GitFailed, Tampered, OSError):
-            return True
-
     async def tampered(self, task_id: str) -> str | None:
         row = await self._row(task_id)
         return None if row is None else await to_thread.run_sync(self._difference, row)

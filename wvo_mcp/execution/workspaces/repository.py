@@ -130,6 +130,9 @@ class Common:
         for other in others:
             if self.contains(base, other):
                 continue
+            if self.contains(other, base):
+                base = other
+                continue
             try:
                 printed = self.run("merge-tree", "--write-tree", "--name-only", "-z", "--no-messages", base, other)
             except GitFailed as error:
