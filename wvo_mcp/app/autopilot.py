@@ -27,7 +27,7 @@ from wvo_mcp.orchestration.pool import spending
 from wvo_mcp.orchestration.pool.parts import Limits, News, Parts
 from wvo_mcp.orchestration.pool.pool import Pool
 from wvo_mcp.orchestration.pool.spending import Caps
-from wvo_mcp.ports import SILENT, Directives, RoadmapFiles, Transaction, WatchedStore
+from wvo_mcp.ports import SILENT, Directives, RoadmapFiles, Tracer, Transaction, WatchedStore
 from wvo_mcp.ports.agents import AgentDriver
 from wvo_mcp.ports.homes import Homes
 from wvo_mcp.ports.places import Places
@@ -95,12 +95,15 @@ class Autopilot:
     async def work(self) -> Mapping[str, Any]:
         """Until it is over: what became of the tasks that it began."""
         ended = await self.live(self.pool.run)
-        used = await self.parts.store.read(self.parts.caller, self._used)
         tally = self.pool.tally
+        used = await self.parts.store.read(self.parts.caller, self._used)
         lists = {"done": tally.done, "landed": {}, "failed": tally.failed, "waiting": tally.waiting}
         return {**{name: [*entries.values()] for name, entries in lists.items()}, "ended": ended, **used}
 
     async def _used(self, tx: Transaction) -> Mapping[str, Any]:
+        done = self.pool.tally.done
+        for task_id, commit in (await tx.submissions.commits([*done])).items():
+            done[task_id]["commit"] = commit
         return {"cost_usd": round(await tx.workers.spent(run_id=self.run_id), 4)}
 
     def drain(self) -> None:
@@ -141,7 +144,7 @@ async def autopilot(
                 await store.write(caller, lambda tx: _only_one(tx, caller))
                 try:
                     await sync_or_alert(store, services.get(RoadmapFiles), caller)
-                    parts = _parts(settings, options, services, notifying, caller, host, keeper.heard, on_news)
+                    parts = _parts(settings, options, services, notifying, tracer, caller, host, keeper.heard, on_news)
                     parts = parts if drivers is None else replace(parts, drivers=drivers)
                     size = options.agents or settings.agents
                     most = 1 if options.once else (options.max_tasks or settings.max_iterations)
@@ -190,6 +193,7 @@ def _parts(
     options: AutopilotOptions,
     services: Container,
     store: WatchedStore,
+    tracer: Tracer,
     caller: Caller,
     host: str,
     heard: Callable[[], None],
@@ -209,7 +213,7 @@ def _parts(
         rules=services.get(ProjectRules),
         directives=services.get(Directives),
         clock=SystemClock(),
-        tracer=SILENT,
+        tracer=tracer,
         host=host,
         run_id=uuid.uuid4().hex[:12],
         logs=settings.state_dir / "workers" / "logs",

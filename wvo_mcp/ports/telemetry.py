@@ -24,6 +24,9 @@ class Tracer(Protocol):
     def span(self, name: str, attributes: Mapping[str, Attribute] | None = None) -> AbstractContextManager[Span]:
         """Any work that deserves to be seen, as `health.cycle`."""
 
+    def carrier(self) -> Mapping[str, str]:
+        """The W3C trace context of the present span, for whoever goes on elsewhere; empty where there is none."""
+
     def request(
         self, attributes: Mapping[str, Attribute], carrier: Mapping[str, Any] | None = None
     ) -> AbstractContextManager[None]:
@@ -47,6 +50,9 @@ class Silent:
 
     def span(self, name: str, attributes: Mapping[str, Attribute] | None = None) -> AbstractContextManager[Span]:
         return self._SPAN
+
+    def carrier(self) -> Mapping[str, str]:
+        return {}
 
     def request(
         self, attributes: Mapping[str, Attribute], carrier: Mapping[str, Any] | None = None

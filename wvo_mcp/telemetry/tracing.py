@@ -91,6 +91,11 @@ class Tracing:
             context.detach(outer)
             span.end()
 
+    def carrier(self) -> Mapping[str, str]:
+        found: dict[str, str] = {}
+        _W3C.inject(found)
+        return found
+
     @contextmanager
     def request(self, attributes: Mapping[str, Attribute], carrier: Mapping[str, Any] | None = None) -> Generator[None]:
         texts = {name: value for name, value in (carrier or {}).items() if isinstance(value, str)}

@@ -1,5 +1,6 @@
 """The pool: keeps its slots at work until nothing is left to do, or people end it."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,7 @@ from wvo_mcp.domain.finding import Outcome as Found
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.task import Status, Task
 from wvo_mcp.domain.worker import RESTING, Outcome, WorkerState
-from wvo_mcp.errors import BudgetExhausted, InvalidInput
+from wvo_mcp.errors import BudgetExhausted, InvalidInput, StoreBusy, StoreUnavailable, WvoError
 from wvo_mcp.orchestration.pool import facts, successor
 from wvo_mcp.orchestration.pool.ending import Act, End
 from wvo_mcp.orchestration.pool.facts import Halt
@@ -22,6 +23,7 @@ from wvo_mcp.orchestration.pool.sink import Sink
 from wvo_mcp.orchestration.pool.working import Work
 from wvo_mcp.ports import Transaction
 
+logger = logging.getLogger(__name__)
 _LOOK_SECONDS = 5.0
 """How long a free slot waits at most before it looks again: another agent may have made work."""
 _WALK_SECONDS = 2.0
@@ -116,11 +118,14 @@ class Pool:
         """Keep the slots at work."""
         while True:
             self._changed = anyio.Event()
-            nothing = await self._launch_all(tasks)
-            if not self._works:
-                ended = self._draining or await self._over(nothing)
-                if ended is not None:
-                    return ended
+            try:
+                nothing = await self._launch_all(tasks)
+                ended = None if self._works else self._draining or await self._over(nothing)
+            except (StoreBusy, StoreUnavailable) as error:
+                logger.warning("nothing can be launched: %s", error.message)
+                nothing, ended = None, None
+            if ended is not None:
+                return ended
             with anyio.move_on_after(self._patience(nothing)):
                 await self._changed.wait()
 
@@ -145,6 +150,10 @@ class Pool:
                 found = await launch(self._parts, slot, self._only, self._missing)
             except BudgetExhausted as error:  # of a named task
                 found = Nothing("budget", error.message)
+            except (StoreBusy, StoreUnavailable):
+                raise
+            except WvoError as error:
+                found = await self._refused(error)
             if isinstance(found, Nothing):
                 return found
             self._free.remove(slot)
@@ -192,6 +201,16 @@ class Pool:
             return None
         return None if await self._parts.store.read(self._parts.caller, self._people_are_asked) else said
 
+    async def _refused(self, error: WvoError) -> Nothing:
+        """The named task cannot be claimed: for now, or in this run."""
+        task_id = self._only
+        if task_id is None:
+            raise error
+        task = await self._parts.store.read(self._parts.caller, lambda tx: tx.tasks.find(task_id))
+        if task is not None and (task.status is Status.AWAITING_APPROVAL or task.not_before is not None):
+            return Nothing(error.code, error.message, task.not_before)
+        return Nothing(error.code, error.message, spent_out=error.message)
+
     async def _people_are_asked(self, tx: Transaction) -> bool:
         """Is a decision open, or does a session of ours rest?"""
         if await tx.approvals.page("pending", 1):
@@ -225,6 +244,8 @@ class Pool:
         self._missing = told
 
     def _on_halt(self, halt: Halt) -> None:
+        if self._halted:
+            return  # more than this cannot be wanted
         for work in self._works.values():
             work.halted(halt)
         self._changed.set()

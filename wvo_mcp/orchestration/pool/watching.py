@@ -10,6 +10,7 @@ from wvo_mcp.domain.activity import REPEATED, Activity
 from wvo_mcp.domain.agents import AgentEvent, EventKind, Status
 from wvo_mcp.domain.providers.signals.reading import Signal
 from wvo_mcp.domain.worker import Outcome, WorkerState
+from wvo_mcp.errors import StoreBusy, StoreUnavailable
 from wvo_mcp.orchestration.pool import parking, prompt
 from wvo_mcp.orchestration.pool.asking import Asker
 from wvo_mcp.orchestration.pool.ending import Act, End
@@ -72,16 +73,22 @@ class Watching:
     async def until_over(self) -> Over:
         """The process may still run when it returns: leaving the driver's block ends it."""
         stop: AgentEvent | None = None
+        failed: Exception | None = None
         async with anyio.create_task_group() as self._tasks:
             self._tasks.start_soon(self._look_at_the_time)
-            with self._reading:
-                async for event in self.run.events():
-                    await self._take(event)
-                    if event.kind is EventKind.STOP:
-                        stop = event
-                        if self._end is not None or not await self._goes_on(event):
-                            break
+            try:
+                with self._reading:
+                    async for event in self.run.events():
+                        await self._take(event)
+                        if event.kind is EventKind.STOP:
+                            stop = event
+                            if self._end is not None or not await self._goes_on(event):
+                                break
+            except Exception as error:  # raised below, outside of the group, which would wrap it
+                failed = error
             self._tasks.cancel_scope.cancel()
+        if failed is not None:
+            raise failed
         return Over(self._end, stop, self._began, self._signal, self._session)
 
     def end(self, end: End) -> None:
@@ -93,11 +100,8 @@ class Watching:
 
     def halted(self, halt: Halt) -> None:
         """People changed what stands still."""
-        asked = halt.asked.get(self.launched.worker.worker_id)
-        if asked is not None:
-            self.end(End(Outcome.STOPPED, asked, Act.RELEASE))
-        elif halt.interrupts:
-            self.end(End(Outcome.STOPPED, halt.reason or "paused by a person", Act.PAUSE))
+        if (end := ended_by(halt, self.launched.worker.worker_id)) is not None:
+            self.end(end)
 
     async def _interrupt(self) -> None:
         with anyio.move_on_after(_INTERRUPTED_SECONDS):
@@ -181,6 +185,7 @@ class Watching:
         limits, worker = self.parts.limits, self.launched.worker
         while True:
             await anyio.sleep(_TICK_SECONDS)
+            self.parts.heard()  # what is silent for too long is ended here, not by its lease
             now = self.parts.now()
             before, self.activity = self.activity, self.activity.at(now)
             if self.activity is not before:
@@ -194,13 +199,26 @@ class Watching:
             elif silent > limits.idle_seconds:
                 self.end(End(Outcome.KILLED, f"nothing was heard of it for {limits.idle_seconds:g} s", Act.FAIL))
             elif self._settled_at is not None and (now - self._settled_at).total_seconds() > _SETTLED_SECONDS:
-                if not await self._still_mine():
-                    self.end(End(Outcome.COMPLETED, "its task is settled"))
                 self._settled_at = None
+                await self._end_settled()
+
+    async def _end_settled(self) -> None:
+        try:
+            if not await self._still_mine():
+                self.end(End(Outcome.COMPLETED, "its task is settled"))
+        except (StoreBusy, StoreUnavailable):
+            self._settled_at = self.parts.now()  # looked at again later
 
     def _show(self, activity: Activity, state: WorkerState | None = None, reason: str | None = None) -> None:
         fields = {"state": state or activity.state, "reason": reason or activity.reason, "last_act": activity.act}
         self.sink.put(self.launched.worker.worker_id, fields)
+
+
+def ended_by(halt: Halt, worker_id: str) -> End | None:
+    """Must this worker end, as people want it?"""
+    if (asked := halt.asked.get(worker_id)) is not None:
+        return End(Outcome.STOPPED, asked, Act.RELEASE)
+    return End(Outcome.STOPPED, halt.reason or "paused by a person", Act.PAUSE) if halt.interrupts else None
 
 
 def last_words(over: Over) -> str:

@@ -15,7 +15,7 @@ from wvo_mcp.domain.recovery import Corrections, Remedy
 from wvo_mcp.domain.task import Status as TaskStatus
 from wvo_mcp.domain.task import Task
 from wvo_mcp.domain.worker import Outcome
-from wvo_mcp.errors import WvoError
+from wvo_mcp.errors import StoreBusy, StoreUnavailable, WvoError
 from wvo_mcp.orchestration.pool import parking, prompt, recovery
 from wvo_mcp.orchestration.pool.asking import Asker
 from wvo_mcp.orchestration.pool.ending import Act, End, repository_changed, settle
@@ -25,13 +25,14 @@ from wvo_mcp.orchestration.pool.parking import Reaction
 from wvo_mcp.orchestration.pool.parts import Parts
 from wvo_mcp.orchestration.pool.sink import Sink
 from wvo_mcp.orchestration.pool.spending import Ledger
-from wvo_mcp.orchestration.pool.watching import Over, Watching, last_words
+from wvo_mcp.orchestration.pool.watching import Over, Watching, ended_by, last_words
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.agents import AgentNotStarted, Launch
 from wvo_mcp.ports.homes import HomeAsk, HomeFailed
 from wvo_mcp.ports.places import Place, PlaceAsk, PlaceFailed
 
 logger = logging.getLogger(__name__)
+_RETRY_SECONDS = 1.0
 
 
 @dataclass
@@ -73,22 +74,34 @@ class Work:
 
     async def _settled(self, end: End) -> Task:
         """Also when the pool is being cancelled."""
+        parts, task = self.parts, self.launched.task
         with anyio.CancelScope(shield=True):
-            return await self._settle(end)
-        raise AssertionError("a shield lets nothing out")
+            while True:
+                try:
+                    task = await self._settle(end)
+                    break
+                except (StoreBusy, StoreUnavailable) as error:
+                    logger.warning("the end of %s could not be written: %s", task.id, error.message)
+                    await anyio.sleep(_RETRY_SECONDS)
+            parts.trees.forget(self.launched.worker.worker_id)
+            if task.status in (TaskStatus.DONE, TaskStatus.CANCELLED):
+                await self._clear(task.id)
+        return task
 
     async def _settle(self, end: End) -> Task:
         worker_id, parts = self.launched.worker.worker_id, self.parts
         await self.sink.flush(worker_id, last=True)
-        task = await parts.store.write(
-            parts.caller, lambda tx: settle(tx, worker_id, end, faults=self.faults + (end.act is Act.FAULT))
-        )
-        parts.trees.forget(worker_id)
-        if task.status in (TaskStatus.DONE, TaskStatus.CANCELLED):
-            if (why := await parts.places.close(task.id)) is not None:
-                self._told("left", reason=f"The worktree of {task.id} stays: {why}.")
-            await parts.homes.forget(task.id)
-        return task
+        faults = self.faults + (end.act is Act.FAULT)
+        return await parts.store.write(parts.caller, lambda tx: settle(tx, worker_id, end, faults=faults))
+
+    async def _clear(self, task_id: str) -> None:
+        """What is left is found at the next start."""
+        try:
+            if (left := await self.parts.places.close(task_id)) is not None:
+                self._told("left", reason=f"The worktree of {task_id} stays: {left}.")
+            await self.parts.homes.forget(task_id)
+        except (WvoError, PlaceFailed, OSError) as error:
+            logger.warning("the place of %s could not be cleared: %s", task_id, error)
 
     async def _live(self) -> End:
         parts, launched = self.parts, self.launched
@@ -103,6 +116,8 @@ class Work:
         )
         session, corrections = None if launched.before is None else launched.before.client_session, Corrections()
         while True:
+            if (end := self._ended_by_people()) is not None:
+                return end
             over = await self._process(place, session, corrections)
             if (changed := await parts.places.tampered(launched.task.id)) is not None:
                 return await self._tampered(changed, Act.BLOCK)
@@ -111,7 +126,7 @@ class Work:
             remedy = await self._remedy(over, corrections, place, resumed=session is not None)
             if remedy.act is Recovery.GIVE_UP:
                 return End(Outcome.CRASHED, remedy.why, Act.BLOCK)
-            if remedy.act not in recovery.AGAIN or (self._halt is not None and self._halt.interrupts):
+            if remedy.act not in recovery.AGAIN:
                 return await self._judged(over)
             corrections, session = remedy.corrections, over.session or session
             if remedy.act is Recovery.FRESH:
@@ -127,6 +142,9 @@ class Work:
         )
         reason = f"the repository's own files were changed: {difference[:500]}"
         return End(Outcome.KILLED, reason, act, halts="the repository's own files were changed; see wvo-mcp trust")
+
+    def _ended_by_people(self) -> End | None:
+        return None if self._halt is None else ended_by(self._halt, self.launched.worker.worker_id)
 
     async def _remedy(self, over: Over, before: Corrections, place: Place, *, resumed: bool) -> Remedy:
         """What follows for a process that ended its turn badly."""
@@ -181,10 +199,9 @@ class Work:
             self._told("launched" if launched.before is None else "resumed", reason=place.note or share)
             asker = Asker(parts.store, parts.caller, parts.policy, parts.judge, worker, place.path)
             self.watching = Watching(parts, launched, run, asker, self._ledger, self.sink, worker.started_at)
-            if self._halt is not None:
-                self.watching.halted(self._halt)
             try:
-                return await self.watching.until_over()
+                end = self._ended_by_people()
+                return await self.watching.until_over() if end is None else Over(end)
             finally:
                 self.watching = None
 
