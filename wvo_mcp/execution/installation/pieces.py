@@ -139,7 +139,7 @@ class Rules(Sample):
             return text
         before, epics, after = (self.content if text is None else text).partition("epics:")
         if not epics or (before and not before.endswith("\n")):
-            plan.notes.append(f"{self.file.shown} has no 'project:'; docs/roadmap.md says what to write there.")
+            plan.notes.append(f"{self.file.shown} has no 'project:'; docs/operations.md says what to write there.")
             return text or self.content
         given = {"target": self.proposal.target, "setup": self.proposal.setup, "verify": self.proposal.verify}
         plan.accepts = {name: value for name, value in given.items() if value}
