@@ -157,3 +157,24 @@ def test_the_last_line_counts_and_each_task_says_why() -> None:
         "Ended: nothing is left to do.",
         "2 done, 0 landed, 1 failed, 1 waiting; $0.72, 182k tokens",
     ]
+
+
+def test_news_say_what_became_of_a_task_and_what_was_refused_or_asked() -> None:
+    done = {
+        "event": "ended",
+        "task_id": "T1",
+        "worker_id": "w-1",
+        "provider": "claude",
+        "outcome": "completed",
+        "task": "done",
+    }
+    refused = {"event": "refused", "task_id": "T2", "worker_id": "w-2", "command": "rm -rf /srv", "reason": "outside"}
+    asks = {**refused, "event": "asks", "command": "git push", "approval_id": "A-3", "reason": "waits"}
+
+    shown = [lines(autopilot.news(one, NOW), 100)[0][10:] for one in (done, refused, asks)]
+
+    assert shown == [
+        "done      T1         w-1  claude",
+        "refused   T2         w-2  rm -rf /srv  outside",
+        "asks      T2         w-2  git push  wvo-mcp approve A-3",
+    ]

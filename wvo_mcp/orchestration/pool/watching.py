@@ -155,6 +155,11 @@ class Watching:
             return
         reply = await self.asker.reply(request)
         await self.run.answer(request.request_id, Answer(reply.allowed, reply.reason))
+        if not reply.allowed:
+            worker = self.launched.worker
+            told = {"task_id": worker.task_id, "worker_id": worker.worker_id, "approval_id": reply.approval_id}
+            told["command"] = request.command or ", ".join(request.paths) or request.tool
+            self.parts.news({"event": "asks" if reply.approval_id else "refused", **told, "reason": reply.reason})
         if reply.approval_id is not None:
             self.end(End(Outcome.STOPPED, f"waits for approval {reply.approval_id}", Act.LEAVE))
 

@@ -26,8 +26,10 @@ STATES = {
     "stopping": "dim",
     "ended": "dim",
 }
-_GOOD, _BAD = ("done", "landed", "resumed"), ("failed", "crashed", "killed", "refused", "denied", "blocked")
-_NAMED = ("event", "at", "task_id", "worker_id", "provider", "tier", "model", "reason", "until", "resets_at")
+_GOOD, _BAD = ("done", "landed", "resumed"), ("failed", "refused", "blocked", "unusable")
+_NAMED = frozenset(
+    "event at task task_id worker_id provider tier model outcome reason until resets_at approval_id command".split()
+)
 _FEW = 4
 
 
@@ -173,13 +175,18 @@ def plan(found: Row) -> RenderableType:
 def news(one: Row, now: datetime) -> Text:
     """One thing that happened, on one line."""
     what = str(one["event"])
-    kind = str(one.get("outcome") or what)
-    style = "green" if kind in _GOOD else "red" if kind in _BAD else ""
+    if what == "ended":  # what became of its task says more
+        what = str(one.get("task") or what)
+    style = "green" if what in _GOOD else "red" if what in _BAD else "magenta" if what == "asks" else ""
     who = [str(one[name]) for name in ("worker_id",) if one.get(name)]
     if one.get("provider"):
         who.append("/".join(str(one[name]) for name in ("provider", "tier") if one.get(name)))
-    rest = [_line(str(one["reason"]))] if one.get("reason") else []
+    rest = [_line(str(one["reason"]))] if one.get("reason") and what != "done" else []
     until = one.get("until") or one.get("resets_at")
+    if one.get("approval_id"):
+        rest = [_line(str(one.get("command", ""))), f"wvo-mcp approve {one['approval_id']}"]
+    elif one.get("command"):
+        rest = [_line(str(one["command"])), *rest]
     rest += [f"until {instant(until).astimezone():%H:%M}"] if isinstance(until, str) else []
     rest += [
         f"{name}={_line(str(value))}" for name, value in one.items() if name not in _NAMED and value not in (None, "")
