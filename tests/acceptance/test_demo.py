@@ -10,6 +10,7 @@ import pytest
 from tests.support import forked
 
 
+@pytest.mark.full
 @pytest.mark.requirement("WORK-1", "WORK-9", "MERGE-1")
 def test_the_autopilots_demonstration_ends_with_pinned_work_and_touches_nothing_else(tmp_path: Path) -> None:
     home, temporary = tmp_path / "home", tmp_path / "tmp"

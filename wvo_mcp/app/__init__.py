@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wvo_mcp.app.autopilot import autopilot as autopilot
+    from wvo_mcp.app.autopilot import run_autopilot as run_autopilot
     from wvo_mcp.app.building import backend_at as backend_at
     from wvo_mcp.app.building import backend_of as backend_of
     from wvo_mcp.app.building import build_providers as build_providers
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from wvo_mcp.execution.identity import cli_caller as cli_caller
 
 _MODULES = {
-    "wvo_mcp.app.autopilot": "autopilot",
+    "wvo_mcp.app.autopilot": "run_autopilot",
     "wvo_mcp.app.building": "backend_at backend_of build_providers telemetry_for",
     "wvo_mcp.app.commands": "count_transcript opened sync",
     "wvo_mcp.app.serving": "http_caller serve serve_http",

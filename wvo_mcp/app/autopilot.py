@@ -116,7 +116,7 @@ class Autopilot:
 
 
 @asynccontextmanager
-async def autopilot(
+async def run_autopilot(
     settings: Settings, options: AutopilotOptions, on_news: News, drivers: Mapping[str, AgentDriver] | None = None
 ) -> AsyncGenerator[Autopilot]:
     """Entering it launches nothing. `drivers`, by the kind of their provider: these and no others. Raises Conflict while

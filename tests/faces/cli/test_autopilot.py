@@ -49,7 +49,7 @@ class FakePool:
     cli_caller = staticmethod(app.cli_caller)
 
     @asynccontextmanager
-    async def autopilot(
+    async def run_autopilot(
         self, settings: Any, options: AutopilotOptions, on_news: News, drivers: Any = None
     ) -> AsyncGenerator["FakePool"]:
         self.options.append(options)
@@ -153,7 +153,7 @@ def test_a_request_to_end_stops_at_once(shell: Shell, capsys: pytest.CaptureFixt
 def test_a_second_autopilot_says_which_process_runs(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
     class Taken(FakePool):
         @asynccontextmanager
-        async def autopilot(
+        async def run_autopilot(
             self, settings: Any, options: Any, on_news: News, drivers: Any = None
         ) -> AsyncGenerator["FakePool"]:
             raise Conflict("Another autopilot runs here, as process 4711.")

@@ -52,7 +52,7 @@ class AutopilotRun(Protocol):
 
 
 class Runner(Application, Protocol):
-    def autopilot(
+    def run_autopilot(
         self, settings: Settings, options: AutopilotOptions, on_news: News, drivers: Drivers | None = None
     ) -> AbstractAsyncContextManager[AutopilotRun]:
         """`drivers`, by kind of provider: these and no others. Raises Conflict while another autopilot runs for this store on
@@ -70,7 +70,7 @@ async def drive(
     drivers: Drivers | None = None,
 ) -> int:
     """Its whole life; the exit code."""
-    async with application.autopilot(settings, options, screen.news, drivers) as run:
+    async with application.run_autopilot(settings, options, screen.news, drivers) as run:
         plan = await run.plan()
         screen.begins(plan)
         if dry_run:

@@ -28,7 +28,10 @@ STATES = {
 }
 _GOOD, _BAD = ("done", "landed", "resumed"), ("failed", "refused", "blocked", "unusable")
 _NAMED = frozenset(
-    "event at task task_id worker_id provider tier model outcome reason until resets_at approval_id command".split()
+    (
+        *("event", "at", "task", "task_id", "worker_id", "provider", "tier", "model", "outcome", "reason"),
+        *("until", "resets_at", "approval_id", "command"),
+    )
 )
 _FEW = 4
 
