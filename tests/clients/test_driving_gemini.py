@@ -103,7 +103,7 @@ async def test_gemini_asks_before_it_acts_and_acts_when_it_is_allowed(place: Pla
     assert (stop.kind, stop.status, stop.text) == (EventKind.STOP, Status.DONE, "All is written.")
     assert events[0].kind is EventKind.STARTED
     used = [one.use for one in events if one.use is not None]
-    assert [(one.tokens_in, one.tokens_out, one.sums) for one in used] == [(40, 20, False)]
+    assert [(one.tokens_in, one.tokens_out, one.sums) for one in used] == [(40, 20, True)]
     assert place.tree() == place.before
 
 
@@ -165,14 +165,15 @@ async def test_a_second_turn_and_a_second_process_go_on_in_the_same_session(plac
     ) as model:
         events = await place.drive(model, Answer(allowed=True), then="Go on.")
         turns = len(model.turns)
-        await place.drive(model, Answer(allowed=True))
+        again = await place.drive(model, Answer(allowed=True))
         texts = json.dumps(model.turns[-1].body["contents"])
     assert [one.kind for one in events if one.kind is EventKind.STOP] == [EventKind.STOP] * 2
     assert texts.count("Work on PRICES.") == 2
     assert texts.count("Go on.") == 1
     assert turns == 2
+    assert [one.use.tokens_in for one in again if one.use is not None] == [10], "and nothing of what it resumed"
     used = [one.use.tokens_in for one in events if one.use is not None]
-    assert used == [10, 10], "tokens of the turn alone"
+    assert used == [10, 20], "the sum of the process"
 
 
 @pytest.mark.full

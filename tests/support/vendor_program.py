@@ -6,8 +6,10 @@ The script has the steps of each turn. A step is one of {"say": TEXT}, {"call": 
 
 import json
 import os
+import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 Json = dict[str, Any]
@@ -220,10 +222,83 @@ class Codex(Vendor):
         self._tell("turn/completed", turn={"id": "t", **turn})
 
 
+class Gemini(Vendor):
+    """Stream-json and hooks, one process a turn (measured with 0.61.0)."""
+
+    session = "s-1"
+
+    def live(self) -> None:
+        if "--resume" in sys.argv:
+            self.session = sys.argv[sys.argv.index("--resume") + 1]
+        counted = Path(sys.argv[2] + ".turns")
+        self.turn = len(counted.read_bytes()) if counted.exists() else 0
+        counted.write_bytes(b"." * (self.turn + 1))
+        self.prompt = sys.stdin.read()
+        settings = Path(os.environ["GEMINI_CLI_HOME"]) / ".gemini/settings.json"
+        self.hooks = json.loads(settings.read_text())["hooks"]
+        self._hook("SessionStart", {})
+        put_tight({"type": "init", "session_id": self.session, "model": "m"})
+        try:
+            self.play()
+        except KeyboardInterrupt:
+            os._exit(130)
+
+    def _hook(self, event: str, given: Json) -> tuple[int, str, str]:
+        command = self.hooks[event][0]["hooks"][0]["command"]
+        asked = json.dumps({**given, "hook_event_name": event})
+        ran = subprocess.run(["/bin/sh", "-c", command], input=asked, capture_output=True, text=True, check=False)
+        return ran.returncode, ran.stdout, ran.stderr
+
+    def say(self, text: str) -> None:
+        put_tight({"type": "message", "role": "assistant", "content": text, "delta": True})
+
+    def _call(self, tool: str, call: str, given: Json) -> None:
+        put_tight({"type": "tool_use", "tool_name": tool, "tool_id": call, "parameters": given})
+
+    def _result_of(self, call: str, status: str = "success") -> None:
+        put_tight({"type": "tool_result", "tool_id": call, "status": status, "output": ""})
+
+    def call(self, tool: str, call: str) -> None:
+        self._call(f"mcp_wvo_{tool}", call, {"task_id": "T1"})
+        self._result_of(call)
+
+    def ask(self, command: str, call: str) -> tuple[bool, str]:
+        given = {"command": command}
+        self._call("run_shell_command", call, given)
+        code, told, said = self._hook("BeforeTool", {"tool_name": "run_shell_command", "tool_input": given})
+        answer = json.loads(told) if told else {"decision": "deny" if code == 2 else "allow", "reason": said}
+        allowed = answer["decision"] == "allow"
+        self._result_of(call, "success" if allowed else "error")
+        return allowed, answer.get("reason", "")
+
+    def listen(self) -> None:
+        while True:
+            time.sleep(1)
+
+    def over(self, *, limited: bool = False) -> None:
+        stats = {"input_tokens": self.used[0], "input": self.used[0], "output_tokens": self.used[1], "cached": 0}
+        if limited:
+            sys.stderr.write("RetryableQuotaError: slow down. Please retry in 3600s.\n")
+            error = {
+                "type": "ApiError",
+                "message": "[API Error: You exceeded your current quota. Please retry in 3600s.]",
+            }
+            put_tight({"type": "result", "status": "error", "error": error, "stats": stats})
+            sys.stdout.flush()
+            os._exit(173)
+        put_tight({"type": "result", "status": "success", "stats": stats})
+
+
+def put_tight(message: Json) -> None:
+    """As JavaScript prints it."""
+    sys.stdout.write(json.dumps(message, separators=(",", ":")) + "\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     with open(sys.argv[2], encoding="utf-8") as script:  # noqa: PTH123 - it starts a hundred times
         turns = json.load(script)
-    {"claude": Claude, "codex": Codex}[sys.argv[1]](turns).live()
+    {"claude": Claude, "codex": Codex, "gemini": Gemini}[sys.argv[1]](turns).live()
 
 
 if __name__ == "__main__":

@@ -16,13 +16,14 @@ from tests.support import vendor_program
 from wvo_mcp.domain.agents import AgentEvent, EventKind, Status
 from wvo_mcp.execution.agents.claude import ClaudeRun
 from wvo_mcp.execution.agents.codex import CodexRun
+from wvo_mcp.execution.agents.gemini import GeminiRun
 from wvo_mcp.execution.agents.lines import LineDriver, LineRun
 from wvo_mcp.ports.agents import AgentNotStarted, Answer, Launch, ServerEntry
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WORK-1", "WORK-2")]
 
 Turn = Sequence[dict[str, Any]]
-RUNS: dict[str, type[LineRun]] = {"claude": ClaudeRun, "codex": CodexRun}
+RUNS: dict[str, type[LineRun]] = {"claude": ClaudeRun, "codex": CodexRun, "gemini": GeminiRun}
 
 
 class Vendor:

@@ -1,5 +1,7 @@
 """What of a person's environment a worker gets."""
 
+from pathlib import Path
+
 import pytest
 
 from wvo_mcp.domain.providers.catalogue import ProviderKind
@@ -55,6 +57,14 @@ def test_what_is_the_persons_alone_does_not_reach_a_worker(name: str, value: str
 def test_a_variable_that_the_accepted_roadmap_names_reaches_workers() -> None:
     given = {**PERSON, "NPM_TOKEN": "x", "GITHUB_TOKEN": "y"}
     assert environment.plain(given, keep=("NPM_TOKEN",)) == {**PERSON, "NPM_TOKEN": "x"}
+
+
+def test_toolchains_that_are_found_by_the_persons_home_are_named(tmp_path: Path) -> None:
+    (tmp_path / ".rustup").mkdir()
+    (tmp_path / ".nvm").mkdir()
+    found = environment.toolchains({"HOME": str(tmp_path), "NVM_DIR": "/opt/nvm"})
+    assert found == {"RUSTUP_HOME": str(tmp_path / ".rustup")}
+    assert environment.toolchains({}) == {}
 
 
 def test_a_worker_gets_the_login_of_its_own_kind_only() -> None:

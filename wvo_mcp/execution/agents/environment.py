@@ -8,6 +8,7 @@ everything of ours and of git goes. HOME is the worker's own (`home.py`).
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from wvo_mcp.domain.known_secrets import is_secret_name
 from wvo_mcp.domain.providers.catalogue import ProviderKind
@@ -29,6 +30,18 @@ _NAMES = frozenset(
 _PROXIES = re.compile(r"(?:https?|all|no|ftp)_proxy", re.IGNORECASE)
 """Without them some machines reach nothing; a password in one is the network's, and stays."""
 _PASSWORD = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
+
+
+_TOOLS = {
+    "RUSTUP_HOME": ".rustup",
+    "PYENV_ROOT": ".pyenv",
+    "RBENV_ROOT": ".rbenv",
+    "NVM_DIR": ".nvm",
+    "VOLTA_HOME": ".volta",
+    "SDKMAN_DIR": ".sdkman",
+    "ASDF_DATA_DIR": ".asdf",
+    "MISE_DATA_DIR": ".local/share/mise",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +94,13 @@ def plain(environ: Mapping[str, str], keep: Collection[str] = ()) -> dict[str, s
     return {
         name: value for name, value in environ.items() if name in keep or _PROXIES.fullmatch(name) or _open(name, value)
     }
+
+
+def toolchains(environ: Mapping[str, str]) -> dict[str, str]:
+    """Those that are found by the person's HOME, by the variables that name them otherwise."""
+    home = environ.get("HOME")
+    found = {name: Path(home) / folder for name, folder in _TOOLS.items() if home and name not in environ}
+    return {name: str(folder) for name, folder in found.items() if folder.is_dir()}
 
 
 def login(

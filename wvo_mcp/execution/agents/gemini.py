@@ -65,6 +65,8 @@ class GeminiRun(LineRun):
         self._session = launch.session
         self._folder = Path()
         self._signals = run_of(ProviderKind.GEMINI, datetime.now(UTC))
+        self._used = Use()
+        """Of all turns."""
         self._words = ""
         self._running = False
         self._interrupted = False
@@ -221,8 +223,13 @@ class GeminiRun(LineRun):
             self._signals.line(line)
         reading, used = self._signals.reading(code), self._signals.usage
         if used is not None:
-            use = Use(used.tokens_in, used.tokens_out, used.tokens_cached, used.cost, self._signals.model, sums=False)
-            yield AgentEvent(EventKind.USAGE, use=use)
+            self._used = Use(
+                self._used.tokens_in + used.tokens_in,
+                self._used.tokens_out + used.tokens_out,
+                self._used.tokens_cached + used.tokens_cached,
+                model=self._signals.model,
+            )
+            yield AgentEvent(EventKind.USAGE, use=self._used)
         self._running, self._finished = False, False
         self._open.clear()
         if self._interrupted or code == _INTERRUPTED:
@@ -234,11 +241,10 @@ class GeminiRun(LineRun):
             # What it was not allowed on this machine may be why it came to no end.
             yield from stopped(self._words, Status.DONE, self._session, reading.signal)
         else:
-            last = stderr.strip().rpartition("\n")[2][:500]
-            said = (
-                last if reading.signal is None or reading.signal.message.startswith("exit ") else reading.signal.message
-            )
-            yield from stopped(said or f"it ended with code {code}", Status.FAILED, self._session, reading.signal)
+            last, found = stderr.strip().rpartition("\n")[2][:500], reading.signal
+            why = f"it ended with code {code}{f': {last}' if last else ''}"
+            said = why if found is None or found.message.startswith("exit ") else found.message
+            yield from stopped(said, Status.FAILED, self._session, found)
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Self]:

@@ -32,17 +32,11 @@ from wvo_mcp.processes import NotStarted, Program, run, run_blocking
 from wvo_mcp.project import OF_A_PROJECT
 from wvo_mcp.settings import Settings
 
+TOOLSETS = "core,approvals,execution"
+"""Of a worker's connection."""
 _KEY_SECONDS = 5.0
 _LOGIN_FILE = "auth.json"
 """Codex's. Its token is renewed by whoever uses it and good for one renewal: the file is used where it was made, only."""
-_TOOLS = {
-    "RUSTUP_HOME": ".rustup",
-    "PYENV_ROOT": ".pyenv",
-    "NVM_DIR": ".nvm",
-    "VOLTA_HOME": ".volta",
-    "SDKMAN_DIR": ".sdkman",
-}
-"""Toolchains that are found by HOME, by the variables that name them otherwise."""
 
 
 class WorkerHomes:
@@ -163,16 +157,11 @@ class WorkerHomes:
 
     def _folders(self, user: Path, cache: Path) -> dict[str, str]:
         """HOME and what depends on it; toolchains that are found by the person's HOME are named."""
-        theirs = self._environ.get("HOME")
-        tools = {
-            name: str(Path(theirs) / folder)
-            for name, folder in _TOOLS.items()
-            if theirs and name not in self._environ and (Path(theirs) / folder).is_dir()
-        }
-        return tools | {
+        return environment.toolchains(self._environ) | {
             "HOME": str(user),
             "XDG_CACHE_HOME": str(cache),
             "npm_config_cache": str(cache / "npm"),
+            "NODE_COMPILE_CACHE": str(cache / "node"),
             "PAGER": "cat",
             "GIT_PAGER": "cat",
             "GIT_TERMINAL_PROMPT": "0",
@@ -185,7 +174,7 @@ class WorkerHomes:
         given |= {"ROOT": str(settings.root), "WVO_STATE_DIR": str(settings.state_dir), "WVO_WORKER_KEY": key}
         if settings.database_url is not None:
             given["WVO_DATABASE_URL"] = settings.database_url
-        return given | {"WVO_TOOLSETS": "core"}
+        return given | {"WVO_TOOLSETS": TOOLSETS}
 
 
 def server_command() -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -97,15 +98,29 @@ def how_to_log_in(logins: Path, provider: str, number: int) -> str:
     return f"log one home in for each worker: mkdir -p -m 700 {home} && CODEX_HOME={home} codex login"
 
 
+_versions: dict[tuple[str, ...], tuple[int, ...]] = {}
+"""What programs said, by where they are and when they were changed: some take seconds to say it."""
+
+
 async def _version(command: Sequence[str], environ: Mapping[str, str]) -> tuple[int, ...] | None:
-    # It may write to its home when it is asked: never to the person's.
-    env = {**environment.plain(environ), "HOME": os.devnull}
-    try:
-        ended = await run(Program(argv=tuple(command), env=env, deadline=_SECONDS), keep=4_000)
-    except NotStarted:
+    path = shutil.which(command[0], path=environ.get("PATH"))
+    if path is None:
         return None
+    of = (path, str(os.stat(path).st_mtime_ns), *command[1:])  # noqa: PTH116 - of what a link leads to
+    if of in _versions:
+        return _versions[of]
+    # It may write to its home when it is asked: never to the person's.
+    with tempfile.TemporaryDirectory(prefix="wvo-") as home:
+        env = {**environment.plain(environ), **environment.toolchains(environ), "HOME": home}
+        try:
+            ended = await run(Program(argv=(path, *command[1:]), env=env, deadline=_SECONDS), keep=4_000)
+        except NotStarted:
+            return None
     shown = _VERSION.search(ended.stdout.decode(errors="replace")) if ended.code == 0 else None
-    return tuple(int(part) for part in shown[1].split(".")) if shown else None
+    if shown is None:
+        return None
+    _versions[of] = tuple(int(part) for part in shown[1].split("."))
+    return _versions[of]
 
 
 def _shown(version: Sequence[int]) -> str:
