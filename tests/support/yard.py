@@ -91,7 +91,10 @@ class Yard:
         self.bench.limits(wip_limit=50)
         agent = an_agent(f"auto-host.{task_id}")
         token = (await self.bench.claim(agent, task_id))["lease"]["token"]
-        return replace(agent, admitted=WorkerPass(f"w-{task_id}", task_id, token))
+        on = {"task_id": task_id, "lease_token": token, "agent_id": agent.agent_id, "run_id": "r", "host": "here"}
+        model = {"provider": "claude", "tier": "high", "model": "opus"}
+        row = await self.bench.write(lambda tx: tx.workers.add({**on, **model}))
+        return replace(agent, admitted=WorkerPass(row.worker_id, task_id, token))
 
     async def open(self, worker: Caller, slot: int = 0, bases: Sequence[str] = ()) -> Place:
         assert worker.admitted is not None

@@ -11,7 +11,7 @@ from tests.support.bench import an_agent
 from tests.support.yard import Yard
 from wvo_mcp.domain.known_secrets import register_secret
 from wvo_mcp.domain.rules import Rules
-from wvo_mcp.errors import Conflict, StaleLease, StoreUnavailable
+from wvo_mcp.errors import Conflict, Forbidden, StoreUnavailable
 from wvo_mcp.execution.workspaces.submitting import PinnedSubmissions
 from wvo_mcp.ports.places import Prepared
 
@@ -129,7 +129,7 @@ async def test_a_worker_that_was_overtaken_pins_nothing(yard: Yard) -> None:
     await yard.bench.call("release_task", worker, task_id="T1")
     await yard.bench.claim(an_agent("other"), "T1")
 
-    with pytest.raises(StaleLease):
+    with pytest.raises(Forbidden, match="is void"):
         await yard.complete(worker)
     assert yard.refs("refs/wvo") == []
 
@@ -148,7 +148,7 @@ async def test_a_lease_that_moves_on_during_the_snapshot_writes_no_entry(
 
     monkeypatch.setattr(PinnedSubmissions, "prepare", overtaken)
 
-    with pytest.raises(StaleLease):
+    with pytest.raises(Forbidden, match="is void"):
         await yard.complete(worker)
     assert await yard.bench.sql("SELECT * FROM merge_entries") == []
     assert yard.refs("refs/wvo") == ["refs/wvo/submit/T1/1"]
