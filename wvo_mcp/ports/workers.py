@@ -65,7 +65,7 @@ class WorkspaceRepository(Protocol):
         """Those of this host that are being made or removed."""
 
     async def on_host(self, host: str, limit: int) -> list[Row]:
-        """Those of this host that are not removed, oldest first."""
+        """Those of this host that are neither removed nor failed, oldest first."""
 
 
 class SubmissionRepository(Protocol):

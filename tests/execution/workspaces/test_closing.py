@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.yard import Yard
 from wvo_mcp.execution.workspaces import places
+from wvo_mcp.ports.places import PlaceFailed
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WORK-8")]
 
@@ -157,3 +158,22 @@ async def test_a_broken_ref_keeps_nobody_from_starting(yard: Yard) -> None:
     assert await yard.places.recover() == []
     _, place = await yard.opened("T2")
     assert place.path.exists()
+
+
+async def test_a_half_made_place_waits_for_a_person_while_the_repository_is_changed(yard: Yard) -> None:
+    worker, place = await yard.opened("T1")
+    await yard.bench.force("UPDATE workspaces SET state = 'making'")
+    yard.git("config", "core.fsmonitor", "theirs")
+
+    (left,) = await yard.places.recover()
+    assert "core.fsmonitor" in left
+    with pytest.raises(PlaceFailed) as failed:
+        await yard.open(worker)
+    assert failed.value.tampered
+    assert place.path.exists()
+    await yard.places.accept()
+    yard.git("config", "--unset", "core.fsmonitor")
+    await yard.places.accept()
+
+    assert (await yard.open(worker)).path == place.path
+    assert await yard.states("T1") == ["failed", "open"]

@@ -111,8 +111,7 @@ class Worktrees:
         return row if row is not None and row["host"] == self._host else None
 
     async def _rows(self) -> list[Row]:
-        rows = await self._store.read(self._caller, lambda tx: tx.workspaces.on_host(self._host, _MOST_PLACES))
-        return [row for row in rows if row["state"] != "failed"]
+        return await self._store.read(self._caller, lambda tx: tx.workspaces.on_host(self._host, _MOST_PLACES))
 
     async def _write(self, row: Row, **fields: Any) -> None:
         if "facts" in fields:
@@ -276,7 +275,9 @@ class Worktrees:
             return _line(row, await self._removed(row))
         try:
             await to_thread.run_sync(lambda: worktree.undone(worktree.tree_of(self._root, row), row["branch"]))
-        except (GitFailed, Tampered, OSError) as error:
+        except Tampered as error:
+            return _line(row, f"the repository's own files were changed: {error}")
+        except (GitFailed, OSError) as error:
             await self._write(row, state="failed", facts={**worktree.facts_of(row), "note": str(error)})
             return _line(row, str(error))
         await self._write(row, state="failed")
