@@ -1,0 +1,254 @@
+"""Limits, money, pause and memory, as the whole autopilot meets them: real store, repository and processes, agents that
+follow a script."""
+
+import os
+import subprocess
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import psutil
+import pytest
+
+from wvo_mcp.app.autopilot import Autopilot, autopilot
+from wvo_mcp.domain.autopilot import AutopilotOptions
+from wvo_mcp.domain.lease import Caller, Role
+from wvo_mcp.domain.providers.trust import parts_of
+from wvo_mcp.domain.task import Task
+from wvo_mcp.domain.worker import Outcome, Worker, WorkerState
+from wvo_mcp.execution.agents.scripted import Steps, scripted
+from wvo_mcp.execution.providers.parse import parse
+from wvo_mcp.execution.trust import PROVIDERS, Trust
+from wvo_mcp.orchestration.pool import facts, pool, watching
+from wvo_mcp.project import Project
+from wvo_mcp.settings import settings_of
+
+pytestmark = pytest.mark.anyio
+
+_PROVIDERS = """\
+providers:
+  scripted:
+    kind: openai
+    place: cloud
+    base_url: http://127.0.0.1:9
+    tiers:
+      low: {model: a script, cost: {input: 1, output: 1}}
+"""
+OWNER = Caller("owner", "cli:owner", client="cli", durable=True, role=Role.ADMIN)
+WRITES: Mapping[str, Any] = {"write": "made.txt", "text": "made\n"}
+DONE: Mapping[str, Any] = {"call": "complete_task", "with": {"summary": "made"}}
+_PATIENCE = 60
+
+
+@dataclass
+class Shop:
+    """A project, and runs of the autopilot in it."""
+
+    root: Path
+    scripts: dict[str, Steps]
+    environ: dict[str, str]
+    news: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
+    heard: anyio.Event = field(default_factory=anyio.Event)
+
+    def _on_news(self, one: Mapping[str, Any]) -> None:
+        self.news.append(one)
+        self.heard.set()
+
+    @asynccontextmanager
+    async def run(self, agents: int = 3, **options: Any) -> AsyncGenerator[Autopilot]:
+        settings = settings_of(Project(self.environ, str(self.root)))
+        drivers = {"openai": scripted({name: [steps] for name, steps in self.scripts.items()})}
+        chosen = AutopilotOptions(agents=agents, **options)
+        with anyio.fail_after(_PATIENCE):
+            async with autopilot(settings, chosen, self._on_news, drivers) as run:
+                yield run
+
+    async def done(self, **options: Any) -> tuple[Mapping[str, Any], list[Worker], Mapping[str, Task]]:
+        """The summary of a whole run, the rows of its workers, and the tasks."""
+        async with self.run(**options) as run:
+            summary = await run.work()
+            return summary, await workers(run), await tasks(run, *self.scripts)
+
+    async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
+        while not await holds():
+            self.heard = anyio.Event()
+            with anyio.move_on_after(0.1):
+                await self.heard.wait()
+
+    def files(self, worker: Worker) -> list[Path]:
+        return [*Path(str(worker.workspace)).iterdir()]
+
+    def events(self, *kinds: str) -> list[str]:
+        return [str(one["event"]) for one in self.news if one["event"] in kinds]
+
+
+async def workers(run: Autopilot) -> list[Worker]:
+    rows = await run.parts.store.read(OWNER, lambda tx: tx.workers.recent(100))
+    return sorted(rows, key=lambda one: one.seq)
+
+
+async def tasks(run: Autopilot, *names: str) -> Mapping[str, Task]:
+    return {name: await run.parts.store.read(OWNER, lambda tx, name=name: tx.tasks.get(name)) for name in names}
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Shop]:
+    def make(settings: Mapping[str, str] | None = None, **scripts: Steps) -> Shop:
+        root = tmp_path / "shop"
+        (root / "state").mkdir(parents=True)
+        listed = "".join(
+            f"      - {{id: {name}, title: Make {name}, complexity: 2, type: generation}}\n" for name in scripts
+        )
+        (root / "state/roadmap.yaml").write_text(f"epics:\n  - id: E\n    title: E\n    tasks:\n{listed}")
+        (root / "state/providers.yaml").write_text(_PROVIDERS)
+        (root / ".gitignore").write_text("state/\n")
+        identity = ("-c", "user.name=Pat", "-c", "user.email=pat@example.org")
+        for words in (("init", "-q", "-b", "main"), ("add", "."), ("commit", "-q", "-m", "begin")):
+            subprocess.run(["git", *identity, *words], cwd=root, check=True, capture_output=True)
+        environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")}
+        environ |= {"ROOT": str(root), **(settings or {})}
+        for name in os.environ:
+            monkeypatch.delenv(name)
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        Trust(os.environ, root).accept(PROVIDERS, parts_of(parse(_PROVIDERS.encode(), "providers.yaml")))
+        return Shop(root, dict(scripts), environ)
+
+    return make
+
+
+@pytest.mark.requirement("PROV-3")
+@pytest.mark.requirement("WORK-7")
+async def test_a_limit_parks_the_task_and_the_same_session_ends_it_once(shop: Callable[..., Shop]) -> None:
+    used = {"use": {"in": 100, "out": 10, "cost": 0.01}}
+    made = shop(A=[{"say": "begun"}, used, {"limit": 1}, {"limit": 1}, WRITES, DONE])
+
+    summary, rows, found = await made.done()
+
+    assert [one["task_id"] for one in summary["done"]] == ["A"], (summary, made.news)
+    assert (found["A"].attempts, found["A"].expiries) == (0, 0)
+    assert [(one.state, one.outcome) for one in rows] == [
+        (WorkerState.ENDED, Outcome.LIMITED),
+        (WorkerState.ENDED, Outcome.COMPLETED),
+    ]
+    assert rows[0].client_session == rows[1].client_session is not None
+    assert rows[1].lease_token == rows[0].lease_token + 1
+    assert made.events("launched", "parked", "resumed") == ["launched", "parked", "resumed"]
+
+
+@pytest.mark.full
+@pytest.mark.requirement("PROV-3")
+async def test_a_limit_that_is_none_moves_nothing(shop: Callable[..., Shop]) -> None:
+    made = shop(A=[{"limit": 7_200}, WRITES, DONE])
+    summary, rows, _ = await made.done()
+    assert [one["task_id"] for one in summary["done"]] == ["A"], (summary, made.news)
+    assert [one.outcome for one in rows] == [Outcome.COMPLETED]
+    assert made.events("parked") == []
+
+
+@pytest.mark.requirement("WORK-6")
+async def test_no_more_is_spent_than_the_run_may_and_the_reasons_say_so(shop: Callable[..., Shop]) -> None:
+    steps: Steps = [
+        {"use": {"in": 10, "out": 10, "cost": 0.3}},
+        {"use": {"in": 20, "out": 20, "cost": 0.45}},
+        {"wait": 50},
+    ]
+    made = shop({"WVO_WORKER_MAX_COST_USD": "0.4"}, **{name: steps for name in "ABCD"})
+
+    summary, rows, found = await made.done(max_cost=1.0)
+
+    assert [one.outcome for one in rows] == [Outcome.KILLED, Outcome.KILLED], (summary, made.news)
+    assert all("it cost $0.45, more than a worker may ($0.40)" in str(one.reason) for one in rows)
+    assert summary["cost_usd"] == pytest.approx(0.9)
+    assert "scripted: a worker of its tier low reserves $0.40, and $0.10 of the $1.00 for the run is left" in str(
+        summary["ended"]
+    )
+    begun = {one.task_id for one in rows}
+    assert all(found[name].lease_token == 0 for name in set("ABCD") - begun)
+    assert len(begun) == 2
+
+
+@pytest.mark.requirement("WORK-9")
+async def test_a_paused_worker_stands_still_and_goes_on_after_resume(shop: Callable[..., Shop]) -> None:
+    made = shop(A=[{"say": "begun"}, {"wait": 50}, WRITES, DONE])
+    async with made.run() as run, anyio.create_task_group() as group:
+
+        async def begun() -> bool:
+            return any(one.client_session is not None for one in await workers(run))
+
+        async def paused() -> bool:
+            return (await workers(run))[0].state is WorkerState.PAUSED
+
+        group.start_soon(run.work)
+        await made.until(begun)
+        store = run.parts.store
+        await store.write(OWNER, lambda tx: facts.pause(tx, facts.PauseMode.NOW, "lunch"))
+        await made.until(paused)
+        task = (await tasks(run, "A"))["A"]
+        assert (task.status, task.attempts, task.kept_until) == ("pending", 0, facts.UNTIL_RESUMED)
+        await store.write(OWNER, facts.resume)
+
+        async def done() -> bool:
+            return (await tasks(run, "A"))["A"].status == "done"
+
+        await made.until(done)
+        rows = await workers(run)
+        assert [one.client_session for one in rows] == [rows[0].client_session] * 2
+        run.stop()
+
+
+@pytest.mark.requirement("WORK-9")
+async def test_stop_ends_the_autopilot_and_the_next_one_goes_on(shop: Callable[..., Shop]) -> None:
+    made = shop(A=[{"say": "begun"}, {"wait": 50}, WRITES, DONE])
+    summaries: list[Mapping[str, Any]] = []
+    async with made.run() as run:
+
+        async def begun() -> bool:
+            return any(one.client_session is not None for one in await workers(run))
+
+        async def stop() -> None:
+            await made.until(begun)
+            await run.parts.store.write(OWNER, lambda tx: facts.stop(tx, "night"))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(stop)
+            summaries.append(await run.work())
+    assert summaries[0]["ended"] == "night"
+    assert [one["task_id"] for one in summaries[0]["waiting"]] == ["A"]
+
+    summary, rows, _ = await made.done()
+
+    assert [one["task_id"] for one in summary["done"]] == ["A"], (summary, made.news)
+    assert rows[0].client_session == rows[1].client_session is not None
+
+
+_EATER = """
+import os, pathlib, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = os.fork()
+pathlib.Path(f"pid-{os.getpid()}").touch()
+if child == 0:
+    os.setsid()
+    held = b"x" * (200 << 20)
+time.sleep(50)
+"""
+
+
+@pytest.mark.requirement("WORK-7")
+async def test_a_worker_that_eats_memory_is_ended_with_all_its_children(
+    shop: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "_INTERRUPTED_SECONDS", 0.2)
+    monkeypatch.setattr(pool, "_WALK_SECONDS", 0.2)
+    made = shop({"WVO_WORKER_MEMORY_MB": "180"}, A=[{"write": "eat.py", "text": _EATER}, {"run": "python3 eat.py"}])
+
+    _, rows, found = await made.done(once=True)
+
+    assert [one.outcome for one in rows] == [Outcome.KILLED], made.news
+    assert "more than a worker may (180 MB, WVO_WORKER_MEMORY_MB)" in str(rows[0].reason)
+    assert found["A"].attempts == 1
+    pids = [int(one.name.removeprefix("pid-")) for one in made.files(rows[0]) if one.name.startswith("pid-")]
+    assert len(pids) == 2 and not [pid for pid in pids if psutil.pid_exists(pid)]
