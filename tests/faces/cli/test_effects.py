@@ -12,7 +12,12 @@ from tests.faces.cli.shell import Shell
 from tests.support.databases import written
 from wvo_mcp.operations import ALL, Effect
 
-NEEDED = {"get_task": {"task_id": "T1"}, "worker_log": {"worker_id": "w-1"}}
+NEEDED = {
+    "get_task": {"task_id": "T1"},
+    "worker_log": {"worker_id": "w-1"},
+    "approval_status": {"task_id": "T1"},
+    "command_check": {"command": "ls"},
+}
 """Arguments, where a read cannot do without."""
 
 
