@@ -12,6 +12,7 @@ from scripts.benchmarks import (
     backup,
     health,
     http,
+    judging,
     over_stdio,
     places,
     process,
@@ -35,6 +36,7 @@ _PARTS = [
     "routing",
     "signals",
     "places",
+    "judging",
 ]
 
 
@@ -60,6 +62,7 @@ def main() -> int:
         ["routing"],
         ["signals"],
         ["places"],
+        ["judging"],
     ):
         sys.argv[1:2] = ["--only", sys.argv[1]]
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
@@ -97,6 +100,8 @@ def main() -> int:
             signals.measure(report, quick=given.quick)
         if "places" in parts:
             places.measure(report, quick=given.quick)
+        if "judging" in parts:
+            judging.measure(report, quick=given.quick)
         if "routing" in parts:
             routing.measure(report, quick=given.quick, folder=folder)
     report.show()

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cache
 
 import tree_sitter_bash
-from tree_sitter import Language, Node, Parser
+from tree_sitter import Language, Node, Parser, Tree
 
 from wvo_mcp.domain.command import ANY, Redirect, Script, SimpleCommand, Values, Word
 from wvo_mcp.execution.safety.nodes import assigned_within, name_of, text_of, unquoted_brace, within
@@ -37,11 +37,15 @@ def _parser() -> Parser:
     return Parser(Language(tree_sitter_bash.language()))
 
 
+def parse(text: str) -> Tree:
+    return _parser().parse(text.encode(errors="replace"))
+
+
 def read(text: str, variables: Mapping[str, Values] | None = None) -> Script:
     """`variables`: what is known of the environment, such as HOME."""
     if "\0" in text:
         return Script(problems=("it contains a NUL byte",))
-    tree = _parser().parse(text.encode(errors="replace"))
+    tree = parse(text)
     if tree.root_node.has_error:
         return Script(problems=("it cannot be read as a shell command",))
     reading = _Reading(dict(variables or {}))
