@@ -14,7 +14,7 @@ from wvo_mcp.domain.policy import Judgement, Verdict
 from wvo_mcp.execution.safety.judge import PolicyJudge
 from wvo_mcp.execution.trust import Trust
 
-pytestmark = pytest.mark.requirement("SAFE-1")
+pytestmark = pytest.mark.requirement("SAFE-2")
 
 _RECORD = re.compile(r"(allow|watch|ask|deny) ([a-z-]+): (.+)")
 Says = Callable[..., Judgement]
@@ -158,6 +158,7 @@ def test_text_that_is_deep_or_long_is_asked(says: Says) -> None:
     assert says("ls \ud800").verdict in Verdict
 
 
+@pytest.mark.requirement("SAFE-1")
 def test_what_a_link_becomes_between_two_commands_counts(says: Says, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()

@@ -92,6 +92,7 @@ async def test_the_file_is_looked_at_once_a_second_at_most(desk: Desk) -> None:
     assert desk.says("make") is Verdict.DENY
 
 
+@pytest.mark.requirement("SAFE-1")
 async def test_a_copy_in_a_worktree_counts_for_nothing(desk: Desk) -> None:
     (desk.workspace / "state").mkdir()
     (desk.workspace / "state" / "policy.yaml").write_text("commands: {block: [make]}\n")
@@ -106,6 +107,7 @@ async def test_what_is_watched_is_asked_when_nobody_attends(desk: Desk) -> None:
     assert desk.says("sudo ls", attended=True) is Verdict.WATCH
 
 
+@pytest.mark.requirement("SAFE-1")
 async def test_paths_of_tools_are_judged_as_those_of_commands(desk: Desk) -> None:
     (desk.workspace / "out").symlink_to(desk.root)
     await desk.after("paths: {forbidden: [secrets/]}\n")

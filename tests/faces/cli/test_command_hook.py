@@ -9,7 +9,7 @@ import pytest
 
 from tests.faces.cli.shell import Shell
 
-pytestmark = pytest.mark.requirement("SAFE-1")
+pytestmark = pytest.mark.requirement("SAFE-2")
 Hook = Callable[..., str]
 
 
