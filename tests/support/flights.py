@@ -111,7 +111,7 @@ class Flight:
         wanted: dict[str, Any] = {"wait": False, **plan.get("options", {}), **options}
         given = AutopilotOptions(**wanted)
         with anyio.fail_after(SECONDS):
-            async with life.autopilot(settings, given, self.news.append, drivers=drivers) as run:
+            async with life.run_autopilot(settings, given, self.news.append, drivers=drivers) as run:
                 if on_run is not None:
                     on_run(run)
                 return await run.work()

@@ -71,6 +71,7 @@ def test_a_worker_gets_the_login_of_its_own_kind_only() -> None:
     given = {"ANTHROPIC_API_KEY": "a", "OPENAI_API_KEY": "o", "GEMINI_API_KEY": "g"}
     assert environment.login(ProviderKind.CLAUDE, given) == {"ANTHROPIC_API_KEY": "a"}
     assert environment.login(ProviderKind.CODEX, given) == {"OPENAI_API_KEY": "o"}
+    assert environment.login(ProviderKind.CODEX, {"CODEX_API_KEY": "c"}) == {"OPENAI_API_KEY": "c"}
     assert environment.login(ProviderKind.GEMINI, given) == {"GEMINI_API_KEY": "g"}
     assert environment.login(ProviderKind.CLAUDE, {"OPENAI_API_KEY": "o", "ANTHROPIC_API_KEY": " "}) is None
 

@@ -117,6 +117,8 @@ def login(
     for switch, of_cloud in (made.switches or {}).items():
         if environ.get(switch, "").strip() not in ("", "0", "false"):
             found |= {name: value for name, value in environ.items() if name == switch or re.fullmatch(of_cloud, name)}
+    if "CODEX_API_KEY" in found:
+        found = {made.key: found.get(made.key, found["CODEX_API_KEY"])}  # that its app-server does not read
     return found or None
 
 

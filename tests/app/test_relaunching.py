@@ -1,0 +1,46 @@
+"""Workers whose program fails for no fault of their task, in a whole autopilot."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support.flights import Flight, does
+
+pytestmark = [pytest.mark.anyio, pytest.mark.sqlite, pytest.mark.requirement("WORK-5")]
+
+
+@pytest.fixture
+def flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Flight:
+    made = Flight(tmp_path)
+    for name in os.environ:
+        monkeypatch.delenv(name)
+    for name, value in made.environ.items():
+        monkeypatch.setenv(name, value)
+    return made
+
+
+async def test_a_program_that_crashes_goes_on_in_its_session_and_its_use_is_not_forgotten(flight: Flight) -> None:
+    flight.begin({"A": []}, {"A": [does("A", {"use": {"in": 50, "out": 5}}, {"exit": 139})]})
+
+    await flight.fly()
+
+    assert flight.statuses() == {"A": "done"}
+    [worker] = flight.sql("SELECT outcome, tokens_in, tokens_out FROM workers")
+    assert worker == {"outcome": "completed", "tokens_in": 150, "tokens_out": 15}
+    assert flight.sql("SELECT attempts FROM tasks") == [{"attempts": 0}]
+    [event] = flight.sql("SELECT data FROM events WHERE kind = 'worker.recovery'")
+    assert '"crashed"' in event["data"]
+
+
+async def test_a_program_that_crashes_again_and_again_is_a_persons_to_look_at(flight: Flight) -> None:
+    flight.begin({"A": []}, {"A": [[{"exit": 139}] * 20]})
+
+    await flight.fly()
+
+    assert flight.statuses() == {"A": "blocked"}
+    recoveries = flight.sql("SELECT count(*) AS n FROM events WHERE kind = 'worker.recovery'")
+    assert recoveries == [{"n": 4}]
+    alerts = flight.sql("SELECT severity, message FROM alerts WHERE resolved_at IS NULL AND task_id = 'A'")
+    assert [one["severity"] for one in alerts] == ["critical"]
+    assert "launched again 3 times" in alerts[0]["message"]
