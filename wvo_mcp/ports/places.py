@@ -77,7 +77,7 @@ class Places(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     """A commit that holds the work of a task, pinned under `refs/wvo/submit/TASK/number`. `files`: the paths that it changes.
-    Without any nothing was pinned, `commit` is the base and `number` is 0."""
+    Without any nothing was pinned, `commit` is the base and `number` is 0. `path` is the repository's folder on `host`."""
 
     workspace_id: str
     number: int

@@ -36,7 +36,7 @@ async def test_a_finished_task_is_a_pinned_commit_and_an_entry(yard: Yard) -> No
     assert yard.names(commit) == {"src/new.py", "code.py", "run.sh", ".gitignore"}
     assert yard.git("ls-tree", commit, "run.sh").startswith("100755")
     (entry,) = await yard.bench.sql("SELECT * FROM merge_entries")
-    assert (entry["target"], entry["base_sha"], entry["path"]) == ("main", head, str(place.path))
+    assert (entry["target"], entry["base_sha"], entry["path"]) == ("main", head, str(yard.root))
     assert entry["repository"] == yard.git("rev-list", "--max-parents=0", "HEAD")
     shown = (await yard.bench.call("get_task", task_id="T1"))["submission"]
     assert shown["drift"] == [".gitignore", "code.py", "run.sh"]

@@ -79,7 +79,7 @@ class PinnedSubmissions:
             target=row["target"],
             repository=facts["repository"],
             host=row["host"],
-            path=row["path"],
+            path=str(tree.common.top),
             files=() if commit == tree.base else tuple(tree.files(commit)),
         )
 

@@ -140,7 +140,9 @@ class Workspaces(_Numbered):
 
     async def on_host(self, host: str, limit: int) -> list[dict[str, Any]]:
         return self._rows.all(
-            f"SELECT {_PLACE} FROM workspaces WHERE host = ? AND state NOT IN ('removed', 'failed') ORDER BY created_at LIMIT ?",
+            f"""
+            SELECT {_PLACE} FROM workspaces WHERE host = ? AND state NOT IN ('removed', 'failed')
+            ORDER BY created_at LIMIT ?""",
             (host, limit),
         )
 
