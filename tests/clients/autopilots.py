@@ -5,8 +5,8 @@ import json
 import os
 import sqlite3
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -53,6 +53,8 @@ class Project:
         self._tasks = tasks
         self.scripts: dict[str, dict[str, list[Step]]] = {vendor: {} for vendor in VENDORS}
         self.models: dict[str, ScriptedModel] = {}
+        self.besides: dict[str, str] = {}
+        """Variables of the person's environment; an empty one is taken out."""
         self._stack = ExitStack()
         (self.root / "state").mkdir(parents=True)
         self.home.mkdir()
@@ -76,6 +78,7 @@ class Project:
         used = {vendor for vendor, _ in self._tasks.values()}
         self.models = {one: self._stack.enter_context(_MODELS[one](self.scripts[one])) for one in sorted(used)}
         self.command("trust", "--yes")
+        self.command("roadmap-sync")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -94,7 +97,8 @@ class Project:
             "GOOGLE_GEMINI_BASE_URL": addresses.get("gemini", ""),
             "CLAUDE_CODE_MAX_RETRIES": "2",
         }
-        return {**clean_environment(self._place / "person"), "HOME": str(self.home), **given}
+        known = {**clean_environment(self._place / "person"), "HOME": str(self.home), **given, **self.besides}
+        return {name: value for name, value in known.items() if value}
 
     def git(self, *words: str) -> str:
         return subprocess.run(
@@ -114,6 +118,20 @@ class Project:
         """The last line, and all of it."""
         done = self.command("autopilot", "--json", *words, deadline=deadline)
         return json.loads(done.stdout.splitlines()[-1]), done
+
+    @contextmanager
+    def autopilot_beside(self, *words: str) -> Generator[subprocess.Popen[str]]:
+        """One that runs while the test does something; its stdout is a pipe. It is killed at the end."""
+        command = [str(SERVER), "autopilot", "--json", *words]
+        with (self._place / "autopilot.err").open("w") as errors:
+            process = subprocess.Popen(
+                command, cwd=self.root, env=self.environment, stdout=subprocess.PIPE, stderr=errors, text=True
+            )
+            try:
+                yield process
+            finally:
+                process.kill()
+                process.communicate()
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         uri = f"{(self.root / 'state/state.db').as_uri()}?mode=ro"
