@@ -215,7 +215,9 @@ def summary(console: Console, workspace: Path, story: Story, seconds: float) -> 
         f"\n  {COMMAND} simulate {HERE / 'examples' / 'roadmap.yaml'} --agents 2 --seeds 20"
         f"\n\nUse it in a project of yours (docs/install.md has more, and how to take it back):"
         f"\n  uv tool install {HERE} && cd YOUR-PROJECT && wvo-mcp init --claude --codex --gemini && wvo-mcp doctor"
-        f"\n\nAll that was made is in {workspace}. To delete it:\n  rm -r {workspace}",
+        f"\n\nAll that was made is in {workspace}. To delete it:\n  rm -r {workspace}"
+        "\n\nNext, the autopilot, which launches agents itself; in the demo they follow a script:"
+        "\n  .venv/bin/wvo-mcp autopilot --demo",
         highlight=False,
         markup=False,
         soft_wrap=True,

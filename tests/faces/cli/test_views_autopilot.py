@@ -36,6 +36,7 @@ def worker(number: int, **fields: Any) -> dict[str, Any]:
         "tokens_in": 120_000,
         "tokens_out": 3_400,
         "cost_usd": 0.314,
+        "reserved_usd": 0.4,
         **fields,
     }
 
@@ -68,15 +69,17 @@ def lines(shown: RenderableType, width: int, height: int = 24) -> list[str]:
 def test_two_lines_say_who_does_what_since_when_and_at_what_cost(width: int) -> None:
     shown = lines(running(worker(1), cap=5.0), width)
 
-    assert shown[1] == "1 of 3 workers · 4 min · $0.72 of $5.00 · 3 done · 5 ready · 1 failed"
-    assert shown[2].split()[:4] == [
+    assert " ".join(shown[1:-2]).startswith(
+        "1/3 workers · 4 min · 3 done · 5 ready · 1 failed · $0.63 of $5.00, $0.09 reserved"
+    )
+    assert shown[-2].split()[:4] == [
         "w-1",
         "claude/high",
         "T1" if width == 80 else "claude-sonnet-5",
         "Price" if width == 80 else "T1",
     ]
-    assert shown[2].endswith("working 1 min   123k   $0.31")
-    assert shown[3].strip() == "Bash: npm test"
+    assert shown[-2].endswith("working 1 min   123k   $0.31")
+    assert shown[-1].strip() == "Bash: npm test"
 
 
 def test_a_limit_counts_down_and_says_why() -> None:
@@ -111,7 +114,7 @@ def test_what_agents_write_neither_steers_nor_floods_the_terminal(width: int) ->
     found = {"failed": [{"task_id": "T1", "reason": HOSTILE}], "ended": HOSTILE[:50]}
     shown += lines(autopilot.summary(found), width)
 
-    assert len(shown) < 60
+    assert len(shown) < 70
     assert max(map(len, shown)) <= width
     assert not set("\x1b\x07\u202e") & set("".join(shown))
 
@@ -124,17 +127,27 @@ def test_more_workers_than_the_screen_has_lines_are_counted() -> None:
 
 
 def test_what_a_run_may_cost_is_said_before_it_begins() -> None:
-    tiers = [
-        {"provider": "claude", "tier": "high", "model": "sonnet", "usual_usd": 0.31},
-        {"provider": "codex", "tier": "low", "model": "mini", "usual_usd": None},
-    ]
-    shown = lines(
-        autopilot.plan({"workers": 3, "max_tasks": 9, "max_cost_usd": 5.0, "tiers": tiers, "ready": 2, "open": 7}), 80
-    )
+    found = {
+        "workers": 3,
+        "max_tasks": 9,
+        "max_cost_usd": 5.0,
+        "tiers": [{"provider": "claude", "tier": tier, "model": tier[0]} for tier in ("low", "high")],
+        "estimate_usd": {"usual": 0.93, "most": 5.0},
+        "day_cap_usd": 20.0,
+        "day_spent_usd": 3.5,
+        "ready": 2,
+        "open": 7,
+        "notes": ["codex: there is no login for workers"],
+    }
 
-    assert shown[0] == "Up to 3 workers at once, at most 9 tasks, for at most $5.00."
-    assert "  claude/high (sonnet): about $0.31 a task" in shown
-    assert "  codex/low (mini): cost not known" in shown
+    assert lines(autopilot.plan(found), 80) == [
+        "Up to 3 workers at once, at most 9 tasks, for at most $5.00.",
+        "Likely cost: $0.93, at most $5.00.",
+        "Today: $3.50 of $20.00 spent.",
+        "  claude: low l, high h",
+        "2 tasks are ready, 7 open.",
+        "codex: there is no login for workers",
+    ]
     assert "no limit on cost" in lines(autopilot.plan({"workers": 1}), 80)[0]
 
 

@@ -22,6 +22,7 @@ from wvo_mcp.project import Project
 from wvo_mcp.settings import settings_of
 
 WORKERS = 3
+_DOLLARS, _WORKER_DOLLARS = 1.0, 0.2
 _THINKS = 0.4
 """Seconds that an agent seems to think, so that a person can follow."""
 _PROVIDERS = """\
@@ -31,7 +32,7 @@ providers:
     place: cloud
     base_url: http://127.0.0.1:9    # nobody is asked: the agents of the demo follow a script
     tiers:
-      low: {model: a script, cost: {input: 0, output: 0}}
+      low: {model: a script, cost: {input: 3, output: 15}}
 """
 _TASKS: Sequence[tuple[str, str, Sequence[str]]] = (
     ("model", "Describe an order", ()),
@@ -54,12 +55,14 @@ def show_demo(application: Runner, *, as_json: bool, screen: Lines) -> int:
     for name in [name for name in os.environ if name.startswith("WVO_") or name == "CLAUDE_PROJECT_DIR"]:
         del os.environ[name]
     os.environ |= {"ROOT": str(root), "XDG_CONFIG_HOME": str(folder / "config")}
+    os.environ["WVO_WORKER_MAX_COST_USD"] = f"{_WORKER_DOLLARS}"
     settings = settings_of(Project(os.environ, str(root)))
     Trust(os.environ, root).accept(PROVIDERS, parts_of(parse(_PROVIDERS.encode(), "providers.yaml")))
     if not as_json:
-        click.secho("A demonstration: the agents are scripts, no model is asked, nothing is spent.", bold=True)
+        said = "A demonstration: the agents follow a script, no model is asked, the dollars are made up."
+        click.secho(said, bold=True)
         click.echo(f"{len(_TASKS)} tasks in a temporary project, {root}\n")
-    options = AutopilotOptions(agents=WORKERS, wait=False)
+    options = AutopilotOptions(agents=WORKERS, max_cost=_DOLLARS, wait=False)
     driver = {"openai": scripted(_scripts())}
     code = asyncio.run(drive(application, settings, options, screen, dry_run=False, drivers=driver))
     pinned = _git(root, "for-each-ref", "--format=%(objectname:short=10) %(refname)", "refs/wvo/submit").splitlines()

@@ -50,13 +50,16 @@ class Running:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         open_ones = [one for one in self.state["workers"] if one["state"] != "ended"]
         active = [one for one in open_ones if one["state"] not in ("limited", "waiting_approval", "paused")]
-        money = f"${self.state['spent_usd']:,.2f}" + ("" if self.cap is None else f" of ${self.cap:,.2f}")
-        head = [f"{len(active)} of {self.agents} workers", span((self.now - self.began).total_seconds()), money]
+        reserved = sum(max(0.0, one["reserved_usd"] - one["cost_usd"]) for one in open_ones)
+        money = f"${max(0.0, self.state['spent_usd'] - reserved):,.2f}"
+        money += "" if self.cap is None else f" of ${self.cap:,.2f}"
+        money += f", ${reserved:,.2f} reserved" if reserved >= 0.005 else ""
         counts = self.state["counts"]
+        head = [f"{len(active)}/{self.agents} workers", span((self.now - self.began).total_seconds())]
         head += [f"{counts.get('done', 0)} done", f"{counts.get('ready', 0)} ready"]
         head += [f"{counts[name]} {name}" for name in ("failed", "blocked") if counts.get(name)]
         yield Text()
-        line = Text(" \u00b7 ".join(head), "bold", no_wrap=True, overflow="ellipsis")
+        line = Text(" \u00b7 ".join([*head, money]), "bold")
         if self.state.get("paused"):
             line.append("  PAUSED: wvo-mcp resume", "bold yellow")
         yield line
@@ -159,17 +162,16 @@ def plan(found: Row) -> RenderableType:
     tasks = "" if most is None else f"at most {most} task{'s' * (most != 1)}, "
     workers = found.get("workers", 1)
     lines = [Text(f"Up to {workers} worker{'s' * (workers != 1)} at once, {tasks}{money}.", "bold")]
-    estimate = found.get("cost")
+    estimate = found.get("estimate_usd")
     if estimate:
-        most = "" if estimate["at_most"] is None else f", at most ${estimate['at_most']:,.2f}"
-        lines.append(Text(f"Likely cost of {estimate['tasks']} tasks: ${estimate['likely']:,.2f}{most}."))
-        lines += [text(f"  {tier}: its cost is not known", "yellow") for tier in estimate["unknown"][:8]]
+        limit = "" if estimate["most"] is None else f", at most ${estimate['most']:,.2f}"
+        lines.append(Text(f"Likely cost: ${estimate['usual']:,.2f}{limit}."))
     if found.get("day_cap_usd") is not None:
         lines.append(Text(f"Today: ${found.get('day_spent_usd', 0.0):,.2f} of ${found['day_cap_usd']:,.2f} spent."))
-    for tier in found.get("tiers", ())[:8]:
-        usual = tier.get("usual_usd")
-        known = "cost not known" if usual is None else f"about ${usual:,.2f} a task"
-        lines.append(text(f"  {tier['provider']}/{tier['tier']} ({tier['model']}): {known}", "dim"))
+    by_provider: dict[str, list[str]] = {}
+    for one in found.get("tiers", ()):
+        by_provider.setdefault(one["provider"], []).append(f"{one['tier']} {one['model']}")
+    lines += [text(f"  {name}: {', '.join(models)}", "dim") for name, models in by_provider.items()]
     lines.append(Text(f"{found.get('ready', 0)} tasks are ready, {found.get('open', 0)} open."))
     lines += [text(note, "yellow") for note in found.get("notes", ())]
     return Group(*lines)
