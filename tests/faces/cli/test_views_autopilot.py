@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from wvo_mcp.domain.instant import instant, iso
-from wvo_mcp.faces.cli.views import autopilot
+from wvo_mcp.faces.cli.views import autopilot, view
 
 pytestmark = pytest.mark.requirement("WORK-10")
 
@@ -191,3 +191,33 @@ def test_news_say_what_became_of_a_task_and_what_was_refused_or_asked() -> None:
         "refused   T2         w-2  rm -rf /srv  outside",
         "asks      T2         w-2  git push  wvo-mcp approve A-3",
     ]
+
+
+def test_a_list_of_workers_has_those_that_ended_what_was_refused_and_what_it_cost() -> None:
+    ended = worker(1, state="ended", outcome="failed", ended_at=ago(minutes=3), reason=HOSTILE)
+    refused = {
+        "at": ago(hours=2),
+        "task_id": "T1",
+        "worker_id": "w-1",
+        "verdict": "deny",
+        "rule": "rm",
+        "subject": HOSTILE,
+    }
+    state = {
+        "at": iso(NOW),
+        "workers": [worker(2), ended],
+        "approvals": [approval(3)],
+        "violations": [refused],
+        "spent_usd": 1.5,
+        "paused": True,
+    }
+
+    shown = lines(view("workers", state), 80)
+
+    assert shown[0] == "PAUSED: wvo-mcp resume"
+    assert shown[1].split()[:3] == ["w-2", "claude/high", "T2"]
+    assert any(line.split()[:4] == ["w-1", "T1", "failed", "3"] for line in shown)
+    assert any(line.startswith("2 h ago  w-1     T1    deny") for line in shown)
+    assert shown[-1] == "$1.50 spent or reserved in 24 hours."
+    assert max(map(len, shown)) <= 80
+    assert not set("\x1b\x07\u202e") & set("".join(shown))

@@ -180,7 +180,7 @@ class Pool:
                 "provider": worker.provider,
                 "outcome": end.outcome.value,
                 "task": task.status.value,
-                "reason": end.reason,
+                "reason": (task.last_error if task.status is Status.FAILED else None) or end.reason,
                 "until": None if task.not_before is None or task.status is not Status.PENDING else iso(task.not_before),
             }
         )

@@ -81,14 +81,15 @@ class Listed:
         if self.state["paused"]:
             yield Text("PAUSED: wvo-mcp resume", "bold yellow")
         yield from _workers([one for one in everyone if one["state"] != "ended"], 100, now, options.max_width)
-        ended = [one for one in everyone if one["state"] == "ended"]
+        ended = [{**one, "since": one["ended_at"]} for one in everyone if one["state"] == "ended"]
         if ended:
             yield Text("\nEnded", "bold")
-            yield table(ended, "worker_id task_id title~ outcome ended_at=since cost_usd=cost> reason~", now)
+            yield table(ended, "worker_id=worker task_id=task outcome since=ended cost_usd=cost> reason~", now)
         yield from needs(self.state["approvals"], now)
         if self.state["violations"]:
             yield Text("\nViolations", "bold")
-            yield table(self.state["violations"], "at=since task_id worker_id verdict rule subject~", now)
+            seen = [{**one, "since": one["at"]} for one in self.state["violations"]]
+            yield table(seen, "since=seen worker_id=worker task_id=task verdict subject~", now)
         yield Text(f"\n${self.state['spent_usd']:,.2f} spent or reserved in 24 hours.", "dim")
 
 
