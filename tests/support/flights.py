@@ -104,7 +104,7 @@ class Flight:
 
     async def fly(self, on_run: Any = None, **options: Any) -> Mapping[str, Any]:
         """One autopilot in this very process, whose environment must be `environ`; its summary. `on_run` is called with it
-        before it works."""
+        before it works, and awaited."""
         plan = self._plan()
         settings = settings_of(Project(os.environ, str(self.root)))
         drivers = {"openai": scripted(plan["scripts"])}
@@ -113,7 +113,7 @@ class Flight:
         with anyio.fail_after(SECONDS):
             async with life.run_autopilot(settings, given, self.news.append, drivers=drivers) as run:
                 if on_run is not None:
-                    on_run(run)
+                    await on_run(run)
                 return await run.work()
 
     def launched(self, *arguments: str) -> "subprocess.Popen[str]":
@@ -170,7 +170,7 @@ def main(folder: str, crash_at: str = "0") -> None:
         vars(life)["backend_of"] = watched
 
     async def fly() -> None:
-        def on_run(run: Any) -> None:
+        async def on_run(run: Any) -> None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, run.stop)
             asyncio.get_running_loop().add_signal_handler(signal.SIGINT, run.drain)
 

@@ -8,6 +8,7 @@
     {"use": {"in": N, "out": N, "cost": X}} what was used so far
     {"wait": SECONDS}                       {"print": LINE}         {"exit": CODE}
     {"limit": SECONDS}                      the turn ends: its provider gives nothing for so long
+    {"stop": TEXT}                          the turn ends; the rest follows when it is asked to go on
 
 The program (`scripted_program.py`) keeps what is left of them with its session, and goes on there when it is resumed.
 """

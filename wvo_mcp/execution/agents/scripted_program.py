@@ -150,6 +150,8 @@ class Session:
             put(step["print"])
         elif "limit" in step:
             raise Stopped({"text": "The limit is reached.", "status": "failed", "limit": step["limit"]})
+        elif "stop" in step:
+            raise Stopped({"text": step["stop"], "status": "done"})
         elif "exit" in step:
             raise SystemExit(step["exit"])
 

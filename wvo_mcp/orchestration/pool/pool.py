@@ -145,22 +145,28 @@ class Pool:
             if not self._watch.now.gives_out:
                 return Nothing("paused", self._watch.now.reason)
             await self._look_for_logins()
-            slot = self._free[0]
-            try:
-                found = await launch(self._parts, slot, self._only, self._missing)
-            except BudgetExhausted as error:  # of a named task
-                found = Nothing("budget", error.message)
-            except (StoreBusy, StoreUnavailable):
-                raise
-            except WvoError as error:
-                found = await self._refused(error)
-            if isinstance(found, Nothing):
+            with self._parts.tracer.span("worker.launch"):  # the worker's span is below it, in the trace of the task
+                found = await self._launch(tasks, self._free[0])
+            if found is not None:
                 return found
-            self._free.remove(slot)
-            self._begun += found.before is None  # a session that goes on is no new assignment
-            work = Work(self._parts, found, self._sink, self._faults.get(found.task.id, 0))
-            self._works[slot] = work
-            tasks.start_soon(self._work, slot, work, found)
+        return None
+
+    async def _launch(self, tasks: TaskGroup, slot: int) -> Nothing | None:
+        try:
+            found = await launch(self._parts, slot, self._only, self._missing)
+        except BudgetExhausted as error:  # of a named task
+            return Nothing("budget", error.message)
+        except (StoreBusy, StoreUnavailable):
+            raise
+        except WvoError as error:
+            return await self._refused(error)
+        if isinstance(found, Nothing):
+            return found
+        self._free.remove(slot)
+        self._begun += found.before is None  # a session that goes on is no new assignment
+        work = Work(self._parts, found, self._sink, self._faults.get(found.task.id, 0))
+        self._works[slot] = work
+        tasks.start_soon(self._work, slot, work, found)
         return None
 
     async def _work(self, slot: int, work: Work, launched: Launched) -> None:

@@ -61,7 +61,9 @@ class Work:
         worker_id = self.launched.worker.worker_id
         self.sink.begin(worker_id, self._ledger)
         try:
-            end = await self._live()
+            with self.parts.tracer.span("worker", self._attributes()) as span:
+                end = await self._live()
+                span.set_attribute("wvo.worker.outcome", end.outcome.value)
         except (PlaceFailed, HomeFailed, AgentNotStarted, WvoError, OSError) as error:
             if isinstance(error, PlaceFailed) and error.tampered:
                 end = await self._tampered(str(error), Act.RELEASE)
@@ -172,13 +174,14 @@ class Work:
         )
         log = parts.logs / f"{worker.worker_id}.jsonl"
         async with AsyncExitStack() as stack:
+            stack.enter_context(parts.tracer.span("provider.call", self._attributes()))
             home = await stack.enter_async_context(parts.homes.open(ask))
             launch = Launch(
                 workspace=place.path,
                 home=home.path,
                 prompt=self._prompt(place, resumed=home.session is not None),
                 server=home.server,
-                env={**home.env, **place.env},
+                env={**home.env, **place.env, **self._trace()},
                 program=launched.provider.command,
                 model=worker.model or None,
                 session=home.session,
@@ -204,6 +207,20 @@ class Work:
                 return await self.watching.until_over() if end is None else Over(end)
             finally:
                 self.watching = None
+
+    def _attributes(self) -> dict[str, str]:
+        worker = self.launched.worker
+        return {
+            "wvo.worker.id": worker.worker_id,
+            "wvo.task.id": worker.task_id,
+            "gen_ai.provider.name": worker.provider,
+            "wvo.tier": worker.tier,
+            "gen_ai.request.model": worker.model,
+        }
+
+    def _trace(self) -> dict[str, str]:
+        """With it the program's own spans are of this trace."""
+        return {name.upper(): value for name, value in self.parts.tracer.carrier().items()}
 
     @staticmethod
     def _folders(place: Place, corrections: Corrections) -> tuple[Path, ...]:

@@ -89,7 +89,7 @@ class Sessions(Repository):
 
     async def get(self, session_id: str) -> dict[str, Any] | None:
         return self._rows.one(
-            "SELECT session_id, agent_id, ended_at, durable FROM sessions WHERE session_id = ?", (session_id,)
+            "SELECT session_id, agent_id, pid, ended_at, durable FROM sessions WHERE session_id = ?", (session_id,)
         )
 
     async def end(self, session_id: str) -> None:
