@@ -181,7 +181,7 @@ class SessionRepository(Protocol):
         """Every session of a server that has not ended."""
 
     async def get(self, session_id: str) -> Row | None:
-        """{session_id, agent_id, ended_at, durable}."""
+        """{session_id, agent_id, pid, ended_at, durable}."""
 
     async def end(self, session_id: str) -> None: ...
 
