@@ -153,6 +153,12 @@ STEPS = (
     _agent("release_task", task_id="F", lease_token=2, reason="tired"),
     _person("approve", task_id="H"),
     _person("deny", task_id="I", reason="too risky"),
+    _agent("claim_task", task_id="H", request_id="c9"),
+    _agent("approval_request", task_id="H", lease_token=1, command="git push", reason="to ship it"),
+    _person("deny", id="H", reason="not today"),
+    _agent("claim_task", request_id="c10"),
+    _agent("approval_request", task_id="H", lease_token=2, question="Ship it tomorrow?"),
+    _person("approve", id="H"),
     _person("pause", safe=True, reason="lunch"),
     _person("resume", safe=True),
     _person("add", title="Thing", id="X1", depends_on=["C"]),
@@ -251,9 +257,11 @@ async def resulting(life: Life) -> dict[str, Any]:
             "alerts": rows.all("SELECT kind, task_id, resolved_at IS NULL AS open FROM alerts ORDER BY id"),
             "done": rows.all(
                 "SELECT task_id, kind, count(*) AS n FROM events WHERE kind IN ('task.completed', 'task.failed',"
-                " 'task.failed_attempt', 'task.created', 'task.checkpoint', 'context.written', 'task.released')"
+                " 'task.failed_attempt', 'task.created', 'task.checkpoint', 'context.written', 'task.released',"
+                " 'approval.asked', 'approval.answered', 'task.approved', 'task.denied')"
                 " GROUP BY 1, 2 ORDER BY 1, 2"
             ),
+            "approvals": rows.all("SELECT approval_id, state, decided_by, reason FROM approvals ORDER BY seq"),
             "paused": rows.all("SELECT value FROM facts WHERE name = 'paused'"),
         }
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from wvo_mcp.execution.roadmap.source import RoadmapSource
 from wvo_mcp.ports import Transaction
+from wvo_mcp.ports.workers import Violation
 from wvo_mcp.store.sql import Rows
 
 HOSTILE = (
@@ -70,9 +71,22 @@ async def fill(bench: Bench, folder: Path) -> None:
     async def raise_and_lead(tx: Transaction) -> None:
         await tx.alerts.raise_alert("test", "warning", "HELD", HOSTILE)
         await tx.state.lead("background", 30.0)
+        await _fill_for_workers(tx)
         _fill_by_hand(tx)
 
     await bench.write(raise_and_lead)
+
+
+async def _fill_for_workers(tx: Transaction) -> None:
+    row = {"task_id": "HELD", "lease_token": 1, "host": "here"}
+    more = {"agent_id": "auto-here.1", "run_id": "r", "provider": "claude", "tier": "high", "model": "m"}
+    worker = {"reason": HOSTILE, "cost_usd": 0.123456789, "log": "/a/log"}
+    await tx.workers.add({**row, **more, **worker}, "a key")
+    place = {"workspace_id": "p1", "path": HOSTILE, "mode": "worktree", "state": "open"}
+    await tx.workspaces.add({**row, **place, "facts": {"left": HOSTILE}})
+    entry = {"number": await tx.submissions.next_number("HELD"), "repository": "r", "path": "/p", "target": "main"}
+    await tx.submissions.add({"task_id": "HELD", "host": "here", **entry, "commit_sha": "c", "base_sha": "b"})
+    await tx.violations.add(Violation("command", "deny", "rm", HOSTILE, "HELD", "w-1"))
 
 
 BY_HAND = (
