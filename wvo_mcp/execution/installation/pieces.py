@@ -20,6 +20,8 @@ STOP_HOOK = f"{COMMAND} stop-hook"
 GUARD_HOOK = f"{COMMAND} command-check --hook claude"
 GUARDED = "Bash|Write|Edit|MultiEdit|NotebookEdit"
 """Tools whose calls the policy judges."""
+_WORDS = frozenset(("true", "false", "yes", "no", "on", "off", "null"))
+"""What YAML takes for something else than text."""
 ALLOW_RULE = f"mcp__{SERVER}"
 
 
@@ -154,15 +156,21 @@ class Rules(Sample):
         yield "# How a task's worktree is prepared and checked. After you change it: wvo-mcp trust."
         yield "project:"
         if found.target is not None:
-            yield f"  target: {json.dumps(found.target)}".ljust(37) + "# work starts from this branch"
-        setup = "# setup: npm ci" if found.setup is None else f"setup: {json.dumps(found.setup)}"
+            yield f"  target: {_written(found.target)}".ljust(37) + "# work starts from this branch"
+        setup = "# setup: npm ci" if found.setup is None else f"setup: {_written(found.setup)}"
         yield f"  {setup}".ljust(37) + "# prepares each worktree"
         if not found.verify:
             yield "  verify: []".ljust(37) + "# commands that must pass; epics and tasks may add some"
             return
         yield "  verify:".ljust(37) + "# must pass; epics and tasks may add some"
         for command in found.verify:
-            yield f"    - {json.dumps(command)}"
+            yield f"    - {_written(command)}"
+
+
+def _written(value: str) -> str:
+    """In YAML: plain where that is what it reads as."""
+    plain = re.fullmatch(r"[A-Za-z.][\w./ =,-]*", value, re.ASCII) and value.casefold() not in _WORDS
+    return value if plain else json.dumps(value)
 
 
 @dataclass(frozen=True)

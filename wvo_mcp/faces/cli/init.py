@@ -131,6 +131,6 @@ def _carry_out(root: Path, planned: Plan, given: dict[str, Any], interactive: bo
         if not given[name]:
             click.echo(f"--{name:<8} {text}")
     click.echo(
-        "Next: edit state/roadmap.yaml and state/providers.yaml, then start your agent here; wvo-mcp doctor checks"
-        " the installation."
+        "Next: edit state/roadmap.yaml and state/providers.yaml, then start your agent here, or wvo-mcp autopilot;"
+        " wvo-mcp doctor checks the installation."
     )

@@ -172,6 +172,8 @@ def plan(found: Row) -> RenderableType:
     by_provider: dict[str, list[str]] = {}
     for one in found.get("tiers", ()):
         by_provider.setdefault(one["provider"], []).append(f"{one['tier']} {one['model']}")
+    if not by_provider:
+        lines.append(Text("No provider can be used: see state/providers.yaml and wvo-mcp doctor.", "yellow"))
     lines += [text(f"  {name}: {', '.join(models)}", "dim") for name, models in by_provider.items()]
     lines.append(Text(f"{found.get('ready', 0)} tasks are ready, {found.get('open', 0)} open."))
     lines += [text(note, "yellow") for note in found.get("notes", ())]
