@@ -22,6 +22,7 @@ import anyio
 from tests.support.workspace import REPOSITORY
 from wvo_mcp.domain.autopilot import AutopilotOptions
 from wvo_mcp.domain.providers.trust import parts_of
+from wvo_mcp.execution.agents.local import LocalDriver
 from wvo_mcp.execution.agents.scripted import scripted
 from wvo_mcp.execution.providers.parse import parse
 from wvo_mcp.execution.trust import PROVIDERS, Trust
@@ -75,19 +76,24 @@ class Flight:
         self, tasks: Mapping[str, Sequence[str]], scripts: Mapping[str, Sequence[Sequence[Step]]], **more: Any
     ) -> None:
         """A repository with one commit; `tasks` with what they need; `more`: `settings` (variables), `options`, `fields`
-        of all tasks."""
+        of all tasks, `types` of some, `providers` besides."""
         (self.root / "state").mkdir(parents=True)
         fields = {"type": "generation", "max_attempts": 1} | more.pop("fields", {})
-        listed = [{"id": one, "title": f"Do {one}", "depends_on": [*needs], **fields} for one, needs in tasks.items()]
+        types = {one: {"type": kind} for one, kind in more.pop("types", {}).items()}
+        listed = [
+            {"id": one, "title": f"Do {one}", "depends_on": [*needs], **fields, **types.get(one, {})}
+            for one, needs in tasks.items()
+        ]
         roadmap = {"epics": [{"id": "shop", "title": "Shop", "tasks": listed}]}
         (self.root / "state/roadmap.yaml").write_text(json.dumps(roadmap))
-        (self.root / "state/providers.yaml").write_bytes(_PROVIDERS)
+        providers = _PROVIDERS + str(more.pop("providers", "")).encode()
+        (self.root / "state/providers.yaml").write_bytes(providers)
         (self.root / ".gitignore").write_text("/state/\n")
         (self.folder / "plan.json").write_text(json.dumps({"scripts": scripts, **more}))
         self.git("init", "-q", "-b", "main")
         self.git("add", ".")
         self.git("-c", "user.name=Ann", "-c", "user.email=ann@localhost", "commit", "-q", "-m", "begin")
-        Trust(self.environ, self.root).accept(PROVIDERS, parts_of(parse(_PROVIDERS, "providers.yaml")))
+        Trust(self.environ, self.root).accept(PROVIDERS, parts_of(parse(providers, "providers.yaml")))
 
     def _plan(self) -> dict[str, Any]:
         try:
@@ -107,7 +113,7 @@ class Flight:
         before it works, and awaited."""
         plan = self._plan()
         settings = settings_of(Project(os.environ, str(self.root)))
-        drivers = {"openai": scripted(plan["scripts"])}
+        drivers = {"openai": scripted(plan["scripts"]), "ollama": LocalDriver()}
         wanted: dict[str, Any] = {"wait": False, **plan.get("options", {}), **options}
         given = AutopilotOptions(**wanted)
         with anyio.fail_after(SECONDS):

@@ -55,6 +55,10 @@ class Places(Protocol):
         PlaceFailed; cancelled or failed, nothing half-made is used later. `PlaceFailed.tampered`: no place can be opened
         before a person has looked."""
 
+    async def changes(self, task_id: str) -> str:
+        """What the tasks that this one builds on have changed, as a diff of at most 200,000 characters; empty without a
+        place. For those who judge and cannot look."""
+
     async def tampered(self, task_id: str) -> str | None:
         """What somebody has changed of the repository's own files (config, hooks, info) since the worker was launched, as
         lines for a person; None: nothing that matters. Cheap: called before and after each turn of a worker."""

@@ -65,6 +65,14 @@ def serving(*answers: tuple[int, bytes], hangs: bool = False) -> Generator[Serve
             with suppress(OSError):  # whoever asked may have gone
                 self.wfile.write(body)
 
+        def do_GET(self) -> None:
+            """As Ollama says that it is there, and which models it has."""
+            body = json.dumps({"version": "0.9.0", "models": [{"name": "judge"}]}).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
         def log_message(self, format: str, *args: Any) -> None:
             pass
 

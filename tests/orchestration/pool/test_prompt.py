@@ -7,7 +7,7 @@ import pytest
 
 from wvo_mcp.domain.memory import ContextEntry
 from wvo_mcp.domain.task import Checkpoint, Task
-from wvo_mcp.orchestration.pool.prompt import go_on, prompt_of, resumed
+from wvo_mcp.orchestration.pool.prompt import go_on, judging, prompt_of, resumed
 
 pytestmark = pytest.mark.requirement("WORK-1")
 AT = datetime(2027, 1, 15, tzinfo=UTC)
@@ -56,3 +56,11 @@ def test_notes_of_others_are_information_and_the_prompt_stays_small() -> None:
 def test_who_stopped_early_is_told_how_to_end_and_who_was_interrupted_why() -> None:
     assert "complete_task" in go_on("T1") and "T1" in go_on("T1")
     assert "the quota is back" in resumed("T1", "the quota is back")
+
+
+def test_those_who_only_judge_are_given_all_that_they_judge() -> None:
+    text = judging(a_task(acceptance=("It rounds up.",)), "+price = ceil(x)")
+    assert "1. It rounds up." in text
+    assert "+price = ceil(x)" in text
+    assert "complete_task" not in text
+    assert "Nothing that this task builds on was submitted." in judging(a_task(), "")

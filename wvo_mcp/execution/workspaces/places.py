@@ -100,6 +100,14 @@ class Worktrees:
             await self._tidy()
         return left
 
+    async def changes(self, task_id: str) -> str:
+        row = await self._row(task_id)
+        if row is None or row["mode"] != "worktree":
+            return ""
+        with _reasons(task_id):
+            tree = worktree.tree_of(self._root, row)
+            return await anyio.to_thread.run_sync(worktree.changes, tree, row["target"])
+
     async def close(self, task_id: str) -> str | None:
         row = await self._row(task_id)
         return None if row is None else await self._removed(row)

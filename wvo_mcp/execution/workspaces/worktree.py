@@ -14,6 +14,7 @@ from wvo_mcp.execution.workspaces.repository import Common, part
 from wvo_mcp.execution.workspaces.snapshot import Tree
 
 INDEXES = ".index"
+_MOST_SHOWN = 200_000
 _MOST_NAMES = 100
 
 Row = Mapping[str, Any]
@@ -67,6 +68,15 @@ def planned(common: Common, worktrees: Path, task_id: str, target: str | None, b
             notes.append(f"The commits of an earlier {branch} are kept as {kept}.")
         common.unpin(f"refs/heads/{branch}", left[0])
     return Planned(path, branch, merged.commit, name or tip, merged.conflicts, tuple(notes))
+
+
+def changes(tree: Tree, target: str) -> str:
+    """What its base has that the target has not. Raises GitFailed."""
+    tip = tree.common.commit_of(f"refs/heads/{target}") or tree.common.commit_of(target)
+    if tip is None:
+        return ""
+    shown = tree.common.run("diff", "--no-ext-diff", "--no-textconv", "--no-color", f"{tip}...{tree.base}", "--")
+    return shown.decode(errors="replace")[:_MOST_SHOWN]
 
 
 def added(tree: Tree, branch: str) -> None:

@@ -179,7 +179,7 @@ class Work:
             launch = Launch(
                 workspace=place.path,
                 home=home.path,
-                prompt=self._prompt(place, resumed=home.session is not None),
+                prompt=await self._prompt(place, resumed=home.session is not None),
                 server=home.server,
                 env={**home.env, **place.env, **self._trace()},
                 program=launched.provider.command,
@@ -228,8 +228,11 @@ class Work:
         whole = () if place.top in (None, place.path) else (str(place.top),)
         return tuple(Path(folder) for folder in dict.fromkeys((*whole, *corrections.folders)))
 
-    def _prompt(self, place: Place, *, resumed: bool) -> str:
+    async def _prompt(self, place: Place, *, resumed: bool) -> str:
         launched = self.launched
+        if launched.driver.answers:
+            changes = await self.parts.places.changes(launched.task.id)
+            return prompt.judging(launched.task, changes, launched.context)
         said = [] if launched.resume is None else [launched.resume.summary]
         if resumed:
             return prompt.resumed(launched.task.id, "it was stopped for a while", said)

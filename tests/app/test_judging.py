@@ -1,0 +1,52 @@
+"""A model without tools in a whole autopilot: it reads what others changed, and its answer ends the task."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.execution.agents.test_local import GOOD, said, serving
+from tests.support.flights import Flight, does
+
+pytestmark = [pytest.mark.anyio, pytest.mark.sqlite, pytest.mark.requirement("WORK-2")]
+
+LOCAL = """\
+  mine:
+    kind: ollama
+    base_url: {url}
+    tiers:
+      low: {{model: judge, cost: {{input: 0, output: 0}}}}
+      high: {{model: judge, cost: {{input: 0, output: 0}}}}
+"""
+
+
+@pytest.fixture
+def flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Flight:
+    made = Flight(tmp_path)
+    for name in os.environ:
+        monkeypatch.delenv(name)
+    for name, value in made.environ.items():
+        monkeypatch.setenv(name, value)
+    return made
+
+
+async def test_a_local_model_reviews_what_was_changed_and_its_answer_is_the_evidence(flight: Flight) -> None:
+    with serving(said(GOOD)) as server:
+        flight.begin(
+            {"A": [], "R": ["A"]}, {"A": [does("A")]}, types={"R": "review"}, providers=LOCAL.format(url=server.url)
+        )
+        await flight.fly()
+        told = server.asked[0]["messages"][-1]["content"]
+
+    assert flight.statuses() == {"A": "done", "R": "done"}
+    assert "+work of A" in told
+    workers = flight.sql("SELECT task_id, provider, outcome, tokens_in, pid FROM workers ORDER BY seq")
+    assert [(one["task_id"], one["provider"], one["outcome"]) for one in workers] == [
+        ("A", "scripted", "completed"),
+        ("R", "mine", "completed"),
+    ]
+    assert (workers[1]["tokens_in"], workers[1]["pid"]) == (30, None)
+    [event] = flight.sql("SELECT data FROM events WHERE kind = 'task.completed' AND task_id = 'R'")
+    assert "Rounds the wrong way." in event["data"]
+    json.loads(event["data"])
