@@ -165,7 +165,9 @@ def test_people_decide_on_what_awaits_approval(place: Workspace, server: StdioCl
     server.call("create_tasks", some_tasks("P-gate", requires_approval=True))
     with pytest.raises(Refused, match="not_ready"):
         server.call("claim_task", {"task_id": "P-gate"})
-    told(place, "approve", "P-gate")
+    (listed,) = told(place, "approvals", "--state", "open")[1]["approvals"]
+    assert (listed["kind"], listed["task_id"], listed["state"]) == ("task", "P-gate", "pending")
+    told(place, *listed["decide"].split()[1:])
     assert server.call("claim_task", {"task_id": "P-gate"})["task"]["status"] == "in_progress"
     check_rules(place)
 
