@@ -25,7 +25,7 @@ async def test_a_place_whose_work_is_submitted_is_removed(yard: Yard) -> None:
     assert await yard.places.close("T1") is None
 
 
-@pytest.mark.parametrize("how", ["untracked", "changed", "deleted", "nested"])
+@pytest.mark.parametrize("how", ["untracked", "changed", "deleted", "nested", "large"])
 async def test_work_that_was_not_submitted_is_never_removed(yard: Yard, how: str) -> None:
     await yard.submitted("T1", **{"new.py": "b = 2\n"})
     folder = yard.folder / "T1"
@@ -33,6 +33,9 @@ async def test_work_that_was_not_submitted_is_never_removed(yard: Yard, how: str
         (folder / "more.py").write_text("c = 3\n")
     elif how == "changed":
         (folder / "new.py").write_text("b = 3\n")
+    elif how == "large":
+        with (folder / "big.bin").open("wb") as file:
+            file.truncate(50 << 20)
     elif how == "deleted":
         (folder / "code.py").unlink()
     else:
@@ -40,10 +43,12 @@ async def test_work_that_was_not_submitted_is_never_removed(yard: Yard, how: str
         yard.git("-c", "user.name=A", "-c", "user.email=a@example.org", "commit", "-q", "--allow-empty", "-m", "x",
                  at=folder / "own")  # fmt: skip
 
+    before = yard.git("count-objects") if how == "large" else ""
     why = await yard.places.close("T1")
 
+    assert how != "large" or yard.git("count-objects") == before
     assert why is not None
-    assert ("repository of its own" if how == "nested" else "not submitted") in why
+    assert "not submitted" in why
     assert folder.exists()
     assert await yard.states("T1") == ["closed"]
     (left,) = await yard.places.recover()

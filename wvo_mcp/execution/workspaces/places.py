@@ -225,7 +225,8 @@ class Worktrees:
         return row
 
     async def _prepared(self, row: Row, tree: Tree, ask: PlaceAsk) -> Place:
-        spared = (self._folder, self._logs, self._root / "state")
+        state = self._logs.parent
+        spared = (self._folder, self._logs, *([] if state == self._root else [state]))
         names, refused = await to_thread.run_sync(preparing.included, tree.common, tree.path, spared)
         facts = worktree.facts_of(row)
         notes = [one for one in (facts["note"], *(f"Not copied: {line}." for line in refused)) if one]

@@ -51,11 +51,6 @@ class Tree:
     index: Path
     left_out: Collection[str] = field(default_factory=frozenset[str])
 
-    def changes(self) -> Changes:
-        """Nothing is written. Raises Tampered, GitFailed."""
-        with self._index() as own:
-            return self._changes(own)
-
     def commit(self, message: str, *, everything: bool = False) -> str:
         """A commit of all that is here on top of the base; the base itself when nothing differs. With `everything` nothing is
         refused. Raises NotSubmittable, Tampered, GitFailed."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.workspaces.repository import Common, part
-from wvo_mcp.execution.workspaces.snapshot import Tree
+from wvo_mcp.execution.workspaces.snapshot import NotSubmittable, Tree
 
 INDEXES = ".index"
 _MOST_SHOWN = 200_000
@@ -113,12 +113,12 @@ def removed(tree: Tree, row: Row, submitted: str | None) -> str | None:
     if tree.path.exists():
         if (inside := process_in(tree.path)) is not None:
             return f"process {inside} works in it"
-        found = tree.changes()
-        if found.nested:
-            return f"it holds a repository of its own, {found.nested[0]}"
         if fetched := tree.submodules():
             return f"it holds the submodule {fetched[0]}, which only a person can look into"
-        here = tree.commit("What is here", everything=True)
+        try:
+            here = tree.commit("What is here")
+        except NotSubmittable as error:
+            return f"it holds work that was not submitted: {error}"
         if tree.common.tree_of(here) not in {tree.common.tree_of(one) for one in (tree.base, submitted) if one}:
             return "it holds work that was not submitted"
     ref = f"refs/heads/{row['branch']}"
