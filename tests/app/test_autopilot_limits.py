@@ -3,8 +3,8 @@ follow a script."""
 
 import os
 import subprocess
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import anyio
 import psutil
 import pytest
 
-from wvo_mcp.app.autopilot import Autopilot, autopilot
+from wvo_mcp.app.autopilot import Autopilot, run_autopilot
+from wvo_mcp.domain.agents import AgentEvent
 from wvo_mcp.domain.autopilot import AutopilotOptions
 from wvo_mcp.domain.lease import Caller, Role
 from wvo_mcp.domain.providers.trust import parts_of
@@ -23,12 +24,14 @@ from wvo_mcp.execution.agents.scripted import Steps, scripted
 from wvo_mcp.execution.providers.parse import parse
 from wvo_mcp.execution.trust import PROVIDERS, Trust
 from wvo_mcp.orchestration.pool import facts, pool, watching
+from wvo_mcp.ports.agents import AgentRun, Launch
 from wvo_mcp.project import Project
 from wvo_mcp.settings import settings_of
 
 pytestmark = pytest.mark.anyio
 
 _PROVIDERS = """\
+on_limit: wait
 providers:
   scripted:
     kind: openai
@@ -37,10 +40,45 @@ providers:
     tiers:
       low: {model: a script, cost: {input: 1, output: 1}}
 """
+_OTHER = """\
+  other:
+    kind: openai
+    place: cloud
+    base_url: http://127.0.0.1:9
+    tiers:
+      low: {model: another, cost: {input: 9, output: 9}}
+"""
 OWNER = Caller("owner", "cli:owner", client="cli", durable=True, role=Role.ADMIN)
 WRITES: Mapping[str, Any] = {"write": "made.txt", "text": "made\n"}
 DONE: Mapping[str, Any] = {"call": "complete_task", "with": {"summary": "made"}}
 _PATIENCE = 60
+
+
+def _attempts(steps: Steps) -> list[Steps]:
+    """A new session after a step that says so does what comes behind it."""
+    found: list[list[Mapping[str, Any]]] = [[]]
+    for step in steps:
+        found[-1].append(step)
+        if step.get("fail") == "context":
+            found.append([])
+    return [*found]
+
+
+class ByModel:
+    """`ports.agents.AgentDriver` of two providers: each has scripts of its own."""
+
+    name, asks, answers = "scripted", True, False
+
+    def __init__(self, scripts: Mapping[str, Mapping[str, Steps]]) -> None:
+        self._drivers = {
+            model: scripted({name: _attempts(steps) for name, steps in each.items()}) for model, each in scripts.items()
+        }
+
+    def start(self, launch: Launch) -> AbstractAsyncContextManager[AgentRun]:
+        return self._drivers[launch.model or ""].start(launch)
+
+    def meaning(self, line: bytes) -> Iterable[AgentEvent]:
+        return ()
 
 
 @dataclass
@@ -50,6 +88,8 @@ class Shop:
     root: Path
     scripts: dict[str, Steps]
     environ: dict[str, str]
+    others: dict[str, Steps] = field(default_factory=dict[str, Steps])
+    """What the second provider's agents do."""
     news: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     heard: anyio.Event = field(default_factory=anyio.Event)
 
@@ -60,10 +100,10 @@ class Shop:
     @asynccontextmanager
     async def run(self, agents: int = 3, **options: Any) -> AsyncGenerator[Autopilot]:
         settings = settings_of(Project(self.environ, str(self.root)))
-        drivers = {"openai": scripted({name: [steps] for name, steps in self.scripts.items()})}
+        drivers = {"openai": ByModel({"a script": self.scripts, "another": self.others})}
         chosen = AutopilotOptions(agents=agents, **options)
         with anyio.fail_after(_PATIENCE):
-            async with autopilot(settings, chosen, self._on_news, drivers) as run:
+            async with run_autopilot(settings, chosen, self._on_news, drivers) as run:
                 yield run
 
     async def done(self, **options: Any) -> tuple[Mapping[str, Any], list[Worker], Mapping[str, Task]]:
@@ -72,11 +112,21 @@ class Shop:
             summary = await run.work()
             return summary, await workers(run), await tasks(run, *self.scripts)
 
+    def configure(self, text: str) -> None:
+        """providers.yaml, as a person accepts it."""
+        (self.root / "state/providers.yaml").write_text(text)
+        Trust(os.environ, self.root).accept(PROVIDERS, parts_of(parse(text.encode(), "providers.yaml")))
+
     async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
         while not await holds():
             self.heard = anyio.Event()
             with anyio.move_on_after(0.1):
                 await self.heard.wait()
+
+    def submitted(self, task_id: str) -> set[str]:
+        """The files of the commit that was pinned for the task."""
+        words = ("git", "ls-tree", "--name-only", f"refs/wvo/submit/{task_id}/1")
+        return set(subprocess.check_output(words, cwd=self.root, text=True).split())
 
     def files(self, worker: Worker) -> list[Path]:
         return [*Path(str(worker.workspace)).iterdir()]
@@ -103,7 +153,6 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Shop]
             f"      - {{id: {name}, title: Make {name}, complexity: 2, type: generation}}\n" for name in scripts
         )
         (root / "state/roadmap.yaml").write_text(f"epics:\n  - id: E\n    title: E\n    tasks:\n{listed}")
-        (root / "state/providers.yaml").write_text(_PROVIDERS)
         (root / ".gitignore").write_text("state/\n")
         identity = ("-c", "user.name=Pat", "-c", "user.email=pat@example.org")
         for words in (("init", "-q", "-b", "main"), ("add", "."), ("commit", "-q", "-m", "begin")):
@@ -114,8 +163,9 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Shop]
             monkeypatch.delenv(name)
         for name, value in environ.items():
             monkeypatch.setenv(name, value)
-        Trust(os.environ, root).accept(PROVIDERS, parts_of(parse(_PROVIDERS.encode(), "providers.yaml")))
-        return Shop(root, dict(scripts), environ)
+        made = Shop(root, dict(scripts), environ)
+        made.configure(_PROVIDERS)
+        return made
 
     return make
 
@@ -147,6 +197,42 @@ async def test_a_limit_that_is_none_moves_nothing(shop: Callable[..., Shop]) -> 
     assert [one["task_id"] for one in summary["done"]] == ["A"], (summary, made.news)
     assert [one.outcome for one in rows] == [Outcome.COMPLETED]
     assert made.events("parked") == []
+
+
+@pytest.mark.requirement("PROV-3")
+@pytest.mark.requirement("WORK-7")
+async def test_another_provider_takes_over_in_the_same_worktree(shop: Callable[..., Shop]) -> None:
+    half = {"call": "checkpoint", "with": {"summary": "half is made"}}
+    limits = [{"limit": 7_200}, {"limit": 7_200}]
+    made = shop(A=[WRITES, half, *limits])
+    made.others["A"] = [{"write": "rest.txt", "text": "rest\n"}, DONE]
+    made.configure(_PROVIDERS.replace("on_limit: wait", "on_limit: switch") + _OTHER)
+
+    summary, rows, found = await made.done()
+
+    assert [one["task_id"] for one in summary["done"]] == ["A"], (summary, made.news)
+    assert [(one.provider, one.outcome) for one in rows] == [
+        ("scripted", Outcome.LIMITED),
+        ("other", Outcome.COMPLETED),
+    ]
+    assert rows[0].workspace == rows[1].workspace and found["A"].attempts == 0
+    assert {"made.txt", "rest.txt"} <= made.submitted("A")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", ["capacity", "outage", "context", "auth"])
+@pytest.mark.requirement("PROV-4")
+async def test_failures_of_a_provider_cost_no_attempt(shop: Callable[..., Shop], kind: str) -> None:
+    made = shop(A=[WRITES, {"fail": kind}, DONE])
+    made.others["A"] = [DONE]
+    made.configure(_PROVIDERS + _OTHER)
+
+    summary, rows, found = await made.done()
+
+    assert [one["task_id"] for one in summary["done"]] == ["A"], (summary, made.news)
+    assert found["A"].attempts == 0 and len(rows) == 2
+    assert (rows[-1].provider == "other") is (kind == "auth")
+    assert (rows[-1].client_session == rows[0].client_session) is (kind in ("capacity", "outage"))
 
 
 @pytest.mark.requirement("WORK-6")

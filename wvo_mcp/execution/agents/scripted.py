@@ -9,6 +9,7 @@
     {"wait": SECONDS}                       {"print": LINE}         {"exit": CODE}
     {"limit": SECONDS}                      the turn ends: its provider gives nothing for so long
     {"stop": TEXT}                          the turn ends; the rest follows when it is asked to go on
+    {"fail": KIND}                          the turn ends: its provider fails so (capacity, auth, outage, context, ...)
 
 The program (`scripted_program.py`) keeps what is left of them with its session, and goes on there when it is resumed.
 """
@@ -96,7 +97,8 @@ class ScriptedRun(LineRun):
     def _limit(message: Message) -> Signal | None:
         seconds = message.get("limit")
         if seconds is None:
-            return None
+            kind = message.get("failure")
+            return None if kind is None else Signal(FailureKind(str(kind)), f"the script says {kind}")
         resets_at = datetime.now(UTC) + timedelta(seconds=float(seconds))
         return Signal(FailureKind.RATE_LIMIT, "the script says that the limit is reached", resets_at=resets_at)
 

@@ -152,6 +152,8 @@ class Session:
             raise Stopped({"text": "The limit is reached.", "status": "failed", "limit": step["limit"]})
         elif "stop" in step:
             raise Stopped({"text": step["stop"], "status": "done"})
+        elif "fail" in step:
+            raise Stopped({"text": f"It failed: {step['fail']}.", "status": "failed", "failure": step["fail"]})
         elif "exit" in step:
             raise SystemExit(step["exit"])
 
