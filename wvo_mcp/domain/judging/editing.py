@@ -6,15 +6,11 @@ from collections.abc import Sequence
 from wvo_mcp.domain.command import SimpleCommand, Word
 from wvo_mcp.domain.judging.known import Judgements, ask
 from wvo_mcp.domain.judging.reach import Reach
+from wvo_mcp.domain.judging.sed import only_edits
 
 EDITORS = frozenset({"awk", "gawk", "mawk", "nawk", "sed", "gsed"})
 _VALUES = frozenset({"-F", "-v", "--assign", "--field-separator", "-l", "--line-length"})
 _AWK = re.compile(r"system\s*\(|getline|\||>|@load|@include|@\w|extension\s*\(")
-# A command letter that runs, reads or writes, where a command may begin: after an address, a brace or a separator; and the
-# flags e and w of a substitution.
-_SED = re.compile(
-    r"(?:^|[;{}\n\d$/!,~|])\s*[erwRW](?:\s|$|[/.~\w]*[/.])|([^\w\s])[gipmIM0-9]*[ew][gipmIM0-9]*(?:\s|;|$|\})"
-)
 
 
 def editing(name: str, arguments: Sequence[Word], command: SimpleCommand, reach: Reach) -> Judgements:
@@ -60,5 +56,5 @@ def _program(awk: bool, words: Sequence[Word], command: SimpleCommand) -> Judgem
     for one in words:
         if one.text is None:
             yield ask(name, f"the program of {name} is computed", command.text)
-        elif (_AWK if awk else _SED).search(one.text):
+        elif _AWK.search(one.text) if awk else not only_edits(one.text):
             yield ask(name, f"the {name} program may run commands, or read and write other files", command.text)

@@ -29,8 +29,10 @@ def ask(rule: str, reason: str, command: str) -> Judgement:
 
 
 def is_option(word: Word, option: str) -> bool:
-    """Is it this option, alone, with `=value`, or for one letter among other letters or before its value?"""
+    """Is it this option: alone, with `=value`, or for one letter with what follows? `+*` is what begins so."""
     text = word.start
+    if option.endswith("*"):
+        return text.startswith(option[:-1])
     if text == option or text.startswith(option + "="):
         return True
     return len(option) == 2 and text.startswith("-") and not text.startswith("--") and text.startswith(option)
@@ -72,7 +74,7 @@ def listed(policy: SafetyPolicy, name: str, arguments: Sequence[Word], command: 
         yield ask(name, f"{name} reaches beyond the workspace or runs what is not seen here", command.text)
     for option in known()["running"].get(name, ()):
         if any(is_option(one, option) for one in arguments):
-            yield ask(f"{name} {option}", f"{option} makes {name} run, fetch or write something else", command.text)
+            yield ask(f"{name} {option}", f"{option.rstrip('*')} makes {name} run, fetch or write something else", command.text)
     verb = next((one.text for one in arguments if not one.start.startswith("-")), "")
     if verb is None and name in known()["publishes"]:
         yield ask(name, f"what {name} does is computed", command.text)
@@ -109,3 +111,11 @@ def _installs(name: str, arguments: Sequence[Word], command: SimpleCommand) -> J
                 f"{name} {texts[verb]}", f"{name} would bring in a package that the project does not name", command.text
             )
             return
+
+
+def fed(who: str, command: SimpleCommand) -> Judgement:
+    """Of code that comes by a pipe or a here-document."""
+    fetched = any(re.search(rf"\b{one}\b", command.fed or "") for one in programs("fetchers"))
+    if fetched:
+        return Judgement(Verdict.WATCH, "piped code", f"What {who} would run is fetched or decoded text.", command.text)
+    return ask("piped code", f"what {who} would run is not a file of the workspace", command.text)

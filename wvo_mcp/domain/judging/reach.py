@@ -10,8 +10,8 @@ from wvo_mcp.domain.command import Script, Word
 from wvo_mcp.domain.judging.known import Judgements, ask, programs
 from wvo_mcp.domain.policy import Judgement, SafetyPolicy, Verdict, matching
 
-_ALONE = re.compile(r"-[A-Za-z0-9]+?(?=~|\.{0,2}/)")
-_PATH_IN_WORD = re.compile(r"^[\w.:-]*[=@](?=[/~]|\.\.|file:)|^@")
+_ALONE = re.compile(r"-[\w,:+-]+?(?=~|[./])")
+_PATH_IN_WORD = re.compile(r"[\w.:-]*[=@<]{1,2}")
 _MOST_FOLDERS = 32
 
 

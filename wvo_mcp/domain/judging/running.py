@@ -9,8 +9,8 @@ from typing import Any
 from wvo_mcp.domain.command import ANY, SimpleCommand, Word
 from wvo_mcp.domain.judging.editing import EDITORS, editing
 from wvo_mcp.domain.judging.git import git
-from wvo_mcp.domain.judging.known import Judgements, ask, known, listed, matches, programs
-from wvo_mcp.domain.judging.reach import Place, Reach
+from wvo_mcp.domain.judging.known import Judgements, ask, fed, known, listed, matches, programs
+from wvo_mcp.domain.judging.reach import Place, Reach, after_equals
 from wvo_mcp.domain.judging.variables import SETTING, builtin, variable
 from wvo_mcp.domain.policy import ALLOWED, DEFAULT_SEVERITIES, Judgement, Verdict
 
@@ -82,7 +82,7 @@ class _Judging:
         if not named.text or named.glob:
             yield ask("computed name", "the program's name is computed", command.text)
             return
-        if not named.text.isascii() or not named.text.isprintable():
+        if not named.text.isascii() or not named.text.isprintable() or re.search(r"\s", named.text):
             yield ask("look-alike", f"{named.text!r} is not a name in plain letters", command.text)
             return
         if named.text in _RESERVED:
@@ -96,7 +96,8 @@ class _Judging:
             yield from found
         for name in names:
             # Some file systems do not tell RM from rm.
-            for spelt in dict.fromkeys((name, name.lower())):
+            plain = re.sub(r"^(pip)[\d.]+$", r"\1", name.lower().removesuffix(".exe"))
+            for spelt in dict.fromkeys((name, name.lower(), plain)):
                 yield from listed(self.place.policy, spelt, arguments, command)
                 yield from self.program(spelt, arguments, command, depth)
 
@@ -131,7 +132,7 @@ class _Judging:
             yield from reach.folder(folders[0] if folders else None, text, certain=not command.apart)
         elif name == "dd":
             for one in arguments:
-                yield from reach.arguments([one], text, writes=one.start.startswith("of="))
+                yield from reach.path(after_equals(one), text, writes=one.start.startswith("of="))
                 if one.text is None and not one.known.startswith(("if=", "of=")):
                     yield ask("dd", "what dd writes is computed", text)
         elif name in ("cp", "mv", "ln", "install"):
@@ -147,6 +148,8 @@ class _Judging:
         ):
             first = next((one for one in arguments if not one.start.startswith("-")), None)
             arguments = [one for one in arguments if one is not first]
+        if name == "tar" and re.match(r"-?[a-zA-Z]*P", arguments[0].start if arguments else ""):
+            yield ask("tar -P", "tar would write wherever the archive says", command.text)
         reads = name in programs("readers")
         yield from self.reach.arguments(arguments, command.text, writes=not reads)
         if name in ("sort", "uniq", "tree", "yq", "xxd", "tee"):  # they write what is named last, or by an option
@@ -180,9 +183,10 @@ class _Judging:
                 attached = value if equals else option[2:] if not one.startswith("--") else ""
                 yield from self.reach.folder(Word((attached,)) if attached else (rest[1:2] or [None])[0], command.text)
                 del rest[: 1 if attached else 2]
-            elif one == wrapper.get("shell_option"):
-                yield from self.string(rest[1:2], command, depth)
-                del rest[:2]
+            elif wrapper.get("shell_option") and re.match(r"-[a-zA-Z]*c|--(session-)?command", one):
+                attached = value if one.startswith("--") else one.partition("c")[2]
+                yield from self.string([Word((attached,))] if attached else rest[1:2], command, depth)
+                del rest[: 1 if attached else 2]
             elif wrapper.get("split") and one.startswith(("-S", "-vS", "--split-string")):
                 attached = value if one.startswith("--") else one.partition("S")[2]
                 yield from self.string([Word((attached,)), *rest[1:]] if attached else rest[1:], command, depth)
@@ -196,8 +200,10 @@ class _Judging:
                 rest.pop(0)
             elif one.startswith("-") and len(one) > 1:
                 unsure = one not in values and not equals
+                given = [Word((value,))] if equals else rest[1:2] if one in values else []
+                yield from self.reach.arguments([*rest[:1], *given], command.text, writes=True)
                 del rest[: 2 if one in values else 1]
-            elif wrapper.get("assigns") and re.match(r"[A-Za-z_]\w*=", one):
+            elif wrapper.get("assigns") and re.match(r"[^=/\s]+=", one):
                 yield from variable(option, Word((value,)), command, self.reach)
                 rest.pop(0)
                 unsure = False
@@ -250,12 +256,14 @@ class _Judging:
                 yield ask("shell", f"{option} names a file that the shell runs first", command.text)
                 return
             if re.match(r"[-+][a-zA-Z]", option):
-                if "c" in option and option[0] == "-":
+                if "c" in option:
                     # With an option that takes a word, which one is the code depends on the shell: all of them are judged.
                     codes = [one for one in rest if one.text is None or not one.text.startswith(("-", "+"))]
                     unclear = re.search("[oO]", option) is not None or rest[:1] != codes[:1]
                     yield from self.string(codes if unclear else codes[:1], command, depth, joined=False)
                     return
+                if "s" in option:
+                    break  # the rest are its arguments
                 if re.search("[oO]", option):
                     del rest[:1]
             elif option not in ("-", "--") and not option.startswith("--"):
@@ -264,7 +272,7 @@ class _Judging:
         if command.given is not None:
             yield from self.text(command.given, depth + 1)
         elif command.fed is not None:
-            yield _fed("a shell", command)
+            yield fed("a shell", command)
 
     def string(self, words: Sequence[Word], command: SimpleCommand, depth: int, *, joined: bool = True) -> Judgements:
         """Text that is run as a command."""
@@ -280,8 +288,11 @@ class _Judging:
         if not words:
             return
         text = words[0].text
-        if text is None or text in ("-", "/dev/stdin") or text.startswith(("/dev/fd", "/proc/")):
-            yield _fed("an interpreter", command)
+        if text is not None and re.match(r"[A-Za-z]+:", text):
+            reason = "What the interpreter would run is fetched from elsewhere."
+            yield Judgement(Verdict.WATCH, "fetched code", reason, command.text)
+        elif text is None or text in ("-", "/dev/stdin") or text.startswith(("/dev/fd", "/proc/")):
+            yield fed("an interpreter", command)
         else:
             yield from self.reach.path(words[0], command.text, writes=False, runs=True)
             yield from self.reach.arguments(words[1:], command.text, writes=True)
@@ -307,7 +318,7 @@ class _Judging:
                 yield Judgement(Verdict.WATCH, "inline code", reason, command.text)
                 return
             if not text.startswith("-"):
-                if text in ("run", "test", "fmt", "lint", "check", "task", "install", "add", "build", "x") and name in (
+                if text in ("run", "test", "fmt", "lint", "check", "task", "install", "add", "build") and name in (
                     "deno",
                     "bun",
                 ):
@@ -322,7 +333,7 @@ class _Judging:
             or not any(one.start in ("test", "--test", "install", "build") for one in arguments)
         ):
             yield (
-                _fed(name, command) if command.fed else ask(name, f"{name} without a file waits for code", command.text)
+                fed(name, command) if command.fed else ask(name, f"{name} without a file waits for code", command.text)
             )
 
     def module(self, words: Sequence[Word], command: SimpleCommand, depth: int) -> Judgements:
@@ -381,10 +392,3 @@ class _Judging:
         for one in arguments:
             if not one.start.startswith("-") or one.text is None:
                 yield from self.reach.path(one, command.text, writes=True, removes=deep)
-
-
-def _fed(who: str, command: SimpleCommand) -> Judgement:
-    fetched = any(re.search(rf"\b{one}\b", command.fed or "") for one in programs("fetchers"))
-    if fetched:
-        return Judgement(Verdict.WATCH, "piped code", f"What {who} would run is fetched or decoded text.", command.text)
-    return ask("piped code", f"what {who} would run is not a file of the workspace", command.text)

@@ -8,9 +8,9 @@ from wvo_mcp.domain.judging.known import Judgements, ask, known, programs
 from wvo_mcp.domain.judging.reach import Reach
 
 SETTING = frozenset(
-    {"export", "declare", "typeset", "readonly", "local", "read", "mapfile", "readarray", "getopts", "printf"}
+    {"export", "declare", "typeset", "readonly", "local", "read", "mapfile", "readarray", "getopts", "printf", "unset"}
 )
-_EVALUATING = SETTING | {"let", "unset", "test", "[", "[[", "wait", "set"}
+_EVALUATING = SETTING | {"let", "test", "[", "[[", "wait", "set"}
 
 
 def variable(name: str, value: Word, command: SimpleCommand, reach: Reach) -> Judgements:
@@ -25,8 +25,20 @@ def variable(name: str, value: Word, command: SimpleCommand, reach: Reach) -> Ju
         yield ask("variable", f"{name} changes which programs run, or how", command.text)
 
 
+_SIGNALLED = re.compile(r"-\d+|0|1")
+
+
+def killing(arguments: Sequence[Word], command: SimpleCommand) -> Judgements:
+    """A negative number is a group of processes, or all of them."""
+    rest = arguments[1:] if arguments and arguments[0].start.startswith("-") else arguments
+    if any(_SIGNALLED.fullmatch(one.start) for one in rest):
+        yield ask("kill", "kill would end more than one process of yours", command.text)
+
+
 def builtin(name: str, arguments: Sequence[Word], command: SimpleCommand, reach: Reach) -> Judgements:
     """Their words are no paths; some set variables, or evaluate what they are given."""
+    if name == "kill":
+        yield from killing(arguments, command)
     for one in arguments:
         if name in _EVALUATING and re.search(r"\$\(|`", one.start):
             yield ask("evaluation", f"{name} would evaluate a command within quotes", command.text)

@@ -95,8 +95,11 @@ class PolicyJudge:
 
         try:
             return judge(command, self._place(cwd, workspace, attended=attended))
-        except (ValueError, OSError, RecursionError) as error:  # a path that no file system takes, for one
+        except (ValueError, OSError) as error:  # a path that no file system takes, for one
             return Judgement(Verdict.ASK, "unjudged", f"A person must decide: it cannot be judged ({error}).", command)
+        except Exception:  # an edge: a defect of the judge must not let a command pass, nor end the worker
+            logger.exception("a command could not be judged")
+            return Judgement(Verdict.ASK, "unjudged", "A person must decide: it could not be judged.", command)
 
     def paths(self, paths: Sequence[str], cwd: Path, workspace: Path, *, writes: bool) -> Judgement:
         from wvo_mcp.domain.command import Word

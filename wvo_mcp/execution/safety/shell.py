@@ -169,6 +169,7 @@ class _Reading:
         values = tuple(itertools.chain.from_iterable(one.values for one in items))
         known = items and all(one.values and not one.glob for one in items) and len(values) <= MOST_VALUES
         self.variables[name] = values if known else ()
+        self.commands.append(SimpleCommand(f"for {name}", assigned=((name, ANY),)))
         if body is not None:
             self._aside([body], fed, depth)
         self._forget(node)
@@ -220,11 +221,24 @@ class _Reading:
                 redirects.append(self._file_redirect(part, depth)[0])
             elif part.type == "heredoc_body":
                 self._children(part, None, depth + 1)
+                self._left_out(part, node)
                 expands = any(child.type != "heredoc_content" for child in part.named_children)
                 given = None if expands else text_of(part)
             elif part.type not in ("heredoc_start", "heredoc_end", "file_descriptor"):
                 piped.append(part)
         return given
+
+    def _left_out(self, body: Node, node: Node) -> None:
+        """The grammar misses substitutions in some here-documents, such as those of <<-."""
+        start = next((text_of(one) for one in node.named_children if one.type == "heredoc_start"), "")
+        if any(one in start for one in ("'", '"', "\\")):
+            return
+        rest = body.text or b""
+        for child in body.named_children:
+            if child.type != "heredoc_content":
+                rest = rest.replace(child.text or b"", b"", 1)
+        if re.search(rb"(?<!\\)(\$\(|`)", rest):
+            self.problems.append("a here-document holds commands that could not be read")
 
     def _file_redirect(self, node: Node, depth: int) -> tuple[Redirect, str | None]:
         operator = next((child.type for child in node.children if not child.is_named), "")
@@ -355,6 +369,8 @@ class _Reading:
             return self._expanded(text_of(names[0]), in_quotes=in_quotes)
         for name in names:  # it may be assigned, as by ${x:=y}
             self.variables[text_of(name)] = ()
+            if re.search(r":?=", text_of(node)):
+                self.commands.append(SimpleCommand(text_of(node), assigned=((text_of(name), ANY),)))
         return ANY
 
     def _string(self, node: Node, depth: int) -> Word:
