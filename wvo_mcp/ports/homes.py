@@ -37,11 +37,13 @@ class Home:
 
 
 class HomeFailed(Exception):
-    """A worker of this provider cannot be launched; `remedy` says what a person does."""
+    """A worker of this provider cannot be launched; `remedy` says what a person does. `busy`: only now, for others have its
+    logins."""
 
-    def __init__(self, message: str, remedy: str) -> None:
+    def __init__(self, message: str, remedy: str, *, busy: bool = False) -> None:
         super().__init__(message)
         self.remedy = remedy
+        self.busy = busy
 
 
 class Homes(Protocol):
@@ -49,6 +51,9 @@ class Homes(Protocol):
 
     def open(self, ask: HomeAsk) -> AbstractAsyncContextManager[Home]:
         """For one launch. The home of a task and provider is kept, with its sessions. Raises HomeFailed."""
+
+    def busy(self, provider: Provider) -> str | None:
+        """Why no further worker of this provider can be launched while those run that do; None: one can."""
 
     async def forget(self, task_id: str) -> None:
         """The task is settled: remove its homes."""

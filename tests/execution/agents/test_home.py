@@ -167,6 +167,10 @@ async def test_a_codex_home_that_was_logged_in_serves_one_worker_at_a_time(tmp_p
             async with desk.homes.open(ask("C", kind=codex)):
                 pass
         assert "codex login" in full.value.remedy
+        assert full.value.busy
+        assert "all 2 homes" in str(desk.homes.busy(provider(codex)))
+        assert desk.homes.busy(provider()) is None
+    assert desk.homes.busy(provider(codex)) is None
     async with desk.homes.open(ask("B", kind=codex, session="s")) as again:
         assert (again.path, again.session) == (b.path, "s")
         async with desk.homes.open(ask("B", kind=codex, session="s")) as other:

@@ -87,6 +87,15 @@ class WorkerHomes:
             if home is not None:
                 self._taken.discard(home)
 
+    def busy(self, provider: Provider) -> str | None:
+        if provider.kind is not ProviderKind.CODEX or not self._taken:
+            return None
+        if provider.key_command or environment.login(provider.kind, self._environ) is not None:
+            return None
+        homes = needs.logged_in(self._folder / "logins", provider.name)
+        named = provider.key_env is not None and bool(self._environ.get(provider.key_env, "").strip())
+        return _all_in_use(provider, homes) if homes and not named and self._taken.issuperset(homes) else None
+
     async def forget(self, task_id: str) -> None:
         folder = self._folder / "tasks" / _name(task_id)
         await anyio.to_thread.run_sync(lambda: shutil.rmtree(folder, ignore_errors=True))
@@ -103,10 +112,8 @@ class WorkerHomes:
         free = [home for home in homes if home not in self._taken]
         before = next((home for home in free if self._was_here(path, home)), None)
         if homes and not free:
-            raise HomeFailed(
-                f"all {len(homes)} homes that are logged in for workers of {ask.provider.name} are in use",
-                needs.how_to_log_in(self._folder / "logins", ask.provider.name, len(homes) + 1),
-            )
+            more = needs.how_to_log_in(self._folder / "logins", ask.provider.name, len(homes) + 1)
+            raise HomeFailed(_all_in_use(ask.provider, homes), more, busy=True)
         return before or next(iter(free), None)
 
     @staticmethod
@@ -175,6 +182,10 @@ class WorkerHomes:
         if settings.database_url is not None:
             given["WVO_DATABASE_URL"] = settings.database_url
         return given | {"WVO_TOOLSETS": TOOLSETS}
+
+
+def _all_in_use(provider: Provider, homes: Sequence[Path]) -> str:
+    return f"all {len(homes)} homes that are logged in for workers of {provider.name} are in use"
 
 
 def server_command() -> tuple[str, ...]:

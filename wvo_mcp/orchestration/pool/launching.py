@@ -62,7 +62,7 @@ async def launch(parts: Parts, slot: int, task_id: str | None, missing: Mapping[
     await parts.providers.refresh()
     key = secrets.token_hex(_KEY_BYTES)
     agent_id = f"{parts.pool_agent}.{slot + 1}"
-    unusable = {**_without_driver(parts), **missing}
+    unusable = {**_without_driver(parts), **_busy(parts), **missing}
 
     async def work(tx: Transaction) -> Launched | Nothing:
         means = await spending.means(tx, parts.providers, parts.caps, parts.run_id)
@@ -125,6 +125,11 @@ def _told(worker: Worker, before: Resting | None) -> dict[str, str]:
 def _without_driver(parts: Parts) -> dict[str, str]:
     said = "this version of wvo-mcp cannot drive it"
     return {one.name: said for one in _catalogue(parts).providers if one.kind.value not in parts.drivers}
+
+
+def _busy(parts: Parts) -> dict[str, str]:
+    found = {one.name: parts.homes.busy(one) for one in _catalogue(parts).providers}
+    return {name: why for name, why in found.items() if why is not None}
 
 
 def _tiers(parts: Parts, unusable: Mapping[str, str]) -> dict[tuple[str, str], str]:

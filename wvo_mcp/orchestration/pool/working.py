@@ -68,7 +68,8 @@ class Work:
             if isinstance(error, PlaceFailed) and error.tampered:
                 end = await self._tampered(str(error), Act.RELEASE)
             else:
-                end = End(Outcome.CRASHED, _why(error), Act.FAULT)
+                busy = isinstance(error, HomeFailed) and error.busy
+                end = End(Outcome.CRASHED, _why(error), Act.RELEASE if busy else Act.FAULT)
         except Exception as error:  # an edge: one worker's defect must not end the others
             logger.exception("the worker %s could not go on", worker_id)
             end = End(Outcome.CRASHED, f"a defect of wvo-mcp: {type(error).__name__}", Act.FAULT)
