@@ -144,6 +144,11 @@ class Session:
             self.run(call, step["run"])
         elif "use" in step:
             tell("usage", **step["use"])
+        elif "until" in step:
+            tell("tool_call", call=call, tool="Wait", text=step["until"], status="running")
+            while not Path(step["until"]).exists():
+                self.inbox.rest(0.05)
+            tell("tool_call", call=call, tool="Wait", text="", status="done")
         elif "wait" in step:
             self.inbox.rest(step["wait"])
         elif "print" in step:

@@ -95,7 +95,7 @@ class Watching:
         """It must end now: it is interrupted, and soon after not listened to any more. The first reason counts."""
         if self._end is None and self._tasks is not None:
             self._end = end
-            self._show(self.activity, WorkerState.STOPPING, end.reason)
+            self._show(self.activity)
             self._tasks.start_soon(self._interrupt)
 
     def halted(self, halt: Halt) -> None:
@@ -214,8 +214,11 @@ class Watching:
         except (StoreBusy, StoreUnavailable):
             self._settled_at = self.parts.now()  # looked at again later
 
-    def _show(self, activity: Activity, state: WorkerState | None = None, reason: str | None = None) -> None:
-        fields = {"state": state or activity.state, "reason": reason or activity.reason, "last_act": activity.act}
+    def _show(self, activity: Activity) -> None:
+        state, reason = activity.state, activity.reason
+        if self._end is not None:
+            state, reason = WorkerState.STOPPING, self._end.reason
+        fields = {"state": state, "reason": reason, "last_act": activity.act}
         self.sink.put(self.launched.worker.worker_id, fields)
 
 

@@ -1,0 +1,212 @@
+"""What is seen of a process while it works, and why it is ended; with a clock that stands still."""
+
+from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import anyio
+import pytest
+
+from tests.support.clock import StoppedClock
+from wvo_mcp.domain.agents import AgentEvent, EventKind, PermissionRequest, Status
+from wvo_mcp.domain.worker import Outcome
+from wvo_mcp.errors import StoreUnavailable
+from wvo_mcp.orchestration.pool import watching
+from wvo_mcp.orchestration.pool.asking import Reply
+from wvo_mcp.orchestration.pool.ending import Act
+from wvo_mcp.orchestration.pool.facts import Halt, PauseMode
+from wvo_mcp.orchestration.pool.parts import Limits
+from wvo_mcp.orchestration.pool.watching import Over, Watching
+
+pytestmark = pytest.mark.anyio
+
+STARTED = AgentEvent(EventKind.STARTED, session="s-1")
+WRITES = AgentEvent(EventKind.TOOL_CALL, "a.py", call_id="1", tool="Write", status=Status.RUNNING)
+WRITTEN = AgentEvent(EventKind.TOOL_CALL, "", call_id="1", tool="Write", status=Status.DONE)
+ENDS = AgentEvent(EventKind.STOP, "I stop.", status=Status.DONE)
+Step = AgentEvent | Callable[[], Any]
+
+
+def _nothing(_: object) -> None: ...
+
+
+class Program:
+    """`ports.agents.AgentRun` whose events are given; after them it is silent until it is interrupted."""
+
+    pid = 1
+
+    def __init__(self, *steps: Step) -> None:
+        self.steps = steps
+        self.said: list[str] = []
+        self.interrupted = anyio.Event()
+
+    async def events(self) -> AsyncIterator[AgentEvent]:
+        for step in self.steps:
+            if isinstance(step, AgentEvent):
+                yield step
+            else:
+                step()
+        await self.interrupted.wait()
+        yield AgentEvent(EventKind.STOP, "It was interrupted.", status=Status.INTERRUPTED)
+
+    async def say(self, text: str) -> None:
+        self.said.append(text)
+
+    async def interrupt(self) -> None:
+        self.interrupted.set()
+
+    async def answer(self, request_id: str, answer: object) -> None: ...
+
+    async def quota(self) -> None: ...
+
+
+class Watched:
+    """A process that is watched, and all that it shows."""
+
+    def __init__(self, *steps: Step) -> None:
+        self.clock = StoppedClock()
+        self.program = Program(*steps)
+        self.shown: list[dict[str, Any]] = []
+        self.heard = 0
+        self.mine = True
+        self.reply = Reply(allowed=True, reason="")
+        self.store_is_away = False
+        parts = SimpleNamespace(
+            now=self.clock.now,
+            heard=self._heard,
+            store=SimpleNamespace(read=self._read),
+            caller=None,
+            limits=Limits(run_seconds=600, idle_seconds=60),
+            news=_nothing,
+            trees=SimpleNamespace(over=_nothing),
+        )
+        task = SimpleNamespace(id="T", lease_token=1)
+        worker = SimpleNamespace(worker_id="w-1", task_id="T", lease_token=1)
+        launched = SimpleNamespace(task=task, worker=worker, driver=SimpleNamespace(answers=False))
+        self.watching = Watching(
+            cast("Any", parts),
+            cast("Any", launched),
+            self.program,
+            cast("Any", SimpleNamespace(reply=self._reply)),
+            cast("Any", SimpleNamespace(add=_nothing, over=None, spent_out=False)),
+            cast("Any", SimpleNamespace(put=self._put, hurry=lambda: None)),
+            self.clock.now(),
+        )
+
+    def _heard(self) -> None:
+        self.heard += 1
+
+    def _put(self, _: str, fields: dict[str, Any], *, now: bool = False) -> None:
+        self.shown.append(fields)
+
+    async def _read(self, _: object, work: object) -> bool:
+        if self.store_is_away:
+            raise StoreUnavailable("it is away")
+        return self.mine
+
+    async def _reply(self, _: object) -> Reply:
+        return self.reply
+
+    async def over(self) -> Over:
+        with anyio.fail_after(60):
+            return await self.watching.until_over()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "_TICK_SECONDS", 0.001)
+
+
+async def test_silence_ends_it_only_while_it_has_no_excuse() -> None:
+    """A call that is open is an excuse, however long it takes; when it has ended, the silence counts from then."""
+    watched = Watched(STARTED, WRITES, lambda: watched.clock.advance(500), WRITTEN, lambda: watched.clock.advance(61))
+
+    over = await watched.over()
+
+    assert over.end is not None
+    assert (over.end.outcome, over.end.act) == (Outcome.KILLED, Act.FAIL)
+    assert over.end.reason == "nothing was heard of it for 60 s"
+    assert watched.shown[-1]["state"] == "stopping"
+
+
+async def test_an_open_call_ends_with_the_time_of_the_whole_run() -> None:
+    watched = Watched(STARTED, WRITES, lambda: watched.clock.advance(601))
+
+    over = await watched.over()
+
+    assert over.end is not None
+    assert over.end.reason == "it ran longer than 600 s"
+
+
+async def test_a_loop_is_told_once_and_then_ended() -> None:
+    watched = Watched(STARTED, *[WRITES, WRITTEN] * 10)
+
+    over = await watched.over()
+
+    assert over.end is not None
+    assert over.end.reason == "the same call over and over: Write a.py"
+    assert len(watched.program.said) == 1
+
+
+async def test_a_worker_that_stops_too_early_is_asked_once_to_go_on() -> None:
+    watched = Watched(STARTED, ENDS, WRITES, WRITTEN, ENDS)
+
+    over = await watched.over()
+
+    assert (over.end, over.stop, over.session) == (None, ENDS, "s-1")
+    assert len(watched.program.said) == 1
+
+
+async def test_a_worker_whose_task_is_settled_is_asked_nothing() -> None:
+    watched = Watched(STARTED, ENDS)
+    watched.mine = False
+
+    assert (await watched.over()).stop == ENDS
+    assert watched.program.said == []
+
+
+async def test_an_approval_ends_the_process_and_leaves_the_task_where_it_is() -> None:
+    asks = PermissionRequest("p-1", "Bash", command="git push")
+    watched = Watched(STARTED, AgentEvent(EventKind.PERMISSION_REQUEST, "git push", request=asks))
+    watched.reply = Reply(allowed=False, reason="waits", approval_id="A-17")
+
+    over = await watched.over()
+
+    assert over.end is not None
+    assert (over.end.act, over.end.reason) == (Act.LEAVE, "waits for approval A-17")
+
+
+@pytest.mark.parametrize(
+    ("halt", "act"),
+    [
+        (Halt(stop=True), Act.PAUSE),
+        (Halt(mode=PauseMode.NOW), Act.PAUSE),
+        (Halt(asked={"w-1": "not needed"}), Act.RELEASE),
+        (Halt(mode=PauseMode.GENTLY), None),
+        (Halt(asked={"w-2": "not needed"}), None),
+    ],
+)
+async def test_people_end_the_workers_that_they_mean(halt: Halt, act: Act | None) -> None:
+    watched = Watched(STARTED, WRITES, lambda: watched.watching.halted(halt), WRITTEN, ENDS, ENDS)
+
+    over = await watched.over()
+
+    assert (over.end.act if over.end else None) is act
+
+
+async def test_a_silent_worker_keeps_its_lease_as_long_as_it_may_live() -> None:
+    watched = Watched(STARTED, WRITES)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watched.over)
+        with anyio.fail_after(60):
+            while watched.heard < 5:  # noqa: ASYNC110 - there is no event for what is heard
+                await anyio.sleep(0.001)
+        watched.watching.halted(Halt(stop=True))
+
+
+async def test_a_store_that_is_away_ends_the_watch_with_its_typed_error() -> None:
+    watched = Watched(STARTED, ENDS)
+    watched.store_is_away = True
+
+    with pytest.raises(StoreUnavailable):
+        await watched.over()
