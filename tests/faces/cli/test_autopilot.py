@@ -1,5 +1,6 @@
 """`wvo-mcp autopilot` from the outside: what it shows, and how a person ends it. The pool behind it is a fake here."""
 
+import asyncio
 import json
 import os
 import signal
@@ -7,17 +8,19 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from tests.faces.cli.shell import Shell
 from wvo_mcp import app
 from wvo_mcp.domain.autopilot import AutopilotOptions
 from wvo_mcp.errors import Conflict
-from wvo_mcp.faces.cli import main
+from wvo_mcp.faces.cli import main, running
 from wvo_mcp.faces.cli.running import News
+from wvo_mcp.settings import load
 
 pytestmark = pytest.mark.requirement("WORK-9")
 
@@ -181,3 +184,43 @@ def test_an_agent_in_its_shell_may_not_start_workers(
 @pytest.mark.parametrize("given", [("--agents", "0"), ("--max-cost", "0"), ("--max-cost", "nan"), ("--max-tasks", "x")])
 def test_a_wrong_limit_is_wrong_usage(shell: Shell, given: tuple[str, str], tmp_path: Path) -> None:
     assert shell("autopilot", *given).code == 2
+
+
+def test_a_reader_that_goes_away_ends_no_worker(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> None:
+        raise BrokenPipeError
+
+    def begin_again(pool: FakePool) -> None:
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(running, "print_line", gone)
+            pool.news({"event": "ended", "task_id": "T1"})
+        pool.acts.append("went on")
+
+    shell("init")
+    pool = FakePool(during=begin_again)
+    settings = load(shell.root)
+
+    code = asyncio.run(running.drive(cast("Any", pool), settings, AutopilotOptions(), running.Lines(), dry_run=False))
+
+    assert (code, pool.acts) == (0, ["work", "went on", "left"])
+
+
+def test_a_live_view_that_fails_ends_no_worker(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> Any:
+        raise OSError("the terminal is gone")
+
+    class Slow(FakePool):
+        async def work(self) -> Mapping[str, Any]:
+            await anyio.lowlevel.checkpoint()
+            await anyio.lowlevel.checkpoint()
+            return await super().work()
+
+    shell("init")
+    pool = Slow()
+    monkeypatch.setattr(pool, "opened", broken)
+
+    code = asyncio.run(
+        running.drive(cast("Any", pool), load(shell.root), AutopilotOptions(), running.Screen(), dry_run=False)
+    )
+
+    assert (code, pool.acts) == (0, ["work", "left"])

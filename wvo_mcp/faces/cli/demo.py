@@ -74,7 +74,7 @@ def show_demo(application: Runner, *, as_json: bool, screen: Lines) -> int:
         click.echo(f"  {line}")
     click.echo(
         f"\nLook at it:  cd {root}\n"
-        "             git show --stat refs/wvo/submit/command/1\n"
+        f"             git show --stat {pinned[0].split()[1] if pinned else 'main'}\n"
         "             wvo-mcp workers; wvo-mcp worker-log store; wvo-mcp events\n"
         f"Remove it:   rm -r {folder}\n"
         "In your own project:  wvo-mcp init, wvo-mcp doctor, then wvo-mcp autopilot"

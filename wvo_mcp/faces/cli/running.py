@@ -1,6 +1,7 @@
 """A run of the autopilot as a person sees and ends it."""
 
 import asyncio
+import logging
 import signal
 import sys
 from collections.abc import Callable, Generator, Mapping
@@ -19,6 +20,8 @@ from wvo_mcp.faces.cli.session import Application
 from wvo_mcp.ports import WatchedStore
 from wvo_mcp.ports.agents import AgentDriver
 from wvo_mcp.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 1.0
 _BREATH = 0.1
@@ -125,6 +128,15 @@ class Lines:
         self.news({"event": "plan", **plan})
 
     def news(self, one: Mapping[str, Any]) -> None:
+        """Workers go on whatever becomes of who reads about them: a closed pipe, a full disk, a terminal that is gone."""
+        try:
+            self.show(one)
+        except OSError:
+            pass
+        except Exception:  # an edge: a line that cannot be shown ends no worker
+            logger.exception("what happened cannot be shown")
+
+    def show(self, one: Mapping[str, Any]) -> None:
         print_line(redacted({**one, "at": one.get("at") or iso(datetime.now(UTC))}))
         sys.stdout.flush()
 
@@ -132,6 +144,13 @@ class Lines:
         self.news({"event": "notice", "text": text})
 
     async def follow(self, application: Runner, settings: Settings, run_id: str, plan: Mapping[str, Any]) -> None:
+        """What is drawn beside the news, until cancelled; its end, and a fault of it, end nothing else."""
+        try:
+            await self.draw(application, settings, run_id, plan)
+        except Exception as error:  # an edge, as above
+            logger.warning("The live view has ended; the workers go on. (%s)", error)
+
+    async def draw(self, application: Runner, settings: Settings, run_id: str, plan: Mapping[str, Any]) -> None:
         """Everything has been said by the news."""
 
     def ends(self, summary: Mapping[str, Any]) -> None:
@@ -154,7 +173,7 @@ class Screen(Lines):
 
         self._console.print(autopilot.plan(redacted(dict(plan))))
 
-    def news(self, one: Mapping[str, Any]) -> None:
+    def show(self, one: Mapping[str, Any]) -> None:
         from wvo_mcp.faces.cli.views import autopilot
 
         self._console.print(autopilot.news(redacted(dict(one)), datetime.now(UTC)))
@@ -162,7 +181,7 @@ class Screen(Lines):
     def says(self, text: str) -> None:
         self._ending = text
 
-    async def follow(self, application: Runner, settings: Settings, run_id: str, plan: Mapping[str, Any]) -> None:
+    async def draw(self, application: Runner, settings: Settings, run_id: str, plan: Mapping[str, Any]) -> None:
         """Read the store when something was written, and draw every second: countdowns go on."""
         from wvo_mcp.faces.cli.views import autopilot
         from wvo_mcp.operations.operation import ALL

@@ -184,7 +184,7 @@ def news(one: Row, now: datetime) -> Text:
     """One thing that happened, on one line."""
     what = str(one["event"])
     if what == "ended":  # what became of its task says more
-        what = str(one.get("task") or what)
+        what = str(one.get("outcome") if one.get("task") == "pending" else one.get("task") or what)
     style = "green" if what in _GOOD else "red" if what in _BAD else "magenta" if what == "asks" else ""
     who = [str(one[name]) for name in ("worker_id",) if one.get(name)]
     if one.get("provider"):
@@ -199,7 +199,7 @@ def news(one: Row, now: datetime) -> Text:
     rest += [
         f"{name}={_line(str(value))}" for name, value in one.items() if name not in _NAMED and value not in (None, "")
     ]
-    line = Text.assemble((f"{now.astimezone():%H:%M:%S}  ", "dim"), (f"{clean(what):<9} ", style))
+    line = Text.assemble((f"{now.astimezone():%H:%M:%S}  ", "dim"), (f"{clean(what).replace('_', ' '):<9} ", style))
     line.append(f"{clean(one.get('task_id') or '-'):<10} ", "bold").append(clean("  ".join([*who, *rest])))
     line.no_wrap, line.overflow = True, "ellipsis"
     return line
