@@ -86,8 +86,18 @@ class Worktrees:
         return list(dict.fromkeys(line for _, lines in found for line in lines))
 
     async def _suspected(self) -> list[tuple[Row, list[str]]]:
-        rows = [(row, await to_thread.run_sync(self._difference, row)) for row in await self._rows()]
-        return [(row, changed.splitlines()) for row, changed in rows if changed]
+        rows = await self._rows()
+
+        def compared() -> list[str | None]:
+            known: dict[str, str | None] = {}  # most places began with the same
+            keys = [json.dumps(worktree.facts_of(row).get("baseline")) for row in rows]
+            for row, key in zip(rows, keys, strict=True):
+                if key not in known:
+                    known[key] = self._difference(row)
+            return [known[key] for key in keys]
+
+        found = zip(rows, await to_thread.run_sync(compared), strict=True)
+        return [(row, changed.splitlines()) for row, changed in found if changed]
 
     async def recover(self) -> list[str]:
         left: list[str] = []
@@ -181,7 +191,7 @@ class Worktrees:
 
         ref = await to_thread.run_sync(kept)
         note = "its folder was removed by somebody" if ref is None else f"git did not know it any more; kept as {ref}"
-        await self._write(row, state="removed", facts={**worktree.facts_of(row), "note": note, "archive": ref})
+        await self._write(row, state="removed", facts={**worktree.facts_of(row), "note": note})
 
     async def _plain(self, ask: PlaceAsk, row: Row | None) -> Place:
         """Without git the worker is in the project's own folder, with all others."""

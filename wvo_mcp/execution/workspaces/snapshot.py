@@ -60,14 +60,14 @@ class Tree:
             of_lfs = self._of_lfs(own, names) if self.common.lfs and names else []
             if not everything:
                 self._judge(found, of_lfs)
-            pointers = {name: blob for name in of_lfs if (blob := self._pointer(name)) is not None}
+            pointers = {name: entry for name in of_lfs if (entry := self._pointer(name)) is not None}
             plain = [name for name in names if name not in pointers]
             if plain:
                 self._run(
                     own, "update-index", "-z", "--add", "--remove", "--replace", "--stdin", content=_joined(plain)
                 )
             if pointers:
-                lines = [f"100644 {blob}\t{name}" for name, blob in pointers.items()]
+                lines = [f"{entry}\t{name}" for name, entry in pointers.items()]
                 self._run(own, "update-index", "-z", "--index-info", content=_joined(lines))
             if not names:
                 return self.base
@@ -170,13 +170,15 @@ class Tree:
         return [name for name, value in zip(parts[0::3], parts[2::3], strict=False) if value == "lfs"]
 
     def _pointer(self, name: str) -> str | None:
-        """None for what is no regular file, and for a pointer that the content was never fetched for."""
+        """Its entry in an index, mode and blob; the content goes where Git LFS keeps it. None for what is no regular file, and
+        for a pointer that the content was never fetched for."""
         try:
             file = open(_opened(self.path, name), "rb")  # noqa: SIM115
         except OSError:
             return None
         with file, tempfile.TemporaryDirectory(prefix="wvo-lfs-", dir=self.common.git_dir) as folder:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode):
                 return None
             digest, size, copy = hashlib.sha256(), 0, Path(folder) / "object"
             with copy.open("wb") as out:
@@ -194,7 +196,8 @@ class Tree:
             if not place.exists():
                 copy.replace(place)
         pointer = _POINTER + f"oid sha256:{oid}\nsize {size}\n".encode()
-        return self.common.git("hash-object", "-w", "--stdin", "--no-filters", content=pointer)
+        blob = self.common.git("hash-object", "-w", "--stdin", "--no-filters", content=pointer)
+        return f"{'100755' if mode & 0o100 else '100644'} {blob}"
 
 
 def _opened(folder: Path, name: str) -> int:
