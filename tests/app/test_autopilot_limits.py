@@ -38,7 +38,7 @@ providers:
     place: cloud
     base_url: http://127.0.0.1:9
     tiers:
-      low: {model: a script, cost: {input: 1, output: 1}}
+      low: {model: a script, effort: high, cost: {input: 1, output: 1}}
 """
 _OTHER = """\
   other:
@@ -75,6 +75,7 @@ class ByModel:
         }
 
     def start(self, launch: Launch) -> AbstractAsyncContextManager[AgentRun]:
+        assert launch.effort == {"a script": "high", "another": None}[launch.model or ""]
         return self._drivers[launch.model or ""].start(launch)
 
     def meaning(self, line: bytes) -> Iterable[AgentEvent]:

@@ -64,7 +64,7 @@ providers:
     limits: {hourly: 10, daily: 20}
     tiers:
       high: {model: big, cost: {input: 1.5, output: 6, cached: 0.1}, limits: {daily: 7}}
-      low: {model: small, cost: {input: 1, output: 2}}
+      low: {model: small, cost: {input: 1, output: 2}, effort: minimal}
   program:
     kind: codex
     command: [/opt/my codex, --profile, x]
@@ -91,6 +91,7 @@ providers:
     assert (mine.capabilities, mine.share, mine.limits) == ({"vision"}, 20, Limits(10, 20))
     assert mine.tiers[Tier.HIGH].cost == Cost(1.5, 6, 0.1)
     assert mine.tiers[Tier.HIGH].limits == Limits(None, 7)
+    assert (mine.tiers[Tier.LOW].effort, mine.tiers[Tier.HIGH].effort) == ("minimal", None)
     assert mine.tiers[Tier.LOW].cost.tokens_cached == 1  # no dearer than it is told, and no cheaper
     assert (program.command, program.key_env) == (("/opt/my codex", "--profile", "x"), "MY_KEY")
     assert len(catalogue.digest) == 64
@@ -118,6 +119,12 @@ PROVIDER = "providers:\n  one:\n    kind: ollama\n    tiers:\n      low:\n      
         (LEAST + "shares: {cloud: 70}\n", 5, "shares", "expected shares that sum to 100, found 70"),
         (LEAST + "types: {revue: local}\n", 5, "types.revue", "Did you mean review?"),
         (LEAST + "estimates: {low: 0}\n", 5, "estimates.low", "expected a whole number from 1 to "),
+        (
+            LEAST.replace("model: m", "model: m, effort: --x"),
+            4,
+            "providers.one.tiers.low.effort",
+            "expected a word of its program such as low, medium or high",
+        ),
         (LEAST + "on_limit: stop\n", 5, "on_limit", "expected one of wait, switch, found 'stop'"),
         (LEAST + "wait_at_most: 6 hours\n", 5, "wait_at_most", "expected a duration like 90s, 30m, 6h or 2d"),
         (LEAST + "warn_at: 80\n", 5, "warn_at", "expected a number from 0 to 1, found '80'"),

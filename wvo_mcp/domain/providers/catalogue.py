@@ -94,6 +94,8 @@ class Model:
     name: str
     cost: Cost = FREE
     limits: Limits = NO_LIMITS
+    effort: str | None = None
+    """How hard it should think, in the words of its program; None: the program's own."""
 
     @property
     def priced(self) -> bool:

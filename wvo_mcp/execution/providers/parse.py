@@ -213,7 +213,9 @@ _COST = _object(
     "'input:' and 'output:', dollars per million tokens",
     ("input", "output"),
 )
-_MODEL_KEYS = {"model": _model_name, "cost": _COST, "limits": _LIMITS}
+_EFFORT = re.compile(r"[a-z][a-z_-]{0,19}")
+_effort = scalar("a word of its program such as low, medium or high", lambda text: _EFFORT.fullmatch(text) and text)
+_MODEL_KEYS = {"model": _model_name, "cost": _COST, "limits": _LIMITS, "effort": _effort}
 _MODEL = _object(
     lambda read: Model(read.pop("model"), **read), _MODEL_KEYS, "'model:' with the name of a model", ("model",)
 )

@@ -37,6 +37,11 @@ class Launched:
     context: Sequence[ContextEntry]
     bases: Sequence[str]
 
+    @property
+    def effort(self) -> str | None:
+        """How hard the model of its tier should think."""
+        return next((one.effort for tier, one in self.provider.tiers.items() if tier.value == self.worker.tier), None)
+
 
 @dataclass(frozen=True, slots=True)
 class Nothing:

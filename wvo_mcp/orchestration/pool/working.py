@@ -185,6 +185,7 @@ class Work:
                 env={**home.env, **place.env, **self._trace()},
                 program=launched.provider.command,
                 model=worker.model or None,
+                effort=launched.effort,
                 session=home.session,
                 folders=self._folders(place, corrections),
                 budget=parts.caps.worker,
