@@ -67,6 +67,16 @@ async def test_a_place_with_a_process_in_it_is_left(yard: Yard) -> None:
     assert await yard.states("T1") == ["removed"]
 
 
+async def test_a_place_that_a_person_locked_is_left(yard: Yard) -> None:
+    await yard.submitted("T1", **{"new.py": "b = 2\n"})
+    yard.git("worktree", "lock", str(yard.folder / "T1"))
+
+    assert await yard.places.close("T1") == "somebody locked it (git worktree unlock)"
+
+    yard.git("worktree", "unlock", str(yard.folder / "T1"))
+    assert await yard.places.close("T1") is None
+
+
 async def test_commits_that_were_not_submitted_are_archived(yard: Yard) -> None:
     """The tree is the submitted one; what the agent committed on the way is kept for thirty days."""
     worker, place = await yard.opened("T1")

@@ -74,7 +74,11 @@ def listed(policy: SafetyPolicy, name: str, arguments: Sequence[Word], command: 
         yield ask(name, f"{name} reaches beyond the workspace or runs what is not seen here", command.text)
     for option in known()["running"].get(name, ()):
         if any(is_option(one, option) for one in arguments):
-            yield ask(f"{name} {option}", f"{option.rstrip('*')} makes {name} run, fetch or write something else", command.text)
+            yield ask(
+                f"{name} {option}",
+                f"{option.rstrip('*')} makes {name} run, fetch or write something else",
+                command.text,
+            )
     verb = next((one.text for one in arguments if not one.start.startswith("-")), "")
     if verb is None and name in known()["publishes"]:
         yield ask(name, f"what {name} does is computed", command.text)

@@ -110,6 +110,9 @@ def undone(tree: Tree, branch: str) -> None:
 
 def removed(tree: Tree, row: Row, submitted: str | None) -> str | None:
     """Take it away when all that it holds is in the commit, or in the base; else why not. Raises Tampered, GitFailed."""
+    folder = admin(tree.common, tree.path)
+    if folder is not None and (folder / "locked").exists():
+        return "somebody locked it (git worktree unlock)"
     if tree.path.exists():
         if (inside := process_in(tree.path)) is not None:
             return f"process {inside} works in it"
@@ -125,7 +128,7 @@ def removed(tree: Tree, row: Row, submitted: str | None) -> str | None:
     left = tree.common.refs(ref).get(ref)
     if left is not None and not tree.common.contains(submitted or tree.base, left[0]):
         tree.common.archive(row["task_id"], left[0], today())
-    if (folder := admin(tree.common, tree.path)) is not None and (head := _detached(folder)) is not None:
+    if folder is not None and (head := _detached(folder)) is not None:
         tree.common.archive(row["task_id"], head, today())
     _forgotten(tree)
     if left is not None:
