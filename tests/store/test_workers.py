@@ -151,6 +151,13 @@ async def test_an_approval_is_found_by_exactly_what_it_is_about(bench: Bench) ->
     assert [one.approval_id for one in await bench.read(lambda tx: tx.approvals.page(None, 9))] == ["A-2", "A-1"]
 
 
+@pytest.mark.parametrize("kind", ["command", "path", "tool", "repository"])
+async def test_whatever_was_refused_can_be_recorded(bench: Bench, kind: str) -> None:
+    await bench.write(lambda tx: tx.violations.add(Violation(kind, "deny", "rule", "subject")))
+    (row,) = await bench.read(lambda tx: tx.violations.page(None, 9))
+    assert row["kind"] == kind
+
+
 async def test_violations_show_no_secret_and_the_newest_first(bench: Bench) -> None:
     await bench.create(a_task("T1"))
     secret = "sk-ant-api03-" + "y" * 40

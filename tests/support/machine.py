@@ -262,10 +262,11 @@ class Machine(Stage):
         task_id = pending[self.steps % len(pending)].id
         until = self.clock.now() + timedelta(seconds=seconds)
 
-        async def kept(tx: Transaction) -> None:
-            await lifecycle.keep(tx, await tx.tasks.get(task_id), agent, until)
+        async def keep(tx: Transaction) -> None:
+            kept = {"kept_for": agent, "kept_until": until}
+            await tx.tasks.change(await tx.tasks.get(task_id), "task.kept", kept, {})
 
-        self.play(lambda world: world.keep(world.get(task_id), agent, seconds), self.within(kept))
+        self.play(lambda world: world.keep(world.get(task_id), agent, seconds), self.within(keep))
         self.claim_named(by, sub, task_id)
         self.claim_best(by, sub, None)
 

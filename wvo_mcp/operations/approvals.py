@@ -121,7 +121,8 @@ class ApprovalsAsk(Input):
 @operation(toolset="people", effect=Effect.READ, audience=Audience.PEOPLE)
 async def approvals(ctx: Context, params: ApprovalsAsk) -> ApprovalList:
     """List what agents ask of people: open approvals first, oldest first, then the latest decisions."""
-    waiting = [one for one in await ctx.tx.approvals.pending(100) if not one.late(ctx.tx.now)]
+    newest = await ctx.tx.approvals.page(ApprovalState.PENDING, 100)
+    waiting = [one for one in reversed(newest) if not one.late(ctx.tx.now)]
     known = {one.approval_id for one in waiting}
     rest = [] if params.state == "open" else await ctx.tx.approvals.page(None, params.limit + len(known))
     others = [one for one in rest if one.approval_id not in known]

@@ -104,9 +104,6 @@ class ApprovalRepository(Protocol):
     async def of_task(self, task_id: str, limit: int) -> list[Approval]:
         """Newest first."""
 
-    async def pending(self, limit: int) -> list[Approval]:
-        """Open ones, oldest first."""
-
     async def open_of_task(self, task_id: str) -> list[Approval]:
         """Pending ones, oldest first."""
 
@@ -122,7 +119,7 @@ class ApprovalRepository(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """What the policy refused, asked or watched. `kind`: command, path, repository."""
+    """What the policy refused, asked or watched. `kind`: command, path, tool, repository."""
 
     kind: str
     verdict: str

@@ -8,7 +8,7 @@ from tests.support.bench import ANN, BOB, Bench, a_task
 from tests.support.invariants import verify
 from tests.support.sessions import an_agent
 from wvo_mcp.errors import NotReady
-from wvo_mcp.orchestration.tasks import lifecycle
+from wvo_mcp.ports import Transaction
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_stores, pytest.mark.requirement("CLAIM-1", "SCHED-1")]
 
@@ -18,8 +18,9 @@ SLOT = an_agent("auto-host.2")
 async def keep(bench: Bench, task_id: str, agent: str = "auto-host", seconds: float = 600) -> datetime:
     until = bench.clock.now() + timedelta(seconds=seconds)
 
-    async def kept(tx: lifecycle.Transaction) -> None:
-        await lifecycle.keep(tx, await tx.tasks.get(task_id), agent, until)
+    async def kept(tx: Transaction) -> None:
+        fields = {"kept_for": agent, "kept_until": until}
+        await tx.tasks.change(await tx.tasks.get(task_id), "task.kept", fields, {})
 
     await bench.write(kept)
     return until

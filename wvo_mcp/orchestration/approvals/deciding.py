@@ -51,17 +51,12 @@ async def ask(
         approval = await tx.approvals.add(
             {"kind": kind.value, "task_id": task.id, "subject": dict(subject), "expires_at": until, **who}
         )
-    await wait_for(tx, task, approval, why)
-    return approval
-
-
-async def wait_for(tx: Transaction, task: Task, approval: Approval, why: str | None = None) -> None:
-    """The task in progress awaits the answer: its lease ends. Raises IllegalTransition."""
     data = {"approval_id": approval.approval_id, "kind": approval.kind.value, "about": approval.about[:_SHOWN]}
     await lifecycle.move(
         tx, task, Status.AWAITING_APPROVAL, "approval.asked", data={**data, **({"why": why} if why else {})}
     )
     await tx.alerts.raise_alert(asked.ALERT, "warning", task.id, _line(approval, why))
+    return approval
 
 
 def _line(approval: Approval, why: str | None) -> str:
@@ -127,7 +122,8 @@ async def _carry_out(tx: Transaction, task: Task, approval: Approval) -> Task:
         if approved:
             return await tx.tasks.change(task, "task.approved", {"approved_at": tx.now}, data)
         return await _block(tx, task, f"{approval.reason}", "task.denied", data)
-    if task.status is not Status.AWAITING_APPROVAL or any(not one.gate for one in await _open(tx, task)):
+    left = [one for one in await tx.approvals.open_of_task(task.id) if not one.gate]
+    if task.status is not Status.AWAITING_APPROVAL or left:
         await tx.events.append("approval.decided", task.id, {**data, "state": approval.state.value})
         return task
     await _answer(tx, task, approval)
@@ -139,10 +135,6 @@ async def _carry_out(tx: Transaction, task: Task, approval: Approval) -> Task:
         }
         return (await lifecycle.move(tx, task, Status.PENDING, kind, kept, data)).task
     return await _block(tx, task, f"{approval.approval_id} was denied: {approval.reason}", kind, data)
-
-
-async def _open(tx: Transaction, task: Task) -> list[Approval]:
-    return await tx.approvals.open_of_task(task.id)
 
 
 async def _block(tx: Transaction, task: Task, reason: str, kind: str, data: Mapping[str, Any]) -> Task:

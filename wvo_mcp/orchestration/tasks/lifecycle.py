@@ -3,10 +3,9 @@
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Lease, Policy
 from wvo_mcp.domain.task import (
     GATE_BITS,
@@ -112,12 +111,6 @@ def ready(tx: Transaction, task: Task) -> bool:
     if task.kept_until is not None and task.kept_until <= tx.now:
         gates &= ~GATE_BITS[Gate.KEPT]
     return task.status is Status.PENDING and task.unmet_deps == 0 and gates == 0
-
-
-async def keep(tx: Transaction, task: Task, agent: str, until: datetime) -> Task:
-    """Until then only this agent, and agents whose ids continue its with a dot, may claim the pending task."""
-    kept = {"kept_for": agent, "kept_until": until}
-    return await tx.tasks.change(task, "task.kept", kept, {"for": agent, "until": iso(until)})
 
 
 async def held(tx: Transaction, policy: Policy, task_id: str, token: int | None, to: Status | None = None) -> Task:

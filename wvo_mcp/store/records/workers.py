@@ -230,9 +230,6 @@ class Approvals(_Numbered):
     async def of_task(self, task_id: str, limit: int) -> list[Approval]:
         return self._approvals("task_id = ? ORDER BY seq DESC LIMIT ?", (task_id, limit))
 
-    async def pending(self, limit: int) -> list[Approval]:
-        return self._approvals("state = 'pending' ORDER BY seq LIMIT ?", (limit,))
-
     async def change(self, approval_id: str, fields: Mapping[str, Any]) -> Approval:
         self._update("approvals", ("approval_id", approval_id), fields)
         return await self.get(approval_id)

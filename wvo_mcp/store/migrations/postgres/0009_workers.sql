@@ -142,7 +142,7 @@ CREATE TABLE violations (
   task_id TEXT COLLATE "C",
   worker_id TEXT COLLATE "C",
   agent_id TEXT COLLATE "C" NOT NULL,
-  kind TEXT COLLATE "C" NOT NULL CHECK (kind IN ('command', 'path', 'repository')),
+  kind TEXT COLLATE "C" NOT NULL CHECK (kind IN ('command', 'path', 'tool', 'repository')),
   verdict TEXT COLLATE "C" NOT NULL,
   rule TEXT COLLATE "C" NOT NULL,
   subject TEXT COLLATE "C" NOT NULL

@@ -140,7 +140,7 @@ CREATE TABLE violations (
   task_id TEXT,
   worker_id TEXT,
   agent_id TEXT NOT NULL,
-  kind TEXT NOT NULL CHECK (kind IN ('command', 'path', 'repository')),
+  kind TEXT NOT NULL CHECK (kind IN ('command', 'path', 'tool', 'repository')),
   verdict TEXT NOT NULL,
   rule TEXT NOT NULL,
   subject TEXT NOT NULL
