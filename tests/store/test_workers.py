@@ -113,7 +113,7 @@ async def test_the_place_of_a_task_is_its_newest_that_is_there(bench: Bench) -> 
             await tx.workspaces.unfinished("there"),
         ]
 
-    assert await bench.read(look) == ["p2", 1, 3, []]
+    assert await bench.read(look) == ["p2", 1, 2, []]
 
 
 async def test_a_number_of_a_submission_is_never_given_twice(bench: Bench) -> None:
