@@ -199,8 +199,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 def _span(text: str) -> timedelta | None:
-    found = _SPAN.fullmatch(text)
-    return found and timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+    return (found := _SPAN.fullmatch(text)) and timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
 
 
 _TIER = choice(Tier)
