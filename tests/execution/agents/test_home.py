@@ -215,3 +215,19 @@ async def test_what_a_worker_would_miss_is_told_with_its_remedy_before_a_launch(
     assert all(one.remedy for one in found.values())
     assert "CODEX_HOME=" in str(found["codex"].remedy)
     assert desk.tree() == desk.before
+
+
+@pytest.mark.requirement("WORK-5")
+async def test_a_program_of_npm_is_not_run_to_learn_its_version(tmp_path: Path) -> None:
+    package = tmp_path / "lib/node_modules/@google/gemini-cli"
+    (package / "bundle").mkdir(parents=True)
+    (package / "package.json").write_text('{"name": "@google/gemini-cli", "version": "0.60.2"}')
+    script = package / "bundle/gemini.js"
+    script.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\necho 9.9.9\n")
+    script.chmod(0o755)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/gemini").symlink_to(script)
+    desk = Desk(tmp_path, PATH=f"{tmp_path}/bin", GEMINI_API_KEY="g")
+    found = await desk.homes.missing([provider(ProviderKind.GEMINI, command=("gemini",))])
+    assert "gemini is 0.60.2" in found["gemini"].found
+    assert not await anyio.Path(tmp_path / "ran").exists()

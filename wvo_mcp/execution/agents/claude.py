@@ -9,7 +9,7 @@ from wvo_mcp.domain.agents import AgentEvent, EventKind, PermissionRequest, Stat
 from wvo_mcp.domain.providers.catalogue import ProviderKind
 from wvo_mcp.domain.providers.signals.output import run_of
 from wvo_mcp.domain.providers.signals.sentences import items, part, tokens, words
-from wvo_mcp.execution.agents.lines import LineRun, Message, stopped
+from wvo_mcp.execution.agents.lines import LineRun, Message, shown, stopped
 from wvo_mcp.ports.agents import Answer, Launch
 
 _FILES = frozenset({"Write", "Edit", "MultiEdit", "NotebookEdit"})
@@ -125,7 +125,7 @@ class ClaudeRun(LineRun):
                 case "tool_use":
                     name, call = words(one.get("name")), words(one.get("id"))
                     kind = EventKind.PLAN if name == "TodoWrite" else EventKind.TOOL_CALL
-                    yield AgentEvent(kind, _shown(part(one, "input")), call_id=call, tool=name, status=Status.RUNNING)
+                    yield AgentEvent(kind, shown(part(one, "input")), call_id=call, tool=name, status=Status.RUNNING)
                 case _:
                     pass
 
@@ -166,11 +166,3 @@ class ClaudeRun(LineRun):
         signal = None if reading.finished else reading.signal
         status = Status.DONE if reading.finished else Status.FAILED
         yield from stopped(words(message.get("result")), status, self._session, signal)
-
-
-def _shown(given: Mapping[str, Any]) -> str:
-    """What a call is about, on which two calls can be told apart."""
-    for name in ("command", *_PATHS):
-        if words(given.get(name)):
-            return words(given.get(name))
-    return json.dumps(given, sort_keys=True)[:1_000] if given else ""

@@ -18,7 +18,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Self, cast
 
 import anyio
 
@@ -28,7 +28,7 @@ from wvo_mcp.domain.providers.signals.output import run_of
 from wvo_mcp.domain.providers.signals.reading import FailureKind, signal
 from wvo_mcp.domain.providers.signals.sentences import number, part, words
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.execution.agents.lines import LineRun, Message, stopped
+from wvo_mcp.execution.agents.lines import LineRun, Message, shown, stopped
 from wvo_mcp.execution.replacement import read_at_most, write_whole
 from wvo_mcp.ports.agents import Answer, Launch
 
@@ -186,7 +186,7 @@ class GeminiRun(LineRun):
                 name, given = words(message.get("tool_name")), part(message, "parameters")
                 kind = EventKind.PLAN if name == "write_todos" else EventKind.TOOL_CALL
                 call = words(message.get("tool_id")) or None
-                yield AgentEvent(kind, _shown(given), call_id=call, tool=name, status=Status.RUNNING)
+                yield AgentEvent(kind, shown(given), call_id=call, tool=name, status=Status.RUNNING)
             case "tool_result":
                 status = Status.DONE if message.get("status") == "success" else Status.FAILED
                 yield AgentEvent(EventKind.TOOL_CALL, call_id=words(message.get("tool_id")) or None, status=status)
@@ -256,11 +256,3 @@ class GeminiRun(LineRun):
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(lambda: shutil.rmtree(self._folder, ignore_errors=True))
-
-
-def _shown(given: Mapping[str, Any]) -> str:
-    """What a call is about, on which two calls can be told apart."""
-    for name in ("command", "file_path"):
-        if words(given.get(name)):
-            return words(given.get(name))
-    return json.dumps(given, sort_keys=True)[:1_000] if given else ""

@@ -17,6 +17,7 @@ import anyio.to_thread
 
 from wvo_mcp.domain.agents import AgentEvent, EventKind, Status
 from wvo_mcp.domain.providers.signals.reading import FailureKind, Signal
+from wvo_mcp.domain.providers.signals.sentences import words
 from wvo_mcp.execution.agents.rawlog import RawLog
 from wvo_mcp.ports.agents import AgentNotStarted, Answer, Launch, Quota, ServerEntry
 from wvo_mcp.processes import Child, Ended, NotStarted, Program, started
@@ -45,6 +46,14 @@ def stopped(said: str, status: Status, session: str | None, signal: Signal | Non
     if signal is not None and signal.kind in _TOLD:
         yield AgentEvent(_TOLD[signal.kind], signal.message, session=session, signal=signal)
     yield AgentEvent(EventKind.STOP, said, session=session, status=status, signal=signal)
+
+
+def shown(given: Mapping[str, Any]) -> str:
+    """What a call is about, on which two calls can be told apart."""
+    for name in ("command", "file_path", "notebook_path"):
+        if words(given.get(name)):
+            return words(given.get(name))
+    return json.dumps(given, sort_keys=True)[:1_000] if given else ""
 
 
 class LineRun(ABC):

@@ -1,6 +1,6 @@
 """What a worker of a provider would miss on this machine, before one is launched (WORK-5)."""
 
-import os
+import json
 import re
 import shutil
 import tempfile
@@ -57,7 +57,8 @@ async def _program(provider: Provider, environ: Mapping[str, str]) -> Finding | 
     if node is not None and (version := await _version(("node", "--version"), environ)) is not None and version < node:
         found = f"{name} needs Node {_shown(node)} or newer, and there is {_shown(version)}"
         return fail(provider.name, found, f"Install Node {_shown(node)} or newer")
-    version, least = await _version((*provider.command, "--version"), environ), _LEAST[provider.kind]
+    package, least = _PACKAGES[provider.kind], _LEAST[provider.kind]
+    version = await _version((*provider.command, "--version"), environ, package)
     if version is None:
         return fail(provider.name, f"{name} --version says nothing", f"Run it yourself, or install it again: {install}")
     if version < least:
@@ -98,29 +99,34 @@ def how_to_log_in(logins: Path, provider: str, number: int) -> str:
     return f"log one home in for each worker: mkdir -p -m 700 {home} && CODEX_HOME={home} codex login"
 
 
-_versions: dict[tuple[str, ...], tuple[int, ...]] = {}
-"""What programs said, by where they are and when they were changed: some take seconds to say it."""
-
-
-async def _version(command: Sequence[str], environ: Mapping[str, str]) -> tuple[int, ...] | None:
+async def _version(command: Sequence[str], environ: Mapping[str, str], package: str = "") -> tuple[int, ...] | None:
+    """As its package says, where it is one of npm: some programs take seconds to say it."""
     path = shutil.which(command[0], path=environ.get("PATH"))
     if path is None:
         return None
-    of = (path, str(os.stat(path).st_mtime_ns), *command[1:])  # noqa: PTH116 - of what a link leads to
-    if of in _versions:
-        return _versions[of]
-    # It may write to its home when it is asked: never to the person's.
-    with tempfile.TemporaryDirectory(prefix="wvo-") as home:
-        env = {**environment.plain(environ), **environment.toolchains(environ), "HOME": home}
+    said = _packaged(Path(path), package) or b""
+    if not said:
+        # It may write to its home when it is asked: never to the person's.
+        with tempfile.TemporaryDirectory(prefix="wvo-") as home:
+            env = {**environment.plain(environ), **environment.toolchains(environ), "HOME": home}
+            try:
+                ended = await run(Program(argv=(path, *command[1:]), env=env, deadline=_SECONDS), keep=4_000)
+            except NotStarted:
+                return None
+        said = ended.stdout if ended.code == 0 else b""
+    shown = _VERSION.search(said.decode(errors="replace"))
+    return None if shown is None else tuple(int(part) for part in shown[1].split("."))
+
+
+def _packaged(path: Path, package: str) -> bytes | None:
+    for folder in [*path.resolve().parents][:3]:
         try:
-            ended = await run(Program(argv=(path, *command[1:]), env=env, deadline=_SECONDS), keep=4_000)
-        except NotStarted:
-            return None
-    shown = _VERSION.search(ended.stdout.decode(errors="replace")) if ended.code == 0 else None
-    if shown is None:
-        return None
-    _versions[of] = tuple(int(part) for part in shown[1].split("."))
-    return _versions[of]
+            found = json.loads((folder / "package.json").read_bytes())
+            if found["name"] == package:
+                return str(found["version"]).encode()
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None
 
 
 def _shown(version: Sequence[int]) -> str:
