@@ -76,8 +76,8 @@ def show_demo(application: Runner, *, as_json: bool, screen: Lines) -> int:
         f"\nLook at it:  cd {root}\n"
         f"             git show --stat {pinned[0].split()[1] if pinned else 'main'}\n"
         "             wvo-mcp workers; wvo-mcp worker-log store; wvo-mcp events\n"
-        f"Remove it:   rm -r {folder}\n"
-        "In your own project:  wvo-mcp init, wvo-mcp doctor, then wvo-mcp autopilot"
+        "In your own project:  wvo-mcp init, wvo-mcp doctor, then wvo-mcp autopilot\n"
+        f"To remove all of the demonstration:  rm -r {folder}"
     )
     return code
 
