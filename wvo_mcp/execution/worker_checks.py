@@ -11,6 +11,7 @@ import anyio
 from wvo_mcp.domain.finding import Finding, fail, ok, warn
 from wvo_mcp.errors import InvalidInput, WvoError
 from wvo_mcp.execution.agents.needs import missing
+from wvo_mcp.execution.agents.tree import ProcessTrees
 from wvo_mcp.execution.providers.parse import defaults, read
 from wvo_mcp.execution.roadmap.rules import RulesOfRoadmap
 from wvo_mcp.execution.safety.policy_file import open_differences
@@ -84,16 +85,6 @@ def programs(path: Path, environ: Mapping[str, str], logins: Path) -> list[Findi
 
 def limits() -> Finding:
     """How the share of CPU is held; memory, time and cost are watched anywhere."""
-    own = Path("/proc/self/cgroup")
-    try:
-        below = own.read_text().strip().rpartition("::")[2].lstrip("/")
-        folder = Path("/sys/fs/cgroup") / below
-        if (
-            (folder / "cgroup.procs").exists()
-            and os.access(folder, os.W_OK)
-            and os.access(folder / "cgroup.procs", os.W_OK)
-        ):
-            return ok("limits", "CPU of workers is limited by cgroups")
-    except OSError:
-        pass
-    return ok("limits", "CPU of workers is shared by nice: cgroups cannot be written here")
+    group = next(iter(ProcessTrees(1, 1).delegated()), None)
+    how = "nice: no control group can be given a limit here" if group is None else f"control groups below {group}"
+    return ok("limits", f"the CPU of workers is shared by {how}")

@@ -73,7 +73,7 @@ class ProcessTrees:
 
     def share(self, worker_id: str, pid: int) -> str:
         cores = os.cpu_count() or 1
-        for group in self._delegated():
+        for group in self.delegated():
             made = group / f"wvo-{os.getpid()}-{worker_id}"
             try:
                 made.mkdir()
@@ -94,7 +94,7 @@ class ProcessTrees:
             return f"nice {_NICE}"
         return "no share of its own"
 
-    def _delegated(self) -> Iterable[Path]:
+    def delegated(self) -> Iterable[Path]:
         """Our own cgroup and the one that it is in, where groups of ours may have a limit."""
         try:
             lines = Path("/proc/self/cgroup").read_text().splitlines()
