@@ -171,3 +171,16 @@ def test_what_a_link_becomes_between_two_commands_counts(says: Says, tmp_path: P
     (workspace / "a").symlink_to(root)
     assert judge.command("echo x > a/b", workspace, workspace, attended=False).verdict is Verdict.ASK
     assert judge.command("rm -rf a/*", workspace, workspace, attended=False).verdict is Verdict.DENY
+
+
+def test_no_worker_enters_a_folder_that_is_protected(says: Says) -> None:
+    for command in (
+        "cd .github && ls",
+        "cd src/../.github/workflows",
+        "pushd state",
+        "git -C .git status",
+        "env -C .claude ls",
+    ):
+        assert says(command).verdict is Verdict.DENY, "its next command would be judged at the top"
+        assert says(command, attended=True).verdict is Verdict.ASK
+    assert says("cd src && ls").verdict is Verdict.ALLOW

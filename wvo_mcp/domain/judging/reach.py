@@ -51,6 +51,7 @@ class Reach:
             yield ask("cd", "the folder that later commands run in is not known", command)
             return
         yield from self.path(target, command, writes=False)
+        yield from self._entered(target.text or "", command)
         if certain and len(self.folders) == 1:
             real = [*self.place.resolve(self._home(target.text or ""), self.folders[0])]
             if len(real) == 1 and within(real[0], self.place.workspace) and self.place.is_folder(real[0]):
@@ -63,6 +64,16 @@ class Reach:
         if len(self.folders) > _MOST_FOLDERS:
             yield ask("cd", "it changes its folder too often to be followed", command)
             del self.folders[_MOST_FOLDERS:]
+
+    def _entered(self, target: str, command: str) -> Judgements:
+        """Some programs keep the folder for their next command, where a relative path would not show what it is."""
+        for folder in self.folders:
+            for real in self.place.resolve(self._home(target), folder):
+                inner = real[len(self.place.workspace) :].lstrip("/") if within(real, self.place.workspace) else ""
+                if inner and self.place.policy.protects(inner) is not None:
+                    verdict = Verdict.ASK if self.place.attended else Verdict.DENY
+                    reason = f"{inner} is protected: stay above it, and name its files from the top of the workspace."
+                    yield Judgement(verdict, "cd", reason, command)
 
     def arguments(self, words: Sequence[Word], command: str, *, writes: bool) -> Judgements:
         """All of them may be paths. What a program that only reads is given may be computed."""

@@ -83,7 +83,7 @@ class Asker:
 
     def judge(self, request: PermissionRequest) -> Judgement:
         """By what it would do. Nobody attends a worker."""
-        cwd = Path(request.cwd) if request.cwd else self._workspace
+        cwd = self._workspace / (request.cwd or ".")
         if request.command is not None:
             return self._judge.command(request.command, cwd, self._workspace, attended=False)
         if request.paths or request.tool in _WRITING:
@@ -137,7 +137,7 @@ class Asker:
         """What is approved, and no more: for a tool also what it is given, and what redaction hides."""
         given = _shown(request)
         shown = str(redact(given))[:_SHOWN]
-        cwd = os.path.relpath(request.cwd or self._workspace, self._workspace)
+        cwd = os.path.relpath(self._workspace / (request.cwd or "."), self._workspace)
         subject = subject_of_command(self._worker.task_id, shown, cwd)
         if request.command is None:
             given = json.dumps([request.tool, dict(request.input)], sort_keys=True, default=str)
