@@ -15,6 +15,7 @@ from scripts.benchmarks import (
     judging,
     over_stdio,
     places,
+    pool,
     process,
     routing,
     signals,
@@ -37,6 +38,7 @@ _PARTS = [
     "signals",
     "places",
     "judging",
+    "pool",
 ]
 
 
@@ -63,6 +65,7 @@ def main() -> int:
         ["signals"],
         ["places"],
         ["judging"],
+        ["pool"],
     ):
         sys.argv[1:2] = ["--only", sys.argv[1]]
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
@@ -102,6 +105,8 @@ def main() -> int:
             places.measure(report, quick=given.quick)
         if "judging" in parts:
             judging.measure(report, quick=given.quick)
+        if "pool" in parts:
+            pool.measure(report, quick=given.quick, folder=folder)
         if "routing" in parts:
             routing.measure(report, quick=given.quick, folder=folder)
     report.show()

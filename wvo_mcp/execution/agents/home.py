@@ -35,6 +35,8 @@ from wvo_mcp.settings import Settings
 TOOLSETS = "core,approvals,execution"
 """Of a worker's connection."""
 _KEY_SECONDS = 5.0
+_TELEMETRY = ("OTEL_ENABLED", "OTEL_SDK_DISABLED")
+"""Not where it is sent, which may hold a secret: a worker's own server writes files."""
 _LOGIN_FILE = "auth.json"
 """Codex's. Its token is renewed by whoever uses it and good for one renewal: the file is used where it was made, only."""
 
@@ -177,7 +179,7 @@ class WorkerHomes:
 
     def _server_environment(self, key: str) -> dict[str, str]:
         settings = self._settings
-        given = {name: self._environ[name] for name in OF_A_PROJECT if self._environ.get(name)}
+        given = {name: self._environ[name] for name in (*OF_A_PROJECT, *_TELEMETRY) if self._environ.get(name)}
         given |= {"ROOT": str(settings.root), "WVO_STATE_DIR": str(settings.state_dir), "WVO_WORKER_KEY": key}
         if settings.database_url is not None:
             given["WVO_DATABASE_URL"] = settings.database_url

@@ -17,7 +17,7 @@ _QUIET_SECONDS = 1.0
 """What only says what a worker does at the moment may be so old."""
 _SETTLE_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
-_QUIET_FIELDS = frozenset({"last_act", "memory_mb", "cpu_percent"})
+_QUIET_FIELDS = frozenset({"reason", "last_act", "memory_mb", "cpu_percent"})
 
 
 class Sink:
