@@ -2,6 +2,7 @@
 
 import pytest
 
+from wvo_mcp.execution import identity
 from wvo_mcp.execution.identity import Connection, Process, agent_name, agent_shell, cli_caller
 from wvo_mcp.faces.cli import stop_hook
 from wvo_mcp.settings import Settings
@@ -66,3 +67,24 @@ def test_a_request_without_a_name_does_not_make_the_client_unknown_again() -> No
     named = connection.identify("claude-code")
     assert connection.identify(None) == unknown != named
     assert connection.caller == named
+
+
+@pytest.mark.requirement("SAFE-4")
+@pytest.mark.parametrize(
+    ("command", "below"),
+    [
+        ("/usr/bin/python3 -I -S /site-packages/wvo_mcp/execution/agents/warden.py 7 claude -p", True),
+        ("/venv/bin/python /venv/bin/wvo-mcp autopilot --agents 3", True),
+        ("python3.12 -m wvo_mcp autopilot", True),
+        ("/venv/bin/python -P -m wvo_mcp autopilot", True),
+        ("wvo-mcp autopilot", True),
+        ("python3 -m wvo_mcp", False),
+        ("python3 supervise.py wvo-mcp autopilot", False),
+        ("timeout 1h wvo-mcp autopilot", False),
+        ("vim wvo_mcp/execution/agents/home.py", False),
+        ("bash -c wvo-mcp", False),
+        ("", False),
+    ],
+)
+def test_what_runs_agents_work_is_known_by_its_command_and_what_starts_it_is_not(command: str, below: bool) -> None:
+    assert identity._runs_agents_work(command.split()) is below

@@ -23,7 +23,7 @@ class Process:
     environ: dict[str, str]
     program: str = ""
     warden: bool = False
-    """Does it run a worker? Whatever that starts is below it, however it detaches itself."""
+    """Does it run a worker? Whatever that starts is below it, however it detaches itself. True of the autopilot too."""
 
 
 def lineage(pid: int) -> Iterator[Process]:
@@ -36,7 +36,7 @@ def lineage(pid: int) -> Iterator[Process]:
         pairs = (entry.partition("=") for entry in _entries(pid, "environ"))
         words = _entries(pid, "cmdline")
         environ = {name: value for name, _, value in pairs if name}
-        yield Process(pid, started_at, environ, _program(words), _is_warden(words))
+        yield Process(pid, started_at, environ, _program(words), _runs_agents_work(words))
         pid = parent
 
 
@@ -44,15 +44,21 @@ _WARDEN = "/wvo_mcp/execution/agents/warden.py"
 """Of the program that is above each worker (`execution/agents/lines.py` starts it): python -I -S warden.py FD PROGRAM."""
 
 
-def _is_warden(words: list[str]) -> bool:
-    return any(word.endswith(_WARDEN) for word in words[1:4])
+def _runs_agents_work(words: list[str]) -> bool:
+    """Of the words of a command: does it run what agents wrote? So does the autopilot itself, by a project's setup."""
+    if any(word.endswith(_WARDEN) for word in words[1:4]):
+        return True
+    if os.path.basename(words[0] if words else "").startswith("python"):
+        words = [word for word in words[1:] if not word.startswith("-")]
+    names = [os.path.basename(word) for word in words[:2]]
+    return names in (["wvo-mcp", "autopilot"], ["wvo_mcp", "autopilot"])
 
 
 def below_warden(pid: int) -> bool:
-    """Does the process, or one above it, run a worker?"""
+    """Does the process, or one above it, run a worker or a project's setup?"""
     for _ in range(100):
         try:
-            if _is_warden(_entries(pid, "cmdline")):
+            if _runs_agents_work(_entries(pid, "cmdline")):
                 return True
             pid = _stat(pid)[0]
         except (OSError, IndexError):
@@ -177,7 +183,7 @@ def cli_caller(settings: Settings) -> Caller:
     )
 
 
-_BELOW = "This process was started by a worker of the autopilot, and shows no key: it may only read."
+_BELOW = "This process was started by a worker of the autopilot, or by its setup, and shows no key: it may only read."
 
 
 def check_not_below_warden(what: str) -> None:

@@ -64,6 +64,16 @@ def test_no_way_of_starting_it_makes_a_worker_a_person(shell: Shell, way: str) -
     assert shell("approvals", "--state", "open").json["open"] == 1
 
 
+def test_what_the_autopilot_runs_to_prepare_a_worktree_is_no_person(shell: Shell) -> None:
+    """A setup command installs packages, and runs what agents wrote into them."""
+    shell("create-tasks", "--tasks", TASK)
+    autopilot = shell.home / "wvo-mcp"
+    autopilot.write_text("import subprocess, sys\nsys.exit(subprocess.run(['sh', '-c', sys.argv[2]]).returncode)\n")
+    setup = 'env -i HOME="$HOME" PYTHONPATH="$PYTHONPATH" $WVO approve T1'
+
+    assert refused(in_shell(shell, f"{sys.executable} {autopilot} autopilot {shlex.quote(setup)}"))
+
+
 def _yes(words: list[str]) -> bool:
     return True
 
@@ -72,7 +82,7 @@ def _yes(words: list[str]) -> bool:
 def as_a_worker(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
     """What is above this process is a warden."""
     with monkeypatch.context() as inside:
-        inside.setattr(identity, "_is_warden", _yes)
+        inside.setattr(identity, "_runs_agents_work", _yes)
         yield
 
 
