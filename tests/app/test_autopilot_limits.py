@@ -258,6 +258,7 @@ async def test_no_more_is_spent_than_the_run_may_and_the_reasons_say_so(shop: Ca
     assert len(begun) == 2
 
 
+@pytest.mark.full
 @pytest.mark.requirement("WORK-9")
 async def test_a_paused_worker_stands_still_and_goes_on_after_resume(shop: Callable[..., Shop]) -> None:
     made = shop(A=[{"say": "begun"}, {"wait": 50}, WRITES, DONE])
@@ -324,6 +325,7 @@ time.sleep(50)
 """
 
 
+@pytest.mark.full
 @pytest.mark.requirement("WORK-7")
 async def test_a_worker_that_eats_memory_is_ended_with_all_its_children(
     shop: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch

@@ -111,6 +111,7 @@ async def test_a_limit_that_is_none_is_not_believed(place: Place) -> None:
         assert place.asked(model) == 2
 
 
+@pytest.mark.full
 @pytest.mark.requirement("PROV-3")
 @pytest.mark.requirement("WORK-7")
 async def test_a_session_that_was_limited_goes_on_in_another_process(place: Place) -> None:

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from wvo_mcp.ports.places import Places, Submissions
     from wvo_mcp.ports.rules import ProjectRules
     from wvo_mcp.ports.safety import Judge
-    from wvo_mcp.ports.trees import Trees
     from wvo_mcp.ports.workers import WorkerLogs
     from wvo_mcp.telemetry.setup import Telemetry
 
@@ -174,11 +173,6 @@ def build_services(
 
         return WorkerHomes(settings, os.environ)
 
-    def trees() -> "Trees":
-        from wvo_mcp.execution.agents.tree import ProcessTrees
-
-        return ProcessTrees(settings.worker_memory_mb, settings.worker_cpu_percent)
-
     def logs() -> "WorkerLogs":
         from wvo_mcp.execution.agents.logs import WorkerLogFiles
 
@@ -231,7 +225,6 @@ def build_services(
             "wvo_mcp.ports.backend.Snapshots": Late(snapshots),
             "wvo_mcp.orchestration.health.loop.HealthLoop": Late(health),
             "wvo_mcp.ports.homes.Homes": Late(homes),
-            "wvo_mcp.ports.trees.Trees": Late(trees),
             "wvo_mcp.ports.workers.WorkerLogs": Late(logs),
             "wvo_mcp.ports.places.Places": Late(places),
             "wvo_mcp.ports.places.Submissions": Late(submissions),
