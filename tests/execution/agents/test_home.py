@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from wvo_mcp.domain.providers.catalogue import Model, Place, Provider, ProviderKind, Tier
+from wvo_mcp.domain.redaction import redact
 from wvo_mcp.execution.agents.home import WorkerHomes
 from wvo_mcp.ports.homes import HomeAsk, HomeFailed
 from wvo_mcp.settings import Settings
@@ -97,6 +98,7 @@ async def test_the_entry_of_our_server_holds_the_key_and_the_environment_does_no
         argv, env = home.server.argv, home.server.env
         assert KEY not in "".join(home.env.values())
         assert KEY not in "".join(argv)
+    assert redact(f"it printed {KEY} and made-for-workers") == "it printed [redacted] and [redacted]"
     assert env == {
         "ROOT": str(desk.project),
         "WVO_STATE_DIR": str(desk.state),

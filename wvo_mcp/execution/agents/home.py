@@ -23,7 +23,7 @@ from urllib.parse import quote
 import anyio.to_thread
 
 from wvo_mcp.domain.finding import Finding
-from wvo_mcp.domain.known_secrets import register_secret
+from wvo_mcp.domain.known_secrets import register_environment, register_secret
 from wvo_mcp.domain.providers.catalogue import Provider, ProviderKind
 from wvo_mcp.execution.agents import environment, needs
 from wvo_mcp.ports.agents import ServerEntry
@@ -62,8 +62,8 @@ class WorkerHomes:
         if login is None and home is None and not _needs_none(provider):
             made = environment.LOGINS[provider.kind]
             raise HomeFailed(f"there is no login for workers of {provider.name}", f"{made.how}.")
-        for value in (login or {}).values():
-            register_secret(value)
+        register_secret(ask.key)  # neither this nor a login stands in a log
+        register_environment(login or {})
         login = {**(login or {}), **environment.settings(provider.kind, environ, provider.base_url)}
         user, cache = path / "user", self._folder / "cache" / str(ask.slot)
         try:
