@@ -48,9 +48,9 @@ def _runs_agents_work(words: list[str]) -> bool:
     """Of the words of a command: does it run what agents wrote? So does the autopilot itself, by a project's setup."""
     if any(word.endswith(_WARDEN) for word in words[1:4]):
         return True
-    if os.path.basename(words[0] if words else "").startswith("python"):
+    if words and Path(words[0]).name.startswith("python"):
         words = [word for word in words[1:] if not word.startswith("-")]
-    names = [os.path.basename(word) for word in words[:2]]
+    names = [Path(word).name for word in words[:2]]
     return names in (["wvo-mcp", "autopilot"], ["wvo_mcp", "autopilot"])
 
 
