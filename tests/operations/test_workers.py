@@ -1,5 +1,6 @@
 """What people see of workers, and how they end one."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 
 from tests.support.bench import ANN, OWNER, Bench, a_task
 from wvo_mcp.domain.approval import ApprovalKind, subject_of_command
-from wvo_mcp.domain.lease import Policy, Role
+from wvo_mcp.domain.lease import Caller, Policy, Role
 from wvo_mcp.domain.worker import Outcome, WorkerState
 from wvo_mcp.errors import Conflict, Forbidden, NotFound
 from wvo_mcp.operations import ALL
@@ -58,6 +59,18 @@ async def test_a_person_sees_what_each_does_since_when_and_why_it_waits(bench: B
     assert [one["subject"] for one in seen["violations"]] == ["rm -rf /"]
     assert seen["spent_usd"] == 0.75
     assert (await bench.call("workers", OWNER, run_id="r0"))["spent_usd"] == 0.25
+
+
+async def test_an_autopilot_that_runs_is_named_with_its_process(bench: Bench) -> None:
+    assert (await bench.call("workers", OWNER))["autopilots"] == []
+    autopilot = Caller("auto-here", "autopilot-1", client="autopilot", worker=True)
+
+    await bench.write(lambda tx: tx.sessions.ensure(), autopilot)
+    (running,) = (await bench.call("workers", OWNER))["autopilots"]
+    assert (running["agent_id"], running["pid"]) == ("auto-here", os.getpid())
+
+    bench.servers.kill(autopilot.session_id)
+    assert (await bench.call("workers", OWNER))["autopilots"] == []
 
 
 async def test_the_state_of_work_says_what_workers_do_and_what_to_approve(bench: Bench) -> None:

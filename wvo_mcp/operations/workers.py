@@ -1,5 +1,6 @@
 """The toolset `worker`: what people see of workers, and how they end one."""
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Annotated
 
@@ -66,8 +67,14 @@ class ViolationLine(Output):
     subject: Annotated[str, first(200)]
 
 
+class RunningAutopilot(Output):
+    agent_id: str
+    pid: int | None
+
+
 class WorkersListed(Output):
     at: Instant
+    autopilots: list[RunningAutopilot] = Field(description="Those that run now.")
     workers: list[WorkerLine] = Field(description="Those that have not ended first, then those that ended last.")
     approvals: list[OpenApproval] = Field(description="What waits for a person.")
     violations: list[ViolationLine] = Field(description="What the policy refused, asked or watched last.")
@@ -94,6 +101,7 @@ async def workers(ctx: Context, params: ListWorkers) -> WorkersListed:
         titles[task_id] = "" if task is None else task.title
     return WorkersListed(
         at=tx.now,
+        autopilots=[one async for one in _autopilots(tx)],
         workers=fitting(WorkerLine.of(row, title=titles[row.task_id]) for row in rows),
         approvals=await open_approvals(tx),
         violations=[ViolationLine.of(row) for row in await tx.violations.page(None, 5)],
@@ -101,6 +109,13 @@ async def workers(ctx: Context, params: ListWorkers) -> WorkersListed:
         spent_usd=await tx.workers.spent(run_id=params.run_id, since=None if params.run_id else tx.now - _DAY),
         paused=bool(await tx.state.get("paused")),
     )
+
+
+async def _autopilots(tx: Transaction) -> AsyncIterator[RunningAutopilot]:
+    for session_id in await tx.sessions.connected():
+        row = await tx.sessions.get(session_id) if session_id.startswith("autopilot-") else None
+        if row is not None and tx.liveness.alive(session_id):
+            yield RunningAutopilot.of(row)
 
 
 async def open_approvals(tx: Transaction) -> list[OpenApproval]:

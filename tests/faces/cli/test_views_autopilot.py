@@ -205,6 +205,7 @@ def test_a_list_of_workers_has_those_that_ended_what_was_refused_and_what_it_cos
     }
     state = {
         "at": iso(NOW),
+        "autopilots": [{"agent_id": "auto-here", "pid": 4711}],
         "workers": [worker(2), ended],
         "approvals": [approval(3)],
         "violations": [refused],
@@ -214,8 +215,8 @@ def test_a_list_of_workers_has_those_that_ended_what_was_refused_and_what_it_cos
 
     shown = lines(view("workers", state), 80)
 
-    assert shown[0] == "PAUSED: wvo-mcp resume"
-    assert shown[1].split()[:3] == ["w-2", "claude/high", "T2"]
+    assert shown[:2] == ["PAUSED: wvo-mcp resume", "Autopilot auto-here runs as process 4711."]
+    assert shown[2].split()[:3] == ["w-2", "claude/high", "T2"]
     assert any(line.split()[:4] == ["w-1", "T1", "failed", "3"] for line in shown)
     assert any(line.startswith("2 h ago  w-1     T1    deny") for line in shown)
     assert shown[-1] == "$1.50 spent or reserved in 24 hours."

@@ -80,6 +80,10 @@ class Listed:
         now, everyone = instant(self.state["at"]), self.state["workers"]
         if self.state["paused"]:
             yield Text("PAUSED: wvo-mcp resume", "bold yellow")
+        for one in self.state["autopilots"]:
+            yield Text(f"Autopilot {clean(one['agent_id'])} runs as process {one['pid']}.", "dim")
+        if not self.state["autopilots"]:
+            yield Text("No autopilot runs; wvo-mcp autopilot starts one.", "dim")
         yield from _workers([one for one in everyone if one["state"] != "ended"], 100, now, options.max_width)
         ended = [{**one, "since": one["ended_at"]} for one in everyone if one["state"] == "ended"]
         if ended:
