@@ -193,7 +193,7 @@ async def test_a_program_that_is_not_there_is_a_turn_that_failed(tmp_path: Path)
 @pytest.mark.parametrize(
     "flood",
     [
-        pytest.param("sys.stdout.write('x' * 50_000_000 + '\\n')", id="a line of 50 MB"),
+        pytest.param("sys.stdout.write('x' * 50_000_000 + '\\n')", id="a line of 50 MB", marks=pytest.mark.full),
         pytest.param("sys.stdout.write('y' * 5_000_000)", id="a line that does not end"),
         pytest.param("sys.stdout.buffer.write(b'\\xff\\x00{[\\n' * 3_000)", id="bytes that are no text"),
         pytest.param("sys.stdout.write('{\"a\":' * 100_000 + '\\n')", id="JSON that is too deep"),
