@@ -16,7 +16,7 @@ from wvo_mcp.execution.trust import Trust
 
 pytestmark = pytest.mark.requirement("SAFE-2")
 
-_RECORD = re.compile(r"(allow|watch|ask|deny) ([a-z-]+): (.+)")
+_RECORD = re.compile(r"(allow|watch|ask|deny|held) ([a-z-]+): (.+)")
 Says = Callable[..., Judgement]
 
 
@@ -29,7 +29,7 @@ def records() -> Iterator[tuple[str, str, str]]:
 
 
 RECORDS = list(records())
-DENIED = [command for verdict, _, command in RECORDS if verdict == "deny" and "\n" not in command]
+DENIED = [command for verdict, _, command in RECORDS if verdict in ("deny", "held") and "\n" not in command]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,9 @@ def test_each_command_has_the_verdict_that_is_written_beside_it(says: Says) -> N
     for expected, category, command in RECORDS:
         for attended in (False, True):
             found = says(command, attended=attended)
-            wanted = "ask" if expected == "watch" and not attended else expected
+            wanted = {"watch": "watch" if attended else "ask", "held": "ask" if attended else "deny"}.get(
+                expected, expected
+            )
             if found.verdict.name.lower() != wanted or found.rule == "unjudged":
                 wrong.append(f"{category}: {command!r}: {found.verdict.name} ({found.rule}), wanted {wanted}")
     assert not wrong, "\n".join(wrong)
@@ -136,7 +138,7 @@ def test_no_blocked_command_passes_by_wrapping_it(says: Says, command: str, wrap
 @pytest.mark.parametrize("wrapper", sorted(set(WRAPPERS) - {"printf", "base64", "variable"}))
 def test_every_wrapper_shows_a_blocked_command_to_the_judge(says: Says, wrapper: str) -> None:
     for command in ("rm -rf /", "mkfs.ext4 /dev/sda1", "dd if=x of=/dev/sda", "git stash"):
-        assert says(WRAPPERS[wrapper](command), attended=True).verdict is Verdict.DENY, (wrapper, command)
+        assert says(WRAPPERS[wrapper](command)).verdict is Verdict.DENY, (wrapper, command)
 
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=300)

@@ -44,7 +44,7 @@ def git(arguments: Sequence[Word], command: SimpleCommand, reach: Reach) -> Judg
             rest.pop(0)
         elif any(option == one or (len(one) == 2 and option.startswith(one)) for one in rules["options"]):
             reason = f"git {option} changes what git reads, where it works or what it runs: leave it out."
-            yield Judgement(Verdict.DENY, f"git {option}", reason, command.text)
+            yield Judgement(_strict(reach), f"git {option}", reason, command.text)
             return
         del rest[:1]
     if not rest:
@@ -84,7 +84,12 @@ def _denied(verb: str, given: Sequence[Word], command: SimpleCommand, reach: Rea
         yield from reach.arguments(given[texts.index("--") + 1 :], command.text, writes=True)
         return
     reason = f"git {verb} changes what the whole repository shares; commit on this branch, and leave it checked out."
-    yield Judgement(Verdict.DENY, f"git {verb}", reason, command.text)
+    yield Judgement(_strict(reach), f"git {verb}", reason, command.text)
+
+
+def _strict(reach: Reach) -> Verdict:
+    """A person who attends may want another branch, or a stash."""
+    return Verdict.ASK if reach.place.attended else Verdict.DENY
 
 
 def _without_texts(given: Sequence[Word]) -> list[Word]:
