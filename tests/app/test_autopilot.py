@@ -115,3 +115,21 @@ async def test_a_second_autopilot_of_a_store_exits_and_names_the_process(flight:
 
     assert len(told) == 1
     assert flight.statuses() == {"A": "pending"}
+
+
+@pytest.mark.full
+@pytest.mark.requirement("WORK-1")
+async def test_twelve_tasks_with_dependencies_are_each_done_once_three_at_a_time(flight: Flight) -> None:
+    needs: dict[str, list[str]] = {f"T{n}": [f"T{m}" for m in (n - 3, n - 4) if m > 0] for n in range(1, 13)}
+    flight.begin(needs, {one: [does(one)] for one in needs})
+
+    summary = await flight.fly(agents=3)
+
+    assert set(flight.statuses().values()) == {"done"}
+    assert len(summary["done"]) == 12
+    assert flight.completions() == dict.fromkeys(needs, 1)
+    pinned = flight.pinned()
+    for task_id, before in needs.items():
+        assert pinned[task_id] >= {f"{one}.txt" for one in (task_id, *before)}
+    agents = {row["agent_id"].rpartition(".")[2] for row in flight.sql("SELECT agent_id FROM workers")}
+    assert agents == {"1", "2", "3"}

@@ -86,6 +86,7 @@ def test_a_killed_autopilot_leaves_no_process_and_the_next_one_goes_on_in_the_se
     assert flight.sql("SELECT sum(attempts) AS n, sum(expiries) AS m FROM tasks") == [{"n": 0, "m": 0}]
 
 
+@pytest.mark.full
 def test_the_first_interrupt_finishes_what_runs_and_the_second_keeps_it_for_later(flight: Flight) -> None:
     flight.begin(TASKS, {one: [steps(one, flight)] for one in TASKS})
     process = flight.launched()

@@ -68,9 +68,9 @@ async def settle(tx: Transaction, worker_id: str, end: End, *, faults: int = 0) 
         rests = await _move(tx, worker_id, task, end, faults)
         if rests:
             return await tx.tasks.get(task.id)
-    elif worker.state in (WorkerState.LIMITED, WorkerState.PAUSED):
-        return task  # parked by whoever moved the task
-    elif task.status is Status.AWAITING_APPROVAL:
+    elif worker.state in (WorkerState.LIMITED, WorkerState.PAUSED, WorkerState.ENDED):
+        return task  # parked by whoever moved the task; or settled, and nobody knew that it was committed
+    elif task.status is Status.AWAITING_APPROVAL and task.lease_token == worker.lease_token:
         fields = {"state": WorkerState.WAITING_APPROVAL, "reason": end.reason, "pid": None, "pid_started": None}
         await tx.workers.change(worker_id, {**fields, "reserved_usd": 0.0})
         return task

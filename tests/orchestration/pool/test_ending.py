@@ -1,0 +1,85 @@
+"""What becomes of a task whose worker has ended without ending it."""
+
+from datetime import timedelta
+
+import pytest
+
+from tests.support.bench import Bench, a_task
+from tests.support.launches import launch
+from tests.support.providers import FixedProviders, only
+from wvo_mcp.domain.task import Status
+from wvo_mcp.domain.worker import Outcome, WorkerState
+from wvo_mcp.orchestration.pool.ending import OWN_FAULTS, Act, End, settle
+
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WORK-5")]
+
+CLAUDE = FixedProviders(only("claude"))
+
+
+async def ended(bench: Bench, end: End, *, faults: int = 0) -> tuple[Status, WorkerState, Outcome | None]:
+    worker = (await launch(bench, CLAUDE)).started
+    task = await bench.write(lambda tx: settle(tx, worker.worker_id, end, faults=faults))
+    row = await bench.read(lambda tx: tx.workers.get(worker.worker_id))
+    return task.status, row.state, row.outcome
+
+
+@pytest.mark.parametrize(
+    ("act", "outcome", "status", "attempts"),
+    [
+        (Act.FAIL, Outcome.KILLED, Status.PENDING, 1),
+        (Act.LEAVE, Outcome.FAILED, Status.PENDING, 1),
+        (Act.RELEASE, Outcome.STOPPED, Status.PENDING, 0),
+        (Act.BLOCK, Outcome.KILLED, Status.BLOCKED, 0),
+    ],
+)
+async def test_what_follows_for_a_task_is_said_by_the_end(
+    bench: Bench, act: Act, outcome: Outcome, status: Status, attempts: int
+) -> None:
+    await bench.create(a_task("A", complexity=2))
+
+    found = await ended(bench, End(outcome, "so it was", act))
+
+    assert found == (status, WorkerState.ENDED, outcome)
+    assert (await bench.task("A")).attempts == attempts
+
+
+async def test_our_own_faults_count_no_attempt_and_back_off_until_a_person_has_to_look(bench: Bench) -> None:
+    await bench.create(a_task("A", complexity=2))
+    for faults in range(1, OWN_FAULTS):
+        assert (await ended(bench, End(Outcome.CRASHED, "no space left", Act.FAULT), faults=faults))[
+            0
+        ] is Status.PENDING
+        task = await bench.task("A")
+        assert (task.attempts, task.not_before) == (0, bench.clock.now() + timedelta(seconds=30) * 2 ** (faults - 1))
+        bench.clock.advance(hours=1)
+
+    assert (await ended(bench, End(Outcome.CRASHED, "no space left", Act.FAULT), faults=OWN_FAULTS))[
+        0
+    ] is Status.BLOCKED
+
+    assert (await bench.task("A")).blocked_reason == "no space left"
+    assert await bench.alerts() == [("worker_blocked", "critical", "A")]
+
+
+async def test_a_worker_whose_lease_has_passed_on_moves_nothing(bench: Bench) -> None:
+    await bench.create(a_task("A", complexity=2))
+    first = (await launch(bench, CLAUDE)).started
+    await bench.write(lambda tx: settle(tx, first.worker_id, End(Outcome.STOPPED, "a pause", Act.RELEASE)))
+    second = (await launch(bench, CLAUDE)).started
+
+    task = await bench.write(lambda tx: settle(tx, first.worker_id, End(Outcome.KILLED, "it was late", Act.FAIL)))
+
+    assert (task.status, task.lease_token) == (Status.IN_PROGRESS, second.lease_token)
+
+
+async def test_an_end_that_is_written_again_changes_nothing(bench: Bench) -> None:
+    """A commit whose answer was lost."""
+    await bench.create(a_task("A", complexity=2))
+    worker = (await launch(bench, CLAUDE)).started
+    for _ in range(2):
+        await bench.write(lambda tx: settle(tx, worker.worker_id, End(Outcome.KILLED, "it looped", Act.FAIL)))
+
+    row = await bench.read(lambda tx: tx.workers.get(worker.worker_id))
+    assert (row.outcome, row.reason) == (Outcome.KILLED, "it looped")
+    assert (await bench.kinds("A")).count("worker.ended") == 1
+    assert (await bench.task("A")).attempts == 1
