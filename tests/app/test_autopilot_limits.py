@@ -259,6 +259,15 @@ async def test_no_more_is_spent_than_the_run_may_and_the_reasons_say_so(shop: Ca
 
 
 @pytest.mark.full
+@pytest.mark.requirement("WORK-6")
+async def test_a_run_that_did_all_its_work_does_not_end_for_money(shop: Callable[..., Shop]) -> None:
+    made = shop({"WVO_WORKER_MAX_COST_USD": "0.4"}, A=[{"use": {"in": 10, "out": 10, "cost": 0.3}}, WRITES, DONE])
+    summary, _, _ = await made.done(max_cost=0.5)
+    assert [one["task_id"] for one in summary["done"]] == ["A"], (summary, made.news)
+    assert "$" not in str(summary["ended"])
+
+
+@pytest.mark.full
 @pytest.mark.requirement("WORK-9")
 async def test_a_paused_worker_stands_still_and_goes_on_after_resume(shop: Callable[..., Shop]) -> None:
     made = shop(A=[{"say": "begun"}, {"wait": 50}, WRITES, DONE])

@@ -75,7 +75,10 @@ async def launch(parts: Parts, slot: int, task_id: str | None, missing: Mapping[
         claim = await claims.claim(tx, parts.policy, agent_id, task_id, None, parts.providers, unaffordable=refusals)
         if claim.task is None or claim.lease is None:
             again = min((at for at in (await tx.queue.next_change(), claim.free_at) if at is not None), default=None)
-            return Nothing(claim.reason or "no_ready_tasks", claim.explanation, again, means.spent_out)
+            spent_out = (
+                means.spent_out if claim.reason == "budget" else None
+            )  # else there is no work that it keeps back
+            return Nothing(claim.reason or "no_ready_tasks", claim.explanation, again, spent_out)
         route = await tx.routing.route(claim.task.id)
         catalogue = parts.providers.current()
         provider = None if route is None else catalogue.provider(route.provider)
