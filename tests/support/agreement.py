@@ -158,7 +158,11 @@ async def _compare_queue(tx: Transaction, rows: Rows, world: World) -> None:
     view = [row["id"] for row in rows.all("SELECT id FROM ready_tasks")]
     claimable = [t.id for t in world.ranked() if not world.full(t.epic)]
     assert [i for i in view if i in free] == [i for i in claimable if i in free]
-    due = {row["id"] for row in rows.all("SELECT id FROM tasks WHERE gates = 1 AND not_before <= ?", (iso(tx.now),))}
+    opened = (
+        "SELECT id FROM tasks WHERE (gates & 9) > 0 AND (gates & ~9) = 0"
+        " AND ((gates & 1) = 0 OR not_before <= :now) AND ((gates & 8) = 0 OR kept_until <= :now)"
+    )
+    due = {row["id"] for row in rows.all(opened, {"now": iso(tx.now)})}
     assert await tx.health.claimable() == len([i for i in claimable if i in free | due])
 
 
