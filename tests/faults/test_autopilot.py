@@ -66,7 +66,7 @@ def steps(task_id: str, flight: Flight) -> list[Any]:
 
 
 @pytest.mark.requirement("WORK-5")
-def test_a_killed_autopilot_leaves_no_process_and_the_next_one_goes_on_in_the_sessions(flight: Flight) -> None:
+def test_a_killed_autopilot_leaves_no_process_and_its_sessions_go_on(flight: Flight) -> None:
     flight.begin(TASKS, {one: [steps(one, flight)] for one in TASKS})
     process = flight.launched()
     eventually(lambda: holds(flight, "A", "C"))

@@ -132,6 +132,17 @@ async def test_a_session_that_waits_is_not_given_to_another_provider(bench: Benc
     assert {probe.started.client_session, other.started.client_session} == {"s-1", "s-2"}
 
 
+@pytest.mark.requirement("PROV-4")
+async def test_a_session_does_not_wait_for_a_login_that_was_lost_meanwhile(bench: Bench) -> None:
+    await bench.create(a_task("A", complexity=2), a_task("B", complexity=2))
+    first = (await launch(bench, CLAUDE, session="s-1")).started
+    second = (await launch(bench, CLAUDE, session="s-2")).started
+    await bench.write(lambda tx: parking.pause(tx, first.worker_id, "lunch"), slot())
+    await stopped(bench, second, Signal(_K.AUTH, "401"), BOTH)
+    again = await launch(bench, BOTH, task_id=first.task_id)
+    assert again.started.provider == "codex"
+
+
 @pytest.mark.requirement("PROV-3")
 async def test_a_resumed_session_that_is_limited_again_waits_again(bench: Bench) -> None:
     await bench.create(a_task("A", complexity=2))

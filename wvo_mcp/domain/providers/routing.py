@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState, Verdict
 from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Place, Provider, Tier
+from wvo_mcp.domain.providers.signals.reading import FailureKind
 from wvo_mcp.domain.providers.state import (
     NOTHING,
     UNKNOWN,
@@ -175,7 +176,11 @@ def decide(
 
 
 def _waits(catalogue: Catalogue, state: RoutingState, request: RouteRequest, rejected: Collection[Rejected]) -> bool:
-    """Is it better to wait for the provider whose session has begun the task than to begin anew with another?"""
+    """Is it better to wait for the provider whose session has begun the task than to begin anew with another? Not for a
+    login, which only a person can give back."""
+    whole = state.breakers.get((request.waiting or "", ""))
+    if whole is not None and whole.kind == FailureKind.AUTH and whole.state is not BreakerState.CLOSED:
+        return False
     stopped = [one for one in rejected if one.provider == request.waiting and one.why is Why.BREAKER]
     return any(one.until is not None and one.until - state.now <= catalogue.patience for one in stopped)
 
