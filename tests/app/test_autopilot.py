@@ -51,7 +51,7 @@ async def test_the_store_says_how_each_launch_ended_never_the_worker(flight: Fli
         "refused": [does("refused", {"run": "rm -rf /srv/other"})],
         "asks": [[{"run": "git push origin main"}]],
     }
-    flight.begin({one: [] for one in scripts}, scripts)
+    flight.begin({one: [] for one in scripts} | {"later": ["fails"]}, scripts)
 
     summary = await flight.fly()
 
@@ -60,6 +60,7 @@ async def test_the_store_says_how_each_launch_ended_never_the_worker(flight: Fli
         "asks": "awaiting_approval",
         "crashes": "done",
         "fails": "failed",
+        "later": "pending",
         "loops": "failed",
         "refused": "done",
         "silent": "failed",
@@ -78,7 +79,11 @@ async def test_the_store_says_how_each_launch_ended_never_the_worker(flight: Fli
     assert "the same call over and over" in ended["loops"]["reason"]
     assert "All steps are done" in ended["silent"]["reason"]
     assert {one["task_id"] for one in summary["failed"]} == {"fails", "loops", "silent"}
-    assert [one["task_id"] for one in summary["waiting"]] == ["asks"]
+    assert {one["task_id"]: one["reason"] for one in summary["waiting"]} == {
+        "asks": "waits for approval A-1",
+        "later": "depends on fails, which failed",
+    }
+    assert {one["task_id"]: one["outcome"] for one in flight.heard("ended")}["fails"] == "failed"
 
 
 @pytest.mark.full

@@ -26,6 +26,7 @@ from wvo_mcp.orchestration.background import sync_or_alert
 from wvo_mcp.orchestration.pool import spending
 from wvo_mcp.orchestration.pool.parts import Limits, News, Parts
 from wvo_mcp.orchestration.pool.pool import Pool
+from wvo_mcp.orchestration.pool.remaining import remaining
 from wvo_mcp.orchestration.pool.spending import Caps
 from wvo_mcp.ports import SILENT, Directives, RoadmapFiles, Tracer, Transaction, WatchedStore
 from wvo_mcp.ports.agents import AgentDriver
@@ -97,8 +98,17 @@ class Autopilot:
         ended = await self.live(self.pool.run)
         tally = self.pool.tally
         used = await self.parts.store.read(self.parts.caller, self._used)
+        for entry in await self.parts.store.read(self.parts.caller, lambda tx: self._left(tx, ended)):
+            tally.waiting[entry["task_id"]] = entry
         lists = {"done": tally.done, "landed": {}, "failed": tally.failed, "waiting": tally.waiting}
         return {**{name: [*entries.values()] for name, entries in lists.items()}, "ended": ended, **used}
+
+    async def _left(self, tx: Transaction, ended: str) -> list[dict[str, Any]]:
+        parts, tally = self.parts, self.pool.tally
+        if self.options.task is not None or self.options.once:
+            return []  # the others were never meant
+        known = {*tally.done, *tally.failed, *tally.waiting}
+        return await remaining(tx, parts.policy, parts.pool_agent, known, ended)
 
     async def _used(self, tx: Transaction) -> Mapping[str, Any]:
         done = self.pool.tally.done

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import anyio
@@ -73,15 +73,15 @@ class Work:
         except Exception as error:  # an edge: one worker's defect must not end the others
             logger.exception("the worker %s could not go on", worker_id)
             end = End(Outcome.CRASHED, f"a defect of wvo-mcp: {type(error).__name__}", Act.FAULT)
-        return await self._settled(end), end
+        return await self._settled(end)
 
-    async def _settled(self, end: End) -> Task:
+    async def _settled(self, end: End) -> tuple[Task, End]:
         """Also when the pool is being cancelled."""
         parts, task = self.parts, self.launched.task
         with anyio.CancelScope(shield=True):
             while True:
                 try:
-                    task = await self._settle(end)
+                    task, end = await self._settle(end)
                     break
                 except (StoreBusy, StoreUnavailable) as error:
                     logger.warning("the end of %s could not be written: %s", task.id, error.message)
@@ -89,13 +89,19 @@ class Work:
             parts.trees.forget(self.launched.worker.worker_id)
             if task.status in (TaskStatus.DONE, TaskStatus.CANCELLED):
                 await self._clear(task.id)
-        return task
+        return task, end
 
-    async def _settle(self, end: End) -> Task:
+    async def _settle(self, end: End) -> tuple[Task, End]:
         worker_id, parts = self.launched.worker.worker_id, self.parts
         await self.sink.flush(worker_id, last=True)
         faults = self.faults + (end.act is Act.FAULT)
-        return await parts.store.write(parts.caller, lambda tx: settle(tx, worker_id, end, faults=faults))
+
+        async def work(tx: Transaction) -> tuple[Task, End]:
+            task = await settle(tx, worker_id, end, faults=faults)
+            row = await tx.workers.get(worker_id)
+            return task, replace(end, outcome=row.outcome or end.outcome, reason=row.reason or end.reason)
+
+        return await parts.store.write(parts.caller, work)
 
     async def _clear(self, task_id: str) -> None:
         """What is left is found at the next start."""
