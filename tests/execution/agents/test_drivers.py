@@ -185,6 +185,16 @@ async def test_broken_huge_and_foreign_lines_survive(vendor: Vendor) -> None:
     assert all(len(event.text) < 1_000 for event in events)
 
 
+async def test_thousands_of_events_come_in_order_whatever_is_on_stderr_between(vendor: Vendor) -> None:
+    said = [f"{number}." for number in range(2_000)]
+    steps = [[{"say": text}, {"stderr": '{"type": "result"}\n' * 5}] for text in said]
+    events = await vendor.heard([step for pair in steps for step in pair])
+
+    assert "".join(event.text for event in events if event.kind is EventKind.MESSAGE) == "".join(said)
+    assert events[-1].status is Status.DONE
+    assert kinds(events, EventKind.NOISE) == []
+
+
 async def test_endless_output_is_ended_at_its_limit(vendor: Vendor) -> None:
     events = await vendor.heard([{"flood": 8 << 20}] * 8, output=20 << 20)
 
