@@ -27,7 +27,8 @@ def test_the_demonstration_drains_the_roadmap_though_one_agent_is_killed(tmp_pat
     assert shown.stdout.count("  yes  ") == 4
     assert "NO " not in shown.stdout
     assert "takes over" in shown.stdout
-    assert shown.stdout.rstrip().endswith(f"rm -r {tmp_path}")
+    assert f"rm -r {tmp_path}" in shown.stdout
+    assert shown.stdout.rstrip().endswith("wvo-mcp autopilot --demo")
     database = tmp_path / "state" / "state.db"
     counted = subprocess.run(
         ["sqlite3", str(database), "SELECT count(*), count(DISTINCT assigned_to) FROM tasks WHERE status = 'done'"],

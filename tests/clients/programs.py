@@ -107,6 +107,14 @@ class Client(ABC):
         _write(slow, f'#!/bin/sh\nsleep {seconds}\nexec "{SERVER}" "$@"\n')
         slow.chmod(0o755)
 
+    def drop_hooks(self) -> None:
+        """Takes out what init proposed to run before the client's own tools."""
+        file = self.project / ".claude/settings.json"
+        if file.exists():
+            settings = json.loads(file.read_text(encoding="utf-8"))
+            settings.get("hooks", {}).pop("PreToolUse", None)
+            _write(file, json.dumps(settings))
+
     def list_servers(self) -> Finished:
         """`NAME mcp list` in the project."""
         return run([self.name, "mcp", "list"], cwd=self.project, env=self.environment)

@@ -22,6 +22,7 @@ SHELLS: dict[str, tuple[str, str, dict[str, Any], tuple[str, ...]]] = {
 def test_in_the_shell_of_a_client_commands_are_the_agents(client: Client) -> None:
     tool, argument, more, flags = SHELLS[client.name]
     client.flags = flags
+    client.drop_hooks()  # the policy's own would refuse before the command says who it takes for whom
     commands = [
         f"{SERVER} claim-task PRICES",
         f"{SERVER} pause",

@@ -295,10 +295,51 @@ def put_tight(message: Json) -> None:
     sys.stdout.flush()
 
 
+class Scripted(Vendor):
+    """The vendor that does not exist (docs/drivers.md)."""
+
+    session = "s-1"
+
+    def live(self) -> None:
+        self.session = self.take()["session"] or self.session
+        put({"kind": "started", "session": self.session})
+        while True:
+            try:
+                self.play()
+            except Interrupted:
+                put({"kind": "stop", "text": "interrupted", "status": "interrupted"})
+            while "say" not in self.take():
+                pass
+
+    def say(self, text: str) -> None:
+        put({"kind": "message", "text": text})
+
+    def call(self, tool: str, call: str) -> None:
+        put({"kind": "tool_call", "call": call, "tool": tool, "status": "running"})
+        put({"kind": "tool_call", "call": call, "tool": tool, "status": "done"})
+
+    def ask(self, command: str, call: str) -> tuple[bool, str]:
+        put({"kind": "permission", "id": call, "text": command})
+        while True:
+            message = self.take()
+            if message.get("answer") == call:
+                return message["allowed"], message["reason"]
+
+    def listen(self) -> None:
+        while "interrupt" not in self.take():
+            pass
+        raise Interrupted
+
+    def over(self, *, limited: bool = False) -> None:
+        put({"kind": "usage", "in": self.used[0], "out": self.used[1]})
+        status = {"status": "failed", "limit": 3_600} if limited else {"status": "done"}
+        put({"kind": "stop", "text": self.last, **status})
+
+
 def main() -> None:
     with open(sys.argv[2], encoding="utf-8") as script:  # noqa: PTH123 - it starts a hundred times
         turns = json.load(script)
-    {"claude": Claude, "codex": Codex, "gemini": Gemini}[sys.argv[1]](turns).live()
+    {"claude": Claude, "codex": Codex, "gemini": Gemini, "scripted": Scripted}[sys.argv[1]](turns).live()
 
 
 if __name__ == "__main__":

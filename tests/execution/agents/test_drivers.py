@@ -18,12 +18,14 @@ from wvo_mcp.execution.agents.claude import ClaudeRun
 from wvo_mcp.execution.agents.codex import CodexRun
 from wvo_mcp.execution.agents.gemini import GeminiRun
 from wvo_mcp.execution.agents.lines import LineDriver, LineRun
+from wvo_mcp.execution.agents.scripted import ScriptedRun
 from wvo_mcp.ports.agents import AgentNotStarted, Answer, Launch, ServerEntry
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WORK-1", "WORK-2")]
 
 Turn = Sequence[dict[str, Any]]
-RUNS: dict[str, type[LineRun]] = {"claude": ClaudeRun, "codex": CodexRun, "gemini": GeminiRun}
+RUNS: dict[str, type[LineRun]] = {run.name: run for run in (ClaudeRun, CodexRun, GeminiRun, ScriptedRun)}
+"""The scripted one is a vendor that does not exist: the example of docs/drivers.md."""
 
 
 class Vendor:

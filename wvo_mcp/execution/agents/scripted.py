@@ -24,6 +24,7 @@ from typing import Any, ClassVar
 
 from wvo_mcp.domain.agents import AgentEvent, EventKind, PermissionRequest, Status, Use
 from wvo_mcp.domain.providers.signals.reading import FailureKind, Signal
+from wvo_mcp.domain.providers.signals.sentences import dollars, number, tokens, words
 from wvo_mcp.execution.agents.lines import LineDriver, LineRun, Message, stopped
 from wvo_mcp.ports.agents import Answer, Launch
 
@@ -43,7 +44,7 @@ class ScriptedRun(LineRun):
         self._session = launch.session
 
     def command(self) -> Sequence[str]:
-        return (sys.executable, "-I", "-S", str(_PROGRAM))
+        return self.launch.program or (sys.executable, "-I", "-S", str(_PROGRAM))
 
     def environment(self) -> Mapping[str, str]:
         return {}
@@ -72,36 +73,39 @@ class ScriptedRun(LineRun):
         await self.send({"answer": request_id, "allowed": answer.allowed, "reason": answer.reason})
 
     def read(self, message: Message) -> Iterable[AgentEvent]:
-        text = str(message.get("text", ""))
+        text, call, tool = (words(message.get(name)) for name in ("text", "call", "tool"))
         match message.get("kind"):
             case "started":
-                self._session = str(message["session"])
+                self._session = words(message.get("session")) or self._session
                 yield AgentEvent(EventKind.STARTED, session=self._session)
             case "message":
                 yield AgentEvent(EventKind.MESSAGE, text)
             case "tool_call":
-                status = Status(str(message["status"]))
-                call, tool = str(message["call"]), str(message["tool"])
-                yield AgentEvent(EventKind.TOOL_CALL, text, call_id=call, tool=tool, status=status)
+                yield AgentEvent(EventKind.TOOL_CALL, text, call_id=call, tool=tool, status=_status(message))
             case "permission":
-                asked = PermissionRequest(str(message["id"]), "Bash", command=text, input={"command": text})
+                request_id = words(message.get("id"))
+                asked = PermissionRequest(request_id, "Bash", command=text, input={"command": text})
                 yield AgentEvent(EventKind.PERMISSION_REQUEST, text, request=asked, tool="Bash")
             case "usage":
-                use = Use(int(message.get("in", 0)), int(message.get("out", 0)), cost=message.get("cost"))
+                use = Use(tokens(message.get("in")), tokens(message.get("out")), cost=dollars(message.get("cost")))
                 yield AgentEvent(EventKind.USAGE, use=use)
             case "stop":
-                yield from stopped(text, Status(str(message["status"])), self._session, self._limit(message))
+                yield from stopped(text, _status(message), self._session, _signal(message))
             case _:
                 yield AgentEvent(EventKind.NOISE, str(message)[:200])
 
-    @staticmethod
-    def _limit(message: Message) -> Signal | None:
-        seconds = message.get("limit")
-        if seconds is None:
-            kind = message.get("failure")
-            return None if kind is None else Signal(FailureKind(str(kind)), f"the script says {kind}")
-        resets_at = datetime.now(UTC) + timedelta(seconds=float(seconds))
+
+def _status(message: Message) -> Status:
+    given = words(message.get("status"))
+    return Status(given) if given in set(Status) else Status.FAILED
+
+
+def _signal(message: Message) -> Signal | None:
+    seconds, failure = number(message.get("limit")), words(message.get("failure"))
+    if seconds is not None:
+        resets_at = datetime.now(UTC) + timedelta(seconds=min(seconds, 1e8))
         return Signal(FailureKind.RATE_LIMIT, "the script says that the limit is reached", resets_at=resets_at)
+    return Signal(FailureKind(failure), f"the script says {failure}") if failure in set(FailureKind) else None
 
 
 def scripted(scripts: Scripts) -> LineDriver:
