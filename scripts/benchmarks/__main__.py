@@ -10,6 +10,7 @@ from rich.console import Console
 from scripts.benchmarks import (
     ahead,
     backup,
+    drivers,
     health,
     http,
     judging,
@@ -38,6 +39,7 @@ _PARTS = [
     "signals",
     "places",
     "judging",
+    "drivers",
     "pool",
 ]
 
@@ -65,6 +67,7 @@ def main() -> int:
         ["signals"],
         ["places"],
         ["judging"],
+        ["drivers"],
         ["pool"],
     ):
         sys.argv[1:2] = ["--only", sys.argv[1]]
@@ -105,6 +108,8 @@ def main() -> int:
             places.measure(report, quick=given.quick)
         if "judging" in parts:
             judging.measure(report, quick=given.quick)
+        if "drivers" in parts:
+            drivers.measure(report, quick=given.quick)
         if "pool" in parts:
             pool.measure(report, quick=given.quick, folder=folder)
         if "routing" in parts:
