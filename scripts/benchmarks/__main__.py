@@ -14,6 +14,7 @@ from scripts.benchmarks import (
     health,
     http,
     judging,
+    launches,
     over_stdio,
     places,
     pool,
@@ -40,6 +41,7 @@ _PARTS = [
     "places",
     "judging",
     "drivers",
+    "launches",
     "pool",
 ]
 
@@ -68,6 +70,7 @@ def main() -> int:
         ["places"],
         ["judging"],
         ["drivers"],
+        ["launches"],
         ["pool"],
     ):
         sys.argv[1:2] = ["--only", sys.argv[1]]
@@ -110,6 +113,8 @@ def main() -> int:
             judging.measure(report, quick=given.quick)
         if "drivers" in parts:
             drivers.measure(report, quick=given.quick)
+        if "launches" in parts:
+            launches.measure(report, quick=given.quick, folder=folder)
         if "pool" in parts:
             pool.measure(report, quick=given.quick, folder=folder)
         if "routing" in parts:
