@@ -177,9 +177,11 @@ async def _named(tx: Transaction, known: str) -> tuple[Approval | None, Task | N
     approval, task = await tx.approvals.find(known), await tx.tasks.find(known)
     if task is None:
         return (approval or await _missing(tx, known)), None
-    waiting = [one for one in await tx.approvals.open_of_task(task.id) if not one.late(tx.now)]
+    asked = await tx.approvals.open_of_task(task.id)
+    waiting = [one for one in asked if not one.late(tx.now)]
     if approval is None and len(waiting) < 2:
-        return (waiting[0] if waiting else None), task
+        found = waiting or asked  # silence was a no, though the leader has not written it down yet
+        return (found[0] if found else None), task
     ids = [one.approval_id for one in ([approval] if approval else []) + waiting]
     if approval is not None and not waiting:
         return approval, task

@@ -187,6 +187,18 @@ async def test_a_decision_that_comes_too_late_finds_it_expired(bench: Bench) -> 
     verify(bench.source)
 
 
+@pytest.mark.parametrize("verdict", ["approve", "deny"])
+async def test_naming_the_task_decides_no_more_than_naming_what_expired(bench: Bench, verdict: str) -> None:
+    known = await asked(bench)
+    bench.clock.advance(86_400)
+
+    with pytest.raises(Conflict, match="has expired"):
+        await bench.call(verdict, OWNER, id="T1", reason="too late")
+
+    assert (await bench.task("T1")).status == "blocked"
+    assert await approvals(bench) == {known: "expired"}
+
+
 async def test_silence_is_a_no_and_blocks_the_task(bench: Bench) -> None:
     bench.limits(approval_seconds=60)
     known = await asked(bench)
