@@ -27,7 +27,7 @@ from wvo_mcp.app.components import Components, FunctionComponent
 from wvo_mcp.domain.known_secrets import register_environment
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.execution.clock import SystemClock
-from wvo_mcp.execution.identity import Connection, check_not_below_warden
+from wvo_mcp.execution.identity import Connection, as_reader, check_not_below_warden, speaks_below_warden
 from wvo_mcp.execution.logs import log_to_stderr
 from wvo_mcp.operations import Container
 from wvo_mcp.orchestration import keeping
@@ -228,9 +228,10 @@ async def serve_http(settings: Settings, host: str, port: int, on_address: Calla
         return await _live(settings, face)
 
 
-def http_caller(settings: Settings, agent_id: str) -> Caller:
-    """Requests of one agent share a durable session, as its commands do."""
-    return Caller(
+def http_caller(settings: Settings, agent_id: str, ports: tuple[int, int] | None = None) -> Caller:
+    """Requests of one agent share a durable session, as its commands do. What a worker started may only read: with `ports`,
+    theirs and ours, it is looked up who asks."""
+    caller = Caller(
         agent_id=agent_id,
         session_id=f"http:{agent_id}",
         provider=settings.provider,
@@ -238,3 +239,4 @@ def http_caller(settings: Settings, agent_id: str) -> Caller:
         capabilities=settings.capabilities,
         durable=True,
     )
+    return as_reader(caller) if ports is not None and speaks_below_warden(*ports) else caller

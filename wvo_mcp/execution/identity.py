@@ -3,6 +3,7 @@
 import os
 import pwd
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,44 @@ def below_warden(pid: int) -> bool:
         except (OSError, IndexError):
             return False
     return False
+
+
+def speaks_below_warden(theirs: int, ours: int) -> bool:
+    """Is the program at the other end of a connection of this machine below a warden? By its port and ours; false where there
+    is no /proc, and of programs of other users."""
+    try:
+        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+    except OSError:
+        return False
+    if not any(_runs_agents_work(_entries(pid, "cmdline")) for pid in pids):
+        return False
+    sockets = _sockets(theirs, ours)
+    return any(sockets & _sockets_of(pid) and below_warden(pid) for pid in pids)
+
+
+def _sockets(local: int, remote: int) -> set[str]:
+    """As the links in /proc/PID/fd name them."""
+    found: set[str] = set()
+    for table in ("tcp", "tcp6"):
+        try:
+            lines = Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            words = line.split()
+            ports = [int(words[at].rpartition(":")[2], 16) for at in (1, 2)]
+            if ports == [local, remote] and words[9] != "0":
+                found.add(f"socket:[{words[9]}]")
+    return found
+
+
+def _sockets_of(pid: int) -> set[str]:
+    found: set[str] = set()
+    with suppress(OSError):  # it has ended, or is another user's
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                found.add(str(entry.readlink()))
+    return found
 
 
 def _stat(pid: int) -> tuple[int, str]:
@@ -190,6 +229,11 @@ def check_not_below_warden(what: str) -> None:
     """Raises Forbidden for a command that a worker gives, in whatever environment."""
     if below_warden(os.getppid()):
         _reader().admit(Role.ADMIN, what)
+
+
+def as_reader(caller: Caller) -> Caller:
+    """What a request of a worker is: it may only read."""
+    return replace(caller, role=Role.VIEWER, refused=_BELOW)
 
 
 def _reader() -> Caller:

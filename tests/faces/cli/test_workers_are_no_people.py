@@ -4,6 +4,7 @@ it starts stays below its warden."""
 import json
 import os
 import shlex
+import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -188,3 +189,36 @@ def test_a_server_below_a_worker_without_the_right_key_only_reads_and_says_why(
     assert answer.value.code == "forbidden"
     assert "may only read" in str(answer.value)
     assert ("shows no key" if key is None else "WVO_WORKER_KEY") in str(answer.value)
+
+
+POST = """
+import sys, urllib.error, urllib.request
+body = b'{"task_id": "T2"}'
+request = urllib.request.Request(sys.argv[1], body, {"Content-Type": "application/json"})
+try:
+    print(urllib.request.urlopen(request).read().decode())
+except urllib.error.HTTPError as error:
+    print(error.read().decode())
+"""
+
+
+def test_over_http_a_worker_only_reads_however_it_names_itself(shell: Shell) -> None:
+    shell.process("create-tasks", "--tasks", TASK)
+    ask = shlex.join([sys.executable, "-c", POST])
+    command = [sys.executable, "-m", "wvo_mcp", "serve", "--http", "--port", "0"]
+    with subprocess.Popen(
+        command, env=shell.environment(), cwd=shell.root, stdout=subprocess.PIPE, text=True
+    ) as served:
+        try:
+            assert served.stdout is not None
+            address = served.stdout.readline().strip()
+            claimed = json.loads(below_a_warden(shell, f"env -i {ask} {address}/api/claim_task").out)
+            read = json.loads(below_a_warden(shell, f"env -i {ask} {address}/api/get_task").out)
+            attended = json.loads(in_shell(shell, f"{ask} {address}/api/claim_task").out)
+        finally:
+            served.terminate()
+
+    assert claimed["error"]["code"] == "forbidden"
+    assert "worker" in claimed["error"]["message"]
+    assert read["task"]["status"] == "pending"
+    assert attended["task"]["id"] == "T2"

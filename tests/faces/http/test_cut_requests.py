@@ -23,7 +23,7 @@ CUT = [
 WHOLE = HEADERS + b"Connection: close\r\nContent-Length: 2\r\n\r\n{}"
 
 
-def identify(agent_id: str) -> Caller:
+def identify(agent_id: str, ports: tuple[int, int] | None) -> Caller:
     return an_agent(agent_id, f"http:{agent_id}", durable=True)
 
 

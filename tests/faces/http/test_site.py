@@ -26,7 +26,7 @@ from wvo_mcp.ports.providers import Spent
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CORE-5")]
 
 
-def identify(agent_id: str) -> Caller:
+def identify(agent_id: str, ports: tuple[int, int] | None) -> Caller:
     return an_agent(agent_id, f"http:{agent_id}", durable=True)
 
 

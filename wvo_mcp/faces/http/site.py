@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any, cast
 
+import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -28,6 +29,9 @@ DEFAULT_AGENT = "http"
 _EVERY = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 """What a tool refuses, it refuses in its own words: with the methods that it has."""
 
+Identify = Callable[[str, tuple[int, int] | None], Caller]
+"""Who asks by this agent id; with the ports, theirs and ours, of a connection that asks to write."""
+
 Counted = Callable[[str, str, float], None]
 """Called after each call with: tool, `ok` or the code of its error, seconds."""
 
@@ -44,7 +48,7 @@ def methods(op: Operation) -> tuple[str, ...]:
 class Api:
     """Calls operations in the name of the agent in the header."""
 
-    def __init__(self, services: Container, identify: Callable[[str], Caller], counted: Counted) -> None:
+    def __init__(self, services: Container, identify: Identify, counted: Counted) -> None:
         self._services = services
         self._identify = identify
         self._counted = counted
@@ -60,7 +64,7 @@ class Api:
             given = await _arguments(op, request)
             asked = {"wvo.face": "http", "http.request.method": request.method, "network.transport": "tcp"}
             with self._services.get(Tracer).request(asked, request.headers):
-                return shown(await op(self._services, self._caller(request), given))
+                return shown(await op(self._services, await self._caller(request, op), given))
         except WvoError as error:
             outcome = error.code
             return answer(error)
@@ -79,13 +83,17 @@ class Api:
             )
         return op
 
-    def _caller(self, request: Request) -> Caller:
+    async def _caller(self, request: Request, op: Operation) -> Caller:
         agent_id = request.headers.get(AGENT_HEADER, DEFAULT_AGENT)
         if not is_id(agent_id):
             raise InvalidInput(
                 AGENT_HEADER, "an id has 1 to 64 of letters, digits, '.', '_', '-' and starts with a letter or digit"
             )
-        return self._identify(agent_id)
+        ours: tuple[str, int] | None = request.scope.get("server")
+        if op.effect is Effect.READ or request.client is None or ours is None:
+            return self._identify(agent_id, None)
+        ports = (request.client.port, ours[1])
+        return await anyio.to_thread.run_sync(self._identify, agent_id, ports)  # it looks through the processes
 
 
 async def _arguments(op: Operation, request: Request) -> dict[str, Any]:
@@ -147,13 +155,13 @@ def routes() -> list[dict[str, Any]]:
     ]
 
 
-def build_site(services: Container, identify: Callable[[str], Caller]) -> Starlette:
+def build_site(services: Container, identify: Identify) -> Starlette:
     """`identify` names the caller behind an agent id."""
-    metrics = Metrics(services, lambda: identify(DEFAULT_AGENT))
+    metrics = Metrics(services, lambda: identify(DEFAULT_AGENT, None))
     api = Api(services, identify, metrics.counted)
 
     async def health(request: Request) -> Response:
-        result = await ALL["health_check"](services, identify(DEFAULT_AGENT), {})
+        result = await ALL["health_check"](services, identify(DEFAULT_AGENT, None), {})
         return shown(result, 503 if result["status"] == "unhealthy" else 200)
 
     async def figures(request: Request) -> Response:
