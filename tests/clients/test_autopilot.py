@@ -64,6 +64,7 @@ def test_agents_of_three_vendors_finish_a_roadmap_that_is_left_to_them(tmp_path:
         assert project.processes() == []
 
 
+@pytest.mark.full  # with scripted agents it runs with every change (tests/faults/test_autopilot.py)
 @pytest.mark.requirement("WORK-7")
 def test_a_killed_autopilot_leaves_no_process_and_the_next_one_resumes_its_session(tmp_path: Path) -> None:
     with Project(tmp_path, {"A": ("claude", [])}) as project:
