@@ -46,6 +46,20 @@ def test_the_roadmap_says_how_work_is_checked_as_the_project_does_it(places: Pla
     assert removal(places).notes == []
 
 
+@pytest.mark.parametrize(
+    ("lock", "setup"),
+    [("pnpm-lock.yaml", "pnpm install --frozen-lockfile"), ("yarn.lock", "yarn install --frozen-lockfile")],
+)
+def test_a_long_setup_is_written_apart_from_the_comment_after_it(places: Places, lock: str, setup: str) -> None:
+    (places.root / "package.json").write_text("{}")
+    (places.root / lock).write_text("")
+
+    install(places, Wishes())
+
+    text = (places.state_dir / "roadmap.yaml").read_bytes()
+    assert parse(text, "x").checked(set()).project["setup"] == setup
+
+
 def test_a_roadmap_that_is_there_gets_its_project_before_the_epics(places: Places) -> None:
     (places.root / "go.mod").write_text("module x\n")
     places.state_dir.mkdir()

@@ -156,13 +156,13 @@ class Rules(Sample):
         yield "# How a task's worktree is prepared and checked. After you change it: wvo-mcp trust."
         yield "project:"
         if found.target is not None:
-            yield f"  target: {_written(found.target)}".ljust(37) + "# work starts from this branch"
+            yield f"  target: {_written(found.target)}".ljust(36) + " # work starts from this branch"
         setup = "# setup: npm ci" if found.setup is None else f"setup: {_written(found.setup)}"
-        yield f"  {setup}".ljust(37) + "# prepares each worktree"
+        yield f"  {setup}".ljust(36) + " # prepares each worktree"
         if not found.verify:
-            yield "  verify: []".ljust(37) + "# commands that must pass; epics and tasks may add some"
+            yield "  verify: []".ljust(36) + " # commands that must pass; epics and tasks may add some"
             return
-        yield "  verify:".ljust(37) + "# must pass; epics and tasks may add some"
+        yield "  verify:".ljust(36) + " # must pass; epics and tasks may add some"
         for command in found.verify:
             yield f"    - {_written(command)}"
 
