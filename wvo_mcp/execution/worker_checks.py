@@ -59,7 +59,10 @@ def rules(path: Path, trust: Trust) -> list[Finding]:
     if not held.current().verify:
         remedy = "Write project.verify into state/roadmap.yaml (wvo-mcp init proposes it), then run wvo-mcp trust."
         found.append(warn("verify", "no command checks what workers hand in", remedy))
-    return found or [ok("rules", f"{len(held.current().verify)} commands check what workers hand in")]
+    count = len(held.current().verify)
+    return found or [
+        ok("rules", f"{count} {'command checks' if count == 1 else 'commands check'} what workers hand in")
+    ]
 
 
 def policy(path: Path, trust: Trust) -> Finding:

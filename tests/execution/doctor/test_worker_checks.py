@@ -55,7 +55,8 @@ def test_work_that_nothing_verifies_is_a_warning_until_a_command_is_accepted(tmp
     path.write_text("project: {verify: [npm test]}\n")
     assert [one.check for one in worker_checks.rules(path, trust)] == ["rules", "verify"]
     trust.accept(ROADMAP, open_differences(path, trust)[0])
-    assert [one.outcome for one in worker_checks.rules(path, trust)] == [Outcome.OK]
+    (accepted,) = worker_checks.rules(path, trust)
+    assert (accepted.outcome, accepted.found) == (Outcome.OK, "1 command checks what workers hand in")
 
 
 def test_a_broken_policy_fails_with_its_line_and_one_that_allows_more_waits(tmp_path: Path) -> None:

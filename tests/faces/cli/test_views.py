@@ -220,7 +220,10 @@ async def test_every_write_is_confirmed_in_a_line_or_two(bench: Bench) -> None:
     assert "T1 is pending" in shown("reopen", await bench.call("reopen", OWNER, task_id="T1", reason="not yet"))
     remembered = await bench.call("context_write", ANN, topic="Trap", content="x")
     assert shown("context_write", remembered) == "Saved Trap, version 1."
-    assert "Paused: lunch" in shown("pause", await bench.call("pause", OWNER, reason="lunch"))
+    paused = shown("pause", await bench.call("pause", OWNER, reason="lunch"))
+    assert paused.startswith("Paused: lunch.") and "workers are interrupted" in paused
+    assert "workers finish" in shown("pause", await bench.call("pause", OWNER, gently=True))
+    assert shown("stop", await bench.call("stop", OWNER)).startswith("Stopped")
     assert shown("resume", await bench.call("resume", OWNER)) == "Work is resumed."
     cancelled = shown("cancel", await bench.call("cancel", OWNER, task_id="T1"))
     assert cancelled == "T1 is cancelled.\nstranded  T2"

@@ -135,7 +135,10 @@ def _wiring(places: Places, wishes: Wishes) -> Iterator[Piece]:
         file, text = places.file(f"directives/{sample.name}"), sample.read_text(encoding="utf-8")
         yield Sample(file, "how agents recover and do research", text)
     if wishes.claude:
-        yield ClaudeSettings(places.file(".claude/settings.json"), "the allow rule for our tools and the stop hook")
+        yield ClaudeSettings(
+            places.file(".claude/settings.json"),
+            "the allow rule for our tools, the stop hook and the hook that checks commands",
+        )
         yield section("CLAUDE.md")
     if wishes.codex:
         yield _codex(places, wishes)
