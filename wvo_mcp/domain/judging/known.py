@@ -66,8 +66,9 @@ def listed(policy: SafetyPolicy, name: str, arguments: Sequence[Word], command: 
                 yield Judgement(verdict, pattern, f"The policy of this project lists {pattern!r}.", command.text)
     if name in programs("blocked") or name.startswith("mkfs."):
         yield Judgement(Verdict.DENY, name, f"{name} is never run here.", command.text)
-    if name in known()["people"]:
-        yield from _people(name, arguments, command)
+    own = name.replace("_", "-")  # as a module
+    if own in known()["people"]:
+        yield from _people(own, arguments, command)
     if any(matches(pattern, name, arguments) for pattern in policy.allow):
         return
     if name in programs("asked"):

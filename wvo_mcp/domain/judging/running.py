@@ -174,7 +174,7 @@ class _Judging:
                 break
             option, equals, value = one.partition("=")
             if one == "--":
-                rest.pop(0)
+                del rest[: 1 if wrapper.get("shell_option") else 1 + skip]
                 unsure = False
                 break
             if option in wrapper.get("chdir", ()) or (
@@ -198,7 +198,7 @@ class _Judging:
                     rest.pop(0)
                 replaced = replaced or "{}"
                 rest.pop(0)
-            elif one.startswith("-") and len(one) > 1:
+            elif one.startswith("-") and (len(one) > 1 or name == "env"):
                 unsure = one not in values and not equals
                 given = [Word((value,))] if equals else rest[1:2] if one in values else []
                 yield from self.reach.arguments([*rest[:1], *given], command.text, writes=True)
