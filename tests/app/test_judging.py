@@ -3,11 +3,13 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.execution.agents.test_local import GOOD, said, serving
 from tests.support.flights import Flight, does
+from wvo_mcp.execution.providers import presence
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sqlite, pytest.mark.requirement("WORK-2")]
 
@@ -31,12 +33,20 @@ def flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Flight:
     return made
 
 
-async def test_a_local_model_reviews_what_was_changed_and_its_answer_is_the_evidence(flight: Flight) -> None:
+async def seen(run: Any) -> None:
+    """The server is found before anything is claimed."""
+    await run.parts.providers.look()
+
+
+async def test_a_local_model_reviews_what_was_changed_and_its_answer_is_the_evidence(
+    flight: Flight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "LOOK_SECONDS", 60.0)  # however busy the machine is
     with serving(said(GOOD)) as server:
         flight.begin(
             {"A": [], "R": ["A"]}, {"A": [does("A")]}, types={"R": "review"}, providers=LOCAL.format(url=server.url)
         )
-        await flight.fly()
+        await flight.fly(seen)
         told = server.asked[0]["messages"][-1]["content"]
 
     assert flight.statuses() == {"A": "done", "R": "done"}
