@@ -89,6 +89,23 @@ async def test_input_that_is_not_read_holds_nothing_up() -> None:
     assert (await run(replace(shell("exit 3"), stdin=b"x" * 5_000_000))).code == 3
 
 
+async def test_who_writes_is_let_go_when_a_program_that_goes_on_closes_its_input() -> None:
+    closes = "import os, time; os.read(0, 1); os.close(0); time.sleep(60)"
+    argv = (sys.executable, "-c", closes)
+    async with started(Program(argv=argv, env=os.environ, deadline=60, interactive=True)) as child:
+        with anyio.fail_after(10):
+            await child.write(bytes(1 << 20))
+
+
+async def test_input_that_is_left_in_the_pipe_of_a_daemon_holds_nothing_up() -> None:
+    daemon = "import subprocess; subprocess.Popen(['sleep', '20'], start_new_session=True, stdout=-3, stderr=-3)"
+    argv = (sys.executable, "-c", daemon)
+    with anyio.fail_after(10):
+        async with started(Program(argv=argv, env=os.environ, deadline=60, interactive=True)) as child:
+            await child.write(bytes(1 << 20))
+            await child.ended()
+
+
 async def test_silence_on_closed_streams_is_not_its_end() -> None:
     ended = await run(shell("exec >&- 2>&-; exec sleep 900", deadline=0.2))
 

@@ -250,6 +250,10 @@ class Child(asyncio.SubprocessProtocol):
             self.end(Limit.OUTPUT)
             self._limit = self._limit or Limit.OUTPUT
 
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        if fd == _STDIN:
+            self._writable.set()  # it closed it, and may go on: nobody would tell who waits
+
     def process_exited(self) -> None:
         self._exited = True
         if self._timer is not None:
@@ -270,6 +274,9 @@ class Child(asyncio.SubprocessProtocol):
                         if not (data := os.read(source, _CHUNK)):
                             break
                         self.pipe_data_received(fd, data)
+        stdin = self._transport.get_pipe_transport(_STDIN)
+        if isinstance(stdin, asyncio.WriteTransport) and not stdin.is_closing():
+            stdin.abort()  # a close would wait until somebody below it has read what is left
         self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
