@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import tomllib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -236,3 +237,26 @@ async def test_a_program_that_is_not_there_says_so(vendor: Vendor) -> None:
         assert "no-such-program" in str(error)
     else:
         assert (events[-1].status, "no-such-program" in events[-1].text) == (Status.FAILED, True)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"method": "item/commandExecution/requestApproval", "params": {}},
+        {"id": 1, "result": {"rateLimits": {"primary": {"usedPercent": 100, "resetsAt": 1e17}}}},
+    ],
+)
+async def test_a_message_of_codex_that_cannot_be_meant_is_survived(tmp_path: Path, message: dict[str, Any]) -> None:
+    vendor = Vendor("codex", tmp_path)
+    async with vendor.playing([]) as run:
+        assert isinstance(run, CodexRun)
+        run._waiting[1] = {"method": "account/rateLimits/read", "params": {}}  # pyright: ignore[reportPrivateUsage]
+        assert list(run.meaning(json.dumps(message).encode())) == []
+
+
+async def test_codex_can_read_its_configuration_whatever_the_project_is_called(tmp_path: Path) -> None:
+    given = {"ROOT": '/srv/"\\\U0001f680\x7f\n'}
+    launch = Vendor("codex", tmp_path).launch
+    CodexRun(replace(launch, server=ServerEntry(argv=("\U0001f40d", "\x7f"), env=given))).environment()
+    written = tomllib.loads((launch.home / "config.toml").read_text("utf-8"))["mcp_servers"]["wvo"]
+    assert (written["command"], written["args"], written["env"]) == ("\U0001f40d", ["\x7f"], given)

@@ -42,6 +42,8 @@ _KINDS = {
 _STATUS = {"completed": Status.DONE, "interrupted": Status.INTERRUPTED, "failed": Status.FAILED}
 _BUSY = -32001
 _QUOTA_SECONDS = 10.0
+_NO_MOMENT = 1e11
+"""Seconds of the epoch that no calendar has."""
 _TO_THE_MINUTE = timedelta(minutes=1)
 """Its texts name the minute in which a limit ends: before the end of it, it may not be over."""
 _BASE_URL = "https://api.openai.com/v1"
@@ -79,12 +81,12 @@ class CodexRun(LineRun):
         lines = ["check_for_update_on_startup = false"]
         if not (launch.home / "auth.json").exists():
             lines.append('model_provider = "wvo"')
-        lines += ["[mcp_servers.wvo]", f"command = {json.dumps(server.argv[0])}", "required = true"]
-        lines += [f"args = {json.dumps(server.argv[1:])}", "[mcp_servers.wvo.env]"]
-        lines += [f"{json.dumps(name)} = {json.dumps(value)}" for name, value in server.env.items()]
+        lines += ["[mcp_servers.wvo]", f"command = {_quoted(server.argv[0])}", "required = true"]
+        lines += [f"args = [{', '.join(map(_quoted, server.argv[1:]))}]", "[mcp_servers.wvo.env]"]
+        lines += [f"{_quoted(name)} = {_quoted(value)}" for name, value in server.env.items()]
         lines += ["[model_providers.wvo]", 'name = "wvo"', 'wire_api = "responses"', 'env_key = "OPENAI_API_KEY"']
         address = launch.base_url or launch.env.get("OPENAI_BASE_URL") or _BASE_URL
-        lines.append(f"base_url = {json.dumps(address)}")
+        lines.append(f"base_url = {_quoted(address)}")
         config = launch.home / "config.toml"
         config.touch(mode=0o600)
         config.write_text("\n".join(lines) + "\n", "utf-8")
@@ -157,7 +159,7 @@ class CodexRun(LineRun):
         method, params = words(message.get("method")), part(message, "params")
         if not method:
             yield from self._replied(message)
-        elif method in _APPROVALS:
+        elif method in _APPROVALS and "id" in message:
             yield self._asks(method, message["id"], params)
         elif "id" in message:  # a question that only a person's screen could answer
             self._later.append({"id": message["id"], "error": {"code": -32601, "message": "not supported"}})
@@ -280,6 +282,11 @@ class CodexRun(LineRun):
         yield from stopped(said, status, self._thread, _signal(error) if error else None)
 
 
+def _quoted(text: str) -> str:
+    """For TOML, which has no escapes in pairs and no bare DEL, unlike JSON."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def _signal(error: Message) -> Signal | None:
     """By its own word for it, else by its text. It calls every answer that it did not expect a failed connection: then the
     status tells more."""
@@ -300,7 +307,7 @@ def _quota_of(result: Message) -> Quota:
     limits = part(result, "rateLimits")
     windows = [part(limits, name) for name in ("primary", "secondary")]
     full = [window for window in windows if (number(window.get("usedPercent")) or 0) >= 100]
-    resets = [at for window in full if (at := number(window.get("resetsAt")))]
+    resets = [at for window in full if 0 < (at := number(window.get("resetsAt")) or 0) < _NO_MOMENT]
     exhausted = (
         bool(full) or limits.get("rateLimitReachedType") is not None or limits.get("spendControlReached") is True
     )
