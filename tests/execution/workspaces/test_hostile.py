@@ -4,10 +4,15 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import anyio
 import pytest
+from anyio import to_thread
 
+from tests.support.bench import Bench
 from tests.support.yard import Yard, git
 from wvo_mcp.errors import Conflict, Forbidden
+from wvo_mcp.execution.workspaces import worktree
+from wvo_mcp.execution.workspaces.repository import Common
 from wvo_mcp.ports.places import Place, PlaceFailed
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("SAFE-1")]
@@ -325,3 +330,45 @@ async def test_a_git_of_the_worktree_is_not_run(yard: Yard, ran: Ran, monkeypatc
         await yard.complete(worker)
 
     assert not ran
+
+
+async def test_a_commit_that_an_agent_replaced_is_what_it_was(yard: Yard) -> None:
+    worker, place = await yard.opened("T1")
+    yard.write(place.path, {"new.py": "b = 2\n"})
+    yard.git("add", "-A", at=place.path)
+    tree = yard.git("write-tree", at=place.path)
+    names = ("-c", "user.name=Agent", "-c", "user.email=agent@example.org")
+    yard.git("replace", str(place.base), yard.git(*names, "commit-tree", tree, "-m", "base", at=place.path))
+
+    done = await yard.complete(worker)
+
+    assert yard.git("--no-replace-objects", "ls-tree", done["submission"]["commit"], "new.py")
+
+
+@pytest.mark.parametrize("project", ["", "app"])
+async def test_the_next_worker_does_not_work_where_a_link_leads(yard: Yard, bench: Bench, project: str) -> None:
+    yard.write(yard.root, {"app/main.py": "a = 1\n"})
+    yard.save("app")
+    there = Yard(yard.root / project, bench)
+    worker, place = await there.opened("T1")
+    place.path.rename(place.path.parent / "moved")
+    place.path.symlink_to(there.root)
+    await bench.call("release_task", worker, task_id="T1")
+
+    again = await there.open(await there.claim("T1"))
+
+    assert again.path.resolve() == again.path
+    assert again.path.is_relative_to(there.folder)
+
+
+async def test_a_pipe_in_the_repository_keeps_nobody_waiting(yard: Yard) -> None:
+    _, place = await yard.opened("T1")
+    (yard.root / ".git/worktrees/T0").mkdir()
+    os.mkfifo(yard.root / ".git/worktrees/T0/gitdir")
+    common = await to_thread.run_sync(Common.of, yard.root)
+    assert common is not None
+
+    with anyio.fail_after(10):
+        found = await to_thread.run_sync(worktree.admin, common, place.path, abandon_on_cancel=True)
+
+    assert found == yard.root / ".git/worktrees/T1"

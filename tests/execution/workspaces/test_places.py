@@ -38,6 +38,18 @@ async def test_the_checkout_does_not_show_the_worktrees(yard: Yard) -> None:
     assert "/state/workers/" in (yard.root / ".git/info/exclude").read_text().splitlines()
 
 
+async def test_another_folder_for_worktrees_is_no_change_of_the_repository(yard: Yard, tmp_path: Path) -> None:
+    yard.folder = tmp_path / "elsewhere"
+    yard.again()
+    await yard.opened("T1")
+    yard.folder = yard.root / "state" / "worktrees"
+    yard.again()
+
+    await yard.opened("T2")
+
+    assert await yard.places.suspected() == []
+
+
 async def test_the_next_worker_of_a_task_takes_its_place_over(yard: Yard) -> None:
     worker, first = await yard.opened("T1")
     (first.path / "half.py").write_text("b = 2\n")

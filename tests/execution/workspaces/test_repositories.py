@@ -57,6 +57,42 @@ async def test_a_project_in_a_linked_worktree_uses_the_repository_that_it_is_of(
     assert git(linked, "status", "--porcelain") == ""
 
 
+@pytest.mark.parametrize("how", [("-b", "side"), ("--detach",)])
+async def test_work_starts_from_what_is_checked_out_in_the_linked_worktree(
+    yard: Yard, bench: Bench, how: tuple[str, ...]
+) -> None:
+    linked = yard.root.parent / "linked"
+    yard.git("worktree", "add", "-q", *how, str(linked))
+    side = Yard(linked, bench)
+    (linked / "side.py").write_text("b = 2\n")
+    commit = side.save("side")
+
+    worker, place = await side.opened("T1")
+    (place.path / "new.py").write_text("c = 3\n")
+    await side.complete(worker)
+
+    assert place.base == commit
+    (entry,) = await bench.sql("SELECT target FROM merge_entries")
+    assert entry["target"] == ("side" if "side" in how else commit)
+
+
+async def test_a_worktree_that_git_names_by_a_relative_path_is_taken_over(yard: Yard) -> None:
+    """As `worktree.useRelativePaths` has it."""
+    worker, _ = await yard.opened("T1")
+    (yard.root / ".git/worktrees/T1/gitdir").write_text("../../../state/worktrees/T1/.git\n")
+    await yard.bench.call("release_task", worker, task_id="T1")
+
+    assert (await yard.open(await yard.claim("T1"))).reused
+
+
+async def test_a_repository_whose_git_takes_no_notice_of_changes_loses_none(yard: Yard) -> None:
+    yard.git("config", "core.ignoreStat", "true")
+    worker, place = await yard.opened("T1")
+    yard.write(place.path, {"code.py": "a = 2\n"})
+
+    assert (await yard.complete(worker))["submission"] is not None
+
+
 async def test_line_ends_that_git_converts_are_no_change(yard: Yard, home: Path) -> None:
     yard.write(home, {".gitconfig": "[core]\n\tautocrlf = true\n\texcludesFile = ~/ignored\n", "ignored": "*.swp\n"})
     worker, place = await yard.opened("T1", type="review")

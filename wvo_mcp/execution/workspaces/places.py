@@ -173,7 +173,7 @@ class Worktrees:
         if changed := await to_thread.run_sync(self._difference, row):
             raise Tampered(changed)
         tree = await to_thread.run_sync(worktree.tree_of, self._root, row)
-        if await to_thread.run_sync(worktree.admin, tree.common, tree.path) is None or not tree.path.is_dir():
+        if await to_thread.run_sync(worktree.admin, tree.common, tree.path) is None or not _is_folder(tree.path):
             await self._abandoned(row)
             return None
         await self._write(row, lease_token=ask.lease_token, state="open")
@@ -184,7 +184,7 @@ class Worktrees:
 
         def kept() -> str | None:
             tree = worktree.tree_of(self._root, row)
-            if not tree.path.is_dir():
+            if not _is_folder(tree.path):
                 return None
             commit = tree.commit(f"Left in {tree.path}", everything=True)
             return tree.common.archive(row["task_id"], commit, worktree.today())
@@ -205,8 +205,12 @@ class Worktrees:
         return self._place(row, ask)
 
     async def _planned(self, common: Common, ask: PlaceAsk, rules: Rules) -> Row:
+        if await to_thread.run_sync(common.exclude, self._excluded(common)):
+            for other in await self._rows():  # it was we: the measure of all
+                if other["mode"] == "worktree":
+                    await self._write(other, facts={**worktree.facts_of(other), "baseline": common.baseline})
+
         def plan() -> tuple[worktree.Planned, str]:
-            common.exclude(self._excluded(common))
             return worktree.planned(common, self._folder, ask.task_id, rules.target, ask.bases), common.name()
 
         planned, name = await to_thread.run_sync(plan)
@@ -271,7 +275,7 @@ class Worktrees:
         inside = path / self._root.relative_to(found[0]) if found and row["mode"] == "worktree" else path
         return Place(
             workspace_id=row["workspace_id"],
-            path=inside if inside.is_dir() else path,
+            path=inside if _is_folder(inside) else path,
             branch=row["branch"],
             base=row["base_sha"],
             env={"WVO_PORT_BASE": str(preparing.port_base(self._root, ask.slot))},
@@ -358,6 +362,11 @@ async def _submitted(tx: Transaction, refs: list[str]) -> set[str]:
     """Those of the refs that an entry has."""
     tasks = {name.split("/")[3].replace("%2E", ".") for name in refs if name.count("/") == 4}
     return {submit_ref(task, entry["number"]) for task in tasks for entry in await tx.submissions.of_task(task)}
+
+
+def _is_folder(path: Path) -> bool:
+    """And no link on the way: a worker may have put one there, and the next one would work where it leads."""
+    return path.is_dir() and path.resolve() == path
 
 
 def _line(row: Row, why: str | None) -> list[str]:

@@ -20,6 +20,9 @@ _OWN = {
     "core.splitIndex": "false",
     "core.untrackedCache": "false",
     "core.safecrlf": "false",
+    "core.ignoreStat": "false",  # else git takes it that no file is ever changed
+    "core.trustctime": "true",
+    "core.checkStat": "default",
     "submodule.recurse": "false",
     "gc.auto": "0",
     "maintenance.auto": "false",
@@ -50,6 +53,7 @@ class Common:
         self.git_dir = git_dir
         self.settings = dict(settings)
         self.baseline = baseline
+        self.head = _head(top, git_dir)
         config: Any = baseline["config"]
         ours = {key: value for key, value in self.settings.items() if key not in config}
         self._options = {**_OWN, **ours, **_disabled(config)}
@@ -91,6 +95,7 @@ class Common:
             "GIT_WORK_TREE": str(tree or self.top),
         }
         alone = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "PATH": _path_outside(self.top)}
+        alone["GIT_NO_REPLACE_OBJECTS"] = "1"  # refs/replace, which workers can write, calls one commit another
         options = {"GIT_CONFIG_COUNT": str(len(self._options))}
         for number, (key, value) in enumerate(self._options.items()):
             options |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
@@ -102,9 +107,9 @@ class Common:
         return self.run(*arguments, **more).decode(errors="surrogateescape").strip()
 
     def branch(self) -> str | None:
-        """The one that is checked out in the main worktree."""
+        """The one that is checked out at `top`."""
         try:
-            return self.git("symbolic-ref", "--quiet", "--short", "HEAD")
+            return self.git("symbolic-ref", "--quiet", "--short", self.head)
         except GitFailed:
             return None
 
@@ -190,8 +195,8 @@ class Common:
                 found[path] = value.removeprefix("refs/heads/")
         return found
 
-    def exclude(self, rules: Sequence[str]) -> None:
-        """Lines that `.git/info/exclude` has from now on."""
+    def exclude(self, rules: Sequence[str]) -> bool:
+        """Lines that `.git/info/exclude` has from now on; whether one is new."""
         file = self.git_dir / "info" / "exclude"
         file.parent.mkdir(exist_ok=True)
         text = file.read_text("utf-8", "surrogateescape") if file.exists() else ""
@@ -201,6 +206,7 @@ class Common:
             with file.open("a", encoding="utf-8", errors="surrogateescape") as out:
                 out.write(("" if not text or text.endswith("\n") else "\n") + "".join(f"{rule}\n" for rule in new))
             self.baseline = guard.taken(self.git_dir)
+        return bool(new)
 
     def name(self) -> str:
         """The address of its remote without what logs in there, else the id of its first commit."""
@@ -238,6 +244,13 @@ def found_around(root: Path) -> tuple[Path, Path] | None:
         if (top / "HEAD").is_file() and (top / "objects").is_dir() and (top / "refs").is_dir():
             return top, top.resolve()
     return None
+
+
+def _head(top: Path, git_dir: Path) -> str:
+    """HEAD of the worktree at `top`, as the repository calls it."""
+    mark = top / ".git"
+    own = (top / mark.read_text("utf-8").removeprefix("gitdir:").strip()).resolve() if mark.is_file() else git_dir
+    return f"worktrees/{own.name}/HEAD" if own.parent == git_dir / "worktrees" else "HEAD"
 
 
 def _of_person(top: Path, git_dir: Path) -> dict[str, str]:

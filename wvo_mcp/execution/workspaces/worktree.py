@@ -52,7 +52,7 @@ def tree_of(root: Path, row: Row) -> Tree:
 def planned(common: Common, worktrees: Path, task_id: str, target: str | None, bases: Sequence[str]) -> Planned:
     """Raises GitFailed."""
     name = target or common.branch()
-    tip = common.commit_of(f"refs/heads/{name}" if name else "HEAD") or (common.commit_of(name) if name else None)
+    tip = common.commit_of(f"refs/heads/{name}" if name else common.head) or (common.commit_of(name) if name else None)
     if tip is None:
         raise GitFailed(f"{name} has no commit" if name else "the repository has no commit: make the first one")
     merged = common.merged(tip, bases)
@@ -93,7 +93,11 @@ def added(tree: Tree, branch: str) -> None:
 def admin(common: Common, path: Path) -> Path | None:
     """The folder that git keeps for the worktree; found in the repository, never by the worktree's `.git`."""
     for file in sorted((common.git_dir / "worktrees").glob("*/gitdir")):
-        if Path(file.read_text("utf-8", "surrogateescape").strip()) == path / ".git":
+        # A pipe that somebody put there would keep us waiting. git may write paths that are relative to the file.
+        if not file.is_file():
+            continue
+        named = file.parent / file.read_text("utf-8", "surrogateescape").strip()
+        if Path(os.path.normpath(named)) == path / ".git":
             return file.parent
     return None
 
