@@ -92,6 +92,22 @@ async def test_every_folder_of_workers_is_for_its_owner_alone(tmp_path: Path) ->
         assert home.path.is_relative_to(desk.state / "workers")
 
 
+@pytest.mark.parametrize("modules", ["planted", "planted:/nowhere"])
+async def test_our_server_runs_nothing_that_lies_in_the_folder_where_it_is_started(
+    tmp_path: Path, modules: str
+) -> None:
+    worktree, mark = tmp_path / "worktree", tmp_path / "mark"
+    (worktree / "planted").mkdir(parents=True)
+    for name in ("planted/sitecustomize.py", "sitecustomize.py", "wvo_mcp.py", "json.py"):
+        (worktree / name).write_text(f"open({str(mark)!r}, 'a').close()\n")
+    desk = Desk(tmp_path, PYTHONPATH=modules)
+    async with desk.homes.open(ask()) as home:
+        env = {**home.env, **home.server.env}
+        with anyio.fail_after(60):
+            await anyio.run_process([*home.server.argv, "--version"], cwd=worktree, env=env)
+    assert not mark.exists()
+
+
 async def test_the_entry_of_our_server_holds_the_key_and_the_environment_does_not(tmp_path: Path) -> None:
     desk = Desk(tmp_path, WVO_LEASE_SECONDS="60", WVO_ALERT_WEBHOOK_SECRET="0123456789abcdef")
     async with desk.homes.open(ask()) as home:

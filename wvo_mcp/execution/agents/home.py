@@ -181,6 +181,9 @@ class WorkerHomes:
         settings = self._settings
         given = {name: self._environ[name] for name in (*OF_A_PROJECT, *_TELEMETRY) if self._environ.get(name)}
         given |= {"ROOT": str(settings.root), "WVO_STATE_DIR": str(settings.state_dir), "WVO_WORKER_KEY": key}
+        if modules := self._environ.get("PYTHONPATH"):
+            # Relative, it would lead into the folder in which the server is started: an agent writes there.
+            given["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, modules.split(os.pathsep)))
         if settings.database_url is not None:
             given["WVO_DATABASE_URL"] = settings.database_url
         return given | {"WVO_TOOLSETS": TOOLSETS}
