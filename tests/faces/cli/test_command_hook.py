@@ -42,6 +42,12 @@ def test_each_client_is_answered_in_its_own_form(hook: Hook) -> None:
     assert json.loads(hook("gemini", command="git push"))["decision"] == "ask"
 
 
+def test_a_command_given_as_words_keeps_each_word_whole(hook: Hook) -> None:
+    assert "git push" in json.loads(hook("codex", command=["bash", "-lc", "git push"]))["systemMessage"]
+    for words in (["bash", "-lc", "rm -rf /"], ["apply_patch", "*** Begin Patch\n*** Add File: .git/config\n"]):
+        assert json.loads(hook("codex", command=words))["hookSpecificOutput"]["permissionDecision"] == "deny"
+
+
 def test_files_that_tools_write_are_judged_too(shell: Shell, hook: Hook) -> None:
     assert json.loads(hook(file_path=".mcp.json"))["hookSpecificOutput"]["permissionDecision"] == "ask"
     assert json.loads(hook(file_path=".git/config"))["hookSpecificOutput"]["permissionDecision"] == "deny"

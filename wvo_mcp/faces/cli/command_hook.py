@@ -6,6 +6,7 @@ to ask; whatever goes wrong it stays silent, and the client's own rules decide, 
 
 import json
 import os
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
@@ -48,7 +49,8 @@ def _judged(given: dict[str, Any], cwd: str) -> "Judgement | None":
     command = next((given[name] for name in _COMMAND if given.get(name)), None)
     paths = [str(given[name]) for name in _PATHS if given.get(name)]
     if isinstance(command, list):
-        command = " ".join(map(str, cast("list[Any]", command)))
+        words = [str(one) for one in cast("list[Any]", command)]
+        command = words[-1] if words[-1].startswith("*** Begin Patch") else shlex.join(words)
     if isinstance(command, str) and command.startswith("*** Begin Patch"):
         paths += [line.partition(": ")[2] for line in command.splitlines() if line.startswith(_ADDED) and ": " in line]
         command = None
