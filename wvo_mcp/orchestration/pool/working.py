@@ -207,7 +207,13 @@ class Work:
             mark = None if pid is None else await anyio.to_thread.run_sync(parts.trees.started, pid)
             fields = {"pid": pid, "pid_started": mark, "workspace": str(place.path), "log": str(log)}
             self.sink.put(worker.worker_id, fields, now=True)
-            self._told("launched" if launched.before is None else "resumed", reason=place.note or share)
+            alone = (
+                "there is no git here: nothing keeps workers apart, and nothing is pinned"
+                if place.unprotected
+                else None
+            )
+            said = alone or place.note or share
+            self._told("launched" if launched.before is None else "resumed", reason=said)
             asker = Asker(parts.store, parts.caller, parts.policy, parts.judge, worker, place.path)
             self.watching = Watching(parts, launched, run, asker, self._ledger, self.sink, worker.started_at)
             try:
