@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.repository import PATH, ROADMAP, Place, nobody, place
 from wvo_mcp.domain.roadmap import RoadmapChanges
+from wvo_mcp.execution.git import Entry, Repository
 from wvo_mcp.execution.roadmap import history
 from wvo_mcp.ports import Recorded
 
@@ -281,6 +282,36 @@ async def test_a_file_that_git_is_told_to_look_past_is_left_alone(place: Place) 
     assert recorded.commit is None
     assert recorded.note
     assert (place.head(), (place.root / ".git" / "index").read_bytes()) == (before, index)
+
+
+async def test_what_was_put_back_and_git_staged_again_keeps_no_later_export(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`git commit FILE` reads the index, then locks it: between the two it misses that an export was put back."""
+    put_back = history._put_back
+    advance = Repository.advance
+
+    def moved(repository: Repository, old: str, new: str, why: str) -> bool:
+        monkeypatch.setattr(Repository, "advance", advance)
+        (place.root / "code.py").write_text("a = 2\n")
+        place.person("commit", "-q", "-m", "theirs", "--", "code.py")
+        return advance(repository, old, new, why)
+
+    def then_again(repository: Repository, name: str, before: Entry | None, until: float) -> None:
+        monkeypatch.setattr(history, "_put_back", put_back)
+        index = place.root / ".git" / "index"
+        read = index.read_bytes()
+        put_back(repository, name, before, until)
+        index.write_bytes(read)
+
+    monkeypatch.setattr(Repository, "advance", moved)
+    monkeypatch.setattr(history, "_put_back", then_again)
+
+    recorded = await place.export(T1="Uno")
+
+    assert recorded.commit is not None, recorded
+    assert "Uno" in place.committed()
+    assert place.status() == []
 
 
 async def test_commits_of_the_person_and_exports_at_the_same_time_lose_nothing(

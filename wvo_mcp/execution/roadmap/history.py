@@ -6,6 +6,7 @@ person has not committed stay theirs.
 
 import logging
 import time
+from collections import deque
 from pathlib import Path
 
 import anyio.to_thread
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 2.0
 _PAUSE_SECONDS = 0.05
+_REMEMBERED = 8
 
 
 class _LeftAlone(Exception):
@@ -36,6 +38,7 @@ class RoadmapCommits:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._is_reported = False
+        self._ours: deque[Entry] = deque(maxlen=_REMEMBERED)
 
     async def record(self, changes: RoadmapChanges, message: str) -> Recorded:
         return await anyio.to_thread.run_sync(self._record, changes, message)
@@ -47,7 +50,7 @@ class RoadmapCommits:
             if repository is None:
                 return Recorded()
             name = path.relative_to(repository.root.resolve()).as_posix()
-            return Recorded(commit=_committed(repository, path, name, changes, message))
+            return Recorded(commit=_committed(repository, path, name, changes, message, self._ours))
         except _LeftAlone as why:
             note = f"The export is not committed: {why}."
             if isinstance(why, _Ignored):
@@ -59,14 +62,19 @@ class RoadmapCommits:
         return Recorded(note=note)
 
 
-def _committed(repository: Repository, path: Path, name: str, changes: RoadmapChanges, message: str) -> str | None:
-    """The commit; None when the committed roadmap has all of it already."""
+def _committed(
+    repository: Repository, path: Path, name: str, changes: RoadmapChanges, message: str, ours: deque[Entry]
+) -> str | None:
+    """The commit; None when the committed roadmap has all of it already. `ours` is what was staged here and put back."""
     until = time.monotonic() + _RETRY_SECONDS
     while True:
         unfinished = repository.unfinished()
         if unfinished is not None:
             raise _LeftAlone(f"{unfinished} is in progress")
         head = _head(repository)
+        if ours and repository.staged(name) in ours:
+            # `git commit FILE` reads the index before it locks it, and so may bring back what was put back here.
+            _put_back(repository, name, repository.committed(head, name), until)
         before, entry = _wanted(repository, head, path, name, changes)
         if entry == before:
             return None
@@ -81,6 +89,7 @@ def _committed(repository: Repository, path: Path, name: str, changes: RoadmapCh
                 return commit
             busy = "the branch moves"
             if repository.committed(_head(repository), name) != entry:  # else the person's commit took it along
+                ours.append(entry)
                 _put_back(repository, name, before, until)
         if time.monotonic() > until:
             raise _LeftAlone(f"other git commands keep the repository busy, or one that died left its lock ({busy})")
