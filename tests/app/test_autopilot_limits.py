@@ -23,7 +23,10 @@ from wvo_mcp.domain.worker import Outcome, Worker, WorkerState
 from wvo_mcp.execution.agents.scripted import Steps, scripted
 from wvo_mcp.execution.providers.parse import parse
 from wvo_mcp.execution.trust import PROVIDERS, Trust
+from wvo_mcp.execution.workspaces import places
 from wvo_mcp.orchestration.pool import facts, pool, watching
+from wvo_mcp.orchestration.pool.launching import Nothing
+from wvo_mcp.orchestration.pool.parts import Parts
 from wvo_mcp.ports.agents import AgentRun, Launch
 from wvo_mcp.project import Project
 from wvo_mcp.settings import settings_of
@@ -256,6 +259,69 @@ async def test_no_more_is_spent_than_the_run_may_and_the_reasons_say_so(shop: Ca
     begun = {one.task_id for one in rows}
     assert all(found[name].lease_token == 0 for name in set("ABCD") - begun)
     assert len(begun) == 2
+
+
+@pytest.mark.requirement("WORK-6")
+async def test_the_attempts_of_a_task_share_what_a_worker_may_cost(shop: Callable[..., Shop]) -> None:
+    fails = {"call": "fail_task", "with": {"error": "not yet", "retry": True}}
+    made = shop({"WVO_WORKER_MAX_COST_USD": "0.4"}, A=[{"use": {"in": 10, "out": 10, "cost": 0.395}}, fails])
+
+    _, rows, found = await made.done()
+
+    assert len(rows) == 1, made.news
+    assert found["A"].status == "blocked"
+    assert found["A"].blocked_reason == "its launches have cost $0.40 in this run, and a worker may cost $0.40"
+
+
+@pytest.mark.requirement("WORK-3")
+async def test_a_full_disk_launches_nothing_until_there_is_room(
+    shop: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter([1 << 60, 1 << 60])
+    least = places.LEAST_FREE
+    monkeypatch.setattr(pool, "_LOOK_SECONDS", 0.01)
+    full = places.Worktrees.full
+
+    def looked(self: places.Worktrees) -> str | None:
+        monkeypatch.setattr(places, "LEAST_FREE", next(looks, least))
+        return full(self)
+
+    monkeypatch.setattr(places.Worktrees, "full", looked)
+    made = shop(A=[WRITES, DONE])
+    async with made.run() as run:
+        summary = await run.work()
+        row = await run.parts.store.read(OWNER, lambda tx: tx.alerts.page({"kind": pool.DISK_FULL}, None, 9))
+
+    assert [one["task_id"] for one in summary["done"]] == ["A"], (summary, made.news)
+    assert [(one["task_id"], one["severity"], one["resolved_at"] is None) for one in row] == [(None, "critical", False)]
+
+
+@pytest.mark.requirement("WORK-9")
+async def test_a_pause_that_comes_while_a_task_is_claimed_holds_its_worker(
+    shop: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch = pool.launch
+
+    async def paused_meanwhile(parts: Parts, *given: Any) -> Any:
+        found = await launch(parts, *given)
+        if not isinstance(found, Nothing):
+            await parts.store.write(OWNER, lambda tx: facts.stop(tx, "enough"))
+            await made.until(interrupted)
+        return found
+
+    async def interrupted() -> bool:
+        return running[0].pool._watch.now.interrupts
+
+    running: list[Autopilot] = []
+    monkeypatch.setattr(pool, "launch", paused_meanwhile)
+    made = shop(A=[{"wait": 50}])
+    async with made.run() as run:
+        running.append(run)
+        summary = await run.work()
+        (row,), found = await workers(run), await tasks(run, "A")
+
+    assert (row.pid, row.outcome) == (None, Outcome.STOPPED), (summary, made.news)
+    assert (found["A"].status, found["A"].attempts) == ("pending", 0)
 
 
 @pytest.mark.full

@@ -55,6 +55,9 @@ class Places(Protocol):
         PlaceFailed; cancelled or failed, nothing half-made is used later. `PlaceFailed.tampered`: no place can be opened
         before a person has looked."""
 
+    def full(self) -> str | None:
+        """Why no place should be opened now: the disk is all but full, in words for a person."""
+
     async def changes(self, task_id: str) -> str:
         """What the tasks that this one builds on have changed, as a diff of at most 200,000 characters; empty without a
         place. For those who judge and cannot look."""

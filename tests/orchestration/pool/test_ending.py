@@ -5,11 +5,15 @@ from datetime import timedelta
 import pytest
 
 from tests.support.bench import Bench, a_task
-from tests.support.launches import launch
+from tests.support.launches import launch, slot
 from tests.support.providers import FixedProviders, only
+from tests.support.sessions import a_person
+from wvo_mcp.domain.approval import ApprovalKind, subject_of_command
 from wvo_mcp.domain.task import Status
 from wvo_mcp.domain.worker import Outcome, WorkerState
+from wvo_mcp.orchestration.approvals import deciding
 from wvo_mcp.orchestration.pool.ending import OWN_FAULTS, Act, End, settle
+from wvo_mcp.orchestration.pool.parking import Resting
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WORK-5")]
 
@@ -83,3 +87,17 @@ async def test_an_end_that_is_written_again_changes_nothing(bench: Bench) -> Non
     assert (row.outcome, row.reason) == (Outcome.KILLED, "it looped")
     assert (await bench.kinds("A")).count("worker.ended") == 1
     assert (await bench.task("A")).attempts == 1
+
+
+async def test_a_decision_that_comes_before_the_worker_has_ended_keeps_its_session(bench: Bench) -> None:
+    await bench.create(a_task("A", complexity=2))
+    worker = (await launch(bench, CLAUDE, session="s-1")).started
+    task = await bench.task("A")
+    subject = subject_of_command("A", "git push", ".")
+    approval = await bench.write(lambda tx: deciding.ask(tx, bench.policy, task, ApprovalKind.COMMAND, subject), slot())
+    await bench.write(lambda tx: deciding.decide(tx, approval, True, None), a_person())
+
+    asked = End(Outcome.STOPPED, f"waits for approval {approval.approval_id}", Act.ASKED)
+    await bench.write(lambda tx: settle(tx, worker.worker_id, asked))
+
+    assert (await launch(bench, CLAUDE)).resting == Resting(worker.worker_id, "s-1", "ws-1", False)

@@ -11,7 +11,7 @@ from tests.support.clock import StoppedClock
 from wvo_mcp.domain.agents import AgentEvent, EventKind, PermissionRequest, Status
 from wvo_mcp.domain.worker import Outcome
 from wvo_mcp.errors import StoreUnavailable
-from wvo_mcp.orchestration.pool import watching
+from wvo_mcp.orchestration.pool import parts, watching
 from wvo_mcp.orchestration.pool.asking import Reply
 from wvo_mcp.orchestration.pool.ending import Act
 from wvo_mcp.orchestration.pool.facts import Halt, PauseMode
@@ -70,7 +70,7 @@ class Watched:
         self.heard = 0
         self.mine = True
         self.reply = Reply(allowed=True, reason="")
-        self.store_is_away = False
+        self.away = 0
         parts = SimpleNamespace(
             now=self.clock.now,
             heard=self._heard,
@@ -100,7 +100,8 @@ class Watched:
         self.shown.append(fields)
 
     async def _read(self, _: object, work: object) -> bool:
-        if self.store_is_away:
+        if self.away:
+            self.away -= 1
             raise StoreUnavailable("it is away")
         return self.mine
 
@@ -173,7 +174,7 @@ async def test_an_approval_ends_the_process_and_leaves_the_task_where_it_is() ->
     over = await watched.over()
 
     assert over.end is not None
-    assert (over.end.act, over.end.reason) == (Act.LEAVE, "waits for approval A-17")
+    assert (over.end.act, over.end.reason) == (Act.ASKED, "waits for approval A-17")
 
 
 @pytest.mark.parametrize(
@@ -204,9 +205,12 @@ async def test_a_silent_worker_keeps_its_lease_as_long_as_it_may_live() -> None:
         watched.watching.halted(Halt(stop=True))
 
 
-async def test_a_store_that_is_away_ends_the_watch_with_its_typed_error() -> None:
-    watched = Watched(STARTED, ENDS)
-    watched.store_is_away = True
+async def test_a_store_that_was_away_costs_no_worker_its_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "_AGAIN_SECONDS", 0.001)
+    watched = Watched(STARTED, ENDS, ENDS)
+    watched.away = 3
 
-    with pytest.raises(StoreUnavailable):
-        await watched.over()
+    over = await watched.over()
+
+    assert (over.end, over.stop, watched.away) == (None, ENDS, 0)
+    assert len(watched.program.said) == 1

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import uuid
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -27,6 +28,8 @@ from wvo_mcp.ports.rules import ProjectRules
 
 Row = dict[str, Any]
 SETUP_SECONDS = 900.0
+LEAST_FREE = 200 << 20
+"""Bytes. With less no worker is launched, so that the store can still write what happens."""
 _PIN_KEPT = timedelta(days=1)
 _ARCHIVE_KEPT = timedelta(days=30)
 _MOST_PLACES = 1_000
@@ -68,6 +71,13 @@ class Worktrees:
                 await to_thread.run_sync(worktree.added, tree, row["branch"])
         async with self._undoing(row):
             return await self._prepared(row, tree, ask)
+
+    def full(self) -> str | None:
+        made = next(folder for folder in (self._folder, *self._folder.parents) if folder.is_dir())
+        for folder in (self._root, made):
+            if (free := shutil.disk_usage(folder).free) < LEAST_FREE:
+                return f"the disk of {folder} is full: {free >> 20} MB are free, and work needs {LEAST_FREE >> 20} MB"
+        return None
 
     async def tampered(self, task_id: str) -> str | None:
         row = await self._row(task_id)

@@ -32,6 +32,8 @@ class Act(StrEnum):
     """A person has to look."""
     FAULT = "fault"
     """It could not be launched for a reason of ours: again later, and after some times a person has to look."""
+    ASKED = "asked"
+    """A person was asked about it: the worker's session rests until the decision, or has it by now."""
     LEAVE = "leave"
     """It has been moved already."""
 
@@ -57,6 +59,10 @@ _SETTLED = {
 }
 
 
+_ASKED = (Status.AWAITING_APPROVAL, Status.PENDING)
+"""A decision may come before its worker has ended."""
+
+
 async def settle(tx: Transaction, worker_id: str, end: End, *, faults: int = 0) -> Task:
     """The launch is over: move its task if nobody else has, and end the worker's row. The task as it is then. `faults`: how
     often in a row its launches have failed for reasons of ours, with this one."""
@@ -70,7 +76,7 @@ async def settle(tx: Transaction, worker_id: str, end: End, *, faults: int = 0) 
             return await tx.tasks.get(task.id)
     elif worker.state in (WorkerState.LIMITED, WorkerState.PAUSED, WorkerState.ENDED):
         return task  # parked by whoever moved the task; or settled, and nobody knew that it was committed
-    elif task.status is Status.AWAITING_APPROVAL and task.lease_token == worker.lease_token:
+    elif end.act is Act.ASKED and task.lease_token == worker.lease_token and task.status in _ASKED:
         fields = {"state": WorkerState.WAITING_APPROVAL, "reason": end.reason, "pid": None, "pid_started": None}
         await tx.workers.change(worker_id, {**fields, "reserved_usd": 0.0})
         return task
@@ -105,7 +111,7 @@ async def _move(tx: Transaction, worker_id: str, task: Task, end: End, faults: i
             await lifecycle.block(tx, task, end.reason[:_LAST_WORDS], [], BlockAuthor.POLICY)
             message = f"{task.id} waits for a person: {end.reason[:500]}"
             await tx.alerts.raise_alert("worker_blocked", "critical", task.id, message, data)
-        case Act.FAIL | Act.LEAVE:
+        case Act.FAIL | Act.LEAVE | Act.ASKED:
             await lifecycle.fail(tx, task, end.reason[:_LAST_WORDS], retry=True)
     return False
 

@@ -1,23 +1,27 @@
 """The next task of a slot: claimed, routed, paid for and on record, in one transaction."""
 
+import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from wvo_mcp.domain.memory import ContextEntry
 from wvo_mcp.domain.providers.catalogue import Catalogue, Provider
-from wvo_mcp.domain.task import Checkpoint, Task, TaskType
+from wvo_mcp.domain.task import BlockAuthor, Checkpoint, Task, TaskType
 from wvo_mcp.domain.worker import Worker
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.orchestration.pool import parking, spending
 from wvo_mcp.orchestration.pool.parking import Resting
 from wvo_mcp.orchestration.pool.parts import Parts
+from wvo_mcp.orchestration.pool.spending import Caps
 from wvo_mcp.orchestration.queue import claims
+from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.agents import AgentDriver
 
 _KEY_BYTES = 32
+_ENDING = timedelta(seconds=1)
 _ANSWERED = frozenset({TaskType.REVIEW, TaskType.VALIDATION})
 """Types of work for those who answer and do nothing."""
 
@@ -36,6 +40,7 @@ class Launched:
     resume: Checkpoint | None
     context: Sequence[ContextEntry]
     bases: Sequence[str]
+    caps: Caps
 
     @property
     def effort(self) -> str | None:
@@ -53,6 +58,10 @@ class Nothing:
     spent_out: str | None = None
 
 
+class _StillEnding(Exception):
+    """The claim led to a task whose last worker still runs in its place: undone."""
+
+
 class _Unusable(Exception):
     """The claim led to a provider that cannot do it: undone."""
 
@@ -61,9 +70,11 @@ class _Unusable(Exception):
         self.provider = provider
 
 
-async def launch(parts: Parts, slot: int, task_id: str | None, missing: Mapping[str, str]) -> Launched | Nothing:
-    """Claim for this slot. `missing`: by provider, why it cannot be launched now. Raises, for a named task only, what
-    `claims.claim` raises."""
+async def launch(
+    parts: Parts, slot: int, task_id: str | None, missing: Mapping[str, str], busy: Collection[str] = ()
+) -> Launched | Nothing:
+    """Claim for this slot. `missing`: by provider, why it cannot be launched now; `busy`: tasks whose workers have not ended.
+    Raises, for a named task only, what `claims.claim` raises."""
     await parts.providers.refresh()
     key = secrets.token_hex(_KEY_BYTES)
     agent_id = f"{parts.pool_agent}.{slot + 1}"
@@ -79,6 +90,8 @@ async def launch(parts: Parts, slot: int, task_id: str | None, missing: Mapping[
                 means.spent_out if claim.reason == "budget" else None
             )  # else there is no work that it keeps back
             return Nothing(claim.reason or "no_ready_tasks", claim.explanation, again, spent_out)
+        if claim.task.id in busy:
+            raise _StillEnding(claim.task.id)
         route = await tx.routing.route(claim.task.id)
         catalogue = parts.providers.current()
         provider = None if route is None else catalogue.provider(route.provider)
@@ -87,6 +100,11 @@ async def launch(parts: Parts, slot: int, task_id: str | None, missing: Mapping[
             raise _Unusable(claim.explanation or "no provider is configured that could do it")
         if driver.answers and claim.task.type not in _ANSWERED:
             raise _Unusable(f"{provider.name} only answers: it reviews and validates", provider.name)
+        caps = await spending.left_for(tx, parts.caps, parts.run_id, claim.task.id)
+        if isinstance(caps, str):
+            await lifecycle.block(tx, claim.task, caps, [], BlockAuthor.POLICY)
+            await tx.alerts.raise_alert("worker_blocked", "critical", claim.task.id, f"{claim.task.id} waits: {caps}")
+            return Nothing("budget", caps, tx.now)
         before = await parking.take_up(tx, claim.task, provider.name, parts.host)
         fields = {
             "task_id": claim.task.id,
@@ -99,7 +117,9 @@ async def launch(parts: Parts, slot: int, task_id: str | None, missing: Mapping[
             "host": parts.host,
             "client_session": None if before is None else before.client_session,
             "workspace": None if before is None else before.workspace,
-            "reserved_usd": means.reserve(provider.name, route.tier),
+            "reserved_usd": min(
+                means.reserve(provider.name, route.tier), math.inf if caps.worker is None else caps.worker
+            ),
         }
         worker = await tx.workers.add(fields, key)
         await tx.events.append("worker.launched", claim.task.id, _told(worker, before))
@@ -114,11 +134,14 @@ async def launch(parts: Parts, slot: int, task_id: str | None, missing: Mapping[
             resume=claim.resume,
             context=claim.context,
             bases=await tx.submissions.built_on(claim.task.id),
+            caps=caps,
         )
 
     while True:
         try:
             return await parts.store.write(parts.caller, work)
+        except _StillEnding as error:
+            return Nothing("ending", f"the last worker of {error} still ends", parts.now() + _ENDING)
         except _Unusable as error:
             if error.provider is None or error.provider in unusable:
                 return Nothing("budget", str(error))

@@ -1,12 +1,16 @@
 """What a run of the autopilot works with."""
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import anyio
 
 from wvo_mcp.domain.lease import Caller, Policy
+from wvo_mcp.errors import StoreBusy, StoreUnavailable
 from wvo_mcp.orchestration.pool.spending import Caps
 from wvo_mcp.ports import Clock, Directives, Tracer, WatchedStore
 from wvo_mcp.ports.agents import AgentDriver
@@ -16,6 +20,10 @@ from wvo_mcp.ports.providers import Providers
 from wvo_mcp.ports.rules import ProjectRules
 from wvo_mcp.ports.safety import Judge
 from wvo_mcp.ports.trees import Trees
+
+logger = logging.getLogger(__name__)
+_T = TypeVar("_T")
+_AGAIN_SECONDS = 1.0
 
 News = Callable[[Mapping[str, Any]], None]
 """Takes what happened: {event, task_id, worker_id, provider, tier, model, reason, until, outcome, ...}, as far as known."""
@@ -62,3 +70,13 @@ class Parts:
 
     def now(self) -> datetime:
         return self.clock.now()
+
+
+async def patiently(call: Callable[[], Awaitable[_T]]) -> _T:
+    """What `call` returns, tried again while the store is away: workers go on meanwhile."""
+    while True:
+        try:
+            return await call()
+        except (StoreBusy, StoreUnavailable) as error:
+            logger.warning("the store is tried again: %s", error.message)
+        await anyio.sleep(_AGAIN_SECONDS)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import anyio
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 _LOOK_SECONDS = 5.0
 """How long a free slot waits at most before it looks again: another agent may have made work."""
 _WALK_SECONDS = 2.0
+DISK_FULL = "worker_disk_full"
 _MISSING_SECONDS = 60.0
 _LEAST_WAIT = 0.2
 _REASONS = {
@@ -80,6 +82,7 @@ class Pool:
         self._missing: Mapping[str, str] = {}
         self._missing_at: float | None = None
         self._changed = anyio.Event()
+        self._full: str | None = None
         self._draining: str | None = None
         self._halted = False
         self.tally = Tally()
@@ -144,6 +147,8 @@ class Pool:
                 continue
             if not self._watch.now.gives_out:
                 return Nothing("paused", self._watch.now.reason)
+            if (full := await self._disk_full()) is not None:
+                return full
             await self._look_for_logins()
             with self._parts.tracer.span("worker.launch"):  # the worker's span is below it, in the trace of the task
                 found = await self._launch(tasks, self._free[0])
@@ -151,9 +156,26 @@ class Pool:
                 return found
         return None
 
+    async def _disk_full(self) -> Nothing | None:
+        """Nothing is launched meanwhile, and people are told once."""
+        why, parts = self._parts.places.full(), self._parts
+        if why != self._full:
+            message = f"No worker is launched: {why}."
+            await parts.store.write(
+                parts.caller,
+                lambda tx: (
+                    tx.alerts.resolve_alert(DISK_FULL, None)
+                    if why is None
+                    else tx.alerts.raise_alert(DISK_FULL, "critical", None, message)
+                ),
+            )
+            self._full = why
+        return None if why is None else Nothing(DISK_FULL, why, parts.now() + timedelta(seconds=_LOOK_SECONDS))
+
     async def _launch(self, tasks: TaskGroup, slot: int) -> Nothing | None:
         try:
-            found = await launch(self._parts, slot, self._only, self._missing)
+            running = {work.launched.task.id for work in self._works.values()}
+            found = await launch(self._parts, slot, self._only, self._missing, running)
         except BudgetExhausted as error:  # of a named task
             return Nothing("budget", error.message)
         except (StoreBusy, StoreUnavailable):
@@ -170,8 +192,8 @@ class Pool:
         return None
 
     async def _work(self, slot: int, work: Work, launched: Launched) -> None:
-        if self._halted:
-            work.halted(Halt(stop=True, reason=self._draining))
+        # What people said while it was claimed was told to nobody.
+        work.halted(Halt(stop=True, reason=self._draining) if self._halted else self._watch.now)
         task, end = await work.run()
         self._faults[task.id] = work.faults + 1 if end.act is Act.FAULT else 0
         if end.halts is not None:

@@ -6,7 +6,7 @@ interrupted is all that may come on top.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from wvo_mcp.domain.agents import Use
 from wvo_mcp.domain.providers.catalogue import Catalogue, Place, Provider, Tier
@@ -83,6 +83,18 @@ async def means(tx: Transaction, providers: Providers, caps: Caps, run_id: str) 
     if spent_out is not None:
         spent_out = f"{next(iter(refusals))[0]}: {spent_out}"
     return Means(refusals, spent_out, amounts)
+
+
+async def left_for(tx: Transaction, caps: Caps, run_id: str, task_id: str) -> Caps | str:
+    """The caps of the task's next launch: launches of the run share what a worker may cost, until a person lets the task go
+    on. A text: nothing is left, and why."""
+    if caps.worker is None:
+        return caps
+    freed = [one.at for one in await tx.events.of_task(task_id, _PAST) if one.kind == "task.unblocked"]
+    spent = await tx.workers.spent(run_id=run_id, task_id=task_id, since=freed[-1] if freed else None)
+    if spent + _CENT > caps.worker:
+        return f"its launches have cost ${spent:.2f} in this run, and a worker may cost ${caps.worker:.2f}"
+    return replace(caps, worker=caps.worker - spent)
 
 
 @dataclass(frozen=True, slots=True)

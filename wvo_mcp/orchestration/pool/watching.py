@@ -10,13 +10,12 @@ from wvo_mcp.domain.activity import REPEATED, Activity
 from wvo_mcp.domain.agents import AgentEvent, EventKind, Status
 from wvo_mcp.domain.providers.signals.reading import Signal
 from wvo_mcp.domain.worker import Outcome, WorkerState
-from wvo_mcp.errors import StoreBusy, StoreUnavailable
 from wvo_mcp.orchestration.pool import parking, prompt
 from wvo_mcp.orchestration.pool.asking import Asker
 from wvo_mcp.orchestration.pool.ending import Act, End
 from wvo_mcp.orchestration.pool.facts import Halt
 from wvo_mcp.orchestration.pool.launching import Launched
-from wvo_mcp.orchestration.pool.parts import Parts
+from wvo_mcp.orchestration.pool.parts import Parts, patiently
 from wvo_mcp.orchestration.pool.sink import Sink
 from wvo_mcp.orchestration.pool.spending import Ledger
 from wvo_mcp.ports import Transaction
@@ -75,7 +74,7 @@ class Watching:
         stop: AgentEvent | None = None
         failed: Exception | None = None
         async with anyio.create_task_group() as self._tasks:
-            self._tasks.start_soon(self._look_at_the_time)
+            self._tasks.start_soon(self._look_at_the_time, self._tasks)
             try:
                 with self._reading:
                     async for event in self.run.events():
@@ -161,7 +160,7 @@ class Watching:
             told["command"] = request.command or ", ".join(request.paths) or request.tool
             self.parts.news({"event": "asks" if reply.approval_id else "refused", **told, "reason": reply.reason})
         if reply.approval_id is not None:
-            self.end(End(Outcome.STOPPED, f"waits for approval {reply.approval_id}", Act.LEAVE))
+            self.end(End(Outcome.STOPPED, f"waits for approval {reply.approval_id}", Act.ASKED))
 
     async def _goes_on(self, stop: AgentEvent) -> bool:
         """Its turn is over. Does another one follow in this process?"""
@@ -184,9 +183,9 @@ class Watching:
             task = await tx.tasks.get(self.launched.task.id)
             return task.status == "in_progress" and task.lease_token == self.launched.worker.lease_token
 
-        return await self.parts.store.read(self.parts.caller, look)
+        return await patiently(lambda: self.parts.store.read(self.parts.caller, look))
 
-    async def _look_at_the_time(self) -> None:
+    async def _look_at_the_time(self, tasks: TaskGroup) -> None:
         limits, worker = self.parts.limits, self.launched.worker
         while True:
             await anyio.sleep(_TICK_SECONDS)
@@ -205,14 +204,11 @@ class Watching:
                 self.end(End(Outcome.KILLED, f"nothing was heard of it for {limits.idle_seconds:g} s", Act.FAIL))
             elif self._settled_at is not None and (now - self._settled_at).total_seconds() > _SETTLED_SECONDS:
                 self._settled_at = None
-                await self._end_settled()
+                tasks.start_soon(self._end_settled)
 
     async def _end_settled(self) -> None:
-        try:
-            if not await self._still_mine():
-                self.end(End(Outcome.COMPLETED, "its task is settled"))
-        except (StoreBusy, StoreUnavailable):
-            self._settled_at = self.parts.now()  # looked at again later
+        if not await self._still_mine():
+            self.end(End(Outcome.COMPLETED, "its task is settled"))
 
     def _show(self, activity: Activity) -> None:
         state, reason = activity.state, activity.reason

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -22,7 +23,7 @@ from wvo_mcp.orchestration.pool.ending import Act, End, repository_changed, sett
 from wvo_mcp.orchestration.pool.facts import Halt
 from wvo_mcp.orchestration.pool.launching import Launched
 from wvo_mcp.orchestration.pool.parking import Reaction
-from wvo_mcp.orchestration.pool.parts import Parts
+from wvo_mcp.orchestration.pool.parts import Parts, patiently
 from wvo_mcp.orchestration.pool.sink import Sink
 from wvo_mcp.orchestration.pool.spending import Ledger
 from wvo_mcp.orchestration.pool.watching import Over, Watching, ended_by, last_words
@@ -32,7 +33,6 @@ from wvo_mcp.ports.homes import HomeAsk, HomeFailed
 from wvo_mcp.ports.places import Place, PlaceAsk, PlaceFailed
 
 logger = logging.getLogger(__name__)
-_RETRY_SECONDS = 1.0
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Work:
     _halt: Halt | None = None
 
     def __post_init__(self) -> None:
-        self._ledger = Ledger(self.parts.providers, self.parts.caps, self.launched.worker)
+        self._ledger = Ledger(self.parts.providers, self.launched.caps, self.launched.worker)
 
     def halted(self, halt: Halt) -> None:
         self._halt = halt
@@ -68,24 +68,30 @@ class Work:
             if isinstance(error, PlaceFailed) and error.tampered:
                 end = await self._tampered(str(error), Act.RELEASE)
             else:
-                busy = isinstance(error, HomeFailed) and error.busy
-                end = End(Outcome.CRASHED, _why(error), Act.RELEASE if busy else Act.FAULT)
+                end = End(Outcome.CRASHED, _why(error), Act.RELEASE if self._passes(error) else Act.FAULT)
         except Exception as error:  # an edge: one worker's defect must not end the others
             logger.exception("the worker %s could not go on", worker_id)
             end = End(Outcome.CRASHED, f"a defect of wvo-mcp: {type(error).__name__}", Act.FAULT)
         return await self._settled(end)
 
+    def _passes(self, error: Exception) -> bool:
+        """Will the next launch not meet this, or wait until it is over?"""
+        if isinstance(error, StoreBusy | StoreUnavailable) or self.parts.places.full() is not None:
+            return True
+        return isinstance(error, HomeFailed) and error.busy
+
     async def _settled(self, end: End) -> tuple[Task, End]:
-        """Also when the pool is being cancelled."""
-        parts, task = self.parts, self.launched.task
+        """Also when the pool is being cancelled; but then a store that is away is left to the next autopilot."""
+        parts = self.parts
+
+        async def write() -> None:
+            with anyio.CancelScope(shield=True):
+                written.append(await self._settle(end))
+
+        written: list[tuple[Task, End]] = []
+        await patiently(write)
+        task, end = written[0]
         with anyio.CancelScope(shield=True):
-            while True:
-                try:
-                    task, end = await self._settle(end)
-                    break
-                except (StoreBusy, StoreUnavailable) as error:
-                    logger.warning("the end of %s could not be written: %s", task.id, error.message)
-                    await anyio.sleep(_RETRY_SECONDS)
             parts.trees.forget(self.launched.worker.worker_id)
             if task.status in (TaskStatus.DONE, TaskStatus.CANCELLED):
                 await self._clear(task.id)
@@ -128,7 +134,7 @@ class Work:
             if (end := self._ended_by_people()) is not None:
                 return end
             over = await self._process(place, session, corrections)
-            if (changed := await parts.places.tampered(launched.task.id)) is not None:
+            if (changed := await patiently(partial(parts.places.tampered, launched.task.id))) is not None:
                 return await self._tampered(changed, Act.BLOCK)
             if over.end is not None:
                 return over.end
@@ -146,8 +152,10 @@ class Work:
     async def _tampered(self, difference: str, act: Act) -> End:
         """Somebody changed git's own files: nothing that is left in a worktree can be looked at before a person has."""
         parts, worker = self.parts, self.launched.worker
-        await parts.store.write(
-            parts.caller, lambda tx: repository_changed(tx, worker.task_id, worker.worker_id, difference)
+        await patiently(
+            lambda: parts.store.write(
+                parts.caller, lambda tx: repository_changed(tx, worker.task_id, worker.worker_id, difference)
+            )
         )
         reason = f"the repository's own files were changed: {difference[:500]}"
         return End(Outcome.KILLED, reason, act, halts="the repository's own files were changed; see wvo-mcp trust")
@@ -161,11 +169,12 @@ class Work:
         if stop is not None and stop.status is not Status.FAILED and over.signal is None:
             return Remedy(Recovery.NOT_MINE)
         kind, allowed = launched.provider.kind, [str(place.top or place.path)]
-        return await parts.store.write(
-            parts.caller,
-            lambda tx: recovery.recovered(
-                tx, launched.worker, kind, stop, over.signal, before, allowed, resumed=resumed
-            ),
+        worker = launched.worker
+        return await patiently(
+            lambda: parts.store.write(
+                parts.caller,
+                lambda tx: recovery.recovered(tx, worker, kind, stop, over.signal, before, allowed, resumed=resumed),
+            )
         )
 
     async def _process(self, place: Place, session: str | None, corrections: Corrections) -> Over:
@@ -194,7 +203,7 @@ class Work:
                 effort=launched.effort,
                 session=home.session,
                 folders=self._folders(place, corrections),
-                budget=parts.caps.worker,
+                budget=launched.caps.worker,
                 deadline=parts.limits.run_seconds + 60,
                 output=parts.limits.output_bytes,
                 log=log,
@@ -266,7 +275,7 @@ class Work:
     async def _judged(self, over: Over) -> End:
         """How the launch ends when nobody ended it: by what the store has, then by how the last turn ended."""
         parts, worker = self.parts, self.launched.worker
-        await self.sink.flush(worker.worker_id)
+        await patiently(lambda: self.sink.flush(worker.worker_id))
         signal = None if over.stop is None else over.stop.signal
         failed = over.stop is None or over.stop.status is Status.FAILED
 
@@ -282,7 +291,7 @@ class Work:
                     return End(Outcome.LIMITED, parked.reason)
             return End(Outcome.FAILED, last_words(over), Act.FAIL)
 
-        return await parts.store.write(parts.caller, work)
+        return await patiently(lambda: parts.store.write(parts.caller, work))
 
     async def _answered(self, tx: Transaction, task: Task, over: Over) -> End:
         """Its turn came to a good end, and the task is still its own."""
