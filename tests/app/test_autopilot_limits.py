@@ -263,8 +263,8 @@ async def test_no_more_is_spent_than_the_run_may_and_the_reasons_say_so(shop: Ca
 
 @pytest.mark.requirement("WORK-6")
 async def test_the_attempts_of_a_task_share_what_a_worker_may_cost(shop: Callable[..., Shop]) -> None:
-    fails = {"call": "fail_task", "with": {"error": "not yet", "retry": True}}
-    made = shop({"WVO_WORKER_MAX_COST_USD": "0.4"}, A=[{"use": {"in": 10, "out": 10, "cost": 0.395}}, fails])
+    leaves = {"call": "release_task", "with": {"reason": "not yet"}}
+    made = shop({"WVO_WORKER_MAX_COST_USD": "0.4"}, A=[{"use": {"in": 10, "out": 10, "cost": 0.395}}, leaves])
 
     _, rows, found = await made.done()
 
