@@ -156,6 +156,7 @@ def test_a_killed_leader_is_followed_though_its_lease_goes_on(office: Office) ->
     assert office.leader() == ("bob", 2)
 
 
+@pytest.mark.full_on_postgres
 @pytest.mark.requirement("HEALTH-1")
 def test_a_frozen_leader_is_replaced_in_three_intervals_and_changes_nothing_later(office: Office) -> None:
     ann, bob = office.hire("ann", "bob")

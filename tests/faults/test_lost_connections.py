@@ -44,7 +44,9 @@ async def lived(
         return {**{str(place): told for place, told in enumerate(answers)}, **await resulting(life)}
 
 
-@pytest.mark.parametrize("how", get_args(Cut))
+@pytest.mark.parametrize(
+    "how", [pytest.param(how, marks=[pytest.mark.full] * (how != "late")) for how in get_args(Cut)]
+)
 async def test_a_connection_cut_at_any_commit_loses_and_doubles_nothing(tmp_path: Path, slate: Slate, how: Cut) -> None:
     slate.wipe()
     undisturbed = await lived(tmp_path, slate.url)

@@ -96,6 +96,7 @@ def test_workers_killed_five_times_a_second_lose_nothing_and_do_nothing_twice(tm
     assert history.takeovers > 0
 
 
+@pytest.mark.full_on_postgres
 @pytest.mark.timeout(600)
 @pytest.mark.requirement("CLAIM-2", "SCHED-2")
 def test_processes_under_one_name_share_one_task_and_take_over_from_the_dead(tmp_path: Path, url: str | None) -> None:

@@ -18,7 +18,7 @@ from wvo_mcp.ports import Transaction
 
 pytestmark = pytest.mark.anyio
 
-CYCLES = sized(full=10_000, short=1_200)
+CYCLES = sized(full=10_000, short=600)
 WATCH = an_agent("watch")
 
 
