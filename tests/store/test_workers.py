@@ -148,7 +148,7 @@ async def test_an_approval_is_found_by_exactly_what_it_is_about(bench: Bench) ->
     assert await bench.read(lambda tx: tx.approvals.usable("task", first.subject_hash)) is None
     assert await bench.read(lambda tx: tx.approvals.expired(9)) == []
     assert await bench.read(lambda tx: tx.approvals.open_of_task("T1")) == []
-    assert [one.approval_id for one in await bench.read(lambda tx: tx.approvals.page(None, 9))] == ["A-2", "A-1"]
+    assert [one.approval_id for one in await bench.read(lambda tx: tx.approvals.decided(9))] == ["A-2", "A-1"]
 
 
 @pytest.mark.parametrize("kind", ["command", "path", "tool", "repository"])

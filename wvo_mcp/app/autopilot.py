@@ -5,16 +5,21 @@ import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
+
+import anyio.to_thread
 
 from wvo_mcp.app.building import backend_of, begun, build_providers, build_services, policy_of, telemetry_for, watched
 from wvo_mcp.app.components import Components, FunctionComponent
 from wvo_mcp.app.serving import Leadership
 from wvo_mcp.domain.autopilot import AutopilotOptions
+from wvo_mcp.domain.finding import Outcome
 from wvo_mcp.domain.known_secrets import register_environment
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.text import as_id
 from wvo_mcp.errors import Conflict, InvalidInput, NotConfigured
+from wvo_mcp.execution import worker_checks
 from wvo_mcp.execution.agents.drivers import drivers
 from wvo_mcp.execution.agents.tree import ProcessTrees
 from wvo_mcp.execution.clock import SystemClock
@@ -47,6 +52,7 @@ class Autopilot:
     pool: Pool
     options: AutopilotOptions
     workers: int
+    root: Path
     live: Callable[[Callable[[], Any]], Any]
 
     async def plan(self) -> Mapping[str, Any]:
@@ -58,6 +64,7 @@ class Autopilot:
         except InvalidInput as error:
             raise NotConfigured(error.message, hint="Correct state/providers.yaml.") from None
         missing = await parts.homes.missing([one for one in providers if one.enabled])
+        git = await anyio.to_thread.run_sync(worker_checks.git, self.root, os.environ)
 
         async def look(tx: Transaction) -> Mapping[str, Any]:
             estimate = await spending.estimate(tx, parts.providers, parts.caps, options.max_tasks)
@@ -72,7 +79,8 @@ class Autopilot:
             }
 
         found = dict(await parts.store.read(parts.caller, look))
-        notes = [f"{name}: {one.found}. {one.remedy or ''}".strip() for name, one in missing.items()]
+        notes = [] if git.outcome is Outcome.OK else [f"{git.found[0].upper()}{git.found[1:]}. {git.remedy}"]
+        notes += [f"{name}: {one.found}. {one.remedy or ''}".strip() for name, one in missing.items()]
         notes += [
             f"{name} has no cost in providers.yaml, so nothing tells what it spends." for name in found.pop("unknown")
         ]
@@ -176,7 +184,7 @@ async def run_autopilot(
                         ).run(serve)
                         return results[0]
 
-                    yield Autopilot(parts.run_id, parts, pool, options, size, live)
+                    yield Autopilot(parts.run_id, parts, pool, options, size, settings.root, live)
                 finally:
                     await keeping.end(store, caller, policy)
         finally:

@@ -12,6 +12,8 @@ from pydantic import BaseModel
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.errors import Conflict, Forbidden
 
+_SHOWN = 16_000
+
 
 class ApprovalKind(StrEnum):
     TASK = "task"
@@ -99,8 +101,11 @@ def check_decider(approval: Approval, agent_id: str, session_id: str) -> None:
 
 
 def subject_of_command(task_id: str, command: str, cwd: str = ".") -> dict[str, Any]:
-    """`cwd` is relative to the task's worktree."""
-    return {"task_id": task_id, "command": command, "cwd": normpath(cwd or ".")}
+    """`cwd` is relative to the task's worktree. A command that is too long to show is bound by its digest."""
+    subject = {"task_id": task_id, "command": command[:_SHOWN], "cwd": normpath(cwd or ".")}
+    if len(command) > _SHOWN:
+        subject["sha256"] = hashlib.sha256(command.encode(errors="replace")).hexdigest()
+    return subject
 
 
 def subject_hash(subject: Mapping[str, Any]) -> str:

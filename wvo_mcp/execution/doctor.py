@@ -141,12 +141,14 @@ def providers(path: Path, environ: Mapping[str, str], trust: Trust | None = None
         return [fail("providers", error.message, remedy)]
     catalogue = given or defaults()
     named = ", ".join(one.name for one in catalogue.providers if one.enabled)
-    file = (
-        f"{named} in {path}" if named else f"every provider in {path} is turned off: attached agents work all the same"
-    )
     if given is None:
-        file = f"there is no {path}: defaults are used, without limits (wvo-mcp init writes one)"
-    findings = [ok("providers", file)]
+        file = ok("providers", f"there is no {path}: defaults are used, without limits (wvo-mcp init writes one)")
+    elif named:
+        file = ok("providers", f"{named} in {path}")
+    else:
+        off = f"every provider in {path} is turned off: agents that you start work, the autopilot cannot"
+        file = warn("providers", off, "Install the program of one, then take out its line 'enabled: false'.")
+    findings = [file]
     if trust is not None:
         catalogue, waiting = held_back(catalogue, trust.accepted(PROVIDERS), parts_of(defaults()))
         if unaccepted := waits(waiting):

@@ -75,9 +75,11 @@ async def approval_request(ctx: Context, params: ApprovalRequest) -> ApprovalAsk
     task = await lifecycle.held(tx, ctx.policy, params.task_id, params.lease_token, Status.AWAITING_APPROVAL)
     if params.command is not None:
         kind, subject = ApprovalKind.COMMAND, subject_of_command(task.id, params.command, params.cwd)
-        usable = await deciding.usable(tx, kind, subject)
-        if usable is not None:
-            return ApprovalAsked.of({"approval": _line(tx, usable), "task": task})
+        # A worker runs it next, and its request to do so is what uses the approval.
+        allowed = await (deciding.use if tx.caller.admitted is None else deciding.usable)(tx, kind, subject)
+        if allowed is not None:
+            line = _line(tx, allowed).model_copy(update={"state": ApprovalState.APPROVED})
+            return ApprovalAsked(approval=line, task=TaskLine.of(task))
     else:
         kind, subject = ApprovalKind.TASK, {"task_id": task.id, "question": params.question}
     approval = await deciding.ask(tx, ctx.policy, task, kind, subject, params.reason)
@@ -104,10 +106,6 @@ async def approval_status(ctx: Context, params: ApprovalStatus) -> ApprovalList:
         found = [await tx.approvals.get(params.approval_id)]
     else:
         found = await tx.approvals.of_task((await tx.tasks.get(str(params.task_id))).id, 20)
-    return _listed(tx, found)
-
-
-def _listed(tx: Transaction, found: list[Approval]) -> ApprovalList:
     lines = [_line(tx, approval) for approval in found]
     waiting = sum(line.state is ApprovalState.PENDING for line in lines)
     return ApprovalList(approvals=fitting(lines), open=waiting)
@@ -120,14 +118,13 @@ class ApprovalsAsk(Input):
 
 @operation(toolset="people", effect=Effect.READ, audience=Audience.PEOPLE)
 async def approvals(ctx: Context, params: ApprovalsAsk) -> ApprovalList:
-    """List what agents ask of people: open approvals first, oldest first, then the latest decisions."""
-    newest = await ctx.tx.approvals.page(ApprovalState.PENDING, 100)
-    waiting = [one for one in reversed(newest) if not one.late(ctx.tx.now)]
-    known = {one.approval_id for one in waiting}
-    rest = [] if params.state == "open" else await ctx.tx.approvals.page(None, params.limit + len(known))
-    others = [one for one in rest if one.approval_id not in known]
-    listed = _listed(ctx.tx, [*waiting, *others][: params.limit])
-    return listed.model_copy(update={"open": len(waiting)})
+    """List what agents ask of people: open approvals first, what expires first at the top, then the latest decisions."""
+    tx = ctx.tx
+    found = await tx.approvals.waiting(params.limit)
+    if params.state == "all" and len(found) < params.limit:
+        found += await tx.approvals.decided(params.limit - len(found))
+    lines = [_line(tx, approval) for approval in found]
+    return ApprovalList(approvals=fitting(lines), open=await tx.approvals.count_waiting())
 
 
 _ID = Field(validation_alias=AliasChoices("id", "task_id"), description="Approval, or task with one open approval.")

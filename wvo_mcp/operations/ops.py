@@ -4,7 +4,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from wvo_mcp.domain.approval import ApprovalKind, ApprovalState
 from wvo_mcp.domain.backup import Kind
 from wvo_mcp.domain.event import Event
 from wvo_mcp.domain.instant import Instant, instant
@@ -191,13 +190,12 @@ async def _is_gone(tx: Transaction, session_id: str | None) -> bool:
 async def _needs_you(tx: Transaction) -> list[WaitingTask]:
     """The first of each kind, in the order in which people free the most work."""
     found: list[WaitingTask] = []
-    pending = await tx.approvals.page(ApprovalState.PENDING, 2 * _NEEDS)
-    asked = {one.task_id: one for one in pending if one.kind is not ApprovalKind.TASK}
     for why, where in _WAITING:
         for task in await tx.tasks.page(where, 0, _NEEDS):
             if why == "blocked" and await tx.tasks.waits(task.id):
                 continue  # it returns by itself
-            approval = asked.get(task.id) if why == "approval" else None
+            asked = await tx.approvals.open_of_task(task.id) if why == "approval" else []
+            approval = next((one for one in asked if not one.gate), None)
             about, approval_id = (None, None) if approval is None else (approval.about, approval.approval_id)
             detail = {"failed": task.last_error, "blocked": task.blocked_reason}.get(why, about)
             found.append(WaitingTask(id=task.id, title=task.title, why=why, detail=detail, approval_id=approval_id))

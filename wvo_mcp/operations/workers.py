@@ -6,7 +6,6 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from wvo_mcp.domain.approval import ApprovalState
 from wvo_mcp.domain.instant import Instant, iso
 from wvo_mcp.domain.lease import Role
 from wvo_mcp.domain.text import Id, Text
@@ -119,9 +118,9 @@ async def _autopilots(tx: Transaction) -> AsyncIterator[RunningAutopilot]:
 
 
 async def open_approvals(tx: Transaction) -> list[OpenApproval]:
-    """Those that wait for a person, the oldest first."""
-    pending = await tx.approvals.page(ApprovalState.PENDING, 20)
-    return [OpenApproval.of(one, about=" ".join(one.about.split())[:300]) for one in reversed(pending)]
+    """Those that wait for a person, what expires first at the top."""
+    waiting = await tx.approvals.waiting(20)
+    return [OpenApproval.of(one, about=" ".join(one.about.split())[:300]) for one in waiting]
 
 
 class ReadLog(Input):

@@ -86,7 +86,7 @@ class TaskRepository(Protocol):
 
     async def open_children(self, task_id: str) -> list[str]: ...
 
-    async def below(self, task_id: str, limit: int) -> dict[str, str]:
+    async def below(self, task_id: str) -> dict[str, str]:
         """Its parts, and theirs: the origin of each by its id."""
 
     async def waits(self, task_id: str) -> list[str]:

@@ -110,8 +110,13 @@ class ApprovalRepository(Protocol):
     async def usable(self, kind: str, subject_hash: str) -> Approval | None:
         """The oldest that is approved, for exactly this, and not used."""
 
-    async def page(self, state: str | None, limit: int) -> list[Approval]:
-        """Newest first; with None all."""
+    async def waiting(self, limit: int) -> list[Approval]:
+        """Those that a person can decide: what expires first comes first, then what never does, the oldest first."""
+
+    async def count_waiting(self) -> int: ...
+
+    async def decided(self, limit: int) -> list[Approval]:
+        """Those that nobody can decide any more, newest first."""
 
     async def expired(self, limit: int) -> list[Approval]:
         """Pending ones whose time is over."""

@@ -69,10 +69,10 @@ def test_without_a_file_the_defaults_are_reported(tmp_path: Path) -> None:
     assert any(one.found.startswith(f"4.5.6 at {program}; OPENAI_API_KEY is not set") for one in found)
 
 
-def test_all_turned_off_is_reported_and_is_no_warning(tmp_path: Path) -> None:
+def test_all_turned_off_is_a_warning(tmp_path: Path) -> None:
     path = tmp_path / "providers.yaml"
     path.write_text("providers:\n  off: {kind: claude, enabled: false, tiers: {low: {model: m}}}\n")
 
     (found,) = providers(path, {})
 
-    assert found.outcome is Outcome.OK
+    assert found.outcome is Outcome.WARN

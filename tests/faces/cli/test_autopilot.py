@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -101,6 +102,15 @@ def test_piped_it_is_lines_of_json_from_the_plan_to_what_became_of_it(
         "done": 1, "landed": 0, "failed": 1, "waiting": 1,
     }  # fmt: skip
     assert SECRET not in json.dumps(lines), "news are redacted"
+
+
+def test_a_folder_without_git_is_said_to_be_unprotected_before_anything_runs(shell: Shell) -> None:
+    shell("init")
+    shutil.rmtree(shell.root / ".git")
+
+    shown = shell("autopilot", "--dry-run").json
+
+    assert any("no git repository" in note for note in shown["notes"]), shown["notes"]
 
 
 def test_what_was_asked_reaches_the_pool_and_a_dry_run_launches_nothing(

@@ -179,4 +179,4 @@ def test_the_last_line_counts_warnings(healthy: Shell) -> None:
     shown = healthy.on_terminal("doctor").text.splitlines()
 
     warned = sum(line.startswith("warn") for line in shown)
-    assert shown[-1] == f"Everything works. {warned} warning{'s' * (warned != 1)}."
+    assert shown[-1] == f"Nothing failed, {warned} warning{'s' * (warned != 1)}."

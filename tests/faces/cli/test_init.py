@@ -112,11 +112,14 @@ def test_on_a_terminal_a_person_sees_the_foreign_entry_and_decides(shell: Shell)
     assert "theirs" not in (shell.root / ".mcp.json").read_text()
 
 
-def test_on_a_terminal_nothing_to_do_is_said(shell: Shell) -> None:
+def test_on_a_terminal_nothing_to_do_is_said_and_what_is_removed_once(shell: Shell) -> None:
     shell("init")
     shown = shell.on_terminal("init", NO_COLOR="1")
     assert "Everything is in place in" in shown.out
     assert "--claude" in shown.out
+
+    removed = shell.on_terminal("init", "--remove", "--yes", NO_COLOR="1")
+    assert removed.out.count(".mcp.json") == 1
 
 
 def test_a_worktree_shares_the_installation_of_its_repository(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -222,7 +222,12 @@ async def test_every_write_is_confirmed_in_a_line_or_two(bench: Bench) -> None:
     assert shown("context_write", remembered) == "Saved Trap, version 1."
     paused = shown("pause", await bench.call("pause", OWNER, reason="lunch"))
     assert paused.startswith("Paused: lunch.") and "workers are interrupted" in paused
-    assert "workers finish" in shown("pause", await bench.call("pause", OWNER, gently=True))
+    assert "workers finish" in shown("pause", await bench.call("pause", OWNER, gently=True), 80)
+    assert "Autopilots end" in shown("stop", await bench.call("stop", OWNER), 80)
+    for gently in (False, True):
+        both = shown("pause", await bench.call("pause", OWNER, gently=gently), 80)
+        assert "stopped as well" in both and "finish their" not in both
+        assert both.count("wvo-mcp resume") == 1
     assert shown("stop", await bench.call("stop", OWNER)).startswith("Stopped")
     assert shown("resume", await bench.call("resume", OWNER)) == "Work is resumed."
     cancelled = shown("cancel", await bench.call("cancel", OWNER, task_id="T1"))

@@ -122,14 +122,33 @@ async def test_an_approved_command_is_used_once_and_only_as_it_was_asked(bench: 
     assert await approvals(bench) == {"A-1": "used"}
 
 
-async def test_an_approved_command_is_not_asked_again_before_it_was_used(bench: Bench) -> None:
+async def test_an_agent_learns_once_that_its_command_is_approved(bench: Bench) -> None:
     await bench.call("approve", OWNER, id=await asked(bench))
-    await bench.claim(ANN, "T1")
+    lease = (await bench.claim(ANN, "T1"))["lease"]["token"]
 
-    again = await bench.call("approval_request", task_id="T1", command="git push origin main")
+    async def again() -> tuple[str, str]:
+        command = "git push origin main"
+        answer = await bench.call("approval_request", task_id="T1", lease_token=lease, command=command)
+        return answer["approval"]["state"], answer["task"]["status"]
 
-    assert again["approval"]["state"] == "approved"
-    assert again["task"]["status"] == "in_progress"
+    assert [await again(), await again()] == [("approved", "in_progress"), ("pending", "awaiting_approval")]
+    assert await approvals(bench) == {"A-1": "used", "A-2": "pending"}
+
+
+async def test_what_expires_first_is_listed_first_and_all_are_counted(bench: Bench) -> None:
+    bench.limits(wip_limit=9, agent_wip_limit=9)
+    names = [f"G{number}" for number in range(101)]
+    await bench.create(*(a_task(name, requires_approval=True) for name in names), a_task("T1"), a_task("T2"))
+    for task_id, seconds in (("T1", 600), ("T2", 60)):
+        bench.limits(approval_seconds=seconds, wip_limit=9, agent_wip_limit=9)
+        await bench.claim(ANN, task_id)
+        await bench.call("approval_request", ANN, task_id=task_id, command="git push")
+
+    listed = await bench.call("approvals", OWNER, limit=3)
+
+    assert [one["task_id"] for one in listed["approvals"]] == ["T2", "T1", "G0"]
+    assert listed["open"] == 103
+    assert [one["task_id"] for one in (await bench.call("workers", OWNER))["approvals"][:2]] == ["T2", "T1"]
 
 
 async def test_an_approval_that_is_not_used_in_time_is_void(bench: Bench) -> None:

@@ -118,6 +118,18 @@ async def test_an_approved_command_passes_once_and_only_where_it_was_asked(bench
     assert not (await asker.reply(run("ask me", str(WORKSPACE / "src")))).allowed, "it was used"
 
 
+async def test_what_the_tool_asked_with_a_secret_is_what_the_worker_may_run(bench: Bench) -> None:
+    asker = await an_asker(bench)
+    command = "ask --token sk-ant-api03-" + "a" * 80
+    await bench.call("approval_request", slot(1), task_id="A", command=command)
+    await bench.call("approve", OWNER, id="A-1")
+    asker = await an_asker(bench)
+
+    assert (await asker.reply(run(command))).allowed
+    shown = (await bench.read(lambda tx: tx.approvals.get("A-1"))).subject
+    assert "sk-ant" not in shown["command"]
+
+
 async def test_a_denied_command_is_not_asked_again(bench: Bench) -> None:
     asker = await an_asker(bench)
     await asker.reply(run("ask me"))

@@ -206,3 +206,13 @@ async def test_it_creates_tasks_below_its_own_and_at_most_twenty(bench: Bench) -
 
     assert (await bench.task("C")).origin == "agent"
     verify(bench.source)
+
+
+@pytest.mark.full  # three seconds
+async def test_its_tasks_are_counted_however_many_people_put_beside_them(bench: Bench) -> None:
+    worker = await launched(bench)
+    for part in range(3):
+        await bench.create(*(a_task(f"H{part}-{n}", parent_id="T1") for n in range(400)), caller=OWNER)
+    await bench.create(*(a_task(f"N{n}", parent_id="H2-399") for n in range(20)), caller=worker)
+    with pytest.raises(Forbidden, match="at most 20"):
+        await bench.create(a_task("ONE-MORE", parent_id="N19"), caller=worker)

@@ -59,7 +59,7 @@ def show_demo(application: Runner, *, as_json: bool, screen: Lines) -> int:
     settings = settings_of(Project(os.environ, str(root)))
     Trust(os.environ, root).accept(PROVIDERS, parts_of(parse(_PROVIDERS.encode(), "providers.yaml")))
     if not as_json:
-        said = "A demonstration: the agents follow a script, no model is asked, the dollars are made up."
+        said = "A demonstration: agents that follow a script, no model, made-up dollars."
         click.secho(said, bold=True)
         click.echo(f"{len(_TASKS)} tasks in a temporary project, {root}\n")
     options = AutopilotOptions(agents=WORKERS, max_cost=_DOLLARS, wait=False)

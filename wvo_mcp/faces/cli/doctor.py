@@ -78,8 +78,9 @@ def _examine(compose: Compose, repaired: dict[str, Any], *, as_json: bool) -> No
         print_json({"ok": not failed, **repaired, "checks": [asdict(finding) for finding in findings]})
     else:
         warned = sum(finding.outcome is Outcome.WARN for finding in findings)
-        warnings = f" {warned} warning{'s' * (warned != 1)}." if warned else ""
-        click.echo((f"{len(failed)} of {len(findings)} checks failed." if failed else "Everything works.") + warnings)
+        warnings = f"{warned} warning{'s' * (warned != 1)}"
+        failures = f"{len(failed)} of {len(findings)} checks failed" if failed else "Nothing failed"
+        click.echo(f"{failures}, {warnings}." if failed or warned else "Everything works.")
     if failed:
         raise click.exceptions.Exit(1)
 

@@ -127,7 +127,7 @@ def _option(name: str, field: FieldInfo) -> click.Option:
     text += f".  [default: {str(default).lower() if isinstance(default, bool) else default}]" if shown else "."
     text += "  [required]" if field.is_required() else ""
     alias = field.validation_alias
-    also = [f"--{one}" for one in alias.choices if one != name] if isinstance(alias, AliasChoices) else []
+    also = [_flag(str(one)) for one in alias.choices if one != name] if isinstance(alias, AliasChoices) else []
     if kind is click.BOOL:
         return click.Option([name, f"{_flag(name)}/--no-{_flag(name)[2:]}"], default=None, help=text)
     if kind is _JSON:

@@ -96,9 +96,11 @@ def _accept(planned: Plan, trust: Trust) -> None:
 
 def _carry_out(root: Path, planned: Plan, given: dict[str, Any], interactive: bool, trust: Trust) -> None:
     old = [change for change in planned.changes if change.before is not None]
+    asked = (old or planned.accepts) and interactive and not given["yes"]
     for change in planned.changes if given["dry_run"] else old:
         if change.after is None:
-            click.secho(f"remove {visible(change.file.shown)}: {'; '.join(change.reasons)}", fg="red")
+            if given["dry_run"] or asked:
+                click.secho(f"remove {visible(change.file.shown)}: {'; '.join(change.reasons)}", fg="red")
             continue
         for line in change.diff().splitlines():
             click.secho(visible(line), fg=None if line.startswith(("+++", "---")) else COLOURS.get(line[:1]))
@@ -112,7 +114,6 @@ def _carry_out(root: Path, planned: Plan, given: dict[str, Any], interactive: bo
         for name, value in planned.accepts.items():
             shown = " && ".join(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else value
             click.echo(f"  {name:<8}{visible(str(shown))}")
-        asked = (old or planned.accepts) and interactive and not given["yes"]
         if asked and not click.confirm(f"{what.capitalize()} as shown?"):
             click.echo("Nothing was written.")
             raise click.exceptions.Exit(1)

@@ -117,7 +117,7 @@ class Asker:
 
     async def _ask(self, tx: Transaction, subject: Mapping[str, Any], judged: Judgement) -> Reply:
         task = await tx.tasks.get(self._worker.task_id)
-        of_task = [one for one in await tx.approvals.page(None, _LOOKED_AT) if one.task_id == task.id and not one.gate]
+        of_task = [one for one in await tx.approvals.of_task(task.id, _LOOKED_AT) if not one.gate]
         newest = next((one for one in of_task if one.subject_hash == subject_hash(subject)), None)
         if newest is not None and newest.state in (ApprovalState.DENIED, ApprovalState.EXPIRED):
             return Reply(allowed=False, reason=_denied(newest))
@@ -134,18 +134,13 @@ class Asker:
         return Reply(allowed=False, reason=reason, approval_id=known)
 
     def _subject(self, request: PermissionRequest) -> dict[str, Any]:
-        """What is approved, and no more: for a tool also what it is given, and what redaction hides."""
-        given = _shown(request)
-        shown = str(redact(given))[:_SHOWN]
+        """What is approved, and no more: for a tool also what it is given."""
         cwd = os.path.relpath(self._workspace / (request.cwd or "."), self._workspace)
-        subject = subject_of_command(self._worker.task_id, shown, cwd)
-        if request.command is None:
-            given = json.dumps([request.tool, dict(request.input)], sort_keys=True, default=str)
-        return (
-            subject
-            if given == shown
-            else {**subject, "sha256": hashlib.sha256(given.encode(errors="replace")).hexdigest()}
-        )
+        subject = subject_of_command(self._worker.task_id, _shown(request), cwd)
+        if request.command is not None:
+            return subject
+        given = json.dumps([request.tool, dict(request.input)], sort_keys=True, default=str)
+        return {**subject, "sha256": hashlib.sha256(given.encode(errors="replace")).hexdigest()}
 
 
 def _shown(request: PermissionRequest) -> str:

@@ -241,7 +241,7 @@ class Pool:
 
     async def _people_are_asked(self, tx: Transaction) -> bool:
         """Is a decision open, or does a session of ours rest?"""
-        if await tx.approvals.page("pending", 1):
+        if await tx.approvals.count_waiting():
             return True
         resting = [one for one in await tx.workers.open(self._parts.host) if one.state in RESTING]
         return any(one.state is not WorkerState.PAUSED or one.resets_at is not None for one in resting)

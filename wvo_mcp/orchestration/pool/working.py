@@ -211,7 +211,8 @@ class Work:
                 base_url=launched.provider.base_url,
             )
             run = await stack.enter_async_context(launched.driver.start(launch))
-            share = None if launched.driver.answers else parts.trees.share(worker.worker_id, run.pid)
+            if not launched.driver.answers:
+                parts.trees.share(worker.worker_id, run.pid)
             pid = None if launched.driver.answers else run.pid
             mark = None if pid is None else await anyio.to_thread.run_sync(parts.trees.started, pid)
             fields = {"pid": pid, "pid_started": mark, "workspace": str(place.path), "log": str(log)}
@@ -221,8 +222,7 @@ class Work:
                 if place.unprotected
                 else None
             )
-            said = alone or place.note or share
-            self._told("launched" if launched.before is None else "resumed", reason=said)
+            self._told("launched" if launched.before is None else "resumed", reason=alone or place.note)
             asker = Asker(parts.store, parts.caller, parts.policy, parts.judge, worker, place.path)
             self.watching = Watching(parts, launched, run, asker, self._ledger, self.sink, worker.started_at)
             try:

@@ -11,7 +11,6 @@ from wvo_mcp.ports import Transaction
 
 MOST_CREATED = 20
 """Tasks that agents may have put below the task of a worker."""
-_LOOK_AT = 1_000
 
 
 async def admit(tx: Transaction, key: str) -> tuple[Worker, WorkerPass] | str:
@@ -47,7 +46,7 @@ async def _problem(tx: Transaction, worker: Worker, token: int) -> str | None:
 
 async def check_below(tx: Transaction, admitted: WorkerPass, parents: Sequence[tuple[str | None, str]]) -> None:
     """New tasks, as (parent, own id), are below the task of the worker, and not too many. Raises Forbidden."""
-    below = await tx.tasks.below(admitted.task_id, _LOOK_AT)
+    below = await tx.tasks.below(admitted.task_id)
     inside = {admitted.task_id, *below}
     left = list(parents)
     while found := [one for one in left if one[0] in inside]:

@@ -206,7 +206,7 @@ class Tasks(Repository):
             (task_id,),
         )
 
-    async def below(self, task_id: str, limit: int) -> dict[str, str]:
+    async def below(self, task_id: str) -> dict[str, str]:
         found = self._rows.execute(
             """
             WITH RECURSIVE below (id, origin) AS (
@@ -214,9 +214,9 @@ class Tasks(Repository):
               UNION
               SELECT t.id, t.origin FROM below AS b CROSS JOIN tasks AS t WHERE t.parent_id = b.id
             )
-            SELECT id, origin FROM below LIMIT :limit
+            SELECT id, origin FROM below
             """,
-            {"id": task_id, "limit": limit},
+            {"id": task_id},
         )
         return dict(iter(found))
 

@@ -18,6 +18,7 @@ from wvo_mcp.store.sql import parts
 
 _WORKER = ", ".join(Worker.model_fields)
 _APPROVAL = ", ".join(Approval.model_fields)
+_WAITS = "state = 'pending' AND (expires_at IS NULL OR expires_at > ?)"
 _PLACE = (
     "workspace_id, task_id, lease_token, host, path, branch, target, base_sha, mode, state, bytes, facts,"
     " created_at, updated_at"
@@ -221,7 +222,7 @@ class Approvals(_Numbered):
         approval = await self.find(approval_id)
         if approval is not None:
             return approval
-        near = [one.approval_id for one in await self.page(ApprovalState.PENDING, 5)]
+        near = [one.approval_id for one in await self.waiting(5)]
         raise NotFound("approval", approval_id, near, field="approval_id", hint="wvo-mcp approvals lists them.")
 
     async def find(self, approval_id: str) -> Approval | None:
@@ -243,10 +244,15 @@ class Approvals(_Numbered):
         )
         return next(iter(found), None)
 
-    async def page(self, state: str | None, limit: int) -> list[Approval]:
-        if state is None:
-            return self._approvals("TRUE ORDER BY seq DESC LIMIT ?", (limit,))
-        return self._approvals("state = ? ORDER BY seq DESC LIMIT ?", (str(state), limit))
+    async def decided(self, limit: int) -> list[Approval]:
+        return self._approvals(f"NOT ({_WAITS}) ORDER BY seq DESC LIMIT ?", (self._at, limit))
+
+    async def waiting(self, limit: int) -> list[Approval]:
+        order = "ORDER BY expires_at IS NULL, expires_at, seq LIMIT ?"
+        return self._approvals(f"{_WAITS} {order}", (self._at, limit))
+
+    async def count_waiting(self) -> int:
+        return int(self._rows.value(f"SELECT count(*) FROM approvals WHERE {_WAITS}", (self._at,)))
 
     async def expired(self, limit: int) -> list[Approval]:
         return self._approvals("state = 'pending' AND expires_at <= ? ORDER BY expires_at LIMIT ?", (self._at, limit))

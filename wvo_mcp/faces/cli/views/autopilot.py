@@ -26,13 +26,8 @@ STATES = {
     "stopping": "dim",
     "ended": "dim",
 }
+_TROUBLE = ("failed", "blocked", "awaiting_approval")
 _GOOD, _BAD = ("done", "landed", "resumed"), ("failed", "refused", "blocked", "unusable")
-_NAMED = frozenset(
-    (
-        *("event", "at", "task", "task_id", "worker_id", "provider", "tier", "model", "outcome", "reason"),
-        *("until", "resets_at", "approval_id", "command"),
-    )
-)
 _FEW = 4
 
 
@@ -55,17 +50,18 @@ class Running:
         money += "" if self.cap is None else f" of ${self.cap:,.2f}"
         money += f", ${reserved:,.2f} reserved" if reserved >= 0.005 else ""
         counts = self.state["counts"]
-        head = [f"{len(active)}/{self.agents} workers", span((self.now - self.began).total_seconds())]
-        head += [f"{counts.get('done', 0)} done", f"{counts.get('ready', 0)} ready"]
-        head += [f"{counts[name]} {name}" for name in ("failed", "blocked") if counts.get(name)]
+        tasks = [f"{counts.get('done', 0)} done", f"{counts.get('ready', 0)} ready"]
+        tasks += [f"{counts[name]} {name.replace('_', ' ')}" for name in _TROUBLE if counts.get(name)]
+        runs = [f"{len(active)}/{self.agents} workers", span((self.now - self.began).total_seconds()), money]
         yield Text()
-        line = Text(" \u00b7 ".join([*head, money]), "bold")
+        yield Text(" \u00b7 ".join(runs), "bold", no_wrap=True, overflow="ellipsis")
+        line = Text(" \u00b7 ".join(tasks), no_wrap=True, overflow="ellipsis")
         if self.state.get("paused"):
             line.append("  PAUSED: wvo-mcp resume", "bold yellow")
         yield line
         if self.ending:
             yield Text(_line(self.ending), "bold yellow")
-        most = max(2, (options.max_height - 8) // 2)
+        most = max(2, (options.max_height - 9) // 2)
         yield from _workers(open_ones, most, self.now, options.max_width)
         yield from needs(self.state["approvals"], self.now)
 
@@ -184,8 +180,8 @@ def plan(found: Row) -> RenderableType:
     return Group(*lines)
 
 
-def news(one: Row, now: datetime) -> Text:
-    """One thing that happened, on one line."""
+def news(one: Row, now: datetime) -> RenderableType:
+    """One thing that happened; what does not fit stands below itself."""
     what = str(one["event"])
     if what == "ended":  # what became of its task says more
         what = str(one.get("outcome") if one.get("task") == "pending" else one.get("task") or what)
@@ -200,13 +196,14 @@ def news(one: Row, now: datetime) -> Text:
     elif one.get("command"):
         rest = [_line(str(one["command"])), *rest]
     rest += [f"until {instant(until).astimezone():%H:%M}"] if isinstance(until, str) else []
-    rest += [
-        f"{name}={_line(str(value))}" for name, value in one.items() if name not in _NAMED and value not in (None, "")
-    ]
-    line = Text.assemble((f"{now.astimezone():%H:%M:%S}  ", "dim"), (f"{clean(what).replace('_', ' '):<9} ", style))
-    line.append(f"{clean(one.get('task_id') or '-'):<10} ", "bold").append(clean("  ".join([*who, *rest])))
-    line.no_wrap, line.overflow = True, "ellipsis"
-    return line
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True, min_width=8)
+    grid.add_column(overflow="fold")
+    about = Text.assemble((f"{clean(one.get('task_id') or '-'):<10} ", "bold"), clean("  ".join([*who, *rest])))
+    about.truncate(400)
+    grid.add_row(Text(f"{now.astimezone():%H:%M:%S}", "dim"), text(what.replace("_", " "), style), about)
+    return grid
 
 
 def summary(found: Row) -> RenderableType:

@@ -31,7 +31,7 @@ NEARLY = 0.8
 
 _BOLD = frozenset({"id", "task_id", "provider", "name", "topic"})
 _ITEMS = frozenset({"acceptance", "assumptions", "warnings"})
-_PAST = frozenset({"raised_at", "since", "started_at", "last_seen_at"})
+_PAST = frozenset({"created_at", "raised_at", "since", "started_at", "last_seen_at"})
 _AHEAD = frozenset({"expires_at", "lease_expires_at", "until", "retry_at"})
 _DISTANT = frozenset({"p50_at", "p90_at", "due_at", "done_at", "earliest_start"})
 _TOKENS = frozenset({"hour", "day", "used", "limit", "left"})
