@@ -158,8 +158,6 @@ class Child(asyncio.SubprocessProtocol):
         self._ahead = 0
         self._more = anyio.Event()
         self._over = anyio.Event()
-        self._writable = anyio.Event()
-        self._writable.set()
         self._stderr = bytearray()
         self._size = 0
         self._limit: Limit | None = None
@@ -208,19 +206,12 @@ class Child(asyncio.SubprocessProtocol):
     def pid(self) -> int:
         return self._transport.get_pid()
 
-    async def write(self, data: bytes) -> None:
-        """To the stdin of an interactive program; returns when it may be given more. What a program that has ended or
-        closed its stdin is given, is lost."""
+    def write(self, data: bytes) -> None:
+        """To the stdin of an interactive program, which reads it when it wants: waiting for that could be for ever, while it
+        waits for its own output to be read. What a program that has ended or closed its stdin is given, is lost."""
         transport = self._transport.get_pipe_transport(_STDIN)
         if isinstance(transport, asyncio.WriteTransport) and not transport.is_closing():
             transport.write(data)
-            await self._writable.wait()
-
-    def pause_writing(self) -> None:
-        self._writable = anyio.Event()
-
-    def resume_writing(self) -> None:
-        self._writable.set()
 
     def end(self, limit: Limit) -> None:
         """SIGTERM for the group, and SIGKILL after the grace. Does nothing when it has ended or is being ended."""
@@ -250,10 +241,6 @@ class Child(asyncio.SubprocessProtocol):
             self.end(Limit.OUTPUT)
             self._limit = self._limit or Limit.OUTPUT
 
-    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
-        if fd == _STDIN:
-            self._writable.set()  # it closed it, and may go on: nobody would tell who waits
-
     def process_exited(self) -> None:
         self._exited = True
         if self._timer is not None:
@@ -282,7 +269,6 @@ class Child(asyncio.SubprocessProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._over.set()
         self._more.set()
-        self._writable.set()
 
     def _check(self) -> None:
         """Looks at the clock when one of the limits may have passed."""

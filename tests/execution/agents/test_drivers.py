@@ -14,7 +14,9 @@ import anyio
 import pytest
 
 from tests.support import vendor_program
+from tests.support.workspace import REPOSITORY
 from wvo_mcp.domain.agents import AgentEvent, EventKind, Status
+from wvo_mcp.execution.agents import codex
 from wvo_mcp.execution.agents.claude import ClaudeRun
 from wvo_mcp.execution.agents.codex import CodexRun
 from wvo_mcp.execution.agents.gemini import GeminiRun
@@ -116,6 +118,38 @@ async def test_a_permission_request_waits_for_its_answer_and_is_answered_both_wa
                 break
 
     assert said == ["allowed", "refused: not from here"]
+
+
+@pytest.mark.parametrize("name", ["claude", "codex", "gemini"])
+async def test_what_the_real_program_printed_is_told_as_it_was_meant(name: str, tmp_path: Path) -> None:
+    """Recorded below an autopilot: a checkpoint, a shell command that was asked about, and the end of the task."""
+    vendor = Vendor(name, tmp_path)
+    recorded = REPOSITORY / "tests/samples/streams" / f"{name}.jsonl"
+    prints = "import sys; sys.stdout.write(open(sys.argv[1]).read()); sys.stdout.flush(); sys.stdin.read()"
+
+    events = await vendor.heard(program=(sys.executable, "-c", prints, str(recorded)))
+
+    told = [event for event in events if event.kind is not EventKind.NOISE]
+    assert (told[0].kind, told[-1].kind, told[-1].status) == (EventKind.STARTED, EventKind.STOP, Status.DONE)
+    assert told[0].session == told[-1].session is not None
+    assert kinds(events, EventKind.STOP, EventKind.NOISE, EventKind.LIMIT) == [EventKind.STOP]
+    [asked] = [event.request for event in told if event.request is not None]
+    assert (asked.command or "").endswith(("A > A.txt", "B > B.txt'", "C > C.txt"))
+    done = {event.call_id for event in told if event.kind is EventKind.TOOL_CALL and event.status is Status.DONE}
+    begun = [event for event in told if event.kind is EventKind.TOOL_CALL and event.status is Status.RUNNING]
+    assert {event.call_id for event in begun} == done
+    assert [(event.tool or "").rpartition("_")[2] for event in begun][::2] == ["checkpoint", "task"]
+    uses = [event.use for event in told if event.use is not None]
+    assert (uses[-1].tokens_in, uses[-1].tokens_out, uses[-1].sums) == (40, 20, True)
+
+
+async def test_a_program_that_talks_before_it_reads_a_large_prompt_is_not_held_up(vendor: Vendor) -> None:
+    talks = "import os, sys; sys.stdout.write(('x' * 9_999 + '\\n') * 300); sys.stdout.flush(); os.execv(sys.argv[1], sys.argv[1:])"
+    program = (sys.executable, "-c", talks, *vendor.launch.program)
+
+    events = await vendor.heard([{"say": "I have read it"}], prompt="p" * 2_000_000, program=program)
+
+    assert (events[-1].status, events[-1].text) == (Status.DONE, "I have read it")
 
 
 async def test_what_is_said_after_a_turn_begins_another_one_in_the_same_session(vendor: Vendor) -> None:
@@ -260,3 +294,29 @@ async def test_codex_can_read_its_configuration_whatever_the_project_is_called(t
     CodexRun(replace(launch, server=ServerEntry(argv=("\U0001f40d", "\x7f"), env=given))).environment()
     written = tomllib.loads((launch.home / "config.toml").read_text("utf-8"))["mcp_servers"]["wvo"]
     assert (written["command"], written["args"], written["env"]) == ("\U0001f40d", ["\x7f"], given)
+
+
+async def test_codex_is_asked_again_while_it_is_busy_and_at_last_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codex, "_BUSY_SECONDS", 0.0)
+    busy = json.dumps({"error": {"code": -32001, "message": "Server overloaded; retry later."}})
+    async with Vendor("codex", tmp_path).playing([]) as run:
+        assert isinstance(run, CodexRun)
+        events: list[AgentEvent] = []
+        for number in range(2, 100):
+            events += run.meaning(busy.replace("{", f'{{"id": {number}, ', 1).encode())
+            await run.after()
+            if events:
+                break
+
+    assert number == 2 + codex._BUSY_TIMES  # pyright: ignore[reportPrivateUsage]
+    assert [event.kind for event in events] == [EventKind.CAPACITY, EventKind.STOP]
+
+
+async def test_codex_gets_no_wider_sandbox_however_it_asks(tmp_path: Path) -> None:
+    asks = {"id": 0, "method": "item/permissions/requestApproval", "params": {"itemId": "1", "permissions": {}}}
+    async with Vendor("codex", tmp_path).playing([]) as run:
+        assert isinstance(run, CodexRun)
+        assert list(run.meaning(json.dumps(asks).encode())) == []
+        assert run._later == [{"id": 0, "result": {"permissions": {}}}]  # pyright: ignore[reportPrivateUsage]

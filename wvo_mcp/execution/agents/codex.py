@@ -41,17 +41,16 @@ _KINDS = {
 }
 _STATUS = {"completed": Status.DONE, "interrupted": Status.INTERRUPTED, "failed": Status.FAILED}
 _BUSY = -32001
+_BUSY_TIMES, _BUSY_SECONDS = 6, 0.2
+"""So often a request is made again, after so long; twice as long each time."""
 _QUOTA_SECONDS = 10.0
 _NO_MOMENT = 1e11
 """Seconds of the epoch that no calendar has."""
 _TO_THE_MINUTE = timedelta(minutes=1)
 """Its texts name the minute in which a limit ends: before the end of it, it may not be over."""
 _BASE_URL = "https://api.openai.com/v1"
-_APPROVALS = (
-    "item/commandExecution/requestApproval",
-    "item/fileChange/requestApproval",
-    "item/permissions/requestApproval",
-)
+_APPROVALS = ("item/commandExecution/requestApproval", "item/fileChange/requestApproval")
+_WIDER = "item/permissions/requestApproval"
 
 
 class CodexRun(LineRun):
@@ -67,6 +66,8 @@ class CodexRun(LineRun):
         self._items: dict[str, Message] = {}
         self._later: list[Message] = []
         self._waiting: dict[int, Message] = {}
+        self._refusals = 0
+        """For being busy, in a row."""
         self._last = ""
         self._quota: Quota | None = None
         self._quota_known = anyio.Event()
@@ -141,6 +142,8 @@ class CodexRun(LineRun):
                 await self.say(answer.reason)
 
     async def after(self) -> None:
+        if self._later and self._refusals:
+            await anyio.sleep(_BUSY_SECONDS * 2 ** (self._refusals - 1))
         for message in self._later:
             await self.send(message)
         self._later.clear()
@@ -161,6 +164,8 @@ class CodexRun(LineRun):
             yield from self._replied(message)
         elif method in _APPROVALS and "id" in message:
             yield self._asks(method, message["id"], params)
+        elif method == _WIDER:  # its sandbox stays as it is: nothing is granted
+            self._later.append({"id": message.get("id"), "result": {"permissions": {}}})
         elif "id" in message:  # a question that only a person's screen could answer
             self._later.append({"id": message["id"], "error": {"code": -32601, "message": "not supported"}})
         else:
@@ -174,6 +179,7 @@ class CodexRun(LineRun):
         if error:
             yield from self._refused(asked, error)
             return
+        self._refusals = 0
         match method:
             case "thread/start" | "thread/resume":
                 self._thread = words(part(result, "thread").get("id")) or self._thread
@@ -190,14 +196,16 @@ class CodexRun(LineRun):
                 pass
 
     def _refused(self, asked: Message, error: Message) -> Iterable[AgentEvent]:
-        method = words(asked["method"])
-        if error.get("code") == _BUSY:
+        method, is_busy = words(asked["method"]), error.get("code") == _BUSY
+        if is_busy and self._refusals < _BUSY_TIMES:
+            self._refusals += 1
             self._put_off(method, asked["params"])
         elif method == "account/rateLimits/read":
             yield from self._has_quota(None)
         elif method in ("initialize", "thread/start", "thread/resume", "turn/start"):
             said = words(error.get("message")) or f"{method} was refused"
-            yield AgentEvent(EventKind.STOP, said, session=self._thread, status=Status.FAILED)
+            signal = signal_of(_K.CAPACITY, said, datetime.now(UTC)) if is_busy else None
+            yield from stopped(said, Status.FAILED, self._thread, signal)
 
     def _has_quota(self, quota: Quota | None) -> Iterable[AgentEvent]:
         """`account/rateLimits/read` was answered: before the first turn, or for `quota`."""

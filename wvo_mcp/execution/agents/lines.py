@@ -116,7 +116,7 @@ class LineRun(ABC):
         return self._child
 
     async def send(self, message: Message) -> None:
-        await self._process.write(json.dumps(message, ensure_ascii=False).encode(errors="replace") + b"\n")
+        self._process.write(json.dumps(message, ensure_ascii=False).encode(errors="replace") + b"\n")
 
     async def events(self) -> AsyncIterator[AgentEvent]:
         async for line in self._process.lines(LONGEST_LINE):
