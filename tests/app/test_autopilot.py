@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
@@ -12,17 +11,6 @@ from wvo_mcp.app.autopilot import Autopilot
 from wvo_mcp.errors import Conflict
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sqlite]
-
-
-@pytest.fixture
-def flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Flight:
-    """In its own environment; `begin` is the test's."""
-    made = Flight(tmp_path)
-    for name in os.environ:
-        monkeypatch.delenv(name)
-    for name, value in made.environ.items():
-        monkeypatch.setenv(name, value)
-    return made
 
 
 @pytest.mark.requirement("WORK-1")

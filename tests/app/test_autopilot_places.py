@@ -1,8 +1,5 @@
 """Worktrees of a whole autopilot: what a worker changed of the repository itself ends the run."""
 
-import os
-from pathlib import Path
-
 import anyio
 import pytest
 
@@ -11,17 +8,6 @@ from tests.support.flights import Flight, does
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("SAFE-1")]
 
 HOOK = {"write": "../../../.git/hooks/pre-commit", "text": "#!/bin/sh\ntouch ran\n"}
-
-
-@pytest.fixture
-def flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Flight:
-    made = Flight(tmp_path)
-    environ = made.environ
-    for name in set(os.environ) - set(environ):
-        monkeypatch.delenv(name)
-    for name, value in environ.items():
-        monkeypatch.setenv(name, value)
-    return made
 
 
 async def test_a_worker_that_changes_hooks_submits_nothing_and_ends_the_run(flight: Flight) -> None:

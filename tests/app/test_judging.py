@@ -1,8 +1,6 @@
 """A model without tools in a whole autopilot: it reads what others changed, and its answer ends the task."""
 
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,16 +19,6 @@ LOCAL = """\
       low: {{model: judge, cost: {{input: 0, output: 0}}}}
       high: {{model: judge, cost: {{input: 0, output: 0}}}}
 """
-
-
-@pytest.fixture
-def flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Flight:
-    made = Flight(tmp_path)
-    for name in os.environ:
-        monkeypatch.delenv(name)
-    for name, value in made.environ.items():
-        monkeypatch.setenv(name, value)
-    return made
 
 
 async def seen(run: Any) -> None:

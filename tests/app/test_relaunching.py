@@ -1,23 +1,10 @@
 """Workers whose program fails for no fault of their task, in a whole autopilot."""
 
-import os
-from pathlib import Path
-
 import pytest
 
 from tests.support.flights import Flight, does
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sqlite, pytest.mark.requirement("WORK-5")]
-
-
-@pytest.fixture
-def flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Flight:
-    made = Flight(tmp_path)
-    for name in os.environ:
-        monkeypatch.delenv(name)
-    for name, value in made.environ.items():
-        monkeypatch.setenv(name, value)
-    return made
 
 
 async def test_a_program_that_crashes_goes_on_in_its_session_and_its_use_is_not_forgotten(flight: Flight) -> None:

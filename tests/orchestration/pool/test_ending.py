@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.support.bench import Bench, a_task
+from tests.support.bench import BOB, Bench, a_task
 from tests.support.launches import launch, slot
 from tests.support.providers import FixedProviders, only
 from tests.support.sessions import a_person
@@ -97,7 +97,21 @@ async def test_a_decision_that_comes_before_the_worker_has_ended_keeps_its_sessi
     approval = await bench.write(lambda tx: deciding.ask(tx, bench.policy, task, ApprovalKind.COMMAND, subject), slot())
     await bench.write(lambda tx: deciding.decide(tx, approval, True, None), a_person())
 
-    asked = End(Outcome.STOPPED, f"waits for approval {approval.approval_id}", Act.ASKED)
+    asked = End(Outcome.STOPPED, f"waits for approval {approval.approval_id}")
     await bench.write(lambda tx: settle(tx, worker.worker_id, asked))
 
     assert (await launch(bench, CLAUDE)).resting == Resting(worker.worker_id, "s-1", "ws-1", False)
+
+
+async def test_a_lease_that_ran_out_while_the_store_was_away_keeps_the_session(bench: Bench) -> None:
+    await bench.create(a_task("A", complexity=2))
+    worker = (await launch(bench, CLAUDE, session="s-1")).started
+    bench.clock.advance(hours=2)
+    bench.limits(wip_limit=0)
+    await bench.claim(BOB)  # gives nothing, and takes back what has expired
+    bench.limits(wip_limit=3)
+
+    task = await bench.write(lambda tx: settle(tx, worker.worker_id, End(Outcome.STOPPED, "it was away", Act.PAUSE)))
+
+    assert (task.status, task.kept_for) == (Status.PENDING, "auto-here")
+    assert (await launch(bench, CLAUDE)).started.client_session == "s-1"

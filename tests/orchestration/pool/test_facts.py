@@ -103,7 +103,7 @@ async def test_a_watch_hears_of_a_pause_that_another_process_made(bench: Bench) 
         heard.append(now)
         done.set()
 
-    watch = facts.Watch(bench.store, lambda: ANN)
+    watch = facts.Watch(bench.store, ANN, 400)
     async with anyio.create_task_group() as group:
         await watch.look()
         group.start_soon(watch.run, on_change)
@@ -138,8 +138,26 @@ async def test_a_watch_outlives_a_store_that_is_away(monkeypatch: pytest.MonkeyP
         done.set()
 
     async with anyio.create_task_group() as group:
-        group.start_soon(facts.Watch(Away(), lambda: ANN).run, on_change)  # pyright: ignore[reportArgumentType]
+        group.start_soon(facts.Watch(Away(), ANN, 400).run, on_change)  # pyright: ignore[reportArgumentType]
         with anyio.fail_after(20):
             await done.wait()
         group.cancel_scope.cancel()
     assert heard == [facts.Halt(stop=True)]
+
+
+async def test_workers_end_before_their_leases_while_the_store_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Away:
+        async def wait_for_change(self, seconds: float) -> bool:
+            raise StoreUnavailable("no route to host")
+
+    monkeypatch.setattr(facts, "_AGAIN_SECONDS", 0.0)
+    heard: list[facts.Halt] = []
+    async with anyio.create_task_group() as group:
+
+        def on_change(now: facts.Halt) -> None:
+            heard.append(now)
+            group.cancel_scope.cancel()
+
+        with anyio.fail_after(20):
+            await facts.Watch(Away(), ANN, 0.01).run(on_change)  # pyright: ignore[reportArgumentType]
+    assert heard[0].interrupts

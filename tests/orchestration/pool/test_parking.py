@@ -16,6 +16,7 @@ from wvo_mcp.domain.providers.catalogue import OnLimit
 from wvo_mcp.domain.providers.signals.reading import FailureKind, Signal
 from wvo_mcp.domain.worker import Outcome, Worker, WorkerState
 from wvo_mcp.orchestration.pool import facts, parking
+from wvo_mcp.orchestration.pool.ending import Act, End, settle
 from wvo_mcp.orchestration.pool.parking import Parked, Reaction
 from wvo_mcp.orchestration.pool.spending import Caps, Ledger
 
@@ -137,7 +138,7 @@ async def test_a_session_does_not_wait_for_a_login_that_was_lost_meanwhile(bench
     await bench.create(a_task("A", complexity=2), a_task("B", complexity=2))
     first = (await launch(bench, CLAUDE, session="s-1")).started
     second = (await launch(bench, CLAUDE, session="s-2")).started
-    await bench.write(lambda tx: parking.pause(tx, first.worker_id, "lunch"), slot())
+    await bench.write(lambda tx: settle(tx, first.worker_id, End(Outcome.STOPPED, "lunch", Act.PAUSE)), slot())
     await stopped(bench, second, Signal(_K.AUTH, "401"), BOTH)
     again = await launch(bench, BOTH, task_id=first.task_id)
     assert again.started.provider == "codex"
@@ -272,8 +273,9 @@ async def test_a_paused_worker_goes_on_in_its_session_after_resume(bench: Bench)
     not_begun = (await launch(bench, CLAUDE)).started
     await bench.call("pause", OWNER, reason="lunch")
 
+    end = End(Outcome.STOPPED, "paused: lunch", Act.PAUSE)
     for worker in (begun, not_begun):
-        assert await bench.write(lambda tx, name=worker.worker_id: parking.pause(tx, name, "paused: lunch"), slot())
+        await bench.write(lambda tx, name=worker.worker_id: settle(tx, name, end), slot())
 
     assert await bench.status("A", "B") == ["pending", "pending"]
     task = await bench.task(begun.task_id)
@@ -287,13 +289,6 @@ async def test_a_paused_worker_goes_on_in_its_session_after_resume(bench: Bench)
     again = await launch(bench, CLAUDE, task_id=begun.task_id)
     assert again.started.client_session == "s-1"
     assert again.resting is not None and not again.resting.confirm
-
-
-async def test_a_worker_that_has_lost_its_task_is_not_paused(bench: Bench) -> None:
-    await bench.create(a_task("A", complexity=2))
-    worker = (await launch(bench, CLAUDE, session="s-1")).started
-    await bench.complete("A", slot(), lease_token=worker.lease_token)
-    assert not await bench.write(lambda tx: parking.pause(tx, worker.worker_id, "paused"), slot())
 
 
 async def test_costs_of_a_session_are_each_launchs_own(bench: Bench) -> None:

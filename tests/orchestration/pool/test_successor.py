@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
-from tests.support.bench import BOB, Bench, a_task
+from tests.support.bench import BOB, OWNER, Bench, a_task
 from tests.support.launches import launch, slot
 from tests.support.providers import FixedProviders, only
+from wvo_mcp.domain.approval import ApprovalKind, subject_of_command
 from wvo_mcp.domain.providers.signals.reading import FailureKind, Signal
 from wvo_mcp.domain.worker import Outcome, Worker, WorkerState
+from wvo_mcp.orchestration.approvals import deciding
 from wvo_mcp.orchestration.pool import parking, successor
 from wvo_mcp.ports.trees import TreeUse
 
@@ -103,6 +105,34 @@ async def test_a_lease_that_ran_out_meanwhile_keeps_the_session(bench: Bench) ->
 
     assert (await bench.task("A")).kept_for == "auto-here"
     assert (await launch(bench, CLAUDE, caller=NEXT)).started.client_session == "s-1"
+
+
+async def test_a_decision_that_was_asked_for_at_the_last_moment_reaches_the_same_session(bench: Bench) -> None:
+    await bench.create(a_task("A", complexity=2))
+    worker = await running(bench, "s-1")
+    task, subject = await bench.task("A"), subject_of_command("A", "git push", ".")
+    asked = await bench.write(lambda tx: deciding.ask(tx, bench.policy, task, ApprovalKind.COMMAND, subject), DEAD)
+    bench.servers.kill(DEAD.session_id)
+
+    assert (await take_over(bench, Processes()))[0]["outcome"] == "waiting_approval"
+
+    assert await bench.status("A") == ["awaiting_approval"]
+    await bench.call("approve", OWNER, id=asked.approval_id)
+    again = await launch(bench, CLAUDE, caller=NEXT)
+    assert again.resting is not None and again.resting.worker_id == worker.worker_id
+
+
+async def test_a_session_whose_task_was_ended_without_it_rests_no_longer(bench: Bench) -> None:
+    await bench.create(a_task("A", complexity=2), a_task("B", complexity=2))
+    signal = Signal(FailureKind.RATE_LIMIT, "limit", retry_after=600)
+    for worker in [await running(bench, f"s-{one}") for one in "AB"]:
+        await bench.write(lambda tx, w=worker: parking.stopped_by_provider(tx, CLAUDE, w.worker_id, signal), DEAD)
+    await bench.call("update_task", OWNER, task_id="A", status="cancelled", reason="not needed")
+
+    await take_over(bench, Processes())
+
+    rows = await bench.read(lambda tx: tx.workers.recent(9))
+    assert {row.task_id: row.state for row in rows} == {"A": WorkerState.ENDED, "B": WorkerState.LIMITED}
 
 
 async def test_a_task_that_others_have_is_left_to_them(bench: Bench) -> None:

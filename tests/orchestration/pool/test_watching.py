@@ -13,10 +13,10 @@ from wvo_mcp.domain.worker import Outcome
 from wvo_mcp.errors import StoreUnavailable
 from wvo_mcp.orchestration.pool import parts, watching
 from wvo_mcp.orchestration.pool.asking import Reply
-from wvo_mcp.orchestration.pool.ending import Act
+from wvo_mcp.orchestration.pool.ending import Act, End
 from wvo_mcp.orchestration.pool.facts import Halt, PauseMode
 from wvo_mcp.orchestration.pool.parts import Limits
-from wvo_mcp.orchestration.pool.watching import Over, Watching
+from wvo_mcp.orchestration.pool.watching import Over, Watching, ended_by
 
 pytestmark = pytest.mark.anyio
 
@@ -174,25 +174,31 @@ async def test_an_approval_ends_the_process_and_leaves_the_task_where_it_is() ->
     over = await watched.over()
 
     assert over.end is not None
-    assert (over.end.act, over.end.reason) == (Act.ASKED, "waits for approval A-17")
+    assert (over.end.act, over.end.reason) == (Act.LEAVE, "waits for approval A-17")
 
 
-@pytest.mark.parametrize(
-    ("halt", "act"),
-    [
+def test_people_end_the_workers_that_they_mean() -> None:
+    for halt, act in (
         (Halt(stop=True), Act.PAUSE),
         (Halt(mode=PauseMode.NOW), Act.PAUSE),
         (Halt(asked={"w-1": "not needed"}), Act.RELEASE),
         (Halt(mode=PauseMode.GENTLY), None),
         (Halt(asked={"w-2": "not needed"}), None),
-    ],
-)
-async def test_people_end_the_workers_that_they_mean(halt: Halt, act: Act | None) -> None:
-    watched = Watched(STARTED, WRITES, lambda: watched.watching.halted(halt), WRITTEN, ENDS, ENDS)
+    ):
+        end = ended_by(halt, "w-1")
+        assert (end.act if end else None) is act
+
+
+async def test_the_first_reason_for_an_end_counts() -> None:
+    def twice() -> None:
+        watched.watching.end(End(Outcome.STOPPED, "lunch", Act.PAUSE))
+        watched.watching.end(End(Outcome.STOPPED, "night", Act.PAUSE))
+
+    watched = Watched(STARTED, WRITES, twice, WRITTEN, ENDS, ENDS)
 
     over = await watched.over()
 
-    assert (over.end.act if over.end else None) is act
+    assert over.end is not None and over.end.reason == "lunch"
 
 
 async def test_a_silent_worker_keeps_its_lease_as_long_as_it_may_live() -> None:
@@ -202,7 +208,7 @@ async def test_a_silent_worker_keeps_its_lease_as_long_as_it_may_live() -> None:
         with anyio.fail_after(60):
             while watched.heard < 5:  # noqa: ASYNC110 - there is no event for what is heard
                 await anyio.sleep(0.001)
-        watched.watching.halted(Halt(stop=True))
+        watched.watching.end(End(Outcome.STOPPED, "enough", Act.PAUSE))
 
 
 async def test_a_store_that_was_away_costs_no_worker_its_session(monkeypatch: pytest.MonkeyPatch) -> None:

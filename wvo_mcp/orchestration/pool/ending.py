@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from wvo_mcp.domain.task import BlockAuthor, Status, Task
-from wvo_mcp.domain.worker import Outcome, WorkerState
+from wvo_mcp.domain.worker import RESTING, Outcome, Worker, WorkerState
 from wvo_mcp.orchestration.pool import facts, parking
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Transaction
@@ -27,13 +27,11 @@ class Act(StrEnum):
     RELEASE = "release"
     """Back to the queue; no attempt is counted."""
     PAUSE = "pause"
-    """Back to the queue, kept for this autopilot with the worker's session until people resume."""
+    """Back to the queue, kept for this autopilot with the worker's session."""
     BLOCK = "block"
     """A person has to look."""
     FAULT = "fault"
     """It could not be launched for a reason of ours: again later, and after some times a person has to look."""
-    ASKED = "asked"
-    """A person was asked about it: the worker's session rests until the decision, or has it by now."""
     LEAVE = "leave"
     """It has been moved already."""
 
@@ -50,17 +48,16 @@ class End:
     """Why nothing more may run before a person has looked."""
 
 
-_SETTLED = {
+_BY_ITSELF = {
     Status.DONE: Outcome.COMPLETED,
     Status.IN_REVIEW: Outcome.COMPLETED,
     Status.FAILED: Outcome.FAILED,
     Status.BLOCKED: Outcome.RELEASED,
     Status.CANCELLED: Outcome.STOPPED,
+    Status.PENDING: Outcome.RELEASED,
 }
-
-
-_ASKED = (Status.AWAITING_APPROVAL, Status.PENDING)
-"""A decision may come before its worker has ended."""
+_BACK = ("task.approved", "task.denied", "lease.expired", "task.failed_attempt", "task.released", "task.unblocked")
+"""How a task that had a holder came back to the queue."""
 
 
 async def settle(tx: Transaction, worker_id: str, end: End, *, faults: int = 0) -> Task:
@@ -68,40 +65,41 @@ async def settle(tx: Transaction, worker_id: str, end: End, *, faults: int = 0) 
     often in a row its launches have failed for reasons of ours, with this one."""
     worker = await tx.workers.get(worker_id)
     task = await tx.tasks.get(worker.task_id)
-    mine = task.status is Status.IN_PROGRESS and task.lease_token == worker.lease_token
-    outcome, reason = end.outcome, end.reason
-    if mine:
-        rests = await _move(tx, worker_id, task, end, faults)
-        if rests:
-            return await tx.tasks.get(task.id)
-    elif worker.state in (WorkerState.LIMITED, WorkerState.PAUSED, WorkerState.ENDED):
+    if worker.state in RESTING or worker.state is WorkerState.ENDED:
         return task  # parked by whoever moved the task; or settled, and nobody knew that it was committed
-    elif end.act is Act.ASKED and task.lease_token == worker.lease_token and task.status in _ASKED:
-        fields = {"state": WorkerState.WAITING_APPROVAL, "reason": end.reason, "pid": None, "pid_started": None}
-        await tx.workers.change(worker_id, {**fields, "reserved_usd": 0.0})
-        return task
-    elif task.lease_token == worker.lease_token:
-        outcome, reason = _SETTLED.get(task.status, outcome), await _said(tx, task, reason)
-        if task.status is Status.PENDING:
-            last = await tx.events.of_task(task.id, 20)
-            failed = any(one.kind == "task.failed_attempt" for one in last[-3:])
-            outcome = Outcome.FAILED if failed else Outcome.RELEASED
-    else:
+    outcome, reason, rests = end.outcome, end.reason, False
+    back = await _back(tx, task) if task.status is Status.PENDING else ""
+    if task.lease_token != worker.lease_token:
         outcome, reason = Outcome.CRASHED, "its lease had passed to another"
-    fields = {"state": WorkerState.ENDED, "outcome": outcome, "reason": reason, "ended_at": tx.now}
-    await tx.workers.change(worker_id, {**fields, "exit_code": end.exit_code, "reserved_usd": 0.0})
+    elif task.status is Status.IN_PROGRESS:
+        rests = await _move(tx, worker, task, end, faults)
+    elif task.status is Status.AWAITING_APPROVAL or back in ("task.approved", "task.denied"):
+        rests = await parking.rest(tx, worker, WorkerState.WAITING_APPROVAL, reason)  # the decision may have come first
+    elif back == "lease.expired":
+        rests = await parking.pause(tx, worker, task, reason)
+    else:
+        outcome = Outcome.FAILED if back == "task.failed_attempt" else _BY_ITSELF.get(task.status, outcome)
+        reason = await _said(tx, task, reason)
+    if not rests:
+        fields = {"state": WorkerState.ENDED, "outcome": outcome, "reason": reason, "ended_at": tx.now}
+        await tx.workers.change(worker_id, {**fields, "exit_code": end.exit_code, "reserved_usd": 0.0})
+        await tx.events.append(
+            "worker.ended", task.id, {"worker": worker_id, "outcome": outcome.value, "reason": reason}
+        )
     await facts.forget_ask(tx, worker_id)
-    data = {"worker": worker_id, "outcome": outcome.value, "reason": reason}
-    await tx.events.append("worker.ended", task.id, data)
     return await tx.tasks.get(task.id)
 
 
-async def _move(tx: Transaction, worker_id: str, task: Task, end: End, faults: int) -> bool:
+async def _back(tx: Transaction, task: Task) -> str:
+    return next((one.kind for one in reversed(await tx.events.of_task(task.id, 20)) if one.kind in _BACK), "")
+
+
+async def _move(tx: Transaction, worker: Worker, task: Task, end: End, faults: int) -> bool:
     """Does the worker's session rest for a later launch?"""
-    data: Mapping[str, Any] = {"reason": end.reason, "worker": worker_id}
+    data: Mapping[str, Any] = {"reason": end.reason, "worker": worker.worker_id}
     match end.act:
         case Act.PAUSE:
-            return await parking.pause(tx, worker_id, end.reason)
+            return await parking.pause(tx, worker, task, end.reason)
         case Act.RELEASE:
             await lifecycle.move(tx, task, Status.PENDING, "task.released", data=data)
         case Act.FAULT if faults < OWN_FAULTS:
@@ -111,7 +109,7 @@ async def _move(tx: Transaction, worker_id: str, task: Task, end: End, faults: i
             await lifecycle.block(tx, task, end.reason[:_LAST_WORDS], [], BlockAuthor.POLICY)
             message = f"{task.id} waits for a person: {end.reason[:500]}"
             await tx.alerts.raise_alert("worker_blocked", "critical", task.id, message, data)
-        case Act.FAIL | Act.LEAVE | Act.ASKED:
+        case Act.FAIL | Act.LEAVE:
             await lifecycle.fail(tx, task, end.reason[:_LAST_WORDS], retry=True)
     return False
 

@@ -23,6 +23,7 @@ KEPT_FOR = timedelta(minutes=15)
 """So long a task stays kept for the autopilot that has its session, once it may go on."""
 UNTIL_RESUMED = datetime(9999, 12, 31, tzinfo=UTC)
 _LOOK_SECONDS, _AGAIN_SECONDS = 5.0, 1.0
+_AWAY = "the store was away until its lease would have ended"
 
 
 class PauseMode(StrEnum):
@@ -123,25 +124,31 @@ async def _let_go(tx: Transaction) -> None:
 
 
 class Watch:
-    """Tells the pool of every change of it, soon after whoever made it has committed."""
+    """Tells the pool of every change of it, soon after whoever made it has committed; and that all must end, when the store
+    was away for as long as leases certainly last without it."""
 
-    def __init__(self, store: WatchedStore, caller: Callable[[], Caller]) -> None:
+    def __init__(self, store: WatchedStore, caller: Caller, lasting: float) -> None:
         self._store = store
         self._caller = caller
+        self._lasting = lasting
         self.now = Halt()
 
     async def look(self) -> Halt:
-        self.now = await self._store.read(self._caller(), read)
+        self.now = await self._store.read(self._caller, read)
         return self.now
 
     async def run(self, on_change: Callable[[Halt], None]) -> None:
         """Until it is cancelled. The only waiter of the store."""
+        reached = anyio.current_time()
         while True:
             before = self.now
             try:
                 await self._store.wait_for_change(_LOOK_SECONDS)
                 changed = await self.look() != before
+                reached = anyio.current_time()
             except (StoreBusy, StoreUnavailable):  # workers go on meanwhile
+                if anyio.current_time() - reached > self._lasting:
+                    on_change(Halt(PauseMode.NOW, reason=_AWAY))
                 await anyio.sleep(_AGAIN_SECONDS)
                 continue
             if changed:

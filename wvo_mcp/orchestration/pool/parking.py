@@ -130,23 +130,30 @@ async def _fresh(tx: Transaction, task: Task, worker: Worker, signal: Signal) ->
     data = {"because": signal.kind.value, "reason": reason, "worker": worker.worker_id}
     fields = _kept(worker, tx.now + KEPT_FOR)
     await lifecycle.move(tx, task, Status.PENDING, "task.parked", fields, data)
-    await _end(tx, worker, Outcome.FAILED, reason)
+    await end(tx, worker, Outcome.FAILED, reason)
     return Parked(Reaction.FRESH, reason)
 
 
-async def pause(tx: Transaction, worker_id: str, reason: str) -> bool:
-    """The task waits for `resume`, kept for the autopilot with the worker's session. False when the task is no longer the
-    worker's: nothing was moved."""
-    worker = await tx.workers.get(worker_id)
-    task = await tx.tasks.get(worker.task_id)
-    if not _holds(task, worker):
-        return False
+async def pause(tx: Transaction, worker: Worker, task: Task, reason: str) -> bool:
+    """The task is back and kept for the autopilot: until `resume` where people halted it, else a while. Does the worker's
+    session rest?"""
+    halted = not (await facts.read(tx)).gives_out
+    kept = _kept(worker, UNTIL_RESUMED if halted else tx.now + KEPT_FOR)
     data = {"reason": reason, "worker": worker.worker_id}
-    await lifecycle.move(tx, task, Status.PENDING, "task.paused", await _kept_on(tx, worker), data)
-    if worker.client_session is None:  # it had not begun
-        await _end(tx, worker, Outcome.STOPPED, reason)
-    else:
-        await _rest(tx, worker, WorkerState.PAUSED, reason, None)
+    if task.status is Status.IN_PROGRESS:
+        await lifecycle.move(tx, task, Status.PENDING, "task.paused", kept, data)
+    else:  # its lease ran out meanwhile
+        await tx.tasks.change(task, "task.kept", kept, data)
+    return await rest(tx, worker, WorkerState.PAUSED, reason)
+
+
+async def rest(
+    tx: Transaction, worker: Worker, state: WorkerState, reason: str, resets_at: datetime | None = None
+) -> bool:
+    """Its session goes on with the next launch of its task. False where it had not begun one: nothing was written."""
+    if worker.client_session is None:
+        return False
+    await _rest(tx, worker, state, reason, resets_at)
     return True
 
 
@@ -166,32 +173,8 @@ async def take_up(tx: Transaction, task: Task, provider: str, host: str) -> Rest
             other = provider if worker.host == host else f"{provider} on {host}"
             reason = f"{worker.reason or worker.state}; {other} took over"
         limited = worker.state is WorkerState.LIMITED
-        await _end(tx, worker, Outcome.LIMITED if limited else Outcome.STOPPED, reason)
+        await end(tx, worker, Outcome.LIMITED if limited else Outcome.STOPPED, reason)
     return found
-
-
-async def left_behind(tx: Transaction, worker: Worker) -> WorkerState | Outcome:
-    """The autopilot of this worker has ended, and its process as well: its session can go on, or it has crashed. Its task
-    is back, and kept."""
-    task = await tx.tasks.find(worker.task_id)
-    resumable = worker.client_session is not None and worker.workspace is not None
-    reason = "its autopilot ended"
-    if task is not None and task.lease_token == worker.lease_token:
-        if task.status is Status.DONE:
-            await _end(tx, worker, Outcome.COMPLETED, reason)
-            return Outcome.COMPLETED
-        if task.status is Status.IN_PROGRESS:
-            data = {"reason": reason, "worker": worker.worker_id}
-            await lifecycle.move(tx, task, Status.PENDING, "task.paused", await _kept_on(tx, worker), data)
-        elif task.status is Status.PENDING and resumable:  # its lease ran out meanwhile
-            await tx.tasks.change(task, "task.kept", await _kept_on(tx, worker), {"for": pool_of(worker.agent_id)})
-        else:
-            resumable = False
-        if resumable:
-            await _rest(tx, worker, WorkerState.PAUSED, reason, None)
-            return WorkerState.PAUSED
-    await _end(tx, worker, Outcome.CRASHED, reason)
-    return Outcome.CRASHED
 
 
 def _holds(task: Task, worker: Worker) -> bool:
@@ -202,16 +185,11 @@ def _kept(worker: Worker, until: datetime) -> dict[str, Any]:
     return {"kept_for": pool_of(worker.agent_id), "kept_until": until}
 
 
-async def _kept_on(tx: Transaction, worker: Worker) -> dict[str, Any]:
-    halted = not (await facts.read(tx)).gives_out
-    return _kept(worker, UNTIL_RESUMED if halted else tx.now + KEPT_FOR)
-
-
 async def _rest(tx: Transaction, worker: Worker, state: WorkerState, reason: str, resets_at: datetime | None) -> None:
     fields: Mapping[str, Any] = {"state": state, "reason": reason, "resets_at": resets_at, "pid": None}
     await tx.workers.change(worker.worker_id, {**fields, "pid_started": None, "reserved_usd": 0.0})
 
 
-async def _end(tx: Transaction, worker: Worker, outcome: Outcome, reason: str) -> None:
+async def end(tx: Transaction, worker: Worker, outcome: Outcome, reason: str) -> None:
     fields = {"state": WorkerState.ENDED, "ended_at": tx.now, "outcome": outcome, "reason": reason}
     await tx.workers.change(worker.worker_id, {**fields, "reserved_usd": 0.0})

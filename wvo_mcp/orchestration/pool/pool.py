@@ -11,9 +11,9 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from wvo_mcp.domain.finding import Outcome as Found
-from wvo_mcp.domain.instant import iso
+from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.task import Status, Task
-from wvo_mcp.domain.worker import RESTING, Outcome, WorkerState
+from wvo_mcp.domain.worker import Outcome
 from wvo_mcp.errors import BudgetExhausted, InvalidInput, StoreBusy, StoreUnavailable, WvoError
 from wvo_mcp.orchestration.pool import facts, successor
 from wvo_mcp.orchestration.pool.ending import Act, End
@@ -22,7 +22,6 @@ from wvo_mcp.orchestration.pool.launching import Launched, Nothing, launch
 from wvo_mcp.orchestration.pool.parts import Parts
 from wvo_mcp.orchestration.pool.sink import Sink
 from wvo_mcp.orchestration.pool.working import Work
-from wvo_mcp.ports import Transaction
 
 logger = logging.getLogger(__name__)
 _LOOK_SECONDS = 5.0
@@ -75,14 +74,15 @@ class Pool:
         self._only = only
         self._waits = waits
         self._sink = Sink(parts)
-        self._watch = facts.Watch(parts.store, lambda: parts.caller)
+        # Leases are renewed at a third of their length.
+        self._watch = facts.Watch(parts.store, parts.caller, parts.policy.lease_seconds * 2 / 3)
         self._works: dict[int, Work] = {}
         self._faults: dict[str, int] = {}
-        self._begun = 0
+        self._begun: list[str] = []
         self._missing: Mapping[str, str] = {}
         self._missing_at: float | None = None
         self._changed = anyio.Event()
-        self._full: str | None = None
+        self._full: bool | None = None
         self._draining: str | None = None
         self._halted = False
         self.tally = Tally()
@@ -135,12 +135,11 @@ class Pool:
     async def _launch_all(self, tasks: TaskGroup) -> Nothing | None:
         """Launch until no slot is free, or say why nothing is launched."""
         while self._free:
+            await self._look_for_logins()
             if self._draining is not None:
                 return Nothing("draining", self._draining)
-            if self._begun >= self._most:
-                self.drain(
-                    f"{self._begun} {'task was' if self._begun == 1 else 'tasks were'} begun, as many as allowed"
-                )
+            if (begun := len(self._begun)) >= self._most:
+                self.drain(f"{begun} {'task was' if begun == 1 else 'tasks were'} begun, as many as allowed")
                 continue
             if self._watch.now.stop:
                 self.drain(self._watch.now.reason or "stopped by a person")
@@ -149,7 +148,6 @@ class Pool:
                 return Nothing("paused", self._watch.now.reason)
             if (full := await self._disk_full()) is not None:
                 return full
-            await self._look_for_logins()
             with self._parts.tracer.span("worker.launch"):  # the worker's span is below it, in the trace of the task
                 found = await self._launch(tasks, self._free[0])
             if found is not None:
@@ -159,7 +157,7 @@ class Pool:
     async def _disk_full(self) -> Nothing | None:
         """Nothing is launched meanwhile, and people are told once."""
         why, parts = self._parts.places.full(), self._parts
-        if why != self._full:
+        if (why is not None) is not self._full:
             message = f"No worker is launched: {why}."
             await parts.store.write(
                 parts.caller,
@@ -169,15 +167,13 @@ class Pool:
                     else tx.alerts.raise_alert(DISK_FULL, "critical", None, message)
                 ),
             )
-            self._full = why
+            self._full = why is not None
         return None if why is None else Nothing(DISK_FULL, why, parts.now() + timedelta(seconds=_LOOK_SECONDS))
 
     async def _launch(self, tasks: TaskGroup, slot: int) -> Nothing | None:
         try:
             running = {work.launched.task.id for work in self._works.values()}
             found = await launch(self._parts, slot, self._only, self._missing, running)
-        except BudgetExhausted as error:  # of a named task
-            return Nothing("budget", error.message)
         except (StoreBusy, StoreUnavailable):
             raise
         except WvoError as error:
@@ -185,7 +181,10 @@ class Pool:
         if isinstance(found, Nothing):
             return found
         self._free.remove(slot)
-        self._begun += found.before is None  # a session that goes on is no new assignment
+        if (
+            found.before is None or found.task.id not in self._begun
+        ):  # its own session that goes on is no new assignment
+            self._begun.append(found.task.id)
         work = Work(self._parts, found, self._sink, self._faults.get(found.task.id, 0))
         self._works[slot] = work
         tasks.start_soon(self._work, slot, work, found)
@@ -227,24 +226,22 @@ class Pool:
             return said
         if nothing.reason == "paused" or nothing.again_at is not None:
             return None
-        return None if await self._parts.store.read(self._parts.caller, self._people_are_asked) else said
+        asked = await self._parts.store.read(self._parts.caller, lambda tx: tx.approvals.count_waiting())
+        return None if asked else said
 
     async def _refused(self, error: WvoError) -> Nothing:
         """The named task cannot be claimed: for now, or in this run."""
-        task_id = self._only
+        task_id, now = self._only, self._parts.now()
         if task_id is None:
             raise error
         task = await self._parts.store.read(self._parts.caller, lambda tx: tx.tasks.find(task_id))
-        if task is not None and (task.status is Status.AWAITING_APPROVAL or task.not_before is not None):
-            return Nothing(error.code, error.message, task.not_before)
-        return Nothing(error.code, error.message, spent_out=error.message)
-
-    async def _people_are_asked(self, tx: Transaction) -> bool:
-        """Is a decision open, or does a session of ours rest?"""
-        if await tx.approvals.count_waiting():
-            return True
-        resting = [one for one in await tx.workers.open(self._parts.host) if one.state in RESTING]
-        return any(one.state is not WorkerState.PAUSED or one.resets_at is not None for one in resting)
+        status = None if task is None else task.status
+        times = [task.not_before, task.kept_until] if task is not None and status is Status.PENDING else []
+        if isinstance(error, BudgetExhausted) and error.details.get("until"):
+            times.append(instant(error.details["until"]))
+        known = [at for at in times if at is not None and at > now]
+        waits = known or isinstance(error, BudgetExhausted) or status is Status.AWAITING_APPROVAL
+        return Nothing(error.code, error.message, min(known, default=None), None if waits else error.message)
 
     def _patience(self, nothing: Nothing | None) -> float:
         """Seconds until the next look."""

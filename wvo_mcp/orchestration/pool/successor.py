@@ -3,8 +3,10 @@
 from typing import Any
 
 from wvo_mcp.domain.lease import Caller, Policy
-from wvo_mcp.domain.worker import RESTING, WorkerState
+from wvo_mcp.domain.task import SETTLED
+from wvo_mcp.domain.worker import RESTING, Outcome, WorkerState
 from wvo_mcp.orchestration.pool import parking
+from wvo_mcp.orchestration.pool.ending import Act, End, settle
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.ports.trees import Trees
@@ -15,6 +17,7 @@ async def take_over(store: Store, caller: Caller, policy: Policy, trees: Trees, 
     worker {event, worker_id, task_id, outcome}. Only one autopilot of this store and host may call it.
     """
     news: list[dict[str, Any]] = []
+    await store.write(caller, lambda tx: _needless(tx, host))
     for worker in await store.read(caller, lambda tx: tx.workers.open(host)):
         if worker.state in RESTING:
             continue
@@ -40,7 +43,18 @@ async def _abandoned(tx: Transaction, policy: Policy, worker_id: str) -> bool:
 
 async def _left(tx: Transaction, worker_id: str) -> str | None:
     """None when another writer has settled it meanwhile."""
-    worker = await tx.workers.get(worker_id)
-    if worker.state in RESTING or worker.state is WorkerState.ENDED:
+    if (await tx.workers.get(worker_id)).state in (*RESTING, WorkerState.ENDED):
         return None
-    return (await parking.left_behind(tx, worker)).value
+    await settle(tx, worker_id, End(Outcome.CRASHED, "its autopilot ended", Act.PAUSE))
+    worker = await tx.workers.get(worker_id)
+    return (worker.outcome or worker.state).value
+
+
+async def _needless(tx: Transaction, host: str) -> None:
+    """Sessions that rest for tasks which others have ended or taken."""
+    for worker in await tx.workers.open(host):
+        task = await tx.tasks.get(worker.task_id)
+        if worker.state in RESTING and (task.status in SETTLED or task.lease_token != worker.lease_token):
+            await parking.end(
+                tx, worker, Outcome.STOPPED, f"{worker.reason or worker.state}; its task went on without it"
+            )

@@ -97,11 +97,6 @@ class Watching:
             self._show(self.activity)
             self._tasks.start_soon(self._interrupt)
 
-    def halted(self, halt: Halt) -> None:
-        """People changed what stands still."""
-        if (end := ended_by(halt, self.launched.worker.worker_id)) is not None:
-            self.end(end)
-
     async def _interrupt(self) -> None:
         with anyio.move_on_after(_INTERRUPTED_SECONDS):
             await self.run.interrupt()
@@ -160,7 +155,7 @@ class Watching:
             told["command"] = request.command or ", ".join(request.paths) or request.tool
             self.parts.news({"event": "asks" if reply.approval_id else "refused", **told, "reason": reply.reason})
         if reply.approval_id is not None:
-            self.end(End(Outcome.STOPPED, f"waits for approval {reply.approval_id}", Act.ASKED))
+            self.end(End(Outcome.STOPPED, f"waits for approval {reply.approval_id}", Act.LEAVE))
 
     async def _goes_on(self, stop: AgentEvent) -> bool:
         """Its turn is over. Does another one follow in this process?"""

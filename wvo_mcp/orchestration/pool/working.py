@@ -46,15 +46,20 @@ class Work:
     """How often in a row launches of this task have failed for reasons of ours."""
     watching: Watching | None = None
     _ledger: Ledger = field(init=False)
-    _halt: Halt | None = None
+    _ended: End | None = None
+    """As people want it; what they wanted first counts."""
+    _opening: anyio.CancelScope = field(default_factory=anyio.CancelScope)
 
     def __post_init__(self) -> None:
         self._ledger = Ledger(self.parts.providers, self.launched.caps, self.launched.worker)
 
     def halted(self, halt: Halt) -> None:
-        self._halt = halt
-        if self.watching is not None:
-            self.watching.halted(halt)
+        end = ended_by(halt, self.launched.worker.worker_id)
+        if end is not None and self._ended is None:
+            self._ended = end
+            self._opening.cancel()  # a project's setup may take minutes
+            if self.watching is not None:
+                self.watching.end(end)
 
     async def run(self) -> tuple[Task, End]:
         """Its task as it is then, and how the launch ended."""
@@ -121,18 +126,20 @@ class Work:
     async def _live(self) -> End:
         parts, launched = self.parts, self.launched
         await parts.rules.refresh()
-        place = await parts.places.open(
-            PlaceAsk(
-                task_id=launched.task.id,
-                lease_token=launched.worker.lease_token,
-                slot=launched.slot,
-                bases=launched.bases,
-            )
+        ask = PlaceAsk(
+            task_id=launched.task.id,
+            lease_token=launched.worker.lease_token,
+            slot=launched.slot,
+            bases=launched.bases,
         )
+        place: Place | None = None
+        with self._opening:
+            place = await parts.places.open(ask)
         session, corrections = None if launched.before is None else launched.before.client_session, Corrections()
         while True:
-            if (end := self._ended_by_people()) is not None:
-                return end
+            if self._ended is not None:
+                return self._ended
+            assert place is not None  # noqa: S101 - only people's word cancels its making
             over = await self._process(place, session, corrections)
             if (changed := await patiently(partial(parts.places.tampered, launched.task.id))) is not None:
                 return await self._tampered(changed, Act.BLOCK)
@@ -159,9 +166,6 @@ class Work:
         )
         reason = f"the repository's own files were changed: {difference[:500]}"
         return End(Outcome.KILLED, reason, act, halts="the repository's own files were changed; see wvo-mcp trust")
-
-    def _ended_by_people(self) -> End | None:
-        return None if self._halt is None else ended_by(self._halt, self.launched.worker.worker_id)
 
     async def _remedy(self, over: Over, before: Corrections, place: Place, *, resumed: bool) -> Remedy:
         """What follows for a process that ended its turn badly."""
@@ -226,8 +230,7 @@ class Work:
             asker = Asker(parts.store, parts.caller, parts.policy, parts.judge, worker, place.path)
             self.watching = Watching(parts, launched, run, asker, self._ledger, self.sink, worker.started_at)
             try:
-                end = self._ended_by_people()
-                return await self.watching.until_over() if end is None else Over(end)
+                return await self.watching.until_over() if self._ended is None else Over(self._ended)
             finally:
                 self.watching = None
 
