@@ -79,6 +79,28 @@ def test_a_whole_tree_that_ignores_sigterm_and_left_its_group_is_ended(tmp_path:
         assert gone(tree)
 
 
+HALF_GONE = STUBBORN.replace('begin("program")', """
+import ctypes, threading
+open(f"{sys.argv[1]}/program", "w").write(str(os.getpid()))
+threading.Thread(target=time.sleep, args=(600,)).start()
+ctypes.CDLL(None).pthread_exit(None)
+""")  # fmt: skip
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process ends with its first thread")
+def test_children_of_a_program_whose_first_thread_has_ended_are_ended_as_well(tmp_path: Path) -> None:
+    with warden(tmp_path, HALF_GONE) as (process, lifeline):
+        tree = begun(tmp_path)
+        eventually(lambda: tree[0].status() == psutil.STATUS_ZOMBIE)
+        os.close(lifeline)
+        process.wait(timeout=60)
+
+        left = [one for one in tree if not gone([one])]
+        for one in left:
+            one.kill()  # or they would hold its stdout
+        assert left == []
+
+
 def test_who_started_it_is_killed_and_nothing_of_the_tree_is_left(tmp_path: Path) -> None:
     starter = f"""
 import os, subprocess, sys, time

@@ -98,7 +98,7 @@ def _end_all(program: int) -> None:
         told: set[int] = set()
         while True:
             _reaped(program)
-            left = _descendants()
+            left = _descendants() or _descendants()  # a parent that goes while they are read hides its children
             if not left:
                 return
             for pid in left - told if number is signal.SIGTERM else left:
@@ -111,15 +111,18 @@ def _end_all(program: int) -> None:
 
 
 def _descendants() -> set[int]:
-    """All processes below this one. Orphans of theirs are ours."""
+    """All processes below this one. Orphans of theirs are ours. The first thread of one that is ending is a zombie while its
+    children still are its own."""
     parents: dict[int, int] = {}
+    ended: set[int] = set()
     if os.path.isdir("/proc/self"):
         for name in os.listdir("/proc"):
             if name.isdigit():
                 with contextlib.suppress(OSError, IndexError, ValueError), open(f"/proc/{name}/stat", "rb") as stat:
                     fields = stat.read().rpartition(b")")[2].split()
-                    if fields[0] != b"Z":
-                        parents[int(name)] = int(fields[1])
+                    parents[int(name)] = int(fields[1])
+                    if fields[0] == b"Z":
+                        ended.add(int(name))
     else:
         import subprocess  # where there is no /proc
 
@@ -130,7 +133,7 @@ def _descendants() -> set[int]:
     ours = {os.getpid()}
     while grown := {pid for pid, parent in parents.items() if parent in ours and pid not in ours}:
         ours |= grown
-    return ours - {os.getpid()}
+    return ours - ended - {os.getpid()}
 
 
 if __name__ == "__main__":
