@@ -33,7 +33,7 @@ class Trees(Protocol):
         """Give a tree that has just begun its share of the processors; in words, how."""
 
     def forget(self, worker_id: str) -> None:
-        """It has ended: remove what `share` made."""
+        """It has ended: end what was seen of it and runs on, and remove what `share` made."""
 
     async def end(self, pid: int, started: str | None) -> bool:
         """End what is left of a tree: SIGTERM, two seconds later SIGKILL. False, and nothing is touched, when the pid is no

@@ -144,7 +144,8 @@ async def test_what_the_real_program_printed_is_told_as_it_was_meant(name: str, 
 
 
 async def test_a_program_that_talks_before_it_reads_a_large_prompt_is_not_held_up(vendor: Vendor) -> None:
-    talks = "import os, sys; sys.stdout.write(('x' * 9_999 + '\\n') * 300); sys.stdout.flush(); os.execv(sys.argv[1], sys.argv[1:])"
+    talks = "import os, sys; sys.stdout.write(('x' * 9_999 + '\\n') * 300); sys.stdout.flush()"
+    talks = f"{talks}; os.execv(sys.argv[1], sys.argv[1:])"
     program = (sys.executable, "-c", talks, *vendor.launch.program)
 
     events = await vendor.heard([{"say": "I have read it"}], prompt="p" * 2_000_000, program=program)

@@ -190,3 +190,17 @@ async def test_where_cgroups_are_delegated_a_tree_gets_its_share_of_all_processo
         file.unlink()
     trees.forget("w-1")
     assert not made.exists()
+
+
+async def test_what_a_killed_warden_left_behind_ends_when_its_worker_is_forgotten(programs: Programs) -> None:
+    pid = programs.start(_STUBBORN)
+    trees = ProcessTrees(1_000, 50)
+    trees.look({"w-1": pid})
+    tree_of = psutil.Process(pid).children(recursive=True)
+    os.kill(pid, 9)
+    programs.started[0].wait()
+    assert len(tree_of) == 2 and all(one.is_running() for one in tree_of)
+
+    trees.forget("w-1")
+
+    assert psutil.wait_procs(tree_of, timeout=30)[1] == []

@@ -30,6 +30,8 @@ class ProcessTrees:
         self._used: dict[str, tuple[float, float]] = {}
         """Seconds of processors, and when that was seen."""
         self._seen: dict[str, TreeUse] = {}
+        self._members: dict[str, list[psutil.Process]] = {}
+        """As the last look found them."""
 
     def started(self, pid: int) -> str | None:
         with suppress(psutil.Error):
@@ -43,7 +45,8 @@ class ProcessTrees:
         self._seen = {}
         for name, root in roots.items():
             if root in known:
-                self._seen[name] = self._use(name, [known[pid] for pid in _below(root, children)])
+                self._members[name] = [known[pid] for pid in _below(root, children)]
+                self._seen[name] = self._use(name, self._members[name])
         return dict(self._seen)
 
     def over(self, worker_id: str) -> str | None:
@@ -112,6 +115,9 @@ class ProcessTrees:
     def forget(self, worker_id: str) -> None:
         self._used.pop(worker_id, None)
         self._seen.pop(worker_id, None)
+        for one in self._members.pop(worker_id, ()):
+            with suppress(psutil.Error):  # left by a warden that was killed: the warden itself ends all it can see
+                one.kill()
         made = self._groups.pop(worker_id, None)
         if made is not None:
             with suppress(OSError):  # a zombie may still be in it; it costs nothing
