@@ -59,10 +59,7 @@ def rules(path: Path, trust: Trust) -> list[Finding]:
     if not held.current().verify:
         remedy = "Write project.verify into state/roadmap.yaml (wvo-mcp init proposes it), then run wvo-mcp trust."
         found.append(warn("verify", "no command checks what workers hand in", remedy))
-    count = len(held.current().verify)
-    return found or [
-        ok("rules", f"{count} {'command checks' if count == 1 else 'commands check'} what workers hand in")
-    ]
+    return found or [ok("rules", f"what workers hand in is checked by {', '.join(held.current().verify)}")]
 
 
 def policy(path: Path, trust: Trust) -> Finding:
@@ -73,7 +70,9 @@ def policy(path: Path, trust: Trust) -> Finding:
     if differences:
         named = ", ".join(one.name for one in differences[:5])
         return warn("policy", f"{path.name} allows what no person has accepted: {named}", _TRUST)
-    return ok("policy", "it holds" if path.exists() else "what ships with wvo-mcp holds")
+    return ok(
+        "policy", f"{path.name} is in force" if path.exists() else "the rules that ship with wvo-mcp are in force"
+    )
 
 
 def programs(path: Path, environ: Mapping[str, str], logins: Path) -> list[Finding]:
@@ -89,5 +88,5 @@ def programs(path: Path, environ: Mapping[str, str], logins: Path) -> list[Findi
 def limits() -> Finding:
     """How the share of CPU is held; memory, time and cost are watched anywhere."""
     group = next(iter(ProcessTrees(1, 1).delegated()), None)
-    how = "nice: no control group can be given a limit here" if group is None else f"control groups below {group}"
-    return ok("limits", f"the CPU of workers is shared by {how}")
+    how = "priority (nice 10), for control groups cannot be written" if group is None else f"control groups in {group}"
+    return ok("limits", f"workers share the CPU by {how}")

@@ -26,7 +26,6 @@ def places(tmp_path: Path) -> Places:
 
 def install(places: Places, wishes: Wishes = EVERYTHING) -> Plan:
     planned = plan(places, wishes)
-    planned.check()
     planned.apply()
     return planned
 
@@ -126,10 +125,8 @@ def test_an_entry_of_another_program_stops_everything_until_it_may_be_replaced(p
     (places.codex_home).mkdir(parents=True)
     (places.codex_home / "config.toml").write_text('[mcp_servers.wvo]\ncommand = "theirs"\n')
 
-    planned = plan(places, USER_WIDE)
-    assert list(planned.foreign) == [".mcp.json", str(places.codex_home / "config.toml")]
     with pytest.raises(Conflict) as refused:
-        planned.check()
+        plan(places, USER_WIDE)
     assert refused.value.details["entry"] == {"command": "theirs"}
     assert "--replace" not in refused.value.hint
 

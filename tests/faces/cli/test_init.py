@@ -80,6 +80,8 @@ def test_on_a_terminal_a_person_is_asked_before_a_file_is_changed(shell: Shell) 
         terminal.type("n\n")
         refused = terminal.finish()
     assert "+The tasks of this project are kept by the MCP server" in refused.out
+    assert "create .mcp.json: the server wvo" in refused.out
+    assert "Change 1 file and create 10 files, as shown?" in refused.out
     assert "Nothing was written." in refused.out
     assert refused.code == 1
     assert files(shell) == before
@@ -89,27 +91,8 @@ def test_on_a_terminal_a_person_is_asked_before_a_file_is_changed(shell: Shell) 
         terminal.type("y\n")
         done = terminal.finish()
     assert done.code == 0
-    assert "changed CLAUDE.md" in done.out
-    assert "created .mcp.json" in done.out
+    assert f"Changed 1 file and created 10 files in {shell.root}" in " ".join(done.out.split())
     assert "--codex" in done.out
-
-
-def test_on_a_terminal_a_person_sees_the_foreign_entry_and_decides(shell: Shell) -> None:
-    (shell.root / ".mcp.json").write_text('{"mcpServers": {"wvo": {"command": "theirs"}}}')
-
-    with shell.terminal("init", "--yes", NO_COLOR="1") as terminal:
-        terminal.until(lambda seen: "Take its place? [y/N]" in seen)
-        terminal.type("n\n")
-        refused = terminal.finish()
-    assert '{"command": "theirs"}' in refused.out
-    assert refused.code == 1
-    assert not (shell.root / "state").exists()
-
-    with shell.terminal("init", "--yes", NO_COLOR="1") as terminal:
-        terminal.until(lambda seen: "Take its place? [y/N]" in seen)
-        terminal.type("y\n")
-        assert terminal.finish().code == 0
-    assert "theirs" not in (shell.root / ".mcp.json").read_text()
 
 
 def test_on_a_terminal_nothing_to_do_is_said_and_what_is_removed_once(shell: Shell) -> None:

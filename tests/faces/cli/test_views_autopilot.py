@@ -110,7 +110,7 @@ def test_what_agents_write_neither_steers_nor_floods_the_terminal(width: int) ->
     )
     shown += lines(autopilot.plan({"workers": 1, "notes": [HOSTILE[:300]], "tiers": []}), width)
     found = {"failed": [{"task_id": "T1", "reason": HOSTILE}], "ended": HOSTILE[:50]}
-    shown += lines(autopilot.summary(found), width)
+    shown += lines(autopilot.summary(found, NOW), width)
 
     assert len(shown) < 70
     assert max(map(len, shown)) <= width
@@ -142,7 +142,7 @@ def test_what_a_run_may_cost_is_said_before_it_begins() -> None:
         "Up to 3 workers at once, at most 9 tasks, for at most $5.00.",
         "Likely cost: $0.93, at most $5.00.",
         "Today: $3.50 of $20.00 spent.",
-        "  claude: low l, high h",
+        "  claude: l (low), h (high)",
         "2 tasks are ready, 7 open.",
         "codex: there is no login for workers",
     ]
@@ -155,18 +155,19 @@ def test_the_last_line_counts_and_each_task_says_why() -> None:
         "failed": [{"task_id": "T3", "reason": "tests fail"}],
         "waiting": [{"task_id": "T4", "reason": "git push", "approval_id": "A-17"}],
         "cost_usd": 0.72,
-        "tokens": 182_000,
         "ended": "nothing is left to do",
     }
-    shown = lines(autopilot.summary(found), 80)
+    shown = lines(autopilot.summary(found, NOW), 80)
 
     assert shown == [
-        "done     T1  0123456789",
-        "done     T2  nothing was changed",
-        "failed   T3  tests fail",
-        "waiting  T4  git push  wvo-mcp approve A-17",
+        "",
+        "became   task  commit      why",
+        "done     T1    0123456789",
+        "done     T2                nothing was changed",
+        "failed   T3                tests fail",
+        "waiting  T4                git push; wvo-mcp approve A-17",
         "Ended: nothing is left to do.",
-        "2 done, 0 landed, 1 failed, 1 waiting; $0.72, 182k tokens",
+        "2 done, 0 landed, 1 failed, 1 waiting; $0.72",
     ]
 
 

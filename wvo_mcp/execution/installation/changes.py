@@ -91,12 +91,11 @@ class Change:
 
 
 class Plan:
-    """The files as they would be. `foreign`: entries of other programs that are in the way, by file; `notes` are for
-    people. `accepts`: what of `project:` in the roadmap is written now, and thereby accepted."""
+    """The files as they would be; `notes` are for people. `accepts`: what of `project:` in the roadmap is written now, and
+    thereby accepted."""
 
     def __init__(self) -> None:
         self.accepts: dict[str, Any] = {}
-        self.foreign: dict[str, Any] = {}
         self.notes: list[str] = []
         self._changes: dict[Path, Change] = {}
 
@@ -123,16 +122,6 @@ class Plan:
             content = file.content()
             self._changes[path] = Change(file, path, content, content)
         return self._changes[path]
-
-    def check(self) -> None:
-        """Raises Conflict while a foreign entry is in the way."""
-        for shown, entry in self.foreign.items():
-            raise Conflict(
-                f"{shown} has an entry 'wvo' that starts something else. Nothing was written.",
-                hint="Look at the entry and rename or remove it; wvo-mcp init --help shows what else a person can do.",
-                path=shown,
-                entry=entry,
-            )
 
     def apply(self) -> None:
         """Write all files, each atomically, or none.

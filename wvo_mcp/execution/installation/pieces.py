@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, cast
 
+from wvo_mcp.errors import Conflict
 from wvo_mcp.execution.installation.changes import File, Plan
 from wvo_mcp.execution.installation.detection import Proposal
 from wvo_mcp.execution.installation.document import Document, listed, unsafe, value_at
@@ -59,8 +60,13 @@ class Entry(Piece):
         document = Document(text or "", self.file.shown)
         present = document.get(self.servers, SERVER)
         if present is not None and not is_ours(present) and not self.replace:
-            plan.foreign[self.file.shown] = present
-        elif not is_ours(present):
+            raise Conflict(
+                f"{self.file.shown} has an entry 'wvo' that starts something else. Nothing was written.",
+                hint="Look at the entry and rename or remove it; wvo-mcp init --help shows what else a person can do.",
+                path=self.file.shown,
+                entry=present,
+            )
+        if not is_ours(present):
             document.put((self.servers, SERVER), dict(self.entry))
         return document.text
 

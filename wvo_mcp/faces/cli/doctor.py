@@ -15,7 +15,7 @@ from wvo_mcp.execution import doctor, worker_checks
 from wvo_mcp.execution.identity import check_not_below_warden
 from wvo_mcp.execution.trust import Trust
 from wvo_mcp.faces.cli.backup import refuse_if_live, restore_and_sync, show, while_live_option
-from wvo_mcp.faces.cli.output import command, print_json, visible
+from wvo_mcp.faces.cli.output import command, print_json, say, visible
 from wvo_mcp.faces.cli.session import Compose, settings_or_usage
 from wvo_mcp.operations import tools
 from wvo_mcp.ports.backend import Backend
@@ -70,9 +70,9 @@ def _examine(compose: Compose, repaired: dict[str, Any], *, as_json: bool) -> No
             for finding in found:
                 mark, colour = MARKS[finding.outcome]
                 click.secho(mark, fg=colour, bold=finding.outcome is Outcome.FAIL, nl=False)
-                click.echo(f"  {finding.check:<16}{visible(finding.found)}")
+                say(f"  {finding.check:<16}{finding.found}", indent=22, beside=len(mark))
                 if finding.remedy:
-                    click.secho(f"{'':22}{visible(finding.remedy)}", dim=finding.outcome is not Outcome.FAIL)
+                    say(f"{'':22}{finding.remedy}", indent=22)
     failed = [finding for finding in findings if finding.outcome is Outcome.FAIL]
     if as_json:
         print_json({"ok": not failed, **repaired, "checks": [asdict(finding) for finding in findings]})

@@ -1,10 +1,8 @@
 """`wvo-mcp init`: show what would be written, ask, write."""
 
-import json
 import os
 import sys
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,8 +13,9 @@ from wvo_mcp.execution.identity import check_not_below_warden
 from wvo_mcp.execution.installation.changes import Plan
 from wvo_mcp.execution.installation.plan import Places, Wishes, codex_home, plan, removal
 from wvo_mcp.execution.trust import ROADMAP, Trust
-from wvo_mcp.faces.cli.output import command, print_json, visible
+from wvo_mcp.faces.cli.output import command, print_json, say, visible
 from wvo_mcp.faces.cli.session import Compose, settings_or_usage
+from wvo_mcp.settings import Settings
 
 CLIENTS = {
     "claude": "Also wire in Claude Code: allow rule, approval of the server, stop hook, a hook that judges commands by the"
@@ -32,6 +31,7 @@ FLAGS = CLIENTS | {
     "yes": "No confirmation before existing files are changed.",
 }
 COLOURS = {"+": "green", "-": "red", "@": "cyan"}
+VERBS = {"change": "yellow", "create": "green", "remove": "red"}
 
 
 def init_command(_compose: Compose) -> click.Command:
@@ -49,25 +49,26 @@ def init_command(_compose: Compose) -> click.Command:
 def _init(given: dict[str, Any], as_json: bool) -> None:
     check_not_below_warden("init")
     settings = settings_or_usage()
-    places = Places(settings.root, settings.state_dir, codex_home(os.environ))
-    interactive = not as_json and sys.stdin.isatty()
-    planned, written = _planned(places, given, interactive), not given["dry_run"]
-    trust = Trust(os.environ, settings.root)
+    planned, trust = _planned(settings, given), Trust(os.environ, settings.root)
     if not as_json:
-        _carry_out(places.root, planned, given, interactive, trust)
-        return
-    if written:
+        _show(planned, whole=given["dry_run"])
+        _ask(planned, given)
+    if not given["dry_run"]:
         planned.apply()
         _accept(planned, trust)
-    changes = [
-        {"path": str(one.path), "new": one.before is None, "reasons": list(one.reasons), "diff": one.diff()}
-        for one in planned.changes
-    ]
-    print_json({"root": str(places.root), "written": written, "changes": changes, "notes": planned.notes})
+    if as_json:
+        changes = [
+            {"path": str(one.path), "new": one.before is None, "reasons": list(one.reasons), "diff": one.diff()}
+            for one in planned.changes
+        ]
+        written = not given["dry_run"]
+        print_json({"root": str(settings.root), "written": written, "changes": changes, "notes": planned.notes})
+    else:
+        _say_what_is_next(planned, given, settings.root)
 
 
-def _planned(places: Places, given: dict[str, Any], interactive: bool) -> Plan:
-    """The plan; on a terminal a person decides about entries of other programs. Raises Conflict elsewhere."""
+def _planned(settings: Settings, given: dict[str, Any]) -> Plan:
+    places = Places(settings.root, settings.state_dir, codex_home(os.environ))
     clients = {name: given[name] for name in CLIENTS}
     if given["remove"]:
         if any(clients.values()) or given["replace"]:
@@ -75,16 +76,7 @@ def _planned(places: Places, given: dict[str, Any], interactive: bool) -> Plan:
         return removal(places, user_wide=given["global"])
     if given["global"] and not given["codex"]:
         raise click.UsageError("--global goes with --codex.")
-    wishes = Wishes(**clients, user_wide=given["global"], replace=given["replace"])
-    planned = plan(places, wishes)
-    if planned.foreign and interactive and not given["dry_run"]:
-        for shown, entry in planned.foreign.items():
-            click.echo(f"{visible(shown)} has an entry 'wvo' that starts something else:")
-            click.echo("  " + visible(json.dumps(entry, ensure_ascii=False)))
-        if click.confirm("Take its place?"):
-            return plan(places, replace(wishes, replace=True))
-    planned.check()
-    return planned
+    return plan(places, Wishes(**clients, user_wide=given["global"], replace=given["replace"]))
 
 
 def _accept(planned: Plan, trust: Trust) -> None:
@@ -94,44 +86,50 @@ def _accept(planned: Plan, trust: Trust) -> None:
         trust.accept(ROADMAP, {**project, **trust.accepted(ROADMAP), "project": project["project"]})
 
 
-def _carry_out(root: Path, planned: Plan, given: dict[str, Any], interactive: bool, trust: Trust) -> None:
-    old = [change for change in planned.changes if change.before is not None]
-    asked = (old or planned.accepts) and interactive and not given["yes"]
-    for change in planned.changes if given["dry_run"] else old:
-        if change.after is None:
-            if given["dry_run"] or asked:
-                click.secho(f"remove {visible(change.file.shown)}: {'; '.join(change.reasons)}", fg="red")
-            continue
-        for line in change.diff().splitlines():
-            click.secho(visible(line), fg=None if line.startswith(("+++", "---")) else COLOURS.get(line[:1]))
+def _show(planned: Plan, *, whole: bool) -> None:
+    """Each file with what is done to it; the differences of files that are there, with `whole` of all."""
+    for change in planned.changes:
+        click.secho(change.verb, fg=VERBS[change.verb], nl=False)
+        why = "" if change.after is None else f": {'; '.join(change.reasons)}"
+        say(f" {change.file.shown}{why}", indent=len(change.verb) + 1, beside=len(change.verb))
+        if whole or change.verb == "change":
+            for line in change.diff().splitlines()[2:]:
+                click.secho(f"  {visible(line)}", fg=COLOURS.get(line[:1]))
+    if planned.accepts:
+        click.echo("project: in the roadmap, for the worktrees of workers, as found in this project:")
+    for name, value in planned.accepts.items():
+        shown = " && ".join(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else value
+        click.echo(f"  {name:<8}{visible(str(shown))}")
+
+
+def _ask(planned: Plan, given: dict[str, Any]) -> None:
+    """Before files that are there change, or something is accepted. Raises Exit for a no."""
+    matters = planned.accepts or any(change.before is not None for change in planned.changes)
+    if given["yes"] or given["dry_run"] or not matters or not sys.stdin.isatty():
+        return
+    if not click.confirm(f"{_counted(planned).capitalize()}, as shown?"):
+        click.echo("Nothing was written.")
+        raise click.exceptions.Exit(1)
+
+
+def _counted(planned: Plan, end: str = "") -> str:
     counts = Counter(change.verb for change in planned.changes)
-    what = " and ".join(f"{verb} {counts[verb]} files" for verb in ("change", "create", "remove") if counts[verb])
-    if given["dry_run"]:
-        click.echo(f"This would {what} in {root}." if what else "Nothing to do.")
-    elif planned.changes:
-        if planned.accepts:
-            click.echo("project: in the roadmap, for the worktrees of workers, as found in this project:")
-        for name, value in planned.accepts.items():
-            shown = " && ".join(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else value
-            click.echo(f"  {name:<8}{visible(str(shown))}")
-        if asked and not click.confirm(f"{what.capitalize()} as shown?"):
-            click.echo("Nothing was written.")
-            raise click.exceptions.Exit(1)
-        planned.apply()
-        _accept(planned, trust)
-        for change in planned.changes:
-            click.secho(f"{change.verb}d ", fg="green", nl=False)
-            click.echo(f"{visible(change.file.shown)}: {'; '.join(change.reasons)}")
+    files = {verb: f"{count} file{'s' * (count != 1)}" for verb, count in counts.items()}
+    return " and ".join(f"{verb}{end} {files[verb]}" for verb in VERBS if verb in files)
+
+
+def _say_what_is_next(planned: Plan, given: dict[str, Any], root: Path) -> None:
+    if not planned.changes:
+        say(f"Nothing of init is left in {root}." if given["remove"] else f"Everything is in place in {root}.")
+    elif given["dry_run"]:
+        say(f"This would {_counted(planned)} in {root}.")
     else:
-        click.echo(f"Nothing of init is left in {root}." if given["remove"] else f"Everything is in place in {root}.")
+        say(f"{_counted(planned, 'd').capitalize()} in {root}.")
     for note in planned.notes:
-        click.secho(visible(note), fg="yellow")
+        say(note, fg="yellow")
     if given["remove"]:
         return
     for name, text in CLIENTS.items():
         if not given[name]:
-            click.echo(f"--{name:<8} {text}")
-    click.echo(
-        "Next: edit state/roadmap.yaml and state/providers.yaml, then start your agent here, or wvo-mcp autopilot;"
-        " wvo-mcp doctor checks the installation."
-    )
+            say(f"--{name:<8} {text}", indent=11)
+    say("Next: edit state/roadmap.yaml, run wvo-mcp doctor, then start your agent here, or wvo-mcp autopilot.")

@@ -4,9 +4,11 @@ import json
 import logging
 import re
 import secrets
+import shutil
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from textwrap import TextWrapper
 from typing import TYPE_CHECKING, Any, cast
 
 import click
@@ -87,6 +89,14 @@ def print_error(error: WvoError, *, as_json: bool) -> None:
     for line in lines:
         click.echo(f"  {visible(line)}", err=True)
     click.secho(f"  {for_people(error.hint)}", err=True, dim=True)
+
+
+def say(text: str, *, indent: int = 0, beside: int = 0, fg: str | None = None) -> None:
+    """A sentence for people, its lines as long as their terminal; words such as paths stay whole. `indent` is that of all
+    lines but the first, which stands `beside` so many characters."""
+    lines = TextWrapper(shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False)
+    lines.subsequent_indent = " " * indent
+    click.secho(lines.fill(" " * beside + visible(text))[beside:], fg=fg)
 
 
 def visible(text: str) -> str:

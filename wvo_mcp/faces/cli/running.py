@@ -202,4 +202,4 @@ class Screen(Lines):
     def ends(self, summary: Mapping[str, Any]) -> None:
         from wvo_mcp.faces.cli.views import autopilot
 
-        self._console.print(autopilot.summary(redacted(dict(summary))))
+        self._console.print(autopilot.summary(redacted(dict(summary)), datetime.now(UTC)))

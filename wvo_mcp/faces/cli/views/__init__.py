@@ -43,7 +43,7 @@ def show(name: str, result: dict[str, Any], svg: Path | None = None, *, quiet: b
     """Print it, unless `quiet`, and write it to `svg`. Raises OSError."""
     record = svg is not None
     console = Console(highlight=False, record=record, file=StringIO() if quiet else None, width=150 if record else None)
-    console.print(view(name, result))
+    console.print(view(name, result), soft_wrap=name == "worker_log")  # its lines are what a program printed
     if svg is not None:
         # What it shows must not be fetched from elsewhere.
         svg.write_text(_FONTS.sub("", console.export_svg(title=f"wvo-mcp {name}")))

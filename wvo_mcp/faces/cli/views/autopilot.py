@@ -27,6 +27,7 @@ STATES = {
     "ended": "dim",
 }
 _TROUBLE = ("failed", "blocked", "awaiting_approval")
+_ENDS = ("done", "landed", "failed", "waiting")
 _GOOD, _BAD = ("done", "landed", "resumed"), ("failed", "refused", "blocked", "unusable")
 _FEW = 4
 
@@ -171,7 +172,7 @@ def plan(found: Row) -> RenderableType:
         lines.append(Text(f"Today: ${found.get('day_spent_usd', 0.0):,.2f} of ${found['day_cap_usd']:,.2f} spent."))
     by_provider: dict[str, list[str]] = {}
     for one in found.get("tiers", ()):
-        by_provider.setdefault(one["provider"], []).append(f"{one['tier']} {one['model']}")
+        by_provider.setdefault(one["provider"], []).append(f"{one['model']} ({one['tier']})")
     if not by_provider:
         lines.append(Text("No provider can be used: see state/providers.yaml and wvo-mcp doctor.", "yellow"))
     lines += [text(f"  {name}: {', '.join(models)}", "dim") for name, models in by_provider.items()]
@@ -206,29 +207,21 @@ def news(one: Row, now: datetime) -> RenderableType:
     return grid
 
 
-def summary(found: Row) -> RenderableType:
+def summary(found: Row, now: datetime) -> RenderableType:
     """What became of each task that the run touched; the last line counts them."""
-    lines: list[RenderableType] = []
-    for name, style in (("done", "green"), ("landed", "green"), ("failed", "red"), ("waiting", "yellow")):
+    rows: list[Row] = []
+    for name in _ENDS:
         for one in found.get(name, ())[:200]:
-            line = Text.assemble((f"{name:<8} ", style), (clean(one["task_id"]), "bold"))
-            if one.get("commit"):
-                line.append(f"  {one['commit'][:10]}", "cyan")
-            if one.get("no_changes"):
-                line.append("  nothing was changed", "yellow")
-            if one.get("reason"):
-                line.append(f"  {_line(one['reason'])}")
-            if one.get("until"):
-                line.append(f"  until {instant(one['until']).astimezone():%H:%M}", "dim")
-            if one.get("approval_id"):
-                line.append(f"  wvo-mcp approve {clean(one['approval_id'])}", "magenta")
-            lines.append(line)
-    counts = ", ".join(f"{len(found.get(name, ()))} {name}" for name in ("done", "landed", "failed", "waiting"))
+            why = [_line(one["reason"])] if one.get("reason") else []
+            why += ["nothing was changed"] if one.get("no_changes") else []
+            why += [f"until {instant(one['until']).astimezone():%H:%M}"] if one.get("until") else []
+            why += [f"wvo-mcp approve {one['approval_id']}"] if one.get("approval_id") else []
+            rows.append({"became": name, **one, "commit": (one.get("commit") or "")[:10], "why": "; ".join(why)})
+    counts = ", ".join(f"{len(found.get(name, ()))} {name}" for name in _ENDS)
     spent = f"; ${found['cost_usd']:,.2f}" if found.get("cost_usd") is not None else ""
-    spent += f", {amount(found['tokens'])} tokens" if found.get("tokens") else ""
-    if found.get("ended"):
-        lines.append(Text(f"Ended: {_line(found['ended'])}.", "dim"))
-    return Group(*lines, Text.assemble((counts, "bold"), spent))
+    ended = [Text(f"Ended: {_line(found['ended'])}.", "dim")] if found.get("ended") else []
+    table_of = [table(rows, "became task_id=task commit why+", now)] if rows else []
+    return Group(Text(), *table_of, *ended, Text.assemble((counts, "bold"), spent))
 
 
 def log(found: Row) -> RenderableType:

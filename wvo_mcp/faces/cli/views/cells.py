@@ -23,6 +23,7 @@ STATUS = {
 }
 _STYLES: Mapping[str, Mapping[str, str]] = {
     "status": STATUS,
+    "became": {**STATUS, "landed": "green", "waiting": "yellow"},
     "severity": {"critical": "bold red", "warning": "yellow", "info": "dim"},
     "priority": {"critical": "bold red", "high": "yellow", "medium": "default", "low": "dim"},
 }
