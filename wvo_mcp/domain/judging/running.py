@@ -140,9 +140,9 @@ class _Judging:
         elif name in programs("wordless") or name in SETTING:
             yield from builtin(name, arguments, command, reach)
         else:
-            yield from self.unlisted(name, arguments, command)
+            yield from self.unlisted(name, arguments, command, depth)
 
-    def unlisted(self, name: str, arguments: Sequence[Word], command: SimpleCommand) -> Judgements:
+    def unlisted(self, name: str, arguments: Sequence[Word], command: SimpleCommand, depth: int) -> Judgements:
         if name in programs("patterns") and not any(
             re.match(r"-[a-zA-Z]*[ef]$|--(regexp|file)", one.start) for one in arguments
         ):
@@ -154,6 +154,9 @@ class _Judging:
         yield from self.reach.arguments(arguments, command.text, writes=not reads)
         if name in ("sort", "uniq", "tree", "yq", "xxd", "tee"):  # they write what is named last, or by an option
             yield from self.reach.arguments(arguments, command.text, writes=True)
+        for place, one in enumerate(() if reads else arguments[:-1]):  # it may run them, as `perf stat git push` does
+            if (one.text or "").rpartition("/")[2] in programs("runnable"):
+                yield from self.words(command, arguments[place:], depth + 1)
 
     def wrapped(
         self, name: str, wrapper: Mapping[str, Any], arguments: Sequence[Word], command: SimpleCommand, depth: int
@@ -212,6 +215,9 @@ class _Judging:
                 skip -= 1
             else:
                 break
+        if wrapper.get("file"):
+            yield from self.reach.arguments(rest, command.text, writes=True)
+            return
         if not rest or (name in ("command", "builtin") and any(one.text in ("-v", "-V") for one in arguments[:1])):
             return
         if wrapper.get("shell"):
