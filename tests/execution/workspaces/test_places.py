@@ -214,6 +214,25 @@ async def test_a_setup_that_fails_leaves_nothing_and_shows_its_end(yard: Yard) -
     assert not (await yard.open(worker)).reused
 
 
+async def test_a_folder_whose_name_is_a_pattern_stays_out_of_the_persons_status(yard: Yard) -> None:
+    yard.folder = yard.root / "p[a]rt !" / "worktrees"
+    yard.again()
+
+    await yard.open(await yard.claimed("T1"))
+
+    assert yard.git("status", "--porcelain") == ""
+
+
+async def test_a_setup_that_changes_the_repositorys_config_is_named_as_its_cause(yard: Yard) -> None:
+    yard.rules.rules = Rules(setup="git config core.hooksPath .husky")
+
+    said = r"core.hookspath is now '.husky'\nIt changed while project.setup ran"
+    with pytest.raises(PlaceFailed, match=said) as failed:
+        await yard.open(await yard.claimed("T1"))
+
+    assert failed.value.tampered
+
+
 async def test_a_setup_that_does_not_end_is_ended(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wvo_mcp.execution.workspaces.places.SETUP_SECONDS", 0.2)
     yard.rules.rules = Rules(setup="sleep 600")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import AsyncGenerator, Generator, Mapping
@@ -258,6 +259,8 @@ class Worktrees:
         place = self._place({**row, "facts": json.dumps(facts)}, ask)
         if command := self._rules.current().setup:
             await self._set_up(command, place)
+            if changed := await to_thread.run_sync(self._difference, row):
+                raise Tampered(f"{changed}\nIt changed while project.setup ran: {command}")
         await self._write(row, state="open", facts=facts)
         return place
 
@@ -298,7 +301,7 @@ class Worktrees:
     def _excluded(self, common: Common) -> list[str]:
         """Our own folders, where they are below the person's checkout."""
         below = [one.relative_to(common.top) for one in (self._folder, self._logs) if one.is_relative_to(common.top)]
-        return [f"/{one.as_posix()}/" for one in below]
+        return ["/{}/".format(re.sub(r"([*?\[\\!#])", r"\\\1", one.as_posix())) for one in below]
 
     # Removing
 
