@@ -21,6 +21,7 @@ from wvo_mcp.orchestration.pool import spending
 from wvo_mcp.orchestration.pool.spending import Caps, Ledger
 from wvo_mcp.orchestration.queue.claims import Claim
 from wvo_mcp.ports import Transaction
+from wvo_mcp.ports.providers import Spent
 
 pytestmark = pytest.mark.anyio
 AUTO = slot()
@@ -161,6 +162,30 @@ async def test_a_settlement_that_was_tried_twice_counts_once(bench: Bench) -> No
     await bench.store.write(AUTO, ledger.settle, keep=False)  # undone
     ledger.settled(await bench.write(ledger.settle, AUTO))
     assert (await bench.sql("SELECT sum(tokens_out) AS o FROM usage"))[0]["o"] == 5
+
+
+@pytest.mark.requirement("WORK-6")
+async def test_what_is_used_while_a_settlement_is_written_is_counted_by_the_next(bench: Bench) -> None:
+    await bench.create(a_task("A", complexity=2))
+    worker = (await launch(bench, Caps()))[1]
+    assert worker is not None
+    ledger = Ledger(CLAUDE, Caps(), worker)
+    ledger.add(Use(tokens_in=10, tokens_out=5))
+
+    async def interrupted(tx: Transaction) -> spending.Mark:
+        record = tx.routing.record
+
+        async def recorded(spent: Spent) -> None:
+            await record(spent)
+            ledger.add(Use(tokens_in=30, tokens_out=9))
+
+        vars(tx.routing)["record"] = recorded
+        return await ledger.settle(tx)
+
+    ledger.settled(await bench.write(interrupted, AUTO))
+    ledger.settled(await bench.write(ledger.settle, AUTO))
+    used = "SELECT sum(tokens_in) AS i, sum(tokens_out) AS o FROM"
+    assert await bench.sql(f"{used} usage") == await bench.sql(f"{used} workers") == [{"i": 30, "o": 9}]
 
 
 @pytest.mark.requirement("WORK-6")

@@ -224,39 +224,40 @@ class Ledger:
     async def settle(self, tx: Transaction, *, last: bool = False) -> Mark:
         """Count what is new into budgets and breakers, and write it to the worker's row. `last`: with its event."""
         worker, before = self.worker, self._counted
-        fresh = _less(self.use, before.use)
-        paid = max(0.0, self.cost - before.cost)
+        use, cost = self.use, self.cost  # more comes while the transaction waits: that is the next settlement's
+        fresh = _less(use, before.use)
+        paid = max(0.0, cost - before.cost)
         if any((fresh.tokens_in, fresh.tokens_out, fresh.tokens_cached)) or paid:
             await tx.routing.record(self._spent(fresh, paid))
         answered = before.answered
-        if self.use.tokens_out > 0 and not answered:
+        if use.tokens_out > 0 and not answered:
             route = await tx.routing.route(worker.task_id)
             await breakers.success(tx, worker.provider, worker.tier, worker.task_id, route, ended=False)
             answered = True
-        if last and (self.use != Use() or self.cost):
-            await breakers.note(tx, self._spent(self.use, self.cost), worker=worker.worker_id)
-        reserved, refused = await self._grown(tx)
-        fields = {"tokens_in": self.use.tokens_in + self.use.tokens_cached, "tokens_out": self.use.tokens_out}
+        if last and (use != Use() or cost):
+            await breakers.note(tx, self._spent(use, cost), worker=worker.worker_id)
+        reserved, refused = await self._grown(tx, cost)
+        fields = {"tokens_in": use.tokens_in + use.tokens_cached, "tokens_out": use.tokens_out}
         kept = 0.0 if last else reserved  # whether it ends or rests, it spends no more
-        await tx.workers.change(worker.worker_id, {**fields, "cost_usd": self.cost, "reserved_usd": kept})
-        return Mark(self.use, self.cost, reserved, answered, refused)
+        await tx.workers.change(worker.worker_id, {**fields, "cost_usd": cost, "reserved_usd": kept})
+        return Mark(use, cost, reserved, answered, refused)
 
     def settled(self, mark: Mark) -> str | None:
         """The settlement is committed; as `add`, for a reservation that could not grow."""
         self._counted = mark
         return self.add(Use(sums=False, cost=0.0))
 
-    async def _grown(self, tx: Transaction) -> tuple[float, bool]:
+    async def _grown(self, tx: Transaction, cost: float) -> tuple[float, bool]:
         """The reservation, as large as what was used where the caps have room, and whether they have not."""
         reserved = self._counted.reserved
-        if not self._limited or self.cost <= reserved:
+        if not self._limited or cost <= reserved:
             return reserved, False
         room = await _room(tx, self._catalogue, self._caps, self.worker.run_id)
         # The row's own share is what it counted last, or its reservation: that is taken already.
         taken = max(reserved, self._counted.cost)
         left = math.inf if room is None else room.left
-        wanted = self.cost * _MORE if self._caps.worker is None else min(self.cost * _MORE, self._caps.worker)
-        if self.cost - taken > left + _ROUNDING:
+        wanted = cost * _MORE if self._caps.worker is None else min(cost * _MORE, self._caps.worker)
+        if cost - taken > left + _ROUNDING:
             return reserved, True
         return min(wanted, taken + left), False
 
