@@ -165,4 +165,5 @@ class ClaudeRun(LineRun):
             yield AgentEvent(EventKind.USAGE, use=use)
         signal = None if reading.finished else reading.signal
         status = Status.DONE if reading.finished else Status.FAILED
-        yield from stopped(words(message.get("result")), status, self._session, signal)
+        errors = "\n".join(words(one) for one in items(message.get("errors")))
+        yield from stopped(words(message.get("result")) or errors, status, self._session, signal)
