@@ -58,7 +58,12 @@ class Project:
         self._stack = ExitStack()
         (self.root / "state").mkdir(parents=True)
         self.home.mkdir()
-        for file, text in {".bashrc": "# theirs\n", ".gitconfig": "[user]\nname = A\nemail = a@b\n"}.items():
+        for file, text in {
+            ".bashrc": "# theirs\n",
+            ".gitconfig": "[user]\nname = A\nemail = a@b\n",
+            **self._traps(),
+        }.items():
+            (self.home / file).parent.mkdir(exist_ok=True)
             (self.home / file).write_text(text)
         (self.root / "state/roadmap.yaml").write_text(self._roadmap())
         (self.root / "state/providers.yaml").write_text(self._providers())
@@ -69,6 +74,23 @@ class Project:
         (self.root / "notes.txt").write_text("not committed\n")
         for task, (vendor, _) in tasks.items():
             self.script(task, doing(vendor, task, f"echo {task} > {task}.txt"))
+
+    def _traps(self) -> dict[str, str]:
+        """The person's own configuration of each program: whatever of it is used leaves a file in the home."""
+        springs = f"touch {self.home}/sprung"
+        server = {"command": "sh", "args": ["-c", springs]}
+        hook = {"hooks": [{"type": "command", "command": springs}]}
+        events = {"SessionStart": [hook], "PreToolUse": [hook], "BeforeTool": [hook]}
+        settings = json.dumps({"hooks": events, "mcpServers": {"theirs": server}})
+        codex = (
+            f"notify = ['sh', '-c', '{springs}']\n[mcp_servers.theirs]\ncommand = 'sh'\nargs = ['-c', '{springs}']\n"
+        )
+        return {
+            ".claude.json": json.dumps({"mcpServers": {"theirs": server}}),
+            ".claude/settings.json": settings,
+            ".codex/config.toml": codex,
+            ".gemini/settings.json": settings,
+        }
 
     def script(self, task: str, steps: Sequence[Step]) -> None:
         """What the task's model does. The key is how the prompt of that task begins."""
