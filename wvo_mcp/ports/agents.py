@@ -5,7 +5,6 @@
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -38,7 +37,6 @@ class Launch:
     effort: str | None = None
     session: str | None = None
     folders: tuple[Path, ...] = ()
-    max_turns: int | None = None
     budget: float | None = None
     deadline: float = 3_600.0
     output: int = 256 << 20
@@ -54,14 +52,6 @@ class Answer:
 
     allowed: bool
     reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """What a provider says that is left for this login."""
-
-    exhausted: bool
-    resets_at: datetime | None = None
 
 
 class AgentNotStarted(Exception):
@@ -89,10 +79,6 @@ class AgentRun(Protocol):
 
     async def interrupt(self) -> None:
         """End the turn that runs; a stop follows."""
-        ...
-
-    async def quota(self) -> Quota | None:
-        """Asks the provider; None where that cannot be asked."""
         ...
 
 

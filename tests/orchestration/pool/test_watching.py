@@ -57,8 +57,6 @@ class Program:
 
     async def answer(self, request_id: str, answer: object) -> None: ...
 
-    async def quota(self) -> None: ...
-
 
 class Watched:
     """A process that is watched, and all that it shows."""

@@ -42,7 +42,6 @@ class ClaudeRun(LineRun):
             ("--model", launch.model),
             ("--effort", launch.effort),
             ("--resume", launch.session),
-            ("--max-turns", launch.max_turns),
             ("--max-budget-usd", launch.budget),
         ):
             command += [] if value is None else [option, str(value)]

@@ -22,7 +22,7 @@ from wvo_mcp.domain.providers.signals.sentences import (
     words,
 )
 from wvo_mcp.execution.agents.lines import LineRun, Message, stopped
-from wvo_mcp.ports.agents import Answer, Launch, Quota
+from wvo_mcp.ports.agents import Answer, Launch
 
 _K = FailureKind
 _KINDS = {
@@ -43,7 +43,6 @@ _STATUS = {"completed": Status.DONE, "interrupted": Status.INTERRUPTED, "failed"
 _BUSY = -32001
 _BUSY_TIMES, _BUSY_SECONDS = 6, 0.2
 """So often a request is made again, after so long; twice as long each time."""
-_QUOTA_SECONDS = 10.0
 _NO_MOMENT = 1e11
 """Seconds of the epoch that no calendar has."""
 _TO_THE_MINUTE = timedelta(minutes=1)
@@ -69,9 +68,6 @@ class CodexRun(LineRun):
         self._refusals = 0
         """For being busy, in a row."""
         self._last = ""
-        self._quota: Quota | None = None
-        self._quota_known = anyio.Event()
-        self._began = False
         self._past: tuple[int, int, int] | None = None if launch.session else (0, 0, 0)
 
     def command(self) -> Sequence[str]:
@@ -124,14 +120,6 @@ class CodexRun(LineRun):
     async def interrupt(self) -> None:
         if self._turn is not None:
             await self._ask("turn/interrupt", {"threadId": self._thread, "turnId": self._turn})
-
-    async def quota(self) -> Quota | None:
-        """Only while somebody reads the events."""
-        self._quota, self._quota_known = None, anyio.Event()
-        await self._ask("account/rateLimits/read", {})
-        with anyio.move_on_after(_QUOTA_SECONDS):
-            await self._quota_known.wait()
-        return self._quota
 
     async def answer(self, request_id: str, answer: Answer) -> None:
         if request_id in self._open:
@@ -191,7 +179,7 @@ class CodexRun(LineRun):
             case "turn/start":
                 self._turn = words(part(result, "turn").get("id")) or self._turn
             case "account/rateLimits/read":
-                yield from self._has_quota(_quota_of(result))
+                yield from self._has_quota(result)
             case _:
                 pass
 
@@ -201,23 +189,24 @@ class CodexRun(LineRun):
             self._refusals += 1
             self._put_off(method, asked["params"])
         elif method == "account/rateLimits/read":
-            yield from self._has_quota(None)
+            self._put_off("turn/start", self._first_turn(self.launch.prompt))
         elif method in ("initialize", "thread/start", "thread/resume", "turn/start"):
             said = words(error.get("message")) or f"{method} was refused"
             signal = signal_of(_K.CAPACITY, said, datetime.now(UTC)) if is_busy else None
             yield from stopped(said, Status.FAILED, self._thread, signal)
 
-    def _has_quota(self, quota: Quota | None) -> Iterable[AgentEvent]:
-        """`account/rateLimits/read` was answered: before the first turn, or for `quota`."""
-        self._quota = quota
-        self._quota_known.set()
-        if not self.launch.confirm_quota or self._turn is not None or self._began:
-            return
-        self._began = True
-        if quota is None or not quota.exhausted:
+    def _has_quota(self, result: Message) -> Iterable[AgentEvent]:
+        """Is there any, before the first turn?"""
+        limits = part(result, "rateLimits")
+        windows = [part(limits, name) for name in ("primary", "secondary")]
+        full = [window for window in windows if (number(window.get("usedPercent")) or 0) >= 100]
+        reached = limits.get("rateLimitReachedType") is not None or limits.get("spendControlReached") is True
+        if not full and not reached:
             self._put_off("turn/start", self._first_turn(self.launch.prompt))
             return
-        found = replace(signal_of(_K.QUOTA, "the limit still holds", datetime.now(UTC)), resets_at=quota.resets_at)
+        resets = [at for window in full if 0 < (at := number(window.get("resetsAt")) or 0) < _NO_MOMENT]
+        until = datetime.fromtimestamp(max(resets), UTC) if resets else None
+        found = replace(signal_of(_K.QUOTA, "the limit still holds", datetime.now(UTC)), resets_at=until)
         yield from stopped("the limit still holds", Status.FAILED, self._thread, found)
 
     def _told(self, method: str, params: Message) -> Iterable[AgentEvent]:
@@ -309,14 +298,3 @@ def _signal(error: Message) -> Signal | None:
     if found is None or found.resets_at is None:
         return found
     return replace(found, resets_at=found.resets_at + _TO_THE_MINUTE)
-
-
-def _quota_of(result: Message) -> Quota:
-    limits = part(result, "rateLimits")
-    windows = [part(limits, name) for name in ("primary", "secondary")]
-    full = [window for window in windows if (number(window.get("usedPercent")) or 0) >= 100]
-    resets = [at for window in full if 0 < (at := number(window.get("resetsAt")) or 0) < _NO_MOMENT]
-    exhausted = (
-        bool(full) or limits.get("rateLimitReachedType") is not None or limits.get("spendControlReached") is True
-    )
-    return Quota(exhausted, datetime.fromtimestamp(max(resets), UTC) if resets else None)

@@ -108,7 +108,6 @@ class GeminiRun(LineRun):
             "general": {"enableAutoUpdate": False, "enableAutoUpdateNotification": False, "maxAttempts": 2},
             "privacy": {"usageStatisticsEnabled": False},
             "mcpServers": {self._server: entry},
-            "model": {} if launch.max_turns is None else {"maxSessionTurns": launch.max_turns},
             "hooksConfig": {"enabled": True, "notifications": False},
             "hooks": {"SessionStart": [{"hooks": [hook]}], "BeforeTool": [{"matcher": _ASKED, "hooks": [hook]}]},
         }

@@ -37,8 +37,6 @@ TOOLSETS = "core,approvals,execution"
 _KEY_SECONDS = 5.0
 _TELEMETRY = ("OTEL_ENABLED", "OTEL_SDK_DISABLED")
 """Not where it is sent, which may hold a secret: a worker's own server writes files."""
-_LOGIN_FILE = "auth.json"
-"""Codex's. Its token is renewed by whoever uses it and good for one renewal: the file is used where it was made, only."""
 
 
 class WorkerHomes:

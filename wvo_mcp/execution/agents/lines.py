@@ -19,7 +19,7 @@ from wvo_mcp.domain.agents import AgentEvent, EventKind, Status
 from wvo_mcp.domain.providers.signals.reading import FailureKind, Signal
 from wvo_mcp.domain.providers.signals.sentences import words
 from wvo_mcp.execution.agents.rawlog import RawLog
-from wvo_mcp.ports.agents import AgentNotStarted, Answer, Launch, Quota, ServerEntry
+from wvo_mcp.ports.agents import AgentNotStarted, Answer, Launch, ServerEntry
 from wvo_mcp.processes import Child, Ended, NotStarted, Program, started
 
 LONGEST_LINE = 16 << 20
@@ -92,9 +92,6 @@ class LineRun(ABC):
 
     @abstractmethod
     async def interrupt(self) -> None: ...
-
-    async def quota(self) -> Quota | None:
-        return None
 
     async def after(self) -> None:  # noqa: B027 - most have put nothing off
         """Sends what was put off while messages were read."""

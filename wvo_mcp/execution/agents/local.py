@@ -22,7 +22,7 @@ from wvo_mcp.domain.providers.signals.reading import FailureKind, Signal, signal
 from wvo_mcp.domain.providers.signals.sentences import from_http, items, part, tokens, words
 from wvo_mcp.execution.agents.lines import stopped
 from wvo_mcp.execution.agents.rawlog import RawLog
-from wvo_mcp.ports.agents import AgentNotStarted, Answer, Launch, Quota
+from wvo_mcp.ports.agents import AgentNotStarted, Answer, Launch
 
 MOST_BYTES = 4 << 20
 _CONNECT_SECONDS = 10.0
@@ -74,9 +74,6 @@ class LocalRun:
 
     async def answer(self, request_id: str, answer: Answer) -> None:
         """It asks for nothing."""
-
-    async def quota(self) -> Quota | None:
-        return None
 
     async def say(self, text: str) -> None:
         self._next.append(text)
