@@ -19,23 +19,30 @@ def _alone(monkeypatch: pytest.MonkeyPatch, environ: Mapping[str, str]) -> None:
 
 
 @pytest.fixture
-def flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Flight:
+def database(store_kind: str, request: pytest.FixtureRequest) -> str | None:
+    """None: the store is a file of the project."""
+    return request.getfixturevalue("store_url") if store_kind == "postgres" else None
+
+
+@pytest.fixture
+def flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: str | None) -> Flight:
     """`begin` is the test's."""
-    made = Flight(tmp_path)
+    made = Flight(tmp_path, database)
     _alone(monkeypatch, made.environ)
     return made
 
 
 @pytest.fixture
-def shop(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store_kind: str, request: pytest.FixtureRequest
-) -> Callable[..., Shop]:
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: str | None) -> Callable[..., Shop]:
     """Called with settings, and the steps of each task."""
-    url = request.getfixturevalue("store_url") if store_kind == "postgres" else None
 
     def make(settings: Mapping[str, str] | None = None, **scripts: Steps) -> Shop:
         environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")}
-        environ |= {"ROOT": str(tmp_path / "shop"), **(settings or {}), **({"WVO_DATABASE_URL": url} if url else {})}
+        environ |= {
+            "ROOT": str(tmp_path / "shop"),
+            **(settings or {}),
+            **({"WVO_DATABASE_URL": database} if database else {}),
+        }
         _alone(monkeypatch, environ)
         return Shop.begun(tmp_path / "shop", dict(scripts), environ)
 

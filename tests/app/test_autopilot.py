@@ -10,7 +10,7 @@ from tests.support.flights import Flight, Step, does
 from wvo_mcp.app.autopilot import Autopilot
 from wvo_mcp.errors import Conflict
 
-pytestmark = [pytest.mark.anyio, pytest.mark.sqlite]
+pytestmark = [pytest.mark.anyio]
 
 
 @pytest.mark.requirement("WORK-1")

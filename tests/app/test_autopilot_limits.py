@@ -1,7 +1,10 @@
 """Limits, money and memory, as the whole autopilot meets them: real store, repository and processes, agents that follow a
 script."""
 
-from collections.abc import Callable
+import gc
+import tracemalloc
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import psutil
 import pytest
@@ -174,3 +177,31 @@ async def test_a_worker_that_eats_memory_is_ended_with_all_its_children(
     assert found["A"].attempts == 1
     pids = [int(one.name.removeprefix("pid-")) for one in made.files(rows[0]) if one.name.startswith("pid-")]
     assert len(pids) == 2 and not [pid for pid in pids if psutil.pid_exists(pid)]
+
+
+@pytest.mark.full
+@pytest.mark.sqlite
+@pytest.mark.requirement("WORK-9")
+async def test_what_a_run_remembers_of_a_launch_is_its_outcome_alone(shop: Callable[..., Shop]) -> None:
+    """Three hundred launches: what is held after the first hundred grows by a line or two for each."""
+    made = shop(**{f"T{number}": [] for number in range(300)})
+    held: list[int] = []
+    ended = 0
+
+    class News(list[Mapping[str, Any]]):
+        def append(self, one: Mapping[str, Any]) -> None:
+            nonlocal ended
+            ended += one["event"] == "ended"
+            if one["event"] == "ended" and ended % 100 == 0:
+                gc.collect()
+                held.append(tracemalloc.get_traced_memory()[0])
+
+    made.news = News()
+    tracemalloc.start()
+    try:
+        await made.done(max_tasks=300)
+    finally:
+        tracemalloc.stop()
+
+    assert len(held) == 3
+    assert (held[2] - held[0]) / 200 < 2_000, held

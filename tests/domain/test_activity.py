@@ -95,12 +95,8 @@ def test_the_same_call_over_and_over_is_a_loop_and_another_call_ends_it() -> Non
         activity = activity.after(call(number), at(number)).after(call(number, status=Status.FAILED), at(number))
     assert not activity.loops
 
-    assert activity.after(call(99), at(99)).loops
-    assert not activity.after(call(99, "make lint"), at(99)).loops
-
-
-def test_a_worker_that_was_found_stuck_stays_so_until_something_happens() -> None:
-    stuck = Activity.began(BEGAN).after(STARTED, at(0)).stuck("calls Bash make test over and over", at(50))
-
+    stuck = activity.after(call(99), at(99))
+    assert stuck.loops and stuck.after(call(99, status=Status.FAILED), at(99)).state is WorkerState.STUCK
     assert stuck.at(at(5_000)).state is WorkerState.STUCK
-    assert stuck.after(SAID, at(60)).state is WorkerState.WORKING
+    another = stuck.after(call(100, "make lint"), at(100))
+    assert (another.loops, another.state) == (False, WorkerState.WORKING)

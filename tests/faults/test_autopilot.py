@@ -12,7 +12,7 @@ import pytest
 from tests.support.flights import SECONDS, Flight, does
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.sqlite]
+pytestmark = [pytest.mark.full_on_postgres]
 
 TASKS = {"A": [], "B": ["A"], "C": []}
 CRASHES = 60
@@ -20,9 +20,9 @@ CRASHES = 60
 
 
 @pytest.fixture
-def flight(tmp_path: Path) -> Iterator[Flight]:
+def flight(tmp_path: Path, store_kind: str, request: pytest.FixtureRequest) -> Iterator[Flight]:
     """Nothing of it may live on."""
-    yield (made := Flight(tmp_path))
+    yield (made := Flight(tmp_path, request.getfixturevalue("store_url") if store_kind == "postgres" else None))
     assert alive(made) == []
 
 
@@ -97,7 +97,7 @@ def test_the_first_interrupt_finishes_what_runs_and_the_second_keeps_it_for_late
     told, _ = process.communicate(timeout=SECONDS)
 
     summary = json.loads(told.splitlines()[-1])
-    assert (process.returncode, {one["task_id"] for one in summary["waiting"]}) == (0, {"A", "C"})
+    assert (process.returncode, {one["task_id"] for one in summary["waiting"]}) == (0, {"A", "B", "C"})
     assert {row["state"] for row in flight.sql("SELECT state FROM workers")} == {"paused"}
     assert flight.statuses() == {"A": "pending", "B": "pending", "C": "pending"}
     eventually(lambda: gone(flight))
@@ -120,6 +120,7 @@ def test_a_drained_autopilot_begins_nothing_more(flight: Flight) -> None:
 
 
 @pytest.mark.full
+@pytest.mark.sqlite
 @pytest.mark.parametrize("crash_at", range(1, CRASHES, 2))
 def test_whatever_write_is_its_last_each_task_is_done_once_by_the_next(flight: Flight, crash_at: int) -> None:
     flight.begin({"A": [], "B": ["A"]}, {"A": [does("A")], "B": [does("B")]}, fields={"max_attempts": 3})

@@ -10,7 +10,6 @@ import importlib
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 
 import anyio
 
+from tests.support.databases import looked_at
 from tests.support.workspace import REPOSITORY
 from wvo_mcp.domain.autopilot import AutopilotOptions
 from wvo_mcp.domain.providers.trust import parts_of
@@ -56,10 +56,11 @@ def does(task_id: str, *before: Step) -> list[Step]:
 
 
 class Flight:
-    """`scripts`: by task, the steps of each attempt."""
+    """`scripts`: by task, the steps of each attempt. `url`: of the database; None: a file of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, url: str | None = None) -> None:
         self.folder = folder
+        self.url = url
         self.root = folder / "shop"
         self.news: list[Mapping[str, Any]] = []
 
@@ -70,6 +71,7 @@ class Flight:
         home.mkdir(parents=True, exist_ok=True)
         settings = {"ROOT": str(self.root), "WVO_SQLITE_SYNCHRONOUS": "NORMAL"} | self._plan().get("settings", {})
         plain = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(home), "LANG": "C.UTF-8"}
+        settings |= {} if self.url is None else {"WVO_DATABASE_URL": self.url}
         return plain | settings | {"PYTHONPATH": str(REPOSITORY), "XDG_CONFIG_HOME": str(home / "config")}
 
     def begin(
@@ -131,11 +133,8 @@ class Flight:
             )
 
     def sql(self, statement: str, *params: Any) -> list[dict[str, Any]]:
-        with sqlite3.connect(f"file:{self.root}/state/state.db?mode=ro", uri=True, timeout=30) as database:
-            database.row_factory = sqlite3.Row
-            rows = [dict(row) for row in database.execute(statement, params)]
-        database.close()
-        return rows
+        with looked_at(self.url or self.root / "state/state.db") as database:
+            return database.rows(statement, *params)
 
     def statuses(self) -> dict[str, str]:
         return {row["id"]: row["status"] for row in self.sql("SELECT id, status FROM tasks ORDER BY id")}

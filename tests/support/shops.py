@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 
+from tests.support.scale import sized
 from wvo_mcp.app.autopilot import Autopilot, run_autopilot
 from wvo_mcp.domain.agents import AgentEvent
 from wvo_mcp.domain.autopilot import AutopilotOptions
@@ -47,7 +48,7 @@ OTHER = """\
 OWNER = Caller("owner", "cli:owner", client="cli", durable=True, role=Role.ADMIN)
 WRITES: Mapping[str, Any] = {"write": "made.txt", "text": "made\n"}
 DONE: Mapping[str, Any] = {"call": "complete_task", "with": {"summary": "made"}}
-_PATIENCE = 60
+_PATIENCE = sized(600, 60)
 
 
 def _attempts(steps: Steps) -> list[Steps]:

@@ -2,9 +2,9 @@
 
 import os
 import uuid
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,11 @@ from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.text import as_id
 from wvo_mcp.errors import Conflict, InvalidInput, NotConfigured
 from wvo_mcp.execution import worker_checks
-from wvo_mcp.execution.agents.drivers import drivers
+from wvo_mcp.execution.agents.drivers import drivers as known_drivers
 from wvo_mcp.execution.agents.tree import ProcessTrees
 from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.logs import log_to_stderr
 from wvo_mcp.execution.workspaces.worktree import host_name
-from wvo_mcp.operations import Container
 from wvo_mcp.orchestration import keeping
 from wvo_mcp.orchestration.background import sync_or_alert
 from wvo_mcp.orchestration.pool import spending
@@ -33,11 +32,10 @@ from wvo_mcp.orchestration.pool.parts import Limits, News, Parts
 from wvo_mcp.orchestration.pool.pool import Pool
 from wvo_mcp.orchestration.pool.remaining import remaining
 from wvo_mcp.orchestration.pool.spending import Caps
-from wvo_mcp.ports import SILENT, Directives, RoadmapFiles, Tracer, Transaction, WatchedStore
+from wvo_mcp.ports import SILENT, Directives, RoadmapFiles, Transaction
 from wvo_mcp.ports.agents import AgentDriver
 from wvo_mcp.ports.homes import Homes
 from wvo_mcp.ports.places import Places
-from wvo_mcp.ports.providers import Providers
 from wvo_mcp.ports.rules import ProjectRules
 from wvo_mcp.ports.safety import Judge
 from wvo_mcp.settings import Settings
@@ -53,7 +51,7 @@ class Autopilot:
     options: AutopilotOptions
     workers: int
     root: Path
-    live: Callable[[Callable[[], Any]], Any]
+    beside: Components
 
     async def plan(self) -> Mapping[str, Any]:
         """What it may do and spend; nothing is launched by asking."""
@@ -103,26 +101,24 @@ class Autopilot:
 
     async def work(self) -> Mapping[str, Any]:
         """Until it is over: what became of the tasks that it began."""
-        ended = await self.live(self.pool.run)
-        tally = self.pool.tally
-        used = await self.parts.store.read(self.parts.caller, self._used)
-        for entry in await self.parts.store.read(self.parts.caller, lambda tx: self._left(tx, ended)):
-            tally.waiting[entry["task_id"]] = entry
-        lists = {"done": tally.done, "landed": {}, "failed": tally.failed, "waiting": tally.waiting}
-        return {**{name: [*entries.values()] for name, entries in lists.items()}, "ended": ended, **used}
+        ended: list[str] = []
 
-    async def _left(self, tx: Transaction, ended: str) -> list[dict[str, Any]]:
+        async def serve() -> None:
+            ended.append(await self.pool.run())
+
+        await self.beside.run(serve)
+        return await self.parts.store.read(self.parts.caller, lambda tx: self._summary(tx, ended[0]))
+
+    async def _summary(self, tx: Transaction, ended: str) -> Mapping[str, Any]:
         parts, tally = self.parts, self.pool.tally
-        if self.options.task is not None or self.options.once:
-            return []  # the others were never meant
-        known = {*tally.done, *tally.failed, *tally.waiting}
-        return await remaining(tx, parts.policy, parts.pool_agent, known, ended)
-
-    async def _used(self, tx: Transaction) -> Mapping[str, Any]:
-        done = self.pool.tally.done
-        for task_id, commit in (await tx.submissions.commits([*done])).items():
-            done[task_id]["commit"] = commit
-        return {"cost_usd": round(await tx.workers.spent(run_id=self.run_id), 4)}
+        done, failed, waiting = ([*entries.values()] for entries in tally.values())
+        for task_id, commit in (await tx.submissions.commits([*tally["done"]])).items():
+            tally["done"][task_id]["commit"] = commit
+        if self.options.task is None and not self.options.once:  # else the others were never meant
+            known = {task_id for entries in tally.values() for task_id in entries}
+            waiting += await remaining(tx, parts.policy, parts.pool_agent, known, ended)
+        used = round(await tx.workers.spent(run_id=self.run_id), 4)
+        return {"done": done, "landed": [], "failed": failed, "waiting": waiting, "ended": ended, "cost_usd": used}
 
     def drain(self) -> None:
         """Begin nothing more."""
@@ -162,29 +158,46 @@ async def run_autopilot(
                 await store.write(caller, lambda tx: _only_one(tx, caller))
                 try:
                     await sync_or_alert(store, services.get(RoadmapFiles), caller)
-                    parts = _parts(settings, options, services, notifying, tracer, caller, host, keeper.heard, on_news)
-                    parts = parts if drivers is None else replace(parts, drivers=drivers)
+                    run_cost = settings.max_cost_usd if options.max_cost is None else options.max_cost
+                    parts = Parts(
+                        store=notifying,
+                        caller=caller,
+                        policy=policy,
+                        providers=providers,
+                        drivers=known_drivers() if drivers is None else drivers,
+                        places=services.get(Places),
+                        homes=services.get(Homes),
+                        judge=services.get(Judge),
+                        trees=ProcessTrees(settings.worker_memory_mb, settings.worker_cpu_percent),
+                        rules=services.get(ProjectRules),
+                        directives=services.get(Directives),
+                        clock=clock,
+                        tracer=tracer,
+                        host=host,
+                        run_id=uuid.uuid4().hex[:12],
+                        logs=settings.state_dir / "workers" / "logs",
+                        caps=Caps(run_cost, settings.worker_max_cost_usd),
+                        limits=Limits(
+                            settings.worker_timeout_seconds,
+                            settings.worker_idle_seconds,
+                            settings.worker_output_mb << 20,
+                        ),
+                        news=on_news,
+                        heard=keeper.heard,
+                    )
                     size = options.agents or settings.agents
                     most = 1 if options.once else (options.max_tasks or settings.max_iterations)
                     pool = Pool(parts, 1 if options.once else size, most=most, only=options.task, waits=options.wait)
                     leadership.first_answer.set()
 
-                    async def live(work: Callable[[], Any]) -> Any:
-                        results: list[Any] = []
-
-                        async def serve() -> None:
-                            results.append(await work())
-
-                        await Components(
-                            (
-                                FunctionComponent("the lease keeper", run=keeper.run),
-                                FunctionComponent("the leader", run=leadership.run, leave=leadership.leave),
-                                FunctionComponent("the look for providers", run=providers.run),
-                            )
-                        ).run(serve)
-                        return results[0]
-
-                    yield Autopilot(parts.run_id, parts, pool, options, size, settings.root, live)
+                    beside = Components(
+                        (
+                            FunctionComponent("the lease keeper", run=keeper.run),
+                            FunctionComponent("the leader", run=leadership.run, leave=leadership.leave),
+                            FunctionComponent("the look for providers", run=providers.run),
+                        )
+                    )
+                    yield Autopilot(parts.run_id, parts, pool, options, size, settings.root, beside)
                 finally:
                     await keeping.end(store, caller, policy)
         finally:
@@ -204,39 +217,3 @@ async def _only_one(tx: Transaction, caller: Caller) -> None:
                 pid=pid,
             )
     await tx.sessions.ensure()
-
-
-def _parts(
-    settings: Settings,
-    options: AutopilotOptions,
-    services: Container,
-    store: WatchedStore,
-    tracer: Tracer,
-    caller: Caller,
-    host: str,
-    heard: Callable[[], None],
-    on_news: News,
-) -> Parts:
-    run_cost = settings.max_cost_usd if options.max_cost is None else options.max_cost
-    return Parts(
-        store=store,
-        caller=caller,
-        policy=policy_of(settings),
-        providers=services.get(Providers),
-        drivers=drivers(),
-        places=services.get(Places),
-        homes=services.get(Homes),
-        judge=services.get(Judge),
-        trees=ProcessTrees(settings.worker_memory_mb, settings.worker_cpu_percent),
-        rules=services.get(ProjectRules),
-        directives=services.get(Directives),
-        clock=SystemClock(),
-        tracer=tracer,
-        host=host,
-        run_id=uuid.uuid4().hex[:12],
-        logs=settings.state_dir / "workers" / "logs",
-        caps=Caps(run_cost, settings.worker_max_cost_usd),
-        limits=Limits(settings.worker_timeout_seconds, settings.worker_idle_seconds, settings.worker_output_mb << 20),
-        news=on_news,
-        heard=heard,
-    )

@@ -79,9 +79,6 @@ class Activity:
             return self
         return self._as(WorkerState.IDLE, "nothing was heard of it", self.heard + timedelta(seconds=QUIET_SECONDS))
 
-    def stuck(self, reason: str, now: datetime) -> "Activity":
-        return self._as(WorkerState.STUCK, reason, now)
-
     def silent_seconds(self, now: datetime) -> float:
         """How long it has been silent without an excuse: while a call is open, a permission is awaited or no turn runs, it
         has one."""
@@ -99,6 +96,8 @@ class Activity:
         return changed._as(WorkerState.WORKING, f"calls {event.tool or 'a tool'}", now, turn=True)
 
     def _as(self, state: WorkerState, reason: str, now: datetime, *, turn: bool | None = None) -> "Activity":
+        if state is WorkerState.WORKING and self.loops:
+            state, reason = WorkerState.STUCK, "it calls the same over and over"
         since = self.since if state is self.state else now
         return replace(self, state=state, reason=reason, since=since, turn=self.turn if turn is None else turn)
 

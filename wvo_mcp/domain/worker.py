@@ -5,6 +5,7 @@ from enum import StrEnum
 from pydantic import BaseModel
 
 from wvo_mcp.domain.instant import Instant
+from wvo_mcp.domain.task import Status, Task
 
 
 class WorkerState(StrEnum):
@@ -68,3 +69,7 @@ class Worker(BaseModel, frozen=True, defer_build=True):
     memory_mb: int | None = None
     cpu_percent: float | None = None
     log: str | None = None
+
+    def holds(self, task: Task) -> bool:
+        """Is the task in progress under the lease of this launch?"""
+        return task.status is Status.IN_PROGRESS and task.lease_token == self.lease_token

@@ -1,7 +1,8 @@
 """Limits and failures of providers as workers meet them: parked, resumed once, switched (contract, section 10)."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Any
 
 import anyio
@@ -17,7 +18,6 @@ from wvo_mcp.domain.providers.signals.reading import FailureKind, Signal
 from wvo_mcp.domain.worker import Outcome, Worker, WorkerState
 from wvo_mcp.orchestration.pool import facts, parking
 from wvo_mcp.orchestration.pool.ending import Act, End, settle
-from wvo_mcp.orchestration.pool.parking import Parked, Reaction
 from wvo_mcp.orchestration.pool.spending import Caps, Ledger
 
 pytestmark = pytest.mark.anyio
@@ -28,9 +28,31 @@ BOTH = FixedProviders(only("claude", "codex"))
 SWITCH = FixedProviders(replace(only("claude", "codex"), on_limit=OnLimit.SWITCH))
 
 
+class Reaction(Enum):
+    PARKED = "the same session goes on later"
+    SWITCHED = "whoever may take it next goes on in the same worktree"
+    FRESH = "as switched, in a new session"
+    NOT_MINE = "nothing was moved"
+
+
+@dataclass
+class Parked:
+    reaction: Reaction
+    until: datetime | None
+
+
 async def stopped(bench: Bench, worker: Worker, signal: Signal, providers: FixedProviders = CLAUDE) -> Parked:
+    """What the store has then."""
     caller = slot(int(worker.agent_id.rpartition(".")[2]), worker.host)
-    return await bench.write(lambda tx: parking.stopped_by_provider(tx, providers, worker.worker_id, signal), caller)
+    name = worker.worker_id
+    reason = await bench.write(lambda tx: parking.stopped_by_provider(tx, providers, name, signal), caller)
+    rests, task = await row(bench, worker), await bench.task(worker.task_id)
+    if reason is None:
+        return Parked(Reaction.NOT_MINE, None)
+    assert rests.reason == reason
+    if rests.state is WorkerState.ENDED:
+        return Parked(Reaction.FRESH, task.not_before)
+    return Parked(Reaction.PARKED if rests.resets_at else Reaction.SWITCHED, task.not_before)
 
 
 def limit(bench: Bench, **lasts: float) -> Signal:

@@ -196,6 +196,17 @@ async def test_a_worker_that_passes_its_cap_must_end_and_the_reason_says_so() ->
     assert ledger.add(Use(cost=0.03, sums=False)) == "it cost $0.42, more than a worker may ($0.40)"
 
 
+@pytest.mark.requirement("WORK-5")
+async def test_what_an_earlier_process_used_is_not_forgotten_by_the_next() -> None:
+    worker = cast(Worker, SimpleNamespace(provider="claude", tier="low", reserved_usd=0.4))
+    ledger = Ledger(CLAUDE, Caps(worker=1.0), worker)
+    assert ledger.add(Use(tokens_in=100, tokens_out=10, cost=0.6)) is None
+    ledger.relaunched()
+    assert ledger.add(Use(tokens_in=50, tokens_out=5, cost=0.3)) is None
+    assert (ledger.use.tokens_in, ledger.use.tokens_out, round(ledger.cost, 6)) == (150, 15, 0.9)
+    assert ledger.add(Use(tokens_in=60, tokens_out=6, cost=0.5)) is not None
+
+
 async def test_an_estimate_goes_by_what_such_work_cost_and_never_beyond_the_cap(bench: Bench) -> None:
     await bench.create(*(a_task(f"T{n}", complexity=2) for n in range(5)))
     worker = (await launch(bench, Caps()))[1]

@@ -51,19 +51,17 @@ class Reply:
 _YES = Reply(allowed=True)
 
 
+@dataclass
 class Asker:
-    """For one worker. What is allowed costs the store nothing; the rest is recorded before it is answered."""
+    """For one worker. What is allowed costs the store nothing; the rest is recorded before it is answered. `workspace` is
+    where the worker may write."""
 
-    def __init__(
-        self, store: Store, caller: Caller, policy: Policy, judge: Judge, worker: Worker, workspace: Path
-    ) -> None:
-        """`workspace` is where the worker may write."""
-        self._store = store
-        self._caller = caller
-        self._policy = policy
-        self._judge = judge
-        self._worker = worker
-        self._workspace = workspace
+    _store: Store
+    _caller: Caller
+    _policy: Policy
+    _judge: Judge
+    _worker: Worker
+    _workspace: Path
 
     async def reply(self, request: PermissionRequest) -> Reply:
         """Never fails: what cannot be asked or recorded is refused."""

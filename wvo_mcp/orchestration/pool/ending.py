@@ -43,7 +43,6 @@ class End:
     outcome: Outcome
     reason: str
     act: Act = Act.LEAVE
-    exit_code: int | None = None
     halts: str | None = None
     """Why nothing more may run before a person has looked."""
 
@@ -82,7 +81,7 @@ async def settle(tx: Transaction, worker_id: str, end: End, *, faults: int = 0) 
         reason = await _said(tx, task, reason)
     if not rests:
         fields = {"state": WorkerState.ENDED, "outcome": outcome, "reason": reason, "ended_at": tx.now}
-        await tx.workers.change(worker_id, {**fields, "exit_code": end.exit_code, "reserved_usd": 0.0})
+        await tx.workers.change(worker_id, {**fields, "reserved_usd": 0.0})
         await tx.events.append(
             "worker.ended", task.id, {"worker": worker_id, "outcome": outcome.value, "reason": reason}
         )

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from wvo_mcp.domain.memory import ContextEntry
-from wvo_mcp.domain.providers.catalogue import Catalogue, Provider
+from wvo_mcp.domain.providers.catalogue import Provider
 from wvo_mcp.domain.task import BlockAuthor, Checkpoint, Task, TaskType
 from wvo_mcp.domain.worker import Worker
-from wvo_mcp.errors import InvalidInput
 from wvo_mcp.orchestration.pool import parking, spending
 from wvo_mcp.orchestration.pool.parking import Resting
 from wvo_mcp.orchestration.pool.parts import Parts
@@ -78,11 +77,13 @@ async def launch(
     await parts.providers.refresh()
     key = secrets.token_hex(_KEY_BYTES)
     agent_id = f"{parts.pool_agent}.{slot + 1}"
-    unusable = {**_without_driver(parts), **_busy(parts), **missing}
+    unusable = _unusable(parts, missing)
 
     async def work(tx: Transaction) -> Launched | Nothing:
         means = await spending.means(tx, parts.providers, parts.caps, parts.run_id)
-        refusals = {**means.refusals, **_tiers(parts, unusable)}
+        refusals = dict(means.refusals)
+        for one in spending.catalogue_of(parts.providers).providers:
+            refusals |= {(one.name, tier.value): unusable[one.name] for tier in one.tiers if one.name in unusable}
         claim = await claims.claim(tx, parts.policy, agent_id, task_id, None, parts.providers, unaffordable=refusals)
         if claim.task is None or claim.lease is None:
             again = min((at for at in (await tx.queue.next_change(), claim.free_at) if at is not None), default=None)
@@ -153,27 +154,11 @@ def _told(worker: Worker, before: Resting | None) -> dict[str, str]:
     return told if before is None else {**told, "resumed_from": before.worker_id}
 
 
-def _without_driver(parts: Parts) -> dict[str, str]:
-    said = "this version of wvo-mcp cannot drive it"
-    return {one.name: said for one in _catalogue(parts).providers if one.kind.value not in parts.drivers}
-
-
-def _busy(parts: Parts) -> dict[str, str]:
-    found = {one.name: parts.homes.busy(one) for one in _catalogue(parts).providers}
-    return {name: why for name, why in found.items() if why is not None}
-
-
-def _tiers(parts: Parts, unusable: Mapping[str, str]) -> dict[tuple[str, str], str]:
-    return {
-        (one.name, tier.value): unusable[one.name]
-        for one in _catalogue(parts).providers
-        if one.name in unusable
-        for tier in one.tiers
-    }
-
-
-def _catalogue(parts: Parts) -> Catalogue:
-    try:
-        return parts.providers.current()
-    except InvalidInput:  # then nothing is claimed either
-        return Catalogue(())
+def _unusable(parts: Parts, missing: Mapping[str, str]) -> dict[str, str]:
+    """By provider, why no worker of it can be launched now."""
+    found: dict[str, str] = {}
+    for one in spending.catalogue_of(parts.providers).providers:
+        driven = one.kind.value in parts.drivers
+        why = parts.homes.busy(one) if driven else "this version of wvo-mcp cannot drive it"
+        found |= {} if why is None else {one.name: why}
+    return {**found, **missing}

@@ -8,7 +8,6 @@ takes it up in the same transaction, so no session goes on twice.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 from wvo_mcp.domain.instant import iso
@@ -36,26 +35,6 @@ _FULL = "its context was full"
 _LOOKED_AT = 50
 
 
-class Reaction(StrEnum):
-    PARKED = "parked"
-    """The same session goes on later: with the same provider."""
-    SWITCHED = "switched"
-    """Whoever may take it next goes on in the same worktree, from the last checkpoint."""
-    FRESH = "fresh"
-    """As switched, in a new session: the old one is of no use."""
-    NOT_MINE = "not_mine"
-    """It says nothing of the provider, or the task is no longer the worker's: nothing was moved."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parked:
-    """`until`: when the task may be claimed again; None at once."""
-
-    reaction: Reaction
-    reason: str
-    until: datetime | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class Resting:
     """The session that a new launch goes on with. `confirm`: a limit had stopped it, so ask for the quota first."""
@@ -77,9 +56,10 @@ def pool_of(agent_id: str) -> str:
     return agent_id.rpartition(".")[0] or agent_id
 
 
-async def stopped_by_provider(tx: Transaction, providers: Providers, worker_id: str, signal: Signal) -> Parked:
-    """The worker's turn ended with this: feed its breaker, and let the task wait or change hands. No attempt is counted.
-    What it used must be settled, and its session be in its row."""
+async def stopped_by_provider(tx: Transaction, providers: Providers, worker_id: str, signal: Signal) -> str | None:
+    """The worker's turn ended with this: feed its breaker, and let the task wait for the same session, or change hands in the
+    same worktree. No attempt is counted. What it used must be settled, and its session be in its row. The reason; None: it
+    says nothing of the provider, or the task is no longer the worker's, and nothing was moved."""
     worker = await tx.workers.get(worker_id)
     router = Router(tx, providers, worker.agent_id)
     task = await tx.tasks.get(worker.task_id)
@@ -87,8 +67,8 @@ async def stopped_by_provider(tx: Transaction, providers: Providers, worker_id: 
     mine = route is not None and (route.lease_token, route.provider) == (worker.lease_token, worker.provider)
     known = await breakers.failure(tx, router, worker.provider, worker.tier, signal, task.id, route if mine else None)
     reason = f"{signal.kind.value.replace('_', ' ')}: {signal.message}"
-    if signal.kind in _OTHERS or not _holds(task, worker):
-        return Parked(Reaction.NOT_MINE, reason)
+    if signal.kind in _OTHERS or not worker.holds(task):
+        return None
     if signal.kind is FailureKind.CONTEXT:
         return await _fresh(tx, task, worker, signal)
     past = await _in_a_row(tx, worker)
@@ -105,7 +85,7 @@ async def stopped_by_provider(tx: Transaction, providers: Providers, worker_id: 
     shown = {"until": iso(until)} if waits else {}
     await lifecycle.move(tx, task, Status.PENDING, "task.parked", fields, {**data, **shown})
     await _rest(tx, worker, WorkerState.LIMITED, reason, until if waits else None)
-    return Parked(Reaction.PARKED, reason, until) if waits else Parked(Reaction.SWITCHED, reason)
+    return reason
 
 
 async def _in_a_row(tx: Transaction, worker: Worker) -> list[Worker]:
@@ -122,16 +102,17 @@ async def _in_a_row(tx: Transaction, worker: Worker) -> list[Worker]:
     return found
 
 
-async def _fresh(tx: Transaction, task: Task, worker: Worker, signal: Signal) -> Parked:
+async def _fresh(tx: Transaction, task: Task, worker: Worker, signal: Signal) -> str | None:
+    """The next launch begins a new session."""
     before = [one for one in await tx.workers.of_task(task.id, _FRESH_TIMES) if (one.reason or "").startswith(_FULL)]
     if len(before) >= _FRESH_TIMES - 1:
-        return Parked(Reaction.NOT_MINE, f"{_FULL} {_FRESH_TIMES} times in a row")
+        return None
     reason = f"{_FULL}: {signal.message}"
     data = {"because": signal.kind.value, "reason": reason, "worker": worker.worker_id}
     fields = _kept(worker, tx.now + KEPT_FOR)
     await lifecycle.move(tx, task, Status.PENDING, "task.parked", fields, data)
     await end(tx, worker, Outcome.FAILED, reason)
-    return Parked(Reaction.FRESH, reason)
+    return reason
 
 
 async def pause(tx: Transaction, worker: Worker, task: Task, reason: str) -> bool:
@@ -175,10 +156,6 @@ async def take_up(tx: Transaction, task: Task, provider: str, host: str) -> Rest
         limited = worker.state is WorkerState.LIMITED
         await end(tx, worker, Outcome.LIMITED if limited else Outcome.STOPPED, reason)
     return found
-
-
-def _holds(task: Task, worker: Worker) -> bool:
-    return task.status is Status.IN_PROGRESS and task.lease_token == worker.lease_token
 
 
 def _kept(worker: Worker, until: datetime) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -39,30 +38,6 @@ _REASONS = {
 }
 
 
-@dataclass
-class Tally:
-    """What became of the tasks that the run began. Each is counted where it stands at the end."""
-
-    done: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
-    failed: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
-    waiting: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
-
-    def count(self, task: Task, end: End) -> None:
-        entry: dict[str, Any] = {"task_id": task.id}
-        for kept in (self.done, self.failed, self.waiting):
-            kept.pop(task.id, None)
-        match task.status:
-            case Status.DONE | Status.IN_REVIEW:
-                self.done[task.id] = entry
-            case Status.FAILED | Status.CANCELLED:
-                self.failed[task.id] = {**entry, "reason": task.last_error or end.reason}
-            case Status.BLOCKED:
-                self.failed[task.id] = {**entry, "reason": task.blocked_reason or end.reason}
-            case _:
-                until = {} if task.not_before is None else {"until": iso(task.not_before)}
-                self.waiting[task.id] = {**entry, "reason": end.reason, **until}
-
-
 class Pool:
     """Runs at most `size` workers at once. `most`: so many launches and no more; `only`: this task alone; `waits`: for
     resets and for people, before it ends."""
@@ -85,7 +60,8 @@ class Pool:
         self._full: bool | None = None
         self._draining: str | None = None
         self._halted = False
-        self.tally = Tally()
+        self.tally: dict[str, dict[str, dict[str, Any]]] = {"done": {}, "failed": {}, "waiting": {}}
+        """What became of the tasks that the run began, each where it stands at the end."""
 
     def drain(self, reason: str = "asked to end") -> None:
         """Launch nothing more; what runs is finished."""
@@ -197,7 +173,7 @@ class Pool:
         self._faults[task.id] = work.faults + 1 if end.act is Act.FAULT else 0
         if end.halts is not None:
             self.stop(end.halts)
-        self.tally.count(task, end)
+        self._count(task, end)
         worker = launched.worker
         self._parts.news(
             {
@@ -214,6 +190,22 @@ class Pool:
         del self._works[slot]
         self._free = sorted([*self._free, slot])
         self._changed.set()
+
+    def _count(self, task: Task, end: End) -> None:
+        for kept in self.tally.values():
+            kept.pop(task.id, None)
+        entry: dict[str, Any] = {"task_id": task.id, "reason": end.reason}
+        match task.status:
+            case Status.DONE | Status.IN_REVIEW:
+                kind, entry = "done", {"task_id": task.id}
+            case Status.FAILED | Status.CANCELLED | Status.BLOCKED:
+                why = task.blocked_reason if task.status is Status.BLOCKED else task.last_error
+                kind, entry["reason"] = "failed", why or end.reason
+            case _:
+                kind = "waiting"
+                if task.not_before is not None:
+                    entry["until"] = iso(task.not_before)
+        self.tally[kind][task.id] = entry
 
     async def _over(self, nothing: Nothing | None) -> str | None:
         """Nothing runs: is the run over? None while something may still come that is worth waiting for."""

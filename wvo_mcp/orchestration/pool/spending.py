@@ -54,7 +54,7 @@ class Means:
 
 async def means(tx: Transaction, providers: Providers, caps: Caps, run_id: str) -> Means:
     """By the caps, what is spent and reserved, and what such launches cost before."""
-    catalogue = _catalogue(providers)
+    catalogue = catalogue_of(providers)
     room = await _room(tx, catalogue, caps, run_id)
     if room is None and caps.worker is None:
         return Means()
@@ -142,7 +142,7 @@ def _capped(catalogue: Catalogue, caps: Caps) -> str:
     return ", ".join(f"${usd:.2f} for {what}" for what, usd in words.items() if usd is not None)
 
 
-def _catalogue(providers: Providers) -> Catalogue:
+def catalogue_of(providers: Providers) -> Catalogue:
     try:
         return providers.current()
     except InvalidInput:  # then nothing is claimed either
@@ -176,7 +176,7 @@ class Ledger:
         """Why the worker must end."""
         self.spent_out = False
         """It must because the run or the day has no more money, not for what it cost itself."""
-        self._catalogue = _catalogue(providers)
+        self._catalogue = catalogue_of(providers)
         self._caps = caps
         self._limited = caps.run is not None or self._catalogue.daily_cost is not None
         self._counted = Mark(Use(), 0.0, worker.reserved_usd, answered=False, refused=False)
@@ -293,7 +293,7 @@ class Estimate:
 
 async def estimate(tx: Transaction, providers: Providers, caps: Caps, tasks: int | None = None) -> Estimate:
     """Of all pending tasks, at most `tasks` of them."""
-    catalogue = _catalogue(providers)
+    catalogue = catalogue_of(providers)
     router = Router(tx, providers, tx.caller.agent_id)
     pending = (await tx.tasks.counts()).get("pending", 0)
     count = pending if tasks is None else min(tasks, pending)

@@ -1,5 +1,6 @@
 """One process of a worker, from its first word to the end of its last turn."""
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -28,6 +29,7 @@ _SETTLED_SECONDS = 20.0
 """So long a worker whose task is settled may go on talking."""
 _ENDING_TOOLS = ("complete_task", "fail_task", "release_task", "block_task")
 _LAST_WORDS = 1_500
+_CODE = re.compile(r"it ended with code (-?\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,6 @@ class Over:
 
     end: End | None = None
     stop: AgentEvent | None = None
-    began: bool = False
     signal: Signal | None = None
     session: str | None = None
 
@@ -55,7 +56,6 @@ class Watching:
     started_at: datetime
     activity: Activity = field(init=False)
     _end: End | None = None
-    _began: bool = False
     _reminded: bool = False
     _confirmed: bool = False
     _warned: bool = False
@@ -88,7 +88,7 @@ class Watching:
             self._tasks.cancel_scope.cancel()
         if failed is not None:
             raise failed
-        return Over(self._end, stop, self._began, self._signal, self._session)
+        return Over(self._end, stop, self._signal, self._session)
 
     def end(self, end: End) -> None:
         """It must end now: it is interrupted, and soon after not listened to any more. The first reason counts."""
@@ -108,7 +108,7 @@ class Watching:
         if event.kind is not EventKind.NOISE:
             self.parts.heard()
         if event.session is not None:
-            self._began, self._session = self._began or event.kind is EventKind.STARTED, event.session
+            self._session = event.session
             self.sink.put(self.launched.worker.worker_id, {"client_session": event.session}, now=True)
         self.activity = self.activity.after(event, now)
         self._show(self.activity)
@@ -121,6 +121,8 @@ class Watching:
             self._signal = event.signal
         if event.kind is EventKind.TOOL_CALL:
             self._called(event, now)
+        if event.kind is EventKind.STOP and (code := _CODE.match(event.text)) is not None:
+            self.sink.put(self.launched.worker.worker_id, {"exit_code": int(code[1])})
         if event.request is not None:
             await self._answer(event)
         if self.activity.loops and not self._warned:
@@ -155,7 +157,7 @@ class Watching:
             told["command"] = request.command or ", ".join(request.paths) or request.tool
             self.parts.news({"event": "asks" if reply.approval_id else "refused", **told, "reason": reply.reason})
         if reply.approval_id is not None:
-            self.end(End(Outcome.STOPPED, f"waits for approval {reply.approval_id}", Act.LEAVE))
+            self.end(End(Outcome.STOPPED, f"waits for approval {reply.approval_id}"))
 
     async def _goes_on(self, stop: AgentEvent) -> bool:
         """Its turn is over. Does another one follow in this process?"""
@@ -175,8 +177,7 @@ class Watching:
 
     async def _still_mine(self) -> bool:
         async def look(tx: Transaction) -> bool:
-            task = await tx.tasks.get(self.launched.task.id)
-            return task.status == "in_progress" and task.lease_token == self.launched.worker.lease_token
+            return self.launched.worker.holds(await tx.tasks.get(self.launched.task.id))
 
         return await patiently(lambda: self.parts.store.read(self.parts.caller, look))
 

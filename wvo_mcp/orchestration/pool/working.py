@@ -1,32 +1,34 @@
 """One launch from its place to its end: prepared, started, watched, settled; relaunched when only its flags were wrong."""
 
+import json
 import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
 
 from wvo_mcp.domain.agents import Status
 from wvo_mcp.domain.recovery import Act as Recovery
-from wvo_mcp.domain.recovery import Corrections, Remedy
+from wvo_mcp.domain.recovery import Corrections, Remedy, remedy
 from wvo_mcp.domain.task import Status as TaskStatus
 from wvo_mcp.domain.task import Task
 from wvo_mcp.domain.worker import Outcome
 from wvo_mcp.errors import StoreBusy, StoreUnavailable, WvoError
-from wvo_mcp.orchestration.pool import parking, prompt, recovery
+from wvo_mcp.orchestration.pool import parking, prompt
 from wvo_mcp.orchestration.pool.asking import Asker
 from wvo_mcp.orchestration.pool.ending import Act, End, repository_changed, settle
 from wvo_mcp.orchestration.pool.facts import Halt
 from wvo_mcp.orchestration.pool.launching import Launched
-from wvo_mcp.orchestration.pool.parking import Reaction
 from wvo_mcp.orchestration.pool.parts import Parts, patiently
 from wvo_mcp.orchestration.pool.sink import Sink
 from wvo_mcp.orchestration.pool.spending import Ledger
 from wvo_mcp.orchestration.pool.watching import Over, Watching, ended_by, last_words
+from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.agents import AgentNotStarted, Launch
 from wvo_mcp.ports.homes import HomeAsk, HomeFailed
@@ -145,13 +147,13 @@ class Work:
                 return await self._tampered(changed, Act.BLOCK)
             if over.end is not None:
                 return over.end
-            remedy = await self._remedy(over, corrections, place, resumed=session is not None)
-            if remedy.act is Recovery.GIVE_UP:
-                return End(Outcome.CRASHED, remedy.why, Act.BLOCK)
-            if remedy.act not in recovery.AGAIN:
+            found = await self._remedy(over, corrections, place, resumed=session is not None)
+            if found.act is Recovery.GIVE_UP:
+                return End(Outcome.CRASHED, found.why, Act.BLOCK)
+            if found.act is Recovery.NOT_MINE:
                 return await self._judged(over)
-            corrections, session = remedy.corrections, over.session or session
-            if remedy.act is Recovery.FRESH:
+            corrections, session = found.corrections, over.session or session
+            if found.act is Recovery.FRESH:
                 session = None
                 await parts.homes.forget(launched.task.id)
             self._ledger.relaunched()
@@ -168,18 +170,31 @@ class Work:
         return End(Outcome.KILLED, reason, act, halts="the repository's own files were changed; see wvo-mcp trust")
 
     async def _remedy(self, over: Over, before: Corrections, place: Place, *, resumed: bool) -> Remedy:
-        """What follows for a process that ended its turn badly."""
-        stop, parts, launched = over.stop, self.parts, self.launched
+        """What follows for a process that ended its turn badly; it is on record (WORK-5)."""
+        stop, worker = over.stop, self.launched.worker
         if stop is not None and stop.status is not Status.FAILED and over.signal is None:
             return Remedy(Recovery.NOT_MINE)
-        kind, allowed = launched.provider.kind, [str(place.top or place.path)]
-        worker = launched.worker
-        return await patiently(
-            lambda: parts.store.write(
-                parts.caller,
-                lambda tx: recovery.recovered(tx, worker, kind, stop, over.signal, before, allowed, resumed=resumed),
-            )
-        )
+        said = "it ended with code 0, within its turn" if stop is None else stop.text
+        signal, allowed = (None if stop is None else stop.signal) or over.signal, [str(place.top or place.path)]
+        found = remedy(self.launched.provider.kind, said, signal, before, allowed, resumed=resumed)
+        if found.act is Recovery.NOT_MINE:
+            return found
+        data = {
+            "worker": worker.worker_id,
+            "act": found.act.value,
+            "trigger": found.trigger,
+            "try": found.corrections.tries,
+            "folders": [*found.corrections.folders],
+            "reason": found.why,
+        }
+
+        async def record(tx: Transaction) -> Remedy:
+            if not worker.holds(await tx.tasks.get(worker.task_id)):
+                return Remedy(Recovery.NOT_MINE)
+            await tx.events.append("worker.recovery", worker.task_id, data)
+            return found
+
+        return await patiently(lambda: self.parts.store.write(self.parts.caller, record))
 
     async def _process(self, place: Place, session: str | None, corrections: Corrections) -> Over:
         """One process of the worker, from its start to its end."""
@@ -284,25 +299,30 @@ class Work:
 
         async def work(tx: Transaction) -> End:
             task = await tx.tasks.get(worker.task_id)
-            if task.status is not TaskStatus.IN_PROGRESS or task.lease_token != worker.lease_token:
+            if not worker.holds(task):
                 return End(Outcome.COMPLETED, "its task is settled")
             if not failed:
                 return await self._answered(tx, task, over)
             if signal is not None:
                 parked = await parking.stopped_by_provider(tx, parts.providers, worker.worker_id, signal)
-                if parked.reaction is not Reaction.NOT_MINE:
-                    return End(Outcome.LIMITED, parked.reason)
+                if parked is not None:
+                    return End(Outcome.LIMITED, parked)
             return End(Outcome.FAILED, last_words(over), Act.FAIL)
 
         return await patiently(lambda: parts.store.write(parts.caller, work))
 
     async def _answered(self, tx: Transaction, task: Task, over: Over) -> End:
-        """Its turn came to a good end, and the task is still its own."""
+        """Its turn came to a good end, and the task is still its own. The answer of those who only answer ends it: a review
+        that found something is done as well, and what it found is the evidence."""
         if not self.launched.driver.answers or over.stop is None:
             return End(Outcome.FAILED, last_words(over), Act.FAIL)
-        from wvo_mcp.orchestration.pool.answers import complete_with_answer  # few workers only answer
-
-        return await complete_with_answer(tx, task, over.stop.text)
+        try:
+            answer: Any = json.loads(over.stop.text)
+            summary = str(answer["summary"])
+        except (ValueError, KeyError, TypeError):
+            return End(Outcome.FAILED, "its answer was not as asked for", Act.FAIL)
+        await lifecycle.complete(tx, task, summary[:16_000], [], [json.dumps(answer, ensure_ascii=False)[:16_000]])
+        return End(Outcome.COMPLETED, summary[:300])
 
     def _told(self, event: str, **more: object) -> None:
         worker = self.launched.worker
