@@ -35,7 +35,7 @@ class ApprovalLine(Output):
     decide: str | None = Field(default=None, description="The command that a person decides it with.")
 
 
-def _line(tx: Transaction, approval: Approval) -> ApprovalLine:
+def approval_line(tx: Transaction, approval: Approval) -> ApprovalLine:
     late = approval.late(tx.now)
     is_open = approval.state is ApprovalState.PENDING and not late
     return ApprovalLine.of(
@@ -78,12 +78,12 @@ async def approval_request(ctx: Context, params: ApprovalRequest) -> ApprovalAsk
         # A worker runs it next, and its request to do so is what uses the approval.
         allowed = await (deciding.use if tx.caller.admitted is None else deciding.usable)(tx, kind, subject)
         if allowed is not None:
-            line = _line(tx, allowed).model_copy(update={"state": ApprovalState.APPROVED})
+            line = approval_line(tx, allowed).model_copy(update={"state": ApprovalState.APPROVED})
             return ApprovalAsked(approval=line, task=TaskLine.of(task))
     else:
         kind, subject = ApprovalKind.TASK, {"task_id": task.id, "question": params.question}
     approval = await deciding.ask(tx, ctx.policy, task, kind, subject, params.reason)
-    return ApprovalAsked.of({"approval": _line(tx, approval), "task": await tx.tasks.get(task.id)})
+    return ApprovalAsked.of({"approval": approval_line(tx, approval), "task": await tx.tasks.get(task.id)})
 
 
 class ApprovalStatus(Input):
@@ -106,7 +106,7 @@ async def approval_status(ctx: Context, params: ApprovalStatus) -> ApprovalList:
         found = [await tx.approvals.get(params.approval_id)]
     else:
         found = await tx.approvals.of_task((await tx.tasks.get(str(params.task_id))).id, 20)
-    lines = [_line(tx, approval) for approval in found]
+    lines = [approval_line(tx, approval) for approval in found]
     waiting = sum(line.state is ApprovalState.PENDING for line in lines)
     return ApprovalList(approvals=fitting(lines), open=waiting)
 
@@ -123,7 +123,7 @@ async def approvals(ctx: Context, params: ApprovalsAsk) -> ApprovalList:
     found = await tx.approvals.waiting(params.limit)
     if params.state == "all" and len(found) < params.limit:
         found += await tx.approvals.decided(params.limit - len(found))
-    lines = [_line(tx, approval) for approval in found]
+    lines = [approval_line(tx, approval) for approval in found]
     return ApprovalList(approvals=fitting(lines), open=await tx.approvals.count_waiting())
 
 
@@ -220,5 +220,5 @@ async def _result(ctx: Context, approval: Approval | None, task: Task | None) ->
     if task is not None and task.status is not Status.BLOCKED:
         why = await why_not_ready(ctx.tx, task, Circumstances(ctx.tx, ctx.caller.agent_id, ctx.policy))
         waits = None if why is None else NotReadyTask(id=task.id, reason=why[0], waiting_for=why[1])
-    line = None if approval is None else _line(ctx.tx, approval)
+    line = None if approval is None else approval_line(ctx.tx, approval)
     return Approved.of({"approval": line, "task": task, "not_ready": waits})

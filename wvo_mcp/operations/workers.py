@@ -11,6 +11,7 @@ from wvo_mcp.domain.lease import Role
 from wvo_mcp.domain.text import Id, Text
 from wvo_mcp.domain.worker import RESTING, Outcome, Worker, WorkerState
 from wvo_mcp.errors import Conflict, NotFound
+from wvo_mcp.operations.approvals import ApprovalLine, approval_line
 from wvo_mcp.operations.inputs import PEOPLE_ONLY, Dollars, Input, Output, first
 from wvo_mcp.operations.operation import Audience, Context, Effect, operation
 from wvo_mcp.operations.results import fitting
@@ -48,15 +49,6 @@ class WorkerLine(Output):
     cpu_percent: float | None = None
 
 
-class OpenApproval(Output):
-    id: str = Field(validation_alias="approval_id")
-    kind: str
-    task_id: str | None
-    about: str = Field(description="What it allows.")
-    created_at: Instant
-    expires_at: Instant | None = None
-
-
 class ViolationLine(Output):
     at: Instant
     task_id: str | None
@@ -75,7 +67,7 @@ class WorkersListed(Output):
     at: Instant
     autopilots: list[RunningAutopilot] = Field(description="Those that run now.")
     workers: list[WorkerLine] = Field(description="Those that have not ended first, then those that ended last.")
-    approvals: list[OpenApproval] = Field(description="What waits for a person.")
+    approvals: list[ApprovalLine] = Field(description="What waits for a person.")
     violations: list[ViolationLine] = Field(description="What the policy refused, asked or watched last.")
     counts: dict[str, int] = Field(description="Tasks by status.")
     spent_usd: Dollars = Field(description="By the workers of the last 24 hours, or of the run, with what is reserved.")
@@ -102,7 +94,7 @@ async def workers(ctx: Context, params: ListWorkers) -> WorkersListed:
         at=tx.now,
         autopilots=[one async for one in _autopilots(tx)],
         workers=fitting(WorkerLine.of(row, title=titles[row.task_id]) for row in rows),
-        approvals=await open_approvals(tx),
+        approvals=fitting(approval_line(tx, one) for one in await tx.approvals.waiting(20)),
         violations=[ViolationLine.of(row) for row in await tx.violations.page(None, 5)],
         counts=await tx.tasks.counts(),
         spent_usd=await tx.workers.spent(run_id=params.run_id, since=None if params.run_id else tx.now - _DAY),
@@ -115,12 +107,6 @@ async def _autopilots(tx: Transaction) -> AsyncIterator[RunningAutopilot]:
         row = await tx.sessions.get(session_id) if session_id.startswith("autopilot-") else None
         if row is not None and tx.liveness.alive(session_id):
             yield RunningAutopilot.of(row)
-
-
-async def open_approvals(tx: Transaction) -> list[OpenApproval]:
-    """Those that wait for a person, what expires first at the top."""
-    waiting = await tx.approvals.waiting(20)
-    return [OpenApproval.of(one, about=" ".join(one.about.split())[:300]) for one in waiting]
 
 
 class ReadLog(Input):

@@ -234,6 +234,18 @@ async def test_every_write_is_confirmed_in_a_line_or_two(bench: Bench) -> None:
     assert cancelled == "T1 is cancelled.\nstranded  T2"
 
 
+async def test_a_person_reads_the_whole_command_before_deciding(bench: Bench) -> None:
+    command = "git push origin main --force-with-lease && npm publish --access public && curl https://example.com/hook"
+    await bench.create(a_task("T1"))
+    await bench.claim(ANN, "T1")
+    await bench.call("approval_request", ANN, task_id="T1", command=command)
+
+    text = shown("approvals", await bench.call("approvals", OWNER), 80)
+
+    assert command in " ".join(text.split())
+    assert "wvo-mcp approve A-1" in text
+
+
 def test_a_result_without_a_view_of_its_own_is_readable() -> None:
     result = {
         "written": True,

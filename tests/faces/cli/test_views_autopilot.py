@@ -44,7 +44,7 @@ def worker(number: int, **fields: Any) -> dict[str, Any]:
 def approval(number: int, **fields: Any) -> dict[str, Any]:
     left = iso(NOW + timedelta(hours=23, minutes=5))
     return {
-        "id": f"A-{number}",
+        "approval_id": f"A-{number}",
         "kind": "command",
         "task_id": "T3",
         "about": "git push origin main",

@@ -24,25 +24,17 @@ class _Dollars(click.FloatRange):
 def autopilot_command(compose: Compose) -> click.Command:
     def run(given: dict[str, Any], as_json: bool) -> None:
         gc.enable()  # this command may live for days
-        if given["demo"]:
+        screen, application = Lines() if as_json else Screen(), cast("Runner", compose())
+        if given.pop("demo"):
             from wvo_mcp.faces.cli.demo import show_demo  # a project of its own
 
-            shown = show_demo(cast("Runner", compose()), as_json=as_json, screen=Lines() if as_json else Screen())
-            raise click.exceptions.Exit(shown)
-        settings, application = settings_or_usage(), cast("Runner", compose())
+            raise click.exceptions.Exit(show_demo(application, as_json=as_json, screen=screen))
+        settings = settings_or_usage()
         application.cli_caller(settings).admit(Role.OPERATOR, "autopilot")
-        options = AutopilotOptions(
-            agents=given["agents"],
-            max_tasks=given["max_tasks"],
-            max_cost=given["max_cost"],
-            task=given["task"],
-            once=given["once"],
-            wait=not given["no_wait"],
-            strict=given["strict"],
-        )
-        screen = Lines() if as_json else Screen()
+        dry_run = given.pop("dry_run")
+        options = AutopilotOptions(wait=not given.pop("no_wait"), **given)
         try:
-            code = asyncio.run(drive(application, settings, options, screen, dry_run=given["dry_run"]))
+            code = asyncio.run(drive(application, settings, options, screen, dry_run=dry_run))
         except WrongSetting as error:
             raise click.ClickException(str(error)) from None
         if code:

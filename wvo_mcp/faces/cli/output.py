@@ -79,7 +79,7 @@ def print_error(error: WvoError, *, as_json: bool) -> None:
         print_json({"error": redacted(error.payload())})
         return
     click.secho(f"{error.code}: ", err=True, fg="red", bold=True, nl=False)
-    click.echo(visible(redact(error.message)), err=True)
+    say(redact(error.message), indent=2, beside=len(error.code) + 2, err=True)
     # What the message does not say already.
     details = redacted(error.details)
     further = cast("list[dict[str, str]]", details.get("problems") or [])[1:]
@@ -88,15 +88,15 @@ def print_error(error: WvoError, *, as_json: bool) -> None:
     lines += [f"reference {details['ref']}"] if details.get("ref") else []
     for line in lines:
         click.echo(f"  {visible(line)}", err=True)
-    click.secho(f"  {for_people(error.hint)}", err=True, dim=True)
+    say(f"  {for_people(error.hint)}", indent=2, err=True, dim=True)
 
 
-def say(text: str, *, indent: int = 0, beside: int = 0, fg: str | None = None) -> None:
+def say(text: str, *, indent: int = 0, beside: int = 0, **style: Any) -> None:
     """A sentence for people, its lines as long as their terminal; words such as paths stay whole. `indent` is that of all
     lines but the first, which stands `beside` so many characters."""
     lines = TextWrapper(shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False)
     lines.subsequent_indent = " " * indent
-    click.secho(lines.fill(" " * beside + visible(text))[beside:], fg=fg)
+    click.secho(lines.fill(" " * beside + visible(text))[beside:], **style)
 
 
 def visible(text: str) -> str:

@@ -149,7 +149,7 @@ def needs(approvals: Sequence[Row], now: datetime) -> Iterator[RenderableType]:
     for one in approvals[:_FEW]:
         left = one.get("expires_at")
         until = "" if left is None else f"  ({span((instant(left) - now).total_seconds())} left)"
-        line = Text.assemble((f"wvo-mcp approve {clean(one['id'])}", "magenta"), f"{until}  ")
+        line = Text.assemble((f"wvo-mcp approve {clean(one['approval_id'])}", "magenta"), f"{until}  ")
         line.append(f"{clean(one.get('task_id') or one['kind'])}: {_line(one['about'])}", "dim")
         line.no_wrap, line.overflow = True, "ellipsis"
         yield line
