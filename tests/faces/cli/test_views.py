@@ -26,7 +26,7 @@ def shown(name: str, result: dict[str, Any], width: int = 110) -> str:
 
 
 def test_every_view_belongs_to_an_operation() -> None:
-    assert set(SCREENS) - {"_task", "simulate"} <= set(ALL)
+    assert set(SCREENS) - {"_task", "simulate", "backup_restore", "store_copy"} <= set(ALL)
 
 
 async def test_a_plan_tells_why_and_why_not(bench: Bench) -> None:

@@ -12,7 +12,7 @@ from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Role
 from wvo_mcp.domain.redaction import redacted
 from wvo_mcp.errors import Conflict, WvoError
-from wvo_mcp.faces.cli.output import command, print_json, visible
+from wvo_mcp.faces.cli.output import command, print_result, visible
 from wvo_mcp.faces.cli.session import Application, Compose, settings_or_usage
 from wvo_mcp.ports.backend import Backups
 from wvo_mcp.settings import Settings
@@ -34,7 +34,7 @@ def restore_command(compose: Compose) -> click.Command:
             if not click.confirm(f"Replace the present store by {visible(chosen)}?"):
                 click.echo("Nothing was changed.", err=True)
                 raise click.exceptions.Exit(1)
-        show(restore_and_sync(application, settings, name), as_json=as_json)
+        print_result("backup_restore", restore_and_sync(application, settings, name), as_json=as_json)
 
     return command(
         "restore",
@@ -93,21 +93,3 @@ def restore_and_sync(application: Application, settings: Settings, name: str | N
     except WvoError as error:
         result["roadmap_error"] = redacted(error.payload())
     return result
-
-
-def show(result: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        print_json(result)
-        return
-    lines = [f"Restored {result['restored']} in {result['seconds']:.1f} s. Lost: {result['lost']}."]
-    lines += [f"Passed over {name}: {why}" for name, why in result["passed_over"].items()]
-    if result["safety"]:
-        lines.append(f"What was there before is the backup {result['safety']}.")
-    if result["damaged_file"]:
-        lines.append(f"The damaged file is kept as {result['damaged_file']}.")
-    if "roadmap_error" in result:
-        lines.append(f"The roadmap was not synced: {result['roadmap_error']['message']}")
-    elif result["roadmap"] is not None:
-        counts = result["roadmap"]
-        lines.append(f"Roadmap synced: {counts['created']} tasks created, {counts['updated']} updated.")
-    click.echo("\n".join(map(visible, lines)))

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from wvo_mcp.faces.cli.flags import arguments, parameters
-from wvo_mcp.faces.cli.output import command, print_json, print_line, reported
+from wvo_mcp.faces.cli.output import command, print_line, print_result, reported
 from wvo_mcp.faces.cli.session import Ask, Compose, calling, settings_or_usage
 from wvo_mcp.operations.operation import Operation
 from wvo_mcp.project import WrongSetting
@@ -59,37 +59,24 @@ def _watch(op: Operation, compose: Compose, given: Mapping[str, Any], as_json: b
 
 
 def _follow(op: Operation, compose: Compose, given: Mapping[str, Any], as_json: bool) -> None:
-    asked = arguments(op, given)
-    if given["follow"] and "after" not in asked:
+    """The end of a log or of the trail, then what comes; of a worker until it has ended."""
+    asked, lines = arguments(op, given), as_json or given.get("jsonl")
+    if op.name == "events" and given["follow"] and "after" not in asked:
         asked["last"] = True
-    lines = as_json or given["jsonl"]
-
-    async def print_new(ask: Ask) -> None:
-        more = True
-        while more:
-            page = await ask(asked)
-            for event in page["events"]:
-                print_line(event) if lines else click.echo(event_line(event))
-            asked.update(after=page["next_after"], last=False)
-            more = page["more"]
-
-    _until_stopped(op, compose, given if given["follow"] else {**given, "count": 1}, print_new)
-
-
-def _follow_log(op: Operation, compose: Compose, given: Mapping[str, Any], as_json: bool) -> None:
-    """The end of the log, then what comes, until the worker has ended."""
-    asked = arguments(op, given)
 
     async def print_new(ask: Ask) -> bool:
         while True:
             page = await ask(asked)
-            for line in page["lines"]:
-                print_line({"line": line}) if as_json else click.echo(printable(line))
+            for event in page.get("events", ()):
+                print_line(event) if lines else click.echo(event_line(event))
+            for line in page.get("lines", ()):
+                print_line({"line": line}) if lines else click.echo(printable(line))
             asked["after"] = page["next_after"]
+            asked.pop("last", None)
             if not page["more"]:
-                return bool(page["state"] == "ended")
+                return page.get("state") == "ended"
 
-    _until_stopped(op, compose, given, print_new)
+    _until_stopped(op, compose, given if given["follow"] else {**given, "count": 1}, print_new)
 
 
 def printable(line: str) -> str:
@@ -148,16 +135,7 @@ def _claim_waiting(op: Operation, compose: Compose, given: Mapping[str, Any], as
                 await asyncio.sleep(_BREATH)
                 await changed(min(_AGAIN, left))
 
-    _print(op, asyncio.run(claim()), as_json=as_json)
-
-
-def _print(op: Operation, result: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        print_json(result)
-        return
-    from wvo_mcp.faces.cli.views import show  # rich costs a tenth of a second and serves terminals only
-
-    show(op.name, result)
+    print_result(op.name, asyncio.run(claim()), as_json=as_json)
 
 
 def _interval(seconds: float) -> click.Option:
@@ -178,7 +156,7 @@ LIVE = {
     "worker_log": Live(
         ("follow",),
         [click.Option(["--follow", "-f"], is_flag=True, help=_FOLLOW_LOG), _interval(1.0), _count],
-        _follow_log,
+        _follow,
     ),
     "events": Live(
         ("follow", "jsonl"),
@@ -209,7 +187,7 @@ def command_of(op: Operation, compose: Compose, name: str) -> click.Command:
             async with calling(op, compose) as (ask, _):
                 return await ask(params)
 
-        _print(op, asyncio.run(once()), as_json=as_json)
+        print_result(op.name, asyncio.run(once()), as_json=as_json)
 
     options = [*parameters(op), *(live.options if live is not None else [])]
     return command(name.replace("_", "-"), run, op.summary, options)

@@ -14,8 +14,8 @@ from wvo_mcp.domain.finding import Finding, Outcome, fail, ok, warn
 from wvo_mcp.execution import doctor, worker_checks
 from wvo_mcp.execution.identity import check_not_below_warden
 from wvo_mcp.execution.trust import Trust
-from wvo_mcp.faces.cli.backup import refuse_if_live, restore_and_sync, show, while_live_option
-from wvo_mcp.faces.cli.output import command, print_json, say, visible
+from wvo_mcp.faces.cli.backup import refuse_if_live, restore_and_sync, while_live_option
+from wvo_mcp.faces.cli.output import command, print_json, print_result, say, visible
 from wvo_mcp.faces.cli.session import Compose, settings_or_usage
 from wvo_mcp.operations import tools
 from wvo_mcp.ports.backend import Backend
@@ -58,7 +58,7 @@ def _repaired(compose: Compose, even_so: bool, *, as_json: bool) -> dict[str, An
     result = restore_and_sync(application, settings, None)
     if not as_json:
         click.echo(visible(found.message))
-        show(result, as_json=False)
+        print_result("backup_restore", result, as_json=False)
     return {"repair": {"found": found.message, **result}}
 
 

@@ -51,6 +51,16 @@ def print_json(value: Mapping[str, Any]) -> None:
         print_line(value)
 
 
+def print_result(name: str, result: dict[str, Any], *, as_json: bool) -> None:
+    """As the screen `name` has it (`views/screens.toml`), or as JSON."""
+    if as_json:
+        print_json(result)
+        return
+    from wvo_mcp.faces.cli.views import show  # rich costs a tenth of a second and serves terminals only
+
+    show(name, result)
+
+
 def print_line(value: Mapping[str, Any]) -> None:
     click.echo(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
 

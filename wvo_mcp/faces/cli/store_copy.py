@@ -13,7 +13,7 @@ import click
 from wvo_mcp.errors import IncompatibleStore, InvalidInput
 from wvo_mcp.execution.identity import check_not_below_warden
 from wvo_mcp.execution.session_lock import SessionLocks
-from wvo_mcp.faces.cli.output import command, print_json
+from wvo_mcp.faces.cli.output import command, print_result
 from wvo_mcp.faces.cli.session import Compose
 from wvo_mcp.store.copying.copy import Source, Step, Target, copy
 from wvo_mcp.store.copying.sqlite import SqliteTarget, sqlite_source
@@ -47,19 +47,13 @@ def _copy(given: dict[str, Any], as_json: bool) -> None:
     with _source(origin) as source, _target(target) as into:
         copied = copy(source, into, _progress(), while_live=given["while_live"])
         places = {"from": source.where, "to": into.where}
-    speed = round(copied.rows_per_second)
-    if as_json:
-        seconds, tables = round(copied.seconds, 3), [asdict(table) for table in copied.compared]
-        print_json({**places, "rows": copied.rows, "seconds": seconds, "rows_per_second": speed, "tables": tables})
-        return
-    for table in copied.compared:
-        if table.rows:
-            click.echo(f"  {table.table:<20}{table.rows:>12,}  {table.sha256[:16]}")
-    click.echo(
-        f"Copied {copied.rows:,} rows in {copied.seconds:.1f} s ({speed:,} a second);"
-        f" all {len(copied.compared)} tables are equal on both sides."
-    )
-    click.echo(f"From {places['from']}\nTo   {places['to']}")
+    counts = {
+        "rows": copied.rows,
+        "seconds": round(copied.seconds, 3),
+        "rows_per_second": round(copied.rows_per_second),
+    }
+    tables = [asdict(table) for table in copied.compared]
+    print_result("store_copy", {**places, **counts, "tables": tables}, as_json=as_json)
 
 
 def _is_url(field: str, place: str) -> bool:
