@@ -93,9 +93,14 @@ class Shell:
         return Terminal(["wvo_mcp", *argv], self.root, self.environment(**environ))
 
     def on_terminal(self, *argv: str, **environ: str) -> Ran:
-        """Run a command on a terminal until it ends."""
-        with self.terminal(*argv, **environ) as terminal:
-            return terminal.finish()
+        """Run a command in this process, with output that says it is a terminal of 100 columns and 50 lines."""
+        with self._monkeypatch.context() as patch:
+            for name, value in {"COLUMNS": "100", "LINES": "50", "TERM": "xterm-256color", **environ}.items():
+                patch.setenv(name, value)
+            patch.setattr(sys.stdout, "isatty", lambda: True)
+            patch.setattr(sys.stderr, "isatty", lambda: True)
+            ran = self(*argv)
+        return Ran(ran.code, ran.err + ran.out)
 
 
 class Terminal:
