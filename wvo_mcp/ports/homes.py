@@ -55,6 +55,10 @@ class Homes(Protocol):
     def busy(self, provider: Provider) -> str | None:
         """Why no further worker of this provider can be launched while those run that do; None: one can."""
 
+    async def kept(self) -> list[str]:
+        """The tasks that have homes."""
+        ...
+
     async def forget(self, task_id: str) -> None:
         """The task is settled: remove its homes."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,12 @@ from tests.support.providers import FixedProviders, only
 from wvo_mcp.domain.approval import ApprovalKind, subject_of_command
 from wvo_mcp.domain.providers.signals.reading import FailureKind, Signal
 from wvo_mcp.domain.worker import Outcome, Worker, WorkerState
+from wvo_mcp.execution.agents.home import WorkerHomes
 from wvo_mcp.orchestration.approvals import deciding
 from wvo_mcp.orchestration.pool import parking, successor
 from wvo_mcp.ports.trees import TreeUse
+from wvo_mcp.project import Project
+from wvo_mcp.settings import settings_of
 
 pytestmark = pytest.mark.anyio
 CLAUDE = FixedProviders(only("claude"))
@@ -187,3 +191,15 @@ async def test_workers_of_other_hosts_are_left_alone(bench: Bench) -> None:
     await launch(bench, CLAUDE, caller=other, session="s-1")
     bench.servers.kill(other.session_id)
     assert await take_over(bench, Processes()) == []
+
+
+async def test_homes_of_tasks_that_were_settled_meanwhile_are_removed(bench: Bench, tmp_path: Path) -> None:
+    await bench.create(*(a_task(name) for name in ("a.done", "b.open")))
+    await bench.done("a.done")
+    homes = WorkerHomes(settings_of(Project({"ROOT": str(tmp_path)}, str(tmp_path))), {})
+    for name in ("a%2Edone", "b%2Eopen", "unknown"):
+        (tmp_path / "state/workers/tasks" / name / "claude").mkdir(parents=True)
+
+    await successor.forget_settled(bench.store, OWNER, homes)
+
+    assert sorted(await homes.kept()) == ["b.open", "unknown"]

@@ -18,7 +18,7 @@ import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import anyio.to_thread
 
@@ -95,6 +95,9 @@ class WorkerHomes:
         homes = needs.logged_in(self._folder / "logins", provider.name)
         named = provider.key_env is not None and bool(self._environ.get(provider.key_env, "").strip())
         return _all_in_use(provider, homes) if homes and not named and self._taken.issuperset(homes) else None
+
+    async def kept(self) -> list[str]:
+        return [unquote(path.name) for path in await anyio.to_thread.run_sync(list, (self._folder / "tasks").glob("*"))]
 
     async def forget(self, task_id: str) -> None:
         folder = self._folder / "tasks" / _name(task_id)

@@ -82,6 +82,7 @@ class Pool:
             parts.news(told)
         for line in await parts.places.recover():
             parts.news({"event": "left", "reason": line})
+        await successor.forget_settled(parts.store, parts.caller, parts.homes)
         await parts.store.write(parts.caller, facts.begin)
         await self._watch.look()
         ended = ""

@@ -3,12 +3,13 @@
 from typing import Any
 
 from wvo_mcp.domain.lease import Caller, Policy
-from wvo_mcp.domain.task import SETTLED
+from wvo_mcp.domain.task import SETTLED, Status
 from wvo_mcp.domain.worker import RESTING, Outcome, WorkerState
 from wvo_mcp.orchestration.pool import parking
 from wvo_mcp.orchestration.pool.ending import Act, End, settle
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Store, Transaction
+from wvo_mcp.ports.homes import Homes
 from wvo_mcp.ports.trees import Trees
 
 
@@ -29,6 +30,18 @@ async def take_over(store: Store, caller: Caller, policy: Policy, trees: Trees, 
         if found is not None:
             news.append({"event": "found", "worker_id": worker.worker_id, "task_id": worker.task_id, "outcome": found})
     return news
+
+
+async def forget_settled(store: Store, caller: Caller, homes: Homes) -> None:
+    """Remove the homes of tasks that were settled while nobody could."""
+    kept = await homes.kept()
+
+    async def look(tx: Transaction) -> list[str]:
+        found = [await tx.tasks.find(task_id) for task_id in kept]
+        return [task.id for task in found if task is not None and task.status in (Status.DONE, Status.CANCELLED)]
+
+    for task_id in await store.read(caller, look):
+        await homes.forget(task_id)
 
 
 async def _abandoned(tx: Transaction, policy: Policy, worker_id: str) -> bool:
