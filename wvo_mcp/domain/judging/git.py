@@ -67,6 +67,10 @@ def git(arguments: Sequence[Word], command: SimpleCommand, reach: Reach) -> Judg
         yield ask("git clean", "git clean -x removes files that git cannot bring back", command.text)
     writes = verb in ("rm", "mv", "restore", "apply")
     yield from reach.arguments(_without_texts(given), command.text, writes=writes)
+    if verb == "rm" and not any(one.start.startswith(("--c", "-n", "--dry")) for one in given):
+        for one in given:
+            if not one.start.startswith("-"):
+                yield from reach.path(one, command.text, writes=True, removes=True)
 
 
 def _denied(verb: str, given: Sequence[Word], command: SimpleCommand, reach: Reach) -> Judgements:

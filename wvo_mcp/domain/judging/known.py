@@ -29,10 +29,10 @@ def ask(rule: str, reason: str, command: str) -> Judgement:
 
 
 def is_option(word: Word, option: str) -> bool:
-    """Is it this option: alone, with `=value`, or for one letter with what follows? `+*` is what begins so."""
+    """Is it this option: alone, with `=value`, or for one letter with what follows? One with `*` or `[` is a glob."""
     text = word.start
-    if option.endswith("*"):
-        return text.startswith(option[:-1])
+    if "*" in option or "[" in option:
+        return fnmatchcase(text, option)
     if text == option or text.startswith(option + "="):
         return True
     return len(option) == 2 and text.startswith("-") and not text.startswith("--") and text.startswith(option)
@@ -77,7 +77,7 @@ def listed(policy: SafetyPolicy, name: str, arguments: Sequence[Word], command: 
         if any(is_option(one, option) for one in arguments):
             yield ask(
                 f"{name} {option}",
-                f"{option.rstrip('*')} makes {name} run, fetch or write something else",
+                f"{option} makes {name} run, fetch or change something else",
                 command.text,
             )
     verb = next((one.text for one in arguments if not one.start.startswith("-")), "")
@@ -107,11 +107,14 @@ def _installs(name: str, arguments: Sequence[Word], command: SimpleCommand) -> J
     after = iter(texts[verb + 1 :])
     for text in after:
         if text in rules["files"]:
-            next(after, None)
-        elif text is None or (
-            not text.startswith(("-", ".", "/"))
-            and text not in ("install", "sync", "list", "freeze", "show", "check", "tree", "compile")
-        ):
+            text = next(after, None)
+            wrong = text is None or "://" in text
+        else:
+            wrong = text is None or (
+                not text.startswith(("-", ".", "/"))
+                and text not in ("install", "sync", "list", "freeze", "show", "check", "tree", "compile")
+            )
+        if wrong:
             yield ask(
                 f"{name} {texts[verb]}", f"{name} would bring in a package that the project does not name", command.text
             )

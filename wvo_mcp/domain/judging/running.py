@@ -238,11 +238,8 @@ class _Judging:
     def package_program(self, name: str, rest: Sequence[Word], command: SimpleCommand, depth: int) -> Judgements:
         """npx and its like: what the project has installed is run as any other program."""
         inside = f"{self.place.workspace}/node_modules/.bin/{rest[0].text}"
-        plain = re.fullmatch(r"[\w-]+", rest[0].start) is not None and not any(
-            one.start.startswith("-") for one in rest[:1]
-        )
         if (
-            not plain
+            not re.fullmatch(r"\w[\w-]*", rest[0].start)
             or not self.place.exists(inside)
             or any(one.text in ("-p", "--package", "-c", "--call") for one in rest)
         ):
@@ -301,6 +298,8 @@ class _Judging:
             yield fed("an interpreter", command)
         else:
             yield from self.reach.path(words[0], command.text, writes=False, runs=True)
+            name = text.removesuffix("/__main__.py").rpartition("/")[2]  # such as .venv/bin/twine
+            yield from listed(self.place.policy, name, words[1:], command)
             yield from self.reach.arguments(words[1:], command.text, writes=True)
 
     def interpreter(self, name: str, arguments: Sequence[Word], command: SimpleCommand, depth: int) -> Judgements:
