@@ -36,8 +36,10 @@ class Proposal:
     include: tuple[str, ...] = ()
 
     @property
-    def anything(self) -> bool:
-        return self.target is not None or self.setup is not None or bool(self.verify)
+    def project(self) -> dict[str, Any]:
+        """What is proposed for the roadmap."""
+        found = {"target": self.target, "setup": self.setup, "verify": self.verify}
+        return {name: value for name, value in found.items() if value}
 
 
 def proposal(root: Path) -> Proposal:

@@ -21,8 +21,10 @@ STOP_HOOK = f"{COMMAND} stop-hook"
 GUARD_HOOK = f"{COMMAND} command-check --hook claude"
 GUARDED = "Bash|Write|Edit|MultiEdit|NotebookEdit"
 """Tools whose calls the policy judges."""
-_WORDS = frozenset(("true", "false", "yes", "no", "on", "off", "null"))
-"""What YAML takes for something else than text."""
+_ABOUT_PROJECT = (
+    "# How a task's worktree is prepared and checked: work starts from the branch target, setup runs in each worktree,",
+    "# verify are the commands that must pass; epics and tasks may add some. After you change it: wvo-mcp trust.",
+)
 ALLOW_RULE = f"mcp__{SERVER}"
 
 
@@ -143,40 +145,23 @@ class Rules(Sample):
     proposal: Proposal
 
     def put(self, text: str | None, plan: Plan) -> str:
-        if text is not None and (not self.proposal.anything or re.search(r"^[\"']?project\b", text, re.MULTILINE)):
+        found = self.proposal.project
+        if text is not None and (not found or re.search(r"^[\"']?project\b", text, re.MULTILINE)):
             return text
         before, epics, after = (self.content if text is None else text).partition("epics:")
         if not epics or (before and not before.endswith("\n")):
             plan.notes.append(f"{self.file.shown} has no 'project:'; docs/operations.md says what to write there.")
             return text or self.content
-        given = {"target": self.proposal.target, "setup": self.proposal.setup, "verify": self.proposal.verify}
-        plan.accepts = {name: value for name, value in given.items() if value}
+        plan.accepts = found
+        # JSON is YAML, and quotes what YAML would take for something else than text.
+        lines = [
+            f"  {name}: {json.dumps(value, ensure_ascii=False)}" for name, value in ({"verify": ()} | found).items()
+        ]
         newline = "\r\n" if "\r\n" in before + after else "\n"
-        return before + newline.join([*self._block(), "", epics]) + after
+        return before + newline.join([*_ABOUT_PROJECT, "project:", *lines, "", epics]) + after
 
     def take(self, text: str, plan: Plan) -> str:
         return "" if text == self.put(None, Plan()) else super().take(text, plan)
-
-    def _block(self) -> Iterator[str]:
-        found = self.proposal
-        yield "# How a task's worktree is prepared and checked. After you change it: wvo-mcp trust."
-        yield "project:"
-        if found.target is not None:
-            yield f"  target: {_written(found.target)}".ljust(36) + " # work starts from this branch"
-        setup = "# setup: npm ci" if found.setup is None else f"setup: {_written(found.setup)}"
-        yield f"  {setup}".ljust(36) + " # prepares each worktree"
-        if not found.verify:
-            yield "  verify: []".ljust(36) + " # commands that must pass; epics and tasks may add some"
-            return
-        yield "  verify:".ljust(36) + " # must pass; epics and tasks may add some"
-        for command in found.verify:
-            yield f"    - {_written(command)}"
-
-
-def _written(value: str) -> str:
-    """In YAML: plain where that is what it reads as."""
-    plain = re.fullmatch(r"[A-Za-z.][\w./ =,-]*", value, re.ASCII) and value.casefold() not in _WORDS
-    return value if plain else json.dumps(value)
 
 
 @dataclass(frozen=True)

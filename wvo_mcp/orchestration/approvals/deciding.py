@@ -42,15 +42,11 @@ async def ask(
 
     Raises IllegalTransition.
     """
-    digest = subject_hash(subject)
-    known = [one for one in await tx.approvals.open_of_task(task.id) if one.subject_hash == digest and one.kind is kind]
-    approval = known[0] if known else None
-    if approval is None:
-        until = tx.now + timedelta(seconds=policy.approval_seconds)
-        who = {"asked_by": task.assigned_to or tx.caller.agent_id}
-        approval = await tx.approvals.add(
-            {"kind": kind.value, "task_id": task.id, "subject": dict(subject), "expires_at": until, **who}
-        )
+    until = tx.now + timedelta(seconds=policy.approval_seconds)
+    who = {"asked_by": task.assigned_to or tx.caller.agent_id}
+    approval = await tx.approvals.add(
+        {"kind": kind.value, "task_id": task.id, "subject": dict(subject), "expires_at": until, **who}
+    )
     data = {"approval_id": approval.approval_id, "kind": approval.kind.value, "about": approval.about[:_SHOWN]}
     await lifecycle.move(
         tx, task, Status.AWAITING_APPROVAL, "approval.asked", data={**data, **({"why": why} if why else {})}
@@ -122,8 +118,7 @@ async def _carry_out(tx: Transaction, task: Task, approval: Approval) -> Task:
         if approved:
             return await tx.tasks.change(task, "task.approved", {"approved_at": tx.now}, data)
         return await _block(tx, task, f"{approval.reason}", "task.denied", data)
-    left = [one for one in await tx.approvals.open_of_task(task.id) if not one.gate]
-    if task.status is not Status.AWAITING_APPROVAL or left:
+    if task.status is not Status.AWAITING_APPROVAL:
         await tx.events.append("approval.decided", task.id, {**data, "state": approval.state.value})
         return task
     await _answer(tx, task, approval)

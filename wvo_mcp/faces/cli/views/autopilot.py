@@ -165,7 +165,7 @@ def plan(found: Row) -> RenderableType:
     workers = found.get("workers", 1)
     lines = [Text(f"Up to {workers} worker{'s' * (workers != 1)} at once, {tasks}{money}.", "bold")]
     estimate = found.get("estimate_usd")
-    if estimate:
+    if estimate and found.get("tiers"):
         limit = "" if estimate["most"] is None else f", at most ${estimate['most']:,.2f}"
         lines.append(Text(f"Likely cost: ${estimate['usual']:,.2f}{limit}."))
     if found.get("day_cap_usd") is not None:
