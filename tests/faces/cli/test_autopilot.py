@@ -18,9 +18,10 @@ import pytest
 from tests.faces.cli.shell import Shell
 from wvo_mcp import app
 from wvo_mcp.domain.autopilot import AutopilotOptions
-from wvo_mcp.errors import Conflict
+from wvo_mcp.errors import Conflict, StoreBusy
 from wvo_mcp.faces.cli import main, running
 from wvo_mcp.faces.cli.running import News
+from wvo_mcp.operations.operation import ALL
 from wvo_mcp.settings import load
 
 pytestmark = pytest.mark.requirement("WORK-9")
@@ -234,3 +235,35 @@ def test_a_live_view_that_fails_ends_no_worker(shell: Shell, monkeypatch: pytest
     )
 
     assert (code, pool.acts) == (0, ["work", "left"])
+
+
+def test_a_store_that_is_away_for_a_moment_ends_no_live_view(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, reads = FakePool(waits=True), list[str]()
+
+    class Away:
+        def get(self, _: object) -> "Away":
+            return self
+
+        async def wait_for_change(self, _: float) -> bool:
+            return True
+
+    @asynccontextmanager
+    async def opened(_: object) -> AsyncGenerator[Away]:
+        yield Away()
+
+    async def read(*_: object) -> dict[str, Any]:
+        reads.append("read")
+        if len(reads) == 1:
+            raise StoreBusy("others write")
+        pool.over.set()
+        return {"workers": [], "approvals": [], "counts": {}, "spent_usd": 0.0}
+
+    shell("init")
+    monkeypatch.setattr(pool, "opened", opened)
+    monkeypatch.setitem(cast("Any", ALL), "workers", read)
+    monkeypatch.setattr(running, "_BREATH", 0)
+
+    driven = running.drive(cast("Any", pool), load(shell.root), AutopilotOptions(), running.Screen(), dry_run=False)
+    asyncio.run(asyncio.wait_for(driven, 60))
+
+    assert reads == ["read", "read"]

@@ -5,7 +5,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Generator, Mapping
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ import anyio
 from wvo_mcp.domain.autopilot import AutopilotOptions
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.redaction import redacted
+from wvo_mcp.errors import StoreBusy, StoreUnavailable
 from wvo_mcp.faces.cli.output import print_line
 from wvo_mcp.faces.cli.session import Application
 from wvo_mcp.ports import WatchedStore
@@ -192,11 +193,13 @@ class Screen(Lines):
             store, state = services.get(WatchedStore), None
             with self._live:
                 while True:
-                    if await store.wait_for_change(REFRESH_SECONDS) or state is None:
-                        state = await op(services, caller, {"run_id": run_id})
+                    with suppress(StoreBusy, StoreUnavailable):  # what was read last stays
+                        if await store.wait_for_change(REFRESH_SECONDS) or state is None:
+                            state = await op(services, caller, {"run_id": run_id})
                     now, cap = datetime.now(UTC), plan.get("max_cost_usd")
-                    running = autopilot.Running(state, now, began, plan.get("workers", 1), cap, self._ending)
-                    self._live.update(running, refresh=True)
+                    if state is not None:
+                        running = autopilot.Running(state, now, began, plan.get("workers", 1), cap, self._ending)
+                        self._live.update(running, refresh=True)
                     await anyio.sleep(_BREATH)
 
     def ends(self, summary: Mapping[str, Any]) -> None:
