@@ -70,6 +70,10 @@ class Activity:
                 verb = _SAID.get(event.kind, event.kind.value)
                 return replace(heard, act=_act(verb, event.text))._as(WorkerState.WORKING, verb, now, turn=True)
 
+    def told(self, now: datetime) -> "Activity":
+        """It was told something, or was answered: from now on it is to be heard again."""
+        return replace(self, heard=now, turn=True, asks=False)
+
     def at(self, now: datetime) -> "Activity":
         """As it is now, when nothing has happened since."""
         if not self.turn or self.calls or self.asks or self.state is WorkerState.STUCK:

@@ -128,6 +128,25 @@ async def test_silence_ends_it_only_while_it_has_no_excuse() -> None:
     assert watched.shown[-1]["state"] == "stopping"
 
 
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (STARTED, ENDS),
+        (
+            STARTED,
+            AgentEvent(EventKind.PERMISSION_REQUEST, "ls", request=PermissionRequest("p-1", "Bash", command="ls")),
+        ),
+    ],
+    ids=["asked to go on", "answered"],
+)
+async def test_who_was_told_something_and_is_silent_then_is_ended(steps: tuple[Step, ...]) -> None:
+    watched = Watched(*steps, lambda: watched.clock.advance(61))
+
+    over = await watched.over()
+
+    assert over.end is not None and over.end.reason == "nothing was heard of it for 60 s"
+
+
 async def test_an_open_call_ends_with_the_time_of_the_whole_run() -> None:
     watched = Watched(STARTED, WRITES, lambda: watched.clock.advance(601))
 

@@ -60,7 +60,6 @@ class Watching:
     _confirmed: bool = False
     _warned: bool = False
     _settled_at: datetime | None = None
-    _calls: dict[str, str] = field(default_factory=dict[str, str])
     _signal: Signal | None = None
     _session: str | None = None
     _reading: anyio.CancelScope = field(default_factory=anyio.CancelScope)
@@ -110,7 +109,7 @@ class Watching:
         if event.session is not None:
             self._session = event.session
             self.sink.put(self.launched.worker.worker_id, {"client_session": event.session}, now=True)
-        self.activity = self.activity.after(event, now)
+        before, self.activity = self.activity, self.activity.after(event, now)
         self._show(self.activity)
         if event.use is not None:
             self.ledger.add(event.use)
@@ -120,14 +119,14 @@ class Watching:
         if event.signal is not None:
             self._signal = event.signal
         if event.kind is EventKind.TOOL_CALL:
-            self._called(event, now)
+            self._called(event, before.calls.get(event.call_id or "", ""), now)
         if event.kind is EventKind.STOP and (code := _CODE.match(event.text)) is not None:
             self.sink.put(self.launched.worker.worker_id, {"exit_code": int(code[1])})
         if event.request is not None:
             await self._answer(event)
         if self.activity.loops and not self._warned:
             self._warned = True
-            await self.run.say(prompt.looping(self.activity.last_call))
+            await self._say(prompt.looping(self.activity.last_call))
         elif self.activity.repeats >= 2 * REPEATED:
             self.end(End(Outcome.KILLED, f"the same call over and over: {self.activity.last_call[:200]}", Act.FAIL))
 
@@ -137,13 +136,11 @@ class Watching:
             act = Act.RELEASE if self.ledger.spent_out else Act.BLOCK
             self.end(End(Outcome.KILLED, self.ledger.over, act))
 
-    def _called(self, event: AgentEvent, now: datetime) -> None:
-        if event.status is Status.RUNNING and event.call_id is not None:
-            self._calls[event.call_id] = event.tool or ""
-        elif event.call_id is not None:
-            tool = self._calls.pop(event.call_id, event.tool or "")
-            if tool.endswith(_ENDING_TOOLS) and event.status is Status.DONE:
-                self._settled_at = now
+    def _called(self, event: AgentEvent, call: str, now: datetime) -> None:
+        """`call`: as it was begun; the end of one need not have its name."""
+        tool = event.tool or call.partition(" ")[0]
+        if event.status is Status.DONE and tool.endswith(_ENDING_TOOLS):
+            self._settled_at = now
 
     async def _answer(self, event: AgentEvent) -> None:
         request = event.request
@@ -151,6 +148,7 @@ class Watching:
             return
         reply = await self.asker.reply(request)
         await self.run.answer(request.request_id, Answer(reply.allowed, reply.reason))
+        self.activity = self.activity.told(self.parts.now())
         if not reply.allowed:
             worker = self.launched.worker
             told = {"task_id": worker.task_id, "worker_id": worker.worker_id, "approval_id": reply.approval_id}
@@ -167,13 +165,17 @@ class Watching:
             if not parking.unsure(stop.signal, confirmed=self._confirmed):
                 return False
             self._confirmed = True
-            await self.run.say(prompt.resumed(self.launched.task.id, "a limit was reported"))
+            await self._say(prompt.resumed(self.launched.task.id, "a limit was reported"))
             return True
         if stop.status is Status.FAILED or self._reminded or self.launched.driver.answers:
             return False
         self._reminded = True
-        await self.run.say(prompt.go_on(self.launched.task.id))
+        await self._say(prompt.go_on(self.launched.task.id))
         return True
+
+    async def _say(self, text: str) -> None:
+        await self.run.say(text)
+        self.activity = self.activity.told(self.parts.now())
 
     async def _still_mine(self) -> bool:
         async def look(tx: Transaction) -> bool:
