@@ -13,7 +13,7 @@ from wvo_mcp.errors import Conflict
 pytestmark = [pytest.mark.anyio]
 
 
-@pytest.mark.requirement("WORK-1")
+@pytest.mark.requirement("WORK-1", "SAFE-1")
 async def test_tasks_are_done_in_worktrees_and_pinned(flight: Flight) -> None:
     flight.begin({"A": [], "B": ["A"]}, {"A": [does("A")], "B": [does("B")]})
 
@@ -26,6 +26,7 @@ async def test_tasks_are_done_in_worktrees_and_pinned(flight: Flight) -> None:
     assert rows == [{"state": "ended", "outcome": "completed", "tokens_in": 100, "tokens_out": 10}] * 2
     assert flight.git("status", "--porcelain") == ""
     assert flight.git("worktree", "list").count("\n") == 0
+    assert flight.git("for-each-ref", "--format=%(refname)", "refs/heads") == "refs/heads/main"
 
 
 @pytest.mark.requirement("WORK-5", "SAFE-1")

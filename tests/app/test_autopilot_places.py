@@ -27,15 +27,3 @@ async def test_a_worker_that_changes_hooks_submits_nothing_and_ends_the_run(flig
     assert {row["task_id"] for row in rows} == {"T1", "T3"}
     assert not await anyio.Path(flight.root / "ran").exists()
     assert flight.sql("SELECT attempts FROM tasks WHERE id = 'T3'") == [{"attempts": 0}]
-
-
-async def test_dependents_get_what_was_submitted_and_finished_worktrees_go(flight: Flight) -> None:
-    flight.begin({"T1": [], "T2": ["T1"]}, {"T1": [does("T1")], "T2": [does("T2")]})
-
-    summary = await flight.fly(agents=2)
-
-    assert [one["task_id"] for one in summary["done"]] == ["T1", "T2"]
-    assert flight.pinned() == {"T1": {".gitignore", "T1.txt"}, "T2": {".gitignore", "T1.txt", "T2.txt"}}
-    assert flight.git("worktree", "list").count("\n") == 0
-    assert flight.git("status", "--porcelain") == ""
-    assert flight.git("for-each-ref", "--format=%(refname)", "refs/heads") == "refs/heads/main"

@@ -20,9 +20,9 @@ pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WORK-5")]
 CLAUDE = FixedProviders(only("claude"))
 
 
-async def ended(bench: Bench, end: End, *, faults: int = 0) -> tuple[Status, WorkerState, Outcome | None]:
+async def ended(bench: Bench, end: End) -> tuple[Status, WorkerState, Outcome | None]:
     worker = (await launch(bench, CLAUDE)).started
-    task = await bench.write(lambda tx: settle(tx, worker.worker_id, end, faults=faults))
+    task = await bench.write(lambda tx: settle(tx, worker.worker_id, end))
     row = await bench.read(lambda tx: tx.workers.get(worker.worker_id))
     return task.status, row.state, row.outcome
 
@@ -49,17 +49,14 @@ async def test_what_follows_for_a_task_is_said_by_the_end(
 
 async def test_our_own_faults_count_no_attempt_and_back_off_until_a_person_has_to_look(bench: Bench) -> None:
     await bench.create(a_task("A", complexity=2))
+    fault = End(Outcome.CRASHED, "no space left", Act.FAULT)
     for faults in range(1, OWN_FAULTS):
-        assert (await ended(bench, End(Outcome.CRASHED, "no space left", Act.FAULT), faults=faults))[
-            0
-        ] is Status.PENDING
+        assert (await ended(bench, fault))[0] is Status.PENDING
         task = await bench.task("A")
         assert (task.attempts, task.not_before) == (0, bench.clock.now() + timedelta(seconds=30) * 2 ** (faults - 1))
         bench.clock.advance(hours=1)
 
-    assert (await ended(bench, End(Outcome.CRASHED, "no space left", Act.FAULT), faults=OWN_FAULTS))[
-        0
-    ] is Status.BLOCKED
+    assert (await ended(bench, fault))[0] is Status.BLOCKED
 
     assert (await bench.task("A")).blocked_reason == "no space left"
     assert await bench.alerts() == [("worker_blocked", "critical", "A")]

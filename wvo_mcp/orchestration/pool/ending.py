@@ -6,6 +6,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
+from wvo_mcp.domain.event import Event
 from wvo_mcp.domain.task import BlockAuthor, Status, Task
 from wvo_mcp.domain.worker import RESTING, Outcome, Worker, WorkerState
 from wvo_mcp.orchestration.pool import facts, parking
@@ -55,23 +56,26 @@ _BY_ITSELF = {
     Status.CANCELLED: Outcome.STOPPED,
     Status.PENDING: Outcome.RELEASED,
 }
-_BACK = ("task.approved", "task.denied", "lease.expired", "task.failed_attempt", "task.released", "task.unblocked")
+_BACK = frozenset(
+    {"task.approved", "task.denied", "lease.expired", "task.failed_attempt", "task.released", "task.unblocked"}
+    | {"task.parked", "task.paused"}
+)
 """How a task that had a holder came back to the queue."""
 
 
-async def settle(tx: Transaction, worker_id: str, end: End, *, faults: int = 0) -> Task:
-    """The launch is over: move its task if nobody else has, and end the worker's row. The task as it is then. `faults`: how
-    often in a row its launches have failed for reasons of ours, with this one."""
+async def settle(tx: Transaction, worker_id: str, end: End) -> Task:
+    """The launch is over: move its task if nobody else has, and end the worker's row. The task as it is then."""
     worker = await tx.workers.get(worker_id)
     task = await tx.tasks.get(worker.task_id)
     if worker.state in RESTING or worker.state is WorkerState.ENDED:
         return task  # parked by whoever moved the task; or settled, and nobody knew that it was committed
     outcome, reason, rests = end.outcome, end.reason, False
-    back = await _back(tx, task) if task.status is Status.PENDING else ""
+    came = await _back(tx, task)
+    back = came.kind if came is not None and task.status is Status.PENDING else ""
     if task.lease_token != worker.lease_token:
         outcome, reason = Outcome.CRASHED, "its lease had passed to another"
     elif task.status is Status.IN_PROGRESS:
-        rests = await _move(tx, worker, task, end, faults)
+        rests = await _move(tx, worker, task, end, came)
     elif task.status is Status.AWAITING_APPROVAL or back in ("task.approved", "task.denied"):
         rests = await parking.rest(tx, worker, WorkerState.WAITING_APPROVAL, reason)  # the decision may have come first
     elif back == "lease.expired":
@@ -89,13 +93,15 @@ async def settle(tx: Transaction, worker_id: str, end: End, *, faults: int = 0) 
     return await tx.tasks.get(task.id)
 
 
-async def _back(tx: Transaction, task: Task) -> str:
-    return next((one.kind for one in reversed(await tx.events.of_task(task.id, 20)) if one.kind in _BACK), "")
+async def _back(tx: Transaction, task: Task) -> Event | None:
+    """How it came back to the queue last."""
+    return next((one for one in reversed(await tx.events.of_task(task.id, 50)) if one.kind in _BACK), None)
 
 
-async def _move(tx: Transaction, worker: Worker, task: Task, end: End, faults: int) -> bool:
+async def _move(tx: Transaction, worker: Worker, task: Task, end: End, before: Event | None) -> bool:
     """Does the worker's session rest for a later launch?"""
     data: Mapping[str, Any] = {"reason": end.reason, "worker": worker.worker_id}
+    faults = 1 + int((before.data if before is not None else {}).get("faults") or 0)
     match end.act:
         case Act.PAUSE:
             return await parking.pause(tx, worker, task, end.reason)
@@ -103,7 +109,7 @@ async def _move(tx: Transaction, worker: Worker, task: Task, end: End, faults: i
             await lifecycle.move(tx, task, Status.PENDING, "task.released", data=data)
         case Act.FAULT if faults < OWN_FAULTS:
             later = {"not_before": tx.now + _FAULT_BACKOFF * 2 ** (faults - 1)}
-            await lifecycle.move(tx, task, Status.PENDING, "task.released", later, data)
+            await lifecycle.move(tx, task, Status.PENDING, "task.released", later, {**data, "faults": faults})
         case Act.FAULT | Act.BLOCK:
             await lifecycle.block(tx, task, end.reason[:_LAST_WORDS], [], BlockAuthor.POLICY)
             message = f"{task.id} waits for a person: {end.reason[:500]}"

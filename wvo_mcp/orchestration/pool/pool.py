@@ -15,7 +15,7 @@ from wvo_mcp.domain.task import Status, Task
 from wvo_mcp.domain.worker import Outcome
 from wvo_mcp.errors import BudgetExhausted, InvalidInput, StoreBusy, StoreUnavailable, WvoError
 from wvo_mcp.orchestration.pool import facts, successor
-from wvo_mcp.orchestration.pool.ending import Act, End
+from wvo_mcp.orchestration.pool.ending import End
 from wvo_mcp.orchestration.pool.facts import Halt
 from wvo_mcp.orchestration.pool.launching import Launched, Nothing, launch
 from wvo_mcp.orchestration.pool.parts import Parts
@@ -52,7 +52,6 @@ class Pool:
         # Leases are renewed at a third of their length.
         self._watch = facts.Watch(parts.store, parts.caller, parts.policy.lease_seconds * 2 / 3)
         self._works: dict[int, Work] = {}
-        self._faults: dict[str, int] = {}
         self._begun: list[str] = []
         self._missing: Mapping[str, str] = {}
         self._missing_at: float | None = None
@@ -162,7 +161,7 @@ class Pool:
             found.before is None or found.task.id not in self._begun
         ):  # its own session that goes on is no new assignment
             self._begun.append(found.task.id)
-        work = Work(self._parts, found, self._sink, self._faults.get(found.task.id, 0))
+        work = Work(self._parts, found, self._sink)
         self._works[slot] = work
         tasks.start_soon(self._work, slot, work, found)
         return None
@@ -171,7 +170,6 @@ class Pool:
         # What people said while it was claimed was told to nobody.
         work.halted(Halt(stop=True, reason=self._draining) if self._halted else self._watch.now)
         task, end = await work.run()
-        self._faults[task.id] = work.faults + 1 if end.act is Act.FAULT else 0
         if end.halts is not None:
             self.stop(end.halts)
         self._count(task, end)

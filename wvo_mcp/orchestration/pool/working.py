@@ -44,8 +44,6 @@ class Work:
     parts: Parts
     launched: Launched
     sink: Sink
-    faults: int = 0
-    """How often in a row launches of this task have failed for reasons of ours."""
     watching: Watching | None = None
     _ledger: Ledger = field(init=False)
     _ended: End | None = None
@@ -107,10 +105,9 @@ class Work:
     async def _settle(self, end: End) -> tuple[Task, End]:
         worker_id, parts = self.launched.worker.worker_id, self.parts
         await self.sink.flush(worker_id, last=True)
-        faults = self.faults + (end.act is Act.FAULT)
 
         async def work(tx: Transaction) -> tuple[Task, End]:
-            task = await settle(tx, worker_id, end, faults=faults)
+            task = await settle(tx, worker_id, end)
             row = await tx.workers.get(worker_id)
             return task, replace(end, outcome=row.outcome or end.outcome, reason=row.reason or end.reason)
 
