@@ -80,6 +80,7 @@ def test_a_first_hour_leads_from_nothing_to_work_done_and_back(tmp_path: Path) -
     assert stranger.untouched_home
 
 
+@pytest.mark.full  # tests/execution/installation has it without processes
 @pytest.mark.requirement("CORE-12")
 def test_what_was_only_tried_out_goes_without_a_trace(tmp_path: Path) -> None:
     stranger = Stranger(tmp_path)

@@ -30,3 +30,10 @@ def test_an_error_names_the_command_on_a_terminal_and_the_tool_in_json(shell: Sh
     assert "Use wvo-mcp list-tasks to search." in shown.text
     assert "near" not in shown.text, "there is none"
     assert "list_tasks to search" in shell("get-task", "NONE").error["hint"]
+
+
+@pytest.mark.parametrize("columns", ["1", "10", "80"])
+def test_an_error_is_read_whole_on_a_terminal_of_any_width(shell: Shell, columns: str) -> None:
+    shown = shell.on_terminal("get-task", "NONE", COLUMNS=columns)
+
+    assert "not_found: No task 'NONE'. Use wvo-mcp list-tasks to search." in " ".join(shown.text.split())

@@ -105,8 +105,8 @@ def say(text: str, *, indent: int = 0, beside: int = 0, **style: Any) -> None:
     """A sentence for people, its lines as long as their terminal; words such as paths stay whole. `indent` is that of all
     lines but the first, which stands `beside` so many characters."""
     lines = TextWrapper(shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False)
-    lines.subsequent_indent = " " * indent
-    click.secho(lines.fill(" " * beside + visible(text))[beside:], **style)
+    lines.initial_indent, lines.subsequent_indent = " " * beside, " " * indent
+    click.secho(lines.fill(visible(text))[beside:], **style)
 
 
 def visible(text: str) -> str:
