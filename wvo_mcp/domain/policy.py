@@ -1,10 +1,10 @@
 """What people say that agents may do (`state/policy.yaml`; contract, section 13), and what is said of one act."""
 
-import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -46,18 +46,8 @@ PROTECTED = (
     *("azure-pipelines.yml", "bitbucket-pipelines.yml", ".buildkite", ".drone.yml", ".woodpecker*", "appveyor.yml"),
     *(".bashrc", ".bash_profile", ".bash_login", ".bash_logout", ".profile", ".zshrc", ".zshenv", ".zprofile"),
     *(".zlogin", ".zlogout", ".inputrc", ".envrc", ".ssh", ".netrc", ".config/fish/"),
-    *(
-        ".vscode",
-        ".idea",
-        ".zed",
-        ".fleet",
-        ".devcontainer",
-        ".vimrc",
-        ".exrc",
-        ".nvimrc",
-        ".nvim.lua",
-        "*.code-workspace",
-    ),
+    *(".vscode", ".idea", ".zed", ".fleet", ".devcontainer", "*.code-workspace"),
+    *(".vimrc", ".exrc", ".nvimrc", ".nvim.lua"),
     *(".husky", ".githooks", ".pre-commit-config.yaml", "lefthook.yml", ".lefthook.yml"),
 )
 """Paths that only people change, written as in .gitignore: one without a slash within it is meant in every folder."""
@@ -156,11 +146,27 @@ def waits(differences: list[Difference]) -> str | None:
 def matching(patterns: Sequence[str], path: str) -> str | None:
     """The pattern that covers the path or a folder above it, or that names something below the path. Letters that look or
     fold alike are alike: some file systems do not tell them apart."""
-    plain = folded(path)
-    for pattern, (whole, within) in _compiled(tuple(patterns)):
-        if whole.match(plain) or (within and (within + "/").startswith(plain + "/")):
+    plain = folded(path).strip("/")
+    parts = plain.split("/")
+    for pattern, (name, wanted, within) in _compiled(tuple(patterns)):
+        if (name in parts) if name else _covers(wanted, parts):
+            return pattern
+        if within and within.startswith(plain + "/"):
             return pattern
     return None
+
+
+def _covers(wanted: Sequence[str], parts: Sequence[str]) -> bool:
+    """Folder by folder: a pattern takes no more time than its length times that of the path."""
+    reached = {0}
+    for one in wanted:
+        if one == "**":
+            reached = set(range(min(reached), len(parts)))
+        else:
+            reached = {at + 1 for at in reached if at < len(parts) and fnmatchcase(parts[at], one)}
+        if not reached:
+            return False
+    return True
 
 
 def folded(path: str) -> str:
@@ -172,22 +178,21 @@ def folded(path: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _compiled(patterns: tuple[str, ...]) -> tuple[tuple[str, tuple[re.Pattern[str], str]], ...]:
-    return tuple((one, _regex(folded(one))) for one in patterns)
+def _compiled(patterns: tuple[str, ...]) -> tuple[tuple[str, tuple[str, Sequence[str], str]], ...]:
+    return tuple((one, _split(folded(one))) for one in patterns)
 
 
-def _regex(pattern: str) -> tuple[re.Pattern[str], str]:
-    """Anchored when a slash is at its beginning or within it. Also what a pattern names literally, if it is several folders
-    deep."""
+def _split(pattern: str) -> tuple[str, Sequence[str], str]:
+    """Its one name in any folder, if it is no more; its parts, anchored when a slash is at its beginning or within it; and
+    what it names literally, if it is several folders deep."""
     inner = pattern.strip("/")
-    anchored = pattern.startswith("/") or "/" in inner
-    parts = (one[0] for one in re.finditer(r"\*\*/?|\*|\?|.", inner, re.DOTALL))
-    text = "".join(_PARTS.get(one) or re.escape(one) for one in parts)
-    literal = inner if anchored and "/" in inner and not any(one in inner for one in "*?") else ""
-    return re.compile(f"{'' if anchored else '(?:.*/)?'}{text}(?:/.*)?$", re.DOTALL), literal
-
-
-_PARTS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    anchored, literal = pattern.startswith("/") or "/" in inner, not any(one in inner for one in "*?")
+    parts = inner.replace("[", "[[]").split("/")
+    return (
+        inner if literal and not anchored else "",
+        parts if anchored else ["**", *parts],
+        inner if literal and "/" in inner else "",
+    )
 
 
 def _list(stated: Stated, kind: str, name: str) -> Iterable[str]:

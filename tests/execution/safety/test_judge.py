@@ -130,6 +130,50 @@ async def test_paths_of_tools_are_judged_as_those_of_commands(desk: Desk) -> Non
     assert desk.judge.paths([], desk.workspace, desk.workspace, writes=True).verdict is Verdict.ASK
 
 
+async def test_an_absolute_path_that_a_person_allowed_is_reached(desk: Desk) -> None:
+    stated = {"paths": {"allowed": ["/opt/cache/", "~/.cache/shop"]}}
+    desk.trust.accept(POLICY, stated)
+    await desk.after("paths: {allowed: [/opt/cache/, ~/.cache/shop]}\n")
+    assert desk.says("cp src/x.py /opt/cache/x") is Verdict.ALLOW
+    assert desk.says("echo x > ~/.cache/shop/x") is Verdict.ALLOW
+    assert desk.says("cp src/x.py /opt/cached") is Verdict.ASK
+    assert desk.says("cat opt/cache/x ~/.cache/x") is Verdict.ASK
+
+
+async def test_no_pattern_holds_the_judge_up(desk: Desk) -> None:
+    await desk.after(
+        f"paths: {{forbidden: ['{'*a' * 200}', '{'**/a/' * 80}c']}}\ncommands: {{block: ['ls {'*a' * 200}']}}\n"
+    )
+    for path in ("a" * 250 + "b", "a/" * 250 + "b"):  # these took for ever, when each * could give back what it took
+        assert desk.says(f"ls {path}") is Verdict.ALLOW
+
+
+async def test_whatever_the_file_is_the_last_good_version_holds(desk: Desk) -> None:
+    await desk.after("commands: {block: [make deploy]}\n")
+    broken = ("commands:\n  block: [make dep", "[" * 50_000, "#" * 2**20 + "x", "commands: {block: [x]}\n---\n{}")
+    for text in broken:
+        await desk.after(text)
+        assert (desk.judge.problem() or "").startswith("policy.yaml:"), text[:20]
+        assert desk.says("make deploy") is Verdict.DENY
+    desk.file.unlink()
+    for target in ("/dev/zero", "policy.yaml", "."):
+        desk.file.symlink_to(target)
+        await desk.after()
+        assert "policy.yaml" in (desk.judge.problem() or "")
+        assert desk.says("make deploy") is Verdict.DENY
+        desk.file.unlink()
+
+
+async def test_a_policy_that_changes_counts_from_the_next_command_on(desk: Desk) -> None:
+    desk.trust.accept(POLICY, {"commands": {"allow": ["docker"]}})
+    await desk.after("commands: {allow: [docker]}\n")
+    assert desk.says("docker ps") is Verdict.ALLOW
+    await desk.after("commands: {allow: [docker], block: [docker ps]}\n")
+    assert desk.says("docker ps") is Verdict.DENY
+    await desk.after("{}\n")
+    assert desk.says("docker ps") is Verdict.ASK, "what is accepted and stated no more allows nothing"
+
+
 async def test_tools_are_judged_by_their_names(desk: Desk) -> None:
     await desk.after("commands: {block: [Task], ask: [mcp__wvo__heartbeat]}\n")
     said = {
