@@ -98,7 +98,7 @@ class SpendingRun(ScriptedRun):
 
 
 def main() -> int:
-    vars(life)["drivers"] = lambda: {"openai": LineDriver(SpendingRun)}
+    vars(life)["known_drivers"] = lambda: {"openai": LineDriver(SpendingRun)}
     return run_command(["autopilot", "--json", *sys.argv[2:]], _compose)
 
 
