@@ -188,8 +188,16 @@ def test_news_say_what_became_of_a_task_and_what_was_refused_or_asked() -> None:
     assert shown == [
         "done      T1         w-1  claude",
         "refused   T2         w-2  rm -rf /srv  outside",
-        "asks      T2         w-2  git push  wvo-mcp approve A-3",
+        "asks      T2         w-2  wvo-mcp approve A-3  git push",
     ]
+
+
+def test_a_reset_of_another_day_has_its_date() -> None:
+    parked = {"event": "parked", "task_id": "T1", "until": iso(NOW + timedelta(days=3))}
+    found = {"waiting": [{"task_id": "T1", "reason": "weekly limit", "until": iso(NOW + timedelta(days=3))}]}
+
+    assert f"until {NOW + timedelta(days=3):%Y-%m-}" in lines(autopilot.news(parked, NOW), 80)[0]
+    assert f"until {NOW + timedelta(days=3):%Y-%m-}" in lines(autopilot.summary(found, NOW), 80)[2]
 
 
 def test_a_list_of_workers_has_those_that_ended_what_was_refused_and_what_it_cost() -> None:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wvo_mcp.domain.instant import instant
-from wvo_mcp.faces.cli.views.cells import amount, clean, span, text
+from wvo_mcp.faces.cli.views.cells import amount, clean, clock, span, text
 from wvo_mcp.faces.cli.views.plain import table
 
 Row = Mapping[str, Any]
@@ -187,21 +187,17 @@ def news(one: Row, now: datetime) -> RenderableType:
     if what == "ended":  # what became of its task says more
         what = str(one.get("outcome") if one.get("task") == "pending" else one.get("task") or what)
     style = "green" if what in _GOOD else "red" if what in _BAD else "magenta" if what == "asks" else ""
-    who = [str(one[name]) for name in ("worker_id",) if one.get(name)]
-    if one.get("provider"):
-        who.append("/".join(str(one[name]) for name in ("provider", "tier") if one.get(name)))
-    rest = [_line(str(one["reason"]))] if one.get("reason") and what != "done" else []
-    until = one.get("until") or one.get("resets_at")
-    if one.get("approval_id"):
-        rest = [_line(str(one.get("command", ""))), f"wvo-mcp approve {one['approval_id']}"]
-    elif one.get("command"):
-        rest = [_line(str(one["command"])), *rest]
-    rest += [f"until {instant(until).astimezone():%H:%M}"] if isinstance(until, str) else []
+    said = [one.get("worker_id"), "/".join(str(one[name]) for name in ("provider", "tier") if one.get(name))]
+    said += [f"wvo-mcp approve {one['approval_id']}"] if one.get("approval_id") else []
+    said += [f"until {clock(one['until'], now)}"] if one.get("until") else []
+    said += [one.get("command"), one.get("reason") if what != "done" and not one.get("approval_id") else None]
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True)
     grid.add_column(no_wrap=True, min_width=8)
     grid.add_column(overflow="fold")
-    about = Text.assemble((f"{clean(one.get('task_id') or '-'):<10} ", "bold"), clean("  ".join([*who, *rest])))
+    about = Text.assemble(
+        (f"{clean(one.get('task_id') or '-'):<10} ", "bold"), "  ".join(_line(str(part)) for part in said if part)
+    )
     about.truncate(400)
     grid.add_row(Text(f"{now.astimezone():%H:%M:%S}", "dim"), text(what.replace("_", " "), style), about)
     return grid
@@ -214,7 +210,7 @@ def summary(found: Row, now: datetime) -> RenderableType:
         for one in found.get(name, ())[:200]:
             why = [_line(one["reason"])] if one.get("reason") else []
             why += ["nothing was changed"] if one.get("no_changes") else []
-            why += [f"until {instant(one['until']).astimezone():%H:%M}"] if one.get("until") else []
+            why += [f"until {clock(one['until'], now)}"] if one.get("until") else []
             why += [f"wvo-mcp approve {one['approval_id']}"] if one.get("approval_id") else []
             rows.append({"became": name, **one, "commit": (one.get("commit") or "")[:10], "why": "; ".join(why)})
     counts = ", ".join(f"{len(found.get(name, ()))} {name}" for name in _ENDS)

@@ -137,6 +137,11 @@ def local(at: str, *, seconds: bool = False) -> str:
     return f"{instant(at).astimezone():%Y-%m-%d %H:%M{':%S' if seconds else ''}}"
 
 
+def clock(at: str, now: datetime, *, seconds: bool = False) -> str:
+    """The same, without the day when that is today."""
+    return local(at, seconds=seconds).removeprefix(f"{now.astimezone():%Y-%m-%d} ")
+
+
 def span(seconds: float) -> str:
     """`4 s`, `12 min`, `3 h 5 min`, `2 d`; whole units, for people."""
     whole = int(abs(seconds))
@@ -243,9 +248,7 @@ def _worth(row: Row, now: datetime) -> Text:
 
 
 def _time(row: Row, now: datetime) -> Text:
-    """Without the day when that is today."""
-    day, _, time = local(row["at"], seconds=True).partition(" ")
-    return text(time if day == f"{now.astimezone():%Y-%m-%d}" else f"{day} {time}")
+    return text(clock(row["at"], now, seconds=True))
 
 
 def _details(row: Row, now: datetime) -> Text:
