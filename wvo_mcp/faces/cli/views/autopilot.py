@@ -133,10 +133,8 @@ def _doing(one: Row, now: datetime) -> Text:
     doing = Text(_line(reason or one.get("last_act") or "..."), "dim")
     if one.get("resets_at"):
         left = (instant(one["resets_at"]) - now).total_seconds()
-        at = instant(one["resets_at"]).astimezone()
-        doing = Text.assemble(
-            (f"goes on in {span(left)} ({at:%H:%M})" if left > 0 else "goes on now", "yellow"), "  ", doing
-        )
+        when = f"goes on in {span(left)} ({clock(one['resets_at'], now)})" if left > 0 else "goes on now"
+        doing = Text.assemble((when, "yellow"), "  ", doing)
     elif one["state"] == "working" and one.get("memory_mb"):
         doing = Text.assemble(doing, (f"  {one['memory_mb']} MB", "dim"))
     return doing
