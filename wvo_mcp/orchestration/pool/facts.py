@@ -139,15 +139,16 @@ class Watch:
 
     async def run(self, on_change: Callable[[Halt], None]) -> None:
         """Until it is cancelled. The only waiter of the store."""
-        reached = anyio.current_time()
+        away: float | None = None
         while True:
             before = self.now
             try:
                 await self._store.wait_for_change(_LOOK_SECONDS)
                 changed = await self.look() != before
-                reached = anyio.current_time()
+                away = None
             except (StoreBusy, StoreUnavailable):  # workers go on meanwhile
-                if anyio.current_time() - reached > self._lasting:
+                away = anyio.current_time() if away is None else away
+                if anyio.current_time() - away > self._lasting:
                     on_change(Halt(PauseMode.NOW, reason=_AWAY))
                 await anyio.sleep(_AGAIN_SECONDS)
                 continue

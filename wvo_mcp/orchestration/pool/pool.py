@@ -49,8 +49,8 @@ class Pool:
         self._only = only
         self._waits = waits
         self._sink = Sink(parts)
-        # Leases are renewed at a third of their length.
-        self._watch = facts.Watch(parts.store, parts.caller, parts.policy.lease_seconds * 2 / 3)
+        # Leases are renewed at a third of their length, and that the store is away is seen within seconds.
+        self._watch = facts.Watch(parts.store, parts.caller, parts.policy.lease_seconds * 0.6)
         self._works: dict[int, Work] = {}
         self._begun: list[str] = []
         self._missing: Mapping[str, str] = {}
