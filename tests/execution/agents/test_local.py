@@ -15,6 +15,7 @@ import pytest
 from wvo_mcp.domain.agents import AgentEvent, EventKind, Status
 from wvo_mcp.domain.providers.signals.reading import FailureKind
 from wvo_mcp.execution.agents.local import LocalDriver
+from wvo_mcp.execution.agents.logs import WorkerLogFiles
 from wvo_mcp.ports.agents import AgentNotStarted, Launch, ServerEntry
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WORK-2")]
@@ -215,9 +216,9 @@ async def test_a_second_turn_knows_of_the_first(tmp_path: Path) -> None:
 async def test_its_log_says_afterwards_what_it_found(tmp_path: Path) -> None:
     with serving(said(GOOD)) as server:
         await asked(tmp_path, server.url)
-    lines = (tmp_path / "w.jsonl").read_bytes().splitlines()
-    read = [event.kind for line in lines for event in LocalDriver().meaning(line)]
-    assert EventKind.FINDING in read
+    page = await WorkerLogFiles(tmp_path).read(str(tmp_path / "w.jsonl"), None, raw=False)
+    assert page.lines[0] == "finding: error: prices.py:3: rounds down"
+    assert page.lines[-1] == GOOD["summary"]
     assert [one.kind for one in LocalDriver().meaning(b"{")] == [EventKind.NOISE]
 
 

@@ -1,41 +1,26 @@
 """A worker's log as people read it."""
 
 import json
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from wvo_mcp.domain.agents import AgentEvent, EventKind, PermissionRequest, Status
+from tests.support.workspace import REPOSITORY
 from wvo_mcp.errors import Forbidden, NotFound
 from wvo_mcp.execution.agents.logs import WorkerLogFiles
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WORK-10")]
 
 
-def _events(line: bytes) -> Iterator[AgentEvent]:
-    try:
-        message: Mapping[str, Any] = json.loads(line)
-    except ValueError:
-        yield AgentEvent(EventKind.NOISE, line.decode())
-        return
-    kind = EventKind(message["kind"])
-    request = PermissionRequest("r1", "Bash", command=message["text"]) if kind is EventKind.PERMISSION_REQUEST else None
-    status = Status(message["status"]) if "status" in message else None
-    yield AgentEvent(
-        kind, message.get("text", ""), session="s1", tool=message.get("tool"), status=status, request=request
-    )
-
-
 def _logs(tmp_path: Path, *lines: bytes | dict[str, Any]) -> tuple[WorkerLogFiles, str]:
     log = tmp_path / "workers" / "w-1" / "stream.jsonl"
     log.parent.mkdir(parents=True)
-    head = b'{"wvo": "log", "driver": "fake"}\n'
+    head = b'{"wvo": "log", "driver": "scripted"}\n'
     log.write_bytes(
         head + b"".join((one if isinstance(one, bytes) else json.dumps(one).encode()) + b"\n" for one in lines)
     )
-    return WorkerLogFiles(tmp_path / "workers", lambda name: _events if name == "fake" else None), str(log)
+    return WorkerLogFiles(tmp_path / "workers"), str(log)
 
 
 def _append(log: str, part: bytes) -> None:
@@ -44,7 +29,7 @@ def _append(log: str, part: bytes) -> None:
 
 
 def _begin(log: str, driver: str) -> None:
-    Path(log).write_text(Path(log).read_text().replace("fake", driver))
+    Path(log).write_text(Path(log).read_text().replace("scripted", driver))
 
 
 def _size(log: str) -> int:
@@ -54,12 +39,11 @@ def _size(log: str) -> int:
 async def test_each_act_is_a_line_and_what_is_used_is_none(tmp_path: Path) -> None:
     logs, log = _logs(
         tmp_path,
-        {"kind": "started"},
+        {"kind": "started", "session": "s1"},
         {"kind": "message", "text": "I read\nthe code."},
-        {"kind": "thought", "text": "hm"},
         {"kind": "tool_call", "tool": "Bash", "text": "npm test", "status": "running"},
         {"kind": "tool_call", "tool": "Bash", "text": "", "status": "failed"},
-        {"kind": "permission_request", "text": "git push"},
+        {"kind": "permission", "id": "r1", "text": "git push"},
         {"kind": "usage"},
         b'{"wvo":"left out","bytes":12345}',
         b"npm warn deprecated",
@@ -71,7 +55,6 @@ async def test_each_act_is_a_line_and_what_is_used_is_none(tmp_path: Path) -> No
     assert page.lines == [
         "-- session s1",
         "I read the code.",
-        "~ hm",
         "> Bash npm test",
         "  failed: Bash",
         "asks: Bash git push",
@@ -128,8 +111,21 @@ async def test_only_logs_of_workers_are_read(tmp_path: Path) -> None:
 
 async def test_a_real_program_is_read_by_its_own_driver(tmp_path: Path) -> None:
     _, log = _logs(tmp_path)
-    said = {"type": "assistant", "message": {"content": [{"type": "text", "text": "I begin."}]}}
+    said = {
+        "type": "assistant",
+        "message": {"content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "I begin."}]},
+    }
     _append(log, json.dumps(said).encode() + b"\n")
     _begin(log, "claude")
 
-    assert (await WorkerLogFiles(tmp_path / "workers").read(log, None, raw=False)).lines == ["I begin."]
+    assert (await WorkerLogFiles(tmp_path / "workers").read(log, None, raw=False)).lines == ["~ hm", "I begin."]
+
+
+@pytest.mark.parametrize("name", ["claude", "codex", "gemini"])
+async def test_what_a_real_program_asked_and_how_it_ended_can_be_read(tmp_path: Path, name: str) -> None:
+    logs, log = _logs(tmp_path)
+    _append(log, (REPOSITORY / "tests/samples/streams" / f"{name}.jsonl").read_bytes())
+    _begin(log, name)
+
+    lines = (await logs.read(log, 0, raw=False)).lines
+    assert [line.partition(":")[0] for line in lines if line.startswith(("asks", "-- done"))] == ["asks", "-- done"]

@@ -9,12 +9,17 @@ from wvo_mcp.execution.agents.rawlog import RawLog
 pytestmark = pytest.mark.requirement("WORK-2")
 
 
+HEAD = b'{"wvo": "log", "driver": "claude"}'
+
+
 def written(path: Path, lines: list[bytes], limit: int = 1 << 20) -> list[bytes]:
-    log = RawLog(path, limit)
+    log = RawLog(path, "claude", limit)
     for line in lines:
         log.write(line)
     log.close()
-    return path.read_bytes().splitlines()
+    head, *kept = path.read_bytes().splitlines()
+    assert head == HEAD
+    return [line for line in kept if line != HEAD]
 
 
 def test_lines_are_kept_in_order_without_secrets(tmp_path: Path) -> None:
@@ -60,7 +65,7 @@ def test_what_comes_faster_than_the_disk_takes_it_is_left_out_and_counted(tmp_pa
 def test_a_disk_that_refuses_the_log_does_not_stop_the_worker(tmp_path: Path) -> None:
     path = tmp_path / "w-1.log"
     path.mkdir()
-    log = RawLog(path)
+    log = RawLog(path, "claude")
 
     log.write(b"lost")
     log.close()

@@ -10,6 +10,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
@@ -167,8 +168,7 @@ class LineRun(ABC):
                 os.close(reading)
                 reading = -1
                 if launch.log is not None:
-                    self._log = RawLog(launch.log)
-                    self._log.write(json.dumps({"wvo": "log", "driver": self.name}).encode())
+                    self._log = RawLog(launch.log, self.name)
                 await self.begin()
                 yield self
         except NotStarted as error:
@@ -198,7 +198,11 @@ class LineDriver:
             yield run
 
     def meaning(self, line: bytes) -> Iterable[AgentEvent]:
-        return self._run(NOWHERE).meaning(line)
+        return self._reader.meaning(line)
+
+    @cached_property
+    def _reader(self) -> LineRun:
+        return self._run(NOWHERE)
 
 
 NOWHERE = Launch(workspace=Path(), home=Path(), prompt="", server=ServerEntry(argv=(), env={}), env={})

@@ -66,7 +66,7 @@ class LocalRun:
         self._said = anyio.Event()
         self._asking: anyio.CancelScope | None = None
         self._interrupted = False
-        self._log = None if launch.log is None else RawLog(launch.log)
+        self._log = None if launch.log is None else RawLog(launch.log, LocalDriver.name)
 
     @property
     def pid(self) -> int:

@@ -1,38 +1,23 @@
 """What a worker did, read from the raw stream that its log holds: a line for each act, or as the program printed it."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
 from wvo_mcp.domain.agents import AgentEvent, EventKind, Status
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.errors import Forbidden, NotFound
-from wvo_mcp.execution.agents.lines import NOWHERE
 from wvo_mcp.execution.replacement import disk_errors
 from wvo_mcp.ports.workers import LogPage
-
-if TYPE_CHECKING:
-    from wvo_mcp.execution.agents.lines import LineRun
 
 EventsOf = Callable[[bytes], Iterable[AgentEvent]]
 """What a line of a program means; no process is needed for it."""
 
-_RUNS = {
-    "claude": "claude.ClaudeRun",
-    "codex": "codex.CodexRun",
-    "gemini": "gemini.GeminiRun",
-    "scripted": "scripted.ScriptedRun",
-}
-"""Drivers by the name that is on the first line of a log; each is imported when such a log is read."""
-
 _LEFT_OUT = re.compile(rb'\{"wvo":\s?"left out","bytes":(\d{1,15})\}')
+_HEAD = b'{"wvo": "log"'
 _PART = 64 << 10
 """Bytes that are read at once; a longer line comes in pieces."""
 _SHOWN = 12_000
@@ -55,9 +40,8 @@ _MARKS = {
 class WorkerLogFiles:
     """Implements `ports.workers.WorkerLogs`: logs below `folder`."""
 
-    def __init__(self, folder: Path, reader_of: Callable[[str], EventsOf | None] | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._reader_of = reader_of or _reader_of
 
     async def read(self, log: str, after: int | None, *, raw: bool) -> LogPage:
         return await anyio.to_thread.run_sync(self._read, log, after, raw)
@@ -70,7 +54,7 @@ class WorkerLogFiles:
         with disk_errors(path):
             try:
                 with path.open("rb") as file:
-                    reader = None if raw else self._reader_of(_driver(file.readline(1_000)))
+                    reader = None if raw else _reader_of(_driver(file.readline(1_000)))
                     size = file.seek(0, 2)
                     at = after if after is not None and after <= size else max(0, size - _PART)
                     file.seek(at)
@@ -104,19 +88,19 @@ def _driver(first: bytes) -> str:
 
 
 def _reader_of(driver: str) -> EventsOf | None:
-    if driver not in _RUNS:
-        return None
-    module, _, name = _RUNS[driver].partition(".")
-    run: LineRun = getattr(import_module(f"wvo_mcp.execution.agents.{module}"), name)(NOWHERE)
-    return run.meaning
+    from wvo_mcp.execution.agents.drivers import drivers  # what starts no worker needs none, until a log is read
+    from wvo_mcp.execution.agents.scripted import scripted
+
+    known = (*drivers().values(), scripted({}))
+    return next((one.meaning for one in known if one.name == driver), None)
 
 
 def readable(line: bytes, reader: EventsOf | None) -> Iterator[str]:
     """A line for each act that it says; nothing for what tells a person nothing."""
-    if line.startswith(b'{"wvo":'):
-        left_out = _LEFT_OUT.match(line)
-        if left_out:
-            yield f"[{int(left_out[1]):,} bytes were left out here]"
+    if left_out := _LEFT_OUT.match(line):
+        yield f"[{int(left_out[1]):,} bytes were left out here]"
+    elif line.startswith(_HEAD):
+        return
     elif reader is None:
         yield line.decode(errors="replace").strip()
     else:

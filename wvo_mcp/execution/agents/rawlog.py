@@ -1,5 +1,6 @@
 """The raw stream of a worker, kept in a file: redacted as it is written, bounded, never in the way of who reads the stream."""
 
+import json
 import os
 import threading
 from collections import deque
@@ -15,9 +16,10 @@ _LEFT_OUT = b'{"wvo":"left out","bytes":%d}'
 
 class RawLog:
     """One file of at most `limit` bytes, to which a log that is there already counts. When it would become larger, its middle
-    is left out: its beginning stays, and the newest half of the rest. A full disk costs the log, not the worker."""
+    is left out: its beginning stays, and the newest half of the rest. A full disk costs the log, not the worker. Its first
+    line names the driver, which knows what the others mean."""
 
-    def __init__(self, path: Path, limit: int = LIMIT) -> None:
+    def __init__(self, path: Path, driver: str, limit: int = LIMIT) -> None:
         self._path = path
         self._limit = limit
         self._head = min(_HEAD, limit // 4)
@@ -29,6 +31,7 @@ class RawLog:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._thread = threading.Thread(target=self._write_all, name="worker-log", daemon=True)
         self._thread.start()
+        self.write(json.dumps({"wvo": "log", "driver": driver}).encode())
 
     def write(self, line: bytes) -> None:
         """A line without its end. Returns at once: what comes faster than the disk takes it is left out, and counted."""
