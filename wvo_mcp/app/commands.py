@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from wvo_mcp.app.building import (
@@ -15,14 +16,16 @@ from wvo_mcp.app.building import (
     watched,
 )
 from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.redaction import redact
 from wvo_mcp.errors import NotFound
 from wvo_mcp.execution.identity import cli_caller
 from wvo_mcp.execution.logs import redact_last_resort
 from wvo_mcp.operations import Container
 from wvo_mcp.orchestration.plan import roadmap
 from wvo_mcp.orchestration.routing.reporting import count_transcripts
-from wvo_mcp.ports import SILENT, RoadmapFiles, WatchedStore
+from wvo_mcp.ports import SILENT, RoadmapFiles, Transaction, WatchedStore
 from wvo_mcp.ports.providers import Providers
+from wvo_mcp.ports.workers import Violation
 from wvo_mcp.settings import Settings
 
 
@@ -54,6 +57,21 @@ async def count_transcript(settings: Settings, agent_id: str, transcript: Path) 
     async with opened(settings) as services:
         store, providers = services.get(WatchedStore), services.get(Providers)
         return await count_transcripts(store, caller, providers, files(transcript), read)
+
+
+async def record_violation(settings: Settings, agent_id: str, violation: Violation) -> None:
+    """What the policy said to an agent that a person started. Makes no store."""
+    if not backend_of(settings).exists():
+        return
+    caller = Caller(agent_id, f"cli:{agent_id}", None, "command-check", durable=True)
+    async with opened(settings) as services:
+
+        async def recorded(tx: Transaction) -> None:
+            await tx.violations.add(violation)
+            shown = str(redact(violation.subject))[:500]
+            await tx.events.append("policy.violation", None, {**asdict(violation), "subject": shown})
+
+        await services.get(WatchedStore).write(caller, recorded)
 
 
 async def sync(settings: Settings) -> dict[str, int] | None:

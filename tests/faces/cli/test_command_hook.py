@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.faces.cli.shell import Shell
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.requirement("SAFE-2")
 Hook = Callable[..., str]
@@ -83,6 +84,23 @@ def test_the_hook_starts_without_what_it_does_not_need() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert ran.stdout == "[]\n"
+
+
+@pytest.mark.requirement("SAFE-4")
+def test_what_is_refused_is_recorded_where_the_project_has_a_store(shell: Shell) -> None:
+    def refused() -> None:
+        fields = {"session_id": "s", "cwd": str(shell.root), "tool_input": {"command": "ls; rm -rf /etc"}}
+        ran = shell.process("command-check", "--hook", "claude", stdin=json.dumps(fields))
+        assert '"deny"' in ran.out
+
+    refused()
+    assert not (shell.root / "state" / "state.db").exists(), "the hook makes no store"
+    shell("add", "x")
+    refused()
+    seen = [("deny", "rm -r", "rm -rf /etc")]
+    eventually(
+        lambda: [(one["verdict"], one["rule"], one["subject"]) for one in shell("workers").json["violations"]] == seen
+    )
 
 
 def test_people_and_agents_may_ask_before_they_run_a_command(shell: Shell) -> None:

@@ -22,7 +22,7 @@ def main(argv: list[str], compose: "Compose") -> int:
         from wvo_mcp.faces.cli import command_hook  # a client waits for it before every command
 
         if argv[2] in command_hook.CLIENTS:
-            return command_hook.answer(argv[2], sys.stdin.buffer, sys.stdout)
+            return command_hook.answer(argv[2], sys.stdin.buffer, sys.stdout, compose)
     # Most commands live for less than a second, a twentieth of which went into collecting what imports leave behind.
     gc.disable()
     try:

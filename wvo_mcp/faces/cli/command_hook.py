@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
 if TYPE_CHECKING:
     from wvo_mcp.domain.policy import Judgement
+    from wvo_mcp.faces.cli.session import Compose
 
 CLIENTS = ("claude", "codex", "gemini")
 _MAX_BYTES = 4_000_000
@@ -21,8 +22,9 @@ _PATHS = ("file_path", "notebook_path", "absolute_path")
 _ADDED = "*** "
 
 
-def answer(client: str, stdin: BinaryIO, stdout: TextIO) -> int:
-    """Read the hook's input, print the answer in the client's form where there is something to say. Always 0."""
+def answer(client: str, stdin: BinaryIO, stdout: TextIO, compose: "Compose | None" = None) -> int:
+    """Read the hook's input, print the answer in the client's form where there is something to say, and record it where the
+    project has a store. Always 0."""
     with suppress(Exception):  # see above: never in the way of the client
         fields: Any = json.loads(stdin.read(_MAX_BYTES))
         judged = _judged(fields.get("tool_input") or {}, str(fields.get("cwd") or Path.cwd()))
@@ -30,7 +32,34 @@ def answer(client: str, stdin: BinaryIO, stdout: TextIO) -> int:
         if said is not None:
             stdout.write(json.dumps(said) + "\n")
             stdout.flush()
+        if judged is not None and judged.verdict.name != "ALLOW" and compose is not None:
+            _record(client, fields, judged, compose)
     return 0
+
+
+def _record(client: str, fields: dict[str, Any], judged: "Judgement", compose: "Compose") -> None:
+    """In a process of its own: the client waits for nothing. What a worker does is recorded by its autopilot."""
+    from wvo_mcp.faces.cli.stop_hook import agent_of, apart
+    from wvo_mcp.project import Project
+
+    cwd, session = Path(str(fields.get("cwd") or Path.cwd())), str(fields.get("session_id") or "")
+    project = Project(os.environ, str(cwd))
+    stored = project.environ.get("WVO_DATABASE_URL") or (Path(project.state_dir) / "state.db").exists()
+    if "WVO_WORKER_KEY" in os.environ or not stored:
+        return
+    agent_id = os.environ.get("WVO_AGENT_ID") or (agent_of(session) if client == "claude" and session else client)
+
+    def recorded() -> None:
+        import anyio  # the hook itself starts without these
+
+        from wvo_mcp.ports.workers import Violation
+        from wvo_mcp.settings import load
+
+        kind = "command" if any(fields["tool_input"].get(name) for name in _COMMAND) else "path"
+        violation = Violation(kind, judged.verdict.name.lower(), judged.rule, judged.subject[:4_000])
+        anyio.run(compose().record_violation, load(cwd), agent_id, violation)
+
+    apart(recorded)
 
 
 def _said(client: str, judged: "Judgement") -> dict[str, Any] | None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     # Commands that open no store start without these.
     from wvo_mcp.domain.lease import Caller
     from wvo_mcp.ports.backend import Backend
+    from wvo_mcp.ports.workers import Violation
 
 _OF_THE_FILE = frozenset({"roadmap_sync", "roadmap_export"})
 _ROUTED = frozenset({"claim_task", "route_task"})
@@ -50,6 +51,10 @@ class Application(Protocol):
     async def count_transcript(self, settings: Settings, agent_id: str, transcript: Path) -> int:
         """Count what a session of Claude Code used into the budgets, each message once; tokens counted now. Makes no
         store."""
+        ...
+
+    async def record_violation(self, settings: Settings, agent_id: str, violation: "Violation") -> None:
+        """What the policy said to an agent that a person started. Makes no store."""
         ...
 
     async def serve_http(self, settings: Settings, host: str, port: int, on_address: Callable[[str], None]) -> int:

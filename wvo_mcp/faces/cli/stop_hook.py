@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
@@ -35,7 +36,7 @@ def answer(stdin: BinaryIO, stdout: TextIO, compose: "Compose | None" = None) ->
     with suppress(Exception):  # see above: never in the way of the client
         fields: Any = json.loads(stdin.read(MAX_BYTES))
         session = fields.get("session_id")
-        agent_id = os.environ.get("WVO_AGENT_ID") or (_agent_of(str(session)) if session else None)
+        agent_id = os.environ.get("WVO_AGENT_ID") or (agent_of(str(session)) if session else None)
         if agent_id is None or fields.get("hook_event_name", "Stop") != "Stop":
             return 0
         with suppress(Exception):
@@ -76,7 +77,7 @@ def _held(agent_id: str, cwd: Path) -> list["Held"]:
     return held_by(Path(project.state_dir) / "state.db", agent_id)
 
 
-def _agent_of(session: str) -> str:
+def agent_of(session: str) -> str:
     """The agent that Claude Code's server works as in this session."""
     name = f"{CLIENT}-{short(session)}"
     if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name):
@@ -100,6 +101,12 @@ def count_apart(fields: dict[str, Any], agent_id: str, compose: "Compose") -> No
     transcript = fields.get("transcript_path")
     if not isinstance(transcript, str) or "\0" in transcript or not Path(transcript).is_file():
         return
+    cwd = Path(str(fields.get("cwd") or Path.cwd()))
+    apart(lambda: count(Path(transcript), agent_id, cwd, compose))
+
+
+def apart(work: Callable[[], object]) -> None:
+    """In a process of its own, which no client waits for."""
     if os.fork():
         return
     try:
@@ -108,7 +115,7 @@ def count_apart(fields: dict[str, Any], agent_id: str, compose: "Compose") -> No
         nowhere = os.open(os.devnull, os.O_RDWR)
         for stream in range(3):
             os.dup2(nowhere, stream)
-        count(Path(transcript), agent_id, Path(str(fields.get("cwd") or Path.cwd())), compose)
+        work()
     finally:
         os._exit(0)
 
