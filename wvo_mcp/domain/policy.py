@@ -87,11 +87,8 @@ class SafetyPolicy:
 DEFAULT_SEVERITIES = MappingProxyType({"outside": "error", "protected": "error", "forbidden": "critical"})
 LIMITS = MappingProxyType({"asks": 20, "command_bytes": 100_000})
 FORBIDDING = (
-    ("paths", "forbidden"),
-    ("paths", "protected"),
-    ("commands", "block"),
-    ("commands", "ask"),
-    ("commands", "watch"),
+    *(("paths", one) for one in ("forbidden", "protected")),
+    *(("commands", one) for one in ("block", "ask", "watch")),
 )
 ALLOWING = (("paths", "allowed"), ("commands", "allow"))
 

@@ -58,7 +58,7 @@ def test_there_are_at_least_three_hundred_different_commands() -> None:
     assert len({command for _, _, command in RECORDS}) == len(RECORDS) >= 300
 
 
-def test_each_command_has_the_verdict_that_is_written_beside_it(says: Says) -> None:
+def test_each_command_has_its_verdict_and_a_reason_for_the_model(says: Says) -> None:
     wrong: list[str] = []
     for expected, category, command in RECORDS:
         for attended in (False, True):
@@ -66,17 +66,10 @@ def test_each_command_has_the_verdict_that_is_written_beside_it(says: Says) -> N
             wanted = {"watch": "watch" if attended else "ask", "held": "ask" if attended else "deny"}.get(
                 expected, expected
             )
-            if found.verdict.name.lower() != wanted or found.rule == "unjudged":
+            unsaid = found.verdict is not Verdict.ALLOW and not (found.rule and found.reason.endswith("."))
+            if found.verdict.name.lower() != wanted or found.rule == "unjudged" or unsaid:
                 wrong.append(f"{category}: {command!r}: {found.verdict.name} ({found.rule}), wanted {wanted}")
     assert not wrong, "\n".join(wrong)
-
-
-def test_what_is_not_allowed_has_a_reason_for_the_model(says: Says) -> None:
-    for expected, _, command in RECORDS:
-        if expected != "allow":
-            found = says(command)
-            assert found.reason.endswith("."), (command, found)
-            assert found.rule, command
 
 
 def _quoted(command: str) -> str:
@@ -125,7 +118,7 @@ WRAPPERS: dict[str, Callable[[str], str]] = {
 
 
 @settings(
-    derandomize=True, database=None, deadline=None, max_examples=400, suppress_health_check=[HealthCheck.too_slow]
+    derandomize=True, database=None, deadline=None, max_examples=250, suppress_health_check=[HealthCheck.too_slow]
 )
 @given(command=st.sampled_from(DENIED), wrappers=st.lists(st.sampled_from(sorted(WRAPPERS)), min_size=1, max_size=3))
 def test_no_blocked_command_passes_by_wrapping_it(says: Says, command: str, wrappers: list[str]) -> None:
@@ -141,7 +134,7 @@ def test_every_wrapper_shows_a_blocked_command_to_the_judge(says: Says, wrapper:
         assert says(WRAPPERS[wrapper](command)).verdict is Verdict.DENY, (wrapper, command)
 
 
-@settings(derandomize=True, database=None, deadline=None, max_examples=300)
+@settings(derandomize=True, database=None, deadline=None, max_examples=200)
 @given(st.text(alphabet="rm -f/$(){}[]'\"\\;&|<>`*?!#~=abc\n\t0", max_size=40))
 def test_no_text_breaks_the_judge(says: Says, text: str) -> None:
     assert says(text).verdict in Verdict

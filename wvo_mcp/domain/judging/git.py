@@ -9,21 +9,8 @@ from wvo_mcp.domain.judging.reach import Reach
 from wvo_mcp.domain.policy import Judgement, Verdict
 
 _LISTING = frozenset(
-    {
-        "-v",
-        "-vv",
-        "-a",
-        "-r",
-        "-l",
-        "--list",
-        "--all",
-        "--show-current",
-        "list",
-        "show",
-        "get-url",
-        "--porcelain",
-        "--contains",
-    }
+    {"-v", "-vv", "-a", "-r", "-l", "--list", "--all", "--show-current", "list", "show", "get-url", "--porcelain"}
+    | {"--contains"}
 )
 _READING = frozenset({"--get", "--get-all", "--list", "-l", "get", "list", "--show-origin"})
 _TEXT_NEXT = re.compile(r"-[A-Za-z]*m|--message|--author|--date|--grep|-S|-G|--format|--pretty|--since|--until")
