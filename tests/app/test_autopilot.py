@@ -36,7 +36,6 @@ async def test_the_store_says_how_each_launch_ended_never_the_worker(flight: Fli
         "silent": [[{"say": "Everything is done!"}]],
         "fails": [[{"call": "fail_task", "with": {"error": "no such file", "retry": False}}]],
         "loops": [[{"call": "plan_next"}] * 12],
-        "crashes": [does("crashes", {"exit": 3})],
         "refused": [does("refused", {"run": "rm -rf /srv/other"})],
         "asks": [[{"run": "git push origin main"}]],
     }
@@ -47,19 +46,17 @@ async def test_the_store_says_how_each_launch_ended_never_the_worker(flight: Fli
     assert flight.statuses() == {
         "asked": "done",
         "asks": "awaiting_approval",
-        "crashes": "done",
         "fails": "failed",
         "later": "pending",
         "loops": "failed",
         "refused": "done",
         "silent": "failed",
     }
-    assert set(flight.pinned()) == {"asked", "crashes", "refused"}
+    assert set(flight.pinned()) == {"asked", "refused"}
     ended = {row["task_id"]: row for row in flight.sql("SELECT task_id, state, outcome, reason FROM workers")}
     assert {one: row["outcome"] or row["state"] for one, row in ended.items()} == {
         "asked": "completed",
         "asks": "waiting_approval",
-        "crashes": "completed",
         "fails": "failed",
         "loops": "killed",
         "refused": "completed",

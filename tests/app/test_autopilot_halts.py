@@ -80,7 +80,6 @@ async def test_a_paused_worker_stands_still_and_goes_on_after_resume(shop: Calla
         run.stop()
 
 
-@pytest.mark.both_stores
 @pytest.mark.requirement("WORK-9")
 async def test_stop_ends_the_autopilot_and_the_next_one_goes_on_with_that_one_worker(shop: Callable[..., Shop]) -> None:
     made = shop(A=[{"say": "begun"}, {"wait": 50}, WRITES, DONE], B=[WRITES, DONE])
