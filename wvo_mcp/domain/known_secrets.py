@@ -1,6 +1,6 @@
 """Values that this process knows to be secret: they are redacted wherever they appear, whatever they look like.
 
-A value is known for as long as the process lives, in every form that it takes in JSON and in addresses.
+A value is known until it is forgotten, in every form that it takes in JSON and in addresses.
 """
 
 import json
@@ -40,6 +40,12 @@ def register_secret(value: str | None) -> None:
     forms = {value, *_written(value)}
     # The longest first: another secret may be part of it. One assignment: other threads see all of it or nothing.
     _forms = tuple(sorted({*_forms, *forms}, key=lambda form: (-len(form), form)))
+
+
+def forget_secret(value: str) -> None:
+    """It opens nothing any more: every text that is redacted is searched for each that is known."""
+    global _forms
+    _forms = tuple(form for form in _forms if form not in {value, *_written(value)})
 
 
 def holds_words(name: str) -> bool:

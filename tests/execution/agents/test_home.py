@@ -2,12 +2,14 @@
 
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from wvo_mcp.domain import known_secrets
 from wvo_mcp.domain.providers.catalogue import Model, Place, Provider, ProviderKind, Tier
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.execution.agents.home import WorkerHomes
@@ -106,6 +108,17 @@ async def test_our_server_runs_nothing_that_lies_in_the_folder_where_it_is_start
         with anyio.fail_after(60):
             await anyio.run_process([*home.server.argv, "--version"], cwd=worktree, env=env)
     assert not mark.exists()
+
+
+async def test_keys_of_long_ago_are_secrets_no_more_for_every_text_is_searched_for_them(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    before = len(known_secrets._forms)  # pyright: ignore[reportPrivateUsage]
+    for number in range(100):
+        async with desk.homes.open(replace(ask(), key=f"{number:x}{KEY}")):
+            pass
+
+    assert len(known_secrets._forms) - before <= 64 + 1  # pyright: ignore[reportPrivateUsage]
+    assert redact(f"{99:x}{KEY}") == "[redacted]"
 
 
 async def test_the_entry_of_our_server_holds_the_key_and_the_environment_does_not(tmp_path: Path) -> None:

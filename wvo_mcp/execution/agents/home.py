@@ -15,6 +15,7 @@ person's name and address in a file of its own, which is all that it needs to wo
 import os
 import shutil
 import sys
+from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ from urllib.parse import quote, unquote
 import anyio.to_thread
 
 from wvo_mcp.domain.finding import Finding
-from wvo_mcp.domain.known_secrets import register_environment, register_secret
+from wvo_mcp.domain.known_secrets import forget_secret, register_environment, register_secret
 from wvo_mcp.domain.providers.catalogue import Provider, ProviderKind
 from wvo_mcp.execution.agents import environment, needs
 from wvo_mcp.ports.agents import ServerEntry
@@ -35,6 +36,8 @@ from wvo_mcp.settings import Settings
 TOOLSETS = "core,approvals,execution"
 """Of a worker's connection."""
 _KEY_SECONDS = 5.0
+_KEYS = 64
+"""So many keys of the last launches are known as secrets."""
 _TELEMETRY = ("OTEL_ENABLED", "OTEL_SDK_DISABLED")
 """Not where it is sent, which may hold a secret: a worker's own server writes files."""
 
@@ -46,6 +49,7 @@ class WorkerHomes:
         self._settings = settings
         self._environ = environ
         self._folder = settings.state_dir / "workers"
+        self._keys: deque[str] = deque()
         self._taken: set[Path] = set()
         """Homes with a login of their own, which one worker uses at a time: our server's entry in them is of one worker."""
 
@@ -60,7 +64,7 @@ class WorkerHomes:
         if login is None and home is None and not _needs_none(provider):
             made = environment.LOGINS[provider.kind]
             raise HomeFailed(f"there is no login for workers of {provider.name}", f"{made.how}.")
-        register_secret(ask.key)  # neither this nor a login stands in a log
+        self._know(ask.key)  # neither this nor a login stands in a log
         register_environment(login or {})
         login = {**(login or {}), **environment.settings(provider.kind, environ, provider.base_url)}
         user, cache = path / "user", self._folder / "cache" / str(ask.slot)
@@ -86,6 +90,13 @@ class WorkerHomes:
         finally:
             if home is not None:
                 self._taken.discard(home)
+
+    def _know(self, key: str) -> None:
+        """What was said last may be written after the worker has ended; but all texts are searched for each that is known."""
+        register_secret(key)
+        self._keys.append(key)
+        if len(self._keys) > _KEYS:
+            forget_secret(self._keys.popleft())
 
     def busy(self, provider: Provider) -> str | None:
         if provider.kind is not ProviderKind.CODEX or not self._taken:
