@@ -57,7 +57,7 @@ def test_an_agent_has_a_short_name_that_every_process_of_its_session_gives_it(
     settings = Settings.model_construct(agent_id=None, provider=None, capabilities=())
 
     assert agent_name(settings, "claude-code") == cli_caller(settings).agent_id == name
-    assert stop_hook._agent_of(session) == name
+    assert stop_hook.agent_of(session) == name
 
 
 def test_a_request_without_a_name_does_not_make_the_client_unknown_again() -> None:

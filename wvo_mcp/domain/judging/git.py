@@ -57,7 +57,8 @@ def git(arguments: Sequence[Word], command: SimpleCommand, reach: Reach) -> Judg
     if verb == "rm" and not any(one.start.startswith(("--c", "-n", "--dry")) for one in given):
         for one in given:
             if not one.start.startswith("-"):
-                yield from reach.path(one, command.text, writes=True, removes=True)
+                whole = Word((".",)) if one.start.startswith(":") else one  # as :/, the top
+                yield from reach.path(whole, command.text, writes=True, removes=True)
 
 
 def _denied(verb: str, given: Sequence[Word], command: SimpleCommand, reach: Reach) -> Judgements:
