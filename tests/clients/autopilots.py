@@ -3,10 +3,11 @@
 import hashlib
 import json
 import os
+import re
 import sqlite3
 import subprocess
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -186,6 +187,23 @@ class Project:
             if process.pid != os.getpid() and any(mark in word for word in known for mark in marks):
                 found.append(" ".join(known))
         return found
+
+    def watched(self) -> tuple[set[str], set[str]]:
+        """Command lines of all that runs whenever a model is asked something, and the keys that workers have then, as they are
+        collected."""
+        lines: set[str] = set()
+        keys: set[str] = set()
+
+        def look() -> None:
+            lines.update(self.processes())
+            for name in ("mcp.json", "config.toml", ".gemini/settings.json"):
+                for path in self.root.glob(f"state/workers/tasks/*/*/{name}"):
+                    with suppress(OSError):  # that of a task which has just ended
+                        keys.update(re.findall(r'"WVO_WORKER_KEY" ?[:=] "([^"]+)"', path.read_text()))
+
+        for model in self.models.values():
+            model.on_request = look
+        return lines, keys
 
     def _roadmap(self) -> str:
         lines = ["epics:", "  - id: SHOP", "    title: A shop", "    tasks:"]

@@ -41,6 +41,7 @@ def test_agents_of_three_vendors_finish_a_roadmap_that_is_left_to_them(tmp_path:
     tasks: Mapping[str, tuple[str, Sequence[str]]] = MANY if FULL else FEW
     with Project(tmp_path, tasks) as project:
         before = project.belongings()
+        lines, keys = project.watched()
         summary, done = project.autopilot("--no-wait", "--strict")
 
         assert sorted(one["task_id"] for one in summary["done"]) == sorted(tasks), done.report()
@@ -62,6 +63,18 @@ def test_agents_of_three_vendors_finish_a_roadmap_that_is_left_to_them(tmp_path:
         assert project.git("status", "--short") == "?? notes.txt\n"
         assert project.git("worktree", "list").count("\n") == 1, "what is submitted needs no worktree"
         assert project.processes() == []
+        # Of what is secret, and of the prompts, nothing is an argument; nor is a key or login in what is left.
+        secrets = {*keys, "dummy-anthropic", "dummy-openai", "dummy-gemini"}
+        assert len(keys) >= len(VENDORS)
+        assert {vendor for vendor in VENDORS if any(vendor in line for line in lines)} == set(VENDORS)
+        assert [
+            line for line in lines if any(word in line for word in (*secrets, *(f"# {task}: " for task in tasks)))
+        ] == []
+        texts = {path: path.read_bytes() for path in project.root.glob("state/**/*") if path.is_file()}
+        assert {one for one in VENDORS for text in texts.values() if f'"driver": "{one}"'.encode() in text} == {
+            *VENDORS
+        }
+        assert [path for path, text in texts.items() if any(word.encode() in text for word in secrets)] == []
 
 
 @pytest.mark.full  # with scripted agents it runs with every change (tests/faults/test_autopilot.py)

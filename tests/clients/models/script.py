@@ -9,7 +9,7 @@ import json
 import threading
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -158,6 +158,8 @@ class ScriptedModel(ABC):
         self._over = threading.Event()
         self.silent = threading.Event()
         """Set when it has begun to say nothing."""
+        self.on_request: Callable[[], None] = lambda: None
+        """Called while a client waits."""
         self._server: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -195,6 +197,7 @@ class ScriptedModel(ABC):
 
     def answer(self, request: Request) -> Reply:
         """Records a request and says what it gets."""
+        self.on_request()
         with self._lock:
             self._requests.append(request)
         if side := self.side_answer(request):
