@@ -11,7 +11,9 @@ from tests.races.autopilot_soak import grown, soak
 from tests.support.scale import sized
 
 SECONDS = float(os.environ.get("WVO_TEST_SOAK_SECONDS") or sized(full=1800, short=0))
-MEMORY_MB_A_MINUTE = 1.0
+GROWTH = {"memory_mb a minute": 4.0, "descriptors": 18, "threads": 6}
+"""More than this is a leak: of 50 KB, or of a fifth of a descriptor, in each of about eighty launches a minute. Caches fill for
+minutes, and a slot that works has three descriptors more than one that begins."""
 
 
 @pytest.mark.drill
@@ -27,6 +29,4 @@ def test_an_autopilot_at_work_leaks_nothing_and_accounts_for_every_token(tmp_pat
     assert findings.killed_at
     lives = grown(findings)
     assert lives or SECONDS < 600
-    for one in lives:
-        assert one["memory_mb a minute"] < MEMORY_MB_A_MINUTE, lives
-        assert one["descriptors"] <= 2 and one["threads"] <= 2, lives
+    assert [(name, lives) for one in lives for name, most in GROWTH.items() if one[name] > most] == []
