@@ -49,6 +49,7 @@ class FakePool:
     run_id: str = "run-1"
     over: anyio.Event = field(default_factory=anyio.Event)
     waits: bool = False
+    summary: Mapping[str, Any] = field(default_factory=lambda: SUMMARY)
 
     opened = staticmethod(app.opened)
     cli_caller = staticmethod(app.cli_caller)
@@ -71,7 +72,7 @@ class FakePool:
         self.during(self)
         if self.waits:
             await self.over.wait()
-        return SUMMARY
+        return self.summary
 
     def drain(self) -> None:
         self.acts.append("drain")
@@ -143,6 +144,8 @@ def test_what_was_asked_reaches_the_pool_and_a_dry_run_launches_nothing(
 
 def test_strict_makes_a_failed_task_an_exit_code(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
     assert _run(shell, FakePool(), "--strict", capsys=capsys)[0] == 1
+    cancelled = {**SUMMARY, "failed": [{"task_id": "T2", "reason": "not needed", "cancelled": True}]}
+    assert _run(shell, FakePool(summary=cancelled), "--strict", capsys=capsys)[0] == 0
 
 
 def test_the_first_interrupt_drains_and_the_second_stops(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,7 +86,8 @@ async def drive(
                 summary = await run.work()
                 tasks.cancel_scope.cancel()
         screen.ends(summary)
-    return ending.code or int(options.strict and bool(summary.get("failed")))
+    failed = any(not one.get("cancelled") for one in summary.get("failed", ()))  # people may want less done
+    return ending.code or int(options.strict and failed)
 
 
 @dataclass(slots=True)

@@ -200,6 +200,8 @@ class Pool:
             case Status.FAILED | Status.CANCELLED | Status.BLOCKED:
                 why = task.blocked_reason if task.status is Status.BLOCKED else task.last_error
                 kind, entry["reason"] = "failed", why or end.reason
+                if task.status is Status.CANCELLED:
+                    entry["cancelled"] = True
             case _:
                 kind = "waiting"
                 if task.not_before is not None:
