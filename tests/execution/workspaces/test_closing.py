@@ -1,12 +1,15 @@
 """What is removed, what is left, and what the next autopilot does with the rest."""
 
+import threading
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from tests.support.yard import Yard
-from wvo_mcp.execution.workspaces import places
+from wvo_mcp.execution.workspaces import places, worktree
 from wvo_mcp.ports.places import PlaceFailed
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WORK-8")]
@@ -23,6 +26,32 @@ async def test_a_place_whose_work_is_submitted_is_removed(yard: Yard) -> None:
     assert yard.git("worktree", "list").count("\n") == 0
     assert await yard.states("T1") == ["removed"]
     assert await yard.places.close("T1") is None
+
+
+async def test_no_place_is_removed_while_another_is_half_made(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """git fails at a worktree that is half-made, and what is to be removed would stay until the next start."""
+    await yard.submitted("T1", **{"new.py": "b = 2\n"})
+    worker = await yard.claimed("T2")
+    added, begun, go_on = worktree.added, threading.Event(), threading.Event()
+
+    def slowly(*given: Any) -> None:
+        begun.set()
+        assert go_on.wait(60)
+        added(*given)
+
+    monkeypatch.setattr(worktree, "added", slowly)
+    making = yard.places._making  # pyright: ignore[reportPrivateUsage]
+    async with anyio.create_task_group() as group:
+        group.start_soon(yard.open, worker)
+        await anyio.to_thread.run_sync(begun.wait, 60)
+        group.start_soon(yard.places.close, "T1")
+        with anyio.fail_after(60):
+            while not making.statistics().tasks_waiting:  # noqa: ASYNC110 - there is no event for it
+                assert (yard.folder / "T1").exists()
+                await anyio.sleep(0.005)
+        go_on.set()
+
+    assert not (yard.folder / "T1").exists()
 
 
 @pytest.mark.parametrize("how", ["untracked", "changed", "deleted", "nested", "large"])

@@ -130,8 +130,9 @@ class Worktrees:
             return await anyio.to_thread.run_sync(worktree.changes, tree, row["target"])
 
     async def close(self, task_id: str) -> str | None:
-        row = await self._row(task_id)
-        return None if row is None else await self._removed(row)
+        async with self._making:  # git looks at all worktrees when it removes one, and fails at one that is half-made
+            row = await self._row(task_id)
+            return None if row is None else await self._removed(row)
 
     # What is kept of it
 
