@@ -46,7 +46,7 @@ async def test_no_place_is_removed_while_another_is_half_made(yard: Yard, monkey
         await anyio.to_thread.run_sync(begun.wait, 60)
         group.start_soon(yard.places.close, "T1")
         with anyio.fail_after(60):
-            while not making.statistics().tasks_waiting:  # noqa: ASYNC110 - there is no event for it
+            while not making.statistics().tasks_waiting:
                 assert (yard.folder / "T1").exists()
                 await anyio.sleep(0.005)
         go_on.set()
