@@ -87,6 +87,11 @@ async def _fill_for_workers(tx: Transaction) -> None:
     entry = {"number": await tx.submissions.next_number("HELD"), "repository": "r", "path": "/p", "target": "main"}
     await tx.submissions.add({"task_id": "HELD", "host": "here", **entry, "commit_sha": "c", "base_sha": "b"})
     await tx.violations.add(Violation("command", "deny", "rm", HOSTILE, "HELD", "w-1"))
+    await tx.verifications.put("tree", "hash", passed=False, took_ms=12, verdict={"tail": HOSTILE})
+    taken = {"commit_sha": "c", "tree_sha": "t", "trigger": "call", "files_changed": 1, "took_ms": 9}
+    number = await tx.snapshots.next_number("HELD")
+    await tx.snapshots.add({"workspace_id": "p1", "task_id": "HELD", "number": number, "findings": [HOSTILE], **taken})
+    await tx.messages.add({"to_agent": "ann", "kind": "pause", "body": HOSTILE, "needs_answer": True})
 
 
 BY_HAND = (

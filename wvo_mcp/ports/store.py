@@ -19,10 +19,15 @@ from wvo_mcp.ports.records import (
     StateRepository,
     TraceRepository,
 )
+from wvo_mcp.ports.submissions import (
+    MessageRepository,
+    SnapshotRepository,
+    SubmissionRepository,
+    VerificationRepository,
+)
 from wvo_mcp.ports.work import GraphRepository, OutlookRepository, PrefetchRepository, QueueRepository, TaskRepository
 from wvo_mcp.ports.workers import (
     ApprovalRepository,
-    SubmissionRepository,
     ViolationRepository,
     WorkerRepository,
     WorkspaceRepository,
@@ -77,6 +82,12 @@ class Transaction(Protocol):
     def workspaces(self) -> WorkspaceRepository: ...
     @property
     def submissions(self) -> SubmissionRepository: ...
+    @property
+    def verifications(self) -> VerificationRepository: ...
+    @property
+    def snapshots(self) -> SnapshotRepository: ...
+    @property
+    def messages(self) -> MessageRepository: ...
     @property
     def approvals(self) -> ApprovalRepository: ...
     @property

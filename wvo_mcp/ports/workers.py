@@ -1,4 +1,4 @@
-"""Workers, their places, what they submit and what they ask, within one transaction."""
+"""Workers, their places and what they ask, within one transaction."""
 
 # pyright: reportReturnType=false
 
@@ -66,28 +66,6 @@ class WorkspaceRepository(Protocol):
 
     async def on_host(self, host: str, limit: int) -> list[Row]:
         """Those of this host that are neither removed nor failed, oldest first."""
-
-
-class SubmissionRepository(Protocol):
-    """The rows of `merge_entries`."""
-
-    async def next_number(self, task_id: str) -> int:
-        """Reserve N of `refs/wvo/submit/TASK/N`: never given twice."""
-
-    async def add(self, fields: Mapping[str, Any]) -> Row:
-        """With the next id (`m-12`), in the state queued."""
-
-    async def change(self, entry_id: str, fields: Mapping[str, Any]) -> None: ...
-    async def get(self, entry_id: str) -> Row | None: ...
-    async def of_task(self, task_id: str) -> list[Row]:
-        """Newest first."""
-
-    async def commits(self, task_ids: Sequence[str]) -> dict[str, str]:
-        """The newest submitted commit of each task that has one and is not withdrawn."""
-
-    async def built_on(self, task_id: str) -> list[str]:
-        """The commits of what the task waited for, its children among it; of one that submitted nothing, those of what that
-        waited for. In the order of the tasks' ids, nearest first."""
 
 
 class ApprovalRepository(Protocol):

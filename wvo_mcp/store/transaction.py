@@ -29,9 +29,10 @@ from wvo_mcp.store.sql import Rows
 
 if TYPE_CHECKING:  # a first call needs nothing of these
     from wvo_mcp.store.records.health import Health
+    from wvo_mcp.store.records.merging import Messages, Snapshots, Submissions, Verifications
     from wvo_mcp.store.records.outlook import Outlook, Prefetch
     from wvo_mcp.store.records.routing import Routing
-    from wvo_mcp.store.records.workers import Approvals, Submissions, Violations, Workers, Workspaces
+    from wvo_mcp.store.records.workers import Approvals, Violations, Workers, Workspaces
 
 JUMP_MS = 2_000
 """A larger difference between wall and steady clock is a jump; a smaller one is drift."""
@@ -103,6 +104,9 @@ class StoreTransaction:
     workers: Workers
     workspaces: Workspaces
     submissions: Submissions
+    verifications: Verifications
+    snapshots: Snapshots
+    messages: Messages
     approvals: Approvals
     violations: Violations
 
@@ -149,9 +153,8 @@ _LATE = {
     "prefetch": "wvo_mcp.store.records.outlook",
     "health": "wvo_mcp.store.records.health",
     "routing": "wvo_mcp.store.records.routing",
-    **dict.fromkeys(
-        ("workers", "workspaces", "submissions", "approvals", "violations"), "wvo_mcp.store.records.workers"
-    ),
+    **dict.fromkeys(("workers", "workspaces", "approvals", "violations"), "wvo_mcp.store.records.workers"),
+    **dict.fromkeys(("submissions", "verifications", "snapshots", "messages"), "wvo_mcp.store.records.merging"),
 }
 """Where those are that a first call does not need."""
 _MORE = {"events": "last_seq", "alerts": "events", "tasks": "events", "health": "liveness"}

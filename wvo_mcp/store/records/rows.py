@@ -45,6 +45,18 @@ class Repository:
         self._insert(table, values, f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {others}")
 
 
+class Numbered(Repository):
+    """Rows that have a number from 1 and an id that is made of it."""
+
+    def _next(self, table: str) -> int:
+        return 1 + int(self._rows.value(f"SELECT coalesce(max(seq), 0) FROM {table}"))
+
+    def _update(self, table: str, key: tuple[str, str], fields: Mapping[str, Any]) -> None:
+        written = ", ".join(f"{name} = ?" for name in fields)
+        values = (*encoded_all(fields).values(), key[1])
+        self._rows.put(f"UPDATE {table} SET {written} WHERE {key[0]} = ?", values)
+
+
 def as_task(row: dict[str, Any]) -> Task:
     for name in _LISTS:
         text = row[name]

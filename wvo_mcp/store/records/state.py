@@ -35,12 +35,17 @@ _PAST = {
     "merge_entries": "created_at updated_at",
     "approvals": "created_at decided_at",
     "violations": "at",
+    "verifications": "created_at",
+    "workspace_checkpoints": "created_at",
+    "messages": "delivered_at acked_at created_at",
 }
 """Columns that tell when something happened: none can lie ahead of the true time."""
 _AHEAD = {
     "tasks": "not_before kept_until lease_expires_at",
     "workers": "resets_at",
     "approvals": "expires_at",
+    "merge_entries": "retry_at",
+    "messages": "deadline",
     "leaders": "expires_at",
     "alert_deliveries": "next_at",
     "provider_states": "resets_at",

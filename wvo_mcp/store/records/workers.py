@@ -1,9 +1,9 @@
-"""Workers, their places, submissions, approvals and violations."""
+"""Workers, their places, approvals and violations."""
 
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,8 +13,7 @@ from wvo_mcp.domain.redaction import redact, redacted
 from wvo_mcp.domain.worker import RESTING, Worker, WorkerState
 from wvo_mcp.errors import NotFound
 from wvo_mcp.ports.workers import Violation
-from wvo_mcp.store.records.rows import Repository, encoded_all
-from wvo_mcp.store.sql import parts
+from wvo_mcp.store.records.rows import Numbered, encoded_all
 
 _WORKER = ", ".join(Worker.model_fields)
 _APPROVAL = ", ".join(Approval.model_fields)
@@ -23,26 +22,9 @@ _PLACE = (
     "workspace_id, task_id, lease_token, host, path, branch, target, base_sha, mode, state, bytes, facts,"
     " created_at, updated_at"
 )
-_ENTRY = (
-    "entry_id, seq, task_id, number, repository, host, path, target, commit_sha, base_sha, state, attempts,"
-    " candidate_sha, landed_sha, verified, drift, reason, created_at, updated_at"
-)
-_MOST_BUILT_ON = 1_000
 
 
-class _Numbered(Repository):
-    """Rows that have a number from 1 and an id that is made of it."""
-
-    def _next(self, table: str) -> int:
-        return 1 + int(self._rows.value(f"SELECT coalesce(max(seq), 0) FROM {table}"))
-
-    def _update(self, table: str, key: tuple[str, str], fields: Mapping[str, Any]) -> None:
-        written = ", ".join(f"{name} = ?" for name in fields)
-        values = (*encoded_all(fields).values(), key[1])
-        self._rows.put(f"UPDATE {table} SET {written} WHERE {key[0]} = ?", values)
-
-
-class Workers(_Numbered):
+class Workers(Numbered):
     """`ports.WorkerRepository`."""
 
     async def add(self, fields: Mapping[str, Any], key: str | None = None) -> Worker:
@@ -112,7 +94,7 @@ class Workers(_Numbered):
         ]
 
 
-class Workspaces(_Numbered):
+class Workspaces(Numbered):
     """`ports.WorkspaceRepository`."""
 
     async def add(self, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,59 +130,7 @@ class Workspaces(_Numbered):
         )
 
 
-class Submissions(_Numbered):
-    """`ports.SubmissionRepository`."""
-
-    async def next_number(self, task_id: str) -> int:
-        known = self._rows.value("SELECT number FROM submission_numbers WHERE task_id = ?", (task_id,)) or 0
-        self._upsert("submission_numbers", ("task_id",), {"task_id": task_id, "number": known + 1})
-        return int(known) + 1
-
-    async def add(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        seq = self._next("merge_entries")
-        own = {"entry_id": f"m-{seq}", "seq": seq, "created_at": self._at, "updated_at": self._at}
-        self._insert("merge_entries", {"state": "queued", **encoded_all(fields), **own})
-        return (await self.get(f"m-{seq}")) or {}
-
-    async def change(self, entry_id: str, fields: Mapping[str, Any]) -> None:
-        self._update("merge_entries", ("entry_id", entry_id), {**fields, "updated_at": self._at})
-
-    async def get(self, entry_id: str) -> dict[str, Any] | None:
-        return self._rows.one(f"SELECT {_ENTRY} FROM merge_entries WHERE entry_id = ?", (entry_id,))
-
-    async def of_task(self, task_id: str) -> list[dict[str, Any]]:
-        return self._rows.all(f"SELECT {_ENTRY} FROM merge_entries WHERE task_id = ? ORDER BY number DESC", (task_id,))
-
-    async def commits(self, task_ids: Sequence[str]) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for part, marks in parts(list(task_ids)):
-            rows = self._rows.execute(
-                f"""
-                SELECT task_id, commit_sha FROM merge_entries
-                WHERE task_id IN ({marks}) AND state <> 'withdrawn' ORDER BY number""",
-                part,
-            )
-            found |= dict(rows)
-        return found
-
-    async def built_on(self, task_id: str) -> list[str]:
-        found: list[str] = []
-        seen, todo = {task_id}, [task_id]
-        while todo and len(seen) < _MOST_BUILT_ON:
-            needed: set[str] = set()
-            for part, marks in parts(todo):
-                of = f"SELECT depends_on_task_id FROM task_dependencies WHERE task_id IN ({marks})"
-                needed |= set(self._rows.column(of, part))
-                needed |= set(self._rows.column(f"SELECT id FROM tasks WHERE parent_id IN ({marks})", part))
-            new = sorted(needed - seen)
-            seen |= needed
-            commits = await self.commits(new)
-            found += [commits[one] for one in new if one in commits]
-            todo = [one for one in new if one not in commits]
-        return found
-
-
-class Approvals(_Numbered):
+class Approvals(Numbered):
     """`ports.ApprovalRepository`."""
 
     async def add(self, fields: Mapping[str, Any]) -> Approval:
@@ -262,7 +192,7 @@ class Approvals(_Numbered):
         return [Approval.model_validate({**row, "subject": json.loads(row["subject"])}) for row in rows]
 
 
-class Violations(_Numbered):
+class Violations(Numbered):
     """`ports.ViolationRepository`."""
 
     async def add(self, violation: Violation) -> None:

@@ -1,0 +1,83 @@
+"""What waits to land, what was verified, checkpoints of files, and messages, within one transaction."""
+
+# pyright: reportReturnType=false
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+Row = dict[str, Any]
+
+
+class SubmissionRepository(Protocol):
+    """The rows of `merge_entries`: {entry_id, seq, task_id, number, kind (submission, revert), agent_id, repository, host,
+    path, target, commit_sha, base_sha, state, attempts, tip_sha, candidate_sha, landed_sha, verified, drift (JSON text),
+    reason, findings (JSON text), pull_request, retry_at, created_at, updated_at}."""
+
+    async def next_number(self, task_id: str) -> int:
+        """Reserve N of `refs/wvo/submit/TASK/N`: never given twice."""
+
+    async def add(self, fields: Mapping[str, Any]) -> Row:
+        """With the next id (`m-12`), in the state queued, of the agent that calls."""
+
+    async def change(self, entry_id: str, fields: Mapping[str, Any]) -> None: ...
+    async def get(self, entry_id: str) -> Row | None: ...
+    async def of_task(self, task_id: str) -> list[Row]:
+        """Newest first."""
+
+    async def commits(self, task_ids: Sequence[str]) -> dict[str, str]:
+        """The newest submitted commit of each task that has one and is not withdrawn."""
+
+    async def built_on(self, task_id: str) -> list[str]:
+        """The commits of what the task waited for, its children among it; of one that submitted nothing, those of what that
+        waited for. In the order of the tasks' ids, nearest first."""
+
+    async def in_states(self, states: Collection[str], limit: int) -> list[Row]:
+        """Entries of all repositories in any of these states, oldest first."""
+
+
+class VerificationRepository(Protocol):
+    """What the commands said of a tree."""
+
+    async def find(self, tree: str, commands_hash: str) -> Row | None:
+        """{passed, took_ms, verdict, created_at}."""
+
+    async def put(
+        self, tree: str, commands_hash: str, *, passed: bool, took_ms: int, verdict: Mapping[str, Any]
+    ) -> None: ...
+
+    async def forget(self, before: datetime) -> None: ...
+
+
+class SnapshotRepository(Protocol):
+    """The rows of `workspace_checkpoints`: {workspace_id, seq, task_id, number, task_checkpoint, commit_sha, tree_sha,
+    trigger (call, interval, changes, pause, complete), files_changed, violations, findings (JSON text), took_ms,
+    created_at}."""
+
+    async def next_number(self, task_id: str) -> int:
+        """N of `refs/wvo/checkpoint/TASK/N` for the next one; it is taken once the row is added."""
+
+    async def add(self, fields: Mapping[str, Any]) -> Row:
+        """With the next `seq` of its workspace."""
+
+    async def of_workspace(self, workspace_id: str, limit: int) -> list[Row]:
+        """Newest first."""
+
+    async def of_task(self, task_id: str, limit: int) -> list[Row]:
+        """Newest first, of all its workspaces."""
+
+
+class MessageRepository(Protocol):
+    """The rows of `messages`: {message_id, seq, from_agent, to_agent, kind (note, question, violation, pause, resume,
+    rollback), body, task_id, needs_answer, answers, delivered_at, deliveries, acked_at, deadline, created_at}."""
+
+    async def add(self, fields: Mapping[str, Any]) -> Row:
+        """With the next id (`n-12`), from the agent that calls."""
+
+    async def get(self, message_id: str) -> Row | None: ...
+    async def change(self, message_id: str, fields: Mapping[str, Any]) -> None: ...
+    async def waiting(self, agent_id: str, limit: int) -> list[Row]:
+        """Not acknowledged, oldest first."""
+
+    async def overdue(self, limit: int) -> list[Row]:
+        """Not acknowledged within their time, the longest overdue first."""

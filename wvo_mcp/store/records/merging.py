@@ -1,0 +1,158 @@
+"""What waits to land and what was said of it; checkpoints of files; messages."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from wvo_mcp.domain.instant import iso
+from wvo_mcp.store.records.rows import Numbered, encoded_all
+from wvo_mcp.store.sql import parts
+
+_ENTRY = (
+    "entry_id, seq, task_id, number, kind, agent_id, repository, host, path, target, commit_sha, base_sha, state, attempts,"
+    " tip_sha, candidate_sha, landed_sha, verified, drift, reason, findings, pull_request, retry_at, created_at, updated_at"
+)
+_CHECKPOINT = (
+    'workspace_id, seq, task_id, number, task_checkpoint, commit_sha, tree_sha, "trigger", files_changed, violations,'
+    " findings, took_ms, created_at"
+)
+_MESSAGE = (
+    "message_id, seq, from_agent, to_agent, kind, body, task_id, needs_answer, answers, delivered_at, deliveries, acked_at,"
+    " deadline, created_at"
+)
+_MOST_BUILT_ON = 1_000
+
+
+class Submissions(Numbered):
+    """`ports.SubmissionRepository`."""
+
+    async def next_number(self, task_id: str) -> int:
+        known = self._rows.value("SELECT number FROM submission_numbers WHERE task_id = ?", (task_id,)) or 0
+        self._upsert("submission_numbers", ("task_id",), {"task_id": task_id, "number": known + 1})
+        return int(known) + 1
+
+    async def add(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        seq = self._next("merge_entries")
+        own = {"entry_id": f"m-{seq}", "seq": seq, "created_at": self._at, "updated_at": self._at}
+        self._insert(
+            "merge_entries", {"state": "queued", "agent_id": self._caller.agent_id, **encoded_all(fields), **own}
+        )
+        return (await self.get(f"m-{seq}")) or {}
+
+    async def change(self, entry_id: str, fields: Mapping[str, Any]) -> None:
+        self._update("merge_entries", ("entry_id", entry_id), {**fields, "updated_at": self._at})
+
+    async def get(self, entry_id: str) -> dict[str, Any] | None:
+        return self._rows.one(f"SELECT {_ENTRY} FROM merge_entries WHERE entry_id = ?", (entry_id,))
+
+    async def of_task(self, task_id: str) -> list[dict[str, Any]]:
+        return self._rows.all(f"SELECT {_ENTRY} FROM merge_entries WHERE task_id = ? ORDER BY number DESC", (task_id,))
+
+    async def commits(self, task_ids: Sequence[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for part, marks in parts(list(task_ids)):
+            rows = self._rows.execute(
+                f"""
+                SELECT task_id, commit_sha FROM merge_entries
+                WHERE task_id IN ({marks}) AND state <> 'withdrawn' ORDER BY number""",
+                part,
+            )
+            found |= dict(rows)
+        return found
+
+    async def built_on(self, task_id: str) -> list[str]:
+        found: list[str] = []
+        seen, todo = {task_id}, [task_id]
+        while todo and len(seen) < _MOST_BUILT_ON:
+            needed: set[str] = set()
+            for part, marks in parts(todo):
+                of = f"SELECT depends_on_task_id FROM task_dependencies WHERE task_id IN ({marks})"
+                needed |= set(self._rows.column(of, part))
+                needed |= set(self._rows.column(f"SELECT id FROM tasks WHERE parent_id IN ({marks})", part))
+            new = sorted(needed - seen)
+            seen |= needed
+            commits = await self.commits(new)
+            found += [commits[one] for one in new if one in commits]
+            todo = [one for one in new if one not in commits]
+        return found
+
+    async def in_states(self, states: Collection[str], limit: int) -> list[dict[str, Any]]:
+        marks = ", ".join("?" * len(states))
+        return self._rows.all(
+            f"SELECT {_ENTRY} FROM merge_entries WHERE state IN ({marks}) ORDER BY seq LIMIT ?", (*states, limit)
+        )
+
+
+class Verifications(Numbered):
+    """`ports.VerificationRepository`."""
+
+    async def find(self, tree: str, commands_hash: str) -> dict[str, Any] | None:
+        row = self._rows.one(
+            """
+            SELECT passed, took_ms, verdict, created_at FROM verifications WHERE tree_sha = ? AND commands_hash = ?""",
+            (tree, commands_hash),
+        )
+        return None if row is None else {**row, "passed": bool(row["passed"]), "verdict": json.loads(row["verdict"])}
+
+    async def put(
+        self, tree: str, commands_hash: str, *, passed: bool, took_ms: int, verdict: Mapping[str, Any]
+    ) -> None:
+        row = {"passed": passed, "took_ms": took_ms, "verdict": dict(verdict), "created_at": self._now}
+        key = {"tree_sha": tree, "commands_hash": commands_hash}
+        self._upsert("verifications", tuple(key), {**key, **encoded_all(row)})
+
+    async def forget(self, before: datetime) -> None:
+        self._rows.put("DELETE FROM verifications WHERE created_at < ?", (iso(before),))
+
+
+class Snapshots(Numbered):
+    """`ports.SnapshotRepository`."""
+
+    async def next_number(self, task_id: str) -> int:
+        last = "SELECT coalesce(max(number), 0) FROM workspace_checkpoints WHERE task_id = ?"
+        return 1 + int(self._rows.value(last, (task_id,)))
+
+    async def add(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        last = "SELECT coalesce(max(seq), 0) FROM workspace_checkpoints WHERE workspace_id = ?"
+        seq = 1 + int(self._rows.value(last, (fields["workspace_id"],)))
+        values = {**encoded_all(fields), "seq": seq, "created_at": self._at}
+        self._insert("workspace_checkpoints", {f'"{name}"': value for name, value in values.items()})
+        return (await self.of_workspace(fields["workspace_id"], 1))[0]
+
+    async def of_workspace(self, workspace_id: str, limit: int) -> list[dict[str, Any]]:
+        return self._rows.all(
+            f"SELECT {_CHECKPOINT} FROM workspace_checkpoints WHERE workspace_id = ? ORDER BY seq DESC LIMIT ?",
+            (workspace_id, limit),
+        )
+
+    async def of_task(self, task_id: str, limit: int) -> list[dict[str, Any]]:
+        return self._rows.all(
+            f"SELECT {_CHECKPOINT} FROM workspace_checkpoints WHERE task_id = ? ORDER BY number DESC LIMIT ?",
+            (task_id, limit),
+        )
+
+
+class Messages(Numbered):
+    """`ports.MessageRepository`."""
+
+    async def add(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        seq = self._next("messages")
+        own = {"message_id": f"n-{seq}", "seq": seq, "from_agent": self._caller.agent_id, "created_at": self._at}
+        self._insert("messages", {**own, **encoded_all(fields)})
+        return (await self.get(f"n-{seq}")) or {}
+
+    async def get(self, message_id: str) -> dict[str, Any] | None:
+        return next(iter(self._messages("message_id = ?", (message_id,))), None)
+
+    async def change(self, message_id: str, fields: Mapping[str, Any]) -> None:
+        self._update("messages", ("message_id", message_id), fields)
+
+    async def waiting(self, agent_id: str, limit: int) -> list[dict[str, Any]]:
+        return self._messages("to_agent = ? AND acked_at IS NULL ORDER BY seq LIMIT ?", (agent_id, limit))
+
+    async def overdue(self, limit: int) -> list[dict[str, Any]]:
+        return self._messages("acked_at IS NULL AND deadline <= ? ORDER BY deadline LIMIT ?", (self._at, limit))
+
+    def _messages(self, rest: str, params: Any) -> list[dict[str, Any]]:
+        return self._rows.all(f"SELECT {_MESSAGE} FROM messages WHERE {rest}", params)
