@@ -134,7 +134,7 @@ async def test_what_the_real_program_printed_is_told_as_it_was_meant(name: str, 
     assert told[0].session == told[-1].session is not None
     assert kinds(events, EventKind.STOP, EventKind.NOISE, EventKind.LIMIT) == [EventKind.STOP]
     [asked] = [event.request for event in told if event.request is not None]
-    assert (asked.command or "").endswith(("A > A.txt", "B > B.txt'", "C > C.txt"))
+    assert (asked.command or "").endswith(("A > A.txt", "B > B.txt", "C > C.txt"))
     done = {event.call_id for event in told if event.kind is EventKind.TOOL_CALL and event.status is Status.DONE}
     begun = [event for event in told if event.kind is EventKind.TOOL_CALL and event.status is Status.RUNNING]
     assert {event.call_id for event in begun} == done

@@ -1,9 +1,11 @@
 """Codex CLI, driven over `codex app-server`: JSON-RPC without its version field, a message a line (the schema of 0.169)."""
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import PurePath
 from typing import Any
 
 import anyio
@@ -40,6 +42,8 @@ _KINDS = {
     "sandboxError": _K.PERMISSION,
 }
 _STATUS = {"completed": Status.DONE, "interrupted": Status.INTERRUPTED, "failed": Status.FAILED}
+_SHELLS = frozenset({"bash", "sh", "zsh"})
+_LONG = 100_000
 _BUSY = -32001
 _BUSY_TIMES, _BUSY_SECONDS = 6, 0.2
 """So often a request is made again, after so long; twice as long each time."""
@@ -258,7 +262,7 @@ class CodexRun(LineRun):
         self._open[request_id] = given
         item = self._items.get(call, {})
         paths = tuple(words(part(one).get("path")) for one in items(item.get("changes")))
-        command = words(params.get("command")) or words(item.get("command"))
+        command = _inner(words(params.get("command")) or words(item.get("command")))
         tool = method.split("/")[1]
         asked = PermissionRequest(
             request_id,
@@ -277,6 +281,16 @@ class CodexRun(LineRun):
         error = part(turn, "error")
         said = words(error.get("message")) or self._last
         yield from stopped(said, status, self._thread, _signal(error) if error else None)
+
+
+def _inner(command: str) -> str:
+    """What a shell is started for: codex names its commands as `/bin/bash -lc '...'`."""
+    try:
+        program, option, *rest = shlex.split(command) if len(command) < _LONG else [command]
+    except ValueError:
+        return command
+    shell = PurePath(program).name in _SHELLS and option in ("-lc", "-c")
+    return rest[0] if shell and len(rest) == 1 else command
 
 
 def _quoted(text: str) -> str:
