@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 import wvo_mcp
 from tests.front.peer import INITIALIZED, Line, Message, call, cancelled, initialize, modern, program, request
+from tests.support.waiting import eventually
 from wvo_mcp.front.opening import load
 
 FAKE_APP = """
@@ -90,6 +92,7 @@ async def serve(wire, toolsets):
 
 GATED = """
 import os
+import re
 async def _serve(wire, toolsets):
     while await wire.receive() is not None:
         pass
@@ -295,6 +298,28 @@ def test_a_signal_ends_the_session_and_the_server_cleanly(tmp_path: Path, number
         server.says(call(1, "context_write", {"topic": "t", "content": "c"}))
         server.hears_only(1)
         server.process.send_signal(number)
+        assert server.ends() == (0, "")
+
+    assert stored(tmp_path, "SELECT count(*) FROM sessions WHERE ended_at IS NULL") == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells when a signal was delivered")
+def test_a_group_that_is_told_twice_ends_as_cleanly(tmp_path: Path) -> None:
+    def delivered() -> bool | None:
+        try:
+            status = Path(f"/proc/{server.process.pid}/status").read_text()
+        except FileNotFoundError:
+            return True
+        pending = re.search(r"^ShdPnd:\s*(\w+)$", status, re.MULTILINE)
+        return pending is None or not int(pending[1], 16) >> (signal.SIGTERM - 1) & 1
+
+    with program(tmp_path) as server:
+        hello(server)
+        server.says(call(1, "context_write", {"topic": "t", "content": "c"}))
+        server.hears_only(1)
+        for _ in range(20):
+            server.process.send_signal(signal.SIGTERM)
+            eventually(delivered, every=0.001)
         assert server.ends() == (0, "")
 
     assert stored(tmp_path, "SELECT count(*) FROM sessions WHERE ended_at IS NULL") == 0

@@ -19,6 +19,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM) + (
     () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)  # nohup is respected
 )
 
+_SAME_SECONDS = 2.0
+"""Signals that come so close mean the same: a group is told at once, and then each of its processes."""
+
 
 def main() -> int:
     """Serve MCP on stdio until the client goes; the exit code. A start that fails says why in one line on stderr."""
@@ -68,9 +71,12 @@ def _serve(wire: Wire, toolsets: frozenset[str]) -> int:
         loop = asyncio.get_running_loop()
 
         def leave() -> None:
-            for number in _SIGNALS:
-                loop.remove_signal_handler(number)  # a second one does not wait
             wire.hang_up()
+            loop.call_later(_SAME_SECONDS, hurry)
+
+        def hurry() -> None:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)  # a later one does not wait
 
         for number in _SIGNALS:
             loop.add_signal_handler(number, leave)
