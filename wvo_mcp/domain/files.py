@@ -15,6 +15,7 @@ _ANY, _STAR, _DEEP = 0, 1, 2
 Token = int | str
 
 _MOST_STATES = 5_000
+_MOST_RUNS = 4
 
 
 @lru_cache(maxsize=4096)
@@ -67,6 +68,25 @@ def _meet(left: tuple[Token, ...], right: tuple[Token, ...]) -> bool:
             if not both & {_STAR, _DEEP} and (len(both) == 1 or (_ANY in both and "/" not in both)):
                 todo.append((i + 1, j + 1))
     return False
+
+
+def covers(glob: str, path: str) -> bool:
+    """Does the glob match this path, whose letters are all meant as they are?"""
+    pattern = _regex(glob)
+    if pattern is not None:
+        return pattern.fullmatch(path.casefold()) is not None
+    left, right = _tokens(glob), tuple(path.casefold())
+    return _meet(left, right) or _meet((*left, "/", _DEEP), right)
+
+
+@lru_cache(maxsize=4096)
+def _regex(glob: str) -> re.Pattern[str] | None:
+    """None where it might try for too long."""
+    tokens = _tokens(glob)
+    if sum(one in (_STAR, _DEEP) for one in tokens) > _MOST_RUNS:
+        return None
+    kinds: dict[Token, str] = {_ANY: "[^/]", _STAR: "[^/]*", _DEEP: ".*"}
+    return re.compile("".join(kinds.get(one) or re.escape(str(one)) for one in tokens) + "(?:/.*)?", re.DOTALL)
 
 
 def scopes_overlap(one: Iterable[str], other: Iterable[str]) -> list[str]:

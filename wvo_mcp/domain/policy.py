@@ -1,7 +1,7 @@
 """What people say that agents may do (`state/policy.yaml`; contract, section 13), and what is said of one act."""
 
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from fnmatch import fnmatchcase
@@ -73,6 +73,12 @@ class SafetyPolicy:
     """Questions of one task that people are asked; more are denied."""
     command_bytes: int = 100_000
     """Longer commands are asked."""
+    file_mb: int = 50
+    """Of one changed file. New ones of more than 10 MB enter no snapshot."""
+    workspace_mb: int = 1_024
+    """Of what differs in one workspace."""
+    workspaces_mb: int = 10_240
+    """Of what differs in all open workspaces of a host."""
 
     def protects(self, path: str) -> str | None:
         """The pattern that keeps this path, relative to the workspace, from being written."""
@@ -84,8 +90,14 @@ class SafetyPolicy:
         return SEVERITIES[self.severities[kind]]
 
 
-DEFAULT_SEVERITIES = MappingProxyType({"outside": "error", "protected": "error", "forbidden": "critical"})
-LIMITS = MappingProxyType({"asks": 20, "command_bytes": 100_000})
+DEFAULT_SEVERITIES = MappingProxyType(
+    {"outside": "error", "protected": "error", "forbidden": "critical"}
+    | {"drift": "warning", "executable": "warning", "submodule": "warning", "size": "error", "quota": "error"}
+)
+"""`outside` is also of symbolic links; those after `forbidden` are of changed files only."""
+LIMITS = MappingProxyType(
+    {"asks": 20, "command_bytes": 100_000, "file_mb": 50, "workspace_mb": 1_024, "workspaces_mb": 10_240}
+)
 FORBIDDING = (
     *(("paths", one) for one in ("forbidden", "protected")),
     *(("commands", one) for one in ("block", "ask", "watch")),
@@ -143,13 +155,14 @@ def waits(differences: list[Difference]) -> str | None:
 def matching(patterns: Sequence[str], path: str) -> str | None:
     """The pattern that covers the path or a folder above it, or that names something below the path. Letters that look or
     fold alike are alike: some file systems do not tell them apart."""
-    plain = folded(path).strip("/")
-    parts = plain.split("/")
-    for pattern, (name, wanted, within) in _compiled(tuple(patterns)):
-        if (name in parts) if name else _covers(wanted, parts):
-            return pattern
-        if within and within.startswith(plain + "/"):
-            return pattern
+    compiled = _compiled(tuple(patterns))
+    for plain in spellings(path.strip("/")):
+        parts = plain.split("/")
+        for pattern, (name, wanted, within) in compiled:
+            if (name in parts) if name else _covers(wanted, parts):
+                return pattern
+            if within and within.startswith(plain + "/"):
+                return pattern
     return None
 
 
@@ -164,6 +177,16 @@ def _covers(wanted: Sequence[str], parts: Sequence[str]) -> bool:
         if not reached:
             return False
     return True
+
+
+def spellings(path: str) -> Iterator[str]:
+    """The path folded; and, where it is another one, without the dots and blanks that Windows leaves out after a name."""
+    plain = folded(path)
+    yield plain
+    if ". " in plain or "./" in plain or " /" in plain or plain.endswith((".", " ")):
+        bare = "/".join(one.rstrip(". ") or one for one in plain.split("/"))
+        if bare != plain:
+            yield bare
 
 
 def folded(path: str) -> str:

@@ -37,7 +37,8 @@ def _parsed(data: bytes, name: str) -> Stated:
 
     entries = listed(text(500), 500)
     severity = scalar(f"one of {', '.join(SEVERITIES)}", _severity)
-    most = {"asks": whole(0, 1_000), "command_bytes": whole(1, LIMITS["command_bytes"])}
+    sizes = dict.fromkeys(("file_mb", "workspace_mb", "workspaces_mb"), whole(1, 1_000_000))
+    most = {"asks": whole(0, 1_000), "command_bytes": whole(1, LIMITS["command_bytes"]), **sizes}
     read = record(
         {
             "paths": record(
