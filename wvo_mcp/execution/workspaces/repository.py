@@ -8,6 +8,7 @@ file watcher, filters and merge programs are off.
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -149,11 +150,25 @@ class Common:
             base = self.committed(tree, (base, other), f"Merge {other[:12]}, which this task depends on\n")
         return Merged(base, tuple(conflicts))
 
-    def committed(self, tree: str, parents: Iterable[str], message: str) -> str:
-        names = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in _US.items()}
+    def committed(
+        self,
+        tree: str,
+        parents: Iterable[str],
+        message: str,
+        *,
+        at: datetime | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> str:
+        """With `at` the same call gives the same commit. `names`: GIT_AUTHOR_NAME and so on, where it is not ours."""
+        by = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in _US.items()}
+        dates = (
+            {} if at is None else {f"GIT_{who}_DATE": f"@{at.timestamp():.0f} +0000" for who in ("AUTHOR", "COMMITTER")}
+        )
         with_parents = [one for parent in parents for one in ("-p", parent)]
         content = message.encode(errors="replace")
-        return self.git("commit-tree", "--no-gpg-sign", *with_parents, tree, content=content, env=names)
+        return self.git(
+            "commit-tree", "--no-gpg-sign", *with_parents, tree, content=content, env={**by, **dates, **(names or {})}
+        )
 
     def pin(self, ref: str, commit: str) -> bool:
         """Make the ref; False where there is one of that name, whatever it leads to. Raises GitFailed."""
@@ -219,6 +234,12 @@ class Common:
             return address
         host, slash, path = rest.partition("/")
         return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def changed(common: Common, older: str, newer: str) -> list[str]:
+    """The paths that differ."""
+    printed = common.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", older, newer)
+    return [name for name in printed.decode(errors="surrogateescape").split("\0") if name]
 
 
 def part(task_id: str) -> str:

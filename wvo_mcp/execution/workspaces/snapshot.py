@@ -16,7 +16,7 @@ from pathlib import Path
 
 from wvo_mcp.domain.known_secrets import known_in
 from wvo_mcp.execution.git import GitFailed
-from wvo_mcp.execution.workspaces.repository import Common
+from wvo_mcp.execution.workspaces.repository import Common, changed
 
 LARGEST = 10 << 20
 """Bytes of one new file."""
@@ -78,8 +78,7 @@ class Tree:
 
     def files(self, commit: str) -> list[str]:
         """The paths that differ between the base and the commit."""
-        printed = self.common.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", self.base, commit)
-        return [name for name in printed.decode(errors="surrogateescape").split("\0") if name]
+        return changed(self.common, self.base, commit)
 
     def submodules(self) -> list[str]:
         """Those of the base that somebody fetched here: what is in them only git could compare, by their own settings."""
