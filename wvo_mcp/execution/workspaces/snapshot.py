@@ -23,7 +23,7 @@ LARGEST = 10 << 20
 MOST = 50 << 20
 """Bytes of all new files."""
 _MOST_FILES = 20_000
-_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
+POINTER = b"version https://git-lfs.github.com/spec/v1\n"
 _CHUNK = 1 << 20
 
 
@@ -54,24 +54,16 @@ class Tree:
     def commit(self, message: str, *, everything: bool = False) -> str:
         """A commit of all that is here on top of the base; the base itself when nothing differs. With `everything` nothing is
         refused. Raises NotSubmittable, Tampered, GitFailed."""
-        with self._index() as own:
-            found = self._changes(own)
+        with self.own_index() as own:
+            found = self.changes(own)
             names = [*found.tracked, *found.new]
-            of_lfs = self._of_lfs(own, names) if self.common.lfs and names else []
+            of_lfs = self.of_lfs(own, names)
             if not everything:
                 self._judge(found, of_lfs)
-            pointers = {name: entry for name in of_lfs if (entry := self._pointer(name)) is not None}
-            plain = [name for name in names if name not in pointers]
-            if plain:
-                self._run(
-                    own, "update-index", "-z", "--add", "--remove", "--replace", "--stdin", content=_joined(plain)
-                )
-            if pointers:
-                lines = [f"{entry}\t{name}" for name, entry in pointers.items()]
-                self._run(own, "update-index", "-z", "--index-info", content=_joined(lines))
+            self.enter(own, names, of_lfs)
             if not names:
                 return self.base
-            tree = self._run(own, "write-tree").decode().strip()
+            tree = self.run(own, "write-tree").decode().strip()
         if tree == self.common.tree_of(self.base):
             return self.base
         return self.common.committed(tree, (self.base,), message)
@@ -82,8 +74,8 @@ class Tree:
 
     def submodules(self) -> list[str]:
         """Those of the base that somebody fetched here: what is in them only git could compare, by their own settings."""
-        with self._index() as own:
-            printed = self._run(own, "ls-files", "-z", "--stage").decode(errors="surrogateescape")
+        with self.own_index() as own:
+            printed = self.run(own, "ls-files", "-z", "--stage").decode(errors="surrogateescape")
         names = (entry.partition("\t")[2] for entry in printed.split("\0") if entry.startswith("160000 "))
         return [name for name in names if os.path.lexists(self.path / name / ".git")]
 
@@ -93,8 +85,8 @@ class Tree:
         shutil.copy2(git_index, self.index)
 
     @contextmanager
-    def _index(self) -> Generator[dict[str, str]]:
-        """A copy of the index, with its time: what is younger is looked at by its content."""
+    def own_index(self) -> Generator[dict[str, str]]:
+        """A copy of the index, as git's environment, with its time: what is younger is looked at by its content."""
         if self.path.is_symlink() or not self.path.is_dir() or self.path.resolve() != self.path:
             raise GitFailed(f"{self.path} is not a folder")
         with tempfile.TemporaryDirectory(prefix="wvo-git-") as folder:
@@ -103,14 +95,28 @@ class Tree:
             if self.index.is_file():
                 shutil.copy2(self.index, copy)
             else:
-                self._run(own, "read-tree", self.base)
+                self.run(own, "read-tree", self.base)
             yield own
 
-    def _run(self, own: dict[str, str], *arguments: str, content: bytes = b"") -> bytes:
+    def run(self, own: dict[str, str], *arguments: str, content: bytes = b"") -> bytes:
+        """git with such an index, in the working tree. Raises Tampered, GitFailed."""
         return self.common.run(*arguments, content=content, env=own, tree=self.path)
 
-    def _changes(self, own: dict[str, str]) -> Changes:
-        printed = self._run(own, "ls-files", "-z", "-t", "--modified", "--deleted", "--others", "--exclude-standard")
+    def enter(self, own: dict[str, str], names: Collection[str], of_lfs: Collection[str]) -> None:
+        """Take the paths into the index as they are here; those of LFS as pointers. Raises Tampered, GitFailed."""
+        pointers = {name: entry for name in of_lfs if (entry := self._pointer(name)) is not None}
+        # git takes no path beyond a link, not even out of its index: a folder may have become one.
+        beyond = {name for name in names if _beyond_link(self.path, name)}
+        plain = [name for name in names if name not in pointers and name not in beyond]
+        if plain:
+            self.run(own, "update-index", "-z", "--add", "--remove", "--replace", "--stdin", content=joined(plain))
+        if pointers or beyond:
+            lines = [f"{entry}\t{name}" for name, entry in pointers.items()]
+            lines += [f"0 {'0' * len(self.base)}\t{name}" for name in beyond]
+            self.run(own, "update-index", "-z", "--index-info", content=joined(lines))
+
+    def changes(self, own: dict[str, str]) -> Changes:
+        printed = self.run(own, "ls-files", "-z", "-t", "--modified", "--deleted", "--others", "--exclude-standard")
         tracked: dict[str, None] = {}
         new: list[str] = []
         nested: list[str] = []
@@ -147,24 +153,28 @@ class Tree:
                 f"{_named(found.nested)}: a git repository within the worktree, whose files would not be submitted. Remove"
                 " its .git folder, or let .gitignore name it."
             )
-        secret = [name for name in (*found.tracked, *found.new) if self._holds_secret(name)]
+        secret = [name for name in (*found.tracked, *found.new) if self.holds_secret(name)]
         if secret:
             raise NotSubmittable(f"{_named(secret)}: it holds a known secret. Take it out of the file.")
 
-    def _holds_secret(self, name: str) -> bool:
+    def holds_secret(self, name: str) -> bool:
+        """In its beginning, as far as it is read."""
         content = self.read(name)
         return content is not None and bool(known_in(content.decode(errors="replace")))
 
     def read(self, name: str, most: int = LARGEST) -> bytes | None:
         """The beginning of a regular file; never through a link, never of what could keep us waiting."""
         try:
-            with open(_opened(self.path, name), "rb") as file:
+            with open(opened(self.path, name), "rb") as file:
                 return file.read(most) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None
         except OSError:
             return None
 
-    def _of_lfs(self, own: dict[str, str], names: list[str]) -> list[str]:
-        printed = self._run(own, "check-attr", "-z", "--stdin", "filter", content=_joined(names))
+    def of_lfs(self, own: dict[str, str], names: Collection[str]) -> list[str]:
+        """Those of the paths whose content Git LFS keeps."""
+        if not self.common.lfs or not names:
+            return []
+        printed = self.run(own, "check-attr", "-z", "--stdin", "filter", content=joined(names))
         parts = printed.decode(errors="surrogateescape").split("\0")
         return [name for name, value in zip(parts[0::3], parts[2::3], strict=False) if value == "lfs"]
 
@@ -172,7 +182,7 @@ class Tree:
         """Its entry in an index, mode and blob; the content goes where Git LFS keeps it. None for what is no regular file, and
         for a pointer that the content was never fetched for."""
         try:
-            file = open(_opened(self.path, name), "rb")  # noqa: SIM115
+            file = open(opened(self.path, name), "rb")  # noqa: SIM115
         except OSError:
             return None
         with file, tempfile.TemporaryDirectory(prefix="wvo-lfs-", dir=self.common.git_dir) as folder:
@@ -182,7 +192,7 @@ class Tree:
             digest, size, copy = hashlib.sha256(), 0, Path(folder) / "object"
             with copy.open("wb") as out:
                 while chunk := file.read(_CHUNK):
-                    if not size and chunk.startswith(_POINTER):
+                    if not size and chunk.startswith(POINTER):
                         return None
                     digest.update(chunk)
                     size += len(chunk)
@@ -194,25 +204,30 @@ class Tree:
             place.parent.mkdir(parents=True, exist_ok=True)
             if not place.exists():
                 copy.replace(place)
-        pointer = _POINTER + f"oid sha256:{oid}\nsize {size}\n".encode()
+        pointer = POINTER + f"oid sha256:{oid}\nsize {size}\n".encode()
         blob = self.common.git("hash-object", "-w", "--stdin", "--no-filters", content=pointer)
         return f"{'100755' if mode & 0o100 else '100644'} {blob}"
 
 
-def _opened(folder: Path, name: str) -> int:
-    """Below the folder, without following a link on the way. Raises OSError."""
+def opened(folder: Path, name: str, flags: int = os.O_RDONLY) -> int:
+    """Below the folder, without following a link on the way; nothing is made. Raises OSError."""
     *parents, last = Path(name).parts
     at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for parent in parents:
             at, above = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at), at
             os.close(above)
-        return os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at)
+        return os.open(last, flags | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at)
     finally:
         os.close(at)
 
 
-def _joined(names: list[str]) -> bytes:
+def _beyond_link(folder: Path, name: str) -> bool:
+    return any((folder / one).is_symlink() for one in Path(name).parents)
+
+
+def joined(names: Collection[str]) -> bytes:
+    """As git reads paths with `-z`."""
     return "".join(f"{name}\0" for name in names).encode(errors="surrogateescape")
 
 
