@@ -114,6 +114,11 @@ class Common:
         except GitFailed:
             return None
 
+    def filters(self) -> set[str]:
+        """The names of those that somebody configured: files in a person's checkout have passed through them."""
+        names = (key.removeprefix("filter.").rpartition(".")[0] for key in self._options if key.startswith("filter."))
+        return {name for name in names if name}
+
     def commit_of(self, revision: str) -> str | None:
         try:
             return self.git("rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}")
@@ -289,8 +294,8 @@ def _of_person(top: Path, git_dir: Path) -> dict[str, str]:
         key, _, value = entry.partition("\n")
         if scope in ("system", "global") and key in _TAKEN_OVER:
             found[key] = str(home / value[2:]) if value.startswith("~/") else value
-        if key.startswith("filter.lfs."):
-            found["filter.lfs.required"] = "false"
+        if key.startswith("filter."):  # that there is one; its programs are not taken over
+            found[f"{key.rpartition('.')[0]}.required"] = "false"
     return found
 
 
