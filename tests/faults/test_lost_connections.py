@@ -45,14 +45,14 @@ async def lived(
 
 
 @pytest.mark.parametrize(
-    "how", [pytest.param(how, marks=[pytest.mark.full] * (how != "late")) for how in get_args(Cut)]
+    "how", [pytest.param(how, marks=[pytest.mark.full] * (how in ("before", "after"))) for how in get_args(Cut)]
 )
 async def test_a_connection_cut_at_any_commit_loses_and_doubles_nothing(tmp_path: Path, slate: Slate, how: Cut) -> None:
     slate.wipe()
     undisturbed = await lived(tmp_path, slate.url)
     slate.wipe()
     with Proxy(slate.url) as proxy:
-        every = 3 if how == "late" else 1
+        every = 3 if how in ("late", "ended") else 1
         disturbed = await lived(
             tmp_path, proxy.url, before=lambda place: proxy.cut_next(how) if place % every == 0 else None
         )

@@ -14,12 +14,14 @@ from typing import Literal, Self
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-Cut = Literal["before", "after", "late"]
+Cut = Literal["before", "after", "late", "ended"]
 """The server never sees the commit; the client never sees its answer; the client is cut off, and the commit arrives at
-the server when the client has long begun to ask what became of it."""
+the server when the client has long begun to ask what became of it; the server answers, and then says that it ends."""
 
 LATE_SECONDS = 0.5
 _WRITE = b"pg_advisory_xact_lock"
+_SAID = b"SFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+_ENDS = b"E" + struct.pack("!i", len(_SAID) + 4) + _SAID
 
 
 class Proxy:
@@ -87,7 +89,7 @@ class _Line:
         self._server = server
         self._statements: dict[bytes, bytes] = {}
         self._writing = False
-        self._swallow = False
+        self._swallow: Cut | None = None
         self._answered = True
         self.over = threading.Event()
         for end in (client, server):
@@ -129,7 +131,7 @@ class _Line:
                 if how == "late":
                     self._deliver_late(whole, messages)
                     return
-                self._swallow = how == "after"
+                self._swallow = how
             self._server.sendall(whole)
 
     def _deliver_late(self, first: bytes, messages: Iterator[tuple[bytes, bytes]]) -> None:
@@ -147,6 +149,8 @@ class _Line:
         for kind, whole in _messages(self._server, untyped=False):
             self._answered |= kind == b"Z"
             if self._swallow and kind == b"C" and whole[5:] == b"COMMIT\0":
+                if self._swallow == "ended":
+                    self._client.sendall(whole + _ENDS)
                 return
             with suppress(OSError):
                 self._client.sendall(whole)

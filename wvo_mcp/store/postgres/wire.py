@@ -166,7 +166,8 @@ class Wire:
             if result.status == ExecStatus.PIPELINE_SYNC:
                 self._syncs -= 1
                 continue
-            answer = self._sent.popleft()
+            # A server that ends says so unasked, maybe after the last answer.
+            answer = self._sent.popleft() if self._sent else None
             if result.status == ExecStatus.FATAL_ERROR:
                 error = error or psycopg.errors.error_from_result(result)
             elif answer is not None:
