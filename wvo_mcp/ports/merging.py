@@ -12,8 +12,9 @@ from wvo_mcp.domain.rules import MergeMode, MergePolicy
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Landing:
-    """What is to land: the commits `base`..`commit`, pinned under `pin`. `title` and `made_at` give squashed and merged
-    commits their text and date, so that the same landing on the same tip gives the same commit."""
+    """What is to land: the commits `base`..`commit`, pinned under `refs/wvo/submit/TASK/number`. `title` and `made_at` give
+    squashed and merged commits their text and date, so that the same landing on the same tip gives the same commit.
+    `undo`: what lies between `base` and `commit` of the target is to be taken back, by a new commit; nothing is pinned."""
 
     entry_id: str
     task_id: str
@@ -21,10 +22,11 @@ class Landing:
     target: str
     commit: str
     base: str
-    pin: str
+    number: int
     made_at: datetime
     policy: MergePolicy
     mode: MergeMode
+    undo: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,11 +116,5 @@ class Repository(Protocol):
     async def landed(self, landing: Landing, candidate: str) -> str | None:
         """The commit of the target that holds the candidate, when it landed before a crash. Raises NotNow."""
 
-    async def revert(self, landing: Landing, landed: str, tip: str) -> Candidate:
-        """A new commit on `tip` that undoes what `landing` brought with `landed`. Raises Conflicting, NotNow."""
-
     async def predict(self, tip: str, landings: Sequence[Landing]) -> list[Predicted]:
         """Among at most 20, and with the target."""
-
-    async def tidy(self) -> list[str]:
-        """Remove what is proven to be in the target, archive what is not for 30 days; a line for what was left."""

@@ -65,7 +65,7 @@ class Field:
         given: dict[str, Any] = {"policy": MergePolicy.REBASE, "mode": MergeMode.LOCAL, "target": "main"} | more
         return Landing(
             entry_id=f"m-{task_id}", task_id=task_id, title=f"Do {task_id}", commit=commit, base=base or self.first,
-            pin=f"refs/wvo/submit/{task_id}/1", made_at=MADE, **given,
+            number=1, made_at=MADE, **given,
         )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The candidate: the work of a task on the tip of the target, by each policy, as objects only."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from tests.execution.merging.conftest import PAT, Field
 from tests.support.yard import digests
 from wvo_mcp.domain.rules import MergePolicy
-from wvo_mcp.execution.merging.building import built, undone
+from wvo_mcp.execution.merging.building import built
 from wvo_mcp.ports.merging import Conflicting
 
 pytestmark = pytest.mark.requirement("MERGE-2")
@@ -154,7 +155,8 @@ def test_a_landing_is_taken_back_by_a_new_commit(field: Field, policy: MergePoli
     field.git("reset", "-q", "--hard", landed)
     tip = field.saved({"code.py": "a = 2\nb = 1\nc = 1\nd = 5\n"})
 
-    candidate = undone(field.common, landing, before, landed, tip)
+    taken = replace(landing, base=before, commit=landed, undo=True)
+    candidate = built(field.common, taken, tip)
 
     assert field.git("rev-parse", f"{candidate.commit}^") == tip
     assert field.show(candidate.commit, "code.py") == "a = 1\nb = 1\nc = 1\nd = 5"
@@ -162,5 +164,5 @@ def test_a_landing_is_taken_back_by_a_new_commit(field: Field, policy: MergePoli
     field.git("reset", "-q", "--hard", tip)
     later = field.saved({"code.py": "a = 7\nb = 1\nc = 1\nd = 5\n"})
     with pytest.raises(Conflicting) as found:
-        undone(field.common, landing, before, landed, later)
+        built(field.common, taken, later)
     assert found.value.paths == ("code.py",)

@@ -4,7 +4,6 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import anyio
@@ -234,9 +233,7 @@ async def test_what_came_by_worktreeinclude_and_an_object_that_is_gone(place: Pl
 async def test_ten_thousand_files_are_sampled_when_time_is_up_and_no_path_is_hidden(place: Place) -> None:
     files = {f"src/m{number % 50}/f{number}.py": b"%d" % number for number in range(10_000)}
     commit = place.imported({**files, "src/.mcp.json": b"{}", "x/CLAUDE.md": b"x"})
-    before = perf_counter()
     whole = await place.judged(commit)
-    assert perf_counter() - before < 5
     assert (whole.judged, whole.total, whole.sampled) == (10_002, 10_002, None)
 
     place.judge.now = SafetyPolicy(forbidden=("y",))

@@ -18,6 +18,8 @@ _SHOWN_FILES, _SHOWN = 5, 4_000
 
 def built(common: Common, landing: Landing, tip: str) -> Candidate:
     """Raises Conflicting, GitFailed, Tampered."""
+    if landing.undo:
+        return _undone(common, landing, tip)
     if landing.policy is MergePolicy.MERGE:
         return _candidate(common, tip, _merge(common, landing, tip))
     if landing.policy is MergePolicy.SQUASH:
@@ -30,13 +32,6 @@ def built(common: Common, landing: Landing, tip: str) -> Candidate:
         if tree != common.tree_of(at):
             at = _replayed(common, commit, tree, at, landing.made_at)
     return _candidate(common, tip, at)
-
-
-def undone(common: Common, landing: Landing, before: str, landed: str, tip: str) -> Candidate:
-    """A commit on `tip` that takes back what lies between `before` and `landed`. Raises Conflicting, GitFailed."""
-    tree = three_way(common, landed, tip, before)
-    message = f'Revert "{landing.title}"\n\nThis takes back {landed}.\n\nTask: {landing.task_id}\n'
-    return _candidate(common, tip, common.committed(tree, (tip,), message, at=landing.made_at))
 
 
 def three_way(common: Common, base: str, ours: str, theirs: str) -> str:
@@ -88,6 +83,13 @@ def _replayed(common: Common, commit: str, tree: str, parent: str, made_at: date
     name, email, date, message = shown.split("\0", 3)
     author = {"GIT_AUTHOR_NAME": name, "GIT_AUTHOR_EMAIL": email, "GIT_AUTHOR_DATE": date} if name.strip() else {}
     return common.committed(tree, (parent,), f"{message.rstrip()}\n", at=made_at, names=author)
+
+
+def _undone(common: Common, landing: Landing, tip: str) -> Candidate:
+    """A commit on `tip` that takes back what lies between its base and its commit."""
+    tree = three_way(common, landing.commit, tip, landing.base)
+    message = f'Revert "{landing.title}"\n\nThis takes back {landing.commit}.\n\nTask: {landing.task_id}\n'
+    return _candidate(common, tip, common.committed(tree, (tip,), message, at=landing.made_at))
 
 
 def _candidate(common: Common, tip: str, commit: str) -> Candidate:
