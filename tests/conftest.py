@@ -27,7 +27,7 @@ from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.store.postgres.store import PostgresStore
 from wvo_mcp.store.sqlite.store import SqliteStore
 
-pytest_plugins = ["tests.support.postgres_fixtures"]
+pytest_plugins = ["tests.support.postgres_fixtures", "tests.support.yard_fixtures"]
 
 # How fast examples come, and how many are thrown away, says something about the machine and the dice, and nothing about
 # the code. In every run the dice fall as they did before; with the full size they are thrown anew, to find what is new.

@@ -18,7 +18,7 @@ async def submit(bench: Bench, task_id: str, number: int = 1, **fields: Any) -> 
 
 
 async def built_on(bench: Bench, task_id: str) -> list[str]:
-    return await bench.read(lambda tx: tx.submissions.built_on(task_id))
+    return [row["commit_sha"] for row in await bench.read(lambda tx: tx.submissions.built_on(task_id))]
 
 
 async def test_a_task_builds_on_the_newest_commits_of_its_dependencies(bench: Bench) -> None:

@@ -15,6 +15,7 @@ from wvo_mcp.domain.rules import Rules
 from wvo_mcp.execution.workspaces.places import Worktrees
 from wvo_mcp.execution.workspaces.submitting import PinnedSubmissions
 from wvo_mcp.operations import ALL
+from wvo_mcp.orchestration.tasks import review
 from wvo_mcp.ports.places import Place, PlaceAsk
 
 JOURNAL = Caller("wvo-mcp", "places", durable=True, pooled=False)
@@ -87,19 +88,21 @@ class Yard:
         await self.bench.create(a_task(task_id, **fields))
         return await self.claim(task_id)
 
-    async def claim(self, task_id: str) -> Caller:
+    async def claim(self, task_id: str, agent_id: str | None = None) -> Caller:
         self.bench.limits(wip_limit=50)
-        agent = an_agent(f"auto-host.{task_id}")
+        agent = an_agent(agent_id or f"auto-host.{task_id}")
         token = (await self.bench.claim(agent, task_id))["lease"]["token"]
         on = {"task_id": task_id, "lease_token": token, "agent_id": agent.agent_id, "run_id": "r", "host": "here"}
         model = {"provider": "claude", "tier": "high", "model": "opus"}
         row = await self.bench.write(lambda tx: tx.workers.add({**on, **model}))
         return replace(agent, admitted=WorkerPass(row.worker_id, task_id, token))
 
-    async def open(self, worker: Caller, slot: int = 0, bases: Sequence[str] = ()) -> Place:
+    async def open(self, worker: Caller, slot: int = 0, bases: Sequence[str] = (), onto: str | None = None) -> Place:
         assert worker.admitted is not None
-        task_id, token = worker.admitted.task_id, worker.admitted.lease_token
-        return await self.places.open(PlaceAsk(task_id=task_id, lease_token=token, slot=slot, bases=bases))
+        ask = PlaceAsk(
+            task_id=worker.admitted.task_id, lease_token=worker.admitted.lease_token, slot=slot, bases=bases, onto=onto
+        )
+        return await self.places.open(ask)
 
     async def opened(self, task_id: str, **fields: Any) -> tuple[Caller, Place]:
         worker = await self.claimed(task_id, **fields)
@@ -113,10 +116,17 @@ class Yard:
         )
 
     async def submitted(self, task_id: str, **files: str) -> str:
-        """A task that was done with these files; the commit."""
+        """A task that was done with these files, and counts as landed; the commit."""
         worker, place = await self.opened(task_id)
         self.write(place.path, files)
-        return (await self.complete(worker))["submission"]["commit"]
+        submission = (await self.complete(worker))["submission"]
+
+        async def landed(tx: Any) -> None:
+            entry = await tx.submissions.get(submission["entry_id"])
+            await review.landed(tx, entry, {"landed_sha": submission["commit"]})
+
+        await self.bench.write(landed)
+        return submission["commit"]
 
     async def states(self, task_id: str) -> list[str]:
         rows = await self.bench.sql("SELECT state FROM workspaces WHERE task_id = ? ORDER BY created_at", task_id)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from wvo_mcp.app.commands import opened as opened
     from wvo_mcp.app.commands import record_violation as record_violation
     from wvo_mcp.app.commands import sync as sync
+    from wvo_mcp.app.runner import run_queue as run_queue
     from wvo_mcp.app.serving import http_caller as http_caller
     from wvo_mcp.app.serving import serve as serve
     from wvo_mcp.app.serving import serve_http as serve_http
@@ -22,6 +23,7 @@ _MODULES = {
     "wvo_mcp.app.autopilot": "run_autopilot",
     "wvo_mcp.app.building": "backend_at backend_of build_providers telemetry_for",
     "wvo_mcp.app.commands": "count_transcript opened record_violation sync",
+    "wvo_mcp.app.runner": "run_queue",
     "wvo_mcp.app.serving": "http_caller serve serve_http",
     "wvo_mcp.execution.identity": "cli_caller",
 }

@@ -12,6 +12,7 @@ import anyio.to_thread
 
 from wvo_mcp.app.building import backend_of, begun, build_providers, build_services, policy_of, telemetry_for, watched
 from wvo_mcp.app.components import Components, FunctionComponent
+from wvo_mcp.app.merging import merge_queue
 from wvo_mcp.app.serving import Leadership
 from wvo_mcp.domain.autopilot import AutopilotOptions
 from wvo_mcp.domain.finding import Outcome
@@ -27,10 +28,11 @@ from wvo_mcp.execution.logs import log_to_stderr
 from wvo_mcp.execution.workspaces.worktree import host_name
 from wvo_mcp.orchestration import keeping
 from wvo_mcp.orchestration.background import sync_or_alert
+from wvo_mcp.orchestration.merging.queue import MergeQueue
 from wvo_mcp.orchestration.pool import spending
 from wvo_mcp.orchestration.pool.parts import Limits, News, Parts
 from wvo_mcp.orchestration.pool.pool import Pool
-from wvo_mcp.orchestration.pool.remaining import remaining
+from wvo_mcp.orchestration.pool.remaining import remaining, reviewed
 from wvo_mcp.orchestration.pool.spending import Caps
 from wvo_mcp.ports import SILENT, Directives, RoadmapFiles, Transaction
 from wvo_mcp.ports.agents import AgentDriver
@@ -51,6 +53,7 @@ class Autopilot:
     options: AutopilotOptions
     workers: int
     root: Path
+    queue: MergeQueue
     beside: Components
 
     async def plan(self) -> Mapping[str, Any]:
@@ -111,14 +114,14 @@ class Autopilot:
 
     async def _summary(self, tx: Transaction, ended: str) -> Mapping[str, Any]:
         parts, tally = self.parts, self.pool.tally
+        await reviewed(tx, tally)
         done, failed, waiting = ([*entries.values()] for entries in tally.values())
-        for task_id, commit in (await tx.submissions.commits([*tally["done"]])).items():
-            tally["done"][task_id]["commit"] = commit
+        landed = [{"task_id": task_id, "commit": commit} for task_id, commit in self.queue.landed.items()]
         if self.options.task is None and not self.options.once:  # else the others were never meant
-            known = {task_id for entries in tally.values() for task_id in entries}
+            known = {task_id for entries in tally.values() for task_id in entries} | {*self.queue.landed}
             waiting += await remaining(tx, parts.policy, parts.pool_agent, known, ended)
         used = round(await tx.workers.spent(run_id=self.run_id), 4)
-        return {"done": done, "landed": [], "failed": failed, "waiting": waiting, "ended": ended, "cost_usd": used}
+        return {"done": done, "landed": landed, "failed": failed, "waiting": waiting, "ended": ended, "cost_usd": used}
 
     def drain(self) -> None:
         """Begin nothing more."""
@@ -187,7 +190,16 @@ async def run_autopilot(
                     )
                     size = options.agents or settings.agents
                     most = 1 if options.once else (options.max_tasks or settings.max_iterations)
-                    pool = Pool(parts, 1 if options.once else size, most=most, only=options.task, waits=options.wait)
+                    queue = merge_queue(settings, services, notifying, lambda: caller, tracer, on_news)
+                    pool = Pool(
+                        parts,
+                        1 if options.once else size,
+                        most=most,
+                        only=options.task,
+                        waits=options.wait,
+                        queue=queue,
+                    )
+                    queue.changed = pool.look
                     leadership.first_answer.set()
 
                     beside = Components(
@@ -195,9 +207,10 @@ async def run_autopilot(
                             FunctionComponent("the lease keeper", run=keeper.run),
                             FunctionComponent("the leader", run=leadership.run, leave=leadership.leave),
                             FunctionComponent("the look for providers", run=providers.run),
+                            FunctionComponent("the merge queue", run=queue.run),
                         )
                     )
-                    yield Autopilot(parts.run_id, parts, pool, options, size, settings.root, beside)
+                    yield Autopilot(parts.run_id, parts, pool, options, size, settings.root, queue, beside)
                 finally:
                     await keeping.end(store, caller, policy)
         finally:

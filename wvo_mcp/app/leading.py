@@ -15,6 +15,7 @@ from wvo_mcp.orchestration.approvals import deciding
 from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.orchestration.health.report import Reporter
 from wvo_mcp.orchestration.leader import LeaderJob
+from wvo_mcp.orchestration.merging.unattended import unattended
 from wvo_mcp.orchestration.plan.rules import policy_check, rules_check
 from wvo_mcp.orchestration.queue.planning import Prefetching
 from wvo_mcp.orchestration.routing import overview
@@ -56,6 +57,7 @@ class LeaderWork:
             *delivery.leader_jobs(_couriers(settings)),
             Prefetching(policy).job(),
             deciding.expiring(),
+            unattended(),
             overview.file_check(services.get(Providers)),
             rules_check(services.get(ProjectRules)),
             policy_check(services.get(Judge)),

@@ -3,12 +3,12 @@
 import logging
 import os
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
@@ -82,8 +82,9 @@ Face = Callable[[Server], Awaitable[None]]
 """Serves until its client goes away."""
 
 
-async def _live(settings: Settings, face: Face) -> int:
-    """The life of a server around one face: its session, its leases, its candidacy for the background work."""
+async def _live(settings: Settings, face: Face, *, runs: bool = False) -> int:
+    """The life of a server around one face: its session, its leases, its candidacy for the background work. With `runs` it
+    lands work too."""
     register_environment(os.environ)
     log_to_stderr()
     session_id = uuid.uuid4().hex
@@ -97,9 +98,8 @@ async def _live(settings: Settings, face: Face) -> int:
         providers = build_providers(settings)
         tracer = SILENT if telemetry is None else telemetry.tracer
         jobs = Jobs()
-        services = build_services(
-            settings, backend, keeping.NotifyingStore(store, keeper.wrote), providers, tracer
-        ).having({LongWork: jobs})
+        notifying = keeping.NotifyingStore(store, keeper.wrote)
+        services = build_services(settings, backend, notifying, providers, tracer).having({LongWork: jobs})
         leadership = Leadership(settings, backend, services, store, lambda: connection.caller, telemetry)
         attendance = ExitStack()
 
@@ -130,6 +130,14 @@ async def _live(settings: Settings, face: Face) -> int:
             await warn_of_epics(settings, store, connection.caller)
             await face(Server(services, connection, keeper.heard, leadership.first_answer.set))
 
+        async def land() -> None:
+            from wvo_mcp.app.merging import merge_queue  # few servers land work
+
+            while backend.store.is_blank:  # noqa: ASYNC110 - another process may be the one that begins
+                await anyio.sleep(_LOOK_SECONDS)
+            await merge_queue(settings, services, notifying, lambda: connection.caller, tracer, _log_news).run()
+
+        runner = (FunctionComponent("the merge queue", run=land),) if runs else ()
         await Components(
             (
                 FunctionComponent(
@@ -143,9 +151,14 @@ async def _live(settings: Settings, face: Face) -> int:
                 jobs,
                 FunctionComponent("the leader", run=leadership.run, leave=leadership.leave),
                 FunctionComponent("the look for providers", run=providers.run),
+                *runner,
             )
         ).run(serve)
     return 0
+
+
+def _log_news(one: Mapping[str, Any]) -> None:
+    logger.info("%s: %s %s", one.get("task_id"), one.get("event"), one.get("reason") or one.get("commit") or "")
 
 
 async def _admit(store: Store, connection: Connection, key: str) -> None:
@@ -213,9 +226,11 @@ class Leadership:
         return work
 
 
-async def serve_http(settings: Settings, host: str, port: int, on_address: Callable[[str], None]) -> int:
-    """The whole life of the HTTP server: until it is stopped. `on_address` gets its address. Raises InvalidInput for a host
-    that is not this machine alone or a port that is taken, and what `serve` raises."""
+async def serve_http(
+    settings: Settings, host: str, port: int, on_address: Callable[[str], None], *, runs: bool = True
+) -> int:
+    """The whole life of the HTTP server: until it is stopped. `on_address` gets its address; with `runs` it lands work too.
+    Raises InvalidInput for a host that is not this machine alone or a port that is taken, and what `serve` raises."""
     from wvo_mcp.faces.http import build_site, listen, run  # nothing else needs the web's libraries
 
     check_not_below_warden("serve")  # a worker must not become an agent that asks over HTTP
@@ -225,7 +240,7 @@ async def serve_http(settings: Settings, host: str, port: int, on_address: Calla
             server.connection.identify("http")
             await run(build_site(server.services, partial(http_caller, settings)), listener, on_address)
 
-        return await _live(settings, face)
+        return await _live(settings, face, runs=runs)
 
 
 def http_caller(settings: Settings, agent_id: str, ports: tuple[int, int] | None = None) -> Caller:

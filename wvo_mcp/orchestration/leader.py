@@ -40,9 +40,10 @@ class LeaderTerm:
     anything. A token is never given twice: once another has led, no write of this term passes again.
     """
 
-    def __init__(self, store: Store, caller: Callable[[], Caller], token: int) -> None:
+    def __init__(self, store: Store, caller: Callable[[], Caller], token: int, role: str = ROLE) -> None:
         self._store = store
         self._caller = caller
+        self._role = role
         self._session_id = caller().session_id
         self.token = token
         self.lost = False
@@ -74,7 +75,7 @@ class LeaderTerm:
         await self._store.read(self.caller, self._fence)
 
     async def _fence(self, tx: Transaction) -> None:
-        row = await tx.state.leader(ROLE)
+        row = await tx.state.leader(self._role)
         if (
             row is None
             or row["session_id"] != self._session_id
@@ -86,9 +87,10 @@ class LeaderTerm:
 
 
 class Candidate:
-    """Seeks to lead with this server: begins a term when no other leads, renews it while it lasts."""
+    """Seeks to lead with this server in a role: begins a term when no other leads, renews it while it lasts."""
 
-    def __init__(self, store: Store, caller: Callable[[], Caller], clock: Clock) -> None:
+    def __init__(self, store: Store, caller: Callable[[], Caller], clock: Clock, role: str = ROLE) -> None:
+        self._role = role
         self._store = store
         self._caller = caller
         self._clock = clock
@@ -114,17 +116,17 @@ class Candidate:
             return held
         caller = self._caller()
         if held is None:
-            free_in = await self._store.read(caller, led_for)
+            free_in = await self._store.read(caller, lambda tx: led_for(tx, self._role))
             if free_in > 0:
                 self._term = None
                 self.pause = min(TICK_SECONDS, free_in + _AFTER_EXPIRY_SECONDS)
                 return None
-        token = await self._store.write(caller, _take)
+        token = await self._store.write(caller, lambda tx: _take(tx, self._role))
         if token is None:
             self._term = None
             return None
         if held is None or held.token != token:
-            self._term = LeaderTerm(self._store, self._caller, token)
+            self._term = LeaderTerm(self._store, self._caller, token, self._role)
         # Counted from before the write, so that it never ends later here than it does in the store.
         self._until = now + LEASE_SECONDS
         self._renew_at = now + RENEW_SECONDS
@@ -133,21 +135,21 @@ class Candidate:
     async def resign(self) -> None:
         """Others may lead at once. Raises what the store raises; the lease runs out then."""
         self._term = None
-        await self._store.write(self._caller(), lambda tx: tx.state.resign(ROLE))
+        await self._store.write(self._caller(), lambda tx: tx.state.resign(self._role))
 
 
-async def led_for(tx: Transaction) -> float:
+async def led_for(tx: Transaction, role: str = ROLE) -> float:
     """So many seconds somebody else leads yet, if he does not renew it; 0 when nobody does."""
-    row = await tx.state.leader(ROLE)
+    row = await tx.state.leader(role)
     if row is None or row["session_id"] in (None, tx.caller.session_id) or not tx.liveness.alive(row["session_id"]):
         return 0
     return max(0.0, (instant(row["expires_at"]) - tx.now).total_seconds())
 
 
-async def _take(tx: Transaction) -> int | None:
-    row = await tx.state.leader(ROLE)
+async def _take(tx: Transaction, role: str) -> int | None:
+    row = await tx.state.leader(role)
     dead = row is not None and row["session_id"] is not None and not tx.liveness.alive(row["session_id"])
-    return await tx.state.lead(ROLE, LEASE_SECONDS, force=dead)
+    return await tx.state.lead(role, LEASE_SECONDS, force=dead)
 
 
 async def resolve_alert(store: Store, caller: Caller, kind: str) -> None:

@@ -10,12 +10,14 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaceAsk:
-    """`bases`: pinned commits of dependencies, which the place begins with. `slot` counts from 0 and gives its ports."""
+    """`bases`: pinned commits of dependencies, which the place begins with. `slot` counts from 0 and gives its ports. `onto`:
+    the work came back, and is to be brought onto this commit of the target."""
 
     task_id: str
     lease_token: int
     slot: int
     bases: Sequence[str] = ()
+    onto: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,9 +28,9 @@ class SubmissionRepository(Protocol):
     async def commits(self, task_ids: Sequence[str]) -> dict[str, str]:
         """The newest submitted commit of each task that has one and is not withdrawn."""
 
-    async def built_on(self, task_id: str) -> list[str]:
-        """The commits of what the task waited for, its children among it; of one that submitted nothing, those of what that
-        waited for. In the order of the tasks' ids, nearest first."""
+    async def built_on(self, task_id: str) -> list[Row]:
+        """The newest entries of what the task waited for, its children among it; of one that submitted nothing, those of what
+        that waited for. In the order of the tasks' ids, nearest first."""
 
     async def in_states(self, states: Collection[str], limit: int) -> list[Row]:
         """Entries of all repositories in any of these states, oldest first."""

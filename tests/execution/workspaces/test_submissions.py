@@ -30,7 +30,7 @@ async def test_a_finished_task_is_a_pinned_commit_and_an_entry(yard: Yard) -> No
 
     commit = yard.git("rev-parse", "refs/wvo/submit/T1/1")
     assert done["submission"] == {"entry_id": "m-1", "state": "queued", "commit": commit}
-    assert done["task"]["status"] == "done"
+    assert done["task"]["status"] == "in_review"
     assert "no_changes" not in done
     assert yard.git("rev-parse", f"{commit}^") == head
     assert yard.names(commit) == {"src/new.py", "code.py", "run.sh", ".gitignore"}

@@ -23,8 +23,8 @@ def names() -> list[str]:
 def test_the_commands_are_the_operations_and_what_installs() -> None:
     # `budget raise`, `worker log` and their like are groups of their own.
     plain = {name.replace("_", "-") for name in ALL if not name.startswith(("budget_", "worker_"))}
-    assert set(names()) == plain | {"autopilot", "budget", "trust", "worker"} | INSTALLATION
-    assert len(names()) == len(plain) + 4 + len(INSTALLATION)
+    assert set(names()) == plain | {"autopilot", "budget", "run", "trust", "worker"} | INSTALLATION
+    assert len(names()) == len(plain) + 5 + len(INSTALLATION)
 
 
 @pytest.mark.requirement("CORE-5")

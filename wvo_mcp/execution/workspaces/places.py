@@ -20,7 +20,7 @@ from wvo_mcp.domain.rules import Rules
 from wvo_mcp.domain.task import SETTLED
 from wvo_mcp.errors import NotFound
 from wvo_mcp.execution.git import GitFailed
-from wvo_mcp.execution.workspaces import guard, preparing, worktree
+from wvo_mcp.execution.workspaces import guard, preparing, returning, rollback, worktree
 from wvo_mcp.execution.workspaces.repository import Common, Tampered, found_around, submit_ref
 from wvo_mcp.execution.workspaces.snapshot import Tree
 from wvo_mcp.ports import Transaction, WatchedStore
@@ -125,9 +125,11 @@ class Worktrees:
         row = await self._row(task_id)
         if row is None or row["mode"] != "worktree":
             return ""
+        entries = await self._store.read(self._caller, lambda tx: tx.submissions.built_on(task_id))
+        pairs = [(one["base_sha"], one["commit_sha"]) for one in entries]
         with _reasons(task_id):
             tree = worktree.tree_of(self._root, row)
-            return await anyio.to_thread.run_sync(worktree.changes, tree, row["target"])
+            return await anyio.to_thread.run_sync(worktree.changes, tree, pairs)
 
     async def close(self, task_id: str) -> str | None:
         async with self._making:  # git looks at all worktrees when it removes one, and fails at one that is half-made
@@ -188,8 +190,27 @@ class Worktrees:
         if await to_thread.run_sync(worktree.admin, tree.common, tree.path) is None or not _is_folder(tree.path):
             await self._abandoned(row)
             return None
+        row = await self._brought(row, tree, ask)
         await self._write(row, lease_token=ask.lease_token, state="open")
         return replace(self._place(row, ask), reused=True)
+
+    async def _brought(self, row: Row, tree: Tree, ask: PlaceAsk) -> Row:
+        """Its work came back: the worktree is brought onto the commit on which it could not land."""
+        facts = worktree.facts_of(row)
+        if "bringing" not in facts:
+            onto = ask.onto
+            if onto is None:
+                return row
+            found = await to_thread.run_sync(returning.begun, tree, ask.task_id, onto)
+            if found is None:
+                return row
+            facts["bringing"] = found.facts()
+            await self._write(row, facts=facts)
+        bringing = returning.Bringing(**facts.pop("bringing"))
+        await to_thread.run_sync(returning.done, tree, row["branch"], bringing)
+        facts["conflicts"] = bringing.conflicts
+        await self._write(row, base_sha=bringing.onto, facts=facts)
+        return {**row, "base_sha": bringing.onto, "facts": json.dumps(facts)}
 
     async def _abandoned(self, row: Row) -> None:
         """git no longer knows it: what is in the folder is archived, and the folder stays for people."""
@@ -368,7 +389,7 @@ def _reasons(task_id: str) -> Generator[None]:
         raise PlaceFailed(f"The repository's own files were changed: {error}", tampered=True) from None
     except preparing.NotPrepared as error:
         raise PlaceFailed(str(error), error.tail) from None
-    except (GitFailed, OSError) as error:
+    except (GitFailed, OSError, rollback.NotPossible) as error:
         raise PlaceFailed(f"No worktree for {task_id}: {error}.") from None
 
 

@@ -70,13 +70,15 @@ def planned(common: Common, worktrees: Path, task_id: str, target: str | None, b
     return Planned(path, branch, merged.commit, name or tip, merged.conflicts, tuple(notes))
 
 
-def changes(tree: Tree, target: str) -> str:
-    """What its base has that the target has not. Raises GitFailed."""
-    tip = tree.common.commit_of(f"refs/heads/{target}") or tree.common.commit_of(target)
-    if tip is None:
-        return ""
-    shown = tree.common.run("diff", "--no-ext-diff", "--no-textconv", "--no-color", f"{tip}...{tree.base}", "--")
-    return shown.decode(errors="replace")[:_MOST_SHOWN]
+def changes(tree: Tree, submitted: Sequence[tuple[str, str]]) -> str:
+    """What the submissions changed, each from a base to a commit. Raises GitFailed."""
+    shown, size = list[str](), 0
+    for base, commit in submitted:
+        if size < _MOST_SHOWN:
+            diff = tree.common.run("diff", "--no-ext-diff", "--no-textconv", "--no-color", base, commit, "--")
+            shown.append(diff.decode(errors="replace"))
+            size += len(shown[-1])
+    return "".join(shown)[:_MOST_SHOWN]
 
 
 def added(tree: Tree, branch: str) -> None:

@@ -57,7 +57,9 @@ class Application(Protocol):
         """What the policy said to an agent that a person started. Makes no store."""
         ...
 
-    async def serve_http(self, settings: Settings, host: str, port: int, on_address: Callable[[str], None]) -> int:
+    async def serve_http(
+        self, settings: Settings, host: str, port: int, on_address: Callable[[str], None], *, runs: bool = True
+    ) -> int:
         """The whole life of the HTTP server; `on_address` gets its address. The exit code."""
         ...
 

@@ -42,6 +42,7 @@ _OTHERS = {
     "simulate": "simulate.simulate_command",
     "trust": "trust.trust_command",
     "autopilot": "autopilot.autopilot_command",
+    "run": "run.run_command",
 }
 """Commands that are no operations: the function that makes each, imported when it is called."""
 
@@ -135,9 +136,14 @@ def _registry() -> "dict[str, Operation]":
 def _heading(command: str) -> str:
     op = _registry().get(command.replace("-", "_"))
     if op is None:
-        return {"simulate": "Plan", "autopilot": _PEOPLE, "budget": _PEOPLE, "trust": _PEOPLE, "worker": _PEOPLE}.get(
-            command, _INSTALLATION
-        )
+        return {
+            "simulate": "Plan",
+            "autopilot": _PEOPLE,
+            "run": _PEOPLE,
+            "budget": _PEOPLE,
+            "trust": _PEOPLE,
+            "worker": _PEOPLE,
+        }.get(command, _INSTALLATION)
     return _PEOPLE if op.audience == "people" else _HEADINGS.get(op.toolset, op.toolset.capitalize())
 
 

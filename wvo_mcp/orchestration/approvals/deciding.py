@@ -13,6 +13,7 @@ from wvo_mcp.domain.task import BlockAuthor, Origin, Status, Task
 from wvo_mcp.errors import Conflict, WvoError
 from wvo_mcp.orchestration.leader import LeaderJob, LeaderTerm
 from wvo_mcp.orchestration.tasks import asked, lifecycle
+from wvo_mcp.orchestration.tasks.told import told_first
 from wvo_mcp.ports import Transaction
 
 KEPT_SECONDS = 600
@@ -20,7 +21,6 @@ KEPT_SECONDS = 600
 _LOOK_SECONDS = 10.0
 _AT_ONCE = 100
 _SHOWN = 500
-_SUMMARY = 16_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,18 +148,14 @@ async def _whose(tx: Transaction, task: Task, approval: Approval) -> str:
 
 
 async def _answer(tx: Transaction, task: Task, approval: Approval) -> None:
-    """The answer stands before the last checkpoint, and is what the next holder begins with."""
-    last = await tx.memory.last_checkpoint(task.id)
     verdict = "approved" if approval.state is ApprovalState.APPROVED else "denied"
     why = f": {approval.reason}" if approval.reason else ""
     answer = f"{approval.approval_id} {verdict} by {approval.decided_by}{why}. Asked was: {approval.about}"
     if approval.kind is ApprovalKind.COMMAND:
         then = "run exactly this once" if verdict == "approved" else "do not run it; find another way, or block_task"
         answer = f"{answer}. Now {then}."
-    summary = answer if last is None else f"{answer}\n\n{last.summary}"
-    left = (None, None, ()) if last is None else (last.next_steps, last.progress, last.files)
-    saved = await tx.memory.add_checkpoint(task.id, summary[:_SUMMARY], *left)
-    data = {"approval_id": approval.approval_id, "checkpoint": saved.id, "summary": answer[:_SHOWN]}
+    saved = await told_first(tx, task, answer)
+    data = {"approval_id": approval.approval_id, "checkpoint": saved, "summary": answer[:_SHOWN]}
     await tx.events.append("approval.answered", task.id, data)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from wvo_mcp.domain.memory import ContextEntry
+from wvo_mcp.domain.merging import AT_WORK, EntryState
 from wvo_mcp.domain.providers.catalogue import Provider
 from wvo_mcp.domain.task import BlockAuthor, Checkpoint, Task, TaskType
 from wvo_mcp.domain.worker import Worker
@@ -15,19 +16,22 @@ from wvo_mcp.orchestration.pool.parking import Resting
 from wvo_mcp.orchestration.pool.parts import Parts
 from wvo_mcp.orchestration.pool.spending import Caps
 from wvo_mcp.orchestration.queue import claims
-from wvo_mcp.orchestration.tasks import lifecycle
+from wvo_mcp.orchestration.tasks import lifecycle, review
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.agents import AgentDriver
 
 _KEY_BYTES = 32
 _ENDING = timedelta(seconds=1)
+_LANDING = timedelta(seconds=2)
+_MERGED = EntryState.MERGED  # the target has it
 _ANSWERED = frozenset({TaskType.REVIEW, TaskType.VALIDATION})
 """Types of work for those who answer and do nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launched:
-    """A worker on record that has no process yet. `bases`: pinned commits of what its task builds on."""
+    """A worker on record that has no process yet. `bases`: pinned commits of what its task builds on; `onto`: the commit of
+    the target on which its work could not land."""
 
     worker: Worker
     task: Task
@@ -39,6 +43,7 @@ class Launched:
     resume: Checkpoint | None
     context: Sequence[ContextEntry]
     bases: Sequence[str]
+    onto: str | None
     caps: Caps
 
     @property
@@ -79,7 +84,12 @@ async def launch(
     agent_id = f"{parts.pool_agent}.{slot + 1}"
     unusable = _unusable(parts, missing)
 
+    merge = parts.rules.current().merge
+    most_waiting = None if merge is None else merge.max_waiting
+
     async def work(tx: Transaction) -> Launched | Nothing:
+        if most_waiting is not None and len(await tx.submissions.in_states(AT_WORK, most_waiting + 1)) > most_waiting:
+            return Nothing("merge_waiting", f"more than {most_waiting} submissions wait to land", tx.now + _LANDING)
         means = await spending.means(tx, parts.providers, parts.caps, parts.run_id)
         refusals = dict(means.refusals)
         for one in spending.catalogue_of(parts.providers).providers:
@@ -107,6 +117,7 @@ async def launch(
             await tx.alerts.raise_alert("worker_blocked", "critical", claim.task.id, f"{claim.task.id} waits: {caps}")
             return Nothing("budget", caps, tx.now)
         before = await parking.take_up(tx, claim.task, provider.name, parts.host)
+        came_back = await review.returned(tx, claim.task.id)
         fields = {
             "task_id": claim.task.id,
             "lease_token": claim.lease.token,
@@ -134,7 +145,10 @@ async def launch(
             before=before,
             resume=claim.resume,
             context=claim.context,
-            bases=await tx.submissions.built_on(claim.task.id),
+            bases=[
+                one["commit_sha"] for one in await tx.submissions.built_on(claim.task.id) if one["state"] != _MERGED
+            ],
+            onto=None if came_back is None else came_back["tip_sha"],
             caps=caps,
         )
 

@@ -20,7 +20,7 @@ from wvo_mcp.orchestration.pool import facts
 from wvo_mcp.orchestration.pool.facts import KEPT_FOR, UNTIL_RESUMED
 from wvo_mcp.orchestration.routing import breakers
 from wvo_mcp.orchestration.routing.router import Router
-from wvo_mcp.orchestration.tasks import lifecycle
+from wvo_mcp.orchestration.tasks import lifecycle, review
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.providers import Providers
 
@@ -37,12 +37,14 @@ _LOOKED_AT = 50
 
 @dataclass(frozen=True, slots=True)
 class Resting:
-    """The session that a new launch goes on with. `confirm`: a limit had stopped it, so ask for the quota first."""
+    """The session that a new launch goes on with. `confirm`: a limit had stopped it, so ask for the quota first. `why`: what
+    it is told, where that is not that it was stopped."""
 
     worker_id: str
     client_session: str
     workspace: str | None
     confirm: bool
+    why: str | None = None
 
 
 def unsure(signal: Signal, *, confirmed: bool) -> bool:
@@ -155,7 +157,17 @@ async def take_up(tx: Transaction, task: Task, provider: str, host: str) -> Rest
             reason = f"{worker.reason or worker.state}; {other} took over"
         limited = worker.state is WorkerState.LIMITED
         await end(tx, worker, Outcome.LIMITED if limited else Outcome.STOPPED, reason)
-    return found
+    return found or await _returned(tx, task, provider, host)
+
+
+async def _returned(tx: Transaction, task: Task, provider: str, host: str) -> Resting | None:
+    """The session that submitted the work that came back: it knows what was meant."""
+    entry = await review.returned(tx, task.id)
+    for worker in await tx.workers.of_task(task.id, 1) if entry is not None else ():
+        same = worker.outcome is Outcome.COMPLETED and (worker.host, worker.provider) == (host, provider)
+        if entry is not None and same and worker.client_session is not None:
+            return Resting(worker.worker_id, worker.client_session, worker.workspace, False, entry["reason"])
+    return None
 
 
 def _kept(worker: Worker, until: datetime) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.task import Status, Task
 from wvo_mcp.domain.worker import Outcome
 from wvo_mcp.errors import BudgetExhausted, InvalidInput, StoreBusy, StoreUnavailable, WvoError
+from wvo_mcp.orchestration.merging.queue import MergeQueue
 from wvo_mcp.orchestration.pool import facts, successor
 from wvo_mcp.orchestration.pool.ending import End
 from wvo_mcp.orchestration.pool.facts import Halt
@@ -40,14 +41,24 @@ _REASONS = {
 
 class Pool:
     """Runs at most `size` workers at once. `most`: so many launches and no more; `only`: this task alone; `waits`: for
-    resets and for people, before it ends."""
+    resets and for people, before it ends. `queue` lands finished work; the run ends after that."""
 
-    def __init__(self, parts: Parts, size: int, *, most: int, only: str | None = None, waits: bool = True) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        size: int,
+        *,
+        most: int,
+        only: str | None = None,
+        waits: bool = True,
+        queue: MergeQueue | None = None,
+    ) -> None:
         self._parts = parts
         self._free = list(range(size))
         self._most = most
         self._only = only
         self._waits = waits
+        self._queue = queue
         self._sink = Sink(parts)
         # Leases are renewed at a third of their length, and that the store is away is seen within seconds.
         self._watch = facts.Watch(parts.store, parts.caller, parts.policy.lease_seconds * 0.6)
@@ -61,6 +72,10 @@ class Pool:
         self._halted = False
         self.tally: dict[str, dict[str, dict[str, Any]]] = {"done": {}, "failed": {}, "waiting": {}}
         """What became of the tasks that the run began, each where it stands at the end."""
+
+    def look(self) -> None:
+        """Something may have become ready."""
+        self._changed.set()
 
     def drain(self, reason: str = "asked to end") -> None:
         """Launch nothing more; what runs is finished."""
@@ -99,7 +114,7 @@ class Pool:
             self._changed = anyio.Event()
             try:
                 nothing = await self._launch_all(tasks)
-                ended = None if self._works else self._draining or await self._over(nothing)
+                ended = await self._ended(nothing)
             except (StoreBusy, StoreUnavailable) as error:
                 logger.warning("nothing can be launched: %s", error.message)
                 nothing, ended = None, None
@@ -189,6 +204,8 @@ class Pool:
         del self._works[slot]
         self._free = sorted([*self._free, slot])
         self._changed.set()
+        if self._queue is not None:
+            self._queue.wake()
 
     def _count(self, task: Task, end: End) -> None:
         for kept in self.tally.values():
@@ -207,6 +224,15 @@ class Pool:
                 if task.not_before is not None:
                     entry["until"] = iso(task.not_before)
         self.tally[kind][task.id] = entry
+
+    async def _ended(self, nothing: Nothing | None) -> str | None:
+        """Why the run is over; None while it is not."""
+        if self._works:
+            return None
+        why = self._draining or await self._over(nothing)
+        if why is None or self._halted or self._queue is None:
+            return why
+        return None if await self._queue.waits() else why
 
     async def _over(self, nothing: Nothing | None) -> str | None:
         """Nothing runs: is the run over? None while something may still come that is worth waiting for."""

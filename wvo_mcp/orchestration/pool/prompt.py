@@ -42,11 +42,7 @@ def prompt_of(
     if task.files:
         parts.append(f"## Files\nThe work is meant to stay within: {', '.join(task.files)}")
     if conflicts:
-        paths = "\n".join(f"- {path}" for path in conflicts)
-        parts.append(
-            "## First step\nWhat this task builds on was done by several, and git could not join it. Resolve the conflict"
-            f" markers in these files before anything else, keeping what each side meant:\n{paths}"
-        )
+        parts.append(f"## First step\n{_conflicts(conflicts)}")
     if notes:
         parts.append("## Since last time\n" + "\n".join(f"- {note}" for note in notes))
     if resume is not None:
@@ -94,6 +90,25 @@ def resumed(task_id: str, why: str, notes: Sequence[str] = ()) -> str:
     """To a session that goes on after it was interrupted."""
     said = "".join(f"\n- {note}" for note in notes)
     return f"You were interrupted: {why}. Go on with {task_id}; it is still yours, and its files are as you left them.{said}"
+
+
+def came_back(task_id: str, said: Sequence[str], conflicts: Sequence[str]) -> str:
+    """To the session that submitted work which could not land. `said`: why; `conflicts`: paths with conflict markers."""
+    parts = [f"The work of {task_id} could not land, and it is yours again.", *said]
+    if conflicts:
+        parts.append(_conflicts(conflicts))
+    parts.append(
+        "What has landed meanwhile is in your folder now. Mend your work, check the whole of it, and call complete_task again."
+    )
+    return "\n\n".join(parts)
+
+
+def _conflicts(paths: Sequence[str]) -> str:
+    listed = "\n".join(f"- {path}" for path in paths)
+    return (
+        "What several have done could not be joined by git. Resolve the conflict markers in these files before anything else,"
+        f" keeping what each side meant:\n{listed}"
+    )
 
 
 def looping(call: str) -> str:

@@ -1,9 +1,10 @@
 """What a run leaves undone and never began, and why: nobody has to look for it in the morning."""
 
-from collections.abc import Collection
+from collections.abc import Collection, MutableMapping
 from typing import Any
 
 from wvo_mcp.domain.lease import Policy
+from wvo_mcp.domain.merging import SENT_BACK
 from wvo_mcp.domain.task import Status
 from wvo_mcp.orchestration.queue.planning import Waiting, plan_next
 from wvo_mcp.ports import Transaction
@@ -25,6 +26,26 @@ async def remaining(
     for one in known:
         pending -= (await tx.tasks.get(one)).status is Status.PENDING
     return [*listed, {"task_id": f"{pending} more", "reason": "see wvo-mcp status"}] if pending > 0 else listed
+
+
+async def reviewed(tx: Transaction, tally: MutableMapping[str, dict[str, dict[str, Any]]]) -> None:
+    """What was done and submitted stands in the tally where it is now: done with its commit, waiting to land, or back."""
+    for task_id, commit in (await tx.submissions.commits([*tally["done"]])).items():
+        task = await tx.tasks.get(task_id)
+        entry = next(iter(await tx.submissions.of_task(task_id)), None)
+        if entry is None or task.status is Status.DONE:
+            tally["done"][task_id]["commit"] = commit
+            continue
+        del tally["done"][task_id]
+        if task.status in (Status.BLOCKED, Status.CANCELLED, Status.FAILED):
+            why = task.blocked_reason or task.last_error or entry["reason"] or task.status.value
+            tally["failed"][task_id] = {"task_id": task_id, "reason": why}
+            tally["failed"][task_id] |= {"cancelled": True} if task.status is Status.CANCELLED else {}
+        elif entry["state"] in SENT_BACK:
+            tally["waiting"][task_id] = {"task_id": task_id, "reason": f"came back: {entry['reason']}"}
+        else:
+            why = entry["reason"] or "its turn has not come"
+            tally["waiting"][task_id] = {"task_id": task_id, "commit": commit, "reason": f"waits to land: {why}"}
 
 
 async def _why(tx: Transaction, one: Waiting) -> str:

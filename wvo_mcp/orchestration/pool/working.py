@@ -130,6 +130,7 @@ class Work:
             lease_token=launched.worker.lease_token,
             slot=launched.slot,
             bases=launched.bases,
+            onto=launched.onto,
         )
         place: Place | None = None
         with self._opening:
@@ -272,6 +273,8 @@ class Work:
             changes = await self.parts.places.changes(launched.task.id)
             return prompt.judging(launched.task, changes, launched.context)
         said = [] if launched.resume is None else [launched.resume.summary]
+        if resumed and launched.before is not None and launched.before.why is not None:
+            return prompt.came_back(launched.task.id, said or [launched.before.why], place.conflicts)
         if resumed:
             return prompt.resumed(launched.task.id, "it was stopped for a while", said)
         return prompt.prompt_of(

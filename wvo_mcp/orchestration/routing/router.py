@@ -138,12 +138,16 @@ class Router:
         return replace(request, waiting=await self._waiting(task)) if caller.worker else request
 
     async def _waiting(self, task: Task) -> str | None:
-        """The provider of a session of this pool that rests and began the task; of programs that we launch only."""
-        from wvo_mcp.domain.worker import RESTING, WorkerState  # only a pool needs it
+        """The provider of a session of this pool that rests and began the task, or whose work came back; of programs that we
+        launch only."""
+        from wvo_mcp.domain.worker import RESTING, Outcome, WorkerState  # only a pool needs it
+        from wvo_mcp.orchestration.tasks import review
 
         for last in await self._tx.workers.of_task(task.id, 1):
             ours = last.agent_id.rpartition(".")[0] == self.agent_id.rpartition(".")[0]
             waits = last.state in RESTING and (last.state is not WorkerState.LIMITED or last.resets_at is not None)
+            if not waits and last.outcome is Outcome.COMPLETED:
+                waits = await review.returned(self._tx, task.id) is not None
             if waits and last.client_session is not None and ours:
                 return last.provider
         return None

@@ -21,6 +21,11 @@ from wvo_mcp.domain.task import (
 from wvo_mcp.errors import DependencyCycle, IllegalTransition, InvalidInput, NotFound, StaleLease
 from wvo_mcp.ports import Transaction
 
+_BY_HOLDER = (Status.DONE, Status.IN_REVIEW)
+"""To these its holder has brought it."""
+_SUBMITTED = (Status.IN_REVIEW, Status.BLOCKED)
+"""In these its work may be in the queue."""
+
 
 @dataclass(frozen=True, slots=True)
 class Moved:
@@ -46,10 +51,12 @@ async def move(
     changes: dict[str, Any] = {**(fields or {}), "status": to}
     leaving = task.status is Status.IN_PROGRESS and to is not Status.IN_PROGRESS
     if leaving:
-        progress = 100 if to is Status.DONE else task.progress
+        progress = 100 if to in _BY_HOLDER else task.progress
         changes |= {"session_id": None, "lease_expires_at": None, "progress": progress}
-        if to is not Status.DONE:
+        if to not in _BY_HOLDER:
             changes["assigned_to"] = None
+    elif task.status is Status.IN_REVIEW and to is not Status.DONE:
+        changes |= {"assigned_to": None, "progress": None}
     if to in (Status.DONE, Status.FAILED, Status.CANCELLED):
         changes["finished_at"] = tx.now
     elif task.finished_at is not None:
@@ -70,6 +77,10 @@ async def move(
         await tx.alerts.resolve_alert("task_blocked", task.id)
     if task.status is Status.FAILED:
         await tx.alerts.resolve_alert("task_failed", task.id)
+    if task.status in _SUBMITTED and to in (Status.PENDING, Status.CANCELLED):
+        from wvo_mcp.orchestration.tasks import submitting  # few tasks come back
+
+        await submitting.withdrawn(tx, task.id, f"the task is {to}")
     if leaving and task.assigned_to is not None:
         await tx.sessions.left(task.assigned_to)
     if task.status is Status.AWAITING_APPROVAL or (changed.requires_approval and changed.approved_at is None):
@@ -178,13 +189,15 @@ async def complete(
     evidence: Sequence[str] = (),
     work: Mapping[str, Any] | None = None,
 ) -> Moved:
-    """`work`: what was submitted with it, for the history."""
+    """Done; with a submission in `work` in review, until that has landed. `work` is for the history."""
     data = {
         "summary": summary,
         "artifacts": artifacts,
         **({"evidence": list(evidence)} if evidence else {}),
         **(work or {}),
     }
+    if work and "submission" in work:
+        return await move(tx, task, Status.IN_REVIEW, "task.submitted", data=data)
     return await move(tx, task, Status.DONE, "task.completed", data=data)
 
 

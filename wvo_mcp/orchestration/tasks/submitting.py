@@ -1,9 +1,11 @@
-"""What a worker's task leaves: an entry with the pinned commit, in the transaction that ends the task."""
+"""What a task leaves that was done in a place of its own: an entry with the pinned commit, in the transaction that completes
+it; and what becomes of the entry when the task is open again."""
 
 import json
 from typing import TYPE_CHECKING, Any
 
 from wvo_mcp.domain.files import overlap
+from wvo_mcp.domain.merging import OPEN, EntryKind, EntryState
 from wvo_mcp.domain.task import Task, TaskType
 from wvo_mcp.errors import Conflict
 from wvo_mcp.ports import Transaction
@@ -12,6 +14,8 @@ if TYPE_CHECKING:  # a first call needs nothing of it
     from wvo_mcp.ports.places import Prepared
 
 Work = dict[str, Any]
+PARKED = "merge_parked"
+"""The alert of a task whose entry is parked."""
 _DRIFT_KEPT = 100
 _EVENTS = 50
 
@@ -42,6 +46,15 @@ async def submitted(tx: Transaction, task: Task, prepared: "Prepared") -> Work:
     )
     made = {"entry_id": entry["entry_id"], "state": entry["state"], "commit": prepared.commit}
     return {"submission": made, "files_changed": len(prepared.files), "drift": len(drift)}
+
+
+async def withdrawn(tx: Transaction, task_id: str, because: str) -> None:
+    """What the task has in the queue does not land: it is open again, or cancelled. A revert is not the task's own."""
+    for entry in await tx.submissions.of_task(task_id):
+        if entry["state"] in OPEN and entry["kind"] == EntryKind.SUBMISSION:
+            await tx.submissions.change(entry["entry_id"], {"state": EntryState.WITHDRAWN, "reason": because})
+            await tx.events.append("merge.withdrawn", task_id, {"entry": entry["entry_id"], "reason": because})
+    await tx.alerts.resolve_alert(PARKED, task_id)
 
 
 async def _asked(tx: Transaction, task: Task) -> bool:

@@ -41,7 +41,7 @@ class Submissions(Numbered):
         return (await self.get(f"m-{seq}")) or {}
 
     async def change(self, entry_id: str, fields: Mapping[str, Any]) -> None:
-        self._update("merge_entries", ("entry_id", entry_id), {**fields, "updated_at": self._at})
+        self._update("merge_entries", ("entry_id", entry_id), {**encoded_all(fields), "updated_at": self._at})
 
     async def get(self, entry_id: str) -> dict[str, Any] | None:
         return self._rows.one(f"SELECT {_ENTRY} FROM merge_entries WHERE entry_id = ?", (entry_id,))
@@ -50,19 +50,22 @@ class Submissions(Numbered):
         return self._rows.all(f"SELECT {_ENTRY} FROM merge_entries WHERE task_id = ? ORDER BY number DESC", (task_id,))
 
     async def commits(self, task_ids: Sequence[str]) -> dict[str, str]:
-        found: dict[str, str] = {}
+        return {task_id: row["commit_sha"] for task_id, row in (await self._newest(task_ids)).items()}
+
+    async def _newest(self, task_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
         for part, marks in parts(list(task_ids)):
-            rows = self._rows.execute(
+            rows = self._rows.all(
                 f"""
-                SELECT task_id, commit_sha FROM merge_entries
-                WHERE task_id IN ({marks}) AND state <> 'withdrawn' ORDER BY number""",
+                SELECT {_ENTRY} FROM merge_entries
+                WHERE task_id IN ({marks}) AND state <> 'withdrawn' AND kind = 'submission' ORDER BY number""",
                 part,
             )
-            found |= dict(rows)
+            found |= {row["task_id"]: row for row in rows}
         return found
 
-    async def built_on(self, task_id: str) -> list[str]:
-        found: list[str] = []
+    async def built_on(self, task_id: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
         seen, todo = {task_id}, [task_id]
         while todo and len(seen) < _MOST_BUILT_ON:
             needed: set[str] = set()
@@ -72,9 +75,9 @@ class Submissions(Numbered):
                 needed |= set(self._rows.column(f"SELECT id FROM tasks WHERE parent_id IN ({marks})", part))
             new = sorted(needed - seen)
             seen |= needed
-            commits = await self.commits(new)
-            found += [commits[one] for one in new if one in commits]
-            todo = [one for one in new if one not in commits]
+            entries = await self._newest(new)
+            found += [entries[one] for one in new if one in entries]
+            todo = [one for one in new if one not in entries]
         return found
 
     async def in_states(self, states: Collection[str], limit: int) -> list[dict[str, Any]]:

@@ -1,0 +1,99 @@
+"""`ports.merging.Repository`: the repository around ROOT, as the merge queue sees it."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from anyio import to_thread
+
+from wvo_mcp.domain.rules import MergeMode
+from wvo_mcp.execution.git import GitFailed
+from wvo_mcp.execution.merging.building import built
+from wvo_mcp.execution.merging.landing import landed_here
+from wvo_mcp.execution.merging.predicting import predicted
+from wvo_mcp.execution.workspaces.repository import Common, Tampered
+from wvo_mcp.ports.merging import Candidate, Landed, Landing, NotNow, Predicted, Verdict
+
+T = TypeVar("T")
+
+
+class Verifies(Protocol):
+    """Runs the commands on a candidate, in a worktree of ours."""
+
+    async def verify(
+        self,
+        common: Common,
+        candidate: Candidate,
+        commands: Sequence[str],
+        *,
+        seconds: float,
+        setup: str | None,
+        names: Sequence[str],
+    ) -> Verdict:
+        """Raises NotNow."""
+        ...
+
+
+class MergeRepository:
+    """`suspected`: what somebody has changed of the repository's own files since workers began (`Places.suspected`); nothing
+    is run there before a person has looked."""
+
+    def __init__(self, root: Path, verifier: Verifies, suspected: Callable[[], Awaitable[list[str]]]) -> None:
+        self._root = root.resolve()
+        self._verifier = verifier
+        self._suspected = suspected
+
+    async def tip(self, target: str, mode: MergeMode) -> str:
+        return await self._done(lambda common: _tip(common, target))
+
+    async def build(self, landing: Landing, tip: str) -> Candidate:
+        return await self._done(lambda common: _built(common, landing, tip))
+
+    async def verify(
+        self, candidate: Candidate, commands: Sequence[str], *, seconds: float, setup: str | None, names: Sequence[str]
+    ) -> Verdict:
+        common = await self._done(lambda common: common)
+        return await self._verifier.verify(common, candidate, commands, seconds=seconds, setup=setup, names=names)
+
+    async def land(self, landing: Landing, candidate: Candidate) -> Landed:
+        why = f"wvo-mcp: {landing.task_id} landed ({landing.entry_id})"
+        return await self._done(lambda common: landed_here(common, landing.target, candidate, why))
+
+    async def landed(self, landing: Landing, candidate: str) -> str | None:
+        return await self._done(
+            lambda common: candidate if common.contains(_tip(common, landing.target), candidate) else None
+        )
+
+    async def predict(self, tip: str, landings: Sequence[Landing]) -> list[Predicted]:
+        return await self._done(lambda common: predicted(common, tip, landings))
+
+    async def _done(self, work: Callable[[Common], T]) -> T:
+        """Raises NotNow for whatever git does not do, and what `work` raises."""
+        if lines := await self._suspected():
+            raise NotNow(f"the repository's own files were changed; see wvo-mcp trust: {lines[0]}")
+
+        def run() -> T:
+            common = Common.of(self._root)
+            if common is None:
+                raise NotNow(f"{self._root} is not in a git repository")
+            return work(common)
+
+        try:
+            return await to_thread.run_sync(run)
+        except Tampered as error:
+            raise NotNow(f"the repository's own files were changed; see wvo-mcp trust: {error}") from None
+        except (GitFailed, OSError) as error:
+            raise NotNow(f"git could not do it: {error}") from None
+
+
+def _tip(common: Common, target: str) -> str:
+    if (tip := common.commit_of(f"refs/heads/{target}")) is None:
+        raise NotNow(f"there is no branch {target} here: make it, or name another as project.target in roadmap.yaml")
+    return tip
+
+
+def _built(common: Common, landing: Landing, tip: str) -> Candidate:
+    for commit in (landing.commit, landing.base):
+        if common.commit_of(commit) is None:
+            raise NotNow(f"the commit {commit[:12]} of {landing.entry_id} is not in this repository", passing=False)
+    return built(common, landing, tip)
