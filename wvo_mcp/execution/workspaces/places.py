@@ -8,7 +8,6 @@ import uuid
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ from wvo_mcp.domain.rules import Rules
 from wvo_mcp.domain.task import SETTLED
 from wvo_mcp.errors import NotFound
 from wvo_mcp.execution.git import GitFailed
-from wvo_mcp.execution.workspaces import guard, preparing, returning, rollback, worktree
-from wvo_mcp.execution.workspaces.repository import Common, Tampered, found_around, submit_ref
+from wvo_mcp.execution.workspaces import guard, preparing, returning, rollback, tidying, worktree
+from wvo_mcp.execution.workspaces.repository import Common, Tampered, found_around
 from wvo_mcp.execution.workspaces.snapshot import Tree
 from wvo_mcp.ports import Transaction, WatchedStore
 from wvo_mcp.ports.places import Place, PlaceAsk, PlaceFailed
@@ -31,8 +30,6 @@ Row = dict[str, Any]
 SETUP_SECONDS = 900.0
 LEAST_FREE = 200 << 20
 """Bytes. With less no worker is launched, so that the store can still write what happens."""
-_PIN_KEPT = timedelta(days=1)
-_ARCHIVE_KEPT = timedelta(days=30)
 _MOST_PLACES = 1_000
 _CLOSED = frozenset({"open", "closed"})
 
@@ -361,23 +358,9 @@ class Worktrees:
         return why
 
     async def _tidy(self) -> None:
-        """Pins without an entry after a day, archives after thirty."""
-        if (common := await to_thread.run_sync(Common.of, self._root)) is None:
-            return
-        await self._check_others(common)
-        now = datetime.now(UTC)
-        pins = await to_thread.run_sync(common.refs, "refs/wvo/submit")
-        known = await self._store.read(self._caller, lambda tx: _submitted(tx, list(pins)))
-        stale = [
-            (name, commit)
-            for name, (commit, at) in pins.items()
-            if name not in known and now - datetime.fromtimestamp(at, UTC) > _PIN_KEPT
-        ]
-        day = (now - _ARCHIVE_KEPT).strftime("%Y%m%d")
-        archived = await to_thread.run_sync(common.refs, "refs/wvo/archive")
-        stale += [(name, one[0]) for name, one in archived.items() if name.rpartition("/")[2][:8] < day]
-        for name, commit in stale:
-            await to_thread.run_sync(common.unpin, name, commit)
+        if (common := await to_thread.run_sync(Common.of, self._root)) is not None:
+            await self._check_others(common)
+            await tidying.tidied(common, self._store, self._caller)
 
 
 @contextmanager
@@ -391,12 +374,6 @@ def _reasons(task_id: str) -> Generator[None]:
         raise PlaceFailed(str(error), error.tail) from None
     except (GitFailed, OSError, rollback.NotPossible) as error:
         raise PlaceFailed(f"No worktree for {task_id}: {error}.") from None
-
-
-async def _submitted(tx: Transaction, refs: list[str]) -> set[str]:
-    """Those of the refs that an entry has."""
-    tasks = {name.split("/")[3].replace("%2E", ".") for name in refs if name.count("/") == 4}
-    return {submit_ref(task, entry["number"]) for task in tasks for entry in await tx.submissions.of_task(task)}
 
 
 def _is_folder(path: Path) -> bool:
