@@ -59,7 +59,10 @@ def test_agents_of_three_vendors_finish_a_roadmap_that_is_left_to_them(tmp_path:
             files = project.git("ls-tree", "-r", "--name-only", f"refs/wvo/submit/{task}/1").split()
             assert {f"{one}.txt" for one in (task, *needed)} <= set(files)
             assert "notes.txt" not in files
-        assert project.belongings() == before
+        landed = {"project/.git/index", "project/.git/refs/heads/main", *(f"project/{task}.txt" for task in tasks)}
+        after = project.belongings()
+        assert {name for name in (*before, *after) if before.get(name) != after.get(name)} == landed
+        assert sorted(one["task_id"] for one in summary["landed"]) == sorted(tasks)
         assert project.git("status", "--short") == "?? notes.txt\n"
         assert project.git("worktree", "list").count("\n") == 1, "what is submitted needs no worktree"
         assert project.processes() == []

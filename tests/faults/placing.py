@@ -100,6 +100,8 @@ async def lived(folder: Path, hook: Any = None) -> None:
             place = await yard.open(worker)
             yard.write(place.path, {"new.py": "b = 2\n"})
             await yard.complete(worker)
+        if (await yard.bench.task("T1")).status == "in_review":
+            await yard.landed("T1")
         assert await yard.places.close("T1") is None
     finally:
         await store.close()

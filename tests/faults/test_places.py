@@ -28,7 +28,7 @@ async def check(folder: Path, crash_at: int) -> None:
         assert await yard.places.recover() == []
         assert await yard.bench.status("T1") == ["done"], crash_at
         (entry,) = await yard.bench.sql("SELECT number, commit_sha, state FROM merge_entries")
-        assert entry["state"] == "queued"
+        assert entry["state"] == "merged"
         commit = yard.git("rev-parse", f"refs/wvo/submit/T1/{entry['number']}")
         assert commit == entry["commit_sha"], crash_at
         assert yard.show(commit, "new.py") == "b = 2"

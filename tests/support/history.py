@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 HOLDERS_ONLY = frozenset(
     {"task.heartbeat", "task.checkpoint", "task.completed", "task.failed", "task.failed_attempt", "task.released"}
+    | {"task.submitted"}
 )
 
 
@@ -123,7 +124,8 @@ class _Player:
         elif kind == "lease.adopted":
             self._adopt(event, data, task)
         by = data.get("lease_session", event["session_id"])  # of a worker: the session that holds for it
-        if kind in HOLDERS_ONLY and (task.status != "in_progress" or by != task.session):
+        landed = kind == "task.completed" and task.status == "in_review"
+        if kind in HOLDERS_ONLY and not landed and (task.status != "in_progress" or by != task.session):
             found.wrong(event, f"written by {by}, but {task.session} holds the task ({task.status})")
         if kind == "task.claimed":
             self._claim(event, data, task)

@@ -225,8 +225,10 @@ class World:
         if task.status == "in_progress":
             task.session = None
             task.until = None
-            if to != "done":
+            if to not in ("done", "in_review"):
                 task.agent = None
+        elif task.status == "in_review" and to != "done":
+            task.agent = None
         if task.status == "blocked":
             task.waits = set()
             task.alarming = False

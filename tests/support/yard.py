@@ -119,14 +119,18 @@ class Yard:
         """A task that was done with these files, and counts as landed; the commit."""
         worker, place = await self.opened(task_id)
         self.write(place.path, files)
-        submission = (await self.complete(worker))["submission"]
+        await self.complete(worker)
+        return await self.landed(task_id)
 
-        async def landed(tx: Any) -> None:
-            entry = await tx.submissions.get(submission["entry_id"])
-            await review.landed(tx, entry, {"landed_sha": submission["commit"]})
+    async def landed(self, task_id: str) -> str:
+        """Its newest submission counts as landed; the commit."""
 
-        await self.bench.write(landed)
-        return submission["commit"]
+        async def work(tx: Any) -> str:
+            entry = (await tx.submissions.of_task(task_id))[0]
+            await review.landed(tx, entry, {"landed_sha": entry["commit_sha"]})
+            return entry["commit_sha"]
+
+        return await self.bench.write(work)
 
     async def states(self, task_id: str) -> list[str]:
         rows = await self.bench.sql("SELECT state FROM workspaces WHERE task_id = ? ORDER BY created_at", task_id)
