@@ -132,6 +132,15 @@ class Yard:
 
         return await self.bench.write(work)
 
+    async def returned(self, task_id: str) -> None:
+        """Its submission could not land: it can be claimed again."""
+
+        async def work(tx: Any) -> None:
+            task = await tx.tasks.get(task_id)
+            await tx.tasks.change(task, "task.returned", {"status": "pending"}, {})
+
+        await self.bench.write(work)
+
     async def states(self, task_id: str) -> list[str]:
         rows = await self.bench.sql("SELECT state FROM workspaces WHERE task_id = ? ORDER BY created_at", task_id)
         return [row["state"] for row in rows]

@@ -9,7 +9,7 @@ import anyio.to_thread
 import pytest
 
 from tests.support.yard import Yard
-from wvo_mcp.execution.workspaces import places, worktree
+from wvo_mcp.execution.workspaces import tidying, worktree
 from wvo_mcp.ports.places import PlaceFailed
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WORK-8")]
@@ -189,7 +189,7 @@ async def test_pins_without_an_entry_are_removed_after_a_day(yard: Yard, monkeyp
     await yard.places.recover()
     kept = ["refs/wvo/submit/T1/1", f"refs/wvo/archive/T1/{today}-bbbb"]
     assert sorted(yard.refs("refs/wvo")) == sorted([*kept, "refs/wvo/submit/T1/7"])
-    monkeypatch.setattr(places, "_PIN_KEPT", timedelta(0))
+    monkeypatch.setattr(tidying, "_PIN_KEPT", timedelta(0))
     await yard.places.recover()
     assert sorted(yard.refs("refs/wvo")) == sorted(kept)
 

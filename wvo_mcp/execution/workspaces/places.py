@@ -194,18 +194,17 @@ class Worktrees:
     async def _brought(self, row: Row, tree: Tree, ask: PlaceAsk) -> Row:
         """Its work came back: the worktree is brought onto the commit on which it could not land."""
         facts = worktree.facts_of(row)
-        if "bringing" not in facts:
-            onto = ask.onto
-            if onto is None:
-                return row
-            found = await to_thread.run_sync(returning.begun, tree, ask.task_id, onto)
-            if found is None:
-                return row
-            facts["bringing"] = found.facts()
-            await self._write(row, facts=facts)
-        bringing = returning.Bringing(**facts.pop("bringing"))
-        await to_thread.run_sync(returning.done, tree, row["branch"], bringing)
-        facts["conflicts"] = bringing.conflicts
+        while True:
+            if "bringing" not in facts:
+                found = None if ask.onto is None else await to_thread.run_sync(returning.begun, tree, row, ask.onto)
+                if found is None:
+                    return row
+                facts["bringing"] = found.facts()
+                await self._write(row, facts=facts)
+            bringing = returning.Bringing(**facts.pop("bringing"))
+            if await to_thread.run_sync(returning.done, tree, row["branch"], bringing):
+                break
+        facts |= {"conflicts": bringing.conflicts, "marks": bringing.marks}
         await self._write(row, base_sha=bringing.onto, facts=facts)
         return {**row, "base_sha": bringing.onto, "facts": json.dumps(facts)}
 
@@ -247,7 +246,8 @@ class Worktrees:
         facts = {
             "baseline": common.baseline,
             "settings": common.settings,
-            "conflicts": planned.conflicts,
+            "conflicts": planned.merged.conflicts,
+            "marks": planned.merged.marks,
             "repository": name,
             "submits": rules.merge is not None,
             "note": " ".join(planned.notes) or None,
@@ -260,7 +260,7 @@ class Worktrees:
             "path": str(planned.path),
             "branch": planned.branch,
             "target": planned.target,
-            "base_sha": planned.base,
+            "base_sha": planned.merged.commit,
             "mode": "worktree",
             "state": "making",
             "facts": json.dumps(facts),

@@ -7,7 +7,6 @@ file watcher, filters and merge programs are off.
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -36,14 +35,6 @@ _ARCHIVED = "refs/wvo/archive"
 
 class Tampered(Exception):
     """Somebody changed the repository's own files; the text shows what. Nothing may be run in it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Merged:
-    """A commit that holds all of several; `conflicts` are the paths that have conflict markers in it."""
-
-    commit: str
-    conflicts: tuple[str, ...] = ()
 
 
 class Common:
@@ -134,26 +125,6 @@ class Common:
         except GitFailed:
             return False
         return True
-
-    def merged(self, base: str, others: Sequence[str]) -> Merged:
-        """`base` with the others merged one after the other, as commits that no branch knows. Raises GitFailed."""
-        conflicts: dict[str, None] = {}
-        for other in others:
-            if self.contains(base, other):
-                continue
-            if self.contains(other, base):
-                base = other
-                continue
-            try:
-                printed = self.run("merge-tree", "--write-tree", "--name-only", "-z", "--no-messages", base, other)
-            except GitFailed as error:
-                if error.code != 1:
-                    raise
-                printed = error.output
-            tree, *paths = printed.decode(errors="surrogateescape").split("\0")
-            conflicts |= dict.fromkeys(path for path in paths if path)
-            base = self.committed(tree, (base, other), f"Merge {other[:12]}, which this task depends on\n")
-        return Merged(base, tuple(conflicts))
 
     def committed(
         self,

@@ -79,6 +79,13 @@ def planned(
         )
 
 
+def held(tree: Tree) -> str:
+    """The tree of all that is here, but for files with a known secret: those are as in the base. Raises NotPossible, Tampered,
+    GitFailed."""
+    with tree.own_index() as own:
+        return _here(tree, own, tree.base)[0]
+
+
 def applied(tree: Tree, plan: Plan, before: str) -> None:
     """Do it; `before` is a commit of the tree `plan.before` that something else keeps. Raises NotPossible where a file
     changed since it was planned, Tampered, GitFailed; cut off or failed half-way, `finished` goes on."""

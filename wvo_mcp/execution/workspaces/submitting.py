@@ -8,9 +8,10 @@ from anyio import to_thread
 
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.task import Status
+from wvo_mcp.domain.validation import shown
 from wvo_mcp.errors import Conflict, Forbidden, StaleLease, StoreUnavailable, WvoError
 from wvo_mcp.execution.git import GitFailed
-from wvo_mcp.execution.workspaces import worktree
+from wvo_mcp.execution.workspaces import joining, worktree
 from wvo_mcp.execution.workspaces.repository import Tampered, submit_ref
 from wvo_mcp.execution.workspaces.snapshot import NotSubmittable, Tree
 from wvo_mcp.ports import Transaction, WatchedStore
@@ -19,7 +20,6 @@ from wvo_mcp.ports.workers import Violation
 
 Row = dict[str, Any]
 _TRIES = 5
-_MARKER = b"<<<<<<< "
 _FULL = ("No space left on device", "Disk quota exceeded", "File too large")
 _HINT = "Mend it in the worktree, then call complete_task again."
 
@@ -68,9 +68,10 @@ class PinnedSubmissions:
 
     def _snapshot(self, tree: Tree, row: Row, title: str) -> Prepared:
         facts = worktree.facts_of(row)
-        if unresolved := [name for name in facts["conflicts"] if _MARKER in (tree.read(name) or b"")]:
-            raise NotSubmittable(f"{', '.join(unresolved[:5])}: conflict markers are left in it.")
         commit = tree.commit(f"{title}\n\nTask: {row['task_id']}\n")
+        if left := joining.unresolved(tree, commit, facts["conflicts"], facts.get("marks", ())):
+            named = ", ".join(shown(name) for name in left[:5])
+            raise NotSubmittable(f"{named}: conflict markers are left in it.")
         return Prepared(
             workspace_id=row["workspace_id"],
             number=0,

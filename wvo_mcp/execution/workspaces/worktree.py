@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wvo_mcp.execution.git import GitFailed
+from wvo_mcp.execution.workspaces.joining import Merged, merged
 from wvo_mcp.execution.workspaces.repository import Common, part
 from wvo_mcp.execution.workspaces.snapshot import NotSubmittable, Tree
 
@@ -27,13 +28,12 @@ def host_name() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What will be made; nothing exists yet. `notes` are for people."""
+    """What will be made, from the commit in `merged`; nothing exists yet. `notes` are for people."""
 
     path: Path
     branch: str
-    base: str
     target: str
-    conflicts: tuple[str, ...]
+    merged: Merged
     notes: tuple[str, ...]
 
 
@@ -55,7 +55,7 @@ def planned(common: Common, worktrees: Path, task_id: str, target: str | None, b
     tip = common.commit_of(f"refs/heads/{name}" if name else common.head) or (common.commit_of(name) if name else None)
     if tip is None:
         raise GitFailed(f"{name} has no commit" if name else "the repository has no commit: make the first one")
-    merged = common.merged(tip, bases)
+    joined = merged(common, tip, bases)
     taken = {branch for branch in common.worktrees().values() if branch}
     suffixes = ["", *(f".{number}" for number in range(2, _MOST_NAMES))]
     folder = worktrees.resolve()
@@ -63,11 +63,11 @@ def planned(common: Common, worktrees: Path, task_id: str, target: str | None, b
     branch = next(one for suffix in suffixes if (one := f"wvo/{part(task_id)}{suffix}") not in taken)
     notes: list[str] = []
     if (left := common.refs(f"refs/heads/{branch}").get(f"refs/heads/{branch}")) is not None:
-        if not common.contains(merged.commit, left[0]):
+        if not common.contains(joined.commit, left[0]):
             kept = common.archive(task_id, left[0], today())
             notes.append(f"The commits of an earlier {branch} are kept as {kept}.")
         common.unpin(f"refs/heads/{branch}", left[0])
-    return Planned(path, branch, merged.commit, name or tip, merged.conflicts, tuple(notes))
+    return Planned(path, branch, name or tip, joined, tuple(notes))
 
 
 def changes(tree: Tree, submitted: Sequence[tuple[str, str]]) -> str:
