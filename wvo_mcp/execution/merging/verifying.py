@@ -31,7 +31,7 @@ _NAME = ".verify"
 _SLOT = 15
 """The last one, whose ports no worker of a usual run has."""
 _WARDEN = Path(__file__).parents[1] / "agents" / "warden.py"
-_HALF = 5 << 20
+_HALF = 1 << 20
 _LOGS_KEPT = 50
 _MOST_OUTPUT = 1 << 30
 _GRACE = 5.0
@@ -177,10 +177,9 @@ class Verifier:
     def _removed(self, common: Common) -> None:
         with suppress(GitFailed):
             common.git("worktree", "remove", "--force", "--force", str(self._path))
-        if self._path.is_symlink():
-            self._path.unlink()
-        elif self._path.exists():
+        if self._path.is_dir() and not self._path.is_symlink():
             shutil.rmtree(self._path)
+        self._path.unlink(missing_ok=True)
         with suppress(GitFailed):
             common.git("worktree", "prune")
 
