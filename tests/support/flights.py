@@ -25,7 +25,8 @@ from wvo_mcp.domain.providers.trust import parts_of
 from wvo_mcp.execution.agents.local import LocalDriver
 from wvo_mcp.execution.agents.scripted import scripted
 from wvo_mcp.execution.providers.parse import parse
-from wvo_mcp.execution.trust import PROVIDERS, Trust
+from wvo_mcp.execution.roadmap.rules import open_differences
+from wvo_mcp.execution.trust import PROVIDERS, ROADMAP, Trust
 from wvo_mcp.project import Project
 from wvo_mcp.settings import settings_of
 
@@ -78,7 +79,7 @@ class Flight:
         self, tasks: Mapping[str, Sequence[str]], scripts: Mapping[str, Sequence[Sequence[Step]]], **more: Any
     ) -> None:
         """A repository with one commit; `tasks` with what they need; `more`: `settings` (variables), `options`, `fields`
-        of all tasks, `types` of some, `providers` besides."""
+        of all tasks, `types` of some, `providers` besides, `project` (accepted rules), `files` of the first commit."""
         (self.root / "state").mkdir(parents=True)
         fields = {"type": "generation", "max_attempts": 1} | more.pop("fields", {})
         types = {one: {"type": kind} for one, kind in more.pop("types", {}).items()}
@@ -86,7 +87,9 @@ class Flight:
             {"id": one, "title": f"Do {one}", "depends_on": [*needs], **fields, **types.get(one, {})}
             for one, needs in tasks.items()
         ]
-        roadmap = {"epics": [{"id": "shop", "title": "Shop", "tasks": listed}]}
+        roadmap = {"epics": [{"id": "shop", "title": "Shop", "tasks": listed}], "project": more.pop("project", {})}
+        for name, text in more.pop("files", {}).items():
+            (self.root / name).write_text(text)
         (self.root / "state/roadmap.yaml").write_text(json.dumps(roadmap))
         providers = _PROVIDERS + str(more.pop("providers", "")).encode()
         (self.root / "state/providers.yaml").write_bytes(providers)
@@ -95,7 +98,9 @@ class Flight:
         self.git("init", "-q", "-b", "main")
         self.git("add", ".")
         self.git("-c", "user.name=Ann", "-c", "user.email=ann@localhost", "commit", "-q", "-m", "begin")
-        Trust(self.environ, self.root).accept(PROVIDERS, parts_of(parse(providers, "providers.yaml")))
+        trust = Trust(self.environ, self.root)
+        trust.accept(PROVIDERS, parts_of(parse(providers, "providers.yaml")))
+        trust.accept(ROADMAP, open_differences(self.root / "state/roadmap.yaml", trust)[0])
 
     def _plan(self) -> dict[str, Any]:
         try:

@@ -114,20 +114,17 @@ class MergeQueue:
     async def turn(self) -> bool:
         """Land what can be landed for the target of the next entry, as long as the slot is ours. False when nothing was done.
         Raises what the store raises, and Overtaken."""
-        self._busy = True
-        worked = True
-        try:
-            worked = await self._turn()
-        finally:
-            self._busy = False
-            if worked:
-                self.changed()
-        return worked
-
-    async def _turn(self) -> bool:
         found = await self._next(None)
         if found is None:
             return False
+        self._busy = True
+        try:
+            return await self._turn(found)
+        finally:
+            self._busy = False
+            self.changed()
+
+    async def _turn(self, found: Row) -> bool:
         slot = Slot(self.store, self.caller, self.clock, role_of(found))
         if await slot.seek() is None:
             return False
