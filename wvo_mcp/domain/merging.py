@@ -59,6 +59,18 @@ def in_order(waiting: Iterable[tuple[Entry, str, float]]) -> list[Entry]:
     return [entry for entry, _, _ in sorted(waiting, key=place)]
 
 
+def begins_with(built_on: Iterable[Entry]) -> tuple[list[str], list[str]]:
+    """Of the entries that a task builds on: the commits that the target does not have, and the commits by which it has the
+    others. A landing may be another commit than what was submitted, and must not be joined with that."""
+    bases, landed = list[str](), list[str]()
+    for entry in built_on:
+        if entry["state"] == EntryState.MERGED:
+            landed.append(entry["landed_sha"])
+        else:
+            bases.append(entry["commit_sha"])
+    return bases, landed
+
+
 def sent_back_in_a_row(entries: Iterable[Entry]) -> int:
     """How often the work of a task came back since it last landed or a person was asked (`asked` in the findings);
     `entries` newest first."""

@@ -10,13 +10,15 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaceAsk:
-    """`bases`: pinned commits of dependencies, which the place begins with. `slot` counts from 0 and gives its ports. `onto`:
-    the work came back, and is to be brought onto this commit of the target."""
+    """`bases`: pinned commits of dependencies, which the place begins with. `landed`: commits that the target has, here or
+    elsewhere; the place begins with those that are in this repository. `slot` counts from 0 and gives its ports. `onto`: the
+    work came back, and is to be brought onto this commit of the target."""
 
     task_id: str
     lease_token: int
     slot: int
     bases: Sequence[str] = ()
+    landed: Sequence[str] = ()
     onto: str | None = None
 
 

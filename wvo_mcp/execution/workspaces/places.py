@@ -123,10 +123,12 @@ class Worktrees:
         if row is None or row["mode"] != "worktree":
             return ""
         entries = await self._store.read(self._caller, lambda tx: tx.submissions.built_on(task_id))
-        pairs = [(one["base_sha"], one["commit_sha"]) for one in entries]
+        submitted = [
+            [(one["base_sha"], one["commit_sha"]), (one["tip_sha"] or "", one["landed_sha"] or "")] for one in entries
+        ]
         with _reasons(task_id):
             tree = worktree.tree_of(self._root, row)
-            return await anyio.to_thread.run_sync(worktree.changes, tree, pairs)
+            return await anyio.to_thread.run_sync(worktree.changes, tree, submitted)
 
     async def close(self, task_id: str) -> str | None:
         async with self._making:  # git looks at all worktrees when it removes one, and fails at one that is half-made
@@ -240,7 +242,7 @@ class Worktrees:
                     await self._write(other, facts={**worktree.facts_of(other), "baseline": common.baseline})
 
         def plan() -> tuple[worktree.Planned, str]:
-            return worktree.planned(common, self._folder, ask.task_id, rules.target, ask.bases), common.name()
+            return worktree.planned(common, self._folder, ask, rules.target), common.name()
 
         planned, name = await to_thread.run_sync(plan)
         facts = {

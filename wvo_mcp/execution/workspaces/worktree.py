@@ -13,6 +13,7 @@ from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.workspaces.joining import Merged, merged
 from wvo_mcp.execution.workspaces.repository import Common, part
 from wvo_mcp.execution.workspaces.snapshot import NotSubmittable, Tree
+from wvo_mcp.ports.places import PlaceAsk
 
 INDEXES = ".index"
 _MOST_SHOWN = 200_000
@@ -49,19 +50,24 @@ def tree_of(root: Path, row: Row) -> Tree:
     return Tree(Common.known(root, facts), path, row["base_sha"], index, frozenset(facts.get("included", ())))
 
 
-def planned(common: Common, worktrees: Path, task_id: str, target: str | None, bases: Sequence[str]) -> Planned:
+def planned(common: Common, worktrees: Path, ask: PlaceAsk, target: str | None) -> Planned:
     """Raises GitFailed."""
+    task_id, notes = ask.task_id, list[str]()
     name = target or common.branch()
     tip = common.commit_of(f"refs/heads/{name}" if name else common.head) or (common.commit_of(name) if name else None)
     if tip is None:
         raise GitFailed(f"{name} has no commit" if name else "the repository has no commit: make the first one")
-    joined = merged(common, tip, bases)
+    here = [one for one in ask.landed if common.commit_of(one) is not None]
+    if len(here) < len(ask.landed):
+        notes.append(
+            f"{len(ask.landed) - len(here)} landings that it builds on are not in this repository (git fetch)."
+        )
+    joined = merged(common, tip, [*here, *ask.bases])
     taken = {branch for branch in common.worktrees().values() if branch}
     suffixes = ["", *(f".{number}" for number in range(2, _MOST_NAMES))]
     folder = worktrees.resolve()
     path = next(one for suffix in suffixes if not os.path.lexists(one := folder / f"{task_id}{suffix}"))
     branch = next(one for suffix in suffixes if (one := f"wvo/{part(task_id)}{suffix}") not in taken)
-    notes: list[str] = []
     if (left := common.refs(f"refs/heads/{branch}").get(f"refs/heads/{branch}")) is not None:
         if not common.contains(joined.commit, left[0]):
             kept = common.archive(task_id, left[0], today())
@@ -70,11 +76,14 @@ def planned(common: Common, worktrees: Path, task_id: str, target: str | None, b
     return Planned(path, branch, name or tip, joined, tuple(notes))
 
 
-def changes(tree: Tree, submitted: Sequence[tuple[str, str]]) -> str:
-    """What the submissions changed, each from a base to a commit. Raises GitFailed."""
+def changes(tree: Tree, submitted: Sequence[Sequence[tuple[str, str]]]) -> str:
+    """What the submissions changed, each from a base to a commit; the first such pair that is in the repository. Raises
+    GitFailed."""
     shown, size = list[str](), 0
-    for base, commit in submitted:
-        if size < _MOST_SHOWN:
+    for pairs in submitted:
+        known = (pair for pair in pairs if all(one and tree.common.commit_of(one) for one in pair))
+        base, commit = next(known, (None, None))
+        if base and commit and size < _MOST_SHOWN:
             diff = tree.common.run("diff", "--no-ext-diff", "--no-textconv", "--no-color", base, commit, "--")
             shown.append(diff.decode(errors="replace"))
             size += len(shown[-1])

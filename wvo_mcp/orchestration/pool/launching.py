@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from wvo_mcp.domain.memory import ContextEntry
-from wvo_mcp.domain.merging import AT_WORK, EntryState
+from wvo_mcp.domain.merging import AT_WORK, begins_with
 from wvo_mcp.domain.providers.catalogue import Provider
 from wvo_mcp.domain.task import BlockAuthor, Checkpoint, Task, TaskType
 from wvo_mcp.domain.worker import Worker
@@ -23,15 +23,14 @@ from wvo_mcp.ports.agents import AgentDriver
 _KEY_BYTES = 32
 _ENDING = timedelta(seconds=1)
 _LANDING = timedelta(seconds=2)
-_MERGED = EntryState.MERGED  # the target has it
 _ANSWERED = frozenset({TaskType.REVIEW, TaskType.VALIDATION})
 """Types of work for those who answer and do nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launched:
-    """A worker on record that has no process yet. `bases`: pinned commits of what its task builds on; `onto`: the commit of
-    the target on which its work could not land."""
+    """A worker on record that has no process yet. `bases`: pinned commits of what its task builds on, `landed`: those that
+    the target has; `onto`: the commit of the target on which its work could not land."""
 
     worker: Worker
     task: Task
@@ -43,6 +42,7 @@ class Launched:
     resume: Checkpoint | None
     context: Sequence[ContextEntry]
     bases: Sequence[str]
+    landed: Sequence[str]
     onto: str | None
     caps: Caps
 
@@ -118,6 +118,7 @@ async def launch(
             return Nothing("budget", caps, tx.now)
         before = await parking.take_up(tx, claim.task, provider.name, parts.host)
         came_back = await review.returned(tx, claim.task.id)
+        bases, landed = begins_with(await tx.submissions.built_on(claim.task.id))
         fields = {
             "task_id": claim.task.id,
             "lease_token": claim.lease.token,
@@ -145,9 +146,8 @@ async def launch(
             before=before,
             resume=claim.resume,
             context=claim.context,
-            bases=[
-                one["commit_sha"] for one in await tx.submissions.built_on(claim.task.id) if one["state"] != _MERGED
-            ],
+            bases=bases,
+            landed=landed,
             onto=None if came_back is None else came_back["tip_sha"],
             caps=caps,
         )

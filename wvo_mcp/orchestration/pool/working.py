@@ -130,6 +130,7 @@ class Work:
             lease_token=launched.worker.lease_token,
             slot=launched.slot,
             bases=launched.bases,
+            landed=launched.landed,
             onto=launched.onto,
         )
         place: Place | None = None
