@@ -323,3 +323,40 @@ async def test_codex_gets_no_wider_sandbox_however_it_asks(tmp_path: Path) -> No
         assert isinstance(run, CodexRun)
         assert list(run.meaning(json.dumps(asks).encode())) == []
         assert run._later == [{"id": 0, "result": {"permissions": {}}}]  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.requirement("SAFE-2")
+async def test_a_program_that_only_has_a_shells_name_stays_in_sight(tmp_path: Path) -> None:
+    """Who judges the command sees what a shell of the system is started for, and every other program whole."""
+    shells = {
+        "/bin/bash -lc 'git status && ls'": "git status && ls",
+        "/usr/bin/zsh -c ls": "ls",
+        "/bin/sh -c 'echo '\"'\"'$(id)'\"'\"": "echo '$(id)'",
+    }
+    others = [
+        "./bash -lc ls",
+        "bash -lc ls",
+        "/srv/bash -lc ls",
+        "/srv/work/bin/sh -c 'cat README.md'",
+        "/bin/../srv/bash -lc ls",
+        "/bin/x/bash -lc ls",
+        "/usr/bin/env -c ls",
+        "/bin/bash.py -lc ls",
+        "/bin/BASH -lc ls",
+        "/bin/bash -lic ls",
+        "/bin/bash --rcfile=x -lc ls",
+        "/bin/bash -lc ls 'rm -rf /'",
+        "/bin/bash -lc 'ls",
+        "/bin/bash",
+        "",
+    ]
+    wanted = shells | {one: one for one in others}
+    async with Vendor("codex", tmp_path).playing([]) as run:
+        seen: dict[str, str] = {}
+        for command in wanted:
+            asks = {"id": 7, "method": "item/commandExecution/requestApproval", "params": {"command": command}}
+            [event] = run.meaning(json.dumps(asks).encode())
+            assert event.request is not None
+            seen[command] = event.request.command or ""
+            assert event.text == seen[command]
+    assert seen == wanted

@@ -1,16 +1,17 @@
 """Codex CLI, driven over `codex app-server`: JSON-RPC without its version field, a message a line (the schema of 0.169)."""
 
 import json
+import posixpath
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import PurePath
 from typing import Any
 
 import anyio
 
 from wvo_mcp.domain.agents import AgentEvent, EventKind, PermissionRequest, Status, Use
+from wvo_mcp.domain.judging.known import programs
 from wvo_mcp.domain.providers.signals.reading import FailureKind, Signal
 from wvo_mcp.domain.providers.signals.sentences import (
     from_text,
@@ -41,8 +42,8 @@ _KINDS = {
     "cyberPolicy": _K.REFUSAL,
     "sandboxError": _K.PERMISSION,
 }
+_SHELLS = ("bash", "sh", "zsh", "dash", "ksh")
 _STATUS = {"completed": Status.DONE, "interrupted": Status.INTERRUPTED, "failed": Status.FAILED}
-_SHELLS = frozenset({"bash", "sh", "zsh"})
 _LONG = 100_000
 _BUSY = -32001
 _BUSY_TIMES, _BUSY_SECONDS = 6, 0.2
@@ -284,13 +285,15 @@ class CodexRun(LineRun):
 
 
 def _inner(command: str) -> str:
-    """What a shell is started for: codex names its commands as `/bin/bash -lc '...'`."""
+    """What a shell of the system is started for: codex names its commands as `/bin/bash -lc '...'`. A program elsewhere
+    that only has a shell's name stays in sight of the judge and of people."""
     try:
-        program, option, *rest = shlex.split(command) if len(command) < _LONG else [command]
+        program, option, text = shlex.split(command) if len(command) < _LONG else [command]
     except ValueError:
         return command
-    shell = PurePath(program).name in _SHELLS and option in ("-lc", "-c")
-    return rest[0] if shell and len(rest) == 1 else command
+    folder, name = posixpath.split(program)
+    shell = folder in programs("system") and name in _SHELLS and option in ("-lc", "-c")
+    return text if shell else command
 
 
 def _quoted(text: str) -> str:
