@@ -19,6 +19,7 @@ SHELLS: dict[str, tuple[str, str, dict[str, Any], tuple[str, ...]]] = {
 
 
 @pytest.mark.requirement("CORE-16", "SAFE-4")
+@pytest.mark.parametrize("client", ["claude", "codex", pytest.param("gemini", marks=pytest.mark.full)], indirect=True)
 def test_in_the_shell_of_a_client_commands_are_the_agents(client: Client) -> None:
     tool, argument, more, flags = SHELLS[client.name]
     client.flags = flags

@@ -41,6 +41,9 @@ def test_a_client_lists_our_tools_in_its_first_turn_and_takes_a_task_to_done(cli
 
 
 @pytest.mark.requirement("CORE-13", "CORE-7")
+@pytest.mark.parametrize(
+    "client", ["claude", *(pytest.param(one, marks=pytest.mark.full) for one in ("codex", "gemini"))], indirect=True
+)
 def test_a_typed_error_reaches_the_model_with_its_code_and_what_to_do(client: Client) -> None:
     script = [Call("claim_task", {"task_id": "PRICE"}), Say("There is no such task.")]
     with client.model(script) as model:

@@ -107,7 +107,7 @@ def slates(postgres: Cluster) -> Iterator[list[Slate]]:
 async def test_a_crash_at_some_writes_loses_nothing_and_leaves_nothing_half_written(
     nursery: Nursery, tmp_path: Path
 ) -> None:
-    assert await crash(nursery, tmp_path, every=19) > 24
+    assert await crash(nursery, tmp_path, every=41) > 10
 
 
 @pytest.mark.full
@@ -124,7 +124,7 @@ async def test_a_crash_at_any_write_loses_nothing_and_leaves_nothing_half_writte
 async def test_a_client_killed_at_some_writes_loses_nothing_acknowledged_on_postgresql(
     nursery: Nursery, tmp_path: Path, slates: list[Slate]
 ) -> None:
-    assert await crash(nursery, tmp_path, every=97, slates=slates) > 3
+    assert await crash(nursery, tmp_path, every=181, slates=slates) > 1
 
 
 @pytest.mark.full
@@ -140,7 +140,7 @@ async def test_a_client_killed_at_many_writes_loses_nothing_acknowledged_on_post
 @pytest.mark.requirement("DR-4", "CORE-11")
 async def test_a_crash_while_the_database_is_made_leaves_one_that_opens(nursery: Nursery, tmp_path: Path) -> None:
     calls = recorded(nursery, tmp_path / "whole", migrating=True)["calls"]
-    for point in range(1, calls + 1, sized(full=7, short=17)):
+    for point in range(1, calls + 1, sized(full=7, short=41)):
         folder = tmp_path / str(point)
         folder.mkdir()
         child = nursery.spawn(folder=str(folder), crash_at=point, migrating=True)
@@ -156,7 +156,7 @@ async def test_a_client_killed_while_the_tables_are_made_leaves_a_database_that_
 ) -> None:
     with postgres.database() as url:
         calls = recorded(nursery, tmp_path / "whole", migrating=True, url=url)["calls"]
-    for point in range(1, calls + 1, sized(full=1, short=5)):
+    for point in range(1, calls + 1, sized(full=1, short=11)):
         folder = tmp_path / str(point)
         folder.mkdir()
         with postgres.database() as url:

@@ -28,6 +28,7 @@ def last_sample(workspace: Workspace) -> int:
     return rows(workspace, "SELECT max(seq) AS n FROM health_samples")[0]["n"] or 0
 
 
+@pytest.mark.full_on_postgres
 @pytest.mark.requirement("HEALTH-1", "HEALTH-2", "HEALTH-4", "CLAIM-3")
 def test_a_killed_agents_task_returns_and_a_quiet_agent_keeps_its_own(
     workspace: Workspace,

@@ -204,6 +204,7 @@ def test_leaders_that_are_frozen_in_turn_never_write_under_an_old_token(office: 
     assert len({token for _, token in signatures}) == len({tuple(signature) for signature in signatures}) == 4
 
 
+@pytest.mark.full_on_postgres
 @pytest.mark.requirement("HEALTH-1")
 def test_servers_follow_each_other_as_leader_when_one_is_killed_or_ends(workspace: Workspace) -> None:
     workspace.settings = {"WVO_TOOLSETS": "core,ops"}

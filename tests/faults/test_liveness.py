@@ -43,17 +43,18 @@ def told(database: Database, task_id: str) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.full_on_postgres
 @pytest.mark.requirement("CLAIM-3")
 def test_a_session_that_is_connected_and_quiet_keeps_its_task_for_many_lease_lengths(workspace: Workspace) -> None:
     other = workspace.server("other")
     other.call("create_tasks", some_tasks("A"))
     # A busy machine may let a short lease run out, and nobody is to make use of that.
     with leading_elsewhere(workspace):
-        holder = workspace.server("holder", WVO_LEASE_SECONDS="3")
+        holder = workspace.server("holder", WVO_LEASE_SECONDS="2")
         assert claimed(holder) == ("A", 1)
         first = row(workspace, "A")["lease_expires_at"]
 
-        eventually(lambda: seconds_between(first, row(workspace, "A")["lease_expires_at"]) > 9)
+        eventually(lambda: seconds_between(first, row(workspace, "A")["lease_expires_at"]) > 6)
 
         with written(workspace.source) as execute:
             execute("UPDATE tasks SET lease_seconds = 3600 WHERE id = 'A'")
@@ -65,6 +66,7 @@ def test_a_session_that_is_connected_and_quiet_keeps_its_task_for_many_lease_len
     assert verify(workspace.source).kinds["lease.expired"] == 0
 
 
+@pytest.mark.full_on_postgres
 @pytest.mark.requirement("CLAIM-3")
 def test_a_connected_session_that_is_silent_for_too_long_loses_its_task(workspace: Workspace) -> None:
     holder = workspace.server("holder", WVO_LEASE_SECONDS="2", WVO_QUIET_MAX_SECONDS="3")
@@ -79,6 +81,7 @@ def test_a_connected_session_that_is_silent_for_too_long_loses_its_task(workspac
     assert verify(workspace.source).kinds["session.ended"] == 0
 
 
+@pytest.mark.full_on_postgres
 @pytest.mark.requirement("CLAIM-3", "CLAIM-5", "CORE-11")
 def test_a_closed_pipe_leaves_the_task_its_grace_period_and_checkpoint(workspace: Workspace) -> None:
     workspace.settings = {"WVO_LEASE_SECONDS": HOUR, "WVO_LEASE_GRACE_SECONDS": "2"}

@@ -104,6 +104,7 @@ def test_a_server_that_starts_while_the_database_is_away_says_so_in_one_line(
     assert "secret" not in lines[0]
 
 
+@pytest.mark.full
 def test_a_client_that_leaves_during_an_outage_leaves_no_server_behind(
     workspace: Workspace, own_postgres: Cluster
 ) -> None:

@@ -183,6 +183,7 @@ def test_a_server_frozen_in_a_write_delays_others_for_seconds_and_changes_nothin
     assert (tmp_path / "nursery.log").read_text() == ""
 
 
+@pytest.mark.full
 def test_a_server_that_freezes_within_a_batch_of_statements_is_cut_off(workspace: Workspace, tmp_path: Path) -> None:
     """The database takes it for busy then, and its own timeout for idle transactions does not end it."""
     client = workspace.server("ann")

@@ -60,6 +60,7 @@ def over(pilots: Mapping[str, "subprocess.Popen[str]"]) -> list[str]:
     return [name for name, one in pilots.items() if one.poll() is not None]
 
 
+@pytest.mark.full_on_postgres
 @pytest.mark.requirement("WORK-1", "CLAIM-1")
 def test_of_autopilots_that_start_together_one_works_and_the_others_name_it(tmp_path: Path, url: str | None) -> None:
     for place in range(sized(full=8, short=1) if url is None else 1):

@@ -89,6 +89,7 @@ async def granted(bench: Bench, caller: Caller, task_id: str, *, token: int) -> 
     await bench.write(grant, caller)
 
 
+@pytest.mark.full_on_postgres
 @pytest.mark.parametrize(
     ("task_id", "token", "limits", "found"),
     [
@@ -114,6 +115,7 @@ async def test_a_claim_that_should_not_have_been_is_found_in_the_events(
         verify(worked.source, limits)
 
 
+@pytest.mark.full_on_postgres
 async def test_a_limit_exceeded_for_a_moment_is_found_at_the_end(worked: Bench) -> None:
     await granted(worked, BOB, "C", token=1)
     await granted(worked, ANN, "D", token=1)

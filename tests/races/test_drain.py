@@ -24,11 +24,11 @@ def work_empty(workspace: Workspace, count: int, agents: int, wip_limit: int, se
     assert workspace.logged() == ""
 
 
-@pytest.mark.full_on_postgres
+@pytest.mark.full
 @pytest.mark.timeout(600)
 @pytest.mark.requirement("CLAIM-1", "SCHED-2", "CORE-1")
 def test_several_servers_complete_every_task_exactly_once_within_all_limits(workspace: Workspace) -> None:
-    work_empty(workspace, count=sized(full=400, short=120), agents=6, wip_limit=5, seconds=500)
+    work_empty(workspace, count=400, agents=6, wip_limit=5, seconds=500)
 
 
 def thousands(workspace: Workspace) -> int:
@@ -39,7 +39,7 @@ def thousands(workspace: Workspace) -> int:
 
 @pytest.mark.drill
 @pytest.mark.timeout(660)
-@pytest.mark.requirement("CLAIM-1", "SCHED-2", "SCALE-1", "SCALE-2")
+@pytest.mark.requirement("CLAIM-1", "SCHED-2", "SCALE-1", "SCALE-2", "CORE-1")
 def test_sixteen_servers_complete_thousands_of_tasks_exactly_once_within_all_limits(workspace: Workspace) -> None:
     work_empty(workspace, count=thousands(workspace), agents=16, wip_limit=16, seconds=540)
 
@@ -67,6 +67,7 @@ def survive(workspace: Workspace, count: int, agents: int, seconds: float, kill_
     return ledger
 
 
+@pytest.mark.full_on_postgres
 @pytest.mark.timeout(600)
 @pytest.mark.requirement("CLAIM-1", "CLAIM-3", "CORE-11")
 def test_nothing_is_lost_or_done_twice_while_servers_are_killed(workspace: Workspace) -> None:

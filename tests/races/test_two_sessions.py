@@ -17,6 +17,7 @@ WRITES = {
 }
 
 
+@pytest.mark.full_on_postgres
 @pytest.mark.requirement("CLAIM-2", "SCHED-2")
 def test_of_two_live_sessions_with_one_name_only_the_one_that_claimed_can_write(workspace: Workspace) -> None:
     first, second = workspace.server("twin"), workspace.server("twin")
@@ -37,6 +38,7 @@ def test_of_two_live_sessions_with_one_name_only_the_one_that_claimed_can_write(
     verify(workspace.source)
 
 
+@pytest.mark.full_on_postgres
 @pytest.mark.requirement("CLAIM-2", "CLAIM-5")
 def test_only_the_same_agent_with_the_token_adopts_an_ended_sessions_lease(
     workspace: Workspace,
@@ -59,6 +61,7 @@ def test_only_the_same_agent_with_the_token_adopts_an_ended_sessions_lease(
     assert verify(workspace.source).kinds["lease.adopted"] == 1
 
 
+@pytest.mark.full_on_postgres
 @pytest.mark.requirement("CLAIM-2", "CLAIM-3")
 def test_a_killed_agent_that_comes_back_gets_its_own_task_first_with_a_new_token(workspace: Workspace) -> None:
     first = workspace.server("twin")
@@ -100,6 +103,7 @@ def test_sessions_that_ask_for_one_task_at_the_same_moment_have_one_winner(works
     assert set(verify(workspace.source).completions.values()) == {1}
 
 
+@pytest.mark.full_on_postgres
 @pytest.mark.requirement("CLAIM-2", "SCHED-2")
 def test_subagents_behind_one_connection_count_apart_and_share_its_session(workspace: Workspace) -> None:
     client = workspace.server("main", WVO_AGENT_WIP_LIMIT="1")

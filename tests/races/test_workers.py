@@ -88,7 +88,7 @@ def check_acknowledged(folder: Path, source: Source) -> None:
 @pytest.mark.requirement("CLAIM-1", "CLAIM-3", "CORE-11")
 def test_workers_killed_five_times_a_second_lose_nothing_and_do_nothing_twice(tmp_path: Path, url: str | None) -> None:
     names = [f"w{place}" for place in range(6)]
-    count = sized(full=250, short=110) if url is None else sized(full=120, short=60)
+    count = sized(full=250, short=60) if url is None else sized(full=120, short=36)
 
     history, killed = drained(tmp_path / "store", url, names, count, kill_every=0.2, seconds=500)
 
@@ -100,7 +100,7 @@ def test_workers_killed_five_times_a_second_lose_nothing_and_do_nothing_twice(tm
 @pytest.mark.timeout(600)
 @pytest.mark.requirement("CLAIM-2", "SCHED-2")
 def test_processes_under_one_name_share_one_task_and_take_over_from_the_dead(tmp_path: Path, url: str | None) -> None:
-    names, count = ["twin"] * 4, 80 if url is None else 40
+    names, count = ["twin"] * 4, sized(full=80, short=30) if url is None else 40
 
     # With a long lease none of them ends before another one has claimed.
     history, _ = drained(tmp_path / "store", url, names, count, kill_every=0.2, seconds=500, lease_seconds=600)

@@ -49,13 +49,13 @@ async def topics(bench: Bench, **asked: Any) -> list[str]:
     return [entry["topic"] for entry in (await bench.call("context_read", **asked))["entries"]]
 
 
-@pytest.mark.parametrize("query", HOSTILE)
-async def test_no_query_is_an_error(bench: Bench, query: str) -> None:
-    await bench.create(a_task("T", description=query[:500]))
+async def test_no_query_is_an_error(bench: Bench) -> None:
     await remember(bench, "a topic", "a AND b: (c) 'd' 🙂 été")
+    for number, query in enumerate(HOSTILE):
+        await bench.create(a_task(f"T{number}", description=query[:500]))
 
-    assert isinstance(await topics(bench, query=query), list)
-    assert isinstance((await bench.call("list_tasks", query=query))["tasks"], list)
+        assert isinstance(await topics(bench, query=query), list), query
+        assert isinstance((await bench.call("list_tasks", query=query))["tasks"], list), query
 
 
 async def test_words_are_found_whatever_operators_stand_between_them(bench: Bench) -> None:

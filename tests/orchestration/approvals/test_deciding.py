@@ -12,7 +12,7 @@ from wvo_mcp.errors import Conflict, Forbidden, NotFound, StaleLease
 from wvo_mcp.orchestration.approvals import deciding
 from wvo_mcp.ports import Transaction
 
-pytestmark = [pytest.mark.anyio, pytest.mark.both_stores, pytest.mark.requirement("SAFE-4")]
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("SAFE-4")]
 
 PUSH = subject_of_command("T1", "git push origin main")
 SLOT = an_agent("auto-host.2")

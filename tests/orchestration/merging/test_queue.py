@@ -16,7 +16,6 @@ from wvo_mcp.orchestration.leader import Overtaken
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("MERGE-2")]
 
 
-@pytest.mark.both_stores
 @pytest.mark.parametrize("policy", list(MergePolicy))
 async def test_a_task_is_in_review_until_its_work_is_in_the_target(lane: Lane, policy: MergePolicy) -> None:
     lane.rule(policy=policy, verify=("grep -q 2 code.py",))
@@ -57,7 +56,6 @@ async def test_the_next_one_is_the_most_urgent_then_the_oldest(lane: Lane) -> No
     assert landed == ["urgent", "old", "new", "low"]
 
 
-@pytest.mark.both_stores
 @pytest.mark.requirement("MERGE-4")
 async def test_a_conflict_goes_back_to_its_agent_and_the_third_time_to_a_person(lane: Lane) -> None:
     first = await lane.submit("T1", {"code.py": "a = 2\n"})
@@ -161,7 +159,6 @@ async def test_a_target_that_never_stands_still_is_left_for_a_while(lane: Lane) 
     assert await lane.bench.status("T1") == ["done"]
 
 
-@pytest.mark.both_stores
 async def test_what_people_cancel_while_it_is_verified_does_not_land(lane: Lane) -> None:
     lane.rule(verify=("true",))
 

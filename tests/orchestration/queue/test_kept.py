@@ -10,7 +10,7 @@ from tests.support.sessions import an_agent
 from wvo_mcp.errors import NotReady
 from wvo_mcp.ports import Transaction
 
-pytestmark = [pytest.mark.anyio, pytest.mark.both_stores, pytest.mark.requirement("CLAIM-1", "SCHED-1")]
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CLAIM-1", "SCHED-1")]
 
 SLOT = an_agent("auto-host.2")
 

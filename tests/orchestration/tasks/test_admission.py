@@ -13,7 +13,7 @@ from wvo_mcp.errors import Forbidden, StaleLease
 from wvo_mcp.operations import ALL, Effect, Workers
 from wvo_mcp.orchestration.tasks import admission
 
-pytestmark = [pytest.mark.anyio, pytest.mark.both_stores, pytest.mark.requirement("WORK-8", "SAFE-4")]
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WORK-8", "SAFE-4")]
 
 KEY = "5e" * 32
 POOL = an_agent("auto-host", worker=True)
