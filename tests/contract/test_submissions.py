@@ -67,7 +67,7 @@ def test_the_work_of_a_worker_is_pinned_when_its_task_is_done(place: Workspace, 
     assert json.loads(row[5]) == ["new.py"]
 
 
-def test_what_an_attached_agent_completes_submits_nothing(server: StdioClient) -> None:
+def test_without_a_workspace_an_attached_agent_submits_nothing(server: StdioClient) -> None:
     server.call("create_tasks", {"tasks": [{"id": "W2", "title": "Work"}]})
     server.call("claim_task", {"task_id": "W2"})
 

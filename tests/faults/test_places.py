@@ -40,7 +40,7 @@ async def check(folder: Path, crash_at: int) -> None:
 
 
 def assert_clean(yard: Yard, crash_at: int) -> None:
-    left = [path for path in yard.folder.rglob("*") if path.name != ".index"]
+    left = [path for path in yard.folder.rglob("*") if path.name not in (".index", ".locks")]
     assert left == [], crash_at
     assert yard.git("worktree", "list").count("\n") == 0, crash_at
     assert yard.refs("refs/heads") == ["refs/heads/main"], crash_at

@@ -48,6 +48,11 @@ class Held(Input):
 class LeaseWrite(Held):
     """A repeat with the token of the lease that did it answers the first result."""
 
+    @property
+    def looks_for_workspace(self) -> bool:
+        """Will the call that is no repeat ask which workspace the task has?"""
+        return False
+
 
 class Replayable(Input):
     """A repeat with the same request_id answers the first result."""

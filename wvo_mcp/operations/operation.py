@@ -110,7 +110,7 @@ class Context:
     progress: Progress = field(default_factory=Progress)
     """Of long work: report to it how far you are."""
     prepared: object = None
-    """What `before` of the operation gave."""
+    """What came of `First`."""
 
     @property
     def tx(self) -> Transaction:
@@ -119,8 +119,16 @@ class Context:
         return self.transaction
 
 
+class First(Exception):
+    """Raised within the transaction of a call: `work`, which must not be awaited there, is to be done first. The transaction
+    is undone, and the call is made again with what came of it in `ctx.prepared`."""
+
+    def __init__(self, work: Callable[[Container], Awaitable[object]]) -> None:
+        super().__init__("to be done first")
+        self.work = work
+
+
 Run = Callable[..., Awaitable[Output]]
-Before = Callable[[Container, Caller, Any], Awaitable[object]]
 _LAST = {name: None for mixin in (DryRun, LongRunning, Replayable) for name in mixin.model_fields}
 """Fields that come after those of the operation itself."""
 
@@ -145,7 +153,6 @@ class Operation:
     always_load: bool
     role: Role
     workers: Workers
-    before: Before | None
     people_only: frozenset[str] = field(init=False)
     """Fields for people."""
     _keys: Mapping[str, str] = field(init=False)
@@ -235,9 +242,9 @@ class Operation:
         if Providers in self.ports.values():
             await container.get(Providers).refresh()  # their file is never read within a transaction
 
-        prepared = None if self.before is None else await self._prepared(container, caller, params, self.before)
-
-        def made(tx: Transaction | None, progress: Progress | None = None) -> Awaitable[Output]:
+        def made(
+            tx: Transaction | None, progress: Progress | None = None, prepared: object = None
+        ) -> Awaitable[Output]:
             return self.run(Context(caller, policy, tx, progress or Progress(), prepared), **parts)
 
         if isinstance(params, LongRunning):
@@ -246,36 +253,37 @@ class Operation:
         if self.manages_own_transactions:
             if caller.admitted is not None and self.effect is not Effect.READ:
                 await store.read(caller, partial(_still_admitted, admitted=caller.admitted))
-            return fit(dump(await made(None)))
+            try:
+                return fit(dump(await made(None)))
+            except WvoError as error:
+                await _followed(store, caller, error)
+                raise
         if self.effect is Effect.READ:
             return fit(dump(await store.read(caller, made)))
         keep = not params.is_dry_run
 
-        async def once(tx: Transaction) -> dict[str, Any]:
+        async def once(tx: Transaction, prepared: object = None) -> dict[str, Any]:
             repeat = Repeat(tx, policy, self.name, params)
             first = await repeat.first_result()
             if first is not None:
                 return first
             if caller.admitted is not None:
                 await _still_admitted(tx, caller.admitted)
-            output = await made(tx)
+            output = await made(tx, None, prepared)
             result = fit(dump(output))
             if output.answers_repeats:
                 await repeat.keep(result)
             return result
 
         try:
-            return await store.write(caller, once, keep=keep)
+            try:
+                return await store.write(caller, once, keep=keep)
+            except First as first:
+                prepared = await first.work(container)
+                return await store.write(caller, partial(once, prepared=prepared), keep=keep)
         except WvoError as error:
             if keep:
                 await _followed(store, caller, error)
-            raise
-
-    async def _prepared(self, container: Container, caller: Caller, params: Input, before: Before) -> object:
-        try:
-            return await before(container, caller, params)
-        except WvoError as error:
-            await _followed(container.get(WatchedStore), caller, error)
             raise
 
     async def _long(
@@ -325,7 +333,6 @@ def operation(
     always_load: bool = False,
     role: Role | None = None,
     workers: Workers | None = None,
-    before: Before | None = None,
 ) -> Callable[[Run], Run]:
     """Register `async def name(ctx: Context, params: In, port: Port, ...) -> Out`; its docstring becomes the tool's
     description. Without input it has no `params`. Further parameters are ports, which the container provides by their types.
@@ -333,8 +340,7 @@ def operation(
     `idempotent` defaults to reads and lease writes. Operations that take long, or that touch more than the store, open
     their own transactions. `always_load` marks the tools that a client should show from the first turn. Who may call it is
     `role`: by default a viewer what only reads, an agent the rest. Of these calls a worker may make what `workers` says: by
-    default it reads, and writes what needs the lease of its own task. `before` is awaited ahead of the transaction, for what
-    must not be awaited within it; it may refuse the call.
+    default it reads, and writes what needs the lease of its own task.
     """
 
     def register(run: Run) -> Run:
@@ -360,7 +366,6 @@ def operation(
             always_load=always_load,
             role=role or (Role.VIEWER if effect is Effect.READ else Role.AGENT),
             workers=workers or (Workers.ANY if effect is Effect.READ else _by_lease(input_model)),
-            before=before,
         )
         return run
 

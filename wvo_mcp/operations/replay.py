@@ -38,6 +38,8 @@ class Repeat:
             kept = await replays.by_request(self._agent_id, self._tool, self._request_id, self._hash("request_id"))
             return None if kept is None else json.loads(kept)
         if isinstance(self._params, LeaseWrite):
+            if self._params.looks_for_workspace:
+                await self._tx.workspaces.prefetch_open_of(self._params.task_id)
             return await self._by_lease(self._params.task_id, self._params.lease_token)
         return None
 

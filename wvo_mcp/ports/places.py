@@ -4,6 +4,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +13,8 @@ from typing import Protocol
 class PlaceAsk:
     """`bases`: pinned commits of dependencies, which the place begins with. `landed`: commits that the target has, here or
     elsewhere; the place begins with those that are in this repository. `slot` counts from 0 and gives its ports. `onto`: the
-    work came back, and is to be brought onto this commit of the target."""
+    work came back, and is to be brought onto this commit of the target. `attached`: for an agent that a person started. It
+    gets a worktree or nothing, and runs the project's setup itself."""
 
     task_id: str
     lease_token: int
@@ -20,6 +22,7 @@ class PlaceAsk:
     bases: Sequence[str] = ()
     landed: Sequence[str] = ()
     onto: str | None = None
+    attached: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +30,8 @@ class Place:
     """`env` is what its programs get besides (WVO_PORT_BASE). `conflicts`: paths that the dependencies disagree about, as
     conflict markers in the worktree. `unprotected`: there is no git, and nothing keeps workers apart. `reused`: it is the
     one that an earlier worker of the task left. `path` is where the worker starts: the folder of the project in the
-    worktree, whose top is `top`. `note`: for the person who looks, such as where setup's log is."""
+    worktree, whose top is `top`. `note`: for the person who looks, such as where setup's log is. `setup`: the command that
+    was not run in it."""
 
     workspace_id: str
     path: Path
@@ -39,15 +43,36 @@ class Place:
     reused: bool = False
     top: Path | None = None
     note: str | None = None
+    setup: str | None = None
+
+
+class Problem(Enum):
+    """Why there is no place."""
+
+    TAMPERED = "tampered"
+    """A person must look at the repository's own files first."""
+    FULL = "full"
+    NO_GIT = "no git"
+    FOREIGN = "foreign"
+    """The repository is not the one that the store's work belongs to."""
+    BUSY = "busy"
+    """Another process makes or removes it."""
+    OVERTAKEN = "overtaken"
+    """A later lease has it."""
+    OTHER = "other"
 
 
 class PlaceFailed(Exception):
     """The place could not be made; the text says why in a sentence, `tail` is the end of the log of what was run."""
 
-    def __init__(self, message: str, tail: str = "", *, tampered: bool = False) -> None:
+    def __init__(self, message: str, tail: str = "", *, problem: Problem = Problem.OTHER) -> None:
         super().__init__(message)
         self.tail = tail
-        self.tampered = tampered
+        self.problem = problem
+
+    @property
+    def tampered(self) -> bool:
+        return self.problem is Problem.TAMPERED
 
 
 class Places(Protocol):

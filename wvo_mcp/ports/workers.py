@@ -61,6 +61,9 @@ class WorkspaceRepository(Protocol):
     async def open_of(self, task_id: str) -> Row | None:
         """The newest of the task that is neither removed nor failed."""
 
+    async def prefetch_open_of(self, task_id: str) -> None:
+        """`open_of` will be asked soon, and may be asked of the database with what comes before it."""
+
     async def unfinished(self, host: str) -> list[Row]:
         """Those of this host that are being made or removed."""
 

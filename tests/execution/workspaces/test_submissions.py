@@ -95,11 +95,11 @@ async def test_the_next_attempt_is_asked_again(yard: Yard) -> None:
         await yard.complete(second)
 
 
-async def test_an_attached_agent_completes_as_before(yard: Yard) -> None:
-    worker, place = await yard.opened("T1")
-    yard.write(place.path, {"new.py": "b = 2\n"})
+async def test_without_a_workspace_an_attached_agent_completes_as_before(yard: Yard) -> None:
+    agent = replace(await yard.claimed("T1"), admitted=None)
+    yard.write(yard.root, {"new.py": "b = 2\n"})
 
-    done = await yard.bench.complete("T1", replace(worker, admitted=None))
+    done = await yard.bench.complete("T1", agent)
 
     assert done["submission"] is None
     assert yard.refs("refs/wvo") == []

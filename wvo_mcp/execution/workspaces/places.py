@@ -6,7 +6,7 @@ import re
 import shutil
 import uuid
 from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,23 @@ from anyio import to_thread
 
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.rules import Rules
-from wvo_mcp.domain.task import SETTLED
-from wvo_mcp.errors import NotFound
 from wvo_mcp.execution.git import GitFailed
-from wvo_mcp.execution.workspaces import guard, preparing, returning, rollback, tidying, worktree
-from wvo_mcp.execution.workspaces.repository import Common, Tampered, found_around
+from wvo_mcp.execution.workspaces import preparing, returning, rollback, tidying, worktree
+from wvo_mcp.execution.workspaces.alone import Busy, alone
+from wvo_mcp.execution.workspaces.repository import Common, Tampered, found_around, means_full
+from wvo_mcp.execution.workspaces.rows import Row, Rows
 from wvo_mcp.execution.workspaces.snapshot import Tree
-from wvo_mcp.ports import Transaction, WatchedStore
-from wvo_mcp.ports.places import Place, PlaceAsk, PlaceFailed
+from wvo_mcp.execution.workspaces.suspicion import Suspicion
+from wvo_mcp.ports import WatchedStore
+from wvo_mcp.ports.places import Place, PlaceAsk, PlaceFailed, Problem
 from wvo_mcp.ports.rules import ProjectRules
 
-Row = dict[str, Any]
 SETUP_SECONDS = 900.0
 LEAST_FREE = 200 << 20
 """Bytes. With less no worker is launched, so that the store can still write what happens."""
-_MOST_PLACES = 1_000
+_GIT_SECONDS = 600.0
+_TASK_SECONDS = 60.0
+"""So long another process is waited for that makes or removes any place, or this one."""
 _CLOSED = frozenset({"open", "closed"})
 
 
@@ -46,29 +48,17 @@ class Worktrees:
         self._store = store
         self._caller = caller
         self._rules = rules
-        self._host = worktree.host_name()
+        self._rows = Rows(store, caller)
+        self._suspicion = Suspicion(self._root, self._rows)
         self._making = anyio.Lock()
 
     async def open(self, ask: PlaceAsk) -> Place:
         await self._rules.refresh()
-        async with self._making:  # they would take each other's names, and lock the repository
-            row = await self._row(ask.task_id)
-            if row is not None and row["state"] in ("making", "removing"):
-                await self._settle(row)
-                row = await self._row(ask.task_id)
-            with _reasons(ask.task_id):
-                if row is not None and (place := await self._taken_over(row, ask)) is not None:
-                    return place
-                common = await to_thread.run_sync(Common.of, self._root)
-                if common is None:
-                    return await self._plain(ask, row)
-                await self._check_others(common)
-                row = await self._planned(common, ask, self._rules.current())
-            async with self._undoing(row):
-                tree = await to_thread.run_sync(worktree.tree_of, self._root, row)
-                await to_thread.run_sync(worktree.added, tree, row["branch"])
-        async with self._undoing(row):
-            return await self._prepared(row, tree, ask)
+        if ask.attached and found_around(self._root) is None:
+            raise PlaceFailed(f"{self._root} is not in a git repository", problem=Problem.NO_GIT)
+        with _reasons(ask.task_id):
+            async with alone(self._folder, f"task-{ask.task_id}", _TASK_SECONDS):
+                return await self._opened(ask)
 
     def full(self) -> str | None:
         made = next(folder for folder in (self._folder, *self._folder.parents) if folder.is_dir())
@@ -78,48 +68,30 @@ class Worktrees:
         return None
 
     async def tampered(self, task_id: str) -> str | None:
-        row = await self._row(task_id)
-        return None if row is None else await to_thread.run_sync(self._difference, row)
+        row = await self._rows.of(task_id)
+        return None if row is None else await to_thread.run_sync(self._suspicion.difference, row)
 
     async def suspected(self) -> list[str]:
-        return list(dict.fromkeys(line for _, lines in await self._suspected() for line in lines))
+        return await self._suspicion.lines()
 
     async def accept(self) -> list[str]:
-        found = await self._suspected()
-        now = await to_thread.run_sync(Common.of, self._root) if found else None
-        if now is not None:
-            for row, _ in found:
-                await self._write(row, facts={**worktree.facts_of(row), "baseline": now.baseline})
-            await self._store.write(self._caller, lambda tx: tx.alerts.resolve_alert("violation", None))
-        return list(dict.fromkeys(line for _, lines in found for line in lines))
-
-    async def _suspected(self) -> list[tuple[Row, list[str]]]:
-        rows = await self._rows()
-
-        def compared() -> list[str | None]:
-            known: dict[str, str | None] = {}  # most places began with the same
-            keys = [json.dumps(worktree.facts_of(row).get("baseline")) for row in rows]
-            for row, key in zip(rows, keys, strict=True):
-                if key not in known:
-                    known[key] = self._difference(row)
-            return [known[key] for key in keys]
-
-        found = zip(rows, await to_thread.run_sync(compared), strict=True)
-        return [(row, changed.splitlines()) for row, changed in found if changed]
+        return await self._suspicion.accept()
 
     async def recover(self) -> list[str]:
         left: list[str] = []
-        for row in await self._store.read(self._caller, lambda tx: tx.workspaces.unfinished(self._host)):
-            left += await self._settle(row)
-        for row in await self._rows():
-            if row["state"] in _CLOSED and await self._is_settled(row["task_id"]):
-                left += _line(row, await self._removed(row))
+        for row in await self._rows.unfinished():
+            with suppress(Busy):  # it is being made or removed
+                async with self._settling(row["task_id"], 0):
+                    left += await self._settle(row)
+        for row in await self._rows.live():
+            if row["state"] in _CLOSED and await self._rows.is_settled(row["task_id"]):
+                left += _line(row, await self.close(row["task_id"]))
         with suppress(Tampered, GitFailed):
             await self._tidy()
         return left
 
     async def changes(self, task_id: str) -> str:
-        row = await self._row(task_id)
+        row = await self._rows.of(task_id)
         if row is None or row["mode"] != "worktree":
             return ""
         entries = await self._store.read(self._caller, lambda tx: tx.submissions.built_on(task_id))
@@ -131,66 +103,81 @@ class Worktrees:
             return await anyio.to_thread.run_sync(worktree.changes, tree, submitted)
 
     async def close(self, task_id: str) -> str | None:
-        async with self._making:  # git looks at all worktrees when it removes one, and fails at one that is half-made
-            row = await self._row(task_id)
-            return None if row is None else await self._removed(row)
-
-    # What is kept of it
-
-    async def _row(self, task_id: str) -> Row | None:
-        row = await self._store.read(self._caller, lambda tx: tx.workspaces.open_of(task_id))
-        return row if row is not None and row["host"] == self._host else None
-
-    async def _rows(self) -> list[Row]:
-        return await self._store.read(self._caller, lambda tx: tx.workspaces.on_host(self._host, _MOST_PLACES))
-
-    async def _write(self, row: Row, **fields: Any) -> None:
-        if "facts" in fields:
-            fields["facts"] = json.dumps(fields["facts"])
-
-        async def change(tx: Transaction) -> None:
-            await tx.workspaces.change(row["workspace_id"], fields)
-
-        await self._store.write(self._caller, change)
-
-    async def _is_settled(self, task_id: str) -> bool:
+        if await self._rows.of(task_id) is None:
+            return None
         try:
-            return (await self._store.read(self._caller, lambda tx: tx.tasks.get(task_id))).status in SETTLED
-        except NotFound:
-            return False
+            async with self._settling(task_id, _TASK_SECONDS):
+                row = await self._rows.of(task_id)
+                return None if row is None else await self._removed(row)
+        except Busy:
+            return "another process is making or removing it, or another one"
 
     # Opening
 
-    def _difference(self, row: Row) -> str | None:
-        if row["mode"] == "folder":
-            return None
-        try:
-            found = found_around(self._root)
-            return (
-                "the repository is gone"
-                if found is None
-                else guard.difference(found[1], worktree.facts_of(row)["baseline"])
-            )
-        except (GitFailed, OSError) as error:
-            return f"it cannot be read: {error}"
+    @asynccontextmanager
+    async def _alone(self) -> AsyncGenerator[None]:
+        """Those who make or remove worktrees would take each other's names, and lock the repository; git fails at a worktree
+        that is half-made. Raises Busy."""
+        async with self._making, alone(self._folder, "git", _GIT_SECONDS):
+            yield
+
+    async def _opened(self, ask: PlaceAsk) -> Place:
+        async with self._alone():
+            row = await self._rows.of(ask.task_id)
+            if row is not None and row["state"] in ("making", "removing"):
+                await self._settle(row)
+                row = await self._rows.of(ask.task_id)
+            if row is not None and (place := await self._taken_over(row, ask)) is not None:
+                return place
+            common = await to_thread.run_sync(Common.of, self._root)
+            if common is None:
+                return await self._plain(ask, row)
+            await self._check_others(common)
+            row = await self._planned(common, ask, self._rules.current())
+            async with self._undoing(row, nullcontext()):
+                tree = await to_thread.run_sync(worktree.tree_of, self._root, row)
+                await to_thread.run_sync(worktree.added, tree, row["branch"])
+        async with self._undoing(row, self._alone()):
+            return await self._prepared(row, tree, ask)
 
     async def _check_others(self, common: Common) -> None:
         """What is there now is the measure for the new place, unless it is not what other places began with."""
         if lines := await self.suspected():
             raise Tampered("\n".join(lines))
 
+    async def _check_same(self, common: Common, name: str) -> None:
+        """One repository for a store. Its name may differ: another address leads to it, or a remote was added."""
+        others = await self._rows.others(name)
+        if others and not any([await to_thread.run_sync(common.commit_of, one) for one in others]):
+            raise PlaceFailed(
+                f"The work of this store belongs to another repository: that of {self._root} knows no commit of it",
+                problem=Problem.FOREIGN,
+            )
+
     async def _taken_over(self, row: Row, ask: PlaceAsk) -> Place | None:
         """The place that the task has; None where it is no longer there."""
         if row["mode"] == "folder":
             return None
-        if changed := await to_thread.run_sync(self._difference, row):
+        if row["lease_token"] > ask.lease_token:
+            raise PlaceFailed(f"A later lease of {ask.task_id} has its workspace", problem=Problem.OVERTAKEN)
+        if (other := self._suspicion.elsewhere(row)) is not None:
+            raise PlaceFailed(
+                f"The workspace {row['path']} of {ask.task_id} belongs to the repository {other}, not to that of {self._root}",
+                problem=Problem.FOREIGN,
+            )
+        if changed := await to_thread.run_sync(self._suspicion.difference, row):
             raise Tampered(changed)
         tree = await to_thread.run_sync(worktree.tree_of, self._root, row)
         if await to_thread.run_sync(worktree.admin, tree.common, tree.path) is None or not _is_folder(tree.path):
             await self._abandoned(row)
             return None
         row = await self._brought(row, tree, ask)
-        await self._write(row, lease_token=ask.lease_token, state="open")
+        await self._rows.write(row, lease_token=ask.lease_token, state="open")
+        facts = worktree.facts_of(row)
+        if not (ask.attached or facts.get("set_up", True)):
+            await self._set_up(row, ask)
+            row = {**row, "facts": json.dumps({**facts, "set_up": True})}
+            await self._rows.write(row, facts=worktree.facts_of(row))
         return replace(self._place(row, ask), reused=True)
 
     async def _brought(self, row: Row, tree: Tree, ask: PlaceAsk) -> Row:
@@ -202,12 +189,12 @@ class Worktrees:
                 if found is None:
                     return row
                 facts["bringing"] = found.facts()
-                await self._write(row, facts=facts)
+                await self._rows.write(row, facts=facts)
             bringing = returning.Bringing(**facts.pop("bringing"))
             if await to_thread.run_sync(returning.done, tree, row["branch"], bringing):
                 break
         facts |= {"conflicts": bringing.conflicts, "marks": bringing.marks}
-        await self._write(row, base_sha=bringing.onto, facts=facts)
+        await self._rows.write(row, base_sha=bringing.onto, facts=facts)
         return {**row, "base_sha": bringing.onto, "facts": json.dumps(facts)}
 
     async def _abandoned(self, row: Row) -> None:
@@ -222,35 +209,42 @@ class Worktrees:
 
         ref = await to_thread.run_sync(kept)
         note = "its folder was removed by somebody" if ref is None else f"git did not know it any more; kept as {ref}"
-        await self._write(row, state="removed", facts={**worktree.facts_of(row), "note": note})
+        await self._rows.write(row, state="removed", facts={**worktree.facts_of(row), "note": note})
 
     async def _plain(self, ask: PlaceAsk, row: Row | None) -> Place:
         """Without git the worker is in the project's own folder, with all others."""
-        fields = {"task_id": ask.task_id, "lease_token": ask.lease_token, "host": self._host, "path": str(self._root)}
+        fields = {
+            "task_id": ask.task_id,
+            "lease_token": ask.lease_token,
+            "host": self._rows.host,
+            "path": str(self._root),
+        }
         if row is None:
             row = {**fields, "workspace_id": _new_id(), "mode": "folder", "state": "open"}
             row |= {"branch": None, "base_sha": None, "facts": "{}"}
-            await self._store.write(self._caller, lambda tx: tx.workspaces.add(row))
+            await self._rows.add(row)
         else:
-            await self._write(row, lease_token=ask.lease_token, state="open")
+            await self._rows.write(row, lease_token=ask.lease_token, state="open")
         return self._place(row, ask)
 
     async def _planned(self, common: Common, ask: PlaceAsk, rules: Rules) -> Row:
         if await to_thread.run_sync(common.exclude, self._excluded(common)):
-            for other in await self._rows():  # it was we: the measure of all
+            for other in await self._rows.live():  # it was we: the measure of all
                 if other["mode"] == "worktree":
-                    await self._write(other, facts={**worktree.facts_of(other), "baseline": common.baseline})
+                    await self._rows.write(other, facts={**worktree.facts_of(other), "baseline": common.baseline})
 
         def plan() -> tuple[worktree.Planned, str]:
             return worktree.planned(common, self._folder, ask, rules.target), common.name()
 
         planned, name = await to_thread.run_sync(plan)
+        await self._check_same(common, name)
         facts = {
             "baseline": common.baseline,
             "settings": common.settings,
             "conflicts": planned.merged.conflicts,
             "marks": planned.merged.marks,
             "repository": name,
+            "top": str(common.top),
             "submits": rules.merge is not None,
             "note": " ".join(planned.notes) or None,
         }
@@ -258,7 +252,7 @@ class Worktrees:
             "workspace_id": _new_id(),
             "task_id": ask.task_id,
             "lease_token": ask.lease_token,
-            "host": self._host,
+            "host": self._rows.host,
             "path": str(planned.path),
             "branch": planned.branch,
             "target": planned.target,
@@ -267,7 +261,7 @@ class Worktrees:
             "state": "making",
             "facts": json.dumps(facts),
         }
-        await self._store.write(self._caller, lambda tx: tx.workspaces.add(row))
+        await self._rows.add(row)
         return row
 
     async def _prepared(self, row: Row, tree: Tree, ask: PlaceAsk) -> Place:
@@ -276,31 +270,35 @@ class Worktrees:
         names, refused = await to_thread.run_sync(preparing.included, tree.common, tree.path, spared)
         facts = worktree.facts_of(row)
         notes = [one for one in (facts["note"], *(f"Not copied: {line}." for line in refused)) if one]
-        facts |= {"included": names, "note": " ".join(notes) or None}
-        place = self._place({**row, "facts": json.dumps(facts)}, ask)
-        if command := self._rules.current().setup:
-            await self._set_up(command, place)
-            if changed := await to_thread.run_sync(self._difference, row):
-                raise Tampered(f"{changed}\nIt changed while project.setup ran: {command}")
-        await self._write(row, state="open", facts=facts)
-        return place
+        facts |= {"included": names, "note": " ".join(notes) or None, "set_up": not ask.attached}
+        if not ask.attached:
+            await self._set_up(row, ask)
+        await self._rows.write(row, state="open", facts=facts)
+        return self._place({**row, "facts": json.dumps(facts)}, ask)
 
     @asynccontextmanager
-    async def _undoing(self, row: Row) -> AsyncGenerator[None]:
-        """What was made for the row is taken away when the block fails or is cancelled."""
+    async def _undoing(self, row: Row, lock: AbstractAsyncContextManager[None]) -> AsyncGenerator[None]:
+        """What was made for the row is taken away, under the lock, when the block fails or is cancelled."""
         try:
             with _reasons(row["task_id"]):
                 yield
         except BaseException as error:
             if not (isinstance(error, PlaceFailed) and error.tampered):
-                with anyio.CancelScope(shield=True):
-                    await self._settle(row)
+                with anyio.CancelScope(shield=True), suppress(Busy):  # then it is settled when it is next looked for
+                    async with lock:
+                        await self._settle(row)
             raise
 
-    async def _set_up(self, command: str, place: Place) -> None:
-        env = {**preparing.restricted(os.environ, self._rules.current().env), **place.env}
+    async def _set_up(self, row: Row, ask: PlaceAsk) -> None:
+        """Run project.setup, if there is one. Raises Tampered, NotPrepared."""
+        rules, place = self._rules.current(), self._place(row, ask)
+        if rules.setup is None:
+            return
+        env = {**preparing.restricted(os.environ, rules.env), **place.env}
         log = self._logs / "setup" / f"{place.workspace_id}.log"
-        await preparing.set_up(command, place.path, env, SETUP_SECONDS, log)
+        await preparing.set_up(rules.setup, place.path, env, SETUP_SECONDS, log)
+        if changed := await to_thread.run_sync(self._suspicion.difference, row):
+            raise Tampered(f"{changed}\nIt changed while project.setup ran: {rules.setup}")
 
     def _place(self, row: Mapping[str, Any], ask: PlaceAsk) -> Place:
         path = Path(row["path"])
@@ -317,6 +315,7 @@ class Worktrees:
             unprotected=row["mode"] == "folder",
             top=path,
             note=facts.get("note"),
+            setup=None if facts.get("set_up", True) else self._rules.current().setup,
         )
 
     def _excluded(self, common: Common) -> list[str]:
@@ -325,6 +324,12 @@ class Worktrees:
         return ["/{}/".format(re.sub(r"([*?\[\\!#])", r"\\\1", one.as_posix())) for one in below]
 
     # Removing
+
+    @asynccontextmanager
+    async def _settling(self, task_id: str, seconds: float) -> AsyncGenerator[None]:
+        """Raises Busy."""
+        async with alone(self._folder, f"task-{task_id}", seconds), self._alone():
+            yield
 
     async def _settle(self, row: Row) -> list[str]:
         """What was cut off is finished or undone; a line where it could not be."""
@@ -335,28 +340,27 @@ class Worktrees:
         except Tampered as error:
             return _line(row, f"the repository's own files were changed: {error}")
         except (GitFailed, OSError) as error:
-            await self._write(row, state="failed", facts={**worktree.facts_of(row), "note": str(error)})
+            await self._rows.write(row, state="failed", facts={**worktree.facts_of(row), "note": str(error)})
             return _line(row, str(error))
-        await self._write(row, state="failed")
+        await self._rows.write(row, state="failed")
         return []
 
     async def _removed(self, row: Row) -> str | None:
         """Why it was left; None when it is gone."""
         if row["mode"] == "folder":
-            await self._write(row, state="removed")
+            await self._rows.write(row, state="removed")
             return None
-        task_id = row["task_id"]
-        commits = await self._store.read(self._caller, lambda tx: tx.submissions.commits([task_id]))
-        await self._write(row, state="removing")
+        submitted = await self._rows.submitted(row["task_id"])
+        await self._rows.write(row, state="removing")
         try:
             tree = await to_thread.run_sync(worktree.tree_of, self._root, row)
-            why = await to_thread.run_sync(worktree.removed, tree, row, commits.get(task_id))
+            why = await to_thread.run_sync(worktree.removed, tree, row, submitted)
         except Tampered as error:
             why = f"the repository's own files were changed: {error}"
         except (GitFailed, OSError) as error:
             why = str(error)
         facts = {**worktree.facts_of(row), "note": why}
-        await self._write(row, state="removed" if why is None else "closed", facts=facts)
+        await self._rows.write(row, state="removed" if why is None else "closed", facts=facts)
         return why
 
     async def _tidy(self) -> None:
@@ -371,11 +375,16 @@ def _reasons(task_id: str) -> Generator[None]:
     try:
         yield
     except Tampered as error:
-        raise PlaceFailed(f"The repository's own files were changed: {error}", tampered=True) from None
+        problem = Problem.TAMPERED
+        raise PlaceFailed(f"The repository's own files were changed: {error}", problem=problem) from None
+    except Busy:
+        text = f"No worktree for {task_id} yet: another process is making or removing one."
+        raise PlaceFailed(text, problem=Problem.BUSY) from None
     except preparing.NotPrepared as error:
         raise PlaceFailed(str(error), error.tail) from None
     except (GitFailed, OSError, rollback.NotPossible) as error:
-        raise PlaceFailed(f"No worktree for {task_id}: {error}.") from None
+        problem = Problem.FULL if means_full(str(error)) else Problem.OTHER
+        raise PlaceFailed(f"No worktree for {task_id}: {error}.", problem=problem) from None
 
 
 def _is_folder(path: Path) -> bool:

@@ -28,6 +28,7 @@ _OWN = {
     "maintenance.auto": "false",
 }
 _MERGE = "git merge-file --quiet --marker-size=%L %A %O %B"
+_FULL = ("No space left on device", "Disk quota exceeded", "File too large")
 _US = {"NAME": "wvo-mcp", "EMAIL": "wvo-mcp@localhost"}
 _SUBMITTED = "refs/wvo/submit"
 _ARCHIVED = "refs/wvo/archive"
@@ -210,6 +211,11 @@ class Common:
             return address
         host, slash, path = rest.partition("/")
         return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def means_full(why: str) -> bool:
+    """Did git, or the system, say that the disk is full?"""
+    return any(one in why for one in _FULL)
 
 
 def changed(common: Common, older: str, newer: str) -> list[str]:

@@ -12,7 +12,7 @@ from wvo_mcp.domain.validation import shown
 from wvo_mcp.errors import Conflict, Forbidden, StaleLease, StoreUnavailable, WvoError
 from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.workspaces import joining, worktree
-from wvo_mcp.execution.workspaces.repository import Tampered, submit_ref
+from wvo_mcp.execution.workspaces.repository import Tampered, means_full, submit_ref
 from wvo_mcp.execution.workspaces.snapshot import NotSubmittable, Tree
 from wvo_mcp.ports import Transaction, WatchedStore
 from wvo_mcp.ports.places import Prepared
@@ -20,7 +20,6 @@ from wvo_mcp.ports.workers import Violation
 
 Row = dict[str, Any]
 _TRIES = 5
-_FULL = ("No space left on device", "Disk quota exceeded", "File too large")
 _HINT = "Mend it in the worktree, then call complete_task again."
 
 
@@ -107,4 +106,4 @@ def _tampered(task_id: str, difference: str) -> Forbidden:
 
 def _failed(task_id: str, why: str) -> WvoError:
     text = f"The work of {task_id} could not be kept: {why}."
-    return StoreUnavailable(text) if any(one in why for one in _FULL) else Conflict(text, hint=_HINT)
+    return StoreUnavailable(text) if means_full(why) else Conflict(text, hint=_HINT)

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from pydantic import AliasChoices, Field
 
 from wvo_mcp.domain.instant import Instant
-from wvo_mcp.domain.lease import Caller, Lease
+from wvo_mcp.domain.lease import Lease
 from wvo_mcp.domain.memory import ContextEntry
 from wvo_mcp.domain.task import Checkpoint, Status, Task
 from wvo_mcp.domain.text import Id, Prose, Reference, Text
 from wvo_mcp.operations.core.planning import SubmissionRef, TaskLine, WorkView
 from wvo_mcp.operations.inputs import Held, LeaseWrite, Output, Replayable, first
-from wvo_mcp.operations.operation import Container, Context, Effect, operation
+from wvo_mcp.operations.operation import Container, Context, Effect, First, operation
 from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.orchestration.routing import breakers
 from wvo_mcp.orchestration.routing.router import Route
@@ -139,6 +139,10 @@ class CompleteTask(LeaseWrite):
         default_factory=list, max_length=50, description="Evidence for each criterion, in order."
     )
 
+    @property
+    def looks_for_workspace(self) -> bool:
+        return True
+
 
 class CompletedTask(TaskResult):
     unlocked: Annotated[list[str], first(_UNLOCKED_SHOWN)]
@@ -147,31 +151,40 @@ class CompletedTask(TaskResult):
     no_changes: bool = False
 
 
-async def _prepared(container: Container, caller: Caller, params: CompleteTask) -> object:
-    """The work of a worker, pinned; None for everybody else, whose call does nothing more."""
-    if caller.admitted is None:
-        return None
-    submissions = cast("Submissions", container.part("wvo_mcp.ports.places.Submissions"))
-    return await submissions.prepare(params.task_id, caller.admitted.lease_token)
-
-
-@operation(toolset="core", effect=Effect.WRITE, always_load=True, before=_prepared)
+@operation(toolset="core", effect=Effect.WRITE, always_load=True)
 async def complete_task(ctx: Context, params: CompleteTask) -> CompletedTask:
     """Complete your task once its acceptance criteria are met. Returns the tasks that this made ready."""
-    await ctx.tx.sessions.ensure()
-    await ctx.tx.routing.prefetch_tried(params.task_id)
-    task = await lifecycle.held(ctx.tx, ctx.policy, params.task_id, params.lease_token, Status.DONE)
-    work: dict[str, Any] = {}
-    if ctx.prepared is not None:
-        from wvo_mcp.orchestration.tasks import submitting  # only workers submit
-
-        work = await submitting.submitted(ctx.tx, task, cast("Prepared", ctx.prepared))
-    moved = await lifecycle.complete(ctx.tx, task, params.summary, params.artifacts, params.evidence, work)
-    tried = await ctx.tx.routing.tried(task.id)
+    tx = ctx.tx
+    await tx.sessions.ensure()
+    await tx.routing.prefetch_tried(params.task_id)
+    task = await lifecycle.held(tx, ctx.policy, params.task_id, params.lease_token, Status.DONE)
+    place = await tx.workspaces.open_of(task.id)
+    work = {} if place is None else await _submitted(ctx, task, place)
+    moved = await lifecycle.complete(tx, task, params.summary, params.artifacts, params.evidence, work)
+    tried = await tx.routing.tried(task.id)
     if tried:
-        await breakers.done(ctx.tx, task.id, tried)
+        await breakers.done(tx, task.id, tried)
     done = {"submission": work.get("submission"), "no_changes": "no_changes" in work}
     return CompletedTask.of(moved, unlocked_count=len(moved.unlocked), **done)
+
+
+async def _submitted(ctx: Context, task: Task, place: dict[str, Any]) -> dict[str, Any]:
+    """What is in the workspace of this lease. It is pinned first, outside of the transaction."""
+    from wvo_mcp.orchestration.tasks import submitting  # most tasks have no workspace
+
+    if not submitting.submits(task, place):
+        return await submitting.left(ctx.tx, task, place)
+    if ctx.prepared is None:
+
+        async def pinned(container: Container) -> object:
+            submissions = cast("Submissions", container.part("wvo_mcp.ports.places.Submissions"))
+            return (await submissions.prepare(task.id, task.lease_token),)
+
+        raise First(pinned)
+    (prepared,) = cast("tuple[Prepared | None]", ctx.prepared)
+    if prepared is None:  # another host has it
+        return await submitting.left(ctx.tx, task, place)
+    return await submitting.submitted(ctx.tx, task, prepared)
 
 
 class FailTask(LeaseWrite):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from wvo_mcp.domain.memory import ContextEntry
-from wvo_mcp.domain.merging import AT_WORK, begins_with
+from wvo_mcp.domain.merging import AT_WORK
 from wvo_mcp.domain.providers.catalogue import Provider
 from wvo_mcp.domain.task import BlockAuthor, Checkpoint, Task, TaskType
 from wvo_mcp.domain.worker import Worker
@@ -117,8 +117,7 @@ async def launch(
             await tx.alerts.raise_alert("worker_blocked", "critical", claim.task.id, f"{claim.task.id} waits: {caps}")
             return Nothing("budget", caps, tx.now)
         before = await parking.take_up(tx, claim.task, provider.name, parts.host)
-        came_back = await review.returned(tx, claim.task.id)
-        bases, landed = begins_with(await tx.submissions.built_on(claim.task.id))
+        begins = await review.begins_with(tx, claim.task.id)
         fields = {
             "task_id": claim.task.id,
             "lease_token": claim.lease.token,
@@ -146,9 +145,9 @@ async def launch(
             before=before,
             resume=claim.resume,
             context=claim.context,
-            bases=bases,
-            landed=landed,
-            onto=None if came_back is None else came_back["tip_sha"],
+            bases=begins.bases,
+            landed=begins.landed,
+            onto=begins.onto,
             caps=caps,
         )
 

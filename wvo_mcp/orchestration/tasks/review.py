@@ -3,8 +3,9 @@
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
+from wvo_mcp.domain import merging
 from wvo_mcp.domain.merging import KEPT, MOST_SENT_BACK, OPEN, EntryKind, EntryState, sent_back_in_a_row
 from wvo_mcp.domain.task import BlockAuthor, Status, Task
 from wvo_mcp.errors import Conflict
@@ -142,6 +143,21 @@ async def returned(tx: Transaction, task_id: str) -> Row | None:
     newest = next(iter(await tx.submissions.of_task(task_id)), None)
     sent = newest is not None and newest["state"] in (EntryState.CONFLICT, EntryState.RED)
     return newest if sent else None
+
+
+class Beginning(NamedTuple):
+    """What a task's place is made from: `bases` and `landed` as `domain.merging.begins_with` has them; `onto`, the commit of
+    the target on which its own work could not land."""
+
+    bases: list[str]
+    landed: list[str]
+    onto: str | None
+
+
+async def begins_with(tx: Transaction, task_id: str) -> Beginning:
+    came_back = await returned(tx, task_id)
+    bases, landed = merging.begins_with(await tx.submissions.built_on(task_id))
+    return Beginning(bases, landed, None if came_back is None else came_back["tip_sha"])
 
 
 async def _blocked(tx: Transaction, task: Task, why: str, data: Mapping[str, Any]) -> Task:

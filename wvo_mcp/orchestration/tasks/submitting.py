@@ -2,6 +2,7 @@
 it; and what becomes of the entry when the task is open again."""
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from wvo_mcp.domain.files import overlap
@@ -14,10 +15,37 @@ if TYPE_CHECKING:  # a first call needs nothing of it
     from wvo_mcp.ports.places import Prepared
 
 Work = dict[str, Any]
+Row = Mapping[str, Any]
 PARKED = "merge_parked"
 """The alert of a task whose entry is parked."""
 _DRIFT_KEPT = 100
 _EVENTS = 50
+
+
+def submits(task: Task, place: Row) -> bool:
+    """Is the place (a row of `workspaces`) that of the lease which completes the task, and does its work land?"""
+    own = place["state"] == "open" and place["lease_token"] == task.lease_token
+    return own and _lands(place)
+
+
+def _lands(place: Row) -> bool:
+    return place["mode"] != "folder" and bool(json.loads(place["facts"]).get("submits"))
+
+
+async def left(tx: Transaction, task: Task, place: Row) -> Work:
+    """The task is done as if it had no place: that one is of an earlier lease, or of another host, and stays. Whoever completes
+    it hears of it."""
+    older = place["lease_token"] != task.lease_token
+    if place["mode"] == "folder" or not (older or _lands(place)):
+        return {}
+    whose = "of an earlier lease" if older else f"on the host {place['host']}"
+    body = (
+        f"{task.id} was completed without a submission: its workspace {place['path']} is {whose}. It stays as it is, and"
+        " nothing of it will land. A person finds it with wvo-mcp workspaces."
+    )
+    note = {"to_agent": tx.caller.agent_id, "kind": "note", "body": body, "task_id": task.id}
+    await tx.messages.add(note)
+    return {"left": place["path"]}
 
 
 async def submitted(tx: Transaction, task: Task, prepared: "Prepared") -> Work:

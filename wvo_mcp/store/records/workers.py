@@ -23,6 +23,10 @@ _PLACE = (
     " created_at, updated_at"
 )
 
+_OPEN_OF = f"""
+    SELECT {_PLACE} FROM workspaces WHERE task_id = ? AND state NOT IN ('removed', 'failed')
+    ORDER BY created_at DESC, workspace_id DESC LIMIT 1"""
+
 
 class Workers(Numbered):
     """`ports.WorkerRepository`."""
@@ -108,12 +112,10 @@ class Workspaces(Numbered):
         return self._rows.one(f"SELECT {_PLACE} FROM workspaces WHERE workspace_id = ?", (workspace_id,))
 
     async def open_of(self, task_id: str) -> dict[str, Any] | None:
-        return self._rows.one(
-            f"""
-            SELECT {_PLACE} FROM workspaces WHERE task_id = ? AND state NOT IN ('removed', 'failed')
-            ORDER BY created_at DESC, workspace_id DESC LIMIT 1""",
-            (task_id,),
-        )
+        return self._rows.one(_OPEN_OF, (task_id,))
+
+    async def prefetch_open_of(self, task_id: str) -> None:
+        self._rows.prefetch_statement(_OPEN_OF, (task_id,), of="workspaces")
 
     async def unfinished(self, host: str) -> list[dict[str, Any]]:
         return self._rows.all(

@@ -1,0 +1,76 @@
+"""The journal of the places of this host: rows of `workspaces`."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.merging import EntryState
+from wvo_mcp.domain.task import SETTLED
+from wvo_mcp.execution.workspaces import worktree
+from wvo_mcp.ports import Transaction, WatchedStore
+
+Row = dict[str, Any]
+_MOST_PLACES = 1_000
+_COMPARED = 20
+
+
+class Rows:
+    """`caller` is who writes them."""
+
+    def __init__(self, store: WatchedStore, caller: Caller) -> None:
+        self.host = worktree.host_name()
+        self._store = store
+        self._caller = caller
+
+    async def of(self, task_id: str) -> Row | None:
+        """The newest of the task, neither removed nor failed."""
+        row = await self._store.read(self._caller, lambda tx: tx.workspaces.open_of(task_id))
+        return row if row is not None and row["host"] == self.host else None
+
+    async def live(self) -> list[Row]:
+        """Neither removed nor failed, oldest first."""
+        return await self._store.read(self._caller, lambda tx: tx.workspaces.on_host(self.host, _MOST_PLACES))
+
+    async def unfinished(self) -> list[Row]:
+        """Being made or removed."""
+        return await self._store.read(self._caller, lambda tx: tx.workspaces.unfinished(self.host))
+
+    async def add(self, row: Mapping[str, Any]) -> None:
+        await self._store.write(self._caller, lambda tx: tx.workspaces.add(row))
+
+    async def write(self, row: Row, **fields: Any) -> None:
+        if "facts" in fields:
+            fields["facts"] = json.dumps(fields["facts"])
+
+        async def change(tx: Transaction) -> None:
+            await tx.workspaces.change(row["workspace_id"], fields)
+
+        await self._store.write(self._caller, change)
+
+    async def is_settled(self, task_id: str) -> bool:
+        """Is the task done, failed or cancelled?"""
+        task = await self._store.read(self._caller, lambda tx: tx.tasks.find(task_id))
+        return task is not None and task.status in SETTLED
+
+    async def submitted(self, task_id: str) -> str | None:
+        """The commit that the task submitted last."""
+        found = await self._store.read(self._caller, lambda tx: tx.submissions.commits([task_id]))
+        return found.get(task_id)
+
+    async def accepted(self) -> None:
+        """A person has looked at what differed."""
+        await self._store.write(self._caller, lambda tx: tx.alerts.resolve_alert("violation", None))
+
+    async def others(self, repository: str) -> list[str]:
+        """Commits that the store's work began with in repositories of other names."""
+
+        async def look(tx: Transaction) -> list[tuple[str | None, str | None]]:
+            entries = await tx.submissions.in_states(tuple(EntryState), _COMPARED)
+            rows = await tx.workspaces.on_host(self.host, _COMPARED)
+            named = [(worktree.facts_of(row).get("repository"), row["base_sha"]) for row in rows]
+            return [*((one["repository"], one["base_sha"]) for one in entries), *named]
+
+        found = await self._store.read(self._caller, look)
+        same = any(name == repository for name, _ in found)
+        return [] if same else [commit for name, commit in found if name and commit]
