@@ -10,6 +10,7 @@ from tests.support.bench import Bench
 from tests.support.waiting import eventually
 from tests.support.yard import Yard, digests
 from wvo_mcp.domain.rules import Rules
+from wvo_mcp.execution.workspaces.repository import Common
 from wvo_mcp.ports.places import PlaceFailed
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WORK-8")]
@@ -114,6 +115,39 @@ async def test_a_project_below_the_top_of_its_repository_starts_there(yard: Yard
     assert place.path == part.folder / "T1" / "part"
     assert "part/more.py" in yard.names(commit)
     assert "/part/state/worktrees/" in (yard.root / ".git/info/exclude").read_text()
+
+
+async def test_folders_of_another_store_are_no_change_of_the_repository(yard: Yard) -> None:
+    exclude = yard.root / ".git/info/exclude"
+    worker, _ = await yard.opened("T1")
+    exclude.write_text(exclude.read_text().removesuffix("\n"))  # a person's editor
+
+    def another_store() -> bool:
+        other = Common.of(yard.root)
+        return other is not None and other.exclude(["/part \\[1]/state/worktrees/", "/part \\[1]/state/workers/"])
+
+    assert await anyio.to_thread.run_sync(another_store)
+    assert await yard.places.tampered("T1") is None
+    await yard.open(worker)
+    await yard.opened("T2")
+
+
+async def test_whatever_else_is_kept_out_is_a_change(yard: Yard) -> None:
+    await yard.opened("T1")
+    exclude = yard.root / ".git/info/exclude"
+    before = exclude.read_text()
+    for line in (
+        "*",
+        "/src/",
+        "/*/workers/",
+        "workers/",
+        "/[x]/workers/",
+        "/a/workers/*",
+        "!/state/workers/",
+        "/xworkers/",
+    ):
+        exclude.write_text(f"{before}{line}\n")
+        assert "info/exclude" in (await yard.places.tampered("T1") or ""), line
 
 
 async def test_slots_and_projects_have_ports_of_their_own(yard: Yard) -> None:

@@ -20,6 +20,9 @@ Baseline = Mapping[str, object]
 
 _WATCHED = ("config", "config.worktree", "hooks", "info", "objects/info/alternates", "objects/info/http-alternates")
 _WRITTEN_BY_GIT = frozenset({"info/refs"})
+_EXCLUDE = "info/exclude"
+_OURS = re.compile(rb"/(?:[^\n*?\[\\]|\\[^\n])*(?<=/)(?:worktrees|workers)/")
+"""A line with which another store of the repository keeps its own folders out: it names one folder, by no pattern."""
 _LARGEST = 1 << 20
 _MOST_FILES = 10_000
 _SHOWN = 20
@@ -72,6 +75,10 @@ def _files(git_dir: Path) -> dict[str, str]:
                 with path.open("rb") as file:
                     content = file.read(_LARGEST)
                 status = path.stat()
+                if relative == _EXCLUDE and status.st_size <= _LARGEST:
+                    if kept := [line for line in content.splitlines() if not _OURS.fullmatch(line)]:
+                        found[relative] = _of(b"%d\n" % (status.st_mode & 0o111) + b"\n".join(kept))
+                    continue
                 found[relative] = _of(f"{status.st_mode & 0o111} {status.st_size}\0".encode() + content)
             elif path.exists() and not path.is_dir():
                 found[relative] = "no file"
