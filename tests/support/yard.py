@@ -12,12 +12,15 @@ from typing import Any
 from tests.support.bench import Bench, a_task, an_agent
 from wvo_mcp.domain.lease import Caller, WorkerPass
 from wvo_mcp.domain.rules import Rules
+from wvo_mcp.domain.text import as_id
 from wvo_mcp.execution.workspaces.places import Worktrees
 from wvo_mcp.execution.workspaces.submitting import PinnedSubmissions
+from wvo_mcp.execution.workspaces.worktree import host_name
 from wvo_mcp.operations import ALL
 from wvo_mcp.orchestration.tasks import review
 from wvo_mcp.ports.places import Place, PlaceAsk
 
+HERE = as_id(host_name())[:48]
 JOURNAL = Caller("wvo-mcp", "places", durable=True, pooled=False)
 
 
@@ -88,11 +91,11 @@ class Yard:
         await self.bench.create(a_task(task_id, **fields))
         return await self.claim(task_id)
 
-    async def claim(self, task_id: str, agent_id: str | None = None) -> Caller:
+    async def claim(self, task_id: str, host: str = HERE) -> Caller:
         self.bench.limits(wip_limit=50)
-        agent = an_agent(agent_id or f"auto-host.{task_id}")
+        agent = an_agent(f"auto-host.{task_id}")
         token = (await self.bench.claim(agent, task_id))["lease"]["token"]
-        on = {"task_id": task_id, "lease_token": token, "agent_id": agent.agent_id, "run_id": "r", "host": "here"}
+        on = {"task_id": task_id, "lease_token": token, "agent_id": agent.agent_id, "run_id": "r", "host": host}
         model = {"provider": "claude", "tier": "high", "model": "opus"}
         row = await self.bench.write(lambda tx: tx.workers.add({**on, **model}))
         return replace(agent, admitted=WorkerPass(row.worker_id, task_id, token))

@@ -172,7 +172,7 @@ class QueueRepository(Protocol):
     async def held_by_session(self, session_id: str) -> list[Task]: ...
 
     async def scopes(self) -> list[Row]:
-        """{id, files} of the tasks in progress that name files."""
+        """{id, files} of the tasks that name files and are in progress, or whose work is about to land."""
 
     async def orphan_of(self, agent_id: str) -> Task | None:
         """The oldest task in progress of this agent whose session has ended."""

@@ -87,8 +87,11 @@ class Lane:
         while await self.queue.turn():
             pass
 
-    async def submit(self, task_id: str, files: Mapping[str, str], **fields: Any) -> dict[str, Any]:
-        """A worker did the task; its submission."""
+    async def submit(
+        self, task_id: str, files: Mapping[str, str], *, claims: Sequence[str] = (), **fields: Any
+    ) -> dict[str, Any]:
+        """A worker did the task, which `claims` these files; its submission."""
+        fields |= {"files": list(claims)} if claims else {}
         worker, place = await self.yard.opened(task_id, **fields)
         self.yard.write(place.path, dict(files))
         return (await self.yard.complete(worker))["submission"]

@@ -8,6 +8,7 @@ import pytest
 
 from tests.orchestration.merging.conftest import Lane
 from tests.support.bench import OWNER, a_task
+from tests.support.sessions import an_agent
 from tests.support.yard import git
 from wvo_mcp.domain.merging import EntryState
 from wvo_mcp.errors import Conflict
@@ -191,3 +192,34 @@ async def test_what_git_cannot_do_is_tried_again_and_said_once(lane: Lane) -> No
     repository.tip = tip
     await lane.land()
     assert await lane.bench.status("T1") == ["done"]
+
+
+@pytest.mark.both_stores
+async def test_the_files_of_a_task_are_in_use_until_its_work_has_landed(lane: Lane) -> None:
+    await lane.submit("T1", {"src/a.py": "1\n"}, claims=["src/**"])
+    await lane.bench.create(a_task("T2", files=["src/b.py"]))
+    claimed = await lane.bench.claim(an_agent("bob"))
+    assert (claimed["task"], claimed["reason"]) == (None, "no_ready_tasks")
+    await lane.land()
+    assert (await lane.bench.claim(an_agent("bob")))["task"]["id"] == "T2"
+
+
+async def test_the_local_mode_lands_nothing_while_another_host_has_workers(lane: Lane) -> None:
+    entry_id = (await lane.submit("T1", {"new.py": "1\n"}))["entry_id"]
+    await lane.bench.create(a_task("T2"))
+    await lane.yard.claim("T2", host="elsewhere")
+    await lane.land()
+    entry = await lane.entry(entry_id)
+    assert entry["state"] == "parked"
+    assert "merge mode local" in entry["reason"]
+
+
+async def test_get_task_says_whether_it_was_verified(lane: Lane) -> None:
+    lane.rule(verify=("true",))
+    await lane.submit("T1", {"new.py": "1\n"})
+    assert (await lane.bench.call("get_task", task_id="T1"))["task"].get("verified") is None
+    await lane.land()
+    assert (await lane.bench.call("get_task", task_id="T1"))["task"].get("verified") == "verified"
+    await lane.bench.create(a_task("T2"))
+    await lane.bench.done("T2")
+    assert (await lane.bench.call("get_task", task_id="T2"))["task"].get("verified") == "unverified"

@@ -7,7 +7,8 @@ from pydantic import Field
 
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.memory import ContextEntry, newest
-from wvo_mcp.domain.task import BlockAuthor, Checkpoint, Origin, Priority, Status, TaskType
+from wvo_mcp.domain.merging import UNVERIFIED, EntryState
+from wvo_mcp.domain.task import BlockAuthor, Checkpoint, Origin, Priority, Status, Task, TaskType
 from wvo_mcp.domain.text import Id, Label, Text
 from wvo_mcp.domain.wsjf import Why
 from wvo_mcp.operations.inputs import Input, Output, first
@@ -67,6 +68,7 @@ class TaskView(WorkView):
     lease_expires_at: Instant | None = None
     block_author: BlockAuthor | None = None
     waiting_for: list[str] = Field(default=[])
+    verified: str | None = Field(default=None, description="Of a done task: verified or unverified.")
 
 
 class EventLine(Output):
@@ -171,7 +173,7 @@ async def get_task(ctx: Context, params: GetTask) -> TaskDetails:
     entries = [] if task.status in (Status.PENDING, Status.IN_PROGRESS) else await tx.submissions.of_task(task.id)
     return TaskDetails.of(
         {
-            "task": TaskView.of(task, waiting_for=waits),
+            "task": TaskView.of(task, waiting_for=waits, verified=_verified(task, entries)),
             "dependencies": await tx.tasks.dependencies(task.id),
             "dependents": await tx.tasks.dependents(task.id, 100),
             "checkpoints": await tx.memory.checkpoints(task.id, 5),
@@ -182,6 +184,12 @@ async def get_task(ctx: Context, params: GetTask) -> TaskDetails:
             else None,
         }
     )
+
+
+def _verified(task: Task, entries: list[dict[str, Any]]) -> str | None:
+    """What was not submitted was verified by nobody."""
+    merged = [entry["verified"] for entry in entries if entry["state"] == EntryState.MERGED]
+    return None if task.status is not Status.DONE else next(iter(merged), None) or UNVERIFIED
 
 
 class ListTasks(Input):

@@ -26,6 +26,7 @@ from wvo_mcp.domain.merging import (
 )
 from wvo_mcp.domain.rules import MergeMode, Rules
 from wvo_mcp.domain.task import Task
+from wvo_mcp.domain.text import as_id
 from wvo_mcp.errors import WvoError
 from wvo_mcp.orchestration.leader import Candidate as Slot
 from wvo_mcp.orchestration.leader import LeaderTerm, Overtaken
@@ -43,10 +44,13 @@ Row = dict[str, Any]
 
 _LOOK_SECONDS = 2.0
 _LEAST_PAUSE = 0.5
-_FIRST_AGAIN, _LAST_AGAIN = 5.0, 60.0
+_FIRST_AGAIN, _LAST_AGAIN = 1.0, 60.0
 """Seconds until what is parked for a cause that may pass is tried again: twice as long each time."""
+_SOON = 10.0
 _LOOKED_AT = 200
 _SHOWN = 50
+_HOST = 48
+"""Characters of a host's name that a worker's row has."""
 
 Hold = Callable[[Transaction, Entry, Task], Awaitable[str | None]]
 """Why an entry must not land yet, such as a review that it needs; None: it may."""
@@ -91,8 +95,8 @@ class MergeQueue:
         self._news.set()
 
     async def waits(self) -> bool:
-        """Is anything being landed here, or could be now?"""
-        return self._busy or await self._next(None) is not None
+        """Is anything being landed here, or could be in a moment?"""
+        return self._busy or await self._next(None, _SOON) is not None
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -179,19 +183,20 @@ class MergeQueue:
                 logger.info("%s was taken out of the queue", entry["entry_id"])
         return worked
 
-    async def _next(self, role: str | None) -> Row | None:
-        """What is to be done next here, of the slot or of any."""
+    async def _next(self, role: str | None, seconds: float = 0.0) -> Row | None:
+        """What is to be done next here within so many seconds, of the slot or of any."""
 
         async def look(tx: Transaction) -> list[tuple[Entry, str, float]]:
             found: list[tuple[Entry, str, float]] = []
             for entry in await tx.submissions.in_states(OPEN, _LOOKED_AT):
                 parked = entry["state"] == EntryState.PARKED
-                if parked and (entry["retry_at"] is None or instant(entry["retry_at"]) > tx.now):
+                if parked and (entry["retry_at"] is None or instant(entry["retry_at"]) > tx.now + soon):
                     continue
                 task = await tx.tasks.get(entry["task_id"])
                 found.append((entry, task.priority.value, task.score))
             return found
 
+        soon = timedelta(seconds=seconds)
         await self.rules.refresh()
         waiting = await self.store.read(self.caller(), look)
         ours = [one for one in waiting if self._is_ours(one[0]) and role in (None, role_of(one[0]))]
@@ -207,8 +212,7 @@ class MergeQueue:
         task = await term.read(term.caller, lambda tx: tx.tasks.get(entry["task_id"]))
         try:
             landing = _landing(entry, task, rules)
-            why = await term.read(term.caller, lambda tx: self.hold(tx, entry, task))
-            if why is not None:
+            if (why := await term.read(term.caller, lambda tx: self._held(tx, entry, task, landing.mode))) is not None:
                 raise NotNow(why)
             if entry["candidate_sha"] and entry["state"] in (EntryState.LANDING, EntryState.PARKED):
                 commit = await self.repository.landed(landing, entry["candidate_sha"])
@@ -227,6 +231,17 @@ class MergeQueue:
             await self._back(term, entry, EntryState.CONFLICT, told, findings)
         except NotNow as error:
             await self._park(term, entry, error)
+
+    async def _held(self, tx: Transaction, entry: Row, task: Task, mode: MergeMode) -> str | None:
+        """Why it must not land yet."""
+        if mode is MergeMode.LOCAL:
+            others = sorted({worker.host for worker in await tx.workers.open()} - {as_id(self.host)[:_HOST]})
+            if others:
+                return (
+                    f"work lands in the branch of this machine (merge mode local), but workers run on {', '.join(others)} too:"
+                    " set merge.mode to push or pull_request"
+                )
+        return await self.hold(tx, entry, task)
 
     async def _once(self, term: LeaderTerm, entry: Row, landing: Landing, rules: Rules, task: Task) -> None:
         """Raises Moved, Conflicting, NotNow."""
@@ -277,7 +292,7 @@ class MergeQueue:
 
     async def _park(self, term: LeaderTerm, entry: Row, why: NotNow) -> None:
         async def work(tx: Transaction, row: Row) -> None:
-            wait = min(_LAST_AGAIN, _FIRST_AGAIN * 2 ** min(row["attempts"], 10))
+            wait = min(_LAST_AGAIN, _FIRST_AGAIN * 2 ** min(review.times_parked(row), 10))
             again = tx.now + timedelta(seconds=wait) if why.passing else None
             if why.pull_request is not None:
                 await tx.submissions.change(row["entry_id"], {"pull_request": why.pull_request})

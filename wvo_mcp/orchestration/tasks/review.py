@@ -72,7 +72,7 @@ async def parked(
     """The cause may pass, or a person has to act: the task stays in review, people are told, and with `retry_at` it is tried
     again."""
     task = await tx.tasks.get(entry["task_id"])
-    known = json.loads(entry["findings"]) | dict(findings or {})
+    known = json.loads(entry["findings"]) | dict(findings or {}) | {"parked": times_parked(entry) + 1}
     fields = {"state": EntryState.PARKED, "reason": reason[:_REASON], "retry_at": retry_at}
     await tx.submissions.change(entry["entry_id"], {**fields, "findings": json.dumps(known)})
     if entry["reason"] != reason[:_REASON]:  # else it was tried again, and nothing is new
@@ -81,6 +81,11 @@ async def parked(
     message = f"The work of {task.id} waits to land: {reason[:_REASON]} ({again})"
     await tx.alerts.raise_alert(PARKED, "warning" if retry_at else "critical", task.id, message)
     return task
+
+
+def times_parked(entry: Row) -> int:
+    """How often it was parked since it was made."""
+    return int(json.loads(entry["findings"]).get("parked", 0))
 
 
 async def park(tx: Transaction, entry: Row, reason: str) -> Task:

@@ -226,8 +226,15 @@ class Queue(Repository):
 
     async def scopes(self) -> list[dict[str, Any]]:
         return self._rows.all(
-            "SELECT id, files FROM tasks INDEXED BY tasks_scopes"
-            " WHERE status = 'in_progress' AND files <> '[]' AND id > ''"
+            """
+            SELECT id, files FROM tasks INDEXED BY tasks_scopes
+            WHERE status = 'in_progress' AND files <> '[]' AND id > ''
+            UNION ALL
+            SELECT t.id, t.files FROM tasks AS t INDEXED BY tasks_in_review
+            WHERE t.status = 'in_review' AND t.files <> '[]' AND EXISTS (
+              SELECT 1 FROM merge_entries AS m
+              WHERE m.task_id = t.id AND m.state IN ('queued', 'building', 'verifying', 'landing')
+            )"""
         )
 
     async def orphan_of(self, agent_id: str) -> Task | None:
