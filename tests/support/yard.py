@@ -100,7 +100,7 @@ class Yard:
         row = await self.bench.write(lambda tx: tx.workers.add({**on, **model}))
         return replace(agent, admitted=WorkerPass(row.worker_id, task_id, token))
 
-    async def open(self, worker: Caller, slot: int = 0, onto: str | None = None, **begins: Sequence[str]) -> Place:
+    async def open(self, worker: Caller, slot: int = 0, onto: str | None = None, **begins: Any) -> Place:
         assert worker.admitted is not None
         ask = PlaceAsk(
             task_id=worker.admitted.task_id, lease_token=worker.admitted.lease_token, slot=slot, onto=onto, **begins
