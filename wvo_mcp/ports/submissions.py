@@ -35,6 +35,9 @@ class SubmissionRepository(Protocol):
     async def in_states(self, states: Collection[str], limit: int) -> list[Row]:
         """Entries of all repositories in any of these states, oldest first."""
 
+    async def changed_last(self, states: Collection[str], limit: int) -> list[Row]:
+        """The same, what changed last first."""
+
 
 class VerificationRepository(Protocol):
     """What the commands said of a tree."""

@@ -54,6 +54,9 @@ COMMANDS = [
     "pause",
     "resume",
     "budget raise agent ann --hourly 5",
+    "merge park m-1",
+    "merge retry m-1",
+    "merge revert m-1",
     "backup restore --latest",
     "alert-resolve 1",
     "cancel T1",
@@ -97,6 +100,17 @@ def test_each_operation_says_once_who_may_call_it() -> None:
     decided = {name for name, op in ALL.items() if op.role.name == "OPERATOR"}
     administered = {name for name, op in ALL.items() if op.role.name == "ADMIN"}
 
-    assert decided == {"approve", "deny", "pause", "resume", "stop", "worker_stop", "alert_resolve"}
+    assert decided == {
+        "approve",
+        "deny",
+        "pause",
+        "resume",
+        "stop",
+        "worker_stop",
+        "merge_park",
+        "merge_retry",
+        "merge_revert",
+        "alert_resolve",
+    }
     assert administered == {"budget_raise", "set_time_back"}
     assert {op.role.name for op in ALL.values() if op.effect == "read"} == {"VIEWER"}

@@ -27,6 +27,7 @@ _INSTALLATION = "Installation"
 _GROUPS = {
     "backup": ("list", "List, make and restore backups of the store. One is made every hour."),
     "budget": ("show", "Show token budgets, or raise one for a while. The limits are set in state/providers.yaml."),
+    "merge": ("queue", "Show what waits to land, or retry, park and take back a submission."),
     "store": ("", "Copy the database to another one."),
     "worker": ("", "Show what a worker did, or stop it. wvo-mcp workers lists them."),
 }
@@ -105,7 +106,10 @@ class _Root(_Operations):
         super().__init__(compose, "wvo-mcp", help=HELP, context_settings=settings, params=[version])
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*(name for name in super().list_commands(ctx) if not name.startswith(("budget-", "worker-"))), *_GROUPS]
+        return [
+            *(name for name in super().list_commands(ctx) if not name.startswith(("budget-", "merge-", "worker-"))),
+            *_GROUPS,
+        ]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _GROUPS:
@@ -141,6 +145,7 @@ def _heading(command: str) -> str:
             "autopilot": _PEOPLE,
             "run": _PEOPLE,
             "budget": _PEOPLE,
+            "merge": _PEOPLE,
             "trust": _PEOPLE,
             "worker": _PEOPLE,
         }.get(command, _INSTALLATION)

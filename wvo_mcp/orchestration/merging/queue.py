@@ -270,8 +270,7 @@ class MergeQueue:
 
         async def checked(tx: Transaction) -> T:
             row = await tx.submissions.get(entry["entry_id"])
-            at_work = row is not None and (row["state"] in AT_WORK or (row["state"], row["retry_at"]) == _as(entry))
-            if row is None or not at_work:
+            if row is None or not (row["state"] in AT_WORK or _due_still(row, entry)):
                 raise _Gone
             return await work(tx, row)
 
@@ -345,8 +344,10 @@ async def _beside(work: Callable[[], Awaitable[T]], other: Callable[[], Awaitabl
     return ended[0]
 
 
-def _as(entry: Row) -> tuple[str, Any]:
-    return (EntryState.PARKED.value, entry["retry_at"])
+def _due_still(row: Row, entry: Entry) -> bool:
+    """Is it parked as it was when it was found to be due? A person may have parked it since."""
+    parked = row["state"] == entry["state"] == EntryState.PARKED
+    return parked and row["retry_at"] is not None and row["retry_at"] == entry["retry_at"]
 
 
 def _landing(entry: Entry, task: Task, rules: Rules) -> Landing:

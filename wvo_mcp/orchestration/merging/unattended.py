@@ -20,7 +20,7 @@ def unattended() -> LeaderJob:
 
 
 async def _look(term: LeaderTerm) -> None:
-    waits = await term.read(term.caller, _waiting)
+    waits = await term.read(term.caller, waiting)
     text = (
         f"{waits} {'submission waits' if waits == 1 else 'submissions wait'} to land, and nothing is running that lands work"
         " here. Run: wvo-mcp run"
@@ -28,7 +28,8 @@ async def _look(term: LeaderTerm) -> None:
     await settle_alerts(term, {ALERT: ("warning", text) if waits else None})
 
 
-async def _waiting(tx: Transaction) -> int:
+async def waiting(tx: Transaction) -> int:
+    """So many entries have waited for a minute while no runner had their slot."""
     found = 0
     for entry in await tx.submissions.in_states(OPEN, _LOOKED_AT):
         since = entry["updated_at"] if entry["state"] in AT_WORK else entry["retry_at"]

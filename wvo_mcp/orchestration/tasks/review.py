@@ -173,7 +173,9 @@ async def _blocked(tx: Transaction, task: Task, why: str, data: Mapping[str, Any
 
 def _check_open(entry: Row, what: str) -> None:
     if entry["state"] not in OPEN:
-        raise Conflict(f"{entry['entry_id']} is {entry['state']}; only what waits can be {what}.")
+        raise Conflict(
+            f"{entry['entry_id']} is {entry['state']}; only what is queued, building, verifying or parked can be {what}."
+        )
     if entry["state"] == EntryState.LANDING:
         raise Conflict(f"{entry['entry_id']} is landing.", hint="Look again in a moment: wvo-mcp merge queue.")
 

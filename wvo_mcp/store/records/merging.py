@@ -86,6 +86,13 @@ class Submissions(Numbered):
             f"SELECT {_ENTRY} FROM merge_entries WHERE state IN ({marks}) ORDER BY seq LIMIT ?", (*states, limit)
         )
 
+    async def changed_last(self, states: Collection[str], limit: int) -> list[dict[str, Any]]:
+        marks = ", ".join("?" * len(states))
+        return self._rows.all(
+            f"SELECT {_ENTRY} FROM merge_entries WHERE state IN ({marks}) ORDER BY updated_at DESC, seq DESC LIMIT ?",
+            (*states, limit),
+        )
+
 
 class Verifications(Numbered):
     """`ports.VerificationRepository`."""

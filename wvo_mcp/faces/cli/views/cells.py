@@ -24,14 +24,23 @@ STATUS = {
 _STYLES: Mapping[str, Mapping[str, str]] = {
     "status": STATUS,
     "became": {**STATUS, "landed": "green", "waiting": "yellow"},
+    "state": {
+        "merged": "green",
+        "landing": "cyan",
+        "parked": "yellow",
+        "conflict": "red",
+        "red": "red",
+        "withdrawn": "dim",
+    },
     "severity": {"critical": "bold red", "warning": "yellow", "info": "dim"},
     "priority": {"critical": "bold red", "high": "yellow", "medium": "default", "low": "dim"},
 }
 NEARLY = 0.8
 """Share of a budget from which it is nearly used up."""
 
-_BOLD = frozenset({"id", "task_id", "provider", "name", "topic"})
+_BOLD = frozenset({"id", "entry_id", "task_id", "provider", "name", "topic"})
 _ITEMS = frozenset({"acceptance", "assumptions", "warnings"})
+_COMMITS = frozenset({"commit", "landed", "base"})
 _PAST = frozenset({"created_at", "raised_at", "since", "started_at", "last_seen_at"})
 _AHEAD = frozenset({"expires_at", "lease_expires_at", "until", "retry_at"})
 _DISTANT = frozenset({"p50_at", "p90_at", "due_at", "done_at", "earliest_start"})
@@ -84,6 +93,8 @@ def _plain(name: str, value: Any, now: datetime) -> str:
         case dict():
             row = cast("dict[str, Any]", value)
             return joined([f"{key}={cell(row, key, now).plain}" for key in row])
+        case str() if name in _COMMITS:
+            return value[:12]
         case str() | None:
             return value or ""
         case _ if name == "progress":

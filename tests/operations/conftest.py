@@ -1,0 +1,5 @@
+"""What tests of operations share."""
+
+from tests.orchestration.merging.conftest import lane
+
+__all__ = ["lane"]
