@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.shops import DONE, OWNER, WRITES, Shop, tasks, workers
 from wvo_mcp.app.autopilot import Autopilot
-from wvo_mcp.domain.task import Status
+from wvo_mcp.domain.task import BlockAuthor, Status
 from wvo_mcp.domain.worker import Outcome, WorkerState
 from wvo_mcp.execution.workspaces import places
 from wvo_mcp.orchestration.pool import facts, pool
@@ -160,3 +160,35 @@ async def test_a_run_does_not_wait_for_the_limit_of_a_task_that_was_cancelled(
         await made.until(parked)
         await run.parts.store.write(OWNER, cancelled)
     assert (await made.done())[1][0].outcome is Outcome.STOPPED
+
+
+@pytest.mark.requirement("WORK-1")
+async def test_what_becomes_ready_as_a_run_would_end_is_done_by_it(
+    shop: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look that finds nothing and the end of the run: as what a conflict sends back may."""
+    launch = pool.launch
+
+    async def ready_meanwhile(parts: Parts, *given: Any) -> Any:
+        found = await launch(parts, *given)
+        over = isinstance(found, Nothing) and not await running[0].queue.waits()
+        if over and (await tasks(running[0], "B"))["B"].status is Status.BLOCKED:
+            await parts.store.write(OWNER, unblocked)
+            running[0].pool.look()
+        return found
+
+    async def blocked(tx: Transaction) -> None:
+        await lifecycle.block(tx, await tx.tasks.get("B"), "later", [], BlockAuthor.PERSON)
+
+    async def unblocked(tx: Transaction) -> None:
+        await lifecycle.move(tx, await tx.tasks.get("B"), Status.PENDING, "task.unblocked")
+
+    running: list[Autopilot] = []
+    monkeypatch.setattr(pool, "launch", ready_meanwhile)
+    made = shop(A=[WRITES, DONE], B=[{"write": "b.txt", "text": "b\n"}, DONE])
+    async with made.run(agents=1, wait=False) as run:
+        running.append(run)
+        await run.parts.store.write(OWNER, blocked)
+        summary = await run.work()
+
+    assert [one["task_id"] for one in summary["done"]] == ["A", "B"], (summary, made.news)

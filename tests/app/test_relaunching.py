@@ -14,7 +14,7 @@ async def test_a_program_that_crashes_goes_on_in_its_session_and_its_use_is_not_
 
     await flight.fly()
 
-    assert flight.statuses() == {"A": "done"}
+    assert flight.statuses() == {"A": "done"}, flight.news
     [worker] = flight.sql("SELECT outcome, tokens_in, tokens_out, exit_code FROM workers")
     assert worker == {"outcome": "completed", "tokens_in": 150, "tokens_out": 15, "exit_code": 139}
     assert flight.sql("SELECT attempts FROM tasks") == [{"attempts": 0}]

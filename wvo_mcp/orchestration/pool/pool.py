@@ -118,7 +118,8 @@ class Pool:
             except (StoreBusy, StoreUnavailable) as error:
                 logger.warning("nothing can be launched: %s", error.message)
                 nothing, ended = None, None
-            if ended is not None:
+            # What was found may be older than a worker's end, or than work that came back from the merge queue.
+            if ended is not None and not self._changed.is_set():
                 return ended
             with anyio.move_on_after(self._patience(nothing)):
                 await self._changed.wait()
