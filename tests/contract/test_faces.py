@@ -108,6 +108,7 @@ def steady(value: Any) -> Any:
     return [steady(part) for part in value] if isinstance(value, list) else value
 
 
+@pytest.mark.full_on_postgres
 def test_the_three_lists_are_equal(place: Workspace, server: StdioClient, site: httpx2.Client) -> None:
     listed = [tool["name"] for tool in server.result("tools/list")["tools"]]
     routes = site.get("/api").json()["tools"]
@@ -130,6 +131,7 @@ def test_the_three_lists_are_equal(place: Workspace, server: StdioClient, site: 
 
 
 @pytest.mark.full_on_postgres
+@pytest.mark.full_on_postgres
 @pytest.mark.parametrize(
     ("tool", "arguments"), [*CALLS, *(pytest.param(*call, marks=pytest.mark.full) for call in MORE)]
 )
@@ -144,6 +146,7 @@ def test_the_same_call_gives_the_same_through_all_three(
     assert (over_http.status_code == 200) == ("error" not in over_mcp)
 
 
+@pytest.mark.full_on_postgres
 @pytest.mark.requirement("HEALTH-1")
 def test_a_lone_http_server_leads_and_ends_its_session_on_sigterm(workspace: Workspace) -> None:
     workspace.server("first").call("create_tasks", some_tasks("A"))  # where nothing has begun nobody leads

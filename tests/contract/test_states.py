@@ -105,6 +105,7 @@ def check_rules(place: Workspace) -> None:
                 assert not database.rows(offending), rule
 
 
+@pytest.mark.full_on_postgres
 @pytest.mark.requirement("TASK-2", "CORE-7")
 @pytest.mark.parametrize("status", STATUSES)
 def test_from_each_status_the_legal_moves_succeed_and_all_others_change_nothing(

@@ -63,7 +63,7 @@ def test_a_restore_is_refused_beside_live_servers_unless_forced_and_they_see_it(
 
 @pytest.mark.sqlite  # the kind that the workspace would choose by itself
 @pytest.mark.requirement("DR-2", "SCALE-1")
-@pytest.mark.parametrize("lost", ["events", "sessions"])
+@pytest.mark.parametrize("lost", ["events", pytest.param("sessions", marks=pytest.mark.full)])
 def test_a_store_that_lacks_a_part_is_restored_and_its_servers_are_seen(
     on_postgres: Shell, database_url: str, lost: str
 ) -> None:

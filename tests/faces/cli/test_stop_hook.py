@@ -80,10 +80,10 @@ def test_the_task_of_a_subagent_of_the_session_counts(
     assert "T1" in hook()
 
 
-@pytest.mark.parametrize("stdin", ["", "{", "[]", "null", '"x"', '{"session_id": 5}', "[" * 100_000, "\x00"])
-def test_whatever_it_is_given_it_never_disturbs_the_client(holder: Shell, stdin: str) -> None:
-    ran = holder("stop-hook", stdin=stdin)
-    assert (ran.code, ran.out, ran.err) == (0, "", "")
+def test_whatever_it_is_given_it_never_disturbs_the_client(holder: Shell) -> None:
+    for stdin in ("", "{", "[]", "null", '"x"', '{"session_id": 5}', "[" * 100_000, "\x00"):
+        ran = holder("stop-hook", stdin=stdin)
+        assert (ran.code, ran.out, ran.err) == (0, "", ""), stdin[:20]
 
 
 def test_without_a_store_it_is_silent_and_makes_none(shell: Shell, hook: Hook) -> None:
@@ -139,7 +139,7 @@ def test_what_the_transcript_says_is_counted_once_however_often_the_agent_stops(
     eventually(lambda: used() == (214, 1))  # the task that it holds is one attempt of claude
 
 
-@pytest.mark.parametrize("path", ["/dev/zero", "/", "no such file", "\x00", "x" * 5_000, 5, None, ["a"]])
-def test_whatever_is_named_as_transcript_the_client_is_not_disturbed(holder: Shell, path: object) -> None:
-    ran = holder("stop-hook", stdin=json.dumps({"session_id": "s", "transcript_path": path}))
-    assert (ran.code, ran.out, ran.err) == (0, "", "")
+def test_whatever_is_named_as_transcript_the_client_is_not_disturbed(holder: Shell) -> None:
+    for path in ("/dev/zero", "/", "no such file", "\x00", "x" * 5_000, 5, None, ["a"]):
+        ran = holder("stop-hook", stdin=json.dumps({"session_id": "s", "transcript_path": path}))
+        assert (ran.code, ran.out, ran.err) == (0, "", ""), path

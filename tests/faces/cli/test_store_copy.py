@@ -16,7 +16,7 @@ from wvo_mcp.store.sqlite.connection import sqlite
 
 __all__ = ["workspace"]
 
-pytestmark = [pytest.mark.requirement("SCALE-1"), pytest.mark.both_stores]
+pytestmark = pytest.mark.requirement("SCALE-1")
 
 MANY = 30_000
 
