@@ -34,12 +34,13 @@ _UNFINISHED = {
 
 class GitFailed(Exception):
     """git is missing, took too long or refused; the text is the reason. `code` and `output` are those of one that ran to its
-    end."""
+    end, `said` what that one wrote as errors."""
 
-    def __init__(self, message: str, code: int | None = None, output: bytes = b"") -> None:
+    def __init__(self, message: str, code: int | None = None, output: bytes = b"", said: str = "") -> None:
         super().__init__(message)
         self.code = code
         self.output = output
+        self.said = said
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +193,9 @@ def run_git(
             f"git took longer than {seconds:.0f} s" if ended.limit is Limit.DEADLINE else "git printed too much"
         )
     if ended.code:
-        errors = ended.stderr.decode(errors="replace").strip().splitlines()
-        reason = errors[0].removeprefix("fatal: ") if errors else f"git {arguments[0]} failed"
-        raise GitFailed(reason, ended.code, ended.stdout)
+        said = ended.stderr.decode(errors="replace").strip()
+        reason = said.splitlines()[0].removeprefix("fatal: ") if said else f"git {arguments[0]} failed"
+        raise GitFailed(reason, ended.code, ended.stdout, said)
     return ended.stdout
 
 

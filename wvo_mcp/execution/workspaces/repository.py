@@ -79,22 +79,28 @@ class Common:
         env: Mapping[str, str] | None = None,
         tree: Path | None = None,
         ends_with_us: bool = False,
+        seconds: float = _SECONDS,
+        as_person: bool = False,
+        settings: Sequence[tuple[str, str]] = (),
     ) -> bytes:
-        """In the working tree `tree`, else without one. Raises Tampered, GitFailed."""
+        """In the working tree `tree`, else without one. `as_person`: with all of a person's configuration, for what logs in
+        at a remote. `settings` may be secret: no list of processes shows them. Raises Tampered, GitFailed."""
         self.check()
         named = {
             "GIT_DIR": str(self.git_dir),
             "GIT_COMMON_DIR": str(self.git_dir),
             "GIT_WORK_TREE": str(tree or self.top),
         }
-        alone = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "PATH": _path_outside(self.top)}
+        alone = {} if as_person else {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
+        alone["PATH"] = _path_outside(self.top)
         alone["GIT_NO_REPLACE_OBJECTS"] = "1"  # refs/replace, which workers can write, calls one commit another
-        options = {"GIT_CONFIG_COUNT": str(len(self._options))}
-        for number, (key, value) in enumerate(self._options.items()):
+        given = [*self._options.items(), *settings]
+        options = {"GIT_CONFIG_COUNT": str(len(given))}
+        for number, (key, value) in enumerate(given):
             options |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
         all_ = {**alone, **options, **named, **(env or {})}
         at = self.top if tree in (None, self.top) else self.git_dir  # never where an agent writes
-        return run_git(at, *arguments, content=content, env=all_, seconds=_SECONDS, ends_with_us=ends_with_us)
+        return run_git(at, *arguments, content=content, env=all_, seconds=seconds, ends_with_us=ends_with_us)
 
     def git(self, *arguments: str, **more: Any) -> str:
         return self.run(*arguments, **more).decode(errors="surrogateescape").strip()
