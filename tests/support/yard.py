@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.support.bench import Bench, a_task, an_agent
 from wvo_mcp.domain.lease import Caller, WorkerPass
+from wvo_mcp.domain.policy import SafetyPolicy
 from wvo_mcp.domain.rules import Rules
 from wvo_mcp.domain.text import as_id
 from wvo_mcp.execution.workspaces.places import Worktrees
@@ -42,6 +43,18 @@ class FixedRules:
         return None
 
 
+class FixedJudge:
+    """`ports.safety.Judge` whose policy a test sets."""
+
+    def __init__(self) -> None:
+        self.now = SafetyPolicy()
+
+    async def refresh(self) -> None: ...
+
+    def policy(self) -> SafetyPolicy:
+        return self.now
+
+
 class Yard:
     """`root` is the person's checkout; ROOT, and with it the worktrees' folder, is below it."""
 
@@ -50,6 +63,7 @@ class Yard:
         self.bench = bench
         self.folder = root / "state" / "worktrees"
         self.rules = FixedRules()
+        self.judge: Any = FixedJudge()
         self.again()
 
     def again(self) -> None:
@@ -59,7 +73,7 @@ class Yard:
         self.places = Worktrees(
             root=self.root, folder=self.folder, logs=logs, store=store, caller=JOURNAL, rules=self.rules
         )
-        self.submissions = PinnedSubmissions(self.root, store, JOURNAL)
+        self.submissions = PinnedSubmissions(self.root, store, JOURNAL, self.judge)
 
     def begin(self, **files: str) -> "Yard":
         self.root.mkdir(parents=True, exist_ok=True)

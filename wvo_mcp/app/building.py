@@ -189,7 +189,7 @@ def build_services(
 
         return build_health(settings, policy, backend.probe, tracer, providers)
 
-    project_rules = Late(rules)
+    project_rules, the_judge = Late(rules), Late(judge)
     journal = Caller("wvo-mcp", "places", durable=True, pooled=False)
 
     def places() -> "Places":
@@ -207,7 +207,7 @@ def build_services(
     def submissions() -> "Submissions":
         from wvo_mcp.execution.workspaces.submitting import PinnedSubmissions
 
-        return PinnedSubmissions(settings.root, store, journal)
+        return PinnedSubmissions(settings.root, store, journal, cast("Judge", the_judge.part))
 
     return Container(
         {
@@ -229,6 +229,6 @@ def build_services(
             "wvo_mcp.ports.places.Places": Late(places),
             "wvo_mcp.ports.places.Submissions": Late(submissions),
             "wvo_mcp.ports.rules.ProjectRules": project_rules,
-            "wvo_mcp.ports.safety.Judge": Late(judge),
+            "wvo_mcp.ports.safety.Judge": the_judge,
         }
     )

@@ -10,6 +10,7 @@ from wvo_mcp.execution.merging.verifying import Verifier
 from wvo_mcp.execution.workspaces.worktree import host_name
 from wvo_mcp.operations import Container
 from wvo_mcp.orchestration.merging.queue import MergeQueue
+from wvo_mcp.orchestration.tasks import protecting
 from wvo_mcp.ports import SILENT, Store, Tracer
 from wvo_mcp.settings import Settings
 
@@ -49,4 +50,5 @@ def merge_queue(
         tracer=tracer,
         news=news,
         clear=clear,
+        hold=protecting.held,
     )

@@ -113,7 +113,8 @@ class Places(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     """A commit that holds the work of a task, pinned under `refs/wvo/submit/TASK/number`. `files`: the paths that it changes.
-    Without any nothing was pinned, `commit` is the base and `number` is 0. `path` is the repository's folder on `host`."""
+    Without any nothing was pinned, `commit` is the base and `number` is 0. `path` is the repository's folder on `host`.
+    `violations`: what only a person may let land, as {severity, rule, path, message}."""
 
     workspace_id: str
     number: int
@@ -124,6 +125,7 @@ class Prepared:
     host: str
     path: str
     files: Sequence[str] = ()
+    violations: Sequence[Mapping[str, str]] = ()
 
 
 class Submissions(Protocol):
@@ -132,4 +134,5 @@ class Submissions(Protocol):
     async def prepare(self, task_id: str, lease_token: int) -> Prepared | None:
         """None where the lease has no open worktree of its own; the caller's transaction then says what is wrong with it.
         Not within a transaction. Raises Forbidden where the repository was tampered with, Conflict for what cannot be
-        submitted (large new files, secrets, unresolved conflicts), StoreUnavailable for a full disk."""
+        submitted (large new files, secrets, unresolved conflicts, what the policy forbids), StoreUnavailable for a full
+        disk."""

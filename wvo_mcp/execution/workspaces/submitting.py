@@ -8,28 +8,32 @@ from anyio import to_thread
 
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.task import Status
-from wvo_mcp.domain.validation import shown
+from wvo_mcp.domain.validation import Severity, shown
 from wvo_mcp.errors import Conflict, Forbidden, StaleLease, StoreUnavailable, WvoError
 from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.workspaces import joining, worktree
 from wvo_mcp.execution.workspaces.repository import Tampered, means_full, submit_ref
 from wvo_mcp.execution.workspaces.snapshot import NotSubmittable, Tree
+from wvo_mcp.execution.workspaces.validating import Priority, Validator, Work
 from wvo_mcp.ports import Transaction, WatchedStore
 from wvo_mcp.ports.places import Prepared
+from wvo_mcp.ports.safety import Judge
 from wvo_mcp.ports.workers import Violation
 
 Row = dict[str, Any]
 _TRIES = 5
+_NAMED = 5
 _HINT = "Mend it in the worktree, then call complete_task again."
 
 
 class PinnedSubmissions:
-    """Of the repository around ROOT."""
+    """Of the repository around ROOT. What is submitted is judged by the policy of `judge`."""
 
-    def __init__(self, root: Path, store: WatchedStore, caller: Caller) -> None:
+    def __init__(self, root: Path, store: WatchedStore, caller: Caller, judge: Judge) -> None:
         self._root = root.resolve()
         self._store = store
         self._caller = caller
+        self._validator = Validator(judge)
         self._host = worktree.host_name()
 
     async def prepare(self, task_id: str, lease_token: int) -> Prepared | None:
@@ -40,6 +44,8 @@ class PinnedSubmissions:
         try:
             tree = await to_thread.run_sync(worktree.tree_of, self._root, row)
             prepared = await to_thread.run_sync(self._snapshot, tree, row, title)
+            if prepared.files:
+                prepared = replace(prepared, violations=await self._judged(tree, prepared.commit))
             for _ in range(_TRIES if prepared.files else 0):
                 number = await self._store.write(self._caller, lambda tx: self._reserved(tx, task_id, lease_token))
                 if await to_thread.run_sync(tree.common.pin, submit_ref(task_id, number), prepared.commit):
@@ -82,6 +88,14 @@ class PinnedSubmissions:
             path=str(tree.common.top),
             files=() if commit == tree.base else tuple(tree.files(commit)),
         )
+
+    async def _judged(self, tree: Tree, commit: str) -> list[dict[str, str]]:
+        """What a person must decide. Raises NotSubmittable for what nobody may submit."""
+        work = Work(common=tree.common, base=tree.base, commit=commit, included=tree.left_out)
+        found = await self._validator.validate(work, Priority.COMPLETE)
+        if critical := found.at_least(Severity.CRITICAL):
+            raise NotSubmittable(" ".join(one.message for one in critical[:_NAMED]))
+        return [one.as_json() for one in found.at_least(Severity.ERROR)]
 
     async def _reserved(self, tx: Transaction, task_id: str, lease_token: int) -> int:
         task = await tx.tasks.get(task_id)

@@ -9,10 +9,11 @@ from typing import Any
 from wvo_mcp.domain.approval import Approval, ApprovalKind, ApprovalState, check_decider, check_open, subject_hash
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Policy
+from wvo_mcp.domain.merging import OPEN, EntryState
 from wvo_mcp.domain.task import BlockAuthor, Origin, Status, Task
 from wvo_mcp.errors import Conflict, WvoError
 from wvo_mcp.orchestration.leader import LeaderJob, LeaderTerm
-from wvo_mcp.orchestration.tasks import asked, lifecycle
+from wvo_mcp.orchestration.tasks import asked, lifecycle, protecting, review
 from wvo_mcp.orchestration.tasks.told import told_first
 from wvo_mcp.ports import Transaction
 
@@ -118,6 +119,8 @@ async def _carry_out(tx: Transaction, task: Task, approval: Approval) -> Task:
         if approved:
             return await tx.tasks.change(task, "task.approved", {"approved_at": tx.now}, data)
         return await _block(tx, task, f"{approval.reason}", "task.denied", data)
+    if approval.kind is ApprovalKind.MERGE:
+        return await _of_merge(tx, task, approval)
     if task.status is not Status.AWAITING_APPROVAL:
         await tx.events.append("approval.decided", task.id, {**data, "state": approval.state.value})
         return task
@@ -130,6 +133,20 @@ async def _carry_out(tx: Transaction, task: Task, approval: Approval) -> Task:
         }
         return (await lifecycle.move(tx, task, Status.PENDING, kind, kept, data)).task
     return await _block(tx, task, f"{approval.approval_id} was denied: {approval.reason}", kind, data)
+
+
+async def _of_merge(tx: Transaction, task: Task, approval: Approval) -> Task:
+    """What was denied, or not decided in time, is taken out of the line: the task is blocked until people unblock it."""
+    data = {"approval_id": approval.approval_id, "state": approval.state.value}
+    await tx.events.append("approval.decided", task.id, data)
+    if approval.state is ApprovalState.APPROVED or task.status is not Status.IN_REVIEW:
+        return task
+    for entry in await tx.submissions.of_task(task.id):
+        waits = entry["state"] in OPEN and entry["state"] != EntryState.LANDING
+        if waits and protecting.concerns(entry, approval):
+            verb = "was denied" if approval.state is ApprovalState.DENIED else "expired"
+            return await review.park(tx, entry, f"{approval.approval_id} {verb}: {approval.reason}")
+    return task
 
 
 async def _block(tx: Transaction, task: Task, reason: str, kind: str, data: Mapping[str, Any]) -> Task:
@@ -179,6 +196,8 @@ async def _expire(tx: Transaction, approval: Approval) -> Approval:
         await _block(tx, task, why, "approval.expired", {"approval_id": approval.approval_id})
         message = f"{task.id} was blocked: {why}. Asked was: {approval.about[:_SHOWN]}. wvo-mcp unblock {task.id}"
         await tx.alerts.raise_alert("task_blocked", "warning", task.id, message)
+    elif task is not None and approval.kind is ApprovalKind.MERGE:
+        await _of_merge(tx, task, expired)
     return expired
 
 

@@ -9,6 +9,7 @@ from wvo_mcp.domain.files import overlap
 from wvo_mcp.domain.merging import OPEN, EntryKind, EntryState
 from wvo_mcp.domain.task import Task, TaskType
 from wvo_mcp.errors import Conflict
+from wvo_mcp.orchestration.tasks import protecting
 from wvo_mcp.ports import Transaction
 
 if TYPE_CHECKING:  # a first call needs nothing of it
@@ -69,9 +70,11 @@ async def submitted(tx: Transaction, task: Task, prepared: "Prepared") -> Work:
             "target": prepared.target,
             "commit_sha": prepared.commit,
             "base_sha": prepared.base,
+            "findings": protecting.findings_of(prepared.violations),
             "drift": json.dumps([_printable(name) for name in drift[:_DRIFT_KEPT]]),
         }
     )
+    await protecting.ask(tx, task, entry)
     made = {"entry_id": entry["entry_id"], "state": entry["state"], "commit": prepared.commit}
     return {"submission": made, "files_changed": len(prepared.files), "drift": len(drift)}
 
@@ -82,6 +85,7 @@ async def withdrawn(tx: Transaction, task_id: str, because: str) -> None:
         if entry["state"] in OPEN and entry["kind"] == EntryKind.SUBMISSION:
             await tx.submissions.change(entry["entry_id"], {"state": EntryState.WITHDRAWN, "reason": because})
             await tx.events.append("merge.withdrawn", task_id, {"entry": entry["entry_id"], "reason": because})
+    await protecting.void(tx, task_id)
     await tx.alerts.resolve_alert(PARKED, task_id)
 
 
