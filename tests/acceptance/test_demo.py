@@ -11,8 +11,8 @@ from tests.support import forked
 
 
 @pytest.mark.full
-@pytest.mark.requirement("WORK-1", "WORK-9", "MERGE-1")
-def test_the_autopilots_demonstration_ends_with_pinned_work_and_touches_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.requirement("WORK-1", "WORK-9", "MERGE-1", "MERGE-4")
+def test_the_autopilots_demonstration_lands_its_work_and_touches_nothing_else(tmp_path: Path) -> None:
     home, temporary = tmp_path / "home", tmp_path / "tmp"
     home.mkdir()
     temporary.mkdir()
@@ -29,12 +29,16 @@ def test_the_autopilots_demonstration_ends_with_pinned_work_and_touches_nothing_
     (refused,) = [line for line in lines if line["event"] == "refused"]
     assert (refused["task_id"], refused["command"]) == ("store", "rm -rf /srv/shop/orders")
     root = Path(lines[-1]["root"])
-    pinned = _git(root, "for-each-ref", "--format=%(refname)", "refs/wvo/submit").split()
-    assert pinned == sorted(f"refs/wvo/submit/{task_id}/1" for task_id in done)
-    # The work of what a task depends on is in its own.
-    assert "shop/parse.py" in _git(root, "ls-tree", "-r", "--name-only", "refs/wvo/submit/command/1")
+    assert sorted(one["task_id"] for one in summary["landed"]) == sorted(done)
+    (conflict,) = [line for line in lines if line["event"] == "conflict"]
+    assert conflict["task_id"] in ("parse", "totals")
+    log = _git(root, "log", "--format=%s", "main").splitlines()
+    assert len(log) == 1 + len(done)
+    assert "shop/manual.py" in _git(root, "ls-tree", "-r", "--name-only", "main")
+    assert 'PARTS = ["parse", "totals"]' in _git(root, "show", "main:shop/__init__.py")
     assert _git(root, "status", "--porcelain") == ""
-    assert _git(root, "log", "--oneline", "main").count("\n") == 1
+    branches = _git(root, "for-each-ref", "--format=%(refname:short)", "refs/heads").split()
+    assert branches == ["main", "wvo/figures"]  # what failed stays for people
     assert list(home.iterdir()) == []
 
 

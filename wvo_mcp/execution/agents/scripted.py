@@ -6,7 +6,7 @@
     {"call": TOOL, "with": {...}}           a tool of our server; task_id is put in
     {"run": COMMAND}                        asks first, and runs it when that is allowed
     {"use": {"in": N, "out": N, "cost": X}} what was used so far
-    {"until": PATH}                         waits, in a call, for a file to be there
+    {"touch": PATH}                         {"until": PATH}         waits, in a call, for a file to be there
     {"wait": SECONDS}                       {"print": LINE}         {"exit": CODE}
     {"limit": SECONDS}                      the turn ends: its provider gives nothing for so long
     {"stop": TEXT}                          the turn ends; the rest follows when it is asked to go on

@@ -144,6 +144,8 @@ class Session:
             self.run(call, step["run"])
         elif "use" in step:
             tell("usage", **step["use"])
+        elif "touch" in step:
+            Path(step["touch"]).touch()
         elif "until" in step:
             tell("tool_call", call=call, tool="Wait", text=step["until"], status="running")
             while not Path(step["until"]).exists():

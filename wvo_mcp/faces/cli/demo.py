@@ -1,5 +1,8 @@
 """`wvo-mcp autopilot --demo`: the real autopilot at work in a temporary project, with agents that follow a script. No model,
-no account, nothing of the person's."""
+no account, nothing of the person's.
+
+Two tasks change one line at the same time: what lands second meets a conflict, which its agent resolves in its session.
+"""
 
 import asyncio
 import json
@@ -16,7 +19,8 @@ from wvo_mcp.domain.autopilot import AutopilotOptions
 from wvo_mcp.domain.providers.trust import parts_of
 from wvo_mcp.execution.agents.scripted import Scripts, scripted
 from wvo_mcp.execution.providers.parse import parse
-from wvo_mcp.execution.trust import PROVIDERS, Trust
+from wvo_mcp.execution.roadmap.rules import open_differences
+from wvo_mcp.execution.trust import PROVIDERS, ROADMAP, Trust
 from wvo_mcp.faces.cli.running import Lines, Runner, drive
 from wvo_mcp.project import Project
 from wvo_mcp.settings import settings_of
@@ -44,6 +48,11 @@ _TASKS: Sequence[tuple[str, str, Sequence[str]]] = (
     ("compare", "Compare with last year", ("figures", "totals")),
     ("manual", "Write the manual", ("command",)),
 )
+_PACKAGE = "shop/__init__.py"
+_RIVALS = ("parse", "totals")
+_VERIFY = (
+    'python3 -c \'import ast, pathlib; [ast.parse(file.read_text()) for file in pathlib.Path("shop").glob("*.py")]\''
+)
 _WIPE = "rm -rf /srv/shop/orders"
 
 
@@ -51,30 +60,32 @@ def show_demo(application: Runner, *, as_json: bool, screen: Lines) -> int:
     """The exit code."""
     folder = Path(tempfile.mkdtemp(prefix="wvo-demo-")).resolve()
     root = folder / "shop"
-    _make(root)
+    begin = _make(root)
     for name in [name for name in os.environ if name.startswith("WVO_") or name == "CLAUDE_PROJECT_DIR"]:
         del os.environ[name]
     os.environ |= {"ROOT": str(root), "XDG_CONFIG_HOME": str(folder / "config")}
     os.environ["WVO_WORKER_MAX_COST_USD"] = f"{_WORKER_DOLLARS}"
     settings = settings_of(Project(os.environ, str(root)))
-    Trust(os.environ, root).accept(PROVIDERS, parts_of(parse(_PROVIDERS.encode(), "providers.yaml")))
+    trust = Trust(os.environ, root)
+    trust.accept(PROVIDERS, parts_of(parse(_PROVIDERS.encode(), "providers.yaml")))
+    trust.accept(ROADMAP, open_differences(settings.roadmap, trust)[0])
     if not as_json:
         said = "A demonstration: agents that follow a script, no model, made-up dollars."
         click.secho(said, bold=True)
         click.echo(f"{len(_TASKS)} tasks in a temporary project, {root}\n")
     options = AutopilotOptions(agents=WORKERS, max_cost=_DOLLARS, wait=False)
-    driver = {"openai": scripted(_scripts())}
+    driver = {"openai": scripted(_scripts(folder))}
     code = asyncio.run(drive(application, settings, options, screen, dry_run=False, drivers=driver))
-    pinned = _git(root, "for-each-ref", "--format=%(objectname:short=10) %(refname)", "refs/wvo/submit").splitlines()
+    landed = _git(root, "log", "--reverse", "--format=%h %s", f"{begin}..main").splitlines()
     if as_json:
-        screen.news({"event": "demo", "root": str(root), "pinned": pinned})
+        screen.news({"event": "demo", "root": str(root), "landed": landed})
         return code
-    click.secho("\nThe work of each task is a commit, pinned beside your branches:", bold=True)
-    for line in pinned:
+    click.secho("\nThe work of each finished task is a commit of main now:", bold=True)
+    for line in landed:
         click.echo(f"  {line}")
     click.echo(
         f"\nLook at it:  cd {root}\n"
-        f"             git show --stat {pinned[0].split()[1] if pinned else 'main'}\n"
+        "             git log --stat main; wvo-mcp merge queue; wvo-mcp events --task-id totals\n"
         "             wvo-mcp workers; wvo-mcp worker-log store; wvo-mcp events\n"
         "In your own project:  wvo-mcp init, wvo-mcp doctor, then wvo-mcp autopilot\n"
         f"To remove all of the demonstration:  rm -r {folder}"
@@ -82,16 +93,17 @@ def show_demo(application: Runner, *, as_json: bool, screen: Lines) -> int:
     return code
 
 
-def _make(root: Path) -> None:
-    """A repository with one commit, a roadmap, and providers."""
+def _make(root: Path) -> str:
+    """A repository with one commit, which is returned, a roadmap, and providers."""
     tasks = [{"id": task_id, "title": title, "depends_on": list(needs)} for task_id, title, needs in _TASKS]
     for task in tasks:
         task |= {"max_attempts": 1, "type": "generation", "complexity": 2}
-    epic = {"id": "shop", "title": "A shop", "tasks": tasks}
+    roadmap = {"project": {"verify": [_VERIFY]}, "epics": [{"id": "shop", "title": "A shop", "tasks": tasks}]}
     files = {
         "README.md": "# Shop\n",
+        _PACKAGE: _package(),
         ".gitignore": "/state/*\n!/state/roadmap.yaml\n!/state/providers.yaml\n",
-        "state/roadmap.yaml": json.dumps({"epics": [epic]}, indent=1) + "\n",
+        "state/roadmap.yaml": json.dumps(roadmap, indent=1) + "\n",
         "state/providers.yaml": _PROVIDERS,
     }
     for name, text in files.items():
@@ -100,6 +112,7 @@ def _make(root: Path) -> None:
     _git(root, "init", "--quiet", "--initial-branch=main")
     _git(root, "add", ".")
     _git(root, "commit", "--quiet", "--message=A shop to be")
+    return _git(root, "rev-parse", "HEAD").strip()
 
 
 def _git(root: Path, *arguments: str) -> str:
@@ -110,8 +123,23 @@ def _git(root: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def _scripts() -> Scripts:
+def _package(*parts: str) -> str:
+    return f'"""A shop."""\n\nPARTS = {json.dumps(parts)}\n'
+
+
+def _scripts(folder: Path) -> Scripts:
+    """`folder`: where the two that meet in a conflict wait for each other."""
     scripts = {task_id: [_steps(task_id, title)] for task_id, title, _ in _TASKS}
+    for one, other in (_RIVALS, _RIVALS[::-1]):
+        *steps, complete = scripts[one][0]
+        meet = [
+            {"write": _PACKAGE, "text": _package(one)},
+            {"touch": f"{folder}/{one}"},
+            {"until": f"{folder}/{other}"},
+        ]
+        mended = {"write": _PACKAGE, "text": _package(*_RIVALS)}
+        mend = [{"say": f"{other} landed first. I keep what both of us meant."}, mended, _pause(), complete]
+        scripts[one] = [[*steps, *meet, complete, {"stop": "I am done."}, *mend]]
     refused = {"say": "Then I leave what is there, and begin with an empty folder of our own."}
     scripts["store"][0][2:2] = [{"say": "There are old orders; I clear them away."}, {"run": _WIPE}, _pause(), refused]
     why = "there is no file with figures of last year"
