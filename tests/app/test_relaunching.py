@@ -34,3 +34,18 @@ async def test_a_program_that_crashes_again_and_again_is_a_persons_to_look_at(fl
     alerts = flight.sql("SELECT severity, message FROM alerts WHERE resolved_at IS NULL AND task_id = 'A'")
     assert [one["severity"] for one in alerts] == ["critical"]
     assert "launched again 3 times" in alerts[0]["message"]
+
+
+@pytest.mark.requirement("WORK-9")
+async def test_a_program_that_prints_too_much_is_killed_and_the_reason_names_the_limit(
+    flight: Flight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WVO_WORKER_OUTPUT_MB", "1")
+    flight.begin({"A": []}, {"A": [[*[{"print": "x" * 600_000}] * 2, {"wait": 300}]]})
+
+    await flight.fly()
+
+    assert flight.statuses() == {"A": "failed"}, flight.news
+    [worker] = flight.sql("SELECT outcome, reason, exit_code FROM workers")
+    reason = "it printed more than 1 MB (WVO_WORKER_OUTPUT_MB)"
+    assert worker == {"outcome": "killed", "reason": reason, "exit_code": None}

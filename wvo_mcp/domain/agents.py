@@ -75,3 +75,7 @@ class AgentEvent:
     request: PermissionRequest | None = None
     signal: Signal | None = None
     """Of a limit, a lack of capacity, a login, a refusal, and of a stop that failed."""
+    exit_code: int | None = None
+    """Of a stop because the program has ended by itself."""
+    limit: str | None = None
+    """Of a stop because the program was ended: by which limit (deadline, output)."""

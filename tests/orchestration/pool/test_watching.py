@@ -1,6 +1,7 @@
 """What is seen of a process while it works, and why it is ended; with a clock that stands still."""
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -237,3 +238,13 @@ async def test_a_store_that_was_away_costs_no_worker_its_session(monkeypatch: py
 
     assert (over.end, over.stop, watched.away) == (None, ENDS, 0)
     assert len(watched.program.said) == 1
+
+
+async def test_an_exit_code_is_the_programs_own_and_not_what_it_says() -> None:
+    says = AgentEvent(EventKind.STOP, "it ended with code 7", status=Status.FAILED)
+    talks, ends = Watched(STARTED, says), Watched(STARTED, replace(says, text="", exit_code=9))
+
+    await talks.over()
+    await ends.over()
+
+    assert [fields["exit_code"] for fields in (*talks.shown, *ends.shown) if "exit_code" in fields] == [9]

@@ -243,7 +243,7 @@ class GeminiRun(LineRun):
             last, found = stderr.strip().rpartition("\n")[2][:500], reading.signal
             why = f"it ended with code {code}{f': {last}' if last else ''}"
             said = why if found is None or found.message.startswith("exit ") else found.message
-            yield from stopped(said, Status.FAILED, self._session, found)
+            yield from stopped(said, Status.FAILED, self._session, found, code)
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Self]:

@@ -42,11 +42,13 @@ _TOLD = {
 }
 
 
-def stopped(said: str, status: Status, session: str | None, signal: Signal | None) -> Iterable[AgentEvent]:
+def stopped(
+    said: str, status: Status, session: str | None, signal: Signal | None, exit_code: int | None = None
+) -> Iterable[AgentEvent]:
     """The end of a turn; what its provider failed with comes first."""
     if signal is not None and signal.kind in _TOLD:
         yield AgentEvent(_TOLD[signal.kind], signal.message, session=session, signal=signal)
-    yield AgentEvent(EventKind.STOP, said, session=session, status=status, signal=signal)
+    yield AgentEvent(EventKind.STOP, said, session=session, status=status, signal=signal, exit_code=exit_code)
 
 
 def shown(given: Mapping[str, Any]) -> str:
@@ -100,8 +102,10 @@ class LineRun(ABC):
     def over(self, ended: Ended) -> Iterable[AgentEvent]:
         """The process has ended within a turn."""
         said = ended.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        why = f"it was ended: {ended.limit}" if ended.limit is not None else f"it ended with code {ended.code}"
-        yield AgentEvent(EventKind.STOP, f"{why}: {said[:_NOISE_SHOWN]}" if said else why, status=Status.FAILED)
+        code, limit = (ended.code, None) if ended.limit is None else (None, ended.limit.value)
+        why = f"it was ended: {limit}" if code is None else f"it ended with code {code}"
+        text = f"{why}: {said[:_NOISE_SHOWN]}" if said else why
+        yield AgentEvent(EventKind.STOP, text, status=Status.FAILED, exit_code=code, limit=limit)
 
     @property
     def pid(self) -> int:

@@ -1,6 +1,5 @@
 """One process of a worker, from its first word to the end of its last turn."""
 
-import re
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -29,7 +28,6 @@ _SETTLED_SECONDS = 20.0
 """So long a worker whose task is settled may go on talking."""
 _ENDING_TOOLS = ("complete_task", "fail_task", "release_task", "block_task")
 _LAST_WORDS = 1_500
-_CODE = re.compile(r"it ended with code (-?\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +118,8 @@ class Watching:
             self._signal = event.signal
         if event.kind is EventKind.TOOL_CALL:
             self._called(event, before.calls.get(event.call_id or "", ""), now)
-        if event.kind is EventKind.STOP and (code := _CODE.match(event.text)) is not None:
-            self.sink.put(self.launched.worker.worker_id, {"exit_code": int(code[1])})
+        if event.exit_code is not None:
+            self.sink.put(self.launched.worker.worker_id, {"exit_code": event.exit_code})
         if event.request is not None:
             await self._answer(event)
         if self.activity.loops and not self._warned:

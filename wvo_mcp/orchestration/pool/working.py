@@ -304,6 +304,8 @@ class Work:
                 return End(Outcome.COMPLETED, "its task is settled")
             if not failed:
                 return await self._answered(tx, task, over)
+            if over.stop is not None and over.stop.limit is not None:
+                return End(Outcome.KILLED, self._too_much(over.stop.limit), Act.FAIL)
             if signal is not None:
                 parked = await parking.stopped_by_provider(tx, parts.providers, worker.worker_id, signal)
                 if parked is not None:
@@ -311,6 +313,11 @@ class Work:
             return End(Outcome.FAILED, last_words(over), Act.FAIL)
 
         return await patiently(lambda: parts.store.write(parts.caller, work))
+
+    def _too_much(self, limit: str) -> str:
+        if limit == "output":
+            return f"it printed more than {self.parts.limits.output_bytes >> 20:,} MB (WVO_WORKER_OUTPUT_MB)"
+        return f"it was ended by its {limit}"
 
     async def _answered(self, tx: Transaction, task: Task, over: Over) -> End:
         """Its turn came to a good end, and the task is still its own. The answer of those who only answer ends it: a review
