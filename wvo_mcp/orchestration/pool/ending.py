@@ -15,6 +15,7 @@ from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.workers import Violation
 
 _LAST_WORDS = 2_000
+_LOOKED_AT = 50
 OWN_FAULTS = 3
 """So often in a row a launch of one task may fail for reasons of ours before a person is asked."""
 _FAULT_BACKOFF = timedelta(seconds=30)
@@ -70,9 +71,13 @@ async def settle(tx: Transaction, worker_id: str, end: End) -> Task:
     if worker.state in RESTING or worker.state is WorkerState.ENDED:
         return task  # parked by whoever moved the task; or settled, and nobody knew that it was committed
     outcome, reason, rests = end.outcome, end.reason, False
-    came = await _back(tx, task)
+    events = await tx.events.of_task(task.id, _LOOKED_AT)
+    came = next((one for one in reversed(events) if one.kind in _BACK), None)
     back = came.kind if came is not None and task.status is Status.PENDING else ""
-    if task.lease_token != worker.lease_token:
+    submitted = next((one for one in reversed(events) if _is_submission(one, worker)), None)
+    if submitted is not None:  # whatever the merge queue has made of it meanwhile
+        outcome, reason = Outcome.COMPLETED, str(submitted.data.get("summary") or reason)[:300]
+    elif task.lease_token != worker.lease_token:
         outcome, reason = Outcome.CRASHED, "its lease had passed to another"
     elif task.status is Status.IN_PROGRESS:
         rests = await _move(tx, worker, task, end, came)
@@ -93,9 +98,9 @@ async def settle(tx: Transaction, worker_id: str, end: End) -> Task:
     return await tx.tasks.get(task.id)
 
 
-async def _back(tx: Transaction, task: Task) -> Event | None:
-    """How it came back to the queue last."""
-    return next((one for one in reversed(await tx.events.of_task(task.id, 50)) if one.kind in _BACK), None)
+def _is_submission(event: Event, worker: Worker) -> bool:
+    """Did the worker complete its task with work to land?"""
+    return event.kind == "task.submitted" and event.data.get("lease_token") == worker.lease_token
 
 
 async def _move(tx: Transaction, worker: Worker, task: Task, end: End, before: Event | None) -> bool:
