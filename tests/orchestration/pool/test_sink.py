@@ -72,3 +72,25 @@ async def test_many_events_of_many_workers_are_one_transaction(bench: Bench) -> 
 
     rows = await bench.read(lambda tx: tx.workers.open())
     assert ({row.last_act for row in rows}, store.writes) == ({"reads f49.py"}, 1)
+
+
+@pytest.mark.requirement("PROV-3")
+async def test_what_was_used_is_settled_with_the_next_look_after_a_second(bench: Bench) -> None:
+    """Whoever kills the autopilot takes no more than that from the budgets."""
+    await bench.create(a_task("A", complexity=2))
+    worker = (await launch(bench, CLAUDE)).started
+    sink = Sink(cast("Any", SimpleNamespace(store=Unreliable(bench), caller=None, clock=bench.clock)))
+    ledger = Ledger(CLAUDE, Caps(), worker)
+    sink.begin(worker.worker_id, ledger)
+    ledger.add(Use(100, 10))
+    await sink.flush(worker.worker_id)
+
+    ledger.add(Use(200, 20))
+    bench.clock.advance(0.5)
+    assert sink._due() == set()
+    bench.clock.advance(0.5)
+    assert sink._due() == {worker.worker_id}
+    await sink._write([worker.worker_id])
+
+    row = await bench.read(lambda tx: tx.workers.get(worker.worker_id))
+    assert (row.tokens_in, row.tokens_out, ledger.unsettled) == (200, 20, False)

@@ -15,7 +15,9 @@ logger = logging.getLogger(__name__)
 _BATCH_SECONDS = 0.1
 _QUIET_SECONDS = 1.0
 """What only says what a worker does at the moment may be so old."""
-_SETTLE_SECONDS = 5.0
+_SETTLE_SECONDS = 1.0
+"""As often as rows are written anyway. With the wait for the next look, two seconds of what is used are lost to budgets
+when this process is killed."""
 _RETRY_SECONDS = 1.0
 _QUIET_FIELDS = frozenset({"reason", "last_act", "memory_mb", "cpu_percent"})
 
