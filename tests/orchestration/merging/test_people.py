@@ -132,7 +132,7 @@ async def test_conflicts_are_shown_before_they_happen(lane: Lane) -> None:
 
         while not seen:
             now = await found()
-            if now[1]:
+            if all(now[:2]):  # each is read by itself
                 seen.append(now)
             await anyio.sleep(0.01)
 
