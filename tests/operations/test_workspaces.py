@@ -8,12 +8,12 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.support.bench import ANN, BOB, Bench, a_task
+from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from tests.support.yard import Yard
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.merging import EntryState
 from wvo_mcp.domain.rules import Rules
-from wvo_mcp.errors import Conflict, Forbidden, NotConfigured, StaleLease, StoreUnavailable
+from wvo_mcp.errors import Conflict, Forbidden, NotConfigured, NotFound, StaleLease, StoreUnavailable
 from wvo_mcp.execution.workspaces import places
 from wvo_mcp.execution.workspaces.alone import alone
 from wvo_mcp.operations import ALL
@@ -319,3 +319,61 @@ async def test_what_another_process_makes_is_not_undone(yard: Yard) -> None:
 
     await yard.places.recover()
     assert await yard.states("T1") == ["failed"]
+
+
+async def listed(yard: Yard) -> dict[str, dict[str, Any]]:
+    found = await ask(yard, "workspaces", OWNER)
+    return {one["task_id"]: one for one in found["workspaces"]}
+
+
+@pytest.mark.requirement("WS-7")
+async def test_people_see_every_workspace_and_what_is_wrong_with_it(yard: Yard) -> None:
+    assert (await ask(yard, "workspaces", OWNER))["workspaces"] == []
+    places_of = {one: (await opened(yard, one))[0]["workspace_id"] for one in ("T1", "T2", "T3", "T4", "T5")}
+    yard.write(yard.folder / "T2", {"half.py": "b = 2\n"})
+    yard.write(yard.folder / "T3", {"whole.py": "c = 3\n"})
+    await ask(yard, "complete_task", task_id="T3", summary="done")
+    shutil.rmtree(yard.folder / "T4")
+    await yard.bench.write(lambda tx: tx.workspaces.change(places_of["T5"], {"host": "elsewhere"}))
+    objects, before = yard.git("count-objects"), yard.refs()
+
+    found = await listed(yard)
+
+    assert [found[one].get("unsubmitted") for one in ("T1", "T2", "T3", "T4", "T5")] == [False, True, False, None, None]
+    assert found["T3"]["task_status"] == "in_review"
+    assert (found["T4"]["problem"], found["T5"]["problem"]) == ("its folder is gone", "it is on the host elsewhere")
+    assert found["T1"]["bytes"] > 20
+    assert "problem" not in found["T2"]
+    assert (yard.git("count-objects"), yard.refs()) == (objects, before)
+    yard.git("config", "core.fsmonitor", "touch never")
+    assert "core.fsmonitor" in (await listed(yard))["T1"]["problem"]
+
+
+async def test_a_workspace_with_work_in_it_is_never_removed(yard: Yard) -> None:
+    _, path = await opened(yard, "T1")
+    yard.write(path, {"half.py": "b = 2\n"})
+    with pytest.raises(Conflict, match="it holds work that was not submitted"):
+        await ask(yard, "workspace_close", task_id="T1")
+    await ask(yard, "complete_task", task_id="T1", summary="done")
+    for caller in (ANN, OWNER):
+        with pytest.raises((Conflict, StaleLease)):
+            await ask(yard, "workspace_close", caller, task_id="T1")
+    assert (path / "half.py").exists()
+
+
+async def test_an_empty_workspace_is_removed_by_its_holder_or_a_person(yard: Yard) -> None:
+    for task_id in ("T1", "T2"):
+        await opened(yard, task_id)
+    with pytest.raises(StaleLease):
+        await ask(yard, "workspace_close", BOB, task_id="T1")
+    with pytest.raises(StaleLease):
+        await ask(yard, "workspace_close", OWNER, task_id="T1")
+
+    assert (await ask(yard, "workspace_close", task_id="T1"))["closed"]
+    await yard.bench.call("release_task", task_id="T2")
+    assert (await ask(yard, "workspace_close", OWNER, task_id="T2"))["closed"]
+
+    assert await yard.states("T1") == await yard.states("T2") == ["removed"]
+    assert yard.refs("refs/heads") == ["refs/heads/main"]
+    with pytest.raises(NotFound):
+        await ask(yard, "workspace_close", OWNER, task_id="T2")

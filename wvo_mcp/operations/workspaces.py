@@ -1,18 +1,23 @@
-"""The toolset `workspaces`: a place of its own for an agent that a person started."""
+"""The toolset `workspaces`: a place of its own for an agent that a person started, and what people see of all places."""
 
+import json
 import zlib
 from collections.abc import Mapping
-from typing import NoReturn
+from typing import Annotated, Any, NoReturn
 
 from pydantic import Field
 
+from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.lease import Lease
-from wvo_mcp.errors import Conflict, Forbidden, NotConfigured, StaleLease, StoreUnavailable
-from wvo_mcp.operations.inputs import Held, OrNull, Output
-from wvo_mcp.operations.operation import Context, Effect, operation
+from wvo_mcp.domain.merging import OPEN, EntryKind
+from wvo_mcp.domain.task import Status
+from wvo_mcp.errors import Conflict, Forbidden, NotConfigured, NotFound, StaleLease, StoreUnavailable
+from wvo_mcp.operations.inputs import Held, Input, OrNull, Output, first
+from wvo_mcp.operations.operation import Audience, Context, Effect, Workers, operation
+from wvo_mcp.operations.results import fitting
 from wvo_mcp.orchestration.tasks import lifecycle, review
 from wvo_mcp.ports import Transaction, WatchedStore
-from wvo_mcp.ports.places import PlaceAsk, PlaceFailed, Places, Problem
+from wvo_mcp.ports.places import PlaceAsk, PlaceFailed, Places, Problem, Sight
 from wvo_mcp.ports.workers import Violation
 
 _SLOTS = range(8, 16)
@@ -99,3 +104,108 @@ def _refuse(task_id: str, error: PlaceFailed, *, full: bool) -> NoReturn:
             raise Conflict(text, hint="Ask a person: ROOT and the store must be those of one project.")
         case Problem.OTHER:
             raise Conflict(text, hint="Mend what it says, then call it again.", tail=error.tail)
+
+
+class WorkspaceClosed(Output):
+    task_id: str
+    workspace_id: str
+    path: str
+    closed: bool = Field(description="Its worktree and branch are gone.")
+
+
+@operation(
+    toolset="workspaces", effect=Effect.WRITE, manages_own_transactions=True, workers=Workers.NO, idempotent=True
+)
+async def workspace_close(ctx: Context, params: Held, store: WatchedStore, places: Places) -> WorkspaceClosed:
+    """Remove the workspace of a task that you hold. Refused, with the reason, while anything in it is not submitted, or
+    waits to land. A person may remove any that nobody works in."""
+
+    async def allowed(tx: Transaction) -> dict[str, Any]:
+        await tx.sessions.ensure()
+        task = await tx.tasks.get(params.task_id)
+        if task.status is Status.IN_PROGRESS or not tx.caller.person:
+            await lifecycle.held(tx, ctx.policy, task.id, params.lease_token)
+        waiting = [one for one in await tx.submissions.of_task(task.id) if one["state"] in OPEN]
+        if waiting := [one for one in waiting if one["kind"] == EntryKind.SUBMISSION]:
+            hint = "It is removed once that has landed."
+            raise Conflict(f"The work of {task.id} waits to land ({waiting[0]['entry_id']}).", hint=hint)
+        row = await tx.workspaces.open_of(task.id)
+        if row is None:
+            raise NotFound("workspace of", task.id, (), field="task_id", hint="wvo-mcp workspaces lists them.")
+        return row
+
+    row = await store.write(ctx.caller, allowed)
+    why = await places.close(params.task_id)
+    after = await store.read(ctx.caller, lambda tx: tx.workspaces.get(row["workspace_id"]))
+    if why is None and (after or row)["state"] != "removed":
+        why = f"it is on the host {row['host']}"
+    if why is not None:
+        hint = "Complete the task to submit it, or take what you need out of the folder and empty it."
+        raise Conflict(f"The workspace {row['path']} of {params.task_id} stays: {why}.", hint=hint)
+    return WorkspaceClosed(task_id=params.task_id, workspace_id=row["workspace_id"], path=row["path"], closed=True)
+
+
+class WorkspaceLine(Output):
+    workspace_id: str
+    task_id: str
+    title: Annotated[str, first(200)]
+    task_status: Status | None
+    assigned_to: OrNull = None
+    host: str
+    path: str
+    mode: str
+    state: str
+    branch: OrNull = None
+    base: OrNull = None
+    target: OrNull = None
+    bytes: int | None = None
+    unsubmitted: bool | None = Field(default=None, description="It holds work that is not submitted.")
+    problem: OrNull = Field(default=None, description="What is wrong with it.")
+    note: OrNull = None
+    created_at: Instant
+    since: Instant
+
+
+class WorkspacesListed(Output):
+    at: Instant
+    bytes: int
+    workspaces: list[WorkspaceLine]
+
+
+class ListWorkspaces(Input):
+    limit: int = Field(default=50, ge=1, le=500, description="Workspaces at most.")
+
+
+@operation(toolset="workspaces", effect=Effect.READ, audience=Audience.PEOPLE, manages_own_transactions=True)
+async def workspaces(ctx: Context, params: ListWorkspaces, store: WatchedStore, places: Places) -> WorkspacesListed:
+    """Show every workspace: its task, branch, size and age, whether it holds work that is not submitted, and what is wrong
+    with it. workspace-close removes one that holds nothing else."""
+    sights = await places.look()
+
+    async def listed(tx: Transaction) -> WorkspacesListed:
+        lines = [await _shown(tx, row, sights) for row in await tx.workspaces.everywhere(params.limit)]
+        return WorkspacesListed(at=tx.now, bytes=sum(one.bytes or 0 for one in lines), workspaces=fitting(lines))
+
+    return await store.read(ctx.caller, listed)
+
+
+async def _shown(tx: Transaction, row: Mapping[str, Any], sights: Mapping[str, Sight]) -> WorkspaceLine:
+    task = await tx.tasks.find(row["task_id"])
+    sight = sights.get(row["workspace_id"], Sight(problem=f"it is on the host {row['host']}"))
+    problem, note = sight.problem, json.loads(row["facts"]).get("note")
+    if row["state"] in ("making", "removing"):
+        problem = problem or f"it is being {'made' if row['state'] == 'making' else 'removed'}, or that was cut off"
+    return WorkspaceLine.of(
+        {
+            **row,
+            "title": "" if task is None else task.title,
+            "task_status": None if task is None else task.status,
+            "assigned_to": None if task is None else task.assigned_to,
+            "base": row["base_sha"],
+            "bytes": sight.bytes,
+            "unsubmitted": sight.unsubmitted,
+            "problem": problem,
+            "note": note,
+            "since": row["updated_at"],
+        }
+    )

@@ -75,6 +75,16 @@ class PlaceFailed(Exception):
         return self.problem is Problem.TAMPERED
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What is in a place: `bytes` of its files; `unsubmitted`: they hold what neither its base nor the last submission of its
+    task has; None where that cannot be known. `problem`: what is wrong with it, in words."""
+
+    bytes: int | None = None
+    unsubmitted: bool | None = None
+    problem: str | None = None
+
+
 class Places(Protocol):
     """Making and removing is journaled in `workspaces`; nothing with unsubmitted work is ever removed. None of it within a
     transaction."""
@@ -101,6 +111,9 @@ class Places(Protocol):
     async def accept(self) -> list[str]:
         """A person's word that the repository's own files are as they should be: what `tampered` says from now on is
         measured from here. What was accepted, as `suspected` had it."""
+
+    async def look(self) -> Mapping[str, Sight]:
+        """Into all places of this host, by their ids; takes a while for large ones."""
 
     async def recover(self) -> list[str]:
         """After a crash: finish or undo what is half-made; remove places of settled tasks whose work is submitted, and pins

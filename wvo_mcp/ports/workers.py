@@ -70,6 +70,9 @@ class WorkspaceRepository(Protocol):
     async def on_host(self, host: str, limit: int) -> list[Row]:
         """Those of this host that are neither removed nor failed, oldest first."""
 
+    async def everywhere(self, limit: int) -> list[Row]:
+        """The same of all hosts."""
+
 
 class ApprovalRepository(Protocol):
     async def add(self, fields: Mapping[str, Any]) -> Approval:

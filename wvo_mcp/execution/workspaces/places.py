@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import uuid
 from collections.abc import AsyncGenerator, Generator, Mapping
@@ -17,14 +16,14 @@ from anyio import to_thread
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.rules import Rules
 from wvo_mcp.execution.git import GitFailed
-from wvo_mcp.execution.workspaces import preparing, returning, rollback, tidying, worktree
+from wvo_mcp.execution.workspaces import looking, preparing, returning, rollback, tidying, worktree
 from wvo_mcp.execution.workspaces.alone import Busy, alone
 from wvo_mcp.execution.workspaces.repository import Common, Tampered, found_around, means_full
 from wvo_mcp.execution.workspaces.rows import Row, Rows
 from wvo_mcp.execution.workspaces.snapshot import Tree
 from wvo_mcp.execution.workspaces.suspicion import Suspicion
 from wvo_mcp.ports import WatchedStore
-from wvo_mcp.ports.places import Place, PlaceAsk, PlaceFailed, Problem
+from wvo_mcp.ports.places import Place, PlaceAsk, PlaceFailed, Problem, Sight
 from wvo_mcp.ports.rules import ProjectRules
 
 SETUP_SECONDS = 900.0
@@ -76,6 +75,9 @@ class Worktrees:
 
     async def accept(self) -> list[str]:
         return await self._suspicion.accept()
+
+    async def look(self) -> Mapping[str, Sight]:
+        return await looking.look(self._root, self._rows, self._suspicion)
 
     async def recover(self) -> list[str]:
         left: list[str] = []
@@ -228,7 +230,7 @@ class Worktrees:
         return self._place(row, ask)
 
     async def _planned(self, common: Common, ask: PlaceAsk, rules: Rules) -> Row:
-        if await to_thread.run_sync(common.exclude, self._excluded(common)):
+        if await to_thread.run_sync(common.exclude, tidying.excluded(common, (self._folder, self._logs))):
             for other in await self._rows.live():  # it was we: the measure of all
                 if other["mode"] == "worktree":
                     await self._rows.write(other, facts={**worktree.facts_of(other), "baseline": common.baseline})
@@ -317,11 +319,6 @@ class Worktrees:
             note=facts.get("note"),
             setup=None if facts.get("set_up", True) else self._rules.current().setup,
         )
-
-    def _excluded(self, common: Common) -> list[str]:
-        """Our own folders, where they are below the person's checkout."""
-        below = [one.relative_to(common.top) for one in (self._folder, self._logs) if one.is_relative_to(common.top)]
-        return ["/{}/".format(re.sub(r"([*?\[\\!#])", r"\\\1", one.as_posix())) for one in below]
 
     # Removing
 

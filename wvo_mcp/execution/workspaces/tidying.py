@@ -1,6 +1,9 @@
-"""Refs of ours that nothing needs any more."""
+"""Refs of ours that nothing needs any more, and folders that git is not to show."""
 
+import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from anyio import to_thread
 
@@ -10,6 +13,12 @@ from wvo_mcp.ports import Store, Transaction
 
 _PIN_KEPT = timedelta(days=1)
 _ARCHIVE_KEPT = timedelta(days=30)
+
+
+def excluded(common: Common, folders: Sequence[Path]) -> list[str]:
+    """Lines of `info/exclude` for our own folders, where they are below the person's checkout."""
+    below = [one.relative_to(common.top) for one in folders if one.is_relative_to(common.top)]
+    return ["/{}/".format(re.sub(r"([*?\[\\!#])", r"\\\1", one.as_posix())) for one in below]
 
 
 async def tidied(common: Common, store: Store, caller: Caller) -> None:

@@ -131,6 +131,14 @@ class Workspaces(Numbered):
             (host, limit),
         )
 
+    async def everywhere(self, limit: int) -> list[dict[str, Any]]:
+        return self._rows.all(
+            f"""
+            SELECT {_PLACE} FROM workspaces WHERE state NOT IN ('removed', 'failed')
+            ORDER BY created_at, workspace_id LIMIT ?""",
+            (limit,),
+        )
+
 
 class Approvals(Numbered):
     """`ports.ApprovalRepository`."""

@@ -105,6 +105,8 @@ def _plain(name: str, value: Any, now: datetime) -> str:
             return f"${value:,.2f}"
         case _ if name.startswith("tokens") or name in _TOKENS:
             return amount(value)
+        case _ if name == "bytes":
+            return f"{value / (1 << 20):,.1f} MB"
         case _ if name.startswith("chance"):
             return f"{value:.0%}"
         case _ if name in _SHARES:

@@ -1,0 +1,83 @@
+"""What is in a place, and what is wrong with it, for people; nothing is changed by looking."""
+
+import json
+import os
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from anyio import to_thread
+
+from wvo_mcp.execution.git import GitFailed
+from wvo_mcp.execution.workspaces import worktree
+from wvo_mcp.execution.workspaces.repository import Tampered
+from wvo_mcp.execution.workspaces.rows import Row, Rows
+from wvo_mcp.execution.workspaces.snapshot import Tree
+from wvo_mcp.execution.workspaces.suspicion import Suspicion
+from wvo_mcp.ports.places import Sight
+
+_MOST_COUNTED = 200_000
+
+
+async def look(root: Path, rows: Rows, suspicion: Suspicion) -> dict[str, Sight]:
+    """Into all places of this host, by their ids."""
+    found: dict[str, Sight] = {}
+    for row in await rows.live():
+        submitted = await rows.submitted(row["task_id"])
+        changed = await to_thread.run_sync(suspicion.difference, row)
+        found[row["workspace_id"]] = await to_thread.run_sync(seen, root, row, submitted, changed)
+    return found
+
+
+def seen(root: Path, row: Row, submitted: str | None, difference: str | None) -> Sight:
+    """`submitted`: the commit that its task submitted last; `difference`: of the repository's own files."""
+    path = Path(row["path"])
+    if row["mode"] == "folder":
+        return Sight(problem="there is no git: nothing keeps agents apart, and nothing is submitted")
+    if difference is not None:
+        return Sight(problem=f"the repository's own files were changed: {difference}")
+    try:
+        tree = worktree.tree_of(root, row)
+        if not path.is_dir():
+            return Sight(problem="its folder is gone")
+        size = _size(path)
+        if worktree.admin(tree.common, path) is None:
+            return Sight(bytes=size, problem="git does not know it as a worktree")
+        known = {tree.common.tree_of(one) for one in (tree.base, submitted) if one}
+        return Sight(bytes=size, unsubmitted=_tree_of_files(tree) not in known)
+    except (GitFailed, Tampered, OSError) as error:
+        return Sight(problem=f"it cannot be looked at: {error}")
+
+
+def _tree_of_files(tree: Tree) -> str:
+    """The tree of all that is here; its objects are thrown away. Raises Tampered, GitFailed."""
+    with tree.own_index() as own, _thrown_away(tree) as aside:
+        own = {**own, **aside}
+        found = tree.changes(own)
+        names = [*found.tracked, *found.new]
+        tree.enter(own, names, tree.of_lfs(own, names))
+        return tree.run(own, "write-tree").decode().strip()
+
+
+@contextmanager
+def _thrown_away(tree: Tree) -> Generator[dict[str, str]]:
+    """git's environment for new objects that nobody keeps."""
+    with tempfile.TemporaryDirectory(prefix="wvo-objects-") as folder:
+        objects = json.dumps(str(tree.common.git_dir / "objects"), ensure_ascii=False)  # a path may hold a colon
+        yield {"GIT_OBJECT_DIRECTORY": folder, "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects}
+
+
+def _size(folder: Path) -> int:
+    """Bytes of the files below, as far as they are counted."""
+    total = count = 0
+    for here, _, files in os.walk(folder):
+        for name in files:
+            try:
+                total += os.lstat(os.path.join(here, name)).st_size  # noqa: PTH118 - hundreds of thousands
+            except OSError:
+                continue
+        count += len(files)
+        if count > _MOST_COUNTED:
+            break
+    return total
