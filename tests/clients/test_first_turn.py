@@ -28,7 +28,9 @@ def test_every_start_has_all_core_tools_in_the_first_turn_without_waiting(
     assert [start for start in starts if start.missing] == []
 
 
-@pytest.mark.parametrize("program", IMPATIENT)
+@pytest.mark.parametrize(
+    "program", [pytest.param(one, marks=[pytest.mark.full] * (one != "codex")) for one in IMPATIENT]
+)
 def test_a_server_that_starts_slowly_would_be_missed_by_the_first_turn(
     program: str, tmp_path: Path, need: Callable[[str], None]
 ) -> None:

@@ -11,7 +11,7 @@ from wvo_mcp.domain.instant import iso
 from wvo_mcp.errors import RequestIdReused, StaleLease
 from wvo_mcp.orchestration.queue.claims import reap
 
-pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CORE-8"), pytest.mark.both_stores]
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CORE-8")]
 
 CLI = an_agent("carla", "cli:carla", durable=True)
 LEASE = 600

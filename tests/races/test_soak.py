@@ -7,6 +7,7 @@ from tests.support.scale import sized
 from tests.support.workspace import Workspace
 
 
+@pytest.mark.full_on_postgres
 @pytest.mark.drill
 @pytest.mark.timeout(600)
 @pytest.mark.requirement("CLAIM-1", "CORE-11", "DR-1")
