@@ -58,8 +58,7 @@ def fetched_tip(common: Common, remote: str, target: str) -> str:
         raise NotNow(f"{remote} has no branch {target}: push it (git push {remote} {target})")
     if common.commit_of(tip) is not None and common.commit_of(ref) == tip:
         return tip
-    options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--no-auto-maintenance")
-    _asked(common, remote, "fetch", *options, "--refmap=", remote, f"+{branch}:{ref}", seconds=MOVE_SECONDS)
+    _fetched(common, remote, f"+{branch}:{ref}")
     if (fetched := common.commit_of(ref)) is None:
         raise NotNow(f"{target} of {remote} was fetched and is not here")
     return fetched
@@ -73,19 +72,37 @@ def looked(common: Common, remote: str, ref: str) -> str | None:
 
 
 def pinned_remotely(common: Common, remote: str, landing: Landing) -> str | None:
-    """The submission's ref there, made if need be; None for what pins nothing. Another store may use the same names: the
-    commit is then part of ours. Raises NotNow, Tampered."""
+    """The submission's ref there, made if need be; None for what pins nothing. Raises NotNow, Tampered."""
     if landing.undo:
         return None
-    plain = submit_ref(landing.task_id, landing.number)
-    for ref in (plain, f"{plain}-{landing.commit[:16]}"):
+    for ref in _pins(landing):
         there = looked(common, remote, ref)
         if there is None:
             put(common, remote, landing.commit, ref)
+        if there in (None, landing.commit):
             return ref
-        if there == landing.commit:
-            return ref
-    raise NotNow(f"{plain} of {remote} is taken by other work", passing=False)
+    raise NotNow(f"{_pins(landing)[0]} of {remote} is taken by other work", passing=False)
+
+
+def brought(common: Common, remote: str, landing: Landing) -> bool:
+    """The submission of another host is here, if that one has pinned it there. Raises NotNow, Tampered."""
+    for ref in _pins(landing):
+        if looked(common, remote, ref) == landing.commit:
+            _fetched(common, remote, f"{ref}:{ref}")
+            return True
+    return False
+
+
+def _pins(landing: Landing) -> tuple[str, str]:
+    """Another store may use the names of this one: the commit is then part of ours."""
+    plain = submit_ref(landing.task_id, landing.number)
+    return plain, f"{plain}-{landing.commit[:16]}"
+
+
+def _fetched(common: Common, remote: str, refspec: str) -> None:
+    """Raises NotNow, Tampered."""
+    options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--no-auto-maintenance")
+    _asked(common, remote, "fetch", *options, "--refmap=", remote, refspec, seconds=MOVE_SECONDS)
 
 
 def put(common: Common, remote: str, commit: str, ref: str) -> None:

@@ -11,6 +11,7 @@ from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.merging.building import built
 from wvo_mcp.execution.merging.landing import landed_here
 from wvo_mcp.execution.merging.predicting import predicted
+from wvo_mcp.execution.merging.pushing import brought, fetched_tip, pinned_remotely, pushed, remote_of
 from wvo_mcp.execution.workspaces.repository import Common, Tampered
 from wvo_mcp.ports.merging import Candidate, Landed, Landing, NotNow, Predicted, Verdict
 
@@ -44,7 +45,7 @@ class MergeRepository:
         self._suspected = suspected
 
     async def tip(self, target: str, mode: MergeMode) -> str:
-        return await self._done(lambda common: _tip(common, target))
+        return await self._done(lambda common: _tip(common, target, mode))
 
     async def build(self, landing: Landing, tip: str) -> Candidate:
         return await self._done(lambda common: _built(common, landing, tip))
@@ -57,12 +58,10 @@ class MergeRepository:
 
     async def land(self, landing: Landing, candidate: Candidate) -> Landed:
         why = f"wvo-mcp: {landing.task_id} landed ({landing.entry_id})"
-        return await self._done(lambda common: landed_here(common, landing.target, candidate, why))
+        return await self._done(lambda common: _land(common, landing, candidate, why))
 
     async def landed(self, landing: Landing, candidate: str) -> str | None:
-        return await self._done(
-            lambda common: candidate if common.contains(_tip(common, landing.target), candidate) else None
-        )
+        return await self._done(lambda common: _landed(common, landing, candidate))
 
     async def predict(self, tip: str, landings: Sequence[Landing]) -> list[Predicted]:
         return await self._done(lambda common: predicted(common, tip, landings))
@@ -86,7 +85,9 @@ class MergeRepository:
             raise NotNow(f"git could not do it: {error}") from None
 
 
-def _tip(common: Common, target: str) -> str:
+def _tip(common: Common, target: str, mode: MergeMode) -> str:
+    if mode is not MergeMode.LOCAL:
+        return fetched_tip(common, remote_of(common, target), target)
     if (tip := common.commit_of(f"refs/heads/{target}")) is None:
         raise NotNow(f"there is no branch {target} here: make it, or name another as project.target in roadmap.yaml")
     return tip
@@ -94,6 +95,25 @@ def _tip(common: Common, target: str) -> str:
 
 def _built(common: Common, landing: Landing, tip: str) -> Candidate:
     for commit in (landing.commit, landing.base):
-        if common.commit_of(commit) is None:
+        if common.commit_of(commit) is not None:
+            continue
+        if landing.mode is MergeMode.LOCAL:
             raise NotNow(f"the commit {commit[:12]} of {landing.entry_id} is not in this repository", passing=False)
-    return built(common, landing, tip)
+        if not brought(common, remote_of(common, landing.target), landing) or common.commit_of(commit) is None:
+            raise NotNow(f"the commit {commit[:12]} of {landing.entry_id} is on another host, which has yet to push it")
+    candidate = built(common, landing, tip)
+    if (
+        landing.mode is not MergeMode.LOCAL
+    ):  # before the queue notes the candidate: other hosts may land it from then on
+        pinned_remotely(common, remote_of(common, landing.target), landing)
+    return candidate
+
+
+def _land(common: Common, landing: Landing, candidate: Candidate, why: str) -> Landed:
+    if landing.mode is MergeMode.LOCAL:
+        return landed_here(common, landing.target, candidate, why)
+    return pushed(common, remote_of(common, landing.target), landing.target, candidate)
+
+
+def _landed(common: Common, landing: Landing, candidate: str) -> str | None:
+    return candidate if common.contains(_tip(common, landing.target, landing.mode), candidate) else None

@@ -203,9 +203,12 @@ class MergeQueue:
         return dict(in_order(ours)[0]) if ours else None
 
     def _is_ours(self, entry: Entry) -> bool:
-        """A branch of another host can only be moved there."""
+        """A branch of another host can only be moved there. Of a remote's, what another host submitted can be landed here
+        once it was built there, for then the remote has it."""
         merge = self.rules.current().merge
-        return entry["host"] == self.host or (merge is not None and merge.mode is not MergeMode.LOCAL)
+        shared = merge is not None and merge.mode is not MergeMode.LOCAL
+        at_remote = entry["candidate_sha"] is not None or entry["kind"] == EntryKind.REVERT
+        return entry["host"] == self.host or (shared and at_remote)
 
     async def _land(self, term: LeaderTerm, entry: Row) -> None:
         rules = self.rules.current()
