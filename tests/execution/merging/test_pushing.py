@@ -103,7 +103,7 @@ def test_two_clones_that_race_land_both(shared: Shared, tmp_path: Path) -> None:
     assert {"first.py", "second.py"} <= set(git(shared.bare, "ls-tree", "--name-only", "main").split())
 
 
-@pytest.mark.parametrize("hook", ["pre-receive", "update"])
+@pytest.mark.parametrize("hook", ["pre-receive", pytest.param("update", marks=pytest.mark.full)])
 def test_one_that_moves_it_while_we_push_is_not_overtaken(shared: Shared, tmp_path: Path, hook: str) -> None:
     """Another host's push arrives between our look and the remote's own."""
     candidate = shared.candidate()
@@ -117,7 +117,7 @@ def test_one_that_moves_it_while_we_push_is_not_overtaken(shared: Shared, tmp_pa
     assert shared.main() == other.commit
 
 
-@pytest.mark.parametrize("hook", ["pre-receive", "update"])
+@pytest.mark.parametrize("hook", ["pre-receive", pytest.param("update", marks=pytest.mark.full)])
 def test_a_remote_that_refuses_is_quoted_without_its_secrets(shared: Shared, hook: str) -> None:
     token = "ghp_" + "a1B2c3D4e5F6" * 3
     shared.hook(hook, f"echo 'main is protected' >&2\necho 'see https://pat:{token}@example.org' >&2\nexit 1")
@@ -253,6 +253,7 @@ def test_a_target_that_the_remote_does_not_have_is_named(shared: Shared) -> None
     assert error.value.passing
 
 
+@pytest.mark.full
 def test_a_remote_with_other_object_names_is_said(shared: Shared, tmp_path: Path) -> None:
     git(tmp_path, "init", "-q", "--bare", "-b", "main", "--object-format=sha256", str(tmp_path / "256.git"))
     other = Field(tmp_path / "other", "--object-format=sha256")
@@ -261,12 +262,14 @@ def test_a_remote_with_other_object_names_is_said(shared: Shared, tmp_path: Path
     _away(shared, "origin does not answer as it should")
 
 
+@pytest.mark.full
 def test_a_sha256_repository_pushes_to_its_like(field: Field, tmp_path: Path) -> None:
     shared = Shared(Field(tmp_path / "long", "--object-format=sha256"), tmp_path / "long.git")
     candidate = shared.candidate()
     assert len(pushed(shared.common, "origin", "main", candidate).commit) == 64
 
 
+@pytest.mark.full
 def test_a_shallow_clone_pushes(shared: Shared, tmp_path: Path) -> None:
     for number in range(3):
         shared.field.saved({"code.py": f"{number}\n"})
@@ -280,6 +283,7 @@ def test_a_shallow_clone_pushes(shared: Shared, tmp_path: Path) -> None:
     assert shared.main() == candidate.commit
 
 
+@pytest.mark.full
 def test_what_others_pushed_is_fetched_without_their_tags(shared: Shared, tmp_path: Path) -> None:
     other = shared.clone(tmp_path / "other")
     git(tmp_path / "other", *PAT, "commit", "-q", "--allow-empty", "-m", "theirs")
@@ -330,6 +334,7 @@ def test_the_remote_is_the_one_the_target_follows(shared: Shared) -> None:
         remote_of(field.common, "main")
 
 
+@pytest.mark.full
 def test_a_mirror_is_pushed_one_branch(shared: Shared) -> None:
     git(shared.bare, "branch", "theirs", "main")
     shared.field.git("config", "remote.origin.mirror", "true")

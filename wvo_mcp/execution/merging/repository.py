@@ -11,6 +11,7 @@ from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.merging.building import built
 from wvo_mcp.execution.merging.landing import landed_here
 from wvo_mcp.execution.merging.predicting import predicted
+from wvo_mcp.execution.merging.pull_requests import followed, requested
 from wvo_mcp.execution.merging.pushing import brought, fetched_tip, pinned_remotely, pushed, remote_of
 from wvo_mcp.execution.workspaces.repository import Common, Tampered
 from wvo_mcp.ports.merging import Candidate, Landed, Landing, NotNow, Predicted, Verdict
@@ -94,17 +95,14 @@ def _tip(common: Common, target: str, mode: MergeMode) -> str:
 
 
 def _built(common: Common, landing: Landing, tip: str) -> Candidate:
-    for commit in (landing.commit, landing.base):
-        if common.commit_of(commit) is not None:
-            continue
-        if landing.mode is MergeMode.LOCAL:
-            raise NotNow(f"the commit {commit[:12]} of {landing.entry_id} is not in this repository", passing=False)
-        if not brought(common, remote_of(common, landing.target), landing) or common.commit_of(commit) is None:
-            raise NotNow(f"the commit {commit[:12]} of {landing.entry_id} is on another host, which has yet to push it")
+    local = landing.mode is MergeMode.LOCAL
+    missing = next((one for one in (landing.commit, landing.base) if common.commit_of(one) is None), None)
+    if missing is not None and local:
+        raise NotNow(f"the commit {missing[:12]} of {landing.entry_id} is not in this repository", passing=False)
+    if missing is not None and not brought(common, remote_of(common, landing.target), landing):
+        raise NotNow(f"the commit {missing[:12]} of {landing.entry_id} is on another host, which has yet to push it")
     candidate = built(common, landing, tip)
-    if (
-        landing.mode is not MergeMode.LOCAL
-    ):  # before the queue notes the candidate: other hosts may land it from then on
+    if not local:  # before the queue notes the candidate: other hosts may land it from then on
         pinned_remotely(common, remote_of(common, landing.target), landing)
     return candidate
 
@@ -112,8 +110,13 @@ def _built(common: Common, landing: Landing, tip: str) -> Candidate:
 def _land(common: Common, landing: Landing, candidate: Candidate, why: str) -> Landed:
     if landing.mode is MergeMode.LOCAL:
         return landed_here(common, landing.target, candidate, why)
-    return pushed(common, remote_of(common, landing.target), landing.target, candidate)
+    remote = remote_of(common, landing.target)
+    if landing.mode is MergeMode.PULL_REQUEST:
+        return requested(common, remote, landing, candidate)
+    return pushed(common, remote, landing.target, candidate)
 
 
 def _landed(common: Common, landing: Landing, candidate: str) -> str | None:
+    if landing.mode is MergeMode.PULL_REQUEST:
+        return followed(common, remote_of(common, landing.target), landing)
     return candidate if common.contains(_tip(common, landing.target, landing.mode), candidate) else None
