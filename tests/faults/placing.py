@@ -32,10 +32,10 @@ def warm() -> None:
         run(folder, crash_at=0)
 
 
-def run(folder: str, crash_at: int, record: str | None = None) -> None:
-    """Work on the task of a folder that has `begun`. SIGKILL strikes at call number `crash_at` of the hook, which stands
-    before and after every git command and every write of the store; 0 never strikes. `record`: where to write how many
-    calls there were."""
+def run(folder: str, crash_at: int, record: str | None = None, *, back: bool = False) -> None:
+    """Work on the task of a folder that has `begun`, or with `back` is `begun_again`. SIGKILL strikes at call number `crash_at`
+    of the hook, which stands before and after every git command and every write of the store; 0 never strikes. `record`:
+    where to write how many calls there were."""
     calls = 0
 
     def hook(_: Any = None) -> None:
@@ -53,7 +53,7 @@ def run(folder: str, crash_at: int, record: str | None = None) -> None:
 
     repository.run_git = git
     try:
-        anyio.run(lived, Path(folder), hook)
+        anyio.run(lived_again if back else lived, Path(folder), hook)
     finally:
         repository.run_git = _run
     if record is not None:
@@ -99,6 +99,52 @@ async def lived(folder: Path, hook: Any = None) -> None:
             worker = replace(agent, admitted=WorkerPass("w-1", "T1", task.lease_token))
             place = await yard.open(worker)
             yard.write(place.path, {"new.py": "b = 2\n"})
+            await yard.complete(worker)
+        if (await yard.bench.task("T1")).status == "in_review":
+            await yard.landed("T1")
+        assert await yard.places.close("T1") is None
+    finally:
+        await store.close()
+
+
+MINE, THEIRS, JOINED = "a = 2\n", "a = 3\n", "a = 23\n"
+
+
+async def begun_again(folder: Path) -> None:
+    """What the task submitted conflicts with the target: it is in progress again, its worktree as it was left."""
+    await begun(folder)
+    yard, store = await yard_of(folder)
+    try:
+        task = await yard.bench.task("T1")
+        worker = replace(an_agent("auto-host.T1"), admitted=WorkerPass("w-1", "T1", task.lease_token))
+        place = await yard.open(worker)
+        yard.write(place.path, {"code.py": MINE})
+        await yard.complete(worker)
+        yard.write(place.path, {"late.py": "late\n"})
+        yard.write(yard.root, {"code.py": THEIRS, "their.py": "b = 2\n"})
+        yard.save("theirs")
+        await yard.returned("T1")
+        await yard.claim("T1")
+    finally:
+        await store.close()
+
+
+async def lived_again(folder: Path, hook: Any = None) -> None:
+    """Bring it onto the target, resolve the conflict and finish the task, however far it is."""
+    yard, store = await yard_of(folder)
+    try:
+        if hook is not None:
+            store.writer.on_write = hook
+        else:
+            assert await yard.places.recover() == []
+        task = await yard.bench.task("T1")
+        if task.status == "in_progress":
+            worker = replace(an_agent("auto-host.T1"), admitted=WorkerPass("w-2", "T1", task.lease_token))
+            place = await yard.open(worker, onto=yard.git("rev-parse", "main"))
+            assert list(place.conflicts) == ["code.py"]
+            code = (place.path / "code.py").read_text()
+            assert code == JOINED or all(code.count(one) == 1 for one in ("<<<<<<<", MINE, THEIRS)), code
+            yard.write(place.path, {"code.py": JOINED})
             await yard.complete(worker)
         if (await yard.bench.task("T1")).status == "in_review":
             await yard.landed("T1")

@@ -40,7 +40,7 @@ async def check(folder: Path, crash_at: int) -> None:
 
 
 def assert_clean(yard: Yard, crash_at: int) -> None:
-    left = [path for path in yard.folder.rglob("*") if path.name not in (".index", ".locks")]
+    left = [path for path in yard.folder.rglob("*") if ".locks" not in path.parts and path.name != ".index"]
     assert left == [], crash_at
     assert yard.git("worktree", "list").count("\n") == 0, crash_at
     assert yard.refs("refs/heads") == ["refs/heads/main"], crash_at
@@ -71,3 +71,50 @@ async def test_a_kill_at_any_step_loses_nothing_and_leaves_nothing(nursery: Nurs
 @pytest.mark.full
 async def test_a_kill_at_each_step_loses_nothing_and_leaves_nothing(nursery: Nursery, tmp_path: Path) -> None:
     await every(nursery, tmp_path, 1)
+
+
+async def check_again(folder: Path, crash_at: int) -> None:
+    """The newest submission holds all of the work on top of the target and nothing else; what was there before is kept."""
+    await placing.lived_again(folder)
+    yard, store = await placing.yard_of(folder)
+    try:
+        assert await yard.bench.status("T1") == ["done"], crash_at
+        (entry,) = await yard.bench.sql("SELECT commit_sha FROM merge_entries WHERE state = 'merged'")
+        commit = entry["commit_sha"]
+    finally:
+        await store.close()
+    assert yard.git("rev-parse", f"{commit}^") == yard.git("rev-parse", "main"), crash_at
+    assert yard.git("diff", "--name-only", "main", commit).split() == ["code.py", "late.py"], crash_at
+    assert f"{yard.show(commit, 'code.py')}\n" == placing.JOINED, crash_at
+    kept = [yard.show(ref, "code.py") for ref in yard.refs("refs/wvo/archive")]
+    assert placing.MINE.strip() in kept, crash_at
+    assert yard.refs("refs/wvo/rollback") == [], crash_at
+    assert_clean(yard, crash_at)
+
+
+async def every_again(nursery: Nursery, tmp_path: Path, step: int) -> int:
+    origin, folder, record = tmp_path / "origin", tmp_path / "work", tmp_path / "record"
+    folder.mkdir()
+    await placing.begun_again(folder)
+    shutil.copytree(folder, origin, symlinks=True)  # worktrees know where they are: each try is in the same folder
+    assert nursery.wait(nursery.spawn(folder=str(folder), crash_at=0, record=str(record), back=True)) == 0
+    calls = int(record.read_text())
+    for crash_at in range(1, calls + 1, step):
+        shutil.rmtree(folder)
+        shutil.copytree(origin, folder, symlinks=True)
+        assert nursery.wait(nursery.spawn(folder=str(folder), crash_at=crash_at, back=True)) == -9
+        await check_again(folder, crash_at)
+    return calls
+
+
+@pytest.mark.requirement("MERGE-4", "MERGE-7")
+async def test_a_kill_while_work_is_brought_onto_the_target_loses_nothing(nursery: Nursery, tmp_path: Path) -> None:
+    assert await every_again(nursery, tmp_path, 97) > 97
+
+
+@pytest.mark.full
+@pytest.mark.requirement("MERGE-4", "MERGE-7")
+async def test_a_kill_at_each_step_of_bringing_work_onto_the_target_loses_nothing(
+    nursery: Nursery, tmp_path: Path
+) -> None:
+    await every_again(nursery, tmp_path, 1)

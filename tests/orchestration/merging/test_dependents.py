@@ -18,7 +18,13 @@ async def opened(lane: Lane, task_id: str) -> Place:
     return await lane.yard.open(worker, bases=bases, landed=landed)
 
 
-@pytest.mark.parametrize("policy", list(MergePolicy))
+@pytest.mark.parametrize(
+    "policy",
+    [
+        MergePolicy.SQUASH,
+        *(pytest.param(one, marks=pytest.mark.full) for one in (MergePolicy.REBASE, MergePolicy.MERGE)),
+    ],
+)
 async def test_landed_work_is_not_joined_with_itself_and_still_shown(lane: Lane, policy: MergePolicy) -> None:
     lane.rule(policy=policy)
     first = await lane.submit("A", {"code.py": "a = 2\n"})

@@ -62,6 +62,7 @@ async def test_what_a_person_denies_is_out_of_the_line(guarded: Lane) -> None:
     assert "on: push" not in guarded.yard.git("log", "-p", "main")
 
 
+@pytest.mark.full
 async def test_what_nobody_decides_is_out_of_the_line_after_a_week(guarded: Lane) -> None:
     await submitted(guarded)
     guarded.bench.clock.advance(days=8)
@@ -71,6 +72,7 @@ async def test_what_nobody_decides_is_out_of_the_line_after_a_week(guarded: Lane
     assert await guarded.states() == {"T1": "parked"}
 
 
+@pytest.mark.full
 async def test_an_approval_is_of_one_commit_only(guarded: Lane) -> None:
     await submitted(guarded)
     (first,) = await asked(guarded)

@@ -79,6 +79,7 @@ def done(tree: Tree, branch: str, bringing: Bringing) -> bool:
         _remove(folder / "index")
     own = {"GIT_DIR": str(folder)}
     ref = f"refs/heads/{branch}"
+    _remove(common.git_dir / f"{ref}.lock")  # of a git that was killed: nobody else works in this place now
     common.git("symbolic-ref", "HEAD", ref, env=own)
     common.git("update-ref", "--no-deref", ref, bringing.onto)
     moved = replace(tree, base=bringing.onto)
