@@ -218,8 +218,8 @@ async def test_a_workspace_of_an_earlier_lease_stays_and_its_holder_hears_of_it(
     assert (done["task"]["status"], done["submission"]) == ("done", None)
     assert (path / "half.py").exists()
     assert yard.refs("refs/wvo") == []
-    (note,) = await yard.bench.read(lambda tx: tx.messages.waiting("bob", 5))
-    assert f"its workspace {path} is of an earlier lease. It stays as it is" in note["body"]
+    assert f"its workspace {path} is of an earlier lease. It stays as it is" in done["notices"][0]
+    assert (await yard.bench.kinds("T1"))[-1] == "task.completed"
 
 
 async def test_the_next_holder_takes_it_over_by_opening_it(yard: Yard) -> None:
@@ -235,6 +235,16 @@ async def test_the_next_holder_takes_it_over_by_opening_it(yard: Yard) -> None:
     assert yard.show(done["submission"]["commit"], "half.py") == "b = 2"
 
 
+async def test_a_workspace_on_another_host_is_left_to_it(yard: Yard) -> None:
+    place, path = await opened(yard, "T1")
+    await yard.bench.write(lambda tx: tx.workspaces.change(place["workspace_id"], {"host": "elsewhere"}))
+
+    done = await ask(yard, "complete_task", task_id="T1", summary="done")
+
+    assert (done["task"]["status"], done["submission"]) == ("done", None)
+    assert f"its workspace {path} is on the host elsewhere" in done["notices"][0]
+
+
 async def test_with_merge_off_the_task_is_done_and_nobody_is_told(yard: Yard) -> None:
     yard.rules.rules = Rules(merge=None)
     _, path = await opened(yard, "T1")
@@ -243,7 +253,7 @@ async def test_with_merge_off_the_task_is_done_and_nobody_is_told(yard: Yard) ->
     done = await ask(yard, "complete_task", task_id="T1", summary="done")
 
     assert (done["task"]["status"], done["submission"]) == ("done", None)
-    assert await yard.bench.read(lambda tx: tx.messages.waiting("ann", 5)) == []
+    assert "notices" not in done
 
 
 async def test_who_was_overtaken_while_it_was_made_does_not_get_it(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,11 @@
 """Servers of one store that make worktrees in one repository at the same time."""
 
+import json
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,3 +41,26 @@ def test_servers_that_open_workspaces_at_once_each_get_their_own(workspace: Work
         done = one.call("complete_task", {"task_id": task_id, "summary": "done"})
         assert (done["task"]["status"], done["submission"]["state"]) == ("in_review", "queued")
         assert git(workspace.root, "show", f"{done['submission']['commit']}:{task_id}.py") == "b = 2"
+
+
+@pytest.mark.full
+def test_commands_that_open_one_workspace_at_once_all_get_it(workspace: Workspace) -> None:
+    git(workspace.root, "init", "-q", "-b", "main")
+    (workspace.root / ".gitignore").write_text("state/\n")
+    git(workspace.root, "add", ".gitignore")
+    git(workspace.root, "-c", "user.name=P", "-c", "user.email=p@example.org", "commit", "-q", "-m", "begin")
+
+    def ran(*command: str) -> dict[str, Any]:
+        argv = [sys.executable, "-m", "wvo_mcp", *command]
+        environ = workspace.environ()
+        done = subprocess.run(argv, env=environ, cwd=workspace.root, capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)
+
+    ran("add", "Work", "--id", "W1")
+    ran("claim-task", "W1")
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(ran, ["workspace-open"] * 4, ["W1"] * 4))
+
+    assert len({one["workspace_id"] for one in found}) == 1
+    assert [one.get("reused", False) for one in found].count(False) == 1
+    assert git(workspace.root, "worktree", "list").count("\n") == 1

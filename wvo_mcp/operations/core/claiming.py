@@ -149,6 +149,7 @@ class CompletedTask(TaskResult):
     unlocked_count: int
     submission: SubmissionRef | None
     no_changes: bool = False
+    notices: list[str] = Field(default=[], description="What you should know.")
 
 
 @operation(toolset="core", effect=Effect.WRITE, always_load=True)
@@ -160,12 +161,14 @@ async def complete_task(ctx: Context, params: CompleteTask) -> CompletedTask:
     task = await lifecycle.held(tx, ctx.policy, params.task_id, params.lease_token, Status.DONE)
     place = await tx.workspaces.open_of(task.id)
     work = {} if place is None else await _submitted(ctx, task, place)
+    notice = work.pop("notice", None)
     moved = await lifecycle.complete(tx, task, params.summary, params.artifacts, params.evidence, work)
     tried = await tx.routing.tried(task.id)
     if tried:
         await breakers.done(tx, task.id, tried)
     done = {"submission": work.get("submission"), "no_changes": "no_changes" in work}
-    return CompletedTask.of(moved, unlocked_count=len(moved.unlocked), **done)
+    notices = [] if notice is None else [notice]
+    return CompletedTask.of(moved, unlocked_count=len(moved.unlocked), notices=notices, **done)
 
 
 async def _submitted(ctx: Context, task: Task, place: dict[str, Any]) -> dict[str, Any]:
@@ -173,7 +176,7 @@ async def _submitted(ctx: Context, task: Task, place: dict[str, Any]) -> dict[st
     from wvo_mcp.orchestration.tasks import submitting  # most tasks have no workspace
 
     if not submitting.submits(task, place):
-        return await submitting.left(ctx.tx, task, place)
+        return submitting.left(task, place)
     if ctx.prepared is None:
 
         async def pinned(container: Container) -> object:
@@ -183,7 +186,7 @@ async def _submitted(ctx: Context, task: Task, place: dict[str, Any]) -> dict[st
         raise First(pinned)
     (prepared,) = cast("tuple[Prepared | None]", ctx.prepared)
     if prepared is None:  # another host has it
-        return await submitting.left(ctx.tx, task, place)
+        return submitting.left(task, place)
     return await submitting.submitted(ctx.tx, task, prepared)
 
 

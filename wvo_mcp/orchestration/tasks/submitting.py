@@ -33,20 +33,18 @@ def _lands(place: Row) -> bool:
     return place["mode"] != "folder" and bool(json.loads(place["facts"]).get("submits"))
 
 
-async def left(tx: Transaction, task: Task, place: Row) -> Work:
-    """The task is done as if it had no place: that one is of an earlier lease, or of another host, and stays. Whoever completes
-    it hears of it."""
+def left(task: Task, place: Row) -> Work:
+    """The task is done as if it had no place: that one is of an earlier lease, or of another host, and stays. `left` is its
+    path, `notice` a sentence for whoever completes the task; nothing where nothing is amiss."""
     older = place["lease_token"] != task.lease_token
     if place["mode"] == "folder" or not (older or _lands(place)):
         return {}
     whose = "of an earlier lease" if older else f"on the host {place['host']}"
-    body = (
+    notice = (
         f"{task.id} was completed without a submission: its workspace {place['path']} is {whose}. It stays as it is, and"
         " nothing of it will land. A person finds it with wvo-mcp workspaces."
     )
-    note = {"to_agent": tx.caller.agent_id, "kind": "note", "body": body, "task_id": task.id}
-    await tx.messages.add(note)
-    return {"left": place["path"]}
+    return {"left": place["path"], "notice": notice}
 
 
 async def submitted(tx: Transaction, task: Task, prepared: "Prepared") -> Work:
