@@ -63,6 +63,9 @@ class SnapshotRepository(Protocol):
     async def add(self, fields: Mapping[str, Any]) -> Row:
         """With the next `seq` of its workspace."""
 
+    async def remove(self, task_id: str, numbers: Collection[int]) -> None:
+        """Forget these of the task."""
+
     async def of_workspace(self, workspace_id: str, limit: int) -> list[Row]:
         """Newest first."""
 

@@ -119,7 +119,7 @@ def run_without_suspending(work: Awaitable[T]) -> T:
     raise RuntimeError("an operation awaited something outside the database within its transaction")
 
 
-def parts(ids: Sequence[str], size: int = 400) -> Iterable[tuple[list[str], str]]:
+def parts(ids: Sequence[T], size: int = 400) -> Iterable[tuple[list[T], str]]:
     """The ids in parts, each filled up to a power of two with its last id, and the marks that stand for them: few different
     statements are prepared so."""
     for start in range(0, len(ids), size):

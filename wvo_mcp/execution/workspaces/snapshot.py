@@ -131,15 +131,16 @@ class Tree:
         kept = tuple(name for name in tracked if name not in self.left_out)
         return Changes(kept, tuple(new), tuple(nested))
 
-    def _size(self, name: str) -> int:
+    def size(self, name: str) -> int:
+        """Bytes; 0 for what is gone by now."""
         try:
             return (self.path / name).lstat().st_size
         except OSError:
-            return 0  # it is gone by now
+            return 0
 
     def _judge(self, found: Changes, of_lfs: Collection[str]) -> None:
         """Raises NotSubmittable."""
-        sizes = {name: self._size(name) for name in found.new if name not in of_lfs}
+        sizes = {name: self.size(name) for name in found.new if name not in of_lfs}
         total, advice = sum(sizes.values()), "Remove them, or let .gitignore name them."
         if large := [name for name, size in sizes.items() if size > LARGEST]:
             raise NotSubmittable(f"{_named(large)}: new files of more than {LARGEST >> 20} MiB. {advice}")

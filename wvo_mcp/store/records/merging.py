@@ -130,6 +130,12 @@ class Snapshots(Numbered):
         self._insert("workspace_checkpoints", {f'"{name}"': value for name, value in values.items()})
         return (await self.of_workspace(fields["workspace_id"], 1))[0]
 
+    async def remove(self, task_id: str, numbers: Collection[int]) -> None:
+        for some, marks in parts(sorted(numbers)):
+            self._rows.put(
+                f"DELETE FROM workspace_checkpoints WHERE task_id = ? AND number IN ({marks})", (task_id, *some)
+            )
+
     async def of_workspace(self, workspace_id: str, limit: int) -> list[dict[str, Any]]:
         return self._rows.all(
             f"SELECT {_CHECKPOINT} FROM workspace_checkpoints WHERE workspace_id = ? ORDER BY seq DESC LIMIT ?",

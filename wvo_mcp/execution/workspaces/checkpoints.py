@@ -1,0 +1,192 @@
+"""`ports.Checkpoints`: snapshots by plumbing with an index of our own, each on top of the one before.
+
+A ref is made first and its row last. A ref without a row is what a crash left: the next checkpoint takes its number.
+"""
+
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from anyio import to_thread
+
+from wvo_mcp.domain.checkpoints import Trigger, surplus
+from wvo_mcp.domain.instant import instant
+from wvo_mcp.domain.lease import Caller
+from wvo_mcp.execution.git import GitFailed
+from wvo_mcp.execution.workspaces import worktree
+from wvo_mcp.execution.workspaces.alone import Busy, alone
+from wvo_mcp.execution.workspaces.repository import Common, Tampered, changed, part
+from wvo_mcp.execution.workspaces.rows import Rows
+from wvo_mcp.execution.workspaces.snapshot import LARGEST, Tree
+from wvo_mcp.ports import Transaction, WatchedStore
+from wvo_mcp.ports.checkpoints import Difference, NoCheckpoint, Taken
+
+Row = dict[str, Any]
+_PATIENCE_SECONDS = 30.0
+_MOST = 10_000
+
+
+class FileCheckpoints:
+    """`folder` is that of the worktrees; `caller` is who writes the rows."""
+
+    def __init__(self, root: Path, folder: Path, store: WatchedStore, caller: Caller) -> None:
+        self._root = root.resolve()
+        self._folder = folder.resolve()
+        self._store = store
+        self._caller = caller
+        self._rows = Rows(store, caller)
+
+    async def take(self, task_id: str, trigger: Trigger, task_checkpoint: int | None = None) -> Taken | None:
+        if (row := await self._row(task_id)) is None:
+            return None
+        try:
+            async with alone(self._folder, f"checkpoint-{row['workspace_id']}", _PATIENCE_SECONDS):
+                return await self._taken(row, trigger, task_checkpoint)
+        except Busy:
+            raise NoCheckpoint("Another checkpoint of the same workspace takes very long.") from None
+        except Tampered as error:
+            raise NoCheckpoint(f"The repository's own files were changed: {error}") from None
+        except (GitFailed, OSError) as error:
+            raise NoCheckpoint(f"The files could not be kept: {error}.") from None
+
+    async def diff(self, task_id: str, number: int | None, *, whole: bool, most: int) -> Difference | None:
+        if (row := await self._row(task_id)) is None:
+            return None
+        rows = await self._store.read(self._caller, lambda tx: tx.snapshots.of_workspace(row["workspace_id"], _MOST))
+        known = {one["number"]: one["commit_sha"] for one in rows}
+        if number is not None and number not in known:
+            return None
+
+        def compared() -> Difference:
+            tree = worktree.tree_of(self._root, row)
+            newest = max(known, default=None)
+            if number is None:
+                commit, before = held(tree)[0], known[newest] if newest is not None else row["base_sha"]
+            else:
+                commit = known[number]
+                before = tree.common.commit_of(f"{commit}^") or row["base_sha"]
+            return _difference(tree.common, row["base_sha"] if whole else before, commit, most)
+
+        try:
+            return await to_thread.run_sync(compared)
+        except Tampered as error:
+            raise NoCheckpoint(f"The repository's own files were changed: {error}") from None
+        except (GitFailed, OSError) as error:
+            raise NoCheckpoint(f"The files could not be compared: {error}.") from None
+
+    async def prune(self, task_id: str) -> int:
+        rows = await self._store.read(self._caller, lambda tx: tx.snapshots.of_task(task_id, _MOST))
+        dated = [{**row, "created_at": instant(row["created_at"])} for row in rows]
+        now = await self._store.read(self._caller, _now)
+        gone = set(surplus(dated, now))
+        if not gone:
+            return 0
+
+        def unpinned() -> None:
+            if (common := Common.of(self._root)) is not None:
+                for row in rows:
+                    if row["number"] in gone and common.commit_of(ref := _ref(task_id, row["number"])) is not None:
+                        common.unpin(ref, row["commit_sha"])
+
+        try:
+            await to_thread.run_sync(unpinned)
+        except (Tampered, GitFailed, OSError) as error:
+            raise NoCheckpoint(f"Old checkpoints could not be removed: {error}.") from None
+        await self._store.write(self._caller, lambda tx: tx.snapshots.remove(task_id, gone))
+        return len(gone)
+
+    async def _row(self, task_id: str) -> Row | None:
+        row = await self._rows.of(task_id)
+        return row if row is not None and row["mode"] == "worktree" and row["state"] == "open" else None
+
+    async def _taken(self, row: Row, trigger: Trigger, task_checkpoint: int | None) -> Taken:
+        began = time.monotonic()
+        task_id, workspace_id = row["task_id"], row["workspace_id"]
+
+        async def look(tx: Transaction) -> tuple[Row | None, int]:
+            newest = await tx.snapshots.of_workspace(workspace_id, 1)
+            return (newest[0] if newest else None), await tx.snapshots.next_number(task_id)
+
+        last, number = await self._store.read(self._caller, look)
+
+        def made() -> tuple[str, str, list[str], list[str]]:
+            tree = worktree.tree_of(self._root, row)
+            tree_id, left_out = held(tree)
+            if last is not None and tree_id == last["tree_sha"]:
+                return last["commit_sha"], tree_id, [], left_out
+            before = last["commit_sha"] if last is not None else tree.base
+            commit = tree.common.committed(tree_id, (before,), f"Checkpoint {number} of {task_id}: {trigger}\n")
+            _pinned(tree.common, _ref(task_id, number), commit)
+            return commit, tree_id, changed(tree.common, before, commit), left_out
+
+        commit, tree_id, files, left_out = await to_thread.run_sync(made)
+        took_ms = int((time.monotonic() - began) * 1_000)
+        if last is not None and commit == last["commit_sha"]:
+            return Taken(
+                workspace_id=workspace_id,
+                seq=last["seq"],
+                number=last["number"],
+                commit=commit,
+                files_changed=0,
+                took_ms=took_ms,
+                fresh=False,
+                left_out=left_out,
+            )
+        fields = {
+            "workspace_id": workspace_id,
+            "task_id": task_id,
+            "number": number,
+            "task_checkpoint": task_checkpoint,
+            "commit_sha": commit,
+            "tree_sha": tree_id,
+            "trigger": trigger,
+            "files_changed": len(files),
+            "took_ms": took_ms,
+        }
+        added = await self._store.write(self._caller, lambda tx: tx.snapshots.add(fields))
+        return Taken(
+            workspace_id=workspace_id,
+            seq=added["seq"],
+            number=number,
+            commit=commit,
+            files_changed=len(files),
+            took_ms=took_ms,
+            left_out=left_out,
+        )
+
+
+def held(tree: Tree) -> tuple[str, list[str]]:
+    """The tree of all that is here, and the paths that are left out: new files that are too large, and files with a known
+    secret, which are as in the base. Raises Tampered, GitFailed."""
+    with tree.own_index() as own:
+        found = tree.changes(own)
+        names = [*found.tracked, *found.new]
+        of_lfs = tree.of_lfs(own, names)
+        large = [name for name in found.new if name not in of_lfs and tree.size(name) > LARGEST]
+        left: Collection[str] = {*large, *(name for name in names if tree.holds_secret(name))}
+        tree.enter(own, [name for name in names if name not in left], [name for name in of_lfs if name not in left])
+        return tree.run(own, "write-tree").decode().strip(), sorted(left)
+
+
+def _difference(common: Common, before: str, after: str, most: int) -> Difference:
+    options = ("--no-ext-diff", "--no-textconv", "--no-color", "--no-renames")
+    text = common.run("diff", *options, before, after, "--").decode(errors="replace")
+    return Difference(text=text[:most], files=changed(common, before, after), cut=len(text) > most)
+
+
+def _pinned(common: Common, ref: str, commit: str) -> None:
+    if common.pin(ref, commit):
+        return
+    if (left := common.commit_of(ref)) is not None:  # of a crash: it has no row, and the next one holds what it held
+        common.unpin(ref, left)
+    if not common.pin(ref, commit):
+        raise GitFailed(f"{ref} cannot be made")
+
+
+def _ref(task_id: str, number: int) -> str:
+    return f"refs/wvo/checkpoint/{part(task_id)}/{number}"
+
+
+async def _now(tx: Transaction) -> Any:
+    return tx.now

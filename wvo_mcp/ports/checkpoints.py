@@ -1,0 +1,52 @@
+"""Checkpoints of the files of a workspace, as commits that no branch knows; the rows are `tx.snapshots`."""
+
+# pyright: reportReturnType=false
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from wvo_mcp.domain.checkpoints import Trigger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """Checkpoint `number` of the task (`refs/wvo/checkpoint/TASK/number`), `seq` of its workspace. `files_changed` since the
+    one before. `fresh` is False when nothing had changed since, and no other was made. `left_out`: new files that are too
+    large, and files with a known secret."""
+
+    workspace_id: str
+    seq: int
+    number: int
+    commit: str
+    files_changed: int
+    took_ms: int
+    fresh: bool = True
+    left_out: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """`text` is a diff of at most so many characters as were asked for, `cut` when there is more; `files` are all paths."""
+
+    text: str
+    files: Sequence[str]
+    cut: bool = False
+
+
+class NoCheckpoint(Exception):
+    """None could be made; the text says why in a sentence."""
+
+
+class Checkpoints(Protocol):
+    """Of the workspaces on this host. One at a time is made of each. None of it within a transaction."""
+
+    async def take(self, task_id: str, trigger: Trigger, task_checkpoint: int | None = None) -> Taken | None:
+        """Of the files as they are now, untracked ones too. None where the task has no worktree here. Raises NoCheckpoint."""
+
+    async def diff(self, task_id: str, number: int | None, *, whole: bool, most: int) -> Difference | None:
+        """What checkpoint `number` (None: the files as they are now) changed of the one before; with `whole` of what the
+        workspace began with. None where there is no such checkpoint, or no worktree. Raises NoCheckpoint."""
+
+    async def prune(self, task_id: str) -> int:
+        """Remove those that are old or too many; how many. Raises NoCheckpoint."""
