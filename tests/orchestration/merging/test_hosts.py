@@ -97,6 +97,21 @@ async def test_one_host_lands_what_another_has_built(hosts: Hosts) -> None:
     assert "new.py" in hosts.names()
 
 
+async def test_work_begins_with_what_landed_at_the_remote(hosts: Hosts) -> None:
+    here, _ = hosts.lanes
+    await here.submit("T1", {"code.py": "a = 2\n"})
+    await here.land()
+    assert here.main("code.py") == "a = 1"
+
+    _, place = await here.yard.opened("T2")
+    assert (place.path / "code.py").read_text() == "a = 2\n"
+    here.yard.git("pull", "-q", "--ff-only", "origin", "main")
+    here.yard.write(here.yard.root, {"mine.py": "m\n"})
+    newer = here.yard.save("a person's own, not yet pushed")
+    _, place = await here.yard.opened("T3")
+    assert here.yard.git("rev-parse", "HEAD", at=place.path) == newer
+
+
 async def test_a_landing_whose_runner_died_after_the_push_is_found(hosts: Hosts) -> None:
     here, there = hosts.lanes
     entry = await here.submit("T1", {"new.py": "n\n"})

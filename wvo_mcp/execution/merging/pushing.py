@@ -5,13 +5,13 @@ The local branches and a person's `refs/remotes` stay as they are: what is fetch
 
 import os
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.execution.git import GitFailed
-from wvo_mcp.execution.workspaces.repository import Common, submit_ref
+from wvo_mcp.execution.workspaces.repository import Common, fetched_ref, submit_ref
 from wvo_mcp.ports.merging import Candidate, Landed, Landing, Moved, NotNow
 
 LOOK_SECONDS = 60.0
@@ -52,7 +52,7 @@ def remote_of(common: Common, target: str) -> str:
 def fetched_tip(common: Common, remote: str, target: str) -> str:
     """The commit of the remote's branch, which is here then. Raises NotNow, Tampered."""
     branch = f"refs/heads/{target}"
-    ref = f"refs/wvo/fetched/{quote(remote, safe='')}/{quote(target, safe='')}"
+    ref = fetched_ref(remote, target)
     tip = looked(common, remote, branch)
     if tip is None:
         raise NotNow(f"{remote} has no branch {target}: push it (git push {remote} {target})")
@@ -121,7 +121,10 @@ def pushed(common: Common, remote: str, target: str, candidate: Candidate) -> La
     now = looked(common, remote, ref)
     if now == candidate.tip:
         raise why or NotNow(f"{remote} said that it took {target} and did not move it")
-    if now != candidate.commit and landed_there(common, remote, target, candidate.commit) is None:
+    if now == candidate.commit:
+        with suppress(GitFailed):  # the next fetch does it
+            common.git("update-ref", fetched_ref(remote, target), candidate.commit)
+    elif landed_there(common, remote, target, candidate.commit) is None:
         raise Moved
     return Landed(commit=candidate.commit, note=f"pushed to {target} of {remote}")
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.workspaces.repository import Common
@@ -11,8 +10,8 @@ from wvo_mcp.execution.workspaces.repository import Common
 def proven(common: Common, entry: Mapping[str, Any]) -> bool:
     """The target here, or as it was last fetched, has the entry's commit, or one that made the same change. Raises Tampered."""
     target, landed = entry["target"], entry["landed_sha"]
-    fetched = [name for name in common.refs("refs/wvo/fetched") if name.endswith(f"/{quote(target, safe='')}")]
-    tips = [tip for ref in (f"refs/heads/{target}", *fetched) if (tip := common.commit_of(ref)) is not None]
+    here = common.commit_of(f"refs/heads/{target}")
+    tips = [*([] if here is None else [here]), *common.fetched(target)]
     if any(common.contains(tip, entry["commit_sha"]) for tip in tips):
         return True
     if not landed or not entry["tip_sha"] or not any(common.contains(tip, landed) for tip in tips):

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from wvo_mcp.execution.git import GitFailed, run_git
 from wvo_mcp.execution.workspaces import guard
@@ -32,6 +33,7 @@ _FULL = ("No space left on device", "Disk quota exceeded", "File too large")
 _US = {"NAME": "wvo-mcp", "EMAIL": "wvo-mcp@localhost"}
 _SUBMITTED = "refs/wvo/submit"
 _ARCHIVED = "refs/wvo/archive"
+_FETCHED = "refs/wvo/fetched"
 
 
 class Tampered(Exception):
@@ -173,6 +175,11 @@ class Common:
         rows = (line.split("\0") for line in self.git("for-each-ref", f"--format={form}", prefix).splitlines())
         return {name: (commit, int(at or 0)) for name, commit, at in rows}
 
+    def fetched(self, target: str) -> list[str]:
+        """The commits of the target as remotes had it when they were last asked."""
+        end = fetched_ref("", target).rpartition("/")[2]
+        return [one for name, (one, _) in self.refs(_FETCHED).items() if name.rpartition("/")[2] == end]
+
     def archive(self, task_id: str, commit: str, day: str) -> str:
         """A ref that keeps the commit; the same one for the same commit and day."""
         ref = f"{_ARCHIVED}/{part(task_id)}/{day}-{commit[:16]}"
@@ -238,6 +245,11 @@ def part(task_id: str) -> str:
 
 def submit_ref(task_id: str, number: int) -> str:
     return f"{_SUBMITTED}/{part(task_id)}/{number}"
+
+
+def fetched_ref(remote: str, target: str) -> str:
+    """What the merge queue fetched last. A person's `refs/remotes` are theirs."""
+    return f"{_FETCHED}/{quote(remote, safe='')}/{quote(target, safe='')}"
 
 
 def found_around(root: Path) -> tuple[Path, Path] | None:

@@ -50,11 +50,15 @@ def tree_of(root: Path, row: Row) -> Tree:
     return Tree(Common.known(root, facts), path, row["base_sha"], index, frozenset(facts.get("included", ())))
 
 
-def planned(common: Common, worktrees: Path, ask: PlaceAsk, target: str | None) -> Planned:
-    """Raises GitFailed."""
+def planned(common: Common, worktrees: Path, ask: PlaceAsk, target: str | None, *, shared: bool = False) -> Planned:
+    """`shared`: work lands at a remote, and begins with what that had last, or with the branch here if that has more. Raises
+    GitFailed."""
     task_id, notes = ask.task_id, list[str]()
     name = target or common.branch()
     tip = common.commit_of(f"refs/heads/{name}" if name else common.head) or (common.commit_of(name) if name else None)
+    for there in common.fetched(name) if shared and name else ():
+        if tip is None or not common.contains(tip, there):
+            tip = there
     if tip is None:
         raise GitFailed(f"{name} has no commit" if name else "the repository has no commit: make the first one")
     here = [one for one in ask.landed if common.commit_of(one) is not None]
