@@ -113,14 +113,16 @@ async def test_many_workers_in_one_repository_lose_nothing(flight: Flight) -> No
     summary: Any = {}
     async with anyio.create_task_group() as group:
         group.start_soon(person)
-        summary = await flight.fly(agents=8)
+        summary = await flight.fly(agents=8, max_tasks=1_000)
         over.set()
 
     statuses = flight.statuses()
     blocked = {one for one, status in statuses.items() if status == "blocked"}
     assert {one for one, status in statuses.items() if status != "done"} == blocked, (summary, flight.news)
     assert blocked <= {one for number, one in enumerate(names) if number % 3 == 0}
-    assert len(blocked) < len(names) / 6
+    conflicts = flight.sql("SELECT task_id, count(*) AS n FROM merge_entries WHERE state = 'conflict' GROUP BY 1")
+    assert {one["task_id"] for one in conflicts if one["n"] >= 3} == blocked, "how many meet so often is chance"
+    assert len(blocked) < len(names) / 3
     assert {one["task_id"] for one in summary["landed"]} == set(names) - blocked
     main = set(flight.git("rev-list", "main").split())
     assert set(commits) <= main, "a person's commit is lost"
