@@ -1,6 +1,8 @@
 """`wvo-mcp doctor` on healthy and on broken installations."""
 
 import json
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from wvo_mcp.execution import doctor as checks
 from wvo_mcp.faces.cli import doctor
 
 __all__ = ["patient_with_programs"]
+
+REAL_GIT = shutil.which("git") or ""
 
 
 @pytest.fixture
@@ -33,9 +37,10 @@ def healthy(patient_with_programs: None, shell: Shell, monkeypatch: pytest.Monke
     (shell.root / "go.mod").write_text("module shop\n")
     shell("init", "--claude", "--codex", "--gemini")
     shell("roadmap-sync")
-    for name in ("git", "node"):
-        (folder / name).write_text("#!/bin/sh\necho version 99.2.3\n")
-        (folder / name).chmod(0o755)
+    (folder / "node").write_text("#!/bin/sh\necho version 99.2.3\n")
+    (folder / "node").chmod(0o755)
+    (folder / "git").symlink_to(REAL_GIT)
+    subprocess.run([REAL_GIT, "init", "-q", str(shell.root)], check=True)
     return shell
 
 

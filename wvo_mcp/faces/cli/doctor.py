@@ -14,6 +14,7 @@ from wvo_mcp.domain.finding import Finding, Outcome, fail, ok, warn
 from wvo_mcp.execution import doctor, worker_checks
 from wvo_mcp.execution.identity import check_not_below_warden
 from wvo_mcp.execution.trust import Trust
+from wvo_mcp.execution.workspaces.left_over import left_over
 from wvo_mcp.faces.cli.backup import refuse_if_live, restore_and_sync, while_live_option
 from wvo_mcp.faces.cli.output import command, print_json, print_result, say, visible
 from wvo_mcp.faces.cli.session import Compose, settings_or_usage
@@ -109,6 +110,7 @@ def _checks(compose: Compose) -> Iterator[list[Finding]]:
         ("roadmap", lambda: [doctor.roadmap(state_dir / "roadmap.yaml", known)]),
         ("providers", lambda: doctor.providers(state_dir / "providers.yaml", os.environ, Trust(os.environ, root))),
         ("git", lambda: [worker_checks.git(root, os.environ), worker_checks.worktrees(worktrees)]),
+        ("left over", lambda: left_over(root, worktrees, known)),
         ("rules", lambda: worker_checks.rules(state_dir / "roadmap.yaml", Trust(os.environ, root))),
         ("policy", lambda: [worker_checks.policy(state_dir / "policy.yaml", Trust(os.environ, root))]),
         (
