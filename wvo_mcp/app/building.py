@@ -40,6 +40,7 @@ from wvo_mcp.settings import Settings
 if TYPE_CHECKING:
     from wvo_mcp.orchestration.health.loop import HealthLoop
     from wvo_mcp.ports.backend import Snapshots
+    from wvo_mcp.ports.checkpoints import Checkpoints
     from wvo_mcp.ports.homes import Homes
     from wvo_mcp.ports.places import Places, Submissions
     from wvo_mcp.ports.rules import ProjectRules
@@ -204,6 +205,11 @@ def build_services(
             rules=cast("ProjectRules", project_rules.part),
         )
 
+    def checkpoints() -> "Checkpoints":
+        from wvo_mcp.execution.workspaces.checkpoints import FileCheckpoints
+
+        return FileCheckpoints(settings.root, settings.worktrees, store, journal)
+
     def submissions() -> "Submissions":
         from wvo_mcp.execution.workspaces.submitting import PinnedSubmissions
 
@@ -226,6 +232,7 @@ def build_services(
             "wvo_mcp.orchestration.health.loop.HealthLoop": Late(health),
             "wvo_mcp.ports.homes.Homes": Late(homes),
             "wvo_mcp.ports.workers.WorkerLogs": Late(logs),
+            "wvo_mcp.ports.checkpoints.Checkpoints": Late(checkpoints),
             "wvo_mcp.ports.places.Places": Late(places),
             "wvo_mcp.ports.places.Submissions": Late(submissions),
             "wvo_mcp.ports.rules.ProjectRules": project_rules,

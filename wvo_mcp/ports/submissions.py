@@ -63,6 +63,9 @@ class SnapshotRepository(Protocol):
     async def add(self, fields: Mapping[str, Any]) -> Row:
         """With the next `seq` of its workspace."""
 
+    async def link(self, task_id: str, number: int, task_checkpoint: int) -> None:
+        """It was taken with this checkpoint of the task; the first one counts."""
+
     async def remove(self, task_id: str, numbers: Collection[int]) -> None:
         """Forget these of the task."""
 

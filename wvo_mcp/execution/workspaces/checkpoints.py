@@ -24,6 +24,7 @@ from wvo_mcp.ports.checkpoints import Difference, NoCheckpoint, Taken
 
 Row = dict[str, Any]
 _PATIENCE_SECONDS = 30.0
+_PRUNED_EVERY = 20
 _MOST = 10_000
 
 
@@ -42,7 +43,10 @@ class FileCheckpoints:
             return None
         try:
             async with alone(self._folder, f"checkpoint-{row['workspace_id']}", _PATIENCE_SECONDS):
-                return await self._taken(row, trigger, task_checkpoint)
+                taken = await self._taken(row, trigger, task_checkpoint)
+                if taken.fresh and taken.number % _PRUNED_EVERY == 0:
+                    await self.prune(task_id)
+                return taken
         except Busy:
             raise NoCheckpoint("Another checkpoint of the same workspace takes very long.") from None
         except Tampered as error:

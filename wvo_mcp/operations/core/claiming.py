@@ -1,5 +1,6 @@
 """The life of a claim: claim_task, heartbeat, checkpoint, complete_task, fail_task, release_task, block_task."""
 
+import logging
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from pydantic import AliasChoices, Field
@@ -19,8 +20,10 @@ from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports.providers import Providers
 
 if TYPE_CHECKING:  # a first call needs nothing of these
+    from wvo_mcp.ports.checkpoints import Checkpoints, Taken
     from wvo_mcp.ports.places import Prepared, Submissions
 
+logger = logging.getLogger(__name__)
 _UNLOCKED_SHOWN = 100
 
 
@@ -121,11 +124,40 @@ async def checkpoint(ctx: Context, params: WriteCheckpoint) -> CheckpointWritten
     would be costly to repeat."""
     await ctx.tx.sessions.ensure()
     task = await lifecycle.held(ctx.tx, ctx.policy, params.task_id, params.lease_token)
+    files = await _files_kept(ctx, task)
     saved = await ctx.tx.memory.add_checkpoint(
         task.id, params.summary, params.next_steps, params.progress, params.files
     )
+    if files is not None:
+        await ctx.tx.snapshots.link(task.id, files.number, saved.seq)
     lease = await _renewed(ctx, task, "checkpoint", {"checkpoint": saved.id, "progress": params.progress})
     return CheckpointWritten.of({"checkpoint": saved, "lease": lease})
+
+
+async def _files_kept(ctx: Context, task: Task) -> "Taken | None":
+    """The files of the workspace of this lease, as a checkpoint that is made first, outside of the transaction. Where none can
+    be made, the task's own is made all the same."""
+    from wvo_mcp.orchestration.tasks import submitting  # most tasks have no workspace
+
+    place = await ctx.tx.workspaces.open_of(task.id)
+    if place is None or not submitting.submits(task, place):
+        return None
+    if ctx.prepared is None:
+
+        async def kept(container: Container) -> object:
+            from wvo_mcp.domain.checkpoints import Trigger
+            from wvo_mcp.ports.checkpoints import NoCheckpoint
+
+            checkpoints = cast("Checkpoints", container.part("wvo_mcp.ports.checkpoints.Checkpoints"))
+            try:
+                return (await checkpoints.take(task.id, Trigger.CALL),)
+            except NoCheckpoint as error:
+                logger.warning("the files of %s were not kept: %s", task.id, error)
+                return (None,)
+
+        raise First(kept)
+    (taken,) = cast("tuple[Taken | None]", ctx.prepared)
+    return taken
 
 
 class TaskResult(Output):

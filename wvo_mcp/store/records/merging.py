@@ -130,6 +130,13 @@ class Snapshots(Numbered):
         self._insert("workspace_checkpoints", {f'"{name}"': value for name, value in values.items()})
         return (await self.of_workspace(fields["workspace_id"], 1))[0]
 
+    async def link(self, task_id: str, number: int, task_checkpoint: int) -> None:
+        self._rows.put(
+            "UPDATE workspace_checkpoints SET task_checkpoint = ?"
+            " WHERE task_id = ? AND number = ? AND task_checkpoint IS NULL",
+            (task_checkpoint, task_id, number),
+        )
+
     async def remove(self, task_id: str, numbers: Collection[int]) -> None:
         for some, marks in parts(sorted(numbers)):
             self._rows.put(

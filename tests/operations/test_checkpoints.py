@@ -1,0 +1,93 @@
+"""Tools of the files of a workspace: each checkpoint of a task keeps them, and what differs is shown (WS-2, WS-3)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.bench import ANN
+from tests.support.yard import JOURNAL, Yard
+from wvo_mcp.domain.lease import Caller
+from wvo_mcp.errors import NotFound
+from wvo_mcp.execution.workspaces.checkpoints import FileCheckpoints
+from wvo_mcp.operations import ALL
+from wvo_mcp.ports.checkpoints import NoCheckpoint
+
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WS-2", "WS-3")]
+
+
+class Work:
+    """T1 in the hands of `worker`, whose tools are called."""
+
+    def __init__(self, yard: Yard, worker: Caller, path: Path) -> None:
+        self.yard, self.worker, self.path = yard, worker, path
+        store: Any = yard.bench.store
+        self.files = FileCheckpoints(yard.root, yard.folder, store, JOURNAL)
+
+    async def call(self, tool: str, caller: Caller | None = None, **arguments: Any) -> Mapping[str, Any]:
+        container = self.yard.bench.services.having({"wvo_mcp.ports.checkpoints.Checkpoints": self.files})
+        return await ALL[tool](container, caller or self.worker, {"task_id": "T1", **arguments})
+
+    async def listed(self) -> list[Mapping[str, Any]]:
+        return list((await self.call("workspace_checkpoints", ANN))["checkpoints"])
+
+
+@pytest.fixture
+async def work(yard: Yard) -> Work:
+    worker, place = await yard.opened("T1")
+    return Work(yard, worker, place.path)
+
+
+@pytest.mark.both_stores
+async def test_a_checkpoint_of_the_task_keeps_its_files(work: Work) -> None:
+    work.yard.write(work.path, {"new.py": "1\n"})
+    await work.call("checkpoint", summary="begun")
+    work.yard.write(work.path, {"new.py": "2\n", "code.py": "a = 2\n"})
+    await work.call("checkpoint", summary="more")
+    (second, first) = await work.listed()
+    assert (first["number"], first["task_checkpoint"], first["files_changed"]) == (1, 1, 1)
+    assert (second["number"], second["task_checkpoint"], second["files_changed"]) == (2, 2, 2)
+    assert second["trigger"] == "call"
+    assert work.yard.show("refs/wvo/checkpoint/T1/1", "new.py") == "1"
+    step = await work.call("workspace_diff", ANN, checkpoint=2)
+    assert (sorted(step["files"]), "-1\n+2" in step["diff"]) == (["code.py", "new.py"], True)
+
+
+async def test_a_checkpoint_without_a_change_keeps_the_first_link(work: Work) -> None:
+    work.yard.write(work.path, {"new.py": "1\n"})
+    await work.call("checkpoint", summary="begun")
+    await work.call("checkpoint", summary="again")
+    assert [one["task_checkpoint"] for one in await work.listed()] == [1]
+
+
+async def test_the_difference_of_now_and_of_all(work: Work) -> None:
+    work.yard.write(work.path, {"new.py": "1\n"})
+    await work.call("checkpoint", summary="begun")
+    work.yard.write(work.path, {"more.py": "x\n" * 20_000})
+    now = await work.call("workspace_diff")
+    assert (now["files"], now["cut"]) == (["more.py"], True)
+    assert sorted((await work.call("workspace_diff", whole=True))["files"]) == ["more.py", "new.py"]
+
+
+async def test_what_is_not_there_is_named(work: Work) -> None:
+    with pytest.raises(NotFound, match="9"):
+        await work.call("workspace_diff", checkpoint=9)
+    await work.yard.claimed("T2")
+    with pytest.raises(NotFound):
+        await work.call("workspace_diff", task_id="T2")
+    assert (await work.call("workspace_checkpoints", task_id="T2"))["checkpoints"] == []
+    with pytest.raises(NotFound):
+        await work.call("workspace_checkpoints", task_id="nothing")
+
+
+async def test_files_that_cannot_be_kept_keep_no_checkpoint_of_the_task_from_being_made(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: Any) -> Any:
+        raise NoCheckpoint("The disk is full.")
+
+    monkeypatch.setattr(work.files, "take", full)
+    saved = await work.call("checkpoint", summary="begun")
+    assert saved["checkpoint"]["seq"] == 1
+    assert await work.listed() == []
