@@ -83,7 +83,7 @@ def done(tree: Tree, branch: str, bringing: Bringing) -> bool:
     common.git("symbolic-ref", "HEAD", ref, env=own)
     common.git("update-ref", "--no-deref", ref, bringing.onto)
     moved = replace(tree, base=bringing.onto)
-    moved.index.unlink(missing_ok=True)
+    moved.forget()
     common.run("read-tree", bringing.onto, env=own, tree=tree.path)
     with suppress(GitFailed):  # it says so where a file differs
         common.run("update-index", "-q", "--refresh", env=own, tree=tree.path)

@@ -9,8 +9,9 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Collection, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,7 @@ MOST = 50 << 20
 _MOST_FILES = 20_000
 POINTER = b"version https://git-lfs.github.com/spec/v1\n"
 _CHUNK = 1 << 20
+_SETTLED_SECONDS = 3.0
 
 
 class NotSubmittable(Exception):
@@ -81,8 +83,19 @@ class Tree:
 
     def begin(self, git_index: Path) -> None:
         """Keep the index that git has just written."""
+        self.forget()
         self.index.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(git_index, self.index)
+
+    def forget(self) -> None:
+        """Remove the index."""
+        self._settled.unlink(missing_ok=True)
+        self.index.unlink(missing_ok=True)
+
+    @property
+    def _settled(self) -> Path:
+        """The same index, written anew once the files were older than it: git reads those of the same second each time."""
+        return self.index.with_name(f"{self.index.name}.settled")
 
     @contextmanager
     def own_index(self) -> Generator[dict[str, str]]:
@@ -92,11 +105,25 @@ class Tree:
         with tempfile.TemporaryDirectory(prefix="wvo-git-") as folder:
             copy = Path(folder) / "index"
             own = {"GIT_INDEX_FILE": str(copy)}
-            if self.index.is_file():
+            if self._settled.is_file():
+                shutil.copy2(self._settled, copy)
+            elif self.index.is_file():
                 shutil.copy2(self.index, copy)
+                self._settle(own, copy)
             else:
                 self.run(own, "read-tree", self.base)
             yield own
+
+    def _settle(self, own: dict[str, str], copy: Path) -> None:
+        """Write it anew, if it is old enough. What was changed since stays changed in it: git marks what it cannot tell."""
+        if time.time() - self.index.stat().st_mtime < _SETTLED_SECONDS:
+            return
+        with suppress(GitFailed):  # it says so where a file differs
+            self.run(own, "update-index", "-q", "--refresh")
+        with suppress(OSError):  # without it the next one takes longer
+            kept = self._settled.with_name(f"{self._settled.name}.{os.getpid()}")
+            shutil.copy2(copy, kept)
+            kept.replace(self._settled)
 
     def run(self, own: dict[str, str], *arguments: str, content: bytes = b"") -> bytes:
         """git with such an index, in the working tree. Raises Tampered, GitFailed."""

@@ -167,7 +167,7 @@ def _forgotten(tree: Tree) -> None:
         tree.common.git("worktree", "remove", "--force", "--force", str(tree.path))
     if tree.path.exists():
         raise GitFailed(f"git does not know {tree.path} as a worktree")
-    tree.index.unlink(missing_ok=True)
+    tree.forget()
 
 
 def today() -> str:
