@@ -69,6 +69,8 @@ async def test_a_paused_worker_stands_still_and_goes_on_after_resume(shop: Calla
         await made.until(paused)
         task = (await tasks(run, "A"))["A"]
         assert (task.status, task.attempts, task.kept_until) == ("pending", 0, facts.UNTIL_RESUMED)
+        (kept,) = await store.read(OWNER, lambda tx: tx.snapshots.of_task("A", 5))
+        assert kept["trigger"] == "pause"
         await store.write(OWNER, facts.resume)
 
         async def done() -> bool:

@@ -14,6 +14,7 @@ from wvo_mcp.errors import StoreBusy, StoreUnavailable
 from wvo_mcp.orchestration.pool.spending import Caps
 from wvo_mcp.ports import Clock, Directives, Tracer, WatchedStore
 from wvo_mcp.ports.agents import AgentDriver
+from wvo_mcp.ports.checkpoints import Checkpoints
 from wvo_mcp.ports.homes import Homes
 from wvo_mcp.ports.places import Places
 from wvo_mcp.ports.providers import Providers
@@ -58,6 +59,7 @@ class Parts:
     host: str
     run_id: str
     logs: Path
+    checkpoints: Checkpoints | None = None
     caps: Caps = field(default_factory=Caps)
     limits: Limits = field(default_factory=Limits)
     news: News = field(default=lambda _: None)

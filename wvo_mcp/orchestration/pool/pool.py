@@ -22,6 +22,7 @@ from wvo_mcp.orchestration.pool.launching import Launched, Nothing, launch
 from wvo_mcp.orchestration.pool.parts import Parts
 from wvo_mcp.orchestration.pool.sink import Sink
 from wvo_mcp.orchestration.pool.working import Work
+from wvo_mcp.orchestration.workspaces.triggers import Triggers
 
 logger = logging.getLogger(__name__)
 _LOOK_SECONDS = 5.0
@@ -104,9 +105,14 @@ class Pool:
             tasks.start_soon(self._sink.run)
             tasks.start_soon(self._watch.run, self._on_halt)
             tasks.start_soon(self._walk)
+            if parts.checkpoints is not None:
+                tasks.start_soon(Triggers(parts.checkpoints, self._running).run)
             ended = await self._fill(tasks)
             tasks.cancel_scope.cancel()
         return ended
+
+    def _running(self) -> set[str]:
+        return {work.launched.task.id for work in self._works.values()}
 
     async def _fill(self, tasks: TaskGroup) -> str:
         """Keep the slots at work."""
@@ -164,8 +170,7 @@ class Pool:
 
     async def _launch(self, tasks: TaskGroup, slot: int) -> Nothing | None:
         try:
-            running = {work.launched.task.id for work in self._works.values()}
-            found = await launch(self._parts, slot, self._only, self._missing, running)
+            found = await launch(self._parts, slot, self._only, self._missing, self._running())
         except (StoreBusy, StoreUnavailable):
             raise
         except WvoError as error:

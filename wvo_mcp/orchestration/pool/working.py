@@ -13,6 +13,7 @@ import anyio
 import anyio.to_thread
 
 from wvo_mcp.domain.agents import Status
+from wvo_mcp.domain.checkpoints import Trigger
 from wvo_mcp.domain.recovery import Act as Recovery
 from wvo_mcp.domain.recovery import Corrections, Remedy, remedy
 from wvo_mcp.domain.task import Status as TaskStatus
@@ -29,6 +30,7 @@ from wvo_mcp.orchestration.pool.sink import Sink
 from wvo_mcp.orchestration.pool.spending import Ledger
 from wvo_mcp.orchestration.pool.watching import Over, Watching, ended_by, last_words
 from wvo_mcp.orchestration.tasks import lifecycle
+from wvo_mcp.orchestration.workspaces import triggers
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.agents import AgentNotStarted, Launch
 from wvo_mcp.ports.homes import HomeAsk, HomeFailed
@@ -88,6 +90,9 @@ class Work:
     async def _settled(self, end: End) -> tuple[Task, End]:
         """Also when the pool is being cancelled; but then a store that is away is left to the next autopilot."""
         parts = self.parts
+        if end.act is Act.PAUSE and parts.checkpoints is not None:
+            with anyio.CancelScope(shield=True):
+                await triggers.take(parts.checkpoints, self.launched.task.id, Trigger.PAUSE)
 
         async def write() -> None:
             with anyio.CancelScope(shield=True):

@@ -1,0 +1,53 @@
+"""Files are kept at intervals while workers work, whatever happens to one of them (WS-2)."""
+
+from collections.abc import Callable
+
+import anyio
+import pytest
+
+from wvo_mcp.domain.checkpoints import Trigger
+from wvo_mcp.errors import StoreBusy
+from wvo_mcp.orchestration.workspaces.triggers import Triggers
+from wvo_mcp.ports.checkpoints import Difference, NoCheckpoint, Taken
+
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WS-2")]
+
+
+class Recorded:
+    """`ports.Checkpoints` that keeps what was asked of it."""
+
+    def __init__(self, on_take: Callable[[str], None]) -> None:
+        self.asked: list[tuple[str, Trigger]] = []
+        self._on_take = on_take
+
+    async def take(self, task_id: str, trigger: Trigger, task_checkpoint: int | None = None) -> Taken | None:
+        self.asked.append((task_id, trigger))
+        self._on_take(task_id)
+        return None
+
+    async def diff(self, task_id: str, number: int | None, *, whole: bool, most: int) -> Difference | None:
+        return None
+
+    async def prune(self, task_id: str) -> int:
+        return 0
+
+
+async def test_each_running_task_again_and_again_until_none_runs() -> None:
+    running = ["T1", "T2"]
+    over = anyio.Event()
+
+    def on_take(task_id: str) -> None:
+        if task_id == "T1":
+            raise NoCheckpoint("The disk is full.")
+        if len(checkpoints.asked) >= 6:
+            running.clear()
+            over.set()
+            raise StoreBusy("later")
+
+    checkpoints = Recorded(on_take)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Triggers(checkpoints, lambda: running, 0.001).run)
+        with anyio.fail_after(60):
+            await over.wait()
+        tasks.cancel_scope.cancel()
+    assert checkpoints.asked == [("T1", Trigger.INTERVAL), ("T2", Trigger.INTERVAL)] * 3

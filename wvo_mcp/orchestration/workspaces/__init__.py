@@ -1,0 +1,1 @@
+"""What is done for workspaces while somebody works in them."""
