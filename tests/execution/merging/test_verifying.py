@@ -85,6 +85,20 @@ async def test_nothing_of_an_earlier_run_is_there(stand: Stand) -> None:
     assert (await stand.run("test ! -e build -a ! -e deep -a ! -e own -a ! -e root", "grep -q '^1$' new.py")).passed
 
 
+async def test_a_command_hides_and_changes_no_file_for_later_runs(stand: Stand) -> None:
+    first = await stand.run(
+        "git update-index --skip-worktree code.py && rm code.py",
+        "git update-index --assume-unchanged new.py && echo evil > new.py",
+    )
+    assert first.passed
+    assert (await stand.run("test -f code.py", "grep -q '^1$' new.py")).passed
+
+
+async def test_read_only_folders_are_removed(stand: Stand) -> None:
+    assert (await stand.run("mkdir -p build/deep && touch build/deep/file && chmod 555 build/deep build")).passed
+    assert (await stand.run("test ! -e build")).passed
+
+
 @pytest.mark.parametrize("how", ["gone", "file", "git", "lock", "link", "unknown"])
 async def test_a_worktree_that_was_spoiled_is_made_anew(stand: Stand, how: str) -> None:
     assert (await stand.run("true")).passed

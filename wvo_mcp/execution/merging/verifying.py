@@ -161,8 +161,10 @@ class Verifier:
         folder = admin(common, self._path)
         if folder is None or not self._path.is_dir() or self._path.is_symlink():
             raise GitFailed(f"{self._path} is no worktree")
-        for name in ("index.lock", "HEAD.lock"):
-            (folder / name).unlink(missing_ok=True)  # of a run that was killed; we hold the lock of the worktree
+        # The locks are of a run that was killed: we hold the lock of the worktree. In its index, a command may have marked
+        # files as not to be looked at or not to be written: then later runs would see what it made of them.
+        for name in ("index.lock", "HEAD.lock", "index"):
+            (folder / name).unlink(missing_ok=True)
         env = {"GIT_DIR": str(folder)}
         mark = self._path / ".git"
         if mark.is_dir() and not mark.is_symlink():
@@ -178,6 +180,7 @@ class Verifier:
         with suppress(GitFailed):
             common.git("worktree", "remove", "--force", "--force", str(self._path))
         if self._path.is_dir() and not self._path.is_symlink():
+            _opened(self._path)
             shutil.rmtree(self._path)
         self._path.unlink(missing_ok=True)
         with suppress(GitFailed):
@@ -226,6 +229,15 @@ class Verifier:
             log.write_text(text, "utf-8", "replace")
             for old in sorted(self._logs.glob("*.log"))[:-_LOGS_KEPT]:
                 old.unlink(missing_ok=True)
+
+
+def _opened(folder: Path) -> None:
+    """Let us remove what is in it: caches of modules are read-only folders."""
+    folder.chmod(0o700)
+    for above, names, _ in os.walk(folder):
+        for name in names:
+            if not (below := Path(above) / name).is_symlink():
+                below.chmod(0o700)
 
 
 def _ms(began: float) -> int:
