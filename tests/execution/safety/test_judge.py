@@ -184,3 +184,10 @@ async def test_tools_are_judged_by_their_names(desk: Desk) -> None:
     assert desk.judge.tool("mcp__wvo__heartbeat").verdict is Verdict.ASK
     assert desk.judge.tool("mcp__other__tool").verdict is Verdict.ASK
     assert desk.judge.tool("WebFetch").verdict is Verdict.DENY
+
+
+@pytest.mark.parametrize("cwd", ["\n" * 4_000, "/" + "x" * 300, "a/" * 2_000, "é" * 200, "..", "/", ""])
+async def test_a_folder_of_any_name_is_judged(desk: Desk, cwd: str) -> None:
+    await desk.after()
+    folder, workspace = desk.judge.around(cwd)
+    assert desk.judge.command("ls", folder, workspace, attended=True).verdict is Verdict.ALLOW

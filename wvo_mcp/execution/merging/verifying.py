@@ -101,7 +101,7 @@ class Verifier:
             parts: list[str] = []
 
             async def done(command: str, limit: float) -> _Ran:
-                ran = await self._run(command, env, limit)
+                ran = await self._run(command, env, limit, lock)
                 parts.append(f"$ {redact(command)}\n{ran.text}\n[{ran.why}]\n")
                 await to_thread.run_sync(self._write, log, "\n".join(parts))
                 return ran
@@ -188,8 +188,9 @@ class Verifier:
 
     # The commands
 
-    async def _run(self, command: str, env: Mapping[str, str], seconds: float) -> _Ran:
-        """Raises OSError, NotNow."""
+    async def _run(self, command: str, env: Mapping[str, str], seconds: float, lock: int) -> _Ran:
+        """What runs has the lock as well: after a kill of this process nobody else begins before all of it has ended. Raises
+        OSError, NotNow."""
         found = found_around(self._root)
         where = self._path / (self._root.relative_to(found[0]) if found else "")
         said = _Said()
@@ -202,7 +203,7 @@ class Verifier:
                 deadline=seconds,
                 output=_MOST_OUTPUT,
                 grace=_GRACE,
-                inherits=(reading,),
+                inherits=(reading, lock),
             )
             async with started(program) as child:
                 os.close(reading)
@@ -220,7 +221,8 @@ class Verifier:
         if ended.limit is Limit.DEADLINE:
             return _Ran(None, f"took longer than {seconds:.0f} s", text)
         if ended.limit is Limit.OUTPUT:
-            return _Ran(None, f"printed more than {_MOST_OUTPUT >> 20} MiB", text)
+            why = f"printed more than {_MOST_OUTPUT >> 20} MiB"
+            return _Ran(ended.code or 1, why, f"{text}\n[it {why}, and was ended]")
         return _Ran(ended.code, f"ended with {ended.code}", text)
 
     def _write(self, log: Path, text: str) -> None:

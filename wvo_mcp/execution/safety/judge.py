@@ -87,7 +87,7 @@ class PolicyJudge:
 
     def around(self, cwd: str | None) -> tuple[Path, Path]:
         folder = Path.cwd() / (cwd or ".")
-        top = next((one for one in (folder, *folder.parents) if (one / ".git").exists()), None)
+        top = next((one for one in (folder, *folder.parents) if os.path.lexists(one / ".git")), None)
         return folder, self._root if top is None else top
 
     def command(self, command: str, cwd: Path, workspace: Path, *, attended: bool) -> Judgement:
