@@ -15,6 +15,7 @@ from scripts.benchmarks import (
     http,
     judging,
     launches,
+    merging,
     over_stdio,
     places,
     pool,
@@ -39,6 +40,7 @@ _PARTS = [
     "routing",
     "signals",
     "places",
+    "merging",
     "judging",
     "drivers",
     "launches",
@@ -68,6 +70,7 @@ def main() -> int:
         ["routing"],
         ["signals"],
         ["places"],
+        ["merging"],
         ["judging"],
         ["drivers"],
         ["launches"],
@@ -109,6 +112,8 @@ def main() -> int:
             signals.measure(report, quick=given.quick)
         if "places" in parts:
             places.measure(report, quick=given.quick)
+        if "merging" in parts:
+            merging.measure(report, quick=given.quick)
         if "judging" in parts:
             judging.measure(report, quick=given.quick)
         if "drivers" in parts:

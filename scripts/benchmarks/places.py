@@ -38,7 +38,7 @@ def measure(report: Report, *, quick: bool) -> None:
         tree.commit("Snapshot")
         index = Path(folder) / "plain"
         shutil.copy2(tree.index, index)
-        _git(path, "update-index", "-q", "--refresh", env=_named(common, path, index), check=False)
+        run_git(path, "update-index", "-q", "--refresh", env=_named(common, path, index), check=False)
         times = 5 if quick else 25
         report.add(
             Figure(
@@ -58,27 +58,33 @@ def _repository(root: Path) -> None:
         file = root / f"pkg{number % 50}" / f"file{number // 50}.py"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(dice.randbytes(_BYTES // 2).hex().encode())
-    _git(root, "init", "-q", "-b", "main")
-    _git(root, "add", "-A")
-    _git(root, "-c", "user.name=Bench", "-c", "user.email=bench@example.org", "commit", "-q", "-m", "begin")
+    run_git(root, "init", "-q", "-b", "main")
+    run_git(root, "add", "-A")
+    run_git(root, "-c", "user.name=Bench", "-c", "user.email=bench@example.org", "commit", "-q", "-m", "begin")
 
 
 def _plain(common: Common, path: Path, index: Path) -> None:
     with TemporaryDirectory() as folder:
         named = _named(common, path, Path(shutil.copy2(index, Path(folder) / "index")))
-        _git(path, "add", "-A", env=named)
-        tree = _git(path, "write-tree", env=named)
-        _git(path, "-c", "user.name=Bench", "-c", "user.email=b@example.org", "commit-tree", "-m", "x", tree, env=named)
+        run_git(path, "add", "-A", env=named)
+        tree = run_git(path, "write-tree", env=named)
+        run_git(
+            path, "-c", "user.name=Bench", "-c", "user.email=b@example.org", "commit-tree", "-m", "x", tree, env=named
+        )
 
 
 def _named(common: Common, path: Path, index: Path) -> dict[str, str]:
     return {"GIT_DIR": str(common.git_dir), "GIT_WORK_TREE": str(path), "GIT_INDEX_FILE": str(index)}
 
 
-def _git(folder: Path, *arguments: str, env: Mapping[str, str] | None = None, check: bool = True) -> str:
+def run_git(
+    folder: Path, *arguments: str, env: Mapping[str, str] | None = None, content: str = "", check: bool = True
+) -> str:
+    """What it prints."""
     done = subprocess.run(
-        ["git", *arguments], cwd=folder, env={**os.environ, **(env or {})}, check=check, capture_output=True, text=True
-    )
+        ["git", *arguments], cwd=folder, env={**os.environ, **(env or {})}, input=content, check=check,
+        capture_output=True, text=True,
+    )  # fmt: skip
     return done.stdout.strip()
 
 
