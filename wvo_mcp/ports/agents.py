@@ -48,10 +48,12 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """To a permission request; `reason` is for the model, when it is not allowed."""
+    """To a permission request; `reason` is for the model, when it is not allowed. With `ends_turn` the model should not be
+    asked what to do instead."""
 
     allowed: bool
     reason: str = ""
+    ends_turn: bool = False
 
 
 class AgentNotStarted(Exception):

@@ -78,6 +78,7 @@ class ClaudeRun(LineRun):
         response: Message = {"behavior": "allow", "updatedInput": given}
         if not answer.allowed:
             response = {"behavior": "deny", "message": answer.reason or "This is not allowed here."}
+            response |= {"interrupt": True} if answer.ends_turn else {}
         inner = {"subtype": "success", "request_id": request_id, "response": response}
         await self.send({"type": "control_response", "response": inner})
 

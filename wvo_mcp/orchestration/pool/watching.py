@@ -145,7 +145,7 @@ class Watching:
         if request is None:
             return
         reply = await self.asker.reply(request)
-        await self.run.answer(request.request_id, Answer(reply.allowed, reply.reason))
+        await self.run.answer(request.request_id, Answer(reply.allowed, reply.reason, reply.approval_id is not None))
         self.activity = self.activity.told(self.parts.now())
         if not reply.allowed:
             worker = self.launched.worker
