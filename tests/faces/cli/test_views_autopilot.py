@@ -171,6 +171,19 @@ def test_the_last_line_counts_and_each_task_says_why() -> None:
     ]
 
 
+def test_what_landed_is_listed_once_with_the_commit_that_landed() -> None:
+    found = {
+        "done": [{"task_id": "T1", "commit": "0123456789abcdef"}, {"task_id": "T2", "no_changes": True}],
+        "landed": [{"task_id": "T1", "commit": "fedcba9876543210"}],
+    }
+    assert lines(autopilot.summary(found, NOW), 80)[1:] == [
+        "became  task  commit      why",
+        "done    T2                nothing was changed",
+        "landed  T1    fedcba9876",
+        "2 done, 1 landed, 0 failed, 0 waiting",
+    ]
+
+
 def test_news_say_what_became_of_a_task_and_what_was_refused_or_asked() -> None:
     done = {
         "event": "ended",

@@ -28,7 +28,7 @@ STATES = {
 }
 _TROUBLE = ("failed", "blocked", "awaiting_approval")
 _ENDS = ("done", "landed", "failed", "waiting")
-_GOOD, _BAD = ("done", "landed", "resumed"), ("failed", "refused", "blocked", "unusable")
+_GOOD, _BAD = ("done", "landed", "resumed"), ("failed", "refused", "blocked", "unusable", "conflict", "red")
 _FEW = 4
 
 
@@ -204,8 +204,11 @@ def news(one: Row, now: datetime) -> RenderableType:
 def summary(found: Row, now: datetime) -> RenderableType:
     """What became of each task that the run touched; the last line counts them."""
     rows: list[Row] = []
+    landed = {one["task_id"] for one in found.get("landed", ())}
     for name in _ENDS:
         for one in found.get(name, ())[:200]:
+            if name == "done" and one["task_id"] in landed:  # it is listed with the commit that landed
+                continue
             why = [_line(one["reason"])] if one.get("reason") else []
             why += ["nothing was changed"] if one.get("no_changes") else []
             why += [f"until {clock(one['until'], now)}"] if one.get("until") else []
