@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from tests.support.providers import FixedProviders
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.domain.providers.catalogue import Catalogue
-from wvo_mcp.operations.operation import Container
+from wvo_mcp.operations.container import Container
 from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.orchestration.jobs import LongWork
 from wvo_mcp.ports import (

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wvo_mcp.operations import operation as _registry
-from wvo_mcp.operations.operation import Audience, Container, Context, Effect, Late, Operation, Workers
+from wvo_mcp.operations.container import Container, Late
+from wvo_mcp.operations.operation import Audience, Context, Effect, Operation, Workers
 
 if TYPE_CHECKING:
     from wvo_mcp.operations.operation import ALL, tools

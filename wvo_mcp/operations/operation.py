@@ -4,14 +4,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property, partial
-from typing import Any, TypeVar, cast, get_type_hints
+from functools import partial
+from typing import Any, TypeVar, get_type_hints
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from wvo_mcp.domain.lease import Caller, Policy, Role, WorkerPass
-from wvo_mcp.errors import Forbidden, InvalidInput, NotConfigured, WvoError, problem_of
+from wvo_mcp.errors import Forbidden, InvalidInput, WvoError, problem_of
+from wvo_mcp.operations import notices
+from wvo_mcp.operations.container import Container, key_of
 from wvo_mcp.operations.inputs import (
     PEOPLE_ONLY,
     DryRun,
@@ -24,52 +26,13 @@ from wvo_mcp.operations.inputs import (
     compact_schema,
 )
 from wvo_mcp.operations.replay import Repeat
-from wvo_mcp.operations.results import fit
+from wvo_mcp.operations.results import fit, fit_beside
+from wvo_mcp.orchestration import messages
 from wvo_mcp.orchestration.jobs import LongWork, OnProgress, Progress
 from wvo_mcp.ports import Tracer, Transaction, WatchedStore
 from wvo_mcp.ports.providers import Providers
 
 T = TypeVar("T")
-
-
-class Late:
-    """A part that is built when it is first asked for: start-up does not wait for its imports."""
-
-    def __init__(self, build: Callable[[], object]) -> None:
-        self._build = build
-
-    @cached_property
-    def part(self) -> object:
-        return self._build()
-
-
-class Container:
-    """One part for each type that an operation may declare as a parameter; `app` builds it, once."""
-
-    def __init__(self, parts: Mapping[type | str, object]) -> None:
-        """A type is given itself, or as `module.Name` where importing it would cost time. What is None is not configured."""
-        self._parts = {key_of(port): part for port, part in parts.items() if part is not None}
-
-    def get(self, port: type[T]) -> T:
-        """Raises NotConfigured."""
-        return cast("T", self.part(key_of(port)))
-
-    def part(self, key: str) -> object:
-        """The part with this key. Raises NotConfigured."""
-        part = self._parts.get(key)
-        if part is None:
-            name = key.rpartition(".")[2]
-            hint = "Run wvo-mcp doctor: it shows what is missing."
-            raise NotConfigured(f"{name} is not configured here.", hint=hint, part=name)
-        return part.part if isinstance(part, Late) else part
-
-    def having(self, parts: Mapping[type | str, object]) -> "Container":
-        """The same with these parts instead of its own, or beside them."""
-        return Container({**self._parts, **{key_of(port): part for port, part in parts.items()}})
-
-
-def key_of(port: type | str) -> str:
-    return port if isinstance(port, str) else f"{port.__module__}.{port.__qualname__}"
 
 
 class Effect(StrEnum):
@@ -254,12 +217,19 @@ class Operation:
             if caller.admitted is not None and self.effect is not Effect.READ:
                 await store.read(caller, partial(_still_admitted, admitted=caller.admitted))
             try:
-                return fit(dump(await made(None)))
+                result = dump(await made(None))
             except WvoError as error:
                 await _followed(store, caller, error)
                 raise
+            told = notices.is_told(caller) and await store.read(caller, messages.waiting)
+            return fit_beside(result, await notices.collected(store, caller) if told else [])
         if self.effect is Effect.READ:
-            return fit(dump(await store.read(caller, made)))
+
+            async def looked(tx: Transaction) -> tuple[Output, bool]:
+                return await made(tx), notices.is_told(caller) and await messages.waiting(tx)
+
+            output, told = await store.read(caller, looked)
+            return fit_beside(dump(output), await notices.collected(store, caller) if told else [])
         keep = not params.is_dry_run
 
         async def once(tx: Transaction, prepared: object = None) -> dict[str, Any]:
@@ -270,7 +240,8 @@ class Operation:
             if caller.admitted is not None:
                 await _still_admitted(tx, caller.admitted)
             output = await made(tx, None, prepared)
-            result = fit(dump(output))
+            told = await messages.collect(tx) if keep and notices.is_told(caller) else []
+            result = fit_beside(dump(output), told)
             if output.answers_repeats:
                 await repeat.keep(result)
             return result

@@ -3,7 +3,7 @@
 import json
 import logging
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel
@@ -26,22 +26,22 @@ def compact(value: Any) -> str:
         return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-def fit(result: dict[str, Any]) -> dict[str, Any]:
-    """The result itself, or a copy whose longest texts and lists are cut until it fits.
+def fit(result: dict[str, Any], most: int = MAX_CHARACTERS) -> dict[str, Any]:
+    """The result itself, or a copy whose longest texts and lists are cut until it fits into `most` characters.
 
     `clipped` then names what was cut, as `path: how much is left of how much`.
     """
     size = len(compact(result))
-    if size <= MAX_CHARACTERS:
+    if size <= most:
         return result
     result = json.loads(compact(result))
     cuts: dict[str, str] = {}
-    while size > MAX_CHARACTERS - _ROOM and len(cuts) < 40:
+    while size > most - _ROOM and len(cuts) < 40:
         path, holder, key = _heaviest(result)
         if holder is None:
             break
         value = holder[key]
-        excess = size - (MAX_CHARACTERS - _ROOM)
+        excess = size - (most - _ROOM)
         if isinstance(value, str):
             weight = max(1.0, len(compact(value)) / len(value))
             keep = max(min(200, len(value) // 2), len(value) - int(excess / weight) - 40)
@@ -54,6 +54,14 @@ def fit(result: dict[str, Any]) -> dict[str, Any]:
         result["clipped"] = list(cuts.values())
         size = len(compact(result))
     return result
+
+
+def fit_beside(result: dict[str, Any], notices: Sequence[str]) -> dict[str, Any]:
+    """As `fit`, with these among its `notices`, which are never cut: an agent is not told them again."""
+    if not notices:
+        return fit(result)
+    own = fit(result, MAX_CHARACTERS - len(compact(notices)))
+    return {**own, "notices": [*own.get("notices", ()), *notices]}
 
 
 def _heaviest(root: dict[str, Any]) -> tuple[str, Any, Any]:

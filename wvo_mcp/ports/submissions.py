@@ -88,5 +88,8 @@ class MessageRepository(Protocol):
     async def waiting(self, agent_id: str, limit: int) -> list[Row]:
         """Not acknowledged, oldest first."""
 
+    async def hand_over(self, task_id: str, kinds: Collection[str], agent_id: str) -> None:
+        """Those of these kinds on the task that are not acknowledged are for this agent now, as if never shown."""
+
     async def overdue(self, limit: int) -> list[Row]:
         """Not acknowledged within their time, the longest overdue first."""

@@ -11,7 +11,8 @@ import click
 
 from wvo_mcp.errors import WvoError
 from wvo_mcp.faces.cli.output import shown
-from wvo_mcp.operations.operation import Container, Effect, Operation
+from wvo_mcp.operations.container import Container
+from wvo_mcp.operations.operation import Effect, Operation
 from wvo_mcp.orchestration.background import refresh_unled, roadmap_problem, sync_first
 from wvo_mcp.ports import RoadmapFiles, WatchedStore
 from wvo_mcp.ports.providers import Providers

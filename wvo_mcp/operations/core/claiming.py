@@ -10,9 +10,10 @@ from wvo_mcp.domain.lease import Lease
 from wvo_mcp.domain.memory import ContextEntry
 from wvo_mcp.domain.task import Checkpoint, Status, Task
 from wvo_mcp.domain.text import Id, Prose, Reference, Text
+from wvo_mcp.operations.container import Container
 from wvo_mcp.operations.core.planning import SubmissionRef, TaskLine, WorkView
 from wvo_mcp.operations.inputs import Held, LeaseWrite, Output, Replayable, first
-from wvo_mcp.operations.operation import Container, Context, Effect, First, operation
+from wvo_mcp.operations.operation import Context, Effect, First, operation
 from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.orchestration.routing import breakers
 from wvo_mcp.orchestration.routing.router import Route

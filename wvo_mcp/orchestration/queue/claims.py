@@ -9,6 +9,7 @@ from typing import Any
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Lease, Policy
 from wvo_mcp.domain.memory import ContextEntry, newest, within
+from wvo_mcp.domain.messages import ABOUT_FILES
 from wvo_mcp.domain.providers.routing import RouteDecision, Why
 from wvo_mcp.domain.task import Checkpoint, Status, Task
 from wvo_mcp.errors import (
@@ -237,8 +238,10 @@ async def _grant(
         data["route"] = asdict(route)
     granted = await tx.tasks.change(task, "task.claimed", fields, data)
     await tx.sessions.touch_agent(agent_id, task.id)
-    # Nobody has held it before: there is no checkpoint to look for.
-    resume = None if task.lease_token == 0 else await tx.memory.last_checkpoint(task.id)
+    resume = None
+    if task.lease_token > 0:  # somebody has held it before
+        resume = await tx.memory.last_checkpoint(task.id)
+        await tx.messages.hand_over(task.id, ABOUT_FILES, agent_id)
     explanation = None
     if tx.caller.worker:
         explanation = decision.reason if decision is not None and decision.chosen is None else None

@@ -174,6 +174,14 @@ class Messages(Numbered):
     async def waiting(self, agent_id: str, limit: int) -> list[dict[str, Any]]:
         return self._messages("to_agent = ? AND acked_at IS NULL ORDER BY seq LIMIT ?", (agent_id, limit))
 
+    async def hand_over(self, task_id: str, kinds: Collection[str], agent_id: str) -> None:
+        marks = ", ".join("?" * len(kinds))
+        self._rows.put(
+            "UPDATE messages SET to_agent = ?, delivered_at = NULL"
+            f" WHERE task_id = ? AND acked_at IS NULL AND kind IN ({marks})",
+            (agent_id, task_id, *sorted(kinds)),
+        )
+
     async def overdue(self, limit: int) -> list[dict[str, Any]]:
         return self._messages("acked_at IS NULL AND deadline <= ? ORDER BY deadline LIMIT ?", (self._at, limit))
 

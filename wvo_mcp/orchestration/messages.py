@@ -1,0 +1,68 @@
+"""What waits for an agent: it is in the result of its next call, and the call after that acknowledges it."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from wvo_mcp.domain.messages import ABOUT_FILES, MessageKind, as_notice
+from wvo_mcp.domain.task import SETTLED, Status
+from wvo_mcp.ports import Transaction
+
+Row = Mapping[str, Any]
+_LOOKED_AT = 50
+_MOST = 10
+"""Of one result; the others wait for the next."""
+
+
+async def send(
+    tx: Transaction,
+    to_agent: str,
+    kind: MessageKind,
+    body: str,
+    *,
+    task_id: str | None = None,
+    needs_answer: bool = False,
+    deadline: datetime | None = None,
+) -> Row:
+    """The row. It is on record before anybody is told."""
+    fields = {"to_agent": to_agent, "kind": kind.value, "body": body, "task_id": task_id}
+    row = await tx.messages.add({**fields, "needs_answer": needs_answer, "deadline": deadline})
+    await tx.events.append("message.sent", task_id, {"message": row["message_id"], "kind": kind.value, "to": to_agent})
+    return row
+
+
+async def about_files(tx: Transaction, task_id: str, kind: MessageKind, body: str, **more: Any) -> Row:
+    """To whoever holds the task, or holds it next."""
+    task = await tx.tasks.get(task_id)
+    return await send(tx, task.assigned_to or "", kind, body, task_id=task_id, **more)
+
+
+async def waiting(tx: Transaction) -> bool:
+    """Does anything wait for the agent that calls, or is to be acknowledged by it?"""
+    return bool(await tx.messages.waiting(tx.caller.agent_id, 1))
+
+
+async def collect(tx: Transaction) -> list[str]:
+    """What waits for the agent that calls, oldest first; what its call before was given is acknowledged by this one."""
+    shown: list[str] = []
+    for row in await tx.messages.waiting(tx.caller.agent_id, _LOOKED_AT):
+        if row["delivered_at"] and not row["needs_answer"]:
+            await tx.messages.change(row["message_id"], {"acked_at": tx.now})
+        elif len(shown) < _MOST and await _is_for(tx, row):
+            shown.append(as_notice(row))
+            await tx.messages.change(
+                row["message_id"],
+                {"delivered_at": row["delivered_at"] or tx.now, "deliveries": row["deliveries"] + 1},
+            )
+    return shown
+
+
+async def _is_for(tx: Transaction, row: Row) -> bool:
+    """One about the files of a task is for its holder; of a task that is over nobody need hear."""
+    if row["kind"] not in ABOUT_FILES or row["task_id"] is None:
+        return True
+    task = await tx.tasks.find(row["task_id"])
+    if task is None or task.status in SETTLED:
+        await tx.messages.change(row["message_id"], {"acked_at": tx.now})
+        return False
+    return task.status is Status.IN_PROGRESS and task.assigned_to == tx.caller.agent_id
