@@ -35,7 +35,8 @@ def everything(bench: Bench, root: Path) -> tuple[dict[str, Any], dict[str, byte
 
 
 def test_every_operation_with_a_dry_run_is_tried_here() -> None:
-    assert {name for name, op in ALL.items() if "dry_run" in op.fields} == set(CASES)
+    elsewhere = {"workspace_rollback"}  # it needs a repository: tests/operations/test_rollback.py
+    assert {name for name, op in ALL.items() if "dry_run" in op.fields} - elsewhere == set(CASES)
 
 
 @pytest.mark.parametrize("name", CASES)

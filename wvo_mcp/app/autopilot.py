@@ -36,7 +36,7 @@ from wvo_mcp.orchestration.pool.remaining import remaining, reviewed
 from wvo_mcp.orchestration.pool.spending import Caps
 from wvo_mcp.ports import SILENT, Directives, RoadmapFiles, Transaction
 from wvo_mcp.ports.agents import AgentDriver
-from wvo_mcp.ports.checkpoints import Checkpoints
+from wvo_mcp.ports.checkpoints import Checkpoints, Rollbacks
 from wvo_mcp.ports.homes import Homes
 from wvo_mcp.ports.places import Places
 from wvo_mcp.ports.rules import ProjectRules
@@ -181,6 +181,7 @@ async def run_autopilot(
                         run_id=uuid.uuid4().hex[:12],
                         logs=settings.state_dir / "workers" / "logs",
                         checkpoints=cast("Checkpoints", services.part("wvo_mcp.ports.checkpoints.Checkpoints")),
+                        rollbacks=cast("Rollbacks", services.part("wvo_mcp.ports.checkpoints.Rollbacks")),
                         caps=Caps(run_cost, settings.worker_max_cost_usd),
                         limits=Limits(
                             settings.worker_timeout_seconds,

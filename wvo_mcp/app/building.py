@@ -40,7 +40,7 @@ from wvo_mcp.settings import Settings
 if TYPE_CHECKING:
     from wvo_mcp.orchestration.health.loop import HealthLoop
     from wvo_mcp.ports.backend import Snapshots
-    from wvo_mcp.ports.checkpoints import Checkpoints
+    from wvo_mcp.ports.checkpoints import Checkpoints, Rollbacks
     from wvo_mcp.ports.homes import Homes
     from wvo_mcp.ports.places import Places, Submissions
     from wvo_mcp.ports.rules import ProjectRules
@@ -210,6 +210,15 @@ def build_services(
 
         return FileCheckpoints(settings.root, settings.worktrees, store, journal)
 
+    def rollbacks() -> "Rollbacks":
+        from wvo_mcp.execution.workspaces.checkpoints import FileCheckpoints
+        from wvo_mcp.execution.workspaces.rolling import FileRollbacks
+        from wvo_mcp.execution.workspaces.validating import Validator
+
+        kept = FileCheckpoints(settings.root, settings.worktrees, store, journal)
+        validator = Validator(cast("Judge", the_judge.part))
+        return FileRollbacks(settings.root, settings.worktrees, store, journal, kept, validator)
+
     def submissions() -> "Submissions":
         from wvo_mcp.execution.workspaces.submitting import PinnedSubmissions
 
@@ -233,6 +242,7 @@ def build_services(
             "wvo_mcp.ports.homes.Homes": Late(homes),
             "wvo_mcp.ports.workers.WorkerLogs": Late(logs),
             "wvo_mcp.ports.checkpoints.Checkpoints": Late(checkpoints),
+            "wvo_mcp.ports.checkpoints.Rollbacks": Late(rollbacks),
             "wvo_mcp.ports.places.Places": Late(places),
             "wvo_mcp.ports.places.Submissions": Late(submissions),
             "wvo_mcp.ports.rules.ProjectRules": project_rules,

@@ -1,4 +1,4 @@
-"""The toolset `workspaces`: what was kept of the files of a workspace, and what differs."""
+"""The toolset `workspaces`: what was kept of the files of a workspace, what differs, and the way back."""
 
 from typing import Annotated
 
@@ -6,13 +6,17 @@ from pydantic import Field
 
 from wvo_mcp.domain.checkpoints import Trigger
 from wvo_mcp.domain.instant import Instant
-from wvo_mcp.domain.text import Id
-from wvo_mcp.errors import Conflict, NotFound
-from wvo_mcp.operations.inputs import Input, Output, first
+from wvo_mcp.domain.rollbacks import BASE, Extent, RollbackAsk
+from wvo_mcp.domain.text import Id, Reference
+from wvo_mcp.domain.validation import shown
+from wvo_mcp.errors import Conflict, InvalidInput, NotFound
+from wvo_mcp.operations.inputs import DryRun, Held, Input, OrNull, Output, first
 from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.operations.results import fitting
-from wvo_mcp.ports import WatchedStore
-from wvo_mcp.ports.checkpoints import Checkpoints, NoCheckpoint
+from wvo_mcp.orchestration.tasks import lifecycle
+from wvo_mcp.orchestration.workspaces import reverting
+from wvo_mcp.ports import Transaction, WatchedStore
+from wvo_mcp.ports.checkpoints import Checkpoints, NoCheckpoint, NoRollback, Rollbacks
 
 _DIFF = 12_000
 
@@ -81,3 +85,82 @@ async def workspace_diff(
         raise NotFound("workspace of", task.id, (), field="task_id", hint="It has no worktree on this host.")
     files = [name.encode(errors="replace").decode() for name in found.files]
     return WorkspaceDiff(task_id=task.id, files=files, files_changed=len(files), diff=found.text, cut=found.cut)
+
+
+class RollBack(Held, DryRun):
+    to: int | None = Field(
+        default=None,
+        ge=BASE,
+        le=2**31,
+        description="Number of a checkpoint; 0: what the workspace began with; omit for the last valid one.",
+    )
+    mode: Extent = Field(
+        default=Extent.FULL,
+        description="full: all files; partial: those in files; smart: those that violate the policy.",
+    )
+    files: list[Reference] = Field(default_factory=list, max_length=500, description="Files and folders, for partial.")
+
+
+class RolledBack(Output):
+    task_id: str
+    mode: Extent
+    to: int = Field(description="Checkpoint that the files are as now; 0: what the workspace began with.")
+    undo: int | None = Field(
+        default=None, description="Checkpoint of what was there before: roll back to it to undo this."
+    )
+    reverted: Annotated[list[str], first(200)]
+    reverted_count: int
+    kept_count: int = Field(description="Files that differ from the checkpoint and stay.")
+    aside: OrNull = Field(
+        default=None, description="Folder with copies of files that hold a secret; no checkpoint does."
+    )
+    forced: bool = Field(default=False, description="Somebody worked there and did not acknowledge the pause.")
+    dry_run: bool = False
+    diff: OrNull = Field(default=None, description="What would change.")
+
+
+@operation(toolset="workspaces", effect=Effect.DESTRUCTIVE, manages_own_transactions=True)
+async def workspace_rollback(ctx: Context, params: RollBack, store: WatchedStore, rollbacks: Rollbacks) -> RolledBack:
+    """Make files of a task's workspace what a checkpoint has: all, those you name, or only those that violate the policy.
+    Ignored files stay. A checkpoint of what is there now is made first, so that it can be undone. Whoever works there is
+    paused meanwhile."""
+
+    if (params.mode is Extent.PARTIAL) != bool(params.files):
+        raise InvalidInput("files", "name the files or folders with mode partial, and with no other mode")
+
+    async def allowed(tx: Transaction) -> None:
+        await tx.sessions.ensure()
+        task = await tx.tasks.get(params.task_id)
+        if not (tx.caller.person or params.dry_run):
+            await lifecycle.held(tx, ctx.policy, task.id, params.lease_token)
+
+    await store.write(ctx.caller, allowed, keep=not params.dry_run)
+    ask = RollbackAsk(task_id=params.task_id, to=params.to, extent=params.mode, names=params.files)
+    who = "a person" if ctx.caller.person else ctx.caller.agent_id
+    try:
+        if params.dry_run:
+            rolled, forced = await reverting.tried(store, ctx.caller, rollbacks, ask, _DIFF), False
+        else:
+            found = await reverting.revert(store, ctx.caller, rollbacks, ask, f"{who} asked for it")
+            rolled, forced = (None, False) if found is None else (found.rolled, found.forced)
+    except NoRollback as error:
+        hint = "Try it again in a moment." if error.again else "Correct what it says; nothing was changed."
+        raise Conflict(str(error), hint=hint) from None
+    if rolled is None and params.to:
+        raise NotFound("checkpoint", str(params.to), (), field="to", hint="workspace_checkpoints lists them.")
+    if rolled is None:
+        raise NotFound("workspace of", params.task_id, (), field="task_id", hint="It has no worktree on this host.")
+    names = [shown(name) for name in rolled.reverted]
+    return RolledBack(
+        task_id=params.task_id,
+        mode=params.mode,
+        to=rolled.to,
+        undo=rolled.undo,
+        reverted=names,
+        reverted_count=len(names),
+        kept_count=len(rolled.kept),
+        aside=rolled.aside,
+        forced=forced,
+        dry_run=params.dry_run,
+        diff=rolled.diff,
+    )

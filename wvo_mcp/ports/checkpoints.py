@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from wvo_mcp.domain.checkpoints import Trigger
+from wvo_mcp.domain.rollbacks import RollbackAsk, Rolled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,3 +51,24 @@ class Checkpoints(Protocol):
 
     async def prune(self, task_id: str) -> int:
         """Remove those that are old or too many; how many. Raises NoCheckpoint."""
+
+
+class NoRollback(Exception):
+    """Nothing was changed; the text says why in sentences. With `again` the same may be possible in a moment."""
+
+    def __init__(self, why: str, *, again: bool = False) -> None:
+        super().__init__(why)
+        self.again = again
+
+
+class Rollbacks(Protocol):
+    """Of the workspaces on this host. Whoever works in one must be kept from writing meanwhile. None of it within a
+    transaction."""
+
+    async def roll_back(self, ask: RollbackAsk, *, dry_run: bool = False, diff: int = 0) -> Rolled | None:
+        """Make files what a checkpoint has; what is here now is kept as a checkpoint first. With `dry_run` nothing is done,
+        and `diff` characters of what would be done are shown. Cut off half-way it is finished by whoever touches the
+        workspace next. None where the task has no worktree here, or no such checkpoint. Raises NoRollback."""
+
+    async def finish(self) -> list[str]:
+        """Those that a crash has cut off; a line for each that could not be."""

@@ -151,6 +151,10 @@ class Session:
             while not Path(step["until"]).exists():
                 self.inbox.rest(0.05)
             tell("tool_call", call=call, tool="Wait", text="", status="done")
+        elif "deaf" in step:
+            tell("tool_call", call=call, tool="Wait", text=step["deaf"], status="running")
+            while not Path(step["deaf"]).exists():
+                time.sleep(0.05)
         elif "wait" in step:
             self.inbox.rest(step["wait"])
         elif "print" in step:

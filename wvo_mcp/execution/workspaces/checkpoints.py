@@ -43,7 +43,7 @@ class FileCheckpoints:
             return None
         try:
             async with alone(self._folder, f"checkpoint-{row['workspace_id']}", _PATIENCE_SECONDS):
-                taken = await self._taken(row, trigger, task_checkpoint)
+                taken = await self.taken(row, trigger, task_checkpoint)
                 if taken.fresh and taken.number % _PRUNED_EVERY == 0:
                     await self.prune(task_id)
                 return taken
@@ -104,7 +104,10 @@ class FileCheckpoints:
         row = await self._rows.of(task_id)
         return row if row is not None and row["mode"] == "worktree" and row["state"] == "open" else None
 
-    async def _taken(self, row: Row, trigger: Trigger, task_checkpoint: int | None) -> Taken:
+    async def taken(
+        self, row: Row, trigger: Trigger, task_checkpoint: int | None = None, of: str | None = None
+    ) -> Taken:
+        """Of a row whose lock the caller has; `of`: this tree, instead of what is here. Raises Tampered, GitFailed."""
         began = time.monotonic()
         task_id, workspace_id = row["task_id"], row["workspace_id"]
 
@@ -116,7 +119,7 @@ class FileCheckpoints:
 
         def made() -> tuple[str, str, list[str], list[str]]:
             tree = worktree.tree_of(self._root, row)
-            tree_id, left_out = held(tree)
+            tree_id, left_out = held(tree) if of is None else (of, [])
             if last is not None and tree_id == last["tree_sha"]:
                 return last["commit_sha"], tree_id, [], left_out
             before = last["commit_sha"] if last is not None else tree.base

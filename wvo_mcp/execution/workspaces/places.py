@@ -173,6 +173,7 @@ class Worktrees:
         if await to_thread.run_sync(worktree.admin, tree.common, tree.path) is None or not _is_folder(tree.path):
             await self._abandoned(row)
             return None
+        await to_thread.run_sync(rollback.finished, tree, worktree.today())
         row = await self._brought(row, tree, ask)
         await self._rows.write(row, lease_token=ask.lease_token, state="open")
         facts = worktree.facts_of(row)

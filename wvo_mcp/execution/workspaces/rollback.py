@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.workspaces.snapshot import POINTER, Tree, joined, opened
 
-_JOURNAL = "refs/wvo/rollback"
+JOURNAL = "refs/wvo/rollback"
 _MOST_SHOWN = 200_000
 _MOST_NAMED = 10
 _MOVED = ("not uptodate", "would be overwritten", "would lose untracked", "would be removed")
@@ -59,11 +59,11 @@ def planned(
         differing = _entries(tree, own, before, to)
         chosen = differing
         if names is not None:
-            inside = [_inside(tree.path, name) for name in names]
+            named = [inside(tree.path, name) for name in names]
             if not lenient:
-                _check_known(tree, own, inside, [*differing, *apart], before)
-            chosen = {name: entry for name, entry in differing.items() if _covered(name, inside)}
-            apart = [name for name in apart if _covered(name, inside)]
+                _check_known(tree, own, named, [*differing, *apart], before)
+            chosen = {name: entry for name, entry in differing.items() if covered(name, named)}
+            apart = [name for name in apart if covered(name, named)]
         after = tree.common.tree_of(to) if names is None else _changed_tree(tree, own, before, chosen)
         _check_way(tree, own, before, after)
         changed = tuple(_entries(tree, own, before, after))
@@ -181,7 +181,7 @@ def _entries(tree: Tree, own: dict[str, str], old: str, new: str) -> dict[str, t
     return found
 
 
-def _covered(name: str, by: Collection[str]) -> bool:
+def covered(name: str, by: Collection[str]) -> bool:
     """It is one of them, or below one."""
     return name in by or any(str(above) in by for above in PurePosixPath(name).parents)
 
@@ -207,7 +207,7 @@ def _changed_tree(tree: Tree, own: dict[str, str], before: str, chosen: dict[str
         return tree.run(other, "write-tree").decode().strip()
 
 
-def _inside(top: Path, name: str) -> str:
+def inside(top: Path, name: str) -> str:
     """The path as git has it. Raises NotPossible for what is not below the folder."""
     path = PurePosixPath(name)
     if path.is_absolute() and path.is_relative_to(top):
@@ -228,8 +228,8 @@ def _check_way(tree: Tree, own: dict[str, str], before: str, after: str) -> None
         way += [one for one in above if one not in gone and os.path.lexists(tree.path / one) and not _is_dir(tree, one)]
         if _is_dir(tree, name):
             for folder, _, files in os.walk(tree.path / name):
-                inside = (str((Path(folder) / file).relative_to(tree.path)) for file in files)
-                way += [one for one in inside if one not in gone]
+                below = (str((Path(folder) / file).relative_to(tree.path)) for file in files)
+                way += [one for one in below if one not in gone]
     if way:
         raise NotPossible(f"{_few(way)}: ignored files stay, and this one is in the way. Move it.")
 
@@ -325,7 +325,7 @@ def _mode(tree: Tree, name: str) -> int | None:
 
 
 def _journal(tree: Tree) -> str:
-    return f"{_JOURNAL}/{tree.index.name}"
+    return f"{JOURNAL}/{tree.index.name}"
 
 
 def _split(printed: bytes) -> list[str]:

@@ -11,6 +11,7 @@ import anyio
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.worker import WorkerState
 from wvo_mcp.errors import StoreBusy, StoreUnavailable
+from wvo_mcp.orchestration.workspaces import pausing
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.store import WatchedStore
 
@@ -35,12 +36,14 @@ class PauseMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Halt:
-    """What people want to stand still. `stop`: as paused now, and autopilots exit. `asked`: reasons by worker."""
+    """What people want to stand still. `stop`: as paused now, and autopilots exit. `asked`: reasons by worker. `still`: tasks
+    in whose workspaces nobody may write now."""
 
     mode: PauseMode | None = None
     stop: bool = False
     reason: str | None = None
     asked: Mapping[str, str] = field(default_factory=dict[str, str])
+    still: frozenset[str] = frozenset()
 
     @property
     def gives_out(self) -> bool:
@@ -63,7 +66,8 @@ async def read(tx: Transaction) -> Halt:
     found: Mapping[str, Mapping[str, Any]] = await tx.state.named(STOP_OF_ONE)
     asked = {name.removeprefix(STOP_OF_ONE): str(why.get("reason") or BY_A_PERSON) for name, why in found.items()}
     reason = await tx.state.get(PAUSED_REASON) if kept else None
-    return Halt(PauseMode(mode) if mode else None, bool(kept.get("stop")), reason, asked)
+    still = await pausing.standing(tx)
+    return Halt(PauseMode(mode) if mode else None, bool(kept.get("stop")), reason, asked, still)
 
 
 async def pause(tx: Transaction, mode: PauseMode, reason: str | None) -> Halt:

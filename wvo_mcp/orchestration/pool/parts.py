@@ -14,7 +14,7 @@ from wvo_mcp.errors import StoreBusy, StoreUnavailable
 from wvo_mcp.orchestration.pool.spending import Caps
 from wvo_mcp.ports import Clock, Directives, Tracer, WatchedStore
 from wvo_mcp.ports.agents import AgentDriver
-from wvo_mcp.ports.checkpoints import Checkpoints
+from wvo_mcp.ports.checkpoints import Checkpoints, Rollbacks
 from wvo_mcp.ports.homes import Homes
 from wvo_mcp.ports.places import Places
 from wvo_mcp.ports.providers import Providers
@@ -60,6 +60,7 @@ class Parts:
     run_id: str
     logs: Path
     checkpoints: Checkpoints | None = None
+    rollbacks: Rollbacks | None = None
     caps: Caps = field(default_factory=Caps)
     limits: Limits = field(default_factory=Limits)
     news: News = field(default=lambda _: None)

@@ -95,7 +95,8 @@ class Pool:
         parts = self._parts
         for told in await successor.take_over(parts.store, parts.caller, parts.policy, parts.trees, parts.host):
             parts.news(told)
-        for line in await parts.places.recover():
+        unfinished = [] if parts.rollbacks is None else await parts.rollbacks.finish()
+        for line in [*unfinished, *await parts.places.recover()]:
             parts.news({"event": "left", "reason": line})
         await successor.forget_settled(parts.store, parts.caller, parts.homes)
         await parts.store.write(parts.caller, facts.begin)
@@ -170,7 +171,8 @@ class Pool:
 
     async def _launch(self, tasks: TaskGroup, slot: int) -> Nothing | None:
         try:
-            found = await launch(self._parts, slot, self._only, self._missing, self._running())
+            busy = self._running() | self._watch.now.still
+            found = await launch(self._parts, slot, self._only, self._missing, busy)
         except (StoreBusy, StoreUnavailable):
             raise
         except WvoError as error:

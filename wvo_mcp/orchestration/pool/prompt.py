@@ -92,6 +92,12 @@ def resumed(task_id: str, why: str, notes: Sequence[str] = ()) -> str:
     return f"You were interrupted: {why}. Go on with {task_id}; it is still yours, and its files are as you left them.{said}"
 
 
+def paused(task_id: str, notes: Sequence[str]) -> str:
+    """To a session that was kept from writing for a moment. `notes`: what became of its files."""
+    said = "".join(f"\n- {note}" for note in notes)
+    return f"You were interrupted for a moment. {task_id} is still yours: go on with it.{said}"
+
+
 def came_back(task_id: str, said: Sequence[str], conflicts: Sequence[str]) -> str:
     """To the session that submitted work which could not land. `said`: why; `conflicts`: paths with conflict markers."""
     parts = [f"The work of {task_id} could not land, and it is yours again.", *said]

@@ -1,7 +1,9 @@
 """One process of a worker, from its first word to the end of its last turn."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -18,12 +20,17 @@ from wvo_mcp.orchestration.pool.launching import Launched
 from wvo_mcp.orchestration.pool.parts import Parts, patiently
 from wvo_mcp.orchestration.pool.sink import Sink
 from wvo_mcp.orchestration.pool.spending import Ledger
+from wvo_mcp.orchestration.workspaces import pausing
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.agents import AgentRun, Answer
+
+T = TypeVar("T")
 
 _TICK_SECONDS = 1.0
 _INTERRUPTED_SECONDS = 3.0
 """So long an interrupted worker may take to stop by itself."""
+_QUIET_SECONDS = 8.0
+"""So long a worker may take to pause; then it is ended, before a rollback is forced beside it."""
 _SETTLED_SECONDS = 20.0
 """So long a worker whose task is settled may go on talking."""
 _ENDING_TOOLS = ("complete_task", "fail_task", "release_task", "block_task")
@@ -62,6 +69,9 @@ class Watching:
     _session: str | None = None
     _reading: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     _tasks: TaskGroup | None = None
+    _paused: anyio.Event | None = None
+    """Set when it may go on."""
+    _quiet: bool = False
 
     def __post_init__(self) -> None:
         self.activity = Activity.began(self.parts.now())
@@ -72,13 +82,15 @@ class Watching:
         failed: Exception | None = None
         async with anyio.create_task_group() as self._tasks:
             self._tasks.start_soon(self._look_at_the_time, self._tasks)
+            if self._paused is not None:
+                self._tasks.start_soon(self._quieten, self._paused)
             try:
                 with self._reading:
                     async for event in self.run.events():
                         await self._take(event)
                         if event.kind is EventKind.STOP:
                             stop = event
-                            if self._end is not None or not await self._goes_on(event):
+                            if self._end is not None or not (await self._stays(event) or await self._goes_on(event)):
                                 break
             except Exception as error:  # raised below, outside of the group, which would wrap it
                 failed = error
@@ -93,6 +105,44 @@ class Watching:
             self._end = end
             self._show(self.activity)
             self._tasks.start_soon(self._interrupt)
+
+    def pause(self, until: anyio.Event) -> None:
+        """It must write nothing until this is set; then it goes on, in the same session, and hears why."""
+        self._paused = until
+        if self._tasks is not None:
+            self._tasks.start_soon(self._quieten, until)
+
+    async def _quieten(self, until: anyio.Event) -> None:
+        if self.launched.driver.answers:  # it has no tools
+            await self._acknowledge()
+            return
+        with anyio.move_on_after(_QUIET_SECONDS):
+            await self.run.interrupt()
+            await until.wait()
+        if self._paused is until and not self._quiet:
+            self.end(End(Outcome.STOPPED, "it did not pause for a rollback of its files", Act.PAUSE))
+
+    async def _stays(self, stop: AgentEvent) -> bool:
+        """Its turn was ended for a pause. Does another one follow, once that is over?"""
+        until, task_id = self._paused, self.launched.task.id
+        if until is None or self.launched.driver.answers:
+            return False
+        self._quiet = True
+        await self._acknowledge()
+        await until.wait()
+        self._paused, self._quiet = None, False
+        if self._end is not None or stop.status is Status.FAILED or not await self._still_mine():
+            return False
+        agent_id = self.launched.worker.agent_id
+        said = await self._written(lambda tx: pausing.waiting(tx, task_id, agent_id))
+        await self._say(prompt.paused(task_id, said))
+        return True
+
+    async def _acknowledge(self) -> None:
+        await self._written(lambda tx: pausing.acknowledge(tx, self.launched.task.id))
+
+    async def _written(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        return await patiently(lambda: self.parts.store.write(self.parts.caller, work))
 
     async def _interrupt(self) -> None:
         with anyio.move_on_after(_INTERRUPTED_SECONDS):

@@ -30,7 +30,7 @@ from wvo_mcp.orchestration.pool.sink import Sink
 from wvo_mcp.orchestration.pool.spending import Ledger
 from wvo_mcp.orchestration.pool.watching import Over, Watching, ended_by, last_words
 from wvo_mcp.orchestration.tasks import lifecycle
-from wvo_mcp.orchestration.workspaces import triggers
+from wvo_mcp.orchestration.workspaces import pausing, triggers
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.agents import AgentNotStarted, Launch
 from wvo_mcp.ports.homes import HomeAsk, HomeFailed
@@ -51,17 +51,31 @@ class Work:
     _ended: End | None = None
     """As people want it; what they wanted first counts."""
     _opening: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    _still: anyio.Event | None = None
+    """Set when it may write again."""
 
     def __post_init__(self) -> None:
         self._ledger = Ledger(self.parts.providers, self.launched.caps, self.launched.worker)
 
     def halted(self, halt: Halt) -> None:
+        self._keep_still(self.launched.task.id in halt.still)
         end = ended_by(halt, self.launched.worker.worker_id)
         if end is not None and self._ended is None:
             self._ended = end
             self._opening.cancel()  # a project's setup may take minutes
+            if self._still is not None:
+                self._still.set()
             if self.watching is not None:
                 self.watching.end(end)
+
+    def _keep_still(self, on: bool) -> None:
+        if on and self._still is None:
+            self._still = anyio.Event()
+            if self.watching is not None:
+                self.watching.pause(self._still)
+        elif not on and self._still is not None:
+            self._still.set()
+            self._still = None
 
     async def run(self) -> tuple[Task, End]:
         """Its task as it is then, and how the launch ended."""
@@ -113,6 +127,7 @@ class Work:
 
         async def work(tx: Transaction) -> tuple[Task, End]:
             task = await settle(tx, worker_id, end)
+            await pausing.acknowledge(tx, task.id)
             row = await tx.workers.get(worker_id)
             return task, replace(end, outcome=row.outcome or end.outcome, reason=row.reason or end.reason)
 
@@ -143,6 +158,9 @@ class Work:
             place = await parts.places.open(ask)
         session, corrections = None if launched.before is None else launched.before.client_session, Corrections()
         while True:
+            while self._still is not None and self._ended is None:
+                await patiently(partial(parts.store.write, parts.caller, self._quiet))
+                await self._still.wait()
             if self._ended is not None:
                 return self._ended
             assert place is not None  # noqa: S101 - only people's word cancels its making
@@ -161,6 +179,9 @@ class Work:
                 session = None
                 await parts.homes.forget(launched.task.id)
             self._ledger.relaunched()
+
+    async def _quiet(self, tx: Transaction) -> None:
+        await pausing.acknowledge(tx, self.launched.task.id)
 
     async def _tampered(self, difference: str, act: Act) -> End:
         """Somebody changed git's own files: nothing that is left in a worktree can be looked at before a person has."""
@@ -248,6 +269,8 @@ class Work:
             self._told("launched" if launched.before is None else "resumed", reason=alone or place.note)
             asker = Asker(parts.store, parts.caller, parts.policy, parts.judge, worker, place.path)
             self.watching = Watching(parts, launched, run, asker, self._ledger, self.sink, worker.started_at)
+            if self._still is not None:
+                self.watching.pause(self._still)
             try:
                 return await self.watching.until_over() if self._ended is None else Over(self._ended)
             finally:
