@@ -11,8 +11,17 @@ def is_told(caller: Caller) -> bool:
     return caller.role is Role.AGENT and caller.refused is None
 
 
+async def of_call(store: WatchedStore, caller: Caller) -> list[str]:
+    """Of a call that had transactions of its own; it may have told why there is no store."""
+    try:
+        waits = is_told(caller) and await store.read(caller, messages.waiting)
+    except WvoError:
+        return []
+    return await collected(store, caller) if waits else []
+
+
 async def collected(store: WatchedStore, caller: Caller) -> list[str]:
-    """In a transaction of its own, for calls that had none, or only read."""
+    """In a transaction of its own."""
     try:
         return await store.write(caller, messages.collect)
     except WvoError:  # they wait for the next call

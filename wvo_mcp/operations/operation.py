@@ -221,15 +221,16 @@ class Operation:
             except WvoError as error:
                 await _followed(store, caller, error)
                 raise
-            told = notices.is_told(caller) and await store.read(caller, messages.waiting)
-            return fit_beside(result, await notices.collected(store, caller) if told else [])
+            return fit_beside(result, await notices.of_call(store, caller))
         if self.effect is Effect.READ:
+            told: list[bool] = []
 
-            async def looked(tx: Transaction) -> tuple[Output, bool]:
-                return await made(tx), notices.is_told(caller) and await messages.waiting(tx)
+            async def looked(tx: Transaction) -> Output:
+                told[:] = [notices.is_told(caller) and await messages.waiting(tx)]
+                return await made(tx)
 
-            output, told = await store.read(caller, looked)
-            return fit_beside(dump(output), await notices.collected(store, caller) if told else [])
+            result = dump(await store.read(caller, looked))
+            return fit_beside(result, await notices.collected(store, caller) if any(told) else [])
         keep = not params.is_dry_run
 
         async def once(tx: Transaction, prepared: object = None) -> dict[str, Any]:
