@@ -46,9 +46,9 @@ class Flying:
         return found[0]
 
     async def back(self) -> Reverted:
-        rollbacks = self.run.parts.rollbacks
-        assert rollbacks is not None
-        found = await reverting.revert(self.run.parts.store, OWNER, rollbacks, BACK, "a person asked for it")
+        guard = self.run.parts.guard
+        assert guard is not None
+        found = await reverting.revert(self.run.parts.store, OWNER, guard.rollbacks, BACK, "a person asked for it")
         assert found is not None
         return found
 

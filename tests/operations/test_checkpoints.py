@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from tests.support.bench import ANN
-from tests.support.yard import JOURNAL, Yard
+from tests.support.yard import Yard
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import NotFound
-from wvo_mcp.execution.workspaces.checkpoints import FileCheckpoints
 from wvo_mcp.operations import ALL
 from wvo_mcp.ports.checkpoints import NoCheckpoint
 
@@ -22,12 +21,9 @@ class Work:
 
     def __init__(self, yard: Yard, worker: Caller, path: Path) -> None:
         self.yard, self.worker, self.path = yard, worker, path
-        store: Any = yard.bench.store
-        self.files = FileCheckpoints(yard.root, yard.folder, store, JOURNAL)
 
     async def call(self, tool: str, caller: Caller | None = None, **arguments: Any) -> Mapping[str, Any]:
-        container = self.yard.bench.services.having({"wvo_mcp.ports.checkpoints.Checkpoints": self.files})
-        return await ALL[tool](container, caller or self.worker, {"task_id": "T1", **arguments})
+        return await ALL[tool](self.yard.services, caller or self.worker, {"task_id": "T1", **arguments})
 
     async def listed(self) -> list[Mapping[str, Any]]:
         return list((await self.call("workspace_checkpoints", ANN))["checkpoints"])
@@ -87,7 +83,7 @@ async def test_files_that_cannot_be_kept_keep_no_checkpoint_of_the_task_from_bei
     async def full(*_: Any) -> Any:
         raise NoCheckpoint("The disk is full.")
 
-    monkeypatch.setattr(work.files, "take", full)
+    monkeypatch.setattr(work.yard.files, "take", full)
     saved = await work.call("checkpoint", summary="begun")
     assert saved["checkpoint"]["seq"] == 1
     assert await work.listed() == []

@@ -9,18 +9,17 @@ import anyio.lowlevel
 import pytest
 
 from tests.support.bench import ANN, OWNER
-from tests.support.yard import JOURNAL, Yard, digests
+from tests.support.yard import Yard, digests
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.policy import SafetyPolicy
+from wvo_mcp.domain.validation import Finding, Severity
 from wvo_mcp.errors import Conflict, InvalidInput, NotFound, StaleLease, WvoError
 from wvo_mcp.execution.workspaces import rollback
-from wvo_mcp.execution.workspaces.checkpoints import FileCheckpoints
-from wvo_mcp.execution.workspaces.rolling import FileRollbacks
-from wvo_mcp.execution.workspaces.validating import Validator
 from wvo_mcp.operations import ALL
 from wvo_mcp.orchestration.workspaces import pausing, reverting
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WS-5")]
+FORBIDDEN = [Finding(Severity.CRITICAL, "forbidden", "secret/a.py", "secret/a.py is forbidden.")]
 
 
 class Work:
@@ -29,16 +28,10 @@ class Work:
     def __init__(self, yard: Yard, worker: Caller, path: Path) -> None:
         self.yard, self.worker, self.path = yard, worker, path
         self._kept = 0
-        store: Any = yard.bench.store
-        self.files = FileCheckpoints(yard.root, yard.folder, store, JOURNAL)
-        self.rollbacks = FileRollbacks(yard.root, yard.folder, store, JOURNAL, self.files, Validator(yard.judge))
+        self.rollbacks = yard.rollbacks
 
     async def call(self, tool: str, caller: Caller | None = None, **arguments: Any) -> Mapping[str, Any]:
-        ports = {"Checkpoints": self.files, "Rollbacks": self.rollbacks}
-        container = self.yard.bench.services.having(
-            {f"wvo_mcp.ports.checkpoints.{name}": part for name, part in ports.items()}
-        )
-        return await ALL[tool](container, caller or self.worker, {"task_id": "T1", **arguments})
+        return await ALL[tool](self.yard.services, caller or self.worker, {"task_id": "T1", **arguments})
 
     async def back(self, caller: Caller | None = None, **arguments: Any) -> Mapping[str, Any]:
         return await self.call("workspace_rollback", caller, **arguments)
@@ -103,9 +96,9 @@ async def test_named_files_go_back_and_the_others_stay(work: Work) -> None:
 
 @pytest.mark.requirement("WS-4")
 async def test_only_what_violates_goes_back_to_when_it_did_not(work: Work) -> None:
-    work.yard.judge.now = replace(SafetyPolicy(), forbidden=("secret/**",))
     await work.kept(**{"good.py": "1\n"})
     await work.kept(**{"secret/a.py": "x\n", ".github/workflows/ci.yml": "on: push\n"})
+    work.yard.judge.now = replace(SafetyPolicy(), forbidden=("secret/**",))
     work.yard.write(work.path, {"good.py": "2\n", "secret/b.py": "y\n"})
     done = await work.back(mode="smart")
     assert sorted(done["reverted"]) == [".github/workflows/ci.yml", "secret/a.py", "secret/b.py"]
@@ -219,11 +212,11 @@ async def test_what_the_policy_forbids_goes_back_and_the_third_time_a_person_mus
     own = replace(work.worker, admitted=work.worker.admitted)
     for _ in range(2):
         work.yard.write(work.path, {"secret/a.py": "x\n", "good.py": "1\n"})
-        found = await reverting.critical(store, own, work.rollbacks, "T1", ["secret/a.py is forbidden."])
+        found = await reverting.critical(store, own, work.rollbacks, "T1", FORBIDDEN)
         assert found is not None
         assert found.rolled.reverted == ("secret/a.py",)
     work.yard.write(work.path, {"secret/a.py": "x\n"})
-    assert await reverting.critical(store, own, work.rollbacks, "T1", ["secret/a.py is forbidden."]) is None
+    assert await reverting.critical(store, own, work.rollbacks, "T1", FORBIDDEN) is None
     assert await bench.status("T1") == ["blocked"]
     assert ("violation", "critical", "T1") in await bench.alerts()
     assert (work.path / "secret/a.py").exists(), "a person looks at it"

@@ -25,11 +25,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WS-1", "MERGE-1")]
 
 
 async def ask(yard: Yard, name: str, caller: Caller = ANN, **arguments: Any) -> dict[str, Any]:
-    own: dict[type | str, object] = {
-        "wvo_mcp.ports.places.Places": yard.places,
-        "wvo_mcp.ports.places.Submissions": yard.submissions,
-    }
-    return await ALL[name](yard.bench.services.having(own), caller, arguments)
+    return await ALL[name](yard.services, caller, arguments)
 
 
 async def claimed(yard: Yard, task_id: str, caller: Caller = ANN, **fields: Any) -> int:

@@ -14,11 +14,16 @@ from wvo_mcp.domain.lease import Caller, WorkerPass
 from wvo_mcp.domain.policy import SafetyPolicy
 from wvo_mcp.domain.rules import Rules
 from wvo_mcp.domain.text import as_id
+from wvo_mcp.execution.workspaces.checkpoints import FileCheckpoints
+from wvo_mcp.execution.workspaces.judging import Judging
 from wvo_mcp.execution.workspaces.places import Worktrees
+from wvo_mcp.execution.workspaces.rolling import FileRollbacks
 from wvo_mcp.execution.workspaces.submitting import PinnedSubmissions
+from wvo_mcp.execution.workspaces.validating import Validator
 from wvo_mcp.execution.workspaces.worktree import host_name
-from wvo_mcp.operations import ALL
+from wvo_mcp.operations import ALL, Container
 from wvo_mcp.orchestration.tasks import review
+from wvo_mcp.orchestration.workspaces.triggers import Guard
 from wvo_mcp.ports.places import Place, PlaceAsk
 
 HERE = as_id(host_name())[:48]
@@ -73,7 +78,21 @@ class Yard:
         self.places = Worktrees(
             root=self.root, folder=self.folder, logs=logs, store=store, caller=JOURNAL, rules=self.rules
         )
-        self.submissions = PinnedSubmissions(self.root, store, JOURNAL, self.judge)
+        judging = Judging(store, JOURNAL, Validator(self.judge))
+        self.submissions = PinnedSubmissions(self.root, store, JOURNAL, judging)
+        self.files = FileCheckpoints(self.root, self.folder, store, JOURNAL, judging)
+        self.rollbacks = FileRollbacks(self.root, self.folder, store, JOURNAL, self.files, judging)
+        self.guard = Guard(store, self.files, self.rollbacks)
+
+    @property
+    def services(self) -> Container:
+        """What tools of workspaces need."""
+        files = {"Checkpoints": self.files, "Rollbacks": self.rollbacks}
+        places = {"Places": self.places, "Submissions": self.submissions}
+        parts: dict[type | str, object] = {Guard: self.guard}
+        parts |= {f"wvo_mcp.ports.checkpoints.{name}": part for name, part in files.items()}
+        parts |= {f"wvo_mcp.ports.places.{name}": part for name, part in places.items()}
+        return self.bench.services.having(parts)
 
     def begin(self, **files: str) -> "Yard":
         self.root.mkdir(parents=True, exist_ok=True)
@@ -127,9 +146,8 @@ class Yard:
 
     async def complete(self, worker: Caller, **more: Any) -> dict[str, Any]:
         assert worker.admitted is not None
-        container = self.bench.services.having({"wvo_mcp.ports.places.Submissions": self.submissions})
         return await ALL["complete_task"](
-            container, worker, {"task_id": worker.admitted.task_id, "summary": "done", **more}
+            self.services, worker, {"task_id": worker.admitted.task_id, "summary": "done", **more}
         )
 
     async def submitted(self, task_id: str, **files: str) -> str:

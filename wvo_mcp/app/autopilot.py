@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import anyio.to_thread
 
@@ -34,9 +34,9 @@ from wvo_mcp.orchestration.pool.parts import Limits, News, Parts
 from wvo_mcp.orchestration.pool.pool import Pool
 from wvo_mcp.orchestration.pool.remaining import remaining, reviewed
 from wvo_mcp.orchestration.pool.spending import Caps
+from wvo_mcp.orchestration.workspaces.triggers import Guard
 from wvo_mcp.ports import SILENT, Directives, RoadmapFiles, Transaction
 from wvo_mcp.ports.agents import AgentDriver
-from wvo_mcp.ports.checkpoints import Checkpoints, Rollbacks
 from wvo_mcp.ports.homes import Homes
 from wvo_mcp.ports.places import Places
 from wvo_mcp.ports.rules import ProjectRules
@@ -180,8 +180,7 @@ async def run_autopilot(
                         host=host,
                         run_id=uuid.uuid4().hex[:12],
                         logs=settings.state_dir / "workers" / "logs",
-                        checkpoints=cast("Checkpoints", services.part("wvo_mcp.ports.checkpoints.Checkpoints")),
-                        rollbacks=cast("Rollbacks", services.part("wvo_mcp.ports.checkpoints.Rollbacks")),
+                        guard=services.get(Guard),
                         caps=Caps(run_cost, settings.worker_max_cost_usd),
                         limits=Limits(
                             settings.worker_timeout_seconds,

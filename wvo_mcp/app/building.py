@@ -38,7 +38,10 @@ from wvo_mcp.project import WrongSetting, not_known
 from wvo_mcp.settings import Settings
 
 if TYPE_CHECKING:
+    from wvo_mcp.execution.workspaces.checkpoints import FileCheckpoints
+    from wvo_mcp.execution.workspaces.judging import Judging
     from wvo_mcp.orchestration.health.loop import HealthLoop
+    from wvo_mcp.orchestration.workspaces.triggers import Guard
     from wvo_mcp.ports.backend import Snapshots
     from wvo_mcp.ports.checkpoints import Checkpoints, Rollbacks
     from wvo_mcp.ports.homes import Homes
@@ -205,25 +208,35 @@ def build_services(
             rules=cast("ProjectRules", project_rules.part),
         )
 
+    def judging() -> "Judging":
+        from wvo_mcp.execution.workspaces.judging import Judging
+        from wvo_mcp.execution.workspaces.validating import Validator
+
+        return Judging(store, journal, Validator(cast("Judge", the_judge.part)))
+
     def checkpoints() -> "Checkpoints":
         from wvo_mcp.execution.workspaces.checkpoints import FileCheckpoints
 
-        return FileCheckpoints(settings.root, settings.worktrees, store, journal)
+        the_judging = cast("Judging", judged.part)
+        return FileCheckpoints(settings.root, settings.worktrees, store, journal, the_judging)
 
     def rollbacks() -> "Rollbacks":
-        from wvo_mcp.execution.workspaces.checkpoints import FileCheckpoints
         from wvo_mcp.execution.workspaces.rolling import FileRollbacks
-        from wvo_mcp.execution.workspaces.validating import Validator
 
-        kept = FileCheckpoints(settings.root, settings.worktrees, store, journal)
-        validator = Validator(cast("Judge", the_judge.part))
-        return FileRollbacks(settings.root, settings.worktrees, store, journal, kept, validator)
+        checkpoints, the_judging = cast("FileCheckpoints", kept.part), cast("Judging", judged.part)
+        return FileRollbacks(settings.root, settings.worktrees, store, journal, checkpoints, the_judging)
+
+    def guard() -> "Guard":
+        from wvo_mcp.orchestration.workspaces.triggers import Guard
+
+        return Guard(store, cast("Checkpoints", kept.part), cast("Rollbacks", back.part))
 
     def submissions() -> "Submissions":
         from wvo_mcp.execution.workspaces.submitting import PinnedSubmissions
 
-        return PinnedSubmissions(settings.root, store, journal, cast("Judge", the_judge.part))
+        return PinnedSubmissions(settings.root, store, journal, cast("Judging", judged.part))
 
+    judged, kept, back = Late(judging), Late(checkpoints), Late(rollbacks)
     return Container(
         {
             WatchedStore: store,
@@ -241,8 +254,9 @@ def build_services(
             "wvo_mcp.orchestration.health.loop.HealthLoop": Late(health),
             "wvo_mcp.ports.homes.Homes": Late(homes),
             "wvo_mcp.ports.workers.WorkerLogs": Late(logs),
-            "wvo_mcp.ports.checkpoints.Checkpoints": Late(checkpoints),
-            "wvo_mcp.ports.checkpoints.Rollbacks": Late(rollbacks),
+            "wvo_mcp.ports.checkpoints.Checkpoints": kept,
+            "wvo_mcp.ports.checkpoints.Rollbacks": back,
+            "wvo_mcp.orchestration.workspaces.triggers.Guard": Late(guard),
             "wvo_mcp.ports.places.Places": Late(places),
             "wvo_mcp.ports.places.Submissions": Late(submissions),
             "wvo_mcp.ports.rules.ProjectRules": project_rules,

@@ -92,7 +92,8 @@ class SafetyPolicy:
 
 DEFAULT_SEVERITIES = MappingProxyType(
     {"outside": "error", "protected": "error", "forbidden": "critical"}
-    | {"drift": "warning", "executable": "warning", "submodule": "warning", "size": "error", "quota": "error"}
+    | {"drift": "warning", "reserved": "warning", "executable": "warning", "submodule": "warning"}
+    | {"size": "error", "quota": "error"}
 )
 """`outside` is also of symbolic links; those after `forbidden` are of changed files only."""
 LIMITS = MappingProxyType(

@@ -135,9 +135,14 @@ def of_content(change: Change, content: Content, policy: SafetyPolicy) -> Iterat
 
 
 def of_task(
-    changes: Iterable[Change], policy: SafetyPolicy, files: Sequence[str], included: Collection[str]
+    changes: Iterable[Change],
+    policy: SafetyPolicy,
+    files: Sequence[str],
+    included: Collection[str],
+    reserved: Collection[tuple[str, Sequence[str]]] = (),
 ) -> Iterator[Finding]:
-    """What is wrong for this task only: `files` are the globs that it claims, `included` what `.worktreeinclude` brought."""
+    """What is wrong for this task only: `files` are the globs that it claims, `included` what `.worktreeinclude` brought,
+    `reserved` the globs that others claim, each with its owner."""
     for change in changes:
         name = shown(change.path)
         if change.path in included:
@@ -146,6 +151,10 @@ def of_task(
         if drifts(files, change.path):
             text = f"{name} is not among the files that the task claims. Say in your summary why it had to change, or undo it."
             yield Finding(_severity(policy, "drift"), "drift", change.path, text)
+        owner = next((who for who, globs in reserved if any(covers(glob, change.path) for glob in globs)), None)
+        if owner is not None:
+            text = f"{name} belongs to {owner}, which is in progress: your changes may be in conflict. Undo them, or tell it."
+            yield Finding(_severity(policy, "reserved"), "reserved", change.path, text)
 
 
 def drifts(files: Sequence[str], path: str) -> bool:

@@ -8,7 +8,7 @@ from wvo_mcp.domain.checkpoints import Trigger
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.rollbacks import BASE, Extent, RollbackAsk
 from wvo_mcp.domain.text import Id, Reference
-from wvo_mcp.domain.validation import shown
+from wvo_mcp.domain.validation import Severity, shown
 from wvo_mcp.errors import Conflict, InvalidInput, NotFound
 from wvo_mcp.operations.inputs import DryRun, Held, Input, OrNull, Output, first
 from wvo_mcp.operations.operation import Context, Effect, operation
@@ -85,6 +85,58 @@ async def workspace_diff(
         raise NotFound("workspace of", task.id, (), field="task_id", hint="It has no worktree on this host.")
     files = [name.encode(errors="replace").decode() for name in found.files]
     return WorkspaceDiff(task_id=task.id, files=files, files_changed=len(files), diff=found.text, cut=found.cut)
+
+
+class FindingLine(Output):
+    severity: str
+    rule: str
+    path: str
+    message: str
+
+
+class Validated(Output):
+    task_id: str
+    checkpoint: int = Field(description="What was judged, as a checkpoint.")
+    violations: int
+    findings: list[FindingLine] = Field(description="The worst of them.")
+    files: int = Field(description="Files that differ from what the workspace began with.")
+    bytes: int
+    sampled: OrNull = Field(default=None, description="What was not looked at.")
+    lands: str = Field(description="yes, once verified; with a person (it waits for approval); no (never as it is).")
+    took_ms: int
+
+
+@operation(toolset="workspaces", effect=Effect.WRITE, manages_own_transactions=True, idempotent=True)
+async def workspace_validate(ctx: Context, params: Held, store: WatchedStore, checkpoints: Checkpoints) -> Validated:
+    """Check what you changed against the policy of the project before you complete the task: forbidden and protected files,
+    files that others claim, executables, links, sizes. It makes a checkpoint of the files as they are now."""
+
+    async def allowed(tx: Transaction) -> None:
+        await tx.sessions.ensure()
+        task = await tx.tasks.get(params.task_id)
+        if not tx.caller.person:
+            await lifecycle.held(tx, ctx.policy, task.id, params.lease_token)
+
+    await store.write(ctx.caller, allowed)
+    try:
+        taken = await checkpoints.take(params.task_id, Trigger.CALL, anew=True)
+    except NoCheckpoint as error:
+        raise Conflict(str(error), hint="A person looks at it: wvo-mcp workspaces.") from None
+    if taken is None or taken.validation is None:
+        raise NotFound("workspace of", params.task_id, (), field="task_id", hint="It has no worktree on this host.")
+    found = taken.validation
+    worst = max((one.severity for one in found.findings), default=Severity.INFO)
+    return Validated(
+        task_id=params.task_id,
+        checkpoint=taken.number,
+        violations=found.violations,
+        findings=fitting([FindingLine.model_validate(one.as_json()) for one in found.findings]),
+        files=found.total,
+        bytes=found.bytes,
+        sampled=found.sampled,
+        lands={Severity.CRITICAL: "no", Severity.ERROR: "with a person"}.get(worst, "yes"),
+        took_ms=found.took_ms,
+    )
 
 
 class RollBack(Held, DryRun):

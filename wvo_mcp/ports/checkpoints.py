@@ -2,19 +2,21 @@
 
 # pyright: reportReturnType=false
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from wvo_mcp.domain.checkpoints import Trigger
 from wvo_mcp.domain.rollbacks import RollbackAsk, Rolled
+from wvo_mcp.domain.validation import Validation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
     """Checkpoint `number` of the task (`refs/wvo/checkpoint/TASK/number`), `seq` of its workspace. `files_changed` since the
     one before. `fresh` is False when nothing had changed since, and no other was made. `left_out`: new files that are too
-    large, and files with a known secret."""
+    large, and files with a known secret. `validation`: None where nothing was judged; `known`: the findings of the checkpoint
+    before, as {severity, rule, path, message}."""
 
     workspace_id: str
     seq: int
@@ -24,6 +26,8 @@ class Taken:
     took_ms: int
     fresh: bool = True
     left_out: Sequence[str] = ()
+    validation: Validation | None = None
+    known: Sequence[Mapping[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +46,11 @@ class NoCheckpoint(Exception):
 class Checkpoints(Protocol):
     """Of the workspaces on this host. One at a time is made of each. None of it within a transaction."""
 
-    async def take(self, task_id: str, trigger: Trigger, task_checkpoint: int | None = None) -> Taken | None:
-        """Of the files as they are now, untracked ones too. None where the task has no worktree here. Raises NoCheckpoint."""
+    async def take(
+        self, task_id: str, trigger: Trigger, task_checkpoint: int | None = None, *, anew: bool = False
+    ) -> Taken | None:
+        """Of the files as they are now, untracked ones too; then they are validated, with `anew` even if nothing has changed.
+        None where the task has no worktree here. Raises NoCheckpoint."""
 
     async def diff(self, task_id: str, number: int | None, *, whole: bool, most: int) -> Difference | None:
         """What checkpoint `number` (None: the files as they are now) changed of the one before; with `whole` of what the

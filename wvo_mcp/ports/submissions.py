@@ -63,6 +63,9 @@ class SnapshotRepository(Protocol):
     async def add(self, fields: Mapping[str, Any]) -> Row:
         """With the next `seq` of its workspace."""
 
+    async def judged(self, workspace_id: str, seq: int, violations: int, findings: Sequence[Row]) -> None:
+        """It has so many; the findings that are kept, as {severity, rule, path, message}."""
+
     async def link(self, task_id: str, number: int, task_checkpoint: int) -> None:
         """It was taken with this checkpoint of the task; the first one counts."""
 

@@ -187,7 +187,7 @@ async def test_pins_without_an_entry_are_removed_after_a_day(yard: Yard, monkeyp
     yard.git("update-ref", f"refs/wvo/archive/T1/{today}-bbbb", commit)
 
     await yard.places.recover()
-    kept = ["refs/wvo/submit/T1/1", f"refs/wvo/archive/T1/{today}-bbbb"]
+    kept = ["refs/wvo/checkpoint/T1/1", "refs/wvo/submit/T1/1", f"refs/wvo/archive/T1/{today}-bbbb"]
     assert sorted(yard.refs("refs/wvo")) == sorted([*kept, "refs/wvo/submit/T1/7"])
     monkeypatch.setattr(tidying, "_PIN_KEPT", timedelta(0))
     await yard.places.recover()

@@ -151,7 +151,7 @@ async def test_a_lease_that_moves_on_during_the_snapshot_writes_no_entry(
     with pytest.raises(Forbidden, match="is void"):
         await yard.complete(worker)
     assert await yard.bench.sql("SELECT * FROM merge_entries") == []
-    assert yard.refs("refs/wvo") == ["refs/wvo/submit/T1/1"]
+    assert yard.refs("refs/wvo/submit") == ["refs/wvo/submit/T1/1"]
     assert await yard.bench.status("T1") == ["pending"]
 
 
@@ -163,7 +163,7 @@ async def test_completing_twice_submits_once(yard: Yard) -> None:
     again = await yard.complete(worker, lease_token=1)
 
     assert again["submission"] == first["submission"]
-    assert yard.refs("refs/wvo") == ["refs/wvo/submit/T1/1"]
+    assert yard.refs("refs/wvo/submit") == ["refs/wvo/submit/T1/1"]
 
 
 async def test_a_file_with_a_known_secret_is_refused_by_name(yard: Yard) -> None:

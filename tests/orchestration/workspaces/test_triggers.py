@@ -1,16 +1,19 @@
 """Files are kept at intervals while workers work, whatever happens to one of them (WS-2)."""
 
 from collections.abc import Callable
+from typing import Any
 
 import anyio
 import pytest
 
+from tests.support.bench import ANN
 from wvo_mcp.domain.checkpoints import Trigger
 from wvo_mcp.errors import StoreBusy
-from wvo_mcp.orchestration.workspaces.triggers import Triggers
+from wvo_mcp.orchestration.workspaces.triggers import Guard, Triggers
 from wvo_mcp.ports.checkpoints import Difference, NoCheckpoint, Taken
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WS-2")]
+NOTHING: Any = None
 
 
 class Recorded:
@@ -20,7 +23,9 @@ class Recorded:
         self.asked: list[tuple[str, Trigger]] = []
         self._on_take = on_take
 
-    async def take(self, task_id: str, trigger: Trigger, task_checkpoint: int | None = None) -> Taken | None:
+    async def take(
+        self, task_id: str, trigger: Trigger, task_checkpoint: int | None = None, *, anew: bool = False
+    ) -> Taken | None:
         self.asked.append((task_id, trigger))
         self._on_take(task_id)
         return None
@@ -46,7 +51,7 @@ async def test_each_running_task_again_and_again_until_none_runs() -> None:
 
     checkpoints = Recorded(on_take)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(Triggers(checkpoints, lambda: running, 0.001).run)
+        tasks.start_soon(Triggers(Guard(NOTHING, checkpoints, NOTHING), ANN, lambda: running, 0.001).run)
         with anyio.fail_after(60):
             await over.wait()
         tasks.cancel_scope.cancel()

@@ -3,8 +3,10 @@
 A ref is made first and its row last. A ref without a row is what a crash left: the next checkpoint takes its number.
 """
 
+import json
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,15 @@ from anyio import to_thread
 from wvo_mcp.domain.checkpoints import Trigger, surplus
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.validation import Finding, Severity, Validation
 from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.workspaces import worktree
 from wvo_mcp.execution.workspaces.alone import Busy, alone
+from wvo_mcp.execution.workspaces.judging import Judging
 from wvo_mcp.execution.workspaces.repository import Common, Tampered, changed, part
 from wvo_mcp.execution.workspaces.rows import Rows
 from wvo_mcp.execution.workspaces.snapshot import LARGEST, Tree
+from wvo_mcp.execution.workspaces.validating import Priority
 from wvo_mcp.ports import Transaction, WatchedStore
 from wvo_mcp.ports.checkpoints import Difference, NoCheckpoint, Taken
 
@@ -26,24 +31,38 @@ Row = dict[str, Any]
 _PATIENCE_SECONDS = 30.0
 _PRUNED_EVERY = 20
 _MOST = 10_000
+_PRIORITIES = {
+    Trigger.COMPLETE: Priority.COMPLETE,
+    Trigger.CALL: Priority.PAUSE,
+    Trigger.PAUSE: Priority.PAUSE,
+    Trigger.CHANGES: Priority.INTERVAL,
+    Trigger.INTERVAL: Priority.INTERVAL,
+}
 
 
 class FileCheckpoints:
-    """`folder` is that of the worktrees; `caller` is who writes the rows."""
+    """`folder` is that of the worktrees; `caller` is who writes the rows. Without `judging` nothing is validated."""
 
-    def __init__(self, root: Path, folder: Path, store: WatchedStore, caller: Caller) -> None:
+    def __init__(
+        self, root: Path, folder: Path, store: WatchedStore, caller: Caller, judging: Judging | None = None
+    ) -> None:
         self._root = root.resolve()
         self._folder = folder.resolve()
         self._store = store
         self._caller = caller
         self._rows = Rows(store, caller)
+        self._judging = judging
 
-    async def take(self, task_id: str, trigger: Trigger, task_checkpoint: int | None = None) -> Taken | None:
+    async def take(
+        self, task_id: str, trigger: Trigger, task_checkpoint: int | None = None, *, anew: bool = False
+    ) -> Taken | None:
         if (row := await self._row(task_id)) is None:
             return None
         try:
             async with alone(self._folder, f"checkpoint-{row['workspace_id']}", _PATIENCE_SECONDS):
                 taken = await self.taken(row, trigger, task_checkpoint)
+                if taken.fresh or anew:
+                    taken = await self._judged(row, taken, _PRIORITIES[trigger])
                 if taken.fresh and taken.number % _PRUNED_EVERY == 0:
                     await self.prune(task_id)
                 return taken
@@ -107,7 +126,8 @@ class FileCheckpoints:
     async def taken(
         self, row: Row, trigger: Trigger, task_checkpoint: int | None = None, of: str | None = None
     ) -> Taken:
-        """Of a row whose lock the caller has; `of`: this tree, instead of what is here. Raises Tampered, GitFailed."""
+        """Of a row whose lock the caller has; `of`: this tree, instead of what is here. It is not validated. Raises Tampered,
+        GitFailed."""
         began = time.monotonic()
         task_id, workspace_id = row["task_id"], row["workspace_id"]
 
@@ -138,6 +158,7 @@ class FileCheckpoints:
                 files_changed=0,
                 took_ms=took_ms,
                 fresh=False,
+                known=json.loads(last["findings"]),
                 left_out=left_out,
             )
         fields = {
@@ -160,7 +181,23 @@ class FileCheckpoints:
             files_changed=len(files),
             took_ms=took_ms,
             left_out=left_out,
+            known=[] if last is None else json.loads(last["findings"]),
         )
+
+    async def _judged(self, row: Row, taken: Taken, priority: Priority) -> Taken:
+        """The checkpoint is safe already. What could not be judged says so in its row."""
+        if self._judging is None:
+            return taken
+        try:
+            tree = await to_thread.run_sync(worktree.tree_of, self._root, row)
+            found = await self._judging.of(row, tree, taken.commit, priority)
+        except (Tampered, GitFailed, OSError) as error:
+            text = f"The files could not be validated: {error}. They will be when the task is completed."
+            found = Validation((Finding(Severity.WARNING, "unknown", "", text),), 1)
+        kept = [one.as_json() for one in found.findings]
+        place, seq = row["workspace_id"], taken.seq
+        await self._store.write(self._caller, lambda tx: tx.snapshots.judged(place, seq, found.violations, kept))
+        return replace(taken, validation=found)
 
 
 def held(tree: Tree) -> tuple[str, list[str]]:

@@ -15,11 +15,12 @@ from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.workspaces import rollback, worktree
 from wvo_mcp.execution.workspaces.alone import Busy, alone
 from wvo_mcp.execution.workspaces.checkpoints import FileCheckpoints
+from wvo_mcp.execution.workspaces.judging import Judging
 from wvo_mcp.execution.workspaces.repository import Common, Tampered
 from wvo_mcp.execution.workspaces.rollback import NotPossible
 from wvo_mcp.execution.workspaces.rows import Rows
 from wvo_mcp.execution.workspaces.snapshot import Tree
-from wvo_mcp.execution.workspaces.validating import Priority, Validator, Work
+from wvo_mcp.execution.workspaces.validating import Priority
 from wvo_mcp.ports import WatchedStore
 from wvo_mcp.ports.checkpoints import NoRollback
 
@@ -39,7 +40,7 @@ class FileRollbacks:
         store: WatchedStore,
         caller: Caller,
         checkpoints: FileCheckpoints,
-        validator: Validator,
+        judging: Judging,
     ) -> None:
         self._root = root.resolve()
         self._folder = folder.resolve()
@@ -47,7 +48,7 @@ class FileRollbacks:
         self._caller = caller
         self._rows = Rows(store, caller)
         self._checkpoints = checkpoints
-        self._validator = validator
+        self._judging = judging
 
     async def roll_back(self, ask: RollbackAsk, *, dry_run: bool = False, diff: int = 0) -> Rolled | None:
         row = await self._rows.of(ask.task_id)
@@ -119,9 +120,7 @@ class FileRollbacks:
 
     async def _violating(self, tree: Tree, row: Row, commit: str) -> set[str]:
         """Paths of which the policy says that they must not land as they are."""
-        task = await self._store.read(self._caller, lambda tx: tx.tasks.get(row["task_id"]))
-        work = Work(common=tree.common, base=tree.base, commit=commit, files=task.files, included=tree.left_out)
-        found = await self._validator.validate(work, Priority.PAUSE)
+        found = await self._judging.of(row, tree, commit, Priority.PAUSE)
         return {one.path for one in found.at_least(Severity.ERROR) if one.path}
 
     async def _last_valid(self, tree: Tree, row: Row, names: Collection[str] | None, skipped: Collection[int]) -> int:

@@ -12,12 +12,12 @@ from wvo_mcp.domain.validation import Severity, shown
 from wvo_mcp.errors import Conflict, Forbidden, StaleLease, StoreUnavailable, WvoError
 from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.workspaces import joining, worktree
+from wvo_mcp.execution.workspaces.judging import Judging
 from wvo_mcp.execution.workspaces.repository import Tampered, means_full, submit_ref
 from wvo_mcp.execution.workspaces.snapshot import NotSubmittable, Tree
-from wvo_mcp.execution.workspaces.validating import Priority, Validator, Work
+from wvo_mcp.execution.workspaces.validating import Priority
 from wvo_mcp.ports import Transaction, WatchedStore
 from wvo_mcp.ports.places import Prepared
-from wvo_mcp.ports.safety import Judge
 from wvo_mcp.ports.workers import Violation
 
 Row = dict[str, Any]
@@ -27,13 +27,13 @@ _HINT = "Mend it in the worktree, then call complete_task again."
 
 
 class PinnedSubmissions:
-    """Of the repository around ROOT. What is submitted is judged by the policy of `judge`."""
+    """Of the repository around ROOT."""
 
-    def __init__(self, root: Path, store: WatchedStore, caller: Caller, judge: Judge) -> None:
+    def __init__(self, root: Path, store: WatchedStore, caller: Caller, judging: Judging) -> None:
         self._root = root.resolve()
         self._store = store
         self._caller = caller
-        self._validator = Validator(judge)
+        self._judging = judging
         self._host = worktree.host_name()
 
     async def prepare(self, task_id: str, lease_token: int) -> Prepared | None:
@@ -45,7 +45,7 @@ class PinnedSubmissions:
             tree = await to_thread.run_sync(worktree.tree_of, self._root, row)
             prepared = await to_thread.run_sync(self._snapshot, tree, row, title)
             if prepared.files:
-                prepared = replace(prepared, violations=await self._judged(tree, prepared.commit))
+                prepared = replace(prepared, violations=await self._judged(row, tree, prepared.commit))
             for _ in range(_TRIES if prepared.files else 0):
                 number = await self._store.write(self._caller, lambda tx: self._reserved(tx, task_id, lease_token))
                 if await to_thread.run_sync(tree.common.pin, submit_ref(task_id, number), prepared.commit):
@@ -89,10 +89,9 @@ class PinnedSubmissions:
             files=() if commit == tree.base else tuple(tree.files(commit)),
         )
 
-    async def _judged(self, tree: Tree, commit: str) -> list[dict[str, str]]:
+    async def _judged(self, row: Row, tree: Tree, commit: str) -> list[dict[str, str]]:
         """What a person must decide. Raises NotSubmittable for what nobody may submit."""
-        work = Work(common=tree.common, base=tree.base, commit=commit, included=tree.left_out)
-        found = await self._validator.validate(work, Priority.COMPLETE)
+        found = await self._judging.of(row, tree, commit, Priority.COMPLETE)
         if critical := found.at_least(Severity.CRITICAL):
             raise NotSubmittable(" ".join(one.message for one in critical[:_NAMED]))
         return [one.as_json() for one in found.at_least(Severity.ERROR)]

@@ -53,7 +53,8 @@ class Priority(IntEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """What is to be judged: what `commit` changes of `base`. `files`: the globs that the task claims; `included`: what
-    `.worktreeinclude` brought; `others`: bytes that differ in all other open workspaces of this host."""
+    `.worktreeinclude` brought; `others`: bytes that differ in all other open workspaces of this host; `reserved`: the globs
+    that other tasks claim, by their ids."""
 
     common: Common
     base: str
@@ -61,6 +62,7 @@ class Work:
     files: Sequence[str] = ()
     included: Collection[str] = ()
     others: int = 0
+    reserved: Sequence[tuple[str, Sequence[str]]] = ()
 
 
 class Validator:
@@ -100,7 +102,7 @@ class Validator:
         unseen = {one: _judged(one, Content(sizes.get(one.blob, 0)), policy) for one in new if one not in looked}
         all_ = [*known.values(), *unseen.values()]
         found = [finding for _, findings in all_ for finding in findings]
-        found += validation.of_task(changes, policy, work.files, work.included)
+        found += validation.of_task(changes, policy, work.files, work.included, work.reserved)
         size = sum(one for one, _ in all_)
         found += validation.of_sizes(size, work.others, policy)
         took = round((self._steady() - began) * 1_000)

@@ -1,6 +1,5 @@
 """The life of a claim: claim_task, heartbeat, checkpoint, complete_task, fail_task, release_task, block_task."""
 
-import logging
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from pydantic import AliasChoices, Field
@@ -21,10 +20,10 @@ from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports.providers import Providers
 
 if TYPE_CHECKING:  # a first call needs nothing of these
-    from wvo_mcp.ports.checkpoints import Checkpoints, Taken
+    from wvo_mcp.orchestration.workspaces.triggers import Guard
+    from wvo_mcp.ports.checkpoints import Taken
     from wvo_mcp.ports.places import Prepared, Submissions
 
-logger = logging.getLogger(__name__)
 _UNLOCKED_SHOWN = 100
 
 
@@ -147,18 +146,16 @@ async def _files_kept(ctx: Context, task: Task) -> "Taken | None":
 
         async def kept(container: Container) -> object:
             from wvo_mcp.domain.checkpoints import Trigger
-            from wvo_mcp.ports.checkpoints import NoCheckpoint
 
-            checkpoints = cast("Checkpoints", container.part("wvo_mcp.ports.checkpoints.Checkpoints"))
-            try:
-                return (await checkpoints.take(task.id, Trigger.CALL),)
-            except NoCheckpoint as error:
-                logger.warning("the files of %s were not kept: %s", task.id, error)
-                return (None,)
+            return (await _guard(container).take(ctx.caller, task.id, Trigger.CALL),)
 
         raise First(kept)
     (taken,) = cast("tuple[Taken | None]", ctx.prepared)
     return taken
+
+
+def _guard(container: Container) -> "Guard":
+    return cast("Guard", container.part("wvo_mcp.orchestration.workspaces.triggers.Guard"))
 
 
 class TaskResult(Output):
@@ -213,8 +210,13 @@ async def _submitted(ctx: Context, task: Task, place: dict[str, Any]) -> dict[st
     if ctx.prepared is None:
 
         async def pinned(container: Container) -> object:
+            from wvo_mcp.domain.checkpoints import Trigger
+
             submissions = cast("Submissions", container.part("wvo_mcp.ports.places.Submissions"))
-            return (await submissions.prepare(task.id, task.lease_token),)
+            prepared = await submissions.prepare(task.id, task.lease_token)
+            if prepared is not None and prepared.files:
+                await _guard(container).keep(task.id, Trigger.COMPLETE)
+            return (prepared,)
 
         raise First(pinned)
     (prepared,) = cast("tuple[Prepared | None]", ctx.prepared)

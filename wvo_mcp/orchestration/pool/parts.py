@@ -12,9 +12,9 @@ import anyio
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.errors import StoreBusy, StoreUnavailable
 from wvo_mcp.orchestration.pool.spending import Caps
+from wvo_mcp.orchestration.workspaces.triggers import Guard
 from wvo_mcp.ports import Clock, Directives, Tracer, WatchedStore
 from wvo_mcp.ports.agents import AgentDriver
-from wvo_mcp.ports.checkpoints import Checkpoints, Rollbacks
 from wvo_mcp.ports.homes import Homes
 from wvo_mcp.ports.places import Places
 from wvo_mcp.ports.providers import Providers
@@ -59,8 +59,7 @@ class Parts:
     host: str
     run_id: str
     logs: Path
-    checkpoints: Checkpoints | None = None
-    rollbacks: Rollbacks | None = None
+    guard: Guard | None = None
     caps: Caps = field(default_factory=Caps)
     limits: Limits = field(default_factory=Limits)
     news: News = field(default=lambda _: None)

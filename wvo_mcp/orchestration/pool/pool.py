@@ -95,7 +95,8 @@ class Pool:
         parts = self._parts
         for told in await successor.take_over(parts.store, parts.caller, parts.policy, parts.trees, parts.host):
             parts.news(told)
-        unfinished = [] if parts.rollbacks is None else await parts.rollbacks.finish()
+        guard = parts.guard
+        unfinished = [] if guard is None else await guard.rollbacks.finish()
         for line in [*unfinished, *await parts.places.recover()]:
             parts.news({"event": "left", "reason": line})
         await successor.forget_settled(parts.store, parts.caller, parts.homes)
@@ -106,8 +107,8 @@ class Pool:
             tasks.start_soon(self._sink.run)
             tasks.start_soon(self._watch.run, self._on_halt)
             tasks.start_soon(self._walk)
-            if parts.checkpoints is not None:
-                tasks.start_soon(Triggers(parts.checkpoints, self._running).run)
+            if guard is not None:
+                tasks.start_soon(Triggers(guard, parts.caller, self._running).run)
             ended = await self._fill(tasks)
             tasks.cancel_scope.cancel()
         return ended

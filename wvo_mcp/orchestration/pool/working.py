@@ -30,7 +30,7 @@ from wvo_mcp.orchestration.pool.sink import Sink
 from wvo_mcp.orchestration.pool.spending import Ledger
 from wvo_mcp.orchestration.pool.watching import Over, Watching, ended_by, last_words
 from wvo_mcp.orchestration.tasks import lifecycle
-from wvo_mcp.orchestration.workspaces import pausing, triggers
+from wvo_mcp.orchestration.workspaces import pausing
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.agents import AgentNotStarted, Launch
 from wvo_mcp.ports.homes import HomeAsk, HomeFailed
@@ -104,9 +104,9 @@ class Work:
     async def _settled(self, end: End) -> tuple[Task, End]:
         """Also when the pool is being cancelled; but then a store that is away is left to the next autopilot."""
         parts = self.parts
-        if end.act is Act.PAUSE and parts.checkpoints is not None:
+        if end.act is Act.PAUSE and parts.guard is not None:
             with anyio.CancelScope(shield=True):
-                await triggers.take(parts.checkpoints, self.launched.task.id, Trigger.PAUSE)
+                await parts.guard.keep(self.launched.task.id, Trigger.PAUSE)
 
         async def write() -> None:
             with anyio.CancelScope(shield=True):

@@ -7,7 +7,7 @@ from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.messages import MessageKind
 from wvo_mcp.domain.rollbacks import BASE, Extent, RollbackAsk, Rolled
 from wvo_mcp.domain.task import BlockAuthor, Status
-from wvo_mcp.domain.validation import shown
+from wvo_mcp.domain.validation import Finding, shown
 from wvo_mcp.orchestration import messages
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.orchestration.workspaces import pausing
@@ -76,14 +76,15 @@ def _sentence(rolled: Rolled, files: Sequence[str], reason: str) -> str:
 
 
 async def critical(
-    store: WatchedStore, caller: Caller, rollbacks: Rollbacks, task_id: str, found: Sequence[str]
+    store: WatchedStore, caller: Caller, rollbacks: Rollbacks, task_id: str, found: Sequence[Finding]
 ) -> Reverted | None:
-    """The files that violate the policy go back; the third time within a lease, or when that fails so often, the task waits
-    for a person. `found`: sentences on what is forbidden. Raises as `revert`."""
-    reason = " ".join(found[:_NAMED])
+    """The files that the policy forbids go back; the third time within a lease, or when that fails so often, the task waits
+    for a person. Raises as `revert`."""
+    reason = " ".join(one.message for one in found[:_NAMED])
     if await store.write(caller, lambda tx: _too_often(tx, task_id, reason)):
         return None
-    ask = RollbackAsk(task_id=task_id, to=None, extent=Extent.SMART)
+    names = [*dict.fromkeys(one.path for one in found)]
+    ask = RollbackAsk(task_id=task_id, to=None, extent=Extent.PARTIAL, names=names)
     return await revert(store, caller, rollbacks, ask, f"the policy forbids it: {reason}", by_policy=True)
 
 

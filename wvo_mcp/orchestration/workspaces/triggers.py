@@ -1,25 +1,62 @@
-"""Checkpoints of the files of workers, without being asked: at intervals while they work, and when they are paused."""
+"""Checkpoints of the files of workspaces: asked for, at intervals while workers work, when they are paused; and what follows
+from what they violate."""
 
 import logging
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 import anyio
 
 from wvo_mcp.domain.checkpoints import Trigger
+from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import WvoError
-from wvo_mcp.ports.checkpoints import Checkpoints, NoCheckpoint
+from wvo_mcp.orchestration.workspaces import violations
+from wvo_mcp.ports import WatchedStore
+from wvo_mcp.ports.checkpoints import Checkpoints, NoCheckpoint, Rollbacks, Taken
 
 logger = logging.getLogger(__name__)
 INTERVAL_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Keeps the files of those who work. Where no checkpoint can be made, work goes on all the same: the next one may."""
+
+    store: WatchedStore
+    checkpoints: Checkpoints
+    rollbacks: Rollbacks
+
+    async def take(self, caller: Caller, task_id: str, trigger: Trigger) -> Taken | None:
+        """A checkpoint, and what follows from its violations."""
+        taken = await self.keep(task_id, trigger)
+        if taken is not None:
+            try:
+                await violations.follow(self.store, caller, self.rollbacks, task_id, taken)
+            except WvoError as error:
+                logger.warning("what the files of %s violate was told to nobody: %s", task_id, error)
+        return taken
+
+    async def keep(self, task_id: str, trigger: Trigger) -> Taken | None:
+        """A checkpoint."""
+        try:
+            return await self.checkpoints.take(task_id, trigger)
+        except (NoCheckpoint, WvoError) as error:
+            logger.warning("the files of %s were not kept: %s", task_id, error)
+            return None
 
 
 class Triggers:
     """`running` gives the tasks whose workers work now."""
 
     def __init__(
-        self, checkpoints: Checkpoints, running: Callable[[], Collection[str]], seconds: float = INTERVAL_SECONDS
+        self,
+        guard: Guard,
+        caller: Caller,
+        running: Callable[[], Collection[str]],
+        seconds: float = INTERVAL_SECONDS,
     ) -> None:
-        self._checkpoints = checkpoints
+        self._guard = guard
+        self._caller = caller
         self._running = running
         self._seconds = seconds
 
@@ -28,12 +65,4 @@ class Triggers:
         while True:
             await anyio.sleep(self._seconds)
             for task_id in list(self._running()):
-                await take(self._checkpoints, task_id, Trigger.INTERVAL)
-
-
-async def take(checkpoints: Checkpoints, task_id: str, trigger: Trigger) -> None:
-    """Where none can be made, work goes on all the same: the next one may."""
-    try:
-        await checkpoints.take(task_id, trigger)
-    except (NoCheckpoint, WvoError) as error:
-        logger.warning("the files of %s were not kept: %s", task_id, error)
+                await self._guard.take(self._caller, task_id, Trigger.INTERVAL)

@@ -130,6 +130,12 @@ class Snapshots(Numbered):
         self._insert("workspace_checkpoints", {f'"{name}"': value for name, value in values.items()})
         return (await self.of_workspace(fields["workspace_id"], 1))[0]
 
+    async def judged(self, workspace_id: str, seq: int, violations: int, findings: Sequence[Mapping[str, Any]]) -> None:
+        self._rows.put(
+            "UPDATE workspace_checkpoints SET violations = ?, findings = ? WHERE workspace_id = ? AND seq = ?",
+            (violations, encoded_all({"findings": list(findings)})["findings"], workspace_id, seq),
+        )
+
     async def link(self, task_id: str, number: int, task_checkpoint: int) -> None:
         self._rows.put(
             "UPDATE workspace_checkpoints SET task_checkpoint = ?"

@@ -1,0 +1,64 @@
+"""What follows when a checkpoint of files does not keep to the policy (WS-4): by severity, and once for each finding."""
+
+from collections.abc import Sequence
+
+from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.messages import MessageKind
+from wvo_mcp.domain.validation import Finding, Severity, shown
+from wvo_mcp.errors import WvoError
+from wvo_mcp.orchestration import messages
+from wvo_mcp.orchestration.workspaces import reverting
+from wvo_mcp.ports import Transaction, WatchedStore
+from wvo_mcp.ports.checkpoints import NoRollback, Rollbacks, Taken
+
+_NAMED = 5
+ALERT = "violation"
+
+
+async def follow(store: WatchedStore, caller: Caller, rollbacks: Rollbacks | None, task_id: str, taken: Taken) -> None:
+    """Whoever holds the task hears of warnings and errors that are new; errors raise an alert for people; what is critical
+    is rolled back."""
+    if taken.validation is None:
+        return
+    known = {(one["severity"], one["rule"], one["path"]) for one in taken.known}
+    new = [one for one in taken.validation.at_least(Severity.WARNING) if _key(one) not in known]
+    if new:
+        await store.write(caller, lambda tx: _told(tx, task_id, taken, new))
+    critical = taken.validation.at_least(Severity.CRITICAL)
+    if critical and rollbacks is not None:
+        await _back(store, caller, rollbacks, task_id, critical)
+
+
+def _key(one: Finding) -> tuple[str, str, str]:
+    return (one.severity.name.lower(), one.rule, shown(one.path))
+
+
+async def _told(tx: Transaction, task_id: str, taken: Taken, new: Sequence[Finding]) -> None:
+    severe = [one for one in new if one.severity >= Severity.ERROR]
+    rules = sorted({one.rule for one in new})
+    data = {"checkpoint": taken.number, "rules": rules, "files": [shown(one.path) for one in new][:100]}
+    await tx.events.append(
+        "workspace.violation", task_id, {**data, "worst": max(new, key=_severity).severity.name.lower()}
+    )
+    said = " ".join(one.message for one in new[:_NAMED])
+    more = f" {len(new) - _NAMED} more: workspace_validate shows them." if len(new) > _NAMED else ""
+    held = " What is not undone waits for a person before it lands." if severe else ""
+    await messages.about_files(tx, task_id, MessageKind.VIOLATION, f"{said}{more}{held}")
+    if severe:
+        text = f"{task_id}: {' '.join(one.message for one in severe[:_NAMED])}"
+        worst = "critical" if any(one.severity is Severity.CRITICAL for one in severe) else "warning"
+        await tx.alerts.raise_alert(ALERT, worst, task_id, text[:2_000], {"checkpoint": taken.number, "rules": rules})
+
+
+def _severity(one: Finding) -> Severity:
+    return one.severity
+
+
+async def _back(
+    store: WatchedStore, caller: Caller, rollbacks: Rollbacks, task_id: str, critical: Sequence[Finding]
+) -> None:
+    try:
+        await reverting.critical(store, caller, rollbacks, task_id, critical)
+    except (NoRollback, WvoError) as error:
+        text = f"What the policy forbids is still in the workspace of {task_id}: {error}"
+        await store.write(caller, lambda tx: tx.alerts.raise_alert(ALERT, "critical", task_id, text[:2_000]))
