@@ -200,7 +200,7 @@ def test_severities_are_what_the_policy_says() -> None:
                 *of_path(change, policy),
                 *of_path(changed("m", "160000"), policy),
                 *of_content(change, Content(2 << 20, link="/x"), policy),
-                *of_task([change], policy, ["src"], ()),
+                *of_task([change], policy, ["src"], (), [("T2", ["**"])]),
                 *of_sizes(2 << 20, 0, policy),
             ]
             assert {one.severity.name.lower() for one in found if one.rule == kind} == {severity}
