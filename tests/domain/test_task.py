@@ -26,6 +26,7 @@ TABLE = {
     ("awaiting_approval", "blocked"),
     ("awaiting_approval", "cancelled"),
     ("blocked", "pending"),
+    ("blocked", "in_review"),
     ("blocked", "cancelled"),
     ("failed", "pending"),
     ("failed", "cancelled"),

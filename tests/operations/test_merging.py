@@ -40,7 +40,7 @@ async def test_the_queue_shows_what_waits_in_its_order_and_why(lane: Lane) -> No
     )
     assert (parked["reason"], parked["next"], parked["task_status"]) == (
         "not before the release",
-        "wvo-mcp unblock T3",
+        "wvo-mcp merge retry m-3, or wvo-mcp unblock T3",
         "blocked",
     )
     assert "unattended" not in found

@@ -69,7 +69,7 @@ MOVES: dict[Status, frozenset[Status]] = {
     Status.IN_PROGRESS: frozenset(Status) - {Status.IN_PROGRESS},
     Status.IN_REVIEW: frozenset({Status.DONE, Status.PENDING, Status.BLOCKED, Status.CANCELLED}),
     Status.AWAITING_APPROVAL: frozenset({Status.PENDING, Status.BLOCKED, Status.CANCELLED}),
-    Status.BLOCKED: frozenset({Status.PENDING, Status.CANCELLED}),
+    Status.BLOCKED: frozenset({Status.PENDING, Status.IN_REVIEW, Status.CANCELLED}),
     Status.FAILED: frozenset({Status.PENDING, Status.CANCELLED}),
     Status.DONE: frozenset({Status.PENDING}),
     Status.CANCELLED: frozenset({Status.PENDING}),

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.lease import Role
 from wvo_mcp.domain.merging import OPEN, SENT_BACK, EntryKind, EntryState, in_order
-from wvo_mcp.domain.task import Status
+from wvo_mcp.domain.task import Status, Task
 from wvo_mcp.domain.text import Id, Text
 from wvo_mcp.errors import NotFound
 from wvo_mcp.operations.inputs import Input, OrNull, Output, first
@@ -107,7 +107,7 @@ class EntryChanged(Output):
 
 @operation(toolset="merge", effect=Effect.WRITE, audience=Audience.PEOPLE, role=Role.OPERATOR)
 async def merge_retry(ctx: Context, params: OneEntry) -> EntryChanged:
-    """Try a parked submission again now."""
+    """Try a parked submission again now. A task that was blocked with it is in review again."""
     await ctx.tx.sessions.ensure()
     entry = await _named(ctx.tx, params.entry_id, lambda row: row["state"] == EntryState.PARKED)
     await review.retry(ctx.tx, entry)
@@ -116,7 +116,8 @@ async def merge_retry(ctx: Context, params: OneEntry) -> EntryChanged:
 
 @operation(toolset="merge", effect=Effect.WRITE, audience=Audience.PEOPLE, role=Role.OPERATOR)
 async def merge_park(ctx: Context, params: ParkEntry) -> EntryChanged:
-    """Take a submission out of the line. Its task is blocked until you unblock it, which sends the work back to an agent."""
+    """Take a submission out of the line. Its task is blocked until you try it again, or unblock it, which sends the
+    work back to an agent."""
     await ctx.tx.sessions.ensure()
     entry = await _named(ctx.tx, params.entry_id, lambda row: row["state"] in OPEN)
     await review.park(ctx.tx, entry, params.reason or BY_A_PERSON)
@@ -176,17 +177,17 @@ async def _line(tx: Transaction, row: Row, place: int | None = None) -> EntryLin
             "drift": len(json.loads(row["drift"])),
             "log": findings.get("log"),
             "since": row["updated_at"],
-            "next": _next(row, task.status),
+            "next": _next(row, task),
         }
     )
 
 
-def _next(row: Row, status: Status) -> str | None:
-    entry, task = row["entry_id"], row["task_id"]
+def _next(row: Row, task: Task) -> str | None:
+    entry, unblocked = row["entry_id"], f"wvo-mcp unblock {task.id}"
     if row["state"] == EntryState.PARKED:
-        if row["kind"] == EntryKind.SUBMISSION and status is Status.BLOCKED:
-            return f"wvo-mcp unblock {task}"
+        if row["kind"] == EntryKind.SUBMISSION and task.status is Status.BLOCKED:
+            return f"wvo-mcp merge retry {entry}, or {unblocked}" if review.lands_again(task) else unblocked
         return None if row["retry_at"] else f"wvo-mcp merge retry {entry}"
-    if row["state"] in SENT_BACK and status is Status.BLOCKED:
-        return f"wvo-mcp unblock {task}"
+    if row["state"] in SENT_BACK and task.status is Status.BLOCKED:
+        return unblocked
     return None

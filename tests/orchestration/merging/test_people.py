@@ -36,8 +36,6 @@ async def test_a_person_parks_tries_again_and_takes_back(lane: Lane) -> None:
     await lane.land()
     task = await lane.bench.task("T1")
     assert (await lane.states(), task.status, task.block_author) == ({"T1": "parked"}, "blocked", "merge")
-    with pytest.raises(Conflict, match="is blocked"):
-        await with_entry(review.retry)
     await lane.bench.call("update_task", OWNER, task_id="T1", status="pending")
     assert (await lane.states(), await lane.bench.status("T1")) == ({"T1": "withdrawn"}, ["pending"])
 
@@ -57,6 +55,29 @@ async def test_a_person_parks_tries_again_and_takes_back(lane: Lane) -> None:
     await lane.land()
     assert (await lane.bench.status("T1", "T2"), lane.main("code.py")) == (["pending", "done"], "a = 1")
     assert "later.py" in lane.yard.names("main")
+
+
+@pytest.mark.requirement("MERGE-8")
+async def test_what_a_person_parked_lands_when_they_try_it_again(lane: Lane) -> None:
+    entry_id = (await lane.submit("T1", {"code.py": "a = 2\n"}))["entry_id"]
+    parked = await lane.bench.call("merge_park", OWNER, entry_id=entry_id)
+    assert parked["entry"]["next"] == f"wvo-mcp merge retry {entry_id}, or wvo-mcp unblock T1"
+    again = await lane.bench.call("merge_retry", OWNER, entry_id="T1")
+    task = await lane.bench.task("T1")
+    assert (again["entry"]["state"], again["status"], task.block_author) == ("queued", "in_review", None)
+    await lane.land()
+    assert (await lane.bench.status("T1"), lane.main("code.py")) == (["done"], "a = 2")
+
+
+@pytest.mark.requirement("MERGE-8")
+async def test_trying_again_lifts_no_block_of_another_kind(lane: Lane) -> None:
+    entry_id = (await lane.submit("T1", {"code.py": "a = 2\n"}))["entry_id"]
+    await lane.bench.call("merge_park", OWNER, entry_id=entry_id)
+    await lane.bench.force("UPDATE tasks SET block_author = 'approval'")
+    with pytest.raises(Conflict, match="T1 is blocked") as error:
+        await lane.bench.call("merge_retry", OWNER, entry_id=entry_id)
+    assert "wvo-mcp unblock T1" in (error.value.hint or "")
+    assert (await lane.states(), await lane.bench.status("T1")) == ({"T1": "parked"}, ["blocked"])
 
 
 async def test_a_revert_that_conflicts_waits_for_a_person(lane: Lane) -> None:

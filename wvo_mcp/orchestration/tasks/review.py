@@ -89,8 +89,8 @@ def times_parked(entry: Row) -> int:
 
 
 async def park(tx: Transaction, entry: Row, reason: str) -> Task:
-    """A person takes it out of the line: its task is blocked until they unblock it, which opens it for its agent again. A
-    landing that has begun is not stopped. Raises Conflict."""
+    """A person takes it out of the line: its task is blocked until they try it again, or unblock it, which opens it for its
+    agent. A landing that has begun is not stopped. Raises Conflict."""
     _check_open(entry, "parked")
     fields = {"state": EntryState.PARKED, "reason": reason[:_REASON], "retry_at": None}
     await tx.submissions.change(entry["entry_id"], fields)
@@ -103,11 +103,14 @@ async def park(tx: Transaction, entry: Row, reason: str) -> Task:
 
 
 async def retry(tx: Transaction, entry: Row) -> Task:
-    """A parked entry is next in its order again. Raises Conflict: its task is blocked and must be unblocked, or it is not
-    parked."""
+    """A parked entry is next in its order again; a task that was blocked with it is in review again. Raises Conflict: it is not
+    parked, or its task is blocked for another reason."""
     task = await tx.tasks.get(entry["task_id"])
     if entry["state"] != EntryState.PARKED:
         raise Conflict(f"{entry['entry_id']} is {entry['state']}; only what is parked can be tried again.")
+    if entry["kind"] == EntryKind.SUBMISSION and lands_again(task):
+        data = {"entry": entry["entry_id"]}
+        task = (await lifecycle.move(tx, task, Status.IN_REVIEW, "task.unblocked", {"progress": 100}, data)).task
     if entry["kind"] == EntryKind.SUBMISSION and task.status is not Status.IN_REVIEW:
         raise Conflict(
             f"{task.id} is {task.status}: its work lands only while it is in review.",
@@ -117,6 +120,11 @@ async def retry(tx: Transaction, entry: Row) -> Task:
     await tx.events.append("merge.queued", task.id, {"entry": entry["entry_id"]})
     await tx.alerts.resolve_alert(PARKED, task.id)
     return task
+
+
+def lands_again(task: Task) -> bool:
+    """Is it blocked because its entry was parked, so that trying that again lifts it?"""
+    return task.status is Status.BLOCKED and task.block_author is BlockAuthor.MERGE
 
 
 async def revert(tx: Transaction, entry: Row) -> Row:
