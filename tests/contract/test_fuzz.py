@@ -19,6 +19,7 @@ ROUNDS = {"sqlite": sized(full=200, short=70), "postgres": sized(full=60, short=
 CODES = {
     "invalid_input", "not_found", "illegal_transition", "dependency_cycle", "not_ready", "already_claimed", "wip_limit",
     "stale_lease", "conflict", "request_id_reused", "reservation_conflict", "forbidden", "paused",
+    "not_configured",  # a workspace where there is no git
 }  # fmt: skip
 
 TEXTS = [

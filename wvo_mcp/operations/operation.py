@@ -226,14 +226,20 @@ class Operation:
             told: list[bool] = []
 
             async def looked(tx: Transaction) -> Output:
-                told[:] = [notices.is_told(caller) and await messages.waiting(tx)]
-                return await made(tx)
+                if not notices.is_told(caller):
+                    return await made(tx)
+                await messages.prefetch(tx)
+                output = await made(tx)
+                told[:] = [await messages.waiting(tx)]
+                return output
 
             result = dump(await store.read(caller, looked))
             return fit_beside(result, await notices.collected(store, caller) if any(told) else [])
         keep = not params.is_dry_run
 
         async def once(tx: Transaction, prepared: object = None) -> dict[str, Any]:
+            if keep and notices.is_told(caller):
+                await messages.prefetch(tx)
             repeat = Repeat(tx, policy, self.name, params)
             first = await repeat.first_result()
             if first is not None:

@@ -37,9 +37,14 @@ async def about_files(tx: Transaction, task_id: str, kind: MessageKind, body: st
     return await send(tx, task.assigned_to or "", kind, body, task_id=task_id, **more)
 
 
+async def prefetch(tx: Transaction) -> None:
+    """`waiting` or `collect` follows in this transaction."""
+    await tx.messages.prefetch_waiting(tx.caller.agent_id, _LOOKED_AT)
+
+
 async def waiting(tx: Transaction) -> bool:
     """Does anything wait for the agent that calls, or is to be acknowledged by it?"""
-    return bool(await tx.messages.waiting(tx.caller.agent_id, 1))
+    return bool(await tx.messages.waiting(tx.caller.agent_id, _LOOKED_AT))
 
 
 async def collect(tx: Transaction) -> list[str]:

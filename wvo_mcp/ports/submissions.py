@@ -91,6 +91,9 @@ class MessageRepository(Protocol):
     async def waiting(self, agent_id: str, limit: int) -> list[Row]:
         """Not acknowledged, oldest first."""
 
+    async def prefetch_waiting(self, agent_id: str, limit: int) -> None:
+        """`waiting` will be asked for in this transaction."""
+
     async def hand_over(self, task_id: str, kinds: Collection[str], agent_id: str) -> None:
         """Those of these kinds on the task that are not acknowledged are for this agent now, as if never shown."""
 

@@ -21,6 +21,7 @@ _MESSAGE = (
     "message_id, seq, from_agent, to_agent, kind, body, task_id, needs_answer, answers, delivered_at, deliveries, acked_at,"
     " deadline, created_at"
 )
+_WAITING = f"SELECT {_MESSAGE} FROM messages WHERE to_agent = ? AND acked_at IS NULL ORDER BY seq LIMIT ?"
 _MOST_BUILT_ON = 1_000
 
 
@@ -178,7 +179,10 @@ class Messages(Numbered):
         self._update("messages", ("message_id", message_id), fields)
 
     async def waiting(self, agent_id: str, limit: int) -> list[dict[str, Any]]:
-        return self._messages("to_agent = ? AND acked_at IS NULL ORDER BY seq LIMIT ?", (agent_id, limit))
+        return self._rows.all(_WAITING, (agent_id, limit))
+
+    async def prefetch_waiting(self, agent_id: str, limit: int) -> None:
+        self._rows.prefetch_statement(_WAITING, (agent_id, limit), of="messages")
 
     async def hand_over(self, task_id: str, kinds: Collection[str], agent_id: str) -> None:
         marks = ", ".join("?" * len(kinds))
