@@ -1,6 +1,6 @@
 """What the policy says of changed files (contract, section 13): pure, of what git's objects say that they are."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -73,10 +73,15 @@ class Finding:
         }
 
 
+def key_of(line: Mapping[str, Any]) -> tuple[str, str, str]:
+    """What makes two findings the same; of one as JSON."""
+    return line["severity"], line["rule"], line["path"]
+
+
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """`findings`: the worst, at most 100, of `violations`. The paths of all `total` files are judged, the contents of
-    `judged`. `bytes`: of what differs."""
+    """`findings`: the worst, at most 100, of `violations`; `critical`: all that are. The paths of all `total` files are judged,
+    the contents of `judged`. `bytes`: of what differs."""
 
     findings: tuple[Finding, ...] = ()
     violations: int = 0
@@ -84,6 +89,7 @@ class Validation:
     total: int = 0
     bytes: int = 0
     took_ms: int = 0
+    critical: tuple[Finding, ...] = ()
 
     @property
     def sampled(self) -> str | None:
@@ -97,8 +103,9 @@ class Validation:
 
 
 def validation(found: Collection[Finding], *, judged: int, total: int, size: int, took_ms: int = 0) -> Validation:
-    worst = sorted(found, key=lambda one: (-one.severity, one.path, one.rule))[:MOST_SHOWN]
-    return Validation(tuple(worst), len(found), judged, total, size, took_ms)
+    worst = sorted(found, key=lambda one: (-one.severity, one.path, one.rule))
+    critical = tuple(one for one in worst if one.severity is Severity.CRITICAL)
+    return Validation(tuple(worst[:MOST_SHOWN]), len(found), judged, total, size, took_ms, critical)
 
 
 def of_path(change: Change, policy: SafetyPolicy) -> Iterator[Finding]:

@@ -102,6 +102,9 @@ class Validated(Output):
     files: int = Field(description="Files that differ from what the workspace began with.")
     bytes: int
     sampled: OrNull = Field(default=None, description="What was not looked at.")
+    left_out: Annotated[list[str], first(50)] = Field(
+        default=[], description="No checkpoint holds these, and no submission may: too large, or they hold a secret."
+    )
     lands: str = Field(description="yes, once verified; with a person (it waits for approval); no (never as it is).")
     took_ms: int
 
@@ -134,7 +137,8 @@ async def workspace_validate(ctx: Context, params: Held, store: WatchedStore, ch
         files=found.total,
         bytes=found.bytes,
         sampled=found.sampled,
-        lands={Severity.CRITICAL: "no", Severity.ERROR: "with a person"}.get(worst, "yes"),
+        left_out=[shown(name) for name in taken.left_out],
+        lands="no" if taken.left_out else {Severity.CRITICAL: "no", Severity.ERROR: "with a person"}.get(worst, "yes"),
         took_ms=found.took_ms,
     )
 

@@ -14,9 +14,10 @@ from wvo_mcp.domain.validation import Validation
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
     """Checkpoint `number` of the task (`refs/wvo/checkpoint/TASK/number`), `seq` of its workspace. `files_changed` since the
-    one before. `fresh` is False when nothing had changed since, and no other was made. `left_out`: new files that are too
-    large, and files with a known secret. `validation`: None where nothing was judged; `known`: the findings of the checkpoint
-    before, as {severity, rule, path, message}."""
+    one before. `fresh` is False when nothing had changed since, and no other was made; then it is `pending` if what it
+    violates was not followed yet. `left_out`: new files that are too large, and files with a known secret. `validation`: None
+    where nothing was judged; `known`: findings of which somebody was told already, as {severity, rule, path, message,
+    told}."""
 
     workspace_id: str
     seq: int
@@ -25,6 +26,7 @@ class Taken:
     files_changed: int
     took_ms: int
     fresh: bool = True
+    pending: bool = False
     left_out: Sequence[str] = ()
     validation: Validation | None = None
     known: Sequence[Mapping[str, str]] = ()
@@ -49,8 +51,8 @@ class Checkpoints(Protocol):
     async def take(
         self, task_id: str, trigger: Trigger, task_checkpoint: int | None = None, *, anew: bool = False
     ) -> Taken | None:
-        """Of the files as they are now, untracked ones too; then they are validated, with `anew` even if nothing has changed.
-        None where the task has no worktree here. Raises NoCheckpoint."""
+        """Of the files as they are now, untracked ones too; then they are validated, unless nothing has changed since they were
+        and all that was found is known; with `anew` always. None where the task has no worktree here. Raises NoCheckpoint."""
 
     async def diff(self, task_id: str, number: int | None, *, whole: bool, most: int) -> Difference | None:
         """What checkpoint `number` (None: the files as they are now) changed of the one before; with `whole` of what the

@@ -54,8 +54,8 @@ class VerificationRepository(Protocol):
 
 class SnapshotRepository(Protocol):
     """The rows of `workspace_checkpoints`: {workspace_id, seq, task_id, number, task_checkpoint, commit_sha, tree_sha,
-    trigger (call, interval, changes, pause, complete), files_changed, violations, findings (JSON text), took_ms,
-    created_at}."""
+    trigger (call, interval, changes, pause, complete), files_changed, violations, findings (JSON text, null until it
+    is judged), took_ms, created_at}."""
 
     async def next_number(self, task_id: str) -> int:
         """N of `refs/wvo/checkpoint/TASK/N` for the next one; it is taken once the row is added."""
@@ -64,7 +64,7 @@ class SnapshotRepository(Protocol):
         """With the next `seq` of its workspace."""
 
     async def judged(self, workspace_id: str, seq: int, violations: int, findings: Sequence[Row]) -> None:
-        """It has so many; the findings that are kept, as {severity, rule, path, message}."""
+        """It has so many; the findings that are kept, as {severity, rule, path, message, told}: was anybody told of it?"""
 
     async def link(self, task_id: str, number: int, task_checkpoint: int) -> None:
         """It was taken with this checkpoint of the task; the first one counts."""

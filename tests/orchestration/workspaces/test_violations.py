@@ -12,9 +12,10 @@ from tests.support.yard import Yard
 from wvo_mcp.domain.checkpoints import Trigger
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.policy import SafetyPolicy
-from wvo_mcp.errors import Conflict, NotFound, WvoError
+from wvo_mcp.errors import Conflict, NotFound, StoreBusy, WvoError
 from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.workspaces import validating
+from wvo_mcp.execution.workspaces.judging import Judging
 from wvo_mcp.operations import ALL
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WS-4", "WS-3")]
@@ -161,3 +162,62 @@ async def test_a_repository_that_was_tampered_with_is_said(work: Work) -> None:
     work.yard.write(work.path, {"src/a.py": "2\n"})
     with pytest.raises(Conflict, match="own files were changed"):
         await work.call("workspace_validate")
+
+
+async def test_what_was_only_asked_about_is_followed_at_the_next_checkpoint(work: Work) -> None:
+    work.policy(forbidden=("secret/**",))
+    work.yard.write(work.path, {"secret/key": "x\n", "docs/a.md": "x\n"})
+    assert (await work.call("workspace_validate"))["lands"] == "no"
+    assert (work.path / "secret/key").exists(), "asking changes nothing"
+    told = (await work.call("checkpoint", summary="one"))["notices"]
+    assert any("secret/key is forbidden" in one for one in told)
+    assert any("docs/a.md" in one for one in told)
+    assert not (work.path / "secret").exists()
+
+
+async def test_what_died_before_it_was_judged_is_judged_with_the_next_one(work: Work) -> None:
+    work.policy(forbidden=("secret/**",))
+    work.yard.write(work.path, {"secret/key": "x\n"})
+    row = await work.yard.bench.read(lambda tx: tx.workspaces.open_of("T1"))
+    assert row is not None
+    await work.yard.files.taken(row, Trigger.INTERVAL)
+    await work.yard.guard.take(work.worker, "T1", Trigger.INTERVAL)
+    assert not (work.path / "secret").exists()
+    (kept,) = await work.kept()
+    assert kept["violations"] == 2, "it is not among the task's files either"
+
+
+async def test_a_store_that_is_away_while_it_is_judged_costs_no_checkpoint(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: object, **__: object) -> None:
+        raise StoreBusy("later")
+
+    work.yard.write(work.path, {"docs/a.md": "x\n"})
+    with monkeypatch.context() as patch:
+        patch.setattr(Judging, "of", busy)
+        assert "notices" not in await work.call("checkpoint", summary="one")
+    (kept,) = await work.kept()
+    assert (kept["number"], kept["violations"]) == (1, 0)
+    assert "docs/a.md" in (await work.call("checkpoint", summary="two"))["notices"][0]
+
+
+async def test_all_that_is_forbidden_goes_back_however_much_it_is(work: Work) -> None:
+    work.policy(forbidden=("secret/**",))
+    await work.saves("one", **{f"secret/{number}": "x\n" for number in range(150)}, **{"src/good.py": "1\n"})
+    assert not (work.path / "secret").exists()
+    assert (work.path / "src/good.py").exists()
+
+
+async def test_a_warning_is_not_told_again_after_files_went_back(work: Work) -> None:
+    work.policy(forbidden=("secret/**",))
+    await work.saves("one", **{"docs/a.md": "x\n", "secret/key": "x\n"})
+    answer = await work.saves("two", **{"src/b.py": "x\n"})
+    assert not any("violation" in one for one in answer.get("notices", ()))
+
+
+async def test_files_that_no_checkpoint_can_hold_keep_the_work_from_landing(work: Work) -> None:
+    (work.path / "src").mkdir()
+    (work.path / "src" / "big.bin").write_bytes(b"x" * (11 << 20))
+    found = await work.call("workspace_validate")
+    assert (found["lands"], found["left_out"]) == ("no", ["src/big.bin"])

@@ -4,8 +4,9 @@ A ref is made first and its row last. A ref without a row is what a crash left: 
 """
 
 import json
+import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from anyio import to_thread
 from wvo_mcp.domain.checkpoints import Trigger, surplus
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.domain.validation import Finding, Severity, Validation
+from wvo_mcp.domain.validation import Finding, Severity, Validation, key_of
+from wvo_mcp.errors import WvoError
 from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.workspaces import worktree
 from wvo_mcp.execution.workspaces.alone import Busy, alone
@@ -27,10 +29,14 @@ from wvo_mcp.execution.workspaces.validating import Priority
 from wvo_mcp.ports import Transaction, WatchedStore
 from wvo_mcp.ports.checkpoints import Difference, NoCheckpoint, Taken
 
+logger = logging.getLogger(__name__)
+
 Row = dict[str, Any]
 _PATIENCE_SECONDS = 30.0
 _PRUNED_EVERY = 20
 _MOST = 10_000
+_LOOKED_AT = 5
+_UNJUDGED = "null"
 _PRIORITIES = {
     Trigger.COMPLETE: Priority.COMPLETE,
     Trigger.CALL: Priority.PAUSE,
@@ -61,7 +67,7 @@ class FileCheckpoints:
         try:
             async with alone(self._folder, f"checkpoint-{row['workspace_id']}", _PATIENCE_SECONDS):
                 taken = await self.taken(row, trigger, task_checkpoint)
-                if taken.fresh or anew:
+                if taken.fresh or taken.pending or anew:
                     taken = await self._judged(row, taken, _PRIORITIES[trigger])
                 if taken.fresh and taken.number % _PRUNED_EVERY == 0:
                     await self.prune(task_id)
@@ -131,11 +137,12 @@ class FileCheckpoints:
         began = time.monotonic()
         task_id, workspace_id = row["task_id"], row["workspace_id"]
 
-        async def look(tx: Transaction) -> tuple[Row | None, int]:
-            newest = await tx.snapshots.of_workspace(workspace_id, 1)
-            return (newest[0] if newest else None), await tx.snapshots.next_number(task_id)
+        async def look(tx: Transaction) -> tuple[list[Row], int]:
+            return await tx.snapshots.of_workspace(workspace_id, _LOOKED_AT), await tx.snapshots.next_number(task_id)
 
-        last, number = await self._store.read(self._caller, look)
+        newest, number = await self._store.read(self._caller, look)
+        last = newest[0] if newest else None
+        known = [one for one in _findings(newest) if one.get("told")]
 
         def made() -> tuple[str, str, list[str], list[str]]:
             tree = worktree.tree_of(self._root, row)
@@ -158,7 +165,8 @@ class FileCheckpoints:
                 files_changed=0,
                 took_ms=took_ms,
                 fresh=False,
-                known=json.loads(last["findings"]),
+                pending=_pending(last),
+                known=known,
                 left_out=left_out,
             )
         fields = {
@@ -171,6 +179,7 @@ class FileCheckpoints:
             "trigger": trigger,
             "files_changed": len(files),
             "took_ms": took_ms,
+            "findings": _UNJUDGED,
         }
         added = await self._store.write(self._caller, lambda tx: tx.snapshots.add(fields))
         return Taken(
@@ -181,23 +190,44 @@ class FileCheckpoints:
             files_changed=len(files),
             took_ms=took_ms,
             left_out=left_out,
-            known=[] if last is None else json.loads(last["findings"]),
+            known=known,
         )
 
     async def _judged(self, row: Row, taken: Taken, priority: Priority) -> Taken:
-        """The checkpoint is safe already. What could not be judged says so in its row."""
+        """The checkpoint is safe already. What could not be judged says so in its row, or is judged with the next one."""
         if self._judging is None:
             return taken
         try:
             tree = await to_thread.run_sync(worktree.tree_of, self._root, row)
             found = await self._judging.of(row, tree, taken.commit, priority)
+        except WvoError as error:  # the store is away for a moment
+            logger.warning("the files of %s were kept, but not validated: %s", row["task_id"], error)
+            return taken
         except (Tampered, GitFailed, OSError) as error:
             text = f"The files could not be validated: {error}. They will be when the task is completed."
             found = Validation((Finding(Severity.WARNING, "unknown", "", text),), 1)
-        kept = [one.as_json() for one in found.findings]
+        told = {key_of(one) for one in taken.known}
+        kept = [{**line, "told": key_of(line) in told} for line in (one.as_json() for one in found.findings)]
         place, seq = row["workspace_id"], taken.seq
-        await self._store.write(self._caller, lambda tx: tx.snapshots.judged(place, seq, found.violations, kept))
+        try:
+            await self._store.write(self._caller, lambda tx: tx.snapshots.judged(place, seq, found.violations, kept))
+        except WvoError as error:
+            logger.warning("what the files of %s violate is not on record: %s", row["task_id"], error)
+            return taken
         return replace(taken, validation=found)
+
+
+def _findings(newest: Sequence[Row]) -> list[Row]:
+    """Of the newest one that was judged: a rollback, or what died, leaves others."""
+    return next((json.loads(row["findings"]) for row in newest if row["findings"] != _UNJUDGED), list[Row]())
+
+
+def _pending(row: Row) -> bool:
+    """It was not judged, or nobody was told what was found, or what must not be there still is."""
+    if row["findings"] == _UNJUDGED:
+        return True
+    found = [(Severity[one["severity"].upper()], one.get("told")) for one in json.loads(row["findings"])]
+    return any(severity is Severity.CRITICAL or (severity > Severity.INFO and not told) for severity, told in found)
 
 
 def held(tree: Tree) -> tuple[str, list[str]]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.messages import MessageKind
-from wvo_mcp.domain.validation import Finding, Severity, shown
+from wvo_mcp.domain.validation import Finding, Severity, Validation, key_of, shown
 from wvo_mcp.errors import WvoError
 from wvo_mcp.orchestration import messages
 from wvo_mcp.orchestration.workspaces import reverting
@@ -20,20 +20,18 @@ async def follow(store: WatchedStore, caller: Caller, rollbacks: Rollbacks | Non
     is rolled back."""
     if taken.validation is None:
         return
-    known = {(one["severity"], one["rule"], one["path"]) for one in taken.known}
-    new = [one for one in taken.validation.at_least(Severity.WARNING) if _key(one) not in known]
+    found = taken.validation
+    known = {key_of(one) for one in taken.known}
+    new = [one for one in found.at_least(Severity.WARNING) if key_of(one.as_json()) not in known]
     if new:
-        await store.write(caller, lambda tx: _told(tx, task_id, taken, new))
-    critical = taken.validation.at_least(Severity.CRITICAL)
-    if critical and rollbacks is not None:
-        await _back(store, caller, rollbacks, task_id, critical)
+        await store.write(caller, lambda tx: _told(tx, task_id, taken, found, new))
+    if found.critical and rollbacks is not None:
+        await _back(store, caller, rollbacks, task_id, found.critical)
 
 
-def _key(one: Finding) -> tuple[str, str, str]:
-    return (one.severity.name.lower(), one.rule, shown(one.path))
-
-
-async def _told(tx: Transaction, task_id: str, taken: Taken, new: Sequence[Finding]) -> None:
+async def _told(tx: Transaction, task_id: str, taken: Taken, found: Validation, new: Sequence[Finding]) -> None:
+    lines = [{**one.as_json(), "told": True} for one in found.findings]
+    await tx.snapshots.judged(taken.workspace_id, taken.seq, found.violations, lines)
     severe = [one for one in new if one.severity >= Severity.ERROR]
     rules = sorted({one.rule for one in new})
     data = {"checkpoint": taken.number, "rules": rules, "files": [shown(one.path) for one in new][:100]}
