@@ -39,7 +39,8 @@ SEVERITIES = MappingProxyType(
 )
 
 PROTECTED = (
-    *(".git", ".gitmodules", ".gitattributes", ".worktreeinclude", ".gitconfig", "/state/", "/directives/", "/flows/"),
+    *(".git", ".gitmodules", ".gitattributes", ".lfsconfig", ".worktreeinclude", ".gitconfig"),
+    *("/state/", "/directives/", "/flows/"),
     *(".mcp.json", ".claude", ".codex", ".gemini", ".agents", ".cursor", ".windsurf", ".aider*", ".continue"),
     *("CLAUDE.md", "CLAUDE.local.md", "AGENTS.md", "AGENTS.override.md", "GEMINI.md", ".cursorrules"),
     *(".github/workflows/", ".github/actions/", ".gitlab-ci.yml", ".circleci", ".travis.yml", "Jenkinsfile"),

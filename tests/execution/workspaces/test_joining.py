@@ -153,9 +153,10 @@ async def test_a_pointer_of_lfs_stays_a_pointer(yard: Yard) -> None:
     yard.write(yard.root, {".gitattributes": "*.big filter=lfs diff=lfs merge=lfs -text\n"})
     yard.write(yard.root, {"a.big": POINTER.format("0" * 64)})
     yard.save("more")
-    theirs, ours = POINTER.format("1" * 64), POINTER.format("2" * 64)
-    worker, place = await came_back(yard, rewritten("a.big", ours.encode()), rewritten("a.big", theirs.encode()))
+    theirs = POINTER.format("1" * 64)
+    worker, place = await came_back(yard, rewritten("a.big", b"ours"), rewritten("a.big", theirs.encode()))
     assert (place.path / "a.big").read_text() == theirs
+    assert "git lfs smudge" in note_of(place).read_text()
     assert "a.big" in place.conflicts
     with pytest.raises(Conflict, match=note_of(place).name):
         await yard.complete(worker)

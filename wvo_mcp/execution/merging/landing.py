@@ -15,6 +15,7 @@ from shutil import which
 
 from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.git import Repository as Checkout
+from wvo_mcp.execution.workspaces.lfs import Contents, Pointer, is_content
 from wvo_mcp.execution.workspaces.repository import Common, changed
 from wvo_mcp.execution.workspaces.worktree import INDEXES, admin
 from wvo_mcp.ports.merging import Candidate, Landed, Moved, NotNow
@@ -89,13 +90,20 @@ def _take_back(place: _Place, candidate: Candidate) -> None:
         if name not in after:
             again += [] if lexists(path) else [name]
         elif path.is_file() and not path.is_symlink():
-            content = place.run("cat-file", "blob", after[name][1])
-            if content.startswith(path.read_bytes()):
+            if _is_begun(place, path, after[name][1]):
                 path.unlink()
                 again += [name] if name in before else []
         elif name in before and not lexists(path):
             again.append(name)
     place.run("checkout-index", "-f", "-z", "--stdin", content=_listed(again))
+
+
+def _is_begun(place: _Place, path: Path, blob: str) -> bool:
+    content = place.run("cat-file", "blob", blob)
+    here = path.read_bytes()
+    return content.startswith(here) or (
+        (pointer := Pointer.of(content)) is not None and Contents.of(place.common).begin_with(pointer, here)
+    )
 
 
 def _moved_back(places: Sequence[_Place], candidate: Candidate, now: str | None) -> None:
@@ -191,6 +199,8 @@ def _is_that(place: _Place, path: Path, mode: str, blob: str) -> bool:
             content = os.fsencode(path.readlink()) if mode == "120000" else None
         else:
             fits = path.is_file() and mode == ("100755" if os.access(path, os.X_OK) else "100644")
+            if fits and (pointer := Pointer.of(place.run("cat-file", "blob", blob))) is not None:
+                return is_content(path, pointer) or path.read_bytes() == pointer.text
             content = path.read_bytes() if fits else None
     except OSError:
         return False

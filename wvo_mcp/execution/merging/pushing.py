@@ -5,6 +5,7 @@ The local branches and a person's `refs/remotes` stay as they are: what is fetch
 
 import os
 import shlex
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def fetched_tip(common: Common, remote: str, target: str) -> str:
 
 def looked(common: Common, remote: str, ref: str) -> str | None:
     """The object of the remote's ref now. Raises NotNow, Tampered."""
-    printed = _asked(common, remote, "ls-remote", "--quiet", remote, ref, seconds=LOOK_SECONDS)
+    printed = asked(common, remote, "ls-remote", "--quiet", remote, ref, seconds=LOOK_SECONDS)
     rows = (line.split("\t") for line in printed.decode(errors="surrogateescape").splitlines() if "\t" in line)
     return next((commit for commit, name in rows if name == ref), None)
 
@@ -102,7 +103,7 @@ def _pins(landing: Landing) -> tuple[str, str]:
 def _fetched(common: Common, remote: str, refspec: str) -> None:
     """Raises NotNow, Tampered."""
     options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--no-auto-maintenance")
-    _asked(common, remote, "fetch", *options, "--refmap=", remote, refspec, seconds=MOVE_SECONDS)
+    asked(common, remote, "fetch", *options, "--refmap=", remote, refspec, seconds=MOVE_SECONDS)
 
 
 def put(common: Common, remote: str, commit: str, ref: str) -> None:
@@ -161,10 +162,10 @@ def _alias(common: Common, remote: str) -> list[tuple[str, str]]:
     return found
 
 
-def _asked(common: Common, remote: str, *arguments: str, seconds: float) -> bytes:
-    """Raises NotNow, Tampered."""
+def asked(common: Common, remote: str, *arguments: str, settings: Sequence[tuple[str, str]] = (), **more: Any) -> bytes:
+    """What git prints that asks the remote. Raises NotNow, Tampered."""
     try:
-        return _run(common, *arguments, seconds=seconds, settings=_OPTIONS)
+        return _run(common, *arguments, settings=[*_OPTIONS, *settings], **more)
     except GitFailed as error:
         raise _away(remote, error) from None
 

@@ -9,6 +9,7 @@ from anyio import to_thread
 from wvo_mcp.domain.rules import MergeMode
 from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.merging.building import built
+from wvo_mcp.execution.merging.contents import check_here, check_there
 from wvo_mcp.execution.merging.landing import landed_here
 from wvo_mcp.execution.merging.predicting import predicted
 from wvo_mcp.execution.merging.pull_requests import followed, requested
@@ -102,8 +103,13 @@ def _built(common: Common, landing: Landing, tip: str) -> Candidate:
     if missing is not None and not brought(common, remote_of(common, landing.target), landing):
         raise NotNow(f"the commit {missing[:12]} of {landing.entry_id} is on another host, which has yet to push it")
     candidate = built(common, landing, tip)
-    if not local:  # before the queue notes the candidate: other hosts may land it from then on
-        pinned_remotely(common, remote_of(common, landing.target), landing)
+    if local:
+        check_here(common, landing.target, candidate)
+    else:  # before the queue notes the candidate: other hosts may land it from then on
+        remote = remote_of(common, landing.target)
+        pairs = [(tip, candidate.commit), *([] if landing.undo else [(landing.base, landing.commit)])]
+        check_there(common, remote, landing.target, tip, pairs)
+        pinned_remotely(common, remote, landing)
     return candidate
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from wvo_mcp.domain.validation import shown
 from wvo_mcp.execution.git import GitFailed
+from wvo_mcp.execution.workspaces.lfs import POINTER
 from wvo_mcp.execution.workspaces.repository import Common
-from wvo_mcp.execution.workspaces.snapshot import POINTER, Tree, joined
+from wvo_mcp.execution.workspaces.snapshot import Tree, joined
 
 _ANY = "[0-9a-f]{40}"
 
@@ -103,7 +104,7 @@ def _noted(common: Common, found: _Attempt, ours: str, theirs: str) -> tuple[str
     if not (silent := [name for name in found.paths if name not in marked or name in pointers]):
         return found.tree, []
     note = f"CONFLICTS.{theirs[:12]}.txt"
-    text = _text(common, found, silent, ours, theirs).encode(errors="surrogateescape")
+    text = _text(common, found, silent, pointers, ours, theirs).encode(errors="surrogateescape")
     blob = common.git("hash-object", "-w", "--stdin", "--no-filters", content=text)
     lines = [f"100644 {blob}\t{note}"]
     for name in pointers:  # a pointer with markers in it leads nowhere
@@ -116,7 +117,9 @@ def _noted(common: Common, found: _Attempt, ours: str, theirs: str) -> tuple[str
         return common.git("write-tree", env=own), [note]
 
 
-def _text(common: Common, found: _Attempt, silent: Sequence[str], ours: str, theirs: str) -> str:
+def _text(
+    common: Common, found: _Attempt, silent: Sequence[str], pointers: Sequence[str], ours: str, theirs: str
+) -> str:
     lines = [
         "git could not join the paths below, and could not leave conflict markers in them. Decide what each of them is to",
         "become. Then delete this file; as long as it is here, nothing can be submitted.",
@@ -128,7 +131,10 @@ def _text(common: Common, found: _Attempt, silent: Sequence[str], ours: str, the
         known = name.removesuffix(f"~{ours}").removesuffix(f"~{theirs}")  # what git added to keep two apart
         for side in (ours, theirs):
             has = _has(common, f"{side}:{known}")
-            lines.append(f"    git show {shlex.quote(f'{side}:{known}')}" if has else f"    {side[:12]} has none")
+            filtered = " | git lfs smudge" if name in pointers else ""
+            lines.append(
+                f"    git show {shlex.quote(f'{side}:{known}')}{filtered}" if has else f"    {side[:12]} has none"
+            )
     return "\n".join([*lines, f">>>>>>> {theirs}", ""])
 
 

@@ -16,7 +16,7 @@ from wvo_mcp.execution.git import GitFailed, run_git
 from wvo_mcp.execution.workspaces import guard
 
 _SECONDS = 600.0
-_TAKEN_OVER = ("core.excludesfile", "core.autocrlf", "core.eol", "core.attributesfile")
+_TAKEN_OVER = ("core.excludesfile", "core.autocrlf", "core.eol", "core.attributesfile", "lfs.storage")
 _OWN = {
     "core.splitIndex": "false",
     "core.untrackedCache": "false",
@@ -83,10 +83,12 @@ class Common:
         ends_with_us: bool = False,
         seconds: float = _SECONDS,
         as_person: bool = False,
+        at: Path | None = None,
         settings: Sequence[tuple[str, str]] = (),
     ) -> bytes:
         """In the working tree `tree`, else without one. `as_person`: with all of a person's configuration, for what logs in
-        at a remote. `settings` may be secret: no list of processes shows them. Raises Tampered, GitFailed."""
+        at a remote. `at`: the folder that it starts in. `settings` may be secret: no list of processes shows them. Raises
+        Tampered, GitFailed."""
         self.check()
         named = {
             "GIT_DIR": str(self.git_dir),
@@ -101,8 +103,8 @@ class Common:
         for number, (key, value) in enumerate(given):
             options |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
         all_ = {**alone, **options, **named, **(env or {})}
-        at = self.top if tree in (None, self.top) else self.git_dir  # never where an agent writes
-        return run_git(at, *arguments, content=content, env=all_, seconds=seconds, ends_with_us=ends_with_us)
+        apart = self.top if tree in (None, self.top) else self.git_dir  # never where an agent writes
+        return run_git(at or apart, *arguments, content=content, env=all_, seconds=seconds, ends_with_us=ends_with_us)
 
     def git(self, *arguments: str, **more: Any) -> str:
         return self.run(*arguments, **more).decode(errors="surrogateescape").strip()

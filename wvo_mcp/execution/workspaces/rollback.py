@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from wvo_mcp.execution.git import GitFailed
-from wvo_mcp.execution.workspaces.snapshot import POINTER, Tree, joined, opened
+from wvo_mcp.execution.workspaces.lfs import LONGEST, Contents, Pointer
+from wvo_mcp.execution.workspaces.snapshot import Tree, joined, opened
 
 JOURNAL = "refs/wvo/rollback"
 _MOST_SHOWN = 200_000
@@ -272,14 +273,16 @@ def _fetched(tree: Tree, plan: Plan, name: str) -> None:
         rev: tree.common.git("ls-tree", "-z", "--full-tree", rev, "--", name).rstrip("\0")
         for rev in (tree.base, plan.after)
     }
-    pointer = tree.read(name, 1_024) or b""
-    if entries[tree.base] == entries[plan.after] or not pointer.startswith(POINTER):
+    pointer = Pointer.of(tree.read(name, LONGEST) or b"")
+    if entries[tree.base] == entries[plan.after] or pointer is None:
         return
-    oid = next((line[11:].decode() for line in pointer.splitlines() if line.startswith(b"oid sha256:")), "")
-    kept = tree.common.git_dir / "lfs" / "objects" / oid[:2] / oid[2:4] / oid
-    if len(oid) != 64 or not kept.is_file():
+    contents = Contents.of(tree.common)
+    if not contents.seem_to_have(pointer):
         return
-    with kept.open("rb") as source, os.fdopen(opened(tree.path, name, os.O_WRONLY | os.O_TRUNC), "wb") as target:
+    with (
+        contents.place(pointer.oid).open("rb") as source,
+        os.fdopen(opened(tree.path, name, os.O_WRONLY | os.O_TRUNC), "wb") as target,
+    ):
         shutil.copyfileobj(source, target)
 
 

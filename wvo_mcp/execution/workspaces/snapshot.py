@@ -14,9 +14,11 @@ from collections.abc import Collection, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from wvo_mcp.domain.known_secrets import known_in
 from wvo_mcp.execution.git import GitFailed
+from wvo_mcp.execution.workspaces.lfs import LONGEST, POINTER, Contents, Pointer
 from wvo_mcp.execution.workspaces.repository import Common, changed
 
 LARGEST = 10 << 20
@@ -24,7 +26,6 @@ LARGEST = 10 << 20
 MOST = 50 << 20
 """Bytes of all new files."""
 _MOST_FILES = 20_000
-POINTER = b"version https://git-lfs.github.com/spec/v1\n"
 _CHUNK = 1 << 20
 _SETTLED_SECONDS = 3.0
 
@@ -131,7 +132,8 @@ class Tree:
 
     def enter(self, own: dict[str, str], names: Collection[str], of_lfs: Collection[str]) -> None:
         """Take the paths into the index as they are here; those of LFS as pointers. Raises Tampered, GitFailed."""
-        pointers = {name: entry for name in of_lfs if (entry := self._pointer(name)) is not None}
+        contents = Contents.of(self.common) if of_lfs else None
+        pointers = {name: entry for name in of_lfs if contents and (entry := self._pointer(name, contents)) is not None}
         # git takes no path beyond a link, not even out of its index: a folder may have become one.
         beyond = {name for name in names if _beyond_link(self.path, name)}
         plain = [name for name in names if name not in pointers and name not in beyond]
@@ -181,9 +183,31 @@ class Tree:
                 f"{_named(found.nested)}: a git repository within the worktree, whose files would not be submitted. Remove"
                 " its .git folder, or let .gitignore name it."
             )
+        if empty := self._empty_pointers(of_lfs):
+            raise NotSubmittable(
+                f"{_named(empty)}: a pointer of Git LFS to content that is not here. Write the content itself, or fetch it (git"
+                " lfs pull)."
+            )
         secret = [name for name in (*found.tracked, *found.new) if self.holds_secret(name)]
         if secret:
             raise NotSubmittable(f"{_named(secret)}: it holds a known secret. Take it out of the file.")
+
+    def _empty_pointers(self, of_lfs: Collection[str]) -> list[str]:
+        """Those whose content neither the repository nor, as far as the base tells, a remote has."""
+        read = {name: Pointer.of(self.read(name, LONGEST) or b"") for name in of_lfs}
+        pointers = {name: pointer for name, pointer in read.items() if pointer is not None}
+        if not pointers:
+            return []
+        contents = Contents.of(self.common)
+        missing = [name for name, pointer in pointers.items() if not contents.seem_to_have(pointer)]
+        if not missing:
+            return []
+        known = set(self.common.git("ls-tree", "-r", "--format=%(objectname)", self.base).split())
+        return [name for name in missing if self._blob(name) not in known]
+
+    def _blob(self, name: str) -> str:
+        content = self.read(name, LONGEST) or b""
+        return self.common.git("hash-object", "--stdin", "--no-filters", content=content)
 
     def holds_secret(self, name: str) -> bool:
         """In its beginning, as far as it is read."""
@@ -206,35 +230,51 @@ class Tree:
         parts = printed.decode(errors="surrogateescape").split("\0")
         return [name for name, value in zip(parts[0::3], parts[2::3], strict=False) if value == "lfs"]
 
-    def _pointer(self, name: str) -> str | None:
+    def _pointer(self, name: str, contents: Contents) -> str | None:
         """Its entry in an index, mode and blob; the content goes where Git LFS keeps it. None for what is no regular file, and
         for a pointer that the content was never fetched for."""
         try:
             file = open(opened(self.path, name), "rb")  # noqa: SIM115
         except OSError:
             return None
-        with file, tempfile.TemporaryDirectory(prefix="wvo-lfs-", dir=self.common.git_dir) as folder:
+        with file:
             mode = os.fstat(file.fileno()).st_mode
-            if not stat.S_ISREG(mode):
+            if not stat.S_ISREG(mode) or (pointer := _digested(file)) is None:
                 return None
-            digest, size, copy = hashlib.sha256(), 0, Path(folder) / "object"
-            with copy.open("wb") as out:
-                while chunk := file.read(_CHUNK):
-                    if not size and chunk.startswith(POINTER):
-                        return None
-                    digest.update(chunk)
-                    size += len(chunk)
-                    out.write(chunk)
-            if not size:
-                return None
-            oid = digest.hexdigest()
-            place = self.common.git_dir / "lfs" / "objects" / oid[:2] / oid[2:4] / oid
-            place.parent.mkdir(parents=True, exist_ok=True)
-            if not place.exists():
-                copy.replace(place)
-        pointer = POINTER + f"oid sha256:{oid}\nsize {size}\n".encode()
-        blob = self.common.git("hash-object", "-w", "--stdin", "--no-filters", content=pointer)
+            if not contents.seem_to_have(pointer):
+                file.seek(0)
+                pointer = self._keep(file, contents)
+        blob = self.common.git("hash-object", "-w", "--stdin", "--no-filters", content=pointer.text)
         return f"{'100755' if mode & 0o100 else '100644'} {blob}"
+
+    def _keep(self, file: BinaryIO, contents: Contents) -> Pointer:
+        """What is kept is what is named, though the file may be written to meanwhile."""
+        contents.unfinished.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="wvo-lfs-", dir=contents.unfinished) as folder:
+            copy = Path(folder) / "object"
+            with copy.open("wb") as out:
+                pointer = _digested(file, out)
+                out.flush()
+                os.fsync(out.fileno())
+            if pointer is None:
+                raise GitFailed("a file of Git LFS was changed while it was read")
+            place = contents.place(pointer.oid)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            copy.replace(place)
+        return pointer
+
+
+def _digested(file: BinaryIO, out: BinaryIO | None = None) -> Pointer | None:
+    """What its content is called, which goes to `out`; None for a pointer, and for nothing."""
+    digest, size = hashlib.sha256(), 0
+    while chunk := file.read(_CHUNK):
+        if not size and chunk.startswith(POINTER):
+            return None
+        digest.update(chunk)
+        size += len(chunk)
+        if out is not None:
+            out.write(chunk)
+    return Pointer(digest.hexdigest(), size) if size else None
 
 
 def opened(folder: Path, name: str, flags: int = os.O_RDONLY) -> int:
