@@ -6,6 +6,8 @@ import pytest
 
 from tests.support.bench import Bench
 from tests.support.yard import Yard, git
+from wvo_mcp.domain.rules import Rules
+from wvo_mcp.ports.places import PlaceFailed
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WORK-8")]
 
@@ -57,15 +59,8 @@ async def test_a_project_in_a_linked_worktree_uses_the_repository_that_it_is_of(
     assert git(linked, "status", "--porcelain") == ""
 
 
-@pytest.mark.parametrize("how", [("-b", "side"), ("--detach",)])
-async def test_work_starts_from_what_is_checked_out_in_the_linked_worktree(
-    yard: Yard, bench: Bench, how: tuple[str, ...]
-) -> None:
-    linked = yard.root.parent / "linked"
-    yard.git("worktree", "add", "-q", *how, str(linked))
-    side = Yard(linked, bench)
-    (linked / "side.py").write_text("b = 2\n")
-    commit = side.save("side")
+async def test_work_starts_from_what_is_checked_out_in_the_linked_worktree(yard: Yard, bench: Bench) -> None:
+    side, commit = beside(yard, bench, "-b", "side")
 
     worker, place = await side.opened("T1")
     (place.path / "new.py").write_text("c = 3\n")
@@ -73,7 +68,27 @@ async def test_work_starts_from_what_is_checked_out_in_the_linked_worktree(
 
     assert place.base == commit
     (entry,) = await bench.sql("SELECT target FROM merge_entries")
-    assert entry["target"] == ("side" if "side" in how else commit)
+    assert entry["target"] == "side"
+
+
+async def test_work_that_could_land_nowhere_is_not_begun(yard: Yard, bench: Bench) -> None:
+    side, commit = beside(yard, bench, "--detach")
+    worker = await side.claimed("T1")
+
+    with pytest.raises(PlaceFailed, match=r"set project\.target in roadmap\.yaml"):
+        await side.open(worker)
+
+    side.rules.rules = Rules(merge=None)
+    assert (await side.open(worker)).base == commit
+
+
+def beside(yard: Yard, bench: Bench, *how: str) -> tuple[Yard, str]:
+    """A linked worktree with a commit of its own."""
+    linked = yard.root.parent / "linked"
+    yard.git("worktree", "add", "-q", *how, str(linked))
+    side = Yard(linked, bench)
+    (linked / "side.py").write_text("b = 2\n")
+    return side, side.save("side")
 
 
 async def test_a_worktree_that_git_names_by_a_relative_path_is_taken_over(yard: Yard) -> None:

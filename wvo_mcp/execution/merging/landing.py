@@ -122,10 +122,13 @@ def _holds(common: Common, commit: str, candidate: Candidate) -> bool:
 def _places(common: Common, target: str) -> list[_Place]:
     """Raises NotNow where the branch is in use in another way."""
     found: list[_Place] = []
-    for number, (path, branch) in enumerate(common.worktrees().items()):
-        git_dir = common.git_dir if number == 0 else admin(common, path)
-        if git_dir is None or path == common.git_dir:
-            continue  # its folder is gone, or there is none: the repository is bare
+    for number, (named, branch) in enumerate(common.worktrees().items()):
+        path = named if number else common.checkout()
+        git_dir = admin(common, named) if number else common.git_dir
+        if path is None and branch == target:
+            raise NotNow(f"{target} is checked out, and nothing says where: set core.worktree in {common.git_dir}")
+        if git_dir is None or path is None:
+            continue  # its folder is gone
         for kind in ("rebase-merge", "rebase-apply"):
             name = git_dir / kind / "head-name"
             if name.is_file() and name.read_text("utf-8", "replace").strip() == f"refs/heads/{target}":

@@ -32,6 +32,9 @@ _HARMLESS = re.compile(
     re.DOTALL,
 )
 
+_BEGUN = re.compile(r"submodule\..+\.(?:url|active)", re.DOTALL)
+"""What `git submodule init` adds. The commit that is fetched from there is one that the repository names."""
+
 
 def taken(git_dir: Path) -> Baseline:
     """As it is now. Raises GitFailed."""
@@ -48,7 +51,9 @@ def difference(git_dir: Path, baseline: Baseline) -> str | None:
     lines = [_line(path, before, now) for path in changed if path != "config"]
     settings = dict(_config(git_dir))
     for key in sorted(known.keys() | settings.keys()):
-        if _HARMLESS.fullmatch(key) or [_of(one) for one in settings.get(key, ())] == known.get(key, []):
+        if _HARMLESS.fullmatch(key) or (key not in known and _BEGUN.fullmatch(key)):
+            continue
+        if [_of(one) for one in settings.get(key, ())] == known.get(key, []):
             continue
         what = "was removed" if key not in settings else f"is now {redact(', '.join(settings[key]))[:200]!r}"
         lines.append(f"config: {key} {what}")

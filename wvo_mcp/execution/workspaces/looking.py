@@ -1,6 +1,5 @@
 """What is in a place, and what is wrong with it, for people; nothing is changed by looking."""
 
-import json
 import os
 import tempfile
 from collections.abc import Generator
@@ -11,7 +10,7 @@ from anyio import to_thread
 
 from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.workspaces import worktree
-from wvo_mcp.execution.workspaces.repository import Tampered
+from wvo_mcp.execution.workspaces.repository import Tampered, objects_apart
 from wvo_mcp.execution.workspaces.rows import Row, Rows
 from wvo_mcp.execution.workspaces.snapshot import Tree
 from wvo_mcp.execution.workspaces.suspicion import Suspicion
@@ -64,8 +63,7 @@ def _tree_of_files(tree: Tree) -> str:
 def _thrown_away(tree: Tree) -> Generator[dict[str, str]]:
     """git's environment for new objects that nobody keeps."""
     with tempfile.TemporaryDirectory(prefix="wvo-objects-") as folder:
-        objects = json.dumps(str(tree.common.git_dir / "objects"), ensure_ascii=False)  # a path may hold a colon
-        yield {"GIT_OBJECT_DIRECTORY": folder, "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects}
+        yield objects_apart(tree.common, folder)
 
 
 def _size(folder: Path) -> int:

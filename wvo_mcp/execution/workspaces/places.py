@@ -14,7 +14,7 @@ import anyio
 from anyio import to_thread
 
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.domain.rules import MergeMode, Rules
+from wvo_mcp.domain.rules import Rules
 from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.workspaces import looking, preparing, returning, rollback, tidying, worktree
 from wvo_mcp.execution.workspaces.alone import Busy, alone
@@ -236,10 +236,10 @@ class Worktrees:
                 if other["mode"] == "worktree":
                     await self._rows.write(other, facts={**worktree.facts_of(other), "baseline": common.baseline})
 
-        shared = rules.merge is not None and rules.merge.mode is not MergeMode.LOCAL
+        merge = rules.merge
 
         def plan() -> tuple[worktree.Planned, str]:
-            return worktree.planned(common, self._folder, ask, rules.target, shared=shared), common.name()
+            return worktree.planned(common, self._folder, ask, rules.target, lands=merge and merge.mode), common.name()
 
         planned, name = await to_thread.run_sync(plan)
         await self._check_same(common, name)

@@ -5,6 +5,7 @@ configuration outside of the repository only what says which files git ignores, 
 file watcher, filters and merge programs are off.
 """
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -116,6 +117,24 @@ class Common:
         except GitFailed:
             return None
 
+    def checkout(self) -> Path | None:
+        """The folder of the repository's own files, which git itself guesses by the name `.git`; None where there is none, or
+        nothing says where."""
+        if self.setting("core.bare", "--type=bool") == "true" or self.top == self.git_dir:
+            return None
+        if named := self.setting("core.worktree"):
+            return Path(os.path.normpath(self.git_dir / named))
+        if self.head == "HEAD":
+            return self.top
+        return self.git_dir.parent if self.git_dir.name == ".git" else None
+
+    def setting(self, name: str, *options: str) -> str | None:
+        """Of the repository's own configuration."""
+        try:
+            return self.git("config", "--get", *options, name) or None
+        except GitFailed:
+            return None
+
     def filters(self) -> set[str]:
         """The names of those that somebody configured: files in a person's checkout have passed through them."""
         names = (key.removeprefix("filter.").rpartition(".")[0] for key in self._options if key.startswith("filter."))
@@ -217,15 +236,25 @@ class Common:
 
     def name(self) -> str:
         """The address of its remote without what logs in there, else the id of its first commit."""
-        try:
-            address = self.git("config", "--get", "remote.origin.url")
-        except GitFailed:
+        if (address := self.setting("remote.origin.url")) is None:
             return self.git("rev-list", "--max-parents=0", "HEAD", "--").split()[-1]
         scheme, mark, rest = address.partition("://")
         if not mark:
             return address
         host, slash, path = rest.partition("/")
         return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def admin(common: Common, path: Path) -> Path | None:
+    """The folder that git keeps for the worktree; found in the repository, never by the worktree's `.git`."""
+    for file in sorted((common.git_dir / "worktrees").glob("*/gitdir")):
+        # A pipe that somebody put there would keep us waiting. git may write paths that are relative to the file.
+        if not file.is_file():
+            continue
+        named = file.parent / file.read_text("utf-8", "surrogateescape").strip()
+        if Path(os.path.normpath(named)) == path / ".git":
+            return file.parent
+    return None
 
 
 def means_full(why: str) -> bool:
@@ -237,6 +266,12 @@ def changed(common: Common, older: str, newer: str) -> list[str]:
     """The paths that differ."""
     printed = common.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", older, newer)
     return [name for name in printed.decode(errors="surrogateescape").split("\0") if name]
+
+
+def objects_apart(common: Common, folder: str) -> dict[str, str]:
+    """git's environment in which new objects go to the folder."""
+    objects = json.dumps(str(common.git_dir / "objects"), ensure_ascii=False)  # a path may hold a colon
+    return {"GIT_OBJECT_DIRECTORY": folder, "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects}
 
 
 def part(task_id: str) -> str:

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from wvo_mcp.execution.git import GitFailed
@@ -82,12 +82,16 @@ def done(tree: Tree, branch: str, bringing: Bringing) -> bool:
     _remove(common.git_dir / f"{ref}.lock")  # of a git that was killed: nobody else works in this place now
     common.git("symbolic-ref", "HEAD", ref, env=own)
     common.git("update-ref", "--no-deref", ref, bringing.onto)
-    moved = replace(tree, base=bringing.onto)
-    moved.forget()
-    common.run("read-tree", bringing.onto, env=own, tree=tree.path)
+    with tree.own_index() as before:
+        hidden = tree.hidden(before)
+    index = {"GIT_INDEX_FILE": str(folder / "index")}
+    tree.run(index, "read-tree", bringing.onto)
+    there = set(tree.run(index, "ls-files", "-z").decode(errors="surrogateescape").split("\0"))
+    if left := [name for name in hidden if name in there]:
+        tree.hide(index, left)
     with suppress(GitFailed):  # it says so where a file differs
-        common.run("update-index", "-q", "--refresh", env=own, tree=tree.path)
-    moved.begin(folder / "index")
+        tree.run(index, "update-index", "-q", "--refresh")
+    tree.begin(folder / "index")
     return True
 
 

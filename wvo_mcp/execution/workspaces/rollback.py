@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.workspaces.lfs import LONGEST, Contents, Pointer
+from wvo_mcp.execution.workspaces.repository import objects_apart
 from wvo_mcp.execution.workspaces.snapshot import Tree, joined, opened
 
 JOURNAL = "refs/wvo/rollback"
@@ -121,6 +122,8 @@ def finished(tree: Tree, day: str) -> str | None:
 
 def _apply(tree: Tree, plan: Plan) -> None:
     with tree.own_index() as own:
+        if hidden := tree.hidden(own):  # where they would be, there may be something else
+            tree.unhide(own, hidden)
         # The index keeps what it knows of files that did not change, so that only others are read again.
         tree.run(own, "read-tree", "--reset", plan.before)
         with suppress(GitFailed):  # it says so where one differs: then it changed since it was planned, or has no entry
@@ -247,8 +250,7 @@ def _objects(tree: Tree, own: dict[str, str], *, apart: bool) -> Generator[None]
         yield
         return
     with tempfile.TemporaryDirectory(prefix="wvo-git-") as folder:
-        own["GIT_OBJECT_DIRECTORY"] = folder
-        own["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = str(tree.common.git_dir / "objects")
+        own |= objects_apart(tree.common, folder)
         yield
 
 

@@ -13,13 +13,13 @@ import time
 from collections.abc import Collection, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from wvo_mcp.domain.known_secrets import known_in
 from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.workspaces.lfs import LONGEST, POINTER, Contents, Pointer
-from wvo_mcp.execution.workspaces.repository import Common, changed
+from wvo_mcp.execution.workspaces.repository import Common, admin, changed
 
 LARGEST = 10 << 20
 """Bytes of one new file."""
@@ -28,6 +28,7 @@ MOST = 50 << 20
 _MOST_FILES = 20_000
 _CHUNK = 1 << 20
 _SETTLED_SECONDS = 3.0
+_NO_PATTERNS = (("core.sparseCheckout", "false"),)
 
 
 class NotSubmittable(Exception):
@@ -84,9 +85,9 @@ class Tree:
 
     def begin(self, git_index: Path) -> None:
         """Keep the index that git has just written."""
-        self.forget()
         self.index.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(git_index, self.index)
+        self._settled.unlink(missing_ok=True)
+        _put(git_index, self.index)  # never none: only it tells what a sparse checkout leaves out
 
     def forget(self) -> None:
         """Remove the index."""
@@ -113,6 +114,7 @@ class Tree:
                 self._settle(own, copy)
             else:
                 self.run(own, "read-tree", self.base)
+            self._as_worker_has_it(own)
             yield own
 
     def _settle(self, own: dict[str, str], copy: Path) -> None:
@@ -122,13 +124,55 @@ class Tree:
         with suppress(GitFailed):  # it says so where a file differs
             self.run(own, "update-index", "-q", "--refresh")
         with suppress(OSError):  # without it the next one takes longer
-            kept = self._settled.with_name(f"{self._settled.name}.{os.getpid()}")
-            shutil.copy2(copy, kept)
-            kept.replace(self._settled)
+            _put(copy, self._settled)
+
+    def hidden(self, own: dict[str, str]) -> list[str]:
+        """Paths that a sparse checkout leaves out: that they are not here says nothing."""
+        return [name for name, tag in self._tags(own).items() if tag == "S"] if self._is_sparse() else []
+
+    def hide(self, own: dict[str, str], names: Collection[str]) -> None:
+        self.run(own, "update-index", "-z", "--skip-worktree", "--stdin", content=joined(names))
+
+    def unhide(self, own: dict[str, str], names: Collection[str]) -> None:
+        self.run(own, "update-index", "-z", "--no-skip-worktree", "--stdin", content=joined(names))
+
+    def _is_sparse(self) -> bool:
+        """The worktree may be a sparse checkout, or was made in one."""
+        own = admin(self.common, self.path)
+        return any((one / "info/sparse-checkout").is_file() for one in (self.common.git_dir, own) if one is not None)
+
+    def _tags(self, own: dict[str, str]) -> dict[str, str]:
+        printed = self.run(own, "ls-files", "-z", "-t").decode(errors="surrogateescape")
+        return {entry[2:]: entry[0] for entry in printed.split("\0")[:-1]}
+
+    def _as_worker_has_it(self, own: dict[str, str]) -> None:
+        """What a worker took into its sparse checkout is not left out: if it is not here, it was removed. What the worker has
+        left out since was not removed. Only its own index tells; what is here counts in any case."""
+        if not self._is_sparse():
+            return
+        ours, theirs = self._tags(own), self._tags_of_worker()
+        folders = {folder: (self.path / folder).is_dir() for folder in {str(PurePosixPath(one).parent) for one in ours}}
+        here = {one for one in ours if folders[str(PurePosixPath(one).parent)] and os.path.lexists(self.path / one)}
+        taken = [
+            one for one, tag in ours.items() if tag == "S" and (one in here or (theirs and theirs.get(one) != "S"))
+        ]
+        if taken:
+            self.unhide(own, taken)
+        if left := [one for one, tag in ours.items() if tag != "S" and one not in here and theirs.get(one) == "S"]:
+            self.hide(own, left)
+
+    def _tags_of_worker(self) -> dict[str, str]:
+        index = (admin(self.common, self.path) or self.path) / "index"
+        if not index.is_symlink() and index.is_file():
+            with tempfile.TemporaryDirectory(prefix="wvo-git-") as folder, suppress(GitFailed):  # it may be anything
+                shutil.copyfile(index, Path(folder) / "index")
+                return self._tags({"GIT_INDEX_FILE": str(Path(folder) / "index")})
+        return {}
 
     def run(self, own: dict[str, str], *arguments: str, content: bytes = b"") -> bytes:
         """git with such an index, in the working tree. Raises Tampered, GitFailed."""
-        return self.common.run(*arguments, content=content, env=own, tree=self.path)
+        # Patterns would be those of the checkout that it was made in.
+        return self.common.run(*arguments, content=content, env=own, tree=self.path, settings=_NO_PATTERNS)
 
     def enter(self, own: dict[str, str], names: Collection[str], of_lfs: Collection[str]) -> None:
         """Take the paths into the index as they are here; those of LFS as pointers. Raises Tampered, GitFailed."""
@@ -288,6 +332,13 @@ def opened(folder: Path, name: str, flags: int = os.O_RDONLY) -> int:
         return os.open(last, flags | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at)
     finally:
         os.close(at)
+
+
+def _put(source: Path, place: Path) -> None:
+    """Copy the file, with its time, in one step."""
+    kept = place.with_name(f"{place.name}.{os.getpid()}")
+    shutil.copy2(source, kept)
+    kept.replace(place)
 
 
 def _beyond_link(folder: Path, name: str) -> bool:

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from wvo_mcp.domain.rules import MergeMode
 from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.workspaces.joining import Merged, merged
-from wvo_mcp.execution.workspaces.repository import Common, part
+from wvo_mcp.execution.workspaces.repository import Common, admin, part
 from wvo_mcp.execution.workspaces.snapshot import NotSubmittable, Tree
 from wvo_mcp.ports.places import PlaceAsk
 
@@ -50,11 +51,19 @@ def tree_of(root: Path, row: Row) -> Tree:
     return Tree(Common.known(root, facts), path, row["base_sha"], index, frozenset(facts.get("included", ())))
 
 
-def planned(common: Common, worktrees: Path, ask: PlaceAsk, target: str | None, *, shared: bool = False) -> Planned:
-    """`shared`: work lands at a remote, and begins with what that had last, or with the branch here if that has more. Raises
-    GitFailed."""
+def planned(
+    common: Common, worktrees: Path, ask: PlaceAsk, target: str | None, *, lands: MergeMode | None = None
+) -> Planned:
+    """`lands`: how the work will land in its target, which must be a branch then. At a remote, it begins with what that had
+    last, or with the branch here if that has more. Raises GitFailed."""
     task_id, notes = ask.task_id, list[str]()
     name = target or common.branch()
+    shared = lands not in (None, MergeMode.LOCAL)
+    if name is None and lands is not None:
+        raise GitFailed(
+            "no branch is checked out, so nothing says where work lands: set project.target in roadmap.yaml, or check out"
+            " a branch"
+        )
     tip = common.commit_of(f"refs/heads/{name}" if name else common.head) or (common.commit_of(name) if name else None)
     for there in common.fetched(name) if shared and name else ():
         if tip is None or not common.contains(tip, there):
@@ -103,18 +112,6 @@ def added(tree: Tree, branch: str) -> None:
     if (folder := admin(tree.common, tree.path)) is None:
         raise GitFailed(f"git does not know the worktree {tree.path} that it made")
     tree.begin(folder / "index")
-
-
-def admin(common: Common, path: Path) -> Path | None:
-    """The folder that git keeps for the worktree; found in the repository, never by the worktree's `.git`."""
-    for file in sorted((common.git_dir / "worktrees").glob("*/gitdir")):
-        # A pipe that somebody put there would keep us waiting. git may write paths that are relative to the file.
-        if not file.is_file():
-            continue
-        named = file.parent / file.read_text("utf-8", "surrogateescape").strip()
-        if Path(os.path.normpath(named)) == path / ".git":
-            return file.parent
-    return None
 
 
 def undone(tree: Tree, branch: str) -> None:

@@ -1,0 +1,16 @@
+"""Every kind of repository and every kind of work goes through its whole life, and nothing is lost or run (MERGE-7)."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.orchestration.merging.conftest import Lane
+from tests.orchestration.merging.life import Canary, Odd, Shop, live
+from tests.orchestration.merging.repositories import REPOSITORIES
+
+pytestmark = [pytest.mark.anyio, pytest.mark.sqlite, pytest.mark.requirement("MERGE-7", "WS-1")]
+
+
+@pytest.mark.parametrize("odd", REPOSITORIES.values(), ids=REPOSITORIES.keys())
+async def test_work_lives_its_whole_life_in_every_repository(lane: Lane, tmp_path: Path, odd: Odd) -> None:
+    await live(Shop(lane, tmp_path), odd, Canary(tmp_path))
