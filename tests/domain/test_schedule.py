@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wvo_mcp.domain.durations import ENOUGH, Durations, learned
-from wvo_mcp.domain.schedule import Crew, Draws, Plan, Runs, chance, percentile, simulated
+from wvo_mcp.domain.latencies import percentile
+from wvo_mcp.domain.schedule import Crew, Draws, Plan, Runs, chance, simulated
 from wvo_mcp.domain.workload import OpenTask, Workload, critical_path, workload
 
 T = TypeVar("T")

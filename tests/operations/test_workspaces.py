@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from tests.support.yard import Yard
+from wvo_mcp.domain.checkpoints import Trigger
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.merging import EntryState
 from wvo_mcp.domain.rules import Rules
@@ -383,3 +384,14 @@ async def test_an_empty_workspace_is_removed_by_its_holder_or_a_person(yard: Yar
     assert yard.refs("refs/heads") == ["refs/heads/main"]
     with pytest.raises(NotFound):
         await ask(yard, "workspace_close", OWNER, task_id="T2")
+
+
+@pytest.mark.requirement("WS-10")
+async def test_people_see_how_long_checkpoints_take(yard: Yard) -> None:
+    await opened(yard, "T1")
+    assert not (await ask(yard, "workspaces", OWNER)).get("latencies")
+    assert await yard.guard.take(ANN, "T1", Trigger.CALL) is not None
+    await yard.guard.timing.keep(yard.bench.store, ANN)
+    shown = (await ask(yard, "workspaces", OWNER))["latencies"]
+    assert [(one["kind"], one["count"]) for one in shown] == [("checkpoint", 1), ("validation", 1)]
+    assert 0 < shown[0]["p50_ms"] <= shown[0]["p95_ms"] <= shown[0]["p99_ms"]

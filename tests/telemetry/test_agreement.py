@@ -232,3 +232,14 @@ async def test_what_is_reported_is_recorded_once_however_often_it_is_repeated(
     lines = [line for line in seen.metrics if line["name"] == "gen_ai.client.token.usage"]
     assert {line["attributes"]["gen_ai.token.type"]: line["sum"] for line in lines} == {"input": 1200, "output": 50}
     assert {line["attributes"]["gen_ai.request.model"] for line in lines} == {"claude-low"}
+
+
+async def test_how_long_work_on_workspaces_takes_is_measured(telemetry: Telemetry, folder: Path) -> None:
+    timing = Timing(telemetry.tracer)
+    timing.noticed(7.0)
+    timing.noticed(9.0)
+    timing.failed("interval", 2_000.0)
+    seen = await written(telemetry, folder)
+    assert seen.last("wvo.workspace.noticing.delay") == {"{}": 2}
+    attributes = {"wvo.checkpoint.trigger": "interval", "wvo.outcome": "failed"}
+    assert seen.last("wvo.workspace.checkpoint.duration") == {json.dumps(attributes): 1}

@@ -227,9 +227,15 @@ def build_services(
         return FileRollbacks(settings.root, settings.worktrees, store, journal, checkpoints, the_judging)
 
     def guard() -> "Guard":
+        from wvo_mcp.execution.workspaces.rows import Rows
+        from wvo_mcp.execution.workspaces.watching import FileWatchers
+        from wvo_mcp.orchestration.workspaces.timing import Timing
         from wvo_mcp.orchestration.workspaces.triggers import Guard
 
-        return Guard(store, cast("Checkpoints", kept.part), cast("Rollbacks", back.part))
+        rows = Rows(store, journal)
+        watchers = FileWatchers(settings.root, rows, settings.state_dir / "workers" / "changes")
+        timing = Timing(tracer, rows.host)
+        return Guard(store, cast("Checkpoints", kept.part), cast("Rollbacks", back.part), watchers, timing)
 
     def submissions() -> "Submissions":
         from wvo_mcp.execution.workspaces.submitting import PinnedSubmissions

@@ -9,7 +9,6 @@ import random
 from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
-from math import ceil
 
 from wvo_mcp.domain.durations import Durations
 from wvo_mcp.domain.workload import Workload
@@ -187,11 +186,6 @@ def simulated(plan: Plan, draws: Draws, runs: int) -> Generator[int, None, Runs]
                 milestones[milestone_id][run] = max(milestones[milestone_id][run], end)
         yield run + 1
     return Runs(total, epics, milestones)
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that this share of all does not exceed (nearest rank)."""
-    return sorted(values)[max(0, ceil(share * len(values)) - 1)]
 
 
 def chance(values: Sequence[float], until: float) -> float:

@@ -16,6 +16,7 @@ from wvo_mcp.operations.inputs import Held, Input, OrNull, Output, first
 from wvo_mcp.operations.operation import Audience, Context, Effect, Workers, operation
 from wvo_mcp.operations.results import fitting
 from wvo_mcp.orchestration.tasks import lifecycle, review
+from wvo_mcp.orchestration.workspaces import timing
 from wvo_mcp.ports import Transaction, WatchedStore
 from wvo_mcp.ports.places import PlaceAsk, PlaceFailed, Places, Problem, Sight
 from wvo_mcp.ports.workers import Violation
@@ -166,10 +167,19 @@ class WorkspaceLine(Output):
     since: Instant
 
 
+class LatencyLine(Output):
+    kind: str = Field(description="checkpoint, validation, or noticing of a changed file.")
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    count: int = Field(description="Newest values that they are of.")
+
+
 class WorkspacesListed(Output):
     at: Instant
     bytes: int
     workspaces: list[WorkspaceLine]
+    latencies: list[LatencyLine] = Field(default=[], description="How long checkpoints and the like took a runner.")
 
 
 class ListWorkspaces(Input):
@@ -184,7 +194,12 @@ async def workspaces(ctx: Context, params: ListWorkspaces, store: WatchedStore, 
 
     async def listed(tx: Transaction) -> WorkspacesListed:
         lines = [await _shown(tx, row, sights) for row in await tx.workspaces.everywhere(params.limit)]
-        return WorkspacesListed(at=tx.now, bytes=sum(one.bytes or 0 for one in lines), workspaces=fitting(lines))
+        latencies = [
+            LatencyLine(kind=kind, p50_ms=took.p50, p95_ms=took.p95, p99_ms=took.p99, count=took.count)
+            for kind, took in (await timing.kept(tx)).items()
+        ]
+        total = sum(one.bytes or 0 for one in lines)
+        return WorkspacesListed(at=tx.now, bytes=total, workspaces=fitting(lines), latencies=latencies)
 
     return await store.read(ctx.caller, listed)
 

@@ -10,8 +10,9 @@ from typing import Any
 from wvo_mcp.domain.durations import Durations, busy_share, learned
 from wvo_mcp.domain.forecast import CutAdvice, CutTask, GroupForecast
 from wvo_mcp.domain.instant import instant, later
+from wvo_mcp.domain.latencies import percentile
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.domain.schedule import Crew, Draws, Plan, Runs, chance, percentile, simulated
+from wvo_mcp.domain.schedule import Crew, Draws, Plan, Runs, chance, simulated
 from wvo_mcp.domain.task import Priority, Status
 from wvo_mcp.domain.workload import OpenTask, Workload, workload
 from wvo_mcp.domain.wsjf import PRIORITY_VALUE

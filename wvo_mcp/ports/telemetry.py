@@ -24,6 +24,9 @@ class Tracer(Protocol):
     def span(self, name: str, attributes: Mapping[str, Attribute] | None = None) -> AbstractContextManager[Span]:
         """Any work that deserves to be seen, as `health.cycle`."""
 
+    def measured(self, what: str, seconds: float, attributes: Mapping[str, Attribute] | None = None) -> None:
+        """Something took so long: `checkpoint`, `validation` or `noticing` of a workspace. For what has no span."""
+
     def carrier(self) -> Mapping[str, str]:
         """The W3C trace context of the present span, for whoever goes on elsewhere; empty where there is none."""
 
@@ -50,6 +53,9 @@ class Silent:
 
     def span(self, name: str, attributes: Mapping[str, Attribute] | None = None) -> AbstractContextManager[Span]:
         return self._SPAN
+
+    def measured(self, what: str, seconds: float, attributes: Mapping[str, Attribute] | None = None) -> None:
+        pass
 
     def carrier(self) -> Mapping[str, str]:
         return {}

@@ -14,6 +14,11 @@ CALLS = "mcp.server.operation.duration"
 TRANSACTIONS = "wvo.store.transaction.duration"
 EXECUTIONS = "wvo.task.duration"
 TOKENS = "gen_ai.client.token.usage"
+WORKSPACES = {
+    "checkpoint": "wvo.workspace.checkpoint.duration",
+    "validation": "wvo.workspace.validation.duration",
+    "noticing": "wvo.workspace.noticing.delay",
+}
 
 _CALL_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
 """The convention's, and finer ones below: most calls take a millisecond."""
@@ -22,6 +27,9 @@ _HISTOGRAMS = {
     CALLS: ("s", "Duration of calls.", _CALL_SECONDS),
     TRANSACTIONS: ("s", "Duration of transactions, with their wait for the database.", _CALL_SECONDS),
     EXECUTIONS: ("s", "From a claim to its end.", _TASK_SECONDS),
+    WORKSPACES["checkpoint"]: ("s", "Duration of checkpoints of files, by trigger and outcome.", _CALL_SECONDS),
+    WORKSPACES["validation"]: ("s", "Duration of validations of changed files.", _CALL_SECONDS),
+    WORKSPACES["noticing"]: ("s", "From the change of a file until its watcher has it.", _CALL_SECONDS),
     TOKENS: ("{token}", "Tokens that calls of models took.", tuple(4**power for power in range(14))),
 }
 _COUNTERS = {

@@ -25,7 +25,7 @@ from wvo_mcp.domain.task import SETTLED
 from wvo_mcp.errors import WvoError
 from wvo_mcp.ports import Transaction, WatchedStore
 from wvo_mcp.ports.telemetry import Attribute
-from wvo_mcp.telemetry.instruments import CALLS, EXECUTIONS, TRANSACTIONS, Instruments, left, outcome
+from wvo_mcp.telemetry.instruments import CALLS, EXECUTIONS, TRANSACTIONS, WORKSPACES, Instruments, left, outcome
 
 T = TypeVar("T")
 Work = Callable[[Transaction], Awaitable[T]]
@@ -90,6 +90,9 @@ class Tracing:
         finally:
             context.detach(outer)
             span.end()
+
+    def measured(self, what: str, seconds: float, attributes: Mapping[str, Attribute] | None = None) -> None:
+        self.instruments.record(WORKSPACES[what], seconds, attributes or {})
 
     def carrier(self) -> Mapping[str, str]:
         found: dict[str, str] = {}
