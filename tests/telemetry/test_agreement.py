@@ -20,6 +20,7 @@ from wvo_mcp.errors import WvoError
 from wvo_mcp.faces.http.site import Api
 from wvo_mcp.operations import ALL
 from wvo_mcp.orchestration.queue import claims
+from wvo_mcp.orchestration.workspaces.timing import Timing
 from wvo_mcp.store.sqlite.store import SqliteStore
 from wvo_mcp.telemetry.setup import Telemetry, begin
 

@@ -254,7 +254,7 @@ async def test_a_thread_that_dies_is_not_trusted(watched: Watched, monkeypatch: 
         pass
 
     class Dying:
-        def watch(self, *_: object) -> object:
+        def watch(self, debounce_ms: int, step_ms: int, timeout_ms: int, stop_event: Any) -> Any:
             raise Panic
 
         def close(self) -> None: ...
