@@ -318,3 +318,33 @@ def test_a_tree_that_git_cannot_read_is_no_landing(field: Field, candidate: Cand
     with pytest.raises((NotNow, GitFailed)):
         landed(field, lost)
     assert field.git("rev-parse", "main") == candidate.tip
+
+
+def test_what_somebody_wrote_for_one_checkout_alone_runs_nothing(field: Field, tmp_path: Path) -> None:
+    """Every worktree may have a configuration of its own, in a folder that agents can write."""
+    field.git("config", "extensions.worktreeConfig", "true")
+    base = field.saved({".gitattributes": "*.py filter=x merge=y\n", "code.py": "b\n"})
+    field.git("checkout", "-q", "--detach")
+    side = tmp_path / "side"
+    field.git("worktree", "add", "-q", str(side), "main")
+    trap = tmp_path / "sprung"
+    for key in ("filter.x.smudge", "filter.x.clean", "merge.y.driver"):
+        git(side, "config", "--worktree", key, f"touch {trap}; cat")
+    work = git(field.root, *PAT, "commit-tree", "-p", base, "-m", "w", _with(field, base, "code.py", "c\n"))
+
+    candidate = built(field.common, field.landing(work, base=base), base)
+    reason = refused(field, candidate, "filter x").reason
+
+    assert str(side) in reason
+    assert not trap.exists()
+    assert (side / "code.py").read_text() == "b\n"
+
+
+def _with(field: Field, commit: str, name: str, text: str) -> str:
+    """The tree of the commit with one file changed, made without a checkout."""
+    common = field.common
+    blob = common.git("hash-object", "-w", "--stdin", "--no-filters", content=text.encode())
+    index = {"GIT_INDEX_FILE": str(field.root.parent / "index")}
+    common.git("read-tree", commit, env=index)
+    common.git("update-index", "--cacheinfo", f"100644,{blob},{name}", env=index)
+    return common.git("write-tree", env=index)

@@ -231,3 +231,26 @@ async def test_a_project_in_a_folder_of_the_repository_runs_there(field: Field) 
 async def test_what_runs_there_can_decide_nothing_that_only_people_may(stand: Stand) -> None:
     verdict = await stand.run("wvo-mcp approve A-1 2>&1; test $? -ne 0", names=("PATH",))
     assert verdict.passed, os.environ["PATH"]
+
+
+async def test_what_a_verification_left_in_gits_configuration_runs_nothing(stand: Stand, tmp_path: Path) -> None:
+    """Outside of the warden, and with the rights of a person."""
+    stand.field.git("config", "extensions.worktreeConfig", "true")
+    ran = tmp_path / "ran"
+    plant = (
+        f"git config --worktree filter.x.smudge 'echo ran >> {ran}; cat' && git config --worktree filter.x.clean cat"
+    )
+    candidate = stand.candidate({"new.py": "1\n", ".gitattributes": "* filter=x\n"})
+
+    assert (await stand.run(plant, candidate=candidate)).passed
+    assert (await stand.run("test -f new.py", candidate=candidate)).passed
+
+    assert not ran.exists()
+
+
+async def test_all_files_are_verified_beside_a_sparse_checkout(stand: Stand) -> None:
+    stand.field.saved({"kept/a.py": "1\n", "away/b.py": "1\n"})
+    stand.field.git("sparse-checkout", "set", "kept")
+
+    assert (await stand.run("test -f away/b.py", candidate=stand.candidate({"kept/c.py": "1\n"}))).passed
+    assert not (stand.field.root / "away").exists()

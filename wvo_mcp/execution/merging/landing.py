@@ -6,7 +6,7 @@ from there.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from os.path import lexists
@@ -16,7 +16,8 @@ from shutil import which
 from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.git import Repository as Checkout
 from wvo_mcp.execution.workspaces.lfs import Contents, Pointer, is_content
-from wvo_mcp.execution.workspaces.repository import Common, changed
+from wvo_mcp.execution.workspaces.guard import keys_of
+from wvo_mcp.execution.workspaces.repository import Common, changed, disabled, filters_of
 from wvo_mcp.execution.workspaces.worktree import INDEXES, admin
 from wvo_mcp.ports.merging import Candidate, Landed, Moved, NotNow
 
@@ -37,12 +38,15 @@ class _Place:
     common: Common
     path: Path
     git_dir: Path
+    off: Mapping[str, str]
+    """Settings that keep programs of its own configuration from being run: anybody may have written that."""
 
     def run(self, *arguments: str, content: bytes = b"") -> bytes:
         options = _LFS.items() if self.common.lfs else ()
         given = [one for key, value in options for one in ("-c", f"{key}={value}")]
         env = {"GIT_DIR": str(self.git_dir)}
-        return self.common.run(*given, *arguments, content=content, env=env, tree=self.path)
+        off = [*self.off.items()]
+        return self.common.run(*given, *arguments, content=content, env=env, tree=self.path, settings=off)
 
 
 def landed_here(common: Common, target: str, candidate: Candidate, why: str) -> Landed:
@@ -137,7 +141,7 @@ def _places(common: Common, target: str) -> list[_Place]:
             continue
         if (path.parent / INDEXES).is_dir():
             raise NotNow(f"{target} is checked out in {path}, the worktree of a task")
-        found.append(_Place(common, path, git_dir))
+        found.append(_Place(common, path, git_dir, disabled(keys_of(git_dir / "config.worktree"))))
     return found
 
 
@@ -233,7 +237,7 @@ def _filters(place: _Place, files: Sequence[str]) -> tuple[str, str] | None:
     """A filter that would have to run, and the path; None when there is none but that of Git LFS, which is there."""
     printed = place.run("check-attr", "-z", "--stdin", "filter", content=_listed(files))
     parts = printed.decode(errors="surrogateescape").split("\0")
-    known = place.common.filters()
+    known = place.common.filters() | filters_of(place.off)
     for name, value in zip(parts[0::3], parts[2::3], strict=False):
         if value in known and not (value == "lfs" and which("git-lfs") is not None):
             return value, name

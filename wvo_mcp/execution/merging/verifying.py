@@ -35,6 +35,8 @@ _HALF = 1 << 20
 _LOGS_KEPT = 50
 _MOST_OUTPUT = 1 << 30
 _GRACE = 5.0
+_WHOLE = (("core.sparseCheckout", "false"),)
+"""All files are verified, also where the person has checked out a part."""
 
 
 @dataclass
@@ -153,7 +155,8 @@ class Verifier:
             self._reset(common, commit)
         except (GitFailed, OSError):  # the last run may have left anything there; it is made anew
             self._removed(common)
-            common.git("worktree", "add", "--quiet", "--detach", "--force", str(self._path), commit, ends_with_us=True)
+            add = ("worktree", "add", "--quiet", "--detach", "--force", str(self._path), commit)
+            common.git(*add, ends_with_us=True, settings=_WHOLE)
             self._reset(common, commit)
         preparing.included(common, self._path, self._spared)
 
@@ -165,16 +168,20 @@ class Verifier:
         # files as not to be looked at or not to be written: then later runs would see what it made of them.
         for name in ("index.lock", "HEAD.lock", "index"):
             (folder / name).unlink(missing_ok=True)
-        env = {"GIT_DIR": str(folder)}
         mark = self._path / ".git"
         if mark.is_dir() and not mark.is_symlink():
             shutil.rmtree(mark)
         mark.unlink(missing_ok=True)
         mark.write_text(f"gitdir: {folder}\n")
-        common.git("update-ref", "--no-deref", "HEAD", commit, env=env)
-        common.git("read-tree", "--reset", "-u", commit, env=env, tree=self._path)
-        common.git("clean", "--quiet", "-ffdx", env=env, tree=self._path)
-        common.git("checkout-index", "--quiet", "--all", "--force", env=env, tree=self._path)
+        # As a worktree of its own it would have a configuration of its own, and what ran here may have written that.
+        env = {"GIT_INDEX_FILE": str(folder / "index")}
+        common.git("update-ref", "--no-deref", f"worktrees/{folder.name}/HEAD", commit)
+        for command in (
+            ("read-tree", "--reset", "-u", commit),
+            ("clean", "--quiet", "-ffdx"),
+            ("checkout-index", "--quiet", "--all", "--force"),
+        ):
+            common.git(*command, env=env, tree=self._path, settings=_WHOLE)
 
     def _removed(self, common: Common) -> None:
         with suppress(GitFailed):

@@ -105,6 +105,14 @@ def _config(git_dir: Path) -> list[tuple[str, list[str]]]:
     return list(keys.items())
 
 
+def keys_of(file: Path) -> list[str]:
+    """Of one file of configuration and what it includes; none where there is no such file. Raises GitFailed."""
+    if not file.is_file():
+        return []
+    printed = run_git(file.parent, "config", "--file", str(file), "--includes", "--name-only", "--null", "--list")
+    return printed.decode(errors="surrogateescape").split("\0")[:-1]
+
+
 def _of(value: str | bytes) -> str:
     content = value.encode(errors="surrogateescape") if isinstance(value, str) else value
     return hashlib.sha256(content).hexdigest()[:32]

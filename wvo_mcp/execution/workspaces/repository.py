@@ -52,7 +52,8 @@ class Common:
         self.head = _head(top, git_dir)
         config: Any = baseline["config"]
         ours = {key: value for key, value in self.settings.items() if key not in config}
-        self._options = {**_OWN, **ours, **_disabled(config)}
+        # The second file is the main worktree's alone; the guard watches it as a whole.
+        self._options = {**_OWN, **ours, **disabled([*config, *guard.keys_of(git_dir / "config.worktree")])}
         self.lfs = "filter.lfs.required" in self._options or (git_dir / "lfs").is_dir()
 
     @classmethod
@@ -137,8 +138,7 @@ class Common:
 
     def filters(self) -> set[str]:
         """The names of those that somebody configured: files in a person's checkout have passed through them."""
-        names = (key.removeprefix("filter.").rpartition(".")[0] for key in self._options if key.startswith("filter."))
-        return {name for name in names if name}
+        return filters_of(self._options)
 
     def commit_of(self, revision: str) -> str | None:
         try:
@@ -331,7 +331,7 @@ def _of_person(top: Path, git_dir: Path) -> dict[str, str]:
     return found
 
 
-def _disabled(config: Iterable[str]) -> dict[str, str]:
+def disabled(config: Iterable[str]) -> dict[str, str]:
     """Settings that keep the programs of the repository's config from being run: filters, and merges of single files."""
     off: dict[str, str] = {}
     for key in config:
@@ -343,6 +343,11 @@ def _disabled(config: Iterable[str]) -> dict[str, str]:
         elif kind == "merge" and name:
             off[f"merge.{name}.driver"] = _MERGE
     return off
+
+
+def filters_of(settings: Iterable[str]) -> set[str]:
+    names = (key.removeprefix("filter.").rpartition(".")[0] for key in settings if key.startswith("filter."))
+    return {name for name in names if name}
 
 
 def _path_outside(top: Path) -> str:
