@@ -24,6 +24,7 @@ from scripts.benchmarks import (
     signals,
     telemetry,
     throughput,
+    watching,
 )
 from scripts.benchmarks.figures import Report
 
@@ -40,6 +41,7 @@ _PARTS = [
     "routing",
     "signals",
     "places",
+    "watching",
     "merging",
     "judging",
     "drivers",
@@ -70,6 +72,7 @@ def main() -> int:
         ["routing"],
         ["signals"],
         ["places"],
+        ["watching"],
         ["merging"],
         ["judging"],
         ["drivers"],
@@ -112,6 +115,8 @@ def main() -> int:
             signals.measure(report, quick=given.quick)
         if "places" in parts:
             places.measure(report, quick=given.quick)
+        if "watching" in parts:
+            watching.measure(report, quick=given.quick)
         if "merging" in parts:
             merging.measure(report, quick=given.quick)
         if "judging" in parts:

@@ -24,7 +24,7 @@ def measure(report: Report, *, quick: bool) -> None:
     """In a repository of 2,500 files with 43 MB, of which a worker changed three and added two."""
     with TemporaryDirectory(prefix="wvo-bench-") as folder:
         root = Path(folder) / "shop"
-        _repository(root)
+        repository(root)
         common = Common.of(root)
         assert common is not None
         path = Path(folder).resolve() / "T1"
@@ -52,7 +52,8 @@ def measure(report: Report, *, quick: bool) -> None:
         )
 
 
-def _repository(root: Path) -> None:
+def repository(root: Path) -> None:
+    """2,500 files with 43 MB in 50 folders, and one commit."""
     dice = random.Random(1)
     for number in range(_FILES):
         file = root / f"pkg{number % 50}" / f"file{number // 50}.py"

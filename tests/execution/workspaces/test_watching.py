@@ -259,7 +259,9 @@ async def test_a_thread_that_dies_is_not_trusted(watched: Watched, monkeypatch: 
 
         def close(self) -> None: ...
 
-    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    def silent(_: threading.ExceptHookArgs) -> None: ...
+
+    monkeypatch.setattr(threading, "excepthook", silent)
     watcher = watched.watcher(lambda _: Dying())
     assert "thread ended" in trouble(watcher)
 
