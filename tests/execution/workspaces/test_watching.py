@@ -173,13 +173,11 @@ async def test_a_folder_that_becomes_a_link_stops_nothing(watched: Watched, tmp_
     settle(watcher)
 
 
-async def test_a_hundred_changes_a_second_are_noticed_without_loss(watched: Watched) -> None:
+async def test_hundreds_of_changes_in_new_folders_are_noticed_without_loss(watched: Watched) -> None:
     watcher = watched.sure()
     names = [f"d{number % 7}/f{number}.py" for number in range(300)]
-    pace = threading.Event()
     for name in names:
         watched.yard.write(watched.path, {name: "1\n"})
-        pace.wait(0.003)
     eventually(lambda: set(names) <= watched.kinds().keys())
     assert watcher.look().files >= len(names)
 
