@@ -55,11 +55,13 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Landed:
-    """`commit` is in the target. `note`: for a person, such as a checkout that was moved along. `pull_request`: its address."""
+    """`commit` is in the target. `note`: for a person, such as a checkout that was moved along. `pull_request`: its address;
+    `onto`: what the work was put on where that is not the candidate's tip, as where people merge."""
 
     commit: str
     note: str | None = None
     pull_request: str | None = None
+    onto: str | None = None
 
 
 class Conflicting(Exception):
@@ -77,13 +79,26 @@ class Moved(Exception):
 
 
 class NotNow(Exception):
-    """It cannot land as things are; the text says why in a sentence. `passing`: the cause may go by itself."""
+    """It cannot land as things are; the text says why in a sentence. `passing`: the cause may go by itself, though not within
+    so many `seconds`."""
 
-    def __init__(self, reason: str, *, passing: bool = True, pull_request: str | None = None) -> None:
+    def __init__(
+        self, reason: str, *, passing: bool = True, pull_request: str | None = None, seconds: float = 0.0
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.passing = passing
         self.pull_request = pull_request
+        self.seconds = seconds
+
+
+class Failing(Exception):
+    """What others ran on its pull request did not pass: `checks` by name, with what they said, for the agent."""
+
+    def __init__(self, pull_request: str, checks: Mapping[str, str]) -> None:
+        super().__init__(f"{', '.join(checks)} of {pull_request} did not pass")
+        self.pull_request = pull_request
+        self.checks = dict(checks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +126,10 @@ class Repository(Protocol):
         has `seconds`. Raises NotNow where the worktree cannot be made, or setup fails."""
 
     async def land(self, landing: Landing, candidate: Candidate) -> Landed:
-        """Compare and swap. Raises Moved, NotNow. A pull request that is still open is a NotNow that names it."""
+        """Compare and swap. Raises Moved, NotNow, Failing. A pull request that is still open is a NotNow that names it."""
 
-    async def landed(self, landing: Landing, candidate: str) -> str | None:
-        """The commit of the target that holds the candidate, when it landed before a crash. Raises NotNow."""
+    async def landed(self, landing: Landing, candidate: str) -> Landed | None:
+        """How the target holds the candidate, when it landed before a crash. Raises NotNow, Failing."""
 
     async def predict(self, tip: str, landings: Sequence[Landing]) -> list[Predicted]:
         """Among at most 20, and with the target."""

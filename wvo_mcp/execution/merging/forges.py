@@ -6,6 +6,7 @@ A token goes in the environment or a header: never in arguments, texts or logs.
 import json
 import os
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,12 +20,16 @@ from wvo_mcp.ports.merging import NotNow
 from wvo_mcp.processes import NotStarted, Program, run_blocking
 
 _SECONDS = 60.0
+_RATE_SECONDS = 60.0
 _MOST_SAID = 400
 _MOST_BYTES = 1 << 22
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _NOT_LOGGED_IN = 4
 """What gh ends with when it needs a login."""
 _SCP = re.compile(r"(?:[^@/:]+@)?(?P<host>[^/:]+):(?P<path>[^/].*)")
+_UNFINISHED = ("queued", "in_progress", "pending", "expected", "waiting", "requested")
+_UNDECIDED = ("action_required", "stale")
+_FAILED = ("failure", "error", "timed_out", "startup_failure")
 _FIELDS = "number,url,state,headRefOid,mergeCommit,mergeable,baseRefName,isCrossRepository"
 
 
@@ -56,12 +61,27 @@ class PullRequest:
     """`state`: open, merged or closed. `head` is the commit that it asks to merge, `merged_as` the one that did. `conflicts`:
     the forge cannot merge it."""
 
+    number: int
     address: str
     state: str
     head: str
     base: str
     merged_as: str | None = None
     conflicts: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """What a service ran on a commit. `state`: passed, pending or failed."""
+
+    name: str
+    state: str
+    said: str = ""
+    address: str = ""
+
+
+class Denied(NotNow):
+    """The token may not see it."""
 
 
 class NotLoggedIn(Exception):
@@ -76,6 +96,10 @@ class Forge(Protocol):
         ...
 
     def open(self, branch: str, base: str, title: str, body: str) -> None: ...
+
+    def checks(self, found: PullRequest) -> list[Check]:
+        """Those of its head. Raises Denied, too."""
+        ...
 
 
 class Gh:
@@ -97,6 +121,19 @@ class Gh:
 
     def open(self, branch: str, base: str, title: str, body: str) -> None:
         self._run("create", "--head", branch, "--base", base, "--title", title, "--body-file", "-", content=body)
+
+    def checks(self, found: PullRequest) -> list[Check]:
+        told = self._run("view", str(found.number), "--json", "statusCheckRollup")
+        try:
+            rows = cast("list[dict[str, Any]]", json.loads(told)["statusCheckRollup"] or [])
+            newest: dict[tuple[str, str], dict[str, Any]] = {}
+            for row in sorted(
+                rows, key=lambda one: str(one.get("startedAt") or "")
+            ):  # one that ran again is there twice
+                newest[str(row.get("workflowName") or ""), str(row.get("name") or row.get("context"))] = row
+            return [_check_of_gh(row) for row in newest.values()]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise NotNow("gh did not answer with the checks that it was asked for") from None
 
     def _run(self, *arguments: str, content: str = "") -> bytes:
         if (program := which("gh")) is None:
@@ -121,7 +158,11 @@ class Gh:
         if ended.code == _NOT_LOGGED_IN:
             raise NotLoggedIn
         if ended.code:
-            raise NotNow(f"gh pr {arguments[0]} failed: {_shown(ended.stderr.decode(errors='replace'))}")
+            said = _shown(ended.stderr.decode(errors="replace"))
+            why = f"gh pr {arguments[0]} failed: {said}"
+            if "Resource not accessible" in said:
+                raise Denied(why)
+            raise NotNow(why, seconds=_RATE_SECONDS if "rate limit" in said else 0)
         return ended.stdout
 
 
@@ -167,6 +208,21 @@ class Api:
     def open(self, branch: str, base: str, title: str, body: str) -> None:
         self._asked("POST", "pulls", {"title": title, "head": branch, "base": base, "body": body})
 
+    def checks(self, found: PullRequest) -> list[Check]:
+        runs = self._asked("GET", f"commits/{found.head}/check-runs?per_page=100")
+        statuses = self._asked("GET", f"commits/{found.head}/status?per_page=100")
+        try:
+            listed = [
+                _check(one["name"], one["status"], one["conclusion"], one["output"], one["html_url"])
+                for one in cast("list[dict[str, Any]]", runs["check_runs"])
+            ]
+            return listed + [
+                _check(one["context"], one["state"], one["state"], {"title": one["description"]}, one["target_url"])
+                for one in cast("list[dict[str, Any]]", statuses["statuses"])
+            ]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise NotNow("GitHub did not answer with the checks that it was asked for") from None
+
     def _is_ours(self, row: Mapping[str, Any], branch: str) -> bool:
         head, base = row["head"], row["base"]
         same = head["repo"] is not None and head["repo"]["full_name"] == base["repo"]["full_name"]
@@ -201,6 +257,7 @@ class Api:
 
 def _of_gh(row: Mapping[str, Any]) -> PullRequest:
     return PullRequest(
+        number=int(row["number"]),
         address=_address(row["url"]),
         state=row["state"].lower(),
         head=row["headRefOid"],
@@ -210,9 +267,26 @@ def _of_gh(row: Mapping[str, Any]) -> PullRequest:
     )
 
 
+def _check_of_gh(row: Mapping[str, Any]) -> Check:
+    if "context" in row:
+        said = {"title": row.get("description")}
+        return _check(row["context"], row["state"], row["state"], said, row.get("targetUrl"))
+    return _check(row["name"], row["status"], row["conclusion"], None, row.get("detailsUrl"))
+
+
+def _check(name: Any, status: Any, conclusion: Any, output: Any, address: Any) -> Check:
+    """Who is cancelled, or was skipped, says nothing of the work."""
+    ended, how = str(status).lower() not in _UNFINISHED, str(conclusion).lower()
+    state = "failed" if how in _FAILED else "pending" if not ended or how in _UNDECIDED else "passed"
+    texts = [str(output[key]) for key in ("title", "summary") if output.get(key)] if output else []
+    shown = str(address) if re.fullmatch(r"https?://[!-~]{1,300}", str(address)) else ""
+    return Check(name=_shown(str(name)), state=state, said=_shown(": ".join(texts)), address=shown)
+
+
 def _of_rest(row: Mapping[str, Any]) -> PullRequest:
     merged = row["merged_at"] is not None
     return PullRequest(
+        number=int(row["number"]),
         address=_address(row["html_url"]),
         state="merged" if merged else row["state"],
         head=row["head"]["sha"],
@@ -235,8 +309,10 @@ def _refused(status: int, headers: Mapping[str, str], text: str) -> NotNow:
         until = (
             f" until {datetime.fromtimestamp(int(reset), UTC):%H:%M} UTC" if re.fullmatch(r"\d{1,11}", reset) else ""
         )
-        until = f" for {wait} s" if wait is not None and wait.isdigit() else until
-        return NotNow(f"GitHub's rate limit is used up{until}")
+        left = int(reset) - time.time() if until else _RATE_SECONDS
+        if wait is not None and re.fullmatch(r"\d{1,6}", wait):
+            until, left = f" for {wait} s", int(wait)
+        return NotNow(f"GitHub's rate limit is used up{until}", seconds=max(left, 1.0))
     try:
         found: Any = json.loads(text)
         errors = cast("list[Any]", found.get("errors") or [])
@@ -247,7 +323,8 @@ def _refused(status: int, headers: Mapping[str, str], text: str) -> NotNow:
         401: " (the token is wrong or has expired)",
         404: " (the repository is not there, or the token may not see it)",
     }.get(status, "")
-    return NotNow(f"GitHub answered {status}{hint}{': ' if said else ''}{_shown(said)}")
+    kind = Denied if status in (403, 404) else NotNow
+    return kind(f"GitHub answered {status}{hint}{': ' if said else ''}{_shown(said)}")
 
 
 def _shown(text: str) -> str:

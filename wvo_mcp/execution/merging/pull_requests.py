@@ -6,15 +6,16 @@ from dataclasses import replace
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.merging import pushing
-from wvo_mcp.execution.merging.forges import Api, Forge, Gh, NotLoggedIn, Project, PullRequest
+from wvo_mcp.execution.merging.forges import Api, Check, Denied, Forge, Gh, NotLoggedIn, Project, PullRequest
+from wvo_mcp.execution.workspaces.proving import same_change
 from wvo_mcp.execution.workspaces.repository import Common, part
-from wvo_mcp.ports.merging import Candidate, Landed, Landing, NotNow
+from wvo_mcp.ports.merging import Candidate, Failing, Landed, Landing, NotNow
 
 _MOST_TITLE = 200
 
 
 def requested(common: Common, remote: str, landing: Landing, candidate: Candidate) -> Landed:
-    """Open its pull request, or follow the one that is there. Raises NotNow as long as it is not merged; Tampered."""
+    """Open its pull request, or follow the one that is there. Raises NotNow as long as it is not merged; Failing, Tampered."""
     forge = _forge(common, remote)
     branch = branch_of(landing)
     found = forge.find(branch)
@@ -30,16 +31,17 @@ def requested(common: Common, remote: str, landing: Landing, candidate: Candidat
         found = forge.find(branch)
     if found is None:
         raise NotNow(f"the pull request of {branch} was opened and is not shown yet")
-    return Landed(commit=_merged(common, remote, landing, found), pull_request=found.address)
+    return _merged(common, remote, landing, forge, found)
 
 
-def followed(common: Common, remote: str, landing: Landing) -> str | None:
-    """The commit by which the target has it; None where there is no pull request, or it conflicts with the target. Raises
-    NotNow as long as it is open, and when it was closed; Tampered."""
-    found = _forge(common, remote).find(branch_of(landing))
+def followed(common: Common, remote: str, landing: Landing) -> Landed | None:
+    """How the target has it; None where there is no pull request, or it conflicts with the target. Raises NotNow as long as it
+    is open, and when it was closed; Failing, Tampered."""
+    forge = _forge(common, remote)
+    found = forge.find(branch_of(landing))
     if found is None or (found.state == "open" and found.conflicts):
         return None
-    return _merged(common, remote, landing, found)
+    return _merged(common, remote, landing, forge, found)
 
 
 def branch_of(landing: Landing) -> str:
@@ -47,21 +49,54 @@ def branch_of(landing: Landing) -> str:
     return f"wvo/{part(landing.task_id)}-{landing.number}"
 
 
-def _merged(common: Common, remote: str, landing: Landing, found: PullRequest) -> str:
-    """Raises NotNow."""
+def _merged(common: Common, remote: str, landing: Landing, forge: Forge, found: PullRequest) -> Landed:
+    """Raises NotNow, Failing."""
     address = found.address
     if found.state == "merged":
         tip = pushing.fetched_tip(common, remote, landing.target)
         for commit in (found.merged_as, found.head):
             if commit is not None and common.commit_of(commit) is not None and common.contains(tip, commit):
-                return commit
+                onto = _onto(common, landing, commit, found.head)
+                return Landed(commit=commit, pull_request=address, onto=onto)
         where = "" if found.base == landing.target else f" (into {found.base})"
         raise NotNow(f"{address} is merged{where}, and {landing.target} does not have it", pull_request=address)
     if found.state == "closed":
         raise NotNow(f"a person closed {address} without merging it", passing=False, pull_request=address)
     moved = _moved(common, remote, landing, found.head)
+    if not moved:  # else a person works on it
+        _check_passing(forge, found)
     conflicts = f"; it conflicts with {landing.target}" if found.conflicts else ""
     raise NotNow(f"{address} is open{moved}{conflicts}", pull_request=address)
+
+
+def _check_passing(forge: Forge, found: PullRequest) -> None:
+    """Raises Failing once all have ended, NotNow."""
+    try:
+        checks = forge.checks(found)
+    except Denied:  # who may open pull requests need not see them; people do
+        return
+    failed = {one.name: "\n".join(filter(None, (one.said, one.address))) for one in checks if one.state == "failed"}
+    if failed and not any(one.state == "pending" for one in checks):
+        raise Failing(found.address, failed)
+
+
+def _onto(common: Common, landing: Landing, merged: str, head: str) -> str | None:
+    """The commit of the target that the work was put on: the first parent, but where each of its commits was put there anew.
+    What else landed meanwhile is no part of the work. None: that of the candidate."""
+    if merged == head:
+        return None
+    first = common.commit_of(f"{merged}^1")
+    if first is None or (there := common.commit_of(head)) is None:
+        return first
+    try:
+        base = common.git("merge-base", there, first)
+        count = int(common.git("rev-list", "--count", "--first-parent", f"{base}..{there}"))
+        each = common.commit_of(f"{merged}~{count}")
+        if each is None or count < 2 or same_change(common, (base, there), (first, merged)):
+            return first
+        return each if same_change(common, (base, there), (each, merged)) else first
+    except GitFailed:
+        return first
 
 
 def _moved(common: Common, remote: str, landing: Landing, head: str) -> str:
@@ -76,8 +111,8 @@ def _check_ours(common: Common, remote: str, landing: Landing, there: str) -> No
 
 
 def _record(landing: Landing, commit: str) -> str:
-    """That we pushed the commit: the remote says it to every host."""
-    return f"refs/wvo/pull/{part(landing.task_id)}/{landing.number}-{commit[:16]}"
+    """That we pushed the commit for this submission: the remote says it to every host."""
+    return f"refs/wvo/pull/{part(landing.task_id)}/{landing.number}-{landing.commit[:16]}-{commit[:16]}"
 
 
 def _title(landing: Landing) -> str:
@@ -110,6 +145,12 @@ class _Either:
             self._gh.open(branch, base, title, body)
         except NotLoggedIn:
             self._api().open(branch, base, title, body)
+
+    def checks(self, found: PullRequest) -> list[Check]:
+        try:
+            return self._gh.checks(found)
+        except NotLoggedIn:
+            return self._api().checks(found)
 
     def _api(self) -> Api:
         if (api := Api.reached(self._project, os.environ)) is None:

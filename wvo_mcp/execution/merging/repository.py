@@ -62,7 +62,7 @@ class MergeRepository:
         why = f"wvo-mcp: {landing.task_id} landed ({landing.entry_id})"
         return await self._done(lambda common: _land(common, landing, candidate, why))
 
-    async def landed(self, landing: Landing, candidate: str) -> str | None:
+    async def landed(self, landing: Landing, candidate: str) -> Landed | None:
         return await self._done(lambda common: _landed(common, landing, candidate))
 
     async def predict(self, tip: str, landings: Sequence[Landing]) -> list[Predicted]:
@@ -122,7 +122,8 @@ def _land(common: Common, landing: Landing, candidate: Candidate, why: str) -> L
     return pushed(common, remote, landing.target, candidate)
 
 
-def _landed(common: Common, landing: Landing, candidate: str) -> str | None:
+def _landed(common: Common, landing: Landing, candidate: str) -> Landed | None:
     if landing.mode is MergeMode.PULL_REQUEST:
         return followed(common, remote_of(common, landing.target), landing)
-    return candidate if common.contains(_tip(common, landing.target, landing.mode), candidate) else None
+    there = common.contains(_tip(common, landing.target, landing.mode), candidate)
+    return Landed(commit=candidate) if there else None

@@ -31,11 +31,12 @@ from wvo_mcp.errors import WvoError
 from wvo_mcp.orchestration.leader import Candidate as Slot
 from wvo_mcp.orchestration.leader import LeaderTerm, Overtaken
 from wvo_mcp.orchestration.merging.foresight import Foresight
+from wvo_mcp.orchestration.merging.landings import landing_of, told_of_checks, told_of_conflict, told_of_red
 from wvo_mcp.orchestration.merging.roles import role_of
 from wvo_mcp.orchestration.merging.verification import verified
 from wvo_mcp.orchestration.tasks import review
 from wvo_mcp.ports import SILENT, Clock, Store, Tracer, Transaction
-from wvo_mcp.ports.merging import Conflicting, Landed, Landing, Moved, NotNow, Repository, Verdict
+from wvo_mcp.ports.merging import Conflicting, Failing, Landed, Landing, Moved, NotNow, Repository, Verdict
 from wvo_mcp.ports.rules import ProjectRules
 
 logger = logging.getLogger(__name__)
@@ -46,9 +47,10 @@ _LOOK_SECONDS = 2.0
 _LEAST_PAUSE = 0.5
 _FIRST_AGAIN, _LAST_AGAIN = 1.0, 60.0
 """Seconds until what is parked for a cause that may pass is tried again: twice as long each time."""
+_LONGEST = 3_600.0
+"""Nobody's word makes it wait longer."""
 _SOON = 10.0
 _LOOKED_AT = 200
-_SHOWN = 50
 _HOST = 48
 """Characters of a host's name that a worker's row has."""
 
@@ -156,7 +158,7 @@ class MergeQueue:
             try:
                 rows = await term.read(term.caller, look)
                 rules = self.rules.current()
-                waiting = [_landing(row, task, rules) for row, task in rows if self._is_ours(row)]
+                waiting = [landing_of(row, task, rules) for row, task in rows if self._is_ours(row)]
                 if len(waiting) > 1:
                     await self._foresight.look(term, waiting)
             except (NotNow, Overtaken, WvoError) as error:
@@ -214,13 +216,13 @@ class MergeQueue:
         rules = self.rules.current()
         task = await term.read(term.caller, lambda tx: tx.tasks.get(entry["task_id"]))
         try:
-            landing = _landing(entry, task, rules)
+            landing = landing_of(entry, task, rules)
             if (why := await term.read(term.caller, lambda tx: self._held(tx, entry, task, landing.mode))) is not None:
                 raise NotNow(why)
             if entry["candidate_sha"] and entry["state"] in (EntryState.LANDING, EntryState.PARKED):
-                commit = await self.repository.landed(landing, entry["candidate_sha"])
-                if commit is not None:
-                    return await self._done(term, entry, Landed(commit=commit), {})
+                landed = await self.repository.landed(landing, entry["candidate_sha"])
+                if landed is not None:
+                    return await self._done(term, entry, landed, {})
             for _ in range(MOST_MOVED):
                 try:
                     return await self._once(term, entry, landing, rules, task)
@@ -228,10 +230,9 @@ class MergeQueue:
                     continue
             raise NotNow(f"{entry['target']} moved {MOST_MOVED} times while it was verified")
         except Conflicting as conflict:
-            paths = _printable(conflict.paths)
-            findings = {"paths": paths, "tip": conflict.tip, "texts": dict(conflict.texts)}
-            told = _told_of_conflict(entry, paths)
-            await self._back(term, entry, EntryState.CONFLICT, told, findings)
+            await self._back(term, entry, EntryState.CONFLICT, *told_of_conflict(entry, conflict))
+        except Failing as failing:
+            await self._back(term, entry, EntryState.RED, *told_of_checks(entry, failing))
         except NotNow as error:
             await self._park(term, entry, error)
 
@@ -257,8 +258,7 @@ class MergeQueue:
             await self._moved(term, entry, EntryState.VERIFYING, candidate_sha=candidate.commit)
             said, verdict = await verified(term, self.repository, candidate, rules, commands)
         if not verdict.passed:
-            findings = {name: getattr(verdict, name) for name in ("command", "exit_code", "tail", "log")}
-            return await self._back(term, entry, EntryState.RED, _told_of_red(entry, verdict), findings)
+            return await self._back(term, entry, EntryState.RED, *told_of_red(entry, verdict))
         await self._moved(term, entry, EntryState.LANDING, candidate_sha=candidate.commit, verified=said)
         if not candidate.files:
             return await self._done(term, entry, Landed(commit=tip, note="all of it was there already"), {})
@@ -295,7 +295,7 @@ class MergeQueue:
     async def _park(self, term: LeaderTerm, entry: Row, why: NotNow) -> None:
         async def work(tx: Transaction, row: Row) -> None:
             wait = min(_LAST_AGAIN, _FIRST_AGAIN * 2 ** min(review.times_parked(row), 10))
-            again = tx.now + timedelta(seconds=wait) if why.passing else None
+            again = tx.now + timedelta(seconds=max(wait, min(why.seconds, _LONGEST))) if why.passing else None
             if why.pull_request is not None:
                 await tx.submissions.change(row["entry_id"], {"pull_request": why.pull_request})
             await review.parked(tx, row, why.reason, again)
@@ -306,8 +306,13 @@ class MergeQueue:
 
     async def _done(self, term: LeaderTerm, entry: Row, done: Landed, fields: Mapping[str, Any]) -> None:
         """The target has it: whatever became of the entry meanwhile, that is on record."""
-        request = {} if done.pull_request is None else {"pull_request": done.pull_request}
-        said = {**fields, **request, "landed_sha": done.commit, "reason": done.note}
+        more = {"pull_request": done.pull_request, "tip_sha": done.onto}
+        said = {
+            **fields,
+            **{name: value for name, value in more.items() if value is not None},
+            "landed_sha": done.commit,
+            "reason": done.note,
+        }
 
         async def work(tx: Transaction) -> Task:
             row = await tx.submissions.get(entry["entry_id"])
@@ -351,41 +356,3 @@ def _due_still(row: Row, entry: Entry) -> bool:
     """Is it parked as it was when it was found to be due? A person may have parked it since."""
     parked = row["state"] == entry["state"] == EntryState.PARKED
     return parked and row["retry_at"] is not None and row["retry_at"] == entry["retry_at"]
-
-
-def _landing(entry: Entry, task: Task, rules: Rules) -> Landing:
-    """Raises NotNow."""
-    if rules.merge is None:
-        raise NotNow("merge is off in roadmap.yaml")
-    return Landing(
-        entry_id=entry["entry_id"],
-        task_id=entry["task_id"],
-        title=task.title,
-        target=entry["target"],
-        commit=entry["commit_sha"],
-        base=entry["base_sha"],
-        number=entry["number"],
-        made_at=instant(entry["created_at"]),
-        policy=rules.merge.policy,
-        mode=rules.merge.mode,
-        undo=entry["kind"] == EntryKind.REVERT,
-    )
-
-
-def _printable(paths: Any) -> list[str]:
-    return [path.encode(errors="replace").decode() for path in paths[:_SHOWN]]
-
-
-def _told_of_conflict(entry: Row, paths: list[str]) -> str:
-    return (
-        f"{entry['entry_id']} could not land: it conflicts with {entry['target']} in {', '.join(paths)}. Resolve that in the"
-        " worktree, keeping what each side meant, and complete the task again."
-    )
-
-
-def _told_of_red(entry: Row, verdict: Verdict) -> str:
-    how = "ran out of time" if verdict.exit_code is None else f"ended with code {verdict.exit_code}"
-    return (
-        f"{entry['entry_id']} could not land: on top of {entry['target']} the command `{verdict.command}` {how}. Mend it, and"
-        f" complete the task again. What it said:\n{verdict.tail}"
-    )
