@@ -6,6 +6,7 @@ from there.
 """
 
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -151,7 +152,7 @@ def _check(place: _Place, candidate: Candidate) -> None:
         raise NotNow(f"{place.path} is in the middle of {doing}")
     if (place.git_dir / "index.lock").exists():
         raise NotNow(f"another git command works in {place.path}, or one left {place.git_dir / 'index.lock'}")
-    if other := _filters(place, candidate.files):
+    if other := _filters(place, candidate):
         raise NotNow(
             f"{other[1]} passes through the filter {other[0]}, which is not run here: advance {place.path} by hand (git merge"
             f" --ff-only {candidate.commit})",
@@ -233,9 +234,15 @@ def _is_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
 
 
-def _filters(place: _Place, files: Sequence[str]) -> tuple[str, str] | None:
+def _filters(place: _Place, candidate: Candidate) -> tuple[str, str] | None:
     """A filter that would have to run, and the path; None when there is none but that of Git LFS, which is there."""
-    printed = place.run("check-attr", "-z", "--stdin", "filter", content=_listed(files))
+    printed = place.run("check-attr", "-z", "--stdin", "filter", content=_listed(candidate.files))
+    if any(Path(name).name == ".gitattributes" for name in candidate.files):
+        with tempfile.TemporaryDirectory(prefix="wvo-git-") as folder:
+            to_be = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+            place.common.run("read-tree", candidate.commit, env=to_be)
+            how = ("check-attr", "-z", "--stdin", "--cached", "filter")
+            printed += place.common.run(*how, content=_listed(candidate.files), env=to_be)
     parts = printed.decode(errors="surrogateescape").split("\0")
     known = place.common.filters() | filters_of(place.off)
     for name, value in zip(parts[0::3], parts[2::3], strict=False):

@@ -232,15 +232,16 @@ def _pending(row: Row) -> bool:
 
 def held(tree: Tree) -> tuple[str, list[str]]:
     """The tree of all that is here, and the paths that are left out: new files that are too large, and files with a known
-    secret, which are as in the base. Raises Tampered, GitFailed."""
+    secret or that git refuses, which are as in the base. Raises Tampered, GitFailed."""
     with tree.own_index() as own:
         found = tree.changes(own)
         names = [*found.tracked, *found.new]
         of_lfs = tree.of_lfs(own, names)
         large = [name for name in found.new if name not in of_lfs and tree.size(name) > LARGEST]
         left: Collection[str] = {*large, *(name for name in names if tree.holds_secret(name))}
-        tree.enter(own, [name for name in names if name not in left], [name for name in of_lfs if name not in left])
-        return tree.run(own, "write-tree").decode().strip(), sorted(left)
+        taken = [name for name in names if name not in left]
+        refused = tree.enter(own, taken, [name for name in of_lfs if name not in left])
+        return tree.run(own, "write-tree").decode().strip(), sorted({*left, *refused})
 
 
 def _difference(common: Common, before: str, after: str, most: int) -> Difference:

@@ -50,12 +50,13 @@ def seen(root: Path, row: Row, submitted: str | None, difference: str | None) ->
 
 
 def _tree_of_files(tree: Tree) -> str:
-    """The tree of all that is here; its objects are thrown away. Raises Tampered, GitFailed."""
+    """The tree of all that is here, if there can be one; its objects are thrown away. Raises Tampered, GitFailed."""
     with tree.own_index() as own, _thrown_away(tree) as aside:
         own = {**own, **aside}
         found = tree.changes(own)
         names = [*found.tracked, *found.new]
-        tree.enter(own, names, tree.of_lfs(own, names))
+        if tree.enter(own, names, tree.of_lfs(own, names)):
+            return ""  # no tree holds all of it
         return tree.run(own, "write-tree").decode().strip()
 
 

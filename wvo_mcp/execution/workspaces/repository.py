@@ -52,6 +52,8 @@ class Common:
         self.head = _head(top, git_dir)
         config: Any = baseline["config"]
         ours = {key: value for key, value in self.settings.items() if key not in config}
+        # A repository that came from another system may say otherwise; then git would not see some files.
+        ours["core.ignorecase"] = "true" if (git_dir / "hEAD").exists() else "false"
         # The second file is the main worktree's alone; the guard watches it as a whole.
         self._options = {**_OWN, **ours, **disabled([*config, *guard.keys_of(git_dir / "config.worktree")])}
         self.lfs = "filter.lfs.required" in self._options or (git_dir / "lfs").is_dir()

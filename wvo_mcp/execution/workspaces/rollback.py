@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.workspaces.lfs import LONGEST, Contents, Pointer
-from wvo_mcp.execution.workspaces.repository import objects_apart
+from wvo_mcp.execution.workspaces.repository import changed, objects_apart
 from wvo_mcp.execution.workspaces.snapshot import Tree, joined, opened
 
 JOURNAL = "refs/wvo/rollback"
@@ -33,8 +33,8 @@ class NotPossible(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """`before` and `after` are trees: what is here, and what will be. `changed`: paths that differ between them. `kept`: those
-    that differ from the commit and stay. `apart`: those with a known secret, which no commit ever holds; what is in them is
-    copied to `aside` instead."""
+    that differ from the commit and stay. `apart`: those with a known secret, and those that git refuses: no commit ever
+    holds them, so what is in them is copied to `aside` instead."""
 
     before: str
     after: str
@@ -124,14 +124,14 @@ def _apply(tree: Tree, plan: Plan) -> None:
     with tree.own_index() as own:
         if hidden := tree.hidden(own):  # where they would be, there may be something else
             tree.unhide(own, hidden)
-        # The index keeps what it knows of files that did not change, so that only others are read again.
+        # The index keeps what it knows of files that do not change. The others are read again: one may be of another size
+        # than git noted, and yet be the same but for the ends of its lines.
         tree.run(own, "read-tree", "--reset", plan.before)
-        with suppress(GitFailed):  # it says so where one differs: then it changed since it was planned, or has no entry
-            tree.run(own, "update-index", "-q", "--refresh")
-        of_lfs = tree.of_lfs(own, [name for name in plan.changed if name not in plan.apart])
-        tree.enter(own, of_lfs, of_lfs)
-        if tree.run(own, "write-tree").decode().strip() != plan.before:
-            raise NotPossible(f"{_few(of_lfs)}: it changed meanwhile.")
+        here = [name for name in plan.changed if name not in plan.apart]
+        of_lfs = tree.of_lfs(own, here)
+        tree.enter(own, [name for name in here if not _is_dir(tree, name)], of_lfs)
+        if (now := tree.run(own, "write-tree").decode().strip()) != plan.before:
+            raise NotPossible(f"{_few(changed(tree.common, plan.before, now))}: it changed meanwhile.")
         if plan.apart:
             _set_aside(tree, plan)
         moved = [*of_lfs, *plan.apart]  # the index cannot compare these
@@ -156,13 +156,13 @@ def _apply(tree: Tree, plan: Plan) -> None:
 
 
 def _here(tree: Tree, own: dict[str, str], to: str) -> tuple[str, list[str]]:
-    """The tree of all that is here, and of ignored files that the commit has; and paths with a secret, which it has as in
-    the base."""
+    """The tree of all that is here, and of ignored files that the commit has; and paths that no tree holds, for a secret or
+    because git refuses them, which it has as in the base."""
     found = tree.changes(own)
     names = [*found.tracked, *found.new]
     apart = [name for name in names if tree.holds_secret(name)]
     taken = [name for name in names if name not in apart]
-    tree.enter(own, taken, tree.of_lfs(own, taken))
+    apart += tree.enter(own, taken, tree.of_lfs(own, taken))
     now = tree.run(own, "write-tree").decode().strip()
     hidden = [name for name, entry in _entries(tree, own, now, to).items() if entry[0] == "A" and _is_file(tree, name)]
     if way := [name for name in hidden if name in tree.left_out]:
@@ -170,7 +170,7 @@ def _here(tree: Tree, own: dict[str, str], to: str) -> tuple[str, list[str]]:
     hidden = [name for name in hidden if name not in apart]
     apart += [name for name in hidden if tree.holds_secret(name)]
     if hidden := [name for name in hidden if name not in apart]:
-        tree.enter(own, hidden, tree.of_lfs(own, hidden))
+        apart += tree.enter(own, hidden, tree.of_lfs(own, hidden))
         now = tree.run(own, "write-tree").decode().strip()
     return now, apart
 

@@ -10,7 +10,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -19,7 +19,7 @@ from typing import BinaryIO
 from wvo_mcp.domain.known_secrets import known_in
 from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.workspaces.lfs import LONGEST, POINTER, Contents, Pointer
-from wvo_mcp.execution.workspaces.repository import Common, admin, changed
+from wvo_mcp.execution.workspaces.repository import Common, admin, changed, means_full
 
 LARGEST = 10 << 20
 """Bytes of one new file."""
@@ -28,6 +28,10 @@ MOST = 50 << 20
 _MOST_FILES = 20_000
 _CHUNK = 1 << 20
 _SETTLED_SECONDS = 3.0
+_MOST_REFUSED = 20
+_DIED = 128
+"""How git ends when it refuses."""
+_GITS = "on some system that is the name of git's own folder"
 _NO_PATTERNS = (("core.sparseCheckout", "false"),)
 
 
@@ -64,7 +68,9 @@ class Tree:
             of_lfs = self.of_lfs(own, names)
             if not everything:
                 self._judge(found, of_lfs)
-            self.enter(own, names, of_lfs)
+            if (refused := self.enter(own, names, of_lfs)) and not everything:
+                why = next(iter(refused.values()))
+                raise NotSubmittable(f"{_named(refused)}: git does not take it ({why}). Remove or rename it.")
             if not names:
                 return self.base
             tree = self.run(own, "write-tree").decode().strip()
@@ -174,19 +180,43 @@ class Tree:
         # Patterns would be those of the checkout that it was made in.
         return self.common.run(*arguments, content=content, env=own, tree=self.path, settings=_NO_PATTERNS)
 
-    def enter(self, own: dict[str, str], names: Collection[str], of_lfs: Collection[str]) -> None:
-        """Take the paths into the index as they are here; those of LFS as pointers. Raises Tampered, GitFailed."""
+    def enter(self, own: dict[str, str], names: Collection[str], of_lfs: Collection[str]) -> dict[str, str]:
+        """Take the paths into the index as they are here; those of LFS as pointers. The ones that git takes from nobody, with
+        what it said: a name like `.GIT`, an encoding that the file does not have. Raises Tampered, GitFailed."""
         contents = Contents.of(self.common) if of_lfs else None
         pointers = {name: entry for name in of_lfs if contents and (entry := self._pointer(name, contents)) is not None}
         # git takes no path beyond a link, not even out of its index: a folder may have become one.
         beyond = {name for name in names if _beyond_link(self.path, name)}
         plain = [name for name in names if name not in pointers and name not in beyond]
-        if plain:
-            self.run(own, "update-index", "-z", "--add", "--remove", "--replace", "--stdin", content=joined(plain))
+        refused: dict[str, str] = {}
+        self._add(own, plain, refused)
         if pointers or beyond:
             lines = [f"{entry}\t{name}" for name, entry in pointers.items()]
             lines += [f"0 {'0' * len(self.base)}\t{name}" for name in beyond]
             self.run(own, "update-index", "-z", "--index-info", content=joined(lines))
+        return refused | self._passed_over(own, [name for name in plain if _may_be_gits(name) and name not in refused])
+
+    def _passed_over(self, own: dict[str, str], names: Collection[str]) -> dict[str, str]:
+        """Those that git did not take, and said nothing."""
+        if not names:
+            return {}
+        known = set(self.run(own, "ls-files", "-z", "--", *names).decode(errors="surrogateescape").split("\0"))
+        return {name: _GITS for name in names if name not in known and _is_there(self.path / name)}
+
+    def _add(self, own: dict[str, str], names: Sequence[str], refused: dict[str, str]) -> None:
+        """All of them, or else each half by itself, until those that git refuses are alone."""
+        try:
+            if names:
+                self.run(own, "update-index", "-z", "--add", "--remove", "--replace", "--stdin", content=joined(names))
+        except GitFailed as error:
+            if error.code != _DIED or means_full(error.said) or len(refused) == _MOST_REFUSED:
+                raise
+            if len(names) == 1:
+                refused[names[0]] = str(error).removeprefix("error: ").removeprefix("hint: ")
+                return
+            half = len(names) // 2
+            self._add(own, names[:half], refused)
+            self._add(own, names[half:], refused)
 
     def changes(self, own: dict[str, str]) -> Changes:
         printed = self.run(own, "ls-files", "-z", "-t", "--modified", "--deleted", "--others", "--exclude-standard")
@@ -339,6 +369,17 @@ def _put(source: Path, place: Path) -> None:
     kept = place.with_name(f"{place.name}.{os.getpid()}")
     shutil.copy2(source, kept)
     kept.replace(place)
+
+
+def _is_there(path: Path) -> bool:
+    return path.is_symlink() or (path.exists() and not path.is_dir())
+
+
+def _may_be_gits(name: str) -> bool:
+    """Some file system takes a part of the path for `.git`: the letters of any case, with others that it does not see, or as
+    the short name of it."""
+    plain = name.encode("ascii", "ignore").decode().lower().replace("\\", "/")
+    return any(part.startswith((".git", "git~")) for part in plain.split("/"))
 
 
 def _beyond_link(folder: Path, name: str) -> bool:
