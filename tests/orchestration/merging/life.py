@@ -181,7 +181,11 @@ class Person:
         names = ("staged.txt", "mine.py", "note.txt", "a.log")
         files = {name: (self._shop.top / name).read_bytes() for name in names}
         staged = {name: self._shop.person("ls-files", "--stage", "--", name) for name in names}
-        return {"files": files, "staged": staged, "status": self._shop.person("status", "--porcelain", "--ignore-submodules=all")}
+        return {
+            "files": files,
+            "staged": staged,
+            "status": self._shop.person("status", "--porcelain", "--ignore-submodules=all"),
+        }
 
     def check(self) -> None:
         if not self._bare:

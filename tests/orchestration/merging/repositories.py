@@ -1,6 +1,7 @@
 """Every form that a repository may have, for `life`."""
 
 import os
+from collections.abc import Callable
 
 from tests.orchestration.merging.life import Odd, Shop
 from tests.support.yard import git
@@ -99,7 +100,7 @@ def other_owner(shop: Shop) -> None:
 # What its config and its files say
 
 
-def told(*settings: str) -> "Odd":
+def told(*settings: str) -> Callable[[Shop], None]:
     """With settings, KEY=VALUE, of the repository."""
 
     def form(shop: Shop) -> None:
@@ -107,7 +108,7 @@ def told(*settings: str) -> "Odd":
             key, _, value = one.partition("=")
             shop.person("config", key, value)
 
-    return Odd(form=form, work=usual)
+    return form
 
 
 def split_index(shop: Shop) -> None:
@@ -240,6 +241,8 @@ REPOSITORIES: dict[str, Odd] = {
     "sparse_index": sparse(True, index=True),
     "worktree_config": Odd(form=worktree_config, work=usual),
     "detached": Odd(form=detached, work=usual),
-    "precompose": told("core.precomposeUnicode=true", "core.protectHFS=true"),
-    "ignore_stat": told("core.ignoreStat=true", "core.checkStat=minimal", "core.trustctime=false"),
+    "precompose": Odd(form=told("core.precomposeUnicode=true", "core.protectHFS=true"), work=usual),
+    "ignore_stat": Odd(
+        form=told("core.ignoreStat=true", "core.checkStat=minimal", "core.trustctime=false"), work=usual
+    ),
 }

@@ -5,13 +5,26 @@ import shutil
 import subprocess
 
 from tests.orchestration.merging.life import PAT, Odd, Shop
+from tests.orchestration.merging.repositories import told
 from tests.support.yard import git
 
 NAMES: tuple[bytes, ...] = (
     *(b"line\nend", b'quo"te', b"it's", b"-rf", b"--", b":(glob)x", b":/x", b"latin-\xe9", b"trailing ", b" leading"),
     *(b"tab\there", b"back\\slash", b"n" * 255, b"d" * 200 + b"/" + b"e" * 200 + b"/" + b"f" * 200, b"*", b"?", b"[x]"),
     *("é".encode(), "e\u0301".encode(), b"Case", b"case", b"CASE/x", b"sub/.gitmodules", b"$HOME"),
-    *(b"nul", b"con.txt", b"HEAD", b"~", b"a=b", b"%00", b"\x7f\x01", b".git-not", b"refs/heads/main", b"a\rb", b"\xff\xfe/\xff"),
+    *(
+        b"nul",
+        b"con.txt",
+        b"HEAD",
+        b"~",
+        b"a=b",
+        b"%00",
+        b"\x7f\x01",
+        b".git-not",
+        b"refs/heads/main",
+        b"a\rb",
+        b"\xff\xfe/\xff",
+    ),
 )
 
 
@@ -135,8 +148,8 @@ def check_cased(shop: Shop) -> None:
     assert ((shop.top / "README").read_text(), (shop.top / "readme").read_text()) == ("big\n", "small\n")
 
 
-def module(shop: Shop) -> str:
-    """The path of a repository that is a submodule `lib` of the shop now."""
+def module(shop: Shop) -> None:
+    """A repository `part` is the submodule `lib` of the shop, one commit behind."""
     part = shop.tmp / "part"
     part.mkdir()
     git(part, "init", "-q", "-b", "main")
@@ -147,7 +160,6 @@ def module(shop: Shop) -> str:
     shop.person("submodule", "--quiet", "add", str(part), "lib")
     shop.person("checkout", "-q", "HEAD^", at=shop.top / "lib")
     shop.save({})
-    return str(part)
 
 
 def pointer(shop: Shop) -> None:
@@ -192,10 +204,10 @@ WORKS: dict[str, Odd] = {
     "names": Odd(work=named, check=check_named),
     "links": Odd(form=links_before, work=links, check=check_links),
     "modes": Odd(work=modes),
-    "modes_unseen": Odd(form=lambda shop: shop.person("config", "core.fileMode", "false") and None, work=modes, exact=False),
+    "modes_unseen": Odd(form=told("core.fileMode=false"), work=modes, exact=False),
     "lines": Odd(work=lines),
-    "lines_auto": Odd(form=lambda shop: shop.person("config", "core.autocrlf", "true") and None, work=lines, exact=False),
-    "lines_input": Odd(form=lambda shop: shop.person("config", "core.autocrlf", "input") and None, work=lines, exact=False),
+    "lines_auto": Odd(form=told("core.autocrlf=true"), work=lines, exact=False),
+    "lines_input": Odd(form=told("core.autocrlf=input"), work=lines, exact=False),
     "text_eol": attributes("* text=auto eol=crlf\n"),
     "text_all": attributes("* text\nbinary -text\n"),
     "ident": attributes("* ident\n", ("id.txt", b"$Id$\n$Id: x $\n")),
@@ -207,9 +219,9 @@ WORKS: dict[str, Odd] = {
     "ignored": Odd(form=ignored_before, work=ignored),
     "empty_folders": Odd(work=empty_folders),
     "cased": Odd(form=cased_before, work=cased, check=check_cased),
-    "pointer": Odd(form=lambda shop: module(shop) and None, work=pointer),
+    "pointer": Odd(form=module, work=pointer),
     "fetched": Odd(
-        form=lambda shop: module(shop) and None,
+        form=module,
         work=fetched,
         wreck=something,
         check=check_fetched,
