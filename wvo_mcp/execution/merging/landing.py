@@ -16,8 +16,8 @@ from shutil import which
 
 from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.git import Repository as Checkout
-from wvo_mcp.execution.workspaces.lfs import Contents, Pointer, is_content
 from wvo_mcp.execution.workspaces.guard import keys_of
+from wvo_mcp.execution.workspaces.lfs import Contents, Pointer, is_content
 from wvo_mcp.execution.workspaces.repository import Common, changed, disabled, filters_of
 from wvo_mcp.execution.workspaces.worktree import INDEXES, admin
 from wvo_mcp.ports.merging import Candidate, Landed, Moved, NotNow
