@@ -9,6 +9,7 @@ import os
 import shutil
 import stat
 import tempfile
+import threading
 import time
 from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager, suppress
