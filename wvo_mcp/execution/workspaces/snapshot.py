@@ -367,7 +367,7 @@ def opened(folder: Path, name: str, flags: int = os.O_RDONLY) -> int:
 
 def _put(source: Path, place: Path) -> None:
     """Copy the file, with its time, in one step."""
-    kept = place.with_name(f"{place.name}.{os.getpid()}")
+    kept = place.with_name(f"{place.name}.{os.getpid()}-{threading.get_ident()}")
     shutil.copy2(source, kept)
     kept.replace(place)
 
