@@ -49,7 +49,7 @@ def test_the_work_of_a_worker_is_pinned_when_its_task_is_done(place: Workspace, 
     made = anyio.run(opened, place, "W1", token)
     worker = place.server("bob", WVO_WORKER_KEY=KEY)
     asked = worker.answer("complete_task", {"task_id": "W1", "summary": "done", "lease_token": token})
-    assert "conflict: Nothing in the worktree of W1 differs" in asked["content"][0]["text"]
+    assert "conflict: Nothing in the workspace of W1 differs" in asked["content"][0]["text"]
     (made.path / "new.py").write_text("b = 2\n")
 
     done = worker.call("complete_task", {"task_id": "W1", "summary": "done", "lease_token": token})

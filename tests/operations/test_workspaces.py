@@ -8,13 +8,13 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
+from tests.support.bench import ANN, BOB, OWNER, a_task
 from tests.support.yard import Yard
 from wvo_mcp.domain.checkpoints import Trigger
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.merging import EntryState
 from wvo_mcp.domain.rules import Rules
-from wvo_mcp.errors import Conflict, Forbidden, NotConfigured, NotFound, StaleLease, StoreUnavailable
+from wvo_mcp.errors import Conflict, Forbidden, NotFound, StaleLease, StoreUnavailable
 from wvo_mcp.execution.workspaces import places
 from wvo_mcp.execution.workspaces.alone import alone
 from wvo_mcp.operations import ALL
@@ -85,19 +85,6 @@ async def test_only_who_holds_the_task_gets_one(yard: Yard) -> None:
         await ask(yard, "workspace_open", task_id="T1", lease_token=7)
     assert await yard.bench.sql("SELECT * FROM workspaces") == []
     assert not yard.folder.exists()
-
-
-async def test_without_git_nothing_is_made(bench: Bench, home: Path, tmp_path: Path) -> None:
-    yard = Yard(tmp_path / "plain", bench)
-    yard.root.mkdir()
-    await claimed(yard, "T1")
-
-    with pytest.raises(NotConfigured, match="is not in a git repository"):
-        await ask(yard, "workspace_open", task_id="T1")
-
-    assert await bench.sql("SELECT * FROM workspaces") == []
-    assert list(yard.root.iterdir()) == []
-    assert (await ask(yard, "complete_task", task_id="T1", summary="done"))["task"]["status"] == "done"
 
 
 async def test_a_full_disk_is_said_before_anything_is_made(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:

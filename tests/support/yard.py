@@ -17,7 +17,9 @@ from wvo_mcp.domain.text import as_id
 from wvo_mcp.execution.workspaces.checkpoints import FileCheckpoints
 from wvo_mcp.execution.workspaces.judging import Judging
 from wvo_mcp.execution.workspaces.places import Worktrees
+from wvo_mcp.execution.workspaces.promotions import ShadowPromotions
 from wvo_mcp.execution.workspaces.rolling import FileRollbacks
+from wvo_mcp.execution.workspaces.rows import Rows
 from wvo_mcp.execution.workspaces.submitting import PinnedSubmissions
 from wvo_mcp.execution.workspaces.validating import Validator
 from wvo_mcp.execution.workspaces.worktree import host_name
@@ -81,13 +83,14 @@ class Yard:
         judging = Judging(store, JOURNAL, Validator(self.judge))
         self.submissions = PinnedSubmissions(self.root, store, JOURNAL, judging)
         self.files = FileCheckpoints(self.root, self.folder, store, JOURNAL, judging)
+        self.promotions = ShadowPromotions(self.root, self.folder, Rows(store, JOURNAL), judging)
         self.rollbacks = FileRollbacks(self.root, self.folder, store, JOURNAL, self.files, judging)
         self.guard = Guard(store, self.files, self.rollbacks)
 
     @property
     def services(self) -> Container:
         """What tools of workspaces need."""
-        files = {"Checkpoints": self.files, "Rollbacks": self.rollbacks}
+        files = {"Checkpoints": self.files, "Rollbacks": self.rollbacks, "Promotions": self.promotions}
         places = {"Places": self.places, "Submissions": self.submissions}
         parts: dict[type | str, object] = {Guard: self.guard}
         parts |= {f"wvo_mcp.ports.checkpoints.{name}": part for name, part in files.items()}

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from wvo_mcp.orchestration.health.loop import HealthLoop
     from wvo_mcp.orchestration.workspaces.triggers import Guard
     from wvo_mcp.ports.backend import Snapshots
-    from wvo_mcp.ports.checkpoints import Checkpoints, Rollbacks
+    from wvo_mcp.ports.checkpoints import Checkpoints, Promotions, Rollbacks
     from wvo_mcp.ports.homes import Homes
     from wvo_mcp.ports.places import Places, Submissions
     from wvo_mcp.ports.rules import ProjectRules
@@ -242,6 +242,13 @@ def build_services(
 
         return PinnedSubmissions(settings.root, store, journal, cast("Judging", judged.part))
 
+    def promotions() -> "Promotions":
+        from wvo_mcp.execution.workspaces.promotions import ShadowPromotions
+        from wvo_mcp.execution.workspaces.rows import Rows
+
+        rows, the_judging = Rows(store, journal), cast("Judging", judged.part)
+        return ShadowPromotions(settings.root, settings.worktrees, rows, the_judging)
+
     judged, kept, back = Late(judging), Late(checkpoints), Late(rollbacks)
     return Container(
         {
@@ -262,6 +269,7 @@ def build_services(
             "wvo_mcp.ports.workers.WorkerLogs": Late(logs),
             "wvo_mcp.ports.checkpoints.Checkpoints": kept,
             "wvo_mcp.ports.checkpoints.Rollbacks": back,
+            "wvo_mcp.ports.checkpoints.Promotions": Late(promotions),
             "wvo_mcp.orchestration.workspaces.triggers.Guard": Late(guard),
             "wvo_mcp.ports.places.Places": Late(places),
             "wvo_mcp.ports.places.Submissions": Late(submissions),

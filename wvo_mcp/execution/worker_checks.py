@@ -26,7 +26,9 @@ _SECONDS = 10
 
 def git(root: Path, environ: Mapping[str, str]) -> Finding:
     if not any((up / ".git").exists() for up in (root, *root.parents)):
-        found = "there is no git repository: workers would share this folder, and nothing keeps them apart"
+        found = (
+            "there is no git repository: workers get copies of this folder, and nothing is verified before it is in it"
+        )
         return warn("git", found, "Run git init and make a first commit, before you run wvo-mcp autopilot.")
     try:
         ended = run_blocking(Program(argv=("git", "--version"), env=environ, cwd=root, deadline=_SECONDS), keep=1_000)

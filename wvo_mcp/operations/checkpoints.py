@@ -7,16 +7,17 @@ from pydantic import Field
 from wvo_mcp.domain.checkpoints import Trigger
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.rollbacks import BASE, Extent, RollbackAsk
+from wvo_mcp.domain.task import Status
 from wvo_mcp.domain.text import Id, Reference
 from wvo_mcp.domain.validation import Severity, shown
-from wvo_mcp.errors import Conflict, InvalidInput, NotFound
+from wvo_mcp.errors import Conflict, InvalidInput, NotFound, StaleLease
 from wvo_mcp.operations.inputs import DryRun, Held, Input, OrNull, Output, first
 from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.operations.results import fitting
 from wvo_mcp.orchestration.tasks import lifecycle
-from wvo_mcp.orchestration.workspaces import reverting
+from wvo_mcp.orchestration.workspaces import promoting, reverting
 from wvo_mcp.ports import Transaction, WatchedStore
-from wvo_mcp.ports.checkpoints import Checkpoints, NoCheckpoint, NoRollback, Rollbacks
+from wvo_mcp.ports.checkpoints import Checkpoints, NoCheckpoint, NoRollback, Promotions, Rollbacks
 
 _DIFF = 12_000
 
@@ -140,6 +141,58 @@ async def workspace_validate(ctx: Context, params: Held, store: WatchedStore, ch
         left_out=[shown(name) for name in taken.left_out],
         lands="no" if taken.left_out else {Severity.CRITICAL: "no", Severity.ERROR: "with a person"}.get(worst, "yes"),
         took_ms=found.took_ms,
+    )
+
+
+class Promote(Held, DryRun):
+    pass
+
+
+class WorkspacePromoted(Output):
+    task_id: str
+    files: Annotated[list[str], first(200)] = Field(description="Paths that the project has as the workspace has them.")
+    files_changed: int
+    dry_run: bool = False
+    diff: OrNull = Field(default=None, description="What would change in the project.")
+
+
+@operation(toolset="workspaces", effect=Effect.DESTRUCTIVE, manages_own_transactions=True)
+async def workspace_promote(
+    ctx: Context, params: Promote, store: WatchedStore, promotions: Promotions
+) -> WorkspacePromoted:
+    """Put what you changed in a workspace that is a copy (there is no git) into the project's folder: all or nothing, after it
+    is validated. complete_task does so by itself; call it to show work before that. Refused where the project went on in the
+    same files: your workspace then has both, for you to look at."""
+
+    async def allowed(tx: Transaction) -> None:
+        await tx.sessions.ensure()
+        task = await tx.tasks.get(params.task_id)
+        if task.status is Status.IN_PROGRESS and not tx.caller.person:
+            await lifecycle.held(tx, ctx.policy, task.id, params.lease_token)
+        elif not tx.caller.person:
+            raise StaleLease(task.id, task.assigned_to)
+
+    await store.write(ctx.caller, allowed, keep=not params.dry_run)
+    found = await promoting.promote(
+        promotions,
+        params.task_id,
+        person=ctx.caller.person,
+        dry_run=params.dry_run,
+        diff=_DIFF if params.dry_run else 0,
+    )
+    if found is None:
+        hint = "Work in a git worktree is submitted by complete_task, and lands by itself."
+        raise NotFound("workspace without git of", params.task_id, (), field="task_id", hint=hint)
+    files = [shown(name) for name in found.files]
+    if files and not params.dry_run:
+        data = {"files": files[:100], "files_changed": len(files)}
+        await store.write(ctx.caller, lambda tx: tx.events.append("workspace.promoted", params.task_id, data))
+    return WorkspacePromoted(
+        task_id=params.task_id,
+        files=files,
+        files_changed=len(files),
+        dry_run=params.dry_run,
+        diff=found.diff or None,
     )
 
 

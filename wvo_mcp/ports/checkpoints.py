@@ -81,3 +81,34 @@ class Rollbacks(Protocol):
 
     async def finish(self) -> list[str]:
         """Those that a crash has cut off; a line for each that could not be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promoted:
+    """`files`: the paths that the project's folder has as the copy has them now, or would have after a dry run; `diff` of
+    them."""
+
+    files: Sequence[str]
+    diff: str = ""
+
+
+class NoPromotion(Exception):
+    """Nothing was promoted; the text says why in sentences. `violations`: what a person may promote all the same. With `full`
+    the disk is."""
+
+    def __init__(self, why: str, *, violations: bool = False, full: bool = False) -> None:
+        super().__init__(why)
+        self.violations = violations
+        self.full = full
+
+
+class Promotions(Protocol):
+    """Of the workspaces on this host that are copies of a folder without git. None of it within a transaction."""
+
+    async def promote(
+        self, task_id: str, *, person: bool = False, dry_run: bool = False, diff: int = 0
+    ) -> Promoted | None:
+        """Put what the copy changed into the project's folder, all or nothing. A `person` decides what violates the policy,
+        but for what it forbids. Where the project went on in the same files, the copy is brought onto that, for whoever works
+        there to look at. With `dry_run` nothing is done, and `diff` characters are shown. None where the task has no copy
+        here. Raises NoPromotion."""

@@ -35,10 +35,10 @@ def test_git_must_be_able_to_merge_in_memory(tmp_path: Path, version: str, outco
     assert worker_checks.git(tmp_path, _program(tmp_path / "bin", "git", version)).outcome is outcome
 
 
-def test_without_git_nothing_keeps_workers_apart(tmp_path: Path) -> None:
+def test_without_git_nothing_is_verified_before_it_lands(tmp_path: Path) -> None:
     finding = worker_checks.git(tmp_path, {})
 
-    assert (finding.outcome, "nothing keeps them apart" in finding.found) == (Outcome.WARN, True)
+    assert (finding.outcome, "nothing is verified" in finding.found) == (Outcome.WARN, True)
 
 
 def test_worktrees_need_a_folder_that_can_be_made(tmp_path: Path) -> None:

@@ -91,18 +91,6 @@ async def test_a_repository_without_a_commit_is_said(bench: Bench, home: Path, t
         await yard.opened("T1")
 
 
-async def test_without_git_the_place_is_said_to_be_unprotected(bench: Bench, home: Path, tmp_path: Path) -> None:
-    yard = Yard(tmp_path / "plain", bench)
-    yard.root.mkdir()
-    worker, place = await yard.opened("T1")
-
-    assert place.unprotected
-    assert place.path == yard.root
-    assert (await yard.complete(worker))["submission"] is None
-    assert await yard.places.close("T1") is None
-    assert yard.root.is_dir()
-
-
 async def test_a_project_below_the_top_of_its_repository_starts_there(yard: Yard, bench: Bench) -> None:
     yard.write(yard.root, {"part/code.py": ""})
     yard.save("a part")

@@ -67,7 +67,7 @@ async def test_work_that_an_index_hides_is_submitted(yard: Yard) -> None:
 async def test_an_agent_that_changed_nothing_is_asked_once(yard: Yard) -> None:
     worker, _ = await yard.opened("T1", type="generation")
 
-    with pytest.raises(Conflict, match="Nothing in the worktree of T1 differs"):
+    with pytest.raises(Conflict, match="Nothing in the workspace of T1 differs"):
         await yard.complete(worker)
     done = await yard.complete(worker)
 

@@ -111,12 +111,17 @@ class FileCheckpoints:
         gone = set(surplus(dated, now))
         if not gone:
             return 0
+        place = await self._row(task_id)
 
         def unpinned() -> None:
-            if (common := Common.of(self._root)) is not None:
-                for row in rows:
-                    if row["number"] in gone and common.commit_of(ref := _ref(task_id, row["number"])) is not None:
-                        common.unpin(ref, row["commit_sha"])
+            common = Common.of(self._root) if place is None else worktree.common_of(self._root, place)
+            for row in rows:
+                if (
+                    common
+                    and row["number"] in gone
+                    and common.commit_of(ref := _ref(task_id, row["number"])) is not None
+                ):
+                    common.unpin(ref, row["commit_sha"])
 
         try:
             await to_thread.run_sync(unpinned)
@@ -127,7 +132,7 @@ class FileCheckpoints:
 
     async def _row(self, task_id: str) -> Row | None:
         row = await self._rows.of(task_id)
-        return row if row is not None and row["mode"] == "worktree" and row["state"] == "open" else None
+        return row if row is not None and row["mode"] != "folder" and row["state"] == "open" else None
 
     async def taken(
         self, row: Row, trigger: Trigger, task_checkpoint: int | None = None, of: str | None = None

@@ -4,8 +4,8 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ from wvo_mcp.domain.rules import Rules
 from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.workspaces import looking, preparing, returning, rollback, tidying, worktree
 from wvo_mcp.execution.workspaces.alone import Busy, alone
-from wvo_mcp.execution.workspaces.repository import Common, Tampered, found_around, means_full
+from wvo_mcp.execution.workspaces.reasons import as_place_failed
+from wvo_mcp.execution.workspaces.repository import Common, Tampered, found_around
 from wvo_mcp.execution.workspaces.rows import Row, Rows
+from wvo_mcp.execution.workspaces.shadowing import Shadows
 from wvo_mcp.execution.workspaces.snapshot import Tree
 from wvo_mcp.execution.workspaces.suspicion import Suspicion
 from wvo_mcp.ports import WatchedStore
@@ -49,13 +51,13 @@ class Worktrees:
         self._rules = rules
         self._rows = Rows(store, caller)
         self._suspicion = Suspicion(self._root, self._rows)
+        spared = (self._folder, self._logs, *([] if logs.parent.resolve() == self._root else [logs.parent.resolve()]))
+        self._shadows = Shadows(self._root, self._folder, spared, self._rows, _new_id)
         self._making = anyio.Lock()
 
     async def open(self, ask: PlaceAsk) -> Place:
         await self._rules.refresh()
-        if ask.attached and found_around(self._root) is None:
-            raise PlaceFailed(f"{self._root} is not in a git repository", problem=Problem.NO_GIT)
-        with _reasons(ask.task_id):
+        with as_place_failed(ask.task_id):
             async with alone(self._folder, f"task-{ask.task_id}", _TASK_SECONDS):
                 return await self._opened(ask)
 
@@ -88,6 +90,7 @@ class Worktrees:
         for row in await self._rows.live():
             if row["state"] in _CLOSED and await self._rows.is_settled(row["task_id"]):
                 left += _line(row, await self.close(row["task_id"]))
+        left += await self._shadows.recovered()
         with suppress(Tampered, GitFailed):
             await self._tidy()
         return left
@@ -100,7 +103,7 @@ class Worktrees:
         submitted = [
             [(one["base_sha"], one["commit_sha"]), (one["tip_sha"] or "", one["landed_sha"] or "")] for one in entries
         ]
-        with _reasons(task_id):
+        with as_place_failed(task_id):
             tree = worktree.tree_of(self._root, row)
             return await anyio.to_thread.run_sync(worktree.changes, tree, submitted)
 
@@ -132,13 +135,17 @@ class Worktrees:
             if row is not None and (place := await self._taken_over(row, ask)) is not None:
                 return place
             common = await to_thread.run_sync(Common.of, self._root)
-            if common is None:
-                return await self._plain(ask, row)
-            await self._check_others(common)
-            row = await self._planned(common, ask, self._rules.current())
-            async with self._undoing(row, nullcontext()):
-                tree = await to_thread.run_sync(worktree.tree_of, self._root, row)
-                await to_thread.run_sync(worktree.added, tree, row["branch"])
+            if common is None or (row is not None and row["mode"] == "shadow"):
+                row, reused = await self._shadows.opened(row, ask)
+                tree = None
+            else:
+                await self._check_others(common)
+                row, reused = await self._planned(common, ask, self._rules.current()), False
+                async with self._undoing(row, nullcontext()):
+                    tree = await to_thread.run_sync(worktree.tree_of, self._root, row)
+                    await to_thread.run_sync(worktree.added, tree, row["branch"])
+        if tree is None:
+            return replace(await self._without_git(row, ask), reused=reused)
         async with self._undoing(row, self._alone()):
             return await self._prepared(row, tree, ask)
 
@@ -158,7 +165,7 @@ class Worktrees:
 
     async def _taken_over(self, row: Row, ask: PlaceAsk) -> Place | None:
         """The place that the task has; None where it is no longer there."""
-        if row["mode"] == "folder":
+        if row["mode"] != "worktree":
             return None
         if row["lease_token"] > ask.lease_token:
             raise PlaceFailed(f"A later lease of {ask.task_id} has its workspace", problem=Problem.OVERTAKEN)
@@ -214,20 +221,12 @@ class Worktrees:
         note = "its folder was removed by somebody" if ref is None else f"git did not know it any more; kept as {ref}"
         await self._rows.write(row, state="removed", facts={**worktree.facts_of(row), "note": note})
 
-    async def _plain(self, ask: PlaceAsk, row: Row | None) -> Place:
-        """Without git the worker is in the project's own folder, with all others."""
-        fields = {
-            "task_id": ask.task_id,
-            "lease_token": ask.lease_token,
-            "host": self._rows.host,
-            "path": str(self._root),
-        }
-        if row is None:
-            row = {**fields, "workspace_id": _new_id(), "mode": "folder", "state": "open"}
-            row |= {"branch": None, "base_sha": None, "facts": "{}"}
-            await self._rows.add(row)
-        else:
-            await self._rows.write(row, lease_token=ask.lease_token, state="open")
+    async def _without_git(self, row: Row, ask: PlaceAsk) -> Place:
+        facts = worktree.facts_of(row)
+        if row["mode"] == "shadow" and not (ask.attached or facts["set_up"]):
+            await self._set_up(row, ask)
+            row = {**row, "facts": json.dumps(facts | {"set_up": True})}
+            await self._rows.write(row, facts=worktree.facts_of(row))
         return self._place(row, ask)
 
     async def _planned(self, common: Common, ask: PlaceAsk, rules: Rules) -> Row:
@@ -285,7 +284,7 @@ class Worktrees:
     async def _undoing(self, row: Row, lock: AbstractAsyncContextManager[None]) -> AsyncGenerator[None]:
         """What was made for the row is taken away, under the lock, when the block fails or is cancelled."""
         try:
-            with _reasons(row["task_id"]):
+            with as_place_failed(row["task_id"]):
                 yield
         except BaseException as error:
             if not (isinstance(error, PlaceFailed) and error.tampered):
@@ -335,6 +334,8 @@ class Worktrees:
         """What was cut off is finished or undone; a line where it could not be."""
         if row["state"] == "removing":
             return _line(row, await self._removed(row))
+        if row["mode"] == "shadow":
+            return _line(row, await self._shadows.settled(row))
         try:
             await to_thread.run_sync(lambda: worktree.undone(worktree.tree_of(self._root, row), row["branch"]))
         except Tampered as error:
@@ -350,6 +351,8 @@ class Worktrees:
         if row["mode"] == "folder":
             await self._rows.write(row, state="removed")
             return None
+        if row["mode"] == "shadow":
+            return await self._shadows.removed(row)
         submitted = await self._rows.submitted(row["task_id"])
         await self._rows.write(row, state="removing")
         try:
@@ -367,24 +370,6 @@ class Worktrees:
         if (common := await to_thread.run_sync(Common.of, self._root)) is not None:
             await self._check_others(common)
             await tidying.tidied(common, self._store, self._caller)
-
-
-@contextmanager
-def _reasons(task_id: str) -> Generator[None]:
-    """What goes wrong within, as PlaceFailed."""
-    try:
-        yield
-    except Tampered as error:
-        problem = Problem.TAMPERED
-        raise PlaceFailed(f"The repository's own files were changed: {error}", problem=problem) from None
-    except Busy:
-        text = f"No worktree for {task_id} yet: another process is making or removing one."
-        raise PlaceFailed(text, problem=Problem.BUSY) from None
-    except preparing.NotPrepared as error:
-        raise PlaceFailed(str(error), error.tail) from None
-    except (GitFailed, OSError, rollback.NotPossible) as error:
-        problem = Problem.FULL if means_full(str(error)) else Problem.OTHER
-        raise PlaceFailed(f"No worktree for {task_id}: {error}.", problem=problem) from None
 
 
 def _is_folder(path: Path) -> bool:

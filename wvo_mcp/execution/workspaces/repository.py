@@ -73,6 +73,13 @@ class Common:
             raise GitFailed(f"{root} is no longer in a git repository")
         return cls(*found, facts["settings"], facts["baseline"])
 
+    @classmethod
+    def beside(cls, root: Path, git_dir: Path, facts: Mapping[str, Any]) -> "Common":
+        """Our own repository for copies of a folder without git: nobody's settings hold in it. Raises GitFailed."""
+        if not (git_dir / "HEAD").is_file():
+            raise GitFailed(f"the repository {git_dir} is gone")
+        return cls(root, git_dir, {}, facts["baseline"])
+
     def check(self) -> None:
         """Raises Tampered."""
         if changed := guard.difference(self.git_dir, self.baseline):

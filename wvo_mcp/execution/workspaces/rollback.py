@@ -23,7 +23,8 @@ from wvo_mcp.execution.workspaces.snapshot import Tree, joined, opened
 JOURNAL = "refs/wvo/rollback"
 _MOST_SHOWN = 200_000
 _MOST_NAMED = 10
-_MOVED = ("not uptodate", "would be overwritten", "would lose untracked", "would be removed")
+REFUSED = ("not uptodate", "would be overwritten", "would lose untracked", "would be removed")
+"""What git says before it changes anything."""
 
 
 class NotPossible(Exception):
@@ -140,7 +141,7 @@ def _apply(tree: Tree, plan: Plan) -> None:
         try:
             tree.run(own, "read-tree", "-m", "-u", plan.before, plan.after)
         except GitFailed as error:
-            if not moved and any(one in str(error) for one in _MOVED):
+            if not moved and any(one in str(error) for one in REFUSED):
                 raise NotPossible(f"A file changed meanwhile: {error}") from None
             raise
         there = set(_split(tree.run(own, "ls-files", "-z"))) if moved else set[str]()

@@ -61,7 +61,7 @@ class FileRollbacks:
             names = await self._names(tree, row, ask)
             to = await self._last_valid(tree, row, names, ask.skipped) if ask.to is None else ask.to
             commit = row["base_sha"] if to == BASE else await self._commit(row["task_id"], to)
-            if commit is None:
+            if commit is None or await to_thread.run_sync(tree.common.commit_of, commit) is None:
                 return None
             if ask.extent is Extent.SMART and not names:
                 return Rolled(to=to, undo=None, reverted=(), kept=())
@@ -78,8 +78,8 @@ class FileRollbacks:
     async def finish(self) -> list[str]:
         begun = await to_thread.run_sync(_begun, self._root)
         left: list[str] = []
-        for row in await self._rows.live() if begun else ():
-            if row["workspace_id"] in begun and row["mode"] != "folder":
+        for row in await self._rows.live():
+            if row["mode"] == "shadow" or (row["workspace_id"] in begun and row["mode"] == "worktree"):
                 try:
                     async with self._alone(row):
                         tree = await to_thread.run_sync(worktree.tree_of, self._root, row)

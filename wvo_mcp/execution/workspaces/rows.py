@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from wvo_mcp.domain.lease import Caller
@@ -47,6 +48,14 @@ class Rows:
             await tx.workspaces.change(row["workspace_id"], fields)
 
         await self._store.write(self._caller, change)
+
+    async def now(self) -> datetime:
+        """By the store's clock."""
+
+        async def look(tx: Transaction) -> datetime:
+            return tx.now
+
+        return await self._store.read(self._caller, look)
 
     async def is_settled(self, task_id: str) -> bool:
         """Is the task done, failed or cancelled?"""

@@ -21,6 +21,8 @@ class Suspicion:
         if row["mode"] == "folder" or self.elsewhere(row) is not None:
             return None
         try:
+            if row["mode"] == "shadow":
+                return _of_shadow(row)
             found = found_around(self._root)
             return (
                 "the repository is gone"
@@ -46,9 +48,13 @@ class Suspicion:
         """What is there now is the measure of all places from now on; what differed."""
         found = await self._found()
         now = await to_thread.run_sync(Common.of, self._root) if found else None
-        if now is not None:
-            for row, _ in found:
-                await self._rows.write(row, facts={**worktree.facts_of(row), "baseline": now.baseline})
+        for row, _ in found:
+            own = now and now.baseline
+            if row["mode"] == "shadow":
+                own = await to_thread.run_sync(guard.taken, worktree.shadow_repository(row))
+            if own is not None:
+                await self._rows.write(row, facts={**worktree.facts_of(row), "baseline": own})
+        if found:
             await self._rows.accepted()
         return list(dict.fromkeys(line for _, lines in found for line in lines))
 
@@ -57,7 +63,7 @@ class Suspicion:
 
         def compared() -> list[str | None]:
             known: dict[str, str | None] = {}  # most places began with the same
-            keys = [json.dumps([(facts := worktree.facts_of(row)).get("baseline"), facts.get("top")]) for row in rows]
+            keys = [row["workspace_id"] if row["mode"] == "shadow" else _begun_with(row) for row in rows]
             for row, key in zip(rows, keys, strict=True):
                 if key not in known:
                     known[key] = self.difference(row)
@@ -65,3 +71,13 @@ class Suspicion:
 
         found = zip(rows, await to_thread.run_sync(compared), strict=True)
         return [(row, changed.splitlines()) for row, changed in found if changed]
+
+
+def _of_shadow(row: Row) -> str | None:
+    git_dir = worktree.shadow_repository(row)
+    return guard.difference(git_dir, worktree.facts_of(row)["baseline"]) if git_dir.is_dir() else None
+
+
+def _begun_with(row: Row) -> str:
+    facts = worktree.facts_of(row)
+    return json.dumps([facts.get("baseline"), facts.get("top")])

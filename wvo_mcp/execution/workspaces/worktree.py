@@ -17,6 +17,7 @@ from wvo_mcp.execution.workspaces.snapshot import NotSubmittable, Tree
 from wvo_mcp.ports.places import PlaceAsk
 
 INDEXES = ".index"
+SHADOWS = ".shadows"
 _MOST_SHOWN = 200_000
 _MOST_NAMES = 100
 
@@ -48,7 +49,19 @@ def tree_of(root: Path, row: Row) -> Tree:
     facts = facts_of(row)
     path = Path(row["path"])
     index = path.parent / INDEXES / row["workspace_id"]
-    return Tree(Common.known(root, facts), path, row["base_sha"], index, frozenset(facts.get("included", ())))
+    return Tree(common_of(root, row), path, row["base_sha"], index, frozenset(facts.get("included", ())))
+
+
+def common_of(root: Path, row: Row) -> Common:
+    """The repository that the workspace is of. Raises GitFailed."""
+    if row["mode"] == "shadow":
+        return Common.beside(root, shadow_repository(row), facts_of(row))
+    return Common.known(root, facts_of(row))
+
+
+def shadow_repository(row: Row) -> Path:
+    """Of a copy of a folder without git."""
+    return Path(row["path"]).parent / SHADOWS / f"{row['workspace_id']}.git"
 
 
 def planned(

@@ -21,7 +21,7 @@ from wvo_mcp.ports.providers import Providers
 
 if TYPE_CHECKING:  # a first call needs nothing of these
     from wvo_mcp.orchestration.workspaces.triggers import Guard
-    from wvo_mcp.ports.checkpoints import Taken
+    from wvo_mcp.ports.checkpoints import Promoted, Promotions, Taken
     from wvo_mcp.ports.places import Prepared, Submissions
 
 _UNLOCKED_SHOWN = 100
@@ -140,7 +140,7 @@ async def _files_kept(ctx: Context, task: Task) -> "Taken | None":
     from wvo_mcp.orchestration.tasks import submitting  # most tasks have no workspace
 
     place = await ctx.tx.workspaces.open_of(task.id)
-    if place is None or not submitting.submits(task, place):
+    if place is None or not submitting.is_own(task, place):
         return None
     if ctx.prepared is None:
 
@@ -205,6 +205,8 @@ async def _submitted(ctx: Context, task: Task, place: dict[str, Any]) -> dict[st
     """What is in the workspace of this lease. It is pinned first, outside of the transaction."""
     from wvo_mcp.orchestration.tasks import submitting  # most tasks have no workspace
 
+    if submitting.promotes(task, place):
+        return await _promoted(ctx, task, place)
     if not submitting.submits(task, place):
         return submitting.left(task, place)
     if ctx.prepared is None:
@@ -223,6 +225,25 @@ async def _submitted(ctx: Context, task: Task, place: dict[str, Any]) -> dict[st
     if prepared is None:  # another host has it
         return submitting.left(task, place)
     return await submitting.submitted(ctx.tx, task, prepared)
+
+
+async def _promoted(ctx: Context, task: Task, place: dict[str, Any]) -> dict[str, Any]:
+    """What is in the copy of the project's folder. It is promoted first, outside of the transaction."""
+    from wvo_mcp.orchestration.tasks import submitting
+
+    if ctx.prepared is None:
+
+        async def put(container: Container) -> object:
+            from wvo_mcp.domain.checkpoints import Trigger
+            from wvo_mcp.orchestration.workspaces import promoting
+
+            await _guard(container).keep(task.id, Trigger.COMPLETE)
+            promotions = cast("Promotions", container.part("wvo_mcp.ports.checkpoints.Promotions"))
+            return (await promoting.promote(promotions, task.id),)
+
+        raise First(put)
+    (promoted,) = cast("tuple[Promoted | None]", ctx.prepared)
+    return await submitting.promoted(ctx.tx, task, place, () if promoted is None else promoted.files)
 
 
 class FailTask(LeaseWrite):

@@ -262,9 +262,7 @@ class Work:
             fields = {"pid": pid, "pid_started": mark, "workspace": str(place.path), "log": str(log)}
             self.sink.put(worker.worker_id, fields, now=True)
             alone = (
-                "there is no git here: nothing keeps workers apart, and nothing is pinned"
-                if place.unprotected
-                else None
+                place.note or "nothing keeps workers apart here, and nothing is pinned" if place.unprotected else None
             )
             self._told("launched" if launched.before is None else "resumed", reason=alone or place.note)
             asker = Asker(parts.store, parts.caller, parts.policy, parts.judge, worker, place.path)

@@ -2,7 +2,7 @@
 it; and what becomes of the entry when the task is open again."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wvo_mcp.domain.files import overlap
@@ -17,20 +17,31 @@ if TYPE_CHECKING:  # a first call needs nothing of it
 
 Work = dict[str, Any]
 Row = Mapping[str, Any]
+_SHADOW = "shadow"
 PARKED = "merge_parked"
 """The alert of a task whose entry is parked."""
 _DRIFT_KEPT = 100
 _EVENTS = 50
 
 
+def is_own(task: Task, place: Row) -> bool:
+    """Is the place (a row of `workspaces`) a worktree or a copy of the lease that holds the task?"""
+    open_ = place["state"] == "open" and place["mode"] != "folder"
+    return open_ and place["lease_token"] == task.lease_token
+
+
 def submits(task: Task, place: Row) -> bool:
-    """Is the place (a row of `workspaces`) that of the lease which completes the task, and does its work land?"""
-    own = place["state"] == "open" and place["lease_token"] == task.lease_token
-    return own and _lands(place)
+    """Does its work land through the queue?"""
+    return is_own(task, place) and _lands(place)
+
+
+def promotes(task: Task, place: Row) -> bool:
+    """Is its work put into the project's folder at once?"""
+    return is_own(task, place) and place["mode"] == _SHADOW
 
 
 def _lands(place: Row) -> bool:
-    return place["mode"] != "folder" and bool(json.loads(place["facts"]).get("submits"))
+    return place["mode"] == _SHADOW or (place["mode"] != "folder" and bool(json.loads(place["facts"]).get("submits")))
 
 
 def left(task: Task, place: Row) -> Work:
@@ -77,6 +88,15 @@ async def submitted(tx: Transaction, task: Task, prepared: "Prepared") -> Work:
     return {"submission": made, "files_changed": len(prepared.files), "drift": len(drift)}
 
 
+async def promoted(tx: Transaction, task: Task, place: Row, files: Sequence[str]) -> Work:
+    """Of a copy of the project's folder. {promoted: paths}, or {no_changes: True}; raises as `submitted`."""
+    if not files and not json.loads(place["facts"]).get("promoted"):
+        if task.type is TaskType.GENERATION and not await _asked(tx, task):
+            raise _nothing_changed(task)
+        return {"no_changes": True}
+    return {"promoted": [_printable(name) for name in files[:_DRIFT_KEPT]], "files_changed": len(files)}
+
+
 async def withdrawn(tx: Transaction, task_id: str, because: str) -> None:
     """What the task has in the queue does not land: it is open again, or cancelled. A revert is not the task's own."""
     for entry in await tx.submissions.of_task(task_id):
@@ -94,8 +114,8 @@ async def _asked(tx: Transaction, task: Task) -> bool:
 
 def _nothing_changed(task: Task) -> Conflict:
     error = Conflict(
-        f"Nothing in the worktree of {task.id} differs from what it began with, so nothing would be submitted.",
-        hint="Write what the task asks for into your worktree. If nothing had to change, call complete_task again and say why.",
+        f"Nothing in the workspace of {task.id} differs from what it began with, so nothing would be submitted.",
+        hint="Write what the task asks for into it. If nothing had to change, call complete_task again and say why.",
     )
 
     async def recorded(tx: Transaction) -> None:

@@ -1,0 +1,230 @@
+"""What a shadow changed, put into the project's folder: all of it or nothing.
+
+Only paths that the shadow changed are looked at and written, and only where the project still has what the shadow began
+with, or has it already. A ref says what was begun before a file is touched, and its commits hold what was there before;
+whoever finds it after a crash finishes it.
+"""
+
+import os
+import stat
+import tempfile
+from collections.abc import Collection, Generator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from wvo_mcp.execution.git import GitFailed
+from wvo_mcp.execution.workspaces.repository import Common
+from wvo_mcp.execution.workspaces.rollback import REFUSED
+from wvo_mcp.execution.workspaces.snapshot import Tree, joined, opened
+
+JOURNAL = "refs/wvo/promotion"
+_NOTHING = "0" * 6
+Entry = tuple[str, str]
+"""Mode and object, as git has them."""
+
+
+class Moved(Exception):
+    """The project's folder has something else in these places by now; nothing was changed."""
+
+    def __init__(self, paths: Collection[str]) -> None:
+        super().__init__(", ".join(paths))
+        self.paths = sorted(paths)
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """`before` and `after` are trees of the changed paths alone, as the project's folder has them and is to have them."""
+
+    commit: str
+    before: str
+    after: str
+    changed: tuple[str, ...]
+
+
+def planned(tree: Tree, root: Path, commit: str) -> Promotion:
+    """What makes the project have what `commit` changed of the shadow's base. Raises Moved, Tampered, GitFailed."""
+    was, becomes = _sides(tree.common, tree.base, commit)
+    changed = sorted({*was, *becomes})
+    with _small_index() as own:
+        before, after = _written(tree, root, own, was), _written(tree, root, own, becomes)
+        other = _differing(tree, root, own, before, was) | _in_the_way(
+            root, [name for name in becomes if name not in was]
+        )
+        if other:
+            there = _differing(tree, root, own, after, becomes)
+            there |= {name for name in other if name not in becomes and os.path.lexists(root / name)}
+            there |= {name for name in other if _led_elsewhere(root, name)}
+            if moved := other & there:
+                raise Moved(moved)
+            have = {name: entry for name, entry in was.items() if name not in other}
+            before = _written(tree, root, own, have | {name: becomes[name] for name in other if name in becomes})
+    return Promotion(commit, before, after, tuple(changed))
+
+
+def applied(tree: Tree, root: Path, promotion: Promotion) -> None:
+    """Do it. Raises Moved where a file changed since it was planned; Tampered, GitFailed where it failed, and then the files
+    are what they were, unless that failed as well: `finished` goes on."""
+    common = tree.common
+    begun = common.committed(promotion.before, (), "What the project's folder had")
+    commit = common.committed(promotion.after, (begun, promotion.commit), "Promotion: what is begun")
+    if not common.pin(JOURNAL, commit):
+        raise GitFailed("another promotion of this workspace was begun and is not finished")
+    try:
+        _put(tree, root, promotion.before, promotion.after)
+    except GitFailed as error:
+        if not any(one in str(error) for one in REFUSED):  # else git has changed nothing
+            _undone(tree, root, promotion)
+        common.unpin(JOURNAL, commit)
+        if any(one in str(error) for one in REFUSED):
+            raise Moved(promotion.changed) from None
+        raise
+    _settled(tree, root, promotion.after)
+
+
+def kept(tree: Tree) -> None:
+    """It is on record that the promotion was made: the journal is not needed any more, what was there before stays."""
+    if (found := tree.common.refs(JOURNAL).get(JOURNAL)) is not None:
+        tree.common.pin(f"refs/wvo/promoted/{found[0][:16]}", found[0])
+        tree.common.unpin(JOURNAL, found[0])
+
+
+def finished(tree: Tree, root: Path, day: str) -> str | None:
+    """Go on with what was cut off; the commit that is promoted then, None where nothing was begun. Whatever somebody wrote
+    in between is archived first. Raises Tampered, GitFailed."""
+    common = tree.common
+    if (found := common.refs(JOURNAL).get(JOURNAL)) is None:
+        return None
+    after = common.tree_of(found[0])
+    was, becomes = _sides(common, f"{found[0]}^1", found[0])
+    with _small_index() as own:
+        if led := [name for name in (*was, *becomes) if _led_elsewhere(root, name)]:
+            raise GitFailed(f"a link is on the way to {led[0]}")
+        here = _here(tree, root, own, was, becomes)
+    if here not in (after, common.tree_of(f"{found[0]}^1")):
+        left = common.committed(here, (f"{found[0]}^1",), "What was in the project's folder when a promotion went on")
+        common.archive(tree.index.name, left, day)
+    if here != after:
+        _put(tree, root, here, after)
+    _settled(tree, root, after)
+    return common.git("rev-parse", f"{found[0]}^2")
+
+
+def theirs(tree: Tree, root: Path, paths: Collection[str]) -> str:
+    """A commit on top of the shadow's base that has these paths as the project's folder has them now. Raises Tampered,
+    GitFailed."""
+    there = _at(tree, root)
+    with tempfile.TemporaryDirectory(prefix="wvo-git-") as folder:
+        own = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+        there.run(own, "read-tree", tree.base)
+        there.enter(own, [name for name in paths if not there.holds_secret(name)], ())
+        now = there.run(own, "write-tree").decode().strip()
+    return tree.common.committed(now, (tree.base,), "What the project's folder has by now")
+
+
+def _at(tree: Tree, root: Path) -> Tree:
+    """The project's folder, as a working tree of the shadow's repository."""
+    return Tree(tree.common, root, tree.base, tree.index)
+
+
+def _sides(common: Common, old: str, new: str) -> tuple[dict[str, Entry], dict[str, Entry]]:
+    """The paths that differ, as the one and as the other has them."""
+    raw = common.run("diff-tree", "-r", "-z", "--raw", "--no-abbrev", "--no-renames", old, new)
+    fields = raw.decode(errors="surrogateescape").split("\0")
+    was, becomes = dict[str, Entry](), dict[str, Entry]()
+    for entry, name in zip(fields[0::2], fields[1::2], strict=False):
+        old_mode, mode, old_blob, blob, _ = entry.removeprefix(":").split(" ")
+        if old_mode != _NOTHING:
+            was[name] = (old_mode, old_blob)
+        if mode != _NOTHING:
+            becomes[name] = (mode, blob)
+    return was, becomes
+
+
+@contextmanager
+def _small_index() -> Generator[dict[str, str]]:
+    """For the few paths that are promoted: the project's other files are not read."""
+    with tempfile.TemporaryDirectory(prefix="wvo-git-") as folder:
+        yield {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+
+
+def _written(tree: Tree, root: Path, own: dict[str, str], entries: Mapping[str, Entry]) -> str:
+    """A tree of these paths alone, which the index holds then."""
+    at = _at(tree, root)
+    at.run(own, "read-tree", "--empty")
+    lines = [f"{mode} {blob}\t{name}" for name, (mode, blob) in entries.items()]
+    at.run(own, "update-index", "-z", "--index-info", content=joined(lines))
+    return at.run(own, "write-tree").decode().strip()
+
+
+def _differing(tree: Tree, root: Path, own: dict[str, str], content: str, entries: Mapping[str, Entry]) -> set[str]:
+    """Those that the project's folder does not have like this."""
+    at = _at(tree, root)
+    at.run(own, "read-tree", "--reset", content)
+    with suppress(GitFailed):  # it says so where one differs
+        at.run(own, "update-index", "-q", "--refresh")
+    printed = at.run(own, "diff-files", "--name-only", "-z", "--no-renames", "--ignore-submodules=all")
+    differing = {name for name in printed.decode(errors="surrogateescape").split("\0") if name}
+    return differing | {name for name in entries if _led_elsewhere(root, name)}
+
+
+def _in_the_way(root: Path, names: Collection[str]) -> set[str]:
+    """Of paths that are new: those where something is already, or that lead elsewhere."""
+    return {name for name in names if _led_elsewhere(root, name) or os.path.lexists(root / name)}
+
+
+def _led_elsewhere(root: Path, name: str) -> bool:
+    """A link is on the way."""
+    return any((root / one).is_symlink() for one in PurePosixPath(name).parents if one.name)
+
+
+def _put(tree: Tree, root: Path, before: str, after: str) -> None:
+    """git changes the files; it refuses all of it where one is not as `before` has it, or something is in the way."""
+    at = _at(tree, root)
+    with _small_index() as own:
+        at.run(own, "read-tree", "--reset", before)
+        with suppress(GitFailed):
+            at.run(own, "update-index", "-q", "--refresh")
+        at.run(own, "read-tree", "-m", "-u", before, after)
+
+
+def _undone(tree: Tree, root: Path, promotion: Promotion) -> None:
+    """Whatever git has changed by now is as it was again. Raises GitFailed: then the journal stays."""
+    was, becomes = _sides(tree.common, promotion.before, promotion.after)
+    with _small_index() as own:
+        here = _here(tree, root, own, was, becomes)
+    if here != promotion.before:
+        _put(tree, root, here, promotion.before)
+
+
+def _here(tree: Tree, root: Path, own: dict[str, str], was: Mapping[str, Entry], becomes: Mapping[str, Entry]) -> str:
+    """A tree of these paths as the project's folder has them now."""
+    _written(tree, root, own, was)
+    _at(tree, root).enter(own, sorted({*was, *becomes}), ())
+    return _at(tree, root).run(own, "write-tree").decode().strip()
+
+
+def _settled(tree: Tree, root: Path, after: str) -> None:
+    """The files have the modes that they have in the shadow, and are on the disk."""
+    printed = tree.common.run("ls-tree", "-r", "-z", "--full-tree", after).decode(errors="surrogateescape")
+    folders = set[Path]()
+    for entry in printed.split("\0")[:-1]:
+        mode, _, name = entry.partition("\t")
+        if not mode.startswith("100"):
+            continue
+        with suppress(OSError):  # somebody removed it again
+            descriptor = opened(root, name)
+            try:
+                with suppress(OSError):
+                    own = opened(tree.path, name)
+                    os.fchmod(descriptor, stat.S_IMODE(os.fstat(own).st_mode) & 0o777)
+                    os.close(own)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        folders.add((root / name).parent)
+    for folder in folders:
+        with suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            os.fsync(descriptor)
+            os.close(descriptor)

@@ -1,0 +1,230 @@
+"""The workspace of a task where there is no git: a copy of the project's folder, and a repository of our own beside it.
+
+The copy shares nothing with the project: no hard link, and no symbolic link that leads out of it. Its repository holds what
+it began with, its checkpoints, and what the project's files were before a promotion; no agent works in it.
+"""
+
+import os
+import re
+import shutil
+import stat
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wvo_mcp.execution.git import run_git
+from wvo_mcp.execution.workspaces import guard
+from wvo_mcp.execution.workspaces.repository import Common
+from wvo_mcp.execution.workspaces.snapshot import LARGEST, NotSubmittable, Tree
+from wvo_mcp.execution.workspaces.worktree import (
+    INDEXES,
+    SHADOWS,
+    Row,
+    facts_of,
+    process_in,
+    shadow_repository,
+    tree_of,
+)
+
+MOST_BYTES = 2_048 << 20
+MOST_FILES = 100_000
+OLD_SECONDS = 24 * 3_600
+"""Of a copy: after that people are told that the project may have gone on."""
+_KEPT_SECONDS = 7 * 24 * 3_600
+"""A repository stays so long after its copy: it has what promotions replaced."""
+_TRIES = 3
+_BASE = "refs/wvo/base"
+_MADE = ("node_modules/", ".venv/", "__pycache__/", "*.pyc")
+"""What programs make again; it is copied, and never promoted."""
+_BYTES_AS_THEY_ARE = "* -text -ident -filter !working-tree-encoding\n"
+
+
+class NoShadow(Exception):
+    """The folder cannot be copied; the text says why, and what a person can do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What is to be copied, as paths below the project: `folders`, `files` and `links`; `apart`: links that lead out of the
+    project, and what is no file."""
+
+    folders: Sequence[str]
+    files: Sequence[str]
+    links: Sequence[str]
+    apart: Sequence[str]
+
+
+def surveyed(root: Path, spared: Collection[Path]) -> Survey:
+    """All that is below `root`, but for the folders `spared`. Raises NoShadow, OSError."""
+    folders, files, links, apart = list[str](), list[str](), list[str](), list[str]()
+    size, waiting = 0, [root]
+    while waiting:
+        folder = waiting.pop()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                path = folder / entry.name
+                if path in spared:
+                    continue
+                name = path.relative_to(root).as_posix()
+                if entry.name.lower() == ".git":
+                    raise NoShadow(
+                        f"{name} is a git repository within a folder that is none, so that its files could not be promoted;"
+                        " run wvo-mcp in that repository instead"
+                    )
+                if entry.is_symlink():
+                    (links if _stays_inside(root, path) else apart).append(name)
+                elif entry.is_dir(follow_symlinks=False):
+                    folders.append(name)
+                    waiting.append(path)
+                elif entry.is_file(follow_symlinks=False):
+                    files.append(name)
+                    size += entry.stat(follow_symlinks=False).st_size
+                else:
+                    apart.append(name)
+        if size > MOST_BYTES or len(files) > MOST_FILES:
+            raise NoShadow(
+                f"the folder holds more than {MOST_BYTES >> 20:,} MB or {MOST_FILES:,} files, too much to be copied for each"
+                " task; make it a git repository (git init)"
+            )
+    return Survey(sorted(folders), sorted(files), sorted(links), sorted(apart))
+
+
+def _stays_inside(root: Path, path: Path) -> bool:
+    target = path.readlink()
+    return not target.is_absolute() and Path(os.path.normpath(path.parent / target)).is_relative_to(root)
+
+
+def made(root: Path, row: Row, spared: Collection[Path]) -> dict[str, Any]:
+    """The copy and its repository; {base_sha, facts} of its row. Raises NoShadow, Tampered, GitFailed, OSError."""
+    path, git_dir = Path(row["path"]), shadow_repository(row)
+    found = surveyed(root, spared)
+    _copied(root, path, found)
+    ours = [one.relative_to(root) for one in spared if one.is_relative_to(root)]
+    _initialised(git_dir, ["/" + re.sub(r"([*?\[\\!#])", r"\\\1", one.as_posix()) + "/" for one in ours])
+    facts = {**facts_of(row), "baseline": guard.taken(git_dir)}
+    common = Common.beside(root, git_dir, facts)
+    nothing = common.committed(common.git("mktree"), (), "Nothing")
+    tree = Tree(common, path, nothing, index_of(row))
+    with tree.own_index() as own:
+        seen = tree.changes(own)
+        apart = [name for name in seen.new if tree.size(name) > LARGEST or tree.holds_secret(name)]
+        kept = set(seen.new) - set(apart)
+        tree.enter(own, [name for name in seen.new if name in kept], ())
+        base = common.committed(tree.run(own, "write-tree").decode().strip(), (), f"What {row['task_id']} began with")
+        tree.begin(Path(own["GIT_INDEX_FILE"]))
+    common.pin(_BASE, base)
+    notes = ["There is no git here: it works in a copy of the folder, which is promoted when the task is completed."]
+    if unseen := [*apart, *found.apart]:
+        notes.append(f"Never promoted, as they are too large, hold a secret or lead elsewhere: {_few(unseen)}.")
+    return {"base_sha": base, "facts": {**facts, "included": unseen, "note": " ".join(notes)}}
+
+
+def _copied(root: Path, path: Path, found: Survey) -> None:
+    """A file that changes while it is copied is copied again. Raises NoShadow, OSError."""
+    path.mkdir(parents=True)
+    for name in found.folders:
+        (path / name).mkdir(exist_ok=True)
+    for name in found.links:
+        (path / name).symlink_to((root / name).readlink())
+    for name in found.files:
+        for _ in range(_TRIES):
+            try:
+                before = (root / name).lstat()
+                if not stat.S_ISREG(before.st_mode):
+                    break
+                shutil.copy2(root / name, path / name, follow_symlinks=False)
+                if _mark(before) == _mark((root / name).lstat()):
+                    break
+            except FileNotFoundError:  # somebody removed it meanwhile
+                (path / name).unlink(missing_ok=True)
+                break
+        else:
+            raise NoShadow(f"{name} changes all the time")
+    for name in reversed(found.folders):
+        shutil.copystat(root / name, path / name)
+
+
+def _mark(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _initialised(git_dir: Path, excluded: Sequence[str]) -> None:
+    git_dir.mkdir(parents=True, mode=0o700)
+    named = {"GIT_DIR": str(git_dir), "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
+    run_git(git_dir, "init", "--quiet", "--bare", "--template=", env=named)
+    (git_dir / "info").mkdir(exist_ok=True)
+    (git_dir / "info" / "exclude").write_text("".join(f"{line}\n" for line in (*_MADE, *excluded)))
+    (git_dir / "info" / "attributes").write_text(_BYTES_AS_THEY_ARE)
+
+
+def index_of(row: Row) -> Path:
+    return Path(row["path"]).parent / INDEXES / row["workspace_id"]
+
+
+def is_whole(row: Row) -> bool:
+    path = Path(row["path"])
+    return path.is_dir() and path.resolve() == path and (shadow_repository(row) / "HEAD").is_file()
+
+
+def is_clean(root: Path, row: Row) -> bool:
+    """It holds nothing but what it began with. Raises Tampered, GitFailed."""
+    tree = tree_of(root, row)
+    try:
+        return tree.common.tree_of(tree.commit("What is here")) == tree.common.tree_of(tree.base)
+    except NotSubmittable:
+        return False
+
+
+def dropped(row: Row) -> None:
+    """The copy that nobody has worked in, or that holds nothing; its repository stays for a while. Raises OSError."""
+    path = Path(row["path"])
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    index_of(row).unlink(missing_ok=True)
+    git_dir = shadow_repository(row)
+    if (git_dir / _BASE).exists():
+        os.utime(git_dir)
+    elif git_dir.is_dir():  # it was never finished
+        shutil.rmtree(git_dir)
+
+
+def removed(root: Path, row: Row) -> str | None:
+    """Take it away when all that it holds was promoted; else why not. Raises Tampered, GitFailed, OSError."""
+    path = Path(row["path"])
+    if path.exists():
+        if (inside := process_in(path)) is not None:
+            return f"process {inside} works in it"
+        if not is_whole(row):
+            return "its repository is gone: nobody can say what it holds"
+        tree = tree_of(root, row)
+        try:
+            here = tree.commit("What is here")
+        except NotSubmittable as error:
+            return f"it holds work that was not promoted: {error}"
+        if tree.common.tree_of(here) != tree.common.tree_of(tree.base):
+            return "it holds work that was not promoted"
+    dropped(row)
+    return None
+
+
+def swept(folder: Path, live: Collection[str]) -> None:
+    """Remove repositories whose copies are gone for a week. Raises OSError."""
+    for git_dir in (folder / SHADOWS).glob("*.git"):
+        if git_dir.stem not in live and time.time() - git_dir.stat().st_mtime > _KEPT_SECONDS:
+            shutil.rmtree(git_dir)
+
+
+def outgrown(size: int, age: float) -> str | None:
+    """What people should look at; `size` in bytes, `age` in seconds."""
+    if size > MOST_BYTES:
+        return f"it holds {size >> 20:,} MB; at most {MOST_BYTES >> 20:,} are meant for a copy"
+    if age > OLD_SECONDS:
+        return f"it was copied {age / 3_600:,.0f} hours ago: the project may have gone on without it"
+    return None
+
+
+def _few(names: Sequence[str]) -> str:
+    shown = [name.encode(errors="replace").decode() for name in names[:5]]
+    return ", ".join(shown) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
