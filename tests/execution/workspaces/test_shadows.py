@@ -1,89 +1,25 @@
-"""Where there is no git each task has a copy of the folder, and what it changed is put there, all of it or nothing (WS-6)."""
+"""Where there is no git each task has a copy of the folder, which shares nothing with it (WS-6)."""
 
-import contextlib
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support.bench import ANN, OWNER, Bench, a_task
-from tests.support.yard import Yard, digests
+from tests.support.bench import ANN, a_task
+from tests.support.plain import Plain, plain
 from wvo_mcp.domain.known_secrets import forget_secret, register_secret
-from wvo_mcp.domain.lease import Caller
-from wvo_mcp.domain.policy import SafetyPolicy
 from wvo_mcp.domain.rules import Rules
-from wvo_mcp.errors import Conflict, NotConfigured, NotFound, StaleLease
-from wvo_mcp.execution.git import GitFailed
-from wvo_mcp.execution.workspaces import promoting, shadow
-from wvo_mcp.operations import ALL
-from wvo_mcp.ports.places import Place, PlaceFailed
+from wvo_mcp.errors import Conflict, NotConfigured, StaleLease
+from wvo_mcp.execution.workspaces import shadow
+from wvo_mcp.ports.places import PlaceFailed
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WS-6")]
-OURS = ("state",)
+__all__ = ["plain"]
 
 
 class Died(BaseException):
     """The process ends here."""
-
-
-class Plain:
-    """A folder without git, and T1 in the hands of a worker."""
-
-    def __init__(self, yard: Yard) -> None:
-        self.yard = yard
-        self.root = yard.root
-
-    async def begin(self, task_id: str = "T1") -> tuple[Caller, Place]:
-        return await self.yard.opened(task_id)
-
-    async def call(self, tool: str, caller: Caller, **arguments: Any) -> Mapping[str, Any]:
-        return await ALL[tool](self.yard.services, caller, {"task_id": "T1", **arguments})
-
-    def project(self) -> dict[str, str]:
-        return digests(self.root, OURS)
-
-    async def row(self, task_id: str = "T1") -> Mapping[str, Any]:
-        row = await self.yard.bench.read(lambda tx: tx.workspaces.open_of(task_id))
-        assert row is not None
-        return row
-
-
-@pytest.fixture
-def plain(tmp_path: Path, bench: Bench, home: Path) -> Plain:
-    yard = Yard(tmp_path / "plain", bench)
-    yard.root.mkdir()
-    yard.write(
-        yard.root, {"code.py": "a = 1\nb = 2\nc = 3\n", "docs/a.md": "one\n", ".gitignore": "*.log\n", "x.log": "x\n"}
-    )
-    (yard.root / "run.sh").write_text("#!/bin/sh\n")
-    (yard.root / "run.sh").chmod(0o755)
-    (yard.root / "link").symlink_to("docs/a.md")
-    return Plain(yard)
-
-
-async def test_what_a_task_changes_is_in_the_folder_once_it_is_completed(plain: Plain) -> None:
-    before = plain.project()
-    worker, place = await plain.begin()
-    assert (place.unprotected, place.path) == (False, plain.yard.folder / "T1")
-    assert digests(place.path) == before
-    (place.path / "code.py").write_text("a = 2\n")
-    (place.path / "docs/a.md").unlink()
-    plain.yard.write(place.path, {"new/n.py": "n\n", "y.log": "y\n"})
-    (place.path / "new/n.py").chmod(0o700)
-    assert plain.project() == before, "nothing of it is in the folder yet"
-    done = await plain.yard.complete(worker)
-    assert (done["task"]["status"], done["submission"]) == ("done", None)
-    assert (plain.root / "code.py").read_text() == "a = 2\n"
-    assert not (plain.root / "docs").exists()
-    assert (plain.root / "new/n.py").stat().st_mode & 0o777 == 0o700
-    assert not (plain.root / "y.log").exists(), "what is ignored stays in the copy"
-    assert await plain.yard.places.close("T1") is None
-    assert not place.path.exists()
-    shown = (await plain.yard.bench.call("get_task", task_id="T1"))["events"]
-    assert any("new/n.py" in str(one) for one in shown)
 
 
 async def test_the_copy_shares_nothing_with_the_folder(plain: Plain, tmp_path: Path) -> None:
@@ -110,157 +46,6 @@ async def test_line_ends_and_odd_names_are_as_they_were(plain: Plain) -> None:
         (place.path / name).write_bytes(b"one\r\ntwo\r\n")
     await plain.yard.complete(worker)
     assert [(plain.root / name).read_bytes() for name in names] == [b"one\r\ntwo\r\n"] * len(names)
-
-
-async def test_files_that_the_folder_has_changed_meanwhile_are_joined_in_the_copy_first(plain: Plain) -> None:
-    worker, place = await plain.begin()
-    (place.path / "code.py").write_text("a = 1\nb = 2\nc = 4\n")
-    (plain.root / "code.py").write_text("a = 0\nb = 2\nc = 3\n")
-    (plain.root / "docs/a.md").write_text("a person's\n")
-    before = plain.project()
-    with pytest.raises(Conflict, match=r"code\.py changed in the project"):
-        await plain.yard.complete(worker)
-    assert plain.project() == before
-    assert (place.path / "code.py").read_text() == "a = 0\nb = 2\nc = 4\n"
-    assert (await plain.yard.complete(worker))["task"]["status"] == "done"
-    assert (plain.root / "code.py").read_text() == "a = 0\nb = 2\nc = 4\n"
-    assert (plain.root / "docs/a.md").read_text() == "a person's\n", "what the task did not touch is nobody's matter"
-
-
-async def test_what_cannot_be_joined_has_markers_that_must_be_resolved(plain: Plain) -> None:
-    worker, place = await plain.begin()
-    (place.path / "code.py").write_text("a = 5\n")
-    (plain.root / "code.py").write_text("a = 6\n")
-    with pytest.raises(Conflict, match="Resolve the conflict markers"):
-        await plain.yard.complete(worker)
-    assert "<<<<<<<" in (place.path / "code.py").read_text()
-    with pytest.raises(Conflict, match="conflict markers are left"):
-        await plain.yard.complete(worker)
-    (place.path / "code.py").write_text("a = 11\n")
-    await plain.yard.complete(worker)
-    assert (plain.root / "code.py").read_text() == "a = 11\n"
-
-
-@pytest.mark.parametrize("way", ["file", "link", "folder link", "same"])
-async def test_something_in_the_way_of_a_new_file_is_not_written_over(plain: Plain, way: str, tmp_path: Path) -> None:
-    worker, place = await plain.begin()
-    plain.yard.write(place.path, {"out/n.py": "ours\n"})
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    match way:
-        case "file":
-            plain.yard.write(plain.root, {"out/n.py": "theirs\n"})
-        case "link":
-            (plain.root / "out").mkdir()
-            (plain.root / "out/n.py").symlink_to("../code.py")
-        case "folder link":
-            (plain.root / "out").symlink_to(elsewhere)
-        case _:
-            plain.yard.write(plain.root, {"out/n.py": "ours\n"})
-    before = plain.project()
-    if way == "same":
-        await plain.yard.complete(worker)
-    else:
-        with pytest.raises(Conflict):
-            await plain.yard.complete(worker)
-    assert plain.project() == before
-    assert not list(elsewhere.iterdir())
-
-
-@pytest.mark.parametrize("at", range(40))
-async def test_killed_at_any_command_it_is_all_there_or_nothing_and_goes_on(
-    plain: Plain, at: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    worker, place = await plain.begin()
-    before = plain.project()
-    plain.yard.write(place.path, {"code.py": "a = 2\n", "new/n.py": "n\n", "docs/a.md": "two\n"})
-    (place.path / "run.sh").unlink()
-    expected = digests(place.path)
-    run, left = promoting.Common.run, [at]
-
-    def dies(common: Any, *words: str, **more: Any) -> bytes:
-        if left[0] == 0:
-            raise Died
-        left[0] -= 1
-        if left[0] == 0 and "-u" in words:  # half of it: what git wrote before it was killed
-            (plain.root / "code.py").write_text("a =")
-            raise Died
-        return run(common, *words, **more)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(promoting.Common, "run", dies)
-        with contextlib.suppress(Died):
-            await plain.yard.promotions.promote("T1")
-    if plain.project() != before:
-        plain.yard.again()
-        await plain.yard.places.recover()
-        assert plain.project() == expected
-    plain.yard.again()
-    await plain.yard.complete(worker)
-    assert plain.project() == expected
-    assert (await plain.row())["base_sha"] != "", "the copy is there until it is closed"
-
-
-async def test_a_promotion_that_fails_half_way_leaves_the_folder_as_it_was(
-    plain: Plain, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    worker, place = await plain.begin()
-    plain.yard.write(place.path, {"code.py": "a = 2\n", "new/n.py": "n\n"})
-    before, run = plain.project(), promoting.Common.run
-    failed: list[str] = []
-
-    def fails(common: Any, *words: str, **more: Any) -> bytes:
-        if "-u" in words and not failed:
-            failed.append(words[0])
-            (plain.root / "code.py").write_text("a = 2\n")
-            raise GitFailed("unable to write file new/n.py: No space left on device")
-        return run(common, *words, **more)
-
-    monkeypatch.setattr(promoting.Common, "run", fails)
-    with pytest.raises(Exception, match="No space left"):
-        await plain.yard.complete(worker)
-    assert plain.project() == before
-    await plain.yard.complete(worker)
-    assert (plain.root / "new/n.py").exists()
-
-
-async def test_what_a_person_saves_as_it_is_written_is_not_lost(plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
-    worker, place = await plain.begin()
-    plain.yard.write(place.path, {"code.py": "a = 2\n"})
-    run = promoting.Common.run
-
-    def late(common: Any, *words: str, **more: Any) -> bytes:
-        if "-u" in words:
-            (plain.root / "code.py").write_text("a person's\n")
-        return run(common, *words, **more)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(promoting.Common, "run", late)
-        with pytest.raises(Conflict, match="changed in the project"):
-            await plain.yard.complete(worker)
-    assert (plain.root / "code.py").read_text() == "a person's\n"
-
-
-async def test_what_violates_the_policy_waits_for_a_person_and_what_is_forbidden_never_goes(plain: Plain) -> None:
-    plain.yard.judge.now = replace(SafetyPolicy(), protected=("docs/**",), forbidden=("secret/**",))
-    worker, place = await plain.begin()
-    plain.yard.write(place.path, {"docs/a.md": "two\n"})
-    with pytest.raises(Conflict, match="protected") as refused:
-        await plain.yard.complete(worker)
-    assert "wvo-mcp workspace-promote T1" in str(refused.value.hint)
-    with pytest.raises(Conflict, match="protected"):
-        await plain.call("workspace_promote", worker)
-    shown = await plain.call("workspace_promote", OWNER, dry_run=True)
-    assert (shown["files"], "+two" in shown["diff"]) == (["docs/a.md"], True)
-    assert (plain.root / "docs/a.md").read_text() == "one\n"
-    assert (await plain.call("workspace_promote", OWNER))["files_changed"] == 1
-    assert (plain.root / "docs/a.md").read_text() == "two\n"
-    plain.yard.write(place.path, {"secret/key": "x\n"})
-    with pytest.raises(Conflict, match="forbidden"):
-        await plain.call("workspace_promote", OWNER)
-    (place.path / "secret/key").unlink()
-    (place.path / "secret").rmdir()
-    assert (await plain.yard.complete(worker))["task"]["status"] == "done", "what it did is there already"
 
 
 async def test_checkpoints_and_rollbacks_are_those_of_any_workspace(plain: Plain) -> None:
@@ -324,12 +109,6 @@ async def test_an_agent_that_people_start_gets_a_copy_too(plain: Plain) -> None:
     (await plain.call("complete_task", ANN, summary="done"))
     with pytest.raises(StaleLease):
         await plain.call("workspace_promote", ANN)
-
-
-async def test_a_worktree_is_not_promoted(yard: Yard) -> None:
-    worker, _ = await yard.opened("T1")
-    with pytest.raises(NotFound, match="workspace without git"):
-        await ALL["workspace_promote"](yard.services, worker, {"task_id": "T1"})
 
 
 async def test_a_copy_that_was_cut_off_is_taken_away(plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -275,7 +275,7 @@ class FileWatchers:
         row = await self._rows.of(task_id)
         if row is None or row["state"] != "open":
             return  # it is asked for again
-        if row["mode"] != "worktree":
+        if row["mode"] == "folder":
             self._unwatched[task_id] = "it has no worktree of its own"
             return
         try:
