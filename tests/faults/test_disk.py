@@ -9,26 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.disks import mounted
 from tests.support.hosts import need
 from tests.support.invariants import verify
 from tests.support.stdio_client import Refused, StdioClient
 from tests.support.workspace import Workspace, some_tasks
 
 pytestmark = pytest.mark.sqlite
-
-
-@contextmanager
-def mounted(folder: Path, options: str) -> Generator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    made = subprocess.run(
-        ("mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)), capture_output=True, check=False, timeout=30
-    )
-    if made.returncode != 0:
-        need("mounting a small disk takes root")
-    try:
-        yield
-    finally:
-        subprocess.run(("umount", "--lazy", str(folder)), check=True, timeout=30)
 
 
 def write_until_refused(client: StdioClient) -> tuple[list[str], Refused]:

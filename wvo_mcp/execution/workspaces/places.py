@@ -209,15 +209,7 @@ class Worktrees:
 
     async def _abandoned(self, row: Row) -> None:
         """git no longer knows it: what is in the folder is archived, and the folder stays for people."""
-
-        def kept() -> str | None:
-            tree = worktree.tree_of(self._root, row)
-            if not _is_folder(tree.path):
-                return None
-            commit = tree.commit(f"Left in {tree.path}", everything=True)
-            return tree.common.archive(row["task_id"], commit, worktree.today())
-
-        ref = await to_thread.run_sync(kept)
+        ref = await to_thread.run_sync(lambda: worktree.abandoned(worktree.tree_of(self._root, row), row))
         note = "its folder was removed by somebody" if ref is None else f"git did not know it any more; kept as {ref}"
         await self._rows.write(row, state="removed", facts={**worktree.facts_of(row), "note": note})
 

@@ -82,17 +82,19 @@ def planned(
         if tip is None or not common.contains(tip, there):
             tip = there
     if tip is None:
-        raise GitFailed(f"{name} has no commit" if name else "the repository has no commit: make the first one")
+        raise GitFailed(f"{name or 'the repository'} has no commit: make the first one")
     here = [one for one in ask.landed if common.commit_of(one) is not None]
     if len(here) < len(ask.landed):
         notes.append(
             f"{len(ask.landed) - len(here)} landings that it builds on are not in this repository (git fetch)."
         )
     joined = merged(common, tip, [*here, *ask.bases])
-    taken = {branch for branch in common.worktrees().values() if branch}
+    known = common.worktrees()
+    taken = {branch for branch in known.values() if branch}
     suffixes = ["", *(f".{number}" for number in range(2, _MOST_NAMES))]
     folder = worktrees.resolve()
-    path = next(one for suffix in suffixes if not os.path.lexists(one := folder / f"{task_id}{suffix}"))
+    paths = (folder / f"{task_id}{suffix}" for suffix in suffixes)
+    path = next(one for one in paths if not os.path.lexists(one) and one not in known)
     branch = next(one for suffix in suffixes if (one := f"wvo/{part(task_id)}{suffix}") not in taken)
     if (left := common.refs(f"refs/heads/{branch}").get(f"refs/heads/{branch}")) is not None:
         if not common.contains(joined.commit, left[0]):
@@ -163,6 +165,16 @@ def removed(tree: Tree, row: Row, submitted: str | None) -> str | None:
     if left is not None:
         tree.common.unpin(ref, left[0])
     return None
+
+
+def abandoned(tree: Tree, row: Row) -> str | None:
+    """git does not know the worktree, or its folder is gone: the ref of what is in the folder, which stays for people. Raises
+    Tampered, GitFailed."""
+    if not os.path.lexists(tree.path):
+        removed(tree, row, None)  # git may still know it, and would make no other there
+    if not tree.path.is_dir() or tree.path.resolve() != tree.path:
+        return None
+    return tree.common.archive(row["task_id"], tree.commit(f"Left in {tree.path}", everything=True), today())
 
 
 def _detached(folder: Path) -> str | None:
