@@ -5,6 +5,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 from wvo_mcp.domain.rules import MergeMode, MergePolicy
@@ -110,6 +111,28 @@ class Predicted:
     paths: Sequence[str] = field(default_factory=tuple)
 
 
+class RefKind(StrEnum):
+    PIN = "pin"
+    """Of what was submitted."""
+    RECORD = "record"
+    """Of what we pushed for a pull request."""
+    BRANCH = "branch"
+    """Of a pull request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteRef:
+    """One of a remote's that has the form of ours; whose it is its form does not say. `of`: how the commit begins that was
+    submitted, which a record names."""
+
+    name: str
+    commit: str
+    kind: RefKind
+    task_id: str
+    number: int
+    of: str | None = None
+
+
 class Repository(Protocol):
     """That of ROOT, as a runner sees it."""
 
@@ -133,3 +156,9 @@ class Repository(Protocol):
 
     async def predict(self, tip: str, landings: Sequence[Landing]) -> list[Predicted]:
         """Among at most 20, and with the target."""
+
+    async def remote_refs(self, target: str) -> list[RemoteRef]:
+        """Those of the remote that the target is pushed to. Raises NotNow."""
+
+    async def forget(self, target: str, refs: Sequence[RemoteRef]) -> None:
+        """Remove those of them that still lead where they led. Raises NotNow."""

@@ -137,10 +137,8 @@ def landed_there(common: Common, remote: str, target: str, commit: str) -> str |
 
 def _pushed(common: Common, remote: str, commit: str, ref: str) -> NotNow | None:
     """Why it was not taken, as far as git knows: an answer may be lost, so look. Raises Tampered."""
-    options = ("--porcelain", "--no-progress", "--no-verify", "--no-follow-tags", "--recurse-submodules=no")
     try:
-        given = (*_OPTIONS, *_alias(common, remote))
-        _run(common, "push", *options, _ALIAS, f"{commit}:{ref}", seconds=MOVE_SECONDS, settings=given)
+        push(common, remote, refspecs=[f"{commit}:{ref}"])
     except GitFailed as error:
         rows = [line.split("\t") for line in error.output.decode(errors="replace").splitlines()]
         if (summary := next((row[2] for row in rows if row[0] == "!" and len(row) > 2), None)) is None:
@@ -148,6 +146,13 @@ def _pushed(common: Common, remote: str, commit: str, ref: str) -> NotNow | None
         text = f"{remote} refused {ref.removeprefix('refs/heads/')}: {_shown(summary, error.said)}"
         return NotNow(text, passing=any(one in f"{summary} {error.said}" for one in _PASSING))
     return None
+
+
+def push(common: Common, remote: str, *options: str, refspecs: Sequence[str]) -> None:
+    """Raises GitFailed, Tampered."""
+    given = ("--porcelain", "--no-progress", "--no-verify", "--no-follow-tags", "--recurse-submodules=no", *options)
+    settings = (*_OPTIONS, *_alias(common, remote))
+    _run(common, "push", *given, _ALIAS, *refspecs, seconds=MOVE_SECONDS, settings=settings)
 
 
 def _alias(common: Common, remote: str) -> list[tuple[str, str]]:

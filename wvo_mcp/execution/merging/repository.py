@@ -14,8 +14,9 @@ from wvo_mcp.execution.merging.landing import landed_here
 from wvo_mcp.execution.merging.predicting import predicted
 from wvo_mcp.execution.merging.pull_requests import followed, requested
 from wvo_mcp.execution.merging.pushing import brought, fetched_tip, pinned_remotely, pushed, remote_of
+from wvo_mcp.execution.merging.remote_refs import listed, removed
 from wvo_mcp.execution.workspaces.repository import Common, Tampered
-from wvo_mcp.ports.merging import Candidate, Landed, Landing, NotNow, Predicted, Verdict
+from wvo_mcp.ports.merging import Candidate, Landed, Landing, NotNow, Predicted, RemoteRef, Verdict
 
 T = TypeVar("T")
 
@@ -67,6 +68,12 @@ class MergeRepository:
 
     async def predict(self, tip: str, landings: Sequence[Landing]) -> list[Predicted]:
         return await self._done(lambda common: predicted(common, tip, landings))
+
+    async def remote_refs(self, target: str) -> list[RemoteRef]:
+        return await self._done(lambda common: listed(common, remote_of(common, target)))
+
+    async def forget(self, target: str, refs: Sequence[RemoteRef]) -> None:
+        return await self._done(lambda common: removed(common, remote_of(common, target), refs))
 
     async def _done(self, work: Callable[[Common], T]) -> T:
         """Raises NotNow for whatever git does not do, and what `work` raises."""

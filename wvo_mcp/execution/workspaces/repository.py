@@ -289,6 +289,11 @@ def part(task_id: str) -> str:
     return task_id.replace(".", "%2E") if odd else task_id
 
 
+def whole(name: str) -> str:
+    """The id whose part of a ref this is."""
+    return name.replace("%2E", ".")
+
+
 def submit_ref(task_id: str, number: int) -> str:
     return f"{_SUBMITTED}/{part(task_id)}/{number}"
 

@@ -32,6 +32,7 @@ from wvo_mcp.orchestration.leader import Candidate as Slot
 from wvo_mcp.orchestration.leader import LeaderTerm, Overtaken
 from wvo_mcp.orchestration.merging.foresight import Foresight
 from wvo_mcp.orchestration.merging.landings import landing_of, told_of_checks, told_of_conflict, told_of_red
+from wvo_mcp.orchestration.merging.remote import RemoteRefs
 from wvo_mcp.orchestration.merging.roles import role_of
 from wvo_mcp.orchestration.merging.verification import verified
 from wvo_mcp.orchestration.tasks import review
@@ -86,11 +87,15 @@ class MergeQueue:
     landed: dict[str, str] = field(default_factory=dict[str, str])
     """What this run has landed: {task: commit}."""
     _foresight: Foresight = field(init=False)
+    _remote_refs: RemoteRefs = field(init=False)
     _news: anyio.Event = field(default_factory=anyio.Event)
     _busy: bool = False
 
     def __post_init__(self) -> None:
         self._foresight = Foresight(self.repository)
+        self._remote_refs = RemoteRefs(
+            store=self.store, caller=self.caller, repository=self.repository, rules=self.rules, clock=self.clock
+        )
 
     def wake(self) -> None:
         """Something may be there to be landed."""
@@ -107,6 +112,8 @@ class MergeQueue:
             worked = False
             try:
                 worked = await self.turn()
+                if not worked:
+                    await self._remote_refs.look()
             except Overtaken as error:
                 logger.info("the merge queue: %s", error)
             except WvoError as error:
