@@ -58,14 +58,17 @@ def run(folder: str, crash_at: int, record: str | None = None, policy: str = "re
 
 
 async def begun(folder: Path) -> None:
-    """Three submissions: one lands, one is in conflict with it, one does not pass."""
+    """Three submissions: one lands, one is in conflict with it, one does not pass. A person edits and stages meanwhile."""
     yard, store = await yard_of(folder)
     try:
-        yard.begin()
+        yard.begin(**{"mine.py": "mine\n"})
         for task_id, files in WORK.items():
             worker, place = await yard.opened(task_id)
             yard.write(place.path, files)
             await yard.complete(worker)
+        yard.write(yard.root, {"mine.py": "edited\n", "staged.txt": "staged\n"})
+        yard.git("add", "staged.txt")
+        yard.write(yard.root, {"staged.txt": "and edited\n"})
     finally:
         await store.close()
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.test_disk import not_writable
-from tests.support.disks import mounted
 from tests.support.databases import sqlite
+from tests.support.disks import mounted
 from tests.support.invariants import verify
 from tests.support.nursery import Nursery
 from tests.support.scale import sized

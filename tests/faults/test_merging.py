@@ -41,7 +41,10 @@ async def check(folder: Path, policy: str, crash_at: int) -> None:
         commits = 3 if policy == "merge" else 2
         assert int(yard.git("rev-list", "--count", "main")) <= commits, "it landed twice"
         assert (yard.show("main", "code.py"), yard.show("main", "new.py")) == ("a = 2", "1")
-        assert yard.git("status", "--porcelain") == "", crash_at
+        assert yard.git("status", "--porcelain") == "M mine.py\nAM staged.txt", crash_at
+        assert ((yard.root / "mine.py").read_text(), yard.git("show", ":staged.txt")) == ("edited\n", "staged"), (
+            crash_at
+        )
         assert (yard.root / "code.py").read_text() == "a = 2\n"
         for entry in entries:
             assert yard.git("rev-parse", f"refs/wvo/submit/{entry['task_id']}/1") == entry["commit_sha"]
