@@ -9,6 +9,7 @@ import pytest
 from tests.orchestration.merging.conftest import Lane
 from tests.orchestration.merging.test_hosts import Hosts
 from tests.support.bench import Bench
+from tests.support.github import REMOTE, github
 from tests.support.large_files import (
     LargeFiles,
     at_remote,
@@ -297,3 +298,84 @@ async def test_a_storage_elsewhere_is_used(far: Far, home: Path, tmp_path: Path)
     await far.lane.land()
     assert await far.lane.states() == {"T1": "merged"}
     assert (far.lane.yard.root / "new.bin").read_bytes() == NEW
+
+
+@pytest.mark.parametrize("mode", [MergeMode.LOCAL, MergeMode.PUSH])
+async def test_a_repository_that_git_lfs_was_never_run_in_is_not_suspected(far: Far, mode: MergeMode) -> None:
+    """The program writes to the repository's config, and installs hooks, where it finds neither."""
+    yard = far.lane.yard
+    forget_lfs(yard)
+    far.lane.rule(mode=mode)
+    await far.lane.submit("T1", {"new.bin": NEW.decode()})
+    await far.lane.land()
+    assert await far.lane.states() == {"T1": "merged"}
+    assert await yard.places.suspected() == []
+    await far.lane.submit("T2", {"code.py": "a = 2\n"})
+    await far.lane.land()
+    assert (await far.lane.states())["T2"] == "merged"
+
+
+async def test_a_setup_that_fetches_large_files_is_not_suspected(far: Far) -> None:
+    yard = far.lane.yard
+    forget_lfs(yard)
+    far.lane.rule(setup="git lfs pull")
+    worker, place = await yard.opened("T1")
+    assert (place.path / "old.bin").read_bytes() == OLD
+    yard.write(place.path, {"new.bin": NEW.decode()})
+    await yard.complete(worker)
+    await far.lane.land()
+    assert await far.lane.states() == {"T1": "merged"}
+    assert await yard.places.suspected() == []
+    assert git(far.bare, "diff", "--name-only", "main~1", "main") == "new.bin"
+
+
+@pytest.mark.parametrize("more", ["touch ran\n", None])
+async def test_a_hook_that_does_more_than_git_lfs_is_suspected(far: Far, more: str | None) -> None:
+    yard = far.lane.yard
+    hook = yard.root / ".git/hooks/pre-push"
+    text = hook.read_text()
+    hook.unlink()
+    await yard.opened("T1")
+    hook.write_text(text)
+    assert await yard.places.suspected() == []
+    hook.write_text(text + more if more else text.replace("Git LFS,", "`touch ran`"))
+    assert any("hooks/pre-push" in line for line in await yard.places.suspected())
+
+
+async def test_content_lands_with_a_pull_request(far: Far, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    settings = (home / ".gitconfig").read_text()
+    with github(far.bare, monkeypatch) as hub:
+        with (home / ".gitconfig").open("a") as file:
+            file.write(settings)
+        far.lane.yard.git("remote", "set-url", "origin", REMOTE)
+        far.lane.rule(mode=MergeMode.PULL_REQUEST)
+        await far.lane.submit("T1", {"new.bin": NEW.decode()})
+        await far.lane.land()
+        assert (len(hub.pulls), far.server.objects[oid_of(NEW)]) == (1, NEW)
+        hub.merge(1)
+        far.lane.bench.clock.advance(seconds=61)
+        await far.lane.land()
+        assert await far.lane.states() == {"T1": "merged"}
+        assert far.main("new.bin") == pointer_of(NEW)
+
+
+async def test_a_checkout_that_cannot_get_all_of_it_is_as_before(shop: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The content goes in the moment between the look and the landing."""
+    entry = await shop.submit("T1", {"a.bin": "a" * 9, "new.bin": NEW.decode(), "old.bin": "changed"})
+    before = digests(shop.yard.root, (".git", "state"))
+
+    def gone(*_: Any) -> None:
+        kept(shop.yard.root, NEW).unlink()
+
+    monkeypatch.setattr("wvo_mcp.execution.merging.repository.check_here", gone)
+    await shop.land()
+    row = await shop.entry(entry["entry_id"])
+    assert row["state"] == "parked", row
+    assert digests(shop.yard.root, (".git", "state")) == before
+    assert shop.yard.git("status", "--porcelain") == ""
+
+
+def forget_lfs(yard: Yard) -> None:
+    for hook in (yard.root / ".git/hooks").iterdir():
+        hook.unlink()
+    yard.git("config", "--unset", "lfs.repositoryformatversion")

@@ -26,14 +26,21 @@ _OURS = re.compile(rb"/(?:[^\n*?\[\\]|\\[^\n])*(?<=/)(?:worktrees|workers)/")
 _LARGEST = 1 << 20
 _MOST_FILES = 10_000
 _SHOWN = 20
+_LONGEST_HOOK = 1_024
 _HARMLESS = re.compile(
     r"branch\..+\.(?:remote|merge|pushremote|rebase|description|vscode-merge-base|gh-merge-base|github-pr-[a-z-]+)"
-    r"|gui\..+|lfs\..+\.access",
+    r"|gui\..+|lfs\.(?:.+\.access|repositoryformatversion)",
     re.DOTALL,
 )
 
 _BEGUN = re.compile(r"submodule\..+\.(?:url|active)", re.DOTALL)
 """What `git submodule init` adds. The commit that is fetched from there is one that the repository names."""
+
+_LFS_HOOK = re.compile(
+    rb"#!/bin/sh\ncommand -v git-lfs >/dev/null 2>&1 \|\| \{ (?:echo|printf) >&2(?: \"[^\"$`\n]*\")+; exit 2; \}\n"
+    rb"git lfs (post-checkout|post-commit|post-merge|pre-push) \"\$@\"\n?"
+)
+"""What Git LFS adds by itself wherever it is run, such as by `git lfs pull` of a setup: it runs nothing but that program."""
 
 
 def taken(git_dir: Path) -> Baseline:
@@ -45,6 +52,7 @@ def difference(git_dir: Path, baseline: Baseline) -> str | None:
     """What is not as it was, in lines for a person; None: nothing that matters. Raises GitFailed."""
     before, now = cast("Mapping[str, str]", baseline["files"]), _files(git_dir)
     changed = sorted(path for path in before.keys() | now.keys() if before.get(path) != now.get(path))
+    changed = [path for path in changed if path in before or not _is_lfs_hook(git_dir, path)]
     known = cast("Mapping[str, list[str]]", baseline["config"])
     if not changed and not any(key.startswith(("include.", "includeif.")) for key in known):
         return None
@@ -64,6 +72,15 @@ def difference(git_dir: Path, baseline: Baseline) -> str | None:
 def _line(path: str, before: Mapping[str, str], now: Mapping[str, str]) -> str:
     what = "was added" if path not in before else "was removed" if path not in now else "was changed"
     return f"{json.dumps(path, ensure_ascii=False)} {what}"
+
+
+def _is_lfs_hook(git_dir: Path, path: str) -> bool:
+    folder, _, name = path.rpartition("/")
+    file = git_dir / path
+    if folder != "hooks" or file.is_symlink() or not file.is_file() or file.stat().st_size > _LONGEST_HOOK:
+        return False
+    found = _LFS_HOOK.fullmatch(file.read_bytes())
+    return found is not None and found[1].decode() == name
 
 
 def _files(git_dir: Path) -> dict[str, str]:
