@@ -106,7 +106,7 @@ def test_piped_it_is_lines_of_json_from_the_plan_to_what_became_of_it(
     assert SECRET not in json.dumps(lines), "news are redacted"
 
 
-def test_a_folder_without_git_is_said_to_be_unprotected_before_anything_runs(shell: Shell) -> None:
+def test_that_there_is_no_git_is_said_before_anything_runs(shell: Shell) -> None:
     shell("init")
     shutil.rmtree(shell.root / ".git")
 

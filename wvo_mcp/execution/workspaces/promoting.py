@@ -53,7 +53,7 @@ def planned(tree: Tree, root: Path, commit: str) -> Promotion:
         )
         if other:
             there = _differing(tree, root, own, after, becomes)
-            there |= {name for name in other if name not in becomes and os.path.lexists(root / name)}
+            there |= {name for name in other if name not in becomes and _is_there(root / name)}
             there |= {name for name in other if _led_elsewhere(root, name)}
             if moved := other & there:
                 raise Moved(moved)
@@ -96,7 +96,7 @@ def finished(tree: Tree, root: Path, day: str) -> str | None:
     if (found := common.refs(JOURNAL).get(JOURNAL)) is None:
         return None
     after = common.tree_of(found[0])
-    was, becomes = _sides(common, f"{found[0]}^1", found[0])
+    was, becomes = _entries(common, f"{found[0]}^1"), _entries(common, found[0])
     with _small_index() as own:
         if led := [name for name in (*was, *becomes) if _led_elsewhere(root, name)]:
             raise GitFailed(f"a link is on the way to {led[0]}")
@@ -141,6 +141,17 @@ def _sides(common: Common, old: str, new: str) -> tuple[dict[str, Entry], dict[s
     return was, becomes
 
 
+def _entries(common: Common, content: str) -> dict[str, Entry]:
+    """All paths of a tree."""
+    printed = common.run("ls-tree", "-r", "-z", "--full-tree", content).decode(errors="surrogateescape")
+    found: dict[str, Entry] = {}
+    for entry in printed.split("\0")[:-1]:
+        what, _, name = entry.partition("\t")
+        mode, _, blob = what.split(" ")
+        found[name] = (mode, blob)
+    return found
+
+
 @contextmanager
 def _small_index() -> Generator[dict[str, str]]:
     """For the few paths that are promoted: the project's other files are not read."""
@@ -173,6 +184,11 @@ def _in_the_way(root: Path, names: Collection[str]) -> set[str]:
     return {name for name in names if _led_elsewhere(root, name) or os.path.lexists(root / name)}
 
 
+def _is_there(path: Path) -> bool:
+    """A folder is no file: where one is, the file is gone."""
+    return os.path.lexists(path) and (path.is_symlink() or not path.is_dir())
+
+
 def _led_elsewhere(root: Path, name: str) -> bool:
     """A link is on the way."""
     return any((root / one).is_symlink() for one in PurePosixPath(name).parents if one.name)
@@ -190,7 +206,7 @@ def _put(tree: Tree, root: Path, before: str, after: str) -> None:
 
 def _undone(tree: Tree, root: Path, promotion: Promotion) -> None:
     """Whatever git has changed by now is as it was again. Raises GitFailed: then the journal stays."""
-    was, becomes = _sides(tree.common, promotion.before, promotion.after)
+    was, becomes = _entries(tree.common, promotion.before), _entries(tree.common, promotion.after)
     with _small_index() as own:
         here = _here(tree, root, own, was, becomes)
     if here != promotion.before:
@@ -206,10 +222,8 @@ def _here(tree: Tree, root: Path, own: dict[str, str], was: Mapping[str, Entry],
 
 def _settled(tree: Tree, root: Path, after: str) -> None:
     """The files have the modes that they have in the shadow, and are on the disk."""
-    printed = tree.common.run("ls-tree", "-r", "-z", "--full-tree", after).decode(errors="surrogateescape")
     folders = set[Path]()
-    for entry in printed.split("\0")[:-1]:
-        mode, _, name = entry.partition("\t")
+    for name, (mode, _) in _entries(tree.common, after).items():
         if not mode.startswith("100"):
             continue
         with suppress(OSError):  # somebody removed it again
