@@ -11,6 +11,7 @@ from scripts.benchmarks import (
     ahead,
     backup,
     drivers,
+    files,
     health,
     http,
     judging,
@@ -41,6 +42,7 @@ _PARTS = [
     "routing",
     "signals",
     "places",
+    "files",
     "watching",
     "merging",
     "judging",
@@ -72,6 +74,7 @@ def main() -> int:
         ["routing"],
         ["signals"],
         ["places"],
+        ["files"],
         ["watching"],
         ["merging"],
         ["judging"],
@@ -115,6 +118,8 @@ def main() -> int:
             signals.measure(report, quick=given.quick)
         if "places" in parts:
             places.measure(report, quick=given.quick)
+        if "files" in parts:
+            files.measure(report, quick=given.quick)
         if "watching" in parts:
             watching.measure(report, quick=given.quick)
         if "merging" in parts:
