@@ -14,6 +14,7 @@ from wvo_mcp.domain.policy import SafetyPolicy
 from wvo_mcp.errors import Conflict, NotFound
 from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.workspaces import promoting
+from wvo_mcp.execution.workspaces.alone import alone
 from wvo_mcp.operations import ALL
 
 __all__ = ["plain"]
@@ -173,6 +174,83 @@ async def test_what_a_person_saves_as_it_is_written_is_not_lost(plain: Plain, mo
         with pytest.raises(Conflict, match="changed in the project"):
             await plain.yard.complete(worker)
     assert (plain.root / "code.py").read_text() == "a person's\n"
+
+
+async def _cut_off(plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The promotion of T1 is killed when half of a file is written."""
+    run = promoting.Common.run
+
+    def dies(common: Any, *words: str, **more: Any) -> bytes:
+        if "-u" in words:
+            (plain.root / "code.py").write_text("a =")
+            raise Died
+        return run(common, *words, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(promoting.Common, "run", dies)
+        with pytest.raises(Died):
+            await plain.yard.promotions.promote("T1")
+    plain.yard.again()
+
+
+async def test_what_was_cut_off_is_finished_before_another_copy_is_promoted(
+    plain: Plain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, first = await plain.begin("T1")
+    worker, second = await plain.begin("T2")
+    (first.path / "code.py").write_text("a = 100\nb = 2\nc = 3\n")
+    (second.path / "code.py").write_text("a = 1\nb = 2\nc = 300\n")
+    await _cut_off(plain, monkeypatch)
+    async with alone(plain.yard.folder, "task-T1", 0):
+        with pytest.raises(Conflict, match="A promotion of T1 is being finished"):
+            await plain.yard.complete(worker)
+    with pytest.raises(Conflict, match=r"code\.py changed in the project"):
+        await plain.yard.complete(worker)
+    await plain.yard.complete(worker)
+    await plain.yard.places.recover()
+    assert (plain.root / "code.py").read_text() == "a = 100\nb = 2\nc = 300\n"
+
+
+async def test_a_copy_is_not_removed_before_its_promotion_is_finished(
+    plain: Plain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, place = await plain.begin()
+    (place.path / "code.py").write_text("a = 2\n")
+    await _cut_off(plain, monkeypatch)
+    await plain.call("workspace_rollback", worker, to=0)
+    assert await plain.yard.places.close("T1") == "it holds work that was not promoted"
+    assert (plain.root / "code.py").read_text() == "a = 2\n"
+    await plain.yard.complete(worker)
+    assert (plain.root / "code.py").read_text() == "a = 1\nb = 2\nc = 3\n", "the rollback is promoted as well"
+
+
+async def test_what_was_promoted_and_undone_is_undone_in_the_folder_too(plain: Plain) -> None:
+    before = plain.project()
+    worker, place = await plain.begin()
+    plain.yard.write(place.path, {"code.py": "a = 2\n", "new.py": "n\n"})
+    await plain.call("workspace_promote", worker)
+    assert plain.project() != before
+    (place.path / "code.py").write_text("a = 1\nb = 2\nc = 3\n")
+    (place.path / "new.py").unlink()
+    await plain.yard.complete(worker)
+    assert plain.project() == before
+
+
+@pytest.mark.parametrize("more", ["", "docs/n.log", "docs/sub/other"])
+async def test_a_folder_becomes_a_file_unless_it_holds_anything_else(plain: Plain, more: str) -> None:
+    worker, place = await plain.begin()
+    (place.path / "docs/a.md").unlink()
+    (place.path / "docs").rmdir()
+    (place.path / "docs").write_text("a file\n")
+    if not more:
+        await plain.yard.complete(worker)
+        assert (plain.root / "docs").read_text() == "a file\n"
+        return
+    plain.yard.write(plain.root, {more: "precious\n"})
+    before = plain.project()
+    with pytest.raises(Conflict, match="docs changed in the project"):
+        await plain.yard.complete(worker)
+    assert plain.project() == before
 
 
 async def test_what_violates_waits_for_a_person_and_what_is_forbidden_never_goes(plain: Plain) -> None:

@@ -111,6 +111,17 @@ async def test_an_agent_that_people_start_gets_a_copy_too(plain: Plain) -> None:
         await plain.call("workspace_promote", ANN)
 
 
+async def test_a_copy_that_could_not_be_closed_is_promoted_when_its_task_is_completed(plain: Plain) -> None:
+    await plain.yard.bench.create(a_task("T1"))
+    await plain.yard.bench.claim(ANN, "T1")
+    opened = await plain.call("workspace_open", ANN)
+    (Path(opened["path"]) / "code.py").write_text("a = 9\n")
+    with pytest.raises(Conflict, match="was not promoted"):
+        await plain.call("workspace_close", ANN)
+    assert not (await plain.call("complete_task", ANN, summary="done")).get("notices")
+    assert (plain.root / "code.py").read_text() == "a = 9\n"
+
+
 async def test_a_copy_that_was_cut_off_is_taken_away(plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = await plain.yard.claimed("T1")
     with monkeypatch.context() as patch:

@@ -354,8 +354,7 @@ class Worktrees:
             why = f"the repository's own files were changed: {error}"
         except (GitFailed, OSError) as error:
             why = str(error)
-        facts = {**worktree.facts_of(row), "note": why}
-        await self._rows.write(row, state="removed" if why is None else "closed", facts=facts)
+        await self._rows.close(row, why)
         return why
 
     async def _tidy(self) -> None:

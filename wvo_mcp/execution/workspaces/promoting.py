@@ -48,9 +48,8 @@ def planned(tree: Tree, root: Path, commit: str) -> Promotion:
     changed = sorted({*was, *becomes})
     with _small_index() as own:
         before, after = _written(tree, root, own, was), _written(tree, root, own, becomes)
-        other = _differing(tree, root, own, before, was) | _in_the_way(
-            root, [name for name in becomes if name not in was]
-        )
+        new, gone = becomes.keys() - was.keys(), was.keys() - becomes.keys()
+        other = _differing(tree, root, own, before, was) | _in_the_way(root, new, gone)
         if other:
             there = _differing(tree, root, own, after, becomes)
             there |= {name for name in other if name not in becomes and _is_there(root / name)}
@@ -87,6 +86,11 @@ def kept(tree: Tree) -> None:
     if (found := tree.common.refs(JOURNAL).get(JOURNAL)) is not None:
         tree.common.pin(f"refs/wvo/promoted/{found[0][:16]}", found[0])
         tree.common.unpin(JOURNAL, found[0])
+
+
+def is_begun(tree: Tree) -> bool:
+    """It was cut off, unless it is being made now. Raises Tampered, GitFailed."""
+    return JOURNAL in tree.common.refs(JOURNAL)
 
 
 def finished(tree: Tree, root: Path, day: str) -> str | None:
@@ -179,9 +183,22 @@ def _differing(tree: Tree, root: Path, own: dict[str, str], content: str, entrie
     return differing | {name for name in entries if _led_elsewhere(root, name)}
 
 
-def _in_the_way(root: Path, names: Collection[str]) -> set[str]:
-    """Of paths that are new: those where something is already, or that lead elsewhere."""
-    return {name for name in names if _led_elsewhere(root, name) or os.path.lexists(root / name)}
+def _in_the_way(root: Path, new: Collection[str], gone: Collection[str]) -> set[str]:
+    """Of paths that are new: those where something is already, or that lead elsewhere. A folder makes room for a file if all
+    that it holds goes."""
+    there = [name for name in new if _led_elsewhere(root, name) or os.path.lexists(root / name)]
+    return {name for name in there if _led_elsewhere(root, name) or not _is_emptied(root, name, gone)}
+
+
+def _is_emptied(root: Path, name: str, gone: Collection[str]) -> bool:
+    """It is a folder with these paths alone."""
+    if (root / name).is_symlink() or not (root / name).is_dir():
+        return False
+    for folder, folders, files in os.walk(root / name):
+        links = [one for one in folders if (Path(folder) / one).is_symlink()]
+        if any(os.path.relpath(Path(folder) / one, root) not in gone for one in (*files, *links)):
+            return False
+    return True
 
 
 def _is_there(path: Path) -> bool:

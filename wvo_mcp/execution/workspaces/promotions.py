@@ -10,7 +10,7 @@ from anyio import to_thread
 
 from wvo_mcp.domain.validation import Severity, shown
 from wvo_mcp.execution.git import GitFailed
-from wvo_mcp.execution.workspaces import joining, promoting, rollback, worktree
+from wvo_mcp.execution.workspaces import joining, promoting, rollback, shadow, worktree
 from wvo_mcp.execution.workspaces.alone import Busy, alone
 from wvo_mcp.execution.workspaces.judging import Judging
 from wvo_mcp.execution.workspaces.repository import Tampered, means_full
@@ -42,6 +42,7 @@ class ShadowPromotions:
             row = await self._row(task_id) or row
             if not dry_run:
                 row = await gone_on(self._rows, self._root, row)
+                await self._others_gone_on(row)
             tree = await to_thread.run_sync(worktree.tree_of, self._root, row)
             commit = await to_thread.run_sync(_committed, tree, row)
             await self._judged(row, tree, commit, person=person)
@@ -58,6 +59,21 @@ class ShadowPromotions:
     async def _row(self, task_id: str) -> Row | None:
         row = await self._rows.of(task_id)
         return row if row is not None and row["mode"] == "shadow" and row["state"] == "open" else None
+
+    async def _others_gone_on(self, row: Row) -> None:
+        """A promotion of another copy that was cut off is finished first: later it would undo what this one writes in the same
+        files. Raises NoPromotion, Tampered, GitFailed, OSError."""
+        for other in await self._rows.live():
+            if other["workspace_id"] == row["workspace_id"] or not await to_thread.run_sync(
+                _is_begun, self._root, other
+            ):
+                continue
+            try:
+                async with alone(self._folder, f"task-{other['task_id']}", 0):
+                    await gone_on(self._rows, self._root, other)
+            except Busy:
+                task_id = other["task_id"]
+                raise NoPromotion(f"A promotion of {task_id} is being finished; try it again in a moment.") from None
 
     async def _judged(self, row: Row, tree: Tree, commit: str, *, person: bool) -> None:
         """Raises NoPromotion."""
@@ -117,6 +133,11 @@ async def gone_on(rows: Rows, root: Path, row: Row) -> Row:
     tree = await to_thread.run_sync(worktree.tree_of, root, row)
     done = await to_thread.run_sync(promoting.finished, tree, root, worktree.today())
     return row if done is None else await _recorded(rows, row, tree, done)
+
+
+def _is_begun(root: Path, row: Row) -> bool:
+    of_copy = row["mode"] == "shadow" and row["base_sha"] is not None and shadow.has_repository(row)
+    return of_copy and promoting.is_begun(worktree.tree_of(root, row))
 
 
 async def _recorded(rows: Rows, row: Row, tree: Tree, commit: str) -> Row:

@@ -62,6 +62,13 @@ class Rows:
         task = await self._store.read(self._caller, lambda tx: tx.tasks.find(task_id))
         return task is not None and task.status in SETTLED
 
+    async def close(self, row: Row, why: str | None) -> None:
+        """It is gone, or `why` says what it holds. While the task is not settled what is left is still its work: it stays open,
+        so that whoever completes the task hands it in."""
+        left = "closed" if await self.is_settled(row["task_id"]) else "open"
+        facts = {**worktree.facts_of(row), "note": why}
+        await self.write(row, state="removed" if why is None else left, facts=facts)
+
     async def submitted(self, task_id: str) -> str | None:
         """The commit that the task submitted last."""
         found = await self._store.read(self._caller, lambda tx: tx.submissions.commits([task_id]))

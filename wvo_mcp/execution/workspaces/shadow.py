@@ -165,7 +165,11 @@ def index_of(row: Row) -> Path:
 
 def is_whole(row: Row) -> bool:
     path = Path(row["path"])
-    return path.is_dir() and path.resolve() == path and (shadow_repository(row) / "HEAD").is_file()
+    return path.is_dir() and path.resolve() == path and has_repository(row)
+
+
+def has_repository(row: Row) -> bool:
+    return (shadow_repository(row) / "HEAD").is_file()
 
 
 def is_clean(root: Path, row: Row) -> bool:

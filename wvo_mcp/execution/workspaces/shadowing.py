@@ -109,13 +109,14 @@ class Shadows:
         """Why it was left; None when it is gone."""
         await self._rows.write(row, state="removing")
         try:
+            if shadow.has_repository(row):  # only it can finish what it has begun
+                row = await promotions.gone_on(self._rows, self._root, row)
             why = await to_thread.run_sync(shadow.removed, self._root, row)
         except Tampered as error:
             why = f"its repository was changed: {error}"
         except (GitFailed, OSError) as error:
             why = str(error)
-        facts = {**worktree.facts_of(row), "note": why}
-        await self._rows.write(row, state="removed" if why is None else "closed", facts=facts)
+        await self._rows.close(row, why)
         return why
 
     async def recovered(self) -> list[str]:

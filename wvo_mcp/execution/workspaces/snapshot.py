@@ -72,8 +72,7 @@ class Tree:
             if (refused := self.enter(own, names, of_lfs)) and not everything:
                 why = next(iter(refused.values()))
                 raise NotSubmittable(f"{_named(refused)}: git does not take it ({why}). Remove or rename it.")
-            if not names:
-                return self.base
+            # Also where nothing differs from the index: that is of the first base, and this may be a later one.
             tree = self.run(own, "write-tree").decode().strip()
         if tree == self.common.tree_of(self.base):
             return self.base
