@@ -164,22 +164,18 @@ async def workspace_promote(
     is validated. complete_task does so by itself; call it to show work before that. Refused where the project went on in the
     same files: your workspace then has both, for you to look at."""
 
-    async def allowed(tx: Transaction) -> None:
+    async def allowed(tx: Transaction) -> int | None:
         await tx.sessions.ensure()
         task = await tx.tasks.get(params.task_id)
-        if task.status is Status.IN_PROGRESS and not tx.caller.person:
-            await lifecycle.held(tx, ctx.policy, task.id, params.lease_token)
-        elif not tx.caller.person:
+        if tx.caller.person:
+            return None
+        if task.status is not Status.IN_PROGRESS:
             raise StaleLease(task.id, task.assigned_to)
+        return (await lifecycle.held(tx, ctx.policy, task.id, params.lease_token)).lease_token
 
-    await store.write(ctx.caller, allowed, keep=not params.dry_run)
-    found = await promoting.promote(
-        promotions,
-        params.task_id,
-        person=ctx.caller.person,
-        dry_run=params.dry_run,
-        diff=_DIFF if params.dry_run else 0,
-    )
+    token = await store.write(ctx.caller, allowed, keep=not params.dry_run)
+    diff = _DIFF if params.dry_run else 0
+    found = await promoting.promote(promotions, params.task_id, token, dry_run=params.dry_run, diff=diff)
     if found is None:
         hint = "Work in a git worktree is submitted by complete_task, and lands by itself."
         raise NotFound("workspace without git of", params.task_id, (), field="task_id", hint=hint)

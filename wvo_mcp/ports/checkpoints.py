@@ -106,9 +106,9 @@ class Promotions(Protocol):
     """Of the workspaces on this host that are copies of a folder without git. None of it within a transaction."""
 
     async def promote(
-        self, task_id: str, *, person: bool = False, dry_run: bool = False, diff: int = 0
+        self, task_id: str, lease_token: int | None = None, *, dry_run: bool = False, diff: int = 0
     ) -> Promoted | None:
-        """Put what the copy changed into the project's folder, all or nothing. A `person` decides what violates the policy,
-        but for what it forbids. Where the project went on in the same files, the copy is brought onto that, for whoever works
-        there to look at. With `dry_run` nothing is done, and `diff` characters are shown. None where the task has no copy
-        here. Raises NoPromotion."""
+        """Put what the copy changed into the project's folder, all or nothing. Without `lease_token` it is a person who asks,
+        and decides what violates the policy, but for what it forbids. Where the project went on in the same files, the copy
+        is brought onto that, for whoever works there to look at. With `dry_run` nothing is done, and `diff` characters are
+        shown. None where the task has no copy here. Raises NoPromotion."""

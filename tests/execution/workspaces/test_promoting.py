@@ -16,6 +16,7 @@ from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.workspaces import promoting
 from wvo_mcp.execution.workspaces.alone import alone
 from wvo_mcp.operations import ALL
+from wvo_mcp.ports.checkpoints import NoPromotion
 
 __all__ = ["plain"]
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WS-6")]
@@ -248,7 +249,7 @@ async def test_a_folder_becomes_a_file_unless_it_holds_anything_else(plain: Plai
         return
     plain.yard.write(plain.root, {more: "precious\n"})
     before = plain.project()
-    with pytest.raises(Conflict, match="docs changed in the project"):
+    with pytest.raises(Conflict, match="docs: something of the project is in the way"):
         await plain.yard.complete(worker)
     assert plain.project() == before
 
@@ -279,3 +280,29 @@ async def test_a_worktree_is_not_promoted(yard: Yard) -> None:
     worker, _ = await yard.opened("T1")
     with pytest.raises(NotFound, match="workspace without git"):
         await ALL["workspace_promote"](yard.services, worker, {"task_id": "T1"})
+
+
+async def test_a_lease_that_is_over_promotes_nothing(plain: Plain) -> None:
+    worker, place = await plain.begin()
+    plain.yard.write(place.path, {"code.py": "a = 2\n"})
+    assert worker.admitted is not None
+    with pytest.raises(NoPromotion, match="later lease"):
+        await plain.yard.promotions.promote("T1", worker.admitted.lease_token - 1)
+    assert (plain.root / "code.py").read_text() == "a = 1\nb = 2\nc = 3\n"
+
+
+async def test_what_is_ours_is_never_promoted(plain: Plain) -> None:
+    worker, place = await plain.begin()
+    plain.yard.write(place.path, {".gitignore": "!state/\n", "state/policy.yaml": "x\n"})
+    with pytest.raises(Conflict, match="for wvo-mcp alone"):
+        await plain.yard.complete(worker)
+    assert not (plain.root / "state/policy.yaml").exists()
+
+
+async def test_a_person_promotes_what_a_settled_task_has_left(plain: Plain) -> None:
+    worker, place = await plain.begin()
+    plain.yard.write(place.path, {"code.py": "a = 2\n"})
+    await plain.call("fail_task", worker, error="no", retry=False)
+    assert await plain.yard.places.close("T1") == "it holds work that was not promoted"
+    assert (await plain.call("workspace_promote", OWNER))["files"] == ["code.py"]
+    assert await plain.yard.places.close("T1") is None

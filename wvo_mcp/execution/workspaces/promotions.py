@@ -34,12 +34,16 @@ class ShadowPromotions:
         self._judging = judging
 
     async def promote(
-        self, task_id: str, *, person: bool = False, dry_run: bool = False, diff: int = 0
+        self, task_id: str, lease_token: int | None = None, *, dry_run: bool = False, diff: int = 0
     ) -> Promoted | None:
-        if (row := await self._row(task_id)) is None:
+        person = lease_token is None
+        if (row := await self._row(task_id, person=person)) is None:
             return None
         async with self._alone(row):
-            row = await self._row(task_id) or row
+            if (row := await self._row(task_id, person=person)) is None:
+                return None
+            if lease_token not in (None, row["lease_token"]):
+                raise NoPromotion("A later lease has the workspace.")
             if not dry_run:
                 row = await gone_on(self._rows, self._root, row)
                 await self._others_gone_on(row)
@@ -56,9 +60,10 @@ class ShadowPromotions:
             text = await to_thread.run_sync(_diff, tree, commit) if diff else ""
             return Promoted(files=promotion.changed, diff=text[:diff])
 
-    async def _row(self, task_id: str) -> Row | None:
+    async def _row(self, task_id: str, *, person: bool) -> Row | None:
         row = await self._rows.of(task_id)
-        return row if row is not None and row["mode"] == "shadow" and row["state"] == "open" else None
+        states = ("open", "closed") if person else ("open",)
+        return row if row is not None and row["mode"] == "shadow" and row["state"] in states else None
 
     async def _others_gone_on(self, row: Row) -> None:
         """A promotion of another copy that was cut off is finished first: later it would undo what this one writes in the same
@@ -93,6 +98,8 @@ class ShadowPromotions:
         if dry_run:
             return NoPromotion(f"{said} Promoting it would bring that into the workspace first.")
         onto, conflicts, marks = await to_thread.run_sync(_joined, tree, self._root, moved.paths)
+        if await to_thread.run_sync(_same, tree, onto):
+            return NoPromotion(f"{names}{more}: something of the project is in the way. A person has to move it.")
         facts = {**worktree.facts_of(row), "conflicts": conflicts, "marks": marks}
         await self._rows.write(row, base_sha=onto, facts=facts)
         left = (
@@ -152,6 +159,11 @@ def _committed(tree: Tree, row: Row) -> str:
     """All that the copy holds. Raises NotSubmittable, Tampered, GitFailed."""
     facts = worktree.facts_of(row)
     commit = tree.commit(f"What {row['task_id']} has done\n")
+    ours = facts.get("ours", ())
+    if own := [name for name in tree.files(commit) if any(f"{name}/".startswith(f"{one}/") for one in ours)]:
+        raise NotSubmittable(
+            f"{', '.join(shown(name) for name in own[:_NAMED])}: that is for wvo-mcp alone. Remove it."
+        )
     if left := joining.unresolved(tree, commit, facts.get("conflicts", ()), facts.get("marks", ())):
         raise NotSubmittable(f"{', '.join(shown(name) for name in left[:_NAMED])}: conflict markers are left in it.")
     return commit
@@ -169,6 +181,10 @@ def _joined(tree: Tree, root: Path, paths: list[str]) -> tuple[str, list[str], l
     common.archive(tree.index.name, before, worktree.today())
     rollback.applied(tree, plan, before)
     return onto, list(merged.conflicts), list(merged.marks)
+
+
+def _same(tree: Tree, commit: str) -> bool:
+    return tree.common.tree_of(commit) == tree.common.tree_of(tree.base)
 
 
 def _diff(tree: Tree, commit: str) -> str:

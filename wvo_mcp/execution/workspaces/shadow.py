@@ -10,6 +10,7 @@ import shutil
 import stat
 import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,8 @@ def surveyed(root: Path, spared: Collection[Path]) -> Survey:
     size, waiting = 0, [root]
     while waiting:
         folder = waiting.pop()
-        with os.scandir(folder) as entries:
-            for entry in entries:
+        with suppress(FileNotFoundError):  # somebody removes it just now
+            for entry in list(os.scandir(folder)):
                 path = folder / entry.name
                 if path in spared:
                     continue
@@ -73,16 +74,17 @@ def surveyed(root: Path, spared: Collection[Path]) -> Survey:
                         f"{name} is a git repository within a folder that is none, so that its files could not be promoted;"
                         " run wvo-mcp in that repository instead"
                     )
-                if entry.is_symlink():
-                    (links if _stays_inside(root, path) else apart).append(name)
-                elif entry.is_dir(follow_symlinks=False):
-                    folders.append(name)
-                    waiting.append(path)
-                elif entry.is_file(follow_symlinks=False):
-                    files.append(name)
-                    size += entry.stat(follow_symlinks=False).st_size
-                else:
-                    apart.append(name)
+                with suppress(FileNotFoundError):
+                    if entry.is_symlink():
+                        (links if _stays_inside(root, path) else apart).append(name)
+                    elif entry.is_dir(follow_symlinks=False):
+                        folders.append(name)
+                        waiting.append(path)
+                    elif entry.is_file(follow_symlinks=False):
+                        size += entry.stat(follow_symlinks=False).st_size
+                        files.append(name)
+                    else:
+                        apart.append(name)
         if size > MOST_BYTES or len(files) > MOST_FILES:
             raise NoShadow(
                 f"the folder holds more than {MOST_BYTES >> 20:,} MB or {MOST_FILES:,} files, too much to be copied for each"
@@ -103,7 +105,7 @@ def made(root: Path, row: Row, spared: Collection[Path]) -> dict[str, Any]:
     _copied(root, path, found)
     ours = [one.relative_to(root) for one in spared if one.is_relative_to(root)]
     _initialised(git_dir, ["/" + re.sub(r"([*?\[\\!#])", r"\\\1", one.as_posix()) + "/" for one in ours])
-    facts = {**facts_of(row), "baseline": guard.taken(git_dir)}
+    facts = {**facts_of(row), "baseline": guard.taken(git_dir), "ours": [one.as_posix() for one in ours]}
     common = Common.beside(root, git_dir, facts)
     nothing = common.committed(common.git("mktree"), (), "Nothing")
     tree = Tree(common, path, nothing, index_of(row))
@@ -122,12 +124,13 @@ def made(root: Path, row: Row, spared: Collection[Path]) -> dict[str, Any]:
 
 
 def _copied(root: Path, path: Path, found: Survey) -> None:
-    """A file that changes while it is copied is copied again. Raises NoShadow, OSError."""
+    """A file that changes while it is copied is copied again, a few times. Raises OSError."""
     path.mkdir(parents=True)
     for name in found.folders:
         (path / name).mkdir(exist_ok=True)
     for name in found.links:
-        (path / name).symlink_to((root / name).readlink())
+        with suppress(FileNotFoundError):
+            (path / name).symlink_to((root / name).readlink())
     for name in found.files:
         for _ in range(_TRIES):
             try:
@@ -140,10 +143,9 @@ def _copied(root: Path, path: Path, found: Survey) -> None:
             except FileNotFoundError:  # somebody removed it meanwhile
                 (path / name).unlink(missing_ok=True)
                 break
-        else:
-            raise NoShadow(f"{name} changes all the time")
     for name in reversed(found.folders):
-        shutil.copystat(root / name, path / name)
+        with suppress(FileNotFoundError):
+            shutil.copystat(root / name, path / name)
 
 
 def _mark(status: os.stat_result) -> tuple[int, int, int]:

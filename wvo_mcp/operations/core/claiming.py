@@ -239,7 +239,7 @@ async def _promoted(ctx: Context, task: Task, place: dict[str, Any]) -> dict[str
 
             await _guard(container).keep(task.id, Trigger.COMPLETE)
             promotions = cast("Promotions", container.part("wvo_mcp.ports.checkpoints.Promotions"))
-            return (await promoting.promote(promotions, task.id),)
+            return (await promoting.promote(promotions, task.id, task.lease_token),)
 
         raise First(put)
     (promoted,) = cast("tuple[Promoted | None]", ctx.prepared)

@@ -10,11 +10,11 @@ _PERSON = (
 
 
 async def promote(
-    promotions: Promotions, task_id: str, *, person: bool = False, dry_run: bool = False, diff: int = 0
+    promotions: Promotions, task_id: str, lease_token: int | None, *, dry_run: bool = False, diff: int = 0
 ) -> Promoted | None:
-    """None where the task has no copy here. Raises Conflict, StoreUnavailable for a full disk."""
+    """None where the task has no copy here. No `lease_token`: a person asks. Raises Conflict, StoreUnavailable (full disk)."""
     try:
-        return await promotions.promote(task_id, person=person, dry_run=dry_run, diff=diff)
+        return await promotions.promote(task_id, lease_token, dry_run=dry_run, diff=diff)
     except NoPromotion as error:
         text = f"The work of {task_id} was not promoted. {error}"
         if error.full:
