@@ -26,7 +26,7 @@ async def unread(bench: Bench, to: Caller = BOB) -> list[str]:
 async def test_it_is_shown_once_and_the_next_call_acknowledges_it(bench: Bench) -> None:
     sent = await send(bench, "look at the parser")
     first = await bench.call("plan_next", BOB)
-    assert first["notices"] == [f"{sent}, note from ann: look at the parser"]
+    assert first["notices"] == [f'{sent}, note from agent ann: "look at the parser"']
     assert await unread(bench) == ["look at the parser"]
     assert "notices" not in await bench.call("plan_next", ANN)
     assert "notices" not in await bench.call("create_tasks", BOB, tasks=[a_task("T1")])
@@ -37,7 +37,7 @@ async def test_a_question_stays_until_it_is_answered(bench: Bench) -> None:
     await send(bench, f"which one? {'x' * 4_000}", kind=MessageKind.QUESTION, needs_answer=True)
     shown = [(await bench.call("plan_next", BOB))["notices"][0] for _ in range(3)]
     assert [len(one) > 900 for one in shown] == [True, False, False], "later ones only remind"
-    assert all(one.endswith("It waits for your answer.") for one in shown)
+    assert all("It waits for your answer" in one for one in shown)
 
 
 async def test_a_call_that_failed_acknowledges_and_shows_nothing(bench: Bench) -> None:

@@ -105,18 +105,18 @@ class InUse:
         self._by_beginning: dict[str, set[int]] = {}
         for place, (_, globs) in enumerate(self._scopes):
             for glob in globs:
-                self._by_beginning.setdefault(_beginning(glob), set()).add(place)
+                self._by_beginning.setdefault(beginning(glob), set()).add(place)
         self._beginnings = sorted(self._by_beginning)
         self._longest = max(map(len, self._beginnings), default=0)
 
     def conflict(self, files: Sequence[str]) -> tuple[str, list[str]] | None:
         """(the first owner whose globs overlap with these, those of `files` that do), or None."""
         near: set[int] = set()
-        for beginning in map(_beginning, files):
-            for end in range(min(len(beginning), self._longest) + 1):
-                near |= self._by_beginning.get(beginning[:end], set())
-            for longer in self._beginnings[bisect_right(self._beginnings, beginning) :]:
-                if not longer.startswith(beginning):
+        for begun in map(beginning, files):
+            for end in range(min(len(begun), self._longest) + 1):
+                near |= self._by_beginning.get(begun[:end], set())
+            for longer in self._beginnings[bisect_right(self._beginnings, begun) :]:
+                if not longer.startswith(begun):
                     break
                 near |= self._by_beginning[longer]
         for place in sorted(near):
@@ -128,5 +128,6 @@ class InUse:
 
 
 @lru_cache(maxsize=4096)
-def _beginning(glob: str) -> str:
+def beginning(glob: str) -> str:
+    """Its letters before the first wildcard, in lower case."""
     return "".join(map(str, itertools.takewhile(lambda token: isinstance(token, str), _tokens(glob))))

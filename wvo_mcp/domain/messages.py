@@ -1,5 +1,6 @@
 """Messages to agents (contract, section 12)."""
 
+import json
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
@@ -19,6 +20,8 @@ class MessageKind(StrEnum):
 
 ABOUT_FILES = frozenset({MessageKind.VIOLATION, MessageKind.PAUSE, MessageKind.RESUME, MessageKind.ROLLBACK})
 """Of the workspace of a task: they are for whoever holds it, and for nobody else."""
+PERSON = "person"
+"""Who people are to agents, whichever of them it is; no agent may be called so."""
 _SHOWN, _AGAIN = 1_000, 200
 
 
@@ -28,6 +31,11 @@ def as_notice(row: Mapping[str, Any]) -> str:
     most = _AGAIN if row["delivered_at"] else _SHOWN
     text = body if len(body) <= most else f"{body[:most]} [...]"
     about = f" on {row['task_id']}" if row["task_id"] else ""
-    sender = "" if row["kind"] in ABOUT_FILES else f" from {row['from_agent']}"
-    answer = " It waits for your answer." if row["needs_answer"] else ""
-    return f"{row['message_id']}, {row['kind']}{sender}{about}: {text}{answer}"
+    if row["kind"] in ABOUT_FILES:  # our own words
+        return f"{row['message_id']}, {row['kind']}{about}: {text}"
+    sender = "a person" if row["from_agent"] == PERSON else f"agent {row['from_agent']}"
+    reply = f", the answer to {row['answers']}" if row["answers"] else ""
+    known = row["message_id"]
+    answer = f" It waits for your answer: message_send with answers={known}." if row["needs_answer"] else ""
+    # As a quotation nothing in it can pass for another message, or for words of ours.
+    return f"{known}, {row['kind']} from {sender}{about}{reply}: {json.dumps(text, ensure_ascii=False)}{answer}"

@@ -1,6 +1,7 @@
 """Messages that go with the result of a call."""
 
 from wvo_mcp.domain.lease import Caller, Role
+from wvo_mcp.domain.messages import PERSON
 from wvo_mcp.errors import WvoError
 from wvo_mcp.orchestration import messages
 from wvo_mcp.ports import WatchedStore
@@ -8,7 +9,7 @@ from wvo_mcp.ports import WatchedStore
 
 def is_told(caller: Caller) -> bool:
     """Only agents have messages."""
-    return caller.role is Role.AGENT and caller.refused is None
+    return caller.role is Role.AGENT and caller.refused is None and caller.agent_id.casefold() != PERSON
 
 
 async def of_call(store: WatchedStore, caller: Caller) -> list[str]:

@@ -10,8 +10,8 @@ from wvo_mcp.ports import Transaction
 
 Row = Mapping[str, Any]
 _LOOKED_AT = 50
-_MOST = 10
-"""Of one result; the others wait for the next."""
+_MOST, _REMINDERS = 10, 3
+"""Of one result; the others wait for the next. Questions that were shown before are kept in view, in the way of nothing."""
 
 
 async def send(
@@ -23,10 +23,11 @@ async def send(
     task_id: str | None = None,
     needs_answer: bool = False,
     deadline: datetime | None = None,
+    **more: Any,
 ) -> Row:
     """The row. It is on record before anybody is told."""
     fields = {"to_agent": to_agent, "kind": kind.value, "body": body, "task_id": task_id}
-    row = await tx.messages.add({**fields, "needs_answer": needs_answer, "deadline": deadline})
+    row = await tx.messages.add({**fields, "needs_answer": needs_answer, "deadline": deadline, **more})
     await tx.events.append("message.sent", task_id, {"message": row["message_id"], "kind": kind.value, "to": to_agent})
     return row
 
@@ -50,10 +51,13 @@ async def waiting(tx: Transaction) -> bool:
 async def collect(tx: Transaction) -> list[str]:
     """What waits for the agent that calls, oldest first; what its call before was given is acknowledged by this one."""
     shown: list[str] = []
+    room = {False: _MOST, True: _REMINDERS}
     for row in await tx.messages.waiting(tx.caller.agent_id, _LOOKED_AT):
-        if row["delivered_at"] and not row["needs_answer"]:
+        seen = row["delivered_at"] is not None
+        if seen and not row["needs_answer"]:
             await tx.messages.change(row["message_id"], {"acked_at": tx.now})
-        elif len(shown) < _MOST and await _is_for(tx, row):
+        elif room[seen] and await _is_for(tx, row):
+            room[seen] -= 1
             shown.append(as_notice(row))
             await tx.messages.change(
                 row["message_id"],

@@ -189,7 +189,15 @@ class SessionRepository(Protocol):
         """Remove sessions that ended before, durable ones and agents not heard of since, at most so many of each; never
         one that a task in progress names, nor an agent with a session. How many of the larger part."""
 
+    async def known(self, agent_id: str) -> bool:
+        """Was there ever a session of this agent, or is it in the pool?"""
+
+    async def describe(self, agent_id: str, said: Mapping[str, Any]) -> None:
+        """The agent is on record with what it says of itself: capabilities, role, about."""
+
     async def agents(self, limit: int) -> list[Row]: ...
+    async def described(self, status: str | None, limit: int) -> list[Row]:
+        """{agent_id, provider, status, task_id, last_seen_at, capabilities (JSON), role, about}, seen latest first."""
 
     async def capabilities(self, agent_id: str) -> tuple[str, ...]: ...
 

@@ -21,6 +21,7 @@ from wvo_mcp.ports.records import (
 )
 from wvo_mcp.ports.submissions import (
     MessageRepository,
+    ReservationRepository,
     SnapshotRepository,
     SubmissionRepository,
     VerificationRepository,
@@ -88,6 +89,8 @@ class Transaction(Protocol):
     def snapshots(self) -> SnapshotRepository: ...
     @property
     def messages(self) -> MessageRepository: ...
+    @property
+    def reservations(self) -> ReservationRepository: ...
     @property
     def approvals(self) -> ApprovalRepository: ...
     @property

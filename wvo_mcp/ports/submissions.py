@@ -81,7 +81,7 @@ class SnapshotRepository(Protocol):
 
 class MessageRepository(Protocol):
     """The rows of `messages`: {message_id, seq, from_agent, to_agent, kind (note, question, violation, pause, resume,
-    rollback), body, task_id, needs_answer, answers, delivered_at, deliveries, acked_at, deadline, created_at}."""
+    rollback), body, task_id, to_task, needs_answer, answers, delivered_at, deliveries, acked_at, deadline, created_at}."""
 
     async def add(self, fields: Mapping[str, Any]) -> Row:
         """With the next id (`n-12`), from the agent that calls."""
@@ -89,13 +89,50 @@ class MessageRepository(Protocol):
     async def get(self, message_id: str) -> Row | None: ...
     async def change(self, message_id: str, fields: Mapping[str, Any]) -> None: ...
     async def waiting(self, agent_id: str, limit: int) -> list[Row]:
-        """Not acknowledged, oldest first."""
+        """Not acknowledged, oldest first, with the first 1,100 characters of their bodies."""
 
     async def prefetch_waiting(self, agent_id: str, limit: int) -> None:
         """`waiting` will be asked for in this transaction."""
 
     async def hand_over(self, task_id: str, kinds: Collection[str], agent_id: str) -> None:
-        """Those of these kinds on the task that are not acknowledged are for this agent now, as if never shown."""
+        """Those on the task that are of these kinds, or for whoever holds it, and not acknowledged, are for this agent now,
+        as if never shown."""
+
+    async def listed(self, agent_id: str, limit: int, after: int, *, all_of_them: bool) -> list[Row]:
+        """To this agent, whole, oldest first, behind the one with the `seq` `after`; without those that are acknowledged
+        unless `all_of_them`."""
+
+    async def open_between(self, sender: str, receiver: str, most: int) -> tuple[int, int, int]:
+        """How many are not acknowledged, counted up to `most`: from the one, to the other, and of the latter questions."""
 
     async def overdue(self, limit: int) -> list[Row]:
         """Not acknowledged within their time, the longest overdue first."""
+
+
+class ReservationRepository(Protocol):
+    """The rows of `file_reservations`: {reservation_id, seq, agent_id, task_id, lease_token, pattern, mode (exclusive, shared),
+    created_at, expires_at, ended_at}. Live is one that has not ended and whose time is not over."""
+
+    async def add(self, fields: Mapping[str, Any]) -> Row:
+        """With the next id (`F-12`)."""
+
+    async def prefetch_near(self, agent_id: str, files: Sequence[str], *, exclusive: bool) -> None:
+        """`near` will be asked for in this transaction."""
+
+    async def near(self, agent_id: str, files: Sequence[str], *, exclusive: bool) -> list[Row]:
+        """Live ones of others that may overlap with these globs, oldest first: each that does, and some that do not.
+        `exclusive`: only such. An index look-up, however many there are elsewhere."""
+
+    async def of_others(self, agent_id: str) -> list[Row]:
+        """Live exclusive ones of all others, oldest first."""
+
+    async def live(self, agent_id: str | None, limit: int) -> list[Row]:
+        """Of the agent, or of all, oldest first."""
+
+    async def get(self, reservation_id: str) -> Row | None: ...
+    async def end(self, reservation_ids: Collection[str]) -> None: ...
+    async def end_of_task(self, task_id: str) -> None:
+        """Those that end with its lease."""
+
+    async def lapse(self) -> None:
+        """End those whose time is over."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # a first call needs nothing of these
     from wvo_mcp.store.records.health import Health
     from wvo_mcp.store.records.merging import Messages, Snapshots, Submissions, Verifications
     from wvo_mcp.store.records.outlook import Outlook, Prefetch
+    from wvo_mcp.store.records.reservations import Reservations
     from wvo_mcp.store.records.routing import Routing
     from wvo_mcp.store.records.workers import Approvals, Violations, Workers, Workspaces
 
@@ -107,6 +108,7 @@ class StoreTransaction:
     verifications: Verifications
     snapshots: Snapshots
     messages: Messages
+    reservations: Reservations
     approvals: Approvals
     violations: Violations
 
@@ -153,6 +155,7 @@ _LATE = {
     "prefetch": "wvo_mcp.store.records.outlook",
     "health": "wvo_mcp.store.records.health",
     "routing": "wvo_mcp.store.records.routing",
+    "reservations": "wvo_mcp.store.records.reservations",
     **dict.fromkeys(("workers", "workspaces", "approvals", "violations"), "wvo_mcp.store.records.workers"),
     **dict.fromkeys(("submissions", "verifications", "snapshots", "messages"), "wvo_mcp.store.records.merging"),
 }

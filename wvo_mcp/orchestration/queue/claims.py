@@ -22,7 +22,7 @@ from wvo_mcp.errors import (
     WipLimit,
     WvoError,
 )
-from wvo_mcp.orchestration.queue.planning import Circumstances, why_not_ready
+from wvo_mcp.orchestration.queue.planning import Circumstances, InTheWay, why_not_ready
 from wvo_mcp.orchestration.routing import budgets
 from wvo_mcp.orchestration.routing.router import Route, Router
 from wvo_mcp.orchestration.tasks import lifecycle
@@ -191,14 +191,18 @@ async def _claim_named(
         raise WipLimit("epic", limit)
     conflict = await circumstances.conflict(task.files)
     if conflict is not None:
-        other, files = conflict
-        raise ReservationConflict(
-            f"The files of {task.id} overlap with those of {other}, which is in progress.",
-            task_id=task.id,
-            files=list(files),
-            **{"with": other},
-        )
+        raise _in_the_way(task, conflict)
     return await _grant(tx, task, agent_id, length, router, await _means(tx, router, task))
+
+
+def _in_the_way(task: Task, found: InTheWay) -> ReservationConflict:
+    details: dict[str, Any] = {"task_id": task.id, "files": found.files, "with": found.id}
+    if found.reservation is None:
+        said = f"The files of {task.id} overlap with those of {found.id}, which is in progress."
+        return ReservationConflict(said, **details)
+    pattern, by, until = (found.reservation[name] for name in ("pattern", "agent_id", "expires_at"))
+    said = f"The files of {task.id} overlap with {pattern}, which {by} has reserved until {until} ({found.id})."
+    return ReservationConflict(said, **details, by=by, until=until)
 
 
 async def _means(tx: Transaction, router: Router, task: Task) -> RouteDecision | None:
@@ -241,7 +245,7 @@ async def _grant(
     resume = None
     if task.lease_token > 0:  # somebody has held it before
         resume = await tx.memory.last_checkpoint(task.id)
-        await tx.messages.hand_over(task.id, ABOUT_FILES, agent_id)
+    await tx.messages.hand_over(task.id, ABOUT_FILES, agent_id)
     explanation = None
     if tx.caller.worker:
         explanation = decision.reason if decision is not None and decision.chosen is None else None

@@ -27,6 +27,21 @@ _AGAIN = timedelta(seconds=30)
 """Time alone opens gates, and no event tells of it."""
 
 
+_LOOKS = 4
+"""So often reservations are looked up by the files of one task; then all are read once."""
+_GLOBS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class InTheWay:
+    """A task in progress, or a reservation of another agent."""
+
+    id: str
+    files: list[str]
+    """Of what is asked for, those that overlap."""
+    reservation: Row | None = None
+
+
 class Circumstances:
     """What shuts tasks out at this moment: the agent's capabilities, files in use, full epics."""
 
@@ -40,6 +55,8 @@ class Circumstances:
         self._pool = pool
         self._capabilities: tuple[str, ...] | None = None
         self._in_use: InUse | None = None
+        self._looks = 0
+        self._reserved: tuple[InUse, dict[str, Row]] | None = None
         self.full_epic = False
         """True once a lane was shut out by nothing but the limit of its epic."""
 
@@ -59,7 +76,7 @@ class Circumstances:
         if lacking := await self.lacking(capabilities):
             return "capabilities", lacking
         if (conflict := await self.conflict(files)) is not None:
-            return "files", [conflict[0]]
+            return "files", [conflict.id]
         if epic_id is not None and await self.epic_limit(epic_id) is not None:
             return "epic_wip_limit", [epic_id]
         return None
@@ -78,13 +95,28 @@ class Circumstances:
             self._capabilities = await self._tx.sessions.capabilities(self._agent_id)
         return [name for name in wanted if name not in self._capabilities]
 
-    async def conflict(self, files: Sequence[str]) -> tuple[str, list[str]] | None:
-        """(task in progress, globs of `files` that overlap with its), or None."""
+    async def conflict(self, files: Sequence[str]) -> InTheWay | None:
+        """What has files in use that overlap with these, if any."""
         if not files:
             return None
+        few = self._looks < _LOOKS and len(files) <= _GLOBS
         if self._in_use is None:
+            if few:
+                await self._tx.reservations.prefetch_near(self._agent_id, files, exclusive=True)
             self._in_use = InUse([(row["id"], json.loads(row["files"])) for row in await self._tx.queue.scopes()])
-        return self._in_use.conflict(files)
+        conflict = self._in_use.conflict(files)
+        return InTheWay(*conflict) if conflict is not None else await self._reservation(files, few=few)
+
+    async def _reservation(self, files: Sequence[str], *, few: bool) -> InTheWay | None:
+        self._looks += 1
+        if few:
+            reserved, rows = _reserved(await self._tx.reservations.near(self._agent_id, files, exclusive=True))
+        else:
+            if self._reserved is None:
+                self._reserved = _reserved(await self._tx.reservations.of_others(self._agent_id))
+            reserved, rows = self._reserved
+        conflict = reserved.conflict(files)
+        return None if conflict is None else InTheWay(*conflict, rows[conflict[0]])
 
     async def epic_limit(self, epic_id: str | None) -> int | None:
         """The limit, when the epic has reached it."""
@@ -92,6 +124,11 @@ class Circumstances:
         if epic is None or epic["wip_limit"] is None or epic["in_progress"] < epic["wip_limit"]:
             return None
         return int(epic["wip_limit"])
+
+
+def _reserved(rows: Sequence[Row]) -> tuple[InUse, dict[str, Row]]:
+    by_id = {str(row["reservation_id"]): row for row in rows}
+    return InUse([(known, [str(row["pattern"])]) for known, row in by_id.items()]), by_id
 
 
 async def why_not_ready(tx: Transaction, task: Task, circumstances: Circumstances) -> tuple[str, list[str]] | None:

@@ -81,6 +81,8 @@ async def move(
         from wvo_mcp.orchestration.tasks import submitting  # few tasks come back
 
         await submitting.withdrawn(tx, task.id, f"the task is {to}")
+    if leaving:
+        await tx.reservations.end_of_task(task.id)
     if leaving and task.assigned_to is not None:
         await tx.sessions.left(task.assigned_to)
     if task.status is Status.AWAITING_APPROVAL or (changed.requires_approval and changed.approved_at is None):

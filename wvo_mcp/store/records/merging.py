@@ -18,10 +18,11 @@ _CHECKPOINT = (
     " findings, took_ms, created_at"
 )
 _MESSAGE = (
-    "message_id, seq, from_agent, to_agent, kind, body, task_id, needs_answer, answers, delivered_at, deliveries, acked_at,"
-    " deadline, created_at"
+    "message_id, seq, from_agent, to_agent, kind, body, task_id, to_task, needs_answer, answers, delivered_at, deliveries,"
+    " acked_at, deadline, created_at"
 )
-_WAITING = f"SELECT {_MESSAGE} FROM messages WHERE to_agent = ? AND acked_at IS NULL ORDER BY seq LIMIT ?"
+_SHOWN = _MESSAGE.replace("body", "substr(body, 1, 1100) AS body")
+_WAITING = f"SELECT {_SHOWN} FROM messages WHERE to_agent = ? AND acked_at IS NULL ORDER BY seq LIMIT ?"
 _MOST_BUILT_ON = 1_000
 
 
@@ -188,9 +189,26 @@ class Messages(Numbered):
         marks = ", ".join("?" * len(kinds))
         self._rows.put(
             "UPDATE messages SET to_agent = ?, delivered_at = NULL"
-            f" WHERE task_id = ? AND acked_at IS NULL AND kind IN ({marks})",
+            f" WHERE task_id = ? AND acked_at IS NULL AND (kind IN ({marks}) OR to_task = task_id)",
             (agent_id, task_id, *sorted(kinds)),
         )
+
+    async def listed(self, agent_id: str, limit: int, after: int, *, all_of_them: bool) -> list[dict[str, Any]]:
+        still = "" if all_of_them else "acked_at IS NULL AND "
+        return self._messages(f"{still}to_agent = ? AND seq > ? ORDER BY seq LIMIT ?", (agent_id, after, limit))
+
+    async def open_between(self, sender: str, receiver: str, most: int) -> tuple[int, int, int]:
+        counted = [
+            self._rows.value(
+                f"SELECT count(*) FROM (SELECT 1 FROM messages WHERE {which} LIMIT ?) AS counted", (*who, most)
+            )
+            for which, who in (
+                ("from_agent = ? AND acked_at IS NULL", (sender,)),
+                ("to_agent = ? AND acked_at IS NULL", (receiver,)),
+                ("to_agent = ? AND acked_at IS NULL AND needs_answer = 1", (receiver,)),
+            )
+        ]
+        return int(counted[0]), int(counted[1]), int(counted[2])
 
     async def overdue(self, limit: int) -> list[dict[str, Any]]:
         return self._messages("acked_at IS NULL AND deadline <= ? ORDER BY deadline LIMIT ?", (self._at, limit))

@@ -3,11 +3,12 @@
 import json
 import os
 import socket
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from wvo_mcp.domain.instant import iso
-from wvo_mcp.store.records.rows import Repository
+from wvo_mcp.store.records.rows import Repository, encoded_all
 
 
 class Sessions(Repository):
@@ -135,11 +136,33 @@ class Sessions(Repository):
         )
         return max(sessions, agents)
 
+    async def known(self, agent_id: str) -> bool:
+        pooled = "SELECT 1 FROM agent_pool WHERE agent_id = :agent_id"
+        return bool(
+            self._rows.value(
+                f"{pooled} UNION ALL SELECT 1 FROM sessions WHERE agent_id = :agent_id LIMIT 1", {"agent_id": agent_id}
+            )
+        )
+
+    async def describe(self, agent_id: str, said: Mapping[str, Any]) -> None:
+        own = {"agent_id": agent_id, "provider": self._caller.provider, "status": "idle", "last_seen_at": self._at}
+        said = encoded_all(said)
+        others = ", ".join(f"{name} = excluded.{name}" for name in ("last_seen_at", *said))
+        self._insert("agent_pool", {**own, **said}, f"ON CONFLICT (agent_id) DO UPDATE SET {others}")
+
     async def agents(self, limit: int) -> list[dict[str, Any]]:
         return self._rows.all(
             "SELECT agent_id, provider, status, current_task_id, assigned_at, last_seen_at FROM agent_pool"
             " ORDER BY last_seen_at DESC, agent_id LIMIT ?",
             (limit,),
+        )
+
+    async def described(self, status: str | None, limit: int) -> list[dict[str, Any]]:
+        wanted = "" if status is None else " WHERE status = ?"
+        return self._rows.all(
+            "SELECT agent_id, provider, status, current_task_id AS task_id, last_seen_at, capabilities, role, about"
+            f" FROM agent_pool{wanted} ORDER BY last_seen_at DESC, agent_id LIMIT ?",
+            (limit,) if status is None else (status, limit),
         )
 
     async def capabilities(self, agent_id: str) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ _PAST = {
     "verifications": "created_at",
     "workspace_checkpoints": "created_at",
     "messages": "delivered_at acked_at created_at",
+    "file_reservations": "created_at ended_at",
 }
 """Columns that tell when something happened: none can lie ahead of the true time."""
 _AHEAD = {
@@ -46,6 +47,7 @@ _AHEAD = {
     "approvals": "expires_at",
     "merge_entries": "retry_at",
     "messages": "deadline",
+    "file_reservations": "expires_at",
     "leaders": "expires_at",
     "alert_deliveries": "next_at",
     "provider_states": "resets_at",

@@ -48,13 +48,26 @@ CREATE TABLE file_reservations (
   task_id TEXT,
   lease_token INTEGER,                   -- it ends with this lease
   pattern TEXT NOT NULL,
+  beginning TEXT NOT NULL,                -- of the pattern, before its first wildcard; found by it
   mode TEXT NOT NULL CHECK (mode IN ('exclusive', 'shared')),
   created_at TEXT NOT NULL,
   expires_at TEXT NOT NULL,
   ended_at TEXT
 );
 CREATE INDEX file_reservations_live ON file_reservations (expires_at) WHERE ended_at IS NULL;
+CREATE INDEX file_reservations_beginning ON file_reservations (beginning) WHERE ended_at IS NULL;
+CREATE INDEX file_reservations_agent ON file_reservations (agent_id) WHERE ended_at IS NULL;
 CREATE INDEX file_reservations_task ON file_reservations (task_id) WHERE ended_at IS NULL AND task_id IS NOT NULL;
+
+-- Whoever holds the task is who it is for.
+ALTER TABLE messages ADD COLUMN to_task TEXT;
+CREATE INDEX messages_task ON messages (task_id) WHERE acked_at IS NULL AND task_id IS NOT NULL;
+CREATE INDEX messages_sent ON messages (from_agent) WHERE acked_at IS NULL;
+CREATE INDEX messages_to ON messages (to_agent, seq);
+
+-- What an agent said of itself.
+ALTER TABLE agent_pool ADD COLUMN role TEXT;
+ALTER TABLE agent_pool ADD COLUMN about TEXT;
 
 -- Runs of `wvo-mcp orchestrate`: how far each has come.
 CREATE TABLE orchestrations (
