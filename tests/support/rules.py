@@ -88,7 +88,8 @@ RECORDS = {
         SELECT seq, task_id FROM events WHERE task_id IS NOT NULL AND task_id NOT IN (SELECT id FROM tasks)""",
     "a checkpoint and its event come together": """
         SELECT id FROM checkpoints WHERE 1 <> (
-          SELECT count(*) FROM events WHERE kind IN ('task.checkpoint', 'approval.answered') AND task_id = checkpoints.task_id
+          SELECT count(*) FROM events WHERE kind IN ('task.checkpoint', 'approval.answered', 'review.told')
+          AND task_id = checkpoints.task_id
           AND json_extract(data, '$.checkpoint') = checkpoints.id)
         UNION ALL
         SELECT CAST(seq AS TEXT) FROM events WHERE kind = 'task.checkpoint'

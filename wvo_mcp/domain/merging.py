@@ -37,6 +37,8 @@ MOST_MOVED = 10
 """So often in a row the target may move under a candidate before the entry is parked for a while."""
 KEPT = timedelta(minutes=10)
 """So long a task that came back is kept for the agent that submitted it."""
+WAITS, PASSED = "waits", "passed"
+"""`review` of an entry: it stays queued until its review has passed, or that has; None where none was asked."""
 UNVERIFIED = "unverified"
 """`verified` of what no command has judged; else `verified`."""
 VERIFIED = "verified"

@@ -65,7 +65,7 @@ class Gate(StrEnum):
 GATE_BITS = {Gate.NOT_BEFORE: 1, Gate.APPROVAL: 2, Gate.CHILDREN: 4, Gate.KEPT: 8}
 
 MOVES: dict[Status, frozenset[Status]] = {
-    Status.PENDING: frozenset({Status.IN_PROGRESS, Status.BLOCKED, Status.CANCELLED}),
+    Status.PENDING: frozenset({Status.IN_PROGRESS, Status.IN_REVIEW, Status.BLOCKED, Status.CANCELLED}),
     Status.IN_PROGRESS: frozenset(Status) - {Status.IN_PROGRESS},
     Status.IN_REVIEW: frozenset({Status.DONE, Status.PENDING, Status.BLOCKED, Status.CANCELLED}),
     Status.AWAITING_APPROVAL: frozenset({Status.PENDING, Status.BLOCKED, Status.CANCELLED}),

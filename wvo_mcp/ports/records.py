@@ -199,6 +199,9 @@ class SessionRepository(Protocol):
     async def described(self, status: str | None, limit: int) -> list[Row]:
         """{agent_id, provider, status, task_id, last_seen_at, capabilities (JSON), role, about}, seen latest first."""
 
+    async def provider(self, agent_id: str) -> str | None:
+        """That of an agent, as far as it is known."""
+
     async def capabilities(self, agent_id: str) -> tuple[str, ...]: ...
 
 

@@ -19,6 +19,7 @@ from wvo_mcp.ports.records import (
     StateRepository,
     TraceRepository,
 )
+from wvo_mcp.ports.reviews import ReviewRepository
 from wvo_mcp.ports.submissions import (
     MessageRepository,
     ReservationRepository,
@@ -95,6 +96,8 @@ class Transaction(Protocol):
     def approvals(self) -> ApprovalRepository: ...
     @property
     def violations(self) -> ViolationRepository: ...
+    @property
+    def reviews(self) -> ReviewRepository: ...
 
 
 class Store(Protocol):

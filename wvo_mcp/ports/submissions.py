@@ -12,7 +12,8 @@ Row = dict[str, Any]
 class SubmissionRepository(Protocol):
     """The rows of `merge_entries`: {entry_id, seq, task_id, number, kind (submission, revert), agent_id, repository, host,
     path, target, commit_sha, base_sha, state, attempts, tip_sha, candidate_sha, landed_sha, verified, drift (JSON text),
-    reason, findings (JSON text), pull_request, retry_at, created_at, updated_at}."""
+    reason, review (waits, passed, null: none is asked), findings (JSON text), pull_request, retry_at, created_at,
+    updated_at}."""
 
     async def next_number(self, task_id: str) -> int:
         """Reserve N of `refs/wvo/submit/TASK/N`: never given twice."""

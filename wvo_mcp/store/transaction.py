@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # a first call needs nothing of these
     from wvo_mcp.store.records.merging import Messages, Snapshots, Submissions, Verifications
     from wvo_mcp.store.records.outlook import Outlook, Prefetch
     from wvo_mcp.store.records.reservations import Reservations
+    from wvo_mcp.store.records.reviews import Reviews
     from wvo_mcp.store.records.routing import Routing
     from wvo_mcp.store.records.workers import Approvals, Violations, Workers, Workspaces
 
@@ -111,6 +112,7 @@ class StoreTransaction:
     reservations: Reservations
     approvals: Approvals
     violations: Violations
+    reviews: Reviews
 
     def __init__(
         self,
@@ -156,6 +158,7 @@ _LATE = {
     "health": "wvo_mcp.store.records.health",
     "routing": "wvo_mcp.store.records.routing",
     "reservations": "wvo_mcp.store.records.reservations",
+    "reviews": "wvo_mcp.store.records.reviews",
     **dict.fromkeys(("workers", "workspaces", "approvals", "violations"), "wvo_mcp.store.records.workers"),
     **dict.fromkeys(("submissions", "verifications", "snapshots", "messages"), "wvo_mcp.store.records.merging"),
 }

@@ -13,7 +13,7 @@ from wvo_mcp.domain.merging import OPEN, EntryState
 from wvo_mcp.domain.task import BlockAuthor, Origin, Status, Task
 from wvo_mcp.errors import Conflict, WvoError
 from wvo_mcp.orchestration.leader import LeaderJob, LeaderTerm
-from wvo_mcp.orchestration.tasks import asked, lifecycle, protecting, review
+from wvo_mcp.orchestration.tasks import asked, lifecycle, protecting, review, settling
 from wvo_mcp.orchestration.tasks.told import told_first
 from wvo_mcp.ports import Transaction
 
@@ -139,13 +139,17 @@ async def _of_merge(tx: Transaction, task: Task, approval: Approval) -> Task:
     """What was denied, or not decided in time, is taken out of the line: the task is blocked until people unblock it."""
     data = {"approval_id": approval.approval_id, "state": approval.state.value}
     await tx.events.append("approval.decided", task.id, data)
-    if approval.state is ApprovalState.APPROVED or task.status is not Status.IN_REVIEW:
+    approved = approval.state is ApprovalState.APPROVED
+    verb = "was denied" if approval.state is ApprovalState.DENIED else "expired"
+    why = f"{approval.approval_id} {verb}: {approval.reason}"
+    if settling.asks_about_review(approval):
+        return await settling.answered(tx, task, approval, approved, why)
+    if approved or task.status is not Status.IN_REVIEW:
         return task
     for entry in await tx.submissions.of_task(task.id):
         waits = entry["state"] in OPEN and entry["state"] != EntryState.LANDING
         if waits and protecting.concerns(entry, approval):
-            verb = "was denied" if approval.state is ApprovalState.DENIED else "expired"
-            return await review.park(tx, entry, f"{approval.approval_id} {verb}: {approval.reason}")
+            return await review.park(tx, entry, why)
     return task
 
 

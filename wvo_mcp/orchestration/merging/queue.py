@@ -19,6 +19,7 @@ from wvo_mcp.domain.merging import (
     MOST_MOVED,
     OPEN,
     UNVERIFIED,
+    WAITS,
     Entry,
     EntryKind,
     EntryState,
@@ -201,6 +202,8 @@ class MergeQueue:
                 parked = entry["state"] == EntryState.PARKED
                 if parked and (entry["retry_at"] is None or instant(entry["retry_at"]) > tx.now + soon):
                     continue
+                if entry["review"] == WAITS:
+                    continue
                 task = await tx.tasks.get(entry["task_id"])
                 found.append((entry, task.priority.value, task.score))
             return found
@@ -281,6 +284,8 @@ class MergeQueue:
         async def checked(tx: Transaction) -> T:
             row = await tx.submissions.get(entry["entry_id"])
             if row is None or not (row["state"] in AT_WORK or _due_still(row, entry)):
+                raise _Gone
+            if row["review"] == WAITS:  # somebody asked for a review meanwhile
                 raise _Gone
             return await work(tx, row)
 

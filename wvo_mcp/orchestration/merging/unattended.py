@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from wvo_mcp.domain.instant import instant
-from wvo_mcp.domain.merging import AT_WORK, OPEN
+from wvo_mcp.domain.merging import AT_WORK, OPEN, WAITS
 from wvo_mcp.orchestration.leader import LeaderJob, LeaderTerm, led_for, settle_alerts
 from wvo_mcp.orchestration.merging.roles import role_of
 from wvo_mcp.ports import Transaction
@@ -33,7 +33,7 @@ async def waiting(tx: Transaction) -> int:
     found = 0
     for entry in await tx.submissions.in_states(OPEN, _LOOKED_AT):
         since = entry["updated_at"] if entry["state"] in AT_WORK else entry["retry_at"]
-        if since is None or tx.now - instant(since) < _PATIENCE:
+        if entry["review"] == WAITS or since is None or tx.now - instant(since) < _PATIENCE:
             continue
         found += await led_for(tx, role_of(entry)) == 0
     return found

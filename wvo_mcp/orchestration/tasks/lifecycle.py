@@ -42,8 +42,11 @@ async def move(
     kind: str,
     fields: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
+    *,
+    keeps_entry: bool = False,
 ) -> Moved:
-    """Move a task and let everything follow: lease, agent, dependents, parent, waiting tasks, scores, audit.
+    """Move a task and let everything follow: lease, agent, dependents, parent, waiting tasks, scores, audit. What it has in
+    the queue is withdrawn with the work that it is of, unless `keeps_entry`.
 
     Raises IllegalTransition; nothing has changed then.
     """
@@ -77,7 +80,8 @@ async def move(
         await tx.alerts.resolve_alert("task_blocked", task.id)
     if task.status is Status.FAILED:
         await tx.alerts.resolve_alert("task_failed", task.id)
-    if task.status in _SUBMITTED and to in (Status.PENDING, Status.CANCELLED):
+    given_up = to in (Status.CANCELLED, Status.FAILED) and task.lease_token > 0
+    if not keeps_entry and (given_up or (task.status in _SUBMITTED and to is Status.PENDING)):
         from wvo_mcp.orchestration.tasks import submitting  # few tasks come back
 
         await submitting.withdrawn(tx, task.id, f"the task is {to}")
@@ -191,14 +195,15 @@ async def complete(
     evidence: Sequence[str] = (),
     work: Mapping[str, Any] | None = None,
 ) -> Moved:
-    """Done; with a submission in `work` in review, until that has landed. `work` is for the history."""
+    """Done; with a submission in `work` in review, until that has landed, and with a review until it has passed. `work` is
+    for the history."""
     data = {
         "summary": summary,
         "artifacts": artifacts,
         **({"evidence": list(evidence)} if evidence else {}),
         **(work or {}),
     }
-    if work and "submission" in work:
+    if work and (work.get("submission") or work.get("review")):
         return await move(tx, task, Status.IN_REVIEW, "task.submitted", data=data)
     return await move(tx, task, Status.DONE, "task.completed", data=data)
 

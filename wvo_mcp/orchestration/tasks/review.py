@@ -9,7 +9,7 @@ from wvo_mcp.domain import merging
 from wvo_mcp.domain.merging import KEPT, MOST_SENT_BACK, OPEN, EntryKind, EntryState, sent_back_in_a_row
 from wvo_mcp.domain.task import BlockAuthor, Status, Task
 from wvo_mcp.errors import Conflict
-from wvo_mcp.orchestration.tasks import lifecycle
+from wvo_mcp.orchestration.tasks import lifecycle, reviewing
 from wvo_mcp.orchestration.tasks.lifecycle import Moved
 from wvo_mcp.orchestration.tasks.submitting import PARKED
 from wvo_mcp.orchestration.tasks.told import told_first
@@ -57,7 +57,7 @@ async def sent_back(tx: Transaction, entry: Row, state: EntryState, told: str, f
     data = {"entry": entry["entry_id"], "because": state.value, "reason": told[:_REASON], "times": times}
     await told_first(tx, task, told)
     if not asked:
-        kept = {"kept_for": _pool_of(entry), "kept_until": tx.now + KEPT}
+        kept = {"kept_for": reviewing.family(str(entry["agent_id"] or "")), "kept_until": tx.now + KEPT}
         return (await lifecycle.move(tx, task, Status.PENDING, "task.returned", kept, data)).task
     why = f"its work came back {times} times, the last time because of {_NAMES[state]}: {told}"[:_REASON]
     return await _blocked(tx, task, why, data)
@@ -186,9 +186,3 @@ def _check_open(entry: Row, what: str) -> None:
         )
     if entry["state"] == EntryState.LANDING:
         raise Conflict(f"{entry['entry_id']} is landing.", hint="Look again in a moment: wvo-mcp merge queue.")
-
-
-def _pool_of(entry: Row) -> str:
-    """Of a worker any place of its pool: its session can go on in each."""
-    agent = str(entry["agent_id"] or "")
-    return agent.rpartition(".")[0] if agent.startswith("auto-") and "." in agent else agent

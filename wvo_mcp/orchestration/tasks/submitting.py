@@ -9,7 +9,7 @@ from wvo_mcp.domain.files import overlap
 from wvo_mcp.domain.merging import OPEN, EntryKind, EntryState
 from wvo_mcp.domain.task import Task, TaskType
 from wvo_mcp.errors import Conflict
-from wvo_mcp.orchestration.tasks import protecting
+from wvo_mcp.orchestration.tasks import protecting, reviewing
 from wvo_mcp.ports import Transaction
 
 if TYPE_CHECKING:  # a first call needs nothing of it
@@ -104,6 +104,7 @@ async def withdrawn(tx: Transaction, task_id: str, because: str) -> None:
             await tx.submissions.change(entry["entry_id"], {"state": EntryState.WITHDRAWN, "reason": because})
             await tx.events.append("merge.withdrawn", task_id, {"entry": entry["entry_id"], "reason": because})
     await protecting.void(tx, task_id)
+    await reviewing.ended(tx, task_id)
     await tx.alerts.resolve_alert(PARKED, task_id)
 
 

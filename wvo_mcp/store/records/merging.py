@@ -11,7 +11,8 @@ from wvo_mcp.store.sql import parts
 
 _ENTRY = (
     "entry_id, seq, task_id, number, kind, agent_id, repository, host, path, target, commit_sha, base_sha, state, attempts,"
-    " tip_sha, candidate_sha, landed_sha, verified, drift, reason, findings, pull_request, retry_at, created_at, updated_at"
+    " tip_sha, candidate_sha, landed_sha, verified, drift, reason, review, findings, pull_request, retry_at,"
+    " created_at, updated_at"
 )
 _CHECKPOINT = (
     'workspace_id, seq, task_id, number, task_checkpoint, commit_sha, tree_sha, "trigger", files_changed, violations,'

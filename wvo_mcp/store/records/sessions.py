@@ -165,6 +165,9 @@ class Sessions(Repository):
             (limit,) if status is None else (status, limit),
         )
 
+    async def provider(self, agent_id: str) -> str | None:
+        return self._rows.value("SELECT provider FROM agent_pool WHERE agent_id = ?", (agent_id,))
+
     async def capabilities(self, agent_id: str) -> tuple[str, ...]:
         if agent_id == self._caller.agent_id and self._caller.capabilities:
             return self._caller.capabilities

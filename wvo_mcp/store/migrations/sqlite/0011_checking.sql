@@ -9,10 +9,12 @@ CREATE TABLE reviews (
   entry_id TEXT,                         -- the submission that waits for it
   commit_sha TEXT NOT NULL,              -- empty: nothing was submitted
   base_sha TEXT,
+  holds INTEGER NOT NULL DEFAULT 0,      -- 1: the work goes on only when it is decided
   author TEXT NOT NULL,
   author_session TEXT,
   author_provider TEXT,
   provider TEXT,                         -- who is to do it; NULL: whoever takes it
+  candidates TEXT NOT NULL DEFAULT '[]', -- JSON: providers that it may be asked of, best first
   reviewer TEXT,
   reviewer_session TEXT,
   "trigger" TEXT NOT NULL CHECK ("trigger" IN ('milestone', 'blocker', 'request', 'human', 'silence')),
@@ -33,6 +35,7 @@ CREATE TABLE reviews (
 );
 CREATE INDEX reviews_open ON reviews (seq) WHERE state IN ('asked', 'running');
 CREATE INDEX reviews_task ON reviews (task_id, round);
+CREATE INDEX reviews_warned ON reviews (seq) WHERE decision = 'warn' AND holds = 1;
 
 -- NULL: none is asked. What waits stays queued.
 ALTER TABLE merge_entries ADD COLUMN review TEXT CHECK (review IN ('waits', 'passed'));
