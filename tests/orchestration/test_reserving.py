@@ -22,7 +22,7 @@ async def refused(bench: Bench, caller: Caller, *patterns: str, **more: Any) -> 
     return error.value
 
 
-async def test_exclusive_ones_overlap_with_everything_of_others_and_shared_ones_with_those_alone(bench: Bench) -> None:
+async def test_exclusive_ones_overlap_with_all_of_others_and_shared_ones_with_those(bench: Bench) -> None:
     (mine,) = await reserve(bench, ANN, "src/api/**")
     error = await refused(bench, BOB, "docs/**", "src/api/*.py", mode="shared")
     assert (error.details["with"], error.details["by"], error.details["files"]) == (mine, "ann", ["src/api/*.py"])

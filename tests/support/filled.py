@@ -92,6 +92,8 @@ async def _fill_for_workers(tx: Transaction) -> None:
     number = await tx.snapshots.next_number("HELD")
     await tx.snapshots.add({"workspace_id": "p1", "task_id": "HELD", "number": number, "findings": [HOSTILE], **taken})
     await tx.messages.add({"to_agent": "ann", "kind": "pause", "body": HOSTILE, "needs_answer": True})
+    until = {"expires_at": "2100-01-01T00:00:00.000Z"}
+    await tx.reservations.add({"agent_id": "ann", "pattern": HOSTILE, "mode": "shared", **until})
 
 
 BY_HAND = (

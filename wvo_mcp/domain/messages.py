@@ -25,10 +25,10 @@ PERSON = "person"
 _SHOWN, _AGAIN = 1_000, 200
 
 
-def as_notice(row: Mapping[str, Any]) -> str:
-    """A row of `messages` as a sentence for the agent that it waits for; one that was shown before is cut short."""
+def as_notice(row: Mapping[str, Any], *, again: bool) -> str:
+    """A row of `messages` as a sentence for the agent that it waits for; one that is shown again is cut short."""
     body = str(row["body"])
-    most = _AGAIN if row["delivered_at"] else _SHOWN
+    most = _AGAIN if again else _SHOWN
     text = body if len(body) <= most else f"{body[:most]} [...]"
     about = f" on {row['task_id']}" if row["task_id"] else ""
     if row["kind"] in ABOUT_FILES:  # our own words

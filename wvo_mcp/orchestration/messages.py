@@ -53,16 +53,14 @@ async def collect(tx: Transaction) -> list[str]:
     shown: list[str] = []
     room = {False: _MOST, True: _REMINDERS}
     for row in await tx.messages.waiting(tx.caller.agent_id, _LOOKED_AT):
-        seen = row["delivered_at"] is not None
+        # A session that was shown it may have been killed before its agent read it.
+        seen = row["delivered_at"] is not None and row["delivered_to"] == tx.caller.session_id
         if seen and not row["needs_answer"]:
             await tx.messages.change(row["message_id"], {"acked_at": tx.now})
         elif room[seen] and await _is_for(tx, row):
             room[seen] -= 1
-            shown.append(as_notice(row))
-            await tx.messages.change(
-                row["message_id"],
-                {"delivered_at": row["delivered_at"] or tx.now, "deliveries": row["deliveries"] + 1},
-            )
+            shown.append(as_notice(row, again=seen))
+            await tx.messages.deliver(row["message_id"], tx.caller.session_id)
     return shown
 
 

@@ -82,13 +82,17 @@ class SnapshotRepository(Protocol):
 
 class MessageRepository(Protocol):
     """The rows of `messages`: {message_id, seq, from_agent, to_agent, kind (note, question, violation, pause, resume,
-    rollback), body, task_id, to_task, needs_answer, answers, delivered_at, deliveries, acked_at, deadline, created_at}."""
+    rollback), body, task_id, to_task, needs_answer, answers, delivered_at, delivered_to, deliveries, acked_at, deadline,
+    created_at}."""
 
     async def add(self, fields: Mapping[str, Any]) -> Row:
         """With the next id (`n-12`), from the agent that calls."""
 
     async def get(self, message_id: str) -> Row | None: ...
     async def change(self, message_id: str, fields: Mapping[str, Any]) -> None: ...
+    async def deliver(self, message_id: str, session_id: str) -> None:
+        """It is shown to this session now."""
+
     async def waiting(self, agent_id: str, limit: int) -> list[Row]:
         """Not acknowledged, oldest first, with the first 1,100 characters of their bodies."""
 

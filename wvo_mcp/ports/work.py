@@ -25,6 +25,8 @@ class ClaimState:
     """A lease has run out, or the time of a not-before or of what is kept has come."""
     kept: bool = False
     """Is a task kept for the agent?"""
+    addressed: bool = False
+    """Does a message wait for whoever holds a task next?"""
 
 
 @dataclass(frozen=True, slots=True)

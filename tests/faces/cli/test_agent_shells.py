@@ -59,6 +59,8 @@ COMMANDS = [
     "merge revert m-1",
     "backup restore --latest",
     "alert-resolve 1",
+    "message somebody stop",
+    "answer A-1 yes",
     "cancel T1",
 ]
 """What only people do; T1 is in progress and requires an approval that it has."""
@@ -111,6 +113,8 @@ def test_each_operation_says_once_who_may_call_it() -> None:
         "merge_retry",
         "merge_revert",
         "alert_resolve",
+        "message",
+        "answer",
     }
     assert administered == {"budget_raise", "set_time_back"}
     assert {op.role.name for op in ALL.values() if op.effect == "read"} == {"VIEWER"}

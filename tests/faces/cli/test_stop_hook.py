@@ -143,3 +143,23 @@ def test_whatever_is_named_as_transcript_the_client_is_not_disturbed(holder: She
     for path in ("/dev/zero", "/", "no such file", "\x00", "x" * 5_000, 5, None, ["a"]):
         ran = holder("stop-hook", stdin=json.dumps({"session_id": "s", "transcript_path": path}))
         assert (ran.code, ran.out, ran.err) == (0, "", ""), path
+
+
+@pytest.mark.requirement("CTX-4")
+def test_an_agent_that_owes_an_answer_is_reminded_of_the_question_once_for_each_stop(
+    holder: Shell, hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WVO_AGENT_ID", "bob")
+    holder("claim-task", "T2")
+    holder("release-task", "T2")
+    monkeypatch.delenv("WVO_AGENT_ID")
+    assert holder("message", "bob", 'tabs?" says the server', "--question").code == 0
+    monkeypatch.setenv("WVO_AGENT_ID", "bob")
+
+    reason = json.loads(hook())["reason"]
+
+    assert reason.startswith('person waits for your answer to n-1: "tabs?\\" says the server"')
+    assert hook(stop_hook_active=True) == ""
+    monkeypatch.setenv("CLAUDECODE", "1")  # else it is a person who types
+    assert holder("message-send", "spaces", "--answers", "n-1").code == 0
+    assert hook() == ""

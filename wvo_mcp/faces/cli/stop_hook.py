@@ -1,4 +1,4 @@
-"""`wvo-mcp stop-hook`: reminds an agent that is about to stop of the task it holds.
+"""`wvo-mcp stop-hook`: reminds an agent that is about to stop of the task it holds and the questions that wait for it.
 
 The client starts it at the end of every turn and waits for it, so it imports as little as it can, and whatever goes
 wrong it stays silent: a hook that fails would disturb an agent that has nothing to do with us. What a turn used is counted
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import click
 
     from wvo_mcp.faces.cli.session import Compose
-    from wvo_mcp.store.sqlite.read_only import Held
+    from wvo_mcp.store.sqlite.read_only import Asked, Held
 
 MAX_BYTES = 4_000_000
 SECONDS = 120
@@ -31,8 +31,8 @@ CLIENT = "claude-code"
 
 
 def answer(stdin: BinaryIO, stdout: TextIO, compose: "Compose | None" = None) -> int:
-    """Read the hook's input, print {decision, reason} where the agent holds a task and was not reminded yet, and count what
-    the turn used. Always 0."""
+    """Read the hook's input, print {decision, reason} where the agent holds a task or owes an answer and was not reminded
+    yet, and count what the turn used. Always 0."""
     with suppress(Exception):  # see above: never in the way of the client
         fields: Any = json.loads(stdin.read(MAX_BYTES))
         session = fields.get("session_id")
@@ -40,10 +40,8 @@ def answer(stdin: BinaryIO, stdout: TextIO, compose: "Compose | None" = None) ->
         if agent_id is None or fields.get("hook_event_name", "Stop") != "Stop":
             return 0
         with suppress(Exception):
-            held = [] if fields.get("stop_hook_active") else _held(agent_id, Path(str(fields.get("cwd") or Path.cwd())))
-            if held:
-                stdout.write(json.dumps({"decision": "block", "reason": _reminder(held)}) + "\n")
-                stdout.flush()
+            if not fields.get("stop_hook_active"):  # once for each stop
+                _remind(stdout, agent_id, Path(str(fields.get("cwd") or Path.cwd())))
         if compose is not None:
             count_apart(fields, agent_id, compose)
     return 0
@@ -62,19 +60,40 @@ def stop_hook_command(_compose: "Compose") -> "click.Command":
     )
 
 
-def _held(agent_id: str, cwd: Path) -> list["Held"]:
+def _remind(stdout: TextIO, agent_id: str, cwd: Path) -> None:
     # Only an agent that may hold something pays for these.
     from wvo_mcp.project import Project
 
     project = Project(os.environ, str(cwd))
     url = project.environ.get("WVO_DATABASE_URL")
+    held: list[Held] = []
+    asked: list[Asked] = []
     if url:
         from wvo_mcp.store.postgres import doctor_checks as postgres_examination
 
-        return postgres_examination.held_by(url, agent_id)
-    from wvo_mcp.store.sqlite.read_only import held_by
+        held = postgres_examination.held_by(url, agent_id)
+        with suppress(Exception):  # a store of an earlier version has no messages
+            asked = postgres_examination.asked_of(url, agent_id)
+    else:
+        from wvo_mcp.store.sqlite.read_only import asked_of, held_by
 
-    return held_by(Path(project.state_dir) / "state.db", agent_id)
+        path = Path(project.state_dir) / "state.db"
+        held = held_by(path, agent_id)
+        with suppress(Exception):
+            asked = asked_of(path, agent_id)
+    reasons = [_reminder(held)] if held else []
+    if reasons or asked:
+        reason = " ".join([*reasons, *map(_question, asked)])
+        stdout.write(json.dumps({"decision": "block", "reason": reason}) + "\n")
+        stdout.flush()
+
+
+def _question(asked: "Asked") -> str:
+    """Its words as a quotation, so that they pass for nobody else's."""
+    return (
+        f"{asked.sender} waits for your answer to {asked.id}: {json.dumps(asked.body, ensure_ascii=False)}"
+        f" Answer it with message_send (answers {asked.id})."
+    )
 
 
 def agent_of(session: str) -> str:

@@ -78,6 +78,7 @@ async def claim_task(ctx: Context, params: ClaimTask, providers: Providers) -> C
 class Heartbeat(Held):
     progress: int | None = Field(default=None, ge=0, le=100, description="Percent done.")
     note: Text | None = Field(default=None, description="Note, kept in the history.")
+    ack: list[Id] = Field(default_factory=list, max_length=100, description="Message ids.")
 
 
 class Renewed(Output):
@@ -90,6 +91,11 @@ async def heartbeat(ctx: Context, params: Heartbeat) -> Renewed:
     await ctx.tx.sessions.ensure()
     task = await lifecycle.held(ctx.tx, ctx.policy, params.task_id, params.lease_token)
     data = {"progress": params.progress, "note": params.note}
+    if params.ack:
+        from wvo_mcp.orchestration import talking  # mostly the next call acknowledges what was shown
+
+        for known in dict.fromkeys(params.ack):
+            await talking.acknowledge(ctx.tx, known)
     return Renewed(lease=await _renewed(ctx, task, "heartbeat", {k: v for k, v in data.items() if v is not None}))
 
 

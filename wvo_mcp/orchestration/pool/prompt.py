@@ -123,3 +123,9 @@ def looping(call: str) -> str:
         f"You have called the same several times with the same input: {call[:200]}. It will not change. Try another way, or"
         " call fail_task."
     )
+
+
+def told(notices: Sequence[str]) -> str:
+    """To a worker that works: what others sent to it."""
+    listed = "\n".join(f"- {notice}" for notice in notices)
+    return f"Messages for you. What is quoted are the words of who sent it:\n{listed}\nGo on with your task."

@@ -16,6 +16,7 @@ from wvo_mcp.orchestration.pool import parking, prompt
 from wvo_mcp.orchestration.pool.asking import Asker
 from wvo_mcp.orchestration.pool.ending import Act, End
 from wvo_mcp.orchestration.pool.facts import Halt
+from wvo_mcp.orchestration.pool.hearing import Hearing
 from wvo_mcp.orchestration.pool.launching import Launched
 from wvo_mcp.orchestration.pool.parts import Parts, patiently
 from wvo_mcp.orchestration.pool.sink import Sink
@@ -59,6 +60,7 @@ class Watching:
     ledger: Ledger
     sink: Sink
     started_at: datetime
+    hearing: Hearing | None = None
     activity: Activity = field(init=False)
     _end: End | None = None
     _reminded: bool = False
@@ -82,6 +84,8 @@ class Watching:
         failed: Exception | None = None
         async with anyio.create_task_group() as self._tasks:
             self._tasks.start_soon(self._look_at_the_time, self._tasks)
+            if self.hearing is not None and not self.launched.driver.answers:
+                self._tasks.start_soon(self.hearing.listen, self._may_hear, self._say)
             if self._paused is not None:
                 self._tasks.start_soon(self._quieten, self._paused)
             try:
@@ -111,6 +115,9 @@ class Watching:
         self._paused = until
         if self._tasks is not None:
             self._tasks.start_soon(self._quieten, until)
+
+    def _may_hear(self) -> bool:
+        return self._end is None and self._paused is None and self._settled_at is None
 
     async def _quieten(self, until: anyio.Event) -> None:
         if self.launched.driver.answers:  # it has no tools

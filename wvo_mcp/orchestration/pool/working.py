@@ -24,6 +24,7 @@ from wvo_mcp.orchestration.pool import parking, prompt
 from wvo_mcp.orchestration.pool.asking import Asker
 from wvo_mcp.orchestration.pool.ending import Act, End, repository_changed, settle
 from wvo_mcp.orchestration.pool.facts import Halt
+from wvo_mcp.orchestration.pool.hearing import Hearing
 from wvo_mcp.orchestration.pool.launching import Launched
 from wvo_mcp.orchestration.pool.parts import Parts, patiently
 from wvo_mcp.orchestration.pool.sink import Sink
@@ -266,7 +267,8 @@ class Work:
             )
             self._told("launched" if launched.before is None else "resumed", reason=alone or place.note)
             asker = Asker(parts.store, parts.caller, parts.policy, parts.judge, worker, place.path)
-            self.watching = Watching(parts, launched, run, asker, self._ledger, self.sink, worker.started_at)
+            watched = (parts, launched, run, asker, self._ledger, self.sink, worker.started_at)
+            self.watching = Watching(*watched, hearing=Hearing(parts, worker))
             if self._still is not None:
                 self.watching.pause(self._still)
             try:

@@ -113,7 +113,7 @@ async def claim(
     if orphan is not None:
         decision = await router.decide(orphan)
         if decision is None or not decision.withheld:
-            return await _grant(tx, orphan, agent_id, length, router, decision)
+            return await _grant(tx, orphan, agent_id, length, router, decision, state)
         if state.holding >= policy.agent_wip_limit:  # which comes before the budget; when to ask again is known
             refusal = await _withheld(tx, router, decision, agent_id)
             holding = await tx.queue.held_by_agent(agent_id)
@@ -126,7 +126,7 @@ async def claim(
     held_back: RouteDecision | None = None
     if state.kept and (kept := await _kept(tx, policy, router, circumstances, agent_id)) is not None:
         if kept[1] is None or not kept[1].withheld:
-            return await _grant(tx, kept[0], agent_id, length, router, kept[1])
+            return await _grant(tx, kept[0], agent_id, length, router, kept[1], state)
         held_back = kept[1]
     best = await tx.queue.pick(circumstances.admit, policy.epics)
     if best is None and held_back is not None:
@@ -141,7 +141,7 @@ async def claim(
         if other is None:
             return await _withheld(tx, router, decision, agent_id)
         best, decision = other
-    return await _grant(tx, best, agent_id, length, router, decision)
+    return await _grant(tx, best, agent_id, length, router, decision, state)
 
 
 async def _kept(
@@ -169,7 +169,7 @@ async def _claim_named(
         raise Paused(f"Work is paused{': ' + why if why else ''}.")
     if task.status is Status.IN_PROGRESS:
         if task.assigned_to == agent_id and await lifecycle.ended(tx, policy, task.session_id):
-            return await _grant(tx, task, agent_id, length, router, await _means(tx, router, task))
+            return await _grant(tx, task, agent_id, length, router, await _means(tx, router, task), state)
         until = None if task.lease_expires_at is None else iso(task.lease_expires_at)
         held = {"task_id": task.id, "by": task.assigned_to, "until": until}
         raise AlreadyClaimed(f"Task {task.id} is held by {task.assigned_to} until {until}.", **held)
@@ -192,7 +192,7 @@ async def _claim_named(
     conflict = await circumstances.conflict(task.files)
     if conflict is not None:
         raise _in_the_way(task, conflict)
-    return await _grant(tx, task, agent_id, length, router, await _means(tx, router, task))
+    return await _grant(tx, task, agent_id, length, router, await _means(tx, router, task), state)
 
 
 def _in_the_way(task: Task, found: InTheWay) -> ReservationConflict:
@@ -222,7 +222,13 @@ async def _means(tx: Transaction, router: Router, task: Task) -> RouteDecision |
 
 
 async def _grant(
-    tx: Transaction, task: Task, agent_id: str, length: int, router: Router, decision: RouteDecision | None
+    tx: Transaction,
+    task: Task,
+    agent_id: str,
+    length: int,
+    router: Router,
+    decision: RouteDecision | None,
+    state: ClaimState,
 ) -> Claim:
     lease = Lease(token=task.lease_token + 1, expires_at=tx.now + timedelta(seconds=length))
     fields = {
@@ -245,7 +251,8 @@ async def _grant(
     resume = None
     if task.lease_token > 0:  # somebody has held it before
         resume = await tx.memory.last_checkpoint(task.id)
-    await tx.messages.hand_over(task.id, ABOUT_FILES, agent_id)
+    if state.addressed or task.lease_token > 0:
+        await tx.messages.hand_over(task.id, ABOUT_FILES, agent_id)
     explanation = None
     if tx.caller.worker:
         explanation = decision.reason if decision is not None and decision.chosen is None else None

@@ -16,7 +16,7 @@ from wvo_mcp.store.postgres.address import Address
 from wvo_mcp.store.postgres.migrate import version
 from wvo_mcp.store.postgres.presence import Presences
 from wvo_mcp.store.postgres.wire import PostgresRows, snapshot
-from wvo_mcp.store.sqlite.read_only import HELD, Held
+from wvo_mcp.store.sqlite.read_only import ASKED, HELD, Asked, Held
 from wvo_mcp.store.versions import latest
 
 
@@ -53,6 +53,12 @@ def held_by(url: str, agent_id: str) -> list[Held]:
     """Tasks in progress of the agent, and those that others hold through a session of its own. Raises the typed errors."""
     with _look(url) as rows:
         return [Held(**row) for row in rows.all(HELD, {"agent_id": agent_id})]
+
+
+def asked_of(url: str, agent_id: str) -> list[Asked]:
+    """The oldest questions that wait for the agent's answer. Raises the typed errors."""
+    with _look(url) as rows:
+        return [Asked(**row) for row in rows.all(ASKED, {"agent_id": agent_id})]
 
 
 @contextmanager

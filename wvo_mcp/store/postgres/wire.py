@@ -41,8 +41,8 @@ _TOKEN = re.compile(r"'(?:[^']|'')*'|::|:([a-z_]+)|\?|INDEXED BY \w+|CROSS JOIN(
 _NUMBERS = count()
 """Names of prepared statements: two wires may follow each other on one connection."""
 
-_UNREAD = re.compile(r"\s*(?:INSERT INTO|UPDATE) (?:sessions|agent_pool)\b")
-"""Writes to what no prefetched statement reads."""
+_UNREAD = re.compile(r"\s*(?:INSERT INTO|UPDATE) (?:sessions|agent_pool|file_reservations)\b")
+"""Writes to what no prefetched statement reads that does not name its one table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +239,11 @@ class PostgresRows(Rows):
         self._wire.send(translated(sql), params)
 
     def _forget_what_changes(self, sql: str) -> None:
-        if self._prefetched and not _UNREAD.match(sql):
-            self._prefetched = {k: found for k, found in self._prefetched.items() if found[0] and found[0] not in sql}
+        if self._prefetched:
+            unread = _UNREAD.match(sql) is not None
+            self._prefetched = {
+                k: found for k, found in self._prefetched.items() if (found[0] not in sql if found[0] else unread)
+            }
 
     def execute_many(self, sql: str, params: Sequence[Any]) -> None:
         self._prefetched.clear()

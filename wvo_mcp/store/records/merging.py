@@ -19,7 +19,8 @@ _CHECKPOINT = (
     " findings, took_ms, created_at"
 )
 _MESSAGE = (
-    "message_id, seq, from_agent, to_agent, kind, body, task_id, to_task, needs_answer, answers, delivered_at, deliveries,"
+    "message_id, seq, from_agent, to_agent, kind, body, task_id, to_task, needs_answer, answers, delivered_at, delivered_to,"
+    " deliveries,"
     " acked_at, deadline, created_at"
 )
 _SHOWN = _MESSAGE.replace("body", "substr(body, 1, 1100) AS body")
@@ -179,6 +180,13 @@ class Messages(Numbered):
 
     async def change(self, message_id: str, fields: Mapping[str, Any]) -> None:
         self._update("messages", ("message_id", message_id), fields)
+
+    async def deliver(self, message_id: str, session_id: str) -> None:
+        self._rows.put(
+            "UPDATE messages SET delivered_at = coalesce(delivered_at, ?), delivered_to = ?, deliveries = deliveries + 1"
+            " WHERE message_id = ?",
+            (self._at, session_id, message_id),
+        )
 
     async def waiting(self, agent_id: str, limit: int) -> list[dict[str, Any]]:
         return self._rows.all(_WAITING, (agent_id, limit))

@@ -31,7 +31,9 @@ SELECT
   OR EXISTS (SELECT 1 FROM tasks INDEXED BY tasks_kept
     WHERE status = 'pending' AND (gates & 8) = 8 AND kept_until <= :now) AS overdue,
   EXISTS (SELECT 1 FROM tasks INDEXED BY tasks_kept
-    WHERE status = 'pending' AND (gates & 8) = 8 AND kept_until > :now AND {_FOR_AGENT}) AS kept"""
+    WHERE status = 'pending' AND (gates & 8) = 8 AND kept_until > :now AND {_FOR_AGENT}) AS kept,
+  EXISTS (SELECT 1 FROM messages INDEXED BY messages_addressed
+    WHERE acked_at IS NULL AND to_task IS NOT NULL) AS addressed"""
 
 
 class Queue(Repository):
@@ -166,6 +168,7 @@ class Queue(Repository):
             paused=row["paused"] not in (None, "null", "false"),
             overdue=bool(row["overdue"]),
             kept=bool(row["kept"]),
+            addressed=bool(row["addressed"]),
         )
 
     async def kept(self, agent_id: str) -> list[Task]:

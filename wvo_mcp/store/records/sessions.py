@@ -136,6 +136,12 @@ class Sessions(Repository):
         )
         return max(sessions, agents)
 
+    async def latest_of(self, agent_id: str) -> str | None:
+        return self._rows.value(
+            "SELECT session_id FROM sessions WHERE agent_id = ? AND ended_at IS NULL ORDER BY started_at DESC LIMIT 1",
+            (agent_id,),
+        )
+
     async def known(self, agent_id: str) -> bool:
         pooled = "SELECT 1 FROM agent_pool WHERE agent_id = :agent_id"
         return bool(

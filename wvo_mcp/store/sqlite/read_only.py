@@ -21,6 +21,10 @@ FROM tasks AS t JOIN sessions AS s ON s.session_id = t.session_id
 WHERE t.status = 'in_progress' AND s.agent_id = :agent_id AND s.ended_at IS NULL
 ORDER BY id LIMIT 20
 """
+ASKED = """
+SELECT message_id AS id, from_agent AS sender, substr(body, 1, 300) AS body FROM messages
+WHERE to_agent = :agent_id AND acked_at IS NULL AND needs_answer = 1 ORDER BY seq LIMIT 3
+"""
 _driver = cast(Any, sqlite)
 
 
@@ -32,6 +36,15 @@ class Held:
     title: str
     token: int
     until: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question that waits for the agent's answer."""
+
+    id: str
+    sender: str
+    body: str
 
 
 @contextmanager
@@ -64,3 +77,11 @@ def held_by(path: Path, agent_id: str) -> list[Held]:
     with read_only(path) as raw:
         rows = raw.execute(HELD, {"agent_id": agent_id})
         return [Held(*row) for row in rows]
+
+
+def asked_of(path: Path, agent_id: str) -> list[Asked]:
+    """The oldest questions that wait for the agent's answer; none without a store. Raises the driver's errors."""
+    if not path.is_file():
+        return []
+    with read_only(path) as raw:
+        return [Asked(*row) for row in raw.execute(ASKED, {"agent_id": agent_id})]

@@ -64,7 +64,10 @@ CREATE INDEX file_reservations_task ON file_reservations (task_id) WHERE ended_a
 
 -- Whoever holds the task is who it is for.
 ALTER TABLE messages ADD COLUMN to_task TEXT;
+-- The session that was shown it: another one of the same agent may not have seen it.
+ALTER TABLE messages ADD COLUMN delivered_to TEXT;
 CREATE INDEX messages_task ON messages (task_id) WHERE acked_at IS NULL AND task_id IS NOT NULL;
+CREATE INDEX messages_addressed ON messages (to_task) WHERE acked_at IS NULL AND to_task IS NOT NULL;
 CREATE INDEX messages_sent ON messages (from_agent) WHERE acked_at IS NULL;
 CREATE INDEX messages_to ON messages (to_agent, seq);
 
