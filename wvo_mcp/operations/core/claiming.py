@@ -77,8 +77,8 @@ async def claim_task(ctx: Context, params: ClaimTask, providers: Providers) -> C
 
 class Heartbeat(Held):
     progress: int | None = Field(default=None, ge=0, le=100, description="Percent done.")
-    note: Text | None = Field(default=None, description="Note, kept in the history.")
-    ack: list[Id] = Field(default_factory=list, max_length=100, description="Message ids.")
+    note: Text | None = Field(default=None, description="A note.")
+    ack: list[Id] = Field(default_factory=list, max_length=100, description="Messages.")
 
 
 class Renewed(Output):
@@ -87,7 +87,7 @@ class Renewed(Output):
 
 @operation(toolset="core", effect=Effect.WRITE, idempotent=True)
 async def heartbeat(ctx: Context, params: Heartbeat) -> Renewed:
-    """Renew your lease now and report progress. Rarely needed: the server renews it while you are connected."""
+    """Renew your lease and report progress. Rarely needed: connected servers renew it."""
     await ctx.tx.sessions.ensure()
     task = await lifecycle.held(ctx.tx, ctx.policy, params.task_id, params.lease_token)
     data = {"progress": params.progress, "note": params.note}
