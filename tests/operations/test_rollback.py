@@ -1,5 +1,6 @@
 """The way back in a workspace: by checkpoint, by file, by what violates the policy; tried first, and undone (WS-5)."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -155,6 +156,28 @@ async def test_a_person_pauses_who_works_there_and_it_hears_what_became_of_its_f
     assert "resume on T1" in resumed
     assert await bench.read(pausing.standing) == frozenset()
     assert (await bench.kinds("T1"))[-3:].count("workspace.rolled_back") == 1
+
+
+@pytest.mark.requirement("WS-9")
+async def test_pause_rollback_and_resume_are_on_record_for_people(work: Work) -> None:
+    await work.kept(**{"new.py": "1\n"})
+
+    async def answer() -> None:
+        while not (await work.call("get_task")).get("notices"):
+            await anyio.lowlevel.checkpoint()
+        await work.call("get_task")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(answer)
+        await work.back(OWNER, to=0)
+
+    rows = await work.yard.bench.sql("SELECT kind, data FROM events WHERE task_id = 'T1' ORDER BY seq")
+    told = [(row["kind"], json.loads(row["data"])) for row in rows]
+    assert [data.get("kind") or kind for kind, data in told if kind.startswith(("message.", "workspace."))] == [
+        *("pause", "workspace.rolled_back", "rollback", "resume"),
+    ]
+    (rolled,) = (data for kind, data in told if kind == "workspace.rolled_back")
+    assert (rolled["to"], rolled["undo"], rolled["forced"]) == (0, 1, False)
 
 
 @pytest.mark.requirement("WS-9")
