@@ -40,9 +40,9 @@ def warm() -> None:
 
 
 def run(folder: str, crash_at: int, record: str | None = None, *, torn: bool = False) -> None:
-    """Complete the task of a folder that has `begun`. SIGKILL strikes at call number `crash_at` of the hook, which stands before
-    and after every git command and every write of the store, and when `torn` within the command that writes the files: one is
-    half written then; 0 never strikes. `record`: where to write how many calls there were."""
+    """Complete the task of a folder that has `begun`. SIGKILL strikes at call number `crash_at` of the hook, which stands
+    before and after every git command and every write of the store, and when `torn` within the command that writes the
+    files: one is half written then; 0 never strikes. `record`: where to write how many calls there were."""
     calls = 0
 
     def hook(_: Any = None) -> None:
