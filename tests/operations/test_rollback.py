@@ -10,6 +10,7 @@ import anyio.lowlevel
 import pytest
 
 from tests.support.bench import ANN, OWNER
+from tests.support.clock import seconds_between
 from tests.support.yard import Yard, digests
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.policy import SafetyPolicy
@@ -188,6 +189,8 @@ async def test_a_pause_that_nobody_acknowledges_is_forced_and_said(work: Work, m
     assert (done["forced"], done["undo"]) == (True, 1)
     (told,) = (await work.call("get_task"))["notices"]
     assert "rollback on T1" in told, "it need not hear of a pause that is over"
+    (message,) = await work.yard.bench.read(lambda tx: tx.messages.waiting(work.worker.agent_id, 5))
+    assert seconds_between(message["created_at"], message["deadline"]) < 1, "people hear soon of one that writes on"
 
 
 @pytest.mark.requirement("WS-9")
