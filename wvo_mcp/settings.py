@@ -54,6 +54,7 @@ class Settings(BaseModel):
     worker_memory_mb: int = Field(default=2_048, ge=64)
     worker_cpu_percent: int = Field(default=50, ge=1)
     worker_output_mb: int = Field(default=256, ge=1)
+    execution_mode: Literal["interactive", "deterministic"] = "interactive"
     worker_max_cost_usd: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     max_cost_usd: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     worker_key: str | None = Field(default=None, repr=False)

@@ -96,3 +96,32 @@ async def test_one_that_does_not_pause_is_ended_first_and_its_session_goes_on(
     events = [one["event"] for one in made.news]
     assert (events.count("launched"), events.count("resumed")) == (1, 1), made.news
     assert [one["task_id"] for one in flying.summary["done"]] == ["A"], (flying.summary, made.news)
+
+
+@pytest.mark.requirement("WS-8")
+async def test_one_that_works_alone_is_ended_before_its_files_go_back_and_goes_on_later(
+    shop: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so: in the news, in the row that `wvo-mcp workers` shows, and as an event."""
+    monkeypatch.setattr(watching, "_QUIET_SECONDS", 600.0)
+    monkeypatch.setattr(watching, "_INTERRUPTED_SECONDS", 0.1)
+    monkeypatch.setattr(pausing, "FORCED_SECONDS", 60.0)
+    early: Mapping[str, Any] = {"write": "early.txt", "text": "early\n"}
+    made = shop({"WVO_EXECUTION_MODE": "deterministic"}, A=[{"say": "begun"}, early, {"until": "never"}, WRITES, DONE])
+    flying = Flying(made)
+    async with made.run() as run, anyio.create_task_group() as group:
+        flying.begin(run, group)
+        file = await flying.writes("early.txt")
+        await made.until(flying.waits)
+        [row] = await workers(run)
+        assert (row.reason or "").endswith("; deterministic: WVO_EXECUTION_MODE")
+        found = await flying.back()
+        assert (found.forced, file.exists()) == (False, False)
+        events = await run.parts.store.read(OWNER, lambda tx: tx.events.of_task("A", 100))
+        assert {"mode": "deterministic", "reason": "WVO_EXECUTION_MODE"}.items() <= next(
+            one.data for one in events if one.kind == "worker.alone"
+        ).items()
+
+    said = [one["event"] for one in made.news]
+    assert (said.count("launched"), said.count("resumed"), said.count("alone")) == (1, 1, 2), made.news
+    assert [one["task_id"] for one in flying.summary["done"]] == ["A"], (flying.summary, made.news)

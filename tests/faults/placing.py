@@ -62,7 +62,8 @@ def run(folder: str, crash_at: int, record: str | None = None, *, back: bool = F
 
 async def yard_of(folder: Path) -> tuple[Yard, Any]:
     """As one process sees it; its store is open."""
-    clock, store = StoppedClock(), a_store(folder, None, StoppedClock(), synchronous="OFF")
+    clock = StoppedClock()
+    store = a_store(folder, None, clock, synchronous="OFF")
     await store.open()
     services = Services(
         store=store,

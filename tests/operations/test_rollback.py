@@ -1,5 +1,6 @@
 """The way back in a workspace: by checkpoint, by file, by what violates the policy; tried first, and undone (WS-5)."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import anyio.lowlevel
 import pytest
 
 from tests.support.bench import ANN, OWNER
+from tests.support.clock import seconds_between
 from tests.support.yard import Yard, digests
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.policy import SafetyPolicy
@@ -158,6 +160,28 @@ async def test_a_person_pauses_who_works_there_and_it_hears_what_became_of_its_f
 
 
 @pytest.mark.requirement("WS-9")
+async def test_pause_rollback_and_resume_are_on_record_for_people(work: Work) -> None:
+    await work.kept(**{"new.py": "1\n"})
+
+    async def answer() -> None:
+        while not (await work.call("get_task")).get("notices"):
+            await anyio.lowlevel.checkpoint()
+        await work.call("get_task")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(answer)
+        await work.back(OWNER, to=0)
+
+    rows = await work.yard.bench.sql("SELECT kind, data FROM events WHERE task_id = 'T1' ORDER BY seq")
+    told = [(row["kind"], json.loads(row["data"])) for row in rows]
+    assert [data.get("kind") or kind for kind, data in told if kind.startswith(("message.", "workspace."))] == [
+        *("pause", "workspace.rolled_back", "rollback", "resume"),
+    ]
+    (rolled,) = (data for kind, data in told if kind == "workspace.rolled_back")
+    assert (rolled["to"], rolled["undo"], rolled["forced"]) == (0, 1, False)
+
+
+@pytest.mark.requirement("WS-9")
 async def test_a_pause_that_nobody_acknowledges_is_forced_and_said(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pausing, "FORCED_SECONDS", 0.05)
     await work.kept(**{"new.py": "1\n"})
@@ -165,6 +189,8 @@ async def test_a_pause_that_nobody_acknowledges_is_forced_and_said(work: Work, m
     assert (done["forced"], done["undo"]) == (True, 1)
     (told,) = (await work.call("get_task"))["notices"]
     assert "rollback on T1" in told, "it need not hear of a pause that is over"
+    (message,) = await work.yard.bench.read(lambda tx: tx.messages.waiting(work.worker.agent_id, 5))
+    assert seconds_between(message["created_at"], message["deadline"]) < 1, "people hear soon of one that writes on"
 
 
 @pytest.mark.requirement("WS-9")

@@ -19,6 +19,7 @@ from wvo_mcp.domain.finding import Outcome
 from wvo_mcp.domain.known_secrets import register_environment
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.text import as_id
+from wvo_mcp.domain.worker import ExecutionMode
 from wvo_mcp.errors import Conflict, InvalidInput, NotConfigured
 from wvo_mcp.execution import worker_checks
 from wvo_mcp.execution.agents.drivers import drivers as known_drivers
@@ -187,6 +188,7 @@ async def run_autopilot(
                             settings.worker_idle_seconds,
                             settings.worker_output_mb << 20,
                         ),
+                        mode=ExecutionMode(settings.execution_mode),
                         news=on_news,
                         heard=keeper.heard,
                     )

@@ -10,7 +10,7 @@ from wvo_mcp.domain.lease import Policy
 from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.reports import HealthReportFile
 from wvo_mcp.operations import Container
-from wvo_mcp.orchestration import background, delivery, hourly
+from wvo_mcp.orchestration import background, delivery, hourly, overdue
 from wvo_mcp.orchestration.approvals import deciding
 from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.orchestration.health.report import Reporter
@@ -58,6 +58,7 @@ class LeaderWork:
             Prefetching(policy).job(),
             deciding.expiring(),
             unattended(),
+            overdue.retrying(),
             overview.file_check(services.get(Providers)),
             rules_check(services.get(ProjectRules)),
             policy_check(services.get(Judge)),

@@ -24,6 +24,19 @@ RESTING = frozenset({WorkerState.LIMITED, WorkerState.WAITING_APPROVAL, WorkerSt
 """It has no process, lease or WIP; its session and workspace are kept, and the next launch of the task goes on there."""
 
 
+class ExecutionMode(StrEnum):
+    """How much of a worker's run others take part in."""
+
+    INTERACTIVE = "interactive"
+    """It is paused, told things, and its files go back while it works."""
+    DETERMINISTIC = "deterministic"
+    """It works alone; its files are kept meanwhile, and what it did is judged when it completes its task."""
+
+
+ALONE = "; deterministic: "
+"""In the reason of a worker's state, before why it works alone."""
+
+
 class Outcome(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"

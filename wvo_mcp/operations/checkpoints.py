@@ -160,7 +160,7 @@ class WorkspacePromoted(Output):
 async def workspace_promote(
     ctx: Context, params: Promote, store: WatchedStore, promotions: Promotions
 ) -> WorkspacePromoted:
-    """Put what you changed in a workspace that is a copy (there is no git) into the project's folder: all or nothing, after it
+    """Put what you changed in a workspace that is a copy (mode shadow) into the project's folder: all or nothing, after it
     is validated. complete_task does so by itself; call it to show work before that. Refused where the project went on in the
     same files: your workspace then has both, for you to look at."""
 

@@ -151,7 +151,9 @@ async def alert_ack(ctx: Context, params: AlertAck) -> AlertResult:
     return AlertResult.of({"alert": await ctx.tx.alerts.acknowledge(params.alert_id, params.note)})
 
 
-_FOR_PEOPLE = frozenset({"violation", "approval", "review", "merge", "worker", "trust", "policy"})
+_FOR_PEOPLE = frozenset(
+    {"violation", "approval", "review", "merge", "worker", "trust", "policy", "messages", "promotion"}
+)
 """First words of kinds: alerts to people about agents."""
 _ASKED = frozenset({"roadmap_guard"})
 """A kind that waits for a person's word about a file; an agent may have written it."""

@@ -18,9 +18,10 @@ from wvo_mcp.operations.results import fitting
 from wvo_mcp.orchestration.tasks import lifecycle, review
 from wvo_mcp.orchestration.workspaces import timing
 from wvo_mcp.ports import Transaction, WatchedStore
-from wvo_mcp.ports.places import PlaceAsk, PlaceFailed, Places, Problem, Sight
+from wvo_mcp.ports.places import PlaceAsk, PlaceFailed, PlaceMode, Places, Problem, Sight
 from wvo_mcp.ports.workers import Violation
 
+_NO_GIT = "Call it with another mode, or work in the project's folder itself; a person can make a git repository."
 _SLOTS = range(8, 16)
 """Of ports: the first ones are those of workers."""
 
@@ -30,6 +31,7 @@ class WorkspaceOpened(Output):
     path: str = Field(description="Work here, and nowhere else.")
     branch: str | None
     base: str | None = Field(description="Commit that it began with.")
+    mode: str = Field(description="worktree or shadow.")
     reused: bool = Field(default=False, description="It was there already, with what was left in it.")
     setup: OrNull = Field(default=None, description="Command to run in it first.")
     env: Mapping[str, str] = Field(default={}, description="Set these for programs that you run in it.")
@@ -39,8 +41,16 @@ class WorkspaceOpened(Output):
     lease: Lease
 
 
+class OpenWorkspace(Held):
+    mode: PlaceMode = Field(
+        default=PlaceMode.AUTO,
+        description="worktree: begins with the last commit, lands verified; shadow: a copy of the project's folder with"
+        " uncommitted files, put back into it by complete_task; auto: a worktree, where there is git.",
+    )
+
+
 @operation(toolset="workspaces", effect=Effect.WRITE, manages_own_transactions=True, idempotent=True)
-async def workspace_open(ctx: Context, params: Held, store: WatchedStore, places: Places) -> WorkspaceOpened:
+async def workspace_open(ctx: Context, params: OpenWorkspace, store: WatchedStore, places: Places) -> WorkspaceOpened:
     """Open a git worktree of your own for the task that you hold, and work only in it. complete_task then submits what is
     in it, without a commit or merge by you; it lands once it is verified. Called again, it gives the same workspace."""
     admitted = ctx.caller.admitted
@@ -57,6 +67,7 @@ async def workspace_open(ctx: Context, params: Held, store: WatchedStore, places
             landed=begins.landed,
             onto=begins.onto,
             attached=admitted is None,
+            mode=params.mode,
         )
 
     ask = await store.write(ctx.caller, begun)
@@ -78,14 +89,18 @@ async def workspace_open(ctx: Context, params: Held, store: WatchedStore, places
 
     lease = await store.write(ctx.caller, held)
     env = dict(place.env) if admitted is None else {}  # a worker has them already
-    return WorkspaceOpened.of(place, path=str(place.path), env=env, conflicts=list(place.conflicts), lease=lease)
+    notes = [] if place.note is None else [place.note]
+    if params.mode not in (PlaceMode.AUTO, place.mode):
+        notes.append(f"The task has this {place.mode} already, so no {params.mode} was made.")
+    shown = {"path": str(place.path), "env": env, "conflicts": list(place.conflicts), "note": " ".join(notes)}
+    return WorkspaceOpened.of(place, **shown, lease=lease)
 
 
 def _refuse(task_id: str, error: PlaceFailed, *, full: bool) -> NoReturn:
     text = str(error).rstrip(".") + "."
     match Problem.FULL if full and error.problem is Problem.OTHER else error.problem:
         case Problem.NO_GIT:
-            raise NotConfigured(text, hint="Work in the project's folder itself, or ask a person for a git repository.")
+            raise NotConfigured(text, hint=_NO_GIT)
         case Problem.FULL:
             raise StoreUnavailable(text, hint="Free some space, then call it again.")
         case Problem.OVERTAKEN:

@@ -1,7 +1,7 @@
 """What waits for an agent: it is in the result of its next call, and the call after that acknowledges it."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from wvo_mcp.domain.messages import ABOUT_FILES, MessageKind, as_notice
@@ -9,6 +9,8 @@ from wvo_mcp.domain.task import SETTLED, Status
 from wvo_mcp.ports import Transaction
 
 Row = Mapping[str, Any]
+ANSWER_WITHIN = timedelta(minutes=10)
+"""For what the agent has to act on: what it violates, and files that are others by now."""
 _LOOKED_AT = 50
 _MOST, _REMINDERS = 10, 3
 """Of one result; the others wait for the next. Questions that were shown before are kept in view, in the way of nothing."""
@@ -32,10 +34,13 @@ async def send(
     return row
 
 
-async def about_files(tx: Transaction, task_id: str, kind: MessageKind, body: str, **more: Any) -> Row:
-    """To whoever holds the task, or holds it next."""
+async def about_files(
+    tx: Transaction, task_id: str, kind: MessageKind, body: str, *, within: timedelta = ANSWER_WITHIN
+) -> Row:
+    """To whoever holds the task, or holds it next. `within`: the time to acknowledge it, if it asks for anything."""
     task = await tx.tasks.get(task_id)
-    return await send(tx, task.assigned_to or "", kind, body, task_id=task_id, **more)
+    deadline = None if kind is MessageKind.RESUME else tx.now + within
+    return await send(tx, task.assigned_to or "", kind, body, task_id=task_id, deadline=deadline)
 
 
 async def prefetch(tx: Transaction) -> None:

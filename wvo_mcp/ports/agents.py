@@ -63,6 +63,10 @@ class AgentNotStarted(Exception):
 class AgentRun(Protocol):
     """A process that runs."""
 
+    lacks: str | None
+    """What it cannot do that taking part in its work needs, as a sentence about its program; None: it can be paused and told
+    things while it works. What the program refuses is found out as it runs."""
+
     @property
     def pid(self) -> int: ...
 

@@ -4,9 +4,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, StrEnum
 from pathlib import Path
 from typing import Protocol
+
+
+class PlaceMode(StrEnum):
+    """What is made where the task has no place yet; one that it has is used as it is."""
+
+    AUTO = "auto"
+    """A worktree where there is git, else a copy."""
+    WORKTREE = "worktree"
+    SHADOW = "shadow"
+    """A copy of the project's folder with the person's uncommitted files, promoted into that folder at the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +33,7 @@ class PlaceAsk:
     landed: Sequence[str] = ()
     onto: str | None = None
     attached: bool = False
+    mode: PlaceMode = PlaceMode.AUTO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +42,13 @@ class Place:
     conflict markers in the worktree. `unprotected`: there is no git, and nothing keeps workers apart. `reused`: it is the
     one that an earlier worker of the task left. `path` is where the worker starts: the folder of the project in the
     worktree, whose top is `top`. `note`: for the person who looks, such as where setup's log is. `setup`: the command that
-    was not run in it."""
+    was not run in it. `mode`: worktree, shadow or folder."""
 
     workspace_id: str
     path: Path
     branch: str | None
     base: str | None
+    mode: str = "worktree"
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     conflicts: Sequence[str] = ()
     unprotected: bool = False

@@ -296,6 +296,23 @@ def test_what_others_pushed_is_fetched_without_their_tags(shared: Shared, tmp_pa
     assert not (shared.field.root / ".git/FETCH_HEAD").exists()
 
 
+def test_a_fetch_beside_another_that_moves_the_same_ref_is_no_failure(
+    shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prediction fetches while the next landing does: git lets one of them move the ref, and refuses the other."""
+    other = shared.clone(tmp_path / "other")
+    fetch = module._fetched
+
+    def overtaken(common: Common, remote: str, refspec: str) -> None:
+        fetch(common, remote, refspec)
+        raise NotNow("cannot lock ref")
+
+    monkeypatch.setattr(module, "_fetched", overtaken)
+    git(tmp_path / "other", *PAT, "commit", "-q", "--allow-empty", "-m", "theirs")
+    git(tmp_path / "other", "push", "-q", "origin", "main")
+    assert fetched_tip(shared.common, "origin", "main") == other.commit_of("main")
+
+
 def test_hooks_here_do_not_run(shared: Shared, tmp_path: Path) -> None:
     candidate = shared.candidate()
     for name in ("pre-push", "reference-transaction", "post-index-change"):

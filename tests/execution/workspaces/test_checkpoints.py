@@ -219,3 +219,39 @@ def test_which_of_them_may_go() -> None:
     old = [{"number": number, "created_at": now - timedelta(days=30)} for number in (3, 2, 1)]
     assert surplus(old, now) == [2, 1]
     assert surplus([], now) == []
+
+
+async def test_staged_and_committed_work_is_in_the_checkpoint_and_in_every_diff(keeping: Keeping) -> None:
+    """A plain `git diff` shows none of it."""
+    yard, at = keeping.yard, keeping.path
+    yard.write(at, {"committed.py": "1\n"})
+    yard.git("add", "-A", at=at)
+    yard.git("-c", "user.name=A", "-c", "user.email=a@example.org", "commit", "-q", "-m", "mine", at=at)
+    yard.write(at, {"staged.py": "1\n", "code.py": "staged\n"})
+    yard.git("add", "-A", at=at)
+    assert yard.git("diff", "--name-only", at=at) == ""
+
+    now = await keeping.files.diff("T1", None, whole=True, most=10_000)
+    taken = await keeping.take()
+    kept = await keeping.files.diff("T1", taken.number, whole=True, most=10_000)
+
+    assert now is not None and kept is not None
+    assert sorted(now.files) == sorted(kept.files) == ["code.py", "committed.py", "staged.py"]
+    assert "+staged" in now.text and now.text == kept.text
+    assert yard.names(taken.commit) == {"code.py", "committed.py", "staged.py", ".gitignore"}
+
+
+async def test_each_file_of_a_new_folder_and_both_names_of_a_rename_are_told(keeping: Keeping) -> None:
+    """`git status --porcelain` folds the folder into one line, and shows a rename as two names in one."""
+    yard, at = keeping.yard, keeping.path
+    yard.write(at, {"new/one.py": "1\n", "new/deep/two.py": "2\n", "new/a -> b": "3\n"})
+    (at / "code.py").rename(at / "moved.py")
+    yard.git("add", "code.py", "moved.py", at=at)
+    assert {"?? new/", "R  code.py -> moved.py"} <= set(yard.git("status", "--porcelain", at=at).splitlines())
+
+    taken = await keeping.take()
+    kept = await keeping.files.diff("T1", taken.number, whole=True, most=10_000)
+
+    assert kept is not None
+    told = ["code.py", "moved.py", "new/a -> b", "new/deep/two.py", "new/one.py"]
+    assert (sorted(kept.files), taken.files_changed) == (told, len(told))

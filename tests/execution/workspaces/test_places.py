@@ -322,6 +322,19 @@ async def test_files_that_git_ignores_and_a_worker_needs_are_copied(yard: Yard) 
     assert yard.names(commit) & {".env", "conf/a.log", "links-in.log"} == set()
 
 
+async def test_a_link_into_a_folder_whose_name_begins_alike_is_not_copied(yard: Yard) -> None:
+    evil = yard.root.with_name(f"{yard.root.name}-evil")
+    yard.write(evil, {"secret": "x\n"})
+    (yard.root / "out.log").symlink_to(f"../{evil.name}/secret")
+    yard.write(yard.root, {".worktreeinclude": "*.log\n"})
+
+    _, place = await yard.opened("T1")
+
+    assert not (place.path / "out.log").is_symlink()
+    assert place.note is not None
+    assert "out.log: it is a link that leaves the project" in place.note
+
+
 async def test_included_files_are_not_written_through_a_link_of_a_commit(yard: Yard, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()

@@ -36,6 +36,19 @@ async def test_the_copy_shares_nothing_with_the_folder(plain: Plain, tmp_path: P
     assert "away" in (place.note or "")
 
 
+async def test_a_link_into_a_folder_whose_name_begins_alike_is_left_out_and_refused(plain: Plain) -> None:
+    evil = plain.root.with_name(f"{plain.root.name}-evil")
+    plain.yard.write(evil, {"code.py": "not yours\n"})
+    (plain.root / "out").symlink_to(f"../{evil.name}")
+    worker, place = await plain.begin()
+    assert not (place.path / "out").is_symlink()
+    assert "out" in (place.note or "")
+    (place.path / "new").symlink_to(f"../{evil.name}/code.py")
+    with pytest.raises(Conflict, match=r"new is a symbolic link .* outside of the project"):
+        await plain.yard.complete(worker)
+    assert not (plain.root / "new").is_symlink()
+
+
 async def test_line_ends_and_odd_names_are_as_they_were(plain: Plain) -> None:
     names = ["-rf", " trailing ", "a\nb", "ünï", b"\xff\xfe".decode(errors="surrogateescape"), ":(glob)*"]
     for name in names:

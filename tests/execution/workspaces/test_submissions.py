@@ -56,6 +56,25 @@ async def test_commits_of_the_agent_are_part_of_its_submission(yard: Yard) -> No
     assert yard.names(commit) == {"new.py", ".gitignore"}
 
 
+async def test_staged_committed_and_loose_work_is_submitted_and_each_path_of_it_told(yard: Yard) -> None:
+    worker, place = await yard.opened("T1", files=["code.py", "moved.py", "staged.py", "committed.py"])
+    yard.write(place.path, {"committed.py": "1\n"})
+    yard.git("add", "-A", at=place.path)
+    yard.git("-c", "user.name=A", "-c", "user.email=a@example.org", "commit", "-q", "-m", "mine", at=place.path)
+    (place.path / "code.py").rename(place.path / "moved.py")
+    yard.write(place.path, {"staged.py": "1\n"})
+    yard.git("add", "-A", at=place.path)
+    yard.write(place.path, {"new/one.py": "1\n", "new/deep/two.py": "2\n"})
+
+    commit = (await yard.complete(worker))["submission"]["commit"]
+
+    assert yard.names(commit) == {
+        *("committed.py", "moved.py", "staged.py"), *("new/one.py", "new/deep/two.py", ".gitignore"),
+    }  # fmt: skip
+    shown = (await yard.bench.call("get_task", task_id="T1"))["submission"]
+    assert shown["drift"] == ["new/deep/two.py", "new/one.py"], "a new folder is not folded into one name"
+
+
 async def test_work_that_an_index_hides_is_submitted(yard: Yard) -> None:
     worker, place = await yard.opened("T1")
     yard.git("update-index", "--assume-unchanged", "code.py", at=place.path)

@@ -80,6 +80,13 @@ def test_two_lines_say_who_does_what_since_when_and_at_what_cost(width: int) -> 
     assert shown[-1].strip() == "Bash: npm test"
 
 
+@pytest.mark.requirement("WS-8")
+def test_a_worker_that_works_alone_says_why_beside_what_it_does() -> None:
+    alone = worker(1, reason="calls Bash; deterministic: WVO_EXECUTION_MODE")
+
+    assert lines(running(alone), 80)[-1].strip() == "Bash: npm test  deterministic: WVO_EXECUTION_MODE"
+
+
 def test_a_limit_counts_down_and_says_why() -> None:
     at = iso(NOW + timedelta(minutes=12, seconds=30))
     limited = worker(2, state="limited", reason="5 hour limit", resets_at=at)

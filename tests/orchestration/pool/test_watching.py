@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.clock import StoppedClock
 from wvo_mcp.domain.agents import AgentEvent, EventKind, PermissionRequest, Status
-from wvo_mcp.domain.worker import Outcome
+from wvo_mcp.domain.worker import ExecutionMode, Outcome
 from wvo_mcp.errors import StoreUnavailable
 from wvo_mcp.orchestration.pool import parts, watching
 from wvo_mcp.orchestration.pool.asking import Reply
@@ -35,6 +35,7 @@ class Program:
     """`ports.agents.AgentRun` whose events are given; after them it is silent until it is interrupted."""
 
     pid = 1
+    lacks: str | None = None
 
     def __init__(self, *steps: Step) -> None:
         self.steps = steps
@@ -70,13 +71,16 @@ class Watched:
         self.mine = True
         self.reply = Reply(allowed=True, reason="")
         self.away = 0
+        self.news: list[Any] = []
+        self.events: list[Any] = []
         parts = SimpleNamespace(
             now=self.clock.now,
             heard=self._heard,
-            store=SimpleNamespace(read=self._read),
+            store=SimpleNamespace(read=self._read, write=self._write),
             caller=None,
             limits=Limits(run_seconds=600, idle_seconds=60),
-            news=_nothing,
+            mode=ExecutionMode.INTERACTIVE,
+            news=self.news.append,
             trees=SimpleNamespace(over=_nothing),
         )
         task = SimpleNamespace(id="T", lease_token=1)
@@ -103,6 +107,12 @@ class Watched:
             self.away -= 1
             raise StoreUnavailable("it is away")
         return self.mine
+
+    async def _write(self, _: object, work: Callable[[Any], Any]) -> Any:
+        async def append(*event: object) -> None:
+            self.events.append(event)
+
+        return await work(SimpleNamespace(events=SimpleNamespace(append=append)))
 
     async def _reply(self, _: object) -> Reply:
         return self.reply
@@ -248,3 +258,39 @@ async def test_an_exit_code_is_the_programs_own_and_not_what_it_says() -> None:
     await ends.over()
 
     assert [fields["exit_code"] for fields in (*talks.shown, *ends.shown) if "exit_code" in fields] == [9]
+
+
+@pytest.mark.requirement("WS-8")
+@pytest.mark.parametrize("by", ["its program", "a person"])
+async def test_a_worker_that_nobody_can_take_part_in_works_alone_and_that_is_said_once(by: str) -> None:
+    again = [replace(WRITES, call_id=str(number)) for number in range(6)]
+    watched = Watched(STARTED, *again, ENDS, ENDS)
+    if by == "its program":
+        watched.program.lacks = "it only answers"
+    else:
+        cast("Any", watched.watching.parts).mode = ExecutionMode.DETERMINISTIC
+
+    await watched.over()
+
+    why = "it only answers" if by == "its program" else "WVO_EXECUTION_MODE"
+    assert [(one["event"], one["mode"], one["reason"]) for one in watched.news] == [("alone", "deterministic", why)]
+    [event] = watched.events
+    assert event == ("worker.alone", "T", {"worker": "w-1", "mode": "deterministic", "reason": why})
+    assert all(str(one["reason"]).endswith(f"; deterministic: {why}") for one in watched.shown if "reason" in one)
+    assert not any("over and over" in said for said in watched.program.said), "it is told nothing in its turn"
+
+
+@pytest.mark.requirement("WS-8")
+async def test_what_the_program_refuses_as_it_runs_ends_a_pause_that_cannot_be() -> None:
+    def found_out() -> None:
+        watched.watching.pause(anyio.Event())
+        watched.program.lacks = "this codex does not know turn/interrupt"
+
+    watched = Watched(STARTED, found_out, WRITES, WRITTEN)
+
+    over = await watched.over()
+
+    assert over.end is not None
+    assert (over.end.outcome, over.end.act) == (Outcome.STOPPED, Act.PAUSE)
+    assert "does not know turn/interrupt" in over.end.reason
+    assert [one["event"] for one in watched.news] == ["alone"]

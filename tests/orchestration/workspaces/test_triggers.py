@@ -1,6 +1,7 @@
 """Files are kept at intervals while workers work, whatever happens to one of them (WS-2)."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -9,6 +10,7 @@ import pytest
 from tests.support.bench import ANN
 from wvo_mcp.domain.checkpoints import Trigger
 from wvo_mcp.errors import StoreBusy
+from wvo_mcp.orchestration.workspaces import triggers
 from wvo_mcp.orchestration.workspaces.triggers import Guard, Triggers
 from wvo_mcp.ports.checkpoints import Difference, NoCheckpoint, Taken
 
@@ -56,3 +58,37 @@ async def test_each_running_task_again_and_again_until_none_runs() -> None:
             await over.wait()
         tasks.cancel_scope.cancel()
     assert checkpoints.asked == [("T1", Trigger.INTERVAL), ("T2", Trigger.INTERVAL)] * 3
+
+
+@pytest.mark.requirement("WS-8")
+async def test_files_of_those_who_work_alone_are_kept_and_nothing_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    followed: list[str] = []
+    over = anyio.Event()
+
+    async def follow(_store: object, _caller: object, _rollbacks: object, task_id: str, _taken: object) -> None:
+        followed.append(task_id)
+        if len(followed) == 3:
+            over.set()
+
+    class Keeping(Recorded):
+        async def take(self, task_id: str, trigger: Trigger, task_checkpoint: int | None = None, **more: Any) -> Any:
+            await super().take(task_id, trigger)
+            return SimpleNamespace()
+
+    monkeypatch.setattr(triggers.violations, "follow", follow)
+    checkpoints = Keeping(lambda _: None)
+    timing: Any = SimpleNamespace(taken=_nothing, failed=_nothing, keep=_kept)
+    guard = Guard(NOTHING, checkpoints, NOTHING, timing=timing)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Triggers(guard, ANN, lambda: ["T1", "T2"], 0.001, alone=lambda: ["T1"]).run)
+        with anyio.fail_after(60):
+            await over.wait()
+        tasks.cancel_scope.cancel()
+    assert {one for one, _ in checkpoints.asked} == {"T1", "T2"}
+    assert set(followed) == {"T2"}
+
+
+async def _kept(*_: object) -> None: ...
+
+
+def _nothing(*_: object) -> None: ...

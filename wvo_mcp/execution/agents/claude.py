@@ -104,6 +104,9 @@ class ClaudeRun(LineRun):
                         )
             case "control_request" if part(message, "request").get("subtype") == "can_use_tool":
                 yield self._asks(message)
+            case "control_response" if (refused := part(message, "response")).get("subtype") == "error":
+                self.lacks = f"this claude has no control of its turns ({words(refused.get('error')) or 'refused'})"
+                yield AgentEvent(EventKind.NOISE, self.lacks)
             case "control_cancel_request":
                 self._open.pop(words(message.get("request_id")), None)
             case "result" if "is_error" in message or "subtype" in message:

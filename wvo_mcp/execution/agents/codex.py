@@ -45,6 +45,7 @@ _KINDS = {
 _SHELLS = ("bash", "sh", "zsh", "dash", "ksh")
 _STATUS = {"completed": Status.DONE, "interrupted": Status.INTERRUPTED, "failed": Status.FAILED}
 _LONG = 100_000
+_NO_METHOD = -32601
 _BUSY = -32001
 _BUSY_TIMES, _BUSY_SECONDS = 6, 0.2
 """So often a request is made again, after so long; twice as long each time."""
@@ -160,7 +161,7 @@ class CodexRun(LineRun):
         elif method == _WIDER:  # its sandbox stays as it is: nothing is granted
             self._later.append({"id": message.get("id"), "result": {"permissions": {}}})
         elif "id" in message:  # a question that only a person's screen could answer
-            self._later.append({"id": message["id"], "error": {"code": -32601, "message": "not supported"}})
+            self._later.append({"id": message["id"], "error": {"code": _NO_METHOD, "message": "not supported"}})
         else:
             yield from self._told(method, params)
 
@@ -195,6 +196,9 @@ class CodexRun(LineRun):
             self._put_off(method, asked["params"])
         elif method == "account/rateLimits/read":
             self._put_off("turn/start", self._first_turn(self.launch.prompt))
+        elif method in ("turn/steer", "turn/interrupt") and _is_unknown(error):
+            self.lacks = f"this codex does not know {method}"
+            yield AgentEvent(EventKind.NOISE, self.lacks)
         elif method in ("initialize", "thread/start", "thread/resume", "turn/start"):
             said = words(error.get("message")) or f"{method} was refused"
             signal = signal_of(_K.CAPACITY, said, datetime.now(UTC)) if is_busy else None
@@ -282,6 +286,11 @@ class CodexRun(LineRun):
         error = part(turn, "error")
         said = words(error.get("message")) or self._last
         yield from stopped(said, status, self._thread, _signal(error) if error else None)
+
+
+def _is_unknown(error: Message) -> bool:
+    """The installed version has no such method; other refusals are about the turn."""
+    return error.get("code") == _NO_METHOD or "unknown variant" in words(error.get("message"))
 
 
 def _inner(command: str) -> str:

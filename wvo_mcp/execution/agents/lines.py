@@ -68,6 +68,7 @@ class LineRun(ABC):
         self.launch = launch
         self._child: Child | None = None
         self._log: RawLog | None = None
+        self.lacks: str | None = None
         self._in_turn = True
         """A turn has begun, by what is said to it or by itself, and has not ended."""
 

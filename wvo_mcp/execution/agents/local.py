@@ -60,6 +60,7 @@ class LocalRun:
     """Implements `ports.AgentRun` without a process of its own."""
 
     def __init__(self, launch: Launch, address: str) -> None:
+        self.lacks: str | None = "a model that only answers cannot be paused or told things"
         self._launch = launch
         self._address = address
         self._next: list[str] = [launch.prompt]

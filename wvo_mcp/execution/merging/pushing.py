@@ -59,7 +59,12 @@ def fetched_tip(common: Common, remote: str, target: str) -> str:
         raise NotNow(f"{remote} has no branch {target}: push it (git push {remote} {target})")
     if common.commit_of(tip) is not None and common.commit_of(ref) == tip:
         return tip
-    _fetched(common, remote, f"+{branch}:{ref}")
+    try:
+        _fetched(common, remote, f"+{branch}:{ref}")
+    except NotNow:  # another that fetches at the same time, such as a prediction, may have moved it under git's hands
+        there = common.commit_of(ref)
+        if there is None or common.commit_of(tip) is None or not common.contains(there, tip):
+            raise
     if (fetched := common.commit_of(ref)) is None:
         raise NotNow(f"{target} of {remote} was fetched and is not here")
     return fetched

@@ -25,7 +25,7 @@ from wvo_mcp.execution.workspaces.shadowing import Shadows
 from wvo_mcp.execution.workspaces.snapshot import Tree
 from wvo_mcp.execution.workspaces.suspicion import Suspicion
 from wvo_mcp.ports import WatchedStore
-from wvo_mcp.ports.places import Place, PlaceAsk, PlaceFailed, Problem, Sight
+from wvo_mcp.ports.places import Place, PlaceAsk, PlaceFailed, PlaceMode, Problem, Sight
 from wvo_mcp.ports.rules import ProjectRules
 
 SETUP_SECONDS = 900.0
@@ -134,20 +134,31 @@ class Worktrees:
                 row = await self._rows.of(ask.task_id)
             if row is not None and (place := await self._taken_over(row, ask)) is not None:
                 return place
-            common = await to_thread.run_sync(Common.of, self._root)
-            if common is None or (row is not None and row["mode"] == "shadow"):
-                row, reused = await self._shadows.opened(row, ask)
-                tree = None
-            else:
-                await self._check_others(common)
-                row, reused = await self._planned(common, ask, self._rules.current()), False
-                async with self._undoing(row, nullcontext()):
-                    tree = await to_thread.run_sync(worktree.tree_of, self._root, row)
-                    await to_thread.run_sync(worktree.added, tree, row["branch"])
+            copy = None if row is None else await self._shadows.taken_over(row, ask)
+            row, tree, reused = (copy, None, True) if copy is not None else await self._made(row, ask)
         if tree is None:
             return replace(await self._without_git(row, ask), reused=reused)
         async with self._undoing(row, self._alone()):
             return await self._prepared(row, tree, ask)
+
+    async def _made(self, row: Row | None, ask: PlaceAsk) -> tuple[Row, Tree | None, bool]:
+        """A place where the task has none, or only the folder itself; with a worktree, its tree."""
+        common = await to_thread.run_sync(Common.of, self._root)
+        if common is not None:
+            await self._check_others(common)
+            await self._hidden(common)
+        elif ask.mode is PlaceMode.WORKTREE:
+            text = f"No worktree for {ask.task_id}: {self._root} is not in a git repository"
+            raise PlaceFailed(text, problem=Problem.NO_GIT)
+        if common is None or ask.mode is PlaceMode.SHADOW:
+            shared = row if row is not None and row["mode"] == "folder" else None
+            row, reused = await self._shadows.opened(shared, ask, common)
+            return row, None, reused
+        row = await self._planned(common, ask, self._rules.current())
+        async with self._undoing(row, nullcontext()):
+            tree = await to_thread.run_sync(worktree.tree_of, self._root, row)
+            await to_thread.run_sync(worktree.added, tree, row["branch"])
+        return row, tree, False
 
     async def _check_others(self, common: Common) -> None:
         """What is there now is the measure for the new place, unless it is not what other places began with."""
@@ -221,12 +232,14 @@ class Worktrees:
             await self._rows.write(row, facts=worktree.facts_of(row))
         return self._place(row, ask)
 
-    async def _planned(self, common: Common, ask: PlaceAsk, rules: Rules) -> Row:
+    async def _hidden(self, common: Common) -> None:
+        """The person's git does not show our folders."""
         if await to_thread.run_sync(common.exclude, tidying.excluded(common, (self._folder, self._logs))):
             for other in await self._rows.live():  # it was we: the measure of all
                 if other["mode"] == "worktree":
                     await self._rows.write(other, facts={**worktree.facts_of(other), "baseline": common.baseline})
 
+    async def _planned(self, common: Common, ask: PlaceAsk, rules: Rules) -> Row:
         merge = rules.merge
 
         def plan() -> tuple[worktree.Planned, str]:
@@ -306,6 +319,7 @@ class Worktrees:
             path=inside if _is_folder(inside) else path,
             branch=row["branch"],
             base=row["base_sha"],
+            mode=row["mode"],
             env={"WVO_PORT_BASE": str(preparing.port_base(self._root, ask.slot))},
             conflicts=tuple(facts.get("conflicts", ())),
             unprotected=row["mode"] == "folder",

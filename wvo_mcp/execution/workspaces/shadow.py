@@ -1,4 +1,5 @@
-"""The workspace of a task where there is no git: a copy of the project's folder, and a repository of our own beside it.
+"""The workspace of a task where there is no git, or its agent wants none: a copy of the project's folder, and a repository of
+our own beside it.
 
 The copy shares nothing with the project: no hard link, and no symbolic link that leads out of it. Its repository holds what
 it began with, its checkpoints, and what the project's files were before a promotion; no agent works in it.
@@ -39,6 +40,9 @@ _TRIES = 3
 _BASE = "refs/wvo/base"
 _MADE = ("node_modules/", ".venv/", "__pycache__/", "*.pyc")
 """What programs make again; it is copied, and never promoted."""
+_NO_REPOSITORY = "A copy of a project, which wvo-mcp promotes. There is no git in it.\n"
+"""In place of `.git`: without it, git in the copy would work in the person's repository, which is around it. Who looks for the
+project from here finds that one all the same."""
 _BYTES_AS_THEY_ARE = "* -text -ident -filter !working-tree-encoding\n"
 
 
@@ -57,8 +61,14 @@ class Survey:
     apart: Sequence[str]
 
 
-def surveyed(root: Path, spared: Collection[Path]) -> Survey:
-    """All that is below `root`, but for the folders `spared`. Raises NoShadow, OSError."""
+def surveyed(root: Path, spared: Collection[Path], project: Common | None = None) -> Survey:
+    """All that is below `root`, but for the folders `spared` and the repository `project` itself. Raises NoShadow, OSError."""
+    if project is not None and (project.top != root or project.git_dir == root):
+        raise NoShadow(
+            f"{root} is not the top of a checkout, and only a whole one can be copied; ask for mode worktree"
+        )
+    instead = "ask for mode worktree" if project else "run wvo-mcp in that repository instead"
+    smaller = "ask for mode worktree" if project else "make it a git repository (git init)"
     folders, files, links, apart = list[str](), list[str](), list[str](), list[str]()
     size, waiting = 0, [root]
     while waiting:
@@ -66,13 +76,12 @@ def surveyed(root: Path, spared: Collection[Path]) -> Survey:
         with suppress(FileNotFoundError):  # somebody removes it just now
             for entry in list(os.scandir(folder)):
                 path = folder / entry.name
-                if path in spared:
+                if path in spared or (project is not None and path == root / ".git"):
                     continue
                 name = path.relative_to(root).as_posix()
                 if entry.name.lower() == ".git":
                     raise NoShadow(
-                        f"{name} is a git repository within a folder that is none, so that its files could not be promoted;"
-                        " run wvo-mcp in that repository instead"
+                        f"{name} is a git repository within it, whose files could not be promoted; {instead}"
                     )
                 with suppress(FileNotFoundError):
                     if entry.is_symlink():
@@ -88,7 +97,7 @@ def surveyed(root: Path, spared: Collection[Path]) -> Survey:
         if size > MOST_BYTES or len(files) > MOST_FILES:
             raise NoShadow(
                 f"the folder holds more than {MOST_BYTES >> 20:,} MB or {MOST_FILES:,} files, too much to be copied for each"
-                " task; make it a git repository (git init)"
+                f" task; {smaller}"
             )
     return Survey(sorted(folders), sorted(files), sorted(links), sorted(apart))
 
@@ -98,29 +107,49 @@ def _stays_inside(root: Path, path: Path) -> bool:
     return not target.is_absolute() and Path(os.path.normpath(path.parent / target)).is_relative_to(root)
 
 
-def made(root: Path, row: Row, spared: Collection[Path]) -> dict[str, Any]:
-    """The copy and its repository; {base_sha, facts} of its row. Raises NoShadow, Tampered, GitFailed, OSError."""
+def made(root: Path, row: Row, spared: Collection[Path], project: Common | None = None) -> dict[str, Any]:
+    """The copy and its repository; {base_sha, facts} of its row. `project`: the person's repository, which is read for what it
+    ignores and what it has all the same. Raises NoShadow, Tampered, GitFailed, OSError."""
     path, git_dir = Path(row["path"]), shadow_repository(row)
-    found = surveyed(root, spared)
+    found = surveyed(root, spared, project)
     _copied(root, path, found)
     ours = [one.relative_to(root) for one in spared if one.is_relative_to(root)]
-    _initialised(git_dir, ["/" + re.sub(r"([*?\[\\!#])", r"\\\1", one.as_posix()) + "/" for one in ours])
+    apart_from = ["/" + re.sub(r"([*?\[\\!#])", r"\\\1", one.as_posix()) + "/" for one in ours]
+    if project is not None:
+        (path / ".git").write_text(_NO_REPOSITORY)
+    _initialised(git_dir, [*(_MADE if project is None else _ignored(project)), *apart_from])
     facts = {**facts_of(row), "baseline": guard.taken(git_dir), "ours": [one.as_posix() for one in ours]}
     common = Common.beside(root, git_dir, facts)
     nothing = common.committed(common.git("mktree"), (), "Nothing")
     tree = Tree(common, path, nothing, index_of(row))
     with tree.own_index() as own:
-        seen = tree.changes(own)
-        apart = [name for name in seen.new if tree.size(name) > LARGEST or tree.holds_secret(name)]
-        kept = set(seen.new) - set(apart)
-        tree.enter(own, [name for name in seen.new if name in kept], ())
+        names = {*tree.changes(own).new}
+        if project is not None:  # what the person's git has, it has although it is ignored
+            names |= _tracked(project) & {*found.files, *found.links}
+        apart = sorted(name for name in names if tree.size(name) > LARGEST or tree.holds_secret(name))
+        tree.enter(own, sorted(names.difference(apart)), ())
         base = common.committed(tree.run(own, "write-tree").decode().strip(), (), f"What {row['task_id']} began with")
         tree.begin(Path(own["GIT_INDEX_FILE"]))
     common.pin(_BASE, base)
-    notes = ["There is no git here: it works in a copy of the folder, which is promoted when the task is completed."]
+    why = "There is no git here" if project is None else "It is not in git"
+    notes = [f"{why}: it works in a copy of the folder, which is promoted when the task is completed."]
     if unseen := [*apart, *found.apart]:
         notes.append(f"Never promoted, as they are too large, hold a secret or lead elsewhere: {_few(unseen)}.")
     return {"base_sha": base, "facts": {**facts, "included": unseen, "note": " ".join(notes)}}
+
+
+def _ignored(project: Common) -> list[str]:
+    """Lines that say what the person's git ignores besides the .gitignore files; the last one counts."""
+    named = project.setting("core.excludesfile", "--type=path")
+    files = [*([Path(named)] if named else []), project.git_dir / "info" / "exclude"]
+    return [line for file in files if file.is_file() for line in file.read_text("utf-8", "surrogateescape").split("\n")]
+
+
+def _tracked(project: Common) -> set[str]:
+    """The paths in the person's index, which is only read."""
+    index = project.git_dir / Path(project.head).with_name("index")
+    printed = project.run("ls-files", "-z", env={"GIT_INDEX_FILE": str(index)})
+    return set(printed.decode(errors="surrogateescape").split("\0")) - {""}
 
 
 def _copied(root: Path, path: Path, found: Survey) -> None:
@@ -157,7 +186,8 @@ def _initialised(git_dir: Path, excluded: Sequence[str]) -> None:
     named = {"GIT_DIR": str(git_dir), "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
     run_git(git_dir, "init", "--quiet", "--bare", "--template=", env=named)
     (git_dir / "info").mkdir(exist_ok=True)
-    (git_dir / "info" / "exclude").write_text("".join(f"{line}\n" for line in (*_MADE, *excluded)))
+    lines = "".join(f"{line}\n" for line in excluded)
+    (git_dir / "info" / "exclude").write_text(lines, "utf-8", "surrogateescape")
     (git_dir / "info" / "attributes").write_text(_BYTES_AS_THEY_ARE)
 
 

@@ -1,4 +1,4 @@
-"""Places where there is no git: a copy of the project's folder for each task, or the folder itself where that is too large."""
+"""Places without git: a copy of the project's folder for each task, or the folder itself where that is too large."""
 
 import os
 from collections.abc import Collection
@@ -11,7 +11,7 @@ from anyio import to_thread
 from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.workspaces import promotions, shadow, worktree
 from wvo_mcp.execution.workspaces.alone import Busy, alone
-from wvo_mcp.execution.workspaces.repository import Tampered
+from wvo_mcp.execution.workspaces.repository import Common, Tampered
 from wvo_mcp.execution.workspaces.rows import Row, Rows
 from wvo_mcp.ports.places import PlaceAsk, PlaceFailed, Problem
 
@@ -28,19 +28,23 @@ class Shadows:
         self._rows = rows
         self._new_id = workspace_id
 
-    async def opened(self, row: Row | None, ask: PlaceAsk) -> tuple[Row, bool]:
-        """The row of the task's place, and whether it was there already. Raises PlaceFailed, Tampered, GitFailed, OSError."""
-        if row is not None and row["lease_token"] > ask.lease_token:
+    async def taken_over(self, row: Row, ask: PlaceAsk) -> Row | None:
+        """The copy that the task has; None where another place is to be made. Raises PlaceFailed, Tampered, GitFailed,
+        OSError."""
+        if row["lease_token"] > ask.lease_token:
             raise PlaceFailed(f"A later lease of {ask.task_id} has its workspace", problem=Problem.OVERTAKEN)
-        if row is not None and row["mode"] == "shadow":
-            if await self._goes_on(row, ask):
-                await self._rows.write(row, lease_token=ask.lease_token, state="open")
-                return await self._rows.of(ask.task_id) or row, True
-            row = None
+        if row["mode"] != "shadow" or not await self._goes_on(row, ask):
+            return None
+        await self._rows.write(row, lease_token=ask.lease_token, state="open")
+        return await self._rows.of(ask.task_id) or row
+
+    async def opened(self, row: Row | None, ask: PlaceAsk, project: Common | None) -> tuple[Row, bool]:
+        """The row of the task's new place, and whether it was there already: where there is no git, that may be the folder
+        itself, whose row is given. Raises PlaceFailed, Tampered, GitFailed, OSError."""
         try:
-            return await self._made(ask), False
+            return await self._made(ask, project), False
         except shadow.NoShadow as error:
-            if ask.attached:
+            if ask.attached or project is not None:
                 text = f"No copy of {self._root} for {ask.task_id}: {error}"
                 raise PlaceFailed(text, problem=Problem.NO_GIT) from None
             return await self._folder_itself(ask, row, str(error)), row is not None
@@ -58,17 +62,19 @@ class Shadows:
             return True
         return await self.removed(row) is not None
 
-    async def _made(self, ask: PlaceAsk) -> Row:
+    async def _made(self, ask: PlaceAsk, project: Common | None) -> Row:
         path = _free(self._folder, ask.task_id)
-        await to_thread.run_sync(shadow.surveyed, self._root, self._spared)
+        await to_thread.run_sync(shadow.surveyed, self._root, self._spared, project)
         row = self._row(ask, mode="shadow", path=path, state="making")
         await self._rows.add(row)
         try:
-            fields = await to_thread.run_sync(shadow.made, self._root, row, self._spared)
+            fields = await to_thread.run_sync(shadow.made, self._root, row, self._spared, project)
         except BaseException:
             await self.settled(row)
             raise
         fields["facts"]["set_up"] = False
+        if project is not None and (ask.bases or ask.landed):
+            fields["facts"]["note"] += " What the task builds on is in it as far as the folder has it."
         await self._rows.write(row, state="open", **fields)
         return await self._rows.of(ask.task_id) or row
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import anyio
 
 from wvo_mcp.domain.lease import Caller, Policy
+from wvo_mcp.domain.worker import ExecutionMode
 from wvo_mcp.errors import StoreBusy, StoreUnavailable
 from wvo_mcp.orchestration.pool.spending import Caps
 from wvo_mcp.orchestration.workspaces.triggers import Guard
@@ -62,6 +63,7 @@ class Parts:
     guard: Guard | None = None
     caps: Caps = field(default_factory=Caps)
     limits: Limits = field(default_factory=Limits)
+    mode: ExecutionMode = ExecutionMode.INTERACTIVE
     news: News = field(default=lambda _: None)
     heard: Callable[[], None] = field(default=lambda: None)
     """A worker lives: leases are kept."""

@@ -108,13 +108,18 @@ class Pool:
             tasks.start_soon(self._watch.run, self._on_halt)
             tasks.start_soon(self._walk)
             if guard is not None:
-                tasks.start_soon(Triggers(guard, parts.caller, self._running).run)
+                tasks.start_soon(Triggers(guard, parts.caller, self._running, alone=self._alone).run)
             ended = await self._fill(tasks)
             tasks.cancel_scope.cancel()
         return ended
 
     def _running(self) -> set[str]:
         return {work.launched.task.id for work in self._works.values()}
+
+    def _alone(self) -> set[str]:
+        """Those whose workers nobody takes part in."""
+        watched = ((work.launched.task.id, work.watching) for work in self._works.values())
+        return {task_id for task_id, watching in watched if watching is not None and watching.alone is not None}
 
     async def _fill(self, tasks: TaskGroup) -> str:
         """Keep the slots at work."""

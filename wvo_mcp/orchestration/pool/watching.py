@@ -11,7 +11,7 @@ from anyio.abc import TaskGroup
 from wvo_mcp.domain.activity import REPEATED, Activity
 from wvo_mcp.domain.agents import AgentEvent, EventKind, Status
 from wvo_mcp.domain.providers.signals.reading import Signal
-from wvo_mcp.domain.worker import Outcome, WorkerState
+from wvo_mcp.domain.worker import ALONE, ExecutionMode, Outcome, WorkerState
 from wvo_mcp.orchestration.pool import parking, prompt
 from wvo_mcp.orchestration.pool.asking import Asker
 from wvo_mcp.orchestration.pool.ending import Act, End
@@ -62,6 +62,8 @@ class Watching:
     started_at: datetime
     hearing: Hearing | None = None
     activity: Activity = field(init=False)
+    alone: str | None = None
+    """Why it works alone (deterministic): nobody pauses it, tells it things or takes its files back while it works."""
     _end: End | None = None
     _reminded: bool = False
     _confirmed: bool = False
@@ -82,6 +84,7 @@ class Watching:
         """The process may still run when it returns: leaving the driver's block ends it."""
         stop: AgentEvent | None = None
         failed: Exception | None = None
+        await self._fall_back()
         async with anyio.create_task_group() as self._tasks:
             self._tasks.start_soon(self._look_at_the_time, self._tasks)
             if self.hearing is not None and not self.launched.driver.answers:
@@ -123,6 +126,9 @@ class Watching:
         if self.launched.driver.answers:  # it has no tools
             await self._acknowledge()
             return
+        if self.alone is not None:
+            self.end(End(Outcome.STOPPED, f"its files go back, and it cannot be paused: {self.alone}", Act.PAUSE))
+            return
         with anyio.move_on_after(_QUIET_SECONDS):
             await self.run.interrupt()
             await until.wait()
@@ -150,6 +156,20 @@ class Watching:
 
     async def _written(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         return await patiently(lambda: self.parts.store.write(self.parts.caller, work))
+
+    async def _fall_back(self) -> None:
+        """It works alone from now on, if it must; once, and on record."""
+        asked = "WVO_EXECUTION_MODE" if self.parts.mode is ExecutionMode.DETERMINISTIC else None
+        if self.alone is not None or self._end is not None or (why := asked or self.run.lacks) is None:
+            return
+        self.alone, worker = why, self.launched.worker
+        said = {"mode": ExecutionMode.DETERMINISTIC.value, "reason": why}
+        data = {"worker": worker.worker_id, **said}
+        await self._written(lambda tx: tx.events.append("worker.alone", worker.task_id, data))
+        self.parts.news({"event": "alone", "task_id": worker.task_id, "worker_id": worker.worker_id, **said})
+        self._show(self.activity)
+        if self._paused is not None and not self._quiet:
+            await self._quieten(self._paused)
 
     async def _interrupt(self) -> None:
         with anyio.move_on_after(_INTERRUPTED_SECONDS):
@@ -179,7 +199,8 @@ class Watching:
             self.sink.put(self.launched.worker.worker_id, {"exit_code": event.exit_code})
         if event.request is not None:
             await self._answer(event)
-        if self.activity.loops and not self._warned:
+        await self._fall_back()
+        if self.activity.loops and not self._warned and self.alone is None:
             self._warned = True
             await self._say(prompt.looping(self.activity.last_call))
         elif self.activity.repeats >= 2 * REPEATED:
@@ -267,6 +288,8 @@ class Watching:
         state, reason = activity.state, activity.reason
         if self._end is not None:
             state, reason = WorkerState.STOPPING, self._end.reason
+        elif self.alone is not None:
+            reason = f"{reason}{ALONE}{self.alone}"
         fields = {"state": state, "reason": reason, "last_act": activity.act}
         self.sink.put(self.launched.worker.worker_id, fields)
 

@@ -118,6 +118,12 @@ async def _acknowledged(store: WatchedStore, caller: Caller, message_id: str) ->
     return await store.read(caller, look)
 
 
+async def ended(tx: Transaction, message: Mapping[str, Any]) -> None:
+    """Of a pause whose author died: its message waits for nothing any more, and who stopped for it goes on."""
+    if message["task_id"] not in await standing(tx):
+        await _end(tx, message["task_id"], Pause(message["to_agent"], message["message_id"]))
+
+
 async def _end(tx: Transaction, task_id: str, pause: Pause) -> None:
     await tx.state.drop(_STILL + task_id)
     row = None if pause.message_id is None else await tx.messages.get(pause.message_id)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.messages import MessageKind
@@ -64,7 +65,10 @@ async def _told(
     }
     await tx.events.append(ROLLED_BACK, ask.task_id, data)
     if pause.holder is not None:
-        await messages.about_files(tx, ask.task_id, MessageKind.ROLLBACK, _sentence(rolled, files, reason))
+        # Whoever wrote on meanwhile does not know of it: people hear soon if that stays so.
+        within = timedelta(seconds=pausing.FORCED_SECONDS) if pause.forced else messages.ANSWER_WITHIN
+        said = _sentence(rolled, files, reason)
+        await messages.about_files(tx, ask.task_id, MessageKind.ROLLBACK, said, within=within)
 
 
 def _sentence(rolled: Rolled, files: Sequence[str], reason: str) -> str:

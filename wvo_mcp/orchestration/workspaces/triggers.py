@@ -57,7 +57,8 @@ class Guard:
 
 
 class Triggers:
-    """`running` gives the tasks whose workers work now."""
+    """`running` gives the tasks whose workers work now, `alone` those of them whose files are only kept: what they violate is
+    judged when the task is completed."""
 
     def __init__(
         self,
@@ -65,11 +66,13 @@ class Triggers:
         caller: Caller,
         running: Callable[[], Collection[str]],
         seconds: float = INTERVAL_SECONDS,
+        alone: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._guard = guard
         self._caller = caller
         self._running = running
         self._seconds = seconds
+        self._alone = alone
 
     async def run(self) -> None:
         """Until cancelled; one workspace after the other."""
@@ -93,4 +96,6 @@ class Triggers:
                 logger.debug("how long things took is kept later: %s", error.message)
 
     async def _take(self, task_id: str, trigger: Trigger = Trigger.INTERVAL) -> Taken | None:
+        if task_id in self._alone():
+            return await self._guard.keep(task_id, trigger)
         return await self._guard.take(self._caller, task_id, trigger)

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wvo_mcp.domain.instant import instant
+from wvo_mcp.domain.worker import ALONE
 from wvo_mcp.faces.cli.views.cells import amount, clean, clock, span, text
 from wvo_mcp.faces.cli.views.plain import table
 
@@ -130,7 +131,10 @@ def _state(one: Row, now: datetime) -> Text:
 
 def _doing(one: Row, now: datetime) -> Text:
     reason = one.get("reason") if one["state"] != "working" else None
-    doing = Text(_line(reason or one.get("last_act") or "..."), "dim")
+    alone = (one.get("reason") or "").partition(ALONE)[2] if reason is None else ""
+    doing = Text(
+        _line(reason or one.get("last_act") or "...") + (f"  deterministic: {_line(alone)}" if alone else ""), "dim"
+    )
     if one.get("resets_at"):
         left = (instant(one["resets_at"]) - now).total_seconds()
         when = f"goes on in {span(left)} ({clock(one['resets_at'], now)})" if left > 0 else "goes on now"
