@@ -7,10 +7,11 @@ from typing import Any, cast
 import anyio
 import pytest
 
+from tests.support.fixed_rules import FixedRules
 from tests.support.stdio_client import StdioClient
 from tests.support.stores import a_store
 from tests.support.workspace import Workspace
-from tests.support.yard import JOURNAL, FixedRules, git
+from tests.support.yard import JOURNAL, git
 from wvo_mcp.execution.workspaces.places import Worktrees
 from wvo_mcp.ports.places import Place, PlaceAsk
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, fields
 
+from tests.support.fixed_rules import FixedRules
 from tests.support.providers import FixedProviders
 from wvo_mcp.domain.lease import Policy
 from wvo_mcp.domain.providers.catalogue import Catalogue
@@ -20,6 +21,7 @@ from wvo_mcp.ports import (
 )
 from wvo_mcp.ports.backend import Backups, Snapshots
 from wvo_mcp.ports.providers import Providers
+from wvo_mcp.ports.rules import ProjectRules
 from wvo_mcp.ports.world import Exchange
 
 
@@ -39,6 +41,7 @@ class Services(Container):
     exchange: Exchange | None = None
     providers: Providers | None = field(default_factory=lambda: FixedProviders(Catalogue(())))
     jobs: LongWork = field(default_factory=LongWork)
+    rules: ProjectRules = field(default_factory=FixedRules)
 
     def __post_init__(self) -> None:
         types: dict[type | str, object] = {
@@ -54,6 +57,7 @@ class Services(Container):
             Exchange: self.exchange,
             Providers: self.providers,
             LongWork: self.jobs,
+            ProjectRules: self.rules,
             Clock: self.health and self.health.clock,
         }
         assert len(types) == len(fields(self)) + 1

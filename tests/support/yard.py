@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.bench import Bench, a_task, an_agent
+from tests.support.fixed_rules import FixedRules
 from wvo_mcp.domain.lease import Caller, WorkerPass
 from wvo_mcp.domain.policy import SafetyPolicy
-from wvo_mcp.domain.rules import Rules
 from wvo_mcp.domain.text import as_id
+from wvo_mcp.execution.reviews import CommitsOfRoot, ReviewFolder
 from wvo_mcp.execution.workspaces.checkpoints import FileCheckpoints
 from wvo_mcp.execution.workspaces.judging import Judging
 from wvo_mcp.execution.workspaces.places import Worktrees
@@ -27,27 +28,10 @@ from wvo_mcp.operations import ALL, Container
 from wvo_mcp.orchestration.tasks import review
 from wvo_mcp.orchestration.workspaces.triggers import Guard
 from wvo_mcp.ports.places import Place, PlaceAsk
+from wvo_mcp.ports.rules import ProjectRules
 
 HERE = as_id(host_name())[:48]
 JOURNAL = Caller("wvo-mcp", "places", durable=True, pooled=False)
-
-
-class FixedRules:
-    """`ports.rules.ProjectRules` that a test sets."""
-
-    def __init__(self) -> None:
-        self.rules = Rules()
-
-    async def refresh(self) -> None: ...
-
-    def current(self) -> Rules:
-        return self.rules
-
-    def unaccepted(self) -> str | None:
-        return None
-
-    def problem(self) -> str | None:
-        return None
 
 
 class FixedJudge:
@@ -92,9 +76,11 @@ class Yard:
         """What tools of workspaces need."""
         files = {"Checkpoints": self.files, "Rollbacks": self.rollbacks, "Promotions": self.promotions}
         places = {"Places": self.places, "Submissions": self.submissions}
-        parts: dict[type | str, object] = {Guard: self.guard}
+        reviews = {"Commits": CommitsOfRoot(self.root), "ReviewFiles": ReviewFolder(self.root / "state" / "reviews")}
+        parts: dict[type | str, object] = {Guard: self.guard, ProjectRules: self.rules}
         parts |= {f"wvo_mcp.ports.checkpoints.{name}": part for name, part in files.items()}
         parts |= {f"wvo_mcp.ports.places.{name}": part for name, part in places.items()}
+        parts |= {f"wvo_mcp.ports.reviews.{name}": part for name, part in reviews.items()}
         return self.bench.services.having(parts)
 
     def begin(self, **files: str) -> "Yard":

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from wvo_mcp.ports.checkpoints import Checkpoints, Promotions, Rollbacks
     from wvo_mcp.ports.homes import Homes
     from wvo_mcp.ports.places import Places, Submissions
+    from wvo_mcp.ports.reviews import Commits, ReviewFiles
     from wvo_mcp.ports.rules import ProjectRules
     from wvo_mcp.ports.safety import Judge
     from wvo_mcp.ports.workers import WorkerLogs
@@ -182,6 +183,16 @@ def build_services(
 
         return WorkerLogFiles(settings.state_dir / "workers")
 
+    def review_files() -> "ReviewFiles":
+        from wvo_mcp.execution.reviews import ReviewFolder
+
+        return ReviewFolder(settings.state_dir / "reviews")
+
+    def commits() -> "Commits":
+        from wvo_mcp.execution.reviews import CommitsOfRoot
+
+        return CommitsOfRoot(settings.root)
+
     def judge() -> "Judge":
         from wvo_mcp.execution.safety.judge import PolicyJudge
 
@@ -273,6 +284,8 @@ def build_services(
             "wvo_mcp.orchestration.workspaces.triggers.Guard": Late(guard),
             "wvo_mcp.ports.places.Places": Late(places),
             "wvo_mcp.ports.places.Submissions": Late(submissions),
+            "wvo_mcp.ports.reviews.Commits": Late(commits),
+            "wvo_mcp.ports.reviews.ReviewFiles": Late(review_files),
             "wvo_mcp.ports.rules.ProjectRules": project_rules,
             "wvo_mcp.ports.safety.Judge": the_judge,
         }

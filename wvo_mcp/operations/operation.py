@@ -31,6 +31,7 @@ from wvo_mcp.orchestration import messages
 from wvo_mcp.orchestration.jobs import LongWork, OnProgress, Progress
 from wvo_mcp.ports import Tracer, Transaction, WatchedStore
 from wvo_mcp.ports.providers import Providers
+from wvo_mcp.ports.rules import ProjectRules
 
 T = TypeVar("T")
 
@@ -204,6 +205,8 @@ class Operation:
         policy = container.get(Policy)
         if Providers in self.ports.values():
             await container.get(Providers).refresh()  # their file is never read within a transaction
+        if ProjectRules in self.ports.values():
+            await container.get(ProjectRules).refresh()
 
         def made(
             tx: Transaction | None, progress: Progress | None = None, prepared: object = None

@@ -7,8 +7,9 @@ import anyio
 import pytest
 
 from tests.faces.cli.shell import Shell
+from tests.support.fixed_rules import FixedRules
 from tests.support.stores import a_store
-from tests.support.yard import JOURNAL, FixedRules, git
+from tests.support.yard import JOURNAL, git
 from wvo_mcp.execution.workspaces.places import Worktrees
 from wvo_mcp.ports.places import PlaceAsk
 

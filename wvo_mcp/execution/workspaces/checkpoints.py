@@ -95,7 +95,7 @@ class FileCheckpoints:
             else:
                 commit = known[number]
                 before = tree.common.commit_of(f"{commit}^") or row["base_sha"]
-            return _difference(tree.common, row["base_sha"] if whole else before, commit, most)
+            return difference(tree.common, row["base_sha"] if whole else before, commit, most)
 
         try:
             return await to_thread.run_sync(compared)
@@ -249,7 +249,7 @@ def held(tree: Tree) -> tuple[str, list[str]]:
         return tree.run(own, "write-tree").decode().strip(), sorted({*left, *refused})
 
 
-def _difference(common: Common, before: str, after: str, most: int) -> Difference:
+def difference(common: Common, before: str, after: str, most: int) -> Difference:
     options = ("--no-ext-diff", "--no-textconv", "--no-color", "--no-renames")
     text = common.run("diff", *options, before, after, "--").decode(errors="replace")
     return Difference(text=text[:most], files=changed(common, before, after), cut=len(text) > most)

@@ -7,6 +7,7 @@ from pydantic import AliasChoices, Field
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.lease import Lease
 from wvo_mcp.domain.memory import ContextEntry
+from wvo_mcp.domain.rules import Review
 from wvo_mcp.domain.task import Checkpoint, Status, Task
 from wvo_mcp.domain.text import Id, Prose, Reference, Text
 from wvo_mcp.operations.container import Container
@@ -18,9 +19,12 @@ from wvo_mcp.orchestration.routing import breakers
 from wvo_mcp.orchestration.routing.router import Route
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports.providers import Providers
+from wvo_mcp.ports.rules import ProjectRules
 
 if TYPE_CHECKING:  # a first call needs nothing of these
+    from wvo_mcp.domain.review import ReviewTrigger
     from wvo_mcp.orchestration.workspaces.triggers import Guard
+    from wvo_mcp.ports import Transaction
     from wvo_mcp.ports.checkpoints import Promoted, Promotions, Taken
     from wvo_mcp.ports.places import Prepared, Submissions
 
@@ -130,7 +134,7 @@ async def checkpoint(ctx: Context, params: WriteCheckpoint) -> CheckpointWritten
     would be costly to repeat."""
     await ctx.tx.sessions.ensure()
     task = await lifecycle.held(ctx.tx, ctx.policy, params.task_id, params.lease_token)
-    files = await _files_kept(ctx, task)
+    files = await files_kept(ctx, task)
     saved = await ctx.tx.memory.add_checkpoint(
         task.id, params.summary, params.next_steps, params.progress, params.files
     )
@@ -140,7 +144,7 @@ async def checkpoint(ctx: Context, params: WriteCheckpoint) -> CheckpointWritten
     return CheckpointWritten.of({"checkpoint": saved, "lease": lease})
 
 
-async def _files_kept(ctx: Context, task: Task) -> "Taken | None":
+async def files_kept(ctx: Context, task: Task) -> "Taken | None":
     """The files of the workspace of this lease, as a checkpoint that is made first, outside of the transaction. Where none can
     be made, the task's own is made all the same."""
     from wvo_mcp.orchestration.tasks import submitting  # most tasks have no workspace
@@ -189,7 +193,7 @@ class CompletedTask(TaskResult):
 
 
 @operation(toolset="core", effect=Effect.WRITE, always_load=True)
-async def complete_task(ctx: Context, params: CompleteTask) -> CompletedTask:
+async def complete_task(ctx: Context, params: CompleteTask, rules: ProjectRules, providers: Providers) -> CompletedTask:
     """Complete your task once its acceptance criteria are met. Returns the tasks that this made ready."""
     tx = ctx.tx
     await tx.sessions.ensure()
@@ -198,7 +202,13 @@ async def complete_task(ctx: Context, params: CompleteTask) -> CompletedTask:
     place = await tx.workspaces.open_of(task.id)
     work = {} if place is None else await _submitted(ctx, task, place)
     notice = work.pop("notice", None)
+    if (trigger := await _reviewed_for(tx, task, rules)) is not None:
+        work = {**work, "review": trigger.value}
     moved = await lifecycle.complete(tx, task, params.summary, params.artifacts, params.evidence, work)
+    if trigger is not None:
+        from wvo_mcp.orchestration.checking import asking, triggers
+
+        await triggers.completed(tx, moved.task, work, trigger, asking.candidates(providers))
     tried = await tx.routing.tried(task.id)
     if tried:
         await breakers.done(tx, task.id, tried)
@@ -207,10 +217,21 @@ async def complete_task(ctx: Context, params: CompleteTask) -> CompletedTask:
     return CompletedTask.of(moved, unlocked_count=len(moved.unlocked), notices=notices, **done)
 
 
+async def _reviewed_for(tx: "Transaction", task: Task, rules: ProjectRules) -> "ReviewTrigger | None":
+    """Why somebody must review it before it is done; None: nobody must."""
+    demand = rules.current().review
+    if demand is Review.OFF:
+        return None
+    from wvo_mcp.orchestration.checking import triggers  # most projects demand none
+
+    return await triggers.due(tx, task, demand)
+
+
 async def _submitted(ctx: Context, task: Task, place: dict[str, Any]) -> dict[str, Any]:
     """What is in the workspace of this lease. It is pinned first, outside of the transaction."""
     from wvo_mcp.orchestration.tasks import submitting  # most tasks have no workspace
 
+    await submitting.superseded(ctx.tx, task.id)
     if submitting.promotes(task, place):
         return await _promoted(ctx, task, place)
     if not submitting.submits(task, place):
@@ -297,12 +318,24 @@ class BlockTask(LeaseWrite):
 
 
 @operation(toolset="core", effect=Effect.WRITE)
-async def block_task(ctx: Context, params: BlockTask) -> TaskResult:
+async def block_task(ctx: Context, params: BlockTask, rules: ProjectRules, providers: Providers) -> TaskResult:
     """Block a task that cannot continue: your own, or a pending one. With waiting_for it returns to the queue when those
     tasks are done; otherwise a person unblocks it."""
     await ctx.tx.sessions.ensure()
     task = await ctx.tx.tasks.get(params.task_id)
-    if task.status is not Status.PENDING or params.lease_token is not None:
+    held = task.status is not Status.PENDING or params.lease_token is not None
+    if held:
         task = await lifecycle.held(ctx.tx, ctx.policy, params.task_id, params.lease_token, Status.BLOCKED)
     moved = await lifecycle.block(ctx.tx, task, params.reason, params.waiting_for)
+    if held and not params.waiting_for and rules.current().review is not Review.OFF:
+        await _reviewed_as_blocked(ctx.tx, moved.task, params.reason, providers)
     return TaskResult.of(moved)
+
+
+async def _reviewed_as_blocked(tx: "Transaction", task: Task, reason: str, providers: Providers) -> None:
+    from wvo_mcp.domain.review import ReviewTrigger
+    from wvo_mcp.orchestration.checking import asking, triggers
+
+    question = f"Its author blocked it: {reason}"
+    names = asking.candidates(providers)
+    await triggers.of_work(tx, task, ReviewTrigger.BLOCKER, tx.caller.agent_id, names, question)

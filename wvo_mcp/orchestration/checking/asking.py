@@ -8,7 +8,7 @@ from wvo_mcp.domain.merging import WAITS, EntryState
 from wvo_mcp.domain.review import Review, ReviewTrigger
 from wvo_mcp.domain.task import Status, Task
 from wvo_mcp.errors import Conflict, InvalidInput
-from wvo_mcp.orchestration.tasks import reviewing
+from wvo_mcp.orchestration.tasks import protecting, reviewing
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.providers import Providers
 
@@ -83,6 +83,8 @@ async def _ask(
     if entry is not None:
         await hold(tx, entry)
     await reviewing.ended(tx, task.id, holds=holds)
+    if holds:
+        await protecting.void(tx, task.id, of_reviews=True)
     others = [name for name in dict.fromkeys(candidates) if name != author.provider]
     wanted: list[str | None] = [*others[:_REVIEWERS]] or [None]
     fields = {

@@ -58,10 +58,10 @@ def concerns(entry: Mapping[str, Any], approval: Approval) -> bool:
     return bool(_violations(entry)) and subject_hash(_subject(entry)) == approval.subject_hash
 
 
-async def void(tx: Transaction, task_id: str) -> None:
-    """What was asked about work of the task is no longer asked."""
+async def void(tx: Transaction, task_id: str, *, of_reviews: bool = False) -> None:
+    """What was asked about work of the task is no longer asked; `of_reviews`: only what its reviews asked."""
     for approval in await tx.approvals.open_of_task(task_id):
-        if approval.kind is ApprovalKind.MERGE:
+        if approval.kind is ApprovalKind.MERGE and ("review" in approval.subject or not of_reviews):
             await asked.void(tx, approval)
 
 

@@ -108,6 +108,14 @@ async def withdrawn(tx: Transaction, task_id: str, because: str) -> None:
     await tx.alerts.resolve_alert(PARKED, task_id)
 
 
+async def superseded(tx: Transaction, task_id: str) -> None:
+    """The task is completed again: what it has in the queue since reviewers had concerns is not what lands."""
+    if any(
+        one["state"] in OPEN and one["kind"] == EntryKind.SUBMISSION for one in await tx.submissions.of_task(task_id)
+    ):
+        await withdrawn(tx, task_id, "it was completed again")
+
+
 async def _asked(tx: Transaction, task: Task) -> bool:
     events = await tx.events.of_task(task.id, _EVENTS)
     return any(one.kind == "task.no_changes" and one.data.get("lease_token") == task.lease_token for one in events)

@@ -1,0 +1,98 @@
+"""A person asks for a review, or is the reviewer (contract, section 12)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wvo_mcp.domain.merging import OPEN, EntryKind
+from wvo_mcp.domain.review import Review, ReviewDecision, ReviewState, ReviewTrigger, Ruled, Verdict
+from wvo_mcp.domain.task import BlockAuthor, Status, Task
+from wvo_mcp.errors import IllegalTransition
+from wvo_mcp.orchestration.checking import asking, deciding, triggers
+from wvo_mcp.orchestration.tasks import lifecycle, protecting, reviewing, settling
+from wvo_mcp.ports import Transaction
+
+
+async def ask(tx: Transaction, task: Task, question: str | None, candidates: Sequence[str]) -> list[Review]:
+    """Of what is in review, which waits for it then; else of the newest that there is of the work. Raises Conflict: it is
+    landing."""
+    if task.status is not Status.IN_REVIEW:
+        return await triggers.of_work(tx, task, ReviewTrigger.HUMAN, tx.caller.agent_id, candidates, question)
+    entry = await _entry(tx, task)
+    return await asking.ask(
+        tx,
+        task,
+        commit="" if entry is None else entry["commit_sha"],
+        base=None if entry is None else entry["base_sha"],
+        trigger=ReviewTrigger.HUMAN,
+        asked_by=tx.caller.agent_id,
+        entry=entry,
+        question=question,
+        candidates=candidates,
+    )
+
+
+async def judge(tx: Transaction, task: Task, verdict: Verdict, reason: str) -> Task:
+    """A person's own verdict, in place of all that were asked. Passed, the work goes on, be it stopped or sent back before;
+    stopped, it is blocked. Raises IllegalTransition, and Conflict: it is landing."""
+    entry = await _entry(tx, task)
+    if not _can_be_judged(task, entry, verdict):
+        why = "Only work that is in review, or that a review has stopped or sent back, can be passed or stopped."
+        raise IllegalTransition(task.id, task.status, verdict, why)
+    if entry is not None:
+        await asking.hold(tx, entry)
+    await reviewing.ended(tx, task.id)
+    await protecting.void(tx, task.id, of_reviews=True)
+    await _record(tx, task, entry, verdict, reason)
+    if verdict is Verdict.BLOCKER:
+        return await settling.stopped(tx, task, f"Stopped by {tx.caller.agent_id}: {reason}")
+    if task.status is not Status.IN_REVIEW:
+        back = {"progress": 100}
+        task = (await lifecycle.move(tx, task, Status.IN_REVIEW, "task.in_review", back, {"reason": reason})).task
+    return await settling.passed(tx, task, entry)
+
+
+def _can_be_judged(task: Task, entry: Mapping[str, Any] | None, verdict: Verdict) -> bool:
+    if task.status is Status.IN_REVIEW:
+        return True
+    if entry is None:
+        return False
+    stopped = task.status is Status.BLOCKED and task.block_author is BlockAuthor.REVIEW
+    return task.status is Status.PENDING or (stopped and verdict is Verdict.APPROVED)
+
+
+async def _entry(tx: Transaction, task: Task) -> dict[str, Any] | None:
+    """What the task has in the queue."""
+    for entry in await tx.submissions.of_task(task.id):
+        if entry["kind"] == EntryKind.SUBMISSION and entry["state"] in OPEN:
+            return entry
+    return None
+
+
+async def _record(tx: Transaction, task: Task, entry: Mapping[str, Any] | None, verdict: Verdict, reason: str) -> None:
+    author = await asking.author_of(tx, task, entry)
+    who = tx.caller.agent_id
+    row = await tx.reviews.add(
+        {
+            "task_id": task.id,
+            "round": 1 + await tx.reviews.last_round(task.id),
+            "entry_id": None if entry is None else entry["entry_id"],
+            "commit_sha": "" if entry is None else entry["commit_sha"],
+            "base_sha": None if entry is None else entry["base_sha"],
+            "holds": True,
+            "author": author.agent_id,
+            "author_session": author.session_id,
+            "author_provider": author.provider,
+            "trigger": ReviewTrigger.HUMAN,
+            "asked_by": who,
+            "reviewer": who,
+            "reviewer_session": tx.caller.session_id,
+            "state": ReviewState.ANSWERED,
+            "verdict": verdict,
+            "summary": reason,
+            "answered_at": tx.now,
+        }
+    )
+    stopped = verdict is Verdict.BLOCKER
+    said = f"{who} {'stopped' if stopped else 'passed'} it: {reason}"
+    decision = ReviewDecision.STOP if stopped else ReviewDecision.CONTINUE
+    await deciding.record(tx, [row], Ruled(decision, said))
