@@ -11,11 +11,12 @@ from wvo_mcp.domain.merging import UNVERIFIED, EntryState
 from wvo_mcp.domain.task import BlockAuthor, Checkpoint, Origin, Priority, Status, Task, TaskType
 from wvo_mcp.domain.text import Id, Label, Text
 from wvo_mcp.domain.wsjf import Why
-from wvo_mcp.operations.inputs import Input, Output, first
+from wvo_mcp.operations.inputs import Input, OrNull, Output, first
 from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.operations.results import fitting, position
 from wvo_mcp.orchestration.queue import planning
 from wvo_mcp.orchestration.tasks.lifecycle import check_epic
+from wvo_mcp.ports import Transaction
 
 
 class TaskLine(Output):
@@ -154,6 +155,36 @@ class SubmissionView(SubmissionRef):
     reason: str | None = None
 
 
+class Criterion(Output):
+    criterion: OrNull = Field(default=None, description="Absent: evidence beyond the criteria.")
+    evidence: Annotated[OrNull, first(1_000)] = Field(default=None, description="Absent: none was given.")
+
+
+class FailedCheck(Output):
+    """A command of `verify` failed on this submission; `tail` is the end of its log."""
+
+    entry_id: str
+    command: str
+    tail: str
+
+
+class VerdictLine(Output):
+    review_id: str
+    commit: OrNull = None
+    by: str
+    verdict: str | None
+    summary: Annotated[str | None, first(1_000)]
+    decision: str | None
+
+
+class ProofView(Output):
+    """How the work was shown to be done."""
+
+    criteria: list[Criterion] = Field(default=[])
+    failed: FailedCheck | None = None
+    reviews: list[VerdictLine] = Field(default=[])
+
+
 class TaskDetails(Output):
     task: TaskView
     dependencies: list[RelatedTask]
@@ -162,6 +193,7 @@ class TaskDetails(Output):
     events: list[EventLine]
     context: list[ContextEntry]
     submission: SubmissionView | None = None
+    proof: ProofView | None = None
 
 
 @operation(toolset="core", effect=Effect.READ)
@@ -182,8 +214,20 @@ async def get_task(ctx: Context, params: GetTask) -> TaskDetails:
             "submission": {**entries[0], "commit": entries[0]["commit_sha"], "drift": json.loads(entries[0]["drift"])}
             if entries
             else None,
+            "proof": await _proof(tx, task),
         }
     )
+
+
+async def _proof(tx: Transaction, task: Task) -> ProofView | None:
+    from wvo_mcp.orchestration.checking import proving  # only this tool needs it
+
+    found = await proving.proof(tx, task)
+    if found is None:
+        return None
+    criteria = [Criterion(criterion=text, evidence=given) for text, given in found.criteria]
+    reviews = [VerdictLine.of(one, commit=one.commit_sha or None) for one in found.reviews]
+    return ProofView.of({"criteria": criteria, "failed": found.failed, "reviews": reviews})
 
 
 def _verified(task: Task, entries: list[dict[str, Any]]) -> str | None:

@@ -1,16 +1,12 @@
 """What a reviewer is shown. All of it but our own sentences comes from agents: it is to be judged, and instructs nobody."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from wvo_mcp.domain.review import ASKED_WORDS, Review, ReviewState
-from wvo_mcp.domain.task import Task
+from wvo_mcp.orchestration.checking import proving
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.checkpoints import Difference
 
-_EVENTS = 200
 _TEXT, _TAIL = 4_000, 2_000
 _FORMAT = (
     '{"verdict": "approved" | "concerns" | "blocker", "summary": "...", "issues": [{"path": "...", "line": 1, "problem":'
@@ -39,7 +35,7 @@ class Shown:
 
 async def shown(tx: Transaction, review: Review) -> Shown:
     task = await tx.tasks.get(review.task_id)
-    said = await _said(tx, task)
+    said, found = await proving.said(tx, task), await proving.failed(tx, task)
     return Shown(
         review,
         task.title,
@@ -47,26 +43,9 @@ async def shown(tx: Transaction, review: Review) -> Shown:
         task.acceptance,
         tuple(str(one)[:_TAIL] for one in said.get("evidence", ())),
         str(said.get("summary", ""))[:_TEXT],
-        await _verification(tx, task),
+        "" if found is None else f"{found.entry_id}, {found.command}: {found.tail}",
         await _before(tx, review),
     )
-
-
-async def _said(tx: Transaction, task: Task) -> Mapping[str, Any]:
-    """When it was completed last, else its last checkpoint."""
-    for event in reversed(await tx.events.of_task(task.id, _EVENTS)):
-        if event.kind in ("task.submitted", "task.completed"):
-            return event.data
-    last = await tx.memory.last_checkpoint(task.id)
-    return {} if last is None else {"summary": last.summary}
-
-
-async def _verification(tx: Transaction, task: Task) -> str:
-    for entry in await tx.submissions.of_task(task.id):
-        found = json.loads(entry["findings"])
-        if "tail" in found:
-            return f"{entry['entry_id']}, {found.get('command')}: {found['tail']}"[-_TAIL:]
-    return ""
 
 
 async def _before(tx: Transaction, review: Review) -> list[str]:
