@@ -77,7 +77,7 @@ async def office(yard: Yard) -> Office:
 
 
 @pytest.mark.both_stores
-async def test_a_reviewer_gets_the_work_with_criteria_evidence_and_diff_and_its_answer_is_kept(office: Office) -> None:
+async def test_a_reviewer_gets_criteria_evidence_and_diff_and_its_answer_is_kept(office: Office) -> None:
     await office.complete()
     assert (await office.status(), await office.entry()) == ("in_review", ("queued", "waits"))
     work = await office.ask("review_submit", BOB, take=True)

@@ -129,7 +129,7 @@ class _Player:
             found.wrong(event, f"written by {by}, but {task.session} holds the task ({task.status})")
         if kind == "task.claimed":
             self._claim(event, data, task)
-        elif "to" in data:
+        elif {"from", "to"} <= data.keys():
             self._move(event, data, task)
 
     def _claim(self, event: dict[str, Any], data: dict[str, Any], task: Played) -> None:
