@@ -55,7 +55,7 @@ async def test_a_person_sees_what_each_does_since_when_and_why_it_waits(bench: B
     ]
     assert seen["workers"][0]["last_act"] == "runs npm test"
     assert seen["workers"][1]["resets_at"] == "2026-03-02T15:00:00.000Z"
-    assert [(one["approval_id"], one["about"]) for one in seen["approvals"]] == [("A-1", "run `git push\norigin`")]
+    assert [(one["approval_id"], one["about"]) for one in seen["approvals"]] == [("A-1", "run `git push\\norigin`")]
     assert [one["subject"] for one in seen["violations"]] == ["rm -rf /"]
     assert seen["spent_usd"] == 0.75
     assert (await bench.call("workers", OWNER, run_id="r0"))["spent_usd"] == 0.25

@@ -2,15 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from posixpath import normpath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from wvo_mcp.domain.instant import Instant
+from wvo_mcp.domain.visible import cut, visible
 from wvo_mcp.errors import Conflict, Forbidden
+
+if TYPE_CHECKING:
+    from wvo_mcp.domain.providers.state import Window
 
 _SHOWN = 16_000
 
@@ -49,6 +53,8 @@ class Approval(BaseModel, frozen=True, defer_build=True):
     created_at: Instant
     decided_at: Instant | None = None
     expires_at: Instant | None = None
+    topic: str | None = None
+    """Of what belongs to no task: what it is about, of which one is open at a time."""
 
     def late(self, now: Instant) -> bool:
         """Has silence become a no?"""
@@ -61,13 +67,58 @@ class Approval(BaseModel, frozen=True, defer_build=True):
 
     @property
     def about(self) -> str:
-        """What is asked, in words for the person who decides."""
-        if self.kind is ApprovalKind.COMMAND:
-            where = self.subject.get("cwd", ".")
-            return f"run `{self.subject.get('command')}`" + ("" if where == "." else f" in {where}")
-        if self.gate:
-            return f"begin {self.task_id}: {self.subject.get('title')}"
-        return str(self.subject.get("question") or self.subject)
+        """All that is asked, for the person who decides; nothing in it can hide. Only a question keeps its lines."""
+        prose = self.kind in (ApprovalKind.TASK, ApprovalKind.MERGE)
+        return visible(_ABOUT[self.kind](self), lines=prose)
+
+    def glance(self, most: int, *, lines: bool = False) -> str:
+        """The same on one line, or with its `lines`; what is longer lacks its middle, and says where all of it is."""
+        text = self.about if lines else visible(self.about)
+        return cut(text, most, f": wvo-mcp approval-status --approval-id {self.approval_id}")
+
+    @property
+    def decide(self) -> str:
+        """The lines that decide it, to be pasted."""
+        return f'wvo-mcp approve {self.approval_id}   or: wvo-mcp deny {self.approval_id} "reason"'
+
+
+def _of_task(approval: Approval) -> str:
+    if approval.gate:
+        return f"begin {approval.task_id}: {approval.subject.get('title')}"
+    return _question(approval)
+
+
+def _of_command(approval: Approval) -> str:
+    where, hidden = approval.subject.get("cwd", "."), approval.subject.get("hidden", 0)
+    more = f" and {hidden:,} more characters, WHICH CANNOT BE SHOWN" if hidden else ""
+    return f"run `{approval.subject.get('command')}`{more}" + ("" if where == "." else f" in {where}")
+
+
+def _of_budget(approval: Approval) -> str:
+    asked = approval.subject
+    whose, limit, new = f"{asked['scope']} {asked['name']}", asked["limit"], asked["new_limit"]
+    lasts = f"until the end of {asked['day']}, UTC" if "day" in asked else "for 60 minutes from then on"
+    wants = f"work that waits wants about {asked['wanted']:,}"
+    return f"raise the budget of {whose} from {limit:,} to {new:,} tokens per {asked['period']}, {lasts}; {wants}"
+
+
+def _of_step(approval: Approval) -> str:
+    asked = approval.subject
+    return f"let {asked['run_id']} do {asked['step_id']}: {asked['does']}"
+
+
+def _question(approval: Approval) -> str:
+    return str(approval.subject.get("question") or approval.subject)
+
+
+_ABOUT: Mapping[ApprovalKind, Callable[[Approval], str]] = {
+    ApprovalKind.TASK: _of_task,
+    ApprovalKind.COMMAND: _of_command,
+    ApprovalKind.MERGE: _question,
+    ApprovalKind.FLOW_STEP: _of_step,
+    ApprovalKind.BUDGET: _of_budget,
+}
+"""The line of each kind for people."""
 
 
 def check_open(approval: Approval, now: Instant) -> None:
@@ -76,7 +127,9 @@ def check_open(approval: Approval, now: Instant) -> None:
     if approval.late(now) or approval.state is ApprovalState.EXPIRED:
         raise Conflict(
             f"{known} has expired: nobody decided in time.",
-            hint=f"Unblock {approval.task_id} (wvo-mcp unblock {approval.task_id}); its agent asks again.",
+            hint="wvo-mcp approvals"
+            if approval.task_id is None
+            else f"Unblock {approval.task_id} (wvo-mcp unblock {approval.task_id}); its agent asks again.",
             state=ApprovalState.EXPIRED,
         )
     if approval.state is ApprovalState.VOID:
@@ -102,10 +155,22 @@ def check_decider(approval: Approval, agent_id: str, session_id: str) -> None:
 
 def subject_of_command(task_id: str, command: str, cwd: str = ".") -> dict[str, Any]:
     """`cwd` is relative to the task's worktree. A command that is too long to show is bound by its digest."""
-    subject = {"task_id": task_id, "command": command[:_SHOWN], "cwd": normpath(cwd or ".")}
+    subject: dict[str, Any] = {"task_id": task_id, "command": command[:_SHOWN], "cwd": normpath(cwd or ".")}
     if len(command) > _SHOWN:
-        subject["sha256"] = hashlib.sha256(command.encode(errors="replace")).hexdigest()
+        digest = hashlib.sha256(command.encode(errors="replace")).hexdigest()
+        subject |= {"sha256": digest, "hidden": len(command) - _SHOWN}
     return subject
+
+
+def subject_of_budget(window: "Window", new_limit: int, wanted: int, day: str | None = None) -> dict[str, Any]:
+    """Tokens; `wanted` by the work that is kept back. `day`: of a limit per day, the one that it is raised for."""
+    subject = {name: getattr(window, name) for name in ("scope", "name", "period", "limit")}
+    return {**subject, "new_limit": new_limit, "wanted": wanted, **({} if day is None else {"day": day})}
+
+
+def subject_of_step(run_id: str, step_id: str, does: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """`does` is for people; `given` is all that the step would do, as data."""
+    return {"run_id": run_id, "step_id": step_id, "does": does, "given": dict(given)}
 
 
 def subject_hash(subject: Mapping[str, Any]) -> str:

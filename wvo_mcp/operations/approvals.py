@@ -18,6 +18,7 @@ from wvo_mcp.orchestration.approvals import deciding
 from wvo_mcp.orchestration.queue.planning import Circumstances, why_not_ready
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Transaction
+from wvo_mcp.ports.providers import Providers
 
 
 class ApprovalLine(Output):
@@ -35,12 +36,15 @@ class ApprovalLine(Output):
     decide: str | None = Field(default=None, description="The command that a person decides it with.")
 
 
-def approval_line(tx: Transaction, approval: Approval) -> ApprovalLine:
+_SHOWN = 1_000
+
+
+def approval_line(tx: Transaction, approval: Approval, *, whole: bool = False) -> ApprovalLine:
     late = approval.late(tx.now)
     is_open = approval.state is ApprovalState.PENDING and not late
     return ApprovalLine.of(
         approval,
-        about=approval.about[:1_000],
+        about=approval.about if whole else approval.glance(_SHOWN, lines=True),
         state=ApprovalState.EXPIRED if late else approval.state,
         expires_at=approval.expires_at if is_open else None,
         decide=f"wvo-mcp approve {approval.approval_id}" if is_open else None,
@@ -106,7 +110,7 @@ async def approval_status(ctx: Context, params: ApprovalStatus) -> ApprovalList:
         found = [await tx.approvals.get(params.approval_id)]
     else:
         found = await tx.approvals.of_task((await tx.tasks.get(str(params.task_id))).id, 20)
-    lines = [approval_line(tx, approval) for approval in found]
+    lines = [approval_line(tx, approval, whole=params.task_id is None) for approval in found]
     waiting = sum(line.state is ApprovalState.PENDING for line in lines)
     return ApprovalList(approvals=fitting(lines), open=waiting)
 
@@ -147,23 +151,23 @@ class Approved(Output):
 
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, role=Role.OPERATOR)
-async def approve(ctx: Context, params: Approve) -> Approved:
-    """Approve what an agent asked, or a task that requires approval."""
-    return await _decide(ctx, params.id, True, params.reason)
+async def approve(ctx: Context, params: Approve, providers: Providers) -> Approved:
+    """Approve what an agent asked, a task that requires approval, or a larger budget."""
+    return await _decide(ctx, params.id, True, params.reason, providers)
 
 
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, role=Role.OPERATOR)
-async def deny(ctx: Context, params: Deny) -> Approved:
+async def deny(ctx: Context, params: Deny, providers: Providers) -> Approved:
     """Deny what an agent asked: a command is not run and its task goes on; a task is blocked with the reason."""
-    return await _decide(ctx, params.id, False, params.reason)
+    return await _decide(ctx, params.id, False, params.reason, providers)
 
 
-async def _decide(ctx: Context, known: str, approved: bool, reason: str | None) -> Approved:
+async def _decide(ctx: Context, known: str, approved: bool, reason: str | None, providers: Providers) -> Approved:
     tx = ctx.tx
     await tx.sessions.ensure()
     approval, task = await _named(tx, known)
     if approval is not None:
-        decided = await deciding.decide(tx, approval, approved, reason)
+        decided = await deciding.decide(tx, approval, approved, reason, providers)
         return await _result(ctx, decided.approval, decided.task)
     assert task is not None  # noqa: S101 - it is one of them
     return await _result(ctx, None, await _whole(tx, task, approved, reason))

@@ -15,6 +15,7 @@ from wvo_mcp.operations.inputs import Input, Output
 from wvo_mcp.operations.operation import Audience, Context, Effect, operation
 from wvo_mcp.operations.providers import MOST, Budget
 from wvo_mcp.orchestration.routing import budgets
+from wvo_mcp.orchestration.routing.windows import all_windows
 from wvo_mcp.ports.providers import Providers
 
 _DURATION = re.compile(r"(?:(\d{1,5})d)?(?:(\d{1,5})h)?(?:(\d{1,5})m)?")
@@ -99,7 +100,7 @@ class Budgets(Output):
 @operation(toolset="people", effect=Effect.READ, audience=Audience.PEOPLE)
 async def budget_show(ctx: Context, providers: Providers) -> Budgets:
     """Show token budgets: what is left, when each resets, which agents used most today, and active raises."""
-    windows = await budgets.all_windows(ctx.tx, providers.current())
+    windows = await all_windows(ctx.tx, providers.current())
     used = await ctx.tx.routing.by_agent(20)
     return Budgets(
         at=ctx.tx.now,

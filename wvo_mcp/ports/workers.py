@@ -91,6 +91,12 @@ class ApprovalRepository(Protocol):
     async def open_of_task(self, task_id: str) -> list[Approval]:
         """Pending ones, oldest first."""
 
+    async def newest_about(self, topic: str) -> Approval | None:
+        """The one that was asked last, in whatever state."""
+
+    async def open_of_kind(self, kind: str) -> list[Approval]:
+        """Pending ones, oldest first."""
+
     async def usable(self, kind: str, subject_hash: str) -> Approval | None:
         """The oldest that is approved, for exactly this, and not used."""
 

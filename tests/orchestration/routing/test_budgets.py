@@ -157,7 +157,7 @@ async def test_a_used_up_budget_raises_one_alert_however_many_claims_meet_it(ben
     assert (alert["kind"], alert["severity"]) == ("budget_exhausted", "critical")
     assert "provider claude, hour: 30,000 of 30,000 tokens used" in alert["message"]
     assert "there is room again at 2026-03-02 10:01 UTC" in alert["message"]
-    assert "wvo-mcp budget raise provider claude --hourly 15000" in alert["message"]
+    assert "wvo-mcp budget raise provider claude --hourly 20000" in alert["message"]
     before = await written(routed)
     for caller in (ANN, BOB) * 3:
         assert (await routed.claim(caller))["reason"] == "budget"

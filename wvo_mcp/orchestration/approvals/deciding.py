@@ -1,34 +1,33 @@
-"""Asking a person, and what follows from the answer (contract, sections 3 and 12)."""
+"""Asking a person, deciding once, using once (contract, sections 3 and 12). What differs from kind to kind is in one table."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from wvo_mcp.domain.approval import Approval, ApprovalKind, ApprovalState, check_decider, check_open, subject_hash
+from wvo_mcp.domain.approval import Approval, ApprovalKind, ApprovalState, check_open, subject_hash
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.lease import Policy
-from wvo_mcp.domain.merging import OPEN, EntryState
-from wvo_mcp.domain.task import BlockAuthor, Origin, Status, Task
-from wvo_mcp.errors import Conflict, WvoError
+from wvo_mcp.domain.task import Status, Task
+from wvo_mcp.domain.visible import cut, visible
+from wvo_mcp.errors import WvoError
+from wvo_mcp.orchestration.approvals import budgets, merges, tasks
+from wvo_mcp.orchestration.approvals.question import SHOWN, WEEK, Decided, Kind, Question
 from wvo_mcp.orchestration.leader import LeaderJob, LeaderTerm
-from wvo_mcp.orchestration.tasks import asked, lifecycle, protecting, review, settling
-from wvo_mcp.orchestration.tasks.told import told_first
+from wvo_mcp.orchestration.tasks import asked, lifecycle
 from wvo_mcp.ports import Transaction
+from wvo_mcp.ports.providers import Providers
 
-KEPT_SECONDS = 600
-"""So long the agent that asked comes before others."""
 _LOOK_SECONDS = 10.0
 _AT_ONCE = 100
-_SHOWN = 500
 
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    approval: Approval
-    task: Task | None
-    """As the decision left it."""
+KINDS: Mapping[ApprovalKind, Kind] = {
+    ApprovalKind.TASK: Kind(check=tasks.check, answered=tasks.answered),
+    ApprovalKind.COMMAND: Kind(answered=tasks.answered),
+    ApprovalKind.MERGE: Kind(lasts=lambda policy: WEEK, answered=merges.answered),
+    ApprovalKind.FLOW_STEP: Kind(lasts=lambda policy: WEEK),
+    ApprovalKind.BUDGET: Kind(check=budgets.check, answered=budgets.answered, approved=ApprovalState.USED),
+}
+"""Subjects, and the lines for people, are in `domain.approval`."""
 
 
 async def ask(
@@ -43,35 +42,70 @@ async def ask(
 
     Raises IllegalTransition.
     """
-    until = tx.now + timedelta(seconds=policy.approval_seconds)
+    until = tx.now + KINDS[kind].lasts(policy)
     who = {"asked_by": task.assigned_to or tx.caller.agent_id}
     approval = await tx.approvals.add(
         {"kind": kind.value, "task_id": task.id, "subject": dict(subject), "expires_at": until, **who}
     )
-    data = {"approval_id": approval.approval_id, "kind": approval.kind.value, "about": approval.about[:_SHOWN]}
-    await lifecycle.move(
-        tx, task, Status.AWAITING_APPROVAL, "approval.asked", data={**data, **({"why": why} if why else {})}
-    )
+    data = {**_asked(approval), **({"why": why} if why else {})}
+    await lifecycle.move(tx, task, Status.AWAITING_APPROVAL, "approval.asked", data=data)
     await tx.alerts.raise_alert(asked.ALERT, "warning", task.id, _line(approval, why))
     return approval
 
 
-def _line(approval: Approval, why: str | None) -> str:
-    known = approval.approval_id
-    because = f" ({why})" if why else ""
-    return (
-        f"{approval.asked_by} asks for {approval.task_id}: {approval.about[:_SHOWN]}{because}."
-        f' Decide: wvo-mcp approve {known}   or: wvo-mcp deny {known} "reason"'
+async def ask_apart(
+    tx: Transaction,
+    policy: Policy,
+    kind: ApprovalKind,
+    topic: str,
+    subject: Mapping[str, Any],
+    why: str | None = None,
+) -> Approval:
+    """Ask a person about what belongs to no task. One is open for a topic: asking the same again answers it, and another
+    subject makes the one before void."""
+    newest = await tx.approvals.newest_about(topic)
+    if newest is not None and newest.subject_hash == subject_hash(subject):
+        open_ = newest.state is ApprovalState.PENDING and not newest.late(tx.now)
+        if open_ or (newest.state is ApprovalState.APPROVED and not _over(tx, newest)):
+            return newest
+    await void_about(tx, topic)
+    until = tx.now + KINDS[kind].lasts(policy)
+    approval = await tx.approvals.add(
+        {"kind": kind.value, "topic": topic, "subject": dict(subject), "expires_at": until}
     )
+    await tx.events.append("approval.asked", None, {**_asked(approval), **({"why": why} if why else {})})
+    await tx.alerts.raise_alert(asked.alert_of(approval), "warning", None, _line(approval, why))
+    return approval
+
+
+async def void_about(tx: Transaction, topic: str) -> None:
+    """What was asked of the topic is no longer asked, nor may be used."""
+    newest = await tx.approvals.newest_about(topic)
+    if newest is not None and newest.state in (ApprovalState.PENDING, ApprovalState.APPROVED):
+        await asked.void(tx, newest)
+
+
+def _asked(approval: Approval) -> dict[str, str]:
+    return {"approval_id": approval.approval_id, "kind": approval.kind.value, "about": approval.glance(SHOWN)}
+
+
+def _line(approval: Approval, why: str | None) -> str:
+    because = f" ({cut(visible(why), SHOWN)})" if why else ""
+    for_what = "" if approval.task_id is None else f" for {approval.task_id}"
+    return f"{approval.asked_by} asks{for_what}: {approval.glance(SHOWN)}{because}. Decide: {approval.decide}"
 
 
 async def usable(tx: Transaction, kind: ApprovalKind, subject: Mapping[str, Any]) -> Approval | None:
     """What was approved for exactly this, and not used yet. One that was not used in time is void."""
     approval = await tx.approvals.usable(kind.value, subject_hash(subject))
-    if approval is None or approval.expires_at is None or approval.expires_at > tx.now:
+    if approval is None or not _over(tx, approval):
         return approval
     await asked.void(tx, approval)
     return None
+
+
+def _over(tx: Transaction, approval: Approval) -> bool:
+    return approval.expires_at is not None and approval.expires_at <= tx.now
 
 
 async def use(tx: Transaction, kind: ApprovalKind, subject: Mapping[str, Any]) -> Approval | None:
@@ -83,9 +117,12 @@ async def use(tx: Transaction, kind: ApprovalKind, subject: Mapping[str, Any]) -
     return await tx.approvals.change(approval.approval_id, {"state": ApprovalState.USED})
 
 
-async def decide(tx: Transaction, approval: Approval, approved: bool, reason: str | None) -> Decided:
+async def decide(
+    tx: Transaction, approval: Approval, approved: bool, reason: str | None, providers: Providers | None = None
+) -> Decided:
     """A person's answer; the first one counts. Raises Conflict (decided, expired, void, or no longer what was asked) and
     Forbidden (who asked)."""
+    kind = KINDS[approval.kind]
     try:
         check_open(approval, tx.now)
     except WvoError as error:
@@ -93,96 +130,12 @@ async def decide(tx: Transaction, approval: Approval, approved: bool, reason: st
             error.follow_up = partial(_expire, approval=approval)
         raise
     task = None if approval.task_id is None else await tx.tasks.get(approval.task_id)
-    # A gate that people or the roadmap set is no request of theirs.
-    if not (approval.gate and task is not None and task.origin is not Origin.AGENT):
-        check_decider(approval, tx.caller.agent_id, tx.caller.session_id)
-    bound = ("", None if task is None else subject_hash(asked.subject_of(task)))  # one of before has no hash
-    if approval.gate and approval.subject_hash not in bound:
-        changed = Conflict(
-            f"{approval.task_id} has changed since {approval.approval_id} was asked.",
-            hint="Look at the task, then decide what wvo-mcp approvals lists for it.",
-        )
-        changed.follow_up = partial(_ask_again, task_id=approval.task_id or "")
-        raise changed
-    verdict = ApprovalState.APPROVED if approved else ApprovalState.DENIED
+    await kind.check(tx, Question(approval, approved, task, providers))
+    verdict = kind.approved if approved else ApprovalState.DENIED
     fields: dict[str, Any] = {"state": verdict, "decided_by": tx.caller.agent_id, "reason": reason}
     if approved and approval.expires_at is not None:
         fields["expires_at"] = tx.now + (approval.expires_at - approval.created_at)
-    decided = await tx.approvals.change(approval.approval_id, {**fields, "decided_at": tx.now})
-    return Decided(decided, None if task is None else await _carry_out(tx, task, decided))
-
-
-async def _carry_out(tx: Transaction, task: Task, approval: Approval) -> Task:
-    approved = approval.state is ApprovalState.APPROVED
-    data = {"approval_id": approval.approval_id, **({"reason": approval.reason} if approval.reason else {})}
-    if approval.gate:
-        if approved:
-            return await tx.tasks.change(task, "task.approved", {"approved_at": tx.now}, data)
-        return await _block(tx, task, f"{approval.reason}", "task.denied", data)
-    if approval.kind is ApprovalKind.MERGE:
-        return await _of_merge(tx, task, approval)
-    if task.status is not Status.AWAITING_APPROVAL:
-        await tx.events.append("approval.decided", task.id, {**data, "state": approval.state.value})
-        return task
-    await _answer(tx, task, approval)
-    kind = "task.approved" if approved else "task.denied"
-    if approved or approval.kind is ApprovalKind.COMMAND:
-        kept = {
-            "kept_for": await _whose(tx, task, approval),
-            "kept_until": tx.now + timedelta(seconds=KEPT_SECONDS),
-        }
-        return (await lifecycle.move(tx, task, Status.PENDING, kind, kept, data)).task
-    return await _block(tx, task, f"{approval.approval_id} was denied: {approval.reason}", kind, data)
-
-
-async def _of_merge(tx: Transaction, task: Task, approval: Approval) -> Task:
-    """What was denied, or not decided in time, is taken out of the line: the task is blocked until people unblock it."""
-    data = {"approval_id": approval.approval_id, "state": approval.state.value}
-    await tx.events.append("approval.decided", task.id, data)
-    approved = approval.state is ApprovalState.APPROVED
-    verb = "was denied" if approval.state is ApprovalState.DENIED else "expired"
-    why = f"{approval.approval_id} {verb}: {approval.reason}"
-    if settling.asks_about_review(approval):
-        return await settling.answered(tx, task, approval, approved, why)
-    if approved or task.status is not Status.IN_REVIEW:
-        return task
-    for entry in await tx.submissions.of_task(task.id):
-        waits = entry["state"] in OPEN and entry["state"] != EntryState.LANDING
-        if waits and protecting.concerns(entry, approval):
-            return await review.park(tx, entry, why)
-    return task
-
-
-async def _block(tx: Transaction, task: Task, reason: str, kind: str, data: Mapping[str, Any]) -> Task:
-    fields: dict[str, Any] = {"blocked_reason": reason, "block_author": BlockAuthor.APPROVAL}
-    if task.requires_approval:
-        fields["approved_at"] = None
-    return (await lifecycle.move(tx, task, Status.BLOCKED, kind, fields, data)).task
-
-
-async def _whose(tx: Transaction, task: Task, approval: Approval) -> str:
-    """The agent that asked; of a worker any place of its pool, since its session can go on in each."""
-    (worker,) = await tx.workers.of_task(task.id, 1) or (None,)
-    if worker is not None and worker.agent_id == approval.asked_by:
-        return approval.asked_by.rpartition(".")[0] or approval.asked_by
-    return approval.asked_by
-
-
-async def _answer(tx: Transaction, task: Task, approval: Approval) -> None:
-    verdict = "approved" if approval.state is ApprovalState.APPROVED else "denied"
-    why = f": {approval.reason}" if approval.reason else ""
-    answer = f"{approval.approval_id} {verdict} by {approval.decided_by}{why}. Asked was: {approval.about}"
-    if approval.kind is ApprovalKind.COMMAND:
-        then = "run exactly this once" if verdict == "approved" else "do not run it; find another way, or block_task"
-        answer = f"{answer}. Now {then}."
-    saved = await told_first(tx, task, answer)
-    data = {"approval_id": approval.approval_id, "checkpoint": saved, "summary": answer[:_SHOWN]}
-    await tx.events.append("approval.answered", task.id, data)
-
-
-async def _ask_again(tx: Transaction, task_id: str) -> None:
-    task = await tx.tasks.get(task_id)
-    await asked.follow(tx, task, task)
+    return await _settle(tx, approval, approved, fields, task, providers)
 
 
 async def expire(tx: Transaction) -> list[Approval]:
@@ -192,17 +145,23 @@ async def expire(tx: Transaction) -> list[Approval]:
 
 async def _expire(tx: Transaction, approval: Approval) -> Approval:
     reason = f"nobody decided before {iso(approval.expires_at or tx.now)}"
-    given = {"state": ApprovalState.EXPIRED, "reason": reason, "decided_at": tx.now}
-    expired = await tx.approvals.change(approval.approval_id, given)
     task = None if approval.task_id is None else await tx.tasks.find(approval.task_id)
-    if task is not None and task.status is Status.AWAITING_APPROVAL:
-        why = f"{approval.approval_id} expired: {reason}"
-        await _block(tx, task, why, "approval.expired", {"approval_id": approval.approval_id})
-        message = f"{task.id} was blocked: {why}. Asked was: {approval.about[:_SHOWN]}. wvo-mcp unblock {task.id}"
-        await tx.alerts.raise_alert("task_blocked", "warning", task.id, message)
-    elif task is not None and approval.kind is ApprovalKind.MERGE:
-        await _of_merge(tx, task, expired)
-    return expired
+    fields = {"state": ApprovalState.EXPIRED, "reason": reason}
+    return (await _settle(tx, approval, False, fields, task, None)).approval
+
+
+async def _settle(
+    tx: Transaction,
+    approval: Approval,
+    approved: bool,
+    fields: Mapping[str, Any],
+    task: Task | None,
+    providers: Providers | None,
+) -> Decided:
+    settled = await tx.approvals.change(approval.approval_id, {**fields, "decided_at": tx.now})
+    if approval.task_id is None:
+        await tx.alerts.resolve_alert(asked.alert_of(approval), None)
+    return Decided(settled, await KINDS[approval.kind].answered(tx, Question(settled, approved, task, providers)))
 
 
 def expiring() -> LeaderJob:

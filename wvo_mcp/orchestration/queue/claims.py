@@ -91,6 +91,7 @@ async def claim(
     """
     await tx.sessions.ensure(but_agent=agent_id == tx.caller.agent_id)
     router = Router(tx, providers, agent_id, unaffordable)
+    router.asks_within = timedelta(seconds=policy.approval_seconds)
     await router.prefetch_reads()
     if task_id is None and policy.epics is None:
         await tx.queue.prefetch_reads(agent_id)
@@ -216,7 +217,7 @@ async def _means(tx: Transaction, router: Router, task: Task) -> RouteDecision |
         spent = any(one.why is Why.BUDGET for one in decision.rejected)
         hint = None if spent else "Wait until then, or claim other work; route_task shows the reasons."
         error = BudgetExhausted(decision.reason, hint=hint, until=None if until is None else iso(until))
-        error.follow_up = partial(budgets.alert_for, router.providers, router.agent_id, task.id)
+        error.follow_up = partial(budgets.alert_for, router.providers, router.agent_id, task.id, router.asks_within)
         raise error
     return decision
 

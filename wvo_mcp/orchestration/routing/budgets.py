@@ -1,5 +1,6 @@
 """Budgets that are used up: when there is room again, the alert that asks a person, and its end."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -8,25 +9,15 @@ from typing import Any
 from wvo_mcp.domain.instant import instant, iso
 from wvo_mcp.domain.providers.catalogue import Catalogue
 from wvo_mcp.domain.providers.routing import PASSING, RouteDecision, Why
-from wvo_mcp.domain.providers.state import (
-    DAY,
-    HOUR,
-    NOTHING,
-    RoutingState,
-    Window,
-    free_at,
-    left_at,
-    midnight_after,
-    windows_of,
-    windows_of_providers,
-    windows_of_work,
-)
+from wvo_mcp.domain.providers.state import DAY, HOUR, Window, free_at, midnight_after
 from wvo_mcp.domain.redaction import redact
 from wvo_mcp.domain.task import SETTLED
 from wvo_mcp.domain.text import is_id, near
 from wvo_mcp.errors import InvalidInput, NotFound
+from wvo_mcp.orchestration.routing import raising
 from wvo_mcp.orchestration.routing.breakers import alert_when_all_fail
 from wvo_mcp.orchestration.routing.router import Router
+from wvo_mcp.orchestration.routing.windows import empty_at, minutes_of, window_of
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.providers import Providers
 
@@ -58,59 +49,62 @@ async def refused(tx: Transaction, router: Router, decision: RouteDecision, *, a
     for one in decision.rejected:
         for window in one.full:
             if window.key not in full:
-                minutes = await _minutes(tx, window) if len(full) < _LOOKED_UP else None
+                minutes = await minutes_of(tx, window) if len(full) < _LOOKED_UP else None
                 room_at = None if minutes is None else free_at(window, minutes, one.estimate, tx.now)
                 full[window.key] = (window, one.estimate, room_at)
         times = [at for window in one.full if (at := full[window.key][2]) is not None]
         if times and len(times) == len(one.full):
             free.append(max(times))
     if alert and full:
-        await _alert(tx, list(full.values()))
+        await _alert(tx, list(full.values()), router.asks_within)
     if alert and any(one.why is Why.BREAKER for one in decision.rejected):
         await alert_when_all_fail(tx, router, (await router.state()).breakers)
     return min(free, default=None)
 
 
-async def alert_for(providers: Providers | None, agent_id: str, task_id: str, tx: Transaction) -> None:
+async def alert_for(
+    providers: Providers | None, agent_id: str, task_id: str, asks_within: timedelta, tx: Transaction
+) -> None:
     """Raise the alerts of a refusal that was an error, whose own transaction was undone."""
     await tx.sessions.ensure()
     router = Router(tx, providers, agent_id)
+    router.asks_within = asks_within
     task = await tx.tasks.find(task_id)
     decision = None if task is None else await router.decide(task)
     if decision is not None and decision.withheld:
         await refused(tx, router, decision, alert=True)
 
 
-async def _minutes(tx: Transaction, window: Window) -> list[tuple[str, int]]:
-    return await tx.routing.minutes(window.scope, window.name) if window.period == HOUR and window.used else []
-
-
-async def empty_at(tx: Transaction, window: Window) -> datetime | None:
-    """When all that is used of the window now has left it; None when nothing is."""
-    minutes = await _minutes(tx, window)
-    return left_at(minutes[-1][0]) if minutes else window.resets_at
-
-
-async def _alert(tx: Transaction, full: Sequence[_Full]) -> None:
+async def _alert(tx: Transaction, full: Sequence[_Full], asks_within: timedelta) -> None:
     known = await tx.alerts.find(EXHAUSTED, None)
+    found = [_evidence(*one) for one in full]
+    anew = False
+    for (window, estimate, _), one in zip(full, found, strict=True):
+        approval, new = await raising.ask(tx, window, estimate, asks_within) if one["spent"] else (None, False)
+        if approval is not None:
+            one |= {"approval_id": approval.approval_id, "sentence": f"{one['sentence']}; or: {approval.decide}"}
+        anew = anew or new
     recent = known is not None and tx.now - instant(known["last_seen_at"]) < _AGAIN
     shown: list[Mapping[str, Any]] = known["evidence"].get("windows", []) if known is not None and recent else []
     keys = {window.key for window, _, _ in full}
     # Agents with limits of their own are refused in turn: what the alert said of another a moment ago still holds.
     others = [one for one in shown if (one["scope"], one["name"], one["period"]) not in keys]
-    if recent and len(shown) - len(others) == len(keys):
+    if recent and not anew and len(shown) - len(others) == len(keys):
         return
-    windows = [*(_evidence(*one) for one in full), *others][:_SHOWN]
+    windows = [*found, *others][:_SHOWN]
     parts = [one.get("sentence", one["command"]) for one in windows[:5]]
     more = f" (and {len(windows) - 5} more)" if len(windows) > 5 else ""
     message = f"Work waits for budget{more}. To let it go on: {' | '.join(parts)}"[:2_000]
     severity = "critical" if any(one.get("spent", True) for one in windows) else "warning"
+    if anew and known is not None:  # people have heard of it, but not of what they are asked now
+        await tx.alerts.resolve_alert(EXHAUSTED, None)
     await tx.alerts.raise_alert(EXHAUSTED, severity, None, message, {"windows": windows})
 
 
 def _evidence(window: Window, estimate: int, at: datetime | None) -> dict[str, Any]:
     flag = "hourly" if window.period == HOUR else "daily"
-    command = f"wvo-mcp budget raise {window.scope} {window.name} --{flag} {max(1, window.limit // 2)}"
+    more = raising.more_for(window, estimate)
+    command = shlex.join(["wvo-mcp", "budget", "raise", window.scope, window.name, f"--{flag}", str(more)])
     taken = f"{window.used:,} of {window.limit:,} tokens used, {window.reserved:,} reserved"
     when = f"there is room again at {at:%Y-%m-%d %H:%M} UTC" if at is not None else "running work holds the rest"
     shown = ("scope", "name", "period", "used", "reserved", "limit", "raised", "left", "reported")
@@ -128,6 +122,7 @@ def _evidence(window: Window, estimate: int, at: datetime | None) -> dict[str, A
 
 async def resolve_when_free(tx: Transaction, catalogue: Catalogue) -> bool:
     """Take back the alert when every window that it names has room by now, or no limit any more. Was it?"""
+    await raising.void_stale(tx, catalogue)
     known = await tx.alerts.find(EXHAUSTED, None)
     if known is None:
         return False
@@ -136,25 +131,10 @@ async def resolve_when_free(tx: Transaction, catalogue: Catalogue) -> bool:
             task = await tx.tasks.find(one["name"])
             if task is None or task.status in SETTLED:
                 continue
-        window = await _window(tx, catalogue, one["scope"], one["name"], one["period"])
+        window = await window_of(tx, catalogue, one["scope"], one["name"], one["period"])
         if window is not None and not window.has_room(int(one["estimate"])):
             return False
     return await tx.alerts.resolve_alert(EXHAUSTED, None)
-
-
-async def windows_now(tx: Transaction, catalogue: Catalogue, agent_id: str = "", task_id: str = "") -> list[Window]:
-    """Every window of providers and tiers, and those of the agent and of the task; hours without their `resets_at`."""
-    state = await tx.routing.state(agent_id)
-    used = await tx.routing.used_by_task(task_id) if task_id else NOTHING
-    work = windows_of_work(catalogue, state, task_id, used)
-    return windows_of_providers(catalogue, state) + [one for one in work if one.name]
-
-
-async def _window(tx: Transaction, catalogue: Catalogue, scope: str, name: str, period: str) -> Window | None:
-    """One window as it is; None when it has no limit."""
-    agent_id, task_id = (name if scope == kind else "" for kind in ("agent", "task"))
-    found = await windows_now(tx, catalogue, agent_id, task_id)
-    return next((one for one in found if one.key == (scope, name, period)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,16 +160,17 @@ async def allow(
     await _check(tx, catalogue, scope, name)
     raises: list[dict[str, Any]] = []
     for period, tokens in more.items():
-        if await _window(tx, catalogue, scope, name, period) is None:
+        if await window_of(tx, catalogue, scope, name, period) is None:
             field = "hourly" if period == HOUR else "daily"
             raise InvalidInput(field, f"{scope} {name} has no {field} limit: nothing stops it")
         ends = tx.now + timedelta(hours=1) if period == HOUR else midnight_after(tx.now)
         until = ends if lasting is None else tx.now + lasting
         await tx.routing.allow(scope, name, period, tokens, until, redact(reason))
+        await raising.void_raised(tx, scope, name, period)
         data = {"scope": scope, "name": name, "period": period, "tokens": tokens, "until": iso(until)}
         await tx.events.append("budget.raised", None, data | ({"reason": redact(reason)} if reason else {}))
         raises.append({"period": period, "tokens": tokens, "until": until})
-    found = [await _window(tx, catalogue, scope, name, period) for period in (HOUR, DAY)]
+    found = [await window_of(tx, catalogue, scope, name, period) for period in (HOUR, DAY)]
     windows = [replace(one, resets_at=await empty_at(tx, one)) for one in found if one is not None]
     return Raised(raises, windows, await resolve_when_free(tx, catalogue))
 
@@ -204,16 +185,3 @@ async def _check(tx: Transaction, catalogue: Catalogue, scope: str, name: str) -
         raise InvalidInput("name", f"{name} is not the id of {'an agent' if scope == 'agent' else 'a task'}")
     if scope == "task":
         await tx.tasks.get(name)
-
-
-async def all_windows(tx: Transaction, catalogue: Catalogue) -> list[Window]:
-    """Of providers and tiers, and of the agents that used most today where agents have limits."""
-    state = await tx.routing.state("")
-    found = windows_of_providers(catalogue, state) + await windows_of_agents(tx, catalogue, state)
-    return [replace(window, resets_at=await empty_at(tx, window)) for window in found]
-
-
-async def windows_of_agents(tx: Transaction, catalogue: Catalogue, state: RoutingState) -> list[Window]:
-    """Of those that used most today, where agents have limits."""
-    users = [] if catalogue.agent_limits.unlimited else await tx.routing.by_agent(_SHOWN)
-    return [one for name, use in users for one in windows_of("agent", name, catalogue.agent_limits, use, state)]

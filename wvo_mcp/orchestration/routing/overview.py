@@ -24,6 +24,7 @@ from wvo_mcp.errors import InvalidInput
 from wvo_mcp.orchestration.leader import LeaderJob, LeaderTerm, settle_alerts
 from wvo_mcp.orchestration.routing import budgets
 from wvo_mcp.orchestration.routing.breakers import usable
+from wvo_mcp.orchestration.routing.windows import empty_at, windows_of_agents
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.ports.providers import Providers
 
@@ -72,7 +73,7 @@ async def overview(tx: Transaction, catalogue: Catalogue, presence: Mapping[str,
                 presence.get(provider.name, UNKNOWN),
                 [one for one in known.values() if one.provider == provider.name],
                 worst(provider.name, [tier.value for tier in provider.tiers], known),
-                [replace(window, resets_at=await budgets.empty_at(tx, window)) for window in windows],
+                [replace(window, resets_at=await empty_at(tx, window)) for window in windows],
                 use,
                 100 * use.attempts / max(1, attempts),
                 _target(catalogue, provider),
@@ -120,7 +121,7 @@ async def _publish(tx: Transaction, catalogue: Catalogue, presence: Mapping[str,
         rows.append(row)
     await tx.routing.put_states(rows)
     known = [window for one in seen.providers for window in one.windows]
-    known += await budgets.windows_of_agents(tx, catalogue, seen.state)
+    known += await windows_of_agents(tx, catalogue, seen.state)
     # Without the time at which an hour has emptied, which moves on with every minute.
     names = ("scope", "name", "period", "used", "limit")
     full = [{name: getattr(window, name) for name in names} for window in known if window.share >= catalogue.warn_at]

@@ -20,8 +20,9 @@ from wvo_mcp.domain.text import near
 from wvo_mcp.errors import IllegalTransition, InvalidInput, NotFound, StaleLease
 from wvo_mcp.orchestration.routing import breakers
 from wvo_mcp.orchestration.routing.breakers import REROUTED, note
-from wvo_mcp.orchestration.routing.budgets import empty_at, refused, windows_now
+from wvo_mcp.orchestration.routing.budgets import refused
 from wvo_mcp.orchestration.routing.router import Route, Router
+from wvo_mcp.orchestration.routing.windows import empty_at, windows_now
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.ports.providers import Providers, Spent, TaskRoute

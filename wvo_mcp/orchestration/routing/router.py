@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Tier
@@ -49,6 +50,8 @@ class Router:
         self._state: RoutingState | None = None
         self._known: dict[RouteRequest, RouteDecision] = {}
         self._kinds: dict[tuple[Tier, frozenset[str], bool], bool] = {}
+        self.asks_within = timedelta(days=1)
+        """How long a person may take to answer what a refusal asks."""
         self.problem: str | None = None
         """Why there is no catalogue: the file is broken and no good one was read yet. Then nothing is begun: it may hold
         limits that could not be kept."""

@@ -58,7 +58,14 @@ def _asks(task: Task) -> bool:
     )
 
 
+def alert_of(approval: Approval) -> str:
+    """The kind of the alert of one that belongs to no task."""
+    return f"{ALERT}_{approval.approval_id}"
+
+
 async def void(tx: Transaction, approval: Approval) -> None:
     """It is no longer asked."""
     await tx.approvals.change(approval.approval_id, {"state": "void", "decided_at": tx.now})
+    if approval.task_id is None:
+        await tx.alerts.resolve_alert(alert_of(approval), None)
     await tx.events.append("approval.voided", approval.task_id, {"approval_id": approval.approval_id})

@@ -8,6 +8,7 @@ from typing import Any
 
 from wvo_mcp.domain.approval import Approval, ApprovalKind, ApprovalState, subject_hash
 from wvo_mcp.domain.task import Task
+from wvo_mcp.domain.visible import visible
 from wvo_mcp.orchestration.tasks import asked
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.workers import Violation
@@ -42,15 +43,16 @@ async def held(tx: Transaction, entry: Mapping[str, Any], task: Task) -> str | N
     violations = _violations(entry)
     if not violations:
         return None
+    named = visible(_named(violations))
     known = await tx.approvals.of_task(task.id, _LOOKED_AT)
     newest = next((one for one in known if one.kind is ApprovalKind.MERGE and concerns(entry, one)), None)
     if newest is None:
-        return f"a person must decide it: {_named(violations)}"
+        return f"a person must decide it: {named}"
     if newest.state is ApprovalState.APPROVED:
         return None
     if newest.state is ApprovalState.PENDING:
-        return f"a person decides it: {_named(violations)} (wvo-mcp approve {newest.approval_id}, or deny)"
-    return f"{newest.approval_id} is {newest.state}: {_named(violations)}"
+        return f"a person decides it: {named} (wvo-mcp approve {newest.approval_id}, or deny)"
+    return f"{newest.approval_id} is {newest.state}: {named}"
 
 
 def concerns(entry: Mapping[str, Any], approval: Approval) -> bool:

@@ -7,6 +7,7 @@ from wvo_mcp.domain.approval import Approval, ApprovalKind
 from wvo_mcp.domain.merging import OPEN, PASSED, WAITS, EntryState
 from wvo_mcp.domain.review import KEPT, Review
 from wvo_mcp.domain.task import BlockAuthor, Status, Task
+from wvo_mcp.domain.visible import cut, visible
 from wvo_mcp.orchestration.tasks import lifecycle, review, reviewing
 from wvo_mcp.orchestration.tasks.told import told_first
 from wvo_mcp.ports import Transaction
@@ -14,6 +15,7 @@ from wvo_mcp.ports import Transaction
 Row = dict[str, Any]
 _DECIDED_WITHIN = timedelta(days=7)
 _REASON = 2_000
+_TOLD = 1_500
 
 
 async def held_entry(tx: Transaction, task_id: str) -> Row | None:
@@ -70,9 +72,8 @@ async def paused(tx: Transaction, task: Task, asked: Review, told: str) -> Appro
             "expires_at": tx.now + _DECIDED_WITHIN,
         }
     )
-    known = approval.approval_id
-    message = f'{task.id}: {told} Decide: wvo-mcp approve {known}   or: wvo-mcp deny {known} "reason"'
-    await tx.alerts.raise_alert(reviewing.ALERT, "warning", task.id, message[:_REASON])
+    message = f"{task.id}: {cut(visible(told), _TOLD)} Decide: {approval.decide}"
+    await tx.alerts.raise_alert(reviewing.ALERT, "warning", task.id, message)
     return approval
 
 

@@ -184,6 +184,12 @@ class Approvals(Numbered):
         )
         return next(iter(found), None)
 
+    async def newest_about(self, topic: str) -> Approval | None:
+        return next(iter(self._approvals("topic = ? ORDER BY seq DESC LIMIT 1", (topic,))), None)
+
+    async def open_of_kind(self, kind: str) -> list[Approval]:
+        return self._approvals("state = 'pending' AND kind = ? ORDER BY seq", (kind,))
+
     async def decided(self, limit: int) -> list[Approval]:
         return self._approvals(f"NOT ({_WAITS}) ORDER BY seq DESC LIMIT ?", (self._at, limit))
 

@@ -75,6 +75,10 @@ CREATE INDEX messages_to ON messages (to_agent, seq);
 ALTER TABLE agent_pool ADD COLUMN role TEXT;
 ALTER TABLE agent_pool ADD COLUMN about TEXT;
 
+-- What an approval that belongs to no task is about (budget/provider/claude/hour): one is open at a time.
+ALTER TABLE approvals ADD COLUMN topic TEXT;
+CREATE INDEX approvals_topic ON approvals (topic, seq) WHERE topic IS NOT NULL;
+
 -- Runs of `wvo-mcp orchestrate`: how far each has come.
 CREATE TABLE orchestrations (
   orchestration_id TEXT PRIMARY KEY,     -- O-3
