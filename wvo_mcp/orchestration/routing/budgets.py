@@ -96,7 +96,7 @@ async def _alert(tx: Transaction, full: Sequence[_Full], asks_within: timedelta)
     more = f" (and {len(windows) - 5} more)" if len(windows) > 5 else ""
     message = f"Work waits for budget{more}. To let it go on: {' | '.join(parts)}"[:2_000]
     severity = "critical" if any(one.get("spent", True) for one in windows) else "warning"
-    if anew and known is not None:  # people have heard of it, but not of what they are asked now
+    if anew and known is not None and known["severity"] == severity:  # people heard of it, but not of what is asked now
         await tx.alerts.resolve_alert(EXHAUSTED, None)
     await tx.alerts.raise_alert(EXHAUSTED, severity, None, message, {"windows": windows})
 
