@@ -23,6 +23,7 @@ from scripts.benchmarks import (
     process,
     routing,
     signals,
+    talking,
     telemetry,
     throughput,
     watching,
@@ -40,6 +41,7 @@ _PARTS = [
     "ahead",
     "http",
     "routing",
+    "talking",
     "signals",
     "places",
     "files",
@@ -72,6 +74,7 @@ def main() -> int:
         ["ahead"],
         ["http"],
         ["routing"],
+        ["talking"],
         ["signals"],
         ["places"],
         ["files"],
@@ -132,6 +135,8 @@ def main() -> int:
             launches.measure(report, quick=given.quick, folder=folder)
         if "pool" in parts:
             pool.measure(report, quick=given.quick, folder=folder)
+        if "talking" in parts:
+            talking.measure(report, quick=given.quick, folder=folder)
         if "routing" in parts:
             routing.measure(report, quick=given.quick, folder=folder)
     report.show()

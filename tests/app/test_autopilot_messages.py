@@ -10,7 +10,7 @@ from tests.support.shops import DONE, OWNER, WRITES, Shop, workers
 from wvo_mcp.domain.messages import MessageKind
 from wvo_mcp.execution.agents.scripted import ScriptedRun
 from wvo_mcp.orchestration import talking
-from wvo_mcp.ports import Row, Transaction
+from wvo_mcp.ports import Transaction
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CTX-4")]
 
@@ -37,16 +37,15 @@ async def test_a_worker_is_told_at_once_what_a_person_says_to_its_task(
 
         await made.until(works)
 
-        async def tell(tx: Transaction) -> Row:
-            to = await talking.address(tx, "A")
-            return await talking.send(tx, to, MessageKind.NOTE, "use tabs")
+        async def tell(tx: Transaction) -> None:
+            await talking.send(tx, await talking.address(tx, "A"), MessageKind.NOTE, "use tabs")
 
-        sent = await run.parts.store.write(OWNER, tell)
+        await run.parts.store.write(OWNER, tell)
 
         async def told() -> bool:
             return bool(heard)
 
         await made.until(told)
         (places[0] / "go").write_text("")
-    assert f'{sent["message_id"]}, note from a person on A: "use tabs"' in heard[0]
+    assert 'n-1, note from a person on A: "use tabs"' in heard[0]
     assert len([text for text in heard if "use tabs" in text]) == 1

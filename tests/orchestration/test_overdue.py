@@ -45,7 +45,7 @@ async def test_it_is_shown_in_full_again_twice_and_then_people_hear_of_it(bench:
     sent = await question(bench)
     for minutes in (2, 2, 4):
         (shown,) = await notices(bench)
-        assert shown.endswith("y" * 300), "in full, though it was shown before"
+        assert "y" * 300 in shown, "in full, though it was shown before"
         await look(bench, minutes=minutes - 0.1)
         assert await bench.alerts() == []
         await look(bench, minutes=0.1)

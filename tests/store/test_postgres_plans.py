@@ -29,6 +29,8 @@ GROWING = (
     "lease_writes",
     "requests",
     "sessions",
+    "messages",
+    "file_reservations",
 )
 
 ALONE = """
@@ -66,6 +68,11 @@ INSERT INTO requests (agent_id, tool, request_id, input_hash, result, created_at
 SELECT 'a', 'claim_task', 'r' || n, 'h', '{{}}', '2026-03-02T08:00:00.000Z' FROM generate_series(1, {MANY}) AS n;
 INSERT INTO sessions (session_id, agent_id, started_at, ended_at)
 SELECT 's' || n, 'a' || n, '2026-01-01T00:00:00.000Z', '2026-01-01T00:00:00.000Z' FROM generate_series(1, {MANY}) AS n;
+INSERT INTO messages (message_id, seq, from_agent, to_agent, kind, body, created_at)
+SELECT 'n-' || n, n, 'eve', 'a' || n % 50, 'note', 'x', '2026-01-01T00:00:00.000Z' FROM generate_series(1, {MANY}) AS n;
+INSERT INTO file_reservations (reservation_id, seq, agent_id, pattern, beginning, mode, created_at, expires_at)
+SELECT 'F-' || n, n, 'eve', 'area' || n, 'area' || n, 'exclusive', '2026-01-01T00:00:00.000Z', '2100-01-01T00:00:00.000Z'
+FROM generate_series(1, {MANY}) AS n;
 UPDATE counters SET n = (SELECT count(*) FROM tasks WHERE status = name);
 UPDATE counters SET n = (SELECT count(*) FROM tasks WHERE status = 'pending' AND unmet_deps = 0) WHERE name = 'ready';
 UPDATE lanes SET ready = (SELECT n FROM counters WHERE name = 'ready');
@@ -129,7 +136,10 @@ async def a_day(bench: Bench) -> None:
         claimed = (await bench.claim(ANN, request_id=f"c{turn}"))["task"]["id"]
         assert claimed == f"T{turn}"
         await bench.claim(BOB)
-        await bench.call("heartbeat", ANN, task_id=claimed, progress=10)
+        sent = await bench.call("message_send", BOB, to=claimed, body="x")
+        await bench.call("heartbeat", ANN, task_id=claimed, progress=10, ack=[sent["message_id"]])
+        await bench.call("message_inbox", ANN, all=True)
+        await bench.call("files_reserve", ANN, patterns=[f"src/{turn}/a"], task_id=claimed)
         await bench.call("checkpoint", ANN, task_id=claimed, summary="half")
         await bench.call("context_write", ANN, topic=f"notes {turn}", content="parsing of paths", task_id=claimed)
         await bench.call("context_read", ANN, query="parsing")

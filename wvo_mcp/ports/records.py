@@ -193,7 +193,7 @@ class SessionRepository(Protocol):
         """Its session that began last and has not ended."""
 
     async def known(self, agent_id: str) -> bool:
-        """Was there ever a session of this agent, or is it in the pool?"""
+        """Is it in the pool, or has it a session that has not ended?"""
 
     async def describe(self, agent_id: str, said: Mapping[str, Any]) -> None:
         """The agent is on record with what it says of itself: capabilities, role, about."""

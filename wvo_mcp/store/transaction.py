@@ -140,8 +140,9 @@ class StoreTransaction:
         if name == "graph":
             made = Graph(self.rows, self.now, self.agents)
         else:
-            late = _LATE.get(name)
-            kind = _KINDS[name] if late is None else getattr(import_module(late), name.capitalize())
+            kind = _KINDS.get(name)
+            if kind is None:
+                kind = _KINDS[name] = getattr(import_module(_LATE[name]), name.capitalize())
             more = [getattr(self, _MORE[name])] if name in _MORE else []
             made = kind(self.rows, self.now, self.caller, *more)
         setattr(self, name, made)

@@ -146,7 +146,8 @@ class Sessions(Repository):
         pooled = "SELECT 1 FROM agent_pool WHERE agent_id = :agent_id"
         return bool(
             self._rows.value(
-                f"{pooled} UNION ALL SELECT 1 FROM sessions WHERE agent_id = :agent_id LIMIT 1", {"agent_id": agent_id}
+                f"{pooled} UNION ALL SELECT 1 FROM sessions WHERE agent_id = :agent_id AND ended_at IS NULL LIMIT 1",
+                {"agent_id": agent_id},
             )
         )
 
