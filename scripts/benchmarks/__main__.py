@@ -18,6 +18,7 @@ from scripts.benchmarks import (
     launches,
     merging,
     over_stdio,
+    pausing,
     places,
     pool,
     process,
@@ -44,6 +45,7 @@ _PARTS = [
     "places",
     "files",
     "watching",
+    "pausing",
     "merging",
     "judging",
     "drivers",
@@ -76,6 +78,7 @@ def main() -> int:
         ["places"],
         ["files"],
         ["watching"],
+        ["pausing"],
         ["merging"],
         ["judging"],
         ["drivers"],
@@ -122,6 +125,8 @@ def main() -> int:
             files.measure(report, quick=given.quick)
         if "watching" in parts:
             watching.measure(report, quick=given.quick)
+        if "pausing" in parts:
+            pausing.measure(report, quick=given.quick, folder=folder)
         if "merging" in parts:
             merging.measure(report, quick=given.quick)
         if "judging" in parts:
