@@ -136,7 +136,7 @@ class Model(RuleBasedStateMachine):
         except Died:
             if look(self.root) == before and promoting.JOURNAL not in tree.common.refs(promoting.JOURNAL):
                 return
-            assert promoting.finished(tree, self.root, "20260101") == commit
+            assert promoting.finished(tree, self.root, "20260101") == promoting.Finished(commit)
         assert fits
         promoting.kept(tree)
         self.project = expected
