@@ -10,7 +10,7 @@ import pytest
 from tests.support.bench import OWNER
 from tests.support.cut_off import Died, cut_off
 from tests.support.plain import Plain, plain
-from tests.support.yard import Yard, digests
+from tests.support.yard import Yard, digests, new_mode
 from wvo_mcp.domain.policy import SafetyPolicy
 from wvo_mcp.errors import Conflict, NotFound
 from wvo_mcp.execution.git import GitFailed
@@ -37,7 +37,7 @@ async def test_what_a_task_changes_is_in_the_folder_once_it_is_completed(plain: 
     assert (done["task"]["status"], done["submission"]) == ("done", None)
     assert (plain.root / "code.py").read_text() == "a = 2\n"
     assert not (plain.root / "docs").exists()
-    assert (plain.root / "new/n.py").stat().st_mode & 0o777 == 0o755
+    assert (plain.root / "new/n.py").stat().st_mode & 0o777 == new_mode(executable=True)
     assert not (plain.root / "y.log").exists(), "what is ignored stays in the copy"
     assert await plain.yard.places.close("T1") is None
     assert not place.path.exists()

@@ -11,6 +11,7 @@ import pytest
 from tests.support.bench import OWNER
 from tests.support.cut_off import Died, cut_off
 from tests.support.plain import Plain, plain
+from tests.support.yard import new_mode
 from wvo_mcp.domain.known_secrets import forget_secret, register_secret
 from wvo_mcp.errors import Conflict, StoreUnavailable
 from wvo_mcp.execution.git import GitFailed
@@ -269,7 +270,7 @@ async def test_the_person_s_files_keep_their_modes_but_for_the_executable_bit(
     else:
         await plain.yard.complete(worker)
     assert {(plain.root / name).read_text() for name in names} == {"2\n"}
-    expected = names | {"tool": 0o750, "script": 0o640, "new": 0o644, "new.sh": 0o755}
+    expected = names | {"tool": 0o750, "script": 0o640, "new": new_mode(), "new.sh": new_mode(executable=True)}
     assert {name: _mode(plain.root / name) for name in expected} == expected
 
 
