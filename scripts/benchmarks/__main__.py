@@ -18,6 +18,7 @@ from scripts.benchmarks import (
     launches,
     merging,
     over_stdio,
+    pausing,
     places,
     pool,
     process,
@@ -46,6 +47,7 @@ _PARTS = [
     "places",
     "files",
     "watching",
+    "pausing",
     "merging",
     "judging",
     "drivers",
@@ -79,6 +81,7 @@ def main() -> int:
         ["places"],
         ["files"],
         ["watching"],
+        ["pausing"],
         ["merging"],
         ["judging"],
         ["drivers"],
@@ -125,6 +128,8 @@ def main() -> int:
             files.measure(report, quick=given.quick)
         if "watching" in parts:
             watching.measure(report, quick=given.quick)
+        if "pausing" in parts:
+            pausing.measure(report, quick=given.quick, folder=folder)
         if "merging" in parts:
             merging.measure(report, quick=given.quick)
         if "judging" in parts:

@@ -73,6 +73,26 @@ async def test_a_worker_stands_still_while_its_files_go_back_and_then_goes_on(sh
     assert [one["task_id"] for one in flying.summary["done"]] == ["A"], (flying.summary, made.news)
 
 
+async def test_each_of_two_pauses_that_follow_at_once_is_acknowledged(
+    shop: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pool may see no moment between them."""
+    monkeypatch.setattr(pausing, "FORCED_SECONDS", 20.0)
+    early: Mapping[str, Any] = {"write": "early.txt", "text": "early\n"}
+    made = shop(A=[{"say": "begun"}, early, {"until": "never"}, WRITES, DONE])
+    flying = Flying(made)
+    async with made.run() as run, anyio.create_task_group() as group:
+        flying.begin(run, group)
+        await flying.writes("early.txt")
+        await made.until(flying.waits)
+        for _ in range(3):
+            async with pausing.paused(run.parts.store, OWNER, "A", "a person asked for it") as pause:
+                assert (pause.holder is None, pause.forced) == (False, False)
+
+    assert [one["event"] for one in made.news].count("launched") == 1, "the same process went on"
+    assert [one["task_id"] for one in flying.summary["done"]] == ["A"], (flying.summary, made.news)
+
+
 async def test_one_that_does_not_pause_is_ended_first_and_its_session_goes_on(
     shop: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch
 ) -> None:

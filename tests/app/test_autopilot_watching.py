@@ -62,7 +62,8 @@ async def test_many_changes_of_a_worker_are_logged_and_kept_at_once(shop: Callab
 
         async def timed() -> bool:
             await guard.timing.keep(run.parts.store, run.parts.caller)
-            return {"checkpoint", "validation", "noticing"} <= (await run.parts.store.read(OWNER, timing.kept)).keys()
+            took, _ = await run.parts.store.read(OWNER, timing.kept)
+            return {"checkpoint", "validation", "noticing"} <= took.keys()
 
         await made.until(timed)
         (place / "go").write_text("")

@@ -13,6 +13,7 @@ from tests.faults import merging
 from tests.faults.placing import yard_of
 from tests.support.github import PAT, Hub, github
 from tests.support.nursery import Nursery
+from tests.support.scale import part_of
 from tests.support.yard import Yard, git
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sqlite, pytest.mark.requirement("MERGE-7", "MERGE-6")]
@@ -144,15 +145,17 @@ class Shore:
         assert {row["task_id"]: row["state"] for row in rows} == {"T1": "removed", "T2": "open", "T3": "open"}, at
 
 
-async def every(shore: Shore, step: int, *, opened: bool = False) -> int:
-    """Kill it at each so many-th call, and let another go on; the number of calls. At every second kill a person pushes before
-    that one does."""
+async def every(shore: Shore, step: int, *, first: int = 1, opened: bool = False) -> int:
+    """Kill it at call number `first` and each so many-th after it, and let another go on; the number of calls. At every second
+    kill a person pushes before that one does."""
     await shore.begin(opened=opened)
     record = shore.tmp / "record"
     assert shore.spawn(0, record) == 0
     await ended(shore, 0, opened=opened)
     calls = int(record.read_text())
-    for at, crash_at in enumerate(range(1, calls + 1, step)):
+    kills = range(first, calls + 1, step)
+    print(f"{len(kills)} kills: calls {first} to {calls}, each {step}th")  # noqa: T201 - shown where it fails
+    for at, crash_at in enumerate(kills):
         shore.again()
         code = shore.spawn(crash_at)
         # What happens beside a landing (predictions, the slot) takes a few calls more or less.
@@ -183,11 +186,17 @@ async def test_a_kill_at_any_step_of_a_landing_elsewhere_loses_and_repeats_nothi
     assert await every(Shore(nursery, hub, tmp_path, mode, "rebase"), 97, opened=opened) > 50
 
 
+PARTS = {"push": 5, "opening": 7, "following": 1}
+"""In how many full runs every call has its turn: all of them in one would take half an hour. Odd, for there is a call before
+and one after each command."""
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("policy", ["rebase", "merge"])
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_kill_at_each_step_of_a_landing_elsewhere_loses_and_repeats_nothing(
     nursery: Nursery, hub: Hub, tmp_path: Path, way: str, policy: str
 ) -> None:
-    mode, opened = WAYS[way]
-    await every(Shore(nursery, hub, tmp_path, mode, policy), 1, opened=opened)
+    (mode, opened), parts = WAYS[way], PARTS[way]
+    first = 1 + part_of(parts)
+    assert await every(Shore(nursery, hub, tmp_path, mode, policy), parts, first=first, opened=opened) > 50

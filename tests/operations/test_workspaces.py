@@ -382,3 +382,5 @@ async def test_people_see_how_long_checkpoints_take(yard: Yard) -> None:
     shown = (await ask(yard, "workspaces", OWNER))["latencies"]
     assert [(one["kind"], one["count"]) for one in shown] == [("checkpoint", 1), ("validation", 1)]
     assert 0 < shown[0]["p50_ms"] <= shown[0]["p95_ms"] <= shown[0]["p99_ms"]
+    rates = (await ask(yard, "workspaces", OWNER))["rates"]
+    assert rates == [{"kind": "checkpoint_failed", "rate": 0.0, "count": 1}]

@@ -65,6 +65,20 @@ async def test_what_happened_between_two_waits_is_not_missed(bench: Bench, other
         assert await other.wait_for_change(LONG)
 
 
+@pytest.mark.sqlite
+async def test_a_commit_that_is_seen_before_it_can_be_read_is_told_when_it_can(
+    bench: Bench, other: AnyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await settled(other)
+    monkeypatch.setattr(other, "_traces", lambda: [(1, 1), (2, 2)])  # its log is written, and not yet on the disk
+    assert not await other.wait_for_change(0.1)
+
+    await bench.create(a_task("T1"))
+
+    with anyio.fail_after(LONG / 2):
+        assert await other.wait_for_change(1.0)
+
+
 async def test_where_nothing_happens_the_time_runs_out(bench: Bench, other: AnyStore) -> None:
     await settled(other)
 

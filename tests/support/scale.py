@@ -1,6 +1,7 @@
 """How large the long tests are: small enough to run with every change, or, with WVO_TEST_FULL=1, of the full size."""
 
 import os
+from datetime import UTC, datetime
 
 FULL = os.environ.get("WVO_TEST_FULL") == "1"
 
@@ -8,3 +9,9 @@ FULL = os.environ.get("WVO_TEST_FULL") == "1"
 def sized(full: int, short: int) -> int:
     """The number to test with."""
     return full if FULL else short
+
+
+def part_of(parts: int) -> int:
+    """Which of so many parts this run takes, from 0: each day another, or as WVO_TEST_PART says."""
+    told = os.environ.get("WVO_TEST_PART")
+    return (int(told) if told else datetime.now(UTC).toordinal()) % parts

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.support.bench import Bench, a_task, an_agent
@@ -184,6 +185,14 @@ def git(folder: Path, *arguments: str, check: bool = True) -> str:
     ran = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
     assert ran.returncode == 0 or not check, ran.stderr
     return ran.stdout.strip()
+
+
+def new_mode(*, executable: bool = False) -> int:
+    """Of a file that a program makes here."""
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "new").touch()
+        mode = (Path(folder) / "new").stat().st_mode & 0o777
+    return mode | (mode & 0o444) >> 2 if executable else mode
 
 
 def digests(root: Path, spared: Sequence[str] = ()) -> dict[str, str]:

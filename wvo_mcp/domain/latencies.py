@@ -1,10 +1,12 @@
-"""How long what is done for workspaces takes: the newest values of each kind, and their quantiles."""
+"""How long what is done for workspaces takes, and how often: the newest values of each kind, quantiles and rates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import ceil
+from typing import TypeVar
 
+T = TypeVar("T")
 KEPT = 200
 """Values of each kind."""
 
@@ -14,6 +16,26 @@ class Latency(StrEnum):
     VALIDATION = "validation"
     NOTICING = "noticing"
     """From the change of a file until its watcher has it."""
+
+
+class Rate(StrEnum):
+    CACHED = "validation_cached"
+    """Of the changed files that were judged: whose verdict was known already."""
+    FAILED = "checkpoint_failed"
+    """Of the checkpoints that were asked for: which could not be made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """`hits` of `of`, in `count` newest looks."""
+
+    hits: int
+    of: int
+    count: int
+
+    @property
+    def rate(self) -> float:
+        return round(self.hits / self.of, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +55,13 @@ def quantiles(values: Sequence[float]) -> Quantiles | None:
     return Quantiles(percentile(values, 0.5), percentile(values, 0.95), percentile(values, 0.99), len(values))
 
 
-def joined(before: Mapping[str, Sequence[float]], new: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+def share(values: Sequence[tuple[int, int]]) -> Share | None:
+    """`values`: (hits, of). None where there was nothing to hit."""
+    hits, of = sum(hit for hit, _ in values), sum(of for _, of in values)
+    return Share(hits, of, len(values)) if of else None
+
+
+def joined(before: Mapping[str, Sequence[T]], new: Mapping[str, Sequence[T]]) -> dict[str, list[T]]:
     """The newest of each kind."""
     return {kind: [*before.get(kind, ()), *new.get(kind, ())][-KEPT:] for kind in sorted({*before, *new})}
 

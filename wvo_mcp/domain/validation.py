@@ -81,7 +81,7 @@ def key_of(line: Mapping[str, Any]) -> tuple[str, str, str]:
 @dataclass(frozen=True, slots=True)
 class Validation:
     """`findings`: the worst, at most 100, of `violations`; `critical`: all that are. The paths of all `total` files are judged,
-    the contents of `judged`. `bytes`: of what differs."""
+    the contents of `judged`, of which `cached` were judged before. `bytes`: of what differs."""
 
     findings: tuple[Finding, ...] = ()
     violations: int = 0
@@ -90,6 +90,7 @@ class Validation:
     bytes: int = 0
     took_ms: int = 0
     critical: tuple[Finding, ...] = ()
+    cached: int = 0
 
     @property
     def sampled(self) -> str | None:
@@ -102,10 +103,12 @@ class Validation:
         return [one for one in self.findings if one.severity >= severity]
 
 
-def validation(found: Collection[Finding], *, judged: int, total: int, size: int, took_ms: int = 0) -> Validation:
+def validation(
+    found: Collection[Finding], *, judged: int, total: int, size: int, took_ms: int = 0, cached: int = 0
+) -> Validation:
     worst = sorted(found, key=lambda one: (-one.severity, one.path, one.rule))
     critical = tuple(one for one in worst if one.severity is Severity.CRITICAL)
-    return Validation(tuple(worst[:MOST_SHOWN]), len(found), judged, total, size, took_ms, critical)
+    return Validation(tuple(worst[:MOST_SHOWN]), len(found), judged, total, size, took_ms, critical, cached)
 
 
 def of_path(change: Change, policy: SafetyPolicy) -> Iterator[Finding]:

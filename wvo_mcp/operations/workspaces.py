@@ -190,11 +190,18 @@ class LatencyLine(Output):
     count: int = Field(description="Newest values that they are of.")
 
 
+class RateLine(Output):
+    kind: str = Field(description="validation_cached: files whose verdict was known; checkpoint_failed.")
+    rate: float
+    count: int = Field(description="Newest checkpoints that it is of.")
+
+
 class WorkspacesListed(Output):
     at: Instant
     bytes: int
     workspaces: list[WorkspaceLine]
     latencies: list[LatencyLine] = Field(default=[], description="How long checkpoints and the like took a runner.")
+    rates: list[RateLine] = Field(default=[], description="How often they fail, and are spared.")
 
 
 class ListWorkspaces(Input):
@@ -209,12 +216,14 @@ async def workspaces(ctx: Context, params: ListWorkspaces, store: WatchedStore, 
 
     async def listed(tx: Transaction) -> WorkspacesListed:
         lines = [await _shown(tx, row, sights) for row in await tx.workspaces.everywhere(params.limit)]
+        took, shares = await timing.kept(tx)
         latencies = [
-            LatencyLine(kind=kind, p50_ms=took.p50, p95_ms=took.p95, p99_ms=took.p99, count=took.count)
-            for kind, took in (await timing.kept(tx)).items()
+            LatencyLine(kind=kind, p50_ms=one.p50, p95_ms=one.p95, p99_ms=one.p99, count=one.count)
+            for kind, one in took.items()
         ]
+        rates = [RateLine(kind=kind, rate=one.rate, count=one.count) for kind, one in shares.items()]
         total = sum(one.bytes or 0 for one in lines)
-        return WorkspacesListed(at=tx.now, bytes=total, workspaces=fitting(lines), latencies=latencies)
+        return WorkspacesListed(at=tx.now, bytes=total, workspaces=fitting(lines), latencies=latencies, rates=rates)
 
     return await store.read(ctx.caller, listed)
 

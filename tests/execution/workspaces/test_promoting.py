@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from tests.support.bench import OWNER
+from tests.support.cut_off import Died, cut_off
 from tests.support.plain import Plain, plain
-from tests.support.yard import Yard, digests
+from tests.support.yard import Yard, digests, new_mode
 from wvo_mcp.domain.policy import SafetyPolicy
 from wvo_mcp.errors import Conflict, NotFound
 from wvo_mcp.execution.git import GitFailed
@@ -20,10 +21,6 @@ from wvo_mcp.ports.checkpoints import NoPromotion
 
 __all__ = ["plain"]
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WS-6")]
-
-
-class Died(BaseException):
-    """The process ends here."""
 
 
 async def test_what_a_task_changes_is_in_the_folder_once_it_is_completed(plain: Plain) -> None:
@@ -40,7 +37,7 @@ async def test_what_a_task_changes_is_in_the_folder_once_it_is_completed(plain: 
     assert (done["task"]["status"], done["submission"]) == ("done", None)
     assert (plain.root / "code.py").read_text() == "a = 2\n"
     assert not (plain.root / "docs").exists()
-    assert (plain.root / "new/n.py").stat().st_mode & 0o777 == 0o700
+    assert (plain.root / "new/n.py").stat().st_mode & 0o777 == new_mode(executable=True)
     assert not (plain.root / "y.log").exists(), "what is ignored stays in the copy"
     assert await plain.yard.places.close("T1") is None
     assert not place.path.exists()
@@ -177,23 +174,6 @@ async def test_what_a_person_saves_as_it_is_written_is_not_lost(plain: Plain, mo
     assert (plain.root / "code.py").read_text() == "a person's\n"
 
 
-async def _cut_off(plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The promotion of T1 is killed when half of a file is written."""
-    run = promoting.Common.run
-
-    def dies(common: Any, *words: str, **more: Any) -> bytes:
-        if "-u" in words:
-            (plain.root / "code.py").write_text("a =")
-            raise Died
-        return run(common, *words, **more)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(promoting.Common, "run", dies)
-        with pytest.raises(Died):
-            await plain.yard.promotions.promote("T1")
-    plain.yard.again()
-
-
 async def test_what_was_cut_off_is_finished_before_another_copy_is_promoted(
     plain: Plain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,7 +181,7 @@ async def test_what_was_cut_off_is_finished_before_another_copy_is_promoted(
     worker, second = await plain.begin("T2")
     (first.path / "code.py").write_text("a = 100\nb = 2\nc = 3\n")
     (second.path / "code.py").write_text("a = 1\nb = 2\nc = 300\n")
-    await _cut_off(plain, monkeypatch)
+    await cut_off(plain, monkeypatch)
     async with alone(plain.yard.folder, "task-T1", 0):
         with pytest.raises(Conflict, match="A promotion of T1 is being finished"):
             await plain.yard.complete(worker)
@@ -217,7 +197,7 @@ async def test_a_copy_is_not_removed_before_its_promotion_is_finished(
 ) -> None:
     worker, place = await plain.begin()
     (place.path / "code.py").write_text("a = 2\n")
-    await _cut_off(plain, monkeypatch)
+    await cut_off(plain, monkeypatch)
     await plain.call("workspace_rollback", worker, to=0)
     assert await plain.yard.places.close("T1") == "it holds work that was not promoted"
     assert (plain.root / "code.py").read_text() == "a = 2\n"

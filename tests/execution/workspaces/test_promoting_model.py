@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from tests.support.scale import sized
-from tests.support.yard import digests
+from tests.support.yard import digests, new_mode
 from wvo_mcp.execution.workspaces import promoting, shadow, worktree
 from wvo_mcp.execution.workspaces.promoting import Moved
 from wvo_mcp.execution.workspaces.repository import Common
@@ -38,6 +38,30 @@ def look(top: Path) -> Disk:
 def seen(disk: Disk) -> Disk:
     """What git sees of it."""
     return {name: one for name, one in disk.items() if not any(part.endswith(".log") for part in name.split("/"))}
+
+
+def as_git(disk: Disk) -> Disk:
+    """With the modes that git knows."""
+    return {name: _with_mode(one, "100755" if _mode(one) & 0o100 else "100644") for name, one in disk.items()}
+
+
+def put(had: str | None, target: str) -> str:
+    """What is there afterwards: the person's permissions, and whether the copy's file can be executed."""
+    if not target.startswith("100"):
+        return target
+    executable = bool(_mode(target) & 0o100)
+    rights = _mode(had) if had and had.startswith("100") else new_mode(executable=executable)
+    if executable != bool(rights & 0o100):
+        rights = rights | (rights & 0o444) >> 2 if executable else rights & ~0o111
+    return _with_mode(target, f"100{rights:03o}")
+
+
+def _mode(one: str) -> int:
+    return int(one.partition(" ")[0], 8) & 0o777
+
+
+def _with_mode(one: str, mode: str) -> str:
+    return f"{mode} {one.partition(' ')[2]}" if one.startswith("100") else one
 
 
 class Model(RuleBasedStateMachine):
@@ -88,7 +112,7 @@ class Model(RuleBasedStateMachine):
         by_person=st.booleans(),
         name=st.sampled_from(NAMES),
         text=st.sampled_from(TEXTS),
-        mode=st.sampled_from([0o644, 0o755]),
+        mode=st.sampled_from([0o644, 0o755, 0o600, 0o750]),
     )
     def write(self, by_person: bool, name: str, text: str, mode: int) -> None:
         path = _free(self.root if by_person else self.copy, name)
@@ -112,8 +136,9 @@ class Model(RuleBasedStateMachine):
     @rule(at=st.integers(0, 60))
     def promote(self, at: int) -> None:
         before, target = self.project, seen(look(self.copy))
-        names = {name for name in {*self.base, *target} if self.base.get(name) != target.get(name)}
-        fits = all(before.get(name) in (self.base.get(name), target.get(name)) for name in names)
+        now, was, becomes = as_git(before), as_git(self.base), as_git(target)
+        names = {name for name in {*was, *becomes} if was.get(name) != becomes.get(name)}
+        fits = all(now.get(name) in (was.get(name), becomes.get(name)) for name in names)
         commit = self.tree.commit("What it has")
         run, left = Common.run, [at]
 
@@ -124,7 +149,7 @@ class Model(RuleBasedStateMachine):
             return run(common, *words, **more)
 
         expected = {name: one for name, one in before.items() if name not in names}
-        expected |= {name: target[name] for name in names if name in target}
+        expected |= {name: put(before.get(name), target[name]) for name in names if name in target}
         tree = self.tree
         try:
             with pytest.MonkeyPatch.context() as patch:
@@ -136,7 +161,7 @@ class Model(RuleBasedStateMachine):
         except Died:
             if look(self.root) == before and promoting.JOURNAL not in tree.common.refs(promoting.JOURNAL):
                 return
-            assert promoting.finished(tree, self.root, "20260101") == commit
+            assert promoting.finished(tree, self.root, "20260101") == promoting.Finished(commit)
         assert fits
         promoting.kept(tree)
         self.project = expected

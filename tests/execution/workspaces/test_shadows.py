@@ -49,6 +49,16 @@ async def test_a_link_into_a_folder_whose_name_begins_alike_is_left_out_and_refu
     assert not (plain.root / "new").is_symlink()
 
 
+async def test_an_empty_git_folder_above_it_is_no_repository(plain: Plain) -> None:
+    above = plain.root.parent / ".git"
+    above.mkdir()  # as the sandbox of codex leaves it for a moment in /tmp
+
+    _, place = await plain.begin()
+
+    assert place.mode == "shadow"
+    assert [*above.iterdir()] == []
+
+
 async def test_line_ends_and_odd_names_are_as_they_were(plain: Plain) -> None:
     names = ["-rf", " trailing ", "a\nb", "ünï", b"\xff\xfe".decode(errors="surrogateescape"), ":(glob)*"]
     for name in names:

@@ -18,7 +18,7 @@ from tests.support.yard import JOURNAL, Yard
 from wvo_mcp.execution.workspaces import listing, worktree
 from wvo_mcp.execution.workspaces.change_log import ChangeLog
 from wvo_mcp.execution.workspaces.rows import Rows
-from wvo_mcp.execution.workspaces.watching import FileWatchers, Notify, Watcher, notify_of
+from wvo_mcp.execution.workspaces.watching import BURST, FileWatchers, Notify, Watcher, notify_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WS-2", "WS-10")]
 
@@ -194,6 +194,15 @@ async def test_ten_thousand_files_at_once_are_noticed_and_not_trusted(watched: W
     settle(watcher)
     watched.yard.write(watched.path, {"pkg3/after.py": "1\n"})
     eventually(lambda: "pkg3/after.py" in watched.kinds())
+
+
+async def test_a_large_folder_that_is_moved_in_is_sure_again_though_nothing_else_changes(watched: Watched) -> None:
+    watcher = watched.sure()
+    away = watched.yard.root.parent / "away"
+    watched.yard.write(away, {f"f{number}.py": "1\n" for number in range(BURST + 500)})
+    away.rename(watched.path / "big")
+    eventually(lambda: watcher.look().files > BURST)
+    settle(watcher)
 
 
 async def test_it_is_not_sure_before_all_files_were_looked_at_once(watched: Watched) -> None:

@@ -1,13 +1,14 @@
 """How long checkpoints, validations and noticing take is kept, across processes and hosts (WS-10)."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.support.bench import ANN, Bench
 from wvo_mcp.domain.checkpoints import Trigger
-from wvo_mcp.domain.latencies import KEPT
+from wvo_mcp.domain.latencies import KEPT, Latency, Rate
 from wvo_mcp.domain.validation import validation
 from wvo_mcp.errors import StoreBusy
 from wvo_mcp.orchestration.workspaces import timing
@@ -43,10 +44,14 @@ async def test_the_newest_of_all_hosts_are_kept(bench: Bench) -> None:
     there.taken(Trigger.INTERVAL, taken(50))
     await there.keep(bench.store, ANN)
     await here.keep(bench.store, ANN)
-    found = await bench.read(timing.kept)
-    assert found["noticing"].count == KEPT
-    assert (found["noticing"].p50, found["noticing"].p99) == (149.0, 247.0)
-    assert (found["checkpoint"].p50, found["checkpoint"].p95, found["validation"].p50) == (50, 100, 30)
+    found, _ = await bench.read(timing.kept)
+    assert found[Latency.NOTICING].count == KEPT
+    assert (found[Latency.NOTICING].p50, found[Latency.NOTICING].p99) == (149.0, 247.0)
+    assert (found[Latency.CHECKPOINT].p50, found[Latency.CHECKPOINT].p95, found[Latency.VALIDATION].p50) == (
+        50,
+        100,
+        30,
+    )
 
 
 async def test_what_the_store_refused_is_kept_by_the_next_call(bench: Bench) -> None:
@@ -61,7 +66,19 @@ async def test_what_the_store_refused_is_kept_by_the_next_call(bench: Bench) -> 
         await own.keep(store, ANN)
     own.noticed(4.0)
     await own.keep(bench.store, ANN)
-    assert (await bench.read(timing.kept))["noticing"].count == 2
+    assert (await bench.read(timing.kept))[0][Latency.NOTICING].count == 2
+
+
+async def test_how_often_a_verdict_was_known_and_a_checkpoint_failed_is_kept(bench: Bench) -> None:
+    own = Timing()
+    own.failed(Trigger.INTERVAL, 2_000.0)
+    for cached, judged in ((0, 10), (9, 10), (0, 0)):
+        found = validation([], judged=judged, total=judged, size=1, cached=cached)
+        own.taken(Trigger.CALL, replace(taken(100), validation=found))
+    await own.keep(bench.store, ANN)
+    _, rates = await bench.read(timing.kept)
+    assert (rates[Rate.FAILED].rate, rates[Rate.FAILED].count) == (0.25, 4)
+    assert (rates[Rate.CACHED].rate, rates[Rate.CACHED].count) == (0.45, 2)
 
 
 def test_telemetry_gets_each_with_its_trigger_and_outcome() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.support.bench import ANN
+from tests.support.bench import ANN, Bench
 from wvo_mcp.domain.checkpoints import Trigger
 from wvo_mcp.errors import StoreBusy
 from wvo_mcp.orchestration.workspaces import triggers
@@ -39,7 +39,7 @@ class Recorded:
         return 0
 
 
-async def test_each_running_task_again_and_again_until_none_runs() -> None:
+async def test_each_running_task_again_and_again_until_none_runs(bench: Bench) -> None:
     running = ["T1", "T2"]
     over = anyio.Event()
 
@@ -51,9 +51,10 @@ async def test_each_running_task_again_and_again_until_none_runs() -> None:
             over.set()
             raise StoreBusy("later")
 
+    store: Any = bench.store
     checkpoints = Recorded(on_take)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(Triggers(Guard(NOTHING, checkpoints, NOTHING), ANN, lambda: running, 0.001).run)
+        tasks.start_soon(Triggers(Guard(store, checkpoints, NOTHING), ANN, lambda: running, 0.001).run)
         with anyio.fail_after(60):
             await over.wait()
         tasks.cancel_scope.cancel()

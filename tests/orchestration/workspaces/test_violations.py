@@ -69,6 +69,41 @@ async def test_what_a_person_must_decide_is_an_alert_and_says_so(work: Work) -> 
     assert kinds.count("workspace.violation") == 1
 
 
+async def test_its_alert_is_over_when_nothing_of_it_is_left_and_comes_again_with_it(work: Work) -> None:
+    flow = {".github/workflows/ci.yml": "on: push\n"}
+    await work.saves("one", **flow)
+    (work.path / ".github/workflows/ci.yml").unlink()
+    await work.saves("two", **{"src/a.py": "1\n"})
+    assert await work.yard.bench.alerts() == []
+    await work.saves("three", **flow)
+    assert await work.yard.bench.alerts() == [("violation", "warning", "T1")]
+    await work.saves("four", **{"src/a.py": "2\n"})
+    assert await work.yard.bench.alerts() == [("violation", "warning", "T1")], "the file is still there"
+
+
+async def test_its_alert_is_over_with_the_work(work: Work) -> None:
+    await work.saves("one", **{".github/workflows/ci.yml": "on: push\n"})
+    await work.yard.bench.call("update_task", OWNER, task_id="T1", status="cancelled")
+    assert await work.yard.bench.alerts() == []
+
+
+@pytest.mark.parametrize("refused_first", [True, False])
+async def test_what_a_worker_was_refused_is_closed_by_people_only(work: Work, refused_first: bool) -> None:
+    async def refused() -> None:
+        evidence = {"worker_id": "w1", "rule": "rm"}
+        await work.yard.bench.write(lambda tx: tx.alerts.raise_alert("violation", "warning", "T1", "refused", evidence))
+
+    if refused_first:
+        await refused()
+    await work.saves("one", **{".github/workflows/ci.yml": "on: push\n"})
+    if not refused_first:
+        await refused()
+    (work.path / ".github/workflows/ci.yml").unlink()
+    await work.saves("two", **{"src/a.py": "1\n"})
+    await work.yard.bench.call("update_task", OWNER, task_id="T1", status="cancelled")
+    assert await work.yard.bench.alerts() == [("violation", "warning", "T1")]
+
+
 @pytest.mark.requirement("WS-9")
 async def test_what_is_forbidden_is_taken_back_at_once_and_the_rest_stays(work: Work) -> None:
     work.policy(forbidden=("secret/**",))

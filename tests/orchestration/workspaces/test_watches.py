@@ -191,7 +191,7 @@ async def test_the_real_watcher_makes_a_checkpoint_of_fifty_new_files(yard: Yard
             kept: Collection[str] = ()
             while not {"checkpoint", "noticing"} <= {*kept}:
                 await guard.timing.keep(store, ANN)
-                kept = await yard.bench.read(timing.kept)
+                kept, _ = await yard.bench.read(timing.kept)
         tasks.cancel_scope.cancel()
     rows = await yard.bench.read(lambda tx: tx.snapshots.of_task("T1", 100))
     assert (rows[0]["trigger"], rows[0]["files_changed"]) == ("changes", 60)

@@ -5,6 +5,7 @@ with, or has it already. A ref says what was begun before a file is touched, and
 whoever finds it after a crash finishes it.
 """
 
+import json
 import os
 import stat
 import tempfile
@@ -14,14 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from wvo_mcp.execution.git import GitFailed
-from wvo_mcp.execution.workspaces.repository import Common
+from wvo_mcp.execution.workspaces.repository import Common, part
 from wvo_mcp.execution.workspaces.rollback import REFUSED
 from wvo_mcp.execution.workspaces.snapshot import Tree, joined, opened
 
 JOURNAL = "refs/wvo/promotion"
 _NOTHING = "0" * 6
+_HAD = "What the project's folder had"
+_RIGHTS = 0o777
+"""Not those that let a file run as its owner: an agent has written what is in it."""
 Entry = tuple[str, str]
 """Mode and object, as git has them."""
+Modes = dict[str, int]
+"""By path."""
 
 
 class Moved(Exception):
@@ -65,7 +71,8 @@ def applied(tree: Tree, root: Path, promotion: Promotion) -> None:
     """Do it. Raises Moved where a file changed since it was planned; Tampered, GitFailed where it failed, and then the files
     are what they were, unless that failed as well: `finished` goes on."""
     common = tree.common
-    begun = common.committed(promotion.before, (), "What the project's folder had")
+    modes = _modes(root, _entries(common, promotion.before))
+    begun = common.committed(promotion.before, (), f"{_HAD}\n\n{json.dumps(modes)}\n")
     commit = common.committed(promotion.after, (begun, promotion.commit), "Promotion: what is begun")
     if not common.pin(JOURNAL, commit):
         raise GitFailed("another promotion of this workspace was begun and is not finished")
@@ -73,12 +80,12 @@ def applied(tree: Tree, root: Path, promotion: Promotion) -> None:
         _put(tree, root, promotion.before, promotion.after)
     except GitFailed as error:
         if not any(one in str(error) for one in REFUSED):  # else git has changed nothing
-            _undone(tree, root, promotion)
+            _undone(tree, root, promotion, modes)
         common.unpin(JOURNAL, commit)
         if any(one in str(error) for one in REFUSED):
             raise Moved(promotion.changed) from None
         raise
-    _settled(tree, root, promotion.after)
+    _settled(tree, root, promotion.after, modes)
 
 
 def kept(tree: Tree) -> None:
@@ -93,37 +100,84 @@ def is_begun(tree: Tree) -> bool:
     return JOURNAL in tree.common.refs(JOURNAL)
 
 
-def finished(tree: Tree, root: Path, day: str) -> str | None:
-    """Go on with what was cut off; the commit that is promoted then, None where nothing was begun. Whatever somebody wrote
-    in between is archived first. Raises Tampered, GitFailed."""
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A commit that has what somebody wrote into these files while a promotion was cut off."""
+
+    ref: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The commit that is promoted then."""
+
+    commit: str
+    kept: tuple[Kept, ...] = ()
+
+
+def finished(tree: Tree, root: Path, day: str) -> Finished | None:
+    """Go on with what was cut off; None where nothing was begun. Whatever somebody wrote in between is archived first, and
+    named until `kept` says that it is on record. Raises Tampered, GitFailed."""
     common = tree.common
     if (found := common.refs(JOURNAL).get(JOURNAL)) is None:
         return None
-    after = common.tree_of(found[0])
-    was, becomes = _entries(common, f"{found[0]}^1"), _entries(common, found[0])
+    begun, after = f"{found[0]}^1", common.tree_of(found[0])
+    was, becomes = _entries(common, begun), _entries(common, found[0])
+    modes = _modes_of(common, begun)
     with _small_index() as own:
         if led := [name for name in (*was, *becomes) if _led_elsewhere(root, name)]:
             raise GitFailed(f"a link is on the way to {led[0]}")
         here = _here(tree, root, own, was, becomes)
-    if here not in (after, common.tree_of(f"{found[0]}^1")):
-        left = common.committed(here, (f"{found[0]}^1",), "What was in the project's folder when a promotion went on")
+    if _foreign(common, _entries(common, here), was, becomes):
+        left = common.committed(here, (begun,), "What was in the project's folder when a promotion went on")
         common.archive(tree.index.name, left, day)
     if here != after:
         _put(tree, root, here, after)
-    _settled(tree, root, after)
-    return common.git("rev-parse", f"{found[0]}^2")
+    _settled(tree, root, after, modes)
+    return Finished(common.git("rev-parse", f"{found[0]}^2"), tuple(_archived(tree, begun, was, becomes)))
 
 
-def theirs(tree: Tree, root: Path, paths: Collection[str]) -> str:
-    """A commit on top of the shadow's base that has these paths as the project's folder has them now. Raises Tampered,
-    GitFailed."""
+def _archived(tree: Tree, begun: str, was: Mapping[str, Entry], becomes: Mapping[str, Entry]) -> Generator[Kept]:
+    """Also by one who went on with it before, and was killed."""
+    common = tree.common
+    first = common.git("rev-parse", begun)
+    for ref, (commit, _) in common.refs(f"refs/wvo/archive/{part(tree.index.name)}").items():
+        if common.commit_of(f"{commit}^1") == first:
+            yield Kept(ref, tuple(_foreign(common, _entries(common, commit), was, becomes)))
+
+
+def _foreign(
+    common: Common, here: Mapping[str, Entry], was: Mapping[str, Entry], becomes: Mapping[str, Entry]
+) -> list[str]:
+    """What neither the project's folder had, nor git was to write there: one that git has written in part is no work of
+    anybody's."""
+    found: list[str] = []
+    for name, (_, blob) in here.items():
+        known = {one[name][1] for one in (was, becomes) if name in one}
+        if blob in known:
+            continue
+        if name in becomes and _content(common, becomes[name][1]).startswith(_content(common, blob)):
+            continue
+        found.append(name)
+    return sorted(found)
+
+
+def _content(common: Common, blob: str) -> bytes:
+    return common.run("cat-file", "blob", blob)
+
+
+def theirs(tree: Tree, root: Path, paths: Collection[str]) -> tuple[str, list[str]]:
+    """A commit on top of the shadow's base that has these paths as the project's folder has them now; and those that it has
+    not, since they hold a secret. Raises Tampered, GitFailed."""
     there = _at(tree, root)
+    secret = [name for name in paths if there.holds_secret(name)]
     with tempfile.TemporaryDirectory(prefix="wvo-git-") as folder:
         own = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
         there.run(own, "read-tree", tree.base)
-        there.enter(own, [name for name in paths if not there.holds_secret(name)], ())
+        there.enter(own, [name for name in paths if name not in secret], ())
         now = there.run(own, "write-tree").decode().strip()
-    return tree.common.committed(now, (tree.base,), "What the project's folder has by now")
+    return tree.common.committed(now, (tree.base,), "What the project's folder has by now"), secret
 
 
 def _at(tree: Tree, root: Path) -> Tree:
@@ -221,13 +275,14 @@ def _put(tree: Tree, root: Path, before: str, after: str) -> None:
         at.run(own, "read-tree", "-m", "-u", before, after)
 
 
-def _undone(tree: Tree, root: Path, promotion: Promotion) -> None:
+def _undone(tree: Tree, root: Path, promotion: Promotion, modes: Modes) -> None:
     """Whatever git has changed by now is as it was again. Raises GitFailed: then the journal stays."""
     was, becomes = _entries(tree.common, promotion.before), _entries(tree.common, promotion.after)
     with _small_index() as own:
         here = _here(tree, root, own, was, becomes)
     if here != promotion.before:
         _put(tree, root, here, promotion.before)
+    _settled(tree, root, promotion.before, modes)
 
 
 def _here(tree: Tree, root: Path, own: dict[str, str], was: Mapping[str, Entry], becomes: Mapping[str, Entry]) -> str:
@@ -237,19 +292,41 @@ def _here(tree: Tree, root: Path, own: dict[str, str], was: Mapping[str, Entry],
     return _at(tree, root).run(own, "write-tree").decode().strip()
 
 
-def _settled(tree: Tree, root: Path, after: str) -> None:
-    """The files have the modes that they have in the shadow, and are on the disk."""
+def _modes(root: Path, entries: Mapping[str, Entry]) -> Modes:
+    """Of the person's files. git makes new ones in their place, with the modes that it gives to all."""
+    found: Modes = {}
+    for name in entries:
+        with suppress(OSError):
+            status = (root / name).lstat()
+            if stat.S_ISREG(status.st_mode):
+                found[name] = status.st_mode & _RIGHTS
+    return found
+
+
+def _modes_of(common: Common, begun: str) -> Modes:
+    """As they were when the promotion began."""
+    text = common.git("cat-file", "commit", begun).partition(f"{_HAD}\n\n")[2]
+    return json.loads(text) if text else {}
+
+
+def _mode(had: int, executable: bool) -> int:
+    """Whoever could read it may run it, or nobody; all else is the person's."""
+    if executable == bool(had & stat.S_IXUSR):
+        return had
+    return had | (had & 0o444) >> 2 if executable else had & ~0o111
+
+
+def _settled(tree: Tree, root: Path, content: str, modes: Modes) -> None:
+    """The files have the modes that the person gave them, and are on the disk."""
     folders = set[Path]()
-    for name, (mode, _) in _entries(tree.common, after).items():
-        if not mode.startswith("100"):
+    for name, (kind, _) in _entries(tree.common, content).items():
+        if not kind.startswith("100"):
             continue
         with suppress(OSError):  # somebody removed it again
             descriptor = opened(root, name)
             try:
-                with suppress(OSError):
-                    own = opened(tree.path, name)
-                    os.fchmod(descriptor, stat.S_IMODE(os.fstat(own).st_mode) & 0o777)
-                    os.close(own)
+                if name in modes:
+                    os.fchmod(descriptor, _mode(modes[name], executable=kind == "100755"))
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)

@@ -1,8 +1,8 @@
 """`ports.Promotions`: what is promoted is committed, judged and compared with the project's folder first."""
 
-import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from anyio import to_thread
 
 from wvo_mcp.domain.validation import Severity, shown
 from wvo_mcp.execution.git import GitFailed
-from wvo_mcp.execution.workspaces import joining, promoting, rollback, shadow, worktree
+from wvo_mcp.execution.workspaces import going_on, joining, promoting, rollback, worktree
 from wvo_mcp.execution.workspaces.alone import Busy, alone
 from wvo_mcp.execution.workspaces.judging import Judging
 from wvo_mcp.execution.workspaces.repository import Tampered, means_full
@@ -22,6 +22,10 @@ from wvo_mcp.ports.checkpoints import NoPromotion, Promoted
 Row = dict[str, Any]
 _PATIENCE_SECONDS = 60.0
 _NAMED = 5
+_HELD_BACK = (
+    "what the project has there by now holds a known secret, which is never copied. Take your change of it back"
+    ' (workspace_rollback with to 0, mode "partial" and these files), or let a person take the secret out.'
+)
 
 
 class ShadowPromotions:
@@ -44,17 +48,21 @@ class ShadowPromotions:
                 return None
             if lease_token not in (None, row["lease_token"]):
                 raise NoPromotion("A later lease has the workspace.")
+            unread: list[going_on.Unread] = []
             if not dry_run:
-                row = await gone_on(self._rows, self._root, row)
-                await self._others_gone_on(row)
+                row = await going_on.gone_on(self._rows, self._root, row)
+                unread = await going_on.others_gone_on(self._rows, self._root, self._folder, row)
             tree = await to_thread.run_sync(worktree.tree_of, self._root, row)
             commit = await to_thread.run_sync(_committed, tree, row)
             await self._judged(row, tree, commit, person=person)
+            if unread and not person:
+                _check_apart(await to_thread.run_sync(tree.files, commit), unread)
             try:
                 promotion = await to_thread.run_sync(promoting.planned, tree, self._root, commit)
                 if promotion.changed and not dry_run:
+                    begun = await going_on.begins(self._rows, row, promotion.changed)
                     await to_thread.run_sync(promoting.applied, tree, self._root, promotion)
-                    await _recorded(self._rows, row, tree, commit)
+                    await going_on.recorded(self._rows, begun, tree, commit)
             except promoting.Moved as moved:
                 raise await self._brought(row, tree, moved, dry_run=dry_run) from None
             text = await to_thread.run_sync(_diff, tree, commit) if diff else ""
@@ -64,21 +72,6 @@ class ShadowPromotions:
         row = await self._rows.of(task_id)
         states = ("open", "closed") if person else ("open",)
         return row if row is not None and row["mode"] == "shadow" and row["state"] in states else None
-
-    async def _others_gone_on(self, row: Row) -> None:
-        """A promotion of another copy that was cut off is finished first: later it would undo what this one writes in the same
-        files. Raises NoPromotion, Tampered, GitFailed, OSError."""
-        for other in await self._rows.live():
-            if other["workspace_id"] == row["workspace_id"] or not await to_thread.run_sync(
-                _is_begun, self._root, other
-            ):
-                continue
-            try:
-                async with alone(self._folder, f"task-{other['task_id']}", 0):
-                    await gone_on(self._rows, self._root, other)
-            except Busy:
-                task_id = other["task_id"]
-                raise NoPromotion(f"A promotion of {task_id} is being finished; try it again in a moment.") from None
 
     async def _judged(self, row: Row, tree: Tree, commit: str, *, person: bool) -> None:
         """Raises NoPromotion."""
@@ -92,22 +85,19 @@ class ShadowPromotions:
 
     async def _brought(self, row: Row, tree: Tree, moved: promoting.Moved, *, dry_run: bool) -> NoPromotion:
         """The copy has what the project has by now as well; what git cannot join has conflict markers."""
-        names = ", ".join(shown(one) for one in moved.paths[:_NAMED])
-        more = f" and {len(moved.paths) - _NAMED} more" if len(moved.paths) > _NAMED else ""
-        said = f"{names}{more} changed in the project since the copy was made."
+        said = f"{_few(moved.paths)} changed in the project since the copy was made."
         if dry_run:
             return NoPromotion(f"{said} Promoting it would bring that into the workspace first.")
-        onto, conflicts, marks = await to_thread.run_sync(_joined, tree, self._root, moved.paths)
-        if await to_thread.run_sync(_same, tree, onto):
-            return NoPromotion(f"{names}{more}: something of the project is in the way. A person has to move it.")
-        facts = {**worktree.facts_of(row), "conflicts": conflicts, "marks": marks}
-        await self._rows.write(row, base_sha=onto, facts=facts)
-        left = (
-            f" Resolve the conflict markers in {', '.join(shown(one) for one in conflicts[:_NAMED])}."
-            if conflicts
-            else ""
-        )
-        return NoPromotion(f"{said} The workspace {row['path']} has both now.{left} Look at these files there.")
+        joined = await to_thread.run_sync(_joined, tree, self._root, moved.paths)
+        secret = f" {_few(joined.secret)}: {_HELD_BACK}" if joined.secret else ""
+        if await to_thread.run_sync(_same, tree, joined.onto):
+            left = [one for one in moved.paths if one not in joined.secret]
+            way = f" {_few(left)}: something of the project is in the way. A person has to move it." if left else ""
+            return NoPromotion(f"{way}{secret}".strip())
+        facts = {**worktree.facts_of(row), "conflicts": joined.conflicts, "marks": joined.marks}
+        await self._rows.write(row, base_sha=joined.onto, facts=facts)
+        left = f" Resolve the conflict markers in {_few(joined.conflicts)}." if joined.conflicts else ""
+        return NoPromotion(f"{said} The workspace {row['path']} has both now.{left} Look at these files there.{secret}")
 
     @asynccontextmanager
     async def _alone(self, row: Row) -> AsyncGenerator[None]:
@@ -134,25 +124,16 @@ class ShadowPromotions:
             raise NoPromotion(f"git could not do it: {error}.", full=means_full(str(error))) from None
 
 
-async def gone_on(rows: Rows, root: Path, row: Row) -> Row:
-    """A promotion that was cut off is finished, and on record; the row as it is then. Who calls has the lock of its task.
-    Raises Tampered, GitFailed, OSError."""
-    tree = await to_thread.run_sync(worktree.tree_of, root, row)
-    done = await to_thread.run_sync(promoting.finished, tree, root, worktree.today())
-    return row if done is None else await _recorded(rows, row, tree, done)
-
-
-def _is_begun(root: Path, row: Row) -> bool:
-    of_copy = row["mode"] == "shadow" and row["base_sha"] is not None and shadow.has_repository(row)
-    return of_copy and promoting.is_begun(worktree.tree_of(root, row))
-
-
-async def _recorded(rows: Rows, row: Row, tree: Tree, commit: str) -> Row:
-    """The project has what `commit` has, so that only what differs from it is to be promoted later."""
-    facts = {**worktree.facts_of(row), "promoted": True}
-    await rows.write(row, base_sha=commit, facts=facts)
-    await to_thread.run_sync(promoting.kept, tree)
-    return {**row, "base_sha": commit, "facts": json.dumps(facts)}
+def _check_apart(names: Sequence[str], unread: Sequence[going_on.Unread]) -> None:
+    """What a copy that cannot be read may have half written must not be joined with this one's as if a person had written
+    it. Raises NoPromotion."""
+    for other in unread:
+        if both := other.overlap(names):
+            raise NoPromotion(
+                f"A promotion of {other.task_id} was cut off and cannot be finished, and {_few(both)} may be half written"
+                " by it. A person has to look at that first.",
+                violations=True,
+            )
 
 
 def _committed(tree: Tree, row: Row) -> str:
@@ -169,18 +150,27 @@ def _committed(tree: Tree, row: Row) -> str:
     return commit
 
 
-def _joined(tree: Tree, root: Path, paths: list[str]) -> tuple[str, list[str], list[str]]:
-    """The new base, paths with conflicts, and the labels of their markers. Raises rollback.NotPossible, Tampered,
-    GitFailed."""
+@dataclass(frozen=True, slots=True)
+class _Joined:
+    """`onto`: the new base. `conflicts`: paths with markers, whose labels are `marks`. `secret`: what was not joined."""
+
+    onto: str
+    conflicts: list[str]
+    marks: list[str]
+    secret: list[str]
+
+
+def _joined(tree: Tree, root: Path, paths: list[str]) -> _Joined:
+    """Raises rollback.NotPossible, Tampered, GitFailed."""
     common = tree.common
-    onto = promoting.theirs(tree, root, paths)
+    onto, secret = promoting.theirs(tree, root, paths)
     here = common.committed(rollback.held(tree), (tree.base,), "What the copy had")
     merged = joining.merged(common, onto, [here])
     plan = rollback.planned(tree, merged.commit)
     before = common.committed(plan.before, (here,), "What was here before the project's files were joined with it")
     common.archive(tree.index.name, before, worktree.today())
     rollback.applied(tree, plan, before)
-    return onto, list(merged.conflicts), list(merged.marks)
+    return _Joined(onto, list(merged.conflicts), list(merged.marks), secret)
 
 
 def _same(tree: Tree, commit: str) -> bool:
@@ -190,3 +180,8 @@ def _same(tree: Tree, commit: str) -> bool:
 def _diff(tree: Tree, commit: str) -> str:
     options = ("--no-ext-diff", "--no-textconv", "--no-color", "--no-renames")
     return tree.common.run("diff", *options, tree.base, commit, "--").decode(errors="replace")
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(shown(one) for one in names[:_NAMED]) + more

@@ -307,15 +307,20 @@ def found_around(root: Path) -> tuple[Path, Path] | None:
     """The top of the worktree around `root`, and the repository's shared folder; read from files, as git would find them."""
     for top in (root, *root.parents):
         mark = top / ".git"
-        if mark.is_dir():
+        if mark.is_dir() and _is_repository(mark):
             return top, mark.resolve()
         if mark.is_file():
             git_dir = (top / mark.read_text("utf-8").removeprefix("gitdir:").strip()).resolve()
             common = git_dir / "commondir"
             return top, (git_dir / common.read_text("utf-8").strip()).resolve() if common.is_file() else git_dir
-        if (top / "HEAD").is_file() and (top / "objects").is_dir() and (top / "refs").is_dir():
+        if _is_repository(top):
             return top, top.resolve()
     return None
+
+
+def _is_repository(folder: Path) -> bool:
+    """As git judges it. The sandbox of an agent's program may leave an empty `.git` in a folder such as /tmp."""
+    return os.path.lexists(folder / "HEAD") and (folder / "objects").is_dir() and (folder / "refs").is_dir()
 
 
 def _head(top: Path, git_dir: Path) -> str:

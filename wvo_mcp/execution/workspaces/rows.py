@@ -14,6 +14,7 @@ from wvo_mcp.ports import Transaction, WatchedStore
 Row = dict[str, Any]
 _MOST_PLACES = 1_000
 _COMPARED = 20
+_MOST_SAID = 2_000
 
 
 class Rows:
@@ -42,12 +43,32 @@ class Rows:
 
     async def write(self, row: Row, **fields: Any) -> None:
         if "facts" in fields:
-            fields["facts"] = json.dumps(fields["facts"])
+            fields["facts"] = self.as_text(fields["facts"])
 
         async def change(tx: Transaction) -> None:
             await tx.workspaces.change(row["workspace_id"], fields)
 
         await self._store.write(self._caller, change)
+
+    @staticmethod
+    def as_text(facts: Mapping[str, Any]) -> str:
+        """As a row has them."""
+        return json.dumps(facts)
+
+    async def alert(self, kind: str, severity: str, task_id: str, message: str, evidence: Mapping[str, Any]) -> None:
+        await self._store.write(
+            self._caller, lambda tx: tx.alerts.raise_alert(kind, severity, task_id, message[:_MOST_SAID], evidence)
+        )
+
+    async def over(self, kind: str, task_id: str) -> None:
+        """The alert ends, if there is one."""
+        await self._store.write(self._caller, lambda tx: tx.alerts.resolve_alert(kind, task_id))
+
+    async def alerted(self, kind: str) -> set[str]:
+        """The tasks with such an alert."""
+        which = {"kind": kind, "open": True}
+        found = await self._store.read(self._caller, lambda tx: tx.alerts.page(which, None, _MOST_PLACES))
+        return {row["task_id"] for row in found}
 
     async def now(self) -> datetime:
         """By the store's clock."""

@@ -9,7 +9,7 @@ from typing import Any
 from anyio import to_thread
 
 from wvo_mcp.execution.git import GitFailed
-from wvo_mcp.execution.workspaces import promotions, shadow, worktree
+from wvo_mcp.execution.workspaces import going_on, shadow, worktree
 from wvo_mcp.execution.workspaces.alone import Busy, alone
 from wvo_mcp.execution.workspaces.repository import Common, Tampered
 from wvo_mcp.execution.workspaces.rows import Row, Rows
@@ -52,15 +52,28 @@ class Shadows:
     async def _goes_on(self, row: Row, ask: PlaceAsk) -> bool:
         """Is the copy used as it is? One without work of its own is made anew for another lease, as the project goes on."""
         if not await to_thread.run_sync(shadow.is_whole, row):
+            row = await self._ended(row)
             note = "its folder or its repository was removed by somebody"
             await self._rows.write(row, state="failed", facts={**worktree.facts_of(row), "note": note})
             return False
-        row = await promotions.gone_on(self._rows, self._root, row)
+        row = await going_on.gone_on(self._rows, self._root, row)
         if row["lease_token"] == ask.lease_token:
             return True
         if not await to_thread.run_sync(shadow.is_clean, self._root, row):
             return True
         return await self.removed(row) is not None
+
+    async def _ended(self, row: Row) -> Row:
+        """A copy that is no longer whole: what it had begun to promote is finished, for nobody looks at it afterwards. Raises
+        Tampered, GitFailed, OSError where files of the project may be half written: a new copy would begin with them."""
+        try:
+            row = await going_on.gone_on(self._rows, self._root, row)
+            await to_thread.run_sync(os.utime, worktree.shadow_repository(row))  # its week begins
+        except (Tampered, GitFailed, OSError) as error:
+            if going_on.may_be_half_written(row):
+                await going_on.broken(self._rows, row, error)
+                raise
+        return row
 
     async def _made(self, ask: PlaceAsk, project: Common | None) -> Row:
         path = _free(self._folder, ask.task_id)
@@ -116,13 +129,15 @@ class Shadows:
         await self._rows.write(row, state="removing")
         try:
             if shadow.has_repository(row):  # only it can finish what it has begun
-                row = await promotions.gone_on(self._rows, self._root, row)
+                row = await going_on.gone_on(self._rows, self._root, row)
             why = await to_thread.run_sync(shadow.removed, self._root, row)
         except Tampered as error:
             why = f"its repository was changed: {error}"
         except (GitFailed, OSError) as error:
             why = str(error)
         await self._rows.close(row, why)
+        if why is None:
+            await going_on.removed(self._rows, row)
         return why
 
     async def recovered(self) -> list[str]:
@@ -130,12 +145,16 @@ class Shadows:
         that could not go on."""
         left: list[str] = []
         rows = await self._rows.live()
+        alerted = await self._rows.alerted(going_on.BROKEN)
         for row in [one for one in rows if one["mode"] == "shadow" and one["state"] in ("open", "closed")]:
             with suppress(Busy):  # somebody works on it now
                 async with alone(self._folder, f"task-{row['task_id']}", 0):
                     try:
-                        await promotions.gone_on(self._rows, self._root, row)
+                        await going_on.gone_on(self._rows, self._root, row)
+                        if row["task_id"] in alerted:
+                            await self._rows.over(going_on.BROKEN, row["task_id"])
                     except (Tampered, GitFailed, OSError) as error:
+                        await going_on.broken(self._rows, row, error)
                         left.append(f"What was promoted of {row['task_id']} is not finished: {error}.")
         live = [row["workspace_id"] for row in rows]
         with suppress(OSError):

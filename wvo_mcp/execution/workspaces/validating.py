@@ -86,7 +86,7 @@ class Validator:
         began = self._steady()
         changes = _changes(work)
         known = self._known_of(policy, changes)
-        new = [one for one in changes if one not in known]
+        new, cached = [one for one in changes if one not in known], len(known)
         sizes = _sizes(work.common, [one.blob for one in new if one.has_content])
         # Links first, for they are short and may lead anywhere; then in an order that whoever wrote them cannot foresee.
         random.Random(work.commit).shuffle(new)  # noqa: S311 - a sample, no secret
@@ -106,7 +106,9 @@ class Validator:
         size = sum(one for one, _ in all_)
         found += validation.of_sizes(size, work.others, policy)
         took = round((self._steady() - began) * 1_000)
-        return validation.validation(found, judged=len(known), total=len(changes), size=size, took_ms=took)
+        return validation.validation(
+            found, judged=len(known), total=len(changes), size=size, took_ms=took, cached=cached
+        )
 
     def _known_of(self, policy: SafetyPolicy, changes: Sequence[Change]) -> dict[Change, _Judged]:
         with self._lock:

@@ -134,7 +134,7 @@ class Watcher:
                 if self._stop.wait(max(0.0, self._renew_at - time.monotonic())):
                     return
                 self._renew()
-            if self._notify is None:
+            if self._notify is None or self._renew_at is not None:  # nothing may come that would end the wait below
                 continue
             raw = self._notify.watch(DEBOUNCE_MS, STEP_MS, 0, self._stop)
             if isinstance(raw, str):  # stop

@@ -18,14 +18,13 @@ from wvo_mcp.domain.task import Status
 from wvo_mcp.domain.worker import Worker
 from wvo_mcp.errors import WvoError
 from wvo_mcp.orchestration.approvals import deciding
+from wvo_mcp.orchestration.tasks import breaches
 from wvo_mcp.ports import Store, Transaction
 from wvo_mcp.ports.safety import Judge
 from wvo_mcp.ports.workers import Violation
 
 logger = logging.getLogger(__name__)
 
-VIOLATION = "violation"
-"""The kind of the alert of what was refused."""
 _SHOWN = 4_000
 _LOOKED_AT = 500
 _WRITING = frozenset(
@@ -102,7 +101,7 @@ class Asker:
             return _YES
         who, task_id = self._worker.worker_id, self._worker.task_id
         message = f"{who} was refused by the policy ({judged.rule}): {redact(_shown(request))[:200]}"
-        await tx.alerts.raise_alert(VIOLATION, "warning", task_id, message, {"worker_id": who, "rule": judged.rule})
+        await tx.alerts.raise_alert(breaches.KIND, "warning", task_id, message, {"worker_id": who, "rule": judged.rule})
         return Reply(allowed=False, reason=judged.reason)
 
     async def _record(self, tx: Transaction, request: PermissionRequest, judged: Judgement) -> None:

@@ -37,13 +37,13 @@ class PauseMode(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Halt:
     """What people want to stand still. `stop`: as paused now, and autopilots exit. `asked`: reasons by worker. `still`: tasks
-    in whose workspaces nobody may write now."""
+    in whose workspaces nobody may write now, each with what tells one pause from the next."""
 
     mode: PauseMode | None = None
     stop: bool = False
     reason: str | None = None
     asked: Mapping[str, str] = field(default_factory=dict[str, str])
-    still: frozenset[str] = frozenset()
+    still: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def gives_out(self) -> bool:

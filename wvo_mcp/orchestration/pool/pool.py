@@ -177,7 +177,7 @@ class Pool:
 
     async def _launch(self, tasks: TaskGroup, slot: int) -> Nothing | None:
         try:
-            busy = self._running() | self._watch.now.still
+            busy = self._running() | self._watch.now.still.keys()
             found = await launch(self._parts, slot, self._only, self._missing, busy)
         except (StoreBusy, StoreUnavailable):
             raise

@@ -116,7 +116,7 @@ class Watching:
     def pause(self, until: anyio.Event) -> None:
         """It must write nothing until this is set; then it goes on, in the same session, and hears why."""
         self._paused = until
-        if self._tasks is not None:
+        if self._tasks is not None and not self._quiet:
             self._tasks.start_soon(self._quieten, until)
 
     def _may_hear(self) -> bool:
@@ -129,20 +129,22 @@ class Watching:
         if self.alone is not None:
             self.end(End(Outcome.STOPPED, f"its files go back, and it cannot be paused: {self.alone}", Act.PAUSE))
             return
-        with anyio.move_on_after(_QUIET_SECONDS):
+        with anyio.move_on_after(_QUIET_SECONDS) as waited:
             await self.run.interrupt()
             await until.wait()
-        if self._paused is until and not self._quiet:
+        if waited.cancelled_caught and self._paused is until and not self._quiet:
             self.end(End(Outcome.STOPPED, "it did not pause for a rollback of its files", Act.PAUSE))
 
     async def _stays(self, stop: AgentEvent) -> bool:
         """Its turn was ended for a pause. Does another one follow, once that is over?"""
-        until, task_id = self._paused, self.launched.task.id
-        if until is None or self.launched.driver.answers:
+        until, task_id = None, self.launched.task.id
+        if self._paused is None or self.launched.driver.answers:
             return False
         self._quiet = True
-        await self._acknowledge()
-        await until.wait()
+        while self._paused is not until:  # the next pause may begin when one ends
+            until = self._paused
+            await self._acknowledge()
+            await until.wait()
         self._paused, self._quiet = None, False
         if self._end is not None or stop.status is Status.FAILED or not await self._still_mine():
             return False

@@ -54,12 +54,14 @@ class Work:
     _opening: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     _still: anyio.Event | None = None
     """Set when it may write again."""
+    _paused: str | None = None
+    """Which pause that is."""
 
     def __post_init__(self) -> None:
         self._ledger = Ledger(self.parts.providers, self.launched.caps, self.launched.worker)
 
     def halted(self, halt: Halt) -> None:
-        self._keep_still(self.launched.task.id in halt.still)
+        self._keep_still(halt.still.get(self.launched.task.id))
         end = ended_by(halt, self.launched.worker.worker_id)
         if end is not None and self._ended is None:
             self._ended = end
@@ -69,14 +71,15 @@ class Work:
             if self.watching is not None:
                 self.watching.end(end)
 
-    def _keep_still(self, on: bool) -> None:
-        if on and self._still is None:
-            self._still = anyio.Event()
-            if self.watching is not None:
-                self.watching.pause(self._still)
-        elif not on and self._still is not None:
-            self._still.set()
-            self._still = None
+    def _keep_still(self, pause: str | None) -> None:
+        """One may be over and the next begun since the last look: that one waits for its own acknowledgement."""
+        if pause == self._paused:
+            return
+        before, self._still, self._paused = self._still, None if pause is None else anyio.Event(), pause
+        if self._still is not None and self.watching is not None:
+            self.watching.pause(self._still)
+        if before is not None:
+            before.set()
 
     async def run(self) -> tuple[Task, End]:
         """Its task as it is then, and how the launch ended."""

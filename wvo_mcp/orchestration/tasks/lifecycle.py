@@ -19,6 +19,7 @@ from wvo_mcp.domain.task import (
     retry_delay_seconds,
 )
 from wvo_mcp.errors import DependencyCycle, IllegalTransition, InvalidInput, NotFound, StaleLease
+from wvo_mcp.orchestration.tasks import breaches
 from wvo_mcp.ports import Transaction
 
 _BY_HOLDER = (Status.DONE, Status.IN_REVIEW)
@@ -80,6 +81,8 @@ async def move(
         await tx.alerts.resolve_alert("task_blocked", task.id)
     if task.status is Status.FAILED:
         await tx.alerts.resolve_alert("task_failed", task.id)
+    if to in SETTLED:
+        await breaches.over(tx, task.id)
     given_up = to in (Status.CANCELLED, Status.FAILED) and task.lease_token > 0
     if not keeps_entry and (given_up or (task.status in _SUBMITTED and to is Status.PENDING)):
         from wvo_mcp.orchestration.tasks import submitting  # few tasks come back

@@ -39,10 +39,11 @@ class Pause:
     forced: bool = False
 
 
-async def standing(tx: Transaction) -> frozenset[str]:
-    """Tasks in whose workspaces nobody may write now."""
+async def standing(tx: Transaction) -> dict[str, str]:
+    """Tasks in whose workspaces nobody may write now; and of each what tells this pause from the next one."""
     found: Mapping[str, Mapping[str, Any]] = await tx.state.named(_STILL)
-    return frozenset(name.removeprefix(_STILL) for name, one in found.items() if instant(one["until"]) > tx.now)
+    live = {name.removeprefix(_STILL): one for name, one in found.items() if instant(one["until"]) > tx.now}
+    return {task_id: one["message"] or one["until"] for task_id, one in live.items()}
 
 
 async def acknowledge(tx: Transaction, task_id: str) -> None:

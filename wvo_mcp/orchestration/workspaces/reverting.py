@@ -10,7 +10,7 @@ from wvo_mcp.domain.rollbacks import BASE, Extent, RollbackAsk, Rolled
 from wvo_mcp.domain.task import BlockAuthor, Status
 from wvo_mcp.domain.validation import Finding, shown
 from wvo_mcp.orchestration import messages
-from wvo_mcp.orchestration.tasks import lifecycle
+from wvo_mcp.orchestration.tasks import breaches, lifecycle
 from wvo_mcp.orchestration.workspaces import pausing
 from wvo_mcp.ports import Transaction, WatchedStore
 from wvo_mcp.ports.checkpoints import NoRollback, Rollbacks
@@ -80,19 +80,19 @@ def _sentence(rolled: Rolled, files: Sequence[str], reason: str) -> str:
 
 
 async def critical(
-    store: WatchedStore, caller: Caller, rollbacks: Rollbacks, task_id: str, found: Sequence[Finding]
+    store: WatchedStore, caller: Caller, rollbacks: Rollbacks, task_id: str, number: int, found: Sequence[Finding]
 ) -> Reverted | None:
     """The files that the policy forbids go back; the third time within a lease, or when that fails so often, the task waits
-    for a person. Raises as `revert`."""
+    for a person. `number`: the checkpoint that has them. Raises as `revert`."""
     reason = " ".join(one.message for one in found[:_NAMED])
-    if await store.write(caller, lambda tx: _too_often(tx, task_id, reason)):
+    if await store.write(caller, lambda tx: _too_often(tx, task_id, number, found, reason)):
         return None
     names = [*dict.fromkeys(one.path for one in found)]
     ask = RollbackAsk(task_id=task_id, to=None, extent=Extent.PARTIAL, names=names)
     return await revert(store, caller, rollbacks, ask, f"the policy forbids it: {reason}", by_policy=True)
 
 
-async def _too_often(tx: Transaction, task_id: str, reason: str) -> bool:
+async def _too_often(tx: Transaction, task_id: str, number: int, found: Sequence[Finding], reason: str) -> bool:
     """Was the task blocked?"""
     task = await tx.tasks.get(task_id)
     events = await tx.events.of_task(task_id, _LOOKED_AT)
@@ -103,7 +103,8 @@ async def _too_often(tx: Transaction, task_id: str, reason: str) -> bool:
     why = f"its files went back {times} times, and it does it again: {reason}"
     await lifecycle.block(tx, task, why[:2_000], [], BlockAuthor.POLICY)
     hint = "Look at its workspace (workspace-diff), then unblock or cancel it."
-    await tx.alerts.raise_alert("violation", "critical", task_id, f"{task_id} waits for a person: {why} {hint}"[:2_000])
+    text = f"{task_id} waits for a person: {why} {hint}"
+    await breaches.found(tx, task_id, "critical", text, number, found)
     return True
 
 

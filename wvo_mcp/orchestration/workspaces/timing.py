@@ -1,8 +1,10 @@
-"""How long checkpoints, validations and noticing take: to telemetry, and kept for `wvo-mcp workspaces`."""
+"""How long checkpoints, validations and noticing take, and how often they fail or are spared: to telemetry, and kept for
+`wvo-mcp workspaces`."""
 
 from collections.abc import Mapping
+from typing import Any
 
-from wvo_mcp.domain.latencies import Latency, Quantiles, joined, quantiles
+from wvo_mcp.domain.latencies import Latency, Quantiles, Rate, Share, joined, quantiles, share
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.ports import SILENT, Store, Tracer, Transaction
 from wvo_mcp.ports.checkpoints import Taken
@@ -17,16 +19,21 @@ class Timing:
     def __init__(self, tracer: Tracer = SILENT, host: str = "here") -> None:
         self._tracer = tracer
         self._fact = f"{_FACT}{host}"
-        self._new: dict[str, list[float]] = {}
+        self._new: dict[str, list[Any]] = {}
+        """Milliseconds, or [hits, of]."""
 
     def taken(self, trigger: str, taken: Taken) -> None:
         outcome = {"wvo.checkpoint.trigger": trigger, "wvo.outcome": "made" if taken.fresh else "unchanged"}
         self._add(Latency.CHECKPOINT, taken.took_ms, outcome)
-        if taken.validation is not None:
-            self._add(Latency.VALIDATION, taken.validation.took_ms)
+        self._put(Rate.FAILED, [0, 1])
+        if (found := taken.validation) is not None:
+            self._add(Latency.VALIDATION, found.took_ms)
+            if found.judged:
+                self._put(Rate.CACHED, [found.cached, found.judged])
 
     def failed(self, trigger: str, milliseconds: float) -> None:
-        """No checkpoint could be made. Only telemetry counts it."""
+        """No checkpoint could be made. Only telemetry keeps how long that took."""
+        self._put(Rate.FAILED, [1, 1])
         outcome = {"wvo.checkpoint.trigger": trigger, "wvo.outcome": "failed"}
         self._tracer.measured(Latency.CHECKPOINT, milliseconds / 1_000, outcome)
 
@@ -48,15 +55,19 @@ class Timing:
         self._new = {kind: values for kind, values in self._new.items() if values}
 
     def _add(self, kind: Latency, milliseconds: float, attributes: Mapping[str, Attribute] | None = None) -> None:
-        self._new.setdefault(kind, []).append(milliseconds)
-        del self._new[kind][:-1_000]  # nobody may ever keep them
+        self._put(kind, milliseconds)
         self._tracer.measured(kind, milliseconds / 1_000, attributes)
 
+    def _put(self, kind: Latency | Rate, value: float | list[int]) -> None:
+        self._new.setdefault(kind, []).append(value)
+        del self._new[kind][:-1_000]  # nobody may ever keep them
 
-async def kept(tx: Transaction) -> dict[str, Quantiles]:
-    """By kind, of all hosts."""
-    values: dict[str, list[float]] = {}
+
+async def kept(tx: Transaction) -> tuple[dict[Latency, Quantiles], dict[Rate, Share]]:
+    """Of all hosts."""
+    values: dict[str, list[Any]] = {}
     for of_host in (await tx.state.named(_FACT)).values():
         for kind, newest in of_host.items():
             values.setdefault(kind, []).extend(newest)
-    return {kind: found for kind in sorted(values) if (found := quantiles(values[kind])) is not None}
+    took = {kind: found for kind in Latency if (found := quantiles(values.get(kind, ()))) is not None}
+    return took, {kind: found for kind in Rate if (found := share(values.get(kind, ()))) is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -37,6 +37,8 @@ T = TypeVar("T")
 
 _OPEN_SECONDS = 15.0
 _LOOK_SECONDS = 0.05
+_SETTLED_SECONDS = 5.0
+"""So long after it was seen a commit can be read at the latest, on a disk that takes its time."""
 
 
 class SqliteStore:
@@ -61,6 +63,8 @@ class SqliteStore:
         self._liveness = liveness
         self._schema = latest()
         self._seen: list[tuple[int, int] | None] | None = None
+        self._settled_at = 0.0
+        self._told: object = None
         self._synchronous = synchronous
         self.writer = Connection(path, read_only=False, synchronous=synchronous)
         self._reader = Connection(path, read_only=True, synchronous=synchronous)
@@ -129,14 +133,36 @@ class SqliteStore:
     async def wait_for_change(self, seconds: float) -> bool:
         until = anyio.current_time() + seconds
         while True:
-            traces = self._traces()
-            if traces != self._seen:
-                self._seen = traces
+            if await self._changed():
                 return True
             left = until - anyio.current_time()
             if left <= 0:
                 return False
             await anyio.sleep(min(_LOOK_SECONDS, left))
+
+    async def _changed(self) -> bool:
+        """A commit leaves its traces before it can be read: what is there then is asked for, until it certainly can."""
+        now, traces = anyio.current_time(), self._traces()
+        if traces != self._seen:
+            self._seen, self._settled_at = traces, now + _SETTLED_SECONDS
+        elif now > self._settled_at:
+            return False
+        version = await self._version()
+        changed, self._told = version != self._told, version
+        return changed
+
+    async def _version(self) -> object:
+        """Another one after each commit of another connection."""
+
+        async def look(rows: Rows) -> int:
+            return rows.value("PRAGMA data_version")
+
+        if self._blank is not None:
+            return self._seen
+        with suppress(WvoError):  # whoever waits reads next, and is told
+            version = await self._in_place(lambda: self._reader.read(look))
+            return self._reader, version
+        return object()
 
     def _traces(self) -> list[tuple[int, int] | None]:
         """Size and time of what a commit writes to. A look costs a few microseconds, and no lock."""
