@@ -171,8 +171,20 @@ class Approvals(RuleBasedStateMachine):
     def manage(self, task: str, verb: str) -> None:
         self.tried(self.bench.call(verb, a_person(), task_id=task))
 
-    @rule(who=PEOPLE | NAMES, approved=st.booleans(), which=st.integers(0, 30), person=st.booleans())
-    def decide(self, who: str, approved: bool, which: int, person: bool) -> None:
+    @rule(
+        who=PEOPLE | NAMES,
+        approved=st.booleans(),
+        which=st.integers(0, 4),
+        person=st.booleans(),
+        meanwhile=st.sampled_from(["nothing", "nothing", "hours", "a week", "another limit", "another task"]),
+    )
+    def decide(self, who: str, approved: bool, which: int, person: bool, meanwhile: str) -> None:
+        if meanwhile in ("hours", "a week"):
+            self.clock.advance(WEEK if meanwhile == "a week" else 3_600)
+        elif meanwhile == "another limit":
+            self.limit = 300 - self.limit
+        elif meanwhile == "another task":
+            self.run(self.bench.force("UPDATE tasks SET title = title || '!' WHERE id = 'G'"))
         known = sorted(self.now().values(), key=lambda one: (one.state is not ApprovalState.PENDING, one.seq))
         if not known:
             return
