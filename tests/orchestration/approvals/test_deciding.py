@@ -51,6 +51,23 @@ async def test_asking_ends_the_lease_and_costs_no_work_in_progress(bench: Bench)
     verify(bench.source)
 
 
+@pytest.mark.requirement("APPR-1")
+@pytest.mark.parametrize("asks", [{"command": "make"}, {"question": "May I?"}, None], ids=["command", "task", "gate"])
+async def test_waiting_holds_no_lease_no_work_in_progress_and_no_process(
+    bench: Bench, asks: dict[str, str] | None
+) -> None:
+    bench.limits(wip_limit=1, agent_wip_limit=1)
+    await bench.create(a_task("T1", requires_approval=asks is None), a_task("T2"))
+    if asks is not None:
+        await bench.claim(ANN, "T1")
+        await bench.call("approval_request", ANN, task_id="T1", **asks)
+    task = await bench.task("T1")
+    assert (task.session_id, task.lease_expires_at, task.assigned_to) == (None, None, None)
+    assert await approvals(bench) == {"A-1": "pending"}
+    assert await bench.sql("SELECT worker_id FROM workers") == []
+    assert (await bench.claim(ANN))["task"]["id"] == "T2"
+
+
 @pytest.mark.parametrize("verdict", ["approve", "deny"])
 async def test_a_decided_command_returns_to_its_agent_with_the_answer(bench: Bench, verdict: str) -> None:
     known = await asked(bench)
