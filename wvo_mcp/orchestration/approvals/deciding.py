@@ -159,6 +159,7 @@ async def _settle(
     providers: Providers | None,
 ) -> Decided:
     settled = await tx.approvals.change(approval.approval_id, {**fields, "decided_at": tx.now})
+    await tx.state.put(asked.DECIDED, approval.approval_id)
     if approval.task_id is None:
         await tx.alerts.resolve_alert(asked.alert_of(approval), None)
     return Decided(settled, await KINDS[approval.kind].answered(tx, Question(settled, approved, task, providers)))

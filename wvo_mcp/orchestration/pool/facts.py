@@ -11,6 +11,7 @@ import anyio
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.worker import WorkerState
 from wvo_mcp.errors import StoreBusy, StoreUnavailable
+from wvo_mcp.orchestration.tasks.asked import DECIDED
 from wvo_mcp.orchestration.workspaces import pausing
 from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.store import WatchedStore
@@ -68,6 +69,10 @@ async def read(tx: Transaction) -> Halt:
     reason = await tx.state.get(PAUSED_REASON) if kept else None
     still = await pausing.standing(tx)
     return Halt(PauseMode(mode) if mode else None, bool(kept.get("stop")), reason, asked, still)
+
+
+async def _read_with_decision(tx: Transaction) -> tuple[Halt, object]:
+    return await read(tx), await tx.state.get(DECIDED)
 
 
 async def pause(tx: Transaction, mode: PauseMode, reason: str | None) -> Halt:
@@ -136,16 +141,17 @@ class Watch:
         self._caller = caller
         self._lasting = lasting
         self.now = Halt()
+        self._decided: object = None
 
     async def look(self) -> Halt:
-        self.now = await self._store.read(self._caller, read)
+        self.now, self._decided = await self._store.read(self._caller, _read_with_decision)
         return self.now
 
-    async def run(self, on_change: Callable[[Halt], None]) -> None:
+    async def run(self, on_change: Callable[[Halt], None], on_decision: Callable[[], None] = lambda: None) -> None:
         """Until it is cancelled. The only waiter of the store."""
         away: float | None = None
         while True:
-            before = self.now
+            before, decided = self.now, self._decided
             try:
                 await self._store.wait_for_change(_LOOK_SECONDS)
                 changed = await self.look() != before
@@ -158,3 +164,5 @@ class Watch:
                 continue
             if changed:
                 on_change(self.now)
+            if decided != self._decided:
+                on_decision()

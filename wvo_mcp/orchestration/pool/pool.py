@@ -105,7 +105,7 @@ class Pool:
         ended = ""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._sink.run)
-            tasks.start_soon(self._watch.run, self._on_halt)
+            tasks.start_soon(self._watch.run, self._on_halt, self.look)
             tasks.start_soon(self._walk)
             if guard is not None:
                 tasks.start_soon(Triggers(guard, parts.caller, self._running, alone=self._alone).run)

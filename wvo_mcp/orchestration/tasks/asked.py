@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from wvo_mcp.domain.approval import Approval
 
 ALERT = "approval"
+DECIDED = "approval_decided"
+"""The fact of the store that names what was decided last: whoever waits looks at it."""
 
 
 def subject_of(task: Task) -> dict[str, Any]:
