@@ -123,11 +123,11 @@ async def test_a_watch_outlives_a_store_that_is_away(monkeypatch: pytest.MonkeyP
             await anyio.lowlevel.checkpoint()
             return True
 
-        async def read(self, caller: Any, work: Any) -> facts.Halt:
+        async def read(self, caller: Any, work: Any) -> tuple[facts.Halt, object]:
             self.looks += 1
             if self.looks == 1:
                 raise StoreUnavailable("no route to host")
-            return facts.Halt(stop=True)
+            return facts.Halt(stop=True), None
 
     monkeypatch.setattr(facts, "_AGAIN_SECONDS", 0.0)
     heard: list[facts.Halt] = []
