@@ -16,7 +16,7 @@ from wvo_mcp.operations.operation import Context, Effect, First, operation
 from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.orchestration.routing import breakers
 from wvo_mcp.orchestration.routing.router import Route
-from wvo_mcp.orchestration.tasks import lifecycle
+from wvo_mcp.orchestration.tasks import breaches, lifecycle
 from wvo_mcp.ports.providers import Providers
 
 if TYPE_CHECKING:  # a first call needs nothing of these
@@ -193,6 +193,8 @@ async def complete_task(ctx: Context, params: CompleteTask) -> CompletedTask:
     work = {} if place is None else await _submitted(ctx, task, place)
     notice = work.pop("notice", None)
     moved = await lifecycle.complete(tx, task, params.summary, params.artifacts, params.evidence, work)
+    if place is not None and moved.task.status is Status.DONE:
+        await breaches.over(tx, task.id)
     tried = await tx.routing.tried(task.id)
     if tried:
         await breakers.done(tx, task.id, tried)

@@ -78,7 +78,7 @@ async def move(
         await tx.alerts.resolve_alert("task_blocked", task.id)
     if task.status is Status.FAILED:
         await tx.alerts.resolve_alert("task_failed", task.id)
-    if to in SETTLED:
+    if to is Status.CANCELLED or (to is Status.DONE and not leaving):  # who completes looks where it has a workspace
         await breaches.over(tx, task.id)
     if task.status in _SUBMITTED and to in (Status.PENDING, Status.CANCELLED):
         from wvo_mcp.orchestration.tasks import submitting  # few tasks come back
