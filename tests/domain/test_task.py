@@ -11,6 +11,7 @@ TABLE = {
     ("pending", "in_progress"),
     ("pending", "blocked"),
     ("pending", "cancelled"),
+    ("pending", "in_review"),
     ("in_progress", "done"),
     ("in_progress", "in_review"),
     ("in_progress", "awaiting_approval"),

@@ -17,7 +17,7 @@ from wvo_mcp.operations.operation import Context, Effect, First, operation
 from wvo_mcp.orchestration.queue import claims
 from wvo_mcp.orchestration.routing import breakers
 from wvo_mcp.orchestration.routing.router import Route
-from wvo_mcp.orchestration.tasks import lifecycle
+from wvo_mcp.orchestration.tasks import breaches, lifecycle
 from wvo_mcp.ports.providers import Providers
 from wvo_mcp.ports.rules import ProjectRules
 
@@ -209,6 +209,8 @@ async def complete_task(ctx: Context, params: CompleteTask, rules: ProjectRules,
         from wvo_mcp.orchestration.checking import asking, triggers
 
         await triggers.completed(tx, moved.task, work, trigger, asking.candidates(providers))
+    if place is not None and moved.task.status is Status.DONE:
+        await breaches.over(tx, task.id)
     tried = await tx.routing.tried(task.id)
     if tried:
         await breakers.done(tx, task.id, tried)

@@ -23,6 +23,8 @@ _TOLD = timedelta(minutes=15)
 
 def watching(rules: ProjectRules, providers: Providers) -> LeaderJob:
     async def run(term: LeaderTerm) -> None:
+        await providers.refresh()
+        await rules.refresh()
         names = asking.candidates(providers)
         if await term.read(term.caller, _anything):
             await term.write(term.caller, lambda tx: look(tx, names))

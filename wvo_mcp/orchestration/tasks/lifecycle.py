@@ -81,7 +81,7 @@ async def move(
         await tx.alerts.resolve_alert("task_blocked", task.id)
     if task.status is Status.FAILED:
         await tx.alerts.resolve_alert("task_failed", task.id)
-    if to in SETTLED:
+    if to is Status.CANCELLED or (to is Status.DONE and not leaving):  # who completes looks where it has a workspace
         await breaches.over(tx, task.id)
     given_up = to in (Status.CANCELLED, Status.FAILED) and task.lease_token > 0
     if not keeps_entry and (given_up or (task.status in _SUBMITTED and to is Status.PENDING)):
