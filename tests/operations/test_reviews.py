@@ -90,7 +90,7 @@ async def test_a_reviewer_gets_criteria_evidence_and_diff_and_its_answer_is_kept
     kept = (office.yard.root / "state" / "reviews" / "R-1.md").read_text()
     assert "+a = 2" in kept
     assert "It is as asked." in kept
-    proof = (await office.ask("get_task", BOB, task_id="T1"))["proof"]
+    proof = (await office.ask("get_task", BOB, task_id="T1"))["task"]["proof"]
     assert proof["criteria"][0] == {"criterion": "Empty input works", "evidence": "test_empty passes"}
     assert [(one["verdict"], one["decision"]) for one in proof["reviews"]] == [("approved", "continue")]
 

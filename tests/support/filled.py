@@ -94,9 +94,16 @@ async def _fill_for_workers(tx: Transaction) -> None:
     await tx.messages.add({"to_agent": "ann", "kind": "pause", "body": HOSTILE, "needs_answer": True})
     until = {"expires_at": "2100-01-01T00:00:00.000Z"}
     await tx.reservations.add({"agent_id": "ann", "pattern": HOSTILE, "mode": "shared", **until})
+    about = {"task_id": "HELD", "round": 1, "commit_sha": "c", "author": "ann", "trigger": "human", "asked_by": "owner"}
+    await tx.reviews.add({**about, "question": HOSTILE, "candidates": ["x"]})
 
 
 BY_HAND = (
+    (
+        "orchestrations",
+        ("orchestration_id", "seq", "goal", "state", "plan", "created_at", "updated_at"),
+        ("O-1", 1, HOSTILE, "planned", None, "2026-11-20T10:00:00.000Z", "2026-11-20T10:00:00.000Z"),
+    ),
     ("health_samples", ("at", "metrics"), ("2026-11-20T10:00:00.000Z", "{}")),
     ("throughput", ("minute", "first_seq", "completed"), ("2026-11-20T10:00", 1, 2)),
     ("throughput_hours", ("hour", "completed", "cycles", "working"), ("2026-11-20T10", 2, 60, 30)),

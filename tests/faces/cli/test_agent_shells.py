@@ -115,6 +115,7 @@ def test_each_operation_says_once_who_may_call_it() -> None:
         "alert_resolve",
         "message",
         "answer",
+        "review",
     }
     assert administered == {"budget_raise", "set_time_back"}
     assert {op.role.name for op in ALL.values() if op.effect == "read"} == {"VIEWER"}

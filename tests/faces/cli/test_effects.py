@@ -16,6 +16,7 @@ NEEDED = {
     "get_task": {"task_id": "T1"},
     "worker_log": {"worker_id": "w-1"},
     "approval_status": {"task_id": "T1"},
+    "review_status": {"task_id": "T1"},
     "command_check": {"command": "ls"},
     "workspace_checkpoints": {"task_id": "T1"},
     "workspace_diff": {"task_id": "T1"},

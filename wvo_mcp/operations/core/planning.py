@@ -62,6 +62,36 @@ class WorkView(TaskLine):
     finished_at: Instant | None = None
 
 
+class Criterion(Output):
+    criterion: OrNull = Field(default=None, description="Absent: evidence beyond the criteria.")
+    evidence: Annotated[OrNull, first(1_000)] = Field(default=None, description="Absent: none was given.")
+
+
+class FailedCheck(Output):
+    """A command of `verify` failed on this submission; `tail` is the end of its log."""
+
+    entry_id: str
+    command: str
+    tail: str
+
+
+class VerdictLine(Output):
+    review_id: str
+    commit: OrNull = None
+    by: str
+    verdict: str | None
+    summary: Annotated[str | None, first(1_000)]
+    decision: str | None
+
+
+class ProofView(Output):
+    """How the work was shown to be done."""
+
+    criteria: list[Criterion] = Field(default=[])
+    failed: FailedCheck | None = None
+    reviews: list[VerdictLine] = Field(default=[])
+
+
 class TaskView(WorkView):
     """A task with all there is to know."""
 
@@ -70,6 +100,7 @@ class TaskView(WorkView):
     block_author: BlockAuthor | None = None
     waiting_for: list[str] = Field(default=[])
     verified: str | None = Field(default=None, description="Of a done task: verified or unverified.")
+    proof: ProofView | None = None
 
 
 class EventLine(Output):
@@ -155,36 +186,6 @@ class SubmissionView(SubmissionRef):
     reason: str | None = None
 
 
-class Criterion(Output):
-    criterion: OrNull = Field(default=None, description="Absent: evidence beyond the criteria.")
-    evidence: Annotated[OrNull, first(1_000)] = Field(default=None, description="Absent: none was given.")
-
-
-class FailedCheck(Output):
-    """A command of `verify` failed on this submission; `tail` is the end of its log."""
-
-    entry_id: str
-    command: str
-    tail: str
-
-
-class VerdictLine(Output):
-    review_id: str
-    commit: OrNull = None
-    by: str
-    verdict: str | None
-    summary: Annotated[str | None, first(1_000)]
-    decision: str | None
-
-
-class ProofView(Output):
-    """How the work was shown to be done."""
-
-    criteria: list[Criterion] = Field(default=[])
-    failed: FailedCheck | None = None
-    reviews: list[VerdictLine] = Field(default=[])
-
-
 class TaskDetails(Output):
     task: TaskView
     dependencies: list[RelatedTask]
@@ -193,7 +194,6 @@ class TaskDetails(Output):
     events: list[EventLine]
     context: list[ContextEntry]
     submission: SubmissionView | None = None
-    proof: ProofView | None = None
 
 
 @operation(toolset="core", effect=Effect.READ)
@@ -205,7 +205,9 @@ async def get_task(ctx: Context, params: GetTask) -> TaskDetails:
     entries = [] if task.status in (Status.PENDING, Status.IN_PROGRESS) else await tx.submissions.of_task(task.id)
     return TaskDetails.of(
         {
-            "task": TaskView.of(task, waiting_for=waits, verified=_verified(task, entries)),
+            "task": TaskView.of(
+                task, waiting_for=waits, verified=_verified(task, entries), proof=await _proof(tx, task)
+            ),
             "dependencies": await tx.tasks.dependencies(task.id),
             "dependents": await tx.tasks.dependents(task.id, 100),
             "checkpoints": await tx.memory.checkpoints(task.id, 5),
@@ -214,7 +216,6 @@ async def get_task(ctx: Context, params: GetTask) -> TaskDetails:
             "submission": {**entries[0], "commit": entries[0]["commit_sha"], "drift": json.loads(entries[0]["drift"])}
             if entries
             else None,
-            "proof": await _proof(tx, task),
         }
     )
 

@@ -39,6 +39,8 @@ _PAST = {
     "workspace_checkpoints": "created_at",
     "messages": "delivered_at acked_at created_at",
     "file_reservations": "created_at ended_at",
+    "reviews": "asked_at answered_at",
+    "orchestrations": "created_at updated_at",
 }
 """Columns that tell when something happened: none can lie ahead of the true time."""
 _AHEAD = {
@@ -48,6 +50,7 @@ _AHEAD = {
     "merge_entries": "retry_at",
     "messages": "deadline",
     "file_reservations": "expires_at",
+    "reviews": "deadline",
     "leaders": "expires_at",
     "alert_deliveries": "next_at",
     "provider_states": "resets_at",
