@@ -154,7 +154,7 @@ async def every(shore: Shore, step: int, *, first: int = 1, opened: bool = False
     await ended(shore, 0, opened=opened)
     calls = int(record.read_text())
     kills = range(first, calls + 1, step)
-    print(f"{len(kills)} kills: calls {first} to {calls}, each {step}th")  # noqa: T201 - shown where it fails
+    print(f"{len(kills)} kills, at every {step} calls of {calls}, from {first} on")  # noqa: T201 - shown where it fails
     for at, crash_at in enumerate(kills):
         shore.again()
         code = shore.spawn(crash_at)

@@ -15,7 +15,7 @@ from tests.support.yard import new_mode
 from wvo_mcp.domain.known_secrets import forget_secret, register_secret
 from wvo_mcp.errors import Conflict, StoreUnavailable
 from wvo_mcp.execution.git import GitFailed
-from wvo_mcp.execution.workspaces import promoting, worktree
+from wvo_mcp.execution.workspaces import going_on, promoting, worktree
 from wvo_mcp.ports.places import PlaceFailed
 
 __all__ = ["plain"]
@@ -88,6 +88,20 @@ async def test_only_the_files_that_a_broken_copy_left_half_written_wait_for_a_pe
     assert told is not None and told["severity"] == "critical"
     assert "code.py" in told["message"]
     assert told["evidence"]["files"] == ["code.py"]
+
+
+async def test_too_many_files_to_be_named_are_taken_for_all(plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, first = await plain.begin("T1")
+    worker, second = await plain.begin("T2")
+    plain.yard.write(first.path, {"code.py": "a = 2\n", "b.py": "b\n"})
+    plain.yard.write(second.path, {"docs/a.md": "other\n"})
+    monkeypatch.setattr(going_on, "_MOST_PATHS", 1)
+    await cut_off(plain, monkeypatch)
+    broken(await repository(plain), first.path, "refs")
+    with pytest.raises(Conflict, match=r"docs/a\.md may be half written"):
+        await plain.yard.complete(worker)
+    told = await alert(plain, "promotion_broken")
+    assert told is not None and "any of more than 1 files" in told["message"]
 
 
 async def test_the_alert_of_a_broken_copy_is_over_when_it_can_be_read_again(plain: Plain) -> None:

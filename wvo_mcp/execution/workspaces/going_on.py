@@ -28,6 +28,8 @@ OVERWROTE = "promotion_overwrote"
 _BEGUN = "promoting"
 """Of the facts of a row: the paths that it may have half written."""
 _MOST_PATHS = 5_000
+_ANY = "."
+"""Instead of more paths than that."""
 _NAMED = 5
 _SHOWN = 100
 
@@ -41,14 +43,14 @@ class Unread:
 
     def overlap(self, names: Collection[str]) -> list[str]:
         """Also of one above or below the other; all of them where it had begun with too many to be named."""
-        if "." in self.paths:
+        if _ANY in self.paths:
             return sorted(names)
         return sorted(name for name in names if any(_meet(name, one) for one in self.paths))
 
 
 async def begins(rows: Rows, row: Row, paths: Sequence[str]) -> Row:
     """These will be written. It is on record before the first of them is."""
-    named = list(paths) if len(paths) <= _MOST_PATHS else ["."]
+    named = list(paths) if len(paths) <= _MOST_PATHS else [_ANY]
     return await _noted(rows, row, {**worktree.facts_of(row), _BEGUN: named})
 
 
@@ -173,5 +175,7 @@ def _overwritten(row: Row, git_dir: Path, kept: Sequence[Kept]) -> tuple[str, Ma
 
 
 def _few(names: Sequence[str]) -> str:
+    if _ANY in names:
+        return f"any of more than {_MOST_PATHS:,} files"
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(shown(one) for one in names[:_NAMED]) + more
