@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from wvo_mcp.ports.checkpoints import Checkpoints, Promotions, Rollbacks
     from wvo_mcp.ports.homes import Homes
     from wvo_mcp.ports.places import Places, Submissions
+    from wvo_mcp.ports.planning import AcceptedCommands
     from wvo_mcp.ports.reviews import Commits, ReviewFiles
     from wvo_mcp.ports.rules import ProjectRules
     from wvo_mcp.ports.safety import Judge
@@ -183,6 +184,11 @@ def build_services(
 
         return WorkerLogFiles(settings.state_dir / "workers")
 
+    def accepted_plans() -> "AcceptedCommands":
+        from wvo_mcp.execution.roadmap.plans import AcceptedPlans
+
+        return AcceptedPlans(Trust(os.environ, settings.root))
+
     def review_files() -> "ReviewFiles":
         from wvo_mcp.execution.reviews import ReviewFolder
 
@@ -283,6 +289,7 @@ def build_services(
             "wvo_mcp.ports.checkpoints.Promotions": Late(promotions),
             "wvo_mcp.orchestration.workspaces.triggers.Guard": Late(guard),
             "wvo_mcp.ports.places.Places": Late(places),
+            "wvo_mcp.ports.planning.AcceptedCommands": Late(accepted_plans),
             "wvo_mcp.ports.places.Submissions": Late(submissions),
             "wvo_mcp.ports.reviews.Commits": Late(commits),
             "wvo_mcp.ports.reviews.ReviewFiles": Late(review_files),

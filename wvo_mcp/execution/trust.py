@@ -15,7 +15,9 @@ from wvo_mcp.execution.replacement import disk_errors, fingerprint, locked, writ
 PROVIDERS = "providers"
 ROADMAP = "roadmap"
 POLICY = "policy"
-"""The parts: of providers.yaml what we run or call, `project` and `verify` of the roadmap, the safety policy."""
+PLANS = "plans"
+"""The parts: of providers.yaml what we run or call, `project` and `verify` of the roadmap, the safety policy, and commands that
+plans added to their tasks."""
 
 
 def trust_file(environ: Mapping[str, str]) -> Path:

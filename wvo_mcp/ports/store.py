@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from wvo_mcp.domain.lease import Caller
+from wvo_mcp.ports.planning import OrchestrationRepository
 from wvo_mcp.ports.providers import RoutingRepository
 from wvo_mcp.ports.records import (
     AlertRepository,
@@ -98,6 +99,8 @@ class Transaction(Protocol):
     def violations(self) -> ViolationRepository: ...
     @property
     def reviews(self) -> ReviewRepository: ...
+    @property
+    def orchestrations(self) -> OrchestrationRepository: ...
 
 
 class Store(Protocol):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # a first call needs nothing of these
     from wvo_mcp.store.records.health import Health
     from wvo_mcp.store.records.merging import Messages, Snapshots, Submissions, Verifications
     from wvo_mcp.store.records.outlook import Outlook, Prefetch
+    from wvo_mcp.store.records.planning import Orchestrations
     from wvo_mcp.store.records.reservations import Reservations
     from wvo_mcp.store.records.reviews import Reviews
     from wvo_mcp.store.records.routing import Routing
@@ -113,6 +114,7 @@ class StoreTransaction:
     approvals: Approvals
     violations: Violations
     reviews: Reviews
+    orchestrations: Orchestrations
 
     def __init__(
         self,
@@ -160,6 +162,7 @@ _LATE = {
     "routing": "wvo_mcp.store.records.routing",
     "reservations": "wvo_mcp.store.records.reservations",
     "reviews": "wvo_mcp.store.records.reviews",
+    "orchestrations": "wvo_mcp.store.records.planning",
     **dict.fromkeys(("workers", "workspaces", "approvals", "violations"), "wvo_mcp.store.records.workers"),
     **dict.fromkeys(("submissions", "verifications", "snapshots", "messages"), "wvo_mcp.store.records.merging"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import anyio.to_thread
@@ -10,7 +11,7 @@ import anyio.to_thread
 from wvo_mcp.domain.rules import Difference, Rules, Stated, held_back, rules_of, waits
 from wvo_mcp.errors import InvalidInput, NotFound, StoreUnavailable
 from wvo_mcp.execution.replacement import fingerprint
-from wvo_mcp.execution.trust import ROADMAP, Trust
+from wvo_mcp.execution.trust import PLANS, ROADMAP, Trust
 
 _STATES_RULES = re.compile(rb"""["']?\b(?:project|verify)["']?[ \t]*:""")
 _MOST_BYTES = 32 * 2**20
@@ -41,7 +42,10 @@ class RulesOfRoadmap:
             self._problem = None
         except (InvalidInput, StoreUnavailable) as error:
             holds, differences, self._problem = accepted, [], error.message
-        self._rules, self._unaccepted = rules_of(holds), waits(differences)
+        of_plans = {name: tuple(commands) for name, commands in self._trust.accepted(PLANS).items()}
+        rules = rules_of(holds)
+        self._rules = replace(rules, tasks={**of_plans, **rules.tasks})
+        self._unaccepted = waits(differences)
         self._seen = seen
 
     def _marks(self) -> tuple[str | None, str | None]:

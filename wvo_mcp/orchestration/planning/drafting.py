@@ -1,0 +1,76 @@
+"""A plan is kept as a draft, and becomes tasks once a person has accepted it: all of them or none."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wvo_mcp.domain.approval import subject_hash
+from wvo_mcp.domain.plans import Checked, Plan, Planned
+from wvo_mcp.domain.task import Origin
+from wvo_mcp.errors import Conflict, NotFound
+from wvo_mcp.orchestration.tasks import editing
+from wvo_mcp.ports import Transaction
+
+Row = Mapping[str, Any]
+
+
+async def draft(tx: Transaction, goal: str, plan: Plan, checked: Checked) -> Row:
+    """Keep it. `checked` found nothing wrong with it."""
+    said = plan.model_dump(mode="json")
+    facts = {"asked_by": tx.caller.agent_id, "new": {name: list(commands) for name, commands in checked.new.items()}}
+    fields = {"goal": goal, "state": "planned", "plan": said, "plan_hash": subject_hash(said), "facts": facts}
+    row = await tx.orchestrations.add(fields)
+    data = {"orchestration": row["orchestration_id"], "tasks": len(plan.tasks), "plan_hash": row["plan_hash"]}
+    await tx.events.append("plan.drafted", None, data)
+    return row
+
+
+async def drafted(tx: Transaction, orchestration_id: str) -> Row:
+    """One that waits for a person. Raises NotFound, and Conflict for any other."""
+    row = await tx.orchestrations.get(orchestration_id)
+    if row is None:
+        near = [one["orchestration_id"] for one in await tx.orchestrations.listed(5)]
+        raise NotFound("plan", orchestration_id, near, field="id", hint="wvo-mcp plans lists them.")
+    if row["state"] != "planned":
+        raise Conflict(f"{orchestration_id} is {row['state']}.", hint="wvo-mcp plans", state=row["state"])
+    return row
+
+
+async def begin(tx: Transaction, row: Row) -> list[str]:
+    """Its tasks, with ids that begin with its own, in an epic of that name. Raises Conflict: another was faster."""
+    now = await drafted(tx, row["orchestration_id"])
+    known, plan = str(now["orchestration_id"]), Plan.model_validate(now["plan"])
+    await tx.tasks.ensure_epic(known, now["goal"].partition("\n")[0][:200])
+    created = await editing.create(tx, [_as_draft(known, one) for one in plan.tasks], Origin.HUMAN)
+    await tx.orchestrations.change(known, {"state": "running"})
+    await tx.events.append("plan.accepted", None, {"orchestration": known, "tasks": len(created)})
+    return created
+
+
+async def drop(tx: Transaction, row: Row, reason: str) -> Row:
+    now = await drafted(tx, row["orchestration_id"])
+    await tx.events.append("plan.dropped", None, {"orchestration": now["orchestration_id"], "reason": reason})
+    return await tx.orchestrations.change(
+        now["orchestration_id"], {"state": "stopped", "facts": {**now["facts"], "ended": reason}}
+    )
+
+
+def task_id(orchestration_id: str, name: str) -> str:
+    return f"{orchestration_id}.{name}"
+
+
+def commands_of(row: Row) -> dict[str, Sequence[str]]:
+    """Those that each task adds to the project's, by the id that it gets."""
+    return {task_id(row["orchestration_id"], name): commands for name, commands in row["facts"]["new"].items()}
+
+
+def _as_draft(known: str, one: Planned) -> editing.Draft:
+    fields = {
+        "title": one.title,
+        "description": one.description,
+        "epic_id": known,
+        "complexity": one.complexity,
+        "files": one.files,
+        "acceptance": one.acceptance,
+        "labels": (f"part:{one.part}",),
+    }
+    return editing.Draft(task_id(known, one.id), fields, [task_id(known, name) for name in one.depends_on])
