@@ -116,6 +116,8 @@ def test_each_operation_says_once_who_may_call_it() -> None:
         "message",
         "answer",
         "review",
+        "plan_accept",
+        "plan_drop",
     }
     assert administered == {"budget_raise", "set_time_back"}
     assert {op.role.name for op in ALL.values() if op.effect == "read"} == {"VIEWER"}

@@ -20,10 +20,11 @@ NEEDED = {
     "command_check": {"command": "ls"},
     "workspace_checkpoints": {"task_id": "T1"},
     "workspace_diff": {"task_id": "T1"},
+    "plan_show": {"id": "O-1"},
 }
 """Arguments, where a read cannot do without."""
-REFUSED = {"workspace_diff"}
-"""Here is no worktree of the task."""
+REFUSED = {"workspace_diff", "plan_show"}
+"""Here is neither a worktree of the task nor a plan."""
 
 
 def state_of(root: Path) -> tuple[dict[str, str], list[str]]:
