@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tests.contract.commands import run_command
-from tests.support.databases import looked_at, written
+from tests.support.databases import OF_CALLS, looked_at, written
 from tests.support.stdio_client import StdioClient
 from tests.support.waiting import eventually
 from tests.support.workspace import Workspace, some_tasks, workspace
@@ -76,7 +76,7 @@ def unchanged(workspace: Workspace) -> Generator[None]:
     def content() -> list[Any]:
         with looked_at(workspace.source) as database:
             tables = ("tasks", "task_dependencies", "checkpoints", "context_entries", "epics", "requests", "events")
-            return [database.rows(f"SELECT * FROM {table}") for table in tables]
+            return [database.rows(f"SELECT * FROM {table}{OF_CALLS.get(table, '')}") for table in tables]
 
     before = content()
     yield

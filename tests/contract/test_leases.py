@@ -7,6 +7,7 @@ import pytest
 
 from tests.contract.commands import run_command
 from tests.support.clock import seconds_between
+from tests.support.databases import OF_CALLS
 from tests.support.invariants import looked_at, verify
 from tests.support.stdio_client import Refused, StdioClient
 from tests.support.workspace import Workspace, some_tasks
@@ -71,7 +72,7 @@ def test_reads_write_nothing(place: Workspace, server: StdioClient) -> None:
     def content() -> list[object]:
         tables = ("tasks", "events", "sessions", "agent_pool", "requests", "lease_writes", "context_entries", "epics")
         with looked_at(place.source) as database:
-            return [database.rows(f"SELECT * FROM {table}") for table in tables]
+            return [database.rows(f"SELECT * FROM {table}{OF_CALLS.get(table, '')}") for table in tables]
 
     before = content()
     for _ in range(3):

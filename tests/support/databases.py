@@ -46,6 +46,10 @@ class Database:
         return self.column(sql, *params)[0]
 
 
+OF_CALLS = {"events": " WHERE kind NOT LIKE 'alert.%'"}
+"""By table, what calls write: the leader may raise an alert at any moment."""
+
+
 @contextmanager
 def looked_at(source: Source) -> Generator[Database]:
     """Statements go to the database itself."""

@@ -5,6 +5,7 @@ import re
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +32,7 @@ _KEPT_BYTES = 1 << 26
 _PLACES = ((Path("/usr/lib/postgresql"), "*"), (Path("/opt/homebrew/opt"), "postgresql@*"))
 _NEEDED = {"store", "tasks", "events"}
 _LOCK_SECONDS = 30
+_GIVES_WAY = 4
 _HOLDERS = b"""
 SELECT DISTINCT pid, coalesce(nullif(application_name, ''), usename::TEXT) FROM pg_locks JOIN pg_stat_activity USING (pid)
 WHERE locktype = 'relation' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -163,8 +165,22 @@ class PostgresRestoring:
         run_program("pg_restore", *wanted, f"--file={script}", str(path), major_of=self._url, stop=stop)
         parts = ("-c", cleared or ";", "-f", str(script), "-c", raised)
         options = ("-X", "-q", "--single-transaction", "-v", "ON_ERROR_STOP=1")
-        run_program("psql", *options, *parts, url=self._url, stop=stop)
+        self._run_whole(lambda: run_program("psql", *options, *parts, url=self._url, stop=stop))
         return backup, passed_over, safety, until
+
+    @staticmethod
+    def _run_whole(run: Callable[[], object]) -> None:
+        """Beside live servers PostgreSQL may choose it as what gives way in a deadlock: then all of it is undone, and it may be
+        run again."""
+        for _ in range(_GIVES_WAY):
+            try:
+                run()
+            except StoreUnavailable as error:
+                if "deadlock detected" not in str(error):
+                    raise
+            else:
+                return
+        run()
 
     def _clearing(self) -> tuple[str, str]:
         """What has to be done before: every table and function of ours is dropped, also what the dump does not know, since
