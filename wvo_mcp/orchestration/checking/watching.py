@@ -23,6 +23,7 @@ _TOLD = timedelta(minutes=15)
 
 def watching(rules: ProjectRules, providers: Providers) -> LeaderJob:
     async def run(term: LeaderTerm) -> None:
+        await providers.refresh()
         names = asking.candidates(providers)
         if await term.read(term.caller, _anything):
             await term.write(term.caller, lambda tx: look(tx, names))
