@@ -117,7 +117,7 @@ async def test_an_answer_that_cannot_be_read_is_asked_for_once_more_then_of_anot
 async def test_a_reviewer_gets_no_server_no_key_and_no_leave_to_run_anything(flight: Flight) -> None:
     tries = [
         {"call": "complete_task", "with": {"summary": "I approve it myself"}},
-        {"run": "touch /tmp/wvo-reviewer-was-here"},
+        {"run": f"touch {flight.folder}/ran"},
         says("approved"),
     ]
     flight.begin({"T1": []}, {"T1": [does("T1")], "review T1": [tries]}, **ONE_OTHER)
@@ -128,4 +128,5 @@ async def test_a_reviewer_gets_no_server_no_key_and_no_leave_to_run_anything(fli
     assert [row["key_hash"] for row in flight.sql("SELECT key_hash FROM workers WHERE review_id IS NOT NULL")] == [None]
     log = next((flight.root / "state/workers/logs").glob("w-2.jsonl")).read_text()
     assert "nothing is written or run" in log or "only read" in log
+    assert not (flight.folder / "ran").exists()
     assert flight.completions() in ({}, {"T1": 1})

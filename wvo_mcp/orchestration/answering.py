@@ -41,6 +41,8 @@ _AGAIN = (
 )
 _SAID = 20_000
 _SHOWN = 500
+_LEAST = 1
+"""The complexity that any model is enough for."""
 _OUTCOMES = {Why.LATER: Outcome.LIMITED, Why.LATE: Outcome.KILLED, Why.UNABLE: Outcome.CRASHED}
 
 
@@ -129,11 +131,14 @@ class Programs:
         means = await spending.means(tx, self.providers, self.caps, self.run_id)
         state = replace(await tx.routing.state(self.agent_id), unaffordable=means.refusals)
         alone = replace(catalogue, providers=(provider,))
-        decision = decide(alone, self.providers.presence(), state, RouteRequest(complexity, TaskType.REVIEW))
-        if decision.chosen is None:
-            lasting = bool(decision.rejected) and all(one.lasting for one in decision.rejected)
-            return NoAnswer(why=Why.UNABLE if lasting else Why.LATER, reason=decision.reason)
-        return decision
+        presence = self.providers.presence()
+        decision = decide(alone, presence, state, RouteRequest(complexity, TaskType.REVIEW))
+        if decision.chosen is None:  # a provider that has only small models answers with those
+            decision = decide(alone, presence, state, RouteRequest(_LEAST, TaskType.REVIEW))
+        if decision.chosen is not None:
+            return decision
+        lasting = bool(decision.rejected) and all(one.lasting for one in decision.rejected)
+        return NoAnswer(why=Why.UNABLE if lasting else Why.LATER, reason=decision.reason)
 
     async def _begin(self, tx: Transaction, question: Question[T]) -> _Begun | NoAnswer:
         decision = await self._routed(tx, question.provider, question.complexity)
