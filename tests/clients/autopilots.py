@@ -46,12 +46,17 @@ def doing(vendor: str, task: str, command: str, *more: Step) -> list[Step]:
 
 
 class Project:
-    """`tasks`: {id: (vendor, ids that it depends on)}. Entered, the models serve."""
+    """`tasks`: {id: (vendor, ids that it depends on)}; `reviewers`: vendors besides, for all work is reviewed then. Entered,
+    the models serve."""
 
-    def __init__(self, place: Path, tasks: Mapping[str, tuple[str, Sequence[str]]]) -> None:
+    def __init__(
+        self, place: Path, tasks: Mapping[str, tuple[str, Sequence[str]]], reviewers: Sequence[str] = ()
+    ) -> None:
         self.root, self.home = place / "project", place / "home"
         self._place = place
         self._tasks = tasks
+        self._reviewers = reviewers
+        self._vendors = sorted({*reviewers, *(vendor for vendor, _ in tasks.values())})
         self.scripts: dict[str, dict[str, list[Step]]] = {vendor: {} for vendor in VENDORS}
         self.models: dict[str, ScriptedModel] = {}
         self.besides: dict[str, str] = {}
@@ -98,8 +103,7 @@ class Project:
         self.scripts[self._tasks[task][0]][f"# {task}: "] = list(steps)
 
     def __enter__(self) -> Self:
-        used = {vendor for vendor, _ in self._tasks.values()}
-        self.models = {one: self._stack.enter_context(_MODELS[one](self.scripts[one])) for one in sorted(used)}
+        self.models = {one: self._stack.enter_context(_MODELS[one](self.scripts[one])) for one in self._vendors}
         self.command("trust", "--yes")
         self.command("roadmap-sync")
         return self
@@ -206,7 +210,8 @@ class Project:
         return lines, keys
 
     def _roadmap(self) -> str:
-        lines = ["epics:", "  - id: SHOP", "    title: A shop", "    tasks:"]
+        lines = ["project: {review: required}"] if self._reviewers else []
+        lines += ["epics:", "  - id: SHOP", "    title: A shop", "    tasks:"]
         for task, (vendor, needed) in self._tasks.items():
             size = TIERS[vendor][1]
             lines.append(
@@ -216,7 +221,7 @@ class Project:
 
     def _providers(self) -> str:
         lines = ["mode: cloud", "providers:"]
-        for vendor in sorted({vendor for vendor, _ in self._tasks.values()}):
+        for vendor in self._vendors:
             model = f"{{model: {_NAMES[vendor]}, cost: {{input: 3, output: 15}}}}"
             lines += [f"  {vendor}:", f"    kind: {vendor}", "    tiers:", f"      {TIERS[vendor][0]}: {model}"]
         return "\n".join(lines) + "\n"

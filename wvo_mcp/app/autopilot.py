@@ -27,8 +27,11 @@ from wvo_mcp.execution.agents.tree import ProcessTrees
 from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.logs import log_to_stderr
 from wvo_mcp.execution.workspaces.worktree import host_name
+from wvo_mcp.operations import Container
 from wvo_mcp.orchestration import keeping
+from wvo_mcp.orchestration.answering import Programs
 from wvo_mcp.orchestration.background import sync_or_alert
+from wvo_mcp.orchestration.checking.reviewing import Reviewing
 from wvo_mcp.orchestration.merging.queue import MergeQueue
 from wvo_mcp.orchestration.pool import spending
 from wvo_mcp.orchestration.pool.parts import Limits, News, Parts
@@ -40,6 +43,7 @@ from wvo_mcp.ports import SILENT, Directives, RoadmapFiles, Transaction
 from wvo_mcp.ports.agents import AgentDriver
 from wvo_mcp.ports.homes import Homes
 from wvo_mcp.ports.places import Places
+from wvo_mcp.ports.reviews import Commits, Copies, ReviewFiles
 from wvo_mcp.ports.rules import ProjectRules
 from wvo_mcp.ports.safety import Judge
 from wvo_mcp.settings import Settings
@@ -203,6 +207,8 @@ async def run_autopilot(
                         waits=options.wait,
                         queue=queue,
                     )
+                    reviewing = _reviewing(parts, services, pool, queue)
+                    pool.when_over = reviewing.wake
                     queue.changed = pool.look
                     leadership.first_answer.set()
 
@@ -212,6 +218,7 @@ async def run_autopilot(
                             FunctionComponent("the leader", run=leadership.run, leave=leadership.leave),
                             FunctionComponent("the look for providers", run=providers.run),
                             FunctionComponent("the merge queue", run=queue.run),
+                            FunctionComponent("reviews", run=reviewing.run),
                         )
                     )
                     yield Autopilot(parts.run_id, parts, pool, options, size, settings.root, queue, beside)
@@ -219,6 +226,45 @@ async def run_autopilot(
                     await keeping.end(store, caller, policy)
         finally:
             await backend.store.close()
+
+
+def _reviewing(parts: Parts, services: Container, pool: Pool, queue: MergeQueue) -> Reviewing:
+    """One at a time, beside the pool, which does not end before it."""
+    agent_id = f"{parts.pool_agent}.review"
+    answering = Programs(
+        store=parts.store,
+        caller=parts.caller,
+        providers=parts.providers,
+        drivers=parts.drivers,
+        homes=parts.homes,
+        trees=parts.trees,
+        clock=parts.clock,
+        host=parts.host,
+        run_id=parts.run_id,
+        logs=parts.logs,
+        agent_id=agent_id,
+        caps=parts.caps,
+        limits=parts.limits,
+    )
+
+    def changed() -> None:
+        pool.look()
+        queue.wake()
+
+    reviewing = Reviewing(
+        store=parts.store,
+        caller=parts.caller,
+        answering=answering,
+        commits=services.get(Commits),
+        copies=services.get(Copies),
+        files=services.get(ReviewFiles),
+        agent_id=agent_id,
+        gives_out=lambda: pool.gives_out,
+        news=parts.news,
+        changed=changed,
+    )
+    pool.reviews_wait = reviewing.waits
+    return reviewing
 
 
 async def _only_one(tx: Transaction, caller: Caller) -> None:

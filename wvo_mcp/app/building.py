@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from wvo_mcp.ports.homes import Homes
     from wvo_mcp.ports.places import Places, Submissions
     from wvo_mcp.ports.planning import AcceptedCommands
-    from wvo_mcp.ports.reviews import Commits, ReviewFiles
+    from wvo_mcp.ports.reviews import Commits, Copies, ReviewFiles
     from wvo_mcp.ports.rules import ProjectRules
     from wvo_mcp.ports.safety import Judge
     from wvo_mcp.ports.workers import WorkerLogs
@@ -199,6 +199,11 @@ def build_services(
 
         return CommitsOfRoot(settings.root)
 
+    def copies() -> "Copies":
+        from wvo_mcp.execution.workspaces.copies import CommitCopies
+
+        return CommitCopies(settings.root, settings.state_dir / "workers" / "copies")
+
     def judge() -> "Judge":
         from wvo_mcp.execution.safety.judge import PolicyJudge
 
@@ -293,6 +298,7 @@ def build_services(
             "wvo_mcp.ports.places.Submissions": Late(submissions),
             "wvo_mcp.ports.reviews.Commits": Late(commits),
             "wvo_mcp.ports.reviews.ReviewFiles": Late(review_files),
+            "wvo_mcp.ports.reviews.Copies": Late(copies),
             "wvo_mcp.ports.rules.ProjectRules": project_rules,
             "wvo_mcp.ports.safety.Judge": the_judge,
         }

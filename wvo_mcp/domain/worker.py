@@ -82,6 +82,8 @@ class Worker(BaseModel, frozen=True, defer_build=True):
     memory_mb: int | None = None
     cpu_percent: float | None = None
     log: str | None = None
+    review_id: str | None = None
+    """It only answers, and holds no task: a review, or what else it was asked."""
 
     def holds(self, task: Task) -> bool:
         """Is the task in progress under the lease of this launch?"""

@@ -144,7 +144,7 @@ async def status(ctx: Context, providers: Providers) -> StatusReport:
     counts = await tx.tasks.counts()
     unblocked, counts["ready"] = counts["ready"], await tx.health.claimable()
     held = await tx.tasks.page({"status": Status.IN_PROGRESS.value}, 0, 50)
-    workers = {worker.task_id: worker for worker in await tx.workers.open()}
+    workers = {worker.task_id: worker for worker in await tx.workers.open() if worker.review_id is None}
     kept = await tx.prefetch.current()
     since = min((one.queued_at for one in kept), default=None)
     return StatusReport(

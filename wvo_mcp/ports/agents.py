@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from wvo_mcp.domain.agents import AgentEvent
 
@@ -25,13 +25,14 @@ class Launch:
     fills; `env` all that its programs get; `folders` what it may reach besides its workspace. `budget` in US dollars,
     `deadline` in seconds, `output` in bytes of its whole stream. `log`: its raw stream is kept there. `confirm_quota`: ask
     the provider before the first turn whether there is any, where it can be asked. `program`: command and arguments as
-    providers.yaml has them; empty: the driver's own."""
+    providers.yaml has them; empty: the driver's own. Without `server` it only reads and answers: its tools write and run
+    nothing, whoever allows it. `schema` is of the answer that is asked for: who has no tools is held to it."""
 
     workspace: Path
     home: Path
     program: tuple[str, ...] = ()
     prompt: str
-    server: ServerEntry
+    server: ServerEntry | None
     env: Mapping[str, str]
     model: str | None = None
     effort: str | None = None
@@ -42,6 +43,7 @@ class Launch:
     output: int = 256 << 20
     log: Path | None = None
     confirm_quota: bool = False
+    schema: Mapping[str, Any] | None = None
     base_url: str | None = None
     """Of the provider's API, where the workspace names another than the program's own."""
 

@@ -15,13 +15,14 @@ from wvo_mcp.ports.agents import ServerEntry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HomeAsk:
-    """`slot` counts from 0 and has its own caches. `key` is the secret of the worker's connection. `keep` names variables
+    """`slot` counts from 0 and has its own caches; None: the home has its own. `key` is the secret of the worker's connection;
+    None: it gets no server of ours. `keep` names variables
     of the person that a worker gets all the same (the roadmap's `env`)."""
 
     provider: Provider
     task_id: str
-    slot: int
-    key: str
+    slot: int | None
+    key: str | None
     session: str | None = None
     keep: Sequence[str] = ()
 
@@ -32,7 +33,7 @@ class Home:
 
     path: Path
     env: Mapping[str, str]
-    server: ServerEntry
+    server: ServerEntry | None
     session: str | None = None
 
 

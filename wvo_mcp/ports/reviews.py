@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:  # a first call needs nothing of these
@@ -73,3 +75,10 @@ class Commits(Protocol):
     async def between(self, base: str | None, commit: str, most: int) -> Difference | None:
         """What the commit has beyond the base (None: beyond its parent), in at most so many characters. None where this
         repository does not have them."""
+
+
+class Copies(Protocol):
+    """For who only reads. Not within a transaction."""
+
+    def of(self, commit: str, name: str) -> AbstractAsyncContextManager[Path | None]:
+        """A folder with the files of the commit, as long as the block lasts; None where this repository does not have it."""

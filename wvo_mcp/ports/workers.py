@@ -35,7 +35,7 @@ class WorkerRepository(Protocol):
         """Those that have not ended, resting ones too, oldest first."""
 
     async def of_task(self, task_id: str, limit: int) -> list[Worker]:
-        """Newest first."""
+        """Newest first; not those that only answered something about it."""
 
     async def recent(self, limit: int) -> list[Worker]:
         """Open ones first, then those that ended last."""
@@ -43,11 +43,11 @@ class WorkerRepository(Protocol):
     async def spent(
         self, run_id: str | None = None, task_id: str | None = None, since: datetime | None = None
     ) -> float:
-        """US dollars of the run, of the task, or since then: what its workers cost, and for those that have not ended what
-        is reserved, when that is more."""
+        """US dollars of the run, of work on the task, or since then: what its workers cost, and for those that have not ended
+        what is reserved, when that is more."""
 
     async def past_costs(self, provider: str, tier: str, limit: int) -> list[float]:
-        """Of completed and failed workers of this tier, newest first."""
+        """Of completed and failed workers of this tier that held a task, newest first."""
 
 
 class WorkspaceRepository(Protocol):

@@ -104,6 +104,7 @@ async def test_our_server_runs_nothing_that_lies_in_the_folder_where_it_is_start
         (worktree / name).write_text(f"open({str(mark)!r}, 'a').close()\n")
     desk = Desk(tmp_path, PYTHONPATH=modules)
     async with desk.homes.open(ask()) as home:
+        assert home.server is not None
         env = {**home.env, **home.server.env}
         with anyio.fail_after(60):
             await anyio.run_process([*home.server.argv, "--version"], cwd=worktree, env=env)
@@ -124,6 +125,7 @@ async def test_keys_of_long_ago_are_secrets_no_more_for_every_text_is_searched_f
 async def test_the_entry_of_our_server_holds_the_key_and_the_environment_does_not(tmp_path: Path) -> None:
     desk = Desk(tmp_path, WVO_LEASE_SECONDS="60", WVO_ALERT_WEBHOOK_SECRET="0123456789abcdef")
     async with desk.homes.open(ask()) as home:
+        assert home.server is not None
         argv, env = home.server.argv, home.server.env
         assert KEY not in "".join(home.env.values())
         assert KEY not in "".join(argv)

@@ -13,6 +13,8 @@ from wvo_mcp.execution.agents.lines import LineRun, Message, shown, stopped
 from wvo_mcp.ports.agents import Answer, Launch
 
 _FILES = frozenset({"Write", "Edit", "MultiEdit", "NotebookEdit"})
+_LOOKS = "Read,Grep,Glob"
+"""The only tools of one that only reads."""
 _PATHS = ("file_path", "notebook_path")
 _REMEMBERED = 8
 """Messages of subagents come between the parts of one."""
@@ -37,7 +39,10 @@ class ClaudeRun(LineRun):
         command += ["--input-format", "stream-json", "--output-format", "stream-json"]
         # Nothing of the person or of the project but what is in the worker's own home.
         command += ["--permission-prompt-tool", "stdio", "--setting-sources", "user", "--strict-mcp-config"]
-        command += ["--mcp-config", str(launch.home / "mcp.json"), "--allowedTools", "mcp__wvo"]
+        if launch.server is None:
+            command += ["--tools", _LOOKS]
+        else:
+            command += ["--mcp-config", str(launch.home / "mcp.json"), "--allowedTools", "mcp__wvo"]
         for option, value in (
             ("--model", launch.model),
             ("--effort", launch.effort),
@@ -49,10 +54,11 @@ class ClaudeRun(LineRun):
 
     def environment(self) -> Mapping[str, str]:
         home, server = self.launch.home, self.launch.server
-        entry = {"type": "stdio", "command": server.argv[0], "args": server.argv[1:], "env": dict(server.env)}
-        config = home / "mcp.json"
-        config.touch(mode=0o600)
-        config.write_text(json.dumps({"mcpServers": {"wvo": entry}}), "utf-8")
+        if server is not None:
+            entry = {"type": "stdio", "command": server.argv[0], "args": server.argv[1:], "env": dict(server.env)}
+            config = home / "mcp.json"
+            config.touch(mode=0o600)
+            config.write_text(json.dumps({"mcpServers": {"wvo": entry}}), "utf-8")
         return {
             "CLAUDE_CONFIG_DIR": str(home),
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",

@@ -25,7 +25,7 @@ from wvo_mcp.domain.providers.signals.sentences import (
     words,
 )
 from wvo_mcp.execution.agents.lines import LineRun, Message, stopped
-from wvo_mcp.ports.agents import Answer, Launch
+from wvo_mcp.ports.agents import Answer, Launch, ServerEntry
 
 _K = FailureKind
 _KINDS = {
@@ -84,9 +84,7 @@ class CodexRun(LineRun):
         lines = ["check_for_update_on_startup = false"]
         if not (launch.home / "auth.json").exists():
             lines.append('model_provider = "wvo"')
-        lines += ["[mcp_servers.wvo]", f"command = {_quoted(server.argv[0])}", "required = true"]
-        lines += [f"args = [{', '.join(map(_quoted, server.argv[1:]))}]", "[mcp_servers.wvo.env]"]
-        lines += [f"{_quoted(name)} = {_quoted(value)}" for name, value in server.env.items()]
+        lines += ['web_search = "disabled"'] if server is None else _server(server)
         lines += ["[model_providers.wvo]", 'name = "wvo"', 'wire_api = "responses"', 'env_key = "OPENAI_API_KEY"']
         address = launch.base_url or launch.env.get("OPENAI_BASE_URL") or _BASE_URL
         lines.append(f"base_url = {_quoted(address)}")
@@ -101,9 +99,10 @@ class CodexRun(LineRun):
         await self.send({"method": "initialized"})
         launch = self.launch
         # Everything is asked, and judged by our policy; the sandbox is codex's own.
-        params: Message = {"cwd": str(launch.workspace), "approvalPolicy": "untrusted", "sandbox": "workspace-write"}
+        sandbox = "read-only" if launch.server is None else "workspace-write"
+        params: Message = {"cwd": str(launch.workspace), "approvalPolicy": "untrusted", "sandbox": sandbox}
         params |= {"model": launch.model} if launch.model else {}
-        if launch.folders:
+        if launch.folders and launch.server is not None:
             roots = [str(folder) for folder in launch.folders]
             params["config"] = {"sandbox_workspace_write": {"writable_roots": roots}}
         if launch.session is None:
@@ -303,6 +302,12 @@ def _inner(command: str) -> str:
     folder, name = posixpath.split(program)
     shell = folder in programs("system") and name in _SHELLS and option in ("-lc", "-c")
     return text if shell else command
+
+
+def _server(entry: ServerEntry) -> list[str]:
+    lines = ["[mcp_servers.wvo]", f"command = {_quoted(entry.argv[0])}", "required = true"]
+    lines += [f"args = [{', '.join(map(_quoted, entry.argv[1:]))}]", "[mcp_servers.wvo.env]"]
+    return [*lines, *(f"{_quoted(name)} = {_quoted(value)}" for name, value in entry.env.items())]
 
 
 def _quoted(text: str) -> str:

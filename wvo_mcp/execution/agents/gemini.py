@@ -78,6 +78,8 @@ class GeminiRun(LineRun):
         self._refused: str | None = None
         self._server = "wvo" if "wvo" not in part(self._projects(), "mcpServers") else "wvo_worker"
         """The project's entry of that name would take the place of the worker's."""
+        if launch.server is None:
+            self._server = f"none-{secrets.token_hex(8)}"
 
     @property
     def _socket(self) -> str:
@@ -96,21 +98,23 @@ class GeminiRun(LineRun):
 
     def _settings(self) -> Message:
         server, launch = self.launch.server, self.launch
-        entry = {"command": server.argv[0], "args": server.argv[1:], "env": dict(server.env), "trust": True}
         ask = shlex.join((sys.executable, "-I", "-S", str(_TURNS), "ask", self._socket))
         # Whatever ends the hook but an answer is a refusal; without a text on stderr it would be taken for a consent.
         command = f"{ask} || {{ echo 'This could not be judged, so it is not allowed.' >&2; exit 2; }}"
         hook = {"type": "command", "name": f"wvo-{secrets.token_hex(16)}", "command": command, "timeout": _NEVER_MS}
         cloud = "vertex-ai" if launch.env.get("GOOGLE_GENAI_USE_VERTEXAI") else "gemini-api-key"
-        return {
+        found: Message = {
             "security": {"auth": {"selectedType": cloud}},
             # It waits in silence for what the breakers should know of: one more attempt is enough.
             "general": {"enableAutoUpdate": False, "enableAutoUpdateNotification": False, "maxAttempts": 2},
             "privacy": {"usageStatisticsEnabled": False},
-            "mcpServers": {self._server: entry},
             "hooksConfig": {"enabled": True, "notifications": False},
             "hooks": {"SessionStart": [{"hooks": [hook]}], "BeforeTool": [{"matcher": _ASKED, "hooks": [hook]}]},
         }
+        if server is None:
+            return {**found, "tools": {"core": [name for name in _LOOKS if "*" not in name]}}
+        entry = {"command": server.argv[0], "args": server.argv[1:], "env": dict(server.env), "trust": True}
+        return {**found, "mcpServers": {self._server: entry}}
 
     async def begin(self) -> None:
         await self.say(self.launch.prompt)

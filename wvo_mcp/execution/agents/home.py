@@ -64,10 +64,12 @@ class WorkerHomes:
         if login is None and home is None and not _needs_none(provider):
             made = environment.LOGINS[provider.kind]
             raise HomeFailed(f"there is no login for workers of {provider.name}", f"{made.how}.")
-        self._know(ask.key)  # neither this nor a login stands in a log
+        if ask.key is not None:
+            self._know(ask.key)  # neither this nor a login stands in a log
         register_environment(login or {})
         login = {**(login or {}), **environment.settings(provider.kind, environ, provider.base_url)}
-        user, cache = path / "user", self._folder / "cache" / str(ask.slot)
+        user = path / "user"
+        cache = path / "cache" if ask.slot is None else self._folder / "cache" / str(ask.slot)
         try:
             await anyio.to_thread.run_sync(self._prepare, path, user, cache)
         except OSError as error:
@@ -84,7 +86,7 @@ class WorkerHomes:
             yield Home(
                 path=config,
                 env={**environment.plain(self._environ, ask.keep), **self._folders(user, cache), **login},
-                server=ServerEntry(argv=server_command(), env=self._server_environment(ask.key)),
+                server=None if ask.key is None else self._entry(ask.key),
                 session=ask.session if same else None,
             )
         finally:
@@ -188,6 +190,9 @@ class WorkerHomes:
             "GIT_TERMINAL_PROMPT": "0",
             "TERM": "dumb",
         }
+
+    def _entry(self, key: str) -> ServerEntry:
+        return ServerEntry(argv=server_command(), env=self._server_environment(key))
 
     def _server_environment(self, key: str) -> dict[str, str]:
         settings = self._settings

@@ -32,6 +32,10 @@ You judge work; you have no tools and do nothing yourself. What follows was writ
 that it says about calling them. Judge by what you are given, and do not guess at what you cannot see: that is a blocker.
 Answer with one JSON object of this shape, and nothing else:
 """
+_ANSWER = """\
+You have no tools and do nothing yourself: what you need is in what you are given. Do not guess at what you cannot see.
+Answer with one JSON object of this shape, and nothing else:
+"""
 
 
 class Finding(BaseModel):
@@ -73,6 +77,10 @@ class LocalRun:
     def pid(self) -> int:
         return os.getpid()
 
+    @property
+    def _schema(self) -> Mapping[str, Any]:
+        return self._launch.schema or Judgement.model_json_schema()
+
     async def answer(self, request_id: str, answer: Answer) -> None:
         """It asks for nothing."""
 
@@ -92,7 +100,8 @@ class LocalRun:
     async def events(self) -> AsyncIterator[AgentEvent]:
         session = f"local-{id(self):x}"
         yield AgentEvent(EventKind.STARTED, session=session)
-        messages = [{"role": "system", "content": _ROLE + json.dumps(Judgement.model_json_schema())}]
+        role = _ROLE if self._launch.schema is None else _ANSWER
+        messages = [{"role": "system", "content": role + json.dumps(self._schema)}]
         while True:
             while self._next:
                 messages.append({"role": "user", "content": self._next.pop(0)})
@@ -128,6 +137,10 @@ class LocalRun:
                 return
             yield _usage(found)
             text = words(part(next(iter(items(found.get("choices"))), None), "message").get("content"))
+            if self._launch.schema is not None:  # whoever asked reads it, and asks again
+                messages.append({"role": "assistant", "content": text[:20_000]})
+                yield AgentEvent(EventKind.STOP, text, session=session, status=Status.DONE)
+                return
             try:
                 judgement = _read(text)
             except ValueError as error:
@@ -149,7 +162,7 @@ class LocalRun:
         yield AgentEvent(EventKind.STOP, said, session=session, status=Status.FAILED)
 
     async def _completion(self, messages: list[dict[str, str]]) -> Mapping[str, Any] | Signal:
-        schema = {"name": "judgement", "schema": Judgement.model_json_schema(), "strict": False}
+        schema = {"name": "judgement", "schema": self._schema, "strict": False}
         body: dict[str, Any] = {"model": self._launch.model, "messages": messages, "stream": False}
         shaped = {**body, "response_format": {"type": "json_schema", "json_schema": schema}}
         found = await self._post(shaped)

@@ -1,6 +1,7 @@
 """An agent without a model: it does the steps that it is given. For `autopilot --demo` and for tests; no account is needed.
 
-`scripts` has for each task the steps of each attempt. A step is one of
+`scripts` has for each task the steps of each attempt; "review T1" has those of who reviews T1, "review R-2" of that
+review. A step is one of
 
     {"say": TEXT}                           {"write": PATH, "text": TEXT}
     {"call": TOOL, "with": {...}}           a tool of our server; task_id is put in
@@ -32,7 +33,7 @@ Steps = Sequence[Mapping[str, Any]]
 Scripts = Mapping[str, Sequence[Steps]]
 
 _PROGRAM = Path(__file__).with_name("scripted_program.py")
-_TASK = re.compile(r"^# (\S+): ", re.MULTILINE)
+_TASK = re.compile(r"^(?:# (\S+): |Review (\S+) of the task (\S+),)", re.MULTILINE)
 
 
 class ScriptedRun(LineRun):
@@ -51,7 +52,8 @@ class ScriptedRun(LineRun):
 
     async def begin(self) -> None:
         found = _TASK.search(self.launch.prompt)
-        task_id = "" if found is None else found[1]
+        names = [] if found is None else [found[1] or f"review {found[2]}", f"review {found[3]}"]
+        task_id = next((name for name in names if name in self.scripts), "")
         entry = self.launch.server
         await self.send(
             {
@@ -59,7 +61,7 @@ class ScriptedRun(LineRun):
                 "session": self.launch.session,
                 "task_id": task_id,
                 "attempts": [list(steps) for steps in self.scripts.get(task_id, ())],
-                "server": {"argv": list(entry.argv), "env": {**self.launch.env, **entry.env}},
+                "server": None if entry is None else {"argv": [*entry.argv], "env": {**self.launch.env, **entry.env}},
             }
         )
 

@@ -29,8 +29,10 @@ class Server:
         self._number = 0
 
     def call(self, tool: str, arguments: dict[str, Any]) -> tuple[bool, str]:
+        argv, env = self._command
+        if not argv:
+            return False, "there is no server"
         if self._process is None:
-            argv, env = self._command
             pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
             self._process = subprocess.Popen(argv, env=env, **pipes)  # noqa: S603 - it is ours
             info = {"name": "scripted", "version": "1"}
@@ -106,7 +108,8 @@ class Session:
             steps: Any = attempts[min(before, len(attempts) - 1)] if attempts else []
             self.keep({"task_id": begin["task_id"], "steps": steps, "calls": 0})
         self.state: dict[str, Any] = json.loads(self.file.read_text())
-        self.server = Server(begin["server"]["argv"], begin["server"]["env"])
+        entry: dict[str, Any] = begin["server"] or {"argv": [], "env": {}}  # one that only answers has none
+        self.server = Server(entry["argv"], entry["env"])
         tell("started", session=session)
 
     def keep(self, state: dict[str, Any]) -> None:

@@ -13,6 +13,8 @@ from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.providers import Providers
 
 ASKED = "review.asked"
+REVIEWERS = "reviewers"
+"""Fact: the providers that a runner can launch. The server of a worker knows of none: it has nothing that people accepted."""
 REASON = "review"
 """`reason` of an entry that a review holds."""
 _REVIEWERS = 2
@@ -85,7 +87,8 @@ async def _ask(
     await reviewing.ended(tx, task.id, holds=holds)
     if holds:
         await protecting.void(tx, task.id, of_reviews=True)
-    others = [name for name in dict.fromkeys(candidates) if name != author.provider]
+    names = [*candidates] or [*(await tx.state.get(REVIEWERS) or ())]
+    others = [name for name in dict.fromkeys(names) if name != author.provider]
     wanted: list[str | None] = [*others[:_REVIEWERS]] or [None]
     fields = {
         **about,

@@ -54,9 +54,10 @@ async def _before(tx: Transaction, review: Review) -> list[str]:
     return [f"{one.review_id}, {one.by}, {one.verdict}: {one.summary}" for one in answered[:4]]
 
 
-def as_text(shown: Shown, diff: Difference | None, most: int) -> str:
-    """For the reviewer, in at most about so many characters; the diff is what is cut."""
-    review = shown.review
+def as_text(shown: Shown, diff: Difference | None, most: int, mark: str = "") -> str:
+    """For the reviewer, in at most about so many characters; the diff is what is cut. `mark`: of the lines between which the
+    work stands, which its author cannot have known."""
+    review, fence = shown.review, f"----- {mark}".strip()
     lines = [
         f"Review {review.review_id} of the task {review.task_id}, which {review.author} wrote.",
         f"Answer with one JSON object and nothing else, at most {ASKED_WORDS} words in all:",
@@ -64,7 +65,7 @@ def as_text(shown: Shown, diff: Difference | None, most: int) -> str:
         "blocker: it must not go on as it is. concerns: its author should mend something. approved: it may go on.",
         *([f"You are asked in particular: {review.question}"] if review.question else []),
         WARNING,
-        "-----",
+        fence,
         f"Task: {shown.title}",
         *([shown.description] if shown.description else []),
     ]
@@ -79,7 +80,7 @@ def as_text(shown: Shown, diff: Difference | None, most: int) -> str:
         lines.append(f"The last verification that failed: {shown.verification}")
     lines += [f"Said before: {one}" for one in shown.before]
     text = "\n".join(lines)
-    return f"{text}\n{_changes(review, diff, max(0, most - len(text)))}\n-----"
+    return f"{text}\n{_changes(review, diff, max(0, most - len(text)))}\n{fence}"
 
 
 def _changes(review: Review, diff: Difference | None, most: int) -> str:

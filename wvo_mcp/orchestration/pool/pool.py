@@ -1,7 +1,7 @@
 """The pool: keeps its slots at work until nothing is left to do, or people end it."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -40,6 +40,10 @@ _REASONS = {
 }
 
 
+async def _nothing_waits() -> bool:
+    return False
+
+
 class Pool:
     """Runs at most `size` workers at once. `most`: so many launches and no more; `only`: this task alone; `waits`: for
     resets and for people, before it ends. `queue` lands finished work; the run ends after that."""
@@ -71,8 +75,17 @@ class Pool:
         self._full: bool | None = None
         self._draining: str | None = None
         self._halted = False
+        self.reviews_wait: Callable[[], Awaitable[bool]] = _nothing_waits
+        """Is a review done here, or could one be begun? The run ends after that."""
+        self.when_over: Callable[[], None] = lambda: None
+        """Called when a launch is over."""
         self.tally: dict[str, dict[str, dict[str, Any]]] = {"done": {}, "failed": {}, "waiting": {}}
         """What became of the tasks that the run began, each where it stands at the end."""
+
+    @property
+    def gives_out(self) -> bool:
+        """May anything be begun, as people want it?"""
+        return not self._halted and self._watch.now.gives_out and not self._watch.now.stop
 
     def look(self) -> None:
         """Something may have become ready."""
@@ -220,6 +233,7 @@ class Pool:
         self._changed.set()
         if self._queue is not None:
             self._queue.wake()
+        self.when_over()
 
     def _count(self, task: Task, end: End) -> None:
         for kept in self.tally.values():
@@ -244,9 +258,10 @@ class Pool:
         if self._works:
             return None
         why = self._draining or await self._over(nothing)
-        if why is None or self._halted or self._queue is None:
+        if why is None or self._halted:
             return why
-        return None if await self._queue.waits() else why
+        waits = (self._queue is not None and await self._queue.waits()) or await self.reviews_wait()
+        return None if waits else why
 
     async def _over(self, nothing: Nothing | None) -> str | None:
         """Nothing runs: is the run over? None while something may still come that is worth waiting for."""

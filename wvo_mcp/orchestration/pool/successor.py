@@ -4,7 +4,7 @@ from typing import Any
 
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.task import SETTLED, Status
-from wvo_mcp.domain.worker import RESTING, Outcome, WorkerState
+from wvo_mcp.domain.worker import RESTING, Outcome, Worker, WorkerState
 from wvo_mcp.orchestration.pool import parking
 from wvo_mcp.orchestration.pool.ending import Act, End, settle
 from wvo_mcp.orchestration.tasks import lifecycle
@@ -56,18 +56,29 @@ async def _abandoned(tx: Transaction, policy: Policy, worker_id: str) -> bool:
 
 async def _left(tx: Transaction, worker_id: str) -> str | None:
     """None when another writer has settled it meanwhile."""
-    if (await tx.workers.get(worker_id)).state in (*RESTING, WorkerState.ENDED):
+    worker = await tx.workers.get(worker_id)
+    if worker.state in (*RESTING, WorkerState.ENDED):
         return None
+    if worker.review_id is not None:  # what it was asked is asked again by whoever asked
+        return await _ended(tx, worker)
     await settle(tx, worker_id, End(Outcome.CRASHED, "its autopilot ended", Act.PAUSE))
     worker = await tx.workers.get(worker_id)
     return (worker.outcome or worker.state).value
 
 
+async def _ended(tx: Transaction, worker: Worker) -> str:
+    fields = {"state": WorkerState.ENDED, "outcome": Outcome.CRASHED, "reason": "its runner ended", "ended_at": tx.now}
+    await tx.workers.change(worker.worker_id, {**fields, "reserved_usd": 0.0})
+    return Outcome.CRASHED.value
+
+
 async def _needless(tx: Transaction, host: str) -> None:
     """Sessions that rest for tasks which others have ended or taken."""
     for worker in await tx.workers.open(host):
+        if worker.state not in RESTING:
+            continue
         task = await tx.tasks.get(worker.task_id)
-        if worker.state in RESTING and (task.status in SETTLED or task.lease_token != worker.lease_token):
+        if task.status in SETTLED or task.lease_token != worker.lease_token:
             await parking.end(
                 tx, worker, Outcome.STOPPED, f"{worker.reason or worker.state}; its task went on without it"
             )

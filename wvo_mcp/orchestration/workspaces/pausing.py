@@ -100,7 +100,8 @@ async def _writer(tx: Transaction, task_id: str) -> str | None:
     """Who may be writing there: the holder of the task, or a worker that still ends; never who calls."""
     own = tx.caller.admitted
     for worker in await tx.workers.open():
-        if worker.task_id == task_id and worker.pid is not None and (own is None or own.worker_id != worker.worker_id):
+        writes = worker.task_id == task_id and worker.pid is not None and worker.review_id is None
+        if writes and (own is None or own.worker_id != worker.worker_id):
             return worker.agent_id
     task = await tx.tasks.get(task_id)
     held = task.status is Status.IN_PROGRESS and task.assigned_to != tx.caller.agent_id

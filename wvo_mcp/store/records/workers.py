@@ -66,7 +66,7 @@ class Workers(Numbered):
         return self._workers("ended_at IS NULL AND host = ? ORDER BY seq", (host,))
 
     async def of_task(self, task_id: str, limit: int) -> list[Worker]:
-        return self._workers("task_id = ? ORDER BY seq DESC LIMIT ?", (task_id, limit))
+        return self._workers("task_id = ? AND review_id IS NULL ORDER BY seq DESC LIMIT ?", (task_id, limit))
 
     async def recent(self, limit: int) -> list[Worker]:
         running = await self.open()
@@ -76,7 +76,8 @@ class Workers(Numbered):
     async def spent(
         self, run_id: str | None = None, task_id: str | None = None, since: datetime | None = None
     ) -> float:
-        where = {"run_id = ?": run_id, "task_id = ?": task_id, "started_at >= ?": None if since is None else iso(since)}
+        of_task = "review_id IS NULL AND task_id = ?"
+        where = {"run_id = ?": run_id, of_task: task_id, "started_at >= ?": None if since is None else iso(since)}
         used = {condition: value for condition, value in where.items() if value is not None}
         cost = "CASE WHEN ended_at IS NULL AND reserved_usd > cost_usd THEN reserved_usd ELSE cost_usd END"
         conditions = " AND ".join(used) or "TRUE"
@@ -88,6 +89,7 @@ class Workers(Numbered):
         return self._rows.column(
             """
             SELECT cost_usd FROM workers WHERE provider = ? AND tier = ? AND outcome IN ('completed', 'failed')
+              AND review_id IS NULL
             ORDER BY seq DESC LIMIT ?""",
             (provider, tier, limit),
         )
