@@ -15,6 +15,7 @@ from wvo_mcp.execution.trust import PLANS, ROADMAP, Trust
 
 _STATES_RULES = re.compile(rb"""["']?\b(?:project|verify)["']?[ \t]*:""")
 _MOST_BYTES = 32 * 2**20
+_SHORT_BYTES = 2**16
 
 
 class RulesOfRoadmap:
@@ -29,8 +30,19 @@ class RulesOfRoadmap:
         self._problem: str | None = None
 
     async def refresh(self) -> None:
-        if self._marks() != self._seen:
+        if self._marks() == self._seen:
+            return
+        if self._is_short():
+            # Not in a thread: calls that came in one go would overtake each other meanwhile.
+            self.read_changes()
+        else:
             await anyio.to_thread.run_sync(self.read_changes, abandon_on_cancel=True)
+
+    def _is_short(self) -> bool:
+        try:
+            return self._path.stat().st_size <= _SHORT_BYTES
+        except OSError:
+            return True
 
     def read_changes(self) -> None:
         """`refresh`, in the thread of the caller."""
