@@ -25,6 +25,8 @@ from wvo_mcp.operations import ALL
 
 PATTERNS = ["**", *(f"{top}/{rest}" for top in "ab" for rest in ("**", "*.py", "x.py", "?.md", "x*", "[xy].md"))]
 
+_GRANTED = 3
+
 
 def warm() -> None:
     with TemporaryDirectory() as folder:
@@ -49,6 +51,8 @@ async def _live(
             await talker.call("agent_register")
             for _ in range(calls):
                 await (talker.reserve(chance) if what == "reserve" else talker.talk(chance, peers))
+            while what == "reserve" and talker.granted < _GRANTED:  # what others hold ends within seconds
+                await talker.reserve(chance)
             while what == "drain" and await talker.hear():
                 pass
         finally:
@@ -57,7 +61,7 @@ async def _live(
 
 class _Talker:
     def __init__(self, services: Services, caller: Caller, folder: Path) -> None:
-        self._services, self._caller = services, caller
+        self._services, self._caller, self.granted = services, caller, 0
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         self._files = {
             name: os.open(folder / f"{name}-{caller.agent_id}", flags, 0o644) for name in ("sent", "heard", "tried")
@@ -95,6 +99,7 @@ class _Talker:
         mode = "exclusive" if chance.random() < 0.7 else "shared"
         try:
             await self.call("files_reserve", patterns=patterns, mode=mode, seconds=chance.randint(1, 2))
+            self.granted += 1
             self.tell("tried", ["granted"])
         except ReservationConflict:
             self.tell("tried", ["refused"])
