@@ -11,7 +11,7 @@ from tests.support.shops import Shop
 from wvo_mcp.execution.agents.scripted import Steps
 
 
-def _alone(monkeypatch: pytest.MonkeyPatch, environ: Mapping[str, str]) -> None:
+def alone(monkeypatch: pytest.MonkeyPatch, environ: Mapping[str, str]) -> None:
     for name in os.environ:
         monkeypatch.delenv(name)
     for name, value in environ.items():
@@ -28,7 +28,7 @@ def database(store_kind: str, request: pytest.FixtureRequest) -> str | None:
 def flight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: str | None) -> Flight:
     """`begin` is the test's."""
     made = Flight(tmp_path, database)
-    _alone(monkeypatch, made.environ)
+    alone(monkeypatch, made.environ)
     return made
 
 
@@ -43,7 +43,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: str | None) 
             **(settings or {}),
             **({"WVO_DATABASE_URL": database} if database else {}),
         }
-        _alone(monkeypatch, environ)
+        alone(monkeypatch, environ)
         return Shop.begun(tmp_path / "shop", dict(scripts), environ)
 
     return make

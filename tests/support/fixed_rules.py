@@ -1,5 +1,7 @@
 """Rules of a project that a test sets."""
 
+from dataclasses import replace
+
 from wvo_mcp.domain.rules import Rules
 
 
@@ -13,6 +15,9 @@ class FixedRules:
 
     def current(self) -> Rules:
         return self.rules
+
+    def aim(self, target: str) -> None:
+        self.rules = replace(self.rules, target=target)
 
     def unaccepted(self) -> str | None:
         return None

@@ -4,7 +4,7 @@ import os
 import uuid
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from wvo_mcp.orchestration.answering import Programs
 from wvo_mcp.orchestration.background import sync_or_alert
 from wvo_mcp.orchestration.checking.reviewing import Reviewing
 from wvo_mcp.orchestration.merging.queue import MergeQueue
+from wvo_mcp.orchestration.planning.planner import Planner
 from wvo_mcp.orchestration.pool import spending
 from wvo_mcp.orchestration.pool.parts import Limits, News, Parts
 from wvo_mcp.orchestration.pool.pool import Pool
@@ -60,6 +61,7 @@ class Autopilot:
     workers: int
     root: Path
     queue: MergeQueue
+    planner: Planner
     beside: Components
 
     async def plan(self) -> Mapping[str, Any]:
@@ -160,6 +162,10 @@ async def run_autopilot(
         providers = build_providers(settings)
         tracer = SILENT if telemetry is None else telemetry.tracer
         services = build_services(settings, backend, notifying, providers, tracer)
+        if options.epic is not None:
+            policy = replace(policy, epics=frozenset({options.epic}))
+        if options.target is not None:
+            services.get(ProjectRules).aim(options.target)
         leadership = Leadership(settings, backend, services, store, lambda: caller, telemetry)
         await backend.store.open(make=True)
         try:
@@ -192,6 +198,7 @@ async def run_autopilot(
                             settings.worker_idle_seconds,
                             settings.worker_output_mb << 20,
                         ),
+                        without=options.without,
                         mode=ExecutionMode(settings.execution_mode),
                         news=on_news,
                         heard=keeper.heard,
@@ -221,7 +228,8 @@ async def run_autopilot(
                             FunctionComponent("reviews", run=reviewing.run),
                         )
                     )
-                    yield Autopilot(parts.run_id, parts, pool, options, size, settings.root, queue, beside)
+                    planner = _planner(parts, services)
+                    yield Autopilot(parts.run_id, parts, pool, options, size, settings.root, queue, planner, beside)
                 finally:
                     await keeping.end(store, caller, policy)
         finally:
@@ -231,7 +239,42 @@ async def run_autopilot(
 def _reviewing(parts: Parts, services: Container, pool: Pool, queue: MergeQueue) -> Reviewing:
     """One at a time, beside the pool, which does not end before it."""
     agent_id = f"{parts.pool_agent}.review"
-    answering = Programs(
+
+    def changed() -> None:
+        pool.look()
+        queue.wake()
+
+    reviewing = Reviewing(
+        store=parts.store,
+        caller=parts.caller,
+        answering=_answering(parts, agent_id),
+        commits=services.get(Commits),
+        copies=services.get(Copies),
+        files=services.get(ReviewFiles),
+        agent_id=agent_id,
+        gives_out=lambda: pool.gives_out,
+        news=parts.news,
+        changed=changed,
+    )
+    pool.reviews_wait = reviewing.waits
+    return reviewing
+
+
+def _planner(parts: Parts, services: Container) -> Planner:
+    return Planner(
+        store=parts.store,
+        caller=parts.caller,
+        answering=_answering(parts, f"{parts.pool_agent}.plan"),
+        providers=parts.providers,
+        drivers=parts.drivers,
+        rules=parts.rules,
+        copies=services.get(Copies),
+        news=parts.news,
+    )
+
+
+def _answering(parts: Parts, agent_id: str) -> Programs:
+    return Programs(
         store=parts.store,
         caller=parts.caller,
         providers=parts.providers,
@@ -245,26 +288,8 @@ def _reviewing(parts: Parts, services: Container, pool: Pool, queue: MergeQueue)
         agent_id=agent_id,
         caps=parts.caps,
         limits=parts.limits,
+        without=parts.without,
     )
-
-    def changed() -> None:
-        pool.look()
-        queue.wake()
-
-    reviewing = Reviewing(
-        store=parts.store,
-        caller=parts.caller,
-        answering=answering,
-        commits=services.get(Commits),
-        copies=services.get(Copies),
-        files=services.get(ReviewFiles),
-        agent_id=agent_id,
-        gives_out=lambda: pool.gives_out,
-        news=parts.news,
-        changed=changed,
-    )
-    pool.reviews_wait = reviewing.waits
-    return reviewing
 
 
 async def _only_one(tx: Transaction, caller: Caller) -> None:

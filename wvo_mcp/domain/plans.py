@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import combinations
 from typing import Annotated, Any
 
@@ -10,17 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from wvo_mcp.domain.dependency import find_cycle
 from wvo_mcp.domain.files import overlap
+from wvo_mcp.domain.providers.crew import Part
 from wvo_mcp.domain.text import FileGlob, Id, Prose, Text, Title
 
 MOST_TASKS = 60
 _NAMED = 20
 """Findings of one plan."""
-
-
-class Part(StrEnum):
-    DESIGN = "design"
-    IMPLEMENTATION = "implementation"
-    REVIEW = "review"
 
 
 AIMED = {Part.DESIGN: (40, 50), Part.IMPLEMENTATION: (40, 50), Part.REVIEW: (10, 20)}

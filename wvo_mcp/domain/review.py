@@ -1,16 +1,15 @@
 """What somebody who did not write it says of a piece of work, and the four rules that follow (contract, section 12)."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, field_validator
 
+from wvo_mcp.domain.answers import answer_of
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.text import storable
-from wvo_mcp.errors import problem_of
 
 ASKED_WORDS, MOST_WORDS = 200, 300
 """So many are asked for in a summary, and so many taken."""
@@ -165,33 +164,5 @@ def _names(names: list[str]) -> str:
 
 
 def parse(text: str) -> ReviewAnswer | str:
-    """The answer in a reviewer's words: JSON alone, in a fence, or within prose; the last object that is one counts. Else
-    what is wrong with it, as a sentence for the reviewer."""
-    wrong = "There is no JSON object in the answer."
-    for found in _objects(text):
-        try:
-            return ReviewAnswer.model_validate(found)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            if not wrong.startswith("The field"):  # of several objects the last one is meant
-                wrong = f"The field {'.'.join(map(str, first['loc']))} of the answer: {problem_of(first)}."
-    return wrong
-
-
-_MOST_TRIED = 200
-
-
-def _objects(text: str) -> Iterator[Mapping[str, Any]]:
-    """JSON objects of the text that stand in no other, the last one first."""
-    decoder = json.JSONDecoder()
-    found: list[Mapping[str, Any]] = []
-    position = 0
-    for _ in range(_MOST_TRIED):
-        if (start := text.find("{", position)) < 0:
-            break
-        try:
-            value, position = decoder.raw_decode(text, start)
-            found.append(cast("Mapping[str, Any]", value))
-        except (ValueError, RecursionError):
-            position = start + 1
-    return reversed(found)
+    """As `answer_of` gives it."""
+    return answer_of(text, ReviewAnswer)

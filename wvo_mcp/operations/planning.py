@@ -1,18 +1,20 @@
 """A goal becomes a plan: an agent writes it as data, we check it, a person accepts it."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from wvo_mcp.domain.instant import Instant
+from wvo_mcp.domain.instant import Instant, instant
 from wvo_mcp.domain.lease import Role
-from wvo_mcp.domain.plans import AIMED, Part, Plan, check, schema
+from wvo_mcp.domain.plans import AIMED, Plan, check, schema, shares
+from wvo_mcp.domain.providers.crew import Part
 from wvo_mcp.domain.task import Status
 from wvo_mcp.domain.text import Id, Prose, Text
 from wvo_mcp.errors import InvalidInput, problem_of
 from wvo_mcp.operations.inputs import Input, OrNull, Output, first
 from wvo_mcp.operations.operation import Audience, Context, Effect, operation
-from wvo_mcp.orchestration.planning import drafting
+from wvo_mcp.orchestration.planning import drafting, ending
 from wvo_mcp.ports import Transaction, WatchedStore
 from wvo_mcp.ports.planning import AcceptedCommands
 from wvo_mcp.ports.rules import ProjectRules
@@ -59,15 +61,15 @@ async def plan_goal(ctx: Context, params: PlanGoal, rules: ProjectRules) -> Draf
         found = error.errors(include_url=False)[:10]
         return Drafted(wrong=[f"{'.'.join(map(str, one['loc'])) or 'plan'}: {problem_of(dict(one))}" for one in found])
     checked = check(plan, project)
-    shares = [Share(part=part, percent=of, aimed="{}-{} %".format(*AIMED[part])) for part, of in checked.shares.items()]
+    shown = _shares(checked.shares)
     if checked.wrong:
-        return Drafted(wrong=checked.wrong, outside=checked.outside, shares=shares, verify=[*project])
+        return Drafted(wrong=checked.wrong, outside=checked.outside, shares=shown, verify=[*project])
     await ctx.tx.sessions.ensure()
     row = await drafting.draft(ctx.tx, params.goal, plan, checked)
     new = [f"{name}: {command}" for name, commands in checked.new.items() for command in commands]
     known = row["orchestration_id"]
     accept = f"wvo-mcp plan-accept {known}" + (" --commands accept" if new else "")
-    return Drafted(id=known, outside=checked.outside, shares=shares, new_commands=new, accept=accept)
+    return Drafted(id=known, outside=checked.outside, shares=shown, new_commands=new, accept=accept)
 
 
 class PlanLine(Output):
@@ -96,7 +98,11 @@ async def plans(ctx: Context, params: PlansAsk) -> PlanList:
 
 async def _line(tx: Transaction, row: drafting.Row) -> PlanLine:
     known, tasks = row["orchestration_id"], len(row["plan"]["tasks"]) if row["plan"] else 0
-    done = await tx.tasks.count({"epic_id": known, "status": Status.DONE}, tasks) if row["state"] == "running" else 0
+    done = (
+        await tx.tasks.count({"epic_id": known, "status": Status.DONE}, tasks)
+        if row["state"] in ("running", "done")
+        else 0
+    )
     return PlanLine.of({**row, "id": known, "tasks": tasks, "done": done, "asked_by": row["facts"].get("asked_by")})
 
 
@@ -107,6 +113,7 @@ class PlanAsk(Input):
 class PlannedLine(Output):
     id: str
     title: str
+    description: str = Field(default="")
     part: Part
     complexity: int
     depends_on: list[str] = Field(default=[])
@@ -118,6 +125,9 @@ class PlannedLine(Output):
 class PlanShown(PlanLine):
     summary: str
     plan: list[PlannedLine]
+    shares: list[Share]
+    tier: int | None = Field(default=None, description="1 to 5: which programs there are for it.")
+    missing: dict[str, str] = Field(default={}, description="Why others do not take part.")
     new_commands: list[str] = Field(default=[], description="They run only once a person has accepted them.")
 
 
@@ -128,11 +138,23 @@ async def plan_show(ctx: Context, params: PlanAsk) -> PlanShown:
 
 
 async def _shown(tx: Transaction, known: str) -> PlanShown:
-    row = await tx.orchestrations.get(known) or await drafting.drafted(tx, known)
+    row = await drafting.begun(tx, known)
     plan = Plan.model_validate(row["plan"])
     new = [f"{name}: {command}" for name, commands in row["facts"]["new"].items() for command in commands]
     lines = [PlannedLine.of(one) for one in plan.tasks]
-    return PlanShown.of(await _line(tx, row), summary=plan.summary, plan=lines, new_commands=new)
+    return PlanShown.of(
+        await _line(tx, row),
+        summary=plan.summary,
+        plan=lines,
+        shares=_shares(shares(plan)),
+        tier=row["tier"],
+        missing=row["facts"].get("missing") or {},
+        new_commands=new,
+    )
+
+
+def _shares(found: Mapping[Part, int]) -> list[Share]:
+    return [Share(part=part, percent=of, aimed="{}-{} %".format(*AIMED[part])) for part, of in found.items()]
 
 
 class PlanAccept(PlanAsk):
@@ -171,6 +193,65 @@ async def plan_accept(
         await commands.accept(taken)
     created = await store.write(ctx.caller, lambda tx: drafting.begin(tx, row))
     return PlanAccepted(id=params.id, created=created, accepted=[one for each in taken.values() for one in each])
+
+
+class PlanEdit(PlanAsk):
+    plan: dict[str, Any] = Field(description="The whole plan, by the schema that plan_goal gives.")
+
+
+@operation(toolset="plan", effect=Effect.WRITE, audience=Audience.PEOPLE, role=Role.OPERATOR)
+async def plan_edit(ctx: Context, params: PlanEdit, rules: ProjectRules) -> PlanShown:
+    """Put another plan in the place of one that waits to be accepted."""
+    await ctx.tx.sessions.ensure()
+    row = await drafting.drafted(ctx.tx, params.id)
+    try:
+        plan = Plan.model_validate(params.plan)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise InvalidInput(".".join(("plan", *map(str, first["loc"]))), problem_of(dict(first))) from None
+    checked = check(plan, rules.current().verify)
+    if checked.wrong:
+        raise InvalidInput("plan", "; ".join(checked.wrong))
+    await drafting.planned(ctx.tx, row, plan, checked)
+    return await _shown(ctx.tx, params.id)
+
+
+class DonePoint(Output):
+    point: str
+    met: bool
+    found: str
+
+
+class PlanEnd(PlanLine):
+    tier: int | None = Field(default=None, description="1 to 5: which programs took part.")
+    met: bool = Field(description="Every point of the definition of done is met.")
+    points: list[DonePoint]
+    cost_usd: float
+    seconds: int = Field(description="Since the goal was given, until it was reached.")
+    decisions: list[Annotated[str, first(300)]] = Field(default=[], description="What was decided about its tasks.")
+    recoveries: list[Annotated[str, first(300)]] = Field(default=[], description="What went wrong and was mended.")
+
+
+@operation(toolset="plan", effect=Effect.WRITE, audience=Audience.PEOPLE, role=Role.OPERATOR)
+async def plan_check(ctx: Context, params: PlanAsk) -> PlanEnd:
+    """Check the definition of done of a goal, point by point; it is done when each is met."""
+    await ctx.tx.sessions.ensure()
+    row = await drafting.begun(ctx.tx, params.id)
+    found = await ending.ended(ctx.tx, row)
+    state = "done" if found.done else "running"
+    if state != row["state"]:
+        row = await ctx.tx.orchestrations.change(params.id, {"state": state})
+    until = instant(row["updated_at"]) if state == "done" else ctx.tx.now
+    return PlanEnd.of(
+        await _line(ctx.tx, row),
+        tier=row["tier"],
+        met=found.done,
+        points=[DonePoint.of(one) for one in found.points],
+        cost_usd=found.cost_usd,
+        seconds=int((until - instant(row["created_at"])).total_seconds()),
+        decisions=[*found.decisions],
+        recoveries=[*found.recoveries],
+    )
 
 
 class PlanDrop(PlanAsk):

@@ -74,6 +74,8 @@ class Programs:
     agent_id: str
     caps: Caps = field(default_factory=Caps)
     limits: Limits = field(default_factory=Limits)
+    without: Mapping[str, str] = field(default_factory=dict[str, str])
+    """By provider, why this run does not use it."""
     _missing: Mapping[str, Finding] = field(default_factory=dict[str, Finding])
     _missing_at: float | None = None
 
@@ -123,6 +125,8 @@ class Programs:
         provider = catalogue.provider(name)
         if provider is None or not provider.enabled or provider.kind.value not in self.drivers:
             return NoAnswer(why=Why.UNABLE, reason=f"{name} is not a provider that can be launched here")
+        if name in self.without:
+            return NoAnswer(why=Why.UNABLE, reason=f"{name}: {self.without[name]}")
         missing = self._missing.get(name)
         if missing is not None and missing.outcome is Found.FAIL:
             return NoAnswer(why=Why.UNABLE, reason=f"{name}: {missing.found}. {missing.remedy or ''}".strip())
@@ -161,7 +165,8 @@ class Programs:
             "reserved_usd": min(means.reserve(provider.name, chosen.tier.value), most),
         }
         worker = await tx.workers.add(fields)
-        ledger = Ledger(self.providers, self.caps, worker)
+        of_task = await tx.tasks.find(question.about) is not None
+        ledger = Ledger(self.providers, self.caps, worker, of_task=of_task)
         driver = self.drivers[provider.kind.value]
         return _Begun(worker, provider, driver, ledger, provider.tiers[chosen.tier].effort)
 
@@ -206,6 +211,7 @@ class Programs:
 
     async def _heard(self, question: Question[T], begun: _Begun, run: AgentRun) -> Answered[T] | NoAnswer:
         ledger, repaired = begun.ledger, False
+        first: Answered[T] | None = None
         async for event in run.events():
             if event.use is not None:
                 ledger.add(event.use)
@@ -221,10 +227,11 @@ class Programs:
             if event.kind is not EventKind.STOP:
                 continue
             if event.status is not Status.DONE:
-                return await self._failed(begun, event)
+                failed = await self._failed(begun, event)
+                return first or failed
             found = question.read(event.text)
             if not isinstance(found, str):
-                return Answered(
+                answered = Answered(
                     answer=found,
                     text=event.text[:_SAID],
                     worker_id=_id(begun),
@@ -232,11 +239,19 @@ class Programs:
                     cost_usd=ledger.cost,
                     repaired=repaired,
                 )
+                doubts = None if first is not None else question.doubts(found)
+                if doubts is None:
+                    return answered
+                first = answered
+                await run.say(doubts)
+                continue
+            if first is not None:
+                return first
             if repaired:
                 return NoAnswer(why=Why.UNREADABLE, reason=found, text=event.text[:_SAID])
             repaired = True
             await run.say(_AGAIN.format(wrong=found))
-        return NoAnswer(why=Why.FAILED, reason="it ended without an answer")
+        return first or NoAnswer(why=Why.FAILED, reason="it ended without an answer")
 
     async def _failed(self, begun: _Begun, stop: AgentEvent) -> NoAnswer:
         """What its provider failed with counts there for everybody."""

@@ -3,7 +3,7 @@
 # pyright: reportReturnType=false
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -17,7 +17,8 @@ T = TypeVar("T", bound=BaseModel)
 class Question(Generic[T]):
     """`read` makes the answer of what was said, or gives what is wrong with it as a sentence for who answers. `schema` is of
     that answer, and stands in the prompt as well. `about`: the id of the task or run that it is of; `review_id`: what its
-    row in `workers` is found by. `complexity`: as of a task, 1 to 10. `folder`: what it may look at, None: nothing."""
+    row in `workers` is found by. `complexity`: as of a task, 1 to 10. `folder`: what it may look at, None: nothing. `doubts`:
+    what is asked of a readable answer, once, for a better one; who has no better one is taken at the first."""
 
     prompt: str
     schema: Mapping[str, Any]
@@ -26,6 +27,7 @@ class Question(Generic[T]):
     about: str
     review_id: str
     complexity: int = 5
+    doubts: Callable[[T], str | None] = field(default=lambda _: None)
     folder: Path | None = None
     seconds: float = 900.0
 

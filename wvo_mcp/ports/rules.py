@@ -16,6 +16,9 @@ class ProjectRules(Protocol):
         """What people accepted, and what the file forbids beyond that; defaults before the first `refresh`."""
         ...
 
+    def aim(self, target: str) -> None:
+        """Work of this process starts from this branch and lands there, whatever the file says."""
+
     def unaccepted(self) -> str | None:
         """What of the file waits for a person (`wvo-mcp trust`), in one line."""
         ...

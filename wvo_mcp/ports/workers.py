@@ -37,6 +37,9 @@ class WorkerRepository(Protocol):
     async def of_task(self, task_id: str, limit: int) -> list[Worker]:
         """Newest first; not those that only answered something about it."""
 
+    async def about(self, ids: Sequence[str]) -> list[Worker]:
+        """All of these tasks or goals, those that only answered too, oldest first."""
+
     async def recent(self, limit: int) -> list[Worker]:
         """Open ones first, then those that ended last."""
 

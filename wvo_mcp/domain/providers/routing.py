@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from wvo_mcp.domain.providers.breaker import Breaker, BreakerState, Verdict
 from wvo_mcp.domain.providers.catalogue import Catalogue, Mode, Place, Provider, Tier
+from wvo_mcp.domain.providers.crew import crew, part_of
 from wvo_mcp.domain.providers.signals.reading import FailureKind
 from wvo_mcp.domain.providers.state import (
     NOTHING,
@@ -278,6 +279,8 @@ def _preferences(
     if by_type is None and hybrid:  # the place that is furthest behind its target
         done = uses_by_place(catalogue, state)
         by_share = max(Place, key=lambda place: catalogue.shares.get(place, 0) - 100 * done[place].attempts / total)
+    part, here = part_of(request.labels), {one.provider.name for one in candidates}
+    by_part = None if part is None else crew([one for one in catalogue.providers if one.name in here]).get(part)
     # Where a price is not known, only its name says what a higher tier costs.
     priced = all(one.choice.cost or one.provider.place is Place.LOCAL for one in candidates)
 
@@ -293,6 +296,7 @@ def _preferences(
             lambda one: request.sticky is not None and request.sticky[0] == one.provider.name,
             "it worked on this task before",
         ),
+        (lambda one: one.provider.name == by_part, f"it does {part} here"),
         # Right after its start a server has not looked yet, and most machines have no local models.
         (lambda one: one.provider.place is not Place.LOCAL or found(one) is not None, ""),
         (lambda one: one.provider.name in band.prefer, "it is preferred for this complexity"),

@@ -28,6 +28,7 @@ class RulesOfRoadmap:
         self._rules = Rules()
         self._unaccepted: str | None = None
         self._problem: str | None = None
+        self._target: str | None = None
 
     async def refresh(self) -> None:
         if self._marks() == self._seen:
@@ -64,7 +65,10 @@ class RulesOfRoadmap:
         return fingerprint(self._path), self._trust.fingerprint()
 
     def current(self) -> Rules:
-        return self._rules
+        return self._rules if self._target is None else replace(self._rules, target=self._target)
+
+    def aim(self, target: str) -> None:
+        self._target = target
 
     def unaccepted(self) -> str | None:
         return self._unaccepted

@@ -15,7 +15,7 @@ from wvo_mcp.faces.cli.session import Compose, settings_or_usage
 from wvo_mcp.project import WrongSetting
 
 
-class _Dollars(click.FloatRange):
+class Dollars(click.FloatRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         amount = super().convert(value, param, ctx)
         return amount if math.isfinite(amount) else self.fail(f"{value} is not an amount of money", param, ctx)
@@ -49,7 +49,7 @@ def autopilot_command(compose: Compose) -> click.Command:
         [
             click.Option(["--agents"], type=click.IntRange(1, 64), help="Workers at once.  [default: 3]"),
             click.Option(["--max-tasks"], type=click.IntRange(min=1), help="Tasks to begin at most."),
-            click.Option(["--max-cost"], type=_Dollars(min=0, min_open=True), metavar="USD", help="Cost of the run."),
+            click.Option(["--max-cost"], type=Dollars(min=0, min_open=True), metavar="USD", help="Cost of the run."),
             click.Option(["--task"], metavar="ID", help="Only this task."),
             click.Option(["--once"], is_flag=True, help="One worker, then end."),
             click.Option(["--no-wait"], is_flag=True, help="End without waiting for resets and people."),

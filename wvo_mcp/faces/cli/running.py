@@ -18,6 +18,7 @@ from wvo_mcp.domain.redaction import redacted
 from wvo_mcp.errors import StoreBusy, StoreUnavailable
 from wvo_mcp.faces.cli.output import print_line
 from wvo_mcp.faces.cli.session import Application
+from wvo_mcp.orchestration.planning.planner import Prepared
 from wvo_mcp.ports import WatchedStore
 from wvo_mcp.ports.agents import AgentDriver
 from wvo_mcp.settings import Settings
@@ -35,10 +36,17 @@ News = Callable[[Mapping[str, Any]], None]
 Drivers = Mapping[str, AgentDriver]
 
 
+class Planning(Protocol):
+    async def prepare(self, goal: str | None, resume: str | None, target: str | None, asked_by: str) -> Prepared: ...
+
+
 class AutopilotRun(Protocol):
     """One life of the autopilot, from the outside. Entering it launches nothing."""
 
     run_id: str
+
+    @property
+    def planner(self) -> "Planning": ...
 
     async def plan(self) -> Mapping[str, Any]:
         """What it may do and spend: {workers, max_tasks, max_cost_usd, ready, open, tiers, notes, ...}."""

@@ -43,6 +43,7 @@ _OTHERS = {
     "simulate": "simulate.simulate_command",
     "trust": "trust.trust_command",
     "autopilot": "autopilot.autopilot_command",
+    "orchestrate": "orchestrate.orchestrate_command",
     "run": "run.run_command",
 }
 """Commands that are no operations: the function that makes each, imported when it is called."""

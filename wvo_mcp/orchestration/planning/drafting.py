@@ -5,33 +5,73 @@ from typing import Any
 
 from wvo_mcp.domain.approval import subject_hash
 from wvo_mcp.domain.plans import Checked, Plan, Planned
+from wvo_mcp.domain.providers.crew import MARK
 from wvo_mcp.domain.task import Origin
 from wvo_mcp.errors import Conflict, NotFound
 from wvo_mcp.orchestration.tasks import editing
 from wvo_mcp.ports import Transaction
 
 Row = Mapping[str, Any]
+_OVER = ("done", "stopped")
+_LOOKED = 50
 
 
 async def draft(tx: Transaction, goal: str, plan: Plan, checked: Checked) -> Row:
     """Keep it. `checked` found nothing wrong with it."""
+    return await planned(tx, await ask(tx, goal, tx.caller.agent_id), plan, checked)
+
+
+async def ask(tx: Transaction, goal: str, asked_by: str, **facts: Any) -> Row:
+    """A goal that has no plan yet."""
+    known: dict[str, Any] = {"asked_by": asked_by, "new": {}, **facts}
+    return await tx.orchestrations.add({"goal": goal, "state": "planning", "facts": known})
+
+
+async def planned(tx: Transaction, row: Row, plan: Plan, checked: Checked) -> Row:
+    """Its plan, or another in its place."""
     said = plan.model_dump(mode="json")
-    facts = {"asked_by": tx.caller.agent_id, "new": {name: list(commands) for name, commands in checked.new.items()}}
-    fields = {"goal": goal, "state": "planned", "plan": said, "plan_hash": subject_hash(said), "facts": facts}
-    row = await tx.orchestrations.add(fields)
+    facts = {**row["facts"], "new": {name: list(commands) for name, commands in checked.new.items()}}
+    fields = {"state": "planned", "plan": said, "plan_hash": subject_hash(said), "facts": facts}
+    row = await tx.orchestrations.change(row["orchestration_id"], fields)
     data = {"orchestration": row["orchestration_id"], "tasks": len(plan.tasks), "plan_hash": row["plan_hash"]}
     await tx.events.append("plan.drafted", None, data)
     return row
 
 
+async def unfinished(tx: Transaction, orchestration_id: str | None) -> Row:
+    """One that can go on; without an id the newest of them. Raises NotFound, Conflict."""
+    if orchestration_id is None:
+        rows = [one for one in await tx.orchestrations.listed(_LOOKED) if one["state"] not in _OVER]
+        if rows:
+            return rows[0]
+        raise NotFound("plan", "to go on with", [], field="id", hint='wvo-mcp orchestrate "GOAL" begins one.')
+    row = await _known(tx, orchestration_id)
+    if row["state"] in _OVER:
+        raise Conflict(f"{orchestration_id} is {row['state']}.", hint="wvo-mcp plans", state=row["state"])
+    return row
+
+
 async def drafted(tx: Transaction, orchestration_id: str) -> Row:
     """One that waits for a person. Raises NotFound, and Conflict for any other."""
+    row = await _known(tx, orchestration_id)
+    if row["state"] != "planned":
+        raise Conflict(f"{orchestration_id} is {row['state']}.", hint="wvo-mcp plans", state=row["state"])
+    return row
+
+
+async def _known(tx: Transaction, orchestration_id: str) -> Row:
     row = await tx.orchestrations.get(orchestration_id)
     if row is None:
         near = [one["orchestration_id"] for one in await tx.orchestrations.listed(5)]
         raise NotFound("plan", orchestration_id, near, field="id", hint="wvo-mcp plans lists them.")
-    if row["state"] != "planned":
-        raise Conflict(f"{orchestration_id} is {row['state']}.", hint="wvo-mcp plans", state=row["state"])
+    return row
+
+
+async def begun(tx: Transaction, orchestration_id: str) -> Row:
+    """One that has a plan. Raises NotFound, Conflict while none is made."""
+    row = await _known(tx, orchestration_id)
+    if row["plan"] is None:
+        raise Conflict(f"{orchestration_id} has no plan yet.", hint=f"wvo-mcp orchestrate --resume {orchestration_id}")
     return row
 
 
@@ -71,6 +111,6 @@ def _as_draft(known: str, one: Planned) -> editing.Draft:
         "complexity": one.complexity,
         "files": one.files,
         "acceptance": one.acceptance,
-        "labels": (f"part:{one.part}",),
+        "labels": (f"{MARK}{one.part}",),
     }
     return editing.Draft(task_id(known, one.id), fields, [task_id(known, name) for name in one.depends_on])

@@ -174,4 +174,4 @@ def _unusable(parts: Parts, missing: Mapping[str, str]) -> dict[str, str]:
         driven = one.kind.value in parts.drivers
         why = parts.homes.busy(one) if driven else "this version of wvo-mcp cannot drive it"
         found |= {} if why is None else {one.name: why}
-    return {**found, **missing}
+    return {**found, **missing, **parts.without}

@@ -63,6 +63,8 @@ class Parts:
     guard: Guard | None = None
     caps: Caps = field(default_factory=Caps)
     limits: Limits = field(default_factory=Limits)
+    without: Mapping[str, str] = field(default_factory=dict[str, str])
+    """By provider, why this run does not use it."""
     mode: ExecutionMode = ExecutionMode.INTERACTIVE
     news: News = field(default=lambda _: None)
     heard: Callable[[], None] = field(default=lambda: None)

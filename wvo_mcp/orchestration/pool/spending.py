@@ -162,10 +162,11 @@ class Mark:
 
 class Ledger:
     """What one launch uses. `add` is for every event; `settle` runs within a transaction now and then, and `settled` once
-    that is committed."""
+    that is committed. `of_task`: its row names a task, and not a goal that is none yet."""
 
-    def __init__(self, providers: Providers, caps: Caps, worker: Worker) -> None:
+    def __init__(self, providers: Providers, caps: Caps, worker: Worker, *, of_task: bool = True) -> None:
         self.worker = worker
+        self._task_id = worker.task_id if of_task else None
         self.use = Use()
         """Since the launch."""
         self.cost = 0.0
@@ -231,8 +232,8 @@ class Ledger:
             await tx.routing.record(self._spent(fresh, paid))
         answered = before.answered
         if use.tokens_out > 0 and not answered:
-            route = await tx.routing.route(worker.task_id)
-            await breakers.success(tx, worker.provider, worker.tier, worker.task_id, route, ended=False)
+            route = None if self._task_id is None else await tx.routing.route(self._task_id)
+            await breakers.success(tx, worker.provider, worker.tier, self._task_id, route, ended=False)
             answered = True
         if last and (use != Use() or cost):
             await breakers.note(tx, self._spent(use, cost), worker=worker.worker_id)
@@ -265,7 +266,7 @@ class Ledger:
         worker = self.worker
         tokens = (use.tokens_in, use.tokens_out, use.tokens_cached)
         counted = self._catalogue.counted(*tokens)
-        attempt = (worker.task_id, worker.lease_token)
+        attempt = (self._task_id, worker.lease_token)
         return Spent(
             worker.agent_id, worker.provider, worker.tier, worker.model, counted, *tokens, cost, "output", *attempt
         )

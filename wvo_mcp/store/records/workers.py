@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -67,6 +67,10 @@ class Workers(Numbered):
 
     async def of_task(self, task_id: str, limit: int) -> list[Worker]:
         return self._workers("task_id = ? AND review_id IS NULL ORDER BY seq DESC LIMIT ?", (task_id, limit))
+
+    async def about(self, ids: Sequence[str]) -> list[Worker]:
+        marks = ", ".join("?" * len(ids))
+        return self._workers(f"task_id IN ({marks}) ORDER BY seq", tuple(ids)) if ids else []
 
     async def recent(self, limit: int) -> list[Worker]:
         running = await self.open()
