@@ -8,14 +8,16 @@ import pytest
 
 from tests.app.conftest import alone
 from tests.support.goals import PLAN, TASKS, Goals, answers, works
+from tests.support.scale import sized
 
 pytestmark = [pytest.mark.requirement("WORK-4")]
+STRIKES = range(1, sized(full=80, short=41), sized(full=1, short=8))
 GOAL = "An API for prices"
 
 
 @pytest.fixture
-def goals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Goals:
-    made = Goals(tmp_path)
+def goals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: str | None) -> Goals:
+    made = Goals(tmp_path, database)
     alone(monkeypatch, made.environ)
     return made
 
@@ -29,6 +31,7 @@ def points(end: dict[str, Any]) -> dict[str, bool]:
     return {one["point"]: one["met"] for one in end["points"]}
 
 
+@pytest.mark.both_stores
 def test_a_goal_is_planned_done_landed_and_checked(goals: Goals, capsys: pytest.CaptureFixture[str]) -> None:
     goals.begin_goals({})
 
@@ -186,7 +189,7 @@ def test_the_whole_goal_has_one_cap(goals: Goals, capsys: pytest.CaptureFixture[
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["error"]["code"] == "budget_exhausted"
 
 
-@pytest.mark.parametrize("strike", [2, 5, 8, 12, 16, 20, 30, 40])
+@pytest.mark.parametrize("strike", STRIKES)
 def test_a_killed_run_goes_on_from_where_it_was(goals: Goals, strike: int) -> None:
     goals.begin_goals({})
     first = goals.process(strike, GOAL, "--yes", "--no-wait")

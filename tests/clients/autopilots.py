@@ -25,7 +25,7 @@ TIERS = {"claude": ("high", 9), "codex": ("medium", 6), "gemini": ("low", 2)}
 """The tier of each vendor, and the complexity of tasks that go there."""
 _MODELS: Mapping[str, type[ScriptedModel]] = {"claude": AnthropicModel, "codex": OpenAIModel, "gemini": GeminiModel}
 _SHELLS = {"claude": ("Bash", "command"), "codex": ("exec_command", "cmd"), "gemini": ("run_shell_command", "command")}
-_NAMES = {"claude": "sonnet", "codex": "gpt-5", "gemini": "gemini-2.5-flash"}
+NAMES = {"claude": "sonnet", "codex": "gpt-5", "gemini": "gemini-2.5-flash"}
 
 
 def shell(vendor: str, command: str) -> Call:
@@ -137,9 +137,13 @@ class Project:
         ).stdout
 
     def command(self, *words: str, deadline: float = 100.0) -> Finished:
-        done = run([SERVER, *words], cwd=self.root, env=self.environment, deadline=deadline)
+        done = self.ran(*words, deadline=deadline)
         assert done.exit_code == 0, done.report()
         return done
+
+    def ran(self, *words: str, deadline: float = 100.0) -> Finished:
+        """The same, whatever its exit code is."""
+        return run([SERVER, *words], cwd=self.root, env=self.environment, deadline=deadline)
 
     def autopilot(self, *words: str, deadline: float = 300.0) -> tuple[dict[str, Any], Finished]:
         """The last line, and all of it."""
@@ -222,6 +226,6 @@ class Project:
     def _providers(self) -> str:
         lines = ["mode: cloud", "providers:"]
         for vendor in self._vendors:
-            model = f"{{model: {_NAMES[vendor]}, cost: {{input: 3, output: 15}}}}"
+            model = f"{{model: {NAMES[vendor]}, cost: {{input: 3, output: 15}}}}"
             lines += [f"  {vendor}:", f"    kind: {vendor}", "    tiers:", f"      {TIERS[vendor][0]}: {model}"]
         return "\n".join(lines) + "\n"

@@ -155,3 +155,44 @@ async def test_accepted_commands_hold_for_their_task_beside_the_roadmap(desk: De
     assert rules.current().verify_of("O-1.look", "O-1") == ("make check",)
     assert rules.current().verify_of("O-2.look", None) == ("make other",)
     assert rules.unaccepted() is None
+
+
+async def test_a_plan_that_waits_is_changed_and_judged_again(desk: Desk) -> None:
+    known = await desk.drafted()
+    shown = await desk.ask("plan_edit", id=known, plan=NEW)
+    assert shown["new_commands"] == ["look: make check"]
+    with pytest.raises(InvalidInput, match="make check"):
+        await desk.ask("plan_accept", id=known)
+    first, *others = PLAN["tasks"]
+    for wrong in ({**first, "depends_on": ["look"]}, {**first, "title": ""}, {**first, "requires_approval": False}):
+        with pytest.raises(InvalidInput):
+            await desk.ask("plan_edit", id=known, plan={**PLAN, "tasks": [wrong, *others]})
+    with pytest.raises(Forbidden):
+        await desk.ask("plan_edit", ANN, id=known, plan=PLAN)
+    await desk.ask("plan_accept", id=known, commands="leave")
+    with pytest.raises(Conflict):
+        await desk.ask("plan_edit", id=known, plan=PLAN)
+
+
+async def test_a_goal_is_not_done_before_each_point_is_met(desk: Desk) -> None:
+    known = await desk.drafted()
+    with pytest.raises(Forbidden):
+        await desk.ask("plan_check", ANN, id=known)
+    await desk.ask("plan_accept", id=known)
+    for name in ("design", "build", "look"):
+        end = await desk.ask("plan_check", id=known)
+        assert (end["met"], end["state"]) == (False, "running")
+        claimed = await desk.bench.claim(ANN, f"{known}.{name}")
+        token = claimed["lease"]["token"]
+        await desk.bench.call(
+            "complete_task", ANN, task_id=f"{known}.{name}", lease_token=token, summary="x", evidence=["Seen"]
+        )
+
+    end = await desk.ask("plan_check", id=known)
+
+    found = {one["point"]: one["met"] for one in end["points"]}
+    assert found["Every task is done"]
+    assert found["Each criterion has evidence"]
+    assert found["Somebody else looked at the work"]
+    assert not found["Its changes have landed in the target"], "files were named, and nothing was submitted"
+    assert end["met"] is False

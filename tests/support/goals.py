@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tests.support.flights import REPOSITORY, Flight, Step
 from wvo_mcp import app
@@ -22,7 +22,8 @@ from wvo_mcp.domain.autopilot import AutopilotOptions
 from wvo_mcp.execution.agents.scripted import scripted
 from wvo_mcp.faces.cli import main
 
-life, commands = (importlib.import_module(f"wvo_mcp.app.{name}") for name in ("autopilot", "commands"))
+life = importlib.import_module("wvo_mcp.app.autopilot")
+commands = importlib.import_module("wvo_mcp.app.commands")
 SECOND = """\
   second:
     kind: openai
@@ -32,7 +33,7 @@ SECOND = """\
       low: {model: second, cost: {input: 1, output: 2}}
       high: {model: second, cost: {input: 1, output: 2}}
 """
-READY = [[{"use": {"in": 10, "out": 5}}, {"stop": '{"ready": true}'}]]
+READY: list[Sequence[Step]] = [[{"use": {"in": 10, "out": 5}}, {"stop": '{"ready": true}'}]]
 TASKS: list[dict[str, Any]] = [
     {"id": "say", "title": "Say how", "part": "design", "complexity": 9, "files": ["say.txt"], "acceptance": ["It is said"]},
     {
@@ -87,7 +88,7 @@ class Goals(Flight):
     def orchestrate(self, *arguments: str) -> int:
         """In this process, whose environment must be `environ`; the exit code."""
         try:
-            return main(["orchestrate", *arguments], lambda: self)
+            return main(["orchestrate", *arguments], lambda: cast("Any", self))
         finally:
             gc.enable()
 

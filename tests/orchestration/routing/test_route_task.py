@@ -156,3 +156,20 @@ async def test_an_unchecked_local_server_gets_nothing_that_another_provider_can_
     found = configured(bench, USUAL, ollama=Presence(found=True))
     await found.call("routing_mode", mode="hybrid")
     assert await chosen(type="review") == "ollama"
+
+
+@pytest.mark.requirement("WORK-4")
+@pytest.mark.parametrize(
+    ("part", "who"), [("design", "gemini"), ("implementation", "claude"), ("review", "codex"), ("king", "cheap")]
+)
+async def test_a_part_of_a_plan_goes_to_who_does_that_part(bench: Bench, part: str, who: str) -> None:
+    vendors = [
+        a_provider(kind.value, kind, cost=5) for kind in (ProviderKind.CLAUDE, ProviderKind.CODEX, ProviderKind.GEMINI)
+    ]
+    routed = configured(bench, Catalogue((a_provider("cheap", cost=1), *vendors)))
+    await routed.create(a_task("T", complexity=5, labels=[f"part:{part}"]))
+
+    claim = await routed.claim()
+
+    assert claim["route"]["provider"] == who, claim["route"]
+    assert (f"it does {part} here" in claim["route"]["reason"]) is (part != "king")

@@ -30,6 +30,12 @@ async def remaining(
 
 async def reviewed(tx: Transaction, tally: MutableMapping[str, dict[str, dict[str, Any]]]) -> None:
     """What was done and submitted stands in the tally where it is now: done with its commit, waiting to land, or back."""
+    for task_id in [*tally["done"]]:
+        if (await tx.tasks.get(task_id)).status is Status.IN_REVIEW:
+            entry = next(iter(await tx.submissions.of_task(task_id)), None)
+            if entry is None:
+                del tally["done"][task_id]
+                tally["waiting"][task_id] = {"task_id": task_id, "reason": "waits for its review"}
     for task_id, commit in (await tx.submissions.commits([*tally["done"]])).items():
         task = await tx.tasks.get(task_id)
         entry = next(iter(await tx.submissions.of_task(task_id)), None)

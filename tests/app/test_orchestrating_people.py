@@ -1,0 +1,123 @@
+"""`wvo-mcp orchestrate` on a terminal: a person accepts the plan, changes it, leaves it, and decides on its commands."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.faces.cli.shell import Ran, Terminal
+from tests.support.goals import PLAN, TASKS, Goals, answers
+from wvo_mcp.domain.plans import Plan
+
+pytestmark = pytest.mark.requirement("WORK-4")
+ASKED = "What now?"
+
+
+@pytest.fixture
+def goals(tmp_path: Path) -> Goals:
+    return Goals(tmp_path)
+
+
+def terminal(goals: Goals, *arguments: str, **environ: str) -> Terminal:
+    shown = {"COLUMNS": "110", "LINES": "50", "TERM": "xterm-256color", **environ}
+    return Terminal(["tests.support.goals", str(goals.folder), "0", *arguments], goals.root, {**goals.environ, **shown})
+
+
+def answered(screen: Terminal, *pairs: str) -> Ran:
+    """To each question in turn, what is typed."""
+    for question, answer in zip(pairs[::2], pairs[1::2], strict=True):
+        screen.until(lambda seen, question=question: question in seen)
+        screen.type(f"{answer}\n")
+        screen.seen = ""
+    return screen.finish()
+
+
+def test_a_person_sees_the_plan_its_shares_and_the_end_point_by_point(goals: Goals) -> None:
+    goals.begin_goals({})
+    with terminal(goals, "An API for prices", "--no-wait", "--verbose") as screen:
+        shown = screen.until(lambda seen: ASKED in seen)
+        assert "O-1" in shown
+        assert "Say how" in shown
+        assert "40-50 %" in shown
+        assert "Tier 5 of 5" in shown
+        assert "acceptance: It is tested" in shown
+        end = answered(screen, ASKED, "run")
+    assert end.code == 0, end.text
+    assert "Done: every point is met." in end.text
+    assert "Every task is done" in end.text
+    assert goals.goal()["state"] == "done"
+
+
+def test_who_leaves_the_plan_finds_it_later_and_who_drops_it_does_not(goals: Goals) -> None:
+    goals.begin_goals({"plan-O-2": [answers(PLAN)]})
+    with terminal(goals, "An API for prices") as screen:
+        assert answered(screen, ASKED, "later").code == 0
+    assert (goals.goal()["state"], goals.statuses()) == ("planned", {})
+    with terminal(goals, "--resume", "O-1") as screen:
+        assert answered(screen, ASKED, "drop").code == 0
+    assert (goals.goal()["state"], goals.statuses()) == ("stopped", {})
+    with terminal(goals, "--resume", "O-1") as screen:
+        ended = screen.finish()
+    assert (ended.code, "O-1 is stopped" in ended.text) == (1, True)
+
+
+def editor(folder: Path, old: str, new: str) -> str:
+    script = folder / "edit.py"
+    script.write_text(
+        "import sys, pathlib\nfile = pathlib.Path(sys.argv[1])\ntext = file.read_text()\n"
+        f"assert {old!r} in text\nfile.write_text(text.replace({old!r}, {new!r}))\n"
+    )
+    return shlex.join([sys.executable, str(script)])
+
+
+def test_the_plan_is_changed_as_a_roadmap(goals: Goals) -> None:
+    goals.begin_goals({})
+    with terminal(
+        goals, "An API for prices", EDITOR=editor(goals.folder, "title: Say how", "title: Say it well")
+    ) as screen:
+        ended = answered(screen, ASKED, "edit", ASKED, "later")
+    assert ended.code == 0
+    assert json.loads(goals.goal()["plan"])["tasks"][0]["title"] == "Say it well"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [("- say", "- look", "can be first"), ("part:review", "part:king", "part"), ("epics:", "epics: [", "not YAML")],
+)
+def test_a_change_that_cannot_be_used_is_named_and_the_plan_stays(goals: Goals, old: str, new: str, said: str) -> None:
+    goals.begin_goals({})
+    with terminal(goals, "An API for prices", EDITOR=editor(goals.folder, old, new)) as screen:
+        screen.until(lambda seen: ASKED in seen)
+        screen.type("edit\n")
+        screen.until(lambda seen: seen.count(ASKED) == 2)
+        assert said in " ".join(screen.seen.split())
+        screen.type("later\n")
+        screen.finish()
+    assert json.loads(goals.goal()["plan"]) == Plan.model_validate(PLAN).model_dump(mode="json")
+
+
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_new_commands_run_only_when_a_person_says_so_here(goals: Goals, answer: str) -> None:
+    trap = goals.folder / "sprung"
+    tasks = [{**one, "verify": [f"touch {trap}"]} for one in TASKS]
+    goals.begin_goals({"plan-O-1": [answers({**PLAN, "tasks": tasks})]})
+    with terminal(goals, "An API for prices", "--no-wait") as screen:
+        end = answered(screen, ASKED, "run", "Let these run", answer)
+    assert end.code == 0, end.text
+    assert trap.exists() is (answer == "y")
+
+
+def test_nobody_at_a_terminal_is_told_before_anything_is_spent(goals: Goals) -> None:
+    goals.begin_goals({})
+    ended = goals.process(0, "An API for prices")
+    assert ended.returncode == 2
+    assert "--yes" in ended.stderr
+    assert not (goals.root / "state/state.db").exists() or goals.sql("SELECT 1 FROM workers") == []
+
+
+@pytest.mark.parametrize("words", [[], ["--resume", "a goal"], ["O-9", "--resume", "--workspace", "/nonexistent"]])
+def test_what_makes_no_sense_is_wrong_usage(goals: Goals, words: list[str]) -> None:
+    goals.begin_goals({})
+    assert goals.process(0, *words).returncode == 2
