@@ -115,7 +115,7 @@ class _Job:
             print_line({"event": "planned", **shown, "crew": prepared.crew})
             return
         print_result("plan_show", shown, as_json=False)
-        click.echo("; ".join(f"{name}: {part}" for part, name in prepared.crew.items()))
+        click.echo("; ".join(f"{part} by {name}" for part, name in sorted(prepared.crew.items())))
         for one in shown["plan"] if self.verbose else ():
             click.echo(plan_file.details(one))
 
