@@ -117,7 +117,9 @@ def test_each_operation_says_once_who_may_call_it() -> None:
         "answer",
         "review",
         "plan_accept",
+        "plan_check",
         "plan_drop",
+        "plan_edit",
     }
     assert administered == {"budget_raise", "set_time_back"}
     assert {op.role.name for op in ALL.values() if op.effect == "read"} == {"VIEWER"}

@@ -23,7 +23,9 @@ def names() -> list[str]:
 def test_the_commands_are_the_operations_and_what_installs() -> None:
     # `budget raise`, `worker log` and their like are groups of their own.
     plain = {name.replace("_", "-") for name in ALL if not name.startswith(("budget_", "merge_", "worker_"))}
-    assert set(names()) == plain | {"autopilot", "budget", "merge", "run", "trust", "worker"} | INSTALLATION
+    assert (
+        set(names()) == plain | {"autopilot", "budget", "merge", "orchestrate", "run", "trust", "worker"} | INSTALLATION
+    )
     assert len(names()) == len(plain) + 6 + len(INSTALLATION)
 
 

@@ -190,7 +190,7 @@ async def test_what_is_used_while_a_settlement_is_written_is_counted_by_the_next
 
 @pytest.mark.requirement("WORK-6")
 async def test_a_worker_that_passes_its_cap_must_end_and_the_reason_says_so() -> None:
-    worker = cast(Worker, SimpleNamespace(provider="claude", tier="low", reserved_usd=0.4))
+    worker = cast(Worker, SimpleNamespace(task_id="T1", provider="claude", tier="low", reserved_usd=0.4))
     ledger = Ledger(CLAUDE, Caps(worker=0.4), worker)
     assert ledger.add(Use(cost=0.39)) is None
     assert ledger.add(Use(cost=0.03, sums=False)) == "it cost $0.42, more than a worker may ($0.40)"
@@ -198,7 +198,7 @@ async def test_a_worker_that_passes_its_cap_must_end_and_the_reason_says_so() ->
 
 @pytest.mark.requirement("WORK-5")
 async def test_what_an_earlier_process_used_is_not_forgotten_by_the_next() -> None:
-    worker = cast(Worker, SimpleNamespace(provider="claude", tier="low", reserved_usd=0.4))
+    worker = cast(Worker, SimpleNamespace(task_id="T1", provider="claude", tier="low", reserved_usd=0.4))
     ledger = Ledger(CLAUDE, Caps(worker=1.0), worker)
     assert ledger.add(Use(tokens_in=100, tokens_out=10, cost=0.6)) is None
     ledger.relaunched()
