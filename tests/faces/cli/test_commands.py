@@ -26,7 +26,7 @@ def test_the_commands_are_the_operations_and_what_installs() -> None:
     assert (
         set(names()) == plain | {"autopilot", "budget", "merge", "orchestrate", "run", "trust", "worker"} | INSTALLATION
     )
-    assert len(names()) == len(plain) + 6 + len(INSTALLATION)
+    assert len(names()) == len(plain) + 7 + len(INSTALLATION)
 
 
 @pytest.mark.requirement("CORE-5")
