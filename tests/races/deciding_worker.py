@@ -26,6 +26,8 @@ from wvo_mcp.operations import ALL
 from wvo_mcp.orchestration.approvals import deciding
 from wvo_mcp.ports import Transaction
 
+EXPIRED = "expired"
+"""A file that is there once an approval has expired: nobody stops before."""
 TASKS = [f"T{number}" for number in range(4)]
 GATES = [f"G{number}" for number in range(3)]
 TOPICS = [f"flow/{number}" for number in range(3)]
@@ -35,14 +37,17 @@ POLICY = Policy(wip_limit=50, agent_wip_limit=50, approval_seconds=cast("int", 0
 def warm() -> None:
     with TemporaryDirectory() as folder:
         for name, person in (("seed", False), ("warm", False), ("owner", True)):
-            run(folder, None, name, 1, 20, person)
+            run(folder, None, name, 1, 20, person, goes_on=1)
 
 
-def run(folder: str, url: str | None, name: str, seed: int, calls: int, person: bool) -> None:
-    anyio.run(_live, Path(folder), url, name, random.Random(seed), calls, person)
+def run(folder: str, url: str | None, name: str, seed: int, calls: int, person: bool, goes_on: int = 20) -> None:
+    """`goes_on`: so many times the calls it acts at most, until something has expired."""
+    anyio.run(_live, Path(folder), url, name, random.Random(seed), calls, person, goes_on)
 
 
-async def _live(folder: Path, url: str | None, name: str, chance: random.Random, calls: int, person: bool) -> None:
+async def _live(
+    folder: Path, url: str | None, name: str, chance: random.Random, calls: int, person: bool, goes_on: int
+) -> None:
     caller = a_person(name) if person else an_agent(name, uuid.uuid4().hex)
     store = a_store(folder, url, synchronous="OFF")
     with attending(folder, url, caller.session_id):
@@ -54,7 +59,9 @@ async def _live(folder: Path, url: str | None, name: str, chance: random.Random,
             if name == "seed":
                 await actor.seed()
                 return
-            for _ in range(calls):
+            for number in range(calls * goes_on):
+                if number >= calls and (folder / EXPIRED).exists():
+                    break
                 await actor.act()
         finally:
             await store.close()
@@ -66,7 +73,7 @@ def _now() -> datetime:
 
 class _Actor:
     def __init__(self, services: Services, caller: Caller, folder: Path, chance: random.Random) -> None:
-        self._services, self._caller, self._chance = services, caller, chance
+        self._services, self._caller, self._chance, self._folder = services, caller, chance, folder
         self._file = os.open(folder / f"told-{caller.agent_id}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         person = [(8, self._decide), (2, self._expire), (2, self._lift), (1, self._change)]
         agent = [(4, self._ask), (4, self._use_command), (3, self._use_step), (2, self._change), (1, self._decide)]
@@ -108,6 +115,7 @@ class _Actor:
     async def _expire(self) -> None:
         for one in await self._services.store.write(self._caller, deciding.expire):
             self.tell("expire", one.approval_id)
+            (self._folder / EXPIRED).touch()
 
     async def _lift(self) -> None:
         await self.call("unblock", task_id=self._chance.choice(TASKS + GATES))
