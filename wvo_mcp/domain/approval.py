@@ -79,7 +79,9 @@ class Approval(BaseModel, frozen=True, defer_build=True):
     @property
     def decide(self) -> str:
         """The lines that decide it, to be pasted."""
-        return f'wvo-mcp approve {self.approval_id}   or: wvo-mcp deny {self.approval_id} "reason"'
+        asks = self.kind is ApprovalKind.TASK and not self.gate
+        yes = f'wvo-mcp answer {self.approval_id} "your answer"' if asks else f"wvo-mcp approve {self.approval_id}"
+        return f'{yes}   or: wvo-mcp deny {self.approval_id} "reason"'
 
 
 def _of_task(approval: Approval) -> str:

@@ -47,7 +47,7 @@ def approval_line(tx: Transaction, approval: Approval, *, whole: bool = False) -
         about=approval.about if whole else approval.glance(_SHOWN, lines=True),
         state=ApprovalState.EXPIRED if late else approval.state,
         expires_at=approval.expires_at if is_open else None,
-        decide=f"wvo-mcp approve {approval.approval_id}" if is_open else None,
+        decide=approval.decide.partition("   ")[0] if is_open else None,
     )
 
 

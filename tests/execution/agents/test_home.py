@@ -134,7 +134,7 @@ async def test_the_entry_of_our_server_holds_the_key_and_the_environment_does_no
         "ROOT": str(desk.project),
         "WVO_STATE_DIR": str(desk.state),
         "WVO_WORKER_KEY": KEY,
-        "WVO_TOOLSETS": "core,approvals,execution,workspaces",
+        "WVO_TOOLSETS": "core,agents,approvals,execution,workspaces",
         "WVO_LEASE_SECONDS": "60",
     }
     shown = await anyio.run_process([*argv, "--version"], env={**env, "PATH": os.environ["PATH"]})

@@ -33,7 +33,7 @@ from wvo_mcp.processes import NotStarted, Program, run, run_blocking
 from wvo_mcp.project import OF_A_PROJECT
 from wvo_mcp.settings import Settings
 
-TOOLSETS = "core,approvals,execution,workspaces"
+TOOLSETS = "core,agents,approvals,execution,workspaces"
 """Of a worker's connection."""
 _KEY_SECONDS = 5.0
 _KEYS = 64
