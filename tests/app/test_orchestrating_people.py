@@ -109,6 +109,19 @@ def test_new_commands_run_only_when_a_person_says_so_here(goals: Goals, answer: 
     assert trap.exists() is (answer == "y")
 
 
+def test_no_command_hides_from_the_person_who_accepts_it(goals: Goals) -> None:
+    tasks = [{**one, "verify": ["true # \x1b[2K\x1b[1A\x1b[8m; touch sprung"]} for one in TASKS]
+    goals.begin_goals({"plan-O-1": [answers({**PLAN, "tasks": tasks})]})
+    with terminal(goals, "An API for prices", "--verbose") as screen:
+        shown = screen.until(lambda seen: ASKED in seen or "error" in seen)
+        if ASKED in shown:
+            screen.type("run\n")
+            shown = screen.until(lambda seen: "Let these run" in seen)
+            screen.type("n\n")
+        assert "\x1b[8m" not in shown
+        assert "\x1b[1A" not in shown
+
+
 def test_nobody_at_a_terminal_is_told_before_anything_is_spent(goals: Goals) -> None:
     goals.begin_goals({})
     ended = goals.process(0, "An API for prices")
@@ -121,3 +134,12 @@ def test_nobody_at_a_terminal_is_told_before_anything_is_spent(goals: Goals) -> 
 def test_what_makes_no_sense_is_wrong_usage(goals: Goals, words: list[str]) -> None:
     goals.begin_goals({})
     assert goals.process(0, *words).returncode == 2
+
+
+@pytest.mark.parametrize("goal", [" ", "x" * 100_000, "a \udc80 b"])
+def test_a_goal_that_cannot_be_kept_is_named_before_anything_is_spent(goals: Goals, goal: str) -> None:
+    goals.begin_goals({})
+    ended = goals.process(0, goal, "--yes")
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert json.loads(ended.stdout)["error"]["details"]["field"] == "goal"
+    assert goals.sql("SELECT 1 FROM workers") == []

@@ -143,6 +143,8 @@ async def test_a_dropped_plan_is_never_begun(desk: Desk) -> None:
     known = await desk.drafted()
     assert (await desk.ask("plan_drop", id=known, reason="not now"))["state"] == "stopped"
     with pytest.raises(Conflict):
+        await desk.ask("plan_check", id=known)
+    with pytest.raises(Conflict):
         await desk.ask("plan_accept", id=known)
 
 
@@ -178,6 +180,9 @@ async def test_a_goal_is_not_done_before_each_point_is_met(desk: Desk) -> None:
     known = await desk.drafted()
     with pytest.raises(Forbidden):
         await desk.ask("plan_check", ANN, id=known)
+    with pytest.raises(Conflict):  # it has no tasks, and looking at it begins nothing
+        await desk.ask("plan_check", id=known)
+    assert (await desk.ask("plans"))["plans"][0]["state"] == "planned"
     await desk.ask("plan_accept", id=known)
     for name in ("design", "build", "look"):
         end = await desk.ask("plan_check", id=known)

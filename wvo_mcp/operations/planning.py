@@ -236,7 +236,7 @@ class PlanEnd(PlanLine):
 async def plan_check(ctx: Context, params: PlanAsk) -> PlanEnd:
     """Check the definition of done of a goal, point by point; it is done when each is met."""
     await ctx.tx.sessions.ensure()
-    row = await drafting.begun(ctx.tx, params.id)
+    row = await drafting.accepted(ctx.tx, params.id)
     found = await ending.ended(ctx.tx, row)
     state = "done" if found.done else "running"
     if state != row["state"]:

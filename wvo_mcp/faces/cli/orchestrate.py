@@ -12,6 +12,7 @@ import click
 
 from wvo_mcp.domain.autopilot import AutopilotOptions
 from wvo_mcp.domain.lease import Role
+from wvo_mcp.domain.visible import visible
 from wvo_mcp.errors import BudgetExhausted, InvalidInput
 from wvo_mcp.faces.cli import plan_file
 from wvo_mcp.faces.cli.autopilot import Dollars
@@ -92,7 +93,7 @@ class _Job:
         new = self._ask("plan_show", id=known).get("new_commands", [])
         accepts = False
         if new and not yes:
-            click.echo("Commands that the project does not have:\n" + "\n".join(f"  {one}" for one in new))
+            click.echo("Commands that the project does not have:\n" + "\n".join(f"  {visible(one)}" for one in new))
             accepts = click.confirm("Let these run for its tasks, and on this machine?", default=False)
         commands = {"commands": "accept" if accepts else "leave"} if new else {}
         self._ask("plan_accept", id=known, **commands)

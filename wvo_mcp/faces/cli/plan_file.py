@@ -51,7 +51,7 @@ def details(one: Mapping[str, Any]) -> str:
     """A task with all that it has, for a terminal."""
     from wvo_mcp.faces.cli.views.cells import clean  # brings rich, which serves terminals only
 
-    lines = [f"\n{one['id']}: {one['title']}", *filter(None, [one.get("description")])]
+    lines = ["", f"{one['id']}: {one['title']}", *filter(None, [one.get("description")])]
     for name in ("files", "depends_on", "acceptance", "verify"):
         lines += [f"  {name}: {value}" for value in one.get(name, ())]
-    return clean("\n".join(lines))
+    return "\n".join(clean(line) for line in lines)

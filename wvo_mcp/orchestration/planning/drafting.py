@@ -75,6 +75,14 @@ async def begun(tx: Transaction, orchestration_id: str) -> Row:
     return row
 
 
+async def accepted(tx: Transaction, orchestration_id: str) -> Row:
+    """One whose tasks exist. Raises NotFound, Conflict."""
+    row = await begun(tx, orchestration_id)
+    if row["state"] not in ("running", "done"):
+        raise Conflict(f"{orchestration_id} is {row['state']}, and has no tasks.", hint="wvo-mcp plans")
+    return row
+
+
 async def begin(tx: Transaction, row: Row) -> list[str]:
     """Its tasks, with ids that begin with its own, in an epic of that name. Raises Conflict: another was faster."""
     now = await drafted(tx, row["orchestration_id"])

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wvo_mcp.domain.merging import VERIFIED, EntryState
+from wvo_mcp.domain.merging import VERIFIED, EntryKind, EntryState
 from wvo_mcp.domain.providers.crew import Part, part_of
 from wvo_mcp.domain.review import ReviewState
 from wvo_mcp.domain.task import Status, Task
@@ -69,6 +69,7 @@ def _landed(tasks: Sequence[Task], entries: Mapping[str, Row | None]) -> Point:
     """What a task left unchanged needs no landing."""
     there = {name: entry for name, entry in entries.items() if entry is not None}
     out = [f"{name} is {entry['state']}" for name, entry in there.items() if entry["state"] != EntryState.MERGED]
+    out += [f"{name} was taken back" for name, entry in there.items() if entry["kind"] == EntryKind.REVERT]
     writes = {one.id for one in tasks if one.files}
     out += [f"{name} changed nothing" for name in sorted(writes - there.keys())]
     targets = ", ".join(sorted({str(entry["target"]) for entry in there.values()})) or "the target"

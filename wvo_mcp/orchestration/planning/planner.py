@@ -1,5 +1,6 @@
 """A goal, and programs that can work on it, become a plan that waits for a person (WORK-4)."""
 
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -7,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from wvo_mcp.domain.answers import answer_of
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.plans import AIMED, Plan, check, schema
 from wvo_mcp.domain.providers.catalogue import Provider
 from wvo_mcp.domain.providers.crew import Part, crew, tier
-from wvo_mcp.errors import InvalidInput, NotConfigured
+from wvo_mcp.domain.text import Prose
+from wvo_mcp.errors import InvalidInput, NotConfigured, problem_of
 from wvo_mcp.orchestration.planning import drafting
 from wvo_mcp.orchestration.planning.drafting import Row
 from wvo_mcp.ports import Store
@@ -24,6 +26,7 @@ from wvo_mcp.ports.providers import Providers
 from wvo_mcp.ports.reviews import Copies
 from wvo_mcp.ports.rules import ProjectRules
 
+_GOAL = TypeAdapter[str](Prose)
 _TRIAL_SECONDS = 120.0
 _PLAN_SECONDS = 900.0
 _HARD = 8
@@ -93,8 +96,9 @@ class Planner:
 
     async def prepare(self, goal: str | None, resume: str | None, target: str | None, asked_by: str) -> Prepared:
         """A plan for the goal; without one, the goal `resume`, or the newest that is not over. Each program has one turn first.
-        Raises NotConfigured (nobody can work, or plan), NotFound, Conflict, InvalidInput (the target)."""
+        Raises NotConfigured (nobody can work, or plan), NotFound, Conflict, InvalidInput (goal, target)."""
         await self.rules.refresh()
+        goal = None if goal is None else _checked(goal)
         if target is not None:
             async with self.copies.of(f"refs/heads/{target}", "target") as found:
                 if found is None:
@@ -220,8 +224,15 @@ def prompt_of(known: str, goal: str, who: Mapping[Part, str], project: Sequence[
         who="; ".join(f"{part} is done by {name}" for part, name in who.items()) + ".",
         verify=_commands(project),
         files="" if folder is None else _FILES.format(folder=folder),
-        schema=schema(),
+        schema=json.dumps(schema()),
     )
+
+
+def _checked(goal: str) -> str:
+    try:
+        return _GOAL.validate_python(goal)
+    except ValidationError as error:
+        raise InvalidInput("goal", problem_of(dict(error.errors(include_url=False)[0]))) from None
 
 
 def _commands(project: Collection[str]) -> str:
