@@ -202,7 +202,7 @@ async def test_a_claim_that_was_not_traced_ends_without_a_span(
 async def test_a_call_over_http_has_a_span_with_its_face_and_its_trace(
     watched: Bench, telemetry: Telemetry, folder: Path
 ) -> None:
-    api = Api(watched.services, lambda agent, ends: ANN, lambda tool, outcome, seconds: None)
+    api = Api(watched.services, lambda principal, agent, ends: ANN, lambda tool, outcome, seconds: None)
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     headers = [(b"traceparent", f"00-{trace}-00f067aa0ba902b7-01".encode())]
     scope = {

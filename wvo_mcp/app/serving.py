@@ -24,8 +24,9 @@ from wvo_mcp.app.building import (
     watched,
 )
 from wvo_mcp.app.components import Components, FunctionComponent
+from wvo_mcp.domain.access import Principal, Via
 from wvo_mcp.domain.known_secrets import register_environment
-from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.lease import Caller, Role
 from wvo_mcp.execution.clock import SystemClock
 from wvo_mcp.execution.identity import Connection, as_reader, check_not_below_warden, speaks_below_warden
 from wvo_mcp.execution.logs import log_to_stderr
@@ -243,15 +244,22 @@ async def serve_http(
         return await _live(settings, face, runs=runs)
 
 
-def http_caller(settings: Settings, agent_id: str, ports: tuple[int, int] | None = None) -> Caller:
-    """Requests of one agent share a durable session, as its commands do. What a worker started may only read: with `ports`,
-    theirs and ours, it is looked up who asks."""
+def http_caller(
+    settings: Settings, principal: Principal, agent_id: str | None = None, ports: tuple[int, int] | None = None
+) -> Caller:
+    """Requests of one agent share a durable session, as its commands do; of a token, they share it with that token alone. What
+    a worker started may only read: with `ports`, theirs and ours, it is looked up who asks."""
+    person = principal.role >= Role.OPERATOR
+    name = principal.name if person else agent_id or principal.name
+    session = {Via.LOOPBACK: f"http:{name}", Via.SESSION: f"web:{principal.key_id}"}
     caller = Caller(
-        agent_id=agent_id,
-        session_id=f"http:{agent_id}",
+        agent_id=name,
+        session_id=session.get(principal.via, f"http:{principal.key_id}:{name}"),
         provider=settings.provider,
         client="http",
         capabilities=settings.capabilities,
         durable=True,
+        role=principal.role,
+        pooled=not person,
     )
     return as_reader(caller) if ports is not None and speaks_below_warden(*ports) else caller

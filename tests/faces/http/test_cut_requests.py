@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.bench import Bench, a_task
 from tests.support.sessions import an_agent
+from wvo_mcp.domain.access import Principal
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.faces.http import build_site, listen, run
 
@@ -23,8 +24,9 @@ CUT = [
 WHOLE = HEADERS + b"Connection: close\r\nContent-Length: 2\r\n\r\n{}"
 
 
-def identify(agent_id: str, ports: tuple[int, int] | None) -> Caller:
-    return an_agent(agent_id, f"http:{agent_id}", durable=True)
+def identify(principal: Principal, agent_id: str | None, ports: tuple[int, int] | None) -> Caller:
+    name = agent_id or principal.name
+    return an_agent(name, f"http:{name}", durable=True)
 
 
 @pytest.mark.parametrize("half_closed", [True, False])

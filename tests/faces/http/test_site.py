@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.bench import ANN, BOB, Bench, a_task
 from tests.support.sessions import an_agent
 from wvo_mcp import errors
+from wvo_mcp.domain.access import Principal
 from wvo_mcp.domain.health import Thresholds
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.faces.http import build_site, routes
@@ -26,8 +27,9 @@ from wvo_mcp.ports.providers import Spent
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CORE-5")]
 
 
-def identify(agent_id: str, ports: tuple[int, int] | None) -> Caller:
-    return an_agent(agent_id, f"http:{agent_id}", durable=True)
+def identify(principal: Principal, agent_id: str | None, ports: tuple[int, int] | None) -> Caller:
+    name = agent_id or principal.name
+    return an_agent(name, f"http:{name}", durable=True)
 
 
 @asynccontextmanager

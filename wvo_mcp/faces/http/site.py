@@ -1,167 +1,27 @@
 """The routes, and the middleware before them."""
 
-import json
-import time
-from collections.abc import Callable
-from difflib import get_close_matches
-from functools import cache
-from typing import Any, cast
-
-import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from wvo_mcp.domain.lease import Caller
-from wvo_mcp.domain.text import is_id
-from wvo_mcp.errors import InvalidInput, NotFound, WvoError
-from wvo_mcp.faces.http.guard import Guard, Refused, answer, shown
+from wvo_mcp.domain.access import LOOPBACK
+from wvo_mcp.errors import NotFound, WvoError
+from wvo_mcp.faces.http.api import AGENT_HEADER, EVERY, Api, Identify, routes, wrong_method
+from wvo_mcp.faces.http.guard import Guard, answer, shown
 from wvo_mcp.faces.http.metrics import Metrics
-from wvo_mcp.operations import ALL, Container, Effect, Operation, tools
+from wvo_mcp.operations import ALL, Container
 from wvo_mcp.operations.results import defect
-from wvo_mcp.ports import Tracer
-
-AGENT_HEADER = "WVO-Agent-Id"
-DEFAULT_AGENT = "http"
-
-_EVERY = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-"""What a tool refuses, it refuses in its own words: with the methods that it has."""
-
-Identify = Callable[[str, tuple[int, int] | None], Caller]
-"""Who asks by this agent id; with the ports, theirs and ours, of a connection that asks to write."""
-
-Counted = Callable[[str, str, float], None]
-"""Called after each call with: tool, `ok` or the code of its error, seconds."""
-
-
-def wrong_method(allowed: str) -> Refused:
-    return Refused("method", f"allowed: {allowed}", 405, "Use one of the methods that the Allow header names.", allowed)
-
-
-def methods(op: Operation) -> tuple[str, ...]:
-    """The effect decides."""
-    return ("GET", "POST") if op.effect is Effect.READ else ("POST",)
-
-
-class Api:
-    """Calls operations in the name of the agent in the header."""
-
-    def __init__(self, services: Container, identify: Identify, counted: Counted) -> None:
-        self._services = services
-        self._identify = identify
-        self._counted = counted
-        self.operations = {op.name: op for op in tools()}
-
-    async def call(self, request: Request) -> Response:
-        """{"tool"} of the path, whatever the method."""
-        began = time.perf_counter()
-        name = request.path_params["tool"]
-        outcome = "ok"
-        try:
-            op = self._operation(name)
-            given = await _arguments(op, request)
-            asked = {"wvo.face": "http", "http.request.method": request.method, "network.transport": "tcp"}
-            with self._services.get(Tracer).request(asked, request.headers):
-                return shown(await op(self._services, await self._caller(request, op), given))
-        except WvoError as error:
-            outcome = error.code
-            return answer(error)
-        except Exception as error:  # an edge: an unexpected exception is logged and answered, and the server lives on
-            outcome = "internal"
-            return answer(defect(name, error))
-        finally:
-            self._counted(name if name in self.operations else "unknown", outcome, time.perf_counter() - began)
-
-    def _operation(self, name: str) -> Operation:
-        op = self.operations.get(name)
-        if op is None:
-            near = get_close_matches(name, self.operations, n=5, cutoff=0.4)
-            raise NotFound(
-                "tool", name[:100], near, hint="GET /api lists the tools; people's verbs are not served here."
-            )
-        return op
-
-    async def _caller(self, request: Request, op: Operation) -> Caller:
-        agent_id = request.headers.get(AGENT_HEADER, DEFAULT_AGENT)
-        if not is_id(agent_id):
-            raise InvalidInput(
-                AGENT_HEADER, "an id has 1 to 64 of letters, digits, '.', '_', '-' and starts with a letter or digit"
-            )
-        ours: tuple[str, int] | None = request.scope.get("server")
-        if op.effect is Effect.READ or request.client is None or ours is None:
-            return self._identify(agent_id, None)
-        ports = (request.client.port, ours[1])
-        return await anyio.to_thread.run_sync(self._identify, agent_id, ports)  # it looks through the processes
-
-
-async def _arguments(op: Operation, request: Request) -> dict[str, Any]:
-    allowed = methods(op)
-    if request.method not in allowed:
-        raise wrong_method(", ".join(allowed))
-    if request.method == "GET":
-        return _query(op, request)
-    if request.query_params:
-        raise InvalidInput("query", "with POST the arguments go into the body, as one JSON object")
-    body = await request.body()
-    if not body:
-        return {}
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        # A page of a foreign site could send such a one unasked.
-        hint = "Send the header Content-Type: application/json."
-        raise Refused("Content-Type", "a body is application/json", 415, hint)
-    try:
-        given: object = json.loads(body.decode(), parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        raise InvalidInput("body", "it is one JSON object in UTF-8") from None
-    if not isinstance(given, dict):
-        raise InvalidInput("body", "it is one JSON object")
-    return cast("dict[str, Any]", given)
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-@cache
-def _lists(op: Operation) -> set[str]:
-    return {name for name, field in op.schema["properties"].items() if field.get("type") == "array"}
-
-
-def _query(op: Operation, request: Request) -> dict[str, Any]:
-    """A field of text as it is, a list by repeating it, anything else as JSON writes it."""
-    found: dict[str, Any] = {}
-    for name in request.query_params:
-        values = request.query_params.getlist(name)
-        is_list = name in _lists(op)
-        if len(values) > 1 and not is_list:
-            raise InvalidInput(name, "is given more than once")
-        found[name] = values if is_list else values[0]
-    return found
-
-
-def routes() -> list[dict[str, Any]]:
-    """{tool, path, methods, effect, summary} of every tool."""
-    return [
-        {
-            "tool": op.name,
-            "path": f"/api/{op.name}",
-            "methods": [*methods(op)],
-            "effect": op.effect,
-            "summary": op.summary,
-        }
-        for op in tools()
-    ]
 
 
 def build_site(services: Container, identify: Identify) -> Starlette:
     """`identify` names the caller behind an agent id."""
-    metrics = Metrics(services, lambda: identify(DEFAULT_AGENT, None))
+    metrics = Metrics(services, lambda: identify(LOOPBACK, None, None))
     api = Api(services, identify, metrics.counted)
 
     async def health(request: Request) -> Response:
-        result = await ALL["health_check"](services, identify(DEFAULT_AGENT, None), {})
+        result = await ALL["health_check"](services, identify(LOOPBACK, None, None), {})
         return shown(result, 503 if result["status"] == "unhealthy" else 200)
 
     async def figures(request: Request) -> Response:
@@ -177,7 +37,7 @@ def build_site(services: Container, identify: Identify) -> Starlette:
         routes=[
             Route("/", index),
             Route("/api", listed),
-            Route("/api/{tool}", api.call, methods=_EVERY),
+            Route("/api/{tool}", api.call, methods=EVERY),
             Route("/health", health),
             Route("/metrics", figures),
         ],
