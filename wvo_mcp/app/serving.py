@@ -28,7 +28,13 @@ from wvo_mcp.domain.access import Principal, Via
 from wvo_mcp.domain.known_secrets import register_environment
 from wvo_mcp.domain.lease import Caller, Role
 from wvo_mcp.execution.clock import SystemClock
-from wvo_mcp.execution.identity import Connection, as_reader, check_not_below_warden, speaks_below_warden
+from wvo_mcp.execution.identity import (
+    Connection,
+    as_reader,
+    check_not_below_warden,
+    provider_of,
+    speaks_below_warden,
+)
 from wvo_mcp.execution.logs import log_to_stderr
 from wvo_mcp.operations import Container
 from wvo_mcp.orchestration import keeping
@@ -232,20 +238,31 @@ async def serve_http(
 ) -> int:
     """The whole life of the HTTP server: until it is stopped. `on_address` gets its address; with `runs` it lands work too.
     Raises InvalidInput for a host that is not this machine alone or a port that is taken, and what `serve` raises."""
-    from wvo_mcp.faces.http import build_site, listen, run  # nothing else needs the web's libraries
+    # Nothing else needs the web's libraries.
+    from wvo_mcp.faces.http import build_site, listen, principal_of, run
+    from wvo_mcp.faces.mcp.streamable import StreamableHttp
+    from wvo_mcp.operations import tools
 
     check_not_below_warden("serve")  # a worker must not become an agent that asks over HTTP
     with listen(host, port) as listener:
 
         async def face(server: Server) -> None:
             server.connection.identify("http")
-            await run(build_site(server.services, partial(http_caller, settings)), listener, on_address)
+            known, identify = frozenset(op.toolset for op in tools()), partial(http_caller, settings)
+            shown, quiet = settings.enabled(known), settings.quiet_max_seconds
+            mcp = StreamableHttp(server.services, principal_of, identify, shown, known, quiet)
+            async with mcp.run():
+                await run(build_site(server.services, identify, mcp), listener, on_address, mcp.leave)
 
         return await _live(settings, face, runs=runs)
 
 
 def http_caller(
-    settings: Settings, principal: Principal, agent_id: str | None = None, ports: tuple[int, int] | None = None
+    settings: Settings,
+    principal: Principal,
+    agent_id: str | None = None,
+    ports: tuple[int, int] | None = None,
+    client: str | None = None,
 ) -> Caller:
     """Requests of one agent share a durable session, as its commands do; of a token, they share it with that token alone. What
     a worker started may only read: with `ports`, theirs and ours, it is looked up who asks."""
@@ -255,8 +272,8 @@ def http_caller(
     caller = Caller(
         agent_id=name,
         session_id=session.get(principal.via, f"http:{principal.key_id}:{name}"),
-        provider=settings.provider,
-        client="http",
+        provider=provider_of(settings, client),
+        client=client or "http",
         capabilities=settings.capabilities,
         durable=True,
         role=principal.role,

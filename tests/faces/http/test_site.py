@@ -18,7 +18,7 @@ from wvo_mcp.domain.access import Principal
 from wvo_mcp.domain.health import Thresholds
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.faces.http import build_site, routes
-from wvo_mcp.faces.http.guard import BODY_BYTES, STATUS, is_loopback
+from wvo_mcp.faces.http.guard import BODY_BYTES, MCP_BODY_BYTES, STATUS, is_loopback
 from wvo_mcp.operations import ALL, Audience, Effect
 from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.orchestration.leader import Candidate
@@ -156,6 +156,22 @@ async def test_what_is_asked_wrongly_is_refused_with_a_status_and_a_typed_error(
     assert wrong[0][0].headers["allow"] == "POST"
     assert wrong[5][0].headers["allow"] == "POST"
     assert "plan_next" in error_of(wrong[4][0])["details"]["near"]
+
+
+@pytest.mark.requirement("DASH-5")
+@pytest.mark.parametrize("path", ["/mcp", "/p/shop/mcp"])
+async def test_a_body_for_mcp_has_a_limit_of_its_own(client: httpx2.AsyncClient, path: str) -> None:
+    async def parts() -> AsyncGenerator[bytes]:
+        for _ in range(5):
+            yield b" " * (1 << 20)
+
+    small = await client.post(path, content=b" " * MCP_BODY_BYTES)
+    for content in (b" " * (MCP_BODY_BYTES + 1), parts()):
+        large = await client.post(path, content=content)
+        error = error_of(large)
+        assert (large.status_code, error["code"], error["details"]["field"]) == (413, "invalid_input", "body")
+        assert str(MCP_BODY_BYTES) in error["message"]
+    assert small.status_code == 404, "it came through to where nothing is served here"
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:9", "[::1]:8737", "127.8.8.8", "LOCALHOST:1"])

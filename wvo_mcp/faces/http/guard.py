@@ -68,6 +68,8 @@ def answer(error: WvoError) -> Response:
 
 
 BODY_BYTES = 16 << 20
+MCP_BODY_BYTES = 4 << 20
+"""At `/mcp`: what the protocol's own servers take."""
 BODY_SECONDS = 30.0
 
 _log = logging.getLogger("wvo_mcp.http")
@@ -104,7 +106,7 @@ class Guard:
             await send(message)
 
         try:
-            body = await self._admitted(Headers(scope=scope), receive)
+            body = await self._admitted(Headers(scope=scope), receive, bytes_at(scope["path"]))
         except WvoError as error:
             await answer(error)(scope, receive, noted)
         else:
@@ -113,13 +115,13 @@ class Guard:
         path = redact(ascii(scope["path"])[1:-1])[:200]
         _log.info("%s %s %d %.1f ms", scope["method"], path, status, passed)
 
-    async def _admitted(self, headers: Headers, receive: Receive) -> bytes:
+    async def _admitted(self, headers: Headers, receive: Receive, limit: int) -> bytes:
         """The whole body. Raises Forbidden, Refused, InvalidInput."""
         refuse_foreigners(headers)
         too_large = Refused(
-            "body", f"a request has at most {BODY_BYTES} bytes", 413, "Split the request into several calls."
+            "body", f"a request has at most {limit} bytes", 413, "Split the request into several calls."
         )
-        if int(headers.get("content-length") or 0) > BODY_BYTES:
+        if int(headers.get("content-length") or 0) > limit:
             raise too_large
         parts: list[bytes] = []
         size = 0
@@ -132,13 +134,18 @@ class Guard:
                     raise InvalidInput("body", "it ended before it was whole; nothing was done")
                 parts.append(message.get("body", b""))
                 size += len(parts[-1])
-                if size > BODY_BYTES:
+                if size > limit:
                     raise too_large
                 more = message.get("more_body", False)
         if patience.cancelled_caught:
             problem = f"it did not arrive within {BODY_SECONDS:g} s"
             raise Refused("body", problem, 408, "Send the body with the request.")
         return b"".join(parts)
+
+
+def bytes_at(path: str) -> int:
+    """How many a body may have."""
+    return MCP_BODY_BYTES if path.endswith("/mcp") else BODY_BYTES
 
 
 def refuse_foreigners(headers: Mapping[str, str]) -> None:

@@ -44,8 +44,24 @@ def _ends() -> list[signal.Signals]:
     return [signal.SIGTERM, signal.SIGINT, *([] if ignored else [signal.SIGHUP])]
 
 
-async def run(site: ASGIApp, listener: socket.socket, on_listening: Callable[[str], None]) -> None:
-    """Until SIGTERM, SIGINT or SIGHUP; requests that are being answered then are finished. `on_listening` gets the address."""
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, on_leaving: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_leaving = on_leaving
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_leaving()
+        await super().shutdown(sockets)
+
+
+async def run(
+    site: ASGIApp,
+    listener: socket.socket,
+    on_listening: Callable[[str], None],
+    on_leaving: Callable[[], None] = lambda: None,
+) -> None:
+    """Until SIGTERM, SIGINT or SIGHUP; requests that are being answered then are finished. `on_listening` gets the address,
+    `on_leaving` ends what would go on for ever."""
     logging.getLogger("wvo_mcp.http").setLevel(logging.INFO)
     config = uvicorn.Config(
         site,
@@ -57,7 +73,7 @@ async def run(site: ASGIApp, listener: socket.socket, on_listening: Callable[[st
         proxy_headers=False,
         timeout_graceful_shutdown=int(GRACE_SECONDS),
     )
-    server = uvicorn.Server(config)
+    server = _Server(config, on_leaving)
 
     def leave(*_: object) -> None:
         server.force_exit = server.should_exit  # a second one does not wait

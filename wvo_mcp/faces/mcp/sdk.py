@@ -1,8 +1,8 @@
 """The SDK's side of a conversation: all that is not a plain call of a tool. Loaded when it is first needed."""
 
 import math
-from collections.abc import AsyncIterable, Callable
-from functools import cached_property
+from collections.abc import AsyncIterable, Callable, Iterable
+from functools import cache
 from typing import Any
 
 import anyio
@@ -27,8 +27,9 @@ Request = ServerRequestContext[Any, Any]
 Page = types.PaginatedRequestParams | None
 
 
-def build_server(face: Face) -> Server[Any]:
-    handlers = _Handlers(face)
+def build_server(face: Face, handlers: "Handlers | None" = None, max_subscriptions: int = 64) -> Server[Any]:
+    """`handlers` know who asks where one server serves many; else it is the one client of the face."""
+    handlers = handlers or Handlers(face)
     services = face.services
     server: Server[Any] = Server(
         "wvo",
@@ -41,7 +42,8 @@ def build_server(face: Face) -> Server[Any]:
         on_read_resource=handlers.read_resource,
         on_list_prompts=handlers.list_prompts,
         on_get_prompt=handlers.get_prompt,
-        on_subscriptions_listen=ListenHandler(_News(services.get(Directives)), max_subscriptions=64),
+        on_subscriptions_listen=ListenHandler(_News(services.get(Directives)), max_subscriptions=max_subscriptions),
+        get_tool_input_schema=lambda name: None,  # no argument is repeated in a header
     )
     # What the SDK tells of each message would be told twice: `mcp.tool` has the same and the task.
     server.middleware.clear()
@@ -70,18 +72,25 @@ class _News(InMemorySubscriptionBus):
         return unsubscribe
 
 
-class _Handlers:
+class Handlers:
+    """Answer the one client of a connection."""
+
+    transport = "pipe"
+
     def __init__(self, face: Face) -> None:
         self._face = face
-        self._services = face.services
+        self.services = face.services
 
-    @cached_property
-    def _tools(self) -> list[types.Tool]:
-        return [_tool(op) for op in self._face.operations.values()]
+    def face(self, ctx: Request) -> Face:
+        """What is served to who asks."""
+        return self._face
 
-    def _caller(self, ctx: Request) -> Caller:
-        client = ctx.session.client_params
-        return self._face.identify(client.client_info.name if client is not None else None)
+    async def caller(self, ctx: Request, *, writes: bool = False) -> Caller:
+        """Who asks, and perhaps wants to write."""
+        return self._face.identify(client_of(ctx))
+
+    async def tools(self, ctx: Request) -> Iterable[Operation]:
+        return self.face(ctx).operations.values()
 
     async def traced(self, ctx: Request, call_next: CallNext) -> HandlerResult:
         """What an operation tells of its call belongs to this request, and to the trace that it came with."""
@@ -90,34 +99,37 @@ class _Handlers:
         attributes = {
             "mcp.method.name": ctx.method,
             "mcp.protocol.version": ctx.protocol_version,
-            "mcp.session.id": self._caller(ctx).session_id,
+            "mcp.session.id": (await self.caller(ctx)).session_id,
             "jsonrpc.request.id": str(ctx.request_id),
-            "network.transport": "pipe",
+            "network.transport": self.transport,
         }
-        with self._services.get(Tracer).request(attributes, ctx.meta):
+        with self.services.get(Tracer).request(attributes, ctx.meta):
             return await call_next(ctx)
 
     async def initialized(self, ctx: Request, params: types.NotificationParams) -> None:
-        if self._services.get(Directives).own():  # the front could not list these
+        if self.services.get(Directives).own():  # the front could not list these
             await ctx.session.send_resource_list_changed()
 
     async def list_tools(self, ctx: Request, params: Page) -> types.ListToolsResult:
         _single_page(params)
-        return types.ListToolsResult(tools=self._tools)
+        return types.ListToolsResult(tools=[_tool(op) for op in await self.tools(ctx)])
 
     async def call_tool(self, ctx: Request, params: types.CallToolRequestParams) -> dict[str, Any]:
-        return await self._face.call_tool(params.name, params.arguments, self._caller(ctx), _teller(ctx))
+        face = self.face(ctx)
+        operation = face.operation(params.name)
+        caller = await self.caller(ctx, writes=operation is not None and operation.effect is not Effect.READ)
+        return await face.call_tool(params.name, params.arguments, caller, _teller(ctx))
 
     async def list_resources(self, ctx: Request, params: Page) -> types.ListResourcesResult:
         _single_page(params)
-        return types.ListResourcesResult(resources=resources.listed(self._services))
+        return types.ListResourcesResult(resources=resources.listed(self.services))
 
     async def list_templates(self, ctx: Request, params: Page) -> types.ListResourceTemplatesResult:
         _single_page(params)
         return types.ListResourceTemplatesResult(resource_templates=resources.templates())
 
     async def read_resource(self, ctx: Request, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
-        return await resources.read(self._services, self._caller(ctx), str(params.uri))
+        return await resources.read(self.services, await self.caller(ctx), str(params.uri))
 
     async def list_prompts(self, ctx: Request, params: Page) -> types.ListPromptsResult:
         _single_page(params)
@@ -125,6 +137,12 @@ class _Handlers:
 
     async def get_prompt(self, ctx: Request, params: types.GetPromptRequestParams) -> types.GetPromptResult:
         return prompts.rendered(params.name, params.arguments or {})
+
+
+def client_of(ctx: Request) -> str | None:
+    """The name that the client gave itself."""
+    client = ctx.session.client_params
+    return None if client is None else client.client_info.name
 
 
 def _teller(ctx: Request) -> OnProgress:
@@ -140,6 +158,7 @@ def _teller(ctx: Request) -> OnProgress:
     return report
 
 
+@cache
 def _tool(op: Operation) -> types.Tool:
     # No output schema: it would cost every model thousands of tokens, and the results explain themselves.
     return types.Tool(
