@@ -65,6 +65,31 @@ async def test_what_happened_between_two_waits_is_not_missed(bench: Bench, other
         assert await other.wait_for_change(LONG)
 
 
+async def test_a_change_that_one_waiter_was_told_of_is_still_news_to_another(bench: Bench, other: AnyStore) -> None:
+    heard: list[str] = []
+    ready, written = anyio.Event(), anyio.Event()
+
+    async def wait(name: str, *, late: bool) -> None:
+        await settled(other)
+        if late:
+            ready.set()
+            await written.wait()
+        with anyio.fail_after(LONG / 2):
+            assert await other.wait_for_change(LONG)
+        heard.append(name)
+        if not late:
+            written.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: wait("late", late=True))
+        await ready.wait()
+        tasks.start_soon(lambda: wait("early", late=False))
+        await settled(other)
+        await bench.create(a_task("T1"))
+
+    assert heard == ["early", "late"]
+
+
 @pytest.mark.sqlite
 async def test_a_commit_that_is_seen_before_it_can_be_read_is_told_when_it_can(
     bench: Bench, other: AnyStore, monkeypatch: pytest.MonkeyPatch
