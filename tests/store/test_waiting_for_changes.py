@@ -67,24 +67,23 @@ async def test_what_happened_between_two_waits_is_not_missed(bench: Bench, other
 
 async def test_a_change_that_one_waiter_was_told_of_is_still_news_to_another(bench: Bench, other: AnyStore) -> None:
     heard: list[str] = []
-    ready, written = anyio.Event(), anyio.Event()
+    ready = {"early": anyio.Event(), "late": anyio.Event()}
+    told = anyio.Event()
 
-    async def wait(name: str, *, late: bool) -> None:
+    async def wait(name: str) -> None:
         await settled(other)
-        if late:
-            ready.set()
-            await written.wait()
+        ready[name].set()
+        if name == "late":
+            await told.wait()
         with anyio.fail_after(LONG / 2):
             assert await other.wait_for_change(LONG)
         heard.append(name)
-        if not late:
-            written.set()
+        told.set()
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(lambda: wait("late", late=True))
-        await ready.wait()
-        tasks.start_soon(lambda: wait("early", late=False))
-        await settled(other)
+        for name, event in ready.items():
+            tasks.start_soon(wait, name)
+            await event.wait()
         await bench.create(a_task("T1"))
 
     assert heard == ["early", "late"]
