@@ -239,7 +239,11 @@ async def serve_http(
 
         async def face(server: Server) -> None:
             server.connection.identify("http")
-            await run(build_site(server.services, partial(http_caller, settings)), listener, on_address)
+            site = build_site(server.services, partial(http_caller, settings), settings.root.name)
+            async with anyio.create_task_group() as group:
+                group.start_soon(site.run)
+                await run(site, listener, on_address, site.close)
+                group.cancel_scope.cancel()
 
         return await _live(settings, face, runs=runs)
 

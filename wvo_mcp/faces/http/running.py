@@ -44,8 +44,14 @@ def _ends() -> list[signal.Signals]:
     return [signal.SIGTERM, signal.SIGINT, *([] if ignored else [signal.SIGHUP])]
 
 
-async def run(site: ASGIApp, listener: socket.socket, on_listening: Callable[[str], None]) -> None:
-    """Until SIGTERM, SIGINT or SIGHUP; requests that are being answered then are finished. `on_listening` gets the address."""
+async def run(
+    site: ASGIApp,
+    listener: socket.socket,
+    on_listening: Callable[[str], None],
+    on_leaving: Callable[[], None] = lambda: None,
+) -> None:
+    """Until SIGTERM, SIGINT or SIGHUP; requests that are being answered then are finished. `on_listening` gets the address,
+    `on_leaving` ends what would never end by itself."""
     logging.getLogger("wvo_mcp.http").setLevel(logging.INFO)
     config = uvicorn.Config(
         site,
@@ -62,6 +68,7 @@ async def run(site: ASGIApp, listener: socket.socket, on_listening: Callable[[st
     def leave(*_: object) -> None:
         server.force_exit = server.should_exit  # a second one does not wait
         server.should_exit = True
+        on_leaving()
 
     # While it serves, uvicorn takes SIGTERM and SIGINT over; afterwards it raises them again, which must end here.
     before = {number: signal.signal(number, leave) for number in _ends()}
