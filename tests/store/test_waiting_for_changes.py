@@ -65,6 +65,30 @@ async def test_what_happened_between_two_waits_is_not_missed(bench: Bench, other
         assert await other.wait_for_change(LONG)
 
 
+async def test_a_change_that_one_waiter_was_told_of_is_still_news_to_another(bench: Bench, other: AnyStore) -> None:
+    heard: list[str] = []
+    ready = {"early": anyio.Event(), "late": anyio.Event()}
+    told = anyio.Event()
+
+    async def wait(name: str) -> None:
+        await settled(other)
+        ready[name].set()
+        if name == "late":
+            await told.wait()
+        with anyio.fail_after(LONG / 2):
+            assert await other.wait_for_change(LONG)
+        heard.append(name)
+        told.set()
+
+    async with anyio.create_task_group() as tasks:
+        for name, event in ready.items():
+            tasks.start_soon(wait, name)
+            await event.wait()
+        await bench.create(a_task("T1"))
+
+    assert heard == ["early", "late"]
+
+
 @pytest.mark.sqlite
 async def test_a_commit_that_is_seen_before_it_can_be_read_is_told_when_it_can(
     bench: Bench, other: AnyStore, monkeypatch: pytest.MonkeyPatch

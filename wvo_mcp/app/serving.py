@@ -251,8 +251,11 @@ async def serve_http(
             known, identify = frozenset(op.toolset for op in tools()), partial(http_caller, settings)
             shown, quiet = settings.enabled(known), settings.quiet_max_seconds
             mcp = StreamableHttp(server.services, principal_of, identify, shown, known, quiet)
-            async with mcp.run():
-                await run(build_site(server.services, identify, mcp), listener, on_address, mcp.leave)
+            site = build_site(server.services, identify, settings.root.name, mcp)
+            async with anyio.create_task_group() as group:
+                group.start_soon(site.run)
+                await run(site, listener, on_address, site.close)
+                group.cancel_scope.cancel()
 
         return await _live(settings, face, runs=runs)
 

@@ -93,6 +93,7 @@ class First(Exception):
 
 
 Run = Callable[..., Awaitable[Output]]
+Precondition = Callable[[Transaction], Awaitable[None]]
 _LAST = {name: None for mixin in (DryRun, LongRunning, Replayable) for name in mixin.model_fields}
 """Fields that come after those of the operation itself."""
 
@@ -165,14 +166,17 @@ class Operation:
         caller: Caller,
         arguments: Mapping[str, Any] | None,
         on_progress: OnProgress | None = None,
+        *,
+        first: Precondition | None = None,
     ) -> dict[str, Any]:
         """Validate, run in one transaction, and give the JSON-ready result, at most 20,000 characters of compact JSON.
 
-        `on_progress` is called with the progress of long work while the caller waits for it.
+        `on_progress` is called with the progress of long work while the caller waits for it. `first` is awaited at the
+        beginning of the transaction, or before the work of an operation that manages its own: what it raises ends the call.
         """
         with container.get(Tracer).call(self.name, caller, arguments):
             params = self._admitted(caller, arguments)
-            return await self._answer(container, caller, params, on_progress)
+            return await self._answer(container, caller, params, on_progress, first)
 
     def _admitted(self, caller: Caller, arguments: Mapping[str, Any] | None) -> Input:
         """The one place where a caller's role is judged. Raises Forbidden, InvalidInput."""
@@ -197,7 +201,12 @@ class Operation:
             )
 
     async def _answer(
-        self, container: Container, caller: Caller, params: Input, on_progress: OnProgress | None
+        self,
+        container: Container,
+        caller: Caller,
+        params: Input,
+        on_progress: OnProgress | None,
+        before: Precondition | None,
     ) -> dict[str, Any]:
         parts = {name: container.part(key) for name, key in self._keys.items()}
         if self.input_model is not Input:
@@ -213,9 +222,11 @@ class Operation:
         ) -> Awaitable[Output]:
             return self.run(Context(caller, policy, tx, progress or Progress(), prepared), **parts)
 
+        store = container.get(WatchedStore)
+        if before is not None and (self.manages_own_transactions or isinstance(params, LongRunning)):
+            await store.read(caller, before)
         if isinstance(params, LongRunning):
             return await self._long(container, caller, params, made, on_progress)
-        store = container.get(WatchedStore)
         if self.manages_own_transactions:
             if caller.admitted is not None and self.effect is not Effect.READ:
                 await store.read(caller, partial(_still_admitted, admitted=caller.admitted))
@@ -241,6 +252,8 @@ class Operation:
         keep = not params.is_dry_run
 
         async def once(tx: Transaction, prepared: object = None) -> dict[str, Any]:
+            if before is not None:
+                await before(tx)
             if keep and notices.is_told(caller):
                 await messages.prefetch(tx)
             repeat = Repeat(tx, policy, self.name, params)

@@ -244,6 +244,7 @@ class EventsAsk(Input):
     kind: Label | None = Field(default=None, description="Only this kind, e.g. task.completed.")
     limit: int = Field(default=50, ge=1, le=500, description="Page size.")
     last: bool = Field(default=False, description="Newest page instead of the oldest.")
+    before: int | None = Field(default=None, ge=1, le=2**62, description="With last: only events before this seq.")
 
 
 class EventPage(Output):
@@ -258,8 +259,10 @@ async def events(ctx: Context, params: EventsAsk) -> EventPage:
     trail = ctx.tx.events
     after = params.after
     if params.last:
-        after = max(after, await trail.before_last(params.limit, params.task_id, params.kind))
+        after = max(after, await trail.before_last(params.limit, params.task_id, params.kind, params.before))
     found = await trail.after(after, params.limit + 1, params.task_id, params.kind)
+    if params.last and params.before is not None:
+        found = [event for event in found if event.seq < params.before]
     page = fitting(found[: params.limit])
     return EventPage(events=page, next_after=page[-1].seq if page else after, more=len(page) < len(found))
 

@@ -46,7 +46,7 @@ class EventRepository(Protocol):
 
     async def last_seq(self) -> int: ...
 
-    async def before_last(self, limit: int, task_id: str | None, kind: str | None) -> int:
+    async def before_last(self, limit: int, task_id: str | None, kind: str | None, before: int | None = None) -> int:
         """The seq behind which the last `limit` events of the task and kind stand."""
 
 

@@ -122,4 +122,4 @@ class WatchedStore(Store, Protocol):
 
     async def wait_for_change(self, seconds: float) -> bool:
         """Wait until another writer may have written since the last call returned, or until the time is over; was it the
-        former? The first call returns at once. For one waiter at a time."""
+        former? The first call of a task returns at once. Several tasks may wait; each is told of each change."""

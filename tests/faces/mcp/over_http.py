@@ -75,8 +75,15 @@ async def serving(services: Services, root: Path, quiet: float = 7_200) -> Async
         started.set()
 
     with listen("127.0.0.1", 0) as listener:
-        async with mcp.run(), anyio.create_task_group() as tasks:
-            tasks.start_soon(run, build_site(services, identify, mcp), listener, told, mcp.leave)
+        site = build_site(services, identify, mcp=mcp)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(site.run)
+
+            async def serve() -> None:
+                await run(site, listener, told, site.close)
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(serve)
             await started.wait()
             yield Site(addresses[0])
             signal.raise_signal(signal.SIGTERM)

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wvo_mcp.domain.redaction import redact
-from wvo_mcp.errors import Forbidden, InvalidInput, WvoError
+from wvo_mcp.errors import Forbidden, InvalidInput, NotFound, WvoError
 from wvo_mcp.operations.results import compact, payload
 
 STATUS = {
@@ -49,6 +49,10 @@ class Refused(InvalidInput):
         self.status, self.hint, self.allowed = status, hint, allowed
         if allowed is not None:
             self.details["allowed"] = allowed
+
+
+def no_page(address: str) -> NotFound:
+    return NotFound("page", address[:100], hint="Go to the overview: /.")
 
 
 def shown(value: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -45,6 +45,8 @@ def _ends() -> list[signal.Signals]:
 
 
 class _Server(uvicorn.Server):
+    """However it is told to stop: while it serves, it takes SIGTERM and SIGINT over."""
+
     def __init__(self, config: uvicorn.Config, on_leaving: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_leaving = on_leaving
@@ -61,7 +63,7 @@ async def run(
     on_leaving: Callable[[], None] = lambda: None,
 ) -> None:
     """Until SIGTERM, SIGINT or SIGHUP; requests that are being answered then are finished. `on_listening` gets the address,
-    `on_leaving` ends what would go on for ever."""
+    `on_leaving` ends what would never end by itself."""
     logging.getLogger("wvo_mcp.http").setLevel(logging.INFO)
     config = uvicorn.Config(
         site,

@@ -6,8 +6,8 @@ has no sessions, each program of a principal.
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -97,7 +97,7 @@ class _Session:
 
 
 class StreamableHttp:
-    """The ASGI application of `/mcp`. It serves within `run`, until `leave`. `toolsets` are those of `known` that are shown to
+    """The ASGI application of `/mcp`. It serves within `run`, until `close`. `toolsets` are those of `known` that are shown to
     who does not choose; a session that is idle for as long as the limit is forgotten."""
 
     def __init__(
@@ -132,22 +132,19 @@ class StreamableHttp:
         # Else whatever is being answered at the end of the server would be cut off, not only what never ends by itself.
         AppStatus.disable_automatic_graceful_drain()
 
-    @asynccontextmanager
-    async def run(self) -> AsyncGenerator[None]:
+    async def run(self) -> None:
         try:
             async with self._manager.run(), anyio.create_task_group() as self._tasks:
                 self._tasks.start_soon(self._close_streams)
-                self._tasks.start_soon(self._forget_idle)
-                yield
-                self._tasks.cancel_scope.cancel()
+                await self._forget_idle()
         finally:
             with anyio.move_on_after(_END_SECONDS, shield=True):
                 for session_id, session in [*self._sessions.items()]:
                     if session.opened.agent_id is None:  # nobody can go on as this agent
                         await self._end(session_id)
 
-    def leave(self) -> None:
-        """The server is about to end: what would never end by itself does so now."""
+    def close(self) -> None:
+        """The server is about to stop: what would never end by itself does so now."""
         self._leaving.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

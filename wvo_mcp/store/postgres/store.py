@@ -23,6 +23,7 @@ from wvo_mcp.store.postgres.wire import PostgresRows
 from wvo_mcp.store.sql import Rows
 from wvo_mcp.store.transaction import StoreTransaction, checked, database_time, store_time
 from wvo_mcp.store.versions import latest
+from wvo_mcp.store.waiters import Waiters
 
 if TYPE_CHECKING:
     from wvo_mcp.domain.finding import Finding
@@ -57,6 +58,7 @@ class PostgresStore:
         self._listener: Presence | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = anyio.Event()
+        self._waiters = Waiters()
         self.before_making: Callable[[], object] = lambda: None
 
     async def open(self, *, make: bool = True) -> None:
@@ -93,10 +95,9 @@ class PostgresStore:
             self._listener = listener
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
-            return True
         with anyio.move_on_after(seconds):
-            await self._changed.wait()
-            self._changed = anyio.Event()
+            while not self._waiters.news():
+                await self._changed.wait()
             return True
         return False
 
@@ -104,7 +105,12 @@ class PostgresStore:
         """In the listener's thread."""
         if self._loop is not None:
             with suppress(RuntimeError):  # the loop has ended
-                self._loop.call_soon_threadsafe(lambda: self._changed.set())
+                self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._waiters.changed()
+        self._changed.set()
+        self._changed = anyio.Event()
 
     async def read(self, caller: Caller, work: Callable[[Transaction], Awaitable[T]]) -> T:
         return await self.writer.read(lambda rows: work(self._transaction(rows, caller, write=False)))

@@ -81,9 +81,10 @@ class Events(Repository):
         )
         return [_event(row) for row in rows]
 
-    async def before_last(self, limit: int, task_id: str | None, kind: str | None) -> int:
-        last = f"SELECT seq FROM events WHERE seq > 0 AND {_of(task_id, kind)} ORDER BY seq DESC LIMIT :limit"
-        given = {"limit": limit, "task_id": task_id, "kind": kind}
+    async def before_last(self, limit: int, task_id: str | None, kind: str | None, before: int | None = None) -> int:
+        until = "seq > 0" if before is None else "seq > 0 AND seq < :before"
+        last = f"SELECT seq FROM events WHERE {until} AND {_of(task_id, kind)} ORDER BY seq DESC LIMIT :limit"
+        given = {"limit": limit, "task_id": task_id, "kind": kind, "before": before}
         first = self._rows.value(f"SELECT min(seq) FROM ({last}) AS last", given)
         return int(first or 1) - 1
 

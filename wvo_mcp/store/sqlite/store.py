@@ -24,6 +24,7 @@ from wvo_mcp.store.sqlite.integrity import check_closed
 from wvo_mcp.store.sqlite.migrate import migrate
 from wvo_mcp.store.transaction import HEAD, StoreTransaction, checked, store_time
 from wvo_mcp.store.versions import latest
+from wvo_mcp.store.waiters import Waiters
 
 if TYPE_CHECKING:
     from wvo_mcp.domain.finding import Finding
@@ -65,6 +66,7 @@ class SqliteStore:
         self._seen: list[tuple[int, int] | None] | None = None
         self._settled_at = 0.0
         self._told: object = None
+        self._waiters = Waiters()
         self._synchronous = synchronous
         self.writer = Connection(path, read_only=False, synchronous=synchronous)
         self._reader = Connection(path, read_only=True, synchronous=synchronous)
@@ -134,6 +136,8 @@ class SqliteStore:
         until = anyio.current_time() + seconds
         while True:
             if await self._changed():
+                self._waiters.changed()
+            if self._waiters.news():
                 return True
             left = until - anyio.current_time()
             if left <= 0:

@@ -1,0 +1,175 @@
+"""What people do on pages: `POST /do/OPERATION` with a form."""
+
+import hmac
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+from urllib.parse import parse_qs, quote
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from wvo_mcp.domain.access import Via
+from wvo_mcp.domain.event import HEARTBEAT
+from wvo_mcp.errors import Conflict, Forbidden, InvalidInput, NotFound, WvoError
+from wvo_mcp.faces.http.guard import STATUS
+from wvo_mcp.faces.http.pages.page import Visit
+from wvo_mcp.faces.http.pages.rendering import environment, personal
+from wvo_mcp.faces.http.pages.serving import Pages
+from wvo_mcp.operations import ALL, Effect, Operation
+from wvo_mcp.operations.results import defect, payload
+from wvo_mcp.ports import Transaction
+
+ASKED_TWICE = frozenset(
+    {
+        "budget_raise",
+        "cancel",
+        "merge_park",
+        "merge_revert",
+        "pause",
+        "stop",
+        "token_revoke",
+        "worker_stop",
+        "workspace_rollback",
+    }
+)
+"""What cannot be undone, or touches work that goes on."""
+OWN_FIELDS = frozenset({"csrf", "seen", "seen_task", "confirmed", "back"})
+"""Of the form itself; the others are the operation's."""
+
+SIGNS_OF_LIFE = frozenset({HEARTBEAT, "task.checkpointed"})
+"""Events of a task after which what a person decides about it is as good as before."""
+_LOOKED_AT = 200
+
+Form = dict[str, list[str]]
+
+
+class Controls:
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+
+    async def answer(self, request: Request) -> Response:
+        """With htmx a line for the page that asked; else the way back to it, or a page."""
+        visit = self._pages.visit(request, {}, {})
+        root = request.scope.get("root_path", "")
+        name = request.path_params["operation"]
+        partial_page = "hx-request" in request.headers
+        try:
+            form = await _form(request)
+            op = _operation(name)
+            _check_token(visit, form)
+            if op.name in ASKED_TWICE and _one(form, "confirmed") != "yes":
+                return self._asked(op, form, visit, root)
+            result = await self._done(op, form, visit)
+        except WvoError as error:
+            problem = error
+        except Exception as error:  # an edge: an unexpected exception is logged and answered
+            problem = defect(name, error)
+        else:
+            if partial_page:
+                return self._line(visit, root, {"did": op, "result": result, "error": None})
+            back = _back(form)
+            return RedirectResponse(f"{root}{back}{'&' if '?' in back else '?'}did={op.name}", 303)
+        if partial_page:
+            shown = {"did": None, "result": None, "error": payload(problem)}
+            return self._line(visit, root, shown, STATUS.get(problem.code, 500))
+        return self._pages.problem(problem, visit, root)
+
+    async def _done(self, op: Operation, form: Form, visit: Visit) -> Mapping[str, Any]:
+        seen, task_id = _one(form, "seen"), _one(form, "seen_task")
+        first = None
+        if task_id is not None:
+            if seen is None or not (seen.isascii() and seen.isdigit() and len(seen) < 19):
+                raise InvalidInput("seen", "the number of the last event that the page knew")
+            first = partial(_still_as_seen, task_id=task_id, seen=int(seen))
+        given = {name: _value(op, name, values) for name, values in form.items() if name not in OWN_FIELDS}
+        return await op(visit.services, visit.caller, {k: v for k, v in given.items() if v is not None}, first=first)
+
+    def _asked(self, op: Operation, form: Form, visit: Visit, root: str) -> Response:
+        """The page that asks once more, where no script did."""
+        visit.caller.admit(op.role, op.name)
+        fields = [
+            (name, value) for name, values in form.items() if name not in ("csrf", "confirmed") for value in values
+        ]
+        given = {"op": op, "fields": fields, "back": _back(form)}
+        return HTMLResponse(self._rendered("confirm.html", visit, root, {**given, "title": op.name.replace("_", " ")}))
+
+    def _line(self, visit: Visit, root: str, given: Mapping[str, Any], status: int = 200) -> Response:
+        return HTMLResponse(self._rendered("said.html", visit, root, given), status)
+
+    def _rendered(self, template: str, visit: Visit, root: str, given: Mapping[str, Any]) -> str:
+        values = {**self._pages.bare(visit, root), **given}
+        return personal(environment().get_template(template).render(values), visit.principal.csrf, 0)
+
+
+async def _still_as_seen(tx: Transaction, task_id: str, seen: int) -> None:
+    """Raises Conflict: something has happened to the task that the person could not have seen. Signs of life are nothing."""
+    for event in await tx.events.after(seen, _LOOKED_AT, task_id, None):
+        if event.kind not in SIGNS_OF_LIFE:
+            raise Conflict(
+                f"Task {task_id} has changed since this page was read ({event.kind} at {event.at:%H:%M:%S} UTC)."
+                " Nothing was done.",
+                hint="Look at it again, and decide then.",
+                task_id=task_id,
+                seen=seen,
+                event=event.seq,
+            )
+
+
+def _operation(name: str) -> Operation:
+    op = ALL.get(name)
+    if op is None or op.effect is Effect.READ:
+        raise NotFound("control", name[:100], hint="Go back to the page and try again.")
+    return op
+
+
+def _check_token(visit: Visit, form: Form) -> None:
+    """A browser sends cookies by itself, also for forms of others; none of those knows the token."""
+    principal = visit.principal
+    if principal.via is Via.LOOPBACK:
+        raise Forbidden("Nobody is signed in here: this page can only be read.", hint="Run wvo-mcp login-link.")
+    if principal.via is not Via.SESSION:
+        return
+    given = _one(form, "csrf") or ""
+    if principal.csrf is None or not hmac.compare_digest(given.encode(), principal.csrf.encode()):
+        raise Forbidden("This form is not from a page of yours.", hint="Reload the page and try again.")
+
+
+async def _form(request: Request) -> Form:
+    """Raises InvalidInput."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        raise InvalidInput("Content-Type", "a form is application/x-www-form-urlencoded")
+    try:
+        return parse_qs(
+            (await request.body()).decode("ascii"), keep_blank_values=True, max_num_fields=200, errors="strict"
+        )
+    except ValueError:
+        raise InvalidInput("body", "it is a form in UTF-8 with at most 200 fields") from None
+
+
+def _one(form: Form, name: str) -> str | None:
+    values = form.get(name)
+    if values is None:
+        return None
+    if len(values) > 1:
+        raise InvalidInput(name, "is given more than once")
+    return values[0]
+
+
+def _value(op: Operation, name: str, values: list[str]) -> Any:
+    """An empty field is one that was left out; a list is repeated."""
+    field = op.input_model.model_fields.get(name)
+    if field is not None and op.input_model.model_json_schema()["properties"][name].get("type") == "array":
+        return [value for value in values if value]
+    if len(values) > 1:
+        raise InvalidInput(name, "is given more than once")
+    text = values[0].replace("\r\n", "\n")
+    return text or None
+
+
+def _back(form: Form) -> str:
+    """A page of ours, whatever the form says."""
+    back = _one(form, "back") or "/"
+    local = back.startswith("/") and not back.startswith(("//", "/\\"))
+    return quote(back, safe="/?&=%-._~") if local else "/"

@@ -1,0 +1,115 @@
+// What the pages do beside htmx: relative times, confirmations, keys, and whether the page is live.
+"use strict";
+(() => {
+  const each = (selector, work, within = document) => within.querySelectorAll(selector).forEach(work);
+
+  // --- times ---------------------------------------------------------------------------------------------------------
+  const UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+  function span(seconds) {
+    const size = Math.abs(seconds);
+    for (const [unit, length] of UNITS) {
+      if (size >= length) return `${Math.floor(size / length)} ${unit}`;
+    }
+    return "0 s";
+  }
+  function showTimes(within = document) {
+    const now = Date.now();
+    each("time[datetime]", (one) => {
+      const at = new Date(one.dateTime);
+      if (Number.isNaN(at.getTime())) return;
+      const seconds = (at.getTime() - now) / 1000;
+      const text = seconds > 0 ? `in ${span(seconds)}` : one.hasAttribute("data-until") ? `${span(seconds)} over` : `${span(seconds)} ago`;
+      if (one.textContent !== text) one.textContent = text;
+      const title = at.toLocaleString();
+      if (one.title !== title) one.title = title;
+    }, within);
+  }
+
+  // --- what cannot be undone is asked once more ------------------------------------------------------------------------
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    const text = form.dataset.confirm;
+    if (!text || form.elements.confirmed?.value === "yes") return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    const ask = document.getElementById("ask");
+    document.getElementById("ask-text").textContent = text;
+    const submitter = event.submitter;
+    ask.returnValue = "no";
+    ask.addEventListener("close", () => {
+      if (ask.returnValue !== "yes" || !form.isConnected) return;
+      form.elements.confirmed.value = "yes";
+      form.requestSubmit(submitter);
+    }, { once: true });
+    ask.showModal();
+  }, true);
+
+  // A form in which somebody writes is not replaced under their hands.
+  const forms = "form.control";
+  document.addEventListener("focusin", (event) => event.target.closest?.(forms)?.setAttribute("hx-morph-skip", ""));
+  document.addEventListener("focusout", (event) => {
+    const form = event.target.closest?.(forms);
+    if (form && ![...form.elements].some((one) => one.name === "reason" && one.value)) form.removeAttribute("hx-morph-skip");
+  });
+
+  // --- live or not -----------------------------------------------------------------------------------------------------
+  const state = document.getElementById("live-state");
+  function live(on, text) {
+    state.textContent = text;
+    state.dataset.on = on ? "yes" : "no";
+  }
+  function seen(number) {
+    if (number) each('input[name="seen"]', (one) => { one.value = number; });
+  }
+  document.addEventListener("htmx:sse:after:connection", () => live(true, "live"));
+  document.addEventListener("htmx:sse:error", () => live(false, "reconnecting"));
+  document.addEventListener("htmx:sse:close", () => live(false, "not live"));
+  document.addEventListener("htmx:sse:after:message", (event) => {
+    seen(event.detail.message.id);
+    showTimes();
+    document.dispatchEvent(new CustomEvent("page:changed"));
+  });
+  document.addEventListener("problem", (event) => {
+    let text = "the store cannot be read";
+    try { text = JSON.parse(event.detail.data).message; } catch { /* it says so in general */ }
+    live(false, text);
+  });
+  document.addEventListener("seen", () => live(true, "live"));
+  document.addEventListener("htmx:after:swap", () => showTimes());
+
+  // --- keys ------------------------------------------------------------------------------------------------------------
+  const rows = () => [...document.querySelectorAll("main [data-row]")].filter((one) => one.offsetParent !== null);
+  function move(step) {
+    const all = rows();
+    if (!all.length) return;
+    const at = all.indexOf(document.activeElement?.closest("[data-row]"));
+    const next = all[Math.max(0, Math.min(all.length - 1, at < 0 ? (step > 0 ? 0 : all.length - 1) : at + step))];
+    next.tabIndex = -1;
+    next.focus();
+  }
+  function press(key) {
+    const row = document.activeElement?.closest("[data-row]");
+    row?.querySelector(`button[data-key="${key}"]`)?.click();
+  }
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.altKey || event.metaKey || document.querySelector("dialog[open]")) return;
+    if (event.target.closest("input, textarea, select, [contenteditable]")) return;
+    const on = document.activeElement;
+    const actions = {
+      j: () => move(1),
+      k: () => move(-1),
+      a: () => press("a"),
+      d: () => press("d"),
+      "/": () => document.querySelector("[data-search]")?.focus(),
+      "?": () => document.getElementById("keys").showModal(),
+      Enter: on?.matches("[data-row]") ? () => on.querySelector("a")?.click() : undefined,
+    };
+    const action = actions[event.key];
+    if (!action) return;
+    event.preventDefault();
+    action();
+  });
+
+  showTimes();
+  setInterval(showTimes, 1000);
+})();

@@ -1,0 +1,278 @@
+"""What changes, as it happens: `/stream`. Pages are sent what differs from what they show; programs are sent the events."""
+
+import logging
+import random
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import anyio
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from wvo_mcp.domain.lease import Caller
+from wvo_mcp.errors import InvalidInput, StoreBusy, WvoError
+from wvo_mcp.faces.http.guard import answer, no_page
+from wvo_mcp.faces.http.pages.page import Page, Visit
+from wvo_mcp.faces.http.pages.rendering import Picture, difference, digest, personal, regions, variables
+from wvo_mcp.faces.http.pages.serving import Pages
+from wvo_mcp.operations import ALL
+from wvo_mcp.operations.results import compact, defect, payload
+from wvo_mcp.ports import WatchedStore
+
+Row = dict[str, Any]
+
+MOST = 250
+"""Streams at once."""
+BREATH_SECONDS = 0.25
+"""Between two messages to one client."""
+HEARTBEAT_SECONDS = 15.0
+LIFE_SECONDS = 600.0
+"""Then a stream ends, and its client, which comes back, is asked again who it is."""
+_LOOK_SECONDS = 5.0
+_SHARE = 10
+"""A view that takes long to read is read the less often: at most this part of the time."""
+_SLOWEST_SECONDS = 1.0
+PATIENCE_SECONDS = 60.0
+"""How long a client may take to read what it was sent."""
+_PAGE = 200
+_BEAT = ": still here\n\n"
+
+_log = logging.getLogger("wvo_mcp.http")
+
+
+class View:
+    """One address as one role sees it, read once for all the tabs that show it: regions depend on nothing else."""
+
+    def __init__(self, pages: Pages, page: Page, visit: Visit, root: str) -> None:
+        self._pages, self._page, self._visit, self._root = pages, page, visit, root
+        self._reading = anyio.Lock()
+        self._generation = -1
+        self.picture: Picture = {}
+        self.seen = 0
+        self.pause = BREATH_SECONDS
+        """Until it may be read again."""
+        self.tabs = 0
+
+    async def read(self, generation: int) -> None:
+        """What it shows is not older than this change. Raises the errors of the page."""
+        async with self._reading:
+            if self._generation >= generation:
+                return
+            began = anyio.current_time()
+            seen = await self._pages.seen(self._visit)
+            data = await self._page.read(self._visit)
+            now = regions(self._page, variables(self._page, self._visit, data, self._root))
+            # What is equal stays the same object, so that tabs compare it at once.
+            same = {name: old for name, old in self.picture.items() if name in now and old.html == now[name].html}
+            self.picture, self.seen, self._generation = {**now, **same}, seen, generation
+            took = anyio.current_time() - began
+            self.pause = max(BREATH_SECONDS, min(_SLOWEST_SECONDS, took * _SHARE))
+
+
+class Streams:
+    """All streams of one project."""
+
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+        self._store = pages.services.get(WatchedStore)
+        self._views: dict[tuple[str, str, int], View] = {}
+        self._generation = 0
+        self._changed = anyio.Event()
+        self._closed = False
+        self._events: dict[int, Row] = {}
+        """Pages of events by what they come after, as they are now: most programs wait for the same ones."""
+        self._reading = anyio.Lock()
+        self.open = 0
+
+    async def run(self) -> None:
+        """Watches the store until cancelled."""
+        while True:
+            if await self._store.wait_for_change(_LOOK_SECONDS):
+                self._wake()
+
+    def close(self) -> None:
+        """Ends every stream: the server is about to stop."""
+        self._closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        self._generation += 1
+        self._events.clear()
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def answer(self, request: Request) -> Response:
+        """`page` and `has` as the page wrote them; without `page`, the events after `Last-Event-ID`, or from now on."""
+        try:
+            messages = await self._begun(request)
+        except WvoError as error:
+            return answer(error)
+        except Exception as error:  # an edge: an unexpected exception is logged and answered
+            return answer(defect("/stream", error))
+        self.open += 1
+        return _Stream(messages, self._ended)
+
+    def _ended(self) -> None:
+        self.open -= 1
+
+    async def _begun(self, request: Request) -> AsyncGenerator[str]:
+        if self._closed or self.open >= MOST:
+            raise StoreBusy(f"{self.open} streams are open: no more are served.", hint="Close a tab, or try again.")
+        wanted = request.query_params.get("page")
+        last = _number("Last-Event-ID", request.headers.get("last-event-id"))
+        if wanted is None:
+            visit = self._pages.visit(request, {}, {})
+            visit.caller.admit(ALL["events"].role, "events")
+            after = last if last is not None else _number("after", request.query_params.get("after"))
+            return self._all_events(visit, after if after is not None else await self._pages.seen(visit))
+        page, path, query = self._named(wanted)
+        page.check(query)
+        visit = self._pages.visit(request, path, query)
+        root = request.scope.get("root_path", "")
+        # A tab that comes back shows nobody knows what.
+        return self._regions(page, visit, wanted, root, None if last is not None else request.query_params.get("has"))
+
+    def _named(self, address: str) -> tuple[Page, dict[str, str], dict[str, str]]:
+        """Raises NotFound."""
+        parts = urlsplit(address)
+        for page in self._pages.pages:
+            path = _matched(page.address, parts.path)
+            if path is not None:
+                return page, path, dict(parse_qsl(parts.query))
+        raise no_page(address)
+
+    async def _regions(self, page: Page, visit: Visit, address: str, root: str, has: str | None) -> AsyncGenerator[str]:
+        key = (address, root, int(visit.caller.role))
+        view = self._views.setdefault(key, View(self._pages, page, visit, root))
+        view.tabs += 1
+        shown: Picture | None = None
+        seen = -1
+        try:
+            async for generation in self._beats():
+                if generation is None:
+                    yield _BEAT
+                    continue
+                try:
+                    await view.read(generation)
+                except WvoError as error:
+                    yield f"event: problem\ndata: {compact(payload(error))}\n\n"
+                    continue
+                if shown is None and has == digest(view.picture):
+                    shown = view.picture
+                html = personal(difference(shown, view.picture), visit.principal.csrf, view.seen)
+                if html:
+                    yield _message(html, view.seen)
+                elif view.seen != seen:
+                    yield f"id: {view.seen}\nevent: seen\ndata: {view.seen}\n\n"
+                shown, seen = view.picture, view.seen
+                await anyio.sleep(view.pause)
+        finally:
+            view.tabs -= 1
+            if view.tabs == 0 and self._views.get(key) is view:
+                del self._views[key]
+
+    async def _all_events(self, visit: Visit, after: int) -> AsyncGenerator[str]:
+        yield f"id: {after}\nevent: begin\ndata: {after}\n\n"
+        async for generation in self._beats():
+            if generation is None:
+                yield _BEAT
+                continue
+            more = True
+            while more:
+                try:
+                    page = await self._after(visit.caller, after)
+                except WvoError as error:  # the next change is tried
+                    yield f"event: problem\ndata: {compact(payload(error))}\n\n"
+                    break
+                after, more = page["next_after"], page["more"]
+                yield "".join(f"id: {one['seq']}\nevent: event\ndata: {compact(one)}\n\n" for one in page["events"])
+            await anyio.sleep(BREATH_SECONDS)
+
+    async def _after(self, caller: Caller, after: int) -> Row:
+        async with self._reading:
+            found = self._events.get(after)
+            if found is None:
+                generation = self._generation
+                found = await ALL["events"](self._pages.services, caller, {"after": after, "limit": _PAGE})
+                if generation == self._generation:
+                    self._events[after] = found
+            return found
+
+    async def _beats(self) -> AsyncGenerator[int | None]:
+        """The number of each change, the first at once; None where nothing changed for a while. Ends with its life."""
+        until = anyio.current_time() + LIFE_SECONDS * random.uniform(0.8, 1.0)  # noqa: S311 - so that not all end at once
+        told = -1
+        while not self._closed and anyio.current_time() < until:
+            if told != self._generation:
+                told = self._generation
+                yield told
+                continue
+            changed = self._changed
+            with anyio.move_on_after(HEARTBEAT_SECONDS):
+                await changed.wait()
+            if told == self._generation:
+                yield None
+
+
+class _Stream(Response):
+    """Sends messages until they end, the client goes, or it does not take one for too long."""
+
+    def __init__(self, messages: AsyncGenerator[str], on_end: Callable[[], None]) -> None:
+        super().__init__(
+            headers={"cache-control": "no-store", "x-accel-buffering": "no"}, media_type="text/event-stream"
+        )
+        del self.headers["content-length"]
+        self._messages, self._on_end = messages, on_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with anyio.create_task_group() as group, aclosing(self._messages) as messages:
+
+                async def until_gone() -> None:
+                    while (await receive())["type"] != "http.disconnect":
+                        pass
+                    group.cancel_scope.cancel()
+
+                group.start_soon(until_gone)
+                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+                async for text in messages:
+                    with anyio.fail_after(PATIENCE_SECONDS):
+                        await send(
+                            {"type": "http.response.body", "body": text.encode(errors="replace"), "more_body": True}
+                        )
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                group.cancel_scope.cancel()
+        except* TimeoutError:
+            _log.info("a stream was not read for %g s: closed", PATIENCE_SECONDS)
+        finally:
+            self._on_end()
+
+
+def _message(html: str, seen: int) -> str:
+    lines = "".join(f"data: {line}\n" for line in html.splitlines())
+    return f"id: {seen}\n{lines}\n"
+
+
+def _number(name: str, text: str | None) -> int | None:
+    if text is None or text == "":
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise InvalidInput(name, "the number of an event")
+    return int(text)
+
+
+def _matched(pattern: str, address: str) -> dict[str, str] | None:
+    """The named parts of an address, or None where it is another page's."""
+    wanted, given = pattern.split("/"), address.split("/")
+    if len(wanted) != len(given):
+        return None
+    found: dict[str, str] = {}
+    for part, text in zip(wanted, given, strict=True):
+        if part.startswith("{") and text:
+            found[part[1:-1]] = text
+        elif part != text:
+            return None
+    return found
