@@ -1,27 +1,27 @@
-"""The MCP conformance programs find no failure in the scenarios that need no fixtures of their own.
+"""The MCP conformance programs find no failure in the scenarios that need no fixtures of their own, at `/mcp` as it is
+served to everybody."""
 
-They speak HTTP only, so that the face is served over the SDK's own HTTP transport here.
-"""
-
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.clients.processes import run, running
-from tests.clients.programs import REPOSITORY, clean_environment
+from tests.clients.over_http import serving
+from tests.clients.processes import run
+from tests.clients.programs import clean_environment
 from tests.clients.workspace import seeded
 
 pytestmark = pytest.mark.clients
 
 # The other scenarios want the tools, prompts and resources of a reference server (test_simple_text, test://static-text),
-# or what we do not offer: protocol logging, completions and subscriptions to single resources.
+# or what we do not offer: protocol logging and completions.
 SCENARIOS = (
     "server-initialize",
     "ping",
     "tools-list",
     "resources-list",
+    "resources-subscribe",
+    "resources-unsubscribe",
     "prompts-list",
     "server-sse-multiple-streams",
     "dns-rebinding-protection",
@@ -32,13 +32,11 @@ SCENARIOS = (
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where the face is served; one server for all scenarios, as a real one would be."""
     place = tmp_path_factory.mktemp("conformance")
-    env = clean_environment(place) | {"ROOT": str(seeded(place / "project"))}
-    command = [sys.executable, "-m", "tests.clients.serve_http"]
-    with running(command, cwd=REPOSITORY, env=env) as first_line:
-        yield f"http://127.0.0.1:{int(first_line)}/mcp"
+    with serving(seeded(place / "project"), place) as site:
+        yield site.url
 
 
-@pytest.mark.requirement("CORE-2")
+@pytest.mark.requirement("CORE-2", "DASH-5")
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_conformance_scenario_passes(
     scenario: str, request: pytest.FixtureRequest, tmp_path: Path, need: Callable[[str], None]

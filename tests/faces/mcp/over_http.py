@@ -43,8 +43,9 @@ def as_(principal: Principal) -> dict[str, str]:
 
 
 class Site:
-    def __init__(self, base: str) -> None:
+    def __init__(self, base: str, mcp: StreamableHttp) -> None:
         self.base, self.url = base, f"{base}/mcp"
+        self.mcp = mcp
 
     @asynccontextmanager
     async def client(self, era: str, **headers: str) -> AsyncGenerator[Client]:
@@ -85,7 +86,7 @@ async def serving(services: Services, root: Path, quiet: float = 7_200) -> Async
 
             tasks.start_soon(serve)
             await started.wait()
-            yield Site(addresses[0])
+            yield Site(addresses[0], mcp)
             signal.raise_signal(signal.SIGTERM)
 
 

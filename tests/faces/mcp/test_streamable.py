@@ -1,5 +1,6 @@
 """MCP over HTTP, over real sockets: both eras, many principals, and shapes that no client should send."""
 
+import json
 import re
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -289,6 +290,54 @@ async def test_progress_of_long_work_is_told_to_who_asks_for_it(bench: Bench, ro
     assert not result.is_error
     assert len(told) > 1
     assert told == sorted(told)
+
+
+async def test_a_session_is_told_of_the_resources_that_it_subscribed_to(bench: Bench, root: Path) -> None:
+    await bench.create(a_task("A"), a_task("B"))
+    told: list[str] = []
+    async with serving(bench.services, root) as site, site.http() as http:
+        session = {"mcp-session-id": await opened(http)}
+        async with http.stream("GET", "/mcp", headers=session) as stream:
+            lines = stream.aiter_lines()
+            for uri in ("wvo://task/A", "wvo://context/a b", "wvo://task/B"):
+                subscribed = await http.post("/mcp", headers=session, json=rpc("resources/subscribe", {"uri": uri}))
+                assert '"result":{}' in subscribed.text
+            left = await http.post("/mcp", headers=session, json=rpc("resources/unsubscribe", {"uri": "wvo://task/B"}))
+            assert '"result":{}' in left.text
+            await _followed(site)
+            await bench.claim(task_id="B")
+            await bench.complete("B")
+            await bench.call("context_write", topic="a b", content="new")
+            told.append(await _data(lines))
+            await bench.claim(task_id="A")
+            told.append(await _data(lines))
+        assert (await http.delete("/mcp", headers=session)).status_code == 200
+    assert [json.loads(line.removeprefix("data:"))["params"]["uri"] for line in told] == [
+        "wvo://context/a b",
+        "wvo://task/A",
+    ]
+
+
+async def test_a_subscription_of_the_modern_protocol_names_the_resources(bench: Bench, root: Path) -> None:
+    await bench.create(a_task("A"))
+    body, headers = modern("subscriptions/listen", notifications={"resourceSubscriptions": ["wvo://status"]})
+    async with (
+        serving(bench.services, root) as site,
+        site.http() as http,
+        http.stream("POST", "/mcp", json=body, headers=headers) as stream,
+    ):
+        lines = stream.aiter_lines()
+        assert "acknowledged" in await _data(lines)
+        await _followed(site)
+        await bench.claim()
+        told = await _data(lines)
+    assert ("notifications/resources/updated" in told, "wvo://status" in told) == (True, True)
+
+
+async def _followed(site: Site) -> None:
+    """Until it has looked where the events are."""
+    with anyio.fail_after(20):
+        await site.mcp.updates.following.wait()
 
 
 @pytest.mark.parametrize("era", ERAS)

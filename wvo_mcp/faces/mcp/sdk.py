@@ -27,8 +27,9 @@ Request = ServerRequestContext[Any, Any]
 Page = types.PaginatedRequestParams | None
 
 
-def build_server(face: Face, handlers: "Handlers | None" = None, max_subscriptions: int = 64) -> Server[Any]:
-    """`handlers` know who asks where one server serves many; else it is the one client of the face."""
+def build_server(face: Face, handlers: "Handlers | None" = None, listen: ListenHandler | None = None) -> Server[Any]:
+    """`handlers` know who asks where one server serves many, and `listen` tells them news; else it is the one client of the
+    face."""
     handlers = handlers or Handlers(face)
     services = face.services
     server: Server[Any] = Server(
@@ -42,7 +43,7 @@ def build_server(face: Face, handlers: "Handlers | None" = None, max_subscriptio
         on_read_resource=handlers.read_resource,
         on_list_prompts=handlers.list_prompts,
         on_get_prompt=handlers.get_prompt,
-        on_subscriptions_listen=ListenHandler(_News(services.get(Directives)), max_subscriptions=max_subscriptions),
+        on_subscriptions_listen=listen or ListenHandler(_News(services.get(Directives)), max_subscriptions=64),
         get_tool_input_schema=lambda name: None,  # no argument is repeated in a header
     )
     # What the SDK tells of each message would be told twice: `mcp.tool` has the same and the task.

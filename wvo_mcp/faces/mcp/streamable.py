@@ -7,7 +7,7 @@ has no sessions, each program of a principal.
 import logging
 import time
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -27,12 +27,13 @@ from sse_starlette.sse import AppStatus
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
-from wvo_mcp.domain.access import Principal
+from wvo_mcp.domain.access import LOOPBACK, Principal
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.text import as_id, is_id
 from wvo_mcp.errors import InvalidInput, WvoError
 from wvo_mcp.faces.mcp.face import Face
 from wvo_mcp.faces.mcp.sdk import Handlers, Request, build_server, client_of
+from wvo_mcp.faces.mcp.updates import Followed, Updates
 from wvo_mcp.operations import Container, Operation
 from wvo_mcp.orchestration import keeping
 from wvo_mcp.orchestration.presence import Presence
@@ -94,6 +95,7 @@ class _Session:
     writer: Caller | None = None
     """The last caller that wrote."""
     busy: int = 0
+    followed: Followed | None = None
 
 
 class StreamableHttp:
@@ -121,13 +123,14 @@ class StreamableHttp:
         self._services = services
         self._faces: dict[frozenset[str], Face] = {}
         self.counted: Callable[[str, str, float], None] = lambda tool, outcome, seconds: None
+        self.updates = Updates(self._store, identify(LOOPBACK, None, None, None))
+        self.listener = ListenHandler(self.updates, max_subscriptions=_MAX_SUBSCRIPTIONS)
         handlers = _Handlers(self, self.face(toolsets))
-        server = build_server(self.face(toolsets), handlers, _MAX_SUBSCRIPTIONS)
+        server = build_server(self.face(toolsets), handlers, self.listener)
         server.middleware.append(handlers.met)
-        entry = server.get_request_handler(_LISTEN)
-        assert entry is not None and isinstance(entry.handler, ListenHandler)  # noqa: S101 - as it was built
-        self.listener = entry.handler
         server.add_request_handler(_LISTEN, types.SubscriptionsListenRequestParams, handlers.listen)
+        server.add_request_handler("resources/subscribe", types.SubscribeRequestParams, handlers.subscribe)
+        server.add_request_handler("resources/unsubscribe", types.UnsubscribeRequestParams, handlers.unsubscribe)
         self._manager = StreamableHTTPSessionManager(server, session_idle_timeout=quiet_max_seconds)
         # Else whatever is being answered at the end of the server would be cut off, not only what never ends by itself.
         AppStatus.disable_automatic_graceful_drain()
@@ -136,6 +139,7 @@ class StreamableHttp:
         try:
             async with self._manager.run(), anyio.create_task_group() as self._tasks:
                 self._tasks.start_soon(self._close_streams)
+                self._tasks.start_soon(self.updates.run)
                 await self._forget_idle()
         finally:
             with anyio.move_on_after(_END_SECONDS, shield=True):
@@ -254,9 +258,17 @@ class StreamableHttp:
             session.writer = asked.caller
         await self._presence.called(asked.caller, wrote=asked.wrote)
 
+    def followed(self, asked: _Asked) -> Followed | None:
+        session = self._sessions.get(asked.session_id or "")
+        if session is not None and session.followed is None:
+            session.followed = Followed(self.updates, self._tasks)
+        return None if session is None else session.followed
+
     async def _end(self, session_id: str) -> None:
         """Its leases are cut to the grace, unless another session has the same agent."""
         session = self._sessions.pop(session_id, None)
+        if session is not None and session.followed is not None:
+            session.followed.end()
         writer = None if session is None else session.writer
         others = {other.writer.session_id for other in self._sessions.values() if other.writer is not None}
         if writer is not None and writer.session_id not in others:
@@ -320,8 +332,21 @@ class _Handlers(Handlers):
         caller = await self.caller(ctx)
         if _asked(ctx).agent_id is None:
             self._site.warn_of_twins(caller)
-        with self._site.connected(caller):
+        wants = self._site.updates.wanted() if params.notifications.resource_subscriptions else nullcontext()
+        with self._site.connected(caller), wants:
             return await self._site.listener(ctx, params)
+
+    async def subscribe(self, ctx: Request, params: types.SubscribeRequestParams) -> types.EmptyResult:
+        followed = self._site.followed(_asked(ctx))
+        if followed is not None:
+            followed.add(str(params.uri), ctx.session)
+        return types.EmptyResult()
+
+    async def unsubscribe(self, ctx: Request, params: types.UnsubscribeRequestParams) -> types.EmptyResult:
+        followed = self._site.followed(_asked(ctx))
+        if followed is not None:
+            followed.remove(str(params.uri))
+        return types.EmptyResult()
 
     async def met(self, ctx: Request, call_next: CallNext) -> HandlerResult:
         if ctx.method == "initialize":
