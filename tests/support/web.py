@@ -1,12 +1,13 @@
 """The site over a bench, as one principal or another sees it, without a socket."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import anyio
 import httpx2
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from tests.support.bench import Bench
 from tests.support.sessions import an_agent
@@ -34,9 +35,10 @@ def site_of(bench: Bench) -> Site:
     return build_site(services, caller_of, "shop")
 
 
-def as_principal(
-    site: Callable[[Scope, Receive, Send], Awaitable[None]], principal: Principal
-) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+Asgi = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
+
+
+def as_principal(site: Site, principal: Principal) -> Asgi:
     async def admitted(scope: Scope, receive: Receive, send: Send) -> None:
         await site({**scope, "state": {**scope.get("state", {}), "principal": principal}}, receive, send)
 
@@ -96,7 +98,7 @@ async def streaming(
     asked = False
     buffered = ""
 
-    async def receive() -> dict[str, object]:
+    async def receive() -> Message:
         nonlocal asked
         if not asked:
             asked = True
@@ -104,14 +106,14 @@ async def streaming(
         await gone.wait()
         return {"type": "http.disconnect"}
 
-    async def send(message: dict[str, object]) -> None:
+    async def send(message: Message) -> None:
         nonlocal buffered
         if message["type"] != "http.response.body":
             return
         if not message["more_body"]:
             give.close()
             return
-        buffered += bytes(message["body"]).decode()  # type: ignore[arg-type]
+        buffered += message["body"].decode()
         while "\n\n" in buffered:
             text, buffered = buffered.split("\n\n", 1)
             fields: dict[str, str] = {}

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
+from starlette.types import Message
 
 from tests.support.bench import Bench, a_task
 from tests.support.web import OPERATOR, READER, Tab, as_principal, client_of, site_of, streaming, visiting
@@ -106,11 +107,10 @@ async def test_who_does_not_read_holds_up_nobody(bench: Bench, monkeypatch: pyte
     monkeypatch.setattr(stream, "PATIENCE_SECONDS", 0.3)
     stuck, ended = anyio.Event(), anyio.Event()
 
-    async def receive() -> dict[str, object]:
-        await anyio.sleep_forever()
-        return {}
+    async def receive() -> Message:
+        return await anyio.Event().wait() or {}
 
-    async def send(message: dict[str, object]) -> None:
+    async def send(message: Message) -> None:
         if message["type"] == "http.response.body":
             stuck.set()
             await anyio.sleep_forever()
@@ -121,7 +121,7 @@ async def test_who_does_not_read_holds_up_nobody(bench: Bench, monkeypatch: pyte
             query = {"type": "http", "method": "GET", "path": "/stream", "query_string": b"after=0", "root_path": ""}
             first = [{"type": "http.request", "body": b"", "more_body": False}]
 
-            async def once() -> dict[str, object]:
+            async def once() -> Message:
                 return first.pop() if first else await receive()
 
             scope = {

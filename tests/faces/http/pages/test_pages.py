@@ -7,7 +7,7 @@ import pytest
 from tests.support.bench import Bench, a_task
 from tests.support.web import ADMIN, OPERATOR, PRINCIPALS, READER, visiting
 from wvo_mcp.domain.access import Principal
-from wvo_mcp.faces.http.pages import PAGES
+from wvo_mcp.faces.http.pages import PAGES, Page
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("DASH-1", "DASH-2")]
 
@@ -17,7 +17,9 @@ HOSTILE = '<script>alert(1)</script>\x1b[31m\u202e\' onload="x" @@csrf@@ <!--/ro
 
 @pytest.mark.parametrize("principal", PRINCIPALS, ids=lambda one: one.name)
 @pytest.mark.parametrize("page", PLAIN, ids=lambda page: page.address)
-async def test_each_page_reads_without_a_script_on_an_empty_store(bench: Bench, page, principal: Principal) -> None:
+async def test_each_page_reads_without_a_script_on_an_empty_store(
+    bench: Bench, page: Page, principal: Principal
+) -> None:
     async with visiting(bench, principal) as client:
         html = await client.get(page.address)
         data = await client.get("/index.json" if page.address == "/" else f"{page.address}.json")
