@@ -37,7 +37,7 @@ ASKED_TWICE = frozenset(
 OWN_FIELDS = frozenset({"csrf", "seen", "seen_task", "confirmed", "back"})
 """Of the form itself; the others are the operation's."""
 
-SIGNS_OF_LIFE = frozenset({HEARTBEAT, "task.checkpointed"})
+SIGNS_OF_LIFE = frozenset({HEARTBEAT, "task.checkpoint"})
 """Events of a task after which what a person decides about it is as good as before."""
 _LOOKED_AT = 200
 

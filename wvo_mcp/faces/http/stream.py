@@ -138,6 +138,8 @@ class Streams:
     def _named(self, address: str) -> tuple[Page, dict[str, str], dict[str, str]]:
         """Raises NotFound."""
         parts = urlsplit(address)
+        if parts.scheme or parts.netloc:
+            raise no_page(address)
         for page in self._pages.pages:
             path = _matched(page.address, parts.path)
             if path is not None:

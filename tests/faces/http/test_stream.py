@@ -1,0 +1,214 @@
+"""What open tabs and programs are sent: what differs, in order, without a gap, and never held up by others."""
+
+import json
+import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+from starlette.types import Message
+
+from tests.support.bench import Bench, a_task
+from tests.support.web import OPERATOR, READER, Tab, as_principal, client_of, site_of, streaming, visiting
+from wvo_mcp.faces.http import stream
+from wvo_mcp.faces.http.pages.page import Visit
+from wvo_mcp.faces.http.pages.serving import Pages
+from wvo_mcp.faces.http.site import Site
+
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("DASH-1")]
+
+
+@asynccontextmanager
+async def running(bench: Bench) -> AsyncGenerator[Site]:
+    site = site_of(bench)
+    async with anyio.create_task_group() as group:
+        group.start_soon(site.run)
+        yield site
+        group.cancel_scope.cancel()
+
+
+async def digest_of(bench: Bench, address: str) -> str:
+    async with visiting(bench) as client:
+        found = re.search(r"has=([0-9a-f]+)", (await client.get(address)).text)
+    assert found is not None
+    return found[1]
+
+
+async def events_until(tab: Tab, last: int) -> list[int]:
+    seqs: list[int] = []
+    while not seqs or seqs[-1] < last:
+        message = await tab.next("event")
+        assert message["id"] == str(json.loads(message["data"])["seq"])
+        seqs.append(int(message["id"]))
+    return seqs
+
+
+async def last_of(bench: Bench) -> int:
+    return await bench.read(lambda tx: tx.events.last_seq())
+
+
+async def test_a_tab_is_sent_the_row_that_changed(bench: Bench) -> None:
+    await bench.create(a_task("T1"), a_task("T2"))
+    for name in ("T1", "T2"):
+        await bench.claim(task_id=name, agent_id=f"ann.{name}")
+    first = await bench.call("approval_request", task_id="T1", question="One?")
+    await bench.call("approval_request", task_id="T2", question="Two?")
+    has = await digest_of(bench, "/approvals?state=all")
+    async with running(bench) as site, streaming(site, f"/stream?page=%2Fapprovals%3Fstate%3Dall&has={has}") as tab:
+        begun = await tab.next()
+        assert begun["event"] == "seen"
+
+        approval = first["approval"]["approval_id"]
+        async with visiting(bench, OPERATOR) as client:
+            answer = await client.post(
+                "/do/approve",
+                content=f"csrf=right&id={approval}",
+                headers={"content-type": "application/x-www-form-urlencoded"},
+            )
+            assert answer.status_code == 303
+        sent = await tab.next("message")
+
+    assert int(sent["id"]) == await last_of(bench)
+    assert f'id="approval-{approval}"' in sent["data"]
+
+
+async def test_a_tab_that_shows_what_is_there_is_sent_nothing_until_something_changes(bench: Bench) -> None:
+    has = await digest_of(bench, "/events")
+    async with running(bench) as site, streaming(site, f"/stream?page=%2Fevents&has={has}") as tab:
+        assert (await tab.next())["event"] == "seen"
+        await bench.create(a_task("T1"))
+        assert "T1" in (await tab.next("message"))["data"]
+
+
+async def test_a_tab_that_comes_back_is_sent_the_whole_page(bench: Bench) -> None:
+    await bench.create(a_task("T1"))
+    has = await digest_of(bench, "/events")
+    back = {"last-event-id": "1"}
+    async with running(bench) as site, streaming(site, f"/stream?page=%2Fevents&has={has}", headers=back) as tab:
+        assert "T1" in (await tab.next())["data"]
+
+
+async def test_programs_are_sent_every_event_in_order_and_go_on_where_they_were(bench: Bench) -> None:
+    await bench.create(*(a_task(f"A{n}") for n in range(30)))
+    async with running(bench) as site:
+        async with streaming(site, "/stream?after=0") as tab:
+            first = await events_until(tab, await last_of(bench))
+        await bench.create(*(a_task(f"B{n}") for n in range(stream._PAGE * 2)))
+        async with streaming(site, "/stream", headers={"last-event-id": str(first[-1])}) as tab:
+            await bench.create(a_task("C"))
+            rest = await events_until(tab, await last_of(bench))
+
+    every = [row["seq"] for row in await bench.sql("SELECT seq FROM events WHERE seq > 0 ORDER BY seq")]
+    assert first + rest == every
+
+
+async def test_who_does_not_read_holds_up_nobody(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "PATIENCE_SECONDS", 0.3)
+    stuck, ended = anyio.Event(), anyio.Event()
+
+    async def receive() -> Message:
+        return await anyio.Event().wait() or {}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            stuck.set()
+            await anyio.sleep_forever()
+
+    async with running(bench) as site:
+
+        async def slow() -> None:
+            query = {"type": "http", "method": "GET", "path": "/stream", "query_string": b"after=0", "root_path": ""}
+            first = [{"type": "http.request", "body": b"", "more_body": False}]
+
+            async def once() -> Message:
+                return first.pop() if first else await receive()
+
+            scope = {
+                **query,
+                "headers": [(b"host", b"127.0.0.1")],
+                "client": ("127.0.0.1", 1),
+                "server": ("127.0.0.1", 2),
+            }
+            await as_principal(site, READER)(scope, once, send)
+            ended.set()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(slow)
+            await stuck.wait()
+            async with streaming(site, "/stream") as tab:
+                await tab.next("begin")
+                await bench.create(a_task("T1"))
+                assert (await tab.next("event"))["event"] == "event"
+            with anyio.fail_after(20):
+                await ended.wait()  # it is given up, and what it held is free
+
+
+async def test_fifty_tabs_of_one_page_cost_one_read_of_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = 0
+    read = Pages.seen
+
+    async def counted(self: Pages, visit: Visit) -> int:
+        nonlocal reads
+        reads += 1
+        return await read(self, visit)
+
+    monkeypatch.setattr(Pages, "seen", counted)
+    async with running(bench) as site, anyio.create_task_group() as group:
+        ready: list[int] = []
+        told: list[str] = []
+        everybody, go, all_told = anyio.Event(), anyio.Event(), anyio.Event()
+
+        async def tab(number: int) -> None:
+            async with streaming(site, "/stream?page=%2Fevents") as one:
+                await one.next("message")
+                ready.append(number)
+                if len(ready) == 50:
+                    everybody.set()
+                await go.wait()
+                while "T9" not in (found := await one.next("message"))["data"]:
+                    pass
+                told.append(found["id"])
+                if len(told) == 50:
+                    all_told.set()
+
+        for number in range(50):
+            group.start_soon(tab, number)
+        await everybody.wait()
+        before = reads
+        go.set()
+        await bench.create(a_task("T9"))
+        with anyio.fail_after(30):
+            await all_told.wait()
+        assert len({*told}) == 1
+        assert 1 <= reads - before <= 3
+
+
+async def test_streams_end_when_the_server_is_about_to_and_no_more_begin(bench: Bench) -> None:
+    async with running(bench) as site, streaming(site, "/stream") as tab:
+        await tab.next("begin")
+        site.close()
+        with pytest.raises(anyio.EndOfStream):
+            await tab.next()
+        async with client_of(site) as client:
+            assert (await client.get("/stream")).status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "status"),
+    [
+        ("page=%2Fnothing", {}, 404),
+        ("page=%2Falerts%3Fcolour%3Dred", {}, 400),
+        ("page=", {}, 404),
+        ("after=-1", {}, 400),
+        ("after=9999999999999999999999", {}, 400),
+        ("", {"last-event-id": "x"}, 400),
+        ("page=https%3A%2F%2Fevil.example%2F", {}, 404),
+    ],
+)
+async def test_what_cannot_be_streamed_is_said(bench: Bench, query: str, headers: dict[str, str], status: int) -> None:
+    async with visiting(bench) as client:
+        answer = await client.get(f"/stream?{query}", headers=headers)
+
+    assert answer.status_code == status, answer.text
+    assert answer.json()["error"]["message"]
