@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.support.dag import random_tasks
 from tests.support.databases import looked_at
+from tests.support.http_client import HttpClient
 from tests.support.linear import judged
 from tests.support.recording import Recorder, recorded
 from tests.support.stdio_client import HANDSHAKE, MODERN, Gone, Refused, StdioClient
@@ -97,7 +98,7 @@ class Agent(threading.Thread):
 
     def __init__(self, workspace: Workspace, name: str, ledger: Ledger, *, seed: int, mortal: bool) -> None:
         super().__init__(name=name)
-        self.client: StdioClient | None = None
+        self.client: StdioClient | HttpClient | None = None
         self.serving = False
         self.holding = False
         """In the middle of a task."""
@@ -216,6 +217,7 @@ def drain(
     kill_every: float | None = None,
     seed: int = 7,
     blows: Sequence[Callable[[], object]] = (),
+    make: Callable[..., Agent] = Agent,
 ) -> Ledger:
     """Until `count` tasks are done. Fails when that takes longer.
 
@@ -228,7 +230,7 @@ def drain(
     ledger.room = share + agents if blows else ledger.room
     chance = random.Random(seed)
     team = [
-        Agent(workspace, f"agent-{number}", ledger, seed=seed + number, mortal=kill_every is not None)
+        make(workspace, f"agent-{number}", ledger, seed=seed + number, mortal=kill_every is not None)
         for number in range(agents)
     ]
     ledger.expect(agent.name for agent in team)
