@@ -28,6 +28,7 @@ from scripts.benchmarks import (
     telemetry,
     throughput,
     watching,
+    web,
 )
 from scripts.benchmarks.figures import Report
 
@@ -41,6 +42,7 @@ _PARTS = [
     "telemetry",
     "ahead",
     "http",
+    "web",
     "routing",
     "talking",
     "signals",
@@ -75,6 +77,7 @@ def main() -> int:
         ["telemetry"],
         ["ahead"],
         ["http"],
+        ["web"],
         ["routing"],
         ["talking"],
         ["signals"],
@@ -120,6 +123,8 @@ def main() -> int:
             ahead.measure(report, sizes=sizes, quick=given.quick, folder=folder)
         if "http" in parts:
             http.measure(report, quick=given.quick, folder=folder)
+        if "web" in parts:
+            web.measure(report, quick=given.quick, folder=folder)
         if "signals" in parts:
             signals.measure(report, quick=given.quick)
         if "places" in parts:

@@ -1,0 +1,96 @@
+"""A real server of the page, as a process of its own."""
+
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.support.workspace import REPOSITORY
+
+_PATIENCE_SECONDS = 60.0
+
+
+class PageServer:
+    """`wvo-mcp serve --http` for a project. `link` is the one-time link that it prints, if it prints one."""
+
+    def __init__(self, root: Path, home: Path, port: int = 0, **settings: str) -> None:
+        self.root, self.home, self.port, self.settings = root, home, port, settings
+        self.address = self.link = ""
+        self._process: subprocess.Popen[bytes] | None = None
+        self.log = home / "serve.log"
+        home.mkdir(parents=True, exist_ok=True)
+
+    def environ(self) -> dict[str, str]:
+        plain = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.home), "PYTHONPATH": str(REPOSITORY)}
+        return {**plain, "ROOT": str(self.root), "PYTHONUNBUFFERED": "1", **self.settings}
+
+    def start(self) -> "PageServer":
+        """Waits until it says where it listens. The port stays the same over restarts."""
+        command = [sys.executable, "-m", "wvo_mcp", "serve", "--http", "--port", str(self.port)]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=self.root, env=self.environ(), stdout=subprocess.PIPE, stderr=log, start_new_session=True
+            )
+        shown = self._read_until(r"http://\S+\n")
+        self.address = shown.split()[0] if shown.startswith("http") else re.findall(r"http://\S+", shown)[0]
+        self.address = re.match(r"http://[^/\s]+", self.address)[0]  # type: ignore[index]
+        self.port = int(self.address.rpartition(":")[2])
+        return self
+
+    def sign_in_link(self) -> str:
+        """The next one-time link: the command `login-link` prints one at any time."""
+        done = subprocess.run(
+            [sys.executable, "-m", "wvo_mcp", "login-link", "--json"],
+            cwd=self.root,
+            env=self.environ(),
+            capture_output=True,
+            timeout=_PATIENCE_SECONDS,
+            check=True,
+        )
+        found = re.search(rb"/login/[\w-]+", done.stdout)
+        assert found is not None, done.stdout
+        return self.address + found[0].decode()
+
+    def command(self, *words: str) -> None:
+        """A person's command in the project."""
+        done = subprocess.run(
+            [sys.executable, "-m", "wvo_mcp", *words],
+            cwd=self.root,
+            env=self.environ(),
+            capture_output=True,
+            timeout=_PATIENCE_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(how)
+        try:
+            self._process.wait(_PATIENCE_SECONDS)
+        finally:
+            if self._process.poll() is None:
+                self._process.kill()
+                self._process.wait()
+            if self._process.stdout is not None:
+                self._process.stdout.close()
+            self._process = None
+
+    def _read_until(self, wanted: str) -> str:
+        assert self._process is not None and self._process.stdout is not None
+        until, shown = time.monotonic() + _PATIENCE_SECONDS, b""
+        while time.monotonic() < until:
+            ready, _, _ = select.select([self._process.stdout], [], [], 0.2)
+            if ready:
+                part = os.read(self._process.stdout.fileno(), 65_536)
+                if not part:
+                    break
+                shown += part
+            if re.search(wanted, shown.decode(errors="replace")):
+                return shown.decode()
+        raise AssertionError(f"the server did not start: {shown!r} {self.log.read_text(errors='replace')[-2000:]}")
