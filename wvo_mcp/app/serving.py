@@ -5,7 +5,7 @@ import os
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -18,19 +18,21 @@ from wvo_mcp.app.building import (
     begun,
     build_providers,
     build_services,
+    identity_tokens,
     policy_of,
     telemetry_for,
     warn_of_epics,
     watched,
 )
 from wvo_mcp.app.components import Components, FunctionComponent
-from wvo_mcp.domain.access import Principal, Via
+from wvo_mcp.domain.access import Doors, Principal, Via
 from wvo_mcp.domain.known_secrets import register_environment
 from wvo_mcp.domain.lease import Caller, Role
+from wvo_mcp.errors import Forbidden, WvoError
 from wvo_mcp.execution.clock import SystemClock
-from wvo_mcp.execution.identity import Connection, as_reader, check_not_below_warden, speaks_below_warden
+from wvo_mcp.execution.identity import Connection, as_reader, check_not_below_warden, cli_caller, speaks_below_warden
 from wvo_mcp.execution.logs import log_to_stderr
-from wvo_mcp.operations import Container
+from wvo_mcp.operations import Container, named
 from wvo_mcp.orchestration import keeping
 from wvo_mcp.orchestration.jobs import Jobs, LongWork
 from wvo_mcp.orchestration.leader import Leader, LeaderJob, led_for
@@ -227,21 +229,55 @@ class Leadership:
         return work
 
 
+_ANY = ("0.0.0.0", "::")  # noqa: S104
+"""All addresses of this machine: no name of any of them."""
+
+
 async def serve_http(
-    settings: Settings, host: str, port: int, on_address: Callable[[str], None], *, runs: bool = True
+    settings: Settings, host: str, port: int, on_line: Callable[[str], None], doors: Doors, *, runs: bool = True
 ) -> int:
-    """The whole life of the HTTP server: until it is stopped. `on_address` gets its address; with `runs` it lands work too.
-    Raises InvalidInput for a host that is not this machine alone or a port that is taken, and what `serve` raises."""
-    from wvo_mcp.faces.http import build_site, listen, run  # nothing else needs the web's libraries
+    """The whole life of the HTTP server: until it is stopped. `on_line` gets its address, then how a person signs in; with
+    `runs` it lands work too. Raises InvalidInput for a host, a port or a certificate that cannot be had, and what `serve`
+    raises."""
+    from wvo_mcp.faces.http import address_of, build_site, is_loopback, listen, run  # nothing else needs these
 
     check_not_below_warden("serve")  # a worker must not become an agent that asks over HTTP
     with listen(host, port) as listener:
+        bound = listener.getsockname()[0]
+        if not is_loopback(bound):
+            doors = replace(doors, allow_hosts=(*doors.allow_hosts, *([] if host.strip("[]") in _ANY else [host])))
+            if doors.certfile is None:
+                logger.warning(
+                    "Tokens and work pass unencrypted: give --certfile and --keyfile, or put a TLS proxy before."
+                )
 
         async def face(server: Server) -> None:
             server.connection.identify("http")
-            await run(build_site(server.services, partial(http_caller, settings)), listener, on_address)
+            site = build_site(server.services, partial(http_caller, settings), doors, identity_tokens(settings))
+            line = await _sign_in_line(settings, server.services, address_of(listener, doors, reached=True))
+
+            def announce(address: str) -> None:
+                on_line(address)
+                on_line(line)
+
+            await run(site, listener, announce, doors)
 
         return await _live(settings, face, runs=runs)
+
+
+async def _sign_in_line(settings: Settings, services: Container, address: str) -> str:
+    """The link for the browser of the person who started the server."""
+    if not begun(settings, backend_of(settings)):
+        return "To sign in, once there is work: wvo-mcp login-link"
+    link = named("login_link")
+    assert link is not None  # noqa: S101 - the registry has it
+    try:
+        made = await link(services, cli_caller(settings), {"address": address})
+    except Forbidden:
+        return "No link to sign in: this is an agent's shell. A person gets one by: wvo-mcp login-link"
+    except WvoError as error:
+        return f"No link to sign in: {error.message} Later: wvo-mcp login-link"
+    return f"Sign in, once and within 10 minutes: {made['address']}"
 
 
 def http_caller(

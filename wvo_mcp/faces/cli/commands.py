@@ -171,6 +171,12 @@ LIVE = {
 }
 
 
+_PROJECT = "Folder of the project, as if the command ran there; default: this one."
+_project = click.Option(["--project"], type=click.Path(exists=True, file_okay=False), help=_PROJECT)
+_ELSEWHERE = {name: [_project] for name in ("token_create", "token_list", "token_revoke", "login_link")}
+"""What a server of several projects needs a person to do for each of them."""
+
+
 def command_of(op: Operation, compose: Compose, name: str) -> click.Command:
     """The command of an operation: `plan_next` becomes `plan-next`."""
     live = LIVE.get(op.name)
@@ -184,23 +190,43 @@ def command_of(op: Operation, compose: Compose, name: str) -> click.Command:
             params["last"] = True  # a person looks for what has just happened
 
         async def once() -> dict[str, Any]:
-            async with calling(op, compose) as (ask, _):
+            async with calling(op, compose, given.get("project")) as (ask, _):
                 return await ask(params)
 
         print_result(op.name, asyncio.run(once()), as_json=as_json)
 
-    options = [*parameters(op), *(live.options if live is not None else [])]
+    options = [*parameters(op), *(live.options if live is not None else []), *_ELSEWHERE.get(op.name, ())]
     return command(name.replace("_", "-"), run, op.summary, options)
 
 
+_ALLOW_HOST = "Name that the server is called by, beside its own address (repeatable)."
+_REQUIRE_TOKEN = "Ask for a token on this machine too; needed behind a proxy."  # noqa: S105 - a text
+_FILE = click.Path(exists=True, dir_okay=False)
+
+
 def serve_command(compose: Compose) -> click.Command:
-    def run(http: bool, host: str, port: int, no_run: bool) -> int:
+    def run(
+        http: bool,
+        host: str,
+        port: int,
+        no_run: bool,
+        allow_host: tuple[str, ...],
+        require_token: bool,
+        certfile: str | None,
+        keyfile: str | None,
+    ) -> int:
         if not http:
             raise click.UsageError("Give --http; wvo-mcp without a command serves MCP on stdio.")
+        if (certfile is None) != (keyfile is None):
+            raise click.UsageError("Give --certfile and --keyfile together.")
+        from wvo_mcp.domain.access import Doors  # the other commands start without it
+
         gc.enable()  # this command may live for days
+        doors = Doors(allow_host, certfile, keyfile, require_token)
         with reported(as_json=False):
             try:
-                return asyncio.run(compose().serve_http(settings_or_usage(), host, port, click.echo, runs=not no_run))
+                serving = compose().serve_http(settings_or_usage(), host, port, click.echo, doors, runs=not no_run)
+                return asyncio.run(serving)
             except WrongSetting as error:
                 raise click.ClickException(str(error)) from None
         return 1
@@ -208,13 +234,18 @@ def serve_command(compose: Compose) -> click.Command:
     port = "Port; 0 takes a free one, shown on stdout."
     return click.Command(
         "serve",
-        help="Serve the tools (/api), /health and /metrics over HTTP on this machine, and land the work that waits.",
+        help="Serve the tools (/api), /health and /metrics over HTTP, and land the work that waits. From this machine agents"
+        " need no token; from elsewhere everybody does, and people do wherever they decide something.",
         short_help="Serve the API, /health and /metrics over HTTP.",
         params=[
             click.Option(["--http"], is_flag=True, help="Serve HTTP (required)."),
-            click.Option(["--host"], default="127.0.0.1", show_default=True, help="Loopback address to listen on."),
+            click.Option(["--host"], default="127.0.0.1", show_default=True, help="Address to listen on."),
             click.Option(["--port"], type=click.IntRange(0, 65_535), default=8737, show_default=True, help=port),
             click.Option(["--no-run"], is_flag=True, help="Land nothing: serve alone."),
+            click.Option(["--allow-host"], multiple=True, metavar="NAME", help=_ALLOW_HOST),
+            click.Option(["--require-token"], is_flag=True, help=_REQUIRE_TOKEN),
+            click.Option(["--certfile"], type=_FILE, help="Certificate chain for TLS, in PEM."),
+            click.Option(["--keyfile"], type=_FILE, help="Private key of the certificate, in PEM."),
         ],
         callback=run,
     )
