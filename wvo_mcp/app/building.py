@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from wvo_mcp.execution.workspaces.judging import Judging
     from wvo_mcp.orchestration.health.loop import HealthLoop
     from wvo_mcp.orchestration.workspaces.triggers import Guard
+    from wvo_mcp.ports.access import IdentityTokens
     from wvo_mcp.ports.backend import Snapshots
     from wvo_mcp.ports.checkpoints import Checkpoints, Promotions, Rollbacks
     from wvo_mcp.ports.homes import Homes
@@ -133,6 +134,16 @@ async def telemetry_for(settings: Settings, face: str, instance: str) -> AsyncGe
 def watched(telemetry: "Telemetry | None", backend: Backend) -> WatchedStore:
     """The store as everybody but its owner works with it."""
     return backend.store if telemetry is None else telemetry.watch(backend.store, backend.system)
+
+
+def identity_tokens(settings: Settings) -> "IdentityTokens | None":
+    """Of the issuer that the settings trust, if they name one."""
+    issuer, audience, url = settings.jwt_issuer, settings.jwt_audience, settings.jwt_jwks_url
+    if issuer is None or audience is None or url is None:
+        return None
+    from wvo_mcp.execution.jwks import JwksTokens  # cryptography, which few need
+
+    return JwksTokens(issuer, audience, url, SystemClock())
 
 
 def build_providers(settings: Settings) -> ProvidersOfWorkspace:
