@@ -37,7 +37,7 @@ class House:
 
     def restart(self) -> None:
         """A new server on the same store."""
-        self.site = build_site(self.bench.services, self._identify, self._doors, self._jwt)
+        self.site = build_site(self.bench.services, self._identify, doors=self._doors, jwt=self._jwt)
 
     def _identify(self, principal: Principal, agent_id: str | None, ports: tuple[int, int] | None) -> Caller:
         return http_caller(Settings(root=Path("/nowhere")), principal, agent_id)

@@ -90,6 +90,7 @@ async def streaming(
         "method": "GET",
         "path": path,
         "raw_path": path.encode(),
+        "scheme": "http",
         "query_string": query.encode(),
         "root_path": "",
         "headers": [(b"host", b"127.0.0.1:8737"), *((k.encode(), v.encode()) for k, v in (headers or {}).items())],
@@ -114,7 +115,7 @@ async def streaming(
         nonlocal buffered
         if message["type"] != "http.response.body":
             return
-        if not message["more_body"]:
+        if not message.get("more_body", False):
             give.close()
             return
         buffered += message["body"].decode()
