@@ -195,6 +195,11 @@ def build_services(
 
         return WorkerLogFiles(settings.state_dir / "workers")
 
+    def graphs() -> object:
+        from wvo_mcp.orchestration.plan.graphs import PlanGraphs
+
+        return PlanGraphs()
+
     def accepted_plans() -> "AcceptedCommands":
         from wvo_mcp.execution.roadmap.plans import AcceptedPlans
 
@@ -306,6 +311,7 @@ def build_services(
             "wvo_mcp.orchestration.workspaces.triggers.Guard": Late(guard),
             "wvo_mcp.ports.places.Places": Late(places),
             "wvo_mcp.ports.planning.AcceptedCommands": Late(accepted_plans),
+            "wvo_mcp.orchestration.plan.graphs.PlanGraphs": Late(graphs),
             "wvo_mcp.ports.places.Submissions": Late(submissions),
             "wvo_mcp.ports.reviews.Commits": Late(commits),
             "wvo_mcp.ports.reviews.ReviewFiles": Late(review_files),
