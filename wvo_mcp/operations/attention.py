@@ -60,6 +60,7 @@ class EntryShort(Output):
     state: EntryState
     target: str
     attempts: int
+    reason: Short = None
     retries: bool = Field(default=False, description="merge_retry tries it again; else unblock sends the work back.")
     tail: Annotated[OrNull, _of(_TAIL)] = Field(default=None, description="End of what the verification printed.")
     files: Annotated[list[str], first(20)] = Field(default=[], description="Those in conflict.")
