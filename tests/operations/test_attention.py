@@ -126,9 +126,7 @@ async def test_each_need_comes_with_what_it_rests_on(bench: Bench) -> None:
     assert needs["BEHIND"]["waiting_for"] == "FAILS"
 
 
-async def test_a_submission_that_waits_for_a_person_is_tried_again_and_one_that_returns_by_itself_is_no_need(
-    bench: Bench,
-) -> None:
+async def test_only_a_parked_submission_that_no_time_brings_back_is_a_need(bench: Bench) -> None:
     await bench.create(a_task("A"), a_task("B"))
     later = bench.clock.now() + timedelta(minutes=5)
 

@@ -35,7 +35,8 @@ async def test_every_need_is_shown_with_its_evidence_in_the_order_of_the_termina
     async with visiting(bench, OPERATOR) as client:
         html = (await client.get("/")).text
 
-    places = [html.index(f'id="need-{one["id"].replace(" ", "-")}-{one["why"]}"') for one in needs]
+    keys = [(one.get("approval_id") or one["id"]).replace(" ", "-") for one in needs]
+    places = [html.index(f'id="need-{key}-{one["why"]}"') for key, one in zip(keys, needs, strict=True)]
     assert places == sorted(places)
     for shown in ("git push", "Which of the two?", "no such host", "Is it Friday?", "1 failed", "the remote is away"):
         assert shown in html
@@ -98,6 +99,23 @@ async def test_the_json_of_the_page_is_the_result_of_its_operation(bench: Bench)
 
     expected = await ALL["attention"](bench.services, identify(VIEWER, None, None), {})
     assert data == {**expected, "shown": {}}
+
+
+async def test_two_questions_about_one_task_are_two_rows(bench: Bench) -> None:
+    await bench.create(a_task("A"))
+
+    async def ask(tx: Transaction) -> None:
+        for number in range(2):
+            subject = {"task_id": "A", "commit": "c", "question": f"land m-{number}"}
+            await tx.approvals.add(
+                {"kind": "merge", "task_id": "A", "subject": subject, "expires_at": "2100-01-01T00:00:00Z"}
+            )
+
+    await bench.write(ask)
+    async with visiting(bench, OPERATOR) as client:
+        html = (await client.get("/")).text
+
+    assert [html.count(f'id="need-A-{number}-approval"') for number in (1, 2)] == [1, 1]
 
 
 async def test_a_pause_says_so_and_offers_to_resume(bench: Bench) -> None:
