@@ -47,7 +47,7 @@ class Visitor:
 
 @asynccontextmanager
 async def visiting(services: Container, role: Role = Role.OPERATOR) -> AsyncGenerator[Visitor]:
-    site = build_site(services, as_caller)
+    site = without_access(build_site(services, as_caller))
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         scope.setdefault("state", {})["principal"] = a_principal(role)

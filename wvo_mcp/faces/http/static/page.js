@@ -49,7 +49,7 @@
   document.addEventListener("focusin", (event) => event.target.closest?.(forms)?.setAttribute("hx-morph-skip", ""));
   document.addEventListener("focusout", (event) => {
     const form = event.target.closest?.(forms);
-    if (form && ![...form.elements].some((one) => one.name === "reason" && one.value)) form.removeAttribute("hx-morph-skip");
+    if (form && ![...form.elements].some((one) => one.matches("input:not([type=hidden]), textarea") && one.value !== one.defaultValue)) form.removeAttribute("hx-morph-skip");
   });
 
   // --- live or not -----------------------------------------------------------------------------------------------------
