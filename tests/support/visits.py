@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx2
 
+from tests.support.web import without_access
 from wvo_mcp.domain.access import LOOPBACK_READER, Principal, Via
 from wvo_mcp.domain.lease import Caller, Role
 from wvo_mcp.faces.http import build_site
