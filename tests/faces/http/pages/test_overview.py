@@ -1,5 +1,7 @@
 """The overview: needs first, decided in place; what runs; why nothing does."""
 
+import re
+
 import pytest
 
 from tests.operations.test_attention import everything
@@ -184,3 +186,18 @@ async def test_the_changes_of_work_that_waits_for_an_approval_are_folded_into_it
             html = (await client.get(address)).text
             assert '<span class="add">+a = &#39;&lt;b&gt;&#39;' in html
             assert 'class="changes"' in html
+
+
+async def test_each_control_has_an_id_of_its_own_that_outlives_versions(bench: Bench) -> None:
+    await everything(bench)
+
+    async def ids(address: str) -> list[str]:
+        async with visiting(bench, OPERATOR) as client:
+            return re.findall(r'id="(do-[^"]+)"', (await client.get(address)).text)
+
+    for address in ("/", "/tasks", "/approvals", "/alerts"):
+        found = await ids(address)
+        assert found and len(found) == len(set(found))
+    before = await ids("/tasks?status=in_progress")
+    await bench.call("update_task", OWNER, task_id="CALM", priority="high")
+    assert await ids("/tasks?status=in_progress") == before
