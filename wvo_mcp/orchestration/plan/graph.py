@@ -20,6 +20,8 @@ WAITING = "waiting"
 """State of a pending task that waits for others; else the state is the task's status."""
 _HELD_UP = frozenset({Status.BLOCKED.value, Status.FAILED.value, Status.AWAITING_APPROVAL.value})
 _CHAINS = 200
+_VIEWS = 4
+"""A view is read in parts, and by several."""
 _BEHIND = 1_000
 
 
@@ -63,9 +65,18 @@ class PlanGraph:
     chain: Chain
     epics: Mapping[str, Sequence[int]]
     """The tasks of each epic; those without one are under the empty name."""
+    _views: dict[tuple[str, ...], list[Node]] = field(default_factory=dict[tuple[str, ...], list[Node]])
 
     def view(self, unfolded: Collection[str]) -> list[Node]:
-        """What is shown, tasks before epics. Small plans are never folded."""
+        """What is shown, tasks before epics. Small plans are never folded. Takes O(tasks) the first time."""
+        key = tuple(sorted(unfolded))
+        if key not in self._views:
+            while len(self._views) >= _VIEWS:
+                self._views.pop(next(iter(self._views)), None)
+            self._views[key] = self._viewed(unfolded)
+        return self._views[key]
+
+    def _viewed(self, unfolded: Collection[str]) -> list[Node]:
         tasks = self.work.tasks
         if len(tasks) <= MOST_NODES:
             keys = {index: tasks[index].id for index in range(len(tasks))}
