@@ -128,8 +128,11 @@ class PlanGraph:
         counts: dict[str, dict[str, int]] = {name: {} for name in epics}
         for index, key in keys.items():
             of = waits.setdefault(key, {})
+            epic = self.work.tasks[index].epic_id
             for other in self.work.waits[index]:
-                if keys[other] != key:
+                # Of an epic that is unfolded in part, edges between what is shown and the rest would hide all others.
+                of_the_rest = EPIC in (key + keys[other]) and epic == self.work.tasks[other].epic_id
+                if keys[other] != key and not of_the_rest:
                     of[keys[other]] = of.get(keys[other], 0) + 1
             if key in counts:
                 state = self.states[index]
