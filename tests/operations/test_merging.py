@@ -136,3 +136,15 @@ async def test_agents_change_nothing_in_the_queue(lane: Lane) -> None:
         with pytest.raises(Forbidden, match="for people only"):
             await lane.bench.call(name, ANN, entry_id="m-1")
     assert await lane.states() == {"T1": "queued"}
+
+
+async def test_what_a_task_submitted_is_listed_newest_first_whatever_became_of_it(lane: Lane) -> None:
+    lane.rule(verify=("grep -q 2 code.py",))
+    await lane.submit("T1", {"code.py": "a = 3\n"})
+    await lane.land()
+
+    (red,) = (await lane.bench.call("submissions", OWNER, task_id="T1"))["entries"]
+
+    assert (red["entry_id"], red["state"], red["task_status"]) == ("m-1", "red", "pending")
+    with pytest.raises(NotFound):
+        await lane.bench.call("submissions", OWNER, task_id="T9")
