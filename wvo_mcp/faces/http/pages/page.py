@@ -61,6 +61,9 @@ class Page:
     """Its name in the navigation."""
     query: frozenset[str] = frozenset()
     """The filters that it takes."""
+    every: Callable[[Data], float | None] | None = None
+    """After how many seconds what it shows is read again though the store is as before: something of it is in a file that
+    grows. None for data that stays as it is."""
 
     def check(self, query: Mapping[str, str]) -> None:
         """Raises InvalidInput for a filter that it does not have."""
