@@ -8,7 +8,6 @@ import pytest
 
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from tests.support.providers import FixedProviders
-from wvo_mcp.domain.mended import KINDS, SENTENCES, sentence
 from wvo_mcp.errors import NotFound
 from wvo_mcp.ports.workers import Violation
 
@@ -161,12 +160,6 @@ async def test_recoveries_are_listed_newest_first_page_by_page_and_by_task(bench
     assert (said(rest), "next_cursor" in rest) == (["it came back: conflict 0"], False)
 
 
-def test_each_kind_of_recovery_has_a_sentence_even_where_its_event_says_little() -> None:
-    assert set(KINDS) == set(SENTENCES)
-    for kind in KINDS:
-        assert sentence(kind, {})
-
-
 async def test_refusals_are_listed_newest_first_page_by_page_and_by_task(bench: Bench) -> None:
     for number in range(3):
         refused = Violation("command", "deny", "rm", f"rm -rf /{number}", "T1" if number else "T2", "w-1")
@@ -182,7 +175,7 @@ async def test_refusals_are_listed_newest_first_page_by_page_and_by_task(bench: 
     assert of_one["violations"] == first["violations"]
 
 
-async def test_what_was_said_about_a_task_is_listed_whoever_said_it_and_whether_it_was_read(bench: Bench) -> None:
+async def test_what_was_said_about_a_task_is_listed_whoever_said_it(bench: Bench) -> None:
     await bench.create(a_task("T1"), a_task("T2"))
     await bench.claim(BOB, "T1")
     await bench.call("message", OWNER, to="T1", body="Mind the cache.")

@@ -21,10 +21,15 @@ NEEDED = {
     "workspace_checkpoints": {"task_id": "T1"},
     "workspace_diff": {"task_id": "T1"},
     "plan_show": {"id": "O-1"},
+    "why": {"task_id": "T1"},
+    "messages": {"task_id": "T1"},
+    "submissions": {"task_id": "T1"},
+    "worker_show": {"worker_id": "w-1"},
+    "review_file": {"review_id": "R-1"},
 }
 """Arguments, where a read cannot do without."""
-REFUSED = {"workspace_diff", "plan_show"}
-"""Here is neither a worktree of the task nor a plan."""
+REFUSED = {"workspace_diff", "plan_show", "review_file"}
+"""Here is neither a worktree of the task, nor a plan, nor a review."""
 
 
 def state_of(root: Path) -> tuple[dict[str, str], list[str]]:

@@ -106,7 +106,7 @@ async def test_a_rollback_is_shown_first_then_done_and_undone(shop: Shop) -> Non
     assert "nothing was changed" in tried.text
     assert ("new.py" in tried.text, ">-2" in tried.text, ">+1" in tried.text) == (True, True, True)
     assert 'name="confirmed" value="yes"' in tried.text
-    assert 'name="dry_run"' not in tried.text
+    assert 'name="dry_run"' not in tried.text.partition("Only some of them")[0]
     assert (asked.status_code, "Do it" in asked.text, after) == (200, True, "1\n")
     assert (done.status_code, done.headers["location"]) == (303, "/tasks/T1/files?did=workspace_rollback")
     assert "Preview: undo it" in controls(page)
@@ -126,18 +126,28 @@ async def test_who_works_there_is_told_of_a_rollback_by_a_person(shop: Shop) -> 
     assert [row["agent_id"] for row in rows] == ["pat"]
 
 
-async def test_only_chosen_files_go_back(shop: Shop) -> None:
+async def test_some_of_the_files_that_would_go_back_are_chosen_on_the_preview(shop: Shop) -> None:
     await shop.kept(**{"a.py": "1\n", "b.py": "1\n"})
     await shop.kept(**{"a.py": "2\n", "b.py": "2\n"})
-    page = await shop.visitor.page("/tasks/T1/files?checkpoint=1")
+    part = {"task_id": "T1", "mode": "partial", "to": "1", "files": ["a.py"]}
 
-    done = await shop.visitor.do(
-        "workspace_rollback", task_id="T1", mode="partial", to="1", files=["a.py"], confirmed="yes"
-    )
+    whole = await shop.visitor.do("workspace_rollback", task_id="T1", mode="full", to="1", dry_run="true")
+    tried = await shop.visitor.do("workspace_rollback", **part, dry_run="true")
+    done = await shop.visitor.do("workspace_rollback", **part, confirmed="yes")
 
-    assert 'type="checkbox" name="files" value="a.py"' in page
+    for name in ("a.py", "b.py"):
+        assert f'type="checkbox" name="files" value="{name}"' in whole.text
+    assert ('name="files" value="a.py"' in tried.text, "1 that differ would stay" in tried.text) == (True, True)
     assert done.status_code == 303
     assert ((shop.path / "a.py").read_text(), (shop.path / "b.py").read_text()) == ("1\n", "2\n")
+
+
+async def test_a_preview_of_nothing_offers_nothing_to_do(shop: Shop) -> None:
+    await shop.kept(**{"a.py": "1\n"})
+
+    tried = await shop.visitor.do("workspace_rollback", task_id="T1", mode="full", to="1", dry_run="true")
+
+    assert ("no file would change" in tried.text, "Do it</button> <a" in tried.text) == (True, False)
 
 
 async def test_a_rollback_is_for_people(shop: Shop) -> None:

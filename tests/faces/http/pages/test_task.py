@@ -9,7 +9,7 @@ from tests.support.visits import controls, operations, visiting
 from tests.support.yard import Yard
 from wvo_mcp.domain.lease import Role
 from wvo_mcp.execution.agents.logs import WorkerLogFiles
-from wvo_mcp.operations import Container
+from wvo_mcp.operations import ALL, Container
 from wvo_mcp.ports.workers import Violation, WorkerLogs
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("DASH-1", "DASH-2")]
@@ -82,7 +82,6 @@ async def full(yard: Yard) -> None:
     bench.limits(wip_limit=9, agent_wip_limit=9)
     worker, place = await yard.opened("T1", title=HOSTILE, description=HOSTILE, acceptance=[HOSTILE], labels=["<b>"])
     call = yard.services
-    from wvo_mcp.operations import ALL
 
     async def ask(name: str, caller: Any = worker, **given: Any) -> None:
         await ALL[name](call, caller, given)
@@ -99,6 +98,18 @@ async def full(yard: Yard) -> None:
     change = {"log": str(logs / "w-1.jsonl"), "last_act": HOSTILE, "reason": HOSTILE}
     await bench.write(lambda tx: tx.workers.change("w-1", change))
     await ask("complete_task", task_id="T1", summary=HOSTILE, evidence=[HOSTILE])
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_each_page_reads_for_each_role_with_much_and_with_nothing(yard: Yard, role: Role) -> None:
+    lists = ("/workers", "/recoveries", "/reviews")
+    async with visiting(parts(yard), role) as visitor:
+        for address in lists:
+            await visitor.page(address)
+        await full(yard)
+        for address in (*lists, "/tasks/T1", "/tasks/T1/files", "/workers/w-1", "/reviews/R-1"):
+            await visitor.page(address)
+            await visitor.data(f"{address}.json")
 
 
 async def test_what_agents_wrote_is_shown_and_does_nothing(yard: Yard) -> None:
@@ -129,8 +140,6 @@ async def test_the_json_of_the_page_is_what_the_operations_say(yard: Yard) -> No
         ("files", "workspace_checkpoints", "checkpoints"),
         ("violations", "violations", "violations"),
     ):
-        from wvo_mcp.operations import ALL
-
         asked = await ALL[operation](parts(yard), OWNER, {"task_id": "T1"})
         assert data[name] == asked[field] != [], name
     assert data["events"][0]["seq"] == max(one["seq"] for one in data["events"])
