@@ -215,3 +215,15 @@ async def test_only_what_its_state_allows_is_offered(lane: Lane) -> None:
     assert (await shown(lane))["ended"][0]["can"] == ["revert"]
     await lane.bench.call("merge_revert", OWNER, entry_id="m-1")
     assert "can" not in (await shown(lane))["ended"][0]
+
+
+async def test_what_a_task_submitted_is_listed_newest_first_whatever_became_of_it(lane: Lane) -> None:
+    lane.rule(verify=("grep -q 2 code.py",))
+    await lane.submit("T1", {"code.py": "a = 3\n"})
+    await lane.land()
+
+    (red,) = (await lane.bench.call("submissions", OWNER, task_id="T1"))["entries"]
+
+    assert (red["entry_id"], red["state"], red["task_status"]) == ("m-1", "red", "pending")
+    with pytest.raises(NotFound):
+        await lane.bench.call("submissions", OWNER, task_id="T9")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.bench import ANN, OWNER, Bench
+from tests.support.bench import ANN, BOB, OWNER, Bench
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.rules import Rules
 from wvo_mcp.errors import Conflict, Forbidden, InvalidInput, NotFound, StoreUnavailable
@@ -201,3 +201,15 @@ async def test_a_goal_is_not_done_before_each_point_is_met(desk: Desk) -> None:
     assert found["Somebody else looked at the work"]
     assert not found["Its changes have landed in the target"], "files were named, and nothing was submitted"
     assert end["met"] is False
+
+
+async def test_what_went_wrong_on_the_way_to_a_goal_is_told_a_lost_worker_too(desk: Desk) -> None:
+    known = await desk.drafted()
+    await desk.ask("plan_accept", id=known)
+    await desk.bench.claim(ANN, f"{known}.design")
+    desk.bench.clock.advance(minutes=30)
+    await desk.bench.claim(BOB, f"{known}.design")
+
+    end = await desk.ask("plan_check", id=known)
+
+    assert end["recoveries"] == [f"{known}.design: its worker was lost"]

@@ -323,3 +323,33 @@ async def test_a_project_that_demands_no_reviews_asks_for_none(yard: Yard) -> No
     await office.complete()
     assert await office.bench.read(lambda tx: tx.reviews.of_task("T1", 5)) == []
     assert await office.entry() == ("queued", None)
+
+
+async def test_a_review_is_read_as_it_was_shown_and_answered(yard: Yard) -> None:
+    office = await Office(yard).opened(title="Price rules")
+    yard.rules.rules = Rules(review=Review.REQUIRED)
+    await office.complete()
+    asked = await office.ask("review_file", review_id="R-1")
+    await office.review(DOUBT)
+
+    read = await office.ask("review_file", review_id="R-1")
+
+    assert ("text" in asked, asked["review"]["state"]) == (False, "asked")
+    assert "Criterion 1: Empty input works" in read["text"]
+    assert "Empty input fails." in read["text"]
+    assert (read["review"]["verdict"], read["title"]) == ("concerns", "Price rules")
+
+
+async def test_reviews_are_listed_page_by_page_open_ones_first(yard: Yard) -> None:
+    office = await Office(yard).opened()
+    for number in range(4):
+        await office.ask("review", task_id="T1", question=f"Look at {number}")
+        if number < 3:
+            await office.review(CLEAN)
+
+    first = await office.ask("reviews", limit=2)
+    rest = await office.ask("reviews", limit=2, cursor=first["next_cursor"])
+
+    assert [one["review_id"] for one in first["reviews"]] == ["R-4", "R-3"]
+    assert [one["review_id"] for one in rest["reviews"]] == ["R-2", "R-1"]
+    assert "next_cursor" not in rest

@@ -157,3 +157,52 @@ async def test_the_log_of_a_task_is_that_of_its_newest_worker(bench: Bench) -> N
     assert (shown["worker_id"], shown["lines"], shown["next_after"]) == ("w-2", ["one", "two", "three"], 3)
     with pytest.raises(NotFound):
         await ALL["worker_log"](services, OWNER, {"worker_id": "w-9"})
+
+
+async def test_workers_are_listed_page_by_page_and_by_task(bench: Bench) -> None:
+    await bench.create(a_task("T1"), a_task("T2"))
+    for number in range(5):
+        worker = await _launched(bench, "T1" if number % 2 else "T2")
+        over = {"state": WorkerState.ENDED, "outcome": Outcome.CRASHED, "ended_at": bench.clock.now()}
+        await bench.write(lambda tx, one=worker, said=over: tx.workers.change(one, said))
+    running = await _launched(bench, "T1")
+
+    first = await bench.call("workers", OWNER, limit=3)
+    rest = await bench.call("workers", OWNER, limit=3, cursor=first["next_cursor"])
+    mine = await bench.call("workers", OWNER, task_id="T1", limit=2)
+    older = await bench.call("workers", OWNER, task_id="T1", limit=2, cursor=mine["next_cursor"])
+
+    assert [one["worker_id"] for one in first["workers"]] == [running, "w-5", "w-4"]
+    assert [one["worker_id"] for one in rest["workers"]] == ["w-3", "w-2", "w-1"]
+    assert "next_cursor" not in rest
+    assert [one["worker_id"] for one in mine["workers"] + older["workers"]] == [running, "w-4", "w-2"]
+
+
+async def test_one_worker_is_shown_whole_also_by_its_task(bench: Bench) -> None:
+    await bench.create(a_task("T1", title="Price rules"))
+    await bench.claim(ANN, "T1")
+    await _launched(bench, "T1", pid=77, client_session="s-1", workspace="/w/T1", log="/logs/w-1.jsonl", review_id=None)
+
+    seen = (await bench.call("worker_show", OWNER, worker_id="w-1"))["worker"]
+    await bench.call("worker_stop", OWNER, worker_id="w-1", reason="it runs in circles")
+    asked = (await bench.call("worker_show", OWNER, worker_id="T1"))["worker"]
+
+    assert (seen["title"], seen["task_status"], seen["pid"]) == ("Price rules", "in_progress", 77)
+    assert (seen["workspace"], seen["log"], seen["client_session"]) == ("/w/T1", "/logs/w-1.jsonl", "s-1")
+    assert ("stop_asked" in seen, asked["stop_asked"]) == (False, "it runs in circles")
+    assert "key_hash" not in seen
+    with pytest.raises(NotFound):
+        await bench.call("worker_show", OWNER, worker_id="w-9")
+
+
+async def test_what_was_spent_in_a_day_counts_all_that_were_launched_in_it(bench: Bench) -> None:
+    await bench.create(a_task("T1"))
+    for _ in range(70):
+        await _launched(bench, "T1", cost_usd=1.0)
+    bench.clock.advance(hours=30)
+    for _ in range(70):
+        await _launched(bench, "T1", cost_usd=0.5)
+
+    assert (await bench.call("workers", OWNER))["spent_usd"] == 35.0
+    bench.clock.advance(hours=30)
+    assert (await bench.call("workers", OWNER))["spent_usd"] == 0.0

@@ -1,6 +1,9 @@
 """The toolset `workspaces`: what was kept of the files of a workspace, what differs, and the way back."""
 
-from typing import Annotated
+import json
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -20,6 +23,14 @@ from wvo_mcp.ports import Transaction, WatchedStore
 from wvo_mcp.ports.checkpoints import Checkpoints, NoCheckpoint, NoRollback, Promotions, Rollbacks
 
 _DIFF = 12_000
+_FINDINGS = 50
+
+
+class FindingLine(Output):
+    severity: str
+    rule: str
+    path: str
+    message: str
 
 
 class CheckpointLine(Output):
@@ -33,16 +44,20 @@ class CheckpointLine(Output):
     violations: int
     took_ms: int
     created_at: Instant
+    findings: list[FindingLine] = Field(default=[], description="What violates the policy; of one checkpoint.")
 
 
 class CheckpointsListed(Output):
     task_id: str
     checkpoints: list[CheckpointLine]
+    next_before: int | None = Field(default=None, description="There are older ones: give it as before.")
 
 
 class ListCheckpoints(Input):
     task_id: Id = Field(description="Task id.")
     limit: int = Field(default=20, ge=1, le=200, description="Checkpoints at most, the newest first.")
+    before: int | None = Field(default=None, ge=1, le=2**31, description="Only those below this number.")
+    checkpoint: int | None = Field(default=None, ge=1, le=2**31, description="Only this one, with its findings.")
 
 
 @operation(toolset="workspaces", effect=Effect.READ)
@@ -50,15 +65,38 @@ async def workspace_checkpoints(ctx: Context, params: ListCheckpoints) -> Checkp
     """List the checkpoints of the files of a task's workspace, newest first. One is made with each checkpoint of the task, at
     intervals while a worker works, and when it is completed."""
     task = await ctx.tx.tasks.get(params.task_id)
-    rows = await ctx.tx.snapshots.of_task(task.id, params.limit)
-    lines = [CheckpointLine.of({**row, "commit": row["commit_sha"]}) for row in rows]
-    return CheckpointsListed(task_id=task.id, checkpoints=fitting(lines))
+    if params.checkpoint is not None:
+        rows = await ctx.tx.snapshots.of_task(task.id, 1, params.checkpoint + 1)
+        if not rows or rows[0]["number"] != params.checkpoint:
+            raise _unknown(params.checkpoint)
+        found: list[dict[str, Any]] = json.loads(rows[0]["findings"]) or []
+        return CheckpointsListed(task_id=task.id, checkpoints=[_line(rows[0], found[:_FINDINGS])])
+    rows = await ctx.tx.snapshots.of_task(task.id, params.limit + 1, params.before)
+    lines = fitting([_line(row) for row in rows[: params.limit]])
+    older = lines[-1].number if len(lines) < len(rows) else None
+    return CheckpointsListed(task_id=task.id, checkpoints=lines, next_before=older)
+
+
+async def _kept(tx: Transaction, task_id: str, number: int) -> bool:
+    rows = await tx.snapshots.of_task(task_id, 1, number + 1)
+    return bool(rows) and rows[0]["number"] == number
+
+
+def _line(row: Mapping[str, Any], findings: Sequence[Mapping[str, Any]] = ()) -> CheckpointLine:
+    return CheckpointLine.of({**row, "commit": row["commit_sha"], "findings": findings})
+
+
+def _unknown(number: int, field: str = "checkpoint") -> NotFound:
+    return NotFound("checkpoint", str(number), (), field=field, hint="workspace_checkpoints lists them.")
 
 
 class DiffWorkspace(Input):
     task_id: Id = Field(description="Task id.")
     checkpoint: int | None = Field(default=None, ge=1, description="Its number; omit for the files as they are now.")
     whole: bool = Field(default=False, description="Against what the workspace began with, not the checkpoint before.")
+    since: int | None = Field(
+        default=None, ge=BASE, le=2**31, description="Against this checkpoint; 0: what the workspace began with."
+    )
 
 
 class WorkspaceDiff(Output):
@@ -74,25 +112,22 @@ async def workspace_diff(
     ctx: Context, params: DiffWorkspace, store: WatchedStore, checkpoints: Checkpoints
 ) -> WorkspaceDiff:
     """Show what changed in the workspace of a task: since the last checkpoint, in one checkpoint, or in all."""
+    if params.whole and params.since is not None:
+        raise InvalidInput("since", "give either whole or since")
     task = await store.read(ctx.caller, lambda tx: tx.tasks.get(params.task_id))
+    number, since = params.checkpoint, params.since
     try:
-        found = await checkpoints.diff(task.id, params.checkpoint, whole=params.whole, most=_DIFF)
+        found = await checkpoints.diff(task.id, number, whole=params.whole, most=_DIFF, since=since)
     except NoCheckpoint as error:
         raise Conflict(str(error), hint="A person looks at it: wvo-mcp workspaces.") from None
-    if found is None and params.checkpoint is not None:
-        hint = "workspace_checkpoints lists them."
-        raise NotFound("checkpoint", str(params.checkpoint), (), field="checkpoint", hint=hint)
+    if found is None:
+        for name, one in (("checkpoint", number), ("since", since)):
+            if one and not await store.read(ctx.caller, partial(_kept, task_id=task.id, number=one)):
+                raise _unknown(one, name)
     if found is None:
         raise NotFound("workspace of", task.id, (), field="task_id", hint="It has no worktree on this host.")
     files = [name.encode(errors="replace").decode() for name in found.files]
     return WorkspaceDiff(task_id=task.id, files=files, files_changed=len(files), diff=found.text, cut=found.cut)
-
-
-class FindingLine(Output):
-    severity: str
-    rule: str
-    path: str
-    message: str
 
 
 class Validated(Output):
@@ -252,7 +287,7 @@ async def workspace_rollback(ctx: Context, params: RollBack, store: WatchedStore
         hint = "Try it again in a moment." if error.again else "Correct what it says; nothing was changed."
         raise Conflict(str(error), hint=hint) from None
     if rolled is None and params.to:
-        raise NotFound("checkpoint", str(params.to), (), field="to", hint="workspace_checkpoints lists them.")
+        raise _unknown(params.to, "to")
     if rolled is None:
         raise NotFound("workspace of", params.task_id, (), field="task_id", hint="It has no worktree on this host.")
     names = [shown(name) for name in rolled.reverted]

@@ -15,7 +15,7 @@ from wvo_mcp.domain.redaction import redact
 from wvo_mcp.domain.task import Status, Task
 from wvo_mcp.domain.text import Id, Text
 from wvo_mcp.errors import Forbidden, NotFound, StoreUnavailable
-from wvo_mcp.operations.inputs import Input, OrNull, Output, first
+from wvo_mcp.operations.inputs import Input, OrNull, Output, TaskId, first
 from wvo_mcp.operations.operation import Audience, Context, Effect, operation
 from wvo_mcp.operations.results import fitting
 from wvo_mcp.orchestration.merging.unattended import waiting
@@ -31,6 +31,7 @@ _NEAR = 100
 _DIFF = 10_000
 _LOG = 4_000
 """Characters that are shown."""
+_SHOWN = 20
 BY_A_PERSON = "parked by a person"
 Short = Annotated[str | None, AfterValidator(lambda text: text and text[:500])]
 
@@ -97,6 +98,22 @@ async def merge_queue(ctx: Context, params: ShowQueue) -> MergeQueueShown:
         entries=fitting(lines),
         ended=fitting([await _line(tx, row) for row in ended]),
     )
+
+
+class OfTask(Input):
+    task_id: TaskId
+
+
+class Submissions(Output):
+    entries: list[EntryLine] = Field(description="Newest first.")
+
+
+@operation(toolset="merge", effect=Effect.READ, audience=Audience.PEOPLE)
+async def submissions(ctx: Context, params: OfTask) -> Submissions:
+    """Show what a task submitted: each entry of the merge queue, what became of it, and why."""
+    task = await ctx.tx.tasks.get(params.task_id)
+    rows = await ctx.tx.submissions.of_task(task.id)
+    return Submissions(entries=fitting([await _line(ctx.tx, row) for row in rows[:_SHOWN]]))
 
 
 class OneEntry(Input):

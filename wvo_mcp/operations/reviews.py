@@ -22,7 +22,7 @@ from wvo_mcp.errors import InvalidInput, WvoError, problem_of
 from wvo_mcp.operations.core.claiming import TaskResult, files_kept
 from wvo_mcp.operations.inputs import Input, LeaseWrite, OrNull, Output, TaskId, first
 from wvo_mcp.operations.operation import Audience, Context, Effect, Workers, operation
-from wvo_mcp.operations.results import fitting
+from wvo_mcp.operations.results import fitting, position
 from wvo_mcp.orchestration.checking import asking, people, showing, taking, triggers
 from wvo_mcp.orchestration.tasks import lifecycle
 from wvo_mcp.ports import Transaction, WatchedStore
@@ -176,6 +176,7 @@ class ReviewStatus(Input):
 class ReviewList(Output):
     reviews: list[ReviewLine]
     open: int = Field(description="How many are asked for or under way.")
+    next_cursor: str | None = Field(default=None, description="There are older ones.")
 
 
 @operation(toolset="reviews", effect=Effect.READ)
@@ -197,12 +198,39 @@ def _listed(found: list[Review]) -> ReviewList:
 
 class ListReviews(Input):
     limit: int = Field(default=20, ge=1, le=100, description="How many at most.")
+    cursor: str | None = Field(default=None, max_length=40, description="next_cursor of the previous page.")
 
 
 @operation(toolset="reviews", effect=Effect.READ, audience=Audience.PEOPLE)
 async def reviews(ctx: Context, params: ListReviews) -> ReviewList:
     """List reviews: those that are asked for or under way first, then what was answered last."""
-    return _listed(await ctx.tx.reviews.page(params.limit))
+    found = await ctx.tx.reviews.page(params.limit + 1, position(params.cursor))
+    shown = _listed(found[: params.limit])
+    last = found[len(shown.reviews) - 1] if len(shown.reviews) < len(found) else None
+    return shown if last is None else shown.model_copy(update={"next_cursor": str(last.seq)})
+
+
+class ReadReview(Input):
+    review_id: Id = Field(description="Review.")
+
+
+class ReviewRead(Output):
+    review: ReviewLine
+    title: Annotated[str, first(200)] = Field(description="Of the task.")
+    text: OrNull = Field(default=None, description="What was shown and answered; absent: it is not kept on this host.")
+
+
+@operation(toolset="reviews", effect=Effect.READ, audience=Audience.PEOPLE, manages_own_transactions=True)
+async def review_file(ctx: Context, params: ReadReview, store: WatchedStore, files: ReviewFiles) -> ReviewRead:
+    """Read one review: what its reviewer was shown, word for word, and what was answered."""
+
+    async def read(tx: Transaction) -> tuple[Review, str]:
+        review = await tx.reviews.get(params.review_id)
+        task = await tx.tasks.find(review.task_id)
+        return review, "" if task is None else task.title
+
+    review, title = await store.read(ctx.caller, read)
+    return ReviewRead(review=line(review), title=title, text=await files.read(review.review_id))
 
 
 class AskReview(Input):

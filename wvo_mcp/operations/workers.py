@@ -8,13 +8,14 @@ from pydantic import AfterValidator, Field
 
 from wvo_mcp.domain.instant import Instant, iso
 from wvo_mcp.domain.lease import Role
+from wvo_mcp.domain.task import Status
 from wvo_mcp.domain.text import Id, Text
 from wvo_mcp.domain.worker import RESTING, Outcome, Worker, WorkerState
 from wvo_mcp.errors import Conflict, NotFound
 from wvo_mcp.operations.approvals import ApprovalLine, approval_line
-from wvo_mcp.operations.inputs import PEOPLE_ONLY, Dollars, Input, Output, first
+from wvo_mcp.operations.inputs import PEOPLE_ONLY, Dollars, Input, OrNull, Output, first
 from wvo_mcp.operations.operation import Audience, Context, Effect, operation
-from wvo_mcp.operations.results import fitting
+from wvo_mcp.operations.results import fitting, position
 from wvo_mcp.orchestration.pool.facts import BY_A_PERSON, STOP_OF_ONE
 from wvo_mcp.ports import Transaction, WatchedStore
 from wvo_mcp.ports.workers import WorkerLogs
@@ -47,12 +48,15 @@ class WorkerLine(Output):
     reserved_usd: Dollars
     memory_mb: int | None = None
     cpu_percent: float | None = None
+    review_id: OrNull = Field(default=None, description="What it only answers; it holds no task then.")
 
 
 class ViolationLine(Output):
+    seq: int
     at: Instant
     task_id: str | None
     worker_id: str | None = None
+    kind: str
     verdict: str
     rule: str
     subject: Annotated[str, first(200)]
@@ -72,10 +76,13 @@ class WorkersListed(Output):
     counts: dict[str, int] = Field(description="Tasks by status.")
     spent_usd: Dollars = Field(description="By the workers of the last 24 hours, or of the run, with what is reserved.")
     paused: bool
+    next_cursor: str | None = Field(default=None, description="There are older ones.")
 
 
 class ListWorkers(Input):
     limit: int = Field(default=20, ge=1, le=100, description="Workers at most.")
+    task_id: Id | None = Field(default=None, description="Only those of this task, newest first.")
+    cursor: str | None = Field(default=None, max_length=40, description="next_cursor of the previous page.")
     run_id: Id | None = Field(
         default=None, description="Show what this run of the autopilot spent, instead of the day."
     )
@@ -85,20 +92,27 @@ class ListWorkers(Input):
 async def workers(ctx: Context, params: ListWorkers) -> WorkersListed:
     """Show workers: what each does, since when, what it used, why it waits; and the approvals that are open."""
     tx = ctx.tx
-    rows = await tx.workers.recent(params.limit)
+    before, wanted = position(params.cursor), params.limit + 1
+    if params.task_id is None:
+        rows = await tx.workers.recent(wanted, before)
+    else:
+        rows = await tx.workers.of_task(params.task_id, wanted, before)
     titles: dict[str, str] = {}
     for task_id in {row.task_id for row in rows}:
         task = await tx.tasks.find(task_id)
         titles[task_id] = "" if task is None else task.title
+    page = fitting(WorkerLine.of(row, title=titles[row.task_id]) for row in rows[: params.limit])
+    last = rows[len(page) - 1] if len(page) < len(rows) else None
     return WorkersListed(
         at=tx.now,
         autopilots=[one async for one in _autopilots(tx)],
-        workers=fitting(WorkerLine.of(row, title=titles[row.task_id]) for row in rows),
+        workers=page,
         approvals=fitting(approval_line(tx, one) for one in await tx.approvals.waiting(20)),
-        violations=[ViolationLine.of(row) for row in await tx.violations.page(None, 5)],
+        violations=[ViolationLine.of(row) for row in await tx.violations.page(params.task_id, 5)],
         counts=await tx.tasks.counts(),
         spent_usd=await tx.workers.spent(run_id=params.run_id, since=None if params.run_id else tx.now - _DAY),
         paused=bool(await tx.state.get("paused")),
+        next_cursor=None if last is None else str(last.seq),
     )
 
 
@@ -107,6 +121,36 @@ async def _autopilots(tx: Transaction) -> AsyncIterator[RunningAutopilot]:
         row = await tx.sessions.get(session_id) if session_id.startswith("autopilot-") else None
         if row is not None and tx.liveness.alive(session_id):
             yield RunningAutopilot.of(row)
+
+
+class NameWorker(Input):
+    worker_id: Id = Field(description="Worker; or a task, whose newest worker it is.")
+
+
+class WorkerWhole(WorkerLine):
+    lease_token: int
+    run_id: str = Field(description="Of the autopilot that launched it.")
+    pid: int | None = None
+    client_session: OrNull = None
+    workspace: OrNull = None
+    log: OrNull = Field(default=None, description="The file that its program's stream is in.")
+    task_status: Status | None = None
+    stop_asked: OrNull = Field(default=None, description="Why a person wants it to end; it has not yet.")
+
+
+class WorkerShown(Output):
+    worker: WorkerWhole
+
+
+@operation(toolset="worker", effect=Effect.READ, audience=Audience.PEOPLE)
+async def worker_show(ctx: Context, params: NameWorker) -> WorkerShown:
+    """Show one worker: its state with the reason, its task, process, session, workspace, log and what it used."""
+    tx = ctx.tx
+    row = await _named(tx, params.worker_id)
+    task = await tx.tasks.find(row.task_id)
+    asked = await tx.state.get(STOP_OF_ONE + row.worker_id)
+    shown = {"title": "", "task_status": None} if task is None else {"title": task.title, "task_status": task.status}
+    return WorkerShown(worker=WorkerWhole.of(row, **shown, stop_asked=None if asked is None else asked.get("reason")))
 
 
 class ReadLog(Input):

@@ -54,9 +54,12 @@ class Checkpoints(Protocol):
         """Of the files as they are now, untracked ones too; then they are validated, unless nothing has changed since they were
         and all that was found is known; with `anew` always. None where the task has no worktree here. Raises NoCheckpoint."""
 
-    async def diff(self, task_id: str, number: int | None, *, whole: bool, most: int) -> Difference | None:
-        """What checkpoint `number` (None: the files as they are now) changed of the one before; with `whole` of what the
-        workspace began with. None where there is no such checkpoint, or no worktree. Raises NoCheckpoint."""
+    async def diff(
+        self, task_id: str, number: int | None, *, whole: bool, most: int, since: int | None = None
+    ) -> Difference | None:
+        """What checkpoint `number` (None: the files as they are now) changed of the one before, or of checkpoint `since`; with
+        `whole`, or since 0, of what the workspace began with. Checkpoints are there as long as they are listed, also when
+        their worktree is removed. None where there is no such checkpoint, or no worktree. Raises NoCheckpoint."""
 
     async def prune(self, task_id: str) -> int:
         """Remove those that are old or too many; how many. Raises NoCheckpoint."""

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -47,6 +47,11 @@ class EventRepository(Protocol):
 
     async def broken_chain(self, task_id: str | None) -> int | None:
         """`seq` of the first event whose chain does not hold (None: sound)."""
+
+    async def of_kinds(
+        self, kinds: Collection[str], limit: int, task_id: str | None = None, before: int | None = None
+    ) -> list[Event]:
+        """The last `limit` of these kinds, newest first; of the task, and with a seq below `before`, where that is given."""
 
     async def last_seq(self) -> int: ...
 

@@ -43,8 +43,8 @@ class ReviewRepository(Protocol):
     async def to_do(self, limit: int) -> list[Review]:
         """Asked and taken by nobody, the longest asked first."""
 
-    async def page(self, limit: int) -> list[Review]:
-        """Open ones, oldest first, then the others, newest first."""
+    async def page(self, limit: int, before: int | None = None) -> list[Review]:
+        """Open ones, oldest first, then the others, newest first; with `before` only others, below this number."""
 
     async def overdue(self, limit: int) -> list[Review]:
         """Running ones whose time is over."""

@@ -76,8 +76,8 @@ class SnapshotRepository(Protocol):
     async def of_workspace(self, workspace_id: str, limit: int) -> list[Row]:
         """Newest first."""
 
-    async def of_task(self, task_id: str, limit: int) -> list[Row]:
-        """Newest first, of all its workspaces."""
+    async def of_task(self, task_id: str, limit: int, before: int | None = None) -> list[Row]:
+        """Newest first, of all its workspaces, with a number below `before`."""
 
 
 class MessageRepository(Protocol):

@@ -34,14 +34,14 @@ class WorkerRepository(Protocol):
     async def open(self, host: str | None = None) -> list[Worker]:
         """Those that have not ended, resting ones too, oldest first."""
 
-    async def of_task(self, task_id: str, limit: int) -> list[Worker]:
-        """Newest first; not those that only answered something about it."""
+    async def of_task(self, task_id: str, limit: int, before: int | None = None) -> list[Worker]:
+        """Newest first, below the number `before`; not those that only answered something about it."""
 
     async def about(self, ids: Sequence[str]) -> list[Worker]:
         """All of these tasks or goals, those that only answered too, oldest first."""
 
-    async def recent(self, limit: int) -> list[Worker]:
-        """Open ones first, then those that ended last."""
+    async def recent(self, limit: int, before: int | None = None) -> list[Worker]:
+        """Open ones first, then those that ended last; with `before` those that ended, below this number."""
 
     async def spent(
         self, run_id: str | None = None, task_id: str | None = None, since: datetime | None = None
@@ -130,8 +130,8 @@ class Violation:
 class ViolationRepository(Protocol):
     async def add(self, violation: Violation) -> None: ...
 
-    async def page(self, task_id: str | None, limit: int) -> list[Row]:
-        """Newest first: {seq, at, task_id, worker_id, agent_id, kind, verdict, rule, subject}."""
+    async def page(self, task_id: str | None, limit: int, before: int | None = None) -> list[Row]:
+        """Newest first, below the number `before`: {seq, at, task_id, worker_id, agent_id, kind, verdict, rule, subject}."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,16 @@ NEEDED = {
     "workspace_checkpoints": {"task_id": "T1"},
     "workspace_diff": {"task_id": "T1"},
     "plan_show": {"id": "O-1"},
+    "why": {"task_id": "T1"},
+    "messages": {"task_id": "T1"},
+    "submissions": {"task_id": "T1"},
+    "worker_show": {"worker_id": "w-1"},
+    "review_file": {"review_id": "R-1"},
+    "merge_show": {"entry_id": "m-1"},
 }
 """Arguments, where a read cannot do without."""
-REFUSED = {"workspace_diff", "plan_show", "approval_show"}
-"""Here is neither a worktree of the task nor a plan, nor this approval."""
+REFUSED = {"workspace_diff", "plan_show", "approval_show", "review_file", "merge_show"}
+"""Here is neither a worktree of the task nor a plan, nor this approval, nor a review, nor an entry of the merge queue."""
 
 
 def state_of(root: Path) -> tuple[dict[str, str], list[str]]:

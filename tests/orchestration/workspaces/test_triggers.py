@@ -32,7 +32,9 @@ class Recorded:
         self._on_take(task_id)
         return None
 
-    async def diff(self, task_id: str, number: int | None, *, whole: bool, most: int) -> Difference | None:
+    async def diff(
+        self, task_id: str, number: int | None, *, whole: bool, most: int, since: int | None = None
+    ) -> Difference | None:
         return None
 
     async def prune(self, task_id: str) -> int:

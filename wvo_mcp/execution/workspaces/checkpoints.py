@@ -16,6 +16,7 @@ from anyio import to_thread
 from wvo_mcp.domain.checkpoints import Trigger, surplus
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.rollbacks import BASE
 from wvo_mcp.domain.validation import Finding, Severity, Validation, key_of
 from wvo_mcp.errors import WvoError
 from wvo_mcp.execution.git import GitFailed
@@ -79,23 +80,31 @@ class FileCheckpoints:
         except (GitFailed, OSError) as error:
             raise NoCheckpoint(f"The files could not be kept: {error}.") from None
 
-    async def diff(self, task_id: str, number: int | None, *, whole: bool, most: int) -> Difference | None:
-        if (row := await self._row(task_id)) is None:
+    async def diff(
+        self, task_id: str, number: int | None, *, whole: bool, most: int, since: int | None = None
+    ) -> Difference | None:
+        rows = await self._store.read(self._caller, lambda tx: tx.snapshots.of_task(task_id, _MOST))
+        known = {row["number"]: row for row in rows}
+        if any(one not in known for one in (number, since) if one not in (None, BASE)):
             return None
-        rows = await self._store.read(self._caller, lambda tx: tx.snapshots.of_workspace(row["workspace_id"], _MOST))
-        known = {one["number"]: one["commit_sha"] for one in rows}
-        if number is not None and number not in known:
+        place = await (self._row(task_id) if number is None else self._rows.get(known[number]["workspace_id"]))
+        if place is None or place["mode"] == "folder":
             return None
 
         def compared() -> Difference:
-            tree = worktree.tree_of(self._root, row)
-            newest = max(known, default=None)
+            common = worktree.common_of(self._root, place)
             if number is None:
-                commit, before = held(tree)[0], known[newest] if newest is not None else row["base_sha"]
+                mine = (one["number"] for one in rows if one["workspace_id"] == place["workspace_id"])
+                commit, last = held(worktree.tree_of(self._root, place))[0], max(mine, default=None)
+                before = place["base_sha"] if last is None else known[last]["commit_sha"]
             else:
-                commit = known[number]
-                before = tree.common.commit_of(f"{commit}^") or row["base_sha"]
-            return difference(tree.common, row["base_sha"] if whole else before, commit, most)
+                commit = known[number]["commit_sha"]
+                before = common.commit_of(f"{commit}^") or place["base_sha"]
+            if whole or since == BASE:
+                before = place["base_sha"]
+            elif since is not None:
+                before = known[since]["commit_sha"]
+            return difference(common, before, commit, most)
 
         try:
             return await to_thread.run_sync(compared)

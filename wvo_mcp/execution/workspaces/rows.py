@@ -30,6 +30,11 @@ class Rows:
         row = await self._store.read(self._caller, lambda tx: tx.workspaces.open_of(task_id))
         return row if row is not None and row["host"] == self.host else None
 
+    async def get(self, workspace_id: str) -> Row | None:
+        """In whatever state, removed too."""
+        row = await self._store.read(self._caller, lambda tx: tx.workspaces.get(workspace_id))
+        return row if row is not None and row["host"] == self.host else None
+
     async def live(self) -> list[Row]:
         """Neither removed nor failed, oldest first."""
         return await self._store.read(self._caller, lambda tx: tx.workspaces.on_host(self.host, _MOST_PLACES))

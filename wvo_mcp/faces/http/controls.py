@@ -16,6 +16,7 @@ from wvo_mcp.faces.http.pages.page import Visit
 from wvo_mcp.faces.http.pages.rendering import environment, personal
 from wvo_mcp.faces.http.pages.serving import Pages
 from wvo_mcp.operations import ALL, Effect, Operation
+from wvo_mcp.operations.inputs import DryRun
 from wvo_mcp.operations.results import defect, payload
 from wvo_mcp.ports import Transaction
 
@@ -57,9 +58,12 @@ class Controls:
             form = await _form(request)
             op = _operation(name)
             _check_signed_in(visit)
-            if op.name in ASKED_TWICE and _one(form, "confirmed") != "yes":
+            tried = _is_trial(op, form)
+            if op.name in ASKED_TWICE and not tried and _one(form, "confirmed") != "yes":
                 return self._asked(op, form, visit, root)
             result = await self._done(op, form, visit)
+            if tried:
+                return self._asked(op, form, visit, root, result)
         except WvoError as error:
             problem = error
         except Exception as error:  # an edge: an unexpected exception is logged and answered
@@ -84,13 +88,14 @@ class Controls:
         given = {name: _value(op, name, values) for name, values in form.items() if name not in OWN_FIELDS}
         return await op(visit.services, visit.caller, {k: v for k, v in given.items() if v is not None}, first=first)
 
-    def _asked(self, op: Operation, form: Form, visit: Visit, root: str) -> Response:
-        """The page that asks once more, where no script did."""
+    def _asked(
+        self, op: Operation, form: Form, visit: Visit, root: str, tried: Mapping[str, Any] | None = None
+    ) -> Response:
+        """The page that asks once more, where no script did, or after a trial, with what came of that."""
         visit.caller.admit(op.role, op.name)
-        fields = [
-            (name, value) for name, values in form.items() if name not in ("csrf", "confirmed") for value in values
-        ]
-        given = {"op": op, "fields": fields, "back": _back(form)}
+        left_out = ("csrf", "confirmed", "dry_run")
+        fields = [(name, value) for name, values in form.items() if name not in left_out for value in values]
+        given = {"op": op, "fields": fields, "back": _back(form), "tried": tried}
         return HTMLResponse(self._rendered("confirm.html", visit, root, {**given, "title": op.name.replace("_", " ")}))
 
     def _line(self, visit: Visit, root: str, given: Mapping[str, Any], status: int = 200) -> Response:
@@ -113,6 +118,10 @@ async def _still_as_seen(tx: Transaction, task_id: str, seen: int) -> None:
                 seen=seen,
                 event=event.seq,
             )
+
+
+def _is_trial(op: Operation, form: Form) -> bool:
+    return issubclass(op.input_model, DryRun) and _one(form, "dry_run") == "true"
 
 
 def _operation(name: str) -> Operation:

@@ -5,7 +5,7 @@ import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import anyio
 from starlette.requests import Request
@@ -54,16 +54,21 @@ class View:
         self.seen = 0
         self.pause = BREATH_SECONDS
         """Until it may be read again."""
+        self.every: float | None = None
+        """So old it may be, though the store is as before."""
+        self._read_at = 0.0
         self.tabs = 0
 
     async def read(self, generation: int) -> None:
-        """What it shows is not older than this change. Raises the errors of the page."""
+        """What it shows is not older than this change, nor than it may be. Raises the errors of the page."""
         async with self._reading:
-            if self._generation >= generation:
-                return
             began = anyio.current_time()
+            fresh = self.every is None or began - self._read_at < self.every
+            if self._generation >= generation and fresh:
+                return
             seen = await self._pages.seen(self._visit)
             data = await self._page.read(self._visit)
+            self._read_at, self.every = began, None if self._page.every is None else self._page.every(data)
             now = regions(self._page, variables(self._page, self._visit, data, self._root))
             # What is equal stays the same object, so that tabs compare it at once.
             same = {name: old for name, old in self.picture.items() if name in now and old.html == now[name].html}
@@ -153,7 +158,7 @@ class Streams:
         shown: Picture | None = None
         seen = -1
         try:
-            async for generation in self._beats():
+            async for generation in self._beats(lambda: view.every):
                 if generation is None:
                     yield _BEAT
                     continue
@@ -203,19 +208,25 @@ class Streams:
                     self._events[after] = found
             return found
 
-    async def _beats(self) -> AsyncGenerator[int | None]:
-        """The number of each change, the first at once; None where nothing changed for a while. Ends with its life."""
+    async def _beats(self, every: Callable[[], float | None] = lambda: None) -> AsyncGenerator[int | None]:
+        """The number of each change, the first at once, and again after `every` seconds; None where nothing changed for a
+        while. Ends with its life."""
         until = anyio.current_time() + LIFE_SECONDS * random.uniform(0.8, 1.0)  # noqa: S311 - so that not all end at once
-        told = -1
+        told, said = -1, anyio.current_time()
         while not self._closed and anyio.current_time() < until:
             if told != self._generation:
                 told = self._generation
                 yield told
                 continue
-            changed = self._changed
-            with anyio.move_on_after(HEARTBEAT_SECONDS):
+            changed, again = self._changed, every()
+            with anyio.move_on_after(HEARTBEAT_SECONDS if again is None else again):
                 await changed.wait()
-            if told == self._generation:
+            if told != self._generation:
+                continue
+            if again is not None:
+                yield told
+            if again is None or anyio.current_time() - said >= HEARTBEAT_SECONDS:
+                said = anyio.current_time()
                 yield None
 
 
@@ -274,7 +285,7 @@ def _matched(pattern: str, address: str) -> dict[str, str] | None:
     found: dict[str, str] = {}
     for part, text in zip(wanted, given, strict=True):
         if part.startswith("{") and text:
-            found[part[1:-1]] = text
+            found[part[1:-1]] = unquote(text)
         elif part != text:
             return None
     return found

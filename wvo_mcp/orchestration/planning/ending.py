@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from wvo_mcp.domain.mended import Gaps, sentence
 from wvo_mcp.domain.merging import VERIFIED, EntryKind, EntryState
 from wvo_mcp.domain.providers.crew import Part, part_of
 from wvo_mcp.domain.review import ReviewState
@@ -131,12 +131,15 @@ async def _told(tx: Transaction, tasks: Iterable[Task]) -> tuple[list[str], list
     recoveries: list[str] = []
     for task in tasks:
         for one in await tx.events.of_task(task.id, _EVENTS):
-            said = _DECIDED.get(one.kind) or _MENDED.get(one.kind)
-            if said is None:
-                continue
-            text = f"{task.id}: {said.format_map(_Gaps(one.data))}"
-            (decisions if one.kind in _DECIDED else recoveries).append(text.replace("_", " "))
+            if one.kind in _DECIDED:
+                decisions.append(_line(task, _DECIDED[one.kind].format_map(Gaps(one.data))))
+            elif one.kind in _MENDED:
+                recoveries.append(_line(task, sentence(one.kind, one.data)))
     return decisions[-_LINES:], recoveries[-_LINES:]
+
+
+def _line(task: Task, said: str) -> str:
+    return f"{task.id}: {said}".replace("_", " ")
 
 
 _DECIDED = {
@@ -144,21 +147,9 @@ _DECIDED = {
     "review.answered": "review {review} by {reviewer}: {verdict}",
     "task.approved": "approved",
 }
-_MENDED = {
-    "worker.recovery": "{trigger}: {reason}",
-    "review.lost": "review {review} was lost: {why}",
-    "task.failed_attempt": "an attempt failed: {error}",
-    "task.returned": "it came back: {reason}",
-    "task.lease_expired": "its worker was lost",
-    "merge.parked": "it could not land: {reason}",
-}
-
-
-class _Gaps(dict[str, Any]):
-    """What an event does not say."""
-
-    def __missing__(self, key: str) -> str:
-        return "?"
+_MENDED = frozenset(
+    {"worker.recovery", "review.lost", "task.failed_attempt", "task.returned", "lease.expired", "merge.parked"}
+)
 
 
 def _listed(found: str, wrong: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """The audit trail: append-only, hash-chained per task; and the alerts that follow from it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -100,6 +100,21 @@ class Events(Repository):
         first = self._rows.value(f"SELECT min(seq) FROM ({last}) AS last", given)
         return int(first or 1) - 1
 
+    async def of_kinds(
+        self, kinds: Collection[str], limit: int, task_id: str | None = None, before: int | None = None
+    ) -> list[Event]:
+        until, bound = ("", ()) if before is None else ("AND seq < ? ", (before,))
+        last = f"{until}ORDER BY seq DESC LIMIT ?"
+        if task_id is not None:
+            marks = ", ".join("?" * len(kinds))
+            which = f"INDEXED BY events_task WHERE task_id = ? AND kind IN ({marks})"
+            params = (task_id, *kinds, *bound, limit)
+            return [_event(row) for row in self._rows.all(f"SELECT {_COLUMNS} FROM events {which} {last}", params)]
+        rows: list[dict[str, Any]] = []
+        for kind in kinds:
+            rows += self._rows.all(f"SELECT {_COLUMNS} FROM events WHERE kind = ? {last}", (kind, *bound, limit))
+        return [_event(row) for row in sorted(rows, key=_newest_first)[:limit]]
+
     async def last_seq(self) -> int:
         return self._seq()
 
@@ -156,6 +171,10 @@ def _of(task_id: str | None, kind: str | None) -> str:
     """A condition on events: those of this task and kind, as far as they are given."""
     given = {"task_id = :task_id": task_id, "kind = :kind": kind}
     return " AND ".join(sql for sql, value in given.items() if value is not None) or "TRUE"
+
+
+def _newest_first(row: Mapping[str, Any]) -> int:
+    return -int(row["seq"])
 
 
 def _event(row: Mapping[str, Any]) -> Event:

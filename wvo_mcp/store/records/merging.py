@@ -171,10 +171,11 @@ class Snapshots(Numbered):
             (workspace_id, limit),
         )
 
-    async def of_task(self, task_id: str, limit: int) -> list[dict[str, Any]]:
+    async def of_task(self, task_id: str, limit: int, before: int | None = None) -> list[dict[str, Any]]:
+        until, which = ("", ()) if before is None else ("AND number < ? ", (before,))
         return self._rows.all(
-            f"SELECT {_CHECKPOINT} FROM workspace_checkpoints WHERE task_id = ? ORDER BY number DESC LIMIT ?",
-            (task_id, limit),
+            f"SELECT {_CHECKPOINT} FROM workspace_checkpoints WHERE task_id = ? {until}ORDER BY number DESC LIMIT ?",
+            (task_id, *which, limit),
         )
 
 

@@ -56,10 +56,12 @@ class Reviews(Numbered):
     async def to_do(self, limit: int) -> list[Review]:
         return self._reviews("r.state IN ('asked', 'running') AND r.state = 'asked' ORDER BY r.seq LIMIT ?", (limit,))
 
-    async def page(self, limit: int) -> list[Review]:
+    async def page(self, limit: int, before: int | None = None) -> list[Review]:
+        over = "r.state NOT IN ('asked', 'running')"
+        if before is not None:
+            return self._reviews(f"r.seq < ? AND {over} ORDER BY r.seq DESC LIMIT ?", (before, limit))
         waiting = self._reviews("r.state IN ('asked', 'running') ORDER BY r.seq LIMIT ?", (limit,))
-        rest = "r.state NOT IN ('asked', 'running') ORDER BY r.seq DESC LIMIT ?"
-        return [*waiting, *self._reviews(rest, (limit - len(waiting),))]
+        return [*waiting, *self._reviews(f"{over} ORDER BY r.seq DESC LIMIT ?", (limit - len(waiting),))]
 
     async def overdue(self, limit: int) -> list[Review]:
         return self._reviews(

@@ -61,20 +61,23 @@ class Workers(Numbered):
         return next(iter(self._workers("key_hash = ? AND ended_at IS NULL", (_hashed(key),))), None)
 
     async def open(self, host: str | None = None) -> list[Worker]:
-        if host is None:
-            return self._workers("ended_at IS NULL ORDER BY seq", ())
-        return self._workers("ended_at IS NULL AND host = ? ORDER BY seq", (host,))
+        which, given = ("", ()) if host is None else (" AND host = ?", (host,))
+        return self._workers(f"ended_at IS NULL{which} ORDER BY seq", given, "INDEXED BY workers_open")
 
-    async def of_task(self, task_id: str, limit: int) -> list[Worker]:
-        return self._workers("task_id = ? AND review_id IS NULL ORDER BY seq DESC LIMIT ?", (task_id, limit))
+    async def of_task(self, task_id: str, limit: int, before: int | None = None) -> list[Worker]:
+        until, which = ("", ()) if before is None else ("AND seq < ? ", (before,))
+        mine = f"task_id = ? AND review_id IS NULL {until}ORDER BY seq DESC LIMIT ?"
+        return self._workers(mine, (task_id, *which, limit))
 
     async def about(self, ids: Sequence[str]) -> list[Worker]:
         marks = ", ".join("?" * len(ids))
         return self._workers(f"task_id IN ({marks}) ORDER BY seq", tuple(ids)) if ids else []
 
-    async def recent(self, limit: int) -> list[Worker]:
-        running = await self.open()
-        ended = self._workers("ended_at IS NOT NULL ORDER BY seq DESC LIMIT ?", (max(0, limit - len(running)),))
+    async def recent(self, limit: int, before: int | None = None) -> list[Worker]:
+        running = await self.open() if before is None else []
+        until, which = ("", ()) if before is None else ("seq < ? AND ", (before,))
+        room = max(0, limit - len(running))
+        ended = self._workers(f"{until}ended_at IS NOT NULL ORDER BY seq DESC LIMIT ?", (*which, room))
         return [*running, *ended]
 
     async def spent(
@@ -84,10 +87,20 @@ class Workers(Numbered):
         where = {"run_id = ?": run_id, of_task: task_id, "started_at >= ?": None if since is None else iso(since)}
         used = {condition: value for condition, value in where.items() if value is not None}
         cost = "CASE WHEN ended_at IS NULL AND reserved_usd > cost_usd THEN reserved_usd ELSE cost_usd END"
-        conditions = " AND ".join(used) or "TRUE"
-        return float(
-            self._rows.value(f"SELECT coalesce(sum({cost}), 0) FROM workers WHERE {conditions}", tuple(used.values()))
-        )
+        conditions, params = " AND ".join(used) or "TRUE", list[Any](used.values())
+        if since is not None:
+            conditions, params = f"seq > ? AND {conditions}", [self._launched_by(iso(since)), *params]
+        return float(self._rows.value(f"SELECT coalesce(sum({cost}), 0) FROM workers WHERE {conditions}", params))
+
+    def _launched_by(self, at: str) -> int:
+        """A number of a worker that was launched before then; 0 where none was."""
+        back = 64  # so many launches back, twice as many each time: what came before them costs nothing
+        earlier = "SELECT seq, started_at FROM workers ORDER BY seq DESC LIMIT 1 OFFSET ?"
+        while (row := self._rows.one(earlier, (back,))) is not None:
+            if row["started_at"] < at:
+                return int(row["seq"])
+            back *= 2
+        return 0
 
     async def past_costs(self, provider: str, tier: str, limit: int) -> list[float]:
         return self._rows.column(
@@ -98,10 +111,9 @@ class Workers(Numbered):
             (provider, tier, limit),
         )
 
-    def _workers(self, rest: str, params: Any) -> list[Worker]:
-        return [
-            Worker.model_validate(row) for row in self._rows.all(f"SELECT {_WORKER} FROM workers WHERE {rest}", params)
-        ]
+    def _workers(self, rest: str, params: Any, index: str = "") -> list[Worker]:
+        rows = self._rows.all(f"SELECT {_WORKER} FROM workers {index} WHERE {rest}", params)
+        return [Worker.model_validate(row) for row in rows]
 
 
 class Workspaces(Numbered):
@@ -227,13 +239,14 @@ class Violations(Numbered):
         who = {"task_id": violation.task_id, "worker_id": violation.worker_id, "agent_id": self._caller.agent_id}
         self._insert("violations", {"seq": seq, "at": self._at, "rule": violation.rule, **who, **shown})
 
-    async def page(self, task_id: str | None, limit: int) -> list[dict[str, Any]]:
-        where, params = ("task_id = ?", (task_id, limit)) if task_id else ("TRUE", (limit,))
+    async def page(self, task_id: str | None, limit: int, before: int | None = None) -> list[dict[str, Any]]:
+        given = {"task_id = ?": task_id, "seq < ?": before}
+        used = {condition: value for condition, value in given.items() if value is not None}
         return self._rows.all(
             f"""
             SELECT seq, at, task_id, worker_id, agent_id, kind, verdict, rule, subject FROM violations
-            WHERE {where} ORDER BY seq DESC LIMIT ?""",
-            params,
+            WHERE {" AND ".join(used) or "TRUE"} ORDER BY seq DESC LIMIT ?""",
+            (*used.values(), limit),
         )
 
 

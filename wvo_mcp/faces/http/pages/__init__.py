@@ -10,7 +10,29 @@ from wvo_mcp.faces.http.pages.overview import OVERVIEW
 from wvo_mcp.faces.http.pages.page import Page
 from wvo_mcp.faces.http.pages.plan import FORECAST, GRAPH, PLAN
 from wvo_mcp.faces.http.pages.providers import PROVIDERS
+from wvo_mcp.faces.http.pages.reviews import REVIEW, REVIEWS
+from wvo_mcp.faces.http.pages.task import FILES, TASK
+from wvo_mcp.faces.http.pages.workers import RECOVERIES, WORKER, WORKERS
 
-PAGES: Sequence[Page] = (OVERVIEW, BOARD, MERGE, ENTRY, APPROVALS, ALERTS, PROVIDERS, PLAN, GRAPH, FORECAST, EVENTS)
+PAGES: Sequence[Page] = (
+    OVERVIEW,
+    BOARD,
+    TASK,
+    FILES,
+    WORKERS,
+    WORKER,
+    MERGE,
+    ENTRY,
+    APPROVALS,
+    REVIEWS,
+    REVIEW,
+    ALERTS,
+    RECOVERIES,
+    PROVIDERS,
+    PLAN,
+    GRAPH,
+    FORECAST,
+    EVENTS,
+)
 
 __all__ = ["PAGES", "Page"]

@@ -63,6 +63,9 @@ class Page:
     """The filters that it takes."""
     live: bool = True
     """Is it read again while a tab shows it?"""
+    every: Callable[[Data], float | None] | None = None
+    """After how many seconds what it shows is read again though the store is as before: something of it is in a file that
+    grows. None for data that stays as it is."""
 
     def check(self, query: Mapping[str, str]) -> None:
         """Raises InvalidInput for a filter that it does not have."""

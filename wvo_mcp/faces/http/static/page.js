@@ -87,6 +87,32 @@
   document.addEventListener("seen", () => live(true, "live"));
   document.addEventListener("htmx:after:swap", () => showTimes());
 
+  // --- a slider over a list of links -----------------------------------------------------------------------------------
+  function slide(box) {
+    const links = [...document.querySelectorAll(`#${box.dataset.slider} a`)].reverse();
+    const input = box.querySelector("input"), output = box.querySelector("output");
+    box.hidden = links.length < 2;
+    if (box.hidden) return;
+    input.max = links.length - 1;
+    const say = () => { output.textContent = links[input.value]?.closest("li").textContent.trim().replace(/\s+/g, " ") ?? ""; };
+    if (document.activeElement !== input) input.value = Math.max(0, links.findIndex((one) => one.hasAttribute("aria-current")));
+    say();
+    input.oninput = say;
+    input.onchange = () => { location.href = links[input.value].href; };
+  }
+  const sliders = () => each("[data-slider]", slide);
+
+  // --- a log that grows: its end stays in view, unless somebody has scrolled up -----------------------------------------
+  const atEnd = (one) => one.scrollHeight - one.scrollTop - one.clientHeight < 40;
+  const follow = () => each("[data-follow]", (one) => {
+    if (one.dataset.left !== "yes") one.scrollTop = one.scrollHeight;
+  });
+  document.addEventListener("scroll", (event) => {
+    const one = event.target;
+    if (one.dataset?.follow !== undefined) one.dataset.left = atEnd(one) ? "no" : "yes";
+  }, true);
+  document.addEventListener("page:changed", () => { sliders(); follow(); });
+
   // --- keys ------------------------------------------------------------------------------------------------------------
   const rows = () => [...document.querySelectorAll("main [data-row]")].filter((one) => one.offsetParent !== null);
   function move(step) {
@@ -121,5 +147,7 @@
   });
 
   showTimes();
+  sliders();
+  follow();
   setInterval(showTimes, 1000);
 })();
