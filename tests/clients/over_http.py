@@ -1,9 +1,10 @@
 """The server over HTTP, and the client programs wired to it by their own commands, as docs/install.md says."""
 
 import re
+import socket
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.clients.processes import run, running
@@ -13,11 +14,24 @@ TOKEN_VARIABLE = "WVO_TOKEN"
 
 
 class Site:
-    """A server of a project: where `/mcp` is, and the file of its log."""
+    """A server of a project, which may be killed and started again at its address."""
 
-    def __init__(self, url: str, log: Path) -> None:
-        self.url = url
-        self._log = log
+    def __init__(self, project: Path, home: Path, token: str | None) -> None:
+        self._log = home / "serve.log"
+        self._env = clean_environment(home) | {"ROOT": str(project)}
+        self._module = "wvo_mcp serve --http" if token is None else f"tests.clients.serve_with_token {token}"
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = free.getsockname()[1]
+        self._life = ExitStack()
+        self.url = f"http://127.0.0.1:{self._port}/mcp"
+
+    def start(self) -> None:
+        program = f'exec "{sys.executable}" -m {self._module} --port {self._port} 2>>"{self._log}"'
+        self._life.enter_context(running(["/bin/sh", "-c", program], cwd=REPOSITORY, env=self._env))
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._life.close()
 
     def requests(self) -> list[tuple[str, str, int]]:
         """(method, path, status) of each request that was answered, in order."""
@@ -26,13 +40,14 @@ class Site:
 
 
 @contextmanager
-def serving(project: Path, home: Path) -> Generator[Site]:
-    """`wvo-mcp serve --http` in a project; everything else there waits for work."""
-    log = home / "serve.log"
-    env = clean_environment(home) | {"ROOT": str(project)}
-    program = f'exec "{sys.executable}" -m wvo_mcp serve --http --port 0 2>"{log}"'
-    with running(["/bin/sh", "-c", program], cwd=REPOSITORY, env=env) as first_line:
-        yield Site(f"{first_line.strip()}/mcp", log)
+def serving(project: Path, home: Path, token: str | None = None) -> Generator[Site]:
+    """`wvo-mcp serve --http` in a project; with a token nothing is served to who does not show it."""
+    site = Site(project, home, token)
+    try:
+        site.start()
+        yield site
+    finally:
+        site.kill()
 
 
 def wire(client: Client, url: str, *, token: str | None = None, agent: str | None = None) -> None:
