@@ -56,6 +56,10 @@ _WHY_NOT = {
         ("WVO_WORKER_MAX_COST_USD", "WVO_AUTOPILOT_MAX_COST_USD"),
         "agents can write this file, and money is for people to give",
     ),
+    **dict.fromkeys(
+        ("WVO_JWT_ISSUER", "WVO_JWT_AUDIENCE", "WVO_JWT_JWKS_URL"),
+        "agents can write this file, and it would say whom the server lets in",
+    ),
     "WVO_WORKER_KEY": "it belongs to one worker, and this file to all of them",
 }
 """What may not, and why."""

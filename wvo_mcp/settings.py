@@ -59,6 +59,9 @@ class Settings(BaseModel):
     max_cost_usd: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     worker_key: str | None = Field(default=None, repr=False)
     approval_expires_seconds: int = Field(default=86_400, ge=1, le=31_536_000)
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    jwt_jwks_url: str | None = None
     sqlite_synchronous: Literal["FULL", "NORMAL"] = "FULL"
 
     @field_validator("toolsets", "epics", "capabilities", mode="before")
@@ -94,6 +97,14 @@ class Settings(BaseModel):
     def _address(cls, value: str | None) -> str | None:
         if value is not None and not re.match(r"https?://[^/\s]", value, re.IGNORECASE):
             raise ValueError("it begins with https:// (or http://) and names a host")
+        return value
+
+    @field_validator("jwt_jwks_url")
+    @classmethod
+    def _keys(cls, value: str | None) -> str | None:
+        local = r"http://(localhost|127\.0\.0\.1|\[::1\])[:/]"
+        if value is not None and not re.match(rf"https://[^/\s@]+/|{local}", value, re.IGNORECASE):
+            raise ValueError("it begins with https:// and names a host and a path; http:// only for this machine")
         return value
 
     @field_validator("alert_webhook_secret")
@@ -158,6 +169,10 @@ def settings_of(project: Project) -> Settings:
         raise WrongSetting(
             "WVO_ALERT_WEBHOOK_SECRET=None: a webhook needs a secret to be signed with, 16 characters or more"
         )
+    given_jwt = {name: env.get(name) for name in ("WVO_JWT_ISSUER", "WVO_JWT_AUDIENCE", "WVO_JWT_JWKS_URL")}
+    missing = [name for name, value in given_jwt.items() if not value]
+    if 0 < len(missing) < len(given_jwt):
+        raise WrongSetting(f"{missing[0]}=None: {', '.join(given_jwt)} are set together, or none of them")
     return settings
 
 

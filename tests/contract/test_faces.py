@@ -1,15 +1,23 @@
 """One operation, three faces: the same lists, the same results, the same errors, from real processes on one store."""
 
 import json
-import os
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Generator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import IO, Any, cast
 
 import httpx2
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from tests.support.databases import looked_at
 from tests.support.stdio_client import StdioClient
@@ -64,22 +72,24 @@ def site(place: Workspace, server: StdioClient) -> Generator[httpx2.Client]:
 
 
 class serving:
-    """`wvo-mcp serve --http` in a workspace; its process and its address."""
+    """`wvo-mcp serve --http` in a workspace; its process and its address. `said` is the line after that."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, *arguments: str, port: str = "0", **settings: str) -> None:
         self.log = workspace.logs / "http.log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "wvo_mcp", "serve", "--http", "--port", "0"],
-                env=workspace.environ(),
+                [sys.executable, "-m", "wvo_mcp", "serve", "--http", "--port", port, *arguments],
+                env=workspace.environ(**settings),
                 cwd=workspace.root,
                 stdout=subprocess.PIPE,
                 stderr=log,
             )
 
     def __enter__(self) -> tuple[subprocess.Popen[bytes], str]:
-        line = cast("IO[bytes]", self.process.stdout).readline().decode().strip()
-        assert line.startswith("http://127.0.0.1:"), self.log.read_text()
+        stdout = cast("IO[bytes]", self.process.stdout)
+        line = stdout.readline().decode().strip()
+        assert line.startswith("http"), self.log.read_text()
+        self.said = stdout.readline().decode().strip()
         return self.process, line
 
     def __exit__(self, *_: object) -> None:
@@ -170,27 +180,124 @@ def test_a_lone_http_server_leads_and_ends_its_session_on_sigterm(workspace: Wor
     assert "Traceback" not in (workspace.logs / "http.log").read_text()
 
 
+@pytest.mark.full_on_postgres
+@pytest.mark.requirement("DASH-3")
+def test_the_link_that_it_prints_signs_in_for_longer_than_it_lives(workspace: Workspace) -> None:
+    workspace.server("first").call("create_tasks", some_tasks("A"))
+    server = serving(workspace)
+    with server as (process, url):
+        link = server.said.partition("minutes: ")[2]
+        assert link.startswith(f"{url}/login/"), server.said
+        with httpx2.Client(timeout=90) as browser:
+            cookie = browser.post(link).headers["set-cookie"].partition(";")[0]
+            assert browser.post(link).status_code == 401
+        process.kill()
+        process.wait(90)
+    with serving(workspace, port=url.rpartition(":")[2]) as (_, url):
+        listed = httpx2.get(f"{url}/api", headers={"Cookie": cookie}, timeout=90).json()["tools"]
+        assert "budget_raise" in {route["tool"] for route in listed}
+    assert link.rpartition(".")[2] not in server.log.read_text()
+
+
+@pytest.mark.sqlite
+@pytest.mark.requirement("DASH-3", "SAFE-4")
+def test_in_an_agents_shell_it_serves_and_lets_nobody_sign_in(workspace: Workspace) -> None:
+    workspace.server("first").call("create_tasks", some_tasks("A"))
+    server = serving(workspace, CLAUDECODE="1")
+    with server as (_, url):
+        assert "agent's shell" in server.said
+        assert httpx2.get(f"{url}/api/status", timeout=90).status_code == 200
+    with looked_at(workspace.source) as database:
+        assert database.column("SELECT token_id FROM access_tokens") == []
+
+
+@pytest.mark.sqlite
+@pytest.mark.requirement("DASH-3")
+def test_it_can_be_reached_from_elsewhere_over_tls_with_a_token(workspace: Workspace, tmp_path: Path) -> None:
+    certfile, keyfile = a_certificate(tmp_path, "wvo.example")
+    workspace.server("first").call("create_tasks", some_tasks("A"))
+    doors = ("--host", "0.0.0.0", "--certfile", certfile, "--keyfile", keyfile, "--allow-host", "wvo.example")  # noqa: S104
+    server = serving(workspace, *doors)
+    made = by_command(workspace, "token_create", {"name": "ci", "role": "viewer"})
+    with server as (_, url):
+        port = url.rpartition(":")[2]
+        assert url == f"https://0.0.0.0:{port}"
+        assert f"https://wvo.example:{port}/login/" in server.said
+        trusted = ssl.create_default_context(cafile=certfile)
+        named = {"Host": f"wvo.example:{port}"}
+        with httpx2.Client(base_url=f"https://127.0.0.1:{port}", verify=trusted, headers=named, timeout=90) as client:
+            by_name = {"sni_hostname": "wvo.example"}
+            assert client.get("/health", extensions=by_name).status_code == 200
+            assert client.get("/api/status", extensions=by_name).status_code == 401, "it was asked for by that name"
+            right = {"Authorization": f"Bearer {made['token']}"}
+            assert client.get("/api/status", headers=right, extensions=by_name).status_code == 200
+            signed_in = client.post("/login", data={"token": made["token"]}, extensions=by_name)
+            assert "; Secure" in signed_in.headers["set-cookie"]
+    assert "unencrypted" not in server.log.read_text()
+
+
+@pytest.mark.sqlite
+@pytest.mark.requirement("DASH-3")
+def test_without_tls_it_says_that_tokens_pass_unencrypted(workspace: Workspace) -> None:
+    server = serving(workspace, "--host", "0.0.0.0")  # noqa: S104
+    with server as (_, url):
+        near = url.replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+        assert httpx2.get(f"{near}/api/status", timeout=90).status_code == 200
+        own = own_address()
+        if own is not None:
+            far = url.replace("0.0.0.0", own)  # noqa: S104
+            assert httpx2.get(f"{far}/health", timeout=90).status_code == 200
+            assert httpx2.get(f"{far}/api/status", timeout=90).status_code == 401
+    assert "unencrypted" in server.log.read_text()
+    assert not workspace.database.exists(), "where nothing has begun, it makes no store"
+
+
 @pytest.mark.sqlite
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "code", "said"),
     [
-        (["--host", "0.0.0.0"], "no authentication"),  # noqa: S104
-        pytest.param(["--host", "192.168.1.1"], "no authentication", marks=pytest.mark.full),
-        pytest.param(["--host", "example.com"], "no authentication", marks=pytest.mark.full),
+        (["--host", "192.0.2.1"], 1, "cannot be listened on"),
+        (["--certfile", __file__], 2, "together"),
+        (["--certfile", __file__, "--keyfile", __file__], 1, "certificate"),
     ],
 )
-def test_a_host_that_others_can_reach_is_refused_with_the_reason(
-    workspace: Workspace, arguments: list[str], said: str
-) -> None:
+def test_what_cannot_be_served_is_said(workspace: Workspace, arguments: list[str], code: int, said: str) -> None:
     ran = subprocess.run(
-        [sys.executable, "-m", "wvo_mcp", "serve", "--http", *arguments],
-        env={**os.environ, **workspace.environ()},
+        [sys.executable, "-m", "wvo_mcp", "serve", "--http", "--port", "0", *arguments],
+        env=workspace.environ(),
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
 
-    assert ran.returncode == 1
-    assert said in ran.stderr
-    assert not workspace.database.exists()
+    assert (ran.returncode, said in ran.stderr) == (code, True), ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def own_address() -> str | None:
+    """Of this machine, by which it is not loopback; None where it has no other."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing
+            return str(probe.getsockname()[0])
+        except OSError:
+            return None
+
+
+def a_certificate(folder: Path, name: str) -> tuple[str, str]:
+    """The files of a certificate of this name, and of its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(made.public_bytes(Encoding.PEM))
+    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return str(folder / "cert.pem"), str(folder / "key.pem")

@@ -30,6 +30,7 @@ WRONG = {
     "WVO_SQLITE_SYNCHRONOUS": ("OFF", "NORMAL"),
     "WVO_ALERT_COMMAND": ("say 'unclosed", "quoted"),
     "WVO_ALERT_MIN_SEVERITY": ("loud", "warning"),
+    "WVO_JWT_JWKS_URL": ("http://issuer.example/keys", "https://"),
     "OTEL_ENABLED": ("maybe", "boolean"),
 }
 

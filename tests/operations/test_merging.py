@@ -1,6 +1,7 @@
 """The merge queue in people's hands (MERGE-8)."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,10 @@ import pytest
 from tests.orchestration.merging.conftest import Lane
 from tests.support.bench import ANN, OWNER
 from wvo_mcp.errors import Conflict, Forbidden, NotFound
+from wvo_mcp.execution.reviews import CommitsOfRoot
+from wvo_mcp.operations import ALL, Container
+from wvo_mcp.ports.reviews import Commits
+from wvo_mcp.ports.workers import LogPage, WorkerLogs
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("MERGE-8", "MERGE-5")]
 
@@ -136,3 +141,77 @@ async def test_agents_change_nothing_in_the_queue(lane: Lane) -> None:
         with pytest.raises(Forbidden, match="for people only"):
             await lane.bench.call(name, ANN, entry_id="m-1")
     assert await lane.states() == {"T1": "queued"}
+
+
+class Logs:
+    """`ports.workers.WorkerLogs` with one log."""
+
+    def __init__(self, log: str, *lines: str) -> None:
+        self._log, self._lines = log, lines
+
+    async def read(self, log: str, after: int | None, *, raw: bool) -> LogPage:
+        if log != self._log:
+            raise NotFound("log", log, ())
+        return LogPage(self._lines, 0, more=False)
+
+
+def showing(lane: Lane, logs: Logs) -> Container:
+    return lane.bench.services.having({Commits: CommitsOfRoot(lane.yard.root), WorkerLogs: logs})
+
+
+async def test_an_entry_shows_its_diff_and_what_its_verification_said(lane: Lane) -> None:
+    command = "grep -q 2 code.py || { echo no two; exit 3; }"
+    lane.rule(verify=(command,))
+    await lane.submit("T1", {"code.py": "a = 2\n"})
+    await lane.submit("T2", {"code.py": "a = 2\n", "new.py": "x\n"})
+    services = showing(lane, Logs("none"))
+
+    async def shown_of(entry_id: str) -> Mapping[str, Any]:
+        return await ALL["merge_show"](services, OWNER, {"entry_id": entry_id})
+
+    waiting = await shown_of("T2")
+    await lane.land()
+    await lane.submit("T3", {"code.py": "a = 4\n"})
+    await lane.land()
+    landed, red = await shown_of("m-1"), await shown_of("m-3")
+
+    assert (waiting["changed"], waiting["entry"]["can"]) == (["code.py", "new.py"], ["park"])
+    assert "+a = 2" in landed["diff"]
+    assert (landed["shown"], landed["entry"]["can"]) == (lane.yard.git("rev-parse", "main~1"), ["revert"])
+    assert (red["failed_command"], red["exit_code"], red["tail"]) == (command, 3, "no two\n")
+    assert (red["entry"].get("can"), "log_lines" in red) == (None, False)
+
+
+async def test_the_end_of_a_log_is_shown_and_what_passed_has_one_too(lane: Lane) -> None:
+    lane.rule(verify=("true",))
+    lane.checks.log = "verify/1.log"
+    await lane.submit("T1", {"code.py": "a = 2\n"})
+    await lane.land()
+    services = showing(lane, Logs("verify/1.log", "old " * 900, *(f"line {n}" for n in range(300))))
+
+    found = await ALL["merge_show"](services, OWNER, {"entry_id": "m-1"})
+
+    assert found["entry"]["log"] == "verify/1.log"
+    assert found["log_lines"][-1] == "line 299"
+    assert found["log_cut"]
+
+
+async def test_what_another_repository_has_is_said_not_to_be_here(lane: Lane, tmp_path: Path) -> None:
+    await lane.submit("T1", {"code.py": "a = 2\n"})
+    services = lane.bench.services.having({Commits: CommitsOfRoot(tmp_path / "elsewhere"), WorkerLogs: Logs("")})
+
+    found = await ALL["merge_show"](services, OWNER, {"entry_id": "m-1"})
+
+    assert "diff" not in found
+
+
+async def test_only_what_its_state_allows_is_offered(lane: Lane) -> None:
+    await lane.submit("T1", {"code.py": "a = 2\n"})
+    assert (await shown(lane))["entries"][0]["can"] == ["park"]
+    await lane.bench.call("merge_park", OWNER, entry_id="m-1")
+    assert (await shown(lane))["entries"][0]["can"] == ["retry"]
+    await lane.bench.call("merge_retry", OWNER, entry_id="m-1")
+    await lane.land()
+    assert (await shown(lane))["ended"][0]["can"] == ["revert"]
+    await lane.bench.call("merge_revert", OWNER, entry_id="m-1")
+    assert "can" not in (await shown(lane))["ended"][0]

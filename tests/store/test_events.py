@@ -223,6 +223,22 @@ async def test_the_trail_is_read_in_pages_forward_and_from_its_end(bench: Bench)
     assert [event["seq"] for event in claims["events"]] == [seqs[3], seqs[5]]
 
 
+async def test_of_the_last_events_the_oldest_are_left_out_where_not_all_fit(bench: Bench) -> None:
+    for n in range(12):
+        await bench.write(lambda tx, n=n: tx.events.append("note.made", None, {"n": n, "text": "x" * 3_000}))
+    seen: list[int] = []
+    before: dict[str, int] = {}
+
+    while True:
+        page = await bench.call("events", kind="note.made", last=True, limit=12, **before)
+        seen = [event["data"]["n"] for event in page["events"]] + seen
+        if "older" not in page:
+            break
+        before = {"before": page["older"]}
+
+    assert seen == list(range(12))
+
+
 async def test_an_alert_is_open_once_for_each_kind_and_task(bench: Bench) -> None:
     await bench.create(a_task("T"))
 

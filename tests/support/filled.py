@@ -95,6 +95,15 @@ async def _fill_for_workers(tx: Transaction) -> None:
     until = {"expires_at": "2100-01-01T00:00:00.000Z"}
     await tx.reservations.add({"agent_id": "ann", "pattern": HOSTILE, "mode": "shared", **until})
     about = {"task_id": "HELD", "round": 1, "commit_sha": "c", "author": "ann", "trigger": "human", "asked_by": "owner"}
+    admitted = {
+        "token_id": "0" * 12,
+        "kind": "token",
+        "name": "ann",
+        "role": "viewer",
+        "hash": "0" * 64,
+        "made_by": HOSTILE,
+    }
+    await tx.access.add({**admitted, **until})
     await tx.reviews.add({**about, "question": HOSTILE, "candidates": ["x"]})
 
 

@@ -9,6 +9,7 @@ from wvo_mcp.domain.providers.catalogue import Catalogue
 from wvo_mcp.operations.container import Container
 from wvo_mcp.orchestration.health.loop import HealthLoop
 from wvo_mcp.orchestration.jobs import LongWork
+from wvo_mcp.orchestration.plan.graphs import PlanGraphs
 from wvo_mcp.ports import (
     SILENT,
     Clock,
@@ -42,6 +43,7 @@ class Services(Container):
     providers: Providers | None = field(default_factory=lambda: FixedProviders(Catalogue(())))
     jobs: LongWork = field(default_factory=LongWork)
     rules: ProjectRules = field(default_factory=FixedRules)
+    graphs: PlanGraphs = field(default_factory=PlanGraphs)
 
     def __post_init__(self) -> None:
         types: dict[type | str, object] = {
@@ -58,6 +60,7 @@ class Services(Container):
             Providers: self.providers,
             LongWork: self.jobs,
             ProjectRules: self.rules,
+            PlanGraphs: self.graphs,
             Clock: self.health and self.health.clock,
         }
         assert len(types) == len(fields(self)) + 1

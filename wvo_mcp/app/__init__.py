@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from wvo_mcp.app.commands import record_violation as record_violation
     from wvo_mcp.app.commands import sync as sync
     from wvo_mcp.app.runner import run_queue as run_queue
-    from wvo_mcp.app.serving import http_caller as http_caller
     from wvo_mcp.app.serving import serve as serve
-    from wvo_mcp.app.serving import serve_http as serve_http
+    from wvo_mcp.app.web import http_caller as http_caller
+    from wvo_mcp.app.web import serve_http as serve_http
+    from wvo_mcp.app.web import serve_projects as serve_projects
     from wvo_mcp.execution.identity import cli_caller as cli_caller
 
 _MODULES = {
@@ -24,7 +25,8 @@ _MODULES = {
     "wvo_mcp.app.building": "backend_at backend_of build_providers telemetry_for",
     "wvo_mcp.app.commands": "count_transcript opened record_violation sync",
     "wvo_mcp.app.runner": "run_queue",
-    "wvo_mcp.app.serving": "http_caller serve serve_http",
+    "wvo_mcp.app.serving": "serve",
+    "wvo_mcp.app.web": "http_caller serve_http serve_projects",
     "wvo_mcp.execution.identity": "cli_caller",
 }
 """A server needs nothing of the commands, and they nothing of it: each is imported when it is asked for."""

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from wvo_mcp.execution.workspaces.judging import Judging
     from wvo_mcp.orchestration.health.loop import HealthLoop
     from wvo_mcp.orchestration.workspaces.triggers import Guard
+    from wvo_mcp.ports.access import IdentityTokens
     from wvo_mcp.ports.backend import Snapshots
     from wvo_mcp.ports.checkpoints import Checkpoints, Promotions, Rollbacks
     from wvo_mcp.ports.homes import Homes
@@ -135,6 +136,16 @@ def watched(telemetry: "Telemetry | None", backend: Backend) -> WatchedStore:
     return backend.store if telemetry is None else telemetry.watch(backend.store, backend.system)
 
 
+def identity_tokens(settings: Settings) -> "IdentityTokens | None":
+    """Of the issuer that the settings trust, if they name one."""
+    issuer, audience, url = settings.jwt_issuer, settings.jwt_audience, settings.jwt_jwks_url
+    if issuer is None or audience is None or url is None:
+        return None
+    from wvo_mcp.execution.jwks import JwksTokens  # cryptography, which few need
+
+    return JwksTokens(issuer, audience, url, SystemClock())
+
+
 def build_providers(settings: Settings) -> ProvidersOfWorkspace:
     trust = Trust(os.environ, settings.root)
     providers = ProvidersOfWorkspace(settings.state_dir / "providers.yaml", os.environ, SystemClock(), trust)
@@ -183,6 +194,11 @@ def build_services(
         from wvo_mcp.execution.agents.logs import WorkerLogFiles
 
         return WorkerLogFiles(settings.state_dir / "workers")
+
+    def graphs() -> object:
+        from wvo_mcp.orchestration.plan.graphs import PlanGraphs
+
+        return PlanGraphs()
 
     def accepted_plans() -> "AcceptedCommands":
         from wvo_mcp.execution.roadmap.plans import AcceptedPlans
@@ -295,6 +311,7 @@ def build_services(
             "wvo_mcp.orchestration.workspaces.triggers.Guard": Late(guard),
             "wvo_mcp.ports.places.Places": Late(places),
             "wvo_mcp.ports.planning.AcceptedCommands": Late(accepted_plans),
+            "wvo_mcp.orchestration.plan.graphs.PlanGraphs": Late(graphs),
             "wvo_mcp.ports.places.Submissions": Late(submissions),
             "wvo_mcp.ports.reviews.Commits": Late(commits),
             "wvo_mcp.ports.reviews.ReviewFiles": Late(review_files),

@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -24,17 +23,10 @@ from wvo_mcp.app.building import (
     watched,
 )
 from wvo_mcp.app.components import Components, FunctionComponent
-from wvo_mcp.domain.access import Principal, Via
 from wvo_mcp.domain.known_secrets import register_environment
-from wvo_mcp.domain.lease import Caller, Role
+from wvo_mcp.domain.lease import Caller
 from wvo_mcp.execution.clock import SystemClock
-from wvo_mcp.execution.identity import (
-    Connection,
-    as_reader,
-    check_not_below_warden,
-    provider_of,
-    speaks_below_warden,
-)
+from wvo_mcp.execution.identity import Connection
 from wvo_mcp.execution.logs import log_to_stderr
 from wvo_mcp.operations import Container
 from wvo_mcp.orchestration import keeping
@@ -71,7 +63,7 @@ async def serve(wire: "Wire", toolsets: frozenset[str]) -> int:
     async def face(server: Server) -> None:
         await Face(server.services, server.connection.identify, toolsets, server.heard, server.answered).serve(wire)
 
-    return await _live(settings, face)
+    return await live(settings, face)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +81,7 @@ Face = Callable[[Server], Awaitable[None]]
 """Serves until its client goes away."""
 
 
-async def _live(settings: Settings, face: Face, *, runs: bool = False) -> int:
+async def live(settings: Settings, face: Face, *, runs: bool = False) -> int:
     """The life of a server around one face: its session, its leases, its candidacy for the background work. With `runs` it
     lands work too."""
     register_environment(os.environ)
@@ -231,55 +223,3 @@ class Leadership:
         work: LeaderWork = leading.LeaderWork(self.settings, self.services, self.telemetry)
         self._work = work
         return work
-
-
-async def serve_http(
-    settings: Settings, host: str, port: int, on_address: Callable[[str], None], *, runs: bool = True
-) -> int:
-    """The whole life of the HTTP server: until it is stopped. `on_address` gets its address; with `runs` it lands work too.
-    Raises InvalidInput for a host that is not this machine alone or a port that is taken, and what `serve` raises."""
-    # Nothing else needs the web's libraries.
-    from wvo_mcp.faces.http import build_site, listen, principal_of, run
-    from wvo_mcp.faces.mcp.streamable import StreamableHttp
-    from wvo_mcp.operations import tools
-
-    check_not_below_warden("serve")  # a worker must not become an agent that asks over HTTP
-    with listen(host, port) as listener:
-
-        async def face(server: Server) -> None:
-            server.connection.identify("http")
-            known, identify = frozenset(op.toolset for op in tools()), partial(http_caller, settings)
-            shown, quiet = settings.enabled(known), settings.quiet_max_seconds
-            mcp = StreamableHttp(server.services, principal_of, identify, shown, known, quiet)
-            site = build_site(server.services, identify, settings.root.name, mcp)
-            async with anyio.create_task_group() as group:
-                group.start_soon(site.run)
-                await run(site, listener, on_address, site.close)
-                group.cancel_scope.cancel()
-
-        return await _live(settings, face, runs=runs)
-
-
-def http_caller(
-    settings: Settings,
-    principal: Principal,
-    agent_id: str | None = None,
-    ports: tuple[int, int] | None = None,
-    client: str | None = None,
-) -> Caller:
-    """Requests of one agent share a durable session, as its commands do; of a token, they share it with that token alone. What
-    a worker started may only read: with `ports`, theirs and ours, it is looked up who asks."""
-    person = principal.role >= Role.OPERATOR
-    name = principal.name if person else agent_id or principal.name
-    session = {Via.LOOPBACK: f"http:{name}", Via.SESSION: f"web:{principal.key_id}"}
-    caller = Caller(
-        agent_id=name,
-        session_id=session.get(principal.via, f"http:{principal.key_id}:{name}"),
-        provider=provider_of(settings, client),
-        client=client or "http",
-        capabilities=settings.capabilities,
-        durable=True,
-        role=principal.role,
-        pooled=not person,
-    )
-    return as_reader(caller) if ports is not None and speaks_below_warden(*ports) else caller

@@ -1,5 +1,9 @@
 """What a forecast says of a milestone or an epic, and what to cut where a due date is in danger."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
 from pydantic import BaseModel, Field
 
 from wvo_mcp.domain.instant import Instant
@@ -16,6 +20,16 @@ class GroupForecast(BaseModel, frozen=True, defer_build=True):
     p90_at: Instant | None
     due_at: Instant | None = None
     chance: float | None = Field(default=None, description="To be done when it is due.")
+
+
+@dataclass(frozen=True, slots=True)
+class LastForecast:
+    """The last forecast of a server: of the plan, and of each milestone by its id."""
+
+    at: datetime
+    p50_at: datetime | None
+    p90_at: datetime | None
+    milestones: Mapping[str, GroupForecast]
 
 
 class CutTask(BaseModel, frozen=True, defer_build=True):

@@ -1,5 +1,6 @@
 """Points in time as every face and the database write them: UTC, ISO 8601, milliseconds, `Z`."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -19,6 +20,16 @@ AHEAD_SECONDS = 3_600
 def instant(text: str) -> datetime:
     """The inverse of `iso`. Raises ValueError."""
     return datetime.fromisoformat(text)
+
+
+_DURATION = re.compile(r"(?:(\d{1,5})d)?(?:(\d{1,5})h)?(?:(\d{1,5})m)?")
+
+
+def duration(text: str) -> timedelta | None:
+    """`30m`, `2h`, `1d12h`; None for what is not written so, and for nothing."""
+    found = _DURATION.fullmatch(text)
+    days, hours, minutes = (int(part or 0) for part in found.groups()) if found else (0, 0, 0)
+    return timedelta(days=days, hours=hours, minutes=minutes) or None
 
 
 _LAST = datetime.max.replace(microsecond=999_000, tzinfo=UTC)

@@ -1,6 +1,7 @@
 """What was asked of reviewers and what they answered, as files; and the changes that they look at."""
 
 import re
+from collections import OrderedDict
 from pathlib import Path
 
 from anyio import to_thread
@@ -15,6 +16,8 @@ from wvo_mcp.ports.checkpoints import Difference
 KEPT = 1_000
 LARGEST = 400_000
 """Characters of one file."""
+_KNOWN, _SMALL = 32, 20_000
+"""So many differences of so many characters at most are remembered."""
 _NAME = re.compile(r"R-(\d+)\.md")
 
 
@@ -65,9 +68,19 @@ class CommitsOfRoot:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._known: OrderedDict[tuple[str | None, str, int], Difference] = OrderedDict()
 
     async def between(self, base: str | None, commit: str, most: int) -> Difference | None:
-        return await to_thread.run_sync(self._between, base, commit, most)
+        # Commits never change, and an open page asks at each change of the store.
+        key = (base, commit, most)
+        known = self._known.get(key)
+        if known is None:
+            known = await to_thread.run_sync(self._between, base, commit, most)
+            if known is not None and len(known.text) <= _SMALL:
+                self._known[key] = known
+                while len(self._known) > _KNOWN:
+                    self._known.popitem(last=False)
+        return known
 
     def _between(self, base: str | None, commit: str, most: int) -> Difference | None:
         try:

@@ -1,12 +1,11 @@
 """Budgets in people's hands: what is left of each window, and letting work go on beyond a limit. Never a tool."""
 
-import re
 from datetime import timedelta
 from typing import Any, Literal
 
 from pydantic import AliasChoices, Field
 
-from wvo_mcp.domain.instant import Instant
+from wvo_mcp.domain.instant import Instant, duration
 from wvo_mcp.domain.lease import Role
 from wvo_mcp.domain.providers.state import DAY, HOUR
 from wvo_mcp.domain.text import Label, Text
@@ -18,19 +17,14 @@ from wvo_mcp.orchestration.routing import budgets
 from wvo_mcp.orchestration.routing.windows import all_windows
 from wvo_mcp.ports.providers import Providers
 
-_DURATION = re.compile(r"(?:(\d{1,5})d)?(?:(\d{1,5})h)?(?:(\d{1,5})m)?")
 _LONGEST = timedelta(days=40)
 
 
 def _length(text: str) -> timedelta:
     """Raises InvalidInput."""
-    found = _DURATION.fullmatch(text)
-    if not text or found is None:
-        raise InvalidInput("duration", "give a duration such as 30m, 2h, 1d or 1d12h")
-    days, hours, minutes = (int(part or 0) for part in found.groups())
-    length = timedelta(days=days, hours=hours, minutes=minutes)
-    if not timedelta(0) < length <= _LONGEST:
-        raise InvalidInput("duration", "must be longer than nothing and at most 40 days")
+    length = duration(text)
+    if length is None or length > _LONGEST:
+        raise InvalidInput("duration", "give a duration such as 30m, 2h, 1d or 1d12h, at most 40 days")
     return length
 
 

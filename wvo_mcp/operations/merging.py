@@ -3,6 +3,7 @@
 import difflib
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
@@ -10,20 +11,26 @@ from pydantic import AfterValidator, Field
 from wvo_mcp.domain.instant import Instant
 from wvo_mcp.domain.lease import Role
 from wvo_mcp.domain.merging import OPEN, SENT_BACK, EntryKind, EntryState, in_order
+from wvo_mcp.domain.redaction import redact
 from wvo_mcp.domain.task import Status, Task
 from wvo_mcp.domain.text import Id, Text
-from wvo_mcp.errors import NotFound
+from wvo_mcp.errors import Forbidden, NotFound, StoreUnavailable
 from wvo_mcp.operations.inputs import Input, OrNull, Output, first
 from wvo_mcp.operations.operation import Audience, Context, Effect, operation
 from wvo_mcp.operations.results import fitting
 from wvo_mcp.orchestration.merging.unattended import waiting
 from wvo_mcp.orchestration.tasks import review
-from wvo_mcp.ports import Transaction
+from wvo_mcp.ports import Transaction, WatchedStore
+from wvo_mcp.ports.reviews import Commits
+from wvo_mcp.ports.workers import WorkerLogs
 
 Row = Mapping[str, Any]
 _LOOKED_AT = 200
 _ENDED = tuple(state for state in EntryState if state not in OPEN)
 _NEAR = 100
+_DIFF = 10_000
+_LOG = 4_000
+"""Characters that are shown."""
 BY_A_PERSON = "parked by a person"
 Short = Annotated[str | None, AfterValidator(lambda text: text and text[:500])]
 
@@ -56,6 +63,7 @@ class EntryLine(Output):
     created_at: Instant
     since: Instant
     next: OrNull = Field(default=None, description="What a person can do.")
+    can: list[str] = Field(default=[], description="Controls that its state allows: retry, park, revert.")
 
 
 class MergeQueueShown(Output):
@@ -93,6 +101,83 @@ async def merge_queue(ctx: Context, params: ShowQueue) -> MergeQueueShown:
 
 class OneEntry(Input):
     entry_id: Id = Field(description="Entry; or a task, whose newest entry it is.")
+
+
+class EntryShown(Output):
+    at: Instant
+    entry: EntryLine
+    base: OrNull = Field(default=None, description="The diff is from this commit to `shown`.")
+    shown: OrNull = Field(
+        default=None, description="The candidate on its target; or what was submitted, before it is built."
+    )
+    diff: str | None = Field(default=None, description="Null: this repository does not have the commits.")
+    diff_cut: bool = False
+    changed: Annotated[list[str], first(200)] = Field(default=[], description="Paths.")
+    changed_count: int = 0
+    failed_command: OrNull = Field(default=None, description="Of the verification.")
+    exit_code: int | None = None
+    tail: OrNull = Field(default=None, description="What matters of what it printed.")
+    log_lines: list[str] = Field(default=[], description="The end of the verification's log.")
+    log_cut: bool = Field(default=False, description="Its beginning is left out.")
+
+
+@operation(toolset="merge", effect=Effect.READ, audience=Audience.PEOPLE, manages_own_transactions=True)
+async def merge_show(
+    ctx: Context, params: OneEntry, store: WatchedStore, commits: Commits, logs: WorkerLogs
+) -> EntryShown:
+    """Show an entry of the merge queue: the diff of its candidate, and what its verification printed."""
+
+    async def look(tx: Transaction) -> tuple[Row, EntryLine, Instant]:
+        row = await _named(tx, params.entry_id, lambda row: row["state"] in OPEN)
+        return row, await _line(tx, row), tx.now
+
+    row, entry, now = await store.read(ctx.caller, look)
+    findings = json.loads(row["findings"])
+    base, shown, diff = None, None, None
+    for base, shown in _stretches(row):
+        if (diff := await commits.between(base, shown, _DIFF)) is not None:
+            break
+    lines: list[str] = []
+    if entry.log is not None:
+        with suppress(NotFound, Forbidden, StoreUnavailable):  # it is on another host, or was removed
+            lines = list((await logs.read(entry.log, None, raw=True)).lines)
+    kept = _last(lines, _LOG)
+    return EntryShown(
+        at=now,
+        entry=entry,
+        base=base,
+        shown=shown,
+        diff=None if diff is None else redact(diff.text),
+        diff_cut=diff is not None and diff.cut,
+        changed=[] if diff is None else list(diff.files),
+        changed_count=0 if diff is None else len(diff.files),
+        failed_command=findings.get("command"),
+        exit_code=findings.get("exit_code"),
+        tail=None if kept else findings.get("tail"),
+        log_lines=kept,
+        log_cut=len(kept) < len(lines),
+    )
+
+
+def _stretches(row: Row) -> list[tuple[str, str]]:
+    """From where to where the work of an entry goes: what would land or has landed, else what was submitted. A revert goes
+    back."""
+    submitted = (row["base_sha"], row["commit_sha"])
+    if row["kind"] == EntryKind.REVERT:
+        submitted = (row["commit_sha"], row["base_sha"])
+    built = [(row["tip_sha"], row["candidate_sha"])] if row["tip_sha"] and row["candidate_sha"] else []
+    return [*built, submitted]
+
+
+def _last(lines: list[str], most: int) -> list[str]:
+    """The last ones that have so many characters together."""
+    kept: list[str] = []
+    for line in reversed(lines):
+        most -= len(line) + 4
+        if most < 0:
+            break
+        kept.append(line)
+    return kept[::-1]
 
 
 class ParkEntry(OneEntry):
@@ -178,6 +263,7 @@ async def _line(tx: Transaction, row: Row, place: int | None = None) -> EntryLin
             "log": findings.get("log"),
             "since": row["updated_at"],
             "next": _next(row, task),
+            "can": await review.possible(tx, row, task),
         }
     )
 

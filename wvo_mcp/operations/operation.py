@@ -132,6 +132,11 @@ class Operation:
         return issubclass(self.input_model, LongRunning)
 
     @property
+    def remote_role(self) -> Role:
+        """Of who asks over HTTP, where no terminal shows that a person does: what is for people needs one who decides."""
+        return max(self.role, Role.OPERATOR) if self.audience is Audience.PEOPLE else self.role
+
+    @property
     def lease_write(self) -> bool:
         return issubclass(self.input_model, LeaseWrite)
 

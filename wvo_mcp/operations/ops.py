@@ -251,6 +251,7 @@ class EventPage(Output):
     events: list[Event]
     next_after: int = Field(description="Give it as `after` to read on.")
     more: bool
+    older: int | None = Field(default=None, description="With last: give it as `before` to read back.")
 
 
 @operation(toolset="ops", effect=Effect.READ)
@@ -263,8 +264,13 @@ async def events(ctx: Context, params: EventsAsk) -> EventPage:
     found = await trail.after(after, params.limit + 1, params.task_id, params.kind)
     if params.last and params.before is not None:
         found = [event for event in found if event.seq < params.before]
-    page = fitting(found[: params.limit])
-    return EventPage(events=page, next_after=page[-1].seq if page else after, more=len(page) < len(found))
+    if not params.last:
+        page = fitting(found[: params.limit])
+        return EventPage(events=page, next_after=page[-1].seq if page else after, more=len(page) < len(found))
+    # The newest are never what is left out.
+    page = fitting(found[: -params.limit - 1 : -1])[::-1]
+    older = page[0].seq if page and (len(page) < len(found) or len(page) == params.limit) else None
+    return EventPage(events=page, next_after=page[-1].seq if page else after, more=False, older=older)
 
 
 class ModelUse(Output):

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import anyio.to_thread
 from pydantic import Field
 
-from wvo_mcp.domain.forecast import CutAdvice, GroupForecast
+from wvo_mcp.domain.forecast import CutAdvice, GroupForecast, LastForecast
 from wvo_mcp.domain.instant import Instant, later
 from wvo_mcp.domain.text import Id
 from wvo_mcp.errors import InvalidInput
 from wvo_mcp.operations.inputs import PEOPLE_ONLY, DryRun, Input, LongRunning, Output, first
 from wvo_mcp.operations.operation import Audience, Context, Effect, operation
 from wvo_mcp.orchestration.plan import export, roadmap
+from wvo_mcp.orchestration.plan.graphs import PlanGraphs
 from wvo_mcp.ports import Recorded, RoadmapFiles, RoadmapHistory, Transaction, WatchedStore
 from wvo_mcp.ports.world import Exchange
 
@@ -299,7 +300,7 @@ class ForecastReport(Output):
 
 
 @operation(toolset="plan", effect=Effect.READ)
-async def forecast(ctx: Context, params: ForecastAsk, store: WatchedStore) -> ForecastReport:
+async def forecast(ctx: Context, params: ForecastAsk, store: WatchedStore, graphs: PlanGraphs) -> ForecastReport:
     """Forecast completion dates (p50, p90) of the plan, each milestone and each epic, the chance of meeting each due date, and
     what to cut where it is low."""
     from wvo_mcp.orchestration import outlook
@@ -317,6 +318,8 @@ async def forecast(ctx: Context, params: ForecastAsk, store: WatchedStore) -> Fo
         wanted=params.wanted,
     )
     found = await ctx.progress.in_thread_slices(steps, lambda step: ctx.progress.report(*step))
+    known = {group.id: group for group in found.milestones}
+    graphs.forecast = LastForecast(found.outlook.now, found.p50_at, found.p90_at, known)
     return ForecastReport.of(
         found,
         found.outlook.durations,

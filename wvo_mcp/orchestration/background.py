@@ -26,6 +26,8 @@ KEEP_EVENTS = timedelta(days=30)
 _PRUNED = 500
 KEEP_SESSIONS = timedelta(days=7)
 """Ended sessions, and durable ones and agents that nobody has heard of since. Longer than anything is repeated."""
+KEEP_ACCESS = timedelta(days=90)
+"""Tokens, links and logins that have expired: until then people see when they were used last."""
 
 
 def leader_jobs(files: RoadmapFiles, policy: Policy) -> tuple[LeaderJob, ...]:
@@ -147,6 +149,8 @@ async def _forget(term: LeaderTerm) -> None:
 
     await term.write(term.caller, forget)
     while await term.write(term.caller, lambda tx: tx.sessions.forget(tx.now - KEEP_SESSIONS, _BATCH)) >= _BATCH:
+        pass
+    while await term.write(term.caller, lambda tx: tx.access.forget(tx.now - KEEP_ACCESS, _BATCH)) >= _BATCH:
         pass
     while await term.write(term.caller, lambda tx: tx.events.prune(tx.now - KEEP_EVENTS, _PRUNED)) >= _PRUNED:
         pass

@@ -154,6 +154,13 @@ class RoutingRepository(Protocol):
     async def by_agent(self, limit: int) -> list[tuple[str, Use]]:
         """Agents that used most today."""
 
+    async def by_hour(self, since: datetime) -> list[tuple[str, str, int, float]]:
+        """(hour as `2026-01-05T08`, provider, tokens, cost) from then on, oldest first."""
+
+    async def routed_last(self, limit: int) -> list[dict[str, Any]]:
+        """Routes of the tasks that were claimed last, the newest first: task_id, agent_id, provider, tier, model, reason, at,
+        ended_at, worked, reported. A task is in it once."""
+
     async def put_states(self, states: Sequence[Mapping[str, Any]]) -> None:
         """What people and the health loop read in `provider_states`: provider, state, used, capacity, resets_at, reason."""
 

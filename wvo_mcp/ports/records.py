@@ -32,6 +32,10 @@ class EventRepository(Protocol):
     async def since(self, kind: str, at: datetime, limit: int) -> int:
         """How many of this kind came after `at`; at most `limit`, which bounds the work."""
 
+    async def by_hour(self, kind: str, at: datetime, limit: int) -> dict[str, int]:
+        """How many of this kind came in each hour (`2026-01-05T08`) from the one of `at` on; of more than `limit` only the
+        newest, of which the first hour is then not whole."""
+
     async def of_task(self, task_id: str, limit: int) -> list[Event]:
         """The last `limit`, oldest first."""
 

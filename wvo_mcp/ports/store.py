@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from wvo_mcp.domain.lease import Caller
+from wvo_mcp.ports.access import AccessRepository
 from wvo_mcp.ports.planning import OrchestrationRepository
 from wvo_mcp.ports.providers import RoutingRepository
 from wvo_mcp.ports.records import (
@@ -101,6 +102,8 @@ class Transaction(Protocol):
     def reviews(self) -> ReviewRepository: ...
     @property
     def orchestrations(self) -> OrchestrationRepository: ...
+    @property
+    def access(self) -> AccessRepository: ...
 
 
 class Store(Protocol):

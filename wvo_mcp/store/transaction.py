@@ -28,6 +28,7 @@ from wvo_mcp.store.records.tasks import Tasks
 from wvo_mcp.store.sql import Rows
 
 if TYPE_CHECKING:  # a first call needs nothing of these
+    from wvo_mcp.store.records.access import Access
     from wvo_mcp.store.records.health import Health
     from wvo_mcp.store.records.merging import Messages, Snapshots, Submissions, Verifications
     from wvo_mcp.store.records.outlook import Outlook, Prefetch
@@ -115,6 +116,7 @@ class StoreTransaction:
     violations: Violations
     reviews: Reviews
     orchestrations: Orchestrations
+    access: Access
 
     def __init__(
         self,
@@ -163,6 +165,7 @@ _LATE = {
     "reservations": "wvo_mcp.store.records.reservations",
     "reviews": "wvo_mcp.store.records.reviews",
     "orchestrations": "wvo_mcp.store.records.planning",
+    "access": "wvo_mcp.store.records.access",
     **dict.fromkeys(("workers", "workspaces", "approvals", "violations"), "wvo_mcp.store.records.workers"),
     **dict.fromkeys(("submissions", "verifications", "snapshots", "messages"), "wvo_mcp.store.records.merging"),
 }

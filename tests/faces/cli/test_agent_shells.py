@@ -54,6 +54,10 @@ COMMANDS = [
     "pause",
     "resume",
     "budget raise agent ann --hourly 5",
+    "token create me --role admin",
+    "token list",
+    "token revoke 0123456789ab",
+    "login-link",
     "merge park m-1",
     "merge retry m-1",
     "merge revert m-1",
@@ -121,5 +125,5 @@ def test_each_operation_says_once_who_may_call_it() -> None:
         "plan_drop",
         "plan_edit",
     }
-    assert administered == {"budget_raise", "set_time_back"}
-    assert {op.role.name for op in ALL.values() if op.effect == "read"} == {"VIEWER"}
+    assert administered == {"budget_raise", "set_time_back", "token_create", "token_list", "token_revoke", "login_link"}
+    assert {name for name, op in ALL.items() if op.effect == "read" and op.role.name != "VIEWER"} == {"token_list"}

@@ -19,9 +19,9 @@ def test_it_listens_on_this_machine_alone_and_sends_small_answers_at_once(host: 
         assert listener.proto == socket.IPPROTO_TCP  # by which asyncio knows that it may switch Nagle's algorithm off
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "example.com", "192.168.1.1", ""])  # noqa: S104
-def test_a_host_that_others_can_reach_is_refused(host: str) -> None:
-    with pytest.raises(InvalidInput, match="no authentication") as raised:
+@pytest.mark.parametrize("host", ["", "192.0.2.1", "no-such-host.invalid"])
+def test_a_host_that_is_not_this_machine_is_refused(host: str) -> None:
+    with pytest.raises(InvalidInput) as raised:
         listen(host, 0)
     assert raised.value.details["field"] == "host"
 

@@ -70,10 +70,12 @@ def test_every_code_of_an_error_has_a_status() -> None:
     assert codes == set(STATUS)
 
 
-async def test_people_s_verbs_are_not_served(client: httpx2.AsyncClient) -> None:
+@pytest.mark.requirement("DASH-3")
+async def test_an_agent_without_a_token_is_refused_what_is_for_people(client: httpx2.AsyncClient) -> None:
     for name, op in ALL.items():
         if op.audience is Audience.PEOPLE:
-            assert error_of(await client.post(f"/api/{name}", json={}))["code"] == "not_found"
+            refused = await client.post(f"/api/{name}", json={})
+            assert (refused.status_code, error_of(refused)["code"]) == (403, "forbidden")
 
 
 async def test_a_read_takes_its_arguments_from_the_query_or_the_body(bench: Bench, client: httpx2.AsyncClient) -> None:
@@ -296,7 +298,7 @@ async def test_the_log_has_a_line_a_request_and_nothing_that_was_asked(
     client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "wvo_mcp.http"):
-        await client.get("/api/context_read", params={"query": "hidden"}, headers={"Authorization": "Bearer hidden"})
+        await client.get("/api/context_read", params={"query": "hidden"}, headers={"WVO-Agent-Id": "hidden"})
         await client.get("/api/ghp_0123456789abcdefghijABCDEFGHIJ012345%0Aforged")
 
     lines = [record.getMessage() for record in caplog.records if record.name == "wvo_mcp.http"]

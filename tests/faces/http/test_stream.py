@@ -118,7 +118,14 @@ async def test_who_does_not_read_holds_up_nobody(bench: Bench, monkeypatch: pyte
     async with running(bench) as site:
 
         async def slow() -> None:
-            query = {"type": "http", "method": "GET", "path": "/stream", "query_string": b"after=0", "root_path": ""}
+            query = {
+                "type": "http",
+                "scheme": "http",
+                "method": "GET",
+                "path": "/stream",
+                "query_string": b"after=0",
+                "root_path": "",
+            }
             first = [{"type": "http.request", "body": b"", "more_body": False}]
 
             async def once() -> Message:

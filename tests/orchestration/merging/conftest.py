@@ -32,6 +32,7 @@ class Exported:
         self._folder = folder
         self.runs: list[str] = []
         self.before: Callable[[], Awaitable[None]] | None = None
+        self.log: str | None = None
 
     async def verify(
         self, common: Common, candidate: Candidate, commands: Sequence[str], *, seconds: float, setup: str | None,
@@ -52,7 +53,7 @@ class Exported:
             if ran.returncode:
                 said = ran.stdout + ran.stderr
                 return Verdict(passed=False, took_ms=1, command=command, exit_code=ran.returncode, tail=said)
-        return Verdict(passed=True, took_ms=1)
+        return Verdict(passed=True, took_ms=1, log=self.log)
 
 
 class Lane:

@@ -12,10 +12,9 @@ from typing import Any
 import click
 
 from wvo_mcp.faces.cli.flags import arguments, parameters
-from wvo_mcp.faces.cli.output import command, print_line, print_result, reported
-from wvo_mcp.faces.cli.session import Ask, Compose, calling, settings_or_usage
+from wvo_mcp.faces.cli.output import command, print_line, print_result
+from wvo_mcp.faces.cli.session import Ask, Compose, calling
 from wvo_mcp.operations.operation import Operation
-from wvo_mcp.project import WrongSetting
 
 _BREATH = 0.05
 """Minimum seconds between two reads, however much happens."""
@@ -171,6 +170,12 @@ LIVE = {
 }
 
 
+_PROJECT = "Folder of the project, as if the command ran there; default: this one."
+_project = click.Option(["--project"], type=click.Path(exists=True, file_okay=False), help=_PROJECT)
+_ELSEWHERE = {name: [_project] for name in ("token_create", "token_list", "token_revoke", "login_link")}
+"""What a server of several projects needs a person to do for each of them."""
+
+
 def command_of(op: Operation, compose: Compose, name: str) -> click.Command:
     """The command of an operation: `plan_next` becomes `plan-next`."""
     live = LIVE.get(op.name)
@@ -184,37 +189,10 @@ def command_of(op: Operation, compose: Compose, name: str) -> click.Command:
             params["last"] = True  # a person looks for what has just happened
 
         async def once() -> dict[str, Any]:
-            async with calling(op, compose) as (ask, _):
+            async with calling(op, compose, given.get("project")) as (ask, _):
                 return await ask(params)
 
         print_result(op.name, asyncio.run(once()), as_json=as_json)
 
-    options = [*parameters(op), *(live.options if live is not None else [])]
+    options = [*parameters(op), *(live.options if live is not None else []), *_ELSEWHERE.get(op.name, ())]
     return command(name.replace("_", "-"), run, op.summary, options)
-
-
-def serve_command(compose: Compose) -> click.Command:
-    def run(http: bool, host: str, port: int, no_run: bool) -> int:
-        if not http:
-            raise click.UsageError("Give --http; wvo-mcp without a command serves MCP on stdio.")
-        gc.enable()  # this command may live for days
-        with reported(as_json=False):
-            try:
-                return asyncio.run(compose().serve_http(settings_or_usage(), host, port, click.echo, runs=not no_run))
-            except WrongSetting as error:
-                raise click.ClickException(str(error)) from None
-        return 1
-
-    port = "Port; 0 takes a free one, shown on stdout."
-    return click.Command(
-        "serve",
-        help="Serve the tools (/api), /health and /metrics over HTTP on this machine, and land the work that waits.",
-        short_help="Serve the API, /health and /metrics over HTTP.",
-        params=[
-            click.Option(["--http"], is_flag=True, help="Serve HTTP (required)."),
-            click.Option(["--host"], default="127.0.0.1", show_default=True, help="Loopback address to listen on."),
-            click.Option(["--port"], type=click.IntRange(0, 65_535), default=8737, show_default=True, help=port),
-            click.Option(["--no-run"], is_flag=True, help="Land nothing: serve alone."),
-        ],
-        callback=run,
-    )

@@ -21,6 +21,7 @@ from wvo_mcp.settings import Settings, settings_of
 
 if TYPE_CHECKING:
     # Commands that open no store start without these.
+    from wvo_mcp.domain.access import Doors
     from wvo_mcp.domain.lease import Caller
     from wvo_mcp.ports.backend import Backend
     from wvo_mcp.ports.workers import Violation
@@ -59,9 +60,29 @@ class Application(Protocol):
         ...
 
     async def serve_http(
-        self, settings: Settings, host: str, port: int, on_address: Callable[[str], None], *, runs: bool = True
+        self,
+        settings: Settings,
+        host: str,
+        port: int,
+        on_line: Callable[[str], None],
+        doors: "Doors",
+        *,
+        runs: bool = True,
     ) -> int:
-        """The whole life of the HTTP server; `on_address` gets its address. The exit code."""
+        """The whole life of the HTTP server; `on_line` gets its address, and then how to sign in. The exit code."""
+        ...
+
+    async def serve_projects(
+        self,
+        projects: "Mapping[str, Settings]",
+        host: str,
+        port: int,
+        on_line: Callable[[str], None],
+        doors: "Doors",
+        *,
+        runs: bool = True,
+    ) -> int:
+        """The same for several projects, by their names."""
         ...
 
     def cli_caller(self, settings: Settings) -> "Caller":
@@ -74,11 +95,13 @@ Compose = Callable[[], Application]
 
 
 @asynccontextmanager
-async def calling(op: Operation, compose: Compose) -> AsyncGenerator[tuple[Ask, Callable[[float], Awaitable[bool]]]]:
-    """While the store of this workspace is open: a function that calls the operation, and one that waits for a
-    possible write, at most so many seconds."""
+async def calling(
+    op: Operation, compose: Compose, folder: str | None = None
+) -> AsyncGenerator[tuple[Ask, Callable[[float], Awaitable[bool]]]]:
+    """While the store of this workspace, or of the one around `folder`, is open: a function that calls the operation, and
+    one that waits for a possible write, at most so many seconds."""
     application = compose()
-    settings = settings_or_usage()
+    settings = settings_or_usage(folder)
     caller = application.cli_caller(settings)
     async with AsyncExitStack() as stack:
         try:
@@ -109,10 +132,12 @@ async def calling(op: Operation, compose: Compose) -> AsyncGenerator[tuple[Ask, 
         yield ask, store.wait_for_change
 
 
-def settings_or_usage() -> Settings:
-    """Raises ClickException (exit code 2) with the line that names the setting; a misspelt one is a line on stderr."""
+def settings_or_usage(folder: str | None = None) -> Settings:
+    """Those of the project here, or around `folder`, whatever project the environment names. Raises ClickException (exit
+    code 2) with the line that names the setting; a misspelt one is a line on stderr."""
+    environ = os.environ if folder is None else {**os.environ, "ROOT": "", "CLAUDE_PROJECT_DIR": ""}
     try:
-        project = Project(os.environ, str(Path.cwd()))
+        project = Project(environ, str(Path.cwd() / (folder or "")))
         settings = settings_of(project)
         if settings.toolsets != frozenset({"core"}):
             from wvo_mcp.operations import tools  # declares all of them, where a command needs one

@@ -29,6 +29,7 @@ _GROUPS = {
     "budget": ("show", "Show token budgets, or raise one for a while. The limits are set in state/providers.yaml."),
     "merge": ("queue", "Show what waits to land, or retry, park and take back a submission."),
     "store": ("", "Copy the database to another one."),
+    "token": ("list", "List, make and revoke tokens for the HTTP server."),
     "worker": ("", "Show what a worker did, or stop it. wvo-mcp workers lists them."),
 }
 """Groups of the operations GROUP_VERB: the verb that runs where none is given, and the help."""
@@ -39,7 +40,7 @@ _OTHERS = {
     "backup restore": "backup.restore_command",
     "stop-hook": "stop_hook.stop_hook_command",
     "store copy": "store_copy.copy_command",
-    "serve": "commands.serve_command",
+    "serve": "serve.serve_command",
     "simulate": "simulate.simulate_command",
     "trust": "trust.trust_command",
     "autopilot": "autopilot.autopilot_command",
@@ -108,7 +109,11 @@ class _Root(_Operations):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [
-            *(name for name in super().list_commands(ctx) if not name.startswith(("budget-", "merge-", "worker-"))),
+            *(
+                name
+                for name in super().list_commands(ctx)
+                if not name.startswith(("budget-", "merge-", "token-", "worker-"))
+            ),
             *_GROUPS,
         ]
 
@@ -147,6 +152,7 @@ def _heading(command: str) -> str:
             "run": _PEOPLE,
             "budget": _PEOPLE,
             "merge": _PEOPLE,
+            "token": _PEOPLE,
             "trust": _PEOPLE,
             "worker": _PEOPLE,
         }.get(command, _INSTALLATION)

@@ -12,12 +12,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from wvo_mcp.domain.access import LOOPBACK, Principal
-from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.access import Principal
+from wvo_mcp.domain.lease import Caller, Role
 from wvo_mcp.domain.text import is_id
 from wvo_mcp.errors import InvalidInput, NotFound, WvoError
 from wvo_mcp.faces.http.guard import Refused, answer, shown
-from wvo_mcp.operations import Container, Effect, Operation, tools
+from wvo_mcp.operations import ALL, Container, Effect, Operation
 from wvo_mcp.operations.results import defect
 from wvo_mcp.ports import Tracer
 
@@ -44,9 +44,8 @@ def methods(op: Operation) -> tuple[str, ...]:
 
 
 def principal_of(scope: Scope) -> Principal:
-    """Who the request is made by, as the middleware found it."""
-    found = scope.get("state", {}).get("principal", LOOPBACK)
-    return cast("Principal", found)
+    """Who the request is made by, as the middleware found it. What is open to everybody has none."""
+    return cast("Principal", scope["state"]["principal"])
 
 
 class Api:
@@ -56,7 +55,7 @@ class Api:
         self._services = services
         self._identify = identify
         self._counted = counted
-        self.operations = {op.name: op for op in tools()}
+        self.operations = dict(ALL)
 
     async def call(self, request: Request) -> Response:
         """{"tool"} of the path, whatever the method."""
@@ -66,9 +65,11 @@ class Api:
         try:
             op = self._operation(name)
             given = await _arguments(op, request)
+            caller = await self._caller(request, op)
+            caller.admit(op.remote_role, op.name)
             asked = {"wvo.face": "http", "http.request.method": request.method, "network.transport": "tcp"}
             with self._services.get(Tracer).request(asked, request.headers):
-                return shown(await op(self._services, await self._caller(request, op), given))
+                return shown(await op(self._services, caller, given))
         except WvoError as error:
             outcome = error.code
             return answer(error)
@@ -82,9 +83,7 @@ class Api:
         op = self.operations.get(name)
         if op is None:
             near = get_close_matches(name, self.operations, n=5, cutoff=0.4)
-            raise NotFound(
-                "tool", name[:100], near, hint="GET /api lists the tools; people's verbs are not served here."
-            )
+            raise NotFound("tool", name[:100], near, hint="GET /api lists what your role may use.")
         return op
 
     async def _caller(self, request: Request, op: Operation) -> Caller:
@@ -147,8 +146,8 @@ def _query(op: Operation, request: Request) -> dict[str, Any]:
     return found
 
 
-def routes() -> list[dict[str, Any]]:
-    """{tool, path, methods, effect, summary} of every tool."""
+def routes(role: Role = Role.AGENT) -> list[dict[str, Any]]:
+    """{tool, path, methods, effect, summary} of what the role may use."""
     return [
         {
             "tool": op.name,
@@ -157,5 +156,6 @@ def routes() -> list[dict[str, Any]]:
             "effect": op.effect,
             "summary": op.summary,
         }
-        for op in tools()
+        for op in ALL.values()
+        if op.remote_role <= role
     ]

@@ -1,30 +1,28 @@
 """From a socket to an end: the server under the one task group of the process."""
 
+import errno
 import logging
 import signal
 import socket
+import ssl
 from collections.abc import Callable
 from contextlib import closing
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from wvo_mcp.domain.access import DOORS, Doors
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.faces.http.guard import is_loopback
 
 GRACE_SECONDS = 5.0
 """How long requests that are being answered may still take at the end."""
 
 
 def listen(host: str, port: int) -> closing[socket.socket]:
-    """Raises InvalidInput: for a host that others can reach, and for a port that cannot be had."""
-    if not is_loopback(host):
-        raise InvalidInput(
-            "host",
-            "only this machine's own addresses are served (127.0.0.1, ::1, localhost): there is no authentication yet, and"
-            " every program that reaches the port may work in any agent's name",
-        )
+    """Raises InvalidInput for a host or a port that cannot be had."""
     name = host.strip("[]")
+    if not name:
+        raise InvalidInput("host", "give an address of this machine, or 0.0.0.0 for all of them")
     family = socket.AF_INET6 if ":" in name else socket.AF_INET
     # With the protocol named, asyncio sends small answers at once; else each waits 40 ms for the client's acknowledgement.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -34,7 +32,11 @@ def listen(host: str, port: int) -> closing[socket.socket]:
         listener.listen(128)
     except OSError as error:
         listener.close()
-        raise InvalidInput("port", f"{host}:{port} cannot be listened on: {error.strerror}") from None
+        elsewhere = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+        raise InvalidInput(
+            "host" if elsewhere else "port",
+            f"{host}:{port} cannot be listened on: {error.strerror}",
+        ) from None
     return closing(listener)
 
 
@@ -60,10 +62,11 @@ async def run(
     site: ASGIApp,
     listener: socket.socket,
     on_listening: Callable[[str], None],
+    doors: Doors = DOORS,
     on_leaving: Callable[[], None] = lambda: None,
 ) -> None:
     """Until SIGTERM, SIGINT or SIGHUP; requests that are being answered then are finished. `on_listening` gets the address,
-    `on_leaving` ends what would never end by itself."""
+    `on_leaving` ends what would never end by itself. Raises InvalidInput for a certificate that cannot be used."""
     logging.getLogger("wvo_mcp.http").setLevel(logging.INFO)
     config = uvicorn.Config(
         site,
@@ -74,7 +77,15 @@ async def run(
         ws="none",
         proxy_headers=False,
         timeout_graceful_shutdown=int(GRACE_SECONDS),
+        ssl_certfile=doors.certfile,
+        ssl_keyfile=doors.keyfile,
     )
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidInput(
+            "certfile", f"the certificate or its key cannot be used: {error.strerror or error}"
+        ) from None
     server = _Server(config, on_leaving)
 
     def leave(*_: object) -> None:
@@ -84,13 +95,18 @@ async def run(
     # While it serves, uvicorn takes SIGTERM and SIGINT over; afterwards it raises them again, which must end here.
     before = {number: signal.signal(number, leave) for number in _ends()}
     try:
-        on_listening(_address(listener))
+        on_listening(address_of(listener, doors))
         await server.serve(sockets=[listener])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def address_of(listener: socket.socket, doors: Doors, *, reached: bool = False) -> str:
+    """Where it listens; with `reached`, as a browser of this machine reaches it."""
+    host, port = str(listener.getsockname()[0]), int(listener.getsockname()[1])
+    if reached:
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+        host = next(iter(doors.allow_hosts), host) if doors.certfile is not None else host
+    scheme = "http" if doors.certfile is None else "https"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

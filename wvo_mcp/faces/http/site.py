@@ -11,11 +11,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from wvo_mcp.domain.access import LOOPBACK
+from wvo_mcp.domain.access import DOORS, LOOPBACK, Doors
 from wvo_mcp.errors import WvoError
-from wvo_mcp.faces.http.api import AGENT_HEADER, EVERY, Api, Counted, Identify, routes, wrong_method
+from wvo_mcp.faces.http.access import Access, Csrf, Keys, access_routes
+from wvo_mcp.faces.http.api import AGENT_HEADER, EVERY, Api, Counted, Identify, principal_of, routes, wrong_method
 from wvo_mcp.faces.http.controls import Controls
-from wvo_mcp.faces.http.guard import Guard, answer, no_page, shown
+from wvo_mcp.faces.http.guard import Guard, WholeBody, answer, no_page, shown
 from wvo_mcp.faces.http.metrics import Metrics
 from wvo_mcp.faces.http.pages import PAGES
 from wvo_mcp.faces.http.pages.serving import Pages
@@ -23,6 +24,8 @@ from wvo_mcp.faces.http.static import asset
 from wvo_mcp.faces.http.stream import Streams
 from wvo_mcp.operations import ALL, Container
 from wvo_mcp.operations.results import defect
+from wvo_mcp.ports import Clock, WatchedStore
+from wvo_mcp.ports.access import IdentityTokens
 
 
 class Mcp(Protocol):
@@ -56,8 +59,17 @@ class Site:
         await self._app(scope, receive, send)
 
 
-def build_site(services: Container, identify: Identify, project: str = "wvo", mcp: Mcp | None = None) -> Site:
-    """`identify` names the caller that a principal works as; `project` is the name that people see."""
+def build_site(
+    services: Container,
+    identify: Identify,
+    project: str = "wvo",
+    doors: Doors = DOORS,
+    jwt: IdentityTokens | None = None,
+    mcp: Mcp | None = None,
+) -> Site:
+    """`identify` names the caller that a principal works as; `project` is the name that people see; `jwt` checks those of an
+    issuer, where one is trusted."""
+    keys = Keys(services.get(WatchedStore), services.get(Clock), jwt)
     pages = Pages(services, identify, PAGES, project)
     streams = Streams(pages)
 
@@ -71,12 +83,18 @@ def build_site(services: Container, identify: Identify, project: str = "wvo", mc
     app = Starlette(
         routes=[
             *_programs(services, identify, mcp),
+            *access_routes(keys),
             Route("/stream", streams.answer),
             Route("/do/{operation}", Controls(pages).answer, methods=["POST"]),
             Route("/static/{name:path}", asset),
             *pages.routes(),
         ],
-        middleware=[Middleware(Guard)],
+        middleware=[
+            Middleware(Guard, hosts=frozenset(name.lower() for name in doors.allow_hosts)),
+            Middleware(Access, keys, require_token=doors.require_token),
+            Middleware(WholeBody),
+            Middleware(Csrf),
+        ],
         exception_handlers={WvoError: failed, 404: no_route, 405: _no_method, Exception: failed},
     )
     return Site(app, [streams] if mcp is None else [streams, mcp])
@@ -102,7 +120,7 @@ def _programs(services: Container, identify: Identify, mcp: Mcp | None) -> Seque
         return Response(await metrics.text(), media_type=None, headers={"content-type": metrics.content_type})
 
     async def listed(request: Request) -> Response:
-        return shown({"tools": routes(), "agent_header": AGENT_HEADER})
+        return shown({"tools": routes(principal_of(request.scope).role), "agent_header": AGENT_HEADER})
 
     return (
         *([] if mcp is None else [Route("/mcp", mcp)]),

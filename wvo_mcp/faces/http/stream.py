@@ -142,7 +142,7 @@ class Streams:
             raise no_page(address)
         for page in self._pages.pages:
             path = _matched(page.address, parts.path)
-            if path is not None:
+            if path is not None and page.live:
                 return page, path, dict(parse_qsl(parts.query))
         raise no_page(address)
 

@@ -4,6 +4,7 @@ Each step is a row before git does it, in a transaction that checks the token of
 with the target and gone on from there.
 """
 
+import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -269,7 +270,8 @@ class MergeQueue:
             said, verdict = await verified(term, self.repository, candidate, rules, commands)
         if not verdict.passed:
             return await self._back(term, entry, EntryState.RED, *told_of_red(entry, verdict))
-        await self._moved(term, entry, EntryState.LANDING, candidate_sha=candidate.commit, verified=said)
+        log = {} if verdict.log is None else {"log": verdict.log}
+        await self._moved(term, entry, EntryState.LANDING, found=log, candidate_sha=candidate.commit, verified=said)
         if not candidate.files:
             return await self._done(term, entry, Landed(commit=tip, note="all of it was there already"), {})
         await term.check()
@@ -291,9 +293,19 @@ class MergeQueue:
 
         return await term.write(term.caller, checked)
 
-    async def _moved(self, term: LeaderTerm, entry: Row, state: EntryState, attempts: int = 0, **fields: Any) -> None:
+    async def _moved(
+        self,
+        term: LeaderTerm,
+        entry: Row,
+        state: EntryState,
+        attempts: int = 0,
+        found: Mapping[str, Any] | None = None,
+        **fields: Any,
+    ) -> None:
         async def work(tx: Transaction, row: Row) -> None:
-            tried = {"attempts": row["attempts"] + attempts} if attempts else {}
+            tried: Row = {"attempts": row["attempts"] + attempts} if attempts else {}
+            if found:
+                tried["findings"] = json.dumps(json.loads(row["findings"]) | dict(found))
             await tx.submissions.change(row["entry_id"], {**fields, **tried, "state": state, "retry_at": None})
 
         await self._write(term, entry, work)

@@ -30,7 +30,7 @@ async def verified(
     key = commands_hash(rules, commands)
     known = await term.read(term.caller, lambda tx: tx.verifications.find(candidate.tree, key))
     if known is not None and known["passed"]:
-        return VERIFIED, Verdict(passed=True, took_ms=known["took_ms"])
+        return VERIFIED, Verdict(passed=True, took_ms=known["took_ms"], log=known["verdict"].get("log"))
     verdict = await repository.verify(
         candidate, commands, seconds=rules.verify_timeout, setup=rules.setup, names=rules.env
     )

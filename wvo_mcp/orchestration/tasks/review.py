@@ -129,12 +129,10 @@ def lands_again(task: Task) -> bool:
 
 async def revert(tx: Transaction, entry: Row) -> Row:
     """The entry that takes back what this one has landed, by a new commit. Raises Conflict."""
-    if entry["state"] != EntryState.MERGED or entry["kind"] != EntryKind.SUBMISSION or not entry["tip_sha"]:
+    if not _reverts(entry):
         raise Conflict(f"{entry['entry_id']} is {entry['state']}; only a submission that has landed can be taken back.")
-    others = await tx.submissions.of_task(entry["task_id"])
-    same = [one for one in others if one["kind"] == EntryKind.REVERT and one["commit_sha"] == entry["landed_sha"]]
-    if taken := [one for one in same if one["state"] in OPEN or one["state"] == EntryState.MERGED]:
-        raise Conflict(f"{taken[0]['entry_id']} takes {entry['entry_id']} back already; it is {taken[0]['state']}.")
+    if (taken := await _taken_back(tx, entry)) is not None:
+        raise Conflict(f"{taken['entry_id']} takes {entry['entry_id']} back already; it is {taken['state']}.")
     fields = {name: entry[name] for name in ("task_id", "repository", "host", "path", "target")}
     number = await tx.submissions.next_number(entry["task_id"])
     added = await tx.submissions.add(
@@ -149,6 +147,27 @@ async def revert(tx: Transaction, entry: Row) -> Row:
     data = {"entry": added["entry_id"], "of": entry["entry_id"], "commit": entry["landed_sha"]}
     await tx.events.append("merge.revert_asked", entry["task_id"], data)
     return added
+
+
+def _reverts(entry: Mapping[str, Any]) -> bool:
+    return entry["state"] == EntryState.MERGED and entry["kind"] == EntryKind.SUBMISSION and bool(entry["tip_sha"])
+
+
+async def _taken_back(tx: Transaction, entry: Mapping[str, Any]) -> Row | None:
+    """The entry that takes it back, or has done so."""
+    others = await tx.submissions.of_task(entry["task_id"])
+    same = [one for one in others if one["kind"] == EntryKind.REVERT and one["commit_sha"] == entry["landed_sha"]]
+    return next((one for one in same if one["state"] in OPEN or one["state"] == EntryState.MERGED), None)
+
+
+async def possible(tx: Transaction, entry: Mapping[str, Any], task: Task) -> list[str]:
+    """What people can do with it now: retry, park, revert."""
+    if _reverts(entry):
+        return [] if await _taken_back(tx, entry) else ["revert"]
+    if entry["state"] == EntryState.PARKED:
+        lands = entry["kind"] == EntryKind.REVERT or task.status is Status.IN_REVIEW or lands_again(task)
+        return (["retry"] if lands else []) + (["park"] if entry["retry_at"] else [])
+    return ["park"] if entry["state"] in OPEN and entry["state"] != EntryState.LANDING else []
 
 
 async def returned(tx: Transaction, task_id: str) -> Row | None:

@@ -68,6 +68,18 @@ class Events(Repository):
         newest = "SELECT at FROM events WHERE kind = ? ORDER BY seq DESC LIMIT ?"
         return int(self._rows.value(f"SELECT count(*) FROM ({newest}) AS newest WHERE at > ?", (kind, limit, iso(at))))
 
+    async def by_hour(self, kind: str, at: datetime, limit: int) -> dict[str, int]:
+        newest = "SELECT at FROM events WHERE kind = ? ORDER BY seq DESC LIMIT"
+        since, reach = iso(at)[:13], min(64, limit)
+        # So many events back, twice as many each time: what came before them costs nothing.
+        while reach < limit and (self._rows.value(f"{newest} 1 OFFSET ?", (kind, reach)) or "") >= since:
+            reach = min(limit, reach * 2)
+        rows = self._rows.execute(
+            f"SELECT substr(at, 1, 13), count(*) FROM ({newest} ?) AS newest WHERE at >= ? GROUP BY 1 ORDER BY 1",
+            (kind, reach, since),
+        )
+        return {row[0]: int(row[1]) for row in rows}
+
     async def of_task(self, task_id: str, limit: int) -> list[Event]:
         rows = self._rows.all(
             f"SELECT {_COLUMNS} FROM events WHERE task_id = ? ORDER BY seq DESC LIMIT ?", (task_id, limit)

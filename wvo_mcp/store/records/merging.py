@@ -26,6 +26,10 @@ _MESSAGE = (
 _SHOWN = _MESSAGE.replace("body", "substr(body, 1, 1100) AS body")
 _WAITING = f"SELECT {_SHOWN} FROM messages WHERE to_agent = ? AND acked_at IS NULL ORDER BY seq LIMIT ?"
 _MOST_BUILT_ON = 1_000
+_LANDED = frozenset({"merged", "withdrawn"})
+_UNLANDED = "WHERE state NOT IN ('merged', 'withdrawn')"
+_RECENT = 1_000
+"""What changed last is looked for among the newest entries and those that have not landed."""
 
 
 class Submissions(Numbered):
@@ -86,14 +90,22 @@ class Submissions(Numbered):
 
     async def in_states(self, states: Collection[str], limit: int) -> list[dict[str, Any]]:
         marks = ", ".join("?" * len(states))
+        # Most entries have landed: what has not is found without them.
+        where = "WHERE" if _LANDED & set(states) else f"INDEXED BY merge_entries_open {_UNLANDED} AND"
         return self._rows.all(
-            f"SELECT {_ENTRY} FROM merge_entries WHERE state IN ({marks}) ORDER BY seq LIMIT ?", (*states, limit)
+            f"SELECT {_ENTRY} FROM merge_entries {where} state IN ({marks}) ORDER BY seq LIMIT ?", (*states, limit)
         )
 
     async def changed_last(self, states: Collection[str], limit: int) -> list[dict[str, Any]]:
         marks = ", ".join("?" * len(states))
         return self._rows.all(
-            f"SELECT {_ENTRY} FROM merge_entries WHERE state IN ({marks}) ORDER BY updated_at DESC, seq DESC LIMIT ?",
+            f"""
+            SELECT {_ENTRY} FROM merge_entries
+            WHERE state IN ({marks}) AND seq IN (
+              SELECT seq FROM (SELECT seq FROM merge_entries ORDER BY seq DESC LIMIT {_RECENT}) AS recent
+              UNION SELECT seq FROM merge_entries INDEXED BY merge_entries_open {_UNLANDED}
+            )
+            ORDER BY updated_at DESC, seq DESC LIMIT ?""",
             (*states, limit),
         )
 

@@ -246,6 +246,28 @@ class Routing(Repository):
             for agent_id, day, hour, cost, reserved in rows
         ]
 
+    async def by_hour(self, since: datetime) -> list[tuple[str, str, int, float]]:
+        rows = self._rows.execute(
+            "SELECT substr(at, 1, 13), provider, sum(tokens), sum(cost) FROM usage INDEXED BY usage_age WHERE at >= ?"
+            " GROUP BY 1, 2 ORDER BY 1, 2",
+            (iso(since),),
+        )
+        return [(hour, provider, int(tokens), float(cost)) for hour, provider, tokens, cost in rows]
+
+    async def routed_last(self, limit: int) -> list[dict[str, Any]]:
+        return self._rows.all(
+            """
+            SELECT r.task_id, r.agent_id, r.provider, r.tier, r.model, r.reason, r.at, r.ended_at, r.worked, r.reported
+            FROM (
+              SELECT task_id, max(seq) AS seq FROM (
+                SELECT task_id, seq FROM events WHERE kind = 'task.claimed' ORDER BY seq DESC LIMIT ?
+              ) AS claims GROUP BY task_id
+            ) AS latest CROSS JOIN task_routes AS r
+            WHERE r.task_id = latest.task_id ORDER BY latest.seq DESC
+            """,
+            (limit,),
+        )
+
     async def put_states(self, states: Sequence[Mapping[str, Any]]) -> None:
         names = [str(one["provider"]) for one in states]
         unknown = f" WHERE provider NOT IN ({', '.join('?' * len(names))})" if names else ""

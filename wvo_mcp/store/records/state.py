@@ -41,6 +41,7 @@ _PAST = {
     "file_reservations": "created_at ended_at",
     "reviews": "asked_at answered_at",
     "orchestrations": "created_at updated_at",
+    "access_tokens": "created_at last_used_at used_at revoked_at",
 }
 """Columns that tell when something happened: none can lie ahead of the true time."""
 _AHEAD = {
@@ -52,6 +53,7 @@ _AHEAD = {
     "file_reservations": "expires_at",
     "reviews": "deadline",
     "leaders": "expires_at",
+    "access_tokens": "expires_at",
     "alert_deliveries": "next_at",
     "provider_states": "resets_at",
     "breakers": "until probe_until",

@@ -15,6 +15,9 @@ from wvo_mcp.faces.cli.views.plain import rendered
 SCREENS: dict[str, dict[str, Any]] = tomllib.loads(Path(__file__).with_name("screens.toml").read_text("utf-8"))
 """What differs from the generic view; the notation is explained in the file."""
 
+_UNBROKEN = frozenset({"worker_log", "token_create", "login_link"})
+"""What people copy, and what a program printed: no line of it is broken."""
+
 _FONTS = re.compile(r"@font-face \{.*?\}", re.DOTALL)
 
 
@@ -43,7 +46,7 @@ def show(name: str, result: dict[str, Any], svg: Path | None = None, *, quiet: b
     """Print it, unless `quiet`, and write it to `svg`. Raises OSError."""
     record = svg is not None
     console = Console(highlight=False, record=record, file=StringIO() if quiet else None, width=150 if record else None)
-    console.print(view(name, result), soft_wrap=name == "worker_log")  # its lines are what a program printed
+    console.print(view(name, result), soft_wrap=name in _UNBROKEN)
     if svg is not None:
         # What it shows must not be fetched from elsewhere.
         svg.write_text(_FONTS.sub("", console.export_svg(title=f"wvo-mcp {name}")))

@@ -61,6 +61,8 @@ class Page:
     """Its name in the navigation."""
     query: frozenset[str] = frozenset()
     """The filters that it takes."""
+    live: bool = True
+    """Is it read again while a tab shows it?"""
 
     def check(self, query: Mapping[str, str]) -> None:
         """Raises InvalidInput for a filter that it does not have."""

@@ -82,7 +82,7 @@ class Pages:
                     **given,
                     **self._frame(visit),
                     "title": page.title_for(visit.path),
-                    "live": {"has": digest(picture)},
+                    "live": {"has": digest(picture)} if page.live else None,
                     "did": _did(did),
                 }
             )

@@ -1,0 +1,75 @@
+"""JWTs at the door."""
+
+import pytest
+
+from tests.support.bench import Bench
+from tests.support.issuer import AUDIENCE, NAME, URL, Issuer
+from tests.support.visitors import AWAY, House, bearer
+from tests.support.visitors import NAME as HOST
+from wvo_mcp.domain.access import Doors
+from wvo_mcp.execution.jwks import JwksTokens
+
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("DASH-3", "DASH-5")]
+
+METADATA = "/.well-known/oauth-protected-resource"
+
+
+@pytest.fixture
+def issuer(bench: Bench) -> Issuer:
+    return Issuer(bench.clock)
+
+
+@pytest.fixture
+def house(bench: Bench, issuer: Issuer) -> House:
+    tokens = JwksTokens(NAME, AUDIENCE, URL, bench.clock, issuer.read)
+    return House(bench, Doors(allow_hosts=(HOST,)), tokens)
+
+
+async def test_a_jwt_admits_with_the_role_that_it_states(bench: Bench, house: House, issuer: Issuer) -> None:
+    async with house.visitor(AWAY) as visitor:
+        viewer, operator = [bearer(issuer.token(wvo_role=role, sub="ann@x")) for role in ("viewer", "operator")]
+        assert (await visitor.post("/api/pause", json={}, headers=viewer)).status_code == 403
+        assert (await visitor.post("/api/pause", json={}, headers=operator)).status_code == 200
+    (event,) = await bench.sql("SELECT agent_id, session_id FROM events WHERE kind = 'work.paused'")
+    assert event["agent_id"].startswith("ann-x-")
+    assert event["session_id"] == f"http:jwt:{event['agent_id']}:{event['agent_id']}"
+
+
+async def test_a_wrong_jwt_is_401_and_one_without_a_role_403(house: House, issuer: Issuer) -> None:
+    async with house.visitor(AWAY) as visitor:
+        expired = await visitor.get("/api", headers=bearer(issuer.token(exp=1)))
+        assert (expired.status_code, "has expired" in expired.json()["error"]["message"]) == (401, True)
+        assert (await visitor.get("/api", headers=bearer(issuer.token(wvo_role="root")))).status_code == 403
+
+
+async def test_forged_ones_are_counted_and_the_right_one_is_taken(house: House, issuer: Issuer) -> None:
+    async with house.visitor(AWAY) as visitor:
+        statuses = [(await visitor.get("/api", headers=bearer(f"a.{number}.c"))).status_code for number in range(20)]
+        assert statuses == [401] * 10 + [429] * 10
+        assert (await visitor.get("/api", headers=bearer(issuer.token()))).status_code == 200
+
+
+async def test_without_the_issuers_server_only_jwts_wait(house: House, issuer: Issuer) -> None:
+    issuer.down = True
+    async with house.visitor(AWAY) as visitor:
+        assert (await visitor.get("/api", headers=bearer(issuer.token()))).status_code == 503
+        assert (await visitor.get("/api", headers=bearer(await house.token("viewer")))).status_code == 200
+    async with house.visitor() as agent:
+        assert (await agent.get("/api/status")).status_code == 200
+
+
+@pytest.mark.parametrize(("scheme", "host"), [("http", f"{HOST}:8737"), ("https", HOST)])
+async def test_clients_find_the_issuer_for_the_address_that_was_typed(house: House, scheme: str, host: str) -> None:
+    headers = {"Host": host, "X-Forwarded-Proto": scheme}
+    async with house.visitor(AWAY, headers) as client:
+        for path, place in (("/mcp", f"{METADATA}/mcp"), ("/api/status", METADATA)):
+            refused = await client.get(path)
+            address = f"{scheme}://{host}{place}"
+            assert refused.headers["www-authenticate"] == f'Bearer resource_metadata="{address}"'
+        wrong = await client.get("/mcp", headers=bearer("x"))
+        assert wrong.headers["www-authenticate"].endswith('/mcp", error="invalid_token"')
+        found = (await client.get(f"{METADATA}/mcp")).json()
+        assert (await client.get(METADATA)).json()["resource"] == f"{scheme}://{host}"
+    assert found["resource"] == f"{scheme}://{host}/mcp"
+    assert found["authorization_servers"] == [NAME]
+    assert found["bearer_methods_supported"] == ["header"]
