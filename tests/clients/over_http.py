@@ -1,14 +1,14 @@
 """The server over HTTP, and the client programs wired to it by their own commands, as docs/install.md says."""
 
+import json
 import re
 import socket
-import sys
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.clients.processes import run, running
-from tests.clients.programs import REPOSITORY, Client, clean_environment
+from tests.clients.programs import SERVER, Client, clean_environment
 
 TOKEN_VARIABLE = "WVO_TOKEN"
 
@@ -16,18 +16,19 @@ TOKEN_VARIABLE = "WVO_TOKEN"
 class Site:
     """A server of a project, which may be killed and started again at its address."""
 
-    def __init__(self, project: Path, home: Path, token: str | None) -> None:
+    def __init__(self, project: Path, home: Path, options: str) -> None:
+        self._project = project
         self._log = home / "serve.log"
-        self._env = clean_environment(home) | {"ROOT": str(project)}
-        self._module = "wvo_mcp serve --http" if token is None else f"tests.clients.serve_with_token {token}"
+        self._env = clean_environment(home)
+        self._options = options
         with socket.create_server(("127.0.0.1", 0)) as free:
             self._port = free.getsockname()[1]
         self._life = ExitStack()
         self.url = f"http://127.0.0.1:{self._port}/mcp"
 
     def start(self) -> None:
-        program = f'exec "{sys.executable}" -m {self._module} --port {self._port} 2>>"{self._log}"'
-        self._life.enter_context(running(["/bin/sh", "-c", program], cwd=REPOSITORY, env=self._env))
+        program = f'exec "{SERVER}" serve --http --port {self._port} {self._options} 2>>"{self._log}"'
+        self._life.enter_context(running(["/bin/sh", "-c", program], cwd=self._project, env=self._env))
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -40,14 +41,23 @@ class Site:
 
 
 @contextmanager
-def serving(project: Path, home: Path, token: str | None = None) -> Generator[Site]:
-    """`wvo-mcp serve --http` in a project; with a token nothing is served to who does not show it."""
-    site = Site(project, home, token)
+def serving(project: Path, home: Path, options: str = "") -> Generator[Site]:
+    """`wvo-mcp serve --http` in a project."""
+    site = Site(project, home, options)
     try:
         site.start()
         yield site
     finally:
         site.kill()
+
+
+def token_of(project: Path, home: Path, role: str) -> str:
+    """A new one, as a person makes it."""
+    words = [SERVER, "token", "create", "laptop", "--role", role, "--json"]
+    made = run(words, cwd=project, env=clean_environment(home))
+    assert made.exit_code == 0, made.report()
+    token: str = json.loads(made.stdout)["token"]
+    return token
 
 
 def wire(client: Client, url: str, *, token: str | None = None, agent: str | None = None) -> None:

@@ -147,7 +147,7 @@ async def test_what_a_worker_started_may_only_read(
         asked.append((theirs, ours))
         return True
 
-    monkeypatch.setattr("wvo_mcp.app.serving.speaks_below_warden", below)
+    monkeypatch.setattr("wvo_mcp.app.web.speaks_below_warden", below)
     await bench.create(a_task("A"))
     async with connected(bench, root, era) as client:
         assert "claim_task" not in {tool.name for tool in (await client.list_tools()).tools}
@@ -173,9 +173,7 @@ async def test_a_session_belongs_to_the_principal_that_opened_it(
         assert (await ann.post("/mcp", headers=session, json=rpc("tools/list"))).status_code == 404
 
 
-async def test_after_a_restart_a_session_is_unknown_and_the_same_agent_goes_on_with_its_task(
-    bench: Bench, root: Path
-) -> None:
+async def test_after_a_restart_a_session_is_unknown_and_its_agent_goes_on(bench: Bench, root: Path) -> None:
     await bench.create(a_task("A"))
     async with serving(bench.services, root) as site, site.http(wvo_agent_id="zoe") as http:
         session = {"mcp-session-id": await opened(http)}
