@@ -104,8 +104,9 @@ def full_epic(size: int) -> Iterator[Seed]:
         yield Seed(f"free{place:06}", "free", priority=Priority.LOW, complexity=10)
 
 
-def kept(name: str, shape: Shape) -> Path:
-    """The seeded store of that name: from the cache, or made now. Never write to it; `copied` gives one to work on."""
+def kept(name: str, shape: Shape, events: int = 1) -> Path:
+    """The seeded store of that name, with so many events of each task: from the cache, or made now. Never write to it; `copied`
+    gives one to work on."""
     scripts = "".join(script for _, script in migrations())
     version = hashlib.sha256((scripts + Path(__file__).read_text()).encode()).hexdigest()[:12]
     path = CACHE / f"{name}-{version}.db"
@@ -115,7 +116,7 @@ def kept(name: str, shape: Shape) -> Path:
             old.unlink()
         begun = path.with_suffix(".begun")
         begun.unlink(missing_ok=True)
-        _write(begun, shape)
+        _write(begun, shape, events)
         begun.rename(path)
     return path
 
@@ -127,7 +128,7 @@ def copied(source: Path, workspace: Path) -> Path:
     return Path(shutil.copyfile(source, state / "state.db"))
 
 
-def _write(path: Path, shape: Shape) -> None:
+def _write(path: Path, shape: Shape, events: int) -> None:
     with closing(sqlite.connect(str(path), isolation_level=None)) as raw:
         for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -400000"):
             raw.execute(f"PRAGMA {pragma}")
@@ -147,6 +148,8 @@ def _write(path: Path, shape: Shape) -> None:
             raw.execute(f"DROP {kind} {name}")
         raw.execute("BEGIN")
         _rows(raw, shape())
+        for _ in range(events - 1):
+            _more_events(raw)
         _ranked(raw)
         for (sql,) in later:
             raw.execute(sql)
@@ -202,6 +205,20 @@ def _rows(raw: Any, seeds: Iterator[Seed]) -> None:
         "INSERT INTO lanes (id, epic_id, capabilities, files) VALUES (?, ?, '[]', ?)",
         [(lane, epic, files) for (epic, files), lane in lanes.items()],
     )
+
+
+def _more_events(raw: Any) -> None:
+    """One more of each task, linked to its last."""
+    (seq,) = raw.execute("SELECT max(seq) FROM events").fetchone()
+    tasks = raw.execute("SELECT id, event_head FROM tasks ORDER BY seq").fetchall()
+    data, kind = canonical({}), "task.checkpointed"
+    events: list[tuple[Any, ...]] = []
+    for number, (task_id, before) in enumerate(tasks, seq + 1):
+        at = iso(_START + timedelta(milliseconds=number))
+        head = chain_hash(before, number, at, kind, task_id, "seed", "seed", data)
+        events.append((number, at, task_id, data, before, head))
+    raw.executemany(f"INSERT INTO events VALUES (?, ?, '{kind}', ?, 'seed', 'seed', ?, ?, ?)", events)
+    raw.executemany("UPDATE tasks SET event_head = ? WHERE id = ?", [(one[5], one[2]) for one in events])
 
 
 @cache

@@ -91,6 +91,16 @@ async def test_what_has_no_room_is_counted(bench: Bench) -> None:
     assert sum(sum(node.get("counts", {}).values()) for node in found.values()) == 50 + 320
 
 
+async def test_what_an_epic_has_no_room_for_is_not_joined_to_what_it_shows(bench: Bench) -> None:
+    await a_large_plan(bench, 1, 340)
+    await bench.create(*(a_task(f"late{n}", epic_id="e0", depends_on=["e0-0"], priority="low") for n in range(20)))
+
+    found = await whole(bench, unfolded=["e0"])
+
+    assert found["epic:e0"]["left_out"] == 60
+    assert "waits_for" not in found["epic:e0"]
+
+
 async def test_a_cursor_that_was_not_given_is_refused(bench: Bench) -> None:
     with pytest.raises(InvalidInput):
         await bench.call("plan_graph", OWNER, cursor="-1")

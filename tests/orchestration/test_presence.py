@@ -31,7 +31,7 @@ async def later(bench: Bench, than: str) -> None:
             await bench.store.wait_for_change(1)
 
 
-async def test_a_call_renews_leases_of_which_a_third_is_over(bench: Bench) -> None:
+async def test_a_call_renews_leases_once_a_third_of_their_length_is_over(bench: Bench) -> None:
     seen = over(bench)
     await bench.create(a_task("T1"))
     await bench.claim(ZOE)

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx2
 
+from tests.support.web import without_access
 from wvo_mcp.domain.access import LOOPBACK_READER, Principal, Via
 from wvo_mcp.domain.lease import Caller, Role
 from wvo_mcp.faces.http import build_site
@@ -47,7 +48,7 @@ class Visitor:
 
 @asynccontextmanager
 async def visiting(services: Container, role: Role = Role.OPERATOR) -> AsyncGenerator[Visitor]:
-    site = build_site(services, as_caller)
+    site = without_access(build_site(services, as_caller))
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         scope.setdefault("state", {})["principal"] = a_principal(role)

@@ -32,9 +32,12 @@ def caller_of(principal: Principal, agent_id: str | None, ports: tuple[int, int]
 
 
 def site_of(bench: Bench) -> Site:
-    """Without the part that finds out who asks: `as_principal` says so."""
     services = replace(bench.services, health=HealthLoop(Thresholds(), Policy(), bench.clock, None))
-    site = build_site(services, caller_of, "shop")
+    return without_access(build_site(services, caller_of, "shop"))
+
+
+def without_access(site: Site) -> Site:
+    """Without the part that finds out who asks: the test says so, in the scope."""
     site._app.user_middleware = [one for one in site._app.user_middleware if one.cls is not Access]
     return site
 

@@ -15,6 +15,7 @@ from starlette.requests import Request
 
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from tests.support.providers import FixedProviders
+from wvo_mcp.domain.access import LOOPBACK
 from wvo_mcp.domain.instant import instant
 from wvo_mcp.errors import WvoError
 from wvo_mcp.faces.http.site import Api
@@ -212,6 +213,7 @@ async def test_a_call_over_http_has_a_span_with_its_face_and_its_trace(
         "query_string": b"",
         "headers": headers,
         "path_params": {"tool": "plan_next"},
+        "state": {"principal": LOOPBACK},
     }
     assert (await api.call(Request(scope))).status_code == 200
     (span,) = (await written(telemetry, folder)).named("mcp.tool")

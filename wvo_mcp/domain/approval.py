@@ -66,6 +66,11 @@ class Approval(BaseModel, frozen=True, defer_build=True):
         return self.kind is ApprovalKind.TASK and self.expires_at is None
 
     @property
+    def question(self) -> bool:
+        """Is it answered in words?"""
+        return self.kind is ApprovalKind.TASK and not self.gate
+
+    @property
     def about(self) -> str:
         """All that is asked, for the person who decides; nothing in it can hide. Only a question keeps its lines."""
         prose = self.kind in (ApprovalKind.TASK, ApprovalKind.MERGE)
@@ -79,8 +84,11 @@ class Approval(BaseModel, frozen=True, defer_build=True):
     @property
     def decide(self) -> str:
         """The lines that decide it, to be pasted."""
-        asks = self.kind is ApprovalKind.TASK and not self.gate
-        yes = f'wvo-mcp answer {self.approval_id} "your answer"' if asks else f"wvo-mcp approve {self.approval_id}"
+        yes = (
+            f'wvo-mcp answer {self.approval_id} "your answer"'
+            if self.question
+            else f"wvo-mcp approve {self.approval_id}"
+        )
         return f'{yes}   or: wvo-mcp deny {self.approval_id} "reason"'
 
 

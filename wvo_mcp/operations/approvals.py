@@ -34,6 +34,7 @@ class ApprovalLine(Output):
     decided_at: Instant | None = None
     reason: str | None = None
     decide: str | None = Field(default=None, description="The command that a person decides it with.")
+    question: bool = Field(default=False, description="It is answered in words.")
 
 
 _SHOWN = 1_000
@@ -48,6 +49,7 @@ def approval_line(tx: Transaction, approval: Approval, *, whole: bool = False) -
         state=ApprovalState.EXPIRED if late else approval.state,
         expires_at=approval.expires_at if is_open else None,
         decide=approval.decide.partition("   ")[0] if is_open else None,
+        question=is_open and approval.question,
     )
 
 

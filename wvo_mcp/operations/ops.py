@@ -1,6 +1,6 @@
 """The toolset `ops`: what is going on, what happened, backups and snapshots."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
@@ -15,17 +15,15 @@ from wvo_mcp.operations.inputs import Dollars, Input, OrNull, Output
 from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.operations.providers import Budget
 from wvo_mcp.operations.results import fitting
-from wvo_mcp.orchestration import hourly
+from wvo_mcp.orchestration import attention, hourly
+from wvo_mcp.orchestration.attention import Why
 from wvo_mcp.orchestration.figures import flow, measure
 from wvo_mcp.orchestration.leader import ROLE
 from wvo_mcp.orchestration.queue.planning import best_ready
-from wvo_mcp.orchestration.routing.overview import overview
+from wvo_mcp.orchestration.routing.overview import Overview, overview
 from wvo_mcp.ports import Transaction, WatchedStore
 from wvo_mcp.ports.backend import Backups, Snapshots
 from wvo_mcp.ports.providers import Providers
-
-_NEEDS = 20
-"""How many of each kind that waits for a person are shown."""
 
 
 def _short(text: str | None) -> str | None:
@@ -46,21 +44,30 @@ class HeldTask(Output):
     )
 
 
-Waits = Literal["approval", "failed", "blocked"]
-_WAITING: tuple[tuple[Waits, dict[str, Any]], ...] = (
-    ("approval", {"status": Status.AWAITING_APPROVAL.value}),
-    ("approval", {"unapproved": True}),
-    ("failed", {"status": Status.FAILED.value}),
-    ("blocked", {"status": Status.BLOCKED.value}),
-)
+class WaitingLine(Output):
+    """Something that waits for a person."""
+
+    id: str = Field(description="Task, submission, approval or message; or `alert N`.")
+    title: str | None = None
+    why: Why
+    detail: Annotated[str | None, AfterValidator(_short)] = Field(default=None, validation_alias="text")
+    approval_id: str | None = Field(default=None, description="What to approve, deny or answer.")
+    since: Instant | None = None
+    run: str = Field(description="Command that ends it, after wvo-mcp.")
 
 
-class WaitingTask(Output):
-    id: str
-    title: str
-    why: Waits
-    detail: Annotated[str | None, AfterValidator(_short)] = None
-    approval_id: str | None = Field(default=None, description="What to approve or deny.")
+class HoldLine(Output):
+    """Why work is not begun."""
+
+    kind: str
+    text: str
+    run: str | None = Field(default=None, description="Command that helps, after wvo-mcp.")
+    until: Instant | None = None
+
+
+class NextLine(Output):
+    command: str = Field(description="After wvo-mcp.")
+    why: OrNull = None
 
 
 class ReadyTask(Output):
@@ -122,7 +129,9 @@ class StatusReport(Output):
     held_back: int = Field(
         description="Tasks with every dependency done that wait for children, approval, a time or a free WIP slot."
     )
-    needs_you: list[WaitingTask] = Field(description="Tasks that wait for a person.")
+    needs_you: list[WaitingLine] = Field(description="What waits for a person, in the order in which it frees work.")
+    holds: list[HoldLine] = Field(default=[], description="Why work is not begun.")
+    next: NextLine
     in_progress: list[HeldTask]
     flow: FlowLine
     ready: list[ReadyTask]
@@ -147,14 +156,18 @@ async def status(ctx: Context, providers: Providers) -> StatusReport:
     workers = {worker.task_id: worker for worker in await tx.workers.open() if worker.review_id is None}
     kept = await tx.prefetch.current()
     since = min((one.queued_at for one in kept), default=None)
+    wanted, seen = await attention.needs(tx), await providers_now(tx, providers)
+    paused, file = bool(await tx.state.get("paused")), await tx.state.get("roadmap")
     return StatusReport(
         at=tx.now,
-        paused=bool(await tx.state.get("paused")),
+        paused=paused,
         paused_reason=await tx.state.get("paused_reason"),
         counts=counts,
         wip_limit=limit,
         held_back=max(0, unblocked - counts["ready"]),
-        needs_you=await _needs_you(tx),
+        needs_you=[waiting_line(one) for one in wanted],
+        holds=[HoldLine.of(one) for one in await attention.holds(tx, ctx.policy, counts, seen)],
+        next=NextLine.of(attention.following(counts, wanted, paused=paused, roadmap=file)),
         in_progress=[await _held(tx, task, workers.get(task.id)) for task in held],
         flow=FlowLine.of(await flow(tx)),
         ready=[ReadyTask.of(task) for task in await best_ready(tx, 10)],
@@ -165,49 +178,42 @@ async def status(ctx: Context, providers: Providers) -> StatusReport:
             oldest_seconds=None if since is None else (tx.now - since).total_seconds(),
             wip_utilisation=round(counts["in_progress"] / limit, 3),
         ),
-        providers=await _providers(tx, providers),
+        providers=None if seen is None else _providers(seen),
         alerts=[dict(row) for row in await tx.alerts.open_alerts(20)],
         stranded=[{"id": one, "waiting_for": other} for one, other in await tx.health.stranded(20)],
-        leader=await _leader(tx),
-        roadmap=await tx.state.get("roadmap"),
+        leader=await leader_line(tx),
+        roadmap=file,
         last_event=await tx.events.last_seq(),
     )
 
 
 async def _held(tx: Transaction, task: Task, worker: Worker | None) -> HeldTask:
-    gone = await _is_gone(tx, task.session_id)
+    gone = await server_is_gone(tx, task.session_id)
     if worker is None:
         return HeldTask.of(task, server_gone=gone)
     does = worker.last_act if worker.state is WorkerState.WORKING else worker.reason
     return HeldTask.of(task, server_gone=gone, worker_id=worker.worker_id, does=does or worker.state.value)
 
 
-async def _is_gone(tx: Transaction, session_id: str | None) -> bool:
+async def server_is_gone(tx: Transaction, session_id: str | None) -> bool:
     session = None if session_id is None else await tx.sessions.get(session_id)
     return session is not None and not session["durable"] and not tx.liveness.alive(session["session_id"])
 
 
-async def _needs_you(tx: Transaction) -> list[WaitingTask]:
-    """The first of each kind, in the order in which people free the most work."""
-    found: list[WaitingTask] = []
-    for why, where in _WAITING:
-        for task in await tx.tasks.page(where, 0, _NEEDS):
-            if why == "blocked" and await tx.tasks.waits(task.id):
-                continue  # it returns by itself
-            asked = await tx.approvals.open_of_task(task.id) if why == "approval" else []
-            approval = next((one for one in asked if not one.gate), None)
-            about, approval_id = (None, None) if approval is None else (approval.about, approval.approval_id)
-            detail = {"failed": task.last_error, "blocked": task.blocked_reason}.get(why, about)
-            found.append(WaitingTask(id=task.id, title=task.title, why=why, detail=detail, approval_id=approval_id))
-    return found
+def waiting_line(need: attention.Need) -> WaitingLine:
+    return WaitingLine.of(need, title=None if need.task is None else need.task.title)
 
 
-async def _providers(tx: Transaction, known: Providers) -> ProvidersShort | None:
+async def providers_now(tx: Transaction, known: Providers) -> Overview | None:
+    """None where their file cannot be read."""
     try:
         catalogue = known.current()
     except InvalidInput:  # there is an alert about it
         return None
-    seen = await overview(tx, catalogue, known.presence())
+    return await overview(tx, catalogue, known.presence())
+
+
+def _providers(seen: Overview) -> ProvidersShort:
     return ProvidersShort(
         mode=seen.mode,
         providers=[
@@ -223,7 +229,7 @@ async def _providers(tx: Transaction, known: Providers) -> ProvidersShort | None
     )
 
 
-async def _leader(tx: Transaction) -> LeaderLine | None:
+async def leader_line(tx: Transaction) -> LeaderLine | None:
     row = await tx.state.leader(ROLE)
     if row is None or row["session_id"] is None:
         return None

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
+import anyio.to_thread
 from pydantic import Field
 
 from wvo_mcp.domain.forecast import GroupForecast
@@ -62,7 +63,7 @@ async def plan_graph(ctx: Context, params: PlanGraphAsk, store: WatchedStore, gr
     begin = _offset(params.cursor)
     graph = await graphs.current(store, ctx.caller)
     unfolded = [name for name in params.unfolded if name in graph.epics]
-    view = graph.view(unfolded)
+    view = await anyio.to_thread.run_sync(graph.view, unfolded)
     tasks = [node.id for node in view if node.kind == "task"]
     titles = await store.read(ctx.caller, lambda tx: tx.outlook.titles(tasks))
     if any(node.kind == "epic" for node in view):
@@ -118,7 +119,7 @@ async def plan_chains(ctx: Context, params: LongRunning, store: WatchedStore, gr
     """List the chains of the open plan: the critical path in its order, and blocked or failed tasks with what waits behind
     them."""
     graph = await graphs.current(store, ctx.caller)
-    path, held = graph.chain.path[:_PATH_SHOWN], graph.held_up(_HELD_SHOWN)
+    path, held = graph.chain.path[:_PATH_SHOWN], await anyio.to_thread.run_sync(graph.held_up, _HELD_SHOWN)
     tasks = graph.work.tasks
     ids = [*(tasks[index].id for index in path), *(one.id for one in held)]
     titles = await store.read(ctx.caller, lambda tx: tx.outlook.titles(ids))

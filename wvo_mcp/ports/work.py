@@ -118,7 +118,17 @@ class TaskRepository(Protocol):
     async def of_milestone(self, milestone_id: str) -> list[str]: ...
 
     async def page(self, where: Mapping[str, Any], after: int, limit: int) -> list[Task]:
-        """Tasks by `seq`, beginning behind `after`; `where` has any of status, epic_id, label, agent_id, query."""
+        """Tasks by `seq`, beginning behind `after`; `where` has any of status, epic_id,
+        milestone_id, label, agent_id, query."""
+
+    async def latest(self, where: Mapping[str, Any], before: int | None, limit: int) -> list[Task]:
+        """As `page`, newest first, those before this seq."""
+
+    async def statuses_of(self, where: Mapping[str, Any], limit: int) -> list[tuple[int, Status]]:
+        """(seq, status) of the first of a page, in order of creation."""
+
+    async def numbered(self, seqs: Sequence[int]) -> list[Task]:
+        """Those with these seqs, in order of creation."""
 
     async def count(self, where: Mapping[str, Any], limit: int) -> int:
         """How many match, counted up to `limit`."""
@@ -140,8 +150,8 @@ class QueueRepository(Protocol):
         """The same tasks as `ready` in outline, behind a place in the order: its cost does not grow with what is
         before it."""
 
-    async def waiting(self, epics: Collection[str] | None, limit: int) -> list[Task]:
-        """Pending tasks with unmet dependencies, best first."""
+    async def waiting(self, epics: Collection[str] | None, limit: int, skip: int = 0) -> list[Task]:
+        """Pending tasks with unmet dependencies, best first, behind the first `skip`."""
 
     async def pick(self, fits: Callable[[Row], Awaitable[bool]], epics: Collection[str] | None = None) -> Task | None:
         """The best task that no gate holds back, of a lane that `fits`, and of the named epics. A lane

@@ -16,6 +16,7 @@ NEEDED = {
     "get_task": {"task_id": "T1"},
     "worker_log": {"worker_id": "w-1"},
     "approval_status": {"task_id": "T1"},
+    "approval_show": {"approval_id": "A-9"},
     "review_status": {"task_id": "T1"},
     "command_check": {"command": "ls"},
     "workspace_checkpoints": {"task_id": "T1"},
@@ -23,8 +24,8 @@ NEEDED = {
     "plan_show": {"id": "O-1"},
 }
 """Arguments, where a read cannot do without."""
-REFUSED = {"workspace_diff", "plan_show"}
-"""Here is neither a worktree of the task nor a plan."""
+REFUSED = {"workspace_diff", "plan_show", "approval_show"}
+"""Here is neither a worktree of the task nor a plan, nor this approval."""
 
 
 def state_of(root: Path) -> tuple[dict[str, str], list[str]]:

@@ -119,6 +119,28 @@ async def test_the_last_line_is_the_next_command_that_makes_sense(bench: Bench) 
     assert await following() == "Next: wvo-mcp add TITLE"
 
 
+async def test_it_says_why_nothing_runs_until_something_does(bench: Bench) -> None:
+    await bench.create(a_task("A", complexity=1), a_task("B", depends_on=["A"]))
+    await bench.call("pause", OWNER, reason="lunch")
+
+    (paused,) = [line for line in screen(await bench.call("status", OWNER)) if line.startswith("Not running")]
+    await bench.call("resume", OWNER)
+    await bench.claim(BOB, "A")
+    running = screen(await bench.call("status", OWNER))
+
+    assert paused == "Not running: Work is paused: lunch.  wvo-mcp resume"
+    assert not any(line.startswith("Not running") for line in running)
+
+
+async def test_a_question_is_shown_with_the_command_that_answers_it(bench: Bench) -> None:
+    await bench.call("message_send", BOB, to="person", body="Is it Friday?", kind="question")
+
+    lines = screen(await bench.call("status", OWNER))
+
+    assert any(line.startswith("n-1") and "Is it Friday?" in line for line in lines)
+    assert lines[-1] == 'Next: wvo-mcp answer n-1 "your answer"'
+
+
 async def test_a_held_task_whose_server_is_gone_is_marked(bench: Bench) -> None:
     await bench.create(a_task("A"))
     await bench.claim(BOB, "A")

@@ -20,6 +20,8 @@ WAITING = "waiting"
 """State of a pending task that waits for others; else the state is the task's status."""
 _HELD_UP = frozenset({Status.BLOCKED.value, Status.FAILED.value, Status.AWAITING_APPROVAL.value})
 _CHAINS = 200
+_VIEWS = 4
+"""A view is read in parts, and by several."""
 _BEHIND = 1_000
 
 
@@ -63,9 +65,18 @@ class PlanGraph:
     chain: Chain
     epics: Mapping[str, Sequence[int]]
     """The tasks of each epic; those without one are under the empty name."""
+    _views: dict[tuple[str, ...], list[Node]] = field(default_factory=dict[tuple[str, ...], list[Node]])
 
     def view(self, unfolded: Collection[str]) -> list[Node]:
-        """What is shown, tasks before epics. Small plans are never folded."""
+        """What is shown, tasks before epics. Small plans are never folded. Takes O(tasks) the first time."""
+        key = tuple(sorted(unfolded))
+        if key not in self._views:
+            while len(self._views) >= _VIEWS:
+                self._views.pop(next(iter(self._views)), None)
+            self._views[key] = self._viewed(unfolded)
+        return self._views[key]
+
+    def _viewed(self, unfolded: Collection[str]) -> list[Node]:
         tasks = self.work.tasks
         if len(tasks) <= MOST_NODES:
             keys = {index: tasks[index].id for index in range(len(tasks))}
@@ -117,8 +128,11 @@ class PlanGraph:
         counts: dict[str, dict[str, int]] = {name: {} for name in epics}
         for index, key in keys.items():
             of = waits.setdefault(key, {})
+            epic = self.work.tasks[index].epic_id
             for other in self.work.waits[index]:
-                if keys[other] != key:
+                # Of an epic that is unfolded in part, edges between what is shown and the rest would hide all others.
+                of_the_rest = EPIC in (key + keys[other]) and epic == self.work.tasks[other].epic_id
+                if keys[other] != key and not of_the_rest:
                     of[keys[other]] = of.get(keys[other], 0) + 1
             if key in counts:
                 state = self.states[index]

@@ -83,8 +83,8 @@ class Queue(Repository):
         )
         return [_outline(row) for row in rows]
 
-    async def waiting(self, epics: Collection[str] | None, limit: int) -> list[Task]:
-        return self._listed("unmet_deps > 0", "tasks_waiting", epics, limit)
+    async def waiting(self, epics: Collection[str] | None, limit: int, skip: int = 0) -> list[Task]:
+        return self._listed("unmet_deps > 0", "tasks_waiting", epics, limit, skip)
 
     def _listed(
         self, condition: str, index: str, epics: Collection[str] | None, limit: int, skip: int = 0

@@ -107,7 +107,9 @@ class Sessions(Repository):
         )
 
     async def connected(self) -> list[str]:
-        return self._rows.column("SELECT session_id FROM sessions WHERE ended_at IS NULL AND durable = 0 ORDER BY 1")
+        return self._rows.column(
+            "SELECT session_id FROM sessions INDEXED BY sessions_open WHERE ended_at IS NULL AND durable = 0 ORDER BY 1"
+        )
 
     async def forget(self, before: datetime, limit: int) -> int:
         given = {"before": iso(before), "limit": limit}

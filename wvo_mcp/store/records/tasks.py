@@ -19,6 +19,8 @@ _GATED_BY = ("not_before", "requires_approval", "approved_at", "open_children", 
 _GATING = {*_GATED_BY, "parent_id"} - {"open_children"}
 """Columns whose change may open or shut a gate."""
 _SMALL_STORE = 3_000
+_NARROW = ("epic_id", "milestone_id", "agent_id", "label", "query")
+_NO_SEQ = 2**62
 
 
 class Tasks(Repository):
@@ -239,6 +241,20 @@ class Tasks(Repository):
         rest = f"WHERE {condition} AND seq > :after ORDER BY seq LIMIT :limit"
         return self._tasks(rest, {**values, "after": after, "limit": limit})
 
+    async def latest(self, where: Mapping[str, Any], before: int | None, limit: int) -> list[Task]:
+        condition, values = self._condition(where)
+        rest = f"WHERE {condition} AND seq < :before ORDER BY seq DESC LIMIT :limit"
+        return self._tasks(rest, {**values, "before": before or _NO_SEQ, "limit": limit})
+
+    async def statuses_of(self, where: Mapping[str, Any], limit: int) -> list[tuple[int, Status]]:
+        condition, values = self._condition(where)
+        sql = f"SELECT seq, status FROM tasks WHERE {condition} AND seq > 0 ORDER BY seq LIMIT :limit"
+        return [(seq, Status(status)) for seq, status in self._rows.execute(sql, {**values, "limit": limit})]
+
+    async def numbered(self, seqs: Sequence[int]) -> list[Task]:
+        marks = ", ".join("?" * len(seqs))
+        return self._tasks(f"WHERE seq IN ({marks}) ORDER BY seq", tuple(seqs)) if seqs else []
+
     async def count(self, where: Mapping[str, Any], limit: int) -> int:
         condition, values = self._condition(where)
         matching = f"SELECT 1 FROM tasks WHERE {condition} AND seq > 0 LIMIT :limit"
@@ -250,9 +266,12 @@ class Tasks(Repository):
 
     def _condition(self, where: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """A condition and its parameters."""
+        # Of the index of statuses, which may be nearly all tasks, nothing is read where something else narrows more.
+        narrow = any(where.get(name) is not None for name in _NARROW)
         parts = {
-            "status": "status = :status",
+            "status": "status || '' = :status" if narrow else "status = :status",
             "epic_id": "epic_id = :epic_id",
+            "milestone_id": "milestone_id = :milestone_id",
             "agent_id": "assigned_to = :agent_id",
             "label": "seq IN (SELECT seq FROM task_labels WHERE label = :label)",
             "query": self._rows.dialect.task_matches,

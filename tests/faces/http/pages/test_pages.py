@@ -68,7 +68,7 @@ async def test_a_filter_that_a_page_does_not_have_is_named(bench: Bench) -> None
     assert data.json()["error"]["details"]["field"] == "colour"
 
 
-async def test_a_page_that_is_not_there_is_said_as_a_page_to_people_and_as_json_to_programs(bench: Bench) -> None:
+async def test_what_is_not_there_is_a_page_to_people_and_json_to_programs(bench: Bench) -> None:
     async with visiting(bench) as client:
         for path in (
             "/nothing",

@@ -9,6 +9,7 @@ import pytest
 from tests.support.bench import OWNER, Bench, a_task
 from tests.support.visits import visiting
 from wvo_mcp.domain.lease import Caller, Role
+from wvo_mcp.faces.http.pages import plan
 from wvo_mcp.orchestration import outlook
 from wvo_mcp.orchestration.jobs import Jobs
 from wvo_mcp.orchestration.plan.graphs import PlanGraphs
@@ -17,6 +18,12 @@ from wvo_mcp.ports import Store
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("DASH-1")]
 
 HOSTILE = "<svg onload=alert(1)>\u202e"
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, a page is what it is with the work done."""
+    monkeypatch.setattr(plan, "PATIENCE_SECONDS", 60.0)
 
 
 @pytest.fixture
@@ -109,14 +116,14 @@ async def test_a_forecast_under_way_is_said_to_be_and_found_by_its_handle(
                 found = await visitor.data(f"/plan/forecast.json?handle={handle}")
         shown = await visitor.page(f"/plan/forecast?handle={handle}")
         unknown = await visitor.get("/plan/forecast?handle=gone")
-        plan = await visitor.page("/plan")
+        shown_plan = await visitor.page("/plan")
 
     assert "Look again" in first
     assert f"/plan/forecast?handle={handle}" in first
     assert found["forecast"]["open"] == 1
     assert "in half of" in shown
     assert unknown.status_code == 200
-    assert "all open work is done" in plan
+    assert "all open work is done" in shown_plan
 
 
 async def test_a_plan_that_is_still_being_read_holds_up_no_page(
@@ -142,6 +149,19 @@ async def test_a_plan_that_is_still_being_read_holds_up_no_page(
 
     assert set(data) == {"pending"}
     assert "Look again" in html
+
+
+async def test_a_page_gives_up_waiting_before_the_call_does(
+    bench: Bench, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs._patience = 60.0
+    monkeypatch.setattr(plan, "PATIENCE_SECONDS", 0.0)
+    await bench.create(a_task("A"))
+
+    async with visiting(bench.services) as visitor:
+        assert set(await visitor.data("/plan/graph.json")) == {"pending"}
+        monkeypatch.setattr(plan, "PATIENCE_SECONDS", 60.0)
+        assert len((await visitor.data("/plan/graph.json"))["graph"]["nodes"]) == 1
 
 
 async def test_a_forecast_is_no_live_page(bench: Bench) -> None:

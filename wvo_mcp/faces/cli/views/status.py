@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.text import Text
 
 from wvo_mcp.domain.instant import instant
-from wvo_mcp.faces.cli.views.cells import NEARLY, STATUS, clean, sparkline
+from wvo_mcp.faces.cli.views.cells import NEARLY, STATUS, clean, local, sparkline
 from wvo_mcp.faces.cli.views.plain import table
 
 Row = dict[str, Any]
@@ -18,16 +18,6 @@ _BAR = 20
 _FEW = 3
 """Rows that each part gets before the first ones get more."""
 _GAUGES = 4
-_VERBS = {"approval": "approve", "failed": "retry", "blocked": "unblock"}
-_CURES = {
-    "roadmap_guard": "alerts",
-    "roadmap_invalid": "roadmap-sync",
-    "trust": "trust",
-    "trust_roadmap": "trust",
-    "clock_ahead": "set-time-back",
-    "providers_file": "doctor",
-}
-"""Alerts with a command that explains or ends them; to acknowledge these would only hide them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +50,7 @@ class Screen:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         result, now, counts = self.result, instant(self.result["at"]), self.result["counts"]
-        needs = _needs(result)
+        needs = [{**one, "text": one["detail"] or one["title"]} for one in result["needs_you"]]
         tables = (
             ("needs", needs, len(needs), "alerts"),
             ("in_progress", result["in_progress"], counts.get("in_progress", 0), "list-tasks --status in_progress"),
@@ -87,7 +77,8 @@ class Screen:
                 room -= lines
                 yield further
         yield Text()
-        command, why = _next(result, needs, watched=self.watched)
+        on_screen = self.watched and str(result["next"]["command"]).startswith("status ")
+        command, why = ("", "") if on_screen else (clean(result["next"]["command"]), result["next"]["why"])
         yield _line(
             (f"{now.astimezone():%H:%M:%S}, Ctrl-C ends.  " if self.watched else "", "dim"),
             ("Next: " if command else "", "dim"),
@@ -96,8 +87,10 @@ class Screen:
         )
 
     def _further(self, now: datetime) -> Iterator[RenderableType]:
-        """What is left out first: budgets that are used, the pace, which server does the background work."""
+        """What is left out first: why nothing runs, budgets that are used, the pace, which server does the background work."""
         result = self.result
+        if result["holds"] and not result["counts"].get("in_progress"):
+            yield Group(Text(), *(_hold(one) for one in result["holds"]))
         providers: list[Row] = result["providers"]["providers"] if result["providers"] else []
         failing = [{**one, "enabled": True} for one in providers if one["breakers"]]
         if failing:
@@ -125,6 +118,13 @@ class Screen:
         yield _line(
             (f"Background work is done by the server of {name}.", "dim") if leader["alive"] else (gone, "yellow")
         )
+
+
+def _hold(hold: Row) -> Text:
+    """A sentence of why work is not begun, until when, and the command that helps."""
+    until = f" Until {local(hold['until'])}." if hold["until"] else ""
+    run = f"  wvo-mcp {hold['run']}" if hold["run"] else ""
+    return _line(("Not running: ", "yellow"), (clean(hold["text"]), ""), (until, ""), (run, "cyan"))
 
 
 def _line(*parts: tuple[str, str]) -> Text:
@@ -155,43 +155,3 @@ def _head(result: Row) -> Iterator[Text]:
     words = [(waiting, "waiting", ""), (result["held_back"], "held back", "")]
     words += [(counts[name], name.replace("_", " "), STATUS[name]) for name in kinds]
     yield line.append_text(Text(", ").join(Text(f"{n} {word}", style) for n, word, style in words if n > 0))
-
-
-def _needs(result: Row) -> list[Row]:
-    """What waits for a person, with the command that ends it; an alert about one of these tasks says nothing more."""
-    tasks = [
-        {
-            **task,
-            "text": task["detail"] or task["title"],
-            "run": f"{_VERBS[task['why']]} {task['approval_id'] or task['id']}",
-        }
-        for task in result["needs_you"]
-    ]
-    named = {task["id"] for task in tasks}
-    critical: list[Row] = []
-    others: list[Row] = []
-    for alert in sorted(result["alerts"], key=lambda alert: -alert["id"]):
-        severity, run = alert["severity"], _CURES.get(alert["kind"], f"alert-ack {alert['id']}")
-        row = {"id": f"alert {alert['id']}", "why": severity, "text": alert["message"], "since": alert["raised_at"]}
-        if alert["acknowledged_at"] is None and severity != "info" and alert["task_id"] not in named:
-            (critical if severity == "critical" else others).append({**row, "run": run})
-    for task in result["stranded"]:
-        text = f"waits for {task['waiting_for']}, which is cancelled or failed"
-        others.append({"id": task["id"], "why": "stranded", "text": text, "run": f"get-task {task['waiting_for']}"})
-    return [*critical, *tasks, *others]
-
-
-def _next(result: Row, needs: list[Row], *, watched: bool) -> tuple[str, str]:
-    """The command that makes sense now, and what it does."""
-    counts: dict[str, int] = result["counts"]
-    no_file = result["roadmap"] is None and not any(counts.get(name, 0) for name in STATUS)
-    choices = (
-        (result["paused"], "resume", "starts giving out tasks again"),
-        (needs, clean(needs[0]["run"]) if needs else "", ""),
-        (no_file, "init", "writes a sample state/roadmap.yaml; or wvo-mcp add TITLE"),
-        (counts["in_progress"], "" if watched else "status --watch", "keeps this on the screen"),
-        (counts["ready"], "claim-task", "claims the first; or start an agent here"),
-        (counts.get("pending"), "plan-next", "says what the rest waits for"),
-        (True, "add TITLE", "adds a task; so does state/roadmap.yaml"),
-    )
-    return next((command, why) for applies, command, why in choices if applies)

@@ -120,7 +120,8 @@ _HTMX = json.dumps(
     {
         "includeIndicatorCSS": False,
         "history": False,
+        "morphIgnore": ["data-htmx-powered", "open"],
         "sse": {"reconnectDelay": 300, "reconnectMaxDelay": 2_000, "reconnectJitter": 0.3},
     }
 )
-"""Tabs are right again within seconds of a restart."""
+"""Tabs are right again within seconds of a restart. What a person has unfolded stays so when its row changes."""

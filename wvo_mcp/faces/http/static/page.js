@@ -44,12 +44,22 @@
     ask.showModal();
   }, true);
 
-  // A form in which somebody writes is not replaced under their hands.
-  const forms = "form.control";
-  document.addEventListener("focusin", (event) => event.target.closest?.(forms)?.setAttribute("hx-morph-skip", ""));
+  // A form in which somebody writes is not replaced under their hands, until it is sent.
+  const forms = "form.control", fields = "input:not([type=hidden]), textarea, select";
+  document.addEventListener("focusin", (event) => {
+    if (event.target.matches?.(fields)) event.target.closest(forms)?.setAttribute("hx-morph-skip", "");
+  });
   document.addEventListener("focusout", (event) => {
     const form = event.target.closest?.(forms);
-    if (form && ![...form.elements].some((one) => one.name === "reason" && one.value)) form.removeAttribute("hx-morph-skip");
+    if (form && ![...form.elements].some((one) => one.matches("input:not([type=hidden]), textarea") && one.value !== one.defaultValue)) form.removeAttribute("hx-morph-skip");
+  });
+  document.addEventListener("htmx:finally:request", (event) => {
+    const ctx = event.detail.ctx, form = ctx?.sourceElement?.closest?.(forms);
+    if (!form) return;
+    if (form.elements.confirmed) form.elements.confirmed.value = "";
+    if (ctx.response?.status >= 400) return;
+    form.reset();
+    form.removeAttribute("hx-morph-skip");
   });
 
   // --- live or not -----------------------------------------------------------------------------------------------------
