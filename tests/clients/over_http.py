@@ -1,23 +1,38 @@
 """The server over HTTP, and the client programs wired to it by their own commands, as docs/install.md says."""
 
+import json
 import re
-import sys
+import socket
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.clients.processes import run, running
-from tests.clients.programs import REPOSITORY, Client, clean_environment
+from tests.clients.programs import SERVER, Client, clean_environment
 
 TOKEN_VARIABLE = "WVO_TOKEN"
 
 
 class Site:
-    """A server of a project: where `/mcp` is, and the file of its log."""
+    """A server of a project, which may be killed and started again at its address."""
 
-    def __init__(self, url: str, log: Path) -> None:
-        self.url = url
-        self._log = log
+    def __init__(self, project: Path, home: Path, options: str) -> None:
+        self._project = project
+        self._log = home / "serve.log"
+        self._env = clean_environment(home)
+        self._options = options
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = free.getsockname()[1]
+        self._life = ExitStack()
+        self.url = f"http://127.0.0.1:{self._port}/mcp"
+
+    def start(self) -> None:
+        program = f'exec "{SERVER}" serve --http --port {self._port} {self._options} 2>>"{self._log}"'
+        self._life.enter_context(running(["/bin/sh", "-c", program], cwd=self._project, env=self._env))
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._life.close()
 
     def requests(self) -> list[tuple[str, str, int]]:
         """(method, path, status) of each request that was answered, in order."""
@@ -26,13 +41,23 @@ class Site:
 
 
 @contextmanager
-def serving(project: Path, home: Path) -> Generator[Site]:
-    """`wvo-mcp serve --http` in a project; everything else there waits for work."""
-    log = home / "serve.log"
-    env = clean_environment(home) | {"ROOT": str(project)}
-    program = f'exec "{sys.executable}" -m wvo_mcp serve --http --port 0 2>"{log}"'
-    with running(["/bin/sh", "-c", program], cwd=REPOSITORY, env=env) as first_line:
-        yield Site(f"{first_line.strip()}/mcp", log)
+def serving(project: Path, home: Path, options: str = "") -> Generator[Site]:
+    """`wvo-mcp serve --http` in a project."""
+    site = Site(project, home, options)
+    try:
+        site.start()
+        yield site
+    finally:
+        site.kill()
+
+
+def token_of(project: Path, home: Path, role: str) -> str:
+    """A new one, as a person makes it."""
+    words = [SERVER, "token", "create", "laptop", "--role", role, "--json"]
+    made = run(words, cwd=project, env=clean_environment(home))
+    assert made.exit_code == 0, made.report()
+    token: str = json.loads(made.stdout)["token"]
+    return token
 
 
 def wire(client: Client, url: str, *, token: str | None = None, agent: str | None = None) -> None:

@@ -81,7 +81,7 @@ async def serving(services: Services, root: Path, quiet: float = 7_200) -> Async
             tasks.start_soon(site.run)
 
             async def serve() -> None:
-                await run(site, listener, told, site.close)
+                await run(site, listener, told, on_leaving=site.close)
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(serve)

@@ -147,7 +147,7 @@ async def test_what_a_worker_started_may_only_read(
         asked.append((theirs, ours))
         return True
 
-    monkeypatch.setattr("wvo_mcp.app.serving.speaks_below_warden", below)
+    monkeypatch.setattr("wvo_mcp.app.web.speaks_below_warden", below)
     await bench.create(a_task("A"))
     async with connected(bench, root, era) as client:
         assert "claim_task" not in {tool.name for tool in (await client.list_tools()).tools}
@@ -167,12 +167,17 @@ async def test_a_session_belongs_to_the_principal_that_opened_it(
             for method in ("POST", "GET", "DELETE"):
                 refused = await other.request(method, "/mcp", headers=session, json=rpc("tools/list"))
                 assert refused.status_code == 404
+                assert refused.json()["error"]["code"] == "not_found"
         assert (await ann.post("/mcp", headers=session, json=rpc("tools/list"))).status_code == 200
         assert (await ann.delete("/mcp", headers=session)).status_code == 200
         assert (await ann.post("/mcp", headers=session, json=rpc("tools/list"))).status_code == 404
 
 
+<<<<<<< HEAD
+async def test_after_a_restart_a_session_is_unknown_and_its_agent_goes_on(bench: Bench, root: Path) -> None:
+=======
 async def test_after_a_restart_the_same_agent_goes_on_with_its_task(bench: Bench, root: Path) -> None:
+>>>>>>> page
     await bench.create(a_task("A"))
     async with serving(bench.services, root) as site, site.http(wvo_agent_id="zoe") as http:
         session = {"mcp-session-id": await opened(http)}
@@ -181,7 +186,9 @@ async def test_after_a_restart_the_same_agent_goes_on_with_its_task(bench: Bench
 
     async with serving(bench.services, root) as site:
         async with site.http(wvo_agent_id="zoe") as http:
-            assert (await http.post("/mcp", headers=session, json=rpc("tools/list"))).status_code == 404
+            unknown = await http.post("/mcp", headers=session, json=rpc("tools/list"))
+            assert unknown.status_code == 404
+            assert "initialize" in unknown.json()["error"]["hint"]
         assert (await bench.task("A")).lease_expires_at == granted
         async with site.client(LEGACY, wvo_agent_id="zoe") as client:
             done = await given(client, "complete_task", task_id="A", summary="after the restart")

@@ -16,8 +16,6 @@ import anyio
 import anyio.to_thread
 import mcp_types as types
 from anyio.abc import TaskGroup
-from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
-from mcp.server.auth.provider import AccessToken
 from mcp.server.context import CallNext, HandlerResult
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.subscriptions import ListenHandler
@@ -30,7 +28,7 @@ from starlette.types import Message, Receive, Scope, Send
 from wvo_mcp.domain.access import LOOPBACK, Principal
 from wvo_mcp.domain.lease import Caller, Policy
 from wvo_mcp.domain.text import as_id, is_id
-from wvo_mcp.errors import InvalidInput, WvoError
+from wvo_mcp.errors import InvalidInput, NotFound, WvoError
 from wvo_mcp.faces.mcp.face import Face
 from wvo_mcp.faces.mcp.sdk import Handlers, Request, build_server, client_of
 from wvo_mcp.faces.mcp.updates import Followed, Updates
@@ -78,12 +76,6 @@ class _Asked:
     wrote: bool = False
     unfinished: bool = False
     """The response has begun."""
-
-    @property
-    def user(self) -> AuthenticatedUser:
-        """By which the SDK knows whose session it is."""
-        who = f"{self.principal.via}:{self.principal.key_id}:{self.principal.name}"
-        return AuthenticatedUser(AccessToken(token="", client_id=who, scopes=[]))
 
 
 @dataclass(slots=True, eq=False)
@@ -152,9 +144,8 @@ class StreamableHttp:
         self._leaving.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises InvalidInput."""
-        asked = self._asked(scope)
-        scope[_ASKED], scope["user"] = asked, asked.user
+        """Raises InvalidInput, NotFound."""
+        asked = scope[_ASKED] = self._asked(scope)
         session, send = self._sessions.get(asked.session_id or ""), self._noted(asked, scope["method"], send)
         if session is None:
             await self._manager.asgi_app(scope, receive, send)
@@ -185,16 +176,21 @@ class StreamableHttp:
                 toolsets = chosen_toolsets(chosen, self._known, referring=False)
             except WrongSetting as error:
                 raise InvalidInput(TOOLSETS_HEADER, str(error).partition(": ")[2]) from None
-        session_id = headers.get("mcp-session-id")
         older = headers.get("mcp-protocol-version") in (None, *HANDSHAKE_PROTOCOL_VERSIONS)
+        session_id = headers.get("mcp-session-id") if older else None
+        principal = self._principal_of(scope)
+        if session_id is not None:
+            session = self._sessions.get(session_id)
+            if session is None or not _same(session.opened.principal, principal):
+                raise NotFound(
+                    "MCP session",
+                    session_id[:64],
+                    hint="The server was started again, or the session was idle for long: initialize, or start your client"
+                    " again. What you hold is kept for your agent.",
+                )
         theirs, ours = scope.get("client"), scope.get("server")
-        return _Asked(
-            self._principal_of(scope),
-            agent_id,
-            toolsets,
-            session_id if older and session_id in self._sessions else None,
-            None if theirs is None or ours is None else (theirs[1], ours[1]),
-        )
+        ports = None if theirs is None or ours is None else (theirs[1], ours[1])
+        return _Asked(principal, agent_id, toolsets, session_id, ports)
 
     def _noted(self, asked: _Asked, method: str, send: Send) -> Send:
         """Knows sessions from before the answer that opens them until before the one that ends them."""
@@ -357,6 +353,10 @@ class _Handlers(Handlers):
 
     async def initialized(self, ctx: Request, params: types.NotificationParams) -> None:
         """Nothing was listed before."""
+
+
+def _same(one: Principal, other: Principal) -> bool:
+    return (one.via, one.key_id, one.name) == (other.via, other.key_id, other.name)
 
 
 def _asked(ctx: Request) -> _Asked:
