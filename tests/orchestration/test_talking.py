@@ -80,6 +80,14 @@ async def test_a_huge_body_and_too_many_are_refused(room: Bench) -> None:
     assert (await refused(room, "message_send", to="bob", kind="question", body="?")).code == "conflict"
 
 
+async def test_who_has_sent_too_much_can_answer_all_the_same(room: Bench) -> None:
+    asked = await room.call("message_send", to="bob", kind="question", body="?")
+    for _ in range(200):
+        await room.call("message_send", BOB, to="ann", body="x")
+    assert (await refused(room, "message_send", BOB, to="ann", body="x")).code == "conflict"
+    assert (await room.call("message_send", BOB, answers=asked["message_id"], body="yes"))["to"] == "ann"
+
+
 async def test_unanswered_questions_keep_no_note_from_being_shown(room: Bench) -> None:
     for number in range(25):
         await room.call("message_send", to="bob", kind="question", body=f"q{number}")

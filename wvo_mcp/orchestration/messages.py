@@ -1,6 +1,6 @@
 """What waits for an agent: it is in the result of its next call, and the call after that acknowledges it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -57,7 +57,16 @@ async def collect(tx: Transaction) -> list[str]:
     """What waits for the agent that calls, oldest first; what its call before was given is acknowledged by this one."""
     shown: list[str] = []
     room = {False: _MOST, True: _REMINDERS}
-    for row in await tx.messages.waiting(tx.caller.agent_id, _LOOKED_AT):
+    page = await tx.messages.waiting(tx.caller.agent_id, _LOOKED_AT)
+    await _collect(tx, page, room, shown)
+    while len(page) == _LOOKED_AT and room[False]:  # what nobody is shown now is in the way of nothing
+        page = await tx.messages.waiting(tx.caller.agent_id, _LOOKED_AT, page[-1]["seq"])
+        await _collect(tx, page, room, shown)
+    return shown
+
+
+async def _collect(tx: Transaction, page: Sequence[Row], room: dict[bool, int], shown: list[str]) -> None:
+    for row in page:
         # A session that was shown it may have been killed before its agent read it.
         seen = row["delivered_at"] is not None and row["delivered_to"] == tx.caller.session_id
         if seen and not row["needs_answer"]:
@@ -66,7 +75,6 @@ async def collect(tx: Transaction) -> list[str]:
             room[seen] -= 1
             shown.append(as_notice(row, again=seen))
             await tx.messages.deliver(row["message_id"], tx.caller.session_id)
-    return shown
 
 
 async def _is_for(tx: Transaction, row: Row) -> bool:

@@ -66,7 +66,7 @@ async def send(
     sender = name_of(tx)
     if sender == to.to_agent:
         raise InvalidInput("to", "is yourself" if sender != PERSON else "is a person, as you are")
-    if sender != PERSON:
+    if sender != PERSON and answers is None:  # an answer makes room: its question is over
         await _check_room(tx, sender, to)
     wait = seconds or (_DEADLINE_SECONDS if needs_answer else None)
     fields: dict[str, Any] = {"from_agent": sender, "to_task": to.to_task, "answers": answers}

@@ -26,7 +26,7 @@ _MESSAGE = (
 _SHOWN = _MESSAGE.replace("body", "substr(body, 1, 1100) AS body")
 _OPEN = "messages INDEXED BY messages_waiting"
 """By itself SQLite takes the index of all that an agent was ever sent."""
-_WAITING = f"SELECT {_SHOWN} FROM {_OPEN} WHERE to_agent = ? AND acked_at IS NULL ORDER BY seq"
+_WAITING = f"SELECT {_SHOWN} FROM {_OPEN} WHERE to_agent = ? AND acked_at IS NULL AND seq > ? ORDER BY seq"
 _MOST_BUILT_ON = 1_000
 
 
@@ -190,11 +190,11 @@ class Messages(Numbered):
             (self._at, session_id, message_id),
         )
 
-    async def waiting(self, agent_id: str, limit: int) -> list[dict[str, Any]]:
-        return self._rows.all(_waiting(limit), (agent_id,))
+    async def waiting(self, agent_id: str, limit: int, after: int = 0) -> list[dict[str, Any]]:
+        return self._rows.all(_waiting(limit), (agent_id, after))
 
     async def prefetch_waiting(self, agent_id: str, limit: int) -> None:
-        self._rows.prefetch_statement(_waiting(limit), (agent_id,), of="messages")
+        self._rows.prefetch_statement(_waiting(limit), (agent_id, 0), of="messages")
 
     async def hand_over(self, task_id: str, kinds: Collection[str], agent_id: str) -> None:
         marks = ", ".join("?" * len(kinds))
