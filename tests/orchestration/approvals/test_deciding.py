@@ -255,7 +255,7 @@ async def test_no_agent_decides_and_nobody_decides_what_they_asked(bench: Bench)
         with pytest.raises(Forbidden, match="people only"):
             await bench.call("approve", caller, id=known)
     for asker in (
-        type(same_name)(ANN.agent_id, "cli:other", role=same_name.role),
+        *(type(same_name)(name, "cli:other", role=same_name.role) for name in ("ann", "ANN", "ann.1")),
         type(same_name)("other", ANN.session_id, role=same_name.role),
     ):
         with pytest.raises(Forbidden, match="who asks cannot decide"):

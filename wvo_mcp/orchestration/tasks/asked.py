@@ -22,6 +22,7 @@ def subject_of(task: Task) -> dict[str, Any]:
         "title": task.title,
         "description": task.description,
         "acceptance": list(task.acceptance),
+        "files": list(task.files),
     }
 
 

@@ -17,7 +17,7 @@ _GUARDED = ("acceptance", "files", "max_attempts", "requires_approval")
 _JUDGED = (*_GUARDED, "capabilities", "epic_id")
 """What a claim was judged by: limits of the epic, files, the agent; and the promise of further attempts."""
 _HELD = (Status.IN_PROGRESS, Status.IN_REVIEW, Status.AWAITING_APPROVAL)
-_APPROVED = ("title", "description", "acceptance")
+_APPROVED = ("title", "description", "acceptance", "files")
 _SCORING = frozenset({"priority", "complexity", "business_value", "milestone_id"})
 _RECOVERY = {
     Status.BLOCKED: "task.unblocked",
