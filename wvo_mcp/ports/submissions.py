@@ -94,7 +94,8 @@ class MessageRepository(Protocol):
         """It is shown to this session now."""
 
     async def waiting(self, agent_id: str, limit: int, after: int = 0) -> list[Row]:
-        """Not acknowledged, oldest first, those `after` this seq, with the first 1,100 characters of their bodies."""
+        """To the agent and to ids that continue its own with a dot: not acknowledged, oldest first, those `after` this seq,
+        with the first 1,100 characters of their bodies."""
 
     async def prefetch_waiting(self, agent_id: str, limit: int) -> None:
         """`waiting`, from the first on, will be asked for in this transaction."""

@@ -33,7 +33,7 @@ class Hearing:
             rows = await patiently(lambda: self.parts.store.read(self.parts.caller, self._unread))
             if rows and may_say():
                 self._said |= {row["message_id"] for row in rows}
-                await say(prompt.told([as_notice(row, again=False) for row in rows]))
+                await say(prompt.told([as_notice(row, again=False, reader=self.worker.agent_id) for row in rows]))
                 await patiently(
                     lambda rows=rows: self.parts.store.write(self.parts.caller, lambda tx: self._note(tx, rows))
                 )

@@ -26,7 +26,11 @@ _MESSAGE = (
 _SHOWN = _MESSAGE.replace("body", "substr(body, 1, 1100) AS body")
 _OPEN = "messages INDEXED BY messages_waiting"
 """By itself SQLite takes the index of all that an agent was ever sent."""
-_WAITING = f"SELECT {_SHOWN} FROM {_OPEN} WHERE to_agent = ? AND acked_at IS NULL AND seq > ? ORDER BY seq"
+_WAITING = f"""
+SELECT {_SHOWN} FROM {_OPEN} WHERE to_agent = ? AND acked_at IS NULL AND seq > ?
+UNION ALL
+SELECT {_SHOWN} FROM {_OPEN} WHERE to_agent > ? AND to_agent < ? AND acked_at IS NULL AND seq > ?
+ORDER BY seq"""
 _MOST_BUILT_ON = 1_000
 
 
@@ -191,10 +195,10 @@ class Messages(Numbered):
         )
 
     async def waiting(self, agent_id: str, limit: int, after: int = 0) -> list[dict[str, Any]]:
-        return self._rows.all(_waiting(limit), (agent_id, after))
+        return self._rows.all(_waiting(limit), _whose(agent_id, after))
 
     async def prefetch_waiting(self, agent_id: str, limit: int) -> None:
-        self._rows.prefetch_statement(_waiting(limit), (agent_id, 0), of="messages")
+        self._rows.prefetch_statement(_waiting(limit), _whose(agent_id, 0), of="messages")
 
     async def hand_over(self, task_id: str, kinds: Collection[str], agent_id: str) -> None:
         marks = ", ".join("?" * len(kinds))
@@ -224,6 +228,10 @@ class Messages(Numbered):
 
     def _messages(self, rest: str, params: Any, table: str = "messages") -> list[dict[str, Any]]:
         return self._rows.all(f"SELECT {_MESSAGE} FROM {table} WHERE {rest}", params)
+
+
+def _whose(agent_id: str, after: int) -> tuple[Any, ...]:
+    return agent_id, after, f"{agent_id}.", f"{agent_id}/", after  # `/` follows `.`
 
 
 def _waiting(limit: int) -> str:
