@@ -266,7 +266,10 @@ async def recover(tx: Transaction, task: Task, kind: str, reason: str | None) ->
     if task.status is Status.BLOCKED and task.expiries >= MAX_EXPIRIES:
         fields = {"expiries": 0}
     if task.status in SETTLED:
+        from wvo_mcp.orchestration.tasks import asked  # few tasks are opened again
+
         fields = {"started_at": None, "progress": None, "assigned_to": None}
+        await asked.forgotten(tx, task.id)
     if task.status is Status.DONE:
         fields["approved_at"] = None  # what is done again is decided again
     return await move(tx, task, Status.PENDING, kind, fields, {"reason": reason} if reason else None)
