@@ -18,11 +18,12 @@ async def ask(tx: Transaction, task: Task, question: str | None, candidates: Seq
     if task.status is not Status.IN_REVIEW:
         return await triggers.of_work(tx, task, ReviewTrigger.HUMAN, tx.caller.agent_id, candidates, question)
     entry = await _entry(tx, task)
+    commit, base = await _content(tx, task, entry)
     return await asking.ask(
         tx,
         task,
-        commit="" if entry is None else entry["commit_sha"],
-        base=None if entry is None else entry["base_sha"],
+        commit=commit,
+        base=base,
         trigger=ReviewTrigger.HUMAN,
         asked_by=tx.caller.agent_id,
         entry=entry,
@@ -54,10 +55,10 @@ async def judge(tx: Transaction, task: Task, verdict: Verdict, reason: str) -> T
 def _can_be_judged(task: Task, entry: Mapping[str, Any] | None, verdict: Verdict) -> bool:
     if task.status is Status.IN_REVIEW:
         return True
-    if entry is None:
-        return False
     stopped = task.status is Status.BLOCKED and task.block_author is BlockAuthor.REVIEW
-    return task.status is Status.PENDING or (stopped and verdict is Verdict.APPROVED)
+    if stopped and verdict is Verdict.APPROVED:
+        return True
+    return entry is not None and task.status is Status.PENDING
 
 
 async def _entry(tx: Transaction, task: Task) -> dict[str, Any] | None:
@@ -68,16 +69,25 @@ async def _entry(tx: Transaction, task: Task) -> dict[str, Any] | None:
     return None
 
 
+async def _content(tx: Transaction, task: Task, entry: Mapping[str, Any] | None) -> tuple[str, str | None]:
+    """(commit, base) of what waits for the review; an empty commit where nothing was handed in."""
+    if entry is not None:
+        return entry["commit_sha"], entry["base_sha"]
+    last = await reviewing.of_copy(tx, task.id)
+    return ("", None) if last is None else (last.commit_sha, last.base_sha)
+
+
 async def _record(tx: Transaction, task: Task, entry: Mapping[str, Any] | None, verdict: Verdict, reason: str) -> None:
     author = await asking.author_of(tx, task, entry)
+    commit, base = await _content(tx, task, entry)
     who = tx.caller.agent_id
     row = await tx.reviews.add(
         {
             "task_id": task.id,
             "round": 1 + await tx.reviews.last_round(task.id),
             "entry_id": None if entry is None else entry["entry_id"],
-            "commit_sha": "" if entry is None else entry["commit_sha"],
-            "base_sha": None if entry is None else entry["base_sha"],
+            "commit_sha": commit,
+            "base_sha": base,
             "holds": True,
             "author": author.agent_id,
             "author_session": author.session_id,
