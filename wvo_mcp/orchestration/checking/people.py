@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wvo_mcp.domain.merging import OPEN, EntryKind
+from wvo_mcp.domain.merging import OPEN, WAITS, EntryKind
 from wvo_mcp.domain.review import Review, ReviewDecision, ReviewState, ReviewTrigger, Ruled, Verdict
 from wvo_mcp.domain.task import BlockAuthor, Status, Task
 from wvo_mcp.errors import IllegalTransition
 from wvo_mcp.orchestration.checking import asking, deciding, triggers
 from wvo_mcp.orchestration.tasks import lifecycle, protecting, reviewing, settling
 from wvo_mcp.ports import Transaction
+
+_LOOKED_AT = 20
 
 
 async def ask(tx: Transaction, task: Task, question: str | None, candidates: Sequence[str]) -> list[Review]:
@@ -30,6 +32,14 @@ async def ask(tx: Transaction, task: Task, question: str | None, candidates: Seq
         question=question,
         candidates=candidates,
     )
+
+
+async def tried_again(tx: Transaction, entry: Mapping[str, Any], candidates: Sequence[str]) -> None:
+    """What a person had parked is in the queue again. If it still waits for a review that nobody is asked for, since the
+    answer was no, or came while it was parked, it is asked for once more."""
+    rows = [one for one in await tx.reviews.of_task(entry["task_id"], _LOOKED_AT) if one.entry_id == entry["entry_id"]]
+    if entry["review"] == WAITS and rows and not any(one.is_open for one in rows):
+        await asking.again(tx, await tx.tasks.get(entry["task_id"]), rows[0], candidates)
 
 
 async def judge(tx: Transaction, task: Task, verdict: Verdict, reason: str) -> Task:

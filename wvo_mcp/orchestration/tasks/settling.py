@@ -118,9 +118,10 @@ async def stopped(tx: Transaction, task: Task, told: str) -> Task:
         await tx.events.append("merge.parked", task.id, {"entry": entry["entry_id"], "reason": told[:_REASON]})
     moved = await lifecycle.block(tx, task, told[:_REASON], [], BlockAuthor.REVIEW)
     message = (
-        f"{task.id} was stopped: {told} It goes on by: wvo-mcp unblock {task.id}   or: wvo-mcp review {task.id} --pass"
+        f"{task.id} was stopped: {cut(visible(told), _TOLD)} It goes on by: wvo-mcp unblock {task.id}"
+        f'   or: wvo-mcp review {task.id} --pass "reason"'
     )
-    await tx.alerts.raise_alert(reviewing.ALERT, "critical", task.id, message[:_REASON])
+    await tx.alerts.raise_alert(reviewing.ALERT, "critical", task.id, message)
     return moved.task
 
 
