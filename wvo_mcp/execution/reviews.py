@@ -10,6 +10,7 @@ from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.replacement import disk_errors, write_whole
 from wvo_mcp.execution.workspaces.checkpoints import difference
 from wvo_mcp.execution.workspaces.repository import Common, Tampered
+from wvo_mcp.execution.workspaces.worktree import SHADOWS
 from wvo_mcp.ports.checkpoints import Difference
 
 KEPT = 1_000
@@ -63,16 +64,17 @@ class ReviewFolder:
 class CommitsOfRoot:
     """`ports.reviews.Commits`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, worktrees: Path) -> None:
         self._root = root
+        self._copies = worktrees / SHADOWS
 
     async def between(self, base: str | None, commit: str, most: int) -> Difference | None:
         return await to_thread.run_sync(self._between, base, commit, most)
 
     def _between(self, base: str | None, commit: str, most: int) -> Difference | None:
         try:
-            common = Common.of(self._root)
-            if common is None or common.commit_of(commit) is None:
+            common = Common.having(commit, self._root, self._copies)
+            if common is None:
                 return None
             before = common.commit_of(base or f"{commit}^")
             return None if before is None else difference(common, before, commit, most)

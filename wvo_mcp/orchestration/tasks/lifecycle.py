@@ -88,6 +88,10 @@ async def move(
         from wvo_mcp.orchestration.tasks import submitting  # few tasks come back
 
         await submitting.withdrawn(tx, task.id, f"the task is {to}")
+    if to is Status.CANCELLED:
+        from wvo_mcp.orchestration.tasks import reviewing  # few tasks are cancelled
+
+        await reviewing.ended(tx, task.id, holds=False)
     if leaving:
         await tx.reservations.end_of_task(task.id)
     if leaving and task.assigned_to is not None:
