@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import datetime
 from typing import Any
 
 import anyio
@@ -112,17 +113,6 @@ def violations(page: Page) -> list[str]:
     ]
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Generator[PageServer]:
-    """A server on an empty project."""
-    folder = tmp_path_factory.mktemp("served")
-    root = folder / "shop"
-    root.mkdir()
-    server = PageServer(root, folder / "home").start()
-    yield server
-    server.stop()
-
-
 class Shop:
     """A server on a project that has something of everything, and the cookies of who signed in there."""
 
@@ -150,6 +140,12 @@ class Shop:
         """(seq, kind) of what the store has."""
         with closing(sqlite3.connect(self.server.root / "state" / "state.db")) as store:
             return store.execute("SELECT seq, kind FROM events WHERE seq > ? ORDER BY seq", (after,)).fetchall()
+
+    def happened(self, task_id: str) -> float:
+        """When the first event of the task was, in seconds."""
+        with closing(sqlite3.connect(self.server.root / "state" / "state.db")) as store:
+            rows = store.execute("SELECT at FROM events WHERE task_id = ? ORDER BY seq", (task_id,)).fetchall()
+        return datetime.fromisoformat(rows[0][0]).timestamp()
 
     def status(self, task_id: str) -> str:
         return json.loads(self.server.command("get-task", task_id, "--json"))["task"]["status"]

@@ -62,13 +62,13 @@ def test_a_person_pauses_by_a_dialog_and_resumes(shop: Shop, opened: Opened) -> 
     tab.get_by_role("button", name="Pause now").wait_for()
 
     assert tab.evaluate(_SAME)
-    told = [one for one in shop.events() if one[1] in ("control.paused", "control.resumed")]
+    told = [one for one in shop.events() if one[1] in ("work.paused", "work.resumed")]
     assert len(told) == 2, shop.events()[-6:]
 
 
 def test_a_person_acknowledges_retries_unblocks_and_stops_a_worker(shop: Shop, opened: Opened) -> None:
     tab = _live(opened(shop.at("/alerts"), who=shop.signed_in("ann")))
-    alert = tab.locator("#live_alerts [data-row]", has_text="nothing completed")
+    alert = tab.locator("#live_alerts [data-row]").filter(has=tab.get_by_role("link", name="FAILS-2", exact=True))
     alert.get_by_role("button", name="Acknowledge").click()
     alert.get_by_text("acknowledged by ann").wait_for()
     assert tab.evaluate(_SAME)
