@@ -1,5 +1,6 @@
 """A real server of the page, as a process of its own."""
 
+import json
 import os
 import re
 import select
@@ -7,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tests.support.workspace import REPOSITORY
 
@@ -15,11 +18,11 @@ _PATIENCE_SECONDS = 60.0
 
 
 class PageServer:
-    """`wvo-mcp serve --http` for a project. `link` is the one-time link that it prints, if it prints one."""
+    """`wvo-mcp serve --http` for a project; `options` are further ones of the command."""
 
-    def __init__(self, root: Path, home: Path, port: int = 0, **settings: str) -> None:
-        self.root, self.home, self.port, self.settings = root, home, port, settings
-        self.address = self.link = ""
+    def __init__(self, root: Path, home: Path, port: int = 0, options: Sequence[str] = (), **settings: str) -> None:
+        self.root, self.home, self.port, self.options, self.settings = root, home, port, options, settings
+        self.address = ""
         self._process: subprocess.Popen[bytes] | None = None
         self.log = home / "serve.log"
         home.mkdir(parents=True, exist_ok=True)
@@ -30,33 +33,26 @@ class PageServer:
 
     def start(self) -> "PageServer":
         """Waits until it says where it listens. The port stays the same over restarts."""
-        command = [sys.executable, "-m", "wvo_mcp", "serve", "--http", "--port", str(self.port)]
+        command = [sys.executable, "-m", "wvo_mcp", "serve", "--http", "--port", str(self.port), *self.options]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=self.root, env=self.environ(), stdout=subprocess.PIPE, stderr=log, start_new_session=True
             )
-        shown = self._read_until(r"http://\S+\n")
-        self.address = shown.split()[0] if shown.startswith("http") else re.findall(r"http://\S+", shown)[0]
-        self.address = re.match(r"http://[^/\s]+", self.address)[0]  # type: ignore[index]
+        # Its first line is the address, the next says how to sign in.
+        self.address = self._read_until(r"http://\S+\n[^\n]+\n").split()[0]
         self.port = int(self.address.rpartition(":")[2])
         return self
 
     def sign_in_link(self) -> str:
         """The next one-time link: the command `login-link` prints one at any time."""
-        done = subprocess.run(
-            [sys.executable, "-m", "wvo_mcp", "login-link", "--json"],
-            cwd=self.root,
-            env=self.environ(),
-            capture_output=True,
-            timeout=_PATIENCE_SECONDS,
-            check=True,
-        )
-        found = re.search(rb"/login/[\w-]+", done.stdout)
-        assert found is not None, done.stdout
-        return self.address + found[0].decode()
+        made = urlsplit(json.loads(self.command("login-link", "--json"))["address"])
+        return self.address + made.path
 
-    def command(self, *words: str) -> None:
-        """A person's command in the project."""
+    def token(self, name: str, role: str) -> str:
+        return json.loads(self.command("token", "create", name, "--role", role, "--json"))["token"]
+
+    def command(self, *words: str) -> str:
+        """A person's command in the project; what it prints."""
         done = subprocess.run(
             [sys.executable, "-m", "wvo_mcp", *words],
             cwd=self.root,
@@ -66,6 +62,7 @@ class PageServer:
             check=False,
         )
         assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode()
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         if self._process is None:

@@ -111,8 +111,8 @@ async def _still_as_seen(tx: Transaction, task_id: str, seen: int) -> None:
     for event in await tx.events.after(seen, _LOOKED_AT, task_id, None):
         if event.kind not in SIGNS_OF_LIFE:
             raise Conflict(
-                f"Task {task_id} has changed since this page was read ({event.kind} at {event.at:%H:%M:%S} UTC)."
-                " Nothing was done.",
+                f"Task {task_id} has changed since this page was read ({event.kind} by {event.agent_id},"
+                f" {event.at:%H:%M:%S} UTC). Nothing was done.",
                 hint="Look at it again, and decide then.",
                 task_id=task_id,
                 seen=seen,
