@@ -167,6 +167,30 @@ def test_nobody_here_is_said_with_the_reasons(goals: Goals, capsys: pytest.Captu
     assert "orchestrate --resume O-1" in error["hint"]
 
 
+def test_providers_that_are_turned_off_are_not_called_absent(goals: Goals, capsys: pytest.CaptureFixture[str]) -> None:
+    goals.begin_goals({})
+    file = goals.root / "state/providers.yaml"
+    file.write_text(file.read_text().replace("    kind: openai\n", "    kind: openai\n    enabled: false\n"))
+
+    assert goals.orchestrate(GOAL, "--yes") == 1
+
+    error = json.loads(capsys.readouterr().out.splitlines()[-1])["error"]
+    assert "turned off" in error["message"]
+    assert "wvo-mcp doctor" in error["hint"]
+
+
+def test_the_branch_of_a_goal_does_not_change(goals: Goals, capsys: pytest.CaptureFixture[str]) -> None:
+    goals.begin_goals({})
+    goals.git("branch", "beta")
+    assert goals.orchestrate(GOAL, "--dry-run") == 0
+
+    assert goals.orchestrate("--resume", "--yes", "--no-wait", "--target", "beta") == 1
+
+    error = json.loads(capsys.readouterr().out.splitlines()[-1])["error"]
+    assert (error["code"], error["details"]["field"]) == ("invalid_input", "target")
+    assert goals.goal()["state"] == "planned"
+
+
 def test_the_branch_that_was_asked_for_gets_the_work(goals: Goals, capsys: pytest.CaptureFixture[str]) -> None:
     goals.begin_goals({})
     goals.git("branch", "beta")

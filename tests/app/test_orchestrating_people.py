@@ -1,5 +1,6 @@
 """`wvo-mcp orchestrate` on a terminal: a person accepts the plan, changes it, leaves it, and decides on its commands."""
 
+import io
 import json
 import shlex
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.app.conftest import alone
 from tests.faces.cli.shell import Ran, Terminal
 from tests.support.goals import PLAN, TASKS, Goals, answers
 from wvo_mcp.domain.plans import Plan
@@ -77,10 +79,15 @@ def test_without_a_dashboard_there_is_no_page(goals: Goals) -> None:
 def test_who_leaves_the_plan_finds_it_later_and_who_drops_it_does_not(goals: Goals) -> None:
     goals.begin_goals({"plan-O-2": [answers(PLAN)]})
     with terminal(goals, "An API for prices") as screen:
-        assert answered(screen, ASKED, "later").code == 0
+        ended = answered(screen, ASKED, "later")
+    assert ended.code == 0
+    assert "Nothing was begun. wvo-mcp orchestrate --resume O-1 goes on." in ended.text
     assert (goals.goal()["state"], goals.statuses()) == ("planned", {})
     with terminal(goals, "--resume", "O-1") as screen:
-        assert answered(screen, ASKED, "drop").code == 0
+        ended = answered(screen, ASKED, "drop")
+    assert ended.code == 0
+    assert "O-1 is dropped." in ended.text
+    assert "--resume" not in ended.text
     assert (goals.goal()["state"], goals.statuses()) == ("stopped", {})
     with terminal(goals, "--resume", "O-1") as screen:
         ended = screen.finish()
@@ -131,6 +138,49 @@ def test_new_commands_run_only_when_a_person_says_so_here(goals: Goals, answer: 
         end = answered(screen, ASKED, "run", "Let these run", answer)
     assert end.code == 0, end.text
     assert trap.exists() is (answer == "y")
+
+
+def test_nobody_at_a_terminal_accepts_no_plan_and_no_command(goals: Goals) -> None:
+    trap = goals.folder / "sprung"
+    tasks = [{**one, "verify": [f"touch {trap}"]} for one in TASKS]
+    goals.begin_goals({"plan-O-1": [answers({**PLAN, "tasks": tasks})]})
+    assert goals.process(0, "An API for prices", "--dry-run").returncode == 0
+    spent = goals.sql("SELECT count(*) AS turns FROM workers")
+
+    for words in (["--resume"], ["--resume", "O-1"]):
+        ended = goals.process(0, *words, stdin="run\ny\n")
+        assert (ended.returncode, "--yes" in ended.stderr) == (2, True), ended.stdout
+
+    assert goals.goal()["state"] == "planned"
+    assert goals.sql("SELECT count(*) AS turns FROM workers") == spent
+    assert not trap.exists()
+
+
+def test_who_interrupts_at_the_question_is_told_how_to_go_on(goals: Goals) -> None:
+    goals.begin_goals({})
+    with terminal(goals, "An API for prices") as screen:
+        screen.until(lambda seen: ASKED in seen)
+        screen.interrupt()
+        ended = screen.finish()
+    assert ended.code == 130
+    assert "wvo-mcp orchestrate --resume" in ended.text
+    assert goals.goal()["state"] == "planned"
+
+
+def test_questions_are_no_part_of_the_output_for_programs(
+    goals: Goals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    goals.begin_goals({})
+    alone(monkeypatch, goals.environ)
+    typed = io.StringIO("later\n")
+    monkeypatch.setattr(typed, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", typed)
+
+    assert goals.orchestrate("An API for prices") == 0
+
+    said = capsys.readouterr()
+    assert [json.loads(line)["event"] for line in said.out.splitlines()][-2:] == ["planned", "notice"]
+    assert ASKED in said.err
 
 
 def test_no_command_hides_from_the_person_who_accepts_it(goals: Goals) -> None:

@@ -1,6 +1,7 @@
 """Work waits for reviews, which programs of other providers do beside the pool: whole autopilots with scripted agents."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -130,3 +131,20 @@ async def test_a_reviewer_gets_no_server_no_key_and_no_leave_to_run_anything(fli
     assert "nothing is written or run" in log or "only read" in log
     assert not (flight.folder / "ran").exists()
     assert flight.completions() in ({}, {"T1": 1})
+
+
+@pytest.mark.requirement("WS-8")
+async def test_without_git_the_folder_gets_the_work_of_a_worker_after_its_review(flight: Flight) -> None:
+    hands_in: Sequence[Step] = ({"call": "complete_task", "with": {"summary": "It has passed"}},)
+    sees = [{"run": "cat T1.txt"}, says("approved", "It is fine.")]
+    flight.begin({"T1": []}, {"T1": [does("T1"), hands_in], "review T1": [sees]}, **ONE_OTHER)
+    shutil.rmtree(flight.root / ".git")
+
+    summary = await flight.fly()
+
+    assert flight.statuses() == {"T1": "done"}, (summary, *flight.heard("review_lost"))
+    assert reviews(flight, "verdict", "decision") == [("approved", "continue")]
+    assert (flight.root / "T1.txt").read_text() == "work of T1\n"
+    kinds = [row["kind"] for row in flight.sql("SELECT kind FROM events WHERE task_id = 'T1' ORDER BY seq")]
+    assert kinds.index("review.decided") < kinds.index("task.reviewed") < kinds.index("task.completed")
+    assert "+work of T1" in (flight.root / "state/reviews/R-1.md").read_text()

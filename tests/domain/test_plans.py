@@ -1,6 +1,6 @@
 """A plan is checked before any of it becomes a task: order, files, proofs, shares (WORK-4)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from wvo_mcp.domain.files import overlap
+from wvo_mcp.domain import plans
+from wvo_mcp.domain.files import counted_overlap, overlap
 from wvo_mcp.domain.plans import MOST_TASKS, Part, Plan, check, shares
 
 pytestmark = pytest.mark.requirement("WORK-4")
@@ -17,9 +18,11 @@ VERIFY = ("pytest -q",)
 
 
 def planned(
-    name: str, *before: str, part: str = "implementation", files: Sequence[str] = (), **more: Any
+    name: str, *before: str, part: str = "implementation", files: Sequence[str] | None = None, **more: Any
 ) -> dict[str, Any]:
-    known = {"id": name, "title": f"Do {name}", "part": part, "depends_on": before, "files": files}
+    """It changes a file of its own, where none are given."""
+    changes = files if files is not None else [] if part == "review" else [f"{name}.txt"]
+    known = {"id": name, "title": f"Do {name}", "part": part, "depends_on": before, "files": changes}
     return {**known, "acceptance": ["It works"], **more}
 
 
@@ -50,11 +53,51 @@ def test_a_plan_in_order_with_files_apart_is_right() -> None:
             "A and B could run at once and both change",
         ),
         ([planned("A", files=["a/x.py"]), planned("B", files=["a/x.py"])], "both change a/x.py"),
+        ([planned("A", files=["src"]), planned("B", files=["SRC/x.py"])], "both change"),
+        ([planned("A" * 49)], "has more than 48 characters"),
+        ([planned("A", files=[])], "A is implementation, and names no files"),
+        ([planned("A", part="design", files=[]), planned("B", "A", part="review")], "no task changes a file"),
+        ([planned("A", files=["src/../../x"])], "names src/../../x, which is not in the project"),
+        ([planned("A", files=["/etc/passwd"])], "names /etc/passwd, which is not in the project"),
     ],
 )
 def test_what_is_wrong_is_named(tasks: list[dict[str, Any]], said: str) -> None:
     (wrong, *_) = check(plan(*tasks), VERIFY, taken=["T1"]).wrong
     assert said in wrong
+
+
+def apart(task: int, number: int) -> str:
+    return f"src/some/folder/m{task}/file{number}.py"
+
+
+def patterns(task: int, number: int) -> str:
+    return f"m{task}/**/file{number}*.py"
+
+
+def hostile(task: int, number: int) -> str:
+    return "a*" * 50 + f"*b?*{task}-{number}"
+
+
+@pytest.mark.parametrize(("named", "wrong"), [(apart, False), (patterns, False), (hostile, True)])
+def test_the_files_of_the_largest_plan_are_compared_in_moments(
+    monkeypatch: pytest.MonkeyPatch, named: Callable[[int, int], str], wrong: bool
+) -> None:
+    """An agent has them compared while nobody else can write."""
+    made = plan(*(planned(f"T{task}", files=[named(task, one) for one in range(50)]) for task in range(MOST_TASKS)))
+    states = 0
+
+    def counted(mine: str, its: str) -> tuple[bool, int]:
+        nonlocal states
+        met, seen = counted_overlap(mine, its)
+        states += seen + 1
+        return met, seen
+
+    monkeypatch.setattr(plans, "counted_overlap", counted)
+
+    found = check(made, VERIFY).wrong
+
+    assert bool(found) is wrong
+    assert states < 1_100_000
 
 
 def test_what_comes_before_through_others_is_no_collision() -> None:

@@ -156,7 +156,7 @@ class Logs:
 
 
 def showing(lane: Lane, logs: Logs) -> Container:
-    return lane.bench.services.having({Commits: CommitsOfRoot(lane.yard.root), WorkerLogs: logs})
+    return lane.bench.services.having({Commits: CommitsOfRoot(lane.yard.root, lane.yard.folder), WorkerLogs: logs})
 
 
 async def test_an_entry_shows_its_diff_and_what_its_verification_said(lane: Lane) -> None:
@@ -198,7 +198,9 @@ async def test_the_end_of_a_log_is_shown_and_what_passed_has_one_too(lane: Lane)
 
 async def test_what_another_repository_has_is_said_not_to_be_here(lane: Lane, tmp_path: Path) -> None:
     await lane.submit("T1", {"code.py": "a = 2\n"})
-    services = lane.bench.services.having({Commits: CommitsOfRoot(tmp_path / "elsewhere"), WorkerLogs: Logs("")})
+    services = lane.bench.services.having(
+        {Commits: CommitsOfRoot(tmp_path / "elsewhere", tmp_path), WorkerLogs: Logs("")}
+    )
 
     found = await ALL["merge_show"](services, OWNER, {"entry_id": "m-1"})
 

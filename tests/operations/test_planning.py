@@ -1,6 +1,6 @@
 """A goal becomes a plan that a person accepts: nothing of it is a task before, and its commands run only if they said so."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from wvo_mcp.execution.roadmap.plans import AcceptedPlans
 from wvo_mcp.execution.roadmap.rules import RulesOfRoadmap
 from wvo_mcp.execution.trust import Trust
 from wvo_mcp.operations import ALL
+from wvo_mcp.orchestration.planning import drafting
 from wvo_mcp.ports.planning import AcceptedCommands
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("WORK-4")]
@@ -39,11 +40,14 @@ class Kept:
     def __init__(self) -> None:
         self.accepted: dict[str, Sequence[str]] = {}
         self.fails = False
+        self.meanwhile: Callable[[], Awaitable[object]] | None = None
 
     async def accept(self, commands: Mapping[str, Sequence[str]]) -> None:
         if self.fails:
             raise StoreUnavailable("The disk is full.")
-        self.accepted |= commands
+        self.accepted |= {name: each for name, each in commands.items() if each}
+        if self.meanwhile is not None:
+            await self.meanwhile()
 
 
 class Desk:
@@ -148,6 +152,68 @@ async def test_a_dropped_plan_is_never_begun(desk: Desk) -> None:
         await desk.ask("plan_accept", id=known)
 
 
+@pytest.mark.both_stores
+async def test_a_goal_that_runs_is_dropped_with_what_is_not_done_of_it(desk: Desk) -> None:
+    known = await desk.drafted()
+    await desk.ask("plan_accept", id=known)
+    claimed = await desk.bench.claim(ANN, f"{known}.design")
+    token = claimed["lease"]["token"]
+    await desk.bench.call("complete_task", ANN, task_id=f"{known}.design", lease_token=token, summary="said")
+    await desk.bench.claim(ANN, f"{known}.build")
+
+    assert (await desk.ask("plan_drop", id=known, reason="not now"))["state"] == "stopped"
+
+    found = [(await desk.bench.task(f"{known}.{name}")).status.value for name in ("design", "build", "look")]
+    assert found == ["done", "cancelled", "cancelled"]
+    with pytest.raises(Conflict, match="is stopped"):
+        await desk.ask("plan_drop", id=known, reason="again")
+
+
+async def test_a_goal_that_never_got_a_plan_is_dropped(desk: Desk) -> None:
+    row = await desk.bench.write(lambda tx: drafting.ask(tx, "A goal", "ann"))
+    assert (await desk.ask("plan_drop", id=row["orchestration_id"], reason="no program"))["state"] == "stopped"
+
+
+async def test_a_plan_that_was_changed_while_it_was_accepted_is_not_begun(desk: Desk) -> None:
+    known = await desk.drafted(NEW)
+    desk.kept.meanwhile = lambda: desk.ask("plan_edit", id=known, plan=PLAN)
+    with pytest.raises(Conflict, match="changed meanwhile"):
+        await desk.ask("plan_accept", id=known, commands="accept")
+    assert await desk.bench.read(lambda tx: tx.tasks.known(["O-1.design"])) == set()
+
+
+async def test_a_person_accepts_the_plan_that_they_saw_and_no_other(desk: Desk) -> None:
+    known = await desk.drafted()
+    seen = (await desk.ask("plan_show", id=known))["plan_hash"]
+    await desk.ask("plan_edit", id=known, plan=NEW)
+    with pytest.raises(Conflict, match="changed meanwhile"):
+        await desk.ask("plan_accept", id=known, commands="accept", plan_hash=seen)
+    assert desk.kept.accepted == {}
+    seen = (await desk.ask("plan_show", id=known))["plan_hash"]
+    assert len((await desk.ask("plan_accept", id=known, commands="leave", plan_hash=seen))["created"]) == 3
+
+
+async def test_ids_of_tasks_that_there_are_keep_a_plan_from_being_begun_and_are_named(desk: Desk) -> None:
+    await desk.ask("create_tasks", ANN, tasks=[{"id": "O-1.build", "title": "Mine"}])
+    known = await desk.drafted()
+    with pytest.raises(Conflict, match=r"O-1\.build") as raised:
+        await desk.ask("plan_accept", id=known)
+    assert "plan-drop O-1" in raised.value.hint
+    renamed = [PLAN["tasks"][0], {**PLAN["tasks"][1], "id": "make"}, {**PLAN["tasks"][2], "depends_on": ["make"]}]
+    await desk.ask("plan_edit", id=known, plan={**PLAN, "tasks": renamed})
+    assert "O-1.make" in (await desk.ask("plan_accept", id=known))["created"]
+
+
+async def test_commands_that_are_left_out_do_not_run_though_they_were_accepted_before(tmp_path: Any) -> None:
+    trust = Trust({"XDG_CONFIG_HOME": str(tmp_path / "config")}, tmp_path)
+    rules = RulesOfRoadmap(tmp_path / "roadmap.yaml", trust)
+    await AcceptedPlans(trust).accept({"O-1.look": ["make check"], "O-1.build": ["make"]})
+    await AcceptedPlans(trust).accept({"O-1.look": ()})
+    await rules.refresh()
+    assert rules.current().verify_of("O-1.look", "O-1") == ()
+    assert rules.current().verify_of("O-1.build", "O-1") == ("make",)
+
+
 async def test_accepted_commands_hold_for_their_task_beside_the_roadmap(desk: Desk, tmp_path: Any) -> None:
     trust = Trust({"XDG_CONFIG_HOME": str(tmp_path / "config")}, tmp_path)
     rules = RulesOfRoadmap(tmp_path / "roadmap.yaml", trust)
@@ -213,3 +279,41 @@ async def test_what_went_wrong_on_the_way_to_a_goal_is_told_a_lost_worker_too(de
     end = await desk.ask("plan_check", id=known)
 
     assert end["recoveries"] == [f"{known}.design: its worker was lost"]
+
+
+@pytest.mark.both_stores
+@pytest.mark.parametrize(
+    "escape",
+    [
+        {"task_id": "O-1.design", "status": "cancelled", "reason": "not needed"},
+        {"task_id": "O-1.design", "epic_id": "elsewhere"},
+        {"task_id": "O-1.build", "labels": ["part:review"]},
+    ],
+)
+async def test_no_agent_takes_a_task_out_of_what_must_be_done(desk: Desk, escape: dict[str, Any]) -> None:
+    known = await desk.drafted({**PLAN, "tasks": [PLAN["tasks"][0], {**PLAN["tasks"][1], "depends_on": []}]})
+    await desk.ask("plan_accept", id=known)
+    claimed = await desk.bench.claim(ANN, f"{known}.build")
+    token = claimed["lease"]["token"]
+    await desk.bench.call(
+        "complete_task", ANN, task_id=f"{known}.build", lease_token=token, summary="x", evidence=["Seen"]
+    )
+    await desk.ask("update_task", ANN, **escape)
+
+    found = {one["point"]: one for one in (await desk.ask("plan_check", id=known))["points"]}
+
+    assert not found["Every task is done"]["met"], found
+    assert "O-1.design is" in found["Every task is done"]["found"]
+    assert not found["Somebody else looked at the work"]["met"], found
+
+
+async def test_a_task_that_a_person_cancels_is_no_longer_part_of_the_goal(desk: Desk) -> None:
+    known = await desk.drafted()
+    await desk.ask("plan_accept", id=known)
+    await desk.ask("update_task", ANN, task_id="O-1.look", status="cancelled", reason="not needed")
+    await desk.ask("update_task", task_id="O-1.look", status="pending", reason="it is")
+    await desk.ask("update_task", task_id="O-1.look", status="cancelled", reason="it is not")
+
+    found = {one["point"]: one["found"] for one in (await desk.ask("plan_check", id=known))["points"]}
+
+    assert found["Every task is done"] == "0 of 2, and 1 cancelled: O-1.design is pending, O-1.build is pending"

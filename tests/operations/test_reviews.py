@@ -176,7 +176,7 @@ async def test_two_with_concerns_wait_for_a_person_who_decides_about_that_commit
     office: Office, approved: bool
 ) -> None:
     await office.complete()
-    await office.bench.write(_second)
+    await office.bench.write(second)
     await office.review(DOUBT)
     assert (await office.review(DOUBT, EVE))["review"]["decision"] == "pause"
     (approval,) = (await office.ask("approvals"))["approvals"]
@@ -192,7 +192,7 @@ async def test_two_with_concerns_wait_for_a_person_who_decides_about_that_commit
         assert (await office.status(), await office.entry()) == ("blocked", ("parked", "waits"))
 
 
-async def _second(tx: Transaction) -> None:
+async def second(tx: Transaction) -> None:
     """Another reviewer of the same round, as where there are two providers."""
     (first,) = await tx.reviews.of_round("T1", 1)
     fields = first.model_dump(include={"task_id", "round", "entry_id", "commit_sha", "base_sha", "holds", "author"})

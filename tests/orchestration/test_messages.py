@@ -9,6 +9,8 @@ from wvo_mcp.domain.lease import Caller
 from wvo_mcp.domain.messages import MessageKind
 from wvo_mcp.errors import WvoError
 from wvo_mcp.orchestration import messages
+from wvo_mcp.orchestration.pool.hearing import Hearing
+from wvo_mcp.ports import Transaction
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CTX-4")]
 
@@ -98,3 +100,34 @@ async def test_many_come_in_portions_and_a_huge_one_is_cut(bench: Bench) -> None
         await send(bench, f"{number} {'y' * 100_000}")
     sizes = [len((await bench.call("plan_next", BOB)).get("notices", [])) for _ in range(3)]
     assert sizes == [10, 2, 0]
+
+
+async def test_what_nobody_is_shown_now_keeps_nothing_else_from_being_shown(bench: Bench) -> None:
+    """What is said of files of tasks that the agent does not hold waits for their next holders, however much of it there is."""
+    ids = await bench.create(*(a_task(f"T{number}") for number in range(60)))
+
+    async def flood(tx: Transaction) -> None:
+        for task_id in ids:
+            await messages.send(tx, "bob", MessageKind.VIOLATION, "v", task_id=task_id)
+
+    await bench.write(flood)
+    await send(bench, "the note")
+    await send(bench, "the next")
+    shown = (await bench.call("plan_next", BOB))["notices"]
+    assert [one.split(": ")[1] for one in shown] == ['"the note"', '"the next"']
+    assert "notices" not in await bench.call("plan_next", BOB)
+    assert len(await unread(bench)) == 60
+
+
+async def test_a_running_worker_is_told_what_comes_after_much_that_it_is_not(bench: Bench) -> None:
+    ids = await bench.create(*(a_task(f"T{number}") for number in range(60)))
+
+    async def flood(tx: Transaction) -> None:
+        for task_id in ids:
+            await messages.send(tx, "bob", MessageKind.VIOLATION, "v", task_id=task_id)
+
+    await bench.write(flood)
+    await send(bench, "the note")
+    hearing = Hearing(None, None)  # pyright: ignore[reportArgumentType]
+    hearing.worker = type("Worker", (), {"agent_id": "bob"})()  # pyright: ignore[reportAttributeAccessIssue]
+    assert [row["body"] for row in await bench.read(hearing._unread)] == ["the note"]

@@ -113,3 +113,19 @@ async def test_who_stopped_for_a_pause_whose_author_died_goes_on(bench: Bench) -
     (told,) = await notices(bench)
     assert "resume on T1: Go on with T1." in told
     assert await bench.alerts() == []
+
+
+@pytest.mark.parametrize("over", ["cancelled", "taken"])
+async def test_what_was_for_the_next_holder_of_a_task_that_is_over_reminds_nobody(bench: Bench, over: str) -> None:
+    await bench.call("agent_register", ANN)
+    await bench.create(a_task("T1"))
+    await bench.call("message_send", ANN, to="T1", kind="question", body="why?")
+    if over == "cancelled":
+        await bench.call("cancel", OWNER, task_id="T1", reason="no longer")
+    for hours in (2, 4, 8, 16):
+        await look(bench, hours=hours)
+    assert await bench.alerts() == ([] if over == "cancelled" else _OVERDUE), "somebody may take it"
+    if over == "taken":
+        await bench.claim(BOB, "T1")
+        await look(bench, seconds=20)
+        assert await bench.alerts() == []

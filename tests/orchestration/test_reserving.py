@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from wvo_mcp.domain.lease import Caller
-from wvo_mcp.errors import ReservationConflict, WvoError
+from wvo_mcp.errors import Forbidden, ReservationConflict, WvoError
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_stores, pytest.mark.requirement("CLAIM-6")]
 
@@ -118,3 +118,12 @@ async def test_an_agent_has_a_thousand_at_most(bench: Bench) -> None:
 async def test_a_repeat_reserves_nothing_twice(bench: Bench) -> None:
     once = await reserve(bench, ANN, "x", request_id="r-1")
     assert await reserve(bench, ANN, "x", request_id="r-1") == once
+
+
+async def test_who_a_subagent_works_behind_gives_its_files_back(bench: Bench) -> None:
+    await bench.create(a_task("T1"))
+    await bench.claim(ANN, "T1", agent_id="ann.1")
+    (made,) = (await bench.call("files_reserve", ANN, patterns=["lib/**"], task_id="T1"))["reservations"]
+    with pytest.raises(Forbidden, match=r"ann\.1's"):
+        await bench.call("files_release", BOB, reservation_ids=[made["reservation_id"]])
+    assert (await bench.call("files_release", ANN, reservation_ids=[made["reservation_id"]]))["released"] == ["F-1"]

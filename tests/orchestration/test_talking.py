@@ -8,7 +8,9 @@ import pytest
 from tests.support.bench import ANN, BOB, OWNER, Bench, a_task
 from tests.support.sessions import an_agent
 from wvo_mcp.domain.lease import Caller
+from wvo_mcp.domain.messages import MessageKind
 from wvo_mcp.errors import WvoError
+from wvo_mcp.orchestration import messages
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("CTX-4")]
 
@@ -78,6 +80,14 @@ async def test_a_huge_body_and_too_many_are_refused(room: Bench) -> None:
     for _ in range(30):
         await room.call("message_send", to="bob", kind="question", body="?")
     assert (await refused(room, "message_send", to="bob", kind="question", body="?")).code == "conflict"
+
+
+async def test_who_has_sent_too_much_can_answer_all_the_same(room: Bench) -> None:
+    asked = await room.call("message_send", to="bob", kind="question", body="?")
+    for _ in range(200):
+        await room.call("message_send", BOB, to="ann", body="x")
+    assert (await refused(room, "message_send", BOB, to="ann", body="x")).code == "conflict"
+    assert (await room.call("message_send", BOB, answers=asked["message_id"], body="yes"))["to"] == "ann"
 
 
 async def test_unanswered_questions_keep_no_note_from_being_shown(room: Bench) -> None:
@@ -206,3 +216,34 @@ async def test_another_session_of_the_agent_is_shown_what_one_that_ended_was(roo
     again = an_agent("bob", "bob/2")
     assert len(await notices(room, again)) == 1, "the first may have been killed before it read it"
     assert await notices(room, again) == []
+
+
+@pytest.mark.both_stores
+async def test_what_is_for_a_subagent_reaches_the_connection_that_it_works_behind(room: Bench) -> None:
+    await room.create(a_task("T1"))
+    await room.claim(ANN, "T1", agent_id="ann.1")
+    sent = await room.call("message_send", BOB, to="T1", body="mind the gap")
+    assert sent["to"] == "ann.1"
+    asked = await room.call("message_send", BOB, to="ann.1", kind="question", body="which?")
+    await room.write(lambda tx: messages.about_files(tx, "T1", MessageKind.VIOLATION, "x is forbidden"))
+    assert await notices(room, ANN) == [
+        f'{sent["message_id"]}, note from agent bob on T1 for ann.1: "mind the gap"',
+        f'{asked["message_id"]}, question from agent bob for ann.1: "which?" It waits for your answer: message_send with'
+        f" answers={asked['message_id']}.",
+        "n-3, violation on T1 for ann.1: x is forbidden",
+    ]
+    assert (await room.call("message_send", ANN, answers=asked["message_id"], body="left"))["to"] == "bob"
+    assert await notices(room, ANN) == []
+
+
+async def test_a_subagent_with_a_connection_of_its_own_hears_what_is_for_it_itself(room: Bench) -> None:
+    own = an_agent("ann.1")
+    await room.call("agent_register", own)
+    await room.call("message_send", BOB, to="ann.1", body="mind the gap")
+    await room.write(lambda tx: tx.sessions.end(own.session_id))
+    assert await notices(room, ANN) == await notices(room, ANN) == []
+    assert len(await notices(room, own)) == 1
+    await room.call("message_send", BOB, to="ann", body="and you")
+    assert len(await notices(room, own)) == 0
+    stranger = an_agent("ann-1")
+    assert await notices(room, stranger) == []

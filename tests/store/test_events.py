@@ -3,6 +3,7 @@
 import json
 import secrets
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -227,7 +228,7 @@ async def test_of_the_last_events_the_oldest_are_left_out_where_not_all_fit(benc
     for n in range(12):
         await bench.write(lambda tx, n=n: tx.events.append("note.made", None, {"n": n, "text": "x" * 3_000}))
     seen: list[int] = []
-    before: dict[str, int] = {}
+    before: dict[str, Any] = {}
 
     while True:
         page = await bench.call("events", kind="note.made", last=True, limit=12, **before)

@@ -83,3 +83,55 @@ async def test_what_waits_for_others_is_not_read_by_a_call(bench: Bench, monkeyp
     monkeypatch.setattr(SqliteRows, "all", counted)
     assert (await bench.claim(BOB))["task"]["id"] == "T1"
     assert read and sum(read) == 0
+
+
+async def test_what_was_acknowledged_long_ago_is_not_read_by_a_call(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.create(a_task("T1"))
+    await bench.claim(BOB)
+    asked: dict[str, Any] = {}
+    execute = SqliteRows.execute
+
+    def noted(rows: SqliteRows, sql: str, params: Any) -> Any:
+        asked[sql] = params
+        return execute(rows, sql, params)
+
+    monkeypatch.setattr(SqliteRows, "execute", noted)
+    await bench.call("heartbeat", BOB, task_id="T1")
+    await bench.call("message_inbox", BOB)
+    await bench.call("agent_register", ANN)
+    await bench.call("message_send", ANN, to="bob", body="n")
+    monkeypatch.undo()
+    looks = {sql: params for sql, params in asked.items() if "acked_at IS NULL" in sql and "to_agent = ?" in sql}
+    assert len(looks) == 4
+
+    async def plans(rows: Rows) -> set[str]:
+        return {
+            step["detail"].split("USING ")[1].split(" (")[0]
+            for sql, params in looks.items()
+            for step in rows.all(f"EXPLAIN QUERY PLAN {sql}", params)
+            if " messages " in step["detail"]
+        }
+
+    assert await bench.store.writer.read(plans) == {"INDEX messages_waiting"}
+
+
+async def test_a_heartbeat_runs_statements_that_are_compiled_already(bench: Bench) -> None:
+    await bench.create(a_task("T1"))
+    await bench.claim(BOB)
+    compiled: list[tuple[Any, ...]] = []
+
+    def note(*what: Any) -> int:
+        compiled.append(what)
+        return 0
+
+    async def watch(rows: Rows) -> None:
+        assert isinstance(rows, SqliteRows)
+        rows.raw.set_authorizer(note)
+
+    await bench.store.writer.read(watch)
+    for _ in range(2):
+        compiled.clear()
+        await bench.call("heartbeat", BOB, task_id="T1")
+    assert compiled == []

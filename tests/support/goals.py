@@ -92,10 +92,17 @@ class Goals(Flight):
         finally:
             gc.enable()
 
-    def process(self, crash: int, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    def process(self, crash: int, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "tests.support.goals", str(self.folder), str(crash), *arguments]
         return subprocess.run(
-            command, cwd=REPOSITORY, env=self.environ, capture_output=True, text=True, timeout=300, check=False
+            command,
+            cwd=REPOSITORY,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+            input=stdin,
         )
 
     def goal(self, known: str = "O-1") -> dict[str, Any]:

@@ -77,7 +77,10 @@ class Yard:
         """What tools of workspaces need."""
         files = {"Checkpoints": self.files, "Rollbacks": self.rollbacks, "Promotions": self.promotions}
         places = {"Places": self.places, "Submissions": self.submissions}
-        reviews = {"Commits": CommitsOfRoot(self.root), "ReviewFiles": ReviewFolder(self.root / "state" / "reviews")}
+        reviews = {
+            "Commits": CommitsOfRoot(self.root, self.folder),
+            "ReviewFiles": ReviewFolder(self.root / "state" / "reviews"),
+        }
         parts: dict[type | str, object] = {Guard: self.guard, ProjectRules: self.rules}
         parts |= {f"wvo_mcp.ports.checkpoints.{name}": part for name, part in files.items()}
         parts |= {f"wvo_mcp.ports.places.{name}": part for name, part in places.items()}

@@ -213,12 +213,12 @@ def build_services(
     def commits() -> "Commits":
         from wvo_mcp.execution.reviews import CommitsOfRoot
 
-        return CommitsOfRoot(settings.root)
+        return CommitsOfRoot(settings.root, settings.worktrees)
 
     def copies() -> "Copies":
         from wvo_mcp.execution.workspaces.copies import CommitCopies
 
-        return CommitCopies(settings.root, settings.state_dir / "workers" / "copies")
+        return CommitCopies(settings.root, settings.state_dir / "workers" / "copies", settings.worktrees)
 
     def judge() -> "Judge":
         from wvo_mcp.execution.safety.judge import PolicyJudge

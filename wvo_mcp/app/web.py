@@ -46,10 +46,16 @@ async def serve_http(
                 on_line(address)
                 on_line(line)
 
+            problem: WvoError | None = None
             async with anyio.create_task_group() as group:
                 group.start_soon(site.run)
-                await run(site, listener, announce, doors, site.close)
+                try:
+                    await run(site, listener, announce, doors, site.close)
+                except WvoError as error:  # a group would wrap it
+                    problem = error
                 group.cancel_scope.cancel()
+            if problem is not None:
+                raise problem
 
         return await live(settings, face, runs=runs)
 

@@ -93,9 +93,16 @@ class Approval(BaseModel, frozen=True, defer_build=True):
 
 
 def _of_task(approval: Approval) -> str:
-    if approval.gate:
-        return f"begin {approval.task_id}: {approval.subject.get('title')}"
-    return _question(approval)
+    return _task_as_a_whole(approval) if approval.gate else _question(approval)
+
+
+def _task_as_a_whole(approval: Approval) -> str:
+    """Each on a line of its own, the description last: no part can pass for another."""
+    asked = approval.subject
+    found = [f"begin {approval.task_id}: {visible(str(asked.get('title')))}"]
+    found += [f"files: {visible(glob)}" for glob in asked.get("files", ())]
+    found += [f"to be met: {visible(criterion)}" for criterion in asked.get("acceptance", ())]
+    return "\n".join([*found, *([f"description: {asked['description']}"] if asked.get("description") else [])])
 
 
 def _of_command(approval: Approval) -> str:
@@ -156,11 +163,17 @@ def check_open(approval: Approval, now: Instant) -> None:
 
 def check_decider(approval: Approval, agent_id: str, session_id: str) -> None:
     """Raises Forbidden for who asked."""
-    if agent_id == approval.asked_by or session_id == approval.asked_session:
+    if _same(agent_id, approval.asked_by) or session_id == approval.asked_session:
         raise Forbidden(
             f"{approval.approval_id} was asked by {approval.asked_by}: who asks cannot decide.",
             hint="Ask somebody else to decide it.",
         )
+
+
+def _same(one: str, other: str) -> bool:
+    """Is one the other, however it is spelt, or one that works for it (`ann.1`)?"""
+    one, other = one.casefold(), other.casefold()
+    return bool(other) and (one == other or one.startswith(f"{other}.") or other.startswith(f"{one}."))
 
 
 def subject_of_command(task_id: str, command: str, cwd: str = ".") -> dict[str, Any]:

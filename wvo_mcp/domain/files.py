@@ -33,16 +33,28 @@ def _tokens(glob: str) -> tuple[Token, ...]:
 @lru_cache(maxsize=16_384)
 def overlap(one: str, other: str) -> bool:
     """Can some path match both globs? A glob that names a folder covers what is below it."""
+    return counted_overlap(one, other)[0]
+
+
+def counted_overlap(one: str, other: str) -> tuple[bool, int]:
+    """`overlap`, and the states that were looked at for it: for who compares many."""
     left, right = _tokens(one), _tokens(other)
-    return _meet(left, right) or _meet((*left, "/", _DEEP), right) or _meet(left, (*right, "/", _DEEP))
+    below = ("/", _DEEP)
+    states = 0
+    for mine, its in ((left, right), ((*left, *below), right), (left, (*right, *below))):
+        met, seen = _meet(mine, its)
+        states += seen
+        if met:
+            return True, states
+    return False, states
 
 
-def _meet(left: tuple[Token, ...], right: tuple[Token, ...]) -> bool:
+def _meet(left: tuple[Token, ...], right: tuple[Token, ...]) -> tuple[bool, int]:
     for a, b in zip(left, right, strict=False):
         if isinstance(a, int) or isinstance(b, int):
             break
         if a != b:
-            return False
+            return False, 0
     seen: set[tuple[int, int]] = set()
     todo = [(0, 0)]
     while todo:
@@ -51,10 +63,10 @@ def _meet(left: tuple[Token, ...], right: tuple[Token, ...]) -> bool:
             continue
         seen.add(state)
         if len(seen) > _MOST_STATES:
-            return True  # hostile globs must not keep a claim waiting
+            return True, len(seen)  # hostile globs must not keep a claim waiting
         i, j = state
         if i == len(left) and j == len(right):
-            return True
+            return True, len(seen)
         if i < len(left) and left[i] in (_STAR, _DEEP):
             todo.append((i + 1, j))
             if j < len(right) and (left[i] == _DEEP or right[j] not in ("/", _DEEP)):
@@ -67,7 +79,12 @@ def _meet(left: tuple[Token, ...], right: tuple[Token, ...]) -> bool:
             both = {left[i], right[j]}
             if not both & {_STAR, _DEEP} and (len(both) == 1 or (_ANY in both and "/" not in both)):
                 todo.append((i + 1, j + 1))
-    return False
+    return False, len(seen)
+
+
+def leads_out(glob: str) -> bool:
+    """Does it name something that is not in the project?"""
+    return glob.strip().startswith("/") or ".." in glob.split("/")
 
 
 def covers(glob: str, path: str) -> bool:
@@ -76,7 +93,7 @@ def covers(glob: str, path: str) -> bool:
     if pattern is not None:
         return pattern.fullmatch(path.casefold()) is not None
     left, right = _tokens(glob), tuple(path.casefold())
-    return _meet(left, right) or _meet((*left, "/", _DEEP), right)
+    return _meet(left, right)[0] or _meet((*left, "/", _DEEP), right)[0]
 
 
 @lru_cache(maxsize=4096)

@@ -25,12 +25,13 @@ PERSON = "person"
 _SHOWN, _AGAIN = 1_000, 200
 
 
-def as_notice(row: Mapping[str, Any], *, again: bool) -> str:
-    """A row of `messages` as a sentence for the agent that it waits for; one that is shown again is cut short."""
+def as_notice(row: Mapping[str, Any], *, again: bool, reader: str) -> str:
+    """A row of `messages` as a sentence for the agent that reads it; one that is shown again is cut short."""
     body = str(row["body"])
     most = _AGAIN if again else _SHOWN
     text = body if len(body) <= most else f"{body[:most]} [...]"
     about = f" on {row['task_id']}" if row["task_id"] else ""
+    about += "" if row["to_agent"] == reader else f" for {row['to_agent']}"
     if row["kind"] in ABOUT_FILES:  # our own words
         return f"{row['message_id']}, {row['kind']}{about}: {text}"
     sender = "a person" if row["from_agent"] == PERSON else f"agent {row['from_agent']}"

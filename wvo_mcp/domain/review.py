@@ -136,9 +136,13 @@ class Review(BaseModel, frozen=True, defer_build=True):
         return f"{self.reviewer} ({self.provider})" if self.provider else str(self.reviewer)
 
     def is_authors(self, agent_id: str, session_id: str) -> bool:
-        """Did this agent, one of its subagents or this session write what is reviewed?"""
-        same = agent_id == self.author or agent_id.startswith(f"{self.author}.")
-        return same or session_id == self.author_session
+        """Did this agent, one of its subagents, the agent that it is a subagent of, or this session write what is reviewed?"""
+        return related(agent_id, self.author) or session_id == self.author_session
+
+
+def related(one: str, other: str) -> bool:
+    """Are they the same agent, or is one a subagent of the other?"""
+    return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")
 
 
 class Ruled(NamedTuple):

@@ -11,6 +11,7 @@ from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.replacement import disk_errors, write_whole
 from wvo_mcp.execution.workspaces.checkpoints import difference
 from wvo_mcp.execution.workspaces.repository import Common, Tampered
+from wvo_mcp.execution.workspaces.worktree import SHADOWS
 from wvo_mcp.ports.checkpoints import Difference
 
 KEPT = 1_000
@@ -66,9 +67,10 @@ class ReviewFolder:
 class CommitsOfRoot:
     """`ports.reviews.Commits`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, worktrees: Path) -> None:
         self._root = root
         self._known: OrderedDict[tuple[str | None, str, int], Difference] = OrderedDict()
+        self._copies = worktrees / SHADOWS
 
     async def between(self, base: str | None, commit: str, most: int) -> Difference | None:
         # Commits never change, and an open page asks at each change of the store.
@@ -84,8 +86,8 @@ class CommitsOfRoot:
 
     def _between(self, base: str | None, commit: str, most: int) -> Difference | None:
         try:
-            common = Common.of(self._root)
-            if common is None or common.commit_of(commit) is None:
+            common = Common.having(commit, self._root, self._copies)
+            if common is None:
                 return None
             before = common.commit_of(base or f"{commit}^")
             return None if before is None else difference(common, before, commit, most)

@@ -13,14 +13,16 @@ from wvo_mcp.domain.rollbacks import BASE, Extent, RollbackAsk
 from wvo_mcp.domain.task import Status
 from wvo_mcp.domain.text import Id, Reference
 from wvo_mcp.domain.validation import Severity, shown
-from wvo_mcp.errors import Conflict, InvalidInput, NotFound, StaleLease
+from wvo_mcp.errors import Conflict, Forbidden, InvalidInput, NotFound, StaleLease
 from wvo_mcp.operations.inputs import DryRun, Held, Input, OrNull, Output, first
 from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.operations.results import fitting
-from wvo_mcp.orchestration.tasks import lifecycle
+from wvo_mcp.orchestration.checking import triggers
+from wvo_mcp.orchestration.tasks import lifecycle, reviewing
 from wvo_mcp.orchestration.workspaces import promoting, reverting
 from wvo_mcp.ports import Transaction, WatchedStore
-from wvo_mcp.ports.checkpoints import Checkpoints, NoCheckpoint, NoRollback, Promotions, Rollbacks
+from wvo_mcp.ports.checkpoints import Checkpoints, Content, NoCheckpoint, NoRollback, Promotions, Rollbacks
+from wvo_mcp.ports.rules import ProjectRules
 
 _DIFF = 12_000
 _FINDINGS = 50
@@ -193,27 +195,36 @@ class WorkspacePromoted(Output):
 
 @operation(toolset="workspaces", effect=Effect.DESTRUCTIVE, manages_own_transactions=True)
 async def workspace_promote(
-    ctx: Context, params: Promote, store: WatchedStore, promotions: Promotions
+    ctx: Context, params: Promote, store: WatchedStore, promotions: Promotions, rules: ProjectRules
 ) -> WorkspacePromoted:
     """Put what you changed in a workspace that is a copy (mode shadow) into the project's folder: all or nothing, after it
     is validated. complete_task does so by itself; call it to show work before that. Refused where the project went on in the
     same files: your workspace then has both, for you to look at."""
 
-    async def allowed(tx: Transaction) -> int | None:
+    async def allowed(tx: Transaction) -> tuple[int | None, bool, Content | None]:
         await tx.sessions.ensure()
         task = await tx.tasks.get(params.task_id)
         if tx.caller.person:
-            return None
+            return None, False, None
         if task.status is not Status.IN_PROGRESS:
             raise StaleLease(task.id, task.assigned_to)
-        return (await lifecycle.held(tx, ctx.policy, task.id, params.lease_token)).lease_token
+        task = await lifecycle.held(tx, ctx.policy, task.id, params.lease_token)
+        reviews = await triggers.due(tx, task, rules.current().review) is not None
+        passed = await reviewing.passed(tx, task.id) if reviews else None
+        if reviews and passed is None and not params.dry_run:
+            raise _unreviewed(task.id)
+        return task.lease_token, reviews, passed
 
-    token = await store.write(ctx.caller, allowed, keep=not params.dry_run)
+    token, reviews, passed = await store.write(ctx.caller, allowed, keep=not params.dry_run)
     diff = _DIFF if params.dry_run else 0
-    found = await promoting.promote(promotions, params.task_id, token, dry_run=params.dry_run, diff=diff)
+    found = await promoting.promote(
+        promotions, params.task_id, token, dry_run=params.dry_run, diff=diff, reviews=reviews, passed=passed
+    )
     if found is None:
         hint = "Work in a git worktree is submitted by complete_task, and lands by itself."
         raise NotFound("workspace without git of", params.task_id, (), field="task_id", hint=hint)
+    if found.held is not None:
+        raise _unreviewed(params.task_id)
     files = [shown(name) for name in found.files]
     if files and not params.dry_run:
         data = {"files": files[:100], "files_changed": len(files)}
@@ -224,6 +235,13 @@ async def workspace_promote(
         files_changed=len(files),
         dry_run=params.dry_run,
         diff=found.diff or None,
+    )
+
+
+def _unreviewed(task_id: str) -> Forbidden:
+    return Forbidden(
+        f"A review has to pass what is in the workspace of {task_id} before the project's folder gets it.",
+        hint="complete_task asks for that review; a person may promote it at once (wvo-mcp workspace-promote).",
     )
 
 

@@ -18,9 +18,11 @@ from wvo_mcp.errors import Forbidden, NotFound, StoreUnavailable
 from wvo_mcp.operations.inputs import Input, OrNull, Output, TaskId, first
 from wvo_mcp.operations.operation import Audience, Context, Effect, operation
 from wvo_mcp.operations.results import fitting
+from wvo_mcp.orchestration.checking import asking, people
 from wvo_mcp.orchestration.merging.unattended import waiting
 from wvo_mcp.orchestration.tasks import review
 from wvo_mcp.ports import Transaction, WatchedStore
+from wvo_mcp.ports.providers import Providers
 from wvo_mcp.ports.reviews import Commits
 from wvo_mcp.ports.workers import WorkerLogs
 
@@ -208,11 +210,12 @@ class EntryChanged(Output):
 
 
 @operation(toolset="merge", effect=Effect.WRITE, audience=Audience.PEOPLE, role=Role.OPERATOR)
-async def merge_retry(ctx: Context, params: OneEntry) -> EntryChanged:
+async def merge_retry(ctx: Context, params: OneEntry, providers: Providers) -> EntryChanged:
     """Try a parked submission again now. A task that was blocked with it is in review again."""
     await ctx.tx.sessions.ensure()
     entry = await _named(ctx.tx, params.entry_id, lambda row: row["state"] == EntryState.PARKED)
     await review.retry(ctx.tx, entry)
+    await people.tried_again(ctx.tx, entry, asking.candidates(providers))
     return await _changed(ctx.tx, entry["entry_id"])
 
 

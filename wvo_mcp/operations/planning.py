@@ -123,6 +123,7 @@ class PlannedLine(Output):
 
 
 class PlanShown(PlanLine):
+    plan_hash: str
     summary: str
     plan: list[PlannedLine]
     shares: list[Share]
@@ -144,6 +145,7 @@ async def _shown(tx: Transaction, known: str) -> PlanShown:
     lines = [PlannedLine.of(one) for one in plan.tasks]
     return PlanShown.of(
         await _line(tx, row),
+        plan_hash=row["plan_hash"],
         summary=plan.summary,
         plan=lines,
         shares=_shares(shares(plan)),
@@ -161,6 +163,7 @@ class PlanAccept(PlanAsk):
     commands: Literal["accept", "leave"] | None = Field(
         default=None, description="Its new commands: let them run for its tasks, or not. Required where it has any."
     )
+    plan_hash: OrNull = Field(default=None, description="Of the plan that you saw: another is refused.")
 
 
 class PlanAccepted(Output):
@@ -179,7 +182,7 @@ async def plan_accept(
 
     async def look(tx: Transaction) -> drafting.Row:
         await tx.sessions.ensure()
-        return await drafting.drafted(tx, params.id)
+        return await drafting.drafted(tx, params.id, params.plan_hash)
 
     row = await store.write(ctx.caller, look)
     new = drafting.commands_of(row)
@@ -189,8 +192,8 @@ async def plan_accept(
             "commands", f"the plan has commands that the project does not have ({named}): accept or leave them"
         )
     taken = new if params.commands == "accept" else {}
-    if taken:  # before the tasks: a crash in between leaves commands of tasks that there are not
-        await commands.accept(taken)
+    # Before the tasks: a crash in between leaves commands of tasks that there are not.
+    await commands.accept({name: taken.get(name, ()) for name in drafting.tasks_of(row)})
     created = await store.write(ctx.caller, lambda tx: drafting.begin(tx, row))
     return PlanAccepted(id=params.id, created=created, accepted=[one for each in taken.values() for one in each])
 
@@ -260,7 +263,6 @@ class PlanDrop(PlanAsk):
 
 @operation(toolset="plan", effect=Effect.WRITE, audience=Audience.PEOPLE, role=Role.OPERATOR)
 async def plan_drop(ctx: Context, params: PlanDrop) -> PlanLine:
-    """Drop a plan that waits to be accepted."""
+    """Drop a goal that is not reached. Its plan can no longer be accepted; tasks of it that are not done are cancelled."""
     await ctx.tx.sessions.ensure()
-    row = await drafting.drafted(ctx.tx, params.id)
-    return await _line(ctx.tx, await drafting.drop(ctx.tx, row, params.reason))
+    return await _line(ctx.tx, await drafting.drop(ctx.tx, params.id, params.reason))

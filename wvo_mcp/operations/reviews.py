@@ -159,6 +159,8 @@ async def _answer(ctx: Context, params: ReviewSubmit, store: WatchedStore, files
     async def answered(tx: Transaction) -> Review:
         await tx.sessions.ensure()
         review = await tx.reviews.get(review_id)
+        if review.reviewer != ctx.caller.agent_id:  # a token is no secret: anybody could count
+            raise taking.NoLongerYours(review)
         return await taking.answer(tx, review, token, answer, f"reviews/{review_id}.md")
 
     review = await store.write(ctx.caller, answered)

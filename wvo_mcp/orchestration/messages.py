@@ -1,6 +1,6 @@
 """What waits for an agent: it is in the result of its next call, and the call after that acknowledges it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -57,16 +57,34 @@ async def collect(tx: Transaction) -> list[str]:
     """What waits for the agent that calls, oldest first; what its call before was given is acknowledged by this one."""
     shown: list[str] = []
     room = {False: _MOST, True: _REMINDERS}
-    for row in await tx.messages.waiting(tx.caller.agent_id, _LOOKED_AT):
+    page = await tx.messages.waiting(tx.caller.agent_id, _LOOKED_AT)
+    apart = await _collect(tx, page, room, shown, {})
+    while len(page) == _LOOKED_AT and room[False]:  # what nobody is shown now is in the way of nothing
+        page = await tx.messages.waiting(tx.caller.agent_id, _LOOKED_AT, page[-1]["seq"])
+        await _collect(tx, page, room, shown, apart)
+    return shown
+
+
+async def _collect(
+    tx: Transaction, page: Sequence[Row], room: dict[bool, int], shown: list[str], apart: dict[str, bool]
+) -> dict[str, bool]:
+    """`apart`: which subagents have connections of their own. What is for the others is for the one they work behind."""
+    me, session = tx.caller.agent_id, tx.caller.session_id
+    for row in page:
+        to = row["to_agent"]
+        if to != me and to not in apart:
+            apart[to] = await tx.sessions.has_connected(to)
+        if apart.get(to):
+            continue
         # A session that was shown it may have been killed before its agent read it.
-        seen = row["delivered_at"] is not None and row["delivered_to"] == tx.caller.session_id
+        seen = row["delivered_at"] is not None and row["delivered_to"] == session
         if seen and not row["needs_answer"]:
             await tx.messages.change(row["message_id"], {"acked_at": tx.now})
         elif room[seen] and await _is_for(tx, row):
             room[seen] -= 1
-            shown.append(as_notice(row, again=seen))
-            await tx.messages.deliver(row["message_id"], tx.caller.session_id)
-    return shown
+            shown.append(as_notice(row, again=seen, reader=me))
+            await tx.messages.deliver(row["message_id"], session)
+    return apart
 
 
 async def _is_for(tx: Transaction, row: Row) -> bool:
@@ -77,4 +95,4 @@ async def _is_for(tx: Transaction, row: Row) -> bool:
     if task is None or task.status in SETTLED:
         await tx.messages.change(row["message_id"], {"acked_at": tx.now})
         return False
-    return task.status is Status.IN_PROGRESS and task.assigned_to == tx.caller.agent_id
+    return task.status is Status.IN_PROGRESS and task.assigned_to == row["to_agent"]

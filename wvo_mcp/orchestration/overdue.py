@@ -72,13 +72,14 @@ async def _is_awaited(tx: Transaction, row: Row) -> bool:
     if row["kind"] == MessageKind.PAUSE:
         await pausing.ended(tx, row)
         return False
-    if row["kind"] not in ABOUT_FILES or row["task_id"] is None:
+    of_nobody = not row["to_agent"]  # it was for the next holder of its task
+    if row["task_id"] is None or not (row["kind"] in ABOUT_FILES or of_nobody):
         return True
     task = await tx.tasks.find(row["task_id"])
     if task is None or task.status in SETTLED:
         await tx.messages.change(row["message_id"], {"acked_at": tx.now})
         return False
-    if task.status is Status.IN_PROGRESS:
+    if task.status is Status.IN_PROGRESS or row["kind"] not in ABOUT_FILES:
         return True
     await tx.messages.change(row["message_id"], {"deadline": _later(tx, row)})  # it is for whoever holds the task next
     return False

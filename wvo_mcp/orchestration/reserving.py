@@ -81,7 +81,8 @@ async def release(tx: Transaction, ids: Collection[str] | None) -> list[str]:
             row = await tx.reservations.get(known)
             if row is None:
                 raise NotFound("reservation", known, field="reservation_ids", hint="files_reserve answers the ids.")
-            if row["agent_id"] != tx.caller.agent_id and not tx.caller.person:
+            own = row["agent_id"] == tx.caller.agent_id or row["agent_id"].startswith(f"{tx.caller.agent_id}.")
+            if not own and not tx.caller.person:
                 raise Forbidden(f"{known} is {row['agent_id']}'s.", hint="Ask its agent to release it (message_send).")
             live += [known] if row["ended_at"] is None and row["expires_at"] > iso(tx.now) else []
     await tx.reservations.end(live)

@@ -66,7 +66,7 @@ async def send(
     sender = name_of(tx)
     if sender == to.to_agent:
         raise InvalidInput("to", "is yourself" if sender != PERSON else "is a person, as you are")
-    if sender != PERSON:
+    if sender != PERSON and answers is None:  # an answer makes room: its question is over
         await _check_room(tx, sender, to)
     wait = seconds or (_DEADLINE_SECONDS if needs_answer else None)
     fields: dict[str, Any] = {"from_agent": sender, "to_task": to.to_task, "answers": answers}
@@ -119,10 +119,11 @@ async def acknowledge(tx: Transaction, message_id: str) -> bool:
 
 
 async def received(tx: Transaction, message_id: str, field: str) -> Row:
-    """One that is for the caller. Raises NotFound, Forbidden."""
+    """One that is for the caller, or for a subagent of it. Raises NotFound, Forbidden."""
     row = await tx.messages.get(message_id)
     if row is None:
         raise NotFound("message", message_id, field=field, hint="message_inbox lists yours.")
-    if row["to_agent"] != name_of(tx):
-        raise Forbidden(f"{message_id} is not for {name_of(tx)}.", hint="message_inbox lists yours.")
+    me = name_of(tx)
+    if row["to_agent"] != me and not row["to_agent"].startswith(f"{me}."):
+        raise Forbidden(f"{message_id} is not for {me}.", hint="message_inbox lists yours.")
     return row

@@ -86,13 +86,22 @@ class Rollbacks(Protocol):
         """Those that a crash has cut off; a line for each that could not be."""
 
 
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a copy holds, and what it began with: commits of the copy's own repository."""
+
+    commit: str
+    base: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promoted:
     """`files`: the paths that the project's folder has as the copy has them now, or would have after a dry run; `diff` of
-    them."""
+    them. `held`: a review has to pass this first, and nothing was written."""
 
     files: Sequence[str]
     diff: str = ""
+    held: Content | None = None
 
 
 class NoPromotion(Exception):
@@ -109,9 +118,17 @@ class Promotions(Protocol):
     """Of the workspaces on this host that are copies of a folder without git. None of it within a transaction."""
 
     async def promote(
-        self, task_id: str, lease_token: int | None = None, *, dry_run: bool = False, diff: int = 0
+        self,
+        task_id: str,
+        lease_token: int | None = None,
+        *,
+        dry_run: bool = False,
+        diff: int = 0,
+        reviews: bool = False,
+        passed: Content | None = None,
     ) -> Promoted | None:
-        """Put what the copy changed into the project's folder, all or nothing. Without `lease_token` it is a person who asks,
-        and decides what violates the policy, but for what it forbids. Where the project went on in the same files, the copy
-        is brought onto that, for whoever works there to look at. With `dry_run` nothing is done, and `diff` characters are
-        shown. None where the task has no copy here. Raises NoPromotion."""
+        """Put what the copy changed into the project's folder, all or nothing. With `reviews` only the same change as that of
+        `passed`, which a review let go on; of another what the copy holds is kept until the copy is gone. Without
+        `lease_token` it is a person who asks, and decides what violates the policy, but for what it forbids. Where the
+        project went on in the same files, the copy is brought onto that, for whoever works there to look at. With `dry_run`
+        nothing is done, and `diff` characters are shown. None where the task has no copy here. Raises NoPromotion."""

@@ -27,5 +27,5 @@ class AcceptedCommands(Protocol):
     """Commands that prove tasks and that no file of the project states, kept where agents do not write."""
 
     async def accept(self, commands: Mapping[str, Sequence[str]]) -> None:
-        """They run for these tasks from now on, beside those of the project. Raises InvalidInput, StoreUnavailable; a repeat
-        changes nothing."""
+        """They, and no others that were accepted before, run for these tasks from now on, beside those of the project. Raises
+        InvalidInput, StoreUnavailable; a repeat changes nothing."""

@@ -198,6 +198,9 @@ class SessionRepository(Protocol):
         """Remove sessions that ended before, durable ones and agents not heard of since, at most so many of each; never
         one that a task in progress names, nor an agent with a session. How many of the larger part."""
 
+    async def has_connected(self, agent_id: str) -> bool:
+        """Has it, or had it, a session of its own, not only a name that another's calls give?"""
+
     async def latest_of(self, agent_id: str) -> str | None:
         """Its session that began last and has not ended."""
 

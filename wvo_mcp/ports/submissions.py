@@ -93,11 +93,12 @@ class MessageRepository(Protocol):
     async def deliver(self, message_id: str, session_id: str) -> None:
         """It is shown to this session now."""
 
-    async def waiting(self, agent_id: str, limit: int) -> list[Row]:
-        """Not acknowledged, oldest first, with the first 1,100 characters of their bodies."""
+    async def waiting(self, agent_id: str, limit: int, after: int = 0) -> list[Row]:
+        """To the agent and to ids that continue its own with a dot: not acknowledged, oldest first, those `after` this seq,
+        with the first 1,100 characters of their bodies."""
 
     async def prefetch_waiting(self, agent_id: str, limit: int) -> None:
-        """`waiting` will be asked for in this transaction."""
+        """`waiting`, from the first on, will be asked for in this transaction."""
 
     async def hand_over(self, task_id: str, kinds: Collection[str], agent_id: str) -> None:
         """Those on the task that are of these kinds, or for whoever holds it, and not acknowledged, are for this agent now,

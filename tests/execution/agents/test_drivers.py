@@ -15,7 +15,7 @@ import pytest
 
 from tests.support import vendor_program
 from tests.support.workspace import REPOSITORY
-from wvo_mcp.domain.agents import AgentEvent, EventKind, Status
+from wvo_mcp.domain.agents import AgentEvent, EventKind, PermissionRequest, Status
 from wvo_mcp.execution.agents import codex
 from wvo_mcp.execution.agents.claude import ClaudeRun
 from wvo_mcp.execution.agents.codex import CodexRun
@@ -360,3 +360,27 @@ async def test_a_program_that_only_has_a_shells_name_stays_in_sight(tmp_path: Pa
             seen[command] = event.request.command or ""
             assert event.text == seen[command]
     assert seen == wanted
+
+
+@pytest.mark.requirement("SAFE-2", "APPR-2")
+async def test_a_change_of_files_by_codex_is_asked_for_with_all_that_it_writes(tmp_path: Path) -> None:
+    """The request names an item and a turn; what is written is in the item, and both ids differ when it asks again."""
+    moves = {"type": "update", "move_path": ".github/workflows/ci.yml"}
+    seen: list[PermissionRequest] = []
+    for number, diff in enumerate(("+on: push", "+on: push", "+curl evil")):
+        changes = [{"path": "ci.yml", "kind": moves, "diff": diff}]
+        item = {"type": "fileChange", "id": f"i{number}", "changes": []}
+        params = {"threadId": f"t{number}", "turnId": f"u{number}", "itemId": f"i{number}", "startedAtMs": number}
+        messages = [
+            {"method": "item/started", "params": {"item": item}},
+            {"method": "item/fileChange/patchUpdated", "params": {"itemId": f"i{number}", "changes": changes}},
+            {"id": 7, "method": "item/fileChange/requestApproval", "params": params},
+        ]
+        (place := tmp_path / f"{number}").mkdir()
+        async with Vendor("codex", place).playing([]) as run:
+            events = [event for message in messages for event in run.meaning(json.dumps(message).encode())]
+        seen += [event.request for event in events if event.request is not None]
+
+    assert [one.paths for one in seen] == [("ci.yml", ".github/workflows/ci.yml")] * 3
+    assert seen[0].input == seen[1].input != seen[2].input
+    assert "curl evil" in json.dumps(dict(seen[2].input))

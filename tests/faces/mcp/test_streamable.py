@@ -173,11 +173,7 @@ async def test_a_session_belongs_to_the_principal_that_opened_it(
         assert (await ann.post("/mcp", headers=session, json=rpc("tools/list"))).status_code == 404
 
 
-<<<<<<< HEAD
-async def test_after_a_restart_a_session_is_unknown_and_its_agent_goes_on(bench: Bench, root: Path) -> None:
-=======
 async def test_after_a_restart_the_same_agent_goes_on_with_its_task(bench: Bench, root: Path) -> None:
->>>>>>> page
     await bench.create(a_task("A"))
     async with serving(bench.services, root) as site, site.http(wvo_agent_id="zoe") as http:
         session = {"mcp-session-id": await opened(http)}

@@ -255,7 +255,7 @@ async def test_no_agent_decides_and_nobody_decides_what_they_asked(bench: Bench)
         with pytest.raises(Forbidden, match="people only"):
             await bench.call("approve", caller, id=known)
     for asker in (
-        type(same_name)(ANN.agent_id, "cli:other", role=same_name.role),
+        *(type(same_name)(name, "cli:other", role=same_name.role) for name in ("ann", "ANN", "ann.1")),
         type(same_name)("other", ANN.session_id, role=same_name.role),
     ):
         with pytest.raises(Forbidden, match="who asks cannot decide"):
@@ -270,6 +270,22 @@ async def test_cancelling_a_task_makes_what_it_asked_void(bench: Bench) -> None:
     assert await bench.alerts() == []
     with pytest.raises(Conflict, match="void"):
         await bench.call("approve", OWNER, id=known)
+
+
+@pytest.mark.parametrize("over", ["cancelled", "done"])
+async def test_a_command_that_was_approved_before_the_task_was_over_is_asked_for_again(bench: Bench, over: str) -> None:
+    known = await asked(bench, "rm -rf build")
+    await bench.call("approve", OWNER, id=known)
+    if over == "cancelled":
+        await bench.call("cancel", OWNER, task_id="T1", reason="wrong")
+        await bench.call("restore", OWNER, task_id="T1")
+    else:
+        await bench.done("T1")
+        await bench.call("reopen", OWNER, task_id="T1", reason="wrong")
+    assert await approvals(bench) == {known: "void"}
+    await bench.claim(BOB, "T1")
+    again = await bench.call("approval_request", BOB, task_id="T1", command="rm -rf build")
+    assert again["approval"]["state"] == "pending"
 
 
 async def test_a_task_that_requires_approval_asks_when_it_is_made_and_never_expires(bench: Bench) -> None:

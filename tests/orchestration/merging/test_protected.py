@@ -115,3 +115,20 @@ async def test_other_work_asks_nobody(guarded: Lane) -> None:
     await guarded.submit("T1", {"code.py": "a = 2\n"})
     await guarded.land()
     assert (await guarded.states(), await asked(guarded)) == ({"T1": "merged"}, {})
+
+
+@pytest.mark.requirement("APPR-2")
+async def test_who_decides_is_shown_each_path_that_is_protected(guarded: Lane) -> None:
+    names = [f".github/workflows/{name}.yml" for name in ("a", "b", "c", "deploy", "release")]
+    await guarded.submit("T1", dict.fromkeys(names, "on: push\n"))
+    (known,) = await asked(guarded)
+    (line,) = (await guarded.bench.call("approval_status", OWNER, approval_id=known))["approvals"]
+    assert [name for name in names if name not in line["about"]] == []
+
+
+@pytest.mark.requirement("APPR-2")
+def test_what_is_too_much_to_be_shown_is_said_to_be_there() -> None:
+    violations = [{"message": f"p{n} is protected.", "path": f"p{n}", "rule": "protected"} for n in range(1_300)]
+    entry = {"entry_id": "m-1", "task_id": "T1", "commit_sha": "c", "findings": protecting.findings_of(violations)}
+    question = str(protecting._subject(entry)["question"])
+    assert question.endswith("p199 is protected. And 1,100 more, WHICH CANNOT BE SHOWN.")

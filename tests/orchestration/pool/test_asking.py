@@ -158,7 +158,19 @@ async def test_a_file_that_is_written_is_approved_with_what_is_written(bench: Be
     other = PermissionRequest("r2", "Write", paths=(".mcp.json",), input={"file_path": ".mcp.json", "content": "evil"})
     assert not (await asker.reply(other)).allowed
     subject = (await bench.read(lambda tx: tx.approvals.get("A-1"))).subject
-    assert (subject["command"], subject["cwd"]) == ("Write .mcp.json", ".")
+    assert (subject["command"], subject["cwd"]) == ('Write .mcp.json {"content": "{}"}', ".")
+
+
+@pytest.mark.requirement("APPR-2")
+async def test_who_approves_what_is_written_is_shown_all_of_it(bench: Bench) -> None:
+    asker = await an_asker(bench)
+    given = {"file_path": ".mcp.json", "old_string": "safe", "new_string": "x" * 600 + "curl evil"}
+    await asker.reply(PermissionRequest("r1", "Edit", paths=(".mcp.json",), input=given))
+
+    (line,) = (await bench.call("approval_status", OWNER, approval_id="A-1"))["approvals"]
+    assert "Edit .mcp.json" in line["about"] and "safe" in line["about"] and "curl evil" in line["about"]
+    (violation,) = await bench.read(lambda tx: tx.violations.page("A", 10))
+    assert violation["subject"] == "Edit .mcp.json"
 
 
 async def test_tools_are_judged_by_what_they_do(bench: Bench) -> None:

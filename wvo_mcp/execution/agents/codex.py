@@ -56,6 +56,8 @@ _TO_THE_MINUTE = timedelta(minutes=1)
 _BASE_URL = "https://api.openai.com/v1"
 _APPROVALS = ("item/commandExecution/requestApproval", "item/fileChange/requestApproval")
 _WIDER = "item/permissions/requestApproval"
+_OF_THE_TURN = ("threadId", "turnId", "itemId", "approvalId", "startedAtMs", "reason")
+"""Of a request for permission: they differ when the same is asked for again."""
 
 
 class CodexRun(LineRun):
@@ -223,6 +225,8 @@ class CodexRun(LineRun):
                 self._turn = words(part(params, "turn").get("id"))
             case "item/started" | "item/completed":
                 yield from self._item(part(params, "item"), method == "item/completed")
+            case "item/fileChange/patchUpdated":
+                self._items.setdefault(words(params.get("itemId")), {})["changes"] = params.get("changes")
             case "turn/plan/updated":
                 steps = "\n".join(words(part(one).get("step")) for one in items(params.get("plan")))
                 yield AgentEvent(EventKind.PLAN, steps)
@@ -265,7 +269,13 @@ class CodexRun(LineRun):
         request_id, call = f"codex-{given}", words(params.get("itemId"))
         self._open[request_id] = given
         item = self._items.get(call, {})
-        paths = tuple(words(part(one).get("path")) for one in items(item.get("changes")))
+        asks = {name: value for name, value in params.items() if name not in _OF_THE_TURN}
+        paths = [words(params.get("grantRoot"))]
+        if changes := items(item.get("changes")):  # they are not in the request itself
+            asks["changes"] = changes
+        for one in map(part, changes):
+            kind = part(one, "kind")
+            paths += [words(one.get("path")), words(kind.get("move_path")), words(kind.get("movePath"))]
         command = _inner(words(params.get("command")) or words(item.get("command")))
         tool = method.split("/")[1]
         asked = PermissionRequest(
@@ -275,7 +285,7 @@ class CodexRun(LineRun):
             command or None,
             words(params.get("cwd")) or None,
             tuple(filter(None, paths)),
-            params,
+            asks,
         )
         return AgentEvent(EventKind.PERMISSION_REQUEST, command, tool=tool, call_id=call, request=asked)
 

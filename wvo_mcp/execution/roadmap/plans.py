@@ -18,4 +18,6 @@ class AcceptedPlans:
 
     def _accept(self, commands: Mapping[str, Sequence[str]]) -> None:
         known = self._trust.accepted(PLANS)
-        self._trust.accept(PLANS, {**known, **{name: list(each) for name, each in commands.items()}})
+        now = {name: list(each) for name, each in {**known, **commands}.items() if each}
+        if now != known:
+            self._trust.accept(PLANS, now)

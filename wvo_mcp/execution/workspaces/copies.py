@@ -10,13 +10,15 @@ from anyio import to_thread
 
 from wvo_mcp.execution.git import GitFailed
 from wvo_mcp.execution.workspaces.repository import Common, Tampered
+from wvo_mcp.execution.workspaces.worktree import SHADOWS
 
 
 class CommitCopies:
     """`ports.reviews.Copies` below `folder`."""
 
-    def __init__(self, root: Path, folder: Path) -> None:
+    def __init__(self, root: Path, folder: Path, worktrees: Path) -> None:
         self._root = root
+        self._copies = worktrees / SHADOWS
         self._folder = folder
 
     @asynccontextmanager
@@ -32,8 +34,8 @@ class CommitCopies:
         shutil.rmtree(path, ignore_errors=True)  # a process that was killed may have left it
         files = path / "files"
         try:
-            common = Common.of(self._root)
-            if common is None or common.commit_of(commit) is None:
+            common = Common.having(commit, self._root, self._copies)
+            if common is None:
                 return None
             files.mkdir(parents=True, mode=0o700)
             env = {"GIT_INDEX_FILE": str(path / "index")}

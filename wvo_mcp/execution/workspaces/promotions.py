@@ -17,11 +17,12 @@ from wvo_mcp.execution.workspaces.repository import Tampered, means_full
 from wvo_mcp.execution.workspaces.rows import Rows
 from wvo_mcp.execution.workspaces.snapshot import NotSubmittable, Tree
 from wvo_mcp.execution.workspaces.validating import Priority
-from wvo_mcp.ports.checkpoints import NoPromotion, Promoted
+from wvo_mcp.ports.checkpoints import Content, NoPromotion, Promoted
 
 Row = dict[str, Any]
 _PATIENCE_SECONDS = 60.0
 _NAMED = 5
+_REVIEWED = "refs/wvo/reviewed"
 _HELD_BACK = (
     "what the project has there by now holds a known secret, which is never copied. Take your change of it back"
     ' (workspace_rollback with to 0, mode "partial" and these files), or let a person take the secret out.'
@@ -38,7 +39,14 @@ class ShadowPromotions:
         self._judging = judging
 
     async def promote(
-        self, task_id: str, lease_token: int | None = None, *, dry_run: bool = False, diff: int = 0
+        self,
+        task_id: str,
+        lease_token: int | None = None,
+        *,
+        dry_run: bool = False,
+        diff: int = 0,
+        reviews: bool = False,
+        passed: Content | None = None,
     ) -> Promoted | None:
         person = lease_token is None
         if (row := await self._row(task_id, person=person)) is None:
@@ -49,6 +57,7 @@ class ShadowPromotions:
             if lease_token not in (None, row["lease_token"]):
                 raise NoPromotion("A later lease has the workspace.")
             unread: list[going_on.Unread] = []
+            held: Content | None = None
             if not dry_run:
                 row = await going_on.gone_on(self._rows, self._root, row)
                 unread = await going_on.others_gone_on(self._rows, self._root, self._folder, row)
@@ -59,14 +68,16 @@ class ShadowPromotions:
                 _check_apart(await to_thread.run_sync(tree.files, commit), unread)
             try:
                 promotion = await to_thread.run_sync(promoting.planned, tree, self._root, commit)
-                if promotion.changed and not dry_run:
+                if promotion.changed and reviews and not dry_run:
+                    held = await to_thread.run_sync(_held, tree, Content(commit, tree.base), passed)
+                if promotion.changed and not dry_run and held is None:
                     begun = await going_on.begins(self._rows, row, promotion.changed)
                     await to_thread.run_sync(promoting.applied, tree, self._root, promotion)
                     await going_on.recorded(self._rows, begun, tree, commit)
             except promoting.Moved as moved:
                 raise await self._brought(row, tree, moved, dry_run=dry_run) from None
             text = await to_thread.run_sync(_diff, tree, commit) if diff else ""
-            return Promoted(files=promotion.changed, diff=text[:diff])
+            return Promoted(files=promotion.changed, diff=text[:diff], held=held)
 
     async def _row(self, task_id: str, *, person: bool) -> Row | None:
         row = await self._rows.of(task_id)
@@ -148,6 +159,17 @@ def _committed(tree: Tree, row: Row) -> str:
     if left := joining.unresolved(tree, commit, facts.get("conflicts", ()), facts.get("marks", ())):
         raise NotSubmittable(f"{', '.join(shown(name) for name in left[:_NAMED])}: conflict markers are left in it.")
     return commit
+
+
+def _held(tree: Tree, content: Content, passed: Content | None) -> Content | None:
+    """What a review has to pass first; None: `passed` is the same change. Raises Tampered, GitFailed."""
+    common = tree.common
+    if passed is not None and all(common.commit_of(one) for one in (passed.commit, passed.base)):
+        ours, theirs = ([common.tree_of(one) for one in (which.commit, which.base)] for which in (content, passed))
+        if ours == theirs:
+            return None
+    common.pin(f"{_REVIEWED}/{content.commit}", content.commit)
+    return content
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,20 @@ class Common:
         return cls(top, git_dir, _of_person(top, git_dir), guard.taken(git_dir))
 
     @classmethod
+    def having(cls, commit: str, root: Path, copies: Path) -> "Common | None":
+        """The one that has the commit: that around `root`, or one of the copies', which are in the folder `copies`. Raises
+        GitFailed."""
+        here = cls.of(root)
+        if here is not None and here.commit_of(commit) is not None:
+            return here
+        for git_dir in sorted(copies.glob("*.git")):
+            if (git_dir / "HEAD").is_file():
+                other = cls(root, git_dir, {}, guard.taken(git_dir))
+                if other.commit_of(commit) is not None:
+                    return other
+        return None
+
+    @classmethod
     def known(cls, root: Path, facts: Mapping[str, Any]) -> "Common":
         """As it was when `facts` were written down. Raises GitFailed."""
         if (found := found_around(root)) is None:

@@ -16,7 +16,7 @@ from wvo_mcp.domain.visible import visible
 from wvo_mcp.errors import BudgetExhausted, InvalidInput
 from wvo_mcp.faces.cli import plan_file
 from wvo_mcp.faces.cli.autopilot import PAGE_PORT, PORT, Dollars
-from wvo_mcp.faces.cli.output import command, print_error, print_line, print_result
+from wvo_mcp.faces.cli.output import command, print_error, print_line, print_result, say
 from wvo_mcp.faces.cli.running import Lines, Runner, Screen, drive
 from wvo_mcp.faces.cli.session import Compose, settings_or_usage
 from wvo_mcp.orchestration.planning.planner import Prepared
@@ -24,6 +24,7 @@ from wvo_mcp.project import WrongSetting
 from wvo_mcp.settings import Settings
 
 _FOLDER = click.Path(exists=True, file_okay=False, resolve_path=True)
+_NOBODY = "Nobody is here to accept the plan: give --yes, or --dry-run and later --resume."
 _CHOICES = click.Choice(["run", "edit", "later", "drop"])
 
 
@@ -37,12 +38,17 @@ class _Job:
     verbose: bool
 
     def run(self, goal: str | None, resume: str | None, *, yes: bool, dry_run: bool) -> int:
+        if goal is None and not (yes or dry_run or sys.stdin.isatty()):
+            self._needs_nobody(resume)
         prepared = asyncio.run(self._prepared(goal, resume))
         known = prepared.orchestration_id
         if prepared.state == "planned":
-            self._show(self._ask("plan_show", id=known), prepared)
-            if dry_run or not self._accepted(known, yes=yes):
-                self.screen.says(f"Nothing was begun. wvo-mcp orchestrate --resume {known} goes on.")
+            shown = self._ask("plan_show", id=known)
+            self._show(shown, prepared)
+            left = f"Nothing was begun. wvo-mcp orchestrate --resume {known} goes on."
+            left = left if dry_run else self._accepted(shown, left, yes=yes)
+            if left is not None:
+                self._says(left)
                 return 0
         elif dry_run:
             self._end(self._ask("plan_check", id=known))
@@ -51,6 +57,13 @@ class _Job:
         end = self._ask("plan_check", id=known)
         self._end(end)
         return code or (0 if end["met"] else 1)
+
+    def _needs_nobody(self, resume: str | None) -> None:
+        """Before anything is spent."""
+        over, known = ("done", "stopped"), self._ask("plans", limit=50)["plans"]
+        goes_on = next((one for one in known if (one["id"] == resume if resume else one["state"] not in over)), None)
+        if goes_on is not None and goes_on["state"] in ("planning", "planned"):
+            raise click.UsageError(_NOBODY)
 
     async def _prepared(self, goal: str | None, resume: str | None) -> Prepared:
         planning = replace(self.options, page=None)
@@ -61,7 +74,9 @@ class _Job:
     async def _driven(self, prepared: Prepared) -> int:
         options = AutopilotOptions(
             agents=self.options.agents,
-            max_cost=self._left(prepared.orchestration_id, await self._asked("plan_check", prepared.orchestration_id)),
+            max_cost=self._left(
+                prepared.orchestration_id, await self._asked("plan_check", id=prepared.orchestration_id)
+            ),
             wait=self.options.wait,
             epic=prepared.orchestration_id,
             without=prepared.failed,
@@ -79,40 +94,54 @@ class _Job:
         spent = f"{known} has cost ${so_far['cost_usd']:,.2f} so far, and --max-cost allows ${most:,.2f}."
         raise BudgetExhausted(spent, hint=f"wvo-mcp orchestrate --resume {known} --max-cost USD", until=None)
 
-    def _accepted(self, known: str, *, yes: bool) -> bool:
-        """New commands run when a person has said so, and by no flag."""
+    def _accepted(self, shown: dict[str, Any], left: str, *, yes: bool) -> str | None:
+        """Why nothing is begun; None once it is accepted. New commands run when a person has said so, and by no flag."""
+        known = str(shown["id"])
         while not yes:
-            match click.prompt("What now?", type=_CHOICES, default="run"):
+            match click.prompt("What now?", type=_CHOICES, default="run", err=self.as_json):
                 case "edit":
-                    self._edited(known)
+                    shown = self._edited(shown)
                     continue
                 case "later":
-                    return False
+                    return left
                 case "drop":
                     self._ask("plan_drop", id=known, reason="dropped before it was begun")
-                    return False
+                    return f"{known} is dropped."
                 case _:
                     break
-        new = self._ask("plan_show", id=known).get("new_commands", [])
+        new = shown.get("new_commands", [])
         accepts = False
         if new and not yes:
-            click.echo("Commands that the project does not have:\n" + "\n".join(f"  {visible(one)}" for one in new))
-            accepts = click.confirm("Let these run for its tasks, and on this machine?", default=False)
+            listed = "\n".join(f"  {visible(one)}" for one in new)
+            click.echo(f"Commands that the project does not have:\n{listed}", err=self.as_json)
+            asked = "Let these run for its tasks, and on this machine?"
+            accepts = click.confirm(asked, default=False, err=self.as_json)
         commands = {"commands": "accept" if accepts else "leave"} if new else {}
-        self._ask("plan_accept", id=known, **commands)
-        return True
+        self._ask("plan_accept", id=known, plan_hash=shown["plan_hash"], **commands)
+        return None
 
-    def _edited(self, known: str) -> None:
+    def _edited(self, before: dict[str, Any]) -> dict[str, Any]:
         """As a roadmap, in the person's editor. What is wrong with it is said, and the plan stays as it was."""
-        text = click.edit(plan_file.written(self._ask("plan_show", id=known)), extension=".yaml")
+        text = click.edit(plan_file.written(before), extension=".yaml")
         if text is None:
-            return
+            return before
         try:
-            shown = self._ask("plan_edit", id=known, plan=plan_file.read(text))
+            shown = self._ask("plan_edit", id=before["id"], plan=plan_file.read(text))
         except InvalidInput as error:
             print_error(error, as_json=False)
-            return
-        print_result("plan_show", shown, as_json=False)
+            return before
+        if self.as_json:
+            print_line({"event": "planned", **shown})
+        else:
+            print_result("plan_show", shown, as_json=False)
+        return shown
+
+    def _says(self, text: str) -> None:
+        """Also where nothing is drawn."""
+        if self.as_json:
+            self.screen.says(text)
+        else:
+            say(text)
 
     def _show(self, shown: dict[str, Any], prepared: Prepared) -> None:
         if self.as_json:
@@ -132,14 +161,14 @@ class _Job:
     def _ask(self, name: str, **given: Any) -> dict[str, Any]:
         return asyncio.run(self._asked(name, **given))
 
-    async def _asked(self, name: str, id: str, **given: Any) -> dict[str, Any]:
+    async def _asked(self, name: str, **given: Any) -> dict[str, Any]:
         """As the person: they decide, and not the run."""
         from wvo_mcp.operations import named
 
         op, caller = named(name), self.application.cli_caller(self.settings)
         assert op is not None  # noqa: S101 - they are named above
         async with self.application.opened(self.settings) as services:
-            return await op(services, caller, {"id": id, **given})
+            return await op(services, caller, given)
 
 
 def orchestrate_command(compose: Compose) -> click.Command:
@@ -149,7 +178,7 @@ def orchestrate_command(compose: Compose) -> click.Command:
         if (goal is None) is not resume and not (resume and _is_id(goal)):
             raise click.UsageError('Give a goal: wvo-mcp orchestrate "GOAL"; or --resume [ID].')
         if not (yes or dry_run or resume or sys.stdin.isatty()):
-            raise click.UsageError("Nobody is here to accept the plan: give --yes, or --dry-run and later --resume.")
+            raise click.UsageError(_NOBODY)
         if given["no_dashboard"] and given["port"] is not None:
             raise click.UsageError("Give --port or --no-dashboard.")
         if given["workspace"]:
@@ -171,6 +200,9 @@ def orchestrate_command(compose: Compose) -> click.Command:
             code = job.run(None if resume else goal, goal if resume else None, yes=yes, dry_run=dry_run)
         except WrongSetting as error:
             raise click.ClickException(str(error)) from None
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("\nwvo-mcp orchestrate --resume goes on with it.", err=True)
+            raise
         if code:
             raise click.exceptions.Exit(code)
 

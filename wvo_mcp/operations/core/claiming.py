@@ -10,6 +10,7 @@ from wvo_mcp.domain.memory import ContextEntry
 from wvo_mcp.domain.rules import Review
 from wvo_mcp.domain.task import Checkpoint, Status, Task
 from wvo_mcp.domain.text import Id, Prose, Reference, Text
+from wvo_mcp.errors import Conflict
 from wvo_mcp.operations.container import Container
 from wvo_mcp.operations.core.planning import SubmissionRef, TaskLine, WorkView
 from wvo_mcp.operations.inputs import Held, LeaseWrite, Output, Replayable, first
@@ -200,9 +201,12 @@ async def complete_task(ctx: Context, params: CompleteTask, rules: ProjectRules,
     await tx.routing.prefetch_tried(params.task_id)
     task = await lifecycle.held(tx, ctx.policy, params.task_id, params.lease_token, Status.DONE)
     place = await tx.workspaces.open_of(task.id)
-    work = {} if place is None else await _submitted(ctx, task, place)
+    trigger = await _reviewed_for(tx, task, rules)
+    work = {} if place is None else await _submitted(ctx, task, place, trigger)
     notice = work.pop("notice", None)
-    if (trigger := await _reviewed_for(tx, task, rules)) is not None:
+    if work.pop("reviewed", False):
+        trigger = None
+    if trigger is not None:
         work = {**work, "review": trigger.value}
     moved = await lifecycle.complete(tx, task, params.summary, params.artifacts, params.evidence, work)
     if trigger is not None:
@@ -229,13 +233,15 @@ async def _reviewed_for(tx: "Transaction", task: Task, rules: ProjectRules) -> "
     return await triggers.due(tx, task, demand)
 
 
-async def _submitted(ctx: Context, task: Task, place: dict[str, Any]) -> dict[str, Any]:
+async def _submitted(
+    ctx: Context, task: Task, place: dict[str, Any], trigger: "ReviewTrigger | None"
+) -> dict[str, Any]:
     """What is in the workspace of this lease. It is pinned first, outside of the transaction."""
     from wvo_mcp.orchestration.tasks import submitting  # most tasks have no workspace
 
     await submitting.superseded(ctx.tx, task.id)
     if submitting.promotes(task, place):
-        return await _promoted(ctx, task, place)
+        return await _promoted(ctx, task, place, trigger)
     if not submitting.submits(task, place):
         return submitting.left(task, place)
     if ctx.prepared is None:
@@ -256,10 +262,12 @@ async def _submitted(ctx: Context, task: Task, place: dict[str, Any]) -> dict[st
     return await submitting.submitted(ctx.tx, task, prepared)
 
 
-async def _promoted(ctx: Context, task: Task, place: dict[str, Any]) -> dict[str, Any]:
-    """What is in the copy of the project's folder. It is promoted first, outside of the transaction."""
-    from wvo_mcp.orchestration.tasks import submitting
+async def _promoted(ctx: Context, task: Task, place: dict[str, Any], trigger: "ReviewTrigger | None") -> dict[str, Any]:
+    """What is in the copy of the project's folder. It is promoted first, outside of the transaction; what somebody must
+    review before it is done, once that has passed."""
+    from wvo_mcp.orchestration.tasks import reviewing, submitting
 
+    passed = None if trigger is None else await reviewing.passed(ctx.tx, task.id)
     if ctx.prepared is None:
 
         async def put(container: Container) -> object:
@@ -268,11 +276,17 @@ async def _promoted(ctx: Context, task: Task, place: dict[str, Any]) -> dict[str
 
             await _guard(container).keep(task.id, Trigger.COMPLETE)
             promotions = cast("Promotions", container.part("wvo_mcp.ports.checkpoints.Promotions"))
-            return (await promoting.promote(promotions, task.id, task.lease_token),)
+            reviews = trigger is not None
+            return (await promoting.promote(promotions, task.id, task.lease_token, reviews=reviews, passed=passed),)
 
         raise First(put)
     (promoted,) = cast("tuple[Promoted | None]", ctx.prepared)
-    return await submitting.promoted(ctx.tx, task, place, () if promoted is None else promoted.files)
+    if promoted is not None and promoted.held is not None:
+        if trigger is None:
+            raise Conflict("The rules of the project have changed meanwhile.", hint="Call complete_task again.")
+        return {"commit": promoted.held.commit, "base": promoted.held.base, "files_changed": len(promoted.files)}
+    done = await submitting.promoted(ctx.tx, task, place, () if promoted is None else promoted.files)
+    return {**done, "reviewed": passed is not None}
 
 
 class FailTask(LeaseWrite):

@@ -119,8 +119,11 @@ async def hold(tx: Transaction, entry: Mapping[str, Any]) -> None:
 async def author_of(tx: Transaction, task: Task, entry: Mapping[str, Any] | None = None) -> Author:
     """Who did the work: the agent that submitted it, else its holder, else who held it last."""
     events = list(reversed(await tx.events.of_task(task.id, _EVENTS)))
-    claimed = next((one.agent_id for one in events if one.kind == "task.claimed"), None)
-    agent_id = (entry["agent_id"] if entry is not None else None) or task.assigned_to or claimed or ""
+    named = (
+        one.data.get("holder") or (one.data.get("agent") if one.kind == "task.claimed" else None) for one in events
+    )
+    holder = next((str(one) for one in named if one), None)
+    agent_id = (entry["agent_id"] if entry is not None else None) or task.assigned_to or holder or ""
     session_id = next((one.session_id for one in events if one.agent_id == agent_id), None)
     workers = [one for one in await tx.workers.of_task(task.id, 1) if one.agent_id == agent_id]
     provider = workers[0].provider if workers else await tx.sessions.provider(agent_id)

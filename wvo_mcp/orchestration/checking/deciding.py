@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from wvo_mcp.domain.messages import MessageKind
 from wvo_mcp.domain.review import Review, ReviewDecision, ReviewState, ReviewTrigger, Ruled, Verdict, rule
 from wvo_mcp.domain.task import Status, Task
+from wvo_mcp.domain.visible import cut, visible
 from wvo_mcp.orchestration import messages
 from wvo_mcp.orchestration.pool import facts
 from wvo_mcp.orchestration.tasks import reviewing, settling
 from wvo_mcp.ports import Transaction
 
 DECIDED = "review.decided"
-_SHOWN = 4_000
+_SHOWN, _ALERTED = 4_000, 1_500
 _SEVERITY = {ReviewDecision.PAUSE: "warning", ReviewDecision.STOP: "critical"}
 
 
@@ -102,8 +103,10 @@ async def _tell(tx: Transaction, task: Task, asked: Review, ruled: Ruled, told: 
     for agent in sorted({holder or asked.author, asked.asked_by if by_agent else asked.author}):
         await messages.send(tx, agent, MessageKind.NOTE, f"Review of your work: {told}", task_id=task.id)
     if (severity := _SEVERITY.get(ruled.decision)) is not None:
-        message = f"Reviewers of {task.id}, which is {task.status.value.replace('_', ' ')}: {told}"
-        await tx.alerts.raise_alert(reviewing.ALERT, severity, task.id, message[:2_000])
+        message = (
+            f"Reviewers of {task.id}, which is {task.status.value.replace('_', ' ')}: {cut(visible(told), _ALERTED)}"
+        )
+        await tx.alerts.raise_alert(reviewing.ALERT, severity, task.id, message)
 
 
 async def _nobody(tx: Transaction, task: Task, asked: Review) -> None:

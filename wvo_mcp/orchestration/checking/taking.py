@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from wvo_mcp.domain.review import DEADLINE_SECONDS, MOST_TRIES, Review, ReviewAnswer, ReviewState
+from wvo_mcp.domain.review import DEADLINE_SECONDS, MOST_TRIES, Review, ReviewAnswer, ReviewState, related
 from wvo_mcp.errors import Conflict, Forbidden, StaleLease
 from wvo_mcp.orchestration.checking import deciding
 from wvo_mcp.ports import Transaction
@@ -44,6 +44,8 @@ async def take(
             raise Forbidden(f"{review_id} is of your own work: somebody else reviews it.")
         if review.state is not ReviewState.ASKED:
             raise Conflict(f"{review_id} is {review.state}.", hint="Take another.", state=review.state)
+        if await _took_part(tx, review, agent_id, session_id):
+            raise Forbidden(f"You have worked on {review.task_id}: somebody else reviews it.")
         if await _looks_twice(tx, review, agent_id, provider):
             raise Forbidden(f"You have taken another review of round {review.round} of {review.task_id}.")
         return await _taken(tx, review, agent_id, session_id, provider, seconds)
@@ -52,8 +54,19 @@ async def take(
     for review in sorted(mine, key=lambda one: (one.provider != provider, one.provider is not None, one.seq)):
         if review.is_authors(agent_id, session_id) or await _looks_twice(tx, review, agent_id, provider):
             continue
+        if await _took_part(tx, review, agent_id, session_id):
+            continue
         return await _taken(tx, review, agent_id, session_id, provider, seconds)
     return None
+
+
+async def _took_part(tx: Transaction, review: Review, agent_id: str, session_id: str) -> bool:
+    """Has it held the task before the author did? What it wrote then is part of the work."""
+    for event in await tx.events.of_task(review.task_id, _LOOKED_AT):
+        holder = str(event.data.get("agent") or event.agent_id or "")  # a pool claims for its workers
+        if event.kind == "task.claimed" and (event.session_id == session_id or related(agent_id, holder)):
+            return True
+    return False
 
 
 async def _looks_twice(tx: Transaction, review: Review, agent_id: str, provider: str | None) -> bool:

@@ -27,8 +27,8 @@ async def completed(
     return await asking.ask(
         tx,
         task,
-        commit="" if entry is None else entry["commit_sha"],
-        base=None if entry is None else entry["base_sha"],
+        commit=work.get("commit", "") if entry is None else entry["commit_sha"],
+        base=work.get("base") if entry is None else entry["base_sha"],
         trigger=trigger,
         asked_by=tx.caller.agent_id,
         entry=entry,

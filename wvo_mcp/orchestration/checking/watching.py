@@ -14,7 +14,9 @@ from wvo_mcp.ports.rules import ProjectRules
 
 _LOOK_SECONDS = 5.0
 _AT_ONCE = 100
-_EVENTS = 50
+_EVENTS = 200
+_MOVES = frozenset({reviewing.CONCERNS, "task.claimed", "task.in_review", "task.blocked", "task.cancelled"})
+"""How work that came back ceases to wait for its author; that it is edited meanwhile changes nothing."""
 _ANYBODY = timedelta(minutes=5)
 """After so long a review may be done by any provider but the author, whoever it was asked of."""
 _TOLD = timedelta(minutes=15)
@@ -63,7 +65,7 @@ async def look(tx: Transaction, candidates: list[str]) -> None:
 async def _once_more(tx: Transaction, warned: Review, candidates: list[str]) -> None:
     """Its author did not come within the time: what there is is reviewed once more."""
     task = await tx.tasks.get(warned.task_id)
-    moves = [one.kind for one in await tx.events.of_task(task.id, _EVENTS) if one.kind.startswith(("task.", "lease."))]
+    moves = [one.kind for one in await tx.events.of_task(task.id, _EVENTS) if one.kind in _MOVES]
     if task.status is not Status.PENDING or not moves or moves[-1] != reviewing.CONCERNS:
         return  # somebody has taken it since, or it was opened again for another reason
     entry = await settling.held_entry(tx, task.id)

@@ -6,7 +6,7 @@ from typing import Any
 from wvo_mcp.domain.approval import subject_hash
 from wvo_mcp.domain.plans import Checked, Plan, Planned
 from wvo_mcp.domain.providers.crew import MARK
-from wvo_mcp.domain.task import Origin
+from wvo_mcp.domain.task import SETTLED, Origin, Status
 from wvo_mcp.errors import Conflict, NotFound
 from wvo_mcp.orchestration.tasks import editing
 from wvo_mcp.ports import Transaction
@@ -14,6 +14,7 @@ from wvo_mcp.ports import Transaction
 Row = Mapping[str, Any]
 _OVER = ("done", "stopped")
 _LOOKED = 50
+_MOST = 1_000
 
 
 async def draft(tx: Transaction, goal: str, plan: Plan, checked: Checked) -> Row:
@@ -51,11 +52,14 @@ async def unfinished(tx: Transaction, orchestration_id: str | None) -> Row:
     return row
 
 
-async def drafted(tx: Transaction, orchestration_id: str) -> Row:
-    """One that waits for a person. Raises NotFound, and Conflict for any other."""
+async def drafted(tx: Transaction, orchestration_id: str, plan_hash: str | None = None) -> Row:
+    """One that waits for a person. Raises NotFound, and Conflict for any other or for a plan that has not this hash."""
     row = await _known(tx, orchestration_id)
     if row["state"] != "planned":
         raise Conflict(f"{orchestration_id} is {row['state']}.", hint="wvo-mcp plans", state=row["state"])
+    if plan_hash is not None and plan_hash != row["plan_hash"]:
+        changed = f"The plan of {orchestration_id} was changed meanwhile."
+        raise Conflict(changed, hint=f"wvo-mcp plan-show {orchestration_id}")
     return row
 
 
@@ -84,9 +88,15 @@ async def accepted(tx: Transaction, orchestration_id: str) -> Row:
 
 
 async def begin(tx: Transaction, row: Row) -> list[str]:
-    """Its tasks, with ids that begin with its own, in an epic of that name. Raises Conflict: another was faster."""
-    now = await drafted(tx, row["orchestration_id"])
+    """Its tasks, with ids that begin with its own, in an epic of that name. Raises Conflict: another was faster, has changed
+    the plan since it was read, or has taken an id."""
+    now = await drafted(tx, row["orchestration_id"], row["plan_hash"])
     known, plan = str(now["orchestration_id"]), Plan.model_validate(now["plan"])
+    if taken := await tx.tasks.known([task_id(known, one.id) for one in plan.tasks]):
+        raise Conflict(
+            f"There are tasks with ids of this plan: {', '.join(sorted(taken))}.",
+            hint=f"wvo-mcp orchestrate --resume {known}, and edit the ids; or wvo-mcp plan-drop {known} --reason WHY.",
+        )
     await tx.tasks.ensure_epic(known, now["goal"].partition("\n")[0][:200])
     created = await editing.create(tx, [_as_draft(known, one) for one in plan.tasks], Origin.HUMAN)
     await tx.orchestrations.change(known, {"state": "running"})
@@ -94,16 +104,25 @@ async def begin(tx: Transaction, row: Row) -> list[str]:
     return created
 
 
-async def drop(tx: Transaction, row: Row, reason: str) -> Row:
-    now = await drafted(tx, row["orchestration_id"])
-    await tx.events.append("plan.dropped", None, {"orchestration": now["orchestration_id"], "reason": reason})
+async def drop(tx: Transaction, orchestration_id: str, reason: str) -> Row:
+    """For good. What is not done of its tasks is cancelled. Raises NotFound, Conflict: it is over."""
+    now = await unfinished(tx, orchestration_id)
+    for one in await tx.tasks.page({"epic_id": orchestration_id}, 0, _MOST) if now["state"] == "running" else ():
+        if one.status not in SETTLED:
+            await editing.set_status(tx, one, Status.CANCELLED, f"{orchestration_id} was dropped: {reason}")
+    await tx.events.append("plan.dropped", None, {"orchestration": orchestration_id, "reason": reason})
     return await tx.orchestrations.change(
-        now["orchestration_id"], {"state": "stopped", "facts": {**now["facts"], "ended": reason}}
+        orchestration_id, {"state": "stopped", "facts": {**now["facts"], "ended": reason}}
     )
 
 
 def task_id(orchestration_id: str, name: str) -> str:
     return f"{orchestration_id}.{name}"
+
+
+def tasks_of(row: Row) -> list[str]:
+    """The ids that they get."""
+    return [task_id(row["orchestration_id"], one["id"]) for one in row["plan"]["tasks"]]
 
 
 def commands_of(row: Row) -> dict[str, Sequence[str]]:

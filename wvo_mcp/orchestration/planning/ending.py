@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 from wvo_mcp.domain.mended import Gaps, sentence
 from wvo_mcp.domain.merging import VERIFIED, EntryKind, EntryState
+from wvo_mcp.domain.plans import Plan
 from wvo_mcp.domain.providers.crew import Part, part_of
 from wvo_mcp.domain.review import ReviewState
-from wvo_mcp.domain.task import Status, Task
+from wvo_mcp.domain.task import Origin, Status, Task
 from wvo_mcp.domain.worker import Worker
 from wvo_mcp.orchestration.checking.proving import proof
-from wvo_mcp.orchestration.planning.drafting import Row
+from wvo_mcp.orchestration.planning.drafting import Row, task_id
 from wvo_mcp.ports import Transaction
 
 _MOST = 1_000
@@ -39,10 +40,14 @@ class Ended:
 
 
 async def ended(tx: Transaction, row: Row) -> Ended:
-    """Of one whose tasks exist. Tasks that people cancelled are no longer part of it."""
+    """Of one whose tasks exist: those of its plan, wherever they were moved, and what came to its epic. Tasks that people
+    cancelled are no longer part of it; what agents cancelled is."""
     known = str(row["orchestration_id"])
-    everything = await tx.tasks.page({"epic_id": known}, 0, _MOST)
-    tasks = [one for one in everything if one.status is not Status.CANCELLED]
+    parts = {task_id(known, one.id): one.part for one in Plan.model_validate(row["plan"]).tasks}
+    everything = list(await tx.tasks.page({"epic_id": known}, 0, _MOST))
+    there = {one.id for one in everything}
+    everything += [await tx.tasks.get(name) for name in parts if name not in there]
+    tasks = [one for one in everything if not _left_out(one)]
     workers = await tx.workers.about([known, *(one.id for one in everything)])
     entries = {one.id: next(iter(await tx.submissions.of_task(one.id)), None) for one in tasks}
     points = [
@@ -50,7 +55,7 @@ async def ended(tx: Transaction, row: Row) -> Ended:
         _landed(tasks, entries),
         _verified(entries),
         await _evidence(tx, tasks),
-        await _looked_at(tx, tasks, workers),
+        await _looked_at(tx, tasks, workers, parts),
         await _nothing_waits(tx, tasks),
     ]
     decisions, recoveries = await _told(tx, everything)
@@ -94,11 +99,14 @@ async def _evidence(tx: Transaction, tasks: Iterable[Task]) -> Point:
     return Point("Each criterion has evidence", not lacking, _listed(f"{many - len(lacking)} of {many}", lacking))
 
 
-async def _looked_at(tx: Transaction, tasks: Sequence[Task], workers: Sequence[Worker]) -> Point:
+async def _looked_at(
+    tx: Transaction, tasks: Sequence[Task], workers: Sequence[Worker], parts: Mapping[str, Part]
+) -> Point:
     """By a task of the plan, or by reviews; best by another program."""
+    of_review = {one.id for one in tasks if parts.get(one.id, _named(one)) is Part.REVIEW}
     by_task = {one.task_id: one.provider for one in workers if one.review_id is None}  # the last worker of each
-    wrote = {by_task[one.id] for one in tasks if part_of(one.labels) is not Part.REVIEW and one.id in by_task}
-    looked = {by_task.get(one.id, "an agent") for one in tasks if part_of(one.labels) is Part.REVIEW and _is_done(one)}
+    wrote = {by_task[one.id] for one in tasks if one.id not in of_review and one.id in by_task}
+    looked = {by_task.get(one.id, "an agent") for one in tasks if one.id in of_review and _is_done(one)}
     for one in tasks:
         looked |= {
             str(each.provider)
@@ -111,6 +119,15 @@ async def _looked_at(tx: Transaction, tasks: Sequence[Task], workers: Sequence[W
         f"by {by}" if others else f"by {by}, which wrote it too: no other program took part" if looked else "by nobody"
     )
     return Point("Somebody else looked at the work", bool(looked), found)
+
+
+def _named(task: Task) -> Part | None:
+    """The part of a task that came later, where people say so."""
+    return None if task.origin is Origin.AGENT else part_of(task.labels)
+
+
+def _left_out(task: Task) -> bool:
+    return task.status is Status.CANCELLED and task.metadata.get("cancelled_by") != "agent"
 
 
 def _is_done(task: Task) -> bool:

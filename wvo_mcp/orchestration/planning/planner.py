@@ -46,8 +46,8 @@ Answer with one JSON object by the schema below, and with nothing else.
 
 - Design, implementation and review are tasks of their own. Of the complexity of all tasks together, design has {design},
   implementation {implementation} and review {review}. {who}
-- A task names the files that it changes as globs, and what it waits for. Two tasks that could run at once must not change the
-  same files. A review task changes no files.
+- A task names the files of the project that it changes as globs, and what it waits for. Two tasks that could run at once must
+  not change the same files. Each implementation task names some; a review task changes none.
 - Each task has criteria by which somebody else sees that it is done.
 - {verify}
 {files}
@@ -109,13 +109,15 @@ class Planner:
                 drafting.unfinished(tx, resume) if goal is None else drafting.ask(tx, goal, asked_by, target=target)
             ),
         )
+        _check_target(row, target)
         able, missing, failed = await self._tried()
         fields = {"tier": tier(able), "facts": {**row["facts"], "missing": missing}}
         known = row["orchestration_id"]
         row = await self.store.write(self.caller, lambda tx: tx.orchestrations.change(known, fields))
         if not able:
-            reasons = "; ".join(missing.values()) or "no provider is configured"
-            raise NotConfigured(f"No program can work here: {reasons}", hint=f"wvo-mcp orchestrate --resume {known}")
+            reasons = "; ".join(missing.values()) or self._none()
+            hint = f"wvo-mcp doctor says what each needs; then wvo-mcp orchestrate --resume {known}"
+            raise NotConfigured(f"No program can work here: {reasons}", hint=hint)
         if row["state"] == "planning":
             row = await self._planned(row, crew(able))
         return Prepared(
@@ -162,6 +164,13 @@ class Planner:
         for name in sorted(missing):
             self.news({"event": "unusable", "provider": name, "reason": missing[name]})
         return [one for one in workers if one.name not in missing], missing, failed
+
+    def _none(self) -> str:
+        try:
+            known = self.providers.current().providers
+        except InvalidInput as error:
+            return error.message
+        return "each provider of providers.yaml is turned off" if known else "no provider is configured"
 
     def _works(self, provider: Provider) -> bool:
         driver = self.drivers.get(provider.kind.value)
@@ -226,6 +235,13 @@ def prompt_of(known: str, goal: str, who: Mapping[Part, str], project: Sequence[
         files="" if folder is None else _FILES.format(folder=folder),
         schema=json.dumps(schema()),
     )
+
+
+def _check_target(row: Row, target: str | None) -> None:
+    known = row["facts"].get("target")
+    if target is not None and target != known:
+        given = "without a branch" if known is None else f"for the branch {known}"
+        raise InvalidInput("target", f"{row['orchestration_id']} was given {given}, and that does not change")
 
 
 def _checked(goal: str) -> str:

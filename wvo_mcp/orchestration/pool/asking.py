@@ -100,13 +100,13 @@ class Asker:
         if judged.verdict is Verdict.WATCH:
             return _YES
         who, task_id = self._worker.worker_id, self._worker.task_id
-        message = f"{who} was refused by the policy ({judged.rule}): {redact(_shown(request))[:200]}"
+        message = f"{who} was refused by the policy ({judged.rule}): {redact(_named(request))[:200]}"
         await tx.alerts.raise_alert(breaches.KIND, "warning", task_id, message, {"worker_id": who, "rule": judged.rule})
         return Reply(allowed=False, reason=judged.reason)
 
     async def _record(self, tx: Transaction, request: PermissionRequest, judged: Judgement) -> None:
         kind = "command" if request.command is not None else "path" if request.paths else "tool"
-        subject, verdict = str(redact(_shown(request)))[:_SHOWN], judged.verdict.name.lower()
+        subject, verdict = str(redact(_named(request)))[:_SHOWN], judged.verdict.name.lower()
         worker_id, task_id = self._worker.worker_id, self._worker.task_id
         await tx.violations.add(Violation(kind, verdict, judged.rule, subject, task_id, worker_id))
         data = {"worker_id": worker_id, "kind": kind, "verdict": verdict, "rule": judged.rule, "subject": subject[:500]}
@@ -140,12 +140,20 @@ class Asker:
         return {**subject, "sha256": hashlib.sha256(given.encode(errors="replace")).hexdigest()}
 
 
+def _named(request: PermissionRequest) -> str:
+    """The command, or the tool and what it is about."""
+    paths = request.paths or _paths_of(request.input)
+    return " ".join((request.tool, *paths)) if request.command is None and paths else _shown(request)
+
+
 def _shown(request: PermissionRequest) -> str:
+    """All that it would do: a person approves nothing unseen."""
     if request.command is not None:
         return request.command
     paths = request.paths or _paths_of(request.input)
     text = " ".join((request.tool, *paths)) or "a tool"
-    return text if paths else f"{text} {json.dumps(dict(request.input), sort_keys=True, default=str)}"
+    more = {name: value for name, value in request.input.items() if value not in paths}
+    return f"{text} {json.dumps(more, sort_keys=True, default=str)}" if more or not paths else text
 
 
 def _paths_of(given: Mapping[str, Any]) -> Sequence[str]:

@@ -1,6 +1,6 @@
 """What others tell the agent of a worker is said to it while it works."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import anyio
@@ -33,16 +33,23 @@ class Hearing:
             rows = await patiently(lambda: self.parts.store.read(self.parts.caller, self._unread))
             if rows and may_say():
                 self._said |= {row["message_id"] for row in rows}
-                await say(prompt.told([as_notice(row, again=False) for row in rows]))
+                await say(prompt.told([as_notice(row, again=False, reader=self.worker.agent_id) for row in rows]))
                 await patiently(
                     lambda rows=rows: self.parts.store.write(self.parts.caller, lambda tx: self._note(tx, rows))
                 )
 
     async def _unread(self, tx: Transaction) -> list[Row]:
-        waiting = await tx.messages.waiting(self.worker.agent_id, _AT_ONCE)
+        page = await tx.messages.waiting(self.worker.agent_id, _AT_ONCE)
+        found = self._unsaid(page)
+        while not found and len(page) == _AT_ONCE:
+            page = await tx.messages.waiting(self.worker.agent_id, _AT_ONCE, page[-1]["seq"])
+            found = self._unsaid(page)
+        return found
+
+    def _unsaid(self, page: Sequence[Row]) -> list[Row]:
         return [
             row
-            for row in waiting
+            for row in page
             if row["kind"] not in ABOUT_FILES and row["delivered_at"] is None and row["message_id"] not in self._said
         ]
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from wvo_mcp.domain.approval import Approval
 
 ALERT = "approval"
+_LOOKED_AT = 100
 DECIDED = "approval_decided"
 """The fact of the store that names what was decided last: whoever waits looks at it."""
 
@@ -22,6 +23,7 @@ def subject_of(task: Task) -> dict[str, Any]:
         "title": task.title,
         "description": task.description,
         "acceptance": list(task.acceptance),
+        "files": list(task.files),
     }
 
 
@@ -49,6 +51,13 @@ async def follow(tx: Transaction, before: Task, after: Task) -> None:
         await tx.alerts.resolve_alert(ALERT, after.id)
     if wanted and not found:
         await gate(tx, after)
+
+
+async def forgotten(tx: Transaction, task_id: str) -> None:
+    """The task was over and is open again: what its work before was allowed to run is asked anew."""
+    for approval in await tx.approvals.of_task(task_id, _LOOKED_AT):
+        if approval.kind == "command" and approval.state == "approved":
+            await void(tx, approval)
 
 
 def _asks(task: Task) -> bool:

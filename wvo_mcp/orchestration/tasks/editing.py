@@ -17,7 +17,7 @@ _GUARDED = ("acceptance", "files", "max_attempts", "requires_approval")
 _JUDGED = (*_GUARDED, "capabilities", "epic_id")
 """What a claim was judged by: limits of the epic, files, the agent; and the promise of further attempts."""
 _HELD = (Status.IN_PROGRESS, Status.IN_REVIEW, Status.AWAITING_APPROVAL)
-_APPROVED = ("title", "description", "acceptance")
+_APPROVED = ("title", "description", "acceptance", "files")
 _SCORING = frozenset({"priority", "complexity", "business_value", "milestone_id"})
 _RECOVERY = {
     Status.BLOCKED: "task.unblocked",
@@ -237,7 +237,8 @@ async def set_status(tx: Transaction, task: Task, to: Status, reason: str | None
     if to is Status.CANCELLED:
         if origin in _HELD and not tx.caller.person:
             raise Forbidden(f"Task {task.id} is {origin}: only people and the roadmap cancel work in progress.")
-        return await lifecycle.move(tx, task, to, "task.cancelled", data={"reason": reason} if reason else None)
+        by = None if tx.caller.person else {"metadata": {**task.metadata, "cancelled_by": "agent"}}
+        return await lifecycle.move(tx, task, to, "task.cancelled", by, {"reason": reason} if reason else None)
     if to is Status.PENDING and origin in _RECOVERY:
         if origin is Status.DONE:
             lifecycle.require_reason(reason, "say why a finished task is opened again")

@@ -88,6 +88,10 @@ async def move(
         from wvo_mcp.orchestration.tasks import submitting  # few tasks come back
 
         await submitting.withdrawn(tx, task.id, f"the task is {to}")
+    if to is Status.CANCELLED:
+        from wvo_mcp.orchestration.tasks import reviewing  # few tasks are cancelled
+
+        await reviewing.ended(tx, task.id, holds=False)
     if leaving:
         await tx.reservations.end_of_task(task.id)
     if leaving and task.assigned_to is not None:
@@ -266,7 +270,10 @@ async def recover(tx: Transaction, task: Task, kind: str, reason: str | None) ->
     if task.status is Status.BLOCKED and task.expiries >= MAX_EXPIRIES:
         fields = {"expiries": 0}
     if task.status in SETTLED:
+        from wvo_mcp.orchestration.tasks import asked  # few tasks are opened again
+
         fields = {"started_at": None, "progress": None, "assigned_to": None}
+        await asked.forgotten(tx, task.id)
     if task.status is Status.DONE:
         fields["approved_at"] = None  # what is done again is decided again
     return await move(tx, task, Status.PENDING, kind, fields, {"reason": reason} if reason else None)

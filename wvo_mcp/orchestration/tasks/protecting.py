@@ -15,7 +15,8 @@ from wvo_mcp.ports.workers import Violation
 
 _DECIDED_WITHIN = timedelta(days=7)
 _VIOLATIONS = "violations"
-_NAMED = 3
+_NAMED, _ASKED = 3, 200
+"""In a sentence in passing, and in what a person approves."""
 _LOOKED_AT = 100
 
 
@@ -77,10 +78,11 @@ def _subject(entry: Mapping[str, Any]) -> dict[str, Any]:
         "task_id": entry["task_id"],
         "commit": entry["commit_sha"],
         "paths": [one["path"] for one in violations],
-        "question": f"land {entry['entry_id']} of {entry['task_id']}: {_named(violations)}",
+        "question": f"land {entry['entry_id']} of {entry['task_id']}: {_named(violations, _ASKED)}",
     }
 
 
-def _named(violations: Sequence[Mapping[str, str]]) -> str:
-    more = f" And {len(violations) - _NAMED} more." if len(violations) > _NAMED else ""
-    return " ".join(one["message"] for one in violations[:_NAMED]) + more
+def _named(violations: Sequence[Mapping[str, str]], most: int = _NAMED) -> str:
+    unseen = ", WHICH CANNOT BE SHOWN" if most == _ASKED else ""
+    more = f" And {len(violations) - most:,} more{unseen}." if len(violations) > most else ""
+    return " ".join(one["message"] for one in violations[:most]) + more

@@ -1,11 +1,32 @@
 """What becomes of reviews when the work they are of is not there any more (contract, section 12)."""
 
-from wvo_mcp.domain.review import ReviewState
+from wvo_mcp.domain.review import Review, ReviewState
 from wvo_mcp.ports import Transaction
+from wvo_mcp.ports.checkpoints import Content
 
 ALERT = "review"
 CONCERNS = "task.concerns"
 """The event of a task that is open again for its author, because of a reviewer's concerns."""
+REVIEWED = "task.reviewed"
+"""The event of one that is open again for its author to hand in what has passed its review."""
+_LOOKED_AT = 20
+_EVENTS = 50
+
+
+async def of_copy(tx: Transaction, task_id: str) -> Review | None:
+    """The last review that held the task, where its work is in no queue but in a copy of the project's folder."""
+    last = next((one for one in await tx.reviews.of_task(task_id, _LOOKED_AT) if one.holds), None)
+    return last if last is not None and last.entry_id is None and last.commit_sha else None
+
+
+async def passed(tx: Transaction, task_id: str) -> Content | None:
+    """What of a copy has passed its review, as long as nothing else was handed in since."""
+    for event in reversed(await tx.events.of_task(task_id, _EVENTS)):
+        if event.kind == "task.submitted":
+            return None
+        if event.kind == REVIEWED:
+            return Content(str(event.data["commit"]), str(event.data["base"]))
+    return None
 
 
 async def ended(tx: Transaction, task_id: str, *, holds: bool = True) -> None:

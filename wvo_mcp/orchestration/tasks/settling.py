@@ -5,9 +5,11 @@ from typing import Any
 
 from wvo_mcp.domain.approval import Approval, ApprovalKind
 from wvo_mcp.domain.merging import OPEN, PASSED, WAITS, EntryState
+from wvo_mcp.domain.messages import MessageKind
 from wvo_mcp.domain.review import KEPT, Review
 from wvo_mcp.domain.task import BlockAuthor, Status, Task
 from wvo_mcp.domain.visible import cut, visible
+from wvo_mcp.orchestration import messages
 from wvo_mcp.orchestration.tasks import lifecycle, review, reviewing
 from wvo_mcp.orchestration.tasks.told import told_first
 from wvo_mcp.ports import Transaction
@@ -16,6 +18,10 @@ Row = dict[str, Any]
 _DECIDED_WITHIN = timedelta(days=7)
 _REASON = 2_000
 _TOLD = 1_500
+_PASSED = (
+    "The review of your work on {task_id} has passed. Hold the task, open its workspace (workspace_open), change nothing"
+    " in it, and call complete_task: that puts it into the project's folder. Anything else is reviewed again."
+)
 
 
 async def held_entry(tx: Transaction, task_id: str) -> Row | None:
@@ -33,8 +39,16 @@ async def waits(tx: Transaction, task: Task, asked: Review) -> bool:
 
 
 async def passed(tx: Transaction, task: Task, entry: Row | None) -> Task:
-    """The entry may land; a task without one is done."""
+    """The entry may land. Without one the task is done, or open again for its author, who alone can say when what is in a
+    copy is put into the project's folder."""
     await tx.alerts.resolve_alert(reviewing.ALERT, task.id)
+    if entry is None and (last := await reviewing.of_copy(tx, task.id)) is not None:
+        told = _PASSED.format(task_id=task.id)
+        await _tell_first(tx, task, told)
+        await messages.send(tx, last.author, MessageKind.NOTE, told, task_id=task.id)
+        kept = {"kept_for": reviewing.family(last.author), "kept_until": tx.now + KEPT}
+        data = {"commit": last.commit_sha, "base": last.base_sha}
+        return (await lifecycle.move(tx, task, Status.PENDING, reviewing.REVIEWED, kept, data)).task
     if entry is None:
         return (
             await lifecycle.move(tx, task, Status.DONE, "task.completed", data={"because": "its review passed"})
@@ -104,9 +118,10 @@ async def stopped(tx: Transaction, task: Task, told: str) -> Task:
         await tx.events.append("merge.parked", task.id, {"entry": entry["entry_id"], "reason": told[:_REASON]})
     moved = await lifecycle.block(tx, task, told[:_REASON], [], BlockAuthor.REVIEW)
     message = (
-        f"{task.id} was stopped: {told} It goes on by: wvo-mcp unblock {task.id}   or: wvo-mcp review {task.id} --pass"
+        f"{task.id} was stopped: {cut(visible(told), _TOLD)} It goes on by: wvo-mcp unblock {task.id}"
+        f'   or: wvo-mcp review {task.id} --pass "reason"'
     )
-    await tx.alerts.raise_alert(reviewing.ALERT, "critical", task.id, message[:_REASON])
+    await tx.alerts.raise_alert(reviewing.ALERT, "critical", task.id, message)
     return moved.task
 
 

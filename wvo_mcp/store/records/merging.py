@@ -24,7 +24,13 @@ _MESSAGE = (
     " acked_at, deadline, created_at"
 )
 _SHOWN = _MESSAGE.replace("body", "substr(body, 1, 1100) AS body")
-_WAITING = f"SELECT {_SHOWN} FROM messages WHERE to_agent = ? AND acked_at IS NULL ORDER BY seq LIMIT ?"
+_OPEN = "messages INDEXED BY messages_waiting"
+"""By itself SQLite takes the index of all that an agent was ever sent."""
+_WAITING = f"""
+SELECT {_SHOWN} FROM {_OPEN} WHERE to_agent = ? AND acked_at IS NULL AND seq > ?
+UNION ALL
+SELECT {_SHOWN} FROM {_OPEN} WHERE to_agent > ? AND to_agent < ? AND acked_at IS NULL AND seq > ?
+ORDER BY seq"""
 _MOST_BUILT_ON = 1_000
 _LANDED = frozenset({"merged", "withdrawn"})
 _UNLANDED = "WHERE state NOT IN ('merged', 'withdrawn')"
@@ -201,11 +207,11 @@ class Messages(Numbered):
             (self._at, session_id, message_id),
         )
 
-    async def waiting(self, agent_id: str, limit: int) -> list[dict[str, Any]]:
-        return self._rows.all(_WAITING, (agent_id, limit))
+    async def waiting(self, agent_id: str, limit: int, after: int = 0) -> list[dict[str, Any]]:
+        return self._rows.all(_waiting(limit), _whose(agent_id, after))
 
     async def prefetch_waiting(self, agent_id: str, limit: int) -> None:
-        self._rows.prefetch_statement(_WAITING, (agent_id, limit), of="messages")
+        self._rows.prefetch_statement(_waiting(limit), _whose(agent_id, 0), of="messages")
 
     async def hand_over(self, task_id: str, kinds: Collection[str], agent_id: str) -> None:
         marks = ", ".join("?" * len(kinds))
@@ -216,18 +222,16 @@ class Messages(Numbered):
         )
 
     async def listed(self, agent_id: str, limit: int, after: int, *, all_of_them: bool) -> list[dict[str, Any]]:
-        still = "" if all_of_them else "acked_at IS NULL AND "
-        return self._messages(f"{still}to_agent = ? AND seq > ? ORDER BY seq LIMIT ?", (agent_id, after, limit))
+        table, still = ("messages", "") if all_of_them else (_OPEN, "acked_at IS NULL AND ")
+        return self._messages(f"{still}to_agent = ? AND seq > ? ORDER BY seq LIMIT ?", (agent_id, after, limit), table)
 
     async def open_between(self, sender: str, receiver: str, most: int) -> tuple[int, int, int]:
         counted = [
-            self._rows.value(
-                f"SELECT count(*) FROM (SELECT 1 FROM messages WHERE {which} LIMIT ?) AS counted", (*who, most)
-            )
+            self._rows.value(f"SELECT count(*) FROM (SELECT 1 FROM {which} LIMIT ?) AS counted", (*who, most))
             for which, who in (
-                ("from_agent = ? AND acked_at IS NULL", (sender,)),
-                ("to_agent = ? AND acked_at IS NULL", (receiver,)),
-                ("to_agent = ? AND acked_at IS NULL AND needs_answer = 1", (receiver,)),
+                ("messages WHERE from_agent = ? AND acked_at IS NULL", (sender,)),
+                (f"{_OPEN} WHERE to_agent = ? AND acked_at IS NULL", (receiver,)),
+                (f"{_OPEN} WHERE to_agent = ? AND acked_at IS NULL AND needs_answer = 1", (receiver,)),
             )
         ]
         return int(counted[0]), int(counted[1]), int(counted[2])
@@ -235,5 +239,14 @@ class Messages(Numbered):
     async def overdue(self, limit: int) -> list[dict[str, Any]]:
         return self._messages("acked_at IS NULL AND deadline <= ? ORDER BY deadline LIMIT ?", (self._at, limit))
 
-    def _messages(self, rest: str, params: Any) -> list[dict[str, Any]]:
-        return self._rows.all(f"SELECT {_MESSAGE} FROM messages WHERE {rest}", params)
+    def _messages(self, rest: str, params: Any, table: str = "messages") -> list[dict[str, Any]]:
+        return self._rows.all(f"SELECT {_MESSAGE} FROM {table} WHERE {rest}", params)
+
+
+def _whose(agent_id: str, after: int) -> tuple[Any, ...]:
+    return agent_id, after, f"{agent_id}.", f"{agent_id}/", after  # `/` follows `.`
+
+
+def _waiting(limit: int) -> str:
+    # SQLite compiles a statement anew for each value that is bound to its limit, and each call looks.
+    return f"{_WAITING} LIMIT {limit:d}"

@@ -144,6 +144,9 @@ class Sessions(Repository):
             (agent_id,),
         )
 
+    async def has_connected(self, agent_id: str) -> bool:
+        return bool(self._rows.value("SELECT 1 FROM sessions WHERE agent_id = ? LIMIT 1", (agent_id,)))
+
     async def known(self, agent_id: str) -> bool:
         pooled = "SELECT 1 FROM agent_pool WHERE agent_id = :agent_id"
         return bool(

@@ -201,7 +201,7 @@ async def test_every_answer_tells_browsers_what_not_to_do(house: House, path: st
                     "default-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'"
                 ]  # fmt: skip
                 assert answer.headers["x-content-type-options"] == "nosniff"
-                assert answer.headers["referrer-policy"] == "no-referrer"
+                assert answer.headers["referrer-policy"] == "same-origin"
                 assert answer.headers["cache-control"] == "no-store"
                 assert "access-control-allow-origin" not in answer.headers
 

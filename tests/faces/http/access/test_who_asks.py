@@ -34,7 +34,7 @@ async def test_a_browser_from_elsewhere_is_asked_to_sign_in(house: House) -> Non
     async with house.visitor(AWAY, {"Accept": "text/html"}) as browser:
         page = await browser.get("/")
         assert page.status_code == 401
-        assert '<form method="post" action="/login">' in page.text
+        assert '<form method="post" action="/login"' in page.text
 
 
 async def test_from_this_machine_agents_need_nothing(bench: Bench, house: House) -> None:

@@ -32,7 +32,7 @@ async def test_a_page_is_under_100_kb_in_all_and_loads_nothing_from_elsewhere(la
     await lane.submit("T1", {"code.py": "".join(f"line {n}\n" for n in range(600))})
     await lane.bench.create(*(a_task(f"t{n}", title=f"A task of some length, number {n}") for n in range(250)))
     parts_of_server: dict[type | str, object] = {
-        Commits: CommitsOfRoot(lane.yard.root),
+        Commits: CommitsOfRoot(lane.yard.root, lane.yard.folder),
         WorkerLogs: WorkerLogFiles(lane.yard.root / "logs"),
     }
     site = build_site(lane.bench.services.having(parts_of_server), as_caller)

@@ -24,7 +24,7 @@ class NoLogs:
 
 
 def services_of(lane: Lane) -> Container:
-    return lane.bench.services.having({Commits: CommitsOfRoot(lane.yard.root), WorkerLogs: NoLogs()})
+    return lane.bench.services.having({Commits: CommitsOfRoot(lane.yard.root, lane.yard.folder), WorkerLogs: NoLogs()})
 
 
 async def test_an_empty_lane_says_what_brings_work_there(lane: Lane) -> None:

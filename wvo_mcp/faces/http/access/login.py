@@ -1,6 +1,5 @@
 """Signing in and out, by pages that work without JavaScript; and where clients find who signs JWTs (RFC 9728)."""
 
-from html import escape
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -15,29 +14,10 @@ from wvo_mcp.faces.http.access.csrf import form_of
 from wvo_mcp.faces.http.access.keys import Keys
 from wvo_mcp.faces.http.api import principal_of
 from wvo_mcp.faces.http.guard import NotAdmitted, scheme_of, shown
+from wvo_mcp.faces.http.pages.rendering import environment
+from wvo_mcp.faces.http.static import address_of
 
 METADATA = "/.well-known/oauth-protected-resource"
-_PAGE = """\
-<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>Sign in - wvo-mcp</title>
-<main>
-<h1>Sign in to wvo-mcp</h1>
-{said}<form method="post" action="{action}">
-{inside}<p><button>Sign in</button></p>
-</form>
-</main>
-</html>
-"""
-_FIELD = """\
-<p><label for="token">Token</label><br>
-<input id="token" name="token" type="password" required autocomplete="off" aria-describedby="how"></p>
-<p id="how">Made by <code>wvo-mcp token create NAME --role ROLE</code>. Without one:
-<code>wvo-mcp login-link</code> makes a link that signs you in.</p>
-"""
 
 
 def access_routes(keys: Keys) -> list[Route]:
@@ -51,7 +31,7 @@ def access_routes(keys: Keys) -> list[Route]:
 
     async def by_link(request: Request) -> Response:
         if request.method != "POST":  # what only looks at addresses, such as a chat program, uses up no link
-            return HTMLResponse(_PAGE.format(said="", action=escape(request.url.path), inside=""))
+            return HTMLResponse(_page(request.scope, action=request.url.path, link=True))
         return await _sign_in(request, keys, Kind.LINK, request.path_params["code"])
 
     async def sign_out(request: Request) -> Response:
@@ -93,10 +73,14 @@ def cookie_name(scope: Scope) -> str:
 def sign_in_page(scope: Scope, error: NotAdmitted | None = None) -> Response:
     """The form for a token, with what was wrong, if anything was; and with the status and the headers of that."""
     wrong = error is not None and ("authorization" in Headers(scope=scope) or scope["method"] == "POST")
-    said = f'<p role="alert">{escape(f"{error.message} {error.hint}")}</p>\n' if error is not None and wrong else ""
-    action = escape(scope.get("root_path", "") + "/login")
-    page = _PAGE.format(said=said, action=action, inside=_FIELD)
+    said = f"{error.message} {error.hint}" if error is not None and wrong else ""
+    page = _page(scope, action=scope.get("root_path", "") + "/login", said=said)
     return HTMLResponse(page) if error is None else HTMLResponse(page, error.status, error.headers)
+
+
+def _page(scope: Scope, **given: Any) -> str:
+    known = {"root": scope.get("root_path", ""), "asset": address_of, "said": "", "link": False}
+    return environment().get_template("login.html").render({**known, **given})
 
 
 async def _sign_in(request: Request, keys: Keys, kind: Kind, text: str) -> Response:
