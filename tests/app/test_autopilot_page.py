@@ -1,7 +1,7 @@
 """The page of an autopilot: in its process, over a real socket, for as long as it works."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -38,7 +38,7 @@ def person(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def working(made: Shop, summary: dict[str, Any]) -> Any:
+async def working(made: Shop, summary: dict[str, Any]) -> AsyncGenerator[tuple[Autopilot, httpx2.AsyncClient]]:
     """The autopilot at work, its worker waiting, and a browser that has signed in."""
     async with AsyncExitStack() as stack:
         run = await stack.enter_async_context(made.run(page=0))
