@@ -12,8 +12,9 @@ from tests.app.conftest import alone
 from tests.faces.cli.shell import Ran, Terminal
 from tests.support.goals import PLAN, TASKS, Goals, answers
 from wvo_mcp.domain.plans import Plan
+from wvo_mcp.faces.http import listen
 
-pytestmark = pytest.mark.requirement("WORK-4")
+pytestmark = pytest.mark.requirement("WORK-4", "DASH-1")
 ASKED = "What now?"
 
 
@@ -50,6 +51,29 @@ def test_a_person_sees_the_plan_its_shares_and_the_end_point_by_point(goals: Goa
     assert "Done: every point is met." in end.text
     assert "Every task is done" in end.text
     assert goals.goal()["state"] == "done"
+
+
+def test_on_a_terminal_the_page_comes_with_the_work_and_a_taken_port_is_no_end(goals: Goals) -> None:
+    goals.begin_goals({})
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with terminal(goals, "An API for prices", "--no-wait", "--port", str(port)) as screen:
+            screen.until(lambda seen: ASKED in seen)
+            assert "The page: " not in screen.seen
+            end = answered(screen, ASKED, "run")
+    assert end.code == 0, end.text
+    assert "The page: http://127.0.0.1:" in end.text
+    assert f"The page: http://127.0.0.1:{port}" not in end.text
+    assert f"Port {port} is taken; the page has another one." in end.text
+
+
+def test_without_a_dashboard_there_is_no_page(goals: Goals) -> None:
+    goals.begin_goals({})
+    with terminal(goals, "An API for prices", "--no-wait", "--no-dashboard") as screen:
+        end = answered(screen, ASKED, "run")
+    assert end.code == 0, end.text
+    assert "The page: " not in end.text
+    assert goals.process(0, "Another", "--yes", "--no-dashboard", "--port", "0").returncode == 2
 
 
 def test_who_leaves_the_plan_finds_it_later_and_who_drops_it_does_not(goals: Goals) -> None:

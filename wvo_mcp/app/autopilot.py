@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
@@ -14,7 +14,7 @@ from wvo_mcp.app.building import backend_of, begun, build_providers, build_servi
 from wvo_mcp.app.components import Components, FunctionComponent
 from wvo_mcp.app.merging import merge_queue
 from wvo_mcp.app.serving import Leadership
-from wvo_mcp.domain.autopilot import AutopilotOptions
+from wvo_mcp.domain.autopilot import AutopilotOptions, PageAt
 from wvo_mcp.domain.finding import Outcome
 from wvo_mcp.domain.known_secrets import register_environment
 from wvo_mcp.domain.lease import Caller
@@ -49,6 +49,9 @@ from wvo_mcp.ports.rules import ProjectRules
 from wvo_mcp.ports.safety import Judge
 from wvo_mcp.settings import Settings
 
+if TYPE_CHECKING:
+    from wvo_mcp.app.page import PageWithin
+
 
 @dataclass
 class Autopilot:
@@ -63,6 +66,7 @@ class Autopilot:
     queue: MergeQueue
     planner: Planner
     beside: Components
+    page: PageAt | None = None
 
     async def plan(self) -> Mapping[str, Any]:
         """What it may do and spend; nothing is launched by asking."""
@@ -145,8 +149,8 @@ async def run_autopilot(
     settings: Settings, options: AutopilotOptions, on_news: News, drivers: Mapping[str, AgentDriver] | None = None
 ) -> AsyncGenerator[Autopilot]:
     """Entering it launches nothing. `drivers`, by the kind of their provider: these and no others. Raises Conflict while
-    another one runs for this store on this host, NotConfigured where there is neither roadmap nor store, and the store's
-    typed errors."""
+    another one runs for this store on this host, NotConfigured where there is neither roadmap nor store, InvalidInput for a
+    port of its page that is taken, and the store's typed errors."""
     register_environment(os.environ)
     log_to_stderr()
     host = as_id(host_name())[:48]
@@ -219,21 +223,35 @@ async def run_autopilot(
                     queue.changed = pool.look
                     leadership.first_answer.set()
 
-                    beside = Components(
-                        (
-                            FunctionComponent("the lease keeper", run=keeper.run),
-                            FunctionComponent("the leader", run=leadership.run, leave=leadership.leave),
-                            FunctionComponent("the look for providers", run=providers.run),
-                            FunctionComponent("the merge queue", run=queue.run),
-                            FunctionComponent("reviews", run=reviewing.run),
-                        )
+                    beside = (
+                        FunctionComponent("the lease keeper", run=keeper.run),
+                        FunctionComponent("the leader", run=leadership.run, leave=leadership.leave),
+                        FunctionComponent("the look for providers", run=providers.run),
+                        FunctionComponent("the merge queue", run=queue.run),
+                        FunctionComponent("reviews", run=reviewing.run),
                     )
-                    planner = _planner(parts, services)
-                    yield Autopilot(parts.run_id, parts, pool, options, size, settings.root, queue, planner, beside)
+                    planner, root = _planner(parts, services), settings.root
+                    async with _paged(settings, services, options) as page:
+                        components = Components((*beside, page) if page else beside)
+                        at = await page.at() if page else None
+                        yield Autopilot(parts.run_id, parts, pool, options, size, root, queue, planner, components, at)
                 finally:
                     await keeping.end(store, caller, policy)
         finally:
             await backend.store.close()
+
+
+@asynccontextmanager
+async def _paged(
+    settings: Settings, services: Container, options: AutopilotOptions
+) -> "AsyncGenerator[PageWithin | None]":
+    if options.page is None:
+        yield None
+        return
+    from wvo_mcp.app.page import PageWithin, page_listener  # what serves HTTP takes its time
+
+    with page_listener(options.page, or_any=options.any_port) as (listener, note):
+        yield PageWithin(settings, services, listener, note)
 
 
 def _reviewing(parts: Parts, services: Container, pool: Pool, queue: MergeQueue) -> Reviewing:

@@ -38,7 +38,8 @@ async def serve_http(
         doors = _opened(doors, host, listener.getsockname()[0])
 
         async def face(server: Server) -> None:
-            site = site_of(settings, server, doors)
+            server.connection.identify("http")
+            site = site_of(settings, server.services, doors)
             line = await sign_in_line(settings, server.services, address_of(listener, doors, reached=True))
 
             def announce(address: str) -> None:
@@ -75,7 +76,8 @@ async def serve_projects(
 
         async def project(name: str, settings: Settings, ready: anyio.Event) -> None:
             async def face(server: Server) -> None:
-                site = sites[name] = site_of(settings, server, doors, name)
+                server.connection.identify("http")
+                site = sites[name] = site_of(settings, server.services, doors, name)
                 lines.append(f"{name}: {await sign_in_line(settings, server.services, f'{reached}/p/{name}')}")
                 async with anyio.create_task_group() as parts:
                     parts.start_soon(site.run)
@@ -122,28 +124,33 @@ def _opened(doors: Doors, host: str, bound: str) -> Doors:
     return replace(doors, allow_hosts=(*doors.allow_hosts, *([] if host.strip("[]") in _ANY else [host])))
 
 
-def site_of(settings: Settings, server: Server, doors: Doors, name: str | None = None) -> Site:
+def site_of(settings: Settings, services: Container, doors: Doors, name: str | None = None) -> Site:
     """All that is served of a project; its name is that of its folder where nothing else is said."""
-    server.connection.identify("http")
     known, identify = frozenset(op.toolset for op in tools()), partial(http_caller, settings)
     shown, quiet = settings.enabled(known), settings.quiet_max_seconds
-    mcp = StreamableHttp(server.services, principal_of, identify, shown, known, quiet)
-    return build_site(server.services, identify, name or settings.root.name, doors, identity_tokens(settings), mcp)
+    mcp = StreamableHttp(services, principal_of, identify, shown, known, quiet)
+    return build_site(services, identify, name or settings.root.name, doors, identity_tokens(settings), mcp)
 
 
 async def sign_in_line(settings: Settings, services: Container, address: str) -> str:
     """The link for the browser of the person who started the server."""
     if not begun(settings, backend_of(settings)):
         return "To sign in, once there is work: wvo-mcp login-link"
+    link, why_not = await sign_in(settings, services, address)
+    return why_not if link is None else f"Sign in, once and within 10 minutes: {link}"
+
+
+async def sign_in(settings: Settings, services: Container, address: str) -> tuple[str | None, str]:
+    """The link, for the person who started this process; else why there is none."""
     link = named("login_link")
     assert link is not None  # noqa: S101 - the registry has it
     try:
         made = await link(services, cli_caller(settings), {"address": address})
     except Forbidden:
-        return "No link to sign in: this is an agent's shell. A person gets one by: wvo-mcp login-link"
+        return None, "No link to sign in: this is an agent's shell. A person gets one by: wvo-mcp login-link"
     except WvoError as error:
-        return f"No link to sign in: {error.message} Later: wvo-mcp login-link"
-    return f"Sign in, once and within 10 minutes: {made['address']}"
+        return None, f"No link to sign in: {error.message} Later: wvo-mcp login-link"
+    return str(made["address"]), ""
 
 
 def http_caller(

@@ -52,7 +52,7 @@ def _runs_agents_work(words: list[str]) -> bool:
     if words and Path(words[0]).name.startswith("python"):
         words = [word for word in words[1:] if not word.startswith("-")]
     names = [Path(word).name for word in words[:2]]
-    return names in (["wvo-mcp", "autopilot"], ["wvo_mcp", "autopilot"])
+    return len(names) == 2 and names[0] in ("wvo-mcp", "wvo_mcp") and names[1] in ("autopilot", "orchestrate")
 
 
 def below_warden(pid: int) -> bool:

@@ -17,7 +17,7 @@ import pytest
 
 from tests.faces.cli.shell import Shell
 from wvo_mcp import app
-from wvo_mcp.domain.autopilot import AutopilotOptions
+from wvo_mcp.domain.autopilot import AutopilotOptions, PageAt
 from wvo_mcp.errors import Conflict, StoreBusy
 from wvo_mcp.faces.cli import main, running
 from wvo_mcp.faces.cli.running import News
@@ -47,6 +47,7 @@ class FakePool:
     options: list[AutopilotOptions] = field(default_factory=list[AutopilotOptions])
     acts: list[str] = field(default_factory=list[str])
     run_id: str = "run-1"
+    page: PageAt | None = None
     over: anyio.Event = field(default_factory=anyio.Event)
     waits: bool = False
     summary: Mapping[str, Any] = field(default_factory=lambda: SUMMARY)

@@ -132,6 +132,15 @@ async def test_it_says_why_nothing_runs_until_something_does(bench: Bench) -> No
     assert not any(line.startswith("Not running") for line in running)
 
 
+async def test_on_a_narrow_terminal_why_nothing_runs_is_shown_to_its_end(bench: Bench) -> None:
+    await bench.create(a_task("A", complexity=1))
+    await bench.call("pause", OWNER, reason="we wait for the new price list of the office in Lyon, and for its words")
+
+    shown = " ".join(screen(await bench.call("status", OWNER), width=80))
+
+    assert "Lyon, and for its words. wvo-mcp resume" in " ".join(shown.partition("Not running")[2].split())
+
+
 async def test_a_question_is_shown_with_the_command_that_answers_it(bench: Bench) -> None:
     await bench.call("message_send", BOB, to="person", body="Is it Friday?", kind="question")
 

@@ -28,6 +28,7 @@ from wvo_mcp.settings import settings_of
 WORKERS = 3
 _DOLLARS, _WORKER_DOLLARS = 1.0, 0.2
 _THINKS = 0.4
+_THINKS_WATCHED = 2.0
 """Seconds that an agent seems to think, so that a person can follow."""
 _PROVIDERS = """\
 providers:
@@ -56,8 +57,8 @@ _VERIFY = (
 _WIPE = "rm -rf /srv/shop/orders"
 
 
-def show_demo(application: Runner, *, as_json: bool, screen: Lines) -> int:
-    """The exit code."""
+def show_demo(application: Runner, page: int | None, *, as_json: bool, screen: Lines) -> int:
+    """The exit code. With the port of a page, agents think longer, for the person opens it first."""
     folder = Path(tempfile.mkdtemp(prefix="wvo-demo-")).resolve()
     root = folder / "shop"
     begin = _make(root)
@@ -73,8 +74,8 @@ def show_demo(application: Runner, *, as_json: bool, screen: Lines) -> int:
         said = "A demonstration: agents that follow a script, no model, made-up dollars."
         click.secho(said, bold=True)
         click.echo(f"{len(_TASKS)} tasks in a temporary project, {root}\n")
-    options = AutopilotOptions(agents=WORKERS, max_cost=_DOLLARS, wait=False)
-    driver = {"openai": scripted(_scripts(folder))}
+    options = AutopilotOptions(agents=WORKERS, max_cost=_DOLLARS, wait=False, page=page)
+    driver = {"openai": scripted(_scripts(folder, _THINKS if page is None else _THINKS_WATCHED))}
     code = asyncio.run(drive(application, settings, options, screen, dry_run=False, drivers=driver))
     landed = _git(root, "log", "--reverse", "--format=%h %s", f"{begin}..main").splitlines()
     if as_json:
@@ -86,7 +87,7 @@ def show_demo(application: Runner, *, as_json: bool, screen: Lines) -> int:
     click.echo(
         f"\nLook at it:  cd {root}\n"
         "             git log --stat main; wvo-mcp merge queue; wvo-mcp events --task-id totals\n"
-        "             wvo-mcp workers; wvo-mcp worker-log store; wvo-mcp events\n"
+        "             wvo-mcp workers; wvo-mcp worker-log store; wvo-mcp events; wvo-mcp serve --http\n"
         "In your own project:  wvo-mcp init, wvo-mcp doctor, then wvo-mcp autopilot\n"
         f"To remove all of the demonstration:  rm -r {folder}"
     )
@@ -127,9 +128,10 @@ def _package(*parts: str) -> str:
     return f'"""A shop."""\n\nPARTS = {json.dumps(parts)}\n'
 
 
-def _scripts(folder: Path) -> Scripts:
+def _scripts(folder: Path, thinks: float) -> Scripts:
     """`folder`: where the two that meet in a conflict wait for each other."""
-    scripts = {task_id: [_steps(task_id, title)] for task_id, title, _ in _TASKS}
+    pause = {"wait": thinks}
+    scripts = {task_id: [_steps(task_id, title, pause)] for task_id, title, _ in _TASKS}
     for one, other in (_RIVALS, _RIVALS[::-1]):
         *steps, complete = scripts[one][0]
         meet = [
@@ -138,30 +140,26 @@ def _scripts(folder: Path) -> Scripts:
             {"until": f"{folder}/{other}"},
         ]
         mended = {"write": _PACKAGE, "text": _package(*_RIVALS)}
-        mend = [{"say": f"{other} landed first. I keep what both of us meant."}, mended, _pause(), complete]
+        mend = [{"say": f"{other} landed first. I keep what both of us meant."}, mended, pause, complete]
         scripts[one] = [[*steps, *meet, complete, {"stop": "I am done."}, *mend]]
     refused = {"say": "Then I leave what is there, and begin with an empty folder of our own."}
-    scripts["store"][0][2:2] = [{"say": "There are old orders; I clear them away."}, {"run": _WIPE}, _pause(), refused]
+    scripts["store"][0][2:2] = [{"say": "There are old orders; I clear them away."}, {"run": _WIPE}, pause, refused]
     why = "there is no file with figures of last year"
     scripts["figures"] = [[*scripts["figures"][0][:2], {"call": "fail_task", "with": {"error": why, "retry": False}}]]
     return scripts
 
 
-def _steps(task_id: str, title: str) -> list[Mapping[str, Any]]:
+def _steps(task_id: str, title: str, pause: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     code = f'"""{title}."""\n\n\ndef {task_id}() -> str:\n    return "{title}"\n'
     return [
         {"say": f"I begin: {title}."},
-        _pause(),
+        pause,
         {"write": f"shop/{task_id}.py", "text": code},
         {"use": {"in": 1_800, "out": 240}},
         {"call": "checkpoint", "with": {"summary": f"shop/{task_id}.py is written", "progress": 60}},
-        _pause(),
+        pause,
         {"run": f"python3 -m py_compile shop/{task_id}.py && rm -r shop/__pycache__"},
         {"use": {"in": 3_100, "out": 410}},
-        _pause(),
+        pause,
         {"call": "complete_task", "with": {"summary": f"{title}: shop/{task_id}.py"}},
     ]
-
-
-def _pause() -> Mapping[str, Any]:
-    return {"wait": _THINKS}

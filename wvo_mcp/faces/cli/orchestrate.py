@@ -5,7 +5,7 @@ import gc
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import click
@@ -15,7 +15,7 @@ from wvo_mcp.domain.lease import Role
 from wvo_mcp.domain.visible import visible
 from wvo_mcp.errors import BudgetExhausted, InvalidInput
 from wvo_mcp.faces.cli import plan_file
-from wvo_mcp.faces.cli.autopilot import Dollars
+from wvo_mcp.faces.cli.autopilot import PAGE_PORT, PORT, Dollars
 from wvo_mcp.faces.cli.output import command, print_error, print_line, print_result, say
 from wvo_mcp.faces.cli.running import Lines, Runner, Screen, drive
 from wvo_mcp.faces.cli.session import Compose, settings_or_usage
@@ -66,7 +66,8 @@ class _Job:
             raise click.UsageError(_NOBODY)
 
     async def _prepared(self, goal: str | None, resume: str | None) -> Prepared:
-        async with self.application.run_autopilot(self.settings, self.options, self.screen.news) as run:
+        planning = replace(self.options, page=None)
+        async with self.application.run_autopilot(self.settings, planning, self.screen.news) as run:
             person = self.application.cli_caller(self.settings).agent_id
             return await run.planner.prepare(goal, resume, self.options.target, person)
 
@@ -80,6 +81,8 @@ class _Job:
             epic=prepared.orchestration_id,
             without=prepared.failed,
             target=prepared.target,
+            page=self.options.page,
+            any_port=True,
         )
         return await drive(self.application, self.settings, options, self.screen, dry_run=False)
 
@@ -176,13 +179,20 @@ def orchestrate_command(compose: Compose) -> click.Command:
             raise click.UsageError('Give a goal: wvo-mcp orchestrate "GOAL"; or --resume [ID].')
         if not (yes or dry_run or resume or sys.stdin.isatty()):
             raise click.UsageError(_NOBODY)
+        if given["no_dashboard"] and given["port"] is not None:
+            raise click.UsageError("Give --port or --no-dashboard.")
         if given["workspace"]:
             os.environ["ROOT"] = given["workspace"]
         settings = settings_or_usage()
         application = cast("Runner", compose())
         application.cli_caller(settings).admit(Role.OPERATOR, "orchestrate")
+        shown = not given["no_dashboard"] and sys.stdout.isatty()
         options = AutopilotOptions(
-            agents=given["agents"], max_cost=given["max_cost"], wait=not given["no_wait"], target=given["target"]
+            agents=given["agents"],
+            max_cost=given["max_cost"],
+            wait=not given["no_wait"],
+            target=given["target"],
+            page=given["port"] if given["port"] is not None else PAGE_PORT if shown else None,
         )
         screen = Lines() if as_json else Screen()
         job = _Job(application, settings, screen, options, as_json, given["verbose"])
@@ -212,6 +222,8 @@ def orchestrate_command(compose: Compose) -> click.Command:
             click.Option(["--dry-run"], is_flag=True, help="Make the plan and show it; begin nothing."),
             click.Option(["--resume"], is_flag=True, help="Go on with a goal (its ID, or the newest that is not done)."),
             click.Option(["--no-wait"], is_flag=True, help="End without waiting for resets and people."),
+            click.Option(["--port"], type=PORT, help="Of the page, while work is done; 0 takes a free one.  [default: 8737]"),
+            click.Option(["--no-dashboard"], is_flag=True, help="Serve no page. A terminal has one by default."),
             click.Option(["--verbose"], is_flag=True, help="Show each task of the plan with all that it has."),
         ],
         short="Reach a goal: plan it, do it with coding agents, check it.",

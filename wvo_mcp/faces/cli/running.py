@@ -6,13 +6,13 @@ import signal
 import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import anyio
 
-from wvo_mcp.domain.autopilot import AutopilotOptions
+from wvo_mcp.domain.autopilot import AutopilotOptions, PageAt
 from wvo_mcp.domain.instant import iso
 from wvo_mcp.domain.redaction import redacted
 from wvo_mcp.errors import StoreBusy, StoreUnavailable
@@ -44,6 +44,7 @@ class AutopilotRun(Protocol):
     """One life of the autopilot, from the outside. Entering it launches nothing."""
 
     run_id: str
+    page: PageAt | None
 
     @property
     def planner(self) -> "Planning": ...
@@ -87,6 +88,8 @@ async def drive(
         screen.begins(plan)
         if dry_run:
             return 0
+        if run.page is not None:
+            screen.opens(run.page)
         with _ended_by_people(run, screen) as ending:
             summary: Mapping[str, Any] = {}
             async with anyio.create_task_group() as tasks:
@@ -153,6 +156,13 @@ class Lines:
     def says(self, text: str) -> None:
         self.news({"event": "notice", "text": text})
 
+    def opens(self, page: PageAt) -> None:
+        """The link is for whoever reads this: it alone is not redacted."""
+        known = {"event": "page", **{name: value for name, value in asdict(page).items() if value}}
+        with suppress(OSError):
+            print_line({**known, "at": iso(datetime.now(UTC))})
+            sys.stdout.flush()
+
     async def follow(self, application: Runner, settings: Settings, run_id: str, plan: Mapping[str, Any]) -> None:
         """What is drawn beside the news, until cancelled; its end, and a fault of it, end nothing else."""
         try:
@@ -182,6 +192,12 @@ class Screen(Lines):
         from wvo_mcp.faces.cli.views import autopilot
 
         self._console.print(autopilot.plan(redacted(dict(plan))))
+
+    def opens(self, page: PageAt) -> None:
+        lines = [f"The page: {page.address}", *([page.note] if page.note else [])]
+        lines += [f"Sign in, once and within 10 minutes: {page.sign_in}"] if page.sign_in else []
+        for line in lines:  # whole, however narrow it is here: they are clicked
+            self._console.print(line, soft_wrap=True, markup=False)
 
     def show(self, one: Mapping[str, Any]) -> None:
         from wvo_mcp.faces.cli.views import autopilot

@@ -6,8 +6,9 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 
+import anyio
 import uvicorn
 from starlette.types import ASGIApp
 
@@ -58,6 +59,13 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+class _Guest(_Server):
+    """In a process that has an end of its own."""
+
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
+        return nullcontext()
+
+
 async def run(
     site: ASGIApp,
     listener: socket.socket,
@@ -68,18 +76,7 @@ async def run(
     """Until SIGTERM, SIGINT or SIGHUP; requests that are being answered then are finished. `on_listening` gets the address,
     `on_leaving` ends what would never end by itself. Raises InvalidInput for a certificate that cannot be used."""
     logging.getLogger("wvo_mcp.http").setLevel(logging.INFO)
-    config = uvicorn.Config(
-        site,
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        lifespan="off",
-        ws="none",
-        proxy_headers=False,
-        timeout_graceful_shutdown=int(GRACE_SECONDS),
-        ssl_certfile=doors.certfile,
-        ssl_keyfile=doors.keyfile,
-    )
+    config = _config(site, doors)
     try:
         config.load()
     except (OSError, ssl.SSLError) as error:
@@ -100,6 +97,33 @@ async def run(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+async def run_within(site: ASGIApp, listener: socket.socket, on_leaving: Callable[[], None]) -> None:
+    """Until it is cancelled, in a process that handles its signals itself. Then `on_leaving` ends what would never end by
+    itself, and requests that are being answered are finished."""
+    server = _Guest(_config(site, DOORS), on_leaving)
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        if server.started:
+            with anyio.CancelScope(shield=True):
+                await server.shutdown([listener])
+
+
+def _config(site: ASGIApp, doors: Doors) -> uvicorn.Config:
+    return uvicorn.Config(
+        site,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        lifespan="off",
+        ws="none",
+        proxy_headers=False,
+        timeout_graceful_shutdown=int(GRACE_SECONDS),
+        ssl_certfile=doors.certfile,
+        ssl_keyfile=doors.keyfile,
+    )
 
 
 def address_of(listener: socket.socket, doors: Doors, *, reached: bool = False) -> str:

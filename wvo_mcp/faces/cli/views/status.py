@@ -121,10 +121,10 @@ class Screen:
 
 
 def _hold(hold: Row) -> Text:
-    """A sentence of why work is not begun, until when, and the command that helps."""
+    """A sentence of why work is not begun, until when, and the command that helps: whole, however narrow it is here."""
     until = f" Until {local(hold['until'])}." if hold["until"] else ""
     run = f"  wvo-mcp {hold['run']}" if hold["run"] else ""
-    return _line(("Not running: ", "yellow"), (clean(hold["text"]), ""), (until, ""), (run, "cyan"))
+    return Text.assemble(("Not running: ", "yellow"), clean(hold["text"]), until, (run, "cyan"))
 
 
 def _line(*parts: tuple[str, str]) -> Text:
