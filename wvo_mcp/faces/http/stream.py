@@ -117,6 +117,8 @@ class Streams:
             return answer(error)
         except Exception as error:  # an edge: an unexpected exception is logged and answered
             return answer(defect("/stream", error))
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream")
         self.open += 1
         return _Stream(messages, self._ended)
 
