@@ -2,7 +2,7 @@
 connection is held for nothing."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import h11
 from h11._receivebuffer import ReceiveBuffer
@@ -92,13 +92,16 @@ class Wire(H11Protocol):
         self._watch()
 
     def _watch(self) -> None:
-        cycle: RequestResponseCycle | None = self.cycle  # whatever its declaration says
-        waits = cycle is None or cycle.response_complete
+        waits = self._idle()
         if not waits and self._late is not None:
             self._late.cancel()
             self._late = None
         elif waits and self._late is None:
             self._late = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+
+    def _idle(self) -> bool:
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # none before the first, whatever its declaration says
+        return cycle is None or cycle.response_complete
 
     def pause_writing(self) -> None:
         super().pause_writing()
