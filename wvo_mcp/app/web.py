@@ -17,6 +17,7 @@ from wvo_mcp.faces.http import address_of, build_projects, build_site, is_loopba
 from wvo_mcp.faces.http.site import Site
 from wvo_mcp.faces.mcp.streamable import StreamableHttp
 from wvo_mcp.operations import Container, named, tools
+from wvo_mcp.project import WrongSetting
 from wvo_mcp.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -70,6 +71,8 @@ async def serve_projects(
     sites: dict[str, Site] = {}
     lines: list[str] = []
     stop = anyio.Event()
+    failed: list[Exception] = []
+
     with listen(host, port) as listener:
         doors = _opened(doors, host, listener.getsockname()[0])
         reached = address_of(listener, doors, reached=True)
@@ -85,7 +88,15 @@ async def serve_projects(
                     await stop.wait()
                     parts.cancel_scope.cancel()
 
-            await live(settings, face, runs=runs)
+            try:
+                await live(settings, face, runs=runs)
+            except Exception as error:  # raised below, outside of the group, which would wrap it
+                failed.append(_named(name, error))
+                leave()
+                stop.set()
+                group.cancel_scope.cancel()
+            finally:
+                ready.set()
 
         def announce(address: str) -> None:
             for line in (address, *lines):
@@ -102,18 +113,37 @@ async def serve_projects(
                 await ready.wait()  # one after the other: what is wrong with one is said of that one
             try:
                 await run(build_projects(sites, frozenset(doors.allow_hosts)), listener, announce, doors, leave)
+            except Exception as error:
+                failed.append(error)
             finally:
                 stop.set()
+    if failed:
+        raise failed[0]
     return 0
 
 
+def _named(name: str, error: Exception) -> Exception:
+    """Says of which project it is."""
+    if isinstance(error, WvoError):
+        error.message = f"Project {name}: {error.message}"
+    elif isinstance(error, WrongSetting):
+        return WrongSetting(f"project {name}: {error}")
+    else:
+        logger.error("project %s met a defect", name)
+    return error
+
+
 def _check_apart(projects: Mapping[str, Settings]) -> None:
+    """Raises InvalidInput."""
     seen: dict[str, str] = {}
     for name, settings in projects.items():
-        store = settings.database_url or str(settings.state_dir.resolve())
-        if store in seen:
-            raise InvalidInput("project", f"{name} and {seen[store]} have the same store: {settings.root}")
-        seen[store] = name
+        # A folder of state is one project's also where its tasks are elsewhere: settings, homes and backups are in it.
+        for store in (settings.database_url, str(settings.state_dir.resolve())):
+            if store is None:
+                continue
+            if store in seen:
+                raise InvalidInput("project", f"{name} and {seen[store]} have the same store: {settings.root}")
+            seen[store] = name
 
 
 def _opened(doors: Doors, host: str, bound: str) -> Doors:

@@ -11,6 +11,7 @@ from starlette.types import Message
 
 from tests.support.bench import Bench, a_task
 from tests.support.web import OPERATOR, READER, Tab, as_principal, client_of, site_of, streaming, visiting
+from wvo_mcp.errors import StoreUnavailable
 from wvo_mcp.faces.http import stream
 from wvo_mcp.faces.http.pages.page import Visit
 from wvo_mcp.faces.http.pages.serving import Pages
@@ -189,6 +190,24 @@ async def test_fifty_tabs_of_one_page_cost_one_read_of_it(bench: Bench, monkeypa
             await all_told.wait()
         assert len({*told}) == 1
         assert 1 <= reads - before <= 3
+
+
+async def test_a_store_that_is_away_for_a_moment_ends_no_stream(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "_AWAY_SECONDS", 0.01)
+    wait = bench.store.wait_for_change
+    away = True
+
+    async def waited(seconds: float) -> bool:
+        if away:
+            raise StoreUnavailable("The disk is away.")
+        return await wait(seconds)
+
+    monkeypatch.setattr(bench.store, "wait_for_change", waited)
+    async with running(bench) as site, streaming(site, "/stream") as tab:
+        await tab.next("begin")
+        await bench.create(a_task("T1"))
+        away = False
+        assert (await tab.next("event"))["event"] == "event"
 
 
 async def test_streams_end_when_the_server_is_about_to_and_no_more_begin(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -83,5 +84,10 @@ def _projects(given: tuple[str, ...]) -> Mapping[str, "Settings"]:
             raise click.UsageError(f"--project {one!r}: give NAME=PATH; a name is of letters, digits, '.', '_', '-'.")
         if name in found:
             raise click.UsageError(f"--project {one!r}: the name {name} is given twice.")
-        found[name] = settings_or_usage(path)
+        if not Path(path).expanduser().is_dir():
+            raise click.UsageError(f"--project {one!r}: there is no folder {path}.")
+        try:
+            found[name] = settings_or_usage(str(Path(path).expanduser()))
+        except click.ClickException as error:
+            raise click.UsageError(f"--project {one!r}: {error.message}") from None
     return found

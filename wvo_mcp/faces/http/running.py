@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from wvo_mcp.domain.access import DOORS, Doors
 from wvo_mcp.errors import InvalidInput
+from wvo_mcp.faces.http.wire import Wire
 
 GRACE_SECONDS = 5.0
 """How long requests that are being answered may still take at the end."""
@@ -118,6 +119,7 @@ def _config(site: ASGIApp, doors: Doors) -> uvicorn.Config:
         log_config=None,
         server_header=False,
         lifespan="off",
+        http=Wire,
         ws="none",
         proxy_headers=False,
         timeout_graceful_shutdown=int(GRACE_SECONDS),

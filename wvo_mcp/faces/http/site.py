@@ -101,8 +101,12 @@ def build_site(
 
 
 def _is_read(request: Request) -> bool:
-    """Is it a person's browser that asks for a page?"""
-    return request.method == "GET" and "text/html" in request.headers.get("accept", "")
+    """Is it a person's browser that asks for a page? What is open to everybody has nobody to make one for."""
+    return (
+        "principal" in request.scope["state"]
+        and request.method == "GET"
+        and "text/html" in request.headers.get("accept", "")
+    )
 
 
 def _programs(services: Container, identify: Identify, mcp: Mcp | None) -> Sequence[BaseRoute]:

@@ -32,6 +32,8 @@ HEARTBEAT_SECONDS = 15.0
 LIFE_SECONDS = 600.0
 """Then a stream ends, and its client, which comes back, is asked again who it is."""
 _LOOK_SECONDS = 5.0
+_AWAY_SECONDS = 1.0
+"""Between two looks at a store that cannot be reached."""
 _SHARE = 10
 """A view that takes long to read is read the less often: at most this part of the time."""
 _SLOWEST_SECONDS = 1.0
@@ -95,7 +97,13 @@ class Streams:
     async def run(self) -> None:
         """Watches the store until cancelled."""
         while True:
-            if await self._store.wait_for_change(_LOOK_SECONDS):
+            try:
+                changed = await self._store.wait_for_change(_LOOK_SECONDS)
+            except WvoError as error:  # each stream says so, and the next look that succeeds sends what changed
+                _log.warning("changes are not seen: %s", error.message)
+                changed = True
+                await anyio.sleep(_AWAY_SECONDS)
+            if changed:
                 self._wake()
 
     def close(self) -> None:
@@ -117,6 +125,8 @@ class Streams:
             return answer(error)
         except Exception as error:  # an edge: an unexpected exception is logged and answered
             return answer(defect("/stream", error))
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream")
         self.open += 1
         return _Stream(messages, self._ended)
 

@@ -37,6 +37,12 @@ async def test_a_browser_from_elsewhere_is_asked_to_sign_in(house: House) -> Non
         assert '<form method="post" action="/login"' in page.text
 
 
+@pytest.mark.parametrize("address", ["/.well-known/oauth-protected-resource", "/.well-known/x", "/static/nothing.css"])
+async def test_what_is_open_to_everybody_and_not_there_is_said_so(house: House, address: str) -> None:
+    async with house.visitor(AWAY, {"Accept": "text/html"}) as stranger:
+        assert (await stranger.get(address)).status_code == 404
+
+
 async def test_from_this_machine_agents_need_nothing(bench: Bench, house: House) -> None:
     await bench.create(a_task("T"))
     async with house.visitor() as agent:

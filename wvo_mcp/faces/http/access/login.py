@@ -13,7 +13,7 @@ from wvo_mcp.errors import NotFound
 from wvo_mcp.faces.http.access.csrf import form_of
 from wvo_mcp.faces.http.access.keys import Keys
 from wvo_mcp.faces.http.api import principal_of
-from wvo_mcp.faces.http.guard import NotAdmitted, scheme_of, shown
+from wvo_mcp.faces.http.guard import NotAdmitted, route_path, scheme_of, shown
 from wvo_mcp.faces.http.pages.rendering import environment
 from wvo_mcp.faces.http.static import address_of
 
@@ -45,7 +45,7 @@ def access_routes(keys: Keys) -> list[Route]:
     async def metadata(request: Request) -> Response:
         if keys.jwt is None:
             raise NotFound("route", request.url.path[:100], hint="Tokens of wvo-mcp itself are taken here.")
-        resource = request.url.path.removeprefix(METADATA)
+        resource = request.scope.get("root_path", "") + route_path(request.scope).removeprefix(METADATA)
         document: dict[str, Any] = {
             "resource": f"{scheme_of(request.scope)}://{request.headers['host']}{resource}",
             "authorization_servers": [keys.jwt.issuer],

@@ -86,7 +86,9 @@ class Access:
         parts = ['error="invalid_token"'] if wrong else []
         if self._keys.jwt is not None:
             resource = "/mcp" if _among(route_path(scope), ("/mcp", "/mcp/")) else ""
-            place = f"{scheme_of(scope)}://{Headers(scope=scope)['host']}{METADATA}{resource}"
+            place = (
+                f"{scheme_of(scope)}://{Headers(scope=scope)['host']}{METADATA}{scope.get('root_path', '')}{resource}"
+            )
             parts.insert(0, f'resource_metadata="{place}"')
         return " ".join(["Bearer", ", ".join(parts)]).strip()
 

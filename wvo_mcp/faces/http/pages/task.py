@@ -6,6 +6,7 @@ from typing import Any
 from wvo_mcp.errors import Conflict, InvalidInput, NotFound
 from wvo_mcp.faces.http.pages.page import Data, Page, Visit
 from wvo_mcp.faces.http.pages.workers import log_end
+from wvo_mcp.ports import WatchedStore
 
 _EVENTS = 30
 _LINES = 12
@@ -91,7 +92,8 @@ async def _diff(visit: Visit, checkpoints: list[Data], number: int | None, since
     task_id = visit.path["task_id"]
     commits = {one["number"]: one["commit"] for one in checkpoints}
     known = number in commits and (since is None or since in commits)
-    key = (task_id, commits.get(number or 0), since if since is None else commits.get(since), whole)
+    store = visit.services.get(WatchedStore)  # one server may serve several projects
+    key = (store, task_id, commits.get(number or 0), since if since is None else commits.get(since), whole)
     if known and key in _diffs:
         _diffs.move_to_end(key)
         return _diffs[key]
