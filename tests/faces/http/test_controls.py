@@ -7,11 +7,13 @@ import httpx2
 import pytest
 
 from tests.support.bench import ANN, Bench, a_task
+from tests.support.sessions import an_agent
 from tests.support.web import ADMIN, OPERATOR, READER, visiting
 from wvo_mcp.domain.access import Principal, Via
 from wvo_mcp.domain.lease import Role
+from wvo_mcp.faces.http import controls
 from wvo_mcp.faces.http.controls import ASKED_TWICE
-from wvo_mcp.operations import ALL, Effect
+from wvo_mcp.operations import ALL, Audience, Effect
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("DASH-2", "DASH-3")]
 
@@ -85,7 +87,27 @@ async def test_each_control_needs_the_role_of_its_operation(bench: Bench) -> Non
             for name, op in ALL.items():
                 if op.effect is not Effect.READ:
                     answer = await do(client, name, confirmed="yes")
-                    assert (answer.status_code == 403) == (role < op.role), (name, role, answer.text[:500])
+                    assert (answer.status_code == 403) == (role < op.remote_role), (name, role, answer.text[:500])
+
+
+async def test_an_agent_with_a_token_reaches_nothing_that_people_do(bench: Bench) -> None:
+    await bench.create(a_task("T1"))
+    async with visiting(bench, Principal("bot", Role.AGENT, Via.TOKEN, "t")) as client:
+        for name, op in ALL.items():
+            if op.audience is Audience.PEOPLE and op.effect is not Effect.READ:
+                assert (await do(client, name, confirmed="yes", task_id="T1")).status_code == 403, name
+        assert "/do/add" not in (await client.get("/tasks")).text
+    assert await bench.status("T1") == ["pending"]
+
+
+async def test_a_page_that_an_agent_looks_at_takes_no_message_from_it(bench: Bench) -> None:
+    await bench.call("agent_register", an_agent("bot"))
+    await bench.call("message_send", ANN, to="bot", body="hello")
+    async with visiting(bench, Principal("bot", Role.AGENT, Via.TOKEN, "t")) as client:
+        assert (await client.get("/index.json")).status_code == 200
+
+    told = await bench.call("claim_task", an_agent("bot"))
+    assert "hello" in str(told.get("notices"))
 
 
 async def test_a_page_that_is_older_than_the_task_decides_nothing(bench: Bench) -> None:
@@ -103,6 +125,21 @@ async def test_a_page_that_is_older_than_the_task_decides_nothing(bench: Bench) 
 
     assert done.status_code == 303
     assert await bench.status("T1") == ["pending"]
+
+
+async def test_many_signs_of_life_hide_no_change(bench: Bench) -> None:
+    await bench.create(a_task("T1"))
+    await bench.claim(task_id="T1")
+    old = await seen(bench)
+    for number in range(controls._LOOKED_AT):
+        await bench.call("heartbeat", task_id="T1", note=str(number))
+    await bench.call("block_task", task_id="T1", reason="no disk")
+
+    async with visiting(bench, ADMIN) as client:
+        refused = await do(client, "cancel", task_id="T1", reason="no", confirmed="yes", seen_task="T1", seen=old)
+
+    assert refused.status_code == 409
+    assert await bench.status("T1") == ["blocked"]
 
 
 async def test_signs_of_life_do_not_make_a_page_old(bench: Bench) -> None:

@@ -11,6 +11,7 @@ from starlette.types import Message
 
 from tests.support.bench import Bench, a_task
 from tests.support.web import OPERATOR, READER, Tab, as_principal, client_of, site_of, streaming, visiting
+from wvo_mcp.domain.access import Principal
 from wvo_mcp.errors import StoreUnavailable
 from wvo_mcp.faces.http import stream
 from wvo_mcp.faces.http.pages.page import Visit
@@ -190,6 +191,26 @@ async def test_fifty_tabs_of_one_page_cost_one_read_of_it(bench: Bench, monkeypa
             await all_told.wait()
         assert len({*told}) == 1
         assert 1 <= reads - before <= 3
+
+
+async def test_a_stream_ends_when_what_admitted_it_is_revoked(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "HEARTBEAT_SECONDS", 0.05)
+    held = True
+
+    async def holds(principal: Principal) -> bool:
+        return held
+
+    async with running(bench) as site:
+        for part in site._parts:
+            monkeypatch.setattr(part, "_holds", holds)
+        async with streaming(site, "/stream") as tab:
+            await tab.next("begin")
+            await bench.create(a_task("T1"))
+            await tab.next("event")
+            held = False
+            with pytest.raises(anyio.EndOfStream):
+                while True:
+                    await tab.next()
 
 
 async def test_a_store_that_is_away_for_a_moment_ends_no_stream(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

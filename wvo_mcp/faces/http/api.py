@@ -48,6 +48,16 @@ def principal_of(scope: Scope) -> Principal:
     return cast("Principal", scope["state"]["principal"])
 
 
+async def writer_of(identify: Identify, request: Request, agent_id: str | None = None) -> Caller:
+    """Who asks to change something: what a worker started only reads, whatever it shows."""
+    principal = principal_of(request.scope)
+    ours: tuple[str, int] | None = request.scope.get("server")
+    if request.client is None or ours is None:
+        return identify(principal, agent_id, None)
+    # It looks through the processes.
+    return await anyio.to_thread.run_sync(identify, principal, agent_id, (request.client.port, ours[1]))
+
+
 class Api:
     """Calls operations in the name of the agent in the header."""
 
@@ -92,13 +102,9 @@ class Api:
             raise InvalidInput(
                 AGENT_HEADER, "an id has 1 to 64 of letters, digits, '.', '_', '-' and starts with a letter or digit"
             )
-        principal = principal_of(request.scope)
-        ours: tuple[str, int] | None = request.scope.get("server")
-        if op.effect is Effect.READ or request.client is None or ours is None:
-            return self._identify(principal, agent_id, None)
-        ports = (request.client.port, ours[1])
-        # It looks through the processes.
-        return await anyio.to_thread.run_sync(self._identify, principal, agent_id, ports)
+        if op.effect is Effect.READ:
+            return self._identify(principal_of(request.scope), agent_id, None)
+        return await writer_of(self._identify, request, agent_id)
 
 
 async def _arguments(op: Operation, request: Request) -> dict[str, Any]:

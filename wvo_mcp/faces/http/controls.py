@@ -50,7 +50,7 @@ class Controls:
 
     async def answer(self, request: Request) -> Response:
         """With htmx a line for the page that asked; else the way back to it, or a page."""
-        visit = self._pages.visit(request, {}, {})
+        visit = await self._pages.actor(request)
         root = request.scope.get("root_path", "")
         name = request.path_params["operation"]
         partial_page = "hx-request" in request.headers
@@ -58,6 +58,7 @@ class Controls:
             form = await _form(request)
             op = _operation(name)
             _check_signed_in(visit)
+            visit.caller.admit(op.remote_role, op.name)
             tried = _is_trial(op, form)
             if op.name in ASKED_TWICE and not tried and _one(form, "confirmed") != "yes":
                 return self._asked(op, form, visit, root)
@@ -92,7 +93,6 @@ class Controls:
         self, op: Operation, form: Form, visit: Visit, root: str, tried: Mapping[str, Any] | None = None
     ) -> Response:
         """The page that asks once more, where no script did, or after a trial, with what came of that."""
-        visit.caller.admit(op.role, op.name)
         left_out = ("csrf", "confirmed", "dry_run")
         fields = [(name, value) for name, values in form.items() if name not in left_out for value in values]
         given = {"op": op, "fields": fields, "back": _back(form), "tried": tried}
@@ -108,8 +108,14 @@ class Controls:
 
 async def _still_as_seen(tx: Transaction, task_id: str, seen: int) -> None:
     """Raises Conflict: something has happened to the task that the person could not have seen. Signs of life are nothing."""
-    for event in await tx.events.after(seen, _LOOKED_AT, task_id, None):
-        if event.kind not in SIGNS_OF_LIFE:
+    found, more = seen, True
+    while more:
+        events = await tx.events.after(found, _LOOKED_AT, task_id, None)
+        more = len(events) == _LOOKED_AT
+        found = events[-1].seq if events else found
+        for event in events:
+            if event.kind in SIGNS_OF_LIFE:
+                continue
             raise Conflict(
                 f"Task {task_id} has changed since this page was read ({event.kind} by {event.agent_id},"
                 f" {event.at:%H:%M:%S} UTC). Nothing was done.",

@@ -71,7 +71,7 @@ def build_site(
     issuer, where one is trusted."""
     keys = Keys(services.get(WatchedStore), services.get(Clock), jwt)
     pages = Pages(services, identify, PAGES, project)
-    streams = Streams(pages)
+    streams = Streams(pages, keys.holds)
 
     async def failed(request: Request, error: Exception) -> Response:
         known = error if isinstance(error, WvoError) else defect(request.url.path, error)

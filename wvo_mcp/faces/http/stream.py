@@ -2,8 +2,8 @@
 
 import logging
 import random
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -12,8 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from wvo_mcp.domain.access import Principal
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import InvalidInput, StoreBusy, WvoError
+from wvo_mcp.faces.http.api import principal_of
 from wvo_mcp.faces.http.guard import answer, no_page
 from wvo_mcp.faces.http.pages.page import Page, Visit
 from wvo_mcp.faces.http.pages.rendering import Picture, difference, digest, personal, regions, variables
@@ -23,6 +25,8 @@ from wvo_mcp.operations.results import compact, defect, payload
 from wvo_mcp.ports import WatchedStore
 
 Row = dict[str, Any]
+Holds = Callable[[Principal], Awaitable[bool]]
+"""Does what admitted it still do so?"""
 
 MOST = 250
 """Streams at once."""
@@ -40,6 +44,8 @@ _SLOWEST_SECONDS = 1.0
 PATIENCE_SECONDS = 60.0
 """How long a client may take to read what it was sent."""
 _PAGE = 200
+_PAGES_KEPT = 32
+"""Pages of events that are read once for all."""
 _BEAT = ": still here\n\n"
 
 _log = logging.getLogger("wvo_mcp.http")
@@ -82,8 +88,9 @@ class View:
 class Streams:
     """All streams of one project."""
 
-    def __init__(self, pages: Pages) -> None:
+    def __init__(self, pages: Pages, holds: Holds) -> None:
         self._pages = pages
+        self._holds = holds
         self._store = pages.services.get(WatchedStore)
         self._views: dict[tuple[str, str, int], View] = {}
         self._generation = 0
@@ -128,7 +135,19 @@ class Streams:
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
         self.open += 1
-        return _Stream(messages, self._ended)
+        return _Stream(self._while_held(principal_of(request.scope), messages), self._ended)
+
+    async def _while_held(self, principal: Principal, messages: AsyncGenerator[str]) -> AsyncGenerator[str]:
+        """Until what admitted it is revoked or has ended; asked at each heartbeat at the latest."""
+        asked_at = anyio.current_time()
+        async with aclosing(messages):
+            async for message in messages:
+                if anyio.current_time() - asked_at >= HEARTBEAT_SECONDS:
+                    asked_at = anyio.current_time()
+                    with suppress(WvoError):  # a store that is away revokes nothing
+                        if not await self._holds(principal):
+                            return
+                yield message
 
     def _ended(self) -> None:
         self.open -= 1
@@ -192,13 +211,14 @@ class Streams:
                 del self._views[key]
 
     async def _all_events(self, visit: Visit, after: int) -> AsyncGenerator[str]:
+        until = anyio.current_time() + LIFE_SECONDS
         yield f"id: {after}\nevent: begin\ndata: {after}\n\n"
         async for generation in self._beats():
             if generation is None:
                 yield _BEAT
                 continue
             more = True
-            while more:
+            while more and not self._closed and anyio.current_time() < until:
                 try:
                     page = await self._after(visit.caller, after)
                 except WvoError as error:  # the next change is tried
@@ -216,6 +236,8 @@ class Streams:
                 found = await ALL["events"](self._pages.services, caller, {"after": after, "limit": _PAGE})
                 if generation == self._generation:
                     self._events[after] = found
+                    while len(self._events) > _PAGES_KEPT:
+                        self._events.pop(next(iter(self._events)))
             return found
 
     async def _beats(self, every: Callable[[], float | None] = lambda: None) -> AsyncGenerator[int | None]:

@@ -41,7 +41,8 @@ async def test_nobody_finds_the_secret_of_a_key_that_exists_by_guessing(house: H
     async with house.visitor(AWAY) as guesser:
         for _ in range(10):
             assert (await guesser.get("/api", headers=bearer(start + "x" * 43))).status_code == 401
-        assert (await guesser.get("/api", headers=bearer(right))).status_code == 429, "it is not even compared"
+        assert (await guesser.get("/api", headers=bearer(start + "x" * 43))).status_code == 429
+        assert (await guesser.get("/api", headers=bearer(right))).status_code == 200, "who knows it is not kept out"
     async with house.visitor("203.0.113.8") as owner:
         assert (await owner.get("/api", headers=bearer(right))).status_code == 200
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wvo_mcp.faces.http.pages.rendering import Picture, Region, difference, digest, personal
+from wvo_mcp.faces.http.pages.rendering import CSRF, SEEN, Picture, Region, difference, digest, personal
 
 pytestmark = pytest.mark.requirement("DASH-1")
 
@@ -76,6 +76,6 @@ def test_whoever_applies_the_differences_shows_what_is_now(
 
 
 def test_what_is_personal_is_filled_in_as_text() -> None:
-    html = personal('value="@@csrf@@" value="@@seen@@"', '"><script>', 7)
+    html = personal(f'value="{CSRF}" value="{SEEN}"', '"><script>', 7)
 
     assert html == 'value="&#34;&gt;&lt;script&gt;" value="7"'

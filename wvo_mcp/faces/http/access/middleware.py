@@ -16,7 +16,12 @@ from wvo_mcp.faces.http.guard import STATIC, NotAdmitted, Refused, answer, host_
 OPEN = ("/health", "/login", "/login/", "/.well-known/", STATIC)
 """Where nothing has to be shown; what ends in a slash stands for all that is below."""
 _AGENTS = ("/api", "/api/", "/mcp", "/mcp/")
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+_FORWARDED = (
+    "forwarded",
+    "x-real-ip",
+    "via",
+    *(f"x-forwarded-{name}" for name in ("for", "host", "port", "proto", "server")),
+)
 """A request with one of these comes from somewhere else by a proxy of this machine."""
 
 
@@ -59,7 +64,7 @@ class Access:
             return await self._keys.of_bearer(text.strip(), peer)
         path = route_path(scope)
         cookie = cookie_parser(headers.get("cookie", "")).get(cookie_name(scope))
-        admitted = None if cookie is None else await self._keys.of_cookie(cookie, peer)
+        admitted = None if cookie is None else await self._keys.of_cookie(cookie)
         if admitted is not None:
             return admitted
         near = is_loopback(peer) and is_loopback(host_name(headers)) and not any(name in headers for name in _FORWARDED)

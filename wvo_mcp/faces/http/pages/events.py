@@ -4,7 +4,7 @@ from wvo_mcp.faces.http.pages.page import Data, Page, Visit
 
 _PAGE = 50
 KINDS = (
-    "task.created", "task.updated", "task.claimed", "task.checkpointed", "task.submitted", "task.completed", "task.returned",
+    "task.created", "task.updated", "task.claimed", "task.checkpoint", "task.submitted", "task.completed", "task.returned",
     "task.failed", "task.failed_attempt", "task.blocked", "task.unblocked", "task.released", "task.cancelled", "task.reopened",
     "lease.expired", "merge.queued", "merge.parked", "merge.landed", "merge.reverted", "worker.stop_asked",
 )  # fmt: skip

@@ -1,5 +1,8 @@
 """What needs a person, and what goes on."""
 
+from contextlib import suppress
+
+from wvo_mcp.errors import WvoError
 from wvo_mcp.faces.http.pages.deciding import in_full
 from wvo_mcp.faces.http.pages.page import Data, Page, Visit
 
@@ -7,9 +10,13 @@ _IN_FULL = 5
 
 
 async def _overview(visit: Visit) -> Data:
-    """The result of `attention`, and in `shown` those of `approval_show`."""
+    """The result of `attention`, its entries with those of `merge_show`, and in `shown` those of `approval_show`."""
     seen = await visit.ask("attention", limit=visit.number("limit", 20, 100))
     asked = [one["approval"] for one in seen["needs"] if one.get("approval")]
+    entries = [one["entry"] for one in seen["needs"] if one.get("entry")]
+    for entry in entries[:_IN_FULL]:
+        with suppress(WvoError):  # the need itself is shown all the same
+            entry["shown"] = await visit.ask("merge_show", entry_id=entry["entry_id"])
     return {**seen, "shown": await in_full(visit, asked, _IN_FULL)}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from wvo_mcp.domain.access import Principal
 from wvo_mcp.domain.lease import Caller
 from wvo_mcp.errors import InvalidInput
-from wvo_mcp.operations import ALL, Container
+from wvo_mcp.operations import ALL, Container, Effect
 
 Data = dict[str, Any]
 
@@ -31,7 +31,7 @@ class Visit:
     def may(self, operation: str) -> bool:
         """Whether this caller's role may use the operation: what it may not use is not offered."""
         op = ALL.get(operation)
-        return op is not None and self.caller.role >= op.role
+        return op is not None and self.principal.role >= (op.role if op.effect is Effect.READ else op.remote_role)
 
     def number(self, name: str, default: int, most: int) -> int:
         """A number of the query, from 1. Raises InvalidInput."""

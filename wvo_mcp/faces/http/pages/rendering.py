@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -16,9 +17,9 @@ from wvo_mcp.faces.http.pages.page import Data, Page, Visit
 
 LIVE = "live_"
 """The blocks of a template whose names begin so are regions."""
-CSRF, SEEN = "@@csrf@@", "@@seen@@"
+CSRF, SEEN = (f"@@{name}-{secrets.token_hex(8)}@@" for name in ("csrf", "seen"))
 """They stand for the token of whoever reads, and for the last event that the page knows: a region is rendered once for all of
-a role, and is equal while what it shows is."""
+a role, and is equal while what it shows is. Nobody who writes texts knows them."""
 _ROW = re.compile(r"<!--row:([^>]*?)-->(.*?)<!--/row-->", re.DOTALL)
 
 

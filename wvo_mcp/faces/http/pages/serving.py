@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from wvo_mcp.domain.lease import Role
 from wvo_mcp.errors import WvoError
-from wvo_mcp.faces.http.api import Identify, principal_of
+from wvo_mcp.faces.http.api import Identify, principal_of, writer_of
 from wvo_mcp.faces.http.guard import STATUS, answer, shown
 from wvo_mcp.faces.http.pages.page import Page, Visit
 from wvo_mcp.faces.http.pages.rendering import digest, environment, personal, regions, variables
@@ -39,8 +41,17 @@ class Pages:
         return found
 
     def visit(self, request: Request, path: dict[str, str], query: dict[str, str]) -> Visit:
+        """Who looks at a page works with nothing: what waits for an agent stays for its calls."""
         principal = principal_of(request.scope)
-        return Visit(self.services, self._identify(principal, None, None), principal, path, query)
+        caller = self._identify(principal, None, None)
+        if caller.role < Role.OPERATOR:
+            caller = replace(caller, role=Role.VIEWER)
+        return Visit(self.services, caller, principal, path, query)
+
+    async def actor(self, request: Request) -> Visit:
+        """Who does something on a page; what a worker started only reads here too."""
+        caller = await writer_of(self._identify, request)
+        return Visit(self.services, caller, principal_of(request.scope))
 
     async def seen(self, visit: Visit) -> int:
         """The number of the store's last event."""

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from typing import Any
 
 from wvo_mcp.errors import Conflict, InvalidInput, NotFound
+from wvo_mcp.faces.http.pages.deciding import in_full
 from wvo_mcp.faces.http.pages.page import Data, Page, Visit
 from wvo_mcp.faces.http.pages.workers import log_end
 from wvo_mcp.ports import WatchedStore
@@ -21,13 +22,14 @@ _diffs: OrderedDict[tuple[Any, ...], Data] = OrderedDict()
 
 async def _task(visit: Visit) -> Data:
     """{task, dependencies, dependents, checkpoints, context, why, events (newest first), older, workers, next_worker, log,
-    submissions, reviews, approvals, messages, files, violations}"""
+    submissions, reviews, approvals, shown (of approvals, in full), messages, files, violations}"""
     task_id = visit.path["task_id"]
     details = await visit.ask("get_task", task_id=task_id)
     events = await visit.ask("events", task_id=task_id, before=visit.filter("before"), limit=_EVENTS, last=True)
     workers = await visit.ask("workers", task_id=task_id, limit=10)
     files = await visit.ask("workspace_checkpoints", task_id=task_id, limit=5)
     shown = events["events"][::-1]
+    approvals = (await visit.ask("approval_status", task_id=task_id))["approvals"]
     return {
         **{name: details[name] for name in ("task", "dependencies", "dependents", "checkpoints", "context")},
         "why": await visit.ask("why", task_id=task_id),
@@ -37,7 +39,8 @@ async def _task(visit: Visit) -> Data:
         "log": await log_end(visit, workers["workers"][0]["worker_id"], _LINES) if workers["workers"] else None,
         "submissions": (await visit.ask("submissions", task_id=task_id))["entries"],
         "reviews": (await visit.ask("review_status", task_id=task_id))["reviews"],
-        "approvals": (await visit.ask("approval_status", task_id=task_id))["approvals"],
+        "approvals": approvals,
+        "shown": await in_full(visit, approvals),
         "messages": (await visit.ask("messages", task_id=task_id, limit=10))["messages"],
         "files": files["checkpoints"],
         "violations": (await visit.ask("violations", task_id=task_id, limit=5))["violations"],
