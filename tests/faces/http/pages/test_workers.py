@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.bench import ANN, OWNER, Bench, a_task
 from tests.support.visits import a_principal, as_caller, controls, operations, visiting
+from wvo_mcp.domain.access import Principal
 from wvo_mcp.domain.lease import Role
 from wvo_mcp.domain.worker import Outcome, WorkerState
 from wvo_mcp.execution.agents.logs import WorkerLogFiles
@@ -151,8 +152,12 @@ async def test_a_log_that_grows_is_read_again_though_the_store_is_as_before(pool
     assert view.every is None, "what has ended is read when the store changes"
 
 
+async def held(_: Principal) -> bool:
+    return True
+
+
 async def test_a_stream_of_a_page_that_grows_beats_without_a_change(pool: Pool) -> None:
-    streams = Streams(Pages(pool.services, as_caller, [WORKER], "wvo"))
+    streams = Streams(Pages(pool.services, as_caller, [WORKER], "wvo"), held)
     beats: list[int | None] = []
 
     async for beat in streams._beats(lambda: 0.01):
