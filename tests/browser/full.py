@@ -120,7 +120,7 @@ async def _work(yard: Yard) -> None:
 
 async def _waits(bench: Bench) -> dict[str, str]:
     """A task in each state; commands and a question that wait for a person."""
-    working = (*_ASKING, "WONDERS", "FAILS", "FAILS-2", "STOPPED", "DONE", "LOOSE")
+    working = (*_ASKING, "WONDERS", "FAILS", "FAILS-2", "FAILS-3", "STOPPED", "DONE", "LOOSE")
     await bench.create(
         *(a_task(name) for name in working),
         a_task("READY", priority="high"),
@@ -144,7 +144,7 @@ async def _waits(bench: Bench) -> dict[str, str]:
         return made
 
     approvals = await bench.write(asked, _WORKER)
-    for name in ("FAILS", "FAILS-2"):
+    for name in ("FAILS", "FAILS-2", "FAILS-3"):
         await bench.call("fail_task", _WORKER, task_id=name, error=HOSTILE, retry=False)
     await bench.call("block_task", _WORKER, task_id="STOPPED", reason=HOSTILE)
     await bench.complete("DONE", _WORKER)

@@ -170,14 +170,14 @@ def test_of_two_who_decide_at_once_one_wins_and_the_other_is_told_who(shop: Shop
 
 
 def test_a_page_that_is_older_than_the_state_acts_on_nothing(shop: Shop, opened: Opened) -> None:
-    tab = opened(shop.at("/tasks/FAILS-2"), who=shop.signed_in("ann"), stale=True)
-    shop.server.command("update-task", "FAILS-2", "--priority", "critical")
+    tab = opened(shop.at("/tasks/FAILS-3"), who=shop.signed_in("ann"), stale=True)
+    shop.server.command("update-task", "FAILS-3", "--priority", "critical")
 
     tab.get_by_role("button", name="Retry", exact=True).click()
 
     tab.locator("#said .problem", has_text="has changed since this page was read").wait_for()
-    assert shop.status("FAILS-2") == "failed"
-    tab.goto(shop.at("/tasks/FAILS-2"))
+    assert shop.status("FAILS-3") == "failed"
+    tab.goto(shop.at("/tasks/FAILS-3"))
     tab.get_by_role("button", name="Retry", exact=True).click()
     tab.locator("#said .done").wait_for()
-    assert shop.status("FAILS-2") == "pending"
+    assert shop.status("FAILS-3") == "pending"

@@ -40,10 +40,10 @@ def test_the_projects_are_read_without_sideways_scrolling(
 def test_without_scripts_a_project_is_reached_and_its_pages_follow(several: Served, opened: Opened) -> None:
     page = opened(several.base, script=False)
     page.get_by_role("heading", name="shop").get_by_role("link").click()
-    assert page.url == f"{several.base}/p/shop/"
+    page.wait_for_url(f"{several.base}/p/shop/")
     page.get_by_role("link", name="Events", exact=True).click()
-    assert page.url == f"{several.base}/p/shop/events"
-    assert "S1" in page.content()
+    page.wait_for_url(f"{several.base}/p/shop/events")
+    page.get_by_text("S1").first.wait_for()
 
 
 def test_a_page_of_a_project_is_live(several: Served, opened: Opened) -> None:

@@ -74,7 +74,8 @@ class Wire(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        transport.set_write_buffer_limits(high=0)  # so that what is not read is known at once
+        # So that what is not read is known at once. With 0 asyncio's TLS would hold back every answer: it pauses at `>= high`.
+        transport.set_write_buffer_limits(high=1)
         self._watch()
 
     def data_received(self, data: bytes) -> None:
