@@ -160,6 +160,7 @@ def test_who_interrupts_at_the_question_is_told_how_to_go_on(goals: Goals) -> No
     goals.begin_goals({})
     with terminal(goals, "An API for prices") as screen:
         screen.until(lambda seen: ASKED in seen)
+        screen.until_it_reads()
         screen.interrupt()
         ended = screen.finish()
     assert ended.code == 130

@@ -19,6 +19,7 @@ import pytest
 
 from tests.support import forked
 from tests.support.forked import Forked
+from tests.support.waiting import eventually
 from wvo_mcp import app
 from wvo_mcp.faces.cli import main
 
@@ -134,6 +135,10 @@ class Terminal:
             assert self._read(deadline), f"it ended, or took too long: {self.seen!r}"
         return self.seen
 
+    def until_it_reads(self) -> None:
+        """Until the process waits for what is typed: an interrupt between the question and the wait is lost in C code."""
+        eventually(lambda: _is_reading(self.pid), DEADLINE)
+
     def type(self, text: str) -> None:
         os.write(self._fd, text.encode())
 
@@ -155,3 +160,14 @@ class Terminal:
             return False  # the last process closed the terminal
         self.seen += self._text.decode(chunk)
         return bool(chunk)
+
+
+def _is_reading(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/wchan").read_text().startswith("n_tty_read") or _in_read(pid)
+    except OSError:
+        return False
+
+
+def _in_read(pid: int) -> bool:
+    return Path(f"/proc/{pid}/syscall").read_text().startswith("0 0x0 ")

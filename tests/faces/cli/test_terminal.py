@@ -166,28 +166,14 @@ def test_ctrl_c_ends_a_command_without_a_trace(shop: Shell) -> None:
     with shop.terminal("create-tasks", "--tasks", "-") as terminal:
         terminal.type("[")
         terminal.until(lambda seen: "[" in seen)
-        time_left = time.monotonic() + DEADLINE
         # The command reads from the terminal once its imports are done; until then the interrupt kills it plainly.
-        while not _is_reading(terminal.pid):
-            assert time.monotonic() < time_left
+        terminal.until_it_reads()
         terminal.interrupt()
         ended = terminal.finish()
 
     assert ended.code == 130
     assert "Interrupted." in ended.out
     assert "Traceback" not in ended.out
-
-
-def _is_reading(pid: int) -> bool:
-    """True while the process waits for its terminal."""
-    try:
-        return Path(f"/proc/{pid}/wchan").read_text().startswith("n_tty_read") or _in_read(pid)
-    except OSError:
-        return False
-
-
-def _in_read(pid: int) -> bool:
-    return Path(f"/proc/{pid}/syscall").read_text().startswith("0 0x0 ")
 
 
 @pytest.mark.requirement("CORE-12")
