@@ -12,6 +12,7 @@ from tests.support.bench import OWNER, a_task
 from tests.support.sessions import an_agent
 from wvo_mcp.domain.rules import MergePolicy
 from wvo_mcp.orchestration.leader import Overtaken
+from wvo_mcp.orchestration.merging.queue import MergeQueue
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("MERGE-2")]
 
@@ -241,7 +242,9 @@ async def test_a_kill_around_the_landing_neither_loses_nor_repeats_it(lane: Lane
 
 
 @pytest.mark.both_stores
-async def test_a_runner_that_lost_the_slot_moves_nothing(lane: Lane) -> None:
+async def test_a_runner_that_lost_the_slot_moves_nothing(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Renewing goes by the real clock: on a slow machine it would end the first runner, and with it `other`, before its time.
+    monkeypatch.setattr(MergeQueue, "_keep", lambda *_: anyio.sleep_forever())
     lane.rule(verify=("true",))
     other = lane.runner(replace(RUNNER, session_id="runner/2"))
 
