@@ -11,7 +11,7 @@ from tests.support.sessions import an_agent
 from tests.support.web import ADMIN, OPERATOR, READER, visiting
 from wvo_mcp.domain.access import Principal, Via
 from wvo_mcp.domain.lease import Role
-from wvo_mcp.faces.http import controls
+from wvo_mcp.faces.http import seen as seeing
 from wvo_mcp.faces.http.controls import ASKED_TWICE
 from wvo_mcp.operations import ALL, Audience, Effect
 
@@ -131,7 +131,7 @@ async def test_many_signs_of_life_hide_no_change(bench: Bench) -> None:
     await bench.create(a_task("T1"))
     await bench.claim(task_id="T1")
     old = await seen(bench)
-    for number in range(controls._LOOKED_AT):
+    for number in range(seeing.LOOKED_AT):
         await bench.call("heartbeat", task_id="T1", note=str(number))
     await bench.call("block_task", task_id="T1", reason="no disk")
 
@@ -173,7 +173,7 @@ async def test_what_cannot_be_undone_is_asked_once_more_without_a_script(bench: 
 )
 async def test_the_way_back_never_leads_away(bench: Bench, back: str) -> None:
     async with visiting(bench, OPERATOR) as client:
-        answer = await do(client, "pause", confirmed="yes", reason="lunch", back=back)
+        answer = await do(client, "pause", confirmed="yes", reason="lunch", back=back, seen=0)
 
     assert answer.headers["location"] == "/?did=pause"
     assert "set-cookie" not in answer.headers

@@ -9,16 +9,15 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from wvo_mcp.domain.access import Via
-from wvo_mcp.domain.event import HEARTBEAT
-from wvo_mcp.errors import Conflict, Forbidden, InvalidInput, NotFound, WvoError
+from wvo_mcp.errors import Forbidden, InvalidInput, NotFound, WvoError
 from wvo_mcp.faces.http.guard import STATUS
 from wvo_mcp.faces.http.pages.page import Visit
 from wvo_mcp.faces.http.pages.rendering import environment, personal
 from wvo_mcp.faces.http.pages.serving import Pages
+from wvo_mcp.faces.http.seen import still_as_seen
 from wvo_mcp.operations import ALL, Effect, Operation
 from wvo_mcp.operations.inputs import DryRun
 from wvo_mcp.operations.results import defect, payload
-from wvo_mcp.ports import Transaction
 
 ASKED_TWICE = frozenset(
     {
@@ -36,10 +35,6 @@ ASKED_TWICE = frozenset(
 """What cannot be undone, or touches work that goes on."""
 OWN_FIELDS = frozenset({"csrf", "seen", "seen_task", "confirmed", "back"})
 """Of the form itself; the others are the operation's."""
-
-SIGNS_OF_LIFE = frozenset({HEARTBEAT, "task.checkpoint"})
-"""Events of a task after which what a person decides about it is as good as before."""
-_LOOKED_AT = 200
 
 Form = dict[str, list[str]]
 
@@ -80,12 +75,7 @@ class Controls:
         return self._pages.problem(problem, visit, root)
 
     async def _done(self, op: Operation, form: Form, visit: Visit) -> Mapping[str, Any]:
-        seen, task_id = _one(form, "seen"), _one(form, "seen_task")
-        first = None
-        if task_id is not None:
-            if seen is None or not (seen.isascii() and seen.isdigit() and len(seen) < 19):
-                raise InvalidInput("seen", "the number of the last event that the page knew")
-            first = partial(_still_as_seen, task_id=task_id, seen=int(seen))
+        first = still_as_seen(op.name, partial(_one, form))
         given = {name: _value(op, name, values) for name, values in form.items() if name not in OWN_FIELDS}
         return await op(visit.services, visit.caller, {k: v for k, v in given.items() if v is not None}, first=first)
 
@@ -104,26 +94,6 @@ class Controls:
     def _rendered(self, template: str, visit: Visit, root: str, given: Mapping[str, Any]) -> str:
         values = {**self._pages.bare(visit, root), **given}
         return personal(environment().get_template(template).render(values), visit.principal.csrf, 0)
-
-
-async def _still_as_seen(tx: Transaction, task_id: str, seen: int) -> None:
-    """Raises Conflict: something has happened to the task that the person could not have seen. Signs of life are nothing."""
-    found, more = seen, True
-    while more:
-        events = await tx.events.after(found, _LOOKED_AT, task_id, None)
-        more = len(events) == _LOOKED_AT
-        found = events[-1].seq if events else found
-        for event in events:
-            if event.kind in SIGNS_OF_LIFE:
-                continue
-            raise Conflict(
-                f"Task {task_id} has changed since this page was read ({event.kind} by {event.agent_id},"
-                f" {event.at:%H:%M:%S} UTC). Nothing was done.",
-                hint="Look at it again, and decide then.",
-                task_id=task_id,
-                seen=seen,
-                event=event.seq,
-            )
 
 
 def _is_trial(op: Operation, form: Form) -> bool:

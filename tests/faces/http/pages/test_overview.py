@@ -85,7 +85,7 @@ async def test_what_is_decided_on_the_page_is_no_need_any_more(
     before = (await bench.call("attention", OWNER))["needs_count"]
 
     async with visiting(bench, OPERATOR) as client:
-        answer = await client.post(f"/do/{operation}", data={"csrf": CSRF, "back": "/", **fields})
+        answer = await client.post(f"/do/{operation}", data={"csrf": CSRF, "back": "/", "seen": "999", **fields})
 
     assert answer.status_code == 303, answer.text
     assert (await bench.call("attention", OWNER))["needs_count"] < before
