@@ -51,8 +51,8 @@ WATCHED: Mapping[str, Watched] = {
 
 
 def still_as_seen(operation: str, field_of: Callable[[str], str | None]) -> Precondition | None:
-    """What the transaction of the operation asks first; `field_of` gives a field of the form. None where the form acts on nothing that can be out of date. Raises
-    InvalidInput."""
+    """What the transaction of the operation asks first; `field_of` gives a field of the form. None where the form acts on
+    nothing that can be out of date. Raises InvalidInput."""
     watched, task_id, text = WATCHED.get(operation), field_of("seen_task"), field_of("seen")
     if watched is None and task_id is None:
         return None
