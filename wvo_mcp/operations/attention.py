@@ -136,6 +136,7 @@ class Attention(Output):
 
 class AttentionAsk(Input):
     limit: int = Field(default=20, ge=1, le=100, description="Things that need a person, at most.")
+    skip: int = Field(default=0, ge=0, le=10_000, description="How many of them were shown before.")
 
 
 @operation(toolset="people", effect=Effect.READ, audience=Audience.PEOPLE)
@@ -153,7 +154,7 @@ async def attention(ctx: Context, params: AttentionAsk, providers: Providers) ->
         reason=halt.reason,
         counts=counts,
         wip_limit=ctx.policy.wip_limit,
-        needs=fitting(_need(tx, one) for one in wanted[: params.limit]),
+        needs=fitting(_need(tx, one) for one in wanted[params.skip :][: params.limit]),
         needs_count=len(wanted),
         running=await _running(tx),
         idle=await _idle(tx),

@@ -62,7 +62,9 @@ class Alerts(Repository):
             (severity, message, shown, self._at, known["id"]),
         )
         if _RANK.get(severity, 1) > _RANK.get(known["severity"], 1):
-            await self._events.append("alert.worsened", task_id, {**data, "alert": known["id"], "was": known["severity"]})
+            await self._events.append(
+                "alert.worsened", task_id, {**data, "alert": known["id"], "was": known["severity"]}
+            )
             self._add_escalation(known)
         return False
 
