@@ -69,7 +69,7 @@ async def test_each_role_is_offered_what_it_may_do(bench: Bench) -> None:
     [
         ("answer", {"id": "A-3", "body": "the first"}),
         ("answer", {"id": "n-1", "body": "yes"}),
-        ("approve", {"id": "A-2"}),
+        ("approve", {"id": "A-2", "confirmed": "yes"}),
         ("deny", {"id": "A-2", "reason": "not now"}),
         ("retry", {"task_id": "FAILS"}),
         ("unblock", {"task_id": "STOPPED"}),

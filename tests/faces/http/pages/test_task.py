@@ -50,7 +50,7 @@ async def test_a_task_that_was_never_touched_reads_and_says_the_next_command(yar
     ("status", "offered"),
     [
         ("pending", ["Set priority", "Cancel"]),
-        ("in_progress", ["Set priority", "Tell whoever works on it", "Review now", "Cancel"]),
+        ("in_progress", ["Set priority", "Message its agent", "Review now", "Cancel"]),
         ("blocked", ["Unblock", "Set priority", "Review now", "Cancel"]),
         ("failed", ["Retry", "Set priority", "Cancel"]),
         ("in_review", ["Set priority", "Review now", "Pass it", "Stop it", "Cancel"]),

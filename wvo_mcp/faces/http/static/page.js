@@ -18,7 +18,7 @@
       const at = new Date(one.dateTime);
       if (Number.isNaN(at.getTime())) return;
       const seconds = (at.getTime() - now) / 1000;
-      const text = seconds > 0 ? `in ${span(seconds)}` : one.hasAttribute("data-until") ? `${span(seconds)} over` : `${span(seconds)} ago`;
+      const text = seconds > 0 ? `in ${span(seconds)}` : `${span(seconds)} ago`;
       if (one.textContent !== text) one.textContent = text;
       const title = at.toLocaleString();
       if (one.title !== title) one.title = title;
