@@ -251,6 +251,6 @@ async def test_workers_and_the_merge_lane_are_those_of_the_page_s_overview(bench
     lines = screen(result, 80, 40)
     worker = next(line for line in lines if line.startswith("WORKED"))
     assert all(word in worker for word in ("working", "auto-h.1", "12.3k", "$1.25")), worker
-    (lands,) = [line for line in lines if line.startswith("LANDS")]
+    lands = next(line for line in lines if line.startswith("LANDS"))
     assert all(word in lands for word in ("m-1", "queued", "review")), lands
     assert heads(lines)[:2] == ["Running", "Merge"]
