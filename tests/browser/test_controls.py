@@ -36,6 +36,8 @@ def test_a_person_approves_denies_and_answers_without_a_reload(shop: Shop, opene
     approved, denied, answered = (_row(tab, shop, name) for name in ("ASK-1", "ASK-2", "WONDERS"))
 
     _control(approved, "approve").get_by_role("button").click()
+    assert "It cannot be undone: run" in tab.locator("#ask-text").inner_text()
+    _confirmed(tab)
     approved.wait_for(state="detached")
     _control(denied, "deny").get_by_label("Reason").fill("not today")
     _control(denied, "deny").get_by_role("button").click()
@@ -109,6 +111,7 @@ def test_a_list_is_gone_through_and_decided_by_keys(shop: Shop, opened: Opened) 
     row = _row(tab, shop, "ASK-3")
     row.evaluate("(one) => { one.tabIndex = -1; one.focus(); }")
     tab.keyboard.press("a")
+    _confirmed(tab)
     row.wait_for(state="detached")
     row = _row(tab, shop, "ASK-4")
     row.evaluate("(one) => { one.tabIndex = -1; one.focus(); }")
@@ -158,6 +161,8 @@ def test_of_two_who_decide_at_once_one_wins_and_the_other_is_told_who(shop: Shop
     }
     for tab in tabs.values():
         _control(_row(tab, shop, "ASK-5"), "approve").evaluate("(form) => form.requestSubmit()")
+    for tab in tabs.values():
+        _confirmed(tab)
     said = {}
     for name, tab in tabs.items():
         tab.locator("#said p").wait_for()

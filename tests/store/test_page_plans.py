@@ -36,6 +36,8 @@ async def test_no_page_scans_a_table_that_grows(bench: Bench, monkeypatch: pytes
         return execute(rows, sql, params)
 
     monkeypatch.setattr(SqliteRows, "execute", noted)
+    await bench.call("merge_queue", OWNER, cursor="all")
+    await bench.call("merge_queue", OWNER, cursor="9")
     for name in ("merge_queue", "provider_usage", "budget_show", "burn_down", "milestones"):
         await bench.call(name, OWNER)
     for given in ({}, {"task_id": "A"}, {"kind": "task.claimed"}, {"before": 3}):

@@ -14,6 +14,8 @@ from wvo_mcp.faces.http import build_site
 from wvo_mcp.operations import Container
 
 CSRF = "a-token-of-the-form"
+NEWEST = "9" * 9
+"""A page that knows all that has happened."""
 
 
 def a_principal(role: Role) -> Principal:
@@ -42,7 +44,7 @@ class Visitor:
         return answer.json()
 
     async def do(self, operation: str, **fields: Any) -> httpx2.Response:
-        form: Mapping[str, Any] = {"csrf": CSRF, "back": "/", **fields}
+        form: Mapping[str, Any] = {"csrf": CSRF, "back": "/", "seen": NEWEST, **fields}
         return await self._client.post(f"/do/{operation}", data=form)
 
 

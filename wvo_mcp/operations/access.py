@@ -16,6 +16,7 @@ from wvo_mcp.operations.operation import Audience, Context, Effect, operation
 from wvo_mcp.orchestration import access
 
 ADDRESS = "http://127.0.0.1:8737"
+_LAST_ADDRESS = "login_address"
 _LONGEST = timedelta(days=366)
 _LISTED = 100
 
@@ -96,7 +97,11 @@ async def token_revoke(ctx: Context, params: TokenRevoke) -> Revoked:
 
 
 class LoginLink(Input):
-    address: Reference = Field(default=ADDRESS, description="Address of the server as the browser sees it.")
+    address: Reference | None = Field(
+        default=None,
+        description=f"Address of the server as the browser sees it; default: that of the last link, which a server makes as it"
+        f" starts, else {ADDRESS}.",
+    )
 
 
 class LoginAddress(Output):
@@ -108,13 +113,16 @@ class LoginAddress(Output):
 @operation(toolset="people", effect=Effect.WRITE, audience=Audience.PEOPLE, role=Role.ADMIN)
 async def login_link(ctx: Context, params: LoginLink) -> LoginAddress:
     """Make a link that signs one browser in, within ten minutes. The server that runs takes it."""
+    await ctx.tx.sessions.ensure()
+    address = params.address or await ctx.tx.state.get(_LAST_ADDRESS) or ADDRESS
     try:
-        parts = urlsplit(params.address)
+        parts = urlsplit(address)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)
     except ValueError:
         usable = False
     if not usable:
         raise InvalidInput("address", "begins with http:// or https:// and names a host, such as " + ADDRESS)
-    await ctx.tx.sessions.ensure()
+    if params.address is not None:
+        await ctx.tx.state.put(_LAST_ADDRESS, address)
     row, code = await access.make_link(ctx.tx)
-    return LoginAddress.of(row, address=f"{params.address.rstrip('/')}/login/{code}")
+    return LoginAddress.of(row, address=f"{address.rstrip('/')}/login/{code}")

@@ -13,7 +13,7 @@ from wvo_mcp.errors import Conflict, IllegalTransition, InvalidInput
 from wvo_mcp.operations.core.planning import NotReadyTask, TaskLine
 from wvo_mcp.operations.inputs import Input, LeaseWrite, OrNull, Output
 from wvo_mcp.operations.operation import Audience, Context, Effect, operation
-from wvo_mcp.operations.results import fitting
+from wvo_mcp.operations.results import fitting, position
 from wvo_mcp.orchestration.approvals import deciding
 from wvo_mcp.orchestration.queue.planning import Circumstances, why_not_ready
 from wvo_mcp.orchestration.tasks import lifecycle
@@ -99,6 +99,7 @@ class ApprovalStatus(Input):
 
 class ApprovalList(Output):
     approvals: list[ApprovalLine]
+    next_cursor: str | None = Field(default=None, description="There are more.")
     open: int = Field(description="How many wait for a person.")
 
 
@@ -117,20 +118,34 @@ async def approval_status(ctx: Context, params: ApprovalStatus) -> ApprovalList:
     return ApprovalList(approvals=fitting(lines), open=waiting)
 
 
+_OPEN = "open-"
+"""What the cursor of a page begins with that ends among the open ones."""
+
+
 class ApprovalsAsk(Input):
     state: Literal["open", "all"] = Field(default="all", description="Only open ones, or decided ones too.")
     limit: int = Field(default=20, ge=1, le=100, description="How many at most.")
+    cursor: str | None = Field(default=None, max_length=40, description="next_cursor of the previous page.")
 
 
 @operation(toolset="people", effect=Effect.READ, audience=Audience.PEOPLE)
 async def approvals(ctx: Context, params: ApprovalsAsk) -> ApprovalList:
     """List what agents ask of people: open approvals first, what expires first at the top, then the latest decisions."""
-    tx = ctx.tx
-    found = await tx.approvals.waiting(params.limit)
-    if params.state == "all" and len(found) < params.limit:
-        found += await tx.approvals.decided(params.limit - len(found))
-    lines = [approval_line(tx, approval) for approval in found]
-    return ApprovalList(approvals=fitting(lines), open=await tx.approvals.count_waiting())
+    tx, wanted = ctx.tx, params.limit + 1
+    text = params.cursor or ""
+    place = position(text.removeprefix(_OPEN))
+    among_open = place is None or text.startswith(_OPEN)
+    found = await tx.approvals.waiting(wanted, place) if among_open else []
+    if params.state == "all" and len(found) < wanted:
+        found += await tx.approvals.decided(wanted - len(found), None if among_open else place)
+    page = fitting(approval_line(tx, approval) for approval in found[: params.limit])
+    last = found[len(page) - 1] if page and len(page) < len(found) else None
+    waits = last is not None and last.state is ApprovalState.PENDING and not last.late(tx.now)
+    return ApprovalList(
+        approvals=page,
+        next_cursor=None if last is None else f"{_OPEN if waits else ''}{last.seq}",
+        open=await tx.approvals.count_waiting(),
+    )
 
 
 _ID = Field(validation_alias=AliasChoices("id", "task_id"), description="Approval, or task with one open approval.")

@@ -12,10 +12,10 @@ from wvo_mcp.domain.merging import EntryKind, EntryState
 from wvo_mcp.domain.messages import PERSON
 from wvo_mcp.domain.task import Status
 from wvo_mcp.domain.text import Id
-from wvo_mcp.domain.worker import WorkerState
 from wvo_mcp.errors import InvalidInput
+from wvo_mcp.operations import at_work
 from wvo_mcp.operations.approvals import ApprovalLine, approval_line
-from wvo_mcp.operations.inputs import Dollars, Input, OrNull, Output, first
+from wvo_mcp.operations.inputs import Input, OrNull, Output, first
 from wvo_mcp.operations.operation import Audience, Context, Effect, operation
 from wvo_mcp.operations.ops import (
     HoldLine,
@@ -25,7 +25,6 @@ from wvo_mcp.operations.ops import (
     WaitingLine,
     leader_line,
     providers_now,
-    server_is_gone,
 )
 from wvo_mcp.operations.results import fitting
 from wvo_mcp.orchestration import attention as looking
@@ -41,7 +40,6 @@ from wvo_mcp.ports.reviews import Commits
 _TEXT = 1_500
 _TAIL = 2_000
 _DIFF = 14_000
-_HELD = 50
 _IDLE = 10
 
 
@@ -92,26 +90,6 @@ class NeedLine(WaitingLine):
     waiting_for: str | None = Field(default=None, description="Cancelled or failed task that it is behind.")
 
 
-class RunningLine(Output):
-    """A worker, or an agent with the task that it holds."""
-
-    task_id: str | None = None
-    title: Short = None
-    agent_id: str | None = None
-    worker_id: str | None = None
-    review: bool = Field(default=False, description="It reviews the task.")
-    state: str
-    does: Short = Field(default=None, description="Its last act, or why it waits.")
-    since: Instant | None = None
-    resets_at: Instant | None = None
-    lease_expires_at: Instant | None = None
-    progress: int | None = None
-    provider: str | None = None
-    model: str | None = None
-    tokens: int | None = None
-    cost_usd: Dollars | None = None
-
-
 class IdleAgent(Output):
     agent_id: str
     provider: str | None = None
@@ -126,7 +104,8 @@ class Attention(Output):
     wip_limit: int
     needs: list[NeedLine] = Field(description="What waits for a person, in the order in which it frees work.")
     needs_count: int
-    running: list[RunningLine]
+    running: list[at_work.RunningLine]
+    merging: list[at_work.MergingLine] = Field(default=[], description="What waits to land, in its order.")
     idle: list[IdleAgent] = Field(default=[], description="Agents that are there and hold nothing.")
     ready: list[ReadyTask]
     holds: list[HoldLine] = Field(default=[], description="Why work is not begun.")
@@ -136,6 +115,7 @@ class Attention(Output):
 
 class AttentionAsk(Input):
     limit: int = Field(default=20, ge=1, le=100, description="Things that need a person, at most.")
+    skip: int = Field(default=0, ge=0, le=10_000, description="How many of them were shown before.")
 
 
 @operation(toolset="people", effect=Effect.READ, audience=Audience.PEOPLE)
@@ -153,9 +133,10 @@ async def attention(ctx: Context, params: AttentionAsk, providers: Providers) ->
         reason=halt.reason,
         counts=counts,
         wip_limit=ctx.policy.wip_limit,
-        needs=fitting(_need(tx, one) for one in wanted[: params.limit]),
+        needs=fitting(_need(tx, one) for one in wanted[params.skip :][: params.limit]),
         needs_count=len(wanted),
-        running=await _running(tx),
+        running=await at_work.running(tx),
+        merging=await at_work.merging(tx),
         idle=await _idle(tx),
         ready=[ReadyTask.of(task) for task in await best_ready(tx, 10)],
         holds=[
@@ -195,39 +176,6 @@ def _entry(need: Need, entry: Mapping[str, Any]) -> EntryShort:
     again = parked and not (blocked and need.task is not None and not review.lands_again(need.task))
     files = json.loads(entry["findings"] or "{}").get("paths", [])
     return EntryShort.of({**entry, "retries": again, "tail": need.tail, "files": files})
-
-
-async def _running(tx: Transaction) -> list[RunningLine]:
-    """Workers that have not ended, then what agents hold without one."""
-    workers = await tx.workers.open()
-    found: list[RunningLine] = []
-    for worker in workers[:_HELD]:
-        task = await tx.tasks.find(worker.task_id)
-        does = worker.last_act if worker.state is WorkerState.WORKING else worker.reason
-        found.append(
-            RunningLine.of(
-                worker,
-                title=None if task is None else task.title,
-                review=worker.review_id is not None,
-                does=does,
-                progress=None if task is None else task.progress,
-                tokens=worker.tokens_in + worker.tokens_out,
-            )
-        )
-    theirs = {worker.task_id for worker in workers if worker.review_id is None}
-    for task in await tx.tasks.page({"status": Status.IN_PROGRESS.value}, 0, _HELD):
-        if task.id not in theirs:
-            gone = await server_is_gone(tx, task.session_id)
-            found.append(
-                RunningLine.of(
-                    task,
-                    task_id=task.id,
-                    agent_id=task.assigned_to,
-                    state="server_gone" if gone else "working",
-                    since=task.started_at,
-                )
-            )
-    return fitting(found)
 
 
 async def _idle(tx: Transaction) -> list[IdleAgent]:

@@ -17,7 +17,7 @@ from wvo_mcp.domain.text import Id, Text
 from wvo_mcp.errors import Forbidden, NotFound, StoreUnavailable
 from wvo_mcp.operations.inputs import Input, OrNull, Output, TaskId, first
 from wvo_mcp.operations.operation import Audience, Context, Effect, operation
-from wvo_mcp.operations.results import fitting
+from wvo_mcp.operations.results import fitting, position
 from wvo_mcp.orchestration.checking import asking, people
 from wvo_mcp.orchestration.merging.unattended import waiting
 from wvo_mcp.orchestration.tasks import review
@@ -34,6 +34,7 @@ _DIFF = 10_000
 _LOG = 4_000
 """Characters that are shown."""
 _SHOWN = 20
+_ALL = "all"
 BY_A_PERSON = "parked by a person"
 Short = Annotated[str | None, AfterValidator(lambda text: text and text[:500])]
 
@@ -75,10 +76,14 @@ class MergeQueueShown(Output):
     unattended: bool = Field(default=False, description="No runner lands it: wvo-mcp run does.")
     entries: list[EntryLine] = Field(description="What waits, in its order.")
     ended: list[EntryLine] = Field(default=[], description="What landed or came back last.")
+    next_cursor: str | None = Field(default=None, description="There are older ones.")
 
 
 class ShowQueue(Input):
     ended: int = Field(default=5, ge=0, le=100, description="Entries at most that landed or came back.")
+    cursor: str | None = Field(
+        default=None, max_length=40, description="next_cursor of the previous page, or all: ended entries by number."
+    )
 
 
 @operation(toolset="merge", effect=Effect.READ, audience=Audience.PEOPLE)
@@ -92,14 +97,30 @@ async def merge_queue(ctx: Context, params: ShowQueue) -> MergeQueueShown:
     parked = [row for row in order if row["state"] == EntryState.PARKED]
     lines = [await _line(tx, row, place) for place, row in enumerate(line, 1)]
     lines += [await _line(tx, row) for row in parked]
-    ended = await tx.submissions.changed_last(_ENDED, params.ended) if params.ended else []
+    ended, following = await _ended(tx, params)
     return MergeQueueShown(
         at=tx.now,
         waiting=len(rows),
         unattended=await waiting(tx) > 0,
         entries=fitting(lines),
-        ended=fitting([await _line(tx, row) for row in ended]),
+        ended=ended,
+        next_cursor=following,
     )
+
+
+async def _ended(tx: Transaction, params: ShowQueue) -> tuple[list[EntryLine], str | None]:
+    """And the cursor of the next page: after what changed last come all by their numbers, so that none is missing."""
+    if not params.ended:
+        return [], None
+    if params.cursor is None:
+        rows = await tx.submissions.changed_last(_ENDED, params.ended + 1)
+    else:
+        before = None if params.cursor == _ALL else position(params.cursor)
+        rows = await tx.submissions.below(_ENDED, params.ended + 1, before)
+    lines = fitting([await _line(tx, row) for row in rows[: params.ended]])
+    if len(lines) == len(rows):
+        return lines, None
+    return lines, _ALL if params.cursor is None else str(rows[len(lines) - 1]["seq"])
 
 
 class OfTask(Input):

@@ -11,6 +11,7 @@ from wvo_mcp.domain.task import Priority, Status, Task
 from wvo_mcp.domain.text import Id, Label
 from wvo_mcp.domain.worker import Worker, WorkerState
 from wvo_mcp.errors import InvalidInput
+from wvo_mcp.operations import at_work
 from wvo_mcp.operations.inputs import Dollars, Input, OrNull, Output
 from wvo_mcp.operations.operation import Context, Effect, operation
 from wvo_mcp.operations.providers import Budget
@@ -133,6 +134,8 @@ class StatusReport(Output):
     holds: list[HoldLine] = Field(default=[], description="Why work is not begun.")
     next: NextLine
     in_progress: list[HeldTask]
+    running: list[at_work.RunningLine] = Field(default=[], description="Workers, then agents with what they hold.")
+    merging: list[at_work.MergingLine] = Field(default=[], description="What waits to land, in its order.")
     flow: FlowLine
     ready: list[ReadyTask]
     agents: list[dict[str, Any]]
@@ -169,6 +172,8 @@ async def status(ctx: Context, providers: Providers) -> StatusReport:
         holds=[HoldLine.of(one) for one in await attention.holds(tx, ctx.policy, counts, seen)],
         next=NextLine.of(attention.following(counts, wanted, paused=paused, roadmap=file)),
         in_progress=[await _held(tx, task, workers.get(task.id)) for task in held],
+        running=await at_work.running(tx, 20),
+        merging=await at_work.merging(tx),
         flow=FlowLine.of(await flow(tx)),
         ready=[ReadyTask.of(task) for task in await best_ready(tx, 10)],
         agents=[dict(row) for row in await tx.sessions.agents(20)],
@@ -188,16 +193,11 @@ async def status(ctx: Context, providers: Providers) -> StatusReport:
 
 
 async def _held(tx: Transaction, task: Task, worker: Worker | None) -> HeldTask:
-    gone = await server_is_gone(tx, task.session_id)
+    gone = await at_work.server_is_gone(tx, task.session_id)
     if worker is None:
         return HeldTask.of(task, server_gone=gone)
     does = worker.last_act if worker.state is WorkerState.WORKING else worker.reason
     return HeldTask.of(task, server_gone=gone, worker_id=worker.worker_id, does=does or worker.state.value)
-
-
-async def server_is_gone(tx: Transaction, session_id: str | None) -> bool:
-    session = None if session_id is None else await tx.sessions.get(session_id)
-    return session is not None and not session["durable"] and not tx.liveness.alive(session["session_id"])
 
 
 def waiting_line(need: attention.Need) -> WaitingLine:

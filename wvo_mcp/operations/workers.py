@@ -67,6 +67,15 @@ class RunningAutopilot(Output):
     pid: int | None
 
 
+class Totals(Output):
+    """What launches used together."""
+
+    runs: int
+    tokens_in: int
+    tokens_out: int
+    cost_usd: Dollars
+
+
 class WorkersListed(Output):
     at: Instant
     autopilots: list[RunningAutopilot] = Field(description="Those that run now.")
@@ -76,6 +85,8 @@ class WorkersListed(Output):
     counts: dict[str, int] = Field(description="Tasks by status.")
     spent_usd: Dollars = Field(description="By the workers of the last 24 hours, or of the run, with what is reserved.")
     paused: bool
+    total: Totals | None = Field(default=None, description="Of one task: what all its workers used.")
+    reviews: Totals | None = Field(default=None, description="And those that only answered: its reviews.")
     next_cursor: str | None = Field(default=None, description="There are older ones.")
 
 
@@ -103,6 +114,7 @@ async def workers(ctx: Context, params: ListWorkers) -> WorkersListed:
         titles[task_id] = "" if task is None else task.title
     page = fitting(WorkerLine.of(row, title=titles[row.task_id]) for row in rows[: params.limit])
     last = rows[len(page) - 1] if len(page) < len(rows) else None
+    totals = [] if params.task_id is None else await tx.workers.totals_of(params.task_id)
     return WorkersListed(
         at=tx.now,
         autopilots=[one async for one in _autopilots(tx)],
@@ -112,6 +124,8 @@ async def workers(ctx: Context, params: ListWorkers) -> WorkersListed:
         counts=await tx.tasks.counts(),
         spent_usd=await tx.workers.spent(run_id=params.run_id, since=None if params.run_id else tx.now - _DAY),
         paused=bool(await tx.state.get("paused")),
+        total=next((Totals.of(row) for row in totals if not row["answers"]), None),
+        reviews=next((Totals.of(row) for row in totals if row["answers"]), None),
         next_cursor=None if last is None else str(last.seq),
     )
 

@@ -39,6 +39,9 @@ class SubmissionRepository(Protocol):
     async def changed_last(self, states: Collection[str], limit: int) -> list[Row]:
         """The same, what changed last first."""
 
+    async def below(self, states: Collection[str], limit: int, before: int | None) -> list[Row]:
+        """The same, however old: the highest number first, below the number `before`."""
+
 
 class VerificationRepository(Protocol):
     """What the commands said of a tree."""

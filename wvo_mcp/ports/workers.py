@@ -43,6 +43,10 @@ class WorkerRepository(Protocol):
     async def recent(self, limit: int, before: int | None = None) -> list[Worker]:
         """Open ones first, then those that ended last; with `before` those that ended, below this number."""
 
+    async def totals_of(self, task_id: str) -> list[Row]:
+        """What all launches for the task used, those that worked on it first, then those that only answered: {answers, runs,
+        tokens_in, tokens_out, cost_usd}."""
+
     async def spent(
         self, run_id: str | None = None, task_id: str | None = None, since: datetime | None = None
     ) -> float:
@@ -103,13 +107,14 @@ class ApprovalRepository(Protocol):
     async def usable(self, kind: str, subject_hash: str) -> Approval | None:
         """The oldest that is approved, for exactly this, and not used."""
 
-    async def waiting(self, limit: int) -> list[Approval]:
-        """Those that a person can decide: what expires first comes first, then what never does, the oldest first."""
+    async def waiting(self, limit: int, after: int | None = None) -> list[Approval]:
+        """Those that a person can decide: what expires first comes first, then what never does, the oldest first. `after`:
+        only what comes after the approval of this number, whatever became of that."""
 
     async def count_waiting(self) -> int: ...
 
-    async def decided(self, limit: int) -> list[Approval]:
-        """Those that nobody can decide any more, newest first."""
+    async def decided(self, limit: int, before: int | None = None) -> list[Approval]:
+        """Those that nobody can decide any more, newest first, below the number `before`."""
 
     async def expired(self, limit: int) -> list[Approval]:
         """Pending ones whose time is over."""

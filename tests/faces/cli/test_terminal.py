@@ -39,7 +39,7 @@ def test_status_on_a_terminal_shows_the_work_and_who_holds_it(shop: Shell) -> No
     lines = [line.split() for line in shown.text.splitlines()]
     assert "0 of 4 tasks done (0 %)   1/3 in progress   0 ready" in shown.text
     assert lines[1][1:] == ["2", "waiting,", "1", "cancelled"]
-    assert any(line[:4] == ["SHOP-1", "Price", "rules", "ann"] and line[-2:] == ["9", "min"] for line in lines)
+    assert any(line[:3] == ["SHOP-1", "working", "ann"] and line[-2:] == ["9", "min"] for line in lines)
     assert any(line[:3] == ["ann", "busy", "SHOP-1"] for line in lines)
     assert any(line[:5] == ["SHOP-4", "stranded", "waits", "for", "SHOP-3,"] for line in lines)
     assert lines[-1] == ["Next:", "wvo-mcp", "get-task", "SHOP-3"]
@@ -76,7 +76,7 @@ def test_status_is_readable_in_a_real_terminal_program(shop: Shell, tmp_path: Pa
     assert max(map(len, lines)) <= 70
     assert [after.split()[0] for line, after in itertools.pairwise(lines) if not line and after] == [
         "Needs",
-        "In",
+        "Running",
         "Agents",
         "Flow",
         next(line for line in lines if "Ctrl-C ends" in line).split()[0],

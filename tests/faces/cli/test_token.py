@@ -34,6 +34,23 @@ def test_another_project_is_named_by_its_folder(shell: Shell) -> None:
     assert shell("token", "list", "--project", str(other / "nowhere")).code == 2
 
 
+def test_a_link_is_for_the_server_that_the_last_one_was_for(shell: Shell) -> None:
+    def address(*given: str) -> str:
+        return str(shell("login-link", *given).json["address"]).partition("/login/")[0]
+
+    assert address() == "http://127.0.0.1:8737"
+    assert address("--address", "http://127.0.0.1:9001/p/shop/") == "http://127.0.0.1:9001/p/shop"
+    assert address() == "http://127.0.0.1:9001/p/shop"
+    assert shell("login-link", "--address", "nowhere").code != 0
+    assert address() == "http://127.0.0.1:9001/p/shop"
+
+
+def test_help_shows_what_must_be_given_without_brackets(shell: Shell) -> None:
+    assert "[OPTIONS] NAME ROLE" in shell("token", "create", "--help").out
+    assert "[OPTIONS] TOKEN_ID" in shell("token", "revoke", "--help").out
+    assert "[OPTIONS] WORKER_ID [REASON]" in shell("worker-stop", "--help").out
+
+
 def test_on_a_terminal_what_is_copied_is_not_broken(shell: Shell) -> None:
     shown = shell.on_terminal("token", "create", "ci", "--role", "viewer", COLUMNS="40")
     assert "wvo_" in shown.text

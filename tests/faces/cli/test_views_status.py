@@ -58,7 +58,7 @@ async def test_what_needs_a_person_stands_above_the_work_at_80_by_24(bench: Benc
 
     assert lines[0] == "1 of 65 tasks done (1 %)   3/5 in progress   57 ready"
     assert lines[1].endswith("1 waiting, 1 held back, 1 blocked, 1 failed")
-    assert heads(lines) == ["Needs", "In", "Ready", "Next:"]
+    assert heads(lines) == ["Needs", "Running", "Ready", "Next:"]
     needs = [line.split() for line in lines[lines.index("") + 2 :][:5]]
     assert [row[0] for row in needs] == ["alert", "DEPLOY", "FAILS", "STOPPED", "BEHIND"]
     assert [row[-2:] for row in needs[1:]] == [
@@ -74,7 +74,7 @@ async def test_what_needs_a_person_stands_above_the_work_at_80_by_24(bench: Benc
 async def test_a_larger_screen_shows_who_is_there_and_how_it_goes(bench: Bench) -> None:
     lines = screen(await a_busy_project(bench), 120, 60)
 
-    assert heads(lines) == ["Needs", "In", "Ready", "Agents", "Flow", "Next:"]
+    assert heads(lines) == ["Needs", "Running", "Ready", "Agents", "Flow", "Next:"]
     assert any("bob" in line and "busy" in line for line in lines)
     assert "No server is running: background work waits for the next one." in lines
 
@@ -83,7 +83,7 @@ async def test_a_larger_screen_shows_who_is_there_and_how_it_goes(bench: Bench) 
 async def test_ten_thousand_tasks_take_no_more_room_than_a_few(bench: Bench, size: tuple[int, int]) -> None:
     result = await a_busy_project(bench)
     result["counts"] |= {"pending": 9_940, "ready": 9_930, "in_progress": 40}
-    result["in_progress"] *= 10
+    result["running"] *= 10
 
     for watched in (False, True):
         lines = screen(result, *size, watched=watched)
@@ -157,9 +157,7 @@ async def test_a_held_task_whose_server_is_gone_is_marked(bench: Bench) -> None:
 
     bench.servers.kill(BOB.session_id)
 
-    assert any(
-        line.startswith("A ") and line.endswith("server gone") for line in screen(await bench.call("status", OWNER))
-    )
+    assert any(line.startswith("A ") and "server gone" in line for line in screen(await bench.call("status", OWNER)))
 
 
 async def test_the_last_line_fits_80_columns(bench: Bench) -> None:
@@ -233,3 +231,26 @@ def test_a_sparkline_is_as_high_as_its_greatest_value_and_flat_without_any() -> 
     assert sparkline([0, 1, 7, 14]) == "▁▂▅█"
     assert sparkline([0, 1, 1_000]) == "▁▂█"
     assert sparkline([]) == ""
+
+
+async def test_workers_and_the_merge_lane_are_those_of_the_page_s_overview(bench: Bench) -> None:
+    await bench.create(a_task("WORKED", title="Price rules"), a_task("LANDS"))
+    row = {"task_id": "WORKED", "lease_token": 1, "agent_id": "auto-h.1", "run_id": "r", "provider": "claude"}
+    row |= {"tier": "high", "model": "opus", "host": "h", "state": "working", "last_act": "runs npm test"}
+    entry = {"task_id": "LANDS", "repository": "r", "host": "h", "path": "/", "target": "main", "number": 1}
+
+    async def fill(tx: Transaction) -> None:
+        await tx.workers.add({**row, "tokens_in": 12_000, "tokens_out": 345, "cost_usd": 1.25})
+        await tx.submissions.add({**entry, "commit_sha": "c", "base_sha": "b", "reason": "waits for a review"})
+
+    await bench.write(fill)
+    result = await bench.call("status", OWNER)
+    page = await bench.call("attention", OWNER)
+
+    assert result["running"] == page["running"] and result["merging"] == page["merging"]
+    lines = screen(result, 80, 40)
+    worker = next(line for line in lines if line.startswith("WORKED"))
+    assert all(word in worker for word in ("working", "auto-h.1", "12.3k", "$1.25")), worker
+    lands = next(line for line in lines if line.startswith("LANDS"))
+    assert all(word in lands for word in ("m-1", "queued", "review")), lands
+    assert heads(lines)[:2] == ["Running", "Merge"]

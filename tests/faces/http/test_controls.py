@@ -11,7 +11,7 @@ from tests.support.sessions import an_agent
 from tests.support.web import ADMIN, OPERATOR, READER, visiting
 from wvo_mcp.domain.access import Principal, Via
 from wvo_mcp.domain.lease import Role
-from wvo_mcp.faces.http import controls
+from wvo_mcp.faces.http import seen as seeing
 from wvo_mcp.faces.http.controls import ASKED_TWICE
 from wvo_mcp.operations import ALL, Audience, Effect
 
@@ -131,7 +131,7 @@ async def test_many_signs_of_life_hide_no_change(bench: Bench) -> None:
     await bench.create(a_task("T1"))
     await bench.claim(task_id="T1")
     old = await seen(bench)
-    for number in range(controls._LOOKED_AT):
+    for number in range(seeing.LOOKED_AT):
         await bench.call("heartbeat", task_id="T1", note=str(number))
     await bench.call("block_task", task_id="T1", reason="no disk")
 
@@ -168,12 +168,32 @@ async def test_what_cannot_be_undone_is_asked_once_more_without_a_script(bench: 
     assert await seen(bench) == before
 
 
+async def test_to_approve_what_runs_at_once_is_asked_once_more_with_all_that_runs(bench: Bench) -> None:
+    await bench.create(a_task("T1"), a_task("T2"))
+    await bench.claim(task_id="T1")
+    asked = await bench.call("approval_request", task_id="T1", command="git push --force <origin>")
+    approval = asked["approval"]["approval_id"]
+
+    async with visiting(bench, OPERATOR) as client:
+        html = (await client.get("/approvals")).text
+        for known in (approval, "T1"):
+            once = await do(client, "approve", id=known)
+            assert once.status_code == 200 and 'name="confirmed" value="yes"' in once.text
+            assert "git push --force &lt;origin&gt;" in once.text
+            assert (await bench.call("approval_status", approval_id=approval))["open"] == 1
+        twice = await do(client, "approve", id=approval, confirmed="yes")
+
+    assert 'data-confirm="Approve A-1? It cannot be undone: run `git push --force &lt;origin&gt;`"' in html
+    assert twice.status_code == 303
+    assert (await bench.call("approval_status", approval_id=approval))["approvals"][0]["state"] == "approved"
+
+
 @pytest.mark.parametrize(
     "back", ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:x", "\r\nSet-Cookie: a=b"]
 )
 async def test_the_way_back_never_leads_away(bench: Bench, back: str) -> None:
     async with visiting(bench, OPERATOR) as client:
-        answer = await do(client, "pause", confirmed="yes", reason="lunch", back=back)
+        answer = await do(client, "pause", confirmed="yes", reason="lunch", back=back, seen=0)
 
     assert answer.headers["location"] == "/?did=pause"
     assert "set-cookie" not in answer.headers

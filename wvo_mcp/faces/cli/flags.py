@@ -68,7 +68,7 @@ def parameters(op: Operation) -> list[click.Parameter]:
     if taken:
         raise TypeError(f"{op.name}: {sorted(taken)[0]!r} is a flag of every command")
     bare = [
-        click.Argument([_bare(name)], required=False, type=_shape(fields[name])[0], metavar=f"[{name.upper()}]")
+        click.Argument([_bare(name)], required=False, type=_shape(fields[name])[0], metavar=_shown(name, fields[name]))
         for name in _positional(op)
     ]
     help_text = "All arguments as a JSON object, @FILE, or - for stdin; flags override it."
@@ -104,6 +104,11 @@ def _usage(message: str) -> click.UsageError:
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
+
+
+def _shown(name: str, field: FieldInfo) -> str:
+    """What must be given has no brackets, though it may be given by its flag or in --input instead."""
+    return name.upper() if field.is_required() else f"[{name.upper()}]"
 
 
 def _bare(name: str) -> str:

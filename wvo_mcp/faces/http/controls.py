@@ -9,16 +9,17 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from wvo_mcp.domain.access import Via
-from wvo_mcp.domain.event import HEARTBEAT
-from wvo_mcp.errors import Conflict, Forbidden, InvalidInput, NotFound, WvoError
+from wvo_mcp.domain.approval import Approval, ApprovalKind
+from wvo_mcp.errors import Forbidden, InvalidInput, NotFound, WvoError
 from wvo_mcp.faces.http.guard import STATUS
 from wvo_mcp.faces.http.pages.page import Visit
 from wvo_mcp.faces.http.pages.rendering import environment, personal
 from wvo_mcp.faces.http.pages.serving import Pages
+from wvo_mcp.faces.http.seen import still_as_seen
 from wvo_mcp.operations import ALL, Effect, Operation
 from wvo_mcp.operations.inputs import DryRun
 from wvo_mcp.operations.results import defect, payload
-from wvo_mcp.ports import Transaction
+from wvo_mcp.ports import Transaction, WatchedStore
 
 ASKED_TWICE = frozenset(
     {
@@ -34,12 +35,11 @@ ASKED_TWICE = frozenset(
     }
 )
 """What cannot be undone, or touches work that goes on."""
+RUN_ONCE_APPROVED = frozenset({ApprovalKind.COMMAND, ApprovalKind.FLOW_STEP})
+"""Approvals that are asked twice too: what they allow runs at once. What lands by another can be reverted, a budget ends by
+itself, a task can be cancelled, and an answer is typed."""
 OWN_FIELDS = frozenset({"csrf", "seen", "seen_task", "confirmed", "back"})
 """Of the form itself; the others are the operation's."""
-
-SIGNS_OF_LIFE = frozenset({HEARTBEAT, "task.checkpoint"})
-"""Events of a task after which what a person decides about it is as good as before."""
-_LOOKED_AT = 200
 
 Form = dict[str, list[str]]
 
@@ -60,8 +60,10 @@ class Controls:
             _check_signed_in(visit)
             visit.caller.admit(op.remote_role, op.name)
             tried = _is_trial(op, form)
-            if op.name in ASKED_TWICE and not tried and _one(form, "confirmed") != "yes":
-                return self._asked(op, form, visit, root)
+            if not tried and _one(form, "confirmed") != "yes":
+                runs = await _runs(visit, form) if op.name == "approve" else None
+                if runs is not None or op.name in ASKED_TWICE:
+                    return self._asked(op, form, visit, root, runs=runs)
             result = await self._done(op, form, visit)
             if tried:
                 return self._asked(op, form, visit, root, result)
@@ -80,22 +82,23 @@ class Controls:
         return self._pages.problem(problem, visit, root)
 
     async def _done(self, op: Operation, form: Form, visit: Visit) -> Mapping[str, Any]:
-        seen, task_id = _one(form, "seen"), _one(form, "seen_task")
-        first = None
-        if task_id is not None:
-            if seen is None or not (seen.isascii() and seen.isdigit() and len(seen) < 19):
-                raise InvalidInput("seen", "the number of the last event that the page knew")
-            first = partial(_still_as_seen, task_id=task_id, seen=int(seen))
+        first = still_as_seen(op.name, partial(_one, form))
         given = {name: _value(op, name, values) for name, values in form.items() if name not in OWN_FIELDS}
         return await op(visit.services, visit.caller, {k: v for k, v in given.items() if v is not None}, first=first)
 
     def _asked(
-        self, op: Operation, form: Form, visit: Visit, root: str, tried: Mapping[str, Any] | None = None
+        self,
+        op: Operation,
+        form: Form,
+        visit: Visit,
+        root: str,
+        tried: Mapping[str, Any] | None = None,
+        runs: str | None = None,
     ) -> Response:
         """The page that asks once more, where no script did, or after a trial, with what came of that."""
         left_out = ("csrf", "confirmed", "dry_run")
         fields = [(name, value) for name, values in form.items() if name not in left_out for value in values]
-        given = {"op": op, "fields": fields, "back": _back(form), "tried": tried}
+        given = {"op": op, "fields": fields, "back": _back(form), "tried": tried, "runs": runs}
         return HTMLResponse(self._rendered("confirm.html", visit, root, {**given, "title": op.name.replace("_", " ")}))
 
     def _line(self, visit: Visit, root: str, given: Mapping[str, Any], status: int = 200) -> Response:
@@ -106,24 +109,16 @@ class Controls:
         return personal(environment().get_template(template).render(values), visit.principal.csrf, 0)
 
 
-async def _still_as_seen(tx: Transaction, task_id: str, seen: int) -> None:
-    """Raises Conflict: something has happened to the task that the person could not have seen. Signs of life are nothing."""
-    found, more = seen, True
-    while more:
-        events = await tx.events.after(found, _LOOKED_AT, task_id, None)
-        more = len(events) == _LOOKED_AT
-        found = events[-1].seq if events else found
-        for event in events:
-            if event.kind in SIGNS_OF_LIFE:
-                continue
-            raise Conflict(
-                f"Task {task_id} has changed since this page was read ({event.kind} by {event.agent_id},"
-                f" {event.at:%H:%M:%S} UTC). Nothing was done.",
-                hint="Look at it again, and decide then.",
-                task_id=task_id,
-                seen=seen,
-                event=event.seq,
-            )
+async def _runs(visit: Visit, form: Form) -> str | None:
+    """What runs once this is approved, and cannot be taken back by anything here; None for all other approvals."""
+    known = _one(form, "id") or _one(form, "task_id") or ""
+
+    async def read(tx: Transaction) -> Approval | None:
+        found = await tx.approvals.find(known)
+        return found or next(iter(await tx.approvals.open_of_task(known)), None)
+
+    asked = await visit.services.get(WatchedStore).read(visit.caller, read)
+    return asked.about if asked is not None and asked.kind in RUN_ONCE_APPROVED else None
 
 
 def _is_trial(op: Operation, form: Form) -> bool:

@@ -62,7 +62,9 @@ class Alerts(Repository):
             (severity, message, shown, self._at, known["id"]),
         )
         if _RANK.get(severity, 1) > _RANK.get(known["severity"], 1):
-            await self._events.append("alert.worsened", task_id, {**data, "was": known["severity"]})
+            await self._events.append(
+                "alert.worsened", task_id, {**data, "alert": known["id"], "was": known["severity"]}
+            )
             self._add_escalation(known)
         return False
 
@@ -70,7 +72,7 @@ class Alerts(Repository):
         known = await self.find(kind, task_id)
         if known is None:
             return False
-        await self._resolve(known, {"kind": kind})
+        await self._resolve(known, {"kind": kind, "alert": known["id"]})
         return True
 
     async def close(self, alert_id: int, reason: str | None) -> dict[str, Any]:

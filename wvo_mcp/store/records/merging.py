@@ -115,6 +115,13 @@ class Submissions(Numbered):
             (*states, limit),
         )
 
+    async def below(self, states: Collection[str], limit: int, before: int | None) -> list[dict[str, Any]]:
+        marks = ", ".join("?" * len(states))
+        return self._rows.all(
+            f"SELECT {_ENTRY} FROM merge_entries WHERE seq < ? AND state IN ({marks}) ORDER BY seq DESC LIMIT ?",
+            (2**62 if before is None else before, *states, limit),
+        )
+
 
 class Verifications(Numbered):
     """`ports.VerificationRepository`."""

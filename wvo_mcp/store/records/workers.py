@@ -80,6 +80,14 @@ class Workers(Numbered):
         ended = self._workers(f"{until}ended_at IS NOT NULL ORDER BY seq DESC LIMIT ?", (*which, room))
         return [*running, *ended]
 
+    async def totals_of(self, task_id: str) -> list[dict[str, Any]]:
+        return self._rows.all(
+            "SELECT CASE WHEN review_id IS NULL THEN 0 ELSE 1 END AS answers, count(*) AS runs, sum(tokens_in) AS tokens_in,"
+            " sum(tokens_out) AS tokens_out, sum(cost_usd) AS cost_usd FROM workers WHERE task_id = ?"
+            " GROUP BY 1 ORDER BY 1",
+            (task_id,),
+        )
+
     async def spent(
         self, run_id: str | None = None, task_id: str | None = None, since: datetime | None = None
     ) -> float:
@@ -208,12 +216,17 @@ class Approvals(Numbered):
     async def open_of_kind(self, kind: str) -> list[Approval]:
         return self._approvals("state = 'pending' AND kind = ? ORDER BY seq", (kind,))
 
-    async def decided(self, limit: int) -> list[Approval]:
-        return self._approvals(f"NOT ({_WAITS}) ORDER BY seq DESC LIMIT ?", (self._at, limit))
+    async def decided(self, limit: int, before: int | None = None) -> list[Approval]:
+        older, given = ("", ()) if before is None else ("seq < ? AND ", (before,))
+        return self._approvals(f"{older}NOT ({_WAITS}) ORDER BY seq DESC LIMIT ?", (*given, self._at, limit))
 
-    async def waiting(self, limit: int) -> list[Approval]:
+    async def waiting(self, limit: int, after: int | None = None) -> list[Approval]:
+        rank = "expires_at IS NULL, coalesce(expires_at, ''), seq"
+        later, given = "", ()
+        if after is not None:
+            later, given = f" AND ({rank}) > (SELECT {rank} FROM approvals WHERE seq = ?)", (after,)
         order = "ORDER BY expires_at IS NULL, expires_at, seq LIMIT ?"
-        return self._approvals(f"{_WAITS} {order}", (self._at, limit))
+        return self._approvals(f"{_WAITS}{later} {order}", (self._at, *given, limit))
 
     async def count_waiting(self) -> int:
         return int(self._rows.value(f"SELECT count(*) FROM approvals WHERE {_WAITS}", (self._at,)))

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.operations.test_attention import everything
-from tests.support.bench import OWNER, Bench
+from tests.support.bench import OWNER, Bench, a_task
 from tests.support.guests import CSRF, NOBODY, a_visitor, controls, identify, visiting
 from tests.support.yard import Yard
 from wvo_mcp.domain.access import Principal
@@ -100,3 +100,31 @@ async def test_alerts_are_narrowed_by_severity_and_say_their_command(bench: Benc
     assert 'id="alert-5"' in every
     assert 'id="alert-5"' not in critical
     assert (await bench.call("alerts", OWNER))["open"]["critical"] >= 1
+
+
+async def test_every_approval_is_reached_page_by_page_open_ones_first(bench: Bench) -> None:
+    await bench.create(a_task("T1"))
+
+    async def ask(tx: Transaction) -> None:
+        for number in range(9):
+            subject = {"task_id": "T1", "question": str(number)}
+            ends = None if number % 3 == 0 else f"2100-01-0{1 + number % 2}T00:00:00.000Z"
+            asked = await tx.approvals.add({"kind": "task", "task_id": "T1", "subject": subject, "expires_at": ends})
+            if number > 5:
+                await tx.approvals.change(asked.approval_id, {"state": "denied"})
+
+    await bench.write(ask)
+    found: list[str] = []
+    async with visiting(bench, OPERATOR) as client:
+        address: str | None = "/approvals.json?state=all&limit=2"
+        while address is not None:
+            data = (await client.get(address)).json()
+            found += [one["approval_id"] for one in data["approvals"]]
+            cursor = data.get("next_cursor")
+            address = None if cursor is None else f"/approvals.json?state=all&limit=2&cursor={cursor}"
+        html = (await client.get("/approvals?state=all&limit=2")).text
+        last = (await client.get("/approvals?state=all&limit=9")).text
+
+    assert found == ["A-3", "A-5", "A-2", "A-6", "A-1", "A-4", "A-9", "A-8", "A-7"]
+    assert 'cursor=open-5"' in html
+    assert "More approvals" not in last

@@ -36,7 +36,7 @@ async def shop(yard: Yard) -> AsyncGenerator[Shop]:
 async def test_a_task_without_checkpoints_says_how_they_come(shop: Shop) -> None:
     html = await shop.visitor.page("/tasks/T1/files")
 
-    assert "No checkpoint of its files was made" in html
+    assert "No checkpoint of its files yet" in html
     assert "wvo-mcp workspace-checkpoints T1" in html
 
 
@@ -106,7 +106,7 @@ async def test_a_rollback_is_shown_first_then_done_and_undone(shop: Shop) -> Non
     assert "nothing was changed" in tried.text
     assert ("new.py" in tried.text, ">-2" in tried.text, ">+1" in tried.text) == (True, True, True)
     assert 'name="confirmed" value="yes"' in tried.text
-    assert 'name="dry_run"' not in tried.text.partition("Only some of them")[0]
+    assert 'name="dry_run"' not in tried.text.partition("Only some files")[0]
     assert (asked.status_code, "Do it" in asked.text, after) == (200, True, "1\n")
     assert (done.status_code, done.headers["location"]) == (303, "/tasks/T1/files?did=workspace_rollback")
     assert "Preview: undo it" in controls(page)
@@ -137,7 +137,7 @@ async def test_some_of_the_files_that_would_go_back_are_chosen_on_the_preview(sh
 
     for name in ("a.py", "b.py"):
         assert f'type="checkbox" name="files" value="{name}"' in whole.text
-    assert ('name="files" value="a.py"' in tried.text, "1 that differ would stay" in tried.text) == (True, True)
+    assert ('name="files" value="a.py"' in tried.text, "1 other changed file would stay" in tried.text) == (True, True)
     assert done.status_code == 303
     assert ((shop.path / "a.py").read_text(), (shop.path / "b.py").read_text()) == ("1\n", "2\n")
 
@@ -157,7 +157,7 @@ async def test_a_rollback_is_for_people(shop: Shop) -> None:
         async with visiting(shop.yard.services, role) as visitor:
             page = await visitor.page("/tasks/T1/files")
             refused = await visitor.do("workspace_rollback", task_id="T1", mode="full", to="0", confirmed="yes")
-        assert "An operator can make the files" in page
+        assert "An operator can roll the workspace back" in page
         assert refused.status_code in (403, 409)
     assert (shop.path / "new.py").read_text() == "1\n"
 
@@ -170,5 +170,5 @@ async def test_a_removed_workspace_offers_no_rollback_and_still_shows_its_checkp
 
     html = await shop.visitor.page("/tasks/T1/files")
 
-    assert "It has no workspace now" in html
+    assert "The task has no workspace now" in html
     assert (controls(html), ">+1" in html) == ([], True)

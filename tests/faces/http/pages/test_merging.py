@@ -3,11 +3,12 @@
 import pytest
 
 from tests.orchestration.merging.conftest import Lane, lane
-from tests.support.bench import OWNER
+from tests.support.bench import OWNER, a_task
 from tests.support.visits import operations, visiting
 from wvo_mcp.domain.lease import Role
 from wvo_mcp.execution.reviews import CommitsOfRoot
 from wvo_mcp.operations import Container
+from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.reviews import Commits
 from wvo_mcp.ports.workers import LogPage, WorkerLogs
 
@@ -96,3 +97,30 @@ async def test_what_agents_and_programs_wrote_is_text_on_the_page_of_an_entry(la
     assert "\u202e" not in html
     assert "<b>" not in html.replace("<b>.py", "") or "&lt;b&gt;.py" in html
     assert missing.status_code == 404
+
+
+async def test_everything_that_ended_is_reached_page_by_page(lane: Lane) -> None:
+    bench = lane.bench
+    await bench.create(a_task("T1"))
+
+    async def end(tx: Transaction) -> None:
+        for number in range(5):
+            row = {"task_id": "T1", "state": "queued", "repository": "r", "host": "h", "path": "/", "target": "main"}
+            row |= {"commit_sha": str(number), "base_sha": "b", "number": number + 1}
+            entry = await tx.submissions.add(row)
+            await tx.submissions.change(entry["entry_id"], {"state": "merged"})
+
+    await bench.write(end)
+    found: list[str] = []
+    async with visiting(services_of(lane), Role.VIEWER) as visitor:
+        html = await visitor.page("/merge?ended=2")
+        cursor: str | None = (await visitor.data("/merge.json?ended=2"))["next_cursor"]
+        while cursor is not None:
+            data = await visitor.data(f"/merge.json?ended=2&cursor={cursor}")
+            found += [one["entry_id"] for one in data["ended"]]
+            cursor = data.get("next_cursor")
+        rest = await visitor.page("/merge?ended=5")
+
+    assert found == ["m-5", "m-4", "m-3", "m-2", "m-1"]
+    assert "cursor=all" in html
+    assert "cursor=" not in rest

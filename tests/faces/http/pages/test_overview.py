@@ -69,7 +69,7 @@ async def test_each_role_is_offered_what_it_may_do(bench: Bench) -> None:
     [
         ("answer", {"id": "A-3", "body": "the first"}),
         ("answer", {"id": "n-1", "body": "yes"}),
-        ("approve", {"id": "A-2"}),
+        ("approve", {"id": "A-2", "confirmed": "yes"}),
         ("deny", {"id": "A-2", "reason": "not now"}),
         ("retry", {"task_id": "FAILS"}),
         ("unblock", {"task_id": "STOPPED"}),
@@ -85,7 +85,7 @@ async def test_what_is_decided_on_the_page_is_no_need_any_more(
     before = (await bench.call("attention", OWNER))["needs_count"]
 
     async with visiting(bench, OPERATOR) as client:
-        answer = await client.post(f"/do/{operation}", data={"csrf": CSRF, "back": "/", **fields})
+        answer = await client.post(f"/do/{operation}", data={"csrf": CSRF, "back": "/", "seen": "999", **fields})
 
     assert answer.status_code == 303, answer.text
     assert (await bench.call("attention", OWNER))["needs_count"] < before
@@ -201,3 +201,31 @@ async def test_each_control_has_an_id_of_its_own_that_outlives_versions(bench: B
     before = await ids("/tasks?status=in_progress")
     await bench.call("update_task", OWNER, task_id="CALM", priority="high")
     assert await ids("/tasks?status=in_progress") == before
+
+
+async def test_needs_are_read_to_their_end_and_said_to_be_so_many(bench: Bench) -> None:
+    await everything(bench)
+    needs = (await bench.call("attention", OWNER))["needs"]
+    keys = [(one.get("approval_id") or one["id"], one["why"]) for one in needs]
+    found: list[tuple[str, str]] = []
+    async with visiting(bench, OPERATOR) as client:
+        for skip in range(0, len(needs), 2):
+            data = (await client.get(f"/index.json?limit=2{f'&skip={skip}' if skip else ''}")).json()
+            found += [(one.get("approval_id") or one["id"], one["why"]) for one in data["needs"]]
+        html = (await client.get("/?limit=2&skip=2")).text
+
+    assert found == keys
+    assert f"3 to 4 of {len(needs)}." in html
+    assert 'href="/?limit=100&amp;skip=4"' in html
+
+
+async def test_of_tasks_of_which_only_some_are_listed_the_way_to_all_is_given(bench: Bench) -> None:
+    await bench.create(*(a_task(f"T{number}") for number in range(21)))
+
+    for number in range(21):
+        await bench.claim(ANN, task_id=f"T{number}")
+        await bench.call("block_task", ANN, task_id=f"T{number}", reason="no disk")
+    async with visiting(bench, VIEWER) as client:
+        html = (await client.get("/")).text
+
+    assert 'at most; <a href="/tasks?status=blocked">all 21</a>' in html

@@ -48,7 +48,7 @@ async def test_breakers_budgets_and_cost_are_shown_with_their_countdowns(bench: 
     assert data["usage"] == await bench.call("provider_usage", OWNER)
     assert data["budgets"] == await bench.call("budget_show", OWNER)
     assert data["status"] == await bench.call("provider_status", OWNER)
-    assert "data-until" in html
+    assert "Resets <time datetime=" in html
     assert "900 of 1,000 tokens" in html
     assert "$1.25" in html
     assert "<img src=x" not in html

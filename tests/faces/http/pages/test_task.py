@@ -10,6 +10,7 @@ from tests.support.yard import Yard
 from wvo_mcp.domain.lease import Role
 from wvo_mcp.execution.agents.logs import WorkerLogFiles
 from wvo_mcp.operations import ALL, Container
+from wvo_mcp.ports import Transaction
 from wvo_mcp.ports.workers import Violation, WorkerLogs
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("DASH-1", "DASH-2")]
@@ -49,7 +50,7 @@ async def test_a_task_that_was_never_touched_reads_and_says_the_next_command(yar
     ("status", "offered"),
     [
         ("pending", ["Set priority", "Cancel"]),
-        ("in_progress", ["Set priority", "Tell whoever works on it", "Review now", "Cancel"]),
+        ("in_progress", ["Set priority", "Message its agent", "Review now", "Cancel"]),
         ("blocked", ["Unblock", "Set priority", "Review now", "Cancel"]),
         ("failed", ["Retry", "Set priority", "Cancel"]),
         ("in_review", ["Set priority", "Review now", "Pass it", "Stop it", "Cancel"]),
@@ -200,3 +201,23 @@ async def test_a_checkpoint_of_the_agent_is_no_news_that_stops_a_decision(yard: 
 
     assert done.status_code == 303
     assert await bench.status("T1") == ["cancelled"]
+
+
+async def test_the_cost_is_of_all_launches_with_the_way_to_them(yard: Yard) -> None:
+    await yard.bench.create(a_task("T1"))
+    row = {"task_id": "T1", "agent_id": "a", "run_id": "r", "provider": "c", "tier": "high", "model": "m", "host": "h"}
+    row |= {"lease_token": 1, "tokens_in": 1_000, "tokens_out": 10}
+
+    async def launched(tx: Transaction) -> None:
+        for number in range(12):  # more than the page lists
+            await tx.workers.add({**row, "cost_usd": 0.25, "review_id": "R-1" if number > 9 else None})
+
+    async with visiting(parts(yard)) as visitor:
+        before = await visitor.page("/tasks/T1")
+        await yard.bench.write(launched)
+        html = await visitor.page("/tasks/T1")
+
+    assert "<dt>cost</dt>" not in before
+    assert "<dd>$3.00, of " in html
+    assert '<a href="/workers?task_id=T1">10 worker runs</a> <span class="note">$2.50, 10,100 tokens</span>' in html
+    assert '<a href="/reviews?task_id=T1">2 review runs</a> <span class="note">$0.50, 2,020 tokens</span>' in html

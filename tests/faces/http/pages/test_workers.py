@@ -127,7 +127,7 @@ async def test_a_log_on_another_host_is_said_to_be_there(pool: Pool) -> None:
     async with visiting(pool.services) as visitor:
         html = await visitor.page("/workers/w-1")
 
-    assert "There is no log here" in html
+    assert "No log on this host" in html
 
 
 async def test_a_log_that_grows_is_read_again_though_the_store_is_as_before(pool: Pool) -> None:

@@ -26,6 +26,9 @@ _STYLES: Mapping[str, Mapping[str, str]] = {
     "became": {**STATUS, "landed": "green", "waiting": "yellow"},
     "state": {
         "merged": "green",
+        "working": "green",
+        "stuck": "red",
+        **dict.fromkeys(("limited", "waiting_approval", "paused", "server_gone"), "yellow"),
         "landing": "cyan",
         "parked": "yellow",
         "conflict": "red",
@@ -73,8 +76,8 @@ def cell(row: Row, name: str, now: datetime) -> Text:
             return Text(f"{span(seconds)} ago", "dim")
         if name not in _AHEAD:
             return text(local(value, seconds=name not in _DISTANT))
-        over = Text(f"{span(seconds)} over", "red")
-        return over if seconds < 0 else Text(span(seconds), "yellow" if seconds < 60 else "")
+        past = Text(f"{span(seconds)} ago", "red")
+        return past if seconds < 0 else Text(span(seconds), "yellow" if seconds < 60 else "")
     return text(_plain(name, value, now), "bold" if name in _BOLD else "")
 
 
@@ -248,7 +251,7 @@ def _busy_for(agent: Row, now: datetime) -> Text:
 
 
 def _remaining(task: Row, now: datetime) -> Text:
-    return text("server gone", "yellow") if task["server_gone"] else cell(task, "lease_expires_at", now)
+    return text("server gone", "yellow") if task.get("server_gone") else cell(task, "lease_expires_at", now)
 
 
 def _worth(row: Row, now: datetime) -> Text:

@@ -53,7 +53,8 @@ class Screen:
         needs = [{**one, "text": one["detail"] or one["title"]} for one in result["needs_you"]]
         tables = (
             ("needs", needs, len(needs), "alerts"),
-            ("in_progress", result["in_progress"], counts.get("in_progress", 0), "list-tasks --status in_progress"),
+            ("running", result.get("running", []), counts.get("in_progress", 0), "list-tasks --status in_progress"),
+            ("merging", result.get("merging", []), counts.get("in_review", 0), "merge queue"),
             ("ready", result["ready"], counts["ready"], "plan-next --limit 50"),
             ("agents", result["agents"], sum(result["pool"].values()), ""),
         )

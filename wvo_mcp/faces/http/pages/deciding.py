@@ -28,7 +28,12 @@ async def _shown(visit: Visit, approval_id: str) -> Any:
 
 async def _approvals(visit: Visit) -> Data:
     """The result of `approvals`, and in `shown` those of `approval_show`."""
-    found = await visit.ask("approvals", state=visit.filter("state") or "open", limit=visit.number("limit", 50, 100))
+    found = await visit.ask(
+        "approvals",
+        state=visit.filter("state") or "open",
+        cursor=visit.filter("cursor"),
+        limit=visit.number("limit", 50, 100),
+    )
     return {**found, "shown": await in_full(visit, found["approvals"])}
 
 
@@ -44,7 +49,12 @@ async def _alerts(visit: Visit) -> Data:
 
 
 APPROVALS = Page(
-    "/approvals", "approvals.html", "Approvals", _approvals, nav="Approvals", query=frozenset({"state", "limit"})
+    "/approvals",
+    "approvals.html",
+    "Approvals",
+    _approvals,
+    nav="Approvals",
+    query=frozenset({"state", "cursor", "limit"}),
 )
 ALERTS = Page(
     "/alerts",

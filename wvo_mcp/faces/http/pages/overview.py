@@ -11,7 +11,8 @@ _IN_FULL = 5
 
 async def _overview(visit: Visit) -> Data:
     """The result of `attention`, its entries with those of `merge_show`, and in `shown` those of `approval_show`."""
-    seen = await visit.ask("attention", limit=visit.number("limit", 20, 100))
+    skip = visit.number("skip", 0, 10_000) or None
+    seen = await visit.ask("attention", limit=visit.number("limit", 20, 100), skip=skip)
     asked = [one["approval"] for one in seen["needs"] if one.get("approval")]
     entries = [one["entry"] for one in seen["needs"] if one.get("entry")]
     for entry in entries[:_IN_FULL]:
@@ -20,4 +21,4 @@ async def _overview(visit: Visit) -> Data:
     return {**seen, "shown": await in_full(visit, asked, _IN_FULL)}
 
 
-OVERVIEW = Page("/", "overview.html", "Overview", _overview, nav="Overview", query=frozenset({"limit"}))
+OVERVIEW = Page("/", "overview.html", "Overview", _overview, nav="Overview", query=frozenset({"limit", "skip"}))

@@ -21,8 +21,8 @@ _diffs: OrderedDict[tuple[Any, ...], Data] = OrderedDict()
 
 
 async def _task(visit: Visit) -> Data:
-    """{task, dependencies, dependents, checkpoints, context, why, events (newest first), older, workers, next_worker, log,
-    submissions, reviews, approvals, shown (of approvals, in full), messages, files, violations}"""
+    """{task, dependencies, dependents, checkpoints, context, why, events (newest first), older, workers, total,
+    total_of_reviews, log, submissions, reviews, approvals, shown (of approvals, in full), messages, files, violations}"""
     task_id = visit.path["task_id"]
     details = await visit.ask("get_task", task_id=task_id)
     events = await visit.ask("events", task_id=task_id, before=visit.filter("before"), limit=_EVENTS, last=True)
@@ -36,6 +36,8 @@ async def _task(visit: Visit) -> Data:
         "events": shown,
         "older": shown[-1]["seq"] if len(shown) == _EVENTS else None,
         "workers": workers["workers"],
+        "total": workers.get("total"),
+        "total_of_reviews": workers.get("reviews"),
         "log": await log_end(visit, workers["workers"][0]["worker_id"], _LINES) if workers["workers"] else None,
         "submissions": (await visit.ask("submissions", task_id=task_id))["entries"],
         "reviews": (await visit.ask("review_status", task_id=task_id))["reviews"],

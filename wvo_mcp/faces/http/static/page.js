@@ -18,7 +18,7 @@
       const at = new Date(one.dateTime);
       if (Number.isNaN(at.getTime())) return;
       const seconds = (at.getTime() - now) / 1000;
-      const text = seconds > 0 ? `in ${span(seconds)}` : one.hasAttribute("data-until") ? `${span(seconds)} over` : `${span(seconds)} ago`;
+      const text = seconds > 0 ? `in ${span(seconds)}` : `${span(seconds)} ago`;
       if (one.textContent !== text) one.textContent = text;
       const title = at.toLocaleString();
       if (one.title !== title) one.title = title;
@@ -36,7 +36,10 @@
     document.getElementById("ask-text").textContent = text;
     const submitter = event.submitter;
     ask.returnValue = "no";
+    // What is decided is decided about what was shown when it was asked.
+    form.setAttribute("hx-morph-skip", "");
     ask.addEventListener("close", () => {
+      if (ask.returnValue !== "yes") release(form);
       if (ask.returnValue !== "yes" || !form.isConnected) return;
       form.elements.confirmed.value = "yes";
       form.requestSubmit(submitter);
@@ -44,19 +47,30 @@
     ask.showModal();
   }, true);
 
-  // A form in which somebody writes is not replaced under their hands, until it is sent.
+  // A form in which somebody writes is not replaced under their hands, until it is sent; nor does it then know of anything newer.
+  let latest = "";
+  function upToDate(form) {
+    const one = form.elements.seen;
+    if (one && latest) one.value = latest;
+  }
+  function release(form) {
+    if ([...form.elements].some((one) => one.matches("input:not([type=hidden]), textarea") && one.value !== one.defaultValue)) return;
+    form.removeAttribute("hx-morph-skip");
+    upToDate(form);
+  }
   const forms = "form.control", fields = "input:not([type=hidden]), textarea, select";
   document.addEventListener("focusin", (event) => {
     if (event.target.matches?.(fields)) event.target.closest(forms)?.setAttribute("hx-morph-skip", "");
   });
   document.addEventListener("focusout", (event) => {
     const form = event.target.closest?.(forms);
-    if (form && ![...form.elements].some((one) => one.matches("input:not([type=hidden]), textarea") && one.value !== one.defaultValue)) form.removeAttribute("hx-morph-skip");
+    if (form && !document.getElementById("ask").open) release(form);
   });
   document.addEventListener("htmx:finally:request", (event) => {
     const ctx = event.detail.ctx, form = ctx?.sourceElement?.closest?.(forms);
     if (!form) return;
     if (form.elements.confirmed) form.elements.confirmed.value = "";
+    upToDate(form); // who was refused has read why, and looks at what is there now
     if (ctx.response?.status >= 400) return;
     form.reset();
     form.removeAttribute("hx-morph-skip");
@@ -69,7 +83,9 @@
     state.dataset.on = on ? "yes" : "no";
   }
   function seen(number) {
-    if (number) each('input[name="seen"]', (one) => { one.value = number; });
+    if (!number) return;
+    latest = number;
+    each('form:not([hx-morph-skip]) > input[name="seen"]', (one) => { one.value = number; });
   }
   document.addEventListener("htmx:sse:after:connection", () => live(true, "live"));
   document.addEventListener("htmx:sse:error", () => live(false, "reconnecting"));
