@@ -144,7 +144,7 @@ class LongWork:
         """How the job is. Raises NotFound, and what the work raised."""
         raise NotFound("job", handle, field="handle", hint=_UNKNOWN)
 
-    def within(self, _: float) -> "LongWork":
+    def within(self, seconds: float) -> "LongWork":
         """The same jobs, for who waits no longer than so many seconds before a handle will do."""
         return self
 

@@ -168,7 +168,8 @@ async def test_a_page_waits_for_a_forecast_no_longer_than_for_a_graph(
     bench: Bench, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def never(store: Store, caller: Caller) -> outlook.Readings:
-        raise await anyio.sleep_forever()
+        await anyio.sleep_forever()
+        raise AssertionError
 
     monkeypatch.setattr(outlook, "read", never)
     monkeypatch.setattr(jobs, "_patience", 60.0)
